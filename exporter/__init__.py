@@ -1,0 +1,52 @@
+"""From a network to an artifact that is proven equal to it.
+
+* `exporter.pipeline`: `export()`, the story in order: build, write, check, verify, publish.
+* `exporter.formats`: one module per artifact format.
+* `exporter.runtimes`: one module per engine that can run an artifact.
+* `exporter.parity`: inputs, float64 truth, tolerance, comparison.
+* `exporter.artifact`, `exporter.publish`: the manifest, its hashes, and how files reach their folder.
+* `exporter.inspection`: what a file is, without running it.
+* `exporter.reports`, `exporter.cli`: the same results for people and machines.
+
+The names below are imported on first use, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exporter.artifact import Artifact, Manifest
+    from exporter.inspection import inspect
+    from exporter.parity.verify import verify_parity
+    from exporter.pipeline import export
+    from exporter.types import ExportRequest, ParityOptions, ParityReport
+
+__all__ = [
+    "Artifact",
+    "ExportRequest",
+    "Manifest",
+    "ParityOptions",
+    "ParityReport",
+    "export",
+    "inspect",
+    "verify_parity",
+]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Artifact": "exporter.artifact",
+    "ExportRequest": "exporter.types",
+    "Manifest": "exporter.artifact",
+    "ParityOptions": "exporter.types",
+    "ParityReport": "exporter.types",
+    "export": "exporter.pipeline",
+    "inspect": "exporter.inspection",
+    "verify_parity": "exporter.parity.verify",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'exporter' has no attribute {name!r}")

@@ -1,0 +1,210 @@
+"""An artifact is its model file(s) and a manifest beside them. docs/artifacts.md describes the format.
+
+The manifest's essential part (all but what only exists once the file is written) is also inside the model file, so
+that a lone file still tells what it is. Law: `Manifest.from_json(manifest.to_json()) == manifest`.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from exporter.errors import ArtifactError, IntegrityError
+from exporter.types import FormatName, Signature
+from models.preprocessing import Preprocessing
+from models.spec import NetworkConfig
+
+MANIFEST_VERSION = 1
+MANIFEST_SUFFIX = ".json"
+METADATA_KEY = "c3d_export.manifest"
+"""The key inside model files: an ONNX metadata property, a TorchScript extra file."""
+CHUNK = 1 << 22
+MOST_MANIFEST = 1 << 20
+
+type_of_option = str | int | bool | list[str] | None
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of the artifact: its name in the manifest's folder, size in bytes and SHA-256."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class WeightsRecord:
+    """Where the parameters came from.
+
+    Attributes:
+        source: `seed` (initialised) or `file` (a checkpoint).
+        seed: of whatever was initialised.
+        file: the checkpoint's file name.
+        sha256: of its bytes.
+        container: the kind of file.
+        layout: the origin it was recognised as.
+        loaded: tensors taken from it.
+        total: tensors the network has.
+        fresh: names that were initialised instead.
+        converted: dtypes that were converted to float32.
+        path: the checkpoint relative to the manifest's folder, POSIX; only in the manifest beside the file.
+    """
+
+    source: str
+    seed: int
+    file: str | None = None
+    sha256: str | None = None
+    container: str | None = None
+    layout: str | None = None
+    loaded: int = 0
+    total: int = 0
+    fresh: tuple[str, ...] = ()
+    converted: tuple[str, ...] = ()
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class ParityRecord:
+    """The verdict at export: runtime, device, the factor, and the worst share of the budget that was used."""
+
+    passed: bool
+    runtime: str
+    device: str
+    factor: float
+    worst_budget_share: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact is, how it was made, and what it answers.
+
+    Attributes:
+        version: of this format.
+        producer: name and version of the tool.
+        name: the artifact's name.
+        format: the artifact's format.
+        network: the network's structure.
+        pool5_source: who chose pool5's convention: `default`, `layout` or `option`.
+        parameters: trainable numbers in the network.
+        state_sha256: of the network's state, see `models.builder.state_sha256`.
+        weights: where the parameters came from.
+        preprocessing: what they expect of their pixels.
+        signature: inputs and outputs.
+        options: the export options that decide the model file's bytes.
+        versions: of the libraries that decide them.
+        files: the artifact's files, the model first. Empty inside a model file.
+        parity: the verdict at export. Never inside a model file.
+    """
+
+    version: int
+    producer: str
+    name: str
+    format: FormatName
+    network: NetworkConfig
+    pool5_source: str
+    parameters: int
+    state_sha256: str
+    weights: WeightsRecord
+    preprocessing: Preprocessing
+    signature: Signature
+    options: dict[str, type_of_option]
+    versions: dict[str, str]
+    files: tuple[FileEntry, ...] = ()
+    parity: ParityRecord | None = None
+
+    def to_json(self) -> str:
+        """Return the manifest as JSON: keys sorted, two spaces, a newline at the end."""
+        return msgspec.json.format(msgspec.json.encode(self, order="sorted"), indent=2).decode() + "\n"
+
+    @staticmethod
+    def from_json(text: str | bytes, where: str = "manifest") -> "Manifest":
+        """Parse a manifest.
+
+        Raises:
+            ArtifactError: not JSON, or fields missing or of the wrong type; the message names the field.
+        """
+        try:
+            manifest = msgspec.json.decode(text, type=Manifest)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ArtifactError(f"{where}: not a manifest of this tool: {error}") from error
+        if manifest.version != MANIFEST_VERSION:
+            raise ArtifactError(
+                f"{where}: manifest version {manifest.version}; this release reads version {MANIFEST_VERSION}"
+            )
+        return manifest
+
+    def essential(self) -> "Manifest":
+        """Return what goes inside the model file: nothing that depends on the file's bytes or its place."""
+        return replace(self, files=(), parity=None, weights=replace(self.weights, path=None))
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact on disk: the model file, and its manifest from beside or inside it."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The model file and whatever else the manifest lists, then the manifest itself."""
+        listed = tuple(self.path.with_name(entry.path) for entry in self.manifest.files)
+        return (*(listed or (self.path,)), manifest_path(self.path))
+
+
+def manifest_path(model: Path) -> Path:
+    """Return where the manifest of `model` stands: `c3d.onnx` has `c3d.onnx.json`."""
+    return model.with_name(model.name + MANIFEST_SUFFIX)
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def file_entry(path: Path) -> FileEntry:
+    """Describe a file by name, size and SHA-256."""
+    return FileEntry(path.name, path.stat().st_size, hash_file(path))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read the manifest file at `path`.
+
+    Raises:
+        ArtifactError: unreadable or not a manifest.
+    """
+    try:
+        if path.stat().st_size > MOST_MANIFEST:
+            raise ArtifactError(f"{path}: too large for a manifest")
+        return Manifest.from_json(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+
+
+def check_integrity(model: Path, manifest: Manifest) -> None:
+    """Hold every file that the manifest lists against its size and hash.
+
+    Raises:
+        IntegrityError: a file is missing, or is not the one described.
+        ArtifactError: the manifest lists a path outside its own folder, or not this model.
+    """
+    names = [entry.path for entry in manifest.files]
+    for name in names:
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise ArtifactError(f"{manifest_path(model)}: lists {name!r}, which is not a file of its own folder")
+    if model.name not in names:
+        raise ArtifactError(f"{manifest_path(model)}: does not list {model.name}; was the file renamed?")
+    for entry in manifest.files:
+        path = model.with_name(entry.path)
+        if not path.is_file():
+            raise IntegrityError(f"{path} is missing; {manifest_path(model).name} lists it")
+        found = file_entry(path)
+        if found != entry:
+            raise IntegrityError(
+                f"{path} is not the file that {manifest_path(model).name} describes: {found.bytes} bytes, SHA-256 "
+                f"{found.sha256[:16]}…, not {entry.bytes} bytes, {entry.sha256[:16]}…; export it again, or remove the "
+                "manifest to judge the file on its own"
+            )

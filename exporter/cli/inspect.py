@@ -1,0 +1,35 @@
+"""`c3d-export inspect`: what is this file?"""
+
+from pathlib import Path
+
+import click
+
+from exporter.cli.options import machine_options
+
+
+@click.command("inspect")
+@click.argument("file", type=click.Path(path_type=Path))
+@machine_options
+@click.pass_context
+def inspect_command(context: click.Context, file: Path, machine: bool) -> None:
+    """Tell what FILE is, an artifact or a checkpoint, without running anything of it.
+
+    Shows the kind of file, hashes, producer, signature, tensors, the layout recognised, and whether the manifest beside
+    it describes it (exit code 1 if not).
+
+    \b
+    Examples:
+      c3d-export inspect artifacts/c3d.onnx
+      c3d-export inspect c3d-pretrained.pth --json
+    """
+    from exporter.inspection import inspect
+    from exporter.reports.console import print_inspection, progress_on_terminal, stdout
+    from exporter.reports.machine import dump, inspection_object
+
+    with progress_on_terminal() as progress:
+        inspection = inspect(file, progress)
+    if machine:
+        click.echo(dump(inspection_object(inspection)))
+    else:
+        print_inspection(inspection, stdout())
+    context.exit(1 if inspection.integrity not in (None, "ok") else 0)

@@ -1,0 +1,112 @@
+"""`c3d-export`: exports by its own options, and carries the other commands."""
+
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import click
+
+from exporter import __version__
+from exporter.cli.boundary import run
+from exporter.cli.inspect import inspect_command
+from exporter.cli.options import Batch, Outputs, machine_options, network_options, parity_options
+from exporter.cli.verify import verify
+from exporter.types import DEFAULT_OPSET, FORMAT_NAMES, TARGETS, ExportRequest, FormatName, ParityOptions
+
+HELP = """Export C3D to ONNX or TorchScript, and prove that the artifact answers as the network does.
+
+Without a command, builds the network, writes the formats asked for, verifies each against the network in float64,
+and publishes it with a manifest. An artifact that fails is not published.
+
+\b
+Examples:
+  c3d-export --format onnx                                  random weights, artifacts/c3d.onnx
+  c3d-export --format onnx --weights c3d-pretrained.pth     a checkpoint, its origin recognised
+  c3d-export --format onnx --format torchscript --outputs logits,fc6
+  c3d-export verify parity artifacts/c3d.onnx               verify again, here or elsewhere
+  c3d-export inspect c3d-pretrained.pth                     what is this file? (runs nothing of it)
+
+\b
+Exit codes: 0 all well, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 4 a device or library is missing.
+"""
+
+
+@click.group(invoke_without_command=True, no_args_is_help=True, help=HELP, context_settings={"max_content_width": 110})
+@click.option("--format", "formats", type=click.Choice(FORMAT_NAMES), multiple=True,
+              help="What to write. Repeatable.")  # fmt: skip
+@network_options
+@click.option("--num-classes", type=int, default=None,
+              help="fc8's outputs. [default: the checkpoint's, else 101]")  # fmt: skip
+@click.option("--new-head", is_flag=True,
+              help="Initialise fc8 freshly where the checkpoint has none or another class count.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the initialisation.")
+@click.option("--outputs", type=Outputs(), default="logits", show_default=True,
+              help="What the artifact answers, by commas: logits, fc6, fc7, probabilities.")  # fmt: skip
+@click.option("--batch", type=Batch(), default="dynamic", show_default=True, help="A fixed batch size, or dynamic.")
+@click.option("--opset", type=int, default=DEFAULT_OPSET, show_default=True, help="ONNX opset.")
+@click.option("--target", type=click.Choice(TARGETS), default="portable", show_default=True,
+              help="cpu also measures what is only faster on CPUs.")  # fmt: skip
+@click.option("--external-data", is_flag=True, help="Keep ONNX weights in a file of their own.")
+@click.option("--output-dir", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True,
+              help="Where the artifact lands; made if missing.")  # fmt: skip
+@click.option("--name", default="c3d", show_default=True, help="File name, without suffix.")
+@click.option("--no-verify", is_flag=True, help="Publish without verifying.")
+@parity_options
+@machine_options
+@click.version_option(__version__, prog_name="c3d-export")
+@click.pass_context
+def cli(context: click.Context, /, formats: tuple[FormatName, ...], machine: bool, **options: Any) -> None:
+    """See HELP."""
+    if context.invoked_subcommand is not None:
+        given = [name for name in context.params if _is_given(context, name)]
+        if given:
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise click.UsageError(f"put options of {context.invoked_subcommand} after its name: {names}")
+        return
+    if not formats:
+        raise click.UsageError(f"say what to write: --format {' or --format '.join(FORMAT_NAMES)}")
+    _export(formats, machine, options)
+
+
+def _is_given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+def _export(formats: tuple[FormatName, ...], machine: bool, options: dict[str, Any]) -> None:
+    parity = ParityOptions(
+        device=options.pop("device"), clips=options.pop("clips"), allow_fallback=options.pop("allow_fallback")
+    )
+    request = ExportRequest(formats, verify=not options.pop("no_verify"), parity=parity, **options)
+
+    from exporter.pipeline import ParityFailedError, export
+    from exporter.reports.console import print_exported, print_parity, progress_on_terminal, stdout
+    from exporter.reports.machine import dump, exported_object, parity_object
+
+    try:
+        with progress_on_terminal() as progress:
+            exported = export(request, progress)
+    except ParityFailedError as error:
+        if machine:
+            click.echo(dump({"error": error.as_object(), "parity": parity_object(error.reports)}))
+            error.told = True
+        else:
+            for report in error.reports:
+                print_parity(report, stdout())
+        raise
+    if machine:
+        click.echo(dump(exported_object(exported)))
+    else:
+        print_exported(exported, stdout())
+
+
+cli.add_command(verify)
+cli.add_command(inspect_command)
+
+
+def main() -> NoReturn:
+    """Run `c3d-export`."""
+    run(cli, "c3d-export")
+
+
+def verify_main() -> NoReturn:
+    """Run `verify`."""
+    run(cast("click.Command", verify), "verify")

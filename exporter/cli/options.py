@@ -1,0 +1,89 @@
+"""Options that several commands share, each defined once."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from exporter.types import DEVICES
+from models.spec import OUTPUTS, POOL5_CONVENTIONS, Output
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+EXISTING = click.Path(path_type=Path)
+"""A path that the library checks itself, so that a missing file has one exit code everywhere."""
+
+
+def machine_options(command: Command) -> Command:
+    """Add `--json` and `--debug`."""
+    command = click.option("--debug", is_flag=True, help="Show the traceback of an error.", expose_value=False)(command)
+    return click.option(
+        "--json", "machine", is_flag=True, help="Print one JSON object on stdout, and nothing else there."
+    )(command)
+
+
+def parity_options(command: Command) -> Command:
+    """Add `--device`, `--clip` and `--allow-fallback`."""
+    command = click.option(
+        "--allow-fallback", is_flag=True, help="Accept nodes that ran on the CPU although --device cuda was asked for."
+    )(command)
+    command = click.option(
+        "--clip", "clips", type=EXISTING, multiple=True, metavar="VIDEO",
+        help="Verify on this video too (its first 16 frames; needs the [video] extra). Repeatable.",
+    )(command)  # fmt: skip
+    return click.option(
+        "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Where the artifact is verified."
+    )(command)
+
+
+def network_options(command: Command) -> Command:
+    """Add `--weights`, `--layout`, `--batch-norm` and `--pool5`."""
+    command = click.option(
+        "--pool5", type=click.Choice(POOL5_CONVENTIONS), default=None,
+        help="pool5's window convention. [default: the checkpoint's layout's, else symmetric; Caffe's is right]",
+    )(command)  # fmt: skip
+    command = click.option("--batch-norm", is_flag=True, help="The variant with a BatchNorm after each convolution.")(
+        command
+    )
+    command = click.option(
+        "--layout", default="auto", show_default=True, metavar="NAME",
+        help="The checkpoint's origin: auto, identity, jfzhang95.",
+    )(command)  # fmt: skip
+    return click.option(
+        "--weights", type=EXISTING, default=None, metavar="FILE",
+        help="A checkpoint: .pth, .pt, .pickle, .tar or .safetensors. [default: random weights from --seed]",
+    )(command)  # fmt: skip
+
+
+class Outputs(click.ParamType[tuple[Output, ...]]):
+    """A list of outputs, separated by commas."""
+
+    name = "outputs"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Output, ...]:
+        """Return the outputs in the order given."""
+        if isinstance(value, tuple):
+            return value  # pyright: ignore[reportUnknownVariableType]
+        named = [part.strip() for part in str(value).split(",")]
+        for part in named:
+            if part not in OUTPUTS:
+                self.fail(f"{part!r} is not one of {', '.join(OUTPUTS)}", param, ctx)
+        return tuple(output for part in named for output in OUTPUTS if output == part)
+
+
+class Batch(click.ParamType["int | None"]):
+    """A fixed batch size, or `dynamic`."""
+
+    name = "batch"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Return the size, or None for `dynamic`."""
+        if value in (None, "dynamic"):
+            return None
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither 'dynamic' nor a number", param, ctx)

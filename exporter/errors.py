@@ -1,0 +1,53 @@
+"""Every error the tool raises on purpose. Each is told in one line and decides the exit code.
+
+    C3DExportError
+    ├── CheckFailedError        1  a check ran and failed
+    │   └── IntegrityError      1  a file is not the one its manifest describes
+    ├── UsageError              2  options that make no sense (click's own usage errors are 2 as well)
+    ├── BadInputError           3  a file or folder that was given is bad
+    │   ├── CheckpointError     3  … as weights
+    │   ├── ArtifactError       3  … as an artifact
+    │   └── OutputError         3  … as a place to write to
+    └── UnavailableError        4  a runtime, device or library that was asked for is not there
+
+Anything else is a bug: the command line says so in one line (exit code 70) and `--debug` shows the traceback.
+"""
+
+from models.errors import BadInputError, C3DExportError, CheckpointError, UsageError, listing
+
+__all__ = [
+    "ArtifactError",
+    "BadInputError",
+    "C3DExportError",
+    "CheckFailedError",
+    "CheckpointError",
+    "IntegrityError",
+    "OutputError",
+    "UnavailableError",
+    "UsageError",
+    "listing",
+]
+
+
+class CheckFailedError(C3DExportError):
+    """A check ran to its end and failed."""
+
+    exit_code = 1
+
+
+class IntegrityError(CheckFailedError):
+    """A file is not the one its manifest describes."""
+
+
+class ArtifactError(BadInputError):
+    """An artifact cannot be read, is not of a known kind, or has another signature."""
+
+
+class OutputError(BadInputError):
+    """The output folder cannot be written to, or is full."""
+
+
+class UnavailableError(C3DExportError):
+    """A runtime, device or optional library that was asked for is not there."""
+
+    exit_code = 4

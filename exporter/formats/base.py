@@ -1,0 +1,71 @@
+"""What every format can do."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from exporter.artifact import Manifest
+from exporter.types import FormatName, Target
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class WriteRequest:
+    """What a format needs besides the network.
+
+    Attributes:
+        name: the artifact's name, without suffix.
+        manifest: the essential manifest; its signature says names, outputs and batch.
+        opset: ONNX opset.
+        target: `cpu` also tries what is only faster on CPUs.
+        external_data: keep weights in a file of their own.
+    """
+
+    name: str
+    manifest: Manifest
+    opset: int
+    target: Target
+    external_data: bool
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a format wrote.
+
+    Attributes:
+        files: in the folder given, the model first.
+        manifest: the essential manifest as it stands inside the model file, with the format's options and versions.
+        notes: what the user should know.
+    """
+
+    files: tuple[Path, ...]
+    manifest: Manifest
+    notes: tuple[str, ...] = ()
+
+
+class Format(Protocol):
+    """An artifact format."""
+
+    @property
+    def name(self) -> FormatName:
+        """What `--format` calls it."""
+        ...
+
+    @property
+    def suffix(self) -> str:
+        """Its model files' suffix, with the dot."""
+        ...
+
+    def write(self, module: "nn.Module", request: WriteRequest, folder: Path) -> Written:
+        """Write `module` (a clip batch in, the outputs in the signature's order out) into `folder`, and check it."""
+        ...
+
+    def read_embedded(self, path: Path) -> Manifest | None:
+        """Return the manifest inside a model file without running it, or None if there is none.
+
+        Raises:
+            ArtifactError: the file is not of this format, or damaged.
+        """
+        ...

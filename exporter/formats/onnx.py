@@ -1,0 +1,202 @@
+"""ONNX: through torch's own exporter (torch.export), named like the network, checked by onnx's checker."""
+
+import contextlib
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from exporter import __version__
+from exporter.artifact import METADATA_KEY, Manifest
+from exporter.errors import ArtifactError, C3DExportError
+from exporter.formats.base import WriteRequest, Written
+from exporter.types import FormatName, Signature, TensorSpec
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+    from torch import nn
+
+IR_VERSION = 10
+"""What torch writes; every runtime that knows the opset reads it."""
+
+_LEAKS = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+
+
+class OnnxFormat:
+    """An ONNX model of standard operators, one file by default."""
+
+    name: Final[FormatName] = "onnx"
+    suffix: Final[str] = ".onnx"
+
+    def write(self, module: "nn.Module", request: WriteRequest, folder: Path) -> Written:
+        """Export, name, embed the manifest, write and check.
+
+        Raises:
+            UsageError: the weights need `external_data`.
+            C3DExportError: torch's exporter or onnx's checker refused, which is a fault of this tool or its versions.
+        """
+        import onnx
+
+        from exporter.formats.onnx_writer import write_onnx
+
+        manifest = replace(
+            request.manifest,
+            options={**request.manifest.options, "opset": request.opset, "external_data": request.external_data},
+            versions={name: version(name) for name in ("torch", "onnx", "onnx-ir", "onnxscript")},
+        )
+        model = _export(module, manifest.signature, request.opset)
+        _name_like_the_network(model)
+        _describe(model, manifest)
+        files = write_onnx(model, folder, request.name + self.suffix, external_data=request.external_data)
+        try:
+            onnx.checker.check_model(str(files.check), full_check=True)
+        except onnx.checker.ValidationError as error:
+            raise C3DExportError(f"onnx's checker refuses the exported model: {error}") from error
+        notes = (
+            ("onnx: --target cpu writes the same graph as portable in this release",) if request.target == "cpu" else ()
+        )
+        return Written((files.model,) if files.data is None else (files.model, files.data), manifest, notes)
+
+    def read_embedded(self, path: Path) -> Manifest | None:
+        """Return the manifest in the model's metadata; weights are parsed but nothing runs."""
+        return embedded_manifest(load_graph(path), path)
+
+
+def load_graph(path: Path) -> "onnx.ModelProto":
+    """Parse an ONNX file without its external data.
+
+    Raises:
+        ArtifactError: unreadable, or not ONNX.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_model(str(path), load_external_data=False)
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+    except DecodeError as error:
+        raise ArtifactError(f"{path}: not a whole ONNX file (truncated, or another kind of file)") from error
+    if not model.graph.node or not model.opset_import:
+        raise ArtifactError(f"{path}: not an ONNX model: it has no nodes or no opset")
+    return model
+
+
+def embedded_manifest(model: "onnx.ModelProto", path: Path) -> Manifest | None:
+    """Return the manifest in a parsed model's metadata, or None.
+
+    Raises:
+        ArtifactError: there is one, but it is damaged.
+    """
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            return Manifest.from_json(entry.value, f"{path} (metadata {METADATA_KEY})")
+    return None
+
+
+def graph_signature(model: "onnx.ModelProto") -> Signature:
+    """Return an ONNX graph's inputs and outputs, as its own types state them."""
+    import onnx
+
+    def spec(value: "onnx.ValueInfoProto") -> TensorSpec:
+        tensor = value.type.tensor_type
+        dtype = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        shape = tuple(
+            dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim
+        )
+        return TensorSpec(value.name, {"float": "float32", "double": "float64"}.get(dtype, dtype), shape)
+
+    weights = {initializer.name for initializer in model.graph.initializer}
+    return Signature(
+        tuple(spec(value) for value in model.graph.input if value.name not in weights),
+        tuple(spec(value) for value in model.graph.output),
+    )
+
+
+def _export(module: "nn.Module", signature: Signature, opset: int) -> "ir.Model":
+    import torch
+
+    clip = signature.inputs[0]
+    example = torch.zeros([size if isinstance(size, int) else 1 for size in clip.shape])
+    with _quietly():
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            input_names=[clip.name],
+            output_names=[output.name for output in signature.outputs],
+            dynamic_shapes=None if signature.batch is not None else ({0: "batch"},),
+            opset_version=opset,
+            verbose=False,
+        )
+    assert program is not None
+    return program.model
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep the exporter's progress, deprecations and missing-torchvision remarks from the user; errors still raise."""
+    loggers = [logging.getLogger(name) for name in _LEAKS]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _name_like_the_network(model: "ir.Model") -> None:
+    """Name weights, nodes and values after the network's layers: conv1.weight, conv1, conv1.relu, pool1.
+
+    The exporter counts (node_conv3d_3, val_10); people and `verify parity` look for layers.
+    """
+    for old in list(model.graph.initializers):
+        value = model.graph.initializers.pop(old)
+        value.name = old.removeprefix("network.")
+        model.graph.initializers[value.name] = value
+    outputs = {value.name for value in model.graph.outputs}
+    layer = ""
+    for node in model.graph:
+        weight = next((value.name for value in node.inputs if value is not None and str(value.name).endswith(".weight")), "")
+        if weight:
+            layer = str(weight).removesuffix(".weight")
+            node.name = layer
+        elif node.op_type == "MaxPool":
+            node.name = f"pool{re.sub(r'[^0-9]', '', layer)}"
+        elif node.op_type == "Reshape":
+            node.name = "flatten"
+            model.graph.initializers[str(node.inputs[1].name)].name = "flatten.shape"
+        else:
+            node.name = f"{layer}.{node.op_type.lower()}"
+        for value in node.outputs:
+            if value.name not in outputs:
+                value.name = f"{node.name}.out"
+
+
+def _describe(model: "ir.Model", manifest: Manifest) -> None:
+    """Put the essential manifest inside, and take out what the exporter left of itself (stack traces, rule names)."""
+    for node in model.graph:
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    model.graph.name = manifest.name
+    model.graph.doc_string = None
+    model.metadata_props.clear()
+    model.metadata_props[METADATA_KEY] = manifest.essential().to_json()
+    model.ir_version = IR_VERSION
+    model.producer_name = manifest.producer.split()[0]
+    model.producer_version = __version__
+    model.doc_string = manifest.network.describe()

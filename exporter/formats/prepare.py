@@ -1,0 +1,103 @@
+"""From a built network to the module that every format writes: BatchNorm folded away, the wanted outputs in order."""
+
+import copy
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from models.c3d import C3D
+from models.spec import NORMALISATIONS, OUTPUTS, Output
+
+
+def fold_batch_norm(network: C3D) -> C3D:
+    """Return a network without BatchNorm that computes the same function; other tensors are shared, not copied.
+
+    Given y = gamma * (W x + b - mean) / sqrt(var + eps) + beta, the folded convolution has
+    W' = W * gamma / sqrt(var + eps) and b' = (b - mean) * gamma / sqrt(var + eps) + beta. Folding is computed in
+    float64, so that it costs one rounding of each weight. Source: `torch.nn.utils.fusion`.
+    """
+    if not network.config.batch_norm:
+        return network
+    config = network.config
+    with torch.device("meta"):
+        folded = C3D(config.num_classes, pool5=config.pool5)
+    state = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("fc")}
+    for conv_name, norm_name in NORMALISATIONS.items():
+        conv = copy.deepcopy(network.get_submodule(conv_name)).double()
+        norm = copy.deepcopy(network.get_submodule(norm_name)).double()
+        fused = fuse_conv_bn_eval(conv, norm).float()
+        state[f"{conv_name}.weight"] = fused.weight.detach()
+        state[f"{conv_name}.bias"] = fused.bias.detach()
+    folded.load_state_dict(state, assign=True)
+    return folded.eval().requires_grad_(requires_grad=False)
+
+
+def prepare(network: C3D, outputs: tuple[Output, ...]) -> nn.Module:
+    """Return a module (N, 3, 16, 112, 112) -> the wanted outputs: a tensor if it is one, otherwise a tuple in order.
+
+    What the outputs do not need is dead code in it, which every format drops along with its weights.
+    """
+    kinds = (_One, _Two, _Three, _Four)
+    return kinds[len(outputs) - 1](fold_batch_norm(network), *(OUTPUTS.index(name) for name in outputs)).eval()
+
+
+class _Answers(nn.Module):
+    """TorchScript wants every return type written out, so there is one class for each number of outputs."""
+
+    def __init__(self, network: C3D) -> None:
+        super().__init__()
+        self.network = network
+
+    def answers(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return every output, in the order of `models.spec.OUTPUTS`."""
+        fc6, fc7, logits = self.network.stages(clip)
+        return logits, fc6, fc7, torch.softmax(logits, dim=1)
+
+
+class _One(_Answers):
+    a: Final[int]
+
+    def __init__(self, network: C3D, a: int) -> None:
+        super().__init__(network)
+        self.a = a
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return self.answers(clip)[self.a]
+
+
+class _Two(_One):
+    b: Final[int]
+
+    def __init__(self, network: C3D, a: int, b: int) -> None:
+        super().__init__(network, a)
+        self.b = b
+
+    def forward(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        every = self.answers(clip)
+        return every[self.a], every[self.b]
+
+
+class _Three(_Two):
+    c: Final[int]
+
+    def __init__(self, network: C3D, a: int, b: int, c: int) -> None:
+        super().__init__(network, a, b)
+        self.c = c
+
+    def forward(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        every = self.answers(clip)
+        return every[self.a], every[self.b], every[self.c]
+
+
+class _Four(_Three):
+    d: Final[int]
+
+    def __init__(self, network: C3D, a: int, b: int, c: int, d: int) -> None:
+        super().__init__(network, a, b, c)
+        self.d = d
+
+    def forward(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        every = self.answers(clip)
+        return every[self.a], every[self.b], every[self.c], every[self.d]

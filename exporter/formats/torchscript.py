@@ -1,0 +1,139 @@
+"""TorchScript: scripted, frozen, and repacked so that the same network always gives the same bytes."""
+
+import re
+import warnings
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from exporter.artifact import METADATA_KEY, Manifest
+from exporter.errors import ArtifactError, OutputError
+from exporter.formats.base import WriteRequest, Written
+from exporter.types import FormatName
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+OPTIMIZE_OPTION = "optimize_for_inference"
+"""The manifest's word that the artifact is meant to be run through `torch.jit.optimize_for_inference` after loading."""
+
+WORTH_IT = 1.05
+"""How much faster the optimised form must measure to be recommended."""
+
+ROUNDS = 3
+ALIGNMENT = 64
+"""Of each stored member, as torch writes them, so that they can be mapped."""
+EPOCH = (1980, 1, 1, 0, 0, 0)
+MOST_EXTRA = 1 << 20
+
+_MANGLE = re.compile(rb"\.?___torch_mangle_\d+")
+
+
+class TorchScriptFormat:
+    """A frozen TorchScript module that needs torch and nothing of this project."""
+
+    name: Final[FormatName] = "torchscript"
+    suffix: Final[str] = ".pt"
+
+    def write(self, module: "nn.Module", request: WriteRequest, folder: Path) -> Written:
+        """Script, freeze, measure if the target is the CPU, embed the manifest, write.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        import torch
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.jit is deprecated in words, and the format people deploy
+            frozen = torch.jit.freeze(torch.jit.script(module))
+            options = dict(request.manifest.options)
+            notes: tuple[str, ...] = ()
+            if request.target == "cpu":
+                options[OPTIMIZE_OPTION], note = _measure(module, request.manifest.signature.batch or 1)
+                notes = (note,)
+            manifest = replace(request.manifest, options=options, versions={"torch": version("torch")})
+            raw = folder / f"raw{self.suffix}"
+            try:
+                torch.jit.save(frozen, str(raw), _extra_files={METADATA_KEY: manifest.essential().to_json()})
+            except RuntimeError as error:
+                # torch's writer tells a full disk as an "unexpected pos"
+                raise OutputError(f"cannot write to {folder.parent}: torch failed to save ({str(error).splitlines()[0]}"
+                                  "); is the disk full?") from error  # fmt: skip
+        path = folder / f"{request.name}{self.suffix}"
+        repack(raw, path)
+        raw.unlink()
+        return Written((path,), manifest, notes)
+
+    def read_embedded(self, path: Path) -> Manifest | None:
+        """Return the manifest among the archive's extra files; the archive is read as a zip, never loaded as code."""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = [name for name in archive.namelist() if name.endswith(f"/extra/{METADATA_KEY}")]
+                if not any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                    raise ArtifactError(f"{path}: not a TorchScript archive")
+                if not names:
+                    return None
+                if archive.getinfo(names[0]).file_size > MOST_EXTRA:
+                    raise ArtifactError(f"{path}: its metadata is too large")
+                return Manifest.from_json(archive.read(names[0]), f"{path} (extra file {METADATA_KEY})")
+        except OSError as error:
+            raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
+            raise ArtifactError(f"{path}: not a whole TorchScript archive: {error}") from error
+
+
+def repack(source: Path, target: Path) -> None:
+    """Copy a TorchScript archive without what differs between two saves of one network.
+
+    That is: the counter torch appends to class names (`___torch_mangle_9`), the debug records, which hold the
+    exporting machine's paths, the archive's folder name, and the id over all of these.
+    """
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
+        for member in old.infolist():
+            name = "archive/" + member.filename.split("/", 1)[1]
+            if name.endswith((".debug_pkl", "/.data/serialization_id")):
+                continue
+            content = old.read(member)
+            if name.endswith((".py", "/data.pkl")):
+                content = _MANGLE.sub(b"", content)
+                name = _MANGLE.sub(b"", name.replace("/___", ".___").encode()).decode()
+            entry = zipfile.ZipInfo(name, date_time=EPOCH)
+            assert new.fp is not None
+            header = new.fp.tell() + 30 + len(name.encode()) + 4
+            entry.extra = b"FB" + (padding := -header % ALIGNMENT).to_bytes(2, "little") + bytes(padding)
+            new.writestr(entry, content)
+
+
+def _measure(module: "nn.Module", batch: int) -> tuple[bool, str]:
+    """Time the frozen module as it is and through `optimize_for_inference`, in turns; return the choice and the words.
+
+    torch cannot save the optimised form (its packed weights do not survive `torch.jit.save`), so the choice is
+    recorded for whoever loads the file.
+    """
+    import torch
+
+    from models.spec import CLIP_SHAPE
+
+    plain = torch.jit.freeze(torch.jit.script(module))
+    optimised = torch.jit.optimize_for_inference(torch.jit.script(module))
+    clip = torch.zeros(batch, *CLIP_SHAPE)
+    with torch.inference_mode():
+        for candidate in (plain, optimised):
+            candidate(clip)
+            candidate(clip)
+        pairs = [(_seconds(plain, clip), _seconds(optimised, clip)) for _ in range(ROUNDS)]
+    gain = sorted(slow / fast for slow, fast in pairs)[ROUNDS // 2]
+    chosen = gain >= WORTH_IT
+    advice = "load it with torch.jit.optimize_for_inference" if chosen else "load it as it is"
+    return chosen, f"torchscript: optimize_for_inference measures {gain:.2f} times as fast on this CPU: {advice}"
+
+
+def _seconds(run: "Callable[[Tensor], torch.Tensor]", clip: "Tensor") -> float:
+    start = perf_counter()
+    run(clip)
+    return perf_counter() - start

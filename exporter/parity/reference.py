@@ -1,0 +1,112 @@
+"""From an artifact to the network it must equal: by its manifest, or by the checkpoint that the user names."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.artifact import Manifest, WeightsRecord, check_integrity, manifest_path, read_manifest
+from exporter.errors import ArtifactError
+from exporter.formats import format_of
+from exporter.publish import recover
+from exporter.types import FormatName, ReferenceOptions
+from models.builder import BuiltNetwork, build, state_sha256
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model file to be judged, and its manifest if it has one.
+
+    Attributes:
+        path: the model file.
+        format: which runtime it takes.
+        manifest: from beside it (then its files' hashes were checked) or from inside it.
+        notes: what a reader must know of it.
+    """
+
+    path: Path
+    format: FormatName
+    manifest: Manifest | None
+    notes: tuple[str, ...]
+
+
+def load_subject(path: Path) -> Subject:
+    """Find a model file and its manifest, and check the one against the other.
+
+    Raises:
+        ArtifactError: no such file, not an artifact, or a damaged manifest.
+        IntegrityError: the manifest beside it describes another file.
+    """
+    if path.name.endswith(".json") and path.with_name(path.name.removesuffix(".json")).is_file():
+        path = path.with_name(path.name.removesuffix(".json"))
+    if not path.exists():
+        raise ArtifactError(f"no such artifact: {path}")
+    if not path.is_file():
+        raise ArtifactError(f"an artifact is a file, not a folder: {path}")
+    kind = format_of(path)
+    recover(path.parent)
+    if manifest_path(path).is_file():
+        manifest = read_manifest(manifest_path(path))
+        check_integrity(path, manifest)
+        return Subject(path, kind.name, manifest, ())
+    manifest = kind.read_embedded(path)
+    if manifest is None:
+        return Subject(path, kind.name, None, ("no manifest beside or inside the file",))
+    note = "no manifest beside the file: judged by the one inside it, its bytes are not checked against a hash"
+    return Subject(path, kind.name, manifest, (note,))
+
+
+def rebuild(subject: Subject, options: ReferenceOptions) -> tuple[BuiltNetwork, tuple[str, ...]]:
+    """Build the network that the artifact must equal, and say what differs from the one it was exported from.
+
+    Raises:
+        ArtifactError: there is no manifest and no checkpoint was named, or the manifest's checkpoint is not to be found
+            or is another file now.
+        CheckpointError: the checkpoint does not load.
+    """
+    manifest = subject.manifest
+    if manifest is None:
+        if options.weights is None:
+            raise ArtifactError(f"{subject.path}: has no manifest beside or inside it, so what should it equal? "
+                                "Name its checkpoint with --weights")  # fmt: skip
+        built = build(
+            weights=options.weights, layout=options.layout, batch_norm=options.batch_norm, pool5=options.pool5
+        )
+        return built, ()
+    record, config = manifest.weights, manifest.network
+    weights = options.weights or _find_weights(subject.path, record)
+    built = build(
+        config.num_classes,
+        batch_norm=config.batch_norm,
+        pool5=config.pool5,
+        seed=record.seed,
+        weights=weights,
+        layout=options.layout if options.weights or record.layout is None else record.layout,
+        new_head=bool(record.fresh),
+    )
+    notes: list[str] = []
+    if built.weights is not None and built.weights.sha256 != record.sha256:
+        if options.weights is None:
+            raise ArtifactError(f"{weights}: is not the checkpoint that {subject.path.name} was exported from (SHA-256 "
+                                f"{built.weights.sha256[:16]}…, not {str(record.sha256)[:16]}…); name it with --weights")  # fmt: skip
+        notes.append(f"held against {weights}, which is not the file it was exported from")
+    elif state_sha256(built.network) != manifest.state_sha256:
+        notes.append("the network rebuilt here is not bit for bit the one exported: random numbers differ between "
+                     "processors and torch versions; a checkpoint does not")  # fmt: skip
+    return built, tuple(notes)
+
+
+def relative_to(path: Path, folder: Path) -> str:
+    """Return `path` as seen from `folder`, POSIX: what a manifest records of a checkpoint's place."""
+    return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
+
+
+def _find_weights(model: Path, record: WeightsRecord) -> Path | None:
+    """Return the manifest's checkpoint: where it was, or beside the artifact; None where the weights are a seed's."""
+    if record.source == "seed":
+        return None
+    places = [model.parent / place for place in (record.path, record.file) if place]
+    for place in places:
+        if place.is_file():
+            return place
+    raise ArtifactError(f"{model}: its checkpoint {record.file} is not at {' or '.join(map(str, places))}; "
+                        "name it with --weights")  # fmt: skip

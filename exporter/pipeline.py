@@ -1,0 +1,241 @@
+"""`export()`: build, write, verify, publish. Nothing reaches the output folder before everything has passed."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from exporter import __version__
+from exporter.artifact import (
+    MANIFEST_VERSION,
+    Artifact,
+    Manifest,
+    ParityRecord,
+    WeightsRecord,
+    file_entry,
+)
+from exporter.errors import CheckFailedError, UsageError
+from exporter.formats import FORMATS, WriteRequest, Written
+from exporter.formats.prepare import prepare
+from exporter.parity.inputs import draw_clips
+from exporter.parity.reference import Subject, relative_to
+from exporter.parity.verify import ask, judge
+from exporter.publish import check_name, output_errors, publish, staging
+from exporter.runtimes import require_device
+from exporter.timing import timed
+from exporter.types import (
+    FORMAT_NAMES,
+    OLDEST_OPSET,
+    DEFAULT_OPSET,
+    ExportRequest,
+    FormatName,
+    ParityReport,
+    Progress,
+    c3d_signature,
+    quiet,
+)
+from models.builder import BuiltNetwork, build, state_sha256
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export made.
+
+    Attributes:
+        artifacts: in the order asked for.
+        reports: the verdict on each, empty without verification.
+        network: the network in a few words.
+        notes: what the user should know.
+        seconds: by phase: `build`, `write`, `verify`, `publish`.
+    """
+
+    artifacts: tuple[Artifact, ...]
+    reports: tuple[ParityReport, ...]
+    network: str
+    notes: tuple[str, ...]
+    seconds: dict[str, float]
+
+
+class ParityFailedError(CheckFailedError):
+    """The written artifact does not answer as the network does; it was not published."""
+
+    def __init__(self, reports: tuple[ParityReport, ...]) -> None:
+        names = ", ".join(Path(report.artifact).name for report in reports if not report.passed)
+        super().__init__(f"parity failed for {names}; nothing was published (--no-verify publishes without asking)")
+        self.reports = reports
+
+
+def export(request: ExportRequest, progress: Progress = quiet) -> Exported:
+    """Build the network, write every format asked for, verify them, and publish them with their manifests.
+
+    Args:
+        request: everything that decides the artifacts.
+        progress: told at each long step.
+
+    Raises:
+        UsageError: options that make no sense.
+        CheckpointError: the weights do not load completely.
+        ParityFailedError: an artifact does not answer as the network does; the output folder is as it was.
+        OutputError: the output folder cannot be written to, or is full.
+        UnavailableError: the device to verify on is not there.
+    """
+    check_request(request)
+    seconds: dict[str, float] = {}
+    with timed(seconds, "build"):
+        progress("building the network")
+        built = _build(request)
+        network = built.config.describe()
+        manifest = _describe(request, built)
+    with staging(request.output_dir) as stage:
+        with timed(seconds, "write"), output_errors(request.output_dir):
+            written = _write(request, built, manifest, stage, progress)
+        reports: tuple[ParityReport, ...] = ()
+        if request.verify:
+            with timed(seconds, "verify"):
+                reports = _verify(request, built, written, progress)
+        with timed(seconds, "publish"):
+            progress("publishing")
+            artifacts = _publish(request, built, written, reports, stage)
+    notes = (*_notes(built), *(note for made in written.values() for note in made.notes))
+    return Exported(artifacts, reports, network, notes, seconds)
+
+
+def check_request(request: ExportRequest) -> None:
+    """Refuse, before any work, options that cannot be honoured.
+
+    Raises:
+        UsageError: with the option and its value.
+        UnavailableError: the device to verify on is not there.
+    """
+    check_name(request.name)
+    if not request.formats or len(set(request.formats)) != len(request.formats):
+        raise UsageError(f"name each format once: {', '.join(request.formats) or 'none given'}; "
+                         f"known are {', '.join(FORMAT_NAMES)}")  # fmt: skip
+    if not request.outputs or len(set(request.outputs)) != len(request.outputs):
+        raise UsageError(f"name each output once: {','.join(request.outputs) or 'none given'}")
+    if request.batch is not None and request.batch < 1:
+        raise UsageError(f"--batch must be 'dynamic' or at least 1 (got {request.batch})")
+    if request.num_classes is not None and request.num_classes < 1:
+        raise UsageError(f"--num-classes must be at least 1 (got {request.num_classes})")
+    if not OLDEST_OPSET <= request.opset <= DEFAULT_OPSET:
+        raise UsageError(f"--opset must be between {OLDEST_OPSET} and {DEFAULT_OPSET} (got {request.opset})")
+    if request.external_data and "onnx" not in request.formats:
+        raise UsageError("--external-data is an option of --format onnx")
+    if request.new_head and request.weights is None:
+        raise UsageError("--new-head is an option of --weights: without a checkpoint everything is initialised freshly")
+    if request.verify:
+        for name in request.formats:
+            require_device(name, request.parity.device)
+
+
+def _build(request: ExportRequest) -> BuiltNetwork:
+    return build(
+        request.num_classes,
+        batch_norm=request.batch_norm,
+        pool5=request.pool5,
+        seed=request.seed,
+        weights=request.weights,
+        layout=request.layout,
+        new_head=request.new_head,
+    )
+
+
+def _describe(request: ExportRequest, built: BuiltNetwork) -> Manifest:
+    """Return the manifest as far as it is known before anything is written; the format is filled in per artifact."""
+    return Manifest(
+        version=MANIFEST_VERSION,
+        producer=f"c3d-export {__version__}",
+        name=request.name,
+        format=request.formats[0],
+        network=built.config,
+        pool5_source=built.pool5_source,
+        parameters=built.parameters,
+        state_sha256=state_sha256(built.network),
+        weights=_weights_record(request, built),
+        preprocessing=built.preprocessing,
+        signature=c3d_signature(request.outputs, built.config.num_classes, request.batch),
+        options={"target": request.target},
+        versions={},
+    )
+
+
+def _weights_record(request: ExportRequest, built: BuiltNetwork) -> WeightsRecord:
+    origin = built.weights
+    if origin is None:
+        return WeightsRecord("seed", built.seed)
+    return WeightsRecord(
+        source="file",
+        seed=built.seed,
+        file=origin.path.name,
+        sha256=origin.sha256,
+        container=origin.container,
+        layout=origin.layout,
+        loaded=origin.coverage.loaded,
+        total=origin.coverage.total,
+        fresh=origin.coverage.fresh,
+        converted=origin.coverage.converted,
+        path=relative_to(origin.path, request.output_dir),
+    )
+
+
+def _write(
+    request: ExportRequest, built: BuiltNetwork, manifest: Manifest, stage: Path, progress: Progress
+) -> dict[FormatName, Written]:
+    module = prepare(built.network, request.outputs)
+    written: dict[FormatName, Written] = {}
+    for name in request.formats:
+        progress(f"writing {name}")
+        described = replace(manifest, format=name)
+        wanted = WriteRequest(request.name, described, request.opset, request.target, request.external_data)
+        written[name] = FORMATS[name].write(module, wanted, stage)
+    return written
+
+
+def _verify(
+    request: ExportRequest, built: BuiltNetwork, written: dict[FormatName, Written], progress: Progress
+) -> tuple[ParityReport, ...]:
+    pool = draw_clips(built.preprocessing, seed=request.parity.seed, videos=request.parity.clips)
+    subjects = [Subject(made.files[0], name, made.manifest, ()) for name, made in written.items()]
+    answers = [ask(subject, built.config, pool, request.parity, progress) for subject in subjects]
+    staged = judge(answers, built, pool, request.parity, (), progress)
+    reports = tuple(
+        replace(report, artifact=str(request.output_dir / Path(report.artifact).name)) for report in staged
+    )
+    if not all(report.passed for report in reports):
+        raise ParityFailedError(reports)
+    return reports
+
+
+def _publish(
+    request: ExportRequest,
+    built: BuiltNetwork,
+    written: dict[FormatName, Written],
+    reports: tuple[ParityReport, ...],
+    stage: Path,
+) -> tuple[Artifact, ...]:
+    records = [_parity_record(report, request) for report in reports] or [None] * len(written)
+    artifacts: list[Artifact] = []
+    for made, record in zip(written.values(), records, strict=True):
+        weights = _weights_record(request, built)
+        files = tuple(file_entry(path) for path in made.files)
+        manifest = replace(made.manifest, files=files, parity=record, weights=weights)
+        artifacts.append(Artifact(publish(stage, request.output_dir, manifest), manifest))
+    return tuple(artifacts)
+
+
+def _parity_record(report: ParityReport, request: ExportRequest) -> ParityRecord:
+    worst = max(row.max_error / row.budget for row in report.comparisons)
+    return ParityRecord(report.passed, report.runtime, request.parity.device, report.factor, float(f"{worst:.3g}"))
+
+
+def _notes(built: BuiltNetwork) -> tuple[str, ...]:
+    origin = built.weights
+    if origin is None:
+        return (f"the weights are random, drawn from seed {built.seed}; --weights loads a checkpoint",)
+    told = [f"{origin.path.name}: {origin.layout} layout, {origin.coverage.loaded} of {origin.coverage.total} tensors"]
+    if origin.coverage.fresh:
+        told.append(f"fc8 is freshly initialised from seed {built.seed}: train it before you trust its classes")
+    if origin.coverage.converted:
+        told.append(f"weights converted from {', '.join(origin.coverage.converted)} to float32")
+    if built.pool5_source == "default":
+        told.append("pool5 is symmetric by default, as these names do not tell the convention the weights were "
+                    "trained under; Caffe-derived weights want --pool5 right")  # fmt: skip
+    return tuple(told)

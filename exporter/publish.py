@@ -1,0 +1,135 @@
+"""How files reach their folder: whole, or not at all, whatever kills the run.
+
+Everything is written into a hidden folder inside the output folder, flushed to disk, and renamed into place: data
+files first (their names carry their hash, so they never replace another's), then the model, then the manifest. The
+model's rename is the moment the new artifact exists. A run killed between it and the manifest's rename leaves the
+staged manifest behind; `recover` finds it by the model's hash and finishes. A manifest that does not describe the
+model beside it is never believed (`exporter.artifact.check_integrity`), so no mixture passes for an artifact.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from exporter.artifact import MANIFEST_SUFFIX, Manifest, hash_file, manifest_path
+from exporter.errors import ArtifactError, OutputError, UsageError
+
+PREFIX = ".c3d-export-"
+ABANDONED_AFTER = 24 * 3600.0
+"""Seconds after which a staging folder of another machine is taken for litter."""
+
+
+def check_name(name: str) -> None:
+    """Refuse an artifact name that is not a plain file name.
+
+    Raises:
+        UsageError: empty, with a path separator, hidden, `..`, or with control characters.
+    """
+    if not name or name.startswith((".", "-")) or re.search(r"[/\\\x00-\x1f\x7f]", name) or len(name.encode()) > 200:  # noqa: PLR2004
+        raise UsageError(
+            f"an artifact's name must be a plain file name without '/', '\\', a leading '.' or '-': {name!r}; "
+            "--output-dir chooses the folder"
+        )
+
+
+@contextlib.contextmanager
+def output_errors(folder: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write below `folder` into `OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        what = "No space left on device" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or error
+        raise OutputError(f"cannot write to {folder}: {what}; the folder is as it was before") from error
+
+
+@contextlib.contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """Make `folder` and give a hidden folder inside it to write into; it is gone afterwards, with what was left in it.
+
+    Raises:
+        OutputError: the folder cannot be made or written to.
+    """
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        recover(folder)
+        stage = folder / f"{PREFIX}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        stage.mkdir()
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def publish(stage: Path, folder: Path, manifest: Manifest) -> Path:
+    """Move the staged files that `manifest` lists, and the manifest itself, into `folder`; return the model's path.
+
+    Raises:
+        OutputError: the folder cannot be written to, or is full.
+    """
+    model, *data = manifest.files
+    staged_manifest = manifest_path(stage / model.path)
+    with output_errors(folder):
+        staged_manifest.write_text(manifest.to_json(), encoding="utf-8")
+        for name in (*(entry.path for entry in manifest.files), staged_manifest.name, "."):
+            _flush(stage / name)
+        for entry in (*data, model):
+            (stage / entry.path).replace(folder / entry.path)
+        staged_manifest.replace(folder / staged_manifest.name)
+        _flush(folder)
+    _remove_old_data(folder / model.path, keep={entry.path for entry in data})
+    return folder / model.path
+
+
+def recover(folder: Path) -> None:
+    """Finish what a killed run had all but published into `folder`, and remove what killed runs left behind."""
+    for stage in folder.glob(f"{PREFIX}*"):
+        if not stage.is_dir() or not _abandoned(stage):
+            continue
+        for staged in stage.glob(f"*{MANIFEST_SUFFIX}"):
+            model = folder / staged.name.removesuffix(MANIFEST_SUFFIX)
+            with contextlib.suppress(OSError, ArtifactError):
+                manifest = Manifest.from_json(staged.read_bytes())
+                arrived = model.is_file() and not (stage / model.name).exists()
+                if arrived and manifest.files and manifest.files[0].sha256 == hash_file(model):
+                    staged.replace(folder / staged.name)
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _abandoned(stage: Path) -> bool:
+    """Tell whether the run that made a staging folder is gone."""
+    host, pid, _ = stage.name.removeprefix(PREFIX).rsplit("-", 2) if stage.name.count("-") >= 4 else ("", "0", "")  # noqa: PLR2004
+    if host != socket.gethostname() or not pid.isdigit():
+        with contextlib.suppress(OSError):
+            return time.time() - stage.stat().st_mtime > ABANDONED_AFTER
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _flush(path: Path) -> None:
+    """Have the disk hold a file's or folder's content before anything refers to it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_old_data(model: Path, keep: set[str]) -> None:
+    """Remove data files of earlier exports of the same model, which nothing refers to any more."""
+    pattern = re.compile(rf"{re.escape(model.name)}\.[0-9a-f]{{16}}\.data")
+    for path in model.parent.iterdir():
+        if pattern.fullmatch(path.name) and path.name not in keep:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The same results for people (`console`) and for machines (`machine`)."""

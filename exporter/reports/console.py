@@ -1,0 +1,138 @@
+"""The same results for people, on a terminal or in a pipe."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from exporter.artifact import manifest_path
+from exporter.inspection import Inspection
+from exporter.pipeline import Exported
+from exporter.types import Comparison, ParityReport, Progress
+
+PIPE_WIDTH = 120
+SMALL = 1024
+
+
+def stdout() -> Console:
+    """Return the console for results; in a pipe it is wide enough for every table and has no colours."""
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    return console
+
+
+@contextmanager
+def progress_on_terminal(*, wanted: bool = True) -> Iterator[Progress]:
+    """Give a progress that shows the current step on stderr, if that is a terminal."""
+    console = Console(stderr=True)
+    if not (wanted and sys.stderr.isatty() and console.is_terminal):
+        yield lambda _step: None
+        return
+    with console.status("starting") as status:
+        yield lambda step: status.update(escape(step))
+
+
+def print_exported(exported: Exported, console: Console) -> None:
+    """Print what was built, the verdicts, and where the files are."""
+    console.print(f"network  {escape(exported.network)}")
+    for note in exported.notes:
+        console.print(f"note     {escape(note)}")
+    for report in exported.reports:
+        print_parity(report, console)
+    console.print()
+    for artifact in exported.artifacts:
+        for entry in artifact.manifest.files:
+            path = artifact.path.with_name(entry.path)
+            console.print(f"wrote    {escape(str(path))}  {size(entry.bytes)}  SHA-256 {entry.sha256[:16]}…")
+        console.print(f"         {escape(str(manifest_path(artifact.path)))}  (manifest)")
+    phases = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in exported.seconds.items())
+    console.print(f"took     {sum(exported.seconds.values()):.1f} s ({phases})")
+    if not exported.reports:
+        console.print("verdict  none: --no-verify; run `verify parity` before you trust the artifact")
+
+
+def print_parity(report: ParityReport, console: Console) -> None:
+    """Print one artifact's table and verdict."""
+    several = len({row.output for row in report.comparisons}) > 1
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("input")
+    if several:
+        table.add_column("output")
+    for heading in ("batch", "max\nerror", "mean\nerror", "PyTorch\nmax", "PyTorch\nmean", "budget\nused", "cosine"):
+        table.add_column(heading, justify="right")
+    table.add_column("top-1")
+    table.add_column("verdict")
+    for row in report.comparisons:
+        table.add_row(*_cells(row, several=several))
+    console.print()
+    console.print(f"parity of {escape(report.artifact)} in {escape(report.runtime)}, errors against float64")
+    console.print(table)
+    for note in report.notes:
+        console.print(f"note     {escape(note)}")
+    failed = [row for row in report.comparisons if not row.passed]
+    where = f"{report.placement.nodes} nodes on {report.placement.device}"
+    seconds = ", ".join(f"{phase} {value:.1f} s" for phase, value in report.seconds.items())
+    if report.passed:
+        console.print(f"verdict  [bold green]passed[/]: within {report.factor:g} times PyTorch float32's own error; {where}; {seconds}")
+    elif failed:
+        worst = max(failed, key=lambda row: row.max_error / row.budget)
+        console.print(
+            f"verdict  [bold red]FAILED[/]: {len(failed)} of {len(report.comparisons)} comparisons; worst: {escape(worst.input)}, "
+            f"{_times(worst.max_error / worst.budget)} the budget; {where}; {seconds}"
+        )
+    else:
+        console.print(f"verdict  [bold red]FAILED[/]: nodes ran on another device (--allow-fallback accepts that); {seconds}")
+
+
+def print_inspection(inspection: Inspection, console: Console) -> None:
+    """Print what a file is; its tensors last."""
+    rows = {
+        "file": f"{inspection.path}, {size(inspection.bytes)}",
+        "kind": inspection.kind,
+        "SHA-256": inspection.sha256,
+        **inspection.facts,
+    }
+    if inspection.integrity is not None:
+        rows["integrity"] = "the manifest beside it describes this file" if inspection.integrity == "ok" else inspection.integrity
+    elif inspection.manifest is not None:
+        rows["integrity"] = "not checked: no manifest beside it, only the one inside"
+    width = max(map(len, rows)) + 2
+    for name, value in rows.items():
+        console.print(f"{name:<{width}}{escape(value)}")
+    if inspection.tensors:
+        console.print(f"{'tensors':<{width}}{len(inspection.tensors)}")
+    for tensor in inspection.tensors:
+        console.print(f"  {escape(str(tensor))}")
+
+
+def size(count: int) -> str:
+    """Return a size in bytes for people: 314 MB (decimal), 12 bytes."""
+    return f"{count} bytes" if count < SMALL else f"{count / 1e6:,.1f} MB"
+
+
+def _cells(row: Comparison, *, several: bool) -> list[str]:
+    share = row.max_error / row.budget
+    return [
+        escape(row.input),
+        *([row.output] if several else []),
+        str(row.batch),
+        f"{row.max_error:.1e}",
+        f"{row.mean_error:.1e}",
+        f"{row.torch_max_error:.1e}",
+        f"{row.torch_mean_error:.1e}",
+        f"{share:.0%}" if share < 10 else _times(share),  # noqa: PLR2004
+        f"{row.cosine:.6f}",
+        row.top1 or "-",
+        "[green]pass[/]" if row.passed else "[red]FAIL[/]",
+    ]
+
+
+def _times(share: float) -> str:
+    return f"{share:.0f}x" if share < 1e5 else f"{share:.0e}x"  # noqa: PLR2004
+
+

@@ -1,0 +1,55 @@
+"""One JSON object for each result: what `--json` prints."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+
+from exporter.inspection import Inspection
+from exporter.pipeline import Exported
+from exporter.types import ParityReport
+
+
+def parity_object(reports: Sequence[ParityReport]) -> dict[str, Any]:
+    """Return the verdicts: `passed` over all, and every report."""
+    return {"passed": all(report.passed for report in reports), "reports": [asdict(report) for report in reports]}
+
+
+def exported_object(exported: Exported) -> dict[str, Any]:
+    """Return the artifacts with their manifests, and the verdicts (`parity` is null when none was asked for)."""
+    return {
+        "network": exported.network,
+        "artifacts": [
+            {
+                "path": str(artifact.path),
+                "files": [str(path) for path in artifact.files],
+                "manifest": json.loads(artifact.manifest.to_json()),
+            }
+            for artifact in exported.artifacts
+        ],
+        "parity": parity_object(exported.reports) if exported.reports else None,
+        "notes": list(exported.notes),
+        "seconds": exported.seconds,
+    }
+
+
+def inspection_object(inspection: Inspection) -> dict[str, Any]:
+    """Return everything `inspect` found."""
+    return msgspec.to_builtins(inspection)
+
+
+def dump(value: dict[str, Any]) -> str:
+    """Return the object as JSON text. Infinite errors become null, because JSON has no word for them."""
+    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    if isinstance(value, dict):
+        return {key: _finite(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(member) for member in value]
+    return value

@@ -1,0 +1,133 @@
+"""ONNX files in onnxruntime, on the CPU or CUDA provider."""
+
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from exporter.errors import ArtifactError, UnavailableError
+from exporter.types import Device, Placement, Signature, TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnxruntime
+    from numpy.typing import NDArray
+
+PROVIDERS: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+CUDA_OPTIONS = {"use_tf32": "0"}
+"""TF32 keeps 10 bits of mantissa: float32 parity is judged on float32 arithmetic."""
+
+MISSING_CUDA = (
+    "--device cuda: the installed onnxruntime has no CUDAExecutionProvider; "
+    "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+)
+UNUSABLE_CUDA = (
+    "--device cuda: onnxruntime-gpu is installed but could not start CUDA here; "
+    "it needs an NVIDIA driver and the CUDA and cuDNN libraries of its version"
+)
+
+
+class OnnxRuntime:
+    """An ONNX file in an onnxruntime session."""
+
+    def __init__(self, path: Path, device: Device, signature: Signature | None = None, optimised: bool = False) -> None:
+        del signature, optimised  # the session knows its own signature, and optimises by itself
+        self.path = path
+        self.device: Device = device
+        self._session: onnxruntime.InferenceSession | None = None
+
+    @property
+    def title(self) -> str:
+        """Return `onnxruntime 1.32.0 (cpu)`."""
+        import onnxruntime
+
+        return f"onnxruntime {onnxruntime.__version__} ({self.device})"
+
+    def __enter__(self) -> Self:
+        """Load the model; raises as `Runtime.__enter__` says."""
+        import onnxruntime
+
+        require_device(self.device)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # what it refuses it also raises
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        providers: list[Any] = [PROVIDERS["cpu"]]
+        if self.device == "cuda":
+            providers.insert(0, (PROVIDERS["cuda"], CUDA_OPTIONS))
+        try:
+            self._session = onnxruntime.InferenceSession(str(self.path), options, providers=providers)
+        except Exception as error:  # its exceptions share no base class
+            raise ArtifactError(f"{self.path}: onnxruntime refuses it: {_reason(error)}") from error
+        if PROVIDERS[self.device] not in self._session.get_providers():
+            raise UnavailableError(UNUSABLE_CUDA)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let the session go."""
+        self._session = None
+
+    @property
+    def session(self) -> "onnxruntime.InferenceSession":
+        """The session; only between entry and exit."""
+        assert self._session is not None, "enter the runtime first"
+        return self._session
+
+    @property
+    def signature(self) -> Signature:
+        """Return the session's own account of its inputs and outputs."""
+
+        def spec(node: Any) -> TensorSpec:
+            dtype = re.sub(r"tensor\((.*)\)", r"\1", node.type)
+            shape = tuple("?" if size is None else size for size in node.shape)
+            return TensorSpec(node.name, {"float": "float32", "double": "float64"}.get(dtype, dtype), shape)
+
+        return Signature(
+            tuple(spec(node) for node in self.session.get_inputs()),
+            tuple(spec(node) for node in self.session.get_outputs()),
+        )
+
+    @property
+    def placement(self) -> Placement:
+        """Count the session's nodes by provider, as onnxruntime assigned them."""
+        return count_placement(self.device, self.session.get_provider_graph_assignment_info())
+
+    def run(self, clips: "NDArray[np.float32]") -> "dict[str, NDArray[np.float32]]":
+        """Run one batch."""
+        names = [node.name for node in self.session.get_outputs()]
+        return dict(zip(names, self.session.run(names, {self.session.get_inputs()[0].name: clips}), strict=True))
+
+
+def require_device(device: Device) -> None:
+    """Refuse a device that the installed onnxruntime has no provider for.
+
+    Raises:
+        UnavailableError: with the package to install.
+    """
+    import onnxruntime
+
+    if PROVIDERS[device] not in onnxruntime.get_available_providers():
+        raise UnavailableError(MISSING_CUDA)
+
+
+def count_placement(device: Device, assignments: list[Any]) -> Placement:
+    """Count nodes by provider, from onnxruntime's list of subgraphs (`ep_name`, `get_nodes()`)."""
+    nodes = 0
+    elsewhere: list[str] = []
+    for subgraph in assignments:
+        members = subgraph.get_nodes()
+        nodes += len(members)
+        if subgraph.ep_name != PROVIDERS[device]:
+            elsewhere += [f"{node.name} ({node.op_type})" for node in members]
+    return Placement(device, nodes, tuple(elsewhere))
+
+
+def _reason(error: Exception) -> str:
+    """Return onnxruntime's reason without its source paths and function signatures."""
+    text = str(error).splitlines()[0]
+    opset = re.search(r"Opset (\d+) is under development.*?till opset (\d+)", str(error), re.DOTALL)
+    if opset:
+        return f"opset {opset[1]} is newer than this onnxruntime knows ({opset[2]}); export with --opset {opset[2]}"
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ", "", text)

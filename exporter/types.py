@@ -1,0 +1,223 @@
+"""The frozen dataclasses that travel between the layers. Nothing heavy is imported here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from models.spec import CLIP_SHAPE, Output, Pool5, output_shape
+
+FormatName = Literal["onnx", "torchscript"]
+FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
+
+Device = Literal["cpu", "cuda"]
+DEVICES: tuple[Device, ...] = get_args(Device)
+
+Target = Literal["portable", "cpu"]
+TARGETS: tuple[Target, ...] = get_args(Target)
+
+Progress = Callable[[str], None]
+"""Called with a few words at the start of each long step."""
+
+DEFAULT_OPSET = 28
+"""The newest ONNX opset that onnxruntime 1.32 fully supports: it accepts it as released, and its CPU provider has a
+kernel for every operator of it that is not a function (docs/onnx.md shows the check)."""
+OLDEST_OPSET = 18
+"""The oldest opset that torch's exporter writes without converting downwards."""
+
+INPUT = "clip"
+
+
+def quiet(_step: str) -> None:
+    """Report no progress."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output: its name, dtype (`float32`) and shape, where a string stands for a free dimension."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        """Return `clip float32 (batch, 3, 16, 112, 112)`."""
+        return f"{self.name} {self.dtype} ({', '.join(map(str, self.shape))})"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What an artifact takes and answers."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def batch(self) -> int | None:
+        """The fixed batch size, or None where it is free."""
+        size = self.inputs[0].shape[0]
+        return size if isinstance(size, int) else None
+
+    def __str__(self) -> str:
+        """Return `inputs -> outputs`."""
+        return f"{', '.join(map(str, self.inputs))} -> {', '.join(map(str, self.outputs))}"
+
+
+def c3d_signature(outputs: tuple[Output, ...], num_classes: int, batch: int | None) -> Signature:
+    """Return the signature of a C3D artifact; `batch` None leaves the batch free."""
+    size: int | str = "batch" if batch is None else batch
+    return Signature(
+        (TensorSpec(INPUT, "float32", (size, *CLIP_SHAPE)),),
+        tuple(TensorSpec(name, "float32", (size, *output_shape(name, num_classes))) for name in outputs),
+    )
+
+
+@dataclass(frozen=True)
+class ParityOptions:
+    """How to verify.
+
+    Attributes:
+        device: where the artifact runs. The truth always runs on the CPU.
+        seed: of the random clips.
+        clips: videos of the user's to verify on, besides the one that ships with the package.
+        allow_fallback: accept nodes that ran on the CPU although CUDA was asked for.
+    """
+
+    device: Device = "cpu"
+    seed: int = 0
+    clips: tuple[Path, ...] = ()
+    allow_fallback: bool = False
+
+
+@dataclass(frozen=True)
+class ReferenceOptions:
+    """What an artifact is held against, where its manifest does not say or is to be overruled.
+
+    Attributes:
+        weights: the checkpoint; None takes the manifest's.
+        layout: the checkpoint's origin, or `auto`.
+        batch_norm: the variant with BatchNorm. Only read where there is no manifest.
+        pool5: pool5's convention. Only read where there is no manifest.
+    """
+
+    weights: Path | None = None
+    layout: str = "auto"
+    batch_norm: bool = False
+    pool5: Pool5 | None = None
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """Everything that decides an export.
+
+    Attributes:
+        formats: artifact formats to write, each once.
+        weights: a checkpoint, or None for weights drawn from `seed`.
+        layout: the checkpoint's origin, or `auto`.
+        num_classes: fc8's outputs; None takes the checkpoint's, or 101.
+        batch_norm: the variant with BatchNorm.
+        pool5: pool5's convention; None takes the layout's, or `symmetric`.
+        seed: of the initialisation.
+        new_head: initialise fc8 freshly where the checkpoint has none that fits.
+        outputs: what the artifact answers, in this order.
+        batch: a fixed batch size, or None to leave it free.
+        opset: ONNX opset.
+        target: `cpu` also tries what is only faster on CPUs.
+        external_data: keep ONNX weights in a file of their own.
+        output_dir: folder the artifact lands in; made if missing.
+        name: file name without suffix.
+        verify: run parity before publishing; an artifact that fails is not published.
+        parity: how to verify.
+    """
+
+    formats: tuple[FormatName, ...]
+    weights: Path | None = None
+    layout: str = "auto"
+    num_classes: int | None = None
+    batch_norm: bool = False
+    pool5: Pool5 | None = None
+    seed: int = 0
+    new_head: bool = False
+    outputs: tuple[Output, ...] = ("logits",)
+    batch: int | None = None
+    opset: int = DEFAULT_OPSET
+    target: Target = "portable"
+    external_data: bool = False
+    output_dir: Path = Path("artifacts")
+    name: str = "c3d"
+    verify: bool = True
+    parity: ParityOptions = ParityOptions()
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a runtime put a model's nodes.
+
+    Attributes:
+        device: what was asked for.
+        nodes: how many nodes the runtime executes.
+        elsewhere: those of them that run on the CPU although the device is another, as `name (Operator)`.
+    """
+
+    device: Device
+    nodes: int
+    elsewhere: tuple[str, ...] = ()
+
+
+Top1 = Literal["same", "tie", "differs"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One output of one input batch, against float64. Errors are absolute.
+
+    Attributes:
+        input: the input's name.
+        output: the output's name.
+        batch: clips in the batch.
+        max_error: the artifact's largest distance from float64.
+        mean_error: its mean distance.
+        torch_max_error: PyTorch float32's largest distance on the same clips.
+        torch_mean_error: its mean distance.
+        budget: the largest `max_error` that passes.
+        cosine: the smallest cosine similarity to float64 of any clip.
+        top1: whether the highest class agrees, None for features.
+        passed: the verdict.
+    """
+
+    input: str
+    output: str
+    batch: int
+    max_error: float
+    mean_error: float
+    torch_max_error: float
+    torch_mean_error: float
+    budget: float
+    cosine: float
+    top1: Top1 | None
+    passed: bool
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """The verdict on one artifact.
+
+    Attributes:
+        artifact: its path.
+        runtime: the engine and its version.
+        placement: where its nodes ran.
+        factor: how many times PyTorch's own float32 error is allowed.
+        comparisons: a row per input and output.
+        notes: what a reader must know to weigh the verdict.
+        passed: every comparison passed and the device was honoured.
+        seconds: by phase: `truth`, `load`, `run`.
+    """
+
+    artifact: str
+    runtime: str
+    placement: Placement
+    factor: float
+    comparisons: tuple[Comparison, ...]
+    notes: tuple[str, ...]
+    passed: bool
+    seconds: dict[str, float]

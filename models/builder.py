@@ -1,0 +1,143 @@
+"""`build()`: the one way to get a ready network and to know where its weights came from."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from models.c3d import C3D
+from models.checkpoints import Checkpoint, Coverage, load_into, read_checkpoint
+from models.preprocessing import UNKNOWN, Preprocessing
+from models.spec import DEFAULT_CLASSES, FEATURES, NetworkConfig, Pool5
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """The checkpoint that a network's weights came from.
+
+    Attributes:
+        path: where it was read.
+        sha256: of its bytes.
+        container: the kind of file.
+        layout: the origin it was recognised as.
+        coverage: how much of the network it gave.
+    """
+
+    path: Path
+    sha256: str
+    container: str
+    layout: str
+    coverage: Coverage
+
+
+@dataclass(frozen=True)
+class BuiltNetwork:
+    """A network in eval mode and the account of it.
+
+    Attributes:
+        network: float32, on the CPU, eval mode, no gradients.
+        config: its structure.
+        seed: of whatever was initialised randomly.
+        weights: the checkpoint, or None where every parameter comes from the seed.
+        pool5_source: who chose the pool5 convention: `default`, `layout` or `option`.
+        preprocessing: what the weights expect of their pixels.
+    """
+
+    network: C3D
+    config: NetworkConfig
+    seed: int
+    weights: WeightsFile | None
+    pool5_source: str
+    preprocessing: Preprocessing
+
+    @property
+    def parameters(self) -> int:
+        """Count of trainable numbers."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+
+def build(
+    num_classes: int | None = None,
+    *,
+    batch_norm: bool = False,
+    pool5: Pool5 | None = None,
+    seed: int = 0,
+    weights: str | Path | None = None,
+    layout: str = "auto",
+    new_head: bool = False,
+) -> BuiltNetwork:
+    """Construct C3D, initialise it from `seed`, load `weights` if there are any, and put it in eval mode.
+
+    torch's global random state is left as it was.
+
+    Args:
+        num_classes: fc8's outputs; None takes the checkpoint's, or 101 without one.
+        batch_norm: the variant with a BatchNorm3d after each convolution.
+        pool5: pool5's convention; None takes the checkpoint's layout's, or `symmetric`.
+        seed: of the initialisation.
+        weights: a checkpoint file. It must cover the network completely.
+        layout: the checkpoint's origin, or `auto` to recognise it.
+        new_head: initialise fc8 freshly where the checkpoint has none or another class count.
+
+    Raises:
+        models.errors.CheckpointError: the checkpoint is bad, of another network, or leaves anything uncovered.
+        models.errors.UsageError: no such layout.
+        ValueError: `num_classes` below 1.
+    """
+    if weights is None:
+        classes = DEFAULT_CLASSES if num_classes is None else num_classes
+        config = NetworkConfig(classes, batch_norm, pool5 or "symmetric")
+        network = _initialised(config, seed)
+        source = "option" if pool5 else "default"
+        return BuiltNetwork(_ready(network), config, seed, None, source, UNKNOWN)
+
+    checkpoint = read_checkpoint(Path(weights), layout)
+    convention = pool5 or checkpoint.layout.pool5
+    classes = (checkpoint.num_classes or DEFAULT_CLASSES) if num_classes is None else num_classes
+    config = NetworkConfig(classes, batch_norm, convention or "symmetric")
+    network, coverage = _loaded(config, seed, checkpoint, new_head=new_head)
+    source = "option" if pool5 else "layout" if checkpoint.layout.pool5 else "default"
+    origin = WeightsFile(
+        checkpoint.path, checkpoint.raw.sha256, checkpoint.raw.container, checkpoint.layout.name, coverage
+    )
+    return BuiltNetwork(_ready(network), config, seed, origin, source, checkpoint.layout.preprocessing)
+
+
+def state_sha256(network: nn.Module) -> str:
+    """Return one SHA-256 over every tensor of the network's state: name, dtype, shape and bytes, sorted by name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(memoryview(tensor.detach().cpu().contiguous().numpy()).cast("B"))
+    return digest.hexdigest()
+
+
+def _construct(config: NetworkConfig) -> C3D:
+    return C3D(config.num_classes, batch_norm=config.batch_norm, pool5=config.pool5)
+
+
+def _initialised(config: NetworkConfig, seed: int) -> C3D:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _construct(config)
+
+
+def _loaded(config: NetworkConfig, seed: int, checkpoint: Checkpoint, *, new_head: bool) -> tuple[C3D, Coverage]:
+    # On the meta device nothing is allocated or drawn that the checkpoint would overwrite.
+    with torch.device("meta"):
+        network = _construct(config)
+    coverage = load_into(network, checkpoint, new_head=new_head)
+    if coverage.fresh:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network.fc8 = nn.Linear(FEATURES, config.num_classes)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.num_batches_tracked = torch.zeros((), dtype=torch.long)
+    return network, coverage
+
+
+def _ready(network: C3D) -> C3D:
+    return network.eval().requires_grad_(requires_grad=False)

@@ -1,0 +1,136 @@
+"""C3D (Tran et al., 2015) as a `torch.nn.Module` that can be scripted and exported as it stands."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from models.spec import (
+    CLIP_SHAPE,
+    CONVOLUTIONS,
+    DEFAULT_CLASSES,
+    FC6_INPUTS,
+    FEATURES,
+    NORMALISATIONS,
+    NetworkConfig,
+    Pool5,
+)
+
+
+def check_clip(clip: Tensor) -> None:
+    """Refuse a clip that C3D cannot take, with the numbers. Scripted along with the network.
+
+    Raises:
+        ValueError: unless `clip` is (N, 3, 16, 112, 112).
+    """
+    if clip.dim() != 5 or clip.size(1) != 3 or clip.size(2) != 16 or clip.size(3) != 112 or clip.size(4) != 112:  # noqa: PLR2004 - TorchScript needs the numbers themselves
+        raise ValueError(
+            "a clip batch must be (N, 3, 16, 112, 112) = (batch, channel, time, height, width); got " + str(clip.shape)
+        )
+
+
+class C3D(nn.Module):
+    """The network: eight 3x3x3 convolutions, five max pools, three linear layers.
+
+    Every convolution has padding 1 and a bias and is followed by ReLU (after a BatchNorm3d in the `batch_norm`
+    variant); fc6 and fc7 are followed by ReLU and Dropout(0.5).
+
+    Initialisation: every convolution's weight by Kaiming normal (He et al., 2015), every BatchNorm3d's weight 1 and
+    bias 0, all else PyTorch's default. It draws from torch's global generator; `models.build` seeds it.
+
+    Args:
+        num_classes: outputs of fc8.
+        pretrained: False, or the path of a checkpoint that covers the whole network. No weights ship with the package.
+        batch_norm: put a BatchNorm3d after each convolution.
+        pool5: pool5's convention, see `models.spec.Pool5`.
+
+    Raises:
+        ValueError: `num_classes` below 1.
+        models.errors.CheckpointError: `pretrained` names a file that does not load completely.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = DEFAULT_CLASSES,
+        pretrained: str | Path | bool = False,
+        *,
+        batch_norm: bool = False,
+        pool5: Pool5 = "symmetric",
+    ) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1 (got {num_classes})")
+        if pretrained is True:
+            raise ValueError("no weights ship with the package: give pretrained the path of a checkpoint")
+        self.config = NetworkConfig(num_classes, batch_norm, pool5)
+
+        def conv(name: str) -> nn.Conv3d:
+            inputs, outputs = CONVOLUTIONS[name]
+            return nn.Conv3d(inputs, outputs, kernel_size=3, padding=1)
+
+        self.conv1 = conv("conv1")
+        self.pool1 = nn.MaxPool3d(kernel_size=(1, 2, 2), stride=(1, 2, 2))
+        self.conv2 = conv("conv2")
+        self.pool2 = nn.MaxPool3d(kernel_size=2, stride=2)
+        self.conv3a = conv("conv3a")
+        self.conv3b = conv("conv3b")
+        self.pool3 = nn.MaxPool3d(kernel_size=2, stride=2)
+        self.conv4a = conv("conv4a")
+        self.conv4b = conv("conv4b")
+        self.pool4 = nn.MaxPool3d(kernel_size=2, stride=2)
+        self.conv5a = conv("conv5a")
+        self.conv5b = conv("conv5b")
+        # `right` lets the last window hang over the far edge, which is what ceil mode does on a 7x7 map.
+        self.pool5 = (
+            nn.MaxPool3d(kernel_size=2, stride=2, padding=(0, 1, 1))
+            if pool5 == "symmetric"
+            else nn.MaxPool3d(kernel_size=2, stride=2, ceil_mode=True)
+        )
+        for convolution, normalisation in NORMALISATIONS.items():
+            # Identity where there is none: the forward pass reads the same, and an Identity has no state_dict keys.
+            layer = nn.BatchNorm3d(CONVOLUTIONS[convolution][1]) if batch_norm else nn.Identity()
+            self.add_module(normalisation, layer)
+
+        self.fc6 = nn.Linear(FC6_INPUTS, FEATURES)
+        self.fc7 = nn.Linear(FEATURES, FEATURES)
+        self.fc8 = nn.Linear(FEATURES, num_classes)
+        self.relu = nn.ReLU()
+        self.dropout = nn.Dropout(p=0.5)
+
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight)
+        if pretrained is not False:
+            from models.checkpoints import load_into  # noqa: PLC0415 - torch.nn alone should not load the readers
+
+            load_into(self, Path(pretrained))
+
+    def stages(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (fc6, fc7, logits) of a batch of clips: (N, 4096), (N, 4096), (N, num_classes); features after ReLU.
+
+        Args:
+            clip: (N, 3, 16, 112, 112), the network's dtype, pixels as the checkpoint's preprocessing gives them.
+
+        Raises:
+            ValueError: another shape.
+        """
+        check_clip(clip)
+        x = self.pool1(self.relu(self.bn1(self.conv1(clip))))  # (N, 64, 16, 56, 56)
+        x = self.pool2(self.relu(self.bn2(self.conv2(x))))  # (N, 128, 8, 28, 28)
+        x = self.relu(self.bn3a(self.conv3a(x)))  # (N, 256, 8, 28, 28)
+        x = self.pool3(self.relu(self.bn3b(self.conv3b(x))))  # (N, 256, 4, 14, 14)
+        x = self.relu(self.bn4a(self.conv4a(x)))  # (N, 512, 4, 14, 14)
+        x = self.pool4(self.relu(self.bn4b(self.conv4b(x))))  # (N, 512, 2, 7, 7)
+        x = self.relu(self.bn5a(self.conv5a(x)))  # (N, 512, 2, 7, 7)
+        x = self.pool5(self.relu(self.bn5b(self.conv5b(x))))  # (N, 512, 1, 4, 4)
+        fc6 = self.relu(self.fc6(torch.flatten(x, 1)))  # (N, 8192) -> (N, 4096)
+        fc7 = self.relu(self.fc7(self.dropout(fc6)))  # (N, 4096)
+        logits = self.fc8(self.dropout(fc7))  # (N, num_classes)
+        return fc6, fc7, logits
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Return the logits (N, num_classes) of a batch of clips (N, 3, 16, 112, 112)."""
+        return self.stages(clip)[2]
+
+
+assert CLIP_SHAPE == (3, 16, 112, 112), "check_clip repeats these numbers"

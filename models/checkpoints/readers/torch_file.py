@@ -1,0 +1,108 @@
+"""Reads what `torch.save` wrote, old format or zip, with `weights_only=True` and nothing else.
+
+torch itself does not check the zip's CRCs, so a flipped bit would load as a silently different weight; here every
+member is checked before anything is parsed.
+"""
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import torch
+from torch import Tensor
+
+from models.checkpoints.readers.base import CHUNK, RawCheckpoint, hash_stream
+from models.errors import CheckpointError, listing
+
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+"""Keys under which training scripts keep the state_dict, in the order they are tried."""
+
+ZIP_MAGIC = b"PK\x03\x04"
+_WANTED = re.compile(r"GLOBAL ([\w.]+)|(?:call|Trying to (?:call|instantiate|import)) [`']?([\w.]+)")
+
+
+def read_torch(path: Path) -> RawCheckpoint:
+    """Read a checkpoint saved by `torch.save`: a state_dict, bare or wrapped.
+
+    Raises:
+        CheckpointError: damaged, truncated, a TorchScript archive, a pickle that wants to call something, or without
+            tensors.
+    """
+    with path.open("rb") as stream:
+        sha256 = hash_stream(stream)
+        zipped = stream.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+        if zipped:
+            _check_zip(path, stream)
+        stream.seek(0)
+        content = _load(path, stream)
+        size = path.stat().st_size
+    state, wrapper = _unwrap(path, content)
+    return RawCheckpoint(state, "torch zip" if zipped else "torch legacy", wrapper, sha256, size)
+
+
+def _check_zip(path: Path, stream: BinaryIO) -> None:
+    """Refuse an archive that is damaged, ambiguous, compressed, or code rather than weights."""
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            members = archive.infolist()
+            names = [member.filename for member in members]
+            if any(name.endswith("/constants.pkl") for name in names):
+                raise CheckpointError(
+                    f"{path}: a TorchScript archive holds code, not only weights, and is never run to read them; "
+                    "save its state_dict with torch.save in the process that trusts it"
+                )
+            if len(set(names)) < len(names):
+                raise CheckpointError(f"{path}: two members of the archive have the same name")
+            for member in members:
+                if member.flag_bits & 1 or member.compress_type != zipfile.ZIP_STORED:
+                    raise CheckpointError(f"{path}: member {member.filename} is compressed or encrypted; "
+                                          "torch.save stores its members plainly")  # fmt: skip
+                with archive.open(member) as content:
+                    while content.read(CHUNK):
+                        pass
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: the archive is damaged or truncated: {error}") from error
+
+
+def _load(path: Path, stream: BinaryIO) -> object:
+    try:
+        return torch.load(stream, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_refusal(path, str(error))) from error
+    except Exception as error:  # noqa: BLE001 - whatever torch's parser trips over, it is the file that is bad
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path}: not a sound PyTorch checkpoint: {first}") from error
+
+
+def _refusal(path: Path, message: str) -> str:
+    found = _WANTED.search(message)
+    if found is None:
+        detail = " ".join(message.replace("\n", " ").split())[:200]
+        return f"{path}: not a pickle of plain tensors: {detail}"
+    wanted = found.group(1) or found.group(2)
+    return (
+        f"{path}: refused, because unpickling it would call {wanted}; a checkpoint must hold tensors only: "
+        "where it was made, save model.state_dict() instead of the model"
+    )
+
+
+def _unwrap(path: Path, content: object) -> tuple[dict[str, Tensor], str]:
+    """Return the state_dict and the key it stood under."""
+    candidates = [("", content)]
+    if isinstance(content, Mapping):
+        outer = cast("Mapping[Any, Any]", content)
+        candidates += [(key, outer[key]) for key in WRAPPERS if key in outer]
+    for wrapper, candidate in reversed(candidates):
+        if isinstance(candidate, Mapping):
+            state = cast("Mapping[Any, Any]", candidate)
+            tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+            if tensors:
+                return tensors, wrapper
+    kind = type(content).__name__
+    keys = f" with the keys {listing(map(str, cast('Mapping[Any, Any]', content)))}" if isinstance(content, Mapping) else ""
+    raise CheckpointError(
+        f"{path}: holds a {kind}{keys}, but no state_dict; looked at the top and under {', '.join(WRAPPERS)}"
+    )

@@ -1,0 +1,38 @@
+"""The errors that building a network can raise. `exporter.errors` draws the whole tree."""
+
+from collections.abc import Iterable
+
+
+class C3DExportError(Exception):
+    """Base of every error that is told in one line and has an exit code. The message is that line."""
+
+    exit_code = 1
+    told = False
+    """Set by a command that has already put the error into its JSON object."""
+
+    def as_object(self) -> dict[str, str | int]:
+        """Return the error for machines: its class, its line and its exit code."""
+        return {"kind": type(self).__name__, "message": str(self), "exit_code": self.exit_code}
+
+
+class BadInputError(C3DExportError):
+    """A file or folder that was given is bad: the message says what, where, and what to do (exit code 3)."""
+
+    exit_code = 3
+
+
+class CheckpointError(BadInputError):
+    """A checkpoint cannot be read, is not of this network, or does not cover it."""
+
+
+class UsageError(C3DExportError):
+    """Options that contradict each other or have impossible values (exit code 2)."""
+
+    exit_code = 2
+
+
+def listing(items: Iterable[str], most: int = 6) -> str:
+    """Return `items` joined by commas, the first `most` of them and how many more there are."""
+    every = list(items)
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
