@@ -73,8 +73,9 @@ def _onnx(path: Path) -> Inspection:
     operators: dict[str, int] = {}
     for node in model.graph.node:
         operators[node.op_type] = operators.get(node.op_type, 0) + 1
-    external = sorted({entry.value for tensor in model.graph.initializer for entry in tensor.external_data
-                       if entry.key == "location"})  # fmt: skip
+    external = sorted(
+        {entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"}
+    )
     facts = {
         "producer": f"{model.producer_name} {model.producer_version}".strip() or "not stated",
         "opset": ", ".join(f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import),
@@ -149,7 +150,9 @@ def _checkpoint(path: Path) -> Inspection:
     from models.checkpoints.readers import read_file
 
     raw = read_file(path)
-    facts: dict[str, str] = {"state_dict": f"{len(raw.tensors)} tensors" + (f" under {raw.wrapper!r}" if raw.wrapper else "")}
+    facts: dict[str, str] = {
+        "state_dict": f"{len(raw.tensors)} tensors" + (f" under {raw.wrapper!r}" if raw.wrapper else "")
+    }
     found = next((fit for row in LAYOUTS if (fit := recognise(raw.tensors, row))), None)
     if found is None:
         facts["layout"] = "none of C3D's that is known"

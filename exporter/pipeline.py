@@ -22,9 +22,9 @@ from exporter.publish import check_name, output_errors, publish, staging
 from exporter.runtimes import require_device
 from exporter.timing import timed
 from exporter.types import (
+    DEFAULT_OPSET,
     FORMAT_NAMES,
     OLDEST_OPSET,
-    DEFAULT_OPSET,
     ExportRequest,
     FormatName,
     ParityReport,
@@ -107,8 +107,9 @@ def check_request(request: ExportRequest) -> None:
     """
     check_name(request.name)
     if not request.formats or len(set(request.formats)) != len(request.formats):
-        raise UsageError(f"name each format once: {', '.join(request.formats) or 'none given'}; "
-                         f"known are {', '.join(FORMAT_NAMES)}")  # fmt: skip
+        raise UsageError(
+            f"name each format once: {', '.join(request.formats) or 'none given'}; known are {', '.join(FORMAT_NAMES)}"
+        )
     if not request.outputs or len(set(request.outputs)) != len(request.outputs):
         raise UsageError(f"name each output once: {','.join(request.outputs) or 'none given'}")
     if request.batch is not None and request.batch < 1:
@@ -196,9 +197,7 @@ def _verify(
     subjects = [Subject(made.files[0], name, made.manifest, ()) for name, made in written.items()]
     answers = [ask(subject, built.config, pool, request.parity, progress) for subject in subjects]
     staged = judge(answers, built, pool, request.parity, (), progress)
-    reports = tuple(
-        replace(report, artifact=str(request.output_dir / Path(report.artifact).name)) for report in staged
-    )
+    reports = tuple(replace(report, artifact=str(request.output_dir / Path(report.artifact).name)) for report in staged)
     if not all(report.passed for report in reports):
         raise ParityFailedError(reports)
     return reports
@@ -236,6 +235,8 @@ def _notes(built: BuiltNetwork) -> tuple[str, ...]:
     if origin.coverage.converted:
         told.append(f"weights converted from {', '.join(origin.coverage.converted)} to float32")
     if built.pool5_source == "default":
-        told.append("pool5 is symmetric by default, as these names do not tell the convention the weights were "
-                    "trained under; Caffe-derived weights want --pool5 right")  # fmt: skip
+        told.append(
+            "pool5 is symmetric by default, as these names do not tell the convention the weights were "
+            "trained under; Caffe-derived weights want --pool5 right"
+        )
     return tuple(told)

@@ -15,7 +15,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from exporter.artifact import MANIFEST_SUFFIX, Manifest, hash_file, manifest_path
@@ -40,7 +40,7 @@ def check_name(name: str) -> None:
 
 
 @contextlib.contextmanager
-def output_errors(folder: Path) -> Iterator[None]:
+def output_errors(folder: Path) -> Generator[None]:
     """Turn the operating system's refusals to write below `folder` into `OutputError`."""
     try:
         yield
@@ -50,7 +50,7 @@ def output_errors(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def staging(folder: Path) -> Iterator[Path]:
+def staging(folder: Path) -> Generator[Path]:
     """Make `folder` and give a hidden folder inside it to write into; it is gone afterwards, with what was left in it.
 
     Raises:

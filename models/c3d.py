@@ -11,7 +11,6 @@ from models.spec import (
     DEFAULT_CLASSES,
     FC6_INPUTS,
     FEATURES,
-    NORMALISATIONS,
     NetworkConfig,
     Pool5,
 )
@@ -86,10 +85,19 @@ class C3D(nn.Module):
             if pool5 == "symmetric"
             else nn.MaxPool3d(kernel_size=2, stride=2, ceil_mode=True)
         )
-        for convolution, normalisation in NORMALISATIONS.items():
+
+        def norm(convolution: str) -> nn.Module:
             # Identity where there is none: the forward pass reads the same, and an Identity has no state_dict keys.
-            layer = nn.BatchNorm3d(CONVOLUTIONS[convolution][1]) if batch_norm else nn.Identity()
-            self.add_module(normalisation, layer)
+            return nn.BatchNorm3d(CONVOLUTIONS[convolution][1]) if batch_norm else nn.Identity()
+
+        self.bn1 = norm("conv1")
+        self.bn2 = norm("conv2")
+        self.bn3a = norm("conv3a")
+        self.bn3b = norm("conv3b")
+        self.bn4a = norm("conv4a")
+        self.bn4b = norm("conv4b")
+        self.bn5a = norm("conv5a")
+        self.bn5b = norm("conv5b")
 
         self.fc6 = nn.Linear(FC6_INPUTS, FEATURES)
         self.fc7 = nn.Linear(FEATURES, FEATURES)
@@ -101,7 +109,7 @@ class C3D(nn.Module):
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight)
         if pretrained is not False:
-            from models.checkpoints import load_into  # noqa: PLC0415 - torch.nn alone should not load the readers
+            from models.checkpoints import load_into
 
             load_into(self, Path(pretrained))
 

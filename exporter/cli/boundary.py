@@ -49,8 +49,10 @@ def run(command: click.Command, name: str) -> NoReturn:
     except Exception as error:  # noqa: BLE001 - the boundary: anything else is a bug, and is told as one
         if debug:
             traceback.print_exc()
-        click.echo(f"Error: a bug, not your input: {one_line(f'{type(error).__name__}: {error}')}; "
-                   "--debug shows where", err=True)  # fmt: skip
+        click.echo(
+            f"Error: a bug, not your input: {one_line(f'{type(error).__name__}: {error}')}; --debug shows where",
+            err=True,
+        )
         code = BUG
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -31,23 +31,37 @@ Exit codes: 0 all well, 1 a check failed, 2 wrong usage, 3 a bad file or folder,
 
 
 @click.group(invoke_without_command=True, no_args_is_help=True, help=HELP, context_settings={"max_content_width": 110})
-@click.option("--format", "formats", type=click.Choice(FORMAT_NAMES), multiple=True,
-              help="What to write. Repeatable.")  # fmt: skip
+@click.option("--format", "formats", type=click.Choice(FORMAT_NAMES), multiple=True, help="What to write. Repeatable.")
 @network_options
-@click.option("--num-classes", type=int, default=None,
-              help="fc8's outputs. [default: the checkpoint's, else 101]")  # fmt: skip
-@click.option("--new-head", is_flag=True,
-              help="Initialise fc8 freshly where the checkpoint has none or another class count.")  # fmt: skip
+@click.option("--num-classes", type=int, default=None, help="fc8's outputs. [default: the checkpoint's, else 101]")
+@click.option(
+    "--new-head", is_flag=True, help="Initialise fc8 freshly where the checkpoint has none or another class count."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the initialisation.")
-@click.option("--outputs", type=Outputs(), default="logits", show_default=True,
-              help="What the artifact answers, by commas: logits, fc6, fc7, probabilities.")  # fmt: skip
+@click.option(
+    "--outputs",
+    type=Outputs(),
+    default="logits",
+    show_default=True,
+    help="What the artifact answers, by commas: logits, fc6, fc7, probabilities.",
+)
 @click.option("--batch", type=Batch(), default="dynamic", show_default=True, help="A fixed batch size, or dynamic.")
 @click.option("--opset", type=int, default=DEFAULT_OPSET, show_default=True, help="ONNX opset.")
-@click.option("--target", type=click.Choice(TARGETS), default="portable", show_default=True,
-              help="cpu also measures what is only faster on CPUs.")  # fmt: skip
+@click.option(
+    "--target",
+    type=click.Choice(TARGETS),
+    default="portable",
+    show_default=True,
+    help="cpu also measures what is only faster on CPUs.",
+)
 @click.option("--external-data", is_flag=True, help="Keep ONNX weights in a file of their own.")
-@click.option("--output-dir", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True,
-              help="Where the artifact lands; made if missing.")  # fmt: skip
+@click.option(
+    "--output-dir",
+    type=click.Path(path_type=Path),
+    default=Path("artifacts"),
+    show_default=True,
+    help="Where the artifact lands; made if missing.",
+)
 @click.option("--name", default="c3d", show_default=True, help="File name, without suffix.")
 @click.option("--no-verify", is_flag=True, help="Publish without verifying.")
 @parity_options

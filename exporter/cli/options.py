@@ -29,9 +29,13 @@ def parity_options(command: Command) -> Command:
         "--allow-fallback", is_flag=True, help="Accept nodes that ran on the CPU although --device cuda was asked for."
     )(command)
     command = click.option(
-        "--clip", "clips", type=EXISTING, multiple=True, metavar="VIDEO",
+        "--clip",
+        "clips",
+        type=EXISTING,
+        multiple=True,
+        metavar="VIDEO",
         help="Verify on this video too (its first 16 frames; needs the [video] extra). Repeatable.",
-    )(command)  # fmt: skip
+    )(command)
     return click.option(
         "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Where the artifact is verified."
     )(command)
@@ -40,20 +44,28 @@ def parity_options(command: Command) -> Command:
 def network_options(command: Command) -> Command:
     """Add `--weights`, `--layout`, `--batch-norm` and `--pool5`."""
     command = click.option(
-        "--pool5", type=click.Choice(POOL5_CONVENTIONS), default=None,
+        "--pool5",
+        type=click.Choice(POOL5_CONVENTIONS),
+        default=None,
         help="pool5's window convention. [default: the checkpoint's layout's, else symmetric; Caffe's is right]",
-    )(command)  # fmt: skip
+    )(command)
     command = click.option("--batch-norm", is_flag=True, help="The variant with a BatchNorm after each convolution.")(
         command
     )
     command = click.option(
-        "--layout", default="auto", show_default=True, metavar="NAME",
+        "--layout",
+        default="auto",
+        show_default=True,
+        metavar="NAME",
         help="The checkpoint's origin: auto, identity, jfzhang95.",
-    )(command)  # fmt: skip
+    )(command)
     return click.option(
-        "--weights", type=EXISTING, default=None, metavar="FILE",
+        "--weights",
+        type=EXISTING,
+        default=None,
+        metavar="FILE",
         help="A checkpoint: .pth, .pt, .pickle, .tar or .safetensors. [default: random weights from --seed]",
-    )(command)  # fmt: skip
+    )(command)
 
 
 class Outputs(click.ParamType[tuple[Output, ...]]):
@@ -61,9 +73,7 @@ class Outputs(click.ParamType[tuple[Output, ...]]):
 
     name = "outputs"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Output, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Output, ...]:
         """Return the outputs in the order given."""
         if isinstance(value, tuple):
             return value  # pyright: ignore[reportUnknownVariableType]

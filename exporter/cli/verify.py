@@ -39,9 +39,7 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], machine: bool, *
     from exporter.reports.console import print_parity, progress_on_terminal, stdout
     from exporter.reports.machine import dump, parity_object
 
-    reference = ReferenceOptions(
-        options["weights"], options["layout"], options["batch_norm"], options["pool5"]
-    )
+    reference = ReferenceOptions(options["weights"], options["layout"], options["batch_norm"], options["pool5"])
     wanted = ParityOptions(options["device"], options["seed"], options["clips"], options["allow_fallback"])
     with progress_on_terminal() as progress:
         reports = verify_parity(artifacts or found_in(Path("artifacts")), wanted, reference, progress)

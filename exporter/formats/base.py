@@ -48,15 +48,10 @@ class Written:
 class Format(Protocol):
     """An artifact format."""
 
-    @property
-    def name(self) -> FormatName:
-        """What `--format` calls it."""
-        ...
-
-    @property
-    def suffix(self) -> str:
-        """Its model files' suffix, with the dot."""
-        ...
+    name: FormatName
+    """What `--format` calls it."""
+    suffix: str
+    """Its model files' suffix, with the dot."""
 
     def write(self, module: "nn.Module", request: WriteRequest, folder: Path) -> Written:
         """Write `module` (a clip batch in, the outputs in the signature's order out) into `folder`, and check it."""

@@ -4,11 +4,11 @@ import contextlib
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from exporter import __version__
 from exporter.artifact import METADATA_KEY, Manifest
@@ -30,8 +30,8 @@ _LEAKS = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 class OnnxFormat:
     """An ONNX model of standard operators, one file by default."""
 
-    name: Final[FormatName] = "onnx"
-    suffix: Final[str] = ".onnx"
+    name: FormatName = "onnx"
+    suffix: str = ".onnx"
 
     def write(self, module: "nn.Module", request: WriteRequest, folder: Path) -> Written:
         """Export, name, embed the manifest, write and check.
@@ -106,9 +106,7 @@ def graph_signature(model: "onnx.ModelProto") -> Signature:
     def spec(value: "onnx.ValueInfoProto") -> TensorSpec:
         tensor = value.type.tensor_type
         dtype = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
-        shape = tuple(
-            dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim
-        )
+        shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim)
         return TensorSpec(value.name, {"float": "float32", "double": "float64"}.get(dtype, dtype), shape)
 
     weights = {initializer.name for initializer in model.graph.initializer}
@@ -139,7 +137,7 @@ def _export(module: "nn.Module", signature: Signature, opset: int) -> "ir.Model"
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def _quietly() -> Generator[None]:
     """Keep the exporter's progress, deprecations and missing-torchvision remarks from the user; errors still raise."""
     loggers = [logging.getLogger(name) for name in _LEAKS]
     levels = [logger.level for logger in loggers]
@@ -166,7 +164,9 @@ def _name_like_the_network(model: "ir.Model") -> None:
     outputs = {value.name for value in model.graph.outputs}
     layer = ""
     for node in model.graph:
-        weight = next((value.name for value in node.inputs if value is not None and str(value.name).endswith(".weight")), "")
+        weight = next(
+            (value.name for value in node.inputs if value is not None and str(value.name).endswith(".weight")), ""
+        )
         if weight:
             layer = str(weight).removesuffix(".weight")
             node.name = layer
@@ -174,7 +174,9 @@ def _name_like_the_network(model: "ir.Model") -> None:
             node.name = f"pool{re.sub(r'[^0-9]', '', layer)}"
         elif node.op_type == "Reshape":
             node.name = "flatten"
-            model.graph.initializers[str(node.inputs[1].name)].name = "flatten.shape"
+            shape = node.inputs[1]
+            assert shape is not None
+            model.graph.initializers[str(shape.name)].name = "flatten.shape"
         else:
             node.name = f"{layer}.{node.op_type.lower()}"
         for value in node.outputs:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -47,8 +48,8 @@ def write_onnx(model: ir.Model, folder: Path, name: str, *, external_data: bool)
         UsageError: weights of 2 GiB or more cannot be inside the model file.
     """
     weights = {
-        initializer.name: initializer.const_value
-        for initializer in model.graph.initializers.values()
+        name: initializer.const_value
+        for name, initializer in model.graph.initializers.items()
         if initializer.const_value is not None and initializer.const_value.nbytes >= INLINE_BELOW
     }
     if external_data:
@@ -69,7 +70,7 @@ def _refer(model: ir.Model, location: str, places: dict[str, tuple[int, int]]) -
         tensor = kept[name]
         assert tensor is not None
         model.graph.initializers[name].const_value = ir.ExternalTensor(
-            location, offset, length, tensor.dtype, shape=ir.Shape(tensor.shape), name=name, base_dir=""
+            location, offset, length, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name, base_dir=""
         )
     try:
         return ir.to_proto(model)
@@ -78,7 +79,9 @@ def _refer(model: ir.Model, location: str, places: dict[str, tuple[int, int]]) -
             model.graph.initializers[name].const_value = tensor
 
 
-def _write_data(weights: "dict[str, ir.TensorProtocol]", folder: Path, name: str) -> tuple[Path, dict[str, tuple[int, int]]]:
+def _write_data(
+    weights: "dict[str, ir.TensorProtocol]", folder: Path, name: str
+) -> tuple[Path, dict[str, tuple[int, int]]]:
     places: dict[str, tuple[int, int]] = {}
     digest = hashlib.sha256()
     staged = folder / f"{name}.data"
@@ -141,7 +144,7 @@ def _write_payload(stream: BinaryIO, tensor: "ir.TensorProtocol") -> tuple[int, 
 def _bytes(tensor: "ir.TensorProtocol") -> memoryview:
     """Return a tensor's little-endian bytes, without a copy where it is contiguous."""
     array = tensor.numpy()
-    return memoryview(array if array.flags.c_contiguous else array.copy()).cast("B")
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _field(number: int, length: int) -> bytes:

@@ -25,9 +25,11 @@ def fold_batch_norm(network: C3D) -> C3D:
         folded = C3D(config.num_classes, pool5=config.pool5)
     state = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("fc")}
     for conv_name, norm_name in NORMALISATIONS.items():
-        conv = copy.deepcopy(network.get_submodule(conv_name)).double()
-        norm = copy.deepcopy(network.get_submodule(norm_name)).double()
-        fused = fuse_conv_bn_eval(conv, norm).float()
+        conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
+        assert isinstance(conv, nn.Conv3d)
+        assert isinstance(norm, nn.BatchNorm3d)
+        fused = fuse_conv_bn_eval(copy.deepcopy(conv).double(), copy.deepcopy(norm).double()).float()
+        assert fused.bias is not None
         state[f"{conv_name}.weight"] = fused.weight.detach()
         state[f"{conv_name}.bias"] = fused.bias.detach()
     folded.load_state_dict(state, assign=True)
@@ -46,9 +48,15 @@ def prepare(network: C3D, outputs: tuple[Output, ...]) -> nn.Module:
 class _Answers(nn.Module):
     """TorchScript wants every return type written out, so there is one class for each number of outputs."""
 
-    def __init__(self, network: C3D) -> None:
+    first: Final[int]
+    second: Final[int]
+    third: Final[int]
+    fourth: Final[int]
+
+    def __init__(self, network: C3D, *order: int) -> None:
         super().__init__()
         self.network = network
+        self.first, self.second, self.third, self.fourth = (*order, 0, 0, 0)[:4]
 
     def answers(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return every output, in the order of `models.spec.OUTPUTS`."""
@@ -57,47 +65,23 @@ class _Answers(nn.Module):
 
 
 class _One(_Answers):
-    a: Final[int]
-
-    def __init__(self, network: C3D, a: int) -> None:
-        super().__init__(network)
-        self.a = a
-
     def forward(self, clip: Tensor) -> Tensor:
-        return self.answers(clip)[self.a]
+        return self.answers(clip)[self.first]
 
 
-class _Two(_One):
-    b: Final[int]
-
-    def __init__(self, network: C3D, a: int, b: int) -> None:
-        super().__init__(network, a)
-        self.b = b
-
+class _Two(_Answers):
     def forward(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         every = self.answers(clip)
-        return every[self.a], every[self.b]
+        return every[self.first], every[self.second]
 
 
-class _Three(_Two):
-    c: Final[int]
-
-    def __init__(self, network: C3D, a: int, b: int, c: int) -> None:
-        super().__init__(network, a, b)
-        self.c = c
-
+class _Three(_Answers):
     def forward(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         every = self.answers(clip)
-        return every[self.a], every[self.b], every[self.c]
+        return every[self.first], every[self.second], every[self.third]
 
 
-class _Four(_Three):
-    d: Final[int]
-
-    def __init__(self, network: C3D, a: int, b: int, c: int, d: int) -> None:
-        super().__init__(network, a, b, c)
-        self.d = d
-
+class _Four(_Answers):
     def forward(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         every = self.answers(clip)
-        return every[self.a], every[self.b], every[self.c], every[self.d]
+        return every[self.first], every[self.second], every[self.third], every[self.fourth]

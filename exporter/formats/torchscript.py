@@ -8,7 +8,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from exporter.artifact import METADATA_KEY, Manifest
 from exporter.errors import ArtifactError, OutputError
@@ -37,8 +37,8 @@ _MANGLE = re.compile(rb"\.?___torch_mangle_\d+")
 class TorchScriptFormat:
     """A frozen TorchScript module that needs torch and nothing of this project."""
 
-    name: Final[FormatName] = "torchscript"
-    suffix: Final[str] = ".pt"
+    name: FormatName = "torchscript"
+    suffix: str = ".pt"
 
     def write(self, module: "nn.Module", request: WriteRequest, folder: Path) -> Written:
         """Script, freeze, measure if the target is the CPU, embed the manifest, write.
@@ -62,8 +62,10 @@ class TorchScriptFormat:
                 torch.jit.save(frozen, str(raw), _extra_files={METADATA_KEY: manifest.essential().to_json()})
             except RuntimeError as error:
                 # torch's writer tells a full disk as an "unexpected pos"
-                raise OutputError(f"cannot write to {folder.parent}: torch failed to save ({str(error).splitlines()[0]}"
-                                  "); is the disk full?") from error  # fmt: skip
+                raise OutputError(
+                    f"cannot write to {folder.parent}: torch failed to save ({str(error).splitlines()[0]}"
+                    "); is the disk full?"
+                ) from error
         path = folder / f"{request.name}{self.suffix}"
         repack(raw, path)
         raw.unlink()

@@ -18,8 +18,8 @@ from models.spec import CLIP_SHAPE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FREE_BATCH = 3
-"""The other batch size that an artifact with a free batch is run at: odd, and not 1."""
+FREE_BATCH = 2
+"""The other batch size that an artifact with a free batch is run at."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def decode(path: Path, size: tuple[int, int], frames: int = FRAMES) -> "NDArray[
         with av.open(str(path)) as container:
             for frame in container.decode(video=0):
                 resized = frame.reformat(width=size[0], height=size[1], format="rgb24", interpolation="BILINEAR")
-                decoded.append(resized.to_ndarray())
+                decoded.append(resized.to_ndarray().astype(np.uint8, copy=False))
                 if len(decoded) == frames:
                     break
     except (FFmpegError, IndexError, ValueError) as error:

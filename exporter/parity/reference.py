@@ -66,8 +66,10 @@ def rebuild(subject: Subject, options: ReferenceOptions) -> tuple[BuiltNetwork, 
     manifest = subject.manifest
     if manifest is None:
         if options.weights is None:
-            raise ArtifactError(f"{subject.path}: has no manifest beside or inside it, so what should it equal? "
-                                "Name its checkpoint with --weights")  # fmt: skip
+            raise ArtifactError(
+                f"{subject.path}: has no manifest beside or inside it, so what should it equal? "
+                "Name its checkpoint with --weights"
+            )
         built = build(
             weights=options.weights, layout=options.layout, batch_norm=options.batch_norm, pool5=options.pool5
         )
@@ -86,12 +88,16 @@ def rebuild(subject: Subject, options: ReferenceOptions) -> tuple[BuiltNetwork, 
     notes: list[str] = []
     if built.weights is not None and built.weights.sha256 != record.sha256:
         if options.weights is None:
-            raise ArtifactError(f"{weights}: is not the checkpoint that {subject.path.name} was exported from (SHA-256 "
-                                f"{built.weights.sha256[:16]}…, not {str(record.sha256)[:16]}…); name it with --weights")  # fmt: skip
+            raise ArtifactError(
+                f"{weights}: is not the checkpoint that {subject.path.name} was exported from "
+                f"(SHA-256 {built.weights.sha256[:16]}…, not {str(record.sha256)[:16]}…); name it with --weights"
+            )
         notes.append(f"held against {weights}, which is not the file it was exported from")
     elif state_sha256(built.network) != manifest.state_sha256:
-        notes.append("the network rebuilt here is not bit for bit the one exported: random numbers differ between "
-                     "processors and torch versions; a checkpoint does not")  # fmt: skip
+        notes.append(
+            "the network rebuilt here is not bit for bit the one exported: random numbers differ between "
+            "processors and torch versions; a checkpoint does not"
+        )
     return built, tuple(notes)
 
 
@@ -108,5 +114,6 @@ def _find_weights(model: Path, record: WeightsRecord) -> Path | None:
     for place in places:
         if place.is_file():
             return place
-    raise ArtifactError(f"{model}: its checkpoint {record.file} is not at {' or '.join(map(str, places))}; "
-                        "name it with --weights")  # fmt: skip
+    raise ArtifactError(
+        f"{model}: its checkpoint {record.file} is not at {' or '.join(map(str, places))}; name it with --weights"
+    )

@@ -29,7 +29,7 @@ from exporter.types import (
     c3d_signature,
     quiet,
 )
-from models.spec import OUTPUTS, NetworkConfig
+from models.spec import OUTPUTS, NetworkConfig, Output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,7 +120,7 @@ def judge(
     notes: tuple[str, ...] = (),
     progress: Progress = quiet,
 ) -> tuple[ParityReport, ...]:
-    """Compute the truth of one network and hold each artifact's answers against it. The network is float64 afterwards."""
+    """Compute one network's truth and hold each artifact's answers against it; the network is float64 afterwards."""
     seconds: dict[str, float] = {}
     with timed(seconds, "truth"):
         truth = compute_truth(built.network, pool.clips, progress)
@@ -134,18 +134,25 @@ def check_signature(path: Path, found: Signature, stated: Signature | None, conf
         ArtifactError: they differ; the message shows both.
     """
     if stated is None:
-        names = tuple(name for name in OUTPUTS if name in {output.name for output in found.outputs}) or ("logits",)
+        answered = {output.name for output in found.outputs}
+        names: tuple[Output, ...] = tuple(name for name in OUTPUTS if name in answered) or ("logits",)
         batch = found.inputs[0].shape[0] if found.inputs and found.inputs[0].shape else None
         stated = c3d_signature(names, config.num_classes, batch if isinstance(batch, int) else None)
     wanted = [*stated.inputs, *stated.outputs]
     given = [*found.inputs, *found.outputs]
-    alike = len(stated.inputs) == len(found.inputs) and len(wanted) == len(given) and all(
-        a.name == b.name
-        and a.dtype == b.dtype
-        and len(a.shape) == len(b.shape)
-        and all(x == y or (isinstance(x, str) and isinstance(y, str)) for x, y in zip(a.shape, b.shape, strict=True))
-        for a, b in zip(sorted(wanted, key=str), sorted(given, key=str), strict=True)
-    )  # fmt: skip
+    alike = (
+        len(stated.inputs) == len(found.inputs)
+        and len(wanted) == len(given)
+        and all(
+            a.name == b.name
+            and a.dtype == b.dtype
+            and len(a.shape) == len(b.shape)
+            and all(
+                x == y or (isinstance(x, str) and isinstance(y, str)) for x, y in zip(a.shape, b.shape, strict=True)
+            )
+            for a, b in zip(sorted(wanted, key=str), sorted(given, key=str), strict=True)
+        )
+    )
     if not alike:
         raise ArtifactError(f"{path}: another signature than C3D's: {found}; expected {stated}")
 
@@ -154,7 +161,13 @@ def _network_key(manifest: Manifest | None) -> object:
     """Return what two artifacts must share for one truth to serve both."""
     if manifest is None:
         return None
-    return manifest.network, manifest.weights.seed, manifest.weights.sha256, manifest.weights.fresh, manifest.state_sha256
+    return (
+        manifest.network,
+        manifest.weights.seed,
+        manifest.weights.sha256,
+        manifest.weights.fresh,
+        manifest.state_sha256,
+    )
 
 
 def _report(
@@ -175,8 +188,10 @@ def _report(
     )
     placement, told = answers.placement, [*answers.subject.notes, *notes]
     if placement.elsewhere:
-        told.append(f"{len(placement.elsewhere)} of {placement.nodes} nodes ran on the CPU, not on "
-                    f"{placement.device}: {listing(placement.elsewhere, 4)}")  # fmt: skip
+        told.append(
+            f"{len(placement.elsewhere)} of {placement.nodes} nodes ran on the CPU, not on "
+            f"{placement.device}: {listing(placement.elsewhere, 4)}"
+        )
     honoured = not placement.elsewhere or options.allow_fallback
     return ParityReport(
         artifact=str(answers.subject.path),

@@ -1,7 +1,7 @@
 """The same results for people, on a terminal or in a pipe."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich import box
@@ -27,7 +27,7 @@ def stdout() -> Console:
 
 
 @contextmanager
-def progress_on_terminal(*, wanted: bool = True) -> Iterator[Progress]:
+def progress_on_terminal(*, wanted: bool = True) -> Generator[Progress]:
     """Give a progress that shows the current step on stderr, if that is a terminal."""
     console = Console(stderr=True)
     if not (wanted and sys.stderr.isatty() and console.is_terminal):
@@ -78,15 +78,20 @@ def print_parity(report: ParityReport, console: Console) -> None:
     where = f"{report.placement.nodes} nodes on {report.placement.device}"
     seconds = ", ".join(f"{phase} {value:.1f} s" for phase, value in report.seconds.items())
     if report.passed:
-        console.print(f"verdict  [bold green]passed[/]: within {report.factor:g} times PyTorch float32's own error; {where}; {seconds}")
+        console.print(
+            f"verdict  [bold green]passed[/]: within {report.factor:g} times PyTorch float32's own error; "
+            f"{where}; {seconds}"
+        )
     elif failed:
         worst = max(failed, key=lambda row: row.max_error / row.budget)
         console.print(
-            f"verdict  [bold red]FAILED[/]: {len(failed)} of {len(report.comparisons)} comparisons; worst: {escape(worst.input)}, "
-            f"{_times(worst.max_error / worst.budget)} the budget; {where}; {seconds}"
+            f"verdict  [bold red]FAILED[/]: {len(failed)} of {len(report.comparisons)} comparisons; "
+            f"worst: {escape(worst.input)}, {_times(worst.max_error / worst.budget)} the budget; {where}; {seconds}"
         )
     else:
-        console.print(f"verdict  [bold red]FAILED[/]: nodes ran on another device (--allow-fallback accepts that); {seconds}")
+        console.print(
+            f"verdict  [bold red]FAILED[/]: nodes ran on another device (--allow-fallback accepts that); {seconds}"
+        )
 
 
 def print_inspection(inspection: Inspection, console: Console) -> None:
@@ -98,7 +103,9 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         **inspection.facts,
     }
     if inspection.integrity is not None:
-        rows["integrity"] = "the manifest beside it describes this file" if inspection.integrity == "ok" else inspection.integrity
+        rows["integrity"] = (
+            "the manifest beside it describes this file" if inspection.integrity == "ok" else inspection.integrity
+        )
     elif inspection.manifest is not None:
         rows["integrity"] = "not checked: no manifest beside it, only the one inside"
     width = max(map(len, rows)) + 2
@@ -134,5 +141,3 @@ def _cells(row: Comparison, *, several: bool) -> list[str]:
 
 def _times(share: float) -> str:
     return f"{share:.0f}x" if share < 1e5 else f"{share:.0e}x"  # noqa: PLR2004
-
-

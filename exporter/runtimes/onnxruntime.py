@@ -1,6 +1,7 @@
 """ONNX files in onnxruntime, on the CPU or CUDA provider."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -96,8 +97,9 @@ class OnnxRuntime:
 
     def run(self, clips: "NDArray[np.float32]") -> "dict[str, NDArray[np.float32]]":
         """Run one batch."""
-        names = [node.name for node in self.session.get_outputs()]
-        return dict(zip(names, self.session.run(names, {self.session.get_inputs()[0].name: clips}), strict=True))
+        names: list[str] = [node.name for node in self.session.get_outputs()]
+        answers: Sequence[Any] = self.session.run(names, {self.session.get_inputs()[0].name: clips})
+        return dict(zip(names, answers, strict=True))
 
 
 def require_device(device: Device) -> None:
@@ -112,7 +114,7 @@ def require_device(device: Device) -> None:
         raise UnavailableError(MISSING_CUDA)
 
 
-def count_placement(device: Device, assignments: list[Any]) -> Placement:
+def count_placement(device: Device, assignments: Sequence[Any]) -> Placement:
     """Count nodes by provider, from onnxruntime's list of subgraphs (`ep_name`, `get_nodes()`)."""
     nodes = 0
     elsewhere: list[str] = []

@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -100,7 +100,7 @@ def require_device(device: Device) -> None:
 
 
 @contextlib.contextmanager
-def _float32_arithmetic() -> Iterator[None]:
+def _float32_arithmetic() -> Generator[None]:
     """Turn TF32 off on CUDA: it keeps 10 bits of mantissa, and float32 parity is judged on float32 arithmetic."""
     import torch
 

@@ -138,8 +138,10 @@ def _check_names(
 ) -> None:
     unexpected = [name for name in given if name not in wanted]
     if unexpected and all(name.startswith("bn") for name in unexpected):
-        raise CheckpointError(f"{checkpoint.path}: holds BatchNorm layers ({listing(unexpected, 3)}); "
-                              "give --batch-norm (batch_norm=True) for this variant")  # fmt: skip
+        raise CheckpointError(
+            f"{checkpoint.path}: holds BatchNorm layers ({listing(unexpected, 3)}); "
+            "give --batch-norm (batch_norm=True) for this variant"
+        )
     unexpected += [name for name in checkpoint.strangers if not name.endswith(COUNTER)]
     if unexpected:
         raise CheckpointError(
@@ -154,14 +156,16 @@ def _check_names(
         )
     if missing:
         hint = "; is it a checkpoint without BatchNorm?" if all(name.startswith("bn") for name in missing) else ""
-        raise CheckpointError(f"{checkpoint.path}: {len(missing)} of {len(wanted)} tensors are missing: "
-                              f"{listing(missing)}{hint}")  # fmt: skip
+        raise CheckpointError(
+            f"{checkpoint.path}: {len(missing)} of {len(wanted)} tensors are missing: {listing(missing)}{hint}"
+        )
 
 
 def _check_shapes(checkpoint: Checkpoint, wanted: dict[str, Tensor], given: dict[str, Tensor]) -> None:
     wrong = {name: tensor for name, tensor in given.items() if tensor.shape != wanted[name].shape}
-    told = [f"{name} is {tuple(value.shape)}, the network's is {tuple(wanted[name].shape)}"
-            for name, value in wrong.items()]  # fmt: skip
+    told = [
+        f"{name} is {tuple(value.shape)}, the network's is {tuple(wanted[name].shape)}" for name, value in wrong.items()
+    ]
     if wrong and set(wrong) <= set(HEAD):
         raise CheckpointError(
             f"{checkpoint.path}: {told[0]}: another class count; leave --num-classes out to take the file's, or "
@@ -180,6 +184,7 @@ def _sound(checkpoint: Checkpoint, name: str, tensor: Tensor) -> Tensor:
     # A sum costs a quarter of looking at each value; a finite one leaves nothing to look for.
     if not torch.isfinite(value.sum()) and not (finite := torch.isfinite(value)).all():
         where = tuple((~finite).nonzero()[0].tolist())
-        raise CheckpointError(f"{checkpoint.path}: {name} holds {value[where].item()} at {where}; "
-                              "weights must be finite")  # fmt: skip
+        raise CheckpointError(
+            f"{checkpoint.path}: {name} holds {value[where].item()} at {where}; weights must be finite"
+        )
     return value

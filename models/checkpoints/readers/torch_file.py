@@ -58,8 +58,10 @@ def _check_zip(path: Path, stream: BinaryIO) -> None:
                 raise CheckpointError(f"{path}: two members of the archive have the same name")
             for member in members:
                 if member.flag_bits & 1 or member.compress_type != zipfile.ZIP_STORED:
-                    raise CheckpointError(f"{path}: member {member.filename} is compressed or encrypted; "
-                                          "torch.save stores its members plainly")  # fmt: skip
+                    raise CheckpointError(
+                        f"{path}: member {member.filename} is compressed or encrypted; "
+                        "torch.save stores its members plainly"
+                    )
                 with archive.open(member) as content:
                     while content.read(CHUNK):
                         pass
@@ -72,7 +74,7 @@ def _load(path: Path, stream: BinaryIO) -> object:
         return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, str(error))) from error
-    except Exception as error:  # noqa: BLE001 - whatever torch's parser trips over, it is the file that is bad
+    except Exception as error:  # whatever torch's parser trips over, it is the file that is bad
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path}: not a sound PyTorch checkpoint: {first}") from error
 
@@ -102,7 +104,11 @@ def _unwrap(path: Path, content: object) -> tuple[dict[str, Tensor], str]:
             if tensors:
                 return tensors, wrapper
     kind = type(content).__name__
-    keys = f" with the keys {listing(map(str, cast('Mapping[Any, Any]', content)))}" if isinstance(content, Mapping) else ""
+    keys = (
+        f" with the keys {listing(map(str, cast('Mapping[Any, Any]', content)))}"
+        if isinstance(content, Mapping)
+        else ""
+    )
     raise CheckpointError(
         f"{path}: holds a {kind}{keys}, but no state_dict; looked at the top and under {', '.join(WRAPPERS)}"
     )

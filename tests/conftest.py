@@ -1,0 +1,61 @@
+"""Fixtures that cost seconds are made once for the whole run."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from helpers.run import run
+
+from exporter.parity.inputs import ClipPool, draw_clips
+from exporter.parity.truth import Truth, compute_truth
+from models.builder import BuiltNetwork, build
+from models.preprocessing import UNKNOWN
+
+
+@dataclass(frozen=True)
+class ExportedByCommand:
+    """What `c3d-export --format onnx --format torchscript` left in ./artifacts, and what it printed."""
+
+    folder: Path
+    stdout: str
+    stderr: str
+    code: int
+
+    @property
+    def onnx(self) -> Path:
+        """The ONNX file."""
+        return self.folder / "artifacts" / "c3d.onnx"
+
+    @property
+    def torchscript(self) -> Path:
+        """The TorchScript file."""
+        return self.folder / "artifacts" / "c3d.pt"
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExportedByCommand]:
+    """The main job, once, as a user starts it, verification included."""
+    folder = tmp_path_factory.mktemp("exported")
+    done = run("c3d-export", "--format", "onnx", "--format", "torchscript", cwd=folder)
+    yield ExportedByCommand(folder, done.stdout, done.stderr, done.returncode)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def built() -> BuiltNetwork:
+    """The network of seed 0. Nobody changes it."""
+    return build(seed=0)
+
+
+@pytest.fixture(scope="session")
+def pool() -> ClipPool:
+    """The clips that verification draws for it."""
+    return draw_clips(UNKNOWN)
+
+
+@pytest.fixture(scope="session")
+def truth(pool: ClipPool) -> Truth:
+    """The truth on these clips, from a network of its own, because computing it makes the network float64."""
+    return compute_truth(build(seed=0).network, pool.clips)

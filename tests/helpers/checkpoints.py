@@ -1,0 +1,28 @@
+"""Checkpoints of the real shapes at almost no cost: every tensor is one number, expanded."""
+
+import torch
+from torch import Tensor
+
+SHAPES: dict[str, tuple[int, ...]] = {
+    "conv1": (64, 3, 3, 3, 3),
+    "conv2": (128, 64, 3, 3, 3),
+    "conv3a": (256, 128, 3, 3, 3),
+    "conv3b": (256, 256, 3, 3, 3),
+    "conv4a": (512, 256, 3, 3, 3),
+    "conv4b": (512, 512, 3, 3, 3),
+    "conv5a": (512, 512, 3, 3, 3),
+    "conv5b": (512, 512, 3, 3, 3),
+    "fc6": (4096, 8192),
+    "fc7": (4096, 4096),
+    "fc8": (487, 4096),
+}
+"""As docs/checkpoints.md gives them: weights; biases are their first axis."""
+
+
+def constant_state(num_classes: int = 487, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """{name: tensor}, each filled with a number of its own that float16 holds exactly."""
+    state: dict[str, Tensor] = {}
+    for number, (name, shape) in enumerate({**SHAPES, "fc8": (num_classes, 4096)}.items(), start=1):
+        state[f"{name}.weight"] = torch.tensor(number / 64, dtype=dtype).expand(shape)
+        state[f"{name}.bias"] = torch.tensor(-number / 64, dtype=dtype).expand(shape[:1])
+    return state

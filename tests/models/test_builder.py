@@ -1,0 +1,99 @@
+"""build(): seeded, in eval mode, and honest about where the weights came from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.checkpoints import constant_state
+
+from models import C3D, build
+from models.builder import BuiltNetwork, state_sha256
+from models.errors import CheckpointError, UsageError
+
+
+def save(path: Path, content: object) -> Path:
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def sports1m(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("weights") / "c3d.pth", constant_state(487))
+
+
+def test_a_seed_decides_every_bit_and_leaves_the_global_generator_alone(built: BuiltNetwork) -> None:
+    torch.manual_seed(42)
+    before = torch.get_rng_state()
+    again, other = build(seed=0), build(seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert state_sha256(again.network) == state_sha256(built.network)
+    assert state_sha256(other.network) != state_sha256(built.network)
+
+
+def test_eval_mode_without_gradients(built: BuiltNetwork) -> None:
+    assert not any(module.training for module in built.network.modules())
+    assert not any(parameter.requires_grad for parameter in built.network.parameters())
+
+
+def test_a_checkpoint_fills_every_tensor(sports1m: Path) -> None:
+    loaded = build(weights=sports1m)
+    assert loaded.config.num_classes == 487
+    for name, value in constant_state(487).items():
+        assert torch.equal(loaded.network.state_dict()[name], value), name
+    assert loaded.weights is not None
+    assert (loaded.weights.coverage.loaded, loaded.weights.coverage.total) == (22, 22)
+    assert loaded.weights.coverage.values == 79_991_015
+
+
+def test_another_class_count_names_both_shapes(sports1m: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"fc8.weight is \(487, 4096\), the network's is \(101, 4096\).*new-head"):
+        build(101, weights=sports1m)
+
+
+def test_a_new_head_is_only_fc8_and_comes_from_the_seed(sports1m: Path) -> None:
+    loaded = build(48, weights=sports1m, new_head=True, seed=5)
+    again = build(48, weights=sports1m, new_head=True, seed=5)
+    assert loaded.weights is not None
+    assert loaded.weights.coverage.fresh == ("fc8.weight", "fc8.bias")
+    assert loaded.network.fc8.weight.shape == (48, 4096)
+    assert loaded.network.fc8.weight.std().item() > 0
+    assert state_sha256(loaded.network) == state_sha256(again.network)
+    assert torch.equal(loaded.network.fc7.bias, constant_state()["fc7.bias"])
+
+
+def test_a_checkpoint_without_fc8_wants_a_new_head(tmp_path: Path) -> None:
+    state = {name: value for name, value in constant_state().items() if not name.startswith("fc8")}
+    path = save(tmp_path / "features.pth", state)
+    with pytest.raises(CheckpointError, match=r"no fc8.weight and no fc8.bias.*\(101, 4096\).*--new-head"):
+        build(weights=path)
+    assert build(weights=path, new_head=True).config.num_classes == 101
+
+
+def test_batch_norm_checkpoints_need_the_variant_and_back(tmp_path: Path, sports1m: Path) -> None:
+    state = build(3, batch_norm=True).network.state_dict()
+    state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    path = save(tmp_path / "bn.pth", state)
+    with pytest.raises(CheckpointError, match="BatchNorm layers .*--batch-norm"):
+        build(weights=path)
+    loaded = build(weights=path, batch_norm=True)
+    assert all(torch.equal(loaded.network.state_dict()[name], value) for name, value in state.items())
+    with pytest.raises(CheckpointError, match="tensors are missing: bn1.weight.*without BatchNorm"):
+        build(weights=sports1m, batch_norm=True)
+
+
+def test_pool5_comes_from_the_option_then_the_layout_then_the_default(sports1m: Path) -> None:
+    assert (build(weights=sports1m).config.pool5, build(weights=sports1m).pool5_source) == ("symmetric", "default")
+    chosen = build(weights=sports1m, pool5="right")
+    assert (chosen.config.pool5, chosen.pool5_source) == ("right", "option")
+    assert chosen.network.pool5.ceil_mode
+
+
+def test_pretrained_takes_a_path(sports1m: Path) -> None:
+    with torch.device("meta"):
+        network = C3D(487, pretrained=sports1m)
+    assert torch.equal(network.fc6.bias, constant_state()["fc6.bias"])
+
+
+def test_an_unknown_layout_is_wrong_usage(sports1m: Path) -> None:
+    with pytest.raises(UsageError, match="unknown layout 'caffe'; known are auto, identity, jfzhang95"):
+        build(weights=sports1m, layout="caffe")

@@ -1,0 +1,80 @@
+"""The network is the one of the paper, under the names that checkpoints use."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers import reference
+from helpers.checkpoints import SHAPES
+
+from models import C3D
+from models.builder import BuiltNetwork, build
+from models.spec import Pool5
+
+
+def test_names_shapes_and_size(built: BuiltNetwork) -> None:
+    shapes = {name: tuple(value.shape) for name, value in built.network.state_dict().items()}
+    expected = {f"{name}.weight": shape for name, shape in {**SHAPES, "fc8": (101, 4096)}.items()}
+    expected |= {f"{name}.bias": shape[:1] for name, shape in {**SHAPES, "fc8": (101,)}.items()}
+    assert shapes == expected
+    assert built.parameters == 78_409_573
+
+
+def test_sports1m_head_has_the_published_size() -> None:
+    with torch.device("meta"):
+        network = C3D(487)
+    assert sum(p.numel() for p in network.parameters()) == 79_991_015
+
+
+def test_initialisation_is_kaiming_normal_and_pytorch_default(built: BuiltNetwork) -> None:
+    for name in reference.CONVOLUTIONS:
+        layer = built.network.get_submodule(name)
+        fan_in = SHAPES[name][1] * 27
+        weight, bias = layer.weight, layer.bias  # pyright: ignore[reportUnknownVariableType]
+        assert isinstance(weight, torch.Tensor)
+        assert isinstance(bias, torch.Tensor)
+        assert weight.std().item() == pytest.approx(math.sqrt(2 / fan_in), rel=0.05)
+        # a normal has 0.27 % beyond three sigma, a uniform none
+        assert (weight.abs() > 3 * weight.std()).float().mean().item() == pytest.approx(0.0027, rel=0.5)
+        assert bias.abs().max().item() <= 1 / math.sqrt(fan_in)
+    assert built.network.fc6.weight.abs().max().item() <= 1 / math.sqrt(8192)
+
+
+def test_batch_norm_variant_starts_at_one_and_zero() -> None:
+    network = build(5, batch_norm=True).network
+    names = {name for name, _ in network.named_modules() if name.startswith("bn")}
+    assert names == {"bn1", "bn2", "bn3a", "bn3b", "bn4a", "bn4b", "bn5a", "bn5b"}
+    for name in names:
+        norm = network.get_submodule(name)
+        assert isinstance(norm, torch.nn.BatchNorm3d)
+        assert bool((norm.weight == 1).all())
+        assert bool((norm.bias == 0).all())
+
+
+@pytest.mark.parametrize("pool5", ["symmetric", "right"])
+def test_answers_equal_an_independent_computation(pool5: Pool5) -> None:
+    network = build(7, pool5=pool5, seed=3).network.double()
+    clip = np.random.default_rng(1).standard_normal((3, 16, 112, 112))
+    with torch.inference_mode():
+        fc6, fc7, logits = (value[0].numpy() for value in network.stages(torch.from_numpy(clip[None])))
+    expected = reference.answers({k: v.numpy() for k, v in network.state_dict().items()}, clip, pool5)
+    np.testing.assert_allclose(fc6, expected["fc6"], rtol=0, atol=1e-12 * np.abs(expected["fc6"]).max())
+    np.testing.assert_allclose(fc7, expected["fc7"], rtol=0, atol=1e-12 * np.abs(expected["fc7"]).max())
+    np.testing.assert_allclose(logits, expected["logits"], rtol=0, atol=1e-12 * np.abs(expected["logits"]).max())
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8, 112, 112), (1, 3, 16, 128, 171), (1, 1, 16, 112, 112), (3, 16, 112, 112)])
+def test_another_clip_is_told_with_the_numbers(built: BuiltNetwork, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"must be \(N, 3, 16, 112, 112\).*got.*" + str(shape[-1])):
+        built.network(torch.zeros(shape))
+
+
+def test_pretrained_needs_a_path() -> None:
+    with torch.device("meta"), pytest.raises(ValueError, match="give pretrained the path"):
+        C3D(pretrained=True)
+
+
+def test_no_classes_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"at least 1 \(got 0\)"):
+        build(0)

@@ -1,0 +1,61 @@
+"""The layers of the design: imports run one way, and nothing below knows what is above."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ALLOWED = {
+    "models": {"models"},
+    "exporter.errors": {"models", "exporter.errors"},
+    "exporter.types": {"models"},
+    "exporter.timing": set[str](),
+    "exporter.artifact": {"models", "exporter.errors", "exporter.types"},
+    "exporter.publish": {"exporter.errors", "exporter.artifact"},
+    "exporter.formats": {"models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.formats"},
+    "exporter.runtimes": {"models", "exporter.errors", "exporter.types", "exporter.runtimes"},
+    "exporter.parity": {
+        "models", "exporter.errors", "exporter.types", "exporter.timing", "exporter.artifact", "exporter.publish",
+        "exporter.formats", "exporter.runtimes", "exporter.parity",
+    },
+    "exporter.inspection": {
+        "models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.formats",
+    },
+    "exporter.pipeline": {
+        "models", "exporter.errors", "exporter.types", "exporter.timing", "exporter.artifact", "exporter.publish",
+        "exporter.formats", "exporter.runtimes", "exporter.parity",
+    },
+    "exporter.reports": {
+        "models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.parity", "exporter.pipeline",
+        "exporter.inspection", "exporter.reports",
+    },
+    "exporter.cli": {
+        "models", "exporter.errors", "exporter.types", "exporter.formats", "exporter.parity", "exporter.pipeline",
+        "exporter.inspection", "exporter.reports", "exporter.cli",
+    },
+}  # fmt: skip
+MODULES = sorted(path for folder in ("models", "exporter") for path in (ROOT / folder).rglob("*.py"))
+
+
+def layer_of(module: str) -> str:
+    return module if module == "exporter" else ".".join(module.split(".")[: 2 if module.startswith("exporter.") else 1])
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_stay_within_the_layers(path: Path) -> None:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    own = layer_of(".".join(part for part in parts if part != "__init__"))
+    if own == "exporter":
+        pytest.skip("the package's front page names every layer")
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            if name.split(".")[0] in ("models", "exporter") and name != "exporter":
+                assert layer_of(name) in ALLOWED[own], f"{own} may not import {name}"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.relative_to(ROOT).parts[0] == "models"], ids=str)
+def test_models_know_nothing_of_onnx(path: Path) -> None:
+    assert "import onnx" not in path.read_text()
