@@ -22,6 +22,9 @@ from exporter.artifact import MANIFEST_SUFFIX, Manifest, hash_file, manifest_pat
 from exporter.errors import ArtifactError, OutputError, UsageError
 
 PREFIX = ".c3d-export-"
+_OPEN: dict[Path, Path] = {}
+"""This process's staging folders and the output folders they are in: a process's own, like its open files."""
+
 ABANDONED_AFTER = 24 * 3600.0
 """Seconds after which a staging folder of another machine is taken for litter."""
 
@@ -61,10 +64,12 @@ def staging(folder: Path) -> Generator[Path]:
         recover(folder)
         stage = folder / f"{PREFIX}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         stage.mkdir()
+    _OPEN[stage] = folder
     try:
         yield stage
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        _settle(stage, folder)
+        del _OPEN[stage]
 
 
 def publish(stage: Path, folder: Path, manifest: Manifest) -> Path:
@@ -87,19 +92,29 @@ def publish(stage: Path, folder: Path, manifest: Manifest) -> Path:
     return folder / model.path
 
 
+def settle_open() -> None:
+    """Finish or remove whatever this process has staged: for a signal handler that is about to end it."""
+    for stage, folder in list(_OPEN.items()):
+        _settle(stage, folder)
+
+
 def recover(folder: Path) -> None:
     """Finish what a killed run had all but published into `folder`, and remove what killed runs left behind."""
     for stage in folder.glob(f"{PREFIX}*"):
-        if not stage.is_dir() or not _abandoned(stage):
-            continue
-        for staged in stage.glob(f"*{MANIFEST_SUFFIX}"):
-            model = folder / staged.name.removesuffix(MANIFEST_SUFFIX)
-            with contextlib.suppress(OSError, ArtifactError):
-                manifest = Manifest.from_json(staged.read_bytes())
-                arrived = model.is_file() and not (stage / model.name).exists()
-                if arrived and manifest.files and manifest.files[0].sha256 == hash_file(model):
-                    staged.replace(folder / staged.name)
-        shutil.rmtree(stage, ignore_errors=True)
+        if stage.is_dir() and _abandoned(stage):
+            _settle(stage, folder)
+
+
+def _settle(stage: Path, folder: Path) -> None:
+    """Publish a staged manifest whose model has already arrived, and remove the staging folder."""
+    for staged in stage.glob(f"*{MANIFEST_SUFFIX}"):
+        model = folder / staged.name.removesuffix(MANIFEST_SUFFIX)
+        with contextlib.suppress(OSError, ArtifactError):
+            manifest = Manifest.from_json(staged.read_bytes())
+            arrived = model.is_file() and not (stage / model.name).exists()
+            if arrived and manifest.files and manifest.files[0].sha256 == hash_file(model):
+                staged.replace(folder / staged.name)
+    shutil.rmtree(stage, ignore_errors=True)
 
 
 def _abandoned(stage: Path) -> bool:

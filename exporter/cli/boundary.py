@@ -15,8 +15,7 @@ from exporter.errors import C3DExportError
 
 BUG = 70
 """Exit code of an error that nobody foresaw (EX_SOFTWARE of sysexits.h)."""
-INTERRUPTED = 130
-TERMINATED = 143
+SHOW_CURSOR = "\x1b[?25h\r\x1b[K"
 
 
 def run(command: click.Command, name: str) -> NoReturn:
@@ -26,7 +25,8 @@ def run(command: click.Command, name: str) -> NoReturn:
     """
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         code = command.main(arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()
@@ -38,9 +38,6 @@ def run(command: click.Command, name: str) -> NoReturn:
             traceback.print_exc()
         _tell(error, machine="--json" in arguments)
         code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; the output folder is as it was", err=True)
-        code = INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone (`| head`). What it did not read it does not want; stdout is pointed
         # elsewhere, so that the interpreter's last flush does not complain.
@@ -69,6 +66,17 @@ def _tell(error: C3DExportError, *, machine: bool) -> None:
         click.echo(json.dumps({"error": error.as_object()}, indent=2))
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Leave by exception, so that staging folders are removed."""
-    sys.exit(TERMINATED)
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    """End the process on Ctrl-C or SIGTERM, with nothing half-written left behind.
+
+    Not by KeyboardInterrupt: raised while torch or its imports run, it is swallowed, turned into another error, or
+    ends the process by an abort in C++.
+    """
+    if publish := sys.modules.get("exporter.publish"):
+        publish.settle_open()
+    cursor = SHOW_CURSOR if sys.stderr.isatty() else ""
+    os.write(
+        sys.stderr.fileno(),
+        f"{cursor}stopped by {signal.Signals(number).name}; nothing half-written is left\n".encode(),
+    )
+    os._exit(128 + number)

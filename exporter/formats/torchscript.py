@@ -32,6 +32,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 MOST_EXTRA = 1 << 20
 
 _MANGLE = re.compile(rb"\.?___torch_mangle_\d+")
+_CONSTANT = re.compile(rb"^  \w+ : Final\[int\] = \d+\n", re.MULTILINE)
 
 
 class TorchScriptFormat:
@@ -92,8 +93,9 @@ class TorchScriptFormat:
 def repack(source: Path, target: Path) -> None:
     """Copy a TorchScript archive without what differs between two saves of one network.
 
-    That is: the counter torch appends to class names (`___torch_mangle_9`), the debug records, which hold the
-    exporting machine's paths, the archive's folder name, and the id over all of these.
+    That is: the counter torch appends to class names (`___torch_mangle_9`), constants that freezing has left without
+    use, which stand in the order of a hash table, the debug records, which hold the exporting machine's paths, the
+    archive's folder name, and the id over all of these.
     """
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
         for member in old.infolist():
@@ -102,7 +104,7 @@ def repack(source: Path, target: Path) -> None:
                 continue
             content = old.read(member)
             if name.endswith((".py", "/data.pkl")):
-                content = _MANGLE.sub(b"", content)
+                content = _CONSTANT.sub(b"", _MANGLE.sub(b"", content))
                 name = _MANGLE.sub(b"", name.replace("/___", ".___").encode()).decode()
             entry = zipfile.ZipInfo(name, date_time=EPOCH)
             assert new.fp is not None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,10 +24,12 @@ class Truth:
     Attributes:
         exact: {output: (M, width) float64}, the network in float64.
         torch: {output: (M, width) float32}, the same network in PyTorch eager float32.
+        seconds: what computing both took.
     """
 
     exact: "Mapping[Output, NDArray[np.float64]]"
     torch: "Mapping[Output, NDArray[np.float32]]"
+    seconds: float
 
 
 def compute_truth(network: "C3D", clips: "NDArray[np.float32]", progress: Progress = quiet) -> Truth:
@@ -40,9 +43,10 @@ def compute_truth(network: "C3D", clips: "NDArray[np.float32]", progress: Progre
         clips: (M, 3, 16, 112, 112), float32.
         progress: told at every clip.
     """
+    start = perf_counter()
     single = _run(network, clips, lambda i: progress(f"PyTorch float32, clip {i} of {len(clips)}"))
     exact = _run(network.double(), clips, lambda i: progress(f"PyTorch float64, clip {i} of {len(clips)}"))
-    return Truth(exact, single)
+    return Truth(exact, single, perf_counter() - start)
 
 
 def _run(network: "C3D", clips: "NDArray[np.float32]", step: "Callable[[int], None]") -> "dict[Output, NDArray[Any]]":

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from models.builder import BuiltNetwork
-
 
 @dataclass(frozen=True)
 class Answers:
@@ -81,8 +79,9 @@ def verify_parity(
         built, notes = rebuild(subjects[members[0]], reference)
         pool = draw_clips(built.preprocessing, seed=options.seed, videos=options.clips)
         answers = [ask(subjects[i], built.config, pool, options, progress) for i in members]
-        for i, report in zip(members, judge(answers, built, pool, options, notes, progress), strict=True):
-            reports[i] = report
+        truth = compute_truth(built.network, pool.clips, progress)
+        for i, answer in zip(members, answers, strict=True):
+            reports[i] = judge(answer, truth, options, notes)
     return tuple(reports[i] for i in range(len(subjects)))
 
 
@@ -112,19 +111,38 @@ def ask(
         return Answers(subject, runtime.title, runtime.placement, tuple(answered), seconds)
 
 
-def judge(
-    answers: Sequence[Answers],
-    built: "BuiltNetwork",
-    pool: ClipPool,
-    options: ParityOptions,
-    notes: tuple[str, ...] = (),
-    progress: Progress = quiet,
-) -> tuple[ParityReport, ...]:
-    """Compute one network's truth and hold each artifact's answers against it; the network is float64 afterwards."""
-    seconds: dict[str, float] = {}
-    with timed(seconds, "truth"):
-        truth = compute_truth(built.network, pool.clips, progress)
-    return tuple(_report(answer, truth, options, notes, seconds) for answer in answers)
+def judge(answers: Answers, truth: Truth, options: ParityOptions, notes: tuple[str, ...] = ()) -> ParityReport:
+    """Hold one artifact's answers against the truth."""
+    comparisons = tuple(
+        compare(
+            batch.name,
+            output,
+            values,
+            truth.exact[output][list(batch.clips)],
+            truth.torch[output][list(batch.clips)],
+        )
+        for batch, outputs in answers.batches
+        for name, values in outputs.items()
+        for output in OUTPUTS
+        if output == name
+    )
+    placement, told = answers.placement, [*answers.subject.notes, *notes]
+    if placement.elsewhere:
+        told.append(
+            f"{len(placement.elsewhere)} of {placement.nodes} nodes ran on the CPU, not on "
+            f"{placement.device}: {listing(placement.elsewhere, 4)}"
+        )
+    honoured = not placement.elsewhere or options.allow_fallback
+    return ParityReport(
+        artifact=str(answers.subject.path),
+        runtime=answers.runtime,
+        placement=placement,
+        factor=FACTOR,
+        comparisons=comparisons,
+        notes=tuple(told),
+        passed=bool(comparisons) and honoured and all(row.passed for row in comparisons),
+        seconds={"truth": truth.seconds, **answers.seconds},
+    )
 
 
 def check_signature(path: Path, found: Signature, stated: Signature | None, config: NetworkConfig) -> None:
@@ -167,39 +185,4 @@ def _network_key(manifest: Manifest | None) -> object:
         manifest.weights.sha256,
         manifest.weights.fresh,
         manifest.state_sha256,
-    )
-
-
-def _report(
-    answers: Answers, truth: Truth, options: ParityOptions, notes: tuple[str, ...], seconds: dict[str, float]
-) -> ParityReport:
-    comparisons = tuple(
-        compare(
-            batch.name,
-            output,
-            values,
-            truth.exact[output][list(batch.clips)],
-            truth.torch[output][list(batch.clips)],
-        )
-        for batch, outputs in answers.batches
-        for name, values in outputs.items()
-        for output in OUTPUTS
-        if output == name
-    )
-    placement, told = answers.placement, [*answers.subject.notes, *notes]
-    if placement.elsewhere:
-        told.append(
-            f"{len(placement.elsewhere)} of {placement.nodes} nodes ran on the CPU, not on "
-            f"{placement.device}: {listing(placement.elsewhere, 4)}"
-        )
-    honoured = not placement.elsewhere or options.allow_fallback
-    return ParityReport(
-        artifact=str(answers.subject.path),
-        runtime=answers.runtime,
-        placement=placement,
-        factor=FACTOR,
-        comparisons=comparisons,
-        notes=tuple(told),
-        passed=bool(comparisons) and honoured and all(row.passed for row in comparisons),
-        seconds={**seconds, **answers.seconds},
     )

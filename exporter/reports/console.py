@@ -18,9 +18,15 @@ PIPE_WIDTH = 120
 SMALL = 1024
 
 
+class _Pipe(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave a reader that has gone to `exporter.cli.boundary`; rich would exit with 1."""
+        raise BrokenPipeError
+
+
 def stdout() -> Console:
     """Return the console for results; in a pipe it is wide enough for every table and has no colours."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = _Pipe(highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     return console

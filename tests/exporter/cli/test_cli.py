@@ -1,0 +1,189 @@
+"""The commands as a user runs them: what they print, where, and with which exit code."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from conftest import ExportedByCommand
+from helpers.checkpoints import constant_state
+from helpers.run import BIN, run
+from onnx import numpy_helper
+
+
+def test_the_main_job(exported: ExportedByCommand) -> None:
+    assert (exported.code, exported.stderr) == (0, "")
+    assert exported.stdout.count("verdict  passed") == 2
+    assert "the weights are random, drawn from seed 0" in exported.stdout
+    assert "wrote    artifacts/c3d.onnx  313.6 MB" in exported.stdout
+    names = {path.name for path in exported.onnx.parent.iterdir()}
+    assert names == {"c3d.onnx", "c3d.onnx.json", "c3d.pt", "c3d.pt.json"}
+    assert max(map(len, exported.stdout.splitlines())) <= 120
+
+
+def test_verify_parity_finds_the_artifacts_and_answers_json(exported: ExportedByCommand) -> None:
+    done = run("verify", "parity", "--json", cwd=exported.folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    answer = json.loads(done.stdout)
+    assert answer["passed"] is True
+    assert [report["artifact"] for report in answer["reports"]] == ["artifacts/c3d.onnx", "artifacts/c3d.pt"]
+    rows = answer["reports"][0]["comparisons"]
+    assert [(row["input"], row["batch"]) for row in rows] == [
+        ("random", 1), ("random", 2), ("zeros", 1), ("saturated", 1), ("video", 1),
+    ]  # fmt: skip
+    assert all(row["max_error"] <= row["budget"] and row["top1"] in ("same", "tie") for row in rows)
+
+
+def test_a_planted_fault_makes_verify_parity_exit_1(exported: ExportedByCommand, tmp_path: Path) -> None:
+    model = onnx.load(exported.onnx)
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "conv4a.weight")
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.01), tensor.name))
+    onnx.save(model, tmp_path / "c3d.onnx")
+    done = run("c3d-export", "verify", "parity", "c3d.onnx", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "verdict  FAILED: 5 of 5 comparisons" in done.stdout
+    assert done.stderr == ""
+
+
+def test_a_changed_artifact_exits_1_before_it_runs(exported: ExportedByCommand, tmp_path: Path) -> None:
+    (tmp_path / "c3d.onnx.json").write_bytes(exported.onnx.with_name("c3d.onnx.json").read_bytes())
+    (tmp_path / "c3d.onnx").write_bytes(b"something else")
+    done = run("verify", "parity", "c3d.onnx", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: c3d.onnx is not the file that c3d.onnx.json describes")
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated")
+def test_a_checkpoint_of_another_implementation_loads_and_exports(tmp_path: Path) -> None:
+    state = {f"module.{name}": value for name, value in constant_state(12).items()}
+    (tmp_path / "runs").mkdir()
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "runs" / "best.pth.tar")
+    done = run("c3d-export", "--format", "torchscript", "--weights", "runs/best.pth.tar", "--pool5", "right",
+               "--no-verify", "--json", "--name", "mine", cwd=tmp_path)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    answer = json.loads(done.stdout)
+    assert answer["network"] == "C3D, 12 classes, pool5 right"
+    manifest = answer["artifacts"][0]["manifest"]
+    assert manifest["weights"]["path"] == "../runs/best.pth.tar"
+    assert (manifest["weights"]["loaded"], manifest["weights"]["total"], manifest["pool5_source"]) == (22, 22, "option")
+    inside = torch.jit.load(str(tmp_path / "artifacts" / "mine.pt"))  # pyright: ignore
+    with torch.inference_mode():
+        assert inside(torch.zeros(1, 3, 16, 112, 112)).shape == (1, 12)
+
+
+USAGE = {
+    "no format": (["--seed", "1"], "say what to write: --format onnx or --format torchscript"),
+    "unknown format": (["--format", "tflite"], "'tflite' is not one of 'onnx', 'torchscript'"),
+    "a path as a name": (["--format", "onnx", "--name", "a/b"], "plain file name"),
+    "dots as a name": (["--format", "onnx", "--name", ".."], "plain file name"),
+    "no classes": (["--format", "onnx", "--num-classes", "0"], "--num-classes must be at least 1"),
+    "no batch": (["--format", "onnx", "--batch", "0"], "--batch must be 'dynamic' or at least 1 (got 0)"),
+    "a word as batch": (["--format", "onnx", "--batch", "many"], "'many' is neither 'dynamic' nor a number"),
+    "unknown output": (["--format", "onnx", "--outputs", "logits,fc9"], "'fc9' is not one of logits, fc6"),
+    "an output twice": (["--format", "onnx", "--outputs", "fc6,fc6"], "name each output once"),
+    "a format twice": (["--format", "onnx", "--format", "onnx"], "name each format once"),
+    "old opset": (["--format", "onnx", "--opset", "7"], "--opset must be between 18 and 28 (got 7)"),
+    "data of TorchScript": (["--format", "torchscript", "--external-data"], "--external-data is an option of --format onnx"),
+    "a head of nothing": (["--format", "onnx", "--new-head"], "--new-head is an option of --weights"),
+    "options before a command": (["--seed", "1", "inspect", "x"], "put options of inspect after its name: --seed"),
+    "unknown layout": (["--format", "onnx", "--weights", "w.pth", "--layout", "caffe"], "known are auto, identity"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", USAGE)
+def test_wrong_usage_exits_2(case: str, tmp_path: Path) -> None:
+    arguments, told = USAGE[case]
+    done = run("c3d-export", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+BAD = {
+    "missing weights": (["--format", "onnx", "--weights", "none.pth"], 3, "no such checkpoint: none.pth"),
+    "output is a file": (["--format", "onnx", "--no-verify", "--output-dir", "file"], 3, "cannot write to file: File exists"),
+    "output below a file": (["--format", "onnx", "--no-verify", "--output-dir", "file/x"], 3, "Not a directory"),
+    "no cuda": (["--format", "onnx", "--device", "cuda"], 4, "pip install onnxruntime-gpu"),
+    "nothing to inspect": (["inspect", "none"], 3, "no such file: none"),
+    "nothing to verify": (["verify", "parity"], 3, "no artifacts in ./artifacts; make one with c3d-export --format onnx"),
+    "a name with a bell": (["inspect", "a\abc"], 3, "no such file: a\\x07bc"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_and_missing_devices_are_one_line(case: str, tmp_path: Path) -> None:
+    arguments, code, told = BAD[case]
+    (tmp_path / "file").write_text("in the way")
+    done = run("c3d-export", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert told in done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_errors_for_machines(tmp_path: Path) -> None:
+    done = run("c3d-export", "inspect", "none", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout) == {
+        "error": {"kind": "ArtifactError", "message": "no such file: none", "exit_code": 3}
+    }
+    assert done.returncode == 3
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    assert "Traceback" in run("c3d-export", "inspect", "none", "--debug", cwd=tmp_path).stderr
+    assert "Traceback" not in run("c3d-export", "inspect", "none", cwd=tmp_path).stderr
+
+
+def test_inspect(exported: ExportedByCommand) -> None:
+    done = run("c3d-export", "inspect", "artifacts/c3d.onnx", cwd=exported.folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "kind              ONNX model" in done.stdout
+    assert "integrity         the manifest beside it describes this file" in done.stdout
+    machine = run("c3d-export", "inspect", "artifacts/c3d.pt", "--json", cwd=exported.folder)
+    assert json.loads(machine.stdout)["manifest"]["format"] == "torchscript"
+
+
+def test_a_reader_that_goes_away_is_not_an_error(exported: ExportedByCommand) -> None:
+    line = f"'{BIN}/c3d-export' inspect artifacts/c3d.onnx | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], cwd=exported.folder, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout == "0\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "wait"), [(signal.SIGINT, 130, 0), (signal.SIGINT, 130, 1.5), (signal.SIGTERM, 143, 0.5)]
+)
+def test_an_interrupted_export_leaves_nothing(number: signal.Signals, code: int, wait: float, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [str(BIN / "c3d-export"), "--format", "onnx", "--no-verify"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("artifacts/.c3d-export-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(wait)
+    os.kill(process.pid, number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert stderr == f"stopped by {number.name}; nothing half-written is left\n"
+    assert list((tmp_path / "artifacts").iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["verify", "parity", "--help"], ["inspect", "--help"], []])
+def test_help(arguments: list[str], tmp_path: Path) -> None:
+    done = run("c3d-export", *arguments, cwd=tmp_path)
+    text = done.stdout + done.stderr
+    assert "Examples:" in text
+    assert "Options:" in text
+
+
+def test_version(tmp_path: Path) -> None:
+    assert run("c3d-export", "--version", cwd=tmp_path).stdout == "c3d-export, version 0.1.0\n"

@@ -1,0 +1,43 @@
+"""BatchNorm folds away, and outputs come in the order asked for."""
+
+import numpy as np
+import torch
+from helpers import reference
+
+from exporter.formats.prepare import fold_batch_norm, prepare
+from models import build
+
+
+def test_batch_norm_folds_without_changing_the_function() -> None:
+    network = build(5, batch_norm=True, seed=1).network
+    generator = torch.Generator().manual_seed(0)
+    for name, buffer in network.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_(generator=generator)
+        if name.endswith("running_var"):
+            buffer.uniform_(0.5, 2, generator=generator)
+    for name, parameter in network.named_parameters():
+        if name.startswith("bn"):
+            parameter.data.uniform_(-1.5, 1.5, generator=generator)
+    clip = np.random.default_rng(0).standard_normal((3, 16, 112, 112))
+    state = {name: value.double().numpy() for name, value in network.state_dict().items()}
+    expected = reference.answers(state, clip, "symmetric")["logits"]
+    folded = fold_batch_norm(network).double()
+    assert not any(isinstance(module, torch.nn.BatchNorm3d) for module in folded.modules())
+    with torch.inference_mode():
+        answer = folded(torch.from_numpy(clip[None]))[0].numpy()
+    # one float32 rounding of each weight, nothing more
+    assert np.abs(answer - expected).max() <= 1e-6 * np.abs(expected).max()
+
+
+def test_outputs_come_in_the_order_asked_for() -> None:
+    network = build(5).network
+    clip = torch.rand(1, 3, 16, 112, 112)
+    with torch.inference_mode():
+        fc6, fc7, logits = network.stages(clip)
+        assert torch.equal(prepare(network, ("fc7",))(clip), fc7)
+        several = prepare(network, ("probabilities", "fc6", "logits"))(clip)
+        every = prepare(network, ("fc7", "logits", "probabilities", "fc6"))(clip)
+    probabilities = torch.softmax(logits, 1)
+    assert all(torch.equal(a, b) for a, b in zip(several, (probabilities, fc6, logits), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(every, (fc7, logits, probabilities, fc6), strict=True))

@@ -1,0 +1,107 @@
+"""The TorchScript file: runs without this project, carries its manifest, holds nothing of this machine."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ExportedByCommand
+from helpers.run import python
+
+from exporter.artifact import read_manifest
+from exporter.errors import ArtifactError
+from exporter.formats import FORMATS
+from exporter.pipeline import export
+from exporter.types import ExportRequest
+from models.builder import BuiltNetwork
+
+ALONE = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("models", "exporter"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Absent())
+import warnings
+warnings.simplefilter("ignore")
+import torch
+
+extra = {"c3d_export.manifest": ""}
+module = torch.jit.load(sys.argv[1], _extra_files=extra)
+torch.manual_seed(7)
+torch.save(module(torch.rand(2, 3, 16, 112, 112)), sys.argv[2])
+print(extra["c3d_export.manifest"].decode())
+"""
+
+
+def test_it_runs_where_this_project_is_not(exported: ExportedByCommand, built: BuiltNetwork, tmp_path: Path) -> None:
+    done = python(ALONE, exported.torchscript, tmp_path / "answer.pt", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    torch.manual_seed(7)
+    with torch.inference_mode():
+        expected = built.network(torch.rand(2, 3, 16, 112, 112))
+    answer = torch.load(tmp_path / "answer.pt", weights_only=True)
+    assert torch.allclose(answer, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+    assert '"state_sha256"' in done.stdout
+
+
+def test_a_wrong_clip_is_told_with_the_numbers(exported: ExportedByCommand) -> None:
+    code = "import torch, sys; torch.jit.load(sys.argv[1])(torch.zeros(1, 3, 8, 112, 112))"
+    done = python(code, exported.torchscript, cwd=exported.folder)
+    assert "must be (N, 3, 16, 112, 112)" in done.stderr
+    assert "got [1, 3, 8, 112, 112]" in done.stderr
+
+
+def test_the_manifest_inside_is_the_one_beside_it(exported: ExportedByCommand) -> None:
+    beside = read_manifest(exported.torchscript.with_name("c3d.pt.json"))
+    assert FORMATS["torchscript"].read_embedded(exported.torchscript) == beside.essential()
+
+
+def test_nothing_of_this_machine_is_inside(exported: ExportedByCommand) -> None:
+    with zipfile.ZipFile(exported.torchscript) as archive:
+        names = archive.namelist()
+        small = b"".join(archive.read(name) for name in names if archive.getinfo(name).file_size < 100_000)
+    assert all(name.startswith("archive/") for name in names)
+    assert not any("debug_pkl" in name or "mangle" in name for name in names)
+    assert b"mangle" not in small
+    assert b"Final" not in small, "constants stand in the order of a hash table"
+    assert b"site-packages" not in small
+
+
+def test_members_are_aligned_and_stored(exported: ExportedByCommand) -> None:
+    with zipfile.ZipFile(exported.torchscript) as archive, exported.torchscript.open("rb") as stream:
+        for member in archive.infolist():
+            stream.seek(member.header_offset + 26)
+            lengths = stream.read(4)
+            start = (
+                member.header_offset
+                + 30
+                + int.from_bytes(lengths[:2], "little")
+                + int.from_bytes(lengths[2:], "little")
+            )
+            assert start % 64 == 0, member.filename
+            assert member.compress_type == zipfile.ZIP_STORED
+
+
+def test_target_cpu_measures_and_records_its_choice(tmp_path: Path) -> None:
+    done = export(ExportRequest(("torchscript",), output_dir=tmp_path, verify=False, target="cpu", outputs=("fc6",)))
+    (artifact,) = done.artifacts
+    choice = artifact.manifest.options["optimize_for_inference"]
+    (note,) = [note for note in done.notes if "optimize_for_inference measures" in note]
+    assert ("load it with torch.jit.optimize_for_inference" in note) is choice
+    assert choice in (True, False)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 nothing", b"text"])
+def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(ArtifactError, match="not a whole TorchScript archive"):
+        FORMATS["torchscript"].read_embedded(tmp_path / "x.pt")
+
+
+def test_a_plain_checkpoint_is_not_an_archive(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "c.pt")
+    with pytest.raises(ArtifactError, match="not a TorchScript archive"):
+        FORMATS["torchscript"].read_embedded(tmp_path / "c.pt")

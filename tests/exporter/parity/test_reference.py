@@ -1,0 +1,116 @@
+"""From an artifact to the network it must equal."""
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ExportedByCommand
+from helpers.checkpoints import constant_state
+from helpers.manifests import MANIFEST
+
+from exporter.artifact import WeightsRecord, file_entry, hash_file
+from exporter.errors import ArtifactError, CheckpointError, IntegrityError
+from exporter.parity.reference import Subject, load_subject, rebuild, relative_to
+from exporter.types import ReferenceOptions
+from models.builder import build, state_sha256
+from models.spec import NetworkConfig
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    (tmp_path / "weights").mkdir()
+    path = tmp_path / "weights" / "c3d.pth"
+    torch.save(constant_state(5), path)
+    return path
+
+
+@pytest.fixture
+def subject(weights: Path, tmp_path: Path) -> Subject:
+    record = WeightsRecord(
+        "file", 0, file="c3d.pth", sha256=hash_file(weights), layout="identity", path="../weights/c3d.pth"
+    )
+    manifest = replace(
+        MANIFEST,
+        network=NetworkConfig(5, pool5="right"),
+        weights=record,
+        state_sha256=state_sha256(build(weights=weights).network),
+    )
+    (tmp_path / "artifacts").mkdir()
+    return Subject(tmp_path / "artifacts" / "c3d.onnx", "onnx", manifest, ())
+
+
+def test_the_manifests_checkpoint_and_structure(subject: Subject) -> None:
+    built, notes = rebuild(subject, ReferenceOptions())
+    assert built.config == NetworkConfig(5, pool5="right")
+    assert notes == ()
+
+
+def test_a_checkpoint_beside_the_artifact(subject: Subject, weights: Path) -> None:
+    shutil.move(weights, subject.path.with_name("c3d.pth"))
+    assert rebuild(subject, ReferenceOptions())[0].weights is not None
+
+
+def test_a_checkpoint_that_is_gone_or_changed(subject: Subject, weights: Path) -> None:
+    torch.save(constant_state(5, torch.float16), weights)
+    with pytest.raises(ArtifactError, match=r"is not the checkpoint that c3d.onnx was exported from.*--weights"):
+        rebuild(subject, ReferenceOptions())
+    built, notes = rebuild(subject, ReferenceOptions(weights=weights))
+    assert built.config.pool5 == "right"
+    assert "not the file it was exported from" in notes[0]
+    weights.unlink()
+    with pytest.raises(ArtifactError, match="checkpoint c3d.pth is not at .*name it with --weights"):
+        rebuild(subject, ReferenceOptions())
+
+
+def test_other_random_numbers_are_told(subject: Subject) -> None:
+    manifest = replace(MANIFEST, network=NetworkConfig(5), state_sha256="0" * 64)
+    _, notes = rebuild(replace(subject, manifest=manifest), ReferenceOptions())
+    assert "not bit for bit the one exported" in notes[0]
+
+
+def test_without_any_manifest_the_checkpoint_must_be_named(subject: Subject, weights: Path) -> None:
+    foreign = replace(subject, manifest=None)
+    with pytest.raises(ArtifactError, match="what should it equal.*--weights"):
+        rebuild(foreign, ReferenceOptions())
+    built, _ = rebuild(foreign, ReferenceOptions(weights=weights, pool5="right"))
+    assert built.config == NetworkConfig(5, pool5="right")
+    with pytest.raises(CheckpointError, match="without BatchNorm"):
+        rebuild(foreign, ReferenceOptions(weights=weights, batch_norm=True))
+
+
+def test_a_file_beside_its_manifest_and_a_lone_one(exported: ExportedByCommand, tmp_path: Path) -> None:
+    beside = load_subject(exported.onnx)
+    assert (beside.format, beside.notes) == ("onnx", ())
+    assert beside.manifest is not None
+    os.link(exported.onnx, tmp_path / "c3d.onnx")
+    lone = load_subject(tmp_path / "c3d.onnx")
+    assert lone.manifest == beside.manifest.essential()
+    assert "not checked against a hash" in lone.notes[0]
+    (tmp_path / "c3d.onnx.json").write_bytes(exported.torchscript.with_name("c3d.pt.json").read_bytes())
+    with pytest.raises(ArtifactError, match=r"does not list c3d.onnx"):
+        load_subject(tmp_path / "c3d.onnx")
+
+
+def test_a_changed_file_is_not_even_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "c3d.pt"
+    path.write_bytes(b"evil code")
+    manifest = replace(MANIFEST, format="torchscript", files=(file_entry(path),))
+    (tmp_path / "c3d.pt.json").write_text(manifest.to_json())
+    path.write_bytes(b"EVIL code")
+    with pytest.raises(IntegrityError, match="is not the file that c3d.pt.json describes"):
+        load_subject(path)
+
+
+@pytest.mark.parametrize("name", ["none.onnx", "folder", "c3d.bin"])
+def test_what_is_not_an_artifact(name: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "c3d.bin").write_bytes(b"x")
+    with pytest.raises(ArtifactError, match=r"no such artifact|a file, not a folder|artifacts end in .onnx, .pt"):
+        load_subject(tmp_path / name)
+
+
+def test_a_place_is_recorded_relative_to_the_artifact(tmp_path: Path) -> None:
+    assert relative_to(tmp_path / "weights" / "c3d.pth", tmp_path / "artifacts") == "../weights/c3d.pth"

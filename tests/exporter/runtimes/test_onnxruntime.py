@@ -1,0 +1,137 @@
+"""onnxruntime: providers, placement, signatures and refusals."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+from conftest import ExportedByCommand
+from onnx import TensorProto, helper
+
+from exporter.errors import ArtifactError, UnavailableError
+from exporter.parity.verify import check_signature
+from exporter.runtimes import RUNTIMES, require_device
+from exporter.runtimes.onnxruntime import CUDA_OPTIONS, OnnxRuntime, count_placement
+from exporter.types import Placement
+from models.spec import NetworkConfig
+
+
+@dataclass
+class Node:
+    name: str
+    op_type: str
+
+
+@dataclass
+class Subgraph:
+    ep_name: str
+    nodes: list[Node]
+
+    def get_nodes(self) -> list[Node]:
+        return self.nodes
+
+
+def test_all_nodes_are_counted_on_the_cpu(exported: ExportedByCommand) -> None:
+    with OnnxRuntime(exported.onnx, "cpu") as runtime:
+        assert runtime.placement == Placement("cpu", 27)
+        assert str(runtime.signature) == "clip float32 (batch, 3, 16, 112, 112) -> logits float32 (batch, 101)"
+
+
+def test_nodes_that_fell_back_are_named() -> None:
+    cuda, cpu = "CUDAExecutionProvider", "CPUExecutionProvider"
+    assignments = [
+        Subgraph(cuda, [Node("conv1", "Conv"), Node("fc6", "Gemm")]),
+        Subgraph(cpu, [Node("pool5", "MaxPool")]),
+    ]
+    assert count_placement("cuda", assignments) == Placement("cuda", 3, ("pool5 (MaxPool)",))
+    assert count_placement("cuda", assignments[:1]) == Placement("cuda", 2)
+
+
+def test_cuda_without_its_provider_names_the_package() -> None:
+    with pytest.raises(UnavailableError, match="no CUDAExecutionProvider; .*pip install onnxruntime-gpu") as caught:
+        require_device("onnx", "cuda")
+    assert caught.value.exit_code == 4
+
+
+def test_cuda_that_does_not_start_is_told(exported: ExportedByCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime-gpu without a driver offers the provider and then quietly uses the CPU."""
+    wanted: list[object] = []
+    real = onnxruntime.InferenceSession
+
+    def session(
+        path: str, options: onnxruntime.SessionOptions, providers: list[object]
+    ) -> onnxruntime.InferenceSession:
+        wanted.extend(providers)
+        return real(path, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    with pytest.raises(UnavailableError, match="could not start CUDA here"), OnnxRuntime(exported.onnx, "cuda"):
+        pass
+    assert wanted == [("CUDAExecutionProvider", CUDA_OPTIONS), "CPUExecutionProvider"]
+    assert CUDA_OPTIONS == {"use_tf32": "0"}
+
+
+def test_torchscript_on_cuda_without_cuda() -> None:
+    with pytest.raises(UnavailableError, match="pip install a CUDA build of torch"):
+        require_device("torchscript", "cuda")
+
+
+def save(path: Path, *, name: str = "clip", time: int = 16, opset: int = 20, width: int = 101) -> Path:
+    """A tiny model with a signature of choice."""
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3, time, 112, 112])]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", width])]
+    nodes = [
+        helper.make_node("ReduceMean", [name, "axes"], ["mean"], keepdims=0),
+        helper.make_node("Expand", ["mean2", "shape"], ["logits"]),
+        helper.make_node("Unsqueeze", ["mean", "one"], ["mean2"]),
+    ]
+    nodes[1], nodes[2] = nodes[2], nodes[1]
+    constants = [
+        helper.make_tensor("axes", TensorProto.INT64, [4], [1, 2, 3, 4]),
+        helper.make_tensor("one", TensorProto.INT64, [1], [1]),
+        helper.make_tensor("shape", TensorProto.INT64, [2], [1, width]),
+    ]
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10), path)
+    return path
+
+
+@pytest.mark.parametrize("options", [{"name": "input"}, {"time": 8}, {"width": 7}])
+def test_another_signature_is_refused_with_both(options: dict[str, int], tmp_path: Path) -> None:
+    path = save(tmp_path / "other.onnx", **options)  # pyright: ignore
+    with (
+        OnnxRuntime(path, "cpu") as runtime,
+        pytest.raises(ArtifactError, match="another signature than C3D's: .*expected clip"),
+    ):
+        check_signature(path, runtime.signature, None, NetworkConfig())
+
+
+def test_c3ds_signature_is_accepted_whatever_the_batch_is_called(tmp_path: Path) -> None:
+    path = save(tmp_path / "same.onnx")
+    with OnnxRuntime(path, "cpu") as runtime:
+        check_signature(path, runtime.signature, None, NetworkConfig())
+
+
+def test_a_file_that_onnxruntime_refuses_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"\x08\x0a bad")
+    with (
+        pytest.raises(ArtifactError, match="onnxruntime refuses it") as caught,
+        OnnxRuntime(tmp_path / "bad.onnx", "cpu"),
+    ):
+        pass
+    assert "\n" not in str(caught.value)
+
+
+def test_a_newer_opset_names_the_option(tmp_path: Path) -> None:
+    path = save(tmp_path / "future.onnx", opset=29)
+    with pytest.raises(ArtifactError, match="opset 29 is newer than this onnxruntime knows.*--opset 28"), \
+         OnnxRuntime(path, "cpu"):  # fmt: skip
+        pass
+
+
+def test_every_format_has_a_runtime() -> None:
+    assert set(RUNTIMES) == {"onnx", "torchscript"}

@@ -1,0 +1,89 @@
+"""Each known origin's file, written as that origin writes it, loads completely and under the right names."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.checkpoints import constant_state
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models import build
+from models.checkpoints import read_checkpoint
+
+JFZHANG95 = {
+    "conv1": "features.0", "conv2": "features.3", "conv3a": "features.6", "conv3b": "features.8",
+    "conv4a": "features.11", "conv4b": "features.13", "conv5a": "features.16", "conv5b": "features.18",
+    "fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6",
+}  # fmt: skip
+
+
+def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{JFZHANG95[name.split('.')[0]]}.{name.split('.')[1]}": value for name, value in state.items()}
+
+
+def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: value for name, value in state.items()}
+
+
+WRAPPED: dict[str, tuple[str, Any, str, str]] = {
+    "bare": ("c3d.pickle", lambda s: s, "", ""),
+    "training run": ("C3D_epoch-99.pth.tar", lambda s: {"epoch": 99, "state_dict": s, "opt_dict": {"lr": 0.1}}, "state_dict", ""),
+    "model": ("c3d.pt", lambda s: {"model": s, "args": [1, "a", None]}, "model", ""),
+    "model_state_dict": ("c3d.pt", lambda s: {"model_state_dict": s}, "model_state_dict", ""),
+    "data parallel": ("c3d.pth", lambda s: prefixed("module.", s), "", "module."),
+    "nested prefix": ("c3d.pth", lambda s: {"state_dict": prefixed("model.module.net.", s)}, "state_dict", "model.module.net."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRAPPED)
+def test_wrappers_and_prefixes(case: str, tmp_path: Path) -> None:
+    name, wrap, wrapper, prefix = WRAPPED[case]
+    torch.save(wrap(constant_state()), tmp_path / name)
+    checkpoint = read_checkpoint(tmp_path / name)
+    assert (checkpoint.raw.wrapper, checkpoint.prefix, checkpoint.layout.name) == (wrapper, prefix, "identity")
+    assert checkpoint.strangers == ()
+    assert checkpoint.tensors.keys() == constant_state().keys()
+    assert all(torch.equal(checkpoint.tensors[key], value) for key, value in constant_state().items())
+
+
+def test_the_old_torch_format(tmp_path: Path) -> None:
+    torch.save(constant_state(), tmp_path / "c3d.pickle", _use_new_zipfile_serialization=False)
+    checkpoint = read_checkpoint(tmp_path / "c3d.pickle")
+    assert checkpoint.raw.container == "torch legacy"
+    assert all(torch.equal(checkpoint.tensors[key], value) for key, value in constant_state().items())
+
+
+def test_safetensors(tmp_path: Path) -> None:
+    save_file({name: value.contiguous() for name, value in constant_state().items()}, tmp_path / "c3d.safetensors")
+    built = build(weights=tmp_path / "c3d.safetensors")
+    assert built.weights is not None
+    assert built.weights.container == "safetensors"
+    assert all(torch.equal(built.network.state_dict()[key], value) for key, value in constant_state().items())
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_jfzhang95_pretrained(prefix: str, tmp_path: Path) -> None:
+    torch.save(prefixed(prefix, renamed(constant_state())), tmp_path / "c3d-pretrained.pth")
+    built = build(weights=tmp_path / "c3d-pretrained.pth")
+    assert built.weights is not None
+    assert built.weights.layout == "jfzhang95"
+    assert (built.config.pool5, built.pool5_source, built.preprocessing.name) == ("symmetric", "layout", "jfzhang95")
+    assert all(torch.equal(built.network.state_dict()[key], value) for key, value in constant_state().items())
+
+
+def test_a_named_layout_must_fit(tmp_path: Path) -> None:
+    torch.save(renamed(constant_state()), tmp_path / "c3d.pth")
+    assert read_checkpoint(tmp_path / "c3d.pth", "jfzhang95").layout.name == "jfzhang95"
+    with pytest.raises(Exception, match="not those of the layout identity.*features.0.weight"):
+        read_checkpoint(tmp_path / "c3d.pth", "identity")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_float_widths_are_converted_and_told(dtype: torch.dtype, tmp_path: Path) -> None:
+    torch.save(constant_state(5, dtype), tmp_path / "c3d.pth")
+    built = build(weights=tmp_path / "c3d.pth")
+    assert built.weights is not None
+    assert built.weights.coverage.converted == (str(dtype).removeprefix("torch."),)
+    assert all(torch.equal(built.network.state_dict()[key], value) for key, value in constant_state(5).items())
