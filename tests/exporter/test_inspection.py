@@ -11,6 +11,8 @@ from exporter.artifact import hash_file
 from exporter.errors import ArtifactError, CheckpointError
 from exporter.inspection import inspect
 
+State = dict[str, torch.Tensor]
+
 
 def test_an_onnx_artifact(exported: ExportedByCommand) -> None:
     found = inspect(exported.onnx)

@@ -95,14 +95,14 @@ class Evil:
         self.marker = marker
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return os.system, (f"touch {self.marker}",)
+        return os.system, (f"touch {self.marker}",)  # pyright: ignore[reportDeprecated]
 
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_pickle_that_wants_to_call_is_refused_with_what_it_wanted(zipped: bool, tmp_path: Path) -> None:
     content = {"state_dict": constant_state(), "extra": Evil(tmp_path / "ran")}
     torch.save(content, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
-    refuse(tmp_path / "evil.pth", f"would call {os.system.__module__}.system; a checkpoint must hold tensors only")
+    refuse(tmp_path / "evil.pth", f"would call {os.name}.system; a checkpoint must hold tensors only")
     assert not (tmp_path / "ran").exists()
 
 
@@ -123,7 +123,7 @@ def test_torchscript_is_never_loaded_as_a_checkpoint(tmp_path: Path) -> None:
         module = torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2))  # pyright: ignore
         torch.jit.save(module, str(tmp_path / "script.pt"))  # pyright: ignore
 
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="torch.jit"):
         save()
     refuse(tmp_path / "script.pt", "TorchScript archive holds code")
 

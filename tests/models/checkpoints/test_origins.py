@@ -1,5 +1,6 @@
 """Each known origin's file, written as that origin writes it, loads completely and under the right names."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {prefix + name: value for name, value in state.items()}
 
 
-WRAPPED: dict[str, tuple[str, Any, str, str]] = {
+WRAPPED: dict[str, tuple[str, Callable[[dict[str, Tensor]], Any], str, str]] = {
     "bare": ("c3d.pickle", lambda s: s, "", ""),
     "training run": ("C3D_epoch-99.pth.tar", lambda s: {"epoch": 99, "state_dict": s, "opt_dict": {"lr": 0.1}}, "state_dict", ""),
     "model": ("c3d.pt", lambda s: {"model": s, "args": [1, "a", None]}, "model", ""),
