@@ -1,6 +1,9 @@
 """TorchScript: scripted, frozen, and repacked so that the same network always gives the same bytes."""
 
+import io
+import os
 import re
+import resource
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -8,10 +11,10 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from exporter.artifact import METADATA_KEY, Manifest
-from exporter.errors import ArtifactError, OutputError
+from exporter.errors import ArtifactError
 from exporter.formats.base import WriteRequest, Written
 from exporter.types import FormatName
 
@@ -45,7 +48,7 @@ class TorchScriptFormat:
         """Script, freeze, measure if the target is the CPU, embed the manifest, write.
 
         Raises:
-            OutputError: the disk is full.
+            OSError: the folder cannot be written to, or is full.
         """
         import torch
 
@@ -58,18 +61,10 @@ class TorchScriptFormat:
                 options[OPTIMIZE_OPTION], note = _measure(module, request.manifest.signature.batch or 1)
                 notes = (note,)
             manifest = replace(request.manifest, options=options, versions={"torch": version("torch")})
-            raw = folder / f"raw{self.suffix}"
-            try:
-                torch.jit.save(frozen, str(raw), _extra_files={METADATA_KEY: manifest.essential().to_json()})
-            except RuntimeError as error:
-                # torch's writer tells a full disk as an "unexpected pos"
-                raise OutputError(
-                    f"cannot write to {folder.parent}: torch failed to save ({str(error).splitlines()[0]}"
-                    "); is the disk full?"
-                ) from error
+            saved = _save(frozen, {METADATA_KEY: manifest.essential().to_json()})
         path = folder / f"{request.name}{self.suffix}"
-        repack(raw, path)
-        raw.unlink()
+        with saved:
+            repack(saved, path)
         return Written((path,), manifest, notes)
 
     def read_embedded(self, path: Path) -> Manifest | None:
@@ -90,7 +85,22 @@ class TorchScriptFormat:
             raise ArtifactError(f"{path}: not a whole TorchScript archive: {error}") from error
 
 
-def repack(source: Path, target: Path) -> None:
+def _save(module: "torch.jit.ScriptModule", extra: dict[str, str]) -> BinaryIO:
+    """Return the archive as torch writes it, in memory: where it cannot write a file, torch aborts the process."""
+    import torch
+
+    # Linux: memory that torch takes for a file is written once, a Python buffer is copied twice. A limit on file sizes
+    # (`ulimit -f`) would count there too.
+    if hasattr(os, "memfd_create") and resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY:
+        stream = os.fdopen(os.memfd_create("torchscript"), "w+b")
+        torch.jit.save(module, f"/proc/self/fd/{stream.fileno()}", _extra_files=extra)
+        return stream
+    buffer = io.BytesIO()
+    torch.jit.save(module, buffer, _extra_files=extra)
+    return buffer
+
+
+def repack(source: BinaryIO, target: Path) -> None:
     """Copy a TorchScript archive without what differs between two saves of one network.
 
     That is: the counter torch appends to class names (`___torch_mangle_9`), constants that freezing has left without

@@ -1,5 +1,6 @@
 """What is this file? Answered without running anything of it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_a_changed_artifact(exported: ExportedByCommand, tmp_path: Path) -> None
         (lambda s: {k: v for k, v in s.items() if k != "fc7.bias"}, "no: 1 of 22 tensors are missing: fc7.bias"),
     ],
 )  # fmt: skip
-def test_a_checkpoint(change, told: str, tmp_path: Path) -> None:
+def test_a_checkpoint(change: Callable[[State], State], told: str, tmp_path: Path) -> None:
     torch.save({"state_dict": change(constant_state())}, tmp_path / "c3d.pth")
     found = inspect(tmp_path / "c3d.pth")
     assert found.kind == "checkpoint, torch zip"

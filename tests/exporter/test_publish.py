@@ -167,3 +167,20 @@ def test_names_that_are_not_plain_file_names(name: str) -> None:
 @pytest.mark.parametrize("name", ["c3d", "c3d-ucf101", "c3d v2.1", "C3D_é"])
 def test_plain_names(name: str) -> None:
     check_name(name)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torchscript"])
+def test_a_disk_that_fills_while_a_model_is_written(kind: str, tmp_path: Path) -> None:
+    """A limit on file size stands in for a full disk: every writer, torch's among them, meets an error half-way."""
+    code = (
+        "import resource, signal, sys; from exporter.cli.main import main;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10**8, 10**8));"
+        f"sys.argv = ['c3d-export', '--format', '{kind}', '--no-verify']; main()"
+    )
+    (tmp_path / "artifacts").mkdir()
+    (tmp_path / "artifacts" / "c3d.pt").write_text("an older artifact")
+    done = python(code, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "Error: cannot write to artifacts: File too large; the folder is as it was before\n"
+    assert [path.read_text() for path in (tmp_path / "artifacts").iterdir()] == ["an older artifact"]
