@@ -68,12 +68,17 @@ class TorchScriptFormat:
         return Written((path,), manifest, notes)
 
     def read_embedded(self, path: Path) -> Manifest | None:
-        """Return the manifest among the archive's extra files; the archive is read as a zip, never loaded as code."""
+        """Return the manifest among the archive's extra files; the archive is read as a zip, never loaded as code.
+
+        Every member's CRC is checked, which torch does not do when it loads one.
+        """
         try:
             with zipfile.ZipFile(path) as archive:
                 names = [name for name in archive.namelist() if name.endswith(f"/extra/{METADATA_KEY}")]
                 if not any(name.endswith("/constants.pkl") for name in archive.namelist()):
                     raise ArtifactError(f"{path}: not a TorchScript archive")
+                if damaged := archive.testzip():
+                    raise ArtifactError(f"{path}: damaged: its member {damaged} fails its CRC")
                 if not names:
                     return None
                 if archive.getinfo(names[0]).file_size > MOST_EXTRA:

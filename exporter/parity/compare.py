@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 FACTOR = 8.0
 """How many times PyTorch float32's own largest error an artifact's may be. Engines sum in other orders, so errors of
-one size differ by a factor; clean engines were seen between 0.5 and 3.4 times (docs/parity.md has the figures)."""
+one size differ by a factor; sound engines were seen at up to 3.4 times (docs/parity.md has the figures)."""
 
 FLOOR = 4 * 2.0**-23
 """The least that PyTorch's error is taken for, relative to the largest output: with few outputs it can be near zero by

@@ -1,10 +1,9 @@
 """The same results for people, on a terminal or in a pipe."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -63,21 +62,16 @@ def print_exported(exported: Exported, console: Console) -> None:
 
 
 def print_parity(report: ParityReport, console: Console) -> None:
-    """Print one artifact's table and verdict."""
-    several = len({row.output for row in report.comparisons}) > 1
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column("input")
-    if several:
-        table.add_column("output")
-    for heading in ("batch", "max\nerror", "mean\nerror", "PyTorch\nmax", "PyTorch\nmean", "budget\nused", "cosine"):
-        table.add_column(heading, justify="right")
-    table.add_column("top-1")
-    table.add_column("verdict")
-    for row in report.comparisons:
-        table.add_row(*_cells(row, several=several))
+    """Print one artifact's table, one for each output, and verdict."""
+    outputs = list(dict.fromkeys(row.output for row in report.comparisons))
     console.print()
     console.print(f"parity of {escape(report.artifact)} in {escape(report.runtime)}, errors against float64")
-    console.print(table)
+    for output in outputs:
+        console.print()
+        if len(outputs) > 1:
+            console.print(f"output {output}")
+        console.print(_table([row for row in report.comparisons if row.output == output]))
+    console.print()
     for note in report.notes:
         console.print(f"note     {escape(note)}")
     failed = [row for row in report.comparisons if not row.passed]
@@ -128,21 +122,29 @@ def size(count: int) -> str:
     return f"{count} bytes" if count < SMALL else f"{count / 1e6:,.1f} MB"
 
 
-def _cells(row: Comparison, *, several: bool) -> list[str]:
-    share = row.max_error / row.budget
-    return [
-        escape(row.input),
-        *([row.output] if several else []),
-        str(row.batch),
-        f"{row.max_error:.1e}",
-        f"{row.mean_error:.1e}",
-        f"{row.torch_max_error:.1e}",
-        f"{row.torch_mean_error:.1e}",
-        f"{share:.0%}" if share < 10 else _times(share),  # noqa: PLR2004
-        f"{row.cosine:.6f}",
-        row.top1 or "-",
-        "[green]pass[/]" if row.passed else "[red]FAIL[/]",
-    ]
+def _table(rows: Sequence[Comparison]) -> Table:
+    """Lay out rows within 80 columns, whatever the inputs are called."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("input", max_width=12, overflow="fold", vertical="bottom")
+    for heading in ("batch", "max\nerror", "mean\nerror", "PyTorch\nmax", "PyTorch\nmean", "budget\nused", "cosine"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("top-1", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for row in rows:
+        share = row.max_error / row.budget
+        table.add_row(
+            escape(row.input),
+            str(row.batch),
+            f"{row.max_error:.1e}",
+            f"{row.mean_error:.1e}",
+            f"{row.torch_max_error:.1e}",
+            f"{row.torch_mean_error:.1e}",
+            f"{share:.0%}" if share < 10 else _times(share),  # noqa: PLR2004
+            f"{row.cosine:.6f}",
+            row.top1 or "-",
+            "[green]pass[/]" if row.passed else "[red]FAIL[/]",
+        )
+    return table
 
 
 def _times(share: float) -> str:

@@ -11,6 +11,7 @@ from helpers.run import python
 from exporter.artifact import read_manifest
 from exporter.errors import ArtifactError
 from exporter.formats import FORMATS
+from exporter.parity.reference import load_subject
 from exporter.pipeline import export
 from exporter.types import ExportRequest
 from models.builder import BuiltNetwork
@@ -99,6 +100,14 @@ def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(content)
     with pytest.raises(ArtifactError, match="not a whole TorchScript archive"):
         FORMATS["torchscript"].read_embedded(tmp_path / "x.pt")
+
+
+def test_a_flipped_bit_is_found_without_a_manifest_beside_it(exported: ExportedByCommand, tmp_path: Path) -> None:
+    content = bytearray(exported.torchscript.read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "c3d.pt").write_bytes(content)
+    with pytest.raises(ArtifactError, match="damaged: its member archive/constants/.* fails its CRC"):
+        load_subject(tmp_path / "c3d.pt")
 
 
 def test_a_plain_checkpoint_is_not_an_archive(tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+"""What people see fits an 80-column terminal and says what happened."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from exporter.reports.console import print_parity, size
+from exporter.types import Comparison, ParityReport, Placement
+
+
+def report(*, passed: bool, error: float = 5e-7, elsewhere: tuple[str, ...] = ()) -> ParityReport:
+    rows = tuple(
+        Comparison(name, output, 1, error, 1e-7, 9.5e-7, 3e-7, 7.6e-6, 0.9999999, "same", error < 7.6e-6)
+        for name in ("random", "saturated", "a-long-name-of-a-video.mp4")
+        for output in ("logits", "fc6")
+    )
+    place = Placement("cpu", 27, elsewhere)
+    return ParityReport("a/c3d.onnx", "onnxruntime", place, 8.0, rows, ("a [note]",), passed, {"truth": 1.0})
+
+
+def printed(value: ParityReport) -> str:
+    stream = io.StringIO()
+    print_parity(value, Console(file=stream, width=80, highlight=False, soft_wrap=True))
+    return stream.getvalue()
+
+
+def test_no_number_is_cut_on_80_columns() -> None:
+    text = printed(report(passed=True))
+    assert "…" not in text
+    tables = [line for line in text.splitlines() if "5.0e-07" in line]
+    assert len(tables) == 6
+    assert max(map(len, tables)) <= 80
+    assert all(" 5.0e-07 1.0e-07 9.5e-07 3.0e-07     7% 1.000000 same  pass" in line for line in tables)
+
+
+def test_each_output_has_its_table_and_notes_are_verbatim() -> None:
+    text = printed(report(passed=True))
+    assert text.index("output logits") < text.index("output fc6")
+    assert "note     a [note]" in text
+    assert "verdict  passed: within 8 times" in text
+
+
+def test_a_failure_names_the_worst() -> None:
+    text = printed(report(passed=False, error=1.0))
+    assert "verdict  FAILED: 6 of 6 comparisons; worst: random, 1e+05x the budget" in text
+    assert text.count("FAIL") == 7
+
+
+def test_a_fallback_is_told_apart() -> None:
+    text = printed(report(passed=False, elsewhere=("pool5 (MaxPool)",)))
+    assert "FAILED: nodes ran on another device (--allow-fallback accepts that)" in text
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(12, "12 bytes"), (313_646_127, "313.6 MB"), (4_000_000_000, "4,000.0 MB")]
+)
+def test_sizes(count: int, words: str) -> None:
+    assert size(count) == words
