@@ -7,7 +7,7 @@ from pathlib import Path
 from exporter.artifact import Manifest, check_integrity, file_entry, manifest_path, read_manifest
 from exporter.errors import ArtifactError, CheckpointError, IntegrityError
 from exporter.formats import FORMATS
-from exporter.formats.onnx import embedded_manifest, graph_signature, load_graph
+from exporter.formats.onnx import embedded_manifest, external_locations, graph_signature, load_graph
 from exporter.types import Progress, TensorSpec, quiet
 
 
@@ -73,9 +73,7 @@ def _onnx(path: Path) -> Inspection:
     operators: dict[str, int] = {}
     for node in model.graph.node:
         operators[node.op_type] = operators.get(node.op_type, 0) + 1
-    external = sorted(
-        {entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"}
-    )
+    external = external_locations(model)
     facts = {
         "producer": f"{model.producer_name} {model.producer_version}".strip() or "not stated",
         "opset": ", ".join(f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import),

@@ -64,7 +64,9 @@ class OnnxFormat:
 
     def read_embedded(self, path: Path) -> Manifest | None:
         """Return the manifest in the model's metadata; weights are parsed but nothing runs."""
-        return embedded_manifest(load_graph(path), path)
+        model = load_graph(path)
+        check_external_data(model, path)
+        return embedded_manifest(model, path)
 
 
 def load_graph(path: Path) -> "onnx.ModelProto":
@@ -85,6 +87,27 @@ def load_graph(path: Path) -> "onnx.ModelProto":
     if not model.graph.node or not model.opset_import:
         raise ArtifactError(f"{path}: not an ONNX model: it has no nodes or no opset")
     return model
+
+
+def check_external_data(model: "onnx.ModelProto", path: Path) -> None:
+    """Refuse a model whose weights lie outside its own folder, or are missing.
+
+    Raises:
+        ArtifactError: with the location.
+    """
+    for location in external_locations(model):
+        data = path.with_name(location) if Path(location).name == location and location != ".." else None
+        if data is None or data.is_symlink():
+            raise ArtifactError(f"{path}: its weights are said to be at {location!r}, not a file of its own folder")
+        if not data.is_file():
+            raise ArtifactError(f"{path}: its weights are said to be in {location}, which is not beside it")
+
+
+def external_locations(model: "onnx.ModelProto") -> list[str]:
+    """Return the files, as the model names them, that hold its external data."""
+    return sorted(
+        {entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"}
+    )
 
 
 def embedded_manifest(model: "onnx.ModelProto", path: Path) -> Manifest | None:

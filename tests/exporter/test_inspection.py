@@ -33,15 +33,15 @@ def test_a_torchscript_artifact_by_its_manifest(exported: ExportedByCommand, mon
 
 
 def test_a_changed_artifact(exported: ExportedByCommand, tmp_path: Path) -> None:
-    small = tmp_path / "c3d.pt"
-    small.write_bytes(exported.torchscript.read_bytes())
-    (tmp_path / "c3d.pt.json").write_bytes(exported.torchscript.with_name("c3d.pt.json").read_bytes())
-    with small.open("r+b") as stream:
+    changed = tmp_path / "c3d.onnx"
+    changed.write_bytes(exported.onnx.read_bytes())
+    (tmp_path / "c3d.onnx.json").write_bytes(exported.onnx.with_name("c3d.onnx.json").read_bytes())
+    with changed.open("r+b") as stream:
         stream.seek(200_000_000)
         byte = stream.read(1)
         stream.seek(200_000_000)
         stream.write(bytes([byte[0] ^ 1]))
-    assert "is not the file that c3d.pt.json describes" in str(inspect(small).integrity)
+    assert "is not the file that c3d.onnx.json describes" in str(inspect(changed).integrity)
 
 
 @pytest.mark.parametrize(

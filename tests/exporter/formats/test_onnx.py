@@ -8,12 +8,13 @@ import onnxruntime
 import pytest
 import torch
 from conftest import ExportedByCommand
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from exporter.artifact import hash_file, read_manifest
 from exporter.errors import ArtifactError
 from exporter.formats import FORMATS
 from exporter.formats.onnx import load_graph
+from exporter.parity.reference import load_subject
 from exporter.pipeline import export
 from exporter.types import DEFAULT_OPSET, ExportRequest
 from models import build
@@ -119,6 +120,20 @@ def test_external_data_fixed_batch_batch_norm_features_and_an_older_opset(tmp_pa
     for answer, wanted in ((fc6, expected[0].numpy()), (fc7, expected[1].numpy())):
         assert isinstance(answer, np.ndarray)
         assert np.abs(answer - wanted).max() <= 1e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("location", ["../secret", "/etc/passwd", "..", "a/b", "link", "gone"])
+def test_weights_outside_the_models_folder_are_refused(location: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    tensor = numpy_helper.from_array(np.zeros(4, np.float32), "w")
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    node = helper.make_node("Identity", ["w"], ["y"])
+    graph = helper.make_graph([node], "g", [], [helper.make_tensor_value_info("y", 1, [4])], [tensor])
+    (tmp_path / "c3d.onnx").write_bytes(helper.make_model(graph).SerializeToString())
+    with pytest.raises(ArtifactError, match="not a file of its own folder|not beside it"):
+        load_subject(tmp_path / "c3d.onnx")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08", b"not onnx at all", b"\x00" * 100])
