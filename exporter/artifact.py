@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 
 from exporter.errors import ArtifactError, IntegrityError
-from exporter.types import FormatName, Signature
-from models.preprocessing import Preprocessing
-from models.spec import NetworkConfig
+from exporter.types import FormatName, Signature, c3d_signature
+from models.preprocessing import CROP, Preprocessing
+from models.spec import MOST_CLASSES, OUTPUTS, NetworkConfig, Output
 
 MANIFEST_VERSION = 1
 MANIFEST_SUFFIX = ".json"
@@ -133,11 +133,33 @@ class Manifest:
             raise ArtifactError(
                 f"{where}: manifest version {manifest.version}; this release reads version {MANIFEST_VERSION}"
             )
+        if fault := _fault(manifest):
+            raise ArtifactError(f"{where}: not a manifest of this tool: {fault}")
         return manifest
 
     def essential(self) -> "Manifest":
         """Return what goes inside the model file: nothing that depends on the file's bytes or its place."""
         return replace(self, files=(), parity=None, weights=replace(self.weights, path=None))
+
+
+def _fault(manifest: Manifest) -> str | None:
+    """Return what no export would write: values that types alone do not rule out."""
+    recipe, signature = manifest.preprocessing, manifest.signature
+    names: tuple[Output, ...] = tuple(name for output in signature.outputs for name in OUTPUTS if name == output.name)
+    classes = manifest.network.num_classes
+    room = [recipe.resize[1] - recipe.crop[0] - CROP, recipe.resize[0] - recipe.crop[1] - CROP]
+    faults = {
+        f"{classes} classes": not 1 <= classes <= MOST_CLASSES,
+        f"seed {manifest.weights.seed}": not 0 <= manifest.weights.seed < 2**63,
+        f"crop {recipe.crop} of {recipe.resize}": min(*recipe.crop, *room) < 0,
+        f"signature {signature}": not signature.inputs
+        or not names
+        or (signature.batch is not None and signature.batch < 1)
+        or signature != c3d_signature(names, classes, signature.batch),
+        "external data without its file": bool(manifest.files)
+        and (manifest.options.get("external_data") is True) != (len(manifest.files) > 1),
+    }
+    return next((fault for fault, found in faults.items() if found), None)
 
 
 @dataclass(frozen=True)
@@ -199,9 +221,12 @@ def check_integrity(model: Path, manifest: Manifest) -> None:
         raise ArtifactError(f"{manifest_path(model)}: does not list {model.name}; was the file renamed?")
     for entry in manifest.files:
         path = model.with_name(entry.path)
-        if not path.is_file():
-            raise IntegrityError(f"{path} is missing; {manifest_path(model).name} lists it")
-        found = file_entry(path)
+        try:
+            found = file_entry(path)
+        except OSError as error:
+            raise IntegrityError(
+                f"{path} is missing or cannot be read ({error.strerror}); {manifest_path(model).name} lists it"
+            ) from error
         if found != entry:
             raise IntegrityError(
                 f"{path} is not the file that {manifest_path(model).name} describes: {found.bytes} bytes, SHA-256 "

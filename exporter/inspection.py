@@ -7,8 +7,11 @@ from pathlib import Path
 from exporter.artifact import Manifest, check_integrity, file_entry, manifest_path, read_manifest
 from exporter.errors import ArtifactError, CheckpointError, IntegrityError
 from exporter.formats import FORMATS
-from exporter.formats.onnx import embedded_manifest, external_locations, graph_signature, load_graph
+from exporter.formats.onnx import element_type, embedded_manifest, external_locations, graph_signature, load_graph
+from exporter.formats.torchscript import is_archive
+from exporter.publish import recover
 from exporter.types import Progress, TensorSpec, quiet
+from models.files import require_file
 
 
 @dataclass(frozen=True)
@@ -46,29 +49,17 @@ def inspect(path: str | Path, progress: Progress = quiet) -> Inspection:
     path = Path(path)
     if path.suffix == ".json" and path.with_suffix("").is_file():
         path = path.with_suffix("")
-    if not path.exists():
-        raise ArtifactError(f"no such file: {path}")
-    if not path.is_file():
-        raise ArtifactError(f"an artifact or checkpoint is a file, not a folder: {path}")
+    require_file(path, "file", ArtifactError)
+    recover(path.parent)
     progress(f"reading {path.name}")
     if path.suffix == FORMATS["onnx"].suffix:
         return _onnx(path)
-    if _is_torchscript(path):
+    if is_archive(path):
         return _torchscript(path)
     return _checkpoint(path)
 
 
-def _is_torchscript(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return False
-
-
 def _onnx(path: Path) -> Inspection:
-    import onnx
-
     model = load_graph(path)
     operators: dict[str, int] = {}
     for node in model.graph.node:
@@ -84,7 +75,7 @@ def _onnx(path: Path) -> Inspection:
     if external:
         facts["external data"] = ", ".join(external)
     tensors = tuple(
-        TensorSpec(tensor.name, onnx.TensorProto.DataType.Name(tensor.data_type).lower(), tuple(tensor.dims))
+        TensorSpec(tensor.name, element_type(tensor.data_type), tuple(tensor.dims))
         for tensor in model.graph.initializer
     )
     return _artifact(path, "ONNX model", facts, tensors, embedded_manifest(model, path))

@@ -34,6 +34,7 @@ from exporter.types import (
     quiet,
 )
 from models.builder import BuiltNetwork, build, state_sha256
+from models.spec import MOST_CLASSES
 
 
 @dataclass(frozen=True)
@@ -115,17 +116,28 @@ def check_request(request: ExportRequest) -> None:
         raise UsageError(f"name each output once: {','.join(request.outputs) or 'none given'}")
     if request.batch is not None and request.batch < 1:
         raise UsageError(f"--batch must be 'dynamic' or at least 1 (got {request.batch})")
-    if request.num_classes is not None and request.num_classes < 1:
-        raise UsageError(f"--num-classes must be at least 1 (got {request.num_classes})")
+    if request.num_classes is not None and not 1 <= request.num_classes <= MOST_CLASSES:
+        raise UsageError(f"--num-classes must be between 1 and {MOST_CLASSES} (got {request.num_classes})")
     if not OLDEST_OPSET <= request.opset <= DEFAULT_OPSET:
         raise UsageError(f"--opset must be between {OLDEST_OPSET} and {DEFAULT_OPSET} (got {request.opset})")
     if request.external_data and "onnx" not in request.formats:
         raise UsageError("--external-data is an option of --format onnx")
     if request.new_head and request.weights is None:
         raise UsageError("--new-head is an option of --weights: without a checkpoint everything is initialised freshly")
+    for name in request.formats:
+        target = request.output_dir / f"{request.name}{FORMATS[name].suffix}"
+        if request.weights is not None and _same_file(target, request.weights):
+            raise UsageError(f"{target} is the checkpoint itself; choose another --name or --output-dir")
     if request.verify:
         for name in request.formats:
             require_device(name, request.parity.device)
+
+
+def _same_file(target: Path, weights: Path) -> bool:
+    try:
+        return target.samefile(weights)
+    except OSError:  # one of them is not there
+        return False
 
 
 def _build(request: ExportRequest) -> BuiltNetwork:
@@ -166,7 +178,7 @@ def _weights_record(request: ExportRequest, built: BuiltNetwork) -> WeightsRecor
     return WeightsRecord(
         source="file",
         seed=built.seed,
-        file=origin.path.name,
+        file=printable(origin.path.name),
         sha256=origin.sha256,
         container=origin.container,
         layout=origin.layout,
@@ -174,8 +186,13 @@ def _weights_record(request: ExportRequest, built: BuiltNetwork) -> WeightsRecor
         total=origin.coverage.total,
         fresh=origin.coverage.fresh,
         converted=origin.coverage.converted,
-        path=relative_to(origin.path, request.output_dir),
+        path=printable(relative_to(origin.path, request.output_dir)),
     )
+
+
+def printable(name: str) -> str:
+    """Return a file name that JSON can hold: bytes that are not UTF-8 are replaced."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _write(
@@ -224,7 +241,7 @@ def _publish(
 
 
 def _parity_record(report: ParityReport, request: ExportRequest) -> ParityRecord:
-    worst = max(row.max_error / row.budget for row in report.comparisons)
+    worst = max(row.share for row in report.comparisons)
     return ParityRecord(report.passed, report.runtime, request.parity.device, report.factor, float(f"{worst:.3g}"))
 
 

@@ -9,6 +9,7 @@ model beside it is never believed (`exporter.artifact.check_integrity`), so no m
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import secrets
@@ -22,6 +23,9 @@ from exporter.artifact import MANIFEST_SUFFIX, Manifest, hash_file, manifest_pat
 from exporter.errors import ArtifactError, OutputError, UsageError
 
 PREFIX = ".c3d-export-"
+MOST_NAME = 200
+"""Bytes of an artifact's name: file systems allow 255, suffixes and staging want some of them."""
+
 _OPEN: dict[Path, Path] = {}
 """This process's staging folders and the output folders they are in: a process's own, like its open files."""
 
@@ -35,11 +39,19 @@ def check_name(name: str) -> None:
     Raises:
         UsageError: empty, with a path separator, hidden, `..`, or with control characters.
     """
-    if not name or name.startswith((".", "-")) or re.search(r"[/\\\x00-\x1f\x7f]", name) or len(name.encode()) > 200:  # noqa: PLR2004
+    if not name or name.startswith((".", "-")) or re.search(r"[/\\\x00-\x1f\x7f]", name) or not _encodable(name):
         raise UsageError(
             f"an artifact's name must be a plain file name without '/', '\\', a leading '.' or '-': {name!r}; "
             "--output-dir chooses the folder"
         )
+
+
+def _encodable(name: str) -> bool:
+    """Tell whether a name fits a file system with room for suffixes, and JSON."""
+    try:
+        return len(name.encode()) <= MOST_NAME
+    except UnicodeEncodeError:
+        return False
 
 
 @contextlib.contextmanager
@@ -49,7 +61,7 @@ def output_errors(folder: Path) -> Generator[None]:
         yield
     except OSError as error:
         what = "No space left on device" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or error
-        raise OutputError(f"cannot write to {folder}: {what}; the folder is as it was before") from error
+        raise OutputError(f"cannot write to {folder}: {what}; nothing half-written is left there") from error
 
 
 @contextlib.contextmanager
@@ -66,7 +78,8 @@ def staging(folder: Path) -> Generator[Path]:
         stage.mkdir()
     _OPEN[stage] = folder
     try:
-        yield stage
+        with _locked(stage):  # tells every process, whatever its name for this one, that the stage is in use
+            yield stage
     finally:
         _settle(stage, folder)
         del _OPEN[stage]
@@ -84,11 +97,12 @@ def publish(stage: Path, folder: Path, manifest: Manifest) -> Path:
         staged_manifest.write_text(manifest.to_json(), encoding="utf-8")
         for name in (*(entry.path for entry in manifest.files), staged_manifest.name, "."):
             _flush(stage / name)
-        for entry in (*data, model):
-            (stage / entry.path).replace(folder / entry.path)
-        staged_manifest.replace(folder / staged_manifest.name)
-        _flush(folder)
-    _remove_old_data(folder / model.path, keep={entry.path for entry in data})
+        with _locked(folder):
+            for entry in (*data, model):
+                (stage / entry.path).replace(folder / entry.path)
+            staged_manifest.replace(folder / staged_manifest.name)
+            _flush(folder)
+            _remove_old_data(folder / model.path, keep={entry.path for entry in data})
     return folder / model.path
 
 
@@ -117,8 +131,42 @@ def _settle(stage: Path, folder: Path) -> None:
     shutil.rmtree(stage, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    """Hold the lock of a folder: one exporter at a time renames into it.
+
+    Some network file systems pretend to lock. What then interleaves is found by the manifest's hashes.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _in_use(stage: Path) -> bool:
+    """Tell whether a process holds the lock of a staging folder."""
+    try:
+        descriptor = os.open(stage, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _abandoned(stage: Path) -> bool:
-    """Tell whether the run that made a staging folder is gone."""
+    """Tell whether the run that made a staging folder is gone: nobody holds its lock, and nobody can."""
+    if _in_use(stage):
+        return False
     host, pid, _ = stage.name.removeprefix(PREFIX).rsplit("-", 2) if stage.name.count("-") >= 4 else ("", "0", "")  # noqa: PLR2004
     if host != socket.gethostname() or not pid.isdigit():
         with contextlib.suppress(OSError):
@@ -126,7 +174,7 @@ def _abandoned(stage: Path) -> bool:
         return False
     try:
         os.kill(int(pid), 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return True
     except OSError:
         return False

@@ -55,7 +55,7 @@ class Signature:
     @property
     def batch(self) -> int | None:
         """The fixed batch size, or None where it is free."""
-        size = self.inputs[0].shape[0]
+        size = self.inputs[0].shape[0] if self.inputs and self.inputs[0].shape else None
         return size if isinstance(size, int) else None
 
     def __str__(self) -> str:
@@ -196,6 +196,13 @@ class Comparison:
     cosine: float
     top1: Top1 | None
     passed: bool
+
+    @property
+    def share(self) -> float:
+        """How much of the budget the error takes: 1 is all of it. Without any error, none of any budget."""
+        if self.budget > 0:
+            return self.max_error / self.budget
+        return float("inf") if self.max_error > 0 else 0.0
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from models.spec import (
     DEFAULT_CLASSES,
     FC6_INPUTS,
     FEATURES,
+    MOST_CLASSES,
     NetworkConfig,
     Pool5,
 )
@@ -44,7 +45,7 @@ class C3D(nn.Module):
         pool5: pool5's convention, see `models.spec.Pool5`.
 
     Raises:
-        ValueError: `num_classes` below 1.
+        ValueError: `num_classes` below 1 or above `models.spec.MOST_CLASSES`.
         models.errors.CheckpointError: `pretrained` names a file that does not load completely.
     """
 
@@ -57,8 +58,8 @@ class C3D(nn.Module):
         pool5: Pool5 = "symmetric",
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1 (got {num_classes})")
+        if not 1 <= num_classes <= MOST_CLASSES:
+            raise ValueError(f"num_classes must be between 1 and {MOST_CLASSES} (got {num_classes})")
         if pretrained is True:
             raise ValueError("no weights ship with the package: give pretrained the path of a checkpoint")
         self.config = NetworkConfig(num_classes, batch_norm, pool5)

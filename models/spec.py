@@ -29,6 +29,9 @@ FC6_INPUTS = 8192
 
 DEFAULT_CLASSES = 101
 
+MOST_CLASSES = 100_000
+"""More than any data set has; a file that claims more is not believed before memory is given to it."""
+
 CONVOLUTIONS: dict[str, tuple[int, int]] = {
     "conv1": (3, 64),
     "conv2": (64, 128),

@@ -20,7 +20,7 @@ ALLOWED = {
         "exporter.formats", "exporter.runtimes", "exporter.parity",
     },
     "exporter.inspection": {
-        "models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.formats",
+        "models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.publish", "exporter.formats",
     },
     "exporter.pipeline": {
         "models", "exporter.errors", "exporter.types", "exporter.timing", "exporter.artifact", "exporter.publish",

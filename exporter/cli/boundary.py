@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import click
 
-from exporter.errors import C3DExportError
+from exporter.errors import C3DExportError, OutputError, UsageError
 
 BUG = 70
 """Exit code of an error that nobody foresaw (EX_SOFTWARE of sysexits.h)."""
@@ -32,17 +32,21 @@ def run(command: click.Command, name: str) -> NoReturn:
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()
+        if "--json" in arguments:
+            _tell_machine(UsageError(error.format_message()))
         code = error.exit_code
     except C3DExportError as error:
         if debug:
             traceback.print_exc()
         _tell(error, machine="--json" in arguments)
         code = error.exit_code
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`). What it did not read it does not want; stdout is pointed
-        # elsewhere, so that the interpreter's last flush does not complain.
+    except OSError as error:
+        # Whatever reads or writes the user's files has errors of its own; most likely stdout cannot be written to.
+        if debug:
+            traceback.print_exc()
+        click.echo(f"Error: the system refuses: {one_line(str(error))}", err=True)
+        code = C3DExportError.exit_code if isinstance(error, BrokenPipeError) else OutputError.exit_code
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except Exception as error:  # noqa: BLE001 - the boundary: anything else is a bug, and is told as one
         if debug:
             traceback.print_exc()
@@ -63,7 +67,11 @@ def one_line(text: str) -> str:
 def _tell(error: C3DExportError, *, machine: bool) -> None:
     click.echo(f"Error: {one_line(str(error))}", err=True)
     if machine and not error.told:
-        click.echo(json.dumps({"error": error.as_object()}, indent=2))
+        _tell_machine(error)
+
+
+def _tell_machine(error: C3DExportError) -> None:
+    click.echo(json.dumps({"error": error.as_object()}, indent=2))
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:

@@ -23,13 +23,13 @@ def inspect_command(context: click.Context, file: Path, machine: bool) -> None:
       c3d-export inspect c3d-pretrained.pth --json
     """
     from exporter.inspection import inspect
-    from exporter.reports.console import print_inspection, progress_on_terminal, stdout
+    from exporter.reports.console import echo, print_inspection, progress_on_terminal, stdout
     from exporter.reports.machine import dump, inspection_object
 
     with progress_on_terminal() as progress:
         inspection = inspect(file, progress)
     if machine:
-        click.echo(dump(inspection_object(inspection)))
+        echo(dump(inspection_object(inspection)))
     else:
         print_inspection(inspection, stdout())
     context.exit(1 if inspection.integrity not in (None, "ok") else 0)

@@ -8,7 +8,7 @@ import click
 from exporter import __version__
 from exporter.cli.boundary import run
 from exporter.cli.inspect import inspect_command
-from exporter.cli.options import Batch, Outputs, machine_options, network_options, parity_options
+from exporter.cli.options import SEED, Batch, Outputs, machine_options, network_options, parity_options
 from exporter.cli.verify import verify
 from exporter.types import DEFAULT_OPSET, FORMAT_NAMES, TARGETS, ExportRequest, FormatName, ParityOptions
 
@@ -37,7 +37,7 @@ Exit codes: 0 all well, 1 a check failed, 2 wrong usage, 3 a bad file or folder,
 @click.option(
     "--new-head", is_flag=True, help="Initialise fc8 freshly where the checkpoint has none or another class count."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the initialisation.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the initialisation.")
 @click.option(
     "--outputs",
     type=Outputs(),
@@ -71,10 +71,9 @@ Exit codes: 0 all well, 1 a check failed, 2 wrong usage, 3 a bad file or folder,
 def cli(context: click.Context, /, formats: tuple[FormatName, ...], machine: bool, **options: Any) -> None:
     """See HELP."""
     if context.invoked_subcommand is not None:
-        given = [name for name in context.params if _is_given(context, name)]
+        given = [option.opts[0] for option in context.command.params if option.name and _is_given(context, option.name)]
         if given:
-            names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise click.UsageError(f"put options of {context.invoked_subcommand} after its name: {names}")
+            raise click.UsageError(f"put options of {context.invoked_subcommand} after its name: {', '.join(given)}")
         return
     if not formats:
         raise click.UsageError(f"say what to write: --format {' or --format '.join(FORMAT_NAMES)}")
@@ -92,7 +91,7 @@ def _export(formats: tuple[FormatName, ...], machine: bool, options: dict[str, A
     request = ExportRequest(formats, verify=not options.pop("no_verify"), parity=parity, **options)
 
     from exporter.pipeline import ParityFailedError, export
-    from exporter.reports.console import print_exported, print_parity, progress_on_terminal, stdout
+    from exporter.reports.console import echo, print_exported, print_parity, progress_on_terminal, stdout
     from exporter.reports.machine import dump, exported_object, parity_object
 
     try:
@@ -100,14 +99,14 @@ def _export(formats: tuple[FormatName, ...], machine: bool, options: dict[str, A
             exported = export(request, progress)
     except ParityFailedError as error:
         if machine:
-            click.echo(dump({"error": error.as_object(), "parity": parity_object(error.reports)}))
+            echo(dump({"error": error.as_object(), "parity": parity_object(error.reports)}))
             error.told = True
         else:
             for report in error.reports:
                 print_parity(report, stdout())
         raise
     if machine:
-        click.echo(dump(exported_object(exported)))
+        echo(dump(exported_object(exported)))
     else:
         print_exported(exported, stdout())
 

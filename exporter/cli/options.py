@@ -11,6 +11,9 @@ from models.spec import OUTPUTS, POOL5_CONVENTIONS, Output
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+SEED = click.IntRange(0, 2**63 - 1)
+"""What torch's and numpy's generators both take."""
+
 EXISTING = click.Path(path_type=Path)
 """A path that the library checks itself, so that a missing file has one exit code everywhere."""
 

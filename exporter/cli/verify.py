@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from exporter.cli.options import machine_options, network_options, parity_options
+from exporter.cli.options import SEED, machine_options, network_options, parity_options
 from exporter.errors import ArtifactError
 from exporter.types import ParityOptions, ReferenceOptions
 
@@ -19,7 +19,7 @@ def verify() -> None:
 @click.argument("artifacts", nargs=-1, type=click.Path(path_type=Path))
 @network_options
 @parity_options
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random clips.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the random clips.")
 @machine_options
 @click.pass_context
 def parity(context: click.Context, artifacts: tuple[Path, ...], machine: bool, **options: Any) -> None:
@@ -36,7 +36,7 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], machine: bool, *
       verify parity model.onnx --weights c3d.pth --clip holiday.mp4
     """
     from exporter.parity.verify import verify_parity
-    from exporter.reports.console import print_parity, progress_on_terminal, stdout
+    from exporter.reports.console import echo, print_parity, progress_on_terminal, stdout
     from exporter.reports.machine import dump, parity_object
 
     reference = ReferenceOptions(options["weights"], options["layout"], options["batch_norm"], options["pool5"])
@@ -44,7 +44,7 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], machine: bool, *
     with progress_on_terminal() as progress:
         reports = verify_parity(artifacts or found_in(Path("artifacts")), wanted, reference, progress)
     if machine:
-        click.echo(dump(parity_object(reports)))
+        echo(dump(parity_object(reports)))
     else:
         for report in reports:
             print_parity(report, stdout())
@@ -58,9 +58,15 @@ def found_in(folder: Path) -> tuple[Path, ...]:
         ArtifactError: there is none.
     """
     from exporter.formats import FORMATS
+    from exporter.formats.torchscript import is_archive
 
     suffixes = {known.suffix for known in FORMATS.values()}
-    artifacts = sorted(path for path in folder.glob("*") if path.suffix in suffixes and path.is_file())
+    # a checkpoint may lie there too, under the same suffix as a TorchScript archive
+    artifacts = sorted(
+        path
+        for path in folder.glob("*")
+        if path.suffix in suffixes and path.is_file() and (path.suffix != ".pt" or is_archive(path))
+    )
     if not artifacts:
         raise ArtifactError(f"no artifacts in ./{folder}; make one with c3d-export --format onnx, or name a file")
     return tuple(artifacts)

@@ -84,6 +84,8 @@ def load_graph(path: Path) -> "onnx.ModelProto":
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
     except DecodeError as error:
         raise ArtifactError(f"{path}: not a whole ONNX file (truncated, or another kind of file)") from error
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ArtifactError(f"{path}: not a sound ONNX file: {error}") from error
     if not model.graph.node or not model.opset_import:
         raise ArtifactError(f"{path}: not an ONNX model: it has no nodes or no opset")
     return model
@@ -122,13 +124,22 @@ def embedded_manifest(model: "onnx.ModelProto", path: Path) -> Manifest | None:
     return None
 
 
+def element_type(number: int) -> str:
+    """Return the name of an ONNX element type, or `type 99` for one that ONNX does not have."""
+    import onnx
+
+    try:
+        return onnx.TensorProto.DataType.Name(number).lower()
+    except ValueError:
+        return f"type {number}"
+
+
 def graph_signature(model: "onnx.ModelProto") -> Signature:
     """Return an ONNX graph's inputs and outputs, as its own types state them."""
-    import onnx
 
     def spec(value: "onnx.ValueInfoProto") -> TensorSpec:
         tensor = value.type.tensor_type
-        dtype = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        dtype = element_type(tensor.elem_type)
         shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim)
         return TensorSpec(value.name, {"float": "float32", "double": "float64"}.get(dtype, dtype), shape)
 

@@ -41,8 +41,8 @@ class OnnxFiles:
 def write_onnx(model: ir.Model, folder: Path, name: str, *, external_data: bool) -> OnnxFiles:
     """Write `model` as `name` into `folder`, weights inside it or in a data file named after their hash.
 
-    A third file, `check.onnx`, is the same graph with its weights referred to where they lie in the other files: onnx's
-    checker takes it at a hundredth of the memory.
+    A third file, `.check.onnx`, is the same graph with its weights referred to where they lie in the other files:
+    onnx's checker takes it at a hundredth of the memory.
 
     Raises:
         UsageError: weights of 2 GiB or more cannot be inside the model file.
@@ -58,7 +58,7 @@ def write_onnx(model: ir.Model, folder: Path, name: str, *, external_data: bool)
         path.write_bytes(_refer(model, data.name, places).SerializeToString(deterministic=True))
         return OnnxFiles(path, data, path)
     path, places = _write_inline(model, weights, folder / name)
-    check = folder / "check.onnx"
+    check = folder / ".check.onnx"  # no artifact's name begins with a dot
     check.write_bytes(_refer(model, name, places).SerializeToString(deterministic=True))
     return OnnxFiles(path, None, check)
 

@@ -6,6 +6,7 @@ import re
 import resource
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
@@ -33,6 +34,9 @@ ALIGNMENT = 64
 """Of each stored member, as torch writes them, so that they can be mapped."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 MOST_EXTRA = 1 << 20
+
+_ZIP_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+"""What Python's zip reader raises on damaged, encrypted or exotic archives."""
 
 _MANGLE = re.compile(rb"\.?___torch_mangle_\d+")
 _CONSTANT = re.compile(rb"^  \w+ : Final\[int\] = \d+\n", re.MULTILINE)
@@ -86,8 +90,17 @@ class TorchScriptFormat:
                 return Manifest.from_json(archive.read(names[0]), f"{path} (extra file {METADATA_KEY})")
         except OSError as error:
             raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
+        except _ZIP_ERRORS as error:
             raise ArtifactError(f"{path}: not a whole TorchScript archive: {error}") from error
+
+
+def is_archive(path: Path) -> bool:
+    """Tell a TorchScript archive from other files, a plain checkpoint among them, by its members' names."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except _ZIP_ERRORS:
+        return False
 
 
 def _save(module: "torch.jit.ScriptModule", extra: dict[str, str]) -> BinaryIO:

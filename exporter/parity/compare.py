@@ -1,5 +1,6 @@
 """One answer against the truth: errors, budget, top-1, verdict."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def compare(
         budget=budget,
         cosine=_cosine(answer, exact) if sound else 0.0,
         top1=top1,
-        passed=largest <= budget and top1 != "differs",
+        passed=sound and math.isfinite(budget) and largest <= budget and top1 != "differs",
     )
 
 

@@ -80,7 +80,8 @@ def draw_clips(preprocessing: Preprocessing, *, seed: int = 0, videos: tuple[Pat
         "video": [preprocessing.clip(packaged_frames())],
     }
     for path in videos:
-        kinds[path.name] = [preprocessing.clip(decode(path, preprocessing.resize))]
+        name = path.name if path.name not in kinds else f"{path.name} ({len(kinds)})"
+        kinds[name] = [preprocessing.clip(decode(path, preprocessing.resize))]
     clips: list[NDArray[np.float32]] = []
     members: dict[str, tuple[int, ...]] = {}
     for name, drawn in kinds.items():

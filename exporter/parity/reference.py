@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.artifact import Manifest, WeightsRecord, check_integrity, manifest_path, read_manifest
-from exporter.errors import ArtifactError
+from exporter.errors import ArtifactError, IntegrityError, UsageError
 from exporter.formats import format_of
 from exporter.publish import recover
 from exporter.types import FormatName, ReferenceOptions
 from models.builder import BuiltNetwork, build, state_sha256
+from models.checkpoints.layouts import LAYOUTS
+from models.files import require_file
 
 
 @dataclass(frozen=True)
@@ -34,19 +36,18 @@ def load_subject(path: Path) -> Subject:
 
     Raises:
         ArtifactError: no such file, not an artifact, or a damaged manifest.
-        IntegrityError: the manifest beside it describes another file.
+        IntegrityError: the manifest beside it describes another file, or contradicts the one inside it.
     """
     if path.name.endswith(".json") and path.with_name(path.name.removesuffix(".json")).is_file():
         path = path.with_name(path.name.removesuffix(".json"))
-    if not path.exists():
-        raise ArtifactError(f"no such artifact: {path}")
-    if not path.is_file():
-        raise ArtifactError(f"an artifact is a file, not a folder: {path}")
+    require_file(path, "artifact", ArtifactError)
     kind = format_of(path)
     recover(path.parent)
     if manifest_path(path).is_file():
         manifest = read_manifest(manifest_path(path))
         check_integrity(path, manifest)
+        if manifest.essential() != kind.read_embedded(path):
+            raise IntegrityError(f"{manifest_path(path)} says something else than the manifest inside {path.name}")
         return Subject(path, kind.name, manifest, ())
     manifest = kind.read_embedded(path)
     if manifest is None:
@@ -59,8 +60,9 @@ def rebuild(subject: Subject, options: ReferenceOptions) -> tuple[BuiltNetwork, 
     """Build the network that the artifact must equal, and say what differs from the one it was exported from.
 
     Raises:
-        ArtifactError: there is no manifest and no checkpoint was named, or the manifest's checkpoint is not to be found
-            or is another file now.
+        ArtifactError: there is no manifest and no checkpoint was named, the manifest's checkpoint is not to be found or
+            is another file now, or its seed draws another network here.
+        UsageError: options that describe a network whose manifest does so already.
         CheckpointError: the checkpoint does not load.
     """
     manifest = subject.manifest
@@ -75,6 +77,15 @@ def rebuild(subject: Subject, options: ReferenceOptions) -> tuple[BuiltNetwork, 
         )
         return built, ()
     record, config = manifest.weights, manifest.network
+    if options.batch_norm or options.pool5:
+        raise UsageError(
+            f"{subject.path.name} has a manifest that says what it is ({config.describe()}); --batch-norm and --pool5 "
+            "are for files without one"
+        )
+    if record.layout not in (None, *(layout.name for layout in LAYOUTS)):
+        raise ArtifactError(
+            f"{subject.path}: its manifest names a layout that this release does not know: {record.layout}"
+        )
     weights = options.weights or _find_weights(subject.path, record)
     built = build(
         config.num_classes,
@@ -94,16 +105,16 @@ def rebuild(subject: Subject, options: ReferenceOptions) -> tuple[BuiltNetwork, 
             )
         notes.append(f"held against {weights}, which is not the file it was exported from")
     elif state_sha256(built.network) != manifest.state_sha256:
-        notes.append(
-            "the network rebuilt here is not bit for bit the one exported: random numbers differ between "
-            "processors and torch versions; a checkpoint does not"
+        raise ArtifactError(
+            f"{subject.path}: its network cannot be built again here: seed {record.seed} draws other numbers on this "
+            "kind of processor or with this torch; verify where it was exported, or export from a checkpoint"
         )
     return built, tuple(notes)
 
 
 def relative_to(path: Path, folder: Path) -> str:
     """Return `path` as seen from `folder`, POSIX: what a manifest records of a checkpoint's place."""
-    return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
 def _find_weights(model: Path, record: WeightsRecord) -> Path | None:

@@ -95,14 +95,15 @@ def ask(
         ArtifactError: the runtime refuses the file, or its signature is not C3D's or not the manifest's.
     """
     seconds: dict[str, float] = {}
-    signature = subject.manifest.signature if subject.manifest else None
+    stated = subject.manifest.signature if subject.manifest else None
+    expected = stated or c3d_signature(("logits",), config.num_classes, None)
     optimised = subject.manifest is not None and subject.manifest.options.get(OPTIMIZE_OPTION) is True
-    runtime = RUNTIMES[subject.format](subject.path, options.device, signature, optimised)
+    runtime = RUNTIMES[subject.format](subject.path, options.device, expected, optimised)
     progress(f"loading {subject.path.name}")
     with contextlib.ExitStack() as stack:
         with timed(seconds, "load"):
             stack.enter_context(runtime)
-        check_signature(subject.path, runtime.signature, signature, config)
+        check_signature(subject.path, runtime.signature, stated, config)
         answered: list[tuple[InputBatch, dict[str, NDArray[np.float32]]]] = []
         with timed(seconds, "run"):
             for batch in pool.batches(runtime.signature.batch):

@@ -1,5 +1,6 @@
 """The same results for people, on a terminal or in a pipe."""
 
+import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -19,8 +20,23 @@ SMALL = 1024
 
 class _Pipe(Console):
     def on_broken_pipe(self) -> None:
-        """Leave a reader that has gone to `exporter.cli.boundary`; rich would exit with 1."""
-        raise BrokenPipeError
+        """Go on without the reader, so that the exit code still says what was found; rich would exit with 1."""
+        drop_stdout()
+
+
+def drop_stdout() -> None:
+    """Send what is still to be printed nowhere: whoever read stdout has gone (`| head`)."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def echo(text: str) -> None:
+    """Print a line for a machine, whether or not somebody still reads."""
+    try:
+        print(text, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        drop_stdout()
 
 
 def stdout() -> Console:
@@ -32,10 +48,10 @@ def stdout() -> Console:
 
 
 @contextmanager
-def progress_on_terminal(*, wanted: bool = True) -> Generator[Progress]:
+def progress_on_terminal() -> Generator[Progress]:
     """Give a progress that shows the current step on stderr, if that is a terminal."""
     console = Console(stderr=True)
-    if not (wanted and sys.stderr.isatty() and console.is_terminal):
+    if not (sys.stderr.isatty() and console.is_terminal):
         yield lambda _step: None
         return
     with console.status("starting") as status:
@@ -83,10 +99,10 @@ def print_parity(report: ParityReport, console: Console) -> None:
             f"{where}; {seconds}"
         )
     elif failed:
-        worst = max(failed, key=lambda row: row.max_error / row.budget)
+        worst = max(failed, key=lambda row: row.share)
         console.print(
             f"verdict  [bold red]FAILED[/]: {len(failed)} of {len(report.comparisons)} comparisons; "
-            f"worst: {escape(worst.input)}, {_times(worst.max_error / worst.budget)} the budget; {where}; {seconds}"
+            f"worst: {escape(worst.input)}, {_times(worst.share)} the budget; {where}; {seconds}"
         )
     else:
         console.print(
@@ -131,7 +147,6 @@ def _table(rows: Sequence[Comparison]) -> Table:
     table.add_column("top-1", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for row in rows:
-        share = row.max_error / row.budget
         table.add_row(
             escape(row.input),
             str(row.batch),
@@ -139,7 +154,7 @@ def _table(rows: Sequence[Comparison]) -> Table:
             f"{row.mean_error:.1e}",
             f"{row.torch_max_error:.1e}",
             f"{row.torch_mean_error:.1e}",
-            f"{share:.0%}" if share < 10 else _times(share),  # noqa: PLR2004
+            f"{row.share:.0%}" if row.share < 10 else _times(row.share),  # noqa: PLR2004
             f"{row.cosine:.6f}",
             row.top1 or "-",
             "[green]pass[/]" if row.passed else "[red]FAIL[/]",

@@ -11,11 +11,11 @@ from exporter.types import Device, FormatName, Signature
 
 __all__ = ["RUNTIMES", "Runtime", "require_device"]
 
-RUNTIMES: dict[FormatName, Callable[[Path, Device, Signature | None, bool], Runtime]] = {
+RUNTIMES: dict[FormatName, Callable[[Path, Device, Signature, bool], Runtime]] = {
     "onnx": OnnxRuntime,
     "torchscript": TorchScriptRuntime,
 }
-"""The engine that runs each format: (model file, device, signature from the manifest, run the optimised form)."""
+"""The engine that runs each format: (model file, device, the signature it should have, run the optimised form)."""
 
 
 def require_device(name: FormatName, device: Device) -> None:

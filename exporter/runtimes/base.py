@@ -42,5 +42,9 @@ class Runtime(Protocol):
     ) -> None: ...
 
     def run(self, clips: "NDArray[np.float32]") -> "dict[str, NDArray[np.float32]]":
-        """Return {output name: values} for a batch of clips (N, 3, 16, 112, 112)."""
+        """Return {output name: values} for a batch of clips (N, 3, 16, 112, 112), float32.
+
+        Raises:
+            CheckFailedError: the model fails on them, or answers something else than its signature says.
+        """
         ...

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from exporter.errors import ArtifactError, UnavailableError
+from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.types import Device, Placement, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ UNUSABLE_CUDA = (
 class OnnxRuntime:
     """An ONNX file in an onnxruntime session."""
 
-    def __init__(self, path: Path, device: Device, signature: Signature | None = None, optimised: bool = False) -> None:
+    def __init__(self, path: Path, device: Device, signature: Signature, optimised: bool = False) -> None:
         del signature, optimised  # the session knows its own signature, and optimises by itself
         self.path = path
         self.device: Device = device
@@ -98,7 +98,10 @@ class OnnxRuntime:
     def run(self, clips: "NDArray[np.float32]") -> "dict[str, NDArray[np.float32]]":
         """Run one batch."""
         names: list[str] = [node.name for node in self.session.get_outputs()]
-        answers: Sequence[Any] = self.session.run(names, {self.session.get_inputs()[0].name: clips})
+        try:
+            answers: Sequence[Any] = self.session.run(names, {self.session.get_inputs()[0].name: clips})
+        except Exception as error:  # its exceptions share no base class
+            raise CheckFailedError(f"{self.path}: fails on a clip batch {clips.shape}: {_reason(error)}") from error
         return dict(zip(names, answers, strict=True))
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from exporter.errors import ArtifactError, UnavailableError
-from exporter.types import Device, Placement, Signature, c3d_signature
-from models.spec import DEFAULT_CLASSES
+from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
+from exporter.types import Device, Placement, Signature
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,11 +24,10 @@ MISSING_CUDA = (
 class TorchScriptRuntime:
     """A TorchScript archive in torch's interpreter. Loading one runs its code: check its hash first."""
 
-    def __init__(self, path: Path, device: Device, signature: Signature | None = None, optimised: bool = False) -> None:
+    def __init__(self, path: Path, device: Device, signature: Signature, optimised: bool = False) -> None:
         self.path = path
         self.device: Device = device
-        # An archive states no shapes; without a manifest it can only be taken for the default artifact.
-        self.signature = signature or c3d_signature(("logits",), DEFAULT_CLASSES, None)
+        self.signature = signature  # an archive states none itself
         self.optimised = optimised and device == "cpu"
         self._module: torch.jit.ScriptModule | None = None
 
@@ -80,10 +78,11 @@ class TorchScriptRuntime:
                 answer = self._module(torch.from_numpy(clips).to(self.device))
             except RuntimeError as error:
                 reason = str(error).strip().splitlines()[-1]
-                raise ArtifactError(f"{self.path}: fails on a clip batch {clips.shape}: {reason}") from error
+                raise CheckFailedError(f"{self.path}: fails on a clip batch {clips.shape}: {reason}") from error
         values = answer if isinstance(answer, tuple) else (answer,)
-        if len(values) != len(names):
-            raise ArtifactError(f"{self.path}: answers {len(values)} outputs, not {', '.join(names)}")
+        kinds = [str(value.dtype) if isinstance(value, torch.Tensor) else type(value).__name__ for value in values]
+        if kinds != ["torch.float32"] * len(names):
+            raise CheckFailedError(f"{self.path}: answers {', '.join(kinds)}; its signature says {self.signature}")
         return {name: value.cpu().numpy() for name, value in zip(names, values, strict=True)}
 
 

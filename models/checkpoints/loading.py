@@ -10,6 +10,7 @@ from models.checkpoints.layouts import LAYOUTS, Layout, canonical_name, recognis
 from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import RawCheckpoint
 from models.errors import CheckpointError, UsageError, listing
+from models.spec import MOST_CLASSES
 
 CONVERTIBLE = (torch.float16, torch.bfloat16, torch.float64)
 """Converted to float32 and told: the first two exactly, float64 by rounding."""
@@ -42,9 +43,17 @@ class Checkpoint:
 
     @property
     def num_classes(self) -> int | None:
-        """fc8's outputs in the file, or None where it has no fc8."""
+        """fc8's outputs in the file, or None where it has no fc8.
+
+        Raises:
+            CheckpointError: a count that no data set has.
+        """
         head = self.tensors.get("fc8.weight")
-        return int(head.shape[0]) if head is not None and head.dim() > 0 else None
+        if head is None or head.dim() == 0:
+            return None
+        if not 1 <= head.shape[0] <= MOST_CLASSES:
+            raise CheckpointError(f"{self.path}: fc8.weight is {tuple(head.shape)}: not a class count to believe")
+        return int(head.shape[0])
 
 
 @dataclass(frozen=True)
@@ -178,6 +187,8 @@ def _check_shapes(checkpoint: Checkpoint, wanted: dict[str, Tensor], given: dict
 def _sound(checkpoint: Checkpoint, name: str, tensor: Tensor) -> Tensor:
     """Return the tensor as contiguous float32, or refuse it."""
     dtype = str(tensor.dtype).removeprefix("torch.")
+    if tensor.is_meta:
+        raise CheckpointError(f"{checkpoint.path}: {name} has a shape but no values (saved from the meta device)")
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.dtype not in (torch.float32, *CONVERTIBLE):
         raise CheckpointError(f"{checkpoint.path}: {name} is {dtype} ({tensor.layout}); weights must be floats")
     value = tensor.detach().to(torch.float32).contiguous()

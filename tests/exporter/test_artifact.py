@@ -19,9 +19,19 @@ from exporter.artifact import (
     read_manifest,
 )
 from exporter.errors import ArtifactError, IntegrityError
-from exporter.types import c3d_signature
+from exporter.types import Signature, c3d_signature
 from models.preprocessing import PROFILES
 from models.spec import OUTPUTS, NetworkConfig
+
+
+@st.composite
+def signatures(draw: st.DrawFn) -> tuple[Signature, NetworkConfig]:
+    """A signature and the network it belongs to."""
+    classes = draw(st.integers(1, 100_000))
+    names = draw(st.lists(st.sampled_from(OUTPUTS), min_size=1).map(tuple))
+    config = NetworkConfig(classes, draw(st.booleans()), draw(st.sampled_from(["symmetric", "right"])))
+    return c3d_signature(names, classes, draw(st.none() | st.integers(1, 64))), config
+
 
 manifests = st.builds(
     Manifest,
@@ -29,28 +39,26 @@ manifests = st.builds(
     producer=st.text(),
     name=st.text(min_size=1),
     format=st.sampled_from(["onnx", "torchscript"]),
-    network=st.builds(NetworkConfig, st.integers(1, 10**6), st.booleans(), st.sampled_from(["symmetric", "right"])),
     pool5_source=st.sampled_from(["default", "layout", "option"]),
     parameters=st.integers(0, 2**50),
+    network=st.just(NetworkConfig()),
+    signature=st.just(MANIFEST.signature),
     state_sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
     weights=st.builds(
         WeightsRecord, st.sampled_from(["seed", "file"]), st.integers(0, 2**60), st.none() | st.text(),
         fresh=st.lists(st.text()).map(tuple), path=st.none() | st.text(),
     ),
     preprocessing=st.sampled_from(list(PROFILES.values())),
-    signature=st.builds(
-        c3d_signature, st.lists(st.sampled_from(OUTPUTS), min_size=1).map(tuple), st.integers(1, 999),
-        st.none() | st.integers(1, 64),
-    ),
     options=st.dictionaries(st.text(), st.none() | st.booleans() | st.integers(0, 99) | st.text()),
     versions=st.dictionaries(st.text(), st.text()),
-    files=st.lists(st.builds(FileEntry, st.text(), st.integers(0, 2**50), st.text())).map(tuple),
+    files=st.lists(st.builds(FileEntry, st.text(), st.integers(0, 2**50), st.text()), max_size=1).map(tuple),
     parity=st.none() | st.builds(ParityRecord, st.booleans(), st.text(), st.text(), st.just(8.0), st.floats(0, 1)),
 )  # fmt: skip
 
 
-@given(manifests)
-def test_json_round_trip(manifest: Manifest) -> None:
+@given(manifests, signatures())
+def test_json_round_trip(manifest: Manifest, pair: tuple[Signature, NetworkConfig]) -> None:
+    manifest = replace(manifest, signature=pair[0], network=pair[1])
     assert Manifest.from_json(manifest.to_json()) == manifest
     assert Manifest.from_json(manifest.to_json()).to_json() == manifest.to_json()
 
@@ -68,6 +76,14 @@ def test_json_round_trip(manifest: Manifest) -> None:
             "manifest version 2; this release reads version 1",
         ),
         ("[" * 100_000, "not a manifest"),
+        (MANIFEST.to_json().replace('"num_classes": 101', '"num_classes": 0'), "0 classes"),
+        (MANIFEST.to_json().replace('"seed": 0', f'"seed": {2**63}'), "seed 9223372036854775808"),
+        (MANIFEST.to_json().replace("171", "100"), r"crop \(8, 30\) of \(100, 128\)"),
+        (MANIFEST.to_json().replace('"logits"', '"scores"'), "signature clip float32"),
+        (
+            replace(MANIFEST, options={"external_data": True}, files=(FileEntry("a", 1, "b"),)).to_json(),
+            "external data",
+        ),
     ],
 )
 def test_a_damaged_manifest_is_told_with_its_field(text: str, told: str) -> None:
@@ -102,7 +118,7 @@ def test_a_changed_byte_a_missing_file_and_a_renamed_one(model: Path) -> None:
     with pytest.raises(IntegrityError, match="is not the file that c3d.onnx.json describes: 5 bytes"):
         check_integrity(model, manifest)
     model.unlink()
-    with pytest.raises(IntegrityError, match="is missing"):
+    with pytest.raises(IntegrityError, match="is missing or cannot be read"):
         check_integrity(model, manifest)
     with pytest.raises(ArtifactError, match="does not list other.onnx; was the file renamed"):
         check_integrity(model.with_name("other.onnx"), manifest)

@@ -71,7 +71,7 @@ def test_a_checkpoint_of_another_network(tmp_path: Path) -> None:
 def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no such file"):
         inspect(tmp_path / "none")
-    with pytest.raises(ArtifactError, match="not a folder"):
+    with pytest.raises(ArtifactError, match="not a file"):
         inspect(tmp_path)
     (tmp_path / "x.txt").write_text("x")
     with pytest.raises(CheckpointError, match="unknown kind"):

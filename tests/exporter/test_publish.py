@@ -44,7 +44,7 @@ with staging(folder) as stage:
     data = stage / f"c3d.onnx.{content * 16}.data"
     data.write_text(content * 3)
     files.append(data)
-    publish(stage, folder, replace(template, name=content, files=tuple(map(file_entry, files))))
+    publish(stage, folder, replace(template, name=content, options={"external_data": True}, files=tuple(map(file_entry, files))))
 """
 
 
@@ -128,7 +128,7 @@ def test_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OutputError, match="No space left on device; the folder is as it was"), \
+    with pytest.raises(OutputError, match="No space left on device; nothing half-written is left"), \
          staging(tmp_path / "out") as stage:  # fmt: skip
         (stage / "c3d.onnx").write_text("x")
         publish(stage, tmp_path / "out", replace(MANIFEST, files=(file_entry(stage / "c3d.onnx"),)))
@@ -148,6 +148,23 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
         pass
 
 
+def test_a_staging_folder_in_use_is_left_alone_whatever_its_process_is_called(tmp_path: Path) -> None:
+    """Two containers may share a host name and not their process numbers."""
+    with staging(tmp_path) as stage:
+        (stage / "c3d.onnx").write_text("being written")
+        foreign = stage.rename(tmp_path / f"{PREFIX}{socket.gethostname()}-{2**22 - 1}-0")
+        recover(tmp_path)
+        assert (foreign / "c3d.onnx").read_text() == "being written"
+    recover(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("pid", ["99999999999999999999999", "x"])
+def test_names_that_no_run_of_ours_made(pid: str, tmp_path: Path) -> None:
+    (tmp_path / f"{PREFIX}{socket.gethostname()}-{pid}-0").mkdir()
+    recover(tmp_path)
+
+
 def test_a_running_exporters_folder_is_left_alone_and_a_dead_ones_removed(tmp_path: Path) -> None:
     running = tmp_path / f"{PREFIX}{socket.gethostname()}-{os.getpid()}-0"
     dead = tmp_path / f"{PREFIX}{socket.gethostname()}-{2**22 - 1}-0"
@@ -158,7 +175,9 @@ def test_a_running_exporters_folder_is_left_alone_and_a_dead_ones_removed(tmp_pa
     assert sorted(tmp_path.iterdir()) == sorted([running, foreign])
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", ".", "../c3d", "", "a\\b", "-rf", ".hidden", "a\nb", "a\0b", "x" * 300])
+@pytest.mark.parametrize(
+    "name", ["a/b", "..", ".", "../c3d", "", "a\\b", "-rf", ".hidden", "a\nb", "a\0b", "x" * 300, "\udcff"]
+)
 def test_names_that_are_not_plain_file_names(name: str) -> None:
     with pytest.raises(UsageError, match="plain file name"):
         check_name(name)
@@ -182,5 +201,5 @@ def test_a_disk_that_fills_while_a_model_is_written(kind: str, tmp_path: Path) -
     (tmp_path / "artifacts" / "c3d.pt").write_text("an older artifact")
     done = python(code, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr == "Error: cannot write to artifacts: File too large; the folder is as it was before\n"
+    assert done.stderr == "Error: cannot write to artifacts: File too large; nothing half-written is left there\n"
     assert [path.read_text() for path in (tmp_path / "artifacts").iterdir()] == ["an older artifact"]

@@ -76,5 +76,5 @@ def test_pretrained_needs_a_path() -> None:
 
 
 def test_no_classes_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"at least 1 \(got 0\)"):
+    with pytest.raises(ValueError, match=r"between 1 and 100000 \(got 0\)"):
         build(0)

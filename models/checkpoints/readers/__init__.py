@@ -7,6 +7,7 @@ from models.checkpoints.readers.base import RawCheckpoint
 from models.checkpoints.readers.safetensors_file import read_safetensors
 from models.checkpoints.readers.torch_file import read_torch
 from models.errors import CheckpointError
+from models.files import require_file
 
 READERS: dict[str, Callable[[Path], RawCheckpoint]] = {
     ".pth": read_torch,
@@ -25,11 +26,7 @@ def read_file(path: Path) -> RawCheckpoint:
     Raises:
         CheckpointError: no such file, not a file, empty, of an unknown kind, or refused by its reader.
     """
-    if not path.exists():
-        raise CheckpointError(f"no such checkpoint: {path}")
-    if not path.is_file():
-        raise CheckpointError(f"a checkpoint must be a file, not a folder: {path}")
-    if path.stat().st_size == 0:
+    if require_file(path, "checkpoint", CheckpointError) == 0:
         raise CheckpointError(f"the checkpoint is empty (0 bytes): {path}")
     reader = READERS.get(path.suffix.lower())
     if reader is None:

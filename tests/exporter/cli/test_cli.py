@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,26 @@ def test_the_main_job(exported: ExportedByCommand) -> None:
     assert max(map(len, exported.stdout.splitlines())) <= 120
 
 
-def test_verify_parity_finds_the_artifacts_and_answers_json(exported: ExportedByCommand) -> None:
-    done = run("verify", "parity", "--json", cwd=exported.folder)
-    assert (done.returncode, done.stderr) == (0, "")
-    answer = json.loads(done.stdout)
-    assert answer["passed"] is True
-    assert [report["artifact"] for report in answer["reports"]] == ["artifacts/c3d.onnx", "artifacts/c3d.pt"]
+@pytest.fixture(scope="module")
+def judged(exported: ExportedByCommand) -> Iterator[subprocess.CompletedProcess[str]]:
+    """`verify parity` in a folder with the two sound artifacts and one with a layer scaled by 1 %."""
+    model = onnx.load(exported.onnx)
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "conv4a.weight")
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.01), tensor.name))
+    faulty = exported.onnx.with_name("faulty.onnx")
+    onnx.save(model, faulty)
+    checkpoint = exported.onnx.with_name("checkpoint.pt")
+    torch.save({"conv1.weight": torch.zeros(1)}, checkpoint)
+    yield run("verify", "parity", "--json", cwd=exported.folder)
+    faulty.unlink()
+    checkpoint.unlink()
+
+
+def test_verify_parity_finds_every_artifact_and_answers_json(judged: subprocess.CompletedProcess[str]) -> None:
+    assert judged.stderr == ""
+    answer = json.loads(judged.stdout)
+    verdicts = {report["artifact"]: report["passed"] for report in answer["reports"]}
+    assert verdicts == {"artifacts/c3d.onnx": True, "artifacts/c3d.pt": True, "artifacts/faulty.onnx": False}
     rows = answer["reports"][0]["comparisons"]
     assert [(row["input"], row["batch"]) for row in rows] == [
         ("random", 1), ("random", 2), ("zeros", 1), ("saturated", 1), ("video", 1),
@@ -40,15 +55,11 @@ def test_verify_parity_finds_the_artifacts_and_answers_json(exported: ExportedBy
     assert all(row["max_error"] <= row["budget"] and row["top1"] in ("same", "tie") for row in rows)
 
 
-def test_a_planted_fault_makes_verify_parity_exit_1(exported: ExportedByCommand, tmp_path: Path) -> None:
-    model = onnx.load(exported.onnx)
-    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "conv4a.weight")
-    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.01), tensor.name))
-    onnx.save(model, tmp_path / "c3d.onnx")
-    done = run("c3d-export", "verify", "parity", "c3d.onnx", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "verdict  FAILED: 5 of 5 comparisons" in done.stdout
-    assert done.stderr == ""
+def test_a_planted_fault_makes_verify_parity_exit_1(judged: subprocess.CompletedProcess[str]) -> None:
+    assert judged.returncode == 1
+    answer = json.loads(judged.stdout)
+    assert answer["passed"] is False
+    assert not any(row["passed"] for row in answer["reports"][2]["comparisons"])
 
 
 def test_a_changed_artifact_exits_1_before_it_runs(exported: ExportedByCommand, tmp_path: Path) -> None:
@@ -82,7 +93,7 @@ USAGE = {
     "unknown format": (["--format", "tflite"], "'tflite' is not one of 'onnx', 'torchscript'"),
     "a path as a name": (["--format", "onnx", "--name", "a/b"], "plain file name"),
     "dots as a name": (["--format", "onnx", "--name", ".."], "plain file name"),
-    "no classes": (["--format", "onnx", "--num-classes", "0"], "--num-classes must be at least 1"),
+    "no classes": (["--format", "onnx", "--num-classes", "0"], "--num-classes must be between 1 and 100000 (got 0)"),
     "no batch": (["--format", "onnx", "--batch", "0"], "--batch must be 'dynamic' or at least 1 (got 0)"),
     "a word as batch": (["--format", "onnx", "--batch", "many"], "'many' is neither 'dynamic' nor a number"),
     "unknown output": (["--format", "onnx", "--outputs", "logits,fc9"], "'fc9' is not one of logits, fc6"),
@@ -92,6 +103,8 @@ USAGE = {
     "data of TorchScript": (["--format", "torchscript", "--external-data"], "--external-data is an option of --format onnx"),
     "a head of nothing": (["--format", "onnx", "--new-head"], "--new-head is an option of --weights"),
     "options before a command": (["--seed", "1", "inspect", "x"], "put options of inspect after its name: --seed"),
+    "json before a command": (["--format", "onnx", "--debug", "inspect", "x"], "after its name: --format"),
+    "a seed too large": (["--format", "onnx", "--seed", "9" * 20], "is not in the range"),
     "unknown layout": (["--format", "onnx", "--weights", "w.pth", "--layout", "caffe"], "known are auto, identity"),
 }  # fmt: skip
 
@@ -129,12 +142,29 @@ def test_bad_files_and_missing_devices_are_one_line(case: str, tmp_path: Path) -
     assert (tmp_path / "file").read_text() == "in the way"
 
 
+def test_an_export_never_replaces_its_own_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "c3d.pt").write_bytes(b"weights")
+    done = run("c3d-export", "--format", "torchscript", "--weights", "c3d.pt", "--output-dir", ".", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "c3d.pt is the checkpoint itself" in done.stderr
+    assert (tmp_path / "c3d.pt").read_bytes() == b"weights"
+
+
+def test_a_name_that_a_working_file_might_have_had(tmp_path: Path) -> None:
+    torch.save(constant_state(12), tmp_path / "c3d.pth")
+    done = run("c3d-export", "--format", "onnx", "--weights", "c3d.pth", "--name", "check", "--no-verify", cwd=tmp_path)
+    assert done.returncode == 0
+    assert (tmp_path / "artifacts" / "check.onnx").stat().st_size > 300_000_000
+
+
 def test_errors_for_machines(tmp_path: Path) -> None:
     done = run("c3d-export", "inspect", "none", "--json", cwd=tmp_path)
     assert json.loads(done.stdout) == {
         "error": {"kind": "ArtifactError", "message": "no such file: none", "exit_code": 3}
     }
     assert done.returncode == 3
+    usage = run("c3d-export", "--json", "--format", "tflite", cwd=tmp_path)
+    assert json.loads(usage.stdout)["error"]["exit_code"] == 2
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
@@ -149,6 +179,14 @@ def test_inspect(exported: ExportedByCommand) -> None:
     assert "integrity         the manifest beside it describes this file" in done.stdout
     machine = run("c3d-export", "inspect", "artifacts/c3d.pt", "--json", cwd=exported.folder)
     assert json.loads(machine.stdout)["manifest"]["format"] == "torchscript"
+
+
+def test_a_reader_that_goes_away_does_not_hide_a_failed_check(exported: ExportedByCommand, tmp_path: Path) -> None:
+    (tmp_path / "c3d.onnx").write_bytes(exported.onnx.read_bytes() + b"\x0a\x00")
+    (tmp_path / "c3d.onnx.json").write_bytes(exported.onnx.with_name("c3d.onnx.json").read_bytes())
+    line = f"'{BIN}/c3d-export' inspect c3d.onnx --json | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("1\n", "")
 
 
 def test_a_reader_that_goes_away_is_not_an_error(exported: ExportedByCommand) -> None:

@@ -95,6 +95,16 @@ def test_target_cpu_measures_and_records_its_choice(tmp_path: Path) -> None:
     assert choice in (True, False)
 
 
+def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
+        archive.writestr("archive/constants.pkl", b"x")
+    content = (tmp_path / "x.pt").read_bytes()
+    place = content.index(b"PK\x01\x02") + 8
+    (tmp_path / "x.pt").write_bytes(content[:place] + b"\x01" + content[place + 1 :])
+    with pytest.raises(ArtifactError, match="not a whole TorchScript archive: .*encrypted"):
+        FORMATS["torchscript"].read_embedded(tmp_path / "x.pt")
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 nothing", b"text"])
 def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(content)

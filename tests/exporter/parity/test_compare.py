@@ -70,6 +70,20 @@ def test_a_value_that_is_not_finite_fails(value: float) -> None:
     assert row.max_error == math.inf
 
 
+def test_an_unsound_answer_fails_even_where_pytorch_overflows() -> None:
+    exact = np.array([[1e39]])
+    row = compare("x", "fc6", np.array([[np.nan]], np.float32), exact, np.array([[np.inf]], np.float32))
+    assert not row.passed
+
+
+def test_zeros_leave_no_budget_and_need_none() -> None:
+    zeros = np.zeros((1, 3))
+    assert compare("z", "fc6", zeros, zeros, zeros.astype(np.float32)).passed
+    assert compare("z", "fc6", zeros, zeros, zeros.astype(np.float32)).share == 0
+    off = compare("z", "fc6", zeros + 1e-9, zeros, zeros.astype(np.float32))
+    assert (off.passed, off.share) == (False, math.inf)
+
+
 def test_another_shape_fails() -> None:
     assert not judged(EXACT[:1]).passed
 

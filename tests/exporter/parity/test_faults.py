@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
@@ -124,6 +125,16 @@ def test_a_torchscript_file_of_other_weights_fails(tmp_path: Path, two_clips: Cl
     subject = Subject(other.path, "torchscript", other.manifest, ())
     options = ParityOptions()
     assert not judge(ask(subject, NetworkConfig(), two_clips, options), truth, options).passed
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+def test_a_torchscript_file_of_others_is_judged_by_the_network_named(tmp_path: Path, two_clips: ClipPool) -> None:
+    network = build(12, seed=4).network
+    torch.jit.save(torch.jit.script(network), str(tmp_path / "theirs.pt"))  # pyright: ignore
+    subject = load_subject(tmp_path / "theirs.pt")
+    assert subject.manifest is None
+    answers = ask(subject, NetworkConfig(12), two_clips, ParityOptions())
+    assert [outputs["logits"].shape for _, outputs in answers.batches] == [(1, 12), (1, 12)]
 
 
 def test_an_artifact_that_fails_is_not_published(tmp_path: Path, truth: Truth, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,16 @@ def test_a_video_of_the_users_is_preprocessed_like_the_weights_want() -> None:
     assert np.array_equal(pool.clips[pool.members["bikes.mp4"][0]], JFZHANG95.clip(decode(BIKES, (171, 128))))
 
 
+def test_videos_of_one_name_and_of_our_names_are_all_kept(tmp_path: Path) -> None:
+    places = [tmp_path / "a.mp4", tmp_path / "b" / "a.mp4", tmp_path / "random"]
+    for place in places:
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(BIKES.read_bytes())
+    pool = draw_clips(UNKNOWN, videos=tuple(places))
+    assert len(pool.members) == 4 + 3
+    assert len(pool.members["random"]) == 2
+
+
 def test_bad_videos(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="no such video"):
         decode(tmp_path / "none.mp4", (171, 128))

@@ -12,7 +12,7 @@ from helpers.checkpoints import constant_state
 from helpers.manifests import MANIFEST
 
 from exporter.artifact import WeightsRecord, file_entry, hash_file
-from exporter.errors import ArtifactError, CheckpointError, IntegrityError
+from exporter.errors import ArtifactError, CheckpointError, IntegrityError, UsageError
 from exporter.parity.reference import Subject, load_subject, rebuild, relative_to
 from exporter.types import ReferenceOptions
 from models.builder import build, state_sha256
@@ -67,8 +67,8 @@ def test_a_checkpoint_that_is_gone_or_changed(subject: Subject, weights: Path) -
 
 def test_other_random_numbers_are_told(subject: Subject) -> None:
     manifest = replace(MANIFEST, network=NetworkConfig(5), state_sha256="0" * 64)
-    _, notes = rebuild(replace(subject, manifest=manifest), ReferenceOptions())
-    assert "not bit for bit the one exported" in notes[0]
+    with pytest.raises(ArtifactError, match="cannot be built again here: seed 0 draws other numbers"):
+        rebuild(replace(subject, manifest=manifest), ReferenceOptions())
 
 
 def test_without_any_manifest_the_checkpoint_must_be_named(subject: Subject, weights: Path) -> None:
@@ -94,6 +94,20 @@ def test_a_file_beside_its_manifest_and_a_lone_one(exported: ExportedByCommand, 
         load_subject(tmp_path / "c3d.onnx")
 
 
+def test_a_manifest_beside_that_contradicts_the_one_inside(exported: ExportedByCommand, tmp_path: Path) -> None:
+    os.link(exported.onnx, tmp_path / "c3d.onnx")
+    text = exported.onnx.with_name("c3d.onnx.json").read_text()
+    (tmp_path / "c3d.onnx.json").write_text(text.replace('"channels": "RGB"', '"channels": "BGR"'))
+    with pytest.raises(IntegrityError, match="says something else than the manifest inside"):
+        load_subject(tmp_path / "c3d.onnx")
+
+
+def test_structure_is_the_manifests_and_not_an_option(subject: Subject) -> None:
+    for options in (ReferenceOptions(pool5="right"), ReferenceOptions(batch_norm=True)):
+        with pytest.raises(UsageError, match="has a manifest that says what it is"):
+            rebuild(subject, options)
+
+
 def test_a_changed_file_is_not_even_loaded(tmp_path: Path) -> None:
     path = tmp_path / "c3d.pt"
     path.write_bytes(b"evil code")
@@ -108,7 +122,7 @@ def test_a_changed_file_is_not_even_loaded(tmp_path: Path) -> None:
 def test_what_is_not_an_artifact(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "c3d.bin").write_bytes(b"x")
-    with pytest.raises(ArtifactError, match=r"no such artifact|a file, not a folder|artifacts end in .onnx, .pt"):
+    with pytest.raises(ArtifactError, match=r"no such artifact|not a file|artifacts end in .onnx, .pt"):
         load_subject(tmp_path / name)
 
 

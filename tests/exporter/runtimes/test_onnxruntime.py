@@ -4,18 +4,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from conftest import ExportedByCommand
 from onnx import TensorProto, helper
 
-from exporter.errors import ArtifactError, UnavailableError
+from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.parity.verify import check_signature
 from exporter.runtimes import RUNTIMES, require_device
 from exporter.runtimes.onnxruntime import CUDA_OPTIONS, OnnxRuntime, count_placement
-from exporter.types import Placement
+from exporter.types import Placement, c3d_signature
 from models.spec import NetworkConfig
+
+SIGNATURE = c3d_signature(("logits",), 101, None)
 
 
 @dataclass
@@ -34,7 +37,7 @@ class Subgraph:
 
 
 def test_all_nodes_are_counted_on_the_cpu(exported: ExportedByCommand) -> None:
-    with OnnxRuntime(exported.onnx, "cpu") as runtime:
+    with OnnxRuntime(exported.onnx, "cpu", SIGNATURE) as runtime:
         assert runtime.placement == Placement("cpu", 27)
         assert str(runtime.signature) == "clip float32 (batch, 3, 16, 112, 112) -> logits float32 (batch, 101)"
 
@@ -68,7 +71,10 @@ def test_cuda_that_does_not_start_is_told(exported: ExportedByCommand, monkeypat
         onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
     )
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    with pytest.raises(UnavailableError, match="could not start CUDA here"), OnnxRuntime(exported.onnx, "cuda"):
+    with (
+        pytest.raises(UnavailableError, match="could not start CUDA here"),
+        OnnxRuntime(exported.onnx, "cuda", SIGNATURE),
+    ):
         pass
     assert wanted == [("CUDAExecutionProvider", CUDA_OPTIONS), "CPUExecutionProvider"]
     assert CUDA_OPTIONS == {"use_tf32": "0"}
@@ -103,7 +109,7 @@ def save(path: Path, *, name: str = "clip", time: int = 16, opset: int = 20, wid
 def test_another_signature_is_refused_with_both(options: dict[str, int], tmp_path: Path) -> None:
     path = save(tmp_path / "other.onnx", **options)  # pyright: ignore
     with (
-        OnnxRuntime(path, "cpu") as runtime,
+        OnnxRuntime(path, "cpu", SIGNATURE) as runtime,
         pytest.raises(ArtifactError, match="another signature than C3D's: .*expected clip"),
     ):
         check_signature(path, runtime.signature, None, NetworkConfig())
@@ -111,7 +117,7 @@ def test_another_signature_is_refused_with_both(options: dict[str, int], tmp_pat
 
 def test_c3ds_signature_is_accepted_whatever_the_batch_is_called(tmp_path: Path) -> None:
     path = save(tmp_path / "same.onnx")
-    with OnnxRuntime(path, "cpu") as runtime:
+    with OnnxRuntime(path, "cpu", SIGNATURE) as runtime:
         check_signature(path, runtime.signature, None, NetworkConfig())
 
 
@@ -119,7 +125,7 @@ def test_a_file_that_onnxruntime_refuses_is_told_in_one_line(tmp_path: Path) -> 
     (tmp_path / "bad.onnx").write_bytes(b"\x08\x0a bad")
     with (
         pytest.raises(ArtifactError, match="onnxruntime refuses it") as caught,
-        OnnxRuntime(tmp_path / "bad.onnx", "cpu"),
+        OnnxRuntime(tmp_path / "bad.onnx", "cpu", SIGNATURE),
     ):
         pass
     assert "\n" not in str(caught.value)
@@ -128,8 +134,24 @@ def test_a_file_that_onnxruntime_refuses_is_told_in_one_line(tmp_path: Path) -> 
 def test_a_newer_opset_names_the_option(tmp_path: Path) -> None:
     path = save(tmp_path / "future.onnx", opset=29)
     with pytest.raises(ArtifactError, match="opset 29 is newer than this onnxruntime knows.*--opset 28"), \
-         OnnxRuntime(path, "cpu"):  # fmt: skip
+         OnnxRuntime(path, "cpu", SIGNATURE):  # fmt: skip
         pass
+
+
+def test_a_model_that_fails_on_a_batch_is_a_failed_check(tmp_path: Path) -> None:
+    inputs = [helper.make_tensor_value_info("clip", TensorProto.FLOAT, ["n", 3, 16, 112, 112])]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 602112])]
+    shape = helper.make_tensor("shape", TensorProto.INT64, [2], [1, 602112])
+    graph = helper.make_graph(
+        [helper.make_node("Reshape", ["clip", "shape"], ["logits"])], "g", inputs, outputs, [shape]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, tmp_path / "one.onnx")
+    with OnnxRuntime(tmp_path / "one.onnx", "cpu", SIGNATURE) as runtime:
+        runtime.run(np.zeros((1, 3, 16, 112, 112), np.float32))
+        with pytest.raises(CheckFailedError, match=r"fails on a clip batch \(2, 3, 16, 112, 112\): ") as caught:
+            runtime.run(np.zeros((2, 3, 16, 112, 112), np.float32))
+    assert "\n" not in str(caught.value)
 
 
 def test_every_format_has_a_runtime() -> None:

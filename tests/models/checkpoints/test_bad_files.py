@@ -35,7 +35,7 @@ def test_missing(tmp_path: Path) -> None:
 
 def test_directory(tmp_path: Path) -> None:
     (tmp_path / "folder.pth").mkdir()
-    refuse(tmp_path / "folder.pth", "must be a file, not a folder")
+    refuse(tmp_path / "folder.pth", "not a file: .*give the checkpoint itself")
 
 
 def test_empty(tmp_path: Path) -> None:
@@ -106,9 +106,12 @@ def test_a_pickle_that_wants_to_call_is_refused_with_what_it_wanted(zipped: bool
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_plain_pickle_that_wants_to_call(tmp_path: Path) -> None:
-    (tmp_path / "evil.pickle").write_bytes(pickle.dumps(Evil(tmp_path / "ran")))
-    refuse(tmp_path / "evil.pickle", "evil.pickle: .*")
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_plain_pickle_that_wants_to_call(protocol: int, nested: bool, tmp_path: Path) -> None:
+    content = {"a": [1], "b": Evil(tmp_path / "ran")} if nested else Evil(tmp_path / "ran")
+    (tmp_path / "evil.pickle").write_bytes(pickle.dumps(content, protocol))
+    refuse(tmp_path / "evil.pickle", f"would call {os.name}.system; a checkpoint must hold tensors only")
     assert not (tmp_path / "ran").exists()
 
 
@@ -190,6 +193,18 @@ def test_a_float64_beyond_float32_is_not_finite(tmp_path: Path) -> None:
     state = constant_state() | {"fc7.bias": torch.full((4096,), 1e300, dtype=torch.float64)}
     torch.save(state, tmp_path / "wide.pth")
     refuse(tmp_path / "wide.pth", r"fc7.bias holds inf at \(0,\)")
+
+
+@pytest.mark.parametrize("classes", [100_001, 2 * 10**11])
+def test_a_class_count_beyond_belief_is_refused_before_memory_is_given_to_it(classes: int, tmp_path: Path) -> None:
+    state = constant_state() | {"fc8.weight": torch.zeros(()).expand(classes, 4096)}
+    torch.save(state, tmp_path / "huge.pth")
+    refuse(tmp_path / "huge.pth", rf"fc8.weight is \({classes}, 4096\): not a class count to believe")
+
+
+def test_a_shape_without_values_is_refused(tmp_path: Path) -> None:
+    torch.save(constant_state() | {"fc7.bias": torch.zeros(4096, device="meta")}, tmp_path / "meta.pth")
+    refuse(tmp_path / "meta.pth", "fc7.bias has a shape but no values")
 
 
 def test_a_safetensors_name_that_stands_twice(tmp_path: Path) -> None:

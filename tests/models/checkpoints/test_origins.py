@@ -33,6 +33,7 @@ WRAPPED: dict[str, tuple[str, Callable[[dict[str, Tensor]], Any], str, str]] = {
     "training run": ("C3D_epoch-99.pth.tar", lambda s: {"epoch": 99, "state_dict": s, "opt_dict": {"lr": 0.1}}, "state_dict", ""),
     "model": ("c3d.pt", lambda s: {"model": s, "args": [1, "a", None]}, "model", ""),
     "model_state_dict": ("c3d.pt", lambda s: {"model_state_dict": s}, "model_state_dict", ""),
+    "both": ("c3d.pt", lambda s: {"model": {"x": torch.zeros(1)}, "step": torch.zeros(1), "state_dict": s}, "state_dict", ""),
     "data parallel": ("c3d.pth", lambda s: prefixed("module.", s), "", "module."),
     "nested prefix": ("c3d.pth", lambda s: {"state_dict": prefixed("model.module.net.", s)}, "state_dict", "model.module.net."),
 }  # fmt: skip

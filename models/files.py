@@ -1,0 +1,26 @@
+"""The first look at a path that a user gave."""
+
+from pathlib import Path
+
+from models.errors import BadInputError
+
+
+def require_file(path: Path, what: str, error: type[BadInputError]) -> int:
+    """Return the size in bytes of the file at `path`.
+
+    Args:
+        path: as the user gave it.
+        what: what it should be, for the message: `checkpoint`, `artifact`.
+        error: the class to raise.
+
+    Raises:
+        BadInputError: of the class given: there is nothing, or something else than a file, or it cannot be looked at.
+    """
+    try:
+        if not path.exists():
+            raise error(f"no such {what}: {path}")
+        if not path.is_file():
+            raise error(f"not a file: {path}; give the {what} itself")
+        return path.stat().st_size
+    except OSError as refusal:
+        raise error(f"cannot look at {path}: {refusal.strerror or refusal}") from refusal
