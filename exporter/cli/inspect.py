@@ -7,7 +7,7 @@ import click
 from exporter.cli.options import machine_options
 
 
-@click.command("inspect")
+@click.command("inspect", short_help="What is this file? Runs nothing of it.")
 @click.argument("file", type=click.Path(path_type=Path))
 @machine_options
 @click.pass_context

@@ -8,7 +8,7 @@ import click
 from exporter import __version__
 from exporter.cli.boundary import run
 from exporter.cli.inspect import inspect_command
-from exporter.cli.options import SEED, Batch, Outputs, machine_options, network_options, parity_options
+from exporter.cli.options import Batch, Outputs, Seed, machine_options, network_options, parity_options
 from exporter.cli.verify import verify
 from exporter.types import DEFAULT_OPSET, FORMAT_NAMES, TARGETS, ExportRequest, FormatName, ParityOptions
 
@@ -32,12 +32,12 @@ Exit codes: 0 all well, 1 a check failed, 2 wrong usage, 3 a bad file or folder,
 
 @click.group(invoke_without_command=True, no_args_is_help=True, help=HELP, context_settings={"max_content_width": 110})
 @click.option("--format", "formats", type=click.Choice(FORMAT_NAMES), multiple=True, help="What to write. Repeatable.")
-@network_options
+@network_options("random weights from --seed")
 @click.option("--num-classes", type=int, default=None, help="fc8's outputs. [default: the checkpoint's, else 101]")
 @click.option(
     "--new-head", is_flag=True, help="Initialise fc8 freshly where the checkpoint has none or another class count."
 )
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the initialisation.")
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Of the initialisation.")
 @click.option(
     "--outputs",
     type=Outputs(),

@@ -11,8 +11,7 @@ from models.spec import OUTPUTS, POOL5_CONVENTIONS, Output
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-SEED = click.IntRange(0, 2**63 - 1)
-"""What torch's and numpy's generators both take."""
+MOST_SEED = 2**63
 
 EXISTING = click.Path(path_type=Path)
 """A path that the library checks itself, so that a missing file has one exit code everywhere."""
@@ -44,31 +43,31 @@ def parity_options(command: Command) -> Command:
     )(command)
 
 
-def network_options(command: Command) -> Command:
-    """Add `--weights`, `--layout`, `--batch-norm` and `--pool5`."""
-    command = click.option(
-        "--pool5",
-        type=click.Choice(POOL5_CONVENTIONS),
-        default=None,
-        help="pool5's window convention. [default: the checkpoint's layout's, else symmetric; Caffe's is right]",
-    )(command)
-    command = click.option("--batch-norm", is_flag=True, help="The variant with a BatchNorm after each convolution.")(
-        command
-    )
-    command = click.option(
-        "--layout",
-        default="auto",
-        show_default=True,
-        metavar="NAME",
-        help="The checkpoint's origin: auto, identity, jfzhang95.",
-    )(command)
-    return click.option(
-        "--weights",
-        type=EXISTING,
-        default=None,
-        metavar="FILE",
-        help="A checkpoint: .pth, .pt, .pickle, .tar or .safetensors. [default: random weights from --seed]",
-    )(command)
+def network_options(without_weights: str) -> Callable[[Command], Command]:
+    """Add `--weights`, `--layout`, `--batch-norm` and `--pool5`; `without_weights` says what stands in for a file."""
+
+    def add(command: Command) -> Command:
+        command = click.option(
+            "--pool5",
+            type=click.Choice(POOL5_CONVENTIONS),
+            default=None,
+            help="pool5's window convention. [default: the checkpoint's layout's, else symmetric; Caffe's is right]",
+        )(command)
+        command = click.option(
+            "--batch-norm", is_flag=True, help="The variant with a BatchNorm after each convolution."
+        )(command)
+        command = click.option(
+            "--layout", default="auto", show_default=True, metavar="NAME", help="The checkpoint's origin, if not auto."
+        )(command)
+        return click.option(
+            "--weights",
+            type=EXISTING,
+            default=None,
+            metavar="FILE",
+            help=f"A checkpoint: .pth, .pt, .pickle, .tar or .safetensors. [default: {without_weights}]",
+        )(command)
+
+    return add
 
 
 class Outputs(click.ParamType[tuple[Output, ...]]):
@@ -100,3 +99,15 @@ class Batch(click.ParamType["int | None"]):
             return int(value)
         except ValueError:
             self.fail(f"{value!r} is neither 'dynamic' nor a number", param, ctx)
+
+
+class Seed(click.ParamType[int]):
+    """A number that torch's and numpy's generators both take."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the seed."""
+        if str(value).isascii() and str(value).isdigit() and int(value) < MOST_SEED:
+            return int(value)
+        return self.fail(f"{value!r} is not a number from 0 to 2**63 - 1", param, ctx)

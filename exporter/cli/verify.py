@@ -5,21 +5,21 @@ from typing import Any
 
 import click
 
-from exporter.cli.options import SEED, machine_options, network_options, parity_options
+from exporter.cli.options import Seed, machine_options, network_options, parity_options
 from exporter.errors import ArtifactError
 from exporter.types import ParityOptions, ReferenceOptions
 
 
 @click.group(no_args_is_help=True, context_settings={"max_content_width": 110})
 def verify() -> None:
-    """Check artifacts."""
+    """Check artifacts: verify parity."""
 
 
-@verify.command(no_args_is_help=False)
+@verify.command(short_help="Does an artifact answer as the network does?")
 @click.argument("artifacts", nargs=-1, type=click.Path(path_type=Path))
-@network_options
+@network_options("the manifest's")
 @parity_options
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the random clips.")
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Of the random clips.")
 @machine_options
 @click.pass_context
 def parity(context: click.Context, artifacts: tuple[Path, ...], machine: bool, **options: Any) -> None:
