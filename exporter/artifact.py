@@ -181,6 +181,11 @@ def manifest_path(model: Path) -> Path:
     return model.with_name(model.name + MANIFEST_SUFFIX)
 
 
+def is_plain_name(name: str) -> bool:
+    """Tell whether a name from a file stays in that file's own folder."""
+    return Path(name).name == name and name not in ("", ".", "..") and "\0" not in name
+
+
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
@@ -215,7 +220,7 @@ def check_integrity(model: Path, manifest: Manifest) -> None:
     """
     names = [entry.path for entry in manifest.files]
     for name in names:
-        if Path(name).name != name or name in ("", ".", ".."):
+        if not is_plain_name(name):
             raise ArtifactError(f"{manifest_path(model)}: lists {name!r}, which is not a file of its own folder")
     if model.name not in names:
         raise ArtifactError(f"{manifest_path(model)}: does not list {model.name}; was the file renamed?")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter import __version__
-from exporter.artifact import METADATA_KEY, Manifest
+from exporter.artifact import METADATA_KEY, Manifest, is_plain_name
 from exporter.errors import ArtifactError, C3DExportError
 from exporter.formats.base import WriteRequest, Written
 from exporter.types import FormatName, Signature, TensorSpec
@@ -98,7 +98,7 @@ def check_external_data(model: "onnx.ModelProto", path: Path) -> None:
         ArtifactError: with the location.
     """
     for location in external_locations(model):
-        data = path.with_name(location) if Path(location).name == location and location != ".." else None
+        data = path.with_name(location) if is_plain_name(location) else None
         if data is None or data.is_symlink():
             raise ArtifactError(f"{path}: its weights are said to be at {location!r}, not a file of its own folder")
         if not data.is_file():
