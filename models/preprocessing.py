@@ -77,5 +77,3 @@ JFZHANG95 = Preprocessing(
     crop=(8, 30),
     source="jfzhang95/pytorch-video-recognition, inference.py: OpenCV frames less [90, 98, 102]",
 )
-
-PROFILES: dict[str, Preprocessing] = {profile.name: profile for profile in (UNKNOWN, JFZHANG95)}

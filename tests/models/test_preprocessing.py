@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.preprocessing import JFZHANG95, PROFILES, UNKNOWN
+from models.preprocessing import JFZHANG95, UNKNOWN
 
 
 def test_jfzhang95_is_bgr_less_its_mean() -> None:
@@ -24,7 +24,3 @@ def test_unknown_is_plain_rgb() -> None:
 def test_wrong_frames_are_told() -> None:
     with pytest.raises(ValueError, match=r"\(16, 128, 171, 3\).*got \(8, 128, 171, 3\)"):
         UNKNOWN.clip(np.zeros((8, 128, 171, 3), dtype=np.uint8))
-
-
-def test_profiles_are_listed_by_their_names() -> None:
-    assert all(PROFILES[name].name == name for name in PROFILES)

@@ -92,7 +92,7 @@ def _refusal(path: Path, message: str, stream: BinaryIO) -> str:
     found = _WANTED.search(message)
     wanted = (found.group(1) or found.group(2)) if found else _first_global(stream)
     if wanted is None:
-        return f"{path}: not a pickle of plain tensors"
+        return f"{path}: not a sound PyTorch checkpoint: damaged, or another kind of file"
     return (
         f"{path}: refused, because unpickling it would call {wanted}; a checkpoint must hold tensors only: "
         "where it was made, save model.state_dict() instead of the model"
