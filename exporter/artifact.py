@@ -13,12 +13,10 @@ import msgspec
 from exporter.errors import ArtifactError, IntegrityError
 from exporter.types import FormatName, Signature, c3d_signature
 from models.preprocessing import CROP, Preprocessing
-from models.spec import MOST_CLASSES, OUTPUTS, NetworkConfig, Output
+from models.spec import MOST_CLASSES, OUTPUTS, NetworkConfig, Output, Pool5
 
 MANIFEST_VERSION = 1
 MANIFEST_SUFFIX = ".json"
-METADATA_KEY = "c3d_export.manifest"
-"""The key inside model files: an ONNX metadata property, a TorchScript extra file."""
 CHUNK = 1 << 22
 MOST_MANIFEST = 1 << 20
 
@@ -49,6 +47,9 @@ class WeightsRecord:
         total: tensors the network has.
         fresh: names that were initialised instead.
         converted: dtypes that were converted to float32.
+        aside: tensors of the checkpoint that only training needs.
+        pool5: the convention that the checkpoint or its origin tells, whatever was chosen.
+        url: where the checkpoint was downloaded from.
         path: the checkpoint relative to the manifest's folder, POSIX; only in the manifest beside the file.
     """
 
@@ -62,6 +63,9 @@ class WeightsRecord:
     total: int = 0
     fresh: tuple[str, ...] = ()
     converted: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
+    pool5: Pool5 | None = None
+    url: str | None = None
     path: str | None = None
 
 
@@ -86,7 +90,7 @@ class Manifest:
         name: the artifact's name.
         format: the artifact's format.
         network: the network's structure.
-        pool5_source: who chose pool5's convention: `default`, `layout` or `option`.
+        pool5_source: who chose pool5's convention: `default`, `layout`, `file` (the checkpoint tells) or `option`.
         parameters: trainable numbers in the network.
         state_sha256: of the network's state, see `models.builder.state_sha256`.
         weights: where the parameters came from.
@@ -147,11 +151,12 @@ def _fault(manifest: Manifest) -> str | None:
     recipe, signature = manifest.preprocessing, manifest.signature
     names: tuple[Output, ...] = tuple(name for output in signature.outputs for name in OUTPUTS if name == output.name)
     classes = manifest.network.num_classes
-    room = [recipe.resize[1] - recipe.crop[0] - CROP, recipe.resize[0] - recipe.crop[1] - CROP]
+    width, height = recipe.frame_size(1, 1)
+    top, left = recipe.crop or (0, 0)
     faults = {
-        f"{classes} classes": not 1 <= classes <= MOST_CLASSES,
+        f"{classes} classes": not (1 if {"logits", "probabilities"} & {*names} else 0) <= classes <= MOST_CLASSES,
         f"seed {manifest.weights.seed}": not 0 <= manifest.weights.seed < 2**63,
-        f"crop {recipe.crop} of {recipe.resize}": min(*recipe.crop, *room) < 0,
+        f"crop {recipe.crop} of {recipe.resize}": min(top, left, height - top - CROP, width - left - CROP) < 0,
         f"signature {signature}": not signature.inputs
         or not names
         or (signature.batch is not None and signature.batch < 1)

@@ -13,7 +13,7 @@
 Anything else is a bug: the command line says so in one line (exit code 70) and `--debug` shows the traceback.
 """
 
-from models.errors import BadInputError, C3DExportError, CheckpointError, UsageError, listing
+from models.errors import BadInputError, C3DExportError, CheckpointError, UnavailableError, UsageError, listing
 
 __all__ = [
     "ArtifactError",
@@ -45,9 +45,3 @@ class ArtifactError(BadInputError):
 
 class OutputError(BadInputError):
     """The output folder cannot be written to, or is full."""
-
-
-class UnavailableError(C3DExportError):
-    """A runtime, device or optional library that was asked for is not there."""
-
-    exit_code = 4

@@ -1,8 +1,10 @@
 """`inspect()`: what a file is, read as data. Nothing of it runs, not even a TorchScript archive's loader."""
 
+import shlex
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exporter.artifact import Manifest, check_integrity, file_entry, manifest_path, read_manifest
 from exporter.errors import ArtifactError, CheckpointError, IntegrityError
@@ -10,8 +12,13 @@ from exporter.formats import FORMATS
 from exporter.formats.onnx import element_type, embedded_manifest, external_locations, graph_signature, load_graph
 from exporter.formats.torchscript import is_archive
 from exporter.publish import recover
-from exporter.types import Progress, TensorSpec, quiet
+from exporter.types import TensorSpec
+from models.checkpoints.sources import LocalFile, is_remote
+from models.errors import Progress, quiet
 from models.files import require_file
+
+if TYPE_CHECKING:
+    from models.checkpoints.readers.base import RawCheckpoint
 
 
 @dataclass(frozen=True)
@@ -40,12 +47,14 @@ class Inspection:
 
 
 def inspect(path: str | Path, progress: Progress = quiet) -> Inspection:
-    """Tell what `path` is: an artifact (by its model file or its manifest) or a checkpoint.
+    """Tell what `path` is: an artifact (by its model file or its manifest) or a checkpoint (a file or an address).
 
     Raises:
         ArtifactError: no such file, or a damaged artifact.
         CheckpointError: a damaged checkpoint, or one that wants to run code.
     """
+    if is_remote(path):
+        return _checkpoint(path, progress)
     path = Path(path)
     if path.suffix == ".json" and path.with_suffix("").is_file():
         path = path.with_suffix("")
@@ -56,7 +65,7 @@ def inspect(path: str | Path, progress: Progress = quiet) -> Inspection:
         return _onnx(path)
     if is_archive(path):
         return _torchscript(path)
-    return _checkpoint(path)
+    return _checkpoint(path, progress)
 
 
 def _onnx(path: Path) -> Inspection:
@@ -78,7 +87,19 @@ def _onnx(path: Path) -> Inspection:
         TensorSpec(tensor.name, element_type(tensor.data_type), tuple(tensor.dims))
         for tensor in model.graph.initializer
     )
-    return _artifact(path, "ONNX model", facts, tensors, embedded_manifest(model, path))
+    return _artifact(path, "ONNX model", facts | _as_weights(path), tensors, embedded_manifest(model, path))
+
+
+def _as_weights(path: Path) -> dict[str, str]:
+    """Tell whether a model's initialisers would load as a checkpoint; nothing where they are not C3D's."""
+    from models.checkpoints import read_raw
+
+    try:
+        file, raw = read_raw(path)
+        facts = weights_facts(path, file, raw)
+    except CheckpointError as error:
+        return {"as weights": f"no: {str(error).removeprefix(f'{path}: ')}"}
+    return {"as weights": facts["loads"]} if "loads" in facts else {}
 
 
 def _torchscript(path: Path) -> Inspection:
@@ -134,45 +155,66 @@ def _network_facts(manifest: Manifest) -> dict[str, str]:
     return facts
 
 
-def _checkpoint(path: Path) -> Inspection:
-    from models.checkpoints.layouts import LAYOUTS, recognise
-    from models.checkpoints.readers import read_file
+def _checkpoint(source: str | Path, progress: Progress) -> Inspection:
+    from models.checkpoints import read_raw
 
-    raw = read_file(path)
-    facts: dict[str, str] = {
-        "state_dict": f"{len(raw.tensors)} tensors" + (f" under {raw.wrapper!r}" if raw.wrapper else "")
-    }
-    found = next((fit for row in LAYOUTS if (fit := recognise(raw.tensors, row))), None)
-    if found is None:
-        facts["layout"] = "none of C3D's that is known"
-    else:
-        facts["layout"] = f"{found.layout.name}: {found.layout.title}"
-        facts["prefix"] = found.prefix or "none"
-        facts["pool5"] = found.layout.pool5 or "not told by these names"
-        facts["preprocessing"] = f"{found.layout.preprocessing.name} ({found.layout.preprocessing.source})"
-        facts["loads"] = _would_load(path)
+    file, raw = read_raw(source, progress)
+    under = f" under {raw.wrapper!r}" if raw.wrapper else ""
+    dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in raw.tensors.values()})
+    facts = {"holds": f"{len(raw.tensors)} tensors{under}, {', '.join(dtypes)}"}
+    facts |= {"note": "; ".join(file.notes)} if file.notes else {}
+    facts |= weights_facts(source, file, raw)
     tensors = tuple(
         TensorSpec(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
         for name, tensor in raw.tensors.items()
     )
-    return Inspection(str(path), f"checkpoint, {raw.container}", raw.size, raw.sha256, facts, tensors, None, None)
+    return Inspection(str(file.path), f"checkpoint, {raw.container}", raw.size, raw.sha256, facts, tensors, None, None)
 
 
-def _would_load(path: Path) -> str:
+def weights_facts(source: str | Path, file: LocalFile, raw: "RawCheckpoint") -> dict[str, str]:
+    """Tell what a file is as weights: its origin and conventions, whether it would load, and with which command."""
+    from models.checkpoints.foreign import what_else
+    from models.checkpoints.recognition import recognise
+
+    shapes = {name: tuple(tensor.shape) for name, tensor in raw.tensors.items()}
+    found = recognise(shapes)
+    if not found:
+        return {"layout": what_else(shapes) or "none of C3D's that is known"}
+    facts: dict[str, str] = {}
+    if len(found) == 1:
+        (fit,) = found
+        pool5, recipe = raw.pool5 or fit.layout.pool5, raw.preprocessing or fit.layout.preprocessing
+        facts["layout"] = f"{fit.layout.name}: {fit.layout.title}"
+        facts["prefix"] = fit.prefix or "none"
+        facts["pool5"] = pool5 or "not told by these names"
+        facts["preprocessing"] = f"{recipe.name}: {recipe.describe()} ({recipe.source})"
+    else:
+        facts["layout"] = "one of these, which no shape tells apart"
+        facts |= {f"--layout {fit.layout.name}": f"{fit.layout.title}: {fit.layout.telling}" for fit in found}
+    outcomes = {fit.layout.name: _would_load(file, raw, fit.layout.name) for fit in found}
+    facts["loads"] = next(iter(outcomes.values()))
+    if facts["loads"].startswith("yes"):
+        layout = "" if len(found) == 1 else " --layout NAME"
+        facts["command"] = f"c3d-export --format onnx --weights {shlex.quote(str(source))}{layout}"
+    return facts
+
+
+def _would_load(file: LocalFile, raw: "RawCheckpoint", layout: str) -> str:
     """Try the checkpoint on a network without memory, as its own names suggest, and tell the outcome."""
     import torch
 
     from models.c3d import C3D
-    from models.checkpoints import load_into, read_checkpoint
+    from models.checkpoints import load_into, name_canonically
 
-    checkpoint = read_checkpoint(path)
-    batch_norm = any(name.startswith("bn") for name in checkpoint.tensors)
-    with torch.device("meta"):
-        network = C3D(checkpoint.num_classes or 1, batch_norm=batch_norm)
     try:
+        checkpoint = name_canonically(file, raw, layout)
+        with torch.device("meta"):
+            network = C3D(checkpoint.num_classes, batch_norm=checkpoint.batch_norm)
         coverage = load_into(network, checkpoint)
     except CheckpointError as error:
-        return f"no: {str(error).removeprefix(f'{path}: ')}"
-    option = ", with --batch-norm" if batch_norm else ""
+        return f"no: {str(error).removeprefix(f'{file.path}: ')}"
+    head = f"{checkpoint.num_classes} classes" if checkpoint.num_classes else "no fc8, so features only"
+    norm = ", with BatchNorm" if checkpoint.batch_norm else ""
     converted = f", converted from {', '.join(coverage.converted)}" if coverage.converted else ""
-    return f"yes{option}: {coverage.loaded} of {coverage.total} tensors, {checkpoint.num_classes} classes{converted}"
+    aside = f", {len(coverage.aside)} left aside that only training needs" if coverage.aside else ""
+    return f"yes: {coverage.loaded} of {coverage.total} tensors, {head}{norm}{converted}{aside}"

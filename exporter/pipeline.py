@@ -12,7 +12,7 @@ from exporter.artifact import (
     WeightsRecord,
     file_entry,
 )
-from exporter.errors import CheckFailedError, UsageError
+from exporter.errors import CheckFailedError, UsageError, listing
 from exporter.formats import FORMATS, WriteRequest, Written
 from exporter.formats.prepare import prepare
 from exporter.parity.inputs import draw_clips
@@ -29,12 +29,11 @@ from exporter.types import (
     ExportRequest,
     FormatName,
     ParityReport,
-    Progress,
     c3d_signature,
-    quiet,
 )
 from models.builder import BuiltNetwork, build, state_sha256
-from models.spec import MOST_CLASSES
+from models.errors import Progress, quiet
+from models.spec import MOST_CLASSES, Output
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def export(request: ExportRequest, progress: Progress = quiet) -> Exported:
     seconds: dict[str, float] = {}
     with timed(seconds, "build"):
         progress("building the network")
-        built = _build(request)
+        built = _build(request, progress)
         network = built.config.describe()
         manifest = _describe(request, built)
     with staging(request.output_dir) as stage:
@@ -112,7 +111,7 @@ def check_request(request: ExportRequest) -> None:
         raise UsageError(
             f"name each format once: {', '.join(request.formats) or 'none given'}; known are {', '.join(FORMAT_NAMES)}"
         )
-    if not request.outputs or len(set(request.outputs)) != len(request.outputs):
+    if request.outputs is not None and (not request.outputs or len(set(request.outputs)) != len(request.outputs)):
         raise UsageError(f"name each output once: {','.join(request.outputs) or 'none given'}")
     if request.batch is not None and request.batch < 1:
         raise UsageError(f"--batch must be 'dynamic' or at least 1 (got {request.batch})")
@@ -133,14 +132,31 @@ def check_request(request: ExportRequest) -> None:
             require_device(name, request.parity.device)
 
 
-def _same_file(target: Path, weights: Path) -> bool:
+def _outputs(request: ExportRequest, built: BuiltNetwork) -> tuple[Output, ...]:
+    """Return what the artifact answers.
+
+    Raises:
+        UsageError: class scores are wanted of a network without fc8.
+    """
+    if built.config.num_classes:
+        return request.outputs or ("logits",)
+    outputs: tuple[Output, ...] = request.outputs or ("fc7",)
+    if missing := [name for name in outputs if name in ("logits", "probabilities")]:
+        raise UsageError(
+            f"the checkpoint has no fc8, so there are no {' or '.join(missing)}: --outputs fc6,fc7 answers its "
+            "features; --new-head initialises fc8 freshly, for training"
+        )
+    return outputs
+
+
+def _same_file(target: Path, weights: str | Path) -> bool:
     try:
         return target.samefile(weights)
     except OSError:  # one of them is not there
         return False
 
 
-def _build(request: ExportRequest) -> BuiltNetwork:
+def _build(request: ExportRequest, progress: Progress) -> BuiltNetwork:
     return build(
         request.num_classes,
         batch_norm=request.batch_norm,
@@ -149,6 +165,7 @@ def _build(request: ExportRequest) -> BuiltNetwork:
         weights=request.weights,
         layout=request.layout,
         new_head=request.new_head,
+        progress=progress,
     )
 
 
@@ -165,7 +182,7 @@ def _describe(request: ExportRequest, built: BuiltNetwork) -> Manifest:
         state_sha256=state_sha256(built.network),
         weights=_weights_record(request, built),
         preprocessing=built.preprocessing,
-        signature=c3d_signature(request.outputs, built.config.num_classes, request.batch),
+        signature=c3d_signature(_outputs(request, built), built.config.num_classes, request.batch),
         options={"target": request.target},
         versions={},
     )
@@ -186,7 +203,10 @@ def _weights_record(request: ExportRequest, built: BuiltNetwork) -> WeightsRecor
         total=origin.coverage.total,
         fresh=origin.coverage.fresh,
         converted=origin.coverage.converted,
-        path=printable(relative_to(origin.path, request.output_dir)),
+        aside=tuple(printable(name) for name in origin.coverage.aside),
+        pool5=origin.pool5,
+        url=origin.url,
+        path=None if origin.url else printable(relative_to(origin.path, request.output_dir)),
     )
 
 
@@ -198,7 +218,7 @@ def printable(name: str) -> str:
 def _write(
     request: ExportRequest, built: BuiltNetwork, manifest: Manifest, stage: Path, progress: Progress
 ) -> dict[FormatName, Written]:
-    module = prepare(built.network, request.outputs)
+    module = prepare(built.network, _outputs(request, built))
     written: dict[FormatName, Written] = {}
     for name in request.formats:
         progress(f"writing {name}")
@@ -252,6 +272,15 @@ def _notes(built: BuiltNetwork) -> tuple[str, ...]:
     told = [f"{origin.path.name}: {origin.layout} layout, {origin.coverage.loaded} of {origin.coverage.total} tensors"]
     if origin.coverage.fresh:
         told.append(f"fc8 is freshly initialised from seed {built.seed}: train it before you trust its classes")
+    told += origin.notes
+    if not built.config.num_classes:
+        told.append("it has no fc8: the artifact answers features (--outputs), no class scores; --new-head adds an fc8")
+    if origin.coverage.aside:
+        told.append(f"left aside, as only training needs it: {listing(origin.coverage.aside, 3)}")
+    if built.pool5_source == "option" and origin.pool5 not in (None, built.config.pool5):
+        told.append(
+            f"pool5 is {built.config.pool5} by --pool5, although these weights are of {origin.pool5}: other answers"
+        )
     if origin.coverage.converted:
         told.append(f"weights converted from {', '.join(origin.coverage.converted)} to float32")
     if built.pool5_source == "default":

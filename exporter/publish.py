@@ -106,6 +106,18 @@ def publish(stage: Path, folder: Path, manifest: Manifest) -> Path:
     return folder / model.path
 
 
+def put_in_place(staged: Path, target: Path) -> None:
+    """Flush one staged file to disk and rename it to `target`, in the folder that the stage is in.
+
+    Raises:
+        OutputError: the folder cannot be written to, or is full.
+    """
+    with output_errors(target.parent):
+        _flush(staged)
+        staged.replace(target)
+        _flush(target.parent)
+
+
 def settle_open() -> None:
     """Finish or remove whatever this process has staged: for a signal handler that is about to end it."""
     for stage, folder in list(_OPEN.items()):

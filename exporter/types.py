@@ -1,6 +1,5 @@
 """The frozen dataclasses that travel between the layers. Nothing heavy is imported here."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,9 +15,6 @@ DEVICES: tuple[Device, ...] = get_args(Device)
 Target = Literal["portable", "cpu"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 
-Progress = Callable[[str], None]
-"""Called with a few words at the start of each long step."""
-
 DEFAULT_OPSET = 28
 """The newest ONNX opset that onnxruntime 1.32 fully supports: it accepts it as released, and its CPU provider has a
 kernel for every operator of it that is not a function (docs/onnx.md shows the check)."""
@@ -26,10 +22,6 @@ OLDEST_OPSET = 18
 """The oldest opset that torch's exporter writes without converting downwards."""
 
 INPUT = "clip"
-
-
-def quiet(_step: str) -> None:
-    """Report no progress."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +92,7 @@ class ReferenceOptions:
         pool5: pool5's convention. Only read where there is no manifest.
     """
 
-    weights: Path | None = None
+    weights: str | Path | None = None
     layout: str = "auto"
     batch_norm: bool = False
     pool5: Pool5 | None = None
@@ -112,14 +104,14 @@ class ExportRequest:
 
     Attributes:
         formats: artifact formats to write, each once.
-        weights: a checkpoint, or None for weights drawn from `seed`.
+        weights: a checkpoint (a file, `https://…`, `hf://…`), or None for weights drawn from `seed`.
         layout: the checkpoint's origin, or `auto`.
         num_classes: fc8's outputs; None takes the checkpoint's, or 101.
         batch_norm: the variant with BatchNorm.
         pool5: pool5's convention; None takes the layout's, or `symmetric`.
         seed: of the initialisation.
         new_head: initialise fc8 freshly where the checkpoint has none that fits.
-        outputs: what the artifact answers, in this order.
+        outputs: what the artifact answers, in this order; None for logits, or fc7 where the checkpoint has no fc8.
         batch: a fixed batch size, or None to leave it free.
         opset: ONNX opset.
         target: `cpu` also tries what is only faster on CPUs.
@@ -131,14 +123,14 @@ class ExportRequest:
     """
 
     formats: tuple[FormatName, ...]
-    weights: Path | None = None
+    weights: str | Path | None = None
     layout: str = "auto"
     num_classes: int | None = None
     batch_norm: bool = False
     pool5: Pool5 | None = None
     seed: int = 0
     new_head: bool = False
-    outputs: tuple[Output, ...] = ("logits",)
+    outputs: tuple[Output, ...] | None = None
     batch: int | None = None
     opset: int = DEFAULT_OPSET
     target: Target = "portable"
@@ -147,6 +139,23 @@ class ExportRequest:
     name: str = "c3d"
     verify: bool = True
     parity: ParityOptions = ParityOptions()
+
+
+@dataclass(frozen=True)
+class ConvertRequest:
+    """Everything that decides a conversion.
+
+    Attributes:
+        checkpoint: a file, `https://…` or `hf://…`.
+        output: the `.safetensors` file to write.
+        layout: the checkpoint's origin, or `auto`.
+        pool5: pool5's convention; None takes the checkpoint's.
+    """
+
+    checkpoint: str | Path
+    output: Path
+    layout: str = "auto"
+    pool5: Pool5 | None = None
 
 
 @dataclass(frozen=True)

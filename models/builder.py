@@ -9,6 +9,7 @@ from torch import nn
 
 from models.c3d import C3D
 from models.checkpoints import Checkpoint, Coverage, load_into, read_checkpoint
+from models.errors import Progress, quiet
 from models.preprocessing import UNKNOWN, Preprocessing
 from models.spec import DEFAULT_CLASSES, FEATURES, NetworkConfig, Pool5
 
@@ -23,6 +24,9 @@ class WeightsFile:
         container: the kind of file.
         layout: the origin it was recognised as.
         coverage: how much of the network it gave.
+        pool5: the convention that the file or its origin tells; None where neither does.
+        url: where it was downloaded from, without what might be secret; None for a file of the user's.
+        notes: what the user should know of how it was had.
     """
 
     path: Path
@@ -30,6 +34,9 @@ class WeightsFile:
     container: str
     layout: str
     coverage: Coverage
+    pool5: Pool5 | None = None
+    url: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class BuiltNetwork:
         config: its structure.
         seed: of whatever was initialised randomly.
         weights: the checkpoint, or None where every parameter comes from the seed.
-        pool5_source: who chose the pool5 convention: `default`, `layout` or `option`.
+        pool5_source: who chose the pool5 convention: `default`, `layout`, `file` (it tells it itself) or `option`.
         preprocessing: what the weights expect of their pixels.
     """
 
@@ -67,24 +74,28 @@ def build(
     weights: str | Path | None = None,
     layout: str = "auto",
     new_head: bool = False,
+    progress: Progress = quiet,
 ) -> BuiltNetwork:
     """Construct C3D, initialise it from `seed`, load `weights` if there are any, and put it in eval mode.
 
     torch's global random state is left as it was.
 
     Args:
-        num_classes: fc8's outputs; None takes the checkpoint's, or 101 without one.
-        batch_norm: the variant with a BatchNorm3d after each convolution.
-        pool5: pool5's convention; None takes the checkpoint's layout's, or `symmetric`.
+        num_classes: fc8's outputs; None takes the checkpoint's (0 where it has no fc8), or 101 without a checkpoint.
+        batch_norm: the variant with a BatchNorm3d after each convolution; a checkpoint of that variant says so itself.
+        pool5: pool5's convention; None takes the checkpoint's or its layout's, or `symmetric`.
         seed: of the initialisation.
-        weights: a checkpoint file. It must cover the network completely.
+        weights: a checkpoint: a file, `https://…[#sha256=…]`, or `hf://owner/repo/file[@revision]`. It must cover the
+            network completely.
         layout: the checkpoint's origin, or `auto` to recognise it.
         new_head: initialise fc8 freshly where the checkpoint has none or another class count.
+        progress: told while something is downloaded.
 
     Raises:
         models.errors.CheckpointError: the checkpoint is bad, of another network, or leaves anything uncovered.
         models.errors.UsageError: no such layout.
-        ValueError: `num_classes` below 1.
+        models.errors.UnavailableError: a library is missing that reads or fetches such a checkpoint.
+        ValueError: `num_classes` out of range.
     """
     if weights is None:
         classes = DEFAULT_CLASSES if num_classes is None else num_classes
@@ -93,16 +104,26 @@ def build(
         source = "option" if pool5 else "default"
         return BuiltNetwork(_ready(network), config, seed, None, source, UNKNOWN)
 
-    checkpoint = read_checkpoint(Path(weights), layout)
-    convention = pool5 or checkpoint.layout.pool5
-    classes = (checkpoint.num_classes or DEFAULT_CLASSES) if num_classes is None else num_classes
-    config = NetworkConfig(classes, batch_norm, convention or "symmetric")
+    checkpoint = read_checkpoint(weights, layout, progress)
+    classes = _class_count(checkpoint, new_head=new_head) if num_classes is None else num_classes
+    config = NetworkConfig(classes, batch_norm or checkpoint.batch_norm, pool5 or checkpoint.pool5 or "symmetric")
     network, coverage = _loaded(config, seed, checkpoint, new_head=new_head)
-    source = "option" if pool5 else "layout" if checkpoint.layout.pool5 else "default"
+    told = "file" if checkpoint.raw.pool5 else "layout" if checkpoint.pool5 else "default"
     origin = WeightsFile(
-        checkpoint.path, checkpoint.raw.sha256, checkpoint.raw.container, checkpoint.layout.name, coverage
+        checkpoint.path,
+        checkpoint.raw.sha256,
+        checkpoint.raw.container,
+        checkpoint.layout.name,
+        coverage,
+        checkpoint.pool5,
+        checkpoint.file.url,
+        checkpoint.file.notes,
     )
-    return BuiltNetwork(_ready(network), config, seed, origin, source, checkpoint.layout.preprocessing)
+    return BuiltNetwork(_ready(network), config, seed, origin, "option" if pool5 else told, checkpoint.preprocessing)
+
+
+def _class_count(checkpoint: Checkpoint, *, new_head: bool) -> int:
+    return checkpoint.num_classes or (DEFAULT_CLASSES if new_head else 0)
 
 
 def state_sha256(network: nn.Module) -> str:

@@ -39,13 +39,13 @@ class C3D(nn.Module):
     bias 0, all else PyTorch's default. It draws from torch's global generator; `models.build` seeds it.
 
     Args:
-        num_classes: outputs of fc8.
+        num_classes: outputs of fc8; 0 leaves fc8 out, and the network answers fc7's features (timm's convention).
         pretrained: False, or the path of a checkpoint that covers the whole network. No weights ship with the package.
         batch_norm: put a BatchNorm3d after each convolution.
         pool5: pool5's convention, see `models.spec.Pool5`.
 
     Raises:
-        ValueError: `num_classes` below 1 or above `models.spec.MOST_CLASSES`.
+        ValueError: `num_classes` below 0 or above `models.spec.MOST_CLASSES`.
         models.errors.CheckpointError: `pretrained` names a file that does not load completely.
     """
 
@@ -58,8 +58,8 @@ class C3D(nn.Module):
         pool5: Pool5 = "symmetric",
     ) -> None:
         super().__init__()
-        if not 1 <= num_classes <= MOST_CLASSES:
-            raise ValueError(f"num_classes must be between 1 and {MOST_CLASSES} (got {num_classes})")
+        if not 0 <= num_classes <= MOST_CLASSES:
+            raise ValueError(f"num_classes must be between 0 and {MOST_CLASSES} (got {num_classes})")
         if pretrained is True:
             raise ValueError("no weights ship with the package: give pretrained the path of a checkpoint")
         self.config = NetworkConfig(num_classes, batch_norm, pool5)
@@ -102,12 +102,13 @@ class C3D(nn.Module):
 
         self.fc6 = nn.Linear(FC6_INPUTS, FEATURES)
         self.fc7 = nn.Linear(FEATURES, FEATURES)
-        self.fc8 = nn.Linear(FEATURES, num_classes)
+        self.fc8 = nn.Linear(FEATURES, num_classes) if num_classes else nn.Identity()
         self.relu = nn.ReLU()
         self.dropout = nn.Dropout(p=0.5)
 
         for module in self.modules():
-            if isinstance(module, nn.Conv3d):
+            # There is nothing to draw on the meta device, where drawing alone would import a second's worth of torch.
+            if isinstance(module, nn.Conv3d) and not module.weight.is_meta:
                 nn.init.kaiming_normal_(module.weight)
         if pretrained is not False:
             from models.checkpoints import load_into
@@ -116,6 +117,8 @@ class C3D(nn.Module):
 
     def stages(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return (fc6, fc7, logits) of a batch of clips: (N, 4096), (N, 4096), (N, num_classes); features after ReLU.
+
+        Without fc8 (`num_classes` 0) the third is fc7 once more.
 
         Args:
             clip: (N, 3, 16, 112, 112), the network's dtype, pixels as the checkpoint's preprocessing gives them.

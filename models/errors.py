@@ -1,6 +1,13 @@
 """The errors that building a network can raise. `exporter.errors` draws the whole tree."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+
+Progress = Callable[[str], None]
+"""Called with a few words at the start of each long step."""
+
+
+def quiet(_step: str) -> None:
+    """Report no progress."""
 
 
 class C3DExportError(Exception):
@@ -29,6 +36,12 @@ class UsageError(C3DExportError):
     """Options that contradict each other or have impossible values (exit code 2)."""
 
     exit_code = 2
+
+
+class UnavailableError(C3DExportError):
+    """A runtime, device or optional library that was asked for is not there (exit code 4)."""
+
+    exit_code = 4
 
 
 def listing(items: Iterable[str], most: int = 6) -> str:

@@ -4,7 +4,7 @@ Right network, wrong answers: mean, channel order and value range differ from or
 apart. Each layout in `models.checkpoints.layouts` names its profile; the manifest records it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,31 +15,51 @@ from models.spec import CLIP_SHAPE
 FRAMES = CLIP_SHAPE[1]
 CROP = CLIP_SHAPE[2]
 
+Channels = tuple[float, float, float]
+"""A number for each colour channel, in the order the network sees them."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """One origin's recipe from decoded frames to a clip.
+    """One origin's recipe from decoded frames to a clip: (pixels * scale - mean) / std.
 
     Attributes:
         name: the profile's name, as the manifest records it.
         channels: order of the colour channels the network sees.
         scale: factor on the 0-255 values, before the mean is subtracted.
-        mean: subtracted from each channel after scaling, in `channels`' order.
-        resize: (width, height) each frame is resized to, without keeping the aspect ratio.
-        crop: (top, left) of the 112x112 window taken from it.
+        mean: subtracted from each channel after scaling.
+        resize: (width, height) each frame is resized to, whatever its aspect ratio; or the length its shorter side
+            is resized to, keeping the ratio.
+        crop: (top, left) of the 112x112 window taken from it; None takes the centre.
         source: where the recipe stands.
+        std: each channel is divided by it after the mean is subtracted.
+        mean_file: a file of the origin's with a mean for each pixel, of which `mean` is the average by channel.
+        frame_step: a clip's 16 frames are this many apart.
+        clip_step: frames from the start of one clip to that of the next, where the origin runs over a whole video;
+            None where it picks clips by other rules.
     """
 
     name: str
     channels: Literal["RGB", "BGR"]
     scale: float
-    mean: tuple[float, float, float]
-    resize: tuple[int, int]
-    crop: tuple[int, int]
+    mean: Channels
+    resize: tuple[int, int] | int
+    crop: tuple[int, int] | None
     source: str
+    std: Channels = (1.0, 1.0, 1.0)
+    mean_file: str = ""
+    frame_step: int = 1
+    clip_step: int | None = None
+
+    def frame_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the (width, height) that a frame of `width` x `height` is resized to."""
+        if not isinstance(self.resize, int):
+            return self.resize
+        short = min(width, height)
+        return round(width * self.resize / short), round(height * self.resize / short)
 
     def clip(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the clip (3, 16, 112, 112), float32, of frames resized to `resize`.
+        """Return the clip (3, 16, 112, 112), float32, of frames resized to `frame_size`.
 
         Args:
             frames: (16, height, width, 3) uint8, RGB.
@@ -47,15 +67,27 @@ class Preprocessing:
         Raises:
             ValueError: another number or size of frames.
         """
-        expected = (FRAMES, self.resize[1], self.resize[0], 3)
+        height, width = frames.shape[1:3]
+        size = self.frame_size(width, height)
+        expected = (FRAMES, size[1], size[0], 3)
         if frames.shape != expected:
             raise ValueError(f"frames must be {expected} = (time, height, width, RGB); got {frames.shape}")
-        top, left = self.crop
+        top, left = self.crop or ((height - CROP) // 2, (width - CROP) // 2)
         pixels = frames[:, top : top + CROP, left : left + CROP, :]  # (16, 112, 112, 3)
         if self.channels == "BGR":
             pixels = pixels[..., ::-1]
         values = pixels.astype(np.float32) * np.float32(self.scale) - np.asarray(self.mean, dtype=np.float32)
+        values = values / np.asarray(self.std, dtype=np.float32)
         return np.ascontiguousarray(values.transpose(3, 0, 1, 2))  # (3, 16, 112, 112)
+
+    def describe(self) -> str:
+        """Return the recipe in one line, for people."""
+        size = f"short side {self.resize}" if isinstance(self.resize, int) else f"{self.resize[0]}x{self.resize[1]}"
+        window = f"crop 112 at ({self.crop[0]}, {self.crop[1]})" if self.crop else "centre crop 112"
+        mean = ", ".join(f"{value:g}" for value in self.mean)
+        less = f", less {self.mean_file} (by channel {mean})" if self.mean_file else f", less ({mean})" * any(self.mean)
+        by = f", by ({', '.join(f'{value:g}' for value in self.std)})" if self.std != (1.0, 1.0, 1.0) else ""
+        return f"{self.channels}, 0-{255 * self.scale:g}, {size}, {window}{less}{by}"
 
 
 UNKNOWN = Preprocessing(
@@ -68,6 +100,22 @@ UNKNOWN = Preprocessing(
     source="not recorded: these weights come with no recipe; the values are RGB 0-255 without a mean",
 )
 
+CAFFE = Preprocessing(
+    name="caffe-sports1m",
+    channels="BGR",
+    scale=1.0,
+    mean=(90.25, 97.66, 101.41),
+    resize=(171, 128),
+    crop=(8, 29),
+    source="facebookarchive/C3D, feature extraction: frames less the Sports-1M mean cube (3, 16, 128, 171)",
+    mean_file="sport1m_train16_128_mean.binaryproto",
+    clip_step=16,
+)
+
+C3D_KERAS = replace(
+    CAFFE, name="c3d-keras", crop=(8, 30), source="axon-research/c3d-keras: Caffe's, one column further right"
+)
+
 JFZHANG95 = Preprocessing(
     name="jfzhang95",
     channels="BGR",
@@ -76,4 +124,29 @@ JFZHANG95 = Preprocessing(
     resize=(171, 128),
     crop=(8, 30),
     source="jfzhang95/pytorch-video-recognition, inference.py: OpenCV frames less [90, 98, 102]",
+    clip_step=1,
 )
+
+MMACTION2 = Preprocessing(
+    name="mmaction2",
+    channels="RGB",
+    scale=1.0,
+    mean=(104.0, 117.0, 128.0),
+    resize=128,
+    crop=None,
+    source="open-mmlab/mmaction2 1.x, configs/recognition/c3d: mean [104, 117, 128], std 1; 10 clips of a video",
+)
+
+HX173149 = Preprocessing(
+    name="hx173149",
+    channels="RGB",
+    scale=1.0,
+    mean=(90.25, 97.66, 101.41),
+    resize=112,
+    crop=None,
+    source="hx173149/C3D-tensorflow, input_data.py: RGB frames less a mean that was made of BGR ones",
+    mean_file="crop_mean.npy",
+)
+
+PROFILES: tuple[Preprocessing, ...] = (UNKNOWN, CAFFE, C3D_KERAS, JFZHANG95, MMACTION2, HX173149)
+"""The recipes that the table of origins refers to."""

@@ -44,8 +44,15 @@ CONVOLUTIONS: dict[str, tuple[int, int]] = {
 }
 """Each 3x3x3 convolution's (input channels, output channels), in the order of the forward pass."""
 
+HEAD = ("fc8.weight", "fc8.bias")
+"""The classifier's parameters: a backbone has none."""
+
 NORMALISATIONS: dict[str, str] = {name: name.replace("conv", "bn") for name in CONVOLUTIONS}
 """The BatchNorm3d that follows each convolution in the `batch_norm` variant: conv3a's is bn3a."""
+
+
+MANIFEST_KEY = "c3d_export.manifest"
+"""Where an exported model file carries its manifest: an ONNX metadata property, a TorchScript extra file."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class NetworkConfig:
     """What decides a C3D's structure, and so the meaning of its weights.
 
     Attributes:
-        num_classes: fc8's outputs.
+        num_classes: fc8's outputs; 0 for a network without fc8, which answers features only.
         batch_norm: whether a BatchNorm3d follows each convolution.
         pool5: pool5's window convention.
     """
@@ -65,7 +72,8 @@ class NetworkConfig:
     def describe(self) -> str:
         """Return the network in a few words, for people."""
         variant = "C3D with BatchNorm" if self.batch_norm else "C3D"
-        return f"{variant}, {self.num_classes} classes, pool5 {self.pool5}"
+        head = f"{self.num_classes} classes" if self.num_classes else "features only (no fc8)"
+        return f"{variant}, {head}, pool5 {self.pool5}"
 
 
 def output_shape(output: Output, num_classes: int) -> tuple[int, ...]:

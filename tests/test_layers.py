@@ -22,17 +22,18 @@ ALLOWED = {
     "exporter.inspection": {
         "models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.publish", "exporter.formats",
     },
+    "exporter.conversion": {"models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.publish"},
     "exporter.pipeline": {
         "models", "exporter.errors", "exporter.types", "exporter.timing", "exporter.artifact", "exporter.publish",
         "exporter.formats", "exporter.runtimes", "exporter.parity",
     },
     "exporter.reports": {
         "models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.parity", "exporter.pipeline",
-        "exporter.inspection", "exporter.reports",
+        "exporter.inspection", "exporter.conversion", "exporter.reports",
     },
     "exporter.cli": {
         "models", "exporter.errors", "exporter.types", "exporter.formats", "exporter.parity", "exporter.pipeline",
-        "exporter.inspection", "exporter.reports", "exporter.cli",
+        "exporter.inspection", "exporter.conversion", "exporter.reports", "exporter.cli",
     },
 }  # fmt: skip
 FRONT_PAGE = ROOT / "exporter" / "__init__.py"  # names every layer, and imports none before it is asked to

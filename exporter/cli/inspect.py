@@ -4,23 +4,24 @@ from pathlib import Path
 
 import click
 
-from exporter.cli.options import machine_options
+from exporter.cli.options import Source, machine_options
 
 
 @click.command("inspect", short_help="What is this file? Runs nothing of it.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=Source())
 @machine_options
 @click.pass_context
-def inspect_command(context: click.Context, file: Path, machine: bool) -> None:
+def inspect_command(context: click.Context, file: str | Path, machine: bool) -> None:
     """Tell what FILE is, an artifact or a checkpoint, without running anything of it.
 
-    Shows the kind of file, hashes, producer, signature, tensors, the layout recognised, and whether the manifest beside
-    it describes it (exit code 1 if not).
+    Of an artifact: hashes, producer, signature, tensors, and whether the manifest beside it describes it (exit code 1
+    if not). Of a checkpoint: its origin, class count, tensors, conventions, and how it loads.
 
     \b
     Examples:
       c3d-export inspect artifacts/c3d.onnx
       c3d-export inspect c3d-pretrained.pth --json
+      c3d-export inspect hf://owner/repo/c3d.safetensors
     """
     from exporter.inspection import inspect
     from exporter.reports.console import echo, print_inspection, progress_on_terminal, stdout

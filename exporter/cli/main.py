@@ -7,6 +7,7 @@ import click
 
 from exporter import __version__
 from exporter.cli.boundary import run
+from exporter.cli.checkpoints import checkpoints_command, convert_command
 from exporter.cli.inspect import inspect_command
 from exporter.cli.options import Batch, Outputs, Seed, machine_options, network_options, parity_options
 from exporter.cli.verify import verify
@@ -24,6 +25,8 @@ Examples:
   c3d-export --format onnx --format torchscript --outputs logits,fc6
   c3d-export verify parity artifacts/c3d.onnx               verify again, here or elsewhere
   c3d-export inspect c3d-pretrained.pth                     what is this file? (runs nothing of it)
+  c3d-export checkpoints                                    where C3D weights come from, and what is known of them
+  c3d-export convert c3d.caffemodel -o c3d.safetensors      the same weights under this project's names
 
 \b
 Exit codes: 0 all well, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 4 a device or library is missing.
@@ -41,9 +44,9 @@ Exit codes: 0 all well, 1 a check failed, 2 wrong usage, 3 a bad file or folder,
 @click.option(
     "--outputs",
     type=Outputs(),
-    default="logits",
-    show_default=True,
-    help="What the artifact answers, by commas: logits, fc6, fc7, probabilities.",
+    default=None,
+    help="What the artifact answers, by commas: logits, fc6, fc7, probabilities. [default: logits; fc7 where the "
+    "checkpoint has no fc8]",
 )
 @click.option("--batch", type=Batch(), default="dynamic", show_default=True, help="A fixed batch size, or dynamic.")
 @click.option("--opset", type=int, default=DEFAULT_OPSET, show_default=True, help="ONNX opset.")
@@ -113,6 +116,8 @@ def _export(formats: tuple[FormatName, ...], machine: bool, options: dict[str, A
 
 cli.add_command(verify)
 cli.add_command(inspect_command)
+cli.add_command(checkpoints_command)
+cli.add_command(convert_command)
 
 
 def main() -> NoReturn:

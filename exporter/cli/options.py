@@ -61,13 +61,24 @@ def network_options(without_weights: str) -> Callable[[Command], Command]:
         )(command)
         return click.option(
             "--weights",
-            type=EXISTING,
+            type=Source(),
             default=None,
-            metavar="FILE",
-            help=f"A checkpoint: .pth, .pt, .pickle, .tar or .safetensors. [default: {without_weights}]",
+            metavar="FILE|URL",
+            help="A checkpoint: PyTorch, safetensors, Caffe, Keras, TensorFlow, npz or ONNX; a file, https://… or "
+            f"hf://owner/repo/file. [default: {without_weights}]",
         )(command)
 
     return add
+
+
+class Source(click.ParamType["str | Path"]):
+    """A checkpoint's place: a path, or an address, which a path would not survive (`//` becomes `/`)."""
+
+    name = "source"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
+        """Return the address as it is, anything else as a path."""
+        return value if isinstance(value, Path) or "://" in value else Path(value)
 
 
 class Outputs(click.ParamType[tuple[Output, ...]]):

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter import __version__
-from exporter.artifact import METADATA_KEY, Manifest, is_plain_name
+from exporter.artifact import Manifest, is_plain_name
 from exporter.errors import ArtifactError, C3DExportError
 from exporter.formats.base import WriteRequest, Written
 from exporter.types import FormatName, Signature, TensorSpec
+from models.spec import MANIFEST_KEY
 
 if TYPE_CHECKING:
     import onnx
@@ -119,8 +120,8 @@ def embedded_manifest(model: "onnx.ModelProto", path: Path) -> Manifest | None:
         ArtifactError: there is one, but it is damaged.
     """
     for entry in model.metadata_props:
-        if entry.key == METADATA_KEY:
-            return Manifest.from_json(entry.value, f"{path} (metadata {METADATA_KEY})")
+        if entry.key == MANIFEST_KEY:
+            return Manifest.from_json(entry.value, f"{path} (metadata {MANIFEST_KEY})")
     return None
 
 
@@ -231,7 +232,7 @@ def _describe(model: "ir.Model", manifest: Manifest) -> None:
     model.graph.name = manifest.name
     model.graph.doc_string = None
     model.metadata_props.clear()
-    model.metadata_props[METADATA_KEY] = manifest.essential().to_json()
+    model.metadata_props[MANIFEST_KEY] = manifest.essential().to_json()
     model.ir_version = IR_VERSION
     model.producer_name = manifest.producer.split()[0]
     model.producer_version = __version__

@@ -14,10 +14,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, BinaryIO
 
-from exporter.artifact import METADATA_KEY, Manifest
+from exporter.artifact import Manifest
 from exporter.errors import ArtifactError
 from exporter.formats.base import WriteRequest, Written
 from exporter.types import FormatName
+from models.spec import MANIFEST_KEY
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +66,7 @@ class TorchScriptFormat:
                 options[OPTIMIZE_OPTION], note = _measure(module, request.manifest.signature.batch or 1)
                 notes = (note,)
             manifest = replace(request.manifest, options=options, versions={"torch": version("torch")})
-            saved = _save(frozen, {METADATA_KEY: manifest.essential().to_json()})
+            saved = _save(frozen, {MANIFEST_KEY: manifest.essential().to_json()})
         path = folder / f"{request.name}{self.suffix}"
         with saved:
             repack(saved, path)
@@ -78,7 +79,7 @@ class TorchScriptFormat:
         """
         try:
             with zipfile.ZipFile(path) as archive:
-                names = [name for name in archive.namelist() if name.endswith(f"/extra/{METADATA_KEY}")]
+                names = [name for name in archive.namelist() if name.endswith(f"/extra/{MANIFEST_KEY}")]
                 if not any(name.endswith("/constants.pkl") for name in archive.namelist()):
                     raise ArtifactError(f"{path}: not a TorchScript archive")
                 if damaged := archive.testzip():
@@ -87,7 +88,7 @@ class TorchScriptFormat:
                     return None
                 if archive.getinfo(names[0]).file_size > MOST_EXTRA:
                     raise ArtifactError(f"{path}: its metadata is too large")
-                return Manifest.from_json(archive.read(names[0]), f"{path} (extra file {METADATA_KEY})")
+                return Manifest.from_json(archive.read(names[0]), f"{path} (extra file {MANIFEST_KEY})")
         except OSError as error:
             raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
         except _ZIP_ERRORS as error:

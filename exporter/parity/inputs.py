@@ -77,11 +77,11 @@ def draw_clips(preprocessing: Preprocessing, *, seed: int = 0, videos: tuple[Pat
         "random": [generator.standard_normal(CLIP_SHAPE, dtype=np.float32) for _ in range(FREE_BATCH)],
         "zeros": [np.zeros(CLIP_SHAPE, dtype=np.float32)],
         "saturated": [generator.integers(0, 2, CLIP_SHAPE).astype(np.float32) * 255],
-        "video": [preprocessing.clip(packaged_frames())],
+        "video": [preprocessing.clip(resized(packaged_frames(), preprocessing))],
     }
     for path in videos:
         name = path.name if path.name not in kinds else f"{path.name} ({len(kinds)})"
-        kinds[name] = [preprocessing.clip(decode(path, preprocessing.resize))]
+        kinds[name] = [preprocessing.clip(decode(path, preprocessing))]
     clips: list[NDArray[np.float32]] = []
     members: dict[str, tuple[int, ...]] = {}
     for name, drawn in kinds.items():
@@ -96,13 +96,27 @@ def packaged_frames() -> "NDArray[np.uint8]":
         return archive["frames"]
 
 
-def decode(path: Path, size: tuple[int, int], frames: int = FRAMES) -> "NDArray[np.uint8]":
-    """Return the first frames of a video, each resized to `size`, as (frames, height, width, 3), uint8, RGB.
+def resized(frames: "NDArray[np.uint8]", preprocessing: Preprocessing) -> "NDArray[np.uint8]":
+    """Return frames (time, height, width, 3), uint8, at the size that `preprocessing` crops from: bilinear."""
+    height, width = frames.shape[1:3]
+    size = preprocessing.frame_size(width, height)
+    if size == (width, height):
+        return frames
+    import torch
+    from torch.nn.functional import interpolate
+
+    planes = torch.from_numpy(frames).permute(0, 3, 1, 2)  # (time, 3, height, width)
+    scaled = interpolate(planes, size=size[::-1], mode="bilinear", align_corners=False, antialias=True)
+    return scaled.permute(0, 2, 3, 1).numpy()
+
+
+def decode(path: Path, preprocessing: Preprocessing, frames: int = FRAMES) -> "NDArray[np.uint8]":
+    """Return the first frames of a video at the size that `preprocessing` crops from: (frames, height, width, 3), RGB.
 
     Args:
         path: any file that FFmpeg reads.
-        size: (width, height).
-        frames: how many.
+        preprocessing: whose size is wanted.
+        frames: how many, uint8; they are `preprocessing.frame_step` apart.
 
     Raises:
         UnavailableError: PyAV is not installed.
@@ -118,9 +132,12 @@ def decode(path: Path, size: tuple[int, int], frames: int = FRAMES) -> "NDArray[
     decoded: list[NDArray[np.uint8]] = []
     try:
         with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
-                resized = frame.reformat(width=size[0], height=size[1], format="rgb24", interpolation="BILINEAR")
-                decoded.append(resized.to_ndarray().astype(np.uint8, copy=False))
+            for number, frame in enumerate(container.decode(video=0)):
+                if number % preprocessing.frame_step:
+                    continue
+                width, height = preprocessing.frame_size(frame.width, frame.height)
+                scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR")
+                decoded.append(scaled.to_ndarray().astype(np.uint8, copy=False))
                 if len(decoded) == frames:
                     break
     except (FFmpegError, IndexError, ValueError) as error:

@@ -117,14 +117,16 @@ def relative_to(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
-def _find_weights(model: Path, record: WeightsRecord) -> Path | None:
-    """Return the manifest's checkpoint: where it was, or beside the artifact; None where the weights are a seed's."""
+def _find_weights(model: Path, record: WeightsRecord) -> str | Path | None:
+    """Return the manifest's checkpoint: where it was, beside the artifact, or its address; None for a seed."""
     if record.source == "seed":
         return None
     places = [model.parent / place for place in (record.path, record.file) if place]
     for place in places:
         if place.is_file():
             return place
+    if record.url is not None:
+        return f"{record.url}#sha256={record.sha256}"
     raise ArtifactError(
         f"{model}: its checkpoint {record.file} is not at {' or '.join(map(str, places))}; name it with --weights"
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from exporter.types import Progress, quiet
+from models.errors import Progress, quiet
 from models.spec import OUTPUTS, Output
 
 if TYPE_CHECKING:

@@ -19,16 +19,8 @@ from exporter.parity.reference import Subject, load_subject, rebuild
 from exporter.parity.truth import Truth, compute_truth
 from exporter.runtimes import RUNTIMES, require_device
 from exporter.timing import timed
-from exporter.types import (
-    ParityOptions,
-    ParityReport,
-    Placement,
-    Progress,
-    ReferenceOptions,
-    Signature,
-    c3d_signature,
-    quiet,
-)
+from exporter.types import ParityOptions, ParityReport, Placement, ReferenceOptions, Signature, c3d_signature
+from models.errors import Progress, quiet
 from models.spec import OUTPUTS, NetworkConfig, Output
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from rich.table import Table
 from exporter.artifact import manifest_path
 from exporter.inspection import Inspection
 from exporter.pipeline import Exported
-from exporter.types import Comparison, ParityReport, Progress
+from exporter.types import Comparison, ParityReport
+from models.errors import Progress
 
 PIPE_WIDTH = 120
 SMALL = 1024

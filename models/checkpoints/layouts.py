@@ -1,96 +1,270 @@
-"""The table of origins: how each names C3D's layers, and the conventions its weights were trained under.
+"""The table of origins: how each names and lays out C3D's tensors, and the conventions its weights were trained under.
 
-A new origin is one row of `LAYOUTS`. Recognition goes by names (`recognise`), the shapes are checked against the
-network afterwards (`models.checkpoints.loading`).
+A new origin is one row of `LAYOUTS`. Names and shapes recognise a file (`models.checkpoints.recognition`); where rows
+differ in what no shape shows (the direction of a kernel, the order in which fc6 reads pool5), the row must be named and
+`telling` says how to tell it from the others.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from models.preprocessing import JFZHANG95, UNKNOWN, Preprocessing
-from models.spec import CONVOLUTIONS, NORMALISATIONS, Pool5
+from torch import Tensor
+
+from models.preprocessing import C3D_KERAS, CAFFE, HX173149, JFZHANG95, MMACTION2, UNKNOWN, Preprocessing
+from models.spec import CONVOLUTIONS, FC6_INPUTS, FEATURES, NORMALISATIONS, Pool5
 
 LINEARS = ("fc6", "fc7", "fc8")
 LAYERS = (*CONVOLUTIONS, *LINEARS)
+POOLED = (512, 4, 4)
+"""pool5's (channel, height, width), of which fc6 reads 8192 values in an order of the origin's; time is 1."""
+
+_NORM_PARAMETERS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One origin's names and conventions.
+    """One origin's names, layouts and conventions.
 
     Attributes:
         name: what `--layout` and the manifest call it.
         title: the files it stands for, for people.
-        modules: {the file's module path: canonical module}; parameters keep their own last name (`weight`, `bias`).
+        names: {the file's tensor name: canonical name}; several spellings may stand for one tensor.
         pool5: the convention the weights were trained or are run under; None where the names do not tell.
         preprocessing: what the origin feeds the network.
+        convolutions: axes of a kernel: torch's (out, in, time, height, width), or TensorFlow's `DHWIO`.
+        linears: axes of a linear weight: torch's (out, in), or `IO`.
+        flipped: kernels are true convolutions' (Theano), mirrored in time, height and width.
+        fc6: the order in which fc6 reads pool5: `CHW` (torch, Caffe), or `HWC` (channels last).
+        telling: how to know this row from others of the same names and shapes.
     """
 
     name: str
     title: str
-    modules: Mapping[str, str]
+    names: Mapping[str, str]
     pool5: Pool5 | None
     preprocessing: Preprocessing
+    convolutions: Literal["OIDHW", "DHWIO"] = "OIDHW"
+    linears: Literal["OI", "IO"] = "OI"
+    flipped: bool = False
+    fc6: Literal["CHW", "HWC"] = "CHW"
+    telling: str = ""
 
+    def shape(self, canonical: str) -> tuple[int | None, ...]:
+        """Return the shape that the file's tensor must have; None stands for the class count.
+
+        Leading axes of length 1 may stand before it (`matches`). A BatchNorm's tensors are one value per channel.
+        """
+        layer, _, parameter = canonical.partition(".")
+        if layer in NORMALISATIONS.values():
+            channels = next(CONVOLUTIONS[conv][1] for conv, norm in NORMALISATIONS.items() if norm == layer)
+            return () if parameter == "num_batches_tracked" else (channels,)
+        if layer in CONVOLUTIONS:
+            inputs, outputs = CONVOLUTIONS[layer]
+            kernel = (outputs, inputs, 3, 3, 3) if self.convolutions == "OIDHW" else (3, 3, 3, inputs, outputs)
+            return kernel if parameter == "weight" else (outputs,)
+        rows = None if layer == "fc8" else FEATURES
+        columns = FC6_INPUTS if layer == "fc6" else FEATURES
+        if parameter != "weight":
+            return (rows,)
+        return (rows, columns) if self.linears == "OI" else (columns, rows)
+
+    def matches(self, canonical: str, shape: tuple[int, ...]) -> bool:
+        """Tell whether a tensor of the file has the shape that this origin gives it."""
+        wanted = self.shape(canonical)
+        extra = len(shape) - len(wanted)
+        return (
+            extra >= 0
+            and all(size == 1 for size in shape[:extra])
+            and all(want in (None, size) for want, size in zip(wanted, shape[extra:], strict=True))
+        )
+
+    def to_torch(self, canonical: str, tensor: Tensor) -> Tensor:
+        """Return the file's tensor as torch lays it out: a view of it wherever that is possible.
+
+        A tensor of another shape than this origin's is returned as it is, for the caller to refuse.
+        """
+        if not self.matches(canonical, tuple(tensor.shape)):
+            return tensor
+        layer, _, parameter = canonical.partition(".")
+        tensor = tensor.reshape(tensor.shape[len(tensor.shape) - len(self.shape(canonical)) :])
+        if parameter != "weight" or layer in NORMALISATIONS.values():
+            return tensor
+        if layer in CONVOLUTIONS:
+            kernel = tensor.permute(4, 3, 0, 1, 2) if self.convolutions == "DHWIO" else tensor
+            return kernel.flip(2, 3, 4) if self.flipped else kernel
+        matrix = tensor.t() if self.linears == "IO" else tensor
+        if layer == "fc6" and self.fc6 == "HWC":
+            channels, height, width = POOLED
+            return matrix.reshape(FEATURES, height, width, channels).permute(0, 3, 1, 2).reshape(FEATURES, FC6_INPUTS)
+        return matrix
+
+
+def _named(layers: Mapping[str, str], *spellings: tuple[str, str]) -> dict[str, str]:
+    """Return {file's name: canonical name}; a spelling is how the weight and the bias of layer `{}` are written."""
+    return {
+        spelling.replace("{}", theirs): f"{ours}.{parameter}"
+        for theirs, ours in layers.items()
+        for pair in spellings
+        for spelling, parameter in zip(pair, ("weight", "bias"), strict=True)
+    }
+
+
+def _zipped(theirs: Iterable[str], ours: Iterable[str] = LAYERS) -> dict[str, str]:
+    return dict(zip(theirs, ours, strict=True))
+
+
+TORCH = ("{}.weight", "{}.bias")
+_CAFFE_NAMES = ("conv1a", "conv2a", *list(CONVOLUTIONS)[2:])  # conv3a and the rest are named alike
+
+_MMACTION2 = _zipped((*(f"{name}.conv" for name in _CAFFE_NAMES), "fc6", "fc7"), LAYERS[:-1])
+_KERAS = _named(
+    {name: name for name in LAYERS},
+    ("{}/kernel", "{}/bias"),
+    ("{}/{}_W", "{}/{}_b"),
+    ("{}/kernel:0", "{}/bias:0"),
+    ("{}/{}/kernel:0", "{}/{}/bias:0"),
+)
+_TF1 = _named(_zipped(["1", "2", "3a", "3b", "4a", "4b", "5a", "5b"], CONVOLUTIONS), ("wc{}", "bc{}")) | _named(
+    _zipped(["d1", "d2", "out"], LINEARS), ("w{}", "b{}")
+)
 
 LAYOUTS: tuple[Layout, ...] = (
     Layout(
         name="identity",
         title="this project's own names, shared by most PyTorch ports (DavideA c3d.pickle, training checkpoints)",
-        modules={name: name for name in (*LAYERS, *NORMALISATIONS.values())},
+        names=_named({name: name for name in LAYERS}, TORCH)
+        | {f"{norm}.{name}": f"{norm}.{name}" for norm in NORMALISATIONS.values() for name in _NORM_PARAMETERS},
         pool5=None,
         preprocessing=UNKNOWN,
     ),
     Layout(
         name="jfzhang95",
         title="c3d-pretrained.pth of jfzhang95/pytorch-video-recognition, and R-C3D.pytorch's weights",
-        modules={
-            **{f"features.{n}": name for n, name in zip((0, 3, 6, 8, 11, 13, 16, 18), CONVOLUTIONS, strict=True)},
-            **{f"classifier.{n}": name for n, name in zip((0, 3, 6), LINEARS, strict=True)},
-        },
+        names=_named(_zipped((f"features.{n}" for n in (0, 3, 6, 8, 11, 13, 16, 18)), CONVOLUTIONS), TORCH)
+        | _named(_zipped((f"classifier.{n}" for n in (0, 3, 6)), LINEARS), TORCH),
         pool5="symmetric",
         preprocessing=JFZHANG95,
     ),
+    Layout(
+        name="mmaction2",
+        title="MMAction2's recognisers (backbone and cls_head), and its pretrained backbone, which has no fc8",
+        names=_named({f"backbone.{name}": ours for name, ours in _MMACTION2.items()}, TORCH)
+        | _named(_MMACTION2, TORCH)
+        | _named({"cls_head.fc_cls": "fc8"}, TORCH),
+        pool5="symmetric",
+        preprocessing=MMACTION2,
+    ),
+    Layout(
+        name="caffe",
+        title="facebook's C3D-v1.0: conv3d_deepnetA_sport1m_iter_1900000, c3d_ucf101_finetune_whole_iter_20000",
+        names=_named(_zipped((*_CAFFE_NAMES, *LINEARS)), TORCH)
+        | _named(_zipped((f"{name}-1" for name in LINEARS), LINEARS), TORCH),
+        pool5="right",
+        preprocessing=CAFFE,
+    ),
+    Layout(
+        name="c3d-keras-tf",
+        title="sports1M_weights_tf.h5 of axon-research/c3d-keras",
+        names=_KERAS,
+        pool5="right",
+        preprocessing=C3D_KERAS,
+        convolutions="DHWIO",
+        linears="IO",
+        fc6="HWC",
+        telling="its converter put fc6 into channels-last order; its network pads pool5 on one side",
+    ),
+    Layout(
+        name="adamcasson",
+        title="sports1M_weights_tf.h5 of adamcasson/c3d, and Keras networks of one's own with a symmetric pool5",
+        names=_KERAS,
+        pool5="symmetric",
+        preprocessing=C3D_KERAS,
+        convolutions="DHWIO",
+        linears="IO",
+        fc6="HWC",
+        telling="its network pads pool5 on both sides and flattens channels last; the file's MD5 is "
+        "b7a93b2f9156ccbebe3ca24b41fc5402",
+    ),
+    Layout(
+        name="keras-tf-chw",
+        title="Keras files with TensorFlow's kernels whose fc6 was copied from Caffe as it was",
+        names=_KERAS,
+        pool5="right",
+        preprocessing=C3D_KERAS,
+        convolutions="DHWIO",
+        linears="IO",
+        telling="converted without a permutation of fc6: the network has a Permute before its Flatten",
+    ),
+    Layout(
+        name="c3d-keras-th",
+        title="sports1M_weights_th.h5 of axon-research/c3d-keras",
+        names=_KERAS,
+        pool5="right",
+        preprocessing=C3D_KERAS,
+        linears="IO",
+        flipped=True,
+        fc6="HWC",
+        telling="its converter mirrors the kernels and puts fc6 into channels-last order, here too",
+    ),
+    Layout(
+        name="keras-model-zoo",
+        title="c3d-sports1M_weights.h5 of albertomontesg/keras-model-zoo (Theano)",
+        names=_KERAS,
+        pool5="symmetric",
+        preprocessing=UNKNOWN,
+        linears="IO",
+        flipped=True,
+        telling="Theano's kernels are mirrored, and fc6 is in Caffe's order",
+    ),
+    Layout(
+        name="keras-th-unflipped",
+        title="Keras files with Theano's axes whose kernels were copied from Caffe as they were",
+        names=_KERAS,
+        pool5="symmetric",
+        preprocessing=UNKNOWN,
+        linears="IO",
+        telling="made for a backend that correlates (cuDNN without flip): kernels not mirrored, fc6 in Caffe's order",
+    ),
+    Layout(
+        name="hx173149",
+        title="sports1m_finetuning_ucf101.model of hx173149/C3D-tensorflow",
+        names=_TF1,
+        pool5="right",
+        preprocessing=HX173149,
+        convolutions="DHWIO",
+        linears="IO",
+        telling="the file that its training script starts from and writes: the script transposes pool5 before fc6",
+    ),
+    Layout(
+        name="hx173149-tf",
+        title="the two *_TF.model files of hx173149/C3D-tensorflow",
+        names=_TF1,
+        pool5="right",
+        preprocessing=HX173149,
+        convolutions="DHWIO",
+        linears="IO",
+        fc6="HWC",
+        telling="conv3d_deepnetA_sport1m_iter_1900000_TF.model and c3d_ucf101_finetune_whole_iter_20000_TF.model: no "
+        "transpose before fc6",
+    ),
+    Layout(
+        name="chainer",
+        title="conv3d_deepnetA_ucf.npz of pfnet-research/tgan2",
+        names=_named(_zipped((*_CAFFE_NAMES, *LINEARS)), ("{}/W", "{}/b")),
+        pool5="right",
+        preprocessing=CAFFE,
+    ),
+    Layout(
+        name="lasagne",
+        title="c3d_model.pkl of Lasagne/Recipes, saved again by numpy.savez",
+        names={
+            f"arr_{2 * n + k}": f"{layer}.{p}"
+            for n, layer in enumerate(LAYERS)
+            for k, p in enumerate(("weight", "bias"))
+        },
+        pool5="right",
+        preprocessing=CAFFE,
+        linears="IO",
+    ),
 )
-
-MOST_LAYERS = len(LAYERS) // 2 + 1
-"""A file is taken for an origin's when it names more than half of C3D's layers as that origin does."""
-
-
-@dataclass(frozen=True)
-class Recognition:
-    """A layout that fits a file, and the prefix (`module.`, `model.backbone.`, …) in front of its names."""
-
-    layout: Layout
-    prefix: str
-    layers: int
-
-
-def recognise(names: Collection[str], layout: Layout) -> Recognition | None:
-    """Return how `layout` fits the tensor names of a file, or None if it names too few of C3D's layers.
-
-    The prefix is whatever stands before the layout's first names and gives most layers; it ends with a dot.
-    """
-    known = set(names)
-    endings = [f"{module}.weight" for module, canonical in layout.modules.items() if canonical in LAYERS]
-    prefixes = {
-        name.removesuffix(ending)
-        for ending in endings
-        for name in known
-        if name == ending or name.endswith(f".{ending}")
-    }
-    best: Recognition | None = None
-    for prefix in sorted(prefixes):
-        layers = sum(prefix + ending in known for ending in endings)
-        if layers >= MOST_LAYERS and (best is None or layers > best.layers):
-            best = Recognition(layout, prefix, layers)
-    return best
-
-
-def canonical_name(name: str, found: Recognition) -> str | None:
-    """Return the network's name of a file's tensor, or None where the network has no such layer."""
-    if not name.startswith(found.prefix):
-        return None
-    module, _, parameter = name.removeprefix(found.prefix).rpartition(".")
-    canonical = found.layout.modules.get(module)
-    return None if canonical is None else f"{canonical}.{parameter}"

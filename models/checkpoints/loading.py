@@ -1,16 +1,21 @@
 """From a checkpoint file to a network's parameters, with every tensor accounted for."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from models.checkpoints.layouts import LAYOUTS, Layout, canonical_name, recognise
+from models.checkpoints.foreign import what_else
+from models.checkpoints.layouts import Layout
 from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import RawCheckpoint
-from models.errors import CheckpointError, UsageError, listing
-from models.spec import MOST_CLASSES
+from models.checkpoints.recognition import Recognition, layouts_named, recognise
+from models.checkpoints.sources import LocalFile, locate
+from models.errors import CheckpointError, Progress, listing, quiet
+from models.preprocessing import Preprocessing
+from models.spec import HEAD, MOST_CLASSES, Pool5
 
 CONVERTIBLE = (torch.float16, torch.bfloat16, torch.float64)
 """Converted to float32 and told: the first two exactly, float64 by rounding."""
@@ -18,7 +23,11 @@ CONVERTIBLE = (torch.float16, torch.bfloat16, torch.float64)
 COUNTER = "num_batches_tracked"
 """BatchNorm's training counter: in eval mode nothing reads it, so a file may have it or not."""
 
-HEAD = ("fc8.weight", "fc8.bias")
+BOOKKEEPING = re.compile(
+    rf"(^|[./])({COUNTER}|global_step|iterations?|(train_)?step|epoch|beta[12]_power)(:0)?$"
+    r"|(^|/)(optimi[sz]er(_weights)?/|updater/)|/(Adam(_1)?|Momentum|RMSProp(_1)?|Adagrad)$"
+)
+"""What training keeps beside the weights: optimisers' slots and counters. Left aside, and told."""
 
 
 @dataclass(frozen=True)
@@ -27,33 +36,55 @@ class Checkpoint:
 
     Attributes:
         path: the file.
+        file: where it came from.
         raw: its tensors under its own names, its container and hash.
-        layout: the origin it was recognised as.
-        prefix: what stands before the origin's names in this file.
-        tensors: {canonical name: tensor}.
+        found: the origin it was recognised as, and what stands before the origin's names in this file.
+        tensors: {canonical name: tensor as torch lays it out}.
         strangers: the file's tensors that the origin's table does not know.
+        aside: those of them that only training needs.
     """
 
     path: Path
+    file: LocalFile
     raw: RawCheckpoint
-    layout: Layout
-    prefix: str
+    found: Recognition
     tensors: dict[str, Tensor]
     strangers: tuple[str, ...]
+    aside: tuple[str, ...]
 
     @property
-    def num_classes(self) -> int | None:
-        """fc8's outputs in the file, or None where it has no fc8.
+    def layout(self) -> Layout:
+        """The origin it was recognised as."""
+        return self.found.layout
+
+    @property
+    def pool5(self) -> Pool5 | None:
+        """The convention its weights were trained or are run under: the file's own word, then its origin's."""
+        return self.raw.pool5 or self.layout.pool5
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What its weights expect of their pixels: the file's own word, then its origin's."""
+        return self.raw.preprocessing or self.layout.preprocessing
+
+    @property
+    def batch_norm(self) -> bool:
+        """Whether it is of the variant with BatchNorm."""
+        return any(name.startswith("bn") for name in self.tensors)
+
+    @property
+    def num_classes(self) -> int:
+        """fc8's outputs in the file; 0 where it has no fc8.
 
         Raises:
             CheckpointError: a count that no data set has.
         """
-        head = self.tensors.get("fc8.weight")
-        if head is None or head.dim() == 0:
-            return None
-        if not 1 <= head.shape[0] <= MOST_CLASSES:
-            raise CheckpointError(f"{self.path}: fc8.weight is {tuple(head.shape)}: not a class count to believe")
-        return int(head.shape[0])
+        weight = self.tensors.get(HEAD[0])
+        if weight is None or weight.dim() == 0:
+            return 0
+        if not 1 <= weight.shape[0] <= MOST_CLASSES:
+            raise CheckpointError(f"{self.path}: fc8.weight is {tuple(weight.shape)}: not a class count to believe")
+        return int(weight.shape[0])
 
 
 @dataclass(frozen=True)
@@ -66,6 +97,7 @@ class Coverage:
         values: single numbers taken from the file.
         fresh: names that were initialised instead (only ever fc8, and only when asked for).
         converted: dtypes other than float32 that the file's tensors had.
+        aside: the file's tensors that only training needs.
     """
 
     loaded: int
@@ -73,48 +105,97 @@ class Coverage:
     values: int
     fresh: tuple[str, ...] = ()
     converted: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
 
 
-def read_checkpoint(path: Path, layout: str = "auto") -> Checkpoint:
-    """Read `path` and name its tensors canonically.
+def read_checkpoint(source: str | Path, layout: str = "auto", progress: Progress = quiet) -> Checkpoint:
+    """Read a checkpoint and name its tensors canonically.
 
     Args:
-        path: the file.
+        source: a file, `https://…[#sha256=…]` or `hf://owner/repo/file[@revision]`.
         layout: an origin's name, or `auto` to recognise it.
+        progress: told while something is downloaded.
 
     Raises:
-        CheckpointError: unreadable, or of no known origin.
+        CheckpointError: not to be had, unreadable, of no known origin, or of several that only `layout` can tell apart.
+        UsageError: no such layout, or no such kind of source.
+        UnavailableError: a library is missing that reads such files or fetches from there.
+    """
+    layouts_named(layout)
+    file, raw = read_raw(source, progress)
+    return name_canonically(file, raw, layout)
+
+
+def read_raw(source: str | Path, progress: Progress = quiet) -> tuple[LocalFile, RawCheckpoint]:
+    """Find a checkpoint, download it if need be, and read its tensors under their own names.
+
+    Raises:
+        CheckpointError: not to be had, unreadable, or not the file that its SHA-256 names.
+        UsageError: no such kind of source.
+        UnavailableError: a library is missing that reads such files or fetches from there.
+    """
+    file = locate(source, progress)
+    raw = read_file(file.path)
+    if file.sha256 is not None and raw.sha256 != file.sha256:
+        raise CheckpointError(
+            f"{file.path}: is not the file that it should be: SHA-256 {raw.sha256[:16]}…, not {file.sha256[:16]}…; "
+            "remove it to download it again"
+        )
+    return file, raw
+
+
+def name_canonically(file: LocalFile, raw: RawCheckpoint, layout: str = "auto") -> Checkpoint:
+    """Recognise a file's origin and give its tensors the network's names and axes.
+
+    Raises:
+        CheckpointError: of no known origin, or of several that only `layout` can tell apart.
         UsageError: no such layout.
     """
-    rows = [row for row in LAYOUTS if layout in ("auto", row.name)]
-    if not rows:
-        raise UsageError(f"unknown layout {layout!r}; known are auto, {', '.join(row.name for row in LAYOUTS)}")
-    raw = read_file(path)
-    found = max(
-        (fit for row in rows if (fit := recognise(raw.tensors, row)) is not None),
-        key=lambda fit: fit.layers,
-        default=None,
-    )
-    if found is None:
-        examples = [f"{name} {tuple(tensor.shape)}" for name, tensor in raw.tensors.items()]
+    found = _recognised(file.path, raw, layouts_named(layout), layout)
+    tensors: dict[str, Tensor] = {}
+    unknown: list[str] = []
+    for name, tensor in raw.tensors.items():
+        canonical = found.canonical(name)
+        if canonical is None:
+            unknown.append(name)
+        elif canonical in tensors:
+            raise CheckpointError(f"{file.path}: holds {canonical} twice, the second time as {name}")
+        else:
+            tensors[canonical] = found.layout.to_torch(canonical, tensor)
+    aside = tuple(name for name in unknown if BOOKKEEPING.search(name))
+    strangers = tuple(name for name in unknown if name not in aside)
+    return Checkpoint(file.path, file, raw, found, tensors, strangers, aside)
+
+
+def _recognised(path: Path, raw: RawCheckpoint, rows: tuple[Layout, ...], layout: str) -> Recognition:
+    """Return the one origin that fits a file.
+
+    Raises:
+        CheckpointError: none does, or several do.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in raw.tensors.items()}
+    found = recognise(shapes, rows)
+    other = None if found and found[0].fitting == found[0].named else what_else(shapes)
+    if other is not None:
+        raise CheckpointError(f"{path}: {other}")
+    if not found:
+        examples = [f"{name} {shape}" for name, shape in shapes.items()]
         wanted = "any known C3D layout" if layout == "auto" else f"the layout {layout}"
         raise CheckpointError(f"{path}: its tensors are not those of {wanted}; it has {listing(examples, 4)}")
-    tensors: dict[str, Tensor] = {}
-    strangers: list[str] = []
-    for name, tensor in raw.tensors.items():
-        canonical = canonical_name(name, found)
-        if canonical is None:
-            strangers.append(name)
-        else:
-            tensors[canonical] = tensor
-    return Checkpoint(path, raw, found.layout, found.prefix, tensors, tuple(strangers))
+    if len(found) > 1:
+        told = "; ".join(f"--layout {fit.layout.name} ({fit.layout.telling})" for fit in found)
+        raise CheckpointError(
+            f"{path}: names and shapes fit {len(found)} origins whose numbers mean different things, so its layout "
+            f"must be named: {told}"
+        )
+    return next(iter(found))
 
 
-def load_into(network: nn.Module, source: Path | Checkpoint, *, new_head: bool = False) -> Coverage:
+def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: bool = False) -> Coverage:
     """Put a checkpoint's tensors into `network`, all of them or none.
 
-    The network takes the tensors themselves, not copies of them. It may stand on the meta device; what the file
-    leaves out (fc8 under `new_head`) then stays there for the caller to initialise.
+    The network takes the tensors themselves, which may be views of the mapped file. It may stand on the meta device;
+    what the file leaves out (fc8 under `new_head`) then stays there for the caller to initialise.
 
     Args:
         network: a C3D of the wanted structure.
@@ -125,7 +206,7 @@ def load_into(network: nn.Module, source: Path | Checkpoint, *, new_head: bool =
         CheckpointError: anything missing, unexpected, of another shape or dtype, NaN or infinite; all of a kind are
             listed together.
     """
-    checkpoint = read_checkpoint(source) if isinstance(source, Path) else source
+    checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
     wanted = {name: value for name, value in network.state_dict().items() if not name.endswith(COUNTER)}
     given = {name: value for name, value in checkpoint.tensors.items() if not name.endswith(COUNTER)}
     if new_head and any(name not in given or given[name].shape != wanted[name].shape for name in HEAD):
@@ -139,7 +220,7 @@ def load_into(network: nn.Module, source: Path | Checkpoint, *, new_head: bool =
     network.load_state_dict(sound, strict=False, assign=True)
     converted = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in given.values()} - {"float32"})
     values = sum(tensor.numel() for tensor in sound.values())
-    return Coverage(len(sound), len(wanted), values, tuple(fresh), tuple(converted))
+    return Coverage(len(sound), len(wanted), values, tuple(fresh), tuple(converted), checkpoint.aside)
 
 
 def _check_names(
@@ -148,10 +229,9 @@ def _check_names(
     unexpected = [name for name in given if name not in wanted]
     if unexpected and all(name.startswith("bn") for name in unexpected):
         raise CheckpointError(
-            f"{checkpoint.path}: holds BatchNorm layers ({listing(unexpected, 3)}); "
-            "give --batch-norm (batch_norm=True) for this variant"
+            f"{checkpoint.path}: holds BatchNorm layers ({listing(unexpected, 3)}) that this network has not"
         )
-    unexpected += [name for name in checkpoint.strangers if not name.endswith(COUNTER)]
+    unexpected += checkpoint.strangers
     if unexpected:
         raise CheckpointError(
             f"{checkpoint.path}: {len(unexpected)} tensors have no place in C3D ({checkpoint.layout.name} layout): "

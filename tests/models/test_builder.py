@@ -55,27 +55,32 @@ def test_a_new_head_is_only_fc8_and_comes_from_the_seed(sports1m: Path) -> None:
     again = build(48, weights=sports1m, new_head=True, seed=5)
     assert loaded.weights is not None
     assert loaded.weights.coverage.fresh == ("fc8.weight", "fc8.bias")
-    assert loaded.network.fc8.weight.shape == (48, 4096)
-    assert loaded.network.fc8.weight.std().item() > 0
+    head = loaded.network.state_dict()["fc8.weight"]
+    assert head.shape == (48, 4096)
+    assert head.std().item() > 0
     assert state_sha256(loaded.network) == state_sha256(again.network)
     assert torch.equal(loaded.network.fc7.bias, constant_state()["fc7.bias"])
 
 
-def test_a_checkpoint_without_fc8_wants_a_new_head(tmp_path: Path) -> None:
+def test_a_checkpoint_without_fc8_is_a_network_of_features(tmp_path: Path) -> None:
     state = {name: value for name, value in constant_state().items() if not name.startswith("fc8")}
     path = save(tmp_path / "features.pth", state)
+    features = build(weights=path)
+    assert features.config.num_classes == 0
+    assert features.weights is not None
+    assert (features.weights.coverage.loaded, features.weights.coverage.total) == (20, 20)
+    assert features.network.stages(torch.zeros(1, 3, 16, 112, 112))[2].shape == (1, 4096)
     with pytest.raises(CheckpointError, match=r"no fc8.weight and no fc8.bias.*\(101, 4096\).*--new-head"):
-        build(weights=path)
+        build(101, weights=path)
     assert build(weights=path, new_head=True).config.num_classes == 101
 
 
-def test_batch_norm_checkpoints_need_the_variant_and_back(tmp_path: Path, sports1m: Path) -> None:
+def test_batch_norm_checkpoints_tell_the_variant_themselves(tmp_path: Path, sports1m: Path) -> None:
     state = build(3, batch_norm=True).network.state_dict()
     state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
     path = save(tmp_path / "bn.pth", state)
-    with pytest.raises(CheckpointError, match="BatchNorm layers .*--batch-norm"):
-        build(weights=path)
-    loaded = build(weights=path, batch_norm=True)
+    loaded = build(weights=path)
+    assert loaded.config.batch_norm
     assert all(torch.equal(loaded.network.state_dict()[name], value) for name, value in state.items())
     with pytest.raises(CheckpointError, match="tensors are missing: bn1.weight.*without BatchNorm"):
         build(weights=sports1m, batch_norm=True)
@@ -95,5 +100,7 @@ def test_pretrained_takes_a_path(sports1m: Path) -> None:
 
 
 def test_an_unknown_layout_is_wrong_usage(sports1m: Path) -> None:
-    with pytest.raises(UsageError, match="unknown layout 'caffe'; known are auto, identity, jfzhang95"):
-        build(weights=sports1m, layout="caffe")
+    with pytest.raises(
+        UsageError, match="unknown layout 'caffee'; known are auto, identity, jfzhang95, mmaction2, caffe"
+    ):
+        build(weights=sports1m, layout="caffee")

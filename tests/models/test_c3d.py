@@ -75,6 +75,6 @@ def test_pretrained_needs_a_path() -> None:
         C3D(pretrained=True)
 
 
-def test_no_classes_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"between 1 and 100000 \(got 0\)"):
-        build(0)
+def test_a_negative_class_count_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"between 0 and 100000 \(got -1\)"):
+        build(-1)

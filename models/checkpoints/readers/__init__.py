@@ -1,37 +1,111 @@
-"""One reader per kind of file. A reader answers the file's tensors under the file's own names and executes nothing."""
+"""One reader per kind of file. A reader answers the file's tensors under the file's own names and executes nothing.
+
+A file's first bytes tell its kind, whatever it is called: Caffe's have no suffix, TensorFlow's have a number.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from models.checkpoints.readers.base import RawCheckpoint
-from models.checkpoints.readers.safetensors_file import read_safetensors
+from models.checkpoints.readers.base import MOST_TENSORS, Contents, Hashing, MappedFile, RawCheckpoint, open_mapped
+from models.checkpoints.readers.caffe_file import looks_like_caffe, read_caffe
+from models.checkpoints.readers.keras_file import is_hdf5, read_keras
+from models.checkpoints.readers.npz_file import SUFFIX, read_npz
+from models.checkpoints.readers.onnx_file import read_onnx
+from models.checkpoints.readers.safetensors_file import is_safetensors, read_safetensors
+from models.checkpoints.readers.tf_checkpoint import is_table, read_tf_checkpoint
 from models.checkpoints.readers.torch_file import read_torch
+from models.checkpoints.readers.zip_archive import is_zip, member_names
 from models.errors import CheckpointError
 from models.files import require_file
 
-READERS: dict[str, Callable[[Path], RawCheckpoint]] = {
-    ".pth": read_torch,
-    ".pt": read_torch,
-    ".pickle": read_torch,
-    ".pkl": read_torch,
-    ".tar": read_torch,
-    ".safetensors": read_safetensors,
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file.
+
+    Attributes:
+        name: for people.
+        suffixes: what such files are usually called.
+        read: its reader.
+        known_by: tells it by its content; None where content does not tell and the suffix must.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    read: Callable[[MappedFile], Contents]
+    known_by: Callable[[MappedFile], bool] | None = None
+
+
+def _is_npz(file: MappedFile) -> bool:
+    return is_zip(file) and any(name.endswith(SUFFIX) for name in member_names(file))
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind("HDF5 (Keras)", (".h5", ".hdf5", ".keras"), read_keras, is_hdf5),
+    Kind("npz (numpy, chainer)", (".npz",), read_npz, _is_npz),
+    Kind("PyTorch", (".pth", ".pt", ".pickle", ".pkl", ".tar", ".ckpt", ".bin"), read_torch, is_zip),
+    Kind("safetensors", (".safetensors",), read_safetensors, is_safetensors),
+    Kind("TensorFlow checkpoint", (".model", ".mdlp", ".index"), read_tf_checkpoint, is_table),
+    Kind("ONNX", (".onnx",), read_onnx),
+    Kind("caffemodel", (".caffemodel", ".binaryproto"), read_caffe),
+)
+"""Content is asked in this order, then the suffix."""
+
+NOT_WEIGHTS = {
+    b"<": "a web page or XML: the download went wrong; look at the address in a browser",
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself: run `git lfs pull` where it was cloned",
+    b"\x1f\x8b": "compressed by gzip: unpack it first",
+    b"BZh": "compressed by bzip2: unpack it first",
+    b"7z\xbc\xaf": "a 7z archive: unpack it first",
+    b"Rar!": "a RAR archive: unpack it first",
 }
-"""By the file name's last suffix: `model.pth.tar` is read as `.tar`."""
+"""{first bytes: what such a file is}."""
 
 
 def read_file(path: Path) -> RawCheckpoint:
-    """Read `path` with the reader of its suffix.
+    """Read `path` with the reader of its kind, and hash it meanwhile.
 
     Raises:
         CheckpointError: no such file, not a file, empty, of an unknown kind, or refused by its reader.
+        UnavailableError: its reader needs a library that is not installed.
     """
-    if require_file(path, "checkpoint", CheckpointError) == 0:
-        raise CheckpointError(f"the checkpoint is empty (0 bytes): {path}")
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise CheckpointError(f"{path}: unknown kind of checkpoint {path.suffix!r}; known are {', '.join(READERS)}")
+    require_file(path, "checkpoint", CheckpointError)
     try:
-        return reader(path)
+        with open_mapped(path) as file:
+            hashing = Hashing(file)
+            try:
+                contents = kind_of(file).read(file)
+                if len(contents.tensors) > MOST_TENSORS:
+                    raise CheckpointError(f"{path}: {len(contents.tensors)} tensors: more than {MOST_TENSORS}")
+            finally:
+                sha256 = hashing.finish()
+            if contents.others:
+                sha256 = hashing.finish(contents.others)
+            size = file.size + sum(other.size for other in contents.others)
+            return RawCheckpoint(**vars(contents), sha256=sha256, size=size)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def kind_of(file: MappedFile) -> Kind:
+    """Return the kind of a file: by its content, or by its suffix where content does not tell.
+
+    Raises:
+        CheckpointError: of no known kind.
+    """
+    for kind in KINDS:
+        if kind.known_by is not None and kind.known_by(file):
+            return kind
+    head = file.data[:512].lstrip()
+    for start, what in NOT_WEIGHTS.items():
+        if head.startswith(start):
+            raise CheckpointError(f"{file.path}: not a checkpoint but {what}")
+    suffix = file.path.suffix.lower()
+    for kind in KINDS:
+        if suffix in kind.suffixes:
+            return kind
+    if looks_like_caffe(file):  # facebook's own files have no suffix
+        return next(kind for kind in KINDS if kind.read is read_caffe)
+    known = ", ".join(suffix for kind in KINDS for suffix in kind.suffixes)
+    raise CheckpointError(f"{file.path}: unknown kind of checkpoint {suffix!r}; known are {known}")

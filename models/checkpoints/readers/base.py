@@ -1,38 +1,131 @@
-"""What every reader answers."""
+"""What every reader is given and answers: one open, mapped file; the tensors in it.
+
+A file is opened once. What is hashed is what is parsed, and a tensor that stands in the file as the network wants it is
+never copied: it is a view of the mapping, whose pages the system reads when they are looked at.
+"""
 
 import hashlib
+import mmap
+import os
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
+from pathlib import Path
 from typing import BinaryIO
 
+import torch
 from torch import Tensor
 
-CHUNK = 1 << 22
+from models.errors import CheckpointError
+from models.preprocessing import Preprocessing
+from models.spec import Pool5
+
+MOST_TENSORS = 10_000
+"""More than any network's checkpoint holds, its optimiser's included."""
+
+INFLATION = 2
+HEADROOM = 512 << 20
+"""What a file unpacks to may take INFLATION times its size and HEADROOM bytes; beyond that it is taken for a bomb."""
 
 
 @dataclass(frozen=True)
-class RawCheckpoint:
-    """A file's tensors as the file names and lays them out.
+class MappedFile:
+    """A file, open and mapped privately: tensors may be views of it, writing to them never reaches the disk.
 
     Attributes:
-        tensors: {the file's own name: tensor}, on the CPU.
-        container: the kind of file, for people and the manifest: `torch zip`, `torch legacy`, `safetensors`.
-        wrapper: the key under which the state_dict stood, or an empty string.
-        sha256: of the very bytes that were parsed.
-        size: of the file, in bytes.
+        path: as the user gave it.
+        stream: the open file, for libraries that want one.
+        data: all of its bytes.
+    """
+
+    path: Path
+    stream: BinaryIO
+    data: mmap.mmap
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.data)
+
+    @property
+    def most_unpacked(self) -> int:
+        """The bytes that the file may unpack to before it is taken for a bomb."""
+        return INFLATION * self.size + HEADROOM
+
+    def tensor(self, name: str, dtype: torch.dtype, shape: tuple[int, ...], offset: int, length: int) -> Tensor:
+        """Return the tensor that stands at `offset`, `length` bytes long, as a view of the file where it is aligned.
+
+        Raises:
+            CheckpointError: the bytes are not there, or not those of the shape; nothing is allocated before.
+        """
+        if any(size < 0 for size in shape) or prod(shape) * dtype.itemsize != length:
+            raise CheckpointError(f"{self.path}: {name} claims the shape {shape} but has {length} bytes")
+        if not 0 <= offset <= offset + length <= self.size:
+            raise CheckpointError(f"{self.path}: {name} claims bytes {offset} to {offset + length} of {self.size}")
+        if length == 0:
+            return torch.empty(shape, dtype=dtype)
+        if offset % dtype.itemsize:  # torch wants aligned numbers
+            return torch.frombuffer(bytearray(self.data[offset : offset + length]), dtype=dtype).reshape(shape)
+        return torch.frombuffer(self.data, dtype=dtype, count=prod(shape), offset=offset).reshape(shape)
+
+
+@contextmanager
+def open_mapped(path: Path) -> Generator[MappedFile]:
+    """Open and map a file that is not empty. The mapping lives on in the tensors that refer to it."""
+    with path.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size == 0:
+            raise CheckpointError(f"the checkpoint is empty (0 bytes): {path}")
+        yield MappedFile(path, stream, mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_COPY))
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a reader found.
+
+    Attributes:
+        tensors: {the file's own name: tensor}, on the CPU, as the file lays them out.
+        container: the kind of file, for people and the manifest.
+        wrapper: the key under which the tensors stood, or an empty string.
+        pool5: the convention, where the file itself tells it.
+        preprocessing: the recipe, where the file itself tells it.
+        others: further files that hold part of the content, in order.
     """
 
     tensors: dict[str, Tensor]
     container: str
-    wrapper: str
-    sha256: str
-    size: int
+    wrapper: str = ""
+    pool5: Pool5 | None = None
+    preprocessing: Preprocessing | None = None
+    others: tuple[MappedFile, ...] = ()
 
 
-def hash_stream(stream: BinaryIO) -> str:
-    """Return the SHA-256 of an open file from its start, and leave it at its start."""
-    stream.seek(0)
-    digest = hashlib.sha256()
-    while chunk := stream.read(CHUNK):
-        digest.update(chunk)
-    stream.seek(0)
-    return digest.hexdigest()
+@dataclass(frozen=True)
+class RawCheckpoint(Contents):
+    """A file's tensors as the file names and lays them out, and which file that was.
+
+    Attributes:
+        sha256: of the very bytes that were parsed (of all files one after another, where there are several).
+        size: of the file (or files), in bytes.
+    """
+
+    sha256: str = ""
+    size: int = 0
+
+
+class Hashing:
+    """SHA-256 of mapped files, computed beside the parsing: hashlib lets other threads run meanwhile."""
+
+    def __init__(self, file: MappedFile) -> None:
+        self._digest = hashlib.sha256()
+        self._thread = threading.Thread(target=self._digest.update, args=(file.data,))
+        self._thread.start()
+
+    def finish(self, others: tuple[MappedFile, ...] = ()) -> str:
+        """Wait, add the other files, and return the digest in hexadecimal."""
+        self._thread.join()
+        for other in others:
+            self._digest.update(other.data)
+        return self._digest.hexdigest()

@@ -1,4 +1,8 @@
-"""Reads `.safetensors`: a JSON header of names, dtypes, shapes and offsets, then raw bytes. Nothing to execute."""
+"""Reads `.safetensors`: a JSON header of names, dtypes, shapes and offsets, then raw bytes. Nothing to execute.
+
+The safetensors library validates the file and maps its tensors. What this project's `convert` wrote also says which
+conventions its weights follow, in the header's metadata.
+"""
 
 import json
 from pathlib import Path
@@ -6,32 +10,39 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from models.checkpoints.readers.base import RawCheckpoint, hash_stream
+from models.checkpoints.provenance import told_conventions
+from models.checkpoints.readers.base import Contents, MappedFile
 from models.errors import CheckpointError, listing
 
 LENGTH_BYTES = 8
 MOST_HEADER = 100_000_000  # the format's own limit
 
 
-def read_safetensors(path: Path) -> RawCheckpoint:
-    """Read a safetensors file.
+def is_safetensors(file: MappedFile) -> bool:
+    """Tell whether the file begins with a length and a JSON object."""
+    return file.data[LENGTH_BYTES : LENGTH_BYTES + 1] == b"{"
+
+
+def read_safetensors(file: MappedFile) -> Contents:
+    """Read a safetensors file; its tensors are mapped.
 
     Raises:
         CheckpointError: truncated, not safetensors, or a name that stands twice (the library takes the last one).
     """
-    with path.open("rb") as stream:
-        sha256 = hash_stream(stream)
-        length = int.from_bytes(stream.read(LENGTH_BYTES), "little")
-        size = path.stat().st_size
-        if length > min(MOST_HEADER, size - LENGTH_BYTES):
-            raise CheckpointError(f"{path}: not a safetensors file, or truncated (its header claims {length} bytes)")
-        _refuse_duplicates(path, stream.read(length))
+    length = int.from_bytes(file.data[:LENGTH_BYTES], "little")
+    if length > min(MOST_HEADER, file.size - LENGTH_BYTES):
+        raise CheckpointError(f"{file.path}: not a safetensors file, or truncated (its header claims {length} bytes)")
+    _refuse_duplicates(file.path, file.data[LENGTH_BYTES : LENGTH_BYTES + length])
+    # The library opens files by name only; this name is the open descriptor's.
+    descriptor = Path(f"/proc/self/fd/{file.stream.fileno()}")
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        with safe_open(descriptor if descriptor.exists() else file.path, framework="pt", device="cpu") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
+            metadata = opened.metadata() or {}
     except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a sound safetensors file: {error}") from error
-    return RawCheckpoint(tensors, "safetensors", "", sha256, size)
+        raise CheckpointError(f"{file.path}: not a sound safetensors file: {error}") from error
+    told = told_conventions(file.path, metadata)
+    return Contents(tensors, "safetensors", pool5=told.pool5, preprocessing=told.preprocessing)
 
 
 def _refuse_duplicates(path: Path, header: bytes) -> None:
@@ -39,7 +50,9 @@ def _refuse_duplicates(path: Path, header: bytes) -> None:
 
     def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
-        twice.extend(sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else [])
+        if len(set(names)) < len(names):
+            seen: set[str] = set()
+            twice.extend(sorted({name for name in names if name in seen or seen.add(name)}))
         return dict(pairs)
 
     try:

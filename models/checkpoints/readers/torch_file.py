@@ -1,7 +1,6 @@
 """Reads what `torch.save` wrote, old format or zip, with `weights_only=True` and nothing else.
 
-torch itself does not check the zip's CRCs, so a flipped bit would load as a silently different weight; here every
-member is checked before anything is parsed.
+The zip format's tensors are mapped, not copied, after every member's CRC was checked; the old format's are copied.
 """
 
 import contextlib
@@ -18,74 +17,63 @@ from typing import IO, Any, BinaryIO, cast
 import torch
 from torch import Tensor
 
-from models.checkpoints.readers.base import CHUNK, RawCheckpoint, hash_stream
+from models.checkpoints.readers.base import Contents, MappedFile
+from models.checkpoints.readers.zip_archive import MAGIC as ZIP_MAGIC
+from models.checkpoints.readers.zip_archive import is_zip, member_names, sound_members
 from models.errors import CheckpointError, listing
 
-WRAPPERS = ("state_dict", "model_state_dict", "model")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 """Keys under which training scripts keep the state_dict, in the order they are tried, before the top."""
 
 _PLAIN_MODULES = ("torch", "torch._utils", "collections")
 """What a state_dict's own pickle imports from."""
 
-ZIP_MAGIC = b"PK\x03\x04"
 _WANTED = re.compile(r"GLOBAL ([\w.]+)|(?:call|Trying to (?:call|instantiate|import)) [`']?([\w.]+)")
 
 
-def read_torch(path: Path) -> RawCheckpoint:
+def read_torch(file: MappedFile) -> Contents:
     """Read a checkpoint saved by `torch.save`: a state_dict, bare or wrapped.
 
     Raises:
         CheckpointError: damaged, truncated, a TorchScript archive, a pickle that wants to call something, or without
             tensors.
     """
-    with path.open("rb") as stream:
-        sha256 = hash_stream(stream)
-        zipped = stream.read(len(ZIP_MAGIC)) == ZIP_MAGIC
-        if zipped:
-            _check_zip(path, stream)
-        stream.seek(0)
-        content = _load(path, stream)
-        size = path.stat().st_size
-    state, wrapper = _unwrap(path, content)
-    return RawCheckpoint(state, "torch zip" if zipped else "torch legacy", wrapper, sha256, size)
+    zipped = is_zip(file)
+    if zipped:
+        _check_zip(file)
+    file.stream.seek(0)
+    state, wrapper = _unwrap(file.path, _load(file, mapped=zipped))
+    return Contents(state, "torch zip" if zipped else "torch legacy", wrapper)
 
 
-def _check_zip(path: Path, stream: BinaryIO) -> None:
+def _check_zip(file: MappedFile) -> None:
     """Refuse an archive that is damaged, ambiguous, compressed, or code rather than weights."""
-    try:
-        with zipfile.ZipFile(stream) as archive:
-            members = archive.infolist()
-            names = [member.filename for member in members]
-            if any(name.endswith("/constants.pkl") for name in names):
-                raise CheckpointError(
-                    f"{path}: a TorchScript archive holds code, not only weights, and is never run to read them; "
-                    "save its state_dict with torch.save in the process that trusts it"
-                )
-            if len(set(names)) < len(names):
-                raise CheckpointError(f"{path}: two members of the archive have the same name")
-            for member in members:
-                if member.flag_bits & 1 or member.compress_type != zipfile.ZIP_STORED:
-                    raise CheckpointError(
-                        f"{path}: member {member.filename} is compressed or encrypted; "
-                        "torch.save stores its members plainly"
-                    )
-                with archive.open(member) as content:
-                    while content.read(CHUNK):
-                        pass
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path}: the archive is damaged or truncated: {error}") from error
+    if any(name.endswith("/constants.pkl") for name in member_names(file)):
+        raise CheckpointError(
+            f"{file.path}: a TorchScript archive holds code, not only weights, and is never run to read them; "
+            "save its state_dict with torch.save in the process that trusts it"
+        )
+    for member in sound_members(file):
+        if not member.stored:
+            raise CheckpointError(
+                f"{file.path}: member {member.info.filename} is compressed; torch.save stores its members plainly"
+            )
 
 
-def _load(path: Path, stream: BinaryIO) -> object:
+def _load(file: MappedFile, *, mapped: bool) -> object:
+    # torch maps files by name only; this name is the open descriptor's, so that what was hashed is what is mapped.
+    descriptor = Path(f"/proc/self/fd/{file.stream.fileno()}")
+    mapped = mapped and descriptor.exists()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a newer pickle protocol is no concern of the user's
-            return torch.load(stream, map_location="cpu", weights_only=True)
+            source = str(descriptor) if mapped else file.stream
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(_refusal(path, str(error), stream)) from error
+        raise CheckpointError(_refusal(file.path, str(error), file.stream)) from error
     except Exception as error:  # whatever torch's parser trips over, it is the file that is bad
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path}: not a sound PyTorch checkpoint: {first}") from error
+        first = (str(error).splitlines() or [type(error).__name__])[0].replace(str(descriptor), file.path.name)
+        raise CheckpointError(f"{file.path}: not a sound PyTorch checkpoint: {first}") from error
 
 
 def _refusal(path: Path, message: str, stream: BinaryIO) -> str:
@@ -93,6 +81,12 @@ def _refusal(path: Path, message: str, stream: BinaryIO) -> str:
     wanted = (found.group(1) or found.group(2)) if found else _first_global(stream)
     if wanted is None:
         return f"{path}: not a sound PyTorch checkpoint: damaged, or another kind of file"
+    if wanted.startswith(("numpy", "_codecs", "_reconstruct")):
+        return (
+            f"{path}: refused: a pickle of numpy arrays (Lasagne's, caffe2's, Python 2's), and unpickling it would "
+            f"call {wanted}; where you trust it, save them plainly: numpy.savez('c3d.npz', *pickle.load(open(file, "
+            "'rb'), encoding='latin1')) for a list of them, or **… for a dict"
+        )
     return (
         f"{path}: refused, because unpickling it would call {wanted}; a checkpoint must hold tensors only: "
         "where it was made, save model.state_dict() instead of the model"

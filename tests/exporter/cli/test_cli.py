@@ -105,7 +105,7 @@ USAGE = {
     "options before a command": (["--seed", "1", "inspect", "x"], "put options of inspect after its name: --seed"),
     "json before a command": (["--format", "onnx", "--debug", "inspect", "x"], "after its name: --format"),
     "a seed too large": (["--format", "onnx", "--seed", "9" * 20], "is not a number from 0 to 2**63 - 1"),
-    "unknown layout": (["--format", "onnx", "--weights", "w.pth", "--layout", "caffe"], "known are auto, identity"),
+    "unknown layout": (["--format", "onnx", "--weights", "w.pth", "--layout", "caffee"], "known are auto, identity"),
 }  # fmt: skip
 
 

@@ -45,12 +45,12 @@ def test_a_fixed_batch_is_filled(pool: ClipPool) -> None:
 
 
 def test_the_packaged_frames_are_the_videos_first() -> None:
-    assert np.array_equal(packaged_frames(), decode(BIKES, (171, 128)))
+    assert np.array_equal(packaged_frames(), decode(BIKES, UNKNOWN))
 
 
 def test_a_video_of_the_users_is_preprocessed_like_the_weights_want() -> None:
     pool = draw_clips(JFZHANG95, videos=(BIKES,))
-    assert np.array_equal(pool.clips[pool.members["bikes.mp4"][0]], JFZHANG95.clip(decode(BIKES, (171, 128))))
+    assert np.array_equal(pool.clips[pool.members["bikes.mp4"][0]], JFZHANG95.clip(decode(BIKES, UNKNOWN)))
 
 
 def test_videos_of_one_name_and_of_our_names_are_all_kept(tmp_path: Path) -> None:
@@ -65,15 +65,15 @@ def test_videos_of_one_name_and_of_our_names_are_all_kept(tmp_path: Path) -> Non
 
 def test_bad_videos(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="no such video"):
-        decode(tmp_path / "none.mp4", (171, 128))
+        decode(tmp_path / "none.mp4", UNKNOWN)
     (tmp_path / "text.mp4").write_text("not a video")
     with pytest.raises(BadInputError, match="not a video that can be decoded"):
-        decode(tmp_path / "text.mp4", (171, 128))
+        decode(tmp_path / "text.mp4", UNKNOWN)
     with pytest.raises(BadInputError, match="32 frames, a clip takes 64"):
-        decode(BIKES, (171, 128), frames=64)
+        decode(BIKES, UNKNOWN, frames=64)
 
 
 def test_without_pyav_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UnavailableError, match=r"pip install 'c3d-export\[video\]'"):
-        decode(BIKES, (171, 128))
+        decode(BIKES, UNKNOWN)

@@ -44,15 +44,30 @@ def test_empty(tmp_path: Path) -> None:
 
 
 def test_unknown_suffix(tmp_path: Path) -> None:
-    (tmp_path / "weights.bin").write_bytes(b"x")
-    refuse(tmp_path / "weights.bin", "unknown kind of checkpoint '.bin'; known are .pth")
+    (tmp_path / "weights.xyz").write_bytes(b"x")
+    refuse(tmp_path / "weights.xyz", "unknown kind of checkpoint '.xyz'; known are .h5, .hdf5, .keras, .npz, .pth")
 
 
-@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors", "h5", "npz", "onnx", "caffemodel", "model", "xyz"])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\n<!DOCTYPE html><html>Not Found</html>", "not a checkpoint but a web page or XML: the download went wrong"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "not a checkpoint but a Git LFS pointer"),
+        (b"\x1f\x8b\x08\x00", "compressed by gzip: unpack it first"),
+    ],
+)
+def test_what_downloads_leave_instead(suffix: str, content: bytes, told: str, tmp_path: Path) -> None:
+    path = tmp_path / f"c3d.{suffix}"
+    path.write_bytes(content * 50)
+    refuse(path, told)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors", "h5", "npz", "onnx", "caffemodel", "model"])
 def test_text_instead(suffix: str, tmp_path: Path) -> None:
-    path = tmp_path / f"page.{suffix}"
-    path.write_text("<!DOCTYPE html><html>Not Found</html>" * 50)
-    refuse(path, "not a sound PyTorch checkpoint|not a pickle|not a safetensors file")
+    path = tmp_path / f"notes.{suffix}"
+    path.write_text("conv1 conv2 conv3a\n" * 50)
+    refuse(path, "not a |damaged or truncated")
 
 
 @pytest.mark.parametrize("keep", [1, 7, 100, 1000, 0.5, 0.99])
@@ -140,7 +155,7 @@ def test_two_members_of_one_name(small: Path) -> None:
 def test_a_compressed_archive(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb/data.pkl", bytes(10_000_000))
-    refuse(tmp_path / "bomb.pth", "compressed or encrypted")
+    refuse(tmp_path / "bomb.pth", "is compressed; torch.save stores its members plainly")
 
 
 def test_no_state_dict(tmp_path: Path) -> None:
@@ -149,9 +164,9 @@ def test_no_state_dict(tmp_path: Path) -> None:
 
 
 def test_another_network(tmp_path: Path) -> None:
-    state = {f"layer{n}.0.conv1.weight": torch.zeros(64, 64, 3, 3) for n in range(1, 5)}
-    torch.save(state, tmp_path / "resnet.pth")
-    refuse(tmp_path / "resnet.pth", r"not those of any known C3D layout; it has layer1.0.conv1.weight \(64, 64, 3, 3\)")
+    state = {f"encoder.{n}.weight": torch.zeros(64, 64, 3, 3) for n in range(1, 5)}
+    torch.save(state, tmp_path / "other.pth")
+    refuse(tmp_path / "other.pth", r"not those of any known C3D layout; it has encoder.1.weight \(64, 64, 3, 3\)")
 
 
 def test_missing_and_unexpected_tensors_are_listed(tmp_path: Path) -> None:
@@ -165,12 +180,12 @@ def test_missing_and_unexpected_tensors_are_listed(tmp_path: Path) -> None:
 
 def test_wrong_shapes_are_all_listed(tmp_path: Path) -> None:
     state = constant_state()
-    state["fc6.weight"] = torch.zeros(()).expand(4096, 4608)
+    state["fc6.weight"] = torch.zeros(()).expand(4096, 8191)
     state["conv1.weight"] = torch.zeros(64, 3, 7, 7, 7)
-    torch.save(state, tmp_path / "vmz.pth")
+    torch.save(state, tmp_path / "wrong.pth")
     refuse(
-        tmp_path / "vmz.pth",
-        r"2 tensors have another shape: (?=.*fc6.weight is \(4096, 4608\), the network's is \(4096, 8192\))(?=.*conv1)",
+        tmp_path / "wrong.pth",
+        r"2 tensors have another shape: (?=.*fc6.weight is \(4096, 8191\), the network's is \(4096, 8192\))(?=.*conv1)",
     )
 
 

@@ -1,0 +1,250 @@
+"""Downloads over HTTPS: cached, resumed where they broke off, and believed only when whole.
+
+A cache entry is a folder named after the address, with the file, `record.json` beside it, and, while it is incomplete,
+`<file>.part` with `part.json` (the validator that a resumed request must name). The file appears by a rename after its
+length and SHA-256 were checked; the lock only saves two processes from downloading twice.
+"""
+
+import hashlib
+import http.client
+import os
+import re
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+from filelock import FileLock
+
+from models.errors import CheckpointError, Progress
+
+TIMEOUT = 30.0
+"""Seconds that a server may stay silent."""
+ATTEMPTS = 4
+CHUNK = 1 << 20
+MOST_DOWNLOAD = 8 << 30
+MOST_NAME = 200
+PARTIAL, RANGE_REFUSED = 206, 416
+EVERY = 0.2
+"""Seconds between two words of progress."""
+
+BROKEN = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file in the cache, the SHA-256 it must have, and what to tell of it."""
+
+    path: Path
+    sha256: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What `record.json` keeps of a download."""
+
+    url: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Partial:
+    """What `part.json` keeps: the validator of the bytes already there, and how many there will be."""
+
+    validator: str
+    total: int | None
+
+
+class _OnlyHTTPS(urllib.request.HTTPRedirectHandler):
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """Follow a redirect, unless it leaves HTTPS."""
+        if not newurl.lower().startswith("https://"):
+            raise urllib.error.URLError("it redirects to an address that is not https://")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def cache_folder() -> Path:
+    """Return where downloads are kept: `$C3D_EXPORT_CACHE`, `$XDG_CACHE_HOME/c3d-export` or `~/.cache/c3d-export`."""
+    if own := os.environ.get("C3D_EXPORT_CACHE"):
+        return Path(own)
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "c3d-export"
+
+
+def download(url: str, shown: str, sha256: str | None, progress: Progress) -> Fetched:
+    """Return the file at `url`, from the cache or the network.
+
+    Args:
+        url: `https://…`, with whatever secrets it needs.
+        shown: the same without them: what messages and records say.
+        sha256: what the file must have; None takes what was recorded, or records it now.
+        progress: told while bytes arrive.
+
+    Raises:
+        CheckpointError: it cannot be had, is another file, or the cache cannot be written to.
+    """
+    folder = cache_folder() / hashlib.sha256(url.encode()).hexdigest()[:16]
+    path = folder / file_name(url)
+    try:
+        if (cached := _cached(folder, path, shown, sha256)) is not None:
+            return cached
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):
+            if (cached := _cached(folder, path, shown, sha256)) is not None:
+                return cached
+            return _fetch(url, shown, sha256, path, progress)
+    except OSError as error:
+        raise CheckpointError(f"{shown}: cannot keep it in {folder}: {error.strerror or error}") from error
+
+
+def file_name(url: str) -> str:
+    """Return a plain file name for what is at `url`."""
+    try:
+        name = unquote(urlsplit(url).path, errors="replace").replace("\\", "/").rsplit("/", 1)[-1]
+    except ValueError:
+        name = ""
+    name = re.sub(r"[\x00-\x1f\x7f]", "", name).encode()[:MOST_NAME].decode(errors="ignore").lstrip(".")
+    return (
+        name if name and not name.endswith((".part", "record.json", "part.json")) and name != "lock" else "checkpoint"
+    )
+
+
+def _cached(folder: Path, path: Path, shown: str, sha256: str | None) -> Fetched | None:
+    try:
+        record = msgspec.json.decode((folder / "record.json").read_bytes(), type=Record)
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if not path.is_file():
+        return None
+    if sha256 is not None and sha256 != record.sha256:
+        raise CheckpointError(
+            f"{shown}: the cached file has SHA-256 {record.sha256[:16]}…, not {sha256[:16]}…; remove {folder} to "
+            "download it again"
+        )
+    return Fetched(path, record.sha256, (f"from the cache, {path}; remove it to download it again",))
+
+
+def _fetch(url: str, shown: str, sha256: str | None, path: Path, progress: Progress) -> Fetched:
+    part = path.with_name(f"{path.name}.part")
+    for attempt in range(ATTEMPTS):
+        try:
+            _receive(url, shown, part, progress)
+            break
+        except urllib.error.HTTPError as error:
+            raise CheckpointError(f"{shown}: the server answers {error.code} {error.reason}") from error
+        except BROKEN as error:
+            reason = str(getattr(error, "reason", "") or error) or type(error).__name__
+            if attempt == ATTEMPTS - 1 or not part.is_file() or isinstance(error, ssl.SSLError):
+                kept = (
+                    "; what arrived is kept, run it again to resume" if part.is_file() and part.stat().st_size else ""
+                )
+                raise CheckpointError(f"{shown}: the download failed: {reason}{kept}") from error
+    progress(f"checking {path.name}")
+    with part.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+        os.fsync(stream.fileno())
+    if sha256 is not None and found != sha256:
+        part.unlink()
+        raise CheckpointError(
+            f"{shown}: what arrived has SHA-256 {found}, not {sha256}; it was removed: another file stands there "
+            "now, or the hash is of another one"
+        )
+    size = part.stat().st_size
+    part.replace(path)
+    _write(path.with_name("record.json"), msgspec.json.encode(Record(shown, found, size)))
+    path.with_name("part.json").unlink(missing_ok=True)
+    given = "as given" if sha256 else f"recorded: {found}; #sha256=… behind the address demands it"
+    return Fetched(path, found, (f"downloaded {size / 1e6:,.1f} MB to {path}, SHA-256 {given}",))
+
+
+def _receive(url: str, shown: str, part: Path, progress: Progress) -> None:
+    """Receive into `part`, from where it ends if the server still has the same file.
+
+    Raises:
+        CheckpointError: a web page, or too large.
+        OSError: the connection broke off, or the disk is full.
+    """
+    request = urllib.request.Request(url, headers={"User-Agent": "c3d-export", "Accept-Encoding": "identity"})  # noqa: S310 - https only
+    have, known = _resumable(part)
+    if known is not None:
+        request.add_header("Range", f"bytes={have}-")
+        request.add_header("If-Range", known.validator)
+    opener = urllib.request.build_opener(_OnlyHTTPS())
+    try:
+        response = opener.open(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == RANGE_REFUSED and known is not None:
+            part.unlink(missing_ok=True)
+            raise ConnectionError("the server refuses to resume") from error
+        raise
+    with response:
+        headers: Mapping[str, str] = response.headers
+        resumed = response.status == PARTIAL and headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        if headers.get("Content-Type", "").startswith("text/html"):
+            raise CheckpointError(f"{shown}: the server answers with a web page, not a file; open it in a browser")
+        length = headers.get("Content-Length", "")
+        start = have if resumed else 0
+        total = start + int(length) if length.isdigit() else None
+        if (total or 0) > MOST_DOWNLOAD:
+            raise CheckpointError(f"{shown}: {total} bytes announced, more than any checkpoint of C3D")
+        validator = headers.get("ETag") or headers.get("Last-Modified") or ""
+        _write(part.with_name("part.json"), msgspec.json.encode(Partial(validator, total)))
+        with part.open("r+b" if resumed else "wb") as out:
+            out.seek(start)
+            count = start + _copy(response, out, start, total, part.stem, progress)
+    if count > MOST_DOWNLOAD:
+        part.unlink()
+        raise CheckpointError(f"{shown}: more than {MOST_DOWNLOAD} bytes, more than any checkpoint of C3D")
+    if total is not None and count != total:
+        raise ConnectionError(f"it broke off after {count} of {total} bytes")
+
+
+def _copy(
+    response: http.client.HTTPResponse, out: IO[bytes], start: int, total: int | None, name: str, progress: Progress
+) -> int:
+    """Copy what arrives, and return how much it was."""
+    count, told = 0, 0.0
+    of = f" of {total / 1e6:,.0f}" if total else ""
+    while start + count <= MOST_DOWNLOAD:
+        chunk = response.read1(CHUNK)
+        if not chunk:
+            break
+        out.write(chunk)
+        count += len(chunk)
+        if time.monotonic() - told > EVERY:
+            told = time.monotonic()
+            progress(f"downloading {name}: {(start + count) / 1e6:,.0f}{of} MB")
+    return count
+
+
+def _resumable(part: Path) -> tuple[int, Partial | None]:
+    """Return how many bytes are there, and what they are of; None where they cannot be continued."""
+    try:
+        known = msgspec.json.decode(part.with_name("part.json").read_bytes(), type=Partial)
+        have = part.stat().st_size
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return 0, None
+    strong = known.validator and not known.validator.startswith("W/")
+    return (have, known) if strong and have > 0 and have != known.total else (0, None)
+
+
+def _write(path: Path, content: bytes) -> None:
+    staged = path.with_name(f"{path.name}.{os.getpid()}")
+    staged.write_bytes(content)
+    staged.replace(path)

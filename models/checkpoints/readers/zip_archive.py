@@ -1,0 +1,87 @@
+"""Zip archives of tensors: what `torch.save` and `numpy.savez` write. Checked member by member before use.
+
+Neither torch nor numpy checks the CRC of what it maps, so a flipped bit would load as a silently different weight.
+"""
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+
+from models.checkpoints.readers.base import MappedFile
+from models.errors import CheckpointError
+
+MAGIC = b"PK\x03\x04"
+_LOCAL_HEADER = 30
+_LENGTHS = slice(26, 30)
+"""Where a member's own header says how long its name and its extra field are (APPNOTE.TXT, 4.3.7)."""
+_ENCRYPTED = 1
+
+BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, UnicodeDecodeError)
+"""What Python's zipfile raises on damaged archives."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of an archive: its entry, and where its bytes start in the file."""
+
+    info: zipfile.ZipInfo
+    offset: int
+
+    @property
+    def stored(self) -> bool:
+        """Whether its bytes stand in the file as they are."""
+        return self.info.compress_type == zipfile.ZIP_STORED
+
+
+def is_zip(file: MappedFile) -> bool:
+    """Tell whether the file begins as a zip archive does."""
+    return file.data[: len(MAGIC)] == MAGIC
+
+
+def member_names(file: MappedFile) -> list[str]:
+    """Return the members' names, in order.
+
+    Raises:
+        CheckpointError: damaged or truncated.
+    """
+    try:
+        with zipfile.ZipFile(file.stream) as archive:
+            return archive.namelist()
+    except BAD_ZIP as error:
+        raise CheckpointError(f"{file.path}: the archive is damaged or truncated: {error}") from error
+
+
+def sound_members(file: MappedFile) -> list[Member]:
+    """Return the archive's members, the CRC of each stored one checked (zipfile checks the others as it unpacks them).
+
+    Raises:
+        CheckpointError: damaged, truncated, encrypted, two members of one name, or more than the file could hold.
+    """
+    with memoryview(file.data) as data:
+        try:
+            with zipfile.ZipFile(file.stream) as archive:
+                members = [_located(file, info, data) for info in archive.infolist()]
+        except BAD_ZIP as error:
+            raise CheckpointError(f"{file.path}: the archive is damaged or truncated: {error}") from error
+        if len({member.info.filename for member in members}) < len(members):
+            raise CheckpointError(f"{file.path}: two members of the archive have the same name")
+        if sum(member.info.file_size for member in members) > file.most_unpacked:
+            raise CheckpointError(f"{file.path}: the archive claims to unpack to far more than its own size")
+        for member in members:
+            if member.stored:
+                content = data[member.offset : member.offset + member.info.file_size]
+                if len(content) != member.info.file_size or zlib.crc32(content) != member.info.CRC:
+                    raise CheckpointError(f"{file.path}: the archive is damaged: bad CRC-32 of {member.info.filename}")
+                content.release()
+    return members
+
+
+def _located(file: MappedFile, info: zipfile.ZipInfo, data: memoryview) -> Member:
+    if info.flag_bits & _ENCRYPTED:
+        raise CheckpointError(f"{file.path}: member {info.filename} is encrypted")
+    header = bytes(data[info.header_offset : info.header_offset + _LOCAL_HEADER])
+    if header[: len(MAGIC)] != MAGIC or len(header) < _LOCAL_HEADER:
+        raise CheckpointError(f"{file.path}: the archive is damaged: {info.filename} does not stand where it should")
+    lengths = header[_LENGTHS]
+    name, extra = int.from_bytes(lengths[:2], "little"), int.from_bytes(lengths[2:], "little")
+    return Member(info, info.header_offset + _LOCAL_HEADER + name + extra)

@@ -1,0 +1,251 @@
+"""Checkpoints from elsewhere: whole, the file that was meant, and without the network the second time."""
+
+import hashlib
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.checkpoints import constant_state
+from helpers.run import python
+from helpers.server import Site, serve
+
+from models import build
+from models.checkpoints.download import file_name
+from models.checkpoints.sources import is_remote, locate
+from models.errors import CheckpointError, UnavailableError, UsageError, quiet
+
+CONTENT = bytes(range(256)) * 40_000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    site = Site(CONTENT)
+    with serve(site, tmp_path) as trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+        monkeypatch.setenv("C3D_EXPORT_CACHE", str(tmp_path / "cache"))
+        yield site
+
+
+def refused(source: str, match: str) -> None:
+    with pytest.raises(CheckpointError, match=match) as caught:
+        locate(source, quiet)
+    assert "\n" not in str(caught.value)
+    for secret in ("hunter2", "s3cret"):
+        assert secret not in str(caught.value)
+
+
+def test_a_download_is_kept_and_recorded_and_the_second_asks_nobody(site: Site) -> None:
+    told: list[str] = []
+    first = locate(f"{site.address}/a/c3d.pth", told.append)
+    assert first.path.read_bytes() == CONTENT
+    assert (first.path.name, first.sha256, first.url) == ("c3d.pth", SHA256, f"{site.address}/a/c3d.pth")
+    assert any(SHA256 in note for note in first.notes)
+    assert told[0].startswith("downloading c3d.pth: ")
+    assert told[0].endswith(" of 10 MB")
+    assert len(site.asked) == 1
+    site.status = 500
+    again = locate(f"{site.address}/a/c3d.pth", quiet)
+    assert (again.path, again.sha256) == (first.path, SHA256)
+    assert "from the cache" in again.notes[0]
+    assert len(site.asked) == 1
+
+
+def test_what_breaks_off_is_resumed(site: Site) -> None:
+    site.cuts = [1_000_000, 2_500_000]
+    found = locate(f"{site.address}/c3d.pth", quiet)
+    assert found.path.read_bytes() == CONTENT
+    assert [ranged for _, ranged in site.asked] == [None, "bytes=1000000-", "bytes=3500000-"]
+
+
+def test_the_next_run_resumes_what_the_last_one_left(site: Site) -> None:
+    site.cuts = [100_000] * 4
+    refused(f"{site.address}/c3d.pth", "broke off after 400000 of 10240000 bytes; what arrived is kept, run it again")
+    assert locate(f"{site.address}/c3d.pth", quiet).path.read_bytes() == CONTENT
+    assert site.asked[-1][1] == "bytes=400000-"
+
+
+def test_a_file_that_changed_meanwhile_is_fetched_afresh(site: Site) -> None:
+    site.cuts = [100_000] * 4
+    refused(f"{site.address}/c3d.pth", "broke off")
+    site.content, site.etag = CONTENT[::-1], '"two"'
+    assert locate(f"{site.address}/c3d.pth", quiet).path.read_bytes() == CONTENT[::-1]
+
+
+def test_a_hash_is_demanded(site: Site, tmp_path: Path) -> None:
+    refused(f"{site.address}/c3d.pth#sha256={'0' * 64}", f"what arrived has SHA-256 {SHA256}, not 0{{64}}")
+    assert not list((tmp_path / "cache").rglob("c3d.pth*"))
+    assert locate(f"{site.address}/c3d.pth#sha256={SHA256.upper()}", quiet).sha256 == SHA256
+    refused(f"{site.address}/c3d.pth#sha256={'0' * 64}", "the cached file has SHA-256 .*remove .* to download it again")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"status": 404}, "the server answers 404"),
+        ({"kind": "text/html; charset=utf-8"}, "answers with a web page"),
+        ({"redirect": "http://localhost/c3d.pth"}, "redirects to an address that is not https"),
+    ],
+)
+def test_what_is_no_file(site: Site, change: dict[str, str], match: str) -> None:
+    for name, value in change.items():
+        setattr(site, name, value)
+    refused(f"{site.address}/c3d.pth", match)
+
+
+# the test's own server leaves the socket of a handshake that failed to the garbage collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+def test_an_unknown_certificate_and_a_dead_server(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    refused(f"{site.address}/c3d.pth", "CERTIFICATE_VERIFY_FAILED")
+    refused("https://localhost:9/c3d.pth", "the download failed: .*refused")
+
+
+def test_secrets_are_told_and_kept_nowhere(site: Site, tmp_path: Path) -> None:
+    address = site.address.replace("https://", "https://user:hunter2@") + "/c3d.pth?token=s3cret"
+    refused(address, "the download failed")  # urllib takes no password in an address
+    found = locate(f"{site.address}/c3d.pth?token=s3cret", quiet)
+    assert found.url == f"{site.address}/c3d.pth"
+    kept = [path.read_bytes() for path in (tmp_path / "cache").rglob("*.json")]
+    assert kept
+    assert not any(b"s3cret" in text or b"hunter2" in text for text in (*kept, *(n.encode() for n in found.notes)))
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://x/a/c3d.pth", "c3d.pth"), ("https://x/..%2f..%2fetc%2fpasswd", "passwd"), ("https://x/", "checkpoint"),
+        ("https://x/..", "checkpoint"), ("https://x/%00a%0ab.pth", "ab.pth"), ("https://x/.bashrc", "bashrc"),
+        ("https://x/record.json", "checkpoint"), ("https://x/" + "a" * 500, "a" * 200), ("https://x/a%5Cb.pt", "b.pt"),
+    ],
+)  # fmt: skip
+def test_names_stay_in_the_cache(url: str, name: str) -> None:
+    assert file_name(url) == name
+
+
+def test_two_at_once_leave_one_whole_file(site: Site) -> None:
+    found: list[bytes] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(locate(f"{site.address}/c3d.pth", quiet).path.read_bytes()))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [CONTENT] * 4
+    assert len(site.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "match"),
+    [
+        ("http://host/c3d.pth", "https:// or hf://"), ("ftp://host/c3d.pth", "not ftp://"), ("https://", "is no address"),
+        ("file:///c3d.pth", "give the path"), ("https://host/c3d.pth#md5=1", "after # stands sha256="),
+        ("hf://owner", "give hf://owner/repo"), ("hf://owner/repo/../x", "give hf://owner/repo"), ("https://[", "is no address"),
+    ],
+)  # fmt: skip
+def test_other_addresses_are_wrong_usage(source: str, match: str) -> None:
+    with pytest.raises(UsageError, match=match):
+        locate(source, quiet)
+
+
+def test_a_path_is_a_path() -> None:
+    assert not is_remote("weights#sha256=1.pth")
+    assert locate("a/b.pth", quiet).path == Path("a/b.pth")
+
+
+def test_the_bytes_that_are_parsed_are_held_against_the_record(site: Site, tmp_path: Path) -> None:
+    torch.save(constant_state(3), tmp_path / "c3d.pth")
+    site.content = (tmp_path / "c3d.pth").read_bytes()
+    built = build(weights=f"{site.address}/c3d.pth")
+    assert built.weights is not None
+    assert (built.weights.url, built.config.num_classes) == (f"{site.address}/c3d.pth", 3)
+    torch.save(constant_state(4), built.weights.path)
+    with pytest.raises(
+        CheckpointError, match="is not the file that it should be: SHA-256 .*remove it to download it again"
+    ):
+        build(weights=f"{site.address}/c3d.pth")
+
+
+def test_the_hub_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(UnavailableError, match=r"needs huggingface_hub; pip install 'c3d-export\[hub\]'"):
+        locate("hf://owner/repo/c3d.pth", quiet)
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the Hub as one file takes."""
+
+    commit = "a" * 40
+    requests = 0
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, *, body: bool) -> None:
+        type(self).requests += 1
+        known = self.path in (
+            f"/owner/repo/resolve/{revision}/weights/c3d.pth" for revision in ("main", "v1", self.commit)
+        )
+        self.send_response(200 if known else 404)
+        self.send_header("X-Repo-Commit", self.commit)
+        self.send_header("X-Linked-Etag", f'"{SHA256}"')
+        self.send_header("X-Linked-Size", str(len(CONTENT)))
+        self.send_header("ETag", f'"{SHA256}"')
+        if not known:
+            self.send_header("X-Error-Code", "EntryNotFound")
+        self.send_header("Content-Length", str(len(CONTENT) if known else 0))
+        self.end_headers()
+        if body and known:
+            self.wfile.write(CONTENT)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
+        """Say nothing."""
+
+
+ASK = """
+import sys
+from models.checkpoints.sources import locate
+from models.errors import C3DExportError
+try:
+    found = locate(sys.argv[1], lambda step: None)
+    print(found.path, found.url, found.sha256, sep="\\n")
+except C3DExportError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    for name, value in {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "hub"), "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    try:
+        fetched = python(ASK, "hf://owner/repo/weights/c3d.pth@v1", cwd=tmp_path)
+        path, url, sha256 = fetched.stdout.splitlines()
+        assert Path(path).read_bytes() == CONTENT
+        assert (url, sha256) == (f"hf://owner/repo/weights/c3d.pth@{Hub.commit}", SHA256)
+        assert fetched.stderr == ""
+        missing = python(ASK, "hf://owner/repo/none.pth", cwd=tmp_path).stdout
+        assert missing.startswith("CheckpointError hf://owner/repo/none.pth: ")
+        assert missing.count("\n") == 1
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    offline = python(ASK, "hf://owner/repo/weights/c3d.pth@v1", cwd=tmp_path)
+    assert offline.stdout == fetched.stdout
+    assert "not in the cache" in python(ASK, "hf://owner/repo/weights/other.pth", cwd=tmp_path).stdout
