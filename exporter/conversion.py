@@ -7,10 +7,11 @@ from safetensors.torch import save_file
 
 from exporter.artifact import FileEntry, file_entry
 from exporter.errors import CheckFailedError, UsageError
-from exporter.publish import output_errors, put_in_place, staging
+from exporter.publish import output_errors, put_in_place, same_file, staging
 from exporter.types import ConvertRequest
 from models.builder import BuiltNetwork, build, state_sha256
 from models.checkpoints.provenance import CONVENTIONS_KEY, Conventions, Source
+from models.checkpoints.sources import is_remote
 from models.errors import Progress, quiet
 
 SUFFIX = ".safetensors"
@@ -47,7 +48,7 @@ def convert(request: ConvertRequest, progress: Progress = quiet) -> Converted:
         raise UsageError(f"the output must be called *{SUFFIX} (got {output})")
     if output.is_dir():
         raise UsageError(f"the output is a folder: {output}; name the file")
-    if isinstance(request.checkpoint, Path) and output.exists() and output.samefile(request.checkpoint):
+    if not is_remote(request.checkpoint) and same_file(output, Path(request.checkpoint)):
         raise UsageError(f"{output} is the checkpoint itself; choose another --output")
     progress("reading the checkpoint")
     built = build(weights=request.checkpoint, layout=request.layout, pool5=request.pool5, progress=progress)

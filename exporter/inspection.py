@@ -162,6 +162,7 @@ def _checkpoint(source: str | Path, progress: Progress) -> Inspection:
     under = f" under {raw.wrapper!r}" if raw.wrapper else ""
     dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in raw.tensors.values()})
     facts = {"holds": f"{len(raw.tensors)} tensors{under}, {', '.join(dtypes)}"}
+    facts |= {"converted": f"from {raw.source}"} if raw.source else {}
     facts |= {"note": "; ".join(file.notes)} if file.notes else {}
     facts |= weights_facts(source, file, raw)
     tensors = tuple(

@@ -19,7 +19,7 @@ from exporter.parity.inputs import draw_clips
 from exporter.parity.reference import Subject, relative_to
 from exporter.parity.truth import compute_truth
 from exporter.parity.verify import ask, judge
-from exporter.publish import check_name, output_errors, publish, staging
+from exporter.publish import check_name, output_errors, publish, same_file, staging
 from exporter.runtimes import require_device
 from exporter.timing import timed
 from exporter.types import (
@@ -125,7 +125,7 @@ def check_request(request: ExportRequest) -> None:
         raise UsageError("--new-head is an option of --weights: without a checkpoint everything is initialised freshly")
     for name in request.formats:
         target = request.output_dir / f"{request.name}{FORMATS[name].suffix}"
-        if request.weights is not None and _same_file(target, request.weights):
+        if request.weights is not None and same_file(target, Path(request.weights)):
             raise UsageError(f"{target} is the checkpoint itself; choose another --name or --output-dir")
     if request.verify:
         for name in request.formats:
@@ -147,13 +147,6 @@ def _outputs(request: ExportRequest, built: BuiltNetwork) -> tuple[Output, ...]:
             "features; --new-head initialises fc8 freshly, for training"
         )
     return outputs
-
-
-def _same_file(target: Path, weights: str | Path) -> bool:
-    try:
-        return target.samefile(weights)
-    except OSError:  # one of them is not there
-        return False
 
 
 def _build(request: ExportRequest, progress: Progress) -> BuiltNetwork:

@@ -54,6 +54,14 @@ def _encodable(name: str) -> bool:
         return False
 
 
+def same_file(target: Path, source: Path) -> bool:
+    """Tell whether two paths are of one file; no, if one of them is not there."""
+    try:
+        return target.samefile(source)
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def output_errors(folder: Path) -> Generator[None]:
     """Turn the operating system's refusals to write below `folder` into `OutputError`."""

@@ -118,7 +118,20 @@ TORCH = ("{}.weight", "{}.bias")
 _CAFFE_NAMES = ("conv1a", "conv2a", *list(CONVOLUTIONS)[2:])  # conv3a and the rest are named alike
 
 _MMACTION2 = _zipped((*(f"{name}.conv" for name in _CAFFE_NAMES), "fc6", "fc7"), LAYERS[:-1])
-_KERAS = _named(
+
+
+def _keras_3() -> dict[str, str]:
+    """Keras 3's `.weights.h5` calls layers by their class and number, whatever their name."""
+    classes = (("conv3d", tuple(CONVOLUTIONS)), ("dense", LINEARS))
+    return {
+        f"layers/{name}{f'_{n}' * (n > 0)}/vars/{k}": f"{layer}.{parameter}"
+        for name, layers in classes
+        for n, layer in enumerate(layers)
+        for k, parameter in enumerate(("weight", "bias"))
+    }
+
+
+_KERAS = _keras_3() | _named(
     {name: name for name in LAYERS},
     ("{}/kernel", "{}/bias"),
     ("{}/{}_W", "{}/{}_b"),

@@ -42,9 +42,9 @@ def _is_npz(file: MappedFile) -> bool:
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("HDF5 (Keras)", (".h5", ".hdf5", ".keras"), read_keras, is_hdf5),
+    Kind("HDF5 (Keras)", (".h5", ".hdf5"), read_keras, is_hdf5),
     Kind("npz (numpy, chainer)", (".npz",), read_npz, _is_npz),
-    Kind("PyTorch", (".pth", ".pt", ".pickle", ".pkl", ".tar", ".ckpt", ".bin"), read_torch, is_zip),
+    Kind("PyTorch", (".pth", ".pt", ".pickle", ".pkl", ".tar", ".ckpt", ".bin", ".keras"), read_torch, is_zip),
     Kind("safetensors", (".safetensors",), read_safetensors, is_safetensors),
     Kind("TensorFlow checkpoint", (".model", ".mdlp", ".index"), read_tf_checkpoint, is_table),
     Kind("ONNX", (".onnx",), read_onnx),

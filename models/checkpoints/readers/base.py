@@ -91,6 +91,7 @@ class Contents:
         wrapper: the key under which the tensors stood, or an empty string.
         pool5: the convention, where the file itself tells it.
         preprocessing: the recipe, where the file itself tells it.
+        source: the checkpoint it was converted from, in words, where it tells that.
         others: further files that hold part of the content, in order.
     """
 
@@ -99,6 +100,7 @@ class Contents:
     wrapper: str = ""
     pool5: Pool5 | None = None
     preprocessing: Preprocessing | None = None
+    source: str = ""
     others: tuple[MappedFile, ...] = ()
 
 

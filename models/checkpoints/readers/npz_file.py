@@ -22,8 +22,9 @@ def read_npz(file: MappedFile) -> Contents:
         CheckpointError: damaged, truncated, encrypted, a bomb, or a member that is not a plain array.
     """
     tensors: dict[str, Tensor] = {}
+    members = sound_members(file)
     with zipfile.ZipFile(file.stream) as archive:
-        for member in sound_members(file):
+        for member in members:
             name = member.info.filename.removesuffix(SUFFIX)
             try:
                 with archive.open(member.info) as stream:

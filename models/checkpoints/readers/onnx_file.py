@@ -84,7 +84,7 @@ def read_onnx(file: MappedFile) -> Contents:
     except WireError as error:
         raise CheckpointError(f"{file.path}: not a sound ONNX model, or truncated: {error}") from error
     told = Conventions(pool5 or told.pool5, told.preprocessing)
-    return Contents(tensors, "ONNX", "", told.pool5, told.preprocessing, tuple(opened.others.values()))
+    return Contents(tensors, "ONNX", "", told.pool5, told.preprocessing, others=tuple(opened.others.values()))
 
 
 def _tensor(opened: _Opened, span: Field) -> tuple[str, Tensor]:

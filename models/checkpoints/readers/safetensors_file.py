@@ -42,7 +42,8 @@ def read_safetensors(file: MappedFile) -> Contents:
     except SafetensorError as error:
         raise CheckpointError(f"{file.path}: not a sound safetensors file: {error}") from error
     told = told_conventions(file.path, metadata)
-    return Contents(tensors, "safetensors", pool5=told.pool5, preprocessing=told.preprocessing)
+    source = f"{told.source.file} ({told.source.layout}, SHA-256 {told.source.sha256})" if told.source else ""
+    return Contents(tensors, "safetensors", pool5=told.pool5, preprocessing=told.preprocessing, source=source)
 
 
 def _refuse_duplicates(path: Path, header: bytes) -> None:

@@ -48,7 +48,13 @@ def read_torch(file: MappedFile) -> Contents:
 
 def _check_zip(file: MappedFile) -> None:
     """Refuse an archive that is damaged, ambiguous, compressed, or code rather than weights."""
-    if any(name.endswith("/constants.pkl") for name in member_names(file)):
+    names = member_names(file)
+    if "model.weights.h5" in names:
+        raise CheckpointError(
+            f"{file.path}: a .keras archive holds a model's code beside its weights; where it was made, "
+            "model.save_weights('c3d.weights.h5') writes the weights alone"
+        )
+    if any(name.endswith("/constants.pkl") for name in names):
         raise CheckpointError(
             f"{file.path}: a TorchScript archive holds code, not only weights, and is never run to read them; "
             "save its state_dict with torch.save in the process that trusts it"

@@ -134,23 +134,23 @@ ORIGINS = {
     ),
     "adamcasson": Origin(
         "weights_tf.h5", saved(keras_tf, keras_2), "adamcasson", "symmetric", "c3d-keras", "tensorflow", "IO", "HWC",
-        ambiguous=True, wrong=("c3d-keras-tf", "keras-tf-chw"),
+        ambiguous=True, wrong=("c3d-keras-tf",),
     ),
     "keras tf, chw": Origin(
         "c3d.safetensors", saved(keras_tf_chw, write_safetensors), "keras-tf-chw", "right", "c3d-keras", "tensorflow",
-        "IO", "CHW", ambiguous=True, wrong=("c3d-keras-tf", "adamcasson"),
+        "IO", "CHW", ambiguous=True, wrong=("c3d-keras-tf",),
     ),
     "c3d-keras th": Origin(
         "weights_th.h5", saved(keras_th, keras_1), "c3d-keras-th", "right", "c3d-keras", "theano", "IO", "HWC",
-        ambiguous=True, wrong=("keras-model-zoo", "keras-th-unflipped"),
+        ambiguous=True, wrong=("keras-model-zoo",),
     ),
     "keras-model-zoo": Origin(
         "weights.h5", saved(model_zoo, keras_1), "keras-model-zoo", "symmetric", "unknown", "theano", "IO", "CHW",
-        ambiguous=True, wrong=("c3d-keras-th", "keras-th-unflipped"),
+        ambiguous=True, wrong=("keras-th-unflipped",),
     ),
     "keras th, unflipped": Origin(
         "weights.h5", saved(unflipped, keras_1), "keras-th-unflipped", "symmetric", "unknown", "torch", "IO", "CHW",
-        ambiguous=True, wrong=("keras-model-zoo",),
+        ambiguous=True, wrong=("c3d-keras-th",),
     ),
     "hx173149": Origin(
         "sports1m_finetuning_ucf101.model", saved(keras_tf_chw, write_tf1), "hx173149", "right", "hx173149",
