@@ -13,9 +13,12 @@ import onnx
 import pytest
 import torch
 from conftest import ExportedByCommand
+from helpers import origins
 from helpers.checkpoints import constant_state
 from helpers.run import BIN, run
 from onnx import numpy_helper
+
+CAFFE = {"conv1": "conv1a", "conv2": "conv2a"}
 
 
 def test_the_main_job(exported: ExportedByCommand) -> None:
@@ -86,6 +89,29 @@ def test_a_checkpoint_of_another_implementation_loads_and_exports(tmp_path: Path
     inside = torch.jit.load(str(tmp_path / "artifacts" / "mine.pt"))  # pyright: ignore
     with torch.inference_mode():
         assert inside(torch.zeros(1, 3, 16, 112, 112)).shape == (1, 12)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated")
+def test_a_backbone_without_fc8_needs_no_flag_and_answers_features(tmp_path: Path) -> None:
+    layers = {name: f"{CAFFE.get(name, name)}.conv" for name in origins.CONVOLUTIONS}
+    state = {name: value for name, value in constant_state().items() if not name.startswith("fc8")}
+    torch.save(origins.renamed(layers, (".weight", ".bias"), state), tmp_path / "c3d_sports1m_pretrain.pth")
+    command = ("c3d-export", "--format", "torchscript", "--weights", "c3d_sports1m_pretrain.pth", "--no-verify")
+    done = run(*command, "--pool5", "right", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "C3D, features only (no fc8), pool5 right" in done.stdout
+    assert "it has no fc8: the artifact answers features" in done.stdout
+    assert "pool5 is right by --pool5, although these weights are of symmetric" in done.stdout
+    manifest = json.loads((tmp_path / "artifacts" / "c3d.pt.json").read_text())
+    assert (manifest["weights"]["layout"], manifest["weights"]["pool5"]) == ("mmaction2", "symmetric")
+    assert (manifest["pool5_source"], manifest["preprocessing"]["name"]) == ("option", "mmaction2")
+    assert [output["name"] for output in manifest["signature"]["outputs"]] == ["fc7"]
+    inside = torch.jit.load(str(tmp_path / "artifacts" / "c3d.pt"))  # pyright: ignore
+    with torch.inference_mode():
+        assert inside(torch.zeros(1, 3, 16, 112, 112)).shape == (1, 4096)
+    scores = run(*command, "--outputs", "probabilities", cwd=tmp_path)
+    assert scores.returncode == 2
+    assert "the checkpoint has no fc8, so there are no probabilities: --outputs fc6,fc7" in scores.stderr
 
 
 USAGE = {

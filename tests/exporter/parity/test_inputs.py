@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from exporter.errors import BadInputError, UnavailableError
-from exporter.parity.inputs import ClipPool, decode, draw_clips, packaged_frames
-from models.preprocessing import JFZHANG95, UNKNOWN
+from exporter.parity.inputs import ClipPool, decode, draw_clips, packaged_frames, resized
+from models.preprocessing import HX173149, JFZHANG95, UNKNOWN
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
 
@@ -77,3 +77,12 @@ def test_without_pyav_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UnavailableError, match=r"pip install 'c3d-export\[video\]'"):
         decode(BIKES, UNKNOWN)
+
+
+def test_frames_are_resized_for_recipes_of_another_size() -> None:
+    frames = packaged_frames()  # 171x128
+    assert resized(frames, UNKNOWN) is frames
+    smaller = resized(frames, HX173149)
+    assert smaller.shape == (16, 112, 150, 3)
+    assert abs(smaller.mean() - frames.mean()) < 1  # an average of neighbours keeps the mean
+    assert draw_clips(HX173149).clips.shape[1:] == (3, 16, 112, 112)
