@@ -131,12 +131,19 @@ def _keras_3() -> dict[str, str]:
     }
 
 
-_KERAS = _keras_3() | _named(
-    {name: name for name in LAYERS},
-    ("{}/kernel", "{}/bias"),
-    ("{}/{}_W", "{}/{}_b"),
-    ("{}/kernel:0", "{}/bias:0"),
-    ("{}/{}/kernel:0", "{}/{}/bias:0"),
+_KERAS_0_PLACES = (0, 2, 4, 5, 7, 8, 10, 11, 15, 17, 19)
+"""Where C3D's layers stand among all of a Sequential model's: Keras before 1.0 called them by that alone."""
+
+_KERAS = (
+    _keras_3()
+    | _named(_zipped(f"layer_{n}" for n in _KERAS_0_PLACES), ("{}/param_0", "{}/param_1"))
+    | _named(
+        {name: name for name in LAYERS},
+        ("{}/kernel", "{}/bias"),
+        ("{}/{}_W", "{}/{}_b"),
+        ("{}/kernel:0", "{}/bias:0"),
+        ("{}/{}/kernel:0", "{}/{}/bias:0"),
+    )
 )
 _TF1 = _named(_zipped(["1", "2", "3a", "3b", "4a", "4b", "5a", "5b"], CONVOLUTIONS), ("wc{}", "bc{}")) | _named(
     _zipped(["d1", "d2", "out"], LINEARS), ("w{}", "b{}")

@@ -140,7 +140,18 @@ def write_caffe(path: Path, state: Mapping[str, Floats], schema: str, fc_suffix:
 
 
 def write_keras(path: Path, state: Mapping[str, Floats], version: int) -> None:
-    """Keras 1's save_weights (`conv1/conv1_W`) or Keras 2's save (`model_weights/conv1/conv1/kernel:0`)."""
+    """Keras 0's save_weights (`layer_0/param_0`), 1's (`conv1/conv1_W`) or 2's save (`conv1/conv1/kernel:0` in `model_weights`)."""
+    if version == 0:  # every layer by its place in the model, those without weights too
+        with h5py.File(path, "w") as file:
+            file.attrs["nb_layers"] = 20
+            weighted = dict(zip((0, 2, 4, 5, 7, 8, 10, 11, 15, 17, 19), SHAPES, strict=True))
+            for place in range(20):
+                group = file.create_group(f"layer_{place}")
+                layer = weighted.get(place)
+                group.attrs["nb_params"] = 2 * (layer is not None)
+                if layer is not None:
+                    group["param_0"], group["param_1"] = state[f"{layer}.weight"], state[f"{layer}.bias"]
+        return
     with h5py.File(path, "w") as file:
         top = file if version == 1 else file.create_group("model_weights")
         file.attrs["keras_version"] = f"{version}.0".encode()

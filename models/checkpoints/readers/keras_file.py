@@ -90,12 +90,14 @@ def _datasets(file: MappedFile, opened: "h5py.File") -> Iterator[tuple[str, Any]
 
 
 def _layer_names(paths: list[str]) -> list[str]:
-    """Return `<layer>/<array>` for each path; the whole path where two would be called the same."""
+    """Return `<layer>/<array>` for each path; whole paths where two would be called the same.
+
+    Keras 3's `.weights.h5` (`layers/conv3d/vars/0`) keeps its paths: its layers are not at the top.
+    """
+    split = [path.removeprefix(WHOLE_MODEL).split("/") for path in paths]
     short = [
-        f"{parts[0]}/{parts[-1].removesuffix(':0')}"
-        if len(parts := path.removeprefix(WHOLE_MODEL).split("/")) > 1
-        else path
-        for path in paths
+        "/".join(parts) if len(parts) == 1 or parts[0] == "layers" else f"{parts[0]}/{parts[-1].removesuffix(':0')}"
+        for parts in split
     ]
     return short if len(set(short)) == len(short) else paths
 

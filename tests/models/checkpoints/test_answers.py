@@ -78,6 +78,7 @@ keras_th = functools.partial(origins.keras_state, origins.theano_kernel, origins
 model_zoo = functools.partial(origins.keras_state, origins.theano_kernel, origins.transposed)
 unflipped = functools.partial(origins.keras_state, np.ascontiguousarray, origins.transposed)
 lasagne = functools.partial(origins.keras_state, np.ascontiguousarray, origins.transposed)
+keras_0 = functools.partial(origins.write_keras, version=0)
 keras_1 = functools.partial(origins.write_keras, version=1)
 keras_2 = functools.partial(origins.write_keras, version=2)
 
@@ -145,7 +146,7 @@ ORIGINS = {
         ambiguous=True, wrong=("keras-model-zoo",),
     ),
     "keras-model-zoo": Origin(
-        "weights.h5", saved(model_zoo, keras_1), "keras-model-zoo", "symmetric", "unknown", "theano", "IO", "CHW",
+        "weights.h5", saved(model_zoo, keras_0), "keras-model-zoo", "symmetric", "unknown", "theano", "IO", "CHW",
         ambiguous=True, wrong=("keras-th-unflipped",),
     ),
     "keras th, unflipped": Origin(
