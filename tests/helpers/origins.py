@@ -144,7 +144,7 @@ def write_keras(path: Path, state: Mapping[str, Floats], version: int) -> None:
     if version == 0:  # every layer by its place in the model, those without weights too
         with h5py.File(path, "w") as file:
             file.attrs["nb_layers"] = 20
-            weighted = dict(zip((0, 2, 4, 5, 7, 8, 10, 11, 15, 17, 19), SHAPES, strict=True))
+            weighted: Mapping[int, str] = dict(zip([0, 2, 4, 5, 7, 8, 10, 11, 15, 17, 19], SHAPES, strict=True))
             for place in range(20):
                 group = file.create_group(f"layer_{place}")
                 layer = weighted.get(place)
