@@ -1,6 +1,6 @@
 """How far do sound engines stray? The largest error of each over PyTorch float32's own, for many clips and networks.
 
-The verdict allows `exporter.parity.compare.FACTOR`; the largest ratio seen here says how far a false alarm is.
+The verdict allows `exporter.parity.tolerance.FACTOR`; the largest ratio seen here says how far a false alarm is.
 """
 
 import tempfile
@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 from measure import machine
 
-from exporter.parity.compare import FACTOR, compare
 from exporter.parity.inputs import draw_clips
+from exporter.parity.judge import judge
 from exporter.parity.reference import Subject
-from exporter.parity.truth import compute_truth
-from exporter.parity.verify import ask
+from exporter.parity.tolerance import FACTOR
+from exporter.parity.trials import ask
+from exporter.parity.truth import NetworkTruth, Truth
+from exporter.parity.verify import trial_of
 from exporter.pipeline import export
 from exporter.types import ExportRequest, ParityOptions
 from models import build
@@ -38,21 +40,19 @@ def main() -> None:
             script.manifest.options["optimize_for_inference"] = False
             for draw in range(DRAWS):
                 built = build(seed=seed)
-                pool = draw_clips(built.preprocessing, seed=1000 * seed + draw)
+                options = ParityOptions(seed=1000 * seed + draw)
+                pool = draw_clips(built.preprocessing, options)
                 answers = {
-                    engine: ask(subject, built.config, pool, ParityOptions()) for engine, subject in engines.items()
+                    engine: ask(trial_of(subject, options, built.config), pool) for engine, subject in engines.items()
                 }
                 script.manifest.options["optimize_for_inference"] = True
-                answers["optimize_for_inference"] = ask(engines["TorchScript"], built.config, pool, ParityOptions())
+                answers["optimize_for_inference"] = ask(trial_of(engines["TorchScript"], options, built.config), pool)
                 script.manifest.options["optimize_for_inference"] = False
-                truth = compute_truth(built.network, pool.clips)
+                truth = Truth(NetworkTruth(built), pool)
                 for engine, answer in answers.items():
-                    for batch, outputs in answer.batches:
-                        places = list(batch.clips)
-                        exact, single = truth.exact["logits"][places], truth.torch["logits"][places]
-                        row = compare(batch.name, "logits", outputs["logits"], exact, single)
-                        shares.setdefault(engine, []).append(FACTOR * row.max_error / row.budget)
-                        alarms += not row.passed
+                    report = judge(answer, truth, options)
+                    shares.setdefault(engine, []).extend(FACTOR * row.share for row in report.comparisons)
+                    alarms += sum(not row.passed for row in report.comparisons)
     for engine, values in shares.items():
         print(
             f"{engine:<24} {len(values)} comparisons, ratio to PyTorch float32: median {np.median(values):.2f}, "

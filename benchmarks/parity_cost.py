@@ -16,8 +16,8 @@ torch.manual_seed(0)
 network = C3D().eval()
 session = onnxruntime.InferenceSession(sys.argv[1])
 rng = np.random.default_rng(0)
-clips = rng.standard_normal((5, 3, 16, 112, 112), dtype=np.float32)
-for batch in ([0], [0, 1], [2], [3], [4]):
+clips = rng.standard_normal((4, 3, 16, 112, 112), dtype=np.float32)
+for batch in ([0], [1], [2], [3], [0, 1], [0, 1, 2]):
     session.run(None, {"clip": clips[batch]})
 with torch.inference_mode():
     for clip in clips:
@@ -36,7 +36,10 @@ def main() -> None:
         run([str(BIN / "c3d-export"), "--format", "onnx", "--no-verify"], folder)
         model = str(folder / "artifacts" / "c3d.onnx")
         pairs = [
-            (run([str(BIN / "verify"), "parity"], folder), run([sys.executable, "-c", PASSES, model], folder))
+            (
+                run([str(BIN / "verify"), "parity", "--inputs", "quick"], folder),
+                run([sys.executable, "-c", PASSES, model], folder),
+            )
             for _ in range(RUNS)
         ]
     print(f"verify parity                          {spread([a.seconds for a, _ in pairs])} s")

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from exporter.inspection import inspect
     from exporter.parity.verify import verify_parity
     from exporter.pipeline import export
-    from exporter.types import ExportRequest, ParityOptions, ParityReport
+    from exporter.types import ExportRequest, ParityOptions
+    from exporter.verdicts import ParityReport
 
 __all__ = [
     "Artifact",
@@ -39,7 +40,7 @@ _HOMES = {
     "ExportRequest": "exporter.types",
     "Manifest": "exporter.artifact",
     "ParityOptions": "exporter.types",
-    "ParityReport": "exporter.types",
+    "ParityReport": "exporter.verdicts",
     "export": "exporter.pipeline",
     "inspect": "exporter.inspection",
     "verify_parity": "exporter.parity.verify",

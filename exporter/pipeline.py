@@ -15,12 +15,12 @@ from exporter.artifact import (
 from exporter.errors import CheckFailedError, UsageError, listing
 from exporter.formats import FORMATS, WriteRequest, Written
 from exporter.formats.prepare import prepare
-from exporter.parity.inputs import draw_clips
+from exporter.parity.inputs import QUICK
 from exporter.parity.reference import Subject, relative_to
-from exporter.parity.truth import compute_truth
-from exporter.parity.verify import ask, judge
+from exporter.parity.tolerance import FACTOR
+from exporter.parity.verify import verify_built
 from exporter.publish import check_name, output_errors, publish, same_file, staging
-from exporter.runtimes import require_device
+from exporter.runtimes import engine_for
 from exporter.timing import timed
 from exporter.types import (
     DEFAULT_OPSET,
@@ -28,9 +28,9 @@ from exporter.types import (
     OLDEST_OPSET,
     ExportRequest,
     FormatName,
-    ParityReport,
     c3d_signature,
 )
+from exporter.verdicts import ParityReport
 from models.builder import BuiltNetwork, build, state_sha256
 from models.errors import Progress, quiet
 from models.spec import MOST_CLASSES, Output
@@ -129,7 +129,7 @@ def check_request(request: ExportRequest) -> None:
             raise UsageError(f"{target} is the checkpoint itself; choose another --name or --output-dir")
     if request.verify:
         for name in request.formats:
-            require_device(name, request.parity.device)
+            engine_for(name).require_device(request.parity.device)
 
 
 def _outputs(request: ExportRequest, built: BuiltNetwork) -> tuple[Output, ...]:
@@ -224,11 +224,9 @@ def _write(
 def _verify(
     request: ExportRequest, built: BuiltNetwork, written: dict[FormatName, Written], progress: Progress
 ) -> tuple[ParityReport, ...]:
-    pool = draw_clips(built.preprocessing, seed=request.parity.seed, videos=request.parity.clips)
     subjects = [Subject(made.files[0], name, made.manifest, ()) for name, made in written.items()]
-    answers = [ask(subject, built.config, pool, request.parity, progress) for subject in subjects]
-    truth = compute_truth(built.network, pool.clips, progress)
-    staged = (judge(answer, truth, request.parity) for answer in answers)
+    options = replace(request.parity, kinds=request.parity.kinds or QUICK)
+    staged = verify_built(subjects, built, options, progress)
     # the report names the place the artifact is meant for, not the one it was staged in
     reports = tuple(replace(report, artifact=str(request.output_dir / Path(report.artifact).name)) for report in staged)
     if not all(report.passed for report in reports):
@@ -255,7 +253,7 @@ def _publish(
 
 def _parity_record(report: ParityReport, request: ExportRequest) -> ParityRecord:
     worst = max(row.share for row in report.comparisons)
-    return ParityRecord(report.passed, report.runtime, request.parity.device, report.factor, float(f"{worst:.3g}"))
+    return ParityRecord(report.passed, report.runtime, request.parity.device, FACTOR, float(f"{worst:.3g}"))
 
 
 def _notes(built: BuiltNetwork) -> tuple[str, ...]:

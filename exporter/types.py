@@ -9,8 +9,13 @@ from models.spec import CLIP_SHAPE, Output, Pool5, output_shape
 FormatName = Literal["onnx", "torchscript"]
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
-Device = Literal["cpu", "cuda"]
+Device = Literal["cpu", "cuda", "tensorrt"]
+"""Where an engine runs: `tensorrt` is onnxruntime's TensorRT provider on the GPU, with CUDA's beside it."""
 DEVICES: tuple[Device, ...] = get_args(Device)
+
+RuntimeName = Literal["onnxruntime", "torchscript", "openvino", "onnx-reference"]
+"""The engines that run a model file."""
+RUNTIME_NAMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 
 Target = Literal["portable", "cpu"]
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -70,15 +75,38 @@ class ParityOptions:
 
     Attributes:
         device: where the artifact runs. The truth always runs on the CPU.
-        seed: of the random clips.
-        clips: videos of the user's to verify on, besides the one that ships with the package.
-        allow_fallback: accept nodes that ran on the CPU although CUDA was asked for.
+        seed: of the random inputs.
+        clips: videos of the user's to verify on, folders of them, or lists (`.txt`, a path a line).
+        allow_fallback: accept nodes that ran on another device than the one asked for.
+        runtime: the engine; None takes the format's own.
+        against: what the artifact is held against beside the truth: an engine (`torch`, `openvino`,
+            `onnxruntime:cuda`, …) or another model file, which then is the truth; None for float64 alone.
+        arrays: `.npz` files of the user's inputs, a row each.
+        kinds: of inputs, by name (`exporter.parity.inputs.KINDS`); None for all, on export for the quick four.
+        samples: draws of each random kind.
+        fail_fast: stop at the first comparison that fails.
+        rtol: overrides the measured budget: |answer - truth| <= atol + rtol * |truth| for every number.
+        atol: see `rtol`.
+        localize: name the first layer that leaves the truth.
+        determinism: tell whether repeats, batch positions and thread counts give the same bits.
+        cache: folder that keeps the truth by hash of weights and input.
     """
 
     device: Device = "cpu"
     seed: int = 0
     clips: tuple[Path, ...] = ()
     allow_fallback: bool = False
+    runtime: RuntimeName | None = None
+    against: str | None = None
+    arrays: tuple[Path, ...] = ()
+    kinds: tuple[str, ...] | None = None
+    samples: int = 1
+    fail_fast: bool = False
+    rtol: float | None = None
+    atol: float | None = None
+    localize: bool = False
+    determinism: bool = False
+    cache: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -156,84 +184,3 @@ class ConvertRequest:
     output: Path
     layout: str = "auto"
     pool5: Pool5 | None = None
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a runtime put a model's nodes.
-
-    Attributes:
-        device: what was asked for.
-        nodes: how many nodes the runtime executes.
-        elsewhere: those of them that run on the CPU although the device is another, as `name (Operator)`.
-    """
-
-    device: Device
-    nodes: int
-    elsewhere: tuple[str, ...] = ()
-
-
-Top1 = Literal["same", "tie", "differs"]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One output of one input batch, against float64. Errors are absolute.
-
-    Attributes:
-        input: the input's name.
-        output: the output's name.
-        batch: clips in the batch.
-        max_error: the artifact's largest distance from float64.
-        mean_error: its mean distance.
-        torch_max_error: PyTorch float32's largest distance on the same clips.
-        torch_mean_error: its mean distance.
-        budget: the largest `max_error` that passes.
-        cosine: the smallest cosine similarity to float64 of any clip.
-        top1: whether the highest class agrees, None for features.
-        passed: the verdict.
-    """
-
-    input: str
-    output: str
-    batch: int
-    max_error: float
-    mean_error: float
-    torch_max_error: float
-    torch_mean_error: float
-    budget: float
-    cosine: float
-    top1: Top1 | None
-    passed: bool
-
-    @property
-    def share(self) -> float:
-        """How much of the budget the error takes: 1 is all of it. Without any error, none of any budget."""
-        if self.budget > 0:
-            return self.max_error / self.budget
-        return float("inf") if self.max_error > 0 else 0.0
-
-
-@dataclass(frozen=True)
-class ParityReport:
-    """The verdict on one artifact.
-
-    Attributes:
-        artifact: its path.
-        runtime: the engine and its version.
-        placement: where its nodes ran.
-        factor: how many times PyTorch's own float32 error is allowed.
-        comparisons: a row per input and output.
-        notes: what a reader must know to weigh the verdict.
-        passed: every comparison passed and the device was honoured.
-        seconds: by phase: `truth`, `load`, `run`.
-    """
-
-    artifact: str
-    runtime: str
-    placement: Placement
-    factor: float
-    comparisons: tuple[Comparison, ...]
-    notes: tuple[str, ...]
-    passed: bool
-    seconds: dict[str, float]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from helpers.run import run
 
-from exporter.parity.inputs import ClipPool, draw_clips
-from exporter.parity.truth import Truth, compute_truth
+from exporter.parity.inputs import QUICK, InputPool, draw_clips
+from exporter.parity.truth import NetworkTruth, Truth
+from exporter.types import ParityOptions
 from models.builder import BuiltNetwork, build
 from models.preprocessing import UNKNOWN
 
@@ -50,12 +51,14 @@ def built() -> BuiltNetwork:
 
 
 @pytest.fixture(scope="session")
-def pool() -> ClipPool:
+def pool() -> InputPool:
     """The clips that verification draws for it."""
-    return draw_clips(UNKNOWN)
+    return draw_clips(UNKNOWN, ParityOptions(kinds=QUICK))
 
 
 @pytest.fixture(scope="session")
-def truth(pool: ClipPool) -> Truth:
+def truth(pool: InputPool) -> Truth:
     """The truth on these clips, from a network of its own, because computing it makes the network float64."""
-    return compute_truth(build(seed=0).network, pool.clips)
+    truth = Truth(NetworkTruth(build(seed=0)), pool)
+    truth.ensure(range(len(pool.names)))
+    return truth

@@ -10,14 +10,15 @@ ALLOWED = {
     "models": {"models"},
     "exporter.errors": {"models", "exporter.errors"},
     "exporter.types": {"models"},
+    "exporter.verdicts": {"exporter.types"},
     "exporter.timing": set[str](),
     "exporter.artifact": {"models", "exporter.errors", "exporter.types"},
     "exporter.publish": {"exporter.errors", "exporter.artifact"},
     "exporter.formats": {"models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.formats"},
-    "exporter.runtimes": {"models", "exporter.errors", "exporter.types", "exporter.runtimes"},
+    "exporter.runtimes": {"models", "exporter.errors", "exporter.types", "exporter.verdicts", "exporter.runtimes"},
     "exporter.parity": {
         "models", "exporter.errors", "exporter.types", "exporter.timing", "exporter.artifact", "exporter.publish",
-        "exporter.formats", "exporter.runtimes", "exporter.parity",
+        "exporter.formats", "exporter.runtimes", "exporter.parity", "exporter.verdicts",
     },
     "exporter.inspection": {
         "models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.publish", "exporter.formats",
@@ -25,15 +26,15 @@ ALLOWED = {
     "exporter.conversion": {"models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.publish"},
     "exporter.pipeline": {
         "models", "exporter.errors", "exporter.types", "exporter.timing", "exporter.artifact", "exporter.publish",
-        "exporter.formats", "exporter.runtimes", "exporter.parity",
+        "exporter.formats", "exporter.runtimes", "exporter.parity", "exporter.verdicts",
     },
     "exporter.reports": {
         "models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.parity", "exporter.pipeline",
-        "exporter.inspection", "exporter.conversion", "exporter.reports",
+        "exporter.inspection", "exporter.conversion", "exporter.reports", "exporter.verdicts",
     },
     "exporter.cli": {
         "models", "exporter.errors", "exporter.types", "exporter.formats", "exporter.parity", "exporter.pipeline",
-        "exporter.inspection", "exporter.conversion", "exporter.reports", "exporter.cli",
+        "exporter.inspection", "exporter.conversion", "exporter.reports", "exporter.cli", "exporter.verdicts",
     },
 }  # fmt: skip
 FRONT_PAGE = ROOT / "exporter" / "__init__.py"  # names every layer, and imports none before it is asked to

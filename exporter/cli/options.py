@@ -36,7 +36,8 @@ def parity_options(command: Command) -> Command:
         type=EXISTING,
         multiple=True,
         metavar="VIDEO",
-        help="Verify on this video too (its first 16 frames; needs the [video] extra). Repeatable.",
+        help="Verify on this video too (its first 16 frames; needs the [video] extra): a file, a folder of them, or a "
+        "list (.txt, a path a line). Repeatable.",
     )(command)
     return click.option(
         "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Where the artifact is verified."

@@ -1,86 +1,148 @@
-"""One answer against the truth: errors, budget, top-1, verdict."""
+"""One answer against the truth: errors, share of the budget, highest classes, verdict."""
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.types import Comparison, Top1
+from exporter.parity.tolerance import Rule
+from exporter.verdicts import Agreement, Comparison
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FACTOR = 8.0
-"""How many times PyTorch float32's own largest error an artifact's may be. Engines sum in other orders, so errors of
-one size differ by a factor; sound engines were seen at up to 3.4 times (docs/parity.md has the figures)."""
-
-FLOOR = 4 * 2.0**-23
-"""The least that PyTorch's error is taken for, relative to the largest output: with few outputs it can be near zero by
-luck, and 4 units in the last place is a quarter of what is usual."""
-
-CLASSIFYING = ("logits", "probabilities")
+FEATURES = ("fc6", "fc7")
+"""Outputs that are no class scores."""
+FIVE = 5
 
 
-def compare(
-    name: str,
-    output: str,
-    answer: "NDArray[Any]",
-    exact: "NDArray[np.float64]",
-    torch32: "NDArray[np.float32]",
-) -> Comparison:
-    """Judge one output of one batch.
+@dataclass(frozen=True)
+class Expected:
+    """What one output should be.
 
-    Passes when the artifact's largest error is within `FACTOR` times PyTorch float32's own (at least `FLOOR` of the
-    largest output), and the highest class is float64's wherever float64's own margin is larger than that budget.
+    Attributes:
+        exact: (N, …) float64, the truth.
+        single: (N, …), the reference's float32.
+        against: (N, …), what else the artifact is held against, or None.
+    """
+
+    exact: "NDArray[np.float64]"
+    single: "NDArray[Any]"
+    against: "NDArray[Any] | None" = None
+
+
+def compare(name: str, output: str, answer: "NDArray[Any]", expected: Expected, rule: Rule) -> Comparison:
+    """Judge one output of one batch: each row has its own budget, and the row that uses most of its own is told.
+
+    A row passes when the rule says so and its NaN and infinities are where the reference's float32 has them, no more
+    and no fewer. An answer of another shape fails.
 
     Args:
         name: the input's name.
         output: the output's name.
-        answer: (N, width), what the artifact answered; another shape, NaN or Inf fails with infinite error.
-        exact: (N, width), the truth.
-        torch32: (N, width), PyTorch float32's answer.
+        answer: (N, …), what the artifact answered.
+        expected: the truth and the measure.
+        rule: how far the answer may be from it.
     """
-    torch_largest, torch_mean = _errors(torch32, exact)
-    sound = answer.shape == exact.shape and bool(np.isfinite(answer).all())
-    if not sound:
-        answer = np.full(exact.shape, np.inf)
-    largest, mean = _errors(answer, exact)
-    budget = FACTOR * max(torch_largest, FLOOR * float(np.abs(exact).max()))
-    top1 = _top1(answer, exact, budget) if sound and output in CLASSIFYING else None
+    exact, single = _rows(expected.exact), _rows(expected.single)
+    sound = answer.shape == expected.exact.shape
+    given = _rows(answer) if sound else np.full(exact.shape, np.nan)
+    judged = [_row(given[i], single[i], exact[i], rule) for i in range(len(exact))]
+    worst = max(range(len(judged)), key=lambda i: (not judged[i].alike, judged[i].share))
+    row = judged[worst]
+    classes = output not in FEATURES and expected.exact.ndim == 2 and sound  # noqa: PLR2004 - (N, classes)
+    budgets = np.array([row.budget for row in judged])
+    against = expected.against
     return Comparison(
         input=name,
         output=output,
         batch=len(exact),
-        max_error=largest,
-        mean_error=mean,
-        torch_max_error=torch_largest,
-        torch_mean_error=torch_mean,
-        budget=budget,
-        cosine=_cosine(answer, exact) if sound else 0.0,
-        top1=top1,
-        passed=sound and math.isfinite(budget) and largest <= budget and top1 != "differs",
+        max_error=row.error if sound else math.inf,
+        mean_error=row.mean if sound else math.inf,
+        reference_max_error=row.reference_error,
+        reference_mean_error=row.reference_mean,
+        budget=row.budget,
+        share=row.share if row.alike and sound else math.inf,
+        scale=row.scale,
+        cosine=min(row.cosine for row in judged),
+        snr_db=min(row.snr_db for row in judged),
+        top1=_agreement(given, exact, budgets, 1) if classes else None,
+        top5=_agreement(given, exact, budgets, FIVE) if classes and exact.shape[1] > FIVE else None,
+        distance=None if against is None or against.shape != answer.shape else _distance(given, _rows(against)),
+        passed=sound and all(row.alike and row.share <= 1 for row in judged),
     )
 
 
-def _errors(values: "NDArray[Any]", exact: "NDArray[np.float64]") -> tuple[float, float]:
-    distance = np.abs(values.astype(np.float64) - exact)
-    return float(distance.max()), float(distance.mean())
+@dataclass(frozen=True)
+class _Row:
+    alike: bool  # NaN and infinities where the reference has them
+    error: float
+    mean: float
+    reference_error: float
+    reference_mean: float
+    budget: float
+    share: float
+    scale: float
+    cosine: float
+    snr_db: float
 
 
-def _cosine(values: "NDArray[Any]", exact: "NDArray[np.float64]") -> float:
-    """Return the smallest cosine similarity of any row; two zero rows are alike."""
-    wide = values.astype(np.float64)
-    norms = np.linalg.norm(wide, axis=1) * np.linalg.norm(exact, axis=1)
-    products = (wide * exact).sum(axis=1)
-    alike = np.where(norms > 0, products / np.where(norms > 0, norms, 1), (wide == exact).all(axis=1))
-    return float(alike.min())
+def _row(answer: "NDArray[Any]", single: "NDArray[Any]", exact: "NDArray[Any]", rule: Rule) -> _Row:
+    """Judge one row on the numbers that float32 can hold."""
+    holds = np.isfinite(single) & np.isfinite(exact)
+    alike = bool((np.isfinite(answer) == np.isfinite(single)).all() and (np.isnan(answer) == np.isnan(single)).all())
+    shown = holds & np.isfinite(answer)
+    a, s, e = answer[shown], single[shown], exact[shown]
+    budget, share = rule.judge(a, s, e) if a.size else (0.0, 0.0)
+    errors, own = np.abs(a - e), np.abs(s - e)
+    norm, noise = float(np.linalg.norm(e)), float(np.linalg.norm(errors))
+    both = norm * float(np.linalg.norm(a))
+    return _Row(
+        alike,
+        math.inf if not alike else float(errors.max(initial=0)),
+        math.inf if not alike else float(errors.mean()) if a.size else 0.0,
+        float(own.max(initial=0)),
+        float(own.mean()) if a.size else 0.0,
+        budget,
+        share,
+        float(np.abs(e).max(initial=0)),
+        float(a @ e) / both if both > 0 else float(alike and noise == 0),
+        math.inf if noise == 0 else 20 * math.log10(norm / noise) if norm > 0 else -math.inf,
+    )
 
 
-def _top1(values: "NDArray[Any]", exact: "NDArray[np.float64]", budget: float) -> Top1:
-    """Tell whether the highest class agrees in every row; a disagreement inside the budget is a tie."""
-    agree = values.argmax(axis=1) == exact.argmax(axis=1)
-    if agree.all():
-        return "same"
-    ordered = np.sort(exact, axis=1)
-    margins = ordered[:, -1] - ordered[:, -2]
-    return "differs" if (margins[~agree] > budget).any() else "tie"
+def _agreement(values: "NDArray[Any]", exact: "NDArray[Any]", budgets: "NDArray[Any]", count: int) -> Agreement:
+    """Tell whether the `count` highest classes are the same in every row.
+
+    Each number may be off by the budget, so classes closer than two budgets to the boundary are a tie.
+    """
+    told: Agreement = "same"
+    for row, wanted, budget in zip(values, exact, budgets, strict=True):
+        if not (np.isfinite(row).all() and np.isfinite(wanted).all()):
+            continue
+        if {*highest(row, count)} == {*highest(wanted, count)}:
+            continue
+        boundary = wanted[highest(wanted, count)].min()
+        least = min(wanted[highest(row, count)].min(), boundary)
+        if boundary - least > 2 * budget:
+            return "differs"
+        told = "tie"
+    return told
+
+
+def highest(scores: "NDArray[Any]", count: int) -> "NDArray[np.intp]":
+    """Return the classes of the `count` highest scores, the highest first; equal scores by class."""
+    return np.argsort(-scores, kind="stable")[:count]
+
+
+def _distance(answer: "NDArray[Any]", other: "NDArray[Any]") -> float:
+    both = np.isfinite(answer) & np.isfinite(other)
+    same = (np.isnan(answer) == np.isnan(other)).all()
+    return float(np.abs(answer[both] - other[both]).max(initial=0)) if same else math.inf
+
+
+def _rows(values: "NDArray[Any]") -> "NDArray[np.float64]":
+    return (
+        values.astype(np.float64).reshape(len(values), -1) if values.ndim else values.astype(np.float64).reshape(1, 1)
+    )

@@ -1,147 +1,259 @@
-"""The clips that an artifact is verified on.
+"""The inputs that an artifact is verified on.
 
-Clips are drawn once and batches refer to them, so that the costly float64 truth is computed once for each clip however
+Rows are drawn once and batches refer to them, so that the costly float64 truth is computed once for each row however
 many batches it stands in.
 """
 
-from dataclasses import dataclass
-from importlib.resources import files
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.errors import BadInputError, UnavailableError
+from exporter.errors import BadInputError, UsageError
+from exporter.parity.clips import decode, packaged_frames, resized, videos_in
+from exporter.types import INPUT, ParityOptions, Signature, TensorSpec
 from models.preprocessing import FRAMES, Preprocessing
 from models.spec import CLIP_SHAPE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FREE_BATCH = 2
-"""The other batch size that an artifact with a free batch is run at."""
+    Floats = NDArray[np.float32]
+    Drawer = Callable[[np.random.Generator, tuple[int, ...]], Floats]
+
+MIXED = (2, 3)
+"""The larger batches that an artifact with a free batch is run at: an even one and an odd one."""
+
+LARGE = 1e20
+"""Far above any pixel, far enough below float32's end that no layer overflows."""
+DENORMAL = 1e-40
+"""Below the smallest normal float32 (1.2e-38): an engine that flushes such numbers to zero must not go wrong by it."""
+SPARSE = 0.01
+
+
+def _random(generator: np.random.Generator, shape: tuple[int, ...]) -> "Floats":
+    return generator.standard_normal(shape, dtype=np.float32)
+
+
+def _sparse(generator: np.random.Generator, shape: tuple[int, ...]) -> "Floats":
+    return _random(generator, shape) * (generator.random(shape, dtype=np.float32) < SPARSE) * np.float32(100)
+
+
+def _one(value: float) -> "Drawer":
+    """Draw zeros but for one number, somewhere inside."""
+
+    def draw(generator: np.random.Generator, shape: tuple[int, ...]) -> "Floats":
+        values = np.zeros(shape, np.float32)
+        values[tuple(int(generator.integers(0, size)) for size in shape)] = value
+        return values
+
+    return draw
+
+
+DRAWN: "dict[str, Drawer]" = {
+    "random": _random,
+    "uniform": lambda generator, shape: generator.uniform(-1, 1, shape).astype(np.float32),
+    "heavy-tailed": lambda generator, shape: generator.standard_t(3, shape).astype(np.float32) * np.float32(30),
+    "sparse": _sparse,
+    "saturated": lambda generator, shape: generator.integers(0, 2, shape).astype(np.float32) * 255,
+    "bright pixel": _one(255),
+    "large": lambda generator, shape: _random(generator, shape) * np.float32(LARGE),
+    "denormal": lambda generator, shape: _random(generator, shape) * np.float32(DENORMAL),
+    "nan": _one(np.nan),
+}
+"""Kinds that are drawn anew for each of `--samples`."""
+FIXED: "dict[str, float]" = {"zeros": 0.0, "constant": 127.0}
+
+KINDS = (*DRAWN, *FIXED, "pixels", "video")
+QUICK = ("random", "zeros", "saturated", "video")
+"""What an export is checked on."""
+EDGES = ("large", "denormal", "nan")
+"""What only full float32 can be held to."""
 
 
 @dataclass(frozen=True)
 class InputBatch:
-    """A batch that the artifact is run on: its name and which of the clips stand in it."""
+    """A batch that an artifact is run on: its name, and which rows of the pool stand in it."""
 
     name: str
-    clips: tuple[int, ...]
+    rows: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class ClipPool:
-    """The clips of a verification.
+@dataclass
+class InputPool:
+    """The inputs of a verification, a row each.
 
     Attributes:
-        clips: (M, 3, 16, 112, 112), float32.
-        members: {kind of input: the clips of that kind}.
+        feeds: {input: (M, …)}.
+        names: what each row is.
+        frames: {row: (16, height, width, 3) uint8 RGB} of those that are real clips.
     """
 
-    clips: "NDArray[np.float32]"
-    members: dict[str, tuple[int, ...]]
+    feeds: "dict[str, NDArray[Any]]"
+    names: tuple[str, ...]
+    frames: "dict[int, NDArray[np.uint8]]" = field(default_factory=dict["int", "NDArray[np.uint8]"])
 
-    def batches(self, batch: int | None) -> tuple[InputBatch, ...]:
-        """Lay out the batches for an artifact: each kind alone, and the random clips together as a larger batch.
+    def take(self, rows: Sequence[int]) -> "dict[str, NDArray[Any]]":
+        """Return the feeds of one batch."""
+        return {name: values[list(rows)] for name, values in self.feeds.items()}
+
+    def batches(self, batch: int | None, skip: Sequence[str] = ()) -> tuple[InputBatch, ...]:
+        """Lay out the batches: each row alone, then batches of 2 and 3 different rows, whose items must not mix.
 
         Args:
-            batch: the artifact's fixed batch size, which each kind then fills; None where it is free.
+            batch: the artifact's fixed batch size, which rows then fill in turn; None where it is free.
+            skip: kinds to leave out.
         """
-        laid: list[InputBatch] = []
-        for name, clips in self.members.items():
-            if batch is not None:
-                laid.append(InputBatch(name, tuple(clips[i % len(clips)] for i in range(batch))))
-            else:
-                laid += [InputBatch(name, clips[:1])] + [InputBatch(name, clips)] * (len(clips) > 1)
-        return tuple(laid)
+        rows = [row for row, name in enumerate(self.names) if name not in skip]
+        if batch is not None:
+            starts = range(0, len(rows), batch)
+            filled = [tuple(rows[(start + i) % len(rows)] for i in range(batch)) for start in starts]
+            return tuple(InputBatch(self._title(members), members) for members in filled)
+        alone = [InputBatch(self.names[row], (row,)) for row in rows]
+        calm = [row for row in rows if self.names[row] not in (*EDGES, *FIXED)]
+        mixed = [tuple(calm[-size:]) for size in MIXED if len(calm) >= size]
+        return (*alone, *(InputBatch(self._title(members), members) for members in mixed))
+
+    def _title(self, rows: Sequence[int]) -> str:
+        names = list(dict.fromkeys(self.names[row] for row in rows))
+        return " + ".join(names if len(names) <= max(MIXED) else [names[0], names[1], f"{len(names) - 2} more"])
 
 
-def draw_clips(preprocessing: Preprocessing, *, seed: int = 0, videos: tuple[Path, ...] = ()) -> ClipPool:
-    """Draw the clips.
+def draw_clips(preprocessing: Preprocessing, options: ParityOptions | None = None) -> InputPool:
+    """Draw C3D's inputs: random kinds, edge cases, real clips, the user's own.
 
-    Random clips are standard normal; `saturated` is every value 0 or 255 at random; `video` is the real clip that
-    ships with the package, as `preprocessing` gives it.
+    `pixels` is noise of every pixel value and `video` the real clip that ships with the package, both as
+    `preprocessing` gives them; docs/parity.md lists the rest.
 
     Args:
         preprocessing: what the network expects of real pixels.
-        seed: of the random clips.
-        videos: files of the user's, each a further kind of input.
+        options: seed, samples, videos, arrays, and whether every kind is wanted.
 
     Raises:
-        BadInputError: a video cannot be read or is too short.
+        BadInputError: a video cannot be read or is too short, or an array does not fit.
         UnavailableError: videos were given and PyAV is not installed.
     """
-    generator = np.random.default_rng(seed)
-    kinds: dict[str, list[NDArray[np.float32]]] = {
-        "random": [generator.standard_normal(CLIP_SHAPE, dtype=np.float32) for _ in range(FREE_BATCH)],
-        "zeros": [np.zeros(CLIP_SHAPE, dtype=np.float32)],
-        "saturated": [generator.integers(0, 2, CLIP_SHAPE).astype(np.float32) * 255],
-        "video": [preprocessing.clip(resized(packaged_frames(), preprocessing))],
-    }
-    for path in videos:
-        name = path.name if path.name not in kinds else f"{path.name} ({len(kinds)})"
-        kinds[name] = [preprocessing.clip(decode(path, preprocessing))]
-    clips: list[NDArray[np.float32]] = []
-    members: dict[str, tuple[int, ...]] = {}
-    for name, drawn in kinds.items():
-        members[name] = tuple(range(len(clips), len(clips) + len(drawn)))
-        clips += drawn
-    return ClipPool(np.stack(clips), members)
+    options = options or ParityOptions()
+    generator = np.random.default_rng(options.seed)
+    wanted = _wanted(options)
+    kinds = _synthetic(generator, CLIP_SHAPE, wanted, options.samples)
+    shown: list[tuple[str, NDArray[np.uint8]]] = []
+    if "video" in wanted:
+        shown.append(("video", resized(packaged_frames(), preprocessing)))
+    for path in (video for named in options.clips for video in videos_in(named)):
+        taken = {name for name, _ in (*kinds, *shown)}
+        shown.append((path.name if path.name not in taken else str(path), decode(path, preprocessing)))
+    if "pixels" in wanted:
+        width, height = preprocessing.frame_size(171, 128)
+        noise = generator.integers(0, 256, (FRAMES, height, width, 3), dtype=np.uint8)
+        kinds.append(("pixels", preprocessing.clip(noise)))
+    first = len(kinds)
+    kinds += [(name, preprocessing.clip(frames)) for name, frames in shown]
+    stacked = {INPUT: np.stack([clip for _, clip in kinds]) if kinds else np.zeros((0, *CLIP_SHAPE), np.float32)}
+    frames = {first + place: frames for place, (_, frames) in enumerate(shown)}
+    pool = InputPool(stacked, tuple(name for name, _ in kinds), frames)
+    return _with_arrays(pool, (TensorSpec(INPUT, "float32", ("batch", *CLIP_SHAPE)),), options)
 
 
-def packaged_frames() -> "NDArray[np.uint8]":
-    """Return 16 frames of a real video at 171x128: (16, 128, 171, 3), uint8, RGB. tests/data/README.md tells which."""
-    with files("exporter.parity").joinpath("video.npz").open("rb") as stream, np.load(stream) as archive:
-        return archive["frames"]
-
-
-def resized(frames: "NDArray[np.uint8]", preprocessing: Preprocessing) -> "NDArray[np.uint8]":
-    """Return frames (time, height, width, 3), uint8, at the size that `preprocessing` crops from: bilinear."""
-    height, width = frames.shape[1:3]
-    size = preprocessing.frame_size(width, height)
-    if size == (width, height):
-        return frames
-    import torch
-    from torch.nn.functional import interpolate
-
-    planes = torch.from_numpy(frames).permute(0, 3, 1, 2)  # (time, 3, height, width)
-    scaled = interpolate(planes, size=size[::-1], mode="bilinear", align_corners=False, antialias=True)
-    return scaled.permute(0, 2, 3, 1).numpy()
-
-
-def decode(path: Path, preprocessing: Preprocessing, frames: int = FRAMES) -> "NDArray[np.uint8]":
-    """Return the first frames of a video at the size that `preprocessing` crops from: (frames, height, width, 3), RGB.
+def draw_for(signature: Signature, options: ParityOptions, shapes: Mapping[str, tuple[int, ...]]) -> InputPool:
+    """Draw inputs for a model of any kind, from its signature. The first axis of every input is the batch.
 
     Args:
-        path: any file that FFmpeg reads.
-        preprocessing: whose size is wanted.
-        frames: how many, uint8; they are `preprocessing.frame_step` apart.
+        signature: the model's.
+        options: seed, samples, arrays.
+        shapes: {input: shape with the batch} for inputs whose other sizes are free.
 
     Raises:
-        UnavailableError: PyAV is not installed.
-        BadInputError: not a video, or of fewer frames.
+        UsageError: a free size that nobody named, an input that is not floating-point, or without a batch axis.
+        BadInputError: an array does not fit.
     """
+    if options.clips:
+        raise UsageError("--clip is for C3D; other models take their inputs as --array FILE.npz")
+    rows: dict[str, tuple[int, ...]] = {}
+    for value in signature.inputs:
+        shape = shapes.get(value.name, value.shape)
+        if not shape or any(isinstance(size, str) for size in shape[1:]):
+            raise UsageError(f"{value}: which sizes? --shape {value.name}=1x3x224x224, say; the first is the batch")
+        if "float" not in value.dtype:
+            raise UsageError(f"{value}: only floating-point inputs can be drawn; give --array FILE.npz")
+        rows[value.name] = tuple(int(size) for size in shape[1:])
+    generator = np.random.default_rng(options.seed)
+    wanted = _wanted(options)
+    drawn = {name: _synthetic(generator, shape, wanted, options.samples) for name, shape in rows.items()}
+    names = tuple(kind for kind, _ in next(iter(drawn.values())))
+    pool = InputPool(
+        {
+            name: np.stack([values for _, values in kinds]) if kinds else np.zeros((0, *rows[name]), np.float32)
+            for name, kinds in drawn.items()
+        },
+        names,
+    )
+    return _with_arrays(pool, signature.inputs, options)
+
+
+def _wanted(options: ParityOptions) -> tuple[str, ...]:
+    """Return the kinds asked for, all if none was.
+
+    Raises:
+        UsageError: an unknown kind.
+    """
+    if unknown := [kind for kind in options.kinds or () if kind not in KINDS]:
+        raise UsageError(f"--inputs {', '.join(unknown)}: no such kind; known are all, quick, {', '.join(KINDS)}")
+    return KINDS if options.kinds is None else options.kinds
+
+
+def _synthetic(
+    generator: np.random.Generator, shape: tuple[int, ...], wanted: Sequence[str], samples: int
+) -> "list[tuple[str, Floats]]":
+    kinds: list[tuple[str, Floats]] = []
+    for kind in (*DRAWN, *FIXED):
+        if kind not in wanted:
+            continue
+        if kind in FIXED:
+            kinds.append((kind, np.full(shape, FIXED[kind], np.float32)))
+        else:
+            kinds += [(kind, DRAWN[kind](generator, shape)) for _ in range(samples)]
+    return kinds
+
+
+def _with_arrays(pool: InputPool, inputs: Sequence[TensorSpec], options: ParityOptions) -> InputPool:
+    """Add the rows of the user's `.npz` files."""
+    feeds, names = {name: [values] for name, values in pool.feeds.items()}, list(pool.names)
+    for path in options.arrays:
+        given = _read_arrays(path, inputs)
+        count = {len(values) for values in given.values()}
+        if len(count) != 1 or (not count > {0} and 0 in count):
+            raise BadInputError(f"{path}: its arrays hold different numbers of rows, or none: {sorted(count)}")
+        for name, values in given.items():
+            wanted = pool.feeds[name].shape[1:]
+            if values.shape[1:] != wanted:
+                raise BadInputError(f"{path}: {name} has shape {values.shape}; wanted (rows, {str(wanted)[1:-1]})")
+            feeds[name].append(values.astype(np.float32))
+        rows = count.pop()
+        names += [path.name] if rows == 1 else [f"{path.name} row {row}" for row in range(rows)]
+    if not names:
+        raise UsageError("no inputs: --inputs names none that this model takes, and there is no --clip or --array")
+    return InputPool({name: np.concatenate(parts) for name, parts in feeds.items()}, tuple(names), pool.frames)
+
+
+def _read_arrays(path: Path, inputs: Sequence[TensorSpec]) -> "dict[str, NDArray[Any]]":
+    """Return {input: rows} of an `.npz` file: by name, or the only array for the only input."""
     try:
-        import av
-        from av.error import FFmpegError
-    except ImportError as error:
-        raise UnavailableError("reading a video needs PyAV; pip install 'c3d-export[video]'") from error
-    if not path.is_file():
-        raise BadInputError(f"no such video: {path}")
-    decoded: list[NDArray[np.uint8]] = []
-    try:
-        with av.open(str(path)) as container:
-            for number, frame in enumerate(container.decode(video=0)):
-                if number % preprocessing.frame_step:
-                    continue
-                width, height = preprocessing.frame_size(frame.width, frame.height)
-                scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR")
-                decoded.append(scaled.to_ndarray().astype(np.uint8, copy=False))
-                if len(decoded) == frames:
-                    break
-    except (FFmpegError, IndexError, ValueError) as error:
-        raise BadInputError(f"{path}: not a video that can be decoded: {error}") from error
-    if len(decoded) < frames:
-        raise BadInputError(f"{path}: {len(decoded)} frames, a clip takes {frames}")
-    return np.stack(decoded)
+        with np.load(path, allow_pickle=False) as archive:
+            held: dict[str, NDArray[Any]] = {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise BadInputError(f"no such file: {path}") from error
+    except (OSError, ValueError, EOFError, AttributeError) as error:
+        raise BadInputError(f"{path}: not an .npz file of arrays: {error}") from error
+    wanted = [value.name for value in inputs]
+    if len(held) == len(wanted) == 1:
+        held = dict(zip(wanted, held.values(), strict=True))
+    if missing := [name for name in wanted if name not in held]:
+        raise BadInputError(f"{path}: has no array called {', '.join(missing)}; it holds {', '.join(held) or 'none'}")
+    taken = {name: held[name] for name in wanted}
+    for name, values in taken.items():
+        if values.ndim < 1 or values.dtype.kind not in "fiu":
+            raise BadInputError(f"{path}: {name} is not an array of numbers: {values.dtype} {values.shape}")
+    return taken

@@ -1,67 +1,220 @@
-"""The truth: the network in float64, and beside it what PyTorch's own float32 makes of the same clips."""
+"""The truth: a model in float64, and beside it what its own float32 makes of the same inputs.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+A source is what the truth is computed from: the network that an artifact was exported from, or another model file. The
+rows go in one at a time, which bounds memory and gives each its own error.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-import torch
 
+from exporter.artifact import hash_file
+from exporter.errors import OutputError
+from exporter.parity.inputs import InputPool
+from exporter.runtimes import Runtime, Settings, engine_for
+from exporter.runtimes.torch_network import TorchNetwork
+from exporter.types import FormatName, Signature
+from models.builder import BuiltNetwork, state_sha256
 from models.errors import Progress, quiet
-from models.spec import OUTPUTS, Output
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from models.c3d import C3D
+    Answers = dict[str, NDArray[Any]]
+
+Precision = Literal["single", "exact"]
+CACHE_VERSION = 1
+"""Goes up when the same key would hold other numbers."""
 
 
-@dataclass(frozen=True)
+class TruthSource(Protocol):
+    """What the truth is computed from."""
+
+    title: str
+    """The truth, for people."""
+    reference: str
+    """Whose float32 error is the measure, for people."""
+
+    layers: Mapping[str, str]
+    """{output: the layer whose value it is}, for outputs that are not called like their layer."""
+
+    def key(self) -> str:
+        """Return a text that is the same only for the same answers: weights, structure, library versions."""
+        ...
+
+    def open(self, precision: Precision, *, expose: bool = False) -> AbstractContextManager[Runtime]:
+        """Open it in float32 (`single`) or float64 (`exact`); `expose` answers every layer."""
+        ...
+
+
+class NetworkTruth:
+    """A built network in PyTorch. It is converted in place, because two copies would cost 0.9 GB."""
+
+    title = "the network in float64 (PyTorch)"
+    reference = "PyTorch float32"
+    layers: Mapping[str, str] = MappingProxyType({"logits": "fc8", "fc6": "fc6.relu", "fc7": "fc7.relu"})
+
+    def __init__(self, built: BuiltNetwork) -> None:
+        self.built = built
+        self._key = ""
+
+    def key(self) -> str:
+        """Return the state's hash with the structure and torch's version."""
+        import torch
+
+        if not self._key:  # the hash is of the float32 state: float32 survives the way to float64 and back exactly
+            state = state_sha256(self.built.network.float())
+            self._key = f"{state} {self.built.config} torch {torch.__version__}"
+        return self._key
+
+    def open(self, precision: Precision, *, expose: bool = False) -> AbstractContextManager[Runtime]:
+        """See `TruthSource`."""
+        name = "float32" if precision == "single" else "float64"
+        return TorchNetwork(self.built.network, name, Settings(expose=expose))
+
+
+class FileTruth:
+    """A model file: its graph in float64, and its own engine on the CPU as the measure."""
+
+    def __init__(self, path: Path, form: FormatName, signature: Signature | None = None) -> None:
+        self.path, self.signature = path, signature
+        self.format: FormatName = form
+        self.title = f"{path.name} in float64"
+        self.layers: Mapping[str, str] = {}
+        self.reference = f"{path.name}, run as it is,"
+        self._key = ""
+
+    def key(self) -> str:
+        """Return the file's hash with the versions of what runs it."""
+        if not self._key:
+            from importlib.metadata import version
+
+            versions = " ".join(f"{name} {version(name)}" for name in ("torch", "onnx", "onnxruntime"))
+            data = " ".join(hash_file(beside) for beside in sorted(self.path.parent.glob(f"{self.path.name}.*.data")))
+            self._key = f"{hash_file(self.path)} {data} {versions}"
+        return self._key
+
+    def open(self, precision: Precision, *, expose: bool = False) -> AbstractContextManager[Runtime]:
+        """See `TruthSource`."""
+        engine = engine_for(self.format)
+        settings = Settings(signature=self.signature, expose=expose)
+        return (engine.open if precision == "single" else engine.open_float64)(self.path, settings)
+
+
+@dataclass
 class Truth:
-    """Answers for each clip, a row each.
+    """The answers for the rows of a pool, computed when first asked for.
 
     Attributes:
-        exact: {output: (M, width) float64}, the network in float64.
-        torch: {output: (M, width) float32}, the same network in PyTorch eager float32.
-        seconds: what computing both took.
+        source: what they are computed from.
+        pool: the inputs.
+        cache: folder that keeps them by hash of source and input, or None.
+        progress: told at every row.
+        seconds: what computing them took so far.
+        computed: rows that were not found in the cache.
     """
 
-    exact: "Mapping[Output, NDArray[np.float64]]"
-    torch: "Mapping[Output, NDArray[np.float32]]"
-    seconds: float
+    source: TruthSource
+    pool: InputPool
+    cache: Path | None = None
+    progress: Progress = quiet
+    seconds: float = 0.0
+    computed: int = 0
+    _rows: "dict[int, tuple[Answers, Answers]]" = field(default_factory=dict[int, "tuple[Answers, Answers]"])
+
+    def ensure(self, rows: Iterable[int]) -> None:
+        """Compute what is still missing of `rows`: all in float32, then all in float64.
+
+        Raises:
+            OutputError: the cache cannot be written to.
+        """
+        start = perf_counter()
+        missing = [row for row in dict.fromkeys(rows) if row not in self._rows and not self._recall(row)]
+        if missing:
+            answered = {precision: self._run(precision, missing) for precision in ("single", "exact")}
+            for row in missing:
+                self._rows[row] = (answered["single"][row], answered["exact"][row])
+                self._keep(row)
+            self.computed += len(missing)
+        self.seconds += perf_counter() - start
+
+    def adopt(self, other: "Truth", rows: Sequence[int]) -> None:
+        """Take computed rows of a truth from the same source: this pool's row i is the other's `rows[i]`."""
+        self._rows |= {row: other._rows[old] for row, old in enumerate(rows)}
+
+    def single(self, output: str, rows: Sequence[int]) -> "NDArray[Any]":
+        """Return float32's answers (N, …)."""
+        return np.concatenate([self._rows[row][0][output] for row in rows])
+
+    def exact(self, output: str, rows: Sequence[int]) -> "NDArray[np.float64]":
+        """Return float64's answers (N, …)."""
+        return np.concatenate([self._rows[row][1][output] for row in rows])
+
+    def layers(self, row: int) -> "tuple[Answers, Answers]":
+        """Return every layer's value for one row, (1, …) each, in the order computed: float32's and float64's."""
+        told = {}
+        for precision in ("single", "exact"):
+            self.progress(f"every layer in {_NAMES[precision]}")
+            with self.source.open(precision, expose=True) as runtime:
+                told[precision] = runtime.run(self.pool.take([row]))
+        return told["single"], told["exact"]
+
+    def _run(self, precision: Precision, rows: Sequence[int]) -> "dict[int, Answers]":
+        answered: dict[int, Answers] = {}
+        with self.source.open(precision) as runtime:
+            for number, row in enumerate(rows, start=1):
+                self.progress(f"truth in {_NAMES[precision]}, input {number} of {len(rows)}: {self.pool.names[row]}")
+                answered[row] = runtime.run(self.pool.take([row]))
+        return answered
+
+    def _path(self, row: int) -> Path | None:
+        if self.cache is None:
+            return None
+        digest = hashlib.sha256(f"{CACHE_VERSION} {self.source.key()}".encode())
+        for name, values in self.pool.take([row]).items():
+            digest.update(f"{name} {values.dtype} {values.shape}".encode())
+            digest.update(np.ascontiguousarray(values).tobytes())
+        return self.cache / f"{digest.hexdigest()[:40]}.npz"
+
+    def _recall(self, row: int) -> bool:
+        """Take a row from the cache; a file that cannot be read is as good as none."""
+        path = self._path(row)
+        if path is None or not path.is_file():
+            return False
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                held = {name: archive[name] for name in archive.files}
+        except (OSError, ValueError, EOFError):
+            return False
+        single, exact = (
+            {name.removeprefix(prefix): values for name, values in held.items() if name.startswith(prefix)}
+            for prefix in ("single/", "exact/")
+        )
+        self._rows[row] = (single, exact)
+        return True
+
+    def _keep(self, row: int) -> None:
+        path = self._path(row)
+        if path is None:
+            return
+        single, exact = self._rows[row]
+        held = {f"single/{name}": values for name, values in single.items()}
+        held |= {f"exact/{name}": values for name, values in exact.items()}
+        part = path.with_suffix(".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as stream:
+                np.savez(stream, **held)  # pyright: ignore[reportArgumentType] - its stub takes the keyword allow_pickle for one of ours
+            part.replace(path)
+        except OSError as error:
+            raise OutputError(f"--cache {path.parent}: cannot be written to: {error.strerror}") from error
 
 
-def compute_truth(network: "C3D", clips: "NDArray[np.float32]", progress: Progress = quiet) -> Truth:
-    """Run `network` on every clip in float32, then in float64.
-
-    The network is converted in place, because two copies would cost 0.9 GB: it is float64 afterwards. Clips go in one
-    at a time, which bounds memory and gives each its own error.
-
-    Args:
-        network: eval mode, float32.
-        clips: (M, 3, 16, 112, 112), float32.
-        progress: told at every clip.
-    """
-    start = perf_counter()
-    single = _run(network, clips, lambda i: progress(f"PyTorch float32, clip {i} of {len(clips)}"))
-    exact = _run(network.double(), clips, lambda i: progress(f"PyTorch float64, clip {i} of {len(clips)}"))
-    return Truth(exact, single, perf_counter() - start)
-
-
-def _run(network: "C3D", clips: "NDArray[np.float32]", step: "Callable[[int], None]") -> "dict[Output, NDArray[Any]]":
-    dtype = next(network.parameters()).dtype
-    rows: dict[Output, list[NDArray[Any]]] = {name: [] for name in OUTPUTS}
-    with torch.inference_mode():
-        for number, clip in enumerate(clips, start=1):
-            step(number)
-            fc6, fc7, logits = network.stages(torch.from_numpy(clip[None]).to(dtype))
-            answers: dict[Output, torch.Tensor] = {
-                "logits": logits,
-                "fc6": fc6,
-                "fc7": fc7,
-                "probabilities": torch.softmax(logits, dim=1),
-            }
-            for name, answer in answers.items():
-                rows[name].append(answer.numpy())
-    return {name: np.concatenate(row) for name, row in rows.items()}
+_NAMES: dict[Precision, str] = {"single": "float32", "exact": "float64"}

@@ -12,7 +12,7 @@ from rich.table import Table
 from exporter.artifact import manifest_path
 from exporter.inspection import Inspection
 from exporter.pipeline import Exported
-from exporter.types import Comparison, ParityReport
+from exporter.verdicts import Comparison, Localization, ParityReport
 from models.errors import Progress
 
 PIPE_WIDTH = 120
@@ -82,23 +82,23 @@ def print_parity(report: ParityReport, console: Console) -> None:
     """Print one artifact's table, one for each output, and verdict."""
     outputs = list(dict.fromkeys(row.output for row in report.comparisons))
     console.print()
-    console.print(f"parity of {escape(report.artifact)} in {escape(report.runtime)}, errors against float64")
+    console.print(
+        f"parity of {escape(report.artifact)} in {escape(report.runtime)}, errors against {escape(report.truth)}"
+    )
     for output in outputs:
         console.print()
         if len(outputs) > 1:
             console.print(f"output {output}")
         console.print(_table([row for row in report.comparisons if row.output == output]))
     console.print()
+    _print_further(report, console)
     for note in report.notes:
         console.print(f"note     {escape(note)}")
     failed = [row for row in report.comparisons if not row.passed]
     where = f"{report.placement.nodes} nodes on {report.placement.device}"
     seconds = ", ".join(f"{phase} {value:.1f} s" for phase, value in report.seconds.items())
     if report.passed:
-        console.print(
-            f"verdict  [bold green]passed[/]: within {report.factor:g} times PyTorch float32's own error; "
-            f"{where}; {seconds}"
-        )
+        console.print(f"verdict  [bold green]passed[/]: {escape(report.tolerance)}; {where}; {seconds}")
     elif failed:
         worst = max(failed, key=lambda row: row.share)
         console.print(
@@ -106,9 +106,46 @@ def print_parity(report: ParityReport, console: Console) -> None:
             f"worst: {escape(worst.input)}, {_times(worst.share)} the budget; {where}; {seconds}"
         )
     else:
-        console.print(
-            f"verdict  [bold red]FAILED[/]: nodes ran on another device (--allow-fallback accepts that); {seconds}"
+        reason = (
+            "nodes ran on another device (--allow-fallback accepts that)"
+            if report.placement.elsewhere
+            else "see the notes"
         )
+        console.print(f"verdict  [bold red]FAILED[/]: {reason}; {seconds}")
+
+
+def _print_further(report: ParityReport, console: Console) -> None:
+    """Print what was asked for beside the verdict: another engine, determinism, the layers."""
+    if report.against is not None:
+        distances = [row.distance for row in report.comparisons if row.distance is not None]
+        worst = max((row.share for row in report.against_comparisons), default=0.0)
+        apart = f"at most {max(distances):.1e} apart" if distances else "no answers in common"
+        console.print(f"against  {escape(report.against)}: {apart}; it uses {_percent(worst)} of its own budget")
+    for found in report.determinism:
+        bits = "the same bits" if found.identical else f"up to {found.largest:.1e} apart"
+        console.print(f"bits     {found.condition}: {bits}")
+    if report.localization is not None:
+        _print_layers(report.localization, console)
+
+
+def _print_layers(found: Localization, console: Console) -> None:
+    if found.layers:
+        console.print(f"layers   of {escape(found.input)}; errors are of each layer's largest value")
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for heading in ("layer", "artifact's value", "found by"):
+            table.add_column(heading, overflow="fold", max_width=24)
+        for heading in ("error", "float32", "budget\nused"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for layer in found.layers:
+            error = "-" if layer.error is None else f"{layer.error:.1e}"
+            share = "-" if layer.share is None else _percent(layer.share)
+            style = "red" if layer.share is not None and layer.share > 1 else ""
+            table.add_row(
+                escape(layer.layer), escape(layer.value or "not in the graph"), layer.matched or "-", error,
+                f"{layer.reference_error:.1e}", share, style=style,
+            )  # fmt: skip
+        console.print(table)
+    console.print(f"layers   {escape(found.sentence)}")
 
 
 def print_inspection(inspection: Inspection, console: Console) -> None:
@@ -143,7 +180,7 @@ def _table(rows: Sequence[Comparison]) -> Table:
     """Lay out rows within 80 columns, whatever the inputs are called."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("input", max_width=12, overflow="fold", vertical="bottom")
-    for heading in ("batch", "max\nerror", "mean\nerror", "PyTorch\nmax", "PyTorch\nmean", "budget\nused", "cosine"):
+    for heading in ("batch", "max\nerror", "mean\nerror", "float32\nmax", "float32\nmean", "budget\nused", "cosine"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("top-1", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -153,9 +190,9 @@ def _table(rows: Sequence[Comparison]) -> Table:
             str(row.batch),
             f"{row.max_error:.1e}",
             f"{row.mean_error:.1e}",
-            f"{row.torch_max_error:.1e}",
-            f"{row.torch_mean_error:.1e}",
-            f"{row.share:.0%}" if row.share < 10 else _times(row.share),  # noqa: PLR2004
+            f"{row.reference_max_error:.1e}",
+            f"{row.reference_mean_error:.1e}",
+            _percent(row.share),
             f"{row.cosine:.6f}",
             row.top1 or "-",
             "[green]pass[/]" if row.passed else "[red]FAIL[/]",
@@ -163,5 +200,11 @@ def _table(rows: Sequence[Comparison]) -> Table:
     return table
 
 
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share < 10 else _times(share)  # noqa: PLR2004
+
+
 def _times(share: float) -> str:
+    if share == float("inf"):
+        return "inf"
     return f"{share:.0f}x" if share < 1e5 else f"{share:.0e}x"  # noqa: PLR2004

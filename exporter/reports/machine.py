@@ -9,7 +9,7 @@ import msgspec
 
 from exporter.inspection import Inspection
 from exporter.pipeline import Exported
-from exporter.types import ParityReport
+from exporter.verdicts import ParityReport
 
 
 def parity_object(reports: Sequence[ParityReport]) -> dict[str, Any]:

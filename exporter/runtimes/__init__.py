@@ -1,27 +1,61 @@
-"""One module per engine that can run an artifact. A new engine is one module and one line of `RUNTIMES`."""
+"""One module per engine that can run a model. A new engine is one module and one line of `ENGINES`."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.runtimes import onnxruntime, torchscript
-from exporter.runtimes.base import Runtime
+from exporter.errors import UsageError
+from exporter.runtimes import onnx_reference, onnxruntime, openvino, torchscript
+from exporter.runtimes.base import Runtime, Settings, Values
+from exporter.runtimes.onnx_reference import Float64Graph, OnnxReference
 from exporter.runtimes.onnxruntime import OnnxRuntime
-from exporter.runtimes.torchscript import TorchScriptRuntime
-from exporter.types import Device, FormatName, Signature
+from exporter.runtimes.openvino import OpenVino
+from exporter.runtimes.torchscript import Float64Script, TorchScriptRuntime
+from exporter.types import Device, FormatName, RuntimeName
 
-__all__ = ["RUNTIMES", "Runtime", "require_device"]
+__all__ = ["ENGINES", "Engine", "Runtime", "Settings", "Values", "engine_for"]
 
-RUNTIMES: dict[FormatName, Callable[[Path, Device, Signature, bool], Runtime]] = {
-    "onnx": OnnxRuntime,
-    "torchscript": TorchScriptRuntime,
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine for model files.
+
+    Attributes:
+        name: what `--runtime` and `--against` call it.
+        format: what it runs.
+        open: (model file, settings) -> a runtime, nothing taken yet.
+        open_float64: the same file with every number in float64, the truth of its format.
+        require_device: refuses early, before any long computation, a device that cannot be used here.
+    """
+
+    name: RuntimeName
+    format: FormatName
+    open: Callable[[Path, Settings], Runtime]
+    open_float64: Callable[[Path, Settings], Runtime]
+    require_device: Callable[[Device], None]
+
+
+ENGINES: dict[RuntimeName, Engine] = {
+    engine.name: engine
+    for engine in (
+        Engine("onnxruntime", "onnx", OnnxRuntime, Float64Graph, onnxruntime.require_device),
+        Engine("torchscript", "torchscript", TorchScriptRuntime, Float64Script, torchscript.require_device),
+        Engine("openvino", "onnx", OpenVino, Float64Graph, openvino.require_device),
+        Engine("onnx-reference", "onnx", OnnxReference, Float64Graph, onnx_reference.require_device),
+    )
 }
-"""The engine that runs each format: (model file, device, the signature it should have, run the optimised form)."""
+"""The first of each format is its own engine, used unless another is named."""
 
 
-def require_device(name: FormatName, device: Device) -> None:
-    """Refuse early, before any long computation, a device that the format's engine cannot use here.
+def engine_for(form: FormatName, name: RuntimeName | None = None) -> Engine:
+    """Return the engine for a format: the one named, or the format's own.
 
     Raises:
-        UnavailableError: with the package to install.
+        UsageError: the engine does not run that format.
     """
-    {"onnx": onnxruntime.require_device, "torchscript": torchscript.require_device}[name](device)
+    if name is None:
+        return next(engine for engine in ENGINES.values() if engine.format == form)
+    if ENGINES[name].format != form:
+        able = ", ".join(engine.name for engine in ENGINES.values() if engine.format == form)
+        raise UsageError(f"{name} does not run {form} files; {able} can")
+    return ENGINES[name]

@@ -1,17 +1,41 @@
-"""What every engine answers."""
+"""What every engine answers, and what it is told when it is opened."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from exporter.types import Placement, Signature
+from exporter.types import Device, Signature
+from exporter.verdicts import Arithmetic, Placement
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
+
+Values = Mapping[str, "NDArray[Any]"]
+"""{name: array}, inputs or outputs."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to open a model.
+
+    Attributes:
+        device: where it runs.
+        signature: what it should take and answer, for engines whose files do not say; None to take the file's word.
+        optimised: run the form that was measured to be faster when it was exported.
+        threads: of the engine; None leaves its own choice.
+        expose: answer every intermediate value too, in the order computed. Fusions then do not happen.
+    """
+
+    device: Device = "cpu"
+    signature: Signature | None = None
+    optimised: bool = False
+    threads: int | None = None
+    expose: bool = False
 
 
 class Runtime(Protocol):
-    """A model file in an engine. Resources are taken on entry and given back on exit."""
+    """A model in an engine. Resources are taken on entry and given back on exit."""
 
     @property
     def title(self) -> str:
@@ -24,6 +48,11 @@ class Runtime(Protocol):
         ...
 
     @property
+    def arithmetic(self) -> Arithmetic:
+        """The coarsest number format of the model's weights."""
+        ...
+
+    @property
     def placement(self) -> Placement:
         """Where the engine put the model's nodes."""
         ...
@@ -32,7 +61,7 @@ class Runtime(Protocol):
         """Load the model.
 
         Raises:
-            UnavailableError: the device is not there.
+            UnavailableError: the device or the engine is not there.
             ArtifactError: the engine refuses the file.
         """
         ...
@@ -41,8 +70,8 @@ class Runtime(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def run(self, clips: "NDArray[np.float32]") -> "dict[str, NDArray[np.float32]]":
-        """Return {output name: values} for a batch of clips (N, 3, 16, 112, 112), float32.
+    def run(self, feeds: Values) -> "dict[str, NDArray[Any]]":
+        """Return {output name: values} for {input name: batch}.
 
         Raises:
             CheckFailedError: the model fails on them, or answers something else than its signature says.

@@ -1,5 +1,6 @@
-"""ONNX files in onnxruntime, on the CPU or CUDA provider."""
+"""ONNX files in onnxruntime, on the CPU, CUDA or TensorRT provider."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,35 +8,44 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
-from exporter.types import Device, Placement, Signature, TensorSpec
+from exporter.runtimes.base import Settings, Values
+from exporter.runtimes.graph import DTYPES, arithmetic_of, exposed
+from exporter.types import Device, Signature, TensorSpec
+from exporter.verdicts import Arithmetic, Placement
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnxruntime
     from numpy.typing import NDArray
 
-PROVIDERS: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDERS: dict[Device, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
 
 CUDA_OPTIONS = {"use_tf32": "0"}
 """TF32 keeps 10 bits of mantissa: float32 parity is judged on float32 arithmetic."""
 
-MISSING_CUDA = (
-    "--device cuda: the installed onnxruntime has no CUDAExecutionProvider; "
+NO_TF32 = "NVIDIA_TF32_OVERRIDE"
+"""The variable by which NVIDIA's libraries turn TF32 off; TensorRT's provider has no option of its own for it."""
+
+MISSING = (
+    "--device {device}: the installed onnxruntime has no {provider}; "
     "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
 )
-UNUSABLE_CUDA = (
-    "--device cuda: onnxruntime-gpu is installed but could not start CUDA here; "
-    "it needs an NVIDIA driver and the CUDA and cuDNN libraries of its version"
+UNUSABLE = (
+    "--device {device}: onnxruntime-gpu is installed but could not start {provider} here; "
+    "it needs an NVIDIA driver and the {libraries} libraries of its version"
 )
+LIBRARIES: dict[Device, str] = {"cpu": "", "cuda": "CUDA and cuDNN", "tensorrt": "CUDA, cuDNN and TensorRT"}
 
 
 class OnnxRuntime:
     """An ONNX file in an onnxruntime session."""
 
-    def __init__(self, path: Path, device: Device, signature: Signature, optimised: bool = False) -> None:
-        del signature, optimised  # the session knows its own signature, and optimises by itself
-        self.path = path
-        self.device: Device = device
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self.path, self.settings = path, settings
+        self.device: Device = settings.device
         self._session: onnxruntime.InferenceSession | None = None
 
     @property
@@ -53,15 +63,19 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what it refuses it also raises
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        providers: list[Any] = [PROVIDERS["cpu"]]
-        if self.device == "cuda":
-            providers.insert(0, (PROVIDERS["cuda"], CUDA_OPTIONS))
+        if self.settings.threads is not None:
+            options.intra_op_num_threads = self.settings.threads
         try:
-            self._session = onnxruntime.InferenceSession(str(self.path), options, providers=providers)
+            model = exposed(self.path) if self.settings.expose else str(self.path)
+            self._session = onnxruntime.InferenceSession(model, options, providers=_providers(self.device))
+        except ArtifactError:
+            raise
         except Exception as error:  # its exceptions share no base class
             raise ArtifactError(f"{self.path}: onnxruntime refuses it: {_reason(error)}") from error
         if PROVIDERS[self.device] not in self._session.get_providers():
-            raise UnavailableError(UNUSABLE_CUDA)
+            raise UnavailableError(
+                UNUSABLE.format(device=self.device, provider=PROVIDERS[self.device], libraries=LIBRARIES[self.device])
+            )
         return self
 
     def __exit__(
@@ -83,7 +97,7 @@ class OnnxRuntime:
         def spec(node: Any) -> TensorSpec:
             dtype = re.sub(r"tensor\((.*)\)", r"\1", node.type)
             shape = tuple("?" if size is None else size for size in node.shape)
-            return TensorSpec(node.name, {"float": "float32", "double": "float64"}.get(dtype, dtype), shape)
+            return TensorSpec(node.name, DTYPES.get(dtype, dtype), shape)
 
         return Signature(
             tuple(spec(node) for node in self.session.get_inputs()),
@@ -91,18 +105,35 @@ class OnnxRuntime:
         )
 
     @property
+    def arithmetic(self) -> Arithmetic:
+        """Return what the file's weights state."""
+        return arithmetic_of(self.path)
+
+    @property
     def placement(self) -> Placement:
         """Count the session's nodes by provider, as onnxruntime assigned them."""
         return count_placement(self.device, self.session.get_provider_graph_assignment_info())
 
-    def run(self, clips: "NDArray[np.float32]") -> "dict[str, NDArray[np.float32]]":
+    def run(self, feeds: Values) -> "dict[str, NDArray[Any]]":
         """Run one batch."""
         names: list[str] = [node.name for node in self.session.get_outputs()]
         try:
-            answers: Sequence[Any] = self.session.run(names, {self.session.get_inputs()[0].name: clips})
+            answers: Sequence[Any] = self.session.run(names, dict(feeds))
         except Exception as error:  # its exceptions share no base class
-            raise CheckFailedError(f"{self.path}: fails on a clip batch {clips.shape}: {_reason(error)}") from error
+            shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
+            raise CheckFailedError(f"{self.path}: fails on {shapes}: {_reason(error)}") from error
         return dict(zip(names, answers, strict=True))
+
+
+def _providers(device: Device) -> list[Any]:
+    """Return the providers in order of preference; what one cannot run the next takes, and `placement` tells."""
+    wanted: list[Any] = [PROVIDERS["cpu"]]
+    if device != "cpu":
+        wanted.insert(0, (PROVIDERS["cuda"], CUDA_OPTIONS))
+    if device == "tensorrt":
+        os.environ[NO_TF32] = "0"
+        wanted.insert(0, PROVIDERS["tensorrt"])
+    return wanted
 
 
 def require_device(device: Device) -> None:
@@ -114,7 +145,7 @@ def require_device(device: Device) -> None:
     import onnxruntime
 
     if PROVIDERS[device] not in onnxruntime.get_available_providers():
-        raise UnavailableError(MISSING_CUDA)
+        raise UnavailableError(MISSING.format(device=device, provider=PROVIDERS[device]))
 
 
 def count_placement(device: Device, assignments: Sequence[Any]) -> Placement:

@@ -2,18 +2,28 @@
 
 import contextlib
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
-from exporter.types import Device, Placement, Signature
+from exporter.runtimes.base import Settings, Values
+from exporter.types import Device, Signature, TensorSpec
+from exporter.verdicts import Arithmetic, Placement
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from numpy.typing import NDArray
+
+COARSEST: tuple[tuple[set[str], Arithmetic], ...] = (
+    ({"int8", "uint8", "qint8", "quint8"}, "int8"),
+    ({"bfloat16"}, "bfloat16"),
+    ({"float16"}, "float16"),
+    ({"float32"}, "float32"),
+    ({"float64"}, "float64"),
+)
 
 MISSING_CUDA = (
     "--device cuda: the installed torch cannot use CUDA here; "
@@ -24,12 +34,13 @@ MISSING_CUDA = (
 class TorchScriptRuntime:
     """A TorchScript archive in torch's interpreter. Loading one runs its code: check its hash first."""
 
-    def __init__(self, path: Path, device: Device, signature: Signature, optimised: bool = False) -> None:
-        self.path = path
-        self.device: Device = device
-        self.signature = signature  # an archive states none itself
-        self.optimised = optimised and device == "cpu"
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self.path, self.settings = path, settings
+        self.device: Device = settings.device
+        self.optimised = settings.optimised and settings.device == "cpu" and not settings.expose
         self._module: torch.jit.ScriptModule | None = None
+        self._graph: Any = None
+        self._dtype: torch.dtype | None = None
 
     @property
     def title(self) -> str:
@@ -47,8 +58,10 @@ class TorchScriptRuntime:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                module = torch.jit.load(str(self.path), map_location=self.device)
+                module = self._prepared(torch.jit.load(str(self.path), map_location=self.device))
                 self._module = torch.jit.optimize_for_inference(module.eval()) if self.optimised else module
+                self._dtype = self._fed_dtype()
+                self._graph = _exposed(module) if self.settings.expose else None
             except (RuntimeError, ValueError) as error:
                 reason = (str(error).strip().splitlines() or ["unknown"])[0]
                 raise ArtifactError(f"{self.path}: torch refuses it: {reason}") from error
@@ -58,7 +71,25 @@ class TorchScriptRuntime:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let the module go."""
-        self._module = None
+        self._module = self._graph = None
+
+    @property
+    def signature(self) -> Signature:
+        """Return the one it should have: an archive states none itself. Without one, a single clip batch."""
+        unknown = Signature(
+            (TensorSpec("clip", "float32", ("batch",)),), (TensorSpec("output", "float32", ("batch",)),)
+        )
+        return self.settings.signature or unknown
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Return the coarsest of the archive's parameters and constants."""
+        assert self._module is not None, "enter the runtime first"
+        held = {str(tensor.dtype).removeprefix("torch.") for tensor in _weights(self._module) if tensor.dim()}
+        for names, name in COARSEST:
+            if held & names:
+                return name
+        return "float32"
 
     @property
     def placement(self) -> Placement:
@@ -67,23 +98,52 @@ class TorchScriptRuntime:
         operators = [node for node in self._module.inlined_graph.nodes() if node.kind().startswith("aten::")]
         return Placement(self.device, len(operators))
 
-    def run(self, clips: "NDArray[np.float32]") -> "dict[str, NDArray[np.float32]]":
+    def run(self, feeds: Values) -> "dict[str, NDArray[Any]]":
         """Run one batch."""
         import torch
 
         assert self._module is not None, "enter the runtime first"
-        names = [output.name for output in self.signature.outputs]
-        with torch.inference_mode(), _float32_arithmetic():
+        fed = [torch.from_numpy(value).to(self.device, self._dtype) for value in feeds.values()]
+        with torch.inference_mode(), float32_arithmetic(), threads(self.settings.threads):
             try:
-                answer = self._module(torch.from_numpy(clips).to(self.device))
+                answer = self._graph(*fed) if self._graph is not None else self._module(*fed)
             except RuntimeError as error:
                 reason = str(error).strip().splitlines()[-1]
-                raise CheckFailedError(f"{self.path}: fails on a clip batch {clips.shape}: {reason}") from error
+                shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
+                raise CheckFailedError(f"{self.path}: fails on {shapes}: {reason}") from error
+        if isinstance(answer, dict):
+            return {name: value.cpu().numpy() for name, value in answer.items()}
         values = answer if isinstance(answer, tuple) else (answer,)
         kinds = [str(value.dtype) if isinstance(value, torch.Tensor) else type(value).__name__ for value in values]
-        if kinds != ["torch.float32"] * len(names):
+        stated = self.settings.signature
+        names = [output.name for output in stated.outputs] if stated else [f"output{i}" for i in range(len(values))]
+        if len(kinds) != len(names) or not all(kind.startswith("torch.") for kind in kinds):
             raise CheckFailedError(f"{self.path}: answers {', '.join(kinds)}; its signature says {self.signature}")
-        return {name: value.cpu().numpy() for name, value in zip(names, values, strict=True)}
+        # numpy knows no bfloat16
+        plain = [value.float() if value.dtype == torch.bfloat16 else value for value in values]
+        return {name: value.cpu().numpy() for name, value in zip(names, plain, strict=True)}
+
+    def _prepared(self, module: "torch.jit.ScriptModule") -> "torch.jit.ScriptModule":
+        return module
+
+    def _fed_dtype(self) -> "torch.dtype | None":
+        """Return what inputs are converted to: half precision where every weight is; None leaves them."""
+        import torch
+
+        assert self._module is not None
+        held = {tensor.dtype for tensor in _weights(self._module) if tensor.dim() and tensor.is_floating_point()}
+        (only,) = held if len(held) == 1 else (None,)
+        return None if only == torch.float32 else only
+
+
+class Float64Script(TorchScriptRuntime):
+    """The same archive with every number in float64."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        super().__init__(path, replace(settings, optimised=False))
+
+    def _prepared(self, module: "torch.jit.ScriptModule") -> "torch.jit.ScriptModule":
+        return _widened(module)
 
 
 def require_device(device: Device) -> None:
@@ -94,12 +154,14 @@ def require_device(device: Device) -> None:
     """
     import torch
 
+    if device == "tensorrt":
+        raise UnavailableError("--device tensorrt: torch has no such device; an ONNX file in onnxruntime has")
     if device == "cuda" and not torch.cuda.is_available():
         raise UnavailableError(MISSING_CUDA)
 
 
 @contextlib.contextmanager
-def _float32_arithmetic() -> Generator[None]:
+def float32_arithmetic() -> Generator[None]:
     """Turn TF32 off on CUDA: it keeps 10 bits of mantissa, and float32 parity is judged on float32 arithmetic."""
     import torch
 
@@ -109,3 +171,67 @@ def _float32_arithmetic() -> Generator[None]:
         yield
     finally:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = cudnn, matmul
+
+
+@contextlib.contextmanager
+def threads(count: int | None) -> Generator[None]:
+    """Run torch's operators on so many threads; None leaves its own choice."""
+    import torch
+
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _weights(module: "torch.jit.ScriptModule") -> "Iterator[torch.Tensor]":
+    """Yield parameters, buffers and the constants that freezing made of them."""
+    yield from module.parameters()
+    yield from module.buffers()
+    graph = module.inlined_graph  # held here, because its nodes go with it
+    for node in graph.findAllNodes("prim::Constant"):  # pyright: ignore
+        if node.hasAttribute("value") and node.kindOf("value") == "t":
+            yield node.t("value")
+
+
+def _widened(module: "torch.jit.ScriptModule") -> "torch.jit.ScriptModule":
+    """Return the module, frozen, with every floating-point constant in float64.
+
+    A float32, float16 or bfloat16 number is exactly a float64 one, so this is the same function without the rounding.
+    """
+    import torch
+
+    frozen = torch.jit.freeze(module.eval(), optimize_numerics=False)
+    for node in frozen.graph.findAllNodes("prim::Constant"):  # pyright: ignore
+        if node.hasAttribute("value") and node.kindOf("value") == "t" and node.t("value").is_floating_point():
+            node.t_("value", node.t("value").double())
+    return frozen
+
+
+def _exposed(module: "torch.jit.ScriptModule") -> Any:
+    """Return a function that answers {value name: tensor} for every tensor of the module's frozen graph."""
+    import torch
+
+    frozen = torch.jit.freeze(module.eval(), optimize_numerics=False)
+    graph = frozen.graph.copy()
+    tensor = torch._C.TensorType.get()  # pyright: ignore - what a graph is made of has no public name
+    names: list[str] = []
+    for output in [*graph.outputs()]:
+        graph.eraseOutput(0)
+        del output
+    for node in graph.nodes():
+        for value in node.outputs():
+            if node.kind().startswith("aten::") and value.type().isSubtypeOf(tensor):
+                names.append(value.debugName())
+                graph.registerOutput(value)
+    graph.makeMultiOutputIntoTuple()
+
+    def run(*arguments: torch.Tensor) -> dict[str, torch.Tensor]:
+        answered = torch._C._jit_interpret_graph(graph, (frozen._c, *arguments))  # pyright: ignore
+        values = answered if isinstance(answered, tuple) else (answered,)
+        return dict(zip(names, values, strict=True))
+
+    return run

@@ -41,7 +41,7 @@ def judged(exported: ExportedByCommand) -> Iterator[subprocess.CompletedProcess[
     onnx.save(model, faulty)
     checkpoint = exported.onnx.with_name("checkpoint.pt")
     torch.save({"conv1.weight": torch.zeros(1)}, checkpoint)
-    yield run("verify", "parity", "--json", cwd=exported.folder)
+    yield run("verify", "parity", "--json", "--inputs", "quick", cwd=exported.folder)
     faulty.unlink()
     checkpoint.unlink()
 
@@ -53,7 +53,8 @@ def test_verify_parity_finds_every_artifact_and_answers_json(judged: subprocess.
     assert verdicts == {"artifacts/c3d.onnx": True, "artifacts/c3d.pt": True, "artifacts/faulty.onnx": False}
     rows = answer["reports"][0]["comparisons"]
     assert [(row["input"], row["batch"]) for row in rows] == [
-        ("random", 1), ("random", 2), ("zeros", 1), ("saturated", 1), ("video", 1),
+        ("random", 1), ("saturated", 1), ("zeros", 1), ("video", 1), ("saturated + video", 2),
+        ("random + saturated + video", 3),
     ]  # fmt: skip
     assert all(row["max_error"] <= row["budget"] and row["top1"] in ("same", "tie") for row in rows)
 
@@ -62,7 +63,8 @@ def test_a_planted_fault_makes_verify_parity_exit_1(judged: subprocess.Completed
     assert judged.returncode == 1
     answer = json.loads(judged.stdout)
     assert answer["passed"] is False
-    assert not any(row["passed"] for row in answer["reports"][2]["comparisons"])
+    failed = [row["input"] for row in answer["reports"][2]["comparisons"] if not row["passed"]]
+    assert {"random", "video"} <= set(failed)
 
 
 def test_a_changed_artifact_exits_1_before_it_runs(exported: ExportedByCommand, tmp_path: Path) -> None:

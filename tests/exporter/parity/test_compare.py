@@ -7,9 +7,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from exporter.parity.compare import FACTOR, FLOOR, compare
+from exporter.parity.compare import Expected
+from exporter.parity.compare import compare as compare_by
+from exporter.parity.tolerance import FACTOR, FLOOR, FixedRule, MeasuredRule
+from exporter.verdicts import Comparison
 
 EXACT = np.array([[1.0, 3.0, 2.0], [4.0, -8.0, 3.999]])
+
+
+def compare(name: str, output: str, answer: NDArray[Any], exact: NDArray[Any], single: NDArray[Any]) -> Comparison:
+    return compare_by(name, output, answer, Expected(exact, single), MeasuredRule("PyTorch float32"))
 
 
 def judged(answer: NDArray[Any], torch_error: float = 1e-3, output: str = "logits"):
@@ -23,8 +30,8 @@ def test_errors_are_the_largest_and_the_mean_distance_from_float64() -> None:
     answer[0, 0] += 0.25
     row = judged(answer)
     assert row.max_error == pytest.approx(0.25, rel=1e-6)
-    assert row.mean_error == pytest.approx(0.25 / 6, rel=1e-5)
-    assert row.torch_max_error == pytest.approx(1e-3, rel=1e-3)
+    assert row.mean_error == pytest.approx(0.25 / 3, rel=1e-5)
+    assert row.reference_max_error < 1e-6  # the other row alone has an error of its own
     assert row.batch == 2
 
 
@@ -38,7 +45,7 @@ def test_the_budget_is_eight_times_pytorchs_own_error(error: float, passed: bool
 
 def test_a_lucky_pytorch_leaves_a_floor() -> None:
     row = compare("x", "fc6", EXACT.astype(np.float32), EXACT, EXACT.astype(np.float32) * 0 + EXACT)  # pyright: ignore
-    assert row.torch_max_error == 0
+    assert row.reference_max_error == 0
     assert row.budget == FACTOR * FLOOR * 8
     assert row.passed
 
@@ -82,6 +89,27 @@ def test_zeros_leave_no_budget_and_need_none() -> None:
     assert compare("z", "fc6", zeros, zeros, zeros.astype(np.float32)).share == 0
     off = compare("z", "fc6", zeros + 1e-9, zeros, zeros.astype(np.float32))
     assert (off.passed, off.share) == (False, math.inf)
+
+
+def test_a_row_is_judged_by_its_own_budget() -> None:
+    answer = EXACT.copy()
+    answer[0, 0] += 1e-3  # within the other row's budget, a thousand times its own
+    assert not judged(answer).passed
+
+
+def test_nan_must_stand_where_float32_has_it() -> None:
+    exact = np.array([[np.nan, 1.0]])
+    assert compare("nan", "fc6", exact.astype(np.float32), exact, exact).passed
+    assert not compare("nan", "fc6", np.array([[0.0, 1.0]]), exact, exact).passed
+
+
+@pytest.mark.parametrize(("error", "passed"), [(0.011, True), (0.013, False)])
+def test_rtol_and_atol_overrule(error: float, passed: bool) -> None:
+    answer = EXACT.copy()
+    answer[0, 2] += error  # 2.0: 0.002 + 0.005 * 2 = 0.012
+    row = compare_by("x", "fc6", answer, Expected(EXACT, EXACT), FixedRule(0.005, 0.002))
+    assert row.budget == pytest.approx(0.012)
+    assert row.passed is passed
 
 
 def test_another_shape_fails() -> None:

@@ -1,7 +1,7 @@
 """Faults planted in an artifact, one at a time: every one is found, and the sound artifact passes."""
 
+import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,16 @@ import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from exporter.parity.inputs import ClipPool
+from exporter.parity.inputs import InputPool
+from exporter.parity.judge import judge
+from exporter.parity.localize import localize
 from exporter.parity.reference import Subject, load_subject
+from exporter.parity.trials import ask
 from exporter.parity.truth import Truth
-from exporter.parity.verify import ask, judge
+from exporter.parity.verify import trial_of
 from exporter.pipeline import ParityFailedError, export
-from exporter.types import ExportRequest, ParityOptions, ParityReport
+from exporter.types import ExportRequest, ParityOptions
+from exporter.verdicts import ParityReport
 from models import build
 from models.spec import NetworkConfig
 
@@ -33,14 +37,17 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def two_clips(pool: ClipPool) -> ClipPool:
+def two_clips(truth: Truth) -> Truth:
     """A random clip and the real one: what a fault must show in."""
-    return replace(pool, members={name: pool.members[name][:1] for name in ("random", "video")})
+    pool, places = truth.pool, [truth.pool.names.index(name) for name in ("random", "video")]
+    few = Truth(truth.source, InputPool(pool.take(places), ("random", "video")))
+    few.adopt(truth, places)
+    return few
 
 
-def verdict(path: Path, pool: ClipPool, truth: Truth) -> ParityReport:
+def verdict(path: Path, truth: Truth) -> ParityReport:
     options = ParityOptions()
-    return judge(ask(load_subject(path), NetworkConfig(), pool, options), truth, options)
+    return judge(ask(trial_of(load_subject(path), options, NetworkConfig()), truth.pool), truth, options)
 
 
 def weights(name: str, change: Weights) -> Callable[[Graph, Path], None]:
@@ -102,48 +109,70 @@ FAULTS: dict[str, Callable[[Graph, Path], None]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_fails(fault: str, split: Path, two_clips: ClipPool, truth: Truth) -> None:
+def test_a_planted_fault_fails(fault: str, split: Path, two_clips: Truth) -> None:
     model = onnx.load(split, load_external_data=False)
     FAULTS[fault](model.graph, split.parent)
     path = split.with_name("faulty.onnx")
     onnx.save(model, path)
-    report = verdict(path, two_clips, truth)
+    report = verdict(path, two_clips)
     assert not report.passed
     assert all(not row.passed for row in report.comparisons if row.output == "logits")
 
 
-def test_the_sound_artifact_passes(split: Path, two_clips: ClipPool, truth: Truth) -> None:
-    report = verdict(split, two_clips, truth)
+@pytest.mark.parametrize(
+    ("fault", "layer"),
+    [
+        ("one weight of conv2 changed by 1 %", "conv2"),
+        ("ReLU after conv3a dropped", "conv3b"),
+        ("the other pool5", "pool5"),
+        ("classes permuted", "fc8"),
+    ],
+)
+def test_a_planted_fault_is_localised(fault: str, layer: str, split: Path, two_clips: Truth) -> None:
+    model = onnx.load(split, load_external_data=False)
+    FAULTS[fault](model.graph, split.parent)
+    for node in model.graph.node:  # nothing to match by but the values
+        for names in (node.input, node.output):
+            names[:] = [re.sub(r"^(.*)\.out$", lambda found: f"v{hash(found[1]) % 99999}", name) for name in names]
+    path = split.with_name("unnamed.onnx")
+    onnx.save(model, path)
+    report = verdict(path, two_clips)
+    found = localize(trial_of(load_subject(path), ParityOptions(), NetworkConfig()), report, two_clips)
+    assert found.first == layer
+    assert f"leaves the truth at {layer}" in found.sentence
+
+
+def test_the_sound_artifact_passes(split: Path, two_clips: Truth) -> None:
+    report = verdict(split, two_clips)
     assert report.passed
     assert [(row.input, row.output) for row in report.comparisons] == [
-        ("random", "logits"), ("random", "fc6"), ("video", "logits"), ("video", "fc6"),
+        (name, output) for name in ("random", "video", "random + video") for output in ("logits", "fc6")
     ]  # fmt: skip
 
 
-def test_a_torchscript_file_of_other_weights_fails(tmp_path: Path, two_clips: ClipPool, truth: Truth) -> None:
+def test_a_torchscript_file_of_other_weights_fails(tmp_path: Path, two_clips: Truth) -> None:
     other = export(ExportRequest(("torchscript",), output_dir=tmp_path, verify=False, seed=1)).artifacts[0]
     subject = Subject(other.path, "torchscript", other.manifest, ())
     options = ParityOptions()
-    assert not judge(ask(subject, NetworkConfig(), two_clips, options), truth, options).passed
+    assert not judge(ask(trial_of(subject, options, NetworkConfig()), two_clips.pool), two_clips, options).passed
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit")
-def test_a_torchscript_file_of_others_is_judged_by_the_network_named(tmp_path: Path, two_clips: ClipPool) -> None:
+def test_a_torchscript_file_of_others_is_judged_by_the_network_named(tmp_path: Path, two_clips: Truth) -> None:
     network = build(12, seed=4).network
     torch.jit.save(torch.jit.script(network), str(tmp_path / "theirs.pt"))  # pyright: ignore
     subject = load_subject(tmp_path / "theirs.pt")
     assert subject.manifest is None
-    answers = ask(subject, NetworkConfig(12), two_clips, ParityOptions())
-    assert [outputs["logits"].shape for _, outputs in answers.batches] == [(1, 12), (1, 12)]
+    answers = ask(trial_of(subject, ParityOptions(), NetworkConfig(12)), two_clips.pool)
+    assert [outputs["logits"].shape for _, outputs in answers.batches] == [(1, 12), (1, 12), (2, 12)]
 
 
-def test_an_artifact_that_fails_is_not_published(tmp_path: Path, truth: Truth, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_artifact_that_fails_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = build(seed=0).network
     network.conv3a.weight.data *= 1.01
     from exporter.formats.prepare import prepare
 
     monkeypatch.setattr("exporter.pipeline.prepare", lambda _network, outputs: prepare(network, outputs))  # pyright: ignore
-    monkeypatch.setattr("exporter.pipeline.compute_truth", lambda *_: truth)  # pyright: ignore
     (tmp_path / "c3d.onnx").write_text("an older artifact")
     with pytest.raises(ParityFailedError, match="parity failed for c3d.onnx; nothing was published") as caught:
         export(ExportRequest(("onnx",), output_dir=tmp_path))

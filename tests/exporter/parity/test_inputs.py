@@ -5,43 +5,92 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from exporter.errors import BadInputError, UnavailableError
-from exporter.parity.inputs import ClipPool, decode, draw_clips, packaged_frames, resized
+from exporter.cli import parity_options
+from exporter.errors import BadInputError, UnavailableError, UsageError
+from exporter.parity.clips import decode, packaged_frames, resized, videos_in
+from exporter.parity.inputs import KINDS, QUICK, InputPool, draw_clips
+from exporter.types import ParityOptions
 from models.preprocessing import HX173149, JFZHANG95, UNKNOWN
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
 
 
-def test_the_kinds_are_what_they_say(pool: ClipPool) -> None:
-    assert list(pool.members) == ["random", "zeros", "saturated", "video"]
-    clip = {name: pool.clips[places[0]] for name, places in pool.members.items()}
-    assert pool.clips.dtype == np.float32
+def clips(pool: InputPool) -> dict[str, NDArray[np.float32]]:
+    return dict(zip(pool.names, pool.feeds["clip"], strict=True))
+
+
+def test_the_kinds_are_what_they_say() -> None:
+    pool = draw_clips(UNKNOWN, ParityOptions())
+    assert pool.names == (*KINDS[:-2], "pixels", "video")
+    clip = clips(pool)
+    assert pool.feeds["clip"].dtype == np.float32
     assert abs(clip["random"].mean()) < 0.01
     assert clip["random"].std() == pytest.approx(1, abs=0.01)
     assert not clip["zeros"].any()
     assert set(np.unique(clip["saturated"])) == {0, 255}
+    assert np.isnan(clip["nan"]).sum() == 1
+    assert np.count_nonzero(clip["bright pixel"]) == 1
+    assert 0 < np.abs(clip["denormal"]).max() < np.finfo(np.float32).tiny
+    assert 0.009 < np.count_nonzero(clip["sparse"]) / clip["sparse"].size < 0.011
     assert 0 <= clip["video"].min() < 50
     assert 200 < clip["video"].max() <= 255
+    assert pool.frames[pool.names.index("video")].shape == (16, 128, 171, 3)
 
 
-def test_the_seed_decides_the_clips(pool: ClipPool) -> None:
-    assert np.array_equal(draw_clips(UNKNOWN).clips, pool.clips)
-    assert not np.array_equal(draw_clips(UNKNOWN, seed=1).clips[0], pool.clips[0])
+def test_quick_is_what_the_command_line_says() -> None:
+    assert parity_options.QUICK == QUICK
+    assert draw_clips(UNKNOWN, ParityOptions(kinds=QUICK)).names == ("random", "saturated", "zeros", "video")
 
 
-def test_a_free_batch_is_run_at_one_and_at_another(pool: ClipPool) -> None:
+def test_the_seed_and_the_samples_decide_the_clips(pool: InputPool) -> None:
+    drawn = [draw_clips(UNKNOWN, ParityOptions(seed=seed, samples=2, kinds=("random",))) for seed in (0, 0, 1)]
+    first, same, other = (pool.feeds["clip"] for pool in drawn)
+    assert drawn[0].names == ("random", "random")
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first[0], first[1])
+    assert not np.array_equal(first, other)
+    assert np.array_equal(first[0], pool.feeds["clip"][0])
+
+
+def test_an_unknown_kind_is_refused_with_the_known() -> None:
+    with pytest.raises(UsageError, match="--inputs noise: no such kind; known are all, quick, random"):
+        draw_clips(UNKNOWN, ParityOptions(kinds=("noise",)))
+
+
+def test_a_free_batch_is_run_alone_and_mixed(pool: InputPool) -> None:
     batches = pool.batches(None)
-    assert {(b.name, len(b.clips)) for b in batches} == {
-        ("random", 1), ("random", 2), ("zeros", 1), ("saturated", 1), ("video", 1),
-    }  # fmt: skip
-    larger = next(b for b in batches if len(b.clips) == 2)
-    assert larger.clips[0] != larger.clips[1]
+    assert [len(batch.rows) for batch in batches] == [1, 1, 1, 1, 2, 3]
+    assert all(len(set(batch.rows)) == len(batch.rows) for batch in batches)
 
 
-def test_a_fixed_batch_is_filled(pool: ClipPool) -> None:
-    assert [len(b.clips) for b in pool.batches(3)] == [3] * 4
-    assert pool.batches(3)[0].clips == (0, 1, 0)
+def test_a_fixed_batch_is_filled(pool: InputPool) -> None:
+    assert [batch.rows for batch in pool.batches(3)] == [(0, 1, 2), (3, 0, 1)]
+    assert [batch.rows for batch in pool.batches(2, skip=("zeros", "video"))] == [(0, 1)]
+
+
+def test_arrays_of_the_users(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).random((2, 3, 16, 112, 112))
+    np.savez(tmp_path / "mine.npz", anything=rows)
+    pool = draw_clips(UNKNOWN, ParityOptions(kinds=("zeros",), arrays=(tmp_path / "mine.npz",)))
+    assert pool.names == ("zeros", "mine.npz row 0", "mine.npz row 1")
+    assert np.array_equal(pool.feeds["clip"][1:], rows.astype(np.float32))
+    np.savez(tmp_path / "bad.npz", clip=rows[:, :, :8])
+    with pytest.raises(BadInputError, match="clip has shape .2, 3, 8, 112, 112.; wanted .rows, 3, 16, 112, 112."):
+        draw_clips(UNKNOWN, ParityOptions(arrays=(tmp_path / "bad.npz",)))
+
+
+def test_folders_and_lists_of_videos(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    for name in ("b.mp4", "a.mp4"):
+        (tmp_path / "videos" / name).write_bytes(b"")
+    (tmp_path / "list.txt").write_text("# mine\nvideos/b.mp4\n\n")
+    assert [path.name for path in videos_in(tmp_path / "videos")] == ["a.mp4", "b.mp4"]
+    assert videos_in(tmp_path / "list.txt") == [tmp_path / "videos" / "b.mp4"]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(BadInputError, match="names no videos"):
+        videos_in(tmp_path / "none")
 
 
 def test_the_packaged_frames_are_the_videos_first() -> None:
@@ -49,18 +98,8 @@ def test_the_packaged_frames_are_the_videos_first() -> None:
 
 
 def test_a_video_of_the_users_is_preprocessed_like_the_weights_want() -> None:
-    pool = draw_clips(JFZHANG95, videos=(BIKES,))
-    assert np.array_equal(pool.clips[pool.members["bikes.mp4"][0]], JFZHANG95.clip(decode(BIKES, UNKNOWN)))
-
-
-def test_videos_of_one_name_and_of_our_names_are_all_kept(tmp_path: Path) -> None:
-    places = [tmp_path / "a.mp4", tmp_path / "b" / "a.mp4", tmp_path / "random"]
-    for place in places:
-        place.parent.mkdir(exist_ok=True)
-        place.write_bytes(BIKES.read_bytes())
-    pool = draw_clips(UNKNOWN, videos=tuple(places))
-    assert len(pool.members) == 4 + 3
-    assert len(pool.members["random"]) == 2
+    pool = draw_clips(JFZHANG95, ParityOptions(kinds=QUICK, clips=(BIKES,)))
+    assert np.array_equal(clips(pool)["bikes.mp4"], JFZHANG95.clip(decode(BIKES, UNKNOWN)))
 
 
 def test_bad_videos(tmp_path: Path) -> None:
@@ -85,4 +124,4 @@ def test_frames_are_resized_for_recipes_of_another_size() -> None:
     smaller = resized(frames, HX173149)
     assert smaller.shape == (16, 112, 150, 3)
     assert abs(smaller.mean() - frames.mean()) < 1  # an average of neighbours keeps the mean
-    assert draw_clips(HX173149).clips.shape[1:] == (3, 16, 112, 112)
+    assert draw_clips(HX173149, ParityOptions(kinds=QUICK)).feeds["clip"].shape[1:] == (3, 16, 112, 112)

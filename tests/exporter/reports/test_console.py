@@ -6,17 +6,37 @@ import pytest
 from rich.console import Console
 
 from exporter.reports.console import print_parity, size
-from exporter.types import Comparison, ParityReport, Placement
+from exporter.verdicts import Comparison, ParityReport, Placement
 
 
 def report(*, passed: bool, error: float = 5e-7, elsewhere: tuple[str, ...] = ()) -> ParityReport:
     rows = tuple(
-        Comparison(name, output, 1, error, 1e-7, 9.5e-7, 3e-7, 7.6e-6, 0.9999999, "same", error < 7.6e-6)
+        Comparison(
+            name,
+            output,
+            1,
+            error,
+            1e-7,
+            9.5e-7,
+            3e-7,
+            7.6e-6,
+            error / 7.6e-6,
+            1.0,
+            0.9999999,
+            120.0,
+            "same",
+            "same",
+            None,
+            error < 7.6e-6,
+        )
         for name in ("random", "saturated", "a-long-name-of-a-video.mp4")
         for output in ("logits", "fc6")
     )
     place = Placement("cpu", 27, elsewhere)
-    return ParityReport("a/c3d.onnx", "onnxruntime", place, 8.0, rows, ("a [note]",), passed, {"truth": 1.0})
+    return ParityReport(
+        "a/c3d.onnx", "onnxruntime", place, "the network", "PyTorch", None, "within 8 times", rows, (), ("a [note]",), passed,
+        {"truth": 1.0},
+    )  # fmt: skip
 
 
 def printed(value: ParityReport) -> str:

@@ -12,10 +12,11 @@ from conftest import ExportedByCommand
 from onnx import TensorProto, helper
 
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
-from exporter.parity.verify import check_signature
-from exporter.runtimes import RUNTIMES, require_device
+from exporter.parity.ports import c3d_ports, stated_ports
+from exporter.runtimes import Settings, engine_for
 from exporter.runtimes.onnxruntime import CUDA_OPTIONS, OnnxRuntime, count_placement
-from exporter.types import Placement, c3d_signature
+from exporter.types import FORMAT_NAMES, c3d_signature
+from exporter.verdicts import Placement
 from models.spec import NetworkConfig
 
 SIGNATURE = c3d_signature(("logits",), 101, None)
@@ -37,7 +38,7 @@ class Subgraph:
 
 
 def test_all_nodes_are_counted_on_the_cpu(exported: ExportedByCommand) -> None:
-    with OnnxRuntime(exported.onnx, "cpu", SIGNATURE) as runtime:
+    with OnnxRuntime(exported.onnx, Settings()) as runtime:
         assert runtime.placement == Placement("cpu", 27)
         assert str(runtime.signature) == "clip float32 (batch, 3, 16, 112, 112) -> logits float32 (batch, 101)"
 
@@ -54,7 +55,7 @@ def test_nodes_that_fell_back_are_named() -> None:
 
 def test_cuda_without_its_provider_names_the_package() -> None:
     with pytest.raises(UnavailableError, match="no CUDAExecutionProvider; .*pip install onnxruntime-gpu") as caught:
-        require_device("onnx", "cuda")
+        engine_for("onnx").require_device("cuda")
     assert caught.value.exit_code == 4
 
 
@@ -72,8 +73,8 @@ def test_cuda_that_does_not_start_is_told(exported: ExportedByCommand, monkeypat
     )
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     with (
-        pytest.raises(UnavailableError, match="could not start CUDA here"),
-        OnnxRuntime(exported.onnx, "cuda", SIGNATURE),
+        pytest.raises(UnavailableError, match="could not start CUDAExecutionProvider here"),
+        OnnxRuntime(exported.onnx, Settings("cuda")),
     ):
         pass
     assert wanted == [("CUDAExecutionProvider", CUDA_OPTIONS), "CPUExecutionProvider"]
@@ -82,7 +83,7 @@ def test_cuda_that_does_not_start_is_told(exported: ExportedByCommand, monkeypat
 
 def test_torchscript_on_cuda_without_cuda() -> None:
     with pytest.raises(UnavailableError, match="pip install a CUDA build of torch"):
-        require_device("torchscript", "cuda")
+        engine_for("torchscript").require_device("cuda")
 
 
 def save(path: Path, *, name: str = "clip", time: int = 16, opset: int = 20, width: int = 101) -> Path:
@@ -105,27 +106,35 @@ def save(path: Path, *, name: str = "clip", time: int = 16, opset: int = 20, wid
     return path
 
 
-@pytest.mark.parametrize("options", [{"name": "input"}, {"time": 8}, {"width": 7}])
+@pytest.mark.parametrize("options", [{"time": 8}, {"width": 7}])
 def test_another_signature_is_refused_with_both(options: dict[str, int], tmp_path: Path) -> None:
     path = save(tmp_path / "other.onnx", **options)  # pyright: ignore
     with (
-        OnnxRuntime(path, "cpu", SIGNATURE) as runtime,
+        OnnxRuntime(path, Settings()) as runtime,
         pytest.raises(ArtifactError, match="another signature than C3D's: .*expected clip"),
     ):
-        check_signature(path, runtime.signature, None, NetworkConfig())
+        c3d_ports(path, runtime.signature, NetworkConfig())
 
 
-def test_c3ds_signature_is_accepted_whatever_the_batch_is_called(tmp_path: Path) -> None:
-    path = save(tmp_path / "same.onnx")
-    with OnnxRuntime(path, "cpu", SIGNATURE) as runtime:
-        check_signature(path, runtime.signature, None, NetworkConfig())
+def test_c3ds_signature_is_accepted_whatever_the_clip_is_called(tmp_path: Path) -> None:
+    path = save(tmp_path / "same.onnx", name="input")
+    with OnnxRuntime(path, Settings()) as runtime:
+        c3d_ports(path, runtime.signature, NetworkConfig())
+
+
+def test_a_model_must_keep_its_manifests_signature(tmp_path: Path) -> None:
+    with (
+        OnnxRuntime(save(tmp_path / "c3d.onnx", name="input"), Settings()) as runtime,
+        pytest.raises(ArtifactError, match="another signature than its manifest's"),
+    ):
+        stated_ports(runtime.path, runtime.signature, SIGNATURE)
 
 
 def test_a_file_that_onnxruntime_refuses_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"\x08\x0a bad")
     with (
         pytest.raises(ArtifactError, match="onnxruntime refuses it") as caught,
-        OnnxRuntime(tmp_path / "bad.onnx", "cpu", SIGNATURE),
+        OnnxRuntime(tmp_path / "bad.onnx", Settings()),
     ):
         pass
     assert "\n" not in str(caught.value)
@@ -134,7 +143,7 @@ def test_a_file_that_onnxruntime_refuses_is_told_in_one_line(tmp_path: Path) -> 
 def test_a_newer_opset_names_the_option(tmp_path: Path) -> None:
     path = save(tmp_path / "future.onnx", opset=29)
     with pytest.raises(ArtifactError, match="opset 29 is newer than this onnxruntime knows.*--opset 28"), \
-         OnnxRuntime(path, "cpu", SIGNATURE):  # fmt: skip
+         OnnxRuntime(path, Settings()):  # fmt: skip
         pass
 
 
@@ -147,12 +156,12 @@ def test_a_model_that_fails_on_a_batch_is_a_failed_check(tmp_path: Path) -> None
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.save(model, tmp_path / "one.onnx")
-    with OnnxRuntime(tmp_path / "one.onnx", "cpu", SIGNATURE) as runtime:
-        runtime.run(np.zeros((1, 3, 16, 112, 112), np.float32))
-        with pytest.raises(CheckFailedError, match=r"fails on a clip batch \(2, 3, 16, 112, 112\): ") as caught:
-            runtime.run(np.zeros((2, 3, 16, 112, 112), np.float32))
+    with OnnxRuntime(tmp_path / "one.onnx", Settings()) as runtime:
+        runtime.run({"clip": np.zeros((1, 3, 16, 112, 112), np.float32)})
+        with pytest.raises(CheckFailedError, match=r"fails on clip \(2, 3, 16, 112, 112\): ") as caught:
+            runtime.run({"clip": np.zeros((2, 3, 16, 112, 112), np.float32)})
     assert "\n" not in str(caught.value)
 
 
 def test_every_format_has_a_runtime() -> None:
-    assert set(RUNTIMES) == {"onnx", "torchscript"}
+    assert [engine_for(name).format for name in FORMAT_NAMES] == [*FORMAT_NAMES]

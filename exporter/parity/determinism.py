@@ -1,0 +1,71 @@
+"""Does an engine give the same bits again? Told, not judged: no engine promises it across batch sizes or threads."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exporter.parity.inputs import InputPool
+from exporter.parity.trials import Trial, feeds_of
+from exporter.verdicts import Determinism
+from models.errors import Progress, quiet
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Answers = dict[str, NDArray[Any]]
+
+REPEATS = 3
+POSITIONS = 3
+THREADS = 2
+
+
+def determinism(trial: Trial, pool: InputPool, row: int, progress: Progress = quiet) -> tuple[Determinism, ...]:
+    """Run one row repeatedly, at every position of a batch, and on one and two threads.
+
+    Args:
+        trial: the model and its engine.
+        pool: the inputs.
+        row: which of them; its neighbours fill the batch.
+        progress: told at each step.
+    """
+    told: list[Determinism] = []
+    progress(f"determinism of {trial.path.name}: repeats")
+    with trial.open(trial.settings) as runtime:
+        ports, batch = trial.match(runtime.signature), runtime.signature.batch
+        alone = (row,) * (batch or 1)
+        first = runtime.run(feeds_of(ports, pool, alone))
+        again = [runtime.run(feeds_of(ports, pool, alone)) for _ in range(REPEATS - 1)]
+        told.append(_compared(f"{REPEATS} runs on the same input", first, again))
+        if batch is None:
+            progress(f"determinism of {trial.path.name}: batch positions")
+            others = [(row + place) % len(pool.names) for place in range(1, POSITIONS)]
+            placed: list[Answers] = []
+            for place in range(POSITIONS):
+                rows = (*others[:place], row, *others[place:])
+                answers = runtime.run(feeds_of(ports, pool, rows))
+                placed.append({name: values[place : place + 1] for name, values in answers.items()})
+            told.append(
+                _compared(f"at each position of a batch of {POSITIONS}, the first as measure", placed[0], placed[1:])
+            )
+            told.append(_compared(f"in a batch of {POSITIONS} and alone", first, placed))
+    if trial.settings.device == "cpu":
+        progress(f"determinism of {trial.path.name}: threads")
+        by_threads: list[Answers] = []
+        for count in range(1, THREADS + 1):
+            with trial.open(replace(trial.settings, threads=count)) as runtime:
+                by_threads.append(runtime.run(feeds_of(trial.match(runtime.signature), pool, alone)))
+        told.append(_compared(f"on 1 and on {THREADS} threads", by_threads[0], by_threads[1:]))
+    return tuple(told)
+
+
+def _compared(condition: str, first: "Answers", others: "Sequence[Answers]") -> Determinism:
+    same, largest = True, 0.0
+    for other in others:
+        for name, values in other.items():
+            wanted = first[name]
+            same = same and np.array_equal(wanted, values, equal_nan=True)
+            with np.errstate(invalid="ignore"):
+                largest = max(largest, float(np.nan_to_num(np.abs(wanted - values), nan=0).max(initial=0)))
+    return Determinism(condition, len(others), same, largest)

@@ -1,0 +1,150 @@
+"""From answers and truth to a report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exporter.errors import listing
+from exporter.parity.compare import FEATURES, FIVE, Expected, compare, highest
+from exporter.parity.inputs import InputBatch
+from exporter.parity.tolerance import Rule, rule_for
+from exporter.parity.trials import FULL, Answers
+from exporter.parity.truth import Truth
+from exporter.types import ParityOptions
+from exporter.verdicts import Arithmetic, Comparison, ParityReport, Ranking
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Batch = tuple[InputBatch, dict[str, NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Against:
+    """What an artifact is held against beside the truth: its name and its answers to the same batches."""
+
+    name: str
+    answers: Answers
+
+
+def judge(
+    answers: Answers,
+    truth: Truth,
+    options: ParityOptions,
+    notes: Sequence[str] = (),
+    against: Against | None = None,
+) -> ParityReport:
+    """Hold answers against the truth, and against another engine's if there is one."""
+    truth.ensure(row for batch, _ in answers.batches for row in batch.rows)
+    rule = rule_for(answers.arithmetic, options, truth.source.reference)
+    others = [outputs for _, outputs in against.answers.batches] if against else [None] * len(answers.batches)
+    rows = [
+        row
+        for (batch, outputs), other in zip(answers.batches, others, strict=False)
+        for row in compare_batch(batch, outputs, truth, rule, other)
+    ]
+    other_rows: list[Comparison] = []
+    told = [*notes]
+    if against is not None:
+        other_rule = rule_for(against.answers.arithmetic, options, truth.source.reference)
+        other_rows = [
+            row
+            for batch, outputs in against.answers.batches
+            for row in compare_batch(batch, outputs, truth, other_rule)
+        ]
+        if failed := [row.input for row in other_rows if not row.passed]:
+            told.append(
+                f"{against.answers.runtime} itself leaves the truth on {listing(tuple(dict.fromkeys(failed)), 4)}"
+            )
+    if answers.arithmetic not in FULL:
+        told.append(
+            f"the weights are {answers.arithmetic}: judged as an approximation, and without the edge cases that only "
+            "float32 can be held to"
+        )
+    placement = answers.placement
+    if placement.elsewhere:
+        told.append(
+            f"{len(placement.elsewhere)} of {placement.nodes} nodes ran on another device than {placement.device}: "
+            f"{listing(placement.elsewhere, 4)}"
+        )
+    honoured = not placement.elsewhere or options.allow_fallback
+    agreement = _top1_agreement(rows)
+    if rule.least_top1 is not None and agreement is not None and agreement < rule.least_top1:
+        told.append(f"the highest class is the truth's on {agreement:.0%} of the clips; {rule.least_top1:.0%} is asked")
+        honoured = False
+    return ParityReport(
+        artifact=str(answers.trial.path),
+        runtime=answers.runtime,
+        placement=placement,
+        truth=truth.source.title,
+        reference=truth.source.reference,
+        against=against.answers.runtime if against else None,
+        tolerance=rule.text,
+        comparisons=tuple(rows),
+        against_comparisons=tuple(other_rows),
+        notes=tuple(told),
+        passed=bool(rows) and honoured and all(row.passed for row in (*rows, *other_rows)),
+        seconds={"truth": truth.seconds, **answers.seconds},
+        top1_agreement=agreement,
+        rankings=_rankings(answers, truth),
+    )
+
+
+def compare_batch(
+    batch: InputBatch,
+    outputs: "dict[str, NDArray[Any]]",
+    truth: Truth,
+    rule: Rule,
+    against: "dict[str, NDArray[Any]] | None" = None,
+) -> list[Comparison]:
+    """Judge every output of one batch; its rows' truth is there."""
+    return [
+        compare(
+            batch.name,
+            output,
+            values,
+            Expected(
+                truth.exact(output, batch.rows),
+                truth.single(output, batch.rows),
+                None if against is None else against.get(output),
+            ),
+            rule,
+        )
+        for output, values in outputs.items()
+    ]
+
+
+def first_failure(truth: Truth, options: ParityOptions) -> "Any":
+    """Return a function that tells, after a batch, whether it failed: what `--fail-fast` asks."""
+
+    def failed(arithmetic: Arithmetic, batch: InputBatch, outputs: "dict[str, NDArray[Any]]") -> bool:
+        truth.ensure(batch.rows)
+        rule = rule_for(arithmetic, options, truth.source.reference)
+        return not all(row.passed for row in compare_batch(batch, outputs, truth, rule))
+
+    return failed
+
+
+def _top1_agreement(rows: Sequence[Comparison]) -> float | None:
+    judged = [row.top1 for row in rows if row.top1 is not None]
+    return sum(verdict != "differs" for verdict in judged) / len(judged) if judged else None
+
+
+def _rankings(answers: Answers, truth: Truth) -> tuple[Ranking, ...]:
+    """Rank the classes of every clip that ran alone."""
+    ranked: list[Ranking] = []
+    for batch, outputs in answers.batches:
+        for output, values in outputs.items():
+            (row, *more) = batch.rows
+            if more or output in FEATURES or values.ndim != 2 or not np.isfinite(values).all():  # noqa: PLR2004 - (N, classes)
+                continue
+            exact, single = truth.exact(output, (row,)), truth.single(output, (row,))
+            if exact.shape == values.shape:
+                ranked.append(Ranking(batch.name, output, _five(exact[0]), _five(single[0]), _five(values[0])))
+    return tuple(ranked)
+
+
+def _five(scores: "NDArray[Any]") -> tuple[tuple[int, float], ...]:
+    return tuple((int(place), float(scores[place])) for place in highest(scores, FIVE))

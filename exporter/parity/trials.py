@@ -1,0 +1,109 @@
+"""One model in one engine, and its answers to every batch."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exporter.parity.inputs import EDGES, InputBatch, InputPool
+from exporter.runtimes import Runtime, Settings
+from exporter.timing import timed
+from exporter.types import Signature, TensorSpec
+from exporter.verdicts import Arithmetic, Placement
+from models.errors import Progress, quiet
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FULL: tuple[Arithmetic, ...] = ("float32", "float64")
+"""What edge cases are asked of."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """How a model's inputs and outputs correspond to the pool's and the truth's.
+
+    Attributes:
+        inputs: {the pool's name: the model's input}.
+        outputs: {the model's name: the truth's}.
+    """
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A model to be asked.
+
+    Attributes:
+        path: the model file, or what stands for it in messages.
+        open: settings -> runtime.
+        settings: device, signature and form.
+        match: the loaded model's signature -> its ports; raises ArtifactError where there are none.
+    """
+
+    path: Path
+    open: Callable[[Settings], Runtime]
+    settings: Settings
+    match: Callable[[Signature], Ports]
+
+
+def feeds_of(ports: Ports, pool: InputPool, rows: tuple[int, ...]) -> "dict[str, NDArray[Any]]":
+    """Return some rows under the model's own names, in its dtypes."""
+    return {
+        ports.inputs[name].name: values.astype(ports.inputs[name].dtype) for name, values in pool.take(rows).items()
+    }
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model answered on every batch, and how it ran."""
+
+    trial: Trial
+    runtime: str
+    placement: Placement
+    arithmetic: Arithmetic
+    batches: "tuple[tuple[InputBatch, dict[str, NDArray[Any]]], ...]"
+    seconds: dict[str, float]
+
+
+def ask(
+    trial: Trial,
+    pool: InputPool,
+    progress: Progress = quiet,
+    enough: "Callable[[Arithmetic, InputBatch, dict[str, NDArray[Any]]], bool] | None" = None,
+) -> Answers:
+    """Run a model on every batch.
+
+    Args:
+        trial: the model and its engine.
+        pool: the inputs.
+        progress: told at every batch.
+        enough: asked after every batch; True ends the run.
+
+    Raises:
+        UnavailableError: the device is not there.
+        ArtifactError: the runtime refuses the file, or its signature does not fit.
+        CheckFailedError: the model fails on an input.
+    """
+    seconds: dict[str, float] = {}
+    progress(f"loading {trial.path.name}")
+    with contextlib.ExitStack() as stack:
+        with timed(seconds, "load"):
+            runtime = stack.enter_context(trial.open(trial.settings))
+        ports, arithmetic = trial.match(runtime.signature), runtime.arithmetic
+        answered: list[tuple[InputBatch, dict[str, NDArray[Any]]]] = []
+        seconds["run"] = 0.0
+        for batch in pool.batches(runtime.signature.batch, () if arithmetic in FULL else EDGES):
+            progress(f"running {trial.path.name}: {batch.name}, batch {len(batch.rows)}")
+            feeds, spent = feeds_of(ports, pool, batch.rows), dict[str, float]()
+            with timed(spent, "run"):
+                answers = runtime.run(feeds)
+            seconds["run"] += spent["run"]
+            named = {ports.outputs[name]: values for name, values in answers.items() if name in ports.outputs}
+            answered.append((batch, named))
+            if enough is not None and enough(arithmetic, batch, named):
+                break
+        return Answers(trial, runtime.title, runtime.placement, arithmetic, tuple(answered), seconds)

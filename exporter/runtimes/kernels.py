@@ -1,0 +1,71 @@
+"""Operators that onnx's reference evaluator takes from torch, because its own take ten times as long."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_conv import Conv as PlainConv
+from onnx.reference.ops.op_max_pool import MaxPool as PlainMaxPool
+from torch.nn import functional as F
+
+MOST_AXES = 3
+"""torch convolves and pools 1 to 3 axes."""
+
+
+class Conv(OpRun):
+    """Convolution of any padding."""
+
+    op_domain = ""
+
+    def _run(
+        self, X: Any, W: Any, B: Any = None, auto_pad: Any = None, dilations: Any = None, group: Any = None,  # noqa: N803 - ONNX names them so
+        kernel_shape: Any = None, pads: Any = None, strides: Any = None,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        rank = W.ndim - 2
+        if auto_pad not in (None, "NOTSET") or not 1 <= rank <= MOST_AXES:
+            plain: Any = PlainConv._run  # pyright: ignore
+            return plain(self, X, W, B, auto_pad, dilations, group, kernel_shape, pads, strides)
+        convolve = (F.conv1d, F.conv2d, F.conv3d)[rank - 1]
+        ones = [1] * rank
+        with torch.inference_mode():
+            padded = F.pad(_tensor(X), _sides(pads, rank))
+            bias = None if B is None else _tensor(B)
+            y = convolve(
+                padded, _tensor(W), bias, stride=strides or ones, dilation=dilations or ones, groups=group or 1
+            )
+        return (y.numpy(),)
+
+
+class MaxPool(OpRun):
+    """Max pool of any padding; what is padded never wins."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: Any, auto_pad: Any = None, ceil_mode: Any = None, dilations: Any = None, kernel_shape: Any = None,
+        pads: Any = None, storage_order: Any = None, strides: Any = None,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        rank = x.ndim - 2
+        indices = len([name for name in self.onnx_node.output if name]) > 1
+        if auto_pad not in (None, "NOTSET") or ceil_mode or indices or not 1 <= rank <= MOST_AXES:
+            plain: Any = PlainMaxPool._run  # pyright: ignore
+            return plain(self, x, auto_pad, ceil_mode, dilations, kernel_shape, pads, storage_order, strides)
+        pool: Any = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[rank - 1]
+        ones = [1] * rank
+        with torch.inference_mode():
+            padded = F.pad(_tensor(x), _sides(pads, rank), value=-np.inf)
+            y = pool(padded, kernel_shape, stride=strides or ones, dilation=dilations or ones)
+        return (y.numpy(),)
+
+
+def _sides(pads: list[int] | None, rank: int) -> list[int]:
+    """Turn ONNX's begins and ends (one after the other) into torch's pairs, the last axis first."""
+    edges = list(pads or [0] * (2 * rank))
+    return [edge for axis in reversed(range(rank)) for edge in (edges[axis], edges[axis + rank])]
+
+
+def _tensor(array: Any) -> torch.Tensor:
+    """Wrap an array; torch warns of arrays that it could write to and must not."""
+    whole = np.ascontiguousarray(array)
+    return torch.from_numpy(whole if whole.flags.writeable else whole.copy())
