@@ -14,7 +14,10 @@ ALLOWED = {
     "exporter.timing": set[str](),
     "exporter.artifact": {"models", "exporter.errors", "exporter.types"},
     "exporter.publish": {"exporter.errors", "exporter.artifact"},
-    "exporter.formats": {"models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.formats"},
+    "exporter.passes": {"models", "exporter.errors", "exporter.types", "exporter.passes"},
+    "exporter.formats": {
+        "models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.passes", "exporter.formats",
+    },
     "exporter.runtimes": {"models", "exporter.errors", "exporter.types", "exporter.verdicts", "exporter.runtimes"},
     "exporter.parity": {
         "models", "exporter.errors", "exporter.types", "exporter.timing", "exporter.artifact", "exporter.publish",

@@ -1,0 +1,183 @@
+"""What every pass is, and how a list of them is applied to a model.
+
+A pass rewrites an `onnx_ir.Model` in place and tells the truth about whether it did. It keeps the function, the names,
+dtypes and shapes of the graph's inputs and outputs, and the opset: what it inserts must be valid at the model's own.
+What it does not understand it leaves alone, subgraphs of If, Loop and Scan among it.
+"""
+
+import abc
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from exporter.passes.shapes import infer_shapes
+from models.errors import Progress, quiet
+
+ONNX = ("", "ai.onnx")
+"""The two names of the standard operators' domain."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a pass did with one node, or why it did nothing: a row of `--explain`.
+
+    Attributes:
+        node: its name.
+        operator: its operator.
+        choice: what became of it, in a word or two.
+        why: the reason, in a sentence.
+        predicted_ms: how long the chosen form should take.
+        measured_ms: how long it took here, in milliseconds.
+    """
+
+    node: str
+    operator: str
+    choice: str
+    why: str
+    predicted_ms: float | None = None
+    measured_ms: float | None = None
+
+
+class GraphPass(ir.passes.InPlacePass):
+    """A pass: a name, the condition under which it applies, the reason, and one method that rewrites.
+
+    Attributes:
+        name: what manifests and `--explain` call it.
+        condition: when it applies, one sentence.
+        reason: why it pays, one sentence.
+        preparatory: it only makes the graph readable for later passes; alone it is no reason to write another file.
+        decisions: of the last call, in the order of the graph.
+    """
+
+    name: ClassVar[str]
+    condition: ClassVar[str]
+    reason: ClassVar[str]
+    preparatory: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self.decisions: list[Decision] = []
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Rewrite `model`; `modified` tells whether anything changed."""
+        self.decisions.clear()
+        return ir.passes.PassResult(model, self.rewrite(model))
+
+    @abc.abstractmethod
+    def rewrite(self, model: ir.Model) -> bool:
+        """Rewrite `model` in place, fill `decisions`, and return whether anything changed.
+
+        Shapes are inferred before it runs (`exporter.passes.shapes`).
+        """
+
+    def decide(self, node: ir.Node, choice: str, why: str, predicted: float | None = None) -> None:
+        """Record what became of `node`."""
+        self.decisions.append(Decision(label(node), node.op_type, choice, why, predicted))
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a list of passes did to a model.
+
+    Attributes:
+        modified: something changed that is worth another file.
+        changed: names of the passes that changed something, preparatory ones among them.
+        decisions: of all passes.
+    """
+
+    modified: bool
+    changed: tuple[str, ...]
+    decisions: tuple[Decision, ...]
+
+
+def apply(model: ir.Model, passes: Sequence[GraphPass], progress: Progress = quiet) -> Applied:
+    """Run `passes` over `model` in order, in place.
+
+    Shapes are inferred before the first and again after every change, so that each pass finds them.
+    """
+    changed: list[str] = []
+    decisions: list[Decision] = []
+    modified = False
+    stale = True
+    for step in passes:
+        progress(f"pass {step.name}")
+        if stale:
+            infer_shapes(model)
+        stale = step(model).modified
+        decisions += step.decisions
+        if stale:
+            changed.append(step.name)
+            modified = modified or not step.preparatory
+    return Applied(modified, tuple(changed), tuple(decisions))
+
+
+def label(node: ir.Node) -> str:
+    """Return a node's name for people: its own, or its first output's."""
+    return node.name or next((str(value.name) for value in node.outputs if value.name), node.op_type)
+
+
+def nodes_of(model: ir.Model, *operators: str) -> list[ir.Node]:
+    """Return the main graph's standard nodes of these operators, as a list that rewriting does not disturb."""
+    return [node for node in model.graph if node.op_type in operators and node.domain in ONNX]
+
+
+def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """Return a value's tensor where it is fixed: an initialiser that is no input, or the output of a Constant.
+
+    An initialiser that is an input too is only a default, which the caller may replace.
+    """
+    if value is None or value.is_graph_input():
+        return None
+    return ir.convenience.get_const_tensor(value)
+
+
+def only_use(value: ir.Value) -> ir.Node | None:
+    """Return the single node that reads `value` once, if nothing else does and it is no output of the graph."""
+    uses = list(value.uses())
+    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+
+
+def fresh_name(model: ir.Model, wanted: str) -> str:
+    """Return `wanted`, or `wanted.2`, `wanted.3`, … where the graph has that already."""
+    taken = names_in(model)
+    number, name = 1, wanted
+    while name in taken:
+        number += 1
+        name = f"{wanted}.{number}"
+    return name
+
+
+def names_in(model: ir.Model) -> set[str]:
+    """Return every name of a value or node, subgraphs included: what a new one must not be called."""
+    names = {str(value.name) for value in (*model.graph.inputs, *model.graph.initializers.values())}
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        names.add(str(node.name))
+        names.update(str(value.name) for value in node.outputs)
+    for graph in model.graphs():
+        names.update(str(value.name) for value in (*graph.inputs, *graph.initializers.values()))
+    return names
+
+
+def add_initializer(model: ir.Model, name: str, tensor: ir.TensorProtocol) -> ir.Value:
+    """Register a tensor as an initialiser under `name`, or the nearest free one, and return its value."""
+    name = fresh_name(model, name)
+    if isinstance(tensor, ir.Tensor):
+        tensor.name = name
+    value = ir.Value(name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    model.graph.register_initializer(value)
+    return value
+
+
+def drop_unused(model: ir.Model, values: Iterable[ir.Value | None]) -> None:
+    """Remove those of `values` that are initialisers nobody reads any more."""
+    for value in values:
+        if value is None or value.uses() or value.is_graph_output() or value.is_graph_input():
+            continue
+        if model.graph.initializers.get(str(value.name)) is value:
+            del model.graph.initializers[str(value.name)]
+
+
+def opset_of(model: ir.Model) -> int:
+    """Return the version of the standard operators that the model imports."""
+    return next((model.graph.opset_imports[name] for name in ONNX if name in model.graph.opset_imports), 0)
