@@ -14,14 +14,15 @@ ALLOWED = {
     "exporter.timing": set[str](),
     "exporter.artifact": {"models", "exporter.errors", "exporter.types"},
     "exporter.publish": {"exporter.errors", "exporter.artifact"},
-    "exporter.passes": {"models", "exporter.errors", "exporter.types", "exporter.passes"},
+    "exporter.machine": set[str](),
+    "exporter.passes": {"models", "exporter.errors", "exporter.types", "exporter.machine", "exporter.passes"},
     "exporter.formats": {
         "models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.passes", "exporter.formats",
     },
     "exporter.runtimes": {"models", "exporter.errors", "exporter.types", "exporter.verdicts", "exporter.runtimes"},
     "exporter.parity": {
         "models", "exporter.errors", "exporter.types", "exporter.timing", "exporter.artifact", "exporter.publish",
-        "exporter.formats", "exporter.runtimes", "exporter.parity", "exporter.verdicts",
+        "exporter.formats", "exporter.runtimes", "exporter.parity", "exporter.verdicts", "exporter.machine",
     },
     "exporter.inspection": {
         "models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.publish", "exporter.formats",

@@ -1,11 +1,10 @@
 """Where a verification ran: what a reader needs to repeat it."""
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from exporter import __version__
+from exporter.machine import processor, usable_cores
 
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy")
 
@@ -19,14 +18,5 @@ def environment() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     found["system"] = f"{platform.system()} {platform.release()} {platform.machine()}"
-    found["processor"] = f"{_processor()}, {len(os.sched_getaffinity(0))} usable cores"
+    found["processor"] = f"{processor()}, {usable_cores()} usable cores"
     return found
-
-
-def _processor() -> str:
-    """Return the processor's name; Python's own does not tell it on Linux."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
