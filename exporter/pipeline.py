@@ -119,8 +119,7 @@ def check_request(request: ExportRequest) -> None:
         raise UsageError(f"--num-classes must be between 1 and {MOST_CLASSES} (got {request.num_classes})")
     if not OLDEST_OPSET <= request.opset <= DEFAULT_OPSET:
         raise UsageError(f"--opset must be between {OLDEST_OPSET} and {DEFAULT_OPSET} (got {request.opset})")
-    if request.external_data and "onnx" not in request.formats:
-        raise UsageError("--external-data is an option of --format onnx")
+    _check_onnx_options(request)
     if request.new_head and request.weights is None:
         raise UsageError("--new-head is an option of --weights: without a checkpoint everything is initialised freshly")
     for name in request.formats:
@@ -130,6 +129,15 @@ def check_request(request: ExportRequest) -> None:
     if request.verify:
         for name in request.formats:
             engine_for(name).require_device(request.parity.device)
+
+
+def _check_onnx_options(request: ExportRequest) -> None:
+    if request.external_data and "onnx" not in request.formats:
+        raise UsageError("--external-data is an option of --format onnx")
+    if request.weights_as != "fp32" and "onnx" not in request.formats:
+        raise UsageError(f"--weights-as {request.weights_as} is an option of --format onnx")
+    if (request.tune or request.prefer != "load") and (request.target != "cpu" or "onnx" not in request.formats):
+        raise UsageError("--tune and --prefer are options of --format onnx --target cpu")
 
 
 def _outputs(request: ExportRequest, built: BuiltNetwork) -> tuple[Output, ...]:
@@ -216,7 +224,10 @@ def _write(
     for name in request.formats:
         progress(f"writing {name}")
         described = replace(manifest, format=name)
-        wanted = WriteRequest(request.name, described, request.opset, request.target, request.external_data)
+        wanted = WriteRequest(
+            request.name, described, request.opset, request.target, request.external_data,
+            request.tune, request.prefer, request.weights_as, progress,
+        )  # fmt: skip
         written[name] = FORMATS[name].write(module, wanted, stage)
     return written
 

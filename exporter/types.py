@@ -1,6 +1,7 @@
 """The frozen dataclasses that travel between the layers. Nothing heavy is imported here."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -19,6 +20,14 @@ RUNTIME_NAMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 
 Target = Literal["portable", "cpu"]
 TARGETS: tuple[Target, ...] = get_args(Target)
+
+Prefer = Literal["load", "size"]
+"""What to give way to where they conflict: `load` a fast session load, `size` a small file."""
+PREFERENCES: tuple[Prefer, ...] = get_args(Prefer)
+
+WeightsAs = Literal["fp32", "fp16", "int8"]
+"""How weights are stored in the file; the computation stays float32."""
+STORAGES: tuple[WeightsAs, ...] = get_args(WeightsAs)
 
 DEFAULT_OPSET = 28
 """The newest ONNX opset that onnxruntime 1.32 fully supports: it accepts it as released, and its CPU provider has a
@@ -67,6 +76,23 @@ def c3d_signature(outputs: tuple[Output, ...], num_classes: int, batch: int | No
         (TensorSpec(INPUT, "float32", (size, *CLIP_SHAPE)),),
         tuple(TensorSpec(name, "float32", (size, *output_shape(name, num_classes))) for name in outputs),
     )
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """How an ONNX graph is rewritten.
+
+    Attributes:
+        target: `cpu` also does what is only faster on CPUs.
+        tune: choose between forms by measuring them here, not by the cost model.
+        prefer: a fast session load or a small file, where they conflict.
+        weights_as: how weights are stored.
+    """
+
+    target: Target = "portable"
+    tune: bool = False
+    prefer: Prefer = "load"
+    weights_as: WeightsAs = "fp32"
 
 
 @dataclass(frozen=True)
@@ -143,6 +169,9 @@ class ExportRequest:
         batch: a fixed batch size, or None to leave it free.
         opset: ONNX opset.
         target: `cpu` also tries what is only faster on CPUs.
+        tune: with `cpu`: choose between forms by measuring them here; two runs may then choose differently.
+        prefer: with `cpu`: a fast session load or a small file, where they conflict.
+        weights_as: how ONNX weights are stored.
         external_data: keep ONNX weights in a file of their own.
         output_dir: folder the artifact lands in; made if missing.
         name: file name without suffix.
@@ -162,6 +191,9 @@ class ExportRequest:
     batch: int | None = None
     opset: int = DEFAULT_OPSET
     target: Target = "portable"
+    tune: bool = False
+    prefer: Prefer = "load"
+    weights_as: WeightsAs = "fp32"
     external_data: bool = False
     output_dir: Path = Path("artifacts")
     name: str = "c3d"
@@ -184,3 +216,24 @@ class ConvertRequest:
     output: Path
     layout: str = "auto"
     pool5: Pool5 | None = None
+
+
+@dataclass(frozen=True)
+class OptimizeRequest:
+    """Everything that decides an optimisation.
+
+    Attributes:
+        model: the ONNX file.
+        output: the file to write; None for `<stem>.optimized.onnx` beside it.
+        graph: how it is rewritten.
+        verify: hold the result against the original before it is published.
+        shapes: {input: sizes with the batch}, for inputs that leave more than the batch free.
+        seed: of the inputs it is verified on.
+    """
+
+    model: Path
+    output: Path | None = None
+    graph: GraphOptions = GraphOptions(target="cpu")
+    verify: bool = True
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    seed: int = 0

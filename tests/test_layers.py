@@ -32,13 +32,17 @@ ALLOWED = {
         "models", "exporter.errors", "exporter.types", "exporter.timing", "exporter.artifact", "exporter.publish",
         "exporter.formats", "exporter.runtimes", "exporter.parity", "exporter.verdicts",
     },
+    "exporter.optimization": {
+        "models", "exporter.errors", "exporter.types", "exporter.timing", "exporter.artifact", "exporter.publish",
+        "exporter.formats", "exporter.parity", "exporter.verdicts", "exporter.passes",
+    },
     "exporter.reports": {
         "models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.parity", "exporter.pipeline",
-        "exporter.inspection", "exporter.conversion", "exporter.reports", "exporter.verdicts",
+        "exporter.optimization", "exporter.passes", "exporter.inspection", "exporter.conversion", "exporter.reports", "exporter.verdicts",
     },
     "exporter.cli": {
         "models", "exporter.errors", "exporter.types", "exporter.formats", "exporter.parity", "exporter.pipeline",
-        "exporter.inspection", "exporter.conversion", "exporter.reports", "exporter.cli", "exporter.verdicts",
+        "exporter.optimization", "exporter.inspection", "exporter.conversion", "exporter.reports", "exporter.cli", "exporter.verdicts",
     },
 }  # fmt: skip
 FRONT_PAGE = ROOT / "exporter" / "__init__.py"  # names every layer, and imports none before it is asked to

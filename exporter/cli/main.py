@@ -9,7 +9,8 @@ from exporter import __version__
 from exporter.cli.boundary import run
 from exporter.cli.checkpoints import checkpoints_command, convert_command
 from exporter.cli.inspect import inspect_command
-from exporter.cli.options import Batch, Outputs, Seed, machine_options, network_options, parity_options
+from exporter.cli.optimize import optimize_command
+from exporter.cli.options import Batch, Outputs, Seed, graph_options, machine_options, network_options, parity_options
 from exporter.cli.verify import verify
 from exporter.types import DEFAULT_OPSET, FORMAT_NAMES, TARGETS, ExportRequest, FormatName, ParityOptions
 
@@ -25,6 +26,7 @@ Examples:
   c3d-export --format onnx --format torchscript --outputs logits,fc6
   c3d-export verify parity artifacts/c3d.onnx               verify again, here or elsewhere
   c3d-export inspect c3d-pretrained.pth                     what is this file? (runs nothing of it)
+  c3d-export optimize other.onnx                            the same function, faster on a CPU
   c3d-export checkpoints                                    where C3D weights come from, and what is known of them
   c3d-export convert c3d.caffemodel -o c3d.safetensors      the same weights under this project's names
 
@@ -55,8 +57,9 @@ Exit codes: 0 all well, 1 a check failed, 2 wrong usage, 3 a bad file or folder,
     type=click.Choice(TARGETS),
     default="portable",
     show_default=True,
-    help="cpu also measures what is only faster on CPUs.",
+    help="cpu also does what is only faster on CPUs.",
 )
+@graph_options
 @click.option("--external-data", is_flag=True, help="Keep ONNX weights in a file of their own.")
 @click.option(
     "--output-dir",
@@ -116,6 +119,7 @@ def _export(formats: tuple[FormatName, ...], machine: bool, options: dict[str, A
 
 cli.add_command(verify)
 cli.add_command(inspect_command)
+cli.add_command(optimize_command)
 cli.add_command(checkpoints_command)
 cli.add_command(convert_command)
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from exporter.types import DEVICES
+from exporter.types import DEVICES, PREFERENCES, STORAGES
 from models.spec import OUTPUTS, POOL5_CONVENTIONS, Output
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -42,6 +42,26 @@ def parity_options(command: Command) -> Command:
     return click.option(
         "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Where the artifact is verified."
     )(command)
+
+
+def graph_options(command: Command) -> Command:
+    """Add `--tune`, `--prefer` and `--weights-as`."""
+    for add in (
+        click.option(
+            "--weights-as", type=click.Choice(STORAGES), default="fp32", show_default=True,
+            help="How the ONNX file stores its weights; they are float32 again when it is loaded.",
+        ),
+        click.option(
+            "--prefer", type=click.Choice(PREFERENCES), default="load", show_default=True,
+            help="For the CPU: a fast session load or a small file, where they conflict.",
+        ),
+        click.option(
+            "--tune", is_flag=True,
+            help="For the CPU: choose between forms by measuring them on this machine, not by the cost model.",
+        ),
+    ):  # fmt: skip
+        command = add(command)
+    return command
 
 
 def network_options(without_weights: str) -> Callable[[Command], Command]:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from exporter.artifact import Manifest
-from exporter.types import FormatName, Target
+from exporter.types import FormatName, GraphOptions, Prefer, Target, WeightsAs
+from models.errors import Progress, quiet
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,6 +22,10 @@ class WriteRequest:
         opset: ONNX opset.
         target: `cpu` also tries what is only faster on CPUs.
         external_data: keep weights in a file of their own.
+        tune: choose between forms by measuring them here.
+        prefer: a fast load or a small file, where they conflict.
+        weights_as: how weights are stored.
+        progress: told at each long step.
     """
 
     name: str
@@ -28,6 +33,15 @@ class WriteRequest:
     opset: int
     target: Target
     external_data: bool
+    tune: bool = False
+    prefer: Prefer = "load"
+    weights_as: WeightsAs = "fp32"
+    progress: Progress = quiet
+
+    @property
+    def graph(self) -> GraphOptions:
+        """How an ONNX graph is rewritten."""
+        return GraphOptions(self.target, self.tune, self.prefer, self.weights_as)
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,15 @@ from exporter import __version__
 from exporter.artifact import Manifest, is_plain_name
 from exporter.errors import ArtifactError, C3DExportError
 from exporter.formats.base import WriteRequest, Written
-from exporter.types import FormatName, Signature, TensorSpec
+from exporter.types import FormatName, GraphOptions, Signature, TensorSpec
 from models.spec import MANIFEST_KEY
 
 if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
     from torch import nn
+
+    from exporter.formats.onnx_writer import OnnxFiles
 
 IR_VERSION = 10
 """What torch writes; every runtime that knows the opset reads it."""
@@ -41,8 +43,6 @@ class OnnxFormat:
             UsageError: the weights need `external_data`.
             C3DExportError: torch's exporter or onnx's checker refused, which is a fault of this tool or its versions.
         """
-        import onnx
-
         from exporter.formats.onnx_writer import write_onnx
 
         manifest = replace(
@@ -52,15 +52,13 @@ class OnnxFormat:
         )
         model = _export(module, manifest.signature, request.opset)
         _name_like_the_network(model)
+        notes: tuple[str, ...] = ()
+        if request.graph != GraphOptions():
+            options, notes = _rewrite(model, request)
+            manifest = replace(manifest, options={**manifest.options, **options})
         _describe(model, manifest)
         files = write_onnx(model, folder, request.name + self.suffix, external_data=request.external_data)
-        try:
-            onnx.checker.check_model(str(files.check), full_check=True)
-        except onnx.checker.ValidationError as error:
-            raise C3DExportError(f"onnx's checker refuses the exported model: {error}") from error
-        notes = (
-            ("onnx: --target cpu writes the same graph as portable in this release",) if request.target == "cpu" else ()
-        )
+        check_written(files)
         return Written((files.model,) if files.data is None else (files.model, files.data), manifest, notes)
 
     def read_embedded(self, path: Path) -> Manifest | None:
@@ -68,6 +66,20 @@ class OnnxFormat:
         model = load_graph(path)
         check_external_data(model, path)
         return embedded_manifest(model, path)
+
+
+def check_written(files: "OnnxFiles") -> None:
+    """Hold what was written against onnx's checker.
+
+    Raises:
+        C3DExportError: it refuses, which is a fault of this tool or its versions.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(files.check), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise C3DExportError(f"onnx's checker refuses the written model: {error}") from error
 
 
 def load_graph(path: Path) -> "onnx.ModelProto":
@@ -149,6 +161,16 @@ def graph_signature(model: "onnx.ModelProto") -> Signature:
         tuple(spec(value) for value in model.graph.input if value.name not in weights),
         tuple(spec(value) for value in model.graph.output),
     )
+
+
+def _rewrite(model: "ir.Model", request: WriteRequest) -> tuple[dict[str, str | bool | list[str]], tuple[str, ...]]:
+    """Apply the recipe; return what the manifest keeps of it, and what the user is told."""
+    from exporter.passes.base import apply, recorded
+    from exporter.passes.recipes import recipe
+
+    applied = apply(model, recipe(request.graph, request.progress), request.progress)
+    note = f"onnx: rewritten by {', '.join(applied.changed)}" if applied.changed else "onnx: no pass had anything to do"
+    return recorded(request.graph, applied), (note,)
 
 
 def _export(module: "nn.Module", signature: Signature, opset: int) -> "ir.Model":

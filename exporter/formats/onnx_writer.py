@@ -50,7 +50,9 @@ def write_onnx(model: ir.Model, folder: Path, name: str, *, external_data: bool)
     weights = {
         name: initializer.const_value
         for name, initializer in model.graph.initializers.items()
-        if initializer.const_value is not None and initializer.const_value.nbytes >= INLINE_BELOW
+        if initializer.const_value is not None
+        and initializer.const_value.nbytes >= INLINE_BELOW
+        and initializer.const_value.dtype != ir.DataType.STRING
     }
     if external_data:
         data, places = _write_data(weights, folder, name)
@@ -143,6 +145,8 @@ def _write_payload(stream: BinaryIO, tensor: "ir.TensorProtocol") -> tuple[int, 
 
 def _bytes(tensor: "ir.TensorProtocol") -> memoryview:
     """Return a tensor's little-endian bytes, without a copy where it is contiguous."""
+    if tensor.dtype.bitwidth < 8:  # noqa: PLR2004 - numpy has no packed types
+        return memoryview(tensor.tobytes())
     array = tensor.numpy()
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 

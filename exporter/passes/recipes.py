@@ -3,6 +3,20 @@
 from exporter.passes.base import GraphPass
 from exporter.passes.cleanup import FoldConstants, LiftConstants, RemoveDeadCode, RemoveNoOps
 from exporter.passes.fold_batch_norm import FoldBatchNorm
+from exporter.passes.store_weights import StoreWeights
+from exporter.types import GraphOptions
+from models.errors import Progress, quiet
+
+
+def recipe(options: GraphOptions, progress: Progress = quiet) -> list[GraphPass]:
+    """Return the passes that `options` ask for, in order: the target's, then how weights are stored.
+
+    Args:
+        options: target, and the wishes of its passes.
+        progress: told by passes that measure.
+    """
+    passes = cpu(options, progress) if options.target == "cpu" else portable()
+    return passes if options.weights_as == "fp32" else [*passes, StoreWeights(options.weights_as)]
 
 
 def portable() -> list[GraphPass]:
@@ -10,6 +24,7 @@ def portable() -> list[GraphPass]:
     return [LiftConstants(), FoldConstants(), RemoveNoOps(), FoldBatchNorm(), RemoveDeadCode()]
 
 
-def cpu() -> list[GraphPass]:
+def cpu(options: GraphOptions, progress: Progress = quiet) -> list[GraphPass]:
     """Return what is faster on a CPU, and may be slower elsewhere."""
-    return [*portable()]
+    del options, progress
+    return portable()
