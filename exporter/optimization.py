@@ -119,7 +119,7 @@ def optimize(request: OptimizeRequest, progress: Progress = quiet) -> Optimized:
         report = None
         if request.verify:
             with timed(seconds, "verify"):
-                report = _verify(request, subject, staged[0], progress)
+                report = _verify(request, subject, staged[0], target, progress)
         with timed(seconds, "publish"):
             if manifest is not None:
                 manifest = replace(manifest, parity=_parity_record(report))
@@ -178,7 +178,8 @@ def data_files(model: "ir.Model", path: Path) -> list[Path]:
     import onnx_ir as ir
 
     values = (value.const_value for graph in model.graphs() for value in graph.initializers.values())
-    return sorted({path.with_name(str(tensor.location)) for tensor in values if isinstance(tensor, ir.ExternalTensor)})
+    names = {str(tensor.location) for tensor in values if isinstance(tensor, ir.ExternalTensor)}
+    return [path.with_name(name) for name in sorted(names - {path.name})]
 
 
 def _write(
@@ -216,9 +217,13 @@ def _described(
     return replace(manifest, name=target.stem, options=options, versions=versions, files=(), parity=None)
 
 
-def _verify(request: OptimizeRequest, subject: Subject, staged: Path, progress: Progress) -> ParityReport:
+def _verify(request: OptimizeRequest, subject: Subject, staged: Path, target: Path, progress: Progress) -> ParityReport:
+    """Hold the staged model against the original, and name it in the report by where it is meant to go."""
     options = ParityOptions(seed=request.seed, against=str(subject.path), kinds=QUICK)
     (report,) = verify_parity([staged], options, progress=progress, shapes=request.shapes)
+    report = replace(
+        report, artifact=str(target), notes=tuple(note for note in report.notes if "no manifest" not in note)
+    )
     if not report.passed:
         raise NotTheSameError(request.model, report)
     return report
@@ -266,17 +271,19 @@ def _left_alone(
 
 def _copy(subject: Subject, target: Path, data: Sequence[Path]) -> tuple[Path, ...]:
     """Copy a model with its data and its manifest, byte for byte, under another name or to another folder."""
+    # a manifest beside the file names it, and goes with it; one inside stays there
+    manifest = subject.manifest if manifest_path(subject.path).exists() else None
+    if manifest is None and same_file(target.parent, subject.path.parent):
+        data = ()  # both models refer to the same file
     for path in data:
         there = target.with_name(path.name)
-        if there.exists() and not same_file(there, path) and not filecmp.cmp(there, path, shallow=False):
+        if there.exists() and not filecmp.cmp(there, path, shallow=False):
             raise UsageError(f"{there} exists and is another file; choose another folder with -o")
     with staging(target.parent) as stage:
         with output_errors(target.parent):
             staged = [stage / target.name, *(stage / path.name for path in data)]
             for source, copy in zip((subject.path, *data), staged, strict=True):
                 shutil.copyfile(source, copy)
-        # a manifest beside the file names it, and goes with it; one inside stays there
-        manifest = subject.manifest if manifest_path(subject.path).exists() else None
         return _publish(subject, stage, staged, target, manifest)
 
 

@@ -62,8 +62,10 @@ class OnnxFormat:
         return Written((files.model,) if files.data is None else (files.model, files.data), manifest, notes)
 
     def read_embedded(self, path: Path) -> Manifest | None:
-        """Return the manifest in the model's metadata; weights are parsed but nothing runs."""
-        model = load_graph(path)
+        """Return the manifest in the model's metadata; weights stay on disk and nothing runs."""
+        from exporter.formats.onnx_reader import parse
+
+        model = parse(path)
         check_external_data(model, path)
         return embedded_manifest(model, path)
 
@@ -111,6 +113,8 @@ def check_external_data(model: "onnx.ModelProto", path: Path) -> None:
         ArtifactError: with the location.
     """
     for location in external_locations(model):
+        if location == path.name:
+            continue  # `onnx_reader.parse` refers to the weights inside the file so
         data = path.with_name(location) if is_plain_name(location) else None
         if data is None or data.is_symlink():
             raise ArtifactError(f"{path}: its weights are said to be at {location!r}, not a file of its own folder")

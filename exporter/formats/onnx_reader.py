@@ -1,17 +1,22 @@
-"""Any ONNX file as an `onnx_ir.Model`, its weights left where they are: in the file's message, or mapped from disk."""
+"""Any ONNX file as an `onnx_ir.Model`, its weights left where they are: mapped from the file, or from its data file.
 
+The protobuf library copies a file into memory once as bytes and once as a message. Here the large weights are cut out
+before it sees them, and each is referred to by its place in the file, as if it were external data.
+"""
+
+from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import onnx
 import onnx_ir as ir
+from google.protobuf.message import DecodeError
 from onnx_ir.passes.common import CheckerPass
 
 from exporter.errors import ArtifactError
-from exporter.formats.onnx import check_external_data, load_graph
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from exporter.formats.onnx import check_external_data
+from exporter.formats.onnx_writer import GRAPH_INITIALIZER, INLINE_BELOW, MODEL_GRAPH, TENSOR_RAW_DATA, opening
+from models.checkpoints.readers.wire import BYTES, Field, fields
 
 MOST_BYTES = (1 << 31) - 1
 """Of weights: a float64 truth of more would take 4 GB, and no engine loads it as one message."""
@@ -24,7 +29,7 @@ def read_model(path: Path) -> ir.Model:
         ArtifactError: unreadable, not ONNX, refused by the checker, its external data is not whole, or larger than
             2 GiB.
     """
-    proto = load_graph(path)
+    proto = parse(path)
     check_external_data(proto, path)
     if proto.graph.sparse_initializer or proto.training_info:
         raise ArtifactError(f"{path}: has sparse weights or training graphs, which would be lost; it is left alone")
@@ -39,6 +44,70 @@ def read_model(path: Path) -> ir.Model:
     except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError) as error:
         raise ArtifactError(f"{path}: onnx's checker refuses it: {_reason(error)}") from error
     return model
+
+
+def parse(path: Path) -> onnx.ModelProto:
+    """Parse a file without its large weights, which become external data in the file itself.
+
+    Raises:
+        ArtifactError: unreadable, or not ONNX.
+    """
+    try:
+        with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
+            slim = _without_weights(data, Field(0, BYTES, 0, len(data), 0), path.name, MODEL_GRAPH)
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:  # an empty file cannot be mapped; what is cut off is a WireError
+        raise ArtifactError(f"{path}: not a whole ONNX file (truncated, or another kind of file)") from error
+    try:
+        proto = onnx.ModelProto.FromString(slim)
+    except DecodeError as error:
+        raise ArtifactError(f"{path}: not a whole ONNX file (truncated, or another kind of file)") from error
+    if not proto.graph.node or not proto.opset_import:
+        raise ArtifactError(f"{path}: not an ONNX model: it has no nodes or no opset")
+    return proto
+
+
+def _without_weights(data: mmap, message: Field, name: str, wanted: int) -> bytes:
+    """Return a message with the raw data of its large initialisers replaced by references to `name`.
+
+    Args:
+        data: the file.
+        message: a model, or its graph.
+        name: of the file.
+        wanted: the field to look into: `MODEL_GRAPH` of a model, `GRAPH_INITIALIZER` of a graph.
+    """
+    parts: list[bytes] = []
+    at = message.start
+    for field in fields(data, message.start, message.end):
+        if field.number != wanted or field.wire != BYTES:
+            parts.append(data[at : field.end])
+        elif wanted == MODEL_GRAPH:
+            graph = _without_weights(data, field, name, GRAPH_INITIALIZER)
+            parts.append(opening(MODEL_GRAPH, len(graph)) + graph)
+        else:
+            tensor = _referring(data, field, name)
+            parts.append(opening(GRAPH_INITIALIZER, len(tensor)) + tensor)
+        at = field.end
+    return b"".join(parts)
+
+
+def _referring(data: mmap, message: Field, name: str) -> bytes:
+    """Return a TensorProto whose raw data, if it is large, is referred to by its place in the file."""
+    parts: list[bytes] = []
+    at, raw = message.start, None
+    for field in fields(data, message.start, message.end):
+        if field.number == TENSOR_RAW_DATA and field.wire == BYTES and field.end - field.start >= INLINE_BELOW:
+            raw = field  # the last counts, as for protobuf
+        else:
+            parts.append(data[at : field.end])
+        at = field.end
+    if raw is not None:
+        place = onnx.TensorProto(data_location=onnx.TensorProto.EXTERNAL)
+        for key, value in (("location", name), ("offset", raw.start), ("length", raw.end - raw.start)):
+            place.external_data.add(key=key, value=str(value))
+        parts.append(place.SerializeToString())
+    return b"".join(parts)
 
 
 def _check_weights(path: Path, model: ir.Model) -> None:
@@ -59,7 +128,7 @@ def _check_weights(path: Path, model: ir.Model) -> None:
         raise ArtifactError(f"{path}: its weights take {total / 1e9:.1f} GB; models beyond 2 GiB are not optimised")
 
 
-def _tensors(model: ir.Model) -> "Iterable[ir.TensorProtocol]":
+def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     for graph in model.graphs():
         for value in graph.initializers.values():
             if value.const_value is not None:

@@ -25,7 +25,7 @@ ALIGNMENT = 4096
 
 MOST_PROTOBUF = (1 << 31) - 1
 
-_MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7, 5, 9
+MODEL_GRAPH, GRAPH_INITIALIZER, TENSOR_RAW_DATA = 7, 5, 9
 _LENGTH_DELIMITED = 2
 
 
@@ -118,9 +118,9 @@ def _write_inline(
     graph = proto.graph.SerializeToString(deterministic=True)
     proto.ClearField("graph")
 
-    raw = {name: _field(_TENSOR_RAW_DATA, weights[name].nbytes) for name in heads}
+    raw = {name: opening(TENSOR_RAW_DATA, weights[name].nbytes) for name in heads}
     bodies = {name: len(heads[name]) + len(raw[name]) + weights[name].nbytes for name in heads}
-    tensors = {name: _field(_GRAPH_INITIALIZER, bodies[name]) for name in heads}
+    tensors = {name: opening(GRAPH_INITIALIZER, bodies[name]) for name in heads}
     size = len(graph) + sum(len(tensors[name]) + bodies[name] for name in heads)
     if size > MOST_PROTOBUF - (1 << 20):
         raise UsageError(f"the weights take {size} bytes, more than one ONNX file can hold; add --external-data")
@@ -128,7 +128,7 @@ def _write_inline(
     places: dict[str, tuple[int, int]] = {}
     with path.open("wb") as stream:
         stream.write(proto.SerializeToString(deterministic=True))
-        stream.write(_field(_MODEL_GRAPH, size))
+        stream.write(opening(MODEL_GRAPH, size))
         stream.write(graph)
         for name, head in heads.items():
             stream.write(tensors[name] + head + raw[name])
@@ -151,15 +151,16 @@ def _bytes(tensor: "ir.TensorProtocol") -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
-def _field(number: int, length: int) -> bytes:
+def opening(number: int, length: int) -> bytes:
     """Return the key and length that open a length-delimited protobuf field."""
-    return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(length)
+    return encoded(number << 3 | _LENGTH_DELIMITED) + encoded(length)
 
 
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
+def encoded(value: int) -> bytes:
+    """Return a number as protobuf's varint."""
+    digits = bytearray()
     while value > 0x7F:  # noqa: PLR2004 - seven bits a byte
-        encoded.append(value & 0x7F | 0x80)
+        digits.append(value & 0x7F | 0x80)
         value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
+    digits.append(value)
+    return bytes(digits)

@@ -1,12 +1,13 @@
 """Weights in fewer bits in the file, float32 again when it is loaded or run.
 
 *Given* float32 initialisers. *Result*, `fp16`: the initialiser in float16 and a Cast to float32, which onnxruntime
-folds when it opens the file, so that running costs the same. *Result*, `int8`: the initialiser in int8 and a
-DequantizeLinear; of a convolution one scale for each output channel, of a linear layer one for each block of up to 128
-inputs of an output, and the layer as a MatMul, the form that onnxruntime runs on the int8 weights themselves.
-*Algebra*: `W ~ q s`, `s = max|W| / 127` over the channel or block, `q = round(W / s)`; zero stays zero. *Source*: ONNX
-DequantizeLinear-21; Jacob et al., *Quantization and Training of Neural Networks* (2018), symmetric weights;
-docs/passes.md has the measurements that chose these forms.
+folds when it opens the file, so that running costs the same. *Result*, `int8`: the initialiser in int8. Of a
+convolution it has one scale for each output channel, with a Cast and a Mul that are folded likewise (a
+DequantizeLinear would run every time, and onnxruntime 1.32 has none for opset 28). Of a linear layer it has one scale
+for each block of up to 128 inputs of an output, with a DequantizeLinear and a MatMul, the form that onnxruntime runs on
+the int8 weights themselves. *Algebra*: `W ~ q s`, `s = max|W| / 127` over the channel or block, `q = round(W / s)`;
+zero stays zero. *Source*: ONNX DequantizeLinear-21; Jacob et al., *Quantization and Training of Neural Networks*
+(2018), symmetric weights; docs/passes.md has the measurements that chose these forms.
 
 Parity judges the result as an approximation, by its signal-to-noise ratio.
 """
@@ -24,8 +25,8 @@ LEAST_ELEMENTS = 4096
 """Smaller tensors (biases, scales) stay float32: they cost nothing and matter more."""
 BLOCKS = (128, 64, 32)
 """Inputs that share a scale: the largest that divides a layer's inputs. All are sizes that onnxruntime's kernel has."""
-PER_CHANNEL_OPSET, BLOCKED_OPSET = 13, 21
-"""The first opsets whose DequantizeLinear has an axis, and blocks."""
+BLOCKED_OPSET = 21
+"""The first whose DequantizeLinear has blocks."""
 LARGEST_HALF = 65504.0
 
 Floats = NDArray[Any]
@@ -35,7 +36,7 @@ class StoreWeights(GraphPass):
     """Large float32 weights are stored in float16 or int8."""
 
     name = "store-weights"
-    condition = "A float32 weight of at least 4096 numbers that is no input; for int8, of a Conv, Gemm or MatMul."
+    condition = "A float32 weight of 4096 numbers or more in two axes or more; for int8, of a Conv, Gemm or MatMul."
     reason = "The file is half or a quarter as large; int8 linear layers, bound by memory at batch 1, run faster."
 
     def __init__(self, kind: WeightsAs) -> None:
@@ -48,6 +49,8 @@ class StoreWeights(GraphPass):
         for value in list(model.graph.initializers.values()):
             tensor = constant(value)
             if tensor is None or tensor.dtype != ir.DataType.FLOAT or tensor.size < LEAST_ELEMENTS:
+                continue
+            if len(tensor.shape.numpy()) < 2:  # noqa: PLR2004 - a bias
                 continue
             if value.is_graph_output() or not value.uses():
                 continue
@@ -79,16 +82,16 @@ class StoreWeights(GraphPass):
         if len(uses) > 1 or place != 1 or reader.domain not in ONNX or reader.graph is not model.graph:
             self.decide(reader, "left in fp32", "the weight is read by several nodes, or not as a layer's weight")
             return False
-        if reader.op_type == "Conv" and opset_of(model) >= PER_CHANNEL_OPSET:
+        if reader.op_type == "Conv":
             self._convolution(model, reader, value)
-            self.decide(reader, "stored as int8", "a scale for each output channel")
+            self.decide(reader, "stored as int8", "a scale for each output channel; float32 when the file is loaded")
             return True
         refusal = _linear_refusal(model, reader, value)
         if refusal is not None:
             self.decide(reader, "left in fp32", refusal)
             return False
         block = self._linear(model, reader, value)
-        self.decide(reader, "stored as int8", f"a scale for each {block} inputs of an output, run as int8")
+        self.decide(reader, "stored as int8", f"a scale for each {block} inputs of an output; run as int8")
         return True
 
     def _convolution(self, model: ir.Model, reader: ir.Node, value: ir.Value) -> None:
@@ -96,39 +99,49 @@ class StoreWeights(GraphPass):
         flat = weights.reshape(len(weights), -1)
         scale = _scale(flat, axis=1)
         quantised = _rounded(flat, scale[:, None]).reshape(weights.shape)
-        reader.replace_input_with(1, self._dequantised(model, value, quantised, scale, {"axis": 0}))
+        stored, scales = _stored(model, reader, value, quantised, scale.reshape(-1, *[1] * (weights.ndim - 1)))
+        name, kind = str(stored.name), {"to": ir.DataType.FLOAT.value}
+        product = _node(model, "Mul", [], f"{name}.float32", {}, value)
+        cast = _node(model, "Cast", [stored], f"{name}.cast", kind, value)
+        product.resize_inputs(2)
+        product.replace_input_with(0, cast.outputs[0])
+        product.replace_input_with(1, scales)
+        reader.replace_input_with(1, product.outputs[0])
 
     def _linear(self, model: ir.Model, reader: ir.Node, value: ir.Value) -> int:
         """Make the layer `x @ W (+ b)` with a blocked W (in, out); return the block."""
         weights = _numbers(value)
-        if reader.attributes.get_int("transB", 0):
-            weights = np.ascontiguousarray(weights.T)
-        inputs, outputs = weights.shape
+        across = bool(reader.attributes.get_int("transB", 0))  # then (out, in), and only the int8 is transposed
+        inputs = weights.shape[1 if across else 0]
         block = next(size for size in BLOCKS if inputs % size == 0)
-        blocks = weights.reshape(-1, block, outputs)  # (in / block, block, out)
-        scale = _scale(blocks, axis=1)
-        quantised = _rounded(blocks, scale[:, None, :]).reshape(weights.shape)
-        product = self._dequantised(model, value, quantised, scale, {"axis": 0, "block_size": block}, reader)
+        blocks = weights.reshape(len(weights), -1, block) if across else weights.reshape(-1, block, weights.shape[1])
+        axis = 2 if across else 1
+        scale = _scale(blocks, axis)
+        quantised = _rounded(blocks, np.expand_dims(scale, axis)).reshape(weights.shape)
+        if across:
+            quantised, scale = np.ascontiguousarray(quantised.T), np.ascontiguousarray(scale.T)
+        stored, scales = _stored(model, reader, value, quantised, scale)
+        attributes = {"axis": 0, "block_size": block}
+        shaped = ir.Value(shape=ir.Shape(quantised.shape))
+        restored = _node(model, "DequantizeLinear", [stored, scales], f"{stored.name}.float32", attributes, shaped)
         if reader.op_type == "MatMul":
-            reader.replace_input_with(1, product)
+            reader.replace_input_with(1, restored.outputs[0])
         else:
-            _as_matmul(model, reader, product)
-        drop_unused(model, [value])
+            _as_matmul(model, reader, restored.outputs[0])
         return block
 
-    def _dequantised(
-        self, model: ir.Model, value: ir.Value, quantised: Floats, scale: Floats, attributes: dict[str, Any],
-        reader: ir.Node | None = None,
-    ) -> ir.Value:  # fmt: skip
-        """Store `quantised` under the weight's name, and return the value that is float32 again."""
-        reader = reader or next(iter(value.uses())).node
-        name = str(value.name)
-        reader.replace_input_with(1, None)
-        drop_unused(model, [value])
-        stored = add_initializer(model, name, ir.tensor(quantised))
-        scales = add_initializer(model, f"{name}.scale", ir.tensor(scale))
-        shaped = ir.Value(shape=ir.Shape(quantised.shape), type=ir.TensorType(ir.DataType.FLOAT))
-        return _node(model, "DequantizeLinear", [stored, scales], f"{name}.float32", attributes, shaped).outputs[0]
+
+def _stored(
+    model: ir.Model, reader: ir.Node, value: ir.Value, quantised: Floats, scale: Floats
+) -> tuple[ir.Value, ir.Value]:
+    """Take the weight from its only reader, and return its int8 form, under its name, and the scales."""
+    name = str(value.name)
+    reader.replace_input_with(1, None)
+    drop_unused(model, [value])
+    return (
+        add_initializer(model, name, ir.tensor(quantised)),
+        add_initializer(model, f"{name}.scale", ir.tensor(scale)),
+    )
 
 
 def _linear_refusal(model: ir.Model, reader: ir.Node, value: ir.Value) -> str | None:
@@ -186,9 +199,11 @@ def _numbers(value: ir.Value) -> Floats:
 
 def _scale(weights: Floats, axis: int) -> Floats:
     """Return max|W| / 127 along `axis`, 1 where all is zero, float32."""
-    largest = np.abs(weights).max(axis=axis).astype(np.float32)
+    largest = np.maximum(weights.max(axis), -weights.min(axis)).astype(np.float32)
     return np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
 
 
 def _rounded(weights: Floats, scale: Floats) -> NDArray[np.int8]:
-    return np.clip(np.rint(weights / scale), -127, 127).astype(np.int8)
+    scaled = weights / scale
+    np.rint(scaled, out=scaled)
+    return np.clip(scaled, -127, 127, out=scaled).astype(np.int8)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_conv import Conv as PlainConv
+from onnx.reference.ops.op_conv_transpose import ConvTranspose as PlainConvTranspose
 from onnx.reference.ops.op_max_pool import MaxPool as PlainMaxPool
 from torch.nn import functional as F
 
@@ -34,6 +35,33 @@ class Conv(OpRun):
             y = convolve(
                 padded, _tensor(W), bias, stride=strides or ones, dilation=dilations or ones, groups=group or 1
             )
+        return (y.numpy(),)
+
+
+class ConvTranspose(OpRun):
+    """Transposed convolution; onnx's own evaluator fails on groups."""
+
+    op_domain = ""
+
+    def _run(
+        self, X: Any, W: Any, B: Any = None, auto_pad: Any = None, dilations: Any = None, group: Any = None,  # noqa: N803 - ONNX names them so
+        kernel_shape: Any = None, output_padding: Any = None, output_shape: Any = None, pads: Any = None,
+        strides: Any = None,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        rank = W.ndim - 2
+        if auto_pad not in (None, "NOTSET") or output_shape or not 1 <= rank <= MOST_AXES:
+            plain: Any = PlainConvTranspose._run  # pyright: ignore
+            return plain(
+                self, X, W, B, auto_pad, dilations, group, kernel_shape, output_padding, output_shape, pads, strides
+            )
+        spread = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[rank - 1]
+        ones, edges, more = [1] * rank, list(pads or [0] * (2 * rank)), list(output_padding or [0] * rank)
+        ends = [edges[axis + rank] - more[axis] for axis in range(rank)]  # negative where the output is padded
+        with torch.inference_mode():
+            y = spread(_tensor(X), _tensor(W), stride=strides or ones, dilation=dilations or ones, groups=group or 1)
+            y = F.pad(y, [-edge for edge in _sides([*edges[:rank], *ends], rank)])
+            if B is not None:
+                y = y + _tensor(B).reshape(-1, *ones)
         return (y.numpy(),)
 
 
