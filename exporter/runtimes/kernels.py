@@ -10,8 +10,28 @@ from onnx.reference.ops.op_conv_transpose import ConvTranspose as PlainConvTrans
 from onnx.reference.ops.op_max_pool import MaxPool as PlainMaxPool
 from torch.nn import functional as F
 
+EPSILON = float(np.float32(1e-5))
+"""ONNX's default."""
 MOST_AXES = 3
 """torch convolves and pools 1 to 3 axes."""
+
+
+class BatchNormalization(OpRun):
+    """Normalisation by given statistics; onnx's own evaluator takes the batch's for opsets 6 to 13."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: Any, scale: Any, bias: Any, mean: Any, var: Any, epsilon: Any = None, is_test: Any = None,
+        momentum: Any = None, spatial: Any = None, training_mode: Any = None,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        del is_test, momentum
+        if training_mode or spatial == 0 or len([name for name in self.onnx_node.output if name]) > 1:
+            raise NotImplementedError("BatchNormalization in training mode, or with statistics for every position")
+        ones = (-1, *[1] * (x.ndim - 2))
+        epsilon = EPSILON if epsilon is None else epsilon
+        factor = scale.reshape(ones) / np.sqrt(var.reshape(ones) + epsilon)
+        return ((factor * (x - mean.reshape(ones)) + bias.reshape(ones)).astype(x.dtype),)
 
 
 class Conv(OpRun):

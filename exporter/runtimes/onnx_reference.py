@@ -104,9 +104,9 @@ class Float64Graph(OnnxReference):
         return to_float64(model)
 
     def _kernels(self) -> "list[type[OpRun]]":
-        from exporter.runtimes.kernels import Conv, ConvTranspose, MaxPool
+        from exporter.runtimes.kernels import BatchNormalization, Conv, ConvTranspose, MaxPool
 
-        return [Conv, ConvTranspose, MaxPool]
+        return [BatchNormalization, Conv, ConvTranspose, MaxPool]
 
     def _fed(self, feeds: Values) -> "dict[str, NDArray[Any]]":
         kinds = {value.name: value.dtype for value in self._signature.inputs}

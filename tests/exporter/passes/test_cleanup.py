@@ -1,0 +1,111 @@
+"""What computes nothing goes; what might stays."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from helpers.graphs import graph, kept, node, normal, rewrite
+from numpy.typing import NDArray
+
+from exporter.passes.cleanup import FoldConstants, LiftConstants, RemoveDeadCode, RemoveNoOps
+
+ROW = {"x": ("n", 6)}
+FEEDS = {"x": normal(2, 6)}
+OUT = {"y": ("n", 6)}
+EXACT = 1e-6
+
+
+def constant(name: str, values: NDArray[np.float32]) -> onnx.NodeProto:
+    return node("Constant", "", name, value=onnx.numpy_helper.from_array(values, name))
+
+
+def test_constants_become_initialisers(tmp_path: Path) -> None:
+    model = graph([constant("k", normal(6)), node("Add", "x k", "y")], ROW, OUT, {})
+    done = kept(LiftConstants(), model, FEEDS, tmp_path, EXACT)
+    assert done.modified
+    assert done.operators == ["Add"]
+    assert np.array_equal(done.weight("k"), normal(6))
+
+
+def test_a_constant_output_stays_a_node() -> None:
+    model = graph([constant("y", normal(1, 6))], ROW, {"y": (1, 6)}, {})
+    assert not rewrite(LiftConstants(), model).modified
+
+
+def test_shape_arithmetic_is_done_now(tmp_path: Path) -> None:
+    nodes = [
+        node("Shape", "x", "s"), node("Gather", "s i", "d"), node("Concat", "m d", "t", axis=0),
+        node("Reshape", "x t", "r"), node("Relu", "r", "y"),
+    ]  # fmt: skip
+    held = {"i": np.array([1]), "m": np.array([-1])}
+    done = kept(FoldConstants(), graph(nodes, ROW, OUT, held), FEEDS, tmp_path, EXACT)
+    assert done.modified
+    assert done.operators == ["Reshape", "Relu"]
+    assert b"onnxscript" not in done.model.SerializeToString()
+
+
+def test_arithmetic_on_what_is_not_known_stays() -> None:
+    nodes = [node("Shape", "x", "s"), node("Reshape", "x s", "y")]
+    assert "Shape" in rewrite(FoldConstants(), graph(nodes, ROW, OUT, {})).operators
+
+
+def dropout(opset: int, result: str = "d", training: bool | None = None) -> onnx.ModelProto:
+    held = {} if training is None else {"ratio": np.float32(0.5), "training": np.array(training)}
+    made = node("Dropout", "x" if training is None else "x ratio training", result)
+    return graph([made, node("Relu", "d", "y")], ROW, OUT, {name: np.asarray(v) for name, v in held.items()}, opset)
+
+
+@pytest.mark.parametrize(("opset", "training"), [(7, None), (13, None), (13, False), (22, False)])
+def test_dropout_of_inference_goes(opset: int, training: bool | None, tmp_path: Path) -> None:
+    done = kept(RemoveNoOps(), dropout(opset, training=training), FEEDS, tmp_path, EXACT)
+    assert done.modified
+    assert done.operators == ["Relu"]
+
+
+def test_dropout_in_training_mode_stays_and_says_why() -> None:
+    done = rewrite(RemoveNoOps(), dropout(13, training=True))
+    assert not done.modified
+    assert done.reasons == ["it drops: training mode is on, or decided at run time"]
+
+
+def test_dropout_whose_mask_is_read_stays() -> None:
+    model = dropout(13, "d mask")
+    model.graph.output.append(onnx.helper.make_tensor_value_info("mask", onnx.TensorProto.BOOL, ["n", 6]))
+    done = rewrite(RemoveNoOps(), model)
+    assert not done.modified
+    assert done.reasons == ["its mask is read"]
+
+
+def test_a_dropout_that_is_the_output_leaves_its_name(tmp_path: Path) -> None:
+    model = graph([node("Relu", "x", "r"), node("Dropout", "r", "y")], ROW, OUT, {}, 13)
+    done = kept(RemoveNoOps(), model, FEEDS, tmp_path, EXACT)
+    assert done.operators == ["Relu"]
+    assert [value.name for value in done.model.graph.output] == ["y"]
+
+
+def test_identity_from_input_to_output_stays() -> None:
+    assert not rewrite(RemoveNoOps(), graph([node("Identity", "x", "y")], ROW, OUT, {})).modified
+
+
+def test_identity_in_the_middle_goes(tmp_path: Path) -> None:
+    nodes = [node("Relu", "x", "r"), node("Identity", "r", "i"), node("Neg", "i", "y")]
+    assert kept(RemoveNoOps(), graph(nodes, ROW, OUT, {}), FEEDS, tmp_path, EXACT).operators == ["Relu", "Neg"]
+
+
+def test_dead_code_goes_and_the_rest_stays(tmp_path: Path) -> None:
+    nodes = [node("Relu", "x", "y"), node("Neg", "x", "dead"), node("Add", "dead w", "deader")]
+    done = kept(RemoveDeadCode(), graph(nodes, ROW, OUT, {"w": normal(6), "unused": normal(3)}), FEEDS, tmp_path, EXACT)
+    assert done.modified
+    assert done.operators == ["Relu"]
+    assert not done.model.graph.initializer
+
+
+def test_what_is_computed_twice_is_computed_once(tmp_path: Path) -> None:
+    nodes = [node("Relu", "x", "a"), node("Relu", "x", "b"), node("Add", "a b", "y")]
+    done = kept(RemoveDeadCode(), graph(nodes, ROW, OUT, {}), FEEDS, tmp_path, EXACT)
+    assert done.operators == ["Relu", "Add"]
+
+
+def test_a_clean_graph_is_not_modified() -> None:
+    assert not rewrite(RemoveDeadCode(), graph([node("Relu", "x", "y")], ROW, OUT, {})).modified

@@ -1,0 +1,134 @@
+"""Small ONNX models, and what a pass must keep of them, asked of onnx and onnxruntime alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from exporter.passes.base import GraphPass
+from exporter.passes.shapes import infer_shapes
+from exporter.runtimes import Settings
+from exporter.runtimes.onnx_reference import Float64Graph
+
+Shape = Sequence[int | str]
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def node(operator: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
+    """A node of names separated by spaces, called like its first output; `-` is an input that is left out."""
+    names = ["" if name == "-" else name for name in inputs.split()]
+    made = outputs.split()
+    return helper.make_node(operator, names, made, name=f"{made[0]}.node", **attributes)
+
+
+def graph(
+    nodes: Sequence[onnx.NodeProto], inputs: Mapping[str, Shape], outputs: Mapping[str, Shape], weights: Arrays,
+    opset: int = 18, dtype: int = TensorProto.FLOAT,
+) -> onnx.ModelProto:  # fmt: skip
+    """A model of float32 inputs and outputs."""
+    made = helper.make_graph(
+        list(nodes),
+        "small",
+        [helper.make_tensor_value_info(name, dtype, list(shape)) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, dtype, list(shape)) for name, shape in outputs.items()],
+        [numpy_helper.from_array(np.asarray(values, order="C"), name) for name, values in weights.items()],
+    )
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def normal(*shape: int, seed: int = 0) -> NDArray[np.float32]:
+    """Standard normal numbers."""
+    return np.random.default_rng([seed, *shape]).standard_normal(shape, dtype=np.float32)
+
+
+def positive(*shape: int, seed: int = 0) -> NDArray[np.float32]:
+    """Numbers from 0.5 to 2: a variance."""
+    return np.random.default_rng([seed, *shape]).uniform(0.5, 2, shape).astype(np.float32)
+
+
+def exact(model: onnx.ModelProto, feeds: Arrays, folder: Path) -> dict[str, NDArray[Any]]:
+    """What a model answers in float64."""
+    path = folder / "exact.onnx"
+    onnx.save(model, path)
+    with Float64Graph(path, Settings()) as runtime:
+        return runtime.run(feeds)
+
+
+def ran(model: onnx.ModelProto, feeds: Arrays) -> dict[str, NDArray[Any]]:
+    """What a model answers in onnxruntime."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_outputs()]
+    return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """What a pass made of a model."""
+
+    modified: bool
+    model: onnx.ModelProto
+    step: GraphPass
+
+    @property
+    def operators(self) -> list[str]:
+        """In the order of the graph."""
+        return [made.op_type for made in self.model.graph.node]
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why what was left is left."""
+        return [row.why for row in self.step.decisions if row.choice.startswith("left")]
+
+    def weight(self, name: str) -> NDArray[Any]:
+        """An initialiser's values."""
+        return next(numpy_helper.to_array(held) for held in self.model.graph.initializer if held.name == name)
+
+
+def rewrite(step: GraphPass, model: onnx.ModelProto) -> Rewritten:
+    """Run a pass on a copy, and hold it to what every pass promises but the function.
+
+    onnx's full check; inputs and outputs as they were; `modified` is the truth; a second run finds nothing to do.
+    """
+    held = ir.from_proto(onnx.ModelProto.FromString(model.SerializeToString()))
+    infer_shapes(held)
+    before = ir.to_proto(held).graph
+    modified = step(held).modified
+    decisions = list(step.decisions)
+    after = ir.to_proto(held)
+    onnx.checker.check_model(after, full_check=True)
+    for ports in ("input", "output"):
+        assert list(getattr(after.graph, ports)) == list(getattr(model.graph, ports))
+    same = list(before.node) == list(after.graph.node) and list(before.initializer) == list(after.graph.initializer)
+    assert modified == (not same)
+    infer_shapes(held)
+    assert not step(held).modified, "the second run changed something"
+    step.decisions[:] = decisions
+    return Rewritten(modified, after, step)
+
+
+def kept(step: GraphPass, model: onnx.ModelProto, feeds: Arrays, folder: Path, tolerance: float) -> Rewritten:
+    """Rewrite, and hold every answer in onnxruntime against the original in float64.
+
+    Args:
+        step: the pass.
+        model: what it rewrites.
+        feeds: inputs.
+        folder: for the original.
+        tolerance: of the largest error, relative to the largest number.
+    """
+    done = rewrite(step, model)
+    truth, answers = exact(model, feeds, folder), ran(done.model, feeds)
+    for name, values in truth.items():
+        assert answers[name].shape == values.shape
+        error = np.abs(answers[name] - values).max() / np.abs(values).max()
+        assert error <= tolerance, f"{name}: {error:.1e}"
+    return done
