@@ -39,6 +39,7 @@ def read_model(path: Path) -> ir.Model:
     except Exception as error:  # what a malformed message leads to has no common class
         raise ArtifactError(f"{path}: not a sound ONNX model: {_reason(error)}") from error
     _check_weights(path, model)
+    _take_small(model)
     try:
         CheckerPass()(model)
     except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError) as error:
@@ -126,6 +127,15 @@ def _check_weights(path: Path, model: ir.Model) -> None:
             )
     if total > MOST_BYTES:
         raise ArtifactError(f"{path}: its weights take {total / 1e9:.1f} GB; models beyond 2 GiB are not optimised")
+
+
+def _take_small(model: ir.Model) -> None:
+    """Bring small tensors into the message: shapes and axes, which the checker and inference want to see."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes < INLINE_BELOW:
+                value.const_value = ir.tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=tensor.name)
 
 
 def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:

@@ -171,8 +171,14 @@ class Truth:
         with self.source.open(precision) as runtime:
             for number, row in enumerate(rows, start=1):
                 self.progress(f"truth in {_NAMES[precision]}, input {number} of {len(rows)}: {self.pool.names[row]}")
-                answered[row] = runtime.run(self.pool.take([row]))
+                answered[row] = self._alone(runtime, row)
         return answered
+
+    def _alone(self, runtime: Runtime, row: int) -> "Answers":
+        """Return the answers to one row; a model whose batch is fixed is filled with it."""
+        batch = runtime.signature.batch or 1
+        answers = runtime.run(self.pool.take([row] * batch))
+        return {name: values[:1] if values.shape[:1] == (batch,) else values for name, values in answers.items()}
 
     def _path(self, row: int) -> Path | None:
         if self.cache is None:

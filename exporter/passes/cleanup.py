@@ -57,6 +57,8 @@ class FoldConstants(GraphPass):
             folded = fold_constants(
                 model, onnx_shape_inference=True, input_size_limit=MOST_FOLDED, output_size_limit=MOST_FOLDED
             )
+        if folded.modified:  # it writes Constant nodes of lists, which opsets before 12 do not have
+            LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         for value in every_value(model):
             for key in [key for key in value.metadata_props if key.startswith(_NOTES)]:
                 del value.metadata_props[key]
