@@ -2,6 +2,7 @@
 
 * `exporter.pipeline`: `export()`, the story in order: build, write, check, verify, publish.
 * `exporter.formats`: one module per artifact format.
+* `exporter.passes`: an ONNX model in, the same function out, faster; `exporter.optimization` does it to any file.
 * `exporter.runtimes`: one module per engine that can run an artifact.
 * `exporter.parity`: inputs, float64 truth, tolerance, comparison.
 * `exporter.artifact`, `exporter.publish`: the manifest, its hashes, and how files reach their folder.
@@ -17,19 +18,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from exporter.artifact import Artifact, Manifest
     from exporter.inspection import inspect
+    from exporter.optimization import optimize
     from exporter.parity.verify import verify_parity
     from exporter.pipeline import export
-    from exporter.types import ExportRequest, ParityOptions
+    from exporter.types import ExportRequest, GraphOptions, OptimizeRequest, ParityOptions
     from exporter.verdicts import ParityReport
 
 __all__ = [
     "Artifact",
     "ExportRequest",
+    "GraphOptions",
     "Manifest",
+    "OptimizeRequest",
     "ParityOptions",
     "ParityReport",
     "export",
     "inspect",
+    "optimize",
     "verify_parity",
 ]
 
@@ -38,11 +43,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "Artifact": "exporter.artifact",
     "ExportRequest": "exporter.types",
+    "GraphOptions": "exporter.types",
     "Manifest": "exporter.artifact",
+    "OptimizeRequest": "exporter.types",
     "ParityOptions": "exporter.types",
     "ParityReport": "exporter.verdicts",
     "export": "exporter.pipeline",
     "inspect": "exporter.inspection",
+    "optimize": "exporter.optimization",
     "verify_parity": "exporter.parity.verify",
 }
 

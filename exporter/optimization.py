@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from exporter.passes.base import Applied, Decision
 
-PASSES_KEY = "c3d-export.passes"
+PASSES_KEY = "c3d_export.passes"
 """Of the metadata of a model without a manifest: which passes changed it."""
 SUFFIX = ".onnx"
 REDUCED = ("FLOAT16", "BFLOAT16", "FLOAT8", "FLOAT4", "INT8", "UINT8", "INT4", "UINT4", "INT2", "UINT2")
@@ -213,7 +213,8 @@ def _described(
     from exporter.passes.base import recorded
 
     options = {**manifest.options, **recorded(request.graph, applied), "external_data": external}
-    versions = {**manifest.versions, **{name: version(name) for name in ("onnx", "onnx-ir", "onnxscript")}}
+    names = ("onnx", "onnx-ir", "onnxscript", *(("onnxruntime",) if request.graph.tune else ()))
+    versions = {**manifest.versions, **{name: version(name) for name in names}}
     return replace(manifest, name=target.stem, options=options, versions=versions, files=(), parity=None)
 
 

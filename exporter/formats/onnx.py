@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 IR_VERSION = 10
 """What torch writes; every runtime that knows the opset reads it."""
 
+VERSIONS = ("torch", "onnx", "onnx-ir", "onnxscript")
+"""The libraries that decide a file's bytes; with `--tune`, onnxruntime's times do as well."""
+
 _LEAKS = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 
@@ -48,7 +51,7 @@ class OnnxFormat:
         manifest = replace(
             request.manifest,
             options={**request.manifest.options, "opset": request.opset, "external_data": request.external_data},
-            versions={name: version(name) for name in ("torch", "onnx", "onnx-ir", "onnxscript")},
+            versions={name: version(name) for name in VERSIONS + (("onnxruntime",) if request.tune else ())},
         )
         model = _export(module, manifest.signature, request.opset)
         _name_like_the_network(model)

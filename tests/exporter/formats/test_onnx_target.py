@@ -1,0 +1,91 @@
+"""--target cpu, --tune, --prefer and --weights-as on export: what is written, recorded, told and refused."""
+
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from exporter.artifact import MANIFEST_VERSION, Manifest, WeightsRecord
+from exporter.errors import UsageError
+from exporter.formats import FORMATS, WriteRequest, Written
+from exporter.pipeline import export
+from exporter.types import ExportRequest, Signature, Target, TensorSpec, WeightsAs
+from models.preprocessing import UNKNOWN
+from models.spec import MANIFEST_KEY, NetworkConfig
+
+
+class Small(nn.Module):
+    """A convolution and a linear layer under C3D's names, of a size that exports in a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv1 = nn.Conv3d(3, 64, 3, padding=1)
+        self.fc8 = nn.Linear(64 * 4 * 2 * 2, 128)
+
+    def forward(self, clip: torch.Tensor) -> torch.Tensor:
+        return self.fc8(torch.relu(self.conv1(clip)).flatten(1))
+
+
+def written(folder: Path, target: Target, weights_as: WeightsAs = "fp32") -> Written:
+    signature = Signature(
+        (TensorSpec("clip", "float32", ("batch", 3, 4, 2, 2)),), (TensorSpec("logits", "float32", ("batch", 128)),)
+    )
+    manifest = Manifest(
+        MANIFEST_VERSION, "c3d-export 0", "m", "onnx", NetworkConfig(128, False, "symmetric"), "default", 0, "",
+        WeightsRecord("seed", 0), UNKNOWN, signature, {"target": target}, {},
+    )  # fmt: skip
+    folder.mkdir()
+    request = WriteRequest("m", manifest, 21, target, False, weights_as=weights_as)
+    return FORMATS["onnx"].write(Small().eval(), request, folder)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    return written(tmp_path_factory.mktemp("plain") / "p", "portable")
+
+
+def test_portable_records_nothing_new_and_cpu_tells_its_passes(plain: Written, tmp_path: Path) -> None:
+    cpu = written(tmp_path / "c", "cpu")
+    assert set(plain.manifest.options) == {"target", "opset", "external_data"}
+    assert plain.notes == ()
+    assert {"passes", "choices", "tune", "prefer"} <= set(cpu.manifest.options)
+    assert cpu.manifest.options["tune"] is False
+    assert len(cpu.notes) == 1
+
+
+@pytest.mark.parametrize(("kind", "share"), [("fp16", 0.55), ("int8", 0.35)])
+def test_weights_are_stored_in_fewer_bits_and_the_answers_stay(
+    kind: WeightsAs, share: float, plain: Written, tmp_path: Path
+) -> None:
+    small = written(tmp_path / "s", "portable", kind)
+    assert small.manifest.options["weights_as"] == kind
+    assert small.manifest.options["passes"] == ["store-weights"]
+    assert small.files[0].stat().st_size < share * plain.files[0].stat().st_size
+    clip = torch.randn(2, 3, 4, 2, 2, generator=torch.Generator().manual_seed(1)).numpy()
+    answers = [onnxruntime.InferenceSession(str(made.files[0])).run(None, {"clip": clip})[0] for made in (plain, small)]
+    assert abs(answers[0] - answers[1]).max() < 0.03 * abs(answers[0]).max()
+    assert {entry.key for entry in onnx.load(small.files[0]).metadata_props} == {MANIFEST_KEY}
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
+    kind: WeightsAs = "int8"
+    first, second = (written(tmp_path / name, "cpu", kind).files[0].read_bytes() for name in "ab")
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (ExportRequest(("torchscript",), weights_as="fp16"), "--weights-as fp16 is an option of --format onnx"),
+        (ExportRequest(("onnx",), tune=True), "--tune and --prefer are options of --format onnx --target cpu"),
+        (ExportRequest(("onnx",), prefer="size"), "--tune and --prefer are options"),
+        (ExportRequest(("torchscript",), target="cpu", tune=True), "--tune and --prefer are options"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(request_: ExportRequest, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        export(request_)
