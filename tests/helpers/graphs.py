@@ -67,7 +67,8 @@ def ran(model: onnx.ModelProto, feeds: Arrays) -> dict[str, NDArray[Any]]:
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_outputs()]
-    return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+    answers: Any = session.run(names, dict(feeds))
+    return dict(zip(names, answers, strict=True))
 
 
 @dataclass(frozen=True)

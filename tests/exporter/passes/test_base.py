@@ -15,8 +15,8 @@ from exporter.types import GraphOptions
 IN, OUT = {"x": ("n", 4, 6)}, {"y": ("n", 24)}
 
 
-def loaded(*nodes: onnx.NodeProto, **weights: "onnx.numpy_helper.np.ndarray") -> ir.Model:
-    return ir.from_proto(graph(nodes, IN, OUT, weights))
+def loaded(*nodes: onnx.NodeProto) -> ir.Model:
+    return ir.from_proto(graph(nodes, IN, OUT, {}))
 
 
 class Renames(GraphPass):

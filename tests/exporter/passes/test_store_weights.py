@@ -82,7 +82,7 @@ def test_a_convolution_has_a_scale_for_each_channel(tmp_path: Path) -> None:
 def test_a_linear_layer_has_a_scale_for_each_block(
     nodes: list[onnx.NodeProto], weights: dict[str, NDArray[Any]], operators: list[str], tmp_path: Path
 ) -> None:
-    done = kept(StoreWeights("int8"), linear(nodes, **weights), ROWS, tmp_path, BYTE)
+    done = kept(StoreWeights("int8"), linear(nodes, 21, **weights), ROWS, tmp_path, BYTE)
     assert done.operators == ["DequantizeLinear", *operators]
     assert done.weight("w").dtype == np.int8
     assert done.weight("w").shape == (256, 40)
