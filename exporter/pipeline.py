@@ -136,7 +136,7 @@ def _check_onnx_options(request: ExportRequest) -> None:
         raise UsageError("--external-data is an option of --format onnx")
     if request.weights_as != "fp32" and "onnx" not in request.formats:
         raise UsageError(f"--weights-as {request.weights_as} is an option of --format onnx")
-    if (request.tune or request.prefer != "load") and (request.target != "cpu" or "onnx" not in request.formats):
+    if (request.tune or request.prefer != "size") and (request.target != "cpu" or "onnx" not in request.formats):
         raise UsageError("--tune and --prefer are options of --format onnx --target cpu")
 
 

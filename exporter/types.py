@@ -87,12 +87,14 @@ class GraphOptions:
         tune: choose between forms by measuring them here, not by the cost model.
         prefer: a fast session load or a small file, where they conflict.
         weights_as: how weights are stored.
+        largest_tile: outputs of a Winograd tile along an axis, at most; 2 is more accurate than 4, and slower.
     """
 
     target: Target = "portable"
     tune: bool = False
-    prefer: Prefer = "load"
+    prefer: Prefer = "size"
     weights_as: WeightsAs = "fp32"
+    largest_tile: int = 4
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ class ExportRequest:
     opset: int = DEFAULT_OPSET
     target: Target = "portable"
     tune: bool = False
-    prefer: Prefer = "load"
+    prefer: Prefer = "size"
     weights_as: WeightsAs = "fp32"
     external_data: bool = False
     output_dir: Path = Path("artifacts")

@@ -52,7 +52,7 @@ def graph_options(command: Command) -> Command:
             help="How the ONNX file stores its weights; they are float32 again when it is loaded.",
         ),
         click.option(
-            "--prefer", type=click.Choice(PREFERENCES), default="load", show_default=True,
+            "--prefer", type=click.Choice(PREFERENCES), default="size", show_default=True,
             help="For the CPU: a fast session load or a small file, where they conflict.",
         ),
         click.option(

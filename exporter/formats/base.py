@@ -34,7 +34,7 @@ class WriteRequest:
     target: Target
     external_data: bool
     tune: bool = False
-    prefer: Prefer = "load"
+    prefer: Prefer = "size"
     weights_as: WeightsAs = "fp32"
     progress: Progress = quiet
 

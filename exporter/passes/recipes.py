@@ -1,9 +1,14 @@
 """The named lists of passes, one for each `--target`. A new pass is one line here."""
 
+from functools import partial
+
 from exporter.passes.base import GraphPass
 from exporter.passes.cleanup import FoldConstants, LiftConstants, RemoveDeadCode, RemoveNoOps
 from exporter.passes.fold_batch_norm import FoldBatchNorm
 from exporter.passes.store_weights import StoreWeights
+from exporter.passes.tuning import tuning_folder
+from exporter.passes.winograd.micro import measured
+from exporter.passes.winograd.rewrite import Winograd
 from exporter.types import GraphOptions
 from models.errors import Progress, quiet
 
@@ -26,5 +31,7 @@ def portable() -> list[GraphPass]:
 
 def cpu(options: GraphOptions, progress: Progress = quiet) -> list[GraphPass]:
     """Return what is faster on a CPU, and may be slower elsewhere."""
-    del options, progress
-    return portable()
+    measure = partial(measured, progress=progress, cache=tuning_folder()) if options.tune else None
+    *before, last = portable()
+    winograd = Winograd(precomputed=options.prefer == "load", largest=options.largest_tile, measure=measure)
+    return [*before, winograd, last]

@@ -1,0 +1,48 @@
+"""The forms that a convolution can take: the tile of outputs that is computed at once."""
+
+from dataclasses import dataclass
+
+from exporter.passes.winograd.cook_toom import POINTS, TAPS
+
+PLAIN = 1
+"""A tile of one output: the axis is not transformed, its taps are summed as they are."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """A Winograd form: `time` x `space` x `space` outputs a tile.
+
+    Attributes:
+        time: frames a tile; 1 leaves the time axis as it is.
+        space: rows and columns a tile.
+    """
+
+    time: int
+    space: int
+
+    @property
+    def title(self) -> str:
+        """Return `winograd 4x4x4`."""
+        return f"winograd {self.time}x{self.space}x{self.space}"
+
+    @property
+    def time_points(self) -> int:
+        """Return how many places of the tile the time axis has after the transform."""
+        return self.time + TAPS - 1 if self.time > PLAIN else 1
+
+    @property
+    def space_points(self) -> int:
+        """Return the same for rows and columns together."""
+        return (self.space + TAPS - 1) ** 2
+
+
+DIRECT = "direct"
+"""The name of the convolution as it stands."""
+
+FORMS: tuple[Form, ...] = tuple(
+    sorted(
+        (Form(time, space) for space in POINTS for time in (PLAIN, *POINTS)),
+        key=lambda form: form.time * form.space * form.space,
+    )
+)
+"""Every form, the most accurate first: larger tiles amplify rounding more."""

@@ -1,0 +1,101 @@
+"""The pass: each convolution that can be rewritten takes the form that should be, or was measured to be, the fastest.
+
+*Given* `y = MaxPool(Relu(Conv(x, W, b)))`, ReLU and pool each optional, of 3x3x3 taps that move one place at a time.
+*Result*: the same numbers up to rounding, from standard operators with an eighth to a third of the multiplications.
+*Algebra*: `exporter.passes.winograd.cook_toom`, nested along the axes. *Source*: Lavin and Gray, *Fast Algorithms for
+Convolutional Neural Networks* (CVPR 2016); for volumes, Budden et al., *Deep Tensor Convolution on Multicores* (ICML
+2017).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from exporter.passes.base import Decision, GraphPass, label, nodes_of, opset_of
+from exporter.passes.tuning import fastest
+from exporter.passes.winograd.cost import predicted
+from exporter.passes.winograd.forms import DIRECT, FORMS, Form
+from exporter.passes.winograd.graph import replace_site
+from exporter.passes.winograd.sites import OLDEST_OPSET, Site, site_of
+
+Measure = Callable[[Site, dict[str, Form | None], int], dict[str, float]]
+"""Measures a site's forms (None stands for the convolution as it is) at an opset: {form: milliseconds}."""
+
+WORTH_IT = 0.9
+"""A form must be predicted to take at most this share of the direct time: the model is not better than that."""
+NEAR = 0.05
+"""Forms predicted within this share of the fastest are as good, and the most accurate of them is taken."""
+CLOSE = 1.5
+"""With `--tune`, forms predicted within this factor of the best are measured, and the direct form always."""
+
+
+@dataclass(frozen=True)
+class _Choice:
+    form: Form | None
+    why: str
+    predicted: float | None = None
+    measured: float | None = None
+
+
+class Winograd(GraphPass):
+    """3x3x3 convolutions become products of transformed tiles, where that is faster."""
+
+    name = "winograd"
+    condition = "A float32 Conv of 3x3x3, 1x3x3 or 3x3 taps, stride 1, one group, constant weights and a known size."
+    reason = "It takes a third to an eighth of the multiplications, which is where such a network spends its time."
+
+    def __init__(self, *, precomputed: bool = False, largest: int = 4, measure: Measure | None = None) -> None:
+        """Set the pass up.
+
+        Args:
+            precomputed: keep transformed weights in the file; otherwise the graph computes them at load.
+            largest: the largest tile along any axis; smaller tiles are more accurate.
+            measure: decides instead of the cost model.
+        """
+        super().__init__()
+        self.precomputed, self.measure = precomputed, measure
+        self.forms = [form for form in FORMS if max(form.time, form.space) <= largest]
+
+    def rewrite(self, model: ir.Model) -> bool:
+        """See `GraphPass`."""
+        modified = False
+        for conv in nodes_of(model, "Conv"):
+            site = site_of(conv) if opset_of(model) >= OLDEST_OPSET else f"its opset is older than {OLDEST_OPSET}"
+            if isinstance(site, str):
+                self.decide(conv, DIRECT, site)
+                continue
+            choice = self._choose(site, opset_of(model))
+            title = DIRECT if choice.form is None else choice.form.title
+            self.decisions.append(
+                Decision(label(conv), conv.op_type, title, choice.why, choice.predicted, choice.measured)
+            )
+            if choice.form is not None:
+                replace_site(model, site, choice.form, precomputed=self.precomputed)
+                modified = True
+        return modified
+
+    def _choose(self, site: Site, opset: int) -> _Choice:
+        times = predicted(site)
+        able = {form.title: form for form in self.forms if form.title in times}
+        if not able:
+            return _Choice(None, "no tile fits it")
+        least = min(times[title] for title in able)
+        best = next(title for title in able if times[title] <= (1 + NEAR) * least)  # the most accurate comes first
+        direct = times[DIRECT]
+        if self.measure is not None:
+            return self._measured(site, times, able, best, opset)
+        if times[best] > WORTH_IT * direct:
+            return _Choice(None, f"{best} should take {times[best]:.1f} ms, no clear gain", direct)
+        return _Choice(able[best], f"direct should take {direct:.1f} ms", times[best])
+
+    def _measured(self, site: Site, times: dict[str, float], able: dict[str, Form], best: str, opset: int) -> _Choice:
+        assert self.measure is not None
+        if times[best] > CLOSE * times[DIRECT]:
+            return _Choice(None, f"{best} should take {times[best]:.1f} ms, so nothing was measured", times[DIRECT])
+        near: dict[str, Form | None] = {DIRECT: None}
+        near |= {title: form for title, form in able.items() if times[title] <= CLOSE * times[best]}
+        taken = self.measure(site, near, opset)
+        chosen = fastest(taken, DIRECT)
+        others = ", ".join(f"{title} {ms:.1f} ms" for title, ms in taken.items() if title != chosen)
+        return _Choice(near[chosen], f"measured: {others}", times[chosen], taken.get(chosen))
