@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.errors import OutputError, UnavailableError
 from exporter.reports.places import written
-from exporter.reports.svg import printable
+from exporter.reports.svg import import_matplotlib, printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -59,10 +59,10 @@ def require_libraries(option: str = "--html") -> None:
     """
     try:
         import jinja2
-        import matplotlib as mpl
         import PIL
 
-        del jinja2, mpl, PIL
+        del jinja2, PIL
+        import_matplotlib()
     except ImportError as error:
         raise UnavailableError(
             f"{option} needs jinja2, matplotlib and Pillow ({error.name} is missing); pip install 'c3d-export[report]'"

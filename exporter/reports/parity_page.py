@@ -62,6 +62,7 @@ class View:
     headline: str
     sentences: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
+    hashes: tuple[tuple[str, str], ...]
     contents: tuple[tuple[str, str], ...]
     columns: tuple[str, str, str]
     inputs: tuple[Part, ...]
@@ -177,6 +178,7 @@ def _view(report: ParityReport, name: str, level: int) -> View:
         headline=headline(report),
         sentences=sentences(report),
         facts=_facts(report),
+        hashes=tuple((f"SHA-256 of {name}", digest) for name, digest in report.hashes.items()),
         contents=tuple((key, title) for key, title, there in contents if there),
         columns=("truth", _short(report), "artifact"),
         inputs=tuple(

@@ -1,6 +1,7 @@
 """Inline SVG, drawn by matplotlib, for `charts`: once for wide and once for narrow screens, in the page's colours."""
 
 import io
+import logging
 import re
 import warnings
 import xml.etree.ElementTree as ET
@@ -37,6 +38,18 @@ _SIZES = (Size("wide", 880, 210, 24, 28), Size("narrow", 328, 0, 38, 42))
 _TOP, _BOTTOM, _SIDE = 6, 42, 14
 
 
+def import_matplotlib() -> None:
+    """Import matplotlib without its words on stderr about where it may keep its cache of fonts.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    import matplotlib as mpl
+
+    del mpl
+
+
 def printable(text: str) -> str:
     """Return text without what neither XML nor a reader can take: control characters, halves of surrogate pairs."""
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
@@ -55,6 +68,7 @@ def picture(
         axis: what the horizontal axis shows.
         description: the picture in words.
     """
+    import_matplotlib()
     from markupsafe import Markup
     from matplotlib import rc_context
     from matplotlib.figure import Figure

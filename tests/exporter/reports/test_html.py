@@ -3,11 +3,13 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from helpers.reports import report
 
-from exporter.cli.verify import verify
+from exporter.cli.verify import settle, verify
 from exporter.errors import OutputError, UnavailableError
 from exporter.reports.html import require_libraries, write_page
 from exporter.reports.places import check_place
@@ -43,6 +45,19 @@ def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     with pytest.raises(OutputError, match="no permission"):
         check_place(tmp_path / "new", "--html")
+
+
+def test_the_command_writes_the_page_of_a_failed_check_too(tmp_path: Path) -> None:
+    wanted: dict[str, Any] = {
+        "junit": None,
+        "html": tmp_path / "page.html",
+        "baseline": None,
+        "save_baseline": None,
+        "growth": 2.0,
+    }
+    failed = report(share=2.0)
+    assert settle((failed,), None, wanted) == (failed,)
+    assert "c3d.onnx does not answer as the network does" in wanted["html"].read_text("utf-8")
 
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
