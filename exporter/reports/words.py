@@ -48,7 +48,7 @@ def scores(values: Sequence[float]) -> tuple[str, ...]:
     """Return scores that stand in one table, with the same decimals: five digits of the largest."""
     largest = max((abs(value) for value in values), default=0.0)
     if largest == 0 or not LEAST <= largest < HUGE:
-        return tuple(f"{value:.4e}" for value in values)
+        return tuple(f"{value:.3e}" for value in values)
     decimals = max(0, 4 - math.floor(math.log10(largest)))
     return tuple(f"{value:.{decimals}f}" for value in values)
 
