@@ -136,6 +136,49 @@ class Ranking:
 
 
 @dataclass(frozen=True)
+class Distribution:
+    """How large the errors of one output's numbers are, each as a share of what its own budget allows: 1 is all of it.
+
+    Attributes:
+        output: the output's name.
+        edges: of the bins, ascending, the first 0 and the last infinite; a bin holds lower < share <= upper, so
+            that none holds both what passes and what does not.
+        artifact: the artifact's numbers in each bin.
+        reference: the reference's float32 numbers in each bin.
+        artifact_exact: its numbers that are the truth's to the last bit of float32; they stand in no bin.
+        reference_exact: the same for the reference.
+        lost: the artifact's numbers that are NaN or infinite where the reference's are not, or the other way round.
+    """
+
+    output: str
+    edges: tuple[float, ...]
+    artifact: tuple[int, ...]
+    reference: tuple[int, ...]
+    artifact_exact: int
+    reference_exact: int
+    lost: int
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Some frames of a real clip, at the size that its 112x112 window is cut from.
+
+    Attributes:
+        input: the clip's name.
+        width: of a frame, in pixels.
+        height: the same.
+        frames: RGB, a byte a value, row by row.
+        numbers: which of the clip's frames they are, from 1.
+    """
+
+    input: str
+    width: int
+    height: int
+    frames: tuple[bytes, ...]
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class ParityReport:
     """The verdict on one artifact.
 
@@ -153,11 +196,13 @@ class ParityReport:
         passed: every comparison passed and the device was honoured.
         seconds: by phase: `truth`, `load`, `run`.
         top1_agreement: the share of clips whose highest class is the truth's, None for features.
-        rankings: the highest classes of each clip that ran alone.
+        rankings: the highest classes of each clip.
         localization: with `localize`.
         determinism: with `determinism`.
         environment: versions, processor, system.
         hashes: {file: SHA-256}.
+        distributions: how large the errors of all numbers are, an entry per output.
+        shown: pictures of the real clips. For pages alone: no other report carries them.
     """
 
     artifact: str
@@ -178,3 +223,5 @@ class ParityReport:
     determinism: tuple[Determinism, ...] = ()
     environment: dict[str, str] = field(default_factory=dict[str, str])
     hashes: dict[str, str] = field(default_factory=dict[str, str])
+    distributions: tuple[Distribution, ...] = ()
+    shown: tuple[Shown, ...] = field(default=(), repr=False)

@@ -104,7 +104,7 @@ def judgement_options(command: Command) -> Command:
 
 
 def report_options(command: Command) -> Command:
-    """Add `--junit` and the baseline."""
+    """Add `--junit`, `--html` and the baseline."""
     for add in (
         click.option(
             "--growth", type=float, default=2.0, show_default=True,
@@ -117,6 +117,10 @@ def report_options(command: Command) -> Command:
         click.option(
             "--baseline", type=EXISTING, metavar="FILE",
             help="Fail where an error grew since --save-baseline.",
+        ),
+        click.option(
+            "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+            help="Write a page to look at: one file, offline, with pictures. Needs the extra [report].",
         ),
         click.option(
             "--junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",

@@ -42,15 +42,16 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], machine: bool, *
       verify parity artifacts/c3d.onnx --localize
       verify parity artifacts/c3d.onnx --against openvino
       verify parity mine.onnx --against theirs.onnx --shape input=1x3x224x224
-      verify parity model.onnx --weights c3d.pth --clip holiday.mp4 --junit parity.xml
+      verify parity model.onnx --weights c3d.pth --clip holiday.mp4 --html parity.html
     """
     from exporter.parity.verify import verify_parity
     from exporter.reports.console import echo, print_parity, progress_on_terminal, stdout
     from exporter.reports.machine import dump, parity_object
 
-    reports_to = {name: options.pop(name) for name in ("junit", "baseline", "save_baseline", "growth")}
+    reports_to = {name: options.pop(name) for name in ("junit", "html", "baseline", "save_baseline", "growth")}
     reference = ReferenceOptions(*(options.pop(name) for name in ("weights", "layout", "batch_norm", "pool5")))
     shapes = dict(options.pop("shapes"))
+    require_outputs(reports_to)
     with progress_on_terminal() as progress:
         known = read_known(reports_to)
         reports = verify_parity(
@@ -63,6 +64,18 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], machine: bool, *
         for report in reports:
             print_parity(report, stdout())
     context.exit(0 if all(report.passed for report in reports) else 1)
+
+
+def require_outputs(wanted: dict[str, Any]) -> None:
+    """Ask for what the reports need before anything runs: places that can be written to, and libraries."""
+    from exporter.reports.html import require_libraries
+    from exporter.reports.places import check_place
+
+    for name, option in (("junit", "--junit"), ("html", "--html"), ("save_baseline", "--save-baseline")):
+        if wanted[name]:
+            check_place(wanted[name], option)
+    if wanted["html"]:
+        require_libraries()
 
 
 def read_known(wanted: dict[str, Any]) -> "Baseline | None":
@@ -88,6 +101,11 @@ def settle(
             click.echo(f"--save-baseline {wanted['save_baseline']}: not written, because parity failed", err=True)
     if wanted["junit"]:
         write_junit(wanted["junit"], reports)
+    if wanted["html"]:
+        from exporter.reports.html import write_page
+        from exporter.reports.parity_page import parity_page
+
+        write_page(wanted["html"], lambda: parity_page(reports))
     return reports
 
 

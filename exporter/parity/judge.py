@@ -8,7 +8,9 @@ import numpy as np
 
 from exporter.errors import listing
 from exporter.parity.compare import FEATURES, FIVE, Expected, compare, highest
+from exporter.parity.distribution import distributions
 from exporter.parity.inputs import InputBatch
+from exporter.parity.shown import shown
 from exporter.parity.tolerance import Rule, rule_for
 from exporter.parity.trials import FULL, Answers
 from exporter.parity.truth import Truth
@@ -89,6 +91,8 @@ def judge(
         seconds={"truth": truth.seconds, **answers.seconds},
         top1_agreement=agreement,
         rankings=_rankings(answers, truth),
+        distributions=distributions(answers, truth, rule),
+        shown=shown(truth.pool, rows),
     )
 
 
@@ -133,17 +137,21 @@ def _top1_agreement(rows: Sequence[Comparison]) -> float | None:
 
 
 def _rankings(answers: Answers, truth: Truth) -> tuple[Ranking, ...]:
-    """Rank the classes of every clip that ran alone."""
-    ranked: list[Ranking] = []
+    """Rank the classes of every clip, by its first answer: alone, but for artifacts of a fixed batch."""
+    ranked: dict[tuple[int, str], Ranking] = {}
     for batch, outputs in answers.batches:
         for output, values in outputs.items():
-            (row, *more) = batch.rows
-            if more or output in FEATURES or values.ndim != 2 or not np.isfinite(values).all():  # noqa: PLR2004 - (N, classes)
+            if output in FEATURES or values.ndim != 2:  # noqa: PLR2004 - (N, classes)
                 continue
-            exact, single = truth.exact(output, (row,)), truth.single(output, (row,))
-            if exact.shape == values.shape:
-                ranked.append(Ranking(batch.name, output, _five(exact[0]), _five(single[0]), _five(values[0])))
-    return tuple(ranked)
+            exact, single = truth.exact(output, batch.rows), truth.single(output, batch.rows)
+            if exact.shape != values.shape:
+                continue
+            for place, row in enumerate(batch.rows):
+                scores = (exact[place], single[place], values[place])
+                if (row, output) not in ranked and all(np.isfinite(given).all() for given in scores):
+                    name = truth.pool.names[row]
+                    ranked[row, output] = Ranking(name, output, *(_five(given) for given in scores))
+    return tuple(ranked.values())
 
 
 def _five(scores: "NDArray[Any]") -> tuple[tuple[int, float], ...]:

@@ -53,6 +53,10 @@ class Rule(Protocol):
         """
         ...
 
+    def allowed(self, single: "NDArray[np.float64]", exact: "NDArray[np.float64]") -> "NDArray[np.float64]":
+        """Return what each number of one row may be off by, (width,). See `judge` for the arguments."""
+        ...
+
 
 @dataclass(frozen=True)
 class MeasuredRule:
@@ -68,8 +72,16 @@ class MeasuredRule:
 
     def judge(self, answer: "NDArray[Any]", single: "NDArray[Any]", exact: "NDArray[Any]") -> tuple[float, float]:
         """See `Rule`."""
-        budget = FACTOR * max(_largest(single - exact), FLOOR * _largest(exact))
+        budget = self._budget(single, exact)
         return budget, _share(_largest(answer - exact), budget)
+
+    def allowed(self, single: "NDArray[Any]", exact: "NDArray[Any]") -> "NDArray[np.float64]":
+        """See `Rule`: the same for every number of the row."""
+        return np.full(exact.shape, self._budget(single, exact))
+
+    @staticmethod
+    def _budget(single: "NDArray[Any]", exact: "NDArray[Any]") -> float:
+        return FACTOR * max(_largest(single - exact), FLOOR * _largest(exact))
 
 
 @dataclass(frozen=True)
@@ -87,13 +99,17 @@ class FixedRule:
 
     def judge(self, answer: "NDArray[Any]", single: "NDArray[Any]", exact: "NDArray[Any]") -> tuple[float, float]:
         """See `Rule`; the budget told is that of the number which uses most of its own."""
-        del single
-        allowed = self.atol + self.rtol * np.abs(exact)
+        allowed = self.allowed(single, exact)
         errors = np.abs(answer - exact)
         shares = np.where(errors > 0, errors / np.where(allowed > 0, allowed, 1), 0)
         shares = np.where((allowed == 0) & (errors > 0), np.inf, shares)
         worst = int(shares.argmax())
         return float(allowed[worst]), float(shares[worst])
+
+    def allowed(self, single: "NDArray[Any]", exact: "NDArray[Any]") -> "NDArray[np.float64]":
+        """See `Rule`."""
+        del single
+        return self.atol + self.rtol * np.abs(exact)
 
 
 @dataclass(frozen=True)
@@ -117,6 +133,11 @@ class AccuracyRule:
         del single
         allowed = _rms(exact) * 10 ** (-self.least_snr_db / 20)
         return PEAK * allowed, _share(_rms(answer - exact), allowed)
+
+    def allowed(self, single: "NDArray[Any]", exact: "NDArray[Any]") -> "NDArray[np.float64]":
+        """See `Rule`: the largest error that such noise would have, the same for every number of the row."""
+        del single
+        return np.full(exact.shape, PEAK * _rms(exact) * 10 ** (-self.least_snr_db / 20))
 
 
 ACCURACY: dict[Arithmetic, AccuracyRule] = {

@@ -1,1 +1,1 @@
-"""The same results for people (`console`) and for machines (`machine`)."""
+"""The same results for people (`console`, `parity_page`), for machines (`machine`) and for CI (`junit`)."""

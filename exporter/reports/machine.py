@@ -14,7 +14,10 @@ from exporter.verdicts import ParityReport
 
 def parity_object(reports: Sequence[ParityReport]) -> dict[str, Any]:
     """Return the verdicts: `passed` over all, and every report."""
-    return {"passed": all(report.passed for report in reports), "reports": [asdict(report) for report in reports]}
+    told = [asdict(report) for report in reports]
+    for report in told:
+        del report["shown"]  # pictures are for pages
+    return {"passed": all(report.passed for report in reports), "reports": told}
 
 
 def exported_object(exported: Exported) -> dict[str, Any]:

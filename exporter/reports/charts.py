@@ -1,0 +1,297 @@
+"""Pictures for pages: inline SVG that needs no script, prints as text and lines, and takes its colours from the page.
+
+Drawn by matplotlib rather than plotly, whose script is 4.8 MB a page, draws nothing on paper until it has run, and
+cannot be read where scripts are off. Each picture is drawn twice, for wide and for narrow screens; the page's style
+shows one of them. Data that a picture cannot place (zero on a logarithmic axis, infinity) is put at the axis's end with
+an arrowhead.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from exporter.reports.svg import COLOURS, FONT, Size, picture, printable
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.axes import Axes
+    from matplotlib.ticker import MaxNLocator
+
+Role = Literal["subject", "reference", "limit"]
+"""What a series is to the reader: what is judged, what it is held beside, how far it may go."""
+
+MARKS: dict[Role, str] = {"subject": "o", "reference": "D", "limit": "|"}
+GLYPHS: dict[Role, str] = {"subject": "●", "reference": "◆", "limit": "|"}
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+MOST = 300
+"""The largest power of ten on an axis: room is left for the ends' arrowheads."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Numbers of one kind, one for each row of a chart.
+
+    Attributes:
+        name: for the legend.
+        values: None where there is none.
+        role: decides colour and mark.
+        spans: (low, high) around each value, or nothing.
+    """
+
+    name: str
+    values: tuple[float | None, ...]
+    role: Role = "subject"
+    spans: tuple[tuple[float, float] | None, ...] = ()
+
+
+def power(value: float) -> str:
+    """Return a tick's label on a logarithmic axis: 10⁻⁷, and 2·10⁻⁷ between the powers of ten."""
+    exponent = math.floor(math.log10(value) + 1e-9)
+    digit = round(value / 10.0**exponent)
+    return f"{digit}·" * (digit != 1) + f"10{str(exponent).translate(SUPERSCRIPTS)}"
+
+
+def plain(value: float) -> str:
+    """Return a number as a tick's label."""
+    return f"{value:g}"
+
+
+def dot_chart(
+    labels: Sequence[str],
+    series: Sequence[Series],
+    *,
+    name: str,
+    axis: str,
+    description: str,
+    log: bool = True,
+    joined: bool = False,
+    bad: Sequence[int] = (),
+    tick: Callable[[float], str] = power,
+) -> "Markup":
+    """Draw a row for each label and a mark for each number: values side by side over many orders of magnitude.
+
+    Args:
+        labels: of the rows, from the top.
+        series: one number a row each. `spans` are drawn as thin lines.
+        name: of the picture, once in a page.
+        axis: what the numbers are, with their unit.
+        description: the picture in words, for those who do not see it.
+        log: a logarithmic axis.
+        joined: connect each series' marks: the rows are steps of one course.
+        bad: rows to point out.
+        tick: a tick's label.
+    """
+
+    def draw(axes: "Axes", size: Size) -> None:
+        low, high = _limits(series, log=log)
+        axes.set_xscale("log" if log else "linear")
+        axes.set_xlim(low, high)
+        _ticks(axes, low, high, size, tick if log or tick is not power else plain, log=log)
+        for each in series:
+            _dots(axes, each, low, high, joined=joined)
+        _rows(axes, labels, size, bad)
+
+    return picture(draw, len(labels), _legend(series), name, axis, description)
+
+
+def bar_chart(
+    labels: Sequence[str],
+    series: Sequence[Series],
+    *,
+    name: str,
+    axis: str,
+    description: str,
+    told: Callable[[float], str] = plain,
+    bad: Sequence[int] = (),
+) -> "Markup":
+    """Draw horizontal bars from zero, with the value written at each: quantities of one size, such as times.
+
+    Args:
+        labels: of the rows, from the top.
+        series: a bar a row each. `spans` are drawn as whiskers.
+        name: of the picture, once in a page.
+        axis: what the numbers are, with their unit.
+        description: the picture in words.
+        told: how a value is written at its bar.
+        bad: rows to point out.
+    """
+    thick = 0.5 / max(1, len(series))
+
+    def draw(axes: "Axes", size: Size) -> None:
+        _, high = _limits(series, log=False)
+        axes.set_xlim(0, high * 1.18)  # room for the values
+        _ticks(axes, 0, high, size, plain, log=False)
+        for place, each in enumerate(series):
+            offset = (place - (len(series) - 1) / 2) * thick
+            for row, value in enumerate(each.values):
+                if value is None or not math.isfinite(value):
+                    continue
+                axes.barh(row + offset, value, thick * 0.9, color=COLOURS[each.role], linewidth=0)
+                span = each.spans[row] if each.spans else None
+                if span is not None:
+                    axes.plot(span, (row + offset,) * 2, color=COLOURS["ink"], linewidth=1)
+                end = max(value, span[1] if span is not None else value)
+                axes.text(
+                    end + high * 0.012, row + offset, told(value), va="center", fontsize=FONT - 1,
+                    color=COLOURS["ink"], parse_math=False,
+                )  # fmt: skip
+        _rows(axes, labels, size, bad)
+
+    return picture(draw, len(labels), _legend(series), name, axis, description)
+
+
+def step_chart(
+    edges: Sequence[float],
+    series: Sequence[Series],
+    *,
+    name: str,
+    axis: str,
+    description: str,
+    line: tuple[float, str] | None = None,
+    tick: Callable[[float], str] = power,
+) -> "Markup":
+    """Draw histograms on a logarithmic axis, as outlines over each other: the subject's filled, the reference's not.
+
+    Args:
+        edges: of the bins, ascending, positive and finite.
+        series: a height for each bin, in per cent.
+        name: of the picture, once in a page.
+        axis: what is counted, with its unit.
+        description: the picture in words.
+        line: a place on the axis to mark, and its name.
+        tick: a tick's label.
+    """
+    tallest = max((value or 0.0 for each in series for value in each.values), default=0.0) or 1.0
+
+    def draw(axes: "Axes", size: Size) -> None:
+        axes.set_xscale("log")
+        axes.set_xlim(edges[0], edges[-1])
+        axes.set_ylim(0, tallest * 1.15)
+        _ticks(axes, edges[0], edges[-1], size, tick, log=True)
+        axes.yaxis.set_major_locator(_locator(4))
+        axes.yaxis.set_major_formatter(lambda value, _place: f"{value:g} %")
+        axes.tick_params(axis="y", length=0, labelsize=FONT - 1, labelcolor=COLOURS["muted"], pad=4)
+        axes.grid(axis="y", color=COLOURS["rule"], linewidth=0.75)
+        for each in sorted(series, key=lambda each: each.role == "reference"):
+            filled, colour = each.role == "subject", COLOURS[each.role]
+            heights = [value or 0.0 for value in each.values]
+            axes.stairs(heights, edges, fill=filled, color=colour, linewidth=0 if filled else 1.75)
+        if line is not None:
+            axes.axvline(line[0], color=COLOURS["limit"], linewidth=1.25)
+            axes.annotate(
+                line[1], (line[0], tallest * 1.13), (-6, 0), textcoords="offset points", ha="right", va="top",
+                fontsize=FONT - 1, color=COLOURS["limit"], parse_math=False,
+            )  # fmt: skip
+
+    return picture(draw, None, _legend(series, filled=True), name, axis, description)
+
+
+def _legend(series: Sequence[Series], *, filled: bool = False) -> "Markup":
+    from markupsafe import Markup
+
+    glyphs = {"subject": "■", "reference": "▁", "limit": "|"} if filled else GLYPHS
+    entries = Markup("").join(
+        Markup('<li><span class="{}" aria-hidden="true">{}</span> {}</li>').format(
+            each.role, glyphs[each.role], printable(each.name)
+        )
+        for each in series
+    )
+    return Markup('<ul class="legend">{}</ul>').format(entries)
+
+
+def _limits(series: Sequence[Series], *, log: bool) -> tuple[float, float]:
+    values = [value for each in series for value in each.values if value is not None]
+    values += [end for each in series for span in each.spans if span is not None for end in span]
+    finite = [value for value in values if math.isfinite(value) and (value > 0 or not log)]
+    if not finite:
+        return (0.1, 10.0) if log else (0.0, 1.0)
+    if not log:
+        return min(0.0, *finite), max(finite) * 1.04 or 1.0
+    ends = math.floor(math.log10(min(finite))), math.ceil(math.log10(max(finite)))
+    low, high = (10.0 ** min(max(end, -MOST), MOST) for end in ends)
+    if any(value == 0 for value in values):
+        low /= 10
+    if high <= low or not all(math.isfinite(value) for value in values):
+        high *= 10
+    return low, high
+
+
+def _ticks(axes: "Axes", low: float, high: float, size: Size, told: Callable[[float], str], *, log: bool) -> None:
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    room = 5 if size.name == "narrow" else 9
+    if log:
+        first, last = round(math.log10(low)), round(math.log10(high))
+        step = max(1, math.ceil((last - first) / room))
+        # counted from 0, so that 1 (all of a budget, an error as large as the truth) always is a tick
+        between = (1, 2, 5) if last - first == 1 else (1,)
+        places = [
+            digit * 10.0**exponent for exponent in range(first, last + 1) if exponent % step == 0 for digit in between
+        ]
+        axes.xaxis.set_major_locator(FixedLocator(places))
+    else:
+        axes.xaxis.set_major_locator(_locator(room))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _place: told(value))
+    axes.tick_params(axis="x", length=0, labelsize=FONT - 1, labelcolor=COLOURS["muted"], pad=6)
+    axes.grid(axis="x", color=COLOURS["rule"], linewidth=0.75)
+
+
+def _locator(count: int) -> "MaxNLocator":
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(count)
+
+
+def _rows(axes: "Axes", labels: Sequence[str], size: Size, bad: Sequence[int]) -> None:
+    """Name the rows, left of them where there is room, else above."""
+    axes.set_ylim(max(1, len(labels)) - 0.5, -0.5)
+    axes.set_yticks([])
+    for row, label in enumerate(labels):
+        axes.axhline(row, color=COLOURS["rule"], linewidth=0.75, zorder=0)
+        text, colour = _short(label, size.letters), COLOURS["bad" if row in bad else "ink"]
+        left, height = (-0.02, float(row)) if size.gutter else (0.0, row - 0.2)
+        axes.text(
+            left, height, text, transform=axes.get_yaxis_transform(), color=colour, parse_math=False, fontsize=FONT,
+            fontweight="bold" if row in bad else "normal", ha="right" if size.gutter else "left",
+            va="center" if size.gutter else "baseline",
+        )  # fmt: skip
+
+
+def _dots(axes: "Axes", each: Series, low: float, high: float, *, joined: bool) -> None:
+    """Draw a series' marks; what lies outside the axis stands at its end, as an arrowhead."""
+    colour, mark = COLOURS[each.role], MARKS[each.role]
+    size = {"subject": 6.5, "reference": 5.0, "limit": 13.0}[each.role]
+    style: dict[str, Any] = {
+        "linestyle": "none",
+        "color": colour,
+        "markeredgewidth": 1.5,
+        "clip_on": False,
+        "zorder": 4,
+    }
+    if each.role == "reference":
+        style |= {"markerfacecolor": "none", "zorder": 3}
+    inside = [(value, row) for row, value in enumerate(each.values) if value is not None and low <= value <= high]
+    if joined:
+        axes.plot(*zip(*inside, strict=True), color=colour, linewidth=1, alpha=0.55) if inside else None
+    for row, span in enumerate(each.spans):
+        if span is not None:
+            axes.plot(span, (row, row), color=colour, linewidth=1.5, solid_capstyle="butt", clip_on=False)
+    for value, row in inside:
+        axes.plot([value], [row], marker=mark, markersize=size, **style)
+    if each.role == "limit":
+        return
+    for row, value in enumerate(each.values):
+        if value is not None and not low <= value <= high:
+            axes.plot([low if value < low else high], [row], marker="<" if value < low else ">", markersize=7, **style)
+
+
+def _short(text: str, letters: int) -> str:
+    """Return text of at most so many letters: the middle goes, because names of files differ at their ends."""
+    text = printable(text).replace("\n", " ").replace("\t", " ")
+    if len(text) <= letters:
+        return text
+    tail = letters // 2
+    return f"{text[: letters - tail - 1]}…{text[-tail:]}"

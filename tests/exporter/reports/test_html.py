@@ -1,0 +1,82 @@
+"""What pages need is asked for early, and what is written is whole."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from helpers.reports import report
+
+from exporter.cli.verify import settle, verify
+from exporter.errors import OutputError, UnavailableError
+from exporter.reports.html import require_libraries, write_page
+from exporter.reports.places import check_place
+
+
+@pytest.mark.parametrize("library", ["jinja2", "matplotlib", "PIL"])
+def test_a_missing_library_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(UnavailableError, match=rf"--html needs .*{library} .*pip install 'c3d-export\[report\]'"):
+        require_libraries()
+
+
+def test_a_missing_library_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    told = CliRunner().invoke(verify, ["parity", str(tmp_path / "none.onnx"), "--html", str(tmp_path / "page.html")])
+    assert isinstance(told.exception, UnavailableError)  # not the artifact that is not there
+
+
+@pytest.mark.parametrize("option", ["--html", "--junit", "--save-baseline"])
+def test_a_place_that_is_not_there_is_told_before_anything_runs(tmp_path: Path, option: str) -> None:
+    told = CliRunner().invoke(verify, ["parity", str(tmp_path / "none.onnx"), option, str(tmp_path / "no" / "file")])
+    assert isinstance(told.exception, OutputError)
+    assert str(told.exception) == f"{option} {tmp_path}/no/file: cannot be written: there is no folder {tmp_path}/no"
+
+
+def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_place(tmp_path / "new", "--html")
+    (tmp_path / "old").touch()
+    check_place(tmp_path / "old", "--html")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(OutputError, match="it is a folder"):
+        check_place(tmp_path, "--html")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(OutputError, match="no permission"):
+        check_place(tmp_path / "new", "--html")
+
+
+def test_the_command_writes_the_page_of_a_failed_check_too(tmp_path: Path) -> None:
+    wanted: dict[str, Any] = {
+        "junit": None,
+        "html": tmp_path / "page.html",
+        "baseline": None,
+        "save_baseline": None,
+        "growth": 2.0,
+    }
+    failed = report(share=2.0)
+    assert settle((failed,), None, wanted) == (failed,)
+    assert "c3d.onnx does not answer as the network does" in wanted["html"].read_text("utf-8")
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    place = tmp_path / "page.html"
+    write_page(place, lambda: "first ✓")
+    assert place.read_text("utf-8") == "first ✓"
+    with pytest.raises(ZeroDivisionError):
+        write_page(place, lambda: str(1 / 0))
+    assert place.read_text("utf-8") == "first ✓"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match=r"--html .*folder: cannot be written: Is a directory"):
+        write_page(tmp_path / "folder", lambda: "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "page.html"]
+
+
+def test_a_pipe_is_written_into(tmp_path: Path) -> None:
+    place = tmp_path / "pipe"
+    os.mkfifo(place)
+    reader = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
+    write_page(place, lambda: "page")
+    assert os.read(reader, 10) == b"page"
+    os.close(reader)

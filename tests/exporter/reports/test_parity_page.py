@@ -1,0 +1,184 @@
+"""The page of `verify parity --html`: whole, in order, escaped, self-contained. tests/exporter/reports/test_browser.py looks."""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import pytest
+from helpers.page import Page
+from helpers.reports import HOSTILE, comparison, features, hostile, report
+
+from exporter.reports.parity_page import headline, parity_page, sentences
+from exporter.verdicts import ParityReport
+
+MADE = datetime(2026, 11, 24, 20, 30, tzinfo=UTC)
+CASES = {
+    "passed": (report(),),
+    "failed": (report(share=8352.0),),
+    "hostile": (hostile(),),
+    "features": (features(),),
+    "several": (report(), report("b/c3d.pt", share=2.0), hostile(), features()),
+}
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, Page]:
+    return {name: Page(parity_page(reports, MADE)) for name, reports in CASES.items()}
+
+
+@pytest.fixture(params=CASES)
+def page(request: pytest.FixtureRequest, pages: dict[str, Page]) -> Page:
+    return pages[request.param]
+
+
+def test_every_element_is_closed_and_every_id_unique(page: Page) -> None:
+    assert page.unclosed == []
+    ids = [attributes["id"] for _, attributes, _ in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for _, attributes, _ in page.tags:
+        for place in attributes.get("aria-labelledby", "").split():
+            assert place in ids
+        if attributes.get("href", "").startswith("#"):
+            assert attributes["href"][1:] in ids
+    assert set(re.findall(r"url\(#([^)]+)\)", page.source)) <= set(ids)
+
+
+def test_nothing_is_asked_of_a_network_and_nothing_runs(page: Page) -> None:
+    for tag, attributes, _ in page.tags:
+        assert tag not in ("script", "iframe", "object", "embed", "base", "form")
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href", "srcset", "action", "data", "poster", "xlink:href"):
+            assert attributes.get(name, "#").startswith(("#", "data:"))
+    assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)", page.source)
+    policy = next(meta["content"] for meta in page.named("meta") if meta.get("http-equiv"))
+    assert policy.startswith("default-src 'none'")
+
+
+def test_texts_are_escaped_and_kept(pages: dict[str, Page]) -> None:
+    page = pages["hostile"]
+    assert "<script" not in page.source
+    assert "\x07" not in page.source
+    assert "\u202e" not in page.source
+    kept = HOSTILE.replace("\x07", "\ufffd").replace("\u202e", "\ufffd")
+    assert page.shown("dd").count(kept) >= 4  # artifact, truth, tolerance, environment, hashes
+    assert kept in page.shown("li")
+    assert kept in page.shown("svg", "text") or any("alert" in text for text in page.shown("svg", "text"))
+
+
+@pytest.mark.parametrize(("name", "word"), [("passed", "Passed"), ("failed", "Failed"), ("several", "Failed")])
+def test_the_verdict_comes_first(pages: dict[str, Page], name: str, word: str) -> None:
+    texts = pages[name].shown("body")
+    assert texts[:2] == ["Skip to the results", "Parity report"]
+    assert word in texts[2:4]
+    assert len(pages[name].named("h1")) == 1
+    path = next(path for tag, _, path in pages[name].tags if tag == "h1")
+    assert "header" in path
+
+
+def test_headings_do_not_skip_a_level(page: Page) -> None:
+    levels = [int(tag[1]) for tag, _, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_tables_tell_what_they_are(page: Page) -> None:
+    assert page.named("table")
+    assert len(page.named("caption")) == len(page.named("table"))
+    assert all(attributes.get("scope") in ("row", "col", "colgroup") for attributes in page.named("th"))
+    boxes = [attributes for attributes in page.named("div") if attributes.get("class") == "box"]
+    assert len(boxes) == len(page.named("table"))
+    assert all(box["tabindex"] == "0" and box["role"] == "region" for box in boxes)
+
+
+def test_pictures_have_words(page: Page) -> None:
+    pictures = page.named("svg")
+    assert len(pictures) >= 2
+    assert all(picture["role"] == "img" and len(picture["aria-label"]) > 20 for picture in pictures)
+    assert [picture["class"] for picture in pictures[:2]] == ["wide", "narrow"]
+    films = [attributes for attributes in page.named("div") if attributes.get("class") == "film"]
+    assert all(film["role"] == "img" and "Frames 1, 4, 7, 10, 13 and 16" in film["aria-label"] for film in films)
+
+
+def rows_of(page: Page, caption: str) -> list[list[str]]:
+    """Return the cells of the table of this caption."""
+    source = page.source[page.source.index(caption) :]
+    body = source[source.index("<tbody>") : source.index("</tbody>")]
+    return [Page(row).shown() for row in body.split("</tr>") if "<th" in row]
+
+
+def test_every_input_stands_with_its_numbers(pages: dict[str, Page]) -> None:
+    rows = rows_of(pages["passed"], "Errors of output logits")
+    assert [row[:6] for row in rows] == [
+        ["random", "1", "pass", "7 %", "5.6e-07", "1.0e-06"],
+        ["zeros", "1", "pass", "3 %", "2.5e-07", "1.0e-06"],
+        ["ride.mp4", "1", "pass", "5 %", "4.2e-07", "1.0e-06"],
+        ["random + ride.mp4", "2", "pass", "4 %", "3.4e-07", "1.0e-06"],
+    ]
+    failed = rows_of(pages["failed"], "Errors of output logits")
+    assert failed[0][:4] == ["random", "1", "FAIL", "8,352x"]
+
+
+def test_the_highest_classes_stand_side_by_side(pages: dict[str, Page]) -> None:
+    rows = rows_of(pages["passed"], "ride.mp4: five highest of logits")
+    assert rows[0] == ["1", "400", "5.5000", "400", "5.5000", "400", "5.5000"]
+    (other,) = [row for row in rows_of(pages["passed"], "random: five highest of logits") if "differs:" in row]
+    assert other == ["5", "524", "1.5000", "524", "1.5000", "≠", "differs:", "7", "1.5000"]
+    frames = [image for image in pages["passed"].named("img") if image["src"].startswith("data:image/jpeg;base64,")]
+    assert len(frames) == 6
+    assert all((image["width"], image["height"]) == ("160", "120") for image in frames)
+
+
+def test_counts_and_layers_stand_in_tables(pages: dict[str, Page]) -> None:
+    counts = rows_of(pages["failed"], "Numbers of output logits")
+    assert counts == [
+        ["to the last bit", "6", "5"], ["up to 1 %", "11", "12"], ["1 % to 10 %", "200", "201"],
+        ["10 % to 100 %", "267", "269"], ["100 % to 1,000 %", "3", "0"],
+    ]  # fmt: skip
+    assert "3 of 487 numbers are over their budget." in " ".join(pages["failed"].shown("figcaption"))
+    layers = rows_of(pages["failed"], "Errors by layer on ride.mp4")
+    assert layers[1] == ["conv2", "not in the graph", "-", "-", "3.3e-07", "-"]
+    assert layers[2] == ["fc8", "logits", "likeness", "8.4e-03", "4.4e-07", "8,352x"]
+
+
+def test_what_there_is_nothing_of_has_no_section(pages: dict[str, Page]) -> None:
+    texts = pages["features"].shown("h2")
+    assert texts == ["Error by input", "How it was judged", "Environment and files"]
+    assert pages["passed"].shown("h2") == [
+        "Notes", "Error by input", "Error of every number", "Error by layer", "Highest classes", "Determinism",
+        "How it was judged", "Environment and files",
+    ]  # fmt: skip
+
+
+def test_many_inputs_are_all_in_the_table(pages: dict[str, Page]) -> None:
+    many = replace(report(), comparisons=tuple(comparison(f"clip{n}.mp4", n / 1000) for n in range(100)))
+    page = Page(parity_page([many], MADE))
+    assert len(rows_of(page, "Errors of output logits")) == 100
+    drawn = {text for text in page.shown("svg", "text") if text.startswith("clip")}
+    assert drawn == {f"clip{n}.mp4" for n in range(60, 100)}
+    assert "The 40 of 100 inputs that use most of their budget" in " ".join(page.shown("figcaption"))
+
+
+@pytest.mark.parametrize(
+    ("given", "title", "told"),
+    [
+        (report(), "c3d.onnx answers as the network does", ["All 4 comparisons are within budget. Nearest to it is random, with 7 % used."]),
+        (report(share=8352.0), "c3d.onnx does not answer as the network does",
+         ["1 of 4 comparisons fail. The worst is random (logits): its error is 8,352 times what is allowed.", "It leaves the truth at fc8."]),
+        (features(), "c3d.onnx failed the check",
+         ["The one comparison is within budget. Nearest to it is random, with 50 % used.",
+          "It failed because 1 of 27 nodes ran on another device than cuda."]),
+        (replace(report(), passed=False, truth="b.onnx in float64"), "c3d.onnx failed the check",
+         ["All 4 comparisons are within budget. Nearest to it is random, with 7 % used.", "It failed for another reason: see the notes."]),
+        (replace(report(), comparisons=(), passed=False), "c3d.onnx failed the check", ["Nothing was compared."]),
+        (replace(report(), truth="b.onnx in float64"), "c3d.onnx answers as b.onnx does", None),
+    ],
+)  # fmt: skip
+def test_the_verdict_in_words(given: ParityReport, title: str, told: list[str] | None) -> None:
+    assert headline(given) == title
+    if told is not None:
+        assert list(sentences(given)) == told
+
+
+def test_the_same_reports_give_the_same_page() -> None:
+    assert parity_page((report(),), MADE) == parity_page((report(),), MADE)
