@@ -28,6 +28,8 @@ BLOCKS = (128, 64, 32)
 BLOCKED_OPSET = 21
 """The first whose DequantizeLinear has blocks."""
 LARGEST_HALF = 65504.0
+CONVOLUTION = 4
+"""The least axes of a convolution's weights: outputs, inputs, rows, columns."""
 
 Floats = NDArray[Any]
 
@@ -79,11 +81,14 @@ class StoreWeights(GraphPass):
     def _int8(self, model: ir.Model, value: ir.Value) -> bool:
         uses = list(value.uses())
         reader, place = uses[0].node, uses[0].idx
-        if len(uses) > 1 or place != 1 or reader.domain not in ONNX or reader.graph is not model.graph:
+        transformed = (
+            reader.op_type == "Reshape" and _numbers(value).ndim >= CONVOLUTION
+        )  # Winograd's way to its weights
+        if len(uses) > 1 or place != 1 - transformed or reader.domain not in ONNX or reader.graph is not model.graph:
             self.decide(reader, "left in fp32", "the weight is read by several nodes, or not as a layer's weight")
             return False
-        if reader.op_type == "Conv":
-            self._convolution(model, reader, value)
+        if reader.op_type == "Conv" or transformed:
+            self._convolution(model, reader, value, place)
             self.decide(reader, "stored as int8", "a scale for each output channel; float32 when the file is loaded")
             return True
         refusal = _linear_refusal(model, reader, value)
@@ -94,19 +99,20 @@ class StoreWeights(GraphPass):
         self.decide(reader, "stored as int8", f"a scale for each {block} inputs of an output; run as int8")
         return True
 
-    def _convolution(self, model: ir.Model, reader: ir.Node, value: ir.Value) -> None:
+    def _convolution(self, model: ir.Model, reader: ir.Node, value: ir.Value, place: int) -> None:
         weights = _numbers(value)
         flat = weights.reshape(len(weights), -1)
         scale = _scale(flat, axis=1)
         quantised = _rounded(flat, scale[:, None]).reshape(weights.shape)
-        stored, scales = _stored(model, reader, value, quantised, scale.reshape(-1, *[1] * (weights.ndim - 1)))
+        scale = scale.reshape(-1, *[1] * (weights.ndim - 1))
+        stored, scales = _stored(model, reader, value, quantised, scale, place)
         name, kind = str(stored.name), {"to": ir.DataType.FLOAT.value}
         product = _node(model, "Mul", [], f"{name}.float32", {}, value)
         cast = _node(model, "Cast", [stored], f"{name}.cast", kind, value)
         product.resize_inputs(2)
         product.replace_input_with(0, cast.outputs[0])
         product.replace_input_with(1, scales)
-        reader.replace_input_with(1, product.outputs[0])
+        reader.replace_input_with(place, product.outputs[0])
 
     def _linear(self, model: ir.Model, reader: ir.Node, value: ir.Value) -> int:
         """Make the layer `x @ W (+ b)` with a blocked W (in, out); return the block."""
@@ -135,11 +141,11 @@ class StoreWeights(GraphPass):
 
 
 def _stored(
-    model: ir.Model, reader: ir.Node, value: ir.Value, quantised: Floats, scale: Floats
+    model: ir.Model, reader: ir.Node, value: ir.Value, quantised: Floats, scale: Floats, place: int = 1
 ) -> tuple[ir.Value, ir.Value]:
     """Take the weight from its only reader, and return its int8 form, under its name, and the scales."""
     name = str(value.name)
-    reader.replace_input_with(1, None)
+    reader.replace_input_with(place, None)
     drop_unused(model, [value])
     return (
         add_initializer(model, name, ir.tensor(quantised)),

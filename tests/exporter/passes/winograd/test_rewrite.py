@@ -1,0 +1,167 @@
+"""The choice: C3D's layers take the forms that were measured to be good, and nothing slower than direct is taken."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from helpers.graphs import exact, graph, node, normal, ran
+
+from exporter.optimization import optimize
+from exporter.passes.base import apply, nodes_of
+from exporter.passes.shapes import infer_shapes
+from exporter.passes.winograd.cost import direct_ms, predicted
+from exporter.passes.winograd.forms import DIRECT, FORMS, Form
+from exporter.passes.winograd.micro import alone, measured
+from exporter.passes.winograd.rewrite import Winograd
+from exporter.passes.winograd.sites import Site, site_of
+from exporter.types import OptimizeRequest
+
+CUBE = {"kernel_shape": [3] * 3, "pads": [1] * 6}
+
+
+def tower(channels: int = 96, size: int = 16, opset: int = 28) -> onnx.ModelProto:
+    """A block of R3D (Tran et al., 2018): two convolutions and the shortcut, between a stem and a head."""
+    held = {
+        "stem": normal(channels, 3, 3, 7, 7) / 20, "w1": normal(channels, channels, 3, 3, 3) / 40,
+        "w2": normal(channels, channels, 3, 3, 3) / 40, "b1": normal(channels), "b2": normal(channels),
+        "head": normal(channels, 5),
+    }  # fmt: skip
+    nodes = [
+        node("Conv", "x stem", "a", strides=[1, 2, 2], pads=[1, 3, 3] * 2), node("Relu", "a", "s"),
+        node("Conv", "s w1 b1", "c1", **CUBE), node("Relu", "c1", "r1"),
+        node("Conv", "r1 w2 b2", "c2", **CUBE), node("Add", "c2 s", "sum"), node("Relu", "sum", "r2"),
+        node("GlobalAveragePool", "r2", "g"), node("Flatten", "g", "f"), node("MatMul", "f head", "y"),
+    ]  # fmt: skip
+    return graph(nodes, {"x": ("n", 3, 8, 2 * size, 2 * size)}, {"y": ("n", 5)}, held, opset)
+
+
+def choices(model: onnx.ModelProto, step: Winograd) -> dict[str, str]:
+    loaded = ir.from_proto(model)
+    infer_shapes(loaded)
+    step(loaded)
+    return {decision.node: decision.choice for decision in step.decisions}
+
+
+def multiplications(path: Path) -> int:
+    """Products of Conv and MatMul for one clip, by the shapes that onnx infers."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(path), data_prop=True)
+    shapes = {
+        value.name: [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.value_info, *model.graph.output, *model.graph.input)
+    }
+    shapes |= {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    held = {tensor.name for tensor in model.graph.initializer}
+    total = 0
+    for made in model.graph.node:
+        if made.op_type == "Conv" and not made.name.endswith(".weight"):
+            total += int(np.prod(shapes[made.output[0]]) * np.prod(shapes[made.input[1]][1:]))
+        if made.op_type == "MatMul":
+            left, right = made.input
+            shared = shapes[left][-1] if left in held or len(shapes[left]) > 1 else 1
+            total += int(np.prod(shapes[made.output[0]]) * shared)
+            assert shapes[right]
+    return total
+
+
+def test_another_network_takes_a_fraction_of_the_multiplications(tmp_path: Path) -> None:
+    path = tmp_path / "r3d.onnx"
+    onnx.save(tower(), path)
+    done = optimize(OptimizeRequest(path))
+    assert done.modified
+    assert done.report is not None
+    assert done.report.passed
+    chosen = {decision.node: decision.choice for decision in done.decisions if decision.operator == "Conv"}
+    assert chosen["a.node"] == DIRECT
+    assert all(chosen[name].startswith("winograd") for name in ("c1.node", "c2.node"))
+    assert multiplications(done.path) < 0.5 * multiplications(path)
+    x = normal(2, 3, 8, 32, 32)
+    (truth,), (answer,) = exact(tower(), {"x": x}, tmp_path).values(), ran(onnx.load(done.path), {"x": x}).values()
+    assert np.abs(answer - truth).max() <= 2e-5 * np.abs(truth).max()
+
+
+def test_tiles_of_two_are_taken_where_larger_ones_fail_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "r3d.onnx"
+    onnx.save(tower(), path)
+    plain = Winograd.rewrite
+
+    def careless(self: Winograd, model: ir.Model) -> bool:
+        done = plain(self, model)
+        if any(form.space == 4 for form in self.forms):
+            weight = model.graph.initializers["head"]
+            assert weight.const_value is not None
+            weight.const_value = ir.tensor(weight.const_value.numpy() * 1.01, name="head")
+        return done
+
+    monkeypatch.setattr(Winograd, "rewrite", careless)
+    done = optimize(OptimizeRequest(path))
+    assert done.report is not None
+    assert done.report.passed
+    assert "tiles of 2 hold it" in done.notes[-1]
+    assert {d.choice for d in done.decisions if d.operator == "Conv"} <= {DIRECT, "winograd 2x2x2", "winograd 1x2x2"}
+
+
+def test_what_is_small_or_cannot_be_stays_as_it_is() -> None:
+    assert choices(tower(channels=4, size=4), Winograd()) == dict.fromkeys(("a.node", "c1.node", "c2.node"), DIRECT)
+    step = Winograd()
+    assert set(choices(tower(opset=12), step).values()) == {DIRECT}
+    assert {decision.why for decision in step.decisions} == {"its opset is older than 13"}
+
+
+def test_the_largest_tile_can_be_limited() -> None:
+    assert choices(tower(), Winograd(largest=2))["c1.node"] in ("winograd 1x2x2", "winograd 2x2x2")
+
+
+@pytest.mark.parametrize(("times", "chosen"), [
+    ({"direct": 5.0, "winograd 4x4x4": 4.9, "winograd 1x4x4": 6.0}, DIRECT),  # within the noise
+    ({"direct": 5.0, "winograd 4x4x4": 9.0, "winograd 1x4x4": 3.0}, "winograd 1x4x4"),
+    ({"winograd 4x4x4": 1.0}, DIRECT),  # nothing is known of direct
+])  # fmt: skip
+def test_what_measured_slower_than_direct_is_never_taken(times: dict[str, float], chosen: str) -> None:
+    step = Winograd(measure=lambda _site, forms, _opset: {title: ms for title, ms in times.items() if title in forms})
+    assert choices(tower(), step)["c1.node"] == chosen
+    assert "measured" in next(decision.why for decision in step.decisions if decision.node == "c1.node")
+
+
+def site() -> Site:
+    loaded = ir.from_proto(tower(8, 8))
+    infer_shapes(loaded)
+    found = site_of(nodes_of(loaded, "Conv")[1])
+    assert isinstance(found, Site)
+    return found
+
+
+@pytest.mark.parametrize("form", [None, *FORMS], ids=lambda form: form.title if form else DIRECT)
+def test_a_site_alone_computes_what_it_did_in_its_model(form: Form | None) -> None:
+    x = normal(1, 8, 8, 8, 8)
+    (direct,) = ran(ir.to_proto(alone(site(), None, 28)), {"x": x}).values()
+    (answer,) = ran(ir.to_proto(alone(site(), form, 28)), {"x": x}).values()
+    assert np.abs(answer - direct).max() <= 1e-5 * np.abs(direct).max()
+
+
+def test_measuring_runs_every_form_and_keeps_the_answer(tmp_path: Path) -> None:
+    forms = {DIRECT: None, "winograd 2x2x2": Form(2, 2)}
+    first = measured(site(), forms, 28, cache=tmp_path)
+    assert first.keys() == forms.keys()
+    assert all(ms > 0 for ms in first.values())
+    assert measured(site(), forms, 28, cache=tmp_path) == first
+
+
+def test_the_direct_cost_is_the_arithmetic_and_the_bytes() -> None:
+    times = predicted(site())
+    assert times[DIRECT] == direct_ms(site())
+    products = 8 * 8 * 27 * 8 * 8 * 8
+    numbers = 8 * 8**3 + 8 * 8**3 + 8 * 8 * 27
+    assert times[DIRECT] == pytest.approx(1e3 * (2 * products / 230e9 + 4 * numbers / 20e9))
+
+
+def test_a_second_run_changes_nothing() -> None:
+    loaded = ir.from_proto(tower())
+    assert apply(loaded, [Winograd()]).modified
+    again = Winograd()
+    before = [(made.name, made.op_type) for made in loaded.graph]
+    assert not apply(loaded, [again]).modified
+    assert [(made.name, made.op_type) for made in loaded.graph] == before
