@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -34,6 +34,8 @@ ROUNDS = (5, 15)
 """Rounds at least and at most."""
 ENOUGH = 1.5
 """Seconds of rounds after which no more than the least are run."""
+SETTLE = 0.03
+"""Seconds before each run: the threads of the session that ran last still spin, and would take a core from this one."""
 WARM_UP = 2
 SMALL = 512
 """Bytes of a constant that can decide the time (shapes, axes, pads); larger ones are weights."""
@@ -115,6 +117,7 @@ def _measure(
             break
         progress(f"measuring {', '.join(names)}: round {turn + 1}")
         for name in names[turn % len(names) :] + names[: turn % len(names)]:  # nobody always runs after the same one
+            sleep(SETTLE)
             start = perf_counter()
             sessions[name].run(None, dict(feeds))
             times[name].append(perf_counter() - start)

@@ -22,8 +22,8 @@ BANDWIDTH = 20e9
 """Bytes a second between operators, written and read counted apart."""
 BLOCKED = 1.6
 """How much faster onnxruntime's blocked layout makes convolutions of pictures, which it does not have for volumes."""
-GROUPED = 1.6
-"""How much slower a grouped convolution along time is than the same products as a MatMul: it gathers its inputs."""
+CORES = 2
+"""Among which a plain convolution shares out its columns, so that each reads all of the weights."""
 VECTOR = 16
 """Columns of a product that are computed at once."""
 SINGLE = 4
@@ -40,7 +40,8 @@ def fits(site: Site, form: Form) -> bool:
     if form.time == PLAIN:
         return True
     pairs = site.window[0] == 1 or form.time % 2 == 0
-    return site.taps == TAPS and pairs and site.convolved[0] >= form.time
+    # with two frames and their padding, a third of the taps fall on zeros: there is nothing left to save
+    return site.taps == TAPS and pairs and site.convolved[0] >= max(form.time, TAPS)
 
 
 def direct_ms(site: Site) -> float:
@@ -48,10 +49,12 @@ def direct_ms(site: Site) -> float:
     outputs = site.outputs * prod(site.convolved)
     taps = site.taps * TAPS * TAPS
     rate = RATE * (BLOCKED if site.rank == IMAGE else 1)
-    moved = site.inputs * prod(site.size) + outputs + site.outputs * site.inputs * taps
+    columns = prod(site.convolved)
+    filled = _filled(-(-columns // CORES)) * CORES / columns
+    moved = site.inputs * prod(site.size) + outputs + CORES * site.outputs * site.inputs * taps
     if site.pool is not None:
         moved += outputs + site.outputs * prod(site.result)
-    return _ms(2 * outputs * site.inputs * taps, moved, rate)
+    return _ms(2 * outputs * site.inputs * taps * filled, moved, rate)
 
 
 def form_ms(site: Site, form: Form) -> float:
@@ -71,9 +74,9 @@ def form_ms(site: Site, form: Form) -> float:
     volume = form.space**2 * (form.time if tiled else 1) * site.outputs * columns_each
     total = _ms(2 * a * widened, source + widened) if tiled else 0.0
     total += _ms(2 * places * cut, widened + cut)
-    slower = GROUPED if not tiled and site.taps == TAPS else 1.0
-    filled = -(-columns_each // VECTOR) * VECTOR / columns_each
-    total += _ms(2 * weights * columns_each * filled * slower, cut + weights + product)
+    gathered = 2 * TAPS * cut if not tiled and site.taps == TAPS else 0  # a grouped convolution lays its taps out
+    filled = _filled(columns_each) / columns_each
+    total += _ms(2 * weights * columns_each * filled, cut + gathered + weights + product)
     total += _ms(2 * places * spaced, product + spaced)
     total += _ms(2 * a * volume, spaced + volume) if tiled else 0.0
     left = volume // prod(site.window)
@@ -81,6 +84,11 @@ def form_ms(site: Site, form: Form) -> float:
         total += _ms(0, volume + left * (1 if site.window[0] == 1 else 3) + left)
     total += _ms(0, 2 * left * ((form.time > PLAIN) + (form.space // site.window[1] > 1) + 2))
     return total
+
+
+def _filled(columns: int) -> int:
+    """Return how many columns are computed for `columns` of them."""
+    return -(-columns // VECTOR) * VECTOR
 
 
 def _ms(operations: float, numbers: float, rate: float = RATE) -> float:

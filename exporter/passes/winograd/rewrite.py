@@ -24,7 +24,7 @@ Measure = Callable[[Site, dict[str, Form | None], int], dict[str, float]]
 
 WORTH_IT = 0.9
 """A form must be predicted to take at most this share of the direct time: the model is not better than that."""
-NEAR = 0.05
+NEAR = 0.1
 """Forms predicted within this share of the fastest are as good, and the most accurate of them is taken."""
 CLOSE = 1.5
 """With `--tune`, forms predicted within this factor of the best are measured, and the direct form always."""
