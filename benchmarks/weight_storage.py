@@ -66,7 +66,13 @@ def forms(weight: NDArray[np.float32]) -> dict[str, bytes]:
             {"w": whole, "s": scale[..., None], "shape": np.array([OUTPUTS, INPUTS])},
         )  # fmt: skip
         for level, name in ((0, "float32 arithmetic"), (4, "int8 arithmetic")):
-            options = {"K": INPUTS, "N": OUTPUTS, "bits": 8, "block_size": block, "accuracy_level": level}
+            options: dict[str, Any] = {
+                "K": INPUTS,
+                "N": OUTPUTS,
+                "bits": 8,
+                "block_size": block,
+                "accuracy_level": level,
+            }
             made[f"MatMulNBits, blocks of {block}, {name}"] = model(
                 [node("MatMulNBits", ["x", "w", "s"], ["y"], domain="com.microsoft", **options)],
                 {"w": (whole.astype(np.int16) + 128).astype(np.uint8), "s": scale.reshape(-1)},

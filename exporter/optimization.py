@@ -16,7 +16,6 @@ from exporter.errors import ArtifactError, CheckFailedError, UsageError
 from exporter.parity.inputs import QUICK
 from exporter.parity.reference import Subject, load_subject, relative_to
 from exporter.parity.tolerance import FACTOR
-from exporter.parity.verify import verify_parity
 from exporter.publish import check_name, output_errors, publish, put_in_place, same_file, staging
 from exporter.timing import timed
 from exporter.types import OptimizeRequest, ParityOptions
@@ -235,6 +234,8 @@ def _described(
 
 def _verify(request: OptimizeRequest, subject: Subject, staged: Path, target: Path, progress: Progress) -> ParityReport:
     """Hold the staged model against the original, and name it in the report by where it is meant to go."""
+    from exporter.parity.verify import verify_parity
+
     options = ParityOptions(seed=request.seed, against=str(subject.path), kinds=QUICK)
     (report,) = verify_parity([staged], options, progress=progress, shapes=request.shapes)
     report = replace(

@@ -3,15 +3,18 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exporter.artifact import Manifest, WeightsRecord, check_integrity, manifest_path, read_manifest
 from exporter.errors import ArtifactError, IntegrityError, UsageError
 from exporter.formats import format_of
 from exporter.publish import recover
 from exporter.types import FormatName, ReferenceOptions
-from models.builder import BuiltNetwork, build, state_sha256
 from models.checkpoints.layouts import LAYOUTS
 from models.files import require_file
+
+if TYPE_CHECKING:
+    from models.builder import BuiltNetwork
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def load_subject(path: Path) -> Subject:
     return Subject(path, kind.name, manifest, (note,))
 
 
-def rebuild(subject: Subject, options: ReferenceOptions) -> tuple[BuiltNetwork, tuple[str, ...]]:
+def rebuild(subject: Subject, options: ReferenceOptions) -> "tuple[BuiltNetwork, tuple[str, ...]]":
     """Build the network that the artifact must equal, and say what differs from the one it was exported from.
 
     Raises:
@@ -65,6 +68,8 @@ def rebuild(subject: Subject, options: ReferenceOptions) -> tuple[BuiltNetwork, 
         UsageError: options that describe a network whose manifest does so already.
         CheckpointError: the checkpoint does not load.
     """
+    from models.builder import build, state_sha256  # torch: whoever only looks for a subject does not wait for it
+
     manifest = subject.manifest
     if manifest is None:
         if options.weights is None:

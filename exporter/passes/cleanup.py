@@ -3,7 +3,7 @@
 *Given* a graph as exporters leave it: constants as nodes, Identity and Dropout of inference, arithmetic on constants,
 nodes and weights that no output needs. *Result*: the same function without them. *Algebra*: Dropout without training is
 the identity (ONNX Dropout-13), an operator of constants is a constant. *Source*: the passes of onnx-ir and onnxscript,
-which do the work; here is what they are held to.
+which do the work; here is what they are held to. A model with subgraphs is left as it is.
 """
 
 import logging
@@ -36,8 +36,8 @@ class LiftConstants(GraphPass):
     preparatory = True
 
     def rewrite(self, model: ir.Model) -> bool:
-        """See `GraphPass`. Subgraphs keep their constants."""
-        if not nodes_of(model, "Constant"):
+        """See `GraphPass`."""
+        if has_subgraphs(model):
             return False
         return LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model).modified
 
@@ -53,6 +53,8 @@ class FoldConstants(GraphPass):
         """See `GraphPass`."""
         from onnxscript.optimizer import fold_constants
 
+        if has_subgraphs(model):
+            return False
         with quiet_loggers("onnxscript", "onnx_ir"):
             folded = fold_constants(
                 model, onnx_shape_inference=True, input_size_limit=MOST_FOLDED, output_size_limit=MOST_FOLDED
@@ -74,6 +76,8 @@ class RemoveNoOps(GraphPass):
 
     def rewrite(self, model: ir.Model) -> bool:
         """See `GraphPass`."""
+        if has_subgraphs(model):
+            return False
         dropped = [node for node in nodes_of(model, "Dropout") if self._idle(model, node)]
         for node in dropped:
             identity = ir.Node("", "Identity", [node.inputs[0]], num_outputs=1, name=node.name)
@@ -111,12 +115,20 @@ class RemoveDeadCode(GraphPass):
 
     def rewrite(self, model: ir.Model) -> bool:
         """See `GraphPass`."""
+        if has_subgraphs(model):
+            return False
         with quiet_loggers("onnx_ir"):
             results = [
                 step(model)
                 for step in (CommonSubexpressionEliminationPass(), RemoveUnusedNodesPass(), RemoveUnusedFunctionsPass())
             ]
         return any(result.modified for result in results)
+
+
+def has_subgraphs(model: ir.Model) -> bool:
+    """Tell whether a node holds graphs of its own (If, Loop, Scan), which the passes used here would reach into."""
+    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    return any(attribute.type in kinds for node in model.graph for attribute in node.attributes.values())
 
 
 def every_value(model: ir.Model) -> list[ir.Value]:

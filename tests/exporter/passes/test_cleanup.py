@@ -8,6 +8,7 @@ import pytest
 from helpers.graphs import graph, kept, node, normal, rewrite
 from numpy.typing import NDArray
 
+from exporter.passes.base import GraphPass
 from exporter.passes.cleanup import FoldConstants, LiftConstants, RemoveDeadCode, RemoveNoOps
 
 ROW = {"x": ("n", 6)}
@@ -110,3 +111,18 @@ def test_what_is_computed_twice_is_computed_once(tmp_path: Path) -> None:
 
 def test_a_clean_graph_is_not_modified() -> None:
     assert not rewrite(RemoveDeadCode(), graph([node("Relu", "x", "y")], ROW, OUT, {})).modified
+
+
+@pytest.mark.parametrize(
+    "step", [LiftConstants(), FoldConstants(), RemoveNoOps(), RemoveDeadCode()], ids=lambda step: step.name
+)
+def test_a_model_with_subgraphs_is_left_alone(step: GraphPass) -> None:
+    branches = [
+        onnx.helper.make_graph(
+            [constant(f"k{name}", normal(6)), node("Add", f"x k{name}", f"a{name}"), node("Identity", f"a{name}", name)],
+            name, [], [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)],
+        )
+        for name in ("then", "else")
+    ]  # fmt: skip
+    nodes = [node("If", "flag", "y", then_branch=branches[0], else_branch=branches[1]), node("Neg", "x", "dead")]
+    assert not rewrite(step, graph(nodes, ROW, OUT, {"flag": np.array(True)})).modified
