@@ -88,6 +88,7 @@ class GraphOptions:
         prefer: a fast session load or a small file, where they conflict.
         weights_as: how weights are stored.
         largest_tile: outputs of a Winograd tile along an axis, at most; 2 is more accurate than 4, and slower.
+        errors: measure the error of every rewritten layer, which takes about a second each; it changes nothing else.
     """
 
     target: Target = "portable"
@@ -95,6 +96,7 @@ class GraphOptions:
     prefer: Prefer = "size"
     weights_as: WeightsAs = "fp32"
     largest_tile: int = 4
+    errors: bool = False
 
 
 @dataclass(frozen=True)

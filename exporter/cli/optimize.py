@@ -16,7 +16,7 @@ from exporter.types import GraphOptions, OptimizeRequest, Prefer, WeightsAs
     help="The file to write; MODEL itself is replaced at once, after the check. [default: MODEL.optimized.onnx]",
 )  # fmt: skip
 @graph_options
-@click.option("--explain", is_flag=True, help="Print what became of which node, and why.")
+@click.option("--explain", is_flag=True, help="Print what became of which node, why, and how much it errs.")
 @click.option("--no-verify", is_flag=True, help="Publish without holding the result against the original.")
 @click.option(
     "--shape", "shapes", type=Shape(), multiple=True, metavar="INPUT=SIZES",
@@ -48,7 +48,7 @@ def optimize_command(
       c3d-export optimize unet.onnx --explain --shape image=1x1x64x64x64
       c3d-export optimize artifacts/c3d.onnx --weights-as fp16  half the file, float32 arithmetic
     """
-    graph = GraphOptions("cpu", tune, prefer, weights_as)
+    graph = GraphOptions("cpu", tune, prefer, weights_as, errors=explain)
     request = OptimizeRequest(model, output, graph, not no_verify, dict(shapes), seed)
     from exporter.optimization import NotTheSameError, optimize
     from exporter.reports.console import echo, print_parity, progress_on_terminal, stdout

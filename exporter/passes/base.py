@@ -8,13 +8,17 @@ What it does not understand it leaves alone, subgraphs of If, Loop and Scan amon
 import abc
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
 from exporter.passes.shapes import infer_shapes
 from exporter.types import GraphOptions
 from models.errors import Progress, quiet
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 ONNX = ("", "ai.onnx")
 """The two names of the standard operators' domain."""
@@ -31,6 +35,8 @@ class Decision:
         why: the reason, in a sentence.
         predicted_ms: how long the chosen form should take.
         measured_ms: how long it took here, in milliseconds.
+        error: the largest that it adds, relative to the largest value: of a layer's outputs where the operators are
+            others now, of its weights where these are.
     """
 
     node: str
@@ -39,6 +45,7 @@ class Decision:
     why: str
     predicted_ms: float | None = None
     measured_ms: float | None = None
+    error: float | None = None
 
     def __str__(self) -> str:
         """Return `conv2 (Conv): winograd, measured 68.1 ms`."""
@@ -78,9 +85,9 @@ class GraphPass(ir.passes.InPlacePass):
         Shapes are inferred before it runs (`exporter.passes.shapes`).
         """
 
-    def decide(self, node: ir.Node, choice: str, why: str, predicted: float | None = None) -> None:
+    def decide(self, node: ir.Node, choice: str, why: str, error: float | None = None) -> None:
         """Record what became of `node`."""
-        self.decisions.append(Decision(label(node), node.op_type, choice, why, predicted))
+        self.decisions.append(Decision(label(node), node.op_type, choice, why, error=error))
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,12 @@ def recorded(options: GraphOptions, applied: Applied) -> dict[str, str | bool | 
     if options.target == "cpu":
         kept |= {"tune": options.tune, "prefer": options.prefer}
     return kept if options.weights_as == "fp32" else {**kept, "weights_as": options.weights_as}
+
+
+def relative_error(made: "NDArray[Any]", exact: "NDArray[Any]") -> float:
+    """Return the largest difference of two arrays, relative to the largest of `exact`."""
+    scale = float(np.abs(exact).max(initial=0))
+    return float(np.abs(made - exact).max(initial=0)) / scale if scale else 0.0
 
 
 def label(node: ir.Node) -> str:

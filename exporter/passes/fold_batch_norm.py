@@ -17,7 +17,15 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.passes.base import GraphPass, add_initializer, constant, drop_unused, nodes_of, only_use
+from exporter.passes.base import (
+    GraphPass,
+    add_initializer,
+    constant,
+    drop_unused,
+    nodes_of,
+    only_use,
+    relative_error,
+)
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm")
 DTYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
@@ -58,8 +66,8 @@ class FoldBatchNorm(GraphPass):
                 continue
             layer = norm.inputs[0].producer()  # pyright: ignore[reportOptionalMemberAccess] - the refusal asked
             assert layer is not None
-            _fold(model, layer, norm)
-            self.decide(norm, "folded", f"into the weights of {layer.name or layer.op_type}")
+            error = _fold(model, layer, norm)
+            self.decide(norm, "folded", f"into the weights of {layer.name or layer.op_type}", error)
             modified = True
         return modified
 
@@ -108,8 +116,8 @@ def _channels(layer: ir.Node, weight: ir.TensorProtocol) -> int:
     return shape[0] if layer.attributes.get_int("transB", 0) else shape[1]
 
 
-def _fold(model: ir.Model, layer: ir.Node, norm: ir.Node) -> None:
-    """Give `layer` the folded weights, and its output the name of the normalised one."""
+def _fold(model: ir.Model, layer: ir.Node, norm: ir.Node) -> float:
+    """Give `layer` the folded weights, and its output the name of the normalised one; return the weights' error."""
     parts = _parts(layer, norm)
     bias = np.zeros_like(parts.mean) if parts.bias is None else parts.bias
     if layer.op_type == "Gemm":
@@ -118,7 +126,9 @@ def _fold(model: ir.Model, layer: ir.Node, norm: ir.Node) -> None:
     if len(layer.inputs) == 2:  # noqa: PLR2004 - data and weight
         layer.resize_inputs(3)
     statistics = list(norm.inputs[1:5])
-    _replace(model, layer, 1, _scaled(layer, parts.weight, parts.scale).astype(parts.dtype))
+    exact = _scaled(layer, parts.weight, parts.scale)
+    folded = exact.astype(parts.dtype)
+    _replace(model, layer, 1, folded)
     _replace(model, layer, 2, (parts.scale * (bias - parts.mean) + parts.shift).astype(parts.dtype))
     source, result = layer.outputs[0], norm.outputs[0]
     name, shape, kind = result.name, result.shape, result.type
@@ -126,6 +136,7 @@ def _fold(model: ir.Model, layer: ir.Node, norm: ir.Node) -> None:
     model.graph.remove(norm, safe=True)
     source.name, source.shape, source.type = name, shape, kind
     drop_unused(model, statistics)
+    return relative_error(folded, exact)
 
 
 def _replace(model: ir.Model, layer: ir.Node, place: int, values: NDArray[Any]) -> None:

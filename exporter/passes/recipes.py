@@ -33,5 +33,7 @@ def cpu(options: GraphOptions, progress: Progress = quiet) -> list[GraphPass]:
     """Return what is faster on a CPU, and may be slower elsewhere."""
     measure = partial(measured, progress=progress, cache=tuning_folder()) if options.tune else None
     *before, last = portable()
-    winograd = Winograd(precomputed=options.prefer == "load", largest=options.largest_tile, measure=measure)
+    winograd = Winograd(
+        precomputed=options.prefer == "load", largest=options.largest_tile, measure=measure, errors=options.errors
+    )
     return [*before, winograd, last]

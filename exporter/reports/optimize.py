@@ -72,10 +72,12 @@ def _print_decisions(decisions: "tuple[Decision, ...]", console: Console) -> Non
     table.add_column("why", overflow="fold", max_width=44)
     table.add_column("predicted", justify="right", no_wrap=True)
     table.add_column("measured", justify="right", no_wrap=True)
+    table.add_column("error", justify="right", no_wrap=True)
     for row in decisions:
         table.add_row(
             escape(row.node), escape(row.operator), escape(row.choice), escape(row.why),
             _milliseconds(row.predicted_ms), _milliseconds(row.measured_ms),
+            "-" if row.error is None else f"{row.error:.1e}",
         )  # fmt: skip
     console.print(table)
     console.print()

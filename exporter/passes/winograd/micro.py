@@ -37,9 +37,10 @@ def measured(
     return measure(models, {INPUT: x}, progress, cache)
 
 
-def alone(site: Site, form: Form | None, opset: int) -> ir.Model:
-    """Return a model of nothing but the site, in `form`."""
-    x = ir.Value(name=INPUT, shape=ir.Shape(["n", *_shape(site)]), type=ir.TensorType(ir.DataType.FLOAT))
+def alone(site: Site, form: Form | None, opset: int, size: tuple[int, ...] | None = None) -> ir.Model:
+    """Return a model of nothing but the site, in `form`; `size` (T, H, W) stands in for its own."""
+    shape = _shape(site) if size is None else (site.inputs, *(size[1:] if site.rank == IMAGE else size))
+    x = ir.Value(name=INPUT, shape=ir.Shape(["n", *shape]), type=ir.TensorType(ir.DataType.FLOAT))
     value, nodes = x, list[ir.Node]()
     initializers: list[ir.Value] = []
     for node in site.nodes:

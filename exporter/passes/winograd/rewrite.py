@@ -15,6 +15,7 @@ import onnx_ir as ir
 from exporter.passes.base import Decision, GraphPass, label, nodes_of, opset_of
 from exporter.passes.tuning import fastest
 from exporter.passes.winograd.cost import predicted
+from exporter.passes.winograd.error import layer_errors
 from exporter.passes.winograd.forms import DIRECT, FORMS, Form
 from exporter.passes.winograd.graph import replace_site
 from exporter.passes.winograd.sites import OLDEST_OPSET, Site, site_of
@@ -45,16 +46,19 @@ class Winograd(GraphPass):
     condition = "A float32 Conv of 3x3x3, 1x3x3 or 3x3 taps, stride 1, one group, constant weights and a known size."
     reason = "It takes a third to an eighth of the multiplications, which is where such a network spends its time."
 
-    def __init__(self, *, precomputed: bool = False, largest: int = 4, measure: Measure | None = None) -> None:
+    def __init__(
+        self, *, precomputed: bool = False, largest: int = 4, measure: Measure | None = None, errors: bool = False
+    ) -> None:
         """Set the pass up.
 
         Args:
             precomputed: keep transformed weights in the file; otherwise the graph computes them at load.
             largest: the largest tile along any axis; smaller tiles are more accurate.
             measure: decides instead of the cost model.
+            errors: measure the error of every layer that is rewritten, for `--explain`.
         """
         super().__init__()
-        self.precomputed, self.measure = precomputed, measure
+        self.precomputed, self.measure, self.errors = precomputed, measure, errors
         self.forms = [form for form in FORMS if max(form.time, form.space) <= largest]
 
     def rewrite(self, model: ir.Model) -> bool:
@@ -66,14 +70,21 @@ class Winograd(GraphPass):
                 self.decide(conv, DIRECT, site)
                 continue
             choice = self._choose(site, opset_of(model))
-            title = DIRECT if choice.form is None else choice.form.title
-            self.decisions.append(
-                Decision(label(conv), conv.op_type, title, choice.why, choice.predicted, choice.measured)
-            )
+            self.decisions.append(self._decision(site, choice, opset_of(model)))
             if choice.form is not None:
                 replace_site(model, site, choice.form, precomputed=self.precomputed)
                 modified = True
         return modified
+
+    def _decision(self, site: Site, choice: _Choice, opset: int) -> Decision:
+        title, why, error = DIRECT, choice.why, None
+        if choice.form is not None:
+            title = choice.form.title
+            if self.errors:
+                found = layer_errors(site, choice.form, opset)
+                error, why = found.form, f"{why}, direct errs {found.direct:.1e}"
+        conv = site.conv
+        return Decision(label(conv), conv.op_type, title, why, choice.predicted, choice.measured, error)
 
     def _choose(self, site: Site, opset: int) -> _Choice:
         times = predicted(site)
