@@ -28,13 +28,18 @@ ALLOWED = {
         "models", "exporter.errors", "exporter.types", "exporter.timing", "exporter.artifact", "exporter.publish",
         "exporter.formats", "exporter.runtimes", "exporter.parity", "exporter.verdicts",
     },
+    "exporter.bench": {
+        "models", "exporter.errors", "exporter.types", "exporter.publish", "exporter.formats", "exporter.parity",
+        "exporter.bench",
+    },
     "exporter.reports": {
         "models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.parity", "exporter.pipeline",
-        "exporter.inspection", "exporter.conversion", "exporter.reports", "exporter.verdicts",
+        "exporter.inspection", "exporter.conversion", "exporter.reports", "exporter.verdicts", "exporter.bench",
     },
     "exporter.cli": {
         "models", "exporter.errors", "exporter.types", "exporter.formats", "exporter.parity", "exporter.pipeline",
         "exporter.inspection", "exporter.conversion", "exporter.reports", "exporter.cli", "exporter.verdicts",
+        "exporter.bench",
     },
 }  # fmt: skip
 FRONT_PAGE = ROOT / "exporter" / "__init__.py"  # names every layer, and imports none before it is asked to

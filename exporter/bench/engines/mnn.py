@@ -1,0 +1,40 @@
+"""MNN, on the CPU, in float32: precision `high`, because `normal` may compute in half precision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def library() -> str:
+    """Import MNN."""
+    import MNN  # pyright: ignore[reportMissingImports]
+
+    return f"MNN {MNN.version()}"
+
+
+def load(job: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], list[Any]]:
+    """Load what MNN's own converter made of the graph (`exporter.bench.peers`), weights arranged at once."""
+    import numpy as np
+    from MNN import expr, nn  # pyright: ignore[reportMissingImports]
+
+    module: Any = nn.load_module_from_file(
+        job["path"],
+        job["inputs"],
+        job["outputs"],
+        precision_mode=expr.PrecisionMode.High,
+        thread_num=job["threads"],
+        shape_mutable=False,
+        rearrange=True,
+    )
+
+    def call(feeds: Mapping[str, Any]) -> list[Any]:
+        given: list[Any] = [expr.const(value, value.shape, expr.NCHW, _dtype(value.dtype)) for value in feeds.values()]
+        return [np.array(expr.convert(answer, expr.NCHW).read()) for answer in module.forward(given)]
+
+    def _dtype(dtype: Any) -> Any:
+        return {"float32": expr.float, "int32": expr.int, "uint8": expr.uint8}[str(dtype)]
+
+    return call
