@@ -9,7 +9,7 @@ from rich.table import Table
 from exporter.bench.ratios import CONFIDENCE
 from exporter.bench.report import BenchReport, Measurement, Ratio, Roofline
 
-GIGA = 1e9
+GIGA, MEGA = 1e9, 1e6
 
 
 def print_bench(report: BenchReport, console: Console) -> None:
@@ -32,7 +32,7 @@ def print_bench(report: BenchReport, console: Console) -> None:
     console.print(_loading(report))
     console.print()
     for roofline in report.rooflines:
-        for line in roofline_sentences(roofline, report.unit):
+        for line in roofline_sentences(roofline):
             console.print(f"roofline {escape(line)}")
     for absent in report.missing:
         console.print(
@@ -46,7 +46,7 @@ def print_bench(report: BenchReport, console: Console) -> None:
     console.print(f"took     {report.seconds:.0f} s; docs/benchmarks.md says how to read this")
 
 
-def roofline_sentences(roofline: Roofline, unit: str) -> list[str]:
+def roofline_sentences(roofline: Roofline) -> list[str]:
     """Say what the machine's matrix products allow, a sentence for each batch size."""
     rate = f"{roofline.rate / GIGA:.0f} GFLOP/s ({roofline.product}) on {threads_(roofline.threads)}"
     if roofline.counted is None:
@@ -57,7 +57,7 @@ def roofline_sentences(roofline: Roofline, unit: str) -> list[str]:
     for bound in roofline.bounds:
         told.append(
             f"direct convolution of batch {bound.batch} takes at least {milliseconds(bound.seconds)} ms: "
-            f"{bound.multiply_adds / GIGA:.3g} G multiply-adds ({roofline.counted})"
+            f"{amount(bound.multiply_adds)} multiply-adds ({roofline.counted})"
         )
     if roofline.uncounted:
         told.append(
@@ -69,6 +69,11 @@ def roofline_sentences(roofline: Roofline, unit: str) -> list[str]:
 def threads_(count: int) -> str:
     """Return `2 threads`."""
     return f"{count} thread{'s' * (count != 1)}"
+
+
+def amount(count: int) -> str:
+    """Return a count for people: 38.5 G, 1.33 M, 1,024."""
+    return f"{count / GIGA:.3g} G" if count >= GIGA else f"{count / MEGA:.3g} M" if count >= MEGA else f"{count:,}"
 
 
 def milliseconds(seconds: float) -> str:
@@ -85,7 +90,7 @@ def interval(ratio: Ratio) -> str:
 
 def megabytes(count: int | None) -> str:
     """Return bytes in MB (10^6), `-` where not known."""
-    return "-" if count is None else f"{count / 1e6:,.0f}"
+    return "-" if count is None else f"{count / MEGA:,.0f}"
 
 
 def _latencies(rows: Iterable[Measurement], unit: str) -> Table:

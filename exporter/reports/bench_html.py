@@ -79,7 +79,7 @@ def bench_page(report: BenchReport, made: datetime | None = None) -> str:
         report=report,
         headline=headline(report),
         charts=charts_of(report),
-        rooflines=[line for roofline in report.rooflines for line in roofline_sentences(roofline, report.unit)],
+        rooflines=[line for roofline in report.rooflines for line in roofline_sentences(roofline)],
         made=f"{made or datetime.now(UTC):%Y-%m-%d %H:%M %Z}".strip(),
         version=__version__,
     )

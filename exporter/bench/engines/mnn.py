@@ -32,7 +32,10 @@ def load(job: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], list[Any]]:
 
     def call(feeds: Mapping[str, Any]) -> list[Any]:
         given: list[Any] = [expr.const(value, value.shape, expr.NCHW, _dtype(value.dtype)) for value in feeds.values()]
-        return [np.array(expr.convert(answer, expr.NCHW).read()) for answer in module.forward(given)]
+        answers = module.forward(given)
+        if len(answers) != len(job["outputs"]):  # MNN's way to fail
+            raise RuntimeError(f"MNN answers {len(answers)} of {len(job['outputs'])} outputs: it cannot run this graph")
+        return [np.array(expr.convert(answer, expr.NCHW).read()) for answer in answers]
 
     def _dtype(dtype: Any) -> Any:
         return {"float32": expr.float, "int32": expr.int, "uint8": expr.uint8}[str(dtype)]

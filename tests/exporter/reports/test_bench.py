@@ -13,7 +13,7 @@ from rich.console import Console
 
 from exporter.bench.report import BenchReport, Bound, Entrant, Loading, Measurement, Missing, Ratio, Roofline
 from exporter.errors import OutputError
-from exporter.reports.bench import interval, milliseconds, print_bench
+from exporter.reports.bench import amount, interval, milliseconds, print_bench
 from exporter.reports.bench_html import bench_page, charts_of, check_place, headline, write_bench_html
 from exporter.reports.machine import bench_object, dump
 
@@ -93,6 +93,11 @@ def test_json_holds_every_number_and_null_for_nan() -> None:
 )
 def test_milliseconds(seconds: float, told: str) -> None:
     assert milliseconds(seconds) == told
+
+
+@pytest.mark.parametrize(("count", "told"), [(38_532_268_032, "38.5 G"), (1_327_204, "1.33 M"), (1024, "1,024")])
+def test_amounts(count: int, told: str) -> None:
+    assert amount(count) == told
 
 
 def test_an_interval_of_few_rounds_says_its_confidence() -> None:
