@@ -16,23 +16,34 @@ def library() -> str:
 
 
 def load(job: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], list[Any]]:
-    """Load what MNN's own converter made of the graph (`exporter.bench.peers`), weights arranged at once."""
+    """Load what MNN's own converter made of the graph (`exporter.bench.peers`), weights arranged at once.
+
+    Another batch size loads it again, at its first call: MNN 3.6.1 crashes where it has to resize a loaded C3D.
+    """
     import numpy as np
     from MNN import expr, nn  # pyright: ignore[reportMissingImports]
 
-    module: Any = nn.load_module_from_file(
-        job["path"],
-        job["inputs"],
-        job["outputs"],
-        precision_mode=expr.PrecisionMode.High,
-        thread_num=job["threads"],
-        shape_mutable=False,
-        rearrange=True,
-    )
+    def module_for_one_size() -> Any:
+        return nn.load_module_from_file(
+            job["path"],
+            job["inputs"],
+            job["outputs"],
+            precision_mode=expr.PrecisionMode.High,
+            thread_num=job["threads"],
+            shape_mutable=False,
+            rearrange=True,
+        )
+
+    sizes = [tuple(job["shapes"][name]) for name in job["inputs"]]
+    loaded: dict[str, Any] = {str(sizes): module_for_one_size()}
 
     def call(feeds: Mapping[str, Any]) -> list[Any]:
         given: list[Any] = [expr.const(value, value.shape, expr.NCHW, _dtype(value.dtype)) for value in feeds.values()]
-        answers = module.forward(given)
+        sizes = str([value.shape for value in feeds.values()])
+        if sizes not in loaded:
+            loaded.clear()
+            loaded[sizes] = module_for_one_size()
+        answers = loaded[sizes].forward(given)
         if len(answers) != len(job["outputs"]):  # MNN's way to fail
             raise RuntimeError(f"MNN answers {len(answers)} of {len(job['outputs'])} outputs: it cannot run this graph")
         return [np.array(expr.convert(answer, expr.NCHW).read()) for answer in answers]
