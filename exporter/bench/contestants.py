@@ -45,9 +45,7 @@ PEERS: tuple[Peer, ...] = (
          "pip install torch"),
     Peer("onnxruntime", "onnxruntime plain", "onnx_runtime", "plain", {}, ("cpu", "cuda"), "pip install onnxruntime"),
     Peer("openvino", "OpenVINO", "open_vino", "plain", {}, ("cpu",), "pip install openvino"),
-    Peer("mnn", "MNN", "mnn", "mnn", {}, ("cpu",),
-         "pip install MNN, in an environment of its own if it wants another protobuf, and "
-         "--peer-python mnn=PATH/bin/python"),
+    Peer("mnn", "MNN", "mnn", "mnn", {}, ("cpu",), "pip install MNN"),
 )  # fmt: skip
 
 ENGINES: dict[FormatName, str] = {"onnx": "onnx_runtime", "torchscript": "torch_script"}

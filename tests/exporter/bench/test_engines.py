@@ -1,6 +1,5 @@
 """Each engine answers as it should, and honours threads and device; CUDA through stand-ins for the libraries."""
 
-import importlib
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -174,20 +173,64 @@ def test_the_matrix_product_is_one(product: str) -> None:
     assert call({})[0].item() == pytest.approx((a @ b)[0, 0])
 
 
-@pytest.mark.parametrize("library", ["openvino", "MNN"])
-def test_optional_engines_answer_as_onnxruntime(library: str, tmp_path: Path) -> None:
-    """MNN is only checked where it and its converter share this interpreter."""
-    pytest.importorskip(library)
+def test_openvino_answers_as_onnxruntime_at_every_batch_size(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
     path = convolution(tmp_path / "m.onnx")
-    feeds = {"x": np.random.default_rng(0).standard_normal((2, 3, 4, 8, 8), dtype=np.float32)}
+    one, two = (np.random.default_rng(0).standard_normal((batch, 3, 4, 8, 8), dtype=np.float32) for batch in (1, 2))
     job = {"path": str(path), "inputs": ["x"], "outputs": ["y"], "threads": 1, "device": "cpu",
            "shapes": {"x": [1, 3, 4, 8, 8]}}  # fmt: skip
-    expected = engine("onnx_runtime").load(job)(feeds)[0]
-    if library == "MNN":
-        target = tmp_path / "m.mnn"
-        importlib.import_module("_tools").mnnconvert(
-            ["mnnconvert", "-f", "ONNX", "--modelFile", str(path), "--MNNModel", str(target), "--bizCode", "x"]
-        )
-        job["path"] = str(target)
-    answer = engine({"openvino": "open_vino", "MNN": "mnn"}[library]).load(job)(feeds)[0]
-    assert np.allclose(answer, expected, atol=1e-5)
+    call, reference = engine("open_vino").load(job), engine("onnx_runtime").load(job)
+    for clips in (one, two, one):  # another batch size, and back
+        assert np.allclose(call({"x": clips})[0], reference({"x": clips})[0], atol=1e-5)
+
+
+class Doubling:
+    """MNN's module as far as the engine knows it: doubles, or answers nothing."""
+
+    loaded: list[dict[str, Any]]
+    answers = True
+
+    def forward(self, given: list[Any]) -> list[Any]:
+        return [2 * value for value in given] if Doubling.answers else []
+
+
+def load_module(path: str, inputs: list[str], outputs: list[str], **options: Any) -> Doubling:
+    Doubling.loaded.append({"path": path, **options})
+    return Doubling()
+
+
+@pytest.fixture
+def mnn(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The engine with a stand-in for MNN, which cannot run graphs as small as these."""
+    expr = SimpleNamespace(
+        PrecisionMode=SimpleNamespace(High="high"), NCHW="NCHW", float="f", int="i", uint8="u",
+        const=lambda value, shape, order, dtype: value, convert=lambda answer, order: SimpleNamespace(read=lambda: answer),
+    )  # fmt: skip
+    for name, module in {
+        "MNN": SimpleNamespace(version=lambda: "3.6.1"),
+        "MNN.expr": expr,
+        "MNN.nn": SimpleNamespace(load_module_from_file=load_module),
+    }.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(Doubling, "loaded", [], raising=False)
+    monkeypatch.setattr(Doubling, "answers", True)
+    return engine("mnn")
+
+
+MNN_JOB = {"path": "m.mnn", "inputs": ["x"], "outputs": ["y"], "threads": 3, "device": "cpu", "shapes": {"x": [1, 2]}}
+
+
+def test_mnn_computes_in_float32_and_is_loaded_once_for_each_batch_size(mnn: Any) -> None:
+    assert mnn.library() == "MNN 3.6.1"
+    call = mnn.load(MNN_JOB)
+    one, two = np.ones((1, 2), "float32"), np.ones((2, 2), "float32")
+    for clips in (one, one, two, two):
+        assert np.array_equal(call({"x": clips})[0], 2 * clips)
+    assert len(Doubling.loaded) == 2
+    assert all((made["precision_mode"], made["thread_num"]) == ("high", 3) for made in Doubling.loaded)
+
+
+def test_mnn_that_answers_nothing_has_failed(mnn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Doubling, "answers", False)
+    with pytest.raises(RuntimeError, match="MNN answers 0 of 1 outputs"):
+        mnn.load(MNN_JOB)({"x": np.ones((1, 2), "float32")})
