@@ -6,6 +6,7 @@
 * `exporter.runtimes`: one module per engine that can run an artifact.
 * `exporter.parity`: inputs, float64 truth, tolerance, comparison.
 * `exporter.artifact`, `exporter.publish`: the manifest, its hashes, and how files reach their folder.
+* `exporter.bench`: latency, throughput, load time and memory, side by side with other engines.
 * `exporter.inspection`: what a file is, without running it.
 * `exporter.reports`, `exporter.cli`: the same results for people and machines.
 

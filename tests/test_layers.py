@@ -32,6 +32,10 @@ ALLOWED = {
         "models", "exporter.errors", "exporter.types", "exporter.timing", "exporter.artifact", "exporter.publish",
         "exporter.formats", "exporter.runtimes", "exporter.parity", "exporter.verdicts",
     },
+    "exporter.bench": {
+        "models", "exporter.errors", "exporter.types", "exporter.publish", "exporter.formats", "exporter.parity",
+        "exporter.bench",
+    },
     "exporter.optimization": {
         "models", "exporter.errors", "exporter.types", "exporter.timing", "exporter.artifact", "exporter.publish",
         "exporter.formats", "exporter.parity", "exporter.verdicts", "exporter.passes",
@@ -39,10 +43,12 @@ ALLOWED = {
     "exporter.reports": {
         "models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.parity", "exporter.pipeline",
         "exporter.optimization", "exporter.passes", "exporter.inspection", "exporter.conversion", "exporter.reports", "exporter.verdicts",
+        "exporter.bench",
     },
     "exporter.cli": {
         "models", "exporter.errors", "exporter.types", "exporter.formats", "exporter.parity", "exporter.pipeline",
         "exporter.optimization", "exporter.inspection", "exporter.conversion", "exporter.reports", "exporter.cli", "exporter.verdicts",
+        "exporter.bench",
     },
 }  # fmt: skip
 FRONT_PAGE = ROOT / "exporter" / "__init__.py"  # names every layer, and imports none before it is asked to

@@ -6,6 +6,7 @@ from typing import Any, NoReturn, cast
 import click
 
 from exporter import __version__
+from exporter.cli.bench import bench_command
 from exporter.cli.boundary import run
 from exporter.cli.checkpoints import checkpoints_command, convert_command
 from exporter.cli.inspect import inspect_command
@@ -27,6 +28,7 @@ Examples:
   c3d-export verify parity artifacts/c3d.onnx               verify again, here or elsewhere
   c3d-export inspect c3d-pretrained.pth                     what is this file? (runs nothing of it)
   c3d-export optimize other.onnx                            the same function, faster on a CPU
+  c3d-export bench artifacts/c3d.onnx --peers               how fast, beside other engines
   c3d-export checkpoints                                    where C3D weights come from, and what is known of them
   c3d-export convert c3d.caffemodel -o c3d.safetensors      the same weights under this project's names
 
@@ -120,6 +122,7 @@ def _export(formats: tuple[FormatName, ...], machine: bool, options: dict[str, A
 cli.add_command(verify)
 cli.add_command(inspect_command)
 cli.add_command(optimize_command)
+cli.add_command(bench_command)
 cli.add_command(checkpoints_command)
 cli.add_command(convert_command)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from exporter.bench.report import BenchReport
 from exporter.inspection import Inspection
 from exporter.pipeline import Exported
 from exporter.verdicts import ParityReport
@@ -36,6 +37,11 @@ def exported_object(exported: Exported) -> dict[str, Any]:
         "notes": list(exported.notes),
         "seconds": exported.seconds,
     }
+
+
+def bench_object(report: BenchReport) -> dict[str, Any]:
+    """Return everything `bench` found; times are seconds, memory is bytes."""
+    return {"complete": report.complete, **asdict(report)}
 
 
 def inspection_object(inspection: Inspection) -> dict[str, Any]:

@@ -1,0 +1,113 @@
+"""What takes part: the artifacts as they are, the peers that `exporter.bench.peers` prepares, and what all are fed."""
+
+import contextlib
+import tempfile
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.bench.contestants import ENGINES, OWN, Contestant
+from exporter.bench.feeds import Feeds, feeds_of, matching_names
+from exporter.bench.peers import Kitchen
+from exporter.bench.report import BenchRequest, Missing
+from exporter.errors import UsageError
+from exporter.formats.onnx import graph_signature, load_graph
+from exporter.formats.torchscript import OPTIMIZE_OPTION
+from exporter.parity.reference import Subject, load_subject
+from exporter.publish import staging
+from exporter.types import Device, Signature
+from models.errors import Progress
+
+PLAIN_OPTIONS = {"target", "opset", "external_data"}
+"""The options of an ONNX export that change no computation; any other marks a rewritten graph."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """Everything that is to be measured.
+
+    Attributes:
+        contestants: the artifacts in order, then the peers.
+        feeds: what they are given.
+        plain: the graph that direct convolution's cost is counted on; None where none is known.
+        missing: peers that cannot take part.
+        notes: what a reader must know.
+    """
+
+    contestants: tuple[Contestant, ...]
+    feeds: Feeds
+    plain: Path | None
+    missing: tuple[Missing, ...]
+    notes: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def gather(request: BenchRequest, progress: Progress) -> Generator[Field]:
+    """Check the artifacts, and write what peers run into a folder that is gone afterwards.
+
+    Raises:
+        UsageError: options that the artifacts do not allow.
+        ArtifactError: an artifact cannot be read, or takes other inputs than the first.
+        IntegrityError: an artifact is not the one its manifest describes.
+        OutputError: the folder for temporary files cannot be written to.
+    """
+    progress("reading the artifacts")
+    subjects = [load_subject(path) for path in request.artifacts]
+    signatures = [_signature(subject) for subject in subjects]
+    feeds = feeds_of(subjects[0].path, signatures[0], request.shapes)
+    names = _names([subject.path for subject in subjects])
+    artifacts = tuple(
+        _artifact(subject, signature, name, feeds, request.device)
+        for subject, signature, name in zip(subjects, signatures, names, strict=True)
+    )
+    plain = request.plain or next((subject.path for subject in subjects if is_plain(subject)), None)
+    if request.plain is not None:
+        matching_names(request.plain, feeds, graph_signature(load_graph(request.plain)))
+    if not request.peers:
+        yield Field(artifacts, feeds, plain, (), ())
+        return
+    measured = plain is not None and any(subject.path.resolve() == plain.resolve() for subject in subjects)
+    with staging(Path(tempfile.gettempdir())) as folder:
+        kitchen = Kitchen(request, subjects[0], signatures[0], feeds, plain, folder, progress)
+        peers, missing = kitchen.serve(plain_takes_part=measured)
+        yield Field((*artifacts, *peers), feeds, kitchen.plain, missing, kitchen.notes)
+
+
+def is_plain(subject: Subject) -> bool:
+    """Tell whether an artifact is the portable graph: as exported, or as it came where it has no manifest."""
+    if subject.format != "onnx":
+        return False
+    options = {} if subject.manifest is None else subject.manifest.options
+    return options.get("target", "portable") == "portable" and set(options) <= PLAIN_OPTIONS
+
+
+def _artifact(subject: Subject, signature: Signature | None, name: str, feeds: Feeds, device: Device) -> Contestant:
+    options = {} if subject.manifest is None else subject.manifest.options
+    job = {
+        "path": str(subject.path),
+        "inputs": list(matching_names(subject.path, feeds, signature)),
+        "outputs": [output.name for output in signature.outputs] if signature else [],
+        "optimise": options.get(OPTIMIZE_OPTION) is True and device == "cpu",
+        "device": device,
+    }
+    form = f"{subject.path}, through {OPTIMIZE_OPTION}," if job["optimise"] else str(subject.path)
+    return Contestant(name, form, ENGINES[subject.format], job, OWN)
+
+
+def _signature(subject: Subject) -> Signature | None:
+    """Return what a model states that it takes and answers; a TorchScript file without a manifest states nothing."""
+    if subject.format == "onnx":
+        return graph_signature(load_graph(subject.path))
+    return subject.manifest.signature if subject.manifest else None
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """Return what the tables call the artifacts: file names, or whole paths where two have one name.
+
+    Raises:
+        UsageError: one file twice.
+    """
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise UsageError("name each artifact once")
+    short = [path.name for path in paths]
+    return short if len(set(short)) == len(short) else [str(path) for path in paths]

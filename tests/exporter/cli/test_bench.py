@@ -1,0 +1,77 @@
+"""`bench` as a user runs it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import ExportedByCommand
+from helpers.tiny import convolution
+from helpers.run import run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench")
+    convolution(folder / "m.onnx")
+    convolution(folder / "free.onnx", size="height")
+    (folder / "damaged.onnx").write_bytes((folder / "m.onnx").read_bytes()[:100])
+    return folder
+
+
+def test_json_is_alone_on_stdout_and_the_page_is_written(folder: Path) -> None:
+    shutil.copy(folder / "m.onnx", folder / "copy.onnx")
+    done = run("c3d-export", "bench", "m.onnx", "copy.onnx", "--threads", 1, "--rounds", 6, "--load-rounds", 1,
+               "--batch", "1,3", "--json", "--html", "b.html", cwd=folder)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    answer = json.loads(done.stdout)
+    assert [(row["contestant"], row["batch"]) for row in answer["measurements"]] == [
+        ("m.onnx", 1), ("copy.onnx", 1), ("m.onnx", 3), ("copy.onnx", 3),
+    ]  # fmt: skip
+    assert answer["rooflines"][0]["rate"] > 1e8
+    assert (folder / "b.html").read_text().count("<figure>") == 2
+
+
+USAGE = {
+    "nothing": ([], "Missing argument 'ARTIFACTS...'"),
+    "a word as batch": (["m.onnx", "--batch", "many"], "'many' is not like 1,4"),
+    "a peer without a path": (["m.onnx", "--peer-python", "mnn"], "'mnn' is not like mnn=PATH/bin/python"),
+    "free sizes": (["free.onnx"], "--shape x=1x"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", USAGE)
+def test_wrong_usage_exits_2(case: str, folder: Path) -> None:
+    arguments, told = USAGE[case]
+    done = run("c3d-export", "bench", *arguments, cwd=folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+
+
+BAD = {
+    "a damaged second": (["m.onnx", "damaged.onnx"], 3, "damaged.onnx: not a whole ONNX file"),
+    "no folder for the page": (["m.onnx", "--html", "none/b.html"], 3, "there is no folder none"),
+    "no GPU": (["m.onnx", "--device", "cuda"], 4, "no CUDA provider; pip install onnxruntime-gpu"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_and_missing_devices_have_their_exit_codes(case: str, folder: Path) -> None:
+    arguments, code, told = BAD[case]
+    done = run("c3d-export", "bench", *arguments, cwd=folder)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.heavy
+def test_peers_of_a_torchscript_artifact_run_its_network(exported: ExportedByCommand) -> None:
+    """All peers that are installed, the plain graph exported anew; every answer is the artifact's."""
+    done = run("c3d-export", "bench", "artifacts/c3d.pt", "--peers", "--batch", 1, "--rounds", 1, "--load-rounds", 1,
+               "--warmup", 0, "--json", cwd=exported.folder)  # fmt: skip
+    answer = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    ran = {row["contestant"]: row["difference"] for row in answer["measurements"]}
+    assert {"c3d.pt", "torch eager", "onnxruntime plain"} <= set(ran)
+    assert all(value < 1e-4 for value in ran.values() if value is not None)
+    assert answer["rooflines"][0]["bounds"][0]["multiply_adds"] == pytest.approx(38.5e9, rel=0.002)
