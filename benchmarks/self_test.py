@@ -1,4 +1,4 @@
-"""`verify self-test --localize` in pieces: every fault of the table, planted in the artifact of seed 0.
+"""`verify self-test` in pieces: every fault of the table, planted in the artifact of seed 0.
 
 The same functions as the command, in an order that makes what is done so far a sample of the whole.
 """
@@ -27,8 +27,8 @@ AT_ONCE = 24
 
 def main() -> None:
     """Measure what is left, and print what is known."""
-    kept = pieces(__doc__ or "")
-    options = SelfTestOptions(localize=True)
+    kept = pieces(__doc__ or "", "localize")
+    options = SelfTestOptions(localize="localize" in kept.flags)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         artifacts = kept.path.parent / "artifacts"

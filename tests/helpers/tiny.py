@@ -22,7 +22,7 @@ def weights() -> dict[str, NDArray[np.float32]]:
     return {name: generator.normal(0, 0.2, shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def save(path: Path, batch: int | str = "batch", data: str | None = None) -> Path:
+def save(path: Path, batch: int | str = "batch", data: str | None = None, *, right: bool = False) -> Path:
     """Write the network as an exporter would: `conv1.out`, `conv1.relu.out`, …; `data` keeps weights beside it."""
 
     def pool(name: str, source: str, kernel: list[int], pads: list[int]) -> onnx.NodeProto:
@@ -47,6 +47,10 @@ def save(path: Path, batch: int | str = "batch", data: str | None = None) -> Pat
         linear("fc6", "flatten.out", "fc6.out"), relu("fc6"),
         linear("fc7", "fc6.relu.out", "fc7.out"), relu("fc7"), linear("fc8", "fc7.relu.out", "logits"),
     ]  # fmt: skip
+    if right:  # pool5's other convention, as torch exports it
+        nodes[5].ClearField("attribute")
+        steps = {"kernel_shape": [2, 2, 2], "strides": [2, 2, 2], "ceil_mode": 1}
+        nodes[5].attribute.extend(helper.make_attribute(name, value) for name, value in steps.items())
     graph = helper.make_graph(
         nodes,
         "tiny",

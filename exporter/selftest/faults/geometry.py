@@ -150,7 +150,11 @@ def _first_only(copy: Copy, node: onnx.NodeProto, axes: int) -> None:
     """Take the first number of each window, as a strided slice does."""
     kernel, pads = attributes_of(node)["kernel_shape"], _pads(node, axes)
     set_attribute(node, "kernel_shape", [1] * axes)
-    ends = [pads[axes + i] - (kernel[i] - 1) for i in range(axes)]
+    if attributes_of(node).get("ceil_mode"):  # windows may hang over the end, and their first number does not
+        set_attribute(node, "ceil_mode", 0)
+        ends = pads[axes:]
+    else:
+        ends = [pads[axes + i] - (kernel[i] - 1) for i in range(axes)]
     whole = copy.constant([0, 0, *pads[:axes], 0, 0, *ends], _int64())
     set_attribute(node, "pads", [0] * (2 * axes))
     copy.feed(node, lambda copy, x: copy.emit("Pad", x, whole))

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from exporter.runtimes import Settings, engine_for
 from exporter.selftest.apart import read_apart
 from exporter.selftest.faults import FAULTS, Place
+from exporter.selftest.faults.geometry import GEOMETRY
 from exporter.selftest.graph import Copy, SoundGraph
 
 Bent = Callable[[NDArray[np.float32]], NDArray[np.float64]]
@@ -180,6 +181,21 @@ def test_a_fault_is_what_it_says(kind: str, where: str, sound: SoundGraph) -> No
 
 def test_the_small_network_is_the_same_twice(sound: SoundGraph) -> None:
     assert np.abs(run(Copy(sound), clips()) - Tiny()(clips())).max() < 1e-5
+
+
+def test_pools_of_the_other_convention_take_the_same_faults(tmp_path: Path) -> None:
+    (tmp_path / "apart").mkdir()
+    right = read_apart(save(tmp_path / "right.onnx", right=True), tmp_path / "apart")
+    feeds = clips()
+    back = run(planted(right, "pool5 of the other convention", "pool2"), feeds)
+    assert np.abs(back - Tiny()(feeds)).max() < 1e-5
+    first = bent(pool2=lambda x: x[:, :, ::2, ::2, ::2])(feeds)
+    assert np.abs(run(planted(right, "first of each window for the largest", "pool2"), feeds) - first).max() < 1e-5
+    for kind in GEOMETRY:
+        for place in kind.places(right):
+            copy = Copy(right)
+            place.plant(copy, np.random.default_rng(0))
+            assert run(copy, feeds).shape == (2, 5), f"{kind.name}, {place.where}"
 
 
 def test_every_kind_has_a_name_of_its_own() -> None:
