@@ -4,6 +4,7 @@
 * `exporter.formats`: one module per artifact format.
 * `exporter.runtimes`: one module per engine that can run an artifact.
 * `exporter.parity`: inputs, float64 truth, tolerance, comparison.
+* `exporter.selftest`: faults planted in artifacts, to prove that parity catches them.
 * `exporter.artifact`, `exporter.publish`: the manifest, its hashes, and how files reach their folder.
 * `exporter.inspection`: what a file is, without running it.
 * `exporter.reports`, `exporter.cli`: the same results for people and machines.
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from exporter.inspection import inspect
     from exporter.parity.verify import verify_parity
     from exporter.pipeline import export
+    from exporter.selftest.runner import self_test
+    from exporter.selftest.verdicts import SelfTestOptions, SelfTestReport
     from exporter.types import ExportRequest, ParityOptions
     from exporter.verdicts import ParityReport
 
@@ -28,8 +31,11 @@ __all__ = [
     "Manifest",
     "ParityOptions",
     "ParityReport",
+    "SelfTestOptions",
+    "SelfTestReport",
     "export",
     "inspect",
+    "self_test",
     "verify_parity",
 ]
 
@@ -41,8 +47,11 @@ _HOMES = {
     "Manifest": "exporter.artifact",
     "ParityOptions": "exporter.types",
     "ParityReport": "exporter.verdicts",
+    "SelfTestOptions": "exporter.selftest.verdicts",
+    "SelfTestReport": "exporter.selftest.verdicts",
     "export": "exporter.pipeline",
     "inspect": "exporter.inspection",
+    "self_test": "exporter.selftest.runner",
     "verify_parity": "exporter.parity.verify",
 }
 
