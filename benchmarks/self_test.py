@@ -3,7 +3,6 @@
 The same functions as the command, in an order that makes what is done so far a sample of the whole.
 """
 
-import tempfile
 import zlib
 from collections import Counter
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from exporter.parity.inputs import QUICK, draw_clips
 from exporter.parity.reference import load_subject
 from exporter.parity.truth import NetworkTruth, Truth
 from exporter.pipeline import export
-from exporter.selftest.runner import Fault, examine, mount, planned
+from exporter.selftest.runner import Fault, examine, mount, planned, scratch
 from exporter.selftest.verdicts import SelfTestOptions
 from exporter.types import ExportRequest, ParityOptions
 from models import build
@@ -29,15 +28,14 @@ def main() -> None:
     """Measure what is left, and print what is known."""
     kept = pieces(__doc__ or "", "localize")
     options = SelfTestOptions(localize="localize" in kept.flags)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        artifacts = kept.path.parent / "artifacts"
-        if not (artifacts / "c3d.onnx").is_file():
-            export(ExportRequest(("onnx",), output_dir=artifacts, verify=False))
+    artifacts = kept.path.parent / "artifacts"
+    if not (artifacts / "c3d.onnx").is_file():
+        export(ExportRequest(("onnx",), output_dir=artifacts, verify=False))
+    with scratch(artifacts / "c3d.onnx") as folder:
         built = build(seed=0)
         pool = draw_clips(built.preprocessing, ParityOptions(kinds=QUICK))
         truth = Truth(NetworkTruth(built), pool, kept.path.parent / "truth")
-        bench, _ = mount(load_subject(artifacts / "c3d.onnx"), truth, built.config, folder)
+        bench, _ = mount(load_subject(artifacts / "c3d.onnx"), truth, built.config, Path(folder))
         faults = sorted(planned(bench), key=lambda fault: zlib.crc32(title(fault).encode()))
         left = [fault for fault in faults if title(fault) not in kept.done]
         while left and not kept.over:

@@ -113,6 +113,16 @@ def test_a_fault_is_localised_by_values_alone_and_as_the_command_does(bench: Ben
     assert "the graph does not show conv3a.relu, so the fault may be there" in found.sentence
 
 
+def test_a_copy_cut_in_front_of_its_fault_gets_the_verdict_of_the_whole(bench: Bench) -> None:
+    copy, _ = planted(bench, "weights scaled by 0.1 %", "conv4a")
+    path = copy.write(copy.model, bench.graph.folder / "whole.onnx")
+    trial = trial_of(load_subject(path), ParityOptions(), NetworkConfig())
+    *_, whole = judge(ask(trial, bench.truth.pool), bench.truth, ParityOptions()).comparisons
+    cut = bench.verdict(copy, bench.batches(("random", "video")))
+    assert (whole.input, whole.passed) == (cut.batch.name, cut.passed) == ("random + video", False)
+    assert cut.share == pytest.approx(whole.share, rel=1e-3)
+
+
 def test_the_sound_artifact_passes(bench: Bench) -> None:
     report = judge(ask(bench.trial, bench.truth.pool), bench.truth, ParityOptions())
     assert report.passed

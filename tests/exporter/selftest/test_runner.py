@@ -19,7 +19,7 @@ from exporter.selftest.apart import read_apart
 from exporter.selftest.bench import Bench, Precision, Verdict
 from exporter.selftest.faults import FAULTS
 from exporter.selftest.graph import Copy
-from exporter.selftest.runner import Fault, clean_runs, examine, mount, planned
+from exporter.selftest.runner import Fault, clean_runs, examine, mount, planned, scratch
 from exporter.selftest.verdicts import CleanRuns, FaultVerdict, SelfTestOptions, SelfTestReport
 from models.spec import NetworkConfig
 
@@ -162,6 +162,19 @@ def test_an_artifact_that_fails_as_it_is_is_refused(tmp_path: Path, bench: Bench
         ))  # fmt: skip
         with pytest.raises(CheckFailedError, match="does not pass parity as it is"):
             mount(subject, bench.truth, NetworkConfig(), tmp_path)
+
+
+@pytest.mark.parametrize("roomy", [True, False])
+def test_the_weights_are_kept_in_memory_where_there_is_room(
+    roomy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    monkeypatch.setattr("exporter.selftest.runner.MEMORY", memory)
+    monkeypatch.setattr("exporter.selftest.runner.ROOM", 1 if roomy else 2**60)
+    with scratch(save(tmp_path / "tiny.onnx")) as folder:
+        assert Path(folder).is_relative_to(memory) is roomy
+    assert not Path(folder).exists()
 
 
 def verdict(outcome: str) -> FaultVerdict:
