@@ -5,6 +5,7 @@
 * `exporter.passes`: an ONNX model in, the same function out, faster; `exporter.optimization` does it to any file.
 * `exporter.runtimes`: one module per engine that can run an artifact.
 * `exporter.parity`: inputs, float64 truth, tolerance, comparison.
+* `exporter.selftest`: faults planted in artifacts, to prove that parity catches them.
 * `exporter.artifact`, `exporter.publish`: the manifest, its hashes, and how files reach their folder.
 * `exporter.bench`: latency, throughput, load time and memory, side by side with other engines.
 * `exporter.inspection`: what a file is, without running it.
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from exporter.optimization import optimize
     from exporter.parity.verify import verify_parity
     from exporter.pipeline import export
+    from exporter.selftest.runner import self_test
+    from exporter.selftest.verdicts import SelfTestOptions, SelfTestReport
     from exporter.types import ExportRequest, GraphOptions, OptimizeRequest, ParityOptions
     from exporter.verdicts import ParityReport
 
@@ -33,9 +36,12 @@ __all__ = [
     "OptimizeRequest",
     "ParityOptions",
     "ParityReport",
+    "SelfTestOptions",
+    "SelfTestReport",
     "export",
     "inspect",
     "optimize",
+    "self_test",
     "verify_parity",
 ]
 
@@ -49,9 +55,12 @@ _HOMES = {
     "OptimizeRequest": "exporter.types",
     "ParityOptions": "exporter.types",
     "ParityReport": "exporter.verdicts",
+    "SelfTestOptions": "exporter.selftest.verdicts",
+    "SelfTestReport": "exporter.selftest.verdicts",
     "export": "exporter.pipeline",
     "inspect": "exporter.inspection",
     "optimize": "exporter.optimization",
+    "self_test": "exporter.selftest.runner",
     "verify_parity": "exporter.parity.verify",
 }
 

@@ -24,6 +24,10 @@ ALLOWED = {
         "models", "exporter.errors", "exporter.types", "exporter.timing", "exporter.artifact", "exporter.publish",
         "exporter.formats", "exporter.runtimes", "exporter.parity", "exporter.verdicts", "exporter.machine",
     },
+    "exporter.selftest": {
+        "models", "exporter.errors", "exporter.types", "exporter.timing", "exporter.runtimes", "exporter.parity",
+        "exporter.verdicts", "exporter.selftest",
+    },
     "exporter.inspection": {
         "models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.publish", "exporter.formats",
     },
@@ -43,12 +47,12 @@ ALLOWED = {
     "exporter.reports": {
         "models", "exporter.errors", "exporter.types", "exporter.artifact", "exporter.parity", "exporter.pipeline",
         "exporter.optimization", "exporter.passes", "exporter.inspection", "exporter.conversion", "exporter.reports", "exporter.verdicts",
-        "exporter.bench",
+        "exporter.bench", "exporter.selftest",
     },
     "exporter.cli": {
         "models", "exporter.errors", "exporter.types", "exporter.formats", "exporter.parity", "exporter.pipeline",
         "exporter.optimization", "exporter.inspection", "exporter.conversion", "exporter.reports", "exporter.cli", "exporter.verdicts",
-        "exporter.bench",
+        "exporter.bench", "exporter.selftest",
     },
 }  # fmt: skip
 FRONT_PAGE = ROOT / "exporter" / "__init__.py"  # names every layer, and imports none before it is asked to

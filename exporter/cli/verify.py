@@ -7,6 +7,7 @@ import click
 
 from exporter.cli.options import machine_options, network_options, parity_options
 from exporter.cli.parity_options import input_options, judgement_options, report_options
+from exporter.cli.self_test import self_test_command
 from exporter.errors import ArtifactError
 from exporter.types import ParityOptions, ReferenceOptions
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 @click.group(no_args_is_help=True, context_settings={"max_content_width": 110})
 def verify() -> None:
-    """Check artifacts: verify parity."""
+    """Check artifacts: verify parity. Check the checker: verify self-test."""
+
+
+verify.add_command(self_test_command)
 
 
 @verify.command(short_help="Does an artifact answer as the network does?")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.tiny import convolution
+from helpers.plain_onnx import convolution
 from helpers.manifests import MANIFEST
 
 from exporter.bench import BenchRequest, peers

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from helpers.tiny import convolution
+from helpers.plain_onnx import convolution
 from onnx import numpy_helper
 
 from exporter.bench import BenchReport, BenchRequest, bench, measuring, peers, roofline, turns

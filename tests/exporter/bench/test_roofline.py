@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ExportedByCommand
-from helpers.tiny import save
+from helpers.plain_onnx import save
 from onnx import helper
 
 from exporter.bench import roofline

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ExportedByCommand
-from helpers.tiny import convolution
+from helpers.plain_onnx import convolution
 from helpers.run import run
 
 

@@ -1,15 +1,12 @@
 """Faults planted in an artifact, one at a time: every one is found, and the sound artifact passes."""
 
 import re
-from collections.abc import Callable
+import zlib
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
 import torch
-from numpy.typing import NDArray
-from onnx import numpy_helper
+from conftest import ExportedByCommand
 
 from exporter.parity.inputs import InputPool
 from exporter.parity.judge import judge
@@ -19,21 +16,14 @@ from exporter.parity.trials import ask
 from exporter.parity.truth import Truth
 from exporter.parity.verify import trial_of
 from exporter.pipeline import ParityFailedError, export
+from exporter.selftest.apart import read_apart
+from exporter.selftest.bench import Bench
+from exporter.selftest.faults import FAULTS
+from exporter.selftest.graph import Copy
+from exporter.selftest.runner import planned
 from exporter.types import ExportRequest, ParityOptions
-from exporter.verdicts import ParityReport
 from models import build
 from models.spec import NetworkConfig
-
-Graph = onnx.GraphProto
-Weights = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-
-
-@pytest.fixture(scope="module")
-def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artifact with its weights in a file of their own, so that a faulty copy costs kilobytes."""
-    folder = tmp_path_factory.mktemp("split")
-    request = ExportRequest(("onnx",), output_dir=folder, verify=False, external_data=True, outputs=("logits", "fc6"))
-    return export(request).artifacts[0].path
 
 
 @pytest.fixture(scope="module")
@@ -45,109 +35,98 @@ def two_clips(truth: Truth) -> Truth:
     return few
 
 
-def verdict(path: Path, truth: Truth) -> ParityReport:
-    options = ParityOptions()
-    return judge(ask(trial_of(load_subject(path), options, NetworkConfig()), truth.pool), truth, options)
+@pytest.fixture(scope="module")
+def bench(exported: ExportedByCommand, two_clips: Truth, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """The artifact read apart, so that a faulty copy costs kilobytes and only runs from its fault on."""
+    graph = read_apart(exported.onnx, tmp_path_factory.mktemp("apart"))
+    trial = trial_of(load_subject(exported.onnx), ParityOptions(), NetworkConfig())
+    with trial.open(trial.settings) as runtime:
+        return Bench(graph, trial, trial.match(runtime.signature), two_clips, runtime.title)
 
 
-def weights(name: str, change: Weights) -> Callable[[Graph, Path], None]:
-    def plant(graph: Graph, folder: Path) -> None:
-        tensor = next(tensor for tensor in graph.initializer if tensor.name == name)
-        value = numpy_helper.to_array(tensor, base_dir=str(folder)).copy()
-        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(change(value), dtype=np.float32), name))
-
-    return plant
-
-
-def no_relu(name: str) -> Callable[[Graph, Path], None]:
-    def plant(graph: Graph, _folder: Path) -> None:
-        relu = next(node for node in graph.node if node.name == name)
-        for node in graph.node:
-            node.input[:] = [relu.input[0] if value == relu.output[0] else value for value in node.input]
-        graph.node.remove(relu)
-
-    return plant
+def planted(bench: Bench, kind: str, where: str) -> tuple[Copy, str | None]:
+    """Return a copy with one fault of the self-test's table, and the value that goes wrong first."""
+    (fault,) = [
+        fault for fault in planned(bench, [row for row in FAULTS if row.name == kind]) if fault.place.where == where
+    ]
+    return fault.copy(bench, 0), fault.place.value
 
 
-def pool5_right(graph: Graph, _folder: Path) -> None:
-    pool = next(node for node in graph.node if node.name == "pool5")
-    for attribute in pool.attribute:
-        if attribute.name == "pads":
-            attribute.ints[:] = [0, 0, 0, 0, 1, 1]
+PLANTED = (
+    ("weights scaled by 1 %", "conv1"),
+    ("weights scaled by 1 %", "conv4b"),
+    ("weights scaled by 1 %", "fc7"),
+    ("weights scaled by 1 %", "fc8"),
+    ("largest weight off by 1 %", "conv2"),
+    ("bias dropped", "conv5b"),
+    ("an output channel zeroed", "conv3a"),
+    ("ReLU dropped", "conv3a.relu"),
+    ("ReLU dropped", "fc7.relu"),
+    ("pool5 of the other convention", "pool5"),
+    ("conv1 takes BGR for RGB", "conv1"),
+    ("kernels flipped on every axis", "conv3b"),
+    ("flattened T,H,W,C for C,T,H,W", "fc6"),
+    ("weights rounded to bfloat16", "conv2"),
+    ("classes in reverse order", "fc8"),
+    ("items mixed by 0.1 %", "pool4"),
+    ("a NaN among the weights", "conv5a"),
+)
 
 
-def one_weight(value: NDArray[np.float32]) -> NDArray[np.float32]:
-    value.reshape(-1)[np.abs(value).argmax()] *= 1.01
-    return value
-
-
-def bfloat16(value: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (value.view(np.uint32) + 0x8000 & 0xFFFF0000).astype(np.uint32).view(np.float32)
-
-
-def other_flatten(value: NDArray[np.float32]) -> NDArray[np.float32]:
-    return value.reshape(4096, 512, 4, 4).transpose(0, 2, 3, 1).reshape(4096, 8192)
-
-
-FAULTS: dict[str, Callable[[Graph, Path], None]] = {
-    "conv1 scaled by 1 %": weights("conv1.weight", lambda w: w * 1.01),
-    "conv4b scaled by 1 %": weights("conv4b.weight", lambda w: w * 1.01),
-    "fc7 scaled by 1 %": weights("fc7.weight", lambda w: w * 1.01),
-    "fc8 scaled by 1 %": weights("fc8.weight", lambda w: w * 1.01),
-    "one weight of conv2 changed by 1 %": weights("conv2.weight", one_weight),
-    "conv5b's bias dropped": weights("conv5b.bias", lambda b: b * 0),
-    "a channel of conv3a zeroed": weights("conv3a.weight", lambda w: w * (np.arange(256) != 7)[:, None, None, None, None]),
-    "ReLU after conv3a dropped": no_relu("conv3a.relu"),
-    "ReLU after fc7 dropped": no_relu("fc7.relu"),
-    "the other pool5": pool5_right,
-    "BGR for RGB": weights("conv1.weight", lambda w: w[:, ::-1]),
-    "kernels flipped": weights("conv3b.weight", lambda w: w[:, :, ::-1, ::-1, ::-1]),
-    "fc6 flattened in the other order": weights("fc6.weight", other_flatten),
-    "conv2 rounded to bfloat16": weights("conv2.weight", bfloat16),
-    "classes permuted": weights("fc8.weight", lambda w: w[::-1]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_fails(fault: str, split: Path, two_clips: Truth) -> None:
-    model = onnx.load(split, load_external_data=False)
-    FAULTS[fault](model.graph, split.parent)
-    path = split.with_name("faulty.onnx")
-    onnx.save(model, path)
-    report = verdict(path, two_clips)
-    assert not report.passed
-    assert all(not row.passed for row in report.comparisons if row.output == "logits")
+@pytest.mark.parametrize(("kind", "where"), PLANTED)
+def test_a_planted_fault_fails(kind: str, where: str, bench: Bench) -> None:
+    copy, _ = planted(bench, kind, where)
+    assert not bench.verdict(copy, bench.batches(("random", "video"))).passed
 
 
 @pytest.mark.parametrize(
-    ("fault", "layer"),
+    ("kind", "where", "layer", "how"),
     [
-        ("one weight of conv2 changed by 1 %", "conv2"),
-        ("ReLU after conv3a dropped", "conv3b"),
-        ("the other pool5", "pool5"),
-        ("classes permuted", "fc8"),
+        ("largest weight off by 1 %", "conv2", "conv2", "layer"),
+        ("ReLU dropped", "conv3a.relu", "conv3b", "between"),
+        ("pool5 of the other convention", "pool5", "pool5", "layer"),
+        ("classes in reverse order", "fc8", "fc8", "layer"),
     ],
 )
-def test_a_planted_fault_is_localised(fault: str, layer: str, split: Path, two_clips: Truth) -> None:
-    model = onnx.load(split, load_external_data=False)
-    FAULTS[fault](model.graph, split.parent)
-    for node in model.graph.node:  # nothing to match by but the values
+def test_a_planted_fault_is_localised(kind: str, where: str, layer: str, how: str, bench: Bench) -> None:
+    copy, value = planted(bench, kind, where)
+    assert value is not None
+    (batch,) = bench.batches(("random", "video"))
+    assert bench.locate(copy, value, batch) == (how, layer)
+
+
+def test_a_fault_is_localised_by_values_alone_and_as_the_command_does(bench: Bench) -> None:
+    copy, _ = planted(bench, "ReLU dropped", "conv3a.relu")
+    for node in copy.graph.node:  # nothing to match by but the values
         for names in (node.input, node.output):
-            names[:] = [re.sub(r"^(.*)\.out$", lambda found: f"v{hash(found[1]) % 99999}", name) for name in names]
-    path = split.with_name("unnamed.onnx")
-    onnx.save(model, path)
-    report = verdict(path, two_clips)
-    found = localize(trial_of(load_subject(path), ParityOptions(), NetworkConfig()), report, two_clips)
-    assert found.first == layer
-    assert f"leaves the truth at {layer}" in found.sentence
-
-
-def test_the_sound_artifact_passes(split: Path, two_clips: Truth) -> None:
-    report = verdict(split, two_clips)
-    assert report.passed
-    assert [(row.input, row.output) for row in report.comparisons] == [
-        (name, output) for name in ("random", "video", "random + video") for output in ("logits", "fc6")
+            names[:] = [
+                re.sub(r"^(.*)\.out$", lambda found: f"v{zlib.crc32(found[1].encode())}", name) for name in names
+            ]
+    path = copy.write(copy.model, bench.graph.folder / "unnamed.onnx")
+    trial = trial_of(load_subject(path), ParityOptions(), NetworkConfig())
+    report = judge(ask(trial, bench.truth.pool), bench.truth, ParityOptions())
+    assert [(row.input, row.passed) for row in report.comparisons] == [
+        ("random", False), ("video", False), ("random + video", False),
     ]  # fmt: skip
+    found = localize(trial, report, bench.truth)
+    assert found.first == "conv3b"
+    assert "the graph does not show conv3a.relu, so the fault may be there" in found.sentence
+
+
+def test_a_copy_cut_in_front_of_its_fault_gets_the_verdict_of_the_whole(bench: Bench) -> None:
+    copy, _ = planted(bench, "weights scaled by 0.1 %", "conv4a")
+    path = copy.write(copy.model, bench.graph.folder / "whole.onnx")
+    trial = trial_of(load_subject(path), ParityOptions(), NetworkConfig())
+    *_, whole = judge(ask(trial, bench.truth.pool), bench.truth, ParityOptions()).comparisons
+    cut = bench.verdict(copy, bench.batches(("random", "video")))
+    assert (whole.input, whole.passed) == (cut.batch.name, cut.passed) == ("random + video", False)
+    assert cut.share == pytest.approx(whole.share, rel=1e-3)
+
+
+def test_the_sound_artifact_passes(bench: Bench) -> None:
+    report = judge(ask(bench.trial, bench.truth.pool), bench.truth, ParityOptions())
+    assert report.passed
+    assert [row.input for row in report.comparisons] == ["random", "video", "random + video"]
 
 
 def test_a_torchscript_file_of_other_weights_fails(tmp_path: Path, two_clips: Truth) -> None:

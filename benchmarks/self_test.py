@@ -1,0 +1,67 @@
+"""`verify self-test` in pieces: every fault of the table, planted in the artifact of seed 0.
+
+The same functions as the command, in an order that makes what is done so far a sample of the whole.
+"""
+
+import zlib
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+from measure import machine
+from pieces import Pieces, pieces
+
+from exporter.parity.inputs import QUICK, draw_clips
+from exporter.parity.reference import load_subject
+from exporter.parity.truth import NetworkTruth, Truth
+from exporter.pipeline import export
+from exporter.selftest.runner import Fault, examine, mount, planned, scratch
+from exporter.selftest.verdicts import SelfTestOptions
+from exporter.types import ExportRequest, ParityOptions
+from models import build
+
+AT_ONCE = 24
+"""Faults between two looks at the clock; those that need float64 share its layers."""
+
+
+def main() -> None:
+    """Measure what is left, and print what is known."""
+    kept = pieces(__doc__ or "", "localize")
+    options = SelfTestOptions(localize="localize" in kept.flags)
+    artifacts = kept.path.parent / "artifacts"
+    if not (artifacts / "c3d.onnx").is_file():
+        export(ExportRequest(("onnx",), output_dir=artifacts, verify=False))
+    with scratch(artifacts / "c3d.onnx") as folder:
+        built = build(seed=0)
+        pool = draw_clips(built.preprocessing, ParityOptions(kinds=QUICK))
+        truth = Truth(NetworkTruth(built), pool, kept.path.parent / "truth")
+        bench, _ = mount(load_subject(artifacts / "c3d.onnx"), truth, built.config, Path(folder))
+        faults = sorted(planned(bench), key=lambda fault: zlib.crc32(title(fault).encode()))
+        left = [fault for fault in faults if title(fault) not in kept.done]
+        while left and not kept.over:
+            some, left = left[:AT_ONCE], left[AT_ONCE:]
+            for fault, found in zip(some, examine(bench, some, options), strict=True):
+                kept.keep(title(fault), asdict(found))
+    print(machine())
+    print(f"{len(kept.done)} of {len(faults)} faults")
+    tell(kept)
+
+
+def title(fault: Fault) -> str:
+    """Return a fault's name in the file."""
+    return f"{fault.kind.name}: {fault.place.where}"
+
+
+def tell(kept: Pieces) -> None:
+    """Print how many were caught, and what was not."""
+    print("kinds", len({fault["kind"] for fault in kept.done.values()}))
+    print("outcome", Counter(fault["outcome"] for fault in kept.done.values()))
+    print("located", Counter(fault["located"] for fault in kept.done.values() if fault["outcome"] == "caught"))
+    for name, fault in kept.done.items():
+        if fault["outcome"] != "caught" or fault["located"] == "elsewhere":
+            told = (fault["outcome"], fault["share"], fault["exact_share"], fault["named"], fault["reason"])
+            print(f"{name:<60}", *told)
+
+
+if __name__ == "__main__":
+    main()

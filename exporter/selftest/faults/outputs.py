@@ -1,0 +1,65 @@
+"""Faults behind the network: what happens to its outputs."""
+# ruff: noqa: E501 - the table reads best a row each
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from exporter.selftest.faults.base import Kind, Place, behind
+from exporter.selftest.graph import Copy, Layer, SoundGraph
+
+if TYPE_CHECKING:
+    Generator = np.random.Generator
+
+DECIMALS = 1000.0
+
+
+def _outputs(build: "Callable[[Copy, str], str]") -> Callable[[SoundGraph], Iterable[Place]]:
+    return behind(lambda graph: graph.outputs, lambda copy, x, _generator: build(copy, x), blame=False)
+
+
+def _one(operator: str, number: float) -> "Callable[[Copy, str], str]":
+    return lambda copy, x: copy.emit(operator, x, copy.constant(number))
+
+
+def _rounded(copy: Copy, x: str) -> str:
+    decimals = copy.constant(DECIMALS)
+    return copy.emit("Div", copy.emit("Round", copy.emit("Mul", x, decimals)), decimals)
+
+
+def _head(order: "Callable[[int], list[int]]") -> Callable[[SoundGraph], Iterable[Place]]:
+    """Put the classes of the last linear layer in another order, its bias too."""
+
+    def places(graph: SoundGraph) -> Iterable[Place]:
+        heads = [layer for layer in graph.layers if layer.kind == "linear"][-1:]
+        return [Place(layer.name, layer.node, _reordered(layer, order)) for layer in heads]
+
+    return places
+
+
+def _reordered(layer: Layer, order: "Callable[[int], list[int]]") -> "Callable[[Copy, Generator], None]":
+    def plant(copy: Copy, _generator: "Generator") -> None:
+        weight = copy.weight(layer)
+        places = order(len(weight))
+        copy.set_weight(layer, weight[places])
+        if layer.bias:
+            copy.set(layer.bias, np.array(copy.sound.weights[layer.bias])[places])
+
+    return plant
+
+
+OUTPUTS = (
+    Kind("classes in reverse order", "another list of classes", _head(lambda n: [*range(n)][::-1])),
+    Kind("classes moved by one", "a class for the background", _head(lambda n: [n - 1, *range(n - 1)])),
+    Kind("two classes swapped", "another list of classes", _head(lambda n: [1, 0, *range(2, n)])),
+    Kind("the last two classes swapped", "another list of classes", _head(lambda n: [*range(n - 2), n - 1, n - 2])),
+    Kind("softmax added", "probabilities for logits", _outputs(lambda copy, x: copy.emit("Softmax", x, axis=-1))),
+    Kind("logarithm of softmax added", "a loss's first half exported", _outputs(lambda copy, x: copy.emit("LogSoftmax", x, axis=-1))),
+    Kind("sigmoid added", "probabilities for logits", _outputs(lambda copy, x: copy.emit("Sigmoid", x))),
+    Kind("ReLU added", "an activation behind the last layer", _outputs(lambda copy, x: copy.emit("Relu", x))),
+    Kind("divided by a temperature of 1.001", "a calibration left inside", _outputs(_one("Div", 1.001))),
+    Kind("0.001 added to all", "what softmax does not show", _outputs(_one("Add", 0.001))),
+    Kind("rounded to three decimals", "answers kept as text", _outputs(_rounded)),
+)  # fmt: skip
+"""Behind the network."""

@@ -1,0 +1,56 @@
+"""`verify self-test` as a user runs it."""
+
+import json
+from pathlib import Path
+
+from conftest import ExportedByCommand
+from helpers.run import run
+from helpers.tiny import save
+
+
+def test_some_faults_planted_in_the_artifact_are_caught(exported: ExportedByCommand) -> None:
+    before = {path: path.stat().st_mtime_ns for path in exported.onnx.parent.iterdir()}
+    done = run(
+        "verify",
+        "self-test",
+        exported.onnx,
+        "--only",
+        "softmax",
+        "--clean-runs",
+        "1",
+        "--localize",
+        "--json",
+        cwd=exported.folder,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    assert found["passed"] is True
+    assert found["outcomes"] == {"caught": 2, "below": 0, "missed": 0, "refused": 0}
+    assert [(fault["kind"], fault["where"]) for fault in found["faults"]] == [
+        ("softmax added", "logits"), ("logarithm of softmax added", "logits"),
+    ]  # fmt: skip
+    assert found["inputs"] == ["random", "saturated", "zeros", "video"]
+    assert found["clean"]["runs"] == 4 + 2 + 1
+    assert found["clean"]["alarms"] == []
+    assert {path: path.stat().st_mtime_ns for path in exported.onnx.parent.iterdir()} == before
+
+
+def test_what_cannot_be_tested_is_told_in_a_line(exported: ExportedByCommand, tmp_path: Path) -> None:
+    cases: list[tuple[int, str, tuple[object, ...]]] = [
+        (2, "faults are planted in ONNX graphs, and this is a torchscript file", (exported.torchscript,)),
+        (2, "--only dragon: no kind of fault has that in its name", (exported.onnx, "--only", "dragon")),
+        (3, "no such", (tmp_path / "none.onnx",)),
+        (3, "has no manifest beside or inside it", (save(tmp_path / "foreign.onnx"),)),
+    ]
+    for code, told, arguments in cases:
+        done = run("verify", "self-test", *arguments, cwd=tmp_path)
+        assert done.returncode == code, done.stderr
+        assert told in done.stderr
+        assert done.stdout == ""
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_wrong_usage(tmp_path: Path) -> None:
+    assert run("verify", "self-test", cwd=tmp_path).returncode == 2
+    assert run("verify", "self-test", "a.onnx", "--clean-runs", "-1", cwd=tmp_path).returncode == 2
