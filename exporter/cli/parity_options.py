@@ -111,7 +111,7 @@ def report_options(command: Command) -> Command:
             help="How many times the baseline's an error may be.",
         ),
         click.option(
-            "--save-baseline", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+            "--save-baseline", type=click.Path(path_type=Path), metavar="FILE",
             help="Keep the errors for --baseline.",
         ),
         click.option(
@@ -119,7 +119,7 @@ def report_options(command: Command) -> Command:
             help="Fail where an error grew since --save-baseline.",
         ),
         click.option(
-            "--junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+            "--junit", type=click.Path(path_type=Path), metavar="FILE",
             help="Write the verdicts as JUnit XML.",
         ),
     ):  # fmt: skip

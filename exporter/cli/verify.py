@@ -1,5 +1,6 @@
 """`verify parity`: does an artifact answer as the network does?"""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,7 @@ import click
 
 from exporter.cli.options import machine_options, network_options, parity_options
 from exporter.cli.parity_options import input_options, judgement_options, report_options
-from exporter.errors import ArtifactError
+from exporter.errors import ArtifactError, OutputError
 from exporter.types import ParityOptions, ReferenceOptions
 
 if TYPE_CHECKING:
@@ -66,10 +67,26 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], machine: bool, *
 
 
 def read_known(wanted: dict[str, Any]) -> "Baseline | None":
-    """Read the baseline before anything runs."""
-    from exporter.parity.baseline import read_baseline
+    """Read the baseline, and check what else is asked of the reports, before anything runs."""
+    from exporter.parity.baseline import check_growth, read_baseline
 
+    check_growth(wanted["growth"])
+    for option in ("junit", "save_baseline"):
+        if wanted[option]:
+            require_place(wanted[option], f"--{option.replace('_', '-')}")
     return read_baseline(wanted["baseline"]) if wanted["baseline"] else None
+
+
+def require_place(path: Path, option: str) -> None:
+    """Refuse a place that cannot be written to before anything runs.
+
+    Raises:
+        OutputError: there is no such folder, or it is not to be written to.
+    """
+    if not path.parent.is_dir():
+        raise OutputError(f"{option} {path}: there is no folder {path.parent}")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise OutputError(f"{option} {path}: cannot be written to")
 
 
 def settle(

@@ -1,22 +1,23 @@
 """ONNX files in OpenVINO, on the CPU."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.runtimes.base import Settings, Values
-from exporter.runtimes.graph import arithmetic_of, exposed
-from exporter.types import Device, Signature, TensorSpec
+from exporter.runtimes.graph import arithmetic_of, exposed, load_graph, signature_of
+from exporter.types import Device, Signature
 from exporter.verdicts import Arithmetic, Placement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DTYPES = {"f32": "float32", "f64": "float64", "f16": "float16", "bf16": "bfloat16", "i64": "int64", "i32": "int32"}
 FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
 """OpenVINO computes in bfloat16 where the processor can, unless told otherwise."""
+MISSING = "OpenVINO is not installed; pip install 'c3d-export[openvino]'"
 
 
 class OpenVino:
@@ -29,22 +30,12 @@ class OpenVino:
     @property
     def title(self) -> str:
         """Return `OpenVINO 2026.4.1 (cpu)`."""
-        import openvino
-
-        return f"OpenVINO {openvino.__version__.split('-')[0]} (cpu)"
+        return f"OpenVINO {_library().__version__.split('-')[0]} (cpu)"
 
     @property
     def signature(self) -> Signature:
-        """Return the compiled model's account."""
-
-        def spec(port: Any) -> TensorSpec:
-            dtype = port.get_element_type().get_type_name()
-            shape = tuple(size.get_length() if size.is_static else "?" for size in port.get_partial_shape())
-            return TensorSpec(port.get_any_name(), DTYPES.get(dtype) or str(dtype), shape)
-
-        return Signature(
-            tuple(spec(port) for port in self._compiled.inputs), tuple(spec(port) for port in self._compiled.outputs)
-        )
+        """Return the graph's own account: a compiled port has every name that its tensor ever had, in no order."""
+        return signature_of(load_graph(self.path))
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -60,13 +51,11 @@ class OpenVino:
     def __enter__(self) -> Self:
         """Compile the model; raises as `Runtime.__enter__` says."""
         require_device(self.settings.device)
-        import openvino
-
         options: dict[str, Any] = dict(FLOAT32)
         if self.settings.threads is not None:
             options["INFERENCE_NUM_THREADS"] = self.settings.threads
         try:
-            core = openvino.Core()
+            core = _library().Core()
             model = core.read_model(exposed(self.path)) if self.settings.expose else core.read_model(str(self.path))
             self._compiled = core.compile_model(model, "CPU", options)
         except RuntimeError as error:
@@ -96,10 +85,19 @@ def require_device(device: Device) -> None:
     """
     if device != "cpu":
         raise UnavailableError(f"--device {device}: OpenVINO runs on the CPU here; onnxruntime has CUDA and TensorRT")
+    _library()
+
+
+def _library() -> Any:
+    """Return OpenVINO, untyped: an optional package, whose stubs do not tell all that it holds.
+
+    Raises:
+        UnavailableError: it is not installed.
+    """
     try:
-        import openvino  # noqa: F401  # pyright: ignore[reportUnusedImport]
+        return import_module("openvino")
     except ImportError as error:
-        raise UnavailableError("OpenVINO is not installed; pip install 'c3d-export[openvino]'") from error
+        raise UnavailableError(MISSING) from error
 
 
 def _reason(error: RuntimeError) -> str:
