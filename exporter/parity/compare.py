@@ -91,7 +91,7 @@ class _Row:
 def _row(answer: "NDArray[Any]", single: "NDArray[Any]", exact: "NDArray[Any]", rule: Rule) -> _Row:
     """Judge one row on the numbers that float32 can hold."""
     holds = np.isfinite(single) & np.isfinite(exact)
-    alike = np.array_equal(_kinds(answer), _kinds(single))
+    alike = np.array_equal(kinds(answer), kinds(single))
     shown = holds & np.isfinite(answer)
     a, s, e = answer[shown], single[shown], exact[shown]
     budget, share = rule.judge(a, s, e) if a.size else (0.0, 0.0)
@@ -112,7 +112,7 @@ def _row(answer: "NDArray[Any]", single: "NDArray[Any]", exact: "NDArray[Any]", 
     )
 
 
-def _kinds(values: "NDArray[Any]") -> "NDArray[Any]":
+def kinds(values: "NDArray[Any]") -> "NDArray[Any]":
     """Return 0 for a number, 1 or -1 for an infinity, 2 for NaN."""
     return np.where(np.isnan(values), 2, np.where(np.isinf(values), np.sign(values), 0))
 

@@ -272,7 +272,7 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
 def _read_arrays(path: Path, inputs: Sequence[TensorSpec]) -> "dict[str, NDArray[Any]]":
     """Return {input: rows} of an `.npz` file: by name, or the only array for the only input."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             held: dict[str, NDArray[Any]] = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise BadInputError(f"no such file: {path}") from error

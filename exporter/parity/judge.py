@@ -43,11 +43,11 @@ def judge(
     """Hold answers against the truth, and against another engine's if there is one."""
     truth.ensure(row for batch, _ in answers.batches for row in batch.rows)
     rule = rule_for(answers.arithmetic, options, truth.source.reference)
-    others = against.answers.batches if against else [(batch, None) for batch, _ in answers.batches]
+    others = dict(against.answers.batches) if against else {}
     rows = [
         row
-        for (batch, outputs), (_, other) in zip(answers.batches, others, strict=True)
-        for row in compare_batch(batch, outputs, truth, rule, other)
+        for batch, outputs in answers.batches
+        for row in compare_batch(batch, outputs, truth, rule, others.get(batch))
     ]
     other_rows: list[Comparison] = []
     told = [*notes]
@@ -67,6 +67,9 @@ def judge(
             f"the weights are {answers.arithmetic}: judged as an approximation, and without the edge cases that only "
             "float32 can be held to"
         )
+    for asked in (answers, *([against.answers] if against else ())):
+        if skipped := [name for name in asked.trial.skips if name in truth.pool.names]:
+            told.append(f"{asked.runtime} is not judged on {listing(tuple(skipped), 4)}: it is known to differ there")
     placement = answers.placement
     if placement.elsewhere:
         told.append(

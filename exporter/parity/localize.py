@@ -46,7 +46,7 @@ def localize(
     """
     with trial.open(trial.settings) as runtime:
         ports, arithmetic = trial.match(runtime.signature), runtime.arithmetic
-        batch = _worst(batches_for(runtime.signature, arithmetic, truth.pool), report, truth.pool)
+        batch = _worst(batches_for(runtime.signature, arithmetic, truth.pool, trial.skips), report, truth.pool)
     progress(f"every layer of {trial.path.name}")
     try:
         values = exposed_values(trial, ports, truth, batch.rows)
@@ -90,8 +90,9 @@ def trace(values: "Layers", single: "Layers", exact: "Layers", rule: Rule) -> tu
     found = match(values, single, exact, rule)
     told: list[LayerError] = []
     for layer, wanted in exact.items():
-        scale = float(np.abs(wanted).max(initial=0)) or 1.0
-        own = float(np.abs(single[layer] - wanted).max(initial=0)) / scale
+        holds = np.isfinite(single[layer]) & np.isfinite(wanted)
+        scale = float(np.abs(wanted[holds]).max(initial=0)) or 1.0
+        own = float(np.abs(single[layer][holds] - wanted[holds]).max(initial=0)) / scale
         if layer not in found:
             told.append(LayerError(layer, None, None, None, own, None))
             continue

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from exporter.parity.compare import kinds
 from exporter.parity.tolerance import Rule
 
 if TYPE_CHECKING:
@@ -53,32 +54,40 @@ def match(values: "Layers", single: "Layers", exact: "Layers", rule: Rule) -> di
     names = list(values)
     called = _by_name(names, exact)
 
+    found: dict[str, Found] = {}
+
     def measured(place: int, layer: str, how: Match) -> Found:
         error, share = measure(values[names[place]], single[layer], exact[layer], rule)
         return Found(names[place], place, how, error, share)
 
+    def another(place: int, layer: str, own: float) -> bool:
+        """Tell whether a value is more like another lost layer: fused graphs call a ReLU by its convolution's name."""
+        lost = [other for other in exact if other not in found and other != layer]
+        return any(likeness(values[names[place]], exact[other]) > max(LIKE, own) for other in lost)
+
     def agreeing(layer: str, free: Sequence[int], near: range) -> Found | None:
         own = called.get(layer)
         for place in sorted(free, key=lambda place: (place != own, place not in near, place)):
-            found = measured(place, layer, "name" if place == own else "value")
-            if found.share <= 1:
-                return found
+            candidate = measured(place, layer, "name" if place == own else "value")
+            if candidate.share <= 1:
+                return candidate
         return None
 
     def named(layer: str, free: Sequence[int], _near: range) -> Found | None:
         place = called.get(layer)
         if place is None or place not in free or not _fits(values[names[place]], exact[layer]):
             return None
+        if another(place, layer, likeness(values[names[place]], exact[layer])):
+            return None
         return measured(place, layer, "name")
 
     def alike(layer: str, free: Sequence[int], near: range) -> Found | None:
         likely = {place: likeness(values[names[place]], exact[layer]) for place in free if place in near}
         best = max(likely, key=lambda place: likely[place], default=None)
-        if best is None or likely[best] <= LIKE:
+        if best is None or likely[best] <= LIKE or another(best, layer, likely[best]):
             return None
         return measured(best, layer, "likeness")
 
-    found: dict[str, Found] = {}
     for way in (agreeing, named, alike):
         _fill(found, list(exact), len(names), way)
     return found
@@ -105,12 +114,17 @@ def _fill(
 
 
 def measure(given: "NDArray[Any]", single: "NDArray[Any]", exact: "NDArray[Any]", rule: Rule) -> tuple[float, float]:
-    """Return a value's (largest error, share of the budget) in the axes that fit best, infinite where none do."""
+    """Return a value's (largest error, share of the budget) in the axes that fit best, infinite where none do.
+
+    NaN and infinities must stand where float32 has them; the rest is judged.
+    """
     told = [(float("inf"), float("inf"))]
+    holds = np.isfinite(single) & np.isfinite(exact)
     for view in _views(given, exact):
-        if np.isfinite(view).all() and np.isfinite(exact).all():
-            _, share = rule.judge(view.ravel(), single.astype(np.float64).ravel(), exact.ravel())
-            told.append((float(np.abs(view - exact).max(initial=0)), share))
+        if np.array_equal(kinds(view), kinds(single)):
+            answer, measure, truth = view[holds], single[holds].astype(np.float64), exact[holds]
+            share = rule.judge(answer, measure, truth)[1] if answer.size else 0.0
+            told.append((float(np.abs(answer - truth).max(initial=0)), share))
     return min(told, key=lambda pair: pair[1])
 
 

@@ -46,12 +46,14 @@ class Trial:
         open: settings -> runtime.
         settings: device, signature and form.
         match: the loaded model's signature -> its ports; raises ArtifactError where there are none.
+        skips: kinds of inputs that its engine is not judged on.
     """
 
     path: Path
     open: Callable[[Settings], Runtime]
     settings: Settings
     match: Callable[[Signature], Ports]
+    skips: tuple[str, ...] = ()
 
 
 def feeds_of(ports: Ports, pool: InputPool, rows: tuple[int, ...]) -> "dict[str, NDArray[Any]]":
@@ -68,13 +70,15 @@ def _as(values: "NDArray[Any]", wanted: TensorSpec) -> "NDArray[Any]":
     return values.astype(wanted.dtype)
 
 
-def batches_for(signature: Signature, arithmetic: Arithmetic, pool: InputPool) -> tuple[InputBatch, ...]:
+def batches_for(
+    signature: Signature, arithmetic: Arithmetic, pool: InputPool, skips: Sequence[str] = ()
+) -> tuple[InputBatch, ...]:
     """Return the batches that a model is run on: of its own size where that is fixed; float32 alone takes the edges.
 
     Where an output has no free first axis, its rows cannot be told apart: then every row runs alone.
     """
-    batches = pool.batches(signature.batch, () if arithmetic in FULL else EDGES)
-    if signature.batch is None and not all(isinstance(out.shape[0], str) for out in signature.outputs if out.shape):
+    batches = pool.batches(signature.batch, (*skips, *(() if arithmetic in FULL else EDGES)))
+    if signature.batch is None and not all(out.shape and isinstance(out.shape[0], str) for out in signature.outputs):
         return tuple(batch for batch in batches if len(batch.rows) == 1)
     return batches
 
@@ -137,7 +141,11 @@ def ask(
         ports, arithmetic = trial.match(runtime.signature), runtime.arithmetic
         answered: list[tuple[InputBatch, dict[str, NDArray[Any]]]] = []
         seconds["run"] = 0.0
-        for batch in batches_for(runtime.signature, arithmetic, pool) if batches is None else batches:
+        if batches is None:
+            batches = batches_for(runtime.signature, arithmetic, pool, trial.skips)
+        for batch in batches:
+            if any(pool.names[row] in trial.skips for row in batch.rows):
+                continue
             progress(f"running {trial.path.name}: {batch.name}, batch {len(batch.rows)}")
             feeds, spent = feeds_of(ports, pool, batch.rows), dict[str, float]()
             with timed(spent, "run"):

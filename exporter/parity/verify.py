@@ -222,7 +222,7 @@ def _with_match(
     signature = subject.manifest.signature if subject.manifest else assumed
     engine = engine_for(subject.format, options.runtime)
     settings = Settings(options.device, signature, optimised)
-    return Trial(subject.path, partial(engine.open, subject.path), settings, match)
+    return Trial(subject.path, partial(engine.open, subject.path), settings, match, engine.skips)
 
 
 def _other(subject: Subject, built: BuiltNetwork, options: ParityOptions) -> Trial | None:
@@ -249,7 +249,7 @@ def _other(subject: Subject, built: BuiltNetwork, options: ParityOptions) -> Tri
     form: FormatName = subject.format
     engine = engine_for(form, name)
     settings = replace(own.settings, device=device, optimised=False)
-    return Trial(subject.path, partial(engine.open, subject.path), settings, own.match)
+    return Trial(subject.path, partial(engine.open, subject.path), settings, own.match, engine.skips)
 
 
 def _hashes(subject: Subject) -> dict[str, str]:

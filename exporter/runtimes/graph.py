@@ -22,8 +22,8 @@ COARSEST: tuple[tuple[set[int], Arithmetic], ...] = (
     ({TensorProto.FLOAT}, "float32"),
     ({TensorProto.DOUBLE}, "float64"),
 )
-QUANTISED = ("Quantize", "Integer", "QLinear", "NBits", "QAttention", "QGemm")
-"""What is in the name of every operator that computes with integers in place of floats, in ONNX's domains and
+QUANTISED = ("quantize", "integer", "qlinear", "nbits", "qattention", "qgemm")
+"""What is in the name, in small letters, of every operator that computes with integers in place of floats, in ONNX's domains and
 onnxruntime's."""
 DTYPES = {"float": "float32", "double": "float64"}
 
@@ -38,7 +38,7 @@ def arithmetic_of(path: Path) -> Arithmetic:
     """
     model = load_graph(path)
     nodes = list(_nodes(model))
-    if any(word in node.op_type for node in nodes for word in QUANTISED):
+    if any(word in node.op_type.lower() for node in nodes for word in QUANTISED):
         return "int8"
     read = {name for node in nodes for name in node.input}
     stored = [t for graph in _graphs(model.graph) for t in graph.initializer if t.name in read and t.dims]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class OnnxReference:
-    """An ONNX file in the reference evaluator, in the dtypes it states."""
+    """An ONNX file in the reference evaluator, in the dtypes it states. Its max pool is torch's (see `kernels`)."""
 
     def __init__(self, path: Path, settings: Settings) -> None:
         self.path, self.settings = path, settings
@@ -92,7 +92,9 @@ class OnnxReference:
         return model
 
     def _kernels(self) -> "list[type[OpRun]]":
-        return []
+        from exporter.runtimes.kernels import MaxPool
+
+        return [MaxPool]
 
     def _fed(self, feeds: Values) -> "dict[str, NDArray[Any]]":
         return dict(feeds)

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.runtimes.base import Settings, Values
 from exporter.runtimes.graph import arithmetic_of, exposed, load_graph, signature_of
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
 """OpenVINO computes in bfloat16 where the processor can, unless told otherwise."""
+BFLOAT16 = "bfloat16"
 MISSING = "OpenVINO is not installed; pip install 'c3d-export[openvino]'"
 
 
@@ -71,10 +74,10 @@ class OpenVino:
     def run(self, feeds: Values) -> "dict[str, NDArray[Any]]":
         """Run one batch."""
         try:
-            answers = self._compiled(dict(feeds))
+            answers = self._compiled({name: _tensor(values) for name, values in feeds.items()})
         except RuntimeError as error:
             raise CheckFailedError(f"{self.path}: fails in OpenVINO: {_reason(error)}") from error
-        return {name: answers[port].copy() for port in self._compiled.outputs for name in port.get_names()}
+        return {name: _array(port, answers[port]) for port in self._compiled.outputs for name in port.get_names()}
 
 
 def require_device(device: Device) -> None:
@@ -98,6 +101,23 @@ def _library() -> Any:
         return import_module("openvino")
     except ImportError as error:
         raise UnavailableError(MISSING) from error
+
+
+def _tensor(values: "NDArray[Any]") -> Any:
+    """Return an array as OpenVINO takes it, which must be told of bfloat16."""
+    if values.dtype.name != BFLOAT16:
+        return values
+    library = _library()
+    return library.Tensor(np.ascontiguousarray(values).view(np.float16), values.shape, library.Type.bf16)
+
+
+def _array(port: Any, values: "NDArray[Any]") -> "NDArray[Any]":
+    """Return a port's values; OpenVINO hands out bfloat16 under the name of float16."""
+    if port.get_element_type().get_type_name() != "bf16":
+        return values.copy()
+    import ml_dtypes
+
+    return values.view(ml_dtypes.bfloat16).astype(np.float32)
 
 
 def _reason(error: RuntimeError) -> str:
