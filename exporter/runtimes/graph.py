@@ -23,8 +23,8 @@ COARSEST: tuple[tuple[set[int], Arithmetic], ...] = (
     ({TensorProto.DOUBLE}, "float64"),
 )
 QUANTISED = ("quantize", "integer", "qlinear", "nbits", "qattention", "qgemm")
-"""What is in the name, in small letters, of every operator that computes with integers in place of floats, in ONNX's domains and
-onnxruntime's."""
+"""What is in the name, in small letters, of every operator that computes with integers in place of floats, in ONNX's
+domains and onnxruntime's."""
 DTYPES = {"float": "float32", "double": "float64"}
 
 

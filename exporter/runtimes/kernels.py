@@ -58,7 +58,7 @@ class MaxPool(OpRun):
         with torch.inference_mode():
             padded = F.pad(_tensor(x), _sides(edges, rank), value=-np.inf)
             y = pool(padded, kernel_shape, stride=strides, dilation=dilations)
-        return (y.numpy(),)
+        return (y.numpy().astype(x.dtype, copy=False),)
 
 
 def _edges(
@@ -90,6 +90,6 @@ def _sides(pads: list[int] | None, rank: int) -> list[int]:
 
 
 def _tensor(array: Any) -> torch.Tensor:
-    """Wrap an array; torch warns of arrays that it could write to and must not."""
-    whole = np.ascontiguousarray(array)
+    """Wrap an array; torch warns of arrays that it could write to and must not, and does not know ml_dtypes' bfloat16."""
+    whole = np.ascontiguousarray(array, np.float32 if array.dtype.name == "bfloat16" else None)
     return torch.from_numpy(whole if whole.flags.writeable else whole.copy())
