@@ -90,6 +90,6 @@ def _sides(pads: list[int] | None, rank: int) -> list[int]:
 
 
 def _tensor(array: Any) -> torch.Tensor:
-    """Wrap an array; torch warns of arrays that it could write to and must not, and does not know ml_dtypes' bfloat16."""
+    """Wrap an array; torch warns of those it could write to and must not, and knows no bfloat16 of numpy's."""
     whole = np.ascontiguousarray(array, np.float32 if array.dtype.name == "bfloat16" else None)
     return torch.from_numpy(whole if whole.flags.writeable else whole.copy())
