@@ -75,10 +75,6 @@ def judgement_options(command: Command) -> Command:
     """Add what decides the verdict and what else is found out."""
     for add in (
         click.option(
-            "--cache", type=click.Path(path_type=Path),
-            help="Keep the truth in this folder, by hash of weights and input.",
-        ),
-        click.option(
             "--determinism", is_flag=True,
             help="Tell whether repeats, batches and threads give the same bits.",
         ),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import origins
 from helpers.checkpoints import constant_state
-from helpers.run import run
+from helpers.run import Done, call
 
 from exporter.artifact import hash_file
 from exporter.conversion import convert
@@ -68,18 +68,21 @@ def test_what_is_refused(caffe: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c3d-caffe.pth", "c3d.safetensors"]
 
 
-def test_the_commands(caffe: Path) -> None:
-    done = run("c3d-export", "convert", caffe.name, "-o", "c3d.safetensors", "--json", cwd=caffe.parent)
+def test_the_commands(caffe: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def export(*arguments: str) -> Done:
+        return call("c3d-export", *arguments, cwd=caffe.parent, capture=capfd)
+
+    done = export("convert", caffe.name, "-o", "c3d.safetensors", "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (0, "")
     assert told["source"]["layout"] == "caffe"
     assert told["network"] == {"num_classes": 7, "batch_norm": False, "pool5": "right"}
-    inspected = run("c3d-export", "inspect", "c3d.safetensors", cwd=caffe.parent)
+    inspected = export("inspect", "c3d.safetensors")
     assert "converted" in inspected.stdout
     assert "c3d-export --format onnx --weights c3d.safetensors" in inspected.stdout
-    listed = json.loads(run("c3d-export", "checkpoints", "--json", cwd=caffe.parent).stdout)
+    listed = json.loads(export("checkpoints", "--json").stdout)
     assert {row["layout"]: row["pool5"] for row in listed["origins"]}["caffe"] == "right"
-    refused = run("c3d-export", "inspect", "https://localhost:9/c3d.pth", cwd=caffe.parent)
+    refused = export("inspect", "https://localhost:9/c3d.pth")
     assert refused.returncode == 3
     assert refused.stderr.startswith("Error: https://localhost:9/c3d.pth: the download failed")
     assert refused.stderr.count("\n") == 1

@@ -52,7 +52,7 @@ def network(
     values = weights()
     change(values)
     called = dict(names or {})
-    pads = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    pads: dict[str, Any] = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
     nodes = [
         helper.make_node("Conv", ["x", "w1", "b1"], ["conv1"], **pads),
         helper.make_node("Relu", ["conv1"], ["relu1"]),

@@ -38,7 +38,18 @@ def test_two_files_of_others(parity: Parity) -> None:
 
 
 def test_json_says_all_of_it(parity: Parity) -> None:
-    done = parity("fault.onnx", "--against", "theirs.onnx", "--localize", "--determinism", "--samples", "2", "--seed", "3", "--json")
+    done = parity(
+        "fault.onnx",
+        "--against",
+        "theirs.onnx",
+        "--localize",
+        "--determinism",
+        "--samples",
+        "2",
+        "--seed",
+        "3",
+        "--json",
+    )
     answer = json.loads(done.stdout)
     assert (done.returncode, done.stderr, answer["passed"]) == (1, "", False)
     (report,) = answer["reports"]
@@ -60,7 +71,10 @@ def test_junit_and_a_baseline_between_releases(parity: Parity, tmp_path: Path) -
     grown = parity("mine.onnx", "--against", "theirs.onnx", "--inputs", "uniform", *loose)
     assert grown.returncode == 1
     assert "grew since the baseline: uniform, scores, batch 1: error" in grown.stdout
-    assert parity("mine.onnx", "--against", "theirs.onnx", "--inputs", "uniform", *loose, "--growth", "1e9").returncode == 0
+    assert (
+        parity("mine.onnx", "--against", "theirs.onnx", "--inputs", "uniform", *loose, "--growth", "1e9").returncode
+        == 0
+    )
     failed = parity("fault.onnx", *few, "--save-baseline", "other.json", "--junit", "parity.xml")
     assert failed.returncode == 1
     assert failed.stderr == "--save-baseline other.json: not written, because parity failed\n"
@@ -69,7 +83,9 @@ def test_junit_and_a_baseline_between_releases(parity: Parity, tmp_path: Path) -
 
 
 def test_a_cache_answers_the_second_time(parity: Parity, tmp_path: Path) -> None:
-    first, second = (parity("mine.onnx", "--against", "theirs.onnx", "--cache", "kept/here", "--json") for _ in range(2))
+    first, second = (
+        parity("mine.onnx", "--against", "theirs.onnx", "--cache", "kept/here", "--json") for _ in range(2)
+    )
     rows = [json.loads(done.stdout)["reports"][0]["comparisons"] for done in (first, second)]
     assert rows[0] == rows[1]
     assert len([*(tmp_path / "kept" / "here").iterdir()]) == 11

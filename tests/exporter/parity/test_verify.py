@@ -141,7 +141,7 @@ class Small(torch.nn.Module):
         for module, number in ((self.conv1, 1), (self.conv2, 2), (self.linear, 3)):
             weights = small_models.weights()
             module.weight.data = torch.from_numpy(weights[f"w{number}"])
-            module.bias.data = torch.from_numpy(weights[f"b{number}"])
+            module.get_parameter("bias").data = torch.from_numpy(weights[f"b{number}"])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, 3, 8, 8) -> (N, 7)."""
@@ -277,7 +277,7 @@ def test_a_measure_that_means_nothing_is_no_verdict(tmp_path: Path) -> None:
     nodes = [helper.make_node("Add", ["x", "far"], ["away"]), helper.make_node("Sub", ["away", "far"], ["y"])]
     path = small_models.save(
         tmp_path / "lossy.onnx", nodes, [value("x", TensorProto.FLOAT, ["n", 4])],
-        [value("y", TensorProto.FLOAT, ["n", 4])], {"far": np.float32(1e9)},
+        [value("y", TensorProto.FLOAT, ["n", 4])], {"far": np.array(1e9, np.float32)},
     )  # fmt: skip
     report = judged(path, path, kinds=("random", "uniform"))
     assert not report.passed
@@ -295,7 +295,7 @@ def test_an_output_without_a_batch_is_judged_alone(tmp_path: Path) -> None:
         )
         for name in "ab"
     ]  # fmt: skip
-    report = judged(*paths, kinds=FEW, determinism=True)
+    report = judged(paths[0], paths[1], kinds=FEW, determinism=True)
     assert report.passed
     assert {row.batch for row in report.comparisons} == {1}
 
@@ -347,10 +347,9 @@ def test_weights_beside_a_foreign_file_decide_what_the_cache_holds(tmp_path: Pat
             size_threshold=0,
         )
     assert (tmp_path / "one" / "m.onnx").read_bytes() == (tmp_path / "two" / "m.onnx").read_bytes()
-    options = {"kinds": ("random",), "cache": tmp_path / "cache"}
     for folder in ("one", "two"):
         path = tmp_path / folder / "m.onnx"
-        assert judged(path, path, **options).passed
+        assert judged(path, path, kinds=("random",), cache=tmp_path / "cache").passed
     assert len([*(tmp_path / "cache").glob("*.npz")]) == 2
 
 

@@ -53,7 +53,7 @@ def branches(path: Path) -> Path:
     """`y = x > 0 ? x * 2 : x + c` by an If, whose branches hold a constant and read an outer value."""
     out = [value("r", FLOAT, None)]
     then = helper.make_graph([helper.make_node("Mul", ["x", "two"], ["r"])], "then", [], out,
-                             [numpy_helper.from_array(np.float32(2), "two")])  # fmt: skip
+                             [numpy_helper.from_array(np.array(2, np.float32), "two")])  # fmt: skip
     constant = helper.make_node("Constant", [], ["c"], value_float=0.1)
     other = helper.make_graph([constant, helper.make_node("Add", ["x", "c"], ["r"])], "else", [], out)
     nodes = [
@@ -62,7 +62,7 @@ def branches(path: Path) -> Path:
         helper.make_node("If", ["positive"], ["y"], then_branch=then, else_branch=other),
     ]
     return small_models.save(
-        path, nodes, [value("x", FLOAT, ["n", 2])], [value("y", FLOAT, ["n", 2])], {"zero": np.float32(0)}
+        path, nodes, [value("x", FLOAT, ["n", 2])], [value("y", FLOAT, ["n", 2])], {"zero": np.array(0, np.float32)}
     )
 
 
@@ -70,7 +70,7 @@ def test_in_float64_every_number_is_the_same_and_wider(tmp_path: Path) -> None:
     model = converted(onnx.load(branches(tmp_path / "m.onnx")), "float64")
     run = ReferenceEvaluator(model).run
     for x in (np.array([[1.0, 1e-9]]), np.array([[-1.0, 1e-9]])):
-        (y,) = run(None, {"x": x})
+        y: Any = run(None, {"x": x})[0]
         wanted = x * 2 if x.sum() > 0 else x + float(np.float32(0.1))
         assert y.dtype == np.float64
         assert np.array_equal(y, wanted)

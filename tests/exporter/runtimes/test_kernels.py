@@ -19,7 +19,8 @@ def answer(operator: str, x: Any, weights: dict[str, Any], kernels: list[Any], *
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    return ReferenceEvaluator(model, new_ops=kernels).run(None, {"x": x})[0]
+    answers: Any = ReferenceEvaluator(model, new_ops=kernels).run(None, {"x": x})
+    return answers[0]
 
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -68,7 +69,7 @@ def pooled(x: Any, span: int, stride: int, step: int, begins: list[int], counts:
     return out
 
 
-POOLS: dict[str, tuple[dict[str, Any], int, int, int, Any]] = {
+POOLS: dict[str, tuple[dict[str, Any], int, int, Any, Any]] = {
     # attributes, stride, dilation, padding before, answers for axes of 7, 6 and 5
     "plain": ({}, 1, 1, 0, (6, 5, 4)),
     "padded": ({"pads": (1, 1)}, 1, 1, 1, (8, 7, 6)),

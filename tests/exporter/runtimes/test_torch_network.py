@@ -41,7 +41,7 @@ def test_every_output_and_every_layer(
 
 def test_a_batch_norms_answer_has_its_convolutions_name(clip: dict[str, np.ndarray]) -> None:  # pyright: ignore
     network = C3D(3, batch_norm=True).eval()
-    network.bn1.bias.data += 7
+    network.get_parameter("bn1.bias").data += 7
     with TorchNetwork(network, "float32", Settings(expose=True)) as runtime:
         layers = runtime.run(clip)
     assert [name for name in layers if name.startswith("conv") and not name.endswith("relu")] == [*CONVOLUTIONS]
