@@ -29,6 +29,7 @@ class OpenVino:
     def __init__(self, path: Path, settings: Settings) -> None:
         self.path, self.settings = path, settings
         self._compiled: Any = None
+        self._signature = Signature((), ())
 
     @property
     def title(self) -> str:
@@ -38,7 +39,7 @@ class OpenVino:
     @property
     def signature(self) -> Signature:
         """Return the graph's own account: a compiled port has every name that its tensor ever had, in no order."""
-        return signature_of(load_graph(self.path))
+        return self._signature
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -63,6 +64,7 @@ class OpenVino:
             self._compiled = core.compile_model(model, "CPU", options)
         except RuntimeError as error:
             raise ArtifactError(f"{self.path}: OpenVINO refuses it: {_reason(error)}") from error
+        self._signature = signature_of(load_graph(self.path))
         return self
 
     def __exit__(

@@ -70,7 +70,8 @@ def test_in_float64_every_number_is_the_same_and_wider(tmp_path: Path) -> None:
     model = converted(onnx.load(branches(tmp_path / "m.onnx")), "float64")
     run = ReferenceEvaluator(model).run
     for x in (np.array([[1.0, 1e-9]]), np.array([[-1.0, 1e-9]])):
-        y: Any = run(None, {"x": x})[0]
+        answers: Any = run(None, {"x": x})
+        y = answers[0]
         wanted = x * 2 if x.sum() > 0 else x + float(np.float32(0.1))
         assert y.dtype == np.float64
         assert np.array_equal(y, wanted)
