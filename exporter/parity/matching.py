@@ -6,7 +6,7 @@ neighbours that were found, which keeps one layer from being taken for another o
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -42,8 +42,7 @@ def match(values: "Layers", single: "Layers", exact: "Layers", rule: Rule) -> di
     """Return {layer: the value that stands for it}; layers that the graph does not show are left out.
 
     A value that agrees is taken first, by its name or without one. What is then left over of the names is a layer that
-    has left the truth, unless that value agrees with another layer (a fused graph calls a convolution's ReLU by the
-    convolution's name). The rest goes by likeness.
+    has left the truth, unless that value is more like another layer. The rest goes by likeness.
 
     Args:
         values: the artifact's, in the order computed.
@@ -51,66 +50,74 @@ def match(values: "Layers", single: "Layers", exact: "Layers", rule: Rule) -> di
         exact: {layer: float64 values} of the truth, in the order computed.
         rule: what agreeing means.
     """
-    names = list(values)
-    called = _by_name(names, exact)
+    matcher = _Matcher(values, single, exact, rule, list(values), _by_name(list(values), exact))
+    for way in (matcher.agreeing, matcher.named, matcher.alike):
+        matcher.fill(way)
+    return matcher.found
 
-    found: dict[str, Found] = {}
 
-    def measured(place: int, layer: str, how: Match) -> Found:
-        error, share = measure(values[names[place]], single[layer], exact[layer], rule)
-        return Found(names[place], place, how, error, share)
+@dataclass(frozen=True)
+class _Matcher:
+    values: "Layers"
+    single: "Layers"
+    exact: "Layers"
+    rule: Rule
+    names: list[str]
+    called: dict[str, int]  # {layer: the place of the value that is called like it}
+    found: dict[str, Found] = field(default_factory=dict[str, Found])
 
-    def another(place: int, layer: str, own: float) -> bool:
-        """Tell whether a value is more like another lost layer: fused graphs call a ReLU by its convolution's name."""
-        lost = [other for other in exact if other not in found and other != layer]
-        return any(likeness(values[names[place]], exact[other]) > max(LIKE, own) for other in lost)
+    def fill(self, way: Callable[[str, Sequence[int], range], Found | None]) -> None:
+        """Add what one way finds for layers without a value, told what is free and what is between the neighbours'."""
+        layers, count = list(self.exact), len(self.names)
+        taken = {match.place for match in self.found.values()}
+        after = -1
+        for number, layer in enumerate(layers):
+            if layer not in self.found:
+                later = [self.found[other].place for other in layers[number + 1 :] if other in self.found]
+                free = [place for place in range(count) if place not in taken]
+                if match := way(layer, free, range(after + 1, later[0] if later else count)):
+                    self.found[layer] = match
+                    taken.add(match.place)
+            if layer in self.found:
+                after = self.found[layer].place
 
-    def agreeing(layer: str, free: Sequence[int], near: range) -> Found | None:
-        own = called.get(layer)
+    def agreeing(self, layer: str, free: Sequence[int], near: range) -> Found | None:
+        """Find a value within the budget: by name, else near, else anywhere."""
+        own = self.called.get(layer)
         for place in sorted(free, key=lambda place: (place != own, place not in near, place)):
-            candidate = measured(place, layer, "name" if place == own else "value")
+            candidate = self._measured(place, layer, "name" if place == own else "value")
             if candidate.share <= 1:
                 return candidate
         return None
 
-    def named(layer: str, free: Sequence[int], _near: range) -> Found | None:
-        place = called.get(layer)
-        if place is None or place not in free or not _fits(values[names[place]], exact[layer]):
+    def named(self, layer: str, free: Sequence[int], _near: range) -> Found | None:
+        """Find the value of that name, which has left the truth."""
+        place = self.called.get(layer)
+        if place is None or place not in free or not _fits(self.values[self.names[place]], self.exact[layer]):
             return None
-        if another(place, layer, likeness(values[names[place]], exact[layer])):
-            return None
-        return measured(place, layer, "name")
+        return None if self._is_another(place, layer) else self._measured(place, layer, "name")
 
-    def alike(layer: str, free: Sequence[int], near: range) -> Found | None:
-        likely = {place: likeness(values[names[place]], exact[layer]) for place in free if place in near}
+    def alike(self, layer: str, free: Sequence[int], near: range) -> Found | None:
+        """Find the value between the neighbours that is most like the layer."""
+        likely = {place: self._likeness(place, layer) for place in free if place in near}
         best = max(likely, key=lambda place: likely[place], default=None)
-        if best is None or likely[best] <= LIKE or another(best, layer, likely[best]):
+        if best is None or likely[best] <= LIKE or self._is_another(best, layer):
             return None
-        return measured(best, layer, "likeness")
+        return self._measured(best, layer, "likeness")
 
-    for way in (agreeing, named, alike):
-        _fill(found, list(exact), len(names), way)
-    return found
+    def _measured(self, place: int, layer: str, how: Match) -> Found:
+        given = self.values[self.names[place]]
+        error, share = measure(given, self.single[layer], self.exact[layer], self.rule)
+        return Found(self.names[place], place, how, error, share)
 
+    def _likeness(self, place: int, layer: str) -> float:
+        return likeness(self.values[self.names[place]], self.exact[layer])
 
-def _fill(
-    found: dict[str, Found],
-    layers: list[str],
-    count: int,
-    way: Callable[[str, Sequence[int], range], Found | None],
-) -> None:
-    """Add what one way finds for layers without a value, told what is free and what lies between the neighbours'."""
-    taken = {match.place for match in found.values()}
-    after = -1
-    for number, layer in enumerate(layers):
-        if layer not in found:
-            before = next((found[later].place for later in layers[number + 1 :] if later in found), count)
-            free = [place for place in range(count) if place not in taken]
-            if match := way(layer, free, range(after + 1, before)):
-                found[layer] = match
-                taken.add(match.place)
-        if layer in found:
-            after = found[layer].place
+    def _is_another(self, place: int, layer: str) -> bool:
+        """Tell whether a value is more like another lost layer: fused graphs call a ReLU by its convolution's name."""
+        own = max(LIKE, self._likeness(place, layer))
+        lost = [other for other in self.exact if other not in self.found and other != layer]
+        return any(self._likeness(place, other) > own for other in lost)
 
 
 def measure(given: "NDArray[Any]", single: "NDArray[Any]", exact: "NDArray[Any]", rule: Rule) -> tuple[float, float]:
