@@ -18,6 +18,7 @@ from exporter.formats.prepare import prepare
 from exporter.parity.inputs import QUICK
 from exporter.parity.reference import Subject, relative_to
 from exporter.parity.tolerance import FACTOR
+from exporter.parity.truth import require_cache
 from exporter.parity.verify import verify_built
 from exporter.publish import check_name, output_errors, publish, same_file, staging
 from exporter.runtimes import engine_for
@@ -129,6 +130,8 @@ def check_request(request: ExportRequest) -> None:
     if request.verify:
         for name in request.formats:
             engine_for(name).require_device(request.parity.device)
+        if request.parity.cache is not None:
+            require_cache(request.parity.cache)
 
 
 def _check_onnx_options(request: ExportRequest) -> None:

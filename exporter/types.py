@@ -37,6 +37,9 @@ OLDEST_OPSET = 18
 
 INPUT = "clip"
 
+ANY = "…"
+"""At the end of a shape: any further axes. A TorchScript archive does not state its values' ranks."""
+
 
 @dataclass(frozen=True)
 class TensorSpec:

@@ -36,10 +36,16 @@ class ExportedByCommand:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExportedByCommand]:
+def kept_truth(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the truth is kept (`--cache`): the whole run computes it once for each clip."""
+    return tmp_path_factory.mktemp("truth")
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory, kept_truth: Path) -> Iterator[ExportedByCommand]:
     """The main job, once, as a user starts it, verification included."""
     folder = tmp_path_factory.mktemp("exported")
-    done = run("c3d-export", "--format", "onnx", "--format", "torchscript", cwd=folder)
+    done = run("c3d-export", "--format", "onnx", "--format", "torchscript", "--cache", kept_truth, cwd=folder)
     yield ExportedByCommand(folder, done.stdout, done.stderr, done.returncode)
     shutil.rmtree(folder)
 
@@ -57,8 +63,8 @@ def pool() -> InputPool:
 
 
 @pytest.fixture(scope="session")
-def truth(pool: InputPool) -> Truth:
+def truth(pool: InputPool, kept_truth: Path) -> Truth:
     """The truth on these clips, from a network of its own, because computing it makes the network float64."""
-    truth = Truth(NetworkTruth(build(seed=0)), pool)
+    truth = Truth(NetworkTruth(build(seed=0)), pool, kept_truth)
     truth.ensure(range(len(pool.names)))
     return truth

@@ -93,9 +93,7 @@ def _is_given(context: click.Context, name: str) -> bool:
 
 
 def _export(formats: tuple[FormatName, ...], machine: bool, options: dict[str, Any]) -> None:
-    parity = ParityOptions(
-        device=options.pop("device"), clips=options.pop("clips"), allow_fallback=options.pop("allow_fallback")
-    )
+    parity = ParityOptions(**{name: options.pop(name) for name in ("device", "clips", "allow_fallback", "cache")})
     request = ExportRequest(formats, verify=not options.pop("no_verify"), parity=parity, **options)
 
     from exporter.pipeline import ParityFailedError, export

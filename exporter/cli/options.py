@@ -26,7 +26,13 @@ def machine_options(command: Command) -> Command:
 
 
 def parity_options(command: Command) -> Command:
-    """Add `--device`, `--clip` and `--allow-fallback`."""
+    """Add `--device`, `--clip`, `--allow-fallback` and `--cache`."""
+    command = click.option(
+        "--cache",
+        type=click.Path(path_type=Path),
+        metavar="FOLDER",
+        help="Keep the float64 truth there, by hash of weights and input, for the next verification.",
+    )(command)
     command = click.option(
         "--allow-fallback", is_flag=True, help="Accept nodes that ran on the CPU although --device cuda was asked for."
     )(command)

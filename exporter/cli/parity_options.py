@@ -75,10 +75,6 @@ def judgement_options(command: Command) -> Command:
     """Add what decides the verdict and what else is found out."""
     for add in (
         click.option(
-            "--cache", type=click.Path(path_type=Path),
-            help="Keep the truth in this folder, by hash of weights and input.",
-        ),
-        click.option(
             "--determinism", is_flag=True,
             help="Tell whether repeats, batches and threads give the same bits.",
         ),
@@ -111,7 +107,7 @@ def report_options(command: Command) -> Command:
             help="How many times the baseline's an error may be.",
         ),
         click.option(
-            "--save-baseline", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+            "--save-baseline", type=click.Path(path_type=Path), metavar="FILE",
             help="Keep the errors for --baseline.",
         ),
         click.option(
@@ -119,11 +115,11 @@ def report_options(command: Command) -> Command:
             help="Fail where an error grew since --save-baseline.",
         ),
         click.option(
-            "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+            "--html", type=click.Path(path_type=Path), metavar="FILE",
             help="Write a page to look at: one file, offline, with pictures. Needs the extra [report].",
         ),
         click.option(
-            "--junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+            "--junit", type=click.Path(path_type=Path), metavar="FILE",
             help="Write the verdicts as JUnit XML.",
         ),
     ):  # fmt: skip

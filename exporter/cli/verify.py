@@ -48,6 +48,7 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], machine: bool, *
       verify parity mine.onnx --against theirs.onnx --shape input=1x3x224x224
       verify parity model.onnx --weights c3d.pth --clip holiday.mp4 --html parity.html
     """
+    from exporter.parity.baseline import hold_against
     from exporter.parity.verify import verify_parity
     from exporter.reports.console import echo, print_parity, progress_on_terminal, stdout
     from exporter.reports.machine import dump, parity_object
@@ -61,12 +62,14 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], machine: bool, *
         reports = verify_parity(
             artifacts or found_in(Path("artifacts")), ParityOptions(**options), reference, progress, shapes
         )
-        reports = settle(reports, known, reports_to)
+    if known is not None:
+        reports = hold_against(known, reports_to["growth"], reports)
     if machine:
         echo(dump(parity_object(reports)))
     else:
         for report in reports:
             print_parity(report, stdout())
+    write_reports(reports, reports_to)  # last: a disk that is full now must not cost the verdict
     context.exit(0 if all(report.passed for report in reports) else 1)
 
 
@@ -84,20 +87,17 @@ def require_outputs(wanted: dict[str, Any]) -> None:
 
 def read_known(wanted: dict[str, Any]) -> "Baseline | None":
     """Read the baseline before anything runs."""
-    from exporter.parity.baseline import read_baseline
+    from exporter.parity.baseline import check_growth, read_baseline
 
+    check_growth(wanted["growth"])
     return read_baseline(wanted["baseline"]) if wanted["baseline"] else None
 
 
-def settle(
-    reports: "tuple[ParityReport, ...]", known: "Baseline | None", wanted: dict[str, Any]
-) -> "tuple[ParityReport, ...]":
-    """Hold the reports against the baseline, and write what was asked for."""
-    from exporter.parity.baseline import hold_against, save_baseline
+def write_reports(reports: "tuple[ParityReport, ...]", wanted: dict[str, Any]) -> None:
+    """Write the files that were asked for."""
+    from exporter.parity.baseline import save_baseline
     from exporter.reports.junit import write_junit
 
-    if known is not None:
-        reports = hold_against(known, wanted["growth"], reports)
     if wanted["save_baseline"]:
         if all(report.passed for report in reports):
             save_baseline(wanted["save_baseline"], reports)
@@ -110,7 +110,6 @@ def settle(
         from exporter.reports.parity_page import parity_page
 
         write_page(wanted["html"], lambda: parity_page(reports))
-    return reports
 
 
 def found_in(folder: Path) -> tuple[Path, ...]:

@@ -16,7 +16,7 @@ UNIT = 2.0**-23
 
 @dataclass(frozen=True)
 class Entry:
-    """The error of one comparison: the artifact's file name, engine, input, output, batch; the largest error."""
+    """The error of one comparison: the artifact's file name, engine and device, input, output, batch; largest error."""
 
     artifact: str
     runtime: str
@@ -40,7 +40,7 @@ def save_baseline(path: Path, reports: Sequence[ParityReport]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    entries = tuple(_entry(report, row) for report in reports for row in report.comparisons)
+    entries = tuple(entry for entry, _ in _entries(reports))
     text = msgspec.json.format(msgspec.json.encode(Baseline(VERSION, entries)), indent=2)
     try:
         path.write_bytes(text + b"\n")
@@ -65,43 +65,62 @@ def read_baseline(path: Path) -> Baseline:
     return baseline
 
 
+def check_growth(growth: float) -> None:
+    """Refuse a factor that makes no sense, before anything runs.
+
+    Raises:
+        UsageError: below 1, or not a number.
+    """
+    if not 1 <= growth < float("inf"):
+        raise UsageError(f"--growth must be at least 1 and finite (got {growth:g})")
+
+
 def hold_against(baseline: Baseline, growth: float, reports: Sequence[ParityReport]) -> tuple[ParityReport, ...]:
     """Return the reports, failed where an error grew to more than `growth` times the baseline's.
 
-    A comparison that the baseline does not know is noted, and so is a baseline of which nothing was compared.
+    A comparison that the baseline does not know is noted; a report of which it knows none fails. Where one input was
+    drawn several times, the largest errors are held against each other.
 
     Raises:
-        UsageError: `growth` below 1.
+        UsageError: see `check_growth`.
     """
-    if not growth >= 1:
-        raise UsageError(f"--growth must be at least 1 (got {growth:g})")
+    check_growth(growth)
     known = {_key(entry): entry.max_error for entry in baseline.entries}
     judged: list[ParityReport] = []
     for report in reports:
-        grown: list[str] = []
-        new = 0
-        for row in report.comparisons:
-            before = known.get(_key(_entry(report, row)))
-            new += before is None
-            if before is not None and row.max_error > growth * max(before, UNIT * row.scale):
-                grown.append(
-                    f"{row.input}, {row.output}, batch {row.batch}: error {row.max_error:.1e}, was {before:.1e} "
-                    f"(at most {growth:g} times is allowed)"
-                )
+        worst = {_key(entry): (entry.max_error, scale) for entry, scale in _entries([report])}
+        grown = [
+            f"{key[2]}, {key[3]}, batch {key[4]}: error {error:.1e}, was {known[key]:.1e} "
+            f"(at most {growth:g} times is allowed)"
+            for key, (error, scale) in worst.items()
+            if key in known and not error <= growth * max(known[key], UNIT * scale)
+        ]
+        new = len(worst.keys() - known.keys())
         notes = [f"grew since the baseline: {line}" for line in grown]
-        if new == len(report.comparisons):
+        if new == len(worst):
             notes.append("the baseline knows none of these comparisons, so it fails: another artifact or other inputs")
         elif new:
-            notes.append(f"{new} of {len(report.comparisons)} comparisons are not in the baseline")
-        passed = report.passed and not grown and new < len(report.comparisons)
+            notes.append(f"{new} of {len(worst)} comparisons are not in the baseline")
+        passed = report.passed and not grown and new < len(worst)
         judged.append(replace(report, notes=(*report.notes, *notes), passed=passed))
     return tuple(judged)
 
 
+def _entries(reports: Sequence[ParityReport]) -> list[tuple[Entry, float]]:
+    """Return one entry for each key, the largest error of it, with the largest number of the truth beside it."""
+    found: dict[tuple[str, str, str, str, int], tuple[Entry, float]] = {}
+    for report in reports:
+        for row in report.comparisons:
+            entry = _entry(report, row)
+            before = found.get(_key(entry))
+            if before is None or not entry.max_error <= before[0].max_error:
+                found[_key(entry)] = (entry, row.scale)
+    return list(found.values())
+
+
 def _entry(report: ParityReport, row: Comparison) -> Entry:
-    engine = report.runtime.split()[0]
-    error = row.max_error if row.max_error < float("inf") else -1.0
-    return Entry(Path(report.artifact).name, engine, row.input, row.output, row.batch, error)
+    engine = f"{report.runtime.split()[0]} {report.placement.device}"
+    return Entry(Path(report.artifact).name, engine, row.input, row.output, row.batch, row.max_error)
 
 
 def _key(entry: Entry) -> tuple[str, str, str, str, int]:

@@ -91,7 +91,7 @@ class _Row:
 def _row(answer: "NDArray[Any]", single: "NDArray[Any]", exact: "NDArray[Any]", rule: Rule) -> _Row:
     """Judge one row on the numbers that float32 can hold."""
     holds = np.isfinite(single) & np.isfinite(exact)
-    alike = bool((np.isfinite(answer) == np.isfinite(single)).all() and (np.isnan(answer) == np.isnan(single)).all())
+    alike = np.array_equal(kinds(answer), kinds(single))
     shown = holds & np.isfinite(answer)
     a, s, e = answer[shown], single[shown], exact[shown]
     budget, share = rule.judge(a, s, e) if a.size else (0.0, 0.0)
@@ -110,6 +110,11 @@ def _row(answer: "NDArray[Any]", single: "NDArray[Any]", exact: "NDArray[Any]", 
         float(a @ e) / both if both > 0 else float(alike and noise == 0),
         math.inf if noise == 0 else 20 * math.log10(norm / noise) if norm > 0 else -math.inf,
     )
+
+
+def kinds(values: "NDArray[Any]") -> "NDArray[Any]":
+    """Return 0 for a number, 1 or -1 for an infinity, 2 for NaN."""
+    return np.where(np.isnan(values), 2, np.where(np.isinf(values), np.sign(values), 0))
 
 
 def _agreement(values: "NDArray[Any]", exact: "NDArray[Any]", budgets: "NDArray[Any]", count: int) -> Agreement:

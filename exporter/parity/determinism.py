@@ -8,6 +8,7 @@ import numpy as np
 
 from exporter.parity.inputs import InputPool
 from exporter.parity.trials import Trial, feeds_of
+from exporter.types import Signature
 from exporter.verdicts import Determinism
 from models.errors import Progress, quiet
 
@@ -38,26 +39,34 @@ def determinism(trial: Trial, pool: InputPool, row: int, progress: Progress = qu
         first = runtime.run(feeds_of(ports, pool, alone))
         again = [runtime.run(feeds_of(ports, pool, alone)) for _ in range(REPEATS - 1)]
         told.append(_compared(f"{REPEATS} runs on the same input", first, again))
-        if batch is None:
+        size = POSITIONS if batch is None else batch
+        if size > 1 and _has_rows(runtime.signature):
             progress(f"determinism of {trial.path.name}: batch positions")
-            others = [(row + place) % len(pool.names) for place in range(1, POSITIONS)]
+            others = [(row + place) % len(pool.names) for place in range(1, size)]
             placed: list[Answers] = []
-            for place in range(POSITIONS):
+            for place in range(size):
                 rows = (*others[:place], row, *others[place:])
                 answers = runtime.run(feeds_of(ports, pool, rows))
                 placed.append({name: values[place : place + 1] for name, values in answers.items()})
             told.append(
-                _compared(f"at each position of a batch of {POSITIONS}, the first as measure", placed[0], placed[1:])
+                _compared(f"at each position of a batch of {size}, the first as measure", placed[0], placed[1:])
             )
-            told.append(_compared(f"in a batch of {POSITIONS} and alone", first, placed))
+            if batch is None:
+                told.append(_compared(f"in a batch of {size} and alone", first, placed))
     if trial.settings.device == "cpu":
         progress(f"determinism of {trial.path.name}: threads")
         by_threads: list[Answers] = []
         for count in range(1, THREADS + 1):
             with trial.open(replace(trial.settings, threads=count)) as runtime:
-                by_threads.append(runtime.run(feeds_of(trial.match(runtime.signature), pool, alone)))
+                by_threads.append(runtime.run(feeds_of(ports, pool, alone)))
         told.append(_compared(f"on 1 and on {THREADS} threads", by_threads[0], by_threads[1:]))
     return tuple(told)
+
+
+def _has_rows(signature: Signature) -> bool:
+    """Tell whether every output has the batch as its first axis."""
+    sizes = [output.shape[0] for output in signature.outputs if output.shape]
+    return len(sizes) == len(signature.outputs) and all(isinstance(size, str) or size > 1 for size in sizes)
 
 
 def _compared(condition: str, first: "Answers", others: "Sequence[Answers]") -> Determinism:
@@ -65,7 +74,8 @@ def _compared(condition: str, first: "Answers", others: "Sequence[Answers]") -> 
     for other in others:
         for name, values in other.items():
             wanted = first[name]
-            same = same and np.array_equal(wanted, values, equal_nan=True)
+            same = same and wanted.shape == values.shape and wanted.tobytes() == values.tobytes()
             with np.errstate(invalid="ignore"):
-                largest = max(largest, float(np.nan_to_num(np.abs(wanted - values), nan=0).max(initial=0)))
+                apart = np.abs(wanted.astype(np.float64) - values.astype(np.float64))
+            largest = max(largest, float(np.nan_to_num(apart, nan=0).max(initial=0)))
     return Determinism(condition, len(others), same, largest)

@@ -4,6 +4,8 @@ Rows are drawn once and batches refer to them, so that the costly float64 truth 
 many batches it stands in.
 """
 
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 
 from exporter.errors import BadInputError, UsageError
 from exporter.parity.clips import decode, packaged_frames, resized, videos_in
-from exporter.types import INPUT, ParityOptions, Signature, TensorSpec
+from exporter.types import ANY, INPUT, ParityOptions, Signature, TensorSpec
 from models.preprocessing import FRAMES, Preprocessing
 from models.spec import CLIP_SHAPE
 
@@ -160,37 +162,57 @@ def draw_clips(preprocessing: Preprocessing, options: ParityOptions | None = Non
 def draw_for(signature: Signature, options: ParityOptions, shapes: Mapping[str, tuple[int, ...]]) -> InputPool:
     """Draw inputs for a model of any kind, from its signature. The first axis of every input is the batch.
 
+    Where one cannot be drawn (it is not floating-point, or its sizes are free and nobody named them), the user's
+    arrays alone are the inputs.
+
     Args:
         signature: the model's.
         options: seed, samples, arrays.
         shapes: {input: shape with the batch} for inputs whose other sizes are free.
 
     Raises:
-        UsageError: a free size that nobody named, an input that is not floating-point, or without a batch axis.
+        UsageError: an input that cannot be drawn and no arrays, a shape for no input, or fixed batches that differ.
         BadInputError: an array does not fit.
     """
     if options.clips:
         raise UsageError("--clip is for C3D; other models take their inputs as --array FILE.npz")
+    names = [value.name for value in signature.inputs]
+    if unknown := [name for name in shapes if name not in names]:
+        raise UsageError(f"--shape {unknown[0]}: no such input; there are {', '.join(names)}")
+    if (
+        len(sizes := {value.shape[0] for value in signature.inputs if value.shape and isinstance(value.shape[0], int)})
+        > 1
+    ):
+        raise UsageError(f"its inputs have no batch axis in common: {signature}; sizes {sorted(sizes)} differ")
     rows: dict[str, tuple[int, ...]] = {}
     for value in signature.inputs:
-        shape = shapes.get(value.name, value.shape)
-        if not shape or any(isinstance(size, str) for size in shape[1:]):
-            raise UsageError(f"{value}: which sizes? --shape {value.name}=1x3x224x224, say; the first is the batch")
-        if "float" not in value.dtype:
-            raise UsageError(f"{value}: only floating-point inputs can be drawn; give --array FILE.npz")
-        rows[value.name] = tuple(int(size) for size in shape[1:])
-    generator = np.random.default_rng(options.seed)
+        if value.name in shapes and not _fits(shapes[value.name][1:], value.shape[1:]):
+            raise UsageError(f"--shape {value.name}={'x'.join(map(str, shapes[value.name]))} does not fit {value}")
+        given = shapes.get(value.name, value.shape)
+        reason = _undrawable(value, given)
+        if reason is None:
+            rows[value.name] = tuple(int(size) for size in given[1:])
+        elif not options.arrays:
+            raise UsageError(reason)
     wanted = _wanted(options)
+    if len(rows) < len(names):
+        return _with_arrays(InputPool({}, ()), signature.inputs, options)
+    generator = np.random.default_rng(options.seed)
     drawn = {name: _synthetic(generator, shape, wanted, options.samples) for name, shape in rows.items()}
-    names = tuple(kind for kind, _ in next(iter(drawn.values())))
-    pool = InputPool(
-        {
-            name: np.stack([values for _, values in kinds]) if kinds else np.zeros((0, *rows[name]), np.float32)
-            for name, kinds in drawn.items()
-        },
-        names,
-    )
-    return _with_arrays(pool, signature.inputs, options)
+    kinds = tuple(kind for kind, _ in next(iter(drawn.values()), ()))
+    feeds = {name: np.stack([values for _, values in made]) for name, made in drawn.items()} if kinds else {}
+    return _with_arrays(InputPool(feeds, kinds), signature.inputs, options)
+
+
+def _undrawable(value: TensorSpec, shape: tuple[int | str, ...]) -> str | None:
+    """Return why random numbers cannot be drawn for an input, and what to do; None where they can."""
+    if "float" not in value.dtype:
+        return f"{value}: only floating-point inputs can be drawn; give --array FILE.npz"
+    if not shape or any(isinstance(size, str) for size in shape[1:]):
+        return (
+            f"{value}: which sizes? --shape {value.name}=1x3x224x224, say (the first is the batch), or --array FILE.npz"
+        )
+    return None
 
 
 def _wanted(options: ParityOptions) -> tuple[str, ...]:
@@ -219,18 +241,20 @@ def _synthetic(
 
 
 def _with_arrays(pool: InputPool, inputs: Sequence[TensorSpec], options: ParityOptions) -> InputPool:
-    """Add the rows of the user's `.npz` files."""
+    """Add the rows of the user's `.npz` files; without other rows, the first file decides the sizes that are free."""
     feeds, names = {name: [values] for name, values in pool.feeds.items()}, list(pool.names)
     for path in options.arrays:
         given = _read_arrays(path, inputs)
         count = {len(values) for values in given.values()}
-        if len(count) != 1 or (not count > {0} and 0 in count):
+        if len(count) != 1 or 0 in count:
             raise BadInputError(f"{path}: its arrays hold different numbers of rows, or none: {sorted(count)}")
-        for name, values in given.items():
-            wanted = pool.feeds[name].shape[1:]
-            if values.shape[1:] != wanted:
-                raise BadInputError(f"{path}: {name} has shape {values.shape}; wanted (rows, {str(wanted)[1:-1]})")
-            feeds[name].append(values.astype(np.float32))
+        for value in inputs:
+            array = given[value.name]
+            shape = feeds[value.name][0].shape if value.name in feeds else value.shape
+            if not _fits(array.shape[1:], shape[1:]):
+                sizes = ", ".join(map(str, shape[1:]))
+                raise BadInputError(f"{path}: {value.name} has shape {array.shape}; wanted (rows, {sizes})")
+            feeds.setdefault(value.name, []).append(array.astype(np.float32 if "float" in value.dtype else value.dtype))
         rows = count.pop()
         names += [path.name] if rows == 1 else [f"{path.name} row {row}" for row in range(rows)]
     if not names:
@@ -238,15 +262,23 @@ def _with_arrays(pool: InputPool, inputs: Sequence[TensorSpec], options: ParityO
     return InputPool({name: np.concatenate(parts) for name, parts in feeds.items()}, tuple(names), pool.frames)
 
 
+def _fits(shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
+    if ANY in wanted:
+        return True
+    same = all(size == other or isinstance(other, str) for size, other in zip(shape, wanted, strict=False))
+    return len(shape) == len(wanted) and same
+
+
 def _read_arrays(path: Path, inputs: Sequence[TensorSpec]) -> "dict[str, NDArray[Any]]":
     """Return {input: rows} of an `.npz` file: by name, or the only array for the only input."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             held: dict[str, NDArray[Any]] = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise BadInputError(f"no such file: {path}") from error
-    except (OSError, ValueError, EOFError, AttributeError) as error:
-        raise BadInputError(f"{path}: not an .npz file of arrays: {error}") from error
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+        raise BadInputError(f"{path}: not an .npz file of arrays{reason}") from error
     wanted = [value.name for value in inputs]
     if len(held) == len(wanted) == 1:
         held = dict(zip(wanted, held.values(), strict=True))
@@ -254,6 +286,6 @@ def _read_arrays(path: Path, inputs: Sequence[TensorSpec]) -> "dict[str, NDArray
         raise BadInputError(f"{path}: has no array called {', '.join(missing)}; it holds {', '.join(held) or 'none'}")
     taken = {name: held[name] for name in wanted}
     for name, values in taken.items():
-        if values.ndim < 1 or values.dtype.kind not in "fiu":
+        if values.ndim < 1 or values.dtype.kind not in "fiub":
             raise BadInputError(f"{path}: {name} is not an array of numbers: {values.dtype} {values.shape}")
     return taken

@@ -11,7 +11,7 @@ from exporter.parity.compare import FEATURES, FIVE, Expected, compare, highest
 from exporter.parity.distribution import distributions
 from exporter.parity.inputs import InputBatch
 from exporter.parity.shown import shown
-from exporter.parity.tolerance import Rule, rule_for
+from exporter.parity.tolerance import MeasuredRule, Rule, rule_for
 from exporter.parity.trials import FULL, Answers
 from exporter.parity.truth import Truth
 from exporter.types import ParityOptions
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Batch = tuple[InputBatch, dict[str, NDArray[Any]]]
+
+
+WEAK = 0.01
+"""A reference whose own error is a larger share of the answer is no measure: an overflow, a cancellation, a defect."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,11 @@ def judge(
     """Hold answers against the truth, and against another engine's if there is one."""
     truth.ensure(row for batch, _ in answers.batches for row in batch.rows)
     rule = rule_for(answers.arithmetic, options, truth.source.reference)
-    others = [outputs for _, outputs in against.answers.batches] if against else [None] * len(answers.batches)
+    others = dict(against.answers.batches) if against else {}
     rows = [
         row
-        for (batch, outputs), other in zip(answers.batches, others, strict=False)
-        for row in compare_batch(batch, outputs, truth, rule, other)
+        for batch, outputs in answers.batches
+        for row in compare_batch(batch, outputs, truth, rule, others.get(batch))
     ]
     other_rows: list[Comparison] = []
     told = [*notes]
@@ -65,6 +69,9 @@ def judge(
             f"the weights are {answers.arithmetic}: judged as an approximation, and without the edge cases that only "
             "float32 can be held to"
         )
+    for asked in (answers, *([against.answers] if against else ())):
+        if skipped := [name for name in asked.trial.skips if name in truth.pool.names]:
+            told.append(f"{asked.runtime} is not judged on {listing(tuple(skipped), 4)}: it is known to differ there")
     placement = answers.placement
     if placement.elsewhere:
         told.append(
@@ -72,6 +79,17 @@ def judge(
             f"{listing(placement.elsewhere, 4)}"
         )
     honoured = not placement.elsewhere or options.allow_fallback
+    if isinstance(rule, MeasuredRule):
+        weak = [row for row in rows if row.reference_max_error > WEAK * row.scale]
+        sound = {row.output for row in rows if row not in weak}
+        if weak:
+            told.append(
+                f"{rule.reference} itself errs by more than {WEAK:.0%} of the answer on "
+                f"{listing(tuple(dict.fromkeys(row.input for row in weak)), 4)}, which so prove little"
+            )
+        if proved_nothing := tuple(dict.fromkeys(row.output for row in rows if row.output not in sound)):
+            told.append(f"no input has a budget that means something for {listing(proved_nothing, 4)}; see --rtol")
+            honoured = False
     agreement = _top1_agreement(rows)
     if rule.least_top1 is not None and agreement is not None and agreement < rule.least_top1:
         told.append(f"the highest class is the truth's on {agreement:.0%} of the clips; {rule.least_top1:.0%} is asked")

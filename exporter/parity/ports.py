@@ -4,7 +4,7 @@ from pathlib import Path
 
 from exporter.errors import ArtifactError
 from exporter.parity.trials import Ports
-from exporter.types import INPUT, Signature, TensorSpec, c3d_signature
+from exporter.types import ANY, INPUT, Signature, TensorSpec, c3d_signature
 from models.spec import CLIP_SHAPE, OUTPUTS, NetworkConfig
 
 
@@ -50,7 +50,7 @@ def c3d_ports(path: Path, found: Signature, config: NetworkConfig) -> Ports:
 
 
 def paired_ports(path: Path, found: Signature, other: Signature) -> Ports:
-    """Pair two models' inputs and outputs: by name where all names agree, else by position.
+    """Pair two models' inputs and outputs: those of one name, and the rest by position.
 
     Raises:
         ArtifactError: they have different numbers of them, or sizes that cannot be the same; the message shows both.
@@ -71,13 +71,19 @@ def _paired(
     if len(wanted) != len(given):
         return [(value, None) for value in (wanted or given)]
     named = {value.name: value for value in given}
-    if {value.name for value in wanted} == set(named):
-        return [(value, named[value.name]) for value in wanted]
-    return list(zip(wanted, given, strict=True))
+    shared = named.keys() & {value.name for value in wanted}
+    rest = iter([value for value in given if value.name not in shared])
+    return [(value, named[value.name] if value.name in shared else next(rest)) for value in wanted]
 
 
 def _may_equal(a: TensorSpec, b: TensorSpec) -> bool:
-    """Tell whether two tensors can have one shape; a free size fits any, and so does an unknown rank."""
-    if len(a.shape) != len(b.shape):
-        return len(a.shape) == 1 or len(b.shape) == 1  # an archive without a manifest states no more than a batch
-    return all(x == y or isinstance(x, str) or isinstance(y, str) for x, y in zip(a.shape, b.shape, strict=True))
+    """Tell whether two tensors can hold the same rows: floats or not, and one shape behind the batch.
+
+    A free size fits any, and so does a rank that is not stated.
+    """
+    if ("float" in a.dtype) != ("float" in b.dtype):
+        return False
+    if not a.shape or not b.shape or ANY in (a.shape[-1], b.shape[-1]):
+        return True
+    sizes = zip(a.shape[1:], b.shape[1:], strict=False)
+    return len(a.shape) == len(b.shape) and all(x == y or isinstance(x, str) or isinstance(y, str) for x, y in sizes)

@@ -5,6 +5,10 @@ rows go in one at a time, which bounds memory and gives each its own error.
 """
 
 import hashlib
+import secrets
+import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -19,6 +23,7 @@ from exporter.artifact import hash_file
 from exporter.errors import OutputError
 from exporter.parity.inputs import InputPool
 from exporter.runtimes import Runtime, Settings, engine_for
+from exporter.runtimes.graph import arithmetic_of, external_files
 from exporter.runtimes.torch_network import TorchNetwork
 from exporter.types import FormatName, Signature
 from models.builder import BuiltNetwork, state_sha256
@@ -66,12 +71,12 @@ class NetworkTruth:
         self._key = ""
 
     def key(self) -> str:
-        """Return the state's hash with the structure and torch's version."""
+        """Return the state's hash with the structure, torch's version and the processor's kind."""
         import torch
 
         if not self._key:  # the hash is of the float32 state: float32 survives the way to float64 and back exactly
             state = state_sha256(self.built.network.float())
-            self._key = f"{state} {self.built.config} torch {torch.__version__}"
+            self._key = f"{state} {self.built.config} torch {torch.__version__} {_processor()}"
         return self._key
 
     def open(self, precision: Precision, *, expose: bool = False) -> AbstractContextManager[Runtime]:
@@ -81,31 +86,38 @@ class NetworkTruth:
 
 
 class FileTruth:
-    """A model file: its graph in float64, and its own engine on the CPU as the measure."""
+    """A model file: its graph in float64, and as the measure its own engine, or its graph in float32.
+
+    Its own engine where the file computes in float32 itself; float32 where it does so in fewer bits, whose errors would
+    be a budget for anything.
+    """
 
     def __init__(self, path: Path, form: FormatName, signature: Signature | None = None) -> None:
         self.path, self.signature = path, signature
         self.format: FormatName = form
         self.title = f"{path.name} in float64"
         self.layers: Mapping[str, str] = {}
-        self.reference = f"{path.name}, run as it is,"
+        self.as_it_is = form == "onnx" and arithmetic_of(path) == "float32"
+        self.reference = f"float32 {path.name}"
         self._key = ""
 
     def key(self) -> str:
-        """Return the file's hash with the versions of what runs it."""
+        """Return the hash of the file and its data, with the versions of what runs it and the processor's kind."""
         if not self._key:
             from importlib.metadata import version
 
             versions = " ".join(f"{name} {version(name)}" for name in ("torch", "onnx", "onnxruntime"))
-            data = " ".join(hash_file(beside) for beside in sorted(self.path.parent.glob(f"{self.path.name}.*.data")))
-            self._key = f"{hash_file(self.path)} {data} {versions}"
+            files = (self.path, *(external_files(self.path) if self.format == "onnx" else ()))
+            self._key = f"{' '.join(map(hash_file, files))} {versions} {_processor()}"
         return self._key
 
     def open(self, precision: Precision, *, expose: bool = False) -> AbstractContextManager[Runtime]:
         """See `TruthSource`."""
         engine = engine_for(self.format)
         settings = Settings(signature=self.signature, expose=expose)
-        return (engine.open if precision == "single" else engine.open_float64)(self.path, settings)
+        if precision == "exact":
+            return engine.open_float64(self.path, settings)
+        return (engine.open if self.as_it_is else engine.open_float32)(self.path, settings)
 
 
 @dataclass
@@ -158,27 +170,33 @@ class Truth:
         return np.concatenate([self._rows[row][1][output] for row in rows])
 
     def layers(self, row: int) -> "tuple[Answers, Answers]":
-        """Return every layer's value for one row, (1, …) each, in the order computed: float32's and float64's."""
+        """Return every layer's value for one row, (1, …) each, in the order computed: float32's and float64's.
+
+        Layers are what the two have in common of floating-point numbers.
+        """
         told = {}
         for precision in ("single", "exact"):
             self.progress(f"every layer in {_NAMES[precision]}")
             with self.source.open(precision, expose=True) as runtime:
-                told[precision] = runtime.run(self.pool.take([row]))
-        return told["single"], told["exact"]
+                told[precision] = self._ask(runtime, row)
+        single, exact = told["single"], told["exact"]
+        names = [name for name, values in exact.items() if values.dtype.kind == "f" and values.size]
+        names = [name for name in names if name in single and single[name].shape == exact[name].shape]
+        return {name: single[name] for name in names}, {name: exact[name] for name in names}
 
     def _run(self, precision: Precision, rows: Sequence[int]) -> "dict[int, Answers]":
         answered: dict[int, Answers] = {}
         with self.source.open(precision) as runtime:
             for number, row in enumerate(rows, start=1):
                 self.progress(f"truth in {_NAMES[precision]}, input {number} of {len(rows)}: {self.pool.names[row]}")
-                answered[row] = self._alone(runtime, row)
+                answered[row] = self._ask(runtime, row)
         return answered
 
-    def _alone(self, runtime: Runtime, row: int) -> "Answers":
-        """Return the answers to one row; a model whose batch is fixed is filled with it."""
-        batch = runtime.signature.batch or 1
-        answers = runtime.run(self.pool.take([row] * batch))
-        return {name: values[:1] if values.shape[:1] == (batch,) else values for name, values in answers.items()}
+    def _ask(self, runtime: Runtime, row: int) -> "Answers":
+        """Run one row, as often as a fixed batch wants it, and keep one answer of each."""
+        size = runtime.signature.batch or 1
+        answers = {name: np.atleast_1d(values) for name, values in runtime.run(self.pool.take((row,) * size)).items()}
+        return {name: values[:1] if len(values) == size > 1 else values for name, values in answers.items()}
 
     def _path(self, row: int) -> Path | None:
         if self.cache is None:
@@ -195,14 +213,16 @@ class Truth:
         if path is None or not path.is_file():
             return False
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 held = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError):
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
             return False
         single, exact = (
             {name.removeprefix(prefix): values for name, values in held.items() if name.startswith(prefix)}
             for prefix in ("single/", "exact/")
         )
+        if not single or single.keys() != exact.keys():
+            return False
         self._rows[row] = (single, exact)
         return True
 
@@ -213,14 +233,35 @@ class Truth:
         single, exact = self._rows[row]
         held = {f"single/{name}": values for name, values in single.items()}
         held |= {f"exact/{name}": values for name, values in exact.items()}
-        part = path.with_suffix(".part")
+        part = path.with_suffix(f".{secrets.token_hex(8)}.part")  # another process may be keeping the same row
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as stream:
                 np.savez(stream, **held)  # pyright: ignore[reportArgumentType] - its stub takes the keyword allow_pickle for one of ours
             part.replace(path)
         except OSError as error:
+            part.unlink(missing_ok=True)
             raise OutputError(f"--cache {path.parent}: cannot be written to: {error.strerror}") from error
+
+
+def require_cache(folder: Path) -> None:
+    """Make the cache's folder, before anything is computed for it.
+
+    Raises:
+        OutputError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"--cache {folder}: cannot be written to: {error.strerror}") from error
+
+
+def _processor() -> str:
+    """Return the instructions that torch uses: float32's last bits depend on them."""
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability()
 
 
 _NAMES: dict[Precision, str] = {"single": "float32", "exact": "float64"}

@@ -21,7 +21,7 @@ from exporter.parity.localize import localize
 from exporter.parity.ports import c3d_ports, paired_ports, stated_ports
 from exporter.parity.reference import Subject, load_subject, rebuild
 from exporter.parity.trials import Answers, Ports, Trial, ask
-from exporter.parity.truth import FileTruth, NetworkTruth, Truth
+from exporter.parity.truth import FileTruth, NetworkTruth, Truth, require_cache
 from exporter.runtimes import ENGINES, Runtime, Settings, engine_for
 from exporter.runtimes.torch_network import TorchNetwork
 from exporter.runtimes.torchscript import require_device as require_torch_device
@@ -67,6 +67,8 @@ def verify_parity(
         UnavailableError: the device or a library is not there.
     """
     options, reference = options or ParityOptions(), reference or ReferenceOptions()
+    if options.cache is not None:
+        require_cache(options.cache)
     against, device = parse_against(options.against)
     subjects = [load_subject(Path(path)) for path in artifacts]
     for subject in subjects:
@@ -76,6 +78,8 @@ def verify_parity(
     if against == TORCH:
         require_torch_device(device)
     if isinstance(against, Path):
+        if reference != ReferenceOptions():
+            raise UsageError("--weights and its like say what a C3D must equal; with --against FILE that file does")
         return _against_file(subjects, load_subject(against), options, shapes or {}, progress)
     if shapes:
         raise UsageError("--shape is for --against FILE: a C3D's sizes are known")
@@ -139,10 +143,11 @@ def _examine(
 ) -> tuple[ParityReport, ...]:
     pool = truth.pool
     enough = first_failure(truth, options) if options.fail_fast else None
-    answered: list[tuple[Answers, Answers | None]] = [
-        (ask(trial, pool, progress, enough), None if other is None else ask(other, pool, progress))
-        for trial, other in zip(trials, others, strict=True)
-    ]
+    answered: list[tuple[Answers, Answers | None]] = []
+    for trial, other in zip(trials, others, strict=True):
+        answers = ask(trial, pool, progress, enough)
+        asked = [batch for batch, _ in answers.batches]
+        answered.append((answers, None if other is None else ask(other, pool, progress, batches=asked)))
     reports: list[ParityReport] = []
     for subject, (answers, other) in zip(subjects, answered, strict=True):
         against = None if other is None else Against(str(options.against), other)
@@ -151,7 +156,7 @@ def _examine(
         if enough is not None and not report.passed:
             extra.append("--fail-fast: the inputs after the first failure were not run")
         if options.localize:
-            report = replace(report, localization=localize(answers.trial, report, truth, progress))
+            report = replace(report, localization=localize(answers.trial, report, truth, progress, options))
         if options.determinism:
             calm = next((row for row, name in enumerate(pool.names) if name not in EDGES), 0)
             report = replace(report, determinism=determinism(answers.trial, pool, calm, progress))
@@ -185,9 +190,12 @@ def _against_file(
         pool = draw_for(signature, options, shapes)
     truth = Truth(source, pool, options.cache, progress)
     trials = [
-        _with_match(subject, options, partial(paired_ports, subject.path, other=signature)) for subject in subjects
+        _with_match(subject, options, partial(paired_ports, subject.path, other=signature), signature)
+        for subject in subjects
     ]
-    notes = (f"held against {other.path.name}, SHA-256 {hash_file(other.path)[:16]}…", *other.notes)
+    notes = (f"held against {other.path.name}, SHA-256 {hash_file(other.path)[:16]}…",)
+    # without manifests there is nothing to miss: the other file is all that they are held against
+    subjects = [replace(subject, notes=()) if subject.manifest is None else subject for subject in subjects]
     return _examine(subjects, trials, [None] * len(trials), truth, options, progress, notes)
 
 
@@ -214,7 +222,7 @@ def _with_match(
     signature = subject.manifest.signature if subject.manifest else assumed
     engine = engine_for(subject.format, options.runtime)
     settings = Settings(options.device, signature, optimised)
-    return Trial(subject.path, partial(engine.open, subject.path), settings, match)
+    return Trial(subject.path, partial(engine.open, subject.path), settings, match, engine.skips)
 
 
 def _other(subject: Subject, built: BuiltNetwork, options: ParityOptions) -> Trial | None:
@@ -241,7 +249,7 @@ def _other(subject: Subject, built: BuiltNetwork, options: ParityOptions) -> Tri
     form: FormatName = subject.format
     engine = engine_for(form, name)
     settings = replace(own.settings, device=device, optimised=False)
-    return Trial(subject.path, partial(engine.open, subject.path), settings, own.match)
+    return Trial(subject.path, partial(engine.open, subject.path), settings, own.match, engine.skips)
 
 
 def _hashes(subject: Subject) -> dict[str, str]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from exporter.errors import UsageError
 from exporter.runtimes import onnx_reference, onnxruntime, openvino, torchscript
 from exporter.runtimes.base import Runtime, Settings, Values
-from exporter.runtimes.onnx_reference import Float64Graph, OnnxReference
+from exporter.runtimes.onnx_reference import Float32Graph, Float64Graph, OnnxReference
 from exporter.runtimes.onnxruntime import OnnxRuntime
 from exporter.runtimes.openvino import OpenVino
-from exporter.runtimes.torchscript import Float64Script, TorchScriptRuntime
+from exporter.runtimes.torchscript import Float32Script, Float64Script, TorchScriptRuntime
 from exporter.types import Device, FormatName, RuntimeName
 
 __all__ = ["ENGINES", "Engine", "Runtime", "Settings", "Values", "engine_for"]
@@ -25,23 +25,30 @@ class Engine:
         format: what it runs.
         open: (model file, settings) -> a runtime, nothing taken yet.
         open_float64: the same file with every number in float64, the truth of its format.
+        open_float32: the same in float32, the measure where the file computes in less.
         require_device: refuses early, before any long computation, a device that cannot be used here.
+        skips: kinds of inputs on which it is known to differ from the specification, whatever the artifact.
     """
 
     name: RuntimeName
     format: FormatName
     open: Callable[[Path, Settings], Runtime]
     open_float64: Callable[[Path, Settings], Runtime]
+    open_float32: Callable[[Path, Settings], Runtime]
     require_device: Callable[[Device], None]
+    skips: tuple[str, ...] = ()
 
 
 ENGINES: dict[RuntimeName, Engine] = {
     engine.name: engine
     for engine in (
-        Engine("onnxruntime", "onnx", OnnxRuntime, Float64Graph, onnxruntime.require_device),
-        Engine("torchscript", "torchscript", TorchScriptRuntime, Float64Script, torchscript.require_device),
-        Engine("openvino", "onnx", OpenVino, Float64Graph, openvino.require_device),
-        Engine("onnx-reference", "onnx", OnnxReference, Float64Graph, onnx_reference.require_device),
+        Engine("onnxruntime", "onnx", OnnxRuntime, Float64Graph, Float32Graph, onnxruntime.require_device),
+        Engine(
+            "torchscript", "torchscript", TorchScriptRuntime, Float64Script, Float32Script, torchscript.require_device
+        ),
+        # OpenVINO's ReLU and max pool turn NaN into a number
+        Engine("openvino", "onnx", OpenVino, Float64Graph, Float32Graph, openvino.require_device, skips=("nan",)),
+        Engine("onnx-reference", "onnx", OnnxReference, Float64Graph, Float32Graph, onnx_reference.require_device),
     )
 }
 """The first of each format is its own engine, used unless another is named."""

@@ -1,44 +1,68 @@
-"""ONNX graphs as the engines need them: with every value exposed, or with every number in float64."""
+"""ONNX graphs as the engines need them: with every value exposed, or with every number in one format."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import AttributeProto, TensorProto, numpy_helper
 
 from exporter.errors import ArtifactError
 from exporter.types import Signature, TensorSpec
 from exporter.verdicts import Arithmetic
 
-FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+TARGETS: dict[Literal["float32", "float64"], int] = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 MOST_BYTES = 2**31 - 1
 """Protobuf's own limit, which a model in memory must keep."""
 COARSEST: tuple[tuple[set[int], Arithmetic], ...] = (
-    ({TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4}, "int8"),
     ({TensorProto.BFLOAT16}, "bfloat16"),
     ({TensorProto.FLOAT16}, "float16"),
     ({TensorProto.FLOAT}, "float32"),
     ({TensorProto.DOUBLE}, "float64"),
 )
+QUANTISED = ("quantize", "integer", "qlinear", "nbits", "qattention", "qgemm")
+"""What is in the name, in small letters, of every operator that computes with integers in place of floats, in ONNX's
+domains and onnxruntime's."""
 DTYPES = {"float": "float32", "double": "float64"}
 
 
 def arithmetic_of(path: Path) -> Arithmetic:
-    """Return the coarsest number format of a model's weights, as a file's initialisers state it.
+    """Return the coarsest number format that a model's answer goes through, as its weights, casts and signature state.
+
+    Weights that no node reads do not count: they would only loosen the verdict.
 
     Raises:
         ArtifactError: unreadable.
     """
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # protobuf, onnx and the file system share no base class
-        raise ArtifactError(f"{path}: cannot be loaded as ONNX: {str(error).splitlines()[0]}") from error
-    held = {tensor.data_type for graph in _graphs(model.graph) for tensor in graph.initializer if tensor.dims}
+    model = load_graph(path)
+    nodes = list(_nodes(model))
+    if any(word in node.op_type.lower() for node in nodes for word in QUANTISED):
+        return "int8"
+    read = {name for node in nodes for name in node.input}
+    stored = [t for graph in _graphs(model.graph) for t in graph.initializer if t.name in read and t.dims]
+    held = {tensor.data_type for tensor in stored}
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.TENSOR and attribute.t.dims:
+                held.add(attribute.t.data_type)
+            if node.op_type == "Cast" and attribute.name == "to":
+                held |= {attribute.i} & {TensorProto.FLOAT16, TensorProto.BFLOAT16}
+    held |= {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
     for kinds, name in COARSEST:
         if held & kinds:
             return name
     return "float32"
+
+
+def load_graph(path: Path) -> onnx.ModelProto:
+    """Load a model without its external data.
+
+    Raises:
+        ArtifactError: unreadable.
+    """
+    return _load(path, whole=False)
 
 
 def load_whole(path: Path) -> onnx.ModelProto:
@@ -47,21 +71,29 @@ def load_whole(path: Path) -> onnx.ModelProto:
     Raises:
         ArtifactError: unreadable.
     """
-    try:
-        return onnx.load(str(path))
-    except Exception as error:  # protobuf, onnx and the file system share no base class
-        raise ArtifactError(f"{path}: cannot be loaded as ONNX: {str(error).splitlines()[0]}") from error
+    return _load(path, whole=True)
+
+
+def external_files(path: Path) -> tuple[Path, ...]:
+    """Return the files beside a model that hold weights of it, by name.
+
+    Raises:
+        ArtifactError: unreadable.
+    """
+    tensors = [tensor for graph in _graphs(load_graph(path).graph) for tensor in graph.initializer]
+    named = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
+    return tuple(path.parent / name for name in sorted(named))
 
 
 def exposed(path: Path) -> bytes:
-    """Return the model with every value of its main graph as an output, in the order computed.
+    """Return the model with every value that depends on its inputs as an output, in the order computed.
 
     Raises:
         ArtifactError: unreadable, or too large to be held as one message.
     """
     model = load_whole(path)
     stated = {output.name: output for output in model.graph.output}
-    computed = [name for node in model.graph.node for name in node.output if name]
+    computed = computed_values(model.graph)
     every = [stated.get(name, onnx.ValueInfoProto(name=name)) for name in dict.fromkeys([*computed, *stated])]
     del model.graph.output[:]
     model.graph.output.extend(every)
@@ -70,23 +102,40 @@ def exposed(path: Path) -> bytes:
     return model.SerializeToString()
 
 
-def to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Turn every floating-point weight, constant, cast and signature of a model into float64, in place.
+def computed_values(graph: onnx.GraphProto) -> list[str]:
+    """Return the values of a main graph that depend on its inputs, in the order computed: no constants, no sizes."""
+    weights = {tensor.name for tensor in graph.initializer}
+    moving = {value.name for value in graph.input} - weights
+    told: list[str] = []
+    for node in graph.node:
+        inner = {name for deeper in _nodes_of(_subgraphs([node])) for name in deeper.input}
+        if moving.isdisjoint({*node.input, *inner}) or node.op_type in ("Shape", "Size"):
+            continue
+        told += [name for name in node.output if name]
+        moving |= {name for name in node.output if name}
+    return told
 
-    A float32, float16 or bfloat16 number is exactly a float64 one, so this is the same function without the rounding.
+
+def converted(model: onnx.ModelProto, to: Literal["float32", "float64"]) -> onnx.ModelProto:
+    """Return a model with every floating-point weight, constant, cast and signature in one format.
+
+    A float32, float16 or bfloat16 number is exactly a wider one, so in float64 this is the same function without the
+    rounding. Local functions are written out first. The model given may be changed.
     """
+    if model.functions:
+        from onnx.inliner import inline_local_functions
+
+        model = inline_local_functions(model)
+    target = TARGETS[to]
     for graph in _graphs(model.graph):
         for tensor in graph.initializer:
-            _widen(tensor)
+            _convert(tensor, target)
         for node in graph.node:
             for attribute in node.attribute:
-                if attribute.type == onnx.AttributeProto.TENSOR:
-                    _widen(attribute.t)
-                if node.op_type == "Cast" and attribute.name == "to" and attribute.i in FLOATS:
-                    attribute.i = TensorProto.DOUBLE
+                _convert_attribute(node, attribute, target)
         for value in (*graph.input, *graph.output):
             if value.type.tensor_type.elem_type in FLOATS:
-                value.type.tensor_type.elem_type = TensorProto.DOUBLE
+                value.type.tensor_type.elem_type = target
         del graph.value_info[:]
     return model
 
@@ -107,15 +156,55 @@ def signature_of(model: onnx.ModelProto) -> Signature:
     )
 
 
-def _widen(tensor: TensorProto) -> None:
-    if tensor.data_type in FLOATS:
-        array: Any = numpy_helper.to_array(tensor).astype("float64")
+def _load(path: Path, *, whole: bool) -> onnx.ModelProto:
+    try:
+        return onnx.load(str(path), load_external_data=whole)
+    except Exception as error:  # protobuf, onnx and the file system share no base class
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArtifactError(f"{path}: cannot be loaded as ONNX: {reason}") from error
+
+
+def _convert_attribute(node: onnx.NodeProto, attribute: AttributeProto, target: int) -> None:
+    """Convert what a node's attribute holds: a tensor, a list of numbers, the dtype that it makes."""
+    if attribute.type == AttributeProto.TENSOR:
+        _convert(attribute.t, target)
+    elif attribute.name in ("to", "dtype") and attribute.type == AttributeProto.INT and attribute.i in FLOATS:
+        attribute.i = target
+    elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
+        numbers: Any = attribute.f if attribute.name == "value_float" else list(attribute.floats)
+        tensor = numpy_helper.from_array(np.array(numbers, np.float32))
+        _convert(tensor, target)
+        attribute.CopyFrom(onnx.helper.make_attribute("value", tensor))
+
+
+def _convert(tensor: TensorProto, target: int) -> None:
+    if tensor.data_type in FLOATS and tensor.data_type != target:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(target)
+        array: Any = numpy_helper.to_array(tensor).astype(dtype)
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Yield every node, those of loops, branches and local functions too."""
+    yield from _nodes_of([model.graph])
+    for function in model.functions:
+        yield from function.node
+        yield from _nodes_of(_subgraphs(function.node))
+
+
+def _nodes_of(graphs: Iterable[onnx.GraphProto]) -> Iterator[onnx.NodeProto]:
+    for outer in graphs:
+        for graph in _graphs(outer):
+            yield from graph.node
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     yield graph
-    for node in graph.node:
+    for inner in _subgraphs(graph.node):
+        yield from _graphs(inner)
+
+
+def _subgraphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
+    for node in nodes:
         for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _graphs(inner)
+            yield from (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs)

@@ -1,5 +1,6 @@
-"""Operators that onnx's reference evaluator takes from torch, because its own take ten times as long."""
+"""Operators that onnx's reference evaluator takes from torch: its own convolution takes ten times as long."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ class ConvTranspose(OpRun):
 
 
 class MaxPool(OpRun):
-    """Max pool of any padding; what is padded never wins."""
+    """Max pool of any padding; what is padded never wins. onnx's own fails on several of them (1.23)."""
 
     op_domain = ""
 
@@ -95,16 +96,39 @@ class MaxPool(OpRun):
         pads: Any = None, storage_order: Any = None, strides: Any = None,
     ) -> tuple[Any, ...]:  # fmt: skip
         rank = x.ndim - 2
-        indices = len([name for name in self.onnx_node.output if name]) > 1
-        if auto_pad not in (None, "NOTSET") or ceil_mode or indices or not 1 <= rank <= MOST_AXES:
+        if len([name for name in self.onnx_node.output if name]) > 1 or not 1 <= rank <= MOST_AXES:
             plain: Any = PlainMaxPool._run  # pyright: ignore
             return plain(self, x, auto_pad, ceil_mode, dilations, kernel_shape, pads, storage_order, strides)
         pool: Any = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[rank - 1]
-        ones = [1] * rank
+        strides, dilations = strides or [1] * rank, dilations or [1] * rank
+        spans = [(size - 1) * step + 1 for size, step in zip(kernel_shape, dilations, strict=True)]
+        edges = _edges(x.shape[2:], spans, strides, auto_pad, pads, ceil=bool(ceil_mode))
         with torch.inference_mode():
-            padded = F.pad(_tensor(x), _sides(pads, rank), value=-np.inf)
-            y = pool(padded, kernel_shape, stride=strides or ones, dilation=dilations or ones)
-        return (y.numpy(),)
+            padded = F.pad(_tensor(x), _sides(edges, rank), value=-np.inf)
+            y = pool(padded, kernel_shape, stride=strides, dilation=dilations)
+        return (y.numpy().astype(x.dtype, copy=False),)
+
+
+def _edges(
+    sizes: Sequence[int], spans: Sequence[int], strides: Sequence[int], auto_pad: Any, pads: Any, *, ceil: bool
+) -> list[int]:
+    """Return what is padded on each axis, all begins and then all ends, so that plain windows give ONNX's answer.
+
+    Source: the formulas of https://onnx.ai/onnx/operators/onnx__MaxPool.html
+    """
+    rank = len(sizes)
+    given = list(pads or [0] * (2 * rank)) if auto_pad in (None, "", "NOTSET") else [0] * (2 * rank)
+    begins, ends = given[:rank], given[rank:]
+    for axis, (size, span, stride) in enumerate(zip(sizes, spans, strides, strict=True)):
+        if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+            total = max((-(-size // stride) - 1) * stride + span - size, 0)
+            begins[axis], ends[axis] = sorted((total // 2, total - total // 2), reverse=auto_pad == "SAME_LOWER")
+        elif ceil and auto_pad != "VALID":
+            whole = size + begins[axis] + ends[axis]
+            count = -(-(whole - span) // stride) + 1
+            count -= (count - 1) * stride >= size + begins[axis]  # a window must begin inside
+            ends[axis] += max((count - 1) * stride + span - whole, 0)
+    return [*begins, *ends]
 
 
 def _sides(pads: list[int] | None, rank: int) -> list[int]:
@@ -114,6 +138,6 @@ def _sides(pads: list[int] | None, rank: int) -> list[int]:
 
 
 def _tensor(array: Any) -> torch.Tensor:
-    """Wrap an array; torch warns of arrays that it could write to and must not."""
-    whole = np.ascontiguousarray(array)
+    """Wrap an array; torch warns of those it could write to and must not, and knows no bfloat16 of numpy's."""
+    whole = np.ascontiguousarray(array, np.float32 if array.dtype.name == "bfloat16" else None)
     return torch.from_numpy(whole if whole.flags.writeable else whole.copy())

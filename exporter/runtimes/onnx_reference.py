@@ -1,17 +1,18 @@
 """ONNX files in onnx's own reference evaluator: the specification, executed. Slow, and nobody else's optimiser.
 
 `Float64Graph` runs the same evaluator in float64: the truth of a graph that has no network to go with it.
+`Float32Graph` is its measure where the file itself computes in less.
 """
 
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from exporter.errors import CheckFailedError, UnavailableError
+from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.runtimes.base import Settings, Values
-from exporter.runtimes.graph import arithmetic_of, load_whole, signature_of, to_float64
+from exporter.runtimes.graph import arithmetic_of, computed_values, converted, load_whole, signature_of
 from exporter.types import Device, Signature
 from exporter.verdicts import Arithmetic, Placement
 
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
 
 
 class OnnxReference:
-    """An ONNX file in the reference evaluator, in the dtypes it states."""
+    """An ONNX file in the reference evaluator, in the dtypes it states. Its max pool is torch's (see `kernels`)."""
 
     def __init__(self, path: Path, settings: Settings) -> None:
         self.path, self.settings = path, settings
         self._evaluator: ReferenceEvaluator | None = None
         self._signature = Signature((), ())
+        self._computed: list[str] = []
         self._nodes = 0
 
     @property
@@ -59,7 +61,12 @@ class OnnxReference:
         require_device(self.settings.device)
         model = load_whole(self.path)
         self._signature, self._nodes = signature_of(model), len(model.graph.node)
-        self._evaluator = ReferenceEvaluator(self._prepared(model), new_ops=self._kernels())
+        prepared = self._prepared(model)
+        self._computed = computed_values(prepared.graph)
+        try:
+            self._evaluator = ReferenceEvaluator(prepared, new_ops=self._kernels())
+        except Exception as error:  # an operator without an implementation, a graph that makes no sense
+            raise ArtifactError(f"{self.path}: the reference evaluator refuses it: {first_line(error)}") from error
         return self
 
     def __exit__(
@@ -75,18 +82,19 @@ class OnnxReference:
             with np.errstate(all="ignore"):
                 every: Any = self._evaluator.run(None, self._fed(feeds), intermediate=True)
         except Exception as error:  # operators raise whatever numpy does
-            raise CheckFailedError(f"{self.path}: fails in the reference evaluator: {error}") from error
-        outputs = [output.name for output in self._signature.outputs]
-        if not self.settings.expose:
-            return {name: every[name] for name in outputs}
-        given = {value.name for value in self._signature.inputs} | set(self._evaluator.rt_inits_)
-        return {name: value for name, value in every.items() if name and name not in given and value is not None}
+            raise CheckFailedError(f"{self.path}: fails in the reference evaluator: {first_line(error)}") from error
+        wanted = [output.name for output in self._signature.outputs]
+        if self.settings.expose:
+            wanted = list(dict.fromkeys([*self._computed, *wanted]))
+        return {name: every[name] for name in wanted if every.get(name) is not None}
 
     def _prepared(self, model: Any) -> Any:
         return model
 
     def _kernels(self) -> "list[type[OpRun]]":
-        return []
+        from exporter.runtimes.kernels import MaxPool
+
+        return [MaxPool]
 
     def _fed(self, feeds: Values) -> "dict[str, NDArray[Any]]":
         return dict(feeds)
@@ -95,13 +103,20 @@ class OnnxReference:
 class Float64Graph(OnnxReference):
     """The same graph with every number in float64. Convolutions and max pools run in torch, as exactly and faster."""
 
+    precision: Literal["float32", "float64"] = "float64"
+
     @property
     def title(self) -> str:
         """Return `m.onnx in float64`."""
-        return f"{self.path.name} in float64 (onnx reference evaluator)"
+        return f"{self.path.name} in {self.precision} (onnx reference evaluator)"
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Return the precision that it is run in."""
+        return self.precision
 
     def _prepared(self, model: Any) -> Any:
-        return to_float64(model)
+        return converted(model, self.precision)
 
     def _kernels(self) -> "list[type[OpRun]]":
         from exporter.runtimes.kernels import BatchNormalization, Conv, ConvTranspose, MaxPool
@@ -110,9 +125,14 @@ class Float64Graph(OnnxReference):
 
     def _fed(self, feeds: Values) -> "dict[str, NDArray[Any]]":
         kinds = {value.name: value.dtype for value in self._signature.inputs}
-        return {
-            name: value.astype(np.float64) if "float" in kinds.get(name, "") else value for name, value in feeds.items()
-        }
+        floats = {name for name, kind in kinds.items() if "float" in kind}
+        return {name: value.astype(self.precision) if name in floats else value for name, value in feeds.items()}
+
+
+class Float32Graph(Float64Graph):
+    """The same graph with every number in float32."""
+
+    precision = "float32"
 
 
 def require_device(device: Device) -> None:
@@ -123,3 +143,8 @@ def require_device(device: Device) -> None:
     """
     if device != "cpu":
         raise UnavailableError(f"--device {device}: onnx's reference evaluator runs on the CPU only")
+
+
+def first_line(error: Exception) -> str:
+    """Return an error's first line, or its kind where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,22 +1,26 @@
 """ONNX files in OpenVINO, on the CPU."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.runtimes.base import Settings, Values
-from exporter.runtimes.graph import arithmetic_of, exposed
-from exporter.types import Device, Signature, TensorSpec
+from exporter.runtimes.graph import arithmetic_of, exposed, load_graph, signature_of
+from exporter.types import Device, Signature
 from exporter.verdicts import Arithmetic, Placement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DTYPES = {"f32": "float32", "f64": "float64", "f16": "float16", "bf16": "bfloat16", "i64": "int64", "i32": "int32"}
 FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
 """OpenVINO computes in bfloat16 where the processor can, unless told otherwise."""
+BFLOAT16 = "bfloat16"
+MISSING = "OpenVINO is not installed; pip install 'c3d-export[openvino]'"
 
 
 class OpenVino:
@@ -25,26 +29,17 @@ class OpenVino:
     def __init__(self, path: Path, settings: Settings) -> None:
         self.path, self.settings = path, settings
         self._compiled: Any = None
+        self._signature = Signature((), ())
 
     @property
     def title(self) -> str:
         """Return `OpenVINO 2026.4.1 (cpu)`."""
-        import openvino
-
-        return f"OpenVINO {openvino.__version__.split('-')[0]} (cpu)"
+        return f"OpenVINO {_library().__version__.split('-')[0]} (cpu)"
 
     @property
     def signature(self) -> Signature:
-        """Return the compiled model's account."""
-
-        def spec(port: Any) -> TensorSpec:
-            dtype = port.get_element_type().get_type_name()
-            shape = tuple(size.get_length() if size.is_static else "?" for size in port.get_partial_shape())
-            return TensorSpec(port.get_any_name(), DTYPES.get(dtype) or str(dtype), shape)
-
-        return Signature(
-            tuple(spec(port) for port in self._compiled.inputs), tuple(spec(port) for port in self._compiled.outputs)
-        )
+        """Return the graph's own account: a compiled port has every name that its tensor ever had, in no order."""
+        return self._signature
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -60,17 +55,16 @@ class OpenVino:
     def __enter__(self) -> Self:
         """Compile the model; raises as `Runtime.__enter__` says."""
         require_device(self.settings.device)
-        import openvino
-
         options: dict[str, Any] = dict(FLOAT32)
         if self.settings.threads is not None:
             options["INFERENCE_NUM_THREADS"] = self.settings.threads
         try:
-            core = openvino.Core()
+            core = _library().Core()
             model = core.read_model(exposed(self.path)) if self.settings.expose else core.read_model(str(self.path))
             self._compiled = core.compile_model(model, "CPU", options)
         except RuntimeError as error:
             raise ArtifactError(f"{self.path}: OpenVINO refuses it: {_reason(error)}") from error
+        self._signature = signature_of(load_graph(self.path))
         return self
 
     def __exit__(
@@ -82,10 +76,10 @@ class OpenVino:
     def run(self, feeds: Values) -> "dict[str, NDArray[Any]]":
         """Run one batch."""
         try:
-            answers = self._compiled(dict(feeds))
+            answers = self._compiled({name: _tensor(values) for name, values in feeds.items()})
         except RuntimeError as error:
             raise CheckFailedError(f"{self.path}: fails in OpenVINO: {_reason(error)}") from error
-        return {name: answers[port].copy() for port in self._compiled.outputs for name in port.get_names()}
+        return {name: _array(port, answers[port]) for port in self._compiled.outputs for name in port.get_names()}
 
 
 def require_device(device: Device) -> None:
@@ -96,10 +90,36 @@ def require_device(device: Device) -> None:
     """
     if device != "cpu":
         raise UnavailableError(f"--device {device}: OpenVINO runs on the CPU here; onnxruntime has CUDA and TensorRT")
+    _library()
+
+
+def _library() -> Any:
+    """Return OpenVINO, untyped: an optional package, whose stubs do not tell all that it holds.
+
+    Raises:
+        UnavailableError: it is not installed.
+    """
     try:
-        import openvino  # noqa: F401  # pyright: ignore[reportUnusedImport]
+        return import_module("openvino")
     except ImportError as error:
-        raise UnavailableError("OpenVINO is not installed; pip install 'c3d-export[openvino]'") from error
+        raise UnavailableError(MISSING) from error
+
+
+def _tensor(values: "NDArray[Any]") -> Any:
+    """Return an array as OpenVINO takes it, which must be told of bfloat16."""
+    if values.dtype.name != BFLOAT16:
+        return values
+    library = _library()
+    return library.Tensor(np.ascontiguousarray(values).view(np.float16), values.shape, library.Type.bf16)
+
+
+def _array(port: Any, values: "NDArray[Any]") -> "NDArray[Any]":
+    """Return a port's values; OpenVINO hands out bfloat16 under the name of float16."""
+    if port.get_element_type().get_type_name() != "bf16":
+        return values.copy()
+    import ml_dtypes
+
+    return values.view(ml_dtypes.bfloat16).astype(np.float32)
 
 
 def _reason(error: RuntimeError) -> str:

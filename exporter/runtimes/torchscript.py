@@ -6,11 +6,11 @@ from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.runtimes.base import Settings, Values
-from exporter.types import Device, Signature, TensorSpec
+from exporter.types import ANY, Device, Signature, TensorSpec
 from exporter.verdicts import Arithmetic, Placement
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ COARSEST: tuple[tuple[set[str], Arithmetic], ...] = (
     ({"float32"}, "float32"),
     ({"float64"}, "float64"),
 )
+
+UNKNOWN: tuple[str, str] = ("batch", ANY)
+"""The shape of a value of which an archive says nothing but that it is a tensor."""
 
 MISSING_CUDA = (
     "--device cuda: the installed torch cannot use CUDA here; "
@@ -75,11 +78,18 @@ class TorchScriptRuntime:
 
     @property
     def signature(self) -> Signature:
-        """Return the one it should have: an archive states none itself. Without one, a single clip batch."""
-        unknown = Signature(
-            (TensorSpec("clip", "float32", ("batch",)),), (TensorSpec("output", "float32", ("batch",)),)
+        """Return the one it should have; without one what the archive states: the names of arguments, and no sizes."""
+        if self.settings.signature is not None:
+            return self.settings.signature
+        assert self._module is not None, "enter the runtime first"
+        forward: Any = self._module.forward
+        schema = forward.schema
+        returned = schema.returns[0].type
+        count = len(returned.elements()) if returned.kind() == "TupleType" else 1
+        return Signature(
+            tuple(TensorSpec(argument.name, "float32", UNKNOWN) for argument in schema.arguments[1:]),
+            tuple(TensorSpec(f"output{i}", "float32", UNKNOWN) for i in range(count)),
         )
-        return self.settings.signature or unknown
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -112,16 +122,13 @@ class TorchScriptRuntime:
                 shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
                 raise CheckFailedError(f"{self.path}: fails on {shapes}: {reason}") from error
         if isinstance(answer, dict):
-            return {name: value.cpu().numpy() for name, value in answer.items()}
+            return {name: _array(value) for name, value in answer.items()}
         values = answer if isinstance(answer, tuple) else (answer,)
         kinds = [str(value.dtype) if isinstance(value, torch.Tensor) else type(value).__name__ for value in values]
-        stated = self.settings.signature
-        names = [output.name for output in stated.outputs] if stated else [f"output{i}" for i in range(len(values))]
+        names = [output.name for output in self.signature.outputs]
         if len(kinds) != len(names) or not all(kind.startswith("torch.") for kind in kinds):
             raise CheckFailedError(f"{self.path}: answers {', '.join(kinds)}; its signature says {self.signature}")
-        # numpy knows no bfloat16
-        plain = [value.float() if value.dtype == torch.bfloat16 else value for value in values]
-        return {name: value.cpu().numpy() for name, value in zip(names, plain, strict=True)}
+        return {name: _array(value) for name, value in zip(names, values, strict=True)}
 
     def _prepared(self, module: "torch.jit.ScriptModule") -> "torch.jit.ScriptModule":
         return module
@@ -139,11 +146,21 @@ class TorchScriptRuntime:
 class Float64Script(TorchScriptRuntime):
     """The same archive with every number in float64."""
 
+    precision: Literal["float32", "float64"] = "float64"
+
     def __init__(self, path: Path, settings: Settings) -> None:
         super().__init__(path, replace(settings, optimised=False))
 
     def _prepared(self, module: "torch.jit.ScriptModule") -> "torch.jit.ScriptModule":
-        return _widened(module)
+        import torch
+
+        return _converted(module, getattr(torch, self.precision))
+
+
+class Float32Script(Float64Script):
+    """The same archive with every number in float32."""
+
+    precision = "float32"
 
 
 def require_device(device: Device) -> None:
@@ -187,6 +204,13 @@ def threads(count: int | None) -> Generator[None]:
         torch.set_num_threads(before)
 
 
+def _array(tensor: "torch.Tensor") -> "NDArray[Any]":
+    """Return a tensor as numpy has it, which knows no bfloat16."""
+    import torch
+
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()
+
+
 def _weights(module: "torch.jit.ScriptModule") -> "Iterator[torch.Tensor]":
     """Yield parameters, buffers and the constants that freezing made of them."""
     yield from module.parameters()
@@ -197,8 +221,8 @@ def _weights(module: "torch.jit.ScriptModule") -> "Iterator[torch.Tensor]":
             yield node.t("value")
 
 
-def _widened(module: "torch.jit.ScriptModule") -> "torch.jit.ScriptModule":
-    """Return the module, frozen, with every floating-point constant in float64.
+def _converted(module: "torch.jit.ScriptModule", dtype: "torch.dtype") -> "torch.jit.ScriptModule":
+    """Return the module, frozen, with every floating-point constant in `dtype`.
 
     A float32, float16 or bfloat16 number is exactly a float64 one, so this is the same function without the rounding.
     """
@@ -207,7 +231,7 @@ def _widened(module: "torch.jit.ScriptModule") -> "torch.jit.ScriptModule":
     frozen = torch.jit.freeze(module.eval(), optimize_numerics=False)
     for node in frozen.graph.findAllNodes("prim::Constant"):  # pyright: ignore
         if node.hasAttribute("value") and node.kindOf("value") == "t" and node.t("value").is_floating_point():
-            node.t_("value", node.t("value").double())
+            node.t_("value", node.t("value").to(dtype))
     return frozen
 
 

@@ -75,6 +75,7 @@ class _OnlyHTTPS(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         """Follow a redirect, unless it leaves HTTPS."""
         if not newurl.lower().startswith("https://"):
+            fp.close()
             raise urllib.error.URLError("it redirects to an address that is not https://")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -189,6 +190,7 @@ def _receive(url: str, shown: str, part: Path, progress: Progress) -> None:
     try:
         response = opener.open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
+        error.close()  # it is the open answer as well
         if error.code == RANGE_REFUSED and known is not None:
             part.unlink(missing_ok=True)
             raise ConnectionError("the server refuses to resume") from error

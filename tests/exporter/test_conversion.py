@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import origins
 from helpers.checkpoints import constant_state
-from helpers.run import run
+from helpers.run import Done, call
 
 from exporter.artifact import hash_file
 from exporter.conversion import convert
@@ -27,8 +27,8 @@ def caffe(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_same_network_under_this_projects_names_with_its_conventions(caffe: Path) -> None:
-    output = caffe.with_name("c3d.safetensors")
+def test_the_same_network_under_this_projects_names_with_its_conventions_in_the_same_bytes(caffe: Path) -> None:
+    output, second = caffe.with_name("c3d.safetensors"), caffe.with_name("again.safetensors")
     made = convert(ConvertRequest(caffe, output))
     assert made.entry.sha256 == hash_file(output)
     first, again = build(weights=caffe), build(weights=output)
@@ -36,15 +36,8 @@ def test_the_same_network_under_this_projects_names_with_its_conventions(caffe: 
     assert (again.config, again.pool5_source) == (first.config, "file")
     assert again.preprocessing == first.preprocessing
     assert (again.config.pool5, again.preprocessing.name) == ("right", "caffe-sports1m")
+    assert convert(ConvertRequest(caffe, second)).entry.sha256 == made.entry.sha256
     assert [path.name for path in caffe.parent.iterdir() if path.name.startswith(".")] == []
-
-
-def test_same_bytes_and_an_override_that_stays(caffe: Path) -> None:
-    one, two = (caffe.with_name(f"{n}.safetensors") for n in (1, 2))
-    first = convert(ConvertRequest(caffe, one, pool5="symmetric"))
-    second = convert(ConvertRequest(caffe, two, pool5="symmetric"))
-    assert first.entry.sha256 == second.entry.sha256
-    assert build(weights=one).config.pool5 == "symmetric"
 
 
 def test_a_convention_that_nobody_told_is_not_made_up(tmp_path: Path) -> None:
@@ -68,18 +61,22 @@ def test_what_is_refused(caffe: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c3d-caffe.pth", "c3d.safetensors"]
 
 
-def test_the_commands(caffe: Path) -> None:
-    done = run("c3d-export", "convert", caffe.name, "-o", "c3d.safetensors", "--json", cwd=caffe.parent)
+def test_the_commands(caffe: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def export(*arguments: str) -> Done:
+        return call("c3d-export", *arguments, cwd=caffe.parent, capture=capfd)
+
+    done = export("convert", caffe.name, "-o", "c3d.safetensors", "--pool5", "symmetric", "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (0, "")
     assert told["source"]["layout"] == "caffe"
-    assert told["network"] == {"num_classes": 7, "batch_norm": False, "pool5": "right"}
-    inspected = run("c3d-export", "inspect", "c3d.safetensors", cwd=caffe.parent)
+    assert told["network"] == {"num_classes": 7, "batch_norm": False, "pool5": "symmetric"}
+    assert build(weights=caffe.with_name("c3d.safetensors")).config.pool5 == "symmetric"  # the override stays
+    inspected = export("inspect", "c3d.safetensors")
     assert "converted" in inspected.stdout
     assert "c3d-export --format onnx --weights c3d.safetensors" in inspected.stdout
-    listed = json.loads(run("c3d-export", "checkpoints", "--json", cwd=caffe.parent).stdout)
+    listed = json.loads(export("checkpoints", "--json").stdout)
     assert {row["layout"]: row["pool5"] for row in listed["origins"]}["caffe"] == "right"
-    refused = run("c3d-export", "inspect", "https://localhost:9/c3d.pth", cwd=caffe.parent)
+    refused = export("inspect", "https://localhost:9/c3d.pth")
     assert refused.returncode == 3
     assert refused.stderr.startswith("Error: https://localhost:9/c3d.pth: the download failed")
     assert refused.stderr.count("\n") == 1

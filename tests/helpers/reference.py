@@ -42,8 +42,8 @@ def max_pool(x: Array, window: tuple[int, int, int], starts: tuple[int, int, int
     return out
 
 
-def answers(state: Mapping[str, Array], clip: Array, pool5: str) -> dict[str, Array]:
-    """Every output for one clip (3,16,112,112). `state` may hold BatchNorm's tensors."""
+def trunk(state: Mapping[str, Array], clip: Array) -> Array:
+    """What pool5 sees, (512,2,7,7), of one clip (3,16,112,112). `state` may hold BatchNorm's tensors."""
     x = clip
     for name in CONVOLUTIONS:
         x = convolve(x, state[f"{name}.weight"], state[f"{name}.bias"])
@@ -55,6 +55,12 @@ def answers(state: Mapping[str, Array], clip: Array, pool5: str) -> dict[str, Ar
         x = np.maximum(x, 0)
         if name in POOLED:
             x = max_pool(x, POOLED[name])
+    return x
+
+
+def answers(state: Mapping[str, Array], clip: Array, pool5: str, seen: Array | None = None) -> dict[str, Array]:
+    """Every output for one clip (3,16,112,112). `seen` is its `trunk`, where that is known already."""
+    x = trunk(state, clip) if seen is None else seen
     x = max_pool(x, (2, 2, 2), (0, -1, -1)) if pool5 == "symmetric" else max_pool(x, (2, 2, 2))
     assert x.shape == (512, 1, 4, 4)
     fc6 = np.maximum(state["fc6.weight"] @ x.reshape(-1) + state["fc6.bias"], 0)

@@ -1,9 +1,13 @@
 """The installed commands, run as a user runs them."""
 
 import os
+import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 BIN = Path(sys.executable).parent
 
@@ -31,3 +35,30 @@ def python(code: str, *arguments: object, cwd: Path) -> subprocess.CompletedProc
         timeout=280,
         check=False,
     )
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind: exit code, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def call(command: str, *arguments: object, cwd: Path, capture: pytest.CaptureFixture[str]) -> Done:
+    """Run `c3d-export` or `verify` in this process, through the same boundary: no import of torch to wait for."""
+    from exporter.cli import main
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    capture.readouterr()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", [command, *map(str, arguments)])
+        try:
+            (main.main if command == "c3d-export" else main.verify_main)()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    told = capture.readouterr()
+    return Done(int(ended.value.code or 0), told.out, told.err)

@@ -4,16 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
 from conftest import ExportedByCommand
+from helpers import small_models
 from onnx import helper, numpy_helper
 
 from exporter.artifact import hash_file, read_manifest
 from exporter.errors import ArtifactError
 from exporter.formats import FORMATS
 from exporter.formats.onnx import load_graph
+from exporter.formats.onnx_writer import write_onnx
 from exporter.parity.reference import load_subject
 from exporter.pipeline import export
 from exporter.types import DEFAULT_OPSET, ExportRequest
@@ -120,6 +123,19 @@ def test_external_data_fixed_batch_batch_norm_features_and_an_older_opset(tmp_pa
     for answer, wanted in ((fc6, expected[0].numpy()), (fc7, expected[1].numpy())):
         assert isinstance(answer, np.ndarray)
         assert np.abs(answer - wanted).max() <= 1e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_a_name_that_a_working_file_might_have_had(external: bool, tmp_path: Path) -> None:
+    source = onnx.load(small_models.network(tmp_path / "small.onnx"))
+    (tmp_path / "out").mkdir()
+    written = write_onnx(ir.from_proto(source), tmp_path / "out", "check.onnx", external_data=external)
+    assert written.model == tmp_path / "out" / "check.onnx"
+    x = {"x": np.random.default_rng(0).standard_normal((1, 3, 8, 8), dtype=np.float32)}
+    first, second = (
+        onnxruntime.InferenceSession(path).run(None, x)[0] for path in (tmp_path / "small.onnx", written.model)
+    )
+    assert np.array_equal(np.asarray(first), np.asarray(second))
 
 
 @pytest.mark.parametrize("location", ["../secret", "/etc/passwd", "..", "a/b", "link", "gone", "", "a\0b"])

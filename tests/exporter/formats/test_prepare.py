@@ -19,15 +19,22 @@ def test_batch_norm_folds_without_changing_the_function() -> None:
     for name, parameter in network.named_parameters():
         if name.startswith("bn"):
             parameter.data.uniform_(-1.5, 1.5, generator=generator)
-    clip = np.random.default_rng(0).standard_normal((3, 16, 112, 112))
     state = {name: value.double().numpy() for name, value in network.state_dict().items()}
-    expected = reference.answers(state, clip, "symmetric")["logits"]
-    folded = fold_batch_norm(network).double()
+    folded = fold_batch_norm(network)
     assert not any(isinstance(module, torch.nn.BatchNorm3d) for module in folded.modules())
-    with torch.inference_mode():
-        answer = folded(torch.from_numpy(clip[None]))[0].numpy()
-    # one float32 rounding of each weight, nothing more
-    assert np.abs(answer - expected).max() <= 1e-6 * np.abs(expected).max()
+    for name in reference.CONVOLUTIONS:
+        weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+        x = np.random.default_rng(0).standard_normal((weight.shape[1], 3, 4, 5))
+        norm = {key: state[f"{name.replace('conv', 'bn')}.{key}"][:, None, None, None] for key in
+                ("weight", "bias", "running_mean", "running_var")}  # fmt: skip
+        plain = reference.convolve(x, weight, bias) - norm["running_mean"]
+        expected = plain / np.sqrt(norm["running_var"] + 1e-5) * norm["weight"] + norm["bias"]
+        with torch.inference_mode():
+            answer = folded.get_submodule(name).double()(torch.from_numpy(x[None]))[0].numpy()
+        # one float32 rounding of each weight, nothing more
+        assert np.abs(answer - expected).max() <= 1e-6 * np.abs(expected).max(), name
+    for name in ("fc6", "fc7", "fc8"):
+        assert torch.equal(folded.get_submodule(name).weight, network.get_submodule(name).weight)  # pyright: ignore
 
 
 def test_outputs_come_in_the_order_asked_for() -> None:

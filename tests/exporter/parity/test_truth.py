@@ -1,12 +1,17 @@
 """The truth is the network in float64, held against an independent computation."""
 
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from helpers import reference
+import pytest
+from helpers import reference, small_models
 
+from exporter.errors import OutputError
 from exporter.parity.inputs import InputPool
-from exporter.parity.truth import Truth
+from exporter.parity.truth import FileTruth, Truth, require_cache
 from models.builder import BuiltNetwork
 from models.spec import OUTPUTS
 
@@ -31,15 +36,95 @@ def test_pytorchs_float32_errs_a_little_and_everywhere(truth: Truth) -> None:
         assert (errors < 1e-5).all()
 
 
-def test_the_cache_answers_without_computing(tmp_path: Path, truth: Truth, pool: InputPool) -> None:
-    few = InputPool(pool.take([1]), ("zeros",))
-    first, again = (Truth(truth.source, few, tmp_path) for _ in range(2))
-    first.ensure([0])
+@pytest.fixture
+def small(tmp_path: Path) -> FileTruth:
+    """The truth of a small model file, which costs milliseconds."""
+    return FileTruth(small_models.network(tmp_path / "m.onnx"), "onnx")
+
+
+def rows(count: int = 2) -> InputPool:
+    values = np.random.default_rng(1).standard_normal((count, 3, 8, 8)).astype(np.float32)
+    return InputPool({"x": values}, tuple(f"row {row}" for row in range(count)))
+
+
+def test_the_cache_answers_without_computing(small: FileTruth, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    first, again = (Truth(small, rows(), folder) for _ in range(2))
+    first.ensure([0, 1])
+    again.ensure([1, 0])
+    assert (first.computed, again.computed) == (2, 0)
+    for read in (Truth.exact, Truth.single):
+        assert np.array_equal(read(first, "scores", [0, 1]), read(again, "scores", [0, 1]))
+    assert not np.array_equal(first.exact("scores", [0]), first.exact("scores", [1]))
+
+
+def test_the_cache_is_of_these_weights_and_these_inputs(small: FileTruth, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    Truth(small, rows(), folder).ensure([0])
+    other_file = FileTruth(small_models.network(tmp_path / "o.onnx", change=small_models.scaled("w1", 1.001)), "onnx")
+    moved = FileTruth(small_models.network(tmp_path / "elsewhere.onnx"), "onnx")
+    pool = rows()
+    nudged = InputPool({"x": np.nextafter(pool.feeds["x"], np.float32(9))}, pool.names)
+    for source, feeds, computed in ((other_file, pool, 1), (small, nudged, 1), (moved, pool, 0)):
+        truth = Truth(source, feeds, folder)
+        truth.ensure([0])
+        assert truth.computed == computed
+
+
+@pytest.mark.parametrize("damage", [b"", b"torn", b"PK\x03\x04", None])
+def test_a_damaged_cache_is_computed_anew(damage: bytes | None, small: FileTruth, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    Truth(small, rows(1), folder).ensure([0])
+    (kept,) = folder.iterdir()
+    content = kept.read_bytes()
+    place = content.index(b"\x93NUMPY") + 200
+    kept.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :] if damage is None else damage)
+    again = Truth(small, rows(1), folder)
     again.ensure([0])
-    assert (first.computed, again.computed) == (1, 0)
-    assert np.array_equal(first.exact("logits", [0]), again.exact("logits", [0]))
-    (damaged,) = tmp_path.glob("*.npz")
-    damaged.write_bytes(b"torn")
-    third = Truth(truth.source, few, tmp_path)
-    third.ensure([0])
-    assert third.computed == 1
+    assert again.computed == 1
+    assert kept.read_bytes() == content  # and kept whole
+
+
+def test_many_may_keep_the_same_row_at_once(small: FileTruth, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    truths = [Truth(small, rows(1), folder) for _ in range(4)]
+    with ThreadPoolExecutor(4) as workers:
+        for done in [workers.submit(truth.ensure, [0]) for truth in truths for _ in range(3)]:
+            done.result()
+    assert [path.suffix for path in folder.iterdir()] == [".npz"]
+    assert len({truth.exact("scores", [0]).tobytes() for truth in truths}) == 1
+
+
+def test_a_cache_that_cannot_be_written_to(small: FileTruth, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    require_cache(folder)
+    assert [*folder.iterdir()] == []
+    with pytest.raises(OutputError, match="--cache .*m.onnx: cannot be written to: File exists"):
+        require_cache(tmp_path / "m.onnx")
+    shutil.rmtree(folder)
+    with pytest.raises(OutputError, match="--cache .*cache: cannot be written to: No such file"):
+        Truth(small, rows(1), folder).ensure([0])
+
+
+def test_layers_are_floating_point_and_in_both(small: FileTruth) -> None:
+    single, exact = Truth(small, rows(1)).layers(0)
+    assert [*single] == [*exact] == [*small_models.LAYERS]
+    assert {values.dtype for values in exact.values()} == {np.dtype(np.float64)}
+    assert {values.dtype for values in single.values()} == {np.dtype(np.float32)}
+
+
+def test_a_fixed_batch_is_filled_with_the_row(tmp_path: Path) -> None:
+    pool, free = rows(), FileTruth(small_models.network(tmp_path / "m.onnx"), "onnx")
+    fixed = FileTruth(small_models.network(tmp_path / "f.onnx", batch=3), "onnx")
+    answers: list[Any] = []
+    for source in (free, fixed):
+        truth = Truth(source, pool)
+        truth.ensure([0, 1])
+        answers.append(truth.exact("scores", [0, 1]))
+        assert truth.layers(1)[1]["conv1"].shape == (1, 6, 8, 8)
+    assert answers[1].shape == (2, 7)
+    assert np.abs(answers[0] - answers[1]).max() < 1e-12

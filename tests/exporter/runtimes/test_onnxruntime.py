@@ -1,5 +1,6 @@
 """onnxruntime: providers, placement, signatures and refusals."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ import onnx
 import onnxruntime
 import pytest
 from conftest import ExportedByCommand
+from helpers import small_models
 from onnx import TensorProto, helper
 
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.parity.ports import c3d_ports, stated_ports
 from exporter.runtimes import Settings, engine_for
-from exporter.runtimes.onnxruntime import CUDA_OPTIONS, OnnxRuntime, count_placement
-from exporter.types import FORMAT_NAMES, c3d_signature
+from exporter.runtimes.onnxruntime import NO_TF32, PROVIDERS, OnnxRuntime, count_placement
+from exporter.types import FORMAT_NAMES, Device, c3d_signature
 from exporter.verdicts import Placement
 from models.spec import NetworkConfig
 
@@ -59,26 +61,54 @@ def test_cuda_without_its_provider_names_the_package() -> None:
     assert caught.value.exit_code == 4
 
 
-def test_cuda_that_does_not_start_is_told(exported: ExportedByCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize(
+    ("device", "wanted", "libraries"),
+    [
+        ("cuda", [(CUDA, {"use_tf32": "0"}), CPU], "the CUDA and cuDNN libraries"),
+        ("tensorrt", [TENSORRT, (CUDA, {"use_tf32": "0"}), CPU], "the CUDA, cuDNN and TensorRT libraries"),
+    ],
+)
+def test_a_device_that_does_not_start_is_told(
+    device: Device, wanted: list[object], libraries: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """onnxruntime-gpu without a driver offers the provider and then quietly uses the CPU."""
-    wanted: list[object] = []
+    asked: list[object] = []
     real = onnxruntime.InferenceSession
 
     def session(path: str, options: Any, providers: list[object]) -> onnxruntime.InferenceSession:
-        wanted.extend(providers)
-        return real(path, options, providers=["CPUExecutionProvider"])
+        asked.extend(providers)
+        return real(path, options, providers=[CPU])
 
-    monkeypatch.setattr(
-        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    )
+    monkeypatch.setenv(NO_TF32, "1")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    with (
-        pytest.raises(UnavailableError, match="could not start CUDAExecutionProvider here"),
-        OnnxRuntime(exported.onnx, Settings("cuda")),
-    ):
+    engine_for("onnx").require_device(device)
+    path = small_models.network(tmp_path / "m.onnx")
+    told = (
+        f"--device {device}: onnxruntime-gpu is installed but could not start {PROVIDERS[device]} here; .*{libraries}"
+    )
+    with pytest.raises(UnavailableError, match=told), OnnxRuntime(path, Settings(device)):
         pass
-    assert wanted == [("CUDAExecutionProvider", CUDA_OPTIONS), "CPUExecutionProvider"]
-    assert CUDA_OPTIONS == {"use_tf32": "0"}
+    assert asked == wanted
+    assert os.environ[NO_TF32] == ("0" if device == "tensorrt" else "1")  # TensorRT has no option of its own for it
+
+
+def test_tensorrt_counts_what_cuda_took_as_elsewhere() -> None:
+    assignments = [Subgraph(TENSORRT, [Node("conv1", "Conv")]), Subgraph(CUDA, [Node("flatten", "Reshape")])]
+    assert count_placement("tensorrt", assignments) == Placement("tensorrt", 2, ("flatten (Reshape)",))
+
+
+def test_every_value_in_the_order_computed_and_so_many_threads(tmp_path: Path) -> None:
+    path = small_models.network(tmp_path / "m.onnx")
+    x = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    with OnnxRuntime(path, Settings(expose=True, threads=1)) as runtime:
+        assert runtime.session.get_session_options().intra_op_num_threads == 1
+        values = runtime.run({"x": x})
+    assert [*values] == [*small_models.LAYERS]
+    assert np.array_equal(values["relu1"], np.maximum(values["conv1"], 0))
 
 
 def test_torchscript_on_cuda_without_cuda() -> None:

@@ -215,11 +215,12 @@ ASK = """
 import sys
 from models.checkpoints.sources import locate
 from models.errors import C3DExportError
-try:
-    found = locate(sys.argv[1], lambda step: None)
-    print(found.path, found.url, found.sha256, sep="\\n")
-except C3DExportError as error:
-    print(type(error).__name__, error)
+for address in sys.argv[1:]:
+    try:
+        found = locate(address, lambda step: None)
+        print(found.path, found.url, found.sha256)
+    except C3DExportError as error:
+        print(type(error).__name__, error)
 """
 
 
@@ -233,19 +234,18 @@ def test_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     try:
-        fetched = python(ASK, "hf://owner/repo/weights/c3d.pth@v1", cwd=tmp_path)
-        path, url, sha256 = fetched.stdout.splitlines()
+        fetched = python(ASK, "hf://owner/repo/weights/c3d.pth@v1", "hf://owner/repo/none.pth", cwd=tmp_path)
+        assert fetched.stderr == ""
+        found, missing = fetched.stdout.splitlines()  # one line each
+        path, url, sha256 = found.split(" ")
         assert Path(path).read_bytes() == CONTENT
         assert (url, sha256) == (f"hf://owner/repo/weights/c3d.pth@{Hub.commit}", SHA256)
-        assert fetched.stderr == ""
-        missing = python(ASK, "hf://owner/repo/none.pth", cwd=tmp_path).stdout
         assert missing.startswith("CheckpointError hf://owner/repo/none.pth: ")
-        assert missing.count("\n") == 1
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    offline = python(ASK, "hf://owner/repo/weights/c3d.pth@v1", cwd=tmp_path)
-    assert offline.stdout == fetched.stdout
-    assert "not in the cache" in python(ASK, "hf://owner/repo/weights/other.pth", cwd=tmp_path).stdout
+    offline = python(ASK, "hf://owner/repo/weights/c3d.pth@v1", "hf://owner/repo/weights/other.pth", cwd=tmp_path)
+    assert offline.stdout.splitlines()[0] == found
+    assert "not in the cache" in offline.stdout.splitlines()[1]

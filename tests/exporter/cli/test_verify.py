@@ -1,0 +1,153 @@
+"""`verify parity` on the command line: exit codes, files, and one line for whatever is wrong."""
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import small_models
+from helpers.run import Done, call
+
+from exporter.cli.verify import found_in
+from exporter.errors import ArtifactError
+
+Parity = Callable[..., Done]
+
+
+@pytest.fixture
+def parity(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Parity:
+    """`verify parity` in a folder with theirs.onnx, the same as mine.onnx, and fault.onnx with a layer off by 0.1 %."""
+    small_models.network(tmp_path / "theirs.onnx")
+    small_models.network(tmp_path / "mine.onnx", names={"scores": "y"})
+    small_models.network(tmp_path / "fault.onnx", change=small_models.scaled("w2", 1.001))
+    return lambda *arguments: call("verify", "parity", *arguments, cwd=tmp_path, capture=capfd)
+
+
+def test_two_files_of_others(parity: Parity) -> None:
+    good = parity("mine.onnx", "--against", "theirs.onnx")
+    assert (good.returncode, good.stderr) == (0, "")
+    assert "parity of mine.onnx in onnxruntime" in good.stdout
+    assert "verdict  passed: within 8 times float32 theirs.onnx's own error; 7 nodes on cpu" in good.stdout
+    bad = parity("fault.onnx", "mine.onnx", "--against", "theirs.onnx", "--localize", "--inputs", "quick")
+    assert bad.returncode == 1
+    assert "leaves the truth at conv2" in bad.stdout
+    assert bad.stdout.count("verdict  FAILED") == bad.stdout.count("verdict  passed") == 1
+
+
+def test_json_says_all_of_it(parity: Parity) -> None:
+    done = parity(
+        "fault.onnx",
+        "--against",
+        "theirs.onnx",
+        "--localize",
+        "--determinism",
+        "--samples",
+        "2",
+        "--seed",
+        "3",
+        "--json",
+    )
+    answer = json.loads(done.stdout)
+    assert (done.returncode, done.stderr, answer["passed"]) == (1, "", False)
+    (report,) = answer["reports"]
+    assert report["localization"]["first"] == "conv2"
+    assert [row["identical"] for row in report["determinism"]] == [True] * 4
+    assert {"budget", "share", "snr_db", "cosine", "top1", "top5"} <= {*report["comparisons"][0]}
+    assert sum(row["input"] == "random" for row in report["comparisons"]) == 2
+    assert report["hashes"].keys() == {"fault.onnx"}
+
+
+def test_junit_and_a_baseline_between_releases(parity: Parity, tmp_path: Path) -> None:
+    few = ("--against", "theirs.onnx", "--inputs", "uniform,sparse")
+    kept = parity("mine.onnx", *few, "--save-baseline", "base.json", "--junit", "parity.xml")
+    assert kept.returncode == 0
+    assert ET.parse(tmp_path / "parity.xml").getroot()[0].attrib["failures"] == "0"
+    assert parity("mine.onnx", *few, "--baseline", "base.json").returncode == 0
+    loose = ("--rtol", "1", "--atol", "1", "--baseline", "base.json")
+    (tmp_path / "mine.onnx").write_bytes((tmp_path / "fault.onnx").read_bytes())
+    grown = parity("mine.onnx", "--against", "theirs.onnx", "--inputs", "uniform", *loose)
+    assert grown.returncode == 1
+    assert "grew since the baseline: uniform, scores, batch 1: error" in grown.stdout
+    assert (
+        parity("mine.onnx", "--against", "theirs.onnx", "--inputs", "uniform", *loose, "--growth", "1e9").returncode
+        == 0
+    )
+    failed = parity("fault.onnx", *few, "--save-baseline", "other.json", "--junit", "parity.xml")
+    assert failed.returncode == 1
+    assert failed.stderr == "--save-baseline other.json: not written, because parity failed\n"
+    assert not (tmp_path / "other.json").exists()
+    assert int(ET.parse(tmp_path / "parity.xml").getroot()[0].attrib["failures"]) > 0
+
+
+def test_a_cache_answers_the_second_time(parity: Parity, tmp_path: Path) -> None:
+    first, second = (
+        parity("mine.onnx", "--against", "theirs.onnx", "--cache", "kept/here", "--json") for _ in range(2)
+    )
+    rows = [json.loads(done.stdout)["reports"][0]["comparisons"] for done in (first, second)]
+    assert rows[0] == rows[1]
+    assert len([*(tmp_path / "kept" / "here").iterdir()]) == 11
+
+
+WRONG = {
+    "no such kind": (("mine.onnx", "--inputs", "noise"), 2, "--inputs noise: no such kind; known are all, quick, random"),
+    "no such engine": (("mine.onnx", "--against", "tflite"), 2, "neither an engine (float64, torch, onnxruntime"),
+    "no such device": (("mine.onnx", "--against", "torch:tpu"), 2, "no such device; known are cpu, cuda, tensorrt"),
+    "no such file": (("mine.onnx", "--against", "none.onnx"), 3, "no such artifact: none.onnx"),
+    "no model": (("mine.onnx", "--against", "text.onnx"), 3, "not a whole ONNX file"),
+    "an engine of another format": (("mine.onnx", "--runtime", "torchscript"), 2, "torchscript does not run onnx files"),
+    "nothing to equal": (("mine.onnx",), 3, "has no manifest beside or inside it, so what should it equal?"),
+    "weights and a file": (("mine.onnx", "--weights", "w.pth"), 2, "with --against FILE that file does"),
+    "a shape like no shape": (("mine.onnx", "--shape", "x=1,3"), 2, "'x=1,3' is not like input=1x3x224x224"),
+    "a shape of nothing": (("mine.onnx", "--shape", "x=0x3"), 2, "is not like input="),
+    "too many samples": (("mine.onnx", "--samples", "101"), 2, "101 is not in the range 1<=x<=100"),
+    "a tolerance of text": (("mine.onnx", "--rtol", "small"), 2, "'small' is not a valid float"),
+    "a negative tolerance": (("mine.onnx", "--rtol=-1"), 2, "--rtol and --atol must be finite and not negative"),
+    "a growth below one": (("mine.onnx", "--growth", "0.5"), 2, "--growth must be at least 1 and finite (got 0.5)"),
+    "no baseline": (("mine.onnx", "--baseline", "none.json"), 3, "--baseline none.json: cannot be read: No such file"),
+    "no baseline inside": (("mine.onnx", "--baseline", "text.onnx"), 3, "--baseline text.onnx: not a baseline"),
+    "a report into nowhere": (("mine.onnx", "--junit", "none/p.xml"), 3, "--junit none/p.xml: there is no folder none"),
+    "a report onto a folder": (("mine.onnx", "--junit", "."), 3, "--junit .: cannot be written to"),
+    "a baseline into nowhere": (("mine.onnx", "--save-baseline", "none/b.json"), 3, "there is no folder none"),
+    "a cache below a file": (("mine.onnx", "--cache", "text.onnx/x"), 3, "--cache text.onnx/x: cannot be written to: Not a directory"),
+    "arrays that are none": (("mine.onnx", "--array", "text.onnx"), 3, "text.onnx: not an .npz file of arrays"),
+    "no arrays": (("mine.onnx", "--array", "none.npz"), 3, "no such file: none.npz"),
+    "no inputs": (("mine.onnx", "--inputs", "video"), 2, "no inputs: --inputs names none that this model takes"),
+    "no TensorRT": (("mine.onnx", "--device", "tensorrt"), 4, "no TensorrtExecutionProvider; pip uninstall onnxruntime, then pip install onnxruntime-gpu"),
+    "no CUDA": (("mine.onnx", "--against", "onnxruntime:cuda"), 4, "pip install onnxruntime-gpu"),
+    "no CUDA in torch": (("mine.onnx", "--against", "torch:cuda"), 4, "pip install a CUDA build of torch"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_one_line_and_an_exit_code(case: str, parity: Parity, tmp_path: Path) -> None:
+    arguments, code, told = WRONG[case]
+    (tmp_path / "text.onnx").write_text("text")
+    against = () if "--against" in arguments or case == "nothing to equal" else ("--against", "theirs.onnx")
+    done = parity(*arguments, *against)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert told in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("Error: ")
+    assert done.stderr.count("\n") == 1 or "Usage:" in done.stderr  # click shows the usage before its own errors
+
+
+def test_a_model_that_fails_on_its_inputs_is_a_failed_check(parity: Parity, tmp_path: Path) -> None:
+    small_models.network(tmp_path / "free.onnx", sizes=("h", "w"))
+    done = parity("free.onnx", "--against", "free.onnx", "--shape", "x=1x3x16x16")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: free.onnx: fails on x (1, 3, 16, 16): ")
+    assert done.stderr.count("\n") == 1
+    np.savez(tmp_path / "wide.npz", x=np.zeros((1, 3, 16, 16)))
+    assert parity("free.onnx", "--against", "free.onnx", "--array", "wide.npz").returncode == 1
+
+
+def test_what_lies_in_artifacts(tmp_path: Path) -> None:
+    for name in ("b.onnx", "a.onnx", "notes.txt", "c3d.onnx.json"):
+        (tmp_path / name).touch()
+    torch.save({}, tmp_path / "checkpoint.pt")
+    assert [path.name for path in found_in(tmp_path)] == ["a.onnx", "b.onnx"]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ArtifactError, match=r"no artifacts in \./.*none; make one with c3d-export --format onnx"):
+        found_in(tmp_path / "none")

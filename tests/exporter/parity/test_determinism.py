@@ -1,0 +1,108 @@
+"""Do repeats, places in a batch and thread counts give the same bits? Told of engines that do and that do not."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from exporter.parity.determinism import determinism
+from exporter.parity.inputs import InputPool
+from exporter.parity.trials import Ports, Trial
+from exporter.runtimes import Settings
+from exporter.types import Signature, TensorSpec
+from exporter.verdicts import Arithmetic, Placement
+
+Array = NDArray[Any]
+POOL = InputPool({"x": np.arange(8, dtype=np.float32).reshape(4, 2)}, ("a", "b", "c", "d"))
+
+
+@dataclass
+class Engine:
+    """Answers by a function of (rows, number of the call, settings)."""
+
+    answer: Callable[[Array, int, Settings], Array]
+    settings: Settings
+    batch: int | str = "n"
+    width: int | str | None = None
+    calls: list[Array] = field(default_factory=list[Array])
+    title: str = "an engine"
+    arithmetic: Arithmetic = "float32"
+    placement: Placement = field(default_factory=lambda: Placement("cpu", 1))
+
+    @property
+    def signature(self) -> Signature:
+        first = self.batch if self.width is None else self.width
+        return Signature((TensorSpec("x", "float32", (self.batch, 2)),), (TensorSpec("y", "float32", (first, 2)),))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to give back."""
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        self.calls.append(feeds["x"])
+        return {"y": self.answer(feeds["x"], len(self.calls), self.settings)}
+
+
+def told(answer: Callable[[Array, int, Settings], Array], **options: Any) -> dict[str, tuple[bool, float]]:
+    def ports(found: Signature) -> Ports:
+        return Ports({"x": found.inputs[0]}, {"y": "y"})
+
+    device = options.pop("device", "cpu")
+    trial = Trial(Path("m"), lambda settings: Engine(answer, settings, **options), Settings(device), ports)
+    return {row.condition: (row.identical, row.largest) for row in determinism(trial, POOL, 1)}
+
+
+REPEATS, PLACES = "3 runs on the same input", "at each position of a batch of 3, the first as measure"
+ALONE, THREADS = "in a batch of 3 and alone", "on 1 and on 2 threads"
+
+
+def test_an_engine_that_always_says_the_same() -> None:
+    assert told(lambda x, _n, _s: x * 2) == dict.fromkeys((REPEATS, PLACES, ALONE, THREADS), (True, 0.0))
+
+
+def test_an_engine_whose_repeats_differ() -> None:
+    found = told(lambda x, n, _s: x + n)
+    assert found[REPEATS] == (False, 2.0)
+
+
+def test_an_engine_that_looks_at_the_place() -> None:
+    found = told(lambda x, _n, _s: x + np.arange(len(x), dtype=np.float32)[:, None] / 4)
+    assert found == {REPEATS: (True, 0.0), PLACES: (False, 0.5), ALONE: (False, 0.5), THREADS: (True, 0.0)}
+
+
+def test_an_engine_that_looks_at_the_size_of_the_batch() -> None:
+    found = told(lambda x, _n, _s: x + len(x))
+    assert found == {REPEATS: (True, 0.0), PLACES: (True, 0.0), ALONE: (False, 2.0), THREADS: (True, 0.0)}
+
+
+def test_an_engine_that_looks_at_the_threads() -> None:
+    found = told(lambda x, _n, s: x * (s.threads or 1))
+    assert found[THREADS] == (False, 3.0)
+    assert THREADS not in told(lambda x, _n, _s: x, device="cuda")
+
+
+def test_bits_are_bits() -> None:
+    zero = told(lambda x, n, _s: x * 0 * (-1) ** n)
+    assert zero[REPEATS] == (False, 0.0)  # 0 and -0 are equal, and other bits
+    assert told(lambda x, _n, _s: x * np.float32(np.nan))[REPEATS] == (True, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "conditions"),
+    [
+        ({"batch": 1}, {REPEATS, THREADS}),
+        ({"batch": 2}, {REPEATS, THREADS, "at each position of a batch of 2, the first as measure"}),
+        ({"width": 1}, {REPEATS, THREADS}),  # outputs without a batch axis have no places
+    ],
+)
+def test_places_where_there_are_some(options: dict[str, int], conditions: set[str]) -> None:
+    assert {*told(lambda x, _n, _s: x, **options)} == conditions

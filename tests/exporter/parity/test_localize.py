@@ -1,0 +1,149 @@
+"""A fault is named at its layer, whatever the artifact's graph looks like and whoever made it."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from helpers import small_models
+from onnx import TensorProto, helper
+
+from exporter.parity.localize import departure
+from exporter.parity.verify import verify_parity
+from exporter.types import ParityOptions
+from exporter.verdicts import LayerError, Localization
+
+STRANGE = {"x": "in", "scores": "out", **{name: f"v{i * 37 % 11}" for i, name in enumerate(small_models.LAYERS[:-1])}}
+SCALED = {
+    layer: small_models.scaled(f"w{number}", 1.001) for number, layer in enumerate(("conv1", "conv2", "scores"), 1)
+}
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    return small_models.network(tmp_path / "theirs.onnx")
+
+
+def traced(mine: Path, theirs: Path, **options: object) -> Localization:
+    (report,) = verify_parity([mine], ParityOptions(against=str(theirs), localize=True, **options))  # pyright: ignore
+    assert report.localization is not None
+    return report.localization
+
+
+@pytest.mark.parametrize("layer", SCALED)
+def test_in_a_graph_of_the_same_names(layer: str, theirs: Path, tmp_path: Path) -> None:
+    found = traced(small_models.network(tmp_path / "m.onnx", change=SCALED[layer]), theirs)
+    assert found.first == layer
+    assert found.sentence.startswith(f"leaves the truth at {layer}: error ")
+    assert {trace.matched for trace in found.layers} == {"name"}
+
+
+@pytest.mark.parametrize("layer", SCALED)
+def test_in_a_graph_with_other_names(layer: str, theirs: Path, tmp_path: Path) -> None:
+    found = traced(small_models.network(tmp_path / "m.onnx", change=SCALED[layer], names=STRANGE), theirs)
+    assert found.first == layer
+    assert [trace.layer for trace in found.layers] == [*small_models.LAYERS]
+    before = small_models.LAYERS[: small_models.LAYERS.index(layer)]
+    assert [trace.matched for trace in found.layers[: len(before)]] == ["value"] * len(before)
+    assert [trace.value for trace in found.layers[: len(before)]] == [STRANGE[name] for name in before]
+
+
+@pytest.mark.parametrize("layer", SCALED)
+def test_in_a_graph_turned_to_channels_last(layer: str, theirs: Path, tmp_path: Path) -> None:
+    mine = small_models.network(tmp_path / "m.onnx", change=SCALED[layer], rewrite=small_models.channels_last)
+    assert traced(mine, theirs).first == layer
+
+
+def test_in_a_fused_graph_whose_relu_has_the_convolutions_name(theirs: Path, tmp_path: Path) -> None:
+    mine = small_models.network(tmp_path / "m.onnx", change=SCALED["conv2"], rewrite=small_models.fused)
+    found = traced(mine, theirs)
+    assert found.first == "relu2"
+    assert "agrees up to pool1; the graph does not show conv2, so the fault may be there" in found.sentence
+    traces = {trace.layer: trace for trace in found.layers}
+    assert (traces["relu1"].value, traces["relu1"].matched) == ("conv1", "value")
+    assert traces["conv1"].value is None
+    assert traces["relu2"].error == pytest.approx(1e-3, rel=0.1)
+    sound = traced(small_models.network(tmp_path / "s.onnx", rewrite=small_models.fused), theirs)
+    assert sound.first is None
+    assert sound.sentence.startswith("no layer leaves the truth (5 of 7 seen)")
+
+
+def test_a_missing_layer_is_among_those_named(theirs: Path, tmp_path: Path) -> None:
+    def no_relu(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+        for node in nodes:
+            node.input[:] = ["conv1" if name == "relu1" else name for name in node.input]
+        return [node for node in nodes if node.output[0] != "relu1"]
+
+    found = traced(small_models.network(tmp_path / "m.onnx", rewrite=no_relu), theirs)
+    assert found.first == "pool1"
+    assert "agrees up to conv1; the graph does not show relu1, so the fault may be there" in found.sentence
+
+
+def mixing(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Subtract a little of the batch's mean from pool1: nothing for a row alone, which is its own mean."""
+    extra = [
+        helper.make_node("ReduceMean", ["pool1", "axis"], ["mean"], keepdims=1),
+        helper.make_node("Sub", ["pool1", "mean"], ["apart"]),
+        helper.make_node("Mul", ["apart", "little"], ["part"]),
+        helper.make_node("Add", ["pool1", "part"], ["mixed"]),
+    ]
+    place = next(number for number, node in enumerate(nodes) if node.output[0] == "conv2")
+    nodes[place].input[0] = "mixed"
+    return [*nodes[:place], *extra, *nodes[place:]]
+
+
+def test_items_of_a_batch_that_mix(theirs: Path, tmp_path: Path) -> None:
+    def constants(values: small_models.Weights) -> None:
+        values |= {"axis": np.array([0]), "little": np.float32(1e-3)}  # pyright: ignore
+
+    mine = small_models.network(tmp_path / "m.onnx", rewrite=mixing, change=constants)
+    found = traced(mine, theirs)
+    assert found.first == "conv2"
+    assert found.sentence.startswith(
+        "each input passes alone, so items of a batch influence each other; leaves the truth at"
+    )
+    assert " + " in found.input
+
+
+def test_nan_and_the_edges_are_traced_only_where_nothing_else_failed(theirs: Path, tmp_path: Path) -> None:
+    clean = traced(theirs, theirs, kinds=("nan",))
+    assert clean.sentence.startswith("no layer leaves the truth (7 of 7 seen)")
+
+    def swallow(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+        node = helper.make_node("Where", ["is", "zero", "relu1"], ["sane"])
+        nodes[2].input[0] = "sane"
+        return [*nodes[:2], helper.make_node("IsNaN", ["relu1"], ["is"]), node, *nodes[2:]]
+
+    mine = small_models.network(
+        tmp_path / "m.onnx",
+        rewrite=swallow,
+        change=lambda values: values.update(zero=np.float32(0)),  # pyright: ignore
+    )
+    found = traced(mine, theirs)
+    assert (found.input, found.first) == ("nan", "pool1")
+    assert all(np.isfinite(trace.reference_error) for trace in found.layers)
+
+
+def test_half_precision_is_traced_by_its_own_budget(theirs: Path, tmp_path: Path) -> None:
+    fault = small_models.network(tmp_path / "m.onnx", change=small_models.scaled("w2", 1.1))
+    half = small_models.narrowed(fault, tmp_path / "h.onnx", TensorProto.FLOAT16)
+    assert traced(half, theirs).first == "conv2"
+
+
+def test_what_cannot_be_traced_says_why(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.runtimes.graph.MOST_BYTES", 10)
+    found = traced(theirs, theirs, kinds=("random",))
+    assert (found.layers, found.first) == ((), None)
+    assert found.sentence == f"not traced: {theirs}: larger than 2 GB, so its intermediate values cannot be exposed"
+
+
+def test_an_artifact_that_passed_has_not_left_the_truth() -> None:
+    layers = (LayerError("a", "a", "name", 1e-3, 1e-6, 1.5), LayerError("b", "b", "name", 1e-6, 1e-6, 0.1))
+    assert departure(layers, passed=True) == (
+        None,
+        "no layer leaves the truth (2 of 2 seen); the most of its budget is used by a, 150%",
+    )
+    assert departure(layers, passed=False)[0] == "a"
+    assert departure(layers[1:], passed=False)[1] == "no layer leaves the truth on this input (1 of 1 seen)"
+    unseen = (LayerError("a", None, None, None, 1e-6, None),)
+    assert departure(unseen, passed=False) == (None, "none of the truth's layers was found in the graph")

@@ -1,0 +1,161 @@
+"""Small ONNX models, written by hand: what other tools' artifacts look like, in kilobytes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+Array = NDArray[Any]
+Weights = dict[str, Array]
+
+LAYERS = ("conv1", "relu1", "pool1", "conv2", "relu2", "flat", "scores")
+"""The values of `network`, in the order computed."""
+SIZE = 8
+CLASSES = 7
+
+
+def weights() -> Weights:
+    """He's scale, so that no layer's signal vanishes."""
+    generator = np.random.default_rng(5)
+    shapes = {"w1": (6, 3, 3, 3), "w2": (8, 6, 3, 3), "w3": (CLASSES, 8 * SIZE * SIZE // 4)}
+    made = {name: generator.standard_normal(shape) * (2 / np.prod(shape[1:])) ** 0.5 for name, shape in shapes.items()}
+    made |= {f"b{name[1]}": generator.standard_normal(shape[0]) * 0.1 for name, shape in shapes.items()}
+    return {name: value.astype(np.float32) for name, value in made.items()}
+
+
+def network(
+    path: Path,
+    *,
+    change: Callable[[Weights], object] = lambda _: None,
+    names: Mapping[str, str] | None = None,
+    batch: int | str = "n",
+    sizes: Sequence[int | str] = (SIZE, SIZE),
+    opset: int = 20,
+    rewrite: Callable[[list[onnx.NodeProto]], list[onnx.NodeProto]] = lambda nodes: nodes,
+) -> Path:
+    """Two convolutions and a linear layer: `x` (n, 3, 8, 8) to `scores` (n, 7).
+
+    Args:
+        path: where to.
+        change: of the weights, in place.
+        names: {value: another name}.
+        batch: its size, or a name for a free one.
+        sizes: height and width as the signature states them.
+        opset: of the file.
+        rewrite: of the nodes.
+    """
+    values = weights()
+    change(values)
+    called = dict(names or {})
+    pads: dict[str, Any] = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["x", "w1", "b1"], ["conv1"], **pads),
+        helper.make_node("Relu", ["conv1"], ["relu1"]),
+        helper.make_node("MaxPool", ["relu1"], ["pool1"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["pool1", "w2", "b2"], ["conv2"], **pads),
+        helper.make_node("Relu", ["conv2"], ["relu2"]),
+        helper.make_node("Flatten", ["relu2"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w3", "b3"], ["scores"], transB=1),
+    ]
+    nodes = rewrite(nodes)
+    for node in nodes:
+        for held in (node.input, node.output):
+            held[:] = [called.get(name, name) for name in held]
+    inputs = [helper.make_tensor_value_info(called.get("x", "x"), TensorProto.FLOAT, [batch, 3, *sizes])]
+    outputs = [helper.make_tensor_value_info(called.get("scores", "scores"), TensorProto.FLOAT, [batch, CLASSES])]
+    return save(path, nodes, inputs, outputs, values, opset)
+
+
+def save(
+    path: Path,
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[onnx.ValueInfoProto],
+    outputs: Sequence[onnx.ValueInfoProto],
+    constants: Mapping[str, Array],
+    opset: int = 20,
+) -> Path:
+    """Write a model; the checker has seen it."""
+    held = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(list(nodes), "small", list(inputs), list(outputs), held)
+    domains = {node.domain for node in nodes} - {""}
+    imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in sorted(domains))]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=10)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return path
+
+
+def scaled(name: str, factor: float) -> Callable[[Weights], object]:
+    """A fault: a weight times a factor."""
+
+    def change(values: Weights) -> None:
+        values[name] = (values[name] * np.float32(factor)).astype(np.float32)
+
+    return change
+
+
+def narrowed(source: Path, target: Path, kind: int) -> Path:
+    """Write a model with every float32 in float16 or bfloat16 (a member of TensorProto), its inputs and outputs cast.
+
+    Outputs stay float32, as converters leave them.
+    """
+    dtype: Any = np.float16 if kind == TensorProto.FLOAT16 else ml_dtypes.bfloat16
+    model = onnx.load(source)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            array = numpy_helper.to_array(tensor).astype(dtype)
+            tensor.CopyFrom(helper.make_tensor(tensor.name, kind, array.shape, array.tobytes(), raw=True))
+    first = [helper.make_node("Cast", [value.name], [f"{value.name}.low"], to=kind) for value in model.graph.input]
+    last = [helper.make_node("Cast", [f"{v.name}.low"], [v.name], to=TensorProto.FLOAT) for v in model.graph.output]
+    cast = {value.name for value in (*model.graph.input, *model.graph.output)}
+    for node in model.graph.node:
+        for held in (node.input, node.output):
+            held[:] = [f"{name}.low" if name in cast else name for name in held]
+    nodes = [*first, *model.graph.node, *last]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    del model.graph.value_info[:]
+    onnx.save(model, target)
+    return target
+
+
+def fused(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Convolution and ReLU in one, as onnxruntime's optimiser writes them; the value has the convolution's name."""
+    told: list[onnx.NodeProto] = []
+    for node in nodes:
+        if node.op_type == "Conv":
+            node.op_type, node.domain = "FusedConv", "com.microsoft"
+            node.attribute.append(helper.make_attribute("activation", "Relu"))
+        if node.op_type == "Relu":
+            name = node.input[0]
+            told = [later for later in told if later is not node]
+            for later in nodes:
+                later.input[:] = [name if value == node.output[0] else value for value in later.input]
+            continue
+        told.append(node)
+    return told
+
+
+def channels_last(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Everything up to `flat` with its values in (N, H, W, C): a transposition around each layer."""
+    told: list[onnx.NodeProto] = []
+    for node in nodes:
+        if node.op_type in ("Flatten", "Gemm"):
+            told.append(node)
+            continue
+        source, target = node.input[0], node.output[0]
+        last = source != "x"
+        if last:
+            told.append(helper.make_node("Transpose", [source], [f"{target}.in"], perm=[0, 3, 1, 2]))
+            node.input[0] = f"{target}.in"
+        node.output[0] = f"{target}.first"
+        told += [node, helper.make_node("Transpose", [f"{target}.first"], [target], perm=[0, 2, 3, 1])]
+    place = next(number for number, node in enumerate(told) if node.op_type == "Flatten")
+    told.insert(place, helper.make_node("Transpose", ["relu2"], ["relu2.first.again"], perm=[0, 3, 1, 2]))
+    told[place + 1].input[0] = "relu2.first.again"
+    return told
