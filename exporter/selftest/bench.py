@@ -9,6 +9,7 @@ import numpy as np
 from exporter.parity.inputs import InputBatch, InputPool
 from exporter.parity.judge import judge
 from exporter.parity.localize import departure, trace
+from exporter.parity.tolerance import Rule, rule_for
 from exporter.parity.trials import Answers, Ports, Trial, feeds_of
 from exporter.parity.truth import Truth
 from exporter.runtimes import Settings, engine_for
@@ -57,6 +58,10 @@ class Bench:
     _held: "dict[Precision, tuple[InputBatch, Values]]" = field(default_factory=dict[Any, Any])
     _shown: "dict[tuple[InputBatch, int], dict[str, str]]" = field(default_factory=dict[Any, Any])
     _layers: "dict[int, tuple[Values, Values]]" = field(default_factory=dict[Any, Any])
+
+    @property
+    def _rule(self) -> Rule:
+        return rule_for("float32", ParityOptions(), self.truth.source.reference)
 
     def batches(self, names: Sequence[str]) -> tuple[InputBatch, ...]:
         """Lay out some rows: all in one batch, or, where its size is fixed, as many batches as they fill."""
@@ -113,7 +118,7 @@ class Bench:
             wanted = shown.get(self._layer_name(value)) or (doubtful or [None])[0]
             for few in (doubtful[:FEW], doubtful):
                 traced = self._traced(copy, batch, place, few)
-                named, _ = departure(traced)
+                named, _ = departure(traced, passed=False)
                 if named is not None:
                     return _how(traced, named, wanted), named
         return "elsewhere", named
@@ -132,14 +137,15 @@ class Bench:
         answers = self._run(copy, tail, values, "single")
         alone = answers if self.graph.batch is None else self._row(answers, place, batch)
         given = {self._layer_name(name): value for name, value in alone.items() if value.dtype.kind == "f"}
-        return trace(given, {name: single[name] for name in layers}, {name: exact[name] for name in layers})
+        wanted = ({name: held[name] for name in layers} for held in (single, exact))
+        return trace(given, *wanted, self._rule)
 
     def _shown_layers(self, batch: InputBatch, place: int) -> dict[str, str]:
         """Return {value of the sound graph: the truth's layer that it is}."""
         row = batch.rows[place]
         if (batch, row) not in self._shown:
             single, exact = self._truth_layers(row)
-            sound = trace(self._row(self._values(batch, "single"), place, batch), single, exact)
+            sound = trace(self._row(self._values(batch, "single"), place, batch), single, exact, self._rule)
             self._shown[batch, row] = {layer.value: layer.layer for layer in sound if layer.value is not None}
         return self._shown[batch, row]
 

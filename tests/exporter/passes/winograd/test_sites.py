@@ -61,7 +61,7 @@ def chain(*operators: str, reader: str | None = None, **pool: Any) -> onnx.Model
     nodes = [node("Conv", "x w", "v0", pads=[1] * 6)]
     for place, operator in enumerate(operators, start=1):
         nodes.append(node(operator, f"v{place - 1}", f"v{place}", **(window if operator == "MaxPool" else {})))
-    outputs = {f"v{len(operators)}": ("n", 4, "t", "h", "w")}
+    outputs: dict[str, tuple[int | str, ...]] = {f"v{len(operators)}": ("n", 4, "t", "h", "w")}
     if reader:
         nodes.append(node(reader, "v0", "other"))
         outputs["other"] = ("n", 4, 4, 8, 8)
