@@ -137,8 +137,8 @@ class Bench:
         answers = self._run(copy, tail, values, "single")
         alone = answers if self.graph.batch is None else self._row(answers, place, batch)
         given = {self._layer_name(name): value for name, value in alone.items() if value.dtype.kind == "f"}
-        wanted = ({name: held[name] for name in layers} for held in (single, exact))
-        return trace(given, *wanted, self._rule)
+        own, wanted = {name: single[name] for name in layers}, {name: exact[name] for name in layers}
+        return trace(given, own, wanted, self._rule)
 
     def _shown_layers(self, batch: InputBatch, place: int) -> dict[str, str]:
         """Return {value of the sound graph: the truth's layer that it is}."""
