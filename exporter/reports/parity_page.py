@@ -158,7 +158,7 @@ def _view(report: ParityReport, name: str, level: int) -> View:
     outputs = tuple(dict.fromkeys(row.output for row in report.comparisons))
     clips = _clips(report, name)
     layers = (
-        None if report.localization is None else layer_part(report.localization, f"{name}-t-layers", _short(report))
+        None if report.localization is None else layer_part(report.localization, f"{name}-t-layers", report.reference)
     )
     contents = [
         ("notes", "Notes", bool(report.notes)),
@@ -180,15 +180,15 @@ def _view(report: ParityReport, name: str, level: int) -> View:
         facts=_facts(report),
         hashes=tuple((f"SHA-256 of {name}", digest) for name, digest in report.hashes.items()),
         contents=tuple((key, title) for key, title, there in contents if there),
-        columns=("truth", _short(report), "artifact"),
+        columns=("truth", report.reference, "artifact"),
         inputs=tuple(
             input_part(
-                [row for row in report.comparisons if row.output == output], f"{name}-t-inputs{place}", _short(report)
+                [row for row in report.comparisons if row.output == output], f"{name}-t-inputs{place}", report.reference
             )
             for place, output in enumerate(outputs)
         ),
         histograms=tuple(
-            histogram_part(found, f"{name}-t-numbers{place}", _short(report))
+            histogram_part(found, f"{name}-t-numbers{place}", report.reference)
             for place, found in enumerate(report.distributions)
         ),
         layers=layers,
@@ -198,10 +198,6 @@ def _view(report: ParityReport, name: str, level: int) -> View:
         against=_against(report, f"{name}-t-against"),
     )
 
-
-def _short(report: ParityReport) -> str:
-    """Return the reference's name for a column: `PyTorch float32`, or the other file's."""
-    return report.reference.split(", run as it is")[0]
 
 
 def _facts(report: ParityReport) -> tuple[tuple[str, str], ...]:

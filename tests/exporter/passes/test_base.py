@@ -102,7 +102,7 @@ def test_the_manifest_keeps_choices_and_times() -> None:
     applied = apply(loaded(node("Flatten", "x", "y")), [Renames()])
     assert recorded(GraphOptions("cpu", tune=True), applied) == {
         "target": "cpu", "passes": ["renames"], "choices": ["y.node (Flatten): renamed"], "tune": True,
-        "prefer": "load",
+        "prefer": "size",
     }  # fmt: skip
 
 
