@@ -16,6 +16,8 @@ from models.checkpoints.readers.wire import BYTES, VARINT, Field, WireError, fie
 from models.errors import CheckpointError
 from models.spec import Pool5
 
+TRANSFORMS = "winograd."
+"""How an optimised graph calls the fixed matrices of its convolutions; the weights stand beside them as trained."""
 DTYPES = {1: torch.float32, 7: torch.int64, 10: torch.float16, 11: torch.float64, 16: torch.bfloat16}
 """{TensorProto.DataType: torch's}: weights, and the shapes that a Reshape takes."""
 
@@ -77,8 +79,12 @@ def read_onnx(file: MappedFile) -> Contents:
         if len(graph.get(5, [])) > MOST_TENSORS:
             raise CheckpointError(f"{file.path}: more than {MOST_TENSORS} tensors")
         tensors = dict(_tensor(opened, span) for span in graph.get(5, []))
-        # integers are a Reshape's or a Slice's arguments: part of the graph, not weights
-        tensors = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+        # integers are a Reshape's or a Slice's arguments, and transforms are Winograd's: part of the graph, not weights
+        tensors = {
+            name: tensor
+            for name, tensor in tensors.items()
+            if tensor.is_floating_point() and not name.startswith(TRANSFORMS)
+        }
         pool5 = _pool5(opened, graph.get(1, []))
         told = told_conventions(file.path, opened.pairs(model.get(14, [])))
     except WireError as error:

@@ -15,6 +15,8 @@ from helpers.origins import write_caffe
 from helpers.reference import CONVOLUTIONS
 from onnx import TensorProto, helper, numpy_helper
 
+from exporter.optimization import optimize
+from exporter.types import OptimizeRequest
 from models import build
 from models.builder import BuiltNetwork, state_sha256
 from models.checkpoints.readers import read_file
@@ -204,6 +206,16 @@ def test_an_exported_network_is_a_checkpoint(exported: ExportedByCommand, built:
     again = build(weights=exported.onnx)
     assert again.weights is not None
     assert (again.weights.container, again.weights.layout, again.pool5_source) == ("ONNX", "identity", "file")
+    assert state_sha256(again.network) == state_sha256(built.network)
+
+
+def test_an_optimised_network_keeps_its_weights_as_trained(
+    exported: ExportedByCommand, built: BuiltNetwork, tmp_path: Path
+) -> None:
+    done = optimize(OptimizeRequest(exported.onnx, tmp_path / "fast.onnx", verify=False))
+    assert done.passes == ("winograd",)
+    again = build(weights=done.path)
+    assert again.config == built.config
     assert state_sha256(again.network) == state_sha256(built.network)
 
 
