@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from exporter.artifact import Manifest
 from exporter.errors import ArtifactError
 from exporter.formats.base import WriteRequest, Written
-from exporter.formats.torchscript_forms import LOADED, Choice, choose, formed, frozen
+from exporter.formats.torchscript_forms import LOADED, Choice, choose, frozen
 from exporter.types import FormatName
 from models.spec import MANIFEST_KEY
 
@@ -61,14 +61,14 @@ class TorchScriptFormat:
             warnings.simplefilter("ignore")  # torch.jit is deprecated in words, and the format people deploy
             options = dict(request.manifest.options)
             notes: tuple[str, ...] = ()
-            shaped = module
             if request.target == "cpu":
-                choice = choose(module, request.manifest.signature.batch or 1, request.progress)
-                shaped = formed(module, choice.form)
+                choice, script = choose(module, request.manifest.signature.batch or 1, request.progress)
                 options |= {OPTIMIZE_OPTION: choice.optimise, FORM_OPTION: choice.form, MEASURED_OPTION: _times(choice)}
-                notes = (_told(choice, _held(module), _held(shaped)),)
+                notes = (_told(choice),)
+            else:
+                script = frozen(module)
             manifest = replace(request.manifest, options=options, versions={"torch": version("torch")})
-            saved = _save(frozen(shaped), {MANIFEST_KEY: manifest.essential().to_json()})
+            saved = _save(script, {MANIFEST_KEY: manifest.essential().to_json()})
         path = folder / f"{request.name}{self.suffix}"
         with saved:
             repack(saved, path)
@@ -150,7 +150,7 @@ def _times(choice: Choice) -> str:
     return f"{times} for {choice.clips} clip(s)"
 
 
-def _told(choice: Choice, plain_size: int, size: int) -> str:
+def _told(choice: Choice) -> str:
     """Say what was measured, what was taken, and what it costs."""
     first = choice.milliseconds["plain"]
     others = ", ".join(
@@ -158,16 +158,14 @@ def _told(choice: Choice, plain_size: int, size: int) -> str:
         for name, taken in choice.milliseconds.items()
         if name != "plain"
     )
-    clips = "a clip" if choice.clips == 1 else f"{choice.clips} clips"
-    told = [f"torchscript: measured on this CPU, {clips}: plain {first:.0f} ms, {others}: the file holds {choice.form}"]
+    clips = "1 clip" if choice.clips == 1 else f"{choice.clips} clips"
+    told = [
+        f"torchscript: measured on this CPU, {clips} a run: plain {first:.0f} ms, {others}: the file holds {choice.form}"
+    ]
+    plain_size, size = choice.sizes
     if size > LARGER * plain_size:
-        told.append(f"which makes it {size / 1e6:.0f} MB instead of {plain_size / 1e6:.0f}")
+        told.append(f"that makes it {size / 1e6:.0f} MB instead of {plain_size / 1e6:.0f}")
     before, behind = choice.loaded
     advice = "load it through that" if choice.optimise else "load it as it is"
     told.append(f"torch.jit.{OPTIMIZE_OPTION} makes it {before / behind:.2f} times as fast: {advice}")
     return "; ".join(told)
-
-
-def _held(module: "nn.Module") -> int:
-    """Return the bytes of a module's parameters and buffers."""
-    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))

@@ -73,6 +73,7 @@ class Choice:
         milliseconds: {form: median of a run}, as measured against each other.
         loaded: milliseconds of the chosen form and of what `optimize_for_inference` makes of it, in turns.
         clips: in a run.
+        sizes: bytes of the tensors of the plain form and of the chosen one.
     """
 
     form: ScriptForm
@@ -80,28 +81,36 @@ class Choice:
     milliseconds: Mapping[str, float]
     loaded: tuple[float, float]
     clips: int
+    sizes: tuple[int, int]
 
 
-def choose(module: "nn.Module", batch: int, progress: Progress = quiet) -> Choice:
+def choose(module: "nn.Module", batch: int, progress: Progress = quiet) -> "tuple[Choice, torch.jit.ScriptModule]":
     """Measure every form of a prepared module here, then the fastest through `optimize_for_inference`.
 
     Args:
         module: see `formed`.
         batch: clips that will be run at once; at most `MOST_CLIPS` are.
         progress: told at each step.
+
+    Returns:
+        the choice, and the module in its form, frozen.
     """
     import torch
 
     count = min(batch, MOST_CLIPS)
     clips = torch.rand(count, *CLIP_SHAPE, generator=torch.Generator().manual_seed(0)) - 0.5
+    progress("torchscript: transforming weights")
+    made = {name: formed(module, name) for name in FORM_NAMES}
+    scripts = {name: frozen(shaped) for name, shaped in made.items()}
     progress(f"torchscript: measuring {', '.join(FORM_NAMES)}")
-    times = measure({name: frozen(formed(module, name)) for name in FORM_NAMES}, clips)
+    times = measure(scripts, clips)
     form = fastest(times)
     progress(f"torchscript: measuring {form} through {LOADED}")
-    optimised = torch.jit.optimize_for_inference(torch.jit.script(formed(module, form)))
-    again = measure({form: frozen(formed(module, form)), LOADED: optimised}, clips)
+    optimised = torch.jit.optimize_for_inference(torch.jit.script(made[form]))
+    again = measure({form: scripts[form], LOADED: optimised}, clips)
     loaded = again[form], again[LOADED]
-    return Choice(form, loaded[0] >= LEAST_GAIN * loaded[1], times, loaded, count)
+    sizes = _held(made["plain"]), _held(made[form])
+    return Choice(form, loaded[0] >= LEAST_GAIN * loaded[1], times, loaded, count, sizes), scripts[form]
 
 
 def fastest(times: Mapping[str, float]) -> ScriptForm:
@@ -179,3 +188,7 @@ def measure(candidates: "Mapping[str, Run]", clips: "Tensor") -> dict[str, float
                 taken[name].append(perf_counter() - start)
                 spent += taken[name][-1]
     return {name: 1e3 * median(times[WARM_UP:]) for name, times in taken.items()}
+
+
+def _held(module: "nn.Module") -> int:
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))

@@ -16,15 +16,15 @@ Figures of each variant: docs/benchmarks.md, "TorchScript on CPU".
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - its usual name
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from exporter.passes.winograd.cook_toom import TAPS, transforms
 from exporter.passes.winograd.forms import PLAIN, Form
 
 AT_ONCE = 1 << 22
-"""Transformed numbers that are worked on at once, where one tile of time has no more, and half of the weights, which are
-read for each part anew, has no more either."""
+"""Transformed numbers that are worked on at once; more where one tile of time has more, or half of the weights, which
+each part reads anew."""
 
 
 class HalvingPool(nn.Module):
@@ -66,6 +66,13 @@ class WinogradConv(nn.Module):
         ValueError: another convolution, or a pool whose windows would leave a tile.
     """
 
+    weight: Tensor
+    bias: Tensor
+    cut: Tensor
+    back: Tensor
+    cut_time: Tensor
+    back_time: Tensor
+
     def __init__(self, conv: nn.Conv3d, form: Form, pooled: int = 0) -> None:
         super().__init__()
         shape = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
@@ -77,7 +84,7 @@ class WinogradConv(nn.Module):
         space = transforms(form.space)
         self.points, self.places = space.points, form.time_points
         dtype = conv.weight.dtype
-        weight = torch.from_numpy(_transformed(conv.weight, form)).to(dtype)
+        weight = _transformed(conv.weight, form)
         self.at_once = max(AT_ONCE, weight.numel() // 2)
         self.register_buffer("weight", weight)
         self.register_buffer("bias", conv.bias.detach().clone())
@@ -149,13 +156,12 @@ class WinogradConv(nn.Module):
         return y.permute(3, 2, 4, 0, 5, 1, 6).reshape(t, u, h * m, w * m, -1)  # (t, u, mh, mw, K)
 
 
-def _transformed(weight: Tensor, form: Form) -> np.ndarray:
-    """Return (s a, C, K) float64, or (s, 3 C, K) where time is not transformed."""
-    taps = weight.detach().double().numpy()
-    outputs = len(taps)
-    space = transforms(form.space).weight
-    if form.time == PLAIN:
-        held = np.einsum("ah,bw,kcthw->abtck", space, space, taps, optimize=True)
-        return held.reshape(form.space_points, -1, outputs)
-    held = np.einsum("xt,ah,bw,kcthw->abxck", transforms(form.time).weight, space, space, taps, optimize=True)
-    return held.reshape(form.space_points * form.time_points, -1, outputs)
+def _transformed(weight: Tensor, form: Form) -> Tensor:
+    """Return (s a, C, K), or (s, 3 C, K) where time is not transformed, computed in float64, in the weight's dtype."""
+    space = torch.from_numpy(transforms(form.space).weight)  # (n, 3)
+    time = torch.eye(TAPS).double() if form.time == PLAIN else torch.from_numpy(transforms(form.time).weight)  # (a, 3)
+    taps = weight.detach().permute(3, 4, 2, 1, 0).reshape(TAPS**3, -1).double()  # (h w t, C K)
+    whole = torch.kron(torch.kron(space, space), time)  # (n n a, h w t)
+    held = (whole @ taps).to(weight.dtype)  # (n n a, C K)
+    places = form.space_points * form.time_points
+    return held.view(places, -1, weight.size(0))  # the taps, where they are left, stand in front of C
