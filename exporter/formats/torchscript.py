@@ -159,9 +159,8 @@ def _told(choice: Choice) -> str:
         if name != "plain"
     )
     clips = "1 clip" if choice.clips == 1 else f"{choice.clips} clips"
-    told = [
-        f"torchscript: measured on this CPU, {clips} a run: plain {first:.0f} ms, {others}: the file holds {choice.form}"
-    ]
+    measured = f"plain {first:.0f} ms, {others}"
+    told = [f"torchscript: measured on this CPU, {clips} a run: {measured}: the file holds {choice.form}"]
     plain_size, size = choice.sizes
     if size > LARGER * plain_size:
         told.append(f"that makes it {size / 1e6:.0f} MB instead of {plain_size / 1e6:.0f}")

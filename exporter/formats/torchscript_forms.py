@@ -53,9 +53,9 @@ POOLED: Mapping[str, tuple[str, int]] = {
 
 LEAST_GAIN = 1.05
 """How many times as fast as what it replaces a form must measure."""
-ROUNDS = (3, 9)
+ROUNDS = (5, 11)
 """Rounds at least and at most."""
-ENOUGH = 12.0
+ENOUGH = 8.0
 """Seconds of rounds after which no more than the least are run."""
 WARM_UP = 2
 MOST_CLIPS = 4
