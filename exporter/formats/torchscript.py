@@ -7,30 +7,32 @@ import resource
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, BinaryIO
 
 from exporter.artifact import Manifest
 from exporter.errors import ArtifactError
 from exporter.formats.base import WriteRequest, Written
+from exporter.formats.torchscript_forms import LOADED, Choice, choose, frozen
 from exporter.types import FormatName
 from models.spec import MANIFEST_KEY
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import nn
 
-OPTIMIZE_OPTION = "optimize_for_inference"
+OPTIMIZE_OPTION = LOADED
 """The manifest's word that the artifact is meant to be run through `torch.jit.optimize_for_inference` after loading."""
 
-WORTH_IT = 1.05
-"""How much faster the optimised form must measure to be recommended."""
+FORM_OPTION = "form"
+"""The manifest's word for what was taken of `exporter.formats.torchscript_forms.FORM_NAMES`."""
+MEASURED_OPTION = "measured"
+"""The manifest's record of why: `plain 450 ms, …`."""
 
-ROUNDS = 3
+LARGER = 1.02
+"""From here on the user is told that the form makes the file larger."""
 ALIGNMENT = 64
 """Of each stored member, as torch writes them, so that they can be mapped."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -50,23 +52,23 @@ class TorchScriptFormat:
     suffix: str = ".pt"
 
     def write(self, module: "nn.Module", request: WriteRequest, folder: Path) -> Written:
-        """Script, freeze, measure if the target is the CPU, embed the manifest, write.
+        """Choose a form by measuring if the target is the CPU, script, freeze, embed the manifest, write.
 
         Raises:
             OSError: the folder cannot be written to, or is full.
         """
-        import torch
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.jit is deprecated in words, and the format people deploy
-            frozen = torch.jit.freeze(torch.jit.script(module))
             options = dict(request.manifest.options)
             notes: tuple[str, ...] = ()
             if request.target == "cpu":
-                options[OPTIMIZE_OPTION], note = _measure(module, request.manifest.signature.batch or 1)
-                notes = (note,)
+                choice, script = choose(module, request.manifest.signature.batch or 1, request.progress)
+                options |= {OPTIMIZE_OPTION: choice.optimise, FORM_OPTION: choice.form, MEASURED_OPTION: _times(choice)}
+                notes = (_told(choice),)
+            else:
+                script = frozen(module)
             manifest = replace(request.manifest, options=options, versions={"torch": version("torch")})
-            saved = _save(frozen, {MANIFEST_KEY: manifest.essential().to_json()})
+            saved = _save(script, {MANIFEST_KEY: manifest.essential().to_json()})
         path = folder / f"{request.name}{self.suffix}"
         with saved:
             repack(saved, path)
@@ -142,31 +144,27 @@ def repack(source: BinaryIO, target: Path) -> None:
             new.writestr(entry, content)
 
 
-def _measure(module: "nn.Module", batch: int) -> tuple[bool, str]:
-    """Time the frozen module as it is and through `optimize_for_inference`, in turns; return the choice and the words.
-
-    torch cannot save the optimised form (its packed weights do not survive `torch.jit.save`), so the choice is
-    recorded for whoever loads the file.
-    """
-    import torch
-
-    from models.spec import CLIP_SHAPE
-
-    plain = torch.jit.freeze(torch.jit.script(module))
-    optimised = torch.jit.optimize_for_inference(torch.jit.script(module))
-    clip = torch.zeros(batch, *CLIP_SHAPE)
-    with torch.inference_mode():
-        for candidate in (plain, optimised):
-            candidate(clip)
-            candidate(clip)
-        pairs = [(_seconds(plain, clip), _seconds(optimised, clip)) for _ in range(ROUNDS)]
-    gain = sorted(slow / fast for slow, fast in pairs)[ROUNDS // 2]
-    chosen = gain >= WORTH_IT
-    advice = "load it with torch.jit.optimize_for_inference" if chosen else "load it as it is"
-    return chosen, f"torchscript: optimize_for_inference measures {gain:.2f} times as fast on this CPU: {advice}"
+def _times(choice: Choice) -> str:
+    """Return `plain 450 ms, channels_last 380 ms, winograd 160 ms for 1 clip(s)`."""
+    times = ", ".join(f"{name} {taken:.0f} ms" for name, taken in choice.milliseconds.items())
+    return f"{times} for {choice.clips} clip(s)"
 
 
-def _seconds(run: "Callable[[Tensor], torch.Tensor]", clip: "Tensor") -> float:
-    start = perf_counter()
-    run(clip)
-    return perf_counter() - start
+def _told(choice: Choice) -> str:
+    """Say what was measured, what was taken, and what it costs."""
+    first = choice.milliseconds["plain"]
+    others = ", ".join(
+        f"{name} {taken:.0f} ms ({first / taken:.2f} times as fast)"
+        for name, taken in choice.milliseconds.items()
+        if name != "plain"
+    )
+    clips = "1 clip" if choice.clips == 1 else f"{choice.clips} clips"
+    measured = f"plain {first:.0f} ms, {others}"
+    told = [f"torchscript: measured on this CPU, {clips} a run: {measured}: the file holds {choice.form}"]
+    plain_size, size = choice.sizes
+    if size > LARGER * plain_size:
+        told.append(f"that makes it {size / 1e6:.0f} MB instead of {plain_size / 1e6:.0f}")
+    before, behind = choice.loaded
+    advice = "load it through that" if choice.optimise else "load it as it is"
+    told.append(f"torch.jit.{OPTIMIZE_OPTION} makes it {before / behind:.2f} times as fast: {advice}")
+    return "; ".join(told)

@@ -12,8 +12,6 @@ from exporter.artifact import read_manifest
 from exporter.errors import ArtifactError
 from exporter.formats import FORMATS
 from exporter.parity.reference import load_subject
-from exporter.pipeline import export
-from exporter.types import ExportRequest
 from models.builder import BuiltNetwork
 
 ALONE = """
@@ -84,15 +82,6 @@ def test_members_are_aligned_and_stored(exported: ExportedByCommand) -> None:
             )
             assert start % 64 == 0, member.filename
             assert member.compress_type == zipfile.ZIP_STORED
-
-
-def test_target_cpu_measures_and_records_its_choice(tmp_path: Path) -> None:
-    done = export(ExportRequest(("torchscript",), output_dir=tmp_path, verify=False, target="cpu", outputs=("fc6",)))
-    (artifact,) = done.artifacts
-    choice = artifact.manifest.options["optimize_for_inference"]
-    (note,) = [note for note in done.notes if "optimize_for_inference measures" in note]
-    assert ("load it with torch.jit.optimize_for_inference" in note) is choice
-    assert choice in (True, False)
 
 
 def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:

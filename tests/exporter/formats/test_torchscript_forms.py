@@ -1,0 +1,137 @@
+"""What TorchScript files for CPUs hold: the form that was measured to be the fastest."""
+
+from collections.abc import Mapping
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+
+from exporter.formats import FORMATS, torchscript_forms
+from exporter.formats.prepare import prepare
+from exporter.formats.torchscript_forms import FORM_NAMES, LOADED, choose, fastest, formed
+from exporter.pipeline import Exported, export
+from exporter.runtimes.base import Settings
+from exporter.runtimes.torchscript import Float64Script
+from exporter.types import ExportRequest, ParityOptions
+from models.builder import BuiltNetwork, build
+
+
+def measured(**times: float):
+    """Stand in for `measure`: what each candidate is said to take."""
+
+    def measure(candidates: Mapping[str, object], clips: torch.Tensor) -> dict[str, float]:
+        return {name: times[name] for name in candidates}
+
+    return patch.object(torchscript_forms, "measure", measure)
+
+
+@pytest.mark.parametrize(
+    ("plain", "channels_last", "winograd", "taken"),
+    [
+        (100, 90, 50, "winograd"),
+        (100, 50, 90, "channels_last"),
+        (100, 96, 97, "plain"),  # faster by less than it must be
+        (100, 120, 130, "plain"),
+        (100, 94, 96, "channels_last"),
+    ],
+)
+def test_nothing_is_taken_that_is_not_clearly_faster_than_plain(
+    plain: float, channels_last: float, winograd: float, taken: str
+) -> None:
+    assert fastest({"plain": plain, "channels_last": channels_last, "winograd": winograd}) == taken
+
+
+def test_candidates_run_in_turns_and_nobody_always_behind_the_same_one() -> None:
+    order: list[str] = []
+    candidates = {name: lambda _, name=name: order.append(name) for name in "abc"}
+    times = torchscript_forms.measure(candidates, torch.zeros(1))
+    assert times.keys() == candidates.keys()
+    assert all(taken > 0 for taken in times.values())
+    turns = ["".join(order[at : at + 3]) for at in range(0, len(order), 3)]
+    assert set(turns) == {"abc", "bca", "cab"}
+
+
+class _Small(torch.nn.Module):
+    """A network of C3D's layer names that runs in a blink."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = torch.nn.Sequential()
+        self.network.add_module("conv1", torch.nn.Conv3d(1, 1, 3, padding=1))
+        self.network.add_module("pool1", torch.nn.MaxPool3d((1, 2, 2)))
+
+    def forward(self, clip: torch.Tensor) -> torch.Tensor:
+        return self.network(clip[:, :1])
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize(("loaded", "wanted"), [(40.0, True), (49.0, False), (60.0, False)])
+def test_loading_through_optimize_for_inference_is_recommended_where_it_beats_the_file(
+    loaded: float, wanted: bool
+) -> None:
+    with measured(plain=100.0, channels_last=80.0, winograd=50.0, optimize_for_inference=loaded):
+        choice, script = choose(_Small().eval(), 64)
+    assert (choice.form, choice.optimise, choice.loaded) == ("winograd", wanted, (50.0, loaded))
+    assert choice.clips == 4, "the time is measured, not the patience of the user"
+    assert set(choice.milliseconds) == set(FORM_NAMES)
+    assert choice.sizes == (4 * 28, 4 * (36 * 3 + 1 + 36 * 36 + 16 * 36 + 2)), "taps, bias, the matrices"
+    assert script(torch.zeros(2, 3, 16, 112, 112)).shape == (2, 1, 16, 56, 56)
+
+
+def test_a_form_leaves_the_network_alone_and_shares_what_it_does_not_change(built: BuiltNetwork) -> None:
+    module = prepare(built.network, ("logits",))
+    before = {name: (tensor.data_ptr(), tensor.stride()) for name, tensor in module.state_dict().items()}
+    made = formed(module, "channels_last").state_dict()
+    assert {name: (tensor.data_ptr(), tensor.stride()) for name, tensor in module.state_dict().items()} == before
+    assert made["network.fc6.weight"].data_ptr() == before["network.fc6.weight"][0]
+    assert made["network.conv3a.weight"].is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.fixture(scope="module")
+def exported_for_cpu(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """One real export, verified, whose measurement is said to have favoured Winograd."""
+    with measured(plain=450.0, channels_last=380.0, winograd=160.0, optimize_for_inference=170.0):
+        return export(
+            ExportRequest(
+                ("torchscript",), output_dir=tmp_path_factory.mktemp("cpu"), target="cpu", pool5="right",
+                outputs=("fc6", "logits"), parity=ParityOptions(kinds=("video",)),
+            )
+        )  # fmt: skip
+
+
+def test_the_choice_is_recorded_and_told(exported_for_cpu: Exported) -> None:
+    (artifact,) = exported_for_cpu.artifacts
+    told = {
+        "form": "winograd",
+        "measured": "plain 450 ms, channels_last 380 ms, winograd 160 ms for 1 clip(s)",
+        LOADED: False,
+        "target": "cpu",
+    }
+    assert artifact.manifest.options == told
+    inside = FORMATS["torchscript"].read_embedded(artifact.path)
+    assert inside is not None
+    assert inside.options == told
+    (note,) = [note for note in exported_for_cpu.notes if note.startswith("torchscript:")]
+    assert "winograd 160 ms (2.81 times as fast): the file holds winograd" in note
+    assert f"makes it {artifact.path.stat().st_size / 1e6:.0f} MB instead of 314" in note
+    assert "optimize_for_inference makes it 0.94 times as fast: load it as it is" in note
+
+
+def test_it_holds_parity(exported_for_cpu: Exported) -> None:
+    (report,) = exported_for_cpu.reports
+    assert report.passed
+    assert 0 < max(row.share for row in report.comparisons) < 0.6
+
+
+def test_in_float64_the_file_is_the_network(exported_for_cpu: Exported) -> None:
+    """What is left is the rounding of the transformed weights and of the matrices to float32."""
+    (artifact,) = exported_for_cpu.artifacts
+    clip = np.random.default_rng(3).standard_normal((3, 16, 112, 112)).astype(np.float32)
+    with Float64Script(artifact.path, Settings(signature=artifact.manifest.signature)) as script:
+        answer = script.run({"clip": clip[None].astype(np.float64)})
+    with torch.inference_mode():
+        fc6, _, logits = build(seed=0, pool5="right").network.double().stages(torch.from_numpy(clip[None]).double())
+    for name, truth in (("fc6", fc6.numpy()), ("logits", logits.numpy())):
+        assert answer[name].dtype == np.float64
+        assert 0 < np.abs(answer[name] - truth).max() < 2e-6 * np.abs(truth).max()

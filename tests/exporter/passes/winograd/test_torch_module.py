@@ -1,0 +1,88 @@
+"""The Winograd convolution as a torch module, against a convolution computed in numpy from its definition."""
+
+import io
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from helpers.reference import convolve, max_pool
+from torch import nn
+
+from exporter.passes.winograd.forms import FORMS, Form
+from exporter.passes.winograd.torch_module import HalvingPool, WinogradConv
+
+SIZES = ((1, 4, 8, 8), (2, 7, 9, 6), (3, 5, 13, 10))
+"""(N, T, H, W): whole tiles; tiles that hang over along every axis; sizes that a pool does not divide."""
+
+
+def made(dtype: torch.dtype = torch.float32) -> nn.Conv3d:
+    torch.manual_seed(5)
+    return nn.Conv3d(3, 5, 3, padding=1).to(dtype).eval()
+
+
+def expected(conv: nn.Conv3d, x: torch.Tensor, pooled: int) -> np.ndarray:
+    assert conv.bias is not None
+    weight, bias = conv.weight.detach().double().numpy(), conv.bias.detach().double().numpy()
+    rows = [convolve(row, weight, bias) for row in x.double().numpy()]
+    if pooled:
+        whole = [size // step * step for size, step in zip(rows[0].shape[1:], (pooled, 2, 2), strict=True)]
+        rows = [max_pool(row[:, : whole[0], : whole[1], : whole[2]], (pooled, 2, 2)) for row in rows]
+    return np.stack(rows)
+
+
+def error(answer: torch.Tensor, truth: np.ndarray) -> float:
+    assert answer.shape == truth.shape
+    return float(np.abs(answer.double().numpy() - truth).max() / np.abs(truth).max())
+
+
+@pytest.mark.parametrize("pooled", [0, 1, 2])
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.title)
+def test_every_form_answers_as_the_convolution(form: Form, pooled: int) -> None:
+    if pooled and form.time % pooled:
+        with pytest.raises(ValueError, match="a max pool of 2 frames does not fit the tiles of winograd 1x"):
+            WinogradConv(made(), form, pooled)
+        return
+    for batch, *size in SIZES:
+        x = torch.randn(batch, 3, *size)
+        for dtype, bound in ((torch.float32, 6e-6), (torch.float64, 1e-13)):
+            conv = made(dtype)
+            answer = WinogradConv(conv, form, pooled)(x.to(dtype))
+            assert error(answer, expected(conv, x, pooled)) < bound
+
+
+@pytest.mark.parametrize("at_once", [1, 1 << 30])
+def test_the_parts_make_no_difference(at_once: int) -> None:
+    conv, x = made(torch.float64), torch.randn(2, 3, 9, 8, 8).double()
+    module = WinogradConv(conv, Form(2, 4), 1)
+    module.at_once = at_once
+    assert error(module(x), expected(conv, x, 1)) < 1e-13
+
+
+def test_scripted_frozen_saved_and_loaded_it_answers_the_same() -> None:
+    module, stream = WinogradConv(made(), Form(4, 2), 2).eval(), io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.freeze(torch.jit.script(module)), stream)
+        stream.seek(0)
+        loaded = torch.jit.load(stream)
+    for batch, *size in SIZES:
+        x = torch.randn(batch, 3, *size)
+        assert torch.equal(loaded(x), module(x))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"stride": 2}, {"padding": 0}, {"dilation": 2}, {"bias": False}, {"kernel_size": 1}, {"padding_mode": "circular"}],
+    ids=str,
+)
+def test_other_convolutions_are_refused(changed: dict[str, int | bool | str]) -> None:
+    arguments: dict[str, int | bool | str] = {"kernel_size": 3, "padding": 1} | changed
+    with pytest.raises(ValueError, match="only a 3x3x3 convolution with stride 1, padding 1 and a bias"):
+        WinogradConv(nn.Conv3d(3, 5, **arguments), Form(2, 2))  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_the_pool_answers_as_torch_does_number_for_number(frames: int) -> None:
+    x = torch.randn(2, 3, 7, 9, 6)
+    assert torch.equal(HalvingPool(frames)(x), nn.MaxPool3d((frames, 2, 2))(x))
