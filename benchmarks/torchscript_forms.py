@@ -4,8 +4,8 @@
     python benchmarks/torchscript_forms.py 1 4         batches 1 and 4
 
 PyTorch eager, every form as it comes back from its file, and the plain one through `torch.jit.optimize_for_inference`,
-in turns: nobody always runs behind the same one. Ratios are taken round by round. Errors are of the logits against float64, on
-random numbers and on the packaged video, as multiples of eager's own.
+in turns: nobody always runs behind the same one. Ratios are taken round by round. Errors are of the logits against
+float64, on random numbers and on the packaged video, as multiples of eager's own.
 """
 
 import sys
