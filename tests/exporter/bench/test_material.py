@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.manifests import MANIFEST
-from helpers.plain_onnx import convolution
+from helpers.small_models import convolution
 
 from exporter.bench import BenchRequest, peers
 from exporter.bench.contestants import PEERS, Peer

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ExportedByCommand
-from helpers.plain_onnx import save
+from helpers.graphs import graph, save
 from onnx import helper
 
 from exporter.bench import roofline
@@ -52,7 +52,7 @@ GRAPHS: dict[str, tuple[str, dict[str, Any], tuple[int, ...], tuple[int, ...], i
 def test_each_operator_is_counted_by_its_definition(case: str, tmp_path: Path) -> None:
     operator, attributes, shape, weight, expected = GRAPHS[case]
     node = helper.make_node(operator, ["x", "w"], ["y"], **attributes)
-    path = save(tmp_path / "m.onnx", [node], {"x": list(shape)}, ["y"], w=np.zeros(weight, "float32"))
+    path = save(tmp_path / "m.onnx", graph([node], {"x": list(shape)}, {"y": None}, {"w": np.zeros(weight, "float32")}))
     assert count_multiply_adds(path, {"x": shape}) == (expected, ())
 
 
@@ -62,13 +62,13 @@ def test_a_node_of_unknown_size_is_told(tmp_path: Path) -> None:
         helper.make_node("Cast", ["n"], ["f"], to=1),
         helper.make_node("MatMul", ["w", "f"], ["y"], name="product"),
     ]
-    path = save(tmp_path / "m.onnx", nodes, {"x": [3, 3]}, ["y"], w=np.zeros((4, 2), "float32"))
+    path = save(tmp_path / "m.onnx", graph(nodes, {"x": [3, 3]}, {"y": None}, {"w": np.zeros((4, 2), "float32")}))
     assert count_multiply_adds(path, {"x": (3, 3)}) == (0, ("product (MatMul)",))
 
 
 def test_sizes_that_the_graph_does_not_take_are_refused(tmp_path: Path) -> None:
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
-    path = save(tmp_path / "m.onnx", [node], {"x": ["n", "k"]}, ["y"], w=np.zeros((3, 5), "float32"))
+    path = save(tmp_path / "m.onnx", graph([node], {"x": ["n", "k"]}, {"y": None}, {"w": np.zeros((3, 5), "float32")}))
     with pytest.raises(ArtifactError, match="its sizes cannot be inferred"):
         count_multiply_adds(path, {"x": (2, 4)})
 
