@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from exporter.artifact import MANIFEST_SUFFIX, Manifest, ParityRecord, file_entry, manifest_path
 from exporter.errors import ArtifactError, CheckFailedError, UsageError
+from exporter.formats.onnx import PASSES_KEY
 from exporter.parity.inputs import QUICK
 from exporter.parity.reference import Subject, load_subject, relative_to
 from exporter.parity.tolerance import FACTOR
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     from exporter.passes.base import Applied, Decision
 
-PASSES_KEY = "c3d_export.passes"
-"""Of the metadata of a model without a manifest: which passes changed it."""
 SUFFIX = ".onnx"
 ACCURATE_TILE = 2
 """Winograd tiles that round hardly more than a plain convolution: what is tried where larger ones fail the check."""

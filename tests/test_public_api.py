@@ -7,9 +7,10 @@ from helpers.run import python
 
 import exporter
 import models
+import models.checkpoints
 
 
-@pytest.mark.parametrize("package", [models, exporter])
+@pytest.mark.parametrize("package", [models, models.checkpoints, exporter])
 def test_every_public_name_is_there(package: object) -> None:
     for name in package.__all__:  # type: ignore[attr-defined]
         assert getattr(package, name) is not None
@@ -24,3 +25,10 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_importing_does_not_import_torch(module: str, tmp_path: Path) -> None:
     code = f"import sys, {module}; sys.exit(any(heavy in sys.modules for heavy in ('torch', 'onnx', 'numpy', 'rich')))"
     assert python(code, cwd=tmp_path).returncode == 0
+
+
+def test_what_is_read_or_told_without_a_network_does_not_wait_for_torch(tmp_path: Path) -> None:
+    names = ("console", "machine", "optimize", "checkpoints", "selftest", "bench")
+    modules = ["exporter.inspection", "exporter.optimization", *(f"exporter.reports.{name}" for name in names)]
+    done = python(f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr

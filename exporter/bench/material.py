@@ -11,7 +11,7 @@ from exporter.bench.feeds import Feeds, feeds_of, matching_names
 from exporter.bench.peers import Kitchen
 from exporter.bench.report import BenchRequest, Missing
 from exporter.errors import UsageError
-from exporter.formats.onnx import graph_signature, load_graph
+from exporter.formats.onnx import graph_signature, is_rewritten, load_graph
 from exporter.formats.torchscript import OPTIMIZE_OPTION
 from exporter.parity.reference import Subject, load_subject
 from exporter.publish import staging
@@ -74,10 +74,16 @@ def gather(request: BenchRequest, progress: Progress) -> Generator[Field]:
 
 
 def is_plain(subject: Subject) -> bool:
-    """Tell whether an artifact is the portable graph: as exported, or as it came where it has no manifest."""
+    """Tell whether an artifact is the portable graph: as exported, or as it came to whoever has no manifest.
+
+    Raises:
+        ArtifactError: it cannot be read.
+    """
     if subject.format != "onnx":
         return False
-    options = {} if subject.manifest is None else subject.manifest.options
+    if subject.manifest is None:
+        return not is_rewritten(load_graph(subject.path))
+    options = subject.manifest.options
     return options.get("target", "portable") == "portable" and set(options) <= PLAIN_OPTIONS
 
 

@@ -105,10 +105,12 @@ def bench_command(
       c3d-export bench artifacts/c3d.onnx --peers --peer-python mnn=$HOME/mnn/bin/python
       c3d-export bench fast.onnx plain.onnx --threads 1,2 --shape input=1x3x224x224 --json
     """
-    from exporter.reports.bench_html import check_place, write_bench_html
+    from exporter.reports.html import require_libraries, write_page
+    from exporter.reports.places import check_place
 
     if html is not None:
-        check_place(html)
+        check_place(html, "--html")
+        require_libraries()
 
     from exporter.bench import bench
     from exporter.reports.bench import print_bench
@@ -120,7 +122,9 @@ def bench_command(
     with progress_on_terminal() as progress:
         report = bench(BenchRequest(artifacts, reference=reference, **pairs, **options), progress)
     if html is not None:
-        write_bench_html(html, report)
+        from exporter.reports.bench_page import bench_page
+
+        write_page(html, lambda: bench_page(report))
     if machine:
         echo(dump(bench_object(report)))
     else:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from exporter.formats.onnx_writer import OnnxFiles
 
+PASSES_KEY = "c3d_export.passes"
+"""Of the metadata of a model without a manifest: which passes changed it."""
+
 IR_VERSION = 10
 """What torch writes; every runtime that knows the opset reads it."""
 
@@ -142,6 +145,11 @@ def embedded_manifest(model: "onnx.ModelProto", path: Path) -> Manifest | None:
         if entry.key == MANIFEST_KEY:
             return Manifest.from_json(entry.value, f"{path} (metadata {MANIFEST_KEY})")
     return None
+
+
+def is_rewritten(model: "onnx.ModelProto") -> bool:
+    """Tell whether `optimize` left word in a model without a manifest that its passes changed it."""
+    return any(entry.key == PASSES_KEY for entry in model.metadata_props)
 
 
 def element_type(number: int) -> str:

@@ -7,7 +7,7 @@ an arrowhead.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,9 +22,13 @@ Role = Literal["subject", "reference", "limit"]
 """What a series is to the reader: what is judged, what it is held beside, how far it may go."""
 
 MARKS: dict[Role, str] = {"subject": "o", "reference": "D", "limit": "|"}
-GLYPHS: dict[Role, str] = {"subject": "●", "reference": "◆", "limit": "|"}
+DOTS: dict[Role, str] = {"subject": "●", "reference": "◆", "limit": "|"}
+BARS: dict[Role, str] = {"subject": "■", "reference": "■", "limit": "|"}
+OUTLINES: dict[Role, str] = {"subject": "■", "reference": "▁", "limit": "|"}
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
+ROOM = 0.18
+"""What a chart of bars leaves at its right for the values, as a share of its axis."""
 MOST = 300
 """The largest power of ten on an axis: room is left for the ends' arrowheads."""
 
@@ -93,7 +97,7 @@ def dot_chart(
             _dots(axes, each, low, high, joined=joined)
         _rows(axes, labels, size, bad)
 
-    return picture(draw, len(labels), _legend(series), name, axis, description)
+    return picture(draw, len(labels), _legend(series, DOTS), name, axis, description)
 
 
 def bar_chart(
@@ -104,42 +108,47 @@ def bar_chart(
     axis: str,
     description: str,
     told: Callable[[float], str] = plain,
+    tick: Callable[[float], str] = plain,
     bad: Sequence[int] = (),
 ) -> "Markup":
     """Draw horizontal bars from zero, with the value written at each: quantities of one size, such as times.
 
     Args:
         labels: of the rows, from the top.
-        series: a bar a row each. `spans` are drawn as whiskers.
+        series: a bar a row each, where it has a value there. `spans` are drawn as whiskers, a limit as a line.
         name: of the picture, once in a page.
         axis: what the numbers are, with their unit.
         description: the picture in words.
         told: how a value is written at its bar.
+        tick: a tick's label.
         bad: rows to point out.
     """
-    thick = 0.5 / max(1, len(series))
+    bars = [each for each in series if each.role != "limit"]
+    limits = [each for each in series if each.role == "limit"]
 
     def draw(axes: "Axes", size: Size) -> None:
         _, high = _limits(series, log=False)
-        axes.set_xlim(0, high * 1.18)  # room for the values
-        _ticks(axes, 0, high, size, plain, log=False)
-        for place, each in enumerate(series):
-            offset = (place - (len(series) - 1) / 2) * thick
-            for row, value in enumerate(each.values):
-                if value is None or not math.isfinite(value):
-                    continue
-                axes.barh(row + offset, value, thick * 0.9, color=COLOURS[each.role], linewidth=0)
-                span = each.spans[row] if each.spans else None
-                if span is not None:
-                    axes.plot(span, (row + offset,) * 2, color=COLOURS["ink"], linewidth=1)
-                end = max(value, span[1] if span is not None else value)
-                axes.text(
-                    end + high * 0.012, row + offset, told(value), va="center", fontsize=FONT - 1,
-                    color=COLOURS["ink"], parse_math=False,
-                )  # fmt: skip
+        axes.set_xlim(0, high * (1 + ROOM))
+        thick, shift = (0.5, 0.0) if size.gutter else (0.36, 0.12)  # below the rows' names, where those stand above
+        _ticks(axes, 0, high, size, tick, log=False)
+        for row in range(len(labels)):
+            ends = [limit for each in limits if (limit := _finite(each, row)) is not None]
+            axes.vlines(
+                ends,
+                row + shift - 0.7 * thick,
+                row + shift + 0.7 * thick,
+                color=COLOURS["limit"],
+                linewidth=2,
+                zorder=3,
+            )
+            here = [each for each in bars if _finite(each, row) is not None]
+            for place, each in enumerate(here):
+                part = thick / len(here)
+                y = row + shift + (place - (len(here) - 1) / 2) * part
+                _bar(axes, each, row, y, part * 0.9, ends, told)
         _rows(axes, labels, size, bad)
 
-    return picture(draw, len(labels), _legend(series), name, axis, description)
+    return picture(draw, len(labels), _legend(series, BARS), name, axis, description)
 
 
 def step_chart(
@@ -185,13 +194,12 @@ def step_chart(
                 fontsize=FONT - 1, color=COLOURS["limit"], parse_math=False,
             )  # fmt: skip
 
-    return picture(draw, None, _legend(series, filled=True), name, axis, description)
+    return picture(draw, None, _legend(series, OUTLINES), name, axis, description)
 
 
-def _legend(series: Sequence[Series], *, filled: bool = False) -> "Markup":
+def _legend(series: Sequence[Series], glyphs: Mapping[Role, str]) -> "Markup":
     from markupsafe import Markup
 
-    glyphs = {"subject": "■", "reference": "▁", "limit": "|"} if filled else GLYPHS
     entries = Markup("").join(
         Markup('<li><span class="{}" aria-hidden="true">{}</span> {}</li>').format(
             each.role, glyphs[each.role], printable(each.name)
@@ -258,6 +266,27 @@ def _rows(axes: "Axes", labels: Sequence[str], size: Size, bad: Sequence[int]) -
             fontweight="bold" if row in bad else "normal", ha="right" if size.gutter else "left",
             va="center" if size.gutter else "baseline",
         )  # fmt: skip
+
+
+def _finite(each: Series, row: int) -> float | None:
+    value = each.values[row]
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _bar(
+    axes: "Axes", each: Series, row: int, y: float, thick: float, limits: Sequence[float], told: Callable[[float], str]
+) -> None:
+    """Draw a bar with its whisker, and its value where neither whisker nor limit is in the way."""
+    value, high = each.values[row] or 0.0, axes.get_xlim()[1] / (1 + ROOM)
+    axes.barh(y, value, thick, color=COLOURS[each.role], linewidth=0)
+    end, span = value, each.spans[row] if each.spans else None
+    if span is not None:
+        axes.plot(span, (y, y), color=COLOURS["ink"], linewidth=1)
+        end = max(end, span[1])
+    end = max([end, *(limit for limit in limits if end <= limit < end + ROOM * high)])
+    axes.text(
+        end + high * 0.012, y, told(value), va="center", fontsize=FONT - 1, color=COLOURS["ink"], parse_math=False
+    )
 
 
 def _dots(axes: "Axes", each: Series, low: float, high: float, *, joined: bool) -> None:

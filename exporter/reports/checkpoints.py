@@ -1,14 +1,16 @@
 """The table of origins and the account of a conversion, for people and for machines."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
 from rich.markup import escape
 
-from exporter.conversion import Converted
 from exporter.reports.console import size
 from models.checkpoints.layouts import LAYOUTS
+
+if TYPE_CHECKING:
+    from exporter.conversion import Converted
 
 
 def origins_object() -> dict[str, Any]:
@@ -42,7 +44,7 @@ def print_origins(console: Console) -> None:
     )
 
 
-def converted_object(converted: Converted) -> dict[str, Any]:
+def converted_object(converted: "Converted") -> dict[str, Any]:
     """Return the file written, the network in it, and where its weights came from."""
     origin = converted.built.weights
     assert origin is not None
@@ -64,7 +66,7 @@ def converted_object(converted: Converted) -> dict[str, Any]:
     }
 
 
-def print_converted(converted: Converted, console: Console) -> None:
+def print_converted(converted: "Converted", console: Console) -> None:
     """Print what was read, what it was taken for, and what was written."""
     built, origin = converted.built, converted.built.weights
     assert origin is not None

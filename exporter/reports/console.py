@@ -4,16 +4,19 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from exporter.artifact import manifest_path
-from exporter.inspection import Inspection
-from exporter.pipeline import Exported
 from exporter.verdicts import Comparison, Localization, ParityReport
 from models.errors import Progress
+
+if TYPE_CHECKING:
+    from exporter.inspection import Inspection
+    from exporter.pipeline import Exported
 
 PIPE_WIDTH = 120
 SMALL = 1024
@@ -59,7 +62,7 @@ def progress_on_terminal() -> Generator[Progress]:
         yield lambda step: status.update(escape(step))
 
 
-def print_exported(exported: Exported, console: Console) -> None:
+def print_exported(exported: "Exported", console: Console) -> None:
     """Print what was built, the verdicts, and where the files are."""
     console.print(f"network  {escape(exported.network)}")
     for note in exported.notes:
@@ -148,7 +151,7 @@ def _print_layers(found: Localization, console: Console) -> None:
     console.print(f"layers   {escape(found.sentence)}")
 
 
-def print_inspection(inspection: Inspection, console: Console) -> None:
+def print_inspection(inspection: "Inspection", console: Console) -> None:
     """Print what a file is; its tensors last."""
     rows = {
         "file": f"{inspection.path}, {size(inspection.bytes)}",

@@ -8,9 +8,11 @@ import base64
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exporter import __version__
 from exporter.errors import OutputError, UnavailableError
 from exporter.reports.places import written
 from exporter.reports.svg import import_matplotlib, printable
@@ -69,14 +71,16 @@ def require_libraries(option: str = "--html") -> None:
         ) from error
 
 
-def render(template: str, context: Mapping[str, Any]) -> str:
+def render(template: str, context: Mapping[str, Any], made: datetime | None = None) -> str:
     """Return a page.
 
     Args:
         template: a file beside this module that extends `base.html.jinja`.
         context: what it shows.
+        made: when, for its last line; now if not told.
     """
-    return _environment().get_template(template).render(**context)
+    told = f"{made or datetime.now(UTC):%Y-%m-%d %H:%M %Z}".strip()
+    return _environment().get_template(template).render(made=told, version=__version__, **context)
 
 
 def write_page(path: Path, page: "Callable[[], str]", option: str = "--html") -> None:

@@ -3,14 +3,16 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from exporter.bench.report import BenchReport
-from exporter.inspection import Inspection
-from exporter.pipeline import Exported
 from exporter.verdicts import ParityReport
+
+if TYPE_CHECKING:
+    from exporter.inspection import Inspection
+    from exporter.pipeline import Exported
 
 
 def parity_object(reports: Sequence[ParityReport]) -> dict[str, Any]:
@@ -21,7 +23,7 @@ def parity_object(reports: Sequence[ParityReport]) -> dict[str, Any]:
     return {"passed": all(report.passed for report in reports), "reports": told}
 
 
-def exported_object(exported: Exported) -> dict[str, Any]:
+def exported_object(exported: "Exported") -> dict[str, Any]:
     """Return the artifacts with their manifests, and the verdicts (`parity` is null when none was asked for)."""
     return {
         "network": exported.network,
@@ -44,7 +46,7 @@ def bench_object(report: BenchReport) -> dict[str, Any]:
     return {"complete": report.complete, **asdict(report)}
 
 
-def inspection_object(inspection: Inspection) -> dict[str, Any]:
+def inspection_object(inspection: "Inspection") -> dict[str, Any]:
     """Return everything `inspect` found."""
     return msgspec.to_builtins(inspection)
 

@@ -8,15 +8,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from exporter.optimization import Optimized
 from exporter.reports.console import print_parity, size
 from exporter.reports.machine import parity_object
 
 if TYPE_CHECKING:
+    from exporter.optimization import Optimized
     from exporter.passes.base import Decision
 
 
-def print_optimized(optimized: Optimized, console: Console, *, explain: bool = False) -> None:
+def print_optimized(optimized: "Optimized", console: Console, *, explain: bool = False) -> None:
     """Print what was rewritten, the verdict, and where the file is; with `explain`, every node's row."""
     if explain:
         _print_decisions(optimized.decisions, console)
@@ -44,7 +44,7 @@ def print_optimized(optimized: Optimized, console: Console, *, explain: bool = F
         console.print("verdict  none: --no-verify; nobody has held it against the original")
 
 
-def optimized_object(optimized: Optimized) -> dict[str, Any]:
+def optimized_object(optimized: "Optimized") -> dict[str, Any]:
     """Return everything `optimize` did; `parity` is null where nothing was verified."""
     report = optimized.report
     return {

@@ -3,10 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
-from exporter import __version__
 from exporter.reports.html import Row, Table, render, thumbnails
 from exporter.reports.parity_charts import Part, histogram_part, input_part, layer_part
 from exporter.reports.words import WORDS, error, scores, share, times
@@ -83,8 +82,6 @@ class Page:
     passed: bool
     views: tuple[View, ...]
     words: tuple[tuple[str, str], ...]
-    made: str
-    version: str
 
 
 def parity_page(reports: Sequence[ParityReport], made: datetime | None = None) -> str:
@@ -94,10 +91,10 @@ def parity_page(reports: Sequence[ParityReport], made: datetime | None = None) -
         reports: the verdicts, at least one.
         made: when; now if not told.
     """
-    return render("parity.html.jinja", {"page": view_of(reports, made or datetime.now(UTC))})
+    return render("parity.html.jinja", {"page": view_of(reports)}, made)
 
 
-def view_of(reports: Sequence[ParityReport], made: datetime) -> Page:
+def view_of(reports: Sequence[ParityReport]) -> Page:
     """Return what the page shows."""
     level = 1 if len(reports) == 1 else 2
     views = tuple(_view(report, f"a{number}", level) for number, report in enumerate(reports, start=1))
@@ -108,7 +105,7 @@ def view_of(reports: Sequence[ParityReport], made: datetime) -> Page:
         else f"{len(reports) - passed} of {len(reports)} artifacts failed"
     )
     title = f"{Path(reports[0].artifact).name}: parity {'passed' if passed else 'failed'}" if level == 1 else headline
-    return Page(title, headline, passed == len(reports), views, WORDS, f"{made:%Y-%m-%d %H:%M %Z}".strip(), __version__)
+    return Page(title, headline, passed == len(reports), views, WORDS)
 
 
 def headline(report: ParityReport) -> str:
@@ -197,7 +194,6 @@ def _view(report: ParityReport, name: str, level: int) -> View:
         determinism=_determinism(report, f"{name}-t-bits"),
         against=_against(report, f"{name}-t-against"),
     )
-
 
 
 def _facts(report: ParityReport) -> tuple[tuple[str, str], ...]:

@@ -7,12 +7,13 @@ differ in what no shape shows (the direction of a kernel, the order in which fc6
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from models.preprocessing import C3D_KERAS, CAFFE, HX173149, JFZHANG95, MMACTION2, UNKNOWN, Preprocessing
 from models.spec import CONVOLUTIONS, FC6_INPUTS, FEATURES, NORMALISATIONS, Pool5
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LINEARS = ("fc6", "fc7", "fc8")
 LAYERS = (*CONVOLUTIONS, *LINEARS)
@@ -79,7 +80,7 @@ class Layout:
             and all(want in (None, size) for want, size in zip(wanted, shape[extra:], strict=True))
         )
 
-    def to_torch(self, canonical: str, tensor: Tensor) -> Tensor:
+    def to_torch(self, canonical: str, tensor: "Tensor") -> "Tensor":
         """Return the file's tensor as torch lays it out: a view of it wherever that is possible.
 
         A tensor of another shape than this origin's is returned as it is, for the caller to refuse.

@@ -13,7 +13,8 @@ from helpers.run import run
 
 from exporter.artifact import read_manifest
 from exporter.errors import ArtifactError, IntegrityError, UsageError
-from exporter.optimization import PASSES_KEY, NotTheSameError, optimize
+from exporter.formats.onnx import PASSES_KEY
+from exporter.optimization import NotTheSameError, optimize
 from exporter.parity.reference import load_subject
 from exporter.passes import recipes
 from exporter.passes.base import GraphPass

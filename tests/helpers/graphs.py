@@ -1,4 +1,4 @@
-"""Small ONNX models, and what a pass must keep of them, asked of onnx and onnxruntime alone."""
+"""ONNX models written node by node, and what a pass must keep of them, asked of onnx and onnxruntime alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from exporter.passes.shapes import infer_shapes
 from exporter.runtimes import Settings
 from exporter.runtimes.onnx_reference import Float64Graph
 
-Shape = Sequence[int | str]
+Shape = Sequence[int | str] | None
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -32,15 +32,32 @@ def graph(
     nodes: Sequence[onnx.NodeProto], inputs: Mapping[str, Shape], outputs: Mapping[str, Shape], weights: Arrays,
     opset: int = 18, dtype: int = TensorProto.FLOAT,
 ) -> onnx.ModelProto:  # fmt: skip
-    """A model of float32 inputs and outputs."""
-    made = helper.make_graph(
-        list(nodes),
-        "small",
-        [helper.make_tensor_value_info(name, dtype, list(shape)) for name, shape in inputs.items()],
-        [helper.make_tensor_value_info(name, dtype, list(shape)) for name, shape in outputs.items()],
-        [numpy_helper.from_array(np.asarray(values, order="C"), name) for name, values in weights.items()],
-    )
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    """A model of float32 inputs and outputs; a shape's strings are free sizes, None is no shape at all."""
+    ports = [
+        [helper.make_tensor_value_info(name, dtype, shape) for name, shape in side.items()]
+        for side in (inputs, outputs)
+    ]
+    return assembled(nodes, ports[0], ports[1], weights, opset)
+
+
+def assembled(
+    nodes: Sequence[onnx.NodeProto], inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto],
+    weights: Arrays, opset: int,
+) -> onnx.ModelProto:  # fmt: skip
+    """A model of any inputs and outputs; each domain of its nodes is imported."""
+    held = [numpy_helper.from_array(np.asarray(values, order="C"), name) for name, values in weights.items()]
+    made = helper.make_graph(list(nodes), "small", list(inputs), list(outputs), held)
+    domains = sorted({node.domain for node in nodes} - {""})
+    imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    oldest = helper.find_min_ir_version_for(imports, ignore_unknown=True)
+    return helper.make_model(made, opset_imports=imports, ir_version=oldest)
+
+
+def save(path: Path, model: onnx.ModelProto, data: str | None = None) -> Path:
+    """Write a model that the checker has seen; `data` keeps its weights in a file beside it."""
+    onnx.checker.check_model(model)
+    onnx.save(model, path, save_as_external_data=data is not None, location=data, size_threshold=0)
+    return path
 
 
 def normal(*shape: int, seed: int = 0) -> NDArray[np.float32]:

@@ -10,6 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from helpers import graphs
+
 Array = NDArray[Any]
 Weights = dict[str, Array]
 
@@ -79,15 +81,22 @@ def save(
     constants: Mapping[str, Array],
     opset: int = 20,
 ) -> Path:
-    """Write a model; the checker has seen it."""
-    held = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-    graph = helper.make_graph(list(nodes), "small", list(inputs), list(outputs), held)
-    domains = {node.domain for node in nodes} - {""}
-    imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in sorted(domains))]
-    model = helper.make_model(graph, opset_imports=imports, ir_version=10)
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
-    return path
+    """Write a model of any inputs and outputs."""
+    return graphs.save(path, graphs.assembled(nodes, inputs, outputs, constants, opset))
+
+
+def convolution(path: Path, batch: int | str = "batch", channels: int = 4, size: int | str = 8) -> Path:
+    """Write x (batch, 3, 4, size, 8) -> convolution, mean, linear layer -> y (batch, 5), the same weights every time."""
+    generator = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], name="conv", pads=[1] * 6),
+        helper.make_node("GlobalAveragePool", ["a"], ["b"]),
+        helper.make_node("Flatten", ["b"], ["c"]),
+        helper.make_node("Gemm", ["c", "v"], ["y"], name="fc"),
+    ]
+    shapes = {"w": (channels, 3, 3, 3, 3), "v": (channels, 5)}
+    drawn = {name: generator.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    return graphs.save(path, graphs.graph(nodes, {"x": [batch, 3, 4, size, 8]}, {"y": [batch, 5]}, drawn))
 
 
 def scaled(name: str, factor: float) -> Callable[[Weights], object]:

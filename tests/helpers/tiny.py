@@ -7,9 +7,11 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from torch import Tensor
 from torch.nn import functional as F
+
+from helpers import graphs
 
 CLIP = (3, 4, 14, 14)
 SHAPES = {"conv1": (4, 3, 3, 3, 3), "conv2": (4, 4, 3, 3, 3), "fc6": (8, 128), "fc7": (8, 8), "fc8": (5, 8)}
@@ -51,17 +53,9 @@ def save(path: Path, batch: int | str = "batch", data: str | None = None, *, rig
         nodes[5].ClearField("attribute")
         steps = {"kernel_shape": [2, 2, 2], "strides": [2, 2, 2], "ceil_mode": 1}
         nodes[5].attribute.extend(helper.make_attribute(name, value) for name, value in steps.items())
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("clip", TensorProto.FLOAT, (batch, *CLIP))],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, (batch, 5))],
-        [numpy_helper.from_array(value, name) for name, value in weights().items()],
+    return graphs.save(
+        path, graphs.graph(nodes, {"clip": (batch, *CLIP)}, {"logits": (batch, 5)}, weights(), opset=21), data
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path, save_as_external_data=data is not None, location=data, size_threshold=0)
-    return path
 
 
 def clips(count: int = 2) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ExportedByCommand
-from helpers.plain_onnx import convolution
+from helpers.small_models import convolution
 
 from exporter.bench.worker import load_engine
 from exporter.bench.workers import engine_file

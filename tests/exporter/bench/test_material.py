@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.graphs import graph, node, normal, positive, save
 from helpers.manifests import MANIFEST
-from helpers.plain_onnx import convolution
+from helpers.small_models import convolution
 
 from exporter.bench import BenchRequest, peers
 from exporter.bench.contestants import PEERS, Peer
@@ -16,7 +17,9 @@ from exporter.bench.feeds import feeds_of
 from exporter.bench.material import is_plain
 from exporter.bench.peers import Kitchen, absence
 from exporter.formats.onnx import graph_signature, load_graph
+from exporter.optimization import optimize
 from exporter.parity.reference import Subject
+from exporter.types import OptimizeRequest
 from models.errors import quiet
 
 MNN = next(peer for peer in PEERS if peer.name == "mnn")
@@ -28,15 +31,22 @@ MNN = next(peer for peer in PEERS if peer.name == "mnn")
         ({"target": "portable", "opset": 28, "external_data": False}, True),
         ({"target": "cpu", "opset": 28, "external_data": False}, False),
         ({"target": "portable", "weights_as": "int8"}, False),
-        (None, True),
     ],
 )
-def test_a_graph_is_plain_where_no_option_says_that_it_was_rewritten(
-    options: dict[str, Any] | None, plain: bool
-) -> None:
-    described = None if options is None else replace(MANIFEST, options=options)
+def test_a_graph_is_plain_where_no_option_says_that_it_was_rewritten(options: dict[str, Any], plain: bool) -> None:
+    described = replace(MANIFEST, options=options)
     assert is_plain(Subject(Path("c3d.onnx"), "onnx", described, ())) is plain
     assert not is_plain(Subject(Path("c3d.pt"), "torchscript", described, ()))
+
+
+def test_a_model_without_a_manifest_is_plain_unless_optimize_changed_it(tmp_path: Path) -> None:
+    weights = {"s": positive(3), "b": normal(3), "m": normal(3, seed=1), "v": positive(3, seed=1)}
+    conv = [node("Conv", "x w", "x1", pads=[1] * 6), node("BatchNormalization", "x1 s b m v", "y")]
+    shapes = {"x": ("n", 3, 4, 8, 8)}, {"y": ("n", 3, 4, 8, 8)}
+    path = save(tmp_path / "m.onnx", graph(conv, *shapes, {**weights, "w": normal(3, 3, 3, 3, 3)}))
+    assert is_plain(Subject(path, "onnx", None, ()))
+    optimize(OptimizeRequest(path, tmp_path / "fast.onnx"))
+    assert not is_plain(Subject(tmp_path / "fast.onnx", "onnx", None, ()))
 
 
 def kitchen(folder: Path, **options: Any) -> Kitchen:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from helpers.plain_onnx import convolution
+from helpers.small_models import convolution
 from onnx import numpy_helper
 
 from exporter.bench import BenchReport, BenchRequest, bench, measuring, peers, roofline, turns

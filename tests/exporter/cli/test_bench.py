@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ExportedByCommand
-from helpers.plain_onnx import convolution
 from helpers.run import run
+from helpers.small_models import convolution
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers.plain_reports import report
+from helpers.reports import bare
 
 from exporter.errors import BadInputError, OutputError, UsageError
 from exporter.parity.baseline import check_growth, hold_against, read_baseline, save_baseline
 from exporter.verdicts import ParityReport, Placement
 
-BEFORE = report(("random", 1e-6), ("video", 2e-6), ("random", 3e-6))
+BEFORE = bare(("random", 1e-6), ("video", 2e-6), ("random", 3e-6))
 
 
 def held(before: ParityReport, now: ParityReport, tmp_path: Path, growth: float = 2.0) -> ParityReport:
@@ -25,28 +25,28 @@ def test_the_same_errors_pass_unchanged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("error", "growth", "passed"), [(3.9e-6, 2, True), (4.1e-6, 2, False), (4.1e-6, 3, True)])
 def test_growth_is_held_to_the_factor(error: float, growth: float, passed: bool, tmp_path: Path) -> None:
-    judged = held(BEFORE, report(("random", 1e-6), ("video", error), ("random", 3e-6)), tmp_path, growth)
+    judged = held(BEFORE, bare(("random", 1e-6), ("video", error), ("random", 3e-6)), tmp_path, growth)
     assert judged.passed is passed
     told = "grew since the baseline: video, logits, batch 1: error 4.1e-06, was 2.0e-06 (at most 2 times is allowed)"
     assert (told in judged.notes) is not passed
 
 
 def test_of_several_draws_the_largest_counts(tmp_path: Path) -> None:
-    assert held(BEFORE, report(("random", 5.9e-6), ("video", 0)), tmp_path).passed
-    assert not held(BEFORE, report(("random", 6.1e-6), ("video", 0), ("random", 0)), tmp_path).passed
+    assert held(BEFORE, bare(("random", 5.9e-6), ("video", 0)), tmp_path).passed
+    assert not held(BEFORE, bare(("random", 6.1e-6), ("video", 0), ("random", 0)), tmp_path).passed
 
 
 def test_noise_below_a_bit_is_no_growth(tmp_path: Path) -> None:
-    assert held(report(("zeros", 0)), report(("zeros", 2e-7)), tmp_path).passed
-    assert not held(report(("zeros", 0)), report(("zeros", 3e-7)), tmp_path).passed
+    assert held(bare(("zeros", 0)), bare(("zeros", 2e-7)), tmp_path).passed
+    assert not held(bare(("zeros", 0)), bare(("zeros", 3e-7)), tmp_path).passed
 
 
 def test_an_infinite_error_grew(tmp_path: Path) -> None:
-    assert not held(BEFORE, report(("random", float("inf")), ("video", 0)), tmp_path, 1e30).passed
+    assert not held(BEFORE, bare(("random", float("inf")), ("video", 0)), tmp_path, 1e30).passed
 
 
 def test_what_the_baseline_does_not_know_is_told(tmp_path: Path) -> None:
-    more = held(BEFORE, report(("random", 1e-6), ("mine.mp4", 1e-6)), tmp_path)
+    more = held(BEFORE, bare(("random", 1e-6), ("mine.mp4", 1e-6)), tmp_path)
     assert more.passed
     assert "1 of 2 comparisons are not in the baseline" in more.notes
     for other in (

@@ -1,14 +1,17 @@
-"""The page in a real browser: Debian's chromium, headless. `pytest -m browser`, after `apt-get install chromium`."""
+"""The pages in a real browser: Debian's chromium, headless. `pytest -m browser`, after `apt-get install chromium`."""
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from helpers.bench_reports import REPORT
 from helpers.reports import features, hostile, report
 
+from exporter.bench.report import Missing
+from exporter.reports.bench_page import bench_page
 from exporter.reports.parity_page import parity_page
 
 if TYPE_CHECKING:
@@ -26,6 +29,11 @@ CASES = {
     "hostile": (hostile(),),
     "several": (report(), report("b/c3d.pt", share=2.0), hostile(), features()),
 }
+BENCH = {
+    "bench": REPORT,
+    "bench-failed": replace(REPORT, missing=(Missing("c3d.pt", "its process ended by SIGSEGV", False),)),
+}
+PAGES = (*CASES, *BENCH)
 LUMINANCE = """
 (colour) => {
   const [r, g, b] = colour.match(/[\\d.]+/g).map(Number).map(v => v / 255)
@@ -62,6 +70,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pages")
     for name, reports in CASES.items():
         (folder / f"{name}.html").write_text(parity_page(reports), "utf-8")
+    for name, measured in BENCH.items():
+        (folder / f"{name}.html").write_text(bench_page(measured), "utf-8")
     return folder
 
 
@@ -77,7 +87,7 @@ def opened(browser: "Browser", file: Path, width: int, height: int, *, dark: boo
     return found
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", PAGES)
 def test_no_request_and_no_complaint(browser: "Browser", folder: Path, name: str) -> None:
     file = folder / f"{name}.html"
     found = opened(browser, file, 1280, 900)
@@ -89,7 +99,7 @@ def test_no_request_and_no_complaint(browser: "Browser", folder: Path, name: str
 
 
 @pytest.mark.parametrize("width", [320, 360, 800, 1280])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", PAGES)
 def test_nothing_is_wider_than_the_screen(browser: "Browser", folder: Path, name: str, width: int) -> None:
     page = opened(browser, folder / f"{name}.html", width, 740).page
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
@@ -153,8 +163,8 @@ def test_the_skip_link_skips_and_summaries_open(browser: "Browser", folder: Path
 
 
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("name", ["passed", "failed"])
-def test_text_stands_out_from_its_ground(browser: "Browser", folder: Path, name: str, dark: bool) -> None:
+@pytest.mark.parametrize(("name", "least"), [("passed", 100), ("failed", 100), ("bench-failed", 60)])
+def test_text_stands_out_from_its_ground(browser: "Browser", folder: Path, name: str, least: int, dark: bool) -> None:
     page = opened(browser, folder / f"{name}.html", 1280, 900, dark=dark).page
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     ratios = page.evaluate(
@@ -175,7 +185,7 @@ def test_text_stands_out_from_its_ground(browser: "Browser", folder: Path, name:
           }});
         }}"""
     )
-    assert len(ratios) > 100
+    assert len(ratios) > least
     assert [found for found in ratios if found[0] < 4.5] == []  # WCAG 2 AA
 
 

@@ -96,7 +96,20 @@ def test_bars_are_as_long_as_their_values_and_say_them() -> None:
         ):
             xs = [float(x) for x in re.findall(r"[ML] (-?[\d.]+)", path.attrib["d"])]
             widths.append(max(xs) - min(xs))
-    assert [width / widths[0] for width in widths] == pytest.approx([1, 2, 4], rel=1e-3)
+    assert [width / widths[0] for width in widths] == pytest.approx([1, 4, 2], rel=1e-3)  # row by row
+
+
+def test_a_limit_is_a_line_in_every_row_that_hides_no_value() -> None:
+    series = [Series("median", (1.0, 4.0)), Series("bound", (1.1, 1.1), "limit")]
+    wide = svgs(bar_chart(["a", "b"], series, name="n", axis="ms", description="d", told=lambda value: f"{value:g} s"))[
+        0
+    ]
+    drawn = [path.attrib["d"] for path in wide.iter("path") if "stroke: var(--limit)" in path.attrib.get("style", "")]
+    places = {float(x) for line in drawn for x in re.findall(r"[ML] (-?[\d.]+)", line)}
+    assert len(drawn) == 2
+    assert len(places) == 1
+    values = [text for text in wide.iter("text") if "".join(text.itertext()).strip() == "1 s"]
+    assert [float(text.attrib["x"]) > max(places) for text in values] == [True]
 
 
 def test_histograms_mark_the_line_and_their_bins() -> None:
