@@ -1,8 +1,8 @@
 """Which interpolation points round least? Sets of points for Winograd tiles of four outputs, float32 against float64.
 
-A tile of 4x4 outputs of a layer with 256 input channels, inputs as a ReLU leaves them: transforms as onnxruntime computes
-them (one matrix for rows and columns), products and sums in float32, weights transformed in float64. Root mean square of
-the error, relative to the largest output, and the largest.
+A tile of 4x4 outputs of a layer with 256 input channels, inputs as a ReLU leaves them: transforms as onnxruntime
+computes them (one matrix for rows and columns), products and sums in float32, weights transformed in float64. Root mean
+square of the error, relative to the largest output, and the largest.
 """
 
 from collections.abc import Sequence
