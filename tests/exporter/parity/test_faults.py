@@ -144,7 +144,7 @@ def test_a_torchscript_file_of_others_is_judged_by_the_network_named(
     tmp_path: Path, two_clips: Truth, built: BuiltNetwork
 ) -> None:
     network = deepcopy(built.network)
-    network.fc8 = torch.nn.Linear(network.fc8.in_features, 12)
+    network.fc8 = torch.nn.Linear(4096, 12)
     torch.jit.save(torch.jit.script(network), str(tmp_path / "theirs.pt"))  # pyright: ignore
     subject = load_subject(tmp_path / "theirs.pt")
     assert subject.manifest is None
