@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from conftest import ExportedByCommand
-from helpers.run import run
+from helpers.run import call, run
 from helpers.small_models import convolution
+
+from exporter.bench import roofline, turns
 
 
 @pytest.fixture(scope="module")
@@ -19,10 +21,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_json_is_alone_on_stdout_and_the_page_is_written(folder: Path) -> None:
+def test_json_is_alone_on_stdout_and_the_page_is_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(roofline, "SIZES", (256,))
+    monkeypatch.setattr(turns, "LEAST_TURN", 0.005)
+    monkeypatch.setattr(turns, "SETTLE", 0.0)
     shutil.copy(folder / "m.onnx", folder / "copy.onnx")
-    done = run("c3d-export", "bench", "m.onnx", "copy.onnx", "--threads", 1, "--rounds", 6, "--load-rounds", 1,
-               "--batch", "1,3", "--json", "--html", "b.html", cwd=folder)  # fmt: skip
+    done = call("c3d-export", "bench", "m.onnx", "copy.onnx", "--threads", 1, "--rounds", 6, "--load-rounds", 1,
+               "--batch", "1,3", "--json", "--html", "b.html", cwd=folder, capture=capfd)  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     answer = json.loads(done.stdout)
     assert [(row["contestant"], row["batch"]) for row in answer["measurements"]] == [
@@ -41,9 +48,9 @@ USAGE = {
 
 
 @pytest.mark.parametrize("case", USAGE)
-def test_wrong_usage_exits_2(case: str, folder: Path) -> None:
+def test_wrong_usage_exits_2(case: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     arguments, told = USAGE[case]
-    done = run("c3d-export", "bench", *arguments, cwd=folder)
+    done = call("c3d-export", "bench", *arguments, cwd=folder, capture=capfd)
     assert (done.returncode, done.stdout) == (2, "")
     assert told in done.stderr
 
@@ -56,9 +63,11 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_files_and_missing_devices_have_their_exit_codes(case: str, folder: Path) -> None:
+def test_bad_files_and_missing_devices_have_their_exit_codes(
+    case: str, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     arguments, code, told = BAD[case]
-    done = run("c3d-export", "bench", *arguments, cwd=folder)
+    done = call("c3d-export", "bench", *arguments, cwd=folder, capture=capfd)
     assert (done.returncode, done.stdout) == (code, "")
     assert told in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -1,16 +1,24 @@
 """`verify self-test` as a user runs it."""
 
 import json
+from functools import partial
 from pathlib import Path
 
+import pytest
 from conftest import ExportedByCommand
-from helpers.run import run
+from helpers.run import call
 from helpers.tiny import save
 
+from exporter.parity.truth import Truth
+from exporter.selftest import runner
 
-def test_some_faults_planted_in_the_artifact_are_caught(exported: ExportedByCommand) -> None:
+
+def test_some_faults_planted_in_the_artifact_are_caught(
+    exported: ExportedByCommand, kept_truth: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "Truth", partial(Truth, cache=kept_truth))
     before = {path: path.stat().st_mtime_ns for path in exported.onnx.parent.iterdir()}
-    done = run(
+    done = call(
         "verify",
         "self-test",
         exported.onnx,
@@ -21,6 +29,7 @@ def test_some_faults_planted_in_the_artifact_are_caught(exported: ExportedByComm
         "--localize",
         "--json",
         cwd=exported.folder,
+        capture=capfd,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -36,7 +45,9 @@ def test_some_faults_planted_in_the_artifact_are_caught(exported: ExportedByComm
     assert {path: path.stat().st_mtime_ns for path in exported.onnx.parent.iterdir()} == before
 
 
-def test_what_cannot_be_tested_is_told_in_a_line(exported: ExportedByCommand, tmp_path: Path) -> None:
+def test_what_cannot_be_tested_is_told_in_a_line(
+    exported: ExportedByCommand, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     cases: list[tuple[int, str, tuple[object, ...]]] = [
         (2, "faults are planted in ONNX graphs, and this is a torchscript file", (exported.torchscript,)),
         (2, "--only dragon: no kind of fault has that in its name", (exported.onnx, "--only", "dragon")),
@@ -44,13 +55,14 @@ def test_what_cannot_be_tested_is_told_in_a_line(exported: ExportedByCommand, tm
         (3, "has no manifest beside or inside it", (save(tmp_path / "foreign.onnx"),)),
     ]
     for code, told, arguments in cases:
-        done = run("verify", "self-test", *arguments, cwd=tmp_path)
+        done = call("verify", "self-test", *arguments, cwd=tmp_path, capture=capfd)
         assert done.returncode == code, done.stderr
         assert told in done.stderr
         assert done.stdout == ""
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_wrong_usage(tmp_path: Path) -> None:
-    assert run("verify", "self-test", cwd=tmp_path).returncode == 2
-    assert run("verify", "self-test", "a.onnx", "--clean-runs", "-1", cwd=tmp_path).returncode == 2
+def test_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert call("verify", "self-test", cwd=tmp_path, capture=capfd).returncode == 2
+    done = call("verify", "self-test", "a.onnx", "--clean-runs", "-1", cwd=tmp_path, capture=capfd)
+    assert done.returncode == 2

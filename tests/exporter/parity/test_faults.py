@@ -2,6 +2,7 @@
 
 import re
 import zlib
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from conftest import ExportedByCommand
 from exporter.parity.inputs import InputPool
 from exporter.parity.judge import judge
 from exporter.parity.localize import localize
-from exporter.parity.reference import Subject, load_subject
+from exporter.parity.reference import load_subject
 from exporter.parity.trials import ask
 from exporter.parity.truth import Truth
 from exporter.parity.verify import trial_of
@@ -22,7 +23,7 @@ from exporter.selftest.faults import FAULTS
 from exporter.selftest.graph import Copy
 from exporter.selftest.runner import planned
 from exporter.types import ExportRequest, ParityOptions
-from models import build
+from models.builder import BuiltNetwork
 from models.spec import NetworkConfig
 
 
@@ -129,16 +130,21 @@ def test_the_sound_artifact_passes(bench: Bench) -> None:
     assert [row.input for row in report.comparisons] == ["random", "video", "random + video"]
 
 
-def test_a_torchscript_file_of_other_weights_fails(tmp_path: Path, two_clips: Truth) -> None:
-    other = export(ExportRequest(("torchscript",), output_dir=tmp_path, verify=False, seed=1)).artifacts[0]
-    subject = Subject(other.path, "torchscript", other.manifest, ())
-    options = ParityOptions()
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+def test_a_torchscript_file_of_other_weights_fails(tmp_path: Path, two_clips: Truth, built: BuiltNetwork) -> None:
+    other = deepcopy(built.network)
+    other.conv3a.weight.data *= 1.01
+    torch.jit.save(torch.jit.script(other), str(tmp_path / "other.pt"))  # pyright: ignore
+    subject, options = load_subject(tmp_path / "other.pt"), ParityOptions()
     assert not judge(ask(trial_of(subject, options, NetworkConfig()), two_clips.pool), two_clips, options).passed
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit")
-def test_a_torchscript_file_of_others_is_judged_by_the_network_named(tmp_path: Path, two_clips: Truth) -> None:
-    network = build(12, seed=4).network
+def test_a_torchscript_file_of_others_is_judged_by_the_network_named(
+    tmp_path: Path, two_clips: Truth, built: BuiltNetwork
+) -> None:
+    network = deepcopy(built.network)
+    network.fc8 = torch.nn.Linear(4096, 12)
     torch.jit.save(torch.jit.script(network), str(tmp_path / "theirs.pt"))  # pyright: ignore
     subject = load_subject(tmp_path / "theirs.pt")
     assert subject.manifest is None
@@ -146,15 +152,17 @@ def test_a_torchscript_file_of_others_is_judged_by_the_network_named(tmp_path: P
     assert [outputs["logits"].shape for _, outputs in answers.batches] == [(1, 12), (1, 12), (2, 12)]
 
 
-def test_an_artifact_that_fails_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = build(seed=0).network
+def test_an_artifact_that_fails_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built: BuiltNetwork, kept_truth: Path
+) -> None:
+    network = deepcopy(built.network)
     network.conv3a.weight.data *= 1.01
     from exporter.formats.prepare import prepare
 
     monkeypatch.setattr("exporter.pipeline.prepare", lambda _network, outputs: prepare(network, outputs))  # pyright: ignore
     (tmp_path / "c3d.onnx").write_text("an older artifact")
     with pytest.raises(ParityFailedError, match="parity failed for c3d.onnx; nothing was published") as caught:
-        export(ExportRequest(("onnx",), output_dir=tmp_path))
+        export(ExportRequest(("onnx",), output_dir=tmp_path, parity=ParityOptions(kinds=("random",), cache=kept_truth)))
     assert caught.value.exit_code == 1
     assert not caught.value.reports[0].passed
     assert [path.name for path in tmp_path.iterdir()] == ["c3d.onnx"]
