@@ -85,13 +85,19 @@ def external_files(path: Path) -> tuple[Path, ...]:
     return tuple(path.parent / name for name in sorted(named))
 
 
-def exposed(path: Path) -> bytes:
+def exposed(path: Path, *, whole: bool = True) -> bytes:
     """Return the model with every value that depends on its inputs as an output, in the order computed.
+
+    Args:
+        path: the model.
+        whole: with the weights of its data files inside; else the model goes on referring to them, for an engine that
+            is told their folder. What lies in the model file itself is always inside: nothing aligns it there, so no
+            engine could map it.
 
     Raises:
         ArtifactError: unreadable, or too large to be held as one message.
     """
-    model = load_whole(path)
+    model = _load(path, whole=whole)
     stated = {output.name: output for output in model.graph.output}
     computed = computed_values(model.graph)
     every = [stated.get(name, onnx.ValueInfoProto(name=name)) for name in dict.fromkeys([*computed, *stated])]

@@ -29,6 +29,9 @@ CUDA_OPTIONS = {"use_tf32": "0"}
 NO_TF32 = "NVIDIA_TF32_OVERRIDE"
 """The variable by which NVIDIA's libraries turn TF32 off; TensorRT's provider has no option of its own for it."""
 
+DATA_FOLDER = "session.model_external_initializers_file_folder_path"
+"""Where a model given as bytes finds its data files."""
+
 MISSING = (
     "--device {device}: the installed onnxruntime has no {provider}; "
     "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
@@ -63,10 +66,12 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what it refuses it also raises
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        if self.settings.expose:
+            options.add_session_config_entry(DATA_FOLDER, str(self.path.parent.absolute()))
         if self.settings.threads is not None:
             options.intra_op_num_threads = self.settings.threads
         try:
-            model = exposed(self.path) if self.settings.expose else str(self.path)
+            model = exposed(self.path, whole=False) if self.settings.expose else str(self.path)
             self._session = onnxruntime.InferenceSession(model, options, providers=_providers(self.device))
         except ArtifactError:
             raise

@@ -124,6 +124,11 @@ def test_external_data_is_found_by_what_the_file_says(tmp_path: Path) -> None:
     )
     assert external_files(tmp_path / "m.onnx") == (tmp_path / "anything.bin",)
     assert arithmetic_of(tmp_path / "m.onnx") == "float32"
+    apart = onnx.load_from_string(exposed(tmp_path / "m.onnx", whole=False))
+    assert {entry.value for entry in apart.graph.initializer[0].external_data if entry.key == "location"} == {
+        "anything.bin"
+    }
+    assert not onnx.load_from_string(exposed(tmp_path / "m.onnx")).graph.initializer[0].external_data
 
 
 def test_other_files_are_refused_in_a_line(tmp_path: Path) -> None:

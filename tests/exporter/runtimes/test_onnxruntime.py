@@ -111,6 +111,20 @@ def test_every_value_in_the_order_computed_and_so_many_threads(tmp_path: Path) -
     assert np.array_equal(values["relu1"], np.maximum(values["conv1"], 0))
 
 
+def test_every_value_of_a_model_with_a_data_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = onnx.load(small_models.network(tmp_path / "m.onnx"))
+    (tmp_path / "apart").mkdir()
+    onnx.save(whole, tmp_path / "apart" / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    answers: list[Any] = []
+    for path in (Path("m.onnx"), Path("apart", "m.onnx")):
+        with OnnxRuntime(path, Settings(expose=True, threads=1)) as runtime:
+            answers.append(runtime.run({"x": x}))
+    assert [*answers[0]] == [*answers[1]] == [*small_models.LAYERS]
+    assert all(np.array_equal(answers[0][name], answers[1][name]) for name in small_models.LAYERS)
+
+
 def test_torchscript_on_cuda_without_cuda() -> None:
     with pytest.raises(UnavailableError, match="pip install a CUDA build of torch"):
         engine_for("torchscript").require_device("cuda")
