@@ -12,6 +12,7 @@ what processors do best.
 * `forms`: which tiles there are.
 * `graph`: the operators of one form, in order.
 * `cost`: what each form should cost.
-* `micro`: one convolution alone in each form, to be measured.
+* `micro`: one convolution alone in each form, to be measured; `error`: how much a form rounds.
 * `rewrite`: the pass.
+* `torch_module`: the same convolution as a module, for TorchScript.
 """

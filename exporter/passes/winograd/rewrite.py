@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from exporter.passes.base import Decision, GraphPass, label, nodes_of, opset_of
-from exporter.passes.tuning import fastest
+from exporter.passes.tuning import LEAST_GAIN, fastest
 from exporter.passes.winograd.cost import predicted
 from exporter.passes.winograd.error import layer_errors
 from exporter.passes.winograd.forms import DIRECT, FORMS, Form
@@ -108,5 +108,8 @@ class Winograd(GraphPass):
         near |= {title: form for title, form in able.items() if times[title] <= CLOSE * times[best]}
         taken = self.measure(site, near, opset)
         chosen = fastest(taken, DIRECT)
+        if chosen != DIRECT:  # as with predicted times: of what is nearly as fast, the most accurate
+            most = min((1 + NEAR) * taken[chosen], (1 - LEAST_GAIN) * taken[DIRECT])
+            chosen = next(title for title in able if taken.get(title, most + 1) <= most)
         others = ", ".join(f"{title} {ms:.1f} ms" for title, ms in taken.items() if title != chosen)
         return _Choice(near[chosen], f"measured: {others}", times[chosen], taken.get(chosen))

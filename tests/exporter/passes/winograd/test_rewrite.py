@@ -118,6 +118,8 @@ def test_the_largest_tile_can_be_limited() -> None:
 @pytest.mark.parametrize(("times", "chosen"), [
     ({"direct": 5.0, "winograd 4x4x4": 4.9, "winograd 1x4x4": 6.0}, DIRECT),  # within the noise
     ({"direct": 5.0, "winograd 4x4x4": 9.0, "winograd 1x4x4": 3.0}, "winograd 1x4x4"),
+    ({"direct": 5.0, "winograd 4x4x4": 3.0, "winograd 1x4x4": 3.2}, "winograd 1x4x4"),  # nearly as fast, more accurate
+    ({"direct": 5.0, "winograd 4x4x4": 4.6, "winograd 1x4x4": 4.95}, "winograd 4x4x4"),  # that one gains nothing
     ({"winograd 4x4x4": 1.0}, DIRECT),  # nothing is known of direct
 ])  # fmt: skip
 def test_what_measured_slower_than_direct_is_never_taken(times: dict[str, float], chosen: str) -> None:
