@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from exporter.reports.axes import locator, plain, power, rows, ticks
 from exporter.reports.svg import COLOURS, FONT, Size, picture, printable
 
 if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
-    from matplotlib.ticker import MaxNLocator
 
 Role = Literal["subject", "reference", "limit"]
 """What a series is to the reader: what is judged, what it is held beside, how far it may go."""
@@ -25,7 +25,7 @@ MARKS: dict[Role, str] = {"subject": "o", "reference": "D", "limit": "|"}
 DOTS: dict[Role, str] = {"subject": "●", "reference": "◆", "limit": "|"}
 BARS: dict[Role, str] = {"subject": "■", "reference": "■", "limit": "|"}
 OUTLINES: dict[Role, str] = {"subject": "■", "reference": "▁", "limit": "|"}
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 ROOM = 0.18
 """What a chart of bars leaves at its right for the values, as a share of its axis."""
@@ -48,18 +48,6 @@ class Series:
     values: tuple[float | None, ...]
     role: Role = "subject"
     spans: tuple[tuple[float, float] | None, ...] = ()
-
-
-def power(value: float) -> str:
-    """Return a tick's label on a logarithmic axis: 10⁻⁷, and 2·10⁻⁷ between the powers of ten."""
-    exponent = math.floor(math.log10(value) + 1e-9)
-    digit = round(value / 10.0**exponent)
-    return f"{digit}·" * (digit != 1) + f"10{str(exponent).translate(SUPERSCRIPTS)}"
-
-
-def plain(value: float) -> str:
-    """Return a number as a tick's label."""
-    return f"{value:g}"
 
 
 def dot_chart(
@@ -92,10 +80,10 @@ def dot_chart(
         low, high = _limits(series, log=log)
         axes.set_xscale("log" if log else "linear")
         axes.set_xlim(low, high)
-        _ticks(axes, low, high, size, tick if log or tick is not power else plain, log=log)
+        ticks(axes, low, high, size, tick if log or tick is not power else plain, log=log)
         for each in series:
             _dots(axes, each, low, high, joined=joined)
-        _rows(axes, labels, size, bad)
+        rows(axes, labels, size, bad)
 
     return picture(draw, len(labels), _legend(series, DOTS), name, axis, description)
 
@@ -130,7 +118,7 @@ def bar_chart(
         _, high = _limits(series, log=False)
         axes.set_xlim(0, high * (1 + ROOM))
         thick, shift = (0.5, 0.0) if size.gutter else (0.36, 0.12)  # below the rows' names, where those stand above
-        _ticks(axes, 0, high, size, tick, log=False)
+        ticks(axes, 0, high, size, tick, log=False)
         for row in range(len(labels)):
             ends = [limit for each in limits if (limit := _finite(each, row)) is not None]
             axes.vlines(
@@ -146,7 +134,7 @@ def bar_chart(
                 part = thick / len(here)
                 y = row + shift + (place - (len(here) - 1) / 2) * part
                 _bar(axes, each, row, y, part * 0.9, ends, told)
-        _rows(axes, labels, size, bad)
+        rows(axes, labels, size, bad)
 
     return picture(draw, len(labels), _legend(series, BARS), name, axis, description)
 
@@ -178,8 +166,8 @@ def step_chart(
         axes.set_xscale("log")
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(0, tallest * 1.15)
-        _ticks(axes, edges[0], edges[-1], size, tick, log=True)
-        axes.yaxis.set_major_locator(_locator(4))
+        ticks(axes, edges[0], edges[-1], size, tick, log=True)
+        axes.yaxis.set_major_locator(locator(4))
         axes.yaxis.set_major_formatter(lambda value, _place: f"{value:g} %")
         axes.tick_params(axis="y", length=0, labelsize=FONT - 1, labelcolor=COLOURS["muted"], pad=4)
         axes.grid(axis="y", color=COLOURS["rule"], linewidth=0.75)
@@ -224,48 +212,6 @@ def _limits(series: Sequence[Series], *, log: bool) -> tuple[float, float]:
     if high <= low or not all(math.isfinite(value) for value in values):
         high *= 10
     return low, high
-
-
-def _ticks(axes: "Axes", low: float, high: float, size: Size, told: Callable[[float], str], *, log: bool) -> None:
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    room = 5 if size.name == "narrow" else 9
-    if log:
-        first, last = round(math.log10(low)), round(math.log10(high))
-        step = max(1, math.ceil((last - first) / room))
-        # counted from 0, so that 1 (all of a budget, an error as large as the truth) always is a tick
-        between = (1, 2, 5) if last - first == 1 else (1,)
-        places = [
-            digit * 10.0**exponent for exponent in range(first, last + 1) if exponent % step == 0 for digit in between
-        ]
-        axes.xaxis.set_major_locator(FixedLocator(places))
-    else:
-        axes.xaxis.set_major_locator(_locator(room))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _place: told(value))
-    axes.tick_params(axis="x", length=0, labelsize=FONT - 1, labelcolor=COLOURS["muted"], pad=6)
-    axes.grid(axis="x", color=COLOURS["rule"], linewidth=0.75)
-
-
-def _locator(count: int) -> "MaxNLocator":
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(count)
-
-
-def _rows(axes: "Axes", labels: Sequence[str], size: Size, bad: Sequence[int]) -> None:
-    """Name the rows, left of them where there is room, else above."""
-    axes.set_ylim(max(1, len(labels)) - 0.5, -0.5)
-    axes.set_yticks([])
-    for row, label in enumerate(labels):
-        axes.axhline(row, color=COLOURS["rule"], linewidth=0.75, zorder=0)
-        text, colour = _short(label, size.letters), COLOURS["bad" if row in bad else "ink"]
-        left, height = (-0.02, float(row)) if size.gutter else (0.0, row - 0.2)
-        axes.text(
-            left, height, text, transform=axes.get_yaxis_transform(), color=colour, parse_math=False, fontsize=FONT,
-            fontweight="bold" if row in bad else "normal", ha="right" if size.gutter else "left",
-            va="center" if size.gutter else "baseline",
-        )  # fmt: skip
 
 
 def _finite(each: Series, row: int) -> float | None:
@@ -315,12 +261,3 @@ def _dots(axes: "Axes", each: Series, low: float, high: float, *, joined: bool) 
     for row, value in enumerate(each.values):
         if value is not None and not low <= value <= high:
             axes.plot([low if value < low else high], [row], marker="<" if value < low else ">", markersize=7, **style)
-
-
-def _short(text: str, letters: int) -> str:
-    """Return text of at most so many letters: the middle goes, because names of files differ at their ends."""
-    text = printable(text).replace("\n", " ").replace("\t", " ")
-    if len(text) <= letters:
-        return text
-    tail = letters // 2
-    return f"{text[: letters - tail - 1]}…{text[-tail:]}"

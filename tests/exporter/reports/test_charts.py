@@ -7,7 +7,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from exporter.reports.charts import Series, bar_chart, dot_chart, plain, power, step_chart
+from exporter.reports.axes import plain, power
+from exporter.reports.charts import Series, bar_chart, dot_chart, step_chart
 
 NAMES = ["<b>&amp;", "$\\frac{1}{2}$ \x07", "动作.mp4", "plain"]
 
