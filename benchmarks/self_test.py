@@ -13,7 +13,7 @@ from pieces import Pieces, pieces
 
 from exporter.parity.inputs import QUICK, draw_clips
 from exporter.parity.reference import load_subject
-from exporter.parity.truth import NetworkTruth, Truth
+from exporter.parity.truth import NetworkTruth, Truth, require_cache
 from exporter.pipeline import export
 from exporter.selftest.runner import Fault, examine, mount, planned, scratch
 from exporter.selftest.verdicts import SelfTestOptions
@@ -34,6 +34,7 @@ def main() -> None:
     with scratch(artifacts / "c3d.onnx") as folder:
         built = build(seed=0)
         pool = draw_clips(built.preprocessing, ParityOptions(kinds=QUICK))
+        require_cache(kept.path.parent / "truth")
         truth = Truth(NetworkTruth(built), pool, kept.path.parent / "truth")
         bench, _ = mount(load_subject(artifacts / "c3d.onnx"), truth, built.config, Path(folder))
         faults = sorted(planned(bench), key=lambda fault: zlib.crc32(title(fault).encode()))

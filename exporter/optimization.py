@@ -105,7 +105,7 @@ def optimize(request: OptimizeRequest, progress: Progress = quiet) -> Optimized:
 
 
 def _attempt(request: OptimizeRequest, progress: Progress) -> Optimized:
-    from exporter.formats.onnx_reader import read_model
+    from exporter.formats.onnx_reader import data_files, read_model
     from exporter.passes.base import Applied, apply
     from exporter.passes.recipes import recipe
 
@@ -184,15 +184,6 @@ def refusal_of(model: "ir.Model") -> str | None:
         return None
     names = ", ".join(sorted(kind.name.lower() for kind in reduced))
     return f"its weights are {names}; only models with float32 weights are rewritten"
-
-
-def data_files(model: "ir.Model", path: Path) -> list[Path]:
-    """Return the files beside `path` that hold the model's external data."""
-    import onnx_ir as ir
-
-    values = (value.const_value for graph in model.graphs() for value in graph.initializers.values())
-    names = {str(tensor.location) for tensor in values if isinstance(tensor, ir.ExternalTensor)}
-    return [path.with_name(name) for name in sorted(names - {path.name})]
 
 
 def _write(

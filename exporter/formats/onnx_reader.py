@@ -36,6 +36,7 @@ def read_model(path: Path) -> ir.Model:
     try:
         model = ir.from_proto(proto)
         ir.external_data.set_base_dir(model.graph, str(path.parent.absolute()))
+        _own(path, model)
     except Exception as error:  # what a malformed message leads to has no common class
         raise ArtifactError(f"{path}: not a sound ONNX model: {_reason(error)}") from error
     _check_weights(path, model)
@@ -111,13 +112,39 @@ def _referring(data: mmap, message: Field, name: str) -> bytes:
     return b"".join(parts)
 
 
+def _own(path: Path, model: ir.Model) -> None:
+    """Refer to weights in the model file itself by its full name: it was named by the user, not by a model.
+
+    Without a folder that they must not leave, onnx_ir takes a file that is linked to or has several names.
+    """
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor) and str(tensor.location) == path.name:
+                value.const_value = ir.ExternalTensor(
+                    str(path.absolute()), tensor.offset, tensor.length, tensor.dtype, shape=tensor.shape,
+                    name=str(tensor.name), base_dir="",
+                )  # fmt: skip
+
+
+def data_files(model: ir.Model, path: Path) -> list[Path]:
+    """Return the files beside `path` that hold the external data of a model read from it."""
+    external = (tensor for tensor in _tensors(model) if isinstance(tensor, ir.ExternalTensor))
+    return [path.with_name(name) for name in sorted({str(tensor.location) for tensor in external if tensor.base_dir})]
+
+
 def _check_weights(path: Path, model: ir.Model) -> None:
-    """Refuse weights that are not wholly there, before anything maps them."""
+    """Refuse weights that are not wholly there, or that onnx_ir would refuse later, before anything maps them."""
     total = 0
     for tensor in _tensors(model):
         total += tensor.nbytes
         if not isinstance(tensor, ir.ExternalTensor):
             continue
+        if tensor.base_dir and Path(tensor.path).stat().st_nlink > 1:
+            raise ArtifactError(
+                f"{path}: its data file {Path(tensor.path).name} has several names (hard links), which may be a "
+                "trick to read another file; copy it"
+            )
         length = tensor.nbytes if tensor.length is None else tensor.length
         end = (tensor.offset or 0) + length
         if length != tensor.nbytes or end > Path(tensor.path).stat().st_size:

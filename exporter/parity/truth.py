@@ -235,7 +235,6 @@ class Truth:
         held |= {f"exact/{name}": values for name, values in exact.items()}
         part = path.with_suffix(f".{secrets.token_hex(8)}.part")  # another process may be keeping the same row
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as stream:
                 np.savez(stream, **held)  # pyright: ignore[reportArgumentType] - its stub takes the keyword allow_pickle for one of ours
             part.replace(path)

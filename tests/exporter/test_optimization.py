@@ -119,6 +119,21 @@ def test_the_same_path_is_replaced(tmp_path: Path) -> None:
     assert not optimize(OptimizeRequest(path)).modified
 
 
+@pytest.mark.parametrize("external", [False, True], ids=["inline", "external"])
+def test_a_file_under_several_names_is_read_and_its_data_file_is_not(external: bool, tmp_path: Path) -> None:
+    path = saved(unet(), tmp_path / "unet.onnx", external=external)
+    (tmp_path / "linked.onnx").hardlink_to(path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "link.onnx").symlink_to(path)
+    if not external:
+        assert optimize(OptimizeRequest(tmp_path / "linked.onnx")).modified
+        assert optimize(OptimizeRequest(tmp_path / "other" / "link.onnx")).modified
+        return
+    (tmp_path / "stolen.bin").hardlink_to(tmp_path / "unet.onnx.bin")
+    with pytest.raises(ArtifactError, match=r"data file unet.onnx.bin has several names \(hard links\)"):
+        optimize(OptimizeRequest(path))
+
+
 def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
     path = saved(unet(), tmp_path / "unet.onnx")
     first = optimize(OptimizeRequest(path, tmp_path / "a.onnx", verify=False)).path.read_bytes()
