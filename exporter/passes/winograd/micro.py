@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from exporter.passes.base import nodes_of
+from exporter.passes.base import constant, nodes_of
 from exporter.passes.shapes import infer_shapes
 from exporter.passes.tuning import measure
 from exporter.passes.winograd.forms import Form
@@ -49,7 +49,7 @@ def alone(site: Site, form: Form | None, opset: int, size: tuple[int, ...] | Non
             if old is None:
                 inputs.append(None)
                 continue
-            copy = ir.Value(name=old.name, shape=old.shape, type=old.type, const_value=old.const_value)
+            copy = ir.Value(name=old.name, shape=old.shape, type=old.type, const_value=_held(old))
             initializers.append(copy)
             inputs.append(copy)
         nodes.append(ir.Node("", node.op_type, inputs, list(node.attributes.values()), num_outputs=1, name=node.name))
@@ -65,6 +65,12 @@ def alone(site: Site, form: Form | None, opset: int, size: tuple[int, ...] | Non
         assert isinstance(copied, Site), copied
         replace_site(model, copied, form, precomputed=False)
     return model
+
+
+def _held(value: ir.Value) -> ir.TensorProtocol | None:
+    """Return a weight in memory: a session made from bytes does not find what lies in a file."""
+    tensor = constant(value)
+    return None if tensor is None else ir.tensor(np.array(tensor.numpy()), name=value.name)
 
 
 def _shape(site: Site) -> tuple[int, ...]:

@@ -107,6 +107,8 @@ class Winograd(GraphPass):
         near: dict[str, Form | None] = {DIRECT: None}
         near |= {title: form for title, form in able.items() if times[title] <= CLOSE * times[best]}
         taken = self.measure(site, near, opset)
+        if DIRECT not in taken:
+            return _Choice(None, "onnxruntime could not run it alone, so nothing is known", times[DIRECT])
         chosen = fastest(taken, DIRECT)
         if chosen != DIRECT:  # as with predicted times: of what is nearly as fast, the most accurate
             most = min((1 + NEAR) * taken[chosen], (1 - LEAST_GAIN) * taken[DIRECT])

@@ -16,7 +16,7 @@ from exporter.passes.winograd.forms import DIRECT, FORMS, Form
 from exporter.passes.winograd.micro import alone, measured
 from exporter.passes.winograd.rewrite import Winograd
 from exporter.passes.winograd.sites import Site, site_of
-from exporter.types import OptimizeRequest
+from exporter.types import GraphOptions, OptimizeRequest
 
 CUBE = {"kernel_shape": [3] * 3, "pads": [1] * 6}
 
@@ -125,7 +125,29 @@ def test_the_largest_tile_can_be_limited() -> None:
 def test_what_measured_slower_than_direct_is_never_taken(times: dict[str, float], chosen: str) -> None:
     step = Winograd(measure=lambda _site, forms, _opset: {title: ms for title, ms in times.items() if title in forms})
     assert choices(tower(), step)["c1.node"] == chosen
-    assert "measured" in next(decision.why for decision in step.decisions if decision.node == "c1.node")
+    told = next(decision.why for decision in step.decisions if decision.node == "c1.node")
+    assert ("measured" if DIRECT in times else "nothing is known") in told
+
+
+@pytest.mark.parametrize("external", [False, True], ids=["inline", "external"])
+def test_a_file_is_tuned_and_its_layers_errors_are_told(
+    external: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.passes.tuning.ROUNDS", (1, 2))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # weights are found from anywhere
+    path = tmp_path / "r3d.onnx"
+    onnx.save(tower(), path, save_as_external_data=external, location="r3d.bin", size_threshold=64)
+    done = optimize(OptimizeRequest(path, graph=GraphOptions("cpu", tune=True, errors=True), verify=False))
+    rows = {decision.node: decision for decision in done.decisions}
+    assert all("measured: " in rows[name].why and " ms" in rows[name].why for name in ("c1.node", "c2.node"))
+    for row in rows.values():
+        if row.choice.startswith("winograd"):
+            assert row.measured_ms is not None
+            assert row.error is not None
+            assert 1e-8 < row.error < 1e-4
+    assert len([*(tmp_path / "cache" / "c3d-export" / "tuning").iterdir()]) == 2
 
 
 def site() -> Site:
