@@ -170,6 +170,19 @@ def only_use(value: ir.Value) -> ir.Node | None:
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
 
+def followers(conv: ir.Node) -> tuple[ir.Node | None, ir.Node | None]:
+    """Return the ReLU and the MaxPool right behind a convolution, in either order, each None where there is none."""
+    found: dict[str, ir.Node] = {}
+    node = conv
+    while (following := only_use(node.outputs[0])) is not None:
+        if following.op_type not in ("Relu", "MaxPool") or following.domain not in ONNX or following.op_type in found:
+            break
+        if len([value for value in following.outputs if value.name]) != 1:
+            break
+        found[following.op_type] = node = following
+    return found.get("Relu"), found.get("MaxPool")
+
+
 def fresh_name(model: ir.Model, wanted: str) -> str:
     """Return `wanted`, or `wanted.2`, `wanted.3`, … where the graph has that already."""
     taken = names_in(model)

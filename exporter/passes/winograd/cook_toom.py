@@ -54,7 +54,7 @@ class Transforms:
     Attributes:
         output: A^T, (m, n).
         weight: G, (n, r).
-        input: B^T, (n, n).
+        input: B^T, (n, inputs): square, but where some inputs are known to be zero.
     """
 
     output: Matrix
@@ -68,14 +68,31 @@ class Transforms:
 
     @property
     def points(self) -> int:
-        """Return n, the inputs of a tile, which are also its products."""
+        """Return n, the products of a tile."""
         return len(self.input)
+
+    @property
+    def inputs(self) -> int:
+        """Return the inputs of a tile."""
+        return self.input.shape[1]
 
 
 @cache
 def transforms(outputs: int) -> Transforms:
     """Return the matrices of F(outputs, 3) at the points of `POINTS`."""
     return cook_toom(outputs, TAPS, POINTS[outputs])
+
+
+@cache
+def between_zeros() -> Transforms:
+    """Return the matrices for two outputs from two inputs that lie between zeros, with three taps: three products.
+
+    F(2, 3) takes four, two of them for the zeros. With `y_0 = g_1 d_0 + g_2 d_1` and `y_1 = g_0 d_0 + g_1 d_1` the two
+    inputs are a filter that slides over the three taps, and F(2, 2) is all there is to do: the matrices change places,
+    and the outputs come in reverse.
+    """
+    exchanged = cook_toom(2, 2, (Fraction(0), Fraction(1)))
+    return Transforms(output=exchanged.output[::-1], weight=exchanged.input, input=exchanged.weight)
 
 
 def cook_toom(outputs: int, taps: int, points: Sequence[Fraction]) -> Transforms:

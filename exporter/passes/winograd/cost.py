@@ -12,9 +12,9 @@ machines; where it matters, `--tune` measures.
 from math import prod
 
 from exporter.passes.winograd.cook_toom import TAPS
-from exporter.passes.winograd.forms import DIRECT, FORMS, PLAIN, Form
-from exporter.passes.winograd.graph import tiling
+from exporter.passes.winograd.forms import DIRECT, FORMS, Form
 from exporter.passes.winograd.sites import IMAGE, Site
+from exporter.passes.winograd.tiling import LONG, fits, tiling
 
 RATE = 230e9
 """Floating-point operations a second of a large float32 matrix product, a multiply-add counted as two."""
@@ -35,15 +35,6 @@ def predicted(site: Site) -> dict[str, float]:
     return {DIRECT: direct_ms(site)} | {form.title: form_ms(site, form) for form in FORMS if fits(site, form)}
 
 
-def fits(site: Site, form: Form) -> bool:
-    """Tell whether a form can be laid over a site: time is only transformed where there are taps along it."""
-    if form.time == PLAIN:
-        return True
-    pairs = site.window[0] == 1 or form.time % 2 == 0
-    # with two frames and their padding, a third of the taps fall on zeros: there is nothing left to save
-    return site.taps == TAPS and pairs and site.convolved[0] >= max(form.time, TAPS)
-
-
 def direct_ms(site: Site) -> float:
     """Return the time of the convolution as it stands, with its ReLU fused and its pool behind it."""
     outputs = site.outputs * prod(site.convolved)
@@ -58,32 +49,36 @@ def direct_ms(site: Site) -> float:
 
 
 def form_ms(site: Site, form: Form) -> float:
-    """Return the time of a form: its operators in order, each by its arithmetic and the numbers it reads and writes."""
-    (times, rows, columns), places = tiling(site, form).tiles, form.space_points
-    tiled = form.time > PLAIN
-    a = form.time_points
+    """Return the time of a form: its operators in order, each by its arithmetic and the numbers it reads and writes.
+
+    The Transposes at either end are counted, though a neighbour with channels last cancels them.
+    """
+    laid = tiling(site, form)
+    (times, rows, columns), a, places = laid.tiles, laid.steps, laid.places
     source = site.inputs * prod(site.size)
-    frames = times if tiled else site.size[0]
-    widened = a * site.inputs * frames * prod(site.size[1:]) if tiled else source
-    cut = places * a * site.inputs * frames * rows * columns
-    behind = times if tiled else site.convolved[0]
-    columns_each = behind * rows * columns
-    product = places * a * site.outputs * columns_each
-    weights = places * a * site.outputs * site.inputs * (TAPS if site.taps == TAPS and not tiled else 1)
-    spaced = form.space**2 * a * site.outputs * columns_each
-    volume = form.space**2 * (form.time if tiled else 1) * site.outputs * columns_each
-    total = _ms(2 * a * widened, source + widened) if tiled else 0.0
+    total = _ms(0, 2 * source)
+    widened = source
+    if laid.time is not None:
+        widened = a * times * site.inputs * prod(site.size[1:])
+        total += _ms(2 * widened * (site.size[0] if site.size[0] <= LONG else laid.time.inputs), source + widened)
+    positions = times * rows * columns
+    cut = a * places * site.inputs * positions
     total += _ms(2 * places * cut, widened + cut)
-    gathered = 2 * TAPS * cut if not tiled and site.taps == TAPS else 0  # a grouped convolution lays its taps out
-    filled = _filled(columns_each) / columns_each
-    total += _ms(2 * weights * columns_each * filled, cut + gathered + weights + product)
+    if laid.merged:
+        total += _ms(0, 2 * cut)
+    product = a * places * site.outputs * positions
+    weights = a * places * site.outputs * site.inputs
+    read = weights * (1 if laid.merged else times)
+    total += _ms(2 * weights * positions * _filled(laid.rows) / laid.rows, cut + read + product)
+    spaced = form.space**2 * a * site.outputs * positions
+    volume = form.space**2 * (laid.time.outputs if laid.time is not None else 1) * site.outputs * positions
     total += _ms(2 * places * spaced, product + spaced)
-    total += _ms(2 * a * volume, spaced + volume) if tiled else 0.0
+    if laid.time is not None:
+        total += _ms(2 * a * volume, spaced + volume)
     left = volume // prod(site.window)
     if site.pool is not None:
         total += _ms(0, volume + left * (1 if site.window[0] == 1 else 3) + left)
-    total += _ms(0, 2 * left * ((form.time > PLAIN) + (form.space // site.window[1] > 1) + 2))
-    return total
+    return total + _ms(0, 2 * left * 4)  # tiles put together, bias, ReLU, channels first
 
 
 def _filled(columns: int) -> int:

@@ -11,9 +11,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from exporter.passes.alone import INPUT
 from exporter.passes.base import constant
 from exporter.passes.winograd.forms import Form
-from exporter.passes.winograd.micro import INPUT, alone
+from exporter.passes.winograd.micro import formed
 from exporter.passes.winograd.sites import IMAGE, Site
 
 SMALL = (8, 16, 16)
@@ -36,7 +37,7 @@ def layer_errors(site: Site, form: Form, opset: int) -> LayerErrors:
     exact = _exact(site, x)
     scale = float(np.abs(exact).max(initial=0)) or 1.0
     errors = [
-        float(np.abs(_run(alone(site, kind, opset, size), x) - exact).max(initial=0)) / scale for kind in (form, None)
+        float(np.abs(_run(formed(site, kind, opset, size), x) - exact).max(initial=0)) / scale for kind in (form, None)
     ]
     return LayerErrors(*errors)
 

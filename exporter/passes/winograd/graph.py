@@ -1,56 +1,39 @@
 """The operators of one Winograd form, in order: transform the inputs, multiply, transform back.
 
-Sizes below: N clips, C input and K output channels, (T, H, W) of the input. A tile gives `m` outputs from `n = m + 2`
-inputs along an axis; `a` is its number of places in time (n, or 1 where time is not transformed), `s` those in space
-(n x n), `P` the number of tiles. What decides the speed:
+Sizes below: N clips, C input and K output channels, (T, H, W) of the input. A tile gives `m` outputs from `m + 2`
+inputs along an axis; `a` is its number of places in time, `s` those in space; T' tiles (or frames) lie along time, and
+`p` in a plane; `rows` of them are multiplied with the weights at once. What decides the speed:
 
-* **The input transform is a convolution** with fixed filters that moves by `m`: one operator pads, cuts overlapping
-  tiles and transforms them. Channels and frames lie along an axis of the convolution whose kernel is 1, so that its
-  output has the tile's places in front, which is the layout that batched matrix products want: nothing is transposed.
-* **Time first, space second**: the transform in time widens the data by n/m before space is cut, not after.
-* **The products are one MatMul**, batched over the `s a` places: (K, C) by (C, P). Where time is not transformed they
-  are a grouped convolution along time, a group for each place.
+* **Channels lie last.** Whatever is cut, copied or put together then moves as whole rows of channels. The Transposes at
+  either end cancel with those of a neighbour (`exporter.passes.transposes`).
+* **Time first, space second**: the transform in time widens the data before space is cut, not after. It is one product
+  with a small matrix that knows the padding; long clips take a convolution.
+* **The transform in space is a convolution** with fixed filters that moves by `m`: one operator pads, cuts overlapping
+  tiles and transforms them. Rows and columns lie along axes of its kernel and channels along one where that is 1, so
+  that the engine unrolls it by copying rows of channels, and its output has the tile's places in front, as batched
+  matrix products want.
+* **The products are one MatMul**, batched over the `a s` places: (rows, C) by (C, K). With few rows the weights are the
+  left factor, (K, C) by (C, rows), because an engine rearranges the right one for every product; onnxruntime folds the
+  Transpose that this needs into the product.
 * **The max pool comes before the tiles are put together**: tiles are even, so no window leaves one. The outputs of a
   tile are ordered so that the four of a window are neighbours, and pooling is a maximum over an axis of data that lies
-  in long runs; an eighth of it is then interleaved.
-* **Interleaving is DepthToSpace** with one channel, where rows of all channels and frames count as one tall picture:
-  a third of the time of a general Transpose.
+  in long runs; an eighth of it is then put together.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.passes.base import add_initializer, constant, drop_unused, label, opset_of
-from exporter.passes.winograd.cook_toom import TAPS, transforms
-from exporter.passes.winograd.forms import PLAIN, Form
+from exporter.passes.builder import Builder
+from exporter.passes.transposes import FIRST, IMAGE_FIRST, IMAGE_LAST, LAST
+from exporter.passes.winograd.cook_toom import TAPS
+from exporter.passes.winograd.forms import Form
 from exporter.passes.winograd.sites import IMAGE, Site
+from exporter.passes.winograd.tiling import LONG, tiling
 
 REDUCE_AXES_AS_INPUT = 18
 """The opset from which ReduceMax takes its axes as an input."""
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """How many tiles a form lays over a site, and by how much they hang over the far edges.
-
-    Attributes:
-        tiles: along (T, H, W).
-        over: outputs beyond the convolution's own, along (T, H, W).
-    """
-
-    tiles: tuple[int, int, int]
-    over: tuple[int, int, int]
-
-
-def tiling(site: Site, form: Form) -> Tiling:
-    """Lay `form` over `site`."""
-    steps = (form.time, form.space, form.space)
-    tiles = tuple(-(-size // step) for size, step in zip(site.convolved, steps, strict=True))
-    over = tuple(tile * step - size for tile, step, size in zip(tiles, steps, site.convolved, strict=True))
-    return Tiling((tiles[0], tiles[1], tiles[2]), (over[0], over[1], over[2]))
 
 
 class Rewriting:
@@ -67,194 +50,183 @@ class Rewriting:
     def __init__(self, model: ir.Model, site: Site, form: Form, *, precomputed: bool) -> None:
         self.model, self.site, self.form, self.precomputed = model, site, form, precomputed
         self.tiling = tiling(site, form)
-        self.tape = ir.tape.Tape()
-        self.name = label(site.conv)
-        self.space = transforms(form.space)
-        self.time = transforms(form.time) if form.time > PLAIN else None
+        self._built = Builder(model, label(site.conv))
+        self._op, self._reshape = self._built.op, self._built.reshape
 
     def build(self) -> tuple[list[ir.Node], ir.Value]:
         """Return the nodes in order, and the value that stands for the site's result."""
         source = self.site.conv.inputs[0]
         assert source is not None
-        x = self._multiply(self._cut_space(self._cut_time(source)))
-        x = self._together(self._pool(self._back(x)))
-        return list(self.tape.nodes), x
+        image = self.site.rank == IMAGE
+        x = self._op("Transpose", "last", source, perm=IMAGE_LAST if image else LAST)
+        x = self._multiply(self._cut_space(self._cut_time(x)))
+        x = self._with_bias(self._together(self._pool(self._back(x))))
+        if image:
+            x = self._reshape(x, "picture", -1, *self.site.result[1:], self.site.outputs)
+        x = self._op("Relu", "relu", x) if self.site.relu is not None else x
+        x = self._op("Transpose", "first", x, perm=IMAGE_FIRST if image else FIRST)
+        return self._built.nodes, x
 
     def _cut_time(self, x: ir.Value) -> ir.Value:
-        """(N, C, T, H, W) -> (N, a, C, tiles of T, H W), or nothing to do."""
-        if self.time is None:
+        """(N, T, H, W, C) -> (N, a, T', H W C), or nothing to do."""
+        time = self.tiling.time
+        if time is None:
             return x
-        _, height, width = self.site.size
-        n, m = self.time.points, self.time.outputs
-        x = self._reshape(x, "time.rows", -1, 1, self.site.inputs, self.site.size[0], height * width)
-        filters = self._shared(f"winograd.time.{m}", self.time.input.reshape(n, 1, 1, n, 1))
-        pads = [0, self.site.before[0], 0, 0, self.site.after[0] + self.tiling.over[0], 0]
-        return self._conv(x, "time", filters, [1, n, 1], strides=[1, m, 1], pads=pads)
+        frames, height, width = self.site.size
+        a, n, m, tiles = time.points, time.inputs, time.outputs, self.tiling.tiles[0]
+        row = height * width * self.site.inputs
+        if frames > LONG:
+            x = self._reshape(x, "time.rows", -1, 1, 1, frames, row)
+            filters = self._matrix(f"time.{a}", time.input.reshape(a, 1, 1, n, 1))
+            pads = [0, self.tiling.lead, 0, 0, self.site.after[0] + self.tiling.over[0], 0]
+            return self._conv(x, "time", filters, [1, n, 1], strides=[1, m, 1], pads=pads)
+        matrix = np.zeros((a, tiles, frames))
+        for tile in range(tiles):
+            for place in range(n):
+                frame = tile * m + place - self.tiling.lead
+                if 0 <= frame < frames:
+                    matrix[:, tile, frame] = time.input[:, place]
+        name = f"time.{a}.{tiles}.{frames}.{self.tiling.lead}"
+        matrix = self._matrix(name, matrix.reshape(a * tiles, frames))
+        return self._op("MatMul", "time", matrix, self._reshape(x, "time.rows", -1, frames, row))
 
     def _cut_space(self, x: ir.Value) -> ir.Value:
-        """(N, a, C, tiles of T, H W) -> (N, s, a C T', tiles of H, tiles of W), T' tiles, or frames, of time."""
+        """(N, a, T', H W C) -> (N a T', s, tiles of H, tiles of W, C)."""
         _, height, width = self.site.size
-        n, m = self.space.points, self.space.outputs
-        x = self._reshape(x, "space.rows", -1, 1, self._rows, height, width)
-        filters = self._shared(f"winograd.space.{m}", _square(self.space.input).reshape(n * n, 1, 1, n, n))
+        n, m = self.tiling.space.points, self.tiling.space.outputs
+        x = self._reshape(x, "space.rows", -1, 1, height, width, self.site.inputs)
+        filters = self._matrix(f"space.{m}", _square(self.tiling.space.input).reshape(n * n, 1, n, n, 1))
         (_, top, left), (_, bottom, right), (_, below, beside) = self.site.before, self.site.after, self.tiling.over
-        pads = [0, top, left, 0, bottom + below, right + beside]
-        return self._conv(x, "space", filters, [1, n, n], strides=[1, m, m], pads=pads)
-
-    @property
-    def _rows(self) -> int:
-        times = self.tiling.tiles[0] if self.time is not None else self.site.size[0]
-        return self.form.time_points * self.site.inputs * times
-
-    @property
-    def _places(self) -> int:
-        """Return P: tiles of time (or its frames) x tiles of space."""
-        times, rows, columns = self.tiling.tiles
-        return times * rows * columns
+        pads = [top, left, 0, bottom + below, right + beside, 0]
+        return self._conv(x, "space", filters, [n, n, 1], strides=[m, m, 1], pads=pads)
 
     def _multiply(self, x: ir.Value) -> ir.Value:
-        """(N, s, a C T', …) -> (N, s, a K P): summed over C, and over taps in time where these are not transformed."""
-        site, form = self.site, self.form
-        _, rows, columns = self.tiling.tiles
-        if self.time is None and site.taps == TAPS:
-            x = self._reshape(x, "frames", -1, form.space_points * site.inputs, site.size[0], rows, columns)
-            pads = [site.before[0], 0, 0, site.after[0], 0, 0]
-            return self._conv(x, "product", self._weights(), [TAPS, 1, 1], pads=pads, group=form.space_points)
-        shape = (form.space_points * form.time_points, site.inputs, self._places)
-        return self._op("MatMul", "product", self._weights(), self._reshape(x, "columns", -1, *shape))
+        """Sum over C: to (N, a, s, rows K) or (N, a, s, K rows) where merged, else to (N, a, T', s, rows K)."""
+        channels, laid = self.site.inputs, self.tiling
+        a, s, times, plane = laid.steps, laid.places, laid.tiles[0], laid.plane
+        weights = self._weights()
+        if times > 1 and not laid.merged:
+            if a == 1:
+                return self._op("MatMul", "product", self._reshape(x, "rows", -1, s, plane, channels), weights)
+            weights = self._reshape(weights, "weight.places", 1, a, 1, s, channels, self.site.outputs)
+            return self._op("MatMul", "product", self._reshape(x, "rows", -1, a, times, s, plane, channels), weights)
+        if laid.merged:
+            x = self._reshape(x, "steps", -1, a, times, s, plane * channels)
+            x = self._op("Transpose", "merge", x, perm=[0, 1, 3, 2, 4])
+        x = self._reshape(x, "rows", -1, a * s, laid.rows, channels)
+        if not laid.weights_first:
+            return self._op("MatMul", "product", x, weights)
+        return self._op("MatMul", "product", weights, self._op("Transpose", "columns", x, perm=[0, 1, 3, 2]))
 
     def _weights(self) -> ir.Value:
-        """Return the transformed weights: (1, s a, K, C), or (s K, C, 3, 1, 1) for a grouped convolution.
+        """Return the transformed weights, (1, a s, C, K), or (1, a s, K, C) where they come first.
 
         As nodes they are one convolution that moves over the taps as they lie in memory, a whole filter at a time: its
-        output has the places of the tile in front, and no Transpose or Reshape copies it once more at load.
+        output has the places of the tile in front.
         """
-        site, form = self.site, self.form
+        site, laid = self.site, self.tiling
         weight = site.conv.inputs[1]
         tensor = constant(weight)
         assert weight is not None
         assert tensor is not None
-        grouped = self.time is None and site.taps == TAPS
-        matrix = _square(self.space.weight)  # (s, 9)
-        if self.time is not None:
-            matrix = np.einsum("at,sf->satf", self.time.weight, matrix).reshape(-1, TAPS * TAPS * TAPS)  # (s a, 27)
+        matrix = _square(laid.space.weight)  # (s, 9)
+        if laid.time is not None:
+            matrix = np.einsum("at,sf->astf", laid.time.weight, matrix).reshape(-1, TAPS * TAPS * TAPS)  # (a s, 27)
         places, taps = matrix.shape
-        spread = (form.space_points * site.outputs, site.inputs, TAPS, 1, 1)
         if self.precomputed:
-            held = matrix @ np.asarray(tensor.numpy(), dtype=np.float64).reshape(-1, taps).T
-            shape = spread if grouped else (1, places, site.outputs, site.inputs)
-            return add_initializer(
-                self.model, f"{weight.name}.winograd", ir.tensor(held.reshape(shape).astype(np.float32))
-            )
-        kind = f"{form.time}.{form.space}" if self.time is not None else f"{form.space}"
-        rows = self._reshape(weight, "weight.taps", 1, 1, site.outputs, -1)
-        filters = self._shared(f"winograd.weight.{kind}", matrix.reshape(places, 1, 1, taps))
-        held = self._op("Conv", "weight", rows, filters, kernel_shape=[1, taps], strides=[1, taps])
-        return self._reshape(held, "weight.groups", *spread) if grouped else held
+            trained = np.asarray(tensor.numpy(), dtype=np.float64).reshape(site.outputs, site.inputs, taps)
+            held = np.einsum("pt,kct->pkc" if laid.weights_first else "pt,kct->pck", matrix, trained, optimize=True)
+            return add_initializer(self.model, f"{weight.name}.winograd", ir.tensor(held[None].astype(np.float32)))
+        outer, inner = site.outputs, site.inputs
+        if not laid.weights_first:
+            rank = len(tensor.shape)
+            weight = self._op("Transpose", "weight.channels", weight, perm=[1, 0, *range(2, rank)])
+            outer, inner = inner, outer
+        kind = f"{laid.steps}.{self.form.space}"
+        rows = self._reshape(weight, "weight.taps", 1, 1, outer, inner * taps)
+        filters = self._matrix(f"weight.{kind}", matrix.reshape(places, 1, 1, taps))
+        return self._op("Conv", "weight", rows, filters, kernel_shape=[1, taps], strides=[1, taps])
 
     def _back(self, x: ir.Value) -> ir.Value:
-        """(N, s, a K P) -> (N, outputs of space, outputs of time, K P)."""
-        channels = self.site.outputs * self._products_places
-        m = self.space.outputs
+        """(…, s, rows K) -> (N, outputs of time, …, outputs of space, rows K)."""
+        laid, m = self.tiling, self.tiling.space.outputs
         order = _window_order(m) if self.site.pool is not None else list(range(m * m))
-        back = self._shared(
-            f"winograd.back.{m}{'.pool' if self.site.pool is not None else ''}", _square(self.space.output)[order]
-        )
-        x = self._reshape(x, "back.columns", -1, self.form.space_points, self.form.time_points * channels)
-        x = self._op("MatMul", "back.space", back, x)
-        if self.time is None:
+        name = f"back.{m}{'.pool' if self.site.pool is not None else ''}"
+        back = self._matrix(name, _square(laid.space.output)[order])
+        inner = laid.rows * self.site.outputs
+        x = self._op("MatMul", "back.space", back, self._reshape(x, "back.rows", -1, laid.places, inner))
+        if laid.time is None:
             return x
-        x = self._reshape(x, "back.places", -1, m * m, self.time.points, channels)
-        back = self._shared(f"winograd.back.time.{self.time.outputs}", self.time.output)
+        between = 1 if laid.merged else laid.tiles[0]
+        x = self._reshape(x, "back.places", -1, laid.steps, between * m * m * inner)
+        back = self._matrix(f"back.time.{laid.steps}", laid.time.output)
         return self._op("MatMul", "back.time", back, x)
-
-    @property
-    def _products_places(self) -> int:
-        """Return the places of one channel behind the products: tiles, or frames of the output, x tiles of space."""
-        times, rows, columns = self.tiling.tiles
-        return (times if self.time is not None else self.site.convolved[0]) * rows * columns
 
     def _pool(self, x: ir.Value) -> ir.Value:
         """Take the maximum over each window: pairs of frames first, because that halves the data in one short step."""
         if self.site.pool is None:
             return x
-        _, rows, columns = self.tiling.tiles
-        channels, frames = self.site.outputs * self._products_places, self.form.time
+        laid, m = self.tiling, self.tiling.space.outputs
+        inner = laid.rows * self.site.outputs
         if self.site.window[0] > 1:
-            if self.time is not None:
-                x = self._reshape(x, "pool.pairs", -1, 2, channels)
-                frames //= 2
+            if laid.time is not None:
+                behind = (1 if laid.merged else laid.tiles[0]) * m * m * inner
+            elif not laid.merged:
+                behind = m * m * inner
             else:
-                x = self._reshape(x, "pool.pairs", -1, 2, rows * columns)
-                channels //= 2
-            x = self._max(x, "pool.time")
-        x = self._reshape(x, "pool.windows", -1, 4, frames * channels)
-        return self._max(x, "pool.space")
+                behind = laid.plane * (1 if laid.weights_first else self.site.outputs)
+            x = self._max(self._reshape(x, "pool.pairs", -1, 2, behind), "pool.time")
+        halved = 2 if laid.time is None and laid.merged and self.site.window[0] > 1 else 1
+        return self._max(self._reshape(x, "pool.windows", -1, 4, inner // halved), "pool.space")
 
     def _together(self, x: ir.Value) -> ir.Value:
-        """Interleave the tiles, cut what hangs over, and add bias and ReLU: the site's result."""
-        site = self.site
-        tiles = self.tiling.tiles
-        frames = self.form.time // site.window[0] if self.time is not None else 1
-        step = self.form.space // site.window[1]
-        times = tiles[0] if self.time is not None else site.convolved[0] // site.window[0]
-        if frames > 1:
-            x = self._reshape(x, "frames.tiles", -1, step * step, frames, site.outputs * times, tiles[1] * tiles[2])
-            x = self._op("Transpose", "frames.interleave", x, perm=[0, 1, 3, 2, 4])
-        times *= frames
-        if step > 1:
-            x = self._reshape(x, "pixels.tiles", -1, step * step, site.outputs * times * tiles[1], tiles[2])
-            x = self._op("DepthToSpace", "pixels.interleave", x, blocksize=step)
-        made = (times, tiles[1] * step, tiles[2] * step)
-        x = self._reshape(x, "volume", -1, site.outputs, *made)
-        if made != site.result:
-            x = self._slice(x, site.result)
-        x = self._with_bias(x)
-        if site.rank == IMAGE:
-            x = self._reshape(x, "picture", -1, site.outputs, *site.result[1:])
-        return self._op("Relu", "relu", x) if site.relu is not None else x
+        """Put the tiles together and cut what hangs over: (N, T, H, W, K) of the site's result."""
+        site, laid = self.site, self.tiling
+        times, rows, columns = laid.tiles
+        frames, step = self.form.time, self.form.space // site.window[1]
+        if laid.time is not None:
+            frames //= site.window[0]
+        else:
+            times //= site.window[0]
+        if laid.weights_first:
+            tiles = laid.rows * times // laid.tiles[0] if laid.merged else laid.rows
+            x = self._reshape(x, "channels", -1, site.outputs, tiles)
+            x = self._op("Transpose", "channels.last", x, perm=[0, 2, 1])
+        if frames * step > 1:
+            order = [0, 2, 1, 5, 3, 6, 4, 7]
+            lying = (frames, times, step, step, rows, columns)
+            if laid.merged:
+                order = [0, 4, 1, 5, 2, 6, 3, 7]
+                lying = (frames, step, step, times, rows, columns)
+            x = self._op("Transpose", "together", self._reshape(x, "tiles", -1, *lying, site.outputs), perm=order)
+        made = (times * frames, rows * step, columns * step)
+        x = self._reshape(x, "volume", -1, *made, site.outputs)
+        return x if made == site.result else self._slice(x, site.result)
 
     def _with_bias(self, x: ir.Value) -> ir.Value:
         bias = self.site.conv.inputs[2] if len(self.site.conv.inputs) > 2 else None  # noqa: PLR2004 - x, weight, bias
-        if bias is None:
-            return x
-        return self._op("Add", "bias", x, self._reshape(bias, "bias.channels", 1, self.site.outputs, 1, 1, 1))
+        return x if bias is None else self._op("Add", "bias", x, bias)
 
     def _slice(self, x: ir.Value, size: tuple[int, int, int]) -> ir.Value:
-        starts = self._integers("winograd.starts", [0, 0, 0])
-        axes = self._integers("winograd.axes", [2, 3, 4])
-        return self._op("Slice", "cut", x, starts, self._integers(f"{self.name}.cut.ends", size), axes)
+        starts = self._built.integers("winograd.starts", [0, 0, 0])
+        axes = self._built.integers("winograd.axes", [1, 2, 3])
+        return self._op(
+            "Slice", "cut", x, starts, self._built.integers(f"winograd.ends.{'.'.join(map(str, size))}", size), axes
+        )
 
     def _max(self, x: ir.Value, step: str) -> ir.Value:
         """Take the maximum over axis 1."""
         if opset_of(self.model) >= REDUCE_AXES_AS_INPUT:
-            return self._op("ReduceMax", step, x, self._integers("winograd.pooled", [1]), keepdims=0)
+            return self._op("ReduceMax", step, x, self._built.integers("winograd.pooled", [1]), keepdims=0)
         return self._op("ReduceMax", step, x, axes=[1], keepdims=0)
 
     def _conv(
-        self, x: ir.Value, step: str, weight: ir.Value, kernel: list[int], *, pads: list[int],
-        strides: list[int] | None = None, group: int = 1,
-    ) -> ir.Value:  # fmt: skip
-        return self._op(
-            "Conv", step, x, weight, kernel_shape=kernel, pads=pads, strides=strides or [1, 1, 1], group=group
-        )
+        self, x: ir.Value, step: str, weight: ir.Value, kernel: list[int], *, pads: list[int], strides: list[int]
+    ) -> ir.Value:
+        return self._op("Conv", step, x, weight, kernel_shape=kernel, pads=pads, strides=strides)
 
-    def _reshape(self, x: ir.Value, step: str, *shape: int) -> ir.Value:
-        name = "winograd.shape." + ".".join("n" if size < 0 else str(size) for size in shape)
-        return self._op("Reshape", step, x, self._integers(name, shape))
-
-    def _op(self, operator: str, step: str, *inputs: ir.Value, **attributes: "int | list[int]") -> ir.Value:
-        value = self.tape.op(operator, inputs, attributes, name=f"{self.name}.{step}")
-        value.name = f"{self.name}.{step}.out"
-        return value
-
-    def _shared(self, name: str, matrix: NDArray[np.float64]) -> ir.Value:
-        known = self.model.graph.initializers.get(name)
-        return known or add_initializer(self.model, name, ir.tensor(matrix.astype(np.float32)))
-
-    def _integers(self, name: str, values: "list[int] | tuple[int, ...]") -> ir.Value:
-        known = self.model.graph.initializers.get(name)
-        return known or add_initializer(self.model, name, ir.tensor(np.array(values, np.int64)))
+    def _matrix(self, name: str, matrix: NDArray[np.float64]) -> ir.Value:
+        return self._built.constant(f"winograd.{name}", matrix.astype(np.float32))
 
 
 def replace_site(model: ir.Model, site: Site, form: Form, *, precomputed: bool) -> None:

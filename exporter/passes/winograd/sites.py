@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from exporter.passes.base import ONNX, constant, only_use
+from exporter.passes.base import constant, followers, only_use
 from exporter.passes.shapes import shape_of
 from exporter.passes.winograd.cook_toom import TAPS
 
@@ -93,7 +93,7 @@ def site_of(conv: ir.Node) -> Site | str:
     outputs, inputs, *kernel = weight.shape.numpy()
     before, after = _pads(conv, tuple(kernel))
     lead = (0,) * (VOLUME - 2 - len(kernel))
-    relu, pool = _followers(conv)
+    relu, pool = followers(conv)
     size = tuple(size for size in (shape_of(conv.inputs[0]) or ())[2:] if isinstance(size, int))
     site = Site(
         conv, relu, pool, len(kernel) + 2, inputs, outputs, 1 if lead else kernel[0],
@@ -148,19 +148,6 @@ def _pads(conv: ir.Node, kernel: tuple[int, ...]) -> tuple[tuple[int, ...], tupl
         return tuple(size // 2 for size in kernel), tuple(size // 2 for size in kernel)
     pads = tuple(conv.attributes.get_ints("pads") or [0] * (2 * axes))
     return pads[:axes], pads[axes:]
-
-
-def _followers(conv: ir.Node) -> tuple[ir.Node | None, ir.Node | None]:
-    """Return the ReLU and the MaxPool behind a convolution, each None where there is none."""
-    found: dict[str, ir.Node] = {}
-    node = conv
-    while (following := only_use(node.outputs[0])) is not None:
-        if following.op_type not in ("Relu", "MaxPool") or following.domain not in ONNX or following.op_type in found:
-            break
-        if len([value for value in following.outputs if value.name]) != 1:
-            break
-        found[following.op_type] = node = following
-    return found.get("Relu"), found.get("MaxPool")
 
 
 def _poolable(site: Site) -> bool:

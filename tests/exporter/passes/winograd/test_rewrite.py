@@ -13,7 +13,7 @@ from exporter.passes.base import apply, nodes_of
 from exporter.passes.shapes import infer_shapes
 from exporter.passes.winograd.cost import direct_ms, predicted
 from exporter.passes.winograd.forms import DIRECT, FORMS, Form
-from exporter.passes.winograd.micro import alone, measured
+from exporter.passes.winograd.micro import formed, measured
 from exporter.passes.winograd.rewrite import Winograd
 from exporter.passes.winograd.sites import Site, site_of
 from exporter.types import GraphOptions, OptimizeRequest
@@ -161,8 +161,8 @@ def site() -> Site:
 @pytest.mark.parametrize("form", [None, *FORMS], ids=lambda form: form.title if form else DIRECT)
 def test_a_site_alone_computes_what_it_did_in_its_model(form: Form | None) -> None:
     x = normal(1, 8, 8, 8, 8)
-    (direct,) = ran(ir.to_proto(alone(site(), None, 28)), {"x": x}).values()
-    (answer,) = ran(ir.to_proto(alone(site(), form, 28)), {"x": x}).values()
+    (direct,) = ran(ir.to_proto(formed(site(), None, 28)), {"x": x}).values()
+    (answer,) = ran(ir.to_proto(formed(site(), form, 28)), {"x": x}).values()
     assert np.abs(answer - direct).max() <= 1e-5 * np.abs(direct).max()
 
 
