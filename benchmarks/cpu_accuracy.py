@@ -2,8 +2,10 @@
 
     python benchmarks/cpu_accuracy.py artifacts/c3d.onnx [more.onnx …]
 
-Several draws of every calm kind of input and the real clip, each alone and all in batches of 3, for the network of seed
-0. Ratios of the largest error and of the root mean square, by kind.
+Draws of every calm kind of input and the real clip, each alone and all in batches of 3, for the network of seed 0. For
+each kind: the largest error of any logit of any draw over the largest that eager makes on the same draws, and the same
+for the root mean square; then how the ratio spreads over single clips, where both errors are the largest of 101 numbers
+and vary by chance.
 """
 
 import sys
@@ -20,7 +22,7 @@ from models.builder import build
 from models.preprocessing import UNKNOWN
 
 KINDS = ("random", "uniform", "heavy-tailed", "sparse", "saturated", "zeros", "constant", "pixels", "video")
-DRAWS = 4
+DRAWS = 12
 BATCHES = (1, 3)
 
 
@@ -41,17 +43,19 @@ def main(paths: list[Path]) -> None:
             starts = range(0, len(clips), batch)
             answers = np.concatenate([session.run(None, {INPUT: clips[at : at + batch]})[0] for at in starts])  # pyright: ignore
             error = answers - exact
-            largest = np.abs(error).max(axis=1) / np.abs(own).max(axis=1)
-            mean = np.sqrt((error**2).mean(axis=1) / (own**2).mean(axis=1))
-            print(f"{path}, batch {batch}: largest error {tell(largest)}, root mean square {tell(mean)} of eager's")
+            print(f"{path}, batch {batch}: errors as multiples of eager's")
             for kind in KINDS:
                 rows = [row for row, name in enumerate(pool.names) if name == kind]
-                print(f"    {kind:14s} largest {tell(largest[rows])}, root mean square {tell(mean[rows])}")
+                ours, eagers = error[rows], own[rows]
+                largest = np.abs(ours).max() / np.abs(eagers).max()
+                mean = np.sqrt((ours**2).mean() / (eagers**2).mean())
+                print(f"    {kind:14s} largest {largest:.2f}, root mean square {mean:.2f}  ({len(rows)} clips)")
+            print(f"    single clips   largest {tell(np.abs(error).max(axis=1) / np.abs(own).max(axis=1))}")
 
 
 def tell(ratios: "np.ndarray") -> str:
-    """Return the median and the largest."""
-    return f"{np.median(ratios):.2f} (at most {ratios.max():.2f})"
+    """Return the median, the ninetieth percentile, and the largest."""
+    return f"{np.median(ratios):.2f} (nine in ten {np.quantile(ratios, 0.9):.2f}, at most {ratios.max():.2f})"
 
 
 if __name__ == "__main__":

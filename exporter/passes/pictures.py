@@ -207,18 +207,18 @@ def _replace(model: ir.Model, stem: _Stem, *, last: bool) -> None:
     assert held is not None
     outputs, channels, taps, *_ = held.shape.numpy()
     frames, height, width = stem.size
-    built = Builder(model, name)
+    built = Builder(model, f"{name}.pictures")
     op, reshape = built.op, built.reshape
     x = op("Transpose", "frames", source, perm=[0, 2, 1, 3, 4])
-    seen = add_initializer(model, f"{name}.seen", ir.tensor(_frames_seen(stem)))
+    seen = add_initializer(model, f"{name}.frames.seen", ir.tensor(_frames_seen(stem)))
     x = op("MatMul", "seen", seen, reshape(x, "rows", -1, frames, channels * height * width))
-    x = reshape(x, "pictures", -1, taps * channels, height, width)
+    x = reshape(x, "stacked", -1, taps * channels, height, width)
     spread = np.array(held.numpy()).transpose(0, 2, 1, 3, 4).reshape(outputs, taps * channels, *stem.conv.kernel[1:])
     biases = [value for value in conv.inputs[2:] if value is not None]
     for node in stem.nodes:
         if node is conv:
             flat = add_initializer(model, f"{weight.name}.pictures", ir.tensor(np.ascontiguousarray(spread)))
-            x = op("Conv", "pictured", x, flat, *biases, **stem.conv.in_space())
+            x = op("Conv", "conv", x, flat, *biases, **stem.conv.in_space())
         elif node.op_type == "Relu":
             x = op("Relu", "relu", x)
         else:

@@ -51,7 +51,7 @@ class Rewriting:
     def __init__(self, model: ir.Model, site: Site, form: Form, *, precomputed: bool) -> None:
         self.model, self.site, self.form, self.precomputed = model, site, form, precomputed
         self.tiling = tiling(site, form)
-        self._built = Builder(model, label(site.conv))
+        self._built = Builder(model, f"{label(site.conv)}.winograd")
         self._op, self._reshape = self._built.op, self._built.reshape
 
     def build(self) -> tuple[list[ir.Node], ir.Value]:
