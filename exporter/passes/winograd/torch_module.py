@@ -84,7 +84,7 @@ class WinogradConv(nn.Module):
         space = transforms(form.space)
         self.points, self.places = space.points, form.time_points
         dtype = conv.weight.dtype
-        weight = _transformed(conv.weight, form)
+        weight = transformed(conv.weight, form)
         self.at_once = max(AT_ONCE, weight.numel() // 2)
         self.register_buffer("weight", weight)
         self.register_buffer("bias", conv.bias.detach().clone())
@@ -156,7 +156,7 @@ class WinogradConv(nn.Module):
         return y.permute(3, 2, 4, 0, 5, 1, 6).reshape(t, u, h * m, w * m, -1)  # (t, u, mh, mw, K)
 
 
-def _transformed(weight: Tensor, form: Form) -> Tensor:
+def transformed(weight: Tensor, form: Form) -> Tensor:
     """Return (s a, C, K), or (s, 3 C, K) where time is not transformed, computed in float64, in the weight's dtype."""
     space = torch.from_numpy(transforms(form.space).weight)  # (n, 3)
     time = torch.eye(TAPS).double() if form.time == PLAIN else torch.from_numpy(transforms(form.time).weight)  # (a, 3)
