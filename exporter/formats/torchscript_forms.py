@@ -39,14 +39,16 @@ TILES: Mapping[str, Form] = {
     "conv2": Form(4, 4),
     "conv3a": Form(4, 4),
     "conv3b": Form(4, 4),
-    "conv4a": Form(2, 2),
-    "conv4b": Form(2, 2),
-    "conv5a": Form(1, 2),
-    "conv5b": Form(1, 2),
+    "conv4a": Form(4, 2),
+    "conv4b": Form(4, 2),
+    "conv5a": Form(2, 2),
+    "conv5b": Form(2, 2),
 }
-"""{convolution: its tile}. From conv2 on these are the tiles that the ONNX pass takes, and they are the fastest here
-too. conv1 has little to multiply; what it gains is that its output, the largest tensor of the network, is pooled in
-parts that stay near."""
+"""{convolution: its tile}, the fastest ones here. conv1 has little to multiply; what it gains is that its output, the
+largest tensor of the network, is pooled in parts that stay near."""
+
+PAIRS = ("conv5a", "conv5b")
+"""Convolutions of two frames."""
 
 POOLED: Mapping[str, tuple[str, int]] = {
     "conv1": ("pool1", 1), "conv2": ("pool2", 2), "conv3b": ("pool3", 2), "conv4b": ("pool4", 2),
@@ -181,7 +183,7 @@ def formed(module: "nn.Module", name: ScriptForm) -> "nn.Module":
     for layer_name, conv in convolutions:
         pool, frames = POOLED.get(layer_name, (None, 0))
         if name == "winograd" and layer_name in TILES:
-            layer: nn.Module = WinogradConv(conv, TILES[layer_name], frames)
+            layer: nn.Module = WinogradConv(conv, TILES[layer_name], frames, pair=layer_name in PAIRS)
         else:
             layer = _channels_last(conv)
             if pool is not None:
@@ -189,6 +191,9 @@ def formed(module: "nn.Module", name: ScriptForm) -> "nn.Module":
         setattr(network, layer_name, layer)
         if pool is not None:
             setattr(network, pool, nn.Identity())
+    for layer_name, layer in network.named_children():
+        if isinstance(layer, nn.ReLU):  # what it is given, nobody else holds
+            setattr(network, layer_name, nn.ReLU(inplace=True))
     return made.eval()
 
 
