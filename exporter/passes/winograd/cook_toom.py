@@ -89,9 +89,10 @@ def between_zeros() -> Transforms:
 
     F(2, 3) takes four, two of them for the zeros. With `y_0 = g_1 d_0 + g_2 d_1` and `y_1 = g_0 d_0 + g_1 d_1` the two
     inputs are a filter that slides over the three taps, and F(2, 2) is all there is to do: the matrices change places,
-    and the outputs come in reverse.
+    and the outputs come in reverse. The points are 0, -1 and infinity: at -1 the inputs are subtracted, at 1 added,
+    and of two frames that a ReLU left the difference is the smaller number to round.
     """
-    exchanged = cook_toom(2, 2, (Fraction(0), Fraction(1)))
+    exchanged = cook_toom(2, 2, (Fraction(0), Fraction(-1)))
     return Transforms(output=exchanged.output[::-1], weight=exchanged.input, input=exchanged.weight)
 
 

@@ -2,7 +2,8 @@
 
 Sizes below: N clips, C input and K output channels, (T, H, W) of the input. A tile gives `m` outputs from `m + 2`
 inputs along an axis; `a` is its number of places in time, `s` those in space; T' tiles (or frames) lie along time, and
-`p` in a plane; `rows` of them are multiplied with the weights at once. What decides the speed:
+`p` in a plane; `rows` of them are multiplied with the weights at once, `q` parts of the channels apart. What decides
+the speed:
 
 * **Channels lie last.** Whatever is cut, copied or put together then moves as whole rows of channels. The Transposes at
   either end cancel with those of a neighbour (`exporter.passes.transposes`).
@@ -101,25 +102,26 @@ class Rewriting:
         return self._conv(x, "space", filters, [n, n, 1], strides=[m, m, 1], pads=pads)
 
     def _multiply(self, x: ir.Value) -> ir.Value:
-        """Sum over C: to (N, a, s, rows K) or (N, a, s, K rows) where merged, else to (N, a, T', s, rows K)."""
+        """Sum over C: to (N, a s, rows, K), or (N, a, T', s, rows, K) where not merged, or (N, a s, q, K, rows)."""
         channels, laid = self.site.inputs, self.tiling
-        a, s, times, plane = laid.steps, laid.places, laid.tiles[0], laid.plane
+        a, s, q, times, plane = laid.steps, laid.places, laid.parts, laid.tiles[0], laid.plane
         weights = self._weights()
         if times > 1 and not laid.merged:
-            if a == 1:
-                return self._op("MatMul", "product", self._reshape(x, "rows", -1, s, plane, channels), weights)
             weights = self._reshape(weights, "weight.places", 1, a, 1, s, channels, self.site.outputs)
             return self._op("MatMul", "product", self._reshape(x, "rows", -1, a, times, s, plane, channels), weights)
-        if laid.merged:
+        if q > 1:
+            x = self._reshape(x, "steps", -1, a, times, s, plane, q, channels // q)
+            x = self._op("Transpose", "merge", x, perm=[0, 1, 3, 5, 2, 4, 6])
+        elif laid.merged:
             x = self._reshape(x, "steps", -1, a, times, s, plane * channels)
             x = self._op("Transpose", "merge", x, perm=[0, 1, 3, 2, 4])
-        x = self._reshape(x, "rows", -1, a * s, laid.rows, channels)
+        x = self._reshape(x, "rows", -1, a * s, q, laid.rows, channels // q)
         if not laid.weights_first:
             return self._op("MatMul", "product", x, weights)
-        return self._op("MatMul", "product", weights, self._op("Transpose", "columns", x, perm=[0, 1, 3, 2]))
+        return self._op("MatMul", "product", weights, self._op("Transpose", "columns", x, perm=[0, 1, 2, 4, 3]))
 
     def _weights(self) -> ir.Value:
-        """Return the transformed weights, (1, a s, C, K), or (1, a s, K, C) where they come first.
+        """Return the transformed weights, (1, a s, 1, C, K), or (1, a s, q, K, C/q) where they come first.
 
         As nodes they are one convolution that moves over the taps as they lie in memory, a whole filter at a time: its
         output has the places of the tile in front.
@@ -133,28 +135,30 @@ class Rewriting:
         if laid.time is not None:
             matrix = np.einsum("at,sf->astf", laid.time.weight, matrix).reshape(-1, TAPS * TAPS * TAPS)  # (a s, 27)
         places, taps = matrix.shape
+        part = site.inputs // laid.parts
         if self.precomputed:
-            trained = np.asarray(tensor.numpy(), dtype=np.float64).reshape(site.outputs, site.inputs, taps)
-            held = np.einsum("pt,kct->pkc" if laid.weights_first else "pt,kct->pck", matrix, trained, optimize=True)
-            return add_initializer(self.model, f"{weight.name}.winograd", ir.tensor(held[None].astype(np.float32)))
-        outer, inner = site.outputs, site.inputs
-        if not laid.weights_first:
-            rank = len(tensor.shape)
-            weight = self._op("Transpose", "weight.channels", weight, perm=[1, 0, *range(2, rank)])
-            outer, inner = inner, outer
-        kind = f"{laid.steps}.{self.form.space}"
-        rows = self._reshape(weight, "weight.taps", 1, 1, outer, inner * taps)
-        filters = self._matrix(f"weight.{kind}", matrix.reshape(places, 1, 1, taps))
-        return self._op("Conv", "weight", rows, filters, kernel_shape=[1, taps], strides=[1, taps])
+            trained = np.asarray(tensor.numpy(), dtype=np.float64).reshape(site.outputs, laid.parts, part, taps)
+            order = "pt,kqct->pqkc" if laid.weights_first else "pt,kqct->pqck"
+            held = np.einsum(order, matrix, trained, optimize=True).astype(np.float32)
+            return add_initializer(self.model, f"{weight.name}.winograd", ir.tensor(np.ascontiguousarray(held[None])))
+        filters = self._matrix(f"weight.{laid.steps}.{self.form.space}", matrix.reshape(places, 1, 1, 1, taps))
+        lying = (laid.parts, site.outputs, part) if laid.weights_first else (1, site.inputs, site.outputs)
+        if not laid.weights_first or laid.parts > 1:
+            shape = (site.outputs, laid.parts, part * taps) if laid.weights_first else (site.outputs, site.inputs, taps)
+            weight = self._reshape(weight, "weight.channels", *shape)
+            weight = self._op("Transpose", "weight.order", weight, perm=[1, 0, 2])
+        rows = self._reshape(weight, "weight.taps", 1, 1, *lying[:2], lying[2] * taps)
+        return self._op("Conv", "weight", rows, filters, kernel_shape=[1, 1, taps], strides=[1, 1, taps])
 
     def _back(self, x: ir.Value) -> ir.Value:
-        """(…, s, rows K) -> (N, outputs of time, …, outputs of space, rows K)."""
+        """(…, s, q, rows K) -> (N, outputs of time, …, outputs of space, rows K)."""
         laid, m = self.tiling, self.tiling.space.outputs
         order = _window_order(m) if self.site.pool is not None else list(range(m * m))
-        name = f"back.{m}{'.pool' if self.site.pool is not None else ''}"
-        back = self._matrix(name, _square(laid.space.output)[order])
+        back = np.repeat(_square(laid.space.output)[order], laid.parts, axis=1)
+        name = f"back.{m}.{laid.parts}{'.pool' if self.site.pool is not None else ''}"
         inner = laid.rows * self.site.outputs
-        x = self._op("MatMul", "back.space", back, self._reshape(x, "back.rows", -1, laid.places, inner))
+        x = self._reshape(x, "back.rows", -1, laid.places * laid.parts, inner)
+        x = self._op("MatMul", "back.space", self._matrix(name, back), x)
         if laid.time is None:
             return x
         between = 1 if laid.merged else laid.tiles[0]

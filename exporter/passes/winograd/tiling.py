@@ -15,6 +15,11 @@ MERGE = 128
 them. Fewer rows than this do not repay reading the weights once a step."""
 WEIGHTS_FIRST = 64
 """Rows below which the weights are the left factor: engines rearrange the right one for each product."""
+FEW = 32
+"""Rows below which an engine sums all channels in one float, and every addition rounds."""
+CHAIN = 256
+"""Channels that are then summed in one go. The parts are summed on the way back, by the product that is there anyway;
+more of them would be more accurate, and cost more than they are worth."""
 LONG = 32
 """Frames up to which the transform in time is one small matrix over all of them."""
 
@@ -29,6 +34,7 @@ class Tiling:
         tiles: along (T, H, W); frames where time is not transformed.
         over: outputs beyond the convolution's own, along (T, H, W).
         lead: frames of padding before the first tile.
+        channels: C, of the input.
     """
 
     time: Transforms | None
@@ -36,6 +42,7 @@ class Tiling:
     tiles: tuple[int, int, int]
     over: tuple[int, int, int]
     lead: int
+    channels: int
 
     @property
     def steps(self) -> int:
@@ -67,6 +74,11 @@ class Tiling:
         """Tell whether the weights are the left factor, so that the result has its channels before its tiles."""
         return self.rows < WEIGHTS_FIRST
 
+    @property
+    def parts(self) -> int:
+        """Return q, the parts of the input channels that are summed apart."""
+        return self.channels // CHAIN if self.rows < FEW and self.channels % CHAIN == 0 else 1
+
 
 def fits(site: Site, form: Form) -> bool:
     """Tell whether a form can be laid over a site: time is transformed where it has taps, and only there."""
@@ -84,7 +96,9 @@ def tiling(site: Site, form: Form) -> Tiling:
     tiles = tuple(-(-size // step) for size, step in zip(site.convolved, steps, strict=True))
     over = tuple(tile * step - size for tile, step, size in zip(tiles, steps, site.convolved, strict=True))
     lead = 0 if whole else site.before[0]
-    return Tiling(time, transforms(form.space), (tiles[0], tiles[1], tiles[2]), (over[0], over[1], over[2]), lead)
+    return Tiling(
+        time, transforms(form.space), (tiles[0], tiles[1], tiles[2]), (over[0], over[1], over[2]), lead, site.inputs
+    )
 
 
 def _between_zeros(site: Site, form: Form) -> bool:

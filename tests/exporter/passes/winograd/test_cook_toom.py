@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from exporter.passes.winograd.cook_toom import POINTS, cook_toom, transforms
+from exporter.passes.winograd.cook_toom import POINTS, between_zeros, cook_toom, transforms
 
 GENERATOR = np.random.default_rng(0)
 
@@ -17,6 +17,14 @@ def test_a_filter_slid_over_a_signal(outputs: int) -> None:
     answer = made.output @ ((made.weight @ taps) * (made.input @ signal))
     assert np.allclose(answer, np.correlate(signal, taps, "valid"), rtol=0, atol=1e-14)
     assert (made.outputs, made.points) == (outputs, outputs + 2)
+
+
+def test_two_inputs_between_zeros_take_three_products() -> None:
+    made = between_zeros()
+    signal, taps = GENERATOR.standard_normal(2), GENERATOR.standard_normal(3)
+    answer = made.output @ ((made.weight @ taps) * (made.input @ signal))
+    assert np.allclose(answer, np.correlate(np.pad(signal, 1), taps, "valid"), rtol=0, atol=1e-14)
+    assert (made.outputs, made.inputs, made.points) == (2, 2, 3)
 
 
 @pytest.mark.parametrize(("outputs", "taps"), [(1, 3), (3, 2), (3, 5), (6, 3)])

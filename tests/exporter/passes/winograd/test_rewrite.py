@@ -16,6 +16,7 @@ from exporter.passes.winograd.forms import DIRECT, FORMS, Form
 from exporter.passes.winograd.micro import formed, measured
 from exporter.passes.winograd.rewrite import Winograd
 from exporter.passes.winograd.sites import Site, site_of
+from exporter.passes.winograd.tiling import fits
 from exporter.types import GraphOptions, OptimizeRequest
 
 CUBE = {"kernel_shape": [3] * 3, "pads": [1] * 6}
@@ -85,7 +86,7 @@ def test_tiles_of_two_are_taken_where_larger_ones_fail_the_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "r3d.onnx"
-    onnx.save(tower(), path)
+    onnx.save(tower(channels=128), path)
     plain = Winograd.rewrite
 
     def careless(self: Winograd, model: ir.Model) -> bool:
@@ -101,7 +102,7 @@ def test_tiles_of_two_are_taken_where_larger_ones_fail_the_check(
     assert done.report is not None
     assert done.report.passed
     assert "tiles of 2 hold it" in done.notes[-1]
-    assert {d.choice for d in done.decisions if d.operator == "Conv"} <= {DIRECT, "winograd 2x2x2", "winograd 1x2x2"}
+    assert {d.choice for d in done.decisions if d.operator == "Conv"} == {DIRECT, "winograd 2x2x2"}
 
 
 def test_what_is_small_or_cannot_be_stays_as_it_is() -> None:
@@ -112,14 +113,14 @@ def test_what_is_small_or_cannot_be_stays_as_it_is() -> None:
 
 
 def test_the_largest_tile_can_be_limited() -> None:
-    assert choices(tower(), Winograd(largest=2))["c1.node"] in ("winograd 1x2x2", "winograd 2x2x2")
+    assert choices(tower(channels=128), Winograd(largest=2))["c1.node"] == "winograd 2x2x2"
 
 
 @pytest.mark.parametrize(("times", "chosen"), [
-    ({"direct": 5.0, "winograd 4x4x4": 4.9, "winograd 1x4x4": 6.0}, DIRECT),  # within the noise
-    ({"direct": 5.0, "winograd 4x4x4": 9.0, "winograd 1x4x4": 3.0}, "winograd 1x4x4"),
-    ({"direct": 5.0, "winograd 4x4x4": 3.0, "winograd 1x4x4": 3.2}, "winograd 1x4x4"),  # nearly as fast, more accurate
-    ({"direct": 5.0, "winograd 4x4x4": 4.6, "winograd 1x4x4": 4.95}, "winograd 4x4x4"),  # that one gains nothing
+    ({"direct": 5.0, "winograd 4x4x4": 4.9, "winograd 2x4x4": 6.0}, DIRECT),  # within the noise
+    ({"direct": 5.0, "winograd 4x4x4": 9.0, "winograd 2x4x4": 3.0}, "winograd 2x4x4"),
+    ({"direct": 5.0, "winograd 4x4x4": 3.0, "winograd 2x4x4": 3.2}, "winograd 2x4x4"),  # nearly as fast, more accurate
+    ({"direct": 5.0, "winograd 4x4x4": 4.6, "winograd 2x4x4": 4.95}, "winograd 4x4x4"),  # that one gains nothing
     ({"winograd 4x4x4": 1.0}, DIRECT),  # nothing is known of direct
 ])  # fmt: skip
 def test_what_measured_slower_than_direct_is_never_taken(times: dict[str, float], chosen: str) -> None:
@@ -158,7 +159,9 @@ def site() -> Site:
     return found
 
 
-@pytest.mark.parametrize("form", [None, *FORMS], ids=lambda form: form.title if form else DIRECT)
+@pytest.mark.parametrize(
+    "form", [None, *(form for form in FORMS if fits(site(), form))], ids=lambda form: form.title if form else DIRECT
+)
 def test_a_site_alone_computes_what_it_did_in_its_model(form: Form | None) -> None:
     x = normal(1, 8, 8, 8, 8)
     (direct,) = ran(ir.to_proto(formed(site(), None, 28)), {"x": x}).values()

@@ -1,0 +1,90 @@
+"""A first layer of few channels becomes pictures; what is not one stays."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from helpers.graphs import graph, kept, node, normal, rewrite
+
+from exporter.passes.base import apply
+from exporter.passes.pictures import DIRECT, PICTURES, Pictures, measured
+from exporter.passes.transposes import CancelTransposes
+
+POOL = {"kernel_shape": [1, 2, 2], "strides": [1, 2, 2]}
+
+
+def stem(
+    channels: int = 3, kernel: tuple[int, int, int] = (3, 3, 3), order: tuple[str, ...] = ("Relu", "MaxPool"),
+    conv: dict[str, Any] | None = None, pool: dict[str, Any] | None = None, opset: int = 18, behind: str = "",
+) -> onnx.ModelProto:  # fmt: skip
+    """A convolution with what follows it."""
+    held = {"w": normal(6, channels, *kernel), "b": normal(6)}
+    nodes = [node("Conv", "x w b", "c", **({"pads": [1] * 6} if conv is None else conv))]
+    for operator in order:
+        nodes.append(
+            node(operator, nodes[-1].output[0], operator.lower(), **(pool or POOL if operator == "MaxPool" else {}))
+        )
+    if behind:
+        nodes.append(node("Transpose", nodes[-1].output[0], "t", perm=[0, 2, 3, 4, 1]))
+    nodes.append(node("Neg", nodes[-1].output[0], "y"))
+    return graph(nodes, {"x": ("n", channels, 5, 10, 12)}, {"y": ("n", *"abcd")}, held, opset)
+
+
+FEEDS = {"x": normal(2, 3, 5, 10, 12)}
+
+
+@pytest.mark.parametrize(("model", "channels"), [
+    (stem(), 3),
+    (stem(order=("MaxPool", "Relu")), 3),
+    (stem(order=("MaxPool",), opset=13), 3),
+    (stem(1, (5, 3, 3), conv={"strides": [2, 1, 2], "pads": [2, 1, 0, 1, 2, 1]}), 1),
+    (stem(2, (3, 2, 3), conv={"dilations": [2, 1, 2], "auto_pad": "VALID"}), 2),
+    (stem(3, (1, 3, 3), conv={}, pool={"kernel_shape": [1, 3, 3], "strides": [1, 2, 2], "pads": [0, 1, 1] * 2}), 3),
+    (stem(behind="Transpose"), 3),
+])  # fmt: skip
+def test_a_stem_becomes_pictures(model: onnx.ModelProto, channels: int, tmp_path: Path) -> None:
+    done = kept(Pictures(), model, {"x": normal(2, channels, 5, 10, 12)}, tmp_path, 1e-5)
+    assert done.modified
+    pictures = next(made for made in done.model.graph.node if made.op_type == "Conv")
+    assert len(done.weight(pictures.input[1]).shape) == 4
+    assert "w" not in {held.name for held in done.model.graph.initializer}
+
+
+@pytest.mark.parametrize("model", [
+    stem(order=("Relu",)),  # its result would have to be laid out anew
+    stem(pool={"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]}),
+    stem(pool={**POOL, "ceil_mode": 1}),
+    stem(6),  # 18 channels of pictures
+    stem(conv={"auto_pad": "SAME_UPPER"}),
+])  # fmt: skip
+def test_anything_else_stays(model: onnx.ModelProto) -> None:
+    assert not rewrite(Pictures(), model).modified
+
+
+def test_no_transpose_is_left_where_channels_are_wanted_last() -> None:
+    loaded = ir.from_proto(stem(behind="Transpose"))
+    assert apply(loaded, [Pictures(), CancelTransposes()]).modified
+    left = [list(made.attributes.get_ints("perm") or ()) for made in loaded.graph if made.op_type == "Transpose"]
+    assert left == [[0, 2, 1, 3, 4], [0, 2, 3, 1]]  # frames to the front; the pictures' channels to the end
+
+
+@pytest.mark.parametrize(("times", "chosen"), [
+    ({DIRECT: 5.0, PICTURES: 4.9}, DIRECT), ({DIRECT: 5.0, PICTURES: 3.0}, PICTURES), ({PICTURES: 3.0}, DIRECT),
+])  # fmt: skip
+def test_what_measured_slower_is_not_taken(times: dict[str, float], chosen: str) -> None:
+    done = rewrite(Pictures(lambda _direct, _pictures: times), stem(behind="Transpose"))
+    assert done.modified == (chosen == PICTURES)
+    (decision,) = done.step.decisions
+    assert decision.choice == chosen
+    assert "measured" in decision.why
+
+
+def test_both_forms_are_measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.passes.tuning.ROUNDS", (1, 2))
+    seen: list[dict[str, float]] = []
+    rewrite(Pictures(lambda direct, pictures: seen.append(measured(direct, pictures)) or seen[-1]), stem())
+    assert seen[0].keys() == {DIRECT, PICTURES}
+    assert all(np.isfinite(ms) and ms > 0 for ms in seen[0].values())
