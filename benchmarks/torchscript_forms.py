@@ -4,96 +4,128 @@
     python benchmarks/torchscript_forms.py 1 4         batches 1 and 4
 
 PyTorch eager, every form as it comes back from its file, and the plain one through `torch.jit.optimize_for_inference`,
-in turns: nobody always runs behind the same one. Ratios are taken round by round. Errors are of the logits against
-float64, on random numbers and on the packaged video, as multiples of eager's own.
+in turns: nobody always runs behind the same one. Each has a process of its own, because what an allocator has learned
+from one form serves another. Ratios are taken round by round. Errors are of the logits against float64, of each kind of
+input, as multiples of eager's own on the same clip.
 """
 
+import multiprocessing
+import resource
 import sys
 import tempfile
 import warnings
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from time import perf_counter, sleep
 from typing import Any
 
-import numpy as np
 import torch
 from measure import machine
 
 from exporter.formats.prepare import prepare
 from exporter.formats.torchscript_forms import FORM_NAMES, LOADED, formed, frozen
 from exporter.parity.inputs import draw_clips
-from exporter.types import ParityOptions
+from exporter.types import INPUT, ParityOptions
 from models.builder import build
 from models.preprocessing import UNKNOWN
 
-ROUNDS, WARM_UP, SETTLE = 9, 1, 0.03
+NAMES = ("eager", *FORM_NAMES, LOADED)
+KINDS, DRAWS = ("random", "video", "bright pixel"), 4
+ROUNDS, WARM_UP, SETTLE = 15, 3, 0.03
 
 
-def rounds(runs: dict[str, Any], clips: torch.Tensor) -> dict[str, list[float]]:
-    """Return {name: milliseconds of each round}."""
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    names = list(runs)
+def load(name: str, folder: Path) -> Any:
+    """Return what is measured."""
+    if name == "eager":
+        return build(seed=0).network
+    if name == LOADED:
+        return torch.jit.optimize_for_inference(torch.jit.load(str(folder / "plain.pt")).eval())
+    return torch.jit.load(str(folder / f"{name}.pt"))
+
+
+def serve(pipe: Connection, name: str, folder: Path, batch: int) -> None:
+    """Run once for each true message, and answer milliseconds and megabytes of memory that came anew."""
+    warnings.simplefilter("ignore")
+    run = load(name, folder)
+    clips = torch.randn(batch, 3, 16, 112, 112, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        while pipe.recv():
+            before, start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, perf_counter()
+            run(clips)
+            taken = 1e3 * (perf_counter() - start)
+            pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+            pipe.send((taken, pages * resource.getpagesize() / 1e6))
+
+
+def rounds(folder: Path, batch: int) -> dict[str, list[tuple[float, float]]]:
+    """Return {name: (milliseconds, megabytes) of each round}."""
+    context = multiprocessing.get_context("spawn")
+    pipes: dict[str, Connection] = {}
+    for name in NAMES:
+        pipes[name], theirs = context.Pipe()
+        context.Process(target=serve, args=(theirs, name, folder, batch), daemon=True).start()
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES}
     for turn in range(WARM_UP + ROUNDS):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+        shift = turn % len(NAMES)
+        for name in NAMES[shift:] + NAMES[:shift]:
             sleep(SETTLE)
-            start = perf_counter()
-            runs[name](clips)
-            taken[name].append(1e3 * (perf_counter() - start))
+            pipes[name].send(True)
+            taken[name].append(pipes[name].recv())
+    for pipe in pipes.values():
+        pipe.send(False)
     return {name: times[WARM_UP:] for name, times in taken.items()}
 
 
-def errors(runs: dict[str, Any], inputs: dict[str, torch.Tensor]) -> dict[str, str]:
-    """Return {name: root mean square and largest error on each input, as multiples of eager's}."""
-    network = build(seed=0).network.double()
-    said: dict[str, list[str]] = {name: [] for name in runs}
-    for kind, clips in inputs.items():
-        truth = network(clips.double())
-        own = runs["eager"](clips).double() - truth
-        for name, run in runs.items():
-            off = run(clips).double() - truth
-            mean, largest = (off.norm() / own.norm()).item(), (off.abs().max() / own.abs().max()).item()
-            said[name].append(f"{kind} {mean:.2f} / {largest:.2f}")
-    return {name: ", ".join(parts) for name, parts in said.items()}
+def errors(folder: Path) -> None:
+    """Print, by kind, the median of the clips' root mean squares and the largest of their largest errors."""
+    pool = draw_clips(UNKNOWN, ParityOptions(kinds=KINDS, samples=DRAWS))
+    clips = [torch.from_numpy(clip[None]) for clip in pool.feeds[INPUT]]
+    network = build(seed=0).network
+    single = [network(clip) for clip in clips]
+    network.double()
+    exact = [network(clip.double()) for clip in clips]
+    for name in NAMES:
+        run, said = load(name, folder), list[str]()
+        off = [run(clip) - truth for clip, truth in zip(clips, exact, strict=True)]
+        own = [answer - truth for answer, truth in zip(single, exact, strict=True)]
+        for kind in KINDS:
+            rows = [row for row, drawn in enumerate(pool.names) if drawn == kind]
+            mean = median((off[row].norm() / own[row].norm()).item() for row in rows)
+            largest = max((off[row].abs().max() / own[row].abs().max()).item() for row in rows)
+            said.append(f"{kind} {mean:.2f} / {largest:.2f}")
+        print(f"  {name:24s} {', '.join(said)}", flush=True)
 
 
 def main() -> None:
     """Print the tables."""
     warnings.simplefilter("ignore")
     batches = [int(argument) for argument in sys.argv[1:]] or [1]
-    network = build(seed=0).network
-    module = prepare(network, ("logits",))
-    runs: dict[str, Any] = {"eager": network}
-    costs = {"eager": ""}
-    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        for name in FORM_NAMES:
-            path = Path(folder) / f"{name}.pt"
-            torch.jit.save(frozen(formed(module, name)), str(path))
+    print(machine(), f"torch {torch.__version__}, {torch.get_num_threads()} threads", sep=", ")
+    with tempfile.TemporaryDirectory() as name, torch.inference_mode():
+        folder, module = Path(name), prepare(build(seed=0).network, ("logits",))
+        for form in FORM_NAMES:
+            path = folder / f"{form}.pt"
+            torch.jit.save(frozen(formed(module, form)), str(path))
             start = perf_counter()
-            runs[name] = torch.jit.load(str(path))
-            costs[name] = f"{path.stat().st_size / 1e6:.0f} MB, load {perf_counter() - start:.2f} s"
-            if name == "plain":
-                runs[LOADED] = torch.jit.optimize_for_inference(torch.jit.load(str(path)).eval())
-                costs[LOADED] = "not savable"
-            path.unlink()
-        pool = draw_clips(UNKNOWN, ParityOptions(kinds=("random", "video")))
-        drawn = {kind: torch.from_numpy(np.asarray(pool.feeds["clip"][i : i + 1])) for i, kind in enumerate(pool.names)}
-        print(machine(), f"torch {torch.__version__}, {torch.get_num_threads()} threads", sep=", ")
-        print("errors as multiples of eager's, root mean square / largest")
-        for name, said in errors(runs, drawn).items():
-            print(f"  {name:24s} {said}", flush=True)
+            torch.jit.load(str(path))
+            print(f"  {form:24s} {path.stat().st_size / 1e6:.0f} MB, load {perf_counter() - start:.2f} s")
         for batch in batches:
-            print(f"batch {batch}: median (least) ms, times as fast as eager and as plain, {ROUNDS} rounds")
-            taken = rounds(runs, torch.randn(batch, 3, 16, 112, 112, generator=torch.Generator().manual_seed(1)))
-            for name, times in taken.items():
+            print(f"batch {batch}: median (least) ms, times as fast as eager and as plain, new memory, {ROUNDS} rounds")
+            taken = rounds(folder, batch)
+            for form, turns in taken.items():
+                times = [time for time, _ in turns]
                 gains = [
-                    median(slow / fast for slow, fast in zip(taken[first], times, strict=True))
+                    median(slow / fast for (slow, _), fast in zip(taken[first], times, strict=True))
                     for first in ("eager", "plain")
                 ]
                 print(
-                    f"  {name:24s} {median(times):6.0f} ({min(times):.0f})  {gains[0]:.2f}  {gains[1]:.2f}"
-                    f"  {costs[name]}"
+                    f"  {form:24s} {median(times):6.0f} ({min(times):.0f})  {gains[0]:.2f}  {gains[1]:.2f}"
+                    f"  {median(fresh for _, fresh in turns):.0f} MB",
+                    flush=True,
                 )
+        print(f"errors as multiples of eager's, root mean square / largest, {DRAWS} draws of each kind")
+        errors(folder)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def export(request: ExportRequest, progress: Progress = quiet) -> Exported:
         reports: tuple[ParityReport, ...] = ()
         if request.verify:
             with timed(seconds, "verify"):
-                reports = _verify(request, built, written, progress)
+                written, reports = _verify(request, built, written, progress)
         with timed(seconds, "publish"):
             progress("publishing")
             artifacts = _publish(request, built, written, reports, stage)
@@ -237,15 +237,28 @@ def _write(
 
 def _verify(
     request: ExportRequest, built: BuiltNetwork, written: dict[FormatName, Written], progress: Progress
-) -> tuple[ParityReport, ...]:
+) -> tuple[dict[FormatName, Written], tuple[ParityReport, ...]]:
+    """Judge what was written, and while something fails, what its format can write instead; return what holds."""
+    reports = _judge(request, built, written, progress)
+    while failed := [made for name, made in written.items() if not reports[name].passed]:
+        if any(made.instead is None for made in failed):
+            raise ParityFailedError(tuple(reports.values()))
+        built.network.float()  # judging left it in float64
+        with output_errors(request.output_dir):
+            again: dict[FormatName, Written] = {made.manifest.format: made.instead() for made in failed if made.instead}
+        written, reports = written | again, reports | _judge(request, built, again, progress)
+    return written, tuple(reports.values())
+
+
+def _judge(
+    request: ExportRequest, built: BuiltNetwork, written: dict[FormatName, Written], progress: Progress
+) -> dict[FormatName, ParityReport]:
     subjects = [Subject(made.files[0], name, made.manifest, ()) for name, made in written.items()]
     options = replace(request.parity, kinds=request.parity.kinds or QUICK)
     staged = verify_built(subjects, built, options, progress)
     # the report names the place the artifact is meant for, not the one it was staged in
-    reports = tuple(replace(report, artifact=str(request.output_dir / Path(report.artifact).name)) for report in staged)
-    if not all(report.passed for report in reports):
-        raise ParityFailedError(reports)
-    return reports
+    named = [replace(report, artifact=str(request.output_dir / Path(report.artifact).name)) for report in staged]
+    return dict(zip(written, named, strict=True))
 
 
 def _publish(

@@ -1,6 +1,7 @@
 """What every format can do."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -52,11 +53,14 @@ class Written:
         files: in the folder given, the model first.
         manifest: the essential manifest as it stands inside the model file, with the format's options and versions.
         notes: what the user should know.
+        instead: writes over these files what is next best, for where they do not hold parity; the module must be as it
+            was. None where nothing is left to try.
     """
 
     files: tuple[Path, ...]
     manifest: Manifest
     notes: tuple[str, ...] = ()
+    instead: "Callable[[], Written] | None" = field(default=None, repr=False)
 
 
 class Format(Protocol):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from exporter.artifact import Manifest
 from exporter.errors import ArtifactError
 from exporter.formats.base import WriteRequest, Written
-from exporter.formats.torchscript_forms import LOADED, Choice, choose, frozen
+from exporter.formats.torchscript_forms import LOADED, Choice, choose, frozen, next_best
 from exporter.types import FormatName
 from models.spec import MANIFEST_KEY
 
@@ -30,6 +30,8 @@ FORM_OPTION = "form"
 """The manifest's word for what was taken of `exporter.formats.torchscript_forms.FORM_NAMES`."""
 MEASURED_OPTION = "measured"
 """The manifest's record of why: `plain 450 ms, …`."""
+FAILED_OPTION = "failed_parity"
+"""The manifest's record of faster forms that did not hold parity; absent where the fastest did."""
 
 LARGER = 1.02
 """From here on the user is told that the form makes the file larger."""
@@ -59,20 +61,37 @@ class TorchScriptFormat:
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.jit is deprecated in words, and the format people deploy
-            options = dict(request.manifest.options)
-            notes: tuple[str, ...] = ()
             if request.target == "cpu":
                 choice, script = choose(module, request.manifest.signature.batch or 1, request.progress)
-                options |= {OPTIMIZE_OPTION: choice.optimise, FORM_OPTION: choice.form, MEASURED_OPTION: _times(choice)}
-                notes = (_told(choice),)
-            else:
-                script = frozen(module)
-            manifest = replace(request.manifest, options=options, versions={"torch": version("torch")})
-            saved = _save(script, {MANIFEST_KEY: manifest.essential().to_json()})
+                return self._chosen(module, request, folder, choice, script)
+            return Written(*self._put(frozen(module), request, folder, {}))
+
+    def _chosen(
+        self, module: "nn.Module", request: WriteRequest, folder: Path, choice: Choice, script: "torch.jit.ScriptModule"
+    ) -> Written:
+        """Write a form, ready to write the next best one."""
+
+        def instead() -> Written:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return self._chosen(module, request, folder, *next_best(module, choice, request.progress))
+
+        options = {OPTIMIZE_OPTION: choice.optimise, FORM_OPTION: choice.form, MEASURED_OPTION: _times(choice)}
+        if choice.failed:
+            options[FAILED_OPTION] = ", ".join(choice.failed)
+        files, manifest = self._put(script, request, folder, options)
+        return Written(files, manifest, (_told(choice),), None if choice.is_last else instead)
+
+    def _put(
+        self, script: "torch.jit.ScriptModule", request: WriteRequest, folder: Path, options: dict[str, str | bool]
+    ) -> tuple[tuple[Path, ...], Manifest]:
+        """Write the file, and return it with the manifest inside."""
+        whole = {**request.manifest.options, **options}
+        manifest = replace(request.manifest, options=whole, versions={"torch": version("torch")})
         path = folder / f"{request.name}{self.suffix}"
-        with saved:
+        with _save(script, {MANIFEST_KEY: manifest.essential().to_json()}) as saved:
             repack(saved, path)
-        return Written((path,), manifest, notes)
+        return (path,), manifest
 
     def read_embedded(self, path: Path) -> Manifest | None:
         """Return the manifest among the archive's extra files; the archive is read as a zip, never loaded as code.
@@ -161,6 +180,8 @@ def _told(choice: Choice) -> str:
     clips = "1 clip" if choice.clips == 1 else f"{choice.clips} clips"
     measured = f"plain {first:.0f} ms, {others}"
     told = [f"torchscript: measured on this CPU, {clips} a run: {measured}: the file holds {choice.form}"]
+    if choice.failed:
+        told.append(f"parity failed with {', and with '.join(choice.failed)}")
     plain_size, size = choice.sizes
     if size > LARGER * plain_size:
         told.append(f"that makes it {size / 1e6:.0f} MB instead of {plain_size / 1e6:.0f}")

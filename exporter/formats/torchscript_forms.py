@@ -8,11 +8,13 @@
 All of them survive `torch.jit.save`. What `torch.jit.optimize_for_inference` makes does not (torch 2.13 packs weights
 into what it cannot store): it is timed on the form that was chosen, and recommended to whoever loads the file where it
 is faster.
+
+The fastest form need not hold parity, which only a check of the written file tells: `next_best` is what to take then.
 """
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Literal
@@ -37,14 +39,16 @@ TILES: Mapping[str, Form] = {
     "conv2": Form(4, 4),
     "conv3a": Form(4, 4),
     "conv3b": Form(4, 4),
-    "conv4a": Form(2, 2),
-    "conv4b": Form(2, 2),
-    "conv5a": Form(1, 2),
-    "conv5b": Form(1, 2),
+    "conv4a": Form(4, 2),
+    "conv4b": Form(4, 2),
+    "conv5a": Form(2, 2),
+    "conv5b": Form(2, 2),
 }
-"""{convolution: its tile}. From conv2 on these are the tiles that the ONNX pass takes, and they are the fastest here
-too. conv1 has little to multiply; what it gains is that its output, the largest tensor of the network, is pooled in
-parts that stay near."""
+"""{convolution: its tile}, the fastest ones here. conv1 has little to multiply; what it gains is that its output, the
+largest tensor of the network, is pooled in parts that stay near."""
+
+PAIRS = ("conv5a", "conv5b")
+"""Convolutions of two frames."""
 
 POOLED: Mapping[str, tuple[str, int]] = {
     "conv1": ("pool1", 1), "conv2": ("pool2", 2), "conv3b": ("pool3", 2), "conv4b": ("pool4", 2),
@@ -74,6 +78,7 @@ class Choice:
         loaded: milliseconds of the chosen form and of what `optimize_for_inference` makes of it, in turns.
         clips: in a run.
         sizes: bytes of the tensors of the plain form and of the chosen one.
+        failed: what was taken before and did not hold parity, as `title`.
     """
 
     form: ScriptForm
@@ -82,6 +87,17 @@ class Choice:
     loaded: tuple[float, float]
     clips: int
     sizes: tuple[int, int]
+    failed: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Return `winograd`, or `winograd through optimize_for_inference`."""
+        return f"{self.form} through {LOADED}" if self.optimise else self.form
+
+    @property
+    def is_last(self) -> bool:
+        """Tell whether nothing slower is left to try."""
+        return self.form == "plain" and not self.optimise
 
 
 def choose(module: "nn.Module", batch: int, progress: Progress = quiet) -> "tuple[Choice, torch.jit.ScriptModule]":
@@ -95,27 +111,56 @@ def choose(module: "nn.Module", batch: int, progress: Progress = quiet) -> "tupl
     Returns:
         the choice, and the module in its form, frozen.
     """
+    count = min(batch, MOST_CLIPS)
+    progress("torchscript: transforming weights")
+    scripts = {name: frozen(formed(module, name)) for name in FORM_NAMES}
+    progress(f"torchscript: measuring {', '.join(FORM_NAMES)}")
+    times = measure(scripts, _drawn(count))
+    del scripts  # memory: the one that is taken is made anew
+    return _taken(module, fastest(times), times, count, progress)
+
+
+def next_best(
+    module: "nn.Module", choice: Choice, progress: Progress = quiet
+) -> "tuple[Choice, torch.jit.ScriptModule]":
+    """Return what to take where the file of `choice` did not hold parity, as `choose` returns it.
+
+    That is the same form, loaded as it is if it was not; then the next fastest that gains; then `plain`. It must not be
+    `Choice.is_last`.
+    """
+    failed = (*choice.failed, choice.title)
+    if choice.optimise:
+        return replace(choice, optimise=False, failed=failed), frozen(formed(module, choice.form))
+    times = choice.milliseconds
+    taken, script = _taken(module, fastest(times, failed), times, choice.clips, progress)
+    return replace(taken, failed=failed), script
+
+
+def _taken(
+    module: "nn.Module", form: ScriptForm, times: Mapping[str, float], count: int, progress: Progress
+) -> "tuple[Choice, torch.jit.ScriptModule]":
+    """Time a form through `optimize_for_inference`, and return both choice and script."""
     import torch
 
-    count = min(batch, MOST_CLIPS)
-    clips = torch.rand(count, *CLIP_SHAPE, generator=torch.Generator().manual_seed(0)) - 0.5
-    progress("torchscript: transforming weights")
-    made = {name: formed(module, name) for name in FORM_NAMES}
-    scripts = {name: frozen(shaped) for name, shaped in made.items()}
-    progress(f"torchscript: measuring {', '.join(FORM_NAMES)}")
-    times = measure(scripts, clips)
-    form = fastest(times)
     progress(f"torchscript: measuring {form} through {LOADED}")
-    optimised = torch.jit.optimize_for_inference(torch.jit.script(made[form]))
-    again = measure({form: scripts[form], LOADED: optimised}, clips)
+    made = formed(module, form)
+    script, optimised = frozen(made), torch.jit.optimize_for_inference(torch.jit.script(made))
+    again = measure({form: script, LOADED: optimised}, _drawn(count))
     loaded = again[form], again[LOADED]
-    sizes = _held(made["plain"]), _held(made[form])
-    return Choice(form, loaded[0] >= LEAST_GAIN * loaded[1], times, loaded, count, sizes), scripts[form]
+    sizes = _held(module), _held(made)
+    return Choice(form, loaded[0] >= LEAST_GAIN * loaded[1], times, loaded, count, sizes), script
 
 
-def fastest(times: Mapping[str, float]) -> ScriptForm:
-    """Return the form that takes least: `plain`, unless another one gains `LEAST_GAIN` on it."""
-    best = min(FORM_NAMES, key=lambda name: times[name])
+def _drawn(count: int) -> "Tensor":
+    import torch
+
+    return torch.rand(count, *CLIP_SHAPE, generator=torch.Generator().manual_seed(0)) - 0.5
+
+
+def fastest(times: Mapping[str, float], failed: Sequence[str] = ()) -> ScriptForm:
+    """Return the form not in `failed` that takes least: `plain`, unless another one gains `LEAST_GAIN` on it."""
+    left: list[ScriptForm] = [name for name in FORM_NAMES if name not in failed]
+    best = min(left, key=lambda name: times[name])
     return best if times["plain"] >= LEAST_GAIN * times[best] else "plain"
 
 
@@ -138,7 +183,7 @@ def formed(module: "nn.Module", name: ScriptForm) -> "nn.Module":
     for layer_name, conv in convolutions:
         pool, frames = POOLED.get(layer_name, (None, 0))
         if name == "winograd" and layer_name in TILES:
-            layer: nn.Module = WinogradConv(conv, TILES[layer_name], frames)
+            layer: nn.Module = WinogradConv(conv, TILES[layer_name], frames, pair=layer_name in PAIRS)
         else:
             layer = _channels_last(conv)
             if pool is not None:
@@ -146,6 +191,9 @@ def formed(module: "nn.Module", name: ScriptForm) -> "nn.Module":
         setattr(network, layer_name, layer)
         if pool is not None:
             setattr(network, pool, nn.Identity())
+    for layer_name, layer in network.named_children():
+        if isinstance(layer, nn.ReLU):  # what it is given, nobody else holds
+            setattr(network, layer_name, nn.ReLU(inplace=True))
     return made.eval()
 
 

@@ -1,6 +1,7 @@
 """What TorchScript files for CPUs hold: the form that was measured to be the fastest."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -9,8 +10,9 @@ import torch
 
 from exporter.formats import FORMATS, torchscript_forms
 from exporter.formats.prepare import prepare
-from exporter.formats.torchscript_forms import FORM_NAMES, LOADED, choose, fastest, formed
-from exporter.pipeline import Exported, export
+from exporter.formats.torchscript_forms import FORM_NAMES, LOADED, choose, fastest, formed, next_best
+from exporter.passes.winograd import torch_module
+from exporter.pipeline import Exported, ParityFailedError, export
 from exporter.runtimes.base import Settings
 from exporter.runtimes.torchscript import Float64Script
 from exporter.types import ExportRequest, ParityOptions
@@ -79,6 +81,27 @@ def test_loading_through_optimize_for_inference_is_recommended_where_it_beats_th
     assert script(torch.zeros(2, 3, 16, 112, 112)).shape == (2, 1, 16, 56, 56)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_where_the_fastest_does_not_hold_parity_the_next_fastest_that_gains_is_taken_and_plain_at_last() -> None:
+    module, tried = _Small().eval(), list[str]()
+    with measured(plain=100.0, channels_last=80.0, winograd=50.0, optimize_for_inference=45.0):
+        choice, script = choose(module, 1)
+        while not choice.is_last:
+            tried.append(choice.title)
+            choice, script = next_best(module, choice)
+    each = [(name, f"{name} through {LOADED}") for name in ("winograd", "channels_last", "plain")]
+    assert (*tried, "plain") == tuple(title for name, through in each for title in (through, name))
+    assert (choice.title, choice.failed) == ("plain", tuple(tried))
+    assert torch.equal(script(torch.ones(1, 3, 16, 112, 112)), module(torch.ones(1, 3, 16, 112, 112)))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_form_that_does_not_gain_is_not_tried_instead() -> None:
+    module = _Small().eval()
+    with measured(plain=100.0, channels_last=99.0, winograd=50.0, optimize_for_inference=100.0):
+        assert next_best(module, choose(module, 1)[0])[0].title == "plain"
+
+
 def test_a_form_leaves_the_network_alone_and_shares_what_it_does_not_change(built: BuiltNetwork) -> None:
     module = prepare(built.network, ("logits",))
     before = {name: (tensor.data_ptr(), tensor.stride()) for name, tensor in module.state_dict().items()}
@@ -135,3 +158,49 @@ def test_in_float64_the_file_is_the_network(exported_for_cpu: Exported) -> None:
     for name, truth in (("fc6", fc6.numpy()), ("logits", logits.numpy())):
         assert answer[name].dtype == np.float64
         assert 0 < np.abs(answer[name] - truth).max() < 2e-6 * np.abs(truth).max()
+
+
+@pytest.fixture
+def wrong_winograd() -> Iterator[None]:
+    """Plant a fault: transformed weights of one convolution in eight are off by a thousandth."""
+    right = torch_module.transformed
+
+    def wrong(weight: torch.Tensor, *rest: object) -> torch.Tensor:
+        return right(weight, *rest) * (1.001 if weight.shape[0] == 64 else 1)  # pyright: ignore[reportArgumentType]
+
+    with patch.object(torch_module, "transformed", wrong):
+        yield
+
+
+@pytest.mark.usefixtures("wrong_winograd")
+def test_the_file_holds_the_fastest_form_that_holds_parity(kept_truth: Path, tmp_path: Path) -> None:
+    with measured(plain=450.0, channels_last=380.0, winograd=160.0, optimize_for_inference=400.0):
+        exported = export(
+            ExportRequest(
+                ("torchscript",), output_dir=tmp_path, target="cpu",
+                parity=ParityOptions(kinds=("video",), cache=kept_truth),
+            )
+        )  # fmt: skip
+    (artifact,) = exported.artifacts
+    options = artifact.manifest.options
+    assert (options["form"], options["failed_parity"]) == ("channels_last", "winograd")
+    (report,) = exported.reports
+    assert report.passed
+    inside = FORMATS["torchscript"].read_embedded(artifact.path)
+    assert inside == artifact.manifest.essential()
+    (note,) = [note for note in exported.notes if note.startswith("torchscript:")]
+    assert "the file holds channels_last; parity failed with winograd;" in note
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c3d.pt", "c3d.pt.json"]
+
+
+def test_where_plain_fails_nothing_is_published(kept_truth: Path, tmp_path: Path) -> None:
+    request = ExportRequest(
+        ("torchscript",), output_dir=tmp_path, target="cpu",
+        parity=ParityOptions(kinds=("video",), cache=kept_truth, rtol=0.0, atol=0.0),
+    )  # fmt: skip
+    with (
+        measured(plain=100.0, channels_last=110.0, winograd=120.0, optimize_for_inference=100.0),
+        pytest.raises(ParityFailedError, match="parity failed for c3d.pt; nothing was published"),
+    ):
+        export(request)
+    assert not list(tmp_path.iterdir())

@@ -51,6 +51,31 @@ def test_every_form_answers_as_the_convolution(form: Form, pooled: int) -> None:
             assert error(answer, expected(conv, x, pooled)) < bound
 
 
+@pytest.mark.parametrize("pooled", [0, 1, 2])
+def test_two_frames_between_zeros_take_fewer_products_and_answer_as_the_convolution(pooled: int) -> None:
+    for batch, *size in ((1, 2, 8, 8), (3, 2, 7, 9)):
+        x = torch.randn(batch, 3, *size)
+        for dtype, bound in ((torch.float32, 6e-6), (torch.float64, 1e-13)):
+            conv = made(dtype)
+            module = WinogradConv(conv, Form(2, 2), pooled, pair=True)
+            assert error(module(x.to(dtype)), expected(conv, x, pooled)) < bound
+            assert 4 * len(module.weight) == 3 * len(WinogradConv(conv, Form(2, 2), pooled).weight)
+
+
+def test_two_frames_between_zeros_are_refused_where_there_are_others() -> None:
+    with pytest.raises(ValueError, match="two frames between zeros are no tile of winograd 4x2x2"):
+        WinogradConv(made(), Form(4, 2), pair=True)
+    with pytest.raises(ValueError, match=r"this form is for 2 frames \(got 3\)"):
+        WinogradConv(made(), Form(2, 2), pair=True)(torch.zeros(1, 3, 3, 4, 4))
+
+
+def test_gradients_are_the_convolutions() -> None:
+    conv, x = made(torch.float64), torch.randn(2, 3, 5, 6, 6).double().requires_grad_()
+    answers = (WinogradConv(conv, Form(2, 4), 0)(x), conv(x))
+    (mine, wanted) = (torch.autograd.grad((answer**2).sum(), x)[0] for answer in answers)
+    assert torch.allclose(mine, wanted, rtol=0, atol=1e-11)
+
+
 @pytest.mark.parametrize("at_once", [1, 1 << 30])
 def test_the_parts_make_no_difference(at_once: int) -> None:
     conv, x = made(torch.float64), torch.randn(2, 3, 9, 8, 8).double()
