@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from exporter.passes.winograd.cook_toom import POINTS, TAPS
+from exporter.passes.winograd.cook_toom import POINTS
 
 PLAIN = 1
 """A tile of one output: the axis is not transformed, its taps are summed as they are."""
@@ -24,16 +24,6 @@ class Form:
     def title(self) -> str:
         """Return `winograd 4x4x4`."""
         return f"winograd {self.time}x{self.space}x{self.space}"
-
-    @property
-    def time_points(self) -> int:
-        """Return how many places of the tile the time axis has after the transform."""
-        return self.time + TAPS - 1 if self.time > PLAIN else 1
-
-    @property
-    def space_points(self) -> int:
-        """Return the same for rows and columns together."""
-        return (self.space + TAPS - 1) ** 2
 
 
 DIRECT = "direct"
