@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.passes.base import add_initializer, names_in
+from exporter.passes.base import add_initializer, constant, names_in
 
 
 class Builder:
@@ -43,8 +43,17 @@ class Builder:
         return self.constant(name, np.array(values, np.int64))
 
     def constant(self, name: str, values: NDArray[Any]) -> ir.Value:
-        """Return the same for any array."""
-        return self._model.graph.initializers.get(name) or add_initializer(self._model, name, ir.tensor(values))
+        """Return the same for any array; what only happens to be called so is left alone."""
+        wanted, number = name, 1
+        while (known := self._model.graph.initializers.get(wanted)) is not None:
+            tensor = constant(known)
+            if tensor is not None and tuple(tensor.shape.numpy()) == values.shape:
+                held = tensor.numpy()
+                if held.dtype == values.dtype and np.array_equal(held, values):
+                    return known
+            number += 1
+            wanted = f"{name}.{number}"
+        return add_initializer(self._model, wanted, ir.tensor(values))
 
     def _fresh(self, wanted: str) -> str:
         name, number = wanted, 1

@@ -156,6 +156,20 @@ def test_onnxruntime_transforms_the_weights_when_it_loads(tmp_path: Path) -> Non
     assert not {name for name in names if "weight" in name}
 
 
+def test_constants_of_another_meaning_may_have_the_same_names() -> None:
+    model, x, exact = drawn(CASES["whole tiles, ReLU and pool"])
+    first = rewritten(model, Form(4, 4))
+    assert first is not None
+    made = {held.name: held for held in first.graph.initializer}
+    model.graph.node.append(helper.make_node("Sum", list(made), ["unread"], "reads them"))
+    for name in made.keys() - {"w", "b"}:
+        model.graph.initializer.append(numpy_helper.from_array(np.ones((1,), np.float32), name))
+    again = rewritten(model, Form(4, 4))
+    assert again is not None
+    again.graph.node.remove(next(node for node in again.graph.node if node.op_type == "Sum"))
+    assert np.abs(run(again, x) - exact).max() <= 1e-5 * np.abs(exact).max()
+
+
 def test_a_pool_that_does_not_tile_stays_a_pool() -> None:
     case = Case((4, 8, 9), ("Relu", "MaxPool"))
     model, x, exact = drawn(case)
