@@ -21,9 +21,7 @@ from exporter.passes.alone import INPUT, alone
 from exporter.passes.base import (
     Decision,
     GraphPass,
-    add_initializer,
     constant,
-    drop_unused,
     followers,
     label,
     nodes_of,
@@ -200,24 +198,25 @@ def _sliding(node: ir.Node, kernel: tuple[int, ...] | None) -> _Sliding | None:
 
 def _replace(model: ir.Model, stem: _Stem, *, last: bool) -> None:
     """Put a stem's pictures in its place; `last` says that its result is wanted with channels last."""
-    conv, name = stem.nodes[0], label(stem.nodes[0])
+    conv = stem.nodes[0]
     source, weight, held = conv.inputs[0], conv.inputs[1], constant(conv.inputs[1])
     assert source is not None
     assert weight is not None
     assert held is not None
     outputs, channels, taps, *_ = held.shape.numpy()
     frames, height, width = stem.size
-    built = Builder(model, f"{name}.pictures")
+    built = Builder(model, f"{label(conv)}.pictures")
     op, reshape = built.op, built.reshape
     x = op("Transpose", "frames", source, perm=[0, 2, 1, 3, 4])
-    seen = add_initializer(model, f"{name}.frames.seen", ir.tensor(_frames_seen(stem)))
+    seen = built.constant(f"pictures.frames.{frames}.{taps}", _frames_seen(stem))
     x = op("MatMul", "seen", seen, reshape(x, "rows", -1, frames, channels * height * width))
     x = reshape(x, "stacked", -1, taps * channels, height, width)
-    spread = np.array(held.numpy()).transpose(0, 2, 1, 3, 4).reshape(outputs, taps * channels, *stem.conv.kernel[1:])
+    # the weights stay as trained in the file; engines turn them once, when they load it
+    turned = op("Transpose", "weight.frames", weight, perm=[0, 2, 1, 3, 4])
+    flat = reshape(turned, "weight", outputs, taps * channels, *stem.conv.kernel[1:])
     biases = [value for value in conv.inputs[2:] if value is not None]
     for node in stem.nodes:
         if node is conv:
-            flat = add_initializer(model, f"{weight.name}.pictures", ir.tensor(np.ascontiguousarray(spread)))
             x = op("Conv", "conv", x, flat, *biases, **stem.conv.in_space())
         elif node.op_type == "Relu":
             x = op("Relu", "relu", x)
@@ -230,7 +229,6 @@ def _replace(model: ir.Model, stem: _Stem, *, last: bool) -> None:
     else:
         x = op("Transpose", "first", reshape(x, "volume", -1, made, outputs, rows, columns), perm=[0, 2, 1, 3, 4])
     ir.convenience.replace_nodes_and_values(model.graph, stem.nodes[-1], stem.nodes, built.nodes, [stem.result], [x])
-    drop_unused(model, [weight])
 
 
 def _frames_seen(stem: _Stem) -> NDArray[np.float32]:

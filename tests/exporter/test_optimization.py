@@ -245,7 +245,12 @@ def test_an_artifact_keeps_its_manifest_and_tells_its_passes(exported: ExportedB
     assert subject.manifest.state_sha256 == old.state_sha256
     assert subject.manifest.name == "half"
     assert subject.manifest.options["weights_as"] == "fp16"
-    assert subject.manifest.options["passes"] == ["winograd", "store-weights"]
+    assert subject.manifest.options["passes"] == [
+        "winograd",
+        "frames-as-pictures",
+        "cancel-transposes",
+        "store-weights",
+    ]
     assert done.bytes_after < 0.51 * done.bytes_before
 
 
