@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from exporter.artifact import Manifest
 from exporter.errors import ArtifactError
 from exporter.formats.base import WriteRequest, Written
-from exporter.formats.torchscript_forms import LOADED, Choice, choose, frozen, next_best
+from exporter.formats.torchscript_forms import LEAST_GAIN, LOADED, Choice, choose, frozen, next_best
 from exporter.types import FormatName
 from models.spec import MANIFEST_KEY
 
@@ -187,5 +187,7 @@ def _told(choice: Choice) -> str:
         told.append(f"that makes it {size / 1e6:.0f} MB instead of {plain_size / 1e6:.0f}")
     before, behind = choice.loaded
     advice = "load it through that" if choice.optimise else "load it as it is"
+    if not choice.optimise and before >= LEAST_GAIN * behind:
+        advice = "but does not hold parity so, load it as it is"
     told.append(f"torch.jit.{OPTIMIZE_OPTION} makes it {before / behind:.2f} times as fast: {advice}")
     return "; ".join(told)

@@ -30,7 +30,7 @@ def alone(nodes: Sequence[ir.Node], opset: int, size: tuple[int, ...] | None = N
             if old is None:
                 inputs.append(None)
                 continue
-            copy = ir.Value(name=old.name, shape=old.shape, type=old.type, const_value=_held(old))
+            copy = ir.Value(name=old.name, shape=old.shape, type=old.type, const_value=_held(old, nodes[0]))
             initializers.append(copy)
             inputs.append(copy)
         copies.append(ir.Node("", node.op_type, inputs, list(node.attributes.values()), num_outputs=1, name=node.name))
@@ -44,7 +44,14 @@ def alone(nodes: Sequence[ir.Node], opset: int, size: tuple[int, ...] | None = N
     return model
 
 
-def _held(value: ir.Value) -> ir.TensorProtocol | None:
-    """Return a weight in memory: a session made from bytes does not find what lies in a file."""
+def _held(value: ir.Value, conv: ir.Node) -> ir.TensorProtocol:
+    """Return a weight in memory: a session made from bytes does not find what lies in a file.
+
+    A bias that is not constant is zeros: it changes neither the time nor the rounding that matters.
+    """
     tensor = constant(value)
-    return None if tensor is None else ir.tensor(np.array(tensor.numpy()), name=value.name)
+    if tensor is not None:
+        return ir.tensor(np.array(tensor.numpy()), name=value.name)
+    weight = constant(conv.inputs[1])
+    assert weight is not None
+    return ir.tensor(np.zeros(weight.shape.numpy()[0], np.float32), name=value.name)

@@ -37,6 +37,7 @@ class Decision:
         measured_ms: how long it took here, in milliseconds.
         error: the largest that it adds, relative to the largest value: of a layer's outputs where the operators are
             others now, of its weights where these are.
+        replaces: what an earlier pass said of the node is no longer so.
     """
 
     node: str
@@ -46,6 +47,7 @@ class Decision:
     predicted_ms: float | None = None
     measured_ms: float | None = None
     error: float | None = None
+    replaces: bool = False
 
     def __str__(self) -> str:
         """Return `conv2 (Conv): winograd, measured 68.1 ms`."""
@@ -119,7 +121,8 @@ def apply(model: ir.Model, passes: Sequence[GraphPass], progress: Progress = qui
         if stale:
             infer_shapes(model)
         stale = step(model).modified
-        decisions += step.decisions
+        replaced = {(row.node, row.operator) for row in step.decisions if row.replaces}
+        decisions = [row for row in decisions if (row.node, row.operator) not in replaced] + step.decisions
         if stale:
             changed.append(step.name)
             modified = modified or not step.preparatory
@@ -165,9 +168,14 @@ def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
 
 
 def only_use(value: ir.Value) -> ir.Node | None:
-    """Return the single node that reads `value` once, if nothing else does and it is no output of the graph."""
-    uses = list(value.uses())
-    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+    """Return the single node that reads `value` once, if nothing else does and it is no output of the graph.
+
+    A reader inside a subgraph runs only when that does, so it is none.
+    """
+    uses, maker = list(value.uses()), value.producer()
+    if len(uses) != 1 or value.is_graph_output() or (maker is not None and uses[0].node.graph is not maker.graph):
+        return None
+    return uses[0].node
 
 
 def followers(conv: ir.Node) -> tuple[ir.Node | None, ir.Node | None]:

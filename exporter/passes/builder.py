@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from exporter.passes.base import add_initializer, constant, names_in
 
+FIXED = ("winograd.", "pictures.")
+"""What the names of constants begin with that do not come from the weights: the matrices of transforms."""
+
 
 class Builder:
     """Makes the nodes that stand in the place of others.

@@ -20,6 +20,7 @@ from onnx_ir.passes.common import (
 )
 
 from exporter.passes.base import GraphPass, constant, nodes_of
+from exporter.passes.shapes import as_stated
 
 MOST_FOLDED = 4096
 """Elements of a constant that folding may read or write: it is for shape arithmetic, and a file must not grow by it."""
@@ -55,7 +56,7 @@ class FoldConstants(GraphPass):
 
         if has_subgraphs(model):
             return False
-        with quiet_loggers("onnxscript", "onnx_ir"):
+        with quiet_loggers("onnxscript", "onnx_ir"), as_stated(model):
             folded = fold_constants(
                 model, onnx_shape_inference=True, input_size_limit=MOST_FOLDED, output_size_limit=MOST_FOLDED
             )

@@ -11,6 +11,7 @@ without rearranging it, and a direct kernel for fewer channels than a vector hol
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +31,15 @@ from exporter.passes.base import (
 )
 from exporter.passes.builder import Builder
 from exporter.passes.shapes import shape_of
-from exporter.passes.transposes import FIRST, IMAGE_LAST, LAST, CancelTransposes
+from exporter.passes.transposes import FIRST, IMAGE_LAST, LAST, CancelTransposes, permuted
 from exporter.passes.tuning import fastest, measure
 from models.errors import Progress, quiet
 
 VECTOR = 16
 """Floats of a vector of AVX-512: the direct kernel takes fewer channels than that."""
 DIRECT, PICTURES = "direct", "pictures"
+LONGEST = 64
+"""Frames: the matrix that says which frame sees which grows with their square."""
 VOLUME = 3
 """Axes that a kernel moves along."""
 OLDEST_OPSET = 13
@@ -101,19 +104,17 @@ class _Stem:
     def last(self) -> bool:
         """Tell whether everything that reads the result wants channels last."""
         uses = [use.node for use in self.result.uses()]
-        wanted = all(
-            node.op_type == "Transpose" and list(node.attributes.get_ints("perm") or ()) == LAST for node in uses
-        )
+        wanted = all(permuted(node, self.result.producer()) == LAST for node in uses)
         return bool(uses) and wanted and not self.result.is_graph_output()
 
 
 class Pictures(GraphPass):
-    """A first convolution of a few channels, with the pool behind it, is computed frame by frame as pictures."""
+    """A convolution of a few channels, as networks begin with, and its pool are computed frame by frame as pictures."""
 
     name = "frames-as-pictures"
     condition = (
         f"A float32 Conv of volumes with fewer than {VECTOR} taps in time x channels, constant weights, a known size, "
-        "and a max pool of single frames behind it."
+        f"at most {LONGEST} frames, and a max pool of single frames behind it."
     )
     reason = "onnxruntime's blocked layout for pictures pools without rearranging; volumes have none."
 
@@ -139,9 +140,8 @@ class Pictures(GraphPass):
     def _decision(self, stem: _Stem, opset: int) -> Decision:
         name, operator = label(stem.nodes[0]), stem.nodes[0].op_type
         if self.measure is None:
-            return Decision(
-                name, operator, PICTURES, "its taps in time become channels, and its pool needs no other layout"
-            )
+            why = "its taps in time become channels, and its pool needs no other layout"
+            return Decision(name, operator, PICTURES, why, replaces=True)
         ends = [use.node for use in stem.result.uses()][:1] if stem.last else []
         direct, pictures = (alone([*stem.nodes, *ends], opset) for _ in range(2))
         copied = _stem(nodes_of(pictures, "Conv")[0])
@@ -151,7 +151,8 @@ class Pictures(GraphPass):
         times = self.measure(direct, pictures)
         chosen = fastest(times, DIRECT)
         others = ", ".join(f"{form} {ms:.1f} ms" for form, ms in times.items() if form != chosen)
-        return Decision(name, operator, chosen, f"measured: {others or 'nothing'}", measured_ms=times.get(chosen))
+        why = f"measured: {others or 'nothing'}"
+        return Decision(name, operator, chosen, why, measured_ms=times.get(chosen), replaces=True)
 
 
 def measured(
@@ -171,7 +172,7 @@ def _stem(conv: ir.Node) -> _Stem | None:
         return None
     size = tuple(length for length in shape[2:] if isinstance(length, int))
     _, channels, *kernel = weight.shape.numpy()
-    if len(kernel) != VOLUME or len(size) != VOLUME or channels * kernel[0] >= VECTOR:
+    if len(kernel) != VOLUME or len(size) != VOLUME or channels * kernel[0] >= VECTOR or size[0] > LONGEST:
         return None
     moves, pooled = _sliding(conv, tuple(kernel)), _sliding(pool, None)
     if moves is None or pooled is None or conv.attributes.get_int("group", 1) != 1:
@@ -212,7 +213,8 @@ def _replace(model: ir.Model, stem: _Stem, *, last: bool) -> None:
     x = op("MatMul", "seen", seen, reshape(x, "rows", -1, frames, channels * height * width))
     x = reshape(x, "stacked", -1, taps * channels, height, width)
     # the weights stay as trained in the file; engines turn them once, when they load it
-    turned = op("Transpose", "weight.frames", weight, perm=[0, 2, 1, 3, 4])
+    rows = reshape(weight, "weight.taps", outputs, channels, taps, prod(stem.conv.kernel[1:]))
+    turned = op("Transpose", "weight.frames", rows, perm=[0, 2, 1, 3])
     flat = reshape(turned, "weight", outputs, taps * channels, *stem.conv.kernel[1:])
     biases = [value for value in conv.inputs[2:] if value is not None]
     for node in stem.nodes:

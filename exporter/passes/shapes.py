@@ -4,7 +4,9 @@ A size is an `int`, or a string where the graph gives it a name (`batch`), or No
 None where not even the rank is known; passes leave such values alone.
 """
 
+import contextlib
 import logging
+from collections.abc import Generator
 
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
@@ -18,15 +20,24 @@ def infer_shapes(model: ir.Model) -> None:
 
     The graph's own inputs and outputs keep what they state. Weights are not copied.
     """
-    stated = [(value, value.shape, value.type) for value in (*model.graph.inputs, *model.graph.outputs)]
     logger = logging.getLogger("onnx_ir.passes.common.shape_inference")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+        with as_stated(model):
+            ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
     finally:
         logger.setLevel(level)
-        for value, shape, kind in stated:
+
+
+@contextlib.contextmanager
+def as_stated(model: ir.Model) -> Generator[None]:
+    """Keep what the graph's own inputs and outputs state, whatever is inferred meanwhile."""
+    stated = [(value.shape, value.type) for value in (*model.graph.inputs, *model.graph.outputs)]
+    try:
+        yield
+    finally:
+        for value, (shape, kind) in zip((*model.graph.inputs, *model.graph.outputs), stated, strict=True):
             value.shape, value.type = shape, kind
 
 

@@ -19,6 +19,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.passes.base import ONNX, GraphPass, add_initializer, constant, drop_unused, fresh_name, only_use, opset_of
+from exporter.passes.builder import FIXED
 from exporter.types import WeightsAs
 
 LEAST_ELEMENTS = 4096
@@ -52,7 +53,7 @@ class StoreWeights(GraphPass):
             tensor = constant(value)
             if tensor is None or tensor.dtype != ir.DataType.FLOAT or tensor.size < LEAST_ELEMENTS:
                 continue
-            if len(tensor.shape.numpy()) < 2:  # noqa: PLR2004 - a bias
+            if len(tensor.shape.numpy()) < 2 or str(value.name).startswith(FIXED):  # noqa: PLR2004 - a bias
                 continue
             if value.is_graph_output() or not value.uses():
                 continue

@@ -2,7 +2,7 @@
 
 import onnx_ir as ir
 
-from exporter.passes.base import GraphPass, nodes_of
+from exporter.passes.base import ONNX, GraphPass, label, nodes_of
 
 LAST, FIRST = [0, 2, 3, 4, 1], [0, 4, 1, 2, 3]
 """From (N, C, T, H, W) to (N, T, H, W, C), and back."""
@@ -26,7 +26,7 @@ class CancelTransposes(GraphPass):
         modified = False
         for node in nodes_of(model, "Transpose"):
             before = node.inputs[0].producer() if node.inputs[0] is not None else None
-            if before is None or before.op_type != "Transpose" or not _inverse(before, node):
+            if before is None or not _inverse(permuted(before, node), permuted(node, before)):
                 continue
             if node.outputs[0].is_graph_output() or before.inputs[0] is None:
                 continue
@@ -34,11 +34,17 @@ class CancelTransposes(GraphPass):
             model.graph.remove(node, safe=True)
             if not before.outputs[0].uses() and not before.outputs[0].is_graph_output():
                 model.graph.remove(before, safe=True)
-            self.decide(node, "removed", f"it undoes {before.name}")
+            self.decide(node, "removed", f"it undoes {label(before)}")
             modified = True
         return modified
 
 
-def _inverse(first: ir.Node, second: ir.Node) -> bool:
-    p, q = first.attributes.get_ints("perm"), second.attributes.get_ints("perm")
-    return p is not None and q is not None and len(p) == len(q) and all(p[axis] == i for i, axis in enumerate(q))
+def permuted(node: ir.Node, neighbour: ir.Node | None) -> list[int]:
+    """Return the permutation of a standard Transpose in the same graph as its neighbour; of any other node, nothing."""
+    standard = node.op_type == "Transpose" and node.domain in ONNX
+    beside = neighbour is not None and node.graph is neighbour.graph
+    return list(node.attributes.get_ints("perm") or ()) if standard and beside else []
+
+
+def _inverse(p: list[int], q: list[int]) -> bool:
+    return bool(p) and len(p) == len(q) and all(p[axis] == i for i, axis in enumerate(q))

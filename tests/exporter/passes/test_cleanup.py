@@ -47,6 +47,12 @@ def test_shape_arithmetic_is_done_now(opset: int, tmp_path: Path) -> None:
     assert b"onnxscript" not in done.model.SerializeToString()
 
 
+def test_an_output_keeps_the_sizes_it_states() -> None:
+    nodes = [node("Reshape", "x t", "r"), node("Relu", "r", "y")]
+    model = graph(nodes, {"x": (2, 6)}, {"y": ("a", "b")}, {"t": np.array([3, 4])})
+    assert not rewrite(FoldConstants(), model).modified
+
+
 def test_arithmetic_on_what_is_not_known_stays() -> None:
     nodes = [node("Shape", "x", "s"), node("Reshape", "x s", "y")]
     assert "Shape" in rewrite(FoldConstants(), graph(nodes, ROW, OUT, {})).operators

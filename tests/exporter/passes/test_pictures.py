@@ -11,7 +11,10 @@ from helpers.graphs import graph, kept, node, normal, rewrite
 
 from exporter.passes.base import apply
 from exporter.passes.pictures import DIRECT, PICTURES, Pictures, measured
+from exporter.passes.recipes import recipe
 from exporter.passes.transposes import CancelTransposes
+from exporter.passes.winograd.rewrite import Winograd
+from exporter.types import GraphOptions
 
 POOL = {"kernel_shape": [1, 2, 2], "strides": [1, 2, 2]}
 
@@ -19,9 +22,10 @@ POOL = {"kernel_shape": [1, 2, 2], "strides": [1, 2, 2]}
 def stem(
     channels: int = 3, kernel: tuple[int, int, int] = (3, 3, 3), order: tuple[str, ...] = ("Relu", "MaxPool"),
     conv: dict[str, Any] | None = None, pool: dict[str, Any] | None = None, opset: int = 18, behind: str = "",
+    frames: int = 5, outputs: int = 6,
 ) -> onnx.ModelProto:  # fmt: skip
     """A convolution with what follows it."""
-    held = {"w": normal(6, channels, *kernel), "b": normal(6)}
+    held = {"w": normal(outputs, channels, *kernel), "b": normal(outputs)}
     nodes = [node("Conv", "x w b", "c", **({"pads": [1] * 6} if conv is None else conv))]
     for operator in order:
         nodes.append(
@@ -30,7 +34,7 @@ def stem(
     if behind:
         nodes.append(node("Transpose", nodes[-1].output[0], "t", perm=[0, 2, 3, 4, 1]))
     nodes.append(node("Neg", nodes[-1].output[0], "y"))
-    return graph(nodes, {"x": ("n", channels, 5, 10, 12)}, {"y": ("n", *"abcd")}, held, opset)
+    return graph(nodes, {"x": ("n", channels, frames, 10, 12)}, {"y": ("n", *"abcd")}, held, opset)
 
 
 FEEDS = {"x": normal(2, 3, 5, 10, 12)}
@@ -59,9 +63,39 @@ def test_a_stem_becomes_pictures(model: onnx.ModelProto, channels: int, tmp_path
     stem(pool={**POOL, "ceil_mode": 1}),
     stem(6),  # 18 channels of pictures
     stem(conv={"auto_pad": "SAME_UPPER"}),
+    stem(frames=65),
 ])  # fmt: skip
 def test_anything_else_stays(model: onnx.ModelProto) -> None:
     assert not rewrite(Pictures(), model).modified
+
+
+def test_a_pool_inside_a_branch_is_none_of_the_stems() -> None:
+    branches = {
+        name: onnx.helper.make_graph(
+            [node(operator, "c", f"{name}.out", **(POOL if operator == "MaxPool" else {}))], name, [],
+            [onnx.helper.make_tensor_value_info(f"{name}.out", onnx.TensorProto.FLOAT, None)],
+        )
+        for name, operator in (("then_branch", "MaxPool"), ("else_branch", "Neg"))
+    }  # fmt: skip
+    del branches["else_branch"].node[:]
+    branches["else_branch"].node.append(node("Constant", "", "else_branch.out", value_float=1.0))
+    nodes = [node("Conv", "x w", "c", pads=[1] * 6), node("If", "flag", "y", **branches)]
+    held = {"w": normal(6, 3, 3, 3, 3), "flag": np.array(True)}
+    model = graph(nodes, {"x": ("n", 3, 5, 10, 12)}, {"y": None}, held)
+    loaded = ir.from_proto(model)
+    assert not apply(loaded, [Pictures()]).modified
+
+
+def test_what_an_earlier_pass_said_of_the_stem_is_replaced() -> None:
+    done = apply(ir.from_proto(stem()), [Winograd(), Pictures()])
+    assert [(row.node, row.choice) for row in done.decisions] == [("c.node", PICTURES)]
+
+
+def test_the_whole_recipe_finds_nothing_more_in_its_own_result() -> None:
+    wide = stem(3, (3, 7, 7), conv={"pads": [1, 3, 3] * 2}, outputs=16)  # 7056 weights, more than are folded
+    loaded = ir.from_proto(wide)
+    assert apply(loaded, recipe(GraphOptions("cpu"))).modified
+    assert not apply(loaded, recipe(GraphOptions("cpu"))).modified
 
 
 def test_no_transpose_is_left_where_channels_are_wanted_last() -> None:
@@ -69,7 +103,7 @@ def test_no_transpose_is_left_where_channels_are_wanted_last() -> None:
     assert apply(loaded, [Pictures(), CancelTransposes()]).modified
     left = [list(made.attributes.get_ints("perm") or ()) for made in loaded.graph if made.op_type == "Transpose"]
     # frames to the front, the weights alike; the pictures' channels to the end
-    assert left == [[0, 2, 1, 3, 4], [0, 2, 1, 3, 4], [0, 2, 3, 1]]
+    assert left == [[0, 2, 1, 3, 4], [0, 2, 1, 3], [0, 2, 3, 1]]
 
 
 @pytest.mark.parametrize(("times", "chosen"), [

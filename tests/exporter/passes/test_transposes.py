@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import onnx_ir as ir
 import pytest
 from helpers.graphs import graph, kept, node, normal, rewrite
 
@@ -31,6 +32,14 @@ def test_the_first_stays_while_something_reads_it(tmp_path: Path) -> None:
 def test_others_stay(second: list[int]) -> None:
     nodes = [node("Transpose", "x", "a", perm=LAST), node("Transpose", "a", "b", perm=second), node("Neg", "b", "y")]
     assert not rewrite(CancelTransposes(), graph(nodes, SHAPE, {"y": ("n", *"abcd")}, {})).modified
+
+
+def test_only_the_standard_operator_is_known() -> None:
+    own = node("Transpose", "x", "a", perm=LAST)
+    own.domain = "my.ops"
+    nodes = [own, node("Transpose", "a", "b", perm=FIRST), node("Neg", "b", "y")]
+    loaded = ir.from_proto(graph(nodes, SHAPE, {"y": ("n", *"abcd")}, {}))
+    assert not CancelTransposes()(loaded).modified
 
 
 def test_an_output_keeps_its_node() -> None:

@@ -9,15 +9,16 @@ import pytest
 from helpers.graphs import exact, graph, node, normal, ran
 
 from exporter.optimization import optimize
-from exporter.passes.base import apply, nodes_of
+from exporter.passes.base import Decision, apply, nodes_of
 from exporter.passes.shapes import infer_shapes
+from exporter.passes.store_weights import StoreWeights
 from exporter.passes.winograd.cost import direct_ms, predicted
 from exporter.passes.winograd.forms import DIRECT, FORMS, Form
 from exporter.passes.winograd.micro import formed, measured
 from exporter.passes.winograd.rewrite import Winograd
 from exporter.passes.winograd.sites import Site, site_of
 from exporter.passes.winograd.tiling import fits
-from exporter.types import GraphOptions, OptimizeRequest
+from exporter.types import GraphOptions, OptimizeRequest, WeightsAs
 
 CUBE = {"kernel_shape": [3] * 3, "pads": [1] * 6}
 
@@ -38,11 +39,15 @@ def tower(channels: int = 96, size: int = 16, opset: int = 28) -> onnx.ModelProt
     return graph(nodes, {"x": ("n", 3, 8, 2 * size, 2 * size)}, {"y": ("n", 5)}, held, opset)
 
 
-def choices(model: onnx.ModelProto, step: Winograd) -> dict[str, str]:
+def _decided(model: onnx.ModelProto, step: Winograd) -> list[Decision]:
     loaded = ir.from_proto(model)
     infer_shapes(loaded)
     step(loaded)
-    return {decision.node: decision.choice for decision in step.decisions}
+    return step.decisions
+
+
+def choices(model: onnx.ModelProto, step: Winograd) -> dict[str, str]:
+    return {decision.node: decision.choice for decision in _decided(model, step)}
 
 
 def multiplications(path: Path) -> int:
@@ -183,6 +188,31 @@ def test_the_direct_cost_is_the_arithmetic_and_the_bytes() -> None:
     products = 8 * 8 * 27 * 8 * 8 * 8
     numbers = 8 * 8**3 + 8 * 8**3 + 2 * 8 * 8 * 27  # each of two cores reads all weights
     assert times[DIRECT] == pytest.approx(1e3 * (2 * products / 230e9 + 4 * numbers / 20e9))
+
+
+@pytest.mark.parametrize("kind", ["fp16", "int8"])
+def test_stored_in_fewer_bits_the_matrices_stay_exact(kind: WeightsAs) -> None:
+    loaded = ir.from_proto(tower())
+    done = apply(loaded, [Winograd(), StoreWeights(kind)])
+    assert done.modified
+    fixed = [value for name, value in loaded.graph.initializers.items() if name.startswith("winograd.weight.")]
+    assert fixed
+    assert {value.dtype for value in fixed} == {ir.DataType.FLOAT}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_bias_that_is_not_constant_can_be_measured_and_held_against_float64(tmp_path: Path) -> None:
+    model = tower()
+    model.graph.input.append(onnx.helper.make_tensor_value_info("b1", onnx.TensorProto.FLOAT, [96]))
+    model.graph.initializer.remove(next(held for held in model.graph.initializer if held.name == "b1"))
+    rows = {row.node: row for row in _decided(model, Winograd(errors=True))}
+    assert rows["c1.node"].error is not None
+    assert 1e-8 < rows["c1.node"].error < 1e-4
+    loaded = ir.from_proto(model)
+    infer_shapes(loaded)
+    found = site_of(nodes_of(loaded, "Conv")[1])
+    assert isinstance(found, Site)
+    assert measured(found, {DIRECT: None}, 28, cache=tmp_path).keys() == {DIRECT}
 
 
 def test_a_second_run_changes_nothing() -> None:
