@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from exporter.passes.winograd.cook_toom import POINTS
 
 PLAIN = 1
-"""A tile of one output along time, which is not transformed: ONNX graphs take it for kernels of a single frame alone."""
+"""A tile of one output along time, which is not transformed. ONNX graphs take it for kernels of one frame alone."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The pass: each convolution that can be rewritten takes the form that should be, or was measured to be, the fastest.
 
 *Given* `y = MaxPool(Relu(Conv(x, W, b)))`, ReLU and pool each optional, of 3x3x3 taps that move one place at a time.
-*Result*: the same numbers up to rounding, from standard operators with an eighth to less than half of the multiplications.
+*Result*: the same numbers up to rounding, from standard operators with less than half of the multiplications.
 *Algebra*: `exporter.passes.winograd.cook_toom`, nested along the axes. *Source*: Lavin and Gray, *Fast Algorithms for
 Convolutional Neural Networks* (CVPR 2016); for volumes, Budden et al., *Deep Tensor Convolution on Multicores* (ICML
 2017).
@@ -44,7 +44,7 @@ class Winograd(GraphPass):
 
     name = "winograd"
     condition = "A float32 Conv of 3x3x3, 1x3x3 or 3x3 taps, stride 1, one group, constant weights and a known size."
-    reason = "It takes less than half to an eighth of the multiplications, which is where such a network spends its time."
+    reason = "It takes an eighth to less than half of the products, which is where such a network spends its time."
 
     def __init__(
         self, *, precomputed: bool = False, largest: int = 4, measure: Measure | None = None, errors: bool = False
