@@ -25,6 +25,7 @@ def test_two_inputs_between_zeros_take_three_products() -> None:
     answer = made.output @ ((made.weight @ taps) * (made.input @ signal))
     assert np.allclose(answer, np.correlate(np.pad(signal, 1), taps, "valid"), rtol=0, atol=1e-14)
     assert (made.outputs, made.inputs, made.points) == (2, 2, 3)
+    assert np.abs(made.input.sum(axis=1)).tolist() == [1, 0, 1]  # two equal frames: their difference, nothing to round
 
 
 @pytest.mark.parametrize(("outputs", "taps"), [(1, 3), (3, 2), (3, 5), (6, 3)])

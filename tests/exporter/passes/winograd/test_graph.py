@@ -20,7 +20,7 @@ from exporter.passes.shapes import infer_shapes
 from exporter.passes.winograd.forms import FORMS, Form
 from exporter.passes.winograd.graph import replace_site
 from exporter.passes.winograd.sites import Site, site_of
-from exporter.passes.winograd.tiling import fits
+from exporter.passes.winograd.tiling import Tiling, fits
 
 Floats = NDArray[np.float32]
 
@@ -156,14 +156,29 @@ def test_onnxruntime_transforms_the_weights_when_it_loads(tmp_path: Path) -> Non
     assert not {name for name in names if "weight" in name}
 
 
-def test_constants_of_another_meaning_may_have_the_same_names() -> None:
+def test_few_rows_of_many_channels_are_summed_in_parts_and_round_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x, exact = drawn(Case((2, 8, 8), channels=(1024, 16)))
+    errors: list[float] = []
+    for parts in (None, 1):
+        if parts is not None:
+            monkeypatch.setattr(Tiling, "parts", parts)
+        made = rewritten(model, Form(2, 2))
+        assert made is not None
+        errors.append(float(np.sqrt(np.mean((run(made, x) - exact) ** 2))))
+    assert errors[0] < 0.95 * errors[1]
+
+
+@pytest.mark.parametrize("same_shape", [True, False])
+def test_constants_of_another_meaning_may_have_the_same_names(same_shape: bool) -> None:
     model, x, exact = drawn(CASES["whole tiles, ReLU and pool"])
     first = rewritten(model, Form(4, 4))
     assert first is not None
     made = {held.name: held for held in first.graph.initializer}
     model.graph.node.append(helper.make_node("Sum", list(made), ["unread"], "reads them"))
     for name in made.keys() - {"w", "b"}:
-        model.graph.initializer.append(numpy_helper.from_array(np.ones((1,), np.float32), name))
+        values = numpy_helper.to_array(made[name])
+        other = values + 1 if same_shape else np.ones((1,), np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(other, name))
     again = rewritten(model, Form(4, 4))
     assert again is not None
     again.graph.node.remove(next(node for node in again.graph.node if node.op_type == "Sum"))
