@@ -13,28 +13,28 @@ import numpy as np
 from measure import machine
 from pieces import Pieces, pieces
 
-from exporter.artifact import Artifact
+from exporter.artifacts.loading import LoadedArtifact
+from exporter.artifacts.manifest import Artifact
+from exporter.fault_injection.runner import CLEAN_INPUTS
 from exporter.formats.torchscript import OPTIMIZE_OPTION
-from exporter.parity.inputs import draw_clips
-from exporter.parity.judge import judge
-from exporter.parity.reference import Subject
-from exporter.parity.tolerance import FACTOR
-from exporter.parity.trials import Trial, ask
-from exporter.parity.truth import NetworkTruth, Truth
-from exporter.parity.verify import trial_of
-from exporter.pipeline import export
-from exporter.selftest.runner import CLEAN
+from exporter.parity.evaluate import evaluate
+from exporter.parity.execution import RunSpec, run_model
+from exporter.parity.golden import GoldenOutputs, NetworkSource
+from exporter.parity.inputs import make_video_inputs
+from exporter.parity.tolerance import ERROR_FACTOR
 from exporter.types import ExportRequest, ParityOptions
+from exporter.workflows.export import export
+from exporter.workflows.verify import make_run_spec
 from models import build
-from models.builder import BuiltNetwork
-from models.spec import NetworkConfig
+from models.builder import BuiltModel
+from models.config import C3DConfig
 
 NETWORKS = (
-    NetworkConfig(),
-    NetworkConfig(487, pool5="right"),
-    NetworkConfig(batch_norm=True),
-    NetworkConfig(51),
-    NetworkConfig(10, batch_norm=True, pool5="right"),
+    C3DConfig(),
+    C3DConfig(487, pool5="right"),
+    C3DConfig(batch_norm=True),
+    C3DConfig(51),
+    C3DConfig(10, batch_norm=True, pool5="right"),
 )
 """The seed of each is its place."""
 DRAWS = 6
@@ -50,9 +50,14 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory() as name:
             request = ExportRequest(
-                ("onnx", "torchscript"), output_dir=Path(name), verify=False, seed=seed, num_classes=config.num_classes,
-                batch_norm=config.batch_norm, pool5=config.pool5,
-            )  # fmt: skip
+                ("onnx", "torchscript"),
+                output_dir=Path(name),
+                verify=False,
+                seed=seed,
+                num_classes=config.num_classes,
+                batch_norm=config.batch_norm,
+                pool5=config.pool5,
+            )
             artifacts = export(request).artifacts
             built = build(config.num_classes, batch_norm=config.batch_norm, pool5=config.pool5, seed=seed)
             for draw in left:
@@ -63,29 +68,31 @@ def main() -> None:
     tell(kept)
 
 
-def measure(artifacts: tuple[Artifact, ...], built: BuiltNetwork, seed: int) -> dict[str, list[float]]:
+def measure(artifacts: tuple[Artifact, ...], built: BuiltModel, seed: int) -> dict[str, list[float]]:
     """Return {engine: the ratio to PyTorch's own error in each comparison}, inf for an alarm of another kind."""
-    pool = draw_clips(built.preprocessing, ParityOptions(seed=seed, kinds=CLEAN))
-    truth = Truth(NetworkTruth(built), pool)
+    pool = make_video_inputs(built.preprocessing, ParityOptions(seed=seed, kinds=CLEAN_INPUTS))
+    truth = GoldenOutputs(NetworkSource(built), pool)
     ratios: dict[str, list[float]] = {}
     for engine, trial in trials(artifacts, built):
-        report = judge(ask(trial, pool), truth, ParityOptions())
+        report = evaluate(run_model(trial, pool), truth, ParityOptions())
         ratios[engine] = [
-            FACTOR * row.share if row.passed else max(FACTOR * row.share, np.nextafter(FACTOR, np.inf))
+            ERROR_FACTOR * row.budget_used
+            if row.passed
+            else max(ERROR_FACTOR * row.budget_used, np.nextafter(ERROR_FACTOR, np.inf))
             for row in report.comparisons
         ]
     return ratios
 
 
-def trials(artifacts: tuple[Artifact, ...], built: BuiltNetwork) -> Iterator[tuple[str, Trial]]:
+def trials(artifacts: tuple[Artifact, ...], built: BuiltModel) -> Iterator[tuple[str, RunSpec]]:
     """Give each engine, and onnxruntime on one thread too."""
-    onnx, script = (Subject(made.path, made.manifest.format, made.manifest, ()) for made in artifacts)
-    default = trial_of(onnx, ParityOptions(), built.config)
+    onnx, script = (LoadedArtifact(made.path, made.manifest.format, made.manifest, ()) for made in artifacts)
+    default = make_run_spec(onnx, ParityOptions(), built.config)
     yield "onnxruntime", default
     yield "onnxruntime, 1 thread", replace(default, settings=replace(default.settings, threads=1))
     for engine, optimised in (("TorchScript", False), ("optimize_for_inference", True)):
         artifacts[1].manifest.options[OPTIMIZE_OPTION] = optimised
-        yield engine, trial_of(script, ParityOptions(), built.config)
+        yield engine, make_run_spec(script, ParityOptions(), built.config)
 
 
 def tell(kept: Pieces) -> None:
@@ -100,7 +107,7 @@ def tell(kept: Pieces) -> None:
             f"99th percentile {np.percentile(values, 99):.2f}, largest {max(values):.2f}"
         )
     every = [value for values in ratios.values() for value in values]
-    print(f"{len(every)} runs, {sum(value > FACTOR for value in every)} alarms at a factor of {FACTOR:g}")
+    print(f"{len(every)} runs, {sum(value > ERROR_FACTOR for value in every)} alarms at a factor of {ERROR_FACTOR:g}")
 
 
 if __name__ == "__main__":

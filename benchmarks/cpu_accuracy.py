@@ -16,8 +16,8 @@ import onnxruntime
 import torch
 from measure import machine
 
-from exporter.parity.inputs import draw_clips
-from exporter.types import INPUT, ParityOptions
+from exporter.parity.inputs import make_video_inputs
+from exporter.types import INPUT_NAME, ParityOptions
 from models.builder import build
 from models.preprocessing import UNKNOWN
 
@@ -29,8 +29,8 @@ BATCHES = (1, 3)
 def main(paths: list[Path]) -> None:
     """Print a row for each artifact, batch size and kind."""
     print(machine())
-    pool = draw_clips(UNKNOWN, ParityOptions(kinds=KINDS, samples=DRAWS, seed=5))
-    clips = pool.feeds[INPUT]
+    pool = make_video_inputs(UNKNOWN, ParityOptions(kinds=KINDS, samples=DRAWS, seed=5))
+    clips = pool.feeds[INPUT_NAME]
     network = build(seed=0).network
     with torch.inference_mode():
         eager = np.concatenate([network(torch.from_numpy(clip[None])).numpy() for clip in clips])
@@ -41,7 +41,7 @@ def main(paths: list[Path]) -> None:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         for batch in BATCHES:
             starts = range(0, len(clips), batch)
-            answers = np.concatenate([session.run(None, {INPUT: clips[at : at + batch]})[0] for at in starts])  # pyright: ignore
+            answers = np.concatenate([session.run(None, {INPUT_NAME: clips[at : at + batch]})[0] for at in starts])  # pyright: ignore
             error = answers - exact
             print(f"{path}, batch {batch}: errors as multiples of eager's")
             for kind in KINDS:

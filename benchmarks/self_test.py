@@ -11,13 +11,13 @@ from pathlib import Path
 from measure import machine
 from pieces import Pieces, pieces
 
-from exporter.parity.inputs import QUICK, draw_clips
-from exporter.parity.reference import load_subject
-from exporter.parity.truth import NetworkTruth, Truth, require_cache
-from exporter.pipeline import export
-from exporter.selftest.runner import Fault, examine, mount, planned, scratch
-from exporter.selftest.verdicts import SelfTestOptions
+from exporter.artifacts.loading import load_artifact
+from exporter.fault_injection.results import SelfTestOptions
+from exporter.fault_injection.runner import Fault, list_faults, run_faults, set_up, temp_dir
+from exporter.parity.golden import GoldenOutputs, NetworkSource, require_cache
+from exporter.parity.inputs import QUICK, make_video_inputs
 from exporter.types import ExportRequest, ParityOptions
+from exporter.workflows.export import export
 from models import build
 
 AT_ONCE = 24
@@ -31,17 +31,17 @@ def main() -> None:
     artifacts = kept.path.parent / "artifacts"
     if not (artifacts / "c3d.onnx").is_file():
         export(ExportRequest(("onnx",), output_dir=artifacts, verify=False))
-    with scratch(artifacts / "c3d.onnx") as folder:
+    with temp_dir(artifacts / "c3d.onnx") as folder:
         built = build(seed=0)
-        pool = draw_clips(built.preprocessing, ParityOptions(kinds=QUICK))
+        pool = make_video_inputs(built.preprocessing, ParityOptions(kinds=QUICK))
         require_cache(kept.path.parent / "truth")
-        truth = Truth(NetworkTruth(built), pool, kept.path.parent / "truth")
-        bench, _ = mount(load_subject(artifacts / "c3d.onnx"), truth, built.config, Path(folder))
-        faults = sorted(planned(bench), key=lambda fault: zlib.crc32(title(fault).encode()))
+        truth = GoldenOutputs(NetworkSource(built), pool, kept.path.parent / "truth")
+        bench, _ = set_up(load_artifact(artifacts / "c3d.onnx"), truth, built.config, Path(folder))
+        faults = sorted(list_faults(bench), key=lambda fault: zlib.crc32(title(fault).encode()))
         left = [fault for fault in faults if title(fault) not in kept.done]
         while left and not kept.over:
             some, left = left[:AT_ONCE], left[AT_ONCE:]
-            for fault, found in zip(some, examine(bench, some, options), strict=True):
+            for fault, found in zip(some, run_faults(bench, some, options), strict=True):
                 kept.keep(title(fault), asdict(found))
     print(machine())
     print(f"{len(kept.done)} of {len(faults)} faults")
@@ -60,8 +60,8 @@ def tell(kept: Pieces) -> None:
     print("located", Counter(fault["located"] for fault in kept.done.values() if fault["outcome"] == "caught"))
     for name, fault in kept.done.items():
         if fault["outcome"] != "caught" or fault["located"] == "elsewhere":
-            told = (fault["outcome"], fault["share"], fault["exact_share"], fault["named"], fault["reason"])
-            print(f"{name:<60}", *told)
+            reported = (fault["outcome"], fault["share"], fault["exact_share"], fault["named"], fault["reason"])
+            print(f"{name:<60}", *reported)
 
 
 if __name__ == "__main__":

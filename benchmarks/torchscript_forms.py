@@ -23,14 +23,14 @@ from typing import Any
 import torch
 from measure import machine
 
-from exporter.formats.prepare import prepare
-from exporter.formats.torchscript_forms import FORM_NAMES, LOADED, formed, frozen
-from exporter.parity.inputs import draw_clips
-from exporter.types import INPUT, ParityOptions
+from exporter.formats.export_module import select_outputs
+from exporter.formats.torchscript_variants import OPTIMIZE_FOR_INFERENCE, VARIANTS, make_variant, script_and_freeze
+from exporter.parity.inputs import make_video_inputs
+from exporter.types import INPUT_NAME, ParityOptions
 from models.builder import build
 from models.preprocessing import UNKNOWN
 
-NAMES = ("eager", *FORM_NAMES, LOADED)
+NAMES = ("eager", *VARIANTS, OPTIMIZE_FOR_INFERENCE)
 KINDS, DRAWS = ("random", "video", "bright pixel"), 4
 ROUNDS, WARM_UP, SETTLE = 15, 3, 0.03
 
@@ -39,7 +39,7 @@ def load(name: str, folder: Path) -> Any:
     """Return what is measured."""
     if name == "eager":
         return build(seed=0).network
-    if name == LOADED:
+    if name == OPTIMIZE_FOR_INFERENCE:
         return torch.jit.optimize_for_inference(torch.jit.load(str(folder / "plain.pt")).eval())
     return torch.jit.load(str(folder / f"{name}.pt"))
 
@@ -79,8 +79,8 @@ def rounds(folder: Path, batch: int) -> dict[str, list[tuple[float, float]]]:
 
 def errors(folder: Path) -> None:
     """Print, by kind, the median of the clips' root mean squares and the largest of their largest errors."""
-    pool = draw_clips(UNKNOWN, ParityOptions(kinds=KINDS, samples=DRAWS))
-    clips = [torch.from_numpy(clip[None]) for clip in pool.feeds[INPUT]]
+    pool = make_video_inputs(UNKNOWN, ParityOptions(kinds=KINDS, samples=DRAWS))
+    clips = [torch.from_numpy(clip[None]) for clip in pool.feeds[INPUT_NAME]]
     network = build(seed=0).network
     single = [network(clip) for clip in clips]
     network.double()
@@ -103,10 +103,10 @@ def main() -> None:
     batches = [int(argument) for argument in sys.argv[1:]] or [1]
     print(machine(), f"torch {torch.__version__}, {torch.get_num_threads()} threads", sep=", ")
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
-        folder, module = Path(name), prepare(build(seed=0).network, ("logits",))
-        for form in FORM_NAMES:
+        folder, module = Path(name), select_outputs(build(seed=0).network, ("logits",))
+        for form in VARIANTS:
             path = folder / f"{form}.pt"
-            torch.jit.save(frozen(formed(module, form)), str(path))
+            torch.jit.save(script_and_freeze(make_variant(module, form)), str(path))
             start = perf_counter()
             torch.jit.load(str(path))
             print(f"  {form:24s} {path.stat().st_size / 1e6:.0f} MB, load {perf_counter() - start:.2f} s")

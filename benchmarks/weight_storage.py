@@ -60,11 +60,13 @@ def forms(weight: NDArray[np.float32]) -> dict[str, bytes]:
         )
         made[f"int8, blocks of {block}, Cast, Mul, Gemm"] = model(
             [
-                node("Cast", ["w"], ["c"], to=1), node("Mul", ["c", "s"], ["m"]),
-                node("Reshape", ["m", "shape"], ["f"]), gemm,
+                node("Cast", ["w"], ["c"], to=1),
+                node("Mul", ["c", "s"], ["m"]),
+                node("Reshape", ["m", "shape"], ["f"]),
+                gemm,
             ],
             {"w": whole, "s": scale[..., None], "shape": np.array([OUTPUTS, INPUTS])},
-        )  # fmt: skip
+        )
         for level, name in ((0, "float32 arithmetic"), (4, "int8 arithmetic")):
             options: dict[str, Any] = {
                 "K": INPUTS,

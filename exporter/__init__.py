@@ -1,38 +1,40 @@
 """From a network to an artifact that is proven equal to it.
 
-* `exporter.pipeline`: `export()`, the story in order: build, write, check, verify, publish.
+* `exporter.workflows.export`: `export()`, the story in order: build, write, check, verify, publish.
 * `exporter.formats`: one module per artifact format.
-* `exporter.passes`: an ONNX model in, the same function out, faster; `exporter.optimization` does it to any file.
-* `exporter.runtimes`: one module per engine that can run an artifact.
+* `exporter.passes`: an ONNX model in, the same function out, faster; `exporter.workflows.optimize` does it to any file.
+* `exporter.engines`: one module per engine that can run an artifact.
 * `exporter.parity`: inputs, float64 truth, tolerance, comparison.
-* `exporter.selftest`: faults planted in artifacts, to prove that parity catches them.
-* `exporter.artifact`, `exporter.publish`: the manifest, its hashes, and how files reach their folder.
+* `exporter.fault_injection`: faults planted in artifacts, to prove that parity catches them.
+* `exporter.artifacts.manifest`, `exporter.artifacts.store`: the manifest, its hashes, and how files reach their folder.
 * `exporter.bench`: latency, throughput, load time and memory, side by side with other engines.
-* `exporter.inspection`: what a file is, without running it.
+* `exporter.workflows.inspect`: what a file is, without running it.
 * `exporter.reports`, `exporter.cli`: the same results for people and machines.
 
 The names below are imported on first use, so that importing the package costs nothing.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from exporter.artifact import Artifact, Manifest
-    from exporter.inspection import inspect
-    from exporter.optimization import optimize
-    from exporter.parity.verify import verify_parity
-    from exporter.pipeline import export
-    from exporter.selftest.runner import self_test
-    from exporter.selftest.verdicts import SelfTestOptions, SelfTestReport
-    from exporter.types import ExportRequest, GraphOptions, OptimizeRequest, ParityOptions
-    from exporter.verdicts import ParityReport
+    from exporter.artifacts.manifest import Artifact, Manifest
+    from exporter.fault_injection.results import SelfTestOptions, SelfTestReport
+    from exporter.fault_injection.runner import self_test
+    from exporter.results import ParityReport
+    from exporter.types import ExportRequest, OptimizeOptions, OptimizeRequest, ParityOptions
+    from exporter.workflows.export import export
+    from exporter.workflows.inspect import inspect
+    from exporter.workflows.optimize import optimize
+    from exporter.workflows.verify import verify_parity
 
 __all__ = [
     "Artifact",
     "ExportRequest",
-    "GraphOptions",
     "Manifest",
+    "OptimizeOptions",
     "OptimizeRequest",
     "ParityOptions",
     "ParityReport",
@@ -48,20 +50,20 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Artifact": "exporter.artifact",
+    "Artifact": "exporter.artifacts.manifest",
     "ExportRequest": "exporter.types",
-    "GraphOptions": "exporter.types",
-    "Manifest": "exporter.artifact",
+    "OptimizeOptions": "exporter.types",
+    "Manifest": "exporter.artifacts.manifest",
     "OptimizeRequest": "exporter.types",
     "ParityOptions": "exporter.types",
-    "ParityReport": "exporter.verdicts",
-    "SelfTestOptions": "exporter.selftest.verdicts",
-    "SelfTestReport": "exporter.selftest.verdicts",
-    "export": "exporter.pipeline",
-    "inspect": "exporter.inspection",
-    "optimize": "exporter.optimization",
-    "self_test": "exporter.selftest.runner",
-    "verify_parity": "exporter.parity.verify",
+    "ParityReport": "exporter.results",
+    "SelfTestOptions": "exporter.fault_injection.results",
+    "SelfTestReport": "exporter.fault_injection.results",
+    "export": "exporter.workflows.export",
+    "inspect": "exporter.workflows.inspect",
+    "optimize": "exporter.workflows.optimize",
+    "self_test": "exporter.fault_injection.runner",
+    "verify_parity": "exporter.workflows.verify",
 }
 
 

@@ -13,7 +13,7 @@
 Anything else is a bug: the command line says so in one line (exit code 70) and `--debug` shows the traceback.
 """
 
-from models.errors import BadInputError, C3DExportError, CheckpointError, UnavailableError, UsageError, listing
+from models.errors import BadInputError, C3DExportError, CheckpointError, UnavailableError, UsageError, join_limited
 
 __all__ = [
     "ArtifactError",
@@ -25,7 +25,7 @@ __all__ = [
     "OutputError",
     "UnavailableError",
     "UsageError",
-    "listing",
+    "join_limited",
 ]
 
 

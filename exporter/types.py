@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from models.spec import CLIP_SHAPE, Output, Pool5, output_shape
+from models.config import CLIP_SHAPE, Output, Pool5, output_shape
 
 FormatName = Literal["onnx", "torchscript"]
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
@@ -14,30 +14,30 @@ Device = Literal["cpu", "cuda", "tensorrt"]
 """Where an engine runs: `tensorrt` is onnxruntime's TensorRT provider on the GPU, with CUDA's beside it."""
 DEVICES: tuple[Device, ...] = get_args(Device)
 
-RuntimeName = Literal["onnxruntime", "torchscript", "openvino", "onnx-reference"]
+EngineName = Literal["onnxruntime", "torchscript", "openvino", "onnx-reference"]
 """The engines that run a model file."""
-RUNTIME_NAMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
+ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 
 Target = Literal["portable", "cpu"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 
-Prefer = Literal["load", "size"]
+OptimizeFor = Literal["load", "size"]
 """What to give way to where they conflict: `load` a fast session load, `size` a small file."""
-PREFERENCES: tuple[Prefer, ...] = get_args(Prefer)
+OPTIMIZE_FOR: tuple[OptimizeFor, ...] = get_args(OptimizeFor)
 
-WeightsAs = Literal["fp32", "fp16", "int8"]
+WeightDtype = Literal["fp32", "fp16", "int8"]
 """How weights are stored in the file; the computation stays float32."""
-STORAGES: tuple[WeightsAs, ...] = get_args(WeightsAs)
+WEIGHT_DTYPES: tuple[WeightDtype, ...] = get_args(WeightDtype)
 
 DEFAULT_OPSET = 28
 """The newest ONNX opset that onnxruntime 1.32 fully supports: it accepts it as released, and its CPU provider has a
 kernel for every operator of it that is not a function (docs/onnx.md shows the check)."""
-OLDEST_OPSET = 18
+MIN_OPSET = 18
 """The oldest opset that torch's exporter writes without converting downwards."""
 
-INPUT = "clip"
+INPUT_NAME = "clip"
 
-ANY = "…"
+UNKNOWN_RANK = "…"
 """At the end of a shape: any further axes. A TorchScript archive does not state its values' ranks."""
 
 
@@ -76,13 +76,13 @@ def c3d_signature(outputs: tuple[Output, ...], num_classes: int, batch: int | No
     """Return the signature of a C3D artifact; `batch` None leaves the batch free."""
     size: int | str = "batch" if batch is None else batch
     return Signature(
-        (TensorSpec(INPUT, "float32", (size, *CLIP_SHAPE)),),
+        (TensorSpec(INPUT_NAME, "float32", (size, *CLIP_SHAPE)),),
         tuple(TensorSpec(name, "float32", (size, *output_shape(name, num_classes))) for name in outputs),
     )
 
 
 @dataclass(frozen=True)
-class GraphOptions:
+class OptimizeOptions:
     """How an ONNX graph is rewritten.
 
     Attributes:
@@ -95,10 +95,10 @@ class GraphOptions:
     """
 
     target: Target = "portable"
-    tune: bool = False
-    prefer: Prefer = "size"
-    weights_as: WeightsAs = "fp32"
-    largest_tile: int = 4
+    autotune: bool = False
+    optimize_for: OptimizeFor = "size"
+    weight_dtype: WeightDtype = "fp32"
+    max_tile: int = 4
     errors: bool = False
 
 
@@ -129,7 +129,7 @@ class ParityOptions:
     seed: int = 0
     clips: tuple[Path, ...] = ()
     allow_fallback: bool = False
-    runtime: RuntimeName | None = None
+    runtime: EngineName | None = None
     against: str | None = None
     arrays: tuple[Path, ...] = ()
     kinds: tuple[str, ...] | None = None
@@ -198,9 +198,9 @@ class ExportRequest:
     batch: int | None = None
     opset: int = DEFAULT_OPSET
     target: Target = "portable"
-    tune: bool = False
-    prefer: Prefer = "size"
-    weights_as: WeightsAs = "fp32"
+    autotune: bool = False
+    optimize_for: OptimizeFor = "size"
+    weight_dtype: WeightDtype = "fp32"
     external_data: bool = False
     output_dir: Path = Path("artifacts")
     name: str = "c3d"
@@ -240,7 +240,7 @@ class OptimizeRequest:
 
     model: Path
     output: Path | None = None
-    graph: GraphOptions = GraphOptions(target="cpu")
+    graph: OptimizeOptions = OptimizeOptions(target="cpu")
     verify: bool = True
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     seed: int = 0

@@ -1,25 +1,27 @@
 """The networks: what C3D is, how it is built, and how a checkpoint of any origin becomes its weights.
 
-* `models.spec`: names, shapes and conventions, without torch.
+* `models.config`: names, shapes and conventions, without torch.
 * `models.c3d`: the network itself.
 * `models.builder`: `build()`, the one way to get a ready network and to know where its weights came from.
 * `models.checkpoints`: readers (a kind of file each) and layouts (an origin each).
 * `models.preprocessing`: what the pixels must look like before the network sees them.
 
-Nothing here knows of export. The names below are imported on first use, because `models.spec` must not cost an
+Nothing here knows of export. The names below are imported on first use, because `models.config` must not cost an
 import of torch.
 """
+
+from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from models.builder import BuiltNetwork, build
+    from models.builder import BuiltModel, build
     from models.c3d import C3D
 
-__all__ = ["C3D", "BuiltNetwork", "build"]
+__all__ = ["C3D", "BuiltModel", "build"]
 
-_HOMES = {"C3D": "models.c3d", "BuiltNetwork": "models.builder", "build": "models.builder"}
+_HOMES = {"C3D": "models.c3d", "BuiltModel": "models.builder", "build": "models.builder"}
 
 
 def __getattr__(name: str) -> object:

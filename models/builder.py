@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from models.c3d import C3D
-from models.checkpoints import Checkpoint, Coverage, load_into, read_checkpoint
-from models.errors import Progress, quiet
+from models.checkpoints import Checkpoint, LoadResult, load_into, read_checkpoint
+from models.config import DEFAULT_CLASSES, FEATURE_DIM, C3DConfig, Pool5
 from models.preprocessing import UNKNOWN, Preprocessing
-from models.spec import DEFAULT_CLASSES, FEATURES, NetworkConfig, Pool5
+from models.progress import Progress, no_progress
 
 
 @dataclass(frozen=True)
-class WeightsFile:
+class CheckpointInfo:
     """The checkpoint that a network's weights came from.
 
     Attributes:
@@ -33,14 +33,14 @@ class WeightsFile:
     sha256: str
     container: str
     layout: str
-    coverage: Coverage
+    coverage: LoadResult
     pool5: Pool5 | None = None
     url: str | None = None
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class BuiltNetwork:
+class BuiltModel:
     """A network in eval mode and the account of it.
 
     Attributes:
@@ -53,9 +53,9 @@ class BuiltNetwork:
     """
 
     network: C3D
-    config: NetworkConfig
+    config: C3DConfig
     seed: int
-    weights: WeightsFile | None
+    weights: CheckpointInfo | None
     pool5_source: str
     preprocessing: Preprocessing
 
@@ -74,8 +74,8 @@ def build(
     weights: str | Path | None = None,
     layout: str = "auto",
     new_head: bool = False,
-    progress: Progress = quiet,
-) -> BuiltNetwork:
+    progress: Progress = no_progress,
+) -> BuiltModel:
     """Construct C3D, initialise it from `seed`, load `weights` if there are any, and put it in eval mode.
 
     torch's global random state is left as it was.
@@ -99,17 +99,17 @@ def build(
     """
     if weights is None:
         classes = DEFAULT_CLASSES if num_classes is None else num_classes
-        config = NetworkConfig(classes, batch_norm, pool5 or "symmetric")
-        network = _initialised(config, seed)
+        config = C3DConfig(classes, batch_norm, pool5 or "symmetric")
+        network = _init_model(config, seed)
         source = "option" if pool5 else "default"
-        return BuiltNetwork(_ready(network), config, seed, None, source, UNKNOWN)
+        return BuiltModel(_freeze(network), config, seed, None, source, UNKNOWN)
 
     checkpoint = read_checkpoint(weights, layout, progress)
     classes = _class_count(checkpoint, new_head=new_head) if num_classes is None else num_classes
-    config = NetworkConfig(classes, batch_norm or checkpoint.batch_norm, pool5 or checkpoint.pool5 or "symmetric")
-    network, coverage = _loaded(config, seed, checkpoint, new_head=new_head)
-    told = "file" if checkpoint.raw.pool5 else "layout" if checkpoint.pool5 else "default"
-    origin = WeightsFile(
+    config = C3DConfig(classes, batch_norm or checkpoint.batch_norm, pool5 or checkpoint.pool5 or "symmetric")
+    network, coverage = _load_model(config, seed, checkpoint, new_head=new_head)
+    reported = "file" if checkpoint.raw.pool5 else "layout" if checkpoint.pool5 else "default"
+    origin = CheckpointInfo(
         checkpoint.path,
         checkpoint.raw.sha256,
         checkpoint.raw.container,
@@ -119,7 +119,7 @@ def build(
         checkpoint.file.url,
         checkpoint.file.notes,
     )
-    return BuiltNetwork(_ready(network), config, seed, origin, "option" if pool5 else told, checkpoint.preprocessing)
+    return BuiltModel(_freeze(network), config, seed, origin, "option" if pool5 else reported, checkpoint.preprocessing)
 
 
 def _class_count(checkpoint: Checkpoint, *, new_head: bool) -> int:
@@ -135,30 +135,30 @@ def state_sha256(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _construct(config: NetworkConfig) -> C3D:
+def _construct(config: C3DConfig) -> C3D:
     return C3D(config.num_classes, batch_norm=config.batch_norm, pool5=config.pool5)
 
 
-def _initialised(config: NetworkConfig, seed: int) -> C3D:
+def _init_model(config: C3DConfig, seed: int) -> C3D:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _construct(config)
 
 
-def _loaded(config: NetworkConfig, seed: int, checkpoint: Checkpoint, *, new_head: bool) -> tuple[C3D, Coverage]:
+def _load_model(config: C3DConfig, seed: int, checkpoint: Checkpoint, *, new_head: bool) -> tuple[C3D, LoadResult]:
     # On the meta device nothing is allocated or drawn that the checkpoint would overwrite.
     with torch.device("meta"):
         network = _construct(config)
     coverage = load_into(network, checkpoint, new_head=new_head)
-    if coverage.fresh:
+    if coverage.reinitialized:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network.fc8 = nn.Linear(FEATURES, config.num_classes)
+            network.fc8 = nn.Linear(FEATURE_DIM, config.num_classes)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):
             module.num_batches_tracked = torch.zeros((), dtype=torch.long)
     return network, coverage
 
 
-def _ready(network: C3D) -> C3D:
+def _freeze(network: C3D) -> C3D:
     return network.eval().requires_grad_(requires_grad=False)

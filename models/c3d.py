@@ -5,25 +5,25 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.spec import (
+from models.config import (
     CLIP_SHAPE,
     CONVOLUTIONS,
     DEFAULT_CLASSES,
-    FC6_INPUTS,
-    FEATURES,
-    MOST_CLASSES,
-    NetworkConfig,
+    FC6_IN_FEATURES,
+    FEATURE_DIM,
+    MAX_CLASSES,
+    C3DConfig,
     Pool5,
 )
 
 
-def check_clip(clip: Tensor) -> None:
+def check_input_shape(clip: Tensor) -> None:
     """Refuse a clip that C3D cannot take, with the numbers. Scripted along with the network.
 
     Raises:
         ValueError: unless `clip` is (N, 3, 16, 112, 112).
     """
-    if clip.dim() != 5 or clip.size(1) != 3 or clip.size(2) != 16 or clip.size(3) != 112 or clip.size(4) != 112:  # noqa: PLR2004 - TorchScript needs the numbers themselves
+    if clip.dim() != 5 or clip.size(1) != 3 or clip.size(2) != 16 or clip.size(3) != 112 or clip.size(4) != 112:
         raise ValueError(
             "a clip batch must be (N, 3, 16, 112, 112) = (batch, channel, time, height, width); got " + str(clip.shape)
         )
@@ -42,10 +42,10 @@ class C3D(nn.Module):
         num_classes: outputs of fc8; 0 leaves fc8 out, and the network answers fc7's features (timm's convention).
         pretrained: False, or the path of a checkpoint that covers the whole network. No weights ship with the package.
         batch_norm: put a BatchNorm3d after each convolution.
-        pool5: pool5's convention, see `models.spec.Pool5`.
+        pool5: pool5's convention, see `models.config.Pool5`.
 
     Raises:
-        ValueError: `num_classes` below 0 or above `models.spec.MOST_CLASSES`.
+        ValueError: `num_classes` below 0 or above `models.config.MOST_CLASSES`.
         models.errors.CheckpointError: `pretrained` names a file that does not load completely.
     """
 
@@ -58,11 +58,11 @@ class C3D(nn.Module):
         pool5: Pool5 = "symmetric",
     ) -> None:
         super().__init__()
-        if not 0 <= num_classes <= MOST_CLASSES:
-            raise ValueError(f"num_classes must be between 0 and {MOST_CLASSES} (got {num_classes})")
+        if not 0 <= num_classes <= MAX_CLASSES:
+            raise ValueError(f"num_classes must be between 0 and {MAX_CLASSES} (got {num_classes})")
         if pretrained is True:
             raise ValueError("no weights ship with the package: give pretrained the path of a checkpoint")
-        self.config = NetworkConfig(num_classes, batch_norm, pool5)
+        self.config = C3DConfig(num_classes, batch_norm, pool5)
 
         def conv(name: str) -> nn.Conv3d:
             inputs, outputs = CONVOLUTIONS[name]
@@ -100,9 +100,9 @@ class C3D(nn.Module):
         self.bn5a = norm("conv5a")
         self.bn5b = norm("conv5b")
 
-        self.fc6 = nn.Linear(FC6_INPUTS, FEATURES)
-        self.fc7 = nn.Linear(FEATURES, FEATURES)
-        self.fc8 = nn.Linear(FEATURES, num_classes) if num_classes else nn.Identity()
+        self.fc6 = nn.Linear(FC6_IN_FEATURES, FEATURE_DIM)
+        self.fc7 = nn.Linear(FEATURE_DIM, FEATURE_DIM)
+        self.fc8 = nn.Linear(FEATURE_DIM, num_classes) if num_classes else nn.Identity()
         self.relu = nn.ReLU()
         self.dropout = nn.Dropout(p=0.5)
 
@@ -115,7 +115,7 @@ class C3D(nn.Module):
 
             load_into(self, Path(pretrained))
 
-    def stages(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward_features(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return (fc6, fc7, logits) of a batch of clips: (N, 4096), (N, 4096), (N, num_classes); features after ReLU.
 
         Without fc8 (`num_classes` 0) the third is fc7 once more.
@@ -126,7 +126,7 @@ class C3D(nn.Module):
         Raises:
             ValueError: another shape.
         """
-        check_clip(clip)
+        check_input_shape(clip)
         x = self.pool1(self.relu(self.bn1(self.conv1(clip))))  # (N, 64, 16, 56, 56)
         x = self.pool2(self.relu(self.bn2(self.conv2(x))))  # (N, 128, 8, 28, 28)
         x = self.relu(self.bn3a(self.conv3a(x)))  # (N, 256, 8, 28, 28)
@@ -142,7 +142,7 @@ class C3D(nn.Module):
 
     def forward(self, clip: Tensor) -> Tensor:
         """Return the logits (N, num_classes) of a batch of clips (N, 3, 16, 112, 112)."""
-        return self.stages(clip)[2]
+        return self.forward_features(clip)[2]
 
 
-assert CLIP_SHAPE == (3, 16, 112, 112), "check_clip repeats these numbers"
+assert CLIP_SHAPE == (3, 16, 112, 112), "check_input_shape repeats these numbers"

@@ -1,23 +1,16 @@
 """The errors that building a network can raise. `exporter.errors` draws the whole tree."""
 
-from collections.abc import Callable, Iterable
-
-Progress = Callable[[str], None]
-"""Called with a few words at the start of each long step."""
-
-
-def quiet(_step: str) -> None:
-    """Report no progress."""
+from collections.abc import Iterable
 
 
 class C3DExportError(Exception):
     """Base of every error that is told in one line and has an exit code. The message is that line."""
 
     exit_code = 1
-    told = False
+    reported = False
     """Set by a command that has already put the error into its JSON object."""
 
-    def as_object(self) -> dict[str, str | int]:
+    def to_dict(self) -> dict[str, str | int]:
         """Return the error for machines: its class, its line and its exit code."""
         return {"kind": type(self).__name__, "message": str(self), "exit_code": self.exit_code}
 
@@ -44,7 +37,7 @@ class UnavailableError(C3DExportError):
     exit_code = 4
 
 
-def listing(items: Iterable[str], most: int = 6) -> str:
+def join_limited(items: Iterable[str], most: int = 6) -> str:
     """Return `items` joined by commas, the first `most` of them and how many more there are."""
     every = list(items)
     more = f" and {len(every) - most} more" if len(every) > most else ""

@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.spec import CLIP_SHAPE
+from models.config import CLIP_SHAPE
 
-FRAMES = CLIP_SHAPE[1]
-CROP = CLIP_SHAPE[2]
+CLIP_LENGTH = CLIP_SHAPE[1]
+CROP_SIZE = CLIP_SHAPE[2]
 
 Channels = tuple[float, float, float]
 """A number for each colour channel, in the order the network sees them."""
@@ -69,11 +69,11 @@ class Preprocessing:
         """
         height, width = frames.shape[1:3]
         size = self.frame_size(width, height)
-        expected = (FRAMES, size[1], size[0], 3)
+        expected = (CLIP_LENGTH, size[1], size[0], 3)
         if frames.shape != expected:
             raise ValueError(f"frames must be {expected} = (time, height, width, RGB); got {frames.shape}")
-        top, left = self.crop or ((height - CROP) // 2, (width - CROP) // 2)
-        pixels = frames[:, top : top + CROP, left : left + CROP, :]  # (16, 112, 112, 3)
+        top, left = self.crop or ((height - CROP_SIZE) // 2, (width - CROP_SIZE) // 2)
+        pixels = frames[:, top : top + CROP_SIZE, left : left + CROP_SIZE, :]  # (16, 112, 112, 3)
         if self.channels == "BGR":
             pixels = pixels[..., ::-1]
         values = pixels.astype(np.float32) * np.float32(self.scale) - np.asarray(self.mean, dtype=np.float32)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from helpers.run import run
 
-from exporter.parity.inputs import QUICK, InputPool, draw_clips
-from exporter.parity.truth import NetworkTruth, Truth
+from exporter.parity.golden import GoldenOutputs, NetworkSource
+from exporter.parity.inputs import QUICK, InputSet, make_video_inputs
 from exporter.types import ParityOptions
-from models.builder import BuiltNetwork, build
+from models.builder import BuiltModel, build
 from models.preprocessing import UNKNOWN
 
 
@@ -51,20 +51,20 @@ def exported(tmp_path_factory: pytest.TempPathFactory, kept_truth: Path) -> Iter
 
 
 @pytest.fixture(scope="session")
-def built() -> BuiltNetwork:
+def built() -> BuiltModel:
     """The network of seed 0. Nobody changes it."""
     return build(seed=0)
 
 
 @pytest.fixture(scope="session")
-def pool() -> InputPool:
+def pool() -> InputSet:
     """The clips that verification draws for it."""
-    return draw_clips(UNKNOWN, ParityOptions(kinds=QUICK))
+    return make_video_inputs(UNKNOWN, ParityOptions(kinds=QUICK))
 
 
 @pytest.fixture(scope="session")
-def truth(pool: InputPool, kept_truth: Path) -> Truth:
+def truth(pool: InputSet, kept_truth: Path) -> GoldenOutputs:
     """The truth on these clips, from a network of its own, because computing it makes the network float64."""
-    truth = Truth(NetworkTruth(build(seed=0)), pool, kept_truth)
+    truth = GoldenOutputs(NetworkSource(build(seed=0)), pool, kept_truth)
     truth.ensure(range(len(pool.names)))
     return truth

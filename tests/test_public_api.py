@@ -29,6 +29,10 @@ def test_importing_does_not_import_torch(module: str, tmp_path: Path) -> None:
 
 def test_what_is_read_or_told_without_a_network_does_not_wait_for_torch(tmp_path: Path) -> None:
     names = ("console", "machine", "optimize", "checkpoints", "selftest", "bench")
-    modules = ["exporter.inspection", "exporter.optimization", *(f"exporter.reports.{name}" for name in names)]
+    modules = [
+        "exporter.workflows.inspect",
+        "exporter.workflows.optimize",
+        *(f"exporter.reports.{name}" for name in names),
+    ]
     done = python(f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -10,19 +10,21 @@
 The names below are imported on first use, so that importing the package costs nothing.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from exporter.bench.measuring import bench
-    from exporter.bench.report import BenchReport, BenchRequest
+    from exporter.bench.runner import bench
+    from exporter.bench.types import BenchReport, BenchRequest
 
 __all__ = ["BenchReport", "BenchRequest", "bench"]
 
 _HOMES = {
-    "BenchReport": "exporter.bench.report",
-    "BenchRequest": "exporter.bench.report",
-    "bench": "exporter.bench.measuring",
+    "BenchReport": "exporter.bench.types",
+    "BenchRequest": "exporter.bench.types",
+    "bench": "exporter.bench.runner",
 }
 
 

@@ -5,15 +5,17 @@ products do (the compute roof of Williams, Waterman and Patterson, Roofline, CAC
 computes with fewer multiplications than the graph states.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.bench.feeds import Feeds, matching_names
-from exporter.bench.report import Bound
-from exporter.bench.workers import Worker
+from exporter.bench.inputs import Feeds, matching_names
+from exporter.bench.types import LowerBound
+from exporter.bench.worker_client import Worker
 from exporter.errors import ArtifactError
 from exporter.formats.onnx import graph_signature, load_graph
 
@@ -59,7 +61,7 @@ def measure_product(open_worker: Callable[[str], Worker], threads: int) -> Produ
 
 def bounds_of(
     path: Path, feeds: Feeds, batches: Sequence[int], rate: float
-) -> tuple[tuple[Bound, ...], tuple[str, ...]]:
+) -> tuple[tuple[LowerBound, ...], tuple[str, ...]]:
     """Return the least time of direct convolution for each batch size, and the nodes that could not be counted.
 
     Args:
@@ -72,12 +74,12 @@ def bounds_of(
         ArtifactError: the graph cannot be read, or does not take these inputs.
     """
     names = matching_names(path, feeds, graph_signature(load_graph(path)))
-    bounds: list[Bound] = []
+    bounds: list[LowerBound] = []
     uncounted: tuple[str, ...] = ()
     for batch in batches:
         sizes = dict(zip(names, feeds.sizes(batch).values(), strict=True))
         count, uncounted = count_multiply_adds(path, sizes)
-        bounds.append(Bound(batch, count, 2 * count / rate))
+        bounds.append(LowerBound(batch, count, 2 * count / rate))
     return tuple(bounds), uncounted
 
 
@@ -107,29 +109,29 @@ def count_multiply_adds(path: Path, inputs: Shapes) -> tuple[int, tuple[str, ...
     return total, tuple(uncounted)
 
 
-def _conv(_node: "onnx.NodeProto", _x: tuple[int, ...], w: tuple[int, ...], y: tuple[int, ...]) -> int:
+def _conv(_node: onnx.NodeProto, _x: tuple[int, ...], w: tuple[int, ...], y: tuple[int, ...]) -> int:
     """Each output takes one multiply-add for each weight of its filter: input channels of the group times taps."""
     return prod(y) * prod(w[1:])
 
 
-def _conv_transpose(_node: "onnx.NodeProto", x: tuple[int, ...], w: tuple[int, ...], _y: tuple[int, ...]) -> int:
+def _conv_transpose(_node: onnx.NodeProto, x: tuple[int, ...], w: tuple[int, ...], _y: tuple[int, ...]) -> int:
     """Each input meets every weight of its channel: output channels of the group times taps."""
     return prod(x) * prod(w[1:])
 
 
-def _gemm(node: "onnx.NodeProto", a: tuple[int, ...], _b: tuple[int, ...], y: tuple[int, ...]) -> int:
+def _gemm(node: onnx.NodeProto, a: tuple[int, ...], _b: tuple[int, ...], y: tuple[int, ...]) -> int:
     transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
     return prod(y) * a[0 if transposed else 1]
 
 
-def _matmul(_node: "onnx.NodeProto", a: tuple[int, ...], _b: tuple[int, ...], y: tuple[int, ...]) -> int:
+def _matmul(_node: onnx.NodeProto, a: tuple[int, ...], _b: tuple[int, ...], y: tuple[int, ...]) -> int:
     return prod(y) * a[-1]
 
 
 RULES = {"Conv": _conv, "ConvTranspose": _conv_transpose, "Gemm": _gemm, "MatMul": _matmul}
 
 
-def _inferred(model: "onnx.ModelProto", inputs: Shapes, path: Path) -> dict[str, tuple[int, ...]]:
+def _inferred(model: onnx.ModelProto, inputs: Shapes, path: Path) -> dict[str, tuple[int, ...]]:
     """Return every shape that onnx can infer. Weights are stated by shape alone, so that no copy of them is made."""
     import onnx
 

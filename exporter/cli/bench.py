@@ -5,13 +5,13 @@ from typing import Any
 
 import click
 
-from exporter.bench.report import PEER_NAMES, BenchRequest
-from exporter.cli.options import EXISTING, Seed, Source, machine_options
+from exporter.bench.types import BENCH_ENGINE_NAMES, BenchRequest
+from exporter.cli.options import EXISTING, Seed, Source, json_options
 from exporter.cli.parity_options import Shape
 from exporter.types import ReferenceOptions
 
 
-class Counts(click.ParamType[tuple[int, ...]]):
+class IntList(click.ParamType[tuple[int, ...]]):
     """Whole numbers separated by commas."""
 
     name = "numbers"
@@ -46,50 +46,67 @@ class PeerPython(click.ParamType[tuple[str, Path]]):
 @click.option(
     "--batch",
     "batches",
-    type=Counts(),
+    type=IntList(),
     metavar="N,…",
     help="Batch sizes. [default: 1,4; the model's own if it is fixed]",
 )
-@click.option("--threads", type=Counts(), metavar="N,…", help="Thread counts. [default: the usable cores]")
+@click.option("--threads", type=IntList(), metavar="N,…", help="Thread counts. [default: the usable cores]")
 @click.option("--rounds", type=int, default=20, show_default=True, help="Turns of each contestant.")
 @click.option("--warmup", type=int, default=2, show_default=True, help="Calls before the first round.")
 @click.option(
-    "--seconds", type=float, default=120.0, show_default=True,
+    "--seconds",
+    type=float,
+    default=120.0,
+    show_default=True,
     help="Begin no round after these, for each batch size and thread count, once three are done.",
-)  # fmt: skip
+)
 @click.option(
     "--load-rounds", type=int, default=3, show_default=True, help="Fresh processes that load each contestant."
 )
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Of the inputs and of the order of turns.")
 @click.option(
-    "--shape", "shapes", type=Shape(), multiple=True, metavar="INPUT=SIZES",
+    "--shape",
+    "shapes",
+    type=Shape(),
+    multiple=True,
+    metavar="INPUT=SIZES",
     help="The sizes of an input that the first artifact leaves free. Repeatable.",
-)  # fmt: skip
+)
 @click.option("--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True, help="Where they run.")
 @click.option(
-    "--peers", is_flag=True,
+    "--peers",
+    is_flag=True,
     help="Add those installed of torch eager, torch inductor, onnxruntime on the plain graph, OpenVINO, MNN.",
-)  # fmt: skip
+)
 @click.option(
-    "--peer-python", "peer_python", type=PeerPython(), multiple=True, metavar="PEER=PATH",
-    help=f"The interpreter that has a peer ({', '.join(PEER_NAMES)}), where it is not this one. Repeatable.",
-)  # fmt: skip
+    "--peer-python",
+    "peer_python",
+    type=PeerPython(),
+    multiple=True,
+    metavar="PEER=PATH",
+    help=f"The interpreter that has a peer ({', '.join(BENCH_ENGINE_NAMES)}), where it is not this one. Repeatable.",
+)
 @click.option(
-    "--plain", type=EXISTING, metavar="ONNX",
+    "--plain",
+    type=EXISTING,
+    metavar="ONNX",
     help="The graph that peers run, where the first artifact is a rewritten one. [default: the first plain artifact, "
     "else exported anew]",
-)  # fmt: skip
+)
 @click.option(
-    "--weights", type=Source(), default=None, metavar="FILE|URL",
+    "--weights",
+    type=Source(),
+    default=None,
+    metavar="FILE|URL",
     help="The checkpoint, where peers need it and the manifest's is elsewhere now.",
-)  # fmt: skip
+)
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Write the tables and charts as a page.",
 )
-@machine_options
+@json_options
 @click.pass_context
 def bench_command(
     context: click.Context, artifacts: tuple[Path, ...], machine: bool, html: Path | None, **options: Any
@@ -106,16 +123,16 @@ def bench_command(
       c3d-export bench fast.onnx plain.onnx --threads 1,2 --shape input=1x3x224x224 --json
     """
     from exporter.reports.html import require_libraries, write_page
-    from exporter.reports.places import check_place
+    from exporter.reports.output_files import check_output_path
 
     if html is not None:
-        check_place(html, "--html")
+        check_output_path(html, "--html")
         require_libraries()
 
     from exporter.bench import bench
     from exporter.reports.bench import print_bench
     from exporter.reports.console import echo, progress_on_terminal, stdout
-    from exporter.reports.machine import bench_object, dump
+    from exporter.reports.json_report import bench_object, dump
 
     pairs = {name: dict(options.pop(name)) for name in ("shapes", "peer_python")}
     reference = ReferenceOptions(weights=options.pop("weights"))

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from exporter.cli.options import Source, machine_options
+from exporter.cli.options import Source, json_options
 
 
 @click.command("inspect", short_help="What is this file? Runs nothing of it.")
 @click.argument("file", type=Source())
-@machine_options
+@json_options
 @click.pass_context
 def inspect_command(context: click.Context, file: str | Path, machine: bool) -> None:
     """Tell what FILE is, an artifact or a checkpoint, without running anything of it.
@@ -23,9 +23,9 @@ def inspect_command(context: click.Context, file: str | Path, machine: bool) -> 
       c3d-export inspect c3d-pretrained.pth --json
       c3d-export inspect hf://owner/repo/c3d.safetensors
     """
-    from exporter.inspection import inspect
     from exporter.reports.console import echo, print_inspection, progress_on_terminal, stdout
-    from exporter.reports.machine import dump, inspection_object
+    from exporter.reports.json_report import dump, inspection_object
+    from exporter.workflows.inspect import inspect
 
     with progress_on_terminal() as progress:
         inspection = inspect(file, progress)

@@ -7,11 +7,11 @@ import click
 
 from exporter import __version__
 from exporter.cli.bench import bench_command
-from exporter.cli.boundary import run
-from exporter.cli.checkpoints import checkpoints_command, convert_command
+from exporter.cli.error_handling import run
 from exporter.cli.inspect import inspect_command
+from exporter.cli.layouts import checkpoints_command, convert_command
 from exporter.cli.optimize import optimize_command
-from exporter.cli.options import Batch, Outputs, Seed, graph_options, machine_options, network_options, parity_options
+from exporter.cli.options import Batch, Outputs, Seed, json_options, network_options, optimize_options, parity_options
 from exporter.cli.verify import verify
 from exporter.types import DEFAULT_OPSET, FORMAT_NAMES, TARGETS, ExportRequest, FormatName, ParityOptions
 
@@ -61,7 +61,7 @@ Exit codes: 0 all well, 1 a check failed, 2 wrong usage, 3 a bad file or folder,
     show_default=True,
     help="cpu also does what is only faster on CPUs.",
 )
-@graph_options
+@optimize_options
 @click.option("--external-data", is_flag=True, help="Keep ONNX weights in a file of their own.")
 @click.option(
     "--output-dir",
@@ -73,7 +73,7 @@ Exit codes: 0 all well, 1 a check failed, 2 wrong usage, 3 a bad file or folder,
 @click.option("--name", default="c3d", show_default=True, help="File name, without suffix.")
 @click.option("--no-verify", is_flag=True, help="Publish without verifying.")
 @parity_options
-@machine_options
+@json_options
 @click.version_option(__version__, prog_name="c3d-export")
 @click.pass_context
 def cli(context: click.Context, /, formats: tuple[FormatName, ...], machine: bool, **options: Any) -> None:
@@ -96,23 +96,23 @@ def _export(formats: tuple[FormatName, ...], machine: bool, options: dict[str, A
     parity = ParityOptions(**{name: options.pop(name) for name in ("device", "clips", "allow_fallback", "cache")})
     request = ExportRequest(formats, verify=not options.pop("no_verify"), parity=parity, **options)
 
-    from exporter.pipeline import ParityFailedError, export
     from exporter.reports.console import echo, print_exported, print_parity, progress_on_terminal, stdout
-    from exporter.reports.machine import dump, exported_object, parity_object
+    from exporter.reports.json_report import dump, export_to_dict, parity_to_dict
+    from exporter.workflows.export import ParityFailedError, export
 
     try:
         with progress_on_terminal() as progress:
             exported = export(request, progress)
     except ParityFailedError as error:
         if machine:
-            echo(dump({"error": error.as_object(), "parity": parity_object(error.reports)}))
-            error.told = True
+            echo(dump({"error": error.to_dict(), "parity": parity_to_dict(error.reports)}))
+            error.reported = True
         else:
             for report in error.reports:
                 print_parity(report, stdout())
         raise
     if machine:
-        echo(dump(exported_object(exported)))
+        echo(dump(export_to_dict(exported)))
     else:
         print_exported(exported, stdout())
 

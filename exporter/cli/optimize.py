@@ -4,32 +4,39 @@ from pathlib import Path
 
 import click
 
-from exporter.cli.options import EXISTING, Seed, graph_options, machine_options
+from exporter.cli.options import EXISTING, Seed, json_options, optimize_options
 from exporter.cli.parity_options import Shape
-from exporter.types import GraphOptions, OptimizeRequest, Prefer, WeightsAs
+from exporter.types import OptimizeFor, OptimizeOptions, OptimizeRequest, WeightDtype
 
 
 @click.command("optimize", short_help="The same function, faster on a CPU: for any ONNX model.")
 @click.argument("model", type=EXISTING)
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="The file to write; MODEL itself is replaced at once, after the check. [default: MODEL.optimized.onnx]",
-)  # fmt: skip
-@graph_options
+)
+@optimize_options
 @click.option("--explain", is_flag=True, help="Print what became of which node, why, and how much it errs.")
 @click.option("--no-verify", is_flag=True, help="Publish without holding the result against the original.")
 @click.option(
-    "--shape", "shapes", type=Shape(), multiple=True, metavar="INPUT=SIZES",
+    "--shape",
+    "shapes",
+    type=Shape(),
+    multiple=True,
+    metavar="INPUT=SIZES",
     help="Sizes to verify at, of an input that leaves more than its batch free: clip=1x3x16x112x112. Repeatable.",
-)  # fmt: skip
+)
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Of the inputs it is verified on.")
-@machine_options
+@json_options
 def optimize_command(
     model: Path,
     output: Path | None,
     tune: bool,
-    prefer: Prefer,
-    weights_as: WeightsAs,
+    prefer: OptimizeFor,
+    weights_as: WeightDtype,
     explain: bool,
     no_verify: bool,
     shapes: tuple[tuple[str, tuple[int, ...]], ...],
@@ -48,20 +55,20 @@ def optimize_command(
       c3d-export optimize unet.onnx --explain --shape image=1x1x64x64x64
       c3d-export optimize artifacts/c3d.onnx --weights-as fp16  half the file, float32 arithmetic
     """
-    graph = GraphOptions("cpu", tune, prefer, weights_as, errors=explain)
+    graph = OptimizeOptions("cpu", tune, prefer, weights_as, errors=explain)
     request = OptimizeRequest(model, output, graph, not no_verify, dict(shapes), seed)
-    from exporter.optimization import NotTheSameError, optimize
     from exporter.reports.console import echo, print_parity, progress_on_terminal, stdout
-    from exporter.reports.machine import dump, parity_object
+    from exporter.reports.json_report import dump, parity_to_dict
     from exporter.reports.optimize import optimized_object, print_optimized
+    from exporter.workflows.optimize import OptimizationMismatchError, optimize
 
     try:
         with progress_on_terminal() as progress:
             optimized = optimize(request, progress)
-    except NotTheSameError as error:
+    except OptimizationMismatchError as error:
         if machine:
-            echo(dump({"error": error.as_object(), "parity": parity_object([error.report])}))
-            error.told = True
+            echo(dump({"error": error.to_dict(), "parity": parity_to_dict([error.report])}))
+            error.reported = True
         else:
             print_parity(error.report, stdout())
         raise

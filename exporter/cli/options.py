@@ -6,18 +6,18 @@ from typing import Any, TypeVar
 
 import click
 
-from exporter.types import DEVICES, PREFERENCES, STORAGES
-from models.spec import OUTPUTS, POOL5_CONVENTIONS, Output
+from exporter.types import DEVICES, OPTIMIZE_FOR, WEIGHT_DTYPES
+from models.config import OUTPUTS, POOL5_CONVENTIONS, Output
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-MOST_SEED = 2**63
+MAX_SEED = 2**63
 
 EXISTING = click.Path(path_type=Path)
 """A path that the library checks itself, so that a missing file has one exit code everywhere."""
 
 
-def machine_options(command: Command) -> Command:
+def json_options(command: Command) -> Command:
     """Add `--json` and `--debug`."""
     command = click.option("--debug", is_flag=True, help="Show the traceback of an error.", expose_value=False)(command)
     return click.option(
@@ -50,22 +50,29 @@ def parity_options(command: Command) -> Command:
     )(command)
 
 
-def graph_options(command: Command) -> Command:
+def optimize_options(command: Command) -> Command:
     """Add `--tune`, `--prefer` and `--weights-as`."""
     for add in (
         click.option(
-            "--weights-as", type=click.Choice(STORAGES), default="fp32", show_default=True,
+            "--weights-as",
+            type=click.Choice(WEIGHT_DTYPES),
+            default="fp32",
+            show_default=True,
             help="How the ONNX file stores its weights: half or a quarter of the bytes, for some accuracy.",
         ),
         click.option(
-            "--prefer", type=click.Choice(PREFERENCES), default="size", show_default=True,
+            "--prefer",
+            type=click.Choice(OPTIMIZE_FOR),
+            default="size",
+            show_default=True,
             help="For the CPU: a fast session load or a small file, where they conflict.",
         ),
         click.option(
-            "--tune", is_flag=True,
+            "--tune",
+            is_flag=True,
             help="For the CPU: choose between forms by measuring them on this machine, not by the cost model.",
         ),
-    ):  # fmt: skip
+    ):
         command = add(command)
     return command
 
@@ -146,6 +153,6 @@ class Seed(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the seed."""
-        if str(value).isascii() and str(value).isdigit() and int(value) < MOST_SEED:
+        if str(value).isascii() and str(value).isdigit() and int(value) < MAX_SEED:
             return int(value)
         return self.fail(f"{value!r} is not a number from 0 to 2**63 - 1", param, ctx)

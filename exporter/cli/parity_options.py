@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from exporter.cli.options import EXISTING, Seed
-from exporter.types import RUNTIME_NAMES
+from exporter.types import ENGINE_NAMES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -16,7 +16,7 @@ QUICK = ("random", "zeros", "saturated", "video")
 """Repeated from `exporter.parity.inputs`, because `--help` must not wait for it; a test holds them together."""
 
 
-class Kinds(click.ParamType["tuple[str, ...] | None"]):
+class InputTypes(click.ParamType["tuple[str, ...] | None"]):
     """A list of kinds of inputs, separated by commas; `all` is None."""
 
     name = "kinds"
@@ -51,7 +51,11 @@ def input_options(command: Command) -> Command:
     """Add `--inputs`, `--array`, `--samples`, `--seed` and `--shape`."""
     for add in (
         click.option(
-            "--shape", "shapes", type=Shape(), multiple=True, metavar="INPUT=SIZES",
+            "--shape",
+            "shapes",
+            type=Shape(),
+            multiple=True,
+            metavar="INPUT=SIZES",
             help="With --against FILE: the sizes of an input that its file leaves free. Repeatable.",
         ),
         click.option("--seed", type=Seed(), default=0, show_default=True, help="Of the random inputs."),
@@ -59,42 +63,55 @@ def input_options(command: Command) -> Command:
             "--samples", type=click.IntRange(1, 100), default=1, show_default=True, help="Draws of each random kind."
         ),
         click.option(
-            "--array", "arrays", type=EXISTING, multiple=True, metavar="NPZ",
+            "--array",
+            "arrays",
+            type=EXISTING,
+            multiple=True,
+            metavar="NPZ",
             help="Verify on these inputs too: an .npz file, a row each. Repeatable.",
         ),
         click.option(
-            "--inputs", "kinds", type=Kinds(), default="all", show_default=True, metavar="KINDS",
+            "--inputs",
+            "kinds",
+            type=InputTypes(),
+            default="all",
+            show_default=True,
+            metavar="KINDS",
             help="all, quick (what an export is checked on), or kinds separated by commas; docs/parity.md lists them.",
         ),
-    ):  # fmt: skip
+    ):
         command = add(command)
     return command
 
 
-def judgement_options(command: Command) -> Command:
+def tolerance_options(command: Command) -> Command:
     """Add what decides the verdict and what else is found out."""
     for add in (
         click.option(
-            "--determinism", is_flag=True,
+            "--determinism",
+            is_flag=True,
             help="Tell whether repeats, batches and threads give the same bits.",
         ),
         click.option("--localize", is_flag=True, help="Name the first layer that leaves the truth."),
         click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails."),
         click.option("--atol", type=float, help="See --rtol."),
         click.option(
-            "--rtol", type=float,
+            "--rtol",
+            type=float,
             help="Judge by |error| <= atol + rtol |truth| instead of the measured budget.",
         ),
         click.option(
-            "--runtime", type=click.Choice(RUNTIME_NAMES),
-            help="The engine that runs the artifact. [default: its format's own]"
+            "--runtime",
+            type=click.Choice(ENGINE_NAMES),
+            help="The engine that runs the artifact. [default: its format's own]",
         ),
         click.option(
-            "--against", metavar="RUNTIME|FILE",
+            "--against",
+            metavar="RUNTIME|FILE",
             help="Hold it against an engine too (torch, onnxruntime, openvino, onnx-reference; :cuda after it), or "
             "against another model file instead of the network.",
         ),
-    ):  # fmt: skip
+    ):
         command = add(command)
     return command
 
@@ -103,25 +120,36 @@ def report_options(command: Command) -> Command:
     """Add `--junit`, `--html` and the baseline."""
     for add in (
         click.option(
-            "--growth", type=float, default=2.0, show_default=True,
+            "--growth",
+            type=float,
+            default=2.0,
+            show_default=True,
             help="How many times the baseline's an error may be.",
         ),
         click.option(
-            "--save-baseline", type=click.Path(path_type=Path), metavar="FILE",
+            "--save-baseline",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
             help="Keep the errors for --baseline.",
         ),
         click.option(
-            "--baseline", type=EXISTING, metavar="FILE",
+            "--baseline",
+            type=EXISTING,
+            metavar="FILE",
             help="Fail where an error grew since --save-baseline.",
         ),
         click.option(
-            "--html", type=click.Path(path_type=Path), metavar="FILE",
+            "--html",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
             help="Write a page to look at: one file, offline, with pictures. Needs the extra [report].",
         ),
         click.option(
-            "--junit", type=click.Path(path_type=Path), metavar="FILE",
+            "--junit",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
             help="Write the verdicts as JUnit XML.",
         ),
-    ):  # fmt: skip
+    ):
         command = add(command)
     return command

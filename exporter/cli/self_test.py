@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from exporter.cli.options import EXISTING, Seed, machine_options, network_options
+from exporter.cli.options import EXISTING, Seed, json_options, network_options
 from exporter.types import ReferenceOptions
 
 
@@ -22,7 +22,7 @@ from exporter.types import ReferenceOptions
     help="Run ARTIFACT itself on N more random inputs, none of which may raise an alarm. [default: 14; 0 if --quick]",
 )
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Of the inputs, and of the faults that draw.")
-@machine_options
+@json_options
 @click.pass_context
 def self_test_command(context: click.Context, /, artifact: Path, machine: bool, **options: Any) -> None:
     """Plant faults in copies of ARTIFACT, one at a time, and tell how many verify parity would catch. Exit code 0 or 1.
@@ -37,11 +37,11 @@ def self_test_command(context: click.Context, /, artifact: Path, machine: bool, 
       verify self-test artifacts/c3d.onnx --localize --clean-runs 100
       verify self-test artifacts/c3d.onnx --only relu
     """
+    from exporter.fault_injection.results import SelfTestOptions
+    from exporter.fault_injection.runner import self_test
     from exporter.reports.console import echo, progress_on_terminal, stdout
-    from exporter.reports.machine import dump
-    from exporter.reports.selftest import print_self_test, self_test_object
-    from exporter.selftest.runner import self_test
-    from exporter.selftest.verdicts import SelfTestOptions
+    from exporter.reports.json_report import dump
+    from exporter.reports.self_test import print_self_test, self_test_object
 
     reference = ReferenceOptions(*(options.pop(name) for name in ("weights", "layout", "batch_norm", "pool5")))
     with progress_on_terminal() as progress:

@@ -1,19 +1,21 @@
 """`verify parity`: does an artifact answer as the network does?"""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.cli.options import machine_options, network_options, parity_options
-from exporter.cli.parity_options import input_options, judgement_options, report_options
+from exporter.cli.options import json_options, network_options, parity_options
+from exporter.cli.parity_options import input_options, report_options, tolerance_options
 from exporter.cli.self_test import self_test_command
 from exporter.errors import ArtifactError
 from exporter.types import ParityOptions, ReferenceOptions
 
 if TYPE_CHECKING:
     from exporter.parity.baseline import Baseline
-    from exporter.verdicts import ParityReport
+    from exporter.results import ParityReport
 
 
 @click.group(no_args_is_help=True, context_settings={"max_content_width": 110})
@@ -29,9 +31,9 @@ verify.add_command(self_test_command)
 @network_options("the manifest's")
 @parity_options
 @input_options
-@judgement_options
+@tolerance_options
 @report_options
-@machine_options
+@json_options
 @click.pass_context
 def parity(context: click.Context, artifacts: tuple[Path, ...], machine: bool, **options: Any) -> None:
     """Run ARTIFACTS and the network on the same inputs, and judge by float64. Exit code 0 or 1.
@@ -48,10 +50,10 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], machine: bool, *
       verify parity mine.onnx --against theirs.onnx --shape input=1x3x224x224
       verify parity model.onnx --weights c3d.pth --clip holiday.mp4 --html parity.html
     """
-    from exporter.parity.baseline import hold_against
-    from exporter.parity.verify import verify_parity
+    from exporter.parity.baseline import check_baseline
     from exporter.reports.console import echo, print_parity, progress_on_terminal, stdout
-    from exporter.reports.machine import dump, parity_object
+    from exporter.reports.json_report import dump, parity_to_dict
+    from exporter.workflows.verify import verify_parity
 
     reports_to = {name: options.pop(name) for name in ("junit", "html", "baseline", "save_baseline", "growth")}
     reference = ReferenceOptions(*(options.pop(name) for name in ("weights", "layout", "batch_norm", "pool5")))
@@ -60,12 +62,12 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], machine: bool, *
     with progress_on_terminal() as progress:
         known = read_known(reports_to)
         reports = verify_parity(
-            artifacts or found_in(Path("artifacts")), ParityOptions(**options), reference, progress, shapes
+            artifacts or find_artifacts(Path("artifacts")), ParityOptions(**options), reference, progress, shapes
         )
     if known is not None:
-        reports = hold_against(known, reports_to["growth"], reports)
+        reports = check_baseline(known, reports_to["growth"], reports)
     if machine:
-        echo(dump(parity_object(reports)))
+        echo(dump(parity_to_dict(reports)))
     else:
         for report in reports:
             print_parity(report, stdout())
@@ -76,16 +78,16 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], machine: bool, *
 def require_outputs(wanted: dict[str, Any]) -> None:
     """Ask for what the reports need before anything runs: places that can be written to, and libraries."""
     from exporter.reports.html import require_libraries
-    from exporter.reports.places import check_place
+    from exporter.reports.output_files import check_output_path
 
     for name, option in (("junit", "--junit"), ("html", "--html"), ("save_baseline", "--save-baseline")):
         if wanted[name]:
-            check_place(wanted[name], option)
+            check_output_path(wanted[name], option)
     if wanted["html"]:
         require_libraries()
 
 
-def read_known(wanted: dict[str, Any]) -> "Baseline | None":
+def read_known(wanted: dict[str, Any]) -> Baseline | None:
     """Read the baseline before anything runs."""
     from exporter.parity.baseline import check_growth, read_baseline
 
@@ -93,7 +95,7 @@ def read_known(wanted: dict[str, Any]) -> "Baseline | None":
     return read_baseline(wanted["baseline"]) if wanted["baseline"] else None
 
 
-def write_reports(reports: "tuple[ParityReport, ...]", wanted: dict[str, Any]) -> None:
+def write_reports(reports: tuple[ParityReport, ...], wanted: dict[str, Any]) -> None:
     """Write the files that were asked for."""
     from exporter.parity.baseline import save_baseline
     from exporter.reports.junit import write_junit
@@ -112,7 +114,7 @@ def write_reports(reports: "tuple[ParityReport, ...]", wanted: dict[str, Any]) -
         write_page(wanted["html"], lambda: parity_page(reports))
 
 
-def found_in(folder: Path) -> tuple[Path, ...]:
+def find_artifacts(folder: Path) -> tuple[Path, ...]:
     """Return every artifact in `folder`, by name.
 
     Raises:

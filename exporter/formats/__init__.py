@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from exporter.errors import ArtifactError
-from exporter.formats.base import Format, WriteRequest, Written
+from exporter.formats.base import Format, WriteRequest, WriteResult
 from exporter.formats.onnx import OnnxFormat
 from exporter.formats.torchscript import TorchScriptFormat
 from exporter.types import FormatName
 
-__all__ = ["FORMATS", "Format", "WriteRequest", "Written", "format_of"]
+__all__ = ["FORMATS", "Format", "WriteRequest", "WriteResult", "find_format"]
 
 FORMATS: dict[FormatName, Format] = {
     "onnx": OnnxFormat(),
@@ -16,7 +16,7 @@ FORMATS: dict[FormatName, Format] = {
 }
 
 
-def format_of(path: Path) -> Format:
+def find_format(path: Path) -> Format:
     """Return the format of a model file, by its suffix.
 
     Raises:

@@ -1,13 +1,15 @@
 """What every format can do."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from exporter.artifact import Manifest
-from exporter.types import FormatName, GraphOptions, Prefer, Target, WeightsAs
-from models.errors import Progress, quiet
+from exporter.artifacts.manifest import Manifest
+from exporter.types import FormatName, OptimizeFor, OptimizeOptions, Target, WeightDtype
+from models.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,19 +36,19 @@ class WriteRequest:
     opset: int
     target: Target
     external_data: bool
-    tune: bool = False
-    prefer: Prefer = "size"
-    weights_as: WeightsAs = "fp32"
-    progress: Progress = quiet
+    autotune: bool = False
+    optimize_for: OptimizeFor = "size"
+    weight_dtype: WeightDtype = "fp32"
+    progress: Progress = no_progress
 
     @property
-    def graph(self) -> GraphOptions:
+    def graph(self) -> OptimizeOptions:
         """How an ONNX graph is rewritten."""
-        return GraphOptions(self.target, self.tune, self.prefer, self.weights_as)
+        return OptimizeOptions(self.target, self.autotune, self.optimize_for, self.weight_dtype)
 
 
 @dataclass(frozen=True)
-class Written:
+class WriteResult:
     """What a format wrote.
 
     Attributes:
@@ -60,7 +62,7 @@ class Written:
     files: tuple[Path, ...]
     manifest: Manifest
     notes: tuple[str, ...] = ()
-    instead: "Callable[[], Written] | None" = field(default=None, repr=False)
+    fallback: Callable[[], WriteResult] | None = field(default=None, repr=False)
 
 
 class Format(Protocol):
@@ -71,7 +73,7 @@ class Format(Protocol):
     suffix: str
     """Its model files' suffix, with the dot."""
 
-    def write(self, module: "nn.Module", request: WriteRequest, folder: Path) -> Written:
+    def write(self, module: nn.Module, request: WriteRequest, folder: Path) -> WriteResult:
         """Write `module` (a clip batch in, the outputs in the signature's order out) into `folder`, and check it."""
         ...
 

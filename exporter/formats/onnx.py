@@ -1,5 +1,7 @@
 """ONNX: through torch's own exporter (torch.export), named like the network, checked by onnx's checker."""
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import re
@@ -11,18 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter import __version__
-from exporter.artifact import Manifest, is_plain_name
+from exporter.artifacts.manifest import Manifest, is_plain_name
 from exporter.errors import ArtifactError, C3DExportError
-from exporter.formats.base import WriteRequest, Written
-from exporter.types import FormatName, GraphOptions, Signature, TensorSpec
-from models.spec import MANIFEST_KEY
+from exporter.formats.base import WriteRequest, WriteResult
+from exporter.types import FormatName, OptimizeOptions, Signature, TensorSpec
+from models.config import MANIFEST_KEY
 
 if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
     from torch import nn
 
-    from exporter.formats.onnx_writer import OnnxFiles
+    from exporter.onnx_io.writer import OnnxFiles
 
 PASSES_KEY = "c3d_export.passes"
 """Of the metadata of a model without a manifest: which passes changed it."""
@@ -33,7 +35,7 @@ IR_VERSION = 10
 VERSIONS = ("torch", "onnx", "onnx-ir", "onnxscript")
 """The libraries that decide a file's bytes; with `--tune`, onnxruntime's times do as well."""
 
-_LEAKS = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+_NOISY_LOGGERS = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 
 class OnnxFormat:
@@ -42,41 +44,41 @@ class OnnxFormat:
     name: FormatName = "onnx"
     suffix: str = ".onnx"
 
-    def write(self, module: "nn.Module", request: WriteRequest, folder: Path) -> Written:
+    def write(self, module: nn.Module, request: WriteRequest, folder: Path) -> WriteResult:
         """Export, name, embed the manifest, write and check.
 
         Raises:
             UsageError: the weights need `external_data`.
             C3DExportError: torch's exporter or onnx's checker refused, which is a fault of this tool or its versions.
         """
-        from exporter.formats.onnx_writer import write_onnx
+        from exporter.onnx_io.writer import write_onnx
 
         manifest = replace(
             request.manifest,
             options={**request.manifest.options, "opset": request.opset, "external_data": request.external_data},
-            versions={name: version(name) for name in VERSIONS + (("onnxruntime",) if request.tune else ())},
+            versions={name: version(name) for name in VERSIONS + (("onnxruntime",) if request.autotune else ())},
         )
         model = _export(module, manifest.signature, request.opset)
-        _name_like_the_network(model)
+        _rename_nodes(model)
         notes: tuple[str, ...] = ()
-        if request.graph != GraphOptions():
+        if request.graph != OptimizeOptions():
             options, notes = _rewrite(model, request)
             manifest = replace(manifest, options={**manifest.options, **options})
         _describe(model, manifest)
         files = write_onnx(model, folder, request.name + self.suffix, external_data=request.external_data)
         check_written(files)
-        return Written((files.model,) if files.data is None else (files.model, files.data), manifest, notes)
+        return WriteResult((files.model,) if files.data is None else (files.model, files.data), manifest, notes)
 
     def read_embedded(self, path: Path) -> Manifest | None:
         """Return the manifest in the model's metadata; weights stay on disk and nothing runs."""
-        from exporter.formats.onnx_reader import parse
+        from exporter.onnx_io.reader import load_without_weights
 
-        model = parse(path)
+        model = load_without_weights(path)
         check_external_data(model, path)
         return embedded_manifest(model, path)
 
 
-def check_written(files: "OnnxFiles") -> None:
+def check_written(files: OnnxFiles) -> None:
     """Hold what was written against onnx's checker.
 
     Raises:
@@ -90,7 +92,7 @@ def check_written(files: "OnnxFiles") -> None:
         raise C3DExportError(f"onnx's checker refuses the written model: {error}") from error
 
 
-def load_graph(path: Path) -> "onnx.ModelProto":
+def load_graph(path: Path) -> onnx.ModelProto:
     """Parse an ONNX file without its external data.
 
     Raises:
@@ -112,7 +114,7 @@ def load_graph(path: Path) -> "onnx.ModelProto":
     return model
 
 
-def check_external_data(model: "onnx.ModelProto", path: Path) -> None:
+def check_external_data(model: onnx.ModelProto, path: Path) -> None:
     """Refuse a model whose weights lie outside its own folder, or are missing.
 
     Raises:
@@ -128,14 +130,14 @@ def check_external_data(model: "onnx.ModelProto", path: Path) -> None:
             raise ArtifactError(f"{path}: its weights are said to be in {location}, which is not beside it")
 
 
-def external_locations(model: "onnx.ModelProto") -> list[str]:
+def external_locations(model: onnx.ModelProto) -> list[str]:
     """Return the files, as the model names them, that hold its external data."""
     return sorted(
         {entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"}
     )
 
 
-def embedded_manifest(model: "onnx.ModelProto", path: Path) -> Manifest | None:
+def embedded_manifest(model: onnx.ModelProto, path: Path) -> Manifest | None:
     """Return the manifest in a parsed model's metadata, or None.
 
     Raises:
@@ -147,7 +149,7 @@ def embedded_manifest(model: "onnx.ModelProto", path: Path) -> Manifest | None:
     return None
 
 
-def is_rewritten(model: "onnx.ModelProto") -> bool:
+def has_pass_metadata(model: onnx.ModelProto) -> bool:
     """Tell whether `optimize` left word in a model without a manifest that its passes changed it."""
     return any(entry.key == PASSES_KEY for entry in model.metadata_props)
 
@@ -162,10 +164,10 @@ def element_type(number: int) -> str:
         return f"type {number}"
 
 
-def graph_signature(model: "onnx.ModelProto") -> Signature:
+def graph_signature(model: onnx.ModelProto) -> Signature:
     """Return an ONNX graph's inputs and outputs, as its own types state them."""
 
-    def spec(value: "onnx.ValueInfoProto") -> TensorSpec:
+    def spec(value: onnx.ValueInfoProto) -> TensorSpec:
         tensor = value.type.tensor_type
         dtype = element_type(tensor.elem_type)
         shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim)
@@ -178,22 +180,22 @@ def graph_signature(model: "onnx.ModelProto") -> Signature:
     )
 
 
-def _rewrite(model: "ir.Model", request: WriteRequest) -> tuple[dict[str, str | bool | list[str]], tuple[str, ...]]:
+def _rewrite(model: ir.Model, request: WriteRequest) -> tuple[dict[str, str | bool | list[str]], tuple[str, ...]]:
     """Apply the recipe; return what the manifest keeps of it, and what the user is told."""
-    from exporter.passes.base import apply, recorded
-    from exporter.passes.recipes import recipe
+    from exporter.passes.base import manifest_options, run_passes
+    from exporter.passes.pipelines import build_passes
 
-    applied = apply(model, recipe(request.graph, request.progress), request.progress)
+    applied = run_passes(model, build_passes(request.graph, request.progress), request.progress)
     note = f"onnx: rewritten by {', '.join(applied.changed)}" if applied.changed else "onnx: no pass had anything to do"
-    return recorded(request.graph, applied), (note,)
+    return manifest_options(request.graph, applied), (note,)
 
 
-def _export(module: "nn.Module", signature: Signature, opset: int) -> "ir.Model":
+def _export(module: nn.Module, signature: Signature, opset: int) -> ir.Model:
     import torch
 
     clip = signature.inputs[0]
     example = torch.zeros([size if isinstance(size, int) else 1 for size in clip.shape])
-    with _quietly():
+    with _suppress_logging():
         program = torch.onnx.export(
             module,
             (example,),
@@ -209,9 +211,9 @@ def _export(module: "nn.Module", signature: Signature, opset: int) -> "ir.Model"
 
 
 @contextlib.contextmanager
-def _quietly() -> Generator[None]:
+def _suppress_logging() -> Generator[None]:
     """Keep the exporter's progress, deprecations and missing-torchvision remarks from the user; errors still raise."""
-    loggers = [logging.getLogger(name) for name in _LEAKS]
+    loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
@@ -224,7 +226,7 @@ def _quietly() -> Generator[None]:
             logger.setLevel(level)
 
 
-def _name_like_the_network(model: "ir.Model") -> None:
+def _rename_nodes(model: ir.Model) -> None:
     """Name weights, nodes and values after the network's layers: conv1.weight, conv1, conv1.relu, pool1.
 
     The exporter counts (node_conv3d_3, val_10); people and `verify parity` look for layers.
@@ -256,7 +258,7 @@ def _name_like_the_network(model: "ir.Model") -> None:
                 value.name = f"{node.name}.out"
 
 
-def _describe(model: "ir.Model", manifest: Manifest) -> None:
+def _describe(model: ir.Model, manifest: Manifest) -> None:
     """Put the essential manifest inside, and take out what the exporter left of itself (stack traces, rule names)."""
     for node in model.graph:
         node.metadata_props.clear()
@@ -269,7 +271,7 @@ def _describe(model: "ir.Model", manifest: Manifest) -> None:
     model.graph.name = manifest.name
     model.graph.doc_string = None
     model.metadata_props.clear()
-    model.metadata_props[MANIFEST_KEY] = manifest.essential().to_json()
+    model.metadata_props[MANIFEST_KEY] = manifest.embedded().to_json()
     model.ir_version = IR_VERSION
     model.producer_name = manifest.producer.split()[0]
     model.producer_version = __version__

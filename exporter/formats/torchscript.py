@@ -1,5 +1,7 @@
 """TorchScript: scripted, frozen, and repacked so that the same network always gives the same bytes."""
 
+from __future__ import annotations
+
 import io
 import os
 import re
@@ -12,33 +14,40 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from exporter.artifact import Manifest
+from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError
-from exporter.formats.base import WriteRequest, Written
-from exporter.formats.torchscript_forms import LEAST_GAIN, LOADED, Choice, choose, frozen, next_best
+from exporter.formats.base import WriteRequest, WriteResult
+from exporter.formats.torchscript_variants import (
+    MIN_SPEEDUP,
+    OPTIMIZE_FOR_INFERENCE,
+    Choice,
+    next_fallback,
+    script_and_freeze,
+    select_variant,
+)
 from exporter.types import FormatName
-from models.spec import MANIFEST_KEY
+from models.config import MANIFEST_KEY
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-OPTIMIZE_OPTION = LOADED
+OPTIMIZE_OPTION = OPTIMIZE_FOR_INFERENCE
 """The manifest's word that the artifact is meant to be run through `torch.jit.optimize_for_inference` after loading."""
 
-FORM_OPTION = "form"
-"""The manifest's word for what was taken of `exporter.formats.torchscript_forms.FORM_NAMES`."""
+VARIANT_OPTION = "form"
+"""The manifest's word for what was taken of `exporter.formats.torchscript_variants.FORM_NAMES`."""
 MEASURED_OPTION = "measured"
 """The manifest's record of why: `plain 450 ms, …`."""
 FAILED_OPTION = "failed_parity"
 """The manifest's record of faster forms that did not hold parity; absent where the fastest did."""
 
-LARGER = 1.02
+SIZE_WARNING_RATIO = 1.02
 """From here on the user is told that the form makes the file larger."""
 ALIGNMENT = 64
 """Of each stored member, as torch writes them, so that they can be mapped."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
-MOST_EXTRA = 1 << 20
+MAX_MANIFEST_BYTES = 1 << 20
 
 _ZIP_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 """What Python's zip reader raises on damaged, encrypted or exotic archives."""
@@ -53,7 +62,7 @@ class TorchScriptFormat:
     name: FormatName = "torchscript"
     suffix: str = ".pt"
 
-    def write(self, module: "nn.Module", request: WriteRequest, folder: Path) -> Written:
+    def write(self, module: nn.Module, request: WriteRequest, folder: Path) -> WriteResult:
         """Choose a form by measuring if the target is the CPU, script, freeze, embed the manifest, write.
 
         Raises:
@@ -62,35 +71,35 @@ class TorchScriptFormat:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.jit is deprecated in words, and the format people deploy
             if request.target == "cpu":
-                choice, script = choose(module, request.manifest.signature.batch or 1, request.progress)
+                choice, script = select_variant(module, request.manifest.signature.batch or 1, request.progress)
                 return self._chosen(module, request, folder, choice, script)
-            return Written(*self._put(frozen(module), request, folder, {}))
+            return WriteResult(*self._save_variant(script_and_freeze(module), request, folder, {}))
 
     def _chosen(
-        self, module: "nn.Module", request: WriteRequest, folder: Path, choice: Choice, script: "torch.jit.ScriptModule"
-    ) -> Written:
+        self, module: nn.Module, request: WriteRequest, folder: Path, choice: Choice, script: torch.jit.ScriptModule
+    ) -> WriteResult:
         """Write a form, ready to write the next best one."""
 
-        def instead() -> Written:
+        def fallback() -> WriteResult:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return self._chosen(module, request, folder, *next_best(module, choice, request.progress))
+                return self._chosen(module, request, folder, *next_fallback(module, choice, request.progress))
 
-        options = {OPTIMIZE_OPTION: choice.optimise, FORM_OPTION: choice.form, MEASURED_OPTION: _times(choice)}
+        options = {OPTIMIZE_OPTION: choice.optimise, VARIANT_OPTION: choice.form, MEASURED_OPTION: _times(choice)}
         if choice.failed:
             options[FAILED_OPTION] = ", ".join(choice.failed)
-        files, manifest = self._put(script, request, folder, options)
-        return Written(files, manifest, (_told(choice),), None if choice.is_last else instead)
+        files, manifest = self._save_variant(script, request, folder, options)
+        return WriteResult(files, manifest, (_summary(choice),), None if choice.is_last else fallback)
 
-    def _put(
-        self, script: "torch.jit.ScriptModule", request: WriteRequest, folder: Path, options: dict[str, str | bool]
+    def _save_variant(
+        self, script: torch.jit.ScriptModule, request: WriteRequest, folder: Path, options: dict[str, str | bool]
     ) -> tuple[tuple[Path, ...], Manifest]:
         """Write the file, and return it with the manifest inside."""
         whole = {**request.manifest.options, **options}
         manifest = replace(request.manifest, options=whole, versions={"torch": version("torch")})
         path = folder / f"{request.name}{self.suffix}"
-        with _save(script, {MANIFEST_KEY: manifest.essential().to_json()}) as saved:
-            repack(saved, path)
+        with _save(script, {MANIFEST_KEY: manifest.embedded().to_json()}) as saved:
+            normalize_archive(saved, path)
         return (path,), manifest
 
     def read_embedded(self, path: Path) -> Manifest | None:
@@ -107,7 +116,7 @@ class TorchScriptFormat:
                     raise ArtifactError(f"{path}: damaged: its member {damaged} fails its CRC")
                 if not names:
                     return None
-                if archive.getinfo(names[0]).file_size > MOST_EXTRA:
+                if archive.getinfo(names[0]).file_size > MAX_MANIFEST_BYTES:
                     raise ArtifactError(f"{path}: its metadata is too large")
                 return Manifest.from_json(archive.read(names[0]), f"{path} (extra file {MANIFEST_KEY})")
         except OSError as error:
@@ -125,7 +134,7 @@ def is_archive(path: Path) -> bool:
         return False
 
 
-def _save(module: "torch.jit.ScriptModule", extra: dict[str, str]) -> BinaryIO:
+def _save(module: torch.jit.ScriptModule, extra: dict[str, str]) -> BinaryIO:
     """Return the archive as torch writes it, in memory: where it cannot write a file, torch aborts the process."""
     import torch
 
@@ -140,7 +149,7 @@ def _save(module: "torch.jit.ScriptModule", extra: dict[str, str]) -> BinaryIO:
     return buffer
 
 
-def repack(source: BinaryIO, target: Path) -> None:
+def normalize_archive(source: BinaryIO, target: Path) -> None:
     """Copy a TorchScript archive without what differs between two saves of one network.
 
     That is: the counter torch appends to class names (`___torch_mangle_9`), constants that freezing has left without
@@ -169,7 +178,7 @@ def _times(choice: Choice) -> str:
     return f"{times} for {choice.clips} clip(s)"
 
 
-def _told(choice: Choice) -> str:
+def _summary(choice: Choice) -> str:
     """Say what was measured, what was taken, and what it costs."""
     first = choice.milliseconds["plain"]
     others = ", ".join(
@@ -179,15 +188,15 @@ def _told(choice: Choice) -> str:
     )
     clips = "1 clip" if choice.clips == 1 else f"{choice.clips} clips"
     measured = f"plain {first:.0f} ms, {others}"
-    told = [f"torchscript: measured on this CPU, {clips} a run: {measured}: the file holds {choice.form}"]
+    reported = [f"torchscript: measured on this CPU, {clips} a run: {measured}: the file holds {choice.form}"]
     if choice.failed:
-        told.append(f"parity failed with {', and with '.join(choice.failed)}")
+        reported.append(f"parity failed with {', and with '.join(choice.failed)}")
     plain_size, size = choice.sizes
-    if size > LARGER * plain_size:
-        told.append(f"that makes it {size / 1e6:.0f} MB instead of {plain_size / 1e6:.0f}")
+    if size > SIZE_WARNING_RATIO * plain_size:
+        reported.append(f"that makes it {size / 1e6:.0f} MB instead of {plain_size / 1e6:.0f}")
     before, behind = choice.loaded
     advice = "load it through that" if choice.optimise else "load it as it is"
-    if not choice.optimise and before >= LEAST_GAIN * behind:
+    if not choice.optimise and before >= MIN_SPEEDUP * behind:
         advice = "but does not hold parity so, load it as it is"
-    told.append(f"torch.jit.{OPTIMIZE_OPTION} makes it {before / behind:.2f} times as fast: {advice}")
-    return "; ".join(told)
+    reported.append(f"torch.jit.{OPTIMIZE_OPTION} makes it {before / behind:.2f} times as fast: {advice}")
+    return "; ".join(reported)

@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 
 from exporter.errors import BadInputError, OutputError, UsageError
-from exporter.verdicts import Comparison, ParityReport
+from exporter.results import Comparison, ParityReport
 
 VERSION = 1
-UNIT = 2.0**-23
+EPS = 2.0**-23
 """Errors below one unit in the last place of the largest output are noise, whatever they grow from."""
 
 
@@ -65,17 +65,17 @@ def read_baseline(path: Path) -> Baseline:
     return baseline
 
 
-def check_growth(growth: float) -> None:
+def check_growth(max_growth: float) -> None:
     """Refuse a factor that makes no sense, before anything runs.
 
     Raises:
         UsageError: below 1, or not a number.
     """
-    if not 1 <= growth < float("inf"):
-        raise UsageError(f"--growth must be at least 1 and finite (got {growth:g})")
+    if not 1 <= max_growth < float("inf"):
+        raise UsageError(f"--growth must be at least 1 and finite (got {max_growth:g})")
 
 
-def hold_against(baseline: Baseline, growth: float, reports: Sequence[ParityReport]) -> tuple[ParityReport, ...]:
+def check_baseline(baseline: Baseline, max_growth: float, reports: Sequence[ParityReport]) -> tuple[ParityReport, ...]:
     """Return the reports, failed where an error grew to more than `growth` times the baseline's.
 
     A comparison that the baseline does not know is noted; a report of which it knows none fails. Where one input was
@@ -84,16 +84,16 @@ def hold_against(baseline: Baseline, growth: float, reports: Sequence[ParityRepo
     Raises:
         UsageError: see `check_growth`.
     """
-    check_growth(growth)
+    check_growth(max_growth)
     known = {_key(entry): entry.max_error for entry in baseline.entries}
     judged: list[ParityReport] = []
     for report in reports:
         worst = {_key(entry): (entry.max_error, scale) for entry, scale in _entries([report])}
         grown = [
             f"{key[2]}, {key[3]}, batch {key[4]}: error {error:.1e}, was {known[key]:.1e} "
-            f"(at most {growth:g} times is allowed)"
+            f"(at most {max_growth:g} times is allowed)"
             for key, (error, scale) in worst.items()
-            if key in known and not error <= growth * max(known[key], UNIT * scale)
+            if key in known and not error <= max_growth * max(known[key], EPS * scale)
         ]
         new = len(worst.keys() - known.keys())
         notes = [f"grew since the baseline: {line}" for line in grown]

@@ -1,20 +1,22 @@
 """One answer against the truth: errors, share of the budget, highest classes, verdict."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.parity.tolerance import Rule
-from exporter.verdicts import Agreement, Comparison
+from exporter.parity.tolerance import Tolerance
+from exporter.results import Comparison, TopKAgreement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FEATURES = ("fc6", "fc7")
+FEATURE_OUTPUTS = ("fc6", "fc7")
 """Outputs that are no class scores."""
-FIVE = 5
+TOP_K = 5
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,12 @@ class Expected:
         against: (N, …), what else the artifact is held against, or None.
     """
 
-    exact: "NDArray[np.float64]"
-    single: "NDArray[Any]"
-    against: "NDArray[Any] | None" = None
+    exact: NDArray[np.float64]
+    single: NDArray[Any]
+    against: NDArray[Any] | None = None
 
 
-def compare(name: str, output: str, answer: "NDArray[Any]", expected: Expected, rule: Rule) -> Comparison:
+def compare(name: str, output: str, answer: NDArray[Any], expected: Expected, rule: Tolerance) -> Comparison:
     """Judge one output of one batch: each row has its own budget, and the row that uses most of its own is told.
 
     A row passes when the rule says so and its NaN and infinities are where the reference's float32 has them, no more
@@ -49,9 +51,9 @@ def compare(name: str, output: str, answer: "NDArray[Any]", expected: Expected, 
     sound = answer.shape == expected.exact.shape
     given = _rows(answer) if sound else np.full(exact.shape, np.nan)
     judged = [_row(given[i], single[i], exact[i], rule) for i in range(len(exact))]
-    worst = max(range(len(judged)), key=lambda i: (not judged[i].alike, judged[i].share))
+    worst = max(range(len(judged)), key=lambda i: (not judged[i].nonfinite_match, judged[i].budget_used))
     row = judged[worst]
-    classes = output not in FEATURES and expected.exact.ndim == 2 and sound  # noqa: PLR2004 - (N, classes)
+    classes = output not in FEATURE_OUTPUTS and expected.exact.ndim == 2 and sound
     budgets = np.array([row.budget for row in judged])
     against = expected.against
     return Comparison(
@@ -63,35 +65,35 @@ def compare(name: str, output: str, answer: "NDArray[Any]", expected: Expected, 
         reference_max_error=row.reference_error,
         reference_mean_error=row.reference_mean,
         budget=row.budget,
-        share=row.share if row.alike and sound else math.inf,
+        budget_used=row.budget_used if row.nonfinite_match and sound else math.inf,
         scale=row.scale,
         cosine=min(row.cosine for row in judged),
         snr_db=min(row.snr_db for row in judged),
         top1=_agreement(given, exact, budgets, 1) if classes else None,
-        top5=_agreement(given, exact, budgets, FIVE) if classes and exact.shape[1] > FIVE else None,
-        distance=None if against is None or against.shape != answer.shape else _distance(given, _rows(against)),
-        passed=sound and all(row.alike and row.share <= 1 for row in judged),
+        top5=_agreement(given, exact, budgets, TOP_K) if classes and exact.shape[1] > TOP_K else None,
+        max_abs_diff=None if against is None or against.shape != answer.shape else _distance(given, _rows(against)),
+        passed=sound and all(row.nonfinite_match and row.budget_used <= 1 for row in judged),
     )
 
 
 @dataclass(frozen=True)
 class _Row:
-    alike: bool  # NaN and infinities where the reference has them
+    nonfinite_match: bool  # NaN and infinities where the reference has them
     error: float
     mean: float
     reference_error: float
     reference_mean: float
     budget: float
-    share: float
+    budget_used: float
     scale: float
     cosine: float
     snr_db: float
 
 
-def _row(answer: "NDArray[Any]", single: "NDArray[Any]", exact: "NDArray[Any]", rule: Rule) -> _Row:
+def _row(answer: NDArray[Any], single: NDArray[Any], exact: NDArray[Any], rule: Tolerance) -> _Row:
     """Judge one row on the numbers that float32 can hold."""
     holds = np.isfinite(single) & np.isfinite(exact)
-    alike = np.array_equal(kinds(answer), kinds(single))
+    nonfinite_match = np.array_equal(nonfinite_class(answer), nonfinite_class(single))
     shown = holds & np.isfinite(answer)
     a, s, e = answer[shown], single[shown], exact[shown]
     budget, share = rule.judge(a, s, e) if a.size else (0.0, 0.0)
@@ -99,55 +101,55 @@ def _row(answer: "NDArray[Any]", single: "NDArray[Any]", exact: "NDArray[Any]", 
     norm, noise = float(np.linalg.norm(e)), float(np.linalg.norm(errors))
     both = norm * float(np.linalg.norm(a))
     return _Row(
-        alike,
-        math.inf if not alike else float(errors.max(initial=0)),
-        math.inf if not alike else float(errors.mean()) if a.size else 0.0,
+        nonfinite_match,
+        math.inf if not nonfinite_match else float(errors.max(initial=0)),
+        math.inf if not nonfinite_match else float(errors.mean()) if a.size else 0.0,
         float(own.max(initial=0)),
         float(own.mean()) if a.size else 0.0,
         budget,
         share,
         float(np.abs(e).max(initial=0)),
-        float(a @ e) / both if both > 0 else float(alike and noise == 0),
+        float(a @ e) / both if both > 0 else float(nonfinite_match and noise == 0),
         math.inf if noise == 0 else 20 * math.log10(norm / noise) if norm > 0 else -math.inf,
     )
 
 
-def kinds(values: "NDArray[Any]") -> "NDArray[Any]":
+def nonfinite_class(values: NDArray[Any]) -> NDArray[Any]:
     """Return 0 for a number, 1 or -1 for an infinity, 2 for NaN."""
     return np.where(np.isnan(values), 2, np.where(np.isinf(values), np.sign(values), 0))
 
 
-def _agreement(values: "NDArray[Any]", exact: "NDArray[Any]", budgets: "NDArray[Any]", count: int) -> Agreement:
+def _agreement(values: NDArray[Any], exact: NDArray[Any], budgets: NDArray[Any], count: int) -> TopKAgreement:
     """Tell whether the `count` highest classes are the same in every row.
 
     Each number may be off by the budget, so classes closer than two budgets to the boundary are a tie.
     """
-    told: Agreement = "same"
+    reported: TopKAgreement = "same"
     for row, wanted, budget in zip(values, exact, budgets, strict=True):
         if not (np.isfinite(row).all() and np.isfinite(wanted).all()):
             continue
-        if {*highest(row, count)} == {*highest(wanted, count)}:
+        if {*top_k(row, count)} == {*top_k(wanted, count)}:
             continue
-        boundary = wanted[highest(wanted, count)].min()
-        least = min(wanted[highest(row, count)].min(), boundary)
+        boundary = wanted[top_k(wanted, count)].min()
+        least = min(wanted[top_k(row, count)].min(), boundary)
         if boundary - least > 2 * budget:
             return "differs"
-        told = "tie"
-    return told
+        reported = "tie"
+    return reported
 
 
-def highest(scores: "NDArray[Any]", count: int) -> "NDArray[np.intp]":
+def top_k(scores: NDArray[Any], count: int) -> NDArray[np.intp]:
     """Return the classes of the `count` highest scores, the highest first; equal scores by class."""
     return np.argsort(-scores, kind="stable")[:count]
 
 
-def _distance(answer: "NDArray[Any]", other: "NDArray[Any]") -> float:
+def _distance(answer: NDArray[Any], other: NDArray[Any]) -> float:
     both = np.isfinite(answer) & np.isfinite(other)
     same = (np.isnan(answer) == np.isnan(other)).all()
     return float(np.abs(answer[both] - other[both]).max(initial=0)) if same else math.inf
 
 
-def _rows(values: "NDArray[Any]") -> "NDArray[np.float64]":
+def _rows(values: NDArray[Any]) -> NDArray[np.float64]:
     return (
         values.astype(np.float64).reshape(len(values), -1) if values.ndim else values.astype(np.float64).reshape(1, 1)
     )

@@ -1,16 +1,18 @@
 """Does an engine give the same bits again? Told, not judged: no engine promises it across batch sizes or threads."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.parity.inputs import InputPool
-from exporter.parity.trials import Trial, feeds_of
+from exporter.parity.execution import RunSpec, make_feeds
+from exporter.parity.inputs import InputSet
+from exporter.results import Determinism
 from exporter.types import Signature
-from exporter.verdicts import Determinism
-from models.errors import Progress, quiet
+from models.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +24,7 @@ POSITIONS = 3
 THREADS = 2
 
 
-def determinism(trial: Trial, pool: InputPool, row: int, progress: Progress = quiet) -> tuple[Determinism, ...]:
+def determinism(trial: RunSpec, pool: InputSet, row: int, progress: Progress = no_progress) -> tuple[Determinism, ...]:
     """Run one row repeatedly, at every position of a batch, and on one and two threads.
 
     Args:
@@ -31,14 +33,14 @@ def determinism(trial: Trial, pool: InputPool, row: int, progress: Progress = qu
         row: which of them; its neighbours fill the batch.
         progress: told at each step.
     """
-    told: list[Determinism] = []
+    reported: list[Determinism] = []
     progress(f"determinism of {trial.path.name}: repeats")
     with trial.open(trial.settings) as runtime:
         ports, batch = trial.match(runtime.signature), runtime.signature.batch
         alone = (row,) * (batch or 1)
-        first = runtime.run(feeds_of(ports, pool, alone))
-        again = [runtime.run(feeds_of(ports, pool, alone)) for _ in range(REPEATS - 1)]
-        told.append(_compared(f"{REPEATS} runs on the same input", first, again))
+        first = runtime.run(make_feeds(ports, pool, alone))
+        again = [runtime.run(make_feeds(ports, pool, alone)) for _ in range(REPEATS - 1)]
+        reported.append(_compared(f"{REPEATS} runs on the same input", first, again))
         size = POSITIONS if batch is None else batch
         if size > 1 and _has_rows(runtime.signature):
             progress(f"determinism of {trial.path.name}: batch positions")
@@ -46,21 +48,21 @@ def determinism(trial: Trial, pool: InputPool, row: int, progress: Progress = qu
             placed: list[Answers] = []
             for place in range(size):
                 rows = (*others[:place], row, *others[place:])
-                answers = runtime.run(feeds_of(ports, pool, rows))
+                answers = runtime.run(make_feeds(ports, pool, rows))
                 placed.append({name: values[place : place + 1] for name, values in answers.items()})
-            told.append(
+            reported.append(
                 _compared(f"at each position of a batch of {size}, the first as measure", placed[0], placed[1:])
             )
             if batch is None:
-                told.append(_compared(f"in a batch of {size} and alone", first, placed))
+                reported.append(_compared(f"in a batch of {size} and alone", first, placed))
     if trial.settings.device == "cpu":
         progress(f"determinism of {trial.path.name}: threads")
         by_threads: list[Answers] = []
         for count in range(1, THREADS + 1):
             with trial.open(replace(trial.settings, threads=count)) as runtime:
-                by_threads.append(runtime.run(feeds_of(ports, pool, alone)))
-        told.append(_compared(f"on 1 and on {THREADS} threads", by_threads[0], by_threads[1:]))
-    return tuple(told)
+                by_threads.append(runtime.run(make_feeds(ports, pool, alone)))
+        reported.append(_compared(f"on 1 and on {THREADS} threads", by_threads[0], by_threads[1:]))
+    return tuple(reported)
 
 
 def _has_rows(signature: Signature) -> bool:
@@ -69,7 +71,7 @@ def _has_rows(signature: Signature) -> bool:
     return len(sizes) == len(signature.outputs) and all(isinstance(size, str) or size > 1 for size in sizes)
 
 
-def _compared(condition: str, first: "Answers", others: "Sequence[Answers]") -> Determinism:
+def _compared(condition: str, first: Answers, others: Sequence[Answers]) -> Determinism:
     same, largest = True, 0.0
     for other in others:
         for name, values in other.items():

@@ -4,6 +4,8 @@ Rows are drawn once and batches refer to them, so that the costly float64 truth 
 many batches it stands in.
 """
 
+from __future__ import annotations
+
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -14,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exporter.errors import BadInputError, UsageError
-from exporter.parity.clips import decode, packaged_frames, resized, videos_in
-from exporter.types import ANY, INPUT, ParityOptions, Signature, TensorSpec
-from models.preprocessing import FRAMES, Preprocessing
-from models.spec import CLIP_SHAPE
+from exporter.types import INPUT_NAME, UNKNOWN_RANK, ParityOptions, Signature, TensorSpec
+from exporter.video.clips import decode, find_videos, packaged_frames, resize
+from models.config import CLIP_SHAPE
+from models.preprocessing import CLIP_LENGTH, Preprocessing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
-    Drawer = Callable[[np.random.Generator, tuple[int, ...]], Floats]
+    Generator = Callable[[np.random.Generator, tuple[int, ...]], Floats]
 
-MIXED = (2, 3)
+BATCH_SIZES = (2, 3)
 """The larger batches that an artifact with a free batch is run at: an even one and an odd one."""
 
 LARGE = 1e20
@@ -35,18 +37,18 @@ DENORMAL = 1e-40
 SPARSE = 0.01
 
 
-def _random(generator: np.random.Generator, shape: tuple[int, ...]) -> "Floats":
+def _random(generator: np.random.Generator, shape: tuple[int, ...]) -> Floats:
     return generator.standard_normal(shape, dtype=np.float32)
 
 
-def _sparse(generator: np.random.Generator, shape: tuple[int, ...]) -> "Floats":
+def _sparse(generator: np.random.Generator, shape: tuple[int, ...]) -> Floats:
     return _random(generator, shape) * (generator.random(shape, dtype=np.float32) < SPARSE) * np.float32(100)
 
 
-def _one(value: float) -> "Drawer":
+def _impulse(value: float) -> Generator:
     """Draw zeros but for one number, somewhere inside."""
 
-    def draw(generator: np.random.Generator, shape: tuple[int, ...]) -> "Floats":
+    def draw(generator: np.random.Generator, shape: tuple[int, ...]) -> Floats:
         values = np.zeros(shape, np.float32)
         values[tuple(int(generator.integers(0, size)) for size in shape)] = value
         return values
@@ -54,24 +56,24 @@ def _one(value: float) -> "Drawer":
     return draw
 
 
-DRAWN: "dict[str, Drawer]" = {
+RANDOM: dict[str, Generator] = {
     "random": _random,
     "uniform": lambda generator, shape: generator.uniform(-1, 1, shape).astype(np.float32),
     "heavy-tailed": lambda generator, shape: generator.standard_t(3, shape).astype(np.float32) * np.float32(30),
     "sparse": _sparse,
     "saturated": lambda generator, shape: generator.integers(0, 2, shape).astype(np.float32) * 255,
-    "bright pixel": _one(255),
+    "bright pixel": _impulse(255),
     "large": lambda generator, shape: _random(generator, shape) * np.float32(LARGE),
     "denormal": lambda generator, shape: _random(generator, shape) * np.float32(DENORMAL),
-    "nan": _one(np.nan),
+    "nan": _impulse(np.nan),
 }
 """Kinds that are drawn anew for each of `--samples`."""
-FIXED: "dict[str, float]" = {"zeros": 0.0, "constant": 127.0}
+CONSTANT: dict[str, float] = {"zeros": 0.0, "constant": 127.0}
 
-KINDS = (*DRAWN, *FIXED, "pixels", "video")
+INPUT_TYPES = (*RANDOM, *CONSTANT, "pixels", "video")
 QUICK = ("random", "zeros", "saturated", "video")
 """What an export is checked on."""
-EDGES = ("large", "denormal", "nan")
+EDGE_CASES = ("large", "denormal", "nan")
 """What only full float32 can be held to."""
 
 
@@ -84,7 +86,7 @@ class InputBatch:
 
 
 @dataclass
-class InputPool:
+class InputSet:
     """The inputs of a verification, a row each.
 
     Attributes:
@@ -93,11 +95,11 @@ class InputPool:
         frames: {row: (16, height, width, 3) uint8 RGB} of those that are real clips.
     """
 
-    feeds: "dict[str, NDArray[Any]]"
+    feeds: dict[str, NDArray[Any]]
     names: tuple[str, ...]
-    frames: "dict[int, NDArray[np.uint8]]" = field(default_factory=dict["int", "NDArray[np.uint8]"])
+    frames: dict[int, NDArray[np.uint8]] = field(default_factory=dict["int", "NDArray[np.uint8]"])
 
-    def take(self, rows: Sequence[int]) -> "dict[str, NDArray[Any]]":
+    def take(self, rows: Sequence[int]) -> dict[str, NDArray[Any]]:
         """Return the feeds of one batch."""
         return {name: values[list(rows)] for name, values in self.feeds.items()}
 
@@ -114,16 +116,16 @@ class InputPool:
             filled = [tuple(rows[(start + i) % len(rows)] for i in range(batch)) for start in starts]
             return tuple(InputBatch(self._title(members), members) for members in filled)
         alone = [InputBatch(self.names[row], (row,)) for row in rows]
-        calm = [row for row in rows if self.names[row] not in (*EDGES, *FIXED)]
-        mixed = [tuple(calm[-size:]) for size in MIXED if len(calm) >= size]
+        calm = [row for row in rows if self.names[row] not in (*EDGE_CASES, *CONSTANT)]
+        mixed = [tuple(calm[-size:]) for size in BATCH_SIZES if len(calm) >= size]
         return (*alone, *(InputBatch(self._title(members), members) for members in mixed))
 
     def _title(self, rows: Sequence[int]) -> str:
         names = list(dict.fromkeys(self.names[row] for row in rows))
-        return " + ".join(names if len(names) <= max(MIXED) else [names[0], names[1], f"{len(names) - 2} more"])
+        return " + ".join(names if len(names) <= max(BATCH_SIZES) else [names[0], names[1], f"{len(names) - 2} more"])
 
 
-def draw_clips(preprocessing: Preprocessing, options: ParityOptions | None = None) -> InputPool:
+def make_video_inputs(preprocessing: Preprocessing, options: ParityOptions | None = None) -> InputSet:
     """Draw C3D's inputs: random kinds, edge cases, real clips, the user's own.
 
     `pixels` is noise of every pixel value and `video` the real clip that ships with the package, both as
@@ -143,23 +145,23 @@ def draw_clips(preprocessing: Preprocessing, options: ParityOptions | None = Non
     kinds = _synthetic(generator, CLIP_SHAPE, wanted, options.samples)
     shown: list[tuple[str, NDArray[np.uint8]]] = []
     if "video" in wanted:
-        shown.append(("video", resized(packaged_frames(), preprocessing)))
-    for path in (video for named in options.clips for video in videos_in(named)):
+        shown.append(("video", resize(packaged_frames(), preprocessing)))
+    for path in (video for named in options.clips for video in find_videos(named)):
         taken = {name for name, _ in (*kinds, *shown)}
         shown.append((path.name if path.name not in taken else str(path), decode(path, preprocessing)))
     if "pixels" in wanted:
         width, height = preprocessing.frame_size(171, 128)
-        noise = generator.integers(0, 256, (FRAMES, height, width, 3), dtype=np.uint8)
+        noise = generator.integers(0, 256, (CLIP_LENGTH, height, width, 3), dtype=np.uint8)
         kinds.append(("pixels", preprocessing.clip(noise)))
     first = len(kinds)
     kinds += [(name, preprocessing.clip(frames)) for name, frames in shown]
-    stacked = {INPUT: np.stack([clip for _, clip in kinds]) if kinds else np.zeros((0, *CLIP_SHAPE), np.float32)}
+    stacked = {INPUT_NAME: np.stack([clip for _, clip in kinds]) if kinds else np.zeros((0, *CLIP_SHAPE), np.float32)}
     frames = {first + place: frames for place, (_, frames) in enumerate(shown)}
-    pool = InputPool(stacked, tuple(name for name, _ in kinds), frames)
-    return _with_arrays(pool, (TensorSpec(INPUT, "float32", ("batch", *CLIP_SHAPE)),), options)
+    pool = InputSet(stacked, tuple(name for name, _ in kinds), frames)
+    return _with_arrays(pool, (TensorSpec(INPUT_NAME, "float32", ("batch", *CLIP_SHAPE)),), options)
 
 
-def draw_for(signature: Signature, options: ParityOptions, shapes: Mapping[str, tuple[int, ...]]) -> InputPool:
+def make_inputs(signature: Signature, options: ParityOptions, shapes: Mapping[str, tuple[int, ...]]) -> InputSet:
     """Draw inputs for a model of any kind, from its signature. The first axis of every input is the batch.
 
     Where one cannot be drawn (it is not floating-point, or its sizes are free and nobody named them), the user's
@@ -196,12 +198,12 @@ def draw_for(signature: Signature, options: ParityOptions, shapes: Mapping[str, 
             raise UsageError(reason)
     wanted = _wanted(options)
     if len(rows) < len(names):
-        return _with_arrays(InputPool({}, ()), signature.inputs, options)
+        return _with_arrays(InputSet({}, ()), signature.inputs, options)
     generator = np.random.default_rng(options.seed)
     drawn = {name: _synthetic(generator, shape, wanted, options.samples) for name, shape in rows.items()}
     kinds = tuple(kind for kind, _ in next(iter(drawn.values()), ()))
     feeds = {name: np.stack([values for _, values in made]) for name, made in drawn.items()} if kinds else {}
-    return _with_arrays(InputPool(feeds, kinds), signature.inputs, options)
+    return _with_arrays(InputSet(feeds, kinds), signature.inputs, options)
 
 
 def _undrawable(value: TensorSpec, shape: tuple[int | str, ...]) -> str | None:
@@ -221,26 +223,26 @@ def _wanted(options: ParityOptions) -> tuple[str, ...]:
     Raises:
         UsageError: an unknown kind.
     """
-    if unknown := [kind for kind in options.kinds or () if kind not in KINDS]:
-        raise UsageError(f"--inputs {', '.join(unknown)}: no such kind; known are all, quick, {', '.join(KINDS)}")
-    return KINDS if options.kinds is None else options.kinds
+    if unknown := [kind for kind in options.kinds or () if kind not in INPUT_TYPES]:
+        raise UsageError(f"--inputs {', '.join(unknown)}: no such kind; known are all, quick, {', '.join(INPUT_TYPES)}")
+    return INPUT_TYPES if options.kinds is None else options.kinds
 
 
 def _synthetic(
     generator: np.random.Generator, shape: tuple[int, ...], wanted: Sequence[str], samples: int
-) -> "list[tuple[str, Floats]]":
+) -> list[tuple[str, Floats]]:
     kinds: list[tuple[str, Floats]] = []
-    for kind in (*DRAWN, *FIXED):
+    for kind in (*RANDOM, *CONSTANT):
         if kind not in wanted:
             continue
-        if kind in FIXED:
-            kinds.append((kind, np.full(shape, FIXED[kind], np.float32)))
+        if kind in CONSTANT:
+            kinds.append((kind, np.full(shape, CONSTANT[kind], np.float32)))
         else:
-            kinds += [(kind, DRAWN[kind](generator, shape)) for _ in range(samples)]
+            kinds += [(kind, RANDOM[kind](generator, shape)) for _ in range(samples)]
     return kinds
 
 
-def _with_arrays(pool: InputPool, inputs: Sequence[TensorSpec], options: ParityOptions) -> InputPool:
+def _with_arrays(pool: InputSet, inputs: Sequence[TensorSpec], options: ParityOptions) -> InputSet:
     """Add the rows of the user's `.npz` files; without other rows, the first file decides the sizes that are free."""
     feeds, names = {name: [values] for name, values in pool.feeds.items()}, list(pool.names)
     for path in options.arrays:
@@ -259,17 +261,17 @@ def _with_arrays(pool: InputPool, inputs: Sequence[TensorSpec], options: ParityO
         names += [path.name] if rows == 1 else [f"{path.name} row {row}" for row in range(rows)]
     if not names:
         raise UsageError("no inputs: --inputs names none that this model takes, and there is no --clip or --array")
-    return InputPool({name: np.concatenate(parts) for name, parts in feeds.items()}, tuple(names), pool.frames)
+    return InputSet({name: np.concatenate(parts) for name, parts in feeds.items()}, tuple(names), pool.frames)
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
-    if ANY in wanted:
+    if UNKNOWN_RANK in wanted:
         return True
     same = all(size == other or isinstance(other, str) for size, other in zip(shape, wanted, strict=False))
     return len(shape) == len(wanted) and same
 
 
-def _read_arrays(path: Path, inputs: Sequence[TensorSpec]) -> "dict[str, NDArray[Any]]":
+def _read_arrays(path: Path, inputs: Sequence[TensorSpec]) -> dict[str, NDArray[Any]]:
     """Return {input: rows} of an `.npz` file: by name, or the only array for the only input."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:

@@ -5,6 +5,8 @@ dtypes and shapes of the graph's inputs and outputs, and the opset: what it inse
 What it does not understand it leaves alone, subgraphs of If, Loop and Scan among it.
 """
 
+from __future__ import annotations
+
 import abc
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,8 +16,8 @@ import numpy as np
 import onnx_ir as ir
 
 from exporter.passes.shapes import infer_shapes
-from exporter.types import GraphOptions
-from models.errors import Progress, quiet
+from exporter.types import OptimizeOptions
+from models.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +44,7 @@ class Decision:
 
     node: str
     operator: str
-    choice: str
+    action: str
     why: str
     predicted_ms: float | None = None
     measured_ms: float | None = None
@@ -52,8 +54,8 @@ class Decision:
     def __str__(self) -> str:
         """Return `conv2 (Conv): winograd, measured 68.1 ms`."""
         times = (("predicted", self.predicted_ms), ("measured", self.measured_ms))
-        told = [f"{what} {time:.3g} ms" for what, time in times if time is not None]
-        return ", ".join((f"{self.node} ({self.operator}): {self.choice}", *told))
+        reported = [f"{what} {time:.3g} ms" for what, time in times if time is not None]
+        return ", ".join((f"{self.node} ({self.operator}): {self.action}", *reported))
 
 
 class GraphPass(ir.passes.InPlacePass):
@@ -89,11 +91,11 @@ class GraphPass(ir.passes.InPlacePass):
 
     def decide(self, node: ir.Node, choice: str, why: str, error: float | None = None) -> None:
         """Record what became of `node`."""
-        self.decisions.append(Decision(label(node), node.op_type, choice, why, error=error))
+        self.decisions.append(Decision(display_name(node), node.op_type, choice, why, error=error))
 
 
 @dataclass(frozen=True)
-class Applied:
+class PassesResult:
     """What a list of passes did to a model.
 
     Attributes:
@@ -107,7 +109,7 @@ class Applied:
     decisions: tuple[Decision, ...]
 
 
-def apply(model: ir.Model, passes: Sequence[GraphPass], progress: Progress = quiet) -> Applied:
+def run_passes(model: ir.Model, passes: Sequence[GraphPass], progress: Progress = no_progress) -> PassesResult:
     """Run `passes` over `model` in order, in place.
 
     Shapes are inferred before the first and again after every change, so that each pass finds them.
@@ -126,10 +128,10 @@ def apply(model: ir.Model, passes: Sequence[GraphPass], progress: Progress = qui
         if stale:
             changed.append(step.name)
             modified = modified or not step.preparatory
-    return Applied(modified, tuple(changed), tuple(decisions))
+    return PassesResult(modified, tuple(changed), tuple(decisions))
 
 
-def recorded(options: GraphOptions, applied: Applied) -> dict[str, str | bool | list[str]]:
+def manifest_options(options: OptimizeOptions, applied: PassesResult) -> dict[str, str | bool | list[str]]:
     """Return what a manifest keeps of how a graph was rewritten: passes, wishes, and every choice with its times."""
     kept: dict[str, str | bool | list[str]] = {
         "target": options.target,
@@ -137,17 +139,17 @@ def recorded(options: GraphOptions, applied: Applied) -> dict[str, str | bool | 
         "choices": [str(decision) for decision in applied.decisions],
     }
     if options.target == "cpu":
-        kept |= {"tune": options.tune, "prefer": options.prefer}
-    return kept if options.weights_as == "fp32" else {**kept, "weights_as": options.weights_as}
+        kept |= {"tune": options.autotune, "prefer": options.optimize_for}
+    return kept if options.weight_dtype == "fp32" else {**kept, "weights_as": options.weight_dtype}
 
 
-def relative_error(made: "NDArray[Any]", exact: "NDArray[Any]") -> float:
+def relative_error(made: NDArray[Any], exact: NDArray[Any]) -> float:
     """Return the largest difference of two arrays, relative to the largest of `exact`."""
     scale = float(np.abs(exact).max(initial=0))
     return float(np.abs(made - exact).max(initial=0)) / scale if scale else 0.0
 
 
-def label(node: ir.Node) -> str:
+def display_name(node: ir.Node) -> str:
     """Return a node's name for people: its own, or its first output's."""
     return node.name or next((str(value.name) for value in node.outputs if value.name), node.op_type)
 
@@ -167,7 +169,7 @@ def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
     return ir.convenience.get_const_tensor(value)
 
 
-def only_use(value: ir.Value) -> ir.Node | None:
+def single_consumer(value: ir.Value) -> ir.Node | None:
     """Return the single node that reads `value` once, if nothing else does and it is no output of the graph.
 
     A reader inside a subgraph runs only when that does, so it is none.
@@ -178,11 +180,11 @@ def only_use(value: ir.Value) -> ir.Node | None:
     return uses[0].node
 
 
-def followers(conv: ir.Node) -> tuple[ir.Node | None, ir.Node | None]:
+def following_relu_and_pool(conv: ir.Node) -> tuple[ir.Node | None, ir.Node | None]:
     """Return the ReLU and the MaxPool right behind a convolution, in either order, each None where there is none."""
     found: dict[str, ir.Node] = {}
     node = conv
-    while (following := only_use(node.outputs[0])) is not None:
+    while (following := single_consumer(node.outputs[0])) is not None:
         if following.op_type not in ("Relu", "MaxPool") or following.domain not in ONNX or following.op_type in found:
             break
         if len([value for value in following.outputs if value.name]) != 1:
@@ -224,7 +226,7 @@ def add_initializer(model: ir.Model, name: str, tensor: ir.TensorProtocol) -> ir
     return value
 
 
-def drop_unused(model: ir.Model, values: Iterable[ir.Value | None]) -> None:
+def remove_unused_initializers(model: ir.Model, values: Iterable[ir.Value | None]) -> None:
     """Remove those of `values` that are initialisers nobody reads any more."""
     for value in values:
         if value is None or value.uses() or value.is_graph_output() or value.is_graph_input():

@@ -30,7 +30,7 @@ class Builder:
         """Return what was made, in order."""
         return list(self._tape.nodes)
 
-    def op(self, operator: str, step: str, *inputs: ir.Value, **attributes: "int | list[int]") -> ir.Value:
+    def op(self, operator: str, step: str, *inputs: ir.Value, **attributes: int | list[int]) -> ir.Value:
         """Make a node `prefix.step` and return its only output."""
         value = self._tape.op(operator, inputs, attributes, name=self._fresh(f"{self._prefix}.{step}"))
         value.name = self._fresh(f"{self._prefix}.{step}.out")
@@ -41,7 +41,7 @@ class Builder:
         name = ".".join("n" if size < 0 else str(size) for size in shape)
         return self.op("Reshape", step, x, self.integers(f"shape.{name}", shape))
 
-    def integers(self, name: str, values: "list[int] | tuple[int, ...]") -> ir.Value:
+    def integers(self, name: str, values: list[int] | tuple[int, ...]) -> ir.Value:
         """Return a constant that every node with the same `name` shares."""
         return self.constant(name, np.array(values, np.int64))
 

@@ -22,7 +22,7 @@ from onnx_ir.passes.common import (
 from exporter.passes.base import GraphPass, constant, nodes_of
 from exporter.passes.shapes import as_stated
 
-MOST_FOLDED = 4096
+MAX_FOLDED_BYTES = 4096
 """Elements of a constant that folding may read or write: it is for shape arithmetic, and a file must not grow by it."""
 _NOTES = "pkg.onnxscript"
 """What onnxscript's passes write beside the values they made."""
@@ -58,7 +58,7 @@ class FoldConstants(GraphPass):
             return False
         with quiet_loggers("onnxscript", "onnx_ir"), as_stated(model):
             folded = fold_constants(
-                model, onnx_shape_inference=True, input_size_limit=MOST_FOLDED, output_size_limit=MOST_FOLDED
+                model, onnx_shape_inference=True, input_size_limit=MAX_FOLDED_BYTES, output_size_limit=MAX_FOLDED_BYTES
             )
         if folded.modified:  # it writes Constant nodes of lists, which opsets before 12 do not have
             LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
@@ -98,7 +98,7 @@ class RemoveNoOps(GraphPass):
             return False
         if "is_test" in node.attributes:
             return False  # opset 1 to 6
-        if len(node.inputs) < 3 or node.inputs[2] is None:  # noqa: PLR2004 - data, ratio, training_mode
+        if len(node.inputs) < 3 or node.inputs[2] is None:
             return True
         training = constant(node.inputs[2])
         if training is None or bool(training.numpy()):

@@ -21,10 +21,10 @@ from exporter.passes.base import (
     GraphPass,
     add_initializer,
     constant,
-    drop_unused,
     nodes_of,
-    only_use,
     relative_error,
+    remove_unused_initializers,
+    single_consumer,
 )
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm")
@@ -39,7 +39,7 @@ Doubles = NDArray[np.float64]
 class _Parts:
     """What a fold is made of, in float64, and the dtype it is to be rounded to."""
 
-    dtype: "np.dtype[Any]"
+    dtype: np.dtype[Any]
     weight: Doubles
     bias: Doubles | None
     scale: Doubles
@@ -84,14 +84,14 @@ class FoldBatchNorm(GraphPass):
         layer = source.producer() if source is not None else None
         if source is None or layer is None or layer.op_type not in LINEAR or layer.domain not in ("", "ai.onnx"):
             return f"it follows {layer.op_type if layer is not None else 'an input'}, not {', '.join(LINEAR)}"
-        if only_use(source) is not norm:
+        if single_consumer(source) is not norm:
             return f"the output of {layer.op_type} is read elsewhere too"
         return _constants_refusal(layer, norm)
 
 
 def _constants_refusal(layer: ir.Node, norm: ir.Node) -> str | None:
     weight = constant(layer.inputs[1])
-    bias = layer.inputs[2] if len(layer.inputs) > 2 else None  # noqa: PLR2004 - data, weight, bias
+    bias = layer.inputs[2] if len(layer.inputs) > 2 else None
     held = None if bias is None else constant(bias)
     statistics = [constant(value) for value in norm.inputs[1:5]]
     if weight is None or (bias is not None and held is None):
@@ -123,7 +123,7 @@ def _fold(model: ir.Model, layer: ir.Node, norm: ir.Node) -> float:
     if layer.op_type == "Gemm":
         bias = bias * layer.attributes.get_float("beta", 1.0)
         layer.attributes.pop("beta", None)
-    if len(layer.inputs) == 2:  # noqa: PLR2004 - data and weight
+    if len(layer.inputs) == 2:
         layer.resize_inputs(3)
     statistics = list(norm.inputs[1:5])
     exact = _scaled(layer, parts.weight, parts.scale)
@@ -135,7 +135,7 @@ def _fold(model: ir.Model, layer: ir.Node, norm: ir.Node) -> float:
     ir.convenience.replace_all_uses_with(result, source, replace_graph_outputs=True)
     model.graph.remove(norm, safe=True)
     source.name, source.shape, source.type = name, shape, kind
-    drop_unused(model, statistics)
+    remove_unused_initializers(model, statistics)
     return relative_error(folded, exact)
 
 
@@ -143,7 +143,7 @@ def _replace(model: ir.Model, layer: ir.Node, place: int, values: NDArray[Any]) 
     """Replace a weight, under its own name unless somebody else reads the old one, who then keeps it."""
     old = layer.inputs[place]
     layer.replace_input_with(place, None)
-    drop_unused(model, [old])
+    remove_unused_initializers(model, [old])
     name = str(old.name) if old is not None else f"{layer.name or layer.outputs[0].name}.bias"
     layer.replace_input_with(place, add_initializer(model, name, ir.tensor(values)))
 
@@ -155,7 +155,7 @@ def _parts(layer: ir.Node, norm: ir.Node) -> _Parts:
 
     gamma, beta, mean, variance = (numbers(value).reshape(-1) for value in norm.inputs[1:5])
     scale = gamma / np.sqrt(variance + norm.attributes.get_float("epsilon", EPSILON))
-    has_bias = len(layer.inputs) > 2 and layer.inputs[2] is not None  # noqa: PLR2004 - data, weight, bias
+    has_bias = len(layer.inputs) > 2 and layer.inputs[2] is not None
     bias = numbers(layer.inputs[2]).reshape(-1) if has_bias else None
     weight: Any = constant(layer.inputs[1])
     return _Parts(weight.dtype.numpy(), numbers(layer.inputs[1]), bias, scale, beta, mean)

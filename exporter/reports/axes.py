@@ -1,5 +1,7 @@
 """What the axes of `charts` share: ticks that fit the width, and the names of the rows."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -25,7 +27,7 @@ def plain(value: float) -> str:
     return f"{value:g}"
 
 
-def ticks(axes: "Axes", low: float, high: float, size: Size, told: Callable[[float], str], *, log: bool) -> None:
+def ticks(axes: Axes, low: float, high: float, size: Size, reported: Callable[[float], str], *, log: bool) -> None:
     """Set the horizontal axis's ticks, as many as the width has room for, and its grid."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -42,19 +44,19 @@ def ticks(axes: "Axes", low: float, high: float, size: Size, told: Callable[[flo
     else:
         axes.xaxis.set_major_locator(locator(room))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _place: told(value))
+    axes.xaxis.set_major_formatter(lambda value, _place: reported(value))
     axes.tick_params(axis="x", length=0, labelsize=FONT - 1, labelcolor=COLOURS["muted"], pad=6)
     axes.grid(axis="x", color=COLOURS["rule"], linewidth=0.75)
 
 
-def locator(count: int) -> "MaxNLocator":
+def locator(count: int) -> MaxNLocator:
     """Return what places at most so many ticks at round numbers."""
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(count)
 
 
-def rows(axes: "Axes", labels: Sequence[str], size: Size, bad: Sequence[int]) -> None:
+def rows(axes: Axes, labels: Sequence[str], size: Size, bad: Sequence[int]) -> None:
     """Name the rows, left of them where there is room, else above."""
     axes.set_ylim(max(1, len(labels)) - 0.5, -0.5)
     axes.set_yticks([])
@@ -63,10 +65,17 @@ def rows(axes: "Axes", labels: Sequence[str], size: Size, bad: Sequence[int]) ->
         text, colour = _short(label, size.letters), COLOURS["bad" if row in bad else "ink"]
         left, height = (-0.02, float(row)) if size.gutter else (0.0, row - 0.2)
         axes.text(
-            left, height, text, transform=axes.get_yaxis_transform(), color=colour, parse_math=False, fontsize=FONT,
-            fontweight="bold" if row in bad else "normal", ha="right" if size.gutter else "left",
+            left,
+            height,
+            text,
+            transform=axes.get_yaxis_transform(),
+            color=colour,
+            parse_math=False,
+            fontsize=FONT,
+            fontweight="bold" if row in bad else "normal",
+            ha="right" if size.gutter else "left",
             va="center" if size.gutter else "baseline",
-        )  # fmt: skip
+        )
 
 
 def _short(text: str, letters: int) -> str:

@@ -6,15 +6,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from exporter.bench.ratios import CONFIDENCE
-from exporter.bench.report import BenchReport, Measurement, Ratio, Roofline
+from exporter.bench.statistics import CONFIDENCE
+from exporter.bench.types import BenchReport, Measurement, Ratio, Roofline
 
 GIGA, MEGA = 1e9, 1e6
 
 
 def print_bench(report: BenchReport, console: Console) -> None:
     """Print the report."""
-    for entrant in report.entrants:
+    for entrant in report.targets:
         console.print(f"measured {escape(entrant.name)}: {escape(entrant.file)} in {escape(entrant.engine)}")
     console.print(f"inputs   {escape(report.inputs)}")
     console.print(f"machine  {escape(report.environment.get('processor', 'unknown'))}")
@@ -35,9 +35,7 @@ def print_bench(report: BenchReport, console: Console) -> None:
         for line in roofline_sentences(roofline):
             console.print(f"roofline {escape(line)}")
     for absent in report.missing:
-        console.print(
-            f"{'missing ' if absent.peer else 'FAILED  '} {escape(absent.contestant)}: {escape(absent.reason)}"
-        )
+        console.print(f"{'missing ' if absent.peer else 'FAILED  '} {escape(absent.target)}: {escape(absent.reason)}")
     for note in report.notes:
         console.print(f"note     {escape(note)}")
     console.print(
@@ -53,17 +51,17 @@ def roofline_sentences(roofline: Roofline) -> list[str]:
         return [
             f"matrix products reach {rate}; no plain graph among the artifacts to count, --peers or --plain gives one"
         ]
-    told = [f"matrix products reach {rate}"]
+    reported = [f"matrix products reach {rate}"]
     for bound in roofline.bounds:
-        told.append(
+        reported.append(
             f"direct convolution of batch {bound.batch} takes at least {milliseconds(bound.seconds)} ms: "
             f"{amount(bound.multiply_adds)} multiply-adds ({roofline.counted})"
         )
     if roofline.uncounted:
-        told.append(
+        reported.append(
             f"{len(roofline.uncounted)} nodes not counted, for want of sizes: {', '.join(roofline.uncounted[:3])}"
         )
-    return told
+    return reported
 
 
 def threads_(count: int) -> str:
@@ -79,13 +77,13 @@ def amount(count: int) -> str:
 def milliseconds(seconds: float) -> str:
     """Return milliseconds to four digits at most, and no more than a clock gives: 231.4, 12.35, 0.0153."""
     value = seconds * 1e3
-    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}" if value >= 100 else f"{value:.3g}"
 
 
 def interval(ratio: Ratio) -> str:
     """Return `2.05 to 2.14`, with its confidence where that is less than it should be."""
-    told = f"{ratio.low:.2f} to {ratio.high:.2f}"
-    return told if ratio.confidence >= CONFIDENCE else f"{told} ({ratio.confidence:.0%})"
+    reported = f"{ratio.low:.2f} to {ratio.high:.2f}"
+    return reported if ratio.confidence >= CONFIDENCE else f"{reported} ({ratio.confidence:.0%})"
 
 
 def megabytes(count: int | None) -> str:
@@ -99,7 +97,7 @@ def _latencies(rows: Iterable[Measurement], unit: str) -> Table:
     for row in rows:
         alone = row.difference is None and row.ratio.low == row.ratio.high == 1
         table.add_row(
-            escape(row.contestant),
+            escape(row.target),
             *(milliseconds(value) for value in (row.median, row.p90, row.minimum)),
             f"{row.throughput:.3g}",
             "1" if alone else f"{row.ratio.value:.2f}",
@@ -114,7 +112,7 @@ def _loading(report: BenchReport) -> Table:
     table = _table(("seconds, fresh processes", "threads", "load", "first answer", "times"))
     for row in report.loadings:
         table.add_row(
-            escape(row.contestant), str(row.threads), f"{row.load:.2f}", f"{row.first_answer:.2f}", str(len(row.loads))
+            escape(row.target), str(row.threads), f"{row.load:.2f}", f"{row.first_answer:.2f}", str(len(row.loads))
         )
     return table
 

@@ -1,11 +1,13 @@
 """`bench --html`: the report as one page. What it shows is decided here, how it looks is the templates'."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from exporter.bench.report import BenchReport, Bound, Measurement
+from exporter.bench.types import BenchReport, LowerBound, Measurement
 from exporter.reports.bench import interval, megabytes, milliseconds, roofline_sentences, threads_
 from exporter.reports.charts import Series, bar_chart
 from exporter.reports.html import Row, Table, render
@@ -20,7 +22,7 @@ class Part:
 
     id: str
     title: str
-    chart: "Markup"
+    chart: Markup
     caption: str
     table: Table
 
@@ -39,7 +41,7 @@ def bench_page(report: BenchReport, made: datetime | None = None) -> str:
         "facts": _facts(report),
         "notes": [
             *report.notes,
-            *(f"{gone.contestant} is missing: {gone.reason}" for gone in report.missing if gone.peer),
+            *(f"{gone.target} is missing: {gone.reason}" for gone in report.missing if gone.peer),
         ],
         "parts": parts_of(report),
         "loading": _loading(report),
@@ -55,12 +57,12 @@ def headline(report: BenchReport) -> str:
     if len(rows) == 1:
         return f"{report.first} alone: {milliseconds(rows[0].median)} ms"
     fastest = min(rows, key=lambda row: row.median)
-    others = [row for row in rows if row.contestant != report.first]
-    if fastest.contestant != report.first:
+    others = [row for row in rows if row.target != report.first]
+    if fastest.target != report.first:
         ratio = fastest.ratio
-        return f"{fastest.contestant} takes {ratio.value:.2f} of {report.first}'s time"
+        return f"{fastest.target} takes {ratio.value:.2f} of {report.first}'s time"
     nearest = min(others, key=lambda row: row.ratio.value)
-    return f"{report.first} is the fastest; {nearest.contestant} takes {nearest.ratio.value:.2f} times as long"
+    return f"{report.first} is the fastest; {nearest.target} takes {nearest.ratio.value:.2f} times as long"
 
 
 def parts_of(report: BenchReport) -> tuple[Part, ...]:
@@ -72,15 +74,15 @@ def parts_of(report: BenchReport) -> tuple[Part, ...]:
 def series_of(report: BenchReport, threads: int, batch: int) -> tuple[Series, ...]:
     """Return the bars of a picture in seconds: artifacts, other engines, and the bound of direct convolution."""
     rows = report.of(threads, batch)
-    peers = {entrant.name for entrant in report.entrants if entrant.peer}
-    series = [_series("artifact", rows, [row.contestant not in peers for row in rows])]
-    if any(row.contestant in peers for row in rows):
-        among = [row.contestant in peers for row in rows]
+    peers = {entrant.name for entrant in report.targets if entrant.peer}
+    series = [_series("artifact", rows, [row.target not in peers for row in rows])]
+    if any(row.target in peers for row in rows):
+        among = [row.target in peers for row in rows]
         series.append(_series("other engine", rows, among))
     bound = _bound(report, threads, batch)
     if bound is not None:
-        told = f"direct convolution at best: {milliseconds(bound.seconds)} ms"
-        series.append(Series(told, (bound.seconds,) * len(rows), "limit"))
+        reported = f"direct convolution at best: {milliseconds(bound.seconds)} ms"
+        series.append(Series(reported, (bound.seconds,) * len(rows), "limit"))
     return tuple(series)
 
 
@@ -96,14 +98,14 @@ def _series(name: str, rows: tuple[Measurement, ...], among: list[bool]) -> Seri
 def _part(report: BenchReport, threads: int, batch: int, name: str) -> Part:
     rows = report.of(threads, batch)
     title = f"Batch {batch}, {threads_(threads)}"
-    told = "; ".join(f"{row.contestant} {milliseconds(row.median)} ms" for row in rows)
+    reported = "; ".join(f"{row.target} {milliseconds(row.median)} ms" for row in rows)
     chart = bar_chart(
-        [row.contestant for row in rows],
+        [row.target for row in rows],
         series_of(report, threads, batch),
         name=f"{name}-chart",
         axis="milliseconds a batch",
-        description=f"Median latency of batch {batch} on {threads_(threads)}: {told}; the table has all.",
-        told=milliseconds,
+        description=f"Median latency of batch {batch} on {threads_(threads)}: {reported}; the table has all.",
+        reported=milliseconds,
         tick=lambda value: f"{1000 * value:g}",
     )
     caption = "The median of all calls; the thin line runs from the fastest call to the 90th percentile."
@@ -115,11 +117,11 @@ def _numbers(report: BenchReport, rows: tuple[Measurement, ...], name: str, titl
     cells = tuple(
         Row(
             (
-                row.contestant,
+                row.target,
                 *(milliseconds(value) for value in (row.median, row.p90, row.minimum)),
                 f"{row.throughput:.3g}",
                 f"{row.ratio.value:.2f}",
-                "-" if row.contestant == report.first else interval(row.ratio),
+                "-" if row.target == report.first else interval(row.ratio),
                 megabytes(row.memory),
                 "-" if row.difference is None else f"{row.difference:.0e}",
             ),
@@ -134,7 +136,7 @@ def _loading(report: BenchReport) -> Table:
     cells = tuple(
         Row(
             (
-                row.contestant,
+                row.target,
                 str(row.threads),
                 f"{row.load:.2f}",
                 f"{row.first_answer:.2f}",
@@ -150,7 +152,7 @@ def _loading(report: BenchReport) -> Table:
 def _facts(report: BenchReport) -> tuple[tuple[str, str], ...]:
     machine = "; ".join(report.environment[name] for name in ("processor", "system") if name in report.environment)
     rooflines = [("Roofline", line) for found in report.rooflines for line in roofline_sentences(found)]
-    entrants = [(entrant.name, f"{entrant.file} in {entrant.engine}") for entrant in report.entrants]
+    entrants = [(entrant.name, f"{entrant.file} in {entrant.engine}") for entrant in report.targets]
     return (
         *entrants,
         ("Inputs", report.inputs),
@@ -160,6 +162,6 @@ def _facts(report: BenchReport) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _bound(report: BenchReport, threads: int, batch: int) -> Bound | None:
+def _bound(report: BenchReport, threads: int, batch: int) -> LowerBound | None:
     found = (bound for roofline in report.rooflines if roofline.threads == threads for bound in roofline.bounds)
     return next((bound for bound in found if bound.batch == batch), None)

@@ -6,13 +6,15 @@ shows one of them. Data that a picture cannot place (zero on a logarithmic axis,
 an arrowhead.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from exporter.reports.axes import locator, plain, power, rows, ticks
-from exporter.reports.svg import COLOURS, FONT, Size, picture, printable
+from exporter.reports.svg import COLOURS, FONT, Size, printable, render_svg
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -61,7 +63,7 @@ def dot_chart(
     joined: bool = False,
     bad: Sequence[int] = (),
     tick: Callable[[float], str] = power,
-) -> "Markup":
+) -> Markup:
     """Draw a row for each label and a mark for each number: values side by side over many orders of magnitude.
 
     Args:
@@ -76,7 +78,7 @@ def dot_chart(
         tick: a tick's label.
     """
 
-    def draw(axes: "Axes", size: Size) -> None:
+    def draw(axes: Axes, size: Size) -> None:
         low, high = _limits(series, log=log)
         axes.set_xscale("log" if log else "linear")
         axes.set_xlim(low, high)
@@ -85,7 +87,7 @@ def dot_chart(
             _dots(axes, each, low, high, joined=joined)
         rows(axes, labels, size, bad)
 
-    return picture(draw, len(labels), _legend(series, DOTS), name, axis, description)
+    return render_svg(draw, len(labels), _legend(series, DOTS), name, axis, description)
 
 
 def bar_chart(
@@ -95,10 +97,10 @@ def bar_chart(
     name: str,
     axis: str,
     description: str,
-    told: Callable[[float], str] = plain,
+    reported: Callable[[float], str] = plain,
     tick: Callable[[float], str] = plain,
     bad: Sequence[int] = (),
-) -> "Markup":
+) -> Markup:
     """Draw horizontal bars from zero, with the value written at each: quantities of one size, such as times.
 
     Args:
@@ -114,7 +116,7 @@ def bar_chart(
     bars = [each for each in series if each.role != "limit"]
     limits = [each for each in series if each.role == "limit"]
 
-    def draw(axes: "Axes", size: Size) -> None:
+    def draw(axes: Axes, size: Size) -> None:
         _, high = _limits(series, log=False)
         axes.set_xlim(0, high * (1 + ROOM))
         thick, shift = (0.5, 0.0) if size.gutter else (0.36, 0.12)  # below the rows' names, where those stand above
@@ -133,10 +135,10 @@ def bar_chart(
             for place, each in enumerate(here):
                 part = thick / len(here)
                 y = row + shift + (place - (len(here) - 1) / 2) * part
-                _bar(axes, each, row, y, part * 0.9, ends, told)
+                _bar(axes, each, row, y, part * 0.9, ends, reported)
         rows(axes, labels, size, bad)
 
-    return picture(draw, len(labels), _legend(series, BARS), name, axis, description)
+    return render_svg(draw, len(labels), _legend(series, BARS), name, axis, description)
 
 
 def step_chart(
@@ -148,7 +150,7 @@ def step_chart(
     description: str,
     line: tuple[float, str] | None = None,
     tick: Callable[[float], str] = power,
-) -> "Markup":
+) -> Markup:
     """Draw histograms on a logarithmic axis, as outlines over each other: the subject's filled, the reference's not.
 
     Args:
@@ -162,7 +164,7 @@ def step_chart(
     """
     tallest = max((value or 0.0 for each in series for value in each.values), default=0.0) or 1.0
 
-    def draw(axes: "Axes", size: Size) -> None:
+    def draw(axes: Axes, size: Size) -> None:
         axes.set_xscale("log")
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(0, tallest * 1.15)
@@ -178,14 +180,21 @@ def step_chart(
         if line is not None:
             axes.axvline(line[0], color=COLOURS["limit"], linewidth=1.25)
             axes.annotate(
-                line[1], (line[0], tallest * 1.13), (-6, 0), textcoords="offset points", ha="right", va="top",
-                fontsize=FONT - 1, color=COLOURS["limit"], parse_math=False,
-            )  # fmt: skip
+                line[1],
+                (line[0], tallest * 1.13),
+                (-6, 0),
+                textcoords="offset points",
+                ha="right",
+                va="top",
+                fontsize=FONT - 1,
+                color=COLOURS["limit"],
+                parse_math=False,
+            )
 
-    return picture(draw, None, _legend(series, OUTLINES), name, axis, description)
+    return render_svg(draw, None, _legend(series, OUTLINES), name, axis, description)
 
 
-def _legend(series: Sequence[Series], glyphs: Mapping[Role, str]) -> "Markup":
+def _legend(series: Sequence[Series], glyphs: Mapping[Role, str]) -> Markup:
     from markupsafe import Markup
 
     entries = Markup("").join(
@@ -220,7 +229,13 @@ def _finite(each: Series, row: int) -> float | None:
 
 
 def _bar(
-    axes: "Axes", each: Series, row: int, y: float, thick: float, limits: Sequence[float], told: Callable[[float], str]
+    axes: Axes,
+    each: Series,
+    row: int,
+    y: float,
+    thick: float,
+    limits: Sequence[float],
+    reported: Callable[[float], str],
 ) -> None:
     """Draw a bar with its whisker, and its value where neither whisker nor limit is in the way."""
     value, high = each.values[row] or 0.0, axes.get_xlim()[1] / (1 + ROOM)
@@ -231,11 +246,11 @@ def _bar(
         end = max(end, span[1])
     end = max([end, *(limit for limit in limits if end <= limit < end + ROOM * high)])
     axes.text(
-        end + high * 0.012, y, told(value), va="center", fontsize=FONT - 1, color=COLOURS["ink"], parse_math=False
+        end + high * 0.012, y, reported(value), va="center", fontsize=FONT - 1, color=COLOURS["ink"], parse_math=False
     )
 
 
-def _dots(axes: "Axes", each: Series, low: float, high: float, *, joined: bool) -> None:
+def _dots(axes: Axes, each: Series, low: float, high: float, *, joined: bool) -> None:
     """Draw a series' marks; what lies outside the axis stands at its end, as an arrowhead."""
     colour, mark = COLOURS[each.role], MARKS[each.role]
     size = {"subject": 6.5, "reference": 5.0, "limit": 13.0}[each.role]

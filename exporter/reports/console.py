@@ -1,5 +1,7 @@
 """The same results for people, on a terminal or in a pipe."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Generator, Sequence
@@ -10,13 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from exporter.artifact import manifest_path
-from exporter.verdicts import Comparison, Localization, ParityReport
-from models.errors import Progress
+from exporter.artifacts.manifest import manifest_path
+from exporter.results import Comparison, Localization, ParityReport
+from models.progress import Progress
 
 if TYPE_CHECKING:
-    from exporter.inspection import Inspection
-    from exporter.pipeline import Exported
+    from exporter.workflows.export import ExportResult
+    from exporter.workflows.inspect import Inspection
 
 PIPE_WIDTH = 120
 SMALL = 1024
@@ -62,7 +64,7 @@ def progress_on_terminal() -> Generator[Progress]:
         yield lambda step: status.update(escape(step))
 
 
-def print_exported(exported: "Exported", console: Console) -> None:
+def print_exported(exported: ExportResult, console: Console) -> None:
     """Print what was built, the verdicts, and where the files are."""
     console.print(f"network  {escape(exported.network)}")
     for note in exported.notes:
@@ -103,15 +105,15 @@ def print_parity(report: ParityReport, console: Console) -> None:
     if report.passed:
         console.print(f"verdict  [bold green]passed[/]: {escape(report.tolerance)}; {where}; {seconds}")
     elif failed:
-        worst = max(failed, key=lambda row: row.share)
+        worst = max(failed, key=lambda row: row.budget_used)
         console.print(
             f"verdict  [bold red]FAILED[/]: {len(failed)} of {len(report.comparisons)} comparisons; "
-            f"worst: {escape(worst.input)}, {_times(worst.share)} the budget; {where}; {seconds}"
+            f"worst: {escape(worst.input)}, {_times(worst.budget_used)} the budget; {where}; {seconds}"
         )
     else:
         reason = (
             "nodes ran on another device (--allow-fallback accepts that)"
-            if report.placement.elsewhere
+            if report.placement.fallback_nodes
             else "see the notes"
         )
         console.print(f"verdict  [bold red]FAILED[/]: {reason}; {seconds}")
@@ -120,8 +122,8 @@ def print_parity(report: ParityReport, console: Console) -> None:
 def _print_further(report: ParityReport, console: Console) -> None:
     """Print what was asked for beside the verdict: another engine, determinism, the layers."""
     if report.against is not None:
-        distances = [row.distance for row in report.comparisons if row.distance is not None]
-        worst = max((row.share for row in report.against_comparisons), default=0.0)
+        distances = [row.max_abs_diff for row in report.comparisons if row.max_abs_diff is not None]
+        worst = max((row.budget_used for row in report.against_comparisons), default=0.0)
         apart = f"at most {max(distances):.1e} apart" if distances else "no answers in common"
         console.print(f"against  {escape(report.against)}: {apart}; it uses {_percent(worst)} of its own budget")
     for found in report.determinism:
@@ -141,17 +143,22 @@ def _print_layers(found: Localization, console: Console) -> None:
             table.add_column(heading, justify="right", no_wrap=True)
         for layer in found.layers:
             error = "-" if layer.error is None else f"{layer.error:.1e}"
-            share = "-" if layer.share is None else _percent(layer.share)
-            style = "red" if layer.share is not None and layer.share > 1 else ""
+            share = "-" if layer.budget_used is None else _percent(layer.budget_used)
+            style = "red" if layer.budget_used is not None and layer.budget_used > 1 else ""
             table.add_row(
-                escape(layer.layer), escape(layer.value or "not in the graph"), layer.matched or "-", error,
-                f"{layer.reference_error:.1e}", share, style=style,
-            )  # fmt: skip
+                escape(layer.layer),
+                escape(layer.value or "not in the graph"),
+                layer.matched or "-",
+                error,
+                f"{layer.reference_error:.1e}",
+                share,
+                style=style,
+            )
         console.print(table)
-    console.print(f"layers   {escape(found.sentence)}")
+    console.print(f"layers   {escape(found.summary)}")
 
 
-def print_inspection(inspection: "Inspection", console: Console) -> None:
+def print_inspection(inspection: Inspection, console: Console) -> None:
     """Print what a file is; its tensors last."""
     rows = {
         "file": f"{inspection.path}, {size(inspection.bytes)}",
@@ -195,7 +202,7 @@ def _table(rows: Sequence[Comparison]) -> Table:
             f"{row.mean_error:.1e}",
             f"{row.reference_max_error:.1e}",
             f"{row.reference_mean_error:.1e}",
-            _percent(row.share),
+            _percent(row.budget_used),
             f"{row.cosine:.6f}",
             row.top1 or "-",
             "[green]pass[/]" if row.passed else "[red]FAIL[/]",
@@ -204,10 +211,10 @@ def _table(rows: Sequence[Comparison]) -> Table:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.0%}" if share < 10 else _times(share)  # noqa: PLR2004
+    return f"{share:.0%}" if share < 10 else _times(share)
 
 
 def _times(share: float) -> str:
     if share == float("inf"):
         return "inf"
-    return f"{share:.0f}x" if share < 1e5 else f"{share:.0e}x"  # noqa: PLR2004
+    return f"{share:.0f}x" if share < 1e5 else f"{share:.0e}x"

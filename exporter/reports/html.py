@@ -4,6 +4,8 @@
 pictures. Every text is escaped by jinja2, whatever it is.
 """
 
+from __future__ import annotations
+
 import base64
 import io
 from collections.abc import Callable, Mapping
@@ -14,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from exporter import __version__
 from exporter.errors import OutputError, UnavailableError
-from exporter.reports.places import written
+from exporter.reports.output_files import atomic_write
 from exporter.reports.svg import import_matplotlib, printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from exporter.verdicts import Shown
+    from exporter.results import PreviewFrames
 
 THUMBNAIL = 160
 """The longer side of a frame in a page, pixels."""
@@ -79,38 +81,38 @@ def render(template: str, context: Mapping[str, Any], made: datetime | None = No
         context: what it shows.
         made: when, for its last line; now if not told.
     """
-    told = f"{made or datetime.now(UTC):%Y-%m-%d %H:%M %Z}".strip()
-    return _environment().get_template(template).render(made=told, version=__version__, **context)
+    reported = f"{made or datetime.now(UTC):%Y-%m-%d %H:%M %Z}".strip()
+    return _environment().get_template(template).render(made=reported, version=__version__, **context)
 
 
-def write_page(path: Path, page: "Callable[[], str]", option: str = "--html") -> None:
+def write_page(path: Path, page: Callable[[], str], option: str = "--html") -> None:
     """Write a page.
 
     Raises:
         OutputError: it cannot be written.
     """
     try:
-        written(path, page().encode())
+        atomic_write(path, page().encode())
     except OSError as error:
         raise OutputError(f"{option} {path}: cannot be written: {error.strerror}") from error
 
 
-def thumbnails(clip: "Shown") -> tuple[tuple[str, ...], tuple[int, int]]:
+def thumbnails(clip: PreviewFrames) -> tuple[tuple[str, ...], tuple[int, int]]:
     """Return a clip's frames as JPEG `data:` addresses, and their (width, height)."""
     from PIL import Image
 
-    told: list[str] = []
+    reported: list[str] = []
     size = (clip.width, clip.height)
     for frame in clip.frames:
         image = Image.frombytes("RGB", (clip.width, clip.height), frame)
         image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
         size, stream = image.size, io.BytesIO()
         image.save(stream, "JPEG", quality=85)
-        told.append(f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}")
-    return tuple(told), size
+        reported.append(f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}")
+    return tuple(reported), size
 
 
-def _environment() -> "Environment":
+def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(

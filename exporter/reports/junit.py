@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from exporter.errors import OutputError
-from exporter.verdicts import ParityReport
+from exporter.results import ParityReport
 
 
 def write_junit(path: Path, reports: Sequence[ParityReport]) -> None:
@@ -38,11 +38,11 @@ def junit(reports: Sequence[ParityReport]) -> bytes:
         for row in report.comparisons:
             name = f"{row.input}, {row.output}, batch {row.batch}"
             case = ET.SubElement(suite, "testcase", classname=_text(report.artifact), name=_text(name))
-            told = f"error {row.max_error:.3e}, budget {row.budget:.3e}, {row.share:.3g} of it used"
+            reported = f"error {row.max_error:.3e}, budget {row.budget:.3e}, {row.budget_used:.3g} of it used"
             if not row.passed:
-                ET.SubElement(case, "failure", message=told).text = _text("\n".join(_reasons(report)))
+                ET.SubElement(case, "failure", message=reported).text = _text("\n".join(_reasons(report)))
             else:
-                ET.SubElement(case, "system-out").text = told
+                ET.SubElement(case, "system-out").text = reported
         if otherwise:
             case = ET.SubElement(suite, "testcase", classname=_text(report.artifact), name="verdict")
             ET.SubElement(case, "failure", message="failed").text = _text("\n".join(_reasons(report)))
@@ -51,7 +51,7 @@ def junit(reports: Sequence[ParityReport]) -> bytes:
 
 
 def _reasons(report: ParityReport) -> list[str]:
-    located = [report.localization.sentence] if report.localization else []
+    located = [report.localization.summary] if report.localization else []
     return [f"tolerance: {report.tolerance}", *located, *report.notes]
 
 

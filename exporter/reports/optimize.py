@@ -1,5 +1,7 @@
 """What an optimisation did, for people and machines."""
 
+from __future__ import annotations
+
 from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -9,20 +11,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from exporter.reports.console import print_parity, size
-from exporter.reports.machine import parity_object
+from exporter.reports.json_report import parity_to_dict
 
 if TYPE_CHECKING:
-    from exporter.optimization import Optimized
     from exporter.passes.base import Decision
+    from exporter.workflows.optimize import OptimizeResult
 
 
-def print_optimized(optimized: "Optimized", console: Console, *, explain: bool = False) -> None:
+def print_optimized(optimized: OptimizeResult, console: Console, *, explain: bool = False) -> None:
     """Print what was rewritten, the verdict, and where the file is; with `explain`, every node's row."""
     if explain:
         _print_decisions(optimized.decisions, console)
     if optimized.passes:
         console.print(f"passes   {', '.join(optimized.passes)}")
-    for choice, count in Counter(decision.choice for decision in optimized.decisions).items():
+    for choice, count in Counter(decision.action for decision in optimized.decisions).items():
         console.print(f"         {count} {'nodes' if count > 1 else 'node'}: {escape(choice)}")
     for note in optimized.notes:
         console.print(f"note     {escape(note)}")
@@ -44,7 +46,7 @@ def print_optimized(optimized: "Optimized", console: Console, *, explain: bool =
         console.print("verdict  none: --no-verify; nobody has held it against the original")
 
 
-def optimized_object(optimized: "Optimized") -> dict[str, Any]:
+def optimized_object(optimized: OptimizeResult) -> dict[str, Any]:
     """Return everything `optimize` did; `parity` is null where nothing was verified."""
     report = optimized.report
     return {
@@ -55,13 +57,13 @@ def optimized_object(optimized: "Optimized") -> dict[str, Any]:
         "decisions": [asdict(decision) for decision in optimized.decisions],
         "files": [str(path) for path in optimized.files],
         "bytes": {"before": optimized.bytes_before, "after": optimized.bytes_after},
-        "parity": None if report is None else parity_object([report]),
+        "parity": None if report is None else parity_to_dict([report]),
         "notes": list(optimized.notes),
         "seconds": optimized.seconds,
     }
 
 
-def _print_decisions(decisions: "tuple[Decision, ...]", console: Console) -> None:
+def _print_decisions(decisions: tuple[Decision, ...], console: Console) -> None:
     if not decisions:
         console.print("no node that any pass could have rewritten")
         return
@@ -75,10 +77,14 @@ def _print_decisions(decisions: "tuple[Decision, ...]", console: Console) -> Non
     table.add_column("error", justify="right", no_wrap=True)
     for row in decisions:
         table.add_row(
-            escape(row.node), escape(row.operator), escape(row.choice), escape(row.why),
-            _milliseconds(row.predicted_ms), _milliseconds(row.measured_ms),
+            escape(row.node),
+            escape(row.operator),
+            escape(row.action),
+            escape(row.why),
+            _milliseconds(row.predicted_ms),
+            _milliseconds(row.measured_ms),
             "-" if row.error is None else f"{row.error:.1e}",
-        )  # fmt: skip
+        )
     console.print(table)
     console.print()
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from exporter.reports.formatting import GLOSSARY, error, scores, share, times
 from exporter.reports.html import Row, Table, render, thumbnails
-from exporter.reports.parity_charts import Part, histogram_part, input_part, layer_part
-from exporter.reports.words import WORDS, error, scores, share, times
-from exporter.verdicts import ParityReport, Ranking
+from exporter.reports.parity_charts import Figure, histogram_part, input_part, layer_part
+from exporter.results import ParityReport, Ranking
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Clip:
 class Against:
     """What the artifact was held against beside the truth."""
 
-    sentence: str
+    summary: str
     table: Table
 
 
 @dataclass(frozen=True)
-class View:
+class ArtifactSection:
     """One artifact's part of the page."""
 
     id: str
@@ -64,9 +64,9 @@ class View:
     hashes: tuple[tuple[str, str], ...]
     contents: tuple[tuple[str, str], ...]
     columns: tuple[str, str, str]
-    inputs: tuple[Part, ...]
-    histograms: tuple[Part, ...]
-    layers: Part | None
+    inputs: tuple[Figure, ...]
+    histograms: tuple[Figure, ...]
+    layers: Figure | None
     clips: tuple[Clip, ...]
     drawn: tuple[Clip, ...]
     determinism: Table | None
@@ -80,7 +80,7 @@ class Page:
     title: str
     headline: str
     passed: bool
-    views: tuple[View, ...]
+    views: tuple[ArtifactSection, ...]
     words: tuple[tuple[str, str], ...]
 
 
@@ -105,7 +105,7 @@ def view_of(reports: Sequence[ParityReport]) -> Page:
         else f"{len(reports) - passed} of {len(reports)} artifacts failed"
     )
     title = f"{Path(reports[0].artifact).name}: parity {'passed' if passed else 'failed'}" if level == 1 else headline
-    return Page(title, headline, passed == len(reports), views, WORDS)
+    return Page(title, headline, passed == len(reports), views, GLOSSARY)
 
 
 def headline(report: ParityReport) -> str:
@@ -122,36 +122,38 @@ def headline(report: ParityReport) -> str:
 def sentences(report: ParityReport) -> tuple[str, ...]:
     """Return what the verdict rests on, in plain words: how near or how far, and where."""
     rows, failed = report.comparisons, [row for row in report.comparisons if not row.passed]
-    told: list[str] = []
+    reported: list[str] = []
     if not rows:
-        told.append("Nothing was compared.")
+        reported.append("Nothing was compared.")
     elif failed:
-        worst = max(failed, key=lambda row: row.share)
+        worst = max(failed, key=lambda row: row.budget_used)
         much = (
             "it has NaN or infinity where the reference has none, or none where it has, or the wrong shape"
-            if math.isinf(worst.share)
-            else f"its error is {times(worst.share)} what is allowed"
+            if math.isinf(worst.budget_used)
+            else f"its error is {times(worst.budget_used)} what is allowed"
         )
-        told.append(
+        reported.append(
             f"{len(failed)} of {len(rows)} comparisons fail. The worst is {worst.input} ({worst.output}): {much}."
         )
     else:
-        nearest = max(rows, key=lambda row: row.share)
+        nearest = max(rows, key=lambda row: row.budget_used)
         within = f"All {len(rows)} comparisons are" if len(rows) > 1 else "The one comparison is"
-        told.append(f"{within} within budget. Nearest to it is {nearest.input}, with {share(nearest.share)} used.")
+        reported.append(
+            f"{within} within budget. Nearest to it is {nearest.input}, with {share(nearest.budget_used)} used."
+        )
         if not report.passed:
-            told.append(
-                f"It failed because {len(report.placement.elsewhere)} of {report.placement.nodes} nodes ran on another "
+            reported.append(
+                f"It failed because {len(report.placement.fallback_nodes)} of {report.placement.nodes} nodes ran on another "
                 f"device than {report.placement.device}."
-                if report.placement.elsewhere
+                if report.placement.fallback_nodes
                 else "It failed for another reason: see the notes."
             )
     if report.localization is not None and report.localization.first is not None:
-        told.append(f"It {report.localization.sentence}.")
-    return tuple(told)
+        reported.append(f"It {report.localization.summary}.")
+    return tuple(reported)
 
 
-def _view(report: ParityReport, name: str, level: int) -> View:
+def _view(report: ParityReport, name: str, level: int) -> ArtifactSection:
     outputs = tuple(dict.fromkeys(row.output for row in report.comparisons))
     clips = _clips(report, name)
     layers = (
@@ -168,7 +170,7 @@ def _view(report: ParityReport, name: str, level: int) -> View:
         ("judged", "How it was judged", True),
         ("where", "Environment and files", True),
     ]
-    return View(
+    return ArtifactSection(
         id=name,
         level=level,
         report=report,
@@ -199,8 +201,8 @@ def _view(report: ParityReport, name: str, level: int) -> View:
 def _facts(report: ParityReport) -> tuple[tuple[str, str], ...]:
     place = report.placement
     where = f"{place.nodes} nodes on {place.device}"
-    if place.elsewhere:
-        where += f", {len(place.elsewhere)} of them elsewhere"
+    if place.fallback_nodes:
+        where += f", {len(place.fallback_nodes)} of them elsewhere"
     agreement = (
         "no classes"
         if report.top1_agreement is None
@@ -223,7 +225,7 @@ def _clips(report: ParityReport, name: str) -> tuple[Clip, ...]:
     ranked: dict[str, list[Ranking]] = {}
     for ranking in report.rankings:
         ranked.setdefault(ranking.input, []).append(ranking)
-    told: list[Clip] = []
+    reported: list[Clip] = []
     for place, title in enumerate(dict.fromkeys((*ranked, *shown))):
         tables = tuple(
             _classes(ranking, f"{name}-t-classes{place}-{number}")
@@ -233,16 +235,16 @@ def _clips(report: ParityReport, name: str) -> tuple[Clip, ...]:
             frames, (width, height) = thumbnails(shown[title])
             numbers = [str(number) for number in shown[title].numbers]
             listed = f"{', '.join(numbers[:-1])} and {numbers[-1]}" if len(numbers) > 1 else "".join(numbers)
-            told.append(Clip(title, tables, frames, width, height, listed))
+            reported.append(Clip(title, tables, frames, width, height, listed))
         else:
-            told.append(Clip(title, tables))
-    return tuple(told)
+            reported.append(Clip(title, tables))
+    return tuple(reported)
 
 
 def _classes(ranking: Ranking, name: str) -> Classes:
     columns = (ranking.truth, ranking.reference, ranking.artifact)
-    told = scores([score for column in columns for _, score in column])
-    texts = [told[start : start + len(ranking.truth)] for start in range(0, len(told), len(ranking.truth))]
+    reported = scores([score for column in columns for _, score in column])
+    texts = [reported[start : start + len(ranking.truth)] for start in range(0, len(reported), len(ranking.truth))]
     rows = tuple(
         tuple(
             Cell(column[place][0], text[place], column[place][0] != ranking.truth[place][0])
@@ -268,7 +270,7 @@ def _determinism(report: ParityReport, name: str) -> Table | None:
 def _against(report: ParityReport, name: str) -> Against | None:
     if report.against is None:
         return None
-    distances = [row.distance for row in report.comparisons if row.distance is not None]
+    distances = [row.max_abs_diff for row in report.comparisons if row.max_abs_diff is not None]
     apart = f"are at most {error(max(distances))} apart" if distances else "have no answers in common"
     table = Table(
         name,
@@ -277,7 +279,11 @@ def _against(report: ParityReport, name: str) -> Against | None:
         tuple(
             Row(
                 (
-                    row.input, row.output, str(row.batch), error(row.max_error), share(row.share),
+                    row.input,
+                    row.output,
+                    str(row.batch),
+                    error(row.max_error),
+                    share(row.budget_used),
                     "pass" if row.passed else "FAIL",
                 ),
                 not row.passed,
@@ -285,5 +291,5 @@ def _against(report: ParityReport, name: str) -> Against | None:
             for row in report.against_comparisons
         ),
         (2, 3, 4),
-    )  # fmt: skip
+    )
     return Against(f"The artifact and {report.against} {apart}.", table)

@@ -1,5 +1,7 @@
 """Inline SVG, drawn by matplotlib, for `charts`: once for wide and once for narrow screens, in the page's colours."""
 
+from __future__ import annotations
+
 import io
 import logging
 import re
@@ -15,9 +17,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = {
-    "ink": "#010101", "muted": "#020202", "rule": "#030303", "subject": "#040404", "reference": "#050505",
-    "limit": "#060606", "bad": "#070707",
-}  # fmt: skip
+    "ink": "#010101",
+    "muted": "#020202",
+    "rule": "#030303",
+    "subject": "#040404",
+    "reference": "#050505",
+    "limit": "#060606",
+    "bad": "#070707",
+}
 """Stand-ins in matplotlib's output for the page's own colours, `var(--ink)` and so on."""
 FONT = 12
 """Pixels, on a screen that shows the picture at its own size."""
@@ -55,9 +62,9 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
 
 
-def picture(
-    draw: "Callable[[Axes, Size], None]", rows: int | None, legend: "Markup", name: str, axis: str, description: str
-) -> "Markup":
+def render_svg(
+    draw: Callable[[Axes, Size], None], rows: int | None, legend: Markup, name: str, axis: str, description: str
+) -> Markup:
     """Return a picture with its legend.
 
     Args:
@@ -91,7 +98,7 @@ def picture(
     return Markup('<div class="chart">{}{}</div>').format(legend, inline)
 
 
-def _saved(figure: "Figure") -> bytes:
+def _saved(figure: Figure) -> bytes:
     stream = io.BytesIO()
     with warnings.catch_warnings():
         # the page's own fonts are shown, so it does not matter what matplotlib's has no glyphs for
@@ -129,7 +136,7 @@ def _inline(svg: bytes, name: str, size: Size, description: str) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
-def _font(found: "re.Match[str]") -> str:
+def _font(found: re.Match[str]) -> str:
     """Keep the size of `font: 12px 'DejaVu Sans', …`; the family is the page's."""
     pixels = re.search(r"([\d.]+)px", found[0])
     return f"font-size: {pixels[1] if pixels else FONT}px;"

@@ -7,20 +7,15 @@ C3D; `loading.py` puts the tensors into a network and accounts for every one.
 The names below are imported on first use: the table of origins must not cost an import of torch.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from models.checkpoints.loading import (
-        Checkpoint,
-        Coverage,
-        load_into,
-        name_canonically,
-        read_checkpoint,
-        read_raw,
-    )
+    from models.checkpoints.loading import Checkpoint, LoadResult, load_into, read_checkpoint, read_raw, remap_keys
 
-__all__ = ["Checkpoint", "Coverage", "load_into", "name_canonically", "read_checkpoint", "read_raw"]
+__all__ = ["Checkpoint", "LoadResult", "load_into", "read_checkpoint", "read_raw", "remap_keys"]
 
 
 def __getattr__(name: str) -> object:

@@ -22,23 +22,24 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from filelock import FileLock
 
-from models.errors import CheckpointError, Progress
+from models.errors import CheckpointError
+from models.progress import Progress
 
 TIMEOUT = 30.0
 """Seconds that a server may stay silent."""
 ATTEMPTS = 4
 CHUNK = 1 << 20
-MOST_DOWNLOAD = 8 << 30
-MOST_NAME = 200
+MAX_DOWNLOAD_BYTES = 8 << 30
+MAX_NAME_BYTES = 200
 PARTIAL, RANGE_REFUSED = 206, 416
-EVERY = 0.2
+PROGRESS_INTERVAL_S = 0.2
 """Seconds between two words of progress."""
 
-BROKEN = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
+RETRYABLE = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
 
 
 @dataclass(frozen=True)
-class Fetched:
+class DownloadResult:
     """A file in the cache, the SHA-256 it must have, and what to tell of it."""
 
     path: Path
@@ -56,7 +57,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Partial:
+class ResumeState:
     """What `part.json` keeps: the validator of the bytes already there, and how many there will be."""
 
     validator: str
@@ -88,7 +89,7 @@ def cache_folder() -> Path:
     return (Path(shared) if shared else Path.home() / ".cache") / "c3d-export"
 
 
-def download(url: str, shown: str, sha256: str | None, progress: Progress) -> Fetched:
+def download(url: str, shown: str, sha256: str | None, progress: Progress) -> DownloadResult:
     """Return the file at `url`, from the cache or the network.
 
     Args:
@@ -120,13 +121,13 @@ def file_name(url: str) -> str:
         name = unquote(urlsplit(url).path, errors="replace").replace("\\", "/").rsplit("/", 1)[-1]
     except ValueError:
         name = ""
-    name = re.sub(r"[\x00-\x1f\x7f]", "", name).encode()[:MOST_NAME].decode(errors="ignore").lstrip(".")
+    name = re.sub(r"[\x00-\x1f\x7f]", "", name).encode()[:MAX_NAME_BYTES].decode(errors="ignore").lstrip(".")
     return (
         name if name and not name.endswith((".part", "record.json", "part.json")) and name != "lock" else "checkpoint"
     )
 
 
-def _cached(folder: Path, path: Path, shown: str, sha256: str | None) -> Fetched | None:
+def _cached(folder: Path, path: Path, shown: str, sha256: str | None) -> DownloadResult | None:
     try:
         record = msgspec.json.decode((folder / "record.json").read_bytes(), type=Record)
     except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
@@ -138,10 +139,10 @@ def _cached(folder: Path, path: Path, shown: str, sha256: str | None) -> Fetched
             f"{shown}: the cached file has SHA-256 {record.sha256[:16]}…, not {sha256[:16]}…; remove {folder} to "
             "download it again"
         )
-    return Fetched(path, record.sha256, (f"from the cache, {path}; remove it to download it again",))
+    return DownloadResult(path, record.sha256, (f"from the cache, {path}; remove it to download it again",))
 
 
-def _fetch(url: str, shown: str, sha256: str | None, path: Path, progress: Progress) -> Fetched:
+def _fetch(url: str, shown: str, sha256: str | None, path: Path, progress: Progress) -> DownloadResult:
     part = path.with_name(f"{path.name}.part")
     for attempt in range(ATTEMPTS):
         try:
@@ -149,7 +150,7 @@ def _fetch(url: str, shown: str, sha256: str | None, path: Path, progress: Progr
             break
         except urllib.error.HTTPError as error:
             raise CheckpointError(f"{shown}: the server answers {error.code} {error.reason}") from error
-        except BROKEN as error:
+        except RETRYABLE as error:
             reason = str(getattr(error, "reason", "") or error) or type(error).__name__
             if attempt == ATTEMPTS - 1 or not part.is_file() or isinstance(error, ssl.SSLError):
                 kept = (
@@ -171,7 +172,7 @@ def _fetch(url: str, shown: str, sha256: str | None, path: Path, progress: Progr
     _write(path.with_name("record.json"), msgspec.json.encode(Record(shown, found, size)))
     path.with_name("part.json").unlink(missing_ok=True)
     given = "as given" if sha256 else f"recorded: {found}; #sha256=… behind the address demands it"
-    return Fetched(path, found, (f"downloaded {size / 1e6:,.1f} MB to {path}, SHA-256 {given}",))
+    return DownloadResult(path, found, (f"downloaded {size / 1e6:,.1f} MB to {path}, SHA-256 {given}",))
 
 
 def _receive(url: str, shown: str, part: Path, progress: Progress) -> None:
@@ -203,16 +204,16 @@ def _receive(url: str, shown: str, part: Path, progress: Progress) -> None:
         length = headers.get("Content-Length", "")
         start = have if resumed else 0
         total = start + int(length) if length.isdigit() else None
-        if (total or 0) > MOST_DOWNLOAD:
+        if (total or 0) > MAX_DOWNLOAD_BYTES:
             raise CheckpointError(f"{shown}: {total} bytes announced, more than any checkpoint of C3D")
         validator = headers.get("ETag") or headers.get("Last-Modified") or ""
-        _write(part.with_name("part.json"), msgspec.json.encode(Partial(validator, total)))
+        _write(part.with_name("part.json"), msgspec.json.encode(ResumeState(validator, total)))
         with part.open("r+b" if resumed else "wb") as out:
             out.seek(start)
             count = start + _copy(response, out, start, total, part.stem, progress)
-    if count > MOST_DOWNLOAD:
+    if count > MAX_DOWNLOAD_BYTES:
         part.unlink()
-        raise CheckpointError(f"{shown}: more than {MOST_DOWNLOAD} bytes, more than any checkpoint of C3D")
+        raise CheckpointError(f"{shown}: more than {MAX_DOWNLOAD_BYTES} bytes, more than any checkpoint of C3D")
     if total is not None and count != total:
         raise ConnectionError(f"it broke off after {count} of {total} bytes")
 
@@ -221,24 +222,24 @@ def _copy(
     response: http.client.HTTPResponse, out: IO[bytes], start: int, total: int | None, name: str, progress: Progress
 ) -> int:
     """Copy what arrives, and return how much it was."""
-    count, told = 0, 0.0
+    count, reported = 0, 0.0
     of = f" of {total / 1e6:,.0f}" if total else ""
-    while start + count <= MOST_DOWNLOAD:
+    while start + count <= MAX_DOWNLOAD_BYTES:
         chunk = response.read1(CHUNK)
         if not chunk:
             break
         out.write(chunk)
         count += len(chunk)
-        if time.monotonic() - told > EVERY:
-            told = time.monotonic()
+        if time.monotonic() - reported > PROGRESS_INTERVAL_S:
+            reported = time.monotonic()
             progress(f"downloading {name}: {(start + count) / 1e6:,.0f}{of} MB")
     return count
 
 
-def _resumable(part: Path) -> tuple[int, Partial | None]:
+def _resumable(part: Path) -> tuple[int, ResumeState | None]:
     """Return how many bytes are there, and what they are of; None where they cannot be continued."""
     try:
-        known = msgspec.json.decode(part.with_name("part.json").read_bytes(), type=Partial)
+        known = msgspec.json.decode(part.with_name("part.json").read_bytes(), type=ResumeState)
         have = part.stat().st_size
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return 0, None

@@ -1,23 +1,25 @@
 """The table of origins: how each names and lays out C3D's tensors, and the conventions its weights were trained under.
 
-A new origin is one row of `LAYOUTS`. Names and shapes recognise a file (`models.checkpoints.recognition`); where rows
+A new origin is one row of `LAYOUTS`. Names and shapes recognise a file (`models.checkpoints.detection`); where rows
 differ in what no shape shows (the direction of a kernel, the order in which fc6 reads pool5), the row must be named and
 `telling` says how to tell it from the others.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from models.config import BATCH_NORMS, CONVOLUTIONS, FC6_IN_FEATURES, FEATURE_DIM, Pool5
 from models.preprocessing import C3D_KERAS, CAFFE, HX173149, JFZHANG95, MMACTION2, UNKNOWN, Preprocessing
-from models.spec import CONVOLUTIONS, FC6_INPUTS, FEATURES, NORMALISATIONS, Pool5
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 LINEARS = ("fc6", "fc7", "fc8")
 LAYERS = (*CONVOLUTIONS, *LINEARS)
-POOLED = (512, 4, 4)
+POOL5_SHAPE = (512, 4, 4)
 """pool5's (channel, height, width), of which fc6 reads 8192 values in an order of the origin's; time is 1."""
 
 _NORM_PARAMETERS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -47,9 +49,9 @@ class Layout:
     preprocessing: Preprocessing
     convolutions: Literal["OIDHW", "DHWIO"] = "OIDHW"
     linears: Literal["OI", "IO"] = "OI"
-    flipped: bool = False
+    kernels_flipped: bool = False
     fc6: Literal["CHW", "HWC"] = "CHW"
-    telling: str = ""
+    disambiguation: str = ""
 
     def shape(self, canonical: str) -> tuple[int | None, ...]:
         """Return the shape that the file's tensor must have; None stands for the class count.
@@ -57,15 +59,15 @@ class Layout:
         Leading axes of length 1 may stand before it (`matches`). A BatchNorm's tensors are one value per channel.
         """
         layer, _, parameter = canonical.partition(".")
-        if layer in NORMALISATIONS.values():
-            channels = next(CONVOLUTIONS[conv][1] for conv, norm in NORMALISATIONS.items() if norm == layer)
+        if layer in BATCH_NORMS.values():
+            channels = next(CONVOLUTIONS[conv][1] for conv, norm in BATCH_NORMS.items() if norm == layer)
             return () if parameter == "num_batches_tracked" else (channels,)
         if layer in CONVOLUTIONS:
             inputs, outputs = CONVOLUTIONS[layer]
             kernel = (outputs, inputs, 3, 3, 3) if self.convolutions == "OIDHW" else (3, 3, 3, inputs, outputs)
             return kernel if parameter == "weight" else (outputs,)
-        rows = None if layer == "fc8" else FEATURES
-        columns = FC6_INPUTS if layer == "fc6" else FEATURES
+        rows = None if layer == "fc8" else FEATURE_DIM
+        columns = FC6_IN_FEATURES if layer == "fc6" else FEATURE_DIM
         if parameter != "weight":
             return (rows,)
         return (rows, columns) if self.linears == "OI" else (columns, rows)
@@ -80,7 +82,7 @@ class Layout:
             and all(want in (None, size) for want, size in zip(wanted, shape[extra:], strict=True))
         )
 
-    def to_torch(self, canonical: str, tensor: "Tensor") -> "Tensor":
+    def to_torch(self, canonical: str, tensor: Tensor) -> Tensor:
         """Return the file's tensor as torch lays it out: a view of it wherever that is possible.
 
         A tensor of another shape than this origin's is returned as it is, for the caller to refuse.
@@ -89,19 +91,23 @@ class Layout:
             return tensor
         layer, _, parameter = canonical.partition(".")
         tensor = tensor.reshape(tensor.shape[len(tensor.shape) - len(self.shape(canonical)) :])
-        if parameter != "weight" or layer in NORMALISATIONS.values():
+        if parameter != "weight" or layer in BATCH_NORMS.values():
             return tensor
         if layer in CONVOLUTIONS:
             kernel = tensor.permute(4, 3, 0, 1, 2) if self.convolutions == "DHWIO" else tensor
-            return kernel.flip(2, 3, 4) if self.flipped else kernel
+            return kernel.flip(2, 3, 4) if self.kernels_flipped else kernel
         matrix = tensor.t() if self.linears == "IO" else tensor
         if layer == "fc6" and self.fc6 == "HWC":
-            channels, height, width = POOLED
-            return matrix.reshape(FEATURES, height, width, channels).permute(0, 3, 1, 2).reshape(FEATURES, FC6_INPUTS)
+            channels, height, width = POOL5_SHAPE
+            return (
+                matrix.reshape(FEATURE_DIM, height, width, channels)
+                .permute(0, 3, 1, 2)
+                .reshape(FEATURE_DIM, FC6_IN_FEATURES)
+            )
         return matrix
 
 
-def _named(layers: Mapping[str, str], *spellings: tuple[str, str]) -> dict[str, str]:
+def _key_map(layers: Mapping[str, str], *spellings: tuple[str, str]) -> dict[str, str]:
     """Return {file's name: canonical name}; a spelling is how the weight and the bias of layer `{}` are written."""
     return {
         spelling.replace("{}", theirs): f"{ours}.{parameter}"
@@ -111,14 +117,14 @@ def _named(layers: Mapping[str, str], *spellings: tuple[str, str]) -> dict[str, 
     }
 
 
-def _zipped(theirs: Iterable[str], ours: Iterable[str] = LAYERS) -> dict[str, str]:
+def _zip(theirs: Iterable[str], ours: Iterable[str] = LAYERS) -> dict[str, str]:
     return dict(zip(theirs, ours, strict=True))
 
 
 TORCH = ("{}.weight", "{}.bias")
 _CAFFE_NAMES = ("conv1a", "conv2a", *list(CONVOLUTIONS)[2:])  # conv3a and the rest are named alike
 
-_MMACTION2 = _zipped((*(f"{name}.conv" for name in _CAFFE_NAMES), "fc6", "fc7"), LAYERS[:-1])
+_MMACTION2 = _zip((*(f"{name}.conv" for name in _CAFFE_NAMES), "fc6", "fc7"), LAYERS[:-1])
 
 
 def _keras_3() -> dict[str, str]:
@@ -132,13 +138,13 @@ def _keras_3() -> dict[str, str]:
     }
 
 
-_KERAS_0_PLACES = (0, 2, 4, 5, 7, 8, 10, 11, 15, 17, 19)
+_KERAS_0_INDICES = (0, 2, 4, 5, 7, 8, 10, 11, 15, 17, 19)
 """Where C3D's layers stand among all of a Sequential model's: Keras before 1.0 called them by that alone."""
 
 _KERAS = (
     _keras_3()
-    | _named(_zipped(f"layer_{n}" for n in _KERAS_0_PLACES), ("{}/param_0", "{}/param_1"))
-    | _named(
+    | _key_map(_zip(f"layer_{n}" for n in _KERAS_0_INDICES), ("{}/param_0", "{}/param_1"))
+    | _key_map(
         {name: name for name in LAYERS},
         ("{}/kernel", "{}/bias"),
         ("{}/{}_W", "{}/{}_b"),
@@ -146,41 +152,41 @@ _KERAS = (
         ("{}/{}/kernel:0", "{}/{}/bias:0"),
     )
 )
-_TF1 = _named(_zipped(["1", "2", "3a", "3b", "4a", "4b", "5a", "5b"], CONVOLUTIONS), ("wc{}", "bc{}")) | _named(
-    _zipped(["d1", "d2", "out"], LINEARS), ("w{}", "b{}")
+_TF1 = _key_map(_zip(["1", "2", "3a", "3b", "4a", "4b", "5a", "5b"], CONVOLUTIONS), ("wc{}", "bc{}")) | _key_map(
+    _zip(["d1", "d2", "out"], LINEARS), ("w{}", "b{}")
 )
 
 LAYOUTS: tuple[Layout, ...] = (
     Layout(
         name="identity",
         title="this project's own names, shared by most PyTorch ports (DavideA c3d.pickle, training checkpoints)",
-        names=_named({name: name for name in LAYERS}, TORCH)
-        | {f"{norm}.{name}": f"{norm}.{name}" for norm in NORMALISATIONS.values() for name in _NORM_PARAMETERS},
+        names=_key_map({name: name for name in LAYERS}, TORCH)
+        | {f"{norm}.{name}": f"{norm}.{name}" for norm in BATCH_NORMS.values() for name in _NORM_PARAMETERS},
         pool5=None,
         preprocessing=UNKNOWN,
     ),
     Layout(
         name="jfzhang95",
         title="c3d-pretrained.pth of jfzhang95/pytorch-video-recognition, and R-C3D.pytorch's weights",
-        names=_named(_zipped((f"features.{n}" for n in (0, 3, 6, 8, 11, 13, 16, 18)), CONVOLUTIONS), TORCH)
-        | _named(_zipped((f"classifier.{n}" for n in (0, 3, 6)), LINEARS), TORCH),
+        names=_key_map(_zip((f"features.{n}" for n in (0, 3, 6, 8, 11, 13, 16, 18)), CONVOLUTIONS), TORCH)
+        | _key_map(_zip((f"classifier.{n}" for n in (0, 3, 6)), LINEARS), TORCH),
         pool5="symmetric",
         preprocessing=JFZHANG95,
     ),
     Layout(
         name="mmaction2",
         title="MMAction2's recognisers (backbone and cls_head), and its pretrained backbone, which has no fc8",
-        names=_named({f"backbone.{name}": ours for name, ours in _MMACTION2.items()}, TORCH)
-        | _named(_MMACTION2, TORCH)
-        | _named({"cls_head.fc_cls": "fc8"}, TORCH),
+        names=_key_map({f"backbone.{name}": ours for name, ours in _MMACTION2.items()}, TORCH)
+        | _key_map(_MMACTION2, TORCH)
+        | _key_map({"cls_head.fc_cls": "fc8"}, TORCH),
         pool5="symmetric",
         preprocessing=MMACTION2,
     ),
     Layout(
         name="caffe",
         title="facebook's C3D-v1.0: conv3d_deepnetA_sport1m_iter_1900000, c3d_ucf101_finetune_whole_iter_20000",
-        names=_named(_zipped((*_CAFFE_NAMES, *LINEARS)), TORCH)
-        | _named(_zipped((f"{name}-1" for name in LINEARS), LINEARS), TORCH),
+        names=_key_map(_zip((*_CAFFE_NAMES, *LINEARS)), TORCH)
+        | _key_map(_zip((f"{name}-1" for name in LINEARS), LINEARS), TORCH),
         pool5="right",
         preprocessing=CAFFE,
     ),
@@ -193,7 +199,7 @@ LAYOUTS: tuple[Layout, ...] = (
         convolutions="DHWIO",
         linears="IO",
         fc6="HWC",
-        telling="its converter put fc6 into channels-last order; its network pads pool5 on one side",
+        disambiguation="its converter put fc6 into channels-last order; its network pads pool5 on one side",
     ),
     Layout(
         name="adamcasson",
@@ -204,7 +210,7 @@ LAYOUTS: tuple[Layout, ...] = (
         convolutions="DHWIO",
         linears="IO",
         fc6="HWC",
-        telling="its network pads pool5 on both sides and flattens channels last; the file's MD5 is "
+        disambiguation="its network pads pool5 on both sides and flattens channels last; the file's MD5 is "
         "b7a93b2f9156ccbebe3ca24b41fc5402",
     ),
     Layout(
@@ -215,7 +221,7 @@ LAYOUTS: tuple[Layout, ...] = (
         preprocessing=C3D_KERAS,
         convolutions="DHWIO",
         linears="IO",
-        telling="converted without a permutation of fc6: the network has a Permute before its Flatten",
+        disambiguation="converted without a permutation of fc6: the network has a Permute before its Flatten",
     ),
     Layout(
         name="c3d-keras-th",
@@ -224,9 +230,9 @@ LAYOUTS: tuple[Layout, ...] = (
         pool5="right",
         preprocessing=C3D_KERAS,
         linears="IO",
-        flipped=True,
+        kernels_flipped=True,
         fc6="HWC",
-        telling="its converter mirrors the kernels and puts fc6 into channels-last order, here too",
+        disambiguation="its converter mirrors the kernels and puts fc6 into channels-last order, here too",
     ),
     Layout(
         name="keras-model-zoo",
@@ -235,8 +241,8 @@ LAYOUTS: tuple[Layout, ...] = (
         pool5="symmetric",
         preprocessing=UNKNOWN,
         linears="IO",
-        flipped=True,
-        telling="Theano's kernels are mirrored, and fc6 is in Caffe's order",
+        kernels_flipped=True,
+        disambiguation="Theano's kernels are mirrored, and fc6 is in Caffe's order",
     ),
     Layout(
         name="keras-th-unflipped",
@@ -245,7 +251,7 @@ LAYOUTS: tuple[Layout, ...] = (
         pool5="symmetric",
         preprocessing=UNKNOWN,
         linears="IO",
-        telling="made for a backend that correlates (cuDNN without flip): kernels not mirrored, fc6 in Caffe's order",
+        disambiguation="made for a backend that correlates (cuDNN without flip): kernels not mirrored, fc6 in Caffe's order",
     ),
     Layout(
         name="hx173149",
@@ -255,7 +261,7 @@ LAYOUTS: tuple[Layout, ...] = (
         preprocessing=HX173149,
         convolutions="DHWIO",
         linears="IO",
-        telling="the file that its training script starts from and writes: the script transposes pool5 before fc6",
+        disambiguation="the file that its training script starts from and writes: the script transposes pool5 before fc6",
     ),
     Layout(
         name="hx173149-tf",
@@ -266,13 +272,13 @@ LAYOUTS: tuple[Layout, ...] = (
         convolutions="DHWIO",
         linears="IO",
         fc6="HWC",
-        telling="conv3d_deepnetA_sport1m_iter_1900000_TF.model and c3d_ucf101_finetune_whole_iter_20000_TF.model: no "
+        disambiguation="conv3d_deepnetA_sport1m_iter_1900000_TF.model and c3d_ucf101_finetune_whole_iter_20000_TF.model: no "
         "transpose before fc6",
     ),
     Layout(
         name="chainer",
         title="conv3d_deepnetA_ucf.npz of pfnet-research/tgan2",
-        names=_named(_zipped((*_CAFFE_NAMES, *LINEARS)), ("{}/W", "{}/b")),
+        names=_key_map(_zip((*_CAFFE_NAMES, *LINEARS)), ("{}/W", "{}/b")),
         pool5="right",
         preprocessing=CAFFE,
     ),

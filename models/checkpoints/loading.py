@@ -7,24 +7,25 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.checkpoints.foreign import what_else
+from models.checkpoints.detection import LayoutMatch, detect_layouts, select_layouts
 from models.checkpoints.layouts import Layout
 from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import RawCheckpoint
-from models.checkpoints.recognition import Recognition, layouts_named, recognise
-from models.checkpoints.sources import LocalFile, locate
-from models.errors import CheckpointError, Progress, listing, quiet
+from models.checkpoints.sources import ResolvedSource, resolve
+from models.checkpoints.unsupported import identify_unsupported
+from models.config import CLASSIFIER_KEYS, MAX_CLASSES, Pool5
+from models.errors import CheckpointError, join_limited
 from models.preprocessing import Preprocessing
-from models.spec import HEAD, MOST_CLASSES, Pool5
+from models.progress import Progress, no_progress
 
-CONVERTIBLE = (torch.float16, torch.bfloat16, torch.float64)
+CASTABLE = (torch.float16, torch.bfloat16, torch.float64)
 """Converted to float32 and told: the first two exactly, float64 by rounding."""
 
-COUNTER = "num_batches_tracked"
+NUM_BATCHES_TRACKED = "num_batches_tracked"
 """BatchNorm's training counter: in eval mode nothing reads it, so a file may have it or not."""
 
-BOOKKEEPING = re.compile(
-    rf"(^|[./])({COUNTER}|global_step|iterations?|(train_)?step|epoch|beta[12]_power)(:0)?$"
+TRAINING_STATE = re.compile(
+    rf"(^|[./])({NUM_BATCHES_TRACKED}|global_step|iterations?|(train_)?step|epoch|beta[12]_power)(:0)?$"
     r"|(^|/)(optimi[sz]er(_weights)?/|updater/)|/(Adam(_1)?|Momentum|RMSProp(_1)?|Adagrad)$"
 )
 """What training keeps beside the weights: optimisers' slots and counters. Left aside, and told."""
@@ -45,12 +46,12 @@ class Checkpoint:
     """
 
     path: Path
-    file: LocalFile
+    file: ResolvedSource
     raw: RawCheckpoint
-    found: Recognition
+    found: LayoutMatch
     tensors: dict[str, Tensor]
-    strangers: tuple[str, ...]
-    aside: tuple[str, ...]
+    unexpected_keys: tuple[str, ...]
+    ignored_keys: tuple[str, ...]
 
     @property
     def layout(self) -> Layout:
@@ -79,16 +80,16 @@ class Checkpoint:
         Raises:
             CheckpointError: a count that no data set has.
         """
-        weight = self.tensors.get(HEAD[0])
+        weight = self.tensors.get(CLASSIFIER_KEYS[0])
         if weight is None or weight.dim() == 0:
             return 0
-        if not 1 <= weight.shape[0] <= MOST_CLASSES:
+        if not 1 <= weight.shape[0] <= MAX_CLASSES:
             raise CheckpointError(f"{self.path}: fc8.weight is {tuple(weight.shape)}: not a class count to believe")
         return int(weight.shape[0])
 
 
 @dataclass(frozen=True)
-class Coverage:
+class LoadResult:
     """How much of a network a checkpoint gave.
 
     Attributes:
@@ -103,12 +104,12 @@ class Coverage:
     loaded: int
     total: int
     values: int
-    fresh: tuple[str, ...] = ()
+    reinitialized: tuple[str, ...] = ()
     converted: tuple[str, ...] = ()
-    aside: tuple[str, ...] = ()
+    ignored_keys: tuple[str, ...] = ()
 
 
-def read_checkpoint(source: str | Path, layout: str = "auto", progress: Progress = quiet) -> Checkpoint:
+def read_checkpoint(source: str | Path, layout: str = "auto", progress: Progress = no_progress) -> Checkpoint:
     """Read a checkpoint and name its tensors canonically.
 
     Args:
@@ -121,12 +122,12 @@ def read_checkpoint(source: str | Path, layout: str = "auto", progress: Progress
         UsageError: no such layout, or no such kind of source.
         UnavailableError: a library is missing that reads such files or fetches from there.
     """
-    layouts_named(layout)
+    select_layouts(layout)
     file, raw = read_raw(source, progress)
-    return name_canonically(file, raw, layout)
+    return remap_keys(file, raw, layout)
 
 
-def read_raw(source: str | Path, progress: Progress = quiet) -> tuple[LocalFile, RawCheckpoint]:
+def read_raw(source: str | Path, progress: Progress = no_progress) -> tuple[ResolvedSource, RawCheckpoint]:
     """Find a checkpoint, download it if need be, and read its tensors under their own names.
 
     Raises:
@@ -134,7 +135,7 @@ def read_raw(source: str | Path, progress: Progress = quiet) -> tuple[LocalFile,
         UsageError: no such kind of source.
         UnavailableError: a library is missing that reads such files or fetches from there.
     """
-    file = locate(source, progress)
+    file = resolve(source, progress)
     raw = read_file(file.path)
     if file.sha256 is not None and raw.sha256 != file.sha256:
         raise CheckpointError(
@@ -144,14 +145,14 @@ def read_raw(source: str | Path, progress: Progress = quiet) -> tuple[LocalFile,
     return file, raw
 
 
-def name_canonically(file: LocalFile, raw: RawCheckpoint, layout: str = "auto") -> Checkpoint:
+def remap_keys(file: ResolvedSource, raw: RawCheckpoint, layout: str = "auto") -> Checkpoint:
     """Recognise a file's origin and give its tensors the network's names and axes.
 
     Raises:
         CheckpointError: of no known origin, or of several that only `layout` can tell apart.
         UsageError: no such layout.
     """
-    found = _recognised(file.path, raw, layouts_named(layout), layout)
+    found = _detect_layout(file.path, raw, select_layouts(layout), layout)
     tensors: dict[str, Tensor] = {}
     unknown: list[str] = []
     for name, tensor in raw.tensors.items():
@@ -162,36 +163,36 @@ def name_canonically(file: LocalFile, raw: RawCheckpoint, layout: str = "auto") 
             raise CheckpointError(f"{file.path}: holds {canonical} twice, the second time as {name}")
         else:
             tensors[canonical] = found.layout.to_torch(canonical, tensor)
-    aside = tuple(name for name in unknown if BOOKKEEPING.search(name))
+    aside = tuple(name for name in unknown if TRAINING_STATE.search(name))
     strangers = tuple(name for name in unknown if name not in aside)
     return Checkpoint(file.path, file, raw, found, tensors, strangers, aside)
 
 
-def _recognised(path: Path, raw: RawCheckpoint, rows: tuple[Layout, ...], layout: str) -> Recognition:
+def _detect_layout(path: Path, raw: RawCheckpoint, rows: tuple[Layout, ...], layout: str) -> LayoutMatch:
     """Return the one origin that fits a file.
 
     Raises:
         CheckpointError: none does, or several do.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in raw.tensors.items()}
-    found = recognise(shapes, rows)
-    other = None if found and found[0].fitting == found[0].named else what_else(shapes)
+    found = detect_layouts(shapes, rows)
+    other = None if found and found[0].fitting == found[0].named else identify_unsupported(shapes)
     if other is not None:
         raise CheckpointError(f"{path}: {other}")
     if not found:
         examples = [f"{name} {shape}" for name, shape in shapes.items()]
         wanted = "any known C3D layout" if layout == "auto" else f"the layout {layout}"
-        raise CheckpointError(f"{path}: its tensors are not those of {wanted}; it has {listing(examples, 4)}")
+        raise CheckpointError(f"{path}: its tensors are not those of {wanted}; it has {join_limited(examples, 4)}")
     if len(found) > 1:
-        told = "; ".join(f"--layout {fit.layout.name} ({fit.layout.telling})" for fit in found)
+        reported = "; ".join(f"--layout {fit.layout.name} ({fit.layout.disambiguation})" for fit in found)
         raise CheckpointError(
             f"{path}: names and shapes fit {len(found)} origins whose numbers mean different things, so its layout "
-            f"must be named: {told}"
+            f"must be named: {reported}"
         )
     return next(iter(found))
 
 
-def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: bool = False) -> Coverage:
+def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: bool = False) -> LoadResult:
     """Put a checkpoint's tensors into `network`, all of them or none.
 
     The network takes the tensors themselves, which may be views of the mapped file. It may stand on the meta device;
@@ -207,20 +208,20 @@ def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: 
             listed together.
     """
     checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
-    wanted = {name: value for name, value in network.state_dict().items() if not name.endswith(COUNTER)}
-    given = {name: value for name, value in checkpoint.tensors.items() if not name.endswith(COUNTER)}
-    if new_head and any(name not in given or given[name].shape != wanted[name].shape for name in HEAD):
-        given = {name: value for name, value in given.items() if name not in HEAD}
-        fresh = HEAD
+    wanted = {name: value for name, value in network.state_dict().items() if not name.endswith(NUM_BATCHES_TRACKED)}
+    given = {name: value for name, value in checkpoint.tensors.items() if not name.endswith(NUM_BATCHES_TRACKED)}
+    if new_head and any(name not in given or given[name].shape != wanted[name].shape for name in CLASSIFIER_KEYS):
+        given = {name: value for name, value in given.items() if name not in CLASSIFIER_KEYS}
+        fresh = CLASSIFIER_KEYS
     else:
         fresh = ()
     _check_names(checkpoint, wanted, given, fresh)
     _check_shapes(checkpoint, wanted, given)
-    sound = {name: _sound(checkpoint, name, tensor) for name, tensor in given.items()}
+    sound = {name: _to_valid_float32(checkpoint, name, tensor) for name, tensor in given.items()}
     network.load_state_dict(sound, strict=False, assign=True)
     converted = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in given.values()} - {"float32"})
     values = sum(tensor.numel() for tensor in sound.values())
-    return Coverage(len(sound), len(wanted), values, tuple(fresh), tuple(converted), checkpoint.aside)
+    return LoadResult(len(sound), len(wanted), values, tuple(fresh), tuple(converted), checkpoint.ignored_keys)
 
 
 def _check_names(
@@ -229,16 +230,16 @@ def _check_names(
     unexpected = [name for name in given if name not in wanted]
     if unexpected and all(name.startswith("bn") for name in unexpected):
         raise CheckpointError(
-            f"{checkpoint.path}: holds BatchNorm layers ({listing(unexpected, 3)}) that this network has not"
+            f"{checkpoint.path}: holds BatchNorm layers ({join_limited(unexpected, 3)}) that this network has not"
         )
-    unexpected += checkpoint.strangers
+    unexpected += checkpoint.unexpected_keys
     if unexpected:
         raise CheckpointError(
             f"{checkpoint.path}: {len(unexpected)} tensors have no place in C3D ({checkpoint.layout.name} layout): "
-            f"{listing(unexpected)}"
+            f"{join_limited(unexpected)}"
         )
     missing = [name for name in wanted if name not in given and name not in fresh]
-    if missing and set(missing) <= set(HEAD):
+    if missing and set(missing) <= set(CLASSIFIER_KEYS):
         raise CheckpointError(
             f"{checkpoint.path}: holds no {' and no '.join(missing)}, the network's is "
             f"{tuple(wanted[missing[0]].shape)}; --new-head (new_head=True) initialises fc8 freshly"
@@ -246,30 +247,30 @@ def _check_names(
     if missing:
         hint = "; is it a checkpoint without BatchNorm?" if all(name.startswith("bn") for name in missing) else ""
         raise CheckpointError(
-            f"{checkpoint.path}: {len(missing)} of {len(wanted)} tensors are missing: {listing(missing)}{hint}"
+            f"{checkpoint.path}: {len(missing)} of {len(wanted)} tensors are missing: {join_limited(missing)}{hint}"
         )
 
 
 def _check_shapes(checkpoint: Checkpoint, wanted: dict[str, Tensor], given: dict[str, Tensor]) -> None:
     wrong = {name: tensor for name, tensor in given.items() if tensor.shape != wanted[name].shape}
-    told = [
+    reported = [
         f"{name} is {tuple(value.shape)}, the network's is {tuple(wanted[name].shape)}" for name, value in wrong.items()
     ]
-    if wrong and set(wrong) <= set(HEAD):
+    if wrong and set(wrong) <= set(CLASSIFIER_KEYS):
         raise CheckpointError(
-            f"{checkpoint.path}: {told[0]}: another class count; leave --num-classes out to take the file's, or "
+            f"{checkpoint.path}: {reported[0]}: another class count; leave --num-classes out to take the file's, or "
             "--new-head (new_head=True) initialises fc8 freshly"
         )
     if wrong:
-        raise CheckpointError(f"{checkpoint.path}: {len(wrong)} tensors have another shape: {listing(told)}")
+        raise CheckpointError(f"{checkpoint.path}: {len(wrong)} tensors have another shape: {join_limited(reported)}")
 
 
-def _sound(checkpoint: Checkpoint, name: str, tensor: Tensor) -> Tensor:
+def _to_valid_float32(checkpoint: Checkpoint, name: str, tensor: Tensor) -> Tensor:
     """Return the tensor as contiguous float32, or refuse it."""
     dtype = str(tensor.dtype).removeprefix("torch.")
     if tensor.is_meta:
         raise CheckpointError(f"{checkpoint.path}: {name} has a shape but no values (saved from the meta device)")
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.dtype not in (torch.float32, *CONVERTIBLE):
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.dtype not in (torch.float32, *CASTABLE):
         raise CheckpointError(f"{checkpoint.path}: {name} is {dtype} ({tensor.layout}); weights must be floats")
     value = tensor.detach().to(torch.float32).contiguous()
     # A sum costs a quarter of looking at each value; a finite one leaves nothing to look for.

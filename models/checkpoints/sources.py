@@ -10,14 +10,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from models.checkpoints.download import download
-from models.errors import CheckpointError, Progress, UnavailableError, UsageError
+from models.errors import CheckpointError, UnavailableError, UsageError
+from models.progress import Progress
 
 HASH = re.compile(r"sha256=([0-9a-fA-F]{64})")
 HUB = re.compile(r"hf://([^/@#]+/[^/@#]+)/([^@#]+?)(?:@([^@#]+))?")
 
 
 @dataclass(frozen=True)
-class LocalFile:
+class ResolvedSource:
     """A checkpoint on this disk.
 
     Attributes:
@@ -38,7 +39,7 @@ def is_remote(source: str | Path) -> bool:
     return isinstance(source, str) and "://" in source
 
 
-def locate(source: str | Path, progress: Progress) -> LocalFile:
+def resolve(source: str | Path, progress: Progress) -> ResolvedSource:
     """Return the file that a source stands for, downloaded if need be.
 
     Raises:
@@ -47,18 +48,18 @@ def locate(source: str | Path, progress: Progress) -> LocalFile:
         UnavailableError: `hf://` without huggingface_hub.
     """
     if not is_remote(source):
-        return LocalFile(Path(source))
+        return ResolvedSource(Path(source))
     address, _, fragment = str(source).partition("#")
     found = HASH.fullmatch(fragment)
     if fragment and found is None:
-        raise UsageError(f"{without_secrets(address)}: after # stands sha256=<64 hexadecimal digits>, or nothing")
+        raise UsageError(f"{redact(address)}: after # stands sha256=<64 hexadecimal digits>, or nothing")
     wanted = found.group(1).lower() if found else None
     scheme = address.partition("://")[0].lower()
     if scheme == "hf":
         return _from_hub(address, wanted, progress)
     if scheme != "https":
         raise UsageError(
-            f"{without_secrets(address)}: weights are fetched from https:// or hf://owner/repo/file, not {scheme}://; "
+            f"{redact(address)}: weights are fetched from https:// or hf://owner/repo/file, not {scheme}://; "
             "of a file, give the path"
         )
     try:
@@ -67,11 +68,11 @@ def locate(source: str | Path, progress: Progress) -> LocalFile:
         host = None
     if not host:
         raise UsageError(f"{address!r} is no address: https://host/path/file")
-    fetched = download(address, without_secrets(address), wanted, progress)
-    return LocalFile(fetched.path, without_secrets(address), fetched.sha256, fetched.notes)
+    fetched = download(address, redact(address), wanted, progress)
+    return ResolvedSource(fetched.path, redact(address), fetched.sha256, fetched.notes)
 
 
-def without_secrets(address: str) -> str:
+def redact(address: str) -> str:
     """Return an address without user, password and query."""
     try:
         parts = urlsplit(address)
@@ -81,7 +82,7 @@ def without_secrets(address: str) -> str:
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
 
 
-def _from_hub(address: str, wanted: str | None, progress: Progress) -> LocalFile:
+def _from_hub(address: str, wanted: str | None, progress: Progress) -> ResolvedSource:
     """Fetch through huggingface_hub, which caches, resumes, and works offline from its cache."""
     parts = HUB.fullmatch(address)
     if parts is None or ".." in parts[2].split("/"):
@@ -110,7 +111,9 @@ def _from_hub(address: str, wanted: str | None, progress: Progress) -> LocalFile
     recorded = blob if re.fullmatch(r"[0-9a-f]{64}", blob) else None
     if wanted is not None and recorded is not None and wanted != recorded:
         raise CheckpointError(f"{address}: the Hub's file has SHA-256 {recorded[:16]}…, not {wanted[:16]}…")
-    return LocalFile(path, f"hf://{repo}/{name}@{commit}", wanted or recorded, (f"from the Hub, revision {commit}",))
+    return ResolvedSource(
+        path, f"hf://{repo}/{name}@{commit}", wanted or recorded, (f"from the Hub, revision {commit}",)
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """A benchmark's report made by hand, for what shows it."""
 
-from exporter.bench.report import BenchReport, Bound, Entrant, Loading, Measurement, Missing, Ratio, Roofline
+from exporter.bench.types import BenchReport, Loading, LowerBound, Measurement, Ratio, Roofline, Skipped, TargetInfo
 
 LONG = "a [bold]name that is long.onnx"
 
@@ -16,7 +16,10 @@ REPORT = BenchReport(
     inputs="clip float32 (batch, 3, 16, 112, 112); standard normal, seed 0",
     unit="clips",
     device="cpu",
-    entrants=(Entrant("c3d.onnx", "onnxruntime 1.32.0", "a/c3d.onnx", False), Entrant(LONG, "MNN 3.6.1", "b", True)),
+    targets=(
+        TargetInfo("c3d.onnx", "onnxruntime 1.32.0", "a/c3d.onnx", False),
+        TargetInfo(LONG, "MNN 3.6.1", "b", True),
+    ),
     measurements=(
         row("c3d.onnx", 1, 0.2314, Ratio(1, 1, 1, 1), None),
         row(LONG, 1, 0.4628, Ratio(2.0, 1.95, 2.06, 0.959)),
@@ -24,8 +27,8 @@ REPORT = BenchReport(
         row(LONG, 4, 10.5, Ratio(11.4, 11.0, 12.0, 0.75), float("nan")),
     ),
     loadings=(Loading("c3d.onnx", 2, (0.5, 0.6, 0.7), (0.8, 0.9, 1.0), 0.6, 0.9),),
-    rooflines=(Roofline(2, 180e9, "torch, 2048 x 2048", "a/c3d.onnx", (Bound(1, 38_500_000_000, 0.428),), ()),),
-    missing=(Missing("OpenVINO", "not installed; pip install openvino", True),),
+    rooflines=(Roofline(2, 180e9, "torch, 2048 x 2048", "a/c3d.onnx", (LowerBound(1, 38_500_000_000, 0.428),), ()),),
+    missing=(Skipped("OpenVINO", "not installed; pip install openvino", True),),
     method=("a sentence",),
     notes=("a [note]",),
     environment={"processor": "a processor, 2 usable cores", "system": "Linux"},

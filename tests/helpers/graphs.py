@@ -12,10 +12,10 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from exporter.engines import RuntimeOptions
+from exporter.engines.onnx_reference import Float64Graph
 from exporter.passes.base import GraphPass
 from exporter.passes.shapes import infer_shapes
-from exporter.runtimes import Settings
-from exporter.runtimes.onnx_reference import Float64Graph
 
 Shape = Sequence[int | str] | None
 Arrays = Mapping[str, NDArray[Any]]
@@ -29,9 +29,13 @@ def node(operator: str, inputs: str, outputs: str, **attributes: Any) -> onnx.No
 
 
 def graph(
-    nodes: Sequence[onnx.NodeProto], inputs: Mapping[str, Shape], outputs: Mapping[str, Shape], weights: Arrays,
-    opset: int = 18, dtype: int = TensorProto.FLOAT,
-) -> onnx.ModelProto:  # fmt: skip
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Mapping[str, Shape],
+    outputs: Mapping[str, Shape],
+    weights: Arrays,
+    opset: int = 18,
+    dtype: int = TensorProto.FLOAT,
+) -> onnx.ModelProto:
     """A model of float32 inputs and outputs; a shape's strings are free sizes, None is no shape at all."""
     ports = [
         [helper.make_tensor_value_info(name, dtype, shape) for name, shape in side.items()]
@@ -41,9 +45,12 @@ def graph(
 
 
 def assembled(
-    nodes: Sequence[onnx.NodeProto], inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto],
-    weights: Arrays, opset: int,
-) -> onnx.ModelProto:  # fmt: skip
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[onnx.ValueInfoProto],
+    outputs: Sequence[onnx.ValueInfoProto],
+    weights: Arrays,
+    opset: int,
+) -> onnx.ModelProto:
     """A model of any inputs and outputs; each domain of its nodes is imported."""
     held = [numpy_helper.from_array(np.asarray(values, order="C"), name) for name, values in weights.items()]
     made = helper.make_graph(list(nodes), "small", list(inputs), list(outputs), held)
@@ -74,7 +81,7 @@ def exact(model: onnx.ModelProto, feeds: Arrays, folder: Path) -> dict[str, NDAr
     """What a model answers in float64."""
     path = folder / "exact.onnx"
     onnx.save(model, path)
-    with Float64Graph(path, Settings()) as runtime:
+    with Float64Graph(path, RuntimeOptions()) as runtime:
         return runtime.run(feeds)
 
 
@@ -104,7 +111,7 @@ class Rewritten:
     @property
     def reasons(self) -> list[str]:
         """Why what was left is left."""
-        return [row.why for row in self.step.decisions if row.choice.startswith("left")]
+        return [row.why for row in self.step.decisions if row.action.startswith("left")]
 
     def weight(self, name: str) -> NDArray[Any]:
         """An initialiser's values."""

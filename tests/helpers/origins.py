@@ -166,9 +166,18 @@ def write_keras(path: Path, state: Mapping[str, Floats], version: int) -> None:
 
 
 TF_NAMES = {
-    "conv1": "c1", "conv2": "c2", "conv3a": "c3a", "conv3b": "c3b", "conv4a": "c4a", "conv4b": "c4b",
-    "conv5a": "c5a", "conv5b": "c5b", "fc6": "d1", "fc7": "d2", "fc8": "out",
-}  # fmt: skip
+    "conv1": "c1",
+    "conv2": "c2",
+    "conv3a": "c3a",
+    "conv3b": "c3b",
+    "conv4a": "c4a",
+    "conv4b": "c4b",
+    "conv5a": "c5a",
+    "conv5b": "c5b",
+    "fc6": "d1",
+    "fc7": "d2",
+    "fc8": "out",
+}
 
 
 def tf_names(state: Mapping[str, Floats]) -> State:

@@ -60,5 +60,5 @@ def call(command: str, *arguments: object, cwd: Path, capture: pytest.CaptureFix
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-    told = capture.readouterr()
-    return Done(int(ended.value.code or 0), told.out, told.err)
+    reported = capture.readouterr()
+    return Done(int(ended.value.code or 0), reported.out, reported.err)

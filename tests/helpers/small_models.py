@@ -135,36 +135,36 @@ def narrowed(source: Path, target: Path, kind: int) -> Path:
 
 def fused(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """Convolution and ReLU in one, as onnxruntime's optimiser writes them; the value has the convolution's name."""
-    told: list[onnx.NodeProto] = []
+    reported: list[onnx.NodeProto] = []
     for node in nodes:
         if node.op_type == "Conv":
             node.op_type, node.domain = "FusedConv", "com.microsoft"
             node.attribute.append(helper.make_attribute("activation", "Relu"))
         if node.op_type == "Relu":
             name = node.input[0]
-            told = [later for later in told if later is not node]
+            reported = [later for later in reported if later is not node]
             for later in nodes:
                 later.input[:] = [name if value == node.output[0] else value for value in later.input]
             continue
-        told.append(node)
-    return told
+        reported.append(node)
+    return reported
 
 
 def channels_last(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """Everything up to `flat` with its values in (N, H, W, C): a transposition around each layer."""
-    told: list[onnx.NodeProto] = []
+    reported: list[onnx.NodeProto] = []
     for node in nodes:
         if node.op_type in ("Flatten", "Gemm"):
-            told.append(node)
+            reported.append(node)
             continue
         source, target = node.input[0], node.output[0]
         last = source != "x"
         if last:
-            told.append(helper.make_node("Transpose", [source], [f"{target}.in"], perm=[0, 3, 1, 2]))
+            reported.append(helper.make_node("Transpose", [source], [f"{target}.in"], perm=[0, 3, 1, 2]))
             node.input[0] = f"{target}.in"
         node.output[0] = f"{target}.first"
-        told += [node, helper.make_node("Transpose", [f"{target}.first"], [target], perm=[0, 2, 3, 1])]
-    place = next(number for number, node in enumerate(told) if node.op_type == "Flatten")
-    told.insert(place, helper.make_node("Transpose", ["relu2"], ["relu2.first.again"], perm=[0, 3, 1, 2]))
-    told[place + 1].input[0] = "relu2.first.again"
-    return told
+        reported += [node, helper.make_node("Transpose", [f"{target}.first"], [target], perm=[0, 2, 3, 1])]
+    place = next(number for number, node in enumerate(reported) if node.op_type == "Flatten")
+    reported.insert(place, helper.make_node("Transpose", ["relu2"], ["relu2.first.again"], perm=[0, 3, 1, 2]))
+    reported[place + 1].input[0] = "relu2.first.again"
+    return reported

@@ -43,12 +43,19 @@ def save(path: Path, batch: int | str = "batch", data: str | None = None, *, rig
         return helper.make_node("Relu", [f"{name}.out"], [f"{name}.relu.out"], f"{name}.relu")
 
     nodes = [
-        conv("conv1", "clip"), relu("conv1"), pool("pool1", "conv1.relu.out", [1, 2, 2], [0] * 6),
-        conv("conv2", "pool1.out"), relu("conv2"), pool("pool2", "conv2.relu.out", [2, 2, 2], [0, 1, 1, 0, 1, 1]),
+        conv("conv1", "clip"),
+        relu("conv1"),
+        pool("pool1", "conv1.relu.out", [1, 2, 2], [0] * 6),
+        conv("conv2", "pool1.out"),
+        relu("conv2"),
+        pool("pool2", "conv2.relu.out", [2, 2, 2], [0, 1, 1, 0, 1, 1]),
         helper.make_node("Flatten", ["pool2.out"], ["flatten.out"], "flatten"),
-        linear("fc6", "flatten.out", "fc6.out"), relu("fc6"),
-        linear("fc7", "fc6.relu.out", "fc7.out"), relu("fc7"), linear("fc8", "fc7.relu.out", "logits"),
-    ]  # fmt: skip
+        linear("fc6", "flatten.out", "fc6.out"),
+        relu("fc6"),
+        linear("fc7", "fc6.relu.out", "fc7.out"),
+        relu("fc7"),
+        linear("fc8", "fc7.relu.out", "logits"),
+    ]
     if right:  # pool5's other convention, as torch exports it
         nodes[5].ClearField("attribute")
         steps = {"kernel_shape": [2, 2, 2], "strides": [2, 2, 2], "ceil_mode": 1}

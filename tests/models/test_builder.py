@@ -7,7 +7,7 @@ import torch
 from helpers.checkpoints import constant_state
 
 from models import C3D, build
-from models.builder import BuiltNetwork, state_sha256
+from models.builder import BuiltModel, state_sha256
 from models.errors import CheckpointError, UsageError
 
 
@@ -21,7 +21,7 @@ def sports1m(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("weights") / "c3d.pth", constant_state(487))
 
 
-def test_a_seed_decides_every_bit_and_leaves_the_global_generator_alone(built: BuiltNetwork) -> None:
+def test_a_seed_decides_every_bit_and_leaves_the_global_generator_alone(built: BuiltModel) -> None:
     torch.manual_seed(42)
     before = torch.get_rng_state()
     again, other = build(seed=0), build(seed=1)
@@ -30,7 +30,7 @@ def test_a_seed_decides_every_bit_and_leaves_the_global_generator_alone(built: B
     assert state_sha256(other.network) != state_sha256(built.network)
 
 
-def test_eval_mode_without_gradients(built: BuiltNetwork) -> None:
+def test_eval_mode_without_gradients(built: BuiltModel) -> None:
     assert not any(module.training for module in built.network.modules())
     assert not any(parameter.requires_grad for parameter in built.network.parameters())
 
@@ -54,7 +54,7 @@ def test_a_new_head_is_only_fc8_and_comes_from_the_seed(sports1m: Path) -> None:
     loaded = build(48, weights=sports1m, new_head=True, seed=5)
     again = build(48, weights=sports1m, new_head=True, seed=5)
     assert loaded.weights is not None
-    assert loaded.weights.coverage.fresh == ("fc8.weight", "fc8.bias")
+    assert loaded.weights.coverage.reinitialized == ("fc8.weight", "fc8.bias")
     head = loaded.network.state_dict()["fc8.weight"]
     assert head.shape == (48, 4096)
     assert head.std().item() > 0
@@ -69,7 +69,7 @@ def test_a_checkpoint_without_fc8_is_a_network_of_features(tmp_path: Path) -> No
     assert features.config.num_classes == 0
     assert features.weights is not None
     assert (features.weights.coverage.loaded, features.weights.coverage.total) == (20, 20)
-    assert features.network.stages(torch.zeros(1, 3, 16, 112, 112))[2].shape == (1, 4096)
+    assert features.network.forward_features(torch.zeros(1, 3, 16, 112, 112))[2].shape == (1, 4096)
     with pytest.raises(CheckpointError, match=r"no fc8.weight and no fc8.bias.*\(101, 4096\).*--new-head"):
         build(101, weights=path)
     assert build(weights=path, new_head=True).config.num_classes == 101

@@ -9,11 +9,11 @@ from helpers import reference
 from helpers.checkpoints import SHAPES
 
 from models import C3D
-from models.builder import BuiltNetwork, build
-from models.spec import POOL5_CONVENTIONS
+from models.builder import BuiltModel, build
+from models.config import POOL5_CONVENTIONS
 
 
-def test_names_shapes_and_size(built: BuiltNetwork) -> None:
+def test_names_shapes_and_size(built: BuiltModel) -> None:
     shapes = {name: tuple(value.shape) for name, value in built.network.state_dict().items()}
     expected = {f"{name}.weight": shape for name, shape in {**SHAPES, "fc8": (101, 4096)}.items()}
     expected |= {f"{name}.bias": shape[:1] for name, shape in {**SHAPES, "fc8": (101,)}.items()}
@@ -27,7 +27,7 @@ def test_sports1m_head_has_the_published_size() -> None:
     assert sum(p.numel() for p in network.parameters()) == 79_991_015
 
 
-def test_initialisation_is_kaiming_normal_and_pytorch_default(built: BuiltNetwork) -> None:
+def test_initialisation_is_kaiming_normal_and_pytorch_default(built: BuiltModel) -> None:
     for name in reference.CONVOLUTIONS:
         layer = built.network.get_submodule(name)
         fan_in = SHAPES[name][1] * 27
@@ -61,14 +61,14 @@ def test_answers_equal_an_independent_computation() -> None:
         with torch.device("meta"):
             network.pool5 = C3D(7, pool5=pool5).pool5
         with torch.inference_mode():
-            answers = [value[0].numpy() for value in network.stages(torch.from_numpy(clip[None]))]
+            answers = [value[0].numpy() for value in network.forward_features(torch.from_numpy(clip[None]))]
         expected = reference.answers(state, clip, pool5, seen)
         for name, answer in zip(("fc6", "fc7", "logits"), answers, strict=True):
             np.testing.assert_allclose(answer, expected[name], rtol=0, atol=1e-12 * np.abs(expected[name]).max())
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 8, 112, 112), (1, 3, 16, 128, 171), (1, 1, 16, 112, 112), (3, 16, 112, 112)])
-def test_another_clip_is_told_with_the_numbers(built: BuiltNetwork, shape: tuple[int, ...]) -> None:
+def test_another_clip_is_told_with_the_numbers(built: BuiltModel, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"must be \(N, 3, 16, 112, 112\).*got.*" + str(shape[-1])):
         built.network(torch.zeros(shape))
 

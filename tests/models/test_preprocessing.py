@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.manifests import MANIFEST
 
-from exporter.artifact import Manifest
+from exporter.artifacts.manifest import Manifest
 from models.preprocessing import JFZHANG95, MMACTION2, PROFILES, UNKNOWN, Preprocessing
 
 

@@ -15,7 +15,7 @@ def library() -> str:
 
 
 def load(job: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], list[Any]]:
-    """Load what MNN's own converter made of the graph (`exporter.bench.peers`), weights arranged at once.
+    """Load what MNN's own converter made of the graph (`exporter.bench.engine_setup`), weights arranged at once.
 
     Another batch size loads it again, at its first call: MNN 3.6.1 crashes where it has to resize a loaded C3D.
     """

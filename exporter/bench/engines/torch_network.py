@@ -41,12 +41,12 @@ def load(job: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], list[Any]]:
         network = C3D(config["num_classes"], batch_norm=config["batch_norm"], pool5=config["pool5"])
     network.load_state_dict(torch.load(job["path"], weights_only=True), assign=True)
     network = network.eval().requires_grad_(requires_grad=False).to(device)
-    stages: Any = network.stages
+    stages: Any = network.forward_features
     if job["compile"]:
         import torch._inductor.config as inductor
 
         inductor.freezing = True
-        stages = torch.compile(network.stages, dynamic=False)
+        stages = torch.compile(network.forward_features, dynamic=False)
 
     def call(feeds: Mapping[str, Any]) -> list[Any]:
         (clips,) = feeds.values()

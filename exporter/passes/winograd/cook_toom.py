@@ -84,7 +84,7 @@ def transforms(outputs: int) -> Transforms:
 
 
 @cache
-def between_zeros() -> Transforms:
+def two_frame_transforms() -> Transforms:
     """Return the matrices for two outputs from two inputs that lie between zeros, with three taps: three products.
 
     F(2, 3) takes four, two of them for the zeros. With `y_0 = g_1 d_0 + g_2 d_1` and `y_1 = g_0 d_0 + g_1 d_1` the two

@@ -12,11 +12,11 @@ machines; where it matters, `--tune` measures.
 from math import prod
 
 from exporter.passes.winograd.cook_toom import TAPS
-from exporter.passes.winograd.forms import DIRECT, FORMS, Form
-from exporter.passes.winograd.sites import IMAGE, Site
-from exporter.passes.winograd.tiling import LONG, fits, tiling
+from exporter.passes.winograd.pattern import IMAGE, ConvMatch
+from exporter.passes.winograd.tile_shape import DIRECT, TILE_SHAPES, TileShape
+from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, fits, tiling
 
-RATE = 230e9
+FLOPS = 230e9
 """Floating-point operations a second of a large float32 matrix product, a multiply-add counted as two."""
 BANDWIDTH = 20e9
 """Bytes a second between operators, written and read counted apart."""
@@ -30,16 +30,18 @@ SINGLE = 4
 """Bytes of a float32."""
 
 
-def predicted(site: Site) -> dict[str, float]:
+def predicted(site: ConvMatch) -> dict[str, float]:
     """Return {form: milliseconds for one clip}, `direct` first."""
-    return {DIRECT: direct_ms(site)} | {form.title: form_ms(site, form) for form in FORMS if fits(site, form)}
+    return {DIRECT: direct_ms(site)} | {
+        form.title: tile_shape_ms(site, form) for form in TILE_SHAPES if fits(site, form)
+    }
 
 
-def direct_ms(site: Site) -> float:
+def direct_ms(site: ConvMatch) -> float:
     """Return the time of the convolution as it stands, with its ReLU fused and its pool behind it."""
     outputs = site.outputs * prod(site.convolved)
     taps = site.taps * TAPS * TAPS
-    rate = RATE * (BLOCKED if site.rank == IMAGE else 1)
+    rate = FLOPS * (BLOCKED if site.rank == IMAGE else 1)
     columns = prod(site.convolved)
     filled = _filled(-(-columns // CORES)) * CORES / columns
     moved = site.inputs * prod(site.size) + outputs + CORES * site.outputs * site.inputs * taps
@@ -48,7 +50,7 @@ def direct_ms(site: Site) -> float:
     return _ms(2 * outputs * site.inputs * taps * filled, moved, rate)
 
 
-def form_ms(site: Site, form: Form) -> float:
+def tile_shape_ms(site: ConvMatch, form: TileShape) -> float:
     """Return the time of a form: its operators in order, each by its arithmetic and the numbers it reads and writes.
 
     The Transposes at either end are counted, though a neighbour with channels last cancels them.
@@ -60,7 +62,9 @@ def form_ms(site: Site, form: Form) -> float:
     widened = source
     if laid.time is not None:
         widened = a * times * site.inputs * prod(site.size[1:])
-        total += _ms(2 * widened * (site.size[0] if site.size[0] <= LONG else laid.time.inputs), source + widened)
+        total += _ms(
+            2 * widened * (site.size[0] if site.size[0] <= MAX_MATRIX_FRAMES else laid.time.inputs), source + widened
+        )
     positions = times * rows * columns
     cut = a * places * site.inputs * positions
     total += _ms(2 * places * cut, widened + cut)
@@ -86,5 +90,5 @@ def _filled(columns: int) -> int:
     return -(-columns // VECTOR) * VECTOR
 
 
-def _ms(operations: float, numbers: float, rate: float = RATE) -> float:
+def _ms(operations: float, numbers: float, rate: float = FLOPS) -> float:
     return 1e3 * (operations / rate + SINGLE * numbers / BANDWIDTH)

@@ -12,28 +12,28 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from exporter.passes.base import Decision, GraphPass, label, nodes_of, opset_of
-from exporter.passes.tuning import LEAST_GAIN, fastest
+from exporter.passes.autotune import MIN_GAIN, fastest
+from exporter.passes.base import Decision, GraphPass, display_name, nodes_of, opset_of
 from exporter.passes.winograd.cost import predicted
-from exporter.passes.winograd.error import layer_errors
-from exporter.passes.winograd.forms import DIRECT, FORMS, Form
-from exporter.passes.winograd.graph import replace_site
-from exporter.passes.winograd.sites import OLDEST_OPSET, Site, site_of
+from exporter.passes.winograd.emit import replace_conv
+from exporter.passes.winograd.pattern import MIN_OPSET, ConvMatch, match_conv
+from exporter.passes.winograd.rounding_error import layer_errors
+from exporter.passes.winograd.tile_shape import DIRECT, TILE_SHAPES, TileShape
 
-Measure = Callable[[Site, dict[str, Form | None], int], dict[str, float]]
+Measure = Callable[[ConvMatch, dict[str, TileShape | None], int], dict[str, float]]
 """Measures a site's forms (None stands for the convolution as it is) at an opset: {form: milliseconds}."""
 
-WORTH_IT = 0.9
+MAX_COST_RATIO = 0.9
 """A form must be predicted to take at most this share of the direct time: the model is not better than that."""
-NEAR = 0.1
+TIE_MARGIN = 0.1
 """Forms predicted within this share of the fastest are as good, and the most accurate of them is taken."""
-CLOSE = 1.5
+MEASURE_MARGIN = 1.5
 """With `--tune`, forms predicted within this factor of the best are measured, and the direct form always."""
 
 
 @dataclass(frozen=True)
 class _Choice:
-    form: Form | None
+    form: TileShape | None
     why: str
     predicted: float | None = None
     measured: float | None = None
@@ -59,24 +59,24 @@ class Winograd(GraphPass):
         """
         super().__init__()
         self.precomputed, self.measure, self.errors = precomputed, measure, errors
-        self.forms = [form for form in FORMS if max(form.time, form.space) <= largest]
+        self.forms = [form for form in TILE_SHAPES if max(form.time, form.space) <= largest]
 
     def rewrite(self, model: ir.Model) -> bool:
         """See `GraphPass`."""
         modified = False
         for conv in nodes_of(model, "Conv"):
-            site = site_of(conv) if opset_of(model) >= OLDEST_OPSET else f"its opset is older than {OLDEST_OPSET}"
+            site = match_conv(conv) if opset_of(model) >= MIN_OPSET else f"its opset is older than {MIN_OPSET}"
             if isinstance(site, str):
                 self.decide(conv, DIRECT, site)
                 continue
             choice = self._choose(site, opset_of(model))
             self.decisions.append(self._decision(site, choice, opset_of(model)))
             if choice.form is not None:
-                replace_site(model, site, choice.form, precomputed=self.precomputed)
+                replace_conv(model, site, choice.form, precomputed=self.precomputed)
                 modified = True
         return modified
 
-    def _decision(self, site: Site, choice: _Choice, opset: int) -> Decision:
+    def _decision(self, site: ConvMatch, choice: _Choice, opset: int) -> Decision:
         title, why, error = DIRECT, choice.why, None
         if choice.form is not None:
             title = choice.form.title
@@ -84,34 +84,38 @@ class Winograd(GraphPass):
                 found = layer_errors(site, choice.form, opset)
                 error, why = found.form, f"{why}, direct errs {found.direct:.1e}"
         conv = site.conv
-        return Decision(label(conv), conv.op_type, title, why, choice.predicted, choice.measured, error)
+        return Decision(display_name(conv), conv.op_type, title, why, choice.predicted, choice.measured, error)
 
-    def _choose(self, site: Site, opset: int) -> _Choice:
+    def _choose(self, site: ConvMatch, opset: int) -> _Choice:
         times = predicted(site)
         able = {form.title: form for form in self.forms if form.title in times}
         if not able:
             return _Choice(None, "no tile fits it")
         least = min(times[title] for title in able)
-        best = next(title for title in able if times[title] <= (1 + NEAR) * least)  # the most accurate comes first
+        best = next(
+            title for title in able if times[title] <= (1 + TIE_MARGIN) * least
+        )  # the most accurate comes first
         direct = times[DIRECT]
         if self.measure is not None:
             return self._measured(site, times, able, best, opset)
-        if times[best] > WORTH_IT * direct:
+        if times[best] > MAX_COST_RATIO * direct:
             return _Choice(None, f"{best} should take {times[best]:.1f} ms, no clear gain", direct)
         return _Choice(able[best], f"direct should take {direct:.1f} ms", times[best])
 
-    def _measured(self, site: Site, times: dict[str, float], able: dict[str, Form], best: str, opset: int) -> _Choice:
+    def _measured(
+        self, site: ConvMatch, times: dict[str, float], able: dict[str, TileShape], best: str, opset: int
+    ) -> _Choice:
         assert self.measure is not None
-        if times[best] > CLOSE * times[DIRECT]:
+        if times[best] > MEASURE_MARGIN * times[DIRECT]:
             return _Choice(None, f"{best} should take {times[best]:.1f} ms, so nothing was measured", times[DIRECT])
-        near: dict[str, Form | None] = {DIRECT: None}
-        near |= {title: form for title, form in able.items() if times[title] <= CLOSE * times[best]}
+        near: dict[str, TileShape | None] = {DIRECT: None}
+        near |= {title: form for title, form in able.items() if times[title] <= MEASURE_MARGIN * times[best]}
         taken = self.measure(site, near, opset)
         if DIRECT not in taken:
             return _Choice(None, "onnxruntime could not run it alone, so nothing is known", times[DIRECT])
         chosen = fastest(taken, DIRECT)
         if chosen != DIRECT:  # as with predicted times: of what is nearly as fast, the most accurate
-            most = min((1 + NEAR) * taken[chosen], (1 - LEAST_GAIN) * taken[DIRECT])
+            most = min((1 + TIE_MARGIN) * taken[chosen], (1 - MIN_GAIN) * taken[DIRECT])
             chosen = next(title for title in able if taken.get(title, most + 1) <= most)
         others = ", ".join(f"{title} {ms:.1f} ms" for title, ms in taken.items() if title != chosen)
         return _Choice(near[chosen], f"measured: {others}", times[chosen], taken.get(chosen))

@@ -6,21 +6,21 @@ on either side are transformed as a whole: `cook_toom.between_zeros`. Everything
 
 from dataclasses import dataclass
 
-from exporter.passes.winograd.cook_toom import TAPS, Transforms, between_zeros, transforms
-from exporter.passes.winograd.forms import PLAIN, Form
-from exporter.passes.winograd.sites import Site
+from exporter.passes.winograd.cook_toom import TAPS, Transforms, transforms, two_frame_transforms
+from exporter.passes.winograd.pattern import ConvMatch
+from exporter.passes.winograd.tile_shape import PLAIN, TileShape
 
-MERGE = 128
+MERGE_ROWS = 128
 """Tiles of one step in time from which a product needs no more rows: the next step's are not brought together with
 them. Fewer rows than this do not repay reading the weights once a step."""
 WEIGHTS_FIRST = 64
 """Rows below which the weights are the left factor: engines rearrange the right one for each product."""
-FEW = 32
+FEW_ROWS = 32
 """Rows below which an engine sums all channels in one float, and every addition rounds."""
-CHAIN = 256
+MAX_ACCUMULATION = 256
 """Channels that are then summed in one go. The parts are summed on the way back, by the product that is there anyway;
 more of them would be more accurate, and cost more than they are worth."""
-LONG = 32
+MAX_MATRIX_FRAMES = 32
 """Frames up to which the transform in time is one small matrix over all of them."""
 
 
@@ -62,7 +62,7 @@ class Tiling:
     @property
     def merged(self) -> bool:
         """Tell whether the tiles of all steps in time are rows of one product."""
-        return self.tiles[0] > 1 and self.plane < MERGE
+        return self.tiles[0] > 1 and self.plane < MERGE_ROWS
 
     @property
     def rows(self) -> int:
@@ -77,10 +77,12 @@ class Tiling:
     @property
     def parts(self) -> int:
         """Return q, the parts of the input channels that are summed apart."""
-        return self.channels // CHAIN if self.rows < FEW and self.channels % CHAIN == 0 else 1
+        return (
+            self.channels // MAX_ACCUMULATION if self.rows < FEW_ROWS and self.channels % MAX_ACCUMULATION == 0 else 1
+        )
 
 
-def fits(site: Site, form: Form) -> bool:
+def fits(site: ConvMatch, form: TileShape) -> bool:
     """Tell whether a form can be laid over a site: time is transformed where it has taps, and only there."""
     if site.taps == 1 or form.time == PLAIN:
         return site.taps == 1 and form.time == PLAIN
@@ -88,10 +90,10 @@ def fits(site: Site, form: Form) -> bool:
     return pairs and (_between_zeros(site, form) or site.convolved[0] >= max(form.time, TAPS))
 
 
-def tiling(site: Site, form: Form) -> Tiling:
+def tiling(site: ConvMatch, form: TileShape) -> Tiling:
     """Lay `form` over `site`, which it must fit."""
     whole = _between_zeros(site, form)
-    time = None if site.taps == 1 else between_zeros() if whole else transforms(form.time)
+    time = None if site.taps == 1 else two_frame_transforms() if whole else transforms(form.time)
     steps = (form.time, form.space, form.space)
     tiles = tuple(-(-size // step) for size, step in zip(site.convolved, steps, strict=True))
     over = tuple(tile * step - size for tile, step, size in zip(tiles, steps, site.convolved, strict=True))
@@ -101,6 +103,6 @@ def tiling(site: Site, form: Form) -> Tiling:
     )
 
 
-def _between_zeros(site: Site, form: Form) -> bool:
+def _between_zeros(site: ConvMatch, form: TileShape) -> bool:
     padded = (site.before[0], site.after[0]) == (1, 1)
-    return site.taps == TAPS and form.time == site.size[0] == 2 and padded  # noqa: PLR2004 - two frames
+    return site.taps == TAPS and form.time == site.size[0] == 2 and padded

@@ -1,6 +1,6 @@
 """The same convolutions as a `torch.nn.Module` that can be scripted: what TorchScript for CPUs is made of.
 
-The algebra is that of `exporter.passes.winograd.graph`, the operators are not, because other things are fast in torch:
+The algebra is that of `exporter.passes.winograd.emit`, the operators are not, because other things are fast in torch:
 
 * **Channels lie last**, as in `torch.channels_last_3d`. Cutting overlapping tiles, putting tiles together and pooling
   then copy whole rows of channels, and the product of one place in the tile is (tiles, C) by (C, K).
@@ -22,17 +22,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from exporter.passes.winograd.cook_toom import TAPS, Transforms, between_zeros, transforms
-from exporter.passes.winograd.forms import PLAIN, Form
+from exporter.passes.winograd.cook_toom import TAPS, Transforms, transforms, two_frame_transforms
+from exporter.passes.winograd.tile_shape import PLAIN, TileShape
 
-AT_ONCE = 1 << 22
+MAX_ELEMENTS = 1 << 22
 """Transformed numbers that are worked on at once; more where one tile of time has more, or a quarter of the weights,
 which each part reads anew."""
 PAIR = 2
 """Frames that are one tile between zeros."""
 
 
-class HalvingPool(nn.Module):
+class SliceMaxPool(nn.Module):
     """A max pool of pairs of rows and columns, and of frames too if `frames` is 2, as maxima of slices.
 
     It answers what `nn.MaxPool3d` answers, number for number, in half of its time and less, because it need not
@@ -48,7 +48,7 @@ class HalvingPool(nn.Module):
         rows, columns = x.size(3) // 2 * 2, x.size(4) // 2 * 2
         x = torch.maximum(x[:, :, :, 0:rows:2], x[:, :, :, 1:rows:2])  # (N, C, T, H/2, W)
         x = torch.maximum(x[..., 0:columns:2], x[..., 1:columns:2])  # (N, C, T, H/2, W/2)
-        if self.frames == 2:  # noqa: PLR2004 - pairs
+        if self.frames == 2:
             frames = x.size(2) // 2 * 2
             x = torch.maximum(x[:, :, 0:frames:2], x[:, :, 1:frames:2])  # (N, C, T/2, H/2, W/2)
         return x
@@ -80,7 +80,7 @@ class WinogradConv(nn.Module):
     cut_time: Tensor
     back_time: Tensor
 
-    def __init__(self, conv: nn.Conv3d, form: Form, pooled: int = 0, *, pair: bool = False) -> None:
+    def __init__(self, conv: nn.Conv3d, form: TileShape, pooled: int = 0, *, pair: bool = False) -> None:
         super().__init__()
         shape = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
         if shape != ((TAPS,) * 3, (1,) * 3, (1,) * 3, (1,) * 3, 1, "zeros") or conv.bias is None:
@@ -91,11 +91,11 @@ class WinogradConv(nn.Module):
             raise ValueError(f"two frames between zeros are no tile of {form.title}")
         self.frames, self.side, self.pooled, self.lead = form.time, form.space, pooled, int(not pair)
         space = transforms(form.space)
-        time = between_zeros() if pair else None if form.time == PLAIN else transforms(form.time)
+        time = two_frame_transforms() if pair else None if form.time == PLAIN else transforms(form.time)
         self.points = space.points
         dtype = conv.weight.dtype
         weight = transformed(conv.weight, space, time)
-        self.at_once = max(AT_ONCE, weight.numel() // 4)
+        self.at_once = max(MAX_ELEMENTS, weight.numel() // 4)
         self.register_buffer("weight", weight)
         self.register_buffer("bias", conv.bias.detach().clone())
         self.register_buffer("cut", torch.from_numpy(np.kron(space.input, space.input)).to(dtype))
@@ -166,7 +166,7 @@ class WinogradConv(nn.Module):
         z = torch.mm(self.back, z.view(n * n, -1))  # (m m, a t h w K)
         if u > 1:
             z = torch.matmul(self.back_time, z.view(m * m, a, -1))  # (m m, u, t h w K)
-        if self.pooled == 2:  # noqa: PLR2004 - a script sees no constants
+        if self.pooled == 2:
             z = z.view(m * m, u // 2, 2, -1)  # (m m, u/2, 2, t h w K)
             z = torch.maximum(z[:, :, 0], z[:, :, 1])  # (m m, u/2, t h w K)
             u = u // 2

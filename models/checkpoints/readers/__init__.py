@@ -7,21 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.checkpoints.readers.base import MOST_TENSORS, Contents, Hashing, MappedFile, RawCheckpoint, open_mapped
-from models.checkpoints.readers.caffe_file import looks_like_caffe, read_caffe
-from models.checkpoints.readers.keras_file import is_hdf5, read_keras
-from models.checkpoints.readers.npz_file import SUFFIX, read_npz
-from models.checkpoints.readers.onnx_file import read_onnx
-from models.checkpoints.readers.safetensors_file import is_safetensors, read_safetensors
-from models.checkpoints.readers.tf_checkpoint import is_table, read_tf_checkpoint
-from models.checkpoints.readers.torch_file import read_torch
+from models.checkpoints.readers.base import MAX_TENSORS, Hashing, MappedFile, RawCheckpoint, ReadResult, open_mapped
+from models.checkpoints.readers.caffe import looks_like_caffe, read_caffe
+from models.checkpoints.readers.keras import is_hdf5, read_keras
+from models.checkpoints.readers.npz import SUFFIX, read_npz
+from models.checkpoints.readers.onnx import read_onnx
+from models.checkpoints.readers.safetensors import is_safetensors, read_safetensors
+from models.checkpoints.readers.tensorflow import is_table, read_tf_checkpoint
+from models.checkpoints.readers.torch import read_torch
 from models.checkpoints.readers.zip_archive import is_zip, member_names
 from models.errors import CheckpointError
-from models.files import require_file
+from models.paths import require_file
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileFormat:
     """A kind of file.
 
     Attributes:
@@ -33,22 +33,22 @@ class Kind:
 
     name: str
     suffixes: tuple[str, ...]
-    read: Callable[[MappedFile], Contents]
-    known_by: Callable[[MappedFile], bool] | None = None
+    read: Callable[[MappedFile], ReadResult]
+    detect: Callable[[MappedFile], bool] | None = None
 
 
 def _is_npz(file: MappedFile) -> bool:
     return is_zip(file) and any(name.endswith(SUFFIX) for name in member_names(file))
 
 
-KINDS: tuple[Kind, ...] = (
-    Kind("HDF5 (Keras)", (".h5", ".hdf5"), read_keras, is_hdf5),
-    Kind("npz (numpy, chainer)", (".npz",), read_npz, _is_npz),
-    Kind("PyTorch", (".pth", ".pt", ".pickle", ".pkl", ".tar", ".ckpt", ".bin", ".keras"), read_torch, is_zip),
-    Kind("safetensors", (".safetensors",), read_safetensors, is_safetensors),
-    Kind("TensorFlow checkpoint", (".model", ".mdlp", ".index"), read_tf_checkpoint, is_table),
-    Kind("ONNX", (".onnx",), read_onnx),
-    Kind("caffemodel", (".caffemodel", ".binaryproto"), read_caffe),
+READERS: tuple[FileFormat, ...] = (
+    FileFormat("HDF5 (Keras)", (".h5", ".hdf5"), read_keras, is_hdf5),
+    FileFormat("npz (numpy, chainer)", (".npz",), read_npz, _is_npz),
+    FileFormat("PyTorch", (".pth", ".pt", ".pickle", ".pkl", ".tar", ".ckpt", ".bin", ".keras"), read_torch, is_zip),
+    FileFormat("safetensors", (".safetensors",), read_safetensors, is_safetensors),
+    FileFormat("TensorFlow checkpoint", (".model", ".mdlp", ".index"), read_tf_checkpoint, is_table),
+    FileFormat("ONNX", (".onnx",), read_onnx),
+    FileFormat("caffemodel", (".caffemodel", ".binaryproto"), read_caffe),
 )
 """Content is asked in this order, then the suffix."""
 
@@ -75,9 +75,9 @@ def read_file(path: Path) -> RawCheckpoint:
         with open_mapped(path) as file:
             hashing = Hashing(file)
             try:
-                contents = kind_of(file).read(file)
-                if len(contents.tensors) > MOST_TENSORS:
-                    raise CheckpointError(f"{path}: {len(contents.tensors)} tensors: more than {MOST_TENSORS}")
+                contents = detect_format(file).read(file)
+                if len(contents.tensors) > MAX_TENSORS:
+                    raise CheckpointError(f"{path}: {len(contents.tensors)} tensors: more than {MAX_TENSORS}")
             finally:
                 sha256 = hashing.finish()
             if contents.others:
@@ -88,24 +88,24 @@ def read_file(path: Path) -> RawCheckpoint:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def kind_of(file: MappedFile) -> Kind:
+def detect_format(file: MappedFile) -> FileFormat:
     """Return the kind of a file: by its content, or by its suffix where content does not tell.
 
     Raises:
         CheckpointError: of no known kind.
     """
-    for kind in KINDS:
-        if kind.known_by is not None and kind.known_by(file):
+    for kind in READERS:
+        if kind.detect is not None and kind.detect(file):
             return kind
     head = file.data[:512].lstrip()
     for start, what in NOT_WEIGHTS.items():
         if head.startswith(start):
             raise CheckpointError(f"{file.path}: not a checkpoint but {what}")
     suffix = file.path.suffix.lower()
-    for kind in KINDS:
+    for kind in READERS:
         if suffix in kind.suffixes:
             return kind
     if looks_like_caffe(file):  # facebook's own files have no suffix
-        return next(kind for kind in KINDS if kind.read is read_caffe)
-    known = ", ".join(suffix for kind in KINDS for suffix in kind.suffixes)
+        return next(kind for kind in READERS if kind.read is read_caffe)
+    known = ", ".join(suffix for kind in READERS for suffix in kind.suffixes)
     raise CheckpointError(f"{file.path}: unknown kind of checkpoint {suffix!r}; known are {known}")

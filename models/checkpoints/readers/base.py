@@ -18,11 +18,11 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from models.config import Pool5
 from models.errors import CheckpointError
 from models.preprocessing import Preprocessing
-from models.spec import Pool5
 
-MOST_TENSORS = 10_000
+MAX_TENSORS = 10_000
 """More than any network's checkpoint holds, its optimiser's included."""
 
 INFLATION = 2
@@ -82,7 +82,7 @@ def open_mapped(path: Path) -> Generator[MappedFile]:
 
 
 @dataclass(frozen=True)
-class Contents:
+class ReadResult:
     """What a reader found.
 
     Attributes:
@@ -105,7 +105,7 @@ class Contents:
 
 
 @dataclass(frozen=True)
-class RawCheckpoint(Contents):
+class RawCheckpoint(ReadResult):
     """A file's tensors as the file names and lays them out, and which file that was.
 
     Attributes:

@@ -51,7 +51,7 @@ def member_names(file: MappedFile) -> list[str]:
         raise CheckpointError(f"{file.path}: the archive is damaged or truncated: {error}") from error
 
 
-def sound_members(file: MappedFile) -> list[Member]:
+def verified_members(file: MappedFile) -> list[Member]:
     """Return the archive's members, the CRC of each stored one checked (zipfile checks the others as it unpacks them).
 
     Raises:

@@ -11,9 +11,9 @@ import torch
 from conftest import ExportedByCommand
 from helpers.small_models import convolution
 
-from exporter.bench.worker import load_engine
-from exporter.bench.workers import engine_file
-from models.builder import BuiltNetwork
+from exporter.bench.worker_client import engine_file
+from exporter.bench.worker_main import load_engine
+from models.builder import BuiltModel
 
 CLIP = np.random.default_rng(0).standard_normal((1, 3, 16, 112, 112), dtype=np.float32)
 
@@ -77,10 +77,10 @@ def test_onnxruntime_on_cuda_asks_for_cuda_without_tf32(monkeypatch: pytest.Monk
     [((CPU,), (CPU,), "pip install onnxruntime-gpu"), ((CUDA, CPU), (CPU,), "could not start CUDA")],
 )
 def test_onnxruntime_does_not_pass_the_cpu_off_as_cuda(
-    available: tuple[str, ...], started: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch
+    available: tuple[str, ...], started: tuple[str, ...], reported: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in(monkeypatch, available, started)
-    with pytest.raises(ImportError, match=told):
+    with pytest.raises(ImportError, match=reported):
         engine("onnx_runtime").load(JOB)
 
 
@@ -136,18 +136,23 @@ def test_torch_without_cuda_says_so(name: str, monkeypatch: pytest.MonkeyPatch) 
 
 def network_job(path: Path, *, compiled: bool = False) -> dict[str, Any]:
     return {
-        "path": str(path), "root": sys.path[0], "device": "cpu", "threads": 1, "compile": compiled,
-        "network": {"num_classes": 101, "batch_norm": False, "pool5": "symmetric"}, "outputs": ["fc6", "probabilities"],
-    }  # fmt: skip
+        "path": str(path),
+        "root": sys.path[0],
+        "device": "cpu",
+        "threads": 1,
+        "compile": compiled,
+        "network": {"num_classes": 101, "batch_norm": False, "pool5": "symmetric"},
+        "outputs": ["fc6", "probabilities"],
+    }
 
 
-def test_torch_eager_is_the_network_with_the_outputs_asked_for(built: BuiltNetwork, tmp_path: Path) -> None:
+def test_torch_eager_is_the_network_with_the_outputs_asked_for(built: BuiltModel, tmp_path: Path) -> None:
     torch.save(built.network.state_dict(), tmp_path / "state.pt")
     call = engine("torch_network").load(network_job(tmp_path / "state.pt"))
     assert torch.get_num_threads() == 1
     fc6, probabilities = call({"clip": CLIP})
     with torch.inference_mode():
-        expected, _, logits = built.network.stages(torch.from_numpy(CLIP))
+        expected, _, logits = built.network.forward_features(torch.from_numpy(CLIP))
     assert np.allclose(fc6, expected.numpy(), atol=1e-5)
     assert np.allclose(probabilities, torch.softmax(logits, 1).numpy(), atol=1e-6)
 
@@ -158,7 +163,7 @@ def test_inductor_without_a_compiler_says_so(monkeypatch: pytest.MonkeyPatch) ->
         engine("torch_network").load(network_job(Path("not even read"), compiled=True))
 
 
-def test_torchscript_answers_as_eager_does(exported: ExportedByCommand, built: BuiltNetwork) -> None:
+def test_torchscript_answers_as_eager_does(exported: ExportedByCommand, built: BuiltModel) -> None:
     job = {"path": str(exported.torchscript), "threads": 1, "device": "cpu", "optimise": False}
     (logits,) = engine("torch_script").load(job)({"clip": CLIP})
     with torch.inference_mode():
@@ -177,8 +182,14 @@ def test_openvino_answers_as_onnxruntime_at_every_batch_size(tmp_path: Path) -> 
     pytest.importorskip("openvino")
     path = convolution(tmp_path / "m.onnx")
     one, two = (np.random.default_rng(0).standard_normal((batch, 3, 4, 8, 8), dtype=np.float32) for batch in (1, 2))
-    job = {"path": str(path), "inputs": ["x"], "outputs": ["y"], "threads": 1, "device": "cpu",
-           "shapes": {"x": [1, 3, 4, 8, 8]}}  # fmt: skip
+    job = {
+        "path": str(path),
+        "inputs": ["x"],
+        "outputs": ["y"],
+        "threads": 1,
+        "device": "cpu",
+        "shapes": {"x": [1, 3, 4, 8, 8]},
+    }
     call, reference = engine("open_vino").load(job), engine("onnx_runtime").load(job)
     for clips in (one, two, one):  # another batch size, and back
         assert np.allclose(call({"x": clips})[0], reference({"x": clips})[0], atol=1e-5)
@@ -203,9 +214,14 @@ def load_module(path: str, inputs: list[str], outputs: list[str], **options: Any
 def mnn(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The engine with a stand-in for MNN, which cannot run graphs as small as these."""
     expr = SimpleNamespace(
-        PrecisionMode=SimpleNamespace(High="high"), NCHW="NCHW", float="f", int="i", uint8="u",
-        const=lambda value, shape, order, dtype: value, convert=lambda answer, order: SimpleNamespace(read=lambda: answer),
-    )  # fmt: skip
+        PrecisionMode=SimpleNamespace(High="high"),
+        NCHW="NCHW",
+        float="f",
+        int="i",
+        uint8="u",
+        const=lambda value, shape, order, dtype: value,
+        convert=lambda answer, order: SimpleNamespace(read=lambda: answer),
+    )
     for name, module in {
         "MNN": SimpleNamespace(version=lambda: "3.6.1"),
         "MNN.expr": expr,

@@ -14,7 +14,7 @@ from onnx import helper
 
 from exporter.bench import roofline
 from exporter.bench.roofline import count_multiply_adds, measure_product
-from exporter.bench.workers import Worker, engine_file
+from exporter.bench.worker_client import Worker, engine_file
 from exporter.errors import ArtifactError
 
 TAPS = 27

@@ -9,7 +9,7 @@ from conftest import ExportedByCommand
 from helpers.run import call, run
 from helpers.small_models import convolution
 
-from exporter.bench import roofline, turns
+from exporter.bench import roofline, rounds
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +25,36 @@ def test_json_is_alone_on_stdout_and_the_page_is_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(roofline, "SIZES", (256,))
-    monkeypatch.setattr(turns, "LEAST_TURN", 0.005)
-    monkeypatch.setattr(turns, "SETTLE", 0.0)
+    monkeypatch.setattr(rounds, "LEAST_TURN", 0.005)
+    monkeypatch.setattr(rounds, "SETTLE", 0.0)
     shutil.copy(folder / "m.onnx", folder / "copy.onnx")
-    done = call("c3d-export", "bench", "m.onnx", "copy.onnx", "--threads", 1, "--rounds", 6, "--load-rounds", 1,
-               "--batch", "1,3", "--json", "--html", "b.html", cwd=folder, capture=capfd)  # fmt: skip
+    done = call(
+        "c3d-export",
+        "bench",
+        "m.onnx",
+        "copy.onnx",
+        "--threads",
+        1,
+        "--rounds",
+        6,
+        "--load-rounds",
+        1,
+        "--batch",
+        "1,3",
+        "--json",
+        "--html",
+        "b.html",
+        cwd=folder,
+        capture=capfd,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     answer = json.loads(done.stdout)
     assert [(row["contestant"], row["batch"]) for row in answer["measurements"]] == [
-        ("m.onnx", 1), ("copy.onnx", 1), ("m.onnx", 3), ("copy.onnx", 3),
-    ]  # fmt: skip
+        ("m.onnx", 1),
+        ("copy.onnx", 1),
+        ("m.onnx", 3),
+        ("copy.onnx", 3),
+    ]
     assert answer["rooflines"][0]["rate"] > 1e8
     assert (folder / "b.html").read_text().count("<figure>") == 2
 
@@ -44,15 +64,15 @@ USAGE = {
     "a word as batch": (["m.onnx", "--batch", "many"], "'many' is not like 1,4"),
     "a peer without a path": (["m.onnx", "--peer-python", "mnn"], "'mnn' is not like mnn=PATH/bin/python"),
     "free sizes": (["free.onnx"], "--shape x=1x"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", USAGE)
 def test_wrong_usage_exits_2(case: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    arguments, told = USAGE[case]
+    arguments, reported = USAGE[case]
     done = call("c3d-export", "bench", *arguments, cwd=folder, capture=capfd)
     assert (done.returncode, done.stdout) == (2, "")
-    assert told in done.stderr
+    assert reported in done.stderr
 
 
 BAD = {
@@ -66,18 +86,32 @@ BAD = {
 def test_bad_files_and_missing_devices_have_their_exit_codes(
     case: str, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    arguments, code, told = BAD[case]
+    arguments, code, reported = BAD[case]
     done = call("c3d-export", "bench", *arguments, cwd=folder, capture=capfd)
     assert (done.returncode, done.stdout) == (code, "")
-    assert told in done.stderr
+    assert reported in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.heavy
 def test_peers_of_a_torchscript_artifact_run_its_network(exported: ExportedByCommand) -> None:
     """All peers that are installed, the plain graph exported anew; every answer is the artifact's."""
-    done = run("c3d-export", "bench", "artifacts/c3d.pt", "--peers", "--batch", 1, "--rounds", 1, "--load-rounds", 1,
-               "--warmup", 0, "--json", cwd=exported.folder)  # fmt: skip
+    done = run(
+        "c3d-export",
+        "bench",
+        "artifacts/c3d.pt",
+        "--peers",
+        "--batch",
+        1,
+        "--rounds",
+        1,
+        "--load-rounds",
+        1,
+        "--warmup",
+        0,
+        "--json",
+        cwd=exported.folder,
+    )
     answer = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
     ran = {row["contestant"]: row["difference"] for row in answer["measurements"]}

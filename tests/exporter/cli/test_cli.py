@@ -20,7 +20,7 @@ from helpers.manifests import MANIFEST
 from helpers.run import BIN, call, run
 from onnx import numpy_helper
 
-from exporter.artifact import file_entry
+from exporter.artifacts.manifest import file_entry
 
 CAFFE = {"conv1": "conv1a", "conv2": "conv2a"}
 
@@ -84,8 +84,20 @@ def test_a_checkpoint_of_another_implementation_loads_and_exports(tmp_path: Path
     state = {f"module.{name}": value for name, value in constant_state(12).items()}
     (tmp_path / "runs").mkdir()
     torch.save({"epoch": 3, "state_dict": state}, tmp_path / "runs" / "best.pth.tar")
-    done = run("c3d-export", "--format", "torchscript", "--weights", "runs/best.pth.tar", "--pool5", "right",
-               "--no-verify", "--json", "--name", "mine", cwd=tmp_path)  # fmt: skip
+    done = run(
+        "c3d-export",
+        "--format",
+        "torchscript",
+        "--weights",
+        "runs/best.pth.tar",
+        "--pool5",
+        "right",
+        "--no-verify",
+        "--json",
+        "--name",
+        "mine",
+        cwd=tmp_path,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     answer = json.loads(done.stdout)
     assert answer["network"] == "C3D, 12 classes, pool5 right"
@@ -132,44 +144,55 @@ USAGE = {
     "an output twice": (["--format", "onnx", "--outputs", "fc6,fc6"], "name each output once"),
     "a format twice": (["--format", "onnx", "--format", "onnx"], "name each format once"),
     "old opset": (["--format", "onnx", "--opset", "7"], "--opset must be between 18 and 28 (got 7)"),
-    "data of TorchScript": (["--format", "torchscript", "--external-data"], "--external-data is an option of --format onnx"),
+    "data of TorchScript": (
+        ["--format", "torchscript", "--external-data"],
+        "--external-data is an option of --format onnx",
+    ),
     "a head of nothing": (["--format", "onnx", "--new-head"], "--new-head is an option of --weights"),
     "options before a command": (["--seed", "1", "inspect", "x"], "put options of inspect after its name: --seed"),
     "json before a command": (["--format", "onnx", "--debug", "inspect", "x"], "after its name: --format"),
     "a seed too large": (["--format", "onnx", "--seed", "9" * 20], "is not a number from 0 to 2**63 - 1"),
     "unknown layout": (["--format", "onnx", "--weights", "w.pth", "--layout", "caffee"], "known are auto, identity"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", USAGE)
 def test_wrong_usage_exits_2(case: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    arguments, told = USAGE[case]
+    arguments, reported = USAGE[case]
     done = call("c3d-export", *arguments, cwd=tmp_path, capture=capfd)
     assert (done.returncode, done.stdout) == (2, "")
-    assert told in done.stderr
+    assert reported in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 BAD = {
     "missing weights": (["--format", "onnx", "--weights", "none.pth"], 3, "no such checkpoint: none.pth"),
-    "output is a file": (["--format", "onnx", "--no-verify", "--output-dir", "file"], 3, "cannot write to file: File exists"),
+    "output is a file": (
+        ["--format", "onnx", "--no-verify", "--output-dir", "file"],
+        3,
+        "cannot write to file: File exists",
+    ),
     "output below a file": (["--format", "onnx", "--no-verify", "--output-dir", "file/x"], 3, "Not a directory"),
     "no cuda": (["--format", "onnx", "--device", "cuda"], 4, "pip install onnxruntime-gpu"),
     "nothing to inspect": (["inspect", "none"], 3, "no such file: none"),
-    "nothing to verify": (["verify", "parity"], 3, "no artifacts in ./artifacts; make one with c3d-export --format onnx"),
+    "nothing to verify": (
+        ["verify", "parity"],
+        3,
+        "no artifacts in ./artifacts; make one with c3d-export --format onnx",
+    ),
     "a name with a bell": (["inspect", "a\abc"], 3, "no such file: a\\x07bc"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_files_and_missing_devices_are_one_line(
     case: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    arguments, code, told = BAD[case]
+    arguments, code, reported = BAD[case]
     (tmp_path / "file").write_text("in the way")
     done = call("c3d-export", *arguments, cwd=tmp_path, capture=capfd)
     assert (done.returncode, done.stdout) == (code, "")
-    assert told in done.stderr
+    assert reported in done.stderr
     assert done.stderr.startswith("Error: ")
     assert done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -9,14 +9,14 @@ from conftest import ExportedByCommand
 from helpers.run import call
 from helpers.tiny import save
 
-from exporter.parity.truth import Truth
-from exporter.selftest import runner
+from exporter.fault_injection import runner
+from exporter.parity.golden import GoldenOutputs
 
 
 def test_some_faults_planted_in_the_artifact_are_caught(
     exported: ExportedByCommand, kept_truth: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "Truth", partial(Truth, cache=kept_truth))
+    monkeypatch.setattr(runner, "GoldenOutputs", partial(GoldenOutputs, cache=kept_truth))
     before = {path: path.stat().st_mtime_ns for path in exported.onnx.parent.iterdir()}
     done = call(
         "verify",
@@ -37,8 +37,9 @@ def test_some_faults_planted_in_the_artifact_are_caught(
     assert found["passed"] is True
     assert found["outcomes"] == {"caught": 2, "below": 0, "missed": 0, "refused": 0}
     assert [(fault["kind"], fault["where"]) for fault in found["faults"]] == [
-        ("softmax added", "logits"), ("logarithm of softmax added", "logits"),
-    ]  # fmt: skip
+        ("softmax added", "logits"),
+        ("logarithm of softmax added", "logits"),
+    ]
     assert found["inputs"] == ["random", "saturated", "zeros", "video"]
     assert found["clean"]["runs"] == 4 + 2 + 1
     assert found["clean"]["alarms"] == []
@@ -54,10 +55,10 @@ def test_what_cannot_be_tested_is_told_in_a_line(
         (3, "no such", (tmp_path / "none.onnx",)),
         (3, "has no manifest beside or inside it", (save(tmp_path / "foreign.onnx"),)),
     ]
-    for code, told, arguments in cases:
+    for code, reported, arguments in cases:
         done = call("verify", "self-test", *arguments, cwd=tmp_path, capture=capfd)
         assert done.returncode == code, done.stderr
-        assert told in done.stderr
+        assert reported in done.stderr
         assert done.stdout == ""
         assert len(done.stderr.splitlines()) == 1
 

@@ -11,7 +11,7 @@ import torch
 from helpers import small_models
 from helpers.run import Done, call
 
-from exporter.cli.verify import found_in
+from exporter.cli.verify import find_artifacts
 from exporter.errors import ArtifactError
 
 Parity = Callable[..., Done]
@@ -92,12 +92,20 @@ def test_a_cache_answers_the_second_time(parity: Parity, tmp_path: Path) -> None
 
 
 WRONG = {
-    "no such kind": (("mine.onnx", "--inputs", "noise"), 2, "--inputs noise: no such kind; known are all, quick, random"),
+    "no such kind": (
+        ("mine.onnx", "--inputs", "noise"),
+        2,
+        "--inputs noise: no such kind; known are all, quick, random",
+    ),
     "no such engine": (("mine.onnx", "--against", "tflite"), 2, "neither an engine (float64, torch, onnxruntime"),
     "no such device": (("mine.onnx", "--against", "torch:tpu"), 2, "no such device; known are cpu, cuda, tensorrt"),
     "no such file": (("mine.onnx", "--against", "none.onnx"), 3, "no such artifact: none.onnx"),
     "no model": (("mine.onnx", "--against", "text.onnx"), 3, "not a whole ONNX file"),
-    "an engine of another format": (("mine.onnx", "--runtime", "torchscript"), 2, "torchscript does not run onnx files"),
+    "an engine of another format": (
+        ("mine.onnx", "--runtime", "torchscript"),
+        2,
+        "torchscript does not run onnx files",
+    ),
     "nothing to equal": (("mine.onnx",), 3, "has no manifest beside or inside it, so what should it equal?"),
     "weights and a file": (("mine.onnx", "--weights", "w.pth"), 2, "with --against FILE that file does"),
     "a shape like no shape": (("mine.onnx", "--shape", "x=1,3"), 2, "'x=1,3' is not like input=1x3x224x224"),
@@ -108,27 +116,39 @@ WRONG = {
     "a growth below one": (("mine.onnx", "--growth", "0.5"), 2, "--growth must be at least 1 and finite (got 0.5)"),
     "no baseline": (("mine.onnx", "--baseline", "none.json"), 3, "--baseline none.json: cannot be read: No such file"),
     "no baseline inside": (("mine.onnx", "--baseline", "text.onnx"), 3, "--baseline text.onnx: not a baseline"),
-    "a report into nowhere": (("mine.onnx", "--junit", "none/p.xml"), 3, "--junit none/p.xml: cannot be written: there is no folder none"),
+    "a report into nowhere": (
+        ("mine.onnx", "--junit", "none/p.xml"),
+        3,
+        "--junit none/p.xml: cannot be written: there is no folder none",
+    ),
     "a report onto a folder": (("mine.onnx", "--junit", "."), 3, "--junit .: cannot be written: it is a folder"),
     "a baseline into nowhere": (("mine.onnx", "--save-baseline", "none/b.json"), 3, "there is no folder none"),
-    "a cache below a file": (("mine.onnx", "--cache", "text.onnx/x"), 3, "--cache text.onnx/x: cannot be written to: Not a directory"),
+    "a cache below a file": (
+        ("mine.onnx", "--cache", "text.onnx/x"),
+        3,
+        "--cache text.onnx/x: cannot be written to: Not a directory",
+    ),
     "arrays that are none": (("mine.onnx", "--array", "text.onnx"), 3, "text.onnx: not an .npz file of arrays"),
     "no arrays": (("mine.onnx", "--array", "none.npz"), 3, "no such file: none.npz"),
     "no inputs": (("mine.onnx", "--inputs", "video"), 2, "no inputs: --inputs names none that this model takes"),
-    "no TensorRT": (("mine.onnx", "--device", "tensorrt"), 4, "no TensorrtExecutionProvider; pip uninstall onnxruntime, then pip install onnxruntime-gpu"),
+    "no TensorRT": (
+        ("mine.onnx", "--device", "tensorrt"),
+        4,
+        "no TensorrtExecutionProvider; pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+    ),
     "no CUDA": (("mine.onnx", "--against", "onnxruntime:cuda"), 4, "pip install onnxruntime-gpu"),
     "no CUDA in torch": (("mine.onnx", "--against", "torch:cuda"), 4, "pip install a CUDA build of torch"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_what_is_wrong_is_one_line_and_an_exit_code(case: str, parity: Parity, tmp_path: Path) -> None:
-    arguments, code, told = WRONG[case]
+    arguments, code, reported = WRONG[case]
     (tmp_path / "text.onnx").write_text("text")
     against = () if "--against" in arguments or case == "nothing to equal" else ("--against", "theirs.onnx")
     done = parity(*arguments, *against)
     assert (done.returncode, done.stdout) == (code, "")
-    assert told in done.stderr
+    assert reported in done.stderr
     assert done.stderr.splitlines()[-1].startswith("Error: ")
     assert done.stderr.count("\n") == 1 or "Usage:" in done.stderr  # click shows the usage before its own errors
 
@@ -147,7 +167,7 @@ def test_what_lies_in_artifacts(tmp_path: Path) -> None:
     for name in ("b.onnx", "a.onnx", "notes.txt", "c3d.onnx.json"):
         (tmp_path / name).touch()
     torch.save({}, tmp_path / "checkpoint.pt")
-    assert [path.name for path in found_in(tmp_path)] == ["a.onnx", "b.onnx"]
+    assert [path.name for path in find_artifacts(tmp_path)] == ["a.onnx", "b.onnx"]
     (tmp_path / "none").mkdir()
     with pytest.raises(ArtifactError, match=r"no artifacts in \./.*none; make one with c3d-export --format onnx"):
-        found_in(tmp_path / "none")
+        find_artifacts(tmp_path / "none")

@@ -12,16 +12,16 @@ from conftest import ExportedByCommand
 from helpers import small_models
 from onnx import helper, numpy_helper
 
-from exporter.artifact import hash_file, read_manifest
+from exporter.artifacts.loading import load_artifact
+from exporter.artifacts.manifest import read_manifest, sha256_file
 from exporter.errors import ArtifactError
 from exporter.formats import FORMATS
 from exporter.formats.onnx import load_graph
-from exporter.formats.onnx_writer import write_onnx
-from exporter.parity.reference import load_subject
-from exporter.pipeline import export
+from exporter.onnx_io.writer import write_onnx
 from exporter.types import DEFAULT_OPSET, ExportRequest
+from exporter.workflows.export import export
 from models import build
-from models.builder import BuiltNetwork
+from models.builder import BuiltModel
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_names_are_the_networks(graph: onnx.ModelProto) -> None:
     assert {node.domain for node in graph.graph.node} == {""}
 
 
-def test_weights_are_the_networks_bit_for_bit(graph: onnx.ModelProto, built: BuiltNetwork) -> None:
+def test_weights_are_the_networks_bit_for_bit(graph: onnx.ModelProto, built: BuiltModel) -> None:
     inside = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
     for name, value in built.network.state_dict().items():
         assert np.array_equal(inside[name], value.numpy()), name
@@ -84,8 +84,8 @@ def test_nothing_of_this_machine_is_inside(exported: ExportedByCommand) -> None:
 
 def test_the_manifest_inside_is_the_one_beside_it(exported: ExportedByCommand) -> None:
     beside = read_manifest(exported.onnx.with_name("c3d.onnx.json"))
-    assert FORMATS["onnx"].read_embedded(exported.onnx) == beside.essential()
-    assert beside.files[0].sha256 == hash_file(exported.onnx)
+    assert FORMATS["onnx"].read_embedded(exported.onnx) == beside.embedded()
+    assert beside.files[0].sha256 == sha256_file(exported.onnx)
     assert beside.parity is not None
     assert beside.parity.passed
 
@@ -94,19 +94,26 @@ def test_a_second_export_has_the_same_bytes(exported: ExportedByCommand, tmp_pat
     """One was made by the command in a process of its own, this one here, with all else that ran before."""
     again = export(ExportRequest(("torchscript", "onnx"), output_dir=tmp_path, verify=False))
     torchscript, onnx_file = again.artifacts
-    assert hash_file(onnx_file.path) == hash_file(exported.onnx)
-    assert hash_file(torchscript.path) == hash_file(exported.torchscript)
+    assert sha256_file(onnx_file.path) == sha256_file(exported.onnx)
+    assert sha256_file(torchscript.path) == sha256_file(exported.torchscript)
 
 
 def test_external_data_fixed_batch_batch_norm_features_and_an_older_opset(tmp_path: Path) -> None:
     request = ExportRequest(
-        ("onnx",), output_dir=tmp_path, verify=False, external_data=True, batch=2, batch_norm=True, opset=20,
-        outputs=("fc7", "fc6"), name="features",
-    )  # fmt: skip
+        ("onnx",),
+        output_dir=tmp_path,
+        verify=False,
+        external_data=True,
+        batch=2,
+        batch_norm=True,
+        opset=20,
+        outputs=("fc7", "fc6"),
+        name="features",
+    )
     (artifact,) = export(request).artifacts
     model, data = (tmp_path / entry.path for entry in artifact.manifest.files)
     assert model.stat().st_size < 20_000
-    assert data.name == f"features.onnx.{hash_file(data)[:16]}.data"
+    assert data.name == f"features.onnx.{sha256_file(data)[:16]}.data"
     loaded = onnx.load(model)
     assert loaded.opset_import[0].version == 20
     operators = {node.op_type for node in loaded.graph.node}
@@ -119,7 +126,7 @@ def test_external_data_fixed_batch_batch_norm_features_and_an_older_opset(tmp_pa
     clips = np.random.default_rng(0).standard_normal((2, 3, 16, 112, 112), dtype=np.float32)
     fc7, fc6 = session.run(None, {"clip": clips})
     with torch.inference_mode():
-        expected = build(batch_norm=True).network.stages(torch.from_numpy(clips))
+        expected = build(batch_norm=True).network.forward_features(torch.from_numpy(clips))
     for answer, wanted in ((fc6, expected[0].numpy()), (fc7, expected[1].numpy())):
         assert isinstance(answer, np.ndarray)
         assert np.abs(answer - wanted).max() <= 1e-5 * np.abs(wanted).max()
@@ -149,7 +156,7 @@ def test_weights_outside_the_models_folder_are_refused(location: str, tmp_path: 
     graph = helper.make_graph([node], "g", [], [helper.make_tensor_value_info("y", 1, [4])], [tensor])
     (tmp_path / "c3d.onnx").write_bytes(helper.make_model(graph).SerializeToString())
     with pytest.raises(ArtifactError, match="not a file of its own folder|not beside it"):
-        load_subject(tmp_path / "c3d.onnx")
+        load_artifact(tmp_path / "c3d.onnx")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08", b"not onnx at all", b"\x00" * 100])

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from exporter.artifact import MANIFEST_VERSION, Manifest, WeightsRecord
+from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest, WeightsRecord
 from exporter.errors import UsageError
-from exporter.formats import FORMATS, WriteRequest, Written
-from exporter.pipeline import export
-from exporter.types import ExportRequest, Signature, Target, TensorSpec, WeightsAs
+from exporter.formats import FORMATS, WriteRequest, WriteResult
+from exporter.types import ExportRequest, Signature, Target, TensorSpec, WeightDtype
+from exporter.workflows.export import export
+from models.config import MANIFEST_KEY, C3DConfig
 from models.preprocessing import UNKNOWN
-from models.spec import MANIFEST_KEY, NetworkConfig
 
 
 class Small(nn.Module):
@@ -31,30 +31,41 @@ class Small(nn.Module):
         return self.fc8(torch.relu(self.conv1(clip)).flatten(1))
 
 
-def written(folder: Path, target: Target, weights_as: WeightsAs = "fp32") -> Written:
+def written(folder: Path, target: Target, weights_as: WeightDtype = "fp32") -> WriteResult:
     signature = Signature(
         (TensorSpec("clip", "float32", ("batch", 3, 4, 2, 2)),), (TensorSpec("logits", "float32", ("batch", 128)),)
     )
     manifest = Manifest(
-        MANIFEST_VERSION, "c3d-export 0", "m", "onnx", NetworkConfig(128, False, "symmetric"), "default", 0, "",
-        WeightsRecord("seed", 0), UNKNOWN, signature, {"target": target}, {},
-    )  # fmt: skip
+        MANIFEST_VERSION,
+        "c3d-export 0",
+        "m",
+        "onnx",
+        C3DConfig(128, False, "symmetric"),
+        "default",
+        0,
+        "",
+        WeightsRecord("seed", 0),
+        UNKNOWN,
+        signature,
+        {"target": target},
+        {},
+    )
     folder.mkdir()
-    request = WriteRequest("m", manifest, 21, target, False, weights_as=weights_as)
+    request = WriteRequest("m", manifest, 21, target, False, weight_dtype=weights_as)
     return FORMATS["onnx"].write(Small().eval(), request, folder)
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Written:
+def plain(tmp_path_factory: pytest.TempPathFactory) -> WriteResult:
     return written(tmp_path_factory.mktemp("plain") / "p", "portable")
 
 
 @pytest.fixture(scope="module")
-def cpu(tmp_path_factory: pytest.TempPathFactory) -> Written:
+def cpu(tmp_path_factory: pytest.TempPathFactory) -> WriteResult:
     return written(tmp_path_factory.mktemp("cpu") / "c", "cpu", "int8")
 
 
-def test_portable_records_nothing_new_and_cpu_tells_its_passes(plain: Written, cpu: Written) -> None:
+def test_portable_records_nothing_new_and_cpu_tells_its_passes(plain: WriteResult, cpu: WriteResult) -> None:
     assert set(plain.manifest.options) == {"target", "opset", "external_data"}
     assert plain.notes == ()
     assert {"passes", "choices", "tune", "prefer"} <= set(cpu.manifest.options)
@@ -64,7 +75,7 @@ def test_portable_records_nothing_new_and_cpu_tells_its_passes(plain: Written, c
 
 @pytest.mark.parametrize(("kind", "share"), [("fp16", 0.55), ("int8", 0.35)])
 def test_weights_are_stored_in_fewer_bits_and_the_answers_stay(
-    kind: WeightsAs, share: float, plain: Written, tmp_path: Path
+    kind: WeightDtype, share: float, plain: WriteResult, tmp_path: Path
 ) -> None:
     small = written(tmp_path / "s", "portable", kind)
     assert small.manifest.options["weights_as"] == kind
@@ -79,17 +90,17 @@ def test_weights_are_stored_in_fewer_bits_and_the_answers_stay(
     assert {entry.key for entry in onnx.load(small.files[0]).metadata_props} == {MANIFEST_KEY}
 
 
-def test_the_same_inputs_give_the_same_bytes(cpu: Written, tmp_path: Path) -> None:
+def test_the_same_inputs_give_the_same_bytes(cpu: WriteResult, tmp_path: Path) -> None:
     assert written(tmp_path / "again", "cpu", "int8").files[0].read_bytes() == cpu.files[0].read_bytes()
 
 
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (ExportRequest(("torchscript",), weights_as="fp16"), "--weights-as fp16 is an option of --format onnx"),
-        (ExportRequest(("onnx",), tune=True), "--tune and --prefer are options of --format onnx --target cpu"),
-        (ExportRequest(("onnx",), prefer="load"), "--tune and --prefer are options"),
-        (ExportRequest(("torchscript",), target="cpu", tune=True), "--tune and --prefer are options"),
+        (ExportRequest(("torchscript",), weight_dtype="fp16"), "--weights-as fp16 is an option of --format onnx"),
+        (ExportRequest(("onnx",), autotune=True), "--tune and --prefer are options of --format onnx --target cpu"),
+        (ExportRequest(("onnx",), optimize_for="load"), "--tune and --prefer are options"),
+        (ExportRequest(("torchscript",), target="cpu", autotune=True), "--tune and --prefer are options"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(request_: ExportRequest, message: str) -> None:

@@ -8,11 +8,11 @@ import torch
 from conftest import ExportedByCommand
 from helpers.run import python
 
-from exporter.artifact import read_manifest
+from exporter.artifacts.loading import load_artifact
+from exporter.artifacts.manifest import read_manifest
 from exporter.errors import ArtifactError
 from exporter.formats import FORMATS
-from exporter.parity.reference import load_subject
-from models.builder import BuiltNetwork
+from models.builder import BuiltModel
 
 ALONE = """
 import sys
@@ -35,7 +35,7 @@ print(extra["c3d_export.manifest"].decode())
 """
 
 
-def test_it_runs_where_this_project_is_not(exported: ExportedByCommand, built: BuiltNetwork, tmp_path: Path) -> None:
+def test_it_runs_where_this_project_is_not(exported: ExportedByCommand, built: BuiltModel, tmp_path: Path) -> None:
     done = python(ALONE, exported.torchscript, tmp_path / "answer.pt", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     torch.manual_seed(7)
@@ -55,7 +55,7 @@ def test_a_wrong_clip_is_told_with_the_numbers(exported: ExportedByCommand) -> N
 
 def test_the_manifest_inside_is_the_one_beside_it(exported: ExportedByCommand) -> None:
     beside = read_manifest(exported.torchscript.with_name("c3d.pt.json"))
-    assert FORMATS["torchscript"].read_embedded(exported.torchscript) == beside.essential()
+    assert FORMATS["torchscript"].read_embedded(exported.torchscript) == beside.embedded()
 
 
 def test_nothing_of_this_machine_is_inside(exported: ExportedByCommand) -> None:
@@ -106,7 +106,7 @@ def test_a_flipped_bit_is_found_without_a_manifest_beside_it(exported: ExportedB
     content[len(content) // 2] ^= 1
     (tmp_path / "c3d.pt").write_bytes(content)
     with pytest.raises(ArtifactError, match="damaged: its member archive/constants/.* fails its CRC"):
-        load_subject(tmp_path / "c3d.pt")
+        load_artifact(tmp_path / "c3d.pt")
 
 
 def test_a_plain_checkpoint_is_not_an_archive(tmp_path: Path) -> None:

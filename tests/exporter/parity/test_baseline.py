@@ -7,15 +7,15 @@ import pytest
 from helpers.reports import bare
 
 from exporter.errors import BadInputError, OutputError, UsageError
-from exporter.parity.baseline import check_growth, hold_against, read_baseline, save_baseline
-from exporter.verdicts import ParityReport, Placement
+from exporter.parity.baseline import check_baseline, check_growth, read_baseline, save_baseline
+from exporter.results import ParityReport, Placement
 
 BEFORE = bare(("random", 1e-6), ("video", 2e-6), ("random", 3e-6))
 
 
 def held(before: ParityReport, now: ParityReport, tmp_path: Path, growth: float = 2.0) -> ParityReport:
     save_baseline(tmp_path / "b.json", [before])
-    (judged,) = hold_against(read_baseline(tmp_path / "b.json"), growth, [now])
+    (judged,) = check_baseline(read_baseline(tmp_path / "b.json"), growth, [now])
     return judged
 
 
@@ -27,8 +27,10 @@ def test_the_same_errors_pass_unchanged(tmp_path: Path) -> None:
 def test_growth_is_held_to_the_factor(error: float, growth: float, passed: bool, tmp_path: Path) -> None:
     judged = held(BEFORE, bare(("random", 1e-6), ("video", error), ("random", 3e-6)), tmp_path, growth)
     assert judged.passed is passed
-    told = "grew since the baseline: video, logits, batch 1: error 4.1e-06, was 2.0e-06 (at most 2 times is allowed)"
-    assert (told in judged.notes) is not passed
+    reported = (
+        "grew since the baseline: video, logits, batch 1: error 4.1e-06, was 2.0e-06 (at most 2 times is allowed)"
+    )
+    assert (reported in judged.notes) is not passed
 
 
 def test_of_several_draws_the_largest_counts(tmp_path: Path) -> None:
@@ -82,9 +84,9 @@ def test_a_factor_that_makes_no_sense(growth: float) -> None:
         (b'{"version": 9, "entries": []}', "version 9; this release reads version 1"),
     ],
 )
-def test_a_bad_baseline_is_told_with_its_place(content: bytes, told: str, tmp_path: Path) -> None:
+def test_a_bad_baseline_is_told_with_its_place(content: bytes, reported: str, tmp_path: Path) -> None:
     (tmp_path / "b.json").write_bytes(content)
-    with pytest.raises(BadInputError, match=told):
+    with pytest.raises(BadInputError, match=reported):
         read_baseline(tmp_path / "b.json")
 
 

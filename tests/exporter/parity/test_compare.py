@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from exporter.parity.compare import Expected
 from exporter.parity.compare import compare as compare_by
-from exporter.parity.tolerance import FACTOR, FLOOR, FixedRule, MeasuredRule
-from exporter.verdicts import Comparison
+from exporter.parity.tolerance import ERROR_FACTOR, MIN_BASELINE_ERROR, AllcloseTolerance, Float32RelativeTolerance
+from exporter.results import Comparison
 
 EXACT = np.array([[1.0, 3.0, 2.0], [4.0, -8.0, 3.999]])
 
 
 def compare(name: str, output: str, answer: NDArray[Any], exact: NDArray[Any], single: NDArray[Any]) -> Comparison:
-    return compare_by(name, output, answer, Expected(exact, single), MeasuredRule("PyTorch float32"))
+    return compare_by(name, output, answer, Expected(exact, single), Float32RelativeTolerance("PyTorch float32"))
 
 
 def judged(answer: NDArray[Any], torch_error: float = 1e-3, output: str = "logits"):
@@ -39,14 +39,14 @@ def test_errors_are_the_largest_and_the_mean_distance_from_float64() -> None:
 def test_the_budget_is_eight_times_pytorchs_own_error(error: float, passed: bool) -> None:
     answer = EXACT.copy()
     answer[1, 1] -= error
-    assert judged(answer).budget == pytest.approx(FACTOR * 1e-3, rel=1e-3)
+    assert judged(answer).budget == pytest.approx(ERROR_FACTOR * 1e-3, rel=1e-3)
     assert judged(answer).passed is passed
 
 
 def test_a_lucky_pytorch_leaves_a_floor() -> None:
     row = compare("x", "fc6", EXACT.astype(np.float32), EXACT, EXACT.astype(np.float32) * 0 + EXACT)  # pyright: ignore
     assert row.reference_max_error == 0
-    assert row.budget == FACTOR * FLOOR * 8
+    assert row.budget == ERROR_FACTOR * MIN_BASELINE_ERROR * 8
     assert row.passed
 
 
@@ -86,9 +86,9 @@ def test_an_unsound_answer_fails_even_where_pytorch_overflows() -> None:
 def test_zeros_leave_no_budget_and_need_none() -> None:
     zeros = np.zeros((1, 3))
     assert compare("z", "fc6", zeros, zeros, zeros.astype(np.float32)).passed
-    assert compare("z", "fc6", zeros, zeros, zeros.astype(np.float32)).share == 0
+    assert compare("z", "fc6", zeros, zeros, zeros.astype(np.float32)).budget_used == 0
     off = compare("z", "fc6", zeros + 1e-9, zeros, zeros.astype(np.float32))
-    assert (off.passed, off.share) == (False, math.inf)
+    assert (off.passed, off.budget_used) == (False, math.inf)
 
 
 def test_a_row_is_judged_by_its_own_budget() -> None:
@@ -107,7 +107,7 @@ def test_nan_must_stand_where_float32_has_it() -> None:
 def test_rtol_and_atol_overrule(error: float, passed: bool) -> None:
     answer = EXACT.copy()
     answer[0, 2] += error  # 2.0: 0.002 + 0.005 * 2 = 0.012
-    row = compare_by("x", "fc6", answer, Expected(EXACT, EXACT), FixedRule(0.005, 0.002))
+    row = compare_by("x", "fc6", answer, Expected(EXACT, EXACT), AllcloseTolerance(0.005, 0.002))
     assert row.budget == pytest.approx(0.012)
     assert row.passed is passed
 

@@ -10,28 +10,28 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from exporter.engines import RuntimeOptions
 from exporter.parity.determinism import determinism
-from exporter.parity.inputs import InputPool
-from exporter.parity.trials import Ports, Trial
-from exporter.runtimes import Settings
+from exporter.parity.execution import IOMapping, RunSpec
+from exporter.parity.inputs import InputSet
+from exporter.results import Placement, Precision
 from exporter.types import Signature, TensorSpec
-from exporter.verdicts import Arithmetic, Placement
 
 Array = NDArray[Any]
-POOL = InputPool({"x": np.arange(8, dtype=np.float32).reshape(4, 2)}, ("a", "b", "c", "d"))
+POOL = InputSet({"x": np.arange(8, dtype=np.float32).reshape(4, 2)}, ("a", "b", "c", "d"))
 
 
 @dataclass
 class Engine:
     """Answers by a function of (rows, number of the call, settings)."""
 
-    answer: Callable[[Array, int, Settings], Array]
-    settings: Settings
+    answer: Callable[[Array, int, RuntimeOptions], Array]
+    settings: RuntimeOptions
     batch: int | str = "n"
     width: int | str | None = None
     calls: list[Array] = field(default_factory=list[Array])
     title: str = "an engine"
-    arithmetic: Arithmetic = "float32"
+    precision: Precision = "float32"
     placement: Placement = field(default_factory=lambda: Placement("cpu", 1))
 
     @property
@@ -52,12 +52,12 @@ class Engine:
         return {"y": self.answer(feeds["x"], len(self.calls), self.settings)}
 
 
-def told(answer: Callable[[Array, int, Settings], Array], **options: Any) -> dict[str, tuple[bool, float]]:
-    def ports(found: Signature) -> Ports:
-        return Ports({"x": found.inputs[0]}, {"y": "y"})
+def reported(answer: Callable[[Array, int, RuntimeOptions], Array], **options: Any) -> dict[str, tuple[bool, float]]:
+    def ports(found: Signature) -> IOMapping:
+        return IOMapping({"x": found.inputs[0]}, {"y": "y"})
 
     device = options.pop("device", "cpu")
-    trial = Trial(Path("m"), lambda settings: Engine(answer, settings, **options), Settings(device), ports)
+    trial = RunSpec(Path("m"), lambda settings: Engine(answer, settings, **options), RuntimeOptions(device), ports)
     return {row.condition: (row.identical, row.largest) for row in determinism(trial, POOL, 1)}
 
 
@@ -66,34 +66,34 @@ ALONE, THREADS = "in a batch of 3 and alone", "on 1 and on 2 threads"
 
 
 def test_an_engine_that_always_says_the_same() -> None:
-    assert told(lambda x, _n, _s: x * 2) == dict.fromkeys((REPEATS, PLACES, ALONE, THREADS), (True, 0.0))
+    assert reported(lambda x, _n, _s: x * 2) == dict.fromkeys((REPEATS, PLACES, ALONE, THREADS), (True, 0.0))
 
 
 def test_an_engine_whose_repeats_differ() -> None:
-    found = told(lambda x, n, _s: x + n)
+    found = reported(lambda x, n, _s: x + n)
     assert found[REPEATS] == (False, 2.0)
 
 
 def test_an_engine_that_looks_at_the_place() -> None:
-    found = told(lambda x, _n, _s: x + np.arange(len(x), dtype=np.float32)[:, None] / 4)
+    found = reported(lambda x, _n, _s: x + np.arange(len(x), dtype=np.float32)[:, None] / 4)
     assert found == {REPEATS: (True, 0.0), PLACES: (False, 0.5), ALONE: (False, 0.5), THREADS: (True, 0.0)}
 
 
 def test_an_engine_that_looks_at_the_size_of_the_batch() -> None:
-    found = told(lambda x, _n, _s: x + len(x))
+    found = reported(lambda x, _n, _s: x + len(x))
     assert found == {REPEATS: (True, 0.0), PLACES: (True, 0.0), ALONE: (False, 2.0), THREADS: (True, 0.0)}
 
 
 def test_an_engine_that_looks_at_the_threads() -> None:
-    found = told(lambda x, _n, s: x * (s.threads or 1))
+    found = reported(lambda x, _n, s: x * (s.threads or 1))
     assert found[THREADS] == (False, 3.0)
-    assert THREADS not in told(lambda x, _n, _s: x, device="cuda")
+    assert THREADS not in reported(lambda x, _n, _s: x, device="cuda")
 
 
 def test_bits_are_bits() -> None:
-    zero = told(lambda x, n, _s: x * 0 * (-1) ** n)
+    zero = reported(lambda x, n, _s: x * 0 * (-1) ** n)
     assert zero[REPEATS] == (False, 0.0)  # 0 and -0 are equal, and other bits
-    assert told(lambda x, _n, _s: x * np.float32(np.nan))[REPEATS] == (True, 0.0)
+    assert reported(lambda x, _n, _s: x * np.float32(np.nan))[REPEATS] == (True, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -105,4 +105,4 @@ def test_bits_are_bits() -> None:
     ],
 )
 def test_places_where_there_are_some(options: dict[str, int], conditions: set[str]) -> None:
-    assert {*told(lambda x, _n, _s: x, **options)} == conditions
+    assert {*reported(lambda x, _n, _s: x, **options)} == conditions

@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from exporter.cli import parity_options
 from exporter.errors import BadInputError, UnavailableError, UsageError
-from exporter.parity.clips import decode, packaged_frames, resized, videos_in
-from exporter.parity.inputs import KINDS, QUICK, InputPool, draw_clips
+from exporter.parity.inputs import INPUT_TYPES, QUICK, InputSet, make_video_inputs
 from exporter.types import ParityOptions
+from exporter.video.clips import decode, find_videos, packaged_frames, resize
 from models.preprocessing import HX173149, JFZHANG95, UNKNOWN
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
 
 
-def clips(pool: InputPool) -> dict[str, NDArray[np.float32]]:
+def clips(pool: InputSet) -> dict[str, NDArray[np.float32]]:
     return dict(zip(pool.names, pool.feeds["clip"], strict=True))
 
 
 def test_the_kinds_are_what_they_say() -> None:
-    pool = draw_clips(UNKNOWN, ParityOptions())
-    assert pool.names == (*KINDS[:-2], "pixels", "video")
+    pool = make_video_inputs(UNKNOWN, ParityOptions())
+    assert pool.names == (*INPUT_TYPES[:-2], "pixels", "video")
     clip = clips(pool)
     assert pool.feeds["clip"].dtype == np.float32
     assert abs(clip["random"].mean()) < 0.01
@@ -41,11 +41,11 @@ def test_the_kinds_are_what_they_say() -> None:
 
 def test_quick_is_what_the_command_line_says() -> None:
     assert parity_options.QUICK == QUICK
-    assert draw_clips(UNKNOWN, ParityOptions(kinds=QUICK)).names == ("random", "saturated", "zeros", "video")
+    assert make_video_inputs(UNKNOWN, ParityOptions(kinds=QUICK)).names == ("random", "saturated", "zeros", "video")
 
 
-def test_the_seed_and_the_samples_decide_the_clips(pool: InputPool) -> None:
-    drawn = [draw_clips(UNKNOWN, ParityOptions(seed=seed, samples=2, kinds=("random",))) for seed in (0, 0, 1)]
+def test_the_seed_and_the_samples_decide_the_clips(pool: InputSet) -> None:
+    drawn = [make_video_inputs(UNKNOWN, ParityOptions(seed=seed, samples=2, kinds=("random",))) for seed in (0, 0, 1)]
     first, same, other = (pool.feeds["clip"] for pool in drawn)
     assert drawn[0].names == ("random", "random")
     assert np.array_equal(first, same)
@@ -56,16 +56,16 @@ def test_the_seed_and_the_samples_decide_the_clips(pool: InputPool) -> None:
 
 def test_an_unknown_kind_is_refused_with_the_known() -> None:
     with pytest.raises(UsageError, match="--inputs noise: no such kind; known are all, quick, random"):
-        draw_clips(UNKNOWN, ParityOptions(kinds=("noise",)))
+        make_video_inputs(UNKNOWN, ParityOptions(kinds=("noise",)))
 
 
-def test_a_free_batch_is_run_alone_and_mixed(pool: InputPool) -> None:
+def test_a_free_batch_is_run_alone_and_mixed(pool: InputSet) -> None:
     batches = pool.batches(None)
     assert [len(batch.rows) for batch in batches] == [1, 1, 1, 1, 2, 3]
     assert all(len(set(batch.rows)) == len(batch.rows) for batch in batches)
 
 
-def test_a_fixed_batch_is_filled(pool: InputPool) -> None:
+def test_a_fixed_batch_is_filled(pool: InputSet) -> None:
     assert [batch.rows for batch in pool.batches(3)] == [(0, 1, 2), (3, 0, 1)]
     assert [batch.rows for batch in pool.batches(2, skip=("zeros", "video"))] == [(0, 1)]
 
@@ -73,12 +73,12 @@ def test_a_fixed_batch_is_filled(pool: InputPool) -> None:
 def test_arrays_of_the_users(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).random((2, 3, 16, 112, 112))
     np.savez(tmp_path / "mine.npz", anything=rows)
-    pool = draw_clips(UNKNOWN, ParityOptions(kinds=("zeros",), arrays=(tmp_path / "mine.npz",)))
+    pool = make_video_inputs(UNKNOWN, ParityOptions(kinds=("zeros",), arrays=(tmp_path / "mine.npz",)))
     assert pool.names == ("zeros", "mine.npz row 0", "mine.npz row 1")
     assert np.array_equal(pool.feeds["clip"][1:], rows.astype(np.float32))
     np.savez(tmp_path / "bad.npz", clip=rows[:, :, :8])
     with pytest.raises(BadInputError, match="clip has shape .2, 3, 8, 112, 112.; wanted .rows, 3, 16, 112, 112."):
-        draw_clips(UNKNOWN, ParityOptions(arrays=(tmp_path / "bad.npz",)))
+        make_video_inputs(UNKNOWN, ParityOptions(arrays=(tmp_path / "bad.npz",)))
 
 
 def test_folders_and_lists_of_videos(tmp_path: Path) -> None:
@@ -86,11 +86,11 @@ def test_folders_and_lists_of_videos(tmp_path: Path) -> None:
     for name in ("b.mp4", "a.mp4"):
         (tmp_path / "videos" / name).write_bytes(b"")
     (tmp_path / "list.txt").write_text("# mine\nvideos/b.mp4\n\n")
-    assert [path.name for path in videos_in(tmp_path / "videos")] == ["a.mp4", "b.mp4"]
-    assert videos_in(tmp_path / "list.txt") == [tmp_path / "videos" / "b.mp4"]
+    assert [path.name for path in find_videos(tmp_path / "videos")] == ["a.mp4", "b.mp4"]
+    assert find_videos(tmp_path / "list.txt") == [tmp_path / "videos" / "b.mp4"]
     (tmp_path / "none").mkdir()
     with pytest.raises(BadInputError, match="names no videos"):
-        videos_in(tmp_path / "none")
+        find_videos(tmp_path / "none")
 
 
 def test_the_packaged_frames_are_the_videos_first() -> None:
@@ -98,7 +98,7 @@ def test_the_packaged_frames_are_the_videos_first() -> None:
 
 
 def test_a_video_of_the_users_is_preprocessed_like_the_weights_want() -> None:
-    pool = draw_clips(JFZHANG95, ParityOptions(kinds=QUICK, clips=(BIKES,)))
+    pool = make_video_inputs(JFZHANG95, ParityOptions(kinds=QUICK, clips=(BIKES,)))
     assert np.array_equal(clips(pool)["bikes.mp4"], JFZHANG95.clip(decode(BIKES, UNKNOWN)))
 
 
@@ -120,8 +120,8 @@ def test_without_pyav_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_frames_are_resized_for_recipes_of_another_size() -> None:
     frames = packaged_frames()  # 171x128
-    assert resized(frames, UNKNOWN) is frames
-    smaller = resized(frames, HX173149)
+    assert resize(frames, UNKNOWN) is frames
+    smaller = resize(frames, HX173149)
     assert smaller.shape == (16, 112, 150, 3)
     assert abs(smaller.mean() - frames.mean()) < 1  # an average of neighbours keeps the mean
-    assert draw_clips(HX173149, ParityOptions(kinds=QUICK)).feeds["clip"].shape[1:] == (3, 16, 112, 112)
+    assert make_video_inputs(HX173149, ParityOptions(kinds=QUICK)).feeds["clip"].shape[1:] == (3, 16, 112, 112)

@@ -8,10 +8,10 @@ import pytest
 from helpers import small_models
 from onnx import TensorProto, helper
 
-from exporter.parity.localize import departure
-from exporter.parity.verify import verify_parity
+from exporter.parity.localize import first_divergence
+from exporter.results import LayerError, Localization
 from exporter.types import ParityOptions
-from exporter.verdicts import LayerError, Localization
+from exporter.workflows.verify import verify_parity
 
 STRANGE = {"x": "in", "scores": "out", **{name: f"v{i * 37 % 11}" for i, name in enumerate(small_models.LAYERS[:-1])}}
 SCALED = {
@@ -34,7 +34,7 @@ def traced(mine: Path, theirs: Path, **options: object) -> Localization:
 def test_in_a_graph_of_the_same_names(layer: str, theirs: Path, tmp_path: Path) -> None:
     found = traced(small_models.network(tmp_path / "m.onnx", change=SCALED[layer]), theirs)
     assert found.first == layer
-    assert found.sentence.startswith(f"leaves the truth at {layer}: error ")
+    assert found.summary.startswith(f"leaves the truth at {layer}: error ")
     assert {trace.matched for trace in found.layers} == {"name"}
 
 
@@ -58,14 +58,14 @@ def test_in_a_fused_graph_whose_relu_has_the_convolutions_name(theirs: Path, tmp
     mine = small_models.network(tmp_path / "m.onnx", change=SCALED["conv2"], rewrite=small_models.fused)
     found = traced(mine, theirs)
     assert found.first == "relu2"
-    assert "agrees up to pool1; the graph does not show conv2, so the fault may be there" in found.sentence
+    assert "agrees up to pool1; the graph does not show conv2, so the fault may be there" in found.summary
     traces = {trace.layer: trace for trace in found.layers}
     assert (traces["relu1"].value, traces["relu1"].matched) == ("conv1", "value")
     assert traces["conv1"].value is None
     assert traces["relu2"].error == pytest.approx(1e-3, rel=0.1)
     sound = traced(small_models.network(tmp_path / "s.onnx", rewrite=small_models.fused), theirs)
     assert sound.first is None
-    assert sound.sentence.startswith("no layer leaves the truth (5 of 7 seen)")
+    assert sound.summary.startswith("no layer leaves the truth (5 of 7 seen)")
 
 
 def test_a_missing_layer_is_among_those_named(theirs: Path, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_missing_layer_is_among_those_named(theirs: Path, tmp_path: Path) -> N
 
     found = traced(small_models.network(tmp_path / "m.onnx", rewrite=no_relu), theirs)
     assert found.first == "pool1"
-    assert "agrees up to conv1; the graph does not show relu1, so the fault may be there" in found.sentence
+    assert "agrees up to conv1; the graph does not show relu1, so the fault may be there" in found.summary
 
 
 def mixing(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
@@ -99,7 +99,7 @@ def test_items_of_a_batch_that_mix(theirs: Path, tmp_path: Path) -> None:
     mine = small_models.network(tmp_path / "m.onnx", rewrite=mixing, change=constants)
     found = traced(mine, theirs)
     assert found.first == "conv2"
-    assert found.sentence.startswith(
+    assert found.summary.startswith(
         "each input passes alone, so items of a batch influence each other; leaves the truth at"
     )
     assert " + " in found.input
@@ -107,7 +107,7 @@ def test_items_of_a_batch_that_mix(theirs: Path, tmp_path: Path) -> None:
 
 def test_nan_and_the_edges_are_traced_only_where_nothing_else_failed(theirs: Path, tmp_path: Path) -> None:
     clean = traced(theirs, theirs, kinds=("nan",))
-    assert clean.sentence.startswith("no layer leaves the truth (7 of 7 seen)")
+    assert clean.summary.startswith("no layer leaves the truth (7 of 7 seen)")
 
     def swallow(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
         node = helper.make_node("Where", ["is", "zero", "relu1"], ["sane"])
@@ -131,19 +131,19 @@ def test_half_precision_is_traced_by_its_own_budget(theirs: Path, tmp_path: Path
 
 
 def test_what_cannot_be_traced_says_why(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.runtimes.graph.MOST_BYTES", 10)
+    monkeypatch.setattr("exporter.onnx_io.graph.MOST_BYTES", 10)
     found = traced(theirs, theirs, kinds=("random",))
     assert (found.layers, found.first) == ((), None)
-    assert found.sentence == f"not traced: {theirs}: larger than 2 GB, so its intermediate values cannot be exposed"
+    assert found.summary == f"not traced: {theirs}: larger than 2 GB, so its intermediate values cannot be exposed"
 
 
 def test_an_artifact_that_passed_has_not_left_the_truth() -> None:
     layers = (LayerError("a", "a", "name", 1e-3, 1e-6, 1.5), LayerError("b", "b", "name", 1e-6, 1e-6, 0.1))
-    assert departure(layers, passed=True) == (
+    assert first_divergence(layers, passed=True) == (
         None,
         "no layer leaves the truth (2 of 2 seen); the most of its budget is used by a, 150%",
     )
-    assert departure(layers, passed=False)[0] == "a"
-    assert departure(layers[1:], passed=False)[1] == "no layer leaves the truth on this input (1 of 1 seen)"
+    assert first_divergence(layers, passed=False)[0] == "a"
+    assert first_divergence(layers[1:], passed=False)[1] == "no layer leaves the truth on this input (1 of 1 seen)"
     unseen = (LayerError("a", None, None, None, 1e-6, None),)
-    assert departure(unseen, passed=False) == (None, "none of the truth's layers was found in the graph")
+    assert first_divergence(unseen, passed=False) == (None, "none of the truth's layers was found in the graph")

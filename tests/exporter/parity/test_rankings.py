@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from exporter.parity.inputs import InputBatch, InputPool
-from exporter.parity.judge import judge
-from exporter.parity.trials import Answers, Trial
-from exporter.types import INPUT, ParityOptions
-from exporter.verdicts import Placement, Ranking
+from exporter.parity.evaluate import evaluate
+from exporter.parity.execution import RunResult, RunSpec
+from exporter.parity.inputs import InputBatch, InputSet
+from exporter.results import Placement, Ranking
+from exporter.types import INPUT_NAME, ParityOptions
 
 SCORES = np.random.default_rng(0).standard_normal((3, 487))
 NAMES = ("a", "b", "c")
@@ -24,7 +24,7 @@ class Known:
     """A truth that is known beforehand."""
 
     source, seconds = Source(), 0.0
-    pool = InputPool({INPUT: np.zeros((3, 1))}, NAMES)
+    pool = InputSet({INPUT_NAME: np.zeros((3, 1))}, NAMES)
 
     def ensure(self, _rows: Any) -> None: ...
 
@@ -43,16 +43,16 @@ def ranked(output: str, *batches: tuple[int, ...], change: float = 0.0) -> tuple
         )
         for rows in batches
     )
-    trial = Trial("m.onnx", None, None, None)  # pyright: ignore
-    answers = Answers(trial, "r", Placement("cpu", 1), "float32", asked, {})
-    return judge(answers, Known(), ParityOptions()).rankings  # pyright: ignore
+    trial = RunSpec("m.onnx", None, None, None)  # pyright: ignore
+    answers = RunResult(trial, "r", Placement("cpu", 1), "float32", asked, {})
+    return evaluate(answers, Known(), ParityOptions()).rankings  # pyright: ignore
 
 
 @pytest.mark.parametrize("batches", [[(0,), (1,), (2,), (1, 2)], [(0, 1), (2, 0)]])
 def test_each_clip_once(batches: list[tuple[int, ...]]) -> None:
-    told = ranked("logits", *batches)
-    assert [each.input for each in told] == ["a", "b", "c"]
-    for row, each in enumerate(told):
+    reported = ranked("logits", *batches)
+    assert [each.input for each in reported] == ["a", "b", "c"]
+    for row, each in enumerate(reported):
         wanted = sorted(range(487), key=lambda place, row=row: -SCORES[row, place])[:5]
         assert [number for number, _ in each.truth] == wanted
         assert [number for number, _ in each.artifact] == wanted

@@ -7,10 +7,10 @@ import onnx_ir as ir
 import pytest
 from helpers.graphs import exact, graph, kept, node, normal, positive, ran
 
-from exporter.passes.base import Decision, GraphPass, apply, fresh_name, recorded
-from exporter.passes.recipes import recipe
+from exporter.passes.base import Decision, GraphPass, fresh_name, manifest_options, run_passes
+from exporter.passes.pipelines import build_passes
 from exporter.passes.shapes import infer_shapes, shape_of, static_shape
-from exporter.types import GraphOptions
+from exporter.types import OptimizeOptions
 
 IN, OUT = {"x": ("n", 4, 6)}, {"y": ("n", 24)}
 
@@ -31,7 +31,7 @@ class Renames(GraphPass):
 
 
 def test_what_only_prepares_is_no_modification_but_is_told() -> None:
-    applied = apply(loaded(node("Flatten", "x", "y")), [Renames()])
+    applied = run_passes(loaded(node("Flatten", "x", "y")), [Renames()])
     assert not applied.modified
     assert applied.changed == ("renames",)
     assert applied.decisions == (Decision("y.node", "Flatten", "renamed", "because"),)
@@ -45,7 +45,7 @@ def test_decisions_are_of_the_last_call() -> None:
 
 
 def test_each_pass_says_what_it_is() -> None:
-    steps = recipe(GraphOptions("cpu", weights_as="int8"))
+    steps = build_passes(OptimizeOptions("cpu", weight_dtype="int8"))
     assert len({step.name for step in steps}) == len(steps)
     for step in steps:
         assert step.name == step.name.lower()
@@ -56,24 +56,36 @@ def test_each_pass_says_what_it_is() -> None:
 
 
 def test_a_whole_recipe_keeps_a_residual_block_with_norms(tmp_path: Path) -> None:
-    held = {"w": normal(8, 8, 3, 3, 3), "v": normal(8, 8, 1, 1, 1), "gamma": normal(8), "beta": normal(8, seed=1),
-            "mean": normal(8, seed=2), "var": positive(8)}  # fmt: skip
+    held = {
+        "w": normal(8, 8, 3, 3, 3),
+        "v": normal(8, 8, 1, 1, 1),
+        "gamma": normal(8),
+        "beta": normal(8, seed=1),
+        "mean": normal(8, seed=2),
+        "var": positive(8),
+    }
     cube = {"kernel_shape": [3] * 3, "pads": [1] * 6}
     nodes = [
-        node("Conv", "x w", "a", **cube), node("BatchNormalization", "a gamma beta mean var", "b"),
-        node("Relu", "b", "c"), node("Dropout", "c", "d"), node("Conv", "d w", "e", **cube),
-        node("BatchNormalization", "e gamma beta mean var", "f"), node("Conv", "x v", "s", kernel_shape=[1] * 3),
-        node("Add", "f s", "g"), node("Identity", "g", "h"), node("Relu", "h", "y"),
-    ]  # fmt: skip
+        node("Conv", "x w", "a", **cube),
+        node("BatchNormalization", "a gamma beta mean var", "b"),
+        node("Relu", "b", "c"),
+        node("Dropout", "c", "d"),
+        node("Conv", "d w", "e", **cube),
+        node("BatchNormalization", "e gamma beta mean var", "f"),
+        node("Conv", "x v", "s", kernel_shape=[1] * 3),
+        node("Add", "f s", "g"),
+        node("Identity", "g", "h"),
+        node("Relu", "h", "y"),
+    ]
     model = graph(nodes, {"x": ("n", 8, "t", 6, 6)}, {"y": ("n", 8, "t", 6, 6)}, held)
     rewritten = ir.from_proto(model)
-    applied = apply(rewritten, recipe(GraphOptions("cpu")))
+    applied = run_passes(rewritten, build_passes(OptimizeOptions("cpu")))
     assert applied.modified
     feeds = {"x": normal(2, 8, 4, 6, 6)}
     truth, answers = exact(model, feeds, tmp_path)["y"], ran(ir.to_proto(rewritten), feeds)["y"]
     assert abs(answers - truth).max() <= 2e-6 * abs(truth).max()
     assert "BatchNormalization" not in [made.op_type for made in rewritten.graph]
-    assert not apply(rewritten, recipe(GraphOptions("cpu"))).modified
+    assert not run_passes(rewritten, build_passes(OptimizeOptions("cpu"))).modified
 
 
 def test_shapes_are_inferred_and_the_ports_keep_what_they_state() -> None:
@@ -99,11 +111,14 @@ def test_names_do_not_collide(wanted: str, given: str) -> None:
 def test_the_manifest_keeps_choices_and_times() -> None:
     row = Decision("conv2", "Conv", "winograd", "it pays", 60.0, 68.123)
     assert str(row) == "conv2 (Conv): winograd, predicted 60 ms, measured 68.1 ms"
-    applied = apply(loaded(node("Flatten", "x", "y")), [Renames()])
-    assert recorded(GraphOptions("cpu", tune=True), applied) == {
-        "target": "cpu", "passes": ["renames"], "choices": ["y.node (Flatten): renamed"], "tune": True,
+    applied = run_passes(loaded(node("Flatten", "x", "y")), [Renames()])
+    assert manifest_options(OptimizeOptions("cpu", autotune=True), applied) == {
+        "target": "cpu",
+        "passes": ["renames"],
+        "choices": ["y.node (Flatten): renamed"],
+        "tune": True,
         "prefer": "size",
-    }  # fmt: skip
+    }
 
 
 def test_the_helper_finds_a_pass_that_lies(tmp_path: Path) -> None:

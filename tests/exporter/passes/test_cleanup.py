@@ -37,9 +37,12 @@ def test_a_constant_output_stays_a_node() -> None:
 @pytest.mark.parametrize("opset", [11, 18])  # opset 11 has no Constant of a list
 def test_shape_arithmetic_is_done_now(opset: int, tmp_path: Path) -> None:
     nodes = [
-        node("Shape", "x", "s"), node("Gather", "s i", "d", axis=0), node("Concat", "m d", "t", axis=0),
-        node("Reshape", "x t", "r"), node("Relu", "r", "y"),
-    ]  # fmt: skip
+        node("Shape", "x", "s"),
+        node("Gather", "s i", "d", axis=0),
+        node("Concat", "m d", "t", axis=0),
+        node("Reshape", "x t", "r"),
+        node("Relu", "r", "y"),
+    ]
     held = {"i": np.array([1]), "m": np.array([-1])}
     done = kept(FoldConstants(), graph(nodes, ROW, OUT, held, opset), FEEDS, tmp_path, EXACT)
     assert done.modified
@@ -125,10 +128,16 @@ def test_a_clean_graph_is_not_modified() -> None:
 def test_a_model_with_subgraphs_is_left_alone(step: GraphPass) -> None:
     branches = [
         onnx.helper.make_graph(
-            [constant(f"k{name}", normal(6)), node("Add", f"x k{name}", f"a{name}"), node("Identity", f"a{name}", name)],
-            name, [], [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)],
+            [
+                constant(f"k{name}", normal(6)),
+                node("Add", f"x k{name}", f"a{name}"),
+                node("Identity", f"a{name}", name),
+            ],
+            name,
+            [],
+            [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)],
         )
         for name in ("then", "else")
-    ]  # fmt: skip
+    ]
     nodes = [node("If", "flag", "y", then_branch=branches[0], else_branch=branches[1]), node("Neg", "x", "dead")]
     assert not rewrite(step, graph(nodes, ROW, OUT, {"flag": np.array(True)})).modified

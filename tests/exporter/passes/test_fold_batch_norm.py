@@ -19,9 +19,11 @@ CUBE = {"kernel_shape": [3, 3, 3], "pads": [1] * 6}
 
 def statistics(channels: int) -> dict[str, NDArray[Any]]:
     return {
-        "gamma": normal(channels, seed=1), "beta": normal(channels, seed=2), "mean": normal(channels, seed=3),
+        "gamma": normal(channels, seed=1),
+        "beta": normal(channels, seed=2),
+        "mean": normal(channels, seed=3),
         "var": positive(channels),
-    }  # fmt: skip
+    }
 
 
 def norm(source: str = "c", result: str = "y", **attributes: Any) -> onnx.NodeProto:
@@ -34,25 +36,36 @@ def convolution(*more: onnx.NodeProto, opset: int = 18, **weights: NDArray[Any])
     return graph([node("Conv", "x w", "c", **CUBE), *more], CLIP, {"y": ("n", 6, 3, 5, 5)}, held, opset)
 
 
-LAYERS: dict[str, tuple[list[onnx.NodeProto], dict[str, tuple[int | str, ...]], tuple[int | str, ...], dict[str, Any]]] = {
+LAYERS: dict[
+    str, tuple[list[onnx.NodeProto], dict[str, tuple[int | str, ...]], tuple[int | str, ...], dict[str, Any]]
+] = {
     "Conv": ([node("Conv", "x w", "c", **CUBE)], CLIP, ("n", 6, 3, 5, 5), {"w": normal(6, 4, 3, 3, 3)}),
     "Conv, bias, groups": (
-        [node("Conv", "x w b", "c", group=2, **CUBE)], CLIP, ("n", 6, 3, 5, 5),
+        [node("Conv", "x w b", "c", group=2, **CUBE)],
+        CLIP,
+        ("n", 6, 3, 5, 5),
         {"w": normal(6, 2, 3, 3, 3), "b": normal(6)},
     ),
     "ConvTranspose, groups": (
-        [node("ConvTranspose", "x w b", "c", group=2, strides=[2] * 3, kernel_shape=[2] * 3)], CLIP,
-        ("n", 6, 6, 10, 10), {"w": normal(4, 3, 2, 2, 2), "b": normal(6)},
+        [node("ConvTranspose", "x w b", "c", group=2, strides=[2] * 3, kernel_shape=[2] * 3)],
+        CLIP,
+        ("n", 6, 6, 10, 10),
+        {"w": normal(4, 3, 2, 2, 2), "b": normal(6)},
     ),
     "Gemm": ([node("Gemm", "x w", "c")], {"x": ("n", 8)}, ("n", 6), {"w": normal(8, 6)}),
     "Gemm, transposed, scaled": (
-        [node("Gemm", "x w b", "c", transB=1, alpha=0.5, beta=0.25)], {"x": ("n", 8)}, ("n", 6),
+        [node("Gemm", "x w b", "c", transB=1, alpha=0.5, beta=0.25)],
+        {"x": ("n", 8)},
+        ("n", 6),
         {"w": normal(6, 8), "b": normal(6)},
     ),
     "Gemm, one bias for all": (
-        [node("Gemm", "x w b", "c")], {"x": ("n", 8)}, ("n", 6), {"w": normal(8, 6), "b": normal(1)},
+        [node("Gemm", "x w b", "c")],
+        {"x": ("n", 8)},
+        ("n", 6),
+        {"w": normal(8, 6), "b": normal(1)},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("opset", [9, 15, 21])
@@ -64,7 +77,7 @@ def test_it_folds_and_the_function_stays(layer: str, opset: int, tmp_path: Path)
     done = kept(FoldBatchNorm(), model, feeds, tmp_path, TOLERANCE)
     assert done.modified
     assert done.operators == [nodes[0].op_type]
-    assert [row.choice for row in done.step.decisions] == ["folded"]
+    assert [row.action for row in done.step.decisions] == ["folded"]
     names = {held.name for held in done.model.graph.initializer}
     assert names == {"w", *(["b"] if "b" in weights else ["c.node.bias"])}  # the statistics are gone
 
@@ -81,9 +94,11 @@ NEAR_MISSES = {
     "training mode": (convolution(norm(result="y m v", training_mode=1)), "training mode"),
     "read twice": (convolution(norm(result="z"), node("Add", "z c", "y")), "read elsewhere too"),
     "not after a layer": (convolution(node("Relu", "c", "r"), norm("r")), "follows Relu"),
-    "statistics of another width": (convolution(node("Identity", "beta", "beta2"), node(
-        "BatchNormalization", "c gamma beta2 mean var", "y")), "not constant"),
-}  # fmt: skip
+    "statistics of another width": (
+        convolution(node("Identity", "beta", "beta2"), node("BatchNormalization", "c gamma beta2 mean var", "y")),
+        "not constant",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", NEAR_MISSES)
@@ -132,13 +147,17 @@ def test_weights_that_two_convolutions_share_are_copied(tmp_path: Path) -> None:
 
 def test_a_subgraph_is_left_alone() -> None:
     branch = onnx.helper.make_graph(
-        [node("Conv", "x w", "c", **CUBE), norm(result="b")], "branch", [],
+        [node("Conv", "x w", "c", **CUBE), norm(result="b")],
+        "branch",
+        [],
         [onnx.helper.make_tensor_value_info("b", onnx.TensorProto.FLOAT, None)],
-    )  # fmt: skip
+    )
     other = onnx.helper.make_graph(
-        [node("Conv", "x w", "e", **CUBE)], "other", [],
+        [node("Conv", "x w", "e", **CUBE)],
+        "other",
+        [],
         [onnx.helper.make_tensor_value_info("e", onnx.TensorProto.FLOAT, None)],
-    )  # fmt: skip
+    )
     held = {"w": normal(6, 4, 3, 3, 3), **statistics(6), "flag": np.array(True)}
     model = graph(
         [node("If", "flag", "y", then_branch=branch, else_branch=other)], CLIP, {"y": ("n", 6, 3, 5, 5)}, held

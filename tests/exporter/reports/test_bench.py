@@ -9,9 +9,9 @@ import pytest
 from helpers.bench_reports import LONG, REPORT
 from rich.console import Console
 
-from exporter.bench.report import BenchReport, Missing, Ratio
+from exporter.bench.types import BenchReport, Ratio, Skipped
 from exporter.reports.bench import amount, interval, milliseconds, print_bench
-from exporter.reports.machine import bench_object, dump
+from exporter.reports.json_report import bench_object, dump
 
 
 def printed(report: BenchReport, width: int = 80) -> str:
@@ -41,7 +41,7 @@ def test_everything_else_is_told_verbatim() -> None:
 
 
 def test_an_artifact_that_failed_is_told_apart_from_an_absent_peer() -> None:
-    failed = replace(REPORT, missing=(Missing("c3d.pt", "its process ended by SIGSEGV", False),))
+    failed = replace(REPORT, missing=(Skipped("c3d.pt", "its process ended by SIGSEGV", False),))
     assert "FAILED   c3d.pt: its process ended by SIGSEGV" in printed(failed)
     assert (REPORT.complete, failed.complete) == (True, False)
 
@@ -57,13 +57,13 @@ def test_json_holds_every_number_and_null_for_nan() -> None:
 @pytest.mark.parametrize(
     ("seconds", "told"), [(10.5, "10500"), (0.2314, "231.4"), (0.01235, "12.3"), (1.53e-5, "0.0153")]
 )
-def test_milliseconds(seconds: float, told: str) -> None:
-    assert milliseconds(seconds) == told
+def test_milliseconds(seconds: float, reported: str) -> None:
+    assert milliseconds(seconds) == reported
 
 
 @pytest.mark.parametrize(("count", "told"), [(38_532_268_032, "38.5 G"), (1_327_204, "1.33 M"), (1024, "1,024")])
-def test_amounts(count: int, told: str) -> None:
-    assert amount(count) == told
+def test_amounts(count: int, reported: str) -> None:
+    assert amount(count) == reported
 
 
 def test_an_interval_of_few_rounds_says_its_confidence() -> None:

@@ -13,7 +13,7 @@ from helpers.bench_reports import LONG, REPORT, row
 from helpers.page import Page
 
 import exporter.bench
-from exporter.bench.report import BenchReport, Missing, Ratio
+from exporter.bench.types import BenchReport, Ratio, Skipped
 from exporter.cli.bench import bench_command
 from exporter.errors import OutputError, UnavailableError
 from exporter.reports.bench_page import bench_page, headline, series_of
@@ -22,11 +22,11 @@ MADE = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 def hostile() -> BenchReport:
-    peer = replace(REPORT.measurements[1], contestant="<script>alert(1)</script>")
+    peer = replace(REPORT.measurements[1], target="<script>alert(1)</script>")
     return replace(
         REPORT,
         measurements=(REPORT.measurements[0], peer),
-        entrants=(REPORT.entrants[0], replace(REPORT.entrants[1], name=peer.contestant)),
+        targets=(REPORT.targets[0], replace(REPORT.targets[1], name=peer.target)),
     )
 
 
@@ -69,7 +69,7 @@ def test_the_picture_tells_artifacts_from_engines_and_draws_the_bound() -> None:
 
 
 def test_an_artifact_that_failed_is_told_first_and_an_absent_engine_in_the_notes() -> None:
-    failed = replace(REPORT, missing=(*REPORT.missing, Missing("c3d.pt", "its process ended by SIGSEGV", False)))
+    failed = replace(REPORT, missing=(*REPORT.missing, Skipped("c3d.pt", "its process ended by SIGSEGV", False)))
     page = Page(bench_page(failed, MADE))
     assert "c3d.pt: its process ended by SIGSEGV" in page.shown("header")
     assert "OpenVINO is missing: not installed; pip install openvino" in page.shown("li")
@@ -85,11 +85,13 @@ def test_the_headline_says_who_is_faster_by_how_much() -> None:
 
 
 def test_what_the_page_needs_is_asked_for_before_anything_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    told = CliRunner().invoke(bench_command, [str(tmp_path / "none.onnx"), "--html", str(tmp_path / "no" / "b.html")])
-    assert isinstance(told.exception, OutputError)
+    reported = CliRunner().invoke(
+        bench_command, [str(tmp_path / "none.onnx"), "--html", str(tmp_path / "no" / "b.html")]
+    )
+    assert isinstance(reported.exception, OutputError)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    told = CliRunner().invoke(bench_command, [str(tmp_path / "none.onnx"), "--html", str(tmp_path / "b.html")])
-    assert isinstance(told.exception, UnavailableError)
+    reported = CliRunner().invoke(bench_command, [str(tmp_path / "none.onnx"), "--html", str(tmp_path / "b.html")])
+    assert isinstance(reported.exception, UnavailableError)
 
 
 def test_the_command_writes_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -97,6 +99,6 @@ def test_the_command_writes_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         return REPORT
 
     monkeypatch.setattr(exporter.bench, "bench", measured)
-    told = CliRunner().invoke(bench_command, ["c3d.onnx", "--html", str(tmp_path / "b.html"), "--json"])
-    assert told.exit_code == 0
+    reported = CliRunner().invoke(bench_command, ["c3d.onnx", "--html", str(tmp_path / "b.html"), "--json"])
+    assert reported.exit_code == 0
     assert (tmp_path / "b.html").read_text("utf-8").startswith("<!doctype html>")

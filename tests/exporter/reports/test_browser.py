@@ -10,7 +10,7 @@ import pytest
 from helpers.bench_reports import REPORT
 from helpers.reports import features, hostile, report
 
-from exporter.bench.report import Missing
+from exporter.bench.types import Skipped
 from exporter.reports.bench_page import bench_page
 from exporter.reports.parity_page import parity_page
 
@@ -20,18 +20,23 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 QUIET = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 CASES = {
     "passed": (report(),),
-    "failed": (report(share=8352.0),),
+    "failed": (report(budget_used=8352.0),),
     "hostile": (hostile(),),
-    "several": (report(), report("b/c3d.pt", share=2.0), hostile(), features()),
+    "several": (report(), report("b/c3d.pt", budget_used=2.0), hostile(), features()),
 }
 BENCH = {
     "bench": REPORT,
-    "bench-failed": replace(REPORT, missing=(Missing("c3d.pt", "its process ended by SIGSEGV", False),)),
+    "bench-failed": replace(REPORT, missing=(Skipped("c3d.pt", "its process ended by SIGSEGV", False),)),
 }
 PAGES = (*CASES, *BENCH)
 LUMINANCE = """

@@ -6,10 +6,10 @@ import pytest
 from rich.console import Console
 
 from exporter.reports.console import print_parity, size
-from exporter.verdicts import Comparison, ParityReport, Placement
+from exporter.results import Comparison, ParityReport, Placement
 
 
-def report(*, passed: bool, error: float = 5e-7, elsewhere: tuple[str, ...] = ()) -> ParityReport:
+def report(*, passed: bool, error: float = 5e-7, fallback_nodes: tuple[str, ...] = ()) -> ParityReport:
     rows = tuple(
         Comparison(
             name,
@@ -32,11 +32,21 @@ def report(*, passed: bool, error: float = 5e-7, elsewhere: tuple[str, ...] = ()
         for name in ("random", "saturated", "a-long-name-of-a-video.mp4")
         for output in ("logits", "fc6")
     )
-    place = Placement("cpu", 27, elsewhere)
+    place = Placement("cpu", 27, fallback_nodes)
     return ParityReport(
-        "a/c3d.onnx", "onnxruntime", place, "the network", "PyTorch", None, "within 8 times", rows, (), ("a [note]",), passed,
+        "a/c3d.onnx",
+        "onnxruntime",
+        place,
+        "the network",
+        "PyTorch",
+        None,
+        "within 8 times",
+        rows,
+        (),
+        ("a [note]",),
+        passed,
         {"truth": 1.0},
-    )  # fmt: skip
+    )
 
 
 def printed(value: ParityReport) -> str:
@@ -68,7 +78,7 @@ def test_a_failure_names_the_worst() -> None:
 
 
 def test_a_fallback_is_told_apart() -> None:
-    text = printed(report(passed=False, elsewhere=("pool5 (MaxPool)",)))
+    text = printed(report(passed=False, fallback_nodes=("pool5 (MaxPool)",)))
     assert "FAILED: nodes ran on another device (--allow-fallback accepts that)" in text
 
 

@@ -12,7 +12,7 @@ from helpers.reports import report
 from exporter.cli.verify import verify, write_reports
 from exporter.errors import OutputError, UnavailableError
 from exporter.reports.html import require_libraries, write_page
-from exporter.reports.places import check_place
+from exporter.reports.output_files import check_output_path
 
 
 @pytest.mark.parametrize("library", ["jinja2", "matplotlib", "PIL"])
@@ -24,27 +24,33 @@ def test_a_missing_library_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatc
 
 def test_a_missing_library_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    told = CliRunner().invoke(verify, ["parity", str(tmp_path / "none.onnx"), "--html", str(tmp_path / "page.html")])
-    assert isinstance(told.exception, UnavailableError)  # not the artifact that is not there
+    reported = CliRunner().invoke(
+        verify, ["parity", str(tmp_path / "none.onnx"), "--html", str(tmp_path / "page.html")]
+    )
+    assert isinstance(reported.exception, UnavailableError)  # not the artifact that is not there
 
 
 @pytest.mark.parametrize("option", ["--html", "--junit", "--save-baseline"])
 def test_a_place_that_is_not_there_is_told_before_anything_runs(tmp_path: Path, option: str) -> None:
-    told = CliRunner().invoke(verify, ["parity", str(tmp_path / "none.onnx"), option, str(tmp_path / "no" / "file")])
-    assert isinstance(told.exception, OutputError)
-    assert str(told.exception) == f"{option} {tmp_path}/no/file: cannot be written: there is no folder {tmp_path}/no"
+    reported = CliRunner().invoke(
+        verify, ["parity", str(tmp_path / "none.onnx"), option, str(tmp_path / "no" / "file")]
+    )
+    assert isinstance(reported.exception, OutputError)
+    assert (
+        str(reported.exception) == f"{option} {tmp_path}/no/file: cannot be written: there is no folder {tmp_path}/no"
+    )
 
 
 def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_place(tmp_path / "new", "--html")
+    check_output_path(tmp_path / "new", "--html")
     (tmp_path / "old").touch()
-    check_place(tmp_path / "old", "--html")
+    check_output_path(tmp_path / "old", "--html")
     assert not (tmp_path / "new").exists()
     with pytest.raises(OutputError, match="it is a folder"):
-        check_place(tmp_path, "--html")
+        check_output_path(tmp_path, "--html")
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     with pytest.raises(OutputError, match="no permission"):
-        check_place(tmp_path / "new", "--html")
+        check_output_path(tmp_path / "new", "--html")
 
 
 def test_the_command_writes_the_page_of_a_failed_check_too(tmp_path: Path) -> None:
@@ -55,7 +61,7 @@ def test_the_command_writes_the_page_of_a_failed_check_too(tmp_path: Path) -> No
         "save_baseline": None,
         "growth": 2.0,
     }
-    failed = report(share=2.0)
+    failed = report(budget_used=2.0)
     write_reports((failed,), wanted)
     assert "c3d.onnx does not answer as the network does" in wanted["html"].read_text("utf-8")
 

@@ -9,7 +9,7 @@ from helpers.reports import bare, comparison
 
 from exporter.errors import OutputError
 from exporter.reports.junit import junit, write_junit
-from exporter.verdicts import Localization
+from exporter.results import Localization
 
 
 def suites(*reports: object) -> list[ET.Element]:
@@ -22,8 +22,11 @@ def test_a_case_for_each_comparison() -> None:
     (suite,) = suites(bare(("random", 1e-6), ("video", 1e-3)))
     assert suite.attrib == {
         "name": "a/c3d.onnx in onnxruntime 1.32.0 (cpu)",
-        "tests": "2", "failures": "1", "errors": "0", "time": "13.200",
-    }  # fmt: skip
+        "tests": "2",
+        "failures": "1",
+        "errors": "0",
+        "time": "13.200",
+    }
     good, bad = suite
     assert (good.attrib["classname"], good.attrib["name"]) == ("a/c3d.onnx", "random, logits, batch 1")
     assert good.findtext("system-out") == "error 1.000e-06, budget 8.000e-06, 0.125 of it used"

@@ -10,15 +10,15 @@ from helpers.page import Page
 from helpers.reports import HOSTILE, comparison, features, hostile, report
 
 from exporter.reports.parity_page import headline, parity_page, sentences
-from exporter.verdicts import ParityReport
+from exporter.results import ParityReport
 
 MADE = datetime(2026, 11, 24, 20, 30, tzinfo=UTC)
 CASES = {
     "passed": (report(),),
-    "failed": (report(share=8352.0),),
+    "failed": (report(budget_used=8352.0),),
     "hostile": (hostile(),),
     "features": (features(),),
-    "several": (report(), report("b/c3d.pt", share=2.0), hostile(), features()),
+    "several": (report(), report("b/c3d.pt", budget_used=2.0), hostile(), features()),
 }
 
 
@@ -132,9 +132,12 @@ def test_the_highest_classes_stand_side_by_side(pages: dict[str, Page]) -> None:
 def test_counts_and_layers_stand_in_tables(pages: dict[str, Page]) -> None:
     counts = rows_of(pages["failed"], "Numbers of output logits")
     assert counts == [
-        ["to the last bit", "6", "5"], ["up to 1 %", "11", "12"], ["1 % to 10 %", "200", "201"],
-        ["10 % to 100 %", "267", "269"], ["100 % to 1,000 %", "3", "0"],
-    ]  # fmt: skip
+        ["to the last bit", "6", "5"],
+        ["up to 1 %", "11", "12"],
+        ["1 % to 10 %", "200", "201"],
+        ["10 % to 100 %", "267", "269"],
+        ["100 % to 1,000 %", "3", "0"],
+    ]
     assert "3 of 487 numbers are over their budget." in " ".join(pages["failed"].shown("figcaption"))
     layers = rows_of(pages["failed"], "Errors by layer on ride.mp4")
     assert layers[1] == ["conv2", "not in the graph", "-", "-", "3.3e-07", "-"]
@@ -145,9 +148,15 @@ def test_what_there_is_nothing_of_has_no_section(pages: dict[str, Page]) -> None
     texts = pages["features"].shown("h2")
     assert texts == ["Error by input", "How it was judged", "Environment and files"]
     assert pages["passed"].shown("h2") == [
-        "Notes", "Error by input", "Error of every number", "Error by layer", "Highest classes", "Determinism",
-        "How it was judged", "Environment and files",
-    ]  # fmt: skip
+        "Notes",
+        "Error by input",
+        "Error of every number",
+        "Error by layer",
+        "Highest classes",
+        "Determinism",
+        "How it was judged",
+        "Environment and files",
+    ]
 
 
 def test_many_inputs_are_all_in_the_table(pages: dict[str, Page]) -> None:
@@ -162,22 +171,43 @@ def test_many_inputs_are_all_in_the_table(pages: dict[str, Page]) -> None:
 @pytest.mark.parametrize(
     ("given", "title", "told"),
     [
-        (report(), "c3d.onnx answers as the network does", ["All 4 comparisons are within budget. Nearest to it is random, with 7 % used."]),
-        (report(share=8352.0), "c3d.onnx does not answer as the network does",
-         ["1 of 4 comparisons fail. The worst is random (logits): its error is 8,352 times what is allowed.", "It leaves the truth at fc8."]),
-        (features(), "c3d.onnx failed the check",
-         ["The one comparison is within budget. Nearest to it is random, with 50 % used.",
-          "It failed because 1 of 27 nodes ran on another device than cuda."]),
-        (replace(report(), passed=False, truth="b.onnx in float64"), "c3d.onnx failed the check",
-         ["All 4 comparisons are within budget. Nearest to it is random, with 7 % used.", "It failed for another reason: see the notes."]),
+        (
+            report(),
+            "c3d.onnx answers as the network does",
+            ["All 4 comparisons are within budget. Nearest to it is random, with 7 % used."],
+        ),
+        (
+            report(budget_used=8352.0),
+            "c3d.onnx does not answer as the network does",
+            [
+                "1 of 4 comparisons fail. The worst is random (logits): its error is 8,352 times what is allowed.",
+                "It leaves the truth at fc8.",
+            ],
+        ),
+        (
+            features(),
+            "c3d.onnx failed the check",
+            [
+                "The one comparison is within budget. Nearest to it is random, with 50 % used.",
+                "It failed because 1 of 27 nodes ran on another device than cuda.",
+            ],
+        ),
+        (
+            replace(report(), passed=False, truth="b.onnx in float64"),
+            "c3d.onnx failed the check",
+            [
+                "All 4 comparisons are within budget. Nearest to it is random, with 7 % used.",
+                "It failed for another reason: see the notes.",
+            ],
+        ),
         (replace(report(), comparisons=(), passed=False), "c3d.onnx failed the check", ["Nothing was compared."]),
         (replace(report(), truth="b.onnx in float64"), "c3d.onnx answers as b.onnx does", None),
     ],
-)  # fmt: skip
-def test_the_verdict_in_words(given: ParityReport, title: str, told: list[str] | None) -> None:
+)
+def test_the_verdict_in_words(given: ParityReport, title: str, reported: list[str] | None) -> None:
     assert headline(given) == title
-    if told is not None:
-        assert list(sentences(given)) == told
+    if reported is not None:
+        assert list(sentences(given)) == reported
 
 
 def test_the_same_reports_give_the_same_page() -> None:

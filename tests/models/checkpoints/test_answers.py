@@ -19,14 +19,22 @@ from helpers.tf_checkpoint import write_v1, write_v2
 from safetensors.torch import save_file
 
 from models import build
-from models.builder import BuiltNetwork, state_sha256
+from models.builder import BuiltModel, state_sha256
 from models.errors import CheckpointError
 
 JFZHANG95 = {
-    "conv1": "features.0", "conv2": "features.3", "conv3a": "features.6", "conv3b": "features.8",
-    "conv4a": "features.11", "conv4b": "features.13", "conv5a": "features.16", "conv5b": "features.18",
-    "fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6",
-}  # fmt: skip
+    "conv1": "features.0",
+    "conv2": "features.3",
+    "conv3a": "features.6",
+    "conv3b": "features.8",
+    "conv4a": "features.11",
+    "conv4b": "features.13",
+    "conv5a": "features.16",
+    "conv5b": "features.18",
+    "fc6": "classifier.0",
+    "fc7": "classifier.3",
+    "fc8": "classifier.6",
+}
 CAFFE = {"conv1": "conv1a", "conv2": "conv2a"}
 MMACTION2 = {name: f"{CAFFE.get(name, name)}.conv" for name in origins.CONVOLUTIONS}
 TORCH = (".weight", ".bias")
@@ -130,61 +138,125 @@ ORIGINS = {
     ),
     "caffe ucf101, BVLC": Origin("c3d.caffemodel", save_caffe("BVLC", ""), "caffe", "right", "caffe-sports1m"),
     "c3d-keras tf": Origin(
-        "weights_tf.h5", saved(keras_tf, keras_1), "c3d-keras-tf", "right", "c3d-keras", "tensorflow", "IO", "HWC",
-        ambiguous=True, wrong=("adamcasson", "keras-tf-chw"),
+        "weights_tf.h5",
+        saved(keras_tf, keras_1),
+        "c3d-keras-tf",
+        "right",
+        "c3d-keras",
+        "tensorflow",
+        "IO",
+        "HWC",
+        ambiguous=True,
+        wrong=("adamcasson", "keras-tf-chw"),
     ),
     "adamcasson": Origin(
-        "weights_tf.h5", saved(keras_tf, keras_2), "adamcasson", "symmetric", "c3d-keras", "tensorflow", "IO", "HWC",
-        ambiguous=True, wrong=("c3d-keras-tf",),
+        "weights_tf.h5",
+        saved(keras_tf, keras_2),
+        "adamcasson",
+        "symmetric",
+        "c3d-keras",
+        "tensorflow",
+        "IO",
+        "HWC",
+        ambiguous=True,
+        wrong=("c3d-keras-tf",),
     ),
     "keras tf, chw": Origin(
-        "c3d.safetensors", saved(keras_tf_chw, write_safetensors), "keras-tf-chw", "right", "c3d-keras", "tensorflow",
-        "IO", "CHW", ambiguous=True, wrong=("c3d-keras-tf",),
+        "c3d.safetensors",
+        saved(keras_tf_chw, write_safetensors),
+        "keras-tf-chw",
+        "right",
+        "c3d-keras",
+        "tensorflow",
+        "IO",
+        "CHW",
+        ambiguous=True,
+        wrong=("c3d-keras-tf",),
     ),
     "c3d-keras th": Origin(
-        "weights_th.h5", saved(keras_th, keras_1), "c3d-keras-th", "right", "c3d-keras", "theano", "IO", "HWC",
-        ambiguous=True, wrong=("keras-model-zoo",),
+        "weights_th.h5",
+        saved(keras_th, keras_1),
+        "c3d-keras-th",
+        "right",
+        "c3d-keras",
+        "theano",
+        "IO",
+        "HWC",
+        ambiguous=True,
+        wrong=("keras-model-zoo",),
     ),
     "keras-model-zoo": Origin(
-        "weights.h5", saved(model_zoo, keras_0), "keras-model-zoo", "symmetric", "unknown", "theano", "IO", "CHW",
-        ambiguous=True, wrong=("keras-th-unflipped",),
+        "weights.h5",
+        saved(model_zoo, keras_0),
+        "keras-model-zoo",
+        "symmetric",
+        "unknown",
+        "theano",
+        "IO",
+        "CHW",
+        ambiguous=True,
+        wrong=("keras-th-unflipped",),
     ),
     "keras th, unflipped": Origin(
-        "weights.h5", saved(unflipped, keras_1), "keras-th-unflipped", "symmetric", "unknown", "torch", "IO", "CHW",
-        ambiguous=True, wrong=("c3d-keras-th",),
+        "weights.h5",
+        saved(unflipped, keras_1),
+        "keras-th-unflipped",
+        "symmetric",
+        "unknown",
+        "torch",
+        "IO",
+        "CHW",
+        ambiguous=True,
+        wrong=("c3d-keras-th",),
     ),
     "hx173149": Origin(
-        "sports1m_finetuning_ucf101.model", saved(keras_tf_chw, write_tf1), "hx173149", "right", "hx173149",
-        "tensorflow", "IO", "CHW", ambiguous=True, wrong=("hx173149-tf",),
+        "sports1m_finetuning_ucf101.model",
+        saved(keras_tf_chw, write_tf1),
+        "hx173149",
+        "right",
+        "hx173149",
+        "tensorflow",
+        "IO",
+        "CHW",
+        ambiguous=True,
+        wrong=("hx173149-tf",),
     ),
     "hx173149, saved again": Origin(
-        "model.index", saved(keras_tf, write_tf2), "hx173149-tf", "right", "hx173149", "tensorflow", "IO", "HWC",
-        ambiguous=True, wrong=("hx173149",),
+        "model.index",
+        saved(keras_tf, write_tf2),
+        "hx173149-tf",
+        "right",
+        "hx173149",
+        "tensorflow",
+        "IO",
+        "HWC",
+        ambiguous=True,
+        wrong=("hx173149",),
     ),
     "chainer": Origin("conv3d_deepnetA_ucf.npz", saved(canonical, write_chainer), "chainer", "right", "caffe-sports1m"),
     "lasagne": Origin("c3d.npz", saved(lasagne, write_lasagne), "lasagne", "right", "caffe-sports1m", linear="IO"),
-}  # fmt: skip
+}
 
 _ANSWERED: dict[tuple[str, str], dict[str, Any]] = {}
 
 
-def answers_of(built: BuiltNetwork) -> dict[str, Any]:
+def answers_of(built: BuiltModel) -> dict[str, Any]:
     """The network's own answers in float64, computed once for each state and pool5."""
     key = state_sha256(built.network), built.config.pool5
     if key not in _ANSWERED:
         with torch.inference_mode():
-            stages = built.network.double().stages(torch.from_numpy(clip())[None])
+            stages = built.network.double().forward_features(torch.from_numpy(clip())[None])
         _ANSWERED[key] = {name: stage[0].numpy() for name, stage in zip(("fc6", "fc7", "logits"), stages, strict=True)}
     return _ANSWERED[key]
 
 
-def distance(built: BuiltNetwork, expected: dict[str, Any]) -> float:
+def max_abs_diff(built: BuiltModel, expected: dict[str, Any]) -> float:
     """The largest error of any output, relative to that output's largest value."""
     answers = answers_of(built)
     return max(float(np.abs(answers[name] - own).max() / np.abs(own).max()) for name, own in expected.items())
 
 
-def roughly(built: BuiltNetwork, expected: Any) -> float:
+def roughly(built: BuiltModel, expected: Any) -> float:
     """The same for the logits, computed in float32: enough to see another network."""
     with torch.inference_mode():
         logits = built.network(torch.from_numpy(clip())[None].float())[0].numpy()
@@ -208,10 +280,12 @@ def test_answers_as_its_own_network(written: tuple[Origin, Path, State]) -> None
     built = build(weights=path, layout=origin.layout if origin.ambiguous else "auto")
     assert built.weights is not None
     assert (built.weights.layout, built.config.pool5, built.preprocessing.name) == (
-        origin.layout, origin.pool5, origin.profile,
-    )  # fmt: skip
+        origin.layout,
+        origin.pool5,
+        origin.profile,
+    )
     assert built.config.num_classes == (origins.CLASSES if "fc8.weight" in state else 0)
     assert built.weights.coverage.loaded == built.weights.coverage.total == len(state)
-    assert distance(built, expected) < 1e-9
+    assert max_abs_diff(built, expected) < 1e-9
     for layout in origin.wrong:
         assert roughly(build(weights=path, layout=layout), expected["logits"]) > 1e-3, layout

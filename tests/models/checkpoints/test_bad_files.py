@@ -57,10 +57,10 @@ def test_unknown_suffix(tmp_path: Path) -> None:
         (b"\x1f\x8b\x08\x00", "compressed by gzip: unpack it first"),
     ],
 )
-def test_what_downloads_leave_instead(suffix: str, content: bytes, told: str, tmp_path: Path) -> None:
+def test_what_downloads_leave_instead(suffix: str, content: bytes, reported: str, tmp_path: Path) -> None:
     path = tmp_path / f"c3d.{suffix}"
     path.write_bytes(content * 50)
-    refuse(path, told)
+    refuse(path, reported)
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors", "h5", "npz", "onnx", "caffemodel", "model"])

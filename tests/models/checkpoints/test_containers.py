@@ -15,10 +15,10 @@ from helpers.origins import write_caffe
 from helpers.reference import CONVOLUTIONS
 from onnx import TensorProto, helper, numpy_helper
 
-from exporter.optimization import optimize
 from exporter.types import OptimizeRequest
+from exporter.workflows.optimize import optimize
 from models import build
-from models.builder import BuiltNetwork, state_sha256
+from models.builder import BuiltModel, state_sha256
 from models.checkpoints.readers import read_file
 from models.errors import CheckpointError, UnavailableError
 
@@ -202,7 +202,7 @@ def test_a_zip_bomb_is_refused_by_its_claim(tmp_path: Path) -> None:
 # ---- ONNX
 
 
-def test_an_exported_network_is_a_checkpoint(exported: ExportedByCommand, built: BuiltNetwork) -> None:
+def test_an_exported_network_is_a_checkpoint(exported: ExportedByCommand, built: BuiltModel) -> None:
     again = build(weights=exported.onnx)
     assert again.weights is not None
     assert (again.weights.container, again.weights.layout, again.pool5_source) == ("ONNX", "identity", "file")
@@ -210,7 +210,7 @@ def test_an_exported_network_is_a_checkpoint(exported: ExportedByCommand, built:
 
 
 def test_an_optimised_network_keeps_its_weights_as_trained(
-    exported: ExportedByCommand, built: BuiltNetwork, tmp_path: Path
+    exported: ExportedByCommand, built: BuiltModel, tmp_path: Path
 ) -> None:
     done = optimize(OptimizeRequest(exported.onnx, tmp_path / "fast.onnx", verify=False))
     assert done.passes == ("winograd", "frames-as-pictures", "cancel-transposes")

@@ -14,10 +14,18 @@ from models import build
 from models.checkpoints import read_checkpoint
 
 JFZHANG95 = {
-    "conv1": "features.0", "conv2": "features.3", "conv3a": "features.6", "conv3b": "features.8",
-    "conv4a": "features.11", "conv4b": "features.13", "conv5a": "features.16", "conv5b": "features.18",
-    "fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6",
-}  # fmt: skip
+    "conv1": "features.0",
+    "conv2": "features.3",
+    "conv3a": "features.6",
+    "conv3b": "features.8",
+    "conv4a": "features.11",
+    "conv4b": "features.13",
+    "conv5a": "features.16",
+    "conv5b": "features.18",
+    "fc6": "classifier.0",
+    "fc7": "classifier.3",
+    "fc8": "classifier.6",
+}
 
 
 def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -30,13 +38,28 @@ def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 WRAPPED: dict[str, tuple[str, Callable[[dict[str, Tensor]], Any], str, str]] = {
     "bare": ("c3d.pickle", lambda s: s, "", ""),
-    "training run": ("C3D_epoch-99.pth.tar", lambda s: {"epoch": 99, "state_dict": s, "opt_dict": {"lr": 0.1}}, "state_dict", ""),
+    "training run": (
+        "C3D_epoch-99.pth.tar",
+        lambda s: {"epoch": 99, "state_dict": s, "opt_dict": {"lr": 0.1}},
+        "state_dict",
+        "",
+    ),
     "model": ("c3d.pt", lambda s: {"model": s, "args": [1, "a", None]}, "model", ""),
     "model_state_dict": ("c3d.pt", lambda s: {"model_state_dict": s}, "model_state_dict", ""),
-    "both": ("c3d.pt", lambda s: {"model": {"x": torch.zeros(1)}, "step": torch.zeros(1), "state_dict": s}, "state_dict", ""),
+    "both": (
+        "c3d.pt",
+        lambda s: {"model": {"x": torch.zeros(1)}, "step": torch.zeros(1), "state_dict": s},
+        "state_dict",
+        "",
+    ),
     "data parallel": ("c3d.pth", lambda s: prefixed("module.", s), "", "module."),
-    "nested prefix": ("c3d.pth", lambda s: {"state_dict": prefixed("model.module.net.", s)}, "state_dict", "model.module.net."),
-}  # fmt: skip
+    "nested prefix": (
+        "c3d.pth",
+        lambda s: {"state_dict": prefixed("model.module.net.", s)},
+        "state_dict",
+        "model.module.net.",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", WRAPPED)
@@ -45,7 +68,7 @@ def test_wrappers_and_prefixes(case: str, tmp_path: Path) -> None:
     torch.save(wrap(constant_state()), tmp_path / name)
     checkpoint = read_checkpoint(tmp_path / name)
     assert (checkpoint.raw.wrapper, checkpoint.found.prefix, checkpoint.layout.name) == (wrapper, prefix, "identity")
-    assert checkpoint.strangers == ()
+    assert checkpoint.unexpected_keys == ()
     assert checkpoint.tensors.keys() == constant_state().keys()
     assert all(torch.equal(checkpoint.tensors[key], value) for key, value in constant_state().items())
 

@@ -15,8 +15,9 @@ from helpers.server import Site, serve
 
 from models import build
 from models.checkpoints.download import file_name
-from models.checkpoints.sources import is_remote, locate
-from models.errors import CheckpointError, UnavailableError, UsageError, quiet
+from models.checkpoints.sources import is_remote, resolve
+from models.errors import CheckpointError, UnavailableError, UsageError
+from models.progress import no_progress
 
 CONTENT = bytes(range(256)) * 40_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -33,23 +34,23 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 def refused(source: str, match: str) -> None:
     with pytest.raises(CheckpointError, match=match) as caught:
-        locate(source, quiet)
+        resolve(source, no_progress)
     assert "\n" not in str(caught.value)
     for secret in ("hunter2", "s3cret"):
         assert secret not in str(caught.value)
 
 
 def test_a_download_is_kept_and_recorded_and_the_second_asks_nobody(site: Site) -> None:
-    told: list[str] = []
-    first = locate(f"{site.address}/a/c3d.pth", told.append)
+    reported: list[str] = []
+    first = resolve(f"{site.address}/a/c3d.pth", reported.append)
     assert first.path.read_bytes() == CONTENT
     assert (first.path.name, first.sha256, first.url) == ("c3d.pth", SHA256, f"{site.address}/a/c3d.pth")
     assert any(SHA256 in note for note in first.notes)
-    assert told[0].startswith("downloading c3d.pth: ")
-    assert told[0].endswith(" of 10 MB")
+    assert reported[0].startswith("downloading c3d.pth: ")
+    assert reported[0].endswith(" of 10 MB")
     assert len(site.asked) == 1
     site.status = 500
-    again = locate(f"{site.address}/a/c3d.pth", quiet)
+    again = resolve(f"{site.address}/a/c3d.pth", no_progress)
     assert (again.path, again.sha256) == (first.path, SHA256)
     assert "from the cache" in again.notes[0]
     assert len(site.asked) == 1
@@ -57,7 +58,7 @@ def test_a_download_is_kept_and_recorded_and_the_second_asks_nobody(site: Site) 
 
 def test_what_breaks_off_is_resumed(site: Site) -> None:
     site.cuts = [1_000_000, 2_500_000]
-    found = locate(f"{site.address}/c3d.pth", quiet)
+    found = resolve(f"{site.address}/c3d.pth", no_progress)
     assert found.path.read_bytes() == CONTENT
     assert [ranged for _, ranged in site.asked] == [None, "bytes=1000000-", "bytes=3500000-"]
 
@@ -65,7 +66,7 @@ def test_what_breaks_off_is_resumed(site: Site) -> None:
 def test_the_next_run_resumes_what_the_last_one_left(site: Site) -> None:
     site.cuts = [100_000] * 4
     refused(f"{site.address}/c3d.pth", "broke off after 400000 of 10240000 bytes; what arrived is kept, run it again")
-    assert locate(f"{site.address}/c3d.pth", quiet).path.read_bytes() == CONTENT
+    assert resolve(f"{site.address}/c3d.pth", no_progress).path.read_bytes() == CONTENT
     assert site.asked[-1][1] == "bytes=400000-"
 
 
@@ -73,13 +74,13 @@ def test_a_file_that_changed_meanwhile_is_fetched_afresh(site: Site) -> None:
     site.cuts = [100_000] * 4
     refused(f"{site.address}/c3d.pth", "broke off")
     site.content, site.etag = CONTENT[::-1], '"two"'
-    assert locate(f"{site.address}/c3d.pth", quiet).path.read_bytes() == CONTENT[::-1]
+    assert resolve(f"{site.address}/c3d.pth", no_progress).path.read_bytes() == CONTENT[::-1]
 
 
 def test_a_hash_is_demanded(site: Site, tmp_path: Path) -> None:
     refused(f"{site.address}/c3d.pth#sha256={'0' * 64}", f"what arrived has SHA-256 {SHA256}, not 0{{64}}")
     assert not list((tmp_path / "cache").rglob("c3d.pth*"))
-    assert locate(f"{site.address}/c3d.pth#sha256={SHA256.upper()}", quiet).sha256 == SHA256
+    assert resolve(f"{site.address}/c3d.pth#sha256={SHA256.upper()}", no_progress).sha256 == SHA256
     refused(f"{site.address}/c3d.pth#sha256={'0' * 64}", "the cached file has SHA-256 .*remove .* to download it again")
 
 
@@ -108,7 +109,7 @@ def test_an_unknown_certificate_and_a_dead_server(site: Site, monkeypatch: pytes
 def test_secrets_are_told_and_kept_nowhere(site: Site, tmp_path: Path) -> None:
     address = site.address.replace("https://", "https://user:hunter2@") + "/c3d.pth?token=s3cret"
     refused(address, "the download failed")  # urllib takes no password in an address
-    found = locate(f"{site.address}/c3d.pth?token=s3cret", quiet)
+    found = resolve(f"{site.address}/c3d.pth?token=s3cret", no_progress)
     assert found.url == f"{site.address}/c3d.pth"
     kept = [path.read_bytes() for path in (tmp_path / "cache").rglob("*.json")]
     assert kept
@@ -118,11 +119,17 @@ def test_secrets_are_told_and_kept_nowhere(site: Site, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "name"),
     [
-        ("https://x/a/c3d.pth", "c3d.pth"), ("https://x/..%2f..%2fetc%2fpasswd", "passwd"), ("https://x/", "checkpoint"),
-        ("https://x/..", "checkpoint"), ("https://x/%00a%0ab.pth", "ab.pth"), ("https://x/.bashrc", "bashrc"),
-        ("https://x/record.json", "checkpoint"), ("https://x/" + "a" * 500, "a" * 200), ("https://x/a%5Cb.pt", "b.pt"),
+        ("https://x/a/c3d.pth", "c3d.pth"),
+        ("https://x/..%2f..%2fetc%2fpasswd", "passwd"),
+        ("https://x/", "checkpoint"),
+        ("https://x/..", "checkpoint"),
+        ("https://x/%00a%0ab.pth", "ab.pth"),
+        ("https://x/.bashrc", "bashrc"),
+        ("https://x/record.json", "checkpoint"),
+        ("https://x/" + "a" * 500, "a" * 200),
+        ("https://x/a%5Cb.pt", "b.pt"),
     ],
-)  # fmt: skip
+)
 def test_names_stay_in_the_cache(url: str, name: str) -> None:
     assert file_name(url) == name
 
@@ -130,7 +137,7 @@ def test_names_stay_in_the_cache(url: str, name: str) -> None:
 def test_two_at_once_leave_one_whole_file(site: Site) -> None:
     found: list[bytes] = []
     threads = [
-        threading.Thread(target=lambda: found.append(locate(f"{site.address}/c3d.pth", quiet).path.read_bytes()))
+        threading.Thread(target=lambda: found.append(resolve(f"{site.address}/c3d.pth", no_progress).path.read_bytes()))
         for _ in range(4)
     ]
     for thread in threads:
@@ -144,19 +151,24 @@ def test_two_at_once_leave_one_whole_file(site: Site) -> None:
 @pytest.mark.parametrize(
     ("source", "match"),
     [
-        ("http://host/c3d.pth", "https:// or hf://"), ("ftp://host/c3d.pth", "not ftp://"), ("https://", "is no address"),
-        ("file:///c3d.pth", "give the path"), ("https://host/c3d.pth#md5=1", "after # stands sha256="),
-        ("hf://owner", "give hf://owner/repo"), ("hf://owner/repo/../x", "give hf://owner/repo"), ("https://[", "is no address"),
+        ("http://host/c3d.pth", "https:// or hf://"),
+        ("ftp://host/c3d.pth", "not ftp://"),
+        ("https://", "is no address"),
+        ("file:///c3d.pth", "give the path"),
+        ("https://host/c3d.pth#md5=1", "after # stands sha256="),
+        ("hf://owner", "give hf://owner/repo"),
+        ("hf://owner/repo/../x", "give hf://owner/repo"),
+        ("https://[", "is no address"),
     ],
-)  # fmt: skip
+)
 def test_other_addresses_are_wrong_usage(source: str, match: str) -> None:
     with pytest.raises(UsageError, match=match):
-        locate(source, quiet)
+        resolve(source, no_progress)
 
 
 def test_a_path_is_a_path() -> None:
     assert not is_remote("weights#sha256=1.pth")
-    assert locate("a/b.pth", quiet).path == Path("a/b.pth")
+    assert resolve("a/b.pth", no_progress).path == Path("a/b.pth")
 
 
 def test_the_bytes_that_are_parsed_are_held_against_the_record(site: Site, tmp_path: Path) -> None:
@@ -175,7 +187,7 @@ def test_the_bytes_that_are_parsed_are_held_against_the_record(site: Site, tmp_p
 def test_the_hub_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UnavailableError, match=r"needs huggingface_hub; pip install 'c3d-export\[hub\]'"):
-        locate("hf://owner/repo/c3d.pth", quiet)
+        resolve("hf://owner/repo/c3d.pth", no_progress)
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -229,9 +241,11 @@ def test_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     for name, value in {
-        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "hub"), "HF_HUB_DISABLE_XET": "1",
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_HOME": str(tmp_path / "hub"),
+        "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
-    }.items():  # fmt: skip
+    }.items():
         monkeypatch.setenv(name, value)
     try:
         fetched = python(ASK, "hf://owner/repo/weights/c3d.pth@v1", "hf://owner/repo/none.pth", cwd=tmp_path)

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from exporter.passes.winograd.cook_toom import POINTS, between_zeros, cook_toom, transforms
+from exporter.passes.winograd.cook_toom import POINTS, cook_toom, transforms, two_frame_transforms
 
 GENERATOR = np.random.default_rng(0)
 
@@ -20,7 +20,7 @@ def test_a_filter_slid_over_a_signal(outputs: int) -> None:
 
 
 def test_two_inputs_between_zeros_take_three_products() -> None:
-    made = between_zeros()
+    made = two_frame_transforms()
     signal, taps = GENERATOR.standard_normal(2), GENERATOR.standard_normal(3)
     answer = made.output @ ((made.weight @ taps) * (made.input @ signal))
     assert np.allclose(answer, np.correlate(np.pad(signal, 1), taps, "valid"), rtol=0, atol=1e-14)

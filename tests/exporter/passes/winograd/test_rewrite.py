@@ -8,17 +8,17 @@ import onnx_ir as ir
 import pytest
 from helpers.graphs import exact, graph, node, normal, ran
 
-from exporter.optimization import optimize
-from exporter.passes.base import Decision, apply, nodes_of
+from exporter.passes.base import Decision, nodes_of, run_passes
+from exporter.passes.compress_weights import CompressWeights
 from exporter.passes.shapes import infer_shapes
-from exporter.passes.store_weights import StoreWeights
 from exporter.passes.winograd.cost import direct_ms, predicted
-from exporter.passes.winograd.forms import DIRECT, FORMS, Form
-from exporter.passes.winograd.micro import formed, measured
+from exporter.passes.winograd.measure import make_candidate, measure_tile_shapes
+from exporter.passes.winograd.pattern import ConvMatch, match_conv
 from exporter.passes.winograd.rewrite import Winograd
-from exporter.passes.winograd.sites import Site, site_of
+from exporter.passes.winograd.tile_shape import DIRECT, TILE_SHAPES, TileShape
 from exporter.passes.winograd.tiling import fits
-from exporter.types import GraphOptions, OptimizeRequest, WeightsAs
+from exporter.types import OptimizeOptions, OptimizeRequest, WeightDtype
+from exporter.workflows.optimize import optimize
 
 CUBE = {"kernel_shape": [3] * 3, "pads": [1] * 6}
 
@@ -26,16 +26,25 @@ CUBE = {"kernel_shape": [3] * 3, "pads": [1] * 6}
 def tower(channels: int = 96, size: int = 16, opset: int = 28) -> onnx.ModelProto:
     """A block of R3D (Tran et al., 2018): two convolutions and the shortcut, between a stem and a head."""
     held = {
-        "stem": normal(channels, 3, 3, 7, 7) / 20, "w1": normal(channels, channels, 3, 3, 3) / 40,
-        "w2": normal(channels, channels, 3, 3, 3) / 40, "b1": normal(channels), "b2": normal(channels),
+        "stem": normal(channels, 3, 3, 7, 7) / 20,
+        "w1": normal(channels, channels, 3, 3, 3) / 40,
+        "w2": normal(channels, channels, 3, 3, 3) / 40,
+        "b1": normal(channels),
+        "b2": normal(channels),
         "head": normal(channels, 5),
-    }  # fmt: skip
+    }
     nodes = [
-        node("Conv", "x stem", "a", strides=[1, 2, 2], pads=[1, 3, 3] * 2), node("Relu", "a", "s"),
-        node("Conv", "s w1 b1", "c1", **CUBE), node("Relu", "c1", "r1"),
-        node("Conv", "r1 w2 b2", "c2", **CUBE), node("Add", "c2 s", "sum"), node("Relu", "sum", "r2"),
-        node("GlobalAveragePool", "r2", "g"), node("Flatten", "g", "f"), node("MatMul", "f head", "y"),
-    ]  # fmt: skip
+        node("Conv", "x stem", "a", strides=[1, 2, 2], pads=[1, 3, 3] * 2),
+        node("Relu", "a", "s"),
+        node("Conv", "s w1 b1", "c1", **CUBE),
+        node("Relu", "c1", "r1"),
+        node("Conv", "r1 w2 b2", "c2", **CUBE),
+        node("Add", "c2 s", "sum"),
+        node("Relu", "sum", "r2"),
+        node("GlobalAveragePool", "r2", "g"),
+        node("Flatten", "g", "f"),
+        node("MatMul", "f head", "y"),
+    ]
     return graph(nodes, {"x": ("n", 3, 8, 2 * size, 2 * size)}, {"y": ("n", 5)}, held, opset)
 
 
@@ -47,7 +56,7 @@ def _decided(model: onnx.ModelProto, step: Winograd) -> list[Decision]:
 
 
 def choices(model: onnx.ModelProto, step: Winograd) -> dict[str, str]:
-    return {decision.node: decision.choice for decision in _decided(model, step)}
+    return {decision.node: decision.action for decision in _decided(model, step)}
 
 
 def multiplications(path: Path) -> int:
@@ -78,7 +87,7 @@ def test_another_network_takes_a_fraction_of_the_multiplications(tmp_path: Path)
     assert done.modified
     assert done.report is not None
     assert done.report.passed
-    chosen = {decision.node: decision.choice for decision in done.decisions if decision.operator == "Conv"}
+    chosen = {decision.node: decision.action for decision in done.decisions if decision.operator == "Conv"}
     assert chosen["a.node"] == DIRECT
     assert all(chosen[name].startswith("winograd") for name in ("c1.node", "c2.node"))
     assert multiplications(done.path) < 0.5 * multiplications(path)
@@ -107,7 +116,7 @@ def test_tiles_of_two_are_taken_where_larger_ones_fail_the_check(
     assert done.report is not None
     assert done.report.passed
     assert "tiles of 2 hold it" in done.notes[-1]
-    assert {d.choice for d in done.decisions if d.operator == "Conv"} == {DIRECT, "winograd 2x2x2"}
+    assert {d.action for d in done.decisions if d.operator == "Conv"} == {DIRECT, "winograd 2x2x2"}
 
 
 def test_what_is_small_or_cannot_be_stays_as_it_is() -> None:
@@ -121,65 +130,73 @@ def test_the_largest_tile_can_be_limited() -> None:
     assert choices(tower(channels=128), Winograd(largest=2))["c1.node"] == "winograd 2x2x2"
 
 
-@pytest.mark.parametrize(("times", "chosen"), [
-    ({"direct": 5.0, "winograd 4x4x4": 4.9, "winograd 2x4x4": 6.0}, DIRECT),  # within the noise
-    ({"direct": 5.0, "winograd 4x4x4": 9.0, "winograd 2x4x4": 3.0}, "winograd 2x4x4"),
-    ({"direct": 5.0, "winograd 4x4x4": 3.0, "winograd 2x4x4": 3.2}, "winograd 2x4x4"),  # nearly as fast, more accurate
-    ({"direct": 5.0, "winograd 4x4x4": 4.6, "winograd 2x4x4": 4.95}, "winograd 4x4x4"),  # that one gains nothing
-    ({"winograd 4x4x4": 1.0}, DIRECT),  # nothing is known of direct
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("times", "chosen"),
+    [
+        ({"direct": 5.0, "winograd 4x4x4": 4.9, "winograd 2x4x4": 6.0}, DIRECT),  # within the noise
+        ({"direct": 5.0, "winograd 4x4x4": 9.0, "winograd 2x4x4": 3.0}, "winograd 2x4x4"),
+        (
+            {"direct": 5.0, "winograd 4x4x4": 3.0, "winograd 2x4x4": 3.2},
+            "winograd 2x4x4",
+        ),  # nearly as fast, more accurate
+        ({"direct": 5.0, "winograd 4x4x4": 4.6, "winograd 2x4x4": 4.95}, "winograd 4x4x4"),  # that one gains nothing
+        ({"winograd 4x4x4": 1.0}, DIRECT),  # nothing is known of direct
+    ],
+)
 def test_what_measured_slower_than_direct_is_never_taken(times: dict[str, float], chosen: str) -> None:
     step = Winograd(measure=lambda _site, forms, _opset: {title: ms for title, ms in times.items() if title in forms})
     assert choices(tower(), step)["c1.node"] == chosen
-    told = next(decision.why for decision in step.decisions if decision.node == "c1.node")
-    assert ("measured" if DIRECT in times else "nothing is known") in told
+    reported = next(decision.why for decision in step.decisions if decision.node == "c1.node")
+    assert ("measured" if DIRECT in times else "nothing is known") in reported
 
 
 @pytest.mark.parametrize("external", [False, True], ids=["inline", "external"])
 def test_a_file_is_tuned_and_its_layers_errors_are_told(
     external: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.passes.tuning.ROUNDS", (1, 2))
+    monkeypatch.setattr("exporter.passes.autotune.ROUNDS", (1, 2))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")  # weights are found from anywhere
     path = tmp_path / "r3d.onnx"
     onnx.save(tower(), path, save_as_external_data=external, location="r3d.bin", size_threshold=64)
-    done = optimize(OptimizeRequest(path, graph=GraphOptions("cpu", tune=True, errors=True), verify=False))
+    done = optimize(OptimizeRequest(path, graph=OptimizeOptions("cpu", autotune=True, errors=True), verify=False))
     rows = {decision.node: decision for decision in done.decisions}
-    assert all("measured: " in rows[name].why and " ms" in rows[name].why for name in ("c1.node", "c2.node"))
+    assert all("measure_tile_shapes: " in rows[name].why and " ms" in rows[name].why for name in ("c1.node", "c2.node"))
     for row in rows.values():
-        if row.choice.startswith("winograd"):
+        if row.action.startswith("winograd"):
             assert row.measured_ms is not None
             assert row.error is not None
             assert 1e-8 < row.error < 1e-4
     assert len([*(tmp_path / "cache" / "c3d-export" / "tuning").iterdir()]) == 2
 
 
-def site() -> Site:
+def site() -> ConvMatch:
     loaded = ir.from_proto(tower(8, 8))
     infer_shapes(loaded)
-    found = site_of(nodes_of(loaded, "Conv")[1])
-    assert isinstance(found, Site)
+    found = match_conv(nodes_of(loaded, "Conv")[1])
+    assert isinstance(found, ConvMatch)
     return found
 
 
 @pytest.mark.parametrize(
-    "form", [None, *(form for form in FORMS if fits(site(), form))], ids=lambda form: form.title if form else DIRECT
+    "form",
+    [None, *(form for form in TILE_SHAPES if fits(site(), form))],
+    ids=lambda form: form.title if form else DIRECT,
 )
-def test_a_site_alone_computes_what_it_did_in_its_model(form: Form | None) -> None:
+def test_a_site_alone_computes_what_it_did_in_its_model(form: TileShape | None) -> None:
     x = normal(1, 8, 8, 8, 8)
-    (direct,) = ran(ir.to_proto(formed(site(), None, 28)), {"x": x}).values()
-    (answer,) = ran(ir.to_proto(formed(site(), form, 28)), {"x": x}).values()
+    (direct,) = ran(ir.to_proto(make_candidate(site(), None, 28)), {"x": x}).values()
+    (answer,) = ran(ir.to_proto(make_candidate(site(), form, 28)), {"x": x}).values()
     assert np.abs(answer - direct).max() <= 1e-5 * np.abs(direct).max()
 
 
 def test_measuring_runs_every_form_and_keeps_the_answer(tmp_path: Path) -> None:
-    forms = {DIRECT: None, "winograd 2x2x2": Form(2, 2)}
-    first = measured(site(), forms, 28, cache=tmp_path)
+    forms = {DIRECT: None, "winograd 2x2x2": TileShape(2, 2)}
+    first = measure_tile_shapes(site(), forms, 28, cache=tmp_path)
     assert first.keys() == forms.keys()
     assert all(ms > 0 for ms in first.values())
-    assert measured(site(), forms, 28, cache=tmp_path) == first
+    assert measure_tile_shapes(site(), forms, 28, cache=tmp_path) == first
 
 
 def test_the_direct_cost_is_the_arithmetic_and_the_bytes() -> None:
@@ -191,9 +208,9 @@ def test_the_direct_cost_is_the_arithmetic_and_the_bytes() -> None:
 
 
 @pytest.mark.parametrize("kind", ["fp16", "int8"])
-def test_stored_in_fewer_bits_the_matrices_stay_exact(kind: WeightsAs) -> None:
+def test_stored_in_fewer_bits_the_matrices_stay_exact(kind: WeightDtype) -> None:
     loaded = ir.from_proto(tower())
-    done = apply(loaded, [Winograd(), StoreWeights(kind)])
+    done = run_passes(loaded, [Winograd(), CompressWeights(kind)])
     assert done.modified
     fixed = [value for name, value in loaded.graph.initializers.items() if name.startswith("winograd.weight.")]
     assert fixed
@@ -210,15 +227,15 @@ def test_a_bias_that_is_not_constant_can_be_measured_and_held_against_float64(tm
     assert 1e-8 < rows["c1.node"].error < 1e-4
     loaded = ir.from_proto(model)
     infer_shapes(loaded)
-    found = site_of(nodes_of(loaded, "Conv")[1])
-    assert isinstance(found, Site)
-    assert measured(found, {DIRECT: None}, 28, cache=tmp_path).keys() == {DIRECT}
+    found = match_conv(nodes_of(loaded, "Conv")[1])
+    assert isinstance(found, ConvMatch)
+    assert measure_tile_shapes(found, {DIRECT: None}, 28, cache=tmp_path).keys() == {DIRECT}
 
 
 def test_a_second_run_changes_nothing() -> None:
     loaded = ir.from_proto(tower())
-    assert apply(loaded, [Winograd()]).modified
+    assert run_passes(loaded, [Winograd()]).modified
     again = Winograd()
     before = [(made.name, made.op_type) for made in loaded.graph]
-    assert not apply(loaded, [again]).modified
+    assert not run_passes(loaded, [again]).modified
     assert [(made.name, made.op_type) for made in loaded.graph] == before

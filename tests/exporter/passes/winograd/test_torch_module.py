@@ -9,8 +9,8 @@ import torch
 from helpers.reference import convolve, max_pool
 from torch import nn
 
-from exporter.passes.winograd.forms import FORMS, Form
-from exporter.passes.winograd.torch_module import HalvingPool, WinogradConv
+from exporter.passes.winograd.tile_shape import TILE_SHAPES, TileShape
+from exporter.passes.winograd.torch_module import SliceMaxPool, WinogradConv
 
 SIZES = ((1, 4, 8, 8), (2, 7, 9, 6), (3, 5, 13, 10))
 """(N, T, H, W): whole tiles; tiles that hang over along every axis; sizes that a pool does not divide."""
@@ -37,8 +37,8 @@ def error(answer: torch.Tensor, truth: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("pooled", [0, 1, 2])
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.title)
-def test_every_form_answers_as_the_convolution(form: Form, pooled: int) -> None:
+@pytest.mark.parametrize("form", TILE_SHAPES, ids=lambda form: form.title)
+def test_every_form_answers_as_the_convolution(form: TileShape, pooled: int) -> None:
     if pooled and form.time % pooled:
         with pytest.raises(ValueError, match="a max pool of 2 frames does not fit the tiles of winograd 1x"):
             WinogradConv(made(), form, pooled)
@@ -57,21 +57,21 @@ def test_two_frames_between_zeros_take_fewer_products_and_answer_as_the_convolut
         x = torch.randn(batch, 3, *size)
         for dtype, bound in ((torch.float32, 6e-6), (torch.float64, 1e-13)):
             conv = made(dtype)
-            module = WinogradConv(conv, Form(2, 2), pooled, pair=True)
+            module = WinogradConv(conv, TileShape(2, 2), pooled, pair=True)
             assert error(module(x.to(dtype)), expected(conv, x, pooled)) < bound
-            assert 4 * len(module.weight) == 3 * len(WinogradConv(conv, Form(2, 2), pooled).weight)
+            assert 4 * len(module.weight) == 3 * len(WinogradConv(conv, TileShape(2, 2), pooled).weight)
 
 
 def test_two_frames_between_zeros_are_refused_where_there_are_others() -> None:
     with pytest.raises(ValueError, match="two frames between zeros are no tile of winograd 4x2x2"):
-        WinogradConv(made(), Form(4, 2), pair=True)
+        WinogradConv(made(), TileShape(4, 2), pair=True)
     with pytest.raises(ValueError, match=r"this form is for 2 frames \(got 3\)"):
-        WinogradConv(made(), Form(2, 2), pair=True)(torch.zeros(1, 3, 3, 4, 4))
+        WinogradConv(made(), TileShape(2, 2), pair=True)(torch.zeros(1, 3, 3, 4, 4))
 
 
 def test_gradients_are_the_convolutions() -> None:
     conv, x = made(torch.float64), torch.randn(2, 3, 5, 6, 6).double().requires_grad_()
-    answers = (WinogradConv(conv, Form(2, 4), 0)(x), conv(x))
+    answers = (WinogradConv(conv, TileShape(2, 4), 0)(x), conv(x))
     (mine, wanted) = (torch.autograd.grad((answer**2).sum(), x)[0] for answer in answers)
     assert torch.allclose(mine, wanted, rtol=0, atol=1e-11)
 
@@ -79,13 +79,13 @@ def test_gradients_are_the_convolutions() -> None:
 @pytest.mark.parametrize("at_once", [1, 1 << 30])
 def test_the_parts_make_no_difference(at_once: int) -> None:
     conv, x = made(torch.float64), torch.randn(2, 3, 9, 8, 8).double()
-    module = WinogradConv(conv, Form(2, 4), 1)
+    module = WinogradConv(conv, TileShape(2, 4), 1)
     module.at_once = at_once
     assert error(module(x), expected(conv, x, 1)) < 1e-13
 
 
 def test_scripted_frozen_saved_and_loaded_it_answers_the_same() -> None:
-    module, stream = WinogradConv(made(), Form(4, 2), 2).eval(), io.BytesIO()
+    module, stream = WinogradConv(made(), TileShape(4, 2), 2).eval(), io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.freeze(torch.jit.script(module)), stream)
@@ -104,10 +104,10 @@ def test_scripted_frozen_saved_and_loaded_it_answers_the_same() -> None:
 def test_other_convolutions_are_refused(changed: dict[str, int | bool | str]) -> None:
     arguments: dict[str, int | bool | str] = {"kernel_size": 3, "padding": 1} | changed
     with pytest.raises(ValueError, match="only a 3x3x3 convolution with stride 1, padding 1 and a bias"):
-        WinogradConv(nn.Conv3d(3, 5, **arguments), Form(2, 2))  # pyright: ignore[reportArgumentType]
+        WinogradConv(nn.Conv3d(3, 5, **arguments), TileShape(2, 2))  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("frames", [1, 2])
 def test_the_pool_answers_as_torch_does_number_for_number(frames: int) -> None:
     x = torch.randn(2, 3, 7, 9, 6)
-    assert torch.equal(HalvingPool(frames)(x), nn.MaxPool3d((frames, 2, 2))(x))
+    assert torch.equal(SliceMaxPool(frames)(x), nn.MaxPool3d((frames, 2, 2))(x))

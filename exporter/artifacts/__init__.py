@@ -1,0 +1,1 @@
+"""Artifacts on disk: their manifest, how they are published, how they are loaded."""

@@ -1,0 +1,218 @@
+"""How files reach their folder: whole, or not at all, whatever kills the run.
+
+Everything is written into a hidden folder inside the output folder, flushed to disk, and renamed into place: data
+files first (their names carry their hash, so they never replace another's), then the model, then the manifest. The
+model's rename is the moment the new artifact exists. A run killed between it and the manifest's rename leaves the
+staged manifest behind; `recover` finds it by the model's hash and finishes. A manifest that does not describe the
+model beside it is never believed (`exporter.artifacts.manifest.check_integrity`), so no mixture passes for an artifact.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+from exporter.artifacts.manifest import MANIFEST_SUFFIX, Manifest, manifest_path, sha256_file
+from exporter.errors import ArtifactError, OutputError, UsageError
+
+PREFIX = ".c3d-export-"
+MAX_NAME_BYTES = 200
+"""Bytes of an artifact's name: file systems allow 255, suffixes and staging want some of them."""
+
+_OPEN: dict[Path, Path] = {}
+"""This process's staging folders and the output folders they are in: a process's own, like its open files."""
+
+ABANDONED_AFTER = 24 * 3600.0
+"""Seconds after which a staging folder of another machine is taken for litter."""
+
+
+def check_name(name: str) -> None:
+    """Refuse an artifact name that is not a plain file name.
+
+    Raises:
+        UsageError: empty, with a path separator, hidden, `..`, or with control characters.
+    """
+    if not name or name.startswith((".", "-")) or re.search(r"[/\\\x00-\x1f\x7f]", name) or not _encodable(name):
+        raise UsageError(
+            f"an artifact's name must be a plain file name without '/', '\\', a leading '.' or '-': {name!r}; "
+            "--output-dir chooses the folder"
+        )
+
+
+def _encodable(name: str) -> bool:
+    """Tell whether a name fits a file system with room for suffixes, and JSON."""
+    try:
+        return len(name.encode()) <= MAX_NAME_BYTES
+    except UnicodeEncodeError:
+        return False
+
+
+def same_file(target: Path, source: Path) -> bool:
+    """Tell whether two paths are of one file; no, if one of them is not there."""
+    try:
+        return target.samefile(source)
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def translate_os_errors(folder: Path) -> Generator[None]:
+    """Turn the operating system's refusals to write below `folder` into `OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        what = "No space left on device" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or error
+        raise OutputError(f"cannot write to {folder}: {what}; nothing half-written is left there") from error
+
+
+@contextlib.contextmanager
+def staging(folder: Path) -> Generator[Path]:
+    """Make `folder` and give a hidden folder inside it to write into; it is gone afterwards, with what was left in it.
+
+    Raises:
+        OutputError: the folder cannot be made or written to.
+    """
+    with translate_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        recover(folder)
+        stage = folder / f"{PREFIX}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        stage.mkdir()
+    _OPEN[stage] = folder
+    try:
+        with _locked(stage):  # tells every process, whatever its name for this one, that the stage is in use
+            yield stage
+    finally:
+        _finish_or_discard(stage, folder)
+        del _OPEN[stage]
+
+
+def publish(stage: Path, folder: Path, manifest: Manifest) -> Path:
+    """Move the staged files that `manifest` lists, and the manifest itself, into `folder`; return the model's path.
+
+    Raises:
+        OutputError: the folder cannot be written to, or is full.
+    """
+    model, *data = manifest.files
+    staged_manifest = manifest_path(stage / model.path)
+    with translate_os_errors(folder):
+        staged_manifest.write_text(manifest.to_json(), encoding="utf-8")
+        for name in (*(entry.path for entry in manifest.files), staged_manifest.name, "."):
+            _fsync(stage / name)
+        with _locked(folder):
+            for entry in (*data, model):
+                (stage / entry.path).replace(folder / entry.path)
+            staged_manifest.replace(folder / staged_manifest.name)
+            _fsync(folder)
+            _remove_old_data(folder / model.path, keep={entry.path for entry in data})
+    return folder / model.path
+
+
+def atomic_replace(staged: Path, target: Path) -> None:
+    """Flush one staged file to disk and rename it to `target`, in the folder that the stage is in.
+
+    Raises:
+        OutputError: the folder cannot be written to, or is full.
+    """
+    with translate_os_errors(target.parent):
+        _fsync(staged)
+        staged.replace(target)
+        _fsync(target.parent)
+
+
+def cleanup_staging() -> None:
+    """Finish or remove whatever this process has staged: for a signal handler that is about to end it."""
+    for stage, folder in list(_OPEN.items()):
+        _finish_or_discard(stage, folder)
+
+
+def recover(folder: Path) -> None:
+    """Finish what a killed run had all but published into `folder`, and remove what killed runs left behind."""
+    for stage in folder.glob(f"{PREFIX}*"):
+        if stage.is_dir() and _abandoned(stage):
+            _finish_or_discard(stage, folder)
+
+
+def _finish_or_discard(stage: Path, folder: Path) -> None:
+    """Publish a staged manifest whose model has already arrived, and remove the staging folder."""
+    for staged in stage.glob(f"*{MANIFEST_SUFFIX}"):
+        model = folder / staged.name.removesuffix(MANIFEST_SUFFIX)
+        with contextlib.suppress(OSError, ArtifactError):
+            manifest = Manifest.from_json(staged.read_bytes())
+            arrived = model.is_file() and not (stage / model.name).exists()
+            if arrived and manifest.files and manifest.files[0].sha256 == sha256_file(model):
+                staged.replace(folder / staged.name)
+    shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    """Hold the lock of a folder: one exporter at a time renames into it.
+
+    Some network file systems pretend to lock. What then interleaves is found by the manifest's hashes.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _in_use(stage: Path) -> bool:
+    """Tell whether a process holds the lock of a staging folder."""
+    try:
+        descriptor = os.open(stage, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _abandoned(stage: Path) -> bool:
+    """Tell whether the run that made a staging folder is gone: nobody holds its lock, and nobody can."""
+    if _in_use(stage):
+        return False
+    host, pid, _ = stage.name.removeprefix(PREFIX).rsplit("-", 2) if stage.name.count("-") >= 4 else ("", "0", "")
+    if host != socket.gethostname() or not pid.isdigit():
+        with contextlib.suppress(OSError):
+            return time.time() - stage.stat().st_mtime > ABANDONED_AFTER
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _fsync(path: Path) -> None:
+    """Have the disk hold a file's or folder's content before anything refers to it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_old_data(model: Path, keep: set[str]) -> None:
+    """Remove data files of earlier exports of the same model, which nothing refers to any more."""
+    pattern = re.compile(rf"{re.escape(model.name)}\.[0-9a-f]{{16}}\.data")
+    for path in model.parent.iterdir():
+        if pattern.fullmatch(path.name) and path.name not in keep:
+            path.unlink(missing_ok=True)

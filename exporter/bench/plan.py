@@ -1,0 +1,121 @@
+"""What takes part: the artifacts as they are, the peers that `exporter.bench.engine_setup` prepares, and what all are fed."""
+
+import contextlib
+import tempfile
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.artifacts.loading import LoadedArtifact, load_artifact
+from exporter.artifacts.store import staging
+from exporter.bench.engine_setup import EngineSetup
+from exporter.bench.inputs import Feeds, feeds_of, matching_names
+from exporter.bench.targets import ENGINES, THIS_PYTHON, BenchTarget
+from exporter.bench.types import BenchRequest, Skipped
+from exporter.errors import UsageError
+from exporter.formats.onnx import graph_signature, has_pass_metadata, load_graph
+from exporter.formats.torchscript import OPTIMIZE_OPTION
+from exporter.types import Device, Signature
+from models.progress import Progress
+
+PLAIN_OPTIONS = {"target", "opset", "external_data"}
+"""The options of an ONNX export that change no computation; any other marks a rewritten graph."""
+
+
+@dataclass(frozen=True)
+class BenchPlan:
+    """Everything that is to be measured.
+
+    Attributes:
+        contestants: the artifacts in order, then the peers.
+        feeds: what they are given.
+        plain: the graph that direct convolution's cost is counted on; None where none is known.
+        missing: peers that cannot take part.
+        notes: what a reader must know.
+    """
+
+    targets: tuple[BenchTarget, ...]
+    feeds: Feeds
+    plain: Path | None
+    missing: tuple[Skipped, ...]
+    notes: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def make_plan(request: BenchRequest, progress: Progress) -> Generator[BenchPlan]:
+    """Check the artifacts, and write what peers run into a folder that is gone afterwards.
+
+    Raises:
+        UsageError: options that the artifacts do not allow.
+        ArtifactError: an artifact cannot be read, or takes other inputs than the first.
+        IntegrityError: an artifact is not the one its manifest describes.
+        OutputError: the folder for temporary files cannot be written to.
+    """
+    progress("reading the artifacts")
+    subjects = [load_artifact(path) for path in request.artifacts]
+    signatures = [_signature(subject) for subject in subjects]
+    feeds = feeds_of(subjects[0].path, signatures[0], request.shapes)
+    names = _names([subject.path for subject in subjects])
+    artifacts = tuple(
+        _artifact(subject, signature, name, feeds, request.device)
+        for subject, signature, name in zip(subjects, signatures, names, strict=True)
+    )
+    plain = request.plain or next((subject.path for subject in subjects if is_plain(subject)), None)
+    if request.plain is not None:
+        matching_names(request.plain, feeds, graph_signature(load_graph(request.plain)))
+    if not request.peers:
+        yield BenchPlan(artifacts, feeds, plain, (), ())
+        return
+    measured = plain is not None and any(subject.path.resolve() == plain.resolve() for subject in subjects)
+    with staging(Path(tempfile.gettempdir())) as folder:
+        kitchen = EngineSetup(request, subjects[0], signatures[0], feeds, plain, folder, progress)
+        peers, missing = kitchen.serve(plain_takes_part=measured)
+        yield BenchPlan((*artifacts, *peers), feeds, kitchen.plain, missing, kitchen.notes)
+
+
+def is_plain(subject: LoadedArtifact) -> bool:
+    """Tell whether an artifact is the portable graph: as exported, or as it came to whoever has no manifest.
+
+    Raises:
+        ArtifactError: it cannot be read.
+    """
+    if subject.format != "onnx":
+        return False
+    if subject.manifest is None:
+        return not has_pass_metadata(load_graph(subject.path))
+    options = subject.manifest.options
+    return options.get("target", "portable") == "portable" and set(options) <= PLAIN_OPTIONS
+
+
+def _artifact(
+    subject: LoadedArtifact, signature: Signature | None, name: str, feeds: Feeds, device: Device
+) -> BenchTarget:
+    options = {} if subject.manifest is None else subject.manifest.options
+    job = {
+        "path": str(subject.path),
+        "inputs": list(matching_names(subject.path, feeds, signature)),
+        "outputs": [output.name for output in signature.outputs] if signature else [],
+        "optimise": options.get(OPTIMIZE_OPTION) is True and device == "cpu",
+        "device": device,
+    }
+    form = f"{subject.path}, through {OPTIMIZE_OPTION}," if job["optimise"] else str(subject.path)
+    return BenchTarget(name, form, ENGINES[subject.format], job, THIS_PYTHON)
+
+
+def _signature(subject: LoadedArtifact) -> Signature | None:
+    """Return what a model states that it takes and answers; a TorchScript file without a manifest states nothing."""
+    if subject.format == "onnx":
+        return graph_signature(load_graph(subject.path))
+    return subject.manifest.signature if subject.manifest else None
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """Return what the tables call the artifacts: file names, or whole paths where two have one name.
+
+    Raises:
+        UsageError: one file twice.
+    """
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise UsageError("name each artifact once")
+    short = [path.name for path in paths]
+    return short if len(set(short)) == len(short) else [str(path) for path in paths]

@@ -1,0 +1,186 @@
+"""Contestants in turns: loaded in processes of their own, then one call at a time, in another order every round.
+
+Two never compute at the same time, and whatever slows the machine down for seconds or minutes hits all of them alike.
+"""
+
+import random
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from exporter.bench.inputs import Feeds
+from exporter.bench.targets import BenchTarget
+from exporter.bench.types import Loading
+from exporter.bench.worker_client import Worker, WorkerError, engine_file
+
+COOLDOWN_S = 0.02
+"""Seconds of quiet before each turn: thread pools spin a little after their last call."""
+MIN_ROUND_S = 0.05
+"""Seconds of a turn, so that models of less than that are called several times in it."""
+MIN_ROUNDS = 3
+MAX_LOAD_S = 10.0
+"""Seconds after which a contestant is not loaded once more only to time it."""
+
+Failed = Callable[[BenchTarget, WorkerError], None]
+"""Told of a contestant that could not go on; raises where the benchmark cannot either."""
+
+
+@dataclass
+class TargetState:
+    """A contestant with its process: what has been seen of it so far."""
+
+    target: BenchTarget
+    worker: Worker
+    title: str
+    base: int | None
+    loads: list[float] = field(default_factory=list[float])
+    first_answers: list[float] = field(default_factory=list[float])
+    answers: list[list[float]] = field(default_factory=list[list[float]])
+    peak: int | None = None
+    turns: list[list[float]] = field(default_factory=list[list[float]])
+
+    @property
+    def memory(self) -> int | None:
+        """The peak beyond what importing the engine took, bytes."""
+        return None if self.peak is None or self.base is None else self.peak - self.base
+
+    def loading(self, threads: int) -> Loading:
+        """Return what loading took."""
+        return Loading(
+            self.target.name,
+            threads,
+            tuple(self.loads),
+            tuple(self.first_answers),
+            median(self.loads),
+            median(self.first_answers),
+        )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What is the same for every contestant at one thread count.
+
+    Attributes:
+        feeds: what they are given.
+        threads: of the engines.
+        first_batch: the batch size they are loaded for.
+        seed: of inputs and order.
+        warmup: calls that do not count.
+    """
+
+    feeds: Feeds
+    threads: int
+    first_batch: int
+    seed: int
+    warmup: int
+
+
+def open_worker(contestant: BenchTarget, threads: int) -> Worker:
+    """Return a contestant's process, not started yet."""
+    return Worker(
+        engine_file(contestant.engine), contestant.interpreter, {**thread_variables(threads), **contestant.environment}
+    )
+
+
+def thread_variables(threads: int) -> dict[str, str]:
+    """Return the variables by which matrix libraries are told their threads."""
+    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+
+
+def start(stack: ExitStack, contestant: BenchTarget, course: RunConfig) -> TargetState:
+    """Start a contestant's process and load it; the process ends with `stack`.
+
+    Raises:
+        WorkerError: it cannot.
+    """
+    worker = stack.enter_context(open_worker(contestant, course.threads))
+    imported = worker.ask("import")
+    entry = TargetState(contestant, worker, imported["title"], imported["peak"])
+    _load(entry, course)
+    return entry
+
+
+def load_again(contestant: BenchTarget, entry: TargetState, course: RunConfig) -> None:
+    """Load a contestant in one more process, only to time it.
+
+    Raises:
+        WorkerError: it cannot.
+    """
+    with open_worker(contestant, course.threads) as worker:
+        worker.ask("import")
+        _load(entry, course, worker)
+
+
+def feed(entry: TargetState, course: RunConfig, batch: int) -> None:
+    """Give a contestant its inputs of one batch size, and let it warm up.
+
+    Raises:
+        WorkerError: it fails on them.
+    """
+    fed = entry.worker.ask("feed", **_feed(entry.target, course, batch), warmup=course.warmup)
+    entry.answers, entry.peak, entry.turns = fed["answers"], fed["peak"], []
+
+
+def run_rounds(
+    entries: list[TargetState],
+    rounds: int,
+    seconds: float,
+    shuffle: random.Random,
+    failed: Failed,
+    tell: Callable[[int], None],
+) -> None:
+    """Let every contestant have its turn in each round; who fails leaves the list.
+
+    Args:
+        entries: who takes part; each one's `turns` grow by its calls' seconds.
+        rounds: how many, at most.
+        seconds: no round begins after these, once `FEWEST_ROUNDS` are done.
+        shuffle: decides the order of each round.
+        failed: told of each one that fails.
+        tell: told each round's number.
+    """
+    start = time.monotonic()
+    for number in range(rounds):
+        if number >= MIN_ROUNDS and time.monotonic() - start > seconds:
+            return
+        tell(number + 1)
+        for entry in shuffled(entries, shuffle):
+            time.sleep(COOLDOWN_S)
+            with drop_on_error(entries, entry, failed):
+                answer = entry.worker.ask("run", least=MIN_ROUND_S)
+                entry.turns.append(answer["seconds"])
+                entry.peak = answer["peak"]
+
+
+def shuffled(entries: Sequence[TargetState], shuffle: random.Random) -> list[TargetState]:
+    """Return the entries in another order."""
+    return shuffle.sample(entries, len(entries))
+
+
+@contextmanager
+def drop_on_error(entries: list[TargetState], entry: TargetState, failed: Failed) -> Generator[None]:
+    """Take a contestant that fails in the block off the list, and tell it."""
+    try:
+        yield
+    except WorkerError as error:
+        entries.remove(entry)
+        failed(entry.target, error)
+
+
+def _load(entry: TargetState, course: RunConfig, worker: Worker | None = None) -> None:
+    """Load and call once, in the contestant's own process or in another, and note both times."""
+    worker = worker or entry.worker
+    sizes = course.feeds.messages(course.first_batch, entry.target.job["inputs"])
+    shapes = {value["name"]: value["shape"] for value in sizes}
+    job = {**entry.target.job, "threads": course.threads, "shapes": shapes}
+    loaded = worker.ask("load", job=job)["seconds"]
+    called = worker.ask("feed", **_feed(entry.target, course, course.first_batch), warmup=0)["seconds"]
+    entry.loads.append(loaded)
+    entry.first_answers.append(loaded + called)
+
+
+def _feed(contestant: BenchTarget, course: RunConfig, batch: int) -> dict[str, Any]:
+    return {"inputs": course.feeds.messages(batch, contestant.job["inputs"]), "seed": course.seed}

@@ -1,0 +1,215 @@
+"""What a benchmark is asked and what it found: frozen dataclasses. Nothing heavy is imported here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from exporter.types import Device, ReferenceOptions
+
+BenchEngineName = Literal["torch", "inductor", "onnxruntime", "openvino", "mnn"]
+BENCH_ENGINE_NAMES: tuple[BenchEngineName, ...] = get_args(BenchEngineName)
+
+DEFAULT_BATCHES = (1, 4)
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """Everything that decides a benchmark.
+
+    Attributes:
+        artifacts: model files, the first of which is what the others are compared with.
+        batches: batch sizes; None for 1 and 4, or the model's own where it is fixed.
+        threads: thread counts; None for the number of usable cores.
+        rounds: turns of every contestant for each batch size and thread count.
+        warmup: calls before the first round that do not count.
+        seconds: no round begins after so many seconds of one batch size and thread count, once three are done.
+        load_rounds: how often each contestant is loaded in a fresh process.
+        seed: of the inputs and of the order of turns.
+        device: where contestants run.
+        peers: add the other engines that are installed.
+        engine_python: {peer: interpreter} for engines that live in an environment of their own.
+        shapes: {input: sizes} for inputs whose sizes the first artifact leaves free.
+        plain: the graph that peers run, where the first artifact is a rewritten one without a manifest.
+        reference: the checkpoint, where the manifest's is elsewhere now.
+    """
+
+    artifacts: tuple[Path, ...]
+    batches: tuple[int, ...] | None = None
+    threads: tuple[int, ...] | None = None
+    rounds: int = 20
+    warmup: int = 2
+    seconds: float = 120.0
+    load_rounds: int = 3
+    seed: int = 0
+    device: Device = "cpu"
+    peers: bool = False
+    engine_python: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    plain: Path | None = None
+    reference: ReferenceOptions = field(default_factory=ReferenceOptions)
+
+
+@dataclass(frozen=True)
+class TargetInfo:
+    """A contestant that ran: its name in the tables, its engine with version, its model file, whether it is a peer."""
+
+    name: str
+    engine: str
+    file: str
+    peer: bool
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Time relative to the first contestant's: the median of the rounds' ratios, and an interval for it.
+
+    Attributes:
+        value: 2 is twice the first's time.
+        low: lower end of the interval.
+        high: upper end.
+        confidence: with which the interval holds the true median: at least 0.95, less where there were too few rounds.
+    """
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One contestant at one batch size and thread count. Times are seconds for a whole batch.
+
+    Attributes:
+        contestant: its name.
+        batch: inputs in a batch.
+        threads: of the engine.
+        rounds: turns it had.
+        calls: timed calls in all of them.
+        median: over all calls.
+        p90: the 90th percentile of all calls, linearly interpolated.
+        minimum: the fastest call.
+        throughput: inputs a second, batch / median.
+        ratio: to the first contestant.
+        memory: bytes; the process's peak so far beyond its peak after importing the engine. None where not known.
+        difference: its answers' largest distance from the first's, relative to the first's largest number. None for
+            the first, and where they answer different numbers of values.
+    """
+
+    target: str
+    batch: int
+    threads: int
+    rounds: int
+    calls: int
+    median: float
+    p90: float
+    minimum: float
+    throughput: float
+    ratio: Ratio
+    memory: int | None
+    difference: float | None
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How long a contestant takes to be ready, each time in a fresh process, interpreter and imports not counted.
+
+    Attributes:
+        contestant: its name.
+        threads: of the engine.
+        loads: seconds from the file to a model that can be called, one for each process.
+        first_answers: the same with the first call, of the first batch size: what an engine puts off until then counts.
+        load: the median of `loads`.
+        first_answer: the median of `first_answers`.
+    """
+
+    target: str
+    threads: int
+    loads: tuple[float, ...]
+    first_answers: tuple[float, ...]
+    load: float
+    first_answer: float
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A contestant that did not run, or not to the end, and why."""
+
+    target: str
+    reason: str
+    peer: bool
+
+
+@dataclass(frozen=True)
+class LowerBound:
+    """The least seconds that direct convolution takes for a batch, and its multiply-adds."""
+
+    batch: int
+    multiply_adds: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """This machine's matrix products, and what they allow direct convolution to reach.
+
+    Attributes:
+        threads: of the matrix product.
+        rate: the fastest float32 product's operations a second (a multiply-add is two).
+        product: which it was: library and size.
+        counted: the graph whose multiply-adds were counted; None where there was no plain one.
+        bounds: one for each batch size; empty without a graph.
+        uncounted: nodes of the graph that multiply and could not be counted, because their sizes are not known.
+    """
+
+    threads: int
+    rate: float
+    product: str
+    counted: str | None
+    bounds: tuple[LowerBound, ...]
+    uncounted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """What a benchmark found.
+
+    Attributes:
+        first: the contestant that ratios refer to.
+        inputs: what every contestant was given, in words.
+        unit: what one input is called in the plural.
+        device: where contestants ran.
+        entrants: who ran, in order.
+        measurements: by threads, then batch, then contestant.
+        loadings: by threads, then contestant.
+        rooflines: one for each thread count; empty on a GPU.
+        missing: who did not run.
+        method: how the figures were got, a sentence each.
+        notes: what a reader must know to weigh them.
+        environment: versions, processor, system.
+        seconds: the whole benchmark took.
+    """
+
+    first: str
+    inputs: str
+    unit: str
+    device: Device
+    targets: tuple[TargetInfo, ...]
+    measurements: tuple[Measurement, ...]
+    loadings: tuple[Loading, ...]
+    rooflines: tuple[Roofline, ...]
+    missing: tuple[Skipped, ...]
+    method: tuple[str, ...]
+    notes: tuple[str, ...]
+    environment: dict[str, str]
+    seconds: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether every artifact that was named ran to the end; an absent peer does not count."""
+        return all(absent.peer for absent in self.missing)
+
+    def of(self, threads: int, batch: int) -> tuple[Measurement, ...]:
+        """Return the measurements of one thread count and batch size."""
+        return tuple(row for row in self.measurements if (row.threads, row.batch) == (threads, batch))

@@ -1,0 +1,81 @@
+"""What every engine answers, and what it is told when it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from exporter.results import Placement, Precision
+from exporter.types import Device, Signature
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Tensors = Mapping[str, "NDArray[Any]"]
+"""{name: array}, inputs or outputs."""
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """How to open a model.
+
+    Attributes:
+        device: where it runs.
+        signature: what it should take and answer, for engines whose files do not say; None to take the file's word.
+        optimised: run the form that was measured to be faster when it was exported.
+        threads: of the engine; None leaves its own choice.
+        expose: answer every intermediate value too, in the order computed. Fusions then do not happen.
+    """
+
+    device: Device = "cpu"
+    signature: Signature | None = None
+    optimised: bool = False
+    threads: int | None = None
+    all_outputs: bool = False
+
+
+class Runtime(Protocol):
+    """A model in an engine. Resources are taken on entry and given back on exit."""
+
+    @property
+    def title(self) -> str:
+        """The engine, its version and device, for people."""
+        ...
+
+    @property
+    def signature(self) -> Signature:
+        """What the loaded model takes and answers."""
+        ...
+
+    @property
+    def precision(self) -> Precision:
+        """The coarsest number format of the model's weights."""
+        ...
+
+    @property
+    def placement(self) -> Placement:
+        """Where the engine put the model's nodes."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Load the model.
+
+        Raises:
+            UnavailableError: the device or the engine is not there.
+            ArtifactError: the engine refuses the file.
+        """
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        """Return {output name: values} for {input name: batch}.
+
+        Raises:
+            CheckFailedError: the model fails on them, or answers something else than its signature says.
+        """
+        ...

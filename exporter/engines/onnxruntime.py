@@ -1,0 +1,176 @@
+"""ONNX files in onnxruntime, on the CPU, CUDA or TensorRT provider."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from exporter.engines.base import RuntimeOptions, Tensors
+from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
+from exporter.onnx_io.graph import DTYPES, detect_precision, with_all_outputs
+from exporter.results import Placement, Precision
+from exporter.types import Device, Signature, TensorSpec
+
+if TYPE_CHECKING:
+    import onnxruntime
+    from numpy.typing import NDArray
+
+PROVIDERS: dict[Device, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+
+CUDA_OPTIONS = {"use_tf32": "0"}
+"""TF32 keeps 10 bits of mantissa: float32 parity is judged on float32 arithmetic."""
+
+NO_TF32 = "NVIDIA_TF32_OVERRIDE"
+"""The variable by which NVIDIA's libraries turn TF32 off; TensorRT's provider has no option of its own for it."""
+
+DATA_FOLDER = "session.model_external_initializers_file_folder_path"
+"""Where a model given as bytes finds its data files."""
+
+MISSING = (
+    "--device {device}: the installed onnxruntime has no {provider}; "
+    "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+)
+UNUSABLE = (
+    "--device {device}: onnxruntime-gpu is installed but could not start {provider} here; "
+    "it needs an NVIDIA driver and the {libraries} libraries of its version"
+)
+LIBRARIES: dict[Device, str] = {"cpu": "", "cuda": "CUDA and cuDNN", "tensorrt": "CUDA, cuDNN and TensorRT"}
+
+
+class OnnxRuntime:
+    """An ONNX file in an onnxruntime session."""
+
+    def __init__(self, path: Path, settings: RuntimeOptions) -> None:
+        self.path, self.settings = path, settings
+        self.device: Device = settings.device
+        self._session: onnxruntime.InferenceSession | None = None
+
+    @property
+    def title(self) -> str:
+        """Return `onnxruntime 1.32.0 (cpu)`."""
+        import onnxruntime
+
+        return f"onnxruntime {onnxruntime.__version__} ({self.device})"
+
+    def __enter__(self) -> Self:
+        """Load the model; raises as `Runtime.__enter__` says."""
+        import onnxruntime
+
+        require_device(self.device)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # what it refuses it also raises
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        if self.settings.all_outputs:
+            options.add_session_config_entry(DATA_FOLDER, str(self.path.parent.absolute()))
+        if self.settings.threads is not None:
+            options.intra_op_num_threads = self.settings.threads
+        try:
+            model = with_all_outputs(self.path, whole=False) if self.settings.all_outputs else str(self.path)
+            self._session = onnxruntime.InferenceSession(model, options, providers=_providers(self.device))
+        except ArtifactError:
+            raise
+        except Exception as error:  # its exceptions share no base class
+            raise ArtifactError(f"{self.path}: onnxruntime refuses it: {_reason(error)}") from error
+        if PROVIDERS[self.device] not in self._session.get_providers():
+            raise UnavailableError(
+                UNUSABLE.format(device=self.device, provider=PROVIDERS[self.device], libraries=LIBRARIES[self.device])
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let the session go."""
+        self._session = None
+
+    @property
+    def session(self) -> onnxruntime.InferenceSession:
+        """The session; only between entry and exit."""
+        assert self._session is not None, "enter the runtime first"
+        return self._session
+
+    @property
+    def signature(self) -> Signature:
+        """Return the session's own account of its inputs and outputs."""
+
+        def spec(node: Any) -> TensorSpec:
+            dtype = re.sub(r"tensor\((.*)\)", r"\1", node.type)
+            shape = tuple("?" if size is None else size for size in node.shape)
+            return TensorSpec(node.name, DTYPES.get(dtype, dtype), shape)
+
+        return Signature(
+            tuple(spec(node) for node in self.session.get_inputs()),
+            tuple(spec(node) for node in self.session.get_outputs()),
+        )
+
+    @property
+    def precision(self) -> Precision:
+        """Return what the file's weights state."""
+        return detect_precision(self.path)
+
+    @property
+    def placement(self) -> Placement:
+        """Count the session's nodes by provider, as onnxruntime assigned them."""
+        return count_placement(self.device, self.session.get_provider_graph_assignment_info())
+
+    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        """Run one batch."""
+        names: list[str] = [node.name for node in self.session.get_outputs()]
+        try:
+            answers: Sequence[Any] = self.session.run(names, dict(feeds))
+        except Exception as error:  # its exceptions share no base class
+            shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
+            raise CheckFailedError(f"{self.path}: fails on {shapes}: {_reason(error)}") from error
+        return dict(zip(names, answers, strict=True))
+
+
+def _providers(device: Device) -> list[Any]:
+    """Return the providers in order of preference; what one cannot run the next takes, and `placement` tells."""
+    wanted: list[Any] = [PROVIDERS["cpu"]]
+    if device != "cpu":
+        wanted.insert(0, (PROVIDERS["cuda"], CUDA_OPTIONS))
+    if device == "tensorrt":
+        os.environ[NO_TF32] = "0"
+        wanted.insert(0, PROVIDERS["tensorrt"])
+    return wanted
+
+
+def require_device(device: Device) -> None:
+    """Refuse a device that the installed onnxruntime has no provider for.
+
+    Raises:
+        UnavailableError: with the package to install.
+    """
+    import onnxruntime
+
+    if PROVIDERS[device] not in onnxruntime.get_available_providers():
+        raise UnavailableError(MISSING.format(device=device, provider=PROVIDERS[device]))
+
+
+def count_placement(device: Device, assignments: Sequence[Any]) -> Placement:
+    """Count nodes by provider, from onnxruntime's list of subgraphs (`ep_name`, `get_nodes()`)."""
+    nodes = 0
+    fallback_nodes: list[str] = []
+    for subgraph in assignments:
+        members = subgraph.get_nodes()
+        nodes += len(members)
+        if subgraph.ep_name != PROVIDERS[device]:
+            fallback_nodes += [f"{node.name} ({node.op_type})" for node in members]
+    return Placement(device, nodes, tuple(fallback_nodes))
+
+
+def _reason(error: Exception) -> str:
+    """Return onnxruntime's reason without its source paths and function signatures."""
+    text = str(error).splitlines()[0]
+    opset = re.search(r"Opset (\d+) is under development.*?till opset (\d+)", str(error), re.DOTALL)
+    if opset:
+        return f"opset {opset[1]} is newer than this onnxruntime knows ({opset[2]}); export with --opset {opset[2]}"
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ", "", text)

@@ -1,0 +1,263 @@
+"""TorchScript files in torch, on the CPU or CUDA."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from exporter.engines.base import RuntimeOptions, Tensors
+from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
+from exporter.results import Placement, Precision
+from exporter.types import UNKNOWN_RANK, Device, Signature, TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+PRECISION_ORDER: tuple[tuple[set[str], Precision], ...] = (
+    ({"int8", "uint8", "qint8", "quint8"}, "int8"),
+    ({"bfloat16"}, "bfloat16"),
+    ({"float16"}, "float16"),
+    ({"float32"}, "float32"),
+    ({"float64"}, "float64"),
+)
+
+UNKNOWN_SHAPE: tuple[str, str] = ("batch", UNKNOWN_RANK)
+"""The shape of a value of which an archive says nothing but that it is a tensor."""
+
+MISSING_CUDA = (
+    "--device cuda: the installed torch cannot use CUDA here; "
+    "pip install a CUDA build of torch on a machine with an NVIDIA driver"
+)
+
+
+class TorchScriptRuntime:
+    """A TorchScript archive in torch's interpreter. Loading one runs its code: check its hash first."""
+
+    def __init__(self, path: Path, settings: RuntimeOptions) -> None:
+        self.path, self.settings = path, settings
+        self.device: Device = settings.device
+        self.optimised = settings.optimised and settings.device == "cpu" and not settings.all_outputs
+        self._module: torch.jit.ScriptModule | None = None
+        self._graph: Any = None
+        self._dtype: torch.dtype | None = None
+
+    @property
+    def title(self) -> str:
+        """Return `TorchScript in torch 2.13.0 (cpu)`."""
+        import torch
+
+        form = ", optimize_for_inference" if self.optimised else ""
+        return f"TorchScript in torch {torch.__version__} ({self.device}{form})"
+
+    def __enter__(self) -> Self:
+        """Load the module; raises as `Runtime.__enter__` says."""
+        import torch
+
+        require_device(self.device)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                module = self._prepared(torch.jit.load(str(self.path), map_location=self.device))
+                self._module = torch.jit.optimize_for_inference(module.eval()) if self.optimised else module
+                self._dtype = self._input_dtype()
+                self._graph = _with_all_outputs(module) if self.settings.all_outputs else None
+            except (RuntimeError, ValueError) as error:
+                reason = (str(error).strip().splitlines() or ["unknown"])[0]
+                raise ArtifactError(f"{self.path}: torch refuses it: {reason}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let the module go."""
+        self._module = self._graph = None
+
+    @property
+    def signature(self) -> Signature:
+        """Return the one it should have; without one what the archive states: the names of arguments, and no sizes."""
+        if self.settings.signature is not None:
+            return self.settings.signature
+        assert self._module is not None, "enter the runtime first"
+        forward: Any = self._module.forward
+        schema = forward.schema
+        returned = schema.returns[0].type
+        count = len(returned.elements()) if returned.kind() == "TupleType" else 1
+        return Signature(
+            tuple(TensorSpec(argument.name, "float32", UNKNOWN_SHAPE) for argument in schema.arguments[1:]),
+            tuple(TensorSpec(f"output{i}", "float32", UNKNOWN_SHAPE) for i in range(count)),
+        )
+
+    @property
+    def precision(self) -> Precision:
+        """Return the coarsest of the archive's parameters and constants."""
+        assert self._module is not None, "enter the runtime first"
+        held = {str(tensor.dtype).removeprefix("torch.") for tensor in _weights(self._module) if tensor.dim()}
+        for names, name in PRECISION_ORDER:
+            if held & names:
+                return name
+        return "float32"
+
+    @property
+    def placement(self) -> Placement:
+        """Return the graph's operator count; torch runs every one of them on the device or fails."""
+        assert self._module is not None, "enter the runtime first"
+        operators = [node for node in self._module.inlined_graph.nodes() if node.kind().startswith("aten::")]
+        return Placement(self.device, len(operators))
+
+    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        """Run one batch."""
+        import torch
+
+        assert self._module is not None, "enter the runtime first"
+        fed = [torch.from_numpy(value).to(self.device, self._dtype) for value in feeds.values()]
+        with torch.inference_mode(), disable_tf32(), thread_count(self.settings.threads):
+            try:
+                answer = self._graph(*fed) if self._graph is not None else self._module(*fed)
+            except RuntimeError as error:
+                reason = str(error).strip().splitlines()[-1]
+                shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
+                raise CheckFailedError(f"{self.path}: fails on {shapes}: {reason}") from error
+        if isinstance(answer, dict):
+            return {name: _array(value) for name, value in answer.items()}
+        values = answer if isinstance(answer, tuple) else (answer,)
+        kinds = [str(value.dtype) if isinstance(value, torch.Tensor) else type(value).__name__ for value in values]
+        names = [output.name for output in self.signature.outputs]
+        if len(kinds) != len(names) or not all(kind.startswith("torch.") for kind in kinds):
+            raise CheckFailedError(f"{self.path}: answers {', '.join(kinds)}; its signature says {self.signature}")
+        return {name: _array(value) for name, value in zip(names, values, strict=True)}
+
+    def _prepared(self, module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+        return module
+
+    def _input_dtype(self) -> torch.dtype | None:
+        """Return what inputs are converted to: half precision where every weight is; None leaves them."""
+        import torch
+
+        assert self._module is not None
+        held = {tensor.dtype for tensor in _weights(self._module) if tensor.dim() and tensor.is_floating_point()}
+        (only,) = held if len(held) == 1 else (None,)
+        return None if only == torch.float32 else only
+
+
+class Float64Script(TorchScriptRuntime):
+    """The same archive with every number in float64."""
+
+    dtype: Literal["float32", "float64"] = "float64"
+
+    def __init__(self, path: Path, settings: RuntimeOptions) -> None:
+        super().__init__(path, replace(settings, optimised=False))
+
+    def _prepared(self, module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+        import torch
+
+        return _cast(module, getattr(torch, self.dtype))
+
+
+class Float32Script(Float64Script):
+    """The same archive with every number in float32."""
+
+    dtype = "float32"
+
+
+def require_device(device: Device) -> None:
+    """Refuse CUDA where the installed torch cannot use it.
+
+    Raises:
+        UnavailableError: with the package to install.
+    """
+    import torch
+
+    if device == "tensorrt":
+        raise UnavailableError("--device tensorrt: torch has no such device; an ONNX file in onnxruntime has")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UnavailableError(MISSING_CUDA)
+
+
+@contextlib.contextmanager
+def disable_tf32() -> Generator[None]:
+    """Turn TF32 off on CUDA: it keeps 10 bits of mantissa, and float32 parity is judged on float32 arithmetic."""
+    import torch
+
+    cudnn, matmul = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = cudnn, matmul
+
+
+@contextlib.contextmanager
+def thread_count(count: int | None) -> Generator[None]:
+    """Run torch's operators on so many threads; None leaves its own choice."""
+    import torch
+
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _array(tensor: torch.Tensor) -> NDArray[Any]:
+    """Return a tensor as numpy has it, which knows no bfloat16."""
+    import torch
+
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()
+
+
+def _weights(module: torch.jit.ScriptModule) -> Iterator[torch.Tensor]:
+    """Yield parameters, buffers and the constants that freezing made of them."""
+    yield from module.parameters()
+    yield from module.buffers()
+    graph = module.inlined_graph  # held here, because its nodes go with it
+    for node in graph.findAllNodes("prim::Constant"):  # pyright: ignore
+        if node.hasAttribute("value") and node.kindOf("value") == "t":
+            yield node.t("value")
+
+
+def _cast(module: torch.jit.ScriptModule, dtype: torch.dtype) -> torch.jit.ScriptModule:
+    """Return the module, frozen, with every floating-point constant in `dtype`.
+
+    A float32, float16 or bfloat16 number is exactly a float64 one, so this is the same function without the rounding.
+    """
+    import torch
+
+    frozen = torch.jit.freeze(module.eval(), optimize_numerics=False)
+    for node in frozen.graph.findAllNodes("prim::Constant"):  # pyright: ignore
+        if node.hasAttribute("value") and node.kindOf("value") == "t" and node.t("value").is_floating_point():
+            node.t_("value", node.t("value").to(dtype))
+    return frozen
+
+
+def _with_all_outputs(module: torch.jit.ScriptModule) -> Any:
+    """Return a function that answers {value name: tensor} for every tensor of the module's frozen graph."""
+    import torch
+
+    frozen = torch.jit.freeze(module.eval(), optimize_numerics=False)
+    graph = frozen.graph.copy()
+    tensor = torch._C.TensorType.get()  # pyright: ignore - what a graph is made of has no public name
+    names: list[str] = []
+    for output in [*graph.outputs()]:
+        graph.eraseOutput(0)
+        del output
+    for node in graph.nodes():
+        for value in node.outputs():
+            if node.kind().startswith("aten::") and value.type().isSubtypeOf(tensor):
+                names.append(value.debugName())
+                graph.registerOutput(value)
+    graph.makeMultiOutputIntoTuple()
+
+    def run(*arguments: torch.Tensor) -> dict[str, torch.Tensor]:
+        answered = torch._C._jit_interpret_graph(graph, (frozen._c, *arguments))  # pyright: ignore
+        values = answered if isinstance(answered, tuple) else (answered,)
+        return dict(zip(names, values, strict=True))
+
+    return run

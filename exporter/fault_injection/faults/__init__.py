@@ -1,0 +1,16 @@
+"""The table of faults. A new kind is a row in one of its parts."""
+
+from exporter.fault_injection.faults.activations import ACTIVATIONS
+from exporter.fault_injection.faults.base import FaultSite, FaultType
+from exporter.fault_injection.faults.batches import BATCHES
+from exporter.fault_injection.faults.biases import BIASES
+from exporter.fault_injection.faults.geometry import GEOMETRY
+from exporter.fault_injection.faults.inputs import INPUTS
+from exporter.fault_injection.faults.layout import LAYOUT
+from exporter.fault_injection.faults.outputs import OUTPUTS
+from exporter.fault_injection.faults.weights import WEIGHTS
+
+__all__ = ["FAULTS", "FaultSite", "FaultType"]
+
+FAULTS: tuple[FaultType, ...] = (*WEIGHTS, *LAYOUT, *BIASES, *ACTIVATIONS, *GEOMETRY, *INPUTS, *BATCHES, *OUTPUTS)
+"""Every kind, in the order they are tried."""

@@ -1,0 +1,214 @@
+"""An ONNX graph without its weights, which lie beside it, and copies of it to plant faults in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or a linear layer whose weight is a constant of the graph.
+
+    Attributes:
+        name: for people.
+        kind: what it is.
+        weight: its weight's name.
+        bias: its bias's name, if it has one.
+        value: the value it computes, bias included.
+        node: the output of the node that has the weight: `value`, or what the bias is added to.
+        turned: the weight is stored (in, out).
+    """
+
+    name: str
+    kind: Literal["conv", "linear"]
+    weight: str
+    bias: str | None
+    value: str
+    node: str
+    transposed: bool
+
+
+@dataclass(frozen=True)
+class OriginalGraph:
+    """What every faulty copy starts from.
+
+    Attributes:
+        model: the graph; weights lie in a file of `folder`. Nobody changes it.
+        folder: where faulty copies are written too, so that they share the weights.
+        weights: {initializer: array}, read-only, mapped from the file.
+        layers: in the order computed.
+    """
+
+    model: onnx.ModelProto
+    folder: Path
+    weights: Mapping[str, NDArray[Any]]
+    layers: tuple[Layer, ...]
+
+    @property
+    def path(self) -> Path:
+        """The sound model itself, as a file."""
+        return self.folder / "sound.onnx"
+
+    @property
+    def exposed(self) -> Path:
+        """The sound model with every value as an output, in the order computed."""
+        return self.folder / "exposed.onnx"
+
+    @property
+    def clip(self) -> str:
+        """The first input."""
+        return next(value.name for value in self.model.graph.input if value.name not in self.weights)
+
+    @property
+    def batch(self) -> int | None:
+        """The fixed batch size, None where it is free."""
+        (clip,) = [value for value in self.model.graph.input if value.name == self.clip]
+        size = clip.type.tensor_type.shape.dim[0]
+        return size.dim_value if size.HasField("dim_value") else None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The model's outputs."""
+        return tuple(value.name for value in self.model.graph.output)
+
+    def nodes(self, *kinds: str) -> tuple[onnx.NodeProto, ...]:
+        """Return the nodes of some operators, in the order computed."""
+        return tuple(node for node in self.model.graph.node if node.op_type in kinds)
+
+    def shape(self, layer: Layer) -> tuple[int, ...]:
+        """Return a layer's weight's shape, (out, in, …)."""
+        shape = self.weights[layer.weight].shape
+        return shape[::-1] if layer.transposed else shape
+
+
+class FaultyGraph:
+    """A copy of a sound graph to plant a fault in. Weights are shared until they are set."""
+
+    def __init__(self, sound: OriginalGraph) -> None:
+        self.sound = sound
+        self.model = onnx.ModelProto()
+        self.model.CopyFrom(sound.model)
+        self.changed: dict[str, NDArray[Any]] = {}
+        self._new: list[onnx.NodeProto] = []
+        self._count = 0
+
+    @property
+    def graph(self) -> onnx.GraphProto:
+        """The graph to be changed."""
+        return self.model.graph
+
+    def weight(self, layer: Layer) -> Floats:
+        """Return a layer's weight, (out, in, …), to be changed at will."""
+        held = self.sound.weights[layer.weight]
+        return np.array(held.T if layer.transposed else held)
+
+    def set_weight(self, layer: Layer, value: NDArray[Any]) -> None:
+        """Give a layer another weight, (out, in, …)."""
+        self.set(layer.weight, value.T if layer.transposed else value)
+
+    def set(self, name: str, value: NDArray[Any]) -> None:
+        """Give an initializer other numbers.
+
+        Raises:
+            ValueError: another shape.
+        """
+        held = self.sound.weights[name]
+        if value.shape != held.shape:
+            raise ValueError(f"{name} is {held.shape}, not {value.shape}")
+        self.changed[name] = np.ascontiguousarray(value, held.dtype)
+
+    def constant(self, value: Any, dtype: type[np.generic] = np.float32) -> str:
+        """Add a constant, and return its name."""
+        self._count += 1
+        name = f"planted.{self._count}"
+        self.graph.initializer.append(numpy_helper.from_array(np.array(value, dtype), name))
+        return name
+
+    def producer(self, value: str) -> onnx.NodeProto:
+        """Return the node that computes a value."""
+        return next(node for node in self.graph.node if value in node.output)
+
+    def emit(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node inside `wrap` or `feed`, and return its value."""
+        self._count += 1
+        name = f"planted.{self._count}"
+        self._new.append(helper.make_node(operator, inputs, [name], name, **attributes))
+        return name
+
+    def wrap(self, value: str, build: Callable[[FaultyGraph, str], str]) -> None:
+        """Put nodes behind a value; whoever read it reads what they make of it, under the same name.
+
+        Args:
+            value: a computed value or an input, which keeps its own name.
+            build: (this copy, the value as it was) -> what it becomes, made by `emit`.
+        """
+        given = {node.name for node in self.graph.input}
+        before = value if value in given else f"{value}.before"
+        self._new = []
+        last = build(self, before)
+        if value in given:
+            for node in self.graph.node:
+                node.input[:] = [last if name == value else name for name in node.input]
+            place = 0
+        else:
+            producer = self.producer(value)
+            producer.output[:] = [before if name == value else name for name in producer.output]
+            for node in self._new:
+                node.output[:] = [value if name == last else name for name in node.output]
+            place = list(self.graph.node).index(producer) + 1
+        self._insert(place)
+
+    def feed(self, node: onnx.NodeProto, build: Callable[[FaultyGraph, str], str]) -> None:
+        """Put nodes in front of a node's first input, for this node alone."""
+        self._new = []
+        node.input[0] = build(self, node.input[0])
+        self._insert(list(self.graph.node).index(node))
+
+    def drop(self, value: str) -> None:
+        """Take out a node of one input: its readers read what it read."""
+        node = self.producer(value)
+        if value in self.sound.outputs:
+            node.op_type = "Identity"
+            del node.attribute[:], node.input[1:]
+            return
+        source = node.input[0]
+        for reader in self.graph.node:
+            reader.input[:] = [source if name == value else name for name in reader.input]
+        self.graph.node.remove(node)
+
+    def write(self, model: onnx.ModelProto, path: Path) -> Path:
+        """Write this copy, or a part of it, as a file; only changed weights are in it."""
+        for tensor in model.graph.initializer:
+            if tensor.name in self.changed:
+                tensor.CopyFrom(numpy_helper.from_array(self.changed[tensor.name], tensor.name))
+        path.write_bytes(model.SerializeToString())
+        return path
+
+    def _insert(self, place: int) -> None:
+        for offset, node in enumerate(self._new):
+            self.graph.node.insert(place + offset, node)
+        self._new = []
+
+
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """Return a node's attributes by name."""
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def set_attribute(node: onnx.NodeProto, name: str, value: Any) -> None:
+    """Give a node's attribute a value, whether or not it had one."""
+    kept = [attribute for attribute in node.attribute if attribute.name != name]
+    del node.attribute[:]
+    node.attribute.extend([*kept, helper.make_attribute(name, value)])

@@ -1,0 +1,1 @@
+"""The only place that opens, edits or writes ONNX files."""

@@ -1,0 +1,50 @@
+"""Transposes that undo each other: what remains between two layers that both compute with channels last."""
+
+import onnx_ir as ir
+
+from exporter.passes.base import ONNX, GraphPass, display_name, nodes_of
+
+LAST, FIRST = [0, 2, 3, 4, 1], [0, 4, 1, 2, 3]
+"""From (N, C, T, H, W) to (N, T, H, W, C), and back."""
+IMAGE_LAST, IMAGE_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
+"""From (N, C, H, W) to (N, H, W, C), and back."""
+
+
+class CancelTransposes(GraphPass):
+    """A Transpose of a Transpose that gives the first one's input again is that input.
+
+    *Given* `z = Transpose(y, q)`, `y = Transpose(x, p)`, with p[q[i]] = i. *Result*: `z = x`; `y` stays while anything
+    else reads it.
+    """
+
+    name = "cancel-transposes"
+    condition = "A Transpose whose input is a Transpose with the inverse permutation."
+    reason = "Both are copies of a whole activation."
+
+    def rewrite(self, model: ir.Model) -> bool:
+        """See `GraphPass`."""
+        modified = False
+        for node in nodes_of(model, "Transpose"):
+            before = node.inputs[0].producer() if node.inputs[0] is not None else None
+            if before is None or not _inverse(permuted(before, node), permuted(node, before)):
+                continue
+            if node.outputs[0].is_graph_output() or before.inputs[0] is None:
+                continue
+            node.outputs[0].replace_all_uses_with(before.inputs[0])
+            model.graph.remove(node, safe=True)
+            if not before.outputs[0].uses() and not before.outputs[0].is_graph_output():
+                model.graph.remove(before, safe=True)
+            self.decide(node, "removed", f"it undoes {display_name(before)}")
+            modified = True
+        return modified
+
+
+def permuted(node: ir.Node, neighbour: ir.Node | None) -> list[int]:
+    """Return the permutation of a standard Transpose in the same graph as its neighbour; of any other node, nothing."""
+    standard = node.op_type == "Transpose" and node.domain in ONNX
+    beside = neighbour is not None and node.graph is neighbour.graph
+    return list(node.attributes.get_ints("perm") or ()) if standard and beside else []
+
+
+def _inverse(p: list[int], q: list[int]) -> bool:
+    return bool(p) and len(p) == len(q) and all(p[axis] == i for i, axis in enumerate(q))

@@ -1,0 +1,47 @@
+"""The named lists of passes, one for each `--target`. A new pass is one line here."""
+
+from functools import partial
+from typing import Any
+
+from exporter.passes import conv3d_as_conv2d
+from exporter.passes.autotune import autotune_folder
+from exporter.passes.base import GraphPass
+from exporter.passes.cancel_transposes import CancelTransposes
+from exporter.passes.cleanup import FoldConstants, LiftConstants, RemoveDeadCode, RemoveNoOps
+from exporter.passes.compress_weights import CompressWeights
+from exporter.passes.conv3d_as_conv2d import Conv3dAsConv2d
+from exporter.passes.fold_batch_norm import FoldBatchNorm
+from exporter.passes.winograd.measure import measure_tile_shapes
+from exporter.passes.winograd.rewrite import Winograd
+from exporter.types import OptimizeOptions
+from models.progress import Progress, no_progress
+
+
+def build_passes(options: OptimizeOptions, progress: Progress = no_progress) -> list[GraphPass]:
+    """Return the passes that `options` ask for, in order: the target's, then how weights are stored.
+
+    Args:
+        options: target, and the wishes of its passes.
+        progress: told by passes that measure.
+    """
+    passes = cpu_passes(options, progress) if options.target == "cpu" else portable_passes()
+    return passes if options.weight_dtype == "fp32" else [*passes, CompressWeights(options.weight_dtype)]
+
+
+def portable_passes() -> list[GraphPass]:
+    """Return what serves every engine: fewer nodes, the same operators."""
+    return [LiftConstants(), FoldConstants(), RemoveNoOps(), FoldBatchNorm(), RemoveDeadCode()]
+
+
+def cpu_passes(options: OptimizeOptions, progress: Progress = no_progress) -> list[GraphPass]:
+    """Return what is faster on a CPU, and may be slower elsewhere."""
+    settings: dict[str, Any] = {"progress": progress, "cache": autotune_folder()}
+    *before, last = portable_passes()
+    winograd = Winograd(
+        precomputed=options.optimize_for == "load",
+        largest=options.max_tile,
+        measure=partial(measure_tile_shapes, **settings) if options.autotune else None,
+        errors=options.errors,
+    )
+    stems = Conv3dAsConv2d(partial(conv3d_as_conv2d.measure, **settings) if options.autotune else None)
+    return [*before, winograd, stems, CancelTransposes(), last]

@@ -1,0 +1,1 @@
+"""Videos: decoding, clip sampling, resizing."""

@@ -1,0 +1,1 @@
+"""One module per verb of the tool. Each reads as the story of what the verb does."""

@@ -1,0 +1,75 @@
+"""`convert()`: a checkpoint of any origin becomes this project's own, once and for all."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from exporter.artifacts.manifest import FileEntry, file_entry
+from exporter.artifacts.store import atomic_replace, same_file, staging, translate_os_errors
+from exporter.errors import CheckFailedError, UsageError
+from exporter.types import ConvertRequest
+from models.builder import BuiltModel, build, state_sha256
+from models.checkpoints.metadata import CONVENTIONS_KEY, Conventions, Source
+from models.checkpoints.sources import is_remote
+from models.progress import Progress, no_progress
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class ConvertResult:
+    """What a conversion made.
+
+    Attributes:
+        path: the file written.
+        entry: its name, size and SHA-256.
+        built: the network it holds, and the account of where its weights came from.
+    """
+
+    path: Path
+    entry: FileEntry
+    built: BuiltModel
+
+
+def convert(request: ConvertRequest, progress: Progress = no_progress) -> ConvertResult:
+    """Write a checkpoint as safetensors under canonical names, with its conventions in the metadata.
+
+    The same checkpoint and options give the same bytes. The file is read back before it is put in place.
+
+    Raises:
+        CheckpointError: the checkpoint does not load completely.
+        UsageError: the output is not called `.safetensors`, or is the checkpoint itself.
+        OutputError: the folder cannot be written to, or is full.
+        CheckFailedError: what was written does not read back as the same network.
+    """
+    output = request.output
+    if output.suffix != SUFFIX:
+        raise UsageError(f"the output must be called *{SUFFIX} (got {output})")
+    if output.is_dir():
+        raise UsageError(f"the output is a folder: {output}; name the file")
+    if not is_remote(request.checkpoint) and same_file(output, Path(request.checkpoint)):
+        raise UsageError(f"{output} is the checkpoint itself; choose another --output")
+    progress("reading the checkpoint")
+    built = build(weights=request.checkpoint, layout=request.layout, pool5=request.pool5, progress=progress)
+    origin = built.weights
+    assert origin is not None
+    # a default is nobody's word: the converted file then tells no more than the checkpoint did
+    pool5 = None if built.pool5_source == "default" else built.config.pool5
+    reported = Conventions(pool5, built.preprocessing, Source(origin.path.name, origin.sha256, origin.layout))
+    with staging(output.parent) as stage:
+        progress(f"writing {output.name}")
+        staged = stage / output.name
+        with translate_os_errors(output.parent):
+            state = built.network.state_dict()
+            floats = {name: state[name] for name in sorted(state) if state[name].is_floating_point()}
+            save_file(floats, staged, metadata={CONVENTIONS_KEY: reported.to_json()})
+        progress("reading it back")
+        again = build(weights=staged)
+        if state_sha256(again.network) != state_sha256(built.network) or again.config != built.config:
+            raise CheckFailedError(
+                f"{output}: what was written does not read back as the same network; nothing was kept"
+            )
+        entry = file_entry(staged)
+        atomic_replace(staged, output)
+    return ConvertResult(output, entry, built)

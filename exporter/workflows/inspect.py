@@ -1,0 +1,223 @@
+"""`inspect()`: what a file is, read as data. Nothing of it runs, not even a TorchScript archive's loader."""
+
+from __future__ import annotations
+
+import shlex
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.artifacts.manifest import Manifest, check_integrity, file_entry, manifest_path, read_manifest
+from exporter.artifacts.store import recover
+from exporter.errors import ArtifactError, CheckpointError, IntegrityError
+from exporter.formats import FORMATS
+from exporter.formats.onnx import element_type, embedded_manifest, external_locations, graph_signature, load_graph
+from exporter.formats.torchscript import is_archive
+from exporter.types import TensorSpec
+from models.checkpoints.sources import ResolvedSource, is_remote
+from models.paths import require_file
+from models.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from models.checkpoints.readers.base import RawCheckpoint
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a file is.
+
+    Attributes:
+        path: the file.
+        kind: `ONNX model`, `TorchScript archive`, or `checkpoint` with its container.
+        bytes: its size.
+        sha256: of its bytes.
+        facts: what else is known, in order, for people and machines alike.
+        tensors: its weights' names, dtypes and shapes; empty for TorchScript, whose constants have no names.
+        manifest: from beside or inside it.
+        integrity: None without a manifest beside it, otherwise `ok` or what is wrong.
+    """
+
+    path: str
+    kind: str
+    bytes: int
+    sha256: str
+    facts: dict[str, str]
+    tensors: tuple[TensorSpec, ...]
+    manifest: Manifest | None
+    integrity: str | None
+
+
+def inspect(path: str | Path, progress: Progress = no_progress) -> Inspection:
+    """Tell what `path` is: an artifact (by its model file or its manifest) or a checkpoint (a file or an address).
+
+    Raises:
+        ArtifactError: no such file, or a damaged artifact.
+        CheckpointError: a damaged checkpoint, or one that wants to run code.
+    """
+    if is_remote(path):
+        return _checkpoint(path, progress)
+    path = Path(path)
+    if path.suffix == ".json" and path.with_suffix("").is_file():
+        path = path.with_suffix("")
+    require_file(path, "file", ArtifactError)
+    recover(path.parent)
+    progress(f"reading {path.name}")
+    if path.suffix == FORMATS["onnx"].suffix:
+        return _onnx(path)
+    if is_archive(path):
+        return _torchscript(path)
+    return _checkpoint(path, progress)
+
+
+def _onnx(path: Path) -> Inspection:
+    model = load_graph(path)
+    operators: dict[str, int] = {}
+    for node in model.graph.node:
+        operators[node.op_type] = operators.get(node.op_type, 0) + 1
+    external = external_locations(model)
+    facts = {
+        "producer": f"{model.producer_name} {model.producer_version}".strip() or "not stated",
+        "opset": ", ".join(f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import),
+        "IR version": str(model.ir_version),
+        "signature": str(graph_signature(model)),
+        "operators": ", ".join(f"{count} {name}" for name, count in sorted(operators.items())),
+    }
+    if external:
+        facts["external data"] = ", ".join(external)
+    tensors = tuple(
+        TensorSpec(tensor.name, element_type(tensor.data_type), tuple(tensor.dims))
+        for tensor in model.graph.initializer
+    )
+    return _artifact(path, "ONNX model", facts | _as_weights(path), tensors, embedded_manifest(model, path))
+
+
+def _as_weights(path: Path) -> dict[str, str]:
+    """Tell whether a model's initialisers would load as a checkpoint; nothing where they are not C3D's."""
+    from models.checkpoints import read_raw
+
+    try:
+        file, raw = read_raw(path)
+        facts = describe_checkpoint(path, file, raw)
+    except CheckpointError as error:
+        return {"as weights": f"no: {str(error).removeprefix(f'{path}: ')}"}
+    return {"as weights": facts["loads"]} if "loads" in facts else {}
+
+
+def _torchscript(path: Path) -> Inspection:
+    embedded = FORMATS["torchscript"].read_embedded(path)
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    facts = {
+        "producer": embedded.producer if embedded else "not stated",
+        "archive": f"{len(members)} members, code in {sum(m.filename.endswith('.py') for m in members)}",
+    }
+    if embedded:
+        facts["signature"] = str(embedded.signature)
+    return _artifact(path, "TorchScript archive", facts, (), embedded)
+
+
+def _artifact(
+    path: Path, kind: str, facts: dict[str, str], tensors: tuple[TensorSpec, ...], embedded: Manifest | None
+) -> Inspection:
+    entry = file_entry(path)
+    beside = manifest_path(path)
+    manifest, integrity = embedded, None
+    if beside.is_file():
+        manifest, integrity = read_manifest(beside), "ok"
+        try:
+            check_integrity(path, manifest)
+        except IntegrityError as error:
+            integrity = str(error)
+    if manifest is not None:
+        facts = facts | _network_facts(manifest)
+    return Inspection(str(path), kind, entry.bytes, entry.sha256, facts, tensors, manifest, integrity)
+
+
+def _network_facts(manifest: Manifest) -> dict[str, str]:
+    weights = manifest.weights
+    origin = (
+        f"random, seed {weights.seed}"
+        if weights.source == "seed"
+        else f"{weights.file} ({weights.layout} layout, {weights.loaded} of {weights.total} tensors, SHA-256 "
+        f"{str(weights.sha256)[:16]}…)"
+    )
+    facts = {
+        "network": f"{manifest.network.describe()}, {manifest.parameters:,} parameters",
+        "weights": origin,
+        "preprocessing": f"{manifest.preprocessing.name} ({manifest.preprocessing.source})",
+        "options": ", ".join(f"{name} {value}" for name, value in sorted(manifest.options.items())),
+        "versions": ", ".join(f"{name} {value}" for name, value in sorted(manifest.versions.items())),
+    }
+    if manifest.parity is not None:
+        verdict = "passed" if manifest.parity.passed else "failed"
+        facts["parity at export"] = (
+            f"{verdict} in {manifest.parity.runtime}, {manifest.parity.max_budget_used:.0%} of the budget used"
+        )
+    return facts
+
+
+def _checkpoint(source: str | Path, progress: Progress) -> Inspection:
+    from models.checkpoints import read_raw
+
+    file, raw = read_raw(source, progress)
+    under = f" under {raw.wrapper!r}" if raw.wrapper else ""
+    dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in raw.tensors.values()})
+    facts = {"holds": f"{len(raw.tensors)} tensors{under}, {', '.join(dtypes)}"}
+    facts |= {"converted": f"from {raw.source}"} if raw.source else {}
+    facts |= {"note": "; ".join(file.notes)} if file.notes else {}
+    facts |= describe_checkpoint(source, file, raw)
+    tensors = tuple(
+        TensorSpec(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+        for name, tensor in raw.tensors.items()
+    )
+    return Inspection(str(file.path), f"checkpoint, {raw.container}", raw.size, raw.sha256, facts, tensors, None, None)
+
+
+def describe_checkpoint(source: str | Path, file: ResolvedSource, raw: RawCheckpoint) -> dict[str, str]:
+    """Tell what a file is as weights: its origin and conventions, whether it would load, and with which command."""
+    from models.checkpoints.detection import detect_layouts
+    from models.checkpoints.unsupported import identify_unsupported
+
+    shapes = {name: tuple(tensor.shape) for name, tensor in raw.tensors.items()}
+    found = detect_layouts(shapes)
+    if not found:
+        return {"layout": identify_unsupported(shapes) or "none of C3D's that is known"}
+    facts: dict[str, str] = {}
+    if len(found) == 1:
+        (fit,) = found
+        pool5, recipe = raw.pool5 or fit.layout.pool5, raw.preprocessing or fit.layout.preprocessing
+        facts["layout"] = f"{fit.layout.name}: {fit.layout.title}"
+        facts["prefix"] = fit.prefix or "none"
+        facts["pool5"] = pool5 or "not told by these names"
+        facts["preprocessing"] = f"{recipe.name}: {recipe.describe()} ({recipe.source})"
+    else:
+        facts["layout"] = "one of these, which no shape tells apart"
+        facts |= {f"--layout {fit.layout.name}": f"{fit.layout.title}: {fit.layout.disambiguation}" for fit in found}
+    outcomes = {fit.layout.name: _try_load(file, raw, fit.layout.name) for fit in found}
+    facts["loads"] = next(iter(outcomes.values()))
+    if facts["loads"].startswith("yes"):
+        layout = "" if len(found) == 1 else " --layout NAME"
+        facts["command"] = f"c3d-export --format onnx --weights {shlex.quote(str(source))}{layout}"
+    return facts
+
+
+def _try_load(file: ResolvedSource, raw: RawCheckpoint, layout: str) -> str:
+    """Try the checkpoint on a network without memory, as its own names suggest, and tell the outcome."""
+    import torch
+
+    from models.c3d import C3D
+    from models.checkpoints import load_into, remap_keys
+
+    try:
+        checkpoint = remap_keys(file, raw, layout)
+        with torch.device("meta"):
+            network = C3D(checkpoint.num_classes, batch_norm=checkpoint.batch_norm)
+        coverage = load_into(network, checkpoint)
+    except CheckpointError as error:
+        return f"no: {str(error).removeprefix(f'{file.path}: ')}"
+    head = f"{checkpoint.num_classes} classes" if checkpoint.num_classes else "no fc8, so features only"
+    norm = ", with BatchNorm" if checkpoint.batch_norm else ""
+    converted = f", converted from {', '.join(coverage.converted)}" if coverage.converted else ""
+    aside = f", {len(coverage.ignored_keys)} left aside that only training needs" if coverage.ignored_keys else ""
+    return f"yes: {coverage.loaded} of {coverage.total} tensors, {head}{norm}{converted}{aside}"

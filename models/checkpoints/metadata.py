@@ -1,0 +1,73 @@
+"""The conventions that a file tells of itself, where this project wrote it: names and shapes can not tell them.
+
+`convert` puts them into a safetensors file's metadata; an exported ONNX model carries its manifest, which holds them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from models.config import MANIFEST_KEY, Pool5
+from models.errors import CheckpointError
+from models.preprocessing import Preprocessing
+
+CONVENTIONS_KEY = "c3d_export.conventions"
+"""The key in a safetensors file's metadata."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The checkpoint that a converted file was made from: its name, SHA-256 and layout."""
+
+    file: str
+    sha256: str
+    layout: str
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """What a file tells of its weights beyond their values.
+
+    Attributes:
+        pool5: the convention they are run under; None where the file does not tell.
+        preprocessing: what they expect of their pixels; None where the file does not tell.
+        source: the checkpoint they were converted from.
+    """
+
+    pool5: Pool5 | None = None
+    preprocessing: Preprocessing | None = None
+    source: Source | None = None
+
+    def to_json(self) -> str:
+        """Return the text that `told_conventions` reads back."""
+        return msgspec.json.encode(self, order="sorted").decode()
+
+
+@dataclass(frozen=True)
+class _Network:
+    pool5: Pool5
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    network: _Network
+    preprocessing: Preprocessing
+
+
+def read_conventions(path: Path, metadata: Mapping[str, str]) -> Conventions:
+    """Return the conventions that a file's metadata tells; empty ones where it was not written by this project.
+
+    Raises:
+        CheckpointError: the metadata is there and makes no sense.
+    """
+    try:
+        if CONVENTIONS_KEY in metadata:
+            return msgspec.json.decode(metadata[CONVENTIONS_KEY], type=Conventions)
+        if MANIFEST_KEY in metadata:
+            manifest = msgspec.json.decode(metadata[MANIFEST_KEY], type=_Manifest)
+            return Conventions(manifest.network.pool5, manifest.preprocessing)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: what it tells of its own conventions can not be read: {error}") from error
+    return Conventions()

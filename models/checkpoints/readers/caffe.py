@@ -1,0 +1,125 @@
+"""Reads `.caffemodel`: a NetParameter with its layers' blobs, in C3D-v1.0's schema or in stock BVLC Caffe's.
+
+The two schemas share every number but the blob's: C3D-v1.0 put `length` into BlobProto and moved what follows, so a
+stock parser takes these weights for gradients.
+
+    BlobProto   num channels (length) height width  data diff  shape
+    C3D-v1.0     1     2        3       4      5      6    7
+    BVLC         1     2        -       3      4      5    6     7
+
+Layers stand in `layers` = 2 (V1LayerParameter: name 4, blobs 6) or `layer` = 100 (LayerParameter: name 1, blobs 7).
+Sources: facebookarchive/C3D, C3D-v1.0/src/caffe/proto/caffe.proto; BVLC/caffe, src/caffe/proto/caffe.proto.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.checkpoints.readers.base import MAX_TENSORS, MappedFile, ReadResult
+from models.errors import CheckpointError
+from models.protobuf_wire import BYTES, FIXED32, VARINT, Field, WireError, fields, packed
+
+LAYERS = {2: (4, 6), 100: (1, 7)}
+"""{field of NetParameter: (name, blobs) of its layers}."""
+
+PARAMETERS = ("weight", "bias")
+"""What Caffe keeps in a layer's first and second blob; it has no names for them."""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Where a blob keeps its sizes and numbers: field numbers."""
+
+    name: str
+    sizes: tuple[int, ...]
+    data: int
+    diff: int
+    shape: int | None
+
+
+C3D_V1 = Schema("C3D-v1.0", (1, 2, 3, 4, 5), data=6, diff=7, shape=None)
+BVLC = Schema("BVLC", (1, 2, 3, 4), data=5, diff=6, shape=7)
+
+
+def looks_like_caffe(file: MappedFile) -> bool:
+    """Tell whether the file begins as a NetParameter does, with its name or a layer."""
+    return file.data[:1] in (b"\x0a", b"\x12")
+
+
+def read_caffe(file: MappedFile) -> ReadResult:
+    """Read a caffemodel; tensors are named `<layer>.weight` and `<layer>.bias` and mapped where they are aligned.
+
+    Raises:
+        CheckpointError: not a caffemodel, truncated, a mean file, or numbers that do not fill their shape.
+    """
+    try:
+        blobs = _blobs(file)
+        if not blobs:
+            raise CheckpointError(f"{file.path}: {_without_layers(file)}")
+        schema = _schema(file, blobs)
+        tensors = {name: _tensor(file, name, blob, schema) for name, blob in blobs.items()}
+    except WireError as error:
+        raise CheckpointError(f"{file.path}: not a sound caffemodel, or truncated: {error}") from error
+    return ReadResult(tensors, f"caffemodel ({schema.name} schema)")
+
+
+def _blobs(file: MappedFile) -> dict[str, Field]:
+    """Return {layer.parameter: where its BlobProto stands}."""
+    found: dict[str, Field] = {}
+    for layer in fields(file.data, 0, file.size):
+        if layer.number not in LAYERS or layer.wire != BYTES:
+            continue
+        name_field, blob_field = LAYERS[layer.number]
+        members = list(fields(file.data, layer.start, layer.end))
+        names = [file.data[field.start : field.end] for field in members if field.number == name_field]
+        name = names[-1].decode("utf-8", "backslashreplace") if names else ""
+        for place, blob in enumerate(field for field in members if field.number == blob_field and field.wire == BYTES):
+            parameter = PARAMETERS[place] if place < len(PARAMETERS) else f"blob{place}"
+            if f"{name}.{parameter}" in found:
+                raise CheckpointError(f"{file.path}: two layers are called {name}")
+            found[f"{name}.{parameter}"] = blob
+        if len(found) > MAX_TENSORS:
+            raise CheckpointError(f"{file.path}: more than {MAX_TENSORS} tensors")
+    return found
+
+
+def _without_layers(file: MappedFile) -> str:
+    present = {(field.number, field.wire) for field in fields(file.data, 0, file.size)}
+    if {(1, VARINT), (2, VARINT)} <= present:
+        return "a blob without layers: a mean file (.binaryproto), not a network's weights"
+    return "holds no layers with weights: not a caffemodel"
+
+
+def _schema(file: MappedFile, blobs: dict[str, Field]) -> Schema:
+    """Return the schema by field 5 of the blobs: a width (a number) in C3D-v1.0's, the data (bytes) in BVLC's."""
+    for blob in blobs.values():
+        for field in fields(file.data, blob.start, blob.end):
+            if field.number == C3D_V1.sizes[-1] or field.number == BVLC.shape:
+                return C3D_V1 if field.number == C3D_V1.sizes[-1] and field.wire == VARINT else BVLC
+    return BVLC
+
+
+def _tensor(file: MappedFile, name: str, blob: Field, schema: Schema) -> Tensor:
+    sizes = dict.fromkeys(schema.sizes, 0)
+    shape: list[int] | None = None
+    chunks: list[Field] = []
+    for field in fields(file.data, blob.start, blob.end):
+        if field.number in sizes and field.wire == VARINT:
+            sizes[field.number] = field.value
+        elif field.number == schema.shape and field.wire == BYTES:
+            shape = [
+                size
+                for dim in fields(file.data, field.start, field.end)
+                if dim.number == 1
+                for size in packed(file.data, dim)
+            ]
+        elif field.number == schema.data and field.wire == FIXED32:
+            raise CheckpointError(f"{file.path}: {name} is not packed; Caffe packs its numbers")
+        elif field.number == schema.data and field.wire == BYTES:
+            chunks.append(field)
+    if len(chunks) != 1:
+        raise CheckpointError(f"{file.path}: {name} has {len(chunks)} runs of numbers, not one")
+    (data,) = chunks
+    whole = tuple(shape if shape is not None else sizes.values())
+    return file.tensor(name, torch.float32, whole, data.start, data.end - data.start)

@@ -1,0 +1,142 @@
+"""Reads an ONNX model's initialisers: an exported C3D is a checkpoint too.
+
+The graph itself tells pool5's convention, whoever exported it; this project's exports carry their manifest, which also
+tells the preprocessing. Nothing of the graph runs. Field numbers: onnx/onnx.proto of the ONNX project.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.checkpoints.metadata import Conventions, read_conventions
+from models.checkpoints.readers.base import MAX_TENSORS, MappedFile, ReadResult, open_mapped
+from models.config import Pool5
+from models.errors import CheckpointError
+from models.protobuf_wire import BYTES, VARINT, Field, WireError, fields, packed, signed
+
+TRANSFORMS = ("winograd.", "pictures.")
+"""How an optimised graph calls the fixed matrices of its convolutions; the weights stand beside them as trained."""
+DTYPES = {1: torch.float32, 7: torch.int64, 10: torch.float16, 11: torch.float64, 16: torch.bfloat16}
+"""{TensorProto.DataType: torch's}: weights, and the shapes that a Reshape takes."""
+
+EXTERNAL = 1
+"""TensorProto.DataLocation of data in another file."""
+
+MARGINS: dict[tuple[int, ...], Pool5] = {(0, 1, 1, 0, 1, 1): "symmetric", (0, 0, 0, 0, 1, 1): "right"}
+"""{pads of the last MaxPool, starts before ends: the convention}."""
+
+
+@dataclass
+class _Opened:
+    """The model file and the data files it refers to, each opened once."""
+
+    file: MappedFile
+    others: dict[str, MappedFile] = field(default_factory=dict)
+
+    def text(self, span: Field) -> str:
+        return self.file.data[span.start : span.end].decode("utf-8", "backslashreplace")
+
+    def members(self, span: Field) -> dict[int, list[Field]]:
+        """Return the fields of a message, by number."""
+        found: dict[int, list[Field]] = {}
+        for member in fields(self.file.data, span.start, span.end):
+            found.setdefault(member.number, []).append(member)
+        return found
+
+    def pairs(self, spans: list[Field]) -> dict[str, str]:
+        """Return a repeated StringStringEntryProto (key 1, value 2)."""
+        entries = [self.members(span) for span in spans]
+        return {self.text(entry[1][-1]): self.text(entry[2][-1]) for entry in entries if {1, 2} <= entry.keys()}
+
+    def beside(self, name: str, location: str) -> MappedFile:
+        """Return the data file called `location`, which must be a plain file in the model's own folder."""
+        if location not in self.others:
+            path = self.file.path.with_name(location) if location and Path(location).name == location else None
+            if path is None or location in (".", "..") or path.is_symlink() or not path.is_file():
+                raise CheckpointError(
+                    f"{self.file.path}: the data of {name} should be in {location!r}, which is not a file of its folder"
+                )
+            with open_mapped(path) as other:
+                self.others[location] = other
+        return self.others[location]
+
+
+def read_onnx(file: MappedFile) -> ReadResult:
+    """Read a model's initialisers, mapped, and the conventions that it tells.
+
+    Raises:
+        CheckpointError: not an ONNX model, truncated, or data that is not where it should be.
+    """
+    opened = _Opened(file)
+    try:
+        model = opened.members(Field(0, BYTES, 0, file.size, 0))
+        graphs = [span for span in model.get(7, []) if span.wire == BYTES]
+        if not graphs:
+            raise CheckpointError(f"{file.path}: not an ONNX model: it has no graph")
+        graph = opened.members(graphs[-1])
+        if len(graph.get(5, [])) > MAX_TENSORS:
+            raise CheckpointError(f"{file.path}: more than {MAX_TENSORS} tensors")
+        tensors = dict(_tensor(opened, span) for span in graph.get(5, []))
+        # integers are a Reshape's or a Slice's arguments, and transforms are Winograd's: part of the graph, not weights
+        tensors = {
+            name: tensor
+            for name, tensor in tensors.items()
+            if tensor.is_floating_point() and not name.startswith(TRANSFORMS)
+        }
+        pool5 = _pool5(opened, graph.get(1, []))
+        reported = read_conventions(file.path, opened.pairs(model.get(14, [])))
+    except WireError as error:
+        raise CheckpointError(f"{file.path}: not a sound ONNX model, or truncated: {error}") from error
+    reported = Conventions(pool5 or reported.pool5, reported.preprocessing)
+    return ReadResult(tensors, "ONNX", "", reported.pool5, reported.preprocessing, others=tuple(opened.others.values()))
+
+
+def _tensor(opened: _Opened, span: Field) -> tuple[str, Tensor]:
+    """TensorProto: dims 1, data_type 2, float_data 4, name 8, raw_data 9, external_data 13, data_location 14."""
+    members = opened.members(span)
+    name = opened.text(members[8][-1]) if 8 in members else ""
+    shape = tuple(size for dim in members.get(1, []) for size in packed(opened.file.data, dim))
+    kind = members[2][-1].value if 2 in members else 0
+    if kind not in DTYPES:
+        raise CheckpointError(f"{opened.file.path}: {name} has the ONNX element type {kind}; weights must be floats")
+    dtype = DTYPES[kind]
+    if 14 in members and members[14][-1].value == EXTERNAL:
+        entries = opened.pairs(members.get(13, []))
+        other = opened.beside(name, entries.get("location", ""))
+        offset, length = (_number(opened, name, entries.get(key, "")) for key in ("offset", "length"))
+        return name, other.tensor(name, dtype, shape, offset or 0, other.size if length is None else length)
+    runs = [run for number in (9, 4) for run in members.get(number, []) if run.wire == BYTES]
+    if len(runs) != 1 or (4 in members and dtype != torch.float32):
+        raise CheckpointError(f"{opened.file.path}: {name} does not hold its numbers in one run")
+    return name, opened.file.tensor(name, dtype, shape, runs[0].start, runs[0].end - runs[0].start)
+
+
+def _number(opened: _Opened, name: str, text: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise CheckpointError(f"{opened.file.path}: the data of {name} has the offset or length {text!r}")
+    return int(text)
+
+
+def _pool5(opened: _Opened, nodes: list[Field]) -> Pool5 | None:
+    """Return the convention of the last MaxPool.
+
+    NodeProto: op_type 4, attribute 5. AttributeProto: name 1, i 3, ints 8.
+    """
+    for span in reversed(nodes):
+        node = opened.members(span)
+        if 4 not in node or opened.text(node[4][-1]) != "MaxPool":
+            continue
+        pads: tuple[int, ...] = (0,) * 6
+        ceil = False
+        for attribute in (opened.members(span) for span in node.get(5, [])):
+            key = opened.text(attribute[1][-1]) if 1 in attribute else ""
+            if key == "pads":
+                pads = tuple(size for run in attribute.get(8, []) for size in packed(opened.file.data, run))
+            if key == "ceil_mode":
+                ceil = any(entry.wire == VARINT and signed(entry.value) for entry in attribute.get(3, []))
+        return "right" if ceil and not any(pads) else MARGINS.get(pads)
+    return None

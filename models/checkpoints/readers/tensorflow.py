@@ -1,0 +1,232 @@
+"""Reads TensorFlow 1's checkpoints without TensorFlow: V1 (one file) and V2 (`X.index` and `X.data-0000i-of-0000n`).
+
+Both are sorted string tables as LevelDB has them: blocks of (key, value) entries, an index of blocks, a footer. V1
+keeps the numbers in the values (SavedTensorSlices), V2 plainly in the data files, and says where (BundleEntryProto).
+TensorFlow's writers do not compress. The tables' CRC-32C is not checked: Python has no fast one, so compare the file's
+SHA-256 with its source's.
+
+Sources: google/leveldb, doc/table_format.md; tensorflow/core/util/saved_tensor_slice.proto;
+tensorflow/core/protobuf/tensor_bundle.proto; tensorflow/core/framework/{tensor,tensor_shape,types}.proto.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.checkpoints.readers.base import MAX_TENSORS, MappedFile, ReadResult, open_mapped
+from models.errors import CheckpointError
+from models.protobuf_wire import BYTES, VARINT, Field, WireError, fields, packed, signed, varint
+
+MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
+FOOTER = 48
+TRAILER = 5
+"""After each block: one byte of compression type, four of CRC-32C."""
+MOST_KEY = 1 << 16
+
+DTYPES = {1: torch.float32, 2: torch.float64, 3: torch.int32, 9: torch.int64, 14: torch.bfloat16, 19: torch.float16}
+"""{DataType: torch's}."""
+
+V1_VALUES = {1: 5, 2: 6}
+"""{DataType: the field of TensorProto that holds its numbers as they are in memory}."""
+V1_INTEGERS = {3: 7, 9: 10}
+"""{DataType: the field that holds them as varints}: step counters, never weights."""
+MOST_INTEGERS = 1 << 16
+
+Members = dict[int, list[Field]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of a table: its key, and where its value stands."""
+
+    key: bytes
+    start: int
+    end: int
+
+
+def is_table(file: MappedFile) -> bool:
+    """Tell whether the file ends as a sorted string table does."""
+    return file.size >= FOOTER and file.data[-len(MAGIC) :] == MAGIC
+
+
+def read_tf_checkpoint(file: MappedFile) -> ReadResult:
+    """Read a checkpoint's variables, mapped where they are aligned.
+
+    Args:
+        file: a V1 checkpoint, or the `.index` of a V2 one.
+
+    Raises:
+        CheckpointError: not a checkpoint, truncated, compressed, with partitioned variables, or a data file is missing.
+    """
+    try:
+        if not is_table(file):
+            raise CheckpointError(
+                f"{file.path}: not a TensorFlow checkpoint, or truncated; of a V2 one, give the .index file"
+            )
+        entries = list(_entries(file))
+        if len(entries) > MAX_TENSORS:
+            raise CheckpointError(f"{file.path}: more than {MAX_TENSORS} entries")
+        first = _members(file, entries[0].start, entries[0].end) if entries and entries[0].key == b"" else {}
+        if file.path.suffix == ".index" or (first and 1 in first and first[1][0].wire == VARINT):
+            return _bundle(file, entries, first)
+        return _slices(file, entries, first)
+    except WireError as error:
+        raise CheckpointError(f"{file.path}: not a sound TensorFlow checkpoint: {error}") from error
+
+
+# ---- tables
+
+
+def _entries(file: MappedFile) -> Iterator[Entry]:
+    """Walk over the entries of a table. No block is read twice, so the work is bound by the file's size."""
+    at = file.size - FOOTER
+    for _ in range(2):  # the meta index's place, which nothing uses
+        _, at = varint(file.data, at, file.size)
+    offset, at = varint(file.data, at, file.size)
+    size, _ = varint(file.data, at, file.size)
+    last = 0
+    for handle in _block(file, offset, size):
+        start, at = varint(file.data, handle.start, handle.end)
+        size, _ = varint(file.data, at, handle.end)
+        if start < last:
+            raise WireError("its blocks overlap")
+        last = start + size + TRAILER
+        yield from _block(file, start, size)
+
+
+def _block(file: MappedFile, start: int, size: int) -> Iterator[Entry]:
+    """Walk over one block: entries that share the start of their key with the one before, then restart points."""
+    end = start + size
+    if end + TRAILER > file.size:
+        raise WireError(f"a block reaches beyond the file ({end + TRAILER} of {file.size} bytes)")
+    if file.data[end]:
+        raise CheckpointError(
+            f"{file.path}: its blocks are compressed, which TensorFlow's own checkpoints are not; save it again with "
+            "tf.compat.v1.train.Saver"
+        )
+    restarts = int.from_bytes(file.data[end - 4 : end], "little") if size >= 4 else 0
+    at, stop, key = start, end - 4 * (restarts + 1), b""
+    while at < stop:
+        shared, at = varint(file.data, at, stop)
+        length, at = varint(file.data, at, stop)
+        size, at = varint(file.data, at, stop)
+        if shared > len(key) or shared + length > MOST_KEY or at + length + size > stop:
+            raise WireError("an entry reaches beyond its block")
+        key = key[:shared] + file.data[at : at + length]
+        at += length
+        yield Entry(key, at, at + size)
+        at += size
+
+
+def _members(file: MappedFile, start: int, end: int) -> Members:
+    found: Members = {}
+    for member in fields(file.data, start, end):
+        found.setdefault(member.number, []).append(member)
+    return found
+
+
+def _inside(file: MappedFile, span: Field) -> Members:
+    if span.wire != BYTES:
+        raise WireError(f"field {span.number} is no message")
+    return _members(file, span.start, span.end)
+
+
+def _text(file: MappedFile, span: Field) -> str:
+    return file.data[span.start : span.end].decode("utf-8", "backslashreplace")
+
+
+def _number(members: Members, number: int) -> int:
+    return signed(members[number][-1].value) if number in members else 0
+
+
+def _shape(file: MappedFile, members: Members, number: int) -> tuple[int, ...]:
+    """TensorShapeProto: dim 2, of which size 1."""
+    shape = _inside(file, members[number][-1]) if number in members else {}
+    return tuple(_number(_inside(file, dim), 1) for dim in shape.get(2, []))
+
+
+def _dtype(file: MappedFile, name: str, kind: int) -> torch.dtype:
+    if kind not in DTYPES:
+        raise CheckpointError(f"{file.path}: {name} has TensorFlow's element type {kind}; weights must be floats")
+    return DTYPES[kind]
+
+
+# ---- V2
+
+
+def _bundle(file: MappedFile, entries: list[Entry], header: Members) -> ReadResult:
+    """BundleHeaderProto: num_shards 1, endianness 2. BundleEntryProto: dtype, shape, shard_id, offset, size, from 1."""
+    shards = _number(header, 1)
+    if _number(header, 2):
+        raise CheckpointError(f"{file.path}: written on a big-endian machine, which is not supported")
+    opened: dict[int, MappedFile] = {}
+    tensors: dict[str, Tensor] = {}
+    for entry in entries[1:]:
+        name = entry.key.decode("utf-8", "backslashreplace")
+        members = _members(file, entry.start, entry.end)
+        if 7 in members:
+            raise CheckpointError(f"{file.path}: {name} is a partitioned variable; save it again in one piece")
+        if _number(members, 1) not in DTYPES:
+            continue  # strings of the object graph and the like
+        kind, shard = _dtype(file, name, _number(members, 1)), _number(members, 3)
+        if shard not in opened:
+            opened[shard] = _shard(file, shard, shards)
+        offset, size = _number(members, 4), _number(members, 5)
+        tensors[name] = opened[shard].tensor(name, kind, _shape(file, members, 2), offset, size)
+    others = tuple(opened[shard] for shard in sorted(opened))
+    return ReadResult(tensors, "TensorFlow V2", others=others)
+
+
+def _shard(file: MappedFile, shard: int, shards: int) -> MappedFile:
+    stem = file.path.name.removesuffix(".index")
+    path = file.path.with_name(f"{stem}.data-{shard:05d}-of-{shards:05d}")
+    if not 0 <= shard < shards or path.is_symlink() or not path.is_file():
+        raise CheckpointError(f"{file.path}: its data file {path.name} is not beside it")
+    with open_mapped(path) as opened:
+        return opened
+
+
+# ---- V1
+
+
+def _slices(file: MappedFile, entries: list[Entry], first: Members) -> ReadResult:
+    """SavedTensorSlices: meta 1, data 2. SavedTensorSliceMeta: tensor 1. SavedSlice: name 1, slice 2, data 3."""
+    if 1 not in first:
+        raise CheckpointError(f"{file.path}: a table, but not a TensorFlow checkpoint: it has no list of variables")
+    variables = [_inside(file, span) for span in _inside(file, first[1][-1]).get(1, [])]
+    declared = {_text(file, variable[1][-1]): variable for variable in variables if 1 in variable}
+    tensors: dict[str, Tensor] = {}
+    for entry in entries[1:]:
+        for span in _members(file, entry.start, entry.end).get(2, []):
+            saved = _inside(file, span)
+            name = _text(file, saved[1][-1]) if 1 in saved else ""
+            if name not in declared or 3 not in saved:
+                raise CheckpointError(f"{file.path}: holds {name!r}, which its own list of variables does not")
+            if name in tensors or len(declared[name].get(4, [])) > 1:
+                raise CheckpointError(f"{file.path}: {name} is a partitioned variable; save it again in one piece")
+            tensors[name] = _saved(file, name, declared[name], _inside(file, saved[3][-1]))
+    if missing := [name for name in declared if name not in tensors]:
+        raise CheckpointError(f"{file.path}: lists {missing[0]}, but does not hold it")
+    return ReadResult(tensors, "TensorFlow V1")
+
+
+def _saved(file: MappedFile, name: str, declared: Members, proto: Members) -> Tensor:
+    """SavedSliceMeta: name 1, shape 2, type 3, slice 4. TensorProto: its numbers in a field of their type's."""
+    kind, shape = _number(declared, 3), _shape(file, declared, 2)
+    dtype = _dtype(file, name, kind)
+    if kind in V1_INTEGERS:
+        runs = proto.get(V1_INTEGERS[kind], [])
+        if sum(run.end - run.start for run in runs) > MOST_INTEGERS:
+            raise CheckpointError(f"{file.path}: {name} holds integers; weights must be floats")
+        numbers = [value for run in runs for value in packed(file.data, run)]
+        if len(numbers) != 1 or shape:
+            raise CheckpointError(f"{file.path}: {name} holds integers; weights must be floats")
+        return torch.tensor(numbers[0], dtype=torch.int64)
+    if kind not in V1_VALUES:
+        raise CheckpointError(f"{file.path}: {name} is {dtype}, which V1 packs in another way; save it as float32")
+    runs = proto.get(V1_VALUES[kind], [])
+    if len(runs) != 1 or (runs[0].wire != BYTES and shape):
+        raise CheckpointError(f"{file.path}: {name} does not hold its numbers in one run")
+    return file.tensor(name, dtype, shape, runs[0].start, runs[0].end - runs[0].start)

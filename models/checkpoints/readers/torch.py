@@ -1,0 +1,145 @@
+"""Reads what `torch.save` wrote, old format or zip, with `weights_only=True` and nothing else.
+
+The zip format's tensors are mapped, not copied, after every member's CRC was checked; the old format's are copied.
+"""
+
+import contextlib
+import io
+import pickle
+import pickletools
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+import torch
+from torch import Tensor
+
+from models.checkpoints.readers.base import MappedFile, ReadResult
+from models.checkpoints.readers.zip_archive import MAGIC as ZIP_MAGIC
+from models.checkpoints.readers.zip_archive import is_zip, member_names, verified_members
+from models.errors import CheckpointError, join_limited
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+"""Keys under which training scripts keep the state_dict, in the order they are tried, before the top."""
+
+_PLAIN_MODULES = ("torch", "torch._utils", "collections")
+"""What a state_dict's own pickle imports from."""
+
+_WANTED = re.compile(r"GLOBAL ([\w.]+)|(?:call|Trying to (?:call|instantiate|import)) [`']?([\w.]+)")
+
+
+def read_torch(file: MappedFile) -> ReadResult:
+    """Read a checkpoint saved by `torch.save`: a state_dict, bare or wrapped.
+
+    Raises:
+        CheckpointError: damaged, truncated, a TorchScript archive, a pickle that wants to call something, or without
+            tensors.
+    """
+    zipped = is_zip(file)
+    if zipped:
+        _check_zip(file)
+    file.stream.seek(0)
+    state, wrapper = _unwrap(file.path, _load(file, mapped=zipped))
+    return ReadResult(state, "torch zip" if zipped else "torch legacy", wrapper)
+
+
+def _check_zip(file: MappedFile) -> None:
+    """Refuse an archive that is damaged, ambiguous, compressed, or code rather than weights."""
+    names = member_names(file)
+    if "model.weights.h5" in names:
+        raise CheckpointError(
+            f"{file.path}: a .keras archive holds a model's code beside its weights; where it was made, "
+            "model.save_weights('c3d.weights.h5') writes the weights alone"
+        )
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise CheckpointError(
+            f"{file.path}: a TorchScript archive holds code, not only weights, and is never run to read them; "
+            "save its state_dict with torch.save in the process that trusts it"
+        )
+    for member in verified_members(file):
+        if not member.stored:
+            raise CheckpointError(
+                f"{file.path}: member {member.info.filename} is compressed; torch.save stores its members plainly"
+            )
+
+
+def _load(file: MappedFile, *, mapped: bool) -> object:
+    # torch maps files by name only; this name is the open descriptor's, so that what was hashed is what is mapped.
+    descriptor = Path(f"/proc/self/fd/{file.stream.fileno()}")
+    mapped = mapped and descriptor.exists()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a newer pickle protocol is no concern of the user's
+            source = str(descriptor) if mapped else file.stream
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_refusal(file.path, str(error), file.stream)) from error
+    except Exception as error:  # whatever torch's parser trips over, it is the file that is bad
+        first = (str(error).splitlines() or [type(error).__name__])[0].replace(str(descriptor), file.path.name)
+        raise CheckpointError(f"{file.path}: not a sound PyTorch checkpoint: {first}") from error
+
+
+def _refusal(path: Path, message: str, stream: BinaryIO) -> str:
+    found = _WANTED.search(message)
+    wanted = (found.group(1) or found.group(2)) if found else _first_global(stream)
+    if wanted is None:
+        return f"{path}: not a sound PyTorch checkpoint: damaged, or another kind of file"
+    if wanted.startswith(("numpy", "_codecs", "_reconstruct")):
+        return (
+            f"{path}: refused: a pickle of numpy arrays (Lasagne's, caffe2's, Python 2's), and unpickling it would "
+            f"call {wanted}; where you trust it, save them plainly: numpy.savez('c3d.npz', *pickle.load(open(file, "
+            "'rb'), encoding='latin1')) for a list of them, or **… for a dict"
+        )
+    return (
+        f"{path}: refused, because unpickling it would call {wanted}; a checkpoint must hold tensors only: "
+        "where it was made, save model.state_dict() instead of the model"
+    )
+
+
+def _first_global(stream: BinaryIO) -> str | None:
+    """Return the first name that a pickle would import beyond a state_dict's own, by reading its opcodes only."""
+    stream.seek(0)
+    if stream.read(len(ZIP_MAGIC)) == ZIP_MAGIC:
+        with zipfile.ZipFile(stream) as archive:
+            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+            source: IO[bytes] = io.BytesIO(archive.read(names[0])) if names else io.BytesIO()
+    else:
+        stream.seek(0)
+        source = stream
+    strings: list[str] = []
+    with contextlib.suppress(Exception):  # a broken pickle ends the search, nothing more
+        while True:  # the old format is several pickles, one after another
+            for opcode, argument, _ in pickletools.genops(source):
+                if opcode.name in ("GLOBAL", "INST"):
+                    strings += str(argument).split(" ", 1)
+                elif isinstance(argument, str):
+                    strings.append(argument)
+                if opcode.name in ("GLOBAL", "INST", "STACK_GLOBAL") and strings[-2] not in _PLAIN_MODULES:
+                    return ".".join(strings[-2:])
+    return None
+
+
+def _unwrap(path: Path, content: object) -> tuple[dict[str, Tensor], str]:
+    """Return the state_dict and the key it stood under."""
+    candidates: list[tuple[str, object]] = []
+    if isinstance(content, Mapping):
+        outer = cast("Mapping[Any, Any]", content)
+        candidates = [(key, outer[key]) for key in WRAPPERS if key in outer]
+    for wrapper, candidate in (*candidates, ("", content)):
+        if isinstance(candidate, Mapping):
+            state = cast("Mapping[Any, Any]", candidate)
+            tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+            if tensors:
+                return tensors, wrapper
+    kind = type(content).__name__
+    keys = (
+        f" with the keys {join_limited(map(str, cast('Mapping[Any, Any]', content)))}"
+        if isinstance(content, Mapping)
+        else ""
+    )
+    raise CheckpointError(
+        f"{path}: holds a {kind}{keys}, but no state_dict; looked at the top and under {', '.join(WRAPPERS)}"
+    )

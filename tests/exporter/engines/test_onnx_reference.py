@@ -1,0 +1,91 @@
+"""The reference evaluator as an engine, and the same graph in float64 and float32."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import small_models
+from onnx import TensorProto, helper
+
+from exporter.engines import RuntimeOptions, find_engine
+from exporter.engines.onnx_reference import Float32Graph, Float64Graph, OnnxReference
+from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
+from exporter.results import Placement
+
+X = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return small_models.network(tmp_path / "m.onnx")
+
+
+def by_hand(x: small_models.Array) -> small_models.Array:
+    """The network of `small_models` in numpy, float64."""
+    values = {name: array.astype(np.float64) for name, array in small_models.weights().items()}
+    for number in (1, 2):
+        padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (1, 1), (1, 1)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
+        x = np.einsum("nchwij,ocij->nohw", windows, values[f"w{number}"]) + values[f"b{number}"][:, None, None]
+        x = np.maximum(x, 0)
+        if number == 1:
+            x = x.reshape(len(x), 6, 4, 2, 4, 2).max(axis=(3, 5))
+    return x.reshape(len(x), -1) @ values["w3"].T + values["b3"]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "dtype", "error"),
+    [(OnnxReference, np.float32, 1e-5), (Float32Graph, np.float32, 1e-5), (Float64Graph, np.float64, 1e-13)],
+)
+def test_answers_in_its_precision(runtime: type[OnnxReference], dtype: type, error: float, path: Path) -> None:
+    with runtime(path, RuntimeOptions()) as opened:
+        assert str(opened.signature) == "x float32 (n, 3, 8, 8) -> scores float32 (n, 7)"
+        assert opened.placement == Placement("cpu", 7)
+        assert opened.precision == np.dtype(dtype).name
+        answers = opened.run({"x": X})
+    assert answers["scores"].dtype == dtype
+    assert np.abs(answers["scores"] - by_hand(X)).max() < error
+
+
+def test_every_value_in_the_order_computed(path: Path) -> None:
+    with Float64Graph(path, RuntimeOptions(all_outputs=True)) as opened:
+        values = opened.run({"x": X})
+    assert [*values] == [*small_models.LAYERS]
+    assert np.array_equal(values["relu1"], np.maximum(values["conv1"], 0))
+
+
+def test_half_precision_is_widened_without_its_rounding(path: Path, tmp_path: Path) -> None:
+    half = small_models.narrowed(path, tmp_path / "h.onnx", TensorProto.BFLOAT16)
+    with (
+        Float64Graph(half, RuntimeOptions()) as wide,
+        Float32Graph(half, RuntimeOptions()) as narrow,
+        OnnxReference(half, RuntimeOptions()) as own,
+    ):
+        exact, single, low = (opened.run({"x": X})["scores"] for opened in (wide, narrow, own))
+    assert np.abs(exact - single).max() < 1e-5
+    assert np.abs(exact - low).max() > 1e-3
+
+
+def test_the_cpu_alone() -> None:
+    for device in ("cuda", "tensorrt"):
+        with pytest.raises(UnavailableError, match="reference evaluator runs on the CPU only"):
+            find_engine("onnx", "onnx-reference").require_device(device)
+
+
+def test_what_it_cannot_run_is_told_in_a_line(path: Path, tmp_path: Path) -> None:
+    foreign = helper.make_node("Fancy", ["x"], ["y"], domain="theirs")
+    value = helper.make_tensor_value_info
+    signature = [value("x", TensorProto.FLOAT, ["n"])], [value("y", TensorProto.FLOAT, ["n"])]
+    small_models.save(tmp_path / "f.onnx", [foreign], *signature, {})
+    with (
+        pytest.raises(ArtifactError, match="the reference evaluator refuses it: .*'Fancy'") as caught,
+        OnnxReference(tmp_path / "f.onnx", RuntimeOptions()),
+    ):
+        pass
+    assert "\n" not in str(caught.value)
+    with (
+        OnnxReference(path, RuntimeOptions()) as opened,
+        pytest.raises(CheckFailedError, match="fails in the reference evaluator") as failed,
+    ):
+        opened.run({"x": X[:, :2]})
+    assert "\n" not in str(failed.value)

@@ -1,0 +1,99 @@
+"""OpenVINO, where it is installed; and what is said where it is not."""
+
+import sys
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import onnx
+import pytest
+from helpers import small_models
+from onnx import TensorProto
+
+from exporter.engines import RuntimeOptions, find_engine
+from exporter.engines.openvino import OpenVino
+from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
+from exporter.types import ParityOptions
+from exporter.workflows.verify import verify_parity
+
+X = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return small_models.network(tmp_path / "m.onnx")
+
+
+@pytest.fixture
+def openvino() -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is an extra: pip install 'c3d-export[openvino]'")
+
+
+def test_its_absence_is_told_with_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(UnavailableError, match=r"OpenVINO is not installed; pip install 'c3d-export\[openvino\]'"):
+        find_engine("onnx", "openvino").require_device("cpu")
+
+
+def test_the_cpu_alone() -> None:
+    with pytest.raises(UnavailableError, match="OpenVINO runs on the CPU here"):
+        find_engine("onnx", "openvino").require_device("cuda")
+
+
+@pytest.mark.usefixtures("openvino")
+def test_it_answers_as_the_others(path: Path) -> None:
+    with OpenVino(path, RuntimeOptions()) as runtime, find_engine("onnx").open(path, RuntimeOptions()) as other:
+        assert runtime.title.startswith("OpenVINO 20")
+        assert runtime.signature == other.signature
+        assert (runtime.placement.device, runtime.placement.fallback_nodes) == ("cpu", ())
+        assert runtime.placement.nodes > 0
+        mine, theirs = runtime.run({"x": X})["scores"], other.run({"x": X})["scores"]
+    assert np.abs(mine - theirs).max() < 1e-5  # bfloat16, its own default here and there, would be 1e-2 off
+
+
+@pytest.mark.usefixtures("openvino")
+def test_a_verdict_with_layers_and_bits(path: Path, tmp_path: Path) -> None:
+    options = ParityOptions(against=str(path), runtime="openvino", localize=True, determinism=True)
+    (report,) = verify_parity([path], options)
+    assert report.passed
+    assert report.localization is not None
+    assert [layer.layer for layer in report.localization.layers if layer.value] == [*small_models.LAYERS]
+    assert "nan" not in {row.input for row in report.comparisons}
+    assert any("is not judged on nan: it is known to differ there" in note for note in report.notes)
+    assert report.determinism[0].identical
+    fault = small_models.network(tmp_path / "f.onnx", change=small_models.scaled("w2", 1.001))
+    (failed,) = verify_parity([fault], options)
+    assert failed.localization is not None
+    assert (failed.passed, failed.localization.first) == (False, "conv2")
+
+
+@pytest.mark.usefixtures("openvino")
+def test_bfloat16_in_and_out(path: Path, tmp_path: Path) -> None:
+    model = onnx.load(small_models.narrowed(path, tmp_path / "h.onnx", TensorProto.BFLOAT16))
+    del model.graph.node[0], model.graph.node[-1]
+    for value in (*model.graph.input, *model.graph.output):
+        value.name, value.type.tensor_type.elem_type = f"{value.name}.low", TensorProto.BFLOAT16
+    onnx.save(model, tmp_path / "h.onnx")
+    with (
+        OpenVino(tmp_path / "h.onnx", RuntimeOptions()) as runtime,
+        find_engine("onnx").open(path, RuntimeOptions()) as other,
+    ):
+        mine, theirs = runtime.run({"x.low": X.astype(ml_dtypes.bfloat16)}), other.run({"x": X})
+    assert np.abs(mine["scores.low"] - theirs["scores"]).max() < 0.1
+
+
+@pytest.mark.usefixtures("openvino")
+def test_what_it_refuses_is_told_in_a_line(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"\x08\x0a bad")
+    with (
+        pytest.raises(ArtifactError, match="OpenVINO refuses it: ") as caught,
+        OpenVino(tmp_path / "bad.onnx", RuntimeOptions()),
+    ):
+        pass
+    assert "\n" not in str(caught.value)
+    with (
+        OpenVino(path, RuntimeOptions()) as runtime,
+        pytest.raises(CheckFailedError, match="fails in OpenVINO: ") as failed,
+    ):
+        runtime.run({"x": X[:, :2]})
+    assert "\n" not in str(failed.value)

@@ -1,0 +1,70 @@
+"""The network in PyTorch as an engine: its layers under the names that exported graphs use."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import ExportedByCommand
+from helpers.reference import CONVOLUTIONS
+
+from exporter.engines import RuntimeOptions
+from exporter.engines.pytorch import PyTorchRuntime
+from exporter.errors import UnavailableError
+from exporter.formats.onnx import load_graph
+from models.builder import BuiltModel
+from models.c3d import C3D
+
+
+@pytest.fixture(scope="module")
+def clip() -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    return {"clip": np.random.default_rng(0).standard_normal((1, 3, 16, 112, 112), dtype=np.float32)}
+
+
+def test_every_output_and_every_layer(
+    built: BuiltModel, exported: ExportedByCommand, clip: dict[str, np.ndarray]
+) -> None:  # pyright: ignore
+    with PyTorchRuntime(built.network, "float32", RuntimeOptions()) as runtime:
+        assert (runtime.precision, runtime.placement.fallback_nodes) == ("float32", ())
+        assert runtime.title.endswith(" float32 (cpu)")
+        answers = runtime.run(clip)
+    assert {name: values.shape for name, values in answers.items()} == {
+        "logits": (1, 101),
+        "fc6": (1, 4096),
+        "fc7": (1, 4096),
+        "probabilities": (1, 101),
+    }
+    assert answers["probabilities"].sum() == pytest.approx(1)
+    with PyTorchRuntime(built.network, "float32", RuntimeOptions(all_outputs=True)) as runtime:
+        layers = runtime.run(clip)
+    nodes = [node.name for node in load_graph(exported.onnx).graph.node if node.name != "flatten"]
+    assert [*layers] == nodes
+    assert np.array_equal(layers["fc8"], answers["logits"])
+    assert np.array_equal(layers["fc6.relu"], answers["fc6"])
+    assert np.array_equal(layers["conv1.relu"], np.maximum(layers["conv1"], 0))
+
+
+def test_a_batch_norms_answer_has_its_convolutions_name(clip: dict[str, np.ndarray]) -> None:  # pyright: ignore
+    network = C3D(3, batch_norm=True).eval()
+    network.get_parameter("bn1.bias").data += 7
+    with PyTorchRuntime(network, "float32", RuntimeOptions(all_outputs=True)) as runtime:
+        layers = runtime.run(clip)
+    assert [name for name in layers if name.startswith("conv") and not name.endswith("relu")] == [*CONVOLUTIONS]
+    assert layers["conv1"].mean() == pytest.approx(7, abs=0.5)
+
+
+def test_it_comes_back_to_the_cpu_and_keeps_its_weights(built: BuiltModel) -> None:
+    before = {name: value.clone() for name, value in built.network.state_dict().items()}
+    with PyTorchRuntime(built.network, "float64", RuntimeOptions()) as runtime:
+        assert runtime.precision == "float64"
+        assert built.network.fc8.weight.dtype == torch.float64
+    built.network.float()
+    assert all(torch.equal(before[name], value) for name, value in built.network.state_dict().items())
+
+
+def test_cuda_that_is_not_there(built: BuiltModel) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("CUDA is there")
+    with (
+        pytest.raises(UnavailableError, match="cannot use CUDA here"),
+        PyTorchRuntime(built.network, "float32", RuntimeOptions("cuda")),
+    ):
+        pass

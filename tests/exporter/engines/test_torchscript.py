@@ -1,0 +1,131 @@
+"""TorchScript archives as an engine: signature, precision, every value of the graph."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from exporter.engines import RuntimeOptions
+from exporter.engines.torchscript import Float32Script, Float64Script, TorchScriptRuntime, disable_tf32, thread_count
+from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
+from exporter.types import UNKNOWN_RANK, Signature, TensorSpec
+
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit")
+X = {"x": np.random.default_rng(0).standard_normal((2, 4)).astype(np.float32)}
+
+
+class Two(torch.nn.Module):
+    """Two inputs, two outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor, shift: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, 4), (N, 3) -> (N, 3), (N, 3)."""
+        y = torch.relu(self.linear(x))
+        return y, y + shift
+
+
+class One(Two):
+    """One of each."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # pyright: ignore
+        """(N, 4) -> (N, 3)."""
+        return torch.relu(self.linear(x))
+
+
+def save(path: Path, module: torch.nn.Module) -> Path:
+    torch.manual_seed(0)
+    torch.jit.save(torch.jit.script(module.eval()), str(path))  # pyright: ignore
+    return path
+
+
+def test_a_signature_from_the_archive_where_none_is_stated(tmp_path: Path) -> None:
+    with TorchScriptRuntime(save(tmp_path / "m.pt", Two()), RuntimeOptions()) as runtime:
+        assert runtime.signature == Signature(
+            (
+                TensorSpec("x", "float32", ("batch", UNKNOWN_RANK)),
+                TensorSpec("shift", "float32", ("batch", UNKNOWN_RANK)),
+            ),
+            (
+                TensorSpec("output0", "float32", ("batch", UNKNOWN_RANK)),
+                TensorSpec("output1", "float32", ("batch", UNKNOWN_RANK)),
+            ),
+        )
+        answers = runtime.run({**X, "shift": np.ones((2, 3), np.float32)})
+        assert np.array_equal(answers["output1"], answers["output0"] + 1)
+        assert runtime.placement.nodes == 3
+    stated = Signature((TensorSpec("x", "float32", ("n", 4)),), (TensorSpec("scores", "float32", ("n", 3)),))
+    with TorchScriptRuntime(save(tmp_path / "o.pt", One()), RuntimeOptions(signature=stated)) as runtime:
+        assert runtime.signature is stated
+        assert [*runtime.run(X)] == ["scores"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_same_archive_in_float64_and_float32(dtype: torch.dtype, tmp_path: Path) -> None:
+    module = One().to(dtype)
+    path = save(tmp_path / "m.pt", module)
+    weight, bias = (value.detach().double().numpy() for value in (module.linear.weight, module.linear.bias))
+    wanted = np.maximum(X["x"].astype(np.float64) @ weight.T + bias, 0)
+    with (
+        TorchScriptRuntime(path, RuntimeOptions()) as own,
+        Float32Script(path, RuntimeOptions()) as single,
+        Float64Script(path, RuntimeOptions()) as exact,
+    ):
+        assert (own.precision, single.precision, exact.precision) == (str(dtype)[6:], "float32", "float64")
+        answers = [opened.run(X)["output0"] for opened in (own, single, exact)]
+    assert np.abs(answers[2] - wanted).max() < 1e-14
+    assert 0 < np.abs(answers[1] - wanted).max() < 1e-6
+    assert np.abs(answers[0] - wanted).max() < (1e-6 if dtype == torch.float32 else 3e-2)
+    assert bool(np.abs(answers[0] - wanted).max() > 1e-5) is (dtype != torch.float32)
+
+
+@pytest.mark.parametrize("runtime", [TorchScriptRuntime, Float64Script])
+def test_every_value_of_the_graph(runtime: type[TorchScriptRuntime], tmp_path: Path) -> None:
+    with runtime(save(tmp_path / "m.pt", One()), RuntimeOptions(all_outputs=True)) as opened:
+        values = [*opened.run(X).values()]
+    assert [value.shape for value in values] == [(2, 3), (2, 3)]
+    assert np.array_equal(values[1], np.maximum(values[0], 0))
+
+
+def test_what_it_refuses_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "m.pt").write_bytes(b"no archive")
+    with (
+        pytest.raises(ArtifactError, match="torch refuses it: ") as caught,
+        TorchScriptRuntime(tmp_path / "m.pt", RuntimeOptions()),
+    ):
+        pass
+    assert "\n" not in str(caught.value)
+    with TorchScriptRuntime(save(tmp_path / "o.pt", One()), RuntimeOptions()) as runtime:
+        with pytest.raises(CheckFailedError, match=r"o.pt: fails on x \(2, 3\): ") as failed:
+            runtime.run({"x": X["x"][:, :3]})
+        assert "\n" not in str(failed.value)
+    stated = Signature(
+        (TensorSpec("x", "float32", ("n", 4)),),
+        (TensorSpec("a", "float32", ("n",)), TensorSpec("b", "float32", ("n",))),
+    )
+    with (
+        TorchScriptRuntime(tmp_path / "o.pt", RuntimeOptions(signature=stated)) as runtime,
+        pytest.raises(CheckFailedError, match="answers torch.float32; its signature says"),
+    ):
+        runtime.run(X)
+
+
+def test_devices_that_are_not_there(tmp_path: Path) -> None:
+    for device, reported in (("tensorrt", "torch has no such device"), ("cuda", "cannot use CUDA here")):
+        with (
+            pytest.raises(UnavailableError, match=reported),
+            TorchScriptRuntime(tmp_path / "m.pt", RuntimeOptions(device)),  # pyright: ignore
+        ):  # pyright: ignore
+            pass
+
+
+def test_what_is_set_for_a_run_is_set_back() -> None:
+    before = torch.get_num_threads(), torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    with pytest.raises(RuntimeError, match="stop"), thread_count(1), disable_tf32():
+        assert torch.get_num_threads() == 1
+        assert not torch.backends.cudnn.allow_tf32
+        raise RuntimeError("stop")
+    assert (torch.get_num_threads(), torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == before

@@ -1,0 +1,89 @@
+"""Measuring forms of an operator: all are run in turn, the answer is kept, and noise replaces nothing."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from exporter.passes import autotune
+
+FEEDS: dict[str, NDArray[Any]] = {"x": np.ones((64, 64), np.float32)}
+
+
+def chain(length: int, value: float = 1.0, operator: str = "MatMul") -> onnx.ModelProto:
+    """`length` products with a 64x64 matrix, one after another."""
+    names = ["x", *(f"t{i}" for i in range(length - 1)), "y"]
+    nodes = [helper.make_node(operator, [a, "w"], [b]) for a, b in itertools.pairwise(names)]
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [64, 64]) for name in "xy"]
+    weight = numpy_helper.from_array(np.full((64, 64), value, np.float32), "w")
+    graph = helper.make_graph(nodes, "chain", ports[:1], ports[1:], [weight])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def test_every_candidate_gets_a_time_and_one_that_is_refused_gets_none() -> None:
+    reported: list[str] = []
+    broken = chain(1, operator="NoSuchOperator")
+    times = autotune.measure({"one": chain(1), "many": chain(40), "broken": broken}, FEEDS, reported.append)
+    assert set(times) == {"one", "many"}
+    assert all(0 < taken < 1e4 for taken in times.values())
+    assert any("round" in step for step in reported)
+
+
+def test_a_second_run_takes_the_first_ones_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = autotune.measure({"direct": chain(1)}, FEEDS, cache=tmp_path / "new")
+    monkeypatch.setattr(autotune, "_measure", lambda *_: pytest.fail("measured again"))
+    assert autotune.measure({"direct": chain(1, value=2.0)}, FEEDS, cache=tmp_path / "new") == first
+
+
+@pytest.mark.parametrize("content", [b"", b"not json", b'{"direct": -1}', b'{"direct": "fast"}', b'{"other": 1.0}'])
+def test_a_damaged_cache_is_measured_anew(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    candidates = {"direct": chain(1)}
+    (tmp_path / f"{autotune.signature(candidates, FEEDS)}.json").write_bytes(content)
+    monkeypatch.setattr(autotune, "_measure", lambda *_: {"direct": 7.0})
+    assert autotune.measure(candidates, FEEDS, cache=tmp_path) == {"direct": 7.0}
+
+
+def test_a_cache_that_cannot_be_written_to_does_not_stop_the_run(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    assert autotune.measure({"direct": chain(1)}, FEEDS, cache=tmp_path / "file" / "folder")
+
+
+def test_the_key_changes_with_what_changes_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {
+        autotune.signature({"direct": chain(1)}, FEEDS),
+        autotune.signature({"direct": chain(2)}, FEEDS),
+        autotune.signature({"direct": chain(1)}, {"x": np.ones((2, 64), np.float32)}),
+        autotune.signature({"direct": chain(1)}, {"x": np.ones((64, 64), np.float64)}),
+        autotune.signature({"other": chain(1)}, FEEDS),
+    }
+    monkeypatch.setattr(autotune, "processor", lambda: "another")
+    keys.add(autotune.signature({"direct": chain(1)}, FEEDS))
+    monkeypatch.setattr(autotune, "usable_cores", lambda: 99)
+    keys.add(autotune.signature({"direct": chain(1)}, FEEDS))
+    assert len(keys) == 7
+
+
+def test_the_folder_is_the_projects_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("C3D_EXPORT_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert autotune.autotune_folder() == tmp_path / "c3d-export" / "tuning"
+
+
+@pytest.mark.parametrize(
+    ("times", "chosen"),
+    [
+        ({"direct": 100.0, "a": 50.0, "b": 60.0}, "a"),
+        ({"direct": 100.0, "a": 98.0}, "direct"),  # within the noise
+        ({"direct": 100.0, "a": 96.9}, "a"),
+        ({"direct": 100.0, "a": 130.0}, "direct"),
+        ({"a": 50.0}, "direct"),  # nothing to compare with
+        ({}, "direct"),
+    ],
+)
+def test_a_form_replaces_the_direct_one_only_where_it_was_clearly_faster(times: dict[str, float], chosen: str) -> None:
+    assert autotune.fastest(times, "direct") == chosen

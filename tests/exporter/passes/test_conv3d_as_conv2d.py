@@ -1,0 +1,146 @@
+"""A first layer of few channels becomes pictures; what is not one stays."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from helpers.graphs import graph, kept, node, normal, rewrite
+
+from exporter.passes.base import run_passes
+from exporter.passes.cancel_transposes import CancelTransposes
+from exporter.passes.conv3d_as_conv2d import DIRECT, PICTURES, Conv3dAsConv2d, measure
+from exporter.passes.pipelines import build_passes
+from exporter.passes.winograd.rewrite import Winograd
+from exporter.types import OptimizeOptions
+
+POOL = {"kernel_shape": [1, 2, 2], "strides": [1, 2, 2]}
+
+
+def stem(
+    channels: int = 3,
+    kernel: tuple[int, int, int] = (3, 3, 3),
+    order: tuple[str, ...] = ("Relu", "MaxPool"),
+    conv: dict[str, Any] | None = None,
+    pool: dict[str, Any] | None = None,
+    opset: int = 18,
+    behind: str = "",
+    frames: int = 5,
+    outputs: int = 6,
+) -> onnx.ModelProto:
+    """A convolution with what follows it."""
+    held = {"w": normal(outputs, channels, *kernel), "b": normal(outputs)}
+    nodes = [node("Conv", "x w b", "c", **({"pads": [1] * 6} if conv is None else conv))]
+    for operator in order:
+        nodes.append(
+            node(operator, nodes[-1].output[0], operator.lower(), **(pool or POOL if operator == "MaxPool" else {}))
+        )
+    if behind:
+        nodes.append(node("Transpose", nodes[-1].output[0], "t", perm=[0, 2, 3, 4, 1]))
+    nodes.append(node("Neg", nodes[-1].output[0], "y"))
+    return graph(nodes, {"x": ("n", channels, frames, 10, 12)}, {"y": ("n", *"abcd")}, held, opset)
+
+
+FEEDS = {"x": normal(2, 3, 5, 10, 12)}
+
+
+@pytest.mark.parametrize(
+    ("model", "channels"),
+    [
+        (stem(), 3),
+        (stem(order=("MaxPool", "Relu")), 3),
+        (stem(order=("MaxPool",), opset=13), 3),
+        (stem(1, (5, 3, 3), conv={"strides": [2, 1, 2], "pads": [2, 1, 0, 1, 2, 1]}), 1),
+        (stem(2, (3, 2, 3), conv={"dilations": [2, 1, 2], "auto_pad": "VALID"}), 2),
+        (stem(3, (1, 3, 3), conv={}, pool={"kernel_shape": [1, 3, 3], "strides": [1, 2, 2], "pads": [0, 1, 1] * 2}), 3),
+        (stem(behind="Transpose"), 3),
+    ],
+)
+def test_a_stem_becomes_pictures(model: onnx.ModelProto, channels: int, tmp_path: Path) -> None:
+    done = kept(Conv3dAsConv2d(), model, {"x": normal(2, channels, 5, 10, 12)}, tmp_path, 1e-5)
+    assert done.modified
+    pictures = next(made for made in done.model.graph.node if made.op_type == "Conv")
+    assert len(onnx.helper.get_node_attr_value(pictures, "kernel_shape")) == 2
+    assert np.array_equal(done.weight("w"), onnx.numpy_helper.to_array(model.graph.initializer[0]))  # as trained
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        stem(order=("Relu",)),  # its result would have to be laid out anew
+        stem(pool={"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]}),
+        stem(pool={**POOL, "ceil_mode": 1}),
+        stem(6),  # 18 channels of pictures
+        stem(conv={"auto_pad": "SAME_UPPER"}),
+        stem(frames=65),
+    ],
+)
+def test_anything_else_stays(model: onnx.ModelProto) -> None:
+    assert not rewrite(Conv3dAsConv2d(), model).modified
+
+
+def test_a_pool_inside_a_branch_is_none_of_the_stems() -> None:
+    branches = {
+        name: onnx.helper.make_graph(
+            [node(operator, "c", f"{name}.out", **(POOL if operator == "MaxPool" else {}))],
+            name,
+            [],
+            [onnx.helper.make_tensor_value_info(f"{name}.out", onnx.TensorProto.FLOAT, None)],
+        )
+        for name, operator in (("then_branch", "MaxPool"), ("else_branch", "Neg"))
+    }
+    del branches["else_branch"].node[:]
+    branches["else_branch"].node.append(node("Constant", "", "else_branch.out", value_float=1.0))
+    nodes = [node("Conv", "x w", "c", pads=[1] * 6), node("If", "flag", "y", **branches)]
+    held = {"w": normal(6, 3, 3, 3, 3), "flag": np.array(True)}
+    model = graph(nodes, {"x": ("n", 3, 5, 10, 12)}, {"y": None}, held)
+    loaded = ir.from_proto(model)
+    assert not run_passes(loaded, [Conv3dAsConv2d()]).modified
+
+
+def test_what_an_earlier_pass_said_of_the_stem_is_replaced() -> None:
+    done = run_passes(ir.from_proto(stem()), [Winograd(), Conv3dAsConv2d()])
+    assert [(row.node, row.action) for row in done.decisions] == [("c.node", PICTURES)]
+
+
+def test_the_whole_recipe_finds_nothing_more_in_its_own_result() -> None:
+    wide = stem(3, (3, 7, 7), conv={"pads": [1, 3, 3] * 2}, outputs=16)  # 7056 weights, more than are folded
+    loaded = ir.from_proto(wide)
+    assert run_passes(loaded, build_passes(OptimizeOptions("cpu"))).modified
+    assert not run_passes(loaded, build_passes(OptimizeOptions("cpu"))).modified
+
+
+def test_no_transpose_is_left_where_channels_are_wanted_last() -> None:
+    loaded = ir.from_proto(stem(behind="Transpose"))
+    assert run_passes(loaded, [Conv3dAsConv2d(), CancelTransposes()]).modified
+    left = [list(made.attributes.get_ints("perm") or ()) for made in loaded.graph if made.op_type == "Transpose"]
+    # frames to the front, the weights alike; the pictures' channels to the end
+    assert left == [[0, 2, 1, 3, 4], [0, 2, 1, 3], [0, 2, 3, 1]]
+
+
+@pytest.mark.parametrize(
+    ("times", "chosen"),
+    [
+        ({DIRECT: 5.0, PICTURES: 4.9}, DIRECT),
+        ({DIRECT: 5.0, PICTURES: 3.0}, PICTURES),
+        ({PICTURES: 3.0}, DIRECT),
+    ],
+)
+def test_what_measured_slower_is_not_taken(times: dict[str, float], chosen: str) -> None:
+    done = rewrite(Conv3dAsConv2d(lambda _direct, _pictures: times), stem(behind="Transpose"))
+    assert done.modified == (chosen == PICTURES)
+    (decision,) = done.step.decisions
+    assert decision.action == chosen
+    assert "measured" in decision.why
+
+
+def test_both_forms_are_measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.passes.autotune.ROUNDS", (1, 2))
+    seen: list[dict[str, float]] = []
+    loaded = ir.from_proto(stem())
+    run_passes(loaded, [Conv3dAsConv2d(lambda direct, pictures: seen.append(measure(direct, pictures)) or seen[-1])])
+    (times,) = seen
+    assert times.keys() == {DIRECT, PICTURES}
+    assert all(np.isfinite(ms) and ms > 0 for ms in times.values())

@@ -1,0 +1,82 @@
+"""convert: any origin's checkpoint becomes a file that loads everywhere without a flag, and tells where it came from."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import origins
+from helpers.checkpoints import constant_state
+from helpers.run import Done, call
+
+from exporter.artifacts.manifest import sha256_file
+from exporter.errors import CheckpointError, OutputError, UsageError
+from exporter.types import ConvertRequest
+from exporter.workflows.convert import convert
+from models import build
+from models.builder import state_sha256
+
+CAFFE = {"conv1": "conv1a", "conv2": "conv2a"}
+
+
+@pytest.fixture
+def caffe(tmp_path: Path) -> Path:
+    """Caffe's names and conventions in a PyTorch file, at no cost."""
+    path = tmp_path / "c3d-caffe.pth"
+    torch.save(origins.renamed(CAFFE, (".weight", ".bias"), constant_state(7)), path)
+    return path
+
+
+def test_the_same_network_under_this_projects_names_with_its_conventions_in_the_same_bytes(caffe: Path) -> None:
+    output, second = caffe.with_name("c3d.safetensors"), caffe.with_name("again.safetensors")
+    made = convert(ConvertRequest(caffe, output))
+    assert made.entry.sha256 == sha256_file(output)
+    first, again = build(weights=caffe), build(weights=output)
+    assert state_sha256(again.network) == state_sha256(first.network)
+    assert (again.config, again.pool5_source) == (first.config, "file")
+    assert again.preprocessing == first.preprocessing
+    assert (again.config.pool5, again.preprocessing.name) == ("right", "caffe-sports1m")
+    assert convert(ConvertRequest(caffe, second)).entry.sha256 == made.entry.sha256
+    assert [path.name for path in caffe.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_convention_that_nobody_told_is_not_made_up(tmp_path: Path) -> None:
+    torch.save(constant_state(3), tmp_path / "c3d.pth")
+    convert(ConvertRequest(tmp_path / "c3d.pth", tmp_path / "c3d.safetensors"))
+    assert build(weights=tmp_path / "c3d.safetensors").pool5_source == "default"
+
+
+def test_what_is_refused(caffe: Path, tmp_path: Path) -> None:
+    output = tmp_path / "c3d.safetensors"
+    output.write_bytes(b"precious")
+    with pytest.raises(UsageError, match=r"must be called \*.safetensors"):
+        convert(ConvertRequest(caffe, tmp_path / "c3d.pth"))
+    with pytest.raises(UsageError, match="is the checkpoint itself"):
+        convert(ConvertRequest(output, output))
+    with pytest.raises(CheckpointError, match="not those of the layout jfzhang95"):
+        convert(ConvertRequest(caffe, output, layout="jfzhang95"))
+    with pytest.raises(OutputError, match="cannot write to"):
+        convert(ConvertRequest(caffe, caffe / "sub" / "c3d.safetensors"))
+    assert output.read_bytes() == b"precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c3d-caffe.pth", "c3d.safetensors"]
+
+
+def test_the_commands(caffe: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def export(*arguments: str) -> Done:
+        return call("c3d-export", *arguments, cwd=caffe.parent, capture=capfd)
+
+    done = export("convert", caffe.name, "-o", "c3d.safetensors", "--pool5", "symmetric", "--json")
+    reported = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert reported["source"]["layout"] == "caffe"
+    assert reported["network"] == {"num_classes": 7, "batch_norm": False, "pool5": "symmetric"}
+    assert build(weights=caffe.with_name("c3d.safetensors")).config.pool5 == "symmetric"  # the override stays
+    inspected = export("inspect", "c3d.safetensors")
+    assert "converted" in inspected.stdout
+    assert "c3d-export --format onnx --weights c3d.safetensors" in inspected.stdout
+    listed = json.loads(export("checkpoints", "--json").stdout)
+    assert {row["layout"]: row["pool5"] for row in listed["origins"]}["caffe"] == "right"
+    refused = export("inspect", "https://localhost:9/c3d.pth")
+    assert refused.returncode == 3
+    assert refused.stderr.startswith("Error: https://localhost:9/c3d.pth: the download failed")
+    assert refused.stderr.count("\n") == 1

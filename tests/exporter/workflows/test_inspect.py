@@ -1,0 +1,79 @@
+"""What is this file? Answered without running anything of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ExportedByCommand
+from helpers.checkpoints import constant_state
+
+from exporter.artifacts.manifest import sha256_file
+from exporter.errors import ArtifactError, CheckpointError
+from exporter.workflows.inspect import inspect
+
+State = dict[str, torch.Tensor]
+
+
+def test_an_onnx_artifact(exported: ExportedByCommand) -> None:
+    found = inspect(exported.onnx)
+    assert (found.kind, found.integrity, found.sha256) == ("ONNX model", "ok", sha256_file(exported.onnx))
+    assert found.facts["operators"] == "8 Conv, 3 Gemm, 5 MaxPool, 10 Relu, 1 Reshape"
+    assert found.facts["signature"].startswith("clip float32 (batch, 3, 16, 112, 112)")
+    assert "78,409,573 parameters" in found.facts["network"]
+    assert found.facts["weights"] == "random, seed 0"
+    assert {tensor.name: tensor.shape for tensor in found.tensors}["fc6.weight"] == (4096, 8192)
+
+
+def test_a_torchscript_artifact_by_its_manifest(exported: ExportedByCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.jit, "load", lambda *_: pytest.fail("the archive was loaded"))  # pyright: ignore
+    found = inspect(exported.torchscript.with_name("c3d.pt.json"))
+    assert (found.path, found.kind, found.integrity) == (str(exported.torchscript), "TorchScript archive", "ok")
+    assert found.facts["producer"] == "c3d-export 0.1.0"
+
+
+def test_a_changed_artifact(exported: ExportedByCommand, tmp_path: Path) -> None:
+    changed = tmp_path / "c3d.onnx"
+    changed.write_bytes(exported.onnx.read_bytes())
+    (tmp_path / "c3d.onnx.json").write_bytes(exported.onnx.with_name("c3d.onnx.json").read_bytes())
+    with changed.open("r+b") as stream:
+        stream.seek(200_000_000)
+        byte = stream.read(1)
+        stream.seek(200_000_000)
+        stream.write(bytes([byte[0] ^ 1]))
+    assert "is not the file that c3d.onnx.json describes" in str(inspect(changed).integrity)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda s: s, "yes: 22 of 22 tensors, 487 classes"),
+        (lambda s: {k: v.half() for k, v in s.items()}, "yes: 22 of 22 tensors, 487 classes, converted from float16"),
+        (lambda s: {k: v for k, v in s.items() if k != "fc7.bias"}, "no: 1 of 22 tensors are missing: fc7.bias"),
+    ],
+)
+def test_a_checkpoint(change: Callable[[State], State], reported: str, tmp_path: Path) -> None:
+    torch.save({"state_dict": change(constant_state())}, tmp_path / "c3d.pth")
+    found = inspect(tmp_path / "c3d.pth")
+    assert found.kind == "checkpoint, torch zip"
+    assert "tensors under 'state_dict', float" in found.facts["holds"]
+    assert found.facts["layout"].startswith("identity: ")
+    assert found.facts["loads"] == reported
+
+
+def test_a_checkpoint_of_another_network(tmp_path: Path) -> None:
+    torch.save({"layer1.weight": torch.zeros(3, 4)}, tmp_path / "other.pth")
+    found = inspect(tmp_path / "other.pth")
+    assert found.facts["layout"] == "none of C3D's that is known"
+    assert "command" not in found.facts
+    assert [str(tensor) for tensor in found.tensors] == ["layer1.weight float32 (3, 4)"]
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="no such file"):
+        inspect(tmp_path / "none")
+    with pytest.raises(ArtifactError, match="not a file"):
+        inspect(tmp_path)
+    (tmp_path / "x.txt").write_text("x")
+    with pytest.raises(CheckpointError, match="unknown kind"):
+        inspect(tmp_path / "x.txt")

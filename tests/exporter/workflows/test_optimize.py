@@ -1,0 +1,301 @@
+"""optimize: any ONNX file; what passes the check is published, what nothing changes is left alone byte for byte."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from conftest import ExportedByCommand
+from helpers.graphs import exact, graph, node, normal, positive, ran
+from helpers.run import run
+
+from exporter.artifacts.loading import load_artifact
+from exporter.artifacts.manifest import read_manifest
+from exporter.errors import ArtifactError, IntegrityError, UsageError
+from exporter.formats.onnx import PASSES_KEY
+from exporter.passes import pipelines
+from exporter.passes.base import GraphPass
+from exporter.reports.json_report import dump
+from exporter.reports.optimize import optimized_object
+from exporter.types import OptimizeOptions, OptimizeRequest
+from exporter.workflows.optimize import OptimizationMismatchError, optimize
+
+CUBE = {"kernel_shape": [3] * 3, "pads": [1] * 6}
+
+
+def unet(size: int | str = 8, batch: int | str = "n", opset: int = 18) -> onnx.ModelProto:
+    """A 3-D U-Net of one level: convolution and norm, down, convolution, up, skip, head."""
+    held = {
+        "w1": normal(8, 2, 3, 3, 3),
+        "w2": normal(8, 8, 3, 3, 3),
+        "up": normal(8, 8, 2, 2, 2),
+        "w3": normal(3, 16, 1, 1, 1),
+        "gamma": normal(8),
+        "beta": normal(8, seed=1),
+        "mean": normal(8, seed=2),
+        "var": positive(8),
+    }
+    norm = "gamma beta mean var"
+    nodes = [
+        node("Conv", "image w1", "a", **CUBE),
+        node("BatchNormalization", f"a {norm}", "b"),
+        node("Relu", "b", "c"),
+        node("MaxPool", "c", "d", kernel_shape=[2] * 3, strides=[2] * 3),
+        node("Conv", "d w2", "e", **CUBE),
+        node("BatchNormalization", f"e {norm}", "f"),
+        node("Relu", "f", "g"),
+        node("ConvTranspose", "g up", "h", kernel_shape=[2] * 3, strides=[2] * 3),
+        node("Concat", "h c", "i", axis=1),
+        node("Conv", "i w3", "mask", kernel_shape=[1] * 3),
+    ]
+    ports = {"image": (batch, 2, size, size, size)}, {"mask": (batch, 3, size, size, size)}
+    return graph(nodes, *ports, held, opset)
+
+
+def ineligible() -> onnx.ModelProto:
+    return graph([node("Relu", "x", "y")], {"x": ("n", 6)}, {"y": ("n", 6)}, {})
+
+
+def saved(model: onnx.ModelProto, path: Path, *, external: bool = False) -> Path:
+    onnx.save(model, path, save_as_external_data=external, location=f"{path.name}.bin", size_threshold=64)
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("external", [False, True], ids=["inline", "external"])
+@pytest.mark.parametrize("opset", [9, 18])
+def test_a_network_is_rewritten_verified_and_published(opset: int, external: bool, tmp_path: Path) -> None:
+    path = saved(unet(opset=opset), tmp_path / "unet.onnx", external=external)
+    before = contents(tmp_path)
+    done = optimize(OptimizeRequest(path))
+    assert done.modified
+    assert done.path == tmp_path / "unet.optimized.onnx"
+    assert done.report is not None
+    assert {(row.batch, row.passed) for row in done.report.comparisons} == {(1, True), (2, True)}
+    assert "fold-batch-norm" in done.passes
+    assert {name: content for name, content in contents(tmp_path).items() if name in before} == before
+    after = onnx.load(done.path)
+    assert list(after.graph.input) == list(unet().graph.input)
+    assert list(after.graph.output) == list(unet().graph.output)
+    assert after.opset_import[0].version == opset
+    assert {entry.key: entry.value for entry in after.metadata_props} == {PASSES_KEY: ", ".join(done.passes)}
+    assert len(done.files) == (2 if external else 1)
+    assert {path.name for path in done.files} | set(before) == set(contents(tmp_path))
+    feeds = {"image": normal(3, 2, 8, 8, 8)}
+    truth, answers = exact(unet(), feeds, tmp_path)["mask"], ran(after, feeds)["mask"]
+    assert np.abs(answers - truth).max() <= 3e-6 * np.abs(truth).max()
+
+
+def test_an_ineligible_model_is_left_alone(tmp_path: Path) -> None:
+    path = saved(ineligible(), tmp_path / "m.onnx")
+    before, when = contents(tmp_path), path.stat().st_mtime_ns
+    done = optimize(OptimizeRequest(path))
+    assert (done.modified, done.path, done.files) == (False, path, ())
+    assert (contents(tmp_path), path.stat().st_mtime_ns) == (before, when)
+
+
+@pytest.mark.parametrize("external", [False, True], ids=["inline", "external"])
+def test_an_ineligible_model_is_copied_where_asked(external: bool, tmp_path: Path) -> None:
+    model = graph([node("Gemm", "x w", "y")], {"x": ("n", 64)}, {"y": ("n", 8)}, {"w": normal(64, 8)})
+    path = saved(model, tmp_path / "m.onnx", external=external)
+    done = optimize(OptimizeRequest(path, tmp_path / "copy" / "c.onnx"))
+    copied = contents(tmp_path / "copy")
+    assert copied.pop("c.onnx") == path.read_bytes()
+    assert copied == ({"m.onnx.bin": (tmp_path / "m.onnx.bin").read_bytes()} if external else {})
+    assert done.files[0] == done.path == tmp_path / "copy" / "c.onnx"
+
+
+def test_a_copy_overwrites_nobody_elses_data(tmp_path: Path) -> None:
+    model = graph([node("Gemm", "x w", "y")], {"x": ("n", 64)}, {"y": ("n", 8)}, {"w": normal(64, 8)})
+    path = saved(model, tmp_path / "m.onnx", external=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "m.onnx.bin").write_bytes(b"theirs")
+    with pytest.raises(UsageError, match="is another file"):
+        optimize(OptimizeRequest(path, tmp_path / "other" / "c.onnx"))
+    assert contents(tmp_path / "other") == {"m.onnx.bin": b"theirs"}
+
+
+def test_the_same_path_is_replaced(tmp_path: Path) -> None:
+    path = saved(unet(), tmp_path / "unet.onnx")
+    old = path.read_bytes()
+    done = optimize(OptimizeRequest(path, path))
+    assert done.path == path
+    assert path.read_bytes() != old
+    assert list(contents(tmp_path)) == ["unet.onnx"]
+    assert not optimize(OptimizeRequest(path)).modified
+
+
+@pytest.mark.parametrize("external", [False, True], ids=["inline", "external"])
+def test_a_file_under_several_names_is_read_and_its_data_file_is_not(external: bool, tmp_path: Path) -> None:
+    path = saved(unet(), tmp_path / "unet.onnx", external=external)
+    (tmp_path / "linked.onnx").hardlink_to(path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "link.onnx").symlink_to(path)
+    if not external:
+        assert optimize(OptimizeRequest(tmp_path / "linked.onnx")).modified
+        assert optimize(OptimizeRequest(tmp_path / "other" / "link.onnx")).modified
+        return
+    (tmp_path / "stolen.bin").hardlink_to(tmp_path / "unet.onnx.bin")
+    with pytest.raises(ArtifactError, match=r"data file unet.onnx.bin has several names \(hard links\)"):
+        optimize(OptimizeRequest(path))
+
+
+def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
+    path = saved(unet(), tmp_path / "unet.onnx")
+    first = optimize(OptimizeRequest(path, tmp_path / "a.onnx", verify=False)).path.read_bytes()
+    assert optimize(OptimizeRequest(path, tmp_path / "b.onnx", verify=False)).path.read_bytes() == first
+
+
+class Spoils(GraphPass):
+    """Changes one weight by a thousandth."""
+
+    name, condition, reason = "spoils", "Always.", "None."
+
+    def rewrite(self, model: ir.Model) -> bool:
+        value = model.graph.initializers["w1"]
+        value.const_value = ir.tensor(np.asarray(value.const_value) * np.float32(1.001), name="w1")
+        return True
+
+
+def test_a_pass_that_changes_the_function_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(unet(), tmp_path / "unet.onnx")
+    before = contents(tmp_path)
+    monkeypatch.setattr(pipelines, "recipe", lambda *_: [Spoils()])
+    with pytest.raises(OptimizationMismatchError, match="nothing was written") as caught:
+        optimize(OptimizeRequest(path, path))
+    assert not caught.value.report.passed
+    assert contents(tmp_path) == before
+    assert len(list(tmp_path.iterdir())) == 1  # no staging folder either
+
+
+def test_free_sizes_are_verified_where_they_are_named(tmp_path: Path) -> None:
+    path = saved(unet(size="s"), tmp_path / "unet.onnx")
+    with pytest.raises(UsageError, match="--shape image="):
+        optimize(OptimizeRequest(path))
+    done = optimize(OptimizeRequest(path, shapes={"image": (1, 2, 6, 8, 4)}))
+    assert done.report is not None
+    assert done.report.passed
+    assert list(onnx.load(done.path).graph.input) == list(unet(size="s").graph.input)
+
+
+def test_a_fixed_batch_stays_fixed(tmp_path: Path) -> None:
+    done = optimize(OptimizeRequest(saved(unet(batch=2), tmp_path / "unet.onnx")))
+    assert done.report is not None
+    assert {row.batch for row in done.report.comparisons} == {2}
+    assert list(onnx.load(done.path).graph.input) == list(unet(batch=2).graph.input)
+
+
+def test_float16_models_are_left_alone(tmp_path: Path) -> None:
+    model = graph(
+        [node("Cast", "w", "v", to=1), node("Identity", "v", "i"), node("Gemm", "x i", "y")],
+        {"x": ("n", 64)},
+        {"y": ("n", 8)},
+        {"w": normal(64, 8).astype(np.float16)},
+    )
+    done = optimize(OptimizeRequest(saved(model, tmp_path / "m.onnx")))
+    assert not done.modified
+    assert "its weights are float16; only models with float32 weights are rewritten" in done.notes
+
+
+def broken(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Files that are none, or not whole."""
+    whole = saved(unet(), folder / "whole.onnx").read_bytes()
+    for name, content in (("empty", b""), ("text", b"hello\n"), ("cut", whole[:5000])):
+        (folder / f"{name}.onnx").write_bytes(content)
+    saved(unet(), folder / "data.onnx", external=True)
+    (folder / "data.onnx.bin").write_bytes(b"short")
+    saved(unet(), folder / "lost.onnx", external=True)
+    (folder / "lost.onnx.bin").unlink()
+    wrong = unet()
+    wrong.graph.node[0].input[0] = "nobody"
+    onnx.save(wrong, folder / "wrong.onnx")
+    sparse = unet()
+    values = onnx.helper.make_tensor("sp", onnx.TensorProto.FLOAT, [1], [1.0])
+    places = onnx.helper.make_tensor("spi", onnx.TensorProto.INT64, [1], [0])
+    sparse.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(values, places, [4]))
+    onnx.save(sparse, folder / "sparse.onnx")
+    return {
+        "no such file": (folder / "nothing.onnx", "no such"),
+        "empty": (folder / "empty.onnx", "not a whole ONNX file"),
+        "text": (folder / "text.onnx", "not a whole ONNX file"),
+        "cut off": (folder / "cut.onnx", "not a whole ONNX file"),
+        "short data": (folder / "data.onnx", "does not hold them"),
+        "no data": (folder / "lost.onnx", "not beside it"),
+        "checker": (folder / "wrong.onnx", "checker refuses it"),
+        "sparse": (folder / "sparse.onnx", "sparse weights"),
+    }
+
+
+def test_bad_files_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    for case, (path, message) in broken(tmp_path).items():
+        with pytest.raises(ArtifactError, match=message):
+            optimize(OptimizeRequest(path))
+        assert not list(tmp_path.glob("*optimized*")), case
+
+
+def test_bad_names_are_refused_before_any_work(tmp_path: Path) -> None:
+    path = saved(unet(), tmp_path / "unet.onnx")
+    for output, message in (("x.pt", "ends in .onnx"), (".onnx", "ends in .onnx"), ("-x.onnx", "plain file name")):
+        with pytest.raises(UsageError, match=message):
+            optimize(OptimizeRequest(path, tmp_path / output))
+    (tmp_path / "taken.onnx.json").write_text("{}")
+    with pytest.raises(UsageError, match="describes another artifact"):
+        optimize(OptimizeRequest(path, tmp_path / "taken.onnx"))
+
+
+def test_an_artifact_keeps_its_manifest_and_tells_its_passes(exported: ExportedByCommand, tmp_path: Path) -> None:
+    wanted = OptimizeRequest(
+        exported.onnx, tmp_path / "half.onnx", OptimizeOptions("cpu", weight_dtype="fp16"), verify=False
+    )
+    done = optimize(wanted)
+    subject = load_artifact(done.path)  # hashes, and the manifest inside against the one beside
+    old = read_manifest(exported.onnx.with_name("c3d.onnx.json"))
+    assert subject.manifest is not None
+    assert subject.manifest.signature == old.signature
+    assert subject.manifest.state_sha256 == old.state_sha256
+    assert subject.manifest.name == "half"
+    assert subject.manifest.options["weights_as"] == "fp16"
+    assert subject.manifest.options["passes"] == [
+        "winograd",
+        "frames-as-pictures",
+        "cancel-transposes",
+        "store-weights",
+    ]
+    assert done.bytes_after < 0.51 * done.bytes_before
+
+
+def test_an_artifact_that_is_not_what_its_manifest_says_is_refused(tmp_path: Path, exported: ExportedByCommand) -> None:
+    path = saved(unet(), tmp_path / "c3d.onnx")
+    (tmp_path / "c3d.onnx.json").write_bytes(exported.onnx.with_name("c3d.onnx.json").read_bytes())
+    with pytest.raises(IntegrityError):
+        optimize(OptimizeRequest(path))
+
+
+def test_the_command_explains_and_tells_machines(tmp_path: Path) -> None:
+    saved(unet(), tmp_path / "unet.onnx")
+    done = run("c3d-export", "optimize", "unet.onnx", "--explain", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    for word in ("a.node", "BatchNormalization", "folded", "predicted", "measured", "passed", "unet.optimized.onnx"):
+        assert word in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 120
+
+
+def test_machines_are_told_everything(tmp_path: Path) -> None:
+    done = optimize(OptimizeRequest(saved(unet(), tmp_path / "unet.onnx"), tmp_path / "u.onnx", verify=False))
+    answer = json.loads(dump(optimized_object(done)))
+    assert answer["path"] == str(tmp_path / "u.onnx")
+    assert answer["parity"] is None
+    assert answer["decisions"][0]["choice"] == "folded"
+    assert answer["bytes"]["after"] == done.path.stat().st_size
+
+
+def test_the_command_refuses_a_bad_file_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("hello")
+    bad = run("c3d-export", "optimize", "text.onnx", cwd=tmp_path)
+    assert (bad.returncode, bad.stdout) == (3, "")
+    assert bad.stderr == "Error: text.onnx: not a whole ONNX file (truncated, or another kind of file)\n"

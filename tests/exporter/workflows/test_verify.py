@@ -1,0 +1,380 @@
+"""Two model files of any origin, held against each other; engines, tolerances and bits."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from helpers import small_models
+from onnx import TensorProto, helper, numpy_helper
+
+from exporter.errors import ArtifactError, BadInputError, OutputError, UsageError
+from exporter.parity.inputs import INPUT_TYPES
+from exporter.results import ParityReport
+from exporter.types import ParityOptions, ReferenceOptions
+from exporter.workflows.verify import parse_against, verify_parity
+
+RENAMED = {"x": "input.1", "conv1": "a", "relu1": "b", "pool1": "c", "conv2": "d", "relu2": "e", "scores": "1234"}
+FEW = ("random", "uniform", "sparse")
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    return small_models.network(tmp_path / "theirs.onnx")
+
+
+def judged(
+    mine: Path, theirs: Path, shapes: dict[str, tuple[int, ...]] | None = None, **options: object
+) -> ParityReport:
+    (report,) = verify_parity([mine], ParityOptions(against=str(theirs), **options), shapes=shapes)  # pyright: ignore
+    return report
+
+
+def test_the_same_function_under_other_names_and_another_opset_passes(theirs: Path, tmp_path: Path) -> None:
+    mine = small_models.network(tmp_path / "mine.onnx", names=RENAMED, opset=13)
+    report = judged(mine, theirs)
+    assert report.passed
+    assert {row.output for row in report.comparisons} == {"scores"}
+    assert [row.input for row in report.comparisons if row.batch == 1] == [*INPUT_TYPES[:-2]]
+    assert {row.batch for row in report.comparisons} == {1, 2, 3}
+    assert report.truth == "theirs.onnx in float64"
+    assert report.tolerance == "within 8 times float32 theirs.onnx's own error"
+    assert [*report.hashes] == ["mine.onnx"]
+    assert {"onnxruntime", "system", "processor"} <= {*report.environment}
+
+
+@pytest.mark.parametrize("layer", ["w1", "b2", "w3"])
+def test_one_per_mille_in_one_layer_fails(layer: str, theirs: Path, tmp_path: Path) -> None:
+    mine = small_models.network(tmp_path / "mine.onnx", change=small_models.scaled(layer, 1.001))
+    report = judged(mine, theirs, kinds=FEW)
+    assert not report.passed
+    assert all(not row.passed for row in report.comparisons if row.input == "uniform")
+
+
+@pytest.mark.parametrize(("mine", "other"), [(2, "n"), ("n", 2), (3, 2), (1, "n")])
+def test_fixed_batches_on_either_side(mine: int | str, other: int | str, tmp_path: Path) -> None:
+    first = small_models.network(tmp_path / "mine.onnx", batch=mine)
+    second = small_models.network(tmp_path / "theirs.onnx", batch=other)
+    report = judged(first, second, kinds=FEW, determinism=True)
+    assert report.passed
+    assert {row.batch for row in report.comparisons} == ({1, 2, 3} if mine == "n" else {mine})
+    assert all(found.identical for found in report.determinism)
+
+
+def test_free_sizes_must_be_named(theirs: Path, tmp_path: Path) -> None:
+    free = small_models.network(tmp_path / "free.onnx", sizes=("h", "w"))
+    with pytest.raises(UsageError, match=r"x float32 \(n, 3, h, w\): which sizes\? --shape x=1x3x224x224"):
+        judged(theirs, free)
+    assert judged(theirs, free, {"x": (1, 3, 8, 8)}, kinds=FEW).passed
+    assert judged(free, theirs, kinds=FEW).passed
+    with pytest.raises(UsageError, match="--shape y: no such input; there are x"):
+        judged(free, theirs, {"y": (1, 3, 8, 8)})
+    with pytest.raises(UsageError, match=r"--shape x=1x3x9x9 does not fit x float32 \(n, 3, 8, 8\)"):
+        judged(free, theirs, {"x": (1, 3, 9, 9)})
+
+
+def lookup(path: Path, factor: float = 1.0) -> Path:
+    """Two inputs, one of them of integers, and two outputs, one of them of integers."""
+    generator = np.random.default_rng(1)
+    table, matrix = (generator.standard_normal(shape).astype(np.float32) for shape in ((50, 6), (6, 5)))
+    nodes = [
+        helper.make_node("Gather", ["table", "words"], ["rows"]),
+        helper.make_node("ReduceMean", ["rows", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Add", ["mean", "bias"], ["sum"]),
+        helper.make_node("MatMul", ["sum", "matrix"], ["scores"]),
+        helper.make_node("ArgMax", ["scores"], ["best"], axis=1, keepdims=0),
+    ]
+    value = helper.make_tensor_value_info
+    return small_models.save(
+        path,
+        nodes,
+        [value("words", TensorProto.INT64, ["n", "length"]), value("bias", TensorProto.FLOAT, ["n", 6])],
+        [value("scores", TensorProto.FLOAT, ["n", 5]), value("best", TensorProto.INT64, ["n"])],
+        {"table": table, "matrix": matrix * np.float32(factor), "axes": np.array([1])},
+    )
+
+
+def test_integer_inputs_come_as_arrays(tmp_path: Path) -> None:
+    mine, theirs, fault = lookup(tmp_path / "a.onnx"), lookup(tmp_path / "b.onnx"), lookup(tmp_path / "c.onnx", 1.001)
+    with pytest.raises(
+        UsageError, match=r"words int64 \(n, length\): only floating-point inputs can be drawn; give --array"
+    ):
+        judged(mine, theirs)
+    generator = np.random.default_rng(2)
+    arrays = (tmp_path / "in.npz",)
+    np.savez(arrays[0], words=generator.integers(0, 50, (3, 4)), bias=generator.standard_normal((3, 6)))
+    report = judged(mine, theirs, arrays=arrays, localize=True)
+    assert report.passed
+    assert [(row.input, row.output) for row in report.comparisons if row.batch == 1] == [
+        (f"in.npz row {row}", output) for row in range(3) for output in ("scores", "best")
+    ]
+    assert not judged(fault, theirs, arrays=arrays).passed
+    np.savez(tmp_path / "short.npz", words=np.zeros((3, 4)))
+    np.savez(tmp_path / "ragged.npz", words=np.zeros((3, 4)), bias=np.zeros((2, 6)))
+    np.savez(tmp_path / "wide.npz", words=np.zeros((3, 4)), bias=np.zeros((3, 7)))
+    for name, reported in {
+        "short": "has no array called bias; it holds words",
+        "ragged": r"different numbers of rows, or none: \[2, 3\]",
+        "wide": r"bias has shape \(3, 7\); wanted \(rows, 6\)",
+        "none": "no such file",
+    }.items():
+        with pytest.raises(BadInputError, match=reported):
+            judged(mine, theirs, arrays=(tmp_path / f"{name}.npz",))
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04torn"])
+def test_what_is_no_npz_is_told_in_a_line(content: bytes, theirs: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.npz").write_bytes(content)
+    with pytest.raises(BadInputError, match=r"in.npz: not an .npz file of arrays$"):
+        judged(theirs, theirs, arrays=(tmp_path / "in.npz",))
+
+
+class Small(torch.nn.Module):
+    """The same network as `small_models.network`, in torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = torch.nn.Conv2d(3, 6, 3, padding=1), torch.nn.Conv2d(6, 8, 3, padding=1)
+        self.linear = torch.nn.Linear(128, 7)
+        for module, number in ((self.conv1, 1), (self.conv2, 2), (self.linear, 3)):
+            weights = small_models.weights()
+            module.weight.data = torch.from_numpy(weights[f"w{number}"])
+            module.get_parameter("bias").data = torch.from_numpy(weights[f"b{number}"])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 3, 8, 8) -> (N, 7)."""
+        x = torch.max_pool2d(torch.relu(self.conv1(x)), 2)
+        return self.linear(torch.flatten(torch.relu(self.conv2(x)), 1))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+def test_torchscript_against_onnx_and_the_other_way_round(theirs: Path, tmp_path: Path) -> None:
+    archive, fault = (
+        tmp_path / "mine.pt",
+        small_models.network(tmp_path / "f.onnx", change=small_models.scaled("w2", 1.001)),
+    )
+    torch.jit.save(torch.jit.script(Small().eval()), str(archive))  # pyright: ignore
+    assert judged(archive, theirs, kinds=FEW).passed
+    assert judged(theirs, archive, {"x": (1, 3, 8, 8)}, kinds=FEW, localize=True).passed
+    with pytest.raises(UsageError, match=r"x float32 \(batch, …\): which sizes"):
+        judged(theirs, archive)
+    report = judged(archive, fault, kinds=FEW, localize=True)
+    assert not report.passed
+    assert report.localization is not None
+    assert report.localization.first == "conv2"
+    backwards = judged(fault, archive, {"x": (1, 3, 8, 8)}, kinds=FEW, localize=True)
+    assert backwards.localization is not None
+    assert "agrees up to" in backwards.localization.summary
+    half = tmp_path / "half.pt"
+    torch.jit.save(torch.jit.script(Small().eval().bfloat16()), str(half))  # pyright: ignore
+    assert judged(half, theirs, kinds=FEW, localize=True).tolerance.startswith(
+        "bfloat16: signal to noise at least 28 dB"
+    )
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_half_precision_has_a_budget_of_its_own(kind: str, theirs: Path, tmp_path: Path) -> None:
+    code, runtime = getattr(TensorProto, kind.upper()), None if kind == "float16" else "onnx-reference"
+    half = small_models.narrowed(theirs, tmp_path / "half.onnx", code)
+    report = judged(half, theirs, runtime=runtime, localize=True)
+    assert report.passed
+    assert report.tolerance.startswith(f"{kind}: signal to noise at least ")
+    assert f"the weights are {kind}: judged as an approximation" in " ".join(report.notes)
+    assert not {"nan", "large", "denormal"} & {row.input for row in report.comparisons}
+    assert report.localization is not None
+    assert report.localization.first is None
+    assert 40 < min(row.snr_db for row in report.comparisons) < 80
+    fault = small_models.network(tmp_path / "fault.onnx", change=small_models.scaled("w2", 1.1))
+    assert not judged(small_models.narrowed(fault, tmp_path / "f.onnx", code), theirs, runtime=runtime).passed
+
+
+def test_a_truth_in_half_precision_loosens_nothing(theirs: Path, tmp_path: Path) -> None:
+    half = small_models.narrowed(theirs, tmp_path / "half.onnx", TensorProto.FLOAT16)
+
+    def rounded(values: small_models.Weights) -> None:
+        values |= {name: value.astype(np.float16).astype(np.float32) for name, value in values.items()}
+
+    same = small_models.network(tmp_path / "same.onnx", change=rounded)
+    assert judged(same, half, kinds=FEW).passed
+    assert not judged(theirs, half, kinds=FEW).passed  # its weights are not rounded
+
+
+def test_eight_bits(theirs: Path, tmp_path: Path) -> None:
+    """Weights alone in eight bits, a scale for each output channel."""
+
+    def quantised(bits: float) -> Path:
+        model = onnx.load(theirs)
+        nodes: list[onnx.NodeProto] = []
+        for tensor in [tensor for tensor in model.graph.initializer if tensor.name.startswith("w")]:
+            name, value = tensor.name, numpy_helper.to_array(tensor)
+            scale = np.abs(value).max(axis=tuple(range(1, value.ndim))) / np.float32(2 ** (bits - 1) - 1)
+            whole = np.round(value / scale.reshape(-1, *[1] * (value.ndim - 1))).astype(np.int8)
+            tensor.CopyFrom(numpy_helper.from_array(whole, f"{name}.int8"))
+            model.graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
+            nodes.append(helper.make_node("DequantizeLinear", [f"{name}.int8", f"{name}.scale"], [name], axis=0))
+        nodes += model.graph.node
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+        onnx.save(model, tmp_path / f"{bits}.onnx")
+        return tmp_path / f"{bits}.onnx"
+
+    report = judged(quantised(8), theirs)
+    assert report.passed
+    assert report.tolerance.startswith("int8: signal to noise at least 15 dB")
+    assert report.top1_agreement is not None
+    assert not judged(quantised(2), theirs).passed
+    assert not judged(quantised(8), theirs, rtol=1e-5).passed
+
+
+def test_the_fewest_bits_decide_and_unread_weights_do_not(theirs: Path, tmp_path: Path) -> None:
+    model = onnx.load(small_models.network(tmp_path / "mine.onnx", change=small_models.scaled("w2", 1.001)))
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((2, 2), np.float16), "unread"))
+    onnx.save(model, tmp_path / "mine.onnx")
+    report = judged(tmp_path / "mine.onnx", theirs, kinds=FEW)
+    assert report.tolerance.startswith("within 8 times")
+    assert not report.passed
+
+
+def test_fail_fast_stops_at_the_first(theirs: Path, tmp_path: Path) -> None:
+    mine = small_models.network(tmp_path / "mine.onnx", change=small_models.scaled("w1", 1.001))
+    report = judged(mine, theirs, fail_fast=True, localize=True)
+    assert [row.input for row in report.comparisons] == ["random"]
+    assert "--fail-fast: the inputs after the first failure were not run" in report.notes
+    assert report.localization is not None
+    assert report.localization.first == "conv1"
+    assert len(judged(theirs, theirs, fail_fast=True, kinds=FEW).comparisons) == 5
+
+
+def test_rtol_and_atol_are_for_those_who_must(theirs: Path, tmp_path: Path) -> None:
+    mine = small_models.network(tmp_path / "mine.onnx", change=small_models.scaled("w3", 1.001))
+    assert judged(mine, theirs, kinds=FEW, rtol=2e-3, atol=1e-3).passed
+    assert (
+        judged(mine, theirs, kinds=FEW, rtol=2e-3, atol=1e-3).tolerance == "within 0.001 + 0.002 |truth|, as asked for"
+    )
+    assert not judged(mine, theirs, kinds=FEW, rtol=1e-4).passed
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="--rtol and --atol must be finite and not negative"):
+            judged(mine, theirs, kinds=FEW, rtol=wrong)
+
+
+def test_a_near_tie_is_told_as_a_tie(theirs: Path, tmp_path: Path) -> None:
+    def tied(first: float, second: float) -> Path:
+        def change(values: small_models.Weights) -> None:
+            values["w3"][:] = 0
+            values["b3"][:] = np.array([first, second, 0, 0, 0, 0, 0], np.float32)
+
+        return small_models.network(tmp_path / f"{first}.onnx", change=change)
+
+    above = float(np.nextafter(np.float32(1), np.float32(2)))
+    report = judged(tied(1, above), tied(above, 1), kinds=("random",))
+    assert [(row.top1, row.passed) for row in report.comparisons] == [("tie", True)]
+
+
+def test_a_measure_that_means_nothing_is_no_verdict(tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info
+    nodes = [helper.make_node("Add", ["x", "far"], ["away"]), helper.make_node("Sub", ["away", "far"], ["y"])]
+    path = small_models.save(
+        tmp_path / "lossy.onnx",
+        nodes,
+        [value("x", TensorProto.FLOAT, ["n", 4])],
+        [value("y", TensorProto.FLOAT, ["n", 4])],
+        {"far": np.array(1e9, np.float32)},
+    )
+    report = judged(path, path, kinds=("random", "uniform"))
+    assert not report.passed
+    assert all(row.passed for row in report.comparisons)
+    assert "float32 lossy.onnx itself errs by more than 1% of the answer on random, uniform" in report.notes[1]
+    assert "no input has a budget that means something for y" in report.notes[2]
+
+
+def test_an_output_without_a_batch_is_judged_alone(tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info
+    paths = [
+        small_models.save(
+            tmp_path / f"{name}.onnx",
+            [helper.make_node("ReduceMean", ["x"], ["y"], keepdims=0)],
+            [value("x", TensorProto.FLOAT, ["n", 4])],
+            [value("y", TensorProto.FLOAT, [])],
+            {},
+        )
+        for name in "ab"
+    ]
+    report = judged(paths[0], paths[1], kinds=FEW, determinism=True)
+    assert report.passed
+    assert {row.batch for row in report.comparisons} == {1}
+
+
+def test_outputs_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info
+    constants = {"words": np.array([b"a", b"b"], dtype=object), "zero": np.array([0])}
+    path = small_models.save(
+        tmp_path / "words.onnx",
+        [helper.make_node("Gather", ["words", "zero"], ["y"]), helper.make_node("Identity", ["x"], ["z"])],
+        [value("x", TensorProto.FLOAT, ["n", 2])],
+        [value("y", TensorProto.STRING, ["n"]), value("z", TensorProto.FLOAT, ["n", 2])],
+        constants,
+    )
+    with pytest.raises(ArtifactError, match="its output y is object; only tensors of numbers can be compared"):
+        judged(path, path, kinds=("random",))
+
+
+def test_what_else_makes_no_sense_is_told_before_anything_runs(theirs: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--weights and its like"):
+        verify_parity([theirs], ParityOptions(against=str(theirs)), ReferenceOptions(weights="c3d.pth"))
+    with pytest.raises(UsageError, match="--shape is for --against FILE"):
+        verify_parity([theirs], ParityOptions(), shapes={"x": (1, 2)})
+    with pytest.raises(UsageError, match="--clip is for C3D"):
+        judged(theirs, theirs, clips=(tmp_path,))
+    with pytest.raises(
+        UsageError, match="torchscript does not run onnx files; onnxruntime, openvino, onnx-reference can"
+    ):
+        judged(theirs, theirs, runtime="torchscript")
+    with pytest.raises(ArtifactError, match="no such artifact"):
+        judged(theirs, tmp_path / "none.onnx")
+    with pytest.raises(ArtifactError, match="does not fit the other's: words int64.*the other has x float32"):
+        judged(lookup(tmp_path / "b.onnx"), theirs)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="--cache .*file: cannot be written to: File exists"):
+        judged(theirs, theirs, cache=tmp_path / "file")
+
+
+def test_weights_beside_a_foreign_file_decide_what_the_cache_holds(tmp_path: Path) -> None:
+    """Other tools call their data whatever they like."""
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        factor = 1.0 if folder == "one" else 2.0
+        source = small_models.network(tmp_path / "s.onnx", change=small_models.scaled("w3", factor))
+        onnx.save(
+            onnx.load(source),
+            tmp_path / folder / "m.onnx",
+            save_as_external_data=True,
+            location="weights.bin",
+            size_threshold=0,
+        )
+    assert (tmp_path / "one" / "m.onnx").read_bytes() == (tmp_path / "two" / "m.onnx").read_bytes()
+    for folder in ("one", "two"):
+        path = tmp_path / folder / "m.onnx"
+        assert judged(path, path, kinds=("random",), cache=tmp_path / "cache").passed
+    assert len([*(tmp_path / "cache").glob("*.npz")]) == 2
+
+
+def test_what_against_may_name() -> None:
+    assert parse_against(None) == parse_against("float64") == (None, "cpu")
+    assert parse_against("torch") == ("torch", "cpu")
+    assert parse_against("onnxruntime:tensorrt") == ("onnxruntime", "tensorrt")
+    assert parse_against("a/b.onnx") == (Path("a/b.onnx"), "cpu")
+    with pytest.raises(UsageError, match="no such device; known are cpu, cuda, tensorrt"):
+        parse_against("torch:tpu")
+    with pytest.raises(UsageError, match=r"neither an engine \(float64, torch, onnxruntime"):
+        parse_against("pytorch")
+
+
+def test_options_are_plain_data(theirs: Path) -> None:
+    """The seed and the samples decide the inputs, and nothing else does."""
+    options = ParityOptions(against=str(theirs), kinds=("random", "zeros"), samples=2)
+    first, again, other = (verify_parity([theirs], replace(options, seed=seed))[0] for seed in (0, 0, 1))
+    assert first.comparisons == again.comparisons
+    assert [row.input for row in first.comparisons[:3]] == ["random", "random", "zeros"]
+    assert first.comparisons[0].scale != first.comparisons[1].scale != other.comparisons[0].scale

@@ -1,0 +1,115 @@
+"""Files are taken for what they are: every row by its names, other networks by theirs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.checkpoints import read_checkpoint
+from models.checkpoints.detection import detect_layouts
+from models.checkpoints.layouts import LAYOUTS, Layout
+from models.errors import CheckpointError
+
+
+def shapes_of(layout: Layout) -> dict[str, tuple[int, ...]]:
+    """One spelling of each tensor, of the shapes that the origin gives them."""
+    spelled = {canonical: name for name, canonical in layout.names.items() if not canonical.startswith("bn")}
+    return {
+        name: tuple(487 if size is None else size for size in layout.shape(canonical))
+        for canonical, name in spelled.items()
+    }
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda row: row.name)
+@pytest.mark.parametrize("prefix", ["", "model.", "a/b/"])
+def test_every_row_is_recognised_or_one_of_named_candidates(layout: Layout, prefix: str) -> None:
+    found = detect_layouts({prefix + name: shape for name, shape in shapes_of(layout).items()})
+    assert layout in [fit.layout for fit in found]
+    assert len(found) == 1 or all(fit.layout.disambiguation for fit in found)
+    assert (len(found) > 1) == bool(layout.disambiguation)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda row: row.name)
+def test_every_row_names_the_whole_network(layout: Layout) -> None:
+    named = {canonical for canonical in layout.names.values() if not canonical.startswith("bn")}
+    assert named == {f"{layer}.{p}" for layer in CANONICAL for p in ("weight", "bias")}
+
+
+CANONICAL = ("conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b", "fc6", "fc7", "fc8")
+
+OTHERS: dict[str, tuple[dict[str, tuple[int, ...]], str]] = {
+    "deep_c3d_ucf101": (
+        {
+            "conv1a.weight": (64, 3, 3, 3, 3),
+            "conv2a.weight": (128, 64, 3, 3, 3),
+            "conv3a.weight": (256, 128, 3, 3, 3),
+            "conv4a.weight": (256, 256, 3, 3, 3),
+            "conv5a.weight": (256, 256, 3, 3, 3),
+            "fc6.weight": (1, 1, 1, 2048, 4096),
+            "fc7.weight": (1, 1, 1, 2048, 2048),
+            "fc8.weight": (1, 1, 1, 101, 2048),
+        },
+        "this is deep_c3d_ucf101",
+    ),
+    "VMZ": ({"fc6_w": (4096, 4608), "fc7_w": (4096, 4096), "conv1_w": (64, 3, 3, 3, 3)}, "this is VMZ's C3D"),
+    "VMZ under canonical names": (
+        {f"{layer}.weight": (4096, 4608) if layer == "fc6" else (2, 2) for layer in CANONICAL},
+        "this is VMZ's C3D",
+    ),
+    "tgan2": ({"fc6/W": (1024, 2048), "conv1a/W": (64, 3, 3, 3, 3)}, "this is tgan2's C3DVersion1"),
+    "C3D-v1.1": (
+        {"conv1_.weight": (64, 3, 3, 7, 7), "res2a_branch1.weight": (64, 64, 1, 1, 1)},
+        "C3D-v1.1's 3-D ResNet-18",
+    ),
+    "resnet": ({"layer1.0.conv1.weight": (64, 64, 3, 3), "layer2.0.conv1.weight": (128, 64, 3, 3)}, "this is a ResNet"),
+    "r2plus1d": (
+        {"layer1.0.conv1.0.0.weight": (144, 64, 1, 3, 3), "layer1.0.conv1.0.3.weight": (64, 144, 3, 1, 1)},
+        "R\\(2\\+1\\)D",
+    ),
+    "i3d": (
+        {"Conv3d_1a_7x7.conv3d.weight": (64, 3, 7, 7, 7), "Mixed_3b.b0.conv3d.weight": (64, 192, 1, 1, 1)},
+        "this is an I3D",
+    ),
+    "vgg16": (
+        {
+            **{f"features.{n}.weight": (64, 64, 3, 3) for n in (0, 2, 5, 7, 10, 12, 14, 17)},
+            **{f"classifier.{n}.weight": (4096, 4096) for n in (0, 3, 6)},
+        },
+        "a network for images",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_networks_are_named(name: str, tmp_path: Path) -> None:
+    shapes, reported = OTHERS[name]
+    torch.save({key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}, tmp_path / "c3d.pth")
+    with pytest.raises(CheckpointError, match=reported) as caught:
+        read_checkpoint(tmp_path / "c3d.pth")
+    assert "not a C3D" in str(caught.value) or "another network" in str(caught.value)
+
+
+def test_what_only_training_needs_is_left_aside_and_told(tmp_path: Path) -> None:
+    from helpers.checkpoints import constant_state
+
+    from models import build
+
+    extra = {name: torch.zeros(1) for name in ("global_step", "conv1.num_batches_tracked", "optimizer/conv1/m")}
+    torch.save(constant_state() | extra, tmp_path / "c3d.pth")
+    built = build(weights=tmp_path / "c3d.pth")
+    assert built.weights is not None
+    assert set(built.weights.coverage.ignored_keys) == set(extra)
+    torch.save(constant_state() | {"conv1.weight_ema": torch.zeros(1)}, tmp_path / "c3d.pth")
+    with pytest.raises(CheckpointError, match="have no place in C3D .*conv1.weight_ema"):
+        build(weights=tmp_path / "c3d.pth")
+
+
+def test_a_tensor_under_two_spellings_is_refused(tmp_path: Path) -> None:
+    layout = next(row for row in LAYOUTS if row.name == "caffe")
+    both = {name: torch.zeros(()).expand(shape) for name, shape in shapes_of(layout).items()}
+    torch.save(
+        both | {"fc6.weight": torch.zeros(()).expand(4096, 8192), "fc6-1.weight": torch.zeros(()).expand(4096, 8192)},
+        tmp_path / "c3d.pth",
+    )
+    with pytest.raises(CheckpointError, match="holds fc6.weight twice"):
+        read_checkpoint(tmp_path / "c3d.pth")
