@@ -17,8 +17,9 @@ import torch
 from measure import machine
 
 from exporter.parity.inputs import make_video_inputs
-from exporter.types import INPUT_NAME, ParityOptions
+from exporter.types import ParityOptions
 from models.builder import build
+from models.config import INPUT_NAME
 from models.preprocessing import UNKNOWN
 
 KINDS = ("random", "uniform", "heavy-tailed", "sparse", "saturated", "zeros", "constant", "pixels", "video")

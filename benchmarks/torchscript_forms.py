@@ -26,8 +26,9 @@ from measure import machine
 from exporter.formats.export_module import select_outputs
 from exporter.formats.torchscript_variants import OPTIMIZE_FOR_INFERENCE, VARIANTS, make_variant, script_and_freeze
 from exporter.parity.inputs import make_video_inputs
-from exporter.types import INPUT_NAME, ParityOptions
+from exporter.types import ParityOptions
 from models.builder import build
+from models.config import INPUT_NAME
 from models.preprocessing import UNKNOWN
 
 NAMES = ("eager", *VARIANTS, OPTIMIZE_FOR_INFERENCE)

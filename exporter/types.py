@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from models.config import CLIP_SHAPE, Output, Pool5, output_shape
+from models.built_model import BuiltModel
+from models.options import BuildOptions
 
 FormatName = Literal["onnx", "torchscript"]
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
@@ -34,51 +35,32 @@ DEFAULT_OPSET = 28
 kernel for every operator of it that is not a function (docs/onnx.md shows the check)."""
 MIN_OPSET = 18
 """The oldest opset that torch's exporter writes without converting downwards."""
-
-INPUT_NAME = "clip"
+MAX_OPSET = 28
 
 UNKNOWN_RANK = "…"
 """At the end of a shape: any further axes. A TorchScript archive does not state its values' ranks."""
 
 
-@dataclass(frozen=True)
-class TensorSpec:
-    """One input or output: its name, dtype (`float32`) and shape, where a string stands for a free dimension."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-
-    def __str__(self) -> str:
-        """Return `clip float32 (batch, 3, 16, 112, 112)`."""
-        return f"{self.name} {self.dtype} ({', '.join(map(str, self.shape))})"
+ComparisonEngine = EngineName | Literal["torch"]
+"""An engine that a second run can use: one that runs model files, or PyTorch, which runs the network itself."""
+COMPARISON_ENGINES: tuple[ComparisonEngine, ...] = ("torch", *ENGINE_NAMES)
 
 
 @dataclass(frozen=True)
-class Signature:
-    """What an artifact takes and answers."""
+class EngineReference:
+    """An engine that runs the same network or file, to be compared with the artifact.
 
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    Attributes:
+        name: the engine.
+        device: where it runs.
+    """
 
-    @property
-    def batch(self) -> int | None:
-        """The fixed batch size, or None where it is free."""
-        size = self.inputs[0].shape[0] if self.inputs and self.inputs[0].shape else None
-        return size if isinstance(size, int) else None
+    name: ComparisonEngine
+    device: Device = "cpu"
 
     def __str__(self) -> str:
-        """Return `inputs -> outputs`."""
-        return f"{', '.join(map(str, self.inputs))} -> {', '.join(map(str, self.outputs))}"
-
-
-def c3d_signature(outputs: tuple[Output, ...], num_classes: int, batch: int | None) -> Signature:
-    """Return the signature of a C3D artifact; `batch` None leaves the batch free."""
-    size: int | str = "batch" if batch is None else batch
-    return Signature(
-        (TensorSpec(INPUT_NAME, "float32", (size, *CLIP_SHAPE)),),
-        tuple(TensorSpec(name, "float32", (size, *output_shape(name, num_classes))) for name in outputs),
-    )
+        """Return `openvino`, or `onnxruntime:cuda`."""
+        return self.name if self.device == "cpu" else f"{self.name}:{self.device}"
 
 
 @dataclass(frozen=True)
@@ -87,11 +69,11 @@ class OptimizeOptions:
 
     Attributes:
         target: `cpu` also does what is only faster on CPUs.
-        tune: choose between forms by measuring them here, not by the cost model.
-        prefer: a fast session load or a small file, where they conflict.
-        weights_as: how weights are stored.
-        largest_tile: outputs of a Winograd tile along an axis, at most; 2 is more accurate than 4, and slower.
-        errors: measure the error of every rewritten layer, which takes about a second each; it changes nothing else.
+        autotune: choose between forms by measuring them here, not by the cost model.
+        optimize_for: a fast session load or a small file, where they conflict.
+        weight_dtype: how weights are stored.
+        max_tile: outputs of a Winograd tile along an axis, at most; 2 is more accurate than 4, and slower.
+        measure_errors: measure the error of every rewritten layer, which takes about a second each; it changes nothing else.
     """
 
     target: Target = "portable"
@@ -99,7 +81,7 @@ class OptimizeOptions:
     optimize_for: OptimizeFor = "size"
     weight_dtype: WeightDtype = "fp32"
     max_tile: int = 4
-    errors: bool = False
+    measure_errors: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,11 +93,11 @@ class ParityOptions:
         seed: of the random inputs.
         clips: videos of the user's to verify on, folders of them, or lists (`.txt`, a path a line).
         allow_fallback: accept nodes that ran on another device than the one asked for.
-        runtime: the engine; None takes the format's own.
-        against: what the artifact is held against beside the truth: an engine (`torch`, `openvino`,
-            `onnxruntime:cuda`, …) or another model file, which then is the truth; None for float64 alone.
+        engine: the engine that runs the artifact; None takes the format's own.
+        against: an engine whose outputs are compared too, or another model file, which then takes the network's place
+            as the float64 reference; None to compare with the network alone.
         arrays: `.npz` files of the user's inputs, a row each.
-        kinds: of inputs, by name (`exporter.parity.inputs.KINDS`); None for all, on export for the quick four.
+        input_types: of inputs, by name (`exporter.parity.inputs.INPUT_TYPES`); None for all, on export for the quick four.
         samples: draws of each random kind.
         fail_fast: stop at the first comparison that fails.
         rtol: overrides the measured budget: |answer - truth| <= atol + rtol * |truth| for every number.
@@ -129,10 +111,10 @@ class ParityOptions:
     seed: int = 0
     clips: tuple[Path, ...] = ()
     allow_fallback: bool = False
-    runtime: EngineName | None = None
-    against: str | None = None
+    engine: EngineName | None = None
+    against: EngineReference | Path | None = None
     arrays: tuple[Path, ...] = ()
-    kinds: tuple[str, ...] | None = None
+    input_types: tuple[str, ...] | None = None
     samples: int = 1
     fail_fast: bool = False
     rtol: float | None = None
@@ -143,64 +125,29 @@ class ParityOptions:
 
 
 @dataclass(frozen=True)
-class ReferenceOptions:
-    """What an artifact is held against, where its manifest does not say or is to be overruled.
-
-    Attributes:
-        weights: the checkpoint; None takes the manifest's.
-        layout: the checkpoint's origin, or `auto`.
-        batch_norm: the variant with BatchNorm. Only read where there is no manifest.
-        pool5: pool5's convention. Only read where there is no manifest.
-    """
-
-    weights: str | Path | None = None
-    layout: str = "auto"
-    batch_norm: bool = False
-    pool5: Pool5 | None = None
-
-
-@dataclass(frozen=True)
 class ExportRequest:
     """Everything that decides an export.
 
     Attributes:
         formats: artifact formats to write, each once.
-        weights: a checkpoint (a file, `https://…`, `hf://…`), or None for weights drawn from `seed`.
-        layout: the checkpoint's origin, or `auto`.
-        num_classes: fc8's outputs; None takes the checkpoint's, or 101.
-        batch_norm: the variant with BatchNorm.
-        pool5: pool5's convention; None takes the layout's, or `symmetric`.
-        seed: of the initialisation.
-        new_head: initialise fc8 freshly where the checkpoint has none that fits.
-        outputs: what the artifact answers, in this order; None for logits, or fc7 where the checkpoint has no fc8.
-        batch: a fixed batch size, or None to leave it free.
+        model: the C3D to build, or a network that is already built, of any architecture.
+        outputs: what the artifact returns, in this order; None for the network's default outputs.
+        batch: a fixed batch size, or None to leave it dynamic.
         opset: ONNX opset.
-        target: `cpu` also tries what is only faster on CPUs.
-        tune: with `cpu`: choose between forms by measuring them here; two runs may then choose differently.
-        prefer: with `cpu`: a fast session load or a small file, where they conflict.
-        weights_as: how ONNX weights are stored.
+        optimize: how ONNX graphs and TorchScript modules are rewritten.
         external_data: keep ONNX weights in a file of their own.
-        output_dir: folder the artifact lands in; made if missing.
+        output_dir: folder the artifact is written to; created if missing.
         name: file name without suffix.
-        verify: run parity before publishing; an artifact that fails is not published.
+        verify: check parity before publishing; an artifact that fails is not published.
         parity: how to verify.
     """
 
     formats: tuple[FormatName, ...]
-    weights: str | Path | None = None
-    layout: str = "auto"
-    num_classes: int | None = None
-    batch_norm: bool = False
-    pool5: Pool5 | None = None
-    seed: int = 0
-    new_head: bool = False
-    outputs: tuple[Output, ...] | None = None
+    model: BuildOptions | BuiltModel = BuildOptions()
+    outputs: tuple[str, ...] | None = None
     batch: int | None = None
     opset: int = DEFAULT_OPSET
-    target: Target = "portable"
-    autotune: bool = False
-    optimize_for: OptimizeFor = "size"
-    weight_dtype: WeightDtype = "fp32"
+    optimize: OptimizeOptions = OptimizeOptions()
     external_data: bool = False
     output_dir: Path = Path("artifacts")
     name: str = "c3d"
@@ -213,16 +160,12 @@ class ConvertRequest:
     """Everything that decides a conversion.
 
     Attributes:
-        checkpoint: a file, `https://…` or `hf://…`.
+        model: the checkpoint and its conventions; `weights` must be set.
         output: the `.safetensors` file to write.
-        layout: the checkpoint's origin, or `auto`.
-        pool5: pool5's convention; None takes the checkpoint's.
     """
 
-    checkpoint: str | Path
+    model: BuildOptions
     output: Path
-    layout: str = "auto"
-    pool5: Pool5 | None = None
 
 
 @dataclass(frozen=True)
@@ -232,7 +175,7 @@ class OptimizeRequest:
     Attributes:
         model: the ONNX file.
         output: the file to write; None for `<stem>.optimized.onnx` beside it.
-        graph: how it is rewritten.
+        optimize: how it is rewritten.
         verify: hold the result against the original before it is published.
         shapes: {input: sizes with the batch}, for inputs that leave more than the batch free.
         seed: of the inputs it is verified on.
@@ -240,7 +183,7 @@ class OptimizeRequest:
 
     model: Path
     output: Path | None = None
-    graph: OptimizeOptions = OptimizeOptions(target="cpu")
+    optimize: OptimizeOptions = OptimizeOptions(target="cpu")
     verify: bool = True
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     seed: int = 0

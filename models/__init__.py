@@ -16,12 +16,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from models.builder import BuiltModel, build
+    from models.builder import build, rebuild
+    from models.built_model import BuiltModel
     from models.c3d import C3D
+    from models.options import BuildOptions
+    from models.specs import ConvHint, OutputSpec, TensorSpec
 
-__all__ = ["C3D", "BuiltModel", "build"]
+__all__ = ["C3D", "BuildOptions", "BuiltModel", "ConvHint", "OutputSpec", "TensorSpec", "build", "rebuild"]
 
-_HOMES = {"C3D": "models.c3d", "BuiltModel": "models.builder", "build": "models.builder"}
+_HOMES = {
+    "BuildOptions": "models.options",
+    "BuiltModel": "models.built_model",
+    "C3D": "models.c3d",
+    "ConvHint": "models.specs",
+    "OutputSpec": "models.specs",
+    "TensorSpec": "models.specs",
+    "build": "models.builder",
+    "rebuild": "models.builder",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -1,129 +1,108 @@
-"""`build()`: the one way to get a ready network and to know where its weights came from."""
+"""`build()`: construct C3D, initialise or load its weights, and describe the result for the exporter."""
+
+from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import nn
 
-from models.c3d import C3D
+from models.architectures import parse_settings
+from models.built_model import BuiltModel, Setting
+from models.c3d import C3D, all_outputs, fold_batch_norm, from_config
 from models.checkpoints import Checkpoint, LoadResult, load_into, read_checkpoint
-from models.config import DEFAULT_CLASSES, FEATURE_DIM, C3DConfig, Pool5
+from models.checkpoints.info import CheckpointInfo
+from models.config import ARCHITECTURE, CONV_HINTS, DEFAULT_CLASSES, C3DConfig
+from models.errors import UsageError, join_limited
+from models.options import BuildOptions
 from models.preprocessing import UNKNOWN, Preprocessing
 from models.progress import Progress, no_progress
 
 
-@dataclass(frozen=True)
-class CheckpointInfo:
-    """The checkpoint that a network's weights came from.
-
-    Attributes:
-        path: where it was read.
-        sha256: of its bytes.
-        container: the kind of file.
-        layout: the origin it was recognised as.
-        coverage: how much of the network it gave.
-        pool5: the convention that the file or its origin tells; None where neither does.
-        url: where it was downloaded from, without what might be secret; None for a file of the user's.
-        notes: what the user should know of how it was had.
-    """
-
-    path: Path
-    sha256: str
-    container: str
-    layout: str
-    coverage: LoadResult
-    pool5: Pool5 | None = None
-    url: str | None = None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class BuiltModel:
-    """A network in eval mode and the account of it.
-
-    Attributes:
-        network: float32, on the CPU, eval mode, no gradients.
-        config: its structure.
-        seed: of whatever was initialised randomly.
-        weights: the checkpoint, or None where every parameter comes from the seed.
-        pool5_source: who chose the pool5 convention: `default`, `layout`, `file` (it tells it itself) or `option`.
-        preprocessing: what the weights expect of their pixels.
-    """
-
-    network: C3D
-    config: C3DConfig
-    seed: int
-    weights: CheckpointInfo | None
-    pool5_source: str
-    preprocessing: Preprocessing
-
-    @property
-    def parameters(self) -> int:
-        """Count of trainable numbers."""
-        return sum(parameter.numel() for parameter in self.network.parameters())
-
-
-def build(
-    num_classes: int | None = None,
-    *,
-    batch_norm: bool = False,
-    pool5: Pool5 | None = None,
-    seed: int = 0,
-    weights: str | Path | None = None,
-    layout: str = "auto",
-    new_head: bool = False,
-    progress: Progress = no_progress,
-) -> BuiltModel:
-    """Construct C3D, initialise it from `seed`, load `weights` if there are any, and put it in eval mode.
+def build(options: BuildOptions | None = None, progress: Progress = no_progress) -> BuiltModel:
+    """Construct C3D, initialise it from the seed, load the weights if there are any, and put it in eval mode.
 
     torch's global random state is left as it was.
 
     Args:
-        num_classes: fc8's outputs; None takes the checkpoint's (0 where it has no fc8), or 101 without a checkpoint.
-        batch_norm: the variant with a BatchNorm3d after each convolution; a checkpoint of that variant says so itself.
-        pool5: pool5's convention; None takes the checkpoint's or its layout's, or `symmetric`.
-        seed: of the initialisation.
-        weights: a checkpoint: a file, `https://…[#sha256=…]`, or `hf://owner/repo/file[@revision]`. It must cover the
-            network completely.
-        layout: the checkpoint's origin, or `auto` to recognise it.
-        new_head: initialise fc8 freshly where the checkpoint has none or another class count.
-        progress: told while something is downloaded.
+        options: what to build; None for the published network with random weights.
+        progress: called while something is downloaded.
 
     Raises:
-        models.errors.CheckpointError: the checkpoint is bad, of another network, or leaves anything uncovered.
-        models.errors.UsageError: no such layout.
+        models.errors.CheckpointError: the checkpoint is bad, of another network, or does not cover the whole network.
+        models.errors.UsageError: options that do not go together, or no such layout.
         models.errors.UnavailableError: a library is missing that reads or fetches such a checkpoint.
         ValueError: `num_classes` out of range.
     """
-    if weights is None:
-        classes = DEFAULT_CLASSES if num_classes is None else num_classes
-        config = C3DConfig(classes, batch_norm, pool5 or "symmetric")
-        network = _init_model(config, seed)
-        source = "option" if pool5 else "default"
-        return BuiltModel(_freeze(network), config, seed, None, source, UNKNOWN)
+    options = options or BuildOptions()
+    if options.weights is None:
+        if options.new_head:
+            raise UsageError("--new-head needs --weights: without a checkpoint every layer is newly initialised")
+        classes = DEFAULT_CLASSES if options.num_classes is None else options.num_classes
+        config = C3DConfig(
+            classes, options.batch_norm, options.pool5 or "symmetric", options.base_channels, options.feature_dim
+        )
+        network = _init_model(config, options.seed)
+        return _describe(network, options, "option" if options.pool5 else "default", None, UNKNOWN)
 
-    checkpoint = read_checkpoint(weights, layout, progress)
-    classes = _class_count(checkpoint, new_head=new_head) if num_classes is None else num_classes
-    config = C3DConfig(classes, batch_norm or checkpoint.batch_norm, pool5 or checkpoint.pool5 or "symmetric")
-    network, coverage = _load_model(config, seed, checkpoint, new_head=new_head)
-    reported = "file" if checkpoint.raw.pool5 else "layout" if checkpoint.pool5 else "default"
-    origin = CheckpointInfo(
-        checkpoint.path,
-        checkpoint.raw.sha256,
-        checkpoint.raw.container,
-        checkpoint.layout.name,
-        coverage,
-        checkpoint.pool5,
-        checkpoint.file.url,
-        checkpoint.file.notes,
+    checkpoint = read_checkpoint(options.weights, options.layout, progress)
+    classes = checkpoint.num_classes or (DEFAULT_CLASSES if options.new_head else 0)
+    config = C3DConfig(
+        classes if options.num_classes is None else options.num_classes,
+        options.batch_norm or checkpoint.batch_norm,
+        options.pool5 or checkpoint.pool5 or "symmetric",
     )
-    return BuiltModel(_freeze(network), config, seed, origin, "option" if pool5 else reported, checkpoint.preprocessing)
+    network, loaded = _load_model(config, checkpoint, options)
+    stated = "file" if checkpoint.raw.pool5 else "layout" if checkpoint.pool5 else "default"
+    info = CheckpointInfo(
+        file=checkpoint.path.name,
+        path=str(checkpoint.path),
+        sha256=checkpoint.raw.sha256,
+        container=checkpoint.raw.container,
+        layout=checkpoint.layout.name,
+        loaded=loaded.loaded,
+        total=loaded.total,
+        values=loaded.values,
+        reinitialized=loaded.reinitialized,
+        converted=loaded.converted,
+        ignored_keys=loaded.ignored_keys,
+        pool5=checkpoint.pool5,
+        url=checkpoint.file.url,
+    )
+    source = "option" if options.pool5 else stated
+    return _describe(network, options, source, info, checkpoint.preprocessing, checkpoint.file.notes)
 
 
-def _class_count(checkpoint: Checkpoint, *, new_head: bool) -> int:
-    return checkpoint.num_classes or (DEFAULT_CLASSES if new_head else 0)
+def rebuild(
+    architecture: str, settings: Mapping[str, Setting], options: BuildOptions, progress: Progress = no_progress
+) -> BuiltModel:
+    """Build a network again from what a manifest records of it.
+
+    Args:
+        architecture: `BuiltModel.architecture`.
+        settings: `BuiltModel.settings`; they take the place of what `options` says of the structure.
+        options: weights, layout and seed.
+        progress: called while something is downloaded.
+
+    Raises:
+        UsageError: an unknown architecture, or settings it does not have.
+        CheckpointError, UnavailableError: see `build`.
+    """
+    return build(replace(options, **vars(parse_settings(architecture, settings))), progress)
+
+
+def skeleton(architecture: str, settings: Mapping[str, Setting]) -> BuiltModel:
+    """Return the network of a manifest without weights, on the meta device: its input, outputs and layers.
+
+    Raises:
+        UsageError: an unknown architecture, or settings it does not have.
+    """
+    with torch.device("meta"):
+        network = from_config(parse_settings(architecture, settings))
+    return _describe(_freeze(network), BuildOptions(), "", None, UNKNOWN)
 
 
 def state_sha256(network: nn.Module) -> str:
@@ -135,30 +114,98 @@ def state_sha256(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _construct(config: C3DConfig) -> C3D:
-    return C3D(config.num_classes, batch_norm=config.batch_norm, pool5=config.pool5)
-
-
 def _init_model(config: C3DConfig, seed: int) -> C3D:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _construct(config)
+        return _freeze(from_config(config))
 
 
-def _load_model(config: C3DConfig, seed: int, checkpoint: Checkpoint, *, new_head: bool) -> tuple[C3D, LoadResult]:
+def _load_model(config: C3DConfig, checkpoint: Checkpoint, options: BuildOptions) -> tuple[C3D, LoadResult]:
     # On the meta device nothing is allocated or drawn that the checkpoint would overwrite.
     with torch.device("meta"):
-        network = _construct(config)
-    coverage = load_into(network, checkpoint, new_head=new_head)
-    if coverage.reinitialized:
+        network = from_config(config)
+    loaded = load_into(network, checkpoint, new_head=options.new_head)
+    if loaded.reinitialized:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network.fc8 = nn.Linear(FEATURE_DIM, config.num_classes)
+            torch.manual_seed(options.seed)
+            network.fc8 = nn.Linear(config.feature_dim, config.num_classes)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):
             module.num_batches_tracked = torch.zeros((), dtype=torch.long)
-    return network, coverage
+    return _freeze(network), loaded
 
 
 def _freeze(network: C3D) -> C3D:
     return network.eval().requires_grad_(requires_grad=False)
+
+
+def _describe(
+    network: C3D,
+    options: BuildOptions,
+    pool5_source: str,
+    info: CheckpointInfo | None,
+    preprocessing: Preprocessing,
+    download_notes: tuple[str, ...] = (),
+) -> BuiltModel:
+    config = network.config
+    missing: tuple[str, ...] = () if config.num_classes else ("logits", "probabilities")
+    return BuiltModel(
+        network=network,
+        input=config.input,
+        outputs=config.outputs,
+        architecture=ARCHITECTURE,
+        description=config.describe(),
+        settings=config.settings(),
+        setting_sources={"pool5": pool5_source},
+        default_outputs=config.default_outputs,
+        unavailable_outputs=dict.fromkeys(missing, _NO_CLASSIFIER),
+        preprocessing=preprocessing,
+        seed=options.seed,
+        checkpoint=info,
+        notes=_notes(config, options, pool5_source, info, download_notes),
+        forward_all=all_outputs(network),
+        fuse=partial(_fused_outputs, network) if config.batch_norm else None,
+        conv_hints=CONV_HINTS,
+    )
+
+
+_NO_CLASSIFIER = (
+    "the checkpoint has no fc8; --outputs fc6,fc7 exports its features, and --new-head initialises an fc8 for training"
+)
+
+
+def _fused_outputs(network: C3D) -> nn.Module:
+    return all_outputs(fold_batch_norm(network))
+
+
+def _notes(
+    config: C3DConfig,
+    options: BuildOptions,
+    pool5_source: str,
+    info: CheckpointInfo | None,
+    download_notes: tuple[str, ...],
+) -> tuple[str, ...]:
+    if info is None:
+        return (f"the weights are random, from seed {options.seed}; --weights loads a checkpoint",)
+    notes = [f"{info.file}: {info.layout} layout, {info.loaded} of {info.total} tensors"]
+    if info.reinitialized:
+        notes.append(f"fc8 is newly initialised from seed {options.seed}: its scores mean nothing before training")
+    notes += download_notes
+    if not config.num_classes:
+        notes.append(
+            "the checkpoint has no fc8: the artifact returns features, no class scores; --new-head adds an fc8"
+        )
+    if info.ignored_keys:
+        notes.append(f"ignored, because only training needs them: {join_limited(info.ignored_keys, 3)}")
+    if pool5_source == "option" and info.pool5 not in (None, config.pool5):
+        notes.append(
+            f"--pool5 {config.pool5} overrides the checkpoint's convention, {info.pool5}: the outputs will differ"
+        )
+    if info.converted:
+        notes.append(f"weights were converted from {', '.join(info.converted)} to float32")
+    if pool5_source == "default":
+        notes.append(
+            "the checkpoint does not state its pool5 convention; symmetric is assumed. Weights that come from Caffe need "
+            "--pool5 right"
+        )
+    return tuple(notes)

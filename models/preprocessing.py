@@ -58,6 +58,14 @@ class Preprocessing:
         short = min(width, height)
         return round(width * self.resize / short), round(height * self.resize / short)
 
+    def fault(self) -> str | None:
+        """Return what is impossible about the crop window, or None."""
+        width, height = self.frame_size(1, 1)
+        top, left = self.crop or (0, 0)
+        if min(top, left, height - top - CROP_SIZE, width - left - CROP_SIZE) < 0:
+            return f"crop {self.crop} of {self.resize}"
+        return None
+
     def clip(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the clip (3, 16, 112, 112), float32, of frames resized to `frame_size`.
 

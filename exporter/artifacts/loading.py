@@ -1,33 +1,44 @@
-"""From an artifact to the network it must equal: by its manifest, or by the checkpoint that the user names."""
+"""Loading an artifact from disk, and building again the network it was exported from."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from exporter.artifacts.manifest import Manifest, WeightsRecord, check_integrity, manifest_path, read_manifest
+from exporter.artifacts.manifest import Manifest, check_integrity, manifest_path, read_manifest
 from exporter.artifacts.store import recover
 from exporter.errors import ArtifactError, IntegrityError, UsageError
-from exporter.formats import find_format
-from exporter.types import FormatName, ReferenceOptions
-from models.checkpoints.layouts import LAYOUTS
+from exporter.types import FormatName
+from models.built_model import BuiltModel
+from models.checkpoints.info import CheckpointInfo
+from models.options import BuildOptions
 from models.paths import require_file
+from models.progress import Progress, no_progress
 
-if TYPE_CHECKING:
-    from models.builder import BuiltModel
+
+class ArtifactReader(Protocol):
+    """What loading needs to know of an artifact format."""
+
+    name: FormatName
+    suffix: str
+
+    def read_embedded(self, path: Path) -> Manifest | None:
+        """Return the manifest inside a model file without running it, or None if there is none."""
+        ...
 
 
 @dataclass(frozen=True)
 class LoadedArtifact:
-    """A model file to be judged, and its manifest if it has one.
+    """A model file on disk, and its manifest if it has one.
 
     Attributes:
         path: the model file.
-        format: which runtime it takes.
+        format: its format.
         manifest: from beside it (then its files' hashes were checked) or from inside it.
-        notes: what a reader must know of it.
+        notes: what a reader of a report must know about it.
     """
 
     path: Path
@@ -36,8 +47,12 @@ class LoadedArtifact:
     notes: tuple[str, ...]
 
 
-def load_artifact(path: Path) -> LoadedArtifact:
-    """Find a model file and its manifest, and check the one against the other.
+def load_artifact(path: Path, formats: Sequence[ArtifactReader]) -> LoadedArtifact:
+    """Find a model file and its manifest, and check one against the other.
+
+    Args:
+        path: the model file, or its manifest.
+        formats: the formats it may have, recognised by suffix.
 
     Raises:
         ArtifactError: no such file, not an artifact, or a damaged manifest.
@@ -46,94 +61,112 @@ def load_artifact(path: Path) -> LoadedArtifact:
     if path.name.endswith(".json") and path.with_name(path.name.removesuffix(".json")).is_file():
         path = path.with_name(path.name.removesuffix(".json"))
     require_file(path, "artifact", ArtifactError)
-    kind = find_format(path)
+    reader = next((known for known in formats if path.suffix == known.suffix), None)
+    if reader is None:
+        suffixes = ", ".join(known.suffix for known in formats)
+        raise ArtifactError(f"{path}: not an artifact by its name; artifacts end in {suffixes}")
     recover(path.parent)
     if manifest_path(path).is_file():
         manifest = read_manifest(manifest_path(path))
         check_integrity(path, manifest)
-        if manifest.embedded() != kind.read_embedded(path):
-            raise IntegrityError(f"{manifest_path(path)} says something else than the manifest inside {path.name}")
-        return LoadedArtifact(path, kind.name, manifest, ())
-    manifest = kind.read_embedded(path)
+        if manifest.embedded() != reader.read_embedded(path):
+            raise IntegrityError(f"{manifest_path(path)} differs from the manifest inside {path.name}")
+        return LoadedArtifact(path, reader.name, manifest, ())
+    manifest = reader.read_embedded(path)
     if manifest is None:
-        return LoadedArtifact(path, kind.name, None, ("no manifest beside or inside the file",))
-    note = "no manifest beside the file: judged by the one inside it, its bytes are not checked against a hash"
-    return LoadedArtifact(path, kind.name, manifest, (note,))
+        return LoadedArtifact(path, reader.name, None, ("no manifest beside or inside the file",))
+    note = "no manifest beside the file: the one inside it is used, and the file's bytes are not checked against a hash"
+    return LoadedArtifact(path, reader.name, manifest, (note,))
 
 
-def rebuild_network(subject: LoadedArtifact, options: ReferenceOptions) -> tuple[BuiltModel, tuple[str, ...]]:
-    """Build the network that the artifact must equal, and say what differs from the one it was exported from.
+def rebuild_network(
+    artifact: LoadedArtifact, reference: BuildOptions | BuiltModel, progress: Progress = no_progress
+) -> tuple[BuiltModel, tuple[str, ...]]:
+    """Build the network that an artifact must equal.
+
+    Args:
+        artifact: with or without a manifest.
+        reference: the checkpoint, where the manifest does not say where it is or is to be overruled; or the network
+            itself.
+        progress: called while a checkpoint is downloaded.
+
+    Returns:
+        the network, and notes about how it differs from the one the artifact was exported from.
 
     Raises:
-        ArtifactError: there is no manifest and no checkpoint was named, the manifest's checkpoint is not to be found or
-            is another file now, or its seed draws another network here.
+        ArtifactError: there is no manifest and no checkpoint was named, the manifest's checkpoint is missing or is
+            another file now, its seed gives other weights here, or this release cannot build the network.
         UsageError: options that describe a network whose manifest does so already.
         CheckpointError: the checkpoint does not load.
     """
-    from models.builder import build, state_sha256
+    from models.builder import build, rebuild, state_sha256
 
-    manifest = subject.manifest
+    manifest = artifact.manifest
+    if isinstance(reference, BuiltModel):
+        same = manifest is None or state_sha256(reference.network) == manifest.network.state_sha256
+        return reference, () if same else ("compared with a network whose weights are not those it was exported from",)
     if manifest is None:
-        if options.weights is None:
+        if reference.weights is None:
             raise ArtifactError(
-                f"{subject.path}: has no manifest beside or inside it, so what should it equal? "
-                "Name its checkpoint with --weights"
+                f"{artifact.path}: has no manifest beside or inside it, so there is nothing to compare it with; name "
+                "its checkpoint with --weights, or another model file with --against"
             )
-        built = build(
-            weights=options.weights, layout=options.layout, batch_norm=options.batch_norm, pool5=options.pool5
+        return build(reference, progress), ()
+    network, checkpoint = manifest.network, manifest.checkpoint
+    if not network.architecture:
+        raise ArtifactError(
+            f"{artifact.path}: was exported from {network.description}, which this tool cannot build; compare it with "
+            "another model file (--against FILE), or pass the network to exporter.verify_parity"
         )
-        return built, ()
-    record, config = manifest.weights, manifest.network
-    if options.batch_norm or options.pool5:
+    if reference.batch_norm or reference.pool5:
         raise UsageError(
-            f"{subject.path.name} has a manifest that says what it is ({config.describe()}); --batch-norm and --pool5 "
-            "are for files without one"
+            f"{artifact.path.name} has a manifest that describes its network ({network.description}); --batch-norm and "
+            "--pool5 are for files without one"
         )
-    if record.layout not in (None, *(layout.name for layout in LAYOUTS)):
-        raise ArtifactError(
-            f"{subject.path}: its manifest names a layout that this release does not know: {record.layout}"
-        )
-    weights = options.weights or _find_weights(subject.path, record)
-    built = build(
-        config.num_classes,
-        batch_norm=config.batch_norm,
-        pool5=config.pool5,
-        seed=record.seed,
+    weights = reference.weights or (checkpoint and _find_checkpoint(artifact.path, checkpoint))
+    options = BuildOptions(
+        seed=network.seed,
         weights=weights,
-        layout=options.layout if options.weights or record.layout is None else record.layout,
-        new_head=bool(record.reinitialized),
+        layout=reference.layout if reference.weights or checkpoint is None else checkpoint.layout,
+        new_head=checkpoint is not None and bool(checkpoint.reinitialized),
     )
-    notes: list[str] = []
-    if built.weights is not None and built.weights.sha256 != record.sha256:
-        if options.weights is None:
+    try:
+        built = rebuild(network.architecture, network.settings, options, progress)
+    except UsageError as error:
+        raise ArtifactError(f"{artifact.path}: its manifest cannot be used: {error}") from error
+    found = built.checkpoint.sha256 if built.checkpoint is not None else None
+    recorded = checkpoint.sha256 if checkpoint is not None else None
+    if found != recorded:
+        if reference.weights is None:
             raise ArtifactError(
-                f"{weights}: is not the checkpoint that {subject.path.name} was exported from "
-                f"(SHA-256 {built.weights.sha256[:16]}…, not {str(record.sha256)[:16]}…); name it with --weights"
+                f"{weights}: is not the checkpoint that {artifact.path.name} was exported from "
+                f"(SHA-256 {str(found)[:16]}…, not {str(recorded)[:16]}…); name it with --weights"
             )
-        notes.append(f"held against {weights}, which is not the file it was exported from")
-    elif state_sha256(built.network) != manifest.state_sha256:
+        return built, (f"compared with {weights}, which is not the file it was exported from",)
+    if state_sha256(built.network) != network.state_sha256:
         raise ArtifactError(
-            f"{subject.path}: its network cannot be built again here: seed {record.seed} draws other numbers on this "
+            f"{artifact.path}: its network cannot be built again here: seed {network.seed} gives other weights on this "
             "kind of processor or with this torch; verify where it was exported, or export from a checkpoint"
         )
-    return built, tuple(notes)
+    return built, ()
 
 
 def relative_to(path: Path, folder: Path) -> str:
-    """Return `path` as seen from `folder`, POSIX: what a manifest records of a checkpoint's place."""
+    """Return `path` relative to `folder`, POSIX: how a manifest records where a checkpoint is."""
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
-def _find_weights(model: Path, record: WeightsRecord) -> str | Path | None:
-    """Return the manifest's checkpoint: where it was, beside the artifact, or its address; None for a seed."""
-    if record.source == "seed":
-        return None
-    places = [model.parent / place for place in (record.path, record.file) if place]
-    for place in places:
-        if place.is_file():
-            return place
+def _find_checkpoint(model: Path, record: CheckpointInfo) -> str | Path:
+    """Return the manifest's checkpoint: where it was, beside the artifact, or its address.
+
+    Raises:
+        ArtifactError: it is at none of these.
+    """
+    candidates = [model.parent / name for name in (record.path, record.file) if name]
+    for path in candidates:
+        if path.is_file():
+            return path
     if record.url is not None:
         return f"{record.url}#sha256={record.sha256}"
-    raise ArtifactError(
-        f"{model}: its checkpoint {record.file} is not at {' or '.join(map(str, places))}; name it with --weights"
-    )
+    tried = " or ".join(map(str, candidates))
+    raise ArtifactError(f"{model}: its checkpoint {record.file} is not at {tried}; name it with --weights")

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import msgspec
 
-from exporter.errors import ArtifactError, IntegrityError
-from exporter.types import FormatName, Signature, c3d_signature
-from models.config import MAX_CLASSES, OUTPUTS, C3DConfig, Output, Pool5
-from models.preprocessing import CROP_SIZE, Preprocessing
+from exporter.errors import ArtifactError, IntegrityError, UsageError
+from exporter.types import FormatName
+from models.architectures import parse_settings
+from models.built_model import BuiltModel
+from models.checkpoints.info import CheckpointInfo
+from models.preprocessing import Preprocessing
+from models.specs import Signature
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 MANIFEST_SUFFIX = ".json"
 CHUNK = 1 << 22
 MAX_MANIFEST_BYTES = 1 << 20
@@ -35,48 +38,43 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
-class WeightsRecord:
-    """Where the parameters came from.
+class NetworkRecord:
+    """The network that an artifact was exported from.
 
     Attributes:
-        source: `seed` (initialised) or `file` (a checkpoint).
-        seed: of whatever was initialised.
-        file: the checkpoint's file name.
-        sha256: of its bytes.
-        container: the kind of file.
-        layout: the origin it was recognised as.
-        loaded: tensors taken from it.
-        total: tensors the network has.
-        fresh: names that were initialised instead.
-        converted: dtypes that were converted to float32.
-        aside: tensors of the checkpoint that only training needs.
-        pool5: the convention that the checkpoint or its origin tells, whatever was chosen.
-        url: where the checkpoint was downloaded from.
-        path: the checkpoint relative to the manifest's folder, POSIX; only in the manifest beside the file.
+        architecture: the name under which `models.rebuild` knows it; empty for a network of the user's own.
+        description: the network in a few words.
+        settings: what `models.rebuild` needs to construct it again.
+        setting_sources: {setting: who chose it}: `default`, `layout` (the checkpoint's origin), `file` (the checkpoint
+            states it) or `option`.
+        parameters: the number of trainable values.
+        state_sha256: of the network's state, see `models.builder.state_sha256`.
+        seed: of whatever was initialised randomly.
     """
 
-    source: str
-    seed: int
-    file: str | None = None
-    sha256: str | None = None
-    container: str | None = None
-    layout: str | None = None
-    loaded: int = 0
-    total: int = 0
-    reinitialized: tuple[str, ...] = ()
-    converted: tuple[str, ...] = ()
-    ignored_keys: tuple[str, ...] = ()
-    pool5: Pool5 | None = None
-    url: str | None = None
-    path: str | None = None
+    architecture: str
+    description: str
+    settings: dict[str, int | str | bool]
+    setting_sources: dict[str, str]
+    parameters: int
+    state_sha256: str
+    seed: int = 0
 
 
 @dataclass(frozen=True)
 class ParityRecord:
-    """The verdict at export: runtime, device, the factor, and the worst share of the budget that was used."""
+    """The result of the parity check at export.
+
+    Attributes:
+        passed: whether it passed.
+        engine: the engine and its version.
+        device: where it ran.
+        factor: how many times PyTorch's own float32 error was allowed.
+        max_budget_used: the largest part of the error budget that a comparison used; 1 is all of it.
+    """
 
     passed: bool
-    runtime: str
+    engine: str
     device: str
     factor: float
     max_budget_used: float
@@ -84,36 +82,30 @@ class ParityRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an artifact is, how it was made, and what it answers.
+    """What an artifact is, how it was made, and what it returns.
 
     Attributes:
         version: of this format.
         producer: name and version of the tool.
         name: the artifact's name.
         format: the artifact's format.
-        network: the network's structure.
-        pool5_source: who chose pool5's convention: `default`, `layout`, `file` (the checkpoint tells) or `option`.
-        parameters: trainable numbers in the network.
-        state_sha256: of the network's state, see `models.builder.state_sha256`.
-        weights: where the parameters came from.
-        preprocessing: what they expect of their pixels.
+        network: the network it was exported from.
+        checkpoint: where the parameters came from; None where they came from the seed, or from the caller.
+        preprocessing: what the weights expect of decoded frames; None for a network that takes no video.
         signature: inputs and outputs.
         options: the export options that decide the model file's bytes.
         versions: of the libraries that decide them.
         files: the artifact's files, the model first. Empty inside a model file.
-        parity: the verdict at export. Never inside a model file.
+        parity: the result of the check at export. Never inside a model file.
     """
 
     version: int
     producer: str
     name: str
     format: FormatName
-    network: C3DConfig
-    pool5_source: str
-    parameters: int
-    state_sha256: str
-    weights: WeightsRecord
-    preprocessing: Preprocessing
+    network: NetworkRecord
+    checkpoint: CheckpointInfo | None
+    preprocessing: Preprocessing | None
     signature: Signature
     options: dict[str, OptionValue]
     versions: dict[str, str]
@@ -126,48 +118,75 @@ class Manifest:
 
     @staticmethod
     def from_json(text: str | bytes, where: str = "manifest") -> Manifest:
-        """Parse a manifest.
+        """Parse a manifest of this version, or of version 1.
 
         Raises:
             ArtifactError: not JSON, or fields missing or of the wrong type; the message names the field.
         """
         try:
-            manifest = msgspec.json.decode(text, type=Manifest)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            version = msgspec.json.decode(text, type=_Versioned).version
+            if version not in (1, MANIFEST_VERSION):
+                raise ArtifactError(
+                    f"{where}: manifest version {version}; this release reads versions 1 and {MANIFEST_VERSION}"
+                )
+            if version == 1:
+                from exporter.artifacts.manifest_v1 import upgrade
+
+                manifest = msgspec.convert(upgrade(msgspec.json.decode(text)), type=Manifest)
+            else:
+                manifest = msgspec.json.decode(text, type=Manifest)
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
             raise ArtifactError(f"{where}: not a manifest of this tool: {error}") from error
-        if manifest.version != MANIFEST_VERSION:
-            raise ArtifactError(
-                f"{where}: manifest version {manifest.version}; this release reads version {MANIFEST_VERSION}"
-            )
         if fault := _validate(manifest):
             raise ArtifactError(f"{where}: not a manifest of this tool: {fault}")
         return manifest
 
     def embedded(self) -> Manifest:
-        """Return what goes inside the model file: nothing that depends on the file's bytes or its place."""
-        return replace(self, files=(), parity=None, weights=replace(self.weights, path=None))
+        """Return what goes inside the model file: nothing that depends on the file's bytes or its location."""
+        checkpoint = None if self.checkpoint is None else replace(self.checkpoint, path=None)
+        return replace(self, files=(), parity=None, checkpoint=checkpoint)
+
+
+@dataclass(frozen=True)
+class _Versioned:
+    version: int
 
 
 def _validate(manifest: Manifest) -> str | None:
     """Return what no export would write: values that types alone do not rule out."""
-    recipe, signature = manifest.preprocessing, manifest.signature
-    names: tuple[Output, ...] = tuple(name for output in signature.outputs for name in OUTPUTS if name == output.name)
-    classes = manifest.network.num_classes
-    width, height = recipe.frame_size(1, 1)
-    top, left = recipe.crop or (0, 0)
-    faults = {
-        f"{classes} classes": not (1 if {"logits", "probabilities"} & {*names} else 0) <= classes <= MAX_CLASSES,
-        f"seed {manifest.weights.seed}": not 0 <= manifest.weights.seed < 2**63,
-        f"crop {recipe.crop} of {recipe.resize}": min(top, left, height - top - CROP_SIZE, width - left - CROP_SIZE)
-        < 0,
-        f"signature {signature}": not signature.inputs
-        or not names
-        or (signature.batch is not None and signature.batch < 1)
-        or signature != c3d_signature(names, classes, signature.batch),
-        "external data without its file": bool(manifest.files)
-        and (manifest.options.get("external_data") is True) != (len(manifest.files) > 1),
-    }
-    return next((fault for fault, found in faults.items() if found), None)
+    network, signature = manifest.network, manifest.signature
+    if not 0 <= network.seed < 2**63:
+        return f"seed {network.seed}"
+    if manifest.preprocessing is not None and (fault := manifest.preprocessing.fault()):
+        return fault
+    if not signature.inputs or not signature.outputs or (signature.batch is not None and signature.batch < 1):
+        return f"signature {signature}"
+    if network.architecture:
+        try:
+            expected = parse_settings(network.architecture, network.settings).signature(
+                tuple(output.name for output in signature.outputs), signature.batch
+            )
+        except UsageError as error:
+            return str(error)
+        if signature != expected:
+            return f"signature {signature}; a {network.description} has {expected}"
+    external = manifest.options.get("external_data") is True
+    if manifest.files and external != (len(manifest.files) > 1):
+        return "external data without its file"
+    return None
+
+
+def describe_network(model: BuiltModel, state_sha256: str) -> NetworkRecord:
+    """Return what a manifest records of a network."""
+    return NetworkRecord(
+        architecture=model.architecture,
+        description=model.title,
+        settings=dict(model.settings),
+        setting_sources=dict(model.setting_sources),
+        parameters=model.parameters,
+        state_sha256=state_sha256,
+        seed=model.seed,
+    )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import subprocess
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from exporter.bench.types import BenchRequest, Skipped
 from exporter.bench.worker_client import child_environment
 from exporter.errors import ArtifactError, C3DExportError, OutputError, UsageError
 from exporter.formats import FORMATS, WriteRequest
-from exporter.formats.onnx import graph_signature, load_graph
-from exporter.types import DEFAULT_OPSET, INPUT_NAME, Signature
-from models.builder import BuiltModel
-from models.config import CLIP_SHAPE, OUTPUTS, Output
+from exporter.onnx_io.load import graph_signature, load_graph
+from exporter.types import DEFAULT_OPSET
+from models.built_model import BuiltModel
 from models.progress import Progress
+from models.specs import Signature
 
 CONVERT_MNN = "import sys, _tools; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
 """What `MNN.tools.mnnconvert` runs, without its report of each conversion to its makers."""
@@ -73,10 +73,11 @@ class EngineSetup:
     def _contestant(self, peer: EngineSpec, interpreter: Path) -> BenchTarget:
         job: dict[str, Any] = {**peer.job, "device": self.request.device}
         if peer.runs == "network":
-            config = self._network().config
-            job |= {"network": asdict(config), "root": str(Path(models.__file__).parents[1])}
-            job |= {"inputs": [INPUT_NAME], "outputs": list(self._outputs()), "path": str(self._state())}
-            file = config.describe()
+            model = self._network()
+            job |= {"architecture": model.architecture, "settings": dict(model.settings)}
+            job |= {"root": str(Path(models.__file__).parents[1]), "inputs": [model.input.name]}
+            job |= {"outputs": list(self._outputs()), "path": str(self._state())}
+            file = model.title
         else:
             plain = self._plain()
             signature = graph_signature(load_graph(plain))
@@ -95,33 +96,34 @@ class EngineSetup:
             raise UsageError(
                 f"{self.first.path.name} has no manifest that says what network it is; --weights FILE does"
             )
-        if len(self.feeds.inputs) != 1 or self.feeds.sizes(1).popitem()[1][1:] != CLIP_SHAPE:
-            raise UsageError(f"{self.first.path.name} takes something else than C3D does")
         if self._built is None:
             self.progress("building the network for the peers")
-            self._built, self.notes = rebuild_network(self.first, self.request.reference)
+            self._built, self.notes = rebuild_network(self.first, self.request.reference, self.progress)
+        if len(self.feeds.inputs) != 1 or self.feeds.sizes(1).popitem()[1][1:] != self._built.input.shape[1:]:
+            raise UsageError(f"{self.first.path.name} takes another input than {self._built.title}")
         return self._built
 
-    def _outputs(self) -> tuple[Output, ...]:
-        """Return what the first artifact answers, as far as its names tell, else class scores or features."""
+    def _outputs(self) -> tuple[str, ...]:
+        """Return the first artifact's outputs, as far as the network has them by name, else its default outputs."""
+        model = self._network()
+        known = {output.name for output in model.outputs}
         stated = self.signature.outputs if self.signature else ()
-        named: tuple[Output, ...] = tuple(name for output in stated for name in OUTPUTS if name == output.name)
-        return named or (("logits",) if self._network().config.num_classes else ("fc7",))
+        named = tuple(output.name for output in stated if output.name in known)
+        return tuple(output.name for output in model.select(named or None))
 
     def _plain(self) -> Path:
         """Return the plain graph: an artifact that is one, or the network exported now."""
         if self.plain is None:
-            from exporter.formats.export_module import select_outputs
-
-            network = self._network().network
+            model = self._network()
             if self.first.manifest is None:
                 raise UsageError(
-                    f"{self.first.path.name} has no manifest to export the plain graph by; --plain FILE does"
+                    f"{self.first.path.name} has no manifest to export the plain graph by; --engine-model FILE does"
                 )
             self.progress("writing the plain graph for the peers")
             manifest = replace(self.first.manifest.embedded(), format="onnx", options={"target": "portable"})
-            wanted = WriteRequest("plain", manifest, DEFAULT_OPSET, "portable", external_data=False)
-            written = FORMATS["onnx"].write(select_outputs(network, self._outputs()), wanted, self.folder)
+            manifest = replace(manifest, signature=model.signature(self._outputs(), manifest.signature.batch))
+            (candidate,) = FORMATS["onnx"].candidates(model, WriteRequest("plain", manifest, DEFAULT_OPSET))
+            written = candidate.write(self.folder, ())
             self.plain = self.folder / written.files[0].name
         return self.plain
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from exporter.bench.types import DEFAULT_BATCHES
 from exporter.errors import ArtifactError, UsageError
-from exporter.types import INPUT_NAME, Signature, TensorSpec
+from models.config import INPUT_NAME
+from models.specs import Signature, TensorSpec
 
 Shapes = Mapping[str, tuple[int, ...]]
 DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")

@@ -6,17 +6,20 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.artifacts.loading import LoadedArtifact, load_artifact
+from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.store import staging
 from exporter.bench.engine_setup import EngineSetup
 from exporter.bench.inputs import Feeds, feeds_of, matching_names
 from exporter.bench.targets import ENGINES, THIS_PYTHON, BenchTarget
 from exporter.bench.types import BenchRequest, Skipped
 from exporter.errors import UsageError
-from exporter.formats.onnx import graph_signature, has_pass_metadata, load_graph
+from exporter.formats import load_artifact
+from exporter.formats.onnx import has_pass_metadata
 from exporter.formats.torchscript import OPTIMIZE_OPTION
-from exporter.types import Device, Signature
+from exporter.onnx_io.load import graph_signature, load_graph
+from exporter.types import Device
 from models.progress import Progress
+from models.specs import Signature
 
 PLAIN_OPTIONS = {"target", "opset", "external_data"}
 """The options of an ONNX export that change no computation; any other marks a rewritten graph."""

@@ -17,7 +17,7 @@ from exporter.bench.inputs import Feeds, matching_names
 from exporter.bench.types import LowerBound
 from exporter.bench.worker_client import Worker
 from exporter.errors import ArtifactError
-from exporter.formats.onnx import graph_signature, load_graph
+from exporter.onnx_io.load import graph_signature, load_graph
 
 if TYPE_CHECKING:
     import onnx

@@ -125,12 +125,14 @@ def check_request(request: BenchRequest) -> None:
     if request.device not in ("cpu", "cuda"):
         raise UsageError(f"--device {request.device}: bench knows cpu and cuda")
     if not request.peers and (request.engine_python or request.plain):
-        raise UsageError(f"{'--peer-python' if request.engine_python else '--plain'} is an option of --peers")
+        raise UsageError(
+            f"{'--engine-python' if request.engine_python else '--engine-model'} is an option of --engines"
+        )
     for name, interpreter in request.engine_python.items():
         if name not in BENCH_ENGINE_NAMES:
-            raise UsageError(f"--peer-python {name}: no such peer; known are {', '.join(BENCH_ENGINE_NAMES)}")
+            raise UsageError(f"--engine-python {name}: no such peer; known are {', '.join(BENCH_ENGINE_NAMES)}")
         if not (interpreter.is_file() and os.access(interpreter, os.X_OK)):
-            raise UsageError(f"--peer-python {name}={interpreter}: no such interpreter; name its bin/python")
+            raise UsageError(f"--engine-python {name}={interpreter}: no such interpreter; name its bin/python")
 
 
 def usable_cores() -> int:

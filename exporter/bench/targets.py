@@ -1,4 +1,4 @@
-"""The table of engines that take part: one for each artifact format, and the peers that `--peers` adds."""
+"""The table of engines that take part: one for each artifact format, and the peers that `--engines` adds."""
 
 import sys
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class EngineSpec:
     """Another engine for the same network.
 
     Attributes:
-        name: what `--peer-python` calls it.
+        name: what `--engine-python` calls it.
         title: what the tables call it.
         engine: its file in `exporter/bench/engines`.
         runs: its material.

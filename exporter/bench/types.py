@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from exporter.types import Device, ReferenceOptions
+from exporter.types import Device
+from models.options import BuildOptions
 
 BenchEngineName = Literal["torch", "inductor", "onnxruntime", "openvino", "mnn"]
 BENCH_ENGINE_NAMES: tuple[BenchEngineName, ...] = get_args(BenchEngineName)
@@ -47,7 +48,7 @@ class BenchRequest:
     engine_python: Mapping[str, Path] = field(default_factory=dict[str, Path])
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     plain: Path | None = None
-    reference: ReferenceOptions = field(default_factory=ReferenceOptions)
+    reference: BuildOptions = field(default_factory=BuildOptions)
 
 
 @dataclass(frozen=True)

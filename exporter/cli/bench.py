@@ -8,7 +8,7 @@ import click
 from exporter.bench.types import BENCH_ENGINE_NAMES, BenchRequest
 from exporter.cli.options import EXISTING, Seed, Source, json_options
 from exporter.cli.parity_options import Shape
-from exporter.types import ReferenceOptions
+from models.options import BuildOptions
 
 
 class IntList(click.ParamType[tuple[int, ...]]):
@@ -74,20 +74,20 @@ class PeerPython(click.ParamType[tuple[str, Path]]):
 )
 @click.option("--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True, help="Where they run.")
 @click.option(
-    "--peers",
+    "--engines",
     is_flag=True,
     help="Add those installed of torch eager, torch inductor, onnxruntime on the plain graph, OpenVINO, MNN.",
 )
 @click.option(
-    "--peer-python",
-    "peer_python",
+    "--engine-python",
+    "engine_python",
     type=PeerPython(),
     multiple=True,
     metavar="PEER=PATH",
     help=f"The interpreter that has a peer ({', '.join(BENCH_ENGINE_NAMES)}), where it is not this one. Repeatable.",
 )
 @click.option(
-    "--plain",
+    "--engine-model",
     type=EXISTING,
     metavar="ONNX",
     help="The graph that peers run, where the first artifact is a rewritten one. [default: the first plain artifact, "
@@ -118,8 +118,8 @@ def bench_command(
     \b
     Examples:
       c3d-export bench artifacts/c3d.onnx artifacts/c3d.pt
-      c3d-export bench artifacts/c3d.onnx --peers --batch 1,4 --html bench.html
-      c3d-export bench artifacts/c3d.onnx --peers --peer-python mnn=$HOME/mnn/bin/python
+      c3d-export bench artifacts/c3d.onnx --engines --batch 1,4 --html bench.html
+      c3d-export bench artifacts/c3d.onnx --engines --engine-python mnn=$HOME/mnn/bin/python
       c3d-export bench fast.onnx plain.onnx --threads 1,2 --shape input=1x3x224x224 --json
     """
     from exporter.reports.html import require_libraries, write_page
@@ -134,8 +134,8 @@ def bench_command(
     from exporter.reports.console import echo, progress_on_terminal, stdout
     from exporter.reports.json_report import bench_object, dump
 
-    pairs = {name: dict(options.pop(name)) for name in ("shapes", "peer_python")}
-    reference = ReferenceOptions(weights=options.pop("weights"))
+    pairs = {name: dict(options.pop(name)) for name in ("shapes", "engine_python")}
+    reference = BuildOptions(weights=options.pop("weights"))
     with progress_on_terminal() as progress:
         report = bench(BenchRequest(artifacts, reference=reference, **pairs, **options), progress)
     if html is not None:

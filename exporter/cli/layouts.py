@@ -7,11 +7,12 @@ import click
 from exporter.cli.options import Source, json_options
 from exporter.types import ConvertRequest
 from models.config import POOL5_CONVENTIONS, Pool5
+from models.options import BuildOptions
 
 
-@click.command("checkpoints", short_help="Where C3D weights come from, and what is known of them.")
+@click.command("layouts", short_help="Where C3D weights come from, and what is known of them.")
 @json_options
-def checkpoints_command(machine: bool) -> None:
+def layouts_command(machine: bool) -> None:
     """List the origins whose checkpoints load: names, pool5 convention, preprocessing, and when --layout is needed."""
     from exporter.reports.console import echo, stdout
     from exporter.reports.json_report import dump
@@ -55,7 +56,9 @@ def convert_command(checkpoint: str | Path, output: Path, layout: str, pool5: Po
     from exporter.workflows.convert import convert
 
     with progress_on_terminal() as progress:
-        converted = convert(ConvertRequest(checkpoint, output, layout, pool5), progress)
+        converted = convert(
+            ConvertRequest(BuildOptions(weights=checkpoint, layout=layout, pool5=pool5), output), progress
+        )
     if machine:
         echo(dump(converted_object(converted)))
     else:

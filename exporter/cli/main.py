@@ -9,11 +9,20 @@ from exporter import __version__
 from exporter.cli.bench import bench_command
 from exporter.cli.error_handling import run
 from exporter.cli.inspect import inspect_command
-from exporter.cli.layouts import checkpoints_command, convert_command
+from exporter.cli.layouts import convert_command, layouts_command
 from exporter.cli.optimize import optimize_command
 from exporter.cli.options import Batch, Outputs, Seed, json_options, network_options, optimize_options, parity_options
 from exporter.cli.verify import verify
-from exporter.types import DEFAULT_OPSET, FORMAT_NAMES, TARGETS, ExportRequest, FormatName, ParityOptions
+from exporter.types import (
+    DEFAULT_OPSET,
+    FORMAT_NAMES,
+    TARGETS,
+    ExportRequest,
+    FormatName,
+    OptimizeOptions,
+    ParityOptions,
+)
+from models.options import BuildOptions
 
 HELP = """Export C3D to ONNX or TorchScript, and prove that the artifact answers as the network does.
 
@@ -28,8 +37,8 @@ Examples:
   c3d-export verify parity artifacts/c3d.onnx               verify again, here or elsewhere
   c3d-export inspect c3d-pretrained.pth                     what is this file? (runs nothing of it)
   c3d-export optimize other.onnx                            the same function, faster on a CPU
-  c3d-export bench artifacts/c3d.onnx --peers               how fast, beside other engines
-  c3d-export checkpoints                                    where C3D weights come from, and what is known of them
+  c3d-export bench artifacts/c3d.onnx --engines               how fast, beside other engines
+  c3d-export layouts                                    where C3D weights come from, and what is known of them
   c3d-export convert c3d.caffemodel -o c3d.safetensors      the same weights under this project's names
 
 \b
@@ -94,7 +103,16 @@ def _is_given(context: click.Context, name: str) -> bool:
 
 def _export(formats: tuple[FormatName, ...], machine: bool, options: dict[str, Any]) -> None:
     parity = ParityOptions(**{name: options.pop(name) for name in ("device", "clips", "allow_fallback", "cache")})
-    request = ExportRequest(formats, verify=not options.pop("no_verify"), parity=parity, **options)
+    build_names = ("weights", "layout", "num_classes", "batch_norm", "pool5", "seed", "new_head")
+    optimize_names = ("target", "autotune", "optimize_for", "weight_dtype")
+    request = ExportRequest(
+        formats,
+        model=BuildOptions(**{name: options.pop(name) for name in build_names}),
+        optimize=OptimizeOptions(**{name: options.pop(name) for name in optimize_names}),
+        verify=not options.pop("no_verify"),
+        parity=parity,
+        **options,
+    )
 
     from exporter.reports.console import echo, print_exported, print_parity, progress_on_terminal, stdout
     from exporter.reports.json_report import dump, export_to_dict, parity_to_dict
@@ -121,7 +139,7 @@ cli.add_command(verify)
 cli.add_command(inspect_command)
 cli.add_command(optimize_command)
 cli.add_command(bench_command)
-cli.add_command(checkpoints_command)
+cli.add_command(layouts_command)
 cli.add_command(convert_command)
 
 

@@ -34,9 +34,9 @@ from exporter.types import OptimizeFor, OptimizeOptions, OptimizeRequest, Weight
 def optimize_command(
     model: Path,
     output: Path | None,
-    tune: bool,
-    prefer: OptimizeFor,
-    weights_as: WeightDtype,
+    autotune: bool,
+    optimize_for: OptimizeFor,
+    weight_dtype: WeightDtype,
     explain: bool,
     no_verify: bool,
     shapes: tuple[tuple[str, tuple[int, ...]], ...],
@@ -51,11 +51,11 @@ def optimize_command(
     \b
     Examples:
       c3d-export optimize r3d.onnx                              writes r3d.optimized.onnx
-      c3d-export optimize r3d.onnx -o fast/r3d.onnx --tune      choose by measuring on this machine
+      c3d-export optimize r3d.onnx -o fast/r3d.onnx --autotune      choose by measuring on this machine
       c3d-export optimize unet.onnx --explain --shape image=1x1x64x64x64
-      c3d-export optimize artifacts/c3d.onnx --weights-as fp16  half the file, float32 arithmetic
+      c3d-export optimize artifacts/c3d.onnx --weight-dtype fp16  half the file, float32 arithmetic
     """
-    graph = OptimizeOptions("cpu", tune, prefer, weights_as, errors=explain)
+    graph = OptimizeOptions("cpu", autotune, optimize_for, weight_dtype, measure_errors=explain)
     request = OptimizeRequest(model, output, graph, not no_verify, dict(shapes), seed)
     from exporter.reports.console import echo, print_parity, progress_on_terminal, stdout
     from exporter.reports.json_report import dump, parity_to_dict

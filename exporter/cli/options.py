@@ -51,24 +51,24 @@ def parity_options(command: Command) -> Command:
 
 
 def optimize_options(command: Command) -> Command:
-    """Add `--tune`, `--prefer` and `--weights-as`."""
+    """Add `--autotune`, `--optimize-for` and `--weight-dtype`."""
     for add in (
         click.option(
-            "--weights-as",
+            "--weight-dtype",
             type=click.Choice(WEIGHT_DTYPES),
             default="fp32",
             show_default=True,
             help="How the ONNX file stores its weights: half or a quarter of the bytes, for some accuracy.",
         ),
         click.option(
-            "--prefer",
+            "--optimize-for",
             type=click.Choice(OPTIMIZE_FOR),
             default="size",
             show_default=True,
             help="For the CPU: a fast session load or a small file, where they conflict.",
         ),
         click.option(
-            "--tune",
+            "--autotune",
             is_flag=True,
             help="For the CPU: choose between forms by measuring them on this machine, not by the cost model.",
         ),

@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 import click
 
 from exporter.cli.options import EXISTING, Seed
-from exporter.types import ENGINE_NAMES
+from exporter.types import COMPARISON_ENGINES, DEVICES, ENGINE_NAMES, EngineReference
+
+FLOAT64 = "float64"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,6 +30,33 @@ class InputTypes(click.ParamType["tuple[str, ...] | None"]):
         if not isinstance(value, str):
             return value
         return QUICK if value == "quick" else tuple(part.strip() for part in value.split(","))
+
+
+class Reference(click.ParamType["EngineReference | Path"]):
+    """What to compare with: an engine, with `:device` after it, or a model file."""
+
+    name = "reference"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> EngineReference | Path | None:
+        """Return the engine or the path; None for `float64`, which is what is compared with anyway."""
+        if not isinstance(value, str):
+            return value
+        if value == FLOAT64:
+            return None
+        name, _, device = value.partition(":")
+        for known in COMPARISON_ENGINES:
+            if known != name:
+                continue
+            for place in DEVICES:
+                if place == (device or "cpu"):
+                    return EngineReference(known, place)
+            self.fail(f"{value}: no such device; known are {', '.join(DEVICES)}", param, ctx)
+        if Path(value).suffix:
+            return Path(value)
+        names = ", ".join((FLOAT64, *COMPARISON_ENGINES))
+        return self.fail(f"{value}: neither an engine ({names}) nor a model file", param, ctx)
 
 
 class Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
@@ -72,7 +101,7 @@ def input_options(command: Command) -> Command:
         ),
         click.option(
             "--inputs",
-            "kinds",
+            "input_types",
             type=InputTypes(),
             default="all",
             show_default=True,
@@ -101,12 +130,13 @@ def tolerance_options(command: Command) -> Command:
             help="Judge by |error| <= atol + rtol |truth| instead of the measured budget.",
         ),
         click.option(
-            "--runtime",
+            "--engine",
             type=click.Choice(ENGINE_NAMES),
             help="The engine that runs the artifact. [default: its format's own]",
         ),
         click.option(
             "--against",
+            type=Reference(),
             metavar="RUNTIME|FILE",
             help="Hold it against an engine too (torch, onnxruntime, openvino, onnx-reference; :cuda after it), or "
             "against another model file instead of the network.",
@@ -120,7 +150,7 @@ def report_options(command: Command) -> Command:
     """Add `--junit`, `--html` and the baseline."""
     for add in (
         click.option(
-            "--growth",
+            "--max-growth",
             type=float,
             default=2.0,
             show_default=True,

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from exporter.cli.options import EXISTING, Seed, json_options, network_options
-from exporter.types import ReferenceOptions
+from models.options import BuildOptions
 
 
 @click.command("self-test", short_help="Does the checker catch faults planted in an artifact?")
@@ -43,7 +43,7 @@ def self_test_command(context: click.Context, /, artifact: Path, machine: bool, 
     from exporter.reports.json_report import dump
     from exporter.reports.self_test import print_self_test, self_test_object
 
-    reference = ReferenceOptions(*(options.pop(name) for name in ("weights", "layout", "batch_norm", "pool5")))
+    reference = BuildOptions(**{name: options.pop(name) for name in ("weights", "layout", "batch_norm", "pool5")})
     with progress_on_terminal() as progress:
         report = self_test(artifact, SelfTestOptions(**options), reference, progress)
     if machine:

@@ -11,7 +11,8 @@ from exporter.cli.options import json_options, network_options, parity_options
 from exporter.cli.parity_options import input_options, report_options, tolerance_options
 from exporter.cli.self_test import self_test_command
 from exporter.errors import ArtifactError
-from exporter.types import ParityOptions, ReferenceOptions
+from exporter.types import ParityOptions
+from models.options import BuildOptions
 
 if TYPE_CHECKING:
     from exporter.parity.baseline import Baseline
@@ -55,8 +56,8 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], machine: bool, *
     from exporter.reports.json_report import dump, parity_to_dict
     from exporter.workflows.verify import verify_parity
 
-    reports_to = {name: options.pop(name) for name in ("junit", "html", "baseline", "save_baseline", "growth")}
-    reference = ReferenceOptions(*(options.pop(name) for name in ("weights", "layout", "batch_norm", "pool5")))
+    reports_to = {name: options.pop(name) for name in ("junit", "html", "baseline", "save_baseline", "max_growth")}
+    reference = BuildOptions(**{name: options.pop(name) for name in ("weights", "layout", "batch_norm", "pool5")})
     shapes = dict(options.pop("shapes"))
     require_outputs(reports_to)
     with progress_on_terminal() as progress:
@@ -65,7 +66,7 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], machine: bool, *
             artifacts or find_artifacts(Path("artifacts")), ParityOptions(**options), reference, progress, shapes
         )
     if known is not None:
-        reports = check_baseline(known, reports_to["growth"], reports)
+        reports = check_baseline(known, reports_to["max_growth"], reports)
     if machine:
         echo(dump(parity_to_dict(reports)))
     else:
@@ -91,7 +92,7 @@ def read_known(wanted: dict[str, Any]) -> Baseline | None:
     """Read the baseline before anything runs."""
     from exporter.parity.baseline import check_growth, read_baseline
 
-    check_growth(wanted["growth"])
+    check_growth(wanted["max_growth"])
     return read_baseline(wanted["baseline"]) if wanted["baseline"] else None
 
 

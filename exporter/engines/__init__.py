@@ -21,7 +21,7 @@ class Engine:
     """An engine for model files.
 
     Attributes:
-        name: what `--runtime` and `--against` call it.
+        name: what `--engine` and `--against` call it.
         format: what it runs.
         open: (model file, settings) -> a runtime, nothing taken yet.
         open_float64: the same file with every number in float64, the truth of its format.

@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from exporter.results import Placement, Precision
-from exporter.types import Device, Signature
+from exporter.types import Device
+from models.specs import Signature
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,7 +16,8 @@ from exporter.engines.base import RuntimeOptions, Tensors
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.onnx_io.graph import cast_model, detect_precision, intermediate_names, load_with_weights, signature_of
 from exporter.results import Placement, Precision
-from exporter.types import Device, Signature
+from exporter.types import Device
+from models.specs import Signature
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

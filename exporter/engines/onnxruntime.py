@@ -13,7 +13,8 @@ from exporter.engines.base import RuntimeOptions, Tensors
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.onnx_io.graph import DTYPES, detect_precision, with_all_outputs
 from exporter.results import Placement, Precision
-from exporter.types import Device, Signature, TensorSpec
+from exporter.types import Device
+from models.specs import Signature, TensorSpec
 
 if TYPE_CHECKING:
     import onnxruntime

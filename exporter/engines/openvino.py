@@ -14,7 +14,8 @@ from exporter.engines.base import RuntimeOptions, Tensors
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.onnx_io.graph import detect_precision, load_graph, signature_of, with_all_outputs
 from exporter.results import Placement, Precision
-from exporter.types import Device, Signature
+from exporter.types import Device
+from models.specs import Signature
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

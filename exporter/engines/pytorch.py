@@ -1,7 +1,8 @@
-"""The network itself in PyTorch eager: float32, float64 (the truth), on the CPU or CUDA."""
+"""A built network in PyTorch eager: float32 or float64, on the CPU or CUDA."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -11,10 +12,10 @@ from torch import nn
 
 from exporter.engines.base import RuntimeOptions, Tensors
 from exporter.engines.torchscript import disable_tf32, require_device, thread_count
+from exporter.errors import CheckFailedError
 from exporter.results import Placement, Precision
-from exporter.types import INPUT_NAME, Signature, c3d_signature
-from models.c3d import C3D
-from models.config import OUTPUTS, Output
+from models.built_model import BuiltModel
+from models.specs import Signature
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,13 +24,17 @@ Dtype = Literal["float32", "float64"]
 
 
 class PyTorchRuntime:
-    """A built network. It is converted in place on entry, because two copies would cost 0.9 GB.
+    """A built network in PyTorch. Entering it copies the network where its dtype or device differ; the caller's stays.
 
-    float32 weights survive the way to float64 and back exactly.
+    Args:
+        model: the network.
+        dtype: what it computes in.
+        settings: device, threads, and whether every layer's output is returned.
     """
 
-    def __init__(self, network: C3D, dtype: Dtype, settings: RuntimeOptions) -> None:
-        self.network, self.dtype, self.settings = network, dtype, settings
+    def __init__(self, model: BuiltModel, dtype: Dtype, settings: RuntimeOptions) -> None:
+        self.model, self.dtype, self.settings = model, dtype, settings
+        self._network: nn.Module | None = None
 
     @property
     def title(self) -> str:
@@ -38,72 +43,95 @@ class PyTorchRuntime:
 
     @property
     def signature(self) -> Signature:
-        """Return every output the network can give, the batch free."""
-        classes = self.network.config.num_classes
-        names: tuple[Output, ...] = OUTPUTS if classes else ("fc6", "fc7")
-        return c3d_signature(names, classes, None)
+        """Return every output the network can give, the batch size dynamic."""
+        return self.model.signature(tuple(output.name for output in self.model.outputs))
 
     @property
     def precision(self) -> Precision:
-        """Return the precision it is run in."""
+        """Return the dtype it is run in."""
         return "float64" if self.dtype == "float64" else "float32"
 
     @property
     def placement(self) -> Placement:
         """Return the module count; torch runs every one of them on the device or fails."""
-        leaves = [module for module in self.network.modules() if not [*module.children()]]
+        leaves = [module for module in self.model.network.modules() if not [*module.children()]]
         return Placement(self.settings.device, len(leaves))
 
     def __enter__(self) -> Self:
-        """Move the network to its dtype and device; raises as `Runtime.__enter__` says."""
-        require_device(self.settings.device)
-        self.network.to(device=self.settings.device, dtype=getattr(torch, self.dtype))
+        """Copy the network to its dtype and device; raises as `Runtime.__enter__` says."""
+        device, dtype = self.settings.device, getattr(torch, self.dtype)
+        require_device(device)
+        module = self.model.forward_all or self.model.network
+        if device != "cpu" or self.dtype != "float32":
+            # the copies are put in place of the tensors while the modules are copied: each is held once
+            tensors = (*module.parameters(), *module.buffers())
+            memo: dict[int, Any] = {id(tensor): _converted(tensor, device, dtype) for tensor in tensors}
+            module = copy.deepcopy(module, memo)
+        self._network = module
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Bring the network back to the CPU."""
-        self.network.to(device="cpu")
+        """Let the copy go."""
+        self._network = None
 
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
-        """Run one batch; with `expose`, the answers are those of every layer."""
-        first = next(self.network.parameters())
-        clips = torch.from_numpy(feeds[INPUT_NAME]).to(device=first.device, dtype=first.dtype)
+        """Run one batch; with `all_outputs`, every layer's output is returned instead of the network's."""
+        assert self._network is not None, "enter the runtime first"
+        (values,) = feeds.values()
+        x = torch.from_numpy(values).to(self.settings.device)
+        x = x.to(getattr(torch, self.dtype)) if x.is_floating_point() else x
         layers: dict[str, torch.Tensor] = {}
-        hooks = _register_hooks(self.network, layers) if self.settings.all_outputs else []
+        hooks = _register_hooks(self._network, _depth(self.model), layers) if self.settings.all_outputs else []
         try:
             with torch.inference_mode(), disable_tf32(), thread_count(self.settings.threads):
-                fc6, fc7, logits = self.network.forward_features(clips)
+                returned = self._network(x)
         finally:
             for remove in hooks:
                 remove()
         if self.settings.all_outputs:
             return {name: value.cpu().numpy() for name, value in layers.items()}
-        answers = {"logits": logits, "fc6": fc6, "fc7": fc7, "probabilities": torch.softmax(logits, dim=1)}
-        return {output.name: answers[output.name].cpu().numpy() for output in self.signature.outputs}
+        outputs = returned if isinstance(returned, tuple) else (returned,)
+        if len(outputs) != len(self.model.outputs):
+            raise CheckFailedError(
+                f"{self.model.title} returned {len(outputs)} outputs, but {len(self.model.outputs)} are described"
+            )
+        return {spec.name: value.cpu().numpy() for spec, value in zip(self.model.outputs, outputs, strict=True)}
 
 
-def _register_hooks(network: C3D, layers: dict[str, torch.Tensor]) -> list[Callable[[], None]]:
-    """Collect each layer's output under its name: conv1, conv1.relu, pool1, … as exported graphs name theirs.
+def _converted(tensor: torch.Tensor, device: str, dtype: torch.dtype) -> torch.Tensor:
+    moved = tensor.detach().to(device, dtype) if tensor.is_floating_point() else tensor.detach().to(device)
+    return nn.Parameter(moved, requires_grad=False) if isinstance(tensor, nn.Parameter) else moved
+
+
+def _depth(model: BuiltModel) -> int:
+    """Return how many leading parts of a module's name are not the network's own but the wrapper's around it."""
+    if model.forward_all is None:
+        return 0
+    inside = next(name for name, module in model.forward_all.named_modules() if module is model.network)
+    return len(inside.split(".")) if inside else 0
+
+
+def _register_hooks(module: nn.Module, depth: int, layers: dict[str, torch.Tensor]) -> list[Callable[[], None]]:
+    """Collect each layer's output under its name: conv1, conv1.relu, pool1, …, as exported graphs name theirs.
 
     A BatchNorm's output takes its convolution's name, because it is folded into it on export.
     """
 
-    def hook(name: str) -> Callable[[nn.Module, Any, torch.Tensor], None]:
-        def heard(module: nn.Module, _arguments: Any, output: torch.Tensor) -> None:
-            if isinstance(module, nn.Identity | nn.Dropout):
+    def hook_for(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, _arguments: Any, output: Any) -> None:
+            if isinstance(module, nn.Identity | nn.Dropout) or not isinstance(output, torch.Tensor):
                 return
-            if isinstance(module, nn.ReLU):
+            if isinstance(module, nn.ReLU) and layers:
                 layers[f"{next(reversed(layers))}.relu"] = output
-            elif isinstance(module, nn.BatchNorm3d):
+            elif isinstance(module, nn.BatchNorm3d) and layers:
                 layers[next(reversed(layers))] = output
             else:
                 layers[name] = output
 
-        return heard
+        return hook
 
-    handles = [
-        module.register_forward_hook(hook(name)) for name, module in network.named_modules() if not [*module.children()]
-    ]
+    named = [(".".join(name.split(".")[depth:]), leaf) for name, leaf in module.named_modules()]
+    handles = [leaf.register_forward_hook(hook_for(name)) for name, leaf in named if name and not [*leaf.children()]]
     return [handle.remove for handle in handles]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from exporter.engines.base import RuntimeOptions, Tensors
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.results import Placement, Precision
-from exporter.types import UNKNOWN_RANK, Device, Signature, TensorSpec
+from exporter.types import UNKNOWN_RANK, Device
+from models.specs import Signature, TensorSpec
 
 if TYPE_CHECKING:
     import torch

@@ -16,22 +16,24 @@ from pathlib import Path
 
 import numpy as np
 
-from exporter.artifacts.loading import LoadedArtifact, load_artifact, rebuild_network
+from exporter.artifacts.loading import LoadedArtifact, rebuild_network
 from exporter.errors import ArtifactError, CheckFailedError, UsageError
 from exporter.fault_injection.faults import FAULTS, FaultSite, FaultType
 from exporter.fault_injection.graph import FaultyGraph
 from exporter.fault_injection.harness import Harness, Verdict
 from exporter.fault_injection.results import CleanRuns, FaultResult, SelfTestOptions, SelfTestReport
 from exporter.fault_injection.split import split_model
+from exporter.formats import load_artifact
 from exporter.parity.evaluate import evaluate
 from exporter.parity.execution import FULL_PRECISION, RunResult, run_model
 from exporter.parity.golden import GoldenOutputs, NetworkSource
-from exporter.parity.inputs import QUICK, InputBatch, InputSet, make_video_inputs
+from exporter.parity.inputs import QUICK, InputBatch, InputSet, make_network_inputs
 from exporter.system import environment
 from exporter.timing import timed
-from exporter.types import ParityOptions, ReferenceOptions
+from exporter.types import ParityOptions
 from exporter.workflows.verify import make_run_spec
-from models.config import C3DConfig
+from models.built_model import BuiltModel
+from models.options import BuildOptions
 from models.progress import Progress, no_progress
 
 FAST_INPUTS = ("random", "video")
@@ -63,7 +65,7 @@ class Fault:
 def self_test(
     artifact: str | Path,
     options: SelfTestOptions | None = None,
-    reference: ReferenceOptions | None = None,
+    reference: BuildOptions | None = None,
     progress: Progress = no_progress,
 ) -> SelfTestReport:
     """Test the checker on one ONNX artifact.
@@ -91,13 +93,13 @@ def self_test(
     seconds: dict[str, float] = {}
     with timed(seconds, "truth"):
         progress("building the network")
-        built, _ = rebuild_network(subject, reference or ReferenceOptions())
-        pool = make_video_inputs(built.preprocessing, ParityOptions(seed=options.seed, kinds=QUICK))
+        built, _ = rebuild_network(subject, reference or BuildOptions())
+        pool = make_network_inputs(built, ParityOptions(seed=options.seed, input_types=QUICK))
         truth = GoldenOutputs(NetworkSource(built), pool, progress=progress)
         truth.ensure(range(len(pool.names)))
     with temp_dir(subject.path) as folder:
         with timed(seconds, "sound"):
-            bench, sound = set_up(subject, truth, built.config, Path(folder), progress)
+            bench, sound = set_up(subject, truth, built, Path(folder), progress)
         faults = list_faults(bench, kinds, quick=options.quick)
         with timed(seconds, "faults"):
             found = run_faults(bench, faults, options, progress)
@@ -106,7 +108,7 @@ def self_test(
         wanted = usual if options.clean_runs is None else options.clean_runs
 
         def draw(seed: int, kinds: tuple[str, ...]) -> InputSet:
-            return make_video_inputs(built.preprocessing, ParityOptions(seed=seed, kinds=kinds))
+            return make_network_inputs(built, ParityOptions(seed=seed, input_types=kinds))
 
         clean = clean_runs(bench, sound, draw, options.seed, wanted, progress)
     return SelfTestReport(
@@ -132,14 +134,14 @@ def temp_dir(artifact: Path) -> tempfile.TemporaryDirectory[str]:
 
 
 def set_up(
-    subject: LoadedArtifact, truth: GoldenOutputs, config: C3DConfig, folder: Path, progress: Progress = no_progress
+    subject: LoadedArtifact, truth: GoldenOutputs, model: BuiltModel, folder: Path, progress: Progress = no_progress
 ) -> tuple[Harness, RunResult]:
     """Read an artifact apart and run it as it is, which it must pass.
 
     Args:
         subject: an ONNX file.
         truth: of its network.
-        config: the network's.
+        model: the network.
         folder: an empty one; it takes the weights' size, and the largest tensor's again.
         progress: told at each step.
 
@@ -147,7 +149,7 @@ def set_up(
         CheckFailedError: it does not pass.
         UsageError: its weights have fewer bits than float32.
     """
-    trial = make_run_spec(subject, ParityOptions(), config)
+    trial = make_run_spec(subject, ParityOptions(), model)
     answers = run_model(trial, truth.pool, progress)
     if answers.precision not in FULL_PRECISION:
         raise UsageError(

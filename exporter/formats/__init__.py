@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from exporter.errors import ArtifactError
-from exporter.formats.base import Format, WriteRequest, WriteResult
+from exporter.artifacts.loading import LoadedArtifact
+from exporter.artifacts.loading import load_artifact as _load_artifact
+from exporter.formats.base import Candidate, Format, WriteRequest, WriteResult
 from exporter.formats.onnx import OnnxFormat
 from exporter.formats.torchscript import TorchScriptFormat
 from exporter.types import FormatName
 
-__all__ = ["FORMATS", "Format", "WriteRequest", "WriteResult", "find_format"]
+__all__ = ["FORMATS", "Candidate", "Format", "WriteRequest", "WriteResult", "load_artifact"]
 
 FORMATS: dict[FormatName, Format] = {
     "onnx": OnnxFormat(),
@@ -16,14 +17,6 @@ FORMATS: dict[FormatName, Format] = {
 }
 
 
-def find_format(path: Path) -> Format:
-    """Return the format of a model file, by its suffix.
-
-    Raises:
-        ArtifactError: none has that suffix.
-    """
-    for candidate in FORMATS.values():
-        if path.suffix == candidate.suffix:
-            return candidate
-    known = ", ".join(candidate.suffix for candidate in FORMATS.values())
-    raise ArtifactError(f"{path}: not an artifact by its name; artifacts end in {known}")
+def load_artifact(path: Path) -> LoadedArtifact:
+    """Load a model file of any format and its manifest: see `exporter.artifacts.loading.load_artifact`."""
+    return _load_artifact(path, tuple(FORMATS.values()))

@@ -1,18 +1,16 @@
-"""What every format can do."""
+"""The interface of an artifact format."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from exporter.artifacts.manifest import Manifest
-from exporter.types import FormatName, OptimizeFor, OptimizeOptions, Target, WeightDtype
+from exporter.types import FormatName, OptimizeOptions
+from models.built_model import BuiltModel
 from models.progress import Progress, no_progress
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -21,30 +19,24 @@ class WriteRequest:
 
     Attributes:
         name: the artifact's name, without suffix.
-        manifest: the essential manifest; its signature says names, outputs and batch.
+        manifest: the embedded part of the manifest; its signature states names, outputs and batch size.
         opset: ONNX opset.
-        target: `cpu` also tries what is only faster on CPUs.
-        external_data: keep weights in a file of their own.
-        tune: choose between forms by measuring them here.
-        prefer: a fast load or a small file, where they conflict.
-        weights_as: how weights are stored.
-        progress: told at each long step.
+        optimize: how the artifact is rewritten.
+        external_data: keep ONNX weights in a file of their own.
+        progress: called at each long step.
     """
 
     name: str
     manifest: Manifest
     opset: int
-    target: Target
-    external_data: bool
-    autotune: bool = False
-    optimize_for: OptimizeFor = "size"
-    weight_dtype: WeightDtype = "fp32"
+    optimize: OptimizeOptions = OptimizeOptions()
+    external_data: bool = False
     progress: Progress = no_progress
 
     @property
-    def graph(self) -> OptimizeOptions:
-        """How an ONNX graph is rewritten."""
-        return OptimizeOptions(self.target, self.autotune, self.optimize_for, self.weight_dtype)
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the outputs to write."""
+        return tuple(output.name for output in self.manifest.signature.outputs)
 
 
 @dataclass(frozen=True)
@@ -53,16 +45,31 @@ class WriteResult:
 
     Attributes:
         files: in the folder given, the model first.
-        manifest: the essential manifest as it stands inside the model file, with the format's options and versions.
+        manifest: the embedded part as it is inside the model file, with the format's options and versions.
         notes: what the user should know.
-        instead: writes over these files what is next best, for where they do not hold parity; the module must be as it
-            was. None where nothing is left to try.
     """
 
     files: tuple[Path, ...]
     manifest: Manifest
     notes: tuple[str, ...] = ()
-    fallback: Callable[[], WriteResult] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to write an artifact.
+
+    Attributes:
+        name: what messages and manifests call it: `winograd`, `Winograd tiles up to 4`.
+        write: (folder, names of the candidates that failed parity before it) -> what was written into the folder, over
+            the files of those candidates.
+    """
+
+    name: str
+    write: Callable[[Path, tuple[str, ...]], WriteResult]
+
+
+FAILED_OPTION = "failed_parity"
+"""The manifest's option that names the candidates that failed parity; absent where the first passed."""
 
 
 class Format(Protocol):
@@ -73,8 +80,8 @@ class Format(Protocol):
     suffix: str
     """Its model files' suffix, with the dot."""
 
-    def write(self, module: nn.Module, request: WriteRequest, folder: Path) -> WriteResult:
-        """Write `module` (a clip batch in, the outputs in the signature's order out) into `folder`, and check it."""
+    def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
+        """Yield ways to write `model`, best first. The export takes the first whose file passes parity."""
         ...
 
     def read_embedded(self, path: Path) -> Manifest | None:

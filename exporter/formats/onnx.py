@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter import __version__
-from exporter.artifacts.manifest import Manifest, is_plain_name
-from exporter.errors import ArtifactError, C3DExportError
-from exporter.formats.base import WriteRequest, WriteResult
-from exporter.types import FormatName, OptimizeOptions, Signature, TensorSpec
+from exporter.artifacts.manifest import Manifest
+from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
+from exporter.formats.onnx_names import rename_nodes
+from exporter.onnx_io.load import check_external_data, check_written
+from exporter.passes.tiles import describe_tiles, tile_candidates
+from exporter.types import FormatName, OptimizeOptions
+from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
+from models.specs import Signature
 
 if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
     from torch import nn
 
-    from exporter.onnx_io.writer import OnnxFiles
 
 PASSES_KEY = "c3d_export.passes"
 """Of the metadata of a model without a manifest: which passes changed it."""
@@ -33,7 +36,7 @@ IR_VERSION = 10
 """What torch writes; every runtime that knows the opset reads it."""
 
 VERSIONS = ("torch", "onnx", "onnx-ir", "onnxscript")
-"""The libraries that decide a file's bytes; with `--tune`, onnxruntime's times do as well."""
+"""The libraries that decide a file's bytes; with `--autotune`, onnxruntime's times do as well."""
 
 _NOISY_LOGGERS = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
@@ -44,28 +47,50 @@ class OnnxFormat:
     name: FormatName = "onnx"
     suffix: str = ".onnx"
 
-    def write(self, module: nn.Module, request: WriteRequest, folder: Path) -> WriteResult:
-        """Export, name, embed the manifest, write and check.
+    def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
+        """Yield the rewritten graphs with the largest Winograd tiles first, then the graph without Winograd.
+
+        Smaller tiles are slower and round less. Without `--target cpu` the portable graph is the only candidate.
+        """
+        for optimize in tile_candidates(request.optimize):
+            yield Candidate(describe_tiles(optimize), partial(self._write, model, replace(request, optimize=optimize)))
+        if request.optimize.target == "cpu":
+            portable = replace(request.optimize, target="portable", autotune=False, optimize_for="size")
+            yield Candidate("the portable graph", partial(self._write, model, replace(request, optimize=portable)))
+
+    def _write(self, model: BuiltModel, request: WriteRequest, folder: Path, rejected: tuple[str, ...]) -> WriteResult:
+        """Export, name, rewrite, embed the manifest, write and check.
 
         Raises:
             UsageError: the weights need `external_data`.
             C3DExportError: torch's exporter or onnx's checker refused, which is a fault of this tool or its versions.
         """
+        from exporter.formats.export_module import network_prefix, select_outputs
         from exporter.onnx_io.writer import write_onnx
 
         manifest = replace(
             request.manifest,
-            options={**request.manifest.options, "opset": request.opset, "external_data": request.external_data},
-            versions={name: version(name) for name in VERSIONS + (("onnxruntime",) if request.autotune else ())},
+            options={
+                **request.manifest.options,
+                "opset": request.opset,
+                "external_data": request.external_data,
+                **({FAILED_OPTION: ", ".join(rejected)} if rejected else {}),
+            },
+            versions={
+                name: version(name) for name in VERSIONS + (("onnxruntime",) if request.optimize.autotune else ())
+            },
         )
-        model = _export(module, manifest.signature, request.opset)
-        _rename_nodes(model)
+        module = select_outputs(model, request.outputs)
+        graph = _export(module, manifest.signature, request.opset)
+        rename_nodes(graph, network_prefix(module, model))
         notes: tuple[str, ...] = ()
-        if request.graph != OptimizeOptions():
-            options, notes = _rewrite(model, request)
+        if request.optimize != OptimizeOptions():
+            options, notes = _rewrite(graph, request)
             manifest = replace(manifest, options={**manifest.options, **options})
-        _describe(model, manifest)
-        files = write_onnx(model, folder, request.name + self.suffix, external_data=request.external_data)
+        if rejected:
+            notes = (*notes, f"onnx: parity failed with {' and with '.join(rejected)}")
+        _describe(graph, manifest)
+        files = write_onnx(graph, folder, request.name + self.suffix, external_data=request.external_data)
         check_written(files)
         return WriteResult((files.model,) if files.data is None else (files.model, files.data), manifest, notes)
 
@@ -76,65 +101,6 @@ class OnnxFormat:
         model = load_without_weights(path)
         check_external_data(model, path)
         return embedded_manifest(model, path)
-
-
-def check_written(files: OnnxFiles) -> None:
-    """Hold what was written against onnx's checker.
-
-    Raises:
-        C3DExportError: it refuses, which is a fault of this tool or its versions.
-    """
-    import onnx
-
-    try:
-        onnx.checker.check_model(str(files.check), full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise C3DExportError(f"onnx's checker refuses the written model: {error}") from error
-
-
-def load_graph(path: Path) -> onnx.ModelProto:
-    """Parse an ONNX file without its external data.
-
-    Raises:
-        ArtifactError: unreadable, or not ONNX.
-    """
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load_model(str(path), load_external_data=False)
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
-    except DecodeError as error:
-        raise ArtifactError(f"{path}: not a whole ONNX file (truncated, or another kind of file)") from error
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ArtifactError(f"{path}: not a sound ONNX file: {error}") from error
-    if not model.graph.node or not model.opset_import:
-        raise ArtifactError(f"{path}: not an ONNX model: it has no nodes or no opset")
-    return model
-
-
-def check_external_data(model: onnx.ModelProto, path: Path) -> None:
-    """Refuse a model whose weights lie outside its own folder, or are missing.
-
-    Raises:
-        ArtifactError: with the location.
-    """
-    for location in external_locations(model):
-        if location == path.name:
-            continue  # `onnx_reader.parse` refers to the weights inside the file so
-        data = path.with_name(location) if is_plain_name(location) else None
-        if data is None or data.is_symlink():
-            raise ArtifactError(f"{path}: its weights are said to be at {location!r}, not a file of its own folder")
-        if not data.is_file():
-            raise ArtifactError(f"{path}: its weights are said to be in {location}, which is not beside it")
-
-
-def external_locations(model: onnx.ModelProto) -> list[str]:
-    """Return the files, as the model names them, that hold its external data."""
-    return sorted(
-        {entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"}
-    )
 
 
 def embedded_manifest(model: onnx.ModelProto, path: Path) -> Manifest | None:
@@ -154,55 +120,31 @@ def has_pass_metadata(model: onnx.ModelProto) -> bool:
     return any(entry.key == PASSES_KEY for entry in model.metadata_props)
 
 
-def element_type(number: int) -> str:
-    """Return the name of an ONNX element type, or `type 99` for one that ONNX does not have."""
-    import onnx
-
-    try:
-        return onnx.TensorProto.DataType.Name(number).lower()
-    except ValueError:
-        return f"type {number}"
-
-
-def graph_signature(model: onnx.ModelProto) -> Signature:
-    """Return an ONNX graph's inputs and outputs, as its own types state them."""
-
-    def spec(value: onnx.ValueInfoProto) -> TensorSpec:
-        tensor = value.type.tensor_type
-        dtype = element_type(tensor.elem_type)
-        shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim)
-        return TensorSpec(value.name, {"float": "float32", "double": "float64"}.get(dtype, dtype), shape)
-
-    weights = {initializer.name for initializer in model.graph.initializer}
-    return Signature(
-        tuple(spec(value) for value in model.graph.input if value.name not in weights),
-        tuple(spec(value) for value in model.graph.output),
-    )
-
-
 def _rewrite(model: ir.Model, request: WriteRequest) -> tuple[dict[str, str | bool | list[str]], tuple[str, ...]]:
     """Apply the recipe; return what the manifest keeps of it, and what the user is told."""
     from exporter.passes.base import manifest_options, run_passes
     from exporter.passes.pipelines import build_passes
 
-    applied = run_passes(model, build_passes(request.graph, request.progress), request.progress)
+    applied = run_passes(model, build_passes(request.optimize, request.progress), request.progress)
     note = f"onnx: rewritten by {', '.join(applied.changed)}" if applied.changed else "onnx: no pass had anything to do"
-    return manifest_options(request.graph, applied), (note,)
+    return manifest_options(request.optimize, applied), (note,)
 
 
 def _export(module: nn.Module, signature: Signature, opset: int) -> ir.Model:
     import torch
 
-    clip = signature.inputs[0]
-    example = torch.zeros([size if isinstance(size, int) else 1 for size in clip.shape])
+    (spec,) = signature.inputs
+    example = torch.zeros(
+        [size if isinstance(size, int) else 1 for size in spec.shape], dtype=getattr(torch, spec.dtype)
+    )
     with _suppress_logging():
         program = torch.onnx.export(
             module,
             (example,),
             dynamo=True,
-            input_names=[clip.name],
+            input_names=[spec.name],
             output_names=[output.name for output in signature.outputs],
-            dynamic_shapes=None if signature.batch is not None else ({0: "batch"},),
+            dynamic_shapes=None if signature.batch is not None else ({0: str(spec.shape[0])},),
             opset_version=opset,
             verbose=False,
         )
@@ -226,38 +168,6 @@ def _suppress_logging() -> Generator[None]:
             logger.setLevel(level)
 
 
-def _rename_nodes(model: ir.Model) -> None:
-    """Name weights, nodes and values after the network's layers: conv1.weight, conv1, conv1.relu, pool1.
-
-    The exporter counts (node_conv3d_3, val_10); people and `verify parity` look for layers.
-    """
-    for old in list(model.graph.initializers):
-        value = model.graph.initializers.pop(old)
-        value.name = old.removeprefix("network.")
-        model.graph.initializers[value.name] = value
-    outputs = {value.name for value in model.graph.outputs}
-    layer = ""
-    for node in model.graph:
-        weight = next(
-            (value.name for value in node.inputs if value is not None and str(value.name).endswith(".weight")), ""
-        )
-        if weight:
-            layer = str(weight).removesuffix(".weight")
-            node.name = layer
-        elif node.op_type == "MaxPool":
-            node.name = f"pool{re.sub(r'[^0-9]', '', layer)}"
-        elif node.op_type == "Reshape":
-            node.name = "flatten"
-            shape = node.inputs[1]
-            assert shape is not None
-            model.graph.initializers[str(shape.name)].name = "flatten.shape"
-        else:
-            node.name = f"{layer}.{node.op_type.lower()}"
-        for value in node.outputs:
-            if value.name not in outputs:
-                value.name = f"{node.name}.out"
-
-
 def _describe(model: ir.Model, manifest: Manifest) -> None:
     """Put the essential manifest inside, and take out what the exporter left of itself (stack traces, rule names)."""
     for node in model.graph:
@@ -275,4 +185,4 @@ def _describe(model: ir.Model, manifest: Manifest) -> None:
     model.ir_version = IR_VERSION
     model.producer_name = manifest.producer.split()[0]
     model.producer_version = __version__
-    model.doc_string = manifest.network.describe()
+    model.doc_string = manifest.network.description

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -9,23 +10,25 @@ import resource
 import warnings
 import zipfile
 import zlib
+from collections.abc import Generator, Iterator
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError
-from exporter.formats.base import WriteRequest, WriteResult
+from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
 from exporter.formats.torchscript_variants import (
     MIN_SPEEDUP,
     OPTIMIZE_FOR_INFERENCE,
     Choice,
-    next_fallback,
+    rank_variants,
     script_and_freeze,
-    select_variant,
 )
 from exporter.types import FormatName
+from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
 
 if TYPE_CHECKING:
@@ -35,13 +38,10 @@ if TYPE_CHECKING:
 OPTIMIZE_OPTION = OPTIMIZE_FOR_INFERENCE
 """The manifest's word that the artifact is meant to be run through `torch.jit.optimize_for_inference` after loading."""
 
-VARIANT_OPTION = "form"
-"""The manifest's word for what was taken of `exporter.formats.torchscript_variants.FORM_NAMES`."""
+VARIANT_OPTION = "variant"
+"""The manifest's word for the variant, one of `exporter.formats.torchscript_variants.VARIANTS`."""
 MEASURED_OPTION = "measured"
 """The manifest's record of why: `plain 450 ms, …`."""
-FAILED_OPTION = "failed_parity"
-"""The manifest's record of faster forms that did not hold parity; absent where the fastest did."""
-
 SIZE_WARNING_RATIO = 1.02
 """From here on the user is told that the form makes the file larger."""
 ALIGNMENT = 64
@@ -62,43 +62,57 @@ class TorchScriptFormat:
     name: FormatName = "torchscript"
     suffix: str = ".pt"
 
-    def write(self, module: nn.Module, request: WriteRequest, folder: Path) -> WriteResult:
-        """Choose a form by measuring if the target is the CPU, script, freeze, embed the manifest, write.
+    def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
+        """Yield the plain module; for the CPU every variant instead, the fastest here first."""
+        from exporter.formats.export_module import select_outputs
 
-        Raises:
-            OSError: the folder cannot be written to, or is full.
-        """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.jit is deprecated in words, and the format people deploy
-            if request.target == "cpu":
-                choice, script = select_variant(module, request.manifest.signature.batch or 1, request.progress)
-                return self._chosen(module, request, folder, choice, script)
-            return WriteResult(*self._save_variant(script_and_freeze(module), request, folder, {}))
+        module = select_outputs(model, request.outputs)
+        if request.optimize.target != "cpu":
+            yield Candidate("plain", partial(self._write_plain, module, request))
+            return
+        with quiet_torch_jit():
+            ranked = rank_variants(module, model, request.manifest.signature.batch or 1, request.progress)
+        while True:
+            with quiet_torch_jit():
+                choice, script = next(ranked, (None, None))
+            if choice is None or script is None:
+                return
+            yield Candidate(choice.name, partial(self._write_variant, request, choice, script))
 
-    def _chosen(
-        self, module: nn.Module, request: WriteRequest, folder: Path, choice: Choice, script: torch.jit.ScriptModule
+    def _write_plain(
+        self, module: nn.Module, request: WriteRequest, folder: Path, rejected: tuple[str, ...]
     ) -> WriteResult:
-        """Write a form, ready to write the next best one."""
+        del rejected
+        with quiet_torch_jit():
+            files, manifest = self._save(script_and_freeze(module), request, folder, {})
+        return WriteResult(files, manifest)
 
-        def fallback() -> WriteResult:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return self._chosen(module, request, folder, *next_fallback(module, choice, request.progress))
+    def _write_variant(
+        self,
+        request: WriteRequest,
+        choice: Choice,
+        script: torch.jit.ScriptModule,
+        folder: Path,
+        rejected: tuple[str, ...],
+    ) -> WriteResult:
+        options: dict[str, str | bool] = {
+            OPTIMIZE_OPTION: choice.optimize_for_inference,
+            VARIANT_OPTION: choice.variant,
+            MEASURED_OPTION: _times(choice),
+        }
+        if rejected:
+            options[FAILED_OPTION] = ", ".join(rejected)
+        files, manifest = self._save(script, request, folder, options)
+        return WriteResult(files, manifest, (_summary(choice, rejected),))
 
-        options = {OPTIMIZE_OPTION: choice.optimise, VARIANT_OPTION: choice.form, MEASURED_OPTION: _times(choice)}
-        if choice.failed:
-            options[FAILED_OPTION] = ", ".join(choice.failed)
-        files, manifest = self._save_variant(script, request, folder, options)
-        return WriteResult(files, manifest, (_summary(choice),), None if choice.is_last else fallback)
-
-    def _save_variant(
+    def _save(
         self, script: torch.jit.ScriptModule, request: WriteRequest, folder: Path, options: dict[str, str | bool]
     ) -> tuple[tuple[Path, ...], Manifest]:
         """Write the file, and return it with the manifest inside."""
         whole = {**request.manifest.options, **options}
         manifest = replace(request.manifest, options=whole, versions={"torch": version("torch")})
         path = folder / f"{request.name}{self.suffix}"
-        with _save(script, {MANIFEST_KEY: manifest.embedded().to_json()}) as saved:
+        with quiet_torch_jit(), save_archive(script, {MANIFEST_KEY: manifest.embedded().to_json()}) as saved:
             normalize_archive(saved, path)
         return (path,), manifest
 
@@ -134,7 +148,7 @@ def is_archive(path: Path) -> bool:
         return False
 
 
-def _save(module: torch.jit.ScriptModule, extra: dict[str, str]) -> BinaryIO:
+def save_archive(module: torch.jit.ScriptModule, extra: dict[str, str]) -> BinaryIO:
     """Return the archive as torch writes it, in memory: where it cannot write a file, torch aborts the process."""
     import torch
 
@@ -172,31 +186,40 @@ def normalize_archive(source: BinaryIO, target: Path) -> None:
             new.writestr(entry, content)
 
 
+@contextlib.contextmanager
+def quiet_torch_jit() -> Generator[None]:
+    """Keep torch.jit's deprecation warnings from the user: the format is the one that people deploy."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _times(choice: Choice) -> str:
-    """Return `plain 450 ms, channels_last 380 ms, winograd 160 ms for 1 clip(s)`."""
+    """Return `plain 450 ms, channels_last 380 ms, winograd 160 ms for a batch of 1`."""
     times = ", ".join(f"{name} {taken:.0f} ms" for name, taken in choice.milliseconds.items())
-    return f"{times} for {choice.clips} clip(s)"
+    return f"{times} for a batch of {choice.items}"
 
 
-def _summary(choice: Choice) -> str:
-    """Say what was measured, what was taken, and what it costs."""
-    first = choice.milliseconds["plain"]
+def _summary(choice: Choice, rejected: tuple[str, ...]) -> str:
+    """Return what was measured, what was selected, and what it costs."""
+    plain = choice.milliseconds["plain"]
     others = ", ".join(
-        f"{name} {taken:.0f} ms ({first / taken:.2f} times as fast)"
+        f"{name} {taken:.0f} ms ({plain / taken:.2f} times as fast)"
         for name, taken in choice.milliseconds.items()
         if name != "plain"
     )
-    clips = "1 clip" if choice.clips == 1 else f"{choice.clips} clips"
-    measured = f"plain {first:.0f} ms, {others}"
-    reported = [f"torchscript: measured on this CPU, {clips} a run: {measured}: the file holds {choice.form}"]
-    if choice.failed:
-        reported.append(f"parity failed with {', and with '.join(choice.failed)}")
+    parts = [
+        f"torchscript: measured on this CPU with a batch of {choice.items}: plain {plain:.0f} ms, {others}; "
+        f"the file holds {choice.variant}"
+    ]
+    if rejected:
+        parts.append(f"parity failed with {', and with '.join(rejected)}")
     plain_size, size = choice.sizes
     if size > SIZE_WARNING_RATIO * plain_size:
-        reported.append(f"that makes it {size / 1e6:.0f} MB instead of {plain_size / 1e6:.0f}")
-    before, behind = choice.loaded
-    advice = "load it through that" if choice.optimise else "load it as it is"
-    if not choice.optimise and before >= MIN_SPEEDUP * behind:
-        advice = "but does not hold parity so, load it as it is"
-    reported.append(f"torch.jit.{OPTIMIZE_OPTION} makes it {before / behind:.2f} times as fast: {advice}")
-    return "; ".join(reported)
+        parts.append(f"that makes it {size / 1e6:.0f} MB instead of {plain_size / 1e6:.0f}")
+    before, after = choice.loaded
+    advice = "load it that way" if choice.optimize_for_inference else "load it as it is"
+    if not choice.optimize_for_inference and before >= MIN_SPEEDUP * after:
+        advice = "but that fails parity, so load it as it is"
+    parts.append(f"torch.jit.{OPTIMIZE_FOR_INFERENCE} makes it {before / after:.2f} times as fast: {advice}")
+    return "; ".join(parts)

@@ -10,7 +10,7 @@ from onnx import AttributeProto, TensorProto, numpy_helper
 
 from exporter.errors import ArtifactError
 from exporter.results import Precision
-from exporter.types import Signature, TensorSpec
+from models.specs import Signature, TensorSpec
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 TARGETS: dict[Literal["float32", "float64"], int] = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from onnx_ir.passes.common import CheckerPass
 
 from exporter.errors import ArtifactError
-from exporter.formats.onnx import check_external_data
+from exporter.onnx_io.load import check_external_data
 from exporter.onnx_io.writer import GRAPH_INITIALIZER, INLINE_BELOW, MODEL_GRAPH, TENSOR_RAW_DATA, field_header
 from models.protobuf_wire import BYTES, Field, fields
 

@@ -72,7 +72,7 @@ def check_growth(max_growth: float) -> None:
         UsageError: below 1, or not a number.
     """
     if not 1 <= max_growth < float("inf"):
-        raise UsageError(f"--growth must be at least 1 and finite (got {max_growth:g})")
+        raise UsageError(f"--max-growth must be at least 1 and finite (got {max_growth:g})")
 
 
 def check_baseline(baseline: Baseline, max_growth: float, reports: Sequence[ParityReport]) -> tuple[ParityReport, ...]:

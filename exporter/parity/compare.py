@@ -14,8 +14,6 @@ from exporter.results import Comparison, TopKAgreement
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FEATURE_OUTPUTS = ("fc6", "fc7")
-"""Outputs that are no class scores."""
 TOP_K = 5
 
 
@@ -26,12 +24,14 @@ class Expected:
     Attributes:
         exact: (N, …) float64, the truth.
         single: (N, …), the reference's float32.
-        against: (N, …), what else the artifact is held against, or None.
+        against: (N, …), what else the artifact is compared with, or None.
+        ranked: whether it holds class scores, of which the highest are compared.
     """
 
     exact: NDArray[np.float64]
     single: NDArray[Any]
     against: NDArray[Any] | None = None
+    ranked: bool = True
 
 
 def compare(name: str, output: str, answer: NDArray[Any], expected: Expected, rule: Tolerance) -> Comparison:
@@ -53,7 +53,7 @@ def compare(name: str, output: str, answer: NDArray[Any], expected: Expected, ru
     judged = [_row(given[i], single[i], exact[i], rule) for i in range(len(exact))]
     worst = max(range(len(judged)), key=lambda i: (not judged[i].nonfinite_match, judged[i].budget_used))
     row = judged[worst]
-    classes = output not in FEATURE_OUTPUTS and expected.exact.ndim == 2 and sound
+    classes = expected.ranked and expected.exact.ndim == 2 and sound
     budgets = np.array([row.budget for row in judged])
     against = expected.against
     return Comparison(

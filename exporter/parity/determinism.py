@@ -11,8 +11,8 @@ import numpy as np
 from exporter.parity.execution import RunSpec, make_feeds
 from exporter.parity.inputs import InputSet
 from exporter.results import Determinism
-from exporter.types import Signature
 from models.progress import Progress, no_progress
+from models.specs import Signature
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exporter.errors import join_limited
-from exporter.parity.compare import FEATURE_OUTPUTS, TOP_K, Expected, compare, top_k
+from exporter.parity.compare import TOP_K, Expected, compare, top_k
 from exporter.parity.execution import FULL_PRECISION, RunResult
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.histogram import error_histograms
@@ -139,6 +139,7 @@ def compare_batch(
                 truth.exact(output, batch.rows),
                 truth.single(output, batch.rows),
                 None if against is None else against.get(output),
+                output not in truth.source.features,
             ),
             rule,
         )
@@ -167,7 +168,7 @@ def _rankings(answers: RunResult, truth: GoldenOutputs) -> tuple[Ranking, ...]:
     ranked: dict[tuple[int, str], Ranking] = {}
     for batch, outputs in answers.batches:
         for output, values in outputs.items():
-            if output in FEATURE_OUTPUTS or values.ndim != 2:
+            if output in truth.source.features or values.ndim != 2:
                 continue
             exact, single = truth.exact(output, batch.rows), truth.single(output, batch.rows)
             if exact.shape != values.shape:

@@ -16,8 +16,8 @@ from exporter.errors import ArtifactError
 from exporter.parity.inputs import EDGE_CASES, InputBatch, InputSet
 from exporter.results import Placement, Precision
 from exporter.timing import timed
-from exporter.types import Signature, TensorSpec
 from models.progress import Progress, no_progress
+from models.specs import Signature, TensorSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

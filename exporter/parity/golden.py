@@ -16,7 +16,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -27,9 +26,11 @@ from exporter.engines.pytorch import PyTorchRuntime
 from exporter.errors import OutputError
 from exporter.onnx_io.graph import detect_precision, external_files
 from exporter.parity.inputs import InputSet
-from exporter.types import FormatName, Signature
-from models.builder import BuiltModel, state_sha256
+from exporter.types import FormatName
+from models.builder import state_sha256
+from models.built_model import BuiltModel
 from models.progress import Progress, no_progress
+from models.specs import Signature
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,6 +52,8 @@ class GoldenSource(Protocol):
 
     layers: Mapping[str, str]
     """{output: the layer whose value it is}, for outputs that are not called like their layer."""
+    features: frozenset[str]
+    """Outputs that are no class scores, of which no highest classes are compared."""
 
     def key(self) -> str:
         """Return a text that is the same only for the same answers: weights, structure, library versions."""
@@ -62,29 +65,31 @@ class GoldenSource(Protocol):
 
 
 class NetworkSource:
-    """A built network in PyTorch. It is converted in place, because two copies would cost 0.9 GB."""
+    """A built network in PyTorch."""
 
     title = "the network in float64 (PyTorch)"
     reference = "PyTorch float32"
-    layers: Mapping[str, str] = MappingProxyType({"logits": "fc8", "fc6": "fc6.relu", "fc7": "fc7.relu"})
 
     def __init__(self, built: BuiltModel) -> None:
         self.built = built
+        self.layers: Mapping[str, str] = {output.name: output.layer for output in built.outputs if output.layer}
+        self.features = frozenset(output.name for output in built.outputs if output.kind == "features")
         self._key = ""
 
     def key(self) -> str:
         """Return the state's hash with the structure, torch's version and the processor's kind."""
         import torch
 
-        if not self._key:  # the hash is of the float32 state: float32 survives the way to float64 and back exactly
-            state = state_sha256(self.built.network.float())
-            self._key = f"{state} {self.built.config} torch {torch.__version__} {_processor()}"
+        if not self._key:
+            state = state_sha256(self.built.network)
+            structure = f"{self.built.architecture} {sorted(self.built.settings.items())}"
+            self._key = f"{state} {structure} torch {torch.__version__} {_processor()}"
         return self._key
 
     def open(self, precision: ReferencePrecision, *, all_outputs: bool = False) -> AbstractContextManager[Runtime]:
-        """See `TruthSource`."""
-        name = "float32" if precision == "single" else "float64"
-        return PyTorchRuntime(self.built.network, name, RuntimeOptions(all_outputs=all_outputs))
+        """See `GoldenSource`."""
+        dtype = "float32" if precision == "single" else "float64"
+        return PyTorchRuntime(self.built, dtype, RuntimeOptions(all_outputs=all_outputs))
 
 
 class FileSource:
@@ -94,8 +99,14 @@ class FileSource:
     be a budget for anything.
     """
 
-    def __init__(self, path: Path, form: FormatName, signature: Signature | None = None) -> None:
-        self.path, self.signature = path, signature
+    def __init__(
+        self,
+        path: Path,
+        form: FormatName,
+        signature: Signature | None = None,
+        features: frozenset[str] = frozenset(),
+    ) -> None:
+        self.path, self.signature, self.features = path, signature, features
         self.format: FormatName = form
         self.title = f"{path.name} in float64"
         self.layers: Mapping[str, str] = {}

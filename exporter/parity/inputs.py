@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exporter.errors import BadInputError, UsageError
-from exporter.types import INPUT_NAME, UNKNOWN_RANK, ParityOptions, Signature, TensorSpec
+from exporter.types import UNKNOWN_RANK, ParityOptions
 from exporter.video.clips import decode, find_videos, packaged_frames, resize
-from models.config import CLIP_SHAPE
-from models.preprocessing import CLIP_LENGTH, Preprocessing
+from models.built_model import BuiltModel
+from models.preprocessing import Preprocessing
+from models.specs import Signature, TensorSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -125,15 +126,27 @@ class InputSet:
         return " + ".join(names if len(names) <= max(BATCH_SIZES) else [names[0], names[1], f"{len(names) - 2} more"])
 
 
-def make_video_inputs(preprocessing: Preprocessing, options: ParityOptions | None = None) -> InputSet:
-    """Draw C3D's inputs: random kinds, edge cases, real clips, the user's own.
+def make_network_inputs(model: BuiltModel, options: ParityOptions | None = None) -> InputSet:
+    """Generate a network's inputs: with real and random frames where it takes video, of random values elsewhere.
+
+    Raises:
+        UsageError, BadInputError, UnavailableError: see `make_video_inputs` and `make_inputs`.
+    """
+    if model.preprocessing is not None:
+        return make_video_inputs(model.input, model.preprocessing, options)
+    return make_inputs(Signature((model.input,), ()), options or ParityOptions(), {})
+
+
+def make_video_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: ParityOptions | None = None) -> InputSet:
+    """Generate the inputs of a network that takes video: random types, edge cases, real clips, the user's own.
 
     `pixels` is noise of every pixel value and `video` the real clip that ships with the package, both as
     `preprocessing` gives them; docs/parity.md lists the rest.
 
     Args:
-        preprocessing: what the network expects of real pixels.
-        options: seed, samples, videos, arrays, and whether every kind is wanted.
+        spec: the network's input, (batch, channel, time, height, width).
+        preprocessing: what the network expects of decoded frames.
+        options: seed, samples, videos, arrays, and which types are wanted.
 
     Raises:
         BadInputError: a video cannot be read or is too short, or an array does not fit.
@@ -142,23 +155,24 @@ def make_video_inputs(preprocessing: Preprocessing, options: ParityOptions | Non
     options = options or ParityOptions()
     generator = np.random.default_rng(options.seed)
     wanted = _wanted(options)
-    kinds = _synthetic(generator, CLIP_SHAPE, wanted, options.samples)
-    shown: list[tuple[str, NDArray[np.uint8]]] = []
+    shape = tuple(int(size) for size in spec.shape[1:])
+    made = _synthetic(generator, shape, wanted, options.samples)
+    clips: list[tuple[str, NDArray[np.uint8]]] = []
     if "video" in wanted:
-        shown.append(("video", resize(packaged_frames(), preprocessing)))
+        clips.append(("video", resize(packaged_frames(), preprocessing)))
     for path in (video for named in options.clips for video in find_videos(named)):
-        taken = {name for name, _ in (*kinds, *shown)}
-        shown.append((path.name if path.name not in taken else str(path), decode(path, preprocessing)))
+        taken = {name for name, _ in (*made, *clips)}
+        clips.append((path.name if path.name not in taken else str(path), decode(path, preprocessing)))
     if "pixels" in wanted:
         width, height = preprocessing.frame_size(171, 128)
-        noise = generator.integers(0, 256, (CLIP_LENGTH, height, width, 3), dtype=np.uint8)
-        kinds.append(("pixels", preprocessing.clip(noise)))
-    first = len(kinds)
-    kinds += [(name, preprocessing.clip(frames)) for name, frames in shown]
-    stacked = {INPUT_NAME: np.stack([clip for _, clip in kinds]) if kinds else np.zeros((0, *CLIP_SHAPE), np.float32)}
-    frames = {first + place: frames for place, (_, frames) in enumerate(shown)}
-    pool = InputSet(stacked, tuple(name for name, _ in kinds), frames)
-    return _with_arrays(pool, (TensorSpec(INPUT_NAME, "float32", ("batch", *CLIP_SHAPE)),), options)
+        noise = generator.integers(0, 256, (shape[1], height, width, 3), dtype=np.uint8)
+        made.append(("pixels", preprocessing.clip(noise)))
+    first = len(made)
+    made += [(name, preprocessing.clip(frames)) for name, frames in clips]
+    stacked = {spec.name: np.stack([values for _, values in made]) if made else np.zeros((0, *shape), np.float32)}
+    frames = {first + number: frames for number, (_, frames) in enumerate(clips)}
+    inputs = InputSet(stacked, tuple(name for name, _ in made), frames)
+    return _with_arrays(inputs, (spec,), options)
 
 
 def make_inputs(signature: Signature, options: ParityOptions, shapes: Mapping[str, tuple[int, ...]]) -> InputSet:
@@ -223,9 +237,9 @@ def _wanted(options: ParityOptions) -> tuple[str, ...]:
     Raises:
         UsageError: an unknown kind.
     """
-    if unknown := [kind for kind in options.kinds or () if kind not in INPUT_TYPES]:
+    if unknown := [kind for kind in options.input_types or () if kind not in INPUT_TYPES]:
         raise UsageError(f"--inputs {', '.join(unknown)}: no such kind; known are all, quick, {', '.join(INPUT_TYPES)}")
-    return INPUT_TYPES if options.kinds is None else options.kinds
+    return INPUT_TYPES if options.input_types is None else options.input_types
 
 
 def _synthetic(

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from exporter.errors import ArtifactError
 from exporter.parity.execution import IOMapping
-from exporter.types import INPUT_NAME, UNKNOWN_RANK, Signature, TensorSpec, c3d_signature
-from models.config import CLIP_SHAPE, OUTPUTS, C3DConfig
+from exporter.types import UNKNOWN_RANK
+from models.built_model import BuiltModel
+from models.specs import Signature, TensorSpec
 
 
 def map_by_manifest(path: Path, found: Signature, stated: Signature) -> IOMapping:
@@ -27,26 +28,26 @@ def map_by_manifest(path: Path, found: Signature, stated: Signature) -> IOMappin
     return IOMapping({value.name: value for value in found.inputs}, {value.name: value.name for value in found.outputs})
 
 
-def map_c3d(path: Path, found: Signature, config: C3DConfig) -> IOMapping:
-    """Find C3D's clip and outputs in a model without a manifest.
+def map_by_network(path: Path, found: Signature, model: BuiltModel) -> IOMapping:
+    """Find a network's input and outputs in a model file without a manifest.
 
-    The clip is its only input, whatever its name. Outputs go by name; one alone that has the classes' width is the
-    logits.
+    The input is the file's only one, whatever its name. Outputs are found by name; a single output that has the first
+    of the network's shapes (class scores, say) is taken for it.
 
     Raises:
-        ArtifactError: it is no C3D of `config`; the message shows both signatures.
+        ArtifactError: the file is not of this network; the message shows both signatures.
     """
-    expected = c3d_signature(("logits",), config.num_classes, None)
-    clips = [value for value in found.inputs if value.shape[1:] == CLIP_SHAPE and "float" in value.dtype]
-    named = {value.name: value.name for value in found.outputs if value.name in OUTPUTS}
-    if not named and len(found.outputs) == 1 and found.outputs[0].shape[1:] in ((config.num_classes,), ("?",)):
-        named = {found.outputs[0].name: "logits"}
-    wanted = c3d_signature(tuple(name for name in OUTPUTS if name in named.values()), config.num_classes, None)
-    widths = {value.name: value.shape[1:] for value in wanted.outputs}
-    fits = all(value.shape[1:] in (widths[named[value.name]], ("?",)) for value in found.outputs if value.name in named)
-    if len(found.inputs) != 1 or len(clips) != 1 or not named or not fits:
-        raise ArtifactError(f"{path}: another signature than C3D's: {found}; expected {expected}")
-    return IOMapping({INPUT_NAME: clips[0]}, named)
+    shapes = {output.name: output.shape for output in model.outputs}
+    first = model.outputs[0]
+    inputs = [value for value in found.inputs if value.shape[1:] == model.input.shape[1:] and "float" in value.dtype]
+    named = {value.name: value.name for value in found.outputs if value.name in shapes}
+    if not named and len(found.outputs) == 1 and found.outputs[0].shape[1:] in (first.shape, ("?",)):
+        named = {found.outputs[0].name: first.name}
+    fits = all(value.shape[1:] in (shapes[named[value.name]], ("?",)) for value in found.outputs if value.name in named)
+    if len(found.inputs) != 1 or len(inputs) != 1 or not named or not fits:
+        expected = model.signature((first.name,))
+        raise ArtifactError(f"{path}: another signature than the network's: {found}; expected {expected}")
+    return IOMapping({model.input.name: inputs[0]}, named)
 
 
 def map_by_name(path: Path, found: Signature, other: Signature) -> IOMapping:

@@ -14,15 +14,16 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from statistics import median
-from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import onnx
 
 from exporter.system import available_cpus, cpu_model
+from exporter.timing import time_interleaved
 from models.checkpoints.download import cache_folder
 from models.progress import Progress, no_progress
 
@@ -32,12 +33,6 @@ if TYPE_CHECKING:
 
 MIN_GAIN = 0.03
 """How much faster, as a share of the direct form's time, another form must be measured to replace it."""
-ROUNDS = (5, 15)
-"""Rounds at least and at most."""
-TIME_BUDGET_S = 1.5
-"""Seconds of rounds after which no more than the least are run."""
-COOLDOWN_S = 0.03
-"""Seconds before each run: the threads of the session that ran last still spin, and would take a core from this one."""
 WARM_UP = 2
 SMALL = 512
 """Bytes of a constant that can decide the time (shapes, axes, pads); larger ones are weights."""
@@ -111,20 +106,8 @@ def _measure(
         progress(f"measuring {name}: loading")
         if (session := _opened(model, feeds)) is not None:
             sessions[name] = session
-    times: dict[str, list[float]] = {name: [] for name in sessions}
-    names, spent = list(sessions), 0.0
-    least, most = ROUNDS
-    for turn in range(most if names else 0):
-        if turn >= least and spent > TIME_BUDGET_S:
-            break
-        progress(f"measuring {', '.join(names)}: round {turn + 1}")
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:  # nobody always runs after the same one
-            sleep(COOLDOWN_S)
-            start = perf_counter()
-            sessions[name].run(None, dict(feeds))
-            times[name].append(perf_counter() - start)
-            spent += times[name][-1]
-    return {name: 1e3 * median(taken) for name, taken in times.items()}
+    runs = {name: partial(session.run, None, dict(feeds)) for name, session in sessions.items()}
+    return {name: 1e3 * median(times) for name, times in time_interleaved(runs, progress=progress).items()}
 
 
 def _opened(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> onnxruntime.InferenceSession | None:

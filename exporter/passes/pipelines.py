@@ -41,7 +41,7 @@ def cpu_passes(options: OptimizeOptions, progress: Progress = no_progress) -> li
         precomputed=options.optimize_for == "load",
         largest=options.max_tile,
         measure=partial(measure_tile_shapes, **settings) if options.autotune else None,
-        errors=options.errors,
+        errors=options.measure_errors,
     )
     stems = Conv3dAsConv2d(partial(conv3d_as_conv2d.measure, **settings) if options.autotune else None)
     return [*before, winograd, stems, CancelTransposes(), last]

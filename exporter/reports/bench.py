@@ -49,7 +49,7 @@ def roofline_sentences(roofline: Roofline) -> list[str]:
     rate = f"{roofline.rate / GIGA:.0f} GFLOP/s ({roofline.product}) on {threads_(roofline.threads)}"
     if roofline.counted is None:
         return [
-            f"matrix products reach {rate}; no plain graph among the artifacts to count, --peers or --plain gives one"
+            f"matrix products reach {rate}; no plain graph among the artifacts to count, --engines or --engine-model gives one"
         ]
     reported = [f"matrix products reach {rate}"]
     for bound in roofline.bounds:

@@ -52,45 +52,38 @@ def print_origins(console: Console) -> None:
 
 def converted_object(converted: ConvertResult) -> dict[str, Any]:
     """Return the file written, the network in it, and where its weights came from."""
-    origin = converted.built.weights
+    origin = converted.built.checkpoint
     assert origin is not None
     return {
         "path": str(converted.path),
         "bytes": converted.entry.bytes,
         "sha256": converted.entry.sha256,
-        "network": msgspec.to_builtins(converted.built.config),
-        "pool5_source": converted.built.pool5_source,
+        "network": dict(converted.built.settings),
+        "setting_sources": dict(converted.built.setting_sources),
         "preprocessing": msgspec.to_builtins(converted.built.preprocessing),
         "source": {
-            "file": origin.path.name,
+            "file": origin.file,
             "url": origin.url,
             "sha256": origin.sha256,
             "container": origin.container,
             "layout": origin.layout,
-            "coverage": msgspec.to_builtins(origin.coverage),
+            "loaded": origin.loaded,
+            "total": origin.total,
+            "values": origin.values,
+            "converted": list(origin.converted),
+            "ignored_keys": list(origin.ignored_keys),
         },
     }
 
 
 def print_converted(converted: ConvertResult, console: Console) -> None:
     """Print what was read, what it was taken for, and what was written."""
-    built, origin = converted.built, converted.built.weights
+    built, origin = converted.built, converted.built.checkpoint
     assert origin is not None
-    coverage = origin.coverage
     console.print(f"read     {escape(str(origin.path))}  {origin.container}, SHA-256 {origin.sha256[:16]}…")
-    for note in origin.notes:
+    console.print(f"layout   {origin.layout}, {origin.loaded} of {origin.total} tensors, {origin.values:,} values")
+    console.print(f"network  {built.title}")
+    for note in built.notes[1:]:  # the first repeats the line above
         console.print(f"note     {escape(note)}")
-    console.print(
-        f"layout   {origin.layout}, {coverage.loaded} of {coverage.total} tensors, {coverage.values:,} values"
-    )
-    console.print(f"network  {built.config.describe()}")
-    if built.pool5_source == "default":
-        console.print(
-            "note     the names do not tell pool5's convention; the file will not either, unless --pool5 does"
-        )
-    if coverage.ignored_keys:
-        console.print(f"note     {len(coverage.ignored_keys)} tensors left aside that only training needs")
-    if coverage.converted:
-        console.print(f"note     converted from {', '.join(coverage.converted)} to float32")
     entry = converted.entry
     console.print(f"wrote    {escape(str(converted.path))}  {size(entry.bytes)}  SHA-256 {entry.sha256[:16]}…")

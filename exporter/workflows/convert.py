@@ -9,9 +9,11 @@ from exporter.artifacts.manifest import FileEntry, file_entry
 from exporter.artifacts.store import atomic_replace, same_file, staging, translate_os_errors
 from exporter.errors import CheckFailedError, UsageError
 from exporter.types import ConvertRequest
-from models.builder import BuiltModel, build, state_sha256
-from models.checkpoints.metadata import CONVENTIONS_KEY, Conventions, Source
+from models.builder import build, state_sha256
+from models.built_model import BuiltModel
+from models.checkpoints.metadata import CONVENTIONS_KEY, describe_conventions
 from models.checkpoints.sources import is_remote
+from models.options import BuildOptions
 from models.progress import Progress, no_progress
 
 SUFFIX = ".safetensors"
@@ -48,25 +50,23 @@ def convert(request: ConvertRequest, progress: Progress = no_progress) -> Conver
         raise UsageError(f"the output must be called *{SUFFIX} (got {output})")
     if output.is_dir():
         raise UsageError(f"the output is a folder: {output}; name the file")
-    if not is_remote(request.checkpoint) and same_file(output, Path(request.checkpoint)):
+    if request.model.weights is None:
+        raise UsageError("name the checkpoint to convert")
+    if not is_remote(request.model.weights) and same_file(output, Path(request.model.weights)):
         raise UsageError(f"{output} is the checkpoint itself; choose another --output")
     progress("reading the checkpoint")
-    built = build(weights=request.checkpoint, layout=request.layout, pool5=request.pool5, progress=progress)
-    origin = built.weights
-    assert origin is not None
-    # a default is nobody's word: the converted file then tells no more than the checkpoint did
-    pool5 = None if built.pool5_source == "default" else built.config.pool5
-    reported = Conventions(pool5, built.preprocessing, Source(origin.path.name, origin.sha256, origin.layout))
+    built = build(request.model, progress)
+    conventions = describe_conventions(built)
     with staging(output.parent) as stage:
         progress(f"writing {output.name}")
         staged = stage / output.name
         with translate_os_errors(output.parent):
             state = built.network.state_dict()
             floats = {name: state[name] for name in sorted(state) if state[name].is_floating_point()}
-            save_file(floats, staged, metadata={CONVENTIONS_KEY: reported.to_json()})
+            save_file(floats, staged, metadata={CONVENTIONS_KEY: conventions.to_json()})
         progress("reading it back")
-        again = build(weights=staged)
-        if state_sha256(again.network) != state_sha256(built.network) or again.config != built.config:
+        again = build(BuildOptions(weights=staged))
+        if state_sha256(again.network) != state_sha256(built.network) or again.settings != built.settings:
             raise CheckFailedError(
                 f"{output}: what was written does not read back as the same network; nothing was kept"
             )

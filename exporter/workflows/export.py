@@ -1,35 +1,43 @@
 """`export()`: build, write, verify, publish. Nothing reaches the output folder before everything has passed."""
 
+from __future__ import annotations
+
+import inspect
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exporter import __version__
 from exporter.artifacts.loading import LoadedArtifact, relative_to
-from exporter.artifacts.manifest import MANIFEST_VERSION, Artifact, Manifest, ParityRecord, WeightsRecord, file_entry
+from exporter.artifacts.manifest import MANIFEST_VERSION, Artifact, Manifest, describe_network, file_entry
 from exporter.artifacts.store import check_name, publish, same_file, staging, translate_os_errors
 from exporter.engines import find_engine
-from exporter.errors import CheckFailedError, UsageError, join_limited
-from exporter.formats import FORMATS, WriteRequest, WriteResult
-from exporter.formats.export_module import select_outputs
-from exporter.parity.golden import require_cache
+from exporter.errors import UsageError
+from exporter.formats import FORMATS, Candidate, WriteRequest, WriteResult
+from exporter.parity.golden import GoldenOutputs, require_cache
 from exporter.parity.inputs import QUICK
-from exporter.parity.tolerance import ERROR_FACTOR
+from exporter.parity.record import parity_record
 from exporter.results import ParityReport
 from exporter.timing import timed
-from exporter.types import DEFAULT_OPSET, FORMAT_NAMES, MIN_OPSET, ExportRequest, FormatName, c3d_signature
-from exporter.workflows.verify import verify_built
-from models.builder import BuiltModel, build, state_sha256
-from models.config import MAX_CLASSES, Output
+from exporter.types import FORMAT_NAMES, MAX_OPSET, MIN_OPSET, ExportRequest, FormatName, OptimizeOptions
+from exporter.workflows.candidates import ParityFailedError, first_accepted
+from exporter.workflows.verify import golden_outputs, verify_built
+from models.builder import build, state_sha256
+from models.built_model import BuiltModel
+from models.checkpoints.info import CheckpointInfo
+from models.config import MAX_CLASSES
+from models.options import BuildOptions
 from models.progress import Progress, no_progress
+
+__all__ = ["ExportResult", "ParityFailedError", "check_request", "export"]
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What an export made.
+    """What an export wrote.
 
     Attributes:
         artifacts: in the order asked for.
-        reports: the verdict on each, empty without verification.
+        reports: the parity report of each, empty without verification.
         network: the network in a few words.
         notes: what the user should know.
         seconds: by phase: `build`, `write`, `verify`, `publish`.
@@ -42,26 +50,17 @@ class ExportResult:
     seconds: dict[str, float]
 
 
-class ParityFailedError(CheckFailedError):
-    """The written artifact does not answer as the network does; it was not published."""
-
-    def __init__(self, reports: tuple[ParityReport, ...]) -> None:
-        names = ", ".join(Path(report.artifact).name for report in reports if not report.passed)
-        super().__init__(f"parity failed for {names}; nothing was published (--no-verify publishes without asking)")
-        self.reports = reports
-
-
 def export(request: ExportRequest, progress: Progress = no_progress) -> ExportResult:
     """Build the network, write every format asked for, verify them, and publish them with their manifests.
 
     Args:
         request: everything that decides the artifacts.
-        progress: told at each long step.
+        progress: called at each long step.
 
     Raises:
-        UsageError: options that make no sense.
+        UsageError: options that do not go together.
         CheckpointError: the weights do not load completely.
-        ParityFailedError: an artifact does not answer as the network does; the output folder is as it was.
+        ParityFailedError: an artifact does not return what the network returns; the output folder is as it was.
         OutputError: the output folder cannot be written to, or is full.
         UnavailableError: the device to verify on is not there.
     """
@@ -69,21 +68,28 @@ def export(request: ExportRequest, progress: Progress = no_progress) -> ExportRe
     seconds: dict[str, float] = {}
     with timed(seconds, "build"):
         progress("building the network")
-        built = _build(request, progress)
-        network = built.config.describe()
-        manifest = _draft_manifest(request, built)
+        model = request.model if isinstance(request.model, BuiltModel) else build(request.model, progress)
+        _check_model(model)
+        manifest = _draft_manifest(request, model)
+    options = replace(request.parity, input_types=request.parity.input_types or QUICK)
     with staging(request.output_dir) as stage:
-        with timed(seconds, "write"), translate_os_errors(request.output_dir):
-            written = _write(request, built, manifest, stage, progress)
-        reports: tuple[ParityReport, ...] = ()
-        if request.verify:
-            with timed(seconds, "verify"):
-                written, reports = _verify(request, built, written, progress)
+        golden = golden_outputs(model, options, progress) if request.verify else None
+        accepted: list[tuple[WriteResult, ParityReport | None]] = []
+        failed: list[ParityReport] = []
+        for name in request.formats:
+            progress(f"writing {name}")
+            try:
+                accepted.append(_write_format(name, request, model, manifest, stage, golden, seconds, progress))
+            except ParityFailedError as error:
+                failed += error.reports
+        if failed:
+            raise ParityFailedError((*(report for _, report in accepted if report is not None), *failed))
         with timed(seconds, "publish"):
             progress("publishing")
-            artifacts = _publish(request, built, written, reports, stage)
-    notes = (*_notes(built), *(note for made in written.values() for note in made.notes))
-    return ExportResult(artifacts, reports, network, notes, seconds)
+            artifacts = tuple(_publish(request, model, written, report, stage) for written, report in accepted)
+    reports = tuple(report for _, report in accepted if report is not None)
+    notes = (*model.notes, *(note for written, _ in accepted for note in written.notes))
+    return ExportResult(artifacts, reports, model.title, notes, seconds)
 
 
 def check_request(request: ExportRequest) -> None:
@@ -102,17 +108,11 @@ def check_request(request: ExportRequest) -> None:
         raise UsageError(f"name each output once: {','.join(request.outputs) or 'none given'}")
     if request.batch is not None and request.batch < 1:
         raise UsageError(f"--batch must be 'dynamic' or at least 1 (got {request.batch})")
-    if request.num_classes is not None and not 1 <= request.num_classes <= MAX_CLASSES:
-        raise UsageError(f"--num-classes must be between 1 and {MAX_CLASSES} (got {request.num_classes})")
-    if not MIN_OPSET <= request.opset <= DEFAULT_OPSET:
-        raise UsageError(f"--opset must be between {MIN_OPSET} and {DEFAULT_OPSET} (got {request.opset})")
+    if not MIN_OPSET <= request.opset <= MAX_OPSET:
+        raise UsageError(f"--opset must be between {MIN_OPSET} and {MAX_OPSET} (got {request.opset})")
     _check_onnx_options(request)
-    if request.new_head and request.weights is None:
-        raise UsageError("--new-head is an option of --weights: without a checkpoint everything is initialised freshly")
-    for name in request.formats:
-        target = request.output_dir / f"{request.name}{FORMATS[name].suffix}"
-        if request.weights is not None and same_file(target, Path(request.weights)):
-            raise UsageError(f"{target} is the checkpoint itself; choose another --name or --output-dir")
+    if isinstance(request.model, BuildOptions):
+        _check_build_options(request.model, request)
     if request.verify:
         for name in request.formats:
             find_engine(name).require_device(request.parity.device)
@@ -120,85 +120,73 @@ def check_request(request: ExportRequest) -> None:
             require_cache(request.parity.cache)
 
 
+def _check_build_options(options: BuildOptions, request: ExportRequest) -> None:
+    if options.num_classes is not None and not 1 <= options.num_classes <= MAX_CLASSES:
+        raise UsageError(f"--num-classes must be between 1 and {MAX_CLASSES} (got {options.num_classes})")
+    if options.new_head and options.weights is None:
+        raise UsageError("--new-head is an option of --weights: without a checkpoint every layer is newly initialised")
+    for name in request.formats:
+        target = request.output_dir / f"{request.name}{FORMATS[name].suffix}"
+        if options.weights is not None and same_file(target, Path(options.weights)):
+            raise UsageError(f"{target} is the checkpoint itself; choose another --name or --output-dir")
+
+
 def _check_onnx_options(request: ExportRequest) -> None:
+    optimize = request.optimize
     if request.external_data and "onnx" not in request.formats:
         raise UsageError("--external-data is an option of --format onnx")
-    if request.weight_dtype != "fp32" and "onnx" not in request.formats:
-        raise UsageError(f"--weights-as {request.weight_dtype} is an option of --format onnx")
-    if (request.autotune or request.optimize_for != "size") and (
-        request.target != "cpu" or "onnx" not in request.formats
-    ):
-        raise UsageError("--tune and --prefer are options of --format onnx --target cpu")
+    if optimize.weight_dtype != "fp32" and "onnx" not in request.formats:
+        raise UsageError(f"--weight-dtype {optimize.weight_dtype} is an option of --format onnx")
+    for_cpu = optimize.target == "cpu" and "onnx" in request.formats
+    if (optimize.autotune or optimize.optimize_for != OptimizeOptions().optimize_for) and not for_cpu:
+        raise UsageError("--autotune and --optimize-for are options of --format onnx --target cpu")
 
 
-def _outputs(request: ExportRequest, built: BuiltModel) -> tuple[Output, ...]:
-    """Return what the artifact answers.
+def _check_model(model: BuiltModel) -> None:
+    """Refuse a network that takes anything but one tensor.
 
     Raises:
-        UsageError: class scores are wanted of a network without fc8.
+        UsageError: its `forward` has no parameter, or several without a default.
     """
-    if built.config.num_classes:
-        return request.outputs or ("logits",)
-    outputs: tuple[Output, ...] = request.outputs or ("fc7",)
-    if missing := [name for name in outputs if name in ("logits", "probabilities")]:
+    forward = (model.forward_all or model.network).forward
+    required = [
+        parameter.name
+        for parameter in inspect.signature(forward).parameters.values()
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    if len(required) != 1:
         raise UsageError(
-            f"the checkpoint has no fc8, so there are no {' or '.join(missing)}: --outputs fc6,fc7 answers its "
-            "features; --new-head initialises fc8 freshly, for training"
+            f"{model.title} takes {len(required)} inputs ({', '.join(required)}); networks with one input are exported"
         )
-    return outputs
 
 
-def _build(request: ExportRequest, progress: Progress) -> BuiltModel:
-    return build(
-        request.num_classes,
-        batch_norm=request.batch_norm,
-        pool5=request.pool5,
-        seed=request.seed,
-        weights=request.weights,
-        layout=request.layout,
-        new_head=request.new_head,
-        progress=progress,
-    )
-
-
-def _draft_manifest(request: ExportRequest, built: BuiltModel) -> Manifest:
-    """Return the manifest as far as it is known before anything is written; the format is filled in per artifact."""
+def _draft_manifest(request: ExportRequest, model: BuiltModel) -> Manifest:
+    """Return the manifest as far as it is known before anything is written."""
     return Manifest(
         version=MANIFEST_VERSION,
         producer=f"c3d-export {__version__}",
         name=request.name,
         format=request.formats[0],
-        network=built.config,
-        pool5_source=built.pool5_source,
-        parameters=built.parameters,
-        state_sha256=state_sha256(built.network),
-        weights=_weights_record(request, built),
-        preprocessing=built.preprocessing,
-        signature=c3d_signature(_outputs(request, built), built.config.num_classes, request.batch),
-        options={"target": request.target},
+        network=describe_network(model, state_sha256(model.network)),
+        checkpoint=_relative_checkpoint(request, model),
+        preprocessing=model.preprocessing,
+        signature=model.signature(request.outputs, request.batch),
+        options={"target": request.optimize.target},
         versions={},
     )
 
 
-def _weights_record(request: ExportRequest, built: BuiltModel) -> WeightsRecord:
-    origin = built.weights
+def _relative_checkpoint(request: ExportRequest, model: BuiltModel) -> CheckpointInfo | None:
+    """Return where the weights came from, with the path as seen from the output folder."""
+    origin = model.checkpoint
     if origin is None:
-        return WeightsRecord("seed", built.seed)
-    return WeightsRecord(
-        source="file",
-        seed=built.seed,
-        file=to_utf8(origin.path.name),
-        sha256=origin.sha256,
-        container=origin.container,
-        layout=origin.layout,
-        loaded=origin.coverage.loaded,
-        total=origin.coverage.total,
-        reinitialized=origin.coverage.reinitialized,
-        converted=origin.coverage.converted,
-        ignored_keys=tuple(to_utf8(name) for name in origin.coverage.ignored_keys),
-        pool5=origin.pool5,
-        url=origin.url,
-        path=None if origin.url else to_utf8(relative_to(origin.path, request.output_dir)),
+        return None
+    local = origin.path is not None and origin.url is None
+    return replace(
+        origin,
+        file=to_utf8(origin.file),
+        ignored_keys=tuple(map(to_utf8, origin.ignored_keys)),
+        path=to_utf8(relative_to(Path(str(origin.path)), request.output_dir)) if local else None,
     )
 
 
@@ -207,104 +195,50 @@ def to_utf8(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _write(
-    request: ExportRequest, built: BuiltModel, manifest: Manifest, stage: Path, progress: Progress
-) -> dict[FormatName, WriteResult]:
-    module = select_outputs(built.network, _outputs(request, built))
-    written: dict[FormatName, WriteResult] = {}
-    for name in request.formats:
-        progress(f"writing {name}")
-        described = replace(manifest, format=name)
-        wanted = WriteRequest(
-            request.name,
-            described,
-            request.opset,
-            request.target,
-            request.external_data,
-            request.autotune,
-            request.optimize_for,
-            request.weight_dtype,
-            progress,
-        )
-        written[name] = FORMATS[name].write(module, wanted, stage)
-    return written
+def _write_format(
+    name: FormatName,
+    request: ExportRequest,
+    model: BuiltModel,
+    manifest: Manifest,
+    stage: Path,
+    golden: GoldenOutputs | None,
+    seconds: dict[str, float],
+    progress: Progress,
+) -> tuple[WriteResult, ParityReport | None]:
+    """Write one format: the first of its candidates that passes parity."""
+    wanted = WriteRequest(
+        request.name,
+        replace(manifest, format=name),
+        request.opset,
+        request.optimize,
+        request.external_data,
+        progress,
+    )
 
+    def write(candidate: Candidate, rejected: tuple[str, ...]) -> WriteResult:
+        with timed(seconds, "write"), translate_os_errors(request.output_dir):
+            return candidate.write(stage, rejected)
 
-def _verify(
-    request: ExportRequest, built: BuiltModel, written: dict[FormatName, WriteResult], progress: Progress
-) -> tuple[dict[FormatName, WriteResult], tuple[ParityReport, ...]]:
-    """Judge what was written, and while something fails, what its format can write instead; return what holds."""
-    reports = _check_parity(request, built, written, progress)
-    while failed := [made for name, made in written.items() if not reports[name].passed]:
-        if any(made.fallback is None for made in failed):
-            raise ParityFailedError(tuple(reports.values()))
-        built.network.float()  # judging left it in float64
-        with translate_os_errors(request.output_dir):
-            again: dict[FormatName, WriteResult] = {
-                made.manifest.format: made.fallback() for made in failed if made.fallback
-            }
-        written, reports = written | again, reports | _check_parity(request, built, again, progress)
-    return written, tuple(reports.values())
+    def verify(written: WriteResult) -> ParityReport:
+        assert golden is not None
+        artifact = LoadedArtifact(written.files[0], name, written.manifest, ())
+        with timed(seconds, "verify"):
+            (report,) = verify_built([artifact], golden, request.parity, progress)
+        # the report names the path that the artifact will have, not the one it was staged at
+        return replace(report, artifact=str(request.output_dir / Path(report.artifact).name))
 
-
-def _check_parity(
-    request: ExportRequest, built: BuiltModel, written: dict[FormatName, WriteResult], progress: Progress
-) -> dict[FormatName, ParityReport]:
-    subjects = [LoadedArtifact(made.files[0], name, made.manifest, ()) for name, made in written.items()]
-    options = replace(request.parity, kinds=request.parity.kinds or QUICK)
-    staged = verify_built(subjects, built, options, progress)
-    # the report names the place the artifact is meant for, not the one it was staged in
-    named = [replace(report, artifact=str(request.output_dir / Path(report.artifact).name)) for report in staged]
-    return dict(zip(written, named, strict=True))
+    with timed(seconds, "write"), translate_os_errors(request.output_dir):
+        candidates = FORMATS[name].candidates(model, wanted)
+    return first_accepted(candidates, write, verify if golden is not None else None)
 
 
 def _publish(
-    request: ExportRequest,
-    built: BuiltModel,
-    written: dict[FormatName, WriteResult],
-    reports: tuple[ParityReport, ...],
-    stage: Path,
-) -> tuple[Artifact, ...]:
-    records = [_parity_record(report, request) for report in reports] or [None] * len(written)
-    artifacts: list[Artifact] = []
-    for made, record in zip(written.values(), records, strict=True):
-        weights = _weights_record(request, built)
-        files = tuple(file_entry(path) for path in made.files)
-        manifest = replace(made.manifest, files=files, parity=record, weights=weights)
-        artifacts.append(Artifact(publish(stage, request.output_dir, manifest), manifest))
-    return tuple(artifacts)
-
-
-def _parity_record(report: ParityReport, request: ExportRequest) -> ParityRecord:
-    worst = max(row.budget_used for row in report.comparisons)
-    return ParityRecord(report.passed, report.runtime, request.parity.device, ERROR_FACTOR, float(f"{worst:.3g}"))
-
-
-def _notes(built: BuiltModel) -> tuple[str, ...]:
-    origin = built.weights
-    if origin is None:
-        return (f"the weights are random, drawn from seed {built.seed}; --weights loads a checkpoint",)
-    reported = [
-        f"{origin.path.name}: {origin.layout} layout, {origin.coverage.loaded} of {origin.coverage.total} tensors"
-    ]
-    if origin.coverage.reinitialized:
-        reported.append(f"fc8 is freshly initialised from seed {built.seed}: train it before you trust its classes")
-    reported += origin.notes
-    if not built.config.num_classes:
-        reported.append(
-            "it has no fc8: the artifact answers features (--outputs), no class scores; --new-head adds an fc8"
-        )
-    if origin.coverage.ignored_keys:
-        reported.append(f"left aside, as only training needs it: {join_limited(origin.coverage.ignored_keys, 3)}")
-    if built.pool5_source == "option" and origin.pool5 not in (None, built.config.pool5):
-        reported.append(
-            f"pool5 is {built.config.pool5} by --pool5, although these weights are of {origin.pool5}: other answers"
-        )
-    if origin.coverage.converted:
-        reported.append(f"weights converted from {', '.join(origin.coverage.converted)} to float32")
-    if built.pool5_source == "default":
-        reported.append(
-            "pool5 is symmetric by default, as these names do not tell the convention the weights were "
-            "trained under; Caffe-derived weights want --pool5 right"
-        )
-    return tuple(reported)
+    request: ExportRequest, model: BuiltModel, written: WriteResult, report: ParityReport | None, stage: Path
+) -> Artifact:
+    manifest = replace(
+        written.manifest,
+        files=tuple(file_entry(path) for path in written.files),
+        parity=None if report is None else parity_record(report),
+        checkpoint=_relative_checkpoint(request, model),
+    )
+    return Artifact(publish(stage, request.output_dir, manifest), manifest)

@@ -12,12 +12,13 @@ from exporter.artifacts.manifest import Manifest, check_integrity, file_entry, m
 from exporter.artifacts.store import recover
 from exporter.errors import ArtifactError, CheckpointError, IntegrityError
 from exporter.formats import FORMATS
-from exporter.formats.onnx import element_type, embedded_manifest, external_locations, graph_signature, load_graph
+from exporter.formats.onnx import embedded_manifest
 from exporter.formats.torchscript import is_archive
-from exporter.types import TensorSpec
+from exporter.onnx_io.load import element_type, external_locations, graph_signature, load_graph
 from models.checkpoints.sources import ResolvedSource, is_remote
 from models.paths import require_file
 from models.progress import Progress, no_progress
+from models.specs import TensorSpec
 
 if TYPE_CHECKING:
     from models.checkpoints.readers.base import RawCheckpoint
@@ -135,24 +136,26 @@ def _artifact(
 
 
 def _network_facts(manifest: Manifest) -> dict[str, str]:
-    weights = manifest.weights
+    network, checkpoint = manifest.network, manifest.checkpoint
     origin = (
-        f"random, seed {weights.seed}"
-        if weights.source == "seed"
-        else f"{weights.file} ({weights.layout} layout, {weights.loaded} of {weights.total} tensors, SHA-256 "
-        f"{str(weights.sha256)[:16]}…)"
+        f"random, seed {network.seed}"
+        if checkpoint is None
+        else f"{checkpoint.file} ({checkpoint.layout} layout, {checkpoint.loaded} of {checkpoint.total} tensors, "
+        f"SHA-256 {checkpoint.sha256[:16]}…)"
     )
     facts = {
-        "network": f"{manifest.network.describe()}, {manifest.parameters:,} parameters",
+        "network": f"{network.description}, {network.parameters:,} parameters",
         "weights": origin,
-        "preprocessing": f"{manifest.preprocessing.name} ({manifest.preprocessing.source})",
+        "preprocessing": (
+            f"{manifest.preprocessing.name} ({manifest.preprocessing.source})" if manifest.preprocessing else "none"
+        ),
         "options": ", ".join(f"{name} {value}" for name, value in sorted(manifest.options.items())),
         "versions": ", ".join(f"{name} {value}" for name, value in sorted(manifest.versions.items())),
     }
     if manifest.parity is not None:
         verdict = "passed" if manifest.parity.passed else "failed"
         facts["parity at export"] = (
-            f"{verdict} in {manifest.parity.runtime}, {manifest.parity.max_budget_used:.0%} of the budget used"
+            f"{verdict} in {manifest.parity.engine}, {manifest.parity.max_budget_used:.0%} of the budget used"
         )
     return facts
 

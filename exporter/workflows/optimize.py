@@ -13,16 +13,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.artifacts.loading import LoadedArtifact, load_artifact, relative_to
-from exporter.artifacts.manifest import MANIFEST_SUFFIX, Manifest, ParityRecord, file_entry, manifest_path
+from exporter.artifacts.loading import LoadedArtifact, relative_to
+from exporter.artifacts.manifest import MANIFEST_SUFFIX, Manifest, file_entry, manifest_path
 from exporter.artifacts.store import atomic_replace, check_name, publish, same_file, staging, translate_os_errors
-from exporter.errors import ArtifactError, CheckFailedError, UsageError
+from exporter.errors import ArtifactError, UsageError
+from exporter.formats import load_artifact
 from exporter.formats.onnx import PASSES_KEY
 from exporter.parity.inputs import QUICK
-from exporter.parity.tolerance import ERROR_FACTOR
+from exporter.parity.record import parity_record
+from exporter.passes.tiles import tile_candidates
 from exporter.results import ParityReport
 from exporter.timing import timed
 from exporter.types import OptimizeRequest, ParityOptions
+from exporter.workflows.candidates import ParityFailedError
 from models.config import MANIFEST_KEY
 from models.progress import Progress, no_progress
 
@@ -32,8 +35,6 @@ if TYPE_CHECKING:
     from exporter.passes.base import Decision, PassesResult
 
 SUFFIX = ".onnx"
-ACCURATE_TILE = 2
-"""Winograd tiles that round hardly more than a plain convolution: what is tried where larger ones fail the check."""
 LOW_PRECISION = ("FLOAT16", "BFLOAT16", "FLOAT8", "FLOAT4", "INT8", "UINT8", "INT4", "UINT4", "INT2", "UINT2")
 MAX_SINGLE_FILE_BYTES = (1 << 31) - (1 << 22)
 
@@ -69,41 +70,48 @@ class OptimizeResult:
     seconds: dict[str, float]
 
 
-class OptimizationMismatchError(CheckFailedError):
-    """The rewritten model does not answer as the original does; it was not published."""
+class OptimizationMismatchError(ParityFailedError):
+    """The rewritten model does not return what the original returns; nothing was written."""
 
     def __init__(self, source: Path, report: ParityReport) -> None:
         super().__init__(
-            f"{source}: the optimised model does not answer as the original does; nothing was written "
-            "(--explain --no-verify shows what was rewritten)"
+            (report,),
+            f"{source}: the optimized model does not return what the original returns; nothing was written "
+            "(--explain --no-verify shows what was rewritten)",
         )
         self.report = report
 
 
 def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> OptimizeResult:
-    """Rewrite an ONNX model and publish the result, once it is held against the original in float64.
+    """Rewrite an ONNX model and publish the result, once it is compared with the original in float64.
+
+    Larger Winograd tiles are tried first. Where their rounding adds up to more than the error budget, in a deep stack
+    of convolutions, smaller ones are tried.
 
     Args:
-        request: the model and how to treat it.
-        progress: told at each long step.
+        request: the model and how to rewrite it.
+        progress: called at each long step.
 
     Raises:
-        UsageError: options that make no sense, or an output that another artifact's manifest describes.
+        UsageError: options that do not go together, or an output that another artifact's manifest describes.
         ArtifactError: the model is bad.
         IntegrityError: it is not the one that the manifest beside it describes.
-        NotTheSameError: the result does not answer as the original does; nothing was written.
+        OptimizationMismatchError: the result does not return what the original returns; nothing was written.
         OutputError: the output folder cannot be written to, or is full.
     """
-    try:
-        return _optimize_once(request, progress)
-    except OptimizationMismatchError:
-        if request.graph.max_tile <= ACCURATE_TILE:
-            raise
-        # a deep stack of convolutions adds up what larger tiles round away
-        graph = replace(request.graph, max_tile=ACCURATE_TILE)
-        done = _optimize_once(replace(request, graph=graph), progress)
-        outcome = "tiles of 2 hold it" if done.modified else "tiles of 2 are no faster here"
-        return replace(done, notes=(*done.notes, f"larger Winograd tiles left the error budget; {outcome}"))
+    mismatch: OptimizationMismatchError | None = None
+    for options in tile_candidates(request.optimize):
+        try:
+            done = _optimize_once(replace(request, optimize=options), progress)
+        except OptimizationMismatchError as error:
+            mismatch = error
+            continue
+        if mismatch is None:
+            return done
+        outcome = f"tiles of {options.max_tile} pass" if done.modified else f"tiles of {options.max_tile} are no faster"
+        return replace(done, notes=(*done.notes, f"larger Winograd tiles exceeded the error budget; {outcome}"))
+    assert mismatch is not None, "there is always a candidate"
+    raise mismatch
 
 
 def _optimize_once(request: OptimizeRequest, progress: Progress) -> OptimizeResult:
@@ -123,7 +131,7 @@ def _optimize_once(request: OptimizeRequest, progress: Progress) -> OptimizeResu
         applied = (
             PassesResult(False, (), ())
             if refusal
-            else run_passes(model, build_passes(request.graph, progress), progress)
+            else run_passes(model, build_passes(request.optimize, progress), progress)
         )
     before = sum(path.stat().st_size for path in (subject.path, *data))
     notes = (*subject.notes, *([refusal] if refusal else []))
@@ -141,7 +149,7 @@ def _optimize_once(request: OptimizeRequest, progress: Progress) -> OptimizeResu
                 report = _verify(request, subject, staged[0], target, progress)
         with timed(seconds, "publish"):
             if manifest is not None:
-                manifest = replace(manifest, parity=_parity_record(report))
+                manifest = replace(manifest, parity=None if report is None else parity_record(report))
             files = _publish(subject, stage, staged, target, manifest)
     return OptimizeResult(
         source=request.model,
@@ -212,7 +220,7 @@ def _write(
     external: bool,
 ) -> tuple[list[Path], Manifest | None]:
     """Write the rewritten model into the stage and check it; return its files, the model first, and its manifest."""
-    from exporter.formats.onnx import check_written
+    from exporter.onnx_io.load import check_written
     from exporter.onnx_io.writer import write_onnx
 
     external = external or _weight_bytes(model) > MAX_SINGLE_FILE_BYTES
@@ -237,8 +245,8 @@ def _optimized_manifest(
     """Return the original's manifest as it stands for the rewritten model."""
     from exporter.passes.base import manifest_options
 
-    options = {**manifest.options, **manifest_options(request.graph, applied), "external_data": external}
-    names = ("onnx", "onnx-ir", "onnxscript", *(("onnxruntime",) if request.graph.autotune else ()))
+    options = {**manifest.options, **manifest_options(request.optimize, applied), "external_data": external}
+    names = ("onnx", "onnx-ir", "onnxscript", *(("onnxruntime",) if request.optimize.autotune else ()))
     versions = {**manifest.versions, **{name: version(name) for name in names}}
     return replace(manifest, name=target.stem, options=options, versions=versions, files=(), parity=None)
 
@@ -249,7 +257,7 @@ def _verify(
     """Hold the staged model against the original, and name it in the report by where it is meant to go."""
     from exporter.workflows.verify import verify_parity
 
-    options = ParityOptions(seed=request.seed, against=str(subject.path), kinds=QUICK)
+    options = ParityOptions(seed=request.seed, against=subject.path, input_types=QUICK)
     (report,) = verify_parity([staged], options, progress=progress, shapes=request.shapes)
     report = replace(
         report, artifact=str(target), notes=tuple(note for note in report.notes if "no manifest" not in note)
@@ -257,13 +265,6 @@ def _verify(
     if not report.passed:
         raise OptimizationMismatchError(request.model, report)
     return report
-
-
-def _parity_record(report: ParityReport | None) -> ParityRecord | None:
-    if report is None:
-        return None
-    worst = max(row.budget_used for row in report.comparisons)
-    return ParityRecord(report.passed, report.runtime, report.placement.device, ERROR_FACTOR, float(f"{worst:.3g}"))
 
 
 def _publish(
@@ -275,11 +276,12 @@ def _publish(
         for path in reversed(staged):  # the model last: until then nothing refers to its data
             atomic_replace(path, target.with_name(path.name))
         return files
-    weights = manifest.weights
-    if weights.path is not None:
-        weights = replace(weights, path=relative_to(subject.path.parent / weights.path, target.parent))
+    checkpoint = manifest.checkpoint
+    if checkpoint is not None and checkpoint.path is not None:
+        path = relative_to(subject.path.parent / checkpoint.path, target.parent)
+        checkpoint = replace(checkpoint, path=path)
     entries = tuple(file_entry(path) for path in staged)
-    publish(stage, target.parent, replace(manifest, files=entries, weights=weights))
+    publish(stage, target.parent, replace(manifest, files=entries, checkpoint=checkpoint))
     return (*files, manifest_path(target))
 
 

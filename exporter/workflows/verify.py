@@ -10,44 +10,37 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from exporter.artifacts.loading import LoadedArtifact, load_artifact, rebuild_network
+from exporter.artifacts.loading import LoadedArtifact, rebuild_network
 from exporter.artifacts.manifest import Manifest, sha256_file
-from exporter.engines import ENGINES, Runtime, RuntimeOptions, find_engine
+from exporter.engines import Runtime, RuntimeOptions, find_engine
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.engines.torchscript import require_device as require_torch_device
 from exporter.errors import UsageError
+from exporter.formats import load_artifact
 from exporter.formats.torchscript import OPTIMIZE_OPTION
 from exporter.parity.determinism import determinism
 from exporter.parity.evaluate import SecondRun, evaluate, first_failure
 from exporter.parity.execution import IOMapping, RunResult, RunSpec, run_model
 from exporter.parity.golden import FileSource, GoldenOutputs, NetworkSource, require_cache
-from exporter.parity.inputs import EDGE_CASES, make_inputs, make_video_inputs
-from exporter.parity.io_mapping import map_by_manifest, map_by_name, map_c3d
+from exporter.parity.inputs import EDGE_CASES, make_inputs, make_network_inputs, make_video_inputs
+from exporter.parity.io_mapping import map_by_manifest, map_by_name, map_by_network
 from exporter.parity.localize import localize
 from exporter.results import ParityReport
 from exporter.system import environment
-from exporter.types import (
-    DEVICES,
-    Device,
-    EngineName,
-    FormatName,
-    ParityOptions,
-    ReferenceOptions,
-    Signature,
-    c3d_signature,
-)
-from models.builder import BuiltModel
-from models.config import C3DConfig
+from exporter.types import EngineReference, ParityOptions
+from models.architectures import parse_settings
+from models.built_model import BuiltModel
+from models.options import BuildOptions
 from models.progress import Progress, no_progress
+from models.specs import Signature
 
 TORCH: Literal["torch"] = "torch"
-FLOAT64 = "float64"
 
 
 def verify_parity(
     artifacts: Sequence[str | Path],
     options: ParityOptions | None = None,
-    reference: ReferenceOptions | None = None,
+    reference: BuildOptions | BuiltModel | None = None,
     progress: Progress = no_progress,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> tuple[ParityReport, ...]:
@@ -55,81 +48,71 @@ def verify_parity(
 
     Args:
         artifacts: model files.
-        options: engine, device, inputs, tolerance, and what else is wanted.
-        reference: the checkpoint to hold them against, where the manifests do not say or are to be overruled.
-        progress: told at each long step.
-        shapes: {input: shape with the batch}, for model files of another network whose sizes are free.
+        options: engine, device, inputs, tolerance, and what else is compared.
+        reference: the checkpoint to compare with, where the manifests do not say or are to be overruled; or the
+            network itself.
+        progress: called at each long step.
+        shapes: {input: shape with the batch}, for model files of another network whose sizes are dynamic.
 
     Raises:
         IntegrityError: a file is not the one its manifest describes.
-        UsageError: options that make no sense.
+        UsageError: options that do not go together.
         BadInputError: an artifact, checkpoint, video or array is bad.
         UnavailableError: the device or a library is not there.
     """
-    options, reference = options or ParityOptions(), reference or ReferenceOptions()
+    options = options or ParityOptions()
     if options.cache is not None:
         require_cache(options.cache)
-    against, device = parse_against(options.against)
-    subjects = [load_artifact(Path(path)) for path in artifacts]
-    for subject in subjects:
-        find_engine(subject.format, options.runtime).require_device(options.device)
-        if against is not None and not isinstance(against, Path) and against != TORCH:
-            find_engine(subject.format, against).require_device(device)
-    if against == TORCH:
-        require_torch_device(device)
-    if isinstance(against, Path):
-        if reference != ReferenceOptions():
-            raise UsageError("--weights and its like say what a C3D must equal; with --against FILE that file does")
-        return _against_file(subjects, load_artifact(against), options, shapes or {}, progress)
+    loaded = [load_artifact(Path(path)) for path in artifacts]
+    _require_devices(loaded, options)
+    if isinstance(options.against, Path):
+        if reference is not None and reference != BuildOptions():
+            raise UsageError("--weights and its like describe a network; with --against FILE, that file is compared")
+        return _verify_against_file(loaded, load_artifact(options.against), options, shapes or {}, progress)
     if shapes:
-        raise UsageError("--shape is for --against FILE: a C3D's sizes are known")
+        raise UsageError("--shape needs --against FILE: the sizes of a network with a manifest are known")
     reports: dict[int, ParityReport] = {}
     groups: dict[object, list[int]] = {}
-    for index, subject in enumerate(subjects):
-        groups.setdefault(_network_key(subject.manifest), []).append(index)
+    for index, artifact in enumerate(loaded):
+        groups.setdefault(_network_key(artifact.manifest), []).append(index)
     for members in groups.values():
         progress("building the network")
-        built, notes = rebuild_network(subjects[members[0]], reference)
-        judged = verify_built([subjects[i] for i in members], built, options, progress, notes)
-        reports |= dict(zip(members, judged, strict=True))
-    return tuple(reports[i] for i in range(len(subjects)))
+        model, notes = rebuild_network(loaded[members[0]], reference or BuildOptions(), progress)
+        golden = golden_outputs(model, options, progress)
+        verified = verify_built([loaded[i] for i in members], golden, options, progress, notes)
+        reports |= dict(zip(members, verified, strict=True))
+    return tuple(reports[i] for i in range(len(loaded)))
 
 
-def parse_against(text: str | None) -> tuple[Path | Literal["torch"] | EngineName | None, Device]:
-    """Return what `--against` names: None for float64, `torch`, an engine, or a model file; and the device.
+def _require_devices(artifacts: Sequence[LoadedArtifact], options: ParityOptions) -> None:
+    """Refuse a device or engine that cannot be used here, before any long computation."""
+    against = options.against
+    for artifact in artifacts:
+        find_engine(artifact.format, options.engine).require_device(options.device)
+        if isinstance(against, EngineReference) and against.name != TORCH:
+            find_engine(artifact.format, against.name).require_device(against.device)
+    if isinstance(against, EngineReference) and against.name == TORCH:
+        require_torch_device(against.device)
 
-    Raises:
-        UsageError: none of these.
-    """
-    if text is None or text == FLOAT64:
-        return None, "cpu"
-    name, _, place = text.partition(":")
-    for known in (TORCH, *ENGINES):
-        if known != name:
-            continue
-        for device in DEVICES:
-            if device == (place or "cpu"):
-                return known, device
-        raise UsageError(f"--against {text}: no such device; known are {', '.join(DEVICES)}")
-    if Path(text).suffix:
-        return Path(text), "cpu"
-    names = ", ".join((FLOAT64, TORCH, *ENGINES))
-    raise UsageError(f"--against {text}: neither an engine ({names}) nor a model file")
+
+def golden_outputs(model: BuiltModel, options: ParityOptions, progress: Progress = no_progress) -> GoldenOutputs:
+    """Return the network's float64 reference on the inputs that `options` ask for; it is computed when first used."""
+    return GoldenOutputs(NetworkSource(model), make_network_inputs(model, options), options.cache, progress)
 
 
 def verify_built(
-    subjects: Sequence[LoadedArtifact],
-    built: BuiltModel,
+    artifacts: Sequence[LoadedArtifact],
+    golden: GoldenOutputs,
     options: ParityOptions,
     progress: Progress = no_progress,
     notes: Sequence[str] = (),
 ) -> tuple[ParityReport, ...]:
-    """Hold artifacts against a built network, which is converted in place on the way."""
-    pool = make_video_inputs(built.preprocessing, options)
-    truth = GoldenOutputs(NetworkSource(built), pool, options.cache, progress)
-    trials = [make_run_spec(subject, options, built.config) for subject in subjects]
-    others = [_second_run(subject, built, options) for subject in subjects]
-    return _run_and_evaluate(subjects, trials, others, truth, options, progress, notes)
+    """Compare artifacts with a built network, whose float64 outputs `golden` holds or computes."""
+    assert isinstance(golden.source, NetworkSource)
+    model = golden.source.built
+    specs = [make_run_spec(artifact, options, model) for artifact in artifacts]
+    others = [_second_run(artifact, model, options) for artifact in artifacts]
+    return _run_and_evaluate(artifacts, specs, others, golden, options, progress, notes)
 
 
 def _run_and_evaluate(
@@ -171,101 +154,100 @@ def _run_and_evaluate(
     return tuple(reports)
 
 
-def _against_file(
-    subjects: Sequence[LoadedArtifact],
+def _verify_against_file(
+    artifacts: Sequence[LoadedArtifact],
     other: LoadedArtifact,
     options: ParityOptions,
     shapes: Mapping[str, tuple[int, ...]],
     progress: Progress,
 ) -> tuple[ParityReport, ...]:
-    """Hold artifacts against another model file: that file in float64 is the truth, its own engine the measure."""
+    """Compare artifacts with another model file: in float64 it is the reference, in its own engine the baseline."""
     stated = other.manifest.signature if other.manifest else None
-    source = FileSource(other.path, other.format, stated)
+    source = FileSource(other.path, other.format, stated, _feature_outputs(other.manifest))
     progress(f"loading {other.path.name}")
     with source.open("single") as runtime:
         signature = runtime.signature
-    if other.manifest is not None:
-        pool = make_video_inputs(other.manifest.preprocessing, options)
+    if other.manifest is not None and other.manifest.preprocessing is not None:
+        inputs = make_video_inputs(signature.inputs[0], other.manifest.preprocessing, options)
     else:
-        pool = make_inputs(signature, options, shapes)
-    truth = GoldenOutputs(source, pool, options.cache, progress)
-    trials = [
-        _make_run(subject, options, partial(map_by_name, subject.path, other=signature), signature)
-        for subject in subjects
+        inputs = make_inputs(signature, options, shapes)
+    golden = GoldenOutputs(source, inputs, options.cache, progress)
+    specs = [
+        _make_run(artifact, options, partial(map_by_name, artifact.path, other=signature), signature)
+        for artifact in artifacts
     ]
-    notes = (f"held against {other.path.name}, SHA-256 {sha256_file(other.path)[:16]}…",)
-    # without manifests there is nothing to miss: the other file is all that they are held against
-    subjects = [replace(subject, notes=()) if subject.manifest is None else subject for subject in subjects]
-    return _run_and_evaluate(subjects, trials, [None] * len(trials), truth, options, progress, notes)
+    notes = (f"compared with {other.path.name}, SHA-256 {sha256_file(other.path)[:16]}…",)
+    # without manifests there is nothing to miss: the other file is all that they are compared with
+    artifacts = [replace(artifact, notes=()) if artifact.manifest is None else artifact for artifact in artifacts]
+    return _run_and_evaluate(artifacts, specs, [None] * len(specs), golden, options, progress, notes)
 
 
-def make_run_spec(subject: LoadedArtifact, options: ParityOptions, config: C3DConfig) -> RunSpec:
-    """Return an artifact in its engine, to be asked what a C3D of `config` answers."""
-    if subject.manifest is not None:
-        match = partial(_stated, subject.path, subject.manifest.signature)
+def _feature_outputs(manifest: Manifest | None) -> frozenset[str]:
+    """Return the outputs that are no class scores, as far as a manifest tells."""
+    if manifest is None or not manifest.network.architecture:
+        return frozenset()
+    outputs = parse_settings(manifest.network.architecture, manifest.network.settings).outputs
+    return frozenset(output.name for output in outputs if output.kind == "features")
+
+
+def make_run_spec(artifact: LoadedArtifact, options: ParityOptions, model: BuiltModel) -> RunSpec:
+    """Return how to run an artifact that must return what `model` returns."""
+    if artifact.manifest is not None:
+        match = partial(_match_manifest, artifact.path, artifact.manifest.signature)
     else:
-        match = partial(map_c3d, subject.path, config=config)
-    return _make_run(subject, options, match, c3d_signature(("logits",), config.num_classes, None))
+        match = partial(map_by_network, artifact.path, model=model)
+    return _make_run(artifact, options, match, model.signature())
 
 
-def _stated(path: Path, stated: Signature, found: Signature) -> IOMapping:
+def _match_manifest(path: Path, stated: Signature, found: Signature) -> IOMapping:
     return map_by_manifest(path, found, stated)
 
 
 def _make_run(
-    subject: LoadedArtifact,
+    artifact: LoadedArtifact,
     options: ParityOptions,
     match: Callable[[Signature], IOMapping],
     assumed: Signature | None = None,
 ) -> RunSpec:
-    optimised = subject.manifest is not None and subject.manifest.options.get(OPTIMIZE_OPTION) is True
-    signature = subject.manifest.signature if subject.manifest else assumed
-    engine = find_engine(subject.format, options.runtime)
-    settings = RuntimeOptions(options.device, signature, optimised)
-    return RunSpec(subject.path, partial(engine.open, subject.path), settings, match, engine.unsupported_inputs)
+    optimized = artifact.manifest is not None and artifact.manifest.options.get(OPTIMIZE_OPTION) is True
+    signature = artifact.manifest.signature if artifact.manifest else assumed
+    engine = find_engine(artifact.format, options.engine)
+    settings = RuntimeOptions(options.device, signature, optimized)
+    return RunSpec(artifact.path, partial(engine.open, artifact.path), settings, match, engine.unsupported_inputs)
 
 
-def _second_run(subject: LoadedArtifact, built: BuiltModel, options: ParityOptions) -> RunSpec | None:
-    """Return what else answers the same inputs: PyTorch, or the same file in another engine."""
-    name, device = parse_against(options.against)
-    if name is None or isinstance(name, Path):
+def _second_run(artifact: LoadedArtifact, model: BuiltModel, options: ParityOptions) -> RunSpec | None:
+    """Return what else runs the same inputs: PyTorch, or the same file in another engine."""
+    against = options.against
+    if not isinstance(against, EngineReference):
         return None
-    own = make_run_spec(subject, options, built.config)
-    if name == TORCH:
-        wanted = (
-            subject.manifest.signature
-            if subject.manifest
-            else c3d_signature(("logits",), built.config.num_classes, None)
-        )
+    own = make_run_spec(artifact, options, model)
+    if against.name == TORCH:
+        wanted = artifact.manifest.signature if artifact.manifest else model.signature()
 
-        def network(settings: RuntimeOptions) -> Runtime:
-            return PyTorchRuntime(built.network, "float32", settings)
+        def open_network(settings: RuntimeOptions) -> Runtime:
+            return PyTorchRuntime(model, "float32", settings)
 
-        def ports(found: Signature) -> IOMapping:
+        def match(found: Signature) -> IOMapping:
             outputs = {value.name: value.name for value in wanted.outputs}
             return IOMapping({value.name: value for value in found.inputs}, outputs)
 
-        return RunSpec(Path(TORCH), network, RuntimeOptions(device, wanted), ports)
-    form: FormatName = subject.format
-    engine = find_engine(form, name)
-    settings = replace(own.settings, device=device, optimised=False)
-    return RunSpec(subject.path, partial(engine.open, subject.path), settings, own.match, engine.unsupported_inputs)
+        return RunSpec(Path(TORCH), open_network, RuntimeOptions(against.device, wanted), match)
+    engine = find_engine(artifact.format, against.name)
+    settings = replace(own.settings, device=against.device, optimised=False)
+    return RunSpec(artifact.path, partial(engine.open, artifact.path), settings, own.match, engine.unsupported_inputs)
 
 
-def _hashes(subject: LoadedArtifact) -> dict[str, str]:
-    if subject.manifest is not None and subject.manifest.files:
-        return {entry.path: entry.sha256 for entry in subject.manifest.files}  # checked when it was loaded
-    return {subject.path.name: sha256_file(subject.path)}
+def _hashes(artifact: LoadedArtifact) -> dict[str, str]:
+    if artifact.manifest is not None and artifact.manifest.files:
+        return {entry.path: entry.sha256 for entry in artifact.manifest.files}  # checked when it was loaded
+    return {artifact.path.name: sha256_file(artifact.path)}
 
 
 def _network_key(manifest: Manifest | None) -> object:
-    """Return what two artifacts must share for one truth to serve both."""
+    """Return what two artifacts must share for one float64 reference to serve both."""
     if manifest is None:
         return None
-    return (
-        manifest.network,
-        manifest.weights.seed,
-        manifest.weights.sha256,
-        manifest.weights.reinitialized,
-        manifest.state_sha256,
-    )
+    checkpoint = manifest.checkpoint and (manifest.checkpoint.sha256, manifest.checkpoint.reinitialized)
+    settings = tuple(sorted(manifest.network.settings.items()))
+    return manifest.network.architecture, settings, manifest.network.seed, manifest.network.state_sha256, checkpoint

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY, Pool5
 from models.errors import CheckpointError
 from models.preprocessing import Preprocessing
@@ -46,14 +47,33 @@ class Conventions:
 
 
 @dataclass(frozen=True)
-class _Network:
+class _Settings:
     pool5: Pool5
+
+
+@dataclass(frozen=True)
+class _Network:
+    pool5: Pool5 | None = None  # manifests of version 1
+    settings: _Settings | None = None
 
 
 @dataclass(frozen=True)
 class _Manifest:
     network: _Network
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None = None
+
+
+def describe_conventions(model: BuiltModel) -> Conventions:
+    """Return what a converted checkpoint states about its weights.
+
+    A pool5 convention that was only assumed is left out: the converted file states no more than the checkpoint did.
+    """
+    pool5 = None
+    if model.setting_sources.get("pool5") != "default":
+        pool5 = msgspec.convert(model.settings["pool5"], Pool5)
+    origin = model.checkpoint
+    source = None if origin is None else Source(origin.file, origin.sha256, origin.layout)
+    return Conventions(pool5, model.preprocessing, source)
 
 
 def read_conventions(path: Path, metadata: Mapping[str, str]) -> Conventions:
@@ -67,7 +87,8 @@ def read_conventions(path: Path, metadata: Mapping[str, str]) -> Conventions:
             return msgspec.json.decode(metadata[CONVENTIONS_KEY], type=Conventions)
         if MANIFEST_KEY in metadata:
             manifest = msgspec.json.decode(metadata[MANIFEST_KEY], type=_Manifest)
-            return Conventions(manifest.network.pool5, manifest.preprocessing)
+            settings = manifest.network.settings
+            return Conventions(settings.pool5 if settings else manifest.network.pool5, manifest.preprocessing)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise CheckpointError(f"{path}: what it tells of its own conventions can not be read: {error}") from error
     return Conventions()

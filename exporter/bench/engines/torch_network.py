@@ -27,9 +27,9 @@ def load(job: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], list[Any]]:
 
     if job["root"] not in sys.path:
         sys.path.append(job["root"])
-    from models.c3d import C3D
+    from models.builder import skeleton
 
-    device, config = job["device"], job["network"]
+    device = job["device"]
     if device == "cuda" and not torch.cuda.is_available():
         raise ImportError("the installed torch cannot use CUDA here; it takes a CUDA build and an NVIDIA driver")
     compiler = os.environ.get("CXX", "g++")
@@ -37,26 +37,23 @@ def load(job: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], list[Any]]:
         raise ImportError(f"inductor needs a C++ compiler, and there is no {compiler}; apt-get install g++")
     torch.set_num_threads(job["threads"])
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    with torch.device("meta"):
-        network = C3D(config["num_classes"], batch_norm=config["batch_norm"], pool5=config["pool5"])
-    network.load_state_dict(torch.load(job["path"], weights_only=True), assign=True)
-    network = network.eval().requires_grad_(requires_grad=False).to(device)
-    stages: Any = network.forward_features
+    model = skeleton(job["architecture"], job["settings"])
+    model.network.load_state_dict(torch.load(job["path"], weights_only=True), assign=True)
+    module: Any = (model.forward_all or model.network).eval().requires_grad_(requires_grad=False).to(device)
     if job["compile"]:
         import torch._inductor.config as inductor
 
         inductor.freezing = True
-        stages = torch.compile(network.forward_features, dynamic=False)
+        module = torch.compile(module, dynamic=False)
+    indices = [[output.name for output in model.outputs].index(name) for name in job["outputs"]]
 
     def call(feeds: Mapping[str, Any]) -> list[Any]:
         (clips,) = feeds.values()
         with torch.no_grad():
-            fc6, fc7, logits = stages(torch.from_numpy(clips).to(device))
-            answers = {"fc6": fc6, "fc7": fc7, "logits": logits}
-            if "probabilities" in job["outputs"]:
-                answers["probabilities"] = torch.softmax(logits, dim=1)
+            returned = module(torch.from_numpy(clips).to(device))
             if device == "cuda":
                 torch.cuda.synchronize()
-            return [answers[name].cpu().numpy() for name in job["outputs"]]
+            outputs = returned if isinstance(returned, tuple) else (returned,)
+            return [outputs[index].cpu().numpy() for index in indices]
 
     return call

@@ -6,7 +6,7 @@ passes through the last-level cache or memory at `BANDWIDTH`, because at these s
 is all bytes, and so is a product whose weights outweigh its inputs. Small products count as the vectors they fill.
 
 The numbers are those of two cores of a server CPU. Their ratio decides between forms, and differs little between
-machines; where it matters, `--tune` measures.
+machines; where it matters, `--autotune` measures.
 """
 
 from math import prod

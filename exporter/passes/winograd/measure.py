@@ -1,4 +1,4 @@
-"""One site alone, as a model of its own in each form: what `--tune` measures."""
+"""One site alone, as a model of its own in each form: what `--autotune` measures."""
 
 from pathlib import Path
 

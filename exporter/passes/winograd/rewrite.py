@@ -28,7 +28,7 @@ MAX_COST_RATIO = 0.9
 TIE_MARGIN = 0.1
 """Forms predicted within this share of the fastest are as good, and the most accurate of them is taken."""
 MEASURE_MARGIN = 1.5
-"""With `--tune`, forms predicted within this factor of the best are measured, and the direct form always."""
+"""With `--autotune`, forms predicted within this factor of the best are measured, and the direct form always."""
 
 
 @dataclass(frozen=True)

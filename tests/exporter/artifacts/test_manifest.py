@@ -19,9 +19,10 @@ from exporter.artifacts.manifest import (
     read_manifest,
 )
 from exporter.errors import ArtifactError, IntegrityError
-from exporter.types import Signature, c3d_signature
+from exporter.types import c3d_signature
 from models.config import OUTPUTS, C3DConfig
 from models.preprocessing import JFZHANG95, UNKNOWN
+from models.specs import Signature
 
 
 @st.composite
@@ -68,7 +69,7 @@ def test_json_round_trip(manifest: Manifest, pair: tuple[Signature, C3DConfig]) 
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("", "not a manifest"),
         ("{", "not a manifest"),

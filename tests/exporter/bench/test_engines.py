@@ -73,7 +73,7 @@ def test_onnxruntime_on_cuda_asks_for_cuda_without_tf32(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("available", "started", "told"),
+    ("available", "started", "reported"),
     [((CPU,), (CPU,), "pip install onnxruntime-gpu"), ((CUDA, CPU), (CPU,), "could not start CUDA")],
 )
 def test_onnxruntime_does_not_pass_the_cpu_off_as_cuda(

@@ -6,7 +6,7 @@ import pytest
 
 from exporter.bench.inputs import feeds_of, matching_names
 from exporter.errors import ArtifactError, UsageError
-from exporter.types import Signature, TensorSpec
+from models.specs import Signature, TensorSpec
 
 HERE = Path("m.onnx")
 
@@ -47,7 +47,7 @@ def test_an_archive_without_a_manifest_takes_what_the_user_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shapes", "told"),
+    ("value", "shapes", "reported"),
     [
         (one("n", 3, "h"), {}, "leaves sizes of x float32 .n, 3, h. free; --shape x=1x"),
         (one("n", 3), {"y": (1, 3)}, "--shape y: m.onnx has no such input; it takes x"),

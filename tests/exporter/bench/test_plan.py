@@ -17,7 +17,7 @@ from exporter.bench.engine_setup import EngineSetup, missing_reason
 from exporter.bench.inputs import feeds_of
 from exporter.bench.plan import is_plain
 from exporter.bench.targets import ENGINE_SPECS, EngineSpec
-from exporter.formats.onnx import graph_signature, load_graph
+from exporter.onnx_io.load import graph_signature, load_graph
 from exporter.types import OptimizeRequest
 from exporter.workflows.optimize import optimize
 from models.progress import no_progress

@@ -223,12 +223,12 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "tensorrt": ({"device": "tensorrt"}, "bench knows cpu and cuda"),
     "python without peers": (
         {"peer_python": {"mnn": Path(sys.executable)}},
-        "--peer-python is an option of --engine_setup",
+        "--engine-python is an option of --engine_setup",
     ),
-    "plain without peers": ({"plain": Path("m.onnx")}, "--plain is an option of --engine_setup"),
+    "plain without peers": ({"plain": Path("m.onnx")}, "--engine-model is an option of --engine_setup"),
     "unknown peer": (
         {"peers": True, "peer_python": {"ncnn": Path(sys.executable)}},
-        "--peer-python ncnn: no such peer",
+        "--engine-python ncnn: no such peer",
     ),
     "no interpreter": ({"peers": True, "peer_python": {"mnn": Path("/nowhere")}}, "no such interpreter"),
 }

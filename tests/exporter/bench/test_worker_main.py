@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_inputs_and_another_seed_others(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("where", "code", "kind", "told"),
+    ("where", "code", "kind", "reported"),
     [
         ("library", "import no_such_library", "missing", "No module named 'no_such_library'"),
         ("load", "raise ImportError('there is no compiler')", "missing", "there is no compiler"),

@@ -62,7 +62,7 @@ def test_json_is_alone_on_stdout_and_the_page_is_written(
 USAGE = {
     "nothing": ([], "Missing argument 'ARTIFACTS...'"),
     "a word as batch": (["m.onnx", "--batch", "many"], "'many' is not like 1,4"),
-    "a peer without a path": (["m.onnx", "--peer-python", "mnn"], "'mnn' is not like mnn=PATH/bin/python"),
+    "a peer without a path": (["m.onnx", "--engine-python", "mnn"], "'mnn' is not like mnn=PATH/bin/python"),
     "free sizes": (["free.onnx"], "--shape x=1x"),
 }
 
@@ -100,7 +100,7 @@ def test_peers_of_a_torchscript_artifact_run_its_network(exported: ExportedByCom
         "c3d-export",
         "bench",
         "artifacts/c3d.pt",
-        "--peers",
+        "--engines",
         "--batch",
         1,
         "--rounds",

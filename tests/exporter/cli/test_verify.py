@@ -72,7 +72,7 @@ def test_junit_and_a_baseline_between_releases(parity: Parity, tmp_path: Path) -
     assert grown.returncode == 1
     assert "grew since the baseline: uniform, scores, batch 1: error" in grown.stdout
     assert (
-        parity("mine.onnx", "--against", "theirs.onnx", "--inputs", "uniform", *loose, "--growth", "1e9").returncode
+        parity("mine.onnx", "--against", "theirs.onnx", "--inputs", "uniform", *loose, "--max-growth", "1e9").returncode
         == 0
     )
     failed = parity("fault.onnx", *few, "--save-baseline", "other.json", "--junit", "parity.xml")
@@ -102,7 +102,7 @@ WRONG = {
     "no such file": (("mine.onnx", "--against", "none.onnx"), 3, "no such artifact: none.onnx"),
     "no model": (("mine.onnx", "--against", "text.onnx"), 3, "not a whole ONNX file"),
     "an engine of another format": (
-        ("mine.onnx", "--runtime", "torchscript"),
+        ("mine.onnx", "--engine", "torchscript"),
         2,
         "torchscript does not run onnx files",
     ),
@@ -113,7 +113,7 @@ WRONG = {
     "too many samples": (("mine.onnx", "--samples", "101"), 2, "101 is not in the range 1<=x<=100"),
     "a tolerance of text": (("mine.onnx", "--rtol", "small"), 2, "'small' is not a valid float"),
     "a negative tolerance": (("mine.onnx", "--rtol=-1"), 2, "--rtol and --atol must be finite and not negative"),
-    "a growth below one": (("mine.onnx", "--growth", "0.5"), 2, "--growth must be at least 1 and finite (got 0.5)"),
+    "a growth below one": (("mine.onnx", "--max-growth", "0.5"), 2, "--max-growth must be at least 1 and finite (got 0.5)"),
     "no baseline": (("mine.onnx", "--baseline", "none.json"), 3, "--baseline none.json: cannot be read: No such file"),
     "no baseline inside": (("mine.onnx", "--baseline", "text.onnx"), 3, "--baseline text.onnx: not a baseline"),
     "a report into nowhere": (

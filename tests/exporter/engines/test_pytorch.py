@@ -9,7 +9,7 @@ from helpers.reference import CONVOLUTIONS
 from exporter.engines import RuntimeOptions
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.errors import UnavailableError
-from exporter.formats.onnx import load_graph
+from exporter.onnx_io.load import load_graph
 from models.builder import BuiltModel
 from models.c3d import C3D
 

@@ -9,7 +9,8 @@ import torch
 from exporter.engines import RuntimeOptions
 from exporter.engines.torchscript import Float32Script, Float64Script, TorchScriptRuntime, disable_tf32, thread_count
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
-from exporter.types import UNKNOWN_RANK, Signature, TensorSpec
+from exporter.types import UNKNOWN_RANK
+from models.specs import Signature, TensorSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit")
 X = {"x": np.random.default_rng(0).standard_normal((2, 4)).astype(np.float32)}

@@ -16,7 +16,7 @@ from exporter.artifacts.loading import load_artifact
 from exporter.artifacts.manifest import read_manifest, sha256_file
 from exporter.errors import ArtifactError
 from exporter.formats import FORMATS
-from exporter.formats.onnx import load_graph
+from exporter.onnx_io.load import load_graph
 from exporter.onnx_io.writer import write_onnx
 from exporter.types import DEFAULT_OPSET, ExportRequest
 from exporter.workflows.export import export

@@ -1,4 +1,4 @@
-"""--target cpu, --tune, --prefer and --weights-as on export: what is written, recorded, told and refused."""
+"""--target cpu, --autotune, --optimize-for and --weight-dtype on export: what is written, recorded, told and refused."""
 
 from pathlib import Path
 
@@ -12,10 +12,11 @@ from torch import nn
 from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest, WeightsRecord
 from exporter.errors import UsageError
 from exporter.formats import FORMATS, WriteRequest, WriteResult
-from exporter.types import ExportRequest, Signature, Target, TensorSpec, WeightDtype
+from exporter.types import ExportRequest, Target, WeightDtype
 from exporter.workflows.export import export
 from models.config import MANIFEST_KEY, C3DConfig
 from models.preprocessing import UNKNOWN
+from models.specs import Signature, TensorSpec
 
 
 class Small(nn.Module):
@@ -97,10 +98,10 @@ def test_the_same_inputs_give_the_same_bytes(cpu: WriteResult, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (ExportRequest(("torchscript",), weight_dtype="fp16"), "--weights-as fp16 is an option of --format onnx"),
-        (ExportRequest(("onnx",), autotune=True), "--tune and --prefer are options of --format onnx --target cpu"),
-        (ExportRequest(("onnx",), optimize_for="load"), "--tune and --prefer are options"),
-        (ExportRequest(("torchscript",), target="cpu", autotune=True), "--tune and --prefer are options"),
+        (ExportRequest(("torchscript",), weight_dtype="fp16"), "--weight-dtype fp16 is an option of --format onnx"),
+        (ExportRequest(("onnx",), autotune=True), "--autotune and --optimize-for are options of --format onnx --target cpu"),
+        (ExportRequest(("onnx",), optimize_for="load"), "--autotune and --optimize-for are options"),
+        (ExportRequest(("torchscript",), target="cpu", autotune=True), "--autotune and --optimize-for are options"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(request_: ExportRequest, message: str) -> None:

@@ -70,12 +70,12 @@ def test_a_failed_report_stays_failed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("growth", [0.5, -1.0, float("nan"), float("inf")])
 def test_a_factor_that_makes_no_sense(growth: float) -> None:
-    with pytest.raises(UsageError, match="--growth must be at least 1 and finite"):
+    with pytest.raises(UsageError, match="--max-growth must be at least 1 and finite"):
         check_growth(growth)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (b"", "not a baseline"),
         (b"\xff", "not a baseline"),

@@ -15,7 +15,7 @@ from exporter.parity.determinism import determinism
 from exporter.parity.execution import IOMapping, RunSpec
 from exporter.parity.inputs import InputSet
 from exporter.results import Placement, Precision
-from exporter.types import Signature, TensorSpec
+from models.specs import Signature, TensorSpec
 
 Array = NDArray[Any]
 POOL = InputSet({"x": np.arange(8, dtype=np.float32).reshape(4, 2)}, ("a", "b", "c", "d"))

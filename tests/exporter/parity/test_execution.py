@@ -11,7 +11,7 @@ from helpers import small_models
 from exporter.engines import RuntimeOptions, find_engine
 from exporter.parity.execution import IOMapping, RunSpec, make_feeds, run_model, select_batches
 from exporter.parity.inputs import InputSet
-from exporter.types import Signature, TensorSpec
+from models.specs import Signature, TensorSpec
 
 NAMES = ("random", "uniform", "nan", "zeros", "sparse")
 POOL = InputSet({"x": np.random.default_rng(0).random((5, 3, 8, 8), np.float32)}, NAMES)

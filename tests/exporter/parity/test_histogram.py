@@ -14,7 +14,7 @@ from exporter.parity.inputs import InputBatch, InputSet
 from exporter.parity.preview import MOST, preview_frames
 from exporter.parity.tolerance import SNR_TOLERANCES, AllcloseTolerance, Float32RelativeTolerance, Tolerance
 from exporter.results import ErrorHistogram, Placement
-from exporter.types import INPUT_NAME
+from models.config import INPUT_NAME
 
 
 class Known:

@@ -41,11 +41,11 @@ def test_the_kinds_are_what_they_say() -> None:
 
 def test_quick_is_what_the_command_line_says() -> None:
     assert parity_options.QUICK == QUICK
-    assert make_video_inputs(UNKNOWN, ParityOptions(kinds=QUICK)).names == ("random", "saturated", "zeros", "video")
+    assert make_video_inputs(UNKNOWN, ParityOptions(input_types=QUICK)).names == ("random", "saturated", "zeros", "video")
 
 
 def test_the_seed_and_the_samples_decide_the_clips(pool: InputSet) -> None:
-    drawn = [make_video_inputs(UNKNOWN, ParityOptions(seed=seed, samples=2, kinds=("random",))) for seed in (0, 0, 1)]
+    drawn = [make_video_inputs(UNKNOWN, ParityOptions(seed=seed, samples=2, input_types=("random",))) for seed in (0, 0, 1)]
     first, same, other = (pool.feeds["clip"] for pool in drawn)
     assert drawn[0].names == ("random", "random")
     assert np.array_equal(first, same)
@@ -56,7 +56,7 @@ def test_the_seed_and_the_samples_decide_the_clips(pool: InputSet) -> None:
 
 def test_an_unknown_kind_is_refused_with_the_known() -> None:
     with pytest.raises(UsageError, match="--inputs noise: no such kind; known are all, quick, random"):
-        make_video_inputs(UNKNOWN, ParityOptions(kinds=("noise",)))
+        make_video_inputs(UNKNOWN, ParityOptions(input_types=("noise",)))
 
 
 def test_a_free_batch_is_run_alone_and_mixed(pool: InputSet) -> None:
@@ -73,7 +73,7 @@ def test_a_fixed_batch_is_filled(pool: InputSet) -> None:
 def test_arrays_of_the_users(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).random((2, 3, 16, 112, 112))
     np.savez(tmp_path / "mine.npz", anything=rows)
-    pool = make_video_inputs(UNKNOWN, ParityOptions(kinds=("zeros",), arrays=(tmp_path / "mine.npz",)))
+    pool = make_video_inputs(UNKNOWN, ParityOptions(input_types=("zeros",), arrays=(tmp_path / "mine.npz",)))
     assert pool.names == ("zeros", "mine.npz row 0", "mine.npz row 1")
     assert np.array_equal(pool.feeds["clip"][1:], rows.astype(np.float32))
     np.savez(tmp_path / "bad.npz", clip=rows[:, :, :8])
@@ -98,7 +98,7 @@ def test_the_packaged_frames_are_the_videos_first() -> None:
 
 
 def test_a_video_of_the_users_is_preprocessed_like_the_weights_want() -> None:
-    pool = make_video_inputs(JFZHANG95, ParityOptions(kinds=QUICK, clips=(BIKES,)))
+    pool = make_video_inputs(JFZHANG95, ParityOptions(input_types=QUICK, clips=(BIKES,)))
     assert np.array_equal(clips(pool)["bikes.mp4"], JFZHANG95.clip(decode(BIKES, UNKNOWN)))
 
 
@@ -124,4 +124,4 @@ def test_frames_are_resized_for_recipes_of_another_size() -> None:
     smaller = resize(frames, HX173149)
     assert smaller.shape == (16, 112, 150, 3)
     assert abs(smaller.mean() - frames.mean()) < 1  # an average of neighbours keeps the mean
-    assert make_video_inputs(HX173149, ParityOptions(kinds=QUICK)).feeds["clip"].shape[1:] == (3, 16, 112, 112)
+    assert make_video_inputs(HX173149, ParityOptions(input_types=QUICK)).feeds["clip"].shape[1:] == (3, 16, 112, 112)

@@ -6,8 +6,9 @@ import pytest
 
 from exporter.errors import ArtifactError
 from exporter.parity.io_mapping import map_by_manifest, map_by_name, map_c3d
-from exporter.types import UNKNOWN_RANK, Signature, TensorSpec, c3d_signature
+from exporter.types import UNKNOWN_RANK, c3d_signature
 from models.config import CLIP_SHAPE, C3DConfig
+from models.specs import Signature, TensorSpec
 
 PATH = Path("m.onnx")
 Shape = tuple[int | str, ...]

@@ -106,7 +106,7 @@ def test_items_of_a_batch_that_mix(theirs: Path, tmp_path: Path) -> None:
 
 
 def test_nan_and_the_edges_are_traced_only_where_nothing_else_failed(theirs: Path, tmp_path: Path) -> None:
-    clean = traced(theirs, theirs, kinds=("nan",))
+    clean = traced(theirs, theirs, input_types=("nan",))
     assert clean.summary.startswith("no layer leaves the truth (7 of 7 seen)")
 
     def swallow(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
@@ -132,7 +132,7 @@ def test_half_precision_is_traced_by_its_own_budget(theirs: Path, tmp_path: Path
 
 def test_what_cannot_be_traced_says_why(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporter.onnx_io.graph.MOST_BYTES", 10)
-    found = traced(theirs, theirs, kinds=("random",))
+    found = traced(theirs, theirs, input_types=("random",))
     assert (found.layers, found.first) == ((), None)
     assert found.summary == f"not traced: {theirs}: larger than 2 GB, so its intermediate values cannot be exposed"
 

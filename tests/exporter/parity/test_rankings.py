@@ -10,7 +10,8 @@ from exporter.parity.evaluate import evaluate
 from exporter.parity.execution import RunResult, RunSpec
 from exporter.parity.inputs import InputBatch, InputSet
 from exporter.results import Placement, Ranking
-from exporter.types import INPUT_NAME, ParityOptions
+from exporter.types import ParityOptions
+from models.config import INPUT_NAME
 
 SCORES = np.random.default_rng(0).standard_normal((3, 487))
 NAMES = ("a", "b", "c")

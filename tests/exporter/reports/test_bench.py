@@ -55,13 +55,13 @@ def test_json_holds_every_number_and_null_for_nan() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [(10.5, "10500"), (0.2314, "231.4"), (0.01235, "12.3"), (1.53e-5, "0.0153")]
+    ("seconds", "reported"), [(10.5, "10500"), (0.2314, "231.4"), (0.01235, "12.3"), (1.53e-5, "0.0153")]
 )
 def test_milliseconds(seconds: float, reported: str) -> None:
     assert milliseconds(seconds) == reported
 
 
-@pytest.mark.parametrize(("count", "told"), [(38_532_268_032, "38.5 G"), (1_327_204, "1.33 M"), (1024, "1,024")])
+@pytest.mark.parametrize(("count", "reported"), [(38_532_268_032, "38.5 G"), (1_327_204, "1.33 M"), (1024, "1,024")])
 def test_amounts(count: int, reported: str) -> None:
     assert amount(count) == reported
 

@@ -169,7 +169,7 @@ def test_many_inputs_are_all_in_the_table(pages: dict[str, Page]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "title", "told"),
+    ("given", "title", "reported"),
     [
         (
             report(),

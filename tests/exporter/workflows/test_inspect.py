@@ -45,7 +45,7 @@ def test_a_changed_artifact(exported: ExportedByCommand, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         (lambda s: s, "yes: 22 of 22 tensors, 487 classes"),
         (lambda s: {k: v.half() for k, v in s.items()}, "yes: 22 of 22 tensors, 487 classes, converted from float16"),

@@ -48,7 +48,7 @@ def test_the_same_function_under_other_names_and_another_opset_passes(theirs: Pa
 @pytest.mark.parametrize("layer", ["w1", "b2", "w3"])
 def test_one_per_mille_in_one_layer_fails(layer: str, theirs: Path, tmp_path: Path) -> None:
     mine = small_models.network(tmp_path / "mine.onnx", change=small_models.scaled(layer, 1.001))
-    report = judged(mine, theirs, kinds=FEW)
+    report = judged(mine, theirs, input_types=FEW)
     assert not report.passed
     assert all(not row.passed for row in report.comparisons if row.input == "uniform")
 
@@ -57,7 +57,7 @@ def test_one_per_mille_in_one_layer_fails(layer: str, theirs: Path, tmp_path: Pa
 def test_fixed_batches_on_either_side(mine: int | str, other: int | str, tmp_path: Path) -> None:
     first = small_models.network(tmp_path / "mine.onnx", batch=mine)
     second = small_models.network(tmp_path / "theirs.onnx", batch=other)
-    report = judged(first, second, kinds=FEW, determinism=True)
+    report = judged(first, second, input_types=FEW, determinism=True)
     assert report.passed
     assert {row.batch for row in report.comparisons} == ({1, 2, 3} if mine == "n" else {mine})
     assert all(found.identical for found in report.determinism)
@@ -67,8 +67,8 @@ def test_free_sizes_must_be_named(theirs: Path, tmp_path: Path) -> None:
     free = small_models.network(tmp_path / "free.onnx", sizes=("h", "w"))
     with pytest.raises(UsageError, match=r"x float32 \(n, 3, h, w\): which sizes\? --shape x=1x3x224x224"):
         judged(theirs, free)
-    assert judged(theirs, free, {"x": (1, 3, 8, 8)}, kinds=FEW).passed
-    assert judged(free, theirs, kinds=FEW).passed
+    assert judged(theirs, free, {"x": (1, 3, 8, 8)}, input_types=FEW).passed
+    assert judged(free, theirs, input_types=FEW).passed
     with pytest.raises(UsageError, match="--shape y: no such input; there are x"):
         judged(free, theirs, {"y": (1, 3, 8, 8)})
     with pytest.raises(UsageError, match=r"--shape x=1x3x9x9 does not fit x float32 \(n, 3, 8, 8\)"):
@@ -156,20 +156,20 @@ def test_torchscript_against_onnx_and_the_other_way_round(theirs: Path, tmp_path
         small_models.network(tmp_path / "f.onnx", change=small_models.scaled("w2", 1.001)),
     )
     torch.jit.save(torch.jit.script(Small().eval()), str(archive))  # pyright: ignore
-    assert judged(archive, theirs, kinds=FEW).passed
-    assert judged(theirs, archive, {"x": (1, 3, 8, 8)}, kinds=FEW, localize=True).passed
+    assert judged(archive, theirs, input_types=FEW).passed
+    assert judged(theirs, archive, {"x": (1, 3, 8, 8)}, input_types=FEW, localize=True).passed
     with pytest.raises(UsageError, match=r"x float32 \(batch, …\): which sizes"):
         judged(theirs, archive)
-    report = judged(archive, fault, kinds=FEW, localize=True)
+    report = judged(archive, fault, input_types=FEW, localize=True)
     assert not report.passed
     assert report.localization is not None
     assert report.localization.first == "conv2"
-    backwards = judged(fault, archive, {"x": (1, 3, 8, 8)}, kinds=FEW, localize=True)
+    backwards = judged(fault, archive, {"x": (1, 3, 8, 8)}, input_types=FEW, localize=True)
     assert backwards.localization is not None
     assert "agrees up to" in backwards.localization.summary
     half = tmp_path / "half.pt"
     torch.jit.save(torch.jit.script(Small().eval().bfloat16()), str(half))  # pyright: ignore
-    assert judged(half, theirs, kinds=FEW, localize=True).tolerance.startswith(
+    assert judged(half, theirs, input_types=FEW, localize=True).tolerance.startswith(
         "bfloat16: signal to noise at least 28 dB"
     )
 
@@ -197,8 +197,8 @@ def test_a_truth_in_half_precision_loosens_nothing(theirs: Path, tmp_path: Path)
         values |= {name: value.astype(np.float16).astype(np.float32) for name, value in values.items()}
 
     same = small_models.network(tmp_path / "same.onnx", change=rounded)
-    assert judged(same, half, kinds=FEW).passed
-    assert not judged(theirs, half, kinds=FEW).passed  # its weights are not rounded
+    assert judged(same, half, input_types=FEW).passed
+    assert not judged(theirs, half, input_types=FEW).passed  # its weights are not rounded
 
 
 def test_eight_bits(theirs: Path, tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_the_fewest_bits_decide_and_unread_weights_do_not(theirs: Path, tmp_path
     model = onnx.load(small_models.network(tmp_path / "mine.onnx", change=small_models.scaled("w2", 1.001)))
     model.graph.initializer.append(numpy_helper.from_array(np.zeros((2, 2), np.float16), "unread"))
     onnx.save(model, tmp_path / "mine.onnx")
-    report = judged(tmp_path / "mine.onnx", theirs, kinds=FEW)
+    report = judged(tmp_path / "mine.onnx", theirs, input_types=FEW)
     assert report.tolerance.startswith("within 8 times")
     assert not report.passed
 
@@ -244,19 +244,19 @@ def test_fail_fast_stops_at_the_first(theirs: Path, tmp_path: Path) -> None:
     assert "--fail-fast: the inputs after the first failure were not run" in report.notes
     assert report.localization is not None
     assert report.localization.first == "conv1"
-    assert len(judged(theirs, theirs, fail_fast=True, kinds=FEW).comparisons) == 5
+    assert len(judged(theirs, theirs, fail_fast=True, input_types=FEW).comparisons) == 5
 
 
 def test_rtol_and_atol_are_for_those_who_must(theirs: Path, tmp_path: Path) -> None:
     mine = small_models.network(tmp_path / "mine.onnx", change=small_models.scaled("w3", 1.001))
-    assert judged(mine, theirs, kinds=FEW, rtol=2e-3, atol=1e-3).passed
+    assert judged(mine, theirs, input_types=FEW, rtol=2e-3, atol=1e-3).passed
     assert (
-        judged(mine, theirs, kinds=FEW, rtol=2e-3, atol=1e-3).tolerance == "within 0.001 + 0.002 |truth|, as asked for"
+        judged(mine, theirs, input_types=FEW, rtol=2e-3, atol=1e-3).tolerance == "within 0.001 + 0.002 |truth|, as asked for"
     )
-    assert not judged(mine, theirs, kinds=FEW, rtol=1e-4).passed
+    assert not judged(mine, theirs, input_types=FEW, rtol=1e-4).passed
     for wrong in (-1.0, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="--rtol and --atol must be finite and not negative"):
-            judged(mine, theirs, kinds=FEW, rtol=wrong)
+            judged(mine, theirs, input_types=FEW, rtol=wrong)
 
 
 def test_a_near_tie_is_told_as_a_tie(theirs: Path, tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_a_near_tie_is_told_as_a_tie(theirs: Path, tmp_path: Path) -> None:
         return small_models.network(tmp_path / f"{first}.onnx", change=change)
 
     above = float(np.nextafter(np.float32(1), np.float32(2)))
-    report = judged(tied(1, above), tied(above, 1), kinds=("random",))
+    report = judged(tied(1, above), tied(above, 1), input_types=("random",))
     assert [(row.top1, row.passed) for row in report.comparisons] == [("tie", True)]
 
 
@@ -282,7 +282,7 @@ def test_a_measure_that_means_nothing_is_no_verdict(tmp_path: Path) -> None:
         [value("y", TensorProto.FLOAT, ["n", 4])],
         {"far": np.array(1e9, np.float32)},
     )
-    report = judged(path, path, kinds=("random", "uniform"))
+    report = judged(path, path, input_types=("random", "uniform"))
     assert not report.passed
     assert all(row.passed for row in report.comparisons)
     assert "float32 lossy.onnx itself errs by more than 1% of the answer on random, uniform" in report.notes[1]
@@ -301,7 +301,7 @@ def test_an_output_without_a_batch_is_judged_alone(tmp_path: Path) -> None:
         )
         for name in "ab"
     ]
-    report = judged(paths[0], paths[1], kinds=FEW, determinism=True)
+    report = judged(paths[0], paths[1], input_types=FEW, determinism=True)
     assert report.passed
     assert {row.batch for row in report.comparisons} == {1}
 
@@ -317,7 +317,7 @@ def test_outputs_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         constants,
     )
     with pytest.raises(ArtifactError, match="its output y is object; only tensors of numbers can be compared"):
-        judged(path, path, kinds=("random",))
+        judged(path, path, input_types=("random",))
 
 
 def test_what_else_makes_no_sense_is_told_before_anything_runs(theirs: Path, tmp_path: Path) -> None:
@@ -356,7 +356,7 @@ def test_weights_beside_a_foreign_file_decide_what_the_cache_holds(tmp_path: Pat
     assert (tmp_path / "one" / "m.onnx").read_bytes() == (tmp_path / "two" / "m.onnx").read_bytes()
     for folder in ("one", "two"):
         path = tmp_path / folder / "m.onnx"
-        assert judged(path, path, kinds=("random",), cache=tmp_path / "cache").passed
+        assert judged(path, path, input_types=("random",), cache=tmp_path / "cache").passed
     assert len([*(tmp_path / "cache").glob("*.npz")]) == 2
 
 
@@ -373,7 +373,7 @@ def test_what_against_may_name() -> None:
 
 def test_options_are_plain_data(theirs: Path) -> None:
     """The seed and the samples decide the inputs, and nothing else does."""
-    options = ParityOptions(against=str(theirs), kinds=("random", "zeros"), samples=2)
+    options = ParityOptions(against=str(theirs), input_types=("random", "zeros"), samples=2)
     first, again, other = (verify_parity([theirs], replace(options, seed=seed))[0] for seed in (0, 0, 1))
     assert first.comparisons == again.comparisons
     assert [row.input for row in first.comparisons[:3]] == ["random", "random", "zeros"]

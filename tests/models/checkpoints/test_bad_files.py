@@ -50,7 +50,7 @@ def test_unknown_suffix(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors", "h5", "npz", "onnx", "caffemodel", "model", "xyz"])
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (b"\n<!DOCTYPE html><html>Not Found</html>", "not a checkpoint but a web page or XML: the download went wrong"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "not a checkpoint but a Git LFS pointer"),

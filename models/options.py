@@ -1,0 +1,36 @@
+"""What `models.build` is asked for, as plain data. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.config import BASE_CHANNELS, FEATURE_DIM, Pool5
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Which C3D to build, and where its weights come from.
+
+    Attributes:
+        num_classes: fc8's outputs; None takes the checkpoint's (0 where it has no fc8), or 101 without a checkpoint.
+        batch_norm: the variant with a BatchNorm3d after each convolution; a checkpoint of that variant is detected.
+        pool5: pool5's convention; None takes the checkpoint's or its layout's, or `symmetric`.
+        seed: of the initialisation.
+        weights: a checkpoint: a file, `https://…[#sha256=…]`, or `hf://owner/repo/file[@revision]`. It must cover the
+            whole network.
+        layout: the checkpoint's origin, or `auto` to detect it.
+        new_head: initialise fc8 anew where the checkpoint has none, or one with another class count.
+        base_channels: output channels of conv1, without a checkpoint.
+        feature_dim: width of fc6 and fc7, without a checkpoint.
+    """
+
+    num_classes: int | None = None
+    batch_norm: bool = False
+    pool5: Pool5 | None = None
+    seed: int = 0
+    weights: str | Path | None = None
+    layout: str = "auto"
+    new_head: bool = False
+    base_channels: int = BASE_CHANNELS
+    feature_dim: int = FEATURE_DIM
