@@ -28,6 +28,7 @@ from exporter.workflows.verify import make_run_spec
 from models import build
 from models.builder import BuiltModel
 from models.config import C3DConfig
+from models.options import BuildOptions
 
 NETWORKS = (
     C3DConfig(),
@@ -59,7 +60,7 @@ def main() -> None:
                 pool5=config.pool5,
             )
             artifacts = export(request).artifacts
-            built = build(config.num_classes, batch_norm=config.batch_norm, pool5=config.pool5, seed=seed)
+            built = build(BuildOptions(config.num_classes, batch_norm=config.batch_norm, pool5=config.pool5, seed=seed))
             for draw in left:
                 if kept.over:
                     break
@@ -70,7 +71,7 @@ def main() -> None:
 
 def measure(artifacts: tuple[Artifact, ...], built: BuiltModel, seed: int) -> dict[str, list[float]]:
     """Return {engine: the ratio to PyTorch's own error in each comparison}, inf for an alarm of another kind."""
-    pool = make_video_inputs(built.preprocessing, ParityOptions(seed=seed, kinds=CLEAN_INPUTS))
+    pool = make_video_inputs(C3DConfig().input, built.preprocessing, ParityOptions(seed=seed, input_types=CLEAN_INPUTS))
     truth = GoldenOutputs(NetworkSource(built), pool)
     ratios: dict[str, list[float]] = {}
     for engine, trial in trials(artifacts, built):

@@ -19,7 +19,8 @@ from measure import machine
 from exporter.parity.inputs import make_video_inputs
 from exporter.types import ParityOptions
 from models.builder import build
-from models.config import INPUT_NAME
+from models.config import INPUT_NAME, C3DConfig
+from models.options import BuildOptions
 from models.preprocessing import UNKNOWN
 
 KINDS = ("random", "uniform", "heavy-tailed", "sparse", "saturated", "zeros", "constant", "pixels", "video")
@@ -30,9 +31,9 @@ BATCHES = (1, 3)
 def main(paths: list[Path]) -> None:
     """Print a row for each artifact, batch size and kind."""
     print(machine())
-    pool = make_video_inputs(UNKNOWN, ParityOptions(kinds=KINDS, samples=DRAWS, seed=5))
+    pool = make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=KINDS, samples=DRAWS, seed=5))
     clips = pool.feeds[INPUT_NAME]
-    network = build(seed=0).network
+    network = build(BuildOptions(seed=0)).network
     with torch.inference_mode():
         eager = np.concatenate([network(torch.from_numpy(clip[None])).numpy() for clip in clips])
         network.double()

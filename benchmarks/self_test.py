@@ -11,14 +11,16 @@ from pathlib import Path
 from measure import machine
 from pieces import Pieces, pieces
 
-from exporter.artifacts.loading import load_artifact
 from exporter.fault_injection.results import SelfTestOptions
 from exporter.fault_injection.runner import Fault, list_faults, run_faults, set_up, temp_dir
+from exporter.formats import load_artifact
 from exporter.parity.golden import GoldenOutputs, NetworkSource, require_cache
 from exporter.parity.inputs import QUICK, make_video_inputs
 from exporter.types import ExportRequest, ParityOptions
 from exporter.workflows.export import export
 from models import build
+from models.config import C3DConfig
+from models.options import BuildOptions
 
 AT_ONCE = 24
 """Faults between two looks at the clock; those that need float64 share its layers."""
@@ -32,8 +34,8 @@ def main() -> None:
     if not (artifacts / "c3d.onnx").is_file():
         export(ExportRequest(("onnx",), output_dir=artifacts, verify=False))
     with temp_dir(artifacts / "c3d.onnx") as folder:
-        built = build(seed=0)
-        pool = make_video_inputs(built.preprocessing, ParityOptions(kinds=QUICK))
+        built = build(BuildOptions(seed=0))
+        pool = make_video_inputs(C3DConfig().input, built.preprocessing, ParityOptions(input_types=QUICK))
         require_cache(kept.path.parent / "truth")
         truth = GoldenOutputs(NetworkSource(built), pool, kept.path.parent / "truth")
         bench, _ = set_up(load_artifact(artifacts / "c3d.onnx"), truth, built.config, Path(folder))

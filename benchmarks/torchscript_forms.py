@@ -5,6 +5,8 @@
 
 PyTorch eager, every form as it comes back from its file, and the plain one through `torch.jit.optimize_for_inference`,
 in turns: nobody always runs behind the same one. Each has a process of its own, because what an allocator has learned
+from models.config import C3DConfig
+from models.options import BuildOptions
 from one form serves another. Ratios are taken round by round. Errors are of the logits against float64, of each kind of
 input, as multiples of eager's own on the same clip.
 """
@@ -39,7 +41,7 @@ ROUNDS, WARM_UP, SETTLE = 15, 3, 0.03
 def load(name: str, folder: Path) -> Any:
     """Return what is measured."""
     if name == "eager":
-        return build(seed=0).network
+        return build(BuildOptions(seed=0)).network
     if name == OPTIMIZE_FOR_INFERENCE:
         return torch.jit.optimize_for_inference(torch.jit.load(str(folder / "plain.pt")).eval())
     return torch.jit.load(str(folder / f"{name}.pt"))
@@ -80,9 +82,9 @@ def rounds(folder: Path, batch: int) -> dict[str, list[tuple[float, float]]]:
 
 def errors(folder: Path) -> None:
     """Print, by kind, the median of the clips' root mean squares and the largest of their largest errors."""
-    pool = make_video_inputs(UNKNOWN, ParityOptions(kinds=KINDS, samples=DRAWS))
+    pool = make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=KINDS, samples=DRAWS))
     clips = [torch.from_numpy(clip[None]) for clip in pool.feeds[INPUT_NAME]]
-    network = build(seed=0).network
+    network = build(BuildOptions(seed=0)).network
     single = [network(clip) for clip in clips]
     network.double()
     exact = [network(clip.double()) for clip in clips]
@@ -104,7 +106,7 @@ def main() -> None:
     batches = [int(argument) for argument in sys.argv[1:]] or [1]
     print(machine(), f"torch {torch.__version__}, {torch.get_num_threads()} threads", sep=", ")
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
-        folder, module = Path(name), select_outputs(build(seed=0).network, ("logits",))
+        folder, module = Path(name), select_outputs(build(BuildOptions(seed=0)).network, ("logits",))
         for form in VARIANTS:
             path = folder / f"{form}.pt"
             torch.jit.save(script_and_freeze(make_variant(module, form)), str(path))

@@ -12,6 +12,8 @@ from exporter.parity.golden import GoldenOutputs, NetworkSource
 from exporter.parity.inputs import QUICK, InputSet, make_video_inputs
 from exporter.types import ParityOptions
 from models.builder import BuiltModel, build
+from models.config import C3DConfig
+from models.options import BuildOptions
 from models.preprocessing import UNKNOWN
 
 
@@ -53,18 +55,18 @@ def exported(tmp_path_factory: pytest.TempPathFactory, kept_truth: Path) -> Iter
 @pytest.fixture(scope="session")
 def built() -> BuiltModel:
     """The network of seed 0. Nobody changes it."""
-    return build(seed=0)
+    return build(BuildOptions(seed=0))
 
 
 @pytest.fixture(scope="session")
 def pool() -> InputSet:
     """The clips that verification draws for it."""
-    return make_video_inputs(UNKNOWN, ParityOptions(kinds=QUICK))
+    return make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=QUICK))
 
 
 @pytest.fixture(scope="session")
 def truth(pool: InputSet, kept_truth: Path) -> GoldenOutputs:
-    """The truth on these clips, from a network of its own, because computing it makes the network float64."""
-    truth = GoldenOutputs(NetworkSource(build(seed=0)), pool, kept_truth)
+    """The float64 reference on these clips."""
+    truth = GoldenOutputs(NetworkSource(build(BuildOptions(seed=0))), pool, kept_truth)
     truth.ensure(range(len(pool.names)))
     return truth

@@ -1,22 +1,20 @@
 """A manifest for tests in which the network does not matter."""
 
-from exporter.artifacts.manifest import Manifest, WeightsRecord
-from exporter.types import c3d_signature
+from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest, NetworkRecord
 from models.config import C3DConfig
 from models.preprocessing import UNKNOWN
 
+CONFIG = C3DConfig()
+
 MANIFEST = Manifest(
-    version=1,
+    version=MANIFEST_VERSION,
     producer="c3d-export 0",
     name="c3d",
     format="onnx",
-    network=C3DConfig(),
-    pool5_source="default",
-    parameters=1,
-    state_sha256="0" * 64,
-    weights=WeightsRecord("seed", 0),
+    network=NetworkRecord("C3D", CONFIG.describe(), CONFIG.settings(), {"pool5": "default"}, 1, "0" * 64),
+    checkpoint=None,
     preprocessing=UNKNOWN,
-    signature=c3d_signature(("logits",), 101, None),
+    signature=CONFIG.signature(("logits",), None),
     options={},
     versions={},
 )

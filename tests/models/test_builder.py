@@ -9,6 +9,7 @@ from helpers.checkpoints import constant_state
 from models import C3D, build
 from models.builder import BuiltModel, state_sha256
 from models.errors import CheckpointError, UsageError
+from models.options import BuildOptions
 
 
 def save(path: Path, content: object) -> Path:
@@ -24,7 +25,7 @@ def sports1m(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_seed_decides_every_bit_and_leaves_the_global_generator_alone(built: BuiltModel) -> None:
     torch.manual_seed(42)
     before = torch.get_rng_state()
-    again, other = build(seed=0), build(seed=1)
+    again, other = build(BuildOptions(seed=0)), build(BuildOptions(seed=1))
     assert torch.equal(torch.get_rng_state(), before)
     assert state_sha256(again.network) == state_sha256(built.network)
     assert state_sha256(other.network) != state_sha256(built.network)
@@ -36,7 +37,7 @@ def test_eval_mode_without_gradients(built: BuiltModel) -> None:
 
 
 def test_a_checkpoint_fills_every_tensor(sports1m: Path) -> None:
-    loaded = build(weights=sports1m)
+    loaded = build(BuildOptions(weights=sports1m))
     assert loaded.config.num_classes == 487
     for name, value in constant_state(487).items():
         assert torch.equal(loaded.network.state_dict()[name], value), name
@@ -47,12 +48,12 @@ def test_a_checkpoint_fills_every_tensor(sports1m: Path) -> None:
 
 def test_another_class_count_names_both_shapes(sports1m: Path) -> None:
     with pytest.raises(CheckpointError, match=r"fc8.weight is \(487, 4096\), the network's is \(101, 4096\).*new-head"):
-        build(101, weights=sports1m)
+        build(BuildOptions(101, weights=sports1m))
 
 
 def test_a_new_head_is_only_fc8_and_comes_from_the_seed(sports1m: Path) -> None:
-    loaded = build(48, weights=sports1m, new_head=True, seed=5)
-    again = build(48, weights=sports1m, new_head=True, seed=5)
+    loaded = build(BuildOptions(48, weights=sports1m, new_head=True, seed=5))
+    again = build(BuildOptions(48, weights=sports1m, new_head=True, seed=5))
     assert loaded.weights is not None
     assert loaded.weights.coverage.reinitialized == ("fc8.weight", "fc8.bias")
     head = loaded.network.state_dict()["fc8.weight"]
@@ -65,30 +66,33 @@ def test_a_new_head_is_only_fc8_and_comes_from_the_seed(sports1m: Path) -> None:
 def test_a_checkpoint_without_fc8_is_a_network_of_features(tmp_path: Path) -> None:
     state = {name: value for name, value in constant_state().items() if not name.startswith("fc8")}
     path = save(tmp_path / "features.pth", state)
-    features = build(weights=path)
+    features = build(BuildOptions(weights=path))
     assert features.config.num_classes == 0
     assert features.weights is not None
     assert (features.weights.coverage.loaded, features.weights.coverage.total) == (20, 20)
     assert features.network.forward_features(torch.zeros(1, 3, 16, 112, 112))[2].shape == (1, 4096)
     with pytest.raises(CheckpointError, match=r"no fc8.weight and no fc8.bias.*\(101, 4096\).*--new-head"):
-        build(101, weights=path)
-    assert build(weights=path, new_head=True).config.num_classes == 101
+        build(BuildOptions(101, weights=path))
+    assert build(BuildOptions(weights=path, new_head=True)).config.num_classes == 101
 
 
 def test_batch_norm_checkpoints_tell_the_variant_themselves(tmp_path: Path, sports1m: Path) -> None:
-    state = build(3, batch_norm=True).network.state_dict()
+    state = build(BuildOptions(3, batch_norm=True)).network.state_dict()
     state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
     path = save(tmp_path / "bn.pth", state)
-    loaded = build(weights=path)
+    loaded = build(BuildOptions(weights=path))
     assert loaded.config.batch_norm
     assert all(torch.equal(loaded.network.state_dict()[name], value) for name, value in state.items())
     with pytest.raises(CheckpointError, match="tensors are missing: bn1.weight.*without BatchNorm"):
-        build(weights=sports1m, batch_norm=True)
+        build(BuildOptions(weights=sports1m, batch_norm=True))
 
 
 def test_pool5_comes_from_the_option_then_the_layout_then_the_default(sports1m: Path) -> None:
-    assert (build(weights=sports1m).config.pool5, build(weights=sports1m).pool5_source) == ("symmetric", "default")
-    chosen = build(weights=sports1m, pool5="right")
+    assert (build(BuildOptions(weights=sports1m)).config.pool5, build(BuildOptions(weights=sports1m)).pool5_source) == (
+        "symmetric",
+        "default",
+    )
+    chosen = build(BuildOptions(weights=sports1m, pool5="right"))
     assert (chosen.config.pool5, chosen.pool5_source) == ("right", "option")
     assert chosen.network.pool5.ceil_mode
 
@@ -103,4 +107,4 @@ def test_an_unknown_layout_is_wrong_usage(sports1m: Path) -> None:
     with pytest.raises(
         UsageError, match="unknown layout 'caffee'; known are auto, identity, jfzhang95, mmaction2, caffe"
     ):
-        build(weights=sports1m, layout="caffee")
+        build(BuildOptions(weights=sports1m, layout="caffee"))

@@ -11,6 +11,7 @@ from helpers.checkpoints import SHAPES
 from models import C3D
 from models.builder import BuiltModel, build
 from models.config import POOL5_CONVENTIONS
+from models.options import BuildOptions
 
 
 def test_names_shapes_and_size(built: BuiltModel) -> None:
@@ -42,7 +43,7 @@ def test_initialisation_is_kaiming_normal_and_pytorch_default(built: BuiltModel)
 
 
 def test_batch_norm_variant_starts_at_one_and_zero() -> None:
-    network = build(5, batch_norm=True).network
+    network = build(BuildOptions(5, batch_norm=True)).network
     names = {name for name, _ in network.named_modules() if name.startswith("bn")}
     assert names == {"bn1", "bn2", "bn3a", "bn3b", "bn4a", "bn4b", "bn5a", "bn5b"}
     for name in names:
@@ -53,7 +54,7 @@ def test_batch_norm_variant_starts_at_one_and_zero() -> None:
 
 
 def test_answers_equal_an_independent_computation() -> None:
-    network = build(7, seed=3).network.double()
+    network = build(BuildOptions(7, seed=3)).network.double()
     clip = np.random.default_rng(1).standard_normal((3, 16, 112, 112))
     state = {name: value.numpy() for name, value in network.state_dict().items()}
     seen = reference.trunk(state, clip)
@@ -80,4 +81,4 @@ def test_pretrained_needs_a_path() -> None:
 
 def test_a_negative_class_count_is_refused() -> None:
     with pytest.raises(ValueError, match=r"between 0 and 100000 \(got -1\)"):
-        build(-1)
+        build(BuildOptions(-1))

@@ -11,12 +11,14 @@ from conftest import ExportedByCommand
 from helpers.checkpoints import constant_state
 from helpers.manifests import MANIFEST
 
-from exporter.artifacts.loading import LoadedArtifact, load_artifact, rebuild_network, relative_to
+from exporter.artifacts.loading import LoadedArtifact, rebuild_network, relative_to
 from exporter.artifacts.manifest import WeightsRecord, file_entry, sha256_file
 from exporter.errors import ArtifactError, CheckpointError, IntegrityError, UsageError
+from exporter.formats import load_artifact
 from exporter.types import ReferenceOptions
 from models.builder import build, state_sha256
 from models.config import C3DConfig
+from models.options import BuildOptions
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def subject(weights: Path, tmp_path: Path) -> LoadedArtifact:
         MANIFEST,
         network=C3DConfig(5, pool5="right"),
         weights=record,
-        state_sha256=state_sha256(build(weights=weights).network),
+        state_sha256=state_sha256(build(BuildOptions(weights=weights)).network),
     )
     (tmp_path / "artifacts").mkdir()
     return LoadedArtifact(tmp_path / "artifacts" / "c3d.onnx", "onnx", manifest, ())

@@ -19,7 +19,6 @@ from exporter.artifacts.manifest import (
     read_manifest,
 )
 from exporter.errors import ArtifactError, IntegrityError
-from exporter.types import c3d_signature
 from models.config import OUTPUTS, C3DConfig
 from models.preprocessing import JFZHANG95, UNKNOWN
 from models.specs import Signature
@@ -31,7 +30,7 @@ def signatures(draw: st.DrawFn) -> tuple[Signature, C3DConfig]:
     classes = draw(st.integers(1, 100_000))
     names = draw(st.lists(st.sampled_from(OUTPUTS), min_size=1).map(tuple))
     config = C3DConfig(classes, draw(st.booleans()), draw(st.sampled_from(["symmetric", "right"])))
-    return c3d_signature(names, classes, draw(st.none() | st.integers(1, 64))), config
+    return C3DConfig(classes).signature(names, draw(st.none() | st.integers(1, 64))), config
 
 
 manifests = st.builds(

@@ -113,7 +113,11 @@ WRONG = {
     "too many samples": (("mine.onnx", "--samples", "101"), 2, "101 is not in the range 1<=x<=100"),
     "a tolerance of text": (("mine.onnx", "--rtol", "small"), 2, "'small' is not a valid float"),
     "a negative tolerance": (("mine.onnx", "--rtol=-1"), 2, "--rtol and --atol must be finite and not negative"),
-    "a growth below one": (("mine.onnx", "--max-growth", "0.5"), 2, "--max-growth must be at least 1 and finite (got 0.5)"),
+    "a growth below one": (
+        ("mine.onnx", "--max-growth", "0.5"),
+        2,
+        "--max-growth must be at least 1 and finite (got 0.5)",
+    ),
     "no baseline": (("mine.onnx", "--baseline", "none.json"), 3, "--baseline none.json: cannot be read: No such file"),
     "no baseline inside": (("mine.onnx", "--baseline", "text.onnx"), 3, "--baseline text.onnx: not a baseline"),
     "a report into nowhere": (

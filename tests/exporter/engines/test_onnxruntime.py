@@ -16,12 +16,12 @@ from onnx import TensorProto, helper
 from exporter.engines import RuntimeOptions, find_engine
 from exporter.engines.onnxruntime import NO_TF32, PROVIDERS, OnnxRuntime, count_placement
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
-from exporter.parity.io_mapping import map_by_manifest, map_c3d
+from exporter.parity.io_mapping import map_by_manifest
 from exporter.results import Placement
-from exporter.types import FORMAT_NAMES, Device, c3d_signature
+from exporter.types import FORMAT_NAMES, Device
 from models.config import C3DConfig
 
-SIGNATURE = c3d_signature(("logits",), 101, None)
+SIGNATURE = C3DConfig(101).signature(("logits",), None)
 
 
 @dataclass
@@ -157,13 +157,13 @@ def test_another_signature_is_refused_with_both(options: dict[str, int], tmp_pat
         OnnxRuntime(path, RuntimeOptions()) as runtime,
         pytest.raises(ArtifactError, match="another signature than C3D's: .*expected clip"),
     ):
-        map_c3d(path, runtime.signature, C3DConfig())
+        map_by_network(path, runtime.signature, skeleton("C3D", {}))
 
 
 def test_c3ds_signature_is_accepted_whatever_the_clip_is_called(tmp_path: Path) -> None:
     path = save(tmp_path / "same.onnx", name="input")
     with OnnxRuntime(path, RuntimeOptions()) as runtime:
-        map_c3d(path, runtime.signature, C3DConfig())
+        map_by_network(path, runtime.signature, skeleton("C3D", {}))
 
 
 def test_a_model_must_keep_its_manifests_signature(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ from helpers import reference
 
 from exporter.formats.export_module import fold_batch_norm, select_outputs
 from models import build
+from models.options import BuildOptions
 
 
 def test_batch_norm_folds_without_changing_the_function() -> None:
-    network = build(5, batch_norm=True, seed=1).network
+    network = build(BuildOptions(5, batch_norm=True, seed=1)).network
     generator = torch.Generator().manual_seed(0)
     for name, buffer in network.named_buffers():
         if name.endswith("running_mean"):
@@ -40,7 +41,7 @@ def test_batch_norm_folds_without_changing_the_function() -> None:
 
 
 def test_outputs_come_in_the_order_asked_for() -> None:
-    network = build(5).network
+    network = build(BuildOptions(5)).network
     clip = torch.rand(1, 3, 16, 112, 112)
     with torch.inference_mode():
         fc6, fc7, logits = network.forward_features(clip)

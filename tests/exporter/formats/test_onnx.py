@@ -12,16 +12,16 @@ from conftest import ExportedByCommand
 from helpers import small_models
 from onnx import helper, numpy_helper
 
-from exporter.artifacts.loading import load_artifact
 from exporter.artifacts.manifest import read_manifest, sha256_file
 from exporter.errors import ArtifactError
-from exporter.formats import FORMATS
+from exporter.formats import FORMATS, load_artifact
 from exporter.onnx_io.load import load_graph
 from exporter.onnx_io.writer import write_onnx
 from exporter.types import DEFAULT_OPSET, ExportRequest
 from exporter.workflows.export import export
 from models import build
 from models.builder import BuiltModel
+from models.options import BuildOptions
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_external_data_fixed_batch_batch_norm_features_and_an_older_opset(tmp_pa
     clips = np.random.default_rng(0).standard_normal((2, 3, 16, 112, 112), dtype=np.float32)
     fc7, fc6 = session.run(None, {"clip": clips})
     with torch.inference_mode():
-        expected = build(batch_norm=True).network.forward_features(torch.from_numpy(clips))
+        expected = build(BuildOptions(batch_norm=True)).network.forward_features(torch.from_numpy(clips))
     for answer, wanted in ((fc6, expected[0].numpy()), (fc7, expected[1].numpy())):
         assert isinstance(answer, np.ndarray)
         assert np.abs(answer - wanted).max() <= 1e-5 * np.abs(wanted).max()

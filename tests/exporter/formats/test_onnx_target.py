@@ -99,7 +99,10 @@ def test_the_same_inputs_give_the_same_bytes(cpu: WriteResult, tmp_path: Path) -
     ("request_", "message"),
     [
         (ExportRequest(("torchscript",), weight_dtype="fp16"), "--weight-dtype fp16 is an option of --format onnx"),
-        (ExportRequest(("onnx",), autotune=True), "--autotune and --optimize-for are options of --format onnx --target cpu"),
+        (
+            ExportRequest(("onnx",), autotune=True),
+            "--autotune and --optimize-for are options of --format onnx --target cpu",
+        ),
         (ExportRequest(("onnx",), optimize_for="load"), "--autotune and --optimize-for are options"),
         (ExportRequest(("torchscript",), target="cpu", autotune=True), "--autotune and --optimize-for are options"),
     ],

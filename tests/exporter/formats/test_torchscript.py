@@ -8,10 +8,9 @@ import torch
 from conftest import ExportedByCommand
 from helpers.run import python
 
-from exporter.artifacts.loading import load_artifact
 from exporter.artifacts.manifest import read_manifest
 from exporter.errors import ArtifactError
-from exporter.formats import FORMATS
+from exporter.formats import FORMATS, load_artifact
 from models.builder import BuiltModel
 
 ALONE = """

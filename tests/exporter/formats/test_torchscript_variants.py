@@ -24,6 +24,7 @@ from exporter.passes.winograd import torch_module
 from exporter.types import ExportRequest, ParityOptions
 from exporter.workflows.export import ExportResult, ParityFailedError, export
 from models.builder import BuiltModel, build
+from models.options import BuildOptions
 
 
 def measured(**times: float):
@@ -129,7 +130,7 @@ def exported_for_cpu(tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
                 target="cpu",
                 pool5="right",
                 outputs=("fc6", "logits"),
-                parity=ParityOptions(kinds=("video",)),
+                parity=ParityOptions(input_types=("video",)),
             )
         )
 
@@ -166,7 +167,9 @@ def test_in_float64_the_file_is_the_network(exported_for_cpu: ExportResult) -> N
         answer = script.run({"clip": clip[None].astype(np.float64)})
     with torch.inference_mode():
         fc6, _, logits = (
-            build(seed=0, pool5="right").network.double().forward_features(torch.from_numpy(clip[None]).double())
+            build(BuildOptions(seed=0, pool5="right"))
+            .network.double()
+            .forward_features(torch.from_numpy(clip[None]).double())
         )
     for name, truth in (("fc6", fc6.numpy()), ("logits", logits.numpy())):
         assert answer[name].dtype == np.float64
@@ -193,7 +196,7 @@ def test_the_file_holds_the_fastest_form_that_holds_parity(kept_truth: Path, tmp
                 ("torchscript",),
                 output_dir=tmp_path,
                 target="cpu",
-                parity=ParityOptions(kinds=("video",), cache=kept_truth),
+                parity=ParityOptions(input_types=("video",), cache=kept_truth),
             )
         )
     (artifact,) = exported.artifacts
@@ -213,7 +216,7 @@ def test_where_plain_fails_nothing_is_published(kept_truth: Path, tmp_path: Path
         ("torchscript",),
         output_dir=tmp_path,
         target="cpu",
-        parity=ParityOptions(kinds=("video",), cache=kept_truth, rtol=0.0, atol=0.0),
+        parity=ParityOptions(input_types=("video",), cache=kept_truth, rtol=0.0, atol=0.0),
     )
     with (
         measured(plain=100.0, channels_last=110.0, winograd=120.0, optimize_for_inference=100.0),

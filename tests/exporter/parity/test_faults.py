@@ -9,12 +9,12 @@ import pytest
 import torch
 from conftest import ExportedByCommand
 
-from exporter.artifacts.loading import load_artifact
 from exporter.fault_injection.faults import FAULTS
 from exporter.fault_injection.graph import FaultyGraph
 from exporter.fault_injection.harness import Harness
 from exporter.fault_injection.runner import list_faults
 from exporter.fault_injection.split import split_model
+from exporter.formats import load_artifact
 from exporter.parity.evaluate import evaluate
 from exporter.parity.execution import run_model
 from exporter.parity.golden import GoldenOutputs
@@ -166,7 +166,11 @@ def test_an_artifact_that_fails_is_not_published(
     monkeypatch.setattr("exporter.workflows.export.prepare", lambda _network, outputs: select_outputs(network, outputs))  # pyright: ignore
     (tmp_path / "c3d.onnx").write_text("an older artifact")
     with pytest.raises(ParityFailedError, match="parity failed for c3d.onnx; nothing was published") as caught:
-        export(ExportRequest(("onnx",), output_dir=tmp_path, parity=ParityOptions(input_types=("random",), cache=kept_truth)))
+        export(
+            ExportRequest(
+                ("onnx",), output_dir=tmp_path, parity=ParityOptions(input_types=("random",), cache=kept_truth)
+            )
+        )
     assert caught.value.exit_code == 1
     assert not caught.value.reports[0].passed
     assert [path.name for path in tmp_path.iterdir()] == ["c3d.onnx"]

@@ -12,6 +12,7 @@ from exporter.errors import BadInputError, UnavailableError, UsageError
 from exporter.parity.inputs import INPUT_TYPES, QUICK, InputSet, make_video_inputs
 from exporter.types import ParityOptions
 from exporter.video.clips import decode, find_videos, packaged_frames, resize
+from models.config import C3DConfig
 from models.preprocessing import HX173149, JFZHANG95, UNKNOWN
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
@@ -22,7 +23,7 @@ def clips(pool: InputSet) -> dict[str, NDArray[np.float32]]:
 
 
 def test_the_kinds_are_what_they_say() -> None:
-    pool = make_video_inputs(UNKNOWN, ParityOptions())
+    pool = make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions())
     assert pool.names == (*INPUT_TYPES[:-2], "pixels", "video")
     clip = clips(pool)
     assert pool.feeds["clip"].dtype == np.float32
@@ -41,11 +42,19 @@ def test_the_kinds_are_what_they_say() -> None:
 
 def test_quick_is_what_the_command_line_says() -> None:
     assert parity_options.QUICK == QUICK
-    assert make_video_inputs(UNKNOWN, ParityOptions(input_types=QUICK)).names == ("random", "saturated", "zeros", "video")
+    assert make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=QUICK)).names == (
+        "random",
+        "saturated",
+        "zeros",
+        "video",
+    )
 
 
 def test_the_seed_and_the_samples_decide_the_clips(pool: InputSet) -> None:
-    drawn = [make_video_inputs(UNKNOWN, ParityOptions(seed=seed, samples=2, input_types=("random",))) for seed in (0, 0, 1)]
+    drawn = [
+        make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(seed=seed, samples=2, input_types=("random",)))
+        for seed in (0, 0, 1)
+    ]
     first, same, other = (pool.feeds["clip"] for pool in drawn)
     assert drawn[0].names == ("random", "random")
     assert np.array_equal(first, same)
@@ -56,7 +65,7 @@ def test_the_seed_and_the_samples_decide_the_clips(pool: InputSet) -> None:
 
 def test_an_unknown_kind_is_refused_with_the_known() -> None:
     with pytest.raises(UsageError, match="--inputs noise: no such kind; known are all, quick, random"):
-        make_video_inputs(UNKNOWN, ParityOptions(input_types=("noise",)))
+        make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=("noise",)))
 
 
 def test_a_free_batch_is_run_alone_and_mixed(pool: InputSet) -> None:
@@ -73,12 +82,14 @@ def test_a_fixed_batch_is_filled(pool: InputSet) -> None:
 def test_arrays_of_the_users(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).random((2, 3, 16, 112, 112))
     np.savez(tmp_path / "mine.npz", anything=rows)
-    pool = make_video_inputs(UNKNOWN, ParityOptions(input_types=("zeros",), arrays=(tmp_path / "mine.npz",)))
+    pool = make_video_inputs(
+        C3DConfig().input, UNKNOWN, ParityOptions(input_types=("zeros",), arrays=(tmp_path / "mine.npz",))
+    )
     assert pool.names == ("zeros", "mine.npz row 0", "mine.npz row 1")
     assert np.array_equal(pool.feeds["clip"][1:], rows.astype(np.float32))
     np.savez(tmp_path / "bad.npz", clip=rows[:, :, :8])
     with pytest.raises(BadInputError, match="clip has shape .2, 3, 8, 112, 112.; wanted .rows, 3, 16, 112, 112."):
-        make_video_inputs(UNKNOWN, ParityOptions(arrays=(tmp_path / "bad.npz",)))
+        make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(arrays=(tmp_path / "bad.npz",)))
 
 
 def test_folders_and_lists_of_videos(tmp_path: Path) -> None:
@@ -98,7 +109,7 @@ def test_the_packaged_frames_are_the_videos_first() -> None:
 
 
 def test_a_video_of_the_users_is_preprocessed_like_the_weights_want() -> None:
-    pool = make_video_inputs(JFZHANG95, ParityOptions(input_types=QUICK, clips=(BIKES,)))
+    pool = make_video_inputs(C3DConfig().input, JFZHANG95, ParityOptions(input_types=QUICK, clips=(BIKES,)))
     assert np.array_equal(clips(pool)["bikes.mp4"], JFZHANG95.clip(decode(BIKES, UNKNOWN)))
 
 
@@ -124,4 +135,9 @@ def test_frames_are_resized_for_recipes_of_another_size() -> None:
     smaller = resize(frames, HX173149)
     assert smaller.shape == (16, 112, 150, 3)
     assert abs(smaller.mean() - frames.mean()) < 1  # an average of neighbours keeps the mean
-    assert make_video_inputs(HX173149, ParityOptions(input_types=QUICK)).feeds["clip"].shape[1:] == (3, 16, 112, 112)
+    assert make_video_inputs(C3DConfig().input, HX173149, ParityOptions(input_types=QUICK)).feeds["clip"].shape[1:] == (
+        3,
+        16,
+        112,
+        112,
+    )

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import ArtifactError
-from exporter.parity.io_mapping import map_by_manifest, map_by_name, map_c3d
-from exporter.types import UNKNOWN_RANK, c3d_signature
+from exporter.parity.io_mapping import map_by_manifest, map_by_name
+from exporter.types import UNKNOWN_RANK
 from models.config import CLIP_SHAPE, C3DConfig
 from models.specs import Signature, TensorSpec
 
@@ -65,9 +65,9 @@ def test_what_cannot(value: TensorSpec) -> None:
 
 def test_c3d_by_shape_and_by_name() -> None:
     clip = tensor("input.1", "n", *CLIP_SHAPE)
-    alone = map_c3d(PATH, signature([clip], [tensor("1234", "n", 101)]), C3DConfig())
+    alone = map_by_network(PATH, signature([clip], [tensor("1234", "n", 101)]), skeleton("C3D", {}))
     assert (alone.inputs["clip"].name, alone.outputs) == ("input.1", {"1234": "logits"})
-    named = map_c3d(PATH, signature([clip], [tensor("fc6", "n", 4096), tensor("extra", 1)]), C3DConfig())
+    named = map_by_network(PATH, signature([clip], [tensor("fc6", "n", 4096), tensor("extra", 1)]), skeleton("C3D", {}))
     assert named.outputs == {"fc6": "fc6"}
     for inputs, outputs in (
         ([clip, clip], [tensor("y", "n", 101)]),
@@ -76,12 +76,12 @@ def test_c3d_by_shape_and_by_name() -> None:
         ([tensor("clip", "n", 3, 16, 112, 112, dtype="int64")], [tensor("y", "n", 101)]),
     ):
         with pytest.raises(ArtifactError, match="another signature than C3D's: .*; expected clip float32"):
-            map_c3d(PATH, signature(inputs, outputs), C3DConfig())
+            map_by_network(PATH, signature(inputs, outputs), skeleton("C3D", {}))
 
 
 def test_a_manifest_is_kept_to_the_letter() -> None:
-    stated = c3d_signature(("logits", "fc6"), 101, None)
+    stated = C3DConfig(101).signature(("logits", "fc6"), None)
     assert map_by_manifest(PATH, stated, stated).outputs == {"logits": "logits", "fc6": "fc6"}
-    for other in (c3d_signature(("logits",), 101, None), c3d_signature(("logits", "fc6"), 101, 1)):
+    for other in (C3DConfig(101).signature(("logits",), None), C3DConfig(101).signature(("logits", "fc6"), 1)):
         with pytest.raises(ArtifactError, match="another signature than its manifest's"):
             map_by_manifest(PATH, other, stated)

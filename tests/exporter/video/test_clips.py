@@ -11,6 +11,7 @@ from exporter.errors import BadInputError
 from exporter.parity.inputs import make_video_inputs
 from exporter.types import ParityOptions
 from exporter.video.clips import decode, find_videos, packaged_frames
+from models.config import C3DConfig
 from models.preprocessing import UNKNOWN
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
@@ -40,8 +41,8 @@ def test_two_videos_of_one_name_are_told_apart(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         shutil.copy(BIKES, tmp_path / folder / "bikes.mp4")
-    options = ParityOptions(kinds=("zeros",), clips=(tmp_path / "one", tmp_path / "two" / "bikes.mp4"))
-    pool = make_video_inputs(UNKNOWN, options)
+    options = ParityOptions(input_types=("zeros",), clips=(tmp_path / "one", tmp_path / "two" / "bikes.mp4"))
+    pool = make_video_inputs(C3DConfig().input, UNKNOWN, options)
     assert pool.names == ("zeros", "bikes.mp4", str(tmp_path / "two" / "bikes.mp4"))
     assert np.array_equal(pool.feeds["clip"][1], pool.feeds["clip"][2])
     assert [*pool.frames] == [1, 2]

@@ -15,6 +15,7 @@ from exporter.types import ConvertRequest
 from exporter.workflows.convert import convert
 from models import build
 from models.builder import state_sha256
+from models.options import BuildOptions
 
 CAFFE = {"conv1": "conv1a", "conv2": "conv2a"}
 
@@ -31,7 +32,7 @@ def test_the_same_network_under_this_projects_names_with_its_conventions_in_the_
     output, second = caffe.with_name("c3d.safetensors"), caffe.with_name("again.safetensors")
     made = convert(ConvertRequest(caffe, output))
     assert made.entry.sha256 == sha256_file(output)
-    first, again = build(weights=caffe), build(weights=output)
+    first, again = build(BuildOptions(weights=caffe)), build(BuildOptions(weights=output))
     assert state_sha256(again.network) == state_sha256(first.network)
     assert (again.config, again.pool5_source) == (first.config, "file")
     assert again.preprocessing == first.preprocessing
@@ -43,7 +44,7 @@ def test_the_same_network_under_this_projects_names_with_its_conventions_in_the_
 def test_a_convention_that_nobody_told_is_not_made_up(tmp_path: Path) -> None:
     torch.save(constant_state(3), tmp_path / "c3d.pth")
     convert(ConvertRequest(tmp_path / "c3d.pth", tmp_path / "c3d.safetensors"))
-    assert build(weights=tmp_path / "c3d.safetensors").pool5_source == "default"
+    assert build(BuildOptions(weights=tmp_path / "c3d.safetensors")).pool5_source == "default"
 
 
 def test_what_is_refused(caffe: Path, tmp_path: Path) -> None:
@@ -70,7 +71,9 @@ def test_the_commands(caffe: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert reported["source"]["layout"] == "caffe"
     assert reported["network"] == {"num_classes": 7, "batch_norm": False, "pool5": "symmetric"}
-    assert build(weights=caffe.with_name("c3d.safetensors")).config.pool5 == "symmetric"  # the override stays
+    assert (
+        build(BuildOptions(weights=caffe.with_name("c3d.safetensors"))).config.pool5 == "symmetric"
+    )  # the override stays
     inspected = export("inspect", "c3d.safetensors")
     assert "converted" in inspected.stdout
     assert "c3d-export --format onnx --weights c3d.safetensors" in inspected.stdout

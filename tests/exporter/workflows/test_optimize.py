@@ -11,9 +11,9 @@ from conftest import ExportedByCommand
 from helpers.graphs import exact, graph, node, normal, positive, ran
 from helpers.run import run
 
-from exporter.artifacts.loading import load_artifact
 from exporter.artifacts.manifest import read_manifest
 from exporter.errors import ArtifactError, IntegrityError, UsageError
+from exporter.formats import load_artifact
 from exporter.formats.onnx import PASSES_KEY
 from exporter.passes import pipelines
 from exporter.passes.base import GraphPass

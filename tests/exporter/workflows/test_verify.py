@@ -251,7 +251,8 @@ def test_rtol_and_atol_are_for_those_who_must(theirs: Path, tmp_path: Path) -> N
     mine = small_models.network(tmp_path / "mine.onnx", change=small_models.scaled("w3", 1.001))
     assert judged(mine, theirs, input_types=FEW, rtol=2e-3, atol=1e-3).passed
     assert (
-        judged(mine, theirs, input_types=FEW, rtol=2e-3, atol=1e-3).tolerance == "within 0.001 + 0.002 |truth|, as asked for"
+        judged(mine, theirs, input_types=FEW, rtol=2e-3, atol=1e-3).tolerance
+        == "within 0.001 + 0.002 |truth|, as asked for"
     )
     assert not judged(mine, theirs, input_types=FEW, rtol=1e-4).passed
     for wrong in (-1.0, float("nan"), float("inf")):

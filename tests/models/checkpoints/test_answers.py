@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from models import build
 from models.builder import BuiltModel, state_sha256
 from models.errors import CheckpointError
+from models.options import BuildOptions
 
 JFZHANG95 = {
     "conv1": "features.0",
@@ -276,8 +277,8 @@ def test_answers_as_its_own_network(written: tuple[Origin, Path, State]) -> None
     expected = own_answers(state, origin.kernels, origin.linear, origin.order, origin.pool5)
     if origin.ambiguous:
         with pytest.raises(CheckpointError, match=f"its layout must be named: .*--layout {origin.layout} \\("):
-            build(weights=path)
-    built = build(weights=path, layout=origin.layout if origin.ambiguous else "auto")
+            build(BuildOptions(weights=path))
+    built = build(BuildOptions(weights=path, layout=origin.layout if origin.ambiguous else "auto"))
     assert built.weights is not None
     assert (built.weights.layout, built.config.pool5, built.preprocessing.name) == (
         origin.layout,
@@ -288,4 +289,4 @@ def test_answers_as_its_own_network(written: tuple[Origin, Path, State]) -> None
     assert built.weights.coverage.loaded == built.weights.coverage.total == len(state)
     assert max_abs_diff(built, expected) < 1e-9
     for layout in origin.wrong:
-        assert roughly(build(weights=path, layout=layout), expected["logits"]) > 1e-3, layout
+        assert roughly(build(BuildOptions(weights=path, layout=layout)), expected["logits"]) > 1e-3, layout

@@ -13,11 +13,12 @@ from safetensors.torch import save_file
 
 from models import build
 from models.errors import CheckpointError
+from models.options import BuildOptions
 
 
 def refuse(path: Path, match: str, **options: Any) -> None:
     with pytest.raises(CheckpointError, match=match) as caught:
-        build(weights=path, **options)
+        build(BuildOptions(weights=path, **options))
     assert "\n" not in str(caught.value)
     assert path.name in str(caught.value)
 

@@ -21,6 +21,7 @@ from models import build
 from models.builder import BuiltModel, state_sha256
 from models.checkpoints.readers import read_file
 from models.errors import CheckpointError, UnavailableError
+from models.options import BuildOptions
 
 LAYERS = (*CONVOLUTIONS, "fc6", "fc7", "fc8")
 SMALL = {
@@ -203,7 +204,7 @@ def test_a_zip_bomb_is_refused_by_its_claim(tmp_path: Path) -> None:
 
 
 def test_an_exported_network_is_a_checkpoint(exported: ExportedByCommand, built: BuiltModel) -> None:
-    again = build(weights=exported.onnx)
+    again = build(BuildOptions(weights=exported.onnx))
     assert again.weights is not None
     assert (again.weights.container, again.weights.layout, again.pool5_source) == ("ONNX", "identity", "file")
     assert state_sha256(again.network) == state_sha256(built.network)
@@ -214,7 +215,7 @@ def test_an_optimised_network_keeps_its_weights_as_trained(
 ) -> None:
     done = optimize(OptimizeRequest(exported.onnx, tmp_path / "fast.onnx", verify=False))
     assert done.passes == ("winograd", "frames-as-pictures", "cancel-transposes")
-    again = build(weights=done.path)
+    again = build(BuildOptions(weights=done.path))
     assert again.config == built.config
     assert state_sha256(again.network) == state_sha256(built.network)
 

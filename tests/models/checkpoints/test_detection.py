@@ -9,6 +9,7 @@ from models.checkpoints import read_checkpoint
 from models.checkpoints.detection import detect_layouts
 from models.checkpoints.layouts import LAYOUTS, Layout
 from models.errors import CheckpointError
+from models.options import BuildOptions
 
 
 def shapes_of(layout: Layout) -> dict[str, tuple[int, ...]]:
@@ -96,12 +97,12 @@ def test_what_only_training_needs_is_left_aside_and_told(tmp_path: Path) -> None
 
     extra = {name: torch.zeros(1) for name in ("global_step", "conv1.num_batches_tracked", "optimizer/conv1/m")}
     torch.save(constant_state() | extra, tmp_path / "c3d.pth")
-    built = build(weights=tmp_path / "c3d.pth")
+    built = build(BuildOptions(weights=tmp_path / "c3d.pth"))
     assert built.weights is not None
     assert set(built.weights.coverage.ignored_keys) == set(extra)
     torch.save(constant_state() | {"conv1.weight_ema": torch.zeros(1)}, tmp_path / "c3d.pth")
     with pytest.raises(CheckpointError, match="have no place in C3D .*conv1.weight_ema"):
-        build(weights=tmp_path / "c3d.pth")
+        build(BuildOptions(weights=tmp_path / "c3d.pth"))
 
 
 def test_a_tensor_under_two_spellings_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models import build
 from models.checkpoints import read_checkpoint
+from models.options import BuildOptions
 
 JFZHANG95 = {
     "conv1": "features.0",
@@ -82,7 +83,7 @@ def test_the_old_torch_format(tmp_path: Path) -> None:
 
 def test_safetensors(tmp_path: Path) -> None:
     save_file({name: value.contiguous() for name, value in constant_state().items()}, tmp_path / "c3d.safetensors")
-    built = build(weights=tmp_path / "c3d.safetensors")
+    built = build(BuildOptions(weights=tmp_path / "c3d.safetensors"))
     assert built.weights is not None
     assert built.weights.container == "safetensors"
     assert all(torch.equal(built.network.state_dict()[key], value) for key, value in constant_state().items())
@@ -91,7 +92,7 @@ def test_safetensors(tmp_path: Path) -> None:
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_jfzhang95_pretrained(prefix: str, tmp_path: Path) -> None:
     torch.save(prefixed(prefix, renamed(constant_state())), tmp_path / "c3d-pretrained.pth")
-    built = build(weights=tmp_path / "c3d-pretrained.pth")
+    built = build(BuildOptions(weights=tmp_path / "c3d-pretrained.pth"))
     assert built.weights is not None
     assert built.weights.layout == "jfzhang95"
     assert (built.config.pool5, built.pool5_source, built.preprocessing.name) == ("symmetric", "layout", "jfzhang95")
@@ -108,7 +109,7 @@ def test_a_named_layout_must_fit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_float_widths_are_converted_and_told(dtype: torch.dtype, tmp_path: Path) -> None:
     torch.save(constant_state(5, dtype), tmp_path / "c3d.pth")
-    built = build(weights=tmp_path / "c3d.pth")
+    built = build(BuildOptions(weights=tmp_path / "c3d.pth"))
     assert built.weights is not None
     assert built.weights.coverage.converted == (str(dtype).removeprefix("torch."),)
     assert all(torch.equal(built.network.state_dict()[key], value) for key, value in constant_state(5).items())

@@ -17,6 +17,7 @@ from models import build
 from models.checkpoints.download import file_name
 from models.checkpoints.sources import is_remote, resolve
 from models.errors import CheckpointError, UnavailableError, UsageError
+from models.options import BuildOptions
 from models.progress import no_progress
 
 CONTENT = bytes(range(256)) * 40_000
@@ -174,14 +175,14 @@ def test_a_path_is_a_path() -> None:
 def test_the_bytes_that_are_parsed_are_held_against_the_record(site: Site, tmp_path: Path) -> None:
     torch.save(constant_state(3), tmp_path / "c3d.pth")
     site.content = (tmp_path / "c3d.pth").read_bytes()
-    built = build(weights=f"{site.address}/c3d.pth")
+    built = build(BuildOptions(weights=f"{site.address}/c3d.pth"))
     assert built.weights is not None
     assert (built.weights.url, built.config.num_classes) == (f"{site.address}/c3d.pth", 3)
     torch.save(constant_state(4), built.weights.path)
     with pytest.raises(
         CheckpointError, match="is not the file that it should be: SHA-256 .*remove it to download it again"
     ):
-        build(weights=f"{site.address}/c3d.pth")
+        build(BuildOptions(weights=f"{site.address}/c3d.pth"))
 
 
 def test_the_hub_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
