@@ -24,3 +24,8 @@ def require_file(path: Path, what: str, error: type[BadInputError]) -> int:
         return path.stat().st_size
     except OSError as refusal:
         raise error(f"cannot look at {path}: {refusal.strerror or refusal}") from refusal
+
+
+def is_plain_name(name: str) -> bool:
+    """Return whether a name that a file states stays in that file's own folder."""
+    return Path(name).name == name and name not in ("", ".", "..") and "\0" not in name

@@ -104,3 +104,18 @@ def packed(data: mmap | bytes | memoryview, field: Field) -> list[int]:
         value, at = varint(data, at, field.end)
         numbers.append(signed(value))
     return numbers
+
+
+def encode_varint(value: int) -> bytes:
+    """Return an unsigned number as a varint."""
+    digits = bytearray()
+    while value > 0x7F:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    digits.append(value)
+    return bytes(digits)
+
+
+def field_header(number: int, length: int) -> bytes:
+    """Return the key and length in front of the payload of a `BYTES` field."""
+    return encode_varint(number << 3 | BYTES) + encode_varint(length)

@@ -17,6 +17,7 @@ from exporter.types import FormatName
 from models.architectures import parse_settings
 from models.built_model import BuiltModel
 from models.checkpoints.info import CheckpointInfo
+from models.paths import is_plain_name
 from models.preprocessing import Preprocessing
 from models.specs import Signature
 
@@ -206,11 +207,6 @@ class Artifact:
 def manifest_path(model: Path) -> Path:
     """Return where the manifest of `model` stands: `c3d.onnx` has `c3d.onnx.json`."""
     return model.with_name(model.name + MANIFEST_SUFFIX)
-
-
-def is_plain_name(name: str) -> bool:
-    """Tell whether a name from a file stays in that file's own folder."""
-    return Path(name).name == name and name not in ("", ".", "..") and "\0" not in name
 
 
 def sha256_file(path: Path) -> str:

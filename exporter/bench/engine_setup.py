@@ -15,7 +15,7 @@ from exporter.bench.types import BenchRequest, Skipped
 from exporter.bench.worker_client import child_environment
 from exporter.errors import ArtifactError, C3DExportError, OutputError, UsageError
 from exporter.formats import FORMATS, WriteRequest
-from exporter.onnx_io.load import graph_signature, load_graph
+from exporter.onnx_io.signature import read_signature
 from exporter.types import DEFAULT_OPSET
 from models.built_model import BuiltModel
 from models.progress import Progress
@@ -80,7 +80,7 @@ class EngineSetup:
             file = model.title
         else:
             plain = self._plain()
-            signature = graph_signature(load_graph(plain))
+            signature = read_signature(plain)
             job |= {"inputs": list(matching_names(plain, self.feeds, signature))}
             job |= {"outputs": [output.name for output in signature.outputs]}
             job |= {"path": str(plain if peer.runs == "plain" else self._mnn(plain, interpreter))}

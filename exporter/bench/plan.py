@@ -16,7 +16,8 @@ from exporter.errors import UsageError
 from exporter.formats import load_artifact
 from exporter.formats.onnx import has_pass_metadata
 from exporter.formats.torchscript import OPTIMIZE_OPTION
-from exporter.onnx_io.load import graph_signature, load_graph
+from exporter.onnx_io.load import load_without_weights
+from exporter.onnx_io.signature import read_signature
 from exporter.types import Device
 from models.progress import Progress
 from models.specs import Signature
@@ -65,7 +66,7 @@ def make_plan(request: BenchRequest, progress: Progress) -> Generator[BenchPlan]
     )
     plain = request.plain or next((subject.path for subject in subjects if is_plain(subject)), None)
     if request.plain is not None:
-        matching_names(request.plain, feeds, graph_signature(load_graph(request.plain)))
+        matching_names(request.plain, feeds, read_signature(request.plain))
     if not request.peers:
         yield BenchPlan(artifacts, feeds, plain, (), ())
         return
@@ -85,7 +86,7 @@ def is_plain(subject: LoadedArtifact) -> bool:
     if subject.format != "onnx":
         return False
     if subject.manifest is None:
-        return not has_pass_metadata(load_graph(subject.path))
+        return not has_pass_metadata(load_without_weights(subject.path))
     options = subject.manifest.options
     return options.get("target", "portable") == "portable" and set(options) <= PLAIN_OPTIONS
 
@@ -108,7 +109,7 @@ def _artifact(
 def _signature(subject: LoadedArtifact) -> Signature | None:
     """Return what a model states that it takes and answers; a TorchScript file without a manifest states nothing."""
     if subject.format == "onnx":
-        return graph_signature(load_graph(subject.path))
+        return read_signature(subject.path)
     return subject.manifest.signature if subject.manifest else None
 
 

@@ -17,7 +17,8 @@ from exporter.bench.inputs import Feeds, matching_names
 from exporter.bench.types import LowerBound
 from exporter.bench.worker_client import Worker
 from exporter.errors import ArtifactError
-from exporter.onnx_io.load import graph_signature, load_graph
+from exporter.onnx_io.load import load_without_weights
+from exporter.onnx_io.signature import read_signature
 
 if TYPE_CHECKING:
     import onnx
@@ -73,7 +74,7 @@ def bounds_of(
     Raises:
         ArtifactError: the graph cannot be read, or does not take these inputs.
     """
-    names = matching_names(path, feeds, graph_signature(load_graph(path)))
+    names = matching_names(path, feeds, read_signature(path))
     bounds: list[LowerBound] = []
     uncounted: tuple[str, ...] = ()
     for batch in batches:
@@ -94,7 +95,7 @@ def count_multiply_adds(path: Path, inputs: Shapes) -> tuple[int, tuple[str, ...
     Raises:
         ArtifactError: the graph cannot be read, or does not take these sizes.
     """
-    model = load_graph(path)
+    model = load_without_weights(path)
     shapes = _inferred(model, inputs, path)
     total, uncounted = 0, list[str]()
     for node in model.graph.node:
@@ -148,7 +149,7 @@ def _inferred(model: onnx.ModelProto, inputs: Shapes, path: Path) -> dict[str, t
     for name, sizes in inputs.items():
         slim.graph.input.append(onnx.helper.make_tensor_value_info(name, stated[name], sizes))
     for tensor in model.graph.initializer:
-        if prod(tensor.dims) >= LARGE:
+        if prod(tensor.dims) >= LARGE or tensor.external_data:
             slim.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
         else:
             slim.graph.initializer.append(tensor)

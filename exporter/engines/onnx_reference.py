@@ -14,7 +14,11 @@ import numpy as np
 
 from exporter.engines.base import RuntimeOptions, Tensors
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
-from exporter.onnx_io.graph import cast_model, detect_precision, intermediate_names, load_with_weights, signature_of
+from exporter.onnx_io.all_outputs import intermediate_names
+from exporter.onnx_io.cast import cast_model
+from exporter.onnx_io.load import load_with_weights
+from exporter.onnx_io.precision import detect_precision
+from exporter.onnx_io.signature import get_signature
 from exporter.results import Placement, Precision
 from exporter.types import Device
 from models.specs import Signature
@@ -63,7 +67,7 @@ class OnnxReference:
 
         require_device(self.settings.device)
         model = load_with_weights(self.path)
-        self._signature, self._nodes = signature_of(model), len(model.graph.node)
+        self._signature, self._nodes = get_signature(model), len(model.graph.node)
         prepared = self._prepared(model)
         self._computed = intermediate_names(prepared.graph)
         try:

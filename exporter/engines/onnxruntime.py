@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from exporter.engines.base import RuntimeOptions, Tensors
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
-from exporter.onnx_io.graph import DTYPES, detect_precision, with_all_outputs
+from exporter.onnx_io.all_outputs import with_all_outputs
+from exporter.onnx_io.dtypes import numpy_name
+from exporter.onnx_io.precision import detect_precision
 from exporter.results import Placement, Precision
 from exporter.types import Device
 from models.specs import Signature, TensorSpec
@@ -74,7 +76,7 @@ class OnnxRuntime:
         if self.settings.threads is not None:
             options.intra_op_num_threads = self.settings.threads
         try:
-            model = with_all_outputs(self.path, whole=False) if self.settings.all_outputs else str(self.path)
+            model = with_all_outputs(self.path, external=False) if self.settings.all_outputs else str(self.path)
             self._session = onnxruntime.InferenceSession(model, options, providers=_providers(self.device))
         except ArtifactError:
             raise
@@ -105,7 +107,7 @@ class OnnxRuntime:
         def spec(node: Any) -> TensorSpec:
             dtype = re.sub(r"tensor\((.*)\)", r"\1", node.type)
             shape = tuple("?" if size is None else size for size in node.shape)
-            return TensorSpec(node.name, DTYPES.get(dtype, dtype), shape)
+            return TensorSpec(node.name, numpy_name(dtype), shape)
 
         return Signature(
             tuple(spec(node) for node in self.session.get_inputs()),

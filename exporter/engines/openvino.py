@@ -12,7 +12,9 @@ import numpy as np
 
 from exporter.engines.base import RuntimeOptions, Tensors
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
-from exporter.onnx_io.graph import detect_precision, load_graph, signature_of, with_all_outputs
+from exporter.onnx_io.all_outputs import with_all_outputs
+from exporter.onnx_io.precision import detect_precision
+from exporter.onnx_io.signature import read_signature
 from exporter.results import Placement, Precision
 from exporter.types import Device
 from models.specs import Signature
@@ -71,7 +73,7 @@ class OpenVino:
             self._compiled = core.compile_model(model, "CPU", options)
         except RuntimeError as error:
             raise ArtifactError(f"{self.path}: OpenVINO refuses it: {_reason(error)}") from error
-        self._signature = signature_of(load_graph(self.path))
+        self._signature = read_signature(self.path)
         return self
 
     def __exit__(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from exporter.engines.base import RuntimeOptions, Tensors
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
+from exporter.foreign_logging import suppress_foreign_logging
 from exporter.results import Placement, Precision
 from exporter.types import UNKNOWN_RANK, Device
 from models.specs import Signature, TensorSpec
@@ -61,8 +61,7 @@ class TorchScriptRuntime:
         import torch
 
         require_device(self.device)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with suppress_foreign_logging():
             try:
                 module = self._prepared(torch.jit.load(str(self.path), map_location=self.device))
                 self._module = torch.jit.optimize_for_inference(module.eval()) if self.optimised else module

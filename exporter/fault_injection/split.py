@@ -6,21 +6,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from exporter.fault_injection.graph import Layer, OriginalGraph, attributes_of
-from exporter.onnx_io.graph import load_with_weights
+from exporter.onnx_io.all_outputs import set_outputs
+from exporter.onnx_io.load import load_without_weights
+from exporter.onnx_io.reader import read_model
+from exporter.onnx_io.writer import write_onnx
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DATA = "weights.data"
-ALIGNMENT = 4096
-"""Of each tensor in the data file, so that engines can map it."""
-SMALL = 1024
-"""Tensors of fewer bytes (shapes, scalars) stay inside the graph."""
 CONVOLUTION_RANK = 3
 """A convolution's weight has more axes than (out, in)."""
 
@@ -29,64 +26,25 @@ def split_model(path: Path, folder: Path) -> OriginalGraph:
     """Copy a model into `folder`: graph and weights in a file each.
 
     Raises:
-        ArtifactError: unreadable.
+        ArtifactError: unreadable, or rejected by onnx's checker.
     """
-    model = load_with_weights(path)
-    _hoist_constants(model.graph)
-    places: dict[str, tuple[int, TensorProto]] = {}
-    with (folder / DATA).open("wb") as stream:
-        for tensor in model.graph.initializer:
-            array = numpy_helper.to_array(tensor)
-            if array.nbytes < SMALL:
-                continue
-            stream.write(bytes(-stream.tell() % ALIGNMENT))
-            places[tensor.name] = (stream.tell(), tensor)
-            stream.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    for tensor in model.graph.initializer:
-        if tensor.name in places:
-            _refer(tensor, places[tensor.name][0])
-    del model.graph.value_info[:]
-    weights: dict[str, NDArray[Any]] = {}
-    for tensor in model.graph.initializer:
-        if tensor.name in places:
-            dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-            start = places[tensor.name][0]
-            weights[tensor.name] = np.memmap(folder / DATA, dtype, "r", start, tuple(tensor.dims))
-        else:
-            weights[tensor.name] = numpy_helper.to_array(tensor)
-    graph = OriginalGraph(model, folder, weights, tuple(_layers(model.graph, weights)))
-    graph.path.write_bytes(model.SerializeToString())
-    graph.exposed.write_bytes(_exposed(model).SerializeToString())
+    model = read_model(path)
+    LiftConstantsToInitializersPass(lift_all_constants=False, size_limit=0)(model)
+    split, _ = write_onnx(model, folder, "split.onnx", external_data=True)
+    mapped, proto = read_model(split), load_without_weights(split)
+    del proto.graph.value_info[:]
+    weights: dict[str, NDArray[Any]] = {
+        name: value.const_value.numpy()
+        for name, value in mapped.graph.initializers.items()
+        if value.const_value is not None
+    }
+    graph = OriginalGraph(proto, folder, weights, tuple(_layers(proto.graph, weights)))
+    graph.path.write_bytes(proto.SerializeToString())
+    exposed = onnx.ModelProto()
+    exposed.CopyFrom(proto)
+    set_outputs(exposed, [name for node in proto.graph.node for name in node.output if name])
+    graph.exposed.write_bytes(exposed.SerializeToString())
     return graph
-
-
-def _exposed(model: onnx.ModelProto) -> onnx.ModelProto:
-    every = onnx.ModelProto()
-    every.CopyFrom(model)
-    stated = {output.name: output for output in model.graph.output}
-    computed = [name for node in model.graph.node for name in node.output if name]
-    del every.graph.output[:]
-    every.graph.output.extend(stated.get(name, onnx.ValueInfoProto(name=name)) for name in dict.fromkeys(computed))
-    return every
-
-
-def _hoist_constants(graph: onnx.GraphProto) -> None:
-    """Turn Constant nodes that hold a tensor into initializers, which is what most exporters write."""
-    for node in [node for node in graph.node if node.op_type == "Constant"]:
-        value = attributes_of(node).get("value")
-        if isinstance(value, TensorProto):
-            value.name = node.output[0]
-            graph.initializer.append(value)
-            graph.node.remove(node)
-
-
-def _refer(tensor: TensorProto, offset: int) -> None:
-    size = int(np.prod(tensor.dims)) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    kept = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-    kept.data_location = TensorProto.EXTERNAL
-    for key, value in {"location": DATA, "offset": offset, "length": size}.items():
-        kept.external_data.add(key=key, value=str(value))
-    tensor.CopyFrom(kept)
 
 
 def _layers(graph: onnx.GraphProto, weights: Mapping[str, NDArray[Any]]) -> Iterator[Layer]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -14,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from exporter import __version__
 from exporter.artifacts.manifest import Manifest
+from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
 from exporter.formats.onnx_names import rename_nodes
-from exporter.onnx_io.load import check_external_data, check_written
 from exporter.passes.tiles import describe_tiles, tile_candidates
 from exporter.types import FormatName, OptimizeOptions
 from models.built_model import BuiltModel
@@ -37,8 +34,6 @@ IR_VERSION = 10
 
 VERSIONS = ("torch", "onnx", "onnx-ir", "onnxscript")
 """The libraries that decide a file's bytes; with `--autotune`, onnxruntime's times do as well."""
-
-_NOISY_LOGGERS = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 
 class OnnxFormat:
@@ -91,12 +86,12 @@ class OnnxFormat:
             notes = (*notes, f"onnx: parity failed with {' and with '.join(rejected)}")
         _describe(graph, manifest)
         files = write_onnx(graph, folder, request.name + self.suffix, external_data=request.external_data)
-        check_written(files)
-        return WriteResult((files.model,) if files.data is None else (files.model, files.data), manifest, notes)
+        return WriteResult(files, manifest, notes)
 
     def read_embedded(self, path: Path) -> Manifest | None:
         """Return the manifest in the model's metadata; weights stay on disk and nothing runs."""
-        from exporter.onnx_io.reader import load_without_weights
+        from exporter.onnx_io.external_data import check_external_data
+        from exporter.onnx_io.load import load_without_weights
 
         model = load_without_weights(path)
         check_external_data(model, path)
@@ -137,7 +132,7 @@ def _export(module: nn.Module, signature: Signature, opset: int) -> ir.Model:
     example = torch.zeros(
         [size if isinstance(size, int) else 1 for size in spec.shape], dtype=getattr(torch, spec.dtype)
     )
-    with _suppress_logging():
+    with suppress_foreign_logging():
         program = torch.onnx.export(
             module,
             (example,),
@@ -150,22 +145,6 @@ def _export(module: nn.Module, signature: Signature, opset: int) -> ir.Model:
         )
     assert program is not None
     return program.model
-
-
-@contextlib.contextmanager
-def _suppress_logging() -> Generator[None]:
-    """Keep the exporter's progress, deprecations and missing-torchvision remarks from the user; errors still raise."""
-    loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _describe(model: ir.Model, manifest: Manifest) -> None:

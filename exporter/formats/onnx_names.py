@@ -1,7 +1,7 @@
 """Names of exported nodes and values: those of the network's layers.
 
-torch's exporter numbers what it writes (`node_conv3d_3`, `val_10`), but records which module each node came from. People
-and `verify parity --localize` look for layers.
+torch's exporter numbers what it writes (`node_conv3d_3`, `val_10`), but records which module each node came from.
+People and `verify parity --localize` look for layers.
 """
 
 from __future__ import annotations

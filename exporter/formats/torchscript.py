@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import re
 import resource
-import warnings
 import zipfile
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError
+from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
 from exporter.formats.torchscript_variants import (
     MIN_SPEEDUP,
@@ -70,10 +69,10 @@ class TorchScriptFormat:
         if request.optimize.target != "cpu":
             yield Candidate("plain", partial(self._write_plain, module, request))
             return
-        with quiet_torch_jit():
+        with suppress_foreign_logging():
             ranked = rank_variants(module, model, request.manifest.signature.batch or 1, request.progress)
         while True:
-            with quiet_torch_jit():
+            with suppress_foreign_logging():
                 choice, script = next(ranked, (None, None))
             if choice is None or script is None:
                 return
@@ -83,7 +82,7 @@ class TorchScriptFormat:
         self, module: nn.Module, request: WriteRequest, folder: Path, rejected: tuple[str, ...]
     ) -> WriteResult:
         del rejected
-        with quiet_torch_jit():
+        with suppress_foreign_logging():
             files, manifest = self._save(script_and_freeze(module), request, folder, {})
         return WriteResult(files, manifest)
 
@@ -112,7 +111,7 @@ class TorchScriptFormat:
         whole = {**request.manifest.options, **options}
         manifest = replace(request.manifest, options=whole, versions={"torch": version("torch")})
         path = folder / f"{request.name}{self.suffix}"
-        with quiet_torch_jit(), save_archive(script, {MANIFEST_KEY: manifest.embedded().to_json()}) as saved:
+        with suppress_foreign_logging(), save_archive(script, {MANIFEST_KEY: manifest.embedded().to_json()}) as saved:
             normalize_archive(saved, path)
         return (path,), manifest
 
@@ -184,14 +183,6 @@ def normalize_archive(source: BinaryIO, target: Path) -> None:
             header = new.fp.tell() + 30 + len(name.encode()) + 4
             entry.extra = b"FB" + (padding := -header % ALIGNMENT).to_bytes(2, "little") + bytes(padding)
             new.writestr(entry, content)
-
-
-@contextlib.contextmanager
-def quiet_torch_jit() -> Generator[None]:
-    """Keep torch.jit's deprecation warnings from the user: the format is the one that people deploy."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _times(choice: Choice) -> str:

@@ -1,100 +1,112 @@
-"""Opening ONNX files: the graph without its weights, its signature, and where its external data lies."""
+"""ONNX files as an `onnx.ModelProto`, without their large weights or with them.
 
-from __future__ import annotations
+The protobuf library copies a file into memory once as bytes and once as a message. `load_without_weights` cuts the
+large weights out before that and refers to each by its offset in the file, as if it were external data.
+"""
 
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from exporter.artifacts.manifest import is_plain_name
-from exporter.errors import ArtifactError, C3DExportError
-from models.specs import Signature, TensorSpec
+import onnx
+from google.protobuf.message import DecodeError
+from onnx.external_data_helper import load_external_data_for_model
 
-if TYPE_CHECKING:
-    import onnx
+from exporter.errors import ArtifactError
+from models.protobuf_wire import BYTES, Field, field_header, fields
 
-    from exporter.onnx_io.writer import OnnxFiles
-
-
-def check_written(files: OnnxFiles) -> None:
-    """Hold what was written against onnx's checker.
-
-    Raises:
-        C3DExportError: it refuses, which is a fault of this tool or its versions.
-    """
-    import onnx
-
-    try:
-        onnx.checker.check_model(str(files.check), full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise C3DExportError(f"onnx's checker refuses the written model: {error}") from error
+MODEL_GRAPH, GRAPH_INITIALIZER, TENSOR_RAW_DATA = 7, 5, 9
+"""Field numbers of onnx/onnx.proto: the graph of a model, the initialisers of a graph, the bytes of a tensor."""
+INLINE_BELOW = 1024
+"""Tensors of fewer bytes (shapes, scalars) stay inside the graph message."""
+MAX_MESSAGE_BYTES = (1 << 31) - 1
+"""The protobuf library's limit for one message."""
 
 
-def load_graph(path: Path) -> onnx.ModelProto:
-    """Parse an ONNX file without its external data.
+def load_without_weights(path: Path) -> onnx.ModelProto:
+    """Load a model; its weights of `INLINE_BELOW` bytes and more become external data in the model file itself.
 
     Raises:
         ArtifactError: unreadable, or not ONNX.
     """
-    import onnx
-    from google.protobuf.message import DecodeError
-
     try:
-        model = onnx.load_model(str(path), load_external_data=False)
+        with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
+            message = _without_weights(data, Field(0, BYTES, 0, len(data), 0), path.name, MODEL_GRAPH)
+        return _checked(onnx.ModelProto.FromString(message), path)
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, DecodeError) as error:  # an empty file cannot be mapped; what is cut off is a WireError
+        raise ArtifactError(f"{path}: not a complete ONNX file (truncated, or another kind of file)") from error
+
+
+def load_with_weights(path: Path, *, external: bool = True) -> onnx.ModelProto:
+    """Load a model with the weights in its file and, if `external`, those in its data files.
+
+    Raises:
+        ArtifactError: unreadable, not ONNX, or its external data is not in its folder.
+    """
+    try:
+        model = _checked(onnx.ModelProto.FromString(path.read_bytes()), path)
+        if external:
+            load_external_data_for_model(model, str(path.parent))
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
     except DecodeError as error:
-        raise ArtifactError(f"{path}: not a whole ONNX file (truncated, or another kind of file)") from error
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ArtifactError(f"{path}: not a sound ONNX file: {error}") from error
+        raise ArtifactError(f"{path}: not a complete ONNX file (truncated, or another kind of file)") from error
+    except (ValueError, TypeError, onnx.checker.ValidationError) as error:
+        raise ArtifactError(f"{path}: its weights cannot be loaded: {first_line(error)}") from error
+    return model
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's first cause, or its class's name where it has no text."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _checked(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     if not model.graph.node or not model.opset_import:
         raise ArtifactError(f"{path}: not an ONNX model: it has no nodes or no opset")
     return model
 
 
-def check_external_data(model: onnx.ModelProto, path: Path) -> None:
-    """Refuse a model whose weights lie outside its own folder, or are missing.
+def _without_weights(data: mmap, message: Field, file_name: str, wanted: int) -> bytes:
+    """Return a message with the raw data of its large initialisers replaced by references to the file.
 
-    Raises:
-        ArtifactError: with the location.
+    Args:
+        data: the file.
+        message: a model, or its graph.
+        file_name: name of the file.
+        wanted: the field to change: `MODEL_GRAPH` of a model, `GRAPH_INITIALIZER` of a graph.
     """
-    for location in external_locations(model):
-        if location == path.name:
-            continue  # `onnx_reader.parse` refers to the weights inside the file so
-        data = path.with_name(location) if is_plain_name(location) else None
-        if data is None or data.is_symlink():
-            raise ArtifactError(f"{path}: its weights are said to be at {location!r}, not a file of its own folder")
-        if not data.is_file():
-            raise ArtifactError(f"{path}: its weights are said to be in {location}, which is not beside it")
+    parts: list[bytes] = []
+    offset = message.start
+    for field in fields(data, message.start, message.end):
+        if field.number != wanted or field.wire != BYTES:
+            parts.append(data[offset : field.end])
+        elif wanted == MODEL_GRAPH:
+            graph = _without_weights(data, field, file_name, GRAPH_INITIALIZER)
+            parts.append(field_header(MODEL_GRAPH, len(graph)) + graph)
+        else:
+            tensor = _externalize(data, field, file_name)
+            parts.append(field_header(GRAPH_INITIALIZER, len(tensor)) + tensor)
+        offset = field.end
+    return b"".join(parts)
 
 
-def external_locations(model: onnx.ModelProto) -> list[str]:
-    """Return the files, as the model names them, that hold its external data."""
-    return sorted(
-        {entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"}
-    )
-
-
-def element_type(number: int) -> str:
-    """Return the name of an ONNX element type, or `type 99` for one that ONNX does not have."""
-    import onnx
-
-    try:
-        return onnx.TensorProto.DataType.Name(number).lower()
-    except ValueError:
-        return f"type {number}"
-
-
-def graph_signature(model: onnx.ModelProto) -> Signature:
-    """Return an ONNX graph's inputs and outputs, as its own types state them."""
-
-    def spec(value: onnx.ValueInfoProto) -> TensorSpec:
-        tensor = value.type.tensor_type
-        dtype = element_type(tensor.elem_type)
-        shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim)
-        return TensorSpec(value.name, {"float": "float32", "double": "float64"}.get(dtype, dtype), shape)
-
-    weights = {initializer.name for initializer in model.graph.initializer}
-    return Signature(
-        tuple(spec(value) for value in model.graph.input if value.name not in weights),
-        tuple(spec(value) for value in model.graph.output),
-    )
+def _externalize(data: mmap, message: Field, file_name: str) -> bytes:
+    """Return a TensorProto whose raw data, if it is large, is replaced by its offset in the file."""
+    parts: list[bytes] = []
+    offset, raw = message.start, None
+    for field in fields(data, message.start, message.end):
+        if field.number == TENSOR_RAW_DATA and field.wire == BYTES and field.end - field.start >= INLINE_BELOW:
+            raw = field  # the last one counts, as for protobuf
+        else:
+            parts.append(data[offset : field.end])
+        offset = field.end
+    if raw is not None:
+        reference = onnx.TensorProto(data_location=onnx.TensorProto.EXTERNAL)
+        for key, value in (("location", file_name), ("offset", raw.start), ("length", raw.end - raw.start)):
+            reference.external_data.add(key=key, value=str(value))
+        parts.append(reference.SerializeToString())
+    return b"".join(parts)

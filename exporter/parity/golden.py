@@ -24,7 +24,8 @@ from exporter.artifacts.manifest import sha256_file
 from exporter.engines import Runtime, RuntimeOptions, find_engine
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.errors import OutputError
-from exporter.onnx_io.graph import detect_precision, external_files
+from exporter.onnx_io.external_data import external_files
+from exporter.onnx_io.precision import detect_precision
 from exporter.parity.inputs import InputSet
 from exporter.types import FormatName
 from models.builder import state_sha256

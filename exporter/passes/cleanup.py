@@ -6,10 +6,6 @@ the identity (ONNX Dropout-13), an operator of constants is a constant. *Source*
 which do the work; here is what they are held to. A model with subgraphs is left as it is.
 """
 
-import logging
-from collections.abc import Generator
-from contextlib import contextmanager
-
 import onnx_ir as ir
 from onnx_ir.passes.common import (
     CommonSubexpressionEliminationPass,
@@ -19,6 +15,7 @@ from onnx_ir.passes.common import (
     RemoveUnusedNodesPass,
 )
 
+from exporter.foreign_logging import suppress_foreign_logging
 from exporter.passes.base import GraphPass, constant, nodes_of
 from exporter.passes.shapes import as_stated
 
@@ -56,7 +53,7 @@ class FoldConstants(GraphPass):
 
         if has_subgraphs(model):
             return False
-        with quiet_loggers("onnxscript", "onnx_ir"), as_stated(model):
+        with suppress_foreign_logging(), as_stated(model):
             folded = fold_constants(
                 model, onnx_shape_inference=True, input_size_limit=MAX_FOLDED_BYTES, output_size_limit=MAX_FOLDED_BYTES
             )
@@ -118,7 +115,7 @@ class RemoveDeadCode(GraphPass):
         """See `GraphPass`."""
         if has_subgraphs(model):
             return False
-        with quiet_loggers("onnx_ir"):
+        with suppress_foreign_logging():
             results = [
                 step(model)
                 for step in (CommonSubexpressionEliminationPass(), RemoveUnusedNodesPass(), RemoveUnusedFunctionsPass())
@@ -136,17 +133,3 @@ def every_value(model: ir.Model) -> list[ir.Value]:
     """Return the main graph's inputs, initialisers and computed values."""
     computed = [value for node in model.graph for value in node.outputs]
     return [*model.graph.inputs, *model.graph.initializers.values(), *computed]
-
-
-@contextmanager
-def quiet_loggers(*names: str) -> Generator[None]:
-    """Keep other libraries' warnings about what they left alone from the user."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

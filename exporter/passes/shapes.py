@@ -5,11 +5,12 @@ None where not even the rank is known; passes leave such values alone.
 """
 
 import contextlib
-import logging
 from collections.abc import Generator
 
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
+
+from exporter.foreign_logging import suppress_foreign_logging
 
 Size = int | str | None
 """Of one dimension."""
@@ -20,14 +21,8 @@ def infer_shapes(model: ir.Model) -> None:
 
     The graph's own inputs and outputs keep what they state. Weights are not copied.
     """
-    logger = logging.getLogger("onnx_ir.passes.common.shape_inference")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with as_stated(model):
-            ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
-    finally:
-        logger.setLevel(level)
+    with suppress_foreign_logging(), as_stated(model):
+        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,10 @@ from exporter.errors import ArtifactError, CheckpointError, IntegrityError
 from exporter.formats import FORMATS
 from exporter.formats.onnx import embedded_manifest
 from exporter.formats.torchscript import is_archive
-from exporter.onnx_io.load import element_type, external_locations, graph_signature, load_graph
+from exporter.onnx_io.dtypes import dtype_name
+from exporter.onnx_io.external_data import external_locations
+from exporter.onnx_io.load import load_without_weights
+from exporter.onnx_io.signature import get_signature
 from models.checkpoints.sources import ResolvedSource, is_remote
 from models.paths import require_file
 from models.progress import Progress, no_progress
@@ -72,23 +75,22 @@ def inspect(path: str | Path, progress: Progress = no_progress) -> Inspection:
 
 
 def _onnx(path: Path) -> Inspection:
-    model = load_graph(path)
+    model = load_without_weights(path)
     operators: dict[str, int] = {}
     for node in model.graph.node:
         operators[node.op_type] = operators.get(node.op_type, 0) + 1
-    external = external_locations(model)
+    external = external_locations(model, path)
     facts = {
         "producer": f"{model.producer_name} {model.producer_version}".strip() or "not stated",
         "opset": ", ".join(f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import),
         "IR version": str(model.ir_version),
-        "signature": str(graph_signature(model)),
+        "signature": str(get_signature(model)),
         "operators": ", ".join(f"{count} {name}" for name, count in sorted(operators.items())),
     }
     if external:
         facts["external data"] = ", ".join(external)
     tensors = tuple(
-        TensorSpec(tensor.name, element_type(tensor.data_type), tuple(tensor.dims))
-        for tensor in model.graph.initializer
+        TensorSpec(tensor.name, dtype_name(tensor.data_type), tuple(tensor.dims)) for tensor in model.graph.initializer
     )
     return _artifact(path, "ONNX model", facts | _as_weights(path), tensors, embedded_manifest(model, path))
 

@@ -115,7 +115,8 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
 
 
 def _optimize_once(request: OptimizeRequest, progress: Progress) -> OptimizeResult:
-    from exporter.onnx_io.reader import data_files, read_model
+    from exporter.onnx_io.external_data import external_files
+    from exporter.onnx_io.reader import read_model
     from exporter.passes.base import PassesResult, run_passes
     from exporter.passes.pipelines import build_passes
 
@@ -125,7 +126,7 @@ def _optimize_once(request: OptimizeRequest, progress: Progress) -> OptimizeResu
     with timed(seconds, "load"):
         progress(f"loading {request.model.name}")
         model = read_model(subject.path)
-        data = data_files(model, subject.path)
+        data = external_files(subject.path)
     with timed(seconds, "passes"):
         refusal = unsupported_reason(model)
         applied = (
@@ -218,9 +219,8 @@ def _write(
     target: Path,
     *,
     external: bool,
-) -> tuple[list[Path], Manifest | None]:
+) -> tuple[tuple[Path, ...], Manifest | None]:
     """Write the rewritten model into the stage and check it; return its files, the model first, and its manifest."""
-    from exporter.onnx_io.load import check_written
     from exporter.onnx_io.writer import write_onnx
 
     external = external or _weight_bytes(model) > MAX_SINGLE_FILE_BYTES
@@ -231,8 +231,7 @@ def _write(
     else:
         model.metadata_props[PASSES_KEY] = ", ".join(applied.changed)
     written = write_onnx(model, stage, target.name, external_data=external)
-    check_written(written)
-    return [written.model, *([written.data] if written.data else [])], manifest
+    return written, manifest
 
 
 def _weight_bytes(model: ir.Model) -> int:

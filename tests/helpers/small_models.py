@@ -99,6 +99,32 @@ def convolution(path: Path, batch: int | str = "batch", channels: int = 4, size:
     return graphs.save(path, graphs.graph(nodes, {"x": [batch, 3, 4, size, 8]}, {"y": [batch, 5]}, drawn))
 
 
+def branches(path: Path) -> Path:
+    """`y = x > 0 ? x * 2 : x + c` by an If, whose branches hold a constant and read an outer value."""
+    out = [helper.make_tensor_value_info("r", TensorProto.FLOAT, None)]
+    then = helper.make_graph(
+        [helper.make_node("Mul", ["x", "two"], ["r"])],
+        "then",
+        [],
+        out,
+        [numpy_helper.from_array(np.array(2, np.float32), "two")],
+    )
+    constant = helper.make_node("Constant", [], ["c"], value_float=0.1)
+    other = helper.make_graph([constant, helper.make_node("Add", ["x", "c"], ["r"])], "else", [], out)
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        helper.make_node("Greater", ["sum", "zero"], ["positive"]),
+        helper.make_node("If", ["positive"], ["y"], then_branch=then, else_branch=other),
+    ]
+    return save(
+        path,
+        nodes,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
+        {"zero": np.array(0, np.float32)},
+    )
+
+
 def scaled(name: str, factor: float) -> Callable[[Weights], object]:
     """A fault: a weight times a factor."""
 

@@ -17,7 +17,7 @@ from exporter.bench.engine_setup import EngineSetup, missing_reason
 from exporter.bench.inputs import feeds_of
 from exporter.bench.plan import is_plain
 from exporter.bench.targets import ENGINE_SPECS, EngineSpec
-from exporter.onnx_io.load import graph_signature, load_graph
+from exporter.onnx_io.signature import read_signature
 from exporter.types import OptimizeRequest
 from exporter.workflows.optimize import optimize
 from models.progress import no_progress
@@ -52,7 +52,7 @@ def test_a_model_without_a_manifest_is_plain_unless_optimize_changed_it(tmp_path
 def kitchen(folder: Path, **options: Any) -> EngineSetup:
     path = convolution(folder / "m.onnx")
     request = replace(BenchRequest((path,), peers=True), **options)
-    signature = graph_signature(load_graph(path))
+    signature = read_signature(path)
     return EngineSetup(
         request,
         LoadedArtifact(path, "onnx", None, ()),

@@ -9,7 +9,7 @@ from helpers.reference import CONVOLUTIONS
 from exporter.engines import RuntimeOptions
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.errors import UnavailableError
-from exporter.onnx_io.load import load_graph
+from exporter.onnx_io.load import load_without_weights
 from models.builder import BuiltModel
 from models.c3d import C3D
 
@@ -35,7 +35,7 @@ def test_every_output_and_every_layer(
     assert answers["probabilities"].sum() == pytest.approx(1)
     with PyTorchRuntime(built.network, "float32", RuntimeOptions(all_outputs=True)) as runtime:
         layers = runtime.run(clip)
-    nodes = [node.name for node in load_graph(exported.onnx).graph.node if node.name != "flatten"]
+    nodes = [node.name for node in load_without_weights(exported.onnx).graph.node if node.name != "flatten"]
     assert [*layers] == nodes
     assert np.array_equal(layers["fc8"], answers["logits"])
     assert np.array_equal(layers["fc6.relu"], answers["fc6"])

@@ -4,19 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
 from conftest import ExportedByCommand
-from helpers import small_models
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from exporter.artifacts.manifest import read_manifest, sha256_file
-from exporter.errors import ArtifactError
-from exporter.formats import FORMATS, load_artifact
-from exporter.onnx_io.load import load_graph
-from exporter.onnx_io.writer import write_onnx
+from exporter.formats import FORMATS
 from exporter.types import DEFAULT_OPSET, ExportRequest
 from exporter.workflows.export import export
 from models import build
@@ -130,37 +125,3 @@ def test_external_data_fixed_batch_batch_norm_features_and_an_older_opset(tmp_pa
     for answer, wanted in ((fc6, expected[0].numpy()), (fc7, expected[1].numpy())):
         assert isinstance(answer, np.ndarray)
         assert np.abs(answer - wanted).max() <= 1e-5 * np.abs(wanted).max()
-
-
-@pytest.mark.parametrize("external", [False, True])
-def test_a_name_that_a_working_file_might_have_had(external: bool, tmp_path: Path) -> None:
-    source = onnx.load(small_models.network(tmp_path / "small.onnx"))
-    (tmp_path / "out").mkdir()
-    written = write_onnx(ir.from_proto(source), tmp_path / "out", "check.onnx", external_data=external)
-    assert written.model == tmp_path / "out" / "check.onnx"
-    x = {"x": np.random.default_rng(0).standard_normal((1, 3, 8, 8), dtype=np.float32)}
-    first, second = (
-        onnxruntime.InferenceSession(path).run(None, x)[0] for path in (tmp_path / "small.onnx", written.model)
-    )
-    assert np.array_equal(np.asarray(first), np.asarray(second))
-
-
-@pytest.mark.parametrize("location", ["../secret", "/etc/passwd", "..", "a/b", "link", "gone", "", "a\0b"])
-def test_weights_outside_the_models_folder_are_refused(location: str, tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to("/etc/passwd")
-    tensor = numpy_helper.from_array(np.zeros(4, np.float32), "w")
-    tensor.ClearField("raw_data")
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value=location)
-    node = helper.make_node("Identity", ["w"], ["y"])
-    graph = helper.make_graph([node], "g", [], [helper.make_tensor_value_info("y", 1, [4])], [tensor])
-    (tmp_path / "c3d.onnx").write_bytes(helper.make_model(graph).SerializeToString())
-    with pytest.raises(ArtifactError, match="not a file of its own folder|not beside it"):
-        load_artifact(tmp_path / "c3d.onnx")
-
-
-@pytest.mark.parametrize("content", [b"", b"\x08", b"not onnx at all", b"\x00" * 100])
-def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "x.onnx").write_bytes(content)
-    with pytest.raises(ArtifactError, match="not a whole ONNX file|not an ONNX model"):
-        load_graph(tmp_path / "x.onnx")

@@ -131,7 +131,7 @@ def test_half_precision_is_traced_by_its_own_budget(theirs: Path, tmp_path: Path
 
 
 def test_what_cannot_be_traced_says_why(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.onnx_io.graph.MOST_BYTES", 10)
+    monkeypatch.setattr("exporter.onnx_io.all_outputs.MAX_MESSAGE_BYTES", 10)
     found = traced(theirs, theirs, input_types=("random",))
     assert (found.layers, found.first) == ((), None)
     assert found.summary == f"not traced: {theirs}: larger than 2 GB, so its intermediate values cannot be exposed"

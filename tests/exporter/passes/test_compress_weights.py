@@ -10,7 +10,7 @@ import pytest
 from helpers.graphs import exact, graph, kept, node, normal, ran, rewrite
 from numpy.typing import NDArray
 
-from exporter.onnx_io.graph import detect_precision
+from exporter.onnx_io.precision import detect_precision
 from exporter.passes.compress_weights import CompressWeights
 
 HALF = 2e-3

@@ -141,7 +141,7 @@ def test_a_file_under_several_names_is_read_and_its_data_file_is_not(external: b
         assert optimize(OptimizeRequest(tmp_path / "other" / "link.onnx")).modified
         return
     (tmp_path / "stolen.bin").hardlink_to(tmp_path / "unet.onnx.bin")
-    with pytest.raises(ArtifactError, match=r"data file unet.onnx.bin has several names \(hard links\)"):
+    with pytest.raises(ArtifactError, match=r"data file unet.onnx.bin has hard links"):
         optimize(OptimizeRequest(path))
 
 
@@ -221,9 +221,9 @@ def broken(folder: Path) -> dict[str, tuple[Path, str]]:
     onnx.save(sparse, folder / "sparse.onnx")
     return {
         "no such file": (folder / "nothing.onnx", "no such"),
-        "empty": (folder / "empty.onnx", "not a whole ONNX file"),
-        "text": (folder / "text.onnx", "not a whole ONNX file"),
-        "cut off": (folder / "cut.onnx", "not a whole ONNX file"),
+        "empty": (folder / "empty.onnx", "not a complete ONNX file"),
+        "text": (folder / "text.onnx", "not a complete ONNX file"),
+        "cut off": (folder / "cut.onnx", "not a complete ONNX file"),
         "short data": (folder / "data.onnx", "does not hold them"),
         "no data": (folder / "lost.onnx", "not beside it"),
         "checker": (folder / "wrong.onnx", "checker refuses it"),
@@ -298,4 +298,4 @@ def test_the_command_refuses_a_bad_file_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("hello")
     bad = run("c3d-export", "optimize", "text.onnx", cwd=tmp_path)
     assert (bad.returncode, bad.stdout) == (3, "")
-    assert bad.stderr == "Error: text.onnx: not a whole ONNX file (truncated, or another kind of file)\n"
+    assert bad.stderr == "Error: text.onnx: not a complete ONNX file (truncated, or another kind of file)\n"

@@ -1,0 +1,55 @@
+"""Models with every floating-point number in another format."""
+
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, TensorProto, numpy_helper
+
+from exporter.onnx_io.dtypes import FLOAT_TYPES
+from exporter.onnx_io.subgraphs import all_graphs
+
+_ELEMENT_TYPES: dict[Literal["float32", "float64"], int] = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
+
+
+def cast_model(model: onnx.ModelProto, dtype: Literal["float32", "float64"]) -> onnx.ModelProto:
+    """Return a model with every floating-point weight, constant, cast, input and output in `dtype`.
+
+    A float32, float16 or bfloat16 number is exactly representable in float64, so the float64 model is the same function
+    without the rounding. Local functions are inlined first. The model given may be changed.
+    """
+    if model.functions:
+        from onnx.inliner import inline_local_functions
+
+        model = inline_local_functions(model)
+    target = _ELEMENT_TYPES[dtype]
+    for graph in all_graphs(model.graph):
+        for tensor in graph.initializer:
+            _cast_tensor(tensor, target)
+        for node in graph.node:
+            for attribute in node.attribute:
+                _cast_attribute(node, attribute, target)
+        for value in (*graph.input, *graph.output):
+            if value.type.tensor_type.elem_type in FLOAT_TYPES:
+                value.type.tensor_type.elem_type = target
+        del graph.value_info[:]
+    return model
+
+
+def _cast_attribute(node: onnx.NodeProto, attribute: AttributeProto, target: int) -> None:
+    """Cast the tensor or numbers that an attribute holds, or the dtype that it names."""
+    if attribute.type == AttributeProto.TENSOR:
+        _cast_tensor(attribute.t, target)
+    elif attribute.name in ("to", "dtype") and attribute.type == AttributeProto.INT and attribute.i in FLOAT_TYPES:
+        attribute.i = target
+    elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
+        numbers: Any = attribute.f if attribute.name == "value_float" else list(attribute.floats)
+        tensor = numpy_helper.from_array(np.array(numbers, np.float32))
+        _cast_tensor(tensor, target)
+        attribute.CopyFrom(onnx.helper.make_attribute("value", tensor))
+
+
+def _cast_tensor(tensor: TensorProto, target: int) -> None:
+    if tensor.data_type in FLOAT_TYPES and tensor.data_type != target:
+        array: Any = numpy_helper.to_array(tensor).astype(onnx.helper.tensor_dtype_to_np_dtype(target))
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))

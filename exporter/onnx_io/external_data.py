@@ -1,0 +1,42 @@
+"""Weights of a model that lie in other files of its folder."""
+
+from pathlib import Path
+
+import onnx
+
+from exporter.errors import ArtifactError
+from exporter.onnx_io.load import load_without_weights
+from exporter.onnx_io.subgraphs import all_graphs
+from models.paths import is_plain_name
+
+
+def external_files(path: Path) -> tuple[Path, ...]:
+    """Return the files beside a model that hold weights of it, by name.
+
+    Raises:
+        ArtifactError: the model is unreadable, or its weights are not in files of its folder.
+    """
+    model = load_without_weights(path)
+    check_external_data(model, path)
+    return tuple(path.with_name(name) for name in external_locations(model, path))
+
+
+def external_locations(model: onnx.ModelProto, path: Path) -> list[str]:
+    """Return the other files, as the model at `path` names them, that hold its weights."""
+    tensors = [tensor for graph in all_graphs(model.graph) for tensor in graph.initializer]
+    names = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
+    return sorted(names - {path.name})  # `load_without_weights` refers to the weights inside the model file so
+
+
+def check_external_data(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse a model whose weights are outside its own folder, or are missing.
+
+    Raises:
+        ArtifactError: with the location.
+    """
+    for location in external_locations(model, path):
+        data = path.with_name(location) if is_plain_name(location) else None
+        if data is None or data.is_symlink():
+            raise ArtifactError(f"{path}: refers to weights at {location!r}, which is not a file of its own folder")
+        if not data.is_file():
+            raise ArtifactError(f"{path}: refers to weights in {location}, which is not beside it")

@@ -1,0 +1,47 @@
+"""The precision that an ONNX graph computes in."""
+
+from pathlib import Path
+
+from onnx import AttributeProto, TensorProto
+
+from exporter.onnx_io.load import load_without_weights
+from exporter.onnx_io.subgraphs import all_graphs, all_nodes
+from exporter.results import Precision
+
+PRECISION_ORDER: tuple[tuple[int, Precision], ...] = (
+    (TensorProto.BFLOAT16, "bfloat16"),
+    (TensorProto.FLOAT16, "float16"),
+    (TensorProto.FLOAT, "float32"),
+    (TensorProto.DOUBLE, "float64"),
+)
+"""Lowest precision first."""
+QUANTISED = ("quantize", "integer", "qlinear", "nbits", "qattention", "qgemm")
+"""What is in the name, in lower case, of every operator that computes with integers in place of floats, in ONNX's
+domains and onnxruntime's."""
+
+
+def detect_precision(path: Path) -> Precision:
+    """Return the lowest precision that a model's outputs go through, by its weights, casts and signature.
+
+    Weights that no node reads do not count: they would only loosen the tolerance.
+
+    Raises:
+        ArtifactError: unreadable, or not ONNX.
+    """
+    model = load_without_weights(path)
+    nodes = list(all_nodes(model))
+    if any(word in node.op_type.lower() for node in nodes for word in QUANTISED):
+        return "int8"
+    used = {name for node in nodes for name in node.input}
+    weights = [tensor for graph in all_graphs(model.graph) for tensor in graph.initializer if tensor.name in used]
+    constants = [
+        attribute.t for node in nodes for attribute in node.attribute if attribute.type == AttributeProto.TENSOR
+    ]
+    found = {tensor.data_type for tensor in (*weights, *constants) if tensor.dims}
+    casts = {attribute.i for node in nodes if node.op_type == "Cast" for attribute in node.attribute}
+    found |= casts & {TensorProto.FLOAT16, TensorProto.BFLOAT16}
+    found |= {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
+    for element_type, name in PRECISION_ORDER:
+        if element_type in found:
+            return name
+    return "float32"

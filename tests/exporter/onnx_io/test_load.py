@@ -1,0 +1,55 @@
+"""ONNX files as messages, with and without their weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+from helpers import small_models
+from onnx import TensorProto, helper
+
+from exporter.errors import ArtifactError
+from exporter.onnx_io.load import load_with_weights, load_without_weights
+
+value = helper.make_tensor_value_info
+FLOAT, DOUBLE, HALF, BFLOAT = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16
+
+
+def test_large_weights_become_references_into_the_file(tmp_path: Path) -> None:
+    path = small_models.network(tmp_path / "m.onnx")
+    content = path.read_bytes()
+    whole = {tensor.name: tensor for tensor in load_with_weights(path).graph.initializer}
+    model = load_without_weights(path)
+    assert list(model.graph.node) == list(onnx.load(path).graph.node)
+    for tensor in model.graph.initializer:
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        if tensor.data_location == TensorProto.EXTERNAL:
+            start, length = int(entries["offset"]), int(entries["length"])
+            assert (entries["location"], content[start : start + length]) == ("m.onnx", whole[tensor.name].raw_data)
+        else:
+            assert tensor == whole[tensor.name]
+            assert len(tensor.raw_data) < 1024
+    assert {tensor.name for tensor in model.graph.initializer if tensor.external_data} == {"w2", "w3"}
+
+
+@pytest.mark.parametrize("load", [load_without_weights, load_with_weights])
+@pytest.mark.parametrize("content", [b"", b"\x08", b"not onnx at all", b"\x00" * 100])
+def test_other_files_are_rejected(load: Callable[[Path], object], content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"x\.onnx: not a(n ONNX model| complete ONNX file)") as caught:
+        load(tmp_path / "x.onnx")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ArtifactError, match="cannot read"):
+        load(tmp_path / "absent.onnx")
+
+
+def test_external_data_outside_the_folder_is_rejected(tmp_path: Path) -> None:
+    tensor = TensorProto(name="w", data_type=FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="../secret")
+    graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "g", [], [value("y", FLOAT, [4])], [tensor])
+    (tmp_path / "m").mkdir()
+    (tmp_path / "secret").write_bytes(bytes(16))
+    (tmp_path / "m" / "m.onnx").write_bytes(helper.make_model(graph).SerializeToString())
+    with pytest.raises(ArtifactError, match="its weights cannot be loaded"):
+        load_with_weights(tmp_path / "m" / "m.onnx")
+    assert load_with_weights(tmp_path / "m" / "m.onnx", external=False).graph.initializer[0] == tensor

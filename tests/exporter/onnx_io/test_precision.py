@@ -1,0 +1,47 @@
+"""The precision that a graph computes in."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from helpers import small_models
+from onnx import TensorProto, helper
+
+from exporter.onnx_io.precision import detect_precision
+
+value = helper.make_tensor_value_info
+FLOAT, DOUBLE, HALF, BFLOAT = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16
+
+
+def identity(path: Path, kind: int = FLOAT, **constants: np.ndarray[Any, Any]) -> Path:
+    names = [*constants] or ["x"]
+    nodes = [helper.make_node("Sum" if len(names) > 1 else "Identity", names, ["y"])]
+    return small_models.save(path, nodes, [value("x", kind, ["n", 2])], [value("y", kind, ["n", 2])], constants)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(FLOAT, "float32"), (DOUBLE, "float64"), (HALF, "float16"), (BFLOAT, "bfloat16")]
+)
+def test_precision_of_the_signature(kind: int, name: str, tmp_path: Path) -> None:
+    assert detect_precision(identity(tmp_path / "m.onnx", kind)) == name
+
+
+def test_precision_of_weights_casts_and_constants(tmp_path: Path) -> None:
+    network = small_models.network(tmp_path / "m.onnx")
+    assert detect_precision(network) == "float32"
+    for kind, name in ((HALF, "float16"), (BFLOAT, "bfloat16")):
+        assert detect_precision(small_models.narrowed(network, tmp_path / "low.onnx", kind)) == name
+    constant = helper.make_node("Constant", [], ["c"], value=helper.make_tensor("c", HALF, [2], [1.0, 2.0]))
+    cast = helper.make_node("Cast", ["c"], ["d"], to=FLOAT)
+    nodes = [constant, cast, helper.make_node("Add", ["x", "d"], ["y"])]
+    small_models.save(tmp_path / "c.onnx", nodes, [value("x", FLOAT, ["n", 2])], [value("y", FLOAT, ["n", 2])], {})
+    assert detect_precision(tmp_path / "c.onnx") == "float16"
+
+
+@pytest.mark.parametrize("operator", ["DequantizeLinear", "MatMulInteger", "DynamicQuantizeLinear", "QLinearConv"])
+def test_quantised_operators_are_int8(operator: str, tmp_path: Path) -> None:
+    graph = helper.make_graph([helper.make_node(operator, ["x", "s"], ["y"])], "g", [value("x", FLOAT, [2])], [], [])
+    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
+    assert detect_precision(tmp_path / "m.onnx") == "int8"

@@ -1,0 +1,30 @@
+"""Files as the writer leaves them."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from helpers import small_models
+from onnx import TensorProto, helper
+
+from exporter.onnx_io.writer import write_onnx
+
+value = helper.make_tensor_value_info
+FLOAT, DOUBLE, HALF, BFLOAT = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_written_model_returns_the_same_and_no_temporary_file_is_left(external: bool, tmp_path: Path) -> None:
+    source = onnx.load(small_models.network(tmp_path / "small.onnx"))
+    (tmp_path / "out").mkdir()
+    written = write_onnx(ir.from_proto(source), tmp_path / "out", "check.onnx", external_data=external)
+    assert written[0] == tmp_path / "out" / "check.onnx"
+    assert sorted(written) == sorted((tmp_path / "out").iterdir())
+    x = {"x": np.random.default_rng(0).standard_normal((1, 3, 8, 8), dtype=np.float32)}
+    first, second = (
+        onnxruntime.InferenceSession(path).run(None, x)[0] for path in (tmp_path / "small.onnx", written[0])
+    )
+    assert np.array_equal(np.asarray(first), np.asarray(second))
