@@ -15,7 +15,7 @@ from typing import IO, Any, Literal, Self
 
 from exporter.bench import engines
 
-WORKER = Path(__file__).with_name("worker.py")
+WORKER = Path(__file__).with_name("worker_main.py")
 REPLY_TIMEOUT_S = 600.0
 """Seconds that a process may take to answer."""
 EXIT_TIMEOUT_S = 10.0

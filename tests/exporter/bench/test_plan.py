@@ -20,6 +20,8 @@ from exporter.bench.targets import ENGINE_SPECS, EngineSpec
 from exporter.onnx_io.signature import read_signature
 from exporter.types import OptimizeRequest
 from exporter.workflows.optimize import optimize
+from models.builder import build
+from models.options import BuildOptions
 from models.progress import no_progress
 
 MNN = next(peer for peer in ENGINE_SPECS if peer.name == "mnn")
@@ -105,12 +107,12 @@ def test_a_device_that_a_peer_does_not_know_is_told(tmp_path: Path, monkeypatch:
     assert (taking_part, missing.reason) == ((), "runs on cpu only")
 
 
-def test_a_network_that_is_not_c3d_has_no_torch_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_with_another_input_does_not_take_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, ENGINE_SPECS[0])
-    request = BenchRequest((Path("m.onnx"),), peers=True)
-    named = replace(request.reference, weights=Path("c3d.pth"))
-    _, (missing,) = kitchen(tmp_path, reference=named).serve(plain_takes_part=True)
-    assert missing.reason == "m.onnx takes something else than C3D does"
+    model = build(BuildOptions(base_channels=8, feature_dim=32, num_classes=5))
+    monkeypatch.setattr(engine_setup, "rebuild_network", lambda *_: (model, ()))
+    _, (missing,) = kitchen(tmp_path, reference=BuildOptions(weights="c3d.pth")).serve(plain_takes_part=True)
+    assert missing.reason .startswith("m.onnx takes another input than C3D")
 
 
 def test_a_library_is_looked_for_where_the_peer_would_run(tmp_path: Path) -> None:

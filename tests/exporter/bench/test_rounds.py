@@ -49,7 +49,7 @@ def play_out(taking: list[TargetState], rounds: int, seconds: float = 1e9, seed:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounds, "SETTLE", 0.0)
+    monkeypatch.setattr(rounds, "COOLDOWN_S", 0.0)
 
 
 def test_everyone_has_one_turn_a_round_in_changing_order() -> None:

@@ -24,8 +24,8 @@ from exporter.errors import ArtifactError, CheckFailedError, UnavailableError, U
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "measure_product", lambda *_: Product(1e9, "stand-in"))
-    monkeypatch.setattr(rounds, "LEAST_TURN", 0.005)
-    monkeypatch.setattr(rounds, "SETTLE", 0.0)
+    monkeypatch.setattr(rounds, "MIN_ROUND_S", 0.005)
+    monkeypatch.setattr(rounds, "COOLDOWN_S", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def report(models: Path) -> BenchReport:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(roofline, "SIZES", (64,))
         patch.setattr(roofline, "LEAST_SECONDS", 0.0)
-        patch.setattr(rounds, "LEAST_TURN", 0.005)
+        patch.setattr(rounds, "MIN_ROUND_S", 0.005)
         return bench(request)
 
 
@@ -222,15 +222,15 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no loads": ({"load_rounds": 0}, "--load-rounds must be at least 1"),
     "tensorrt": ({"device": "tensorrt"}, "bench knows cpu and cuda"),
     "python without peers": (
-        {"peer_python": {"mnn": Path(sys.executable)}},
-        "--engine-python is an option of --engine_setup",
+        {"engine_python": {"mnn": Path(sys.executable)}},
+        "--engine-python is an option of --engines",
     ),
-    "plain without peers": ({"plain": Path("m.onnx")}, "--engine-model is an option of --engine_setup"),
+    "plain without peers": ({"plain": Path("m.onnx")}, "--engine-model is an option of --engines"),
     "unknown peer": (
-        {"peers": True, "peer_python": {"ncnn": Path(sys.executable)}},
+        {"peers": True, "engine_python": {"ncnn": Path(sys.executable)}},
         "--engine-python ncnn: no such peer",
     ),
-    "no interpreter": ({"peers": True, "peer_python": {"mnn": Path("/nowhere")}}, "no such interpreter"),
+    "no interpreter": ({"peers": True, "engine_python": {"mnn": Path("/nowhere")}}, "no such interpreter"),
 }
 
 

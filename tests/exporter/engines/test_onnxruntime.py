@@ -16,12 +16,8 @@ from onnx import TensorProto, helper
 from exporter.engines import RuntimeOptions, find_engine
 from exporter.engines.onnxruntime import NO_TF32, PROVIDERS, OnnxRuntime, count_placement
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
-from exporter.parity.io_mapping import map_by_manifest
 from exporter.results import Placement
 from exporter.types import FORMAT_NAMES, Device
-from models.config import C3DConfig
-
-SIGNATURE = C3DConfig(101).signature(("logits",), None)
 
 
 @dataclass
@@ -148,30 +144,6 @@ def save(path: Path, *, name: str = "clip", time: int = 16, opset: int = 20, wid
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, constants)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10), path)
     return path
-
-
-@pytest.mark.parametrize("options", [{"time": 8}, {"width": 7}])
-def test_another_signature_is_refused_with_both(options: dict[str, int], tmp_path: Path) -> None:
-    path = save(tmp_path / "other.onnx", **options)  # pyright: ignore
-    with (
-        OnnxRuntime(path, RuntimeOptions()) as runtime,
-        pytest.raises(ArtifactError, match="another signature than C3D's: .*expected clip"),
-    ):
-        map_by_network(path, runtime.signature, skeleton("C3D", {}))
-
-
-def test_c3ds_signature_is_accepted_whatever_the_clip_is_called(tmp_path: Path) -> None:
-    path = save(tmp_path / "same.onnx", name="input")
-    with OnnxRuntime(path, RuntimeOptions()) as runtime:
-        map_by_network(path, runtime.signature, skeleton("C3D", {}))
-
-
-def test_a_model_must_keep_its_manifests_signature(tmp_path: Path) -> None:
-    with (
-        OnnxRuntime(save(tmp_path / "c3d.onnx", name="input"), RuntimeOptions()) as runtime,
-        pytest.raises(ArtifactError, match="another signature than its manifest's"),
-    ):
-        map_by_manifest(runtime.path, runtime.signature, SIGNATURE)
 
 
 def test_a_file_that_onnxruntime_refuses_is_told_in_one_line(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_it_answers_as_the_others(path: Path) -> None:
 
 @pytest.mark.usefixtures("openvino")
 def test_a_verdict_with_layers_and_bits(path: Path, tmp_path: Path) -> None:
-    options = ParityOptions(against=str(path), engine="openvino", localize=True, determinism=True)
+    options = ParityOptions(against=path, engine="openvino", localize=True, determinism=True)
     (report,) = verify_parity([path], options)
     assert report.passed
     assert report.localization is not None
