@@ -112,7 +112,7 @@ def test_a_network_with_another_input_does_not_take_part(tmp_path: Path, monkeyp
     model = build(BuildOptions(base_channels=8, feature_dim=32, num_classes=5))
     monkeypatch.setattr(engine_setup, "rebuild_network", lambda *_: (model, ()))
     _, (missing,) = kitchen(tmp_path, reference=BuildOptions(weights="c3d.pth")).serve(plain_takes_part=True)
-    assert missing.reason .startswith("m.onnx takes another input than C3D")
+    assert missing.reason.startswith("m.onnx takes another input than C3D")
 
 
 def test_a_library_is_looked_for_where_the_peer_would_run(tmp_path: Path) -> None:

@@ -48,9 +48,7 @@ def test_a_batch_norms_output_has_its_convolutions_name(clip: dict[str, np.ndarr
     assert layers["conv1"].mean() == pytest.approx(7, abs=0.5)
 
 
-def test_float64_leaves_the_callers_network_unchanged(
-    model: BuiltModel, clip: dict[str, np.ndarray]
-) -> None:  # pyright: ignore
+def test_float64_leaves_the_callers_network_unchanged(model: BuiltModel, clip: dict[str, np.ndarray]) -> None:  # pyright: ignore
     before = {name: value.clone() for name, value in model.network.state_dict().items()}
     with PyTorchRuntime(model, "float64", RuntimeOptions()) as runtime:
         assert runtime.precision == "float64"
