@@ -15,11 +15,10 @@ from exporter.fault_injection.results import SelfTestOptions
 from exporter.fault_injection.runner import Fault, list_faults, run_faults, set_up, temp_dir
 from exporter.formats import load_artifact
 from exporter.parity.golden import GoldenOutputs, NetworkSource, require_cache
-from exporter.parity.inputs import QUICK, make_video_inputs
+from exporter.parity.inputs import QUICK, make_network_inputs
 from exporter.types import ExportRequest, ParityOptions
 from exporter.workflows.export import export
 from models import build
-from models.config import C3DConfig
 from models.options import BuildOptions
 
 AT_ONCE = 24
@@ -35,10 +34,10 @@ def main() -> None:
         export(ExportRequest(("onnx",), output_dir=artifacts, verify=False))
     with temp_dir(artifacts / "c3d.onnx") as folder:
         built = build(BuildOptions(seed=0))
-        pool = make_video_inputs(C3DConfig().input, built.preprocessing, ParityOptions(input_types=QUICK))
+        pool = make_network_inputs(built, ParityOptions(input_types=QUICK))
         require_cache(kept.path.parent / "truth")
         truth = GoldenOutputs(NetworkSource(built), pool, kept.path.parent / "truth")
-        bench, _ = set_up(load_artifact(artifacts / "c3d.onnx"), truth, built.config, Path(folder))
+        bench, _ = set_up(load_artifact(artifacts / "c3d.onnx"), truth, built, Path(folder))
         faults = sorted(list_faults(bench), key=lambda fault: zlib.crc32(title(fault).encode()))
         left = [fault for fault in faults if title(fault) not in kept.done]
         while left and not kept.over:
@@ -62,7 +61,7 @@ def tell(kept: Pieces) -> None:
     print("located", Counter(fault["located"] for fault in kept.done.values() if fault["outcome"] == "caught"))
     for name, fault in kept.done.items():
         if fault["outcome"] != "caught" or fault["located"] == "elsewhere":
-            reported = (fault["outcome"], fault["share"], fault["exact_share"], fault["named"], fault["reason"])
+            reported = (fault["outcome"], fault["budget_used"], fault["exact_share"], fault["named"], fault["reason"])
             print(f"{name:<60}", *reported)
 
 

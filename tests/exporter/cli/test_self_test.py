@@ -42,7 +42,7 @@ def test_some_faults_planted_in_the_artifact_are_caught(
     ]
     assert found["inputs"] == ["random", "saturated", "zeros", "video"]
     assert found["clean"]["runs"] == 4 + 2 + 1
-    assert found["clean"]["alarms"] == []
+    assert found["clean"]["false_positives"] == []
     assert {path: path.stat().st_mtime_ns for path in exported.onnx.parent.iterdir()} == before
 
 

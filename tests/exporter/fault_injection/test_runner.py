@@ -21,7 +21,8 @@ from exporter.parity.execution import RunResult, RunSpec, run_model
 from exporter.parity.golden import FileSource, GoldenOutputs
 from exporter.parity.inputs import InputBatch, InputSet
 from exporter.parity.io_mapping import map_by_name
-from models.config import C3DConfig
+from models.builder import build
+from models.options import BuildOptions
 
 NAMES = ("random", "saturated", "zeros", "video")
 
@@ -158,7 +159,7 @@ def test_an_artifact_that_fails_as_it_is_is_refused(tmp_path: Path, bench: Harne
     faulty.set("fc8.bias", np.ones(5, np.float32))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "exporter.fault_injection.runner.trial_of",
+            "exporter.fault_injection.runner.make_run_spec",
             lambda *_: replace(
                 bench.trial,
                 open=lambda settings: find_engine("onnx").open(
@@ -167,7 +168,7 @@ def test_an_artifact_that_fails_as_it_is_is_refused(tmp_path: Path, bench: Harne
             ),
         )
         with pytest.raises(CheckFailedError, match="does not pass parity as it is"):
-            set_up(subject, bench.truth, C3DConfig(), tmp_path)
+            set_up(subject, bench.truth, build(BuildOptions(base_channels=8, feature_dim=32)), tmp_path)
 
 
 @pytest.mark.parametrize("roomy", [True, False])
@@ -176,8 +177,8 @@ def test_the_weights_are_kept_in_memory_where_there_is_room(
 ) -> None:
     memory = tmp_path / "memory"
     memory.mkdir()
-    monkeypatch.setattr("exporter.fault_injection.runner.MEMORY", memory)
-    monkeypatch.setattr("exporter.fault_injection.runner.ROOM", 1 if roomy else 2**60)
+    monkeypatch.setattr("exporter.fault_injection.runner.MEMORY_FOLDER", memory)
+    monkeypatch.setattr("exporter.fault_injection.runner.FREE_SPACE_FACTOR", 1 if roomy else 2**60)
     with temp_dir(save(tmp_path / "tiny.onnx")) as folder:
         assert Path(folder).is_relative_to(memory) is roomy
     assert not Path(folder).exists()

@@ -3,6 +3,7 @@
 import re
 import zlib
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,13 @@ from exporter.parity.golden import GoldenOutputs
 from exporter.parity.inputs import InputSet
 from exporter.parity.localize import localize
 from exporter.types import ExportRequest, ParityOptions
-from exporter.workflows.export import ParityFailedError, export
+from exporter.workflows.candidates import ParityFailedError
+from exporter.workflows.export import export
 from exporter.workflows.verify import make_run_spec
-from models.builder import BuiltModel
-from models.config import C3DConfig
+from models.builder import build
+from models.built_model import BuiltModel
+from models.c3d import C3D, all_outputs
+from models.options import BuildOptions
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +41,15 @@ def two_clips(truth: GoldenOutputs) -> GoldenOutputs:
 
 
 @pytest.fixture(scope="module")
-def bench(exported: ExportedByCommand, two_clips: GoldenOutputs, tmp_path_factory: pytest.TempPathFactory) -> Harness:
+def bench(
+    exported: ExportedByCommand,
+    built: BuiltModel,
+    two_clips: GoldenOutputs,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Harness:
     """The artifact read apart, so that a faulty copy costs kilobytes and only runs from its fault on."""
     graph = split_model(exported.onnx, tmp_path_factory.mktemp("apart"))
-    trial = make_run_spec(load_artifact(exported.onnx), ParityOptions(), C3DConfig())
+    trial = make_run_spec(load_artifact(exported.onnx), ParityOptions(), built)
     with trial.open(trial.settings) as runtime:
         return Harness(graph, trial, trial.match(runtime.signature), two_clips, runtime.title)
 
@@ -96,7 +105,7 @@ def test_a_planted_fault_is_localised(kind: str, where: str, layer: str, how: st
     assert bench.locate(copy, value, batch) == (how, layer)
 
 
-def test_a_fault_is_localised_by_values_alone_and_as_the_command_does(bench: Harness) -> None:
+def test_a_fault_is_localised_by_values_alone_and_as_the_command_does(bench: Harness, built: BuiltModel) -> None:
     copy, _ = planted(bench, "ReLU dropped", "conv3a.relu")
     for node in copy.graph.node:  # nothing to match by but the values
         for names in (node.input, node.output):
@@ -104,7 +113,7 @@ def test_a_fault_is_localised_by_values_alone_and_as_the_command_does(bench: Har
                 re.sub(r"^(.*)\.out$", lambda found: f"v{zlib.crc32(found[1].encode())}", name) for name in names
             ]
     path = copy.write(copy.model, bench.graph.folder / "unnamed.onnx")
-    trial = make_run_spec(load_artifact(path), ParityOptions(), C3DConfig())
+    trial = make_run_spec(load_artifact(path), ParityOptions(), built)
     report = evaluate(run_model(trial, bench.truth.pool), bench.truth, ParityOptions())
     assert [(row.input, row.passed) for row in report.comparisons] == [
         ("random", False),
@@ -116,10 +125,10 @@ def test_a_fault_is_localised_by_values_alone_and_as_the_command_does(bench: Har
     assert "the graph does not show conv3a.relu, so the fault may be there" in found.summary
 
 
-def test_a_copy_cut_in_front_of_its_fault_gets_the_verdict_of_the_whole(bench: Harness) -> None:
+def test_a_copy_cut_in_front_of_its_fault_gets_the_verdict_of_the_whole(bench: Harness, built: BuiltModel) -> None:
     copy, _ = planted(bench, "weights scaled by 0.1 %", "conv4a")
     path = copy.write(copy.model, bench.graph.folder / "whole.onnx")
-    trial = make_run_spec(load_artifact(path), ParityOptions(), C3DConfig())
+    trial = make_run_spec(load_artifact(path), ParityOptions(), built)
     *_, whole = evaluate(run_model(trial, bench.truth.pool), bench.truth, ParityOptions()).comparisons
     cut = bench.verdict(copy, bench.batches(("random", "video")))
     assert (whole.input, whole.passed) == (cut.batch.name, cut.passed) == ("random + video", False)
@@ -135,12 +144,11 @@ def test_the_sound_artifact_passes(bench: Harness) -> None:
 @pytest.mark.filterwarnings("ignore:.torch.jit")
 def test_a_torchscript_file_of_other_weights_fails(tmp_path: Path, two_clips: GoldenOutputs, built: BuiltModel) -> None:
     other = deepcopy(built.network)
+    assert isinstance(other, C3D)
     other.conv3a.weight.data *= 1.01
     torch.jit.save(torch.jit.script(other), str(tmp_path / "other.pt"))  # pyright: ignore
     subject, options = load_artifact(tmp_path / "other.pt"), ParityOptions()
-    assert not evaluate(
-        run_model(make_run_spec(subject, options, C3DConfig()), two_clips.pool), two_clips, options
-    ).passed
+    assert not evaluate(run_model(make_run_spec(subject, options, built), two_clips.pool), two_clips, options).passed
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit")
@@ -152,24 +160,20 @@ def test_a_torchscript_file_of_others_is_judged_by_the_network_named(
     torch.jit.save(torch.jit.script(network), str(tmp_path / "theirs.pt"))  # pyright: ignore
     subject = load_artifact(tmp_path / "theirs.pt")
     assert subject.manifest is None
-    answers = run_model(make_run_spec(subject, ParityOptions(), C3DConfig(12)), two_clips.pool)
+    answers = run_model(make_run_spec(subject, ParityOptions(), build(BuildOptions(num_classes=12))), two_clips.pool)
     assert [outputs["logits"].shape for _, outputs in answers.batches] == [(1, 12), (1, 12), (2, 12)]
 
 
-def test_an_artifact_that_fails_is_not_published(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built: BuiltModel, kept_truth: Path
-) -> None:
-    network = deepcopy(built.network)
+def test_an_artifact_that_fails_is_not_published(tmp_path: Path) -> None:
+    model = build(BuildOptions(base_channels=8, feature_dim=32, num_classes=5))
+    network = deepcopy(model.network)
+    assert isinstance(network, C3D)
     network.conv3a.weight.data *= 1.01
-    from exporter.formats.export_module import select_outputs
-
-    monkeypatch.setattr("exporter.workflows.export.prepare", lambda _network, outputs: select_outputs(network, outputs))  # pyright: ignore
+    faulty = replace(model, fuse=lambda: all_outputs(network))
     (tmp_path / "c3d.onnx").write_text("an older artifact")
-    with pytest.raises(ParityFailedError, match="parity failed for c3d.onnx; nothing was published") as caught:
+    with pytest.raises(ParityFailedError, match=r"parity failed for c3d\.onnx; nothing was published") as caught:
         export(
-            ExportRequest(
-                ("onnx",), output_dir=tmp_path, parity=ParityOptions(input_types=("random",), cache=kept_truth)
-            )
+            ExportRequest(("onnx",), model=faulty, output_dir=tmp_path, parity=ParityOptions(input_types=("random",)))
         )
     assert caught.value.exit_code == 1
     assert not caught.value.reports[0].passed
