@@ -28,7 +28,7 @@ def test_importing_does_not_import_torch(module: str, tmp_path: Path) -> None:
 
 
 def test_what_is_read_or_told_without_a_network_does_not_wait_for_torch(tmp_path: Path) -> None:
-    names = ("console", "machine", "optimize", "checkpoints", "selftest", "bench")
+    names = ("console", "json_report", "optimize", "layouts", "self_test", "bench")
     modules = [
         "exporter.workflows.inspect",
         "exporter.workflows.optimize",

@@ -135,9 +135,16 @@ def bench_command(
     from exporter.reports.json_report import bench_object, dump
 
     pairs = {name: dict(options.pop(name)) for name in ("shapes", "engine_python")}
-    reference = BuildOptions(weights=options.pop("weights"))
+    request = BenchRequest(
+        artifacts,
+        peers=options.pop("engines"),
+        plain=options.pop("engine_model"),
+        reference=BuildOptions(weights=options.pop("weights")),
+        **pairs,
+        **options,
+    )
     with progress_on_terminal() as progress:
-        report = bench(BenchRequest(artifacts, reference=reference, **pairs, **options), progress)
+        report = bench(request, progress)
     if html is not None:
         from exporter.reports.bench_page import bench_page
 

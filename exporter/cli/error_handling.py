@@ -80,8 +80,8 @@ def _stop(number: int, _frame: FrameType | None) -> NoReturn:
     Not by KeyboardInterrupt: raised while torch or its imports run, it is swallowed, turned into another error, or
     ends the process by an abort in C++.
     """
-    if publish := sys.modules.get("exporter.artifacts.store"):
-        publish.settle_open()
+    if store := sys.modules.get("exporter.artifacts.store"):
+        store.cleanup_staging()
     cursor = SHOW_CURSOR if sys.stderr.isatty() else ""
     os.write(
         sys.stderr.fileno(),

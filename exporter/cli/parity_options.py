@@ -32,7 +32,7 @@ class InputTypes(click.ParamType["tuple[str, ...] | None"]):
         return QUICK if value == "quick" else tuple(part.strip() for part in value.split(","))
 
 
-class Reference(click.ParamType["EngineReference | Path"]):
+class Reference(click.ParamType["EngineReference | Path | None"]):
     """What to compare with: an engine, with `:device` after it, or a model file."""
 
     name = "reference"
@@ -49,9 +49,9 @@ class Reference(click.ParamType["EngineReference | Path"]):
         for known in COMPARISON_ENGINES:
             if known != name:
                 continue
-            for place in DEVICES:
-                if place == (device or "cpu"):
-                    return EngineReference(known, place)
+            for known_device in DEVICES:
+                if known_device == (device or "cpu"):
+                    return EngineReference(known, known_device)
             self.fail(f"{value}: no such device; known are {', '.join(DEVICES)}", param, ctx)
         if Path(value).suffix:
             return Path(value)

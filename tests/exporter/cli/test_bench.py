@@ -25,8 +25,8 @@ def test_json_is_alone_on_stdout_and_the_page_is_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(roofline, "SIZES", (256,))
-    monkeypatch.setattr(rounds, "LEAST_TURN", 0.005)
-    monkeypatch.setattr(rounds, "SETTLE", 0.0)
+    monkeypatch.setattr(rounds, "MIN_ROUND_S", 0.005)
+    monkeypatch.setattr(rounds, "COOLDOWN_S", 0.0)
     shutil.copy(folder / "m.onnx", folder / "copy.onnx")
     done = call(
         "c3d-export",
@@ -49,7 +49,7 @@ def test_json_is_alone_on_stdout_and_the_page_is_written(
     )
     assert (done.returncode, done.stderr) == (0, "")
     answer = json.loads(done.stdout)
-    assert [(row["contestant"], row["batch"]) for row in answer["measurements"]] == [
+    assert [(row["target"], row["batch"]) for row in answer["measurements"]] == [
         ("m.onnx", 1),
         ("copy.onnx", 1),
         ("m.onnx", 3),
@@ -114,7 +114,7 @@ def test_peers_of_a_torchscript_artifact_run_its_network(exported: ExportedByCom
     )
     answer = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
-    ran = {row["contestant"]: row["difference"] for row in answer["measurements"]}
+    ran = {row["target"]: row["difference"] for row in answer["measurements"]}
     assert {"c3d.pt", "torch eager", "onnxruntime plain"} <= set(ran)
     assert all(value < 1e-4 for value in ran.values() if value is not None)
     assert answer["rooflines"][0]["bounds"][0]["multiply_adds"] == pytest.approx(38.5e9, rel=0.002)

@@ -55,7 +55,7 @@ def test_json_says_all_of_it(parity: Parity) -> None:
     (report,) = answer["reports"]
     assert report["localization"]["first"] == "conv2"
     assert [row["identical"] for row in report["determinism"]] == [True] * 4
-    assert {"budget", "share", "snr_db", "cosine", "top1", "top5"} <= {*report["comparisons"][0]}
+    assert {"budget", "budget_used", "snr_db", "cosine", "top1", "top5"} <= {*report["comparisons"][0]}
     assert sum(row["input"] == "random" for row in report["comparisons"]) == 2
     assert report["hashes"].keys() == {"fault.onnx"}
 
@@ -106,8 +106,8 @@ WRONG = {
         2,
         "torchscript does not run onnx files",
     ),
-    "nothing to equal": (("mine.onnx",), 3, "has no manifest beside or inside it, so what should it equal?"),
-    "weights and a file": (("mine.onnx", "--weights", "w.pth"), 2, "with --against FILE that file does"),
+    "nothing to equal": (("mine.onnx",), 3, "there is nothing to compare it with; name its checkpoint"),
+    "weights and a file": (("mine.onnx", "--weights", "w.pth"), 2, "with --against FILE, that file is compared"),
     "a shape like no shape": (("mine.onnx", "--shape", "x=1,3"), 2, "'x=1,3' is not like input=1x3x224x224"),
     "a shape of nothing": (("mine.onnx", "--shape", "x=0x3"), 2, "is not like input="),
     "too many samples": (("mine.onnx", "--samples", "101"), 2, "101 is not in the range 1<=x<=100"),

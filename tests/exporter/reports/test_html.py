@@ -59,7 +59,7 @@ def test_the_command_writes_the_page_of_a_failed_check_too(tmp_path: Path) -> No
         "html": tmp_path / "page.html",
         "baseline": None,
         "save_baseline": None,
-        "growth": 2.0,
+        "max_growth": 2.0,
     }
     failed = report(budget_used=2.0)
     write_reports((failed,), wanted)
