@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.built import c3d, checkpoint
 from helpers.checkpoints import constant_state
 
 from models import C3D, build
@@ -38,12 +39,11 @@ def test_eval_mode_without_gradients(built: BuiltModel) -> None:
 
 def test_a_checkpoint_fills_every_tensor(sports1m: Path) -> None:
     loaded = build(BuildOptions(weights=sports1m))
-    assert loaded.config.num_classes == 487
+    assert loaded.settings["num_classes"] == 487
     for name, value in constant_state(487).items():
         assert torch.equal(loaded.network.state_dict()[name], value), name
-    assert loaded.weights is not None
-    assert (loaded.weights.coverage.loaded, loaded.weights.coverage.total) == (22, 22)
-    assert loaded.weights.coverage.values == 79_991_015
+    assert (checkpoint(loaded).loaded, checkpoint(loaded).total) == (22, 22)
+    assert checkpoint(loaded).values == 79_991_015
 
 
 def test_another_class_count_names_both_shapes(sports1m: Path) -> None:
@@ -54,26 +54,24 @@ def test_another_class_count_names_both_shapes(sports1m: Path) -> None:
 def test_a_new_head_is_only_fc8_and_comes_from_the_seed(sports1m: Path) -> None:
     loaded = build(BuildOptions(48, weights=sports1m, new_head=True, seed=5))
     again = build(BuildOptions(48, weights=sports1m, new_head=True, seed=5))
-    assert loaded.weights is not None
-    assert loaded.weights.coverage.reinitialized == ("fc8.weight", "fc8.bias")
+    assert checkpoint(loaded).reinitialized == ("fc8.weight", "fc8.bias")
     head = loaded.network.state_dict()["fc8.weight"]
     assert head.shape == (48, 4096)
     assert head.std().item() > 0
     assert state_sha256(loaded.network) == state_sha256(again.network)
-    assert torch.equal(loaded.network.fc7.bias, constant_state()["fc7.bias"])
+    assert torch.equal(c3d(loaded).fc7.bias, constant_state()["fc7.bias"])
 
 
 def test_a_checkpoint_without_fc8_is_a_network_of_features(tmp_path: Path) -> None:
     state = {name: value for name, value in constant_state().items() if not name.startswith("fc8")}
     path = save(tmp_path / "features.pth", state)
     features = build(BuildOptions(weights=path))
-    assert features.config.num_classes == 0
-    assert features.weights is not None
-    assert (features.weights.coverage.loaded, features.weights.coverage.total) == (20, 20)
-    assert features.network.forward_features(torch.zeros(1, 3, 16, 112, 112))[2].shape == (1, 4096)
+    assert features.settings["num_classes"] == 0
+    assert (checkpoint(features).loaded, checkpoint(features).total) == (20, 20)
+    assert c3d(features).forward_features(torch.zeros(1, 3, 16, 112, 112))[2].shape == (1, 4096)
     with pytest.raises(CheckpointError, match=r"no fc8.weight and no fc8.bias.*\(101, 4096\).*--new-head"):
         build(BuildOptions(101, weights=path))
-    assert build(BuildOptions(weights=path, new_head=True)).config.num_classes == 101
+    assert build(BuildOptions(weights=path, new_head=True)).settings["num_classes"] == 101
 
 
 def test_batch_norm_checkpoints_tell_the_variant_themselves(tmp_path: Path, sports1m: Path) -> None:
@@ -81,20 +79,23 @@ def test_batch_norm_checkpoints_tell_the_variant_themselves(tmp_path: Path, spor
     state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
     path = save(tmp_path / "bn.pth", state)
     loaded = build(BuildOptions(weights=path))
-    assert loaded.config.batch_norm
+    assert loaded.settings["batch_norm"]
     assert all(torch.equal(loaded.network.state_dict()[name], value) for name, value in state.items())
     with pytest.raises(CheckpointError, match="tensors are missing: bn1.weight.*without BatchNorm"):
         build(BuildOptions(weights=sports1m, batch_norm=True))
 
 
 def test_pool5_comes_from_the_option_then_the_layout_then_the_default(sports1m: Path) -> None:
-    assert (build(BuildOptions(weights=sports1m)).config.pool5, build(BuildOptions(weights=sports1m)).pool5_source) == (
+    assert (
+        build(BuildOptions(weights=sports1m)).settings["pool5"],
+        build(BuildOptions(weights=sports1m)).setting_sources["pool5"],
+    ) == (
         "symmetric",
         "default",
     )
     chosen = build(BuildOptions(weights=sports1m, pool5="right"))
-    assert (chosen.config.pool5, chosen.pool5_source) == ("right", "option")
-    assert chosen.network.pool5.ceil_mode
+    assert (chosen.settings["pool5"], chosen.setting_sources["pool5"]) == ("right", "option")
+    assert c3d(chosen).pool5.ceil_mode
 
 
 def test_pretrained_takes_a_path(sports1m: Path) -> None:

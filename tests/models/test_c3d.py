@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import reference
+from helpers.built import c3d
 from helpers.checkpoints import SHAPES
 
 from models import C3D
@@ -39,7 +40,7 @@ def test_initialisation_is_kaiming_normal_and_pytorch_default(built: BuiltModel)
         # a normal has 0.27 % beyond three sigma, a uniform none
         assert (weight.abs() > 3 * weight.std()).float().mean().item() == pytest.approx(0.0027, rel=0.5)
         assert bias.abs().max().item() <= 1 / math.sqrt(fan_in)
-    assert built.network.fc6.weight.abs().max().item() <= 1 / math.sqrt(8192)
+    assert c3d(built).fc6.weight.abs().max().item() <= 1 / math.sqrt(8192)
 
 
 def test_batch_norm_variant_starts_at_one_and_zero() -> None:
@@ -54,7 +55,7 @@ def test_batch_norm_variant_starts_at_one_and_zero() -> None:
 
 
 def test_answers_equal_an_independent_computation() -> None:
-    network = build(BuildOptions(7, seed=3)).network.double()
+    network = c3d(build(BuildOptions(7, seed=3))).double()
     clip = np.random.default_rng(1).standard_normal((3, 16, 112, 112))
     state = {name: value.numpy() for name, value in network.state_dict().items()}
     seen = reference.trunk(state, clip)

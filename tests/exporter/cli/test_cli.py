@@ -36,7 +36,7 @@ def test_the_main_job(exported: ExportedByCommand) -> None:
 
 
 @pytest.fixture(scope="module")
-def judged(exported: ExportedByCommand, kept_truth: Path) -> Iterator[subprocess.CompletedProcess[str]]:
+def judged(exported: ExportedByCommand, golden_cache: Path) -> Iterator[subprocess.CompletedProcess[str]]:
     """`verify parity` in a folder with the two sound artifacts and one with a layer scaled by 1 %."""
     model = onnx.load(exported.onnx)
     tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "conv4a.weight")
@@ -45,7 +45,7 @@ def judged(exported: ExportedByCommand, kept_truth: Path) -> Iterator[subprocess
     onnx.save(model, faulty)
     checkpoint = exported.onnx.with_name("checkpoint.pt")
     torch.save({"conv1.weight": torch.zeros(1)}, checkpoint)
-    few = ("--inputs", "random,video", "--cache", kept_truth)
+    few = ("--inputs", "random,video", "--cache", golden_cache)
     yield run("verify", "parity", "--json", *few, cwd=exported.folder)
     faulty.unlink()
     checkpoint.unlink()

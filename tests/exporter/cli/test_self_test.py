@@ -14,9 +14,9 @@ from exporter.parity.golden import GoldenOutputs
 
 
 def test_some_faults_planted_in_the_artifact_are_caught(
-    exported: ExportedByCommand, kept_truth: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    exported: ExportedByCommand, golden_cache: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "GoldenOutputs", partial(GoldenOutputs, cache=kept_truth))
+    monkeypatch.setattr(runner, "GoldenOutputs", partial(GoldenOutputs, cache=golden_cache))
     before = {path: path.stat().st_mtime_ns for path in exported.onnx.parent.iterdir()}
     done = call(
         "verify",

@@ -189,14 +189,14 @@ def wrong_winograd() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("wrong_winograd")
-def test_the_file_holds_the_fastest_form_that_holds_parity(kept_truth: Path, tmp_path: Path) -> None:
+def test_the_file_holds_the_fastest_form_that_holds_parity(golden_cache: Path, tmp_path: Path) -> None:
     with measured(plain=450.0, channels_last=380.0, winograd=160.0, optimize_for_inference=400.0):
         exported = export(
             ExportRequest(
                 ("torchscript",),
                 output_dir=tmp_path,
                 target="cpu",
-                parity=ParityOptions(input_types=("video",), cache=kept_truth),
+                parity=ParityOptions(input_types=("video",), cache=golden_cache),
             )
         )
     (artifact,) = exported.artifacts
@@ -211,12 +211,12 @@ def test_the_file_holds_the_fastest_form_that_holds_parity(kept_truth: Path, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c3d.pt", "c3d.pt.json"]
 
 
-def test_where_plain_fails_nothing_is_published(kept_truth: Path, tmp_path: Path) -> None:
+def test_where_plain_fails_nothing_is_published(golden_cache: Path, tmp_path: Path) -> None:
     request = ExportRequest(
         ("torchscript",),
         output_dir=tmp_path,
         target="cpu",
-        parity=ParityOptions(input_types=("video",), cache=kept_truth, rtol=0.0, atol=0.0),
+        parity=ParityOptions(input_types=("video",), cache=golden_cache, rtol=0.0, atol=0.0),
     )
     with (
         measured(plain=100.0, channels_last=110.0, winograd=120.0, optimize_for_inference=100.0),

@@ -32,11 +32,11 @@ from models.options import BuildOptions
 
 
 @pytest.fixture(scope="module")
-def two_clips(truth: GoldenOutputs) -> GoldenOutputs:
+def two_clips(golden: GoldenOutputs) -> GoldenOutputs:
     """A random clip and the real one: what a fault must show in."""
-    pool, places = truth.pool, [truth.pool.names.index(name) for name in ("random", "video")]
-    few = GoldenOutputs(truth.source, InputSet(pool.take(places), ("random", "video")))
-    few.adopt(truth, places)
+    pool, places = golden.pool, [golden.pool.names.index(name) for name in ("random", "video")]
+    few = GoldenOutputs(golden.source, InputSet(pool.take(places), ("random", "video")))
+    few.adopt(golden, places)
     return few
 
 

@@ -16,20 +16,20 @@ from models.builder import BuiltModel
 from models.config import OUTPUTS
 
 
-def test_truth_equals_an_independent_computation(built: BuiltModel, pool: InputSet, truth: GoldenOutputs) -> None:
+def test_truth_equals_an_independent_computation(built: BuiltModel, inputs: InputSet, golden: GoldenOutputs) -> None:
     state = {name: value.double().numpy() for name, value in built.network.state_dict().items()}
-    place = pool.names.index("video")
-    expected = reference.answers(state, pool.feeds["clip"][place].astype(np.float64), "symmetric")
+    place = inputs.names.index("video")
+    expected = reference.answers(state, inputs.feeds["clip"][place].astype(np.float64), "symmetric")
     for name in OUTPUTS:
-        values = truth.exact(name, [place])
+        values = golden.exact(name, [place])
         assert values.dtype == np.float64
         assert np.abs(values[0] - expected[name]).max() <= 1e-12 * np.abs(expected[name]).max(), name
 
 
-def test_pytorchs_float32_errs_a_little_and_everywhere(truth: GoldenOutputs) -> None:
+def test_pytorchs_float32_errs_a_little_and_everywhere(golden: GoldenOutputs) -> None:
     for name in ("logits", "fc6", "fc7"):
-        rows = range(len(truth.pool.names))
-        exact, single = truth.exact(name, rows), truth.single(name, rows)
+        rows = range(len(golden.pool.names))
+        exact, single = golden.exact(name, rows), golden.single(name, rows)
         assert single.dtype == np.float32
         errors = np.abs(single - exact).max(axis=1) / np.abs(exact).max(axis=1)
         assert (errors > 1e-8).all()

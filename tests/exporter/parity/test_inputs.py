@@ -50,17 +50,17 @@ def test_quick_is_what_the_command_line_says() -> None:
     )
 
 
-def test_the_seed_and_the_samples_decide_the_clips(pool: InputSet) -> None:
+def test_the_seed_and_the_samples_decide_the_clips(inputs: InputSet) -> None:
     drawn = [
         make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(seed=seed, samples=2, input_types=("random",)))
         for seed in (0, 0, 1)
     ]
-    first, same, other = (pool.feeds["clip"] for pool in drawn)
+    first, same, other = (inputs.feeds["clip"] for inputs in drawn)
     assert drawn[0].names == ("random", "random")
     assert np.array_equal(first, same)
     assert not np.array_equal(first[0], first[1])
     assert not np.array_equal(first, other)
-    assert np.array_equal(first[0], pool.feeds["clip"][0])
+    assert np.array_equal(first[0], inputs.feeds["clip"][0])
 
 
 def test_an_unknown_kind_is_refused_with_the_known() -> None:
@@ -68,15 +68,15 @@ def test_an_unknown_kind_is_refused_with_the_known() -> None:
         make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=("noise",)))
 
 
-def test_a_free_batch_is_run_alone_and_mixed(pool: InputSet) -> None:
-    batches = pool.batches(None)
+def test_a_free_batch_is_run_alone_and_mixed(inputs: InputSet) -> None:
+    batches = inputs.batches(None)
     assert [len(batch.rows) for batch in batches] == [1, 1, 1, 1, 2, 3]
     assert all(len(set(batch.rows)) == len(batch.rows) for batch in batches)
 
 
-def test_a_fixed_batch_is_filled(pool: InputSet) -> None:
-    assert [batch.rows for batch in pool.batches(3)] == [(0, 1, 2), (3, 0, 1)]
-    assert [batch.rows for batch in pool.batches(2, skip=("zeros", "video"))] == [(0, 1)]
+def test_a_fixed_batch_is_filled(inputs: InputSet) -> None:
+    assert [batch.rows for batch in inputs.batches(3)] == [(0, 1, 2), (3, 0, 1)]
+    assert [batch.rows for batch in inputs.batches(2, skip=("zeros", "video"))] == [(0, 1)]
 
 
 def test_arrays_of_the_users(tmp_path: Path) -> None:

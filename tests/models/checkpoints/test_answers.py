@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import origins
+from helpers.built import c3d, checkpoint, profile
 from helpers.origins import State, canonical, clip, own_answers, renamed, tensors
 from helpers.tf_checkpoint import write_v1, write_v2
 from safetensors.torch import save_file
@@ -243,10 +244,10 @@ _ANSWERED: dict[tuple[str, str], dict[str, Any]] = {}
 
 def answers_of(built: BuiltModel) -> dict[str, Any]:
     """The network's own answers in float64, computed once for each state and pool5."""
-    key = state_sha256(built.network), built.config.pool5
+    key = state_sha256(built.network), str(built.settings["pool5"])
     if key not in _ANSWERED:
         with torch.inference_mode():
-            stages = built.network.double().forward_features(torch.from_numpy(clip())[None])
+            stages = c3d(built).double().forward_features(torch.from_numpy(clip())[None])
         _ANSWERED[key] = {name: stage[0].numpy() for name, stage in zip(("fc6", "fc7", "logits"), stages, strict=True)}
     return _ANSWERED[key]
 
@@ -279,14 +280,13 @@ def test_answers_as_its_own_network(written: tuple[Origin, Path, State]) -> None
         with pytest.raises(CheckpointError, match=f"its layout must be named: .*--layout {origin.layout} \\("):
             build(BuildOptions(weights=path))
     built = build(BuildOptions(weights=path, layout=origin.layout if origin.ambiguous else "auto"))
-    assert built.weights is not None
-    assert (built.weights.layout, built.config.pool5, built.preprocessing.name) == (
+    assert (checkpoint(built).layout, built.settings["pool5"], profile(built)) == (
         origin.layout,
         origin.pool5,
         origin.profile,
     )
-    assert built.config.num_classes == (origins.CLASSES if "fc8.weight" in state else 0)
-    assert built.weights.coverage.loaded == built.weights.coverage.total == len(state)
+    assert built.settings["num_classes"] == (origins.CLASSES if "fc8.weight" in state else 0)
+    assert checkpoint(built).loaded == checkpoint(built).total == len(state)
     assert max_abs_diff(built, expected) < 1e-9
     for layout in origin.wrong:
         assert roughly(build(BuildOptions(weights=path, layout=layout)), expected["logits"]) > 1e-3, layout

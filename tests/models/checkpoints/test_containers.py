@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import ExportedByCommand
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from helpers.built import checkpoint
 from helpers.origins import write_caffe
 from helpers.reference import CONVOLUTIONS
 from onnx import TensorProto, helper, numpy_helper
@@ -205,8 +206,11 @@ def test_a_zip_bomb_is_refused_by_its_claim(tmp_path: Path) -> None:
 
 def test_an_exported_network_is_a_checkpoint(exported: ExportedByCommand, built: BuiltModel) -> None:
     again = build(BuildOptions(weights=exported.onnx))
-    assert again.weights is not None
-    assert (again.weights.container, again.weights.layout, again.pool5_source) == ("ONNX", "identity", "file")
+    assert (checkpoint(again).container, checkpoint(again).layout, again.setting_sources["pool5"]) == (
+        "ONNX",
+        "identity",
+        "file",
+    )
     assert state_sha256(again.network) == state_sha256(built.network)
 
 
@@ -216,7 +220,7 @@ def test_an_optimised_network_keeps_its_weights_as_trained(
     done = optimize(OptimizeRequest(exported.onnx, tmp_path / "fast.onnx", verify=False))
     assert done.passes == ("winograd", "frames-as-pictures", "cancel-transposes")
     again = build(BuildOptions(weights=done.path))
-    assert again.config == built.config
+    assert again.settings == built.settings
     assert state_sha256(again.network) == state_sha256(built.network)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.built import checkpoint, profile
 from helpers.checkpoints import constant_state
 from safetensors.torch import save_file
 from torch import Tensor
@@ -84,8 +85,7 @@ def test_the_old_torch_format(tmp_path: Path) -> None:
 def test_safetensors(tmp_path: Path) -> None:
     save_file({name: value.contiguous() for name, value in constant_state().items()}, tmp_path / "c3d.safetensors")
     built = build(BuildOptions(weights=tmp_path / "c3d.safetensors"))
-    assert built.weights is not None
-    assert built.weights.container == "safetensors"
+    assert checkpoint(built).container == "safetensors"
     assert all(torch.equal(built.network.state_dict()[key], value) for key, value in constant_state().items())
 
 
@@ -93,9 +93,12 @@ def test_safetensors(tmp_path: Path) -> None:
 def test_jfzhang95_pretrained(prefix: str, tmp_path: Path) -> None:
     torch.save(prefixed(prefix, renamed(constant_state())), tmp_path / "c3d-pretrained.pth")
     built = build(BuildOptions(weights=tmp_path / "c3d-pretrained.pth"))
-    assert built.weights is not None
-    assert built.weights.layout == "jfzhang95"
-    assert (built.config.pool5, built.pool5_source, built.preprocessing.name) == ("symmetric", "layout", "jfzhang95")
+    assert checkpoint(built).layout == "jfzhang95"
+    assert (built.settings["pool5"], built.setting_sources["pool5"], profile(built)) == (
+        "symmetric",
+        "layout",
+        "jfzhang95",
+    )
     assert all(torch.equal(built.network.state_dict()[key], value) for key, value in constant_state().items())
 
 
@@ -110,6 +113,5 @@ def test_a_named_layout_must_fit(tmp_path: Path) -> None:
 def test_other_float_widths_are_converted_and_told(dtype: torch.dtype, tmp_path: Path) -> None:
     torch.save(constant_state(5, dtype), tmp_path / "c3d.pth")
     built = build(BuildOptions(weights=tmp_path / "c3d.pth"))
-    assert built.weights is not None
-    assert built.weights.coverage.converted == (str(dtype).removeprefix("torch."),)
+    assert checkpoint(built).converted == (str(dtype).removeprefix("torch."),)
     assert all(torch.equal(built.network.state_dict()[key], value) for key, value in constant_state(5).items())

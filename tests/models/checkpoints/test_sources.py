@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.built import checkpoint
 from helpers.checkpoints import constant_state
 from helpers.run import python
 from helpers.server import Site, serve
@@ -176,9 +177,8 @@ def test_the_bytes_that_are_parsed_are_held_against_the_record(site: Site, tmp_p
     torch.save(constant_state(3), tmp_path / "c3d.pth")
     site.content = (tmp_path / "c3d.pth").read_bytes()
     built = build(BuildOptions(weights=f"{site.address}/c3d.pth"))
-    assert built.weights is not None
-    assert (built.weights.url, built.config.num_classes) == (f"{site.address}/c3d.pth", 3)
-    torch.save(constant_state(4), built.weights.path)
+    assert (checkpoint(built).url, built.settings["num_classes"]) == (f"{site.address}/c3d.pth", 3)
+    torch.save(constant_state(4), str(checkpoint(built).path))
     with pytest.raises(
         CheckpointError, match="is not the file that it should be: SHA-256 .*remove it to download it again"
     ):
@@ -226,11 +226,11 @@ class Hub(BaseHTTPRequestHandler):
 
 ASK = """
 import sys
-from models.checkpoints.sources import locate
+from models.checkpoints.sources import resolve
 from models.errors import C3DExportError
 for address in sys.argv[1:]:
     try:
-        found = locate(address, lambda step: None)
+        found = resolve(address, lambda step: None)
         print(found.path, found.url, found.sha256)
     except C3DExportError as error:
         print(type(error).__name__, error)
