@@ -23,7 +23,7 @@ import msgspec
 import onnx
 
 from exporter.system import available_cpus, cpu_model
-from exporter.timing import time_interleaved
+from exporter.timing import RoundOptions, time_interleaved
 from models.checkpoints.download import cache_folder
 from models.progress import Progress, no_progress
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 MIN_GAIN = 0.03
 """How much faster, as a share of the direct form's time, another form must be measured to replace it."""
+ROUNDS = RoundOptions(min_rounds=5, max_rounds=15, budget_s=1.5)
 WARM_UP = 2
 SMALL = 512
 """Bytes of a constant that can decide the time (shapes, axes, pads); larger ones are weights."""
@@ -107,7 +108,7 @@ def _measure(
         if (session := _opened(model, feeds)) is not None:
             sessions[name] = session
     runs = {name: partial(session.run, None, dict(feeds)) for name, session in sessions.items()}
-    return {name: 1e3 * median(times) for name, times in time_interleaved(runs, progress=progress).items()}
+    return {name: 1e3 * median(times) for name, times in time_interleaved(runs, ROUNDS, progress).items()}
 
 
 def _opened(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> onnxruntime.InferenceSession | None:

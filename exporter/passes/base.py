@@ -136,11 +136,11 @@ def manifest_options(options: OptimizeOptions, applied: PassesResult) -> dict[st
     kept: dict[str, str | bool | list[str]] = {
         "target": options.target,
         "passes": list(applied.changed),
-        "choices": [str(decision) for decision in applied.decisions],
+        "decisions": [str(decision) for decision in applied.decisions],
     }
     if options.target == "cpu":
-        kept |= {"tune": options.autotune, "prefer": options.optimize_for}
-    return kept if options.weight_dtype == "fp32" else {**kept, "weights_as": options.weight_dtype}
+        kept |= {"autotune": options.autotune, "optimize_for": options.optimize_for}
+    return kept if options.weight_dtype == "fp32" else {**kept, "weight_dtype": options.weight_dtype}
 
 
 def relative_error(made: NDArray[Any], exact: NDArray[Any]) -> float:

@@ -11,6 +11,7 @@ from helpers.checkpoints import SHAPES
 
 from models import C3D
 from models.builder import BuiltModel, build
+from models.c3d import fold_batch_norm
 from models.config import POOL5_CONVENTIONS
 from models.options import BuildOptions
 
@@ -83,3 +84,34 @@ def test_pretrained_needs_a_path() -> None:
 def test_a_negative_class_count_is_refused() -> None:
     with pytest.raises(ValueError, match=r"between 0 and 100000 \(got -1\)"):
         build(BuildOptions(-1))
+
+
+def test_batch_norm_folds_without_changing_the_function() -> None:
+    network = c3d(build(BuildOptions(5, batch_norm=True, seed=1, base_channels=8, feature_dim=32)))
+    generator = torch.Generator().manual_seed(0)
+    for name, buffer in network.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_(generator=generator)
+        if name.endswith("running_var"):
+            buffer.uniform_(0.5, 2, generator=generator)
+    for name, parameter in network.named_parameters():
+        if name.startswith("bn"):
+            parameter.data.uniform_(-1.5, 1.5, generator=generator)
+    state = {name: value.double().numpy() for name, value in network.state_dict().items()}
+    folded = fold_batch_norm(network)
+    assert not any(isinstance(module, torch.nn.BatchNorm3d) for module in folded.modules())
+    for name in reference.CONVOLUTIONS:
+        weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+        x = np.random.default_rng(0).standard_normal((weight.shape[1], 3, 4, 5))
+        norm = {
+            key: state[f"{name.replace('conv', 'bn')}.{key}"][:, None, None, None]
+            for key in ("weight", "bias", "running_mean", "running_var")
+        }
+        plain = reference.convolve(x, weight, bias) - norm["running_mean"]
+        expected = plain / np.sqrt(norm["running_var"] + 1e-5) * norm["weight"] + norm["bias"]
+        with torch.inference_mode():
+            answer = folded.get_submodule(name).double()(torch.from_numpy(x[None]))[0].numpy()
+        # one float32 rounding of each weight, nothing more
+        assert np.abs(answer - expected).max() <= 1e-6 * np.abs(expected).max(), name
+    for name in ("fc6", "fc7", "fc8"):
+        assert torch.equal(folded.get_submodule(name).weight, network.get_submodule(name).weight)  # pyright: ignore

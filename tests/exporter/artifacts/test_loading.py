@@ -12,11 +12,11 @@ from helpers.checkpoints import constant_state
 from helpers.manifests import MANIFEST
 
 from exporter.artifacts.loading import LoadedArtifact, rebuild_network, relative_to
-from exporter.artifacts.manifest import WeightsRecord, file_entry, sha256_file
+from exporter.artifacts.manifest import describe_network, file_entry, sha256_file
 from exporter.errors import ArtifactError, CheckpointError, IntegrityError, UsageError
 from exporter.formats import load_artifact
-from exporter.types import ReferenceOptions
 from models.builder import build, state_sha256
+from models.checkpoints.info import CheckpointInfo
 from models.config import C3DConfig
 from models.options import BuildOptions
 
@@ -31,56 +31,54 @@ def weights(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def subject(weights: Path, tmp_path: Path) -> LoadedArtifact:
-    record = WeightsRecord(
-        "file", 0, file="c3d.pth", sha256=sha256_file(weights), layout="identity", path="../weights/c3d.pth"
+    checkpoint = CheckpointInfo(
+        "c3d.pth", sha256_file(weights), "torch zip", "identity", 22, 22, 1, path="../weights/c3d.pth"
     )
-    manifest = replace(
-        MANIFEST,
-        network=C3DConfig(5, pool5="right"),
-        weights=record,
-        state_sha256=state_sha256(build(BuildOptions(weights=weights)).network),
-    )
+    built = build(BuildOptions(weights=weights, pool5="right"))
+    network = describe_network(built, state_sha256(built.network))
+    manifest = replace(MANIFEST, network=network, checkpoint=checkpoint)
     (tmp_path / "artifacts").mkdir()
     return LoadedArtifact(tmp_path / "artifacts" / "c3d.onnx", "onnx", manifest, ())
 
 
 def test_the_manifests_checkpoint_and_structure(subject: LoadedArtifact) -> None:
-    built, notes = rebuild_network(subject, ReferenceOptions())
-    assert built.config == C3DConfig(5, pool5="right")
+    built, notes = rebuild_network(subject, BuildOptions())
+    assert built.settings == C3DConfig(5, pool5="right").settings()
     assert notes == ()
 
 
 def test_a_checkpoint_beside_the_artifact(subject: LoadedArtifact, weights: Path) -> None:
     shutil.move(weights, subject.path.with_name("c3d.pth"))
-    assert rebuild_network(subject, ReferenceOptions())[0].weights is not None
+    assert rebuild_network(subject, BuildOptions())[0].checkpoint is not None
 
 
 def test_a_checkpoint_that_is_gone_or_changed(subject: LoadedArtifact, weights: Path) -> None:
     torch.save(constant_state(5, torch.float16), weights)
     with pytest.raises(ArtifactError, match=r"is not the checkpoint that c3d.onnx was exported from.*--weights"):
-        rebuild_network(subject, ReferenceOptions())
-    built, notes = rebuild_network(subject, ReferenceOptions(weights=weights))
-    assert built.config.pool5 == "right"
+        rebuild_network(subject, BuildOptions())
+    built, notes = rebuild_network(subject, BuildOptions(weights=weights))
+    assert built.settings["pool5"] == "right"
     assert "not the file it was exported from" in notes[0]
     weights.unlink()
     with pytest.raises(ArtifactError, match="checkpoint c3d.pth is not at .*name it with --weights"):
-        rebuild_network(subject, ReferenceOptions())
+        rebuild_network(subject, BuildOptions())
 
 
-def test_other_random_numbers_are_told(subject: LoadedArtifact) -> None:
-    manifest = replace(MANIFEST, network=C3DConfig(5), state_sha256="0" * 64)
-    with pytest.raises(ArtifactError, match="cannot be built again here: seed 0 draws other numbers"):
-        rebuild_network(replace(subject, manifest=manifest), ReferenceOptions())
+def test_a_seed_that_gives_other_weights_here_is_reported(subject: LoadedArtifact) -> None:
+    network = replace(MANIFEST.network, settings=C3DConfig(5, base_channels=8).settings(), state_sha256="0" * 64)
+    manifest = replace(MANIFEST, network=network)
+    with pytest.raises(ArtifactError, match="cannot be built again here: seed 0"):
+        rebuild_network(replace(subject, manifest=manifest), BuildOptions())
 
 
 def test_without_any_manifest_the_checkpoint_must_be_named(subject: LoadedArtifact, weights: Path) -> None:
     foreign = replace(subject, manifest=None)
-    with pytest.raises(ArtifactError, match="what should it equal.*--weights"):
-        rebuild_network(foreign, ReferenceOptions())
-    built, _ = rebuild_network(foreign, ReferenceOptions(weights=weights, pool5="right"))
-    assert built.config == C3DConfig(5, pool5="right")
+    with pytest.raises(ArtifactError, match="--weights"):
+        rebuild_network(foreign, BuildOptions())
+    built, _ = rebuild_network(foreign, BuildOptions(weights=weights, pool5="right"))
+    assert built.settings == C3DConfig(5, pool5="right").settings()
     with pytest.raises(CheckpointError, match="without BatchNorm"):
-        rebuild_network(foreign, ReferenceOptions(weights=weights, batch_norm=True))
+        rebuild_network(foreign, BuildOptions(weights=weights, batch_norm=True))
 
 
 def test_a_file_beside_its_manifest_and_a_lone_one(exported: ExportedByCommand, tmp_path: Path) -> None:
@@ -100,13 +98,13 @@ def test_a_manifest_beside_that_contradicts_the_one_inside(exported: ExportedByC
     os.link(exported.onnx, tmp_path / "c3d.onnx")
     text = exported.onnx.with_name("c3d.onnx.json").read_text()
     (tmp_path / "c3d.onnx.json").write_text(text.replace('"channels": "RGB"', '"channels": "BGR"'))
-    with pytest.raises(IntegrityError, match="says something else than the manifest inside"):
+    with pytest.raises(IntegrityError, match="differs from the manifest inside"):
         load_artifact(tmp_path / "c3d.onnx")
 
 
 def test_structure_is_the_manifests_and_not_an_option(subject: LoadedArtifact) -> None:
-    for options in (ReferenceOptions(pool5="right"), ReferenceOptions(batch_norm=True)):
-        with pytest.raises(UsageError, match="has a manifest that says what it is"):
+    for options in (BuildOptions(pool5="right"), BuildOptions(batch_norm=True)):
+        with pytest.raises(UsageError, match="has a manifest"):
             rebuild_network(subject, options)
 
 
@@ -128,5 +126,5 @@ def test_what_is_not_an_artifact(name: str, tmp_path: Path) -> None:
         load_artifact(tmp_path / name)
 
 
-def test_a_place_is_recorded_relative_to_the_artifact(tmp_path: Path) -> None:
+def test_a_path_is_recorded_relative_to_the_artifact(tmp_path: Path) -> None:
     assert relative_to(tmp_path / "weights" / "c3d.pth", tmp_path / "artifacts") == "../weights/c3d.pth"

@@ -9,16 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.artifacts.manifest import (
+    MANIFEST_VERSION,
     FileEntry,
     Manifest,
+    NetworkRecord,
     ParityRecord,
-    WeightsRecord,
     check_integrity,
     file_entry,
     manifest_path,
     read_manifest,
 )
 from exporter.errors import ArtifactError, IntegrityError
+from models.checkpoints.info import CheckpointInfo
 from models.config import OUTPUTS, C3DConfig
 from models.preprocessing import JFZHANG95, UNKNOWN
 from models.specs import Signature
@@ -30,29 +32,35 @@ def signatures(draw: st.DrawFn) -> tuple[Signature, C3DConfig]:
     classes = draw(st.integers(1, 100_000))
     names = draw(st.lists(st.sampled_from(OUTPUTS), min_size=1).map(tuple))
     config = C3DConfig(classes, draw(st.booleans()), draw(st.sampled_from(["symmetric", "right"])))
-    return C3DConfig(classes).signature(names, draw(st.none() | st.integers(1, 64))), config
+    return config.signature(names, draw(st.none() | st.integers(1, 64))), config
 
 
 manifests = st.builds(
     Manifest,
-    version=st.just(1),
+    version=st.just(MANIFEST_VERSION),
     producer=st.text(),
     name=st.text(min_size=1),
     format=st.sampled_from(["onnx", "torchscript"]),
-    pool5_source=st.sampled_from(["default", "layout", "option"]),
-    parameters=st.integers(0, 2**50),
-    network=st.just(C3DConfig()),
+    network=st.builds(
+        NetworkRecord,
+        architecture=st.just("C3D"),
+        description=st.text(),
+        settings=st.just(C3DConfig().settings()),
+        setting_sources=st.dictionaries(st.text(), st.sampled_from(["default", "layout", "option"])),
+        parameters=st.integers(0, 2**50),
+        state_sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
+        seed=st.integers(0, 2**60),
+    ),
     signature=st.just(MANIFEST.signature),
-    state_sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
-    weights=st.builds(
-        WeightsRecord,
-        st.sampled_from(["seed", "file"]),
-        st.integers(0, 2**60),
-        st.none() | st.text(),
+    checkpoint=st.none()
+    | st.builds(
+        CheckpointInfo,
+        *[st.text()] * 4,
+        *[st.integers(0, 2**50)] * 3,
         reinitialized=st.lists(st.text()).map(tuple),
         path=st.none() | st.text(),
     ),
-    preprocessing=st.sampled_from([UNKNOWN, JFZHANG95]),
+    preprocessing=st.sampled_from([None, UNKNOWN, JFZHANG95]),
     options=st.dictionaries(st.text(), st.none() | st.booleans() | st.integers(0, 99) | st.text()),
     versions=st.dictionaries(st.text(), st.text()),
     files=st.lists(st.builds(FileEntry, st.text(), st.integers(0, 2**50), st.text()), max_size=1).map(tuple),
@@ -62,7 +70,8 @@ manifests = st.builds(
 
 @given(manifests, signatures())
 def test_json_round_trip(manifest: Manifest, pair: tuple[Signature, C3DConfig]) -> None:
-    manifest = replace(manifest, signature=pair[0], network=pair[1])
+    network = replace(manifest.network, settings=pair[1].settings())
+    manifest = replace(manifest, signature=pair[0], network=network)
     assert Manifest.from_json(manifest.to_json()) == manifest
     assert Manifest.from_json(manifest.to_json()).to_json() == manifest.to_json()
 
@@ -76,14 +85,14 @@ def test_json_round_trip(manifest: Manifest, pair: tuple[Signature, C3DConfig]) 
         ("{}", "missing required field `version`"),
         (MANIFEST.to_json().replace('"parameters": 1', '"parameters": "x"'), r"\$.parameters"),
         (
-            MANIFEST.to_json().replace('"version": 1', '"version": 2'),
-            "manifest version 2; this release reads version 1",
+            MANIFEST.to_json().replace('"version": 2', '"version": 3'),
+            "manifest version 3; this release reads versions 1 and 2",
         ),
         ("[" * 100_000, "not a manifest"),
-        (MANIFEST.to_json().replace('"num_classes": 101', '"num_classes": 0'), "0 classes"),
+        (MANIFEST.to_json().replace('"num_classes": 101', '"num_classes": 0'), "no output logits"),
         (MANIFEST.to_json().replace('"seed": 0', f'"seed": {2**63}'), "seed 9223372036854775808"),
         (MANIFEST.to_json().replace("171", "100"), r"crop \(8, 30\) of \(100, 128\)"),
-        (MANIFEST.to_json().replace('"logits"', '"scores"'), "signature clip float32"),
+        (MANIFEST.to_json().replace('"logits"', '"scores"'), "no output scores"),
         (
             replace(MANIFEST, options={"external_data": True}, files=(FileEntry("a", 1, "b"),)).to_json(),
             "external data",
@@ -96,13 +105,14 @@ def test_a_damaged_manifest_is_told_with_its_field(text: str, reported: str) -> 
 
 
 def test_what_goes_inside_the_file_does_not_depend_on_the_file_or_its_place() -> None:
+    checkpoint = CheckpointInfo("c3d.pth", "a", "torch zip", "identity", 22, 22, 1)
     whole = replace(
         MANIFEST,
         files=(FileEntry("c3d.onnx", 1, "a"),),
         parity=ParityRecord(True, "r", "cpu", 8, 0.1),
-        weights=replace(MANIFEST.weights, path="../c3d.pth"),
+        checkpoint=replace(checkpoint, path="../c3d.pth"),
     )
-    assert whole.embedded() == MANIFEST
+    assert whole.embedded() == replace(MANIFEST, checkpoint=checkpoint)
 
 
 @pytest.fixture

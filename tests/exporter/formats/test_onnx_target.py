@@ -1,5 +1,6 @@
 """--target cpu, --autotune, --optimize-for and --weight-dtype on export: what is written, recorded, told and refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,16 +8,17 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from helpers.manifests import MANIFEST
 from torch import nn
 
-from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest, WeightsRecord
+from exporter.artifacts.manifest import describe_network
 from exporter.errors import UsageError
 from exporter.formats import FORMATS, WriteRequest, WriteResult
-from exporter.types import ExportRequest, Target, WeightDtype
+from exporter.types import ExportRequest, OptimizeOptions, Target, WeightDtype
 from exporter.workflows.export import export
-from models.config import MANIFEST_KEY, C3DConfig
-from models.preprocessing import UNKNOWN
-from models.specs import Signature, TensorSpec
+from models.built_model import BuiltModel
+from models.config import MANIFEST_KEY
+from models.specs import OutputSpec, TensorSpec
 
 
 class Small(nn.Module):
@@ -32,38 +34,28 @@ class Small(nn.Module):
         return self.fc8(torch.relu(self.conv1(clip)).flatten(1))
 
 
-def written(folder: Path, target: Target, weights_as: WeightDtype = "fp32") -> WriteResult:
-    signature = Signature(
-        (TensorSpec("clip", "float32", ("batch", 3, 4, 2, 2)),), (TensorSpec("logits", "float32", ("batch", 128)),)
+def write(folder: Path, target: Target, weight_dtype: WeightDtype = "fp32") -> WriteResult:
+    model = BuiltModel(
+        network=Small().eval(),
+        input=TensorSpec("clip", "float32", ("batch", 3, 4, 2, 2)),
+        outputs=(OutputSpec("logits", (128,)),),
     )
-    manifest = Manifest(
-        MANIFEST_VERSION,
-        "c3d-export 0",
-        "m",
-        "onnx",
-        C3DConfig(128, False, "symmetric"),
-        "default",
-        0,
-        "",
-        WeightsRecord("seed", 0),
-        UNKNOWN,
-        signature,
-        {"target": target},
-        {},
+    manifest = replace(
+        MANIFEST, name="m", network=describe_network(model, ""), signature=model.signature(), preprocessing=None
     )
     folder.mkdir()
-    request = WriteRequest("m", manifest, 21, target, False, weight_dtype=weights_as)
-    return FORMATS["onnx"].write(Small().eval(), request, folder)
+    request = WriteRequest("m", manifest, 21, OptimizeOptions(target, weight_dtype=weight_dtype))
+    return next(FORMATS["onnx"].candidates(model, request)).write(folder, ())
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> WriteResult:
-    return written(tmp_path_factory.mktemp("plain") / "p", "portable")
+    return write(tmp_path_factory.mktemp("plain") / "p", "portable")
 
 
 @pytest.fixture(scope="module")
 def cpu(tmp_path_factory: pytest.TempPathFactory) -> WriteResult:
-    return written(tmp_path_factory.mktemp("cpu") / "c", "cpu", "int8")
+    return write(tmp_path_factory.mktemp("cpu") / "c", "cpu", "int8")
 
 
 def test_portable_records_nothing_new_and_cpu_tells_its_passes(plain: WriteResult, cpu: WriteResult) -> None:
@@ -78,7 +70,7 @@ def test_portable_records_nothing_new_and_cpu_tells_its_passes(plain: WriteResul
 def test_weights_are_stored_in_fewer_bits_and_the_answers_stay(
     kind: WeightDtype, share: float, plain: WriteResult, tmp_path: Path
 ) -> None:
-    small = written(tmp_path / "s", "portable", kind)
+    small = write(tmp_path / "s", "portable", kind)
     assert small.manifest.options["weights_as"] == kind
     assert small.manifest.options["passes"] == ["store-weights"]
     assert small.files[0].stat().st_size < share * plain.files[0].stat().st_size
@@ -92,21 +84,30 @@ def test_weights_are_stored_in_fewer_bits_and_the_answers_stay(
 
 
 def test_the_same_inputs_give_the_same_bytes(cpu: WriteResult, tmp_path: Path) -> None:
-    assert written(tmp_path / "again", "cpu", "int8").files[0].read_bytes() == cpu.files[0].read_bytes()
+    assert write(tmp_path / "again", "cpu", "int8").files[0].read_bytes() == cpu.files[0].read_bytes()
 
 
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (ExportRequest(("torchscript",), weight_dtype="fp16"), "--weight-dtype fp16 is an option of --format onnx"),
         (
-            ExportRequest(("onnx",), autotune=True),
+            ExportRequest(("torchscript",), optimize=OptimizeOptions(weight_dtype="fp16")),
+            "--weight-dtype fp16 is an option of --format onnx",
+        ),
+        (
+            ExportRequest(("onnx",), optimize=OptimizeOptions(autotune=True)),
             "--autotune and --optimize-for are options of --format onnx --target cpu",
         ),
-        (ExportRequest(("onnx",), optimize_for="load"), "--autotune and --optimize-for are options"),
-        (ExportRequest(("torchscript",), target="cpu", autotune=True), "--autotune and --optimize-for are options"),
+        (
+            ExportRequest(("onnx",), optimize=OptimizeOptions(optimize_for="load")),
+            "--autotune and --optimize-for are options",
+        ),
+        (
+            ExportRequest(("torchscript",), optimize=OptimizeOptions("cpu", autotune=True)),
+            "--autotune and --optimize-for are options",
+        ),
     ],
 )
-def test_options_that_make_no_sense_are_refused(request_: ExportRequest, message: str) -> None:
+def test_options_that_do_not_go_together_are_refused(request_: ExportRequest, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         export(request_)

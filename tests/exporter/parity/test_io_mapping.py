@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import ArtifactError
-from exporter.parity.io_mapping import map_by_manifest, map_by_name
+from exporter.parity.io_mapping import map_by_manifest, map_by_name, map_by_network
 from exporter.types import UNKNOWN_RANK
+from models.builder import skeleton
 from models.config import CLIP_SHAPE, C3DConfig
 from models.specs import Signature, TensorSpec
 
@@ -63,7 +64,7 @@ def test_what_cannot(value: TensorSpec) -> None:
         map_by_name(PATH, signature([*THEIRS.inputs], [THEIRS.outputs[0]]), THEIRS)
 
 
-def test_c3d_by_shape_and_by_name() -> None:
+def test_a_network_by_shape_and_by_name() -> None:
     clip = tensor("input.1", "n", *CLIP_SHAPE)
     alone = map_by_network(PATH, signature([clip], [tensor("1234", "n", 101)]), skeleton("C3D", {}))
     assert (alone.inputs["clip"].name, alone.outputs) == ("input.1", {"1234": "logits"})
@@ -75,7 +76,7 @@ def test_c3d_by_shape_and_by_name() -> None:
         ([clip], [tensor("fc6", "n", 4095)]),
         ([tensor("clip", "n", 3, 16, 112, 112, dtype="int64")], [tensor("y", "n", 101)]),
     ):
-        with pytest.raises(ArtifactError, match="another signature than C3D's: .*; expected clip float32"):
+        with pytest.raises(ArtifactError, match="another signature than the network's: .*; expected clip float32"):
             map_by_network(PATH, signature(inputs, outputs), skeleton("C3D", {}))
 
 

@@ -25,7 +25,7 @@ def theirs(tmp_path: Path) -> Path:
 
 
 def traced(mine: Path, theirs: Path, **options: object) -> Localization:
-    (report,) = verify_parity([mine], ParityOptions(against=str(theirs), localize=True, **options))  # pyright: ignore
+    (report,) = verify_parity([mine], ParityOptions(against=theirs, localize=True, **options))  # pyright: ignore
     assert report.localization is not None
     return report.localization
 

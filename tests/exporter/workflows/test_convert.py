@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import origins
+from helpers.built import profile
 from helpers.checkpoints import constant_state
 from helpers.run import Done, call
 
@@ -15,6 +16,7 @@ from exporter.types import ConvertRequest
 from exporter.workflows.convert import convert
 from models import build
 from models.builder import state_sha256
+from models.config import C3DConfig
 from models.options import BuildOptions
 
 CAFFE = {"conv1": "conv1a", "conv2": "conv2a"}
@@ -30,34 +32,34 @@ def caffe(tmp_path: Path) -> Path:
 
 def test_the_same_network_under_this_projects_names_with_its_conventions_in_the_same_bytes(caffe: Path) -> None:
     output, second = caffe.with_name("c3d.safetensors"), caffe.with_name("again.safetensors")
-    made = convert(ConvertRequest(caffe, output))
+    made = convert(ConvertRequest(BuildOptions(weights=caffe), output))
     assert made.entry.sha256 == sha256_file(output)
     first, again = build(BuildOptions(weights=caffe)), build(BuildOptions(weights=output))
     assert state_sha256(again.network) == state_sha256(first.network)
-    assert (again.config, again.pool5_source) == (first.config, "file")
+    assert (again.settings, again.setting_sources["pool5"]) == (first.settings, "file")
     assert again.preprocessing == first.preprocessing
-    assert (again.config.pool5, again.preprocessing.name) == ("right", "caffe-sports1m")
-    assert convert(ConvertRequest(caffe, second)).entry.sha256 == made.entry.sha256
+    assert (again.settings["pool5"], profile(again)) == ("right", "caffe-sports1m")
+    assert convert(ConvertRequest(BuildOptions(weights=caffe), second)).entry.sha256 == made.entry.sha256
     assert [path.name for path in caffe.parent.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_convention_that_nobody_told_is_not_made_up(tmp_path: Path) -> None:
+def test_an_assumed_convention_is_not_written(tmp_path: Path) -> None:
     torch.save(constant_state(3), tmp_path / "c3d.pth")
-    convert(ConvertRequest(tmp_path / "c3d.pth", tmp_path / "c3d.safetensors"))
-    assert build(BuildOptions(weights=tmp_path / "c3d.safetensors")).pool5_source == "default"
+    convert(ConvertRequest(BuildOptions(weights=tmp_path / "c3d.pth"), tmp_path / "c3d.safetensors"))
+    assert build(BuildOptions(weights=tmp_path / "c3d.safetensors")).setting_sources["pool5"] == "default"
 
 
 def test_what_is_refused(caffe: Path, tmp_path: Path) -> None:
     output = tmp_path / "c3d.safetensors"
     output.write_bytes(b"precious")
     with pytest.raises(UsageError, match=r"must be called \*.safetensors"):
-        convert(ConvertRequest(caffe, tmp_path / "c3d.pth"))
+        convert(ConvertRequest(BuildOptions(weights=caffe), tmp_path / "c3d.pth"))
     with pytest.raises(UsageError, match="is the checkpoint itself"):
-        convert(ConvertRequest(output, output))
+        convert(ConvertRequest(BuildOptions(weights=output), output))
     with pytest.raises(CheckpointError, match="not those of the layout jfzhang95"):
-        convert(ConvertRequest(caffe, output, layout="jfzhang95"))
+        convert(ConvertRequest(BuildOptions(weights=caffe, layout="jfzhang95"), output))
     with pytest.raises(OutputError, match="cannot write to"):
-        convert(ConvertRequest(caffe, caffe / "sub" / "c3d.safetensors"))
+        convert(ConvertRequest(BuildOptions(weights=caffe), caffe / "sub" / "c3d.safetensors"))
     assert output.read_bytes() == b"precious"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c3d-caffe.pth", "c3d.safetensors"]
 
@@ -70,14 +72,14 @@ def test_the_commands(caffe: Path, capfd: pytest.CaptureFixture[str]) -> None:
     reported = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (0, "")
     assert reported["source"]["layout"] == "caffe"
-    assert reported["network"] == {"num_classes": 7, "batch_norm": False, "pool5": "symmetric"}
+    assert reported["network"] == C3DConfig(7).settings()
     assert (
-        build(BuildOptions(weights=caffe.with_name("c3d.safetensors"))).config.pool5 == "symmetric"
+        build(BuildOptions(weights=caffe.with_name("c3d.safetensors"))).settings["pool5"] == "symmetric"
     )  # the override stays
     inspected = export("inspect", "c3d.safetensors")
     assert "converted" in inspected.stdout
     assert "c3d-export --format onnx --weights c3d.safetensors" in inspected.stdout
-    listed = json.loads(export("checkpoints", "--json").stdout)
+    listed = json.loads(export("layouts", "--json").stdout)
     assert {row["layout"]: row["pool5"] for row in listed["origins"]}["caffe"] == "right"
     refused = export("inspect", "https://localhost:9/c3d.pth")
     assert refused.returncode == 3

@@ -257,9 +257,9 @@ def test_an_artifact_keeps_its_manifest_and_tells_its_passes(exported: ExportedB
     old = read_manifest(exported.onnx.with_name("c3d.onnx.json"))
     assert subject.manifest is not None
     assert subject.manifest.signature == old.signature
-    assert subject.manifest.state_sha256 == old.state_sha256
+    assert subject.manifest.network.state_sha256 == old.network.state_sha256
     assert subject.manifest.name == "half"
-    assert subject.manifest.options["weights_as"] == "fp16"
+    assert subject.manifest.options["weight_dtype"] == "fp16"
     assert subject.manifest.options["passes"] == [
         "winograd",
         "frames-as-pictures",

@@ -13,8 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 from exporter.errors import ArtifactError, BadInputError, OutputError, UsageError
 from exporter.parity.inputs import INPUT_TYPES
 from exporter.results import ParityReport
-from exporter.types import ParityOptions, ReferenceOptions
-from exporter.workflows.verify import parse_against, verify_parity
+from exporter.types import ParityOptions
+from exporter.workflows.verify import verify_parity
+from models.options import BuildOptions
 
 RENAMED = {"x": "input.1", "conv1": "a", "relu1": "b", "pool1": "c", "conv2": "d", "relu2": "e", "scores": "1234"}
 FEW = ("random", "uniform", "sparse")
@@ -28,7 +29,7 @@ def theirs(tmp_path: Path) -> Path:
 def judged(
     mine: Path, theirs: Path, shapes: dict[str, tuple[int, ...]] | None = None, **options: object
 ) -> ParityReport:
-    (report,) = verify_parity([mine], ParityOptions(against=str(theirs), **options), shapes=shapes)  # pyright: ignore
+    (report,) = verify_parity([mine], ParityOptions(against=theirs, **options), shapes=shapes)  # pyright: ignore
     return report
 
 
@@ -323,15 +324,15 @@ def test_outputs_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 
 def test_what_else_makes_no_sense_is_told_before_anything_runs(theirs: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--weights and its like"):
-        verify_parity([theirs], ParityOptions(against=str(theirs)), ReferenceOptions(weights="c3d.pth"))
-    with pytest.raises(UsageError, match="--shape is for --against FILE"):
+        verify_parity([theirs], ParityOptions(against=theirs), BuildOptions(weights="c3d.pth"))
+    with pytest.raises(UsageError, match="--shape needs --against FILE"):
         verify_parity([theirs], ParityOptions(), shapes={"x": (1, 2)})
     with pytest.raises(UsageError, match="--clip is for C3D"):
         judged(theirs, theirs, clips=(tmp_path,))
     with pytest.raises(
         UsageError, match="torchscript does not run onnx files; onnxruntime, openvino, onnx-reference can"
     ):
-        judged(theirs, theirs, runtime="torchscript")
+        judged(theirs, theirs, engine="torchscript")
     with pytest.raises(ArtifactError, match="no such artifact"):
         judged(theirs, tmp_path / "none.onnx")
     with pytest.raises(ArtifactError, match="does not fit the other's: words int64.*the other has x float32"):
@@ -361,20 +362,9 @@ def test_weights_beside_a_foreign_file_decide_what_the_cache_holds(tmp_path: Pat
     assert len([*(tmp_path / "cache").glob("*.npz")]) == 2
 
 
-def test_what_against_may_name() -> None:
-    assert parse_against(None) == parse_against("float64") == (None, "cpu")
-    assert parse_against("torch") == ("torch", "cpu")
-    assert parse_against("onnxruntime:tensorrt") == ("onnxruntime", "tensorrt")
-    assert parse_against("a/b.onnx") == (Path("a/b.onnx"), "cpu")
-    with pytest.raises(UsageError, match="no such device; known are cpu, cuda, tensorrt"):
-        parse_against("torch:tpu")
-    with pytest.raises(UsageError, match=r"neither an engine \(float64, torch, onnxruntime"):
-        parse_against("pytorch")
-
-
 def test_options_are_plain_data(theirs: Path) -> None:
     """The seed and the samples decide the inputs, and nothing else does."""
-    options = ParityOptions(against=str(theirs), input_types=("random", "zeros"), samples=2)
+    options = ParityOptions(against=theirs, input_types=("random", "zeros"), samples=2)
     first, again, other = (verify_parity([theirs], replace(options, seed=seed))[0] for seed in (0, 0, 1))
     assert first.comparisons == again.comparisons
     assert [row.input for row in first.comparisons[:3]] == ["random", "random", "zeros"]

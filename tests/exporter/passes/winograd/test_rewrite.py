@@ -17,6 +17,7 @@ from exporter.passes.winograd.pattern import ConvMatch, match_conv
 from exporter.passes.winograd.rewrite import Winograd
 from exporter.passes.winograd.tile_shape import DIRECT, TILE_SHAPES, TileShape
 from exporter.passes.winograd.tiling import fits
+from exporter.timing import RoundOptions
 from exporter.types import OptimizeOptions, OptimizeRequest, WeightDtype
 from exporter.workflows.optimize import optimize
 
@@ -154,13 +155,15 @@ def test_what_measured_slower_than_direct_is_never_taken(times: dict[str, float]
 def test_a_file_is_tuned_and_its_layers_errors_are_told(
     external: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.passes.autotune.ROUNDS", (1, 2))
+    monkeypatch.setattr("exporter.passes.autotune.ROUNDS", RoundOptions(1, 2))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")  # weights are found from anywhere
     path = tmp_path / "r3d.onnx"
     onnx.save(tower(), path, save_as_external_data=external, location="r3d.bin", size_threshold=64)
-    done = optimize(OptimizeRequest(path, graph=OptimizeOptions("cpu", autotune=True, errors=True), verify=False))
+    done = optimize(
+        OptimizeRequest(path, optimize=OptimizeOptions("cpu", autotune=True, measure_errors=True), verify=False)
+    )
     rows = {decision.node: decision for decision in done.decisions}
     assert all("measure_tile_shapes: " in rows[name].why and " ms" in rows[name].why for name in ("c1.node", "c2.node"))
     for row in rows.values():
@@ -222,7 +225,7 @@ def test_a_bias_that_is_not_constant_can_be_measured_and_held_against_float64(tm
     model = tower()
     model.graph.input.append(onnx.helper.make_tensor_value_info("b1", onnx.TensorProto.FLOAT, [96]))
     model.graph.initializer.remove(next(held for held in model.graph.initializer if held.name == "b1"))
-    rows = {row.node: row for row in _decided(model, Winograd(errors=True))}
+    rows = {row.node: row for row in _decided(model, Winograd(measure_errors=True))}
     assert rows["c1.node"].error is not None
     assert 1e-8 < rows["c1.node"].error < 1e-4
     loaded = ir.from_proto(model)
