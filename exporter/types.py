@@ -30,12 +30,13 @@ WeightDtype = Literal["fp32", "fp16", "int8"]
 """How weights are stored in the file; the computation stays float32."""
 WEIGHT_DTYPES: tuple[WeightDtype, ...] = get_args(WeightDtype)
 
-DEFAULT_OPSET = 28
-"""The newest ONNX opset that onnxruntime 1.32 fully supports: it accepts it as released, and its CPU provider has a
-kernel for every operator of it that is not a function (docs/onnx.md shows the check)."""
-MIN_OPSET = 18
-"""The oldest opset that torch's exporter writes without converting downwards."""
+MIN_OPSET = 17
+"""The oldest ONNX opset that can be written."""
+DEFAULT_OPSET = 17
+"""With IR version 8, which it needs, onnxruntime 1.15 and OpenVINO 2023.3 load it."""
 MAX_OPSET = 28
+"""The newest opset that onnxruntime 1.32 fully supports: it accepts it as released, and its CPU provider has a kernel
+for every operator of it that is not a function (docs/onnx.md shows the check)."""
 
 UNKNOWN_RANK = "…"
 """At the end of a shape: any further axes. A TorchScript archive does not state its values' ranks."""

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 PASSES_KEY = "c3d_export.passes"
 """Of the metadata of a model without a manifest: which passes changed it."""
 
-IR_VERSION = 10
-"""What torch writes; every runtime that knows the opset reads it."""
+TORCH_OPSET = 18
+"""The opset that torch's exporter writes by itself. Graphs are converted from it once their nodes have names, because a
+conversion loses which module a node came from."""
 
 VERSIONS = ("torch", "onnx", "onnx-ir", "onnxscript")
 """The libraries that decide a file's bytes; with `--autotune`, onnxruntime's times do as well."""
@@ -61,13 +62,19 @@ class OnnxFormat:
             C3DExportError: torch's exporter or onnx's checker refused, which is a fault of this tool or its versions.
         """
         from exporter.formats.export_module import network_prefix, select_outputs
+        from exporter.onnx_io.opset import convert_opset
         from exporter.onnx_io.writer import write_onnx
+        from exporter.passes.compress_weights import BLOCKED_OPSET
 
+        opset, notes = request.opset, list[str]()
+        if request.optimize.weight_dtype == "int8" and opset < BLOCKED_OPSET:
+            notes.append(f"onnx: opset {BLOCKED_OPSET} instead of {opset}, because int8 weights in blocks need it")
+            opset = BLOCKED_OPSET
         manifest = replace(
             request.manifest,
             options={
                 **request.manifest.options,
-                "opset": request.opset,
+                "opset": opset,
                 "external_data": request.external_data,
                 **({FAILED_OPTION: ", ".join(rejected)} if rejected else {}),
             },
@@ -76,17 +83,18 @@ class OnnxFormat:
             },
         )
         module = select_outputs(model, request.outputs)
-        graph = _export(module, manifest.signature, request.opset)
-        rename_nodes(graph, network_prefix(module, model))
-        notes: tuple[str, ...] = ()
+        graph = _export(module, manifest.signature)
+        rename_nodes(graph, network_prefix(module, model), module.state_dict())
+        convert_opset(graph, opset)
         if request.optimize != OptimizeOptions():
-            options, notes = _rewrite(graph, request)
+            options, note = _rewrite(graph, request)
+            notes.append(note)
             manifest = replace(manifest, options={**manifest.options, **options})
         if rejected:
-            notes = (*notes, f"onnx: parity failed with {' and with '.join(rejected)}")
+            notes.append(f"onnx: parity failed with {' and with '.join(rejected)}")
         _describe(graph, manifest)
         files = write_onnx(graph, folder, request.name + self.suffix, external_data=request.external_data)
-        return WriteResult(files, manifest, notes)
+        return WriteResult(files, manifest, tuple(notes))
 
     def read_embedded(self, path: Path) -> Manifest | None:
         """Return the manifest in the model's metadata; weights stay on disk and nothing runs."""
@@ -115,17 +123,17 @@ def has_pass_metadata(model: onnx.ModelProto) -> bool:
     return any(entry.key == PASSES_KEY for entry in model.metadata_props)
 
 
-def _rewrite(model: ir.Model, request: WriteRequest) -> tuple[dict[str, str | bool | list[str]], tuple[str, ...]]:
-    """Apply the recipe; return what the manifest keeps of it, and what the user is told."""
+def _rewrite(model: ir.Model, request: WriteRequest) -> tuple[dict[str, str | bool | list[str]], str]:
+    """Run the passes; return the manifest's options about them, and a note for the user."""
     from exporter.passes.base import manifest_options, run_passes
     from exporter.passes.pipelines import build_passes
 
     applied = run_passes(model, build_passes(request.optimize, request.progress), request.progress)
     note = f"onnx: rewritten by {', '.join(applied.changed)}" if applied.changed else "onnx: no pass had anything to do"
-    return manifest_options(request.optimize, applied), (note,)
+    return manifest_options(request.optimize, applied), note
 
 
-def _export(module: nn.Module, signature: Signature, opset: int) -> ir.Model:
+def _export(module: nn.Module, signature: Signature) -> ir.Model:
     import torch
 
     (spec,) = signature.inputs
@@ -140,7 +148,7 @@ def _export(module: nn.Module, signature: Signature, opset: int) -> ir.Model:
             input_names=[spec.name],
             output_names=[output.name for output in signature.outputs],
             dynamic_shapes=None if signature.batch is not None else ({0: str(spec.shape[0])},),
-            opset_version=opset,
+            opset_version=TORCH_OPSET,
             verbose=False,
         )
     assert program is not None
@@ -149,6 +157,8 @@ def _export(module: nn.Module, signature: Signature, opset: int) -> ir.Model:
 
 def _describe(model: ir.Model, manifest: Manifest) -> None:
     """Put the essential manifest inside, and take out what the exporter left of itself (stack traces, rule names)."""
+    from exporter.onnx_io.opset import min_ir_version
+
     for node in model.graph:
         node.metadata_props.clear()
         node.doc_string = None
@@ -161,7 +171,7 @@ def _describe(model: ir.Model, manifest: Manifest) -> None:
     model.graph.doc_string = None
     model.metadata_props.clear()
     model.metadata_props[MANIFEST_KEY] = manifest.embedded().to_json()
-    model.ir_version = IR_VERSION
+    model.ir_version = min_ir_version(model.graph.opset_imports[""])
     model.producer_name = manifest.producer.split()[0]
     model.producer_version = __version__
     model.doc_string = manifest.network.description

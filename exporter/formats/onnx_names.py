@@ -7,25 +7,30 @@ People and `verify parity --localize` look for layers.
 from __future__ import annotations
 
 import ast
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 SCOPES_KEY = "pkg.torch.onnx.name_scopes"
-"""Of a node's metadata: the modules around it, outermost first, then the name of the operator."""
+"""Metadata of a node: the modules around it, outermost first, then the name of the operator."""
+CLASSES_KEY = "pkg.torch.onnx.class_hierarchy"
+"""Metadata of a node: the classes of these modules, then the operator."""
 
 
-def rename_nodes(model: ir.Model, prefix: str) -> None:
+def rename_nodes(model: ir.Model, prefix: str, parameters: Container[str]) -> None:
     """Name weights, nodes and values after the network's layers: conv1.weight, conv1, conv1.relu, pool1.
 
     A node with a weight has its layer's name, one that is a module of its own has that module's, and any other is
-    `<layer before it>.<operator>`. A value is `<node>.out`.
+    `<layer before it>.<operator>`. A value is `<node>.out`, a constant of the exporter `<node>.input<position>`.
 
     Args:
         model: as `torch.onnx.export` returns it; it is changed in place.
         prefix: what the names of the network's modules begin with inside the exported module.
+        parameters: names of the exported module's parameters and buffers.
     """
+    constants = [value for name, value in model.graph.initializers.items() if name not in parameters]
     for old in list(model.graph.initializers):
         value = model.graph.initializers.pop(old)
         value.name = old.removeprefix(prefix)
@@ -34,40 +39,39 @@ def rename_nodes(model: ir.Model, prefix: str) -> None:
     taken: set[str] = set()
     layer = ""
     for node in model.graph:
-        weights = [
-            str(value.name) for value in node.inputs if value is not None and str(value.name).endswith(".weight")
-        ]
-        module = "" if node.op_type == "Relu" else _module(node, prefix)
+        weights = [name for value in node.inputs if value is not None and (name := str(value.name)).endswith(".weight")]
+        module = "" if node.op_type == "Relu" else _get_module(node, prefix)
         if weights or module:
             layer = weights[0].removesuffix(".weight") if weights else module
             name = layer
         else:
             name = f"{layer}.{node.op_type.lower()}".lstrip(".")
-        node.name = _free(name, taken)
+        node.name = _unused_name(name, taken)
         for value in node.outputs:
             if value.name not in outputs:
                 value.name = f"{node.name}.out" if len(node.outputs) == 1 else f"{node.name}.out{value.index()}"
         for position, value in enumerate(node.inputs):
-            if value is not None and value.is_initializer() and "." not in str(value.name):
+            if value in constants:
+                constants.remove(value)
                 value.name = f"{node.name}.input{position}"
 
 
-def _module(node: ir.Node, prefix: str) -> str:
+def _get_module(node: ir.Node, prefix: str) -> str:
     """Return the innermost module that a node came from, where it has no modules inside; empty where it is unknown."""
     scopes = node.metadata_props.get(SCOPES_KEY)
     if scopes is None:
         return ""
     names: list[str] = ast.literal_eval(scopes)
-    classes: list[str] = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.class_hierarchy", "[]"))
+    classes: list[str] = ast.literal_eval(node.metadata_props.get(CLASSES_KEY, "[]"))
     leaf = len(names) > 1 and len(classes) == len(names) and classes[-2].startswith("torch.nn.")
     return names[-2].removeprefix(prefix) if leaf else ""
 
 
-def _free(name: str, taken: set[str]) -> str:
-    """Return `name`, or `name.2`, `name.3`, … where it is taken already."""
-    free, number = name, 1
-    while free in taken:
+def _unused_name(name: str, taken: set[str]) -> str:
+    """Return `name`, or `name.2`, `name.3`, … where it is taken already, and add it to `taken`."""
+    unused, number = name, 1
+    while unused in taken:
         number += 1
-        free = f"{name}.{number}"
-    taken.add(free)
-    return free
+        unused = f"{name}.{number}"
+    taken.add(unused)
+    return unused

@@ -83,7 +83,7 @@ def test_json_round_trip(manifest: Manifest, pair: tuple[Signature, C3DConfig]) 
         ("{", "not a manifest"),
         ("[]", "Expected `object`"),
         ("{}", "missing required field `version`"),
-        (MANIFEST.to_json().replace('"parameters": 1', '"parameters": "x"'), r"\$.parameters"),
+        (MANIFEST.to_json().replace('"parameters": 1', '"parameters": "x"'), r"\$.network.parameters"),
         (
             MANIFEST.to_json().replace('"version": 2', '"version": 3'),
             "manifest version 3; this release reads versions 1 and 2",

@@ -41,7 +41,12 @@ def write(folder: Path, target: Target, weight_dtype: WeightDtype = "fp32") -> W
         outputs=(OutputSpec("logits", (128,)),),
     )
     manifest = replace(
-        MANIFEST, name="m", network=describe_network(model, ""), signature=model.signature(), preprocessing=None
+        MANIFEST,
+        name="m",
+        network=describe_network(model, ""),
+        signature=model.signature(),
+        preprocessing=None,
+        options={"target": target},
     )
     folder.mkdir()
     request = WriteRequest("m", manifest, 21, OptimizeOptions(target, weight_dtype=weight_dtype))
@@ -61,8 +66,8 @@ def cpu(tmp_path_factory: pytest.TempPathFactory) -> WriteResult:
 def test_portable_records_nothing_new_and_cpu_tells_its_passes(plain: WriteResult, cpu: WriteResult) -> None:
     assert set(plain.manifest.options) == {"target", "opset", "external_data"}
     assert plain.notes == ()
-    assert {"passes", "choices", "tune", "prefer"} <= set(cpu.manifest.options)
-    assert cpu.manifest.options["tune"] is False
+    assert {"passes", "decisions", "autotune", "optimize_for"} <= set(cpu.manifest.options)
+    assert cpu.manifest.options["autotune"] is False
     assert len(cpu.notes) == 1
 
 
@@ -71,7 +76,7 @@ def test_weights_are_stored_in_fewer_bits_and_the_answers_stay(
     kind: WeightDtype, share: float, plain: WriteResult, tmp_path: Path
 ) -> None:
     small = write(tmp_path / "s", "portable", kind)
-    assert small.manifest.options["weights_as"] == kind
+    assert small.manifest.options["weight_dtype"] == kind
     assert small.manifest.options["passes"] == ["store-weights"]
     assert small.files[0].stat().st_size < share * plain.files[0].stat().st_size
     clip = torch.randn(2, 3, 4, 2, 2, generator=torch.Generator().manual_seed(1)).numpy()

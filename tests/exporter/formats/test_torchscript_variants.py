@@ -127,7 +127,7 @@ def test_the_choice_is_recorded_and_reported(exported_for_cpu: ExportResult) -> 
     assert inside is not None
     assert inside.options == reported
     (note,) = [note for note in exported_for_cpu.notes if note.startswith("torchscript:")]
-    assert "winograd 160 ms (2.81 times as fast): the file holds winograd" in note
+    assert "winograd 160 ms (2.81 times as fast); the file holds winograd" in note
     assert f"makes it {artifact.path.stat().st_size / 1e6:.0f} MB instead of 314" in note
     assert "optimize_for_inference makes it 0.83 times as fast: load it as it is" in note
 
