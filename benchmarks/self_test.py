@@ -15,8 +15,8 @@ from exporter.fault_injection.results import SelfTestOptions
 from exporter.fault_injection.runner import Fault, list_faults, run_faults, set_up, temp_dir
 from exporter.formats import load_artifact
 from exporter.parity.golden import GoldenOutputs, NetworkSource, require_cache
-from exporter.parity.inputs import QUICK, make_network_inputs
-from exporter.types import ExportRequest, ParityOptions
+from exporter.parity.inputs import make_network_inputs
+from exporter.types import QUICK, ExportRequest, ParityOptions
 from exporter.workflows.export import export
 from models import build
 from models.options import BuildOptions

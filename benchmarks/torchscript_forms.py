@@ -34,7 +34,7 @@ from models.config import INPUT_NAME
 from models.preprocessing import UNKNOWN
 
 NAMES = ("eager", *VARIANTS, OPTIMIZE_FOR_INFERENCE)
-KINDS, DRAWS = ("random", "video", "bright pixel"), 4
+KINDS, DRAWS = ("random", "video", "impulse"), 4
 ROUNDS, WARM_UP, SETTLE = 15, 3, 0.03
 
 

@@ -1,18 +1,19 @@
-"""Every error the tool raises on purpose. Each is told in one line and decides the exit code.
+"""Every error that the tool raises on purpose. Each is printed in one line and decides the exit code.
 
     C3DExportError
     ├── CheckFailedError        1  a check ran and failed
     │   └── IntegrityError      1  a file is not the one its manifest describes
-    ├── UsageError              2  options that make no sense (click's own usage errors are 2 as well)
+    ├── UsageError              2  invalid or contradictory options (click's own usage errors are 2 as well)
     ├── BadInputError           3  a file or folder that was given is bad
     │   ├── CheckpointError     3  … as weights
     │   ├── ArtifactError       3  … as an artifact
-    │   └── OutputError         3  … as a place to write to
-    └── UnavailableError        4  a runtime, device or library that was asked for is not there
+    │   └── OutputError         3  … as an output path
+    └── UnavailableError        4  a requested engine, device or library is missing
 
 Anything else is a bug: the command line says so in one line (exit code 70) and `--debug` shows the traceback.
 """
 
+from exporter.results import ParityReport
 from models.errors import BadInputError, C3DExportError, CheckpointError, UnavailableError, UsageError, join_limited
 
 __all__ = [
@@ -30,9 +31,14 @@ __all__ = [
 
 
 class CheckFailedError(C3DExportError):
-    """A check ran to its end and failed."""
+    """A check ran to its end and failed.
+
+    Attributes:
+        reports: the parity reports of the check, if it compared artifacts.
+    """
 
     exit_code = 1
+    reports: tuple[ParityReport, ...] = ()
 
 
 class IntegrityError(CheckFailedError):

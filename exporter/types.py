@@ -38,6 +38,9 @@ MAX_OPSET = 28
 """The newest opset that onnxruntime 1.32 fully supports: it accepts it as released, and its CPU provider has a kernel
 for every operator of it that is not a function (docs/onnx.md shows the check)."""
 
+QUICK: tuple[str, ...] = ("random", "zeros", "saturated", "video")
+"""The input types that an export is verified on; `exporter.parity.inputs` defines all of them."""
+
 UNKNOWN_RANK = "…"
 """At the end of a shape: any further axes. A TorchScript archive does not state its values' ranks."""
 

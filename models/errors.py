@@ -4,11 +4,9 @@ from collections.abc import Iterable
 
 
 class C3DExportError(Exception):
-    """Base of every error that is told in one line and has an exit code. The message is that line."""
+    """Base of every error that is printed in one line and has an exit code. The message is that line."""
 
     exit_code = 1
-    reported = False
-    """Set by a command that has already put the error into its JSON object."""
 
     def to_dict(self) -> dict[str, str | int]:
         """Return the error for machines: its class, its line and its exit code."""

@@ -9,8 +9,8 @@ import pytest
 from helpers.run import run
 
 from exporter.parity.golden import GoldenOutputs, NetworkSource
-from exporter.parity.inputs import QUICK, InputSet, make_video_inputs
-from exporter.types import ExportRequest, ParityOptions
+from exporter.parity.inputs import InputSet, make_video_inputs
+from exporter.types import QUICK, ExportRequest, ParityOptions
 from exporter.workflows.export import ExportResult, export
 from models.builder import build
 from models.built_model import BuiltModel

@@ -1,23 +1,38 @@
-"""What `__all__` promises is there, and importing the packages costs no torch."""
+"""The public names exist, are complete, and importing the packages costs no torch."""
 
+import ast
 from pathlib import Path
 
 import pytest
 from helpers.run import python
 
 import exporter
+import exporter.workflows
 import models
 import models.checkpoints
 
 
 @pytest.mark.parametrize("package", [models, models.checkpoints, exporter])
-def test_every_public_name_is_there(package: object) -> None:
+def test_every_public_name_can_be_imported(package: object) -> None:
     for name in package.__all__:  # type: ignore[attr-defined]
         assert getattr(package, name) is not None
 
 
+def test_the_stub_lists_the_names_that_it_imports_and_no_others() -> None:
+    tree = ast.parse(Path(exporter.__file__).with_suffix(".pyi").read_text("utf-8"))
+    imported = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    listed = next(ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign))
+    assert sorted(imported) == sorted(listed) == sorted(exporter.__all__)
+
+
+@pytest.mark.parametrize("path", sorted(Path(exporter.workflows.__file__).parent.glob("[a-z]*.py")), ids=lambda p: p.stem)
+def test_every_result_and_error_of_a_workflow_is_public(path: Path) -> None:
+    defined = [node.name for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.ClassDef)]
+    assert {name for name in defined if not name.startswith("_")} <= {*exporter.__all__}
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'c4d'"):
+    with pytest.raises(AttributeError, match="c4d"):
         _ = exporter.c4d  # type: ignore[attr-defined]
 
 
@@ -27,7 +42,7 @@ def test_importing_does_not_import_torch(module: str, tmp_path: Path) -> None:
     assert python(code, cwd=tmp_path).returncode == 0
 
 
-def test_what_is_read_or_told_without_a_network_does_not_wait_for_torch(tmp_path: Path) -> None:
+def test_commands_that_need_no_network_do_not_import_torch(tmp_path: Path) -> None:
     names = ("console", "json_report", "optimize", "layouts", "self_test", "bench")
     modules = [
         "exporter.workflows.inspect",

@@ -1,4 +1,4 @@
-"""`bench`: model files and other engines, side by side."""
+"""`c3d-export bench`: model files and other engines, measured side by side."""
 
 from pathlib import Path
 from typing import Any
@@ -6,114 +6,98 @@ from typing import Any
 import click
 
 from exporter.bench.types import BENCH_ENGINE_NAMES, BenchRequest
-from exporter.cli.options import EXISTING, Seed, Source, json_options
-from exporter.cli.parity_options import Shape
+from exporter.cli.options import PATH, json_options, parse_source, seed_option, shape_option
 from models.options import BuildOptions
 
 
-class IntList(click.ParamType[tuple[int, ...]]):
-    """Whole numbers separated by commas."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Return the numbers; the library checks them."""
-        if isinstance(value, tuple):
-            return value  # pyright: ignore[reportUnknownVariableType]
-        try:
-            return tuple(int(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not like 1,4", param, ctx)
+def parse_ints(value: str) -> tuple[int, ...]:
+    """Return whole numbers separated by commas; the library checks them."""
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not of the form 1,4") from None
 
 
-class PeerPython(click.ParamType[tuple[str, Path]]):
-    """`mnn=/opt/mnn/bin/python`."""
-
-    name = "peer=path"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
-        """Return the peer and its interpreter; the library checks both."""
-        if isinstance(value, tuple):
-            return value  # pyright: ignore[reportUnknownVariableType]
-        name, equals, path = str(value).partition("=")
-        if not (name and equals and path):
-            self.fail(f"{value!r} is not like mnn=PATH/bin/python", param, ctx)
-        return name, Path(path)
+def parse_engine_python(value: str) -> tuple[str, Path]:
+    """Return the engine and the interpreter of `mnn=/opt/mnn/bin/python`; the library checks both."""
+    name, _, path = value.partition("=")
+    if not (name and path):
+        raise click.BadParameter(f"{value!r} is not of the form mnn=PATH/bin/python")
+    return name, Path(path)
 
 
-@click.command("bench", short_help="Latency, throughput, load time and memory, side by side.")
-@click.argument("artifacts", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.command("bench", short_help="Measure latency, throughput, load time and memory side by side.")
+@click.argument("artifacts", nargs=-1, required=True, type=PATH)
 @click.option(
     "--batch",
     "batches",
-    type=IntList(),
+    type=parse_ints,
     metavar="N,…",
-    help="Batch sizes. [default: 1,4; the model's own if it is fixed]",
+    help="Batch sizes. [default: 1,4, or the model's own if it is fixed]",
 )
-@click.option("--threads", type=IntList(), metavar="N,…", help="Thread counts. [default: the usable cores]")
-@click.option("--rounds", type=int, default=20, show_default=True, help="Turns of each contestant.")
+@click.option("--threads", type=parse_ints, metavar="N,…", help="Thread counts. [default: the available cores]")
+@click.option("--rounds", type=int, default=20, show_default=True, help="Interleaved rounds of each target.")
 @click.option("--warmup", type=int, default=2, show_default=True, help="Calls before the first round.")
 @click.option(
     "--seconds",
     type=float,
     default=120.0,
     show_default=True,
-    help="Begin no round after these, for each batch size and thread count, once three are done.",
+    help="Time limit for each batch size and thread count; at least three rounds are run.",
 )
 @click.option(
-    "--load-rounds", type=int, default=3, show_default=True, help="Fresh processes that load each contestant."
+    "--load-rounds", type=int, default=3, show_default=True, help="New processes in which each target is loaded."
 )
-@click.option("--seed", type=Seed(), default=0, show_default=True, help="Of the inputs and of the order of turns.")
+@seed_option("Seed of the inputs and of the order within a round.")
+@shape_option("The shape of an input that is dynamic in the first artifact.")
 @click.option(
-    "--shape",
-    "shapes",
-    type=Shape(),
-    multiple=True,
-    metavar="INPUT=SIZES",
-    help="The sizes of an input that the first artifact leaves free. Repeatable.",
+    "--device",
+    type=click.Choice(("cpu", "cuda")),
+    default="cpu",
+    show_default=True,
+    help="Device on which everything runs.",
 )
-@click.option("--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True, help="Where they run.")
 @click.option(
     "--engines",
     is_flag=True,
-    help="Add those installed of torch eager, torch inductor, onnxruntime on the plain graph, OpenVINO, MNN.",
+    help="Also measure the same network in each of these that is installed: torch eager, torch inductor, onnxruntime "
+    "on the unoptimized graph, OpenVINO, MNN.",
 )
 @click.option(
     "--engine-python",
-    "engine_python",
-    type=PeerPython(),
+    type=parse_engine_python,
     multiple=True,
-    metavar="PEER=PATH",
-    help=f"The interpreter that has a peer ({', '.join(BENCH_ENGINE_NAMES)}), where it is not this one. Repeatable.",
+    metavar="ENGINE=PATH",
+    help=f"The Python interpreter that has an engine ({', '.join(BENCH_ENGINE_NAMES)}) installed, if not this one. "
+    "Repeatable.",
 )
 @click.option(
     "--engine-model",
-    type=EXISTING,
+    type=PATH,
     metavar="ONNX",
-    help="The graph that peers run, where the first artifact is a rewritten one. [default: the first plain artifact, "
-    "else exported anew]",
+    help="The unoptimized graph for --engines. [default: the first unoptimized artifact, else a new export]",
 )
 @click.option(
     "--weights",
-    type=Source(),
+    type=parse_source,
     default=None,
     metavar="FILE|URL",
-    help="The checkpoint, where peers need it and the manifest's is elsewhere now.",
+    help="The checkpoint for --engines, if it is no longer where the manifest says.",
 )
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write the tables and charts as a page.",
+    help="Write the tables with charts as one offline page. Needs the [report] extra.",
 )
 @json_options
 @click.pass_context
 def bench_command(
-    context: click.Context, artifacts: tuple[Path, ...], machine: bool, html: Path | None, **options: Any
+    context: click.Context, artifacts: tuple[Path, ...], as_json: bool, html: Path | None, **options: Any
 ) -> None:
-    """Measure ARTIFACTS (.onnx, .pt), each in a process of its own, in turns; ratios are to the first.
+    """Measure ARTIFACTS (.onnx, .pt) in interleaved rounds, each in its own process; ratios are to the first.
 
-    Exit code 1 if one of them failed on the way; a peer that is absent or fails is told and costs nothing.
+    Exit code 1 if one of ARTIFACTS failed. An engine of --engines that is missing or fails is only reported.
 
     \b
     Examples:
@@ -122,35 +106,31 @@ def bench_command(
       c3d-export bench artifacts/c3d.onnx --engines --engine-python mnn=$HOME/mnn/bin/python
       c3d-export bench fast.onnx plain.onnx --threads 1,2 --shape input=1x3x224x224 --json
     """
-    from exporter.reports.html import require_libraries, write_page
-    from exporter.reports.output_files import check_output_path
+    from exporter.reports.html import require_page
 
     if html is not None:
-        check_output_path(html, "--html")
-        require_libraries()
+        require_page(html)
 
     from exporter.bench import bench
     from exporter.reports.bench import print_bench
-    from exporter.reports.console import echo, progress_on_terminal, stdout
-    from exporter.reports.json_report import bench_object, dump
+    from exporter.reports.console import progress_on_terminal, show
+    from exporter.reports.json_report import bench_to_dict
 
-    pairs = {name: dict(options.pop(name)) for name in ("shapes", "engine_python")}
     request = BenchRequest(
         artifacts,
         peers=options.pop("engines"),
         plain=options.pop("engine_model"),
         reference=BuildOptions(weights=options.pop("weights")),
-        **pairs,
+        engine_python=dict(options.pop("engine_python")),
+        shapes=dict(options.pop("shapes")),
         **options,
     )
     with progress_on_terminal() as progress:
         report = bench(request, progress)
     if html is not None:
         from exporter.reports.bench_page import bench_page
+        from exporter.reports.html import write_page
 
         write_page(html, lambda: bench_page(report))
-    if machine:
-        echo(dump(bench_object(report)))
-    else:
-        print_bench(report, stdout())
+    show(report, bench_to_dict, print_bench, as_json=as_json)
     context.exit(0 if report.complete else 1)

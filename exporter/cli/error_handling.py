@@ -1,6 +1,5 @@
 """The one place where errors become a line on stderr and an exit code."""
 
-import json
 import os
 import re
 import signal
@@ -11,80 +10,86 @@ from typing import NoReturn
 
 import click
 
-from exporter.errors import C3DExportError, OutputError, UsageError
+from exporter.cli.renamed import explain_renaming
+from exporter.errors import C3DExportError, CheckFailedError, OutputError, UsageError
 
-BUG = 70
-"""Exit code of an error that nobody foresaw (EX_SOFTWARE of sysexits.h)."""
+INTERNAL_ERROR = 70
+"""Exit code of an unexpected error (EX_SOFTWARE of sysexits.h)."""
 SHOW_CURSOR = "\x1b[?25h\r\x1b[K"
 
 
 def run(command: click.Command, name: str) -> NoReturn:
-    """Run a command line and exit: 0, or the code of what went wrong, with one line on stderr.
+    """Run a command and exit with 0 or the exit code of the error, which is one line on stderr.
 
-    `--debug` anywhere on the line shows the traceback instead; `--json` puts the error on stdout as an object too.
+    With `--debug` on the command line the traceback is printed too. With `--json` the error is also one JSON object
+    on stdout. Parity reports that an error carries are printed before it.
     """
     arguments = sys.argv[1:]
-    debug = "--debug" in arguments
+    as_json, code = "--json" in arguments, 0
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
-        code = command.main(arguments, prog_name=name, standalone_mode=False)
+        result = command.main(arguments, prog_name=name, standalone_mode=False)
+        code = result if isinstance(result, int) else 0
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
-        if "--json" in arguments:
-            _print_json_error(UsageError(error.format_message()))
-        code = error.exit_code
-    except C3DExportError as error:
-        if debug:
+        usage = explain_renaming(error)
+        usage.show()
+        if as_json:
+            _print_json(UsageError(usage.format_message()))
+        code = usage.exit_code
+    except Exception as error:  # noqa: BLE001 - every error ends here
+        if "--debug" in arguments:
             traceback.print_exc()
-        _print_error(error, machine="--json" in arguments)
-        code = error.exit_code
-    except OSError as error:
-        # Whatever reads or writes the user's files has errors of its own; most likely stdout cannot be written to.
-        if debug:
-            traceback.print_exc()
-        click.echo(f"Error: the system refuses: {one_line(str(error))}", err=True)
-        code = C3DExportError.exit_code if isinstance(error, BrokenPipeError) else OutputError.exit_code
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Exception as error:  # noqa: BLE001 - the boundary: anything else is a bug, and is told as one
-        if debug:
-            traceback.print_exc()
-        click.echo(
-            f"Error: a bug, not your input: {one_line(f'{type(error).__name__}: {error}')}; --debug shows where",
-            err=True,
-        )
-        code = BUG
-    sys.exit(code if isinstance(code, int) else 0)
+        code = _report(error, as_json=as_json)
+    sys.exit(code)
 
 
 def one_line(text: str) -> str:
-    """Return text fit for a terminal's line: newlines become spaces, other control characters are escaped."""
+    """Return text as one line for a terminal: newlines become spaces, other control characters are escaped."""
     flat = re.sub(r"\s*\n\s*", " ", text.strip())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in flat)
 
 
-def _print_error(error: C3DExportError, *, machine: bool) -> None:
-    click.echo(f"Error: {one_line(str(error))}", err=True)
-    if machine and not error.reported:
-        _print_json_error(error)
+def _report(error: Exception, *, as_json: bool) -> int:
+    """Print an error and return its exit code."""
+    if isinstance(error, C3DExportError):
+        if isinstance(error, CheckFailedError) and error.reports and not as_json:
+            from exporter.reports.console import print_parity, stdout
+
+            for report in error.reports:
+                print_parity(report, stdout())
+        click.echo(f"Error: {one_line(str(error))}", err=True)
+        if as_json:
+            _print_json(error)
+        return error.exit_code
+    if isinstance(error, OSError):
+        # The library translates the errors of the user's files; most likely stdout cannot be written to.
+        click.echo(f"Error: the operating system reports: {one_line(str(error))}", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return C3DExportError.exit_code if isinstance(error, BrokenPipeError) else OutputError.exit_code
+    what = one_line(f"{type(error).__name__}: {error}")
+    click.echo(f"Error: this is a bug in c3d-export: {what}; --debug shows the traceback", err=True)
+    return INTERNAL_ERROR
 
 
-def _print_json_error(error: C3DExportError) -> None:
-    click.echo(json.dumps({"error": error.to_dict()}, indent=2))
+def _print_json(error: C3DExportError) -> None:
+    from exporter.reports.json_report import dump, error_to_dict
+
+    click.echo(dump(error_to_dict(error)))
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
-    """End the process on Ctrl-C or SIGTERM, with nothing half-written left behind.
+    """End the process on Ctrl-C or SIGTERM, after the staging folders are removed.
 
-    Not by KeyboardInterrupt: raised while torch or its imports run, it is swallowed, turned into another error, or
-    ends the process by an abort in C++.
+    A KeyboardInterrupt would not do: raised while torch or its imports run, it is swallowed, turned into another
+    error, or ends the process by an abort in C++.
     """
     if store := sys.modules.get("exporter.artifacts.store"):
         store.cleanup_staging()
     cursor = SHOW_CURSOR if sys.stderr.isatty() else ""
     os.write(
         sys.stderr.fileno(),
-        f"{cursor}stopped by {signal.Signals(number).name}; nothing half-written is left\n".encode(),
+        f"{cursor}stopped by {signal.Signals(number).name}; no incomplete files are left\n".encode(),
     )
     os._exit(128 + number)

@@ -1,21 +1,22 @@
-"""`c3d-export inspect`: what is this file?"""
+"""`c3d-export inspect`: what a file is."""
 
 from pathlib import Path
 
 import click
 
-from exporter.cli.options import Source, json_options
+from exporter.cli.options import json_options, parse_source
 
 
-@click.command("inspect", short_help="What is this file? Runs nothing of it.")
-@click.argument("file", type=Source())
+@click.command("inspect", short_help="Describe a checkpoint or an artifact without running it.")
+@click.argument("file", type=parse_source, metavar="FILE|URL")
 @json_options
 @click.pass_context
-def inspect_command(context: click.Context, file: str | Path, machine: bool) -> None:
-    """Tell what FILE is, an artifact or a checkpoint, without running anything of it.
+def inspect_command(context: click.Context, file: str | Path, as_json: bool) -> None:
+    """Describe FILE, an artifact or a checkpoint, without running anything in it.
 
-    Of an artifact: hashes, producer, signature, tensors, and whether the manifest beside it describes it (exit code 1
-    if not). Of a checkpoint: its origin, class count, tensors, conventions, and how it loads.
+    Of an artifact: hashes, producer, signature, tensors, and whether it is the file that the manifest beside it
+    describes (exit code 1 if not). Of a checkpoint: its origin, class count, tensors, conventions, and
+    whether it loads.
 
     \b
     Examples:
@@ -23,14 +24,11 @@ def inspect_command(context: click.Context, file: str | Path, machine: bool) -> 
       c3d-export inspect c3d-pretrained.pth --json
       c3d-export inspect hf://owner/repo/c3d.safetensors
     """
-    from exporter.reports.console import echo, print_inspection, progress_on_terminal, stdout
-    from exporter.reports.json_report import dump, inspection_object
+    from exporter.reports.console import print_inspection, progress_on_terminal, show
+    from exporter.reports.json_report import inspection_to_dict
     from exporter.workflows.inspect import inspect
 
     with progress_on_terminal() as progress:
         inspection = inspect(file, progress)
-    if machine:
-        echo(dump(inspection_object(inspection)))
-    else:
-        print_inspection(inspection, stdout())
+    show(inspection, inspection_to_dict, print_inspection, as_json=as_json)
     context.exit(1 if inspection.integrity not in (None, "ok") else 0)

@@ -1,4 +1,4 @@
-"""`c3d-export`: exports by its own options, and carries the other commands."""
+"""`c3d-export`: exports by its own options, and has the other commands as subcommands."""
 
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -7,11 +7,22 @@ import click
 
 from exporter import __version__
 from exporter.cli.bench import bench_command
+from exporter.cli.convert import convert_command
 from exporter.cli.error_handling import run
 from exporter.cli.inspect import inspect_command
-from exporter.cli.layouts import convert_command, layouts_command
+from exporter.cli.layouts import layouts_command
 from exporter.cli.optimize import optimize_command
-from exporter.cli.options import Batch, Outputs, Seed, json_options, network_options, optimize_options, parity_options
+from exporter.cli.options import (
+    PATH,
+    device_options,
+    json_options,
+    network_options,
+    optimize_options,
+    parse_batch,
+    parse_outputs,
+    seed_option,
+    take,
+)
 from exporter.cli.verify import verify
 from exporter.types import (
     DEFAULT_OPSET,
@@ -22,70 +33,86 @@ from exporter.types import (
     OptimizeOptions,
     ParityOptions,
 )
+from models.config import OUTPUTS
 from models.options import BuildOptions
 
-HELP = """Export C3D to ONNX or TorchScript, and prove that the artifact answers as the network does.
+HELP = """Export C3D to ONNX or TorchScript, and verify that the artifact returns what the network returns.
 
-Without a command, builds the network, writes the formats asked for, verifies each against the network in float64,
-and publishes it with a manifest. An artifact that fails is not published.
+Without a command: build the network, write it in each --format, compare each file with the network in float64, and
+publish it with a manifest. A file that fails the comparison is not published.
 
 \b
 Examples:
   c3d-export --format onnx                                  random weights, artifacts/c3d.onnx
-  c3d-export --format onnx --weights c3d-pretrained.pth     a checkpoint, its origin recognised
+  c3d-export --format onnx --weights c3d-pretrained.pth     a checkpoint, its origin detected
   c3d-export --format onnx --format torchscript --outputs logits,fc6
-  c3d-export verify parity artifacts/c3d.onnx               verify again, here or elsewhere
-  c3d-export inspect c3d-pretrained.pth                     what is this file? (runs nothing of it)
-  c3d-export optimize other.onnx                            the same function, faster on a CPU
-  c3d-export bench artifacts/c3d.onnx --engines               how fast, beside other engines
-  c3d-export layouts                                    where C3D weights come from, and what is known of them
+  c3d-export verify parity artifacts/c3d.onnx               verify again, here or on another machine
+  c3d-export inspect c3d-pretrained.pth                     describe a file without running it
+  c3d-export optimize other.onnx                            make any ONNX model faster on a CPU
+  c3d-export bench artifacts/c3d.onnx --engines             measure it beside other engines
+  c3d-export layouts                                        list the checkpoint origins that load
   c3d-export convert c3d.caffemodel -o c3d.safetensors      the same weights under this project's names
 
 \b
-Exit codes: 0 all well, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 4 a device or library is missing.
+Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 4 a device or library is missing,
+70 a bug in c3d-export, 128 + n stopped by signal n.
 """
 
 
 @click.group(invoke_without_command=True, no_args_is_help=True, help=HELP, context_settings={"max_content_width": 110})
-@click.option("--format", "formats", type=click.Choice(FORMAT_NAMES), multiple=True, help="What to write. Repeatable.")
-@network_options("random weights from --seed")
-@click.option("--num-classes", type=int, default=None, help="fc8's outputs. [default: the checkpoint's, else 101]")
 @click.option(
-    "--new-head", is_flag=True, help="Initialise fc8 freshly where the checkpoint has none or another class count."
+    "--format", "formats", type=click.Choice(FORMAT_NAMES), multiple=True, help="Format to write. Repeatable."
 )
-@click.option("--seed", type=Seed(), default=0, show_default=True, help="Of the initialisation.")
+@network_options("random weights from --seed")
+@click.option(
+    "--num-classes", type=int, default=None, help="Number of outputs of fc8. [default: the checkpoint's, else 101]"
+)
+@click.option(
+    "--new-head", is_flag=True, help="Newly initialise fc8 if the checkpoint has none or another number of classes."
+)
+@seed_option("Seed of the initialisation.")
 @click.option(
     "--outputs",
-    type=Outputs(),
+    type=parse_outputs,
     default=None,
-    help="What the artifact answers, by commas: logits, fc6, fc7, probabilities. [default: logits; fc7 where the "
+    metavar="NAMES",
+    help=f"What the artifact returns, separated by commas: {', '.join(OUTPUTS)}. [default: logits; fc7 if the "
     "checkpoint has no fc8]",
 )
-@click.option("--batch", type=Batch(), default="dynamic", show_default=True, help="A fixed batch size, or dynamic.")
+@click.option(
+    "--batch",
+    type=parse_batch,
+    default="dynamic",
+    show_default=True,
+    metavar="N",
+    help="A fixed batch size, or dynamic.",
+)
 @click.option("--opset", type=int, default=DEFAULT_OPSET, show_default=True, help="ONNX opset.")
 @click.option(
     "--target",
     type=click.Choice(TARGETS),
     default="portable",
     show_default=True,
-    help="cpu also does what is only faster on CPUs.",
+    help="cpu also applies rewrites that are faster only on CPUs.",
 )
 @optimize_options
-@click.option("--external-data", is_flag=True, help="Keep ONNX weights in a file of their own.")
+@click.option("--external-data", is_flag=True, help="Store ONNX weights in a separate file.")
 @click.option(
     "--output-dir",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("artifacts"),
     show_default=True,
-    help="Where the artifact lands; made if missing.",
+    help="Folder to write to; created if missing.",
 )
-@click.option("--name", default="c3d", show_default=True, help="File name, without suffix.")
+@click.option("--name", default="c3d", show_default=True, help="File name without suffix.")
 @click.option("--no-verify", is_flag=True, help="Publish without verifying.")
-@parity_options
+@device_options
 @json_options
 @click.version_option(__version__, prog_name="c3d-export")
 @click.pass_context
-def cli(context: click.Context, /, formats: tuple[FormatName, ...], machine: bool, **options: Any) -> None:
+def cli(
+    context: click.Context, /, formats: tuple[FormatName, ...], no_verify: bool, as_json: bool, **options: Any
+) -> None:
     """See HELP."""
     if context.invoked_subcommand is not None:
         given = [option.opts[0] for option in context.command.params if option.name and _is_given(context, option.name)]
@@ -93,54 +120,31 @@ def cli(context: click.Context, /, formats: tuple[FormatName, ...], machine: boo
             raise click.UsageError(f"put options of {context.invoked_subcommand} after its name: {', '.join(given)}")
         return
     if not formats:
-        raise click.UsageError(f"say what to write: --format {' or --format '.join(FORMAT_NAMES)}")
-    _export(formats, machine, options)
+        raise click.UsageError(f"choose a format: --format {' or --format '.join(FORMAT_NAMES)}")
+    request = ExportRequest(
+        formats,
+        model=take(BuildOptions, options),  # first: --seed is the seed of the weights here, not of the inputs
+        parity=take(ParityOptions, options),
+        optimize=take(OptimizeOptions, options),
+        verify=not no_verify,
+        **options,
+    )
+
+    from exporter.reports.console import print_export, progress_on_terminal, show
+    from exporter.reports.json_report import export_to_dict
+    from exporter.workflows.export import export
+
+    with progress_on_terminal() as progress:
+        result = export(request, progress)
+    show(result, export_to_dict, print_export, as_json=as_json)
 
 
 def _is_given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
-def _export(formats: tuple[FormatName, ...], machine: bool, options: dict[str, Any]) -> None:
-    parity = ParityOptions(**{name: options.pop(name) for name in ("device", "clips", "allow_fallback", "cache")})
-    build_names = ("weights", "layout", "num_classes", "batch_norm", "pool5", "seed", "new_head")
-    optimize_names = ("target", "autotune", "optimize_for", "weight_dtype")
-    request = ExportRequest(
-        formats,
-        model=BuildOptions(**{name: options.pop(name) for name in build_names}),
-        optimize=OptimizeOptions(**{name: options.pop(name) for name in optimize_names}),
-        verify=not options.pop("no_verify"),
-        parity=parity,
-        **options,
-    )
-
-    from exporter.reports.console import echo, print_exported, print_parity, progress_on_terminal, stdout
-    from exporter.reports.json_report import dump, export_to_dict, parity_to_dict
-    from exporter.workflows.export import ParityFailedError, export
-
-    try:
-        with progress_on_terminal() as progress:
-            exported = export(request, progress)
-    except ParityFailedError as error:
-        if machine:
-            echo(dump({"error": error.to_dict(), "parity": parity_to_dict(error.reports)}))
-            error.reported = True
-        else:
-            for report in error.reports:
-                print_parity(report, stdout())
-        raise
-    if machine:
-        echo(dump(export_to_dict(exported)))
-    else:
-        print_exported(exported, stdout())
-
-
-cli.add_command(verify)
-cli.add_command(inspect_command)
-cli.add_command(optimize_command)
-cli.add_command(bench_command)
-cli.add_command(layouts_command)
-cli.add_command(convert_command)
+for _command in (verify, inspect_command, optimize_command, bench_command, layouts_command, convert_command):
+    cli.add_command(_command)
 
 
 def main() -> NoReturn:

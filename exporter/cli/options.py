@@ -1,158 +1,174 @@
-"""Options that several commands share, each defined once."""
+"""Options that several commands share, each defined once, and the parsers of their values."""
 
+import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from exporter.types import DEVICES, OPTIMIZE_FOR, WEIGHT_DTYPES
-from models.config import OUTPUTS, POOL5_CONVENTIONS, Output
+from models.config import OUTPUTS, POOL5_CONVENTIONS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Options = TypeVar("Options")
 
 MAX_SEED = 2**63
 
-EXISTING = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path)
 """A path that the library checks itself, so that a missing file has one exit code everywhere."""
 
 
-def json_options(command: Command) -> Command:
-    """Add `--json` and `--debug`."""
-    command = click.option("--debug", is_flag=True, help="Show the traceback of an error.", expose_value=False)(command)
-    return click.option(
-        "--json", "machine", is_flag=True, help="Print one JSON object on stdout, and nothing else there."
-    )(command)
-
-
-def parity_options(command: Command) -> Command:
-    """Add `--device`, `--clip`, `--allow-fallback` and `--cache`."""
-    command = click.option(
-        "--cache",
-        type=click.Path(path_type=Path),
-        metavar="FOLDER",
-        help="Keep the float64 truth there, by hash of weights and input, for the next verification.",
-    )(command)
-    command = click.option(
-        "--allow-fallback", is_flag=True, help="Accept nodes that ran on the CPU although --device cuda was asked for."
-    )(command)
-    command = click.option(
-        "--clip",
-        "clips",
-        type=EXISTING,
-        multiple=True,
-        metavar="VIDEO",
-        help="Verify on this video too (its first 16 frames; needs the [video] extra): a file, a folder of them, or a "
-        "list (.txt, a path a line). Repeatable.",
-    )(command)
-    return click.option(
-        "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Where the artifact is verified."
-    )(command)
-
-
-def optimize_options(command: Command) -> Command:
-    """Add `--autotune`, `--optimize-for` and `--weight-dtype`."""
-    for add in (
-        click.option(
-            "--weight-dtype",
-            type=click.Choice(WEIGHT_DTYPES),
-            default="fp32",
-            show_default=True,
-            help="How the ONNX file stores its weights: half or a quarter of the bytes, for some accuracy.",
-        ),
-        click.option(
-            "--optimize-for",
-            type=click.Choice(OPTIMIZE_FOR),
-            default="size",
-            show_default=True,
-            help="For the CPU: a fast session load or a small file, where they conflict.",
-        ),
-        click.option(
-            "--autotune",
-            is_flag=True,
-            help="For the CPU: choose between forms by measuring them on this machine, not by the cost model.",
-        ),
-    ):
-        command = add(command)
-    return command
-
-
-def network_options(without_weights: str) -> Callable[[Command], Command]:
-    """Add `--weights`, `--layout`, `--batch-norm` and `--pool5`; `without_weights` says what stands in for a file."""
+def combine(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Return a decorator that adds options in the order in which `--help` lists them."""
 
     def add(command: Command) -> Command:
-        command = click.option(
-            "--pool5",
-            type=click.Choice(POOL5_CONVENTIONS),
-            default=None,
-            help="pool5's window convention. [default: the checkpoint's layout's, else symmetric; Caffe's is right]",
-        )(command)
-        command = click.option(
-            "--batch-norm", is_flag=True, help="The variant with a BatchNorm after each convolution."
-        )(command)
-        command = click.option(
-            "--layout", default="auto", show_default=True, metavar="NAME", help="The checkpoint's origin, if not auto."
-        )(command)
-        return click.option(
-            "--weights",
-            type=Source(),
-            default=None,
-            metavar="FILE|URL",
-            help="A checkpoint: PyTorch, safetensors, Caffe, Keras, TensorFlow, npz or ONNX; a file, https://… or "
-            f"hf://owner/repo/file. [default: {without_weights}]",
-        )(command)
+        for option in reversed(options):
+            command = option(command)
+        return command
 
     return add
 
 
-class Source(click.ParamType["str | Path"]):
-    """A checkpoint's place: a path, or an address, which a path would not survive (`//` becomes `/`)."""
-
-    name = "source"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
-        """Return the address as it is, anything else as a path."""
-        return value if isinstance(value, Path) or "://" in value else Path(value)
+def take(kind: type[Options], options: dict[str, Any]) -> Options:
+    """Build a dataclass from the options named like its fields, and remove them from `options`."""
+    names = {field.name for field in fields(kind)} & options.keys()  # pyright: ignore[reportArgumentType]
+    return kind(**{name: options.pop(name) for name in names})
 
 
-class Outputs(click.ParamType[tuple[Output, ...]]):
-    """A list of outputs, separated by commas."""
-
-    name = "outputs"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Output, ...]:
-        """Return the outputs in the order given."""
-        if isinstance(value, tuple):
-            return value  # pyright: ignore[reportUnknownVariableType]
-        named = [part.strip() for part in str(value).split(",")]
-        for part in named:
-            if part not in OUTPUTS:
-                self.fail(f"{part!r} is not one of {', '.join(OUTPUTS)}", param, ctx)
-        return tuple(output for part in named for output in OUTPUTS if output == part)
+def parse_source(value: str | Path) -> str | Path:
+    """Return a URL unchanged, which a path would not survive (`//` becomes `/`), and anything else as a path."""
+    return value if isinstance(value, Path) or "://" in value else Path(value)
 
 
-class Batch(click.ParamType["int | None"]):
-    """A fixed batch size, or `dynamic`."""
-
-    name = "batch"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        """Return the size, or None for `dynamic`."""
-        if value in (None, "dynamic"):
-            return None
-        try:
-            return int(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither 'dynamic' nor a number", param, ctx)
+def parse_outputs(value: str) -> tuple[str, ...]:
+    """Return the outputs, in the order given."""
+    names = tuple(name.strip() for name in value.split(","))
+    for name in names:
+        if name not in OUTPUTS:
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(OUTPUTS)}")
+    return names
 
 
-class Seed(click.ParamType[int]):
-    """A number that torch's and numpy's generators both take."""
+def parse_batch(value: str) -> int | None:
+    """Return the batch size, or None for `dynamic`."""
+    try:
+        return None if value == "dynamic" else int(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither 'dynamic' nor a whole number") from None
 
-    name = "integer"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the seed."""
-        if str(value).isascii() and str(value).isdigit() and int(value) < MAX_SEED:
-            return int(value)
-        return self.fail(f"{value!r} is not a number from 0 to 2**63 - 1", param, ctx)
+def parse_seed(value: str | int) -> int:
+    """Return a seed that torch's and numpy's generators both take."""
+    if str(value).isascii() and str(value).isdigit() and int(value) < MAX_SEED:
+        return int(value)
+    raise click.BadParameter(f"{value!r} is not a whole number from 0 to 2**63 - 1")
+
+
+def parse_shape(value: str) -> tuple[str, tuple[int, ...]]:
+    """Return the name and the shape of `input=1x3x16x112x112`."""
+    found = re.fullmatch(r"(.+)=(\d+(?:x\d+)*)", value)
+    if not found or "0" in found[2].split("x"):
+        raise click.BadParameter(f"{value!r} is not of the form input=1x3x224x224")
+    return found[1], tuple(map(int, found[2].split("x")))
+
+
+def seed_option(help_text: str) -> Callable[[Command], Command]:
+    """Return the option `--seed`."""
+    return click.option("--seed", type=parse_seed, default=0, show_default=True, metavar="N", help=help_text)
+
+
+def shape_option(help_text: str) -> Callable[[Command], Command]:
+    """Return the option `--shape`."""
+    return click.option(
+        "--shape", "shapes", type=parse_shape, multiple=True, metavar="INPUT=SHAPE", help=f"{help_text} Repeatable."
+    )
+
+
+json_options = combine(
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."),
+    click.option("--debug", is_flag=True, help="Show the traceback of an error.", expose_value=False),
+)
+device_options = combine(
+    click.option(
+        "--device",
+        type=click.Choice(DEVICES),
+        default="cpu",
+        show_default=True,
+        help="Device on which the artifact is verified.",
+    ),
+    click.option(
+        "--clip",
+        "clips",
+        type=PATH,
+        multiple=True,
+        metavar="VIDEO",
+        help="Verify on this video too (its first frames; needs the [video] extra): a file, a folder of videos, or a "
+        "list (.txt, one path per line). Repeatable.",
+    ),
+    click.option(
+        "--allow-fallback", is_flag=True, help="Accept nodes that ran on the CPU although --device cuda was given."
+    ),
+    click.option(
+        "--cache",
+        type=PATH,
+        metavar="FOLDER",
+        help="Keep the float64 reference outputs in this folder, and reuse them for the same weights and inputs.",
+    ),
+)
+optimize_options = combine(
+    click.option(
+        "--autotune",
+        is_flag=True,
+        help="For CPUs: choose between variants by measuring them on this machine instead of by the cost model.",
+    ),
+    click.option(
+        "--optimize-for",
+        type=click.Choice(OPTIMIZE_FOR),
+        default="size",
+        show_default=True,
+        help="For CPUs: prefer a fast session load or a small file, where they conflict.",
+    ),
+    click.option(
+        "--weight-dtype",
+        type=click.Choice(WEIGHT_DTYPES),
+        default="fp32",
+        show_default=True,
+        help="How the ONNX file stores its weights: fp16 halves and int8 quarters the file, at some loss of accuracy.",
+    ),
+)
+layout_option = click.option(
+    "--layout",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="Origin of the checkpoint (c3d-export layouts lists them), if it cannot be detected.",
+)
+pool5_option = click.option(
+    "--pool5",
+    type=click.Choice(POOL5_CONVENTIONS),
+    default=None,
+    help="Padding convention of pool5. [default: that of the checkpoint's layout, else symmetric; Caffe's is right]",
+)
+
+
+def network_options(without_weights: str) -> Callable[[Command], Command]:
+    """Return `--weights`, `--layout`, `--batch-norm` and `--pool5`.
+
+    Args:
+        without_weights: what is used where `--weights` is not given, for its help text.
+    """
+    return combine(
+        click.option(
+            "--weights",
+            type=parse_source,
+            default=None,
+            metavar="FILE|URL",
+            help="A checkpoint: PyTorch, safetensors, Caffe, Keras, TensorFlow, npz or ONNX; a file, https://… or "
+            f"hf://owner/repo/file. [default: {without_weights}]",
+        ),
+        layout_option,
+        click.option("--batch-norm", is_flag=True, help="Use the variant with a BatchNorm after each convolution."),
+        pool5_option,
+    )

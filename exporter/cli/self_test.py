@@ -1,35 +1,36 @@
-"""`verify self-test`: does the parity checker catch what it should?"""
+"""`verify self-test`: does the parity check detect injected faults?"""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from exporter.cli.options import EXISTING, Seed, json_options, network_options
+from exporter.cli.options import PATH, json_options, network_options, seed_option, take
+from exporter.fault_injection.results import SelfTestOptions
 from models.options import BuildOptions
 
 
-@click.command("self-test", short_help="Does the checker catch faults planted in an artifact?")
-@click.argument("artifact", type=EXISTING)
-@network_options("the manifest's")
-@click.option("--quick", is_flag=True, help="One place of each kind of fault, and no further clean runs: for CI.")
-@click.option("--localize", is_flag=True, help="Also tell whether the layer of each fault caught is named.")
-@click.option("--only", metavar="TEXT", help="Only kinds of fault with TEXT in their name; docs/parity.md lists them.")
+@click.command("self-test", short_help="Check that verify parity detects faults injected into an artifact.")
+@click.argument("artifact", type=PATH)
+@network_options("the one in the manifest")
+@click.option("--quick", is_flag=True, help="For CI: one position per fault type, and no extra unmodified runs.")
+@click.option("--localize", is_flag=True, help="Also check that the layer of each detected fault is named.")
+@click.option("--only", metavar="TEXT", help="Only fault types with TEXT in their name; docs/parity.md lists them.")
 @click.option(
     "--clean-runs",
     type=click.IntRange(0, 100_000),
     metavar="N",
-    help="Run ARTIFACT itself on N more random inputs, none of which may raise an alarm. [default: 14; 0 if --quick]",
+    help="Run the unmodified ARTIFACT on N more random inputs; none may fail. [default: 14; 0 with --quick]",
 )
-@click.option("--seed", type=Seed(), default=0, show_default=True, help="Of the inputs, and of the faults that draw.")
+@seed_option("Seed of the inputs, and of the faults that use random numbers.")
 @json_options
 @click.pass_context
-def self_test_command(context: click.Context, /, artifact: Path, machine: bool, **options: Any) -> None:
-    """Plant faults in copies of ARTIFACT, one at a time, and tell how many verify parity would catch. Exit code 0 or 1.
+def self_test_command(context: click.Context, /, artifact: Path, as_json: bool, **options: Any) -> None:
+    """Inject faults into copies of ARTIFACT, one at a time, and count how many verify parity detects. Exit code 0 or 1.
 
-    ARTIFACT is an ONNX file of this project, or any C3D with --weights. Each faulty copy is judged by its numbers, as
-    verify parity does, on random, saturated, zero and real clips. What is not caught is run in float64: it was missed,
-    or it is below what float32 can show. The artifact itself is left alone.
+    ARTIFACT is an ONNX file of this project, or any C3D with --weights; it is not changed. Each faulty copy is compared
+    as verify parity does it, on random, saturated, zero and video inputs. A copy that passes is run in float64 too: its
+    fault is either undetected, or smaller than what float32 can show.
 
     \b
     Examples:
@@ -37,17 +38,12 @@ def self_test_command(context: click.Context, /, artifact: Path, machine: bool, 
       verify self-test artifacts/c3d.onnx --localize --clean-runs 100
       verify self-test artifacts/c3d.onnx --only relu
     """
-    from exporter.fault_injection.results import SelfTestOptions
     from exporter.fault_injection.runner import self_test
-    from exporter.reports.console import echo, progress_on_terminal, stdout
-    from exporter.reports.json_report import dump
-    from exporter.reports.self_test import print_self_test, self_test_object
+    from exporter.reports.console import progress_on_terminal, show
+    from exporter.reports.self_test import print_self_test, self_test_to_dict
 
-    reference = BuildOptions(**{name: options.pop(name) for name in ("weights", "layout", "batch_norm", "pool5")})
+    test_options = take(SelfTestOptions, options)
     with progress_on_terminal() as progress:
-        report = self_test(artifact, SelfTestOptions(**options), reference, progress)
-    if machine:
-        echo(dump(self_test_object(report)))
-    else:
-        print_self_test(report, stdout())
+        report = self_test(artifact, test_options, BuildOptions(**options), progress)
+    show(report, self_test_to_dict, print_self_test, as_json=as_json)
     context.exit(0 if report.passed else 1)

@@ -27,10 +27,10 @@ from exporter.formats import load_artifact
 from exporter.parity.evaluate import evaluate
 from exporter.parity.execution import FULL_PRECISION, RunResult, run_model
 from exporter.parity.golden import GoldenOutputs, NetworkSource
-from exporter.parity.inputs import QUICK, InputBatch, InputSet, make_network_inputs
+from exporter.parity.inputs import InputBatch, InputSet, make_network_inputs
 from exporter.system import environment
 from exporter.timing import timed
-from exporter.types import ParityOptions
+from exporter.types import QUICK, ParityOptions
 from exporter.workflows.verify import make_run_spec
 from models.built_model import BuiltModel
 from models.options import BuildOptions
@@ -38,7 +38,7 @@ from models.progress import Progress, no_progress
 
 FAST_INPUTS = ("random", "video")
 """What a fault is tried on first."""
-CLEAN_INPUTS = ("random", "uniform", "heavy-tailed", "sparse", "saturated", "bright pixel", "pixels")
+CLEAN_INPUTS = ("random", "uniform", "heavy-tailed", "sparse", "saturated", "impulse", "pixels")
 """What the sound artifact is run on, drawn anew each time."""
 USUAL_RUNS = 14
 MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - the folder inside it is made by tempfile

@@ -63,7 +63,7 @@ RANDOM: dict[str, Generator] = {
     "heavy-tailed": lambda generator, shape: generator.standard_t(3, shape).astype(np.float32) * np.float32(30),
     "sparse": _sparse,
     "saturated": lambda generator, shape: generator.integers(0, 2, shape).astype(np.float32) * 255,
-    "bright pixel": _impulse(255),
+    "impulse": _impulse(255),
     "large": lambda generator, shape: _random(generator, shape) * np.float32(LARGE),
     "denormal": lambda generator, shape: _random(generator, shape) * np.float32(DENORMAL),
     "nan": _impulse(np.nan),
@@ -72,8 +72,6 @@ RANDOM: dict[str, Generator] = {
 CONSTANT: dict[str, float] = {"zeros": 0.0, "constant": 127.0}
 
 INPUT_TYPES = (*RANDOM, *CONSTANT, "pixels", "video")
-QUICK = ("random", "zeros", "saturated", "video")
-"""What an export is checked on."""
 EDGE_CASES = ("large", "denormal", "nan")
 """What only full float32 can be held to."""
 

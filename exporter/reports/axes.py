@@ -1,4 +1,4 @@
-"""What the axes of `charts` share: ticks that fit the width, and the names of the rows."""
+"""The axes of `charts`: ticks that fit the width, and the names of the rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from exporter.reports.svg import COLOURS, FONT, Size, printable
+from exporter.reports.formatting import printable
+from exporter.reports.svg import COLOURS, FONT, Size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,49 +16,49 @@ if TYPE_CHECKING:
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def power(value: float) -> str:
+def format_power(value: float) -> str:
     """Return a tick's label on a logarithmic axis: 10⁻⁷, and 2·10⁻⁷ between the powers of ten."""
     exponent = math.floor(math.log10(value) + 1e-9)
     digit = round(value / 10.0**exponent)
     return f"{digit}·" * (digit != 1) + f"10{str(exponent).translate(SUPERSCRIPTS)}"
 
 
-def plain(value: float) -> str:
+def format_plain(value: float) -> str:
     """Return a number as a tick's label."""
     return f"{value:g}"
 
 
-def ticks(axes: Axes, low: float, high: float, size: Size, reported: Callable[[float], str], *, log: bool) -> None:
-    """Set the horizontal axis's ticks, as many as the width has room for, and its grid."""
+def set_ticks(axes: Axes, low: float, high: float, size: Size, label: Callable[[float], str], *, log: bool) -> None:
+    """Set the ticks of the horizontal axis, as many as the width has room for, and its grid."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
-    room = 5 if size.name == "narrow" else 9
+    max_ticks = 5 if size.name == "narrow" else 9
     if log:
         first, last = round(math.log10(low)), round(math.log10(high))
-        step = max(1, math.ceil((last - first) / room))
-        # counted from 0, so that 1 (all of a budget, an error as large as the truth) always is a tick
-        between = (1, 2, 5) if last - first == 1 else (1,)
-        places = [
-            digit * 10.0**exponent for exponent in range(first, last + 1) if exponent % step == 0 for digit in between
+        step = max(1, math.ceil((last - first) / max_ticks))
+        # multiples of the step, so that 1 (all of a budget, an error of 100 %) always is a tick
+        digits = (1, 2, 5) if last - first == 1 else (1,)
+        positions = [
+            digit * 10.0**exponent for exponent in range(first, last + 1) if exponent % step == 0 for digit in digits
         ]
-        axes.xaxis.set_major_locator(FixedLocator(places))
+        axes.xaxis.set_major_locator(FixedLocator(positions))
     else:
-        axes.xaxis.set_major_locator(locator(room))
+        axes.xaxis.set_major_locator(make_locator(max_ticks))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _place: reported(value))
+    axes.xaxis.set_major_formatter(lambda value, _position: label(value))
     axes.tick_params(axis="x", length=0, labelsize=FONT - 1, labelcolor=COLOURS["muted"], pad=6)
     axes.grid(axis="x", color=COLOURS["rule"], linewidth=0.75)
 
 
-def locator(count: int) -> MaxNLocator:
-    """Return what places at most so many ticks at round numbers."""
+def make_locator(count: int) -> MaxNLocator:
+    """Return a locator of at most `count` ticks at round numbers."""
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(count)
 
 
-def rows(axes: Axes, labels: Sequence[str], size: Size, bad: Sequence[int]) -> None:
-    """Name the rows, left of them where there is room, else above."""
+def label_rows(axes: Axes, labels: Sequence[str], size: Size, bad: Sequence[int]) -> None:
+    """Write the names of the rows: left of them if there is room, else above."""
     axes.set_ylim(max(1, len(labels)) - 0.5, -0.5)
     axes.set_yticks([])
     for row, label in enumerate(labels):
@@ -79,7 +80,7 @@ def rows(axes: Axes, labels: Sequence[str], size: Size, bad: Sequence[int]) -> N
 
 
 def _short(text: str, letters: int) -> str:
-    """Return text of at most so many letters: the middle goes, because names of files differ at their ends."""
+    """Return text of at most `letters` characters, without its middle, because file names differ at their ends."""
     text = printable(text).replace("\n", " ").replace("\t", " ")
     if len(text) <= letters:
         return text

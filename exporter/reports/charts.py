@@ -1,9 +1,7 @@
-"""Pictures for pages: inline SVG that needs no script, prints as text and lines, and takes its colours from the page.
+"""Charts for pages: inline SVG that needs no script, prints well, and takes its colours from the style sheet.
 
-Drawn by matplotlib rather than plotly, whose script is 4.8 MB a page, draws nothing on paper until it has run, and
-cannot be read where scripts are off. Each picture is drawn twice, for wide and for narrow screens; the page's style
-shows one of them. Data that a picture cannot place (zero on a logarithmic axis, infinity) is put at the axis's end with
-an arrowhead.
+matplotlib draws them rather than plotly, whose script adds 4.8 MB to a page and must run before printing.
+Values that an axis cannot show (zero on a logarithmic axis, infinity) are drawn at its end as an arrowhead.
 """
 
 from __future__ import annotations
@@ -13,15 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from exporter.reports.axes import locator, plain, power, rows, ticks
-from exporter.reports.svg import COLOURS, FONT, Size, printable, render_svg
+from exporter.reports.axes import format_plain, format_power, label_rows, make_locator, set_ticks
+from exporter.reports.formatting import printable
+from exporter.reports.svg import COLOURS, FONT, Size, render_svg
 
 if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
 Role = Literal["subject", "reference", "limit"]
-"""What a series is to the reader: what is judged, what it is held beside, how far it may go."""
+"""The role of a series: the one that the chart is about, one for comparison, or a limit."""
 
 MARKS: dict[Role, str] = {"subject": "o", "reference": "D", "limit": "|"}
 DOTS: dict[Role, str] = {"subject": "●", "reference": "◆", "limit": "|"}
@@ -29,21 +28,21 @@ BARS: dict[Role, str] = {"subject": "■", "reference": "■", "limit": "|"}
 OUTLINES: dict[Role, str] = {"subject": "■", "reference": "▁", "limit": "|"}
 
 
-ROOM = 0.18
-"""What a chart of bars leaves at its right for the values, as a share of its axis."""
-MOST = 300
-"""The largest power of ten on an axis: room is left for the ends' arrowheads."""
+VALUE_MARGIN = 0.18
+"""Margin right of the bars for their values, as a fraction of the axis."""
+MAX_EXPONENT = 300
+"""The largest power of ten on an axis; it leaves room for the arrowheads at the ends."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """Numbers of one kind, one for each row of a chart.
+    """One value for each row of a chart.
 
     Attributes:
-        name: for the legend.
-        values: None where there is none.
-        role: decides colour and mark.
-        spans: (low, high) around each value, or nothing.
+        name: the name in the legend.
+        values: the values; None for a row without one.
+        role: decides colour and marker.
+        spans: (low, high) for each value, or empty.
     """
 
     name: str
@@ -62,30 +61,30 @@ def dot_chart(
     log: bool = True,
     joined: bool = False,
     bad: Sequence[int] = (),
-    tick: Callable[[float], str] = power,
+    tick: Callable[[float], str] = format_power,
 ) -> Markup:
-    """Draw a row for each label and a mark for each number: values side by side over many orders of magnitude.
+    """Draw a row for each label and a marker for each value: for values over many orders of magnitude.
 
     Args:
-        labels: of the rows, from the top.
-        series: one number a row each. `spans` are drawn as thin lines.
-        name: of the picture, once in a page.
-        axis: what the numbers are, with their unit.
-        description: the picture in words, for those who do not see it.
-        log: a logarithmic axis.
-        joined: connect each series' marks: the rows are steps of one course.
-        bad: rows to point out.
-        tick: a tick's label.
+        labels: row labels, from the top.
+        series: a value for each row; `spans` are drawn as thin lines.
+        name: unique in the page.
+        axis: title of the axis, with the unit.
+        description: the text alternative of the chart.
+        log: whether the axis is logarithmic.
+        joined: connect the markers of each series, if the rows are consecutive steps.
+        bad: indices of rows to highlight.
+        tick: formats the label of a tick.
     """
 
     def draw(axes: Axes, size: Size) -> None:
         low, high = _limits(series, log=log)
         axes.set_xscale("log" if log else "linear")
         axes.set_xlim(low, high)
-        ticks(axes, low, high, size, tick if log or tick is not power else plain, log=log)
+        set_ticks(axes, low, high, size, tick if log or tick is not format_power else format_plain, log=log)
         for each in series:
             _dots(axes, each, low, high, joined=joined)
-        rows(axes, labels, size, bad)
+        label_rows(axes, labels, size, bad)
 
     return render_svg(draw, len(labels), _legend(series, DOTS), name, axis, description)
 
@@ -97,30 +96,30 @@ def bar_chart(
     name: str,
     axis: str,
     description: str,
-    reported: Callable[[float], str] = plain,
-    tick: Callable[[float], str] = plain,
+    format_value: Callable[[float], str] = format_plain,
+    tick: Callable[[float], str] = format_plain,
     bad: Sequence[int] = (),
 ) -> Markup:
-    """Draw horizontal bars from zero, with the value written at each: quantities of one size, such as times.
+    """Draw horizontal bars from zero, each with its value: for quantities of similar size, such as times.
 
     Args:
-        labels: of the rows, from the top.
-        series: a bar a row each, where it has a value there. `spans` are drawn as whiskers, a limit as a line.
-        name: of the picture, once in a page.
-        axis: what the numbers are, with their unit.
-        description: the picture in words.
-        told: how a value is written at its bar.
-        tick: a tick's label.
-        bad: rows to point out.
+        labels: row labels, from the top.
+        series: a bar for each row that has a value; `spans` are drawn as whiskers, a limit as a line.
+        name: unique in the page.
+        axis: title of the axis, with the unit.
+        description: the text alternative of the chart.
+        format_value: formats the value at its bar.
+        tick: formats the label of a tick.
+        bad: indices of rows to highlight.
     """
     bars = [each for each in series if each.role != "limit"]
     limits = [each for each in series if each.role == "limit"]
 
     def draw(axes: Axes, size: Size) -> None:
         _, high = _limits(series, log=False)
-        axes.set_xlim(0, high * (1 + ROOM))
-        thick, shift = (0.5, 0.0) if size.gutter else (0.36, 0.12)  # below the rows' names, where those stand above
-        ticks(axes, 0, high, size, tick, log=False)
+        axes.set_xlim(0, high * (1 + VALUE_MARGIN))
+        thick, shift = (0.5, 0.0) if size.gutter else (0.36, 0.12)  # below the row labels, if those are above
+        set_ticks(axes, 0, high, size, tick, log=False)
         for row in range(len(labels)):
             ends = [limit for each in limits if (limit := _finite(each, row)) is not None]
             axes.vlines(
@@ -132,11 +131,11 @@ def bar_chart(
                 zorder=3,
             )
             here = [each for each in bars if _finite(each, row) is not None]
-            for place, each in enumerate(here):
+            for index, each in enumerate(here):
                 part = thick / len(here)
-                y = row + shift + (place - (len(here) - 1) / 2) * part
-                _bar(axes, each, row, y, part * 0.9, ends, reported)
-        rows(axes, labels, size, bad)
+                y = row + shift + (index - (len(here) - 1) / 2) * part
+                _bar(axes, each, row, y, part * 0.9, ends, format_value)
+        label_rows(axes, labels, size, bad)
 
     return render_svg(draw, len(labels), _legend(series, BARS), name, axis, description)
 
@@ -149,18 +148,18 @@ def step_chart(
     axis: str,
     description: str,
     line: tuple[float, str] | None = None,
-    tick: Callable[[float], str] = power,
+    tick: Callable[[float], str] = format_power,
 ) -> Markup:
-    """Draw histograms on a logarithmic axis, as outlines over each other: the subject's filled, the reference's not.
+    """Draw histograms on a logarithmic axis over each other: the subject filled, the reference as an outline.
 
     Args:
-        edges: of the bins, ascending, positive and finite.
+        edges: edges of the bins, ascending, positive and finite.
         series: a height for each bin, in per cent.
-        name: of the picture, once in a page.
-        axis: what is counted, with its unit.
-        description: the picture in words.
-        line: a place on the axis to mark, and its name.
-        tick: a tick's label.
+        name: unique in the page.
+        axis: title of the axis, with the unit.
+        description: the text alternative of the chart.
+        line: a value to mark with a vertical line, and its name.
+        tick: formats the label of a tick.
     """
     tallest = max((value or 0.0 for each in series for value in each.values), default=0.0) or 1.0
 
@@ -168,9 +167,9 @@ def step_chart(
         axes.set_xscale("log")
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(0, tallest * 1.15)
-        ticks(axes, edges[0], edges[-1], size, tick, log=True)
-        axes.yaxis.set_major_locator(locator(4))
-        axes.yaxis.set_major_formatter(lambda value, _place: f"{value:g} %")
+        set_ticks(axes, edges[0], edges[-1], size, tick, log=True)
+        axes.yaxis.set_major_locator(make_locator(4))
+        axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g} %")
         axes.tick_params(axis="y", length=0, labelsize=FONT - 1, labelcolor=COLOURS["muted"], pad=4)
         axes.grid(axis="y", color=COLOURS["rule"], linewidth=0.75)
         for each in sorted(series, key=lambda each: each.role == "reference"):
@@ -215,7 +214,7 @@ def _limits(series: Sequence[Series], *, log: bool) -> tuple[float, float]:
     if not log:
         return min(0.0, *finite), max(finite) * 1.04 or 1.0
     ends = math.floor(math.log10(min(finite))), math.ceil(math.log10(max(finite)))
-    low, high = (10.0 ** min(max(end, -MOST), MOST) for end in ends)
+    low, high = (10.0 ** min(max(end, -MAX_EXPONENT), MAX_EXPONENT) for end in ends)
     if any(value == 0 for value in values):
         low /= 10
     if high <= low or not all(math.isfinite(value) for value in values):
@@ -235,23 +234,29 @@ def _bar(
     y: float,
     thick: float,
     limits: Sequence[float],
-    reported: Callable[[float], str],
+    format_value: Callable[[float], str],
 ) -> None:
-    """Draw a bar with its whisker, and its value where neither whisker nor limit is in the way."""
-    value, high = each.values[row] or 0.0, axes.get_xlim()[1] / (1 + ROOM)
+    """Draw a bar with its whisker, and its value to the right of both and of a limit line that would cross it."""
+    value, high = each.values[row] or 0.0, axes.get_xlim()[1] / (1 + VALUE_MARGIN)
     axes.barh(y, value, thick, color=COLOURS[each.role], linewidth=0)
     end, span = value, each.spans[row] if each.spans else None
     if span is not None:
         axes.plot(span, (y, y), color=COLOURS["ink"], linewidth=1)
         end = max(end, span[1])
-    end = max([end, *(limit for limit in limits if end <= limit < end + ROOM * high)])
+    end = max([end, *(limit for limit in limits if end <= limit < end + VALUE_MARGIN * high)])
     axes.text(
-        end + high * 0.012, y, reported(value), va="center", fontsize=FONT - 1, color=COLOURS["ink"], parse_math=False
+        end + high * 0.012,
+        y,
+        format_value(value),
+        va="center",
+        fontsize=FONT - 1,
+        color=COLOURS["ink"],
+        parse_math=False,
     )
 
 
 def _dots(axes: Axes, each: Series, low: float, high: float, *, joined: bool) -> None:
-    """Draw a series' marks; what lies outside the axis stands at its end, as an arrowhead."""
+    """Draw the markers of a series; values outside the axis are arrowheads at its end."""
     colour, mark = COLOURS[each.role], MARKS[each.role]
     size = {"subject": 6.5, "reference": 5.0, "limit": 13.0}[each.role]
     style: dict[str, Any] = {

@@ -1,28 +1,32 @@
-"""Numbers and terms as pages tell them."""
+"""Numbers and terms, as consoles and pages show them."""
 
 import math
 from collections.abc import Sequence
 
 GLOSSARY = (
-    ("max error", "The largest distance from the truth among the numbers of the clip that uses most of its budget."),
-    ("mean error", "The mean distance of the same clip's numbers."),
-    ("budget", "The largest error that passes, from the tolerance and this very input."),
-    ("budget used", "The artifact's error as a share of its budget. Above 100 % is failure."),
-    ("cosine", "The cosine similarity to the truth, the smallest of any clip in the batch. 1 is the same direction."),
+    (
+        "max error",
+        "The largest absolute difference from float64, of the clip that uses most of its budget.",
+    ),
+    ("mean error", "The mean absolute difference of the same clip."),
+    ("budget", "The largest error that passes. It is computed from the tolerance for each input."),
+    ("budget used", "The error divided by its budget. More than 100 % fails."),
+    ("cosine", "The cosine similarity to the float64 reference, the smallest of any clip in the batch; 1 is ideal."),
     (
         "SNR",
-        "Signal-to-noise ratio: 20 log10(|truth| / |error|), in decibels, the smallest of any clip. More is better.",
+        "Signal-to-noise ratio, 20 log10(|reference| / |error|), in decibels, the smallest of any clip; higher is "
+        "better.",
     ),
     (
         "top-1, top-5",
-        "Whether the highest class, and the set of the five highest, are the truth's. A tie is a difference between "
-        "classes that the budget cannot tell apart.",
+        "Whether the highest class, and the set of the five highest, are those of the float64 reference. A tie is a "
+        "difference between classes whose scores differ by less than the budget.",
     ),
     ("scores", "Outputs of the network, before softmax unless the output is called probabilities."),
 )
-"""What the columns mean."""
+"""The meanings of column headings."""
 
-LEAST, LITTLE, MANY, HUGE = 1e-3, 0.01, 10, 1e5
+MIN_DECIMAL, MIN_PERCENT, MAX_PERCENT, MAX_DECIMAL = 1e-3, 0.01, 10, 1e5
 
 
 def error(value: float) -> str:
@@ -30,29 +34,34 @@ def error(value: float) -> str:
     return "0" if value == 0 else f"{value:.1e}"
 
 
-def share(value: float) -> str:
-    """Return a share of a budget: 7 %, 310 %, 12x, inf."""
-    if not math.isfinite(value):
+def budget_percent(used: float) -> str:
+    """Return how much of a budget is used: 7%, 310%, 12x, inf."""
+    if not math.isfinite(used):
         return "inf"
-    if value < MANY:
-        return f"{100 * value:.0f} %" if value >= LITTLE or value == 0 else "<1 %"
-    return f"{value:,.0f}x" if value < HUGE else f"{value:.0e}x"
+    if used < MAX_PERCENT:
+        return f"{100 * used:.0f}%" if used >= MIN_PERCENT or used == 0 else "<1%"
+    return f"{used:,.0f}x" if used < MAX_DECIMAL else f"{used:.0e}x"
 
 
 def times(value: float) -> str:
     """Return how many times a budget: 1.3 times, 8,352 times."""
-    return f"{value:.2g} times" if value < MANY else f"{share(value).removesuffix('x')} times"
+    return f"{value:.2g} times" if value < MAX_PERCENT else f"{budget_percent(value).removesuffix('x')} times"
 
 
-def scores(values: Sequence[float]) -> tuple[str, ...]:
-    """Return scores that stand in one table, with the same decimals: five digits of the largest."""
+def format_scores(values: Sequence[float]) -> tuple[str, ...]:
+    """Return the scores of one table, all with the same decimals: five digits of the largest."""
     largest = max((abs(value) for value in values), default=0.0)
-    if largest == 0 or not LEAST <= largest < HUGE:
+    if largest == 0 or not MIN_DECIMAL <= largest < MAX_DECIMAL:
         return tuple(f"{value:.3e}" for value in values)
     decimals = max(0, 4 - math.floor(math.log10(largest)))
     return tuple(f"{value:.{decimals}f}" for value in values)
 
 
-def count(value: int) -> str:
-    """Return a count: 12,345."""
-    return f"{value:,}"
+def megabytes(count: int) -> str:
+    """Return a size in bytes for people: 313.6 MB (decimal), 12 bytes."""
+    return f"{count} bytes" if count < 1024 else f"{count / 1e6:,.1f} MB"
+
+
+def printable(text: str) -> str:
+    """Return text with control characters and unpaired surrogates, which XML cannot hold, replaced by U+FFFD."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)

@@ -1,7 +1,7 @@
-"""Pages: one HTML file with everything in it, that asks nothing of any network and runs no script.
+"""Pages: one HTML file with everything in it, which loads nothing from the network and runs no script.
 
 `base.html.jinja` is the page, `parts.html.jinja` its tables and figures, `page.css` its style; `charts` draws the
-pictures. Every text is escaped by jinja2, whatever it is.
+charts. jinja2 escapes every text.
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter import __version__
-from exporter.errors import OutputError, UnavailableError
-from exporter.reports.output_files import atomic_write
-from exporter.reports.svg import import_matplotlib, printable
+from exporter.errors import UnavailableError
+from exporter.reports.formatting import printable
+from exporter.reports.output_files import check_output_path, write_file
+from exporter.reports.svg import import_matplotlib
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from exporter.results import PreviewFrames
 
+OPTION = "--html"
 THUMBNAIL = 160
 """The longer side of a frame in a page, pixels."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: texts, the first of which names it; `bad` rows are pointed out."""
+    """A row of a table. The first cell names it; `bad` rows are highlighted."""
 
     cells: tuple[str, ...]
     bad: bool = False
@@ -41,11 +43,11 @@ class Table:
     """A table of a page.
 
     Attributes:
-        id: of its caption, once in the page.
+        id: the id of its caption, unique in the page.
         title: the caption.
-        headings: of the columns.
-        rows: a text for each column.
-        numbers: the columns whose texts are numbers, aligned right.
+        headings: one for each column.
+        rows: the rows, with a cell for each column.
+        numbers: indices of the columns that hold numbers; they are aligned right.
     """
 
     id: str
@@ -55,12 +57,14 @@ class Table:
     numbers: tuple[int, ...] = ()
 
 
-def require_libraries(option: str = "--html") -> None:
-    """Ask for what pages need, before anything long runs.
+def require_page(path: Path) -> None:
+    """Check, before anything long runs, that a page can be written: the path and the libraries.
 
     Raises:
+        OutputError: `path` cannot be written.
         UnavailableError: a library is missing.
     """
+    check_output_path(path, OPTION)
     try:
         import jinja2
         import PIL
@@ -69,7 +73,7 @@ def require_libraries(option: str = "--html") -> None:
         import_matplotlib()
     except ImportError as error:
         raise UnavailableError(
-            f"{option} needs jinja2, matplotlib and Pillow ({error.name} is missing); pip install 'c3d-export[report]'"
+            f"{OPTION} needs jinja2, matplotlib and Pillow ({error.name} is missing); pip install 'c3d-export[report]'"
         ) from error
 
 
@@ -78,38 +82,35 @@ def render(template: str, context: Mapping[str, Any], made: datetime | None = No
 
     Args:
         template: a file beside this module that extends `base.html.jinja`.
-        context: what it shows.
-        made: when, for its last line; now if not told.
+        context: the values of the template's variables.
+        made: the date in the last line; None for now.
     """
-    reported = f"{made or datetime.now(UTC):%Y-%m-%d %H:%M %Z}".strip()
-    return _environment().get_template(template).render(made=reported, version=__version__, **context)
+    date = f"{made or datetime.now(UTC):%Y-%m-%d %H:%M %Z}".strip()
+    return _environment().get_template(template).render(made=date, version=__version__, **context)
 
 
-def write_page(path: Path, page: Callable[[], str], option: str = "--html") -> None:
+def write_page(path: Path, page: Callable[[], str]) -> None:
     """Write a page.
 
     Raises:
         OutputError: it cannot be written.
     """
-    try:
-        atomic_write(path, page().encode())
-    except OSError as error:
-        raise OutputError(f"{option} {path}: cannot be written: {error.strerror}") from error
+    write_file(path, page().encode(), OPTION)
 
 
 def thumbnails(clip: PreviewFrames) -> tuple[tuple[str, ...], tuple[int, int]]:
     """Return a clip's frames as JPEG `data:` addresses, and their (width, height)."""
     from PIL import Image
 
-    reported: list[str] = []
+    addresses: list[str] = []
     size = (clip.width, clip.height)
     for frame in clip.frames:
         image = Image.frombytes("RGB", (clip.width, clip.height), frame)
         image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
         size, stream = image.size, io.BytesIO()
         image.save(stream, "JPEG", quality=85)
-        reported.append(f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}")
-    return tuple(reported), size
+        addresses.append(f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}")
+    return tuple(addresses), size
 
 
 def _environment() -> Environment:
@@ -121,12 +122,12 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_shown,
+        finalize=_finalize,
     )
 
 
-def _shown(value: object) -> object:
-    """Return what may stand in a page: markup as it is, other text without what no page can hold."""
+def _finalize(value: object) -> object:
+    """Return markup unchanged, and other text without control characters."""
     if isinstance(value, str) and not hasattr(value, "__html__"):
         return printable(value)
     return value

@@ -1,66 +1,74 @@
-"""One JSON object for each result: what `--json` prints."""
+"""Results as JSON objects: what `--json` prints."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from exporter.bench.types import BenchReport
+from exporter.errors import C3DExportError, CheckFailedError
 from exporter.results import ParityReport
 
 if TYPE_CHECKING:
+    from exporter.bench.types import BenchReport
     from exporter.workflows.export import ExportResult
     from exporter.workflows.inspect import Inspection
 
 
+def error_to_dict(error: C3DExportError) -> dict[str, Any]:
+    """Return an error, with the parity reports that it carries."""
+    reports = error.reports if isinstance(error, CheckFailedError) else ()
+    return {"error": error.to_dict()} | ({"parity": parity_to_dict(reports)} if reports else {})
+
+
 def parity_to_dict(reports: Sequence[ParityReport]) -> dict[str, Any]:
-    """Return the verdicts: `passed` over all, and every report."""
-    reported = [asdict(report) for report in reports]
-    for report in reported:
-        del report["shown"]  # pictures are for pages
-    return {"passed": all(report.passed for report in reports), "reports": reported}
+    """Return `passed` over all artifacts, and every report."""
+    members = [asdict(report) for report in reports]
+    for report in members:
+        del report["shown"]  # frames of videos are for pages only
+    return {"passed": all(report.passed for report in reports), "reports": members}
 
 
-def export_to_dict(exported: ExportResult) -> dict[str, Any]:
-    """Return the artifacts with their manifests, and the verdicts (`parity` is null when none was asked for)."""
+def export_to_dict(result: ExportResult) -> dict[str, Any]:
+    """Return the artifacts with their manifests, and the parity reports (null without verification)."""
     return {
-        "network": exported.network,
+        "network": result.network,
         "artifacts": [
             {
                 "path": str(artifact.path),
                 "files": [str(path) for path in artifact.files],
                 "manifest": json.loads(artifact.manifest.to_json()),
             }
-            for artifact in exported.artifacts
+            for artifact in result.artifacts
         ],
-        "parity": parity_to_dict(exported.reports) if exported.reports else None,
-        "notes": list(exported.notes),
-        "seconds": exported.seconds,
+        "parity": parity_to_dict(result.reports) if result.reports else None,
+        "notes": list(result.notes),
+        "seconds": result.seconds,
     }
 
 
-def bench_object(report: BenchReport) -> dict[str, Any]:
-    """Return everything `bench` found; times are seconds, memory is bytes."""
+def bench_to_dict(report: BenchReport) -> dict[str, Any]:
+    """Return everything that `bench` measured; times are in seconds, memory is in bytes."""
     return {"complete": report.complete, **asdict(report)}
 
 
-def inspection_object(inspection: Inspection) -> dict[str, Any]:
-    """Return everything `inspect` found."""
+def inspection_to_dict(inspection: Inspection) -> dict[str, Any]:
+    """Return everything that `inspect` found."""
     return msgspec.to_builtins(inspection)
 
 
 def dump(value: dict[str, Any]) -> str:
-    """Return the object as JSON text. Infinite errors become null, because JSON has no word for them."""
+    """Return an object as JSON text. Infinities and NaN become null, because JSON cannot express them."""
     return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
-        return value if abs(value) < float("inf") else None
+        return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _finite(member) for key, member in value.items()}
     if isinstance(value, list | tuple):

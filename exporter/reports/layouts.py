@@ -1,89 +1,75 @@
-"""The table of origins and the account of a conversion, for people and for machines."""
+"""The table of checkpoint origins, and the result of a conversion."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
 from rich.markup import escape
 
-from exporter.reports.console import size
-from models.checkpoints.layouts import LAYOUTS
+from exporter.reports.console import print_notes
+from exporter.reports.formatting import megabytes
 
 if TYPE_CHECKING:
     from exporter.workflows.convert import ConvertResult
+    from models.checkpoints.layouts import Layout
 
 
-def origins_object() -> dict[str, Any]:
+def layouts_to_dict(layouts: Sequence[Layout]) -> dict[str, Any]:
     """Return every origin with its conventions."""
     return {
-        "origins": [
+        "layouts": [
             {
                 "layout": row.name,
                 "files": row.title,
                 "pool5": row.pool5,
                 "preprocessing": msgspec.to_builtins(row.preprocessing),
                 "needs_layout": bool(row.disambiguation),
-                "telling": row.disambiguation or None,
+                "disambiguation": row.disambiguation or None,
             }
-            for row in LAYOUTS
+            for row in layouts
         ]
     }
 
 
-def print_origins(console: Console) -> None:
-    """Print every origin: the files, how it is told, and its conventions."""
-    for row in LAYOUTS:
+def print_layouts(layouts: Sequence[Layout], console: Console) -> None:
+    """Print every origin: its files, how they are recognised, and their conventions."""
+    for row in layouts:
+        needed = f"must be given: --layout {row.name}; {row.disambiguation}"
+        profile = row.preprocessing
         console.print(f"[bold]{escape(row.name)}[/]  {escape(row.title)}")
-        reported = (
-            f"name it: --layout {row.name}; {row.disambiguation}"
-            if row.disambiguation
-            else "recognised by names and shapes"
+        console.print(
+            f"    layout         {escape(needed if row.disambiguation else 'detected by tensor names and shapes')}"
         )
-        console.print(f"    layout         {escape(reported)}")
-        console.print(f"    pool5          {row.pool5 or 'not reported by the names: symmetric, unless --pool5'}")
-        recipe = row.preprocessing
-        console.print(f"    preprocessing  {escape(recipe.describe() if recipe.name != 'unknown' else 'not reported')}")
-    console.print(
-        "\n`c3d-export inspect FILE` tells which of them a file is. docs/checkpoints.md tells where to get them."
-    )
+        console.print(f"    pool5          {row.pool5 or 'not known: symmetric unless --pool5 is given'}")
+        console.print(f"    preprocessing  {escape(profile.describe() if profile.name != 'unknown' else 'not known')}")
+    console.print("\n`c3d-export inspect FILE` detects the layout of a file. docs/checkpoints.md lists the sources.")
 
 
-def converted_object(converted: ConvertResult) -> dict[str, Any]:
+def conversion_to_dict(result: ConvertResult) -> dict[str, Any]:
     """Return the file written, the network in it, and where its weights came from."""
-    origin = converted.built.checkpoint
-    assert origin is not None
+    source = result.built.checkpoint
+    assert source is not None, "a conversion has a checkpoint"
+    members = ("file", "url", "sha256", "container", "layout", "loaded", "total", "values", "converted", "ignored_keys")
     return {
-        "path": str(converted.path),
-        "bytes": converted.entry.bytes,
-        "sha256": converted.entry.sha256,
-        "network": dict(converted.built.settings),
-        "setting_sources": dict(converted.built.setting_sources),
-        "preprocessing": msgspec.to_builtins(converted.built.preprocessing),
-        "source": {
-            "file": origin.file,
-            "url": origin.url,
-            "sha256": origin.sha256,
-            "container": origin.container,
-            "layout": origin.layout,
-            "loaded": origin.loaded,
-            "total": origin.total,
-            "values": origin.values,
-            "converted": list(origin.converted),
-            "ignored_keys": list(origin.ignored_keys),
-        },
+        "path": str(result.path),
+        "bytes": result.entry.bytes,
+        "sha256": result.entry.sha256,
+        "network": dict(result.built.settings),
+        "setting_sources": dict(result.built.setting_sources),
+        "preprocessing": msgspec.to_builtins(result.built.preprocessing),
+        "source": {name: getattr(source, name) for name in members},
     }
 
 
-def print_converted(converted: ConvertResult, console: Console) -> None:
-    """Print what was read, what it was taken for, and what was written."""
-    built, origin = converted.built, converted.built.checkpoint
-    assert origin is not None
-    console.print(f"read     {escape(str(origin.path))}  {origin.container}, SHA-256 {origin.sha256[:16]}…")
-    console.print(f"layout   {origin.layout}, {origin.loaded} of {origin.total} tensors, {origin.values:,} values")
+def print_conversion(result: ConvertResult, console: Console) -> None:
+    """Print what was read, what it was detected as, and what was written."""
+    built, source, entry = result.built, result.built.checkpoint, result.entry
+    assert source is not None, "a conversion has a checkpoint"
+    console.print(f"read     {escape(str(source.path))}  {source.container}, SHA-256 {source.sha256[:16]}…")
+    console.print(f"layout   {source.layout}, {source.loaded} of {source.total} tensors, {source.values:,} values")
     console.print(f"network  {built.title}")
-    for note in built.notes[1:]:  # the first repeats the line above
-        console.print(f"note     {escape(note)}")
-    entry = converted.entry
-    console.print(f"wrote    {escape(str(converted.path))}  {size(entry.bytes)}  SHA-256 {entry.sha256[:16]}…")
+    print_notes(built.notes[1:], console)  # the first repeats the line above
+    console.print(f"wrote    {escape(str(result.path))}  {megabytes(entry.bytes)}  SHA-256 {entry.sha256[:16]}…")

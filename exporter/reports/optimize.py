@@ -1,16 +1,17 @@
-"""What an optimisation did, for people and machines."""
+"""The result of an optimization."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from exporter.reports.console import print_parity, size
+from exporter.reports.console import make_table, print_duration, print_notes, print_parity
+from exporter.reports.formatting import megabytes
 from exporter.reports.json_report import parity_to_dict
 
 if TYPE_CHECKING:
@@ -18,76 +19,59 @@ if TYPE_CHECKING:
     from exporter.workflows.optimize import OptimizeResult
 
 
-def print_optimized(optimized: OptimizeResult, console: Console, *, explain: bool = False) -> None:
-    """Print what was rewritten, the verdict, and where the file is; with `explain`, every node's row."""
+def print_optimization(result: OptimizeResult, console: Console, *, explain: bool = False) -> None:
+    """Print what was rewritten, the parity report, and where the file is; with `explain`, a row for each node."""
     if explain:
-        _print_decisions(optimized.decisions, console)
-    if optimized.passes:
-        console.print(f"passes   {', '.join(optimized.passes)}")
-    for choice, count in Counter(decision.action for decision in optimized.decisions).items():
-        console.print(f"         {count} {'nodes' if count > 1 else 'node'}: {escape(choice)}")
-    for note in optimized.notes:
-        console.print(f"note     {escape(note)}")
-    if optimized.report is not None:
-        print_parity(optimized.report, console)
-    if not optimized.modified:
-        done = "its bytes were copied" if optimized.files else "the file is as it was"
-        console.print(f"nothing to do: no pass applies to {escape(str(optimized.source))}; {done}")
-    for path in optimized.files:
-        console.print(f"wrote    {escape(str(path))}  {size(path.stat().st_size)}")
-    if optimized.modified:
-        change = optimized.bytes_after / optimized.bytes_before - 1
+        _print_decisions(result.decisions, console)
+    if result.passes:
+        console.print(f"passes   {', '.join(result.passes)}")
+    for action, count in Counter(decision.action for decision in result.decisions).items():
+        console.print(f"nodes    {count}: {escape(action)}")
+    print_notes(result.notes, console)
+    if result.report is not None:
+        print_parity(result.report, console)
+    if not result.modified:
+        outcome = "it was copied" if result.files else "it was left as it is"
+        console.print(f"result   no pass applies to {escape(str(result.source))}; {outcome}")
+    for path in result.files:
+        console.print(f"wrote    {escape(str(path))}  {megabytes(path.stat().st_size)}")
+    if result.modified:
+        change = result.bytes_after / result.bytes_before - 1
         console.print(
-            f"size     {size(optimized.bytes_before)} before, {size(optimized.bytes_after)} now ({change:+.1%})"
+            f"size     {megabytes(result.bytes_before)} before, {megabytes(result.bytes_after)} now ({change:+.1%})"
         )
-    phases = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in optimized.seconds.items())
-    console.print(f"took     {sum(optimized.seconds.values()):.1f} s ({phases})")
-    if optimized.modified and optimized.report is None:
-        console.print("verdict  none: --no-verify; nobody has held it against the original")
+    print_duration(result.seconds, console)
+    if result.modified and result.report is None:
+        console.print("result   not verified (--no-verify): the file was not compared with the original")
 
 
-def optimized_object(optimized: OptimizeResult) -> dict[str, Any]:
-    """Return everything `optimize` did; `parity` is null where nothing was verified."""
-    report = optimized.report
+def optimization_to_dict(result: OptimizeResult) -> dict[str, Any]:
+    """Return everything that `optimize` did; `parity` is null where nothing was verified."""
     return {
-        "source": str(optimized.source),
-        "path": str(optimized.path),
-        "modified": optimized.modified,
-        "passes": list(optimized.passes),
-        "decisions": [asdict(decision) for decision in optimized.decisions],
-        "files": [str(path) for path in optimized.files],
-        "bytes": {"before": optimized.bytes_before, "after": optimized.bytes_after},
-        "parity": None if report is None else parity_to_dict([report]),
-        "notes": list(optimized.notes),
-        "seconds": optimized.seconds,
+        "source": str(result.source),
+        "path": str(result.path),
+        "modified": result.modified,
+        "passes": list(result.passes),
+        "decisions": [asdict(decision) for decision in result.decisions],
+        "files": [str(path) for path in result.files],
+        "bytes": {"before": result.bytes_before, "after": result.bytes_after},
+        "parity": None if result.report is None else parity_to_dict([result.report]),
+        "notes": list(result.notes),
+        "seconds": result.seconds,
     }
 
 
-def _print_decisions(decisions: tuple[Decision, ...], console: Console) -> None:
+def _print_decisions(decisions: Sequence[Decision], console: Console) -> None:
     if not decisions:
-        console.print("no node that any pass could have rewritten")
+        console.print("no pass has anything to rewrite in this graph")
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("node", overflow="fold", max_width=24)
-    table.add_column("operator", overflow="fold", max_width=18)
-    table.add_column("decision", overflow="fold", max_width=14)
-    table.add_column("why", overflow="fold", max_width=44)
-    table.add_column("predicted", justify="right", no_wrap=True)
-    table.add_column("measured", justify="right", no_wrap=True)
-    table.add_column("error", justify="right", no_wrap=True)
+    headings = ("node", "operator", "decision", "reason", "predicted", "measured", "error")
+    table = make_table(headings, (24, 18, 14, 44))
     for row in decisions:
         table.add_row(
-            escape(row.node),
-            escape(row.operator),
-            escape(row.action),
-            escape(row.why),
-            _milliseconds(row.predicted_ms),
-            _milliseconds(row.measured_ms),
+            *map(escape, (row.node, row.operator, row.action, row.why)),
+            *("-" if time is None else f"{time:.3g} ms" for time in (row.predicted_ms, row.measured_ms)),
             "-" if row.error is None else f"{row.error:.1e}",
         )
     console.print(table)
     console.print()
-
-
-def _milliseconds(time: float | None) -> str:
-    return "-" if time is None else f"{time:.3g} ms"

@@ -1,4 +1,4 @@
-"""Places that reports are written to: asked for before the long run, and never left half-written."""
+"""Files that reports are written to: checked before the long run, and never left incomplete."""
 
 import contextlib
 import os
@@ -8,11 +8,11 @@ from exporter.errors import OutputError
 
 
 def check_output_path(path: Path, option: str) -> None:
-    """Tell early that a report could not be written.
+    """Check early that a report can be written.
 
     Args:
-        path: the file to be.
-        option: which named it, for the message.
+        path: the file to write.
+        option: the option that names it, for the message.
 
     Raises:
         OutputError: there is no such folder, or file or folder do not allow writing.
@@ -25,20 +25,20 @@ def check_output_path(path: Path, option: str) -> None:
         raise OutputError(f"{option} {path}: cannot be written: no permission")
 
 
-def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; what is no plain file (a pipe, /dev/stdout) is written into.
+def write_file(path: Path, content: bytes, option: str) -> None:
+    """Write a file completely or not at all; a pipe or device (/dev/stdout) is written to directly.
 
     Raises:
-        OSError: as the system tells.
+        OutputError: the operating system does not allow it.
     """
-    if path.exists() and not path.is_file():
-        path.write_bytes(content)
-        return
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+            return
         part.write_bytes(content)
         part.replace(path)
-    except OSError:
+    except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        raise
+        raise OutputError(f"{option} {path}: cannot be written: {error.strerror}") from error

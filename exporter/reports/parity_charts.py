@@ -1,4 +1,4 @@
-"""The pictures of a parity report, each with the table of its numbers."""
+"""The charts of a parity report, each with the table of its numbers."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exporter.reports.charts import Series, dot_chart, step_chart
-from exporter.reports.formatting import count, error, share
+from exporter.reports.formatting import budget_percent, error
 from exporter.reports.html import Row, Table
 from exporter.results import Comparison, ErrorHistogram, LayerError, Localization
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-MOST = 40
-"""Rows of a picture; a table holds them all."""
+MAX_ROWS = 40
+"""Rows of a chart; its table has all of them."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture and its table.
+    """A chart and its table.
 
     Attributes:
-        output: of which it is.
-        chart: the picture, None where there is nothing to draw.
-        caption: what it shows and leaves out.
-        table: every number of it.
-        sentence: what it says, where a sentence stands before it.
-        first: the row that the sentence names.
+        output: the output that the chart is about.
+        chart: None where there is nothing to draw.
+        caption: what the chart shows and what it omits.
+        table: every number of the chart.
+        summary: a sentence to place before the chart, or nothing.
+        first: the row that the summary names.
     """
 
     output: str
@@ -40,136 +40,108 @@ class Figure:
     first: str | None = None
 
 
-def input_part(rows: Sequence[Comparison], name: str, reference: str) -> Figure:
-    """Draw the error of each input of one output, artifact beside reference beside budget.
+def input_figure(rows: Sequence[Comparison], name: str, baseline: str) -> Figure:
+    """Draw the error of each input of one output: artifact, float32 baseline and budget.
 
-    Errors are divided by the largest number of the truth, because inputs differ by tens of orders of magnitude.
+    Errors are divided by the largest value of the output, because inputs differ by tens of orders of magnitude.
     """
-    drawn = sorted(sorted(rows, key=lambda row: -row.budget_used)[:MOST], key=rows.index)
+    drawn = sorted(sorted(rows, key=lambda row: -row.budget_used)[:MAX_ROWS], key=rows.index)
     worst = max(rows, key=lambda row: row.budget_used)
     series = (
-        Series("budget", tuple(_of_scale(row.budget, row) for row in drawn), "limit"),
-        Series(reference, tuple(_of_scale(row.reference_max_error, row) for row in drawn), "reference"),
-        Series("artifact", tuple(_of_scale(row.max_error, row) for row in drawn)),
+        Series("budget", tuple(_relative(row.budget, row) for row in drawn), "limit"),
+        Series(baseline, tuple(_relative(row.reference_max_error, row) for row in drawn), "reference"),
+        Series("artifact", tuple(_relative(row.max_error, row) for row in drawn)),
     )
     chart = dot_chart(
         [f"{row.input} ({row.batch})" if row.batch > 1 else row.input for row in drawn],
         series,
         name=f"{name}-chart",
-        axis="largest error / largest number of the truth",
+        axis="largest error / largest value of the output",
         description=(
-            f"Errors of {len(drawn)} inputs, output {worst.output}: the artifact's, those of {reference}, the budget. "
-            f"{worst.input} uses most of its budget: {share(worst.budget_used)}. The table below holds the numbers."
+            f"Errors of {len(drawn)} inputs, output {worst.output}: the artifact's, those of {baseline}, the budget. "
+            f"{worst.input} uses most of its budget: {budget_percent(worst.budget_used)}. The table has all numbers."
         ),
-        bad=[place for place, row in enumerate(drawn) if not row.passed],
+        bad=[index for index, row in enumerate(drawn) if not row.passed],
     )
-    left = f" The {len(drawn)} of {len(rows)} inputs that use most of their budget; the table has all." * (
-        len(drawn) < len(rows)
-    )
+    omitted = f" Only the {len(drawn)} of {len(rows)} inputs that use most of their budgets are drawn."
     caption = (
-        f"Further left is nearer to the truth.{left} Left arrowheads are errors of zero, right ones are infinite. "
-        "A number in parentheses is the size of a batch."
+        f"Smaller errors are further left.{omitted if len(drawn) < len(rows) else ''} An arrowhead at the left is an "
+        "error of zero, one at the right an infinite error. A number in parentheses is a batch size."
     )
-    apart = any(row.max_abs_diff is not None for row in rows)
+    compared = any(row.max_abs_diff is not None for row in rows)
     headings = (
-        "input",
-        "batch",
-        "verdict",
-        "budget used",
-        "max error",
-        f"{reference}'s",
-        "budget",
-        "mean error",
-        f"{reference}'s",
-        "cosine",
-        "SNR, dB",
-        "top-1",
-        "top-5",
-        *(("apart",) if apart else ()),
+        *("input", "batch", "result", "budget used", "max error", f"max, {baseline}", "budget"),
+        *("mean error", f"mean, {baseline}", "cosine", "SNR, dB", "top-1", "top-5"),
+        *(("difference",) if compared else ()),
     )
-    cells = tuple(
-        Row(
-            (
-                row.input,
-                str(row.batch),
-                "pass" if row.passed else "FAIL",
-                share(row.budget_used),
-                error(row.max_error),
-                error(row.reference_max_error),
-                error(row.budget),
-                error(row.mean_error),
-                error(row.reference_mean_error),
-                f"{row.cosine:.6f}",
-                f"{row.snr_db:.0f}",
-                row.top1 or "-",
-                row.top5 or "-",
-                *(("-" if row.max_abs_diff is None else error(row.max_abs_diff),) if apart else ()),
-            ),
-            not row.passed,
-        )
-        for row in rows
-    )
-    title = f"Errors of output {worst.output}, absolute"
+    cells = tuple(Row(_comparison_cells(row, compared=compared), not row.passed) for row in rows)
+    title = f"Absolute errors of output {worst.output}"
     return Figure(worst.output, chart, caption, Table(name, title, headings, cells, (1, *range(3, 11), 13)))
 
 
-def histogram_part(found: ErrorHistogram, name: str, reference: str) -> Figure:
-    """Draw how the errors of all numbers are distributed, as shares of their budgets."""
-    edges = found.edges[1:-1]
+def _comparison_cells(row: Comparison, *, compared: bool) -> tuple[str, ...]:
+    errors = (row.max_error, row.reference_max_error, row.budget, row.mean_error, row.reference_mean_error)
+    return (
+        row.input,
+        str(row.batch),
+        "pass" if row.passed else "FAIL",
+        budget_percent(row.budget_used),
+        *map(error, errors),
+        f"{row.cosine:.6f}",
+        f"{row.snr_db:.0f}",
+        row.top1 or "-",
+        row.top5 or "-",
+        *(("-" if row.max_abs_diff is None else error(row.max_abs_diff),) if compared else ()),
+    )
+
+
+def histogram_figure(found: ErrorHistogram, name: str, baseline: str) -> Figure:
+    """Draw the histogram of all errors of an output, each divided by its budget."""
     totals = sum(found.artifact) + found.artifact_exact, sum(found.reference) + found.reference_exact
     heights = [
-        tuple(100 * number / max(1, total) for number in _folded(counts))
+        tuple(100 * number / max(1, total) for number in _merge_outer_bins(counts))
         for counts, total in zip((found.artifact, found.reference), totals, strict=True)
     ]
     over = sum(number for number, low in zip(found.artifact, found.edges, strict=False) if low >= 1)
-    reported = f"{count(over)} of {count(totals[0])} numbers are over their budget"
+    summary = f"{over:,} of {totals[0]:,} values exceed their budget"
+    chart = step_chart(
+        found.edges[1:-1],
+        (Series("artifact", heights[0]), Series(baseline, heights[1], "reference")),
+        name=f"{name}-chart",
+        axis="error / budget",
+        description=f"Histogram of errors divided by their budgets, output {found.output}: {summary}.",
+        line=(1.0, "budget"),
+        tick=_percent,
+    )
     exact = [
         100 * number / max(1, total)
         for number, total in zip((found.artifact_exact, found.reference_exact), totals, strict=True)
     ]
-    lost = f"; {count(found.nonfinite_mismatches)} are NaN or infinite on one side only" * (
-        found.nonfinite_mismatches > 0
-    )
-    chart = step_chart(
-        edges,
-        (Series("artifact", heights[0]), Series(reference, heights[1], "reference")),
-        name=f"{name}-chart",
-        axis="error / budget",
-        description=f"Histogram of errors as shares of their budgets, output {found.output}: {reported}.",
-        line=(1.0, "budget"),
-        tick=_percent,
-    )
+    nonfinite = f"; {found.nonfinite_mismatches:,} are NaN or infinite in only one of the two"
     caption = (
-        f"{reported[0].upper()}{reported[1:]}{lost}. Not drawn: what is the truth to the last bit of float32, "
-        f"{exact[0]:.1f} % of the artifact's and {exact[1]:.1f} % of {reference}'s. The outermost bins hold all beyond."
+        f"{summary}{nonfinite if found.nonfinite_mismatches else ''}. Not drawn are the values that equal the "
+        f"reference rounded to float32: {exact[0]:.1f} % of the artifact's and {exact[1]:.1f} % of {baseline}'s. The "
+        "outermost bins include everything beyond them."
     )
-    rows = [Row(("to the last bit", count(found.artifact_exact), count(found.reference_exact)))]
-    for place, (low, high) in enumerate(zip(found.edges, found.edges[1:], strict=False)):
-        numbers = found.artifact[place], found.reference[place]
-        if any(numbers):
-            title = (
-                f"over {_fine(low)}"
-                if math.isinf(high)
-                else f"{_fine(low)} to {_fine(high)}"
-                if low
-                else f"up to {_fine(high)}"
-            )
-            rows.append(Row((title, *map(count, numbers)), low >= 1 and numbers[0] > 0))
+    rows = [Row(("no error in float32", f"{found.artifact_exact:,}", f"{found.reference_exact:,}"))]
+    bins = zip(found.edges, found.edges[1:], found.artifact, found.reference, strict=False)
+    for low, high, number, reference_number in bins:
+        if number or reference_number:
+            rows.append(Row((_bin_title(low, high), f"{number:,}", f"{reference_number:,}"), low >= 1 and number > 0))
     if found.nonfinite_mismatches:
-        rows.append(Row(("NaN or infinite on one side", count(found.nonfinite_mismatches), "-"), True))
-    table = Table(
-        name, f"Numbers of output {found.output}", ("share of the budget", "artifact", reference), tuple(rows), (1, 2)
-    )
+        rows.append(Row(("NaN or infinite in only one", f"{found.nonfinite_mismatches:,}", "-"), True))
+    headings = ("budget used", "artifact", baseline)
+    table = Table(name, f"Number of values of output {found.output}", headings, tuple(rows), (1, 2))
     return Figure(found.output, chart, caption, table)
 
 
-def layer_part(found: Localization, name: str, reference: str) -> Figure:
-    """Draw the growth of error layer by layer."""
-    layers = _window(found)
+def layer_figure(found: Localization, name: str, baseline: str) -> Figure:
+    """Draw the errors layer by layer."""
+    layers = _drawn_layers(found)
     chart = None
     if layers:
         series = (
-            Series(reference, tuple(layer.reference_error for layer in layers), "reference"),
+            Series(baseline, tuple(layer.reference_error for layer in layers), "reference"),
             Series("artifact", tuple(layer.error for layer in layers)),
         )
         chart = dot_chart(
@@ -177,18 +149,14 @@ def layer_part(found: Localization, name: str, reference: str) -> Figure:
             series,
             name=f"{name}-chart",
             axis="largest error / largest value of the layer",
-            description=f"Growth of error over {len(layers)} layers on input {found.input}: {found.summary}.",
+            description=f"Errors of {len(layers)} layers on input {found.input}: {found.summary}.",
             joined=True,
-            bad=[
-                place for place, layer in enumerate(layers) if layer.budget_used is not None and layer.budget_used > 1
-            ],
+            bad=[index for index, layer in enumerate(layers) if _exceeds(layer)],
         )
-    left = f" {len(layers)} of {len(found.layers)} layers are drawn; the table has all." * (
-        len(layers) < len(found.layers)
-    )
+    omitted = f" {len(layers)} of {len(found.layers)} layers are drawn; the table has all."
     caption = (
-        f"From the input (above) to the output, on {found.input}. Where a layer has no mark of the artifact's, "
-        f"its graph does not show it.{left}"
+        f"From the input (top) to the output, on {found.input}. A layer without a mark of the artifact is not in its "
+        f"graph.{omitted if len(layers) < len(found.layers) else ''}"
     )
     rows = tuple(
         Row(
@@ -198,38 +166,40 @@ def layer_part(found: Localization, name: str, reference: str) -> Figure:
                 layer.matched or "-",
                 "-" if layer.error is None else error(layer.error),
                 error(layer.reference_error),
-                "-" if layer.budget_used is None else share(layer.budget_used),
+                "-" if layer.budget_used is None else budget_percent(layer.budget_used),
             ),
-            layer.budget_used is not None and layer.budget_used > 1,
+            _exceeds(layer),
         )
         for layer in found.layers
     )
-    headings = ("layer", "artifact's value", "found by", "error", f"{reference}'s", "budget used")
-    table = Table(
-        name, f"Errors by layer on {found.input}, relative to each layer's largest value", headings, rows, (3, 4, 5)
-    )
-    sentence = (
+    headings = ("layer", "artifact's value", "found by", "error", f"error, {baseline}", "budget used")
+    title = f"Errors by layer on {found.input}, relative to each layer's largest value"
+    summary = (
         f"On {found.input}, the artifact {found.summary}." if found.first else f"On {found.input}: {found.summary}."
     )
-    return Figure("", chart, caption, table, sentence, found.first)
+    return Figure("", chart, caption, Table(name, title, headings, rows, (3, 4, 5)), summary, found.first)
 
 
-def _window(found: Localization) -> tuple[LayerError, ...]:
-    """Return the layers to draw: all, or those around the first that leaves the truth."""
+def _exceeds(layer: LayerError) -> bool:
+    return layer.budget_used is not None and layer.budget_used > 1
+
+
+def _drawn_layers(found: Localization) -> tuple[LayerError, ...]:
+    """Return the layers to draw: all of them, or those around the first that diverges."""
     names = [layer.layer for layer in found.layers]
     middle = names.index(found.first) if found.first in names else len(names)
-    start = max(0, min(middle - MOST // 2, len(names) - MOST))
-    return found.layers[start : start + MOST]
+    start = max(0, min(middle - MAX_ROWS // 2, len(names) - MAX_ROWS))
+    return found.layers[start : start + MAX_ROWS]
 
 
-def _of_scale(value: float, row: Comparison) -> float:
-    if value == 0:  # above all where the truth is zero too, or has no finite number
+def _relative(value: float, row: Comparison) -> float:
+    if value == 0:  # even if the reference is zero too, or has no finite value
         return 0.0
     return value / row.scale if row.scale > 0 else math.inf
 
 
-def _folded(counts: Sequence[int]) -> list[int]:
-    """Add what lies outside the drawn bins to the outermost of them."""
+def _merge_outer_bins(counts: Sequence[int]) -> list[int]:
+    """Add the counts outside the drawn bins to the outermost of them."""
     inner = list(counts[1:-1])
     inner[0] += counts[0]
     inner[-1] += counts[-1]
@@ -240,5 +210,6 @@ def _percent(value: float) -> str:
     return f"{100 * value:,.10g} %"
 
 
-def _fine(value: float) -> str:
-    return f"{float(f'{100 * value:.2g}'):,.10g} %"
+def _bin_title(low: float, high: float) -> str:
+    first, last = (_percent(float(f"{edge:.2g}")) if math.isfinite(edge) else "" for edge in (low, high))
+    return f"over {first}" if math.isinf(high) else f"{first} to {last}" if low else f"up to {last}"

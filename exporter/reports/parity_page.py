@@ -1,4 +1,4 @@
-"""`verify parity --html`: the verdicts as one page. What it says and in which order; how it looks is the templates'."""
+"""`verify parity --html`: the contents of the page; the templates decide how it looks."""
 
 import math
 from collections.abc import Sequence
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from exporter.reports.formatting import GLOSSARY, error, scores, share, times
+from exporter.reports.formatting import GLOSSARY, budget_percent, error, format_scores, times
 from exporter.reports.html import Row, Table, render, thumbnails
-from exporter.reports.parity_charts import Figure, histogram_part, input_part, layer_part
+from exporter.reports.parity_charts import Figure, histogram_figure, input_figure, layer_figure
 from exporter.results import ParityReport, Ranking
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A class and its score, and whether another class stands there in the truth."""
+    """A class and its score, and whether the float64 reference has another class at this rank."""
 
     number: int
     score: str
@@ -23,7 +23,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Classes:
-    """The highest classes of one output: five rows of truth, reference, artifact."""
+    """The highest classes of one output: rows of float64 reference, float32 baseline, artifact."""
 
     id: str
     output: str
@@ -33,7 +33,7 @@ class Classes:
 
 @dataclass(frozen=True)
 class Clip:
-    """An input with its classes, and its frames if it is a real clip."""
+    """An input with its classes, and its frames if it is a video clip."""
 
     name: str
     tables: tuple[Classes, ...]
@@ -45,7 +45,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Against:
-    """What the artifact was held against beside the truth."""
+    """How the artifact compares with another engine or file."""
 
     summary: str
     table: Table
@@ -53,7 +53,7 @@ class Against:
 
 @dataclass(frozen=True)
 class ArtifactSection:
-    """One artifact's part of the page."""
+    """The section of one artifact."""
 
     id: str
     level: int
@@ -68,7 +68,7 @@ class ArtifactSection:
     histograms: tuple[Figure, ...]
     layers: Figure | None
     clips: tuple[Clip, ...]
-    drawn: tuple[Clip, ...]
+    other_clips: tuple[Clip, ...]
     determinism: Table | None
     against: Against | None
 
@@ -80,84 +80,80 @@ class Page:
     title: str
     headline: str
     passed: bool
-    views: tuple[ArtifactSection, ...]
-    words: tuple[tuple[str, str], ...]
+    sections: tuple[ArtifactSection, ...]
+    glossary: tuple[tuple[str, str], ...]
 
 
 def parity_page(reports: Sequence[ParityReport], made: datetime | None = None) -> str:
     """Return the page.
 
     Args:
-        reports: the verdicts, at least one.
-        made: when; now if not told.
+        reports: at least one.
+        made: the date on the page; None for now.
     """
-    return render("parity.html.jinja", {"page": view_of(reports)}, made)
+    return render("parity.html.jinja", {"page": make_page(reports)}, made)
 
 
-def view_of(reports: Sequence[ParityReport]) -> Page:
-    """Return what the page shows."""
+def make_page(reports: Sequence[ParityReport]) -> Page:
+    """Return the contents of the page."""
     level = 1 if len(reports) == 1 else 2
-    views = tuple(_view(report, f"a{number}", level) for number, report in enumerate(reports, start=1))
+    sections = tuple(_section(report, f"a{number}", level) for number, report in enumerate(reports, start=1))
     passed = sum(report.passed for report in reports)
     headline = (
-        f"All {len(reports)} artifacts answer as they should"
+        f"All {len(reports)} artifacts passed"
         if passed == len(reports)
         else f"{len(reports) - passed} of {len(reports)} artifacts failed"
     )
     title = f"{Path(reports[0].artifact).name}: parity {'passed' if passed else 'failed'}" if level == 1 else headline
-    return Page(title, headline, passed == len(reports), views, GLOSSARY)
+    return Page(title, headline, passed == len(reports), sections, GLOSSARY)
 
 
 def headline(report: ParityReport) -> str:
-    """Return the verdict as a sentence that stands alone."""
+    """Return the result as a sentence."""
     name = Path(report.artifact).name
     model = "the network" if report.truth.startswith("the network") else report.truth.removesuffix(" in float64")
     if report.passed:
-        return f"{name} answers as {model} does"
+        return f"{name} returns what {model} returns"
     if all(row.passed for row in report.comparisons):
         return f"{name} failed the check"
-    return f"{name} does not answer as {model} does"
+    return f"{name} does not return what {model} returns"
 
 
 def sentences(report: ParityReport) -> tuple[str, ...]:
-    """Return what the verdict rests on, in plain words: how near or how far, and where."""
+    """Return the reasons of the result: the input with the largest error, and the layer where it diverges."""
     rows, failed = report.comparisons, [row for row in report.comparisons if not row.passed]
-    reported: list[str] = []
+    lines: list[str] = []
     if not rows:
-        reported.append("Nothing was compared.")
+        lines.append("Nothing was compared.")
     elif failed:
         worst = max(failed, key=lambda row: row.budget_used)
         much = (
-            "it has NaN or infinity where the reference has none, or none where it has, or the wrong shape"
+            "NaN or infinity differ from the reference, or the shape is wrong"
             if math.isinf(worst.budget_used)
-            else f"its error is {times(worst.budget_used)} what is allowed"
+            else f"its error is {times(worst.budget_used)} the budget"
         )
-        reported.append(
+        lines.append(
             f"{len(failed)} of {len(rows)} comparisons fail. The worst is {worst.input} ({worst.output}): {much}."
         )
     else:
         nearest = max(rows, key=lambda row: row.budget_used)
         within = f"All {len(rows)} comparisons are" if len(rows) > 1 else "The one comparison is"
-        reported.append(
-            f"{within} within budget. Nearest to it is {nearest.input}, with {share(nearest.budget_used)} used."
-        )
+        lines.append(f"{within} within budget. {nearest.input} uses the most: {budget_percent(nearest.budget_used)}.")
         if not report.passed:
-            reported.append(
-                f"It failed because {len(report.placement.fallback_nodes)} of {report.placement.nodes} nodes ran on another "
-                f"device than {report.placement.device}."
-                if report.placement.fallback_nodes
-                else "It failed for another reason: see the notes."
-            )
+            placement = report.placement
+            fallback = f"{len(placement.fallback_nodes)} of {placement.nodes} nodes did not run on {placement.device}"
+            reason = f"The check failed because {fallback}." if placement.fallback_nodes else "The notes say why."
+            lines.append(reason)
     if report.localization is not None and report.localization.first is not None:
-        reported.append(f"It {report.localization.summary}.")
-    return tuple(reported)
+        lines.append(f"It {report.localization.summary}.")
+    return tuple(lines)
 
 
-def _view(report: ParityReport, name: str, level: int) -> ArtifactSection:
+def _section(report: ParityReport, name: str, level: int) -> ArtifactSection:
     outputs = tuple(dict.fromkeys(row.output for row in report.comparisons))
     clips = _clips(report, name)
     layers = (
-        None if report.localization is None else layer_part(report.localization, f"{name}-t-layers", report.reference)
+        None if report.localization is None else layer_figure(report.localization, f"{name}-t-layers", report.reference)
     )
     contents = [
         ("notes", "Notes", bool(report.notes)),
@@ -166,8 +162,8 @@ def _view(report: ParityReport, name: str, level: int) -> ArtifactSection:
         ("layers", "Error by layer", layers is not None),
         ("classes", "Highest classes", bool(clips)),
         ("bits", "Determinism", bool(report.determinism)),
-        ("against", "Held against", report.against is not None),
-        ("judged", "How it was judged", True),
+        ("against", "Compared with", report.against is not None),
+        ("method", "Method", True),
         ("where", "Environment and files", True),
     ]
     return ArtifactSection(
@@ -179,40 +175,40 @@ def _view(report: ParityReport, name: str, level: int) -> ArtifactSection:
         facts=_facts(report),
         hashes=tuple((f"SHA-256 of {name}", digest) for name, digest in report.hashes.items()),
         contents=tuple((key, title) for key, title, there in contents if there),
-        columns=("truth", report.reference, "artifact"),
+        columns=("float64", report.reference, "artifact"),
         inputs=tuple(
-            input_part(
-                [row for row in report.comparisons if row.output == output], f"{name}-t-inputs{place}", report.reference
+            input_figure(
+                [row for row in report.comparisons if row.output == output], f"{name}-t-inputs{index}", report.reference
             )
-            for place, output in enumerate(outputs)
+            for index, output in enumerate(outputs)
         ),
         histograms=tuple(
-            histogram_part(found, f"{name}-t-numbers{place}", report.reference)
-            for place, found in enumerate(report.distributions)
+            histogram_figure(found, f"{name}-t-numbers{index}", report.reference)
+            for index, found in enumerate(report.distributions)
         ),
         layers=layers,
         clips=tuple(clip for clip in clips if clip.frames),
-        drawn=tuple(clip for clip in clips if not clip.frames),
+        other_clips=tuple(clip for clip in clips if not clip.frames),
         determinism=_determinism(report, f"{name}-t-bits"),
         against=_against(report, f"{name}-t-against"),
     )
 
 
 def _facts(report: ParityReport) -> tuple[tuple[str, str], ...]:
-    place = report.placement
-    where = f"{place.nodes} nodes on {place.device}"
-    if place.fallback_nodes:
-        where += f", {len(place.fallback_nodes)} of them elsewhere"
+    placement = report.placement
+    nodes = f"{placement.nodes} nodes on {placement.device}"
+    if placement.fallback_nodes:
+        nodes += f", {len(placement.fallback_nodes)} of them on another device"
     agreement = (
-        "no classes"
+        "the outputs are not classes"
         if report.top1_agreement is None
-        else f"the truth's on {100 * report.top1_agreement:.3g} % of inputs"
+        else f"the same as float64's on {100 * report.top1_agreement:.3g} % of inputs"
     )
     took = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in report.seconds.items())
     return (
         ("Artifact", report.artifact),
-        ("Runtime", f"{report.runtime}; {where}"),
-        ("Truth", report.truth),
+        ("Engine", f"{report.runtime}; {nodes}"),
+        ("Reference", report.truth),
         ("Tolerance", report.tolerance),
         ("Highest class", agreement),
         ("Time", took),
@@ -220,38 +216,38 @@ def _facts(report: ParityReport) -> tuple[tuple[str, str], ...]:
 
 
 def _clips(report: ParityReport, name: str) -> tuple[Clip, ...]:
-    """Return every input that has classes or frames, in the order it was drawn."""
+    """Return every input that has classes or frames, in the order of the report."""
     shown = {clip.input: clip for clip in report.shown}
     ranked: dict[str, list[Ranking]] = {}
     for ranking in report.rankings:
         ranked.setdefault(ranking.input, []).append(ranking)
-    reported: list[Clip] = []
-    for place, title in enumerate(dict.fromkeys((*ranked, *shown))):
+    clips: list[Clip] = []
+    for index, title in enumerate(dict.fromkeys((*ranked, *shown))):
         tables = tuple(
-            _classes(ranking, f"{name}-t-classes{place}-{number}")
+            _classes(ranking, f"{name}-t-classes{index}-{number}")
             for number, ranking in enumerate(ranked.get(title, ()))
         )
         if title in shown:
             frames, (width, height) = thumbnails(shown[title])
             numbers = [str(number) for number in shown[title].numbers]
             listed = f"{', '.join(numbers[:-1])} and {numbers[-1]}" if len(numbers) > 1 else "".join(numbers)
-            reported.append(Clip(title, tables, frames, width, height, listed))
+            clips.append(Clip(title, tables, frames, width, height, listed))
         else:
-            reported.append(Clip(title, tables))
-    return tuple(reported)
+            clips.append(Clip(title, tables))
+    return tuple(clips)
 
 
 def _classes(ranking: Ranking, name: str) -> Classes:
     columns = (ranking.truth, ranking.reference, ranking.artifact)
-    reported = scores([score for column in columns for _, score in column])
-    texts = [reported[start : start + len(ranking.truth)] for start in range(0, len(reported), len(ranking.truth))]
-    rows = tuple(
-        tuple(
-            Cell(column[place][0], text[place], column[place][0] != ranking.truth[place][0])
-            for column, text in zip(columns, texts, strict=True)
-        )
-        for place in range(len(ranking.truth))
-    )
+    texts = iter(format_scores([score for column in columns for _, score in column]))
+    cells = [
+        [
+            Cell(number, next(texts), number != expected)
+            for (number, _), (expected, _) in zip(column, ranking.truth, strict=True)
+        ]
+        for column in columns
+    ]
+    rows = tuple(zip(*cells, strict=True))
     return Classes(name, ranking.output, not any(row[-1].differs for row in rows), rows)
 
 
@@ -262,34 +258,28 @@ def _determinism(report: ParityReport, name: str) -> Table | None:
         Row((found.condition, "the same bits" if found.identical else "other bits", error(found.largest)))
         for found in report.determinism
     )
-    return Table(
-        name, "Whether a run gives the same bits again", ("varied", "answer", "largest difference"), rows, (2,)
-    )
+    return Table(name, "Bits of repeated runs", ("varied", "output", "largest difference"), rows, (2,))
 
 
 def _against(report: ParityReport, name: str) -> Against | None:
     if report.against is None:
         return None
-    distances = [row.max_abs_diff for row in report.comparisons if row.max_abs_diff is not None]
-    apart = f"are at most {error(max(distances))} apart" if distances else "have no answers in common"
-    table = Table(
-        name,
-        f"Errors of {report.against} against the truth",
-        ("input", "output", "batch", "max error", "budget used", "verdict"),
-        tuple(
-            Row(
-                (
-                    row.input,
-                    row.output,
-                    str(row.batch),
-                    error(row.max_error),
-                    share(row.budget_used),
-                    "pass" if row.passed else "FAIL",
-                ),
-                not row.passed,
-            )
-            for row in report.against_comparisons
-        ),
-        (2, 3, 4),
+    differences = [row.max_abs_diff for row in report.comparisons if row.max_abs_diff is not None]
+    summary = f"differ by at most {error(max(differences))}" if differences else "have no outputs in common"
+    rows = tuple(
+        Row(
+            (
+                row.input,
+                row.output,
+                str(row.batch),
+                error(row.max_error),
+                budget_percent(row.budget_used),
+                "pass" if row.passed else "FAIL",
+            ),
+            not row.passed,
+        )
+        for row in report.against_comparisons
     )
-    return Against(f"The artifact and {report.against} {apart}.", table)
+    headings = ("input", "output", "batch", "max error", "budget used", "result")
+    title = f"Errors of {report.against}, relative to float64"
+    return Against(f"The artifact and {report.against} {summary}.", Table(name, title, headings, rows, (2, 3, 4)))

@@ -1,66 +1,67 @@
-"""A self-test's result, for people and for machines."""
+"""The result of a self-test."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from exporter.fault_injection.results import FaultResult, SelfTestReport
+from exporter.fault_injection.results import FaultResult, Located, Outcome, SelfTestReport
+from exporter.reports.console import make_table
+from exporter.reports.formatting import budget_percent
 
-MOST_TOLD = 20
-"""Faults of one outcome that are told one by one; --json has all."""
+MAX_LISTED = 20
+"""Faults of one outcome that are listed; --json has all."""
 
 
 def print_self_test(report: SelfTestReport, console: Console) -> None:
-    """Print a row for each kind of fault, what was not caught, and the verdict."""
+    """Print a row for each fault type, the faults that were not detected, and the result."""
     console.print()
     console.print(f"self-test of {escape(report.artifact)} in {escape(report.runtime)}; {escape(report.tolerance)}")
     console.print()
     console.print(_table(report))
     console.print()
-    for outcome, title in (("missed", "missed"), ("refused", "refused by the engine")):
-        for fault in [fault for fault in report.faults if fault.outcome == outcome][:MOST_TOLD]:
-            console.print(f"{title:<9}{escape(_told(fault))}")
-    for fault in [fault for fault in report.faults if fault.located == "elsewhere"][:MOST_TOLD]:
-        console.print(f"layer    {escape(fault.kind)}, {escape(fault.where)}: named {escape(fault.named or 'none')}")
-    caught, below, refused = (len(report.of(name)) for name in ("caught", "below", "refused"))
-    above = caught + len(report.of("missed"))
+    for fault in report.of("missed")[:MAX_LISTED]:
+        exact = f"{fault.exact_share or 0:.2f} in float64"
+        console.print(f"missed   {escape(_name(fault))}: {fault.budget_used:.2f} of the budget in float32, {exact}")
+    for fault in report.of("refused")[:MAX_LISTED]:
+        console.print(f"invalid  {escape(_name(fault))}: {escape(fault.reason or '')}")
+    for fault in [fault for fault in report.faults if fault.located == "elsewhere"][:MAX_LISTED]:
+        console.print(f"layer    {escape(_name(fault))}: localized at {escape(fault.named or 'no layer')}")
+    detected, below, invalid = (len(report.of(outcome)) for outcome in ("caught", "below", "refused"))
     console.print(
-        f"faults   {len(report.faults)} of {report.kinds} kinds: {caught} of {above} above the budget caught, "
-        f"{below} below it{f', {refused} refused by the engine' if refused else ''}"
+        f"faults   {len(report.faults)} of {report.kinds} types: {detected} of {detected + len(report.of('missed'))} "
+        f"larger than the budget detected, {below} smaller than it"
+        f"{f', {invalid} that the engine does not run' if invalid else ''}"
     )
     if any(fault.located for fault in report.faults):
-        named, between = report.located("layer"), report.located("between")
-        every = named + between + report.located("elsewhere")
+        exact, near, wrong = (report.located(how) for how in ("layer", "between", "elsewhere"))
         console.print(
-            f"layers   {named} of {every} named, {between} more told to be among the steps in front of the one named"
+            f"layers   {exact} of {exact + near + wrong} named exactly, {near} more among the fused layers "
+            "before the one named"
         )
-    clean, seconds = report.clean, ", ".join(f"{phase} {value:.1f} s" for phase, value in report.seconds.items())
+    clean = report.clean
     console.print(
-        f"clean    {clean.runs} runs of the artifact as it is, {len(clean.false_positives)} alarms; the most of the budget used "
-        f"was {clean.worst_share:.0%}"
+        f"clean    {clean.runs} runs of the unmodified artifact, {len(clean.false_positives)} failed; "
+        f"at most {clean.worst_share:.0%} of the budget used"
     )
-    for alarm in clean.false_positives[:MOST_TOLD]:
-        console.print(f"alarm    {escape(alarm)}")
-    word = "[bold green]passed[/]" if report.passed else "[bold red]FAILED[/]"
-    console.print(f"verdict  {word}: {_sentence(report)}; {seconds}")
+    for name in clean.false_positives[:MAX_LISTED]:
+        console.print(f"failed   {escape(name)}")
+    result = "[bold green]passed[/]" if report.passed else "[bold red]FAILED[/]"
+    seconds = ", ".join(f"{phase} {value:.1f} s" for phase, value in report.seconds.items())
+    console.print(f"result   {result}: {_reason(report)}; {seconds}")
 
 
-def self_test_object(report: SelfTestReport) -> dict[str, Any]:
-    """Return everything, with the counts in front."""
-    outcomes = {name: len(report.of(name)) for name in ("caught", "below", "missed", "refused")}
-    located = {name: report.located(name) for name in ("layer", "between", "elsewhere")}
+def self_test_to_dict(report: SelfTestReport) -> dict[str, Any]:
+    """Return everything, after the counts of outcomes."""
+    outcomes = {outcome: len(report.of(outcome)) for outcome in get_args(Outcome)}
+    located = {how: report.located(how) for how in get_args(Located)}
     return {"passed": report.passed, "outcomes": outcomes, "located": located, **asdict(report)}
 
 
 def _table(report: SelfTestReport) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("kind of fault", overflow="fold", max_width=46)
-    for heading in ("planted", "caught", "below", "missed"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("least\nshare", justify="right", no_wrap=True)
+    table = make_table(("fault type", "injected", "detected", "too\nsmall", "missed", "smallest\nerror"), (46,))
     for kind in dict.fromkeys(fault.kind for fault in report.faults):
         faults = [fault for fault in report.faults if fault.kind == kind]
         counts = [sum(fault.outcome == outcome for fault in faults) for outcome in ("caught", "below", "missed")]
@@ -69,28 +70,19 @@ def _table(report: SelfTestReport) -> Table:
             escape(kind),
             str(len(faults)),
             *(str(count or "-") for count in counts),
-            "-" if least is None else _times(least),
+            "-" if least is None else budget_percent(least),
             style="red" if counts[2] else "",
         )
     return table
 
 
-def _told(fault: FaultResult) -> str:
-    reason = (
-        fault.reason or f"{fault.budget_used:.2f} of the budget in float32, {fault.exact_share or 0:.2f} in float64"
-    )
-    return f"{fault.kind}, {fault.where}: {reason}"
+def _name(fault: FaultResult) -> str:
+    return f"{fault.kind}, {fault.where}"
 
 
-def _sentence(report: SelfTestReport) -> str:
+def _reason(report: SelfTestReport) -> str:
     if report.clean.false_positives:
-        return "the sound artifact raised an alarm"
+        return "the unmodified artifact failed"
     if report.of("missed"):
-        return "a fault above the budget was missed"
-    return "every fault above the budget was caught" if report.passed else "no fault was caught"
-
-
-def _times(share: float) -> str:
-    if share == float("inf"):
-        return "inf"
-    return f"{share:.1f}x" if share < 100 else f"{share:.0f}x" if share < 1e5 else f"{share:.0e}x"
+        return "a fault larger than the budget was not detected"
+    return "every fault larger than the budget was detected" if report.passed else "no fault was detected"

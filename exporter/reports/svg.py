@@ -1,4 +1,7 @@
-"""Inline SVG, drawn by matplotlib, for `charts`: once for wide and once for narrow screens, in the page's colours."""
+"""Inline SVG, drawn by matplotlib, for `charts`, with the colours of the page.
+
+Each chart is drawn in two widths, for wide and for narrow screens; the style sheet shows one of them.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from exporter.reports.formatting import printable
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -25,14 +30,22 @@ COLOURS = {
     "limit": "#060606",
     "bad": "#070707",
 }
-"""Stand-ins in matplotlib's output for the page's own colours, `var(--ink)` and so on."""
+"""Placeholders in matplotlib's output for the CSS variables of the page, `var(--ink)` and so on."""
 FONT = 12
-"""Pixels, on a screen that shows the picture at its own size."""
+"""Font size in pixels, at the chart's own size."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """A picture's measures, pixels: `gutter` is for the rows' labels, 0 puts them above their rows."""
+    """The sizes of a chart.
+
+    Attributes:
+        name: the CSS class.
+        width: in pixels.
+        gutter: width of the row labels in pixels; 0 places them above their rows.
+        row: height of a row in pixels.
+        letters: maximum number of characters of a row label.
+    """
 
     name: str
     width: int
@@ -46,7 +59,7 @@ _TOP, _BOTTOM, _SIDE = 6, 42, 14
 
 
 def import_matplotlib() -> None:
-    """Import matplotlib without its words on stderr about where it may keep its cache of fonts.
+    """Import matplotlib without its log messages about the font cache.
 
     Raises:
         ImportError: it is not installed.
@@ -57,23 +70,18 @@ def import_matplotlib() -> None:
     del mpl
 
 
-def printable(text: str) -> str:
-    """Return text without what neither XML nor a reader can take: control characters, halves of surrogate pairs."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
-
-
 def render_svg(
     draw: Callable[[Axes, Size], None], rows: int | None, legend: Markup, name: str, axis: str, description: str
 ) -> Markup:
-    """Return a picture with its legend.
+    """Return a chart with its legend.
 
     Args:
         draw: draws into the axes.
-        rows: how many the picture has; None for one of a fixed height with numbers at its left.
-        legend: stands above it.
-        name: of the picture, once in a page: its parts' ids begin with it.
-        axis: what the horizontal axis shows.
-        description: the picture in words.
+        rows: number of rows; None for a fixed height and a vertical axis with numbers.
+        legend: placed above the chart.
+        name: unique in the page; the ids inside the chart begin with it.
+        axis: title of the horizontal axis.
+        description: the text alternative of the chart.
     """
     import_matplotlib()
     from markupsafe import Markup
@@ -101,14 +109,14 @@ def render_svg(
 def _saved(figure: Figure) -> bytes:
     stream = io.BytesIO()
     with warnings.catch_warnings():
-        # the page's own fonts are shown, so it does not matter what matplotlib's has no glyphs for
+        # the page's own fonts are used, so glyphs that matplotlib's font lacks do not matter
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     return stream.getvalue()
 
 
 def _inline(svg: bytes, name: str, size: Size, description: str) -> str:
-    """Return matplotlib's SVG as it may stand in a page: names of its own, the page's colours, a description."""
+    """Return matplotlib's SVG for inclusion in a page: unique ids, the colours of the page, a description."""
     root = ET.fromstring(svg)  # noqa: S314 - written by matplotlib a moment ago
     prefix = f"{name}-{size.name}-"
     used = set(re.findall(rb'(?:url\(|href=")#([^)"]+)', svg))
@@ -118,31 +126,31 @@ def _inline(svg: bytes, name: str, size: Size, description: str) -> str:
                 parent.remove(child)
     for element in root.iter():
         element.tag = element.tag.split("}")[-1]
-        held = {name.split("}")[-1]: value for name, value in element.attrib.items()}
-        if held.get("id", "").encode() in used:
-            held["id"] = prefix + held["id"]
+        attributes = {key.split("}")[-1]: value for key, value in element.attrib.items()}
+        if attributes.get("id", "").encode() in used:
+            attributes["id"] = prefix + attributes["id"]
         else:
-            held.pop("id", None)
-        if held.get("href", "").startswith("#"):
-            held["href"] = f"#{prefix}{held['href'][1:]}"
-        if "clip-path" in held:
-            held["clip-path"] = held["clip-path"].replace("url(#", f"url(#{prefix}")
-        if "style" in held:
-            held["style"] = re.sub(r"font: [^;]*(;|$)", _font, _coloured(held["style"]))
+            attributes.pop("id", None)
+        if attributes.get("href", "").startswith("#"):
+            attributes["href"] = f"#{prefix}{attributes['href'][1:]}"
+        if "clip-path" in attributes:
+            attributes["clip-path"] = attributes["clip-path"].replace("url(#", f"url(#{prefix}")
+        if "style" in attributes:
+            attributes["style"] = re.sub(r"font: [^;]*(;|$)", _font_size, _use_page_colours(attributes["style"]))
         element.attrib.clear()
-        element.attrib.update(held)
+        element.attrib.update(attributes)
     _, _, width, height = root.attrib["viewBox"].split()
     root.attrib.update({"class": size.name, "role": "img", "aria-label": description, "width": width, "height": height})
     return ET.tostring(root, encoding="unicode")
 
 
-def _font(found: re.Match[str]) -> str:
-    """Keep the size of `font: 12px 'DejaVu Sans', …`; the family is the page's."""
+def _font_size(found: re.Match[str]) -> str:
+    """Return the size of `font: 12px 'DejaVu Sans', …` without the family, which the style sheet sets."""
     pixels = re.search(r"([\d.]+)px", found[0])
     return f"font-size: {pixels[1] if pixels else FONT}px;"
 
 
-def _coloured(style: str) -> str:
-    for name, stand_in in COLOURS.items():
-        style = style.replace(stand_in, f"var(--{name})")
+def _use_page_colours(style: str) -> str:
+    for name, placeholder in COLOURS.items():
+        style = style.replace(placeholder, f"var(--{name})")
     return style

@@ -14,11 +14,10 @@ from exporter.engines import find_engine
 from exporter.errors import UsageError
 from exporter.formats import FORMATS, Candidate, WriteRequest, WriteResult
 from exporter.parity.golden import GoldenOutputs, require_cache
-from exporter.parity.inputs import QUICK
 from exporter.parity.record import parity_record
 from exporter.results import ParityReport
 from exporter.timing import timed
-from exporter.types import FORMAT_NAMES, MAX_OPSET, MIN_OPSET, ExportRequest, FormatName, OptimizeOptions
+from exporter.types import FORMAT_NAMES, MAX_OPSET, MIN_OPSET, QUICK, ExportRequest, FormatName, OptimizeOptions
 from exporter.workflows.candidates import ParityFailedError, first_accepted
 from exporter.workflows.verify import golden_outputs, verify_built
 from models.builder import build, state_sha256

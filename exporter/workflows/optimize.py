@@ -19,12 +19,11 @@ from exporter.artifacts.store import atomic_replace, check_name, publish, same_f
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import load_artifact
 from exporter.formats.onnx import PASSES_KEY
-from exporter.parity.inputs import QUICK
 from exporter.parity.record import parity_record
 from exporter.passes.tiles import tile_candidates
 from exporter.results import ParityReport
 from exporter.timing import timed
-from exporter.types import OptimizeRequest, ParityOptions
+from exporter.types import QUICK, OptimizeRequest, ParityOptions
 from exporter.workflows.candidates import ParityFailedError
 from models.config import MANIFEST_KEY
 from models.progress import Progress, no_progress

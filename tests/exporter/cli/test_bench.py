@@ -61,8 +61,8 @@ def test_json_is_alone_on_stdout_and_the_page_is_written(
 
 USAGE = {
     "nothing": ([], "Missing argument 'ARTIFACTS...'"),
-    "a word as batch": (["m.onnx", "--batch", "many"], "'many' is not like 1,4"),
-    "a peer without a path": (["m.onnx", "--engine-python", "mnn"], "'mnn' is not like mnn=PATH/bin/python"),
+    "a word as batch": (["m.onnx", "--batch", "many"], "'many' is not of the form 1,4"),
+    "a peer without a path": (["m.onnx", "--engine-python", "mnn"], "'mnn' is not of the form mnn=PATH/bin/python"),
     "free sizes": (["free.onnx"], "--shape x=1x"),
 }
 

@@ -27,7 +27,7 @@ CAFFE = {"conv1": "conv1a", "conv2": "conv2a"}
 
 def test_the_main_job(exported: ExportedByCommand) -> None:
     assert (exported.code, exported.stderr) == (0, "")
-    assert exported.stdout.count("verdict  passed") == 2
+    assert exported.stdout.count("result   passed") == 2
     assert "the weights are random, from seed 0" in exported.stdout
     assert "wrote    artifacts/c3d.onnx  313.6 MB" in exported.stdout
     names = {path.name for path in exported.onnx.parent.iterdir()}
@@ -135,13 +135,13 @@ def test_a_backbone_without_fc8_needs_no_flag_and_answers_features(tmp_path: Pat
 
 
 USAGE = {
-    "no format": (["--seed", "1"], "say what to write: --format onnx or --format torchscript"),
+    "no format": (["--seed", "1"], "choose a format: --format onnx or --format torchscript"),
     "unknown format": (["--format", "tflite"], "'tflite' is not one of 'onnx', 'torchscript'"),
     "a path as a name": (["--format", "onnx", "--name", "a/b"], "plain file name"),
     "dots as a name": (["--format", "onnx", "--name", ".."], "plain file name"),
     "no classes": (["--format", "onnx", "--num-classes", "0"], "--num-classes must be between 1 and 100000 (got 0)"),
     "no batch": (["--format", "onnx", "--batch", "0"], "--batch must be 'dynamic' or at least 1 (got 0)"),
-    "a word as batch": (["--format", "onnx", "--batch", "many"], "'many' is neither 'dynamic' nor a number"),
+    "a word as batch": (["--format", "onnx", "--batch", "many"], "'many' is neither 'dynamic' nor a whole number"),
     "unknown output": (["--format", "onnx", "--outputs", "logits,fc9"], "'fc9' is not one of logits, fc6"),
     "an output twice": (["--format", "onnx", "--outputs", "fc6,fc6"], "name each output once"),
     "a format twice": (["--format", "onnx", "--format", "onnx"], "name each format once"),
@@ -153,7 +153,7 @@ USAGE = {
     "a head of nothing": (["--format", "onnx", "--new-head"], "--new-head is an option of --weights"),
     "options before a command": (["--seed", "1", "inspect", "x"], "put options of inspect after its name: --seed"),
     "json before a command": (["--format", "onnx", "--debug", "inspect", "x"], "after its name: --format"),
-    "a seed too large": (["--format", "onnx", "--seed", "9" * 20], "is not a number from 0 to 2**63 - 1"),
+    "a seed too large": (["--format", "onnx", "--seed", "9" * 20], "is not a whole number from 0 to 2**63 - 1"),
     "unknown layout": (["--format", "onnx", "--weights", "w.pth", "--layout", "caffee"], "known are auto, identity"),
 }
 
@@ -228,8 +228,8 @@ def test_debug_shows_the_traceback(tmp_path: Path, capfd: pytest.CaptureFixture[
 def test_inspect(exported: ExportedByCommand, capfd: pytest.CaptureFixture[str]) -> None:
     done = call("c3d-export", "inspect", "artifacts/c3d.onnx", cwd=exported.folder, capture=capfd)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "kind              ONNX model" in done.stdout
-    assert "integrity         the manifest beside it describes this file" in done.stdout
+    assert "type              ONNX model" in done.stdout
+    assert "integrity         this is the file that the manifest beside it describes" in done.stdout
     machine = call("c3d-export", "inspect", "artifacts/c3d.pt", "--json", cwd=exported.folder, capture=capfd)
     assert json.loads(machine.stdout)["manifest"]["format"] == "torchscript"
 
@@ -265,7 +265,7 @@ def test_an_interrupted_export_leaves_nothing(number: signal.Signals, code: int,
     os.kill(process.pid, number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == code
-    assert stderr == f"stopped by {number.name}; nothing half-written is left\n"
+    assert stderr == f"stopped by {number.name}; no incomplete files are left\n"
     assert list((tmp_path / "artifacts").iterdir()) == []
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from exporter.cli import parity_options
 from exporter.errors import BadInputError, UnavailableError, UsageError
-from exporter.parity.inputs import INPUT_TYPES, QUICK, InputSet, make_video_inputs
-from exporter.types import ParityOptions
+from exporter.parity.inputs import INPUT_TYPES, InputSet, make_video_inputs
+from exporter.types import QUICK, ParityOptions
 from exporter.video.clips import decode, find_videos, packaged_frames, resize
 from models.config import C3DConfig
 from models.preprocessing import HX173149, JFZHANG95, UNKNOWN
@@ -32,7 +32,7 @@ def test_the_kinds_are_what_they_say() -> None:
     assert not clip["zeros"].any()
     assert set(np.unique(clip["saturated"])) == {0, 255}
     assert np.isnan(clip["nan"]).sum() == 1
-    assert np.count_nonzero(clip["bright pixel"]) == 1
+    assert np.count_nonzero(clip["impulse"]) == 1
     assert 0 < np.abs(clip["denormal"]).max() < np.finfo(np.float32).tiny
     assert 0.009 < np.count_nonzero(clip["sparse"]) / clip["sparse"].size < 0.011
     assert 0 <= clip["video"].min() < 50

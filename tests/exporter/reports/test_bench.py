@@ -10,8 +10,8 @@ from helpers.bench_reports import LONG, REPORT
 from rich.console import Console
 
 from exporter.bench.types import BenchReport, Ratio, Skipped
-from exporter.reports.bench import amount, interval, milliseconds, print_bench
-from exporter.reports.json_report import bench_object, dump
+from exporter.reports.bench import format_count, format_interval, milliseconds, print_bench
+from exporter.reports.json_report import bench_to_dict, dump
 
 
 def printed(report: BenchReport, width: int = 80) -> str:
@@ -30,24 +30,24 @@ def test_tables_fit_80_columns_and_no_number_is_cut() -> None:
     assert "11.40 11.00 to 12.00 (75%)" in text
 
 
-def test_everything_else_is_told_verbatim() -> None:
+def test_everything_else_is_printed_verbatim() -> None:
     text = printed(REPORT)
-    assert "batch 1, 2 threads: 20 rounds in turns" in text
+    assert "batch 1, 2 threads: milliseconds per batch, 20 interleaved rounds" in text
     assert "roofline matrix products reach 180 GFLOP/s (torch, 2048 x 2048) on 2 threads" in text
     assert "direct convolution of batch 1 takes at least 428 ms: 38.5 G multiply-adds (a/c3d.onnx)" in text
-    assert "missing  OpenVINO: not installed; pip install openvino" in text
+    assert "skipped  OpenVINO: not installed; pip install openvino" in text
     assert "note     a [note]" in text
-    assert f"measured {LONG}: b in MNN 3.6.1" in text
+    assert f"target   {LONG}: b in MNN 3.6.1" in text
 
 
-def test_an_artifact_that_failed_is_told_apart_from_an_absent_peer() -> None:
+def test_a_failed_artifact_is_distinct_from_a_skipped_engine() -> None:
     failed = replace(REPORT, missing=(Skipped("c3d.pt", "its process ended by SIGSEGV", False),))
     assert "FAILED   c3d.pt: its process ended by SIGSEGV" in printed(failed)
     assert (REPORT.complete, failed.complete) == (True, False)
 
 
 def test_json_holds_every_number_and_null_for_nan() -> None:
-    answer = json.loads(dump(bench_object(REPORT)))
+    answer = json.loads(dump(bench_to_dict(REPORT)))
     assert answer["complete"] is True
     assert answer["measurements"][1]["ratio"] == {"value": 2.0, "low": 1.95, "high": 2.06, "confidence": 0.959}
     assert answer["measurements"][3]["difference"] is None
@@ -63,9 +63,9 @@ def test_milliseconds(seconds: float, reported: str) -> None:
 
 @pytest.mark.parametrize(("count", "reported"), [(38_532_268_032, "38.5 G"), (1_327_204, "1.33 M"), (1024, "1,024")])
 def test_amounts(count: int, reported: str) -> None:
-    assert amount(count) == reported
+    assert format_count(count) == reported
 
 
 def test_an_interval_of_few_rounds_says_its_confidence() -> None:
-    assert interval(Ratio(2, 1.5, 2.5, 0.96)) == "1.50 to 2.50"
-    assert interval(Ratio(2, 1.5, 2.5, 0.75)) == "1.50 to 2.50 (75%)"
+    assert format_interval(Ratio(2, 1.5, 2.5, 0.96)) == "1.50 to 2.50"
+    assert format_interval(Ratio(2, 1.5, 2.5, 0.75)) == "1.50 to 2.50 (75%)"

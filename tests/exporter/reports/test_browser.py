@@ -116,9 +116,9 @@ def test_nothing_is_wider_than_the_screen(browser: "Browser", folder: Path, name
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_verdict_is_seen_at_once_on_a_phone(browser: "Browser", folder: Path, name: str) -> None:
+def test_the_result_is_visible_at_once_on_a_phone(browser: "Browser", folder: Path, name: str) -> None:
     page = opened(browser, folder / f"{name}.html", 360, 740).page
-    for place in (page.locator(".banner .verdict").first, page.locator("h1")):
+    for place in (page.locator(".banner .result").first, page.locator("h1")):
         box = place.bounding_box()
         assert box is not None
         assert box["y"] >= 0

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from exporter.reports.axes import plain, power
+from exporter.reports.axes import format_plain, format_power
 from exporter.reports.charts import Series, bar_chart, dot_chart, step_chart
 
 NAMES = ["<b>&amp;", "$\\frac{1}{2}$ \x07", "动作.mp4", "plain"]
@@ -88,7 +88,7 @@ def test_long_names_lose_their_middle() -> None:
 def test_bars_are_as_long_as_their_values_and_say_them() -> None:
     series = [Series("median", (1.0, 2.0), spans=((0.9, 1.2), (1.9, 2.3))), Series("peer", (4.0, None), "reference")]
     markup = bar_chart(
-        ["a", "b"], series, name="n", axis="ms", description="d", reported=lambda value: f"{value:.1f} ms"
+        ["a", "b"], series, name="n", axis="ms", description="d", format_value=lambda value: f"{value:.1f} ms"
     )
     wide = svgs(markup)[0]
     assert {"1.0 ms", "2.0 ms", "4.0 ms"} <= set(texts(wide))
@@ -105,7 +105,7 @@ def test_bars_are_as_long_as_their_values_and_say_them() -> None:
 def test_a_limit_is_a_line_in_every_row_that_hides_no_value() -> None:
     series = [Series("median", (1.0, 4.0)), Series("bound", (1.1, 1.1), "limit")]
     wide = svgs(
-        bar_chart(["a", "b"], series, name="n", axis="ms", description="d", reported=lambda value: f"{value:g} s")
+        bar_chart(["a", "b"], series, name="n", axis="ms", description="d", format_value=lambda value: f"{value:g} s")
     )[0]
     drawn = [path.attrib["d"] for path in wide.iter("path") if "stroke: var(--limit)" in path.attrib.get("style", "")]
     places = {float(x) for line in drawn for x in re.findall(r"[ML] (-?[\d.]+)", line)}
@@ -126,5 +126,5 @@ def test_histograms_mark_the_line_and_their_bins() -> None:
     [(1e-7, "10⁻⁷"), (2e-7, "2·10⁻⁷"), (5e-10, "5·10⁻¹⁰"), (1.0, "10⁰"), (1000.0, "10³"), (1e-300, "10⁻³⁰⁰")],
 )
 def test_ticks(value: float, label: str) -> None:
-    assert power(value) == label
-    assert plain(0.25) == "0.25"
+    assert format_power(value) == label
+    assert format_plain(0.25) == "0.25"

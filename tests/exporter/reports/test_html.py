@@ -3,26 +3,27 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from helpers.reports import report
 
-from exporter.cli.verify import verify, write_reports
+from exporter.cli.verify import verify, write_files
 from exporter.errors import OutputError, UnavailableError
-from exporter.reports.html import require_libraries, write_page
+from exporter.reports.html import require_page, write_page
 from exporter.reports.output_files import check_output_path
 
 
 @pytest.mark.parametrize("library", ["jinja2", "matplotlib", "PIL"])
-def test_a_missing_library_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+def test_a_missing_library_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, library: str
+) -> None:
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(UnavailableError, match=rf"--html needs .*{library} .*pip install 'c3d-export\[report\]'"):
-        require_libraries()
+        require_page(tmp_path / "page.html")
 
 
-def test_a_missing_library_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_libraries_are_checked_before_anything_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     reported = CliRunner().invoke(
         verify, ["parity", str(tmp_path / "none.onnx"), "--html", str(tmp_path / "page.html")]
@@ -31,7 +32,7 @@ def test_a_missing_library_is_told_before_anything_runs(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("option", ["--html", "--junit", "--save-baseline"])
-def test_a_place_that_is_not_there_is_told_before_anything_runs(tmp_path: Path, option: str) -> None:
+def test_paths_are_checked_before_anything_runs(tmp_path: Path, option: str) -> None:
     reported = CliRunner().invoke(
         verify, ["parity", str(tmp_path / "none.onnx"), option, str(tmp_path / "no" / "file")]
     )
@@ -41,7 +42,7 @@ def test_a_place_that_is_not_there_is_told_before_anything_runs(tmp_path: Path, 
     )
 
 
-def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_output_path(tmp_path / "new", "--html")
     (tmp_path / "old").touch()
     check_output_path(tmp_path / "old", "--html")
@@ -54,25 +55,18 @@ def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_command_writes_the_page_of_a_failed_check_too(tmp_path: Path) -> None:
-    wanted: dict[str, Any] = {
-        "junit": None,
-        "html": tmp_path / "page.html",
-        "baseline": None,
-        "save_baseline": None,
-        "max_growth": 2.0,
-    }
-    failed = report(budget_used=2.0)
-    write_reports((failed,), wanted)
-    assert "c3d.onnx does not answer as the network does" in wanted["html"].read_text("utf-8")
+    page = tmp_path / "page.html"
+    write_files((report(budget_used=2.0),), html=page)
+    assert "c3d.onnx does not return what the network returns" in page.read_text("utf-8")
 
 
-def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    place = tmp_path / "page.html"
-    write_page(place, lambda: "first ✓")
-    assert place.read_text("utf-8") == "first ✓"
+def test_a_page_is_written_completely_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    write_page(path, lambda: "first ✓")
+    assert path.read_text("utf-8") == "first ✓"
     with pytest.raises(ZeroDivisionError):
-        write_page(place, lambda: str(1 / 0))
-    assert place.read_text("utf-8") == "first ✓"
+        write_page(path, lambda: str(1 / 0))
+    assert path.read_text("utf-8") == "first ✓"
     (tmp_path / "folder").mkdir()
     with pytest.raises(OutputError, match=r"--html .*folder: cannot be written: Is a directory"):
         write_page(tmp_path / "folder", lambda: "")
@@ -80,9 +74,9 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_a_pipe_is_written_into(tmp_path: Path) -> None:
-    place = tmp_path / "pipe"
-    os.mkfifo(place)
-    reader = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
-    write_page(place, lambda: "page")
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    write_page(path, lambda: "page")
     assert os.read(reader, 10) == b"page"
     os.close(reader)

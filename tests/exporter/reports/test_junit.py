@@ -49,7 +49,7 @@ def test_the_layer_and_the_notes_are_in_the_failure() -> None:
 def test_a_failure_of_another_kind_has_a_case_of_its_own() -> None:
     (suite,) = suites(replace(bare(("random", 0)), passed=False, notes=("3 of 27 nodes ran on another device",)))
     assert (suite.attrib["tests"], suite.attrib["failures"]) == ("2", "1")
-    assert suite[-1].attrib["name"] == "verdict"
+    assert suite[-1].attrib["name"] == "result"
     assert "3 of 27 nodes" in str(suite[-1].findtext("failure"))
 
 

@@ -44,7 +44,7 @@ def test_every_element_is_closed_and_every_id_unique(page: Page) -> None:
     assert set(re.findall(r"url\(#([^)]+)\)", page.source)) <= set(ids)
 
 
-def test_nothing_is_asked_of_a_network_and_nothing_runs(page: Page) -> None:
+def test_nothing_is_loaded_from_the_network_and_nothing_runs(page: Page) -> None:
     for tag, attributes, _ in page.tags:
         assert tag not in ("script", "iframe", "object", "embed", "base", "form")
         assert not [name for name in attributes if name.startswith("on")]
@@ -67,7 +67,7 @@ def test_texts_are_escaped_and_kept(pages: dict[str, Page]) -> None:
 
 
 @pytest.mark.parametrize(("name", "word"), [("passed", "Passed"), ("failed", "Failed"), ("several", "Failed")])
-def test_the_verdict_comes_first(pages: dict[str, Page], name: str, word: str) -> None:
+def test_the_result_comes_first(pages: dict[str, Page], name: str, word: str) -> None:
     texts = pages[name].shown("body")
     assert texts[:2] == ["Skip to the results", "Parity report"]
     assert word in texts[2:4]
@@ -82,7 +82,7 @@ def test_headings_do_not_skip_a_level(page: Page) -> None:
     assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
-def test_tables_tell_what_they_are(page: Page) -> None:
+def test_tables_have_captions_and_scopes(page: Page) -> None:
     assert page.named("table")
     assert len(page.named("caption")) == len(page.named("table"))
     assert all(attributes.get("scope") in ("row", "col", "colgroup") for attributes in page.named("th"))
@@ -91,7 +91,7 @@ def test_tables_tell_what_they_are(page: Page) -> None:
     assert all(box["tabindex"] == "0" and box["role"] == "region" for box in boxes)
 
 
-def test_pictures_have_words(page: Page) -> None:
+def test_charts_have_text_alternatives(page: Page) -> None:
     pictures = page.named("svg")
     assert len(pictures) >= 2
     assert all(picture["role"] == "img" and len(picture["aria-label"]) > 20 for picture in pictures)
@@ -107,19 +107,19 @@ def rows_of(page: Page, caption: str) -> list[list[str]]:
     return [Page(row).shown() for row in body.split("</tr>") if "<th" in row]
 
 
-def test_every_input_stands_with_its_numbers(pages: dict[str, Page]) -> None:
-    rows = rows_of(pages["passed"], "Errors of output logits")
+def test_every_input_has_its_numbers(pages: dict[str, Page]) -> None:
+    rows = rows_of(pages["passed"], "Absolute errors of output logits")
     assert [row[:6] for row in rows] == [
-        ["random", "1", "pass", "7 %", "5.6e-07", "1.0e-06"],
-        ["zeros", "1", "pass", "3 %", "2.5e-07", "1.0e-06"],
-        ["ride.mp4", "1", "pass", "5 %", "4.2e-07", "1.0e-06"],
-        ["random + ride.mp4", "2", "pass", "4 %", "3.4e-07", "1.0e-06"],
+        ["random", "1", "pass", "7%", "5.6e-07", "1.0e-06"],
+        ["zeros", "1", "pass", "3%", "2.5e-07", "1.0e-06"],
+        ["ride.mp4", "1", "pass", "5%", "4.2e-07", "1.0e-06"],
+        ["random + ride.mp4", "2", "pass", "4%", "3.4e-07", "1.0e-06"],
     ]
-    failed = rows_of(pages["failed"], "Errors of output logits")
+    failed = rows_of(pages["failed"], "Absolute errors of output logits")
     assert failed[0][:4] == ["random", "1", "FAIL", "8,352x"]
 
 
-def test_the_highest_classes_stand_side_by_side(pages: dict[str, Page]) -> None:
+def test_the_highest_classes_are_side_by_side(pages: dict[str, Page]) -> None:
     rows = rows_of(pages["passed"], "ride.mp4: five highest of logits")
     assert rows[0] == ["1", "400", "5.5000", "400", "5.5000", "400", "5.5000"]
     (other,) = [row for row in rows_of(pages["passed"], "random: five highest of logits") if "differs:" in row]
@@ -129,24 +129,24 @@ def test_the_highest_classes_stand_side_by_side(pages: dict[str, Page]) -> None:
     assert all((image["width"], image["height"]) == ("160", "120") for image in frames)
 
 
-def test_counts_and_layers_stand_in_tables(pages: dict[str, Page]) -> None:
-    counts = rows_of(pages["failed"], "Numbers of output logits")
+def test_counts_and_layers_are_in_tables(pages: dict[str, Page]) -> None:
+    counts = rows_of(pages["failed"], "Number of values of output logits")
     assert counts == [
-        ["to the last bit", "6", "5"],
+        ["no error in float32", "6", "5"],
         ["up to 1 %", "11", "12"],
         ["1 % to 10 %", "200", "201"],
         ["10 % to 100 %", "267", "269"],
         ["100 % to 1,000 %", "3", "0"],
     ]
-    assert "3 of 487 numbers are over their budget." in " ".join(pages["failed"].shown("figcaption"))
+    assert "3 of 487 values exceed their budget." in " ".join(pages["failed"].shown("figcaption"))
     layers = rows_of(pages["failed"], "Errors by layer on ride.mp4")
     assert layers[1] == ["conv2", "not in the graph", "-", "-", "3.3e-07", "-"]
     assert layers[2] == ["fc8", "logits", "likeness", "8.4e-03", "4.4e-07", "8,352x"]
 
 
-def test_what_there_is_nothing_of_has_no_section(pages: dict[str, Page]) -> None:
+def test_sections_without_content_are_omitted(pages: dict[str, Page]) -> None:
     texts = pages["features"].shown("h2")
-    assert texts == ["Error by input", "How it was judged", "Environment and files"]
+    assert texts == ["Error by input", "Method", "Environment and files"]
     assert pages["passed"].shown("h2") == [
         "Notes",
         "Error by input",
@@ -154,7 +154,7 @@ def test_what_there_is_nothing_of_has_no_section(pages: dict[str, Page]) -> None
         "Error by layer",
         "Highest classes",
         "Determinism",
-        "How it was judged",
+        "Method",
         "Environment and files",
     ]
 
@@ -162,10 +162,10 @@ def test_what_there_is_nothing_of_has_no_section(pages: dict[str, Page]) -> None
 def test_many_inputs_are_all_in_the_table(pages: dict[str, Page]) -> None:
     many = replace(report(), comparisons=tuple(comparison(f"clip{n}.mp4", n / 1000) for n in range(100)))
     page = Page(parity_page([many], MADE))
-    assert len(rows_of(page, "Errors of output logits")) == 100
+    assert len(rows_of(page, "Absolute errors of output logits")) == 100
     drawn = {text for text in page.shown("svg", "text") if text.startswith("clip")}
     assert drawn == {f"clip{n}.mp4" for n in range(60, 100)}
-    assert "The 40 of 100 inputs that use most of their budget" in " ".join(page.shown("figcaption"))
+    assert "Only the 40 of 100 inputs that use most of their budgets" in " ".join(page.shown("figcaption"))
 
 
 @pytest.mark.parametrize(
@@ -173,14 +173,14 @@ def test_many_inputs_are_all_in_the_table(pages: dict[str, Page]) -> None:
     [
         (
             report(),
-            "c3d.onnx answers as the network does",
-            ["All 4 comparisons are within budget. Nearest to it is random, with 7 % used."],
+            "c3d.onnx returns what the network returns",
+            ["All 4 comparisons are within budget. random uses the most: 7%."],
         ),
         (
             report(budget_used=8352.0),
-            "c3d.onnx does not answer as the network does",
+            "c3d.onnx does not return what the network returns",
             [
-                "1 of 4 comparisons fail. The worst is random (logits): its error is 8,352 times what is allowed.",
+                "1 of 4 comparisons fail. The worst is random (logits): its error is 8,352 times the budget.",
                 "It leaves the truth at fc8.",
             ],
         ),
@@ -188,23 +188,23 @@ def test_many_inputs_are_all_in_the_table(pages: dict[str, Page]) -> None:
             features(),
             "c3d.onnx failed the check",
             [
-                "The one comparison is within budget. Nearest to it is random, with 50 % used.",
-                "It failed because 1 of 27 nodes ran on another device than cuda.",
+                "The one comparison is within budget. random uses the most: 50%.",
+                "The check failed because 1 of 27 nodes did not run on cuda.",
             ],
         ),
         (
             replace(report(), passed=False, truth="b.onnx in float64"),
             "c3d.onnx failed the check",
             [
-                "All 4 comparisons are within budget. Nearest to it is random, with 7 % used.",
-                "It failed for another reason: see the notes.",
+                "All 4 comparisons are within budget. random uses the most: 7%.",
+                "The notes say why.",
             ],
         ),
         (replace(report(), comparisons=(), passed=False), "c3d.onnx failed the check", ["Nothing was compared."]),
-        (replace(report(), truth="b.onnx in float64"), "c3d.onnx answers as b.onnx does", None),
+        (replace(report(), truth="b.onnx in float64"), "c3d.onnx returns what b.onnx returns", None),
     ],
 )
-def test_the_verdict_in_words(given: ParityReport, title: str, reported: list[str] | None) -> None:
+def test_the_result_as_sentences(given: ParityReport, title: str, reported: list[str] | None) -> None:
     assert headline(given) == title
     if reported is not None:
         assert list(sentences(given)) == reported

@@ -1,0 +1,36 @@
+"""`c3d-export convert`: a checkpoint of any origin as safetensors."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from exporter.cli.options import PATH, json_options, layout_option, parse_source, pool5_option
+from exporter.types import ConvertRequest
+from models.options import BuildOptions
+
+
+@click.command("convert", short_help="Write a checkpoint of any origin as safetensors.")
+@click.argument("checkpoint", type=parse_source, metavar="FILE|URL")
+@click.option("-o", "--output", type=PATH, required=True, metavar="FILE", help="The .safetensors file to write.")
+@layout_option
+@pool5_option
+@json_options
+def convert_command(checkpoint: str | Path, output: Path, as_json: bool, **options: Any) -> None:
+    """Write a checkpoint as float32 safetensors with this project's names and axes.
+
+    The file also records the pool5 convention, the preprocessing and the source, so it loads without options. It is
+    read back and compared before it is published.
+
+    \b
+    Examples:
+      c3d-export convert conv3d_deepnetA_sport1m_iter_1900000 -o c3d.safetensors
+      c3d-export convert sports1M_weights_tf.h5 --layout c3d-keras-tf -o c3d.safetensors
+    """
+    from exporter.reports.console import progress_on_terminal, show
+    from exporter.reports.layouts import conversion_to_dict, print_conversion
+    from exporter.workflows.convert import convert
+
+    with progress_on_terminal() as progress:
+        result = convert(ConvertRequest(BuildOptions(weights=checkpoint, **options), output), progress)
+    show(result, conversion_to_dict, print_conversion, as_json=as_json)
