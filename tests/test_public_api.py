@@ -25,7 +25,9 @@ def test_the_stub_lists_the_names_that_it_imports_and_no_others() -> None:
     assert sorted(imported) == sorted(listed) == sorted(exporter.__all__)
 
 
-@pytest.mark.parametrize("path", sorted(Path(exporter.workflows.__file__).parent.glob("[a-z]*.py")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted(Path(exporter.workflows.__file__).parent.glob("[a-z]*.py")), ids=lambda p: p.stem
+)
 def test_every_result_and_error_of_a_workflow_is_public(path: Path) -> None:
     defined = [node.name for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.ClassDef)]
     assert {name for name in defined if not name.startswith("_")} <= {*exporter.__all__}
