@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from exporter.cli import parity_options
 from exporter.errors import BadInputError, UnavailableError, UsageError
 from exporter.parity.inputs import INPUT_TYPES, InputSet, make_video_inputs
 from exporter.types import QUICK, ParityOptions
@@ -41,7 +40,6 @@ def test_the_kinds_are_what_they_say() -> None:
 
 
 def test_quick_is_what_the_command_line_says() -> None:
-    assert parity_options.QUICK == QUICK
     assert make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=QUICK)).names == (
         "random",
         "saturated",
