@@ -18,7 +18,7 @@ from exporter.formats.onnx import PASSES_KEY
 from exporter.passes import pipelines
 from exporter.passes.base import GraphPass
 from exporter.reports.json_report import dump
-from exporter.reports.optimize import optimized_object
+from exporter.reports.optimize import optimization_to_dict
 from exporter.types import OptimizeOptions, OptimizeRequest
 from exporter.workflows.optimize import OptimizationMismatchError, optimize
 
@@ -287,7 +287,7 @@ def test_the_command_explains_and_tells_machines(tmp_path: Path) -> None:
 
 def test_machines_are_told_everything(tmp_path: Path) -> None:
     done = optimize(OptimizeRequest(saved(unet(), tmp_path / "unet.onnx"), tmp_path / "u.onnx", verify=False))
-    answer = json.loads(dump(optimized_object(done)))
+    answer = json.loads(dump(optimization_to_dict(done)))
     assert answer["path"] == str(tmp_path / "u.onnx")
     assert answer["parity"] is None
     assert answer["decisions"][0]["choice"] == "folded"
