@@ -19,6 +19,7 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
+from exporter.errors import UsageError
 from exporter.passes.winograd.tile_shape import TileShape
 from exporter.timing import RoundOptions, time_interleaved
 from models.built_model import BuiltModel
@@ -170,10 +171,18 @@ def _use_channels_last(conv: nn.Conv3d) -> None:
 
 
 def script_and_freeze(module: nn.Module) -> torch.jit.ScriptModule:
-    """Compile and freeze a module."""
+    """Compile and freeze a module.
+
+    Raises:
+        UsageError: TorchScript cannot compile it; the message has torch's reason.
+    """
     import torch
 
-    return torch.jit.freeze(torch.jit.script(module))
+    try:
+        return torch.jit.freeze(torch.jit.script(module))
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UsageError(f"TorchScript cannot compile {type(module).__name__}: {lines[0]}") from error
 
 
 def measure(scripts: Mapping[str, torch.jit.ScriptModule], x: torch.Tensor) -> dict[str, float]:

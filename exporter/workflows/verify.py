@@ -213,7 +213,9 @@ def _make_run(
     signature = artifact.manifest.signature if artifact.manifest else assumed
     engine = find_engine(artifact.format, options.engine)
     settings = RuntimeOptions(options.device, signature, optimized)
-    return RunSpec(artifact.path, partial(engine.open, artifact.path), settings, match, engine.unsupported_inputs)
+    # oneDNN's ReLU, which optimize_for_inference uses, turns NaN into a number
+    unsupported = (*engine.unsupported_inputs, "nan") if optimized else engine.unsupported_inputs
+    return RunSpec(artifact.path, partial(engine.open, artifact.path), settings, match, unsupported)
 
 
 def _second_run(artifact: LoadedArtifact, model: BuiltModel, options: ParityOptions) -> RunSpec | None:

@@ -1,0 +1,190 @@
+"""A network that is no C3D goes through every verb by describing itself as a `BuiltModel`, and in no other way."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from exporter.bench.runner import bench
+from exporter.bench.types import BenchRequest
+from exporter.errors import ArtifactError, UsageError
+from exporter.types import ExportRequest, OptimizeOptions, OptimizeRequest, ParityOptions, Target
+from exporter.workflows.export import ExportResult, export
+from exporter.workflows.optimize import optimize
+from exporter.workflows.verify import verify_parity
+from models import BuiltModel, OutputSpec, TensorSpec
+
+SHAPE = (2, 8, 24, 24)
+
+
+class Block(nn.Module):
+    """Two convolutions and a residual connection."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv3d(channels, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm3d(channels)
+        self.conv2 = nn.Conv3d(channels, channels, 3, padding=1)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.conv2(self.relu(self.bn1(self.conv1(x)))) + x)
+
+
+class ResidualNetwork(nn.Module):
+    """Class scores and the features before them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv3d(2, channels, 3, padding=1)
+        self.layer1 = Block(channels)
+        self.pool = nn.MaxPool3d(2)
+        self.layer2 = Block(channels)
+        self.fc = nn.Linear(channels, 6)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.layer2(self.pool(self.layer1(torch.relu(self.stem(x)))))
+        features = x.mean(dim=(2, 3, 4))
+        return self.fc(features), features
+
+
+def make_model(seed: int = 0, channels: int = 16) -> BuiltModel:
+    torch.manual_seed(seed)
+    network = ResidualNetwork(channels).eval()
+    for norm in (network.layer1.bn1, network.layer2.bn1):
+        norm.running_mean, norm.running_var = torch.rand(channels) - 0.5, torch.rand(channels) + 0.5
+    return BuiltModel(
+        network=network,
+        input=TensorSpec("volume", "float32", ("batch", *SHAPE)),
+        outputs=(OutputSpec("scores", (6,)), OutputSpec("features", (channels,), "features")),
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> BuiltModel:
+    return make_model()
+
+
+@pytest.fixture(scope="module", params=["portable", "cpu"])
+def exported(
+    request: pytest.FixtureRequest, model: BuiltModel, tmp_path_factory: pytest.TempPathFactory
+) -> ExportResult:
+    target: Target = request.param
+    return export(
+        ExportRequest(
+            ("onnx", "torchscript"),
+            model=model,
+            outputs=("features", "scores"),
+            optimize=OptimizeOptions(target=target),
+            output_dir=tmp_path_factory.mktemp(target),
+            name="residual",
+        )
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_both_formats_are_exported_and_proven(exported: ExportResult, model: BuiltModel) -> None:
+    assert [report.passed for report in exported.reports] == [True, True]
+    onnx, torchscript = (artifact.path for artifact in exported.artifacts)
+    volumes = np.random.default_rng(0).standard_normal((3, *SHAPE), dtype=np.float32)
+    with torch.inference_mode():
+        scores, features = model.network(torch.from_numpy(volumes))
+        scripted = torch.jit.load(str(torchscript))(torch.from_numpy(volumes))  # pyright: ignore
+    returned = onnxruntime.InferenceSession(onnx).run(["features", "scores"], {"volume": volumes})
+    for outputs in (returned, [value.numpy() for value in scripted]):
+        for output, expected in zip(outputs, (features, scores), strict=True):
+            np.testing.assert_allclose(np.asarray(output), expected.numpy(), atol=1e-4)
+
+
+def test_only_scores_have_highest_classes(exported: ExportResult) -> None:
+    rows = {row.output: row for row in exported.reports[0].comparisons}
+    assert rows["scores"].top1 == "same"
+    assert rows["features"].top1 is None
+
+
+def test_the_manifest_describes_the_network(exported: ExportResult, model: BuiltModel) -> None:
+    manifest = exported.artifacts[0].manifest
+    assert (manifest.network.architecture, manifest.network.description) == ("", "ResidualNetwork")
+    assert manifest.network.parameters == model.parameters
+    assert manifest.preprocessing is None
+    assert [str(value) for value in manifest.signature.outputs] == [
+        "features float32 (batch, 16)",
+        "scores float32 (batch, 6)",
+    ]
+
+
+def test_parity_is_checked_again_with_the_network_and_names_its_layers(
+    exported: ExportResult, model: BuiltModel
+) -> None:
+    paths = [artifact.path for artifact in exported.artifacts]
+    for report in verify_parity(paths, ParityOptions(localize=True, determinism=True), model):
+        assert report.passed
+        assert report.localization is not None
+        assert {layer.layer for layer in report.localization.layers} >= {"stem", "layer1.conv1", "pool", "fc"}
+
+
+def test_another_network_fails(exported: ExportResult) -> None:
+    (report,) = verify_parity([exported.artifacts[0].path], ParityOptions(localize=True), make_model(seed=1))
+    assert not report.passed
+    assert report.localization is not None
+    assert report.localization.first == "stem"
+
+
+def test_without_the_network_it_cannot_be_rebuilt(exported: ExportResult) -> None:
+    with pytest.raises(ArtifactError, match="--against FILE"):
+        verify_parity([exported.artifacts[0].path])
+    onnx, torchscript = (artifact.path for artifact in exported.artifacts)
+    (report,) = verify_parity([onnx], ParityOptions(against=torchscript, input_types=("random",)))
+    assert report.passed
+
+
+def test_optimize_rewrites_its_convolutions(tmp_path: Path) -> None:
+    request = ExportRequest(("onnx",), model=make_model(channels=64), output_dir=tmp_path, name="plain", verify=False)
+    (plain,) = export(request).artifacts
+    done = optimize(OptimizeRequest(plain.path))
+    actions = {decision.node: decision.action for decision in done.decisions}
+    assert actions.keys() >= {"stem", "layer1.conv1", "layer1.conv2", "layer2.conv1", "layer2.conv2"}
+    assert actions["layer1.conv1"].startswith("winograd")
+    assert done.report is not None
+    assert done.report.passed
+
+
+class TwoInputs(nn.Module):
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return a + b
+
+
+def test_two_inputs_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    spec = TensorSpec("a", "float32", ("batch", 4))
+    model = BuiltModel(TwoInputs().eval(), spec, (OutputSpec("sum", (4,)),))
+    with pytest.raises(UsageError, match=r"takes 2 inputs \(a, b\)"):
+        export(ExportRequest(("onnx",), model=model, output_dir=tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+class Uncompilable(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * len({key: 1 for key in dir(self)})
+
+
+def test_what_torchscript_cannot_compile_is_an_error_with_its_reason(tmp_path: Path) -> None:
+    spec = TensorSpec("x", "float32", ("batch", 4))
+    model = BuiltModel(Uncompilable().eval(), spec, (OutputSpec("y", (4,)),))
+    with pytest.raises(UsageError, match="TorchScript cannot compile Uncompilable: .*dir"):
+        export(ExportRequest(("torchscript",), model=model, output_dir=tmp_path, verify=False))
+
+
+def test_a_plain_module_needs_three_facts(tmp_path: Path) -> None:
+    model = BuiltModel(nn.Linear(4, 2).eval(), TensorSpec("x", "float32", ("batch", 4)), (OutputSpec("y", (2,)),))
+    (artifact,) = export(ExportRequest(("onnx",), model=model, output_dir=tmp_path)).artifacts
+    assert artifact.manifest.network.description == "Linear"
+
+
+def test_bench_measures_its_artifacts(exported: ExportResult) -> None:
+    paths = tuple(artifact.path for artifact in exported.artifacts)
+    report = bench(BenchRequest(paths, batches=(1,), rounds=2, load_rounds=1, warmup=0, seconds=1.0))
+    assert [row.target for row in report.measurements] == ["residual.onnx", "residual.pt"]
+    assert all(row.median > 0 for row in report.measurements)
