@@ -20,7 +20,7 @@ from exporter.formats.torchscript import OPTIMIZE_OPTION
 from exporter.parity.evaluate import evaluate
 from exporter.parity.execution import RunSpec, run_model
 from exporter.parity.golden import GoldenOutputs, NetworkSource
-from exporter.parity.inputs import make_video_inputs
+from exporter.parity.inputs import make_network_inputs
 from exporter.parity.tolerance import ERROR_FACTOR
 from exporter.types import ExportRequest, ParityOptions
 from exporter.workflows.export import export
@@ -49,18 +49,16 @@ def main() -> None:
         left = [draw for draw in range(DRAWS) if f"network {seed} draw {draw}" not in kept.done]
         if not left or kept.over:
             continue
+        options = BuildOptions(config.num_classes, config.batch_norm, config.pool5, seed)
         with tempfile.TemporaryDirectory() as name:
             request = ExportRequest(
                 ("onnx", "torchscript"),
                 output_dir=Path(name),
                 verify=False,
-                seed=seed,
-                num_classes=config.num_classes,
-                batch_norm=config.batch_norm,
-                pool5=config.pool5,
+                model=options,
             )
             artifacts = export(request).artifacts
-            built = build(BuildOptions(config.num_classes, batch_norm=config.batch_norm, pool5=config.pool5, seed=seed))
+            built = build(options)
             for draw in left:
                 if kept.over:
                     break
@@ -71,7 +69,7 @@ def main() -> None:
 
 def measure(artifacts: tuple[Artifact, ...], built: BuiltModel, seed: int) -> dict[str, list[float]]:
     """Return {engine: the ratio to PyTorch's own error in each comparison}, inf for an alarm of another kind."""
-    pool = make_video_inputs(C3DConfig().input, built.preprocessing, ParityOptions(seed=seed, input_types=CLEAN_INPUTS))
+    pool = make_network_inputs(built, ParityOptions(seed=seed, input_types=CLEAN_INPUTS))
     truth = GoldenOutputs(NetworkSource(built), pool)
     ratios: dict[str, list[float]] = {}
     for engine, trial in trials(artifacts, built):
@@ -88,12 +86,12 @@ def measure(artifacts: tuple[Artifact, ...], built: BuiltModel, seed: int) -> di
 def trials(artifacts: tuple[Artifact, ...], built: BuiltModel) -> Iterator[tuple[str, RunSpec]]:
     """Give each engine, and onnxruntime on one thread too."""
     onnx, script = (LoadedArtifact(made.path, made.manifest.format, made.manifest, ()) for made in artifacts)
-    default = make_run_spec(onnx, ParityOptions(), built.config)
+    default = make_run_spec(onnx, ParityOptions(), built)
     yield "onnxruntime", default
     yield "onnxruntime, 1 thread", replace(default, settings=replace(default.settings, threads=1))
-    for engine, optimised in (("TorchScript", False), ("optimize_for_inference", True)):
-        artifacts[1].manifest.options[OPTIMIZE_OPTION] = optimised
-        yield engine, make_run_spec(script, ParityOptions(), built.config)
+    for engine, optimized in (("TorchScript", False), ("optimize_for_inference", True)):
+        artifacts[1].manifest.options[OPTIMIZE_OPTION] = optimized
+        yield engine, make_run_spec(script, ParityOptions(), built)
 
 
 def tell(kept: Pieces) -> None:

@@ -77,7 +77,7 @@ class OptimizeOptions:
         optimize_for: a fast session load or a small file, where they conflict.
         weight_dtype: how weights are stored.
         max_tile: outputs of a Winograd tile along an axis, at most; 2 is more accurate than 4, and slower.
-        measure_errors: measure the error of every rewritten layer, which takes about a second each; it changes nothing else.
+        measure_errors: measure the rounding error of every rewritten layer, about a second each; nothing else changes.
     """
 
     target: Target = "portable"
@@ -101,7 +101,8 @@ class ParityOptions:
         against: an engine whose outputs are compared too, or another model file, which then takes the network's place
             as the float64 reference; None to compare with the network alone.
         arrays: `.npz` files of the user's inputs, a row each.
-        input_types: of inputs, by name (`exporter.parity.inputs.INPUT_TYPES`); None for all, on export for the quick four.
+        input_types: names of input types (`exporter.parity.inputs.INPUT_TYPES`); None for all, on export for the
+            quick four.
         samples: draws of each random kind.
         fail_fast: stop at the first comparison that fails.
         rtol: overrides the measured budget: |answer - truth| <= atol + rtol * |truth| for every number.
@@ -147,7 +148,7 @@ class ExportRequest:
     """
 
     formats: tuple[FormatName, ...]
-    model: BuildOptions | BuiltModel = BuildOptions()
+    model: BuildOptions | BuiltModel = field(default_factory=BuildOptions)
     outputs: tuple[str, ...] | None = None
     batch: int | None = None
     opset: int = DEFAULT_OPSET

@@ -205,7 +205,7 @@ def _notes(
         notes.append(f"weights were converted from {', '.join(info.converted)} to float32")
     if pool5_source == "default":
         notes.append(
-            "the checkpoint does not state its pool5 convention; symmetric is assumed. Weights that come from Caffe need "
-            "--pool5 right"
+            "the checkpoint does not state its pool5 convention; symmetric is assumed. Weights that come from Caffe "
+            "need --pool5 right"
         )
     return tuple(notes)

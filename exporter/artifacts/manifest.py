@@ -158,23 +158,22 @@ def _validate(manifest: Manifest) -> str | None:
     network, signature = manifest.network, manifest.signature
     if not 0 <= network.seed < 2**63:
         return f"seed {network.seed}"
-    if manifest.preprocessing is not None and (fault := manifest.preprocessing.fault()):
-        return fault
     if not signature.inputs or not signature.outputs or (signature.batch is not None and signature.batch < 1):
         return f"signature {signature}"
-    if network.architecture:
-        try:
-            expected = parse_settings(network.architecture, network.settings).signature(
-                tuple(output.name for output in signature.outputs), signature.batch
-            )
-        except UsageError as error:
-            return str(error)
-        if signature != expected:
-            return f"signature {signature}; a {network.description} has {expected}"
-    external = manifest.options.get("external_data") is True
-    if manifest.files and external != (len(manifest.files) > 1):
+    if (manifest.options.get("external_data") is True) != (len(manifest.files) > 1) and manifest.files:
         return "external data without its file"
-    return None
+    fault = manifest.preprocessing.fault() if manifest.preprocessing is not None else None
+    return fault or (_contradiction(network, signature) if network.architecture else None)
+
+
+def _contradiction(network: NetworkRecord, signature: Signature) -> str | None:
+    """Return how a signature differs from that of the network that is recorded with it."""
+    names = tuple(output.name for output in signature.outputs)
+    try:
+        expected = parse_settings(network.architecture, network.settings).signature(names, signature.batch)
+    except UsageError as error:
+        return str(error)
+    return None if signature == expected else f"signature {signature}; a {network.description} has {expected}"
 
 
 def describe_network(model: BuiltModel, state_sha256: str) -> NetworkRecord:

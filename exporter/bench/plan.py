@@ -1,4 +1,4 @@
-"""What takes part: the artifacts as they are, the peers that `exporter.bench.engine_setup` prepares, and what all are fed."""
+"""What is measured: the artifacts, the engines that `exporter.bench.engine_setup` prepares, and their inputs."""
 
 import contextlib
 import tempfile

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -29,7 +29,7 @@ class WriteRequest:
     name: str
     manifest: Manifest
     opset: int
-    optimize: OptimizeOptions = OptimizeOptions()
+    optimize: OptimizeOptions = field(default_factory=OptimizeOptions)
     external_data: bool = False
     progress: Progress = no_progress
 

@@ -251,7 +251,7 @@ LAYOUTS: tuple[Layout, ...] = (
         pool5="symmetric",
         preprocessing=UNKNOWN,
         linears="IO",
-        disambiguation="made for a backend that correlates (cuDNN without flip): kernels not mirrored, fc6 in Caffe's order",
+        disambiguation="written for a backend that does not flip kernels (cuDNN): not mirrored, fc6 in Caffe's order",
     ),
     Layout(
         name="hx173149",
@@ -261,7 +261,7 @@ LAYOUTS: tuple[Layout, ...] = (
         preprocessing=HX173149,
         convolutions="DHWIO",
         linears="IO",
-        disambiguation="the file that its training script starts from and writes: the script transposes pool5 before fc6",
+        disambiguation="what its training script reads and writes; that script transposes pool5 before fc6",
     ),
     Layout(
         name="hx173149-tf",
@@ -272,8 +272,8 @@ LAYOUTS: tuple[Layout, ...] = (
         convolutions="DHWIO",
         linears="IO",
         fc6="HWC",
-        disambiguation="conv3d_deepnetA_sport1m_iter_1900000_TF.model and c3d_ucf101_finetune_whole_iter_20000_TF.model: no "
-        "transpose before fc6",
+        disambiguation="conv3d_deepnetA_sport1m_iter_1900000_TF.model and "
+        "c3d_ucf101_finetune_whole_iter_20000_TF.model: no transpose before fc6",
     ),
     Layout(
         name="chainer",

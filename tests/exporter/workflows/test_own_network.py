@@ -167,7 +167,7 @@ def test_two_inputs_are_refused_before_anything_is_written(tmp_path: Path) -> No
 
 class Uncompilable(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return x * len({key: 1 for key in dir(self)})
+        return x * len(dict.fromkeys(dir(self), 1))
 
 
 def test_what_torchscript_cannot_compile_is_an_error_with_its_reason(tmp_path: Path) -> None:

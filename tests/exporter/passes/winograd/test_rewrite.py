@@ -225,7 +225,7 @@ def test_a_bias_that_is_not_constant_can_be_measured_and_held_against_float64(tm
     model = tower()
     model.graph.input.append(onnx.helper.make_tensor_value_info("b1", onnx.TensorProto.FLOAT, [96]))
     model.graph.initializer.remove(next(held for held in model.graph.initializer if held.name == "b1"))
-    rows = {row.node: row for row in _decided(model, Winograd(measure_errors=True))}
+    rows = {row.node: row for row in _decided(model, Winograd(errors=True))}
     assert rows["c1.node"].error is not None
     assert 1e-8 < rows["c1.node"].error < 1e-4
     loaded = ir.from_proto(model)

@@ -30,7 +30,7 @@ from exporter.formats.torchscript_variants import OPTIMIZE_FOR_INFERENCE, VARIAN
 from exporter.parity.inputs import make_video_inputs
 from exporter.types import ParityOptions
 from models.builder import build
-from models.config import INPUT_NAME
+from models.config import INPUT_NAME, C3DConfig
 from models.preprocessing import UNKNOWN
 
 NAMES = ("eager", *VARIANTS, OPTIMIZE_FOR_INFERENCE)
@@ -41,7 +41,7 @@ ROUNDS, WARM_UP, SETTLE = 15, 3, 0.03
 def load(name: str, folder: Path) -> Any:
     """Return what is measured."""
     if name == "eager":
-        return build(BuildOptions(seed=0)).network
+        return build().network
     if name == OPTIMIZE_FOR_INFERENCE:
         return torch.jit.optimize_for_inference(torch.jit.load(str(folder / "plain.pt")).eval())
     return torch.jit.load(str(folder / f"{name}.pt"))
@@ -84,7 +84,7 @@ def errors(folder: Path) -> None:
     """Print, by kind, the median of the clips' root mean squares and the largest of their largest errors."""
     pool = make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=KINDS, samples=DRAWS))
     clips = [torch.from_numpy(clip[None]) for clip in pool.feeds[INPUT_NAME]]
-    network = build(BuildOptions(seed=0)).network
+    network = build().network
     single = [network(clip) for clip in clips]
     network.double()
     exact = [network(clip.double()) for clip in clips]
@@ -106,24 +106,25 @@ def main() -> None:
     batches = [int(argument) for argument in sys.argv[1:]] or [1]
     print(machine(), f"torch {torch.__version__}, {torch.get_num_threads()} threads", sep=", ")
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
-        folder, module = Path(name), select_outputs(build(BuildOptions(seed=0)).network, ("logits",))
-        for form in VARIANTS:
-            path = folder / f"{form}.pt"
-            torch.jit.save(script_and_freeze(make_variant(module, form)), str(path))
+        folder, model = Path(name), build()
+        module = select_outputs(model, ("logits",))
+        for variant in VARIANTS:
+            path = folder / f"{variant}.pt"
+            torch.jit.save(script_and_freeze(make_variant(module, model, variant)), str(path))
             start = perf_counter()
             torch.jit.load(str(path))
-            print(f"  {form:24s} {path.stat().st_size / 1e6:.0f} MB, load {perf_counter() - start:.2f} s")
+            print(f"  {variant:24s} {path.stat().st_size / 1e6:.0f} MB, load {perf_counter() - start:.2f} s")
         for batch in batches:
             print(f"batch {batch}: median (least) ms, times as fast as eager and as plain, new memory, {ROUNDS} rounds")
             taken = rounds(folder, batch)
-            for form, turns in taken.items():
+            for variant, turns in taken.items():
                 times = [time for time, _ in turns]
                 gains = [
                     median(slow / fast for (slow, _), fast in zip(taken[first], times, strict=True))
                     for first in ("eager", "plain")
                 ]
                 print(
-                    f"  {form:24s} {median(times):6.0f} ({min(times):.0f})  {gains[0]:.2f}  {gains[1]:.2f}"
+                    f"  {variant:24s} {median(times):6.0f} ({min(times):.0f})  {gains[0]:.2f}  {gains[1]:.2f}"
                     f"  {median(fresh for _, fresh in turns):.0f} MB",
                     flush=True,
                 )
