@@ -1,4 +1,4 @@
-"""The axes of `charts`: ticks that fit the width, and the names of the rows."""
+"""The axes of `charts`: ticks, and the names of the rows."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from exporter.reports.formatting import printable
-from exporter.reports.svg import COLOURS, FONT, Size
+from exporter.reports.svg import COLOURS, FONT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.ticker import MaxNLocator
 
+MAX_TICKS, MAX_LETTERS = 6, 50
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -28,14 +29,13 @@ def format_plain(value: float) -> str:
     return f"{value:g}"
 
 
-def set_ticks(axes: Axes, low: float, high: float, size: Size, label: Callable[[float], str], *, log: bool) -> None:
-    """Set the ticks of the horizontal axis, as many as the width has room for, and its grid."""
+def set_ticks(axes: Axes, low: float, high: float, label: Callable[[float], str], *, log: bool) -> None:
+    """Set the ticks and the grid of the horizontal axis."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
-    max_ticks = 5 if size.name == "narrow" else 9
     if log:
         first, last = round(math.log10(low)), round(math.log10(high))
-        step = max(1, math.ceil((last - first) / max_ticks))
+        step = max(1, math.ceil((last - first) / MAX_TICKS))
         # multiples of the step, so that 1 (all of a budget, an error of 100 %) always is a tick
         digits = (1, 2, 5) if last - first == 1 else (1,)
         positions = [
@@ -43,7 +43,7 @@ def set_ticks(axes: Axes, low: float, high: float, size: Size, label: Callable[[
         ]
         axes.xaxis.set_major_locator(FixedLocator(positions))
     else:
-        axes.xaxis.set_major_locator(make_locator(max_ticks))
+        axes.xaxis.set_major_locator(make_locator(MAX_TICKS))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda value, _position: label(value))
     axes.tick_params(axis="x", length=0, labelsize=FONT - 1, labelcolor=COLOURS["muted"], pad=6)
@@ -57,29 +57,27 @@ def make_locator(count: int) -> MaxNLocator:
     return MaxNLocator(count)
 
 
-def label_rows(axes: Axes, labels: Sequence[str], size: Size, bad: Sequence[int]) -> None:
-    """Write the names of the rows: left of them if there is room, else above."""
+def label_rows(axes: Axes, labels: Sequence[str], bad: Sequence[int]) -> None:
+    """Write the names of the rows above them."""
     axes.set_ylim(max(1, len(labels)) - 0.5, -0.5)
     axes.set_yticks([])
     for row, label in enumerate(labels):
         axes.axhline(row, color=COLOURS["rule"], linewidth=0.75, zorder=0)
-        text, colour = _short(label, size.letters), COLOURS["bad" if row in bad else "ink"]
-        left, height = (-0.02, float(row)) if size.gutter else (0.0, row - 0.2)
+        text, colour = _shorten(label), COLOURS["bad" if row in bad else "ink"]
         axes.text(
-            left,
-            height,
+            0.0,
+            row - 0.2,
             text,
             transform=axes.get_yaxis_transform(),
             color=colour,
             parse_math=False,
             fontsize=FONT,
             fontweight="bold" if row in bad else "normal",
-            ha="right" if size.gutter else "left",
-            va="center" if size.gutter else "baseline",
+            va="baseline",
         )
 
 
-def _short(text: str, letters: int) -> str:
+def _shorten(text: str, letters: int = MAX_LETTERS) -> str:
     """Return text of at most `letters` characters, without its middle, because file names differ at their ends."""
     text = printable(text).replace("\n", " ").replace("\t", " ")
     if len(text) <= letters:

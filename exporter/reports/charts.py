@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from exporter.reports.axes import format_plain, format_power, label_rows, make_locator, set_ticks
 from exporter.reports.formatting import printable
-from exporter.reports.svg import COLOURS, FONT, Size, render_svg
+from exporter.reports.svg import COLOURS, FONT, render_svg
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -28,6 +28,8 @@ BARS: dict[Role, str] = {"subject": "■", "reference": "■", "limit": "|"}
 OUTLINES: dict[Role, str] = {"subject": "■", "reference": "▁", "limit": "|"}
 
 
+BAR_HEIGHT, BAR_OFFSET = 0.36, 0.12
+"""Height of the bars of a row and their distance below its middle, as fractions of the row; its label is above."""
 VALUE_MARGIN = 0.18
 """Margin right of the bars for their values, as a fraction of the axis."""
 MAX_EXPONENT = 300
@@ -77,14 +79,14 @@ def dot_chart(
         tick: formats the label of a tick.
     """
 
-    def draw(axes: Axes, size: Size) -> None:
+    def draw(axes: Axes) -> None:
         low, high = _limits(series, log=log)
         axes.set_xscale("log" if log else "linear")
         axes.set_xlim(low, high)
-        set_ticks(axes, low, high, size, tick if log or tick is not format_power else format_plain, log=log)
+        set_ticks(axes, low, high, tick if log or tick is not format_power else format_plain, log=log)
         for each in series:
             _dots(axes, each, low, high, joined=joined)
-        label_rows(axes, labels, size, bad)
+        label_rows(axes, labels, bad)
 
     return render_svg(draw, len(labels), _legend(series, DOTS), name, axis, description)
 
@@ -115,27 +117,26 @@ def bar_chart(
     bars = [each for each in series if each.role != "limit"]
     limits = [each for each in series if each.role == "limit"]
 
-    def draw(axes: Axes, size: Size) -> None:
+    def draw(axes: Axes) -> None:
         _, high = _limits(series, log=False)
         axes.set_xlim(0, high * (1 + VALUE_MARGIN))
-        thick, shift = (0.5, 0.0) if size.gutter else (0.36, 0.12)  # below the row labels, if those are above
-        set_ticks(axes, 0, high, size, tick, log=False)
+        set_ticks(axes, 0, high, tick, log=False)
         for row in range(len(labels)):
             ends = [limit for each in limits if (limit := _finite(each, row)) is not None]
             axes.vlines(
                 ends,
-                row + shift - 0.7 * thick,
-                row + shift + 0.7 * thick,
+                row + BAR_OFFSET - 0.7 * BAR_HEIGHT,
+                row + BAR_OFFSET + 0.7 * BAR_HEIGHT,
                 color=COLOURS["limit"],
                 linewidth=2,
                 zorder=3,
             )
             here = [each for each in bars if _finite(each, row) is not None]
             for index, each in enumerate(here):
-                part = thick / len(here)
-                y = row + shift + (index - (len(here) - 1) / 2) * part
+                part = BAR_HEIGHT / len(here)
+                y = row + BAR_OFFSET + (index - (len(here) - 1) / 2) * part
                 _bar(axes, each, row, y, part * 0.9, ends, format_value)
-        label_rows(axes, labels, size, bad)
+        label_rows(axes, labels, bad)
 
     return render_svg(draw, len(labels), _legend(series, BARS), name, axis, description)
 
@@ -163,11 +164,11 @@ def step_chart(
     """
     tallest = max((value or 0.0 for each in series for value in each.values), default=0.0) or 1.0
 
-    def draw(axes: Axes, size: Size) -> None:
+    def draw(axes: Axes) -> None:
         axes.set_xscale("log")
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(0, tallest * 1.15)
-        set_ticks(axes, edges[0], edges[-1], size, tick, log=True)
+        set_ticks(axes, edges[0], edges[-1], tick, log=True)
         axes.yaxis.set_major_locator(make_locator(4))
         axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g} %")
         axes.tick_params(axis="y", length=0, labelsize=FONT - 1, labelcolor=COLOURS["muted"], pad=4)

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from exporter.artifacts.manifest import manifest_path
-from exporter.reports.formatting import budget_percent, megabytes
+from exporter.reports.formatting import budget_percent, format_bytes
 from exporter.reports.json_report import dump
 from exporter.results import Comparison, Localization, ParityReport
 from models.progress import Progress, no_progress
@@ -80,7 +80,7 @@ def make_table(headings: Sequence[str], widths: Sequence[int] = ()) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for column, heading in enumerate(headings):
         if column < len(widths):
-            table.add_column(heading, max_width=widths[column], overflow="fold", vertical="bottom")
+            table.add_column(heading, max_width=widths[column], overflow="fold")
         else:
             table.add_column(heading, justify="right", no_wrap=True)
     return table
@@ -106,7 +106,7 @@ def print_export(result: ExportResult, console: Console) -> None:
     for artifact in result.artifacts:
         for entry in artifact.manifest.files:
             path = artifact.path.with_name(entry.path)
-            console.print(f"wrote    {escape(str(path))}  {megabytes(entry.bytes)}  SHA-256 {entry.sha256[:16]}…")
+            console.print(f"wrote    {escape(str(path))}  {format_bytes(entry.bytes)}  SHA-256 {entry.sha256[:16]}…")
         console.print(f"wrote    {escape(str(manifest_path(artifact.path)))}  (manifest)")
     print_duration(result.seconds, console)
     if not result.reports:
@@ -189,7 +189,7 @@ def _print_layers(found: Localization, console: Console) -> None:
 def print_inspection(inspection: Inspection, console: Console) -> None:
     """Print what a file is; its tensors last."""
     rows = {
-        "file": f"{inspection.path}, {megabytes(inspection.bytes)}",
+        "file": f"{inspection.path}, {format_bytes(inspection.bytes)}",
         "type": inspection.kind,
         "SHA-256": inspection.sha256,
         **inspection.facts,

@@ -57,9 +57,9 @@ def format_scores(values: Sequence[float]) -> tuple[str, ...]:
     return tuple(f"{value:.{decimals}f}" for value in values)
 
 
-def megabytes(count: int) -> str:
-    """Return a size in bytes for people: 313.6 MB (decimal), 12 bytes."""
-    return f"{count} bytes" if count < 1024 else f"{count / 1e6:,.1f} MB"
+def format_bytes(count: int) -> str:
+    """Return a size in bytes for people, in decimal units: 313.6 MB, 4.2 kB, 12 bytes."""
+    return f"{count} bytes" if count < 1e3 else f"{count / 1e3:.1f} kB" if count < 1e6 else f"{count / 1e6:,.1f} MB"
 
 
 def printable(text: str) -> str:

@@ -11,14 +11,15 @@ import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter import __version__
 from exporter.errors import UnavailableError
+from exporter.foreign_logging import suppress_foreign_logging
 from exporter.reports.formatting import printable
 from exporter.reports.output_files import check_output_path, write_file
-from exporter.reports.svg import import_matplotlib
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -66,11 +67,9 @@ def require_page(path: Path) -> None:
     """
     check_output_path(path, OPTION)
     try:
-        import jinja2
-        import PIL
-
-        del jinja2, PIL
-        import_matplotlib()
+        with suppress_foreign_logging():
+            for library in ("jinja2", "matplotlib", "PIL"):
+                import_module(library)
     except ImportError as error:
         raise UnavailableError(
             f"{OPTION} needs jinja2, matplotlib and Pillow ({error.name} is missing); pip install 'c3d-export[report]'"

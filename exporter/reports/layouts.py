@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from exporter.reports.console import print_notes
-from exporter.reports.formatting import megabytes
+from exporter.reports.formatting import format_bytes
 
 if TYPE_CHECKING:
     from exporter.workflows.convert import ConvertResult
@@ -72,4 +72,4 @@ def print_conversion(result: ConvertResult, console: Console) -> None:
     console.print(f"layout   {source.layout}, {source.loaded} of {source.total} tensors, {source.values:,} values")
     console.print(f"network  {built.title}")
     print_notes(built.notes[1:], console)  # the first repeats the line above
-    console.print(f"wrote    {escape(str(result.path))}  {megabytes(entry.bytes)}  SHA-256 {entry.sha256[:16]}…")
+    console.print(f"wrote    {escape(str(result.path))}  {format_bytes(entry.bytes)}  SHA-256 {entry.sha256[:16]}…")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from exporter.reports.console import make_table, print_duration, print_notes, print_parity
-from exporter.reports.formatting import megabytes
+from exporter.reports.formatting import format_bytes
 from exporter.reports.json_report import parity_to_dict
 
 if TYPE_CHECKING:
@@ -34,12 +34,11 @@ def print_optimization(result: OptimizeResult, console: Console, *, explain: boo
         outcome = "it was copied" if result.files else "it was left as it is"
         console.print(f"result   no pass applies to {escape(str(result.source))}; {outcome}")
     for path in result.files:
-        console.print(f"wrote    {escape(str(path))}  {megabytes(path.stat().st_size)}")
+        console.print(f"wrote    {escape(str(path))}  {format_bytes(path.stat().st_size)}")
     if result.modified:
         change = result.bytes_after / result.bytes_before - 1
-        console.print(
-            f"size     {megabytes(result.bytes_before)} before, {megabytes(result.bytes_after)} now ({change:+.1%})"
-        )
+        before, after = format_bytes(result.bytes_before), format_bytes(result.bytes_after)
+        console.print(f"size     {before} before, {after} now ({change:+.1%})")
     print_duration(result.seconds, console)
     if result.modified and result.report is None:
         console.print("result   not verified (--no-verify): the file was not compared with the original")

@@ -158,7 +158,7 @@ def _section(report: ParityReport, name: str, level: int) -> ArtifactSection:
     contents = [
         ("notes", "Notes", bool(report.notes)),
         ("inputs", "Error by input", True),
-        ("numbers", "Error of every number", bool(report.distributions)),
+        ("numbers", "Error of every value", bool(report.distributions)),
         ("layers", "Error by layer", layers is not None),
         ("classes", "Highest classes", bool(clips)),
         ("bits", "Determinism", bool(report.determinism)),

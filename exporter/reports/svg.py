@@ -1,19 +1,15 @@
-"""Inline SVG, drawn by matplotlib, for `charts`, with the colours of the page.
-
-Each chart is drawn in two widths, for wide and for narrow screens; the style sheet shows one of them.
-"""
+"""Inline SVG, drawn by matplotlib, for `charts`, with the colours of the page."""
 
 from __future__ import annotations
 
 import io
-import logging
 import re
 import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from exporter.foreign_logging import suppress_foreign_logging
 from exporter.reports.formatting import printable
 
 if TYPE_CHECKING:
@@ -35,43 +31,13 @@ FONT = 12
 """Font size in pixels, at the chart's own size."""
 
 
-@dataclass(frozen=True)
-class Size:
-    """The sizes of a chart.
-
-    Attributes:
-        name: the CSS class.
-        width: in pixels.
-        gutter: width of the row labels in pixels; 0 places them above their rows.
-        row: height of a row in pixels.
-        letters: maximum number of characters of a row label.
-    """
-
-    name: str
-    width: int
-    gutter: int
-    row: int
-    letters: int
-
-
-_SIZES = (Size("wide", 880, 210, 24, 28), Size("narrow", 328, 0, 38, 42))
-_TOP, _BOTTOM, _SIDE = 6, 42, 14
-
-
-def import_matplotlib() -> None:
-    """Import matplotlib without its log messages about the font cache.
-
-    Raises:
-        ImportError: it is not installed.
-    """
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    import matplotlib as mpl
-
-    del mpl
+WIDTH, ROW_HEIGHT, PLAIN_HEIGHT = 400, 38, 190
+"""Sizes in pixels; the chart is scaled to the width of the screen, within limits that the style sheet sets."""
+_TOP, _BOTTOM, _SIDE, _AXIS = 6, 42, 14, 44
 
 
 def render_svg(
-    draw: Callable[[Axes, Size], None], rows: int | None, legend: Markup, name: str, axis: str, description: str
+    draw: Callable[[Axes], None], rows: int | None, legend: Markup, name: str, axis: str, description: str
 ) -> Markup:
     """Return a chart with its legend.
 
@@ -83,30 +49,28 @@ def render_svg(
         axis: title of the horizontal axis.
         description: the text alternative of the chart.
     """
-    import_matplotlib()
     from markupsafe import Markup
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
 
-    drawn: list[str] = []
-    for size in _SIZES:
-        height = (190 if rows is None else max(1, rows) * size.row) + _TOP + _BOTTOM
-        left = (44 if rows is None else size.gutter) or _SIDE
-        with rc_context({"svg.fonttype": "none", "svg.hashsalt": "c3d-export", "font.size": FONT}):
-            figure = Figure(figsize=(size.width / 72, height / 72))
-            box = (left / size.width, _BOTTOM / height, 1 - (left + _SIDE) / size.width, 1 - (_BOTTOM + _TOP) / height)
-            axes = figure.add_axes(box)
-            axes.spines[["left", "right", "top", "bottom"]].set_visible(False)
-            axes.patch.set_visible(False)
-            axes.set_axisbelow(True)
-            draw(axes, size)
-            axes.set_xlabel(axis, fontsize=FONT, color=COLOURS["muted"], parse_math=False)
-            drawn.append(_inline(_saved(figure), name, size, printable(description)))
-    inline = Markup("".join(drawn))  # noqa: S704 - ElementTree escaped every text in it
-    return Markup('<div class="chart">{}{}</div>').format(legend, inline)
+    with suppress_foreign_logging():
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+
+    height = (PLAIN_HEIGHT if rows is None else max(1, rows) * ROW_HEIGHT) + _TOP + _BOTTOM
+    left = _AXIS if rows is None else _SIDE
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "c3d-export", "font.size": FONT}):
+        figure = Figure(figsize=(WIDTH / 72, height / 72))
+        box = (left / WIDTH, _BOTTOM / height, 1 - (left + _SIDE) / WIDTH, 1 - (_BOTTOM + _TOP) / height)
+        axes = figure.add_axes(box)
+        axes.spines[["left", "right", "top", "bottom"]].set_visible(False)
+        axes.patch.set_visible(False)
+        axes.set_axisbelow(True)
+        draw(axes)
+        axes.set_xlabel(axis, fontsize=FONT, color=COLOURS["muted"], parse_math=False)
+        svg = Markup(_inline(_save(figure), f"{name}-", printable(description)))  # noqa: S704 - ElementTree escaped it
+    return Markup('<div class="chart">{}{}</div>').format(legend, svg)
 
 
-def _saved(figure: Figure) -> bytes:
+def _save(figure: Figure) -> bytes:
     stream = io.BytesIO()
     with warnings.catch_warnings():
         # the page's own fonts are used, so glyphs that matplotlib's font lacks do not matter
@@ -115,10 +79,9 @@ def _saved(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-def _inline(svg: bytes, name: str, size: Size, description: str) -> str:
+def _inline(svg: bytes, prefix: str, description: str) -> str:
     """Return matplotlib's SVG for inclusion in a page: unique ids, the colours of the page, a description."""
     root = ET.fromstring(svg)  # noqa: S314 - written by matplotlib a moment ago
-    prefix = f"{name}-{size.name}-"
     used = set(re.findall(rb'(?:url\(|href=")#([^)"]+)', svg))
     for parent in root.iter():
         for child in [*parent]:
@@ -140,7 +103,7 @@ def _inline(svg: bytes, name: str, size: Size, description: str) -> str:
         element.attrib.clear()
         element.attrib.update(attributes)
     _, _, width, height = root.attrib["viewBox"].split()
-    root.attrib.update({"class": size.name, "role": "img", "aria-label": description, "width": width, "height": height})
+    root.attrib.update({"role": "img", "aria-label": description, "width": width, "height": height})
     return ET.tostring(root, encoding="unicode")
 
 

@@ -32,13 +32,10 @@ def dots(values: tuple[float | None, ...], *, log: bool = True) -> str:
     )
 
 
-def test_there_is_one_for_each_width_in_the_pages_colours() -> None:
+def test_a_chart_is_drawn_once_in_the_colours_of_the_page() -> None:
     markup = dots((1e-7, 1e-6))
-    wide, narrow = svgs(markup)
-    assert (wide.attrib["class"], wide.attrib["width"]) == ("wide", "880")
-    assert (narrow.attrib["class"], narrow.attrib["width"]) == ("narrow", "328")
-    assert wide.attrib["role"] == "img"
-    assert wide.attrib["aria-label"] == "d"
+    (svg,) = svgs(markup)
+    assert (svg.attrib["role"], svg.attrib["aria-label"]) == ("img", "d")
     assert "var(--subject)" in markup
     assert not re.search(r"#[0-9a-f]{6}\b", markup.replace("#000000", ""))
     assert "http" not in markup
@@ -47,7 +44,7 @@ def test_there_is_one_for_each_width_in_the_pages_colours() -> None:
 def test_a_logarithmic_axis_keeps_ratios() -> None:
     (x1, y1), (x2, y2), (x3, y3) = marks(svgs(dots((1e-8, 1e-6, 1e-4)))[0])
     assert x2 - x1 == pytest.approx(x3 - x2, abs=0.01)
-    assert y2 - y1 == pytest.approx(y3 - y2, abs=0.01) == pytest.approx(24, abs=0.01)
+    assert y2 - y1 == pytest.approx(y3 - y2, abs=0.01) == pytest.approx(38, abs=0.01)
 
 
 def test_zero_and_infinity_stand_at_the_ends() -> None:
@@ -63,7 +60,7 @@ def test_zero_and_infinity_stand_at_the_ends() -> None:
 @pytest.mark.parametrize("values", [(), (None,), (0.0,), (math.inf,), (math.nan,), (1.0,), (1e-300, 1e300), (5e-324,)])
 @pytest.mark.parametrize("log", [True, False])
 def test_no_numbers_are_too_odd(values: tuple[float | None, ...], log: bool) -> None:
-    assert len(svgs(dots(values, log=log))) == 2
+    assert len(svgs(dots(values, log=log))) == 1
 
 
 @pytest.mark.parametrize("draw", [dot_chart, bar_chart])
@@ -77,12 +74,12 @@ def test_names_are_text_whatever_they_are(draw: Callable[..., str]) -> None:
 
 
 def test_long_names_lose_their_middle() -> None:
-    name = "a-very-long-name-of-a-video-from-a-camera-0001.mp4"
-    wide = svgs(dot_chart([name], [Series("s", (1.0,))], name="n", axis="a", description="d"))[0]
-    (label,) = [text for text in texts(wide) if "…" in text]
-    assert len(label) == 28
+    name = "a-very-long-name-of-a-video-from-the-second-of-three-cameras-0001.mp4"
+    svg = svgs(dot_chart([name], [Series("s", (1.0,))], name="n", axis="a", description="d"))[0]
+    (label,) = [text for text in texts(svg) if "…" in text]
+    assert len(label) == 50
     assert label.startswith("a-very-long")
-    assert label.endswith("camera-0001.mp4"[-14:])
+    assert label.endswith("cameras-0001.mp4")
 
 
 def test_bars_are_as_long_as_their_values_and_say_them() -> None:
@@ -90,10 +87,10 @@ def test_bars_are_as_long_as_their_values_and_say_them() -> None:
     markup = bar_chart(
         ["a", "b"], series, name="n", axis="ms", description="d", format_value=lambda value: f"{value:.1f} ms"
     )
-    wide = svgs(markup)[0]
-    assert {"1.0 ms", "2.0 ms", "4.0 ms"} <= set(texts(wide))
+    svg = svgs(markup)[0]
+    assert {"1.0 ms", "2.0 ms", "4.0 ms"} <= set(texts(svg))
     widths: list[float] = []
-    for path in wide.iter("path"):
+    for path in svg.iter("path"):
         if "fill: var(--subject)" in path.attrib.get("style", "") or "fill: var(--reference)" in path.attrib.get(
             "style", ""
         ):
@@ -104,21 +101,21 @@ def test_bars_are_as_long_as_their_values_and_say_them() -> None:
 
 def test_a_limit_is_a_line_in_every_row_that_hides_no_value() -> None:
     series = [Series("median", (1.0, 4.0)), Series("bound", (1.1, 1.1), "limit")]
-    wide = svgs(
+    svg = svgs(
         bar_chart(["a", "b"], series, name="n", axis="ms", description="d", format_value=lambda value: f"{value:g} s")
     )[0]
-    drawn = [path.attrib["d"] for path in wide.iter("path") if "stroke: var(--limit)" in path.attrib.get("style", "")]
+    drawn = [path.attrib["d"] for path in svg.iter("path") if "stroke: var(--limit)" in path.attrib.get("style", "")]
     places = {float(x) for line in drawn for x in re.findall(r"[ML] (-?[\d.]+)", line)}
     assert len(drawn) == 2
     assert len(places) == 1
-    values = [text for text in wide.iter("text") if "".join(text.itertext()).strip() == "1 s"]
+    values = [text for text in svg.iter("text") if "".join(text.itertext()).strip() == "1 s"]
     assert [float(text.attrib["x"]) > max(places) for text in values] == [True]
 
 
 def test_histograms_mark_the_line_and_their_bins() -> None:
     series = [Series("artifact", (10.0, 60.0, 30.0)), Series("reference", (20.0, 80.0, 0.0), "reference")]
-    wide = svgs(step_chart([0.1, 1, 10, 100], series, name="n", axis="a", description="d", line=(10, "here")))[0]
-    assert {"here", "10⁻¹", "10⁰", "10¹", "10²"} <= set(texts(wide))
+    svg = svgs(step_chart([0.1, 1, 10, 100], series, name="n", axis="a", description="d", line=(10, "here")))[0]
+    assert {"here", "10⁻¹", "10⁰", "10¹", "10²"} <= set(texts(svg))
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,14 @@ import math
 
 import pytest
 
-from exporter.reports.formatting import budget_percent, format_scores, megabytes, printable, times
+from exporter.reports.formatting import budget_percent, format_bytes, format_scores, printable, times
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(12, "12 bytes"), (313_646_127, "313.6 MB"), (4_000_000_000, "4,000.0 MB")]
+    ("count", "text"), [(12, "12 bytes"), (4_200, "4.2 kB"), (313_646_127, "313.6 MB"), (4_000_000_000, "4,000.0 MB")]
 )
-def test_megabytes(count: int, text: str) -> None:
-    assert megabytes(count) == text
+def test_sizes(count: int, text: str) -> None:
+    assert format_bytes(count) == text
 
 
 @pytest.mark.parametrize(

@@ -92,10 +92,9 @@ def test_tables_have_captions_and_scopes(page: Page) -> None:
 
 
 def test_charts_have_text_alternatives(page: Page) -> None:
-    pictures = page.named("svg")
-    assert len(pictures) >= 2
-    assert all(picture["role"] == "img" and len(picture["aria-label"]) > 20 for picture in pictures)
-    assert [picture["class"] for picture in pictures[:2]] == ["wide", "narrow"]
+    charts = page.named("svg")
+    assert charts
+    assert all(chart["role"] == "img" and len(chart["aria-label"]) > 20 for chart in charts)
     films = [attributes for attributes in page.named("div") if attributes.get("class") == "film"]
     assert all(film["role"] == "img" and "Frames 1, 4, 7, 10, 13 and 16" in film["aria-label"] for film in films)
 
@@ -150,7 +149,7 @@ def test_sections_without_content_are_omitted(pages: dict[str, Page]) -> None:
     assert pages["passed"].shown("h2") == [
         "Notes",
         "Error by input",
-        "Error of every number",
+        "Error of every value",
         "Error by layer",
         "Highest classes",
         "Determinism",
