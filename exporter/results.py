@@ -8,12 +8,12 @@ from exporter.types import Device
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a runtime put a model's nodes.
+    """Where an engine put a model's nodes.
 
     Attributes:
-        device: what was asked for.
-        nodes: how many nodes the runtime executes.
-        elsewhere: those of them that run on another device, as `name (Operator)`.
+        device: the device that was asked for.
+        nodes: the number of nodes that the engine executes.
+        fallback_nodes: the nodes that run on another device, as `name (Operator)`.
     """
 
     device: Device
@@ -25,30 +25,32 @@ Precision = Literal["float64", "float32", "float16", "bfloat16", "int8"]
 """The coarsest number format of a model's weights."""
 
 TopKAgreement = Literal["same", "tie", "differs"]
-"""Of the highest classes: `tie` is a difference between classes that the budget cannot tell apart."""
+"""Whether the highest classes agree; `tie` means that they differ by less than the error budget can resolve."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One output of one input batch, against float64. Errors are absolute, of the clip that uses most of its budget.
+    """One output on one input batch, compared with float64.
+
+    Errors are absolute. `max_error` to `scale` are those of the batch item that uses most of its budget.
 
     Attributes:
         input: the input's name.
         output: the output's name.
-        batch: clips in the batch.
-        max_error: the artifact's largest distance from float64.
-        mean_error: its mean distance.
-        reference_max_error: the reference's own float32 error on the same clip, the largest.
-        reference_mean_error: its mean.
+        batch: the number of items in the batch.
+        max_error: the artifact's largest error.
+        mean_error: the artifact's mean error.
+        float32_max_error: the largest error of the float32 baseline on the same item.
+        float32_mean_error: the mean error of the float32 baseline.
         budget: the largest `max_error` that passes.
-        share: how much of the budget is used: 1 is all of it.
-        scale: the largest number of the truth.
-        cosine: the smallest cosine similarity to float64 of any clip.
-        snr_db: the smallest signal-to-noise ratio of any clip, 20 log10(|truth| / |error|), in decibels.
-        top1: whether the highest class agrees, None for features.
-        top5: whether the five highest agree, in any order.
-        distance: the largest distance between the artifact and what it is held against, None without `--against`.
-        passed: the verdict.
+        budget_used: the error divided by the budget; 1 uses all of it.
+        scale: the largest absolute value of the float64 output.
+        cosine: the smallest cosine similarity to float64 of any item.
+        snr_db: the smallest signal-to-noise ratio of any item, 20 log10(|float64| / |error|), in decibels.
+        top1: whether the highest class agrees; None for features.
+        top5: whether the five highest classes agree, in any order; None for features.
+        max_abs_diff: the largest difference between the artifact and the second engine; None without `--against`.
+        passed: whether every item is within its budget.
     """
 
     input: str
@@ -56,8 +58,8 @@ class Comparison:
     batch: int
     max_error: float
     mean_error: float
-    reference_max_error: float
-    reference_mean_error: float
+    float32_max_error: float
+    float32_mean_error: float
     budget: float
     budget_used: float
     scale: float
@@ -69,36 +71,42 @@ class Comparison:
     passed: bool
 
 
+MatchMethod = Literal["name", "value", "similarity"]
+"""How an artifact's value was matched to a layer."""
+
+
 @dataclass(frozen=True)
 class LayerError:
-    """One layer of the truth, and the artifact's value that stands for it. Errors are relative to the layer's largest.
+    """One layer of the reference, and the artifact's value that was matched to it.
+
+    Errors are relative to the largest absolute value of the layer in float64.
 
     Attributes:
-        layer: its name in the truth.
-        value: the artifact's value, None where the graph does not show it (fused away, or gone).
-        matched: how the value was found: by `name`, by `value`, or by `likeness`.
+        layer: the layer's name in the reference.
+        value: the name of the artifact's value; None where the graph does not contain the layer (it was fused).
+        matched: how the value was found; None where there is none.
         error: the artifact's largest error.
-        reference_error: the reference's own float32 error.
-        share: of the budget that the same rule as for outputs gives.
+        float32_error: the largest error of the float32 baseline.
+        budget_used: the error divided by the budget, by the same tolerance as for outputs.
     """
 
     layer: str
     value: str | None
-    matched: Literal["name", "value", "likeness"] | None
+    matched: MatchMethod | None
     error: float | None
-    reference_error: float
+    float32_error: float
     budget_used: float | None
 
 
 @dataclass(frozen=True)
 class Localization:
-    """Where an artifact leaves the truth.
+    """Where an artifact first diverges from the reference.
 
     Attributes:
-        input: the clip it was traced on.
-        layers: in the order of the forward pass.
-        first: the first layer seen to be outside its budget, None if there is none.
-        sentence: the same for people.
+        input: the input whose layers were compared.
+        layers: the layers, in the order of the forward pass.
+        first: the first layer outside its budget; None if there is none.
+        summary: the finding as a sentence.
     """
 
     input: str
@@ -109,66 +117,67 @@ class Localization:
 
 @dataclass(frozen=True)
 class Determinism:
-    """Whether a run gives the same bits again.
+    """Whether repeated runs return the same bits.
 
     Attributes:
         condition: what was varied.
-        runs: how many answers were compared with the first.
-        identical: bit for bit, NaN included.
-        largest: the largest difference seen.
+        runs: the number of runs that were compared with the first.
+        identical: whether all returned the same bits, NaN included.
+        max_abs_diff: the largest difference seen.
     """
 
     condition: str
     runs: int
     identical: bool
-    largest: float
+    max_abs_diff: float
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The five highest classes of one clip, for truth, reference and artifact: (class, score) each."""
+    """The five highest classes of one input, highest first, as (class, score)."""
 
     input: str
     output: str
-    truth: tuple[tuple[int, float], ...]
-    reference: tuple[tuple[int, float], ...]
+    float64: tuple[tuple[int, float], ...]
+    float32: tuple[tuple[int, float], ...]
     artifact: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True)
 class ErrorHistogram:
-    """How large the errors of one output's numbers are, each as a share of what its own budget allows: 1 is all of it.
+    """The errors of all numbers of one output, each divided by its own budget: 1 uses all of it.
 
     Attributes:
         output: the output's name.
-        edges: of the bins, ascending, the first 0 and the last infinite; a bin holds lower < share <= upper, so
-            that none holds both what passes and what does not.
-        artifact: the artifact's numbers in each bin.
-        reference: the reference's float32 numbers in each bin.
-        artifact_exact: its numbers that are the truth's to the last bit of float32; they stand in no bin.
-        reference_exact: the same for the reference.
-        lost: the artifact's numbers that are NaN or infinite where the reference's are not, or the other way round.
+        bin_edges: ascending, the first 0 and the last infinite. A bin holds lower < ratio <= upper, so no bin holds
+            both numbers that pass and numbers that fail.
+        artifact: counts of the artifact's numbers by bin.
+        float32: counts of the float32 baseline's numbers by bin.
+        artifact_exact: the artifact's numbers that equal float64 rounded to float32; they are in no bin.
+        float32_exact: the same for the float32 baseline.
+        nonfinite_mismatches: the artifact's numbers that are NaN or infinite where the baseline's are not, or vice
+            versa.
     """
 
     output: str
-    edges: tuple[float, ...]
+    bin_edges: tuple[float, ...]
     artifact: tuple[int, ...]
-    reference: tuple[int, ...]
+    float32: tuple[int, ...]
     artifact_exact: int
-    reference_exact: int
+    float32_exact: int
     nonfinite_mismatches: int
 
 
 @dataclass(frozen=True)
 class PreviewFrames:
-    """Some frames of a real clip, at the size that its 112x112 window is cut from.
+    """Some frames of a real clip, resized but not cropped.
 
     Attributes:
         input: the clip's name.
-        width: of a frame, in pixels.
-        height: the same.
-        frames: RGB, a byte a value, row by row.
-        numbers: which of the clip's frames they are, from 1.
+        width: a frame's width in pixels.
+        height: a frame's height in pixels.
+        frames: RGB, one byte per value, row by row.
+        numbers: the frames' numbers in the clip, from 1.
     """
 
     input: str
@@ -180,36 +189,36 @@ class PreviewFrames:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """The verdict on one artifact.
+    """The result for one artifact.
 
     Attributes:
-        artifact: its path.
-        runtime: the engine and its version.
+        artifact: the artifact's path.
+        engine: the engine that ran it, with its version.
         placement: where its nodes ran.
-        truth: what float64 was computed from.
-        reference: whose float32 error is the measure.
-        against: what else the artifact was held against, None for the truth alone.
-        tolerance: the rule of the budget, in words.
-        comparisons: a row per input and output.
-        against_comparisons: the same rows for what it was held against.
-        notes: what a reader must know to weigh the verdict.
-        passed: every comparison passed and the device was honoured.
-        seconds: by phase: `truth`, `load`, `run`.
-        top1_agreement: the share of clips whose highest class is the truth's, None for features.
-        rankings: the highest classes of each clip.
-        localization: with `localize`.
-        determinism: with `determinism`.
-        environment: versions, processor, system.
+        float64_name: what the float64 reference was computed from.
+        float32_name: what the float32 baseline was computed with.
+        against: the second engine that the artifact was compared with; None without `--against`.
+        tolerance: the tolerance in words.
+        comparisons: one row for each input batch and output.
+        against_comparisons: the same rows for the second engine.
+        notes: what a reader must know to interpret the result.
+        passed: whether every comparison passed and every node ran on the device asked for.
+        seconds: the time by phase: `reference`, `load`, `run`.
+        top1_agreement: the fraction of comparisons whose highest class agrees with float64; None for features.
+        rankings: the highest classes of each input.
+        localization: the first divergence, with `localize`.
+        determinism: what repeated runs returned, with `determinism`.
+        environment: versions, processor and system.
         hashes: {file: SHA-256}.
-        distributions: how large the errors of all numbers are, an entry per output.
-        shown: pictures of the real clips. For pages alone: no other report carries them.
+        histograms: the errors of all numbers, one histogram for each output.
+        previews: frames of the real clips, for HTML pages; other reports leave them out.
     """
 
     artifact: str
-    runtime: str
+    engine: str
     placement: Placement
-    truth: str
-    reference: str
+    float64_name: str
+    float32_name: str
     against: str | None
     tolerance: str
     comparisons: tuple[Comparison, ...]
@@ -223,5 +232,5 @@ class ParityReport:
     determinism: tuple[Determinism, ...] = ()
     environment: dict[str, str] = field(default_factory=dict[str, str])
     hashes: dict[str, str] = field(default_factory=dict[str, str])
-    distributions: tuple[ErrorHistogram, ...] = ()
-    shown: tuple[PreviewFrames, ...] = field(default=(), repr=False)
+    histograms: tuple[ErrorHistogram, ...] = ()
+    previews: tuple[PreviewFrames, ...] = field(default=(), repr=False)

@@ -85,5 +85,5 @@ def inputs() -> InputSet:
 def golden(inputs: InputSet, golden_cache: Path) -> GoldenOutputs:
     """The float64 reference on these clips."""
     golden = GoldenOutputs(NetworkSource(build()), inputs, golden_cache)
-    golden.ensure(range(len(inputs.names)))
+    golden.compute(range(len(inputs.names)))
     return golden

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Values = Mapping[str, NDArray[Any]]
 
-Precision = Literal["single", "exact"]
+Precision = Literal["float32", "float64"]
 FEW = 3
 """Layers from the fault on that are traced first; nearly always one of them departs."""
 
@@ -63,18 +63,18 @@ class Harness:
 
     @property
     def _rule(self) -> Tolerance:
-        return select_tolerance("float32", ParityOptions(), self.truth.source.reference)
+        return select_tolerance("float32", ParityOptions(), self.truth.source.float32_name)
 
     def batches(self, names: Sequence[str]) -> tuple[InputBatch, ...]:
         """Lay out some rows: all in one batch, or, where its size is fixed, as many batches as they fill."""
-        pool, size = self.truth.pool, self.graph.batch
+        pool, size = self.truth.inputs, self.graph.batch
         rows = [row for row, name in enumerate(pool.names) if name in names]
         return tuple(
             InputBatch(" + ".join(dict.fromkeys(pool.names[row] for row in batch.rows)), batch.rows)
             for batch in ([InputBatch("", tuple(rows))] if size is None else _filled(pool, rows, size))
         )
 
-    def verdict(self, copy: FaultyGraph, batches: Sequence[InputBatch], precision: Precision = "single") -> Verdict:
+    def verdict(self, copy: FaultyGraph, batches: Sequence[InputBatch], precision: Precision = "float32") -> Verdict:
         """Run a copy on batches, up to the first that fails.
 
         Args:
@@ -113,7 +113,7 @@ class Harness:
         named: str | None = None
         for place, row in enumerate(batch.rows):
             shown = self._shown_layers(batch, place)
-            values = self._values(batch, "single")
+            values = self._values(batch, "float32")
             like = extract_suffix(copy, values)
             intact = {name for known, name in shown.items() if like.intact(self._sound_name(known))}
             doubtful = [name for name in self._truth_layers(row)[1] if name not in intact]
@@ -129,7 +129,7 @@ class Harness:
         self, copy: FaultyGraph, batch: InputBatch, place: int, layers: Sequence[str]
     ) -> tuple[LayerError, ...]:
         """Measure some of the truth's layers, in order, on one row of a batch; what comes after them is not run."""
-        values, (single, exact) = self._values(batch, "single"), self._truth_layers(batch.rows[place])
+        values, (single, exact) = self._values(batch, "float32"), self._truth_layers(batch.rows[place])
         named = {layer: known for known, layer in self._shown_layers(batch, place).items()}
         until = self._sound_name(named[layers[-1]]) if layers and layers[-1] in named else None
         tail = extract_suffix(copy, values, all_outputs=True, until=until)
@@ -138,7 +138,7 @@ class Harness:
                 name: value[place : place + 1] if value.ndim > 1 and len(value) == len(batch.rows) else value
                 for name, value in values.items()
             }
-        answers = self._run(copy, tail, values, "single")
+        answers = self._run(copy, tail, values, "float32")
         alone = answers if self.graph.batch is None else self._row(answers, place, batch)
         given = {self._layer_name(name): value for name, value in alone.items() if value.dtype.kind == "f"}
         own, wanted = {name: single[name] for name in layers}, {name: exact[name] for name in layers}
@@ -149,7 +149,7 @@ class Harness:
         row = batch.rows[place]
         if (batch, row) not in self._shown:
             single, exact = self._truth_layers(row)
-            sound = compare_layers(self._row(self._values(batch, "single"), place, batch), single, exact, self._rule)
+            sound = compare_layers(self._row(self._values(batch, "float32"), place, batch), single, exact, self._rule)
             self._shown[batch, row] = {layer.value: layer.layer for layer in sound if layer.value is not None}
         return self._shown[batch, row]
 
@@ -164,7 +164,7 @@ class Harness:
     ) -> dict[str, NDArray[Any]]:
         path = copy.write(tail.model, self.graph.folder / "faulty.onnx")
         engine = find_engine("onnx")
-        with (engine.open if precision == "single" else engine.open_float64)(path, RuntimeOptions()) as runtime:
+        with (engine.open if precision == "float32" else engine.open_float64)(path, RuntimeOptions()) as runtime:
             return runtime.run({name: values[sound] for name, sound in tail.feeds.items()})
 
     def _values(self, batch: InputBatch, precision: Precision) -> Values:
@@ -173,11 +173,11 @@ class Harness:
         if held is None or held[0] != batch:
             self._held.pop(precision, None)
             engine = find_engine("onnx")
-            feeds = make_feeds(self.ports, self.truth.pool, batch.rows)
-            opened = engine.open if precision == "single" else engine.open_float64
+            feeds = make_feeds(self.ports, self.truth.inputs, batch.rows)
+            opened = engine.open if precision == "float32" else engine.open_float64
             with opened(self.graph.exposed, RuntimeOptions()) as runtime:
                 values = runtime.run(feeds)
-            fed = {name: value if precision == "single" else value.astype(np.float64) for name, value in feeds.items()}
+            fed = {name: value if precision == "float32" else value.astype(np.float64) for name, value in feeds.items()}
             held = batch, {**fed, **values}
             self._held[precision] = held
         return held[1]
@@ -220,5 +220,5 @@ def _how(traced: Sequence[LayerError], named: str, wanted: str | None) -> Locate
 
 
 def _filled(pool: InputSet, rows: Sequence[int], size: int) -> tuple[InputBatch, ...]:
-    few = InputSet(pool.take(rows), tuple(pool.names[row] for row in rows))
+    few = InputSet(pool.select(rows), tuple(pool.names[row] for row in rows))
     return tuple(InputBatch(batch.name, tuple(rows[place] for place in batch.rows)) for batch in few.batches(size))

@@ -96,7 +96,7 @@ def self_test(
         built, _ = rebuild_network(subject, reference or BuildOptions())
         pool = make_network_inputs(built, ParityOptions(seed=options.seed, input_types=QUICK))
         truth = GoldenOutputs(NetworkSource(built), pool, progress=progress)
-        truth.ensure(range(len(pool.names)))
+        truth.compute(range(len(pool.names)))
     with temp_dir(subject.path) as folder:
         with timed(seconds, "sound"):
             bench, sound = set_up(subject, truth, built, Path(folder), progress)
@@ -150,7 +150,7 @@ def set_up(
         UsageError: its weights have fewer bits than float32.
     """
     trial = make_run_spec(subject, ParityOptions(), model)
-    answers = run_model(trial, truth.pool, progress)
+    answers = run_model(trial, truth.inputs, progress)
     if answers.precision not in FULL_PRECISION:
         raise UsageError(
             f"{subject.path}: the faults are held to float32's budget, and its weights are {answers.precision}"
@@ -162,7 +162,7 @@ def set_up(
     progress(f"reading {subject.path.name} apart")
     graph = split_model(subject.path, folder)
     with trial.open(trial.settings) as runtime:
-        ports = trial.match(runtime.signature)
+        ports = trial.map_io(runtime.signature)
     return Harness(graph, trial, ports, truth, answers.runtime), answers
 
 
@@ -189,7 +189,7 @@ def run_faults(
     """Plant each fault, and judge."""
     screens = (
         bench.batches(FAST_INPUTS),
-        bench.batches([name for name in bench.truth.pool.names if name not in FAST_INPUTS]),
+        bench.batches([name for name in bench.truth.inputs.names if name not in FAST_INPUTS]),
     )
     reported: dict[int, FaultResult] = {}
     for screen in screens:
@@ -206,7 +206,7 @@ def run_faults(
         for done, number in enumerate(waiting, start=1):
             fault = faults[number]
             progress(f"in float64, {batch.name}, {done} of {len(waiting)}: {fault.kind.name}, {fault.place.where}")
-            shares[number].append(bench.verdict(fault.copy(bench, options.seed), [batch], "exact"))
+            shares[number].append(bench.verdict(fault.copy(bench, options.seed), [batch], "float64"))
     for number, found in shares.items():
         above = not all(verdict.passed for verdict in found)
         reported[number] = replace(

@@ -1,5 +1,6 @@
-"""Does an artifact answer as the network does? Inputs, float64 truth, tolerance, comparison, verdict.
+"""Parity: does an artifact return what the network returns?
 
-`inputs` draws the clips, `truth` runs the network on them in float64 and float32, `compare` judges one answer,
-`verify` runs the artifact and collects the report. docs/parity.md explains the rule and why.
+Two steps. Run: `inputs` makes the inputs, `golden` runs the reference in float64 and float32, `execution` runs the
+artifact. Compare: `compare` and `evaluate` turn outputs, reference and tolerance into a report, and run nothing.
+docs/parity.md explains the tolerance.
 """

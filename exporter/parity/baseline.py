@@ -1,33 +1,43 @@
-"""Errors kept from one verification to the next: a check that fails when they grow."""
+"""Errors kept from one verification to the next: `--baseline` fails when an error grew."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from exporter.errors import BadInputError, OutputError, UsageError
-from exporter.results import Comparison, ParityReport
+from exporter.results import ParityReport
 
 VERSION = 1
 EPS = 2.0**-23
-"""Errors below one unit in the last place of the largest output are noise, whatever they grow from."""
+"""Errors below one unit in the last place of the largest output are noise, so their growth is not checked."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """The error of one comparison: the artifact's file name, engine and device, input, output, batch; largest error."""
+class Key(msgspec.Struct, frozen=True):
+    """What identifies a comparison: the artifact's file name, engine and device, input, output, batch size."""
 
     artifact: str
-    runtime: str
+    engine: str = msgspec.field(name="runtime")
     input: str
     output: str
     batch: int
+
+
+class Entry(Key, frozen=True):
+    """The largest error of a comparison."""
+
     max_error: float
 
+    @property
+    def key(self) -> Key:
+        """What identifies the comparison."""
+        return Key(self.artifact, self.engine, self.input, self.output, self.batch)
 
-@dataclass(frozen=True)
-class Baseline:
+
+class Baseline(msgspec.Struct, frozen=True):
     """The errors of a verification."""
 
     version: int
@@ -35,12 +45,12 @@ class Baseline:
 
 
 def save_baseline(path: Path, reports: Sequence[ParityReport]) -> None:
-    """Write the errors of passed reports.
+    """Write the errors of reports.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    entries = tuple(entry for entry, _ in _entries(reports))
+    entries = tuple(entry for entry, _ in _largest(reports).values())
     text = msgspec.json.format(msgspec.json.encode(Baseline(VERSION, entries)), indent=2)
     try:
         path.write_bytes(text + b"\n")
@@ -66,62 +76,54 @@ def read_baseline(path: Path) -> Baseline:
 
 
 def check_growth(max_growth: float) -> None:
-    """Refuse a factor that makes no sense, before anything runs.
+    """Refuse an invalid factor before anything runs.
 
     Raises:
-        UsageError: below 1, or not a number.
+        UsageError: below 1, or not a finite number.
     """
     if not 1 <= max_growth < float("inf"):
         raise UsageError(f"--max-growth must be at least 1 and finite (got {max_growth:g})")
 
 
 def check_baseline(baseline: Baseline, max_growth: float, reports: Sequence[ParityReport]) -> tuple[ParityReport, ...]:
-    """Return the reports, failed where an error grew to more than `growth` times the baseline's.
+    """Return the reports, failed where an error grew to more than `max_growth` times the baseline's.
 
-    A comparison that the baseline does not know is noted; a report of which it knows none fails. Where one input was
-    drawn several times, the largest errors are held against each other.
+    Comparisons that are not in the baseline are noted; a report of which none is there fails. Of an input that was
+    generated several times, the largest errors are compared.
 
     Raises:
         UsageError: see `check_growth`.
     """
     check_growth(max_growth)
-    known = {_key(entry): entry.max_error for entry in baseline.entries}
-    judged: list[ParityReport] = []
+    known = {entry.key: entry.max_error for entry in baseline.entries}
+    checked: list[ParityReport] = []
     for report in reports:
-        worst = {_key(entry): (entry.max_error, scale) for entry, scale in _entries([report])}
+        found = _largest([report])
         grown = [
-            f"{key[2]}, {key[3]}, batch {key[4]}: error {error:.1e}, was {known[key]:.1e} "
+            f"{key.input}, {key.output}, batch {key.batch}: error {entry.max_error:.1e}, was {known[key]:.1e} "
             f"(at most {max_growth:g} times is allowed)"
-            for key, (error, scale) in worst.items()
-            if key in known and not error <= max_growth * max(known[key], EPS * scale)
+            for key, (entry, scale) in found.items()
+            if key in known and not entry.max_error <= max_growth * max(known[key], EPS * scale)
         ]
-        new = len(worst.keys() - known.keys())
+        new = len(found.keys() - known.keys())
         notes = [f"grew since the baseline: {line}" for line in grown]
-        if new == len(worst):
-            notes.append("the baseline knows none of these comparisons, so it fails: another artifact or other inputs")
+        if new == len(found):
+            notes.append("the baseline has none of these comparisons, so it fails: another artifact or other inputs")
         elif new:
-            notes.append(f"{new} of {len(worst)} comparisons are not in the baseline")
-        passed = report.passed and not grown and new < len(worst)
-        judged.append(replace(report, notes=(*report.notes, *notes), passed=passed))
-    return tuple(judged)
+            notes.append(f"{new} of {len(found)} comparisons are not in the baseline")
+        passed = report.passed and not grown and new < len(found)
+        checked.append(replace(report, notes=(*report.notes, *notes), passed=passed))
+    return tuple(checked)
 
 
-def _entries(reports: Sequence[ParityReport]) -> list[tuple[Entry, float]]:
-    """Return one entry for each key, the largest error of it, with the largest number of the truth beside it."""
-    found: dict[tuple[str, str, str, str, int], tuple[Entry, float]] = {}
+def _largest(reports: Sequence[ParityReport]) -> dict[Key, tuple[Entry, float]]:
+    """Return the largest error of each comparison, with the largest absolute value of its float64 output."""
+    found: dict[Key, tuple[Entry, float]] = {}
     for report in reports:
+        engine = f"{report.engine.split()[0]} {report.placement.device}"
         for row in report.comparisons:
-            entry = _entry(report, row)
-            before = found.get(_key(entry))
+            entry = Entry(Path(report.artifact).name, engine, row.input, row.output, row.batch, row.max_error)
+            before = found.get(entry.key)
             if before is None or not entry.max_error <= before[0].max_error:
-                found[_key(entry)] = (entry, row.scale)
-    return list(found.values())
-
-
-def _entry(report: ParityReport, row: Comparison) -> Entry:
-    engine = f"{report.runtime.split()[0]} {report.placement.device}"
-    return Entry(Path(report.artifact).name, engine, row.input, row.output, row.batch, row.max_error)
-
-
-def _key(entry: Entry) -> tuple[str, str, str, str, int]:
-    return (entry.artifact, entry.runtime, entry.input, entry.output, entry.batch)
+                found[entry.key] = (entry, row.scale)
+    return found

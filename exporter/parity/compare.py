@@ -1,4 +1,4 @@
-"""One answer against the truth: errors, share of the budget, highest classes, verdict."""
+"""The second step of parity: compare one output with its reference. Nothing is run here."""
 
 from __future__ import annotations
 
@@ -19,70 +19,69 @@ TOP_K = 5
 
 @dataclass(frozen=True)
 class Expected:
-    """What one output should be.
+    """The reference of one output on one batch.
 
     Attributes:
-        exact: (N, …) float64, the truth.
-        single: (N, …), the reference's float32.
-        against: (N, …), what else the artifact is compared with, or None.
-        ranked: whether it holds class scores, of which the highest are compared.
+        float64: (N, …), the float64 reference.
+        float32: (N, …), the float32 baseline.
+        against: (N, …), the second engine's output; None without one.
+        ranked: whether it holds class scores, whose highest classes are compared.
     """
 
-    exact: NDArray[np.float64]
-    single: NDArray[Any]
+    float64: NDArray[np.float64]
+    float32: NDArray[Any]
     against: NDArray[Any] | None = None
     ranked: bool = True
 
 
-def compare(name: str, output: str, answer: NDArray[Any], expected: Expected, rule: Tolerance) -> Comparison:
-    """Judge one output of one batch: each row has its own budget, and the row that uses most of its own is told.
+def compare(name: str, output: str, values: NDArray[Any], expected: Expected, tolerance: Tolerance) -> Comparison:
+    """Compare one output of one batch. Every item has its own budget; the one that uses most of it is reported.
 
-    A row passes when the rule says so and its NaN and infinities are where the reference's float32 has them, no more
-    and no fewer. An answer of another shape fails.
+    An item passes when its error is within the tolerance and its NaN and infinities are exactly where the float32
+    baseline has them. An output of another shape fails.
 
     Args:
         name: the input's name.
         output: the output's name.
-        answer: (N, …), what the artifact answered.
-        expected: the truth and the measure.
-        rule: how far the answer may be from it.
+        values: (N, …), the artifact's output.
+        expected: the reference.
+        tolerance: how far the output may be from it.
     """
-    exact, single = _rows(expected.exact), _rows(expected.single)
-    sound = answer.shape == expected.exact.shape
-    given = _rows(answer) if sound else np.full(exact.shape, np.nan)
-    judged = [_row(given[i], single[i], exact[i], rule) for i in range(len(exact))]
-    worst = max(range(len(judged)), key=lambda i: (not judged[i].nonfinite_match, judged[i].budget_used))
-    row = judged[worst]
-    classes = expected.ranked and expected.exact.ndim == 2 and sound
-    budgets = np.array([row.budget for row in judged])
+    float64, float32 = _flatten(expected.float64), _flatten(expected.float32)
+    valid = values.shape == expected.float64.shape
+    given = _flatten(values) if valid else np.full(float64.shape, np.nan)
+    items = [_compare_item(given[i], float32[i], float64[i], tolerance) for i in range(len(float64))]
+    worst = max(items, key=lambda item: (not item.nonfinite_match, item.budget_used))
+    classes = expected.ranked and expected.float64.ndim == 2 and valid
+    budgets = np.array([item.budget for item in items])
     against = expected.against
     return Comparison(
         input=name,
         output=output,
-        batch=len(exact),
-        max_error=row.error if sound else math.inf,
-        mean_error=row.mean if sound else math.inf,
-        reference_max_error=row.reference_error,
-        reference_mean_error=row.reference_mean,
-        budget=row.budget,
-        budget_used=row.budget_used if row.nonfinite_match and sound else math.inf,
-        scale=row.scale,
-        cosine=min(row.cosine for row in judged),
-        snr_db=min(row.snr_db for row in judged),
-        top1=_agreement(given, exact, budgets, 1) if classes else None,
-        top5=_agreement(given, exact, budgets, TOP_K) if classes and exact.shape[1] > TOP_K else None,
-        max_abs_diff=None if against is None or against.shape != answer.shape else _distance(given, _rows(against)),
-        passed=sound and all(row.nonfinite_match and row.budget_used <= 1 for row in judged),
+        batch=len(float64),
+        max_error=worst.max_error if valid else math.inf,
+        mean_error=worst.mean_error if valid else math.inf,
+        float32_max_error=worst.float32_max_error,
+        float32_mean_error=worst.float32_mean_error,
+        budget=worst.budget,
+        budget_used=worst.budget_used if worst.nonfinite_match and valid else math.inf,
+        scale=worst.scale,
+        cosine=min(item.cosine for item in items),
+        snr_db=min(item.snr_db for item in items),
+        top1=_compare_top_k(given, float64, budgets, 1) if classes else None,
+        top5=_compare_top_k(given, float64, budgets, TOP_K) if classes and float64.shape[1] > TOP_K else None,
+        max_abs_diff=None if against is None or against.shape != values.shape else _distance(given, _flatten(against)),
+        passed=valid and all(item.nonfinite_match and item.budget_used <= 1 for item in items),
     )
 
 
 @dataclass(frozen=True)
-class _Row:
-    nonfinite_match: bool  # NaN and infinities where the reference has them
-    error: float
-    mean: float
-    reference_error: float
-    reference_mean: float
+class _Item:
+    nonfinite_match: bool  # NaN and infinities are where the float32 baseline has them
+    max_error: float
+    mean_error: float
+    float32_max_error: float
+    float32_mean_error: float
     budget: float
     budget_used: float
     scale: float
@@ -90,66 +89,63 @@ class _Row:
     snr_db: float
 
 
-def _row(answer: NDArray[Any], single: NDArray[Any], exact: NDArray[Any], rule: Tolerance) -> _Row:
-    """Judge one row on the numbers that float32 can hold."""
-    holds = np.isfinite(single) & np.isfinite(exact)
-    nonfinite_match = np.array_equal(nonfinite_class(answer), nonfinite_class(single))
-    shown = holds & np.isfinite(answer)
-    a, s, e = answer[shown], single[shown], exact[shown]
-    budget, share = rule.judge(a, s, e) if a.size else (0.0, 0.0)
-    errors, own = np.abs(a - e), np.abs(s - e)
-    norm, noise = float(np.linalg.norm(e)), float(np.linalg.norm(errors))
-    both = norm * float(np.linalg.norm(a))
-    return _Row(
+def _compare_item(values: NDArray[Any], float32: NDArray[Any], float64: NDArray[Any], tolerance: Tolerance) -> _Item:
+    """Compare one batch item, (width,), on the numbers that are finite in all three."""
+    nonfinite_match = np.array_equal(nonfinite_class(values), nonfinite_class(float32))
+    finite = np.isfinite(float32) & np.isfinite(float64) & np.isfinite(values)
+    given, baseline, exact = values[finite], float32[finite], float64[finite]
+    budget, used = tolerance.measure(given, baseline, exact) if given.size else (0.0, 0.0)
+    errors, own = np.abs(given - exact), np.abs(baseline - exact)
+    signal, noise = float(np.linalg.norm(exact)), float(np.linalg.norm(errors))
+    norms = signal * float(np.linalg.norm(given))
+    return _Item(
         nonfinite_match,
-        math.inf if not nonfinite_match else float(errors.max(initial=0)),
-        math.inf if not nonfinite_match else float(errors.mean()) if a.size else 0.0,
+        float(errors.max(initial=0)) if nonfinite_match else math.inf,
+        (float(errors.mean()) if given.size else 0.0) if nonfinite_match else math.inf,
         float(own.max(initial=0)),
-        float(own.mean()) if a.size else 0.0,
+        float(own.mean()) if given.size else 0.0,
         budget,
-        share,
-        float(np.abs(e).max(initial=0)),
-        float(a @ e) / both if both > 0 else float(nonfinite_match and noise == 0),
-        math.inf if noise == 0 else 20 * math.log10(norm / noise) if norm > 0 else -math.inf,
+        used,
+        float(np.abs(exact).max(initial=0)),
+        float(given @ exact) / norms if norms > 0 else float(nonfinite_match and noise == 0),
+        math.inf if noise == 0 else 20 * math.log10(signal / noise) if signal > 0 else -math.inf,
     )
 
 
 def nonfinite_class(values: NDArray[Any]) -> NDArray[Any]:
-    """Return 0 for a number, 1 or -1 for an infinity, 2 for NaN."""
+    """Return 0 for a finite number, 1 or -1 for an infinity, 2 for NaN."""
     return np.where(np.isnan(values), 2, np.where(np.isinf(values), np.sign(values), 0))
 
 
-def _agreement(values: NDArray[Any], exact: NDArray[Any], budgets: NDArray[Any], count: int) -> TopKAgreement:
-    """Tell whether the `count` highest classes are the same in every row.
+def _compare_top_k(values: NDArray[Any], float64: NDArray[Any], budgets: NDArray[Any], k: int) -> TopKAgreement:
+    """Return whether the `k` highest classes are the same in every item.
 
-    Each number may be off by the budget, so classes closer than two budgets to the boundary are a tie.
+    Each score may be off by the budget, so classes closer than two budgets to the boundary are a tie.
     """
-    reported: TopKAgreement = "same"
-    for row, wanted, budget in zip(values, exact, budgets, strict=True):
-        if not (np.isfinite(row).all() and np.isfinite(wanted).all()):
+    result: TopKAgreement = "same"
+    for item, wanted, budget in zip(values, float64, budgets, strict=True):
+        if not (np.isfinite(item).all() and np.isfinite(wanted).all()):
             continue
-        if {*top_k(row, count)} == {*top_k(wanted, count)}:
+        found, expected = top_k(item, k), top_k(wanted, k)
+        if {*found} == {*expected}:
             continue
-        boundary = wanted[top_k(wanted, count)].min()
-        least = min(wanted[top_k(row, count)].min(), boundary)
-        if boundary - least > 2 * budget:
+        if wanted[expected].min() - wanted[found].min() > 2 * budget:
             return "differs"
-        reported = "tie"
-    return reported
+        result = "tie"
+    return result
 
 
-def top_k(scores: NDArray[Any], count: int) -> NDArray[np.intp]:
-    """Return the classes of the `count` highest scores, the highest first; equal scores by class."""
-    return np.argsort(-scores, kind="stable")[:count]
+def top_k(scores: NDArray[Any], k: int) -> NDArray[np.intp]:
+    """Return the classes of the `k` highest scores, the highest first; equal scores by class."""
+    return np.argsort(-scores, kind="stable")[:k]
 
 
-def _distance(answer: NDArray[Any], other: NDArray[Any]) -> float:
-    both = np.isfinite(answer) & np.isfinite(other)
-    same = (np.isnan(answer) == np.isnan(other)).all()
-    return float(np.abs(answer[both] - other[both]).max(initial=0)) if same else math.inf
+def _distance(values: NDArray[Any], others: NDArray[Any]) -> float:
+    finite = np.isfinite(values) & np.isfinite(others)
+    same_nan = (np.isnan(values) == np.isnan(others)).all()
+    return float(np.abs(values[finite] - others[finite]).max(initial=0)) if same_nan else math.inf
 
 
-def _rows(values: NDArray[Any]) -> NDArray[np.float64]:
-    return (
-        values.astype(np.float64).reshape(len(values), -1) if values.ndim else values.astype(np.float64).reshape(1, 1)
-    )
+def _flatten(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return float64 values as (N, width)."""
+    return values.astype(np.float64).reshape((len(values), -1) if values.ndim else (1, 1))

@@ -1,4 +1,4 @@
-"""Does an engine give the same bits again? Told, not judged: no engine promises it across batch sizes or threads."""
+"""Whether an engine returns the same bits again. Reported only: no engine promises it across batches or threads."""
 
 from __future__ import annotations
 
@@ -17,67 +17,69 @@ from models.specs import Signature
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Answers = dict[str, NDArray[Any]]
+    Outputs = dict[str, NDArray[Any]]
 
 REPEATS = 3
 POSITIONS = 3
-THREADS = 2
+MAX_THREADS = 2
 
 
-def determinism(trial: RunSpec, pool: InputSet, row: int, progress: Progress = no_progress) -> tuple[Determinism, ...]:
-    """Run one row repeatedly, at every position of a batch, and on one and two threads.
+def check_determinism(
+    spec: RunSpec, inputs: InputSet, progress: Progress = no_progress
+) -> tuple[Determinism, ...]:
+    """Run the first regular input repeatedly, at every position of a batch, and on one and two threads.
 
     Args:
-        trial: the model and its engine.
-        pool: the inputs.
-        row: which of them; its neighbours fill the batch.
-        progress: told at each step.
+        spec: the model and its engine.
+        inputs: the inputs; the rows after the first regular one fill the batch.
+        progress: called at each step.
     """
-    reported: list[Determinism] = []
-    progress(f"determinism of {trial.path.name}: repeats")
-    with trial.open(trial.settings) as runtime:
-        ports, batch = trial.match(runtime.signature), runtime.signature.batch
-        alone = (row,) * (batch or 1)
-        first = runtime.run(make_feeds(ports, pool, alone))
-        again = [runtime.run(make_feeds(ports, pool, alone)) for _ in range(REPEATS - 1)]
-        reported.append(_compared(f"{REPEATS} runs on the same input", first, again))
+    count = len(inputs.names)
+    row = next((row for row in range(count) if inputs.regular((row,))), 0)
+    results: list[Determinism] = []
+    progress(f"determinism of {spec.path.name}: repeats")
+    with spec.open(spec.settings) as runtime:
+        mapping, batch = spec.map_io(runtime.signature), runtime.signature.batch
+        single = (row,) * (batch or 1)
+        first = runtime.run(make_feeds(mapping, inputs, single))
+        again = [runtime.run(make_feeds(mapping, inputs, single)) for _ in range(REPEATS - 1)]
+        results.append(_compare_bits(f"{REPEATS} runs on the same input", first, again))
         size = POSITIONS if batch is None else batch
-        if size > 1 and _has_rows(runtime.signature):
-            progress(f"determinism of {trial.path.name}: batch positions")
-            others = [(row + place) % len(pool.names) for place in range(1, size)]
-            placed: list[Answers] = []
-            for place in range(size):
-                rows = (*others[:place], row, *others[place:])
-                answers = runtime.run(make_feeds(ports, pool, rows))
-                placed.append({name: values[place : place + 1] for name, values in answers.items()})
-            reported.append(
-                _compared(f"at each position of a batch of {size}, the first as measure", placed[0], placed[1:])
-            )
+        if size > 1 and _has_batch_axis(runtime.signature):
+            progress(f"determinism of {spec.path.name}: batch positions")
+            others = [(row + offset) % count for offset in range(1, size)]
+            positions: list[Outputs] = []
+            for index in range(size):
+                rows = (*others[:index], row, *others[index:])
+                outputs = runtime.run(make_feeds(mapping, inputs, rows))
+                positions.append({name: values[index : index + 1] for name, values in outputs.items()})
+            condition = f"at each position of a batch of {size}, compared with the first"
+            results.append(_compare_bits(condition, positions[0], positions[1:]))
             if batch is None:
-                reported.append(_compared(f"in a batch of {size} and alone", first, placed))
-    if trial.settings.device == "cpu":
-        progress(f"determinism of {trial.path.name}: threads")
-        by_threads: list[Answers] = []
-        for count in range(1, THREADS + 1):
-            with trial.open(replace(trial.settings, threads=count)) as runtime:
-                by_threads.append(runtime.run(make_feeds(ports, pool, alone)))
-        reported.append(_compared(f"on 1 and on {THREADS} threads", by_threads[0], by_threads[1:]))
-    return tuple(reported)
+                results.append(_compare_bits(f"in a batch of {size} and on its own", first, positions))
+    if spec.settings.device == "cpu":
+        progress(f"determinism of {spec.path.name}: threads")
+        by_threads: list[Outputs] = []
+        for threads in range(1, MAX_THREADS + 1):
+            with spec.open(replace(spec.settings, threads=threads)) as runtime:
+                by_threads.append(runtime.run(make_feeds(mapping, inputs, single)))
+        results.append(_compare_bits(f"on 1 and on {MAX_THREADS} threads", by_threads[0], by_threads[1:]))
+    return tuple(results)
 
 
-def _has_rows(signature: Signature) -> bool:
-    """Tell whether every output has the batch as its first axis."""
+def _has_batch_axis(signature: Signature) -> bool:
+    """Return whether the first axis of every output is the batch."""
     sizes = [output.shape[0] for output in signature.outputs if output.shape]
     return len(sizes) == len(signature.outputs) and all(isinstance(size, str) or size > 1 for size in sizes)
 
 
-def _compared(condition: str, first: Answers, others: Sequence[Answers]) -> Determinism:
-    same, largest = True, 0.0
+def _compare_bits(condition: str, first: Outputs, others: Sequence[Outputs]) -> Determinism:
+    identical, largest = True, 0.0
     for other in others:
         for name, values in other.items():
             wanted = first[name]
-            same = same and wanted.shape == values.shape and wanted.tobytes() == values.tobytes()
+            identical = identical and wanted.shape == values.shape and wanted.tobytes() == values.tobytes()
             with np.errstate(invalid="ignore"):
-                apart = np.abs(wanted.astype(np.float64) - values.astype(np.float64))
-            largest = max(largest, float(np.nan_to_num(apart, nan=0).max(initial=0)))
-    return Determinism(condition, len(others), same, largest)
+                difference = np.abs(wanted.astype(np.float64) - values.astype(np.float64))
+            largest = max(largest, float(np.nan_to_num(difference, nan=0).max(initial=0)))
+    return Determinism(condition, len(others), identical, largest)

@@ -1,9 +1,8 @@
-"""From answers and truth to a report."""
+"""From outputs, reference and tolerance to a report. Nothing is run or computed in float64 here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,164 +21,175 @@ from exporter.types import ParityOptions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Batch = tuple[InputBatch, dict[str, NDArray[Any]]]
-
+    Outputs = dict[str, NDArray[Any]]
 
 MAX_BASELINE_ERROR = 0.01
-"""A reference whose own error is a larger share of the answer is no measure: an overflow, a cancellation, a defect."""
-
-
-@dataclass(frozen=True)
-class SecondRun:
-    """What an artifact is held against beside the truth: its name and its answers to the same batches."""
-
-    name: str
-    answers: RunResult
+"""Where the float32 baseline's own error is a larger part of the output (overflow, cancellation), it proves little."""
 
 
 def evaluate(
-    answers: RunResult,
-    truth: GoldenOutputs,
+    result: RunResult,
+    golden: GoldenOutputs,
     options: ParityOptions,
     notes: Sequence[str] = (),
-    against: SecondRun | None = None,
+    against: RunResult | None = None,
 ) -> ParityReport:
-    """Hold answers against the truth, and against another engine's if there is one."""
-    truth.ensure(row for batch, _ in answers.batches for row in batch.rows)
-    rule = select_tolerance(answers.precision, options, truth.source.reference)
-    others = dict(against.answers.batches) if against else {}
+    """Compare an artifact's outputs with the reference, and with a second engine's if there is one.
+
+    Args:
+        result: the artifact's outputs.
+        golden: holds the reference of every row in `result`.
+        options: the tolerance, and whether nodes may run on another device.
+        notes: the first notes of the report.
+        against: the second engine's outputs on the same batches.
+
+    Raises:
+        UsageError: see `select_tolerance`.
+    """
+    tolerance = select_tolerance(result.precision, options, golden.source.float32_name)
+    others = dict(against.batches) if against else {}
     rows = [
         row
-        for batch, outputs in answers.batches
-        for row in compare_batch(batch, outputs, truth, rule, others.get(batch))
+        for batch, outputs in result.batches
+        for row in compare_batch(batch, outputs, golden, tolerance, others.get(batch))
     ]
-    other_rows: list[Comparison] = []
-    reported = [*notes]
+    against_rows: list[Comparison] = []
     if against is not None:
-        other_rule = select_tolerance(against.answers.precision, options, truth.source.reference)
-        other_rows = [
-            row
-            for batch, outputs in against.answers.batches
-            for row in compare_batch(batch, outputs, truth, other_rule)
+        own = select_tolerance(against.precision, options, golden.source.float32_name)
+        against_rows = [
+            row for batch, outputs in against.batches for row in compare_batch(batch, outputs, golden, own)
         ]
-        if failed := [row.input for row in other_rows if not row.passed]:
-            reported.append(
-                f"{against.answers.runtime} itself leaves the truth on {join_limited(tuple(dict.fromkeys(failed)), 4)}"
-            )
-    if answers.precision not in FULL_PRECISION:
-        reported.append(
-            f"the weights are {answers.precision}: judged as an approximation, and without the edge cases that only "
-            "float32 can be held to"
-        )
-    for asked in (answers, *([against.answers] if against else ())):
-        if skipped := [name for name in asked.trial.unsupported_inputs if name in truth.pool.names]:
-            reported.append(
-                f"{asked.runtime} is not judged on {join_limited(tuple(skipped), 4)}: it is known to differ there"
-            )
-    placement = answers.placement
-    if placement.fallback_nodes:
-        reported.append(
-            f"{len(placement.fallback_nodes)} of {placement.nodes} nodes ran on another device than {placement.device}: "
-            f"{join_limited(placement.fallback_nodes, 4)}"
-        )
-    honoured = not placement.fallback_nodes or options.allow_fallback
-    if isinstance(rule, Float32RelativeTolerance):
-        weak = [row for row in rows if row.reference_max_error > MAX_BASELINE_ERROR * row.scale]
-        sound = {row.output for row in rows if row not in weak}
-        if weak:
-            reported.append(
-                f"{rule.reference} itself errs by more than {MAX_BASELINE_ERROR:.0%} of the answer on "
-                f"{join_limited(tuple(dict.fromkeys(row.input for row in weak)), 4)}, which so prove little"
-            )
-        if proved_nothing := tuple(dict.fromkeys(row.output for row in rows if row.output not in sound)):
-            reported.append(
-                f"no input has a budget that means something for {join_limited(proved_nothing, 4)}; see --rtol"
-            )
-            honoured = False
     agreement = _top1_agreement(rows)
-    if rule.least_top1 is not None and agreement is not None and agreement < rule.least_top1:
-        reported.append(
-            f"the highest class is the truth's on {agreement:.0%} of the clips; {rule.least_top1:.0%} is asked"
-        )
-        honoured = False
+    weak, failures = _check_baseline(rows, tolerance)
+    failures += _check_top1(agreement, tolerance)
+    on_device = not result.placement.fallback_nodes or options.allow_fallback
     return ParityReport(
-        artifact=str(answers.trial.path),
-        runtime=answers.runtime,
-        placement=placement,
-        truth=truth.source.title,
-        reference=truth.source.reference,
-        against=against.answers.runtime if against else None,
-        tolerance=rule.text,
+        artifact=str(result.spec.path),
+        engine=result.engine,
+        placement=result.placement,
+        float64_name=golden.source.float64_name,
+        float32_name=golden.source.float32_name,
+        against=against.engine if against else None,
+        tolerance=tolerance.description,
         comparisons=tuple(rows),
-        against_comparisons=tuple(other_rows),
-        notes=tuple(reported),
-        passed=bool(rows) and honoured and all(row.passed for row in (*rows, *other_rows)),
-        seconds={"truth": truth.seconds, **answers.seconds},
+        against_comparisons=tuple(against_rows),
+        notes=(*notes, *_run_notes(result, golden, against, against_rows), *weak, *failures),
+        passed=bool(rows) and on_device and not failures and all(row.passed for row in (*rows, *against_rows)),
+        seconds={"reference": golden.seconds, **result.seconds},
         top1_agreement=agreement,
-        rankings=_rankings(answers, truth),
-        distributions=error_histograms(answers, truth, rule),
-        shown=preview_frames(truth.pool, rows),
+        rankings=_rankings(result, golden),
+        histograms=error_histograms(result, golden, tolerance),
+        previews=preview_frames(golden.inputs, rows),
     )
 
 
 def compare_batch(
     batch: InputBatch,
-    outputs: dict[str, NDArray[Any]],
-    truth: GoldenOutputs,
-    rule: Tolerance,
-    against: dict[str, NDArray[Any]] | None = None,
+    outputs: Outputs,
+    golden: GoldenOutputs,
+    tolerance: Tolerance,
+    against: Outputs | None = None,
 ) -> list[Comparison]:
-    """Judge every output of one batch; its rows' truth is there."""
+    """Compare every output of one batch; `golden` holds the reference of its rows."""
     return [
         compare(
             batch.name,
             output,
             values,
             Expected(
-                truth.exact(output, batch.rows),
-                truth.single(output, batch.rows),
+                golden.float64(output, batch.rows),
+                golden.float32(output, batch.rows),
                 None if against is None else against.get(output),
-                output not in truth.source.features,
+                output not in golden.source.features,
             ),
-            rule,
+            tolerance,
         )
         for output, values in outputs.items()
     ]
 
 
-def first_failure(truth: GoldenOutputs, options: ParityOptions) -> Any:
-    """Return a function that tells, after a batch, whether it failed: what `--fail-fast` asks."""
+def stop_at_failure(
+    golden: GoldenOutputs, options: ParityOptions
+) -> Callable[[Precision, InputBatch, Outputs], bool]:
+    """Return a stop condition for `run_model` that is true after the first batch that fails (`--fail-fast`)."""
 
-    def failed(arithmetic: Precision, batch: InputBatch, outputs: dict[str, NDArray[Any]]) -> bool:
-        truth.ensure(batch.rows)
-        rule = select_tolerance(arithmetic, options, truth.source.reference)
-        return not all(row.passed for row in compare_batch(batch, outputs, truth, rule))
+    def failed(precision: Precision, batch: InputBatch, outputs: Outputs) -> bool:
+        golden.compute(batch.rows)
+        tolerance = select_tolerance(precision, options, golden.source.float32_name)
+        return not all(row.passed for row in compare_batch(batch, outputs, golden, tolerance))
 
     return failed
 
 
+def _run_notes(
+    result: RunResult, golden: GoldenOutputs, against: RunResult | None, against_rows: Sequence[Comparison]
+) -> Iterator[str]:
+    """Yield what a reader must know about how the artifact and the second engine ran."""
+    if against is not None and (failed := [row.input for row in against_rows if not row.passed]):
+        yield f"{against.engine} itself exceeds its budget on {_join_unique(failed)}"
+    if result.precision not in FULL_PRECISION:
+        yield (
+            f"the weights are {result.precision}: compared as an approximation, and without the edge cases, which need "
+            "full float32"
+        )
+    for run in (result, *([against] if against else ())):
+        if skipped := [name for name in run.spec.unsupported_inputs if name in golden.inputs.names]:
+            yield f"{run.engine} is not run on {_join_unique(skipped)}: it is known to differ there"
+    placement = result.placement
+    if placement.fallback_nodes:
+        yield (
+            f"{len(placement.fallback_nodes)} of {placement.nodes} nodes ran on another device than {placement.device}: "
+            f"{_join_unique(placement.fallback_nodes)}"
+        )
+
+
+def _check_baseline(rows: Sequence[Comparison], tolerance: Tolerance) -> tuple[list[str], list[str]]:
+    """Return (notes about inputs on which the float32 baseline proves little, what fails because all are such)."""
+    if not isinstance(tolerance, Float32RelativeTolerance):
+        return [], []
+    weak = [row for row in rows if row.float32_max_error > MAX_BASELINE_ERROR * row.scale]
+    usable = {row.output for row in rows if row not in weak}
+    notes = [
+        f"{tolerance.float32_name} itself errs by more than {MAX_BASELINE_ERROR:.0%} of the output on "
+        f"{_join_unique([row.input for row in weak])}; passing there proves little"
+    ]
+    unproved = [row.output for row in weak if row.output not in usable]
+    failures = [f"no input gives a meaningful budget for {_join_unique(unproved)}; set one with --rtol"]
+    return notes if weak else [], failures if unproved else []
+
+
+def _check_top1(agreement: float | None, tolerance: Tolerance) -> list[str]:
+    if tolerance.min_top1 is None or agreement is None or agreement >= tolerance.min_top1:
+        return []
+    return [f"the highest class is float64's on {agreement:.0%} of the clips; at least {tolerance.min_top1:.0%} must agree"]
+
+
+def _join_unique(names: Sequence[str]) -> str:
+    return join_limited(tuple(dict.fromkeys(names)), 4)
+
+
 def _top1_agreement(rows: Sequence[Comparison]) -> float | None:
-    judged = [row.top1 for row in rows if row.top1 is not None]
-    return sum(verdict != "differs" for verdict in judged) / len(judged) if judged else None
+    ranked = [row.top1 for row in rows if row.top1 is not None]
+    return sum(agreement != "differs" for agreement in ranked) / len(ranked) if ranked else None
 
 
-def _rankings(answers: RunResult, truth: GoldenOutputs) -> tuple[Ranking, ...]:
-    """Rank the classes of every clip, by its first answer: alone, but for artifacts of a fixed batch."""
-    ranked: dict[tuple[int, str], Ranking] = {}
-    for batch, outputs in answers.batches:
+def _rankings(result: RunResult, golden: GoldenOutputs) -> tuple[Ranking, ...]:
+    """Rank the classes of every input in the first batch that contains it."""
+    rankings: dict[tuple[int, str], Ranking] = {}
+    for batch, outputs in result.batches:
         for output, values in outputs.items():
-            if output in truth.source.features or values.ndim != 2:
+            if output in golden.source.features or values.ndim != 2:
                 continue
-            exact, single = truth.exact(output, batch.rows), truth.single(output, batch.rows)
-            if exact.shape != values.shape:
+            float64, float32 = golden.float64(output, batch.rows), golden.float32(output, batch.rows)
+            if float64.shape != values.shape:
                 continue
-            for place, row in enumerate(batch.rows):
-                scores = (exact[place], single[place], values[place])
-                if (row, output) not in ranked and all(np.isfinite(given).all() for given in scores):
-                    name = truth.pool.names[row]
-                    ranked[row, output] = Ranking(name, output, *(_five(given) for given in scores))
-    return tuple(ranked.values())
+            for item, row in enumerate(batch.rows):
+                scores = (float64[item], float32[item], values[item])
+                if (row, output) not in rankings and all(np.isfinite(given).all() for given in scores):
+                    name = golden.inputs.names[row]
+                    rankings[row, output] = Ranking(name, output, *(_highest(given) for given in scores))
+    return tuple(rankings.values())
 
 
-def _five(scores: NDArray[Any]) -> tuple[tuple[int, float], ...]:
-    return tuple((int(place), float(scores[place])) for place in top_k(scores, TOP_K))
+def _highest(scores: NDArray[Any]) -> tuple[tuple[int, float], ...]:
+    return tuple((int(index), float(scores[index])) for index in top_k(scores, TOP_K))

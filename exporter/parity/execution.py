@@ -1,4 +1,4 @@
-"""One model in one engine, and its answers to every batch."""
+"""The first step of parity: run a model in an engine on every input batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 
 from exporter.engines import Runtime, RuntimeOptions
 from exporter.errors import ArtifactError
-from exporter.parity.inputs import EDGE_CASES, InputBatch, InputSet
+from exporter.parity.input_types import EDGE_CASES
+from exporter.parity.inputs import InputBatch, InputSet
 from exporter.results import Placement, Precision
 from exporter.timing import timed
 from models.progress import Progress, no_progress
@@ -22,17 +23,20 @@ from models.specs import Signature, TensorSpec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Outputs = dict[str, NDArray[Any]]
+    StopCondition = Callable[[Precision, InputBatch, Outputs], bool]
+
 FULL_PRECISION: tuple[Precision, ...] = ("float32", "float64")
-"""What edge cases are asked of."""
+"""The precisions whose artifacts are also run on edge cases."""
 
 
 @dataclass(frozen=True)
 class IOMapping:
-    """How a model's inputs and outputs correspond to the pool's and the truth's.
+    """How a model's inputs and outputs correspond to the reference's.
 
     Attributes:
-        inputs: {the pool's name: the model's input}.
-        outputs: {the model's name: the truth's}.
+        inputs: {name in the input set: the model's input}.
+        outputs: {the model's output: the reference's output}.
     """
 
     inputs: Mapping[str, TensorSpec]
@@ -41,121 +45,135 @@ class IOMapping:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """A model to be asked.
+    """A model, and how to run it.
 
     Attributes:
-        path: the model file, or what stands for it in messages.
-        open: settings -> runtime.
-        settings: device, signature and form.
-        match: the loaded model's signature -> its ports; raises ArtifactError where there are none.
-        skips: kinds of inputs that its engine is not judged on.
+        path: the model file, or the name that messages use for it.
+        open: returns a runtime for the settings.
+        settings: device, signature, threads.
+        map_io: maps the loaded model's signature to the reference's; raises ArtifactError where they do not fit.
+        unsupported_inputs: input types on which the engine is known to differ, so that it is not run on them.
     """
 
     path: Path
     open: Callable[[RuntimeOptions], Runtime]
     settings: RuntimeOptions
-    match: Callable[[Signature], IOMapping]
+    map_io: Callable[[Signature], IOMapping]
     unsupported_inputs: tuple[str, ...] = ()
 
 
-def make_feeds(ports: IOMapping, pool: InputSet, rows: tuple[int, ...]) -> dict[str, NDArray[Any]]:
-    """Return some rows under the model's own names, in its dtypes; what float16 cannot hold becomes infinite."""
+@dataclass(frozen=True)
+class RunResult:
+    """The outputs of a model.
+
+    Attributes:
+        spec: what was run.
+        engine: the engine with its version.
+        placement: where the nodes ran.
+        precision: the coarsest number format of the model's weights.
+        mapping: how its inputs and outputs correspond to the reference's.
+        batches: each batch with {output name in the reference: values (N, …)}.
+        seconds: by phase: `load`, `run`.
+    """
+
+    spec: RunSpec
+    engine: str
+    placement: Placement
+    precision: Precision
+    mapping: IOMapping
+    batches: tuple[tuple[InputBatch, Outputs], ...]
+    seconds: dict[str, float]
+
+
+def make_feeds(mapping: IOMapping, inputs: InputSet, rows: Sequence[int]) -> Outputs:
+    """Return some rows under the model's own names and in its dtypes; values out of a dtype's range become infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
         return {
-            ports.inputs[name].name: _cast_input(values, ports.inputs[name]) for name, values in pool.take(rows).items()
+            mapping.inputs[name].name: values.astype(_numpy_dtype(mapping.inputs[name].dtype))
+            for name, values in inputs.select(rows).items()
         }
 
 
-def _cast_input(values: NDArray[Any], wanted: TensorSpec) -> NDArray[Any]:
-    if wanted.dtype == "bfloat16":  # not numpy's own
+def _numpy_dtype(name: str) -> Any:
+    if name == "bfloat16":  # not one of numpy's own
         import ml_dtypes
 
-        return values.astype(ml_dtypes.bfloat16)
-    return values.astype(wanted.dtype)
+        return ml_dtypes.bfloat16
+    return name
 
 
 def select_batches(
-    signature: Signature, arithmetic: Precision, pool: InputSet, skips: Sequence[str] = ()
+    signature: Signature, precision: Precision, inputs: InputSet, skip: Sequence[str] = ()
 ) -> tuple[InputBatch, ...]:
-    """Return the batches that a model is run on: of its own size where that is fixed; float32 alone takes the edges.
+    """Return the batches that a model is run on.
 
-    Where an output has no free first axis, its rows cannot be told apart: then every row runs alone.
+    A fixed batch size is kept. Edge cases are for full precision only. Where an output has no dynamic first axis, its
+    rows cannot be separated, so every row runs in a batch of its own.
     """
-    batches = pool.batches(signature.batch, (*skips, *(() if arithmetic in FULL_PRECISION else EDGE_CASES)))
+    batches = inputs.batches(signature.batch, (*skip, *(() if precision in FULL_PRECISION else EDGE_CASES)))
     if signature.batch is None and not all(out.shape and isinstance(out.shape[0], str) for out in signature.outputs):
         return tuple(batch for batch in batches if len(batch.rows) == 1)
     return batches
 
 
-def _rename_outputs(path: Path, ports: IOMapping, answers: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Return the answers under the truth's names.
-
-    Raises:
-        ArtifactError: one is not a tensor of numbers.
-    """
-    named: dict[str, NDArray[Any]] = {}
-    for name, values in answers.items():
-        if name not in ports.outputs:
-            continue
-        kind = str(getattr(values, "dtype", type(values).__name__))
-        if not re.match(r"(b?float|u?int|bool)", kind):
-            raise ArtifactError(f"{path}: its output {name} is {kind}; only tensors of numbers can be compared")
-        named[ports.outputs[name]] = np.atleast_1d(values)
-    return named
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a model answered on every batch, and how it ran."""
-
-    trial: RunSpec
-    runtime: str
-    placement: Placement
-    precision: Precision
-    batches: tuple[tuple[InputBatch, dict[str, NDArray[Any]]], ...]
-    seconds: dict[str, float]
-
-
 def run_model(
-    trial: RunSpec,
-    pool: InputSet,
+    spec: RunSpec,
+    inputs: InputSet,
     progress: Progress = no_progress,
-    enough: Callable[[Precision, InputBatch, dict[str, NDArray[Any]]], bool] | None = None,
+    stop_when: StopCondition | None = None,
     batches: Sequence[InputBatch] | None = None,
 ) -> RunResult:
     """Run a model on every batch.
 
     Args:
-        trial: the model and its engine.
-        pool: the inputs.
-        progress: told at every batch.
-        enough: asked after every batch; True ends the run.
-        batches: those to run; None for what suits the model.
+        spec: the model and its engine.
+        inputs: the rows that the batches refer to.
+        progress: called at every batch.
+        stop_when: called with the outputs of every batch; the run ends where it returns True.
+        batches: the batches to run; None selects those that suit the model.
 
     Raises:
-        UnavailableError: the device is not there.
-        ArtifactError: the runtime refuses the file, or its signature does not fit.
+        UnavailableError: the device or the engine is not there.
+        ArtifactError: the engine refuses the file, or its signature does not fit.
         CheckFailedError: the model fails on an input.
     """
-    seconds: dict[str, float] = {}
-    progress(f"loading {trial.path.name}")
+    seconds = {"load": 0.0, "run": 0.0}
+    progress(f"loading {spec.path.name}")
     with contextlib.ExitStack() as stack:
         with timed(seconds, "load"):
-            runtime = stack.enter_context(trial.open(trial.settings))
-        ports, arithmetic = trial.match(runtime.signature), runtime.precision
-        answered: list[tuple[InputBatch, dict[str, NDArray[Any]]]] = []
-        seconds["run"] = 0.0
+            runtime = stack.enter_context(spec.open(spec.settings))
+        mapping = spec.map_io(runtime.signature)
         if batches is None:
-            batches = select_batches(runtime.signature, arithmetic, pool, trial.unsupported_inputs)
+            batches = select_batches(runtime.signature, runtime.precision, inputs, spec.unsupported_inputs)
+        results: list[tuple[InputBatch, Outputs]] = []
         for batch in batches:
-            if any(pool.names[row] in trial.unsupported_inputs for row in batch.rows):
+            if any(inputs.names[row] in spec.unsupported_inputs for row in batch.rows):
                 continue
-            progress(f"running {trial.path.name}: {batch.name}, batch {len(batch.rows)}")
-            feeds, spent = make_feeds(ports, pool, batch.rows), dict[str, float]()
-            with timed(spent, "run"):
-                answers = runtime.run(feeds)
-            seconds["run"] += spent["run"]
-            answered.append((batch, named := _rename_outputs(trial.path, ports, answers)))
-            if enough is not None and enough(arithmetic, batch, named):
+            progress(f"running {spec.path.name}: {batch.name}, batch {len(batch.rows)}")
+            feeds = make_feeds(mapping, inputs, batch.rows)
+            with timed(seconds, "run"):
+                outputs = runtime.run(feeds)
+            outputs = _rename_outputs(spec.path, mapping, outputs)
+            results.append((batch, outputs))
+            if stop_when is not None and stop_when(runtime.precision, batch, outputs):
                 break
-        return RunResult(trial, runtime.title, runtime.placement, arithmetic, tuple(answered), seconds)
+        return RunResult(
+            spec, runtime.title, runtime.placement, runtime.precision, mapping, tuple(results), seconds
+        )
+
+
+def _rename_outputs(path: Path, mapping: IOMapping, outputs: Mapping[str, Any]) -> Outputs:
+    """Return the outputs under the reference's names.
+
+    Raises:
+        ArtifactError: one is not a tensor of numbers.
+    """
+    renamed: Outputs = {}
+    for name, values in outputs.items():
+        if name not in mapping.outputs:
+            continue
+        dtype = str(getattr(values, "dtype", type(values).__name__))
+        if not re.match(r"(b?float|u?int|bool)", dtype):
+            raise ArtifactError(f"{path}: its output {name} is {dtype}; only tensors of numbers can be compared")
+        renamed[mapping.outputs[name]] = np.atleast_1d(values)
+    return renamed

@@ -1,7 +1,7 @@
-"""The truth: a model in float64, and beside it what its own float32 makes of the same inputs.
+"""Golden outputs: a model in float64, and the float32 baseline on the same inputs.
 
-A source is what the truth is computed from: the network that an artifact was exported from, or another model file. The
-rows go in one at a time, which bounds memory and gives each its own error.
+The source is the network that an artifact was exported from, or another model file. Rows are run one at a time, which
+bounds memory and gives every row its own error.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -27,6 +26,7 @@ from exporter.errors import OutputError
 from exporter.onnx_io.external_data import external_files
 from exporter.onnx_io.precision import detect_precision
 from exporter.parity.inputs import InputSet
+from exporter.timing import timed
 from exporter.types import FormatName
 from models.builder import state_sha256
 from models.built_model import BuiltModel
@@ -36,68 +36,70 @@ from models.specs import Signature
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Answers = dict[str, NDArray[Any]]
+    Outputs = dict[str, NDArray[Any]]
 
-ReferencePrecision = Literal["single", "exact"]
-CACHE_VERSION = 1
-"""Goes up when the same key would hold other numbers."""
+ReferencePrecision = Literal["float32", "float64"]
+PRECISIONS: tuple[ReferencePrecision, ...] = get_args(ReferencePrecision)
+CACHE_VERSION = 2
+"""Changes when cached files of the same key would hold other numbers, or hold them under other names."""
 
 
 class GoldenSource(Protocol):
-    """What the truth is computed from."""
+    """What golden outputs are computed from.
 
-    title: str
-    """The truth, for people."""
-    reference: str
-    """Whose float32 error is the measure, for people."""
+    Attributes:
+        float64_name: the float64 reference, in words.
+        float32_name: the float32 baseline, in words.
+        layers: {output: the layer whose value it is}, for outputs that are not called like their layer.
+        features: the outputs that are no class scores, so that highest classes are not compared.
+    """
 
+    float64_name: str
+    float32_name: str
     layers: Mapping[str, str]
-    """{output: the layer whose value it is}, for outputs that are not called like their layer."""
     features: frozenset[str]
-    """Outputs that are no class scores, of which no highest classes are compared."""
 
     def key(self) -> str:
-        """Return a text that is the same only for the same answers: weights, structure, library versions."""
+        """Return a text that is the same only for the same outputs: weights, structure, library versions."""
         ...
 
     def open(self, precision: ReferencePrecision, *, all_outputs: bool = False) -> AbstractContextManager[Runtime]:
-        """Open it in float32 (`single`) or float64 (`exact`); `expose` answers every layer."""
+        """Open the model in `precision`; with `all_outputs` it returns the value of every layer."""
         ...
 
 
 class NetworkSource:
     """A built network in PyTorch."""
 
-    title = "the network in float64 (PyTorch)"
-    reference = "PyTorch float32"
+    float64_name = "the network in float64 (PyTorch)"
+    float32_name = "PyTorch float32"
 
-    def __init__(self, built: BuiltModel) -> None:
-        self.built = built
-        self.layers: Mapping[str, str] = {output.name: output.layer for output in built.outputs if output.layer}
-        self.features = frozenset(output.name for output in built.outputs if output.kind == "features")
+    def __init__(self, model: BuiltModel) -> None:
+        self.model = model
+        self.layers: Mapping[str, str] = {output.name: output.layer for output in model.outputs if output.layer}
+        self.features = frozenset(output.name for output in model.outputs if output.kind == "features")
         self._key = ""
 
     def key(self) -> str:
-        """Return the state's hash with the structure, torch's version and the processor's kind."""
+        """Return the hash of the parameters with the structure, torch's version and its CPU instructions."""
         import torch
 
         if not self._key:
-            state = state_sha256(self.built.network)
-            structure = f"{self.built.architecture} {sorted(self.built.settings.items())}"
-            self._key = f"{state} {structure} torch {torch.__version__} {_processor()}"
+            state = state_sha256(self.model.network)
+            structure = f"{self.model.architecture} {sorted(self.model.settings.items())}"
+            self._key = f"{state} {structure} torch {torch.__version__} {_cpu_capability()}"
         return self._key
 
     def open(self, precision: ReferencePrecision, *, all_outputs: bool = False) -> AbstractContextManager[Runtime]:
         """See `GoldenSource`."""
-        dtype = "float32" if precision == "single" else "float64"
-        return PyTorchRuntime(self.built, dtype, RuntimeOptions(all_outputs=all_outputs))
+        return PyTorchRuntime(self.model, precision, RuntimeOptions(all_outputs=all_outputs))
 
 
 class FileSource:
-    """A model file: its graph in float64, and as the measure its own engine, or its graph in float32.
+    """A model file: its graph in float64.
 
-    Its own engine where the file computes in float32 itself; float32 where it does so in fewer bits, whose errors would
-    be a budget for anything.
+    The float32 baseline is the file in its own engine where the file computes in float32. A file of lower precision is
+    converted to float32 for it, because its own errors would allow anything.
     """
 
     def __init__(
@@ -109,148 +111,147 @@ class FileSource:
     ) -> None:
         self.path, self.signature, self.features = path, signature, features
         self.format: FormatName = form
-        self.title = f"{path.name} in float64"
+        self.float64_name = f"{path.name} in float64"
+        self.float32_name = f"float32 {path.name}"
         self.layers: Mapping[str, str] = {}
-        self.as_it_is = form == "onnx" and detect_precision(path) == "float32"
-        self.reference = f"float32 {path.name}"
+        self.native_float32 = form == "onnx" and detect_precision(path) == "float32"
         self._key = ""
 
     def key(self) -> str:
-        """Return the hash of the file and its data, with the versions of what runs it and the processor's kind."""
+        """Return the hash of the file and its data, with the versions of its engines and torch's CPU instructions."""
         if not self._key:
             from importlib.metadata import version
 
             versions = " ".join(f"{name} {version(name)}" for name in ("torch", "onnx", "onnxruntime"))
             files = (self.path, *(external_files(self.path) if self.format == "onnx" else ()))
-            self._key = f"{' '.join(map(sha256_file, files))} {versions} {_processor()}"
+            self._key = f"{' '.join(map(sha256_file, files))} {versions} {_cpu_capability()}"
         return self._key
 
     def open(self, precision: ReferencePrecision, *, all_outputs: bool = False) -> AbstractContextManager[Runtime]:
-        """See `TruthSource`."""
+        """See `GoldenSource`."""
         engine = find_engine(self.format)
         settings = RuntimeOptions(signature=self.signature, all_outputs=all_outputs)
-        if precision == "exact":
+        if precision == "float64":
             return engine.open_float64(self.path, settings)
-        return (engine.open if self.as_it_is else engine.open_float32)(self.path, settings)
+        return (engine.open if self.native_float32 else engine.open_float32)(self.path, settings)
 
 
 @dataclass
 class GoldenOutputs:
-    """The answers for the rows of a pool, computed when first asked for.
+    """The source's outputs on the rows of an input set, in float32 and float64.
 
     Attributes:
-        source: what they are computed from.
-        pool: the inputs.
-        cache: folder that keeps them by hash of source and input, or None.
-        progress: told at every row.
-        seconds: what computing them took so far.
-        computed: rows that were not found in the cache.
+        source: the model.
+        inputs: the rows.
+        cache: a folder that keeps outputs by hash of source and input; None for no cache.
+        progress: called at every row.
+        seconds: the time that computing took so far.
+        computed: the number of rows that were not found in the cache.
     """
 
     source: GoldenSource
-    pool: InputSet
+    inputs: InputSet
     cache: Path | None = None
     progress: Progress = no_progress
     seconds: float = 0.0
     computed: int = 0
-    _rows: dict[int, tuple[Answers, Answers]] = field(default_factory=dict[int, "tuple[Answers, Answers]"])
+    _rows: dict[int, dict[str, Outputs]] = field(default_factory=dict[int, "dict[str, Outputs]"])
 
-    def ensure(self, rows: Iterable[int]) -> None:
-        """Compute what is still missing of `rows`: all in float32, then all in float64.
+    def compute(self, rows: Iterable[int]) -> None:
+        """Compute the rows that are not there yet: all in float32, then all in float64.
 
         Raises:
             OutputError: the cache cannot be written to.
         """
-        start = perf_counter()
-        missing = [row for row in dict.fromkeys(rows) if row not in self._rows and not self._recall(row)]
-        if missing:
-            answered = {precision: self._run(precision, missing) for precision in ("single", "exact")}
-            for row in missing:
-                self._rows[row] = (answered["single"][row], answered["exact"][row])
-                self._keep(row)
-            self.computed += len(missing)
-        self.seconds += perf_counter() - start
+        spent: dict[str, float] = {}
+        with timed(spent, "reference"):
+            missing = [row for row in dict.fromkeys(rows) if row not in self._rows and not self._load_cached(row)]
+            if missing:
+                outputs = {precision: self._run(precision, missing) for precision in PRECISIONS}
+                for row in missing:
+                    self._rows[row] = {precision: outputs[precision][row] for precision in PRECISIONS}
+                    self._store(row)
+                self.computed += len(missing)
+        self.seconds += spent["reference"]
 
-    def adopt(self, other: GoldenOutputs, rows: Sequence[int]) -> None:
-        """Take computed rows of a truth from the same source: this pool's row i is the other's `rows[i]`."""
+    def reuse(self, other: GoldenOutputs, rows: Sequence[int]) -> None:
+        """Take computed rows from outputs of the same source: this input set's row i is the other's `rows[i]`."""
         self._rows |= {row: other._rows[old] for row, old in enumerate(rows)}
 
-    def single(self, output: str, rows: Sequence[int]) -> NDArray[Any]:
-        """Return float32's answers (N, …)."""
-        return np.concatenate([self._rows[row][0][output] for row in rows])
+    def float32(self, output: str, rows: Sequence[int]) -> NDArray[Any]:
+        """Return the float32 baseline of computed rows, (N, …)."""
+        return np.concatenate([self._rows[row]["float32"][output] for row in rows])
 
-    def exact(self, output: str, rows: Sequence[int]) -> NDArray[np.float64]:
-        """Return float64's answers (N, …)."""
-        return np.concatenate([self._rows[row][1][output] for row in rows])
+    def float64(self, output: str, rows: Sequence[int]) -> NDArray[np.float64]:
+        """Return the float64 reference of computed rows, (N, …)."""
+        return np.concatenate([self._rows[row]["float64"][output] for row in rows])
 
-    def layers(self, row: int) -> tuple[Answers, Answers]:
-        """Return every layer's value for one row, (1, …) each, in the order computed: float32's and float64's.
+    def layers(self, row: int) -> tuple[Outputs, Outputs]:
+        """Return the value of every layer for one row, (1, …) each, in the order computed: in float32 and in float64.
 
-        Layers are what the two have in common of floating-point numbers.
+        Layers are the floating-point values that both have, in the same shape.
         """
-        reported = {}
-        for precision in ("single", "exact"):
-            self.progress(f"every layer in {_NAMES[precision]}")
+        found: dict[str, Outputs] = {}
+        for precision in PRECISIONS:
+            self.progress(f"every layer in {precision}")
             with self.source.open(precision, all_outputs=True) as runtime:
-                reported[precision] = self._ask(runtime, row)
-        single, exact = reported["single"], reported["exact"]
-        names = [name for name, values in exact.items() if values.dtype.kind == "f" and values.size]
-        names = [name for name in names if name in single and single[name].shape == exact[name].shape]
-        return {name: single[name] for name in names}, {name: exact[name] for name in names}
+                found[precision] = self._run_row(runtime, row)
+        float32, float64 = found["float32"], found["float64"]
+        names = [name for name, values in float64.items() if values.dtype.kind == "f" and values.size]
+        names = [name for name in names if name in float32 and float32[name].shape == float64[name].shape]
+        return {name: float32[name] for name in names}, {name: float64[name] for name in names}
 
-    def _run(self, precision: ReferencePrecision, rows: Sequence[int]) -> dict[int, Answers]:
-        answered: dict[int, Answers] = {}
+    def _run(self, precision: ReferencePrecision, rows: Sequence[int]) -> dict[int, Outputs]:
+        outputs: dict[int, Outputs] = {}
         with self.source.open(precision) as runtime:
             for number, row in enumerate(rows, start=1):
-                self.progress(f"truth in {_NAMES[precision]}, input {number} of {len(rows)}: {self.pool.names[row]}")
-                answered[row] = self._ask(runtime, row)
-        return answered
+                self.progress(f"reference in {precision}, input {number} of {len(rows)}: {self.inputs.names[row]}")
+                outputs[row] = self._run_row(runtime, row)
+        return outputs
 
-    def _ask(self, runtime: Runtime, row: int) -> Answers:
-        """Run one row, as often as a fixed batch wants it, and keep one answer of each."""
+    def _run_row(self, runtime: Runtime, row: int) -> Outputs:
+        """Run one row, repeated to fill a fixed batch, and keep one item of each output."""
         size = runtime.signature.batch or 1
-        answers = {name: np.atleast_1d(values) for name, values in runtime.run(self.pool.take((row,) * size)).items()}
-        return {name: values[:1] if len(values) == size > 1 else values for name, values in answers.items()}
+        outputs = runtime.run(self.inputs.select((row,) * size))
+        outputs = {name: np.atleast_1d(values) for name, values in outputs.items()}
+        return {name: values[:1] if len(values) == size > 1 else values for name, values in outputs.items()}
 
-    def _path(self, row: int) -> Path | None:
+    def _cache_path(self, row: int) -> Path | None:
         if self.cache is None:
             return None
         digest = hashlib.sha256(f"{CACHE_VERSION} {self.source.key()}".encode())
-        for name, values in self.pool.take([row]).items():
+        for name, values in self.inputs.select([row]).items():
             digest.update(f"{name} {values.dtype} {values.shape}".encode())
             digest.update(np.ascontiguousarray(values).tobytes())
         return self.cache / f"{digest.hexdigest()[:40]}.npz"
 
-    def _recall(self, row: int) -> bool:
-        """Take a row from the cache; a file that cannot be read is as good as none."""
-        path = self._path(row)
+    def _load_cached(self, row: int) -> bool:
+        """Take a row from the cache. A file that cannot be read is treated as missing."""
+        path = self._cache_path(row)
         if path is None or not path.is_file():
             return False
+        loaded: dict[str, Outputs] = {precision: {} for precision in PRECISIONS}
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                held = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+                for name in archive.files:
+                    precision, output = name.split("/", 1)
+                    loaded[precision][output] = archive[name]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             return False
-        single, exact = (
-            {name.removeprefix(prefix): values for name, values in held.items() if name.startswith(prefix)}
-            for prefix in ("single/", "exact/")
-        )
-        if not single or single.keys() != exact.keys():
+        if not loaded["float32"] or loaded["float32"].keys() != loaded["float64"].keys():
             return False
-        self._rows[row] = (single, exact)
+        self._rows[row] = loaded
         return True
 
-    def _keep(self, row: int) -> None:
-        path = self._path(row)
+    def _store(self, row: int) -> None:
+        path = self._cache_path(row)
         if path is None:
             return
-        single, exact = self._rows[row]
-        held = {f"single/{name}": values for name, values in single.items()}
-        held |= {f"exact/{name}": values for name, values in exact.items()}
-        part = path.with_suffix(f".{secrets.token_hex(8)}.part")  # another process may be keeping the same row
+        arrays = {f"{precision}/{name}": v for precision, values in self._rows[row].items() for name, v in values.items()}
+        part = path.with_suffix(f".{secrets.token_hex(8)}.part")  # another process may be writing the same row
         try:
             with part.open("wb") as stream:
-                np.savez(stream, **held)  # pyright: ignore[reportArgumentType] - its stub takes the keyword allow_pickle for one of ours
+                np.savez(stream, allow_pickle=False, **arrays)
             part.replace(path)
         except OSError as error:
             part.unlink(missing_ok=True)
@@ -271,11 +272,8 @@ def require_cache(folder: Path) -> None:
         raise OutputError(f"--cache {folder}: cannot be written to: {error.strerror}") from error
 
 
-def _processor() -> str:
-    """Return the instructions that torch uses: float32's last bits depend on them."""
+def _cpu_capability() -> str:
+    """Return the instruction set that torch uses, because float32's last bits depend on it."""
     import torch
 
     return torch.backends.cpu.get_cpu_capability()
-
-
-_NAMES: dict[ReferencePrecision, str] = {"single": "float32", "exact": "float64"}

@@ -1,4 +1,4 @@
-"""How large the errors of all numbers are, as shares of their budgets: what a histogram is drawn of."""
+"""Histograms of the errors of all numbers, each divided by its budget."""
 
 from __future__ import annotations
 
@@ -14,68 +14,64 @@ from exporter.results import ErrorHistogram
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BIN_EDGES = (0.0, *(10.0**power for power in np.arange(-4, 2.25, 0.25)), np.inf)
-"""Four bins a decade, from a ten-thousandth of the budget to a hundred times it; 1 is an edge."""
+BIN_EDGES = (0.0, *(float(10.0**power) for power in np.arange(-4, 2.25, 0.25)), float("inf"))
+"""Four bins a decade, from a ten-thousandth of the budget to a hundred times the budget; 1 is an edge."""
 
 
-def error_histograms(answers: RunResult, truth: GoldenOutputs, rule: Tolerance) -> tuple[ErrorHistogram, ...]:
-    """Count the errors of every number that was answered, an entry per output, each row against its own budget.
+def error_histograms(result: RunResult, golden: GoldenOutputs, tolerance: Tolerance) -> tuple[ErrorHistogram, ...]:
+    """Count the errors of every output number, one histogram for each output.
 
-    A row that stands in several batches counts each time for the artifact, and so it does for the reference. An answer
-    of another shape than the truth's has no errors that could be counted.
+    A row in several batches counts each time, for the artifact and for the float32 baseline. An output of another shape
+    than the reference's is left out.
 
     Args:
-        answers: the artifact's.
-        truth: has every row of them.
-        rule: gives each number its budget.
+        result: the artifact's outputs.
+        golden: holds the reference of every row in `result`.
+        tolerance: gives each number its budget.
     """
-    counts: dict[str, _Counts] = {}
-    for batch, outputs in answers.batches:
+    counters: dict[str, _Counter] = {}
+    for batch, outputs in result.batches:
         for output, values in outputs.items():
-            exact, single = truth.exact(output, batch.rows), truth.single(output, batch.rows)
-            if values.shape != exact.shape:
+            float64, float32 = golden.float64(output, batch.rows), golden.float32(output, batch.rows)
+            if values.shape != float64.shape:
                 continue
-            count = counts.setdefault(output, _Counts())
-            for row in range(len(exact)):
-                count.add(values[row].ravel(), single[row].ravel(), exact[row].ravel(), rule)
-    return tuple(count.reported(output) for output, count in counts.items())
+            counter = counters.setdefault(output, _Counter())
+            for item in range(len(float64)):
+                counter.add(values[item].ravel(), float32[item].ravel(), float64[item].ravel(), tolerance)
+    return tuple(counter.to_histogram(output) for output, counter in counters.items())
 
 
-class _Counts:
-    """The counts of one output, added up row by row."""
+class _Counter:
+    """The counts of one output, summed over batch items."""
 
     def __init__(self) -> None:
-        self.bins = np.zeros((2, len(BIN_EDGES) - 1), np.int64)  # the artifact's, the reference's
+        self.bins = np.zeros((2, len(BIN_EDGES) - 1), np.int64)  # the artifact's, the float32 baseline's
         self.exact = np.zeros(2, np.int64)
         self.nonfinite_mismatches = 0
 
-    def add(self, answer: NDArray[Any], single: NDArray[Any], exact: NDArray[Any], rule: Tolerance) -> None:
-        """Add one row, (width,) each."""
-        holds = np.isfinite(single) & np.isfinite(exact)
-        shown = holds & np.isfinite(answer)
-        same = (np.isfinite(answer) == np.isfinite(single)) & (np.isnan(answer) == np.isnan(single))
+    def add(self, values: NDArray[Any], float32: NDArray[Any], float64: NDArray[Any], tolerance: Tolerance) -> None:
+        """Add one item, (width,) each."""
+        finite = np.isfinite(float32) & np.isfinite(float64)
+        same = (np.isfinite(values) == np.isfinite(float32)) & (np.isnan(values) == np.isnan(float32))
         self.nonfinite_mismatches += int((~same).sum())
-        if not holds.any():
+        if not finite.any():
             return
-        truth = exact[holds].astype(np.float64)
-        budgets = np.ones(exact.shape)
-        budgets[holds] = rule.allowed(single[holds].astype(np.float64), truth)
-        for place, (values, counted) in enumerate(((answer, shown), (single, holds))):
-            wanted = exact[counted].astype(np.float64)
+        budgets = np.ones(float64.shape)
+        budgets[finite] = tolerance.allowed(float32[finite].astype(np.float64), float64[finite])
+        for index, (given, counted) in enumerate(((values, finite & np.isfinite(values)), (float32, finite))):
+            wanted = float64[counted]
             with np.errstate(over="ignore"):  # float64 holds numbers that float32 rounds to infinity
-                right = values[counted].astype(np.float32) == wanted.astype(np.float32)
-            self.exact[place] += int(right.sum())
-            errors = np.abs(values[counted].astype(np.float64) - wanted)[~right]
-            allowed = budgets[counted][~right]
-            shares = np.divide(errors, allowed, out=np.full(errors.shape, np.inf), where=allowed > 0)
-            # searchsorted, because np.histogram's bins hold their lower edge, and it takes no infinite share
-            bins = np.clip(np.searchsorted(BIN_EDGES, shares, side="left") - 1, 0, len(BIN_EDGES) - 2)
-            self.bins[place] += np.bincount(bins, minlength=len(BIN_EDGES) - 1)
+                exact = given[counted].astype(np.float32) == wanted.astype(np.float32)
+            self.exact[index] += int(exact.sum())
+            errors = np.abs(given[counted].astype(np.float64) - wanted)[~exact]
+            allowed = budgets[counted][~exact]
+            ratios = np.divide(errors, allowed, out=np.full(errors.shape, np.inf), where=allowed > 0)
+            # searchsorted, because np.histogram's bins hold their lower edge, and it takes no infinite ratio
+            bins = np.clip(np.searchsorted(BIN_EDGES, ratios, side="left") - 1, 0, len(BIN_EDGES) - 2)
+            self.bins[index] += np.bincount(bins, minlength=len(BIN_EDGES) - 1)
 
-    def reported(self, output: str) -> ErrorHistogram:
+    def to_histogram(self, output: str) -> ErrorHistogram:
         """Return the sums."""
-        artifact, reference = (tuple(map(int, counts)) for counts in self.bins)
+        artifact, float32 = (tuple(map(int, counts)) for counts in self.bins)
         exact = tuple(map(int, self.exact))
-        return ErrorHistogram(
-            output, tuple(map(float, BIN_EDGES)), artifact, reference, exact[0], exact[1], self.nonfinite_mismatches
-        )
+        return ErrorHistogram(output, BIN_EDGES, artifact, float32, *exact, self.nonfinite_mismatches)

@@ -1,4 +1,4 @@
-"""How a model's inputs and outputs correspond to what it is held against."""
+"""How a model's inputs and outputs correspond to the reference's."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from models.specs import Signature, TensorSpec
 
 
 def map_by_manifest(path: Path, found: Signature, stated: Signature) -> IOMapping:
-    """Hold a loaded model against the signature that its manifest states.
+    """Check a loaded model against the signature that its manifest states.
 
     Raises:
-        ArtifactError: they differ; the message shows both.
+        ArtifactError: they differ; the message has both.
     """
-    pairs = [*_paired(stated.inputs, found.inputs), *_paired(stated.outputs, found.outputs)]
+    pairs = [*_pair(stated.inputs, found.inputs), *_pair(stated.outputs, found.outputs)]
     if not pairs or not all(
         b is not None
         and a.name == b.name
@@ -24,18 +24,18 @@ def map_by_manifest(path: Path, found: Signature, stated: Signature) -> IOMappin
         and all(x == y or (isinstance(x, str) and isinstance(y, str)) for x, y in zip(a.shape, b.shape, strict=True))
         for a, b in pairs
     ):
-        raise ArtifactError(f"{path}: another signature than its manifest's: {found}; expected {stated}")
+        raise ArtifactError(f"{path}: its signature differs from its manifest's: {found}; expected {stated}")
     return IOMapping({value.name: value for value in found.inputs}, {value.name: value.name for value in found.outputs})
 
 
 def map_by_network(path: Path, found: Signature, model: BuiltModel) -> IOMapping:
     """Find a network's input and outputs in a model file without a manifest.
 
-    The input is the file's only one, whatever its name. Outputs are found by name; a single output that has the first
-    of the network's shapes (class scores, say) is taken for it.
+    The input is the file's only one, whatever its name. Outputs are found by name; a single output of another name is
+    the network's first where it has that shape.
 
     Raises:
-        ArtifactError: the file is not of this network; the message shows both signatures.
+        ArtifactError: the file is not of this network; the message has both signatures.
     """
     shapes = {output.name: output.shape for output in model.outputs}
     first = model.outputs[0]
@@ -46,7 +46,7 @@ def map_by_network(path: Path, found: Signature, model: BuiltModel) -> IOMapping
     fits = all(value.shape[1:] in (shapes[named[value.name]], ("?",)) for value in found.outputs if value.name in named)
     if len(found.inputs) != 1 or len(inputs) != 1 or not named or not fits:
         expected = model.signature((first.name,))
-        raise ArtifactError(f"{path}: another signature than the network's: {found}; expected {expected}")
+        raise ArtifactError(f"{path}: its signature differs from the network's: {found}; expected {expected}")
     return IOMapping({model.input.name: inputs[0]}, named)
 
 
@@ -54,9 +54,9 @@ def map_by_name(path: Path, found: Signature, other: Signature) -> IOMapping:
     """Pair two models' inputs and outputs: those of one name, and the rest by position.
 
     Raises:
-        ArtifactError: they have different numbers of them, or sizes that cannot be the same; the message shows both.
+        ArtifactError: they have different numbers of them, or sizes that cannot be the same; the message has both.
     """
-    inputs, outputs = _paired(other.inputs, found.inputs), _paired(other.outputs, found.outputs)
+    inputs, outputs = _pair(other.inputs, found.inputs), _pair(other.outputs, found.outputs)
     for theirs, ours in (*inputs, *outputs):
         if ours is None or not _compatible(theirs, ours):
             raise ArtifactError(f"{path}: its signature does not fit the other's: {found}; the other has {other}")
@@ -66,21 +66,21 @@ def map_by_name(path: Path, found: Signature, other: Signature) -> IOMapping:
     )
 
 
-def _paired(
-    wanted: tuple[TensorSpec, ...], given: tuple[TensorSpec, ...]
+def _pair(
+    wanted: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...]
 ) -> list[tuple[TensorSpec, TensorSpec | None]]:
-    if len(wanted) != len(given):
-        return [(value, None) for value in (wanted or given)]
-    named = {value.name: value for value in given}
+    if len(wanted) != len(found):
+        return [(value, None) for value in (wanted or found)]
+    named = {value.name: value for value in found}
     shared = named.keys() & {value.name for value in wanted}
-    rest = iter([value for value in given if value.name not in shared])
+    rest = iter([value for value in found if value.name not in shared])
     return [(value, named[value.name] if value.name in shared else next(rest)) for value in wanted]
 
 
 def _compatible(a: TensorSpec, b: TensorSpec) -> bool:
-    """Tell whether two tensors can hold the same rows: floats or not, and one shape behind the batch.
+    """Return whether two tensors can hold the same rows: floats or not, and one shape after the batch axis.
 
-    A free size fits any, and so does a rank that is not stated.
+    A dynamic size fits any, and so does an unknown rank.
     """
     if ("float" in a.dtype) != ("float" in b.dtype):
         return False

@@ -1,7 +1,7 @@
-"""Which of an artifact's values stands for which layer of the truth: by name, by value, by likeness.
+"""Matches an artifact's values to the reference's layers: by name, by value, by similarity.
 
-A value that agrees with a layer is that layer, wherever it stands. What has left the truth is sought between the
-neighbours that were found, which keeps one layer from being taken for another of the same size.
+A value within a layer's budget is that layer, wherever it is in the graph. A diverging layer is searched among the
+values between its matched neighbours, so that it is not mistaken for another layer of the same shape.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from exporter.parity.compare import nonfinite_class
 from exporter.parity.tolerance import Tolerance
+from exporter.results import MatchMethod
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,167 +23,176 @@ if TYPE_CHECKING:
     Layers = Mapping[str, NDArray[Any]]
 
 MIN_SIMILARITY = 0.5
-"""The least cosine similarity at which an unnamed value is taken for a layer that has left the truth."""
-FEWEST_AXES = 3
-"""What has channels and places can have them in another order."""
-
-Match = Literal["name", "value", "likeness"]
+"""The smallest cosine similarity at which a value of another name is taken for a diverging layer."""
+MIN_LAYOUT_AXES = 3
+"""A value needs a batch, a channel and a position axis to have them in another order."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """A value that stands for a layer: its name and place among the values, how it was found, error and budget used."""
+class LayerMatch:
+    """The value that was matched to a layer.
+
+    Attributes:
+        name: the value's name.
+        index: its position among the values.
+        method: how it was found.
+        error: its largest error.
+        budget_used: the error divided by the layer's budget.
+    """
 
     name: str
-    place: int
-    how: Match
+    index: int
+    method: MatchMethod
     error: float
     budget_used: float
 
 
-def match_layers(values: Layers, single: Layers, exact: Layers, rule: Tolerance) -> dict[str, Found]:
-    """Return {layer: the value that stands for it}; layers that the graph does not show are left out.
+def match_layers(values: Layers, float32: Layers, float64: Layers, tolerance: Tolerance) -> dict[str, LayerMatch]:
+    """Return {layer: the value that was matched to it}, without layers that the graph does not contain.
 
-    A value that agrees is taken first, by its name or without one. What is then left over of the names is a layer that
-    has left the truth, unless that value is more like another layer. The rest goes by likeness.
+    Values within the budget are matched first, whatever their names. Then a value with the name of an unmatched layer
+    is taken for it, unless it is more similar to another unmatched layer. The rest is matched by similarity.
 
     Args:
-        values: the artifact's, in the order computed.
-        single: {layer: float32 values} of the reference.
-        exact: {layer: float64 values} of the truth, in the order computed.
-        rule: what agreeing means.
+        values: the artifact's values, in the order computed.
+        float32: {layer: value of the float32 baseline}.
+        float64: {layer: value of the float64 reference}, in the order computed.
+        tolerance: decides each layer's budget.
     """
-    matcher = _Matcher(values, single, exact, rule, list(values), _by_name(list(values), exact))
-    for way in (matcher.by_value, matcher.by_name, matcher.by_similarity):
-        matcher.fill(way)
-    return matcher.found
+    matcher = _Matcher(values, float32, float64, tolerance, list(values), _indices_by_name(list(values), float64))
+    for find in (matcher.by_value, matcher.by_name, matcher.by_similarity):
+        matcher.fill(find)
+    return matcher.matches
 
 
 @dataclass(frozen=True)
 class _Matcher:
     values: Layers
-    single: Layers
-    exact: Layers
-    rule: Tolerance
+    float32: Layers
+    float64: Layers
+    tolerance: Tolerance
     names: list[str]
-    called: dict[str, int]  # {layer: the place of the value that is called like it}
-    found: dict[str, Found] = field(default_factory=dict[str, Found])
+    named: dict[str, int]  # {layer: index of the value with its name}
+    matches: dict[str, LayerMatch] = field(default_factory=dict[str, LayerMatch])
 
-    def fill(self, way: Callable[[str, Sequence[int], range], Found | None]) -> None:
-        """Add what one way finds for layers without a value, told what is free and what is between the neighbours'."""
-        layers, count = list(self.exact), len(self.names)
-        taken = {match_layers.place for match_layers in self.found.values()}
-        after = -1
+    def fill(self, find: Callable[[str, Sequence[int], range], LayerMatch | None]) -> None:
+        """Match layers that have no value yet: `find(layer, unused values, values between the matched neighbours)`."""
+        layers, count = list(self.float64), len(self.names)
+        used = {match.index for match in self.matches.values()}
+        start = 0
         for number, layer in enumerate(layers):
-            if layer not in self.found:
-                later = [self.found[other].place for other in layers[number + 1 :] if other in self.found]
-                free = [place for place in range(count) if place not in taken]
-                if match_layers := way(layer, free, range(after + 1, later[0] if later else count)):
-                    self.found[layer] = match_layers
-                    taken.add(match_layers.place)
-            if layer in self.found:
-                after = self.found[layer].place
+            if layer not in self.matches:
+                later = [self.matches[other].index for other in layers[number + 1 :] if other in self.matches]
+                unused = [index for index in range(count) if index not in used]
+                if match := find(layer, unused, range(start, later[0] if later else count)):
+                    self.matches[layer] = match
+                    used.add(match.index)
+            if layer in self.matches:
+                start = self.matches[layer].index + 1
 
-    def by_value(self, layer: str, free: Sequence[int], near: range) -> Found | None:
-        """Find a value within the budget: by name, else near, else anywhere."""
-        own = self.called.get(layer)
-        for place in sorted(free, key=lambda place: (place != own, place not in near, place)):
-            candidate = self._measured(place, layer, "name" if place == own else "value")
-            if candidate.budget_used <= 1:
-                return candidate
+    def by_value(self, layer: str, unused: Sequence[int], near: range) -> LayerMatch | None:
+        """Find a value within the budget: the one of that name, else between the neighbours, else anywhere."""
+        own = self.named.get(layer)
+        for index in sorted(unused, key=lambda index: (index != own, index not in near, index)):
+            match = self._measure(index, layer, "name" if index == own else "value")
+            if match.budget_used <= 1:
+                return match
         return None
 
-    def by_name(self, layer: str, free: Sequence[int], _near: range) -> Found | None:
-        """Find the value of that name, which has left the truth."""
-        place = self.called.get(layer)
-        if place is None or place not in free or not _fits(self.values[self.names[place]], self.exact[layer]):
+    def by_name(self, layer: str, unused: Sequence[int], _near: range) -> LayerMatch | None:
+        """Find the value of that name, which diverges."""
+        index = self.named.get(layer)
+        if index is None or index not in unused or not _same_layout(self.values[self.names[index]], self.float64[layer]):
             return None
-        return None if self._is_another(place, layer) else self._measured(place, layer, "name")
+        return None if self._is_another(index, layer) else self._measure(index, layer, "name")
 
-    def by_similarity(self, layer: str, free: Sequence[int], near: range) -> Found | None:
-        """Find the value between the neighbours that is most like the layer."""
-        likely = {place: self._likeness(place, layer) for place in free if place in near}
-        best = max(likely, key=lambda place: likely[place], default=None)
-        if best is None or likely[best] <= MIN_SIMILARITY or self._is_another(best, layer):
+    def by_similarity(self, layer: str, unused: Sequence[int], near: range) -> LayerMatch | None:
+        """Find the most similar value between the neighbours."""
+        similar = {index: self._similarity(index, layer) for index in unused if index in near}
+        best = max(similar, key=lambda index: similar[index], default=None)
+        if best is None or similar[best] <= MIN_SIMILARITY or self._is_another(best, layer):
             return None
-        return self._measured(best, layer, "likeness")
+        return self._measure(best, layer, "similarity")
 
-    def _measured(self, place: int, layer: str, how: Match) -> Found:
-        given = self.values[self.names[place]]
-        error, share = measure(given, self.single[layer], self.exact[layer], self.rule)
-        return Found(self.names[place], place, how, error, share)
+    def _measure(self, index: int, layer: str, method: MatchMethod) -> LayerMatch:
+        values = self.values[self.names[index]]
+        error, used = measure_layer(values, self.float32[layer], self.float64[layer], self.tolerance)
+        return LayerMatch(self.names[index], index, method, error, used)
 
-    def _likeness(self, place: int, layer: str) -> float:
-        return cosine_similarity(self.values[self.names[place]], self.exact[layer])
+    def _similarity(self, index: int, layer: str) -> float:
+        return cosine_similarity(self.values[self.names[index]], self.float64[layer])
 
-    def _is_another(self, place: int, layer: str) -> bool:
-        """Tell whether a value is more like another lost layer: fused graphs call a ReLU by its convolution's name."""
-        own = max(MIN_SIMILARITY, self._likeness(place, layer))
-        lost = [other for other in self.exact if other not in self.found and other != layer]
-        return any(self._likeness(place, other) > own for other in lost)
+    def _is_another(self, index: int, layer: str) -> bool:
+        """Return whether a value is more similar to another unmatched layer.
+
+        Fused graphs give a ReLU the name of its convolution.
+        """
+        own = max(MIN_SIMILARITY, self._similarity(index, layer))
+        unmatched = [other for other in self.float64 if other not in self.matches and other != layer]
+        return any(self._similarity(index, other) > own for other in unmatched)
 
 
-def measure(given: NDArray[Any], single: NDArray[Any], exact: NDArray[Any], rule: Tolerance) -> tuple[float, float]:
-    """Return a value's (largest error, share of the budget) in the axes that fit best, infinite where none do.
+def measure_layer(
+    values: NDArray[Any], float32: NDArray[Any], float64: NDArray[Any], tolerance: Tolerance
+) -> tuple[float, float]:
+    """Return a value's (largest error, budget used) in the layout that fits best; infinite where none does.
 
-    NaN and infinities must stand where float32 has them; the rest is judged.
+    NaN and infinities must be where float32 has them; the error is that of the finite numbers.
     """
-    reported = [(float("inf"), float("inf"))]
-    holds = np.isfinite(single) & np.isfinite(exact)
-    for view in _views(given, exact):
-        if np.array_equal(nonfinite_class(view), nonfinite_class(single)):
-            answer, measure, truth = view[holds], single[holds].astype(np.float64), exact[holds]
-            share = rule.judge(answer, measure, truth)[1] if answer.size else 0.0
-            reported.append((float(np.abs(answer - truth).max(initial=0)), share))
-    return min(reported, key=lambda pair: pair[1])
+    results = [(float("inf"), float("inf"))]
+    finite = np.isfinite(float32) & np.isfinite(float64)
+    for view in _layouts(values, float64):
+        if np.array_equal(nonfinite_class(view), nonfinite_class(float32)):
+            given, exact = view[finite], float64[finite]
+            used = tolerance.measure(given, float32[finite].astype(np.float64), exact)[1] if given.size else 0.0
+            results.append((float(np.abs(given - exact).max(initial=0)), used))
+    return min(results, key=lambda pair: pair[1])
 
 
-def cosine_similarity(given: NDArray[Any], wanted: NDArray[Any]) -> float:
-    """Return the cosine similarity in the axes that fit best, 0 where none do."""
+def cosine_similarity(values: NDArray[Any], wanted: NDArray[Any]) -> float:
+    """Return the cosine similarity in the layout that fits best, 0 where none does."""
     norm = float(np.linalg.norm(wanted))
     best = 0.0
-    for view in _views(given, wanted):
+    for view in _layouts(values, wanted):
         both = norm * float(np.linalg.norm(view))
         if np.isfinite(both) and both > 0:
             best = max(best, float(np.vdot(view, wanted)) / both)
     return best
 
 
-def _by_name(names: list[str], exact: Layers) -> dict[str, int]:
-    plain = {_plain(layer): layer for layer in exact}
-    called: dict[str, int] = {}
-    for place, name in enumerate(names):
-        layer = name if name in exact else plain.get(_plain(name))
+def _indices_by_name(names: list[str], float64: Layers) -> dict[str, int]:
+    layers = {_strip_suffix(layer): layer for layer in float64}
+    indices: dict[str, int] = {}
+    for index, name in enumerate(names):
+        layer = name if name in float64 else layers.get(_strip_suffix(name))
         if layer is not None:
-            called.setdefault(layer, place)
-    return called
+            indices.setdefault(layer, index)
+    return indices
 
 
-def _plain(name: str) -> str:
+def _strip_suffix(name: str) -> str:
     """Return a value's name without what exporters add: `/conv1/Conv_output_0` and `conv1.out` are `conv1`."""
     name = re.sub(r"(\.out|_output_\d+|:\d+)$", "", name.strip("/"))
     return re.sub(r"/(Conv|Gemm|MaxPool|Flatten)$", "", name)
 
 
-def _fits(given: NDArray[Any], wanted: NDArray[Any]) -> bool:
-    return next(_views(given, wanted), None) is not None
+def _same_layout(values: NDArray[Any], wanted: NDArray[Any]) -> bool:
+    return next(_layouts(values, wanted), None) is not None
 
 
-def _views(given: NDArray[Any], wanted: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
-    """Yield values in the truth's shape: as they are, channels last turned first, frames folded into the batch."""
-    if given.size != wanted.size or not given.size:
+def _layouts(values: NDArray[Any], wanted: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
+    """Yield values in the reference's shape: as they are, from channels-last, from frames folded into the batch."""
+    if values.size != wanted.size or not values.size:
         return
-    values = given.astype(np.float64)
-    axes = wanted.ndim
-    if axes < FEWEST_AXES or given.shape == wanted.shape:
+    shape, values = values.shape, values.astype(np.float64)
+    if wanted.ndim < MIN_LAYOUT_AXES or shape == wanted.shape:
         yield values.reshape(wanted.shape)
         return
-    if given.ndim == axes and (turned := np.moveaxis(values, -1, 1)).shape == wanted.shape:
-        yield turned
-    if given.ndim == axes - 1:  # (N T, C, H, W) for (N, C, T, H, W)
+    if len(shape) == wanted.ndim and (moved := np.moveaxis(values, -1, 1)).shape == wanted.shape:
+        yield moved
+    if len(shape) == wanted.ndim - 1:  # (N T, C, H, W) for (N, C, T, H, W)
         frames = (wanted.shape[0], wanted.shape[2], wanted.shape[1], *wanted.shape[3:])
-        if given.shape == (frames[0] * frames[1], *frames[2:]):
+        if shape == (frames[0] * frames[1], *frames[2:]):
             yield np.moveaxis(values.reshape(frames), 1, 2)
-    squeezed = [size for size in wanted.shape if size > 1]
-    if [size for size in given.shape if size > 1] == squeezed:
+    if [size for size in shape if size > 1] == [size for size in wanted.shape if size > 1]:
         yield values.reshape(wanted.shape)

@@ -1,28 +1,26 @@
-"""Some frames of the real clips, for people to see what was classified."""
+"""Some frames of the real clips, for reports that show images."""
 
 from collections.abc import Sequence
 
 from exporter.parity.inputs import InputSet
 from exporter.results import Comparison, PreviewFrames
-from models.preprocessing import CLIP_LENGTH
 
-COUNT = 6
-"""Frames of a clip that are shown, evenly spread from the first to the last."""
-MOST = 24
-"""Clips that are shown: more would make a page of many megabytes."""
+FRAMES_PER_CLIP = 6
+"""Frames of a clip, evenly spaced from the first to the last."""
+MAX_CLIPS = 24
+"""More clips would make a page of many megabytes."""
 
 
-def preview_frames(pool: InputSet, comparisons: Sequence[Comparison]) -> tuple[PreviewFrames, ...]:
-    """Return frames of the real clips in the pool; of more than `MOST` those that use most of their budget."""
-    shares: dict[str, float] = {}
+def preview_frames(inputs: InputSet, comparisons: Sequence[Comparison]) -> tuple[PreviewFrames, ...]:
+    """Return frames of the real clips; of more than `MAX_CLIPS` clips, of those that use most of their budget."""
+    used: dict[str, float] = {}
     for row in comparisons:
-        shares[row.input] = max(row.budget_used, shares.get(row.input, 0.0))
-    worst = sorted(pool.frames, key=lambda row: -shares.get(pool.names[row], 0.0))[:MOST]
-    numbers = [round(place * (CLIP_LENGTH - 1) / (COUNT - 1)) for place in range(COUNT)]
-    reported: list[PreviewFrames] = []
+        used[row.input] = max(row.budget_used, used.get(row.input, 0.0))
+    worst = sorted(inputs.frames, key=lambda row: -used.get(inputs.names[row], 0.0))[:MAX_CLIPS]
+    previews: list[PreviewFrames] = []
     for row in sorted(worst):
-        frames = pool.frames[row]
-        height, width = frames.shape[1:3]
-        taken = tuple(frames[number].tobytes() for number in numbers)
-        reported.append(PreviewFrames(pool.names[row], width, height, taken, tuple(number + 1 for number in numbers)))
-    return tuple(reported)
+        count, height, width = inputs.frames[row].shape[:3]
+        indices = [round(i * (count - 1) / (FRAMES_PER_CLIP - 1)) for i in range(FRAMES_PER_CLIP)]
+        frames = tuple(inputs.frames[row][index].tobytes() for index in indices)
+        previews.append(PreviewFrames(inputs.names[row], width, height, frames, tuple(i + 1 for i in indices)))
+    return tuple(previews)

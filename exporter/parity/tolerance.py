@@ -1,6 +1,8 @@
-"""How far an answer may be from float64: the rules, and which one an artifact is held to.
+"""Tolerances: how far outputs may be from the float64 reference.
 
-docs/parity.md explains why each is what it is.
+The default compares two errors on the same input: the artifact's and that of PyTorch's own float32. Its closest relative
+is the `fp64_ref` comparison of torch's compiler tests (`torch._dynamo.utils.same`), which compares the root mean square
+error of a result with that of eager execution, both against float64. docs/parity.md explains the choice.
 """
 
 from __future__ import annotations
@@ -18,133 +20,134 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ERROR_FACTOR = 8.0
-"""How many times the reference float32's own largest error an artifact's may be. Engines sum in other orders, so errors
-of one size differ by a factor; sound engines were seen at up to 3.4 times (docs/parity.md has the figures)."""
+"""The largest error that passes, as a multiple of the float32 baseline's largest error. Engines sum in different orders,
+so errors of the same kind differ by a factor: up to 3.82 was measured for correct artifacts (table in docs/parity.md)."""
 
 MIN_BASELINE_ERROR = 4 * 2.0**-23
-"""The least that the reference's error is taken for, relative to the largest output: with few outputs it can be near
-zero by luck, and 4 units in the last place is a quarter of what is usual."""
+"""Lower bound on the baseline error, relative to max|output|: of few outputs it can be near zero by chance, and 4 units
+in the last place are a quarter of the usual error."""
 
 PEAK_TO_RMS = 4.0
-"""A Gaussian error's largest of some hundred numbers, over its root mean square: what ties are told by where the budget
-is on the root mean square."""
+"""The largest of some hundred Gaussian errors, divided by their root mean square."""
 
 
 class Tolerance(Protocol):
-    """A tolerance."""
+    """A tolerance. All arrays are one batch item of one output, flattened to (width,), float64 and finite."""
 
     @property
-    def text(self) -> str:
-        """The rule, for people."""
+    def description(self) -> str:
+        """The tolerance in words."""
         ...
 
     @property
-    def least_top1(self) -> float | None:
-        """The share of clips whose highest class must be the truth's; None where the budget alone decides."""
+    def min_top1(self) -> float | None:
+        """The fraction of comparisons whose highest class must agree; None where the error alone decides."""
         ...
 
-    def judge(
-        self, answer: NDArray[np.float64], single: NDArray[np.float64], exact: NDArray[np.float64]
+    def measure(
+        self, values: NDArray[np.float64], float32: NDArray[np.float64], float64: NDArray[np.float64]
     ) -> tuple[float, float]:
-        """Return (the largest error that passes, how much of the budget is used) for one row of finite numbers.
+        """Return (the largest error that passes, the part of the budget that is used; 1 is all of it).
 
         Args:
-            answer: (width,), the artifact's.
-            single: (width,), the reference's float32.
-            exact: (width,), the truth.
+            values: the artifact's output.
+            float32: the output of the float32 baseline.
+            float64: the output of the float64 reference.
         """
         ...
 
-    def allowed(self, single: NDArray[np.float64], exact: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return what each number of one row may be off by, (width,). See `judge` for the arguments."""
+    def allowed(self, float32: NDArray[np.float64], float64: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the allowed error of every number, (width,). `measure` explains the arguments."""
         ...
 
 
 @dataclass(frozen=True)
 class Float32RelativeTolerance:
-    """The budget is a multiple of the reference's own float32 error on the same row."""
+    """The budget is a multiple of the float32 baseline's largest error on the same batch item."""
 
-    reference: str
-    least_top1: None = None
+    float32_name: str
+    min_top1: None = None
 
     @property
-    def text(self) -> str:
-        """Return the rule, for people."""
-        return f"within {ERROR_FACTOR:g} times {self.reference}'s own error"
+    def description(self) -> str:
+        """The tolerance in words."""
+        return f"within {ERROR_FACTOR:g} times {self.float32_name}'s own error"
 
-    def judge(self, answer: NDArray[Any], single: NDArray[Any], exact: NDArray[Any]) -> tuple[float, float]:
-        """See `Rule`."""
-        budget = self._budget(single, exact)
-        return budget, _ratio(_max_abs(answer - exact), budget)
+    def measure(self, values: NDArray[Any], float32: NDArray[Any], float64: NDArray[Any]) -> tuple[float, float]:
+        """See `Tolerance`."""
+        budget = self._budget(float32, float64)
+        return budget, _ratio(_max_abs(values - float64), budget)
 
-    def allowed(self, single: NDArray[Any], exact: NDArray[Any]) -> NDArray[np.float64]:
-        """See `Rule`: the same for every number of the row."""
-        return np.full(exact.shape, self._budget(single, exact))
+    def allowed(self, float32: NDArray[Any], float64: NDArray[Any]) -> NDArray[np.float64]:
+        """See `Tolerance`; the same for every number."""
+        return np.full(float64.shape, self._budget(float32, float64))
 
     @staticmethod
-    def _budget(single: NDArray[Any], exact: NDArray[Any]) -> float:
-        return ERROR_FACTOR * max(_max_abs(single - exact), MIN_BASELINE_ERROR * _max_abs(exact))
+    def _budget(float32: NDArray[Any], float64: NDArray[Any]) -> float:
+        return ERROR_FACTOR * max(_max_abs(float32 - float64), MIN_BASELINE_ERROR * _max_abs(float64))
 
 
 @dataclass(frozen=True)
 class AllcloseTolerance:
-    """numpy's `allclose`: |answer - truth| <= atol + rtol * |truth|, number by number."""
+    """numpy's `allclose`: |output - reference| <= atol + rtol * |reference| for every number."""
 
     rtol: float
     atol: float
-    least_top1: None = None
+    min_top1: None = None
 
     @property
-    def text(self) -> str:
-        """Return the rule, for people."""
-        return f"within {self.atol:g} + {self.rtol:g} |truth|, as asked for"
+    def description(self) -> str:
+        """The tolerance in words."""
+        return f"within {self.atol:g} + {self.rtol:g} |reference|, as asked for"
 
-    def judge(self, answer: NDArray[Any], single: NDArray[Any], exact: NDArray[Any]) -> tuple[float, float]:
-        """See `Rule`; the budget told is that of the number which uses most of its own."""
-        allowed = self.allowed(single, exact)
-        errors = np.abs(answer - exact)
-        shares = np.where(errors > 0, errors / np.where(allowed > 0, allowed, 1), 0)
-        shares = np.where((allowed == 0) & (errors > 0), np.inf, shares)
-        worst = int(shares.argmax())
-        return float(allowed[worst]), float(shares[worst])
+    def measure(self, values: NDArray[Any], float32: NDArray[Any], float64: NDArray[Any]) -> tuple[float, float]:
+        """See `Tolerance`; the budget is that of the number that uses most of its own."""
+        allowed = self.allowed(float32, float64)
+        errors = np.abs(values - float64)
+        used = np.divide(errors, allowed, out=np.where(errors > 0, np.inf, 0.0), where=allowed > 0)
+        worst = int(used.argmax())
+        return float(allowed[worst]), float(used[worst])
 
-    def allowed(self, single: NDArray[Any], exact: NDArray[Any]) -> NDArray[np.float64]:
-        """See `Rule`."""
-        del single
-        return self.atol + self.rtol * np.abs(exact)
+    def allowed(self, float32: NDArray[Any], float64: NDArray[Any]) -> NDArray[np.float64]:
+        """See `Tolerance`."""
+        del float32
+        return self.atol + self.rtol * np.abs(float64)
 
 
 @dataclass(frozen=True)
 class SnrTolerance:
-    """For fewer bits than float32's: a signal-to-noise ratio on every clip, and a share of highest classes."""
+    """For fewer bits than float32: a minimum signal-to-noise ratio for every batch item, and a top-1 agreement."""
 
     precision: Precision
-    least_snr_db: float
-    least_top1: float
+    min_snr_db: float
+    min_top1: float
 
     @property
-    def text(self) -> str:
-        """Return the rule, for people."""
+    def description(self) -> str:
+        """The tolerance in words."""
         return (
-            f"{self.precision}: signal to noise at least {self.least_snr_db:g} dB on every clip (so cosine at least "
-            f"{1 - 10 ** (-self.least_snr_db / 10) / 2:.6g}), top-1 of at least {self.least_top1:.0%} of the clips"
+            f"{self.precision}: signal to noise at least {self.min_snr_db:g} dB on every clip (so cosine at least "
+            f"{1 - 10 ** (-self.min_snr_db / 10) / 2:.6g}), top-1 of at least {self.min_top1:.0%} of the clips"
         )
 
-    def judge(self, answer: NDArray[Any], single: NDArray[Any], exact: NDArray[Any]) -> tuple[float, float]:
-        """See `Rule`; the budget told is the largest error that such noise would have."""
-        del single
-        allowed = _rms(exact) * 10 ** (-self.least_snr_db / 20)
-        return PEAK_TO_RMS * allowed, _ratio(_rms(answer - exact), allowed)
+    def measure(self, values: NDArray[Any], float32: NDArray[Any], float64: NDArray[Any]) -> tuple[float, float]:
+        """See `Tolerance`; the root mean square error decides, and the budget is the largest error it corresponds to."""
+        del float32
+        rms = self._allowed_rms(float64)
+        return PEAK_TO_RMS * rms, _ratio(_rms(values - float64), rms)
 
-    def allowed(self, single: NDArray[Any], exact: NDArray[Any]) -> NDArray[np.float64]:
-        """See `Rule`: the largest error that such noise would have, the same for every number of the row."""
-        del single
-        return np.full(exact.shape, PEAK_TO_RMS * _rms(exact) * 10 ** (-self.least_snr_db / 20))
+    def allowed(self, float32: NDArray[Any], float64: NDArray[Any]) -> NDArray[np.float64]:
+        """See `Tolerance`; the same for every number."""
+        del float32
+        return np.full(float64.shape, PEAK_TO_RMS * self._allowed_rms(float64))
+
+    def _allowed_rms(self, float64: NDArray[Any]) -> float:
+        return _rms(float64) * 10 ** (-self.min_snr_db / 20)
 
 
 SNR_TOLERANCES: dict[Precision, SnrTolerance] = {
-    rule.precision: rule
-    for rule in (
+    tolerance.precision: tolerance
+    for tolerance in (
         # 11 bits of mantissa give about 60 dB over C3D's eleven layers, 8 bits about 42; a fault costs tens of dB
         SnrTolerance("float16", 45, 0.99),
         SnrTolerance("bfloat16", 28, 0.95),
@@ -153,13 +156,13 @@ SNR_TOLERANCES: dict[Precision, SnrTolerance] = {
 }
 
 
-def select_tolerance(arithmetic: Precision, options: ParityOptions, reference: str) -> Tolerance:
-    """Return the rule that an artifact is held to: the user's, its arithmetic's, or the measured one.
+def select_tolerance(precision: Precision, options: ParityOptions, float32_name: str) -> Tolerance:
+    """Return an artifact's tolerance: the user's, that of its precision, or the one relative to float32.
 
     Args:
-        arithmetic: of the artifact's weights.
-        options: `rtol` and `atol` overrule.
-        reference: whose float32 error is the measure, for people.
+        precision: the precision of the artifact's weights.
+        options: `rtol` and `atol` take precedence.
+        float32_name: the name of the float32 baseline, for the description.
 
     Raises:
         UsageError: a negative or non-finite tolerance.
@@ -169,7 +172,7 @@ def select_tolerance(arithmetic: Precision, options: ParityOptions, reference: s
         if not (0 <= rtol < np.inf and 0 <= atol < np.inf):
             raise UsageError(f"--rtol and --atol must be finite and not negative (got {rtol:g} and {atol:g})")
         return AllcloseTolerance(rtol, atol)
-    return SNR_TOLERANCES.get(arithmetic) or Float32RelativeTolerance(reference)
+    return SNR_TOLERANCES.get(precision) or Float32RelativeTolerance(float32_name)
 
 
 def _max_abs(values: NDArray[Any]) -> float:

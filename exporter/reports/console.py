@@ -124,7 +124,7 @@ def print_parity(report: ParityReport, console: Console) -> None:
     outputs = list(dict.fromkeys(row.output for row in report.comparisons))
     console.print()
     console.print(
-        f"parity of {escape(report.artifact)} in {escape(report.runtime)}; errors relative to {escape(report.truth)}"
+        f"parity of {escape(report.artifact)} in {escape(report.engine)}; errors relative to {escape(report.float64_name)}"
     )
     for output in outputs:
         console.print()
@@ -135,7 +135,7 @@ def print_parity(report: ParityReport, console: Console) -> None:
     if report.against is not None:
         _print_against(report, console)
     for found in report.determinism:
-        bits = "the same bits" if found.identical else f"differences of up to {found.largest:.1e}"
+        bits = "the same bits" if found.identical else f"differences of up to {found.max_abs_diff:.1e}"
         console.print(f"bits     {found.condition}: {bits}")
     if report.localization is not None:
         _print_layers(report.localization, console)
@@ -178,7 +178,7 @@ def _print_layers(found: Localization, console: Console) -> None:
                 escape(layer.value or "not in the graph"),
                 layer.matched or "-",
                 "-" if layer.error is None else f"{layer.error:.1e}",
-                f"{layer.reference_error:.1e}",
+                f"{layer.float32_error:.1e}",
                 "-" if layer.budget_used is None else budget_percent(layer.budget_used),
                 style="red" if layer.budget_used is not None and layer.budget_used > 1 else "",
             )
@@ -218,7 +218,7 @@ def _comparisons(rows: Sequence[Comparison]) -> Table:
     table.add_column("top-1", no_wrap=True)
     table.add_column("result", no_wrap=True)
     for row in rows:
-        errors = (row.max_error, row.mean_error, row.reference_max_error, row.reference_mean_error)
+        errors = (row.max_error, row.mean_error, row.float32_max_error, row.float32_mean_error)
         table.add_row(
             escape(row.input),
             str(row.batch),

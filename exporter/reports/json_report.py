@@ -29,7 +29,7 @@ def parity_to_dict(reports: Sequence[ParityReport]) -> dict[str, Any]:
     """Return `passed` over all artifacts, and every report."""
     members = [asdict(report) for report in reports]
     for report in members:
-        del report["shown"]  # frames of videos are for pages only
+        del report["previews"]  # frames of videos are for pages only
     return {"passed": all(report.passed for report in reports), "reports": members}
 
 

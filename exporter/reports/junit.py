@@ -27,7 +27,7 @@ def junit(reports: Sequence[ParityReport]) -> bytes:
         suite = ET.SubElement(
             root,
             "testsuite",
-            name=printable(f"{report.artifact} in {report.runtime}"),
+            name=printable(f"{report.artifact} in {report.engine}"),
             tests=str(len(report.comparisons) + otherwise),
             failures=str(failed + otherwise),
             errors="0",

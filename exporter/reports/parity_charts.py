@@ -49,7 +49,7 @@ def input_figure(rows: Sequence[Comparison], name: str, baseline: str) -> Figure
     worst = max(rows, key=lambda row: row.budget_used)
     series = (
         Series("budget", tuple(_relative(row.budget, row) for row in drawn), "limit"),
-        Series(baseline, tuple(_relative(row.reference_max_error, row) for row in drawn), "reference"),
+        Series(baseline, tuple(_relative(row.float32_max_error, row) for row in drawn), "reference"),
         Series("artifact", tuple(_relative(row.max_error, row) for row in drawn)),
     )
     chart = dot_chart(
@@ -80,7 +80,7 @@ def input_figure(rows: Sequence[Comparison], name: str, baseline: str) -> Figure
 
 
 def _comparison_cells(row: Comparison, *, compared: bool) -> tuple[str, ...]:
-    errors = (row.max_error, row.reference_max_error, row.budget, row.mean_error, row.reference_mean_error)
+    errors = (row.max_error, row.float32_max_error, row.budget, row.mean_error, row.float32_mean_error)
     return (
         row.input,
         str(row.batch),
@@ -97,15 +97,15 @@ def _comparison_cells(row: Comparison, *, compared: bool) -> tuple[str, ...]:
 
 def histogram_figure(found: ErrorHistogram, name: str, baseline: str) -> Figure:
     """Draw the histogram of all errors of an output, each divided by its budget."""
-    totals = sum(found.artifact) + found.artifact_exact, sum(found.reference) + found.reference_exact
+    totals = sum(found.artifact) + found.artifact_exact, sum(found.float32) + found.float32_exact
     heights = [
         tuple(100 * number / max(1, total) for number in _merge_outer_bins(counts))
-        for counts, total in zip((found.artifact, found.reference), totals, strict=True)
+        for counts, total in zip((found.artifact, found.float32), totals, strict=True)
     ]
-    over = sum(number for number, low in zip(found.artifact, found.edges, strict=False) if low >= 1)
+    over = sum(number for number, low in zip(found.artifact, found.bin_edges, strict=False) if low >= 1)
     summary = f"{over:,} of {totals[0]:,} values exceed their budget"
     chart = step_chart(
-        found.edges[1:-1],
+        found.bin_edges[1:-1],
         (Series("artifact", heights[0]), Series(baseline, heights[1], "reference")),
         name=f"{name}-chart",
         axis="error / budget",
@@ -115,7 +115,7 @@ def histogram_figure(found: ErrorHistogram, name: str, baseline: str) -> Figure:
     )
     exact = [
         100 * number / max(1, total)
-        for number, total in zip((found.artifact_exact, found.reference_exact), totals, strict=True)
+        for number, total in zip((found.artifact_exact, found.float32_exact), totals, strict=True)
     ]
     nonfinite = f"; {found.nonfinite_mismatches:,} are NaN or infinite in only one of the two"
     caption = (
@@ -123,8 +123,8 @@ def histogram_figure(found: ErrorHistogram, name: str, baseline: str) -> Figure:
         f"reference rounded to float32: {exact[0]:.1f} % of the artifact's and {exact[1]:.1f} % of {baseline}'s. The "
         "outermost bins include everything beyond them."
     )
-    rows = [Row(("no error in float32", f"{found.artifact_exact:,}", f"{found.reference_exact:,}"))]
-    bins = zip(found.edges, found.edges[1:], found.artifact, found.reference, strict=False)
+    rows = [Row(("no error in float32", f"{found.artifact_exact:,}", f"{found.float32_exact:,}"))]
+    bins = zip(found.bin_edges, found.bin_edges[1:], found.artifact, found.float32, strict=False)
     for low, high, number, reference_number in bins:
         if number or reference_number:
             rows.append(Row((_bin_title(low, high), f"{number:,}", f"{reference_number:,}"), low >= 1 and number > 0))
@@ -141,7 +141,7 @@ def layer_figure(found: Localization, name: str, baseline: str) -> Figure:
     chart = None
     if layers:
         series = (
-            Series(baseline, tuple(layer.reference_error for layer in layers), "reference"),
+            Series(baseline, tuple(layer.float32_error for layer in layers), "reference"),
             Series("artifact", tuple(layer.error for layer in layers)),
         )
         chart = dot_chart(
@@ -165,7 +165,7 @@ def layer_figure(found: Localization, name: str, baseline: str) -> Figure:
                 layer.value or "not in the graph",
                 layer.matched or "-",
                 "-" if layer.error is None else error(layer.error),
-                error(layer.reference_error),
+                error(layer.float32_error),
                 "-" if layer.budget_used is None else budget_percent(layer.budget_used),
             ),
             _exceeds(layer),

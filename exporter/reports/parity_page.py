@@ -111,7 +111,7 @@ def make_page(reports: Sequence[ParityReport]) -> Page:
 def headline(report: ParityReport) -> str:
     """Return the result as a sentence."""
     name = Path(report.artifact).name
-    model = "the network" if report.truth.startswith("the network") else report.truth.removesuffix(" in float64")
+    model = "the network" if report.float64_name.startswith("the network") else report.float64_name.removesuffix(" in float64")
     if report.passed:
         return f"{name} returns what {model} returns"
     if all(row.passed for row in report.comparisons):
@@ -153,12 +153,12 @@ def _section(report: ParityReport, name: str, level: int) -> ArtifactSection:
     outputs = tuple(dict.fromkeys(row.output for row in report.comparisons))
     clips = _clips(report, name)
     layers = (
-        None if report.localization is None else layer_figure(report.localization, f"{name}-t-layers", report.reference)
+        None if report.localization is None else layer_figure(report.localization, f"{name}-t-layers", report.float32_name)
     )
     contents = [
         ("notes", "Notes", bool(report.notes)),
         ("inputs", "Error by input", True),
-        ("numbers", "Error of every value", bool(report.distributions)),
+        ("numbers", "Error of every value", bool(report.histograms)),
         ("layers", "Error by layer", layers is not None),
         ("classes", "Highest classes", bool(clips)),
         ("bits", "Determinism", bool(report.determinism)),
@@ -175,16 +175,16 @@ def _section(report: ParityReport, name: str, level: int) -> ArtifactSection:
         facts=_facts(report),
         hashes=tuple((f"SHA-256 of {name}", digest) for name, digest in report.hashes.items()),
         contents=tuple((key, title) for key, title, there in contents if there),
-        columns=("float64", report.reference, "artifact"),
+        columns=("float64", report.float32_name, "artifact"),
         inputs=tuple(
             input_figure(
-                [row for row in report.comparisons if row.output == output], f"{name}-t-inputs{index}", report.reference
+                [row for row in report.comparisons if row.output == output], f"{name}-t-inputs{index}", report.float32_name
             )
             for index, output in enumerate(outputs)
         ),
         histograms=tuple(
-            histogram_figure(found, f"{name}-t-numbers{index}", report.reference)
-            for index, found in enumerate(report.distributions)
+            histogram_figure(found, f"{name}-t-numbers{index}", report.float32_name)
+            for index, found in enumerate(report.histograms)
         ),
         layers=layers,
         clips=tuple(clip for clip in clips if clip.frames),
@@ -207,8 +207,8 @@ def _facts(report: ParityReport) -> tuple[tuple[str, str], ...]:
     took = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in report.seconds.items())
     return (
         ("Artifact", report.artifact),
-        ("Engine", f"{report.runtime}; {nodes}"),
-        ("Reference", report.truth),
+        ("Engine", f"{report.engine}; {nodes}"),
+        ("Reference", report.float64_name),
         ("Tolerance", report.tolerance),
         ("Highest class", agreement),
         ("Time", took),
@@ -217,7 +217,7 @@ def _facts(report: ParityReport) -> tuple[tuple[str, str], ...]:
 
 def _clips(report: ParityReport, name: str) -> tuple[Clip, ...]:
     """Return every input that has classes or frames, in the order of the report."""
-    shown = {clip.input: clip for clip in report.shown}
+    shown = {clip.input: clip for clip in report.previews}
     ranked: dict[str, list[Ranking]] = {}
     for ranking in report.rankings:
         ranked.setdefault(ranking.input, []).append(ranking)
@@ -238,12 +238,12 @@ def _clips(report: ParityReport, name: str) -> tuple[Clip, ...]:
 
 
 def _classes(ranking: Ranking, name: str) -> Classes:
-    columns = (ranking.truth, ranking.reference, ranking.artifact)
+    columns = (ranking.float64, ranking.float32, ranking.artifact)
     texts = iter(format_scores([score for column in columns for _, score in column]))
     cells = [
         [
             Cell(number, next(texts), number != expected)
-            for (number, _), (expected, _) in zip(column, ranking.truth, strict=True)
+            for (number, _), (expected, _) in zip(column, ranking.float64, strict=True)
         ]
         for column in columns
     ]
@@ -255,7 +255,7 @@ def _determinism(report: ParityReport, name: str) -> Table | None:
     if not report.determinism:
         return None
     rows = tuple(
-        Row((found.condition, "the same bits" if found.identical else "other bits", error(found.largest)))
+        Row((found.condition, "the same bits" if found.identical else "other bits", error(found.max_abs_diff)))
         for found in report.determinism
     )
     return Table(name, "Bits of repeated runs", ("varied", "output", "largest difference"), rows, (2,))

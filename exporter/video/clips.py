@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,18 +15,29 @@ from models.preprocessing import CLIP_LENGTH, Preprocessing
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LIST = ".txt"
-"""A file of this suffix lists videos, a path a line, relative to itself; empty lines and `#` comments are skipped."""
+LIST_SUFFIX = ".txt"
+"""A file with this suffix lists videos: one path per line, relative to the file; empty lines and `#` comments are
+skipped."""
+PACKAGED_SIZE = (171, 128)
+"""The width and height of the packaged frames."""
 
 
 def packaged_frames() -> NDArray[np.uint8]:
-    """Return 16 frames of a real video at 171x128: (16, 128, 171, 3), uint8, RGB. tests/data/README.md tells which."""
+    """Return 16 frames of a real video (tests/data/README.md says which): (16, 128, 171, 3), uint8, RGB."""
     with files("exporter.video").joinpath("packaged_clip.npz").open("rb") as stream, np.load(stream) as archive:
         return archive["frames"]
 
 
 def resize(frames: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Return frames (time, height, width, 3), uint8, at the size that `preprocessing` crops from: bilinear."""
+    """Resize frames to the size that `preprocessing` crops from: bilinear, with antialiasing.
+
+    Args:
+        frames: (time, height, width, 3), uint8.
+        preprocessing: decides the size.
+
+    Returns:
+        (time, new height, new width, 3), uint8.
+    """
     height, width = frames.shape[1:3]
     size = preprocessing.frame_size(width, height)
     if size == (width, height):
@@ -34,21 +46,26 @@ def resize(frames: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[n
     from torch.nn.functional import interpolate
 
     planes = torch.from_numpy(frames).permute(0, 3, 1, 2)  # (time, 3, height, width)
-    scaled = interpolate(planes, size=size[::-1], mode="bilinear", align_corners=False, antialias=True)
-    return scaled.permute(0, 2, 3, 1).numpy()
+    resized = interpolate(planes, size=size[::-1], mode="bilinear", align_corners=False, antialias=True)
+    return resized.permute(0, 2, 3, 1).numpy()
 
 
 def decode(path: Path, preprocessing: Preprocessing, frames: int = CLIP_LENGTH) -> NDArray[np.uint8]:
-    """Return the first frames of a video at the size that `preprocessing` crops from: (frames, height, width, 3), RGB.
+    """Decode the first frames of a video and resize them to the size that `preprocessing` crops from.
+
+    Each frame is resized when it is decoded, so only one is held at the video's own size.
 
     Args:
         path: any file that FFmpeg reads.
-        preprocessing: whose size is wanted.
-        frames: how many, uint8; they are `preprocessing.frame_step` apart.
+        preprocessing: decides the size, and the step between frames.
+        frames: the number of frames.
+
+    Returns:
+        (frames, height, width, 3), uint8, RGB.
 
     Raises:
         UnavailableError: PyAV is not installed.
-        BadInputError: not a video, or of fewer frames.
+        BadInputError: not a video, or too short.
     """
     try:
         import av
@@ -60,30 +77,25 @@ def decode(path: Path, preprocessing: Preprocessing, frames: int = CLIP_LENGTH) 
     decoded: list[NDArray[np.uint8]] = []
     try:
         with av.open(str(path)) as container:
-            for number, frame in enumerate(container.decode(video=0)):
-                if number % preprocessing.frame_step:
-                    continue
-                width, height = preprocessing.frame_size(frame.width, frame.height)
-                scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR")
-                decoded.append(scaled.to_ndarray().astype(np.uint8, copy=False))
-                if len(decoded) == frames:
-                    break
+            wanted = islice(container.decode(video=0), 0, frames * preprocessing.frame_step, preprocessing.frame_step)
+            for frame in wanted:
+                decoded.append(resize(frame.to_ndarray(format="rgb24")[np.newaxis], preprocessing)[0])
     except (FFmpegError, IndexError, ValueError) as error:
         raise BadInputError(f"{path}: not a video that can be decoded: {error}") from error
     if len(decoded) < frames:
-        raise BadInputError(f"{path}: {len(decoded)} frames, a clip takes {frames}")
+        raise BadInputError(f"{path}: {len(decoded)} frames, but a clip has {frames}")
     return np.stack(decoded)
 
 
 def find_videos(path: Path) -> list[Path]:
-    """Return the videos that a `--clip` names: a file itself, a folder's files by name, or what a list names.
+    """Return the videos that a `--clip` names: the file itself, a folder's files by name, or the entries of a list.
 
     Raises:
-        BadInputError: there is no such file or folder, it is empty, or a list that is not text.
+        BadInputError: the folder or list is empty, or the list is not text.
     """
     if path.is_dir():
         found = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-    elif path.suffix == LIST and path.is_file():
+    elif path.suffix == LIST_SUFFIX and path.is_file():
         try:
             lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
         except (OSError, UnicodeDecodeError) as error:

@@ -34,8 +34,8 @@ def comparison(
         batch=batch,
         max_error=budget_used * BUDGET,
         mean_error=budget_used * 2e-6,
-        reference_max_error=1e-6,
-        reference_mean_error=3e-7,
+        float32_max_error=1e-6,
+        float32_mean_error=3e-7,
         budget=BUDGET,
         budget_used=budget_used,
         scale=2.5,
@@ -63,14 +63,14 @@ def report(name: str = "a/c3d.onnx", *, budget_used: float = 0.07) -> ParityRepo
     layers = (
         LayerError("conv1", "conv1.out", "name", 0.0, 0.0, 0.0),
         LayerError("conv2", None, None, None, 3.3e-7, None),
-        LayerError("fc8", "logits", "likeness", budget_used * 1e-6, 4.4e-7, budget_used),
+        LayerError("fc8", "logits", "similarity", budget_used * 1e-6, 4.4e-7, budget_used),
     )
     return ParityReport(
         artifact=name,
-        runtime="onnxruntime 1.32.0 (cpu)",
+        engine="onnxruntime 1.32.0 (cpu)",
         placement=Placement("cpu", 27),
-        truth="the network in float64 (PyTorch)",
-        reference="PyTorch float32",
+        float64_name="the network in float64 (PyTorch)",
+        float32_name="PyTorch float32",
         against=None,
         tolerance="within 8 times PyTorch float32's own error",
         comparisons=(
@@ -97,8 +97,8 @@ def report(name: str = "a/c3d.onnx", *, budget_used: float = 0.07) -> ParityRepo
         ),
         environment={"torch": "2.13.0", "processor": "a processor, 2 usable cores"},
         hashes={"c3d.onnx": "c4c07867" * 8},
-        distributions=(distribution(over=0 if passed else 3),),
-        shown=(PreviewFrames("ride.mp4", 171, 128, tuple(frame.tobytes() for frame in noise), (1, 4, 7, 10, 13, 16)),),
+        histograms=(distribution(over=0 if passed else 3),),
+        previews=(PreviewFrames("ride.mp4", 171, 128, tuple(frame.tobytes() for frame in noise), (1, 4, 7, 10, 13, 16)),),
     )
 
 
@@ -109,9 +109,9 @@ def hostile() -> ParityReport:
     layer = LayerError(HOSTILE, HOSTILE, "value", math.inf, math.nan, math.inf)
     return replace(
         base,
-        runtime=HOSTILE,
-        truth=HOSTILE,
-        reference=HOSTILE,
+        engine=HOSTILE,
+        float64_name=HOSTILE,
+        float32_name=HOSTILE,
         against=HOSTILE,
         tolerance=HOSTILE,
         notes=(HOSTILE,),
@@ -122,8 +122,8 @@ def hostile() -> ParityReport:
         determinism=(Determinism(HOSTILE, 1, False, math.inf),),
         environment={HOSTILE: HOSTILE},
         hashes={HOSTILE: HOSTILE},
-        distributions=(replace(distribution(), output=HOSTILE, nonfinite_mismatches=3),),
-        shown=(replace(base.shown[0], input=HOSTILE),),
+        histograms=(replace(distribution(), output=HOSTILE, nonfinite_mismatches=3),),
+        previews=(replace(base.previews[0], input=HOSTILE),),
     )
 
 
@@ -136,10 +136,10 @@ def bare(*errors: tuple[str, float]) -> ParityReport:
         passed=all(row.passed for row in rows),
         top1_agreement=None,
         rankings=(),
-        shown=(),
+        previews=(),
         localization=None,
         determinism=(),
-        distributions=(),
+        histograms=(),
         notes=(),
     )
 

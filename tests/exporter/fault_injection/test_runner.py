@@ -35,12 +35,12 @@ def bench_of(folder: Path, batch: int | str = "batch") -> tuple[Harness, RunResu
     drawn[1], drawn[2] = np.sign(drawn[1]) * 255, 0
     free = save(folder / "free.onnx")  # the truth is computed a row at a time
     truth = GoldenOutputs(FileSource(free, "onnx"), InputSet({"clip": drawn}, NAMES))
-    truth.ensure(range(4))
+    truth.compute(range(4))
     engine = find_engine("onnx")
     with engine.open(path, RuntimeOptions()) as runtime:
         ports = map_by_name(path, runtime.signature, runtime.signature)
     trial = RunSpec(path, lambda settings: engine.open(path, settings), RuntimeOptions(), lambda _found: ports)
-    sound = run_model(trial, truth.pool)
+    sound = run_model(trial, truth.inputs)
     return Harness(graph, trial, ports, truth, sound.runtime), sound
 
 
@@ -75,10 +75,10 @@ def test_a_checker_that_lets_faults_pass_is_found_out(bench: Harness, monkeypatc
     real = Harness.verdict
 
     def blind(
-        self: Harness, copy: FaultyGraph, batches: Sequence[InputBatch], precision: Precision = "single"
+        self: Harness, copy: FaultyGraph, batches: Sequence[InputBatch], precision: Precision = "float32"
     ) -> Verdict:
         verdict = real(self, copy, batches, precision)
-        return verdict if precision == "exact" else replace(verdict, passed=True)
+        return verdict if precision == "float64" else replace(verdict, passed=True)
 
     monkeypatch.setattr(Harness, "verdict", blind)
     found = run_faults(bench, faults_of(bench, "softmax added", "the lowest mantissa bit flipped"), SelfTestOptions())
@@ -140,7 +140,7 @@ def test_a_single_clip_at_a_time(tmp_path: Path) -> None:
 
 
 def test_clean_runs_are_counted_and_raise_no_alarm(bench: Harness) -> None:
-    sound = run_model(bench.trial, bench.truth.pool)
+    sound = run_model(bench.trial, bench.truth.inputs)
 
     def draw(seed: int, kinds: tuple[str, ...]) -> InputSet:
         shape = (len(kinds), *CLIP)

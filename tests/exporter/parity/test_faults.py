@@ -34,9 +34,9 @@ from models.options import BuildOptions
 @pytest.fixture(scope="module")
 def two_clips(golden: GoldenOutputs) -> GoldenOutputs:
     """A random clip and the real one: what a fault must show in."""
-    pool, places = golden.pool, [golden.pool.names.index(name) for name in ("random", "video")]
-    few = GoldenOutputs(golden.source, InputSet(pool.take(places), ("random", "video")))
-    few.adopt(golden, places)
+    pool, places = golden.inputs, [golden.inputs.names.index(name) for name in ("random", "video")]
+    few = GoldenOutputs(golden.source, InputSet(pool.select(places), ("random", "video")))
+    few.reuse(golden, places)
     return few
 
 
@@ -51,7 +51,7 @@ def bench(
     graph = split_model(exported.onnx, tmp_path_factory.mktemp("apart"))
     trial = make_run_spec(load_artifact(exported.onnx), ParityOptions(), built)
     with trial.open(trial.settings) as runtime:
-        return Harness(graph, trial, trial.match(runtime.signature), two_clips, runtime.title)
+        return Harness(graph, trial, trial.map_io(runtime.signature), two_clips, runtime.title)
 
 
 def planted(bench: Harness, kind: str, where: str) -> tuple[FaultyGraph, str | None]:
@@ -114,7 +114,7 @@ def test_a_fault_is_localised_by_values_alone_and_as_the_command_does(bench: Har
             ]
     path = copy.write(copy.model, bench.graph.folder / "unnamed.onnx")
     trial = make_run_spec(load_artifact(path), ParityOptions(), built)
-    report = evaluate(run_model(trial, bench.truth.pool), bench.truth, ParityOptions())
+    report = evaluate(run_model(trial, bench.truth.inputs), bench.truth, ParityOptions())
     assert [(row.input, row.passed) for row in report.comparisons] == [
         ("random", False),
         ("video", False),
@@ -129,14 +129,14 @@ def test_a_copy_cut_in_front_of_its_fault_gets_the_verdict_of_the_whole(bench: H
     copy, _ = planted(bench, "weights scaled by 0.1 %", "conv4a")
     path = copy.write(copy.model, bench.graph.folder / "whole.onnx")
     trial = make_run_spec(load_artifact(path), ParityOptions(), built)
-    *_, whole = evaluate(run_model(trial, bench.truth.pool), bench.truth, ParityOptions()).comparisons
+    *_, whole = evaluate(run_model(trial, bench.truth.inputs), bench.truth, ParityOptions()).comparisons
     cut = bench.verdict(copy, bench.batches(("random", "video")))
     assert (whole.input, whole.passed) == (cut.batch.name, cut.passed) == ("random + video", False)
     assert cut.budget_used == pytest.approx(whole.budget_used, rel=1e-3)
 
 
 def test_the_sound_artifact_passes(bench: Harness) -> None:
-    report = evaluate(run_model(bench.trial, bench.truth.pool), bench.truth, ParityOptions())
+    report = evaluate(run_model(bench.trial, bench.truth.inputs), bench.truth, ParityOptions())
     assert report.passed
     assert [row.input for row in report.comparisons] == ["random", "video", "random + video"]
 
@@ -148,7 +148,7 @@ def test_a_torchscript_file_of_other_weights_fails(tmp_path: Path, two_clips: Go
     other.conv3a.weight.data *= 1.01
     torch.jit.save(torch.jit.script(other), str(tmp_path / "other.pt"))  # pyright: ignore
     subject, options = load_artifact(tmp_path / "other.pt"), ParityOptions()
-    assert not evaluate(run_model(make_run_spec(subject, options, built), two_clips.pool), two_clips, options).passed
+    assert not evaluate(run_model(make_run_spec(subject, options, built), two_clips.inputs), two_clips, options).passed
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit")
@@ -160,7 +160,7 @@ def test_a_torchscript_file_of_others_is_judged_by_the_network_named(
     torch.jit.save(torch.jit.script(network), str(tmp_path / "theirs.pt"))  # pyright: ignore
     subject = load_artifact(tmp_path / "theirs.pt")
     assert subject.manifest is None
-    answers = run_model(make_run_spec(subject, ParityOptions(), build(BuildOptions(num_classes=12))), two_clips.pool)
+    answers = run_model(make_run_spec(subject, ParityOptions(), build(BuildOptions(num_classes=12))), two_clips.inputs)
     assert [outputs["logits"].shape for _, outputs in answers.batches] == [(1, 12), (1, 12), (2, 12)]
 
 

@@ -23,10 +23,10 @@ class Known:
     def __init__(self, exact: NDArray[np.float64], single: NDArray[np.float32]) -> None:
         self._exact, self._single = exact, single
 
-    def exact(self, _output: str, rows: tuple[int, ...]) -> NDArray[np.float64]:
+    def float64(self, _output: str, rows: tuple[int, ...]) -> NDArray[np.float64]:
         return self._exact[list(rows)]
 
-    def single(self, _output: str, rows: tuple[int, ...]) -> NDArray[np.float32]:
+    def float32(self, _output: str, rows: tuple[int, ...]) -> NDArray[np.float32]:
         return self._single[list(rows)]
 
 
@@ -92,7 +92,7 @@ def test_over_the_budget_is_what_fails(rule: Tolerance, size: float) -> None:
     found = counted(answer, exact, single, rule)
     over = sum(number for number, low in zip(found.artifact, found.edges, strict=False) if low >= 1)
     passed = compare("x", "logits", answer, Expected(exact, single), rule).passed
-    if rule.least_top1 is None:  # else the root mean square decides, and single numbers may stand out
+    if rule.min_top1 is None:  # else the root mean square decides, and single numbers may stand out
         assert passed == (over == 0)
     elif passed:
         assert over <= 1

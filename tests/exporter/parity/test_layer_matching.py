@@ -46,13 +46,13 @@ def test_a_name_is_believed_of_a_layer_that_left_the_truth() -> None:
 def test_a_name_is_not_believed_of_another_layers_value() -> None:
     exact = layers("a", "b")
     assert found({"a": exact["b"]}, exact) == {"b": ("a", "value")}
-    assert found({"a": exact["b"] * 1.01}, exact) == {"b": ("a", "likeness")}
+    assert found({"a": exact["b"] * 1.01}, exact) == {"b": ("a", "similarity")}
 
 
 def test_likeness_is_sought_between_the_neighbours_only() -> None:
     exact = layers("a", "b", "c")
     off = exact["b"] * 1.01
-    assert found({"1": exact["a"], "2": off, "3": exact["c"]}, exact)["b"] == ("2", "likeness")
+    assert found({"1": exact["a"], "2": off, "3": exact["c"]}, exact)["b"] == ("2", "similarity")
     assert "b" not in found({"1": off, "2": exact["a"], "3": exact["c"]}, exact)
 
 

@@ -121,7 +121,7 @@ def test_nan_and_the_edges_are_traced_only_where_nothing_else_failed(theirs: Pat
     )
     found = traced(mine, theirs)
     assert (found.input, found.first) == ("nan", "pool1")
-    assert all(np.isfinite(trace.reference_error) for trace in found.layers)
+    assert all(np.isfinite(trace.float32_error) for trace in found.layers)
 
 
 def test_half_precision_is_traced_by_its_own_budget(theirs: Path, tmp_path: Path) -> None:

@@ -27,12 +27,12 @@ class Known:
     source, seconds = Source(), 0.0
     pool = InputSet({INPUT_NAME: np.zeros((3, 1))}, NAMES)
 
-    def ensure(self, _rows: Any) -> None: ...
+    def compute(self, _rows: Any) -> None: ...
 
-    def exact(self, _output: str, rows: tuple[int, ...]) -> NDArray[np.float64]:
+    def float64(self, _output: str, rows: tuple[int, ...]) -> NDArray[np.float64]:
         return SCORES[list(rows)]
 
-    def single(self, _output: str, rows: tuple[int, ...]) -> NDArray[np.float32]:
+    def float32(self, _output: str, rows: tuple[int, ...]) -> NDArray[np.float32]:
         return SCORES[list(rows)].astype(np.float32)
 
 

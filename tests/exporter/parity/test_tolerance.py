@@ -23,13 +23,13 @@ def test_the_ratio_of_signal_to_noise_decides(kind: Precision, least: float) -> 
         assert row.snr_db == pytest.approx(decibels)
         assert row.passed is passed
         assert row.budget_used == pytest.approx(10 ** ((least - decibels) / 20))
-    assert f"{kind}: signal to noise at least {least} dB on every clip" in rule.text
+    assert f"{kind}: signal to noise at least {least} dB on every clip" in rule.description
 
 
 def test_the_cosine_that_is_stated_is_the_one_that_follows() -> None:
     for rule in SNR_TOLERANCES.values():
-        stated = float(rule.text.split("cosine at least ")[1].split(")")[0])
-        ratio = 10 ** (-rule.least_snr_db / 20)  # noise at right angles to the signal turns it the furthest
+        stated = float(rule.description.split("cosine at least ")[1].split(")")[0])
+        ratio = 10 ** (-rule.min_snr_db / 20)  # noise at right angles to the signal turns it the furthest
         assert stated <= 1 / math.hypot(1, ratio) + 1e-6
 
 

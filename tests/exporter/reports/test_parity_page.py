@@ -140,7 +140,7 @@ def test_counts_and_layers_are_in_tables(pages: dict[str, Page]) -> None:
     assert "3 of 487 values exceed their budget." in " ".join(pages["failed"].shown("figcaption"))
     layers = rows_of(pages["failed"], "Errors by layer on ride.mp4")
     assert layers[1] == ["conv2", "not in the graph", "-", "-", "3.3e-07", "-"]
-    assert layers[2] == ["fc8", "logits", "likeness", "8.4e-03", "4.4e-07", "8,352x"]
+    assert layers[2] == ["fc8", "logits", "similarity", "8.4e-03", "4.4e-07", "8,352x"]
 
 
 def test_sections_without_content_are_omitted(pages: dict[str, Page]) -> None:

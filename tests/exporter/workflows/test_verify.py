@@ -40,7 +40,7 @@ def test_the_same_function_under_other_names_and_another_opset_passes(theirs: Pa
     assert {row.output for row in report.comparisons} == {"scores"}
     assert [row.input for row in report.comparisons if row.batch == 1] == [*INPUT_TYPES[:-2]]
     assert {row.batch for row in report.comparisons} == {1, 2, 3}
-    assert report.truth == "theirs.onnx in float64"
+    assert report.float64_name == "theirs.onnx in float64"
     assert report.tolerance == "within 8 times float32 theirs.onnx's own error"
     assert [*report.hashes] == ["mine.onnx"]
     assert {"onnxruntime", "system", "processor"} <= {*report.environment}

@@ -1,0 +1,91 @@
+"""How each side of a comparison is run: the artifact, and the second engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from exporter.artifacts.loading import LoadedArtifact
+from exporter.engines import Runtime, RuntimeOptions, find_engine
+from exporter.engines.pytorch import PyTorchRuntime
+from exporter.engines.torchscript import require_device
+from exporter.formats.torchscript import OPTIMIZE_OPTION
+from exporter.parity.execution import IOMapping, RunSpec
+from exporter.parity.io_mapping import map_by_manifest, map_by_name, map_by_network
+from exporter.types import EngineReference, ParityOptions
+from models.built_model import BuiltModel
+from models.specs import Signature
+
+TORCH = "torch"
+
+
+def check_devices(artifacts: tuple[LoadedArtifact, ...], options: ParityOptions) -> None:
+    """Refuse a device or engine that cannot be used here, before any long computation.
+
+    Raises:
+        UnavailableError: the device or the engine is not there.
+        UsageError: the engine does not run an artifact's format.
+    """
+    against = options.against
+    for artifact in artifacts:
+        find_engine(artifact.format, options.engine).require_device(options.device)
+        if isinstance(against, EngineReference) and against.name != TORCH:
+            find_engine(artifact.format, against.name).require_device(against.device)
+    if isinstance(against, EngineReference) and against.name == TORCH:
+        require_device(against.device)
+
+
+def make_run_spec(artifact: LoadedArtifact, options: ParityOptions, model: BuiltModel) -> RunSpec:
+    """Return how to run an artifact that must return what `model` returns."""
+    if artifact.manifest is not None:
+        stated = artifact.manifest.signature
+        return _make_spec(artifact, options, partial(map_by_manifest, artifact.path, stated=stated), stated)
+    return _make_spec(artifact, options, partial(map_by_network, artifact.path, model=model), model.signature())
+
+
+def make_file_run_spec(artifact: LoadedArtifact, options: ParityOptions, other: Signature) -> RunSpec:
+    """Return how to run an artifact that must return what a model file of the signature `other` returns."""
+    signature = artifact.manifest.signature if artifact.manifest is not None else other
+    return _make_spec(artifact, options, partial(map_by_name, artifact.path, other=other), signature)
+
+
+def make_second_run_spec(artifact: LoadedArtifact, options: ParityOptions, model: BuiltModel) -> RunSpec | None:
+    """Return how `--against` runs the same inputs: the network in PyTorch, or the same file in another engine."""
+    against = options.against
+    if not isinstance(against, EngineReference):
+        return None
+    own = make_run_spec(artifact, options, model)
+    if against.name != TORCH:
+        engine = find_engine(artifact.format, against.name)
+        settings = replace(own.settings, device=against.device, optimised=False)
+        return replace(
+            own,
+            open=partial(engine.open, artifact.path),
+            settings=settings,
+            unsupported_inputs=engine.unsupported_inputs,
+        )
+
+    def open_network(settings: RuntimeOptions) -> Runtime:
+        return PyTorchRuntime(model, "float32", settings)
+
+    def map_io(found: Signature) -> IOMapping:
+        outputs = artifact.manifest.signature.outputs if artifact.manifest else model.signature().outputs
+        return IOMapping({value.name: value for value in found.inputs}, {value.name: value.name for value in outputs})
+
+    return RunSpec(Path(TORCH), open_network, RuntimeOptions(against.device), map_io)
+
+
+def _make_spec(
+    artifact: LoadedArtifact,
+    options: ParityOptions,
+    map_io: Callable[[Signature], IOMapping],
+    signature: Signature,
+) -> RunSpec:
+    optimized = artifact.manifest is not None and artifact.manifest.options.get(OPTIMIZE_OPTION) is True
+    engine = find_engine(artifact.format, options.engine)
+    settings = RuntimeOptions(options.device, signature, optimized)
+    # oneDNN's ReLU, which optimize_for_inference uses, turns NaN into a number
+    unsupported = (*engine.unsupported_inputs, "nan") if optimized else engine.unsupported_inputs
+    return RunSpec(artifact.path, partial(engine.open, artifact.path), settings, map_io, unsupported)
