@@ -21,10 +21,10 @@ from exporter.parity.evaluate import evaluate
 from exporter.parity.execution import RunSpec, run_model
 from exporter.parity.golden import GoldenOutputs, NetworkSource
 from exporter.parity.inputs import make_network_inputs
+from exporter.parity.run_specs import make_run_spec
 from exporter.parity.tolerance import ERROR_FACTOR
 from exporter.types import ExportRequest, ParityOptions
 from exporter.workflows.export import export
-from exporter.workflows.verify import make_run_spec
 from models import build
 from models.builder import BuiltModel
 from models.config import C3DConfig
@@ -72,6 +72,7 @@ def measure(artifacts: tuple[Artifact, ...], built: BuiltModel, seed: int) -> di
     pool = make_network_inputs(built, ParityOptions(seed=seed, input_types=CLEAN_INPUTS))
     truth = GoldenOutputs(NetworkSource(built), pool)
     ratios: dict[str, list[float]] = {}
+    truth.compute(range(len(pool.names)))
     for engine, trial in trials(artifacts, built):
         report = evaluate(run_model(trial, pool), truth, ParityOptions())
         ratios[engine] = [

@@ -90,7 +90,9 @@ class Harness:
         for batch in batches:
             answers = self._answer(copy, batch, precision)
             named = {self.ports.outputs[name]: value for name, value in answers.items() if name in self.ports.outputs}
-            asked = RunResult(self.trial, self.runtime, Placement("cpu", 0), "float32", ((batch, named),), {})
+            asked = RunResult(
+                self.trial, self.runtime, Placement("cpu", 0), "float32", self.ports, ((batch, named),), {}
+            )
             report = evaluate(asked, self.truth, ParityOptions())
             found = Verdict(report.passed, batch, max(row.budget_used for row in report.comparisons))
             if worst is None or found.budget_used > worst.budget_used or not found.passed:

@@ -28,10 +28,10 @@ from exporter.parity.evaluate import evaluate
 from exporter.parity.execution import FULL_PRECISION, RunResult, run_model
 from exporter.parity.golden import GoldenOutputs, NetworkSource
 from exporter.parity.inputs import InputBatch, InputSet, make_network_inputs
+from exporter.parity.run_specs import make_run_spec
 from exporter.system import environment
 from exporter.timing import timed
 from exporter.types import QUICK, ParityOptions
-from exporter.workflows.verify import make_run_spec
 from models.built_model import BuiltModel
 from models.options import BuildOptions
 from models.progress import Progress, no_progress
@@ -155,6 +155,7 @@ def set_up(
         raise UsageError(
             f"{subject.path}: the faults are held to float32's budget, and its weights are {answers.precision}"
         )
+    truth.compute(row for batch, _ in answers.batches for row in batch.rows)
     if not evaluate(answers, truth, ParityOptions()).passed:
         raise CheckFailedError(
             f"{subject.path}: does not pass parity as it is, so no fault can be planted in it; see verify parity"
@@ -163,7 +164,7 @@ def set_up(
     graph = split_model(subject.path, folder)
     with trial.open(trial.settings) as runtime:
         ports = trial.map_io(runtime.signature)
-    return Harness(graph, trial, ports, truth, answers.runtime), answers
+    return Harness(graph, trial, ports, truth, answers.engine), answers
 
 
 def list_faults(bench: Harness, kinds: Sequence[FaultType] = FAULTS, *, quick: bool = False) -> tuple[Fault, ...]:
@@ -249,6 +250,7 @@ def clean_runs(
         left -= len(pool.names)
         truth = GoldenOutputs(bench.truth.source, pool)
         answers = run_model(bench.trial, pool)
+        truth.compute(range(len(pool.names)))
 
 
 def _kinds(only: str | None) -> tuple[FaultType, ...]:

@@ -67,7 +67,5 @@ def _read_npz(path: Path, names: Sequence[str]) -> Arrays:
         raise BadInputError(f"{path}: has no array called {', '.join(missing)}; it has {', '.join(arrays) or 'none'}")
     for name in names:
         if arrays[name].ndim < 1 or arrays[name].dtype.kind not in "fiub":
-            raise BadInputError(
-                f"{path}: {name} is not an array of numbers: {arrays[name].dtype} {arrays[name].shape}"
-            )
+            raise BadInputError(f"{path}: {name} is not an array of numbers: {arrays[name].dtype} {arrays[name].shape}")
     return {name: arrays[name] for name in names}

@@ -24,9 +24,7 @@ POSITIONS = 3
 MAX_THREADS = 2
 
 
-def check_determinism(
-    spec: RunSpec, inputs: InputSet, progress: Progress = no_progress
-) -> tuple[Determinism, ...]:
+def check_determinism(spec: RunSpec, inputs: InputSet, progress: Progress = no_progress) -> tuple[Determinism, ...]:
     """Run the first regular input repeatedly, at every position of a batch, and on one and two threads.
 
     Args:

@@ -56,9 +56,7 @@ def evaluate(
     against_rows: list[Comparison] = []
     if against is not None:
         own = select_tolerance(against.precision, options, golden.source.float32_name)
-        against_rows = [
-            row for batch, outputs in against.batches for row in compare_batch(batch, outputs, golden, own)
-        ]
+        against_rows = [row for batch, outputs in against.batches for row in compare_batch(batch, outputs, golden, own)]
     agreement = _top1_agreement(rows)
     weak, failures = _check_baseline(rows, tolerance)
     failures += _check_top1(agreement, tolerance)
@@ -108,9 +106,7 @@ def compare_batch(
     ]
 
 
-def stop_at_failure(
-    golden: GoldenOutputs, options: ParityOptions
-) -> Callable[[Precision, InputBatch, Outputs], bool]:
+def stop_at_failure(golden: GoldenOutputs, options: ParityOptions) -> Callable[[Precision, InputBatch, Outputs], bool]:
     """Return a stop condition for `run_model` that is true after the first batch that fails (`--fail-fast`)."""
 
     def failed(precision: Precision, batch: InputBatch, outputs: Outputs) -> bool:
@@ -138,7 +134,7 @@ def _run_notes(
     placement = result.placement
     if placement.fallback_nodes:
         yield (
-            f"{len(placement.fallback_nodes)} of {placement.nodes} nodes ran on another device than {placement.device}: "
+            f"{len(placement.fallback_nodes)} of {placement.nodes} nodes did not run on {placement.device}: "
             f"{_join_unique(placement.fallback_nodes)}"
         )
 
@@ -161,7 +157,7 @@ def _check_baseline(rows: Sequence[Comparison], tolerance: Tolerance) -> tuple[l
 def _check_top1(agreement: float | None, tolerance: Tolerance) -> list[str]:
     if tolerance.min_top1 is None or agreement is None or agreement >= tolerance.min_top1:
         return []
-    return [f"the highest class is float64's on {agreement:.0%} of the clips; at least {tolerance.min_top1:.0%} must agree"]
+    return [f"the highest class agrees on {agreement:.0%} of the clips; at least {tolerance.min_top1:.0%} must agree"]
 
 
 def _join_unique(names: Sequence[str]) -> str:

@@ -247,7 +247,9 @@ class GoldenOutputs:
         path = self._cache_path(row)
         if path is None:
             return
-        arrays = {f"{precision}/{name}": v for precision, values in self._rows[row].items() for name, v in values.items()}
+        arrays = {
+            f"{precision}/{name}": v for precision, values in self._rows[row].items() for name, v in values.items()
+        }
         part = path.with_suffix(f".{secrets.token_hex(8)}.part")  # another process may be writing the same row
         try:
             with part.open("wb") as stream:

@@ -73,5 +73,12 @@ class _Counter:
     def to_histogram(self, output: str) -> ErrorHistogram:
         """Return the sums."""
         artifact, float32 = (tuple(map(int, counts)) for counts in self.bins)
-        exact = tuple(map(int, self.exact))
-        return ErrorHistogram(output, BIN_EDGES, artifact, float32, *exact, self.nonfinite_mismatches)
+        return ErrorHistogram(
+            output,
+            BIN_EDGES,
+            artifact,
+            float32,
+            artifact_exact=int(self.exact[0]),
+            float32_exact=int(self.exact[1]),
+            nonfinite_mismatches=self.nonfinite_mismatches,
+        )

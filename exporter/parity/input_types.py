@@ -79,9 +79,5 @@ def generate(
     random: np.random.Generator, shape: tuple[int, ...], input_types: Sequence[str], samples: int
 ) -> list[tuple[str, Floats]]:
     """Return (input type, values of `shape`, float32) in the order of the tables: `samples` of each random type."""
-    made = [
-        (name, make(random, shape)) for name, make in RANDOM.items() if name in input_types for _ in range(samples)
-    ]
-    return made + [
-        (name, np.full(shape, value, np.float32)) for name, value in CONSTANT.items() if name in input_types
-    ]
+    made = [(name, make(random, shape)) for name, make in RANDOM.items() if name in input_types for _ in range(samples)]
+    return made + [(name, np.full(shape, value, np.float32)) for name, value in CONSTANT.items() if name in input_types]

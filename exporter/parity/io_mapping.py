@@ -66,9 +66,7 @@ def map_by_name(path: Path, found: Signature, other: Signature) -> IOMapping:
     )
 
 
-def _pair(
-    wanted: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...]
-) -> list[tuple[TensorSpec, TensorSpec | None]]:
+def _pair(wanted: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...]) -> list[tuple[TensorSpec, TensorSpec | None]]:
     if len(wanted) != len(found):
         return [(value, None) for value in (wanted or found)]
     named = {value.name: value for value in found}

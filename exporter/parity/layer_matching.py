@@ -102,7 +102,11 @@ class _Matcher:
     def by_name(self, layer: str, unused: Sequence[int], _near: range) -> LayerMatch | None:
         """Find the value of that name, which diverges."""
         index = self.named.get(layer)
-        if index is None or index not in unused or not _same_layout(self.values[self.names[index]], self.float64[layer]):
+        if (
+            index is None
+            or index not in unused
+            or not _same_layout(self.values[self.names[index]], self.float64[layer])
+        ):
             return None
         return None if self._is_another(index, layer) else self._measure(index, layer, "name")
 

@@ -1,8 +1,8 @@
 """Tolerances: how far outputs may be from the float64 reference.
 
-The default compares two errors on the same input: the artifact's and that of PyTorch's own float32. Its closest relative
-is the `fp64_ref` comparison of torch's compiler tests (`torch._dynamo.utils.same`), which compares the root mean square
-error of a result with that of eager execution, both against float64. docs/parity.md explains the choice.
+The default compares two errors on the same input: the artifact's and that of PyTorch's own float32. Its closest
+relative is the `fp64_ref` comparison of torch's compiler tests (`torch._dynamo.utils.same`), which compares the root
+mean square error of a result with that of eager execution, both against float64. docs/parity.md explains the choice.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ERROR_FACTOR = 8.0
-"""The largest error that passes, as a multiple of the float32 baseline's largest error. Engines sum in different orders,
-so errors of the same kind differ by a factor: up to 3.82 was measured for correct artifacts (table in docs/parity.md)."""
+"""The largest error that passes, as a multiple of the float32 baseline's largest error. Engines sum in different
+orders, so errors of correct artifacts differ by a factor: up to 3.82 was measured (table in docs/parity.md)."""
 
 MIN_BASELINE_ERROR = 4 * 2.0**-23
 """Lower bound on the baseline error, relative to max|output|: of few outputs it can be near zero by chance, and 4 units
@@ -131,7 +131,7 @@ class SnrTolerance:
         )
 
     def measure(self, values: NDArray[Any], float32: NDArray[Any], float64: NDArray[Any]) -> tuple[float, float]:
-        """See `Tolerance`; the root mean square error decides, and the budget is the largest error it corresponds to."""
+        """See `Tolerance`; the root mean square error decides, and the budget is the peak that corresponds to it."""
         del float32
         rms = self._allowed_rms(float64)
         return PEAK_TO_RMS * rms, _ratio(_rms(values - float64), rms)

@@ -124,7 +124,8 @@ def print_parity(report: ParityReport, console: Console) -> None:
     outputs = list(dict.fromkeys(row.output for row in report.comparisons))
     console.print()
     console.print(
-        f"parity of {escape(report.artifact)} in {escape(report.engine)}; errors relative to {escape(report.float64_name)}"
+        f"parity of {escape(report.artifact)} in {escape(report.engine)}; "
+        f"errors relative to {escape(report.float64_name)}"
     )
     for output in outputs:
         console.print()

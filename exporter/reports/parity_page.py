@@ -111,7 +111,11 @@ def make_page(reports: Sequence[ParityReport]) -> Page:
 def headline(report: ParityReport) -> str:
     """Return the result as a sentence."""
     name = Path(report.artifact).name
-    model = "the network" if report.float64_name.startswith("the network") else report.float64_name.removesuffix(" in float64")
+    model = (
+        "the network"
+        if report.float64_name.startswith("the network")
+        else report.float64_name.removesuffix(" in float64")
+    )
     if report.passed:
         return f"{name} returns what {model} returns"
     if all(row.passed for row in report.comparisons):
@@ -153,7 +157,9 @@ def _section(report: ParityReport, name: str, level: int) -> ArtifactSection:
     outputs = tuple(dict.fromkeys(row.output for row in report.comparisons))
     clips = _clips(report, name)
     layers = (
-        None if report.localization is None else layer_figure(report.localization, f"{name}-t-layers", report.float32_name)
+        None
+        if report.localization is None
+        else layer_figure(report.localization, f"{name}-t-layers", report.float32_name)
     )
     contents = [
         ("notes", "Notes", bool(report.notes)),
@@ -178,7 +184,9 @@ def _section(report: ParityReport, name: str, level: int) -> ArtifactSection:
         columns=("float64", report.float32_name, "artifact"),
         inputs=tuple(
             input_figure(
-                [row for row in report.comparisons if row.output == output], f"{name}-t-inputs{index}", report.float32_name
+                [row for row in report.comparisons if row.output == output],
+                f"{name}-t-inputs{index}",
+                report.float32_name,
             )
             for index, output in enumerate(outputs)
         ),

@@ -79,7 +79,8 @@ def decode(path: Path, preprocessing: Preprocessing, frames: int = CLIP_LENGTH) 
         with av.open(str(path)) as container:
             wanted = islice(container.decode(video=0), 0, frames * preprocessing.frame_step, preprocessing.frame_step)
             for frame in wanted:
-                decoded.append(resize(frame.to_ndarray(format="rgb24")[np.newaxis], preprocessing)[0])
+                pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+                decoded.append(resize(pixels[np.newaxis], preprocessing)[0])
     except (FFmpegError, IndexError, ValueError) as error:
         raise BadInputError(f"{path}: not a video that can be decoded: {error}") from error
     if len(decoded) < frames:

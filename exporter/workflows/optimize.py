@@ -253,13 +253,12 @@ def _verify(
     request: OptimizeRequest, subject: LoadedArtifact, staged: Path, target: Path, progress: Progress
 ) -> ParityReport:
     """Hold the staged model against the original, and name it in the report by where it is meant to go."""
-    from exporter.workflows.verify import verify_parity
+    from exporter.workflows.verify import verify_against_file
 
-    options = ParityOptions(seed=request.seed, against=subject.path, input_types=QUICK)
-    (report,) = verify_parity([staged], options, progress=progress, shapes=request.shapes)
-    report = replace(
-        report, artifact=str(target), notes=tuple(note for note in report.notes if "no manifest" not in note)
-    )
+    options = ParityOptions(seed=request.seed, input_types=QUICK)
+    artifact = replace(load_artifact(staged), notes=())
+    (report,) = verify_against_file([artifact], subject, options, request.shapes, progress)
+    report = replace(report, artifact=str(target))
     if not report.passed:
         raise OptimizationMismatchError(request.model, report)
     return report

@@ -98,7 +98,9 @@ def report(name: str = "a/c3d.onnx", *, budget_used: float = 0.07) -> ParityRepo
         environment={"torch": "2.13.0", "processor": "a processor, 2 usable cores"},
         hashes={"c3d.onnx": "c4c07867" * 8},
         histograms=(distribution(over=0 if passed else 3),),
-        previews=(PreviewFrames("ride.mp4", 171, 128, tuple(frame.tobytes() for frame in noise), (1, 4, 7, 10, 13, 16)),),
+        previews=(
+            PreviewFrames("ride.mp4", 171, 128, tuple(frame.tobytes() for frame in noise), (1, 4, 7, 10, 13, 16)),
+        ),
     )
 
 

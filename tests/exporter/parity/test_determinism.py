@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from exporter.engines import RuntimeOptions
-from exporter.parity.determinism import determinism
+from exporter.parity.determinism import check_determinism
 from exporter.parity.execution import IOMapping, RunSpec
 from exporter.parity.inputs import InputSet
 from exporter.results import Placement, Precision
@@ -58,7 +58,7 @@ def reported(answer: Callable[[Array, int, RuntimeOptions], Array], **options: A
 
     device = options.pop("device", "cpu")
     trial = RunSpec(Path("m"), lambda settings: Engine(answer, settings, **options), RuntimeOptions(device), ports)
-    return {row.condition: (row.identical, row.largest) for row in determinism(trial, POOL, 1)}
+    return {row.condition: (row.identical, row.max_abs_diff) for row in check_determinism(trial, POOL)}
 
 
 REPEATS, PLACES = "3 runs on the same input", "at each position of a batch of 3, the first as measure"

@@ -21,10 +21,10 @@ from exporter.parity.execution import run_model
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.inputs import InputSet
 from exporter.parity.localize import localize
+from exporter.parity.run_specs import make_run_spec
 from exporter.types import ExportRequest, ParityOptions
 from exporter.workflows.candidates import ParityFailedError
 from exporter.workflows.export import export
-from exporter.workflows.verify import make_run_spec
 from models.builder import build
 from models.built_model import BuiltModel
 from models.c3d import C3D, all_outputs

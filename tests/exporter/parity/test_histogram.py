@@ -11,7 +11,7 @@ from exporter.parity.compare import Expected, compare
 from exporter.parity.execution import RunResult
 from exporter.parity.histogram import BIN_EDGES, error_histograms
 from exporter.parity.inputs import InputBatch, InputSet
-from exporter.parity.preview import MOST, preview_frames
+from exporter.parity.preview import MAX_CLIPS, preview_frames
 from exporter.parity.tolerance import SNR_TOLERANCES, AllcloseTolerance, Float32RelativeTolerance, Tolerance
 from exporter.results import ErrorHistogram, Placement
 from models.config import INPUT_NAME
@@ -125,7 +125,7 @@ def test_frames_of_the_clips_that_use_most_are_kept() -> None:
     }
     pool = InputSet({INPUT_NAME: np.zeros((30, 1))}, tuple(f"c{row}" for row in range(30)), frames)
     kept = preview_frames(pool, [comparison(f"c{row}", row / 100) for row in range(30)])
-    assert [clip.input for clip in kept] == [f"c{row}" for row in range(30 - MOST, 30)]
+    assert [clip.input for clip in kept] == [f"c{row}" for row in range(30 - MAX_CLIPS, 30)]
     assert (kept[0].width, kept[0].height, kept[0].numbers) == (5, 4, (1, 4, 7, 10, 13, 16))
     assert [set(frame) for frame in kept[0].frames] == [{6 + number - 1} for number in kept[0].numbers]
     assert {len(frame) for frame in kept[0].frames} == {4 * 5 * 3}

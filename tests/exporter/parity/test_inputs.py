@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from exporter.errors import BadInputError, UnavailableError, UsageError
-from exporter.parity.inputs import INPUT_TYPES, InputSet, make_video_inputs
+from exporter.parity.input_types import INPUT_TYPES
+from exporter.parity.inputs import InputSet, make_video_inputs
 from exporter.types import QUICK, ParityOptions
 from exporter.video.clips import decode, find_videos, packaged_frames, resize
 from models.config import C3DConfig

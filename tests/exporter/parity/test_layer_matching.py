@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from exporter.parity.layer_matching import cosine_similarity, match_layers, measure
+from exporter.parity.layer_matching import cosine_similarity, match_layers, measure_layer
 from exporter.parity.tolerance import Float32RelativeTolerance
 
 RULE = Float32RelativeTolerance("float32")
@@ -60,15 +60,15 @@ def test_axes_in_another_order() -> None:
     wanted = layers("a", shape=(1, 4, 3, 2, 5))["a"]
     frames = np.moveaxis(wanted, 1, 2).reshape(3, 4, 2, 5)  # (T, C, H, W)
     for given in (wanted, np.moveaxis(wanted, 1, -1), frames, wanted[0]):
-        assert measure(given, wanted.astype(np.float32), wanted, RULE)[0] < 1e-12
+        assert measure_layer(given, wanted.astype(np.float32), wanted, RULE)[0] < 1e-12
         assert cosine_similarity(given, wanted) == pytest.approx(1)
     flat = wanted.reshape(1, -1)
-    assert measure(wanted, flat.astype(np.float32), flat, RULE)[1] == 0
-    assert measure(wanted[..., :4], wanted.astype(np.float32), wanted, RULE) == (np.inf, np.inf)
+    assert measure_layer(wanted, flat.astype(np.float32), flat, RULE)[1] == 0
+    assert measure_layer(wanted[..., :4], wanted.astype(np.float32), wanted, RULE) == (np.inf, np.inf)
 
 
 def test_nan_must_stand_where_it_stands() -> None:
     wanted = np.array([[1.0, np.nan, 3.0]])
-    assert measure(wanted, wanted, wanted, RULE)[1] == 0
-    assert measure(np.array([[1.0, 2.0, 3.0]]), wanted, wanted, RULE)[1] == np.inf
-    assert measure(np.array([[1.0, np.nan, 3.5]]), wanted, wanted, RULE)[1] > 1
+    assert measure_layer(wanted, wanted, wanted, RULE)[1] == 0
+    assert measure_layer(np.array([[1.0, 2.0, 3.0]]), wanted, wanted, RULE)[1] == np.inf
+    assert measure_layer(np.array([[1.0, np.nan, 3.5]]), wanted, wanted, RULE)[1] > 1

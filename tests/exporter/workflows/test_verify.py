@@ -11,7 +11,7 @@ from helpers import small_models
 from onnx import TensorProto, helper, numpy_helper
 
 from exporter.errors import ArtifactError, BadInputError, OutputError, UsageError
-from exporter.parity.inputs import INPUT_TYPES
+from exporter.parity.input_types import INPUT_TYPES
 from exporter.results import ParityReport
 from exporter.types import ParityOptions
 from exporter.workflows.verify import verify_parity
