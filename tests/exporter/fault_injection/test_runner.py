@@ -41,7 +41,7 @@ def bench_of(folder: Path, batch: int | str = "batch") -> tuple[Harness, RunResu
         ports = map_by_name(path, runtime.signature, runtime.signature)
     trial = RunSpec(path, lambda settings: engine.open(path, settings), RuntimeOptions(), lambda _found: ports)
     sound = run_model(trial, truth.inputs)
-    return Harness(graph, trial, ports, truth, sound.runtime), sound
+    return Harness(graph, trial, ports, truth, sound.engine), sound
 
 
 @pytest.fixture(scope="module")

@@ -69,7 +69,7 @@ def test_answers_carry_the_truths_names_and_end_when_it_is_enough(tmp_path: Path
     assert [len(outputs["logits"]) for _, outputs in every.batches] == [1, 1, 1, 1, 1, 2, 3]
     assert steps[:2] == ["loading m.onnx", "running m.onnx: random, batch 1"]
     assert {*every.seconds} == {"load", "run"}
-    few = run_model(trial, POOL, enough=lambda _arithmetic, batch, _outputs: batch.name == "uniform")
+    few = run_model(trial, POOL, stop_when=lambda _arithmetic, batch, _outputs: batch.name == "uniform")
     assert [batch.name for batch, _ in few.batches] == ["random", "uniform"]
     chosen = [batch for batch, _ in few.batches]
     assert [batch for batch, _ in run_model(trial, POOL, batches=chosen[1:]).batches] == chosen[1:]

@@ -114,15 +114,16 @@ def test_a_fault_is_localised_by_values_alone_and_as_the_command_does(bench: Har
             ]
     path = copy.write(copy.model, bench.graph.folder / "unnamed.onnx")
     trial = make_run_spec(load_artifact(path), ParityOptions(), built)
-    report = evaluate(run_model(trial, bench.truth.inputs), bench.truth, ParityOptions())
+    result = run_model(trial, bench.truth.inputs)
+    report = evaluate(result, bench.truth, ParityOptions())
     assert [(row.input, row.passed) for row in report.comparisons] == [
         ("random", False),
         ("video", False),
         ("random + video", False),
     ]
-    found = localize(trial, report, bench.truth)
+    found = localize(result, report, bench.truth)
     assert found.first == "conv3b"
-    assert "the graph does not show conv3a.relu, so the fault may be there" in found.summary
+    assert "the graph does not contain conv3a.relu, so the fault may be there" in found.summary
 
 
 def test_a_copy_cut_in_front_of_its_fault_gets_the_verdict_of_the_whole(bench: Harness, built: BuiltModel) -> None:

@@ -34,14 +34,14 @@ def counted(
     answer: NDArray[Any], exact: NDArray[np.float64], single: NDArray[np.float32], rule: Tolerance
 ) -> ErrorHistogram:
     batch = InputBatch("x", tuple(range(len(exact))))
-    answers = RunResult(None, "r", Placement("cpu", 1), "float32", ((batch, {"logits": answer}),), {})  # pyright: ignore
+    answers = RunResult(None, "r", Placement("cpu", 1), "float32", None, ((batch, {"logits": answer}),), {})  # pyright: ignore
     (found,) = error_histograms(answers, Known(exact, single), rule)  # pyright: ignore
     return found
 
 
 def bin_of(found: ErrorHistogram, share: float) -> int:
     """Return the bin's number by looking at every bin."""
-    (place,) = [i for i in range(len(found.edges) - 1) if found.edges[i] < share <= found.edges[i + 1]]
+    (place,) = [i for i in range(len(found.bin_edges) - 1) if found.bin_edges[i] < share <= found.bin_edges[i + 1]]
     return place
 
 
@@ -50,14 +50,14 @@ def test_shares_of_a_fixed_budget() -> None:
     errors = np.array([0, 0.5, 1, 1.5, 2e-6, 4000])
     found = counted(exact + errors, exact, exact.astype(np.float32), AllcloseTolerance(rtol=0, atol=1))
     assert found.artifact_exact == 1
-    assert found.reference_exact == 6
+    assert found.float32_exact == 6
     wanted = [0] * (len(BIN_EDGES) - 1)
     for share in (0.5, 1.0, 1.5, 2e-6, 4000):
         wanted[bin_of(found, share)] += 1
     assert list(found.artifact) == wanted
-    assert sum(found.reference) == 0
+    assert sum(found.float32) == 0
     assert found.nonfinite_mismatches == 0
-    assert found.edges.count(1.0) == 1
+    assert found.bin_edges.count(1.0) == 1
 
 
 def test_each_row_has_its_own_budget_and_all_numbers_are_counted() -> None:
@@ -67,7 +67,7 @@ def test_each_row_has_its_own_budget_and_all_numbers_are_counted() -> None:
     answer = (exact * (1 + generator.standard_normal(exact.shape) * 3e-7)).astype(np.float32)
     found = counted(answer, exact, single, Float32RelativeTolerance("x"))
     assert sum(found.artifact) + found.artifact_exact == 4 * 487
-    assert found.reference_exact == 4 * 487
+    assert found.float32_exact == 4 * 487
     wanted, right = [0] * (len(BIN_EDGES) - 1), 0
     for a, e, s in zip(answer, exact, single, strict=True):
         budget = 8 * max(np.abs(s - e).max(), 2.0**-21 * np.abs(e).max())
@@ -90,7 +90,7 @@ def test_over_the_budget_is_what_fails(rule: Tolerance, size: float) -> None:
     single = (exact + generator.standard_normal(exact.shape) * 1e-7).astype(np.float32)
     answer = exact + generator.standard_normal(exact.shape) * size
     found = counted(answer, exact, single, rule)
-    over = sum(number for number, low in zip(found.artifact, found.edges, strict=False) if low >= 1)
+    over = sum(number for number, low in zip(found.artifact, found.bin_edges, strict=False) if low >= 1)
     passed = compare("x", "logits", answer, Expected(exact, single), rule).passed
     if rule.min_top1 is None:  # else the root mean square decides, and single numbers may stand out
         assert passed == (over == 0)
@@ -107,7 +107,7 @@ def test_nan_and_infinity_are_lost_not_counted() -> None:
     assert found.nonfinite_mismatches == 1
     assert found.artifact_exact == 1
     assert sum(found.artifact) == 1
-    assert sum(found.reference) + found.reference_exact == 3
+    assert sum(found.float32) + found.float32_exact == 3
 
 
 def test_an_error_where_none_is_allowed_is_beyond_every_bin() -> None:

@@ -18,7 +18,7 @@ def layers(*names: str, shape: tuple[int, ...] = (1, 4, 3, 2)) -> dict[str, Arra
 
 def found(values: dict[str, Array], exact: dict[str, Array]) -> dict[str, tuple[str, str]]:
     single = {name: array.astype(np.float32) for name, array in exact.items()}
-    return {layer: (value.name, value.how) for layer, value in match_layers(values, single, exact, RULE).items()}
+    return {layer: (value.name, value.method) for layer, value in match_layers(values, single, exact, RULE).items()}
 
 
 def test_a_value_that_agrees_is_its_layer_wherever_it_stands() -> None:

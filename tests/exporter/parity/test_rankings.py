@@ -18,14 +18,14 @@ NAMES = ("a", "b", "c")
 
 
 class Source:
-    title, reference = "the truth", "the reference"
+    float64_name, float32_name, features = "float64", "float32", frozenset({"fc6"})
 
 
 class Known:
     """A truth that is known beforehand."""
 
     source, seconds = Source(), 0.0
-    pool = InputSet({INPUT_NAME: np.zeros((3, 1))}, NAMES)
+    inputs = InputSet({INPUT_NAME: np.zeros((3, 1))}, NAMES)
 
     def compute(self, _rows: Any) -> None: ...
 
@@ -45,7 +45,7 @@ def ranked(output: str, *batches: tuple[int, ...], change: float = 0.0) -> tuple
         for rows in batches
     )
     trial = RunSpec("m.onnx", None, None, None)  # pyright: ignore
-    answers = RunResult(trial, "r", Placement("cpu", 1), "float32", asked, {})
+    answers = RunResult(trial, "r", Placement("cpu", 1), "float32", None, asked, {})
     return evaluate(answers, Known(), ParityOptions()).rankings  # pyright: ignore
 
 
@@ -55,9 +55,9 @@ def test_each_clip_once(batches: list[tuple[int, ...]]) -> None:
     assert [each.input for each in reported] == ["a", "b", "c"]
     for row, each in enumerate(reported):
         wanted = sorted(range(487), key=lambda place, row=row: -SCORES[row, place])[:5]
-        assert [number for number, _ in each.truth] == wanted
+        assert [number for number, _ in each.float64] == wanted
         assert [number for number, _ in each.artifact] == wanted
-        assert [score for _, score in each.truth] == [SCORES[row, number] for number in wanted]
+        assert [score for _, score in each.float64] == [SCORES[row, number] for number in wanted]
 
 
 def test_features_and_nan_have_no_classes() -> None:
