@@ -45,7 +45,7 @@ def ranked(output: str, *batches: tuple[int, ...], change: float = 0.0) -> tuple
         for rows in batches
     )
     trial = RunSpec("m.onnx", None, None, None)  # pyright: ignore
-    answers = RunResult(trial, "r", Placement("cpu", 1), "float32", None, asked, {})
+    answers = RunResult(trial, "r", Placement("cpu", 1), "float32", None, asked, {})  # pyright: ignore
     return evaluate(answers, Known(), ParityOptions()).rankings  # pyright: ignore
 
 
