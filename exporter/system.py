@@ -1,28 +1,33 @@
-"""The processor that this runs on, as reports and caches name it."""
+"""The machine that this runs on, as reports and caches name it."""
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import psutil
+
 from exporter import __version__
+
+LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy")
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def cpu_model() -> str:
-    """Return the processor's name; Python's own does not tell it on Linux."""
+    """Return the processor's name. On Linux the kernel knows it, and Python's `platform` does not."""
     try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        lines = CPUINFO.read_text("utf-8").splitlines()
     except OSError:
-        return platform.processor() or "unknown"
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+        lines = []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or "unknown")
 
 
 def available_cpus() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy")
+    """Return how many cores this process may use: those of its affinity, where the system has one."""
+    process = psutil.Process()
+    if hasattr(process, "cpu_affinity"):  # not on macOS
+        return len(process.cpu_affinity() or ())
+    return psutil.cpu_count() or 1
 
 
 def environment() -> dict[str, str]:

@@ -1,5 +1,8 @@
-"""The first look at a path that a user gave."""
+"""Files: the first look at a path that a user gave, and writing one completely or not at all."""
 
+import contextlib
+import os
+import secrets
 from pathlib import Path
 
 from models.errors import BadInputError
@@ -29,3 +32,19 @@ def require_file(path: Path, what: str, error: type[BadInputError]) -> int:
 def is_plain_name(name: str) -> bool:
     """Return whether a name that a file states stays in that file's own folder."""
     return Path(name).name == name and name not in ("", ".", "..") and "\0" not in name
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write a file completely or not at all: it appears under its name when all of it is there.
+
+    Raises:
+        OSError: the system does not allow it; an earlier file is then as it was.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise

@@ -9,7 +9,7 @@ model beside it is never believed (`exporter.artifacts.manifest.check_integrity`
 
 import contextlib
 import errno
-import fcntl
+import hashlib
 import os
 import re
 import secrets
@@ -19,10 +19,16 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
+import psutil
+from filelock import FileLock, Timeout
+
 from exporter.artifacts.manifest import MANIFEST_SUFFIX, Manifest, manifest_path, sha256_file
 from exporter.errors import ArtifactError, OutputError, UsageError
+from models.cache import cache_folder
 
 PREFIX = ".c3d-export-"
+STAGE_LOCK = ".lock"
+"""In a staging folder: held by the run that uses it."""
 MAX_NAME_BYTES = 200
 """Bytes of an artifact's name: file systems allow 255, suffixes and staging want some of them."""
 
@@ -86,7 +92,7 @@ def staging(folder: Path) -> Generator[Path]:
         stage.mkdir()
     _OPEN[stage] = folder
     try:
-        with _locked(stage):  # tells every process, whatever its name for this one, that the stage is in use
+        with _locked(stage / STAGE_LOCK):
             yield stage
     finally:
         _finish_or_discard(stage, folder)
@@ -105,7 +111,7 @@ def publish(stage: Path, folder: Path, manifest: Manifest) -> Path:
         staged_manifest.write_text(manifest.to_json(), encoding="utf-8")
         for name in (*(entry.path for entry in manifest.files), staged_manifest.name, "."):
             _fsync(stage / name)
-        with _locked(folder):
+        with _locked(_folder_lock(folder)):
             for entry in (*data, model):
                 (stage / entry.path).replace(folder / entry.path)
             staged_manifest.replace(folder / staged_manifest.name)
@@ -152,39 +158,40 @@ def _finish_or_discard(stage: Path, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Generator[None]:
-    """Hold the lock of a folder: one exporter at a time renames into it.
+def _locked(lock: Path) -> Generator[None]:
+    """Hold a lock file, where the system has locks: one exporter at a time renames into a folder.
 
     Some network file systems pretend to lock. What then interleaves is found by the manifest's hashes.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, NotImplementedError):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(lock))
         yield
-    finally:
-        os.close(descriptor)
+
+
+def _folder_lock(folder: Path) -> Path:
+    """Return the lock file of an output folder. It is kept elsewhere: the folder holds artifacts and nothing else."""
+    name = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return cache_folder() / "locks" / f"{name}.lock"
 
 
 def _in_use(stage: Path) -> bool:
-    """Tell whether a process holds the lock of a staging folder."""
-    try:
-        descriptor = os.open(stage, os.O_RDONLY)
-    except OSError:
+    """Return whether a process holds the lock of a staging folder."""
+    lock = stage / STAGE_LOCK
+    if not lock.exists():
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
         return True
-    except OSError:
+    except (OSError, NotImplementedError):
         return False
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _abandoned(stage: Path) -> bool:
-    """Tell whether the run that made a staging folder is gone: nobody holds its lock, and nobody can."""
+    """Return whether the run that made a staging folder has ended: its lock is free, and its process is gone."""
     if _in_use(stage):
         return False
     host, pid, _ = stage.name.removeprefix(PREFIX).rsplit("-", 2) if stage.name.count("-") >= 4 else ("", "0", "")
@@ -193,16 +200,15 @@ def _abandoned(stage: Path) -> bool:
             return time.time() - stage.stat().st_mtime > ABANDONED_AFTER
         return False
     try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, OverflowError):
+        return not psutil.pid_exists(int(pid))
+    except OverflowError:
         return True
-    except OSError:
-        return False
-    return False
 
 
 def _fsync(path: Path) -> None:
     """Have the disk hold a file's or folder's content before anything refers to it."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

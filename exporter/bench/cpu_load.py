@@ -1,18 +1,16 @@
-"""Whether the machine was quiet: how much of its processors others used while contestants had their turns."""
+"""Background load: how much of the processors other programs used during the rounds."""
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-STAT = Path("/proc/stat")
-IDLE = (3, 4)
-"""Columns of /proc/stat's first line that are no work: idle, iowait."""
-REPEATED = 8
-"""From here on (`guest`, `guest_nice`) its columns repeat what earlier ones hold."""
+import psutil
+
 NOISE = 0.1
-"""Cores' worth of others' work from which on it is told."""
+"""Background load, in cores, above which a note is printed."""
+IDLE = ("idle", "iowait")
+COUNTED_TWICE = ("guest", "guest_nice")
+"""Linux counts these in `user` and `nice` already."""
 
 
 @dataclass(frozen=True)
@@ -25,25 +23,18 @@ class Sample:
 
 
 def sample(processes: Sequence[int]) -> Sample | None:
-    """Read the machine's counters and those of these processes and this one; None where Linux's /proc does not tell."""
-    tick = os.sysconf("SC_CLK_TCK")
+    """Read the machine's counters, and those of these processes and this one; None where a process has ended."""
     try:
-        columns = [int(value) for value in STAT.read_text("ascii").splitlines()[0].split()[1:]][:REPEATED]
-        own = sum(_ticks(process) for process in (*processes, os.getpid()))
-    except (OSError, ValueError, IndexError):
+        own = [psutil.Process(process).cpu_times() for process in processes] + [psutil.Process().cpu_times()]
+    except psutil.Error:
         return None
-    work = sum(value for place, value in enumerate(columns) if place not in IDLE)
-    return Sample(work / tick, own / tick, time.monotonic())
+    times = psutil.cpu_times()._asdict()
+    work = sum(seconds for name, seconds in times.items() if name not in (*IDLE, *COUNTED_TWICE))
+    return Sample(work, sum(times.user + times.system for times in own), time.monotonic())
 
 
 def background_load(before: Sample | None, after: Sample | None) -> float | None:
-    """Return how many cores others kept busy on average between two samples; None where that is not known."""
+    """Return how many cores other programs used on average between two samples; None where that is not known."""
     if before is None or after is None or after.clock <= before.clock:
         return None
     return max(0.0, (after.work - before.work) - (after.own - before.own)) / (after.clock - before.clock)
-
-
-def _ticks(process: int) -> int:
-    """Return a process's user and system time, clock ticks. Its name, which may hold anything, ends at the last `)`."""
-    fields = Path(f"/proc/{process}/stat").read_text("utf-8", errors="replace").rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])

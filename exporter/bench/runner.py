@@ -40,7 +40,7 @@ from exporter.bench.types import (
 )
 from exporter.bench.worker_client import Worker, WorkerError, engine_file
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError, UsageError
-from exporter.system import environment
+from exporter.system import available_cpus, environment
 from models.progress import Progress, no_progress
 
 SAME = 1e-3
@@ -82,7 +82,7 @@ def bench(request: BenchRequest, progress: Progress = no_progress) -> BenchRepor
     with make_plan(request, progress) as field:
         batches = field.feeds.batches(request.batches)
         run = _Run(request, field, batches, progress)
-        for threads in request.threads or (usable_cores(),):
+        for threads in request.threads or (available_cpus(),):
             run.measure(threads)
     return BenchReport(
         first=field.targets[0].name,
@@ -133,11 +133,6 @@ def check_request(request: BenchRequest) -> None:
             raise UsageError(f"--engine-python {name}: no such peer; known are {', '.join(BENCH_ENGINE_NAMES)}")
         if not (interpreter.is_file() and os.access(interpreter, os.X_OK)):
             raise UsageError(f"--engine-python {name}={interpreter}: no such interpreter; name its bin/python")
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 class _Run:

@@ -108,15 +108,24 @@ def draw(inputs: list[dict[str, Any]], seed: int) -> dict[str, Any]:
 
 
 def peak_memory() -> int | None:
-    """Return the largest resident memory this process has had, bytes; None where Linux's /proc does not tell."""
+    """Return the largest resident memory this process has had, in bytes; None where the system does not say."""
     try:
         with open("/proc/self/status", encoding="ascii") as stream:  # noqa: PTH123 - one import less
             for line in stream:
                 if line.startswith("VmHWM:"):
                     return int(line.split()[1]) * 1024
-    except OSError:
-        pass
+    except OSError:  # no Linux
+        return _peak_by_resource()
     return None
+
+
+def _peak_by_resource() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def load_engine(path: str) -> ModuleType:

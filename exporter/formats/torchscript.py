@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import resource
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -151,15 +150,26 @@ def save_archive(module: torch.jit.ScriptModule, extra: dict[str, str]) -> Binar
     """Return the archive as torch writes it, in memory: where it cannot write a file, torch aborts the process."""
     import torch
 
-    # Linux: memory that torch takes for a file is written once, a Python buffer is copied twice. A limit on file sizes
-    # (`ulimit -f`) would count there too.
-    if hasattr(os, "memfd_create") and resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY:
-        stream = os.fdopen(os.memfd_create("torchscript"), "w+b")
+    if (stream := _memory_file()) is not None:
         torch.jit.save(module, f"/proc/self/fd/{stream.fileno()}", _extra_files=extra)
         return stream
     buffer = io.BytesIO()
     torch.jit.save(module, buffer, _extra_files=extra)
     return buffer
+
+
+def _memory_file() -> BinaryIO | None:
+    """Return a file in memory that torch can open by name, where the system has such files.
+
+    It is written once, where a Python buffer is copied twice. A limit on file sizes (`ulimit -f`) would count here too.
+    """
+    if not hasattr(os, "memfd_create"):
+        return None
+    import resource
+
+    if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+        return None
+    return os.fdopen(os.memfd_create("torchscript"), "w+b")
 
 
 def normalize_archive(source: BinaryIO, target: Path) -> None:

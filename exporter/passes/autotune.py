@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,8 @@ import onnx
 
 from exporter.system import available_cpus, cpu_model
 from exporter.timing import RoundOptions, time_interleaved
-from models.checkpoints.download import cache_folder
+from models.cache import cache_folder
+from models.paths import atomic_write
 from models.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -143,6 +143,4 @@ def _keep(place: Path | None, taken: Mapping[str, float]) -> None:
         return
     with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_suffix(f".{os.getpid()}")
-        part.write_bytes(msgspec.json.encode(dict(taken)))
-        part.replace(place)
+        atomic_write(place, msgspec.json.encode(dict(taken)))

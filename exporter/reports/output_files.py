@@ -1,10 +1,10 @@
 """Files that reports are written to: checked before the long run, and never left incomplete."""
 
-import contextlib
 import os
 from pathlib import Path
 
 from exporter.errors import OutputError
+from models.paths import atomic_write
 
 
 def check_output_path(path: Path, option: str) -> None:
@@ -31,14 +31,10 @@ def write_file(path: Path, content: bytes, option: str) -> None:
     Raises:
         OutputError: the operating system does not allow it.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         if path.exists() and not path.is_file():
             path.write_bytes(content)
-            return
-        part.write_bytes(content)
-        part.replace(path)
+        else:
+            atomic_write(path, content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         raise OutputError(f"{option} {path}: cannot be written: {error.strerror}") from error

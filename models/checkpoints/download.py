@@ -22,7 +22,9 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from filelock import FileLock
 
+from models.cache import cache_folder
 from models.errors import CheckpointError
+from models.paths import atomic_write
 from models.progress import Progress
 
 TIMEOUT = 30.0
@@ -79,14 +81,6 @@ class _OnlyHTTPS(urllib.request.HTTPRedirectHandler):
             fp.close()
             raise urllib.error.URLError("it redirects to an address that is not https://")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def cache_folder() -> Path:
-    """Return where downloads are kept: `$C3D_EXPORT_CACHE`, `$XDG_CACHE_HOME/c3d-export` or `~/.cache/c3d-export`."""
-    if own := os.environ.get("C3D_EXPORT_CACHE"):
-        return Path(own)
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "c3d-export"
 
 
 def download(url: str, shown: str, sha256: str | None, progress: Progress) -> DownloadResult:
@@ -169,7 +163,7 @@ def _fetch(url: str, shown: str, sha256: str | None, path: Path, progress: Progr
         )
     size = part.stat().st_size
     part.replace(path)
-    _write(path.with_name("record.json"), msgspec.json.encode(Record(shown, found, size)))
+    atomic_write(path.with_name("record.json"), msgspec.json.encode(Record(shown, found, size)))
     path.with_name("part.json").unlink(missing_ok=True)
     given = "as given" if sha256 else f"recorded: {found}; #sha256=… behind the address demands it"
     return DownloadResult(path, found, (f"downloaded {size / 1e6:,.1f} MB to {path}, SHA-256 {given}",))
@@ -207,7 +201,7 @@ def _receive(url: str, shown: str, part: Path, progress: Progress) -> None:
         if (total or 0) > MAX_DOWNLOAD_BYTES:
             raise CheckpointError(f"{shown}: {total} bytes announced, more than any checkpoint of C3D")
         validator = headers.get("ETag") or headers.get("Last-Modified") or ""
-        _write(part.with_name("part.json"), msgspec.json.encode(ResumeState(validator, total)))
+        atomic_write(part.with_name("part.json"), msgspec.json.encode(ResumeState(validator, total)))
         with part.open("r+b" if resumed else "wb") as out:
             out.seek(start)
             count = start + _copy(response, out, start, total, part.stem, progress)
@@ -245,9 +239,3 @@ def _resumable(part: Path) -> tuple[int, ResumeState | None]:
         return 0, None
     strong = known.validator and not known.validator.startswith("W/")
     return (have, known) if strong and have > 0 and have != known.total else (0, None)
-
-
-def _write(path: Path, content: bytes) -> None:
-    staged = path.with_name(f"{path.name}.{os.getpid()}")
-    staged.write_bytes(content)
-    staged.replace(path)

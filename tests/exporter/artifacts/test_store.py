@@ -11,6 +11,7 @@ import pytest
 from helpers.manifests import MANIFEST
 from helpers.run import python
 
+from exporter.artifacts import store
 from exporter.artifacts.manifest import check_integrity, file_entry, read_manifest
 from exporter.artifacts.store import PREFIX, check_name, publish, recover, staging
 from exporter.errors import OutputError, UsageError
@@ -207,3 +208,14 @@ def test_a_disk_that_fills_while_a_model_is_written(kind: str, tmp_path: Path) -
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == "Error: cannot write to artifacts: File too large; nothing half-written is left there\n"
     assert [path.read_text() for path in (tmp_path / "artifacts").iterdir()] == ["an older artifact"]
+
+
+def test_without_locks_files_are_published_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_arguments: object, **_options: object) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(store, "FileLock", no_locks)
+    with staging(tmp_path) as stage:
+        (stage / "c3d.onnx").write_bytes(b"model")
+        publish(stage, tmp_path, replace(MANIFEST, files=(file_entry(stage / "c3d.onnx"),)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c3d.onnx", "c3d.onnx.json"]

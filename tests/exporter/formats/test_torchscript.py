@@ -1,17 +1,20 @@
 """The TorchScript file: runs without this project, carries its manifest, holds nothing of this machine."""
 
+import os
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ExportedByCommand
+from conftest import NARROW, ExportedByCommand
 from helpers.run import python
 
 from exporter.artifacts.manifest import read_manifest
 from exporter.errors import ArtifactError
 from exporter.formats import FORMATS, load_artifact
-from models.builder import BuiltModel
+from exporter.types import ExportRequest
+from exporter.workflows.export import ExportResult, export
+from models.built_model import BuiltModel
 
 ALONE = """
 import sys
@@ -112,3 +115,11 @@ def test_a_plain_checkpoint_is_not_an_archive(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "c.pt")
     with pytest.raises(ArtifactError, match="not a TorchScript archive"):
         FORMATS["torchscript"].read_embedded(tmp_path / "c.pt")
+
+
+def test_the_bytes_are_the_same_without_files_in_memory(
+    narrow_artifacts: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    (again,) = export(ExportRequest(("torchscript",), model=NARROW, output_dir=tmp_path, verify=False)).artifacts
+    assert again.path.read_bytes() == narrow_artifacts.artifacts[1].path.read_bytes()

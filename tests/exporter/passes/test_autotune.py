@@ -61,9 +61,9 @@ def test_the_key_changes_with_what_changes_the_time(monkeypatch: pytest.MonkeyPa
         autotune.signature({"direct": chain(1)}, {"x": np.ones((64, 64), np.float64)}),
         autotune.signature({"other": chain(1)}, FEEDS),
     }
-    monkeypatch.setattr(autotune, "processor", lambda: "another")
+    monkeypatch.setattr(autotune, "cpu_model", lambda: "another")
     keys.add(autotune.signature({"direct": chain(1)}, FEEDS))
-    monkeypatch.setattr(autotune, "usable_cores", lambda: 99)
+    monkeypatch.setattr(autotune, "available_cpus", lambda: 99)
     keys.add(autotune.signature({"direct": chain(1)}, FEEDS))
     assert len(keys) == 7
 
