@@ -1,34 +1,31 @@
 """`verify self-test` as a user runs it."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import ExportedByCommand
 from helpers.run import call
 from helpers.tiny import save
 
-from exporter.fault_injection import runner
-from exporter.parity.golden import GoldenOutputs
+from exporter.workflows.export import ExportResult
 
 
-def test_some_faults_planted_in_the_artifact_are_caught(
-    exported: ExportedByCommand, golden_cache: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_faults_are_detected_and_the_artifact_is_not_changed(
+    narrow_artifacts: ExportResult, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(runner, "GoldenOutputs", partial(GoldenOutputs, cache=golden_cache))
-    before = {path: path.stat().st_mtime_ns for path in exported.onnx.parent.iterdir()}
+    onnx = narrow_artifacts.artifacts[0].path
+    before = {path: path.stat().st_mtime_ns for path in onnx.parent.iterdir()}
     done = call(
         "verify",
         "self-test",
-        exported.onnx,
+        onnx,
         "--only",
         "softmax",
         "--clean-runs",
         "1",
         "--localize",
         "--json",
-        cwd=exported.folder,
+        cwd=onnx.parent,
         capture=capfd,
     )
     assert done.returncode == 0, done.stderr
@@ -43,15 +40,16 @@ def test_some_faults_planted_in_the_artifact_are_caught(
     assert found["inputs"] == ["random", "saturated", "zeros", "video"]
     assert found["clean"]["runs"] == 4 + 2 + 1
     assert found["clean"]["false_positives"] == []
-    assert {path: path.stat().st_mtime_ns for path in exported.onnx.parent.iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in onnx.parent.iterdir()} == before
 
 
-def test_what_cannot_be_tested_is_told_in_a_line(
-    exported: ExportedByCommand, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_errors_are_one_line_and_an_exit_code(
+    narrow_artifacts: ExportResult, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    onnx, torchscript = (artifact.path for artifact in narrow_artifacts.artifacts)
     cases: list[tuple[int, str, tuple[object, ...]]] = [
-        (2, "faults are planted in ONNX graphs, and this is a torchscript file", (exported.torchscript,)),
-        (2, "--only dragon: no kind of fault has that in its name", (exported.onnx, "--only", "dragon")),
+        (2, "faults are planted in ONNX graphs, and this is a torchscript file", (torchscript,)),
+        (2, "--only dragon: no kind of fault has that in its name", (onnx, "--only", "dragon")),
         (3, "no such", (tmp_path / "none.onnx",)),
         (3, "has no manifest beside or inside it", (save(tmp_path / "foreign.onnx"),)),
     ]

@@ -1,18 +1,22 @@
 """`verify parity` on the command line: exit codes, files, and one line for whatever is wrong."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from helpers import small_models
 from helpers.run import Done, call
+from onnx import numpy_helper
 
 from exporter.cli.verify import find_artifacts
 from exporter.errors import ArtifactError
+from exporter.workflows.export import ExportResult
 
 Parity = Callable[..., Done]
 
@@ -26,7 +30,43 @@ def parity(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Parity:
     return lambda *arguments: call("verify", "parity", *arguments, cwd=tmp_path, capture=capfd)
 
 
-def test_two_files_of_others(parity: Parity) -> None:
+@pytest.fixture(scope="module")
+def folder(narrow_artifacts: ExportResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ./artifacts: two artifacts, one of them with a layer scaled by 1 % beside it, and a checkpoint."""
+    folder = tmp_path_factory.mktemp("verify") / "artifacts"
+    shutil.copytree(narrow_artifacts.artifacts[0].path.parent, folder)
+    model = onnx.load(folder / "c3d.onnx")
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "conv4a.weight")
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.01), tensor.name))
+    onnx.save(model, folder / "faulty.onnx")
+    torch.save({"conv1.weight": torch.zeros(1)}, folder / "checkpoint.pt")
+    return folder.parent
+
+
+def test_every_artifact_is_found_and_a_fault_exits_1(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    done = call("verify", "parity", "--json", "--inputs", "random,video", cwd=folder, capture=capfd)
+    assert (done.returncode, done.stderr) == (1, "")
+    answer = json.loads(done.stdout)
+    passed = {report["artifact"]: report["passed"] for report in answer["reports"]}
+    assert passed == {"artifacts/c3d.onnx": True, "artifacts/c3d.pt": True, "artifacts/faulty.onnx": False}
+    rows = answer["reports"][0]["comparisons"]
+    assert [(row["input"], row["batch"]) for row in rows] == [("random", 1), ("video", 1), ("random + video", 2)]
+    assert all(row["max_error"] <= row["budget"] and row["top1"] in ("same", "tie") for row in rows)
+    failed = {row["input"] for row in answer["reports"][2]["comparisons"] if not row["passed"]}
+    assert {"random", "video"} <= failed
+
+
+def test_a_changed_artifact_exits_1_before_it_runs(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(folder / "artifacts" / "c3d.onnx.json", tmp_path)
+    (tmp_path / "c3d.onnx").write_bytes(b"something else")
+    done = call("verify", "parity", "c3d.onnx", cwd=tmp_path, capture=capfd)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: c3d.onnx is not the file that c3d.onnx.json describes")
+
+
+def test_two_files_without_manifests(parity: Parity) -> None:
     good = parity("mine.onnx", "--against", "theirs.onnx")
     assert (good.returncode, good.stderr) == (0, "")
     assert "parity of mine.onnx in onnxruntime" in good.stdout
@@ -37,7 +77,7 @@ def test_two_files_of_others(parity: Parity) -> None:
     assert bad.stdout.count("result   FAILED") == bad.stdout.count("result   passed") == 1
 
 
-def test_json_says_all_of_it(parity: Parity) -> None:
+def test_json_has_everything(parity: Parity) -> None:
     done = parity(
         "fault.onnx",
         "--against",
@@ -82,7 +122,7 @@ def test_junit_and_a_baseline_between_releases(parity: Parity, tmp_path: Path) -
     assert int(ET.parse(tmp_path / "parity.xml").getroot()[0].attrib["failures"]) > 0
 
 
-def test_a_cache_answers_the_second_time(parity: Parity, tmp_path: Path) -> None:
+def test_a_cache_is_used_the_second_time(parity: Parity, tmp_path: Path) -> None:
     first, second = (
         parity("mine.onnx", "--against", "theirs.onnx", "--cache", "kept/here", "--json") for _ in range(2)
     )
@@ -92,7 +132,7 @@ def test_a_cache_answers_the_second_time(parity: Parity, tmp_path: Path) -> None
 
 
 WRONG = {
-    "no such kind": (
+    "no such input type": (
         ("mine.onnx", "--inputs", "noise"),
         2,
         "--inputs noise: no such kind; known are all, quick, random",
@@ -106,10 +146,10 @@ WRONG = {
         2,
         "torchscript does not run onnx files",
     ),
-    "nothing to equal": (("mine.onnx",), 3, "there is nothing to compare it with; name its checkpoint"),
+    "nothing to compare with": (("mine.onnx",), 3, "there is nothing to compare it with; name its checkpoint"),
     "weights and a file": (("mine.onnx", "--weights", "w.pth"), 2, "with --against FILE, that file is compared"),
-    "a shape like no shape": (("mine.onnx", "--shape", "x=1,3"), 2, "'x=1,3' is not of the form input=1x3x224x224"),
-    "a shape of nothing": (("mine.onnx", "--shape", "x=0x3"), 2, "is not of the form input="),
+    "a malformed shape": (("mine.onnx", "--shape", "x=1,3"), 2, "'x=1,3' is not of the form input=1x3x224x224"),
+    "an empty shape": (("mine.onnx", "--shape", "x=0x3"), 2, "is not of the form input="),
     "too many samples": (("mine.onnx", "--samples", "101"), 2, "101 is not in the range 1<=x<=100"),
     "a tolerance of text": (("mine.onnx", "--rtol", "small"), 2, "'small' is not a valid float"),
     "a negative tolerance": (("mine.onnx", "--rtol=-1"), 2, "--rtol and --atol must be finite and not negative"),
@@ -146,10 +186,10 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_one_line_and_an_exit_code(case: str, parity: Parity, tmp_path: Path) -> None:
+def test_errors_are_one_line_and_an_exit_code(case: str, parity: Parity, tmp_path: Path) -> None:
     arguments, code, reported = WRONG[case]
     (tmp_path / "text.onnx").write_text("text")
-    against = () if "--against" in arguments or case == "nothing to equal" else ("--against", "theirs.onnx")
+    against = () if "--against" in arguments or case == "nothing to compare with" else ("--against", "theirs.onnx")
     done = parity(*arguments, *against)
     assert (done.returncode, done.stdout) == (code, "")
     assert reported in done.stderr
@@ -167,7 +207,7 @@ def test_a_model_that_fails_on_its_inputs_is_a_failed_check(parity: Parity, tmp_
     assert parity("free.onnx", "--against", "free.onnx", "--array", "wide.npz").returncode == 1
 
 
-def test_what_lies_in_artifacts(tmp_path: Path) -> None:
+def test_the_artifacts_of_a_folder(tmp_path: Path) -> None:
     for name in ("b.onnx", "a.onnx", "notes.txt", "c3d.onnx.json"):
         (tmp_path / name).touch()
     torch.save({}, tmp_path / "checkpoint.pt")

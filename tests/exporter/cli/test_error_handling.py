@@ -1,0 +1,93 @@
+"""Errors are one line on stderr and an exit code, whatever raises them."""
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers import small_models
+from helpers.manifests import MANIFEST
+from helpers.run import BIN, call
+
+from exporter.artifacts.manifest import file_entry
+from exporter.cli.error_handling import one_line
+
+BAD = {
+    "missing weights": (["--format", "onnx", "--weights", "none.pth"], 3, "no such checkpoint: none.pth"),
+    "output is a file": (
+        ["--format", "onnx", "--no-verify", "--output-dir", "file"],
+        3,
+        "cannot write to file: File exists",
+    ),
+    "output below a file": (["--format", "onnx", "--no-verify", "--output-dir", "file/x"], 3, "Not a directory"),
+    "no cuda": (["--format", "onnx", "--device", "cuda"], 4, "pip install onnxruntime-gpu"),
+    "nothing to inspect": (["inspect", "none"], 3, "no such file: none"),
+    "nothing to verify": (
+        ["verify", "parity"],
+        3,
+        "no artifacts in ./artifacts; make one with c3d-export --format onnx",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_and_missing_devices_are_one_line(
+    case: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments, code, reported = BAD[case]
+    (tmp_path / "file").write_text("in the way")
+    done = call("c3d-export", *arguments, cwd=tmp_path, capture=capfd)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert reported in done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_json_has_the_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    done = call("c3d-export", "inspect", "none", "--json", cwd=tmp_path, capture=capfd)
+    assert json.loads(done.stdout) == {
+        "error": {"kind": "ArtifactError", "message": "no such file: none", "exit_code": 3}
+    }
+    assert done.returncode == 3
+    usage = call("c3d-export", "--json", "--format", "tflite", cwd=tmp_path, capture=capfd)
+    assert json.loads(usage.stdout)["error"]["exit_code"] == 2
+
+
+def test_debug_shows_the_traceback(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert "Traceback" in call("c3d-export", "inspect", "none", "--debug", cwd=tmp_path, capture=capfd).stderr
+    assert "Traceback" not in call("c3d-export", "inspect", "none", cwd=tmp_path, capture=capfd).stderr
+
+
+def piped(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """`c3d-export …` whose reader goes away at once; what is printed is its exit code."""
+    command = f"'{BIN}/c3d-export' {line} | true; echo ${{PIPESTATUS[0]}}"
+    return subprocess.run(["bash", "-c", command], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("option", "code"), [("--json", "1"), ("", "0")])
+def test_a_closed_pipe_changes_no_exit_code(option: str, code: str, tmp_path: Path) -> None:
+    model = small_models.network(tmp_path / "m.onnx")
+    if code == "1":
+        (tmp_path / "m.onnx.json").write_text(replace(MANIFEST, name="m", files=(file_entry(model),)).to_json())
+        model.write_bytes(model.read_bytes() + b"\x0a\x00")
+    done = piped(f"inspect m.onnx {option}", tmp_path)
+    assert (done.stdout, done.stderr) == (f"{code}\n", "")
+
+
+def test_an_unexpected_error_is_a_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("two\nlines")
+
+    monkeypatch.setattr("exporter.workflows.inspect.inspect", fail)
+    done = call("c3d-export", "inspect", "m.onnx", cwd=tmp_path, capture=capfd)
+    assert (done.returncode, done.stdout) == (70, "")
+    assert "ValueError: two lines" in done.stderr
+
+
+def test_control_characters_are_escaped() -> None:
+    assert one_line(" a\abc\n  d ") == "a\\x07bc d"
