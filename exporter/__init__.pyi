@@ -1,4 +1,5 @@
 from .artifacts.manifest import Artifact, FileEntry, Manifest
+from .bench.runner import benchmark
 from .bench.types import BenchReport, BenchRequest
 from .errors import (
     ArtifactError,
@@ -70,6 +71,7 @@ __all__ = [
     "TensorSpec",
     "UnavailableError",
     "UsageError",
+    "benchmark",
     "convert",
     "export",
     "inspect",

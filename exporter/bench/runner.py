@@ -60,7 +60,7 @@ METHOD = (
 )
 
 
-def bench(request: BenchRequest, progress: Progress = no_progress) -> BenchReport:
+def benchmark(request: BenchRequest, progress: Progress = no_progress) -> BenchReport:
     """Measure model files side by side, and other engines on the same network if `request.peers` says so.
 
     A peer that is absent, crashes or hangs is told and does not end the run. An artifact that cannot be loaded ends it;

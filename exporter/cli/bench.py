@@ -111,7 +111,7 @@ def bench_command(
     if html is not None:
         require_page(html)
 
-    from exporter.bench import bench
+    from exporter.bench.runner import benchmark
     from exporter.reports.bench import print_bench
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.json_report import bench_to_dict
@@ -126,7 +126,7 @@ def bench_command(
         **options,
     )
     with progress_on_terminal() as progress:
-        report = bench(request, progress)
+        report = benchmark(request, progress)
     if html is not None:
         from exporter.reports.bench_page import bench_page
         from exporter.reports.html import write_page

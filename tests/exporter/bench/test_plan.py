@@ -12,11 +12,12 @@ from helpers.manifests import MANIFEST
 from helpers.small_models import convolution
 
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.bench import BenchRequest, engine_setup
+from exporter.bench import engine_setup
 from exporter.bench.engine_setup import EngineSetup, missing_reason
 from exporter.bench.inputs import feeds_of
 from exporter.bench.plan import is_plain
 from exporter.bench.targets import ENGINE_SPECS, EngineSpec
+from exporter.bench.types import BenchRequest
 from exporter.onnx_io.signature import read_signature
 from exporter.types import OptimizeRequest
 from exporter.workflows.optimize import optimize

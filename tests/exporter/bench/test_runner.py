@@ -1,4 +1,4 @@
-"""`bench()` on tiny models in real processes, and what it makes of contestants that fail."""
+"""`benchmark()` on tiny models in real processes, and what it makes of contestants that fail."""
 
 import shutil
 import sys
@@ -12,11 +12,11 @@ import pytest
 from helpers.small_models import convolution
 from onnx import numpy_helper
 
-from exporter.bench import BenchReport, BenchRequest, bench, engine_setup, roofline, rounds, runner
+from exporter.bench import engine_setup, roofline, rounds, runner
 from exporter.bench.roofline import Product
-from exporter.bench.runner import check_request, difference
+from exporter.bench.runner import benchmark, check_request, difference
 from exporter.bench.targets import ENGINE_SPECS, EngineSpec
-from exporter.bench.types import Skipped
+from exporter.bench.types import BenchReport, BenchRequest, Skipped
 from exporter.bench.worker_client import Worker, WorkerError
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError, UsageError
 
@@ -56,7 +56,7 @@ def report(models: Path) -> BenchReport:
         patch.setattr(roofline, "SIZES", (64,))
         patch.setattr(roofline, "LEAST_SECONDS", 0.0)
         patch.setattr(rounds, "MIN_ROUND_S", 0.005)
-        return bench(request)
+        return benchmark(request)
 
 
 def test_everyone_is_measured_at_every_batch(report: BenchReport) -> None:
@@ -111,12 +111,12 @@ def test_a_model_that_does_not_load_ends_it(models: Path) -> None:
     model.graph.node[0].op_type = "Convolve"
     onnx.save(model, models / "broken.onnx")
     with pytest.raises(ArtifactError, match=r"broken.onnx: cannot be loaded: .*Convolve"):
-        bench(one_round(models / "broken.onnx"))
+        benchmark(one_round(models / "broken.onnx"))
 
 
 def test_a_device_that_is_not_there_ends_it(models: Path) -> None:
     with pytest.raises(UnavailableError, match=r"first.onnx: the installed onnxruntime has no CUDA provider"):
-        bench(one_round(models / "first.onnx", device="cuda"))
+        benchmark(one_round(models / "first.onnx", device="cuda"))
 
 
 CRASH = """
@@ -154,7 +154,7 @@ def test_a_peer_that_crashes_is_told_and_the_others_are_measured(
     lives: int, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_peer(monkeypatch, tmp_path, lives)
-    found = bench(one_round(models / "first.onnx", peers=True, rounds=3))
+    found = benchmark(one_round(models / "first.onnx", peers=True, rounds=3))
     assert found.missing == (Skipped("crasher", "its process ended by SIGSEGV", peer=True),)
     assert [row.target for row in found.measurements] == ["first.onnx"]
     assert found.complete
@@ -164,7 +164,7 @@ def test_peers_without_a_network_or_a_library_say_why(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_setup, "LIBRARIES", {"openvino": "no_openvino", "mnn": "no_mnn"})
-    found = bench(one_round(models / "first.onnx", peers=True))
+    found = benchmark(one_round(models / "first.onnx", peers=True))
     reported = {absent.target: absent.reason for absent in found.missing}
     assert reported["torch eager"].startswith("first.onnx has no manifest that says what network it is; --weights")
     assert reported["OpenVINO"] == "not installed; pip install openvino"
@@ -175,7 +175,7 @@ def test_peers_without_a_network_or_a_library_say_why(
 
 def test_peers_run_the_plain_graph_that_is_named(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_setup, "ENGINE_SPECS", (ENGINE_SPECS[2],))
-    found = bench(one_round(models / "other.onnx", peers=True, plain=models / "first.onnx"))
+    found = benchmark(one_round(models / "other.onnx", peers=True, plain=models / "first.onnx"))
     assert [(e.name, Path(e.file).name, e.peer) for e in found.targets] == [
         ("other.onnx", "other.onnx", False),
         ("onnxruntime plain", "first.onnx", True),
@@ -203,12 +203,12 @@ def test_an_artifact_that_fails_on_the_way_leaves_the_report_incomplete(
     monkeypatch.setattr(rounds, "Worker", Dying)
     monkeypatch.setattr(Dying, "which", "copy.onnx")
     request = replace(one_round(models / "first.onnx"), artifacts=(models / "first.onnx", models / "copy.onnx"))
-    found = bench(request)
+    found = benchmark(request)
     assert not found.complete
     assert found.missing == (Skipped("copy.onnx", "its process ended by SIGKILL", peer=False),)
     monkeypatch.setattr(Dying, "which", "first.onnx")
     with pytest.raises(CheckFailedError, match=r"first.onnx failed, and the others are compared with it: its process"):
-        bench(request)
+        benchmark(request)
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -244,9 +244,9 @@ def test_options_that_make_no_sense_are_refused(case: str) -> None:
 def test_one_file_twice_is_refused_and_two_of_one_name_are_told_apart(models: Path, tmp_path: Path) -> None:
     first = models / "first.onnx"
     with pytest.raises(UsageError, match="name each artifact once"):
-        bench(replace(one_round(first), artifacts=(first, first)))
+        benchmark(replace(one_round(first), artifacts=(first, first)))
     (tmp_path / "first.onnx").write_bytes(first.read_bytes())
-    found = bench(replace(one_round(first), artifacts=(first, tmp_path / "first.onnx")))
+    found = benchmark(replace(one_round(first), artifacts=(first, tmp_path / "first.onnx")))
     assert [entrant.name for entrant in found.targets] == [str(first), str(tmp_path / "first.onnx")]
     assert [row.difference for row in found.measurements] == [None, 0.0]
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from helpers.bench_reports import LONG, REPORT, row
 from helpers.page import Page
 
-import exporter.bench
+import exporter.bench.runner
 from exporter.bench.types import BenchReport, Ratio, Skipped
 from exporter.cli.bench import bench_command
 from exporter.errors import OutputError, UnavailableError
@@ -98,7 +98,7 @@ def test_the_command_writes_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     def measured(*_: Any) -> BenchReport:
         return REPORT
 
-    monkeypatch.setattr(exporter.bench, "bench", measured)
+    monkeypatch.setattr(exporter.bench.runner, "benchmark", measured)
     reported = CliRunner().invoke(bench_command, ["c3d.onnx", "--html", str(tmp_path / "b.html"), "--json"])
     assert reported.exit_code == 0
     assert (tmp_path / "b.html").read_text("utf-8").startswith("<!doctype html>")

@@ -17,9 +17,9 @@ def test_infinities_become_null() -> None:
     }
 
 
-def test_every_number_is_there_and_no_picture() -> None:
+def test_every_number_is_there_and_no_video_frame() -> None:
     reported = json.loads(dump(parity_to_dict([report(), hostile()])))
     assert reported["passed"] is False
     assert reported["reports"][0]["comparisons"][0]["max_error"] == 0.07 * 8e-6
-    assert reported["reports"][0]["distributions"][0]["artifact"] == [11, 200, 270, 0, 0]
-    assert all("shown" not in each for each in reported["reports"])
+    assert reported["reports"][0]["histograms"][0]["artifact"] == [11, 200, 270, 0, 0]
+    assert all("previews" not in each for each in reported["reports"])

@@ -192,7 +192,7 @@ def test_many_inputs_are_all_in_the_table(pages: dict[str, Page]) -> None:
             ],
         ),
         (
-            replace(report(), passed=False, truth="b.onnx in float64"),
+            replace(report(), passed=False, float64_name="b.onnx in float64"),
             "c3d.onnx failed the check",
             [
                 "All 4 comparisons are within budget. random uses the most: 7%.",
@@ -200,7 +200,7 @@ def test_many_inputs_are_all_in_the_table(pages: dict[str, Page]) -> None:
             ],
         ),
         (replace(report(), comparisons=(), passed=False), "c3d.onnx failed the check", ["Nothing was compared."]),
-        (replace(report(), truth="b.onnx in float64"), "c3d.onnx returns what b.onnx returns", None),
+        (replace(report(), float64_name="b.onnx in float64"), "c3d.onnx returns what b.onnx returns", None),
     ],
 )
 def test_the_result_as_sentences(given: ParityReport, title: str, reported: list[str] | None) -> None:

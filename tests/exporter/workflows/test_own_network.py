@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from exporter.bench.runner import bench
+from exporter.bench.runner import benchmark
 from exporter.bench.types import BenchRequest
 from exporter.errors import ArtifactError, UsageError
 from exporter.types import ExportRequest, OptimizeOptions, OptimizeRequest, ParityOptions, Target
@@ -185,6 +185,6 @@ def test_a_plain_module_needs_three_facts(tmp_path: Path) -> None:
 
 def test_bench_measures_its_artifacts(exported: ExportResult) -> None:
     paths = tuple(artifact.path for artifact in exported.artifacts)
-    report = bench(BenchRequest(paths, batches=(1,), rounds=2, load_rounds=1, warmup=0, seconds=1.0))
+    report = benchmark(BenchRequest(paths, batches=(1,), rounds=2, load_rounds=1, warmup=0, seconds=1.0))
     assert [row.target for row in report.measurements] == ["residual.onnx", "residual.pt"]
     assert all(row.median > 0 for row in report.measurements)
