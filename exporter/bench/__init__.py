@@ -3,7 +3,8 @@
 * `bench.types`: what is asked for and what was found, frozen dataclasses.
 * `bench.runner`: `benchmark()`: plan, load, measure in interleaved rounds, compare.
 * `bench.targets`: the table of engines; `bench.plan`, `bench.engine_setup`: what each of them runs.
-* `bench.worker_main`: a target's own process; `bench.worker_client`: this end of the pipe; `bench.engines`: one file each.
+* `bench.worker_main`: a target's own process; `bench.worker_client`: this end of the pipe;
+  `bench.engines`: one file each.
 * `bench.inputs`, `bench.rounds`: the inputs, and the order in which targets run.
 * `bench.statistics`: paired ratios and their interval; `bench.roofline`: the lower bound of direct convolution.
 """
