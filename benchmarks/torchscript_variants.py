@@ -1,4 +1,4 @@
-"""What each form of a TorchScript file costs, saves and errs: the table "TorchScript on CPU" of docs/benchmarks.md.
+"""What each form of a TorchScript file costs, saves and errs: the table "TorchScript on CPU" of benchmarks/results.
 
     python benchmarks/torchscript_forms.py             batch 1
     python benchmarks/torchscript_forms.py 1 4         batches 1 and 4

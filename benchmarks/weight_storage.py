@@ -1,4 +1,4 @@
-"""How a weight may be stored in fewer bits, and what each form costs in onnxruntime: the tables of docs/passes.md.
+"""How a weight may be stored in fewer bits, and what each way costs in onnxruntime.
 
     python benchmarks/weight_storage.py                  fc6 in every form
     python benchmarks/weight_storage.py A.onnx B.onnx    whole models, against the first

@@ -36,7 +36,7 @@ DEFAULT_OPSET = 17
 """With IR version 8, which it needs, onnxruntime 1.15 and OpenVINO 2023.3 load it."""
 MAX_OPSET = 28
 """The newest opset that onnxruntime 1.32 fully supports: it accepts it as released, and its CPU provider has a kernel
-for every operator of it that is not a function (docs/onnx.md shows the check)."""
+for every operator of it that is not a function (docs/reference/runtimes.md shows the check)."""
 
 QUICK: tuple[str, ...] = ("random", "zeros", "saturated", "video")
 """The input types that an export is verified on; `exporter.parity.inputs` defines all of them."""

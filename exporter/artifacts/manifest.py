@@ -1,4 +1,4 @@
-"""An artifact is its model file(s) and a manifest beside them. docs/artifacts.md describes the format.
+"""An artifact is its model file(s) and a manifest beside them. docs/reference/manifest.md describes the format.
 
 The manifest's essential part (all but what only exists once the file is written) is also inside the model file, so
 that a lone file still tells what it is. Law: `Manifest.from_json(manifest.to_json()) == manifest`.

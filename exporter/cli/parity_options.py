@@ -52,8 +52,8 @@ input_options = combine(
         default="all",
         show_default=True,
         metavar="TYPES",
-        help="Input types, separated by commas; all; or quick, which an export is verified on. docs/parity.md lists "
-        "them.",
+        help="Input types, separated by commas; all; or quick, which an export is verified on. "
+        "docs/reference/parity.md lists them.",
     ),
     click.option(
         "--array",

@@ -15,7 +15,7 @@ from models.options import BuildOptions
 @network_options("the one in the manifest")
 @click.option("--quick", is_flag=True, help="For CI: one position per fault type, and no extra unmodified runs.")
 @click.option("--localize", is_flag=True, help="Also check that the layer of each detected fault is named.")
-@click.option("--only", metavar="TEXT", help="Only fault types with TEXT in their name; docs/parity.md lists them.")
+@click.option("--only", metavar="TEXT", help="Only fault types with TEXT in their name (docs/reference/faults.md).")
 @click.option(
     "--clean-runs",
     type=click.IntRange(0, 100_000),

@@ -2,5 +2,5 @@
 
 `apart` reads an artifact into the `graph` that faults are planted in, `faults` is the table of their kinds, `tail` cuts
 a faulty copy in front of its fault, `bench` runs it and asks the judge of `verify parity`, `runner` goes through them.
-docs/parity.md has the figures.
+docs/reference/parity.md has the figures.
 """

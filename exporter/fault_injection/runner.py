@@ -256,7 +256,7 @@ def clean_runs(
 def _kinds(only: str | None) -> tuple[FaultType, ...]:
     kinds = tuple(kind for kind in FAULTS if only is None or only.lower() in kind.name.lower())
     if not kinds:
-        raise UsageError(f"--only {only}: no kind of fault has that in its name; docs/parity.md lists them")
+        raise UsageError(f"--only {only}: no kind of fault has that in its name; docs/reference/parity.md lists them")
     return kinds
 
 

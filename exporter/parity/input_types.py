@@ -1,4 +1,4 @@
-"""Generators of synthetic inputs, by input type. docs/parity.md says what each one finds."""
+"""Generators of synthetic inputs, by input type. docs/reference/parity.md says what each one finds."""
 
 from __future__ import annotations
 

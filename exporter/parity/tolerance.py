@@ -2,7 +2,8 @@
 
 The default compares two errors on the same input: the artifact's and that of PyTorch's own float32. Its closest
 relative is the `fp64_ref` comparison of torch's compiler tests (`torch._dynamo.utils.same`), which compares the root
-mean square error of a result with that of eager execution, both against float64. docs/parity.md explains the choice.
+mean square error of a result with that of eager execution, both against float64. docs/explanation/parity.md explains
+the choice.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 ERROR_FACTOR = 8.0
 """The largest error that passes, as a multiple of the float32 baseline's largest error. Engines sum in different
-orders, so errors of correct artifacts differ by a factor: up to 3.82 was measured (table in docs/parity.md)."""
+orders, so errors of correct artifacts differ by a factor: up to 3.82 was measured (docs/reference/parity.md)."""
 
 MIN_BASELINE_ERROR = 4 * 2.0**-23
 """Lower bound on the baseline error, relative to max|output|: of few outputs it can be near zero by chance, and 4 units

@@ -7,7 +7,7 @@ DequantizeLinear would run every time, and onnxruntime 1.32 has none for opset 2
 for each block of up to 128 inputs of an output, with a DequantizeLinear and a MatMul, the form that onnxruntime runs on
 the int8 weights themselves. *Algebra*: `W ~ q s`, `s = max|W| / 127` over the channel or block, `q = round(W / s)`;
 zero stays zero. *Source*: ONNX DequantizeLinear-21; Jacob et al., *Quantization and Training of Neural Networks*
-(2018), symmetric weights; docs/passes.md has the measurements that chose these forms.
+(2018), symmetric weights; docs/reference/passes.md has the measurements that chose these forms.
 
 Parity judges the result as an approximation, by its signal-to-noise ratio.
 """
@@ -47,7 +47,7 @@ Floats = NDArray[Any]
 class CompressWeights(GraphPass):
     """Large float32 weights are stored in float16 or int8."""
 
-    name = "store-weights"
+    name = "compress-weights"
     condition = "A float32 weight of 4096 numbers or more in two axes or more; for int8, of a Conv, Gemm or MatMul."
     reason = "The file is half or a quarter as large; int8 linear layers, bound by memory at batch 1, run faster."
 

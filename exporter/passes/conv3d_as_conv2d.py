@@ -112,7 +112,7 @@ class _StemMatch:
 class Conv3dAsConv2d(GraphPass):
     """A convolution of a few channels, as networks begin with, and its pool are computed frame by frame as pictures."""
 
-    name = "frames-as-pictures"
+    name = "conv3d-as-conv2d"
     condition = (
         f"A float32 Conv of volumes with fewer than {VECTOR} taps in time x channels, constant weights, a known size, "
         f"at most {MAX_FRAMES} frames, and a max pool of single frames behind it."

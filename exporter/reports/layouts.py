@@ -45,7 +45,9 @@ def print_layouts(layouts: Sequence[Layout], console: Console) -> None:
         )
         console.print(f"    pool5          {row.pool5 or 'not known: symmetric unless --pool5 is given'}")
         console.print(f"    preprocessing  {escape(profile.describe() if profile.name != 'unknown' else 'not known')}")
-    console.print("\n`c3d-export inspect FILE` detects the layout of a file. docs/checkpoints.md lists the sources.")
+    console.print(
+        "\n`c3d-export inspect FILE` detects the layout of a file; docs/how-to/checkpoints.md lists the sources."
+    )
 
 
 def conversion_to_dict(result: ConvertResult) -> dict[str, Any]:

@@ -16,7 +16,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "fc7": (4096, 4096),
     "fc8": (487, 4096),
 }
-"""As docs/checkpoints.md gives them: weights; biases are their first axis."""
+"""As docs/how-to/checkpoints.md gives them: weights; biases are their first axis."""
 
 
 def constant_state(num_classes: int = 487, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 """What a form should cost: arithmetic at the rate of a matrix product, and every byte that moves between operators.
 
-The model has two numbers, because two things were found to decide (docs/passes.md has the comparison with measured
-times). Matrix products and convolutions reach `RATE`. Everything that is written by one operator and read by the next
+The model has two numbers, because two things were found to decide (benchmarks/results/winograd.md
+compares them with measured times). Matrix products and convolutions reach `FLOPS`.
+Everything that is written by one operator and read by the next
 passes through the last-level cache or memory at `BANDWIDTH`, because at these sizes nothing stays nearer; a transform
 is all bytes, and so is a product whose weights outweigh its inputs. Small products count as the vectors they fill.
 

@@ -77,7 +77,7 @@ def test_weights_are_stored_in_fewer_bits_and_the_answers_stay(
 ) -> None:
     small = write(tmp_path / "s", "portable", kind)
     assert small.manifest.options["weight_dtype"] == kind
-    assert small.manifest.options["passes"] == ["store-weights"]
+    assert small.manifest.options["passes"] == ["compress-weights"]
     assert small.files[0].stat().st_size < share * plain.files[0].stat().st_size
     clip = torch.randn(2, 3, 4, 2, 2, generator=torch.Generator().manual_seed(1)).numpy()
     answers = [

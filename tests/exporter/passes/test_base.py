@@ -52,7 +52,7 @@ def test_each_pass_says_what_it_is() -> None:
         assert step.condition.endswith(".")
         assert step.reason.endswith(".")
         assert step.__doc__
-    assert [step.name for step in steps][-1] == "store-weights"
+    assert [step.name for step in steps][-1] == "compress-weights"
 
 
 def test_a_whole_recipe_keeps_a_residual_block_with_norms(tmp_path: Path) -> None:

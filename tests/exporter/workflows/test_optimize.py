@@ -262,9 +262,9 @@ def test_an_artifact_keeps_its_manifest_and_tells_its_passes(exported: ExportedB
     assert subject.manifest.options["weight_dtype"] == "fp16"
     assert subject.manifest.options["passes"] == [
         "winograd",
-        "frames-as-pictures",
+        "conv3d-as-conv2d",
         "cancel-transposes",
-        "store-weights",
+        "compress-weights",
     ]
     assert done.bytes_after < 0.51 * done.bytes_before
 

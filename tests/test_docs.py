@@ -1,0 +1,173 @@
+"""The documentation agrees with the code: commands, tables, names and examples."""
+
+import dataclasses
+import importlib
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+import exporter
+import models
+from exporter.artifacts.manifest import Manifest
+from exporter.cli.main import cli
+from exporter.cli.verify import verify
+from exporter.engines import ENGINES
+from exporter.parity.input_types import INPUT_TYPES
+from exporter.parity.tolerance import SNR_TOLERANCES
+from exporter.passes.pipelines import build_passes
+from exporter.types import QUICK, TARGETS, OptimizeOptions
+from models.checkpoints.layouts import LAYOUTS
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("benchmarks/**/*.md")])
+PROGRAMS: dict[str, click.Command] = {"c3d-export": cli, "verify": verify}
+
+
+def read_table(page: str, first_column: str) -> list[list[str]]:
+    """Return the rows of the page's table whose header starts with `first_column`, cell by cell."""
+    lines = (DOCS / page).read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {first_column} |"))
+    rows: list[list[str]] = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
+def read_commands(page: Path) -> Iterator[list[str]]:
+    """Yield the words of each command of this project in the page's console blocks."""
+    for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                yield from split_commands(line[2:])
+
+
+def split_commands(line: str) -> Iterator[list[str]]:
+    """Yield the commands of this project in a shell line, without variables before them."""
+    words: list[str] = []
+    for word in [*shlex.split(line, comments=True), "&&"]:
+        if word not in ("&&", "|", ";"):
+            words.append(word)
+            continue
+        while words and ("=" in words[0] or words[0] in ("/usr/bin/time", "-v")):
+            del words[0]
+        if words and words[0] in PROGRAMS:
+            yield words
+        words = []
+
+
+COMMANDS = [(page, words) for page in PAGES for words in read_commands(page)]
+
+
+@pytest.mark.parametrize(("page", "words"), COMMANDS, ids=[" ".join(words) for _, words in COMMANDS])
+def test_commands_of_the_docs_parse(page: Path, words: list[str]) -> None:
+    command, parent, arguments = PROGRAMS[words[0]], None, words[1:]
+    while True:
+        context = command.make_context(command.name, list(arguments), parent=parent)
+        rest = [*context._protected_args, *context.args]
+        if not isinstance(command, click.Group) or not rest:
+            break
+        _, child, arguments = command.resolve_command(context, rest)
+        assert child is not None, f"{page}: {' '.join(words)}"
+        command, parent = child, context
+    assert not context.args, f"{page}: {' '.join(words)}"
+
+
+def test_commands_in_running_text_name_options_that_exist() -> None:
+    known = {option for command in walk(cli) for param in command.params for option in param.opts}
+    for page in PAGES:
+        for code in re.findall(r"`(?:c3d-export|verify)( [^`]*)`", page.read_text()):
+            named = {word.split("=")[0] for word in code.split() if word.startswith("-")}
+            assert named <= {*known, "--help"}, f"{page}: {code}"
+
+
+def test_options_in_running_text_exist() -> None:
+    known = {option for command in walk(cli) for param in command.params for option in param.opts}
+    foreign = {"--check", "--strict", "--onnxrt", "--trt", "--into", "--help", "--version"}
+    for page in (page for page in PAGES if page.is_relative_to(DOCS) or page.name == "README.md"):
+        named = set(re.findall(r"`(--[a-z0-9-]+)", page.read_text()))
+        assert named <= known | foreign, page
+
+
+def walk(command: click.Command) -> Iterator[click.Command]:
+    yield command
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            yield from walk(child)
+
+
+def test_the_table_of_origins_lists_every_layout() -> None:
+    rows = read_table("how-to/checkpoints.md", "layout")
+    expected = [f"`{layout.name}`{' *' if layout.disambiguation else ''}" for layout in LAYOUTS]
+    assert [row[0] for row in rows] == expected
+    for row, layout in zip(rows, LAYOUTS, strict=True):
+        assert f"`{layout.pool5 or 'symmetric'}`" in row[3]
+
+
+def test_the_table_of_inputs_lists_every_input_type() -> None:
+    rows = read_table("reference/parity.md", "input type")
+    assert [row[0] for row in rows] == [f"`{name}`{' *' if name in QUICK else ''}" for name in INPUT_TYPES]
+
+
+def test_the_table_of_engines_lists_every_engine() -> None:
+    assert [row[0] for row in read_table("reference/parity.md", "name")] == [
+        *(f"`{name}`" for name in ENGINES),
+        "`torch`",
+    ]
+
+
+def test_the_table_of_tolerances_has_the_codes_numbers() -> None:
+    expected = [
+        [name, f"≥ {rule.min_snr_db:g} dB", f"≥ {rule.min_top1:.0%}".replace("%", " %")]
+        for name, rule in SNR_TOLERANCES.items()
+    ]
+    assert [[row[0], row[1], row[3]] for row in read_table("reference/parity.md", "precision")] == expected
+
+
+def test_the_table_of_targets_lists_every_pass() -> None:
+    rows = {row[0]: row[1] for row in read_table("reference/passes.md", "target")}
+    assert list(rows) == [f"`{target}`" for target in TARGETS]
+    portable = [step.name for step in build_passes(OptimizeOptions("portable"))]
+    assert rows["`portable`"] == ", ".join(portable)
+    added = [step.name for step in build_passes(OptimizeOptions("cpu")) if step.name not in portable]
+    assert all(name in rows["`cpu`"] for name in added)
+
+
+def test_the_manifest_page_names_every_field() -> None:
+    named = {name for row in read_table("reference/manifest.md", "field") for name in re.findall(r"`(\w+)`", row[0])}
+    assert named == {field.name for field in dataclasses.fields(Manifest)}
+
+
+@pytest.mark.parametrize("module", [exporter, models])
+def test_the_api_page_lists_every_public_name(module: object) -> None:
+    page = (DOCS / "reference/python.md").read_text()
+    name = module.__name__
+    listed = re.findall(rf"^::: {name}\.(\w+)$", page, re.MULTILINE)
+    if module is exporter:
+        listed += set(models.__all__) & set(exporter.__all__)
+    assert sorted(listed) == sorted(module.__all__)
+
+
+def test_pages_that_the_code_names_exist() -> None:
+    for source in (path for folder in ("models", "exporter") for path in (ROOT / folder).rglob("*.py")):
+        for page in re.findall(r"\b(?:docs|benchmarks/results)/[\w/-]+\.md", source.read_text()):
+            assert (ROOT / page).is_file(), f"{source}: {page}"
+
+
+def test_the_example_of_an_own_network_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (DOCS / "how-to/own-network.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    example = tmp_path / "own_network_example.py"  # TorchScript reads the source of the network's class from its file
+    example.write_text("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)))
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("own_network_example")
+    printed = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    assert capsys.readouterr().out == "".join([*printed, "True\n"])
