@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
@@ -70,7 +71,7 @@ def test_commands_of_the_docs_parse(page: Path, words: list[str]) -> None:
     command, parent, arguments = PROGRAMS[words[0]], None, words[1:]
     while True:
         context = command.make_context(command.name, list(arguments), parent=parent)
-        rest = [*context._protected_args, *context.args]
+        rest = [*context._protected_args, *context.args]  # pyright: ignore[reportPrivateUsage]
         if not isinstance(command, click.Group) or not rest:
             break
         _, child, arguments = command.resolve_command(context, rest)
@@ -145,7 +146,7 @@ def test_the_manifest_page_names_every_field() -> None:
 
 
 @pytest.mark.parametrize("module", [exporter, models])
-def test_the_api_page_lists_every_public_name(module: object) -> None:
+def test_the_api_page_lists_every_public_name(module: ModuleType) -> None:
     page = (DOCS / "reference/python.md").read_text()
     name = module.__name__
     listed = re.findall(rf"^::: {name}\.(\w+)$", page, re.MULTILINE)
