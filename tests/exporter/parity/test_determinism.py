@@ -1,4 +1,4 @@
-"""Do repeats, places in a batch and thread counts give the same bits? Told of engines that do and that do not."""
+"""Repeats, batch positions and thread counts, with engines that are deterministic and engines that are not."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,14 +18,14 @@ from exporter.results import Placement, Precision
 from models.specs import Signature, TensorSpec
 
 Array = NDArray[Any]
-POOL = InputSet({"x": np.arange(8, dtype=np.float32).reshape(4, 2)}, ("a", "b", "c", "d"))
+INPUTS = InputSet({"x": np.arange(8, dtype=np.float32).reshape(4, 2)}, ("a", "b", "c", "d"))
 
 
 @dataclass
 class Engine:
-    """Answers by a function of (rows, number of the call, settings)."""
+    """Returns a function of (rows, number of the call, settings)."""
 
-    answer: Callable[[Array, int, RuntimeOptions], Array]
+    function: Callable[[Array, int, RuntimeOptions], Array]
     settings: RuntimeOptions
     batch: int | str = "n"
     width: int | str | None = None
@@ -45,64 +45,64 @@ class Engine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to give back."""
+        """Nothing to release."""
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         self.calls.append(feeds["x"])
-        return {"y": self.answer(feeds["x"], len(self.calls), self.settings)}
+        return {"y": self.function(feeds["x"], len(self.calls), self.settings)}
 
 
-def reported(answer: Callable[[Array, int, RuntimeOptions], Array], **options: Any) -> dict[str, tuple[bool, float]]:
-    def ports(found: Signature) -> IOMapping:
+def check(function: Callable[[Array, int, RuntimeOptions], Array], **options: Any) -> dict[str, tuple[bool, float]]:
+    def map_io(found: Signature) -> IOMapping:
         return IOMapping({"x": found.inputs[0]}, {"y": "y"})
 
     device = options.pop("device", "cpu")
-    trial = RunSpec(Path("m"), lambda settings: Engine(answer, settings, **options), RuntimeOptions(device), ports)
-    return {row.condition: (row.identical, row.max_abs_diff) for row in check_determinism(trial, POOL)}
+    spec = RunSpec(Path("m"), lambda settings: Engine(function, settings, **options), RuntimeOptions(device), map_io)
+    return {row.condition: (row.identical, row.max_abs_diff) for row in check_determinism(spec, INPUTS)}
 
 
-REPEATS, PLACES = "3 runs on the same input", "at each position of a batch of 3, the first as measure"
-ALONE, THREADS = "in a batch of 3 and alone", "on 1 and on 2 threads"
+REPEATS, POSITIONS = "3 runs on the same input", "at each position of a batch of 3, compared with the first"
+OWN_BATCH, THREADS = "in a batch of 3 and on its own", "on 1 and on 2 threads"
 
 
-def test_an_engine_that_always_says_the_same() -> None:
-    assert reported(lambda x, _n, _s: x * 2) == dict.fromkeys((REPEATS, PLACES, ALONE, THREADS), (True, 0.0))
+def test_a_deterministic_engine() -> None:
+    assert check(lambda x, _n, _s: x * 2) == dict.fromkeys((REPEATS, POSITIONS, OWN_BATCH, THREADS), (True, 0.0))
 
 
 def test_an_engine_whose_repeats_differ() -> None:
-    found = reported(lambda x, n, _s: x + n)
+    found = check(lambda x, n, _s: x + n)
     assert found[REPEATS] == (False, 2.0)
 
 
-def test_an_engine_that_looks_at_the_place() -> None:
-    found = reported(lambda x, _n, _s: x + np.arange(len(x), dtype=np.float32)[:, None] / 4)
-    assert found == {REPEATS: (True, 0.0), PLACES: (False, 0.5), ALONE: (False, 0.5), THREADS: (True, 0.0)}
+def test_an_engine_that_depends_on_the_batch_position() -> None:
+    found = check(lambda x, _n, _s: x + np.arange(len(x), dtype=np.float32)[:, None] / 4)
+    assert found == {REPEATS: (True, 0.0), POSITIONS: (False, 0.5), OWN_BATCH: (False, 0.5), THREADS: (True, 0.0)}
 
 
-def test_an_engine_that_looks_at_the_size_of_the_batch() -> None:
-    found = reported(lambda x, _n, _s: x + len(x))
-    assert found == {REPEATS: (True, 0.0), PLACES: (True, 0.0), ALONE: (False, 2.0), THREADS: (True, 0.0)}
+def test_an_engine_that_depends_on_the_batch_size() -> None:
+    found = check(lambda x, _n, _s: x + len(x))
+    assert found == {REPEATS: (True, 0.0), POSITIONS: (True, 0.0), OWN_BATCH: (False, 2.0), THREADS: (True, 0.0)}
 
 
-def test_an_engine_that_looks_at_the_threads() -> None:
-    found = reported(lambda x, _n, s: x * (s.threads or 1))
+def test_an_engine_that_depends_on_the_threads() -> None:
+    found = check(lambda x, _n, s: x * (s.threads or 1))
     assert found[THREADS] == (False, 3.0)
-    assert THREADS not in reported(lambda x, _n, _s: x, device="cuda")
+    assert THREADS not in check(lambda x, _n, _s: x, device="cuda")
 
 
-def test_bits_are_bits() -> None:
-    zero = reported(lambda x, n, _s: x * 0 * (-1) ** n)
+def test_bits_are_compared_not_values() -> None:
+    zero = check(lambda x, n, _s: x * 0 * (-1) ** n)
     assert zero[REPEATS] == (False, 0.0)  # 0 and -0 are equal, and other bits
-    assert reported(lambda x, _n, _s: x * np.float32(np.nan))[REPEATS] == (True, 0.0)
+    assert check(lambda x, _n, _s: x * np.float32(np.nan))[REPEATS] == (True, 0.0)
 
 
 @pytest.mark.parametrize(
     ("options", "conditions"),
     [
         ({"batch": 1}, {REPEATS, THREADS}),
-        ({"batch": 2}, {REPEATS, THREADS, "at each position of a batch of 2, the first as measure"}),
-        ({"width": 1}, {REPEATS, THREADS}),  # outputs without a batch axis have no places
+        ({"batch": 2}, {REPEATS, THREADS, "at each position of a batch of 2, compared with the first"}),
+        ({"width": 1}, {REPEATS, THREADS}),  # outputs without a batch axis have no positions
     ],
 )
-def test_places_where_there_are_some(options: dict[str, int], conditions: set[str]) -> None:
-    assert {*reported(lambda x, _n, _s: x, **options)} == conditions
+def test_positions_need_a_batch_axis(options: dict[str, int], conditions: set[str]) -> None:
+    assert {*check(lambda x, _n, _s: x, **options)} == conditions

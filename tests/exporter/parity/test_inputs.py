@@ -63,7 +63,7 @@ def test_the_seed_and_the_samples_decide_the_clips(inputs: InputSet) -> None:
 
 
 def test_an_unknown_kind_is_refused_with_the_known() -> None:
-    with pytest.raises(UsageError, match="--inputs noise: no such kind; known are all, quick, random"):
+    with pytest.raises(UsageError, match="--inputs noise: unknown input type; choose all, quick, or from random"):
         make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=("noise",)))
 
 
@@ -87,7 +87,7 @@ def test_arrays_of_the_users(tmp_path: Path) -> None:
     assert pool.names == ("zeros", "mine.npz row 0", "mine.npz row 1")
     assert np.array_equal(pool.feeds["clip"][1:], rows.astype(np.float32))
     np.savez(tmp_path / "bad.npz", clip=rows[:, :, :8])
-    with pytest.raises(BadInputError, match="clip has shape .2, 3, 8, 112, 112.; wanted .rows, 3, 16, 112, 112."):
+    with pytest.raises(BadInputError, match="clip has shape .2, 3, 8, 112, 112.; expected .rows, 3, 16, 112, 112."):
         make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(arrays=(tmp_path / "bad.npz",)))
 
 
@@ -118,7 +118,7 @@ def test_bad_videos(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("not a video")
     with pytest.raises(BadInputError, match="not a video that can be decoded"):
         decode(tmp_path / "text.mp4", UNKNOWN)
-    with pytest.raises(BadInputError, match="32 frames, a clip takes 64"):
+    with pytest.raises(BadInputError, match="32 frames, but a clip has 64"):
         decode(BIKES, UNKNOWN, frames=64)
 
 

@@ -1,4 +1,4 @@
-"""A fault is named at its layer, whatever the artifact's graph looks like and whoever made it."""
+"""A fault is located at its layer, in graphs of any exporter."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def theirs(tmp_path: Path) -> Path:
     return small_models.network(tmp_path / "theirs.onnx")
 
 
-def traced(mine: Path, theirs: Path, **options: object) -> Localization:
+def locate(mine: Path, theirs: Path, **options: object) -> Localization:
     (report,) = verify_parity([mine], ParityOptions(against=theirs, localize=True, **options))  # pyright: ignore
     assert report.localization is not None
     return report.localization
@@ -32,15 +32,15 @@ def traced(mine: Path, theirs: Path, **options: object) -> Localization:
 
 @pytest.mark.parametrize("layer", SCALED)
 def test_in_a_graph_of_the_same_names(layer: str, theirs: Path, tmp_path: Path) -> None:
-    found = traced(small_models.network(tmp_path / "m.onnx", change=SCALED[layer]), theirs)
+    found = locate(small_models.network(tmp_path / "m.onnx", change=SCALED[layer]), theirs)
     assert found.first == layer
-    assert found.summary.startswith(f"leaves the truth at {layer}: error ")
+    assert found.summary.startswith(f"diverges at {layer}: error ")
     assert {trace.matched for trace in found.layers} == {"name"}
 
 
 @pytest.mark.parametrize("layer", SCALED)
 def test_in_a_graph_with_other_names(layer: str, theirs: Path, tmp_path: Path) -> None:
-    found = traced(small_models.network(tmp_path / "m.onnx", change=SCALED[layer], names=STRANGE), theirs)
+    found = locate(small_models.network(tmp_path / "m.onnx", change=SCALED[layer], names=STRANGE), theirs)
     assert found.first == layer
     assert [trace.layer for trace in found.layers] == [*small_models.LAYERS]
     before = small_models.LAYERS[: small_models.LAYERS.index(layer)]
@@ -51,21 +51,21 @@ def test_in_a_graph_with_other_names(layer: str, theirs: Path, tmp_path: Path) -
 @pytest.mark.parametrize("layer", SCALED)
 def test_in_a_graph_turned_to_channels_last(layer: str, theirs: Path, tmp_path: Path) -> None:
     mine = small_models.network(tmp_path / "m.onnx", change=SCALED[layer], rewrite=small_models.channels_last)
-    assert traced(mine, theirs).first == layer
+    assert locate(mine, theirs).first == layer
 
 
 def test_in_a_fused_graph_whose_relu_has_the_convolutions_name(theirs: Path, tmp_path: Path) -> None:
     mine = small_models.network(tmp_path / "m.onnx", change=SCALED["conv2"], rewrite=small_models.fused)
-    found = traced(mine, theirs)
+    found = locate(mine, theirs)
     assert found.first == "relu2"
-    assert "agrees up to pool1; the graph does not show conv2, so the fault may be there" in found.summary
+    assert "agrees up to pool1; the graph does not contain conv2, so the fault may be there" in found.summary
     traces = {trace.layer: trace for trace in found.layers}
     assert (traces["relu1"].value, traces["relu1"].matched) == ("conv1", "value")
     assert traces["conv1"].value is None
     assert traces["relu2"].error == pytest.approx(1e-3, rel=0.1)
-    sound = traced(small_models.network(tmp_path / "s.onnx", rewrite=small_models.fused), theirs)
+    sound = locate(small_models.network(tmp_path / "s.onnx", rewrite=small_models.fused), theirs)
     assert sound.first is None
-    assert sound.summary.startswith("no layer leaves the truth (5 of 7 seen)")
+    assert sound.summary.startswith("no layer diverges (5 of 7 layers seen)")
 
 
 def test_a_missing_layer_is_among_those_named(theirs: Path, tmp_path: Path) -> None:
@@ -74,9 +74,9 @@ def test_a_missing_layer_is_among_those_named(theirs: Path, tmp_path: Path) -> N
             node.input[:] = ["conv1" if name == "relu1" else name for name in node.input]
         return [node for node in nodes if node.output[0] != "relu1"]
 
-    found = traced(small_models.network(tmp_path / "m.onnx", rewrite=no_relu), theirs)
+    found = locate(small_models.network(tmp_path / "m.onnx", rewrite=no_relu), theirs)
     assert found.first == "pool1"
-    assert "agrees up to conv1; the graph does not show relu1, so the fault may be there" in found.summary
+    assert "agrees up to conv1; the graph does not contain relu1, so the fault may be there" in found.summary
 
 
 def mixing(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
@@ -97,17 +97,17 @@ def test_items_of_a_batch_that_mix(theirs: Path, tmp_path: Path) -> None:
         values |= {"axis": np.array([0]), "little": np.float32(1e-3)}  # pyright: ignore
 
     mine = small_models.network(tmp_path / "m.onnx", rewrite=mixing, change=constants)
-    found = traced(mine, theirs)
+    found = locate(mine, theirs)
     assert found.first == "conv2"
     assert found.summary.startswith(
-        "each input passes alone, so items of a batch influence each other; leaves the truth at"
+        "each input passes on its own, so items of a batch influence each other; diverges at"
     )
     assert " + " in found.input
 
 
 def test_nan_and_the_edges_are_traced_only_where_nothing_else_failed(theirs: Path, tmp_path: Path) -> None:
-    clean = traced(theirs, theirs, input_types=("nan",))
-    assert clean.summary.startswith("no layer leaves the truth (7 of 7 seen)")
+    clean = locate(theirs, theirs, input_types=("nan",))
+    assert clean.summary.startswith("no layer diverges (7 of 7 layers seen)")
 
     def swallow(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
         node = helper.make_node("Where", ["is", "zero", "relu1"], ["sane"])
@@ -119,7 +119,7 @@ def test_nan_and_the_edges_are_traced_only_where_nothing_else_failed(theirs: Pat
         rewrite=swallow,
         change=lambda values: values.update(zero=np.float32(0)),  # pyright: ignore
     )
-    found = traced(mine, theirs)
+    found = locate(mine, theirs)
     assert (found.input, found.first) == ("nan", "pool1")
     assert all(np.isfinite(trace.float32_error) for trace in found.layers)
 
@@ -127,23 +127,23 @@ def test_nan_and_the_edges_are_traced_only_where_nothing_else_failed(theirs: Pat
 def test_half_precision_is_traced_by_its_own_budget(theirs: Path, tmp_path: Path) -> None:
     fault = small_models.network(tmp_path / "m.onnx", change=small_models.scaled("w2", 1.1))
     half = small_models.narrowed(fault, tmp_path / "h.onnx", TensorProto.FLOAT16)
-    assert traced(half, theirs).first == "conv2"
+    assert locate(half, theirs).first == "conv2"
 
 
 def test_what_cannot_be_traced_says_why(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporter.onnx_io.all_outputs.MAX_MESSAGE_BYTES", 10)
-    found = traced(theirs, theirs, input_types=("random",))
+    found = locate(theirs, theirs, input_types=("random",))
     assert (found.layers, found.first) == ((), None)
-    assert found.summary == f"not traced: {theirs}: larger than 2 GB, so its intermediate values cannot be exposed"
+    assert found.summary == f"layers were not compared: {theirs}: larger than 2 GB, so its intermediate values cannot be returned"
 
 
-def test_an_artifact_that_passed_has_not_left_the_truth() -> None:
+def test_an_artifact_that_passed_does_not_diverge() -> None:
     layers = (LayerError("a", "a", "name", 1e-3, 1e-6, 1.5), LayerError("b", "b", "name", 1e-6, 1e-6, 0.1))
     assert first_divergence(layers, passed=True) == (
         None,
-        "no layer leaves the truth (2 of 2 seen); the most of its budget is used by a, 150%",
+        "no layer diverges (2 of 2 layers seen); a uses most of its budget, 150%",
     )
     assert first_divergence(layers, passed=False)[0] == "a"
-    assert first_divergence(layers[1:], passed=False)[1] == "no layer leaves the truth on this input (1 of 1 seen)"
+    assert first_divergence(layers[1:], passed=False)[1] == "no layer diverges on this input (1 of 1 layers seen)"
     unseen = (LayerError("a", None, None, None, 1e-6, None),)
-    assert first_divergence(unseen, passed=False) == (None, "none of the truth's layers was found in the graph")
+    assert first_divergence(unseen, passed=False) == (None, "none of the reference's layers was found in the graph")

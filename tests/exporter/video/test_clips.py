@@ -34,10 +34,10 @@ def test_a_list_that_names_nothing(content: bytes, tmp_path: Path) -> None:
 def test_a_list_is_relative_to_itself_and_may_point_anywhere(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text(f"  mine.mp4  \n# theirs\n{BIKES}\r\n")
     assert find_videos(tmp_path / "list.txt") == [tmp_path / "mine.mp4", BIKES]
-    assert find_videos(Path("none.txt")) == [Path("none.txt")]  # told as a missing video
+    assert find_videos(Path("none.txt")) == [Path("none.txt")]  # reported as a missing video when it is decoded
 
 
-def test_two_videos_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_two_videos_of_one_name_get_different_names(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         shutil.copy(BIKES, tmp_path / folder / "bikes.mp4")
@@ -48,14 +48,14 @@ def test_two_videos_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert [*pool.frames] == [1, 2]
 
 
-def test_a_recipe_that_skips_frames_takes_every_nth() -> None:
+def test_a_frame_step_takes_every_nth_frame() -> None:
     every = decode(BIKES, UNKNOWN, frames=32)
     assert np.array_equal(decode(BIKES, replace(UNKNOWN, frame_step=2), frames=16), every[::2])
-    with pytest.raises(BadInputError, match="11 frames, a clip takes 16"):
+    with pytest.raises(BadInputError, match="11 frames, but a clip has 16"):
         decode(BIKES, replace(UNKNOWN, frame_step=3))
 
 
 def test_the_packaged_clip_is_real() -> None:
     frames = packaged_frames()
     assert (frames.shape, frames.dtype) == ((16, 128, 171, 3), np.uint8)
-    assert 1 < np.abs(np.diff(frames.astype(np.int16), axis=0)).mean() < 60  # it moves, and is no noise
+    assert 1 < np.abs(np.diff(frames.astype(np.int16), axis=0)).mean() < 60  # it moves, and is not noise
