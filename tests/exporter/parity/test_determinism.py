@@ -86,7 +86,7 @@ def test_an_engine_that_depends_on_the_batch_size() -> None:
 
 def test_an_engine_that_depends_on_the_threads() -> None:
     found = check(lambda x, _n, s: x * (s.threads or 1))
-    assert found[THREADS] == (False, 3.0)
+    assert found[THREADS] == (False, 1.0)
     assert THREADS not in check(lambda x, _n, _s: x, device="cuda")
 
 

@@ -134,7 +134,10 @@ def test_what_cannot_be_traced_says_why(theirs: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("exporter.onnx_io.all_outputs.MAX_MESSAGE_BYTES", 10)
     found = locate(theirs, theirs, input_types=("random",))
     assert (found.layers, found.first) == ((), None)
-    assert found.summary == f"layers were not compared: {theirs}: larger than 2 GB, so its intermediate values cannot be returned"
+    assert (
+        found.summary
+        == f"layers were not compared: {theirs}: larger than 2 GB, so its intermediate values cannot be returned"
+    )
 
 
 def test_an_artifact_that_passed_does_not_diverge() -> None:

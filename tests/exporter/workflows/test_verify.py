@@ -1,5 +1,6 @@
-"""Two model files of any origin, held against each other; engines, tolerances and bits."""
+"""Artifacts compared with their networks and with other model files; engines, tolerances and precisions."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +11,18 @@ import torch
 from helpers import small_models
 from onnx import TensorProto, helper, numpy_helper
 
+from exporter.artifacts.manifest import manifest_path, read_manifest, sha256_file
 from exporter.errors import ArtifactError, BadInputError, OutputError, UsageError
 from exporter.parity.input_types import INPUT_TYPES
 from exporter.results import ParityReport
-from exporter.types import ParityOptions
+from exporter.types import ComparisonEngine, EngineReference, ParityOptions
+from exporter.workflows.export import ExportResult
 from exporter.workflows.verify import verify_parity
+from models.built_model import BuiltModel
 from models.options import BuildOptions
 
 RENAMED = {"x": "input.1", "conv1": "a", "relu1": "b", "pool1": "c", "conv2": "d", "relu2": "e", "scores": "1234"}
+DATA = Path(__file__).parents[2] / "data"
 FEW = ("random", "uniform", "sparse")
 
 
@@ -26,7 +31,7 @@ def theirs(tmp_path: Path) -> Path:
     return small_models.network(tmp_path / "theirs.onnx")
 
 
-def judged(
+def verify(
     mine: Path, theirs: Path, shapes: dict[str, tuple[int, ...]] | None = None, **options: object
 ) -> ParityReport:
     (report,) = verify_parity([mine], ParityOptions(against=theirs, **options), shapes=shapes)  # pyright: ignore
@@ -35,7 +40,7 @@ def judged(
 
 def test_the_same_function_under_other_names_and_another_opset_passes(theirs: Path, tmp_path: Path) -> None:
     mine = small_models.network(tmp_path / "mine.onnx", names=RENAMED, opset=13)
-    report = judged(mine, theirs)
+    report = verify(mine, theirs)
     assert report.passed
     assert {row.output for row in report.comparisons} == {"scores"}
     assert [row.input for row in report.comparisons if row.batch == 1] == [*INPUT_TYPES[:-2]]
@@ -47,9 +52,9 @@ def test_the_same_function_under_other_names_and_another_opset_passes(theirs: Pa
 
 
 @pytest.mark.parametrize("layer", ["w1", "b2", "w3"])
-def test_one_per_mille_in_one_layer_fails(layer: str, theirs: Path, tmp_path: Path) -> None:
+def test_a_layer_scaled_by_a_thousandth_fails(layer: str, theirs: Path, tmp_path: Path) -> None:
     mine = small_models.network(tmp_path / "mine.onnx", change=small_models.scaled(layer, 1.001))
-    report = judged(mine, theirs, input_types=FEW)
+    report = verify(mine, theirs, input_types=FEW)
     assert not report.passed
     assert all(not row.passed for row in report.comparisons if row.input == "uniform")
 
@@ -58,22 +63,24 @@ def test_one_per_mille_in_one_layer_fails(layer: str, theirs: Path, tmp_path: Pa
 def test_fixed_batches_on_either_side(mine: int | str, other: int | str, tmp_path: Path) -> None:
     first = small_models.network(tmp_path / "mine.onnx", batch=mine)
     second = small_models.network(tmp_path / "theirs.onnx", batch=other)
-    report = judged(first, second, input_types=FEW, determinism=True)
+    report = verify(first, second, input_types=FEW, determinism=True)
     assert report.passed
     assert {row.batch for row in report.comparisons} == ({1, 2, 3} if mine == "n" else {mine})
     assert all(found.identical for found in report.determinism)
 
 
-def test_free_sizes_must_be_named(theirs: Path, tmp_path: Path) -> None:
-    free = small_models.network(tmp_path / "free.onnx", sizes=("h", "w"))
-    with pytest.raises(UsageError, match=r"x float32 \(n, 3, h, w\): which sizes\? --shape x=1x3x224x224"):
-        judged(theirs, free)
-    assert judged(theirs, free, {"x": (1, 3, 8, 8)}, input_types=FEW).passed
-    assert judged(free, theirs, input_types=FEW).passed
+def test_dynamic_sizes_must_be_given(theirs: Path, tmp_path: Path) -> None:
+    dynamic = small_models.network(tmp_path / "dynamic.onnx", sizes=("h", "w"))
+    with pytest.raises(
+        UsageError, match=r"x float32 \(n, 3, h, w\): its sizes are dynamic; give them as --shape x=1x3x224x224"
+    ):
+        verify(theirs, dynamic)
+    assert verify(theirs, dynamic, {"x": (1, 3, 8, 8)}, input_types=FEW).passed
+    assert verify(dynamic, theirs, input_types=FEW).passed
     with pytest.raises(UsageError, match="--shape y: no such input; there are x"):
-        judged(free, theirs, {"y": (1, 3, 8, 8)})
+        verify(dynamic, theirs, {"y": (1, 3, 8, 8)})
     with pytest.raises(UsageError, match=r"--shape x=1x3x9x9 does not fit x float32 \(n, 3, 8, 8\)"):
-        judged(free, theirs, {"x": (1, 3, 9, 9)})
+        verify(dynamic, theirs, {"x": (1, 3, 9, 9)})
 
 
 def lookup(path: Path, factor: float = 1.0) -> Path:
@@ -100,36 +107,37 @@ def lookup(path: Path, factor: float = 1.0) -> Path:
 def test_integer_inputs_come_as_arrays(tmp_path: Path) -> None:
     mine, theirs, fault = lookup(tmp_path / "a.onnx"), lookup(tmp_path / "b.onnx"), lookup(tmp_path / "c.onnx", 1.001)
     with pytest.raises(
-        UsageError, match=r"words int64 \(n, length\): only floating-point inputs can be drawn; give --array"
+        UsageError,
+        match=r"words int64 \(n, length\): random values are made for floating-point inputs only; give --array",
     ):
-        judged(mine, theirs)
+        verify(mine, theirs)
     generator = np.random.default_rng(2)
     arrays = (tmp_path / "in.npz",)
     np.savez(arrays[0], words=generator.integers(0, 50, (3, 4)), bias=generator.standard_normal((3, 6)))
-    report = judged(mine, theirs, arrays=arrays, localize=True)
+    report = verify(mine, theirs, arrays=arrays, localize=True)
     assert report.passed
     assert [(row.input, row.output) for row in report.comparisons if row.batch == 1] == [
         (f"in.npz row {row}", output) for row in range(3) for output in ("scores", "best")
     ]
-    assert not judged(fault, theirs, arrays=arrays).passed
+    assert not verify(fault, theirs, arrays=arrays).passed
     np.savez(tmp_path / "short.npz", words=np.zeros((3, 4)))
     np.savez(tmp_path / "ragged.npz", words=np.zeros((3, 4)), bias=np.zeros((2, 6)))
     np.savez(tmp_path / "wide.npz", words=np.zeros((3, 4)), bias=np.zeros((3, 7)))
     for name, reported in {
-        "short": "has no array called bias; it holds words",
+        "short": "has no array called bias; it has words",
         "ragged": r"different numbers of rows, or none: \[2, 3\]",
-        "wide": r"bias has shape \(3, 7\); wanted \(rows, 6\)",
+        "wide": r"bias has shape \(3, 7\); expected \(rows, 6\)",
         "none": "no such file",
     }.items():
         with pytest.raises(BadInputError, match=reported):
-            judged(mine, theirs, arrays=(tmp_path / f"{name}.npz",))
+            verify(mine, theirs, arrays=(tmp_path / f"{name}.npz",))
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04torn"])
-def test_what_is_no_npz_is_told_in_a_line(content: bytes, theirs: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_npz_is_refused(content: bytes, theirs: Path, tmp_path: Path) -> None:
     (tmp_path / "in.npz").write_bytes(content)
     with pytest.raises(BadInputError, match=r"in.npz: not an .npz file of arrays$"):
-        judged(theirs, theirs, arrays=(tmp_path / "in.npz",))
+        verify(theirs, theirs, arrays=(tmp_path / "in.npz",))
 
 
 class Small(torch.nn.Module):
@@ -151,61 +159,61 @@ class Small(torch.nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit")
-def test_torchscript_against_onnx_and_the_other_way_round(theirs: Path, tmp_path: Path) -> None:
+def test_torchscript_is_compared_with_onnx_and_onnx_with_torchscript(theirs: Path, tmp_path: Path) -> None:
     archive, fault = (
         tmp_path / "mine.pt",
         small_models.network(tmp_path / "f.onnx", change=small_models.scaled("w2", 1.001)),
     )
     torch.jit.save(torch.jit.script(Small().eval()), str(archive))  # pyright: ignore
-    assert judged(archive, theirs, input_types=FEW).passed
-    assert judged(theirs, archive, {"x": (1, 3, 8, 8)}, input_types=FEW, localize=True).passed
-    with pytest.raises(UsageError, match=r"x float32 \(batch, …\): which sizes"):
-        judged(theirs, archive)
-    report = judged(archive, fault, input_types=FEW, localize=True)
+    assert verify(archive, theirs, input_types=FEW).passed
+    assert verify(theirs, archive, {"x": (1, 3, 8, 8)}, input_types=FEW, localize=True).passed
+    with pytest.raises(UsageError, match=r"x float32 \(batch, …\): its sizes are dynamic"):
+        verify(theirs, archive)
+    report = verify(archive, fault, input_types=FEW, localize=True)
     assert not report.passed
     assert report.localization is not None
     assert report.localization.first == "conv2"
-    backwards = judged(fault, archive, {"x": (1, 3, 8, 8)}, input_types=FEW, localize=True)
+    backwards = verify(fault, archive, {"x": (1, 3, 8, 8)}, input_types=FEW, localize=True)
     assert backwards.localization is not None
     assert "agrees up to" in backwards.localization.summary
     half = tmp_path / "half.pt"
     torch.jit.save(torch.jit.script(Small().eval().bfloat16()), str(half))  # pyright: ignore
-    assert judged(half, theirs, input_types=FEW, localize=True).tolerance.startswith(
+    assert verify(half, theirs, input_types=FEW, localize=True).tolerance.startswith(
         "bfloat16: signal to noise at least 28 dB"
     )
 
 
-@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
-def test_half_precision_has_a_budget_of_its_own(kind: str, theirs: Path, tmp_path: Path) -> None:
-    code, runtime = getattr(TensorProto, kind.upper()), None if kind == "float16" else "onnx-reference"
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_has_its_own_tolerance(dtype: str, theirs: Path, tmp_path: Path) -> None:
+    code, engine = getattr(TensorProto, dtype.upper()), None if dtype == "float16" else "onnx-reference"
     half = small_models.narrowed(theirs, tmp_path / "half.onnx", code)
-    report = judged(half, theirs, runtime=runtime, localize=True)
+    report = verify(half, theirs, engine=engine, localize=True)
     assert report.passed
-    assert report.tolerance.startswith(f"{kind}: signal to noise at least ")
-    assert f"the weights are {kind}: judged as an approximation" in " ".join(report.notes)
+    assert report.tolerance.startswith(f"{dtype}: signal to noise at least ")
+    assert f"the weights are {dtype}: compared as an approximation" in " ".join(report.notes)
     assert not {"nan", "large", "denormal"} & {row.input for row in report.comparisons}
     assert report.localization is not None
     assert report.localization.first is None
     assert 40 < min(row.snr_db for row in report.comparisons) < 80
     fault = small_models.network(tmp_path / "fault.onnx", change=small_models.scaled("w2", 1.1))
-    assert not judged(small_models.narrowed(fault, tmp_path / "f.onnx", code), theirs, runtime=runtime).passed
+    assert not verify(small_models.narrowed(fault, tmp_path / "f.onnx", code), theirs, engine=engine).passed
 
 
-def test_a_truth_in_half_precision_loosens_nothing(theirs: Path, tmp_path: Path) -> None:
+def test_a_reference_in_half_precision_does_not_widen_the_tolerance(theirs: Path, tmp_path: Path) -> None:
     half = small_models.narrowed(theirs, tmp_path / "half.onnx", TensorProto.FLOAT16)
 
     def rounded(values: small_models.Weights) -> None:
         values |= {name: value.astype(np.float16).astype(np.float32) for name, value in values.items()}
 
     same = small_models.network(tmp_path / "same.onnx", change=rounded)
-    assert judged(same, half, input_types=FEW).passed
-    assert not judged(theirs, half, input_types=FEW).passed  # its weights are not rounded
+    assert verify(same, half, input_types=FEW).passed
+    assert not verify(theirs, half, input_types=FEW).passed  # its weights are not rounded
 
 
 def test_eight_bits(theirs: Path, tmp_path: Path) -> None:
-    """Weights alone in eight bits, a scale for each output channel."""
+    """8-bit weights with one scale for each output channel."""
 
-    def quantised(bits: float) -> Path:
+    def quantize(bits: float) -> Path:
         model = onnx.load(theirs)
         nodes: list[onnx.NodeProto] = []
         for tensor in [tensor for tensor in model.graph.initializer if tensor.name.startswith("w")]:
@@ -221,47 +229,47 @@ def test_eight_bits(theirs: Path, tmp_path: Path) -> None:
         onnx.save(model, tmp_path / f"{bits}.onnx")
         return tmp_path / f"{bits}.onnx"
 
-    report = judged(quantised(8), theirs)
+    report = verify(quantize(8), theirs)
     assert report.passed
     assert report.tolerance.startswith("int8: signal to noise at least 15 dB")
     assert report.top1_agreement is not None
-    assert not judged(quantised(2), theirs).passed
-    assert not judged(quantised(8), theirs, rtol=1e-5).passed
+    assert not verify(quantize(2), theirs).passed
+    assert not verify(quantize(8), theirs, rtol=1e-5).passed
 
 
-def test_the_fewest_bits_decide_and_unread_weights_do_not(theirs: Path, tmp_path: Path) -> None:
+def test_unused_weights_do_not_decide_the_precision(theirs: Path, tmp_path: Path) -> None:
     model = onnx.load(small_models.network(tmp_path / "mine.onnx", change=small_models.scaled("w2", 1.001)))
-    model.graph.initializer.append(numpy_helper.from_array(np.zeros((2, 2), np.float16), "unread"))
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((2, 2), np.float16), "unused"))
     onnx.save(model, tmp_path / "mine.onnx")
-    report = judged(tmp_path / "mine.onnx", theirs, input_types=FEW)
+    report = verify(tmp_path / "mine.onnx", theirs, input_types=FEW)
     assert report.tolerance.startswith("within 8 times")
     assert not report.passed
 
 
-def test_fail_fast_stops_at_the_first(theirs: Path, tmp_path: Path) -> None:
+def test_fail_fast_stops_at_the_first_failure(theirs: Path, tmp_path: Path) -> None:
     mine = small_models.network(tmp_path / "mine.onnx", change=small_models.scaled("w1", 1.001))
-    report = judged(mine, theirs, fail_fast=True, localize=True)
+    report = verify(mine, theirs, fail_fast=True, localize=True)
     assert [row.input for row in report.comparisons] == ["random"]
     assert "--fail-fast: the inputs after the first failure were not run" in report.notes
     assert report.localization is not None
     assert report.localization.first == "conv1"
-    assert len(judged(theirs, theirs, fail_fast=True, input_types=FEW).comparisons) == 5
+    assert len(verify(theirs, theirs, fail_fast=True, input_types=FEW).comparisons) == 5
 
 
-def test_rtol_and_atol_are_for_those_who_must(theirs: Path, tmp_path: Path) -> None:
+def test_rtol_and_atol_take_precedence(theirs: Path, tmp_path: Path) -> None:
     mine = small_models.network(tmp_path / "mine.onnx", change=small_models.scaled("w3", 1.001))
-    assert judged(mine, theirs, input_types=FEW, rtol=2e-3, atol=1e-3).passed
+    assert verify(mine, theirs, input_types=FEW, rtol=2e-3, atol=1e-3).passed
     assert (
-        judged(mine, theirs, input_types=FEW, rtol=2e-3, atol=1e-3).tolerance
-        == "within 0.001 + 0.002 |truth|, as asked for"
+        verify(mine, theirs, input_types=FEW, rtol=2e-3, atol=1e-3).tolerance
+        == "within 0.001 + 0.002 |reference|, as asked for"
     )
-    assert not judged(mine, theirs, input_types=FEW, rtol=1e-4).passed
+    assert not verify(mine, theirs, input_types=FEW, rtol=1e-4).passed
     for wrong in (-1.0, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="--rtol and --atol must be finite and not negative"):
-            judged(mine, theirs, input_types=FEW, rtol=wrong)
+            verify(mine, theirs, input_types=FEW, rtol=wrong)
 
 
-def test_a_near_tie_is_told_as_a_tie(theirs: Path, tmp_path: Path) -> None:
+def test_a_near_tie_is_reported_as_a_tie(theirs: Path, tmp_path: Path) -> None:
     def tied(first: float, second: float) -> Path:
         def change(values: small_models.Weights) -> None:
             values["w3"][:] = 0
@@ -270,11 +278,11 @@ def test_a_near_tie_is_told_as_a_tie(theirs: Path, tmp_path: Path) -> None:
         return small_models.network(tmp_path / f"{first}.onnx", change=change)
 
     above = float(np.nextafter(np.float32(1), np.float32(2)))
-    report = judged(tied(1, above), tied(above, 1), input_types=("random",))
+    report = verify(tied(1, above), tied(above, 1), input_types=("random",))
     assert [(row.top1, row.passed) for row in report.comparisons] == [("tie", True)]
 
 
-def test_a_measure_that_means_nothing_is_no_verdict(tmp_path: Path) -> None:
+def test_a_baseline_with_large_errors_proves_nothing(tmp_path: Path) -> None:
     value = helper.make_tensor_value_info
     nodes = [helper.make_node("Add", ["x", "far"], ["away"]), helper.make_node("Sub", ["away", "far"], ["y"])]
     path = small_models.save(
@@ -284,14 +292,14 @@ def test_a_measure_that_means_nothing_is_no_verdict(tmp_path: Path) -> None:
         [value("y", TensorProto.FLOAT, ["n", 4])],
         {"far": np.array(1e9, np.float32)},
     )
-    report = judged(path, path, input_types=("random", "uniform"))
+    report = verify(path, path, input_types=("random", "uniform"))
     assert not report.passed
     assert all(row.passed for row in report.comparisons)
-    assert "float32 lossy.onnx itself errs by more than 1% of the answer on random, uniform" in report.notes[1]
-    assert "no input has a budget that means something for y" in report.notes[2]
+    assert "float32 lossy.onnx itself errs by more than 1% of the output on random, uniform" in report.notes[1]
+    assert "no input gives a meaningful budget for y" in report.notes[2]
 
 
-def test_an_output_without_a_batch_is_judged_alone(tmp_path: Path) -> None:
+def test_an_output_without_a_batch_axis_runs_in_batches_of_one(tmp_path: Path) -> None:
     value = helper.make_tensor_value_info
     paths = [
         small_models.save(
@@ -303,12 +311,12 @@ def test_an_output_without_a_batch_is_judged_alone(tmp_path: Path) -> None:
         )
         for name in "ab"
     ]
-    report = judged(paths[0], paths[1], input_types=FEW, determinism=True)
+    report = verify(paths[0], paths[1], input_types=FEW, determinism=True)
     assert report.passed
     assert {row.batch for row in report.comparisons} == {1}
 
 
-def test_outputs_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+def test_outputs_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
     value = helper.make_tensor_value_info
     constants = {"words": np.array([b"a", b"b"], dtype=object), "zero": np.array([0])}
     path = small_models.save(
@@ -319,31 +327,31 @@ def test_outputs_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         constants,
     )
     with pytest.raises(ArtifactError, match="its output y is object; only tensors of numbers can be compared"):
-        judged(path, path, input_types=("random",))
+        verify(path, path, input_types=("random",))
 
 
-def test_what_else_makes_no_sense_is_told_before_anything_runs(theirs: Path, tmp_path: Path) -> None:
+def test_invalid_options_are_refused_before_anything_runs(theirs: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--weights and its like"):
         verify_parity([theirs], ParityOptions(against=theirs), BuildOptions(weights="c3d.pth"))
     with pytest.raises(UsageError, match="--shape needs --against FILE"):
         verify_parity([theirs], ParityOptions(), shapes={"x": (1, 2)})
-    with pytest.raises(UsageError, match="--clip is for C3D"):
-        judged(theirs, theirs, clips=(tmp_path,))
+    with pytest.raises(UsageError, match="--clip needs a network that takes video"):
+        verify(theirs, theirs, clips=(tmp_path,))
     with pytest.raises(
         UsageError, match="torchscript does not run onnx files; onnxruntime, openvino, onnx-reference can"
     ):
-        judged(theirs, theirs, engine="torchscript")
+        verify(theirs, theirs, engine="torchscript")
     with pytest.raises(ArtifactError, match="no such artifact"):
-        judged(theirs, tmp_path / "none.onnx")
+        verify(theirs, tmp_path / "none.onnx")
     with pytest.raises(ArtifactError, match="does not fit the other's: words int64.*the other has x float32"):
-        judged(lookup(tmp_path / "b.onnx"), theirs)
+        verify(lookup(tmp_path / "b.onnx"), theirs)
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="--cache .*file: cannot be written to: File exists"):
-        judged(theirs, theirs, cache=tmp_path / "file")
+        verify(theirs, theirs, cache=tmp_path / "file")
 
 
-def test_weights_beside_a_foreign_file_decide_what_the_cache_holds(tmp_path: Path) -> None:
-    """Other tools call their data whatever they like."""
+def test_external_weights_are_part_of_the_cache_key(tmp_path: Path) -> None:
+    """Two files with equal graphs and different weights in a file beside them."""
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         factor = 1.0 if folder == "one" else 2.0
@@ -358,14 +366,75 @@ def test_weights_beside_a_foreign_file_decide_what_the_cache_holds(tmp_path: Pat
     assert (tmp_path / "one" / "m.onnx").read_bytes() == (tmp_path / "two" / "m.onnx").read_bytes()
     for folder in ("one", "two"):
         path = tmp_path / folder / "m.onnx"
-        assert judged(path, path, input_types=("random",), cache=tmp_path / "cache").passed
+        assert verify(path, path, input_types=("random",), cache=tmp_path / "cache").passed
     assert len([*(tmp_path / "cache").glob("*.npz")]) == 2
 
 
-def test_options_are_plain_data(theirs: Path) -> None:
-    """The seed and the samples decide the inputs, and nothing else does."""
+def test_seed_and_samples_decide_the_inputs(theirs: Path) -> None:
     options = ParityOptions(against=theirs, input_types=("random", "zeros"), samples=2)
     first, again, other = (verify_parity([theirs], replace(options, seed=seed))[0] for seed in (0, 0, 1))
     assert first.comparisons == again.comparisons
     assert [row.input for row in first.comparisons[:3]] == ["random", "random", "zeros"]
     assert first.comparisons[0].scale != first.comparisons[1].scale != other.comparisons[0].scale
+
+
+def test_the_callers_network_is_unchanged(narrow: BuiltModel, narrow_artifacts: ExportResult) -> None:
+    network = narrow.network
+    before = {name: (value, value.clone()) for name, value in network.state_dict().items()}
+    options = ParityOptions(input_types=("random", "video"), localize=True, determinism=True)
+    reports = verify_parity([artifact.path for artifact in narrow_artifacts.artifacts], options, narrow)
+    assert all(report.passed for report in reports)
+    assert all(report.localization is not None and report.localization.first is None for report in reports)
+    for name, value in network.state_dict().items():
+        tensor, values = before[name]
+        assert value.data_ptr() == tensor.data_ptr()
+        assert (value.dtype, value.device.type) == (torch.float32, "cpu")
+        assert torch.equal(value, values)
+
+
+@pytest.mark.parametrize("against", ["torch", "onnx-reference"])
+def test_a_second_engine_runs_the_same_batches(
+    against: ComparisonEngine, narrow: BuiltModel, narrow_artifacts: ExportResult
+) -> None:
+    options = ParityOptions(input_types=("random",), against=EngineReference(against))
+    (report,) = verify_parity([narrow_artifacts.artifacts[0].path], options, narrow)
+    assert report.passed
+    assert [row.input for row in report.against_comparisons] == [row.input for row in report.comparisons]
+    assert all(row.max_abs_diff is not None and row.max_abs_diff < 1e-3 for row in report.comparisons)
+
+
+def test_artifacts_of_one_network_share_its_reference(narrow_artifacts: ExportResult) -> None:
+    steps: list[str] = []
+    paths = [artifact.path for artifact in narrow_artifacts.artifacts]
+    reports = verify_parity(paths, ParityOptions(input_types=("random",)), progress=steps.append)
+    assert [Path(report.artifact) for report in reports] == paths
+    assert steps.count("reference in float64, input 1 of 1: random") == 1
+
+
+def write_version_1(source: Path, folder: Path) -> Path:
+    """Copy the narrow ONNX artifact with manifests of version 1 beside and inside it, as release 0.1.0 wrote them."""
+    target = folder / "c3d.onnx"
+    now = read_manifest(manifest_path(source))
+    old = json.loads((DATA / "manifest_v1.json").read_text("utf-8"))
+    old["state_sha256"], old["parameters"] = now.network.state_sha256, now.network.parameters
+    old["network"] |= {"num_classes": 5, "base_channels": 8, "feature_dim": 32}  # a width that release 0.1.0 lacked
+    old["signature"]["outputs"][0]["shape"] = ["batch", 5]
+    model = onnx.load(source)
+    for entry in model.metadata_props:
+        entry.value = json.dumps(old | {"files": []})
+    onnx.save(model, target)
+    old["files"] = [{"path": target.name, "bytes": target.stat().st_size, "sha256": sha256_file(target)}]
+    manifest_path(target).write_text(json.dumps(old), "utf-8")
+    return target
+
+
+@pytest.mark.parametrize("manifest", ["beside", "inside"])
+def test_an_artifact_with_a_manifest_of_version_1(
+    manifest: str, narrow_artifacts: ExportResult, tmp_path: Path
+) -> None:
+    path = write_version_1(narrow_artifacts.artifacts[0].path, tmp_path)
+    if manifest == "inside":
+        manifest_path(path).unlink()
+    (report,) = verify_parity([path], ParityOptions(input_types=("random",), localize=True))
+    assert report.passed
+    assert any("the one inside it is used" in note for note in report.notes) is (manifest == "inside")
