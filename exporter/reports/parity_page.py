@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from exporter.reports.formatting import GLOSSARY, budget_percent, error, format_scores, times
 from exporter.reports.html import Row, Table, render, thumbnails
-from exporter.reports.parity_charts import Figure, histogram_figure, input_figure, layer_figure
+from exporter.reports.parity_charts import histogram_figure, input_figure, layer_figure
 from exporter.results import ParityReport, Ranking
 
 
@@ -44,44 +45,11 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Against:
+class SecondRun:
     """How the artifact compares with another engine or file."""
 
     summary: str
     table: Table
-
-
-@dataclass(frozen=True)
-class ArtifactSection:
-    """The section of one artifact."""
-
-    id: str
-    level: int
-    report: ParityReport
-    headline: str
-    sentences: tuple[str, ...]
-    facts: tuple[tuple[str, str], ...]
-    hashes: tuple[tuple[str, str], ...]
-    contents: tuple[tuple[str, str], ...]
-    columns: tuple[str, str, str]
-    inputs: tuple[Figure, ...]
-    histograms: tuple[Figure, ...]
-    layers: Figure | None
-    clips: tuple[Clip, ...]
-    other_clips: tuple[Clip, ...]
-    determinism: Table | None
-    against: Against | None
-
-
-@dataclass(frozen=True)
-class Page:
-    """The whole page."""
-
-    title: str
-    headline: str
-    passed: bool
-    sections: tuple[ArtifactSection, ...]
-    glossary: tuple[tuple[str, str], ...]
 
 
 def parity_page(reports: Sequence[ParityReport], made: datetime | None = None) -> str:
@@ -91,31 +59,25 @@ def parity_page(reports: Sequence[ParityReport], made: datetime | None = None) -
         reports: at least one.
         made: the date on the page; None for now.
     """
-    return render("parity.html.jinja", {"page": make_page(reports)}, made)
-
-
-def make_page(reports: Sequence[ParityReport]) -> Page:
-    """Return the contents of the page."""
     level = 1 if len(reports) == 1 else 2
-    sections = tuple(_section(report, f"a{number}", level) for number, report in enumerate(reports, start=1))
-    passed = sum(report.passed for report in reports)
-    headline = (
-        f"All {len(reports)} artifacts passed"
-        if passed == len(reports)
-        else f"{len(reports) - passed} of {len(reports)} artifacts failed"
-    )
-    title = f"{Path(reports[0].artifact).name}: parity {'passed' if passed else 'failed'}" if level == 1 else headline
-    return Page(title, headline, passed == len(reports), sections, GLOSSARY)
+    failed = sum(not report.passed for report in reports)
+    summary = f"{failed} of {len(reports)} artifacts failed" if failed else f"All {len(reports)} artifacts passed"
+    title = f"{Path(reports[0].artifact).name}: parity {'failed' if failed else 'passed'}" if level == 1 else summary
+    context = {
+        "title": title,
+        "headline": summary,
+        "passed": not failed,
+        "sections": [_section(report, f"a{number}", level) for number, report in enumerate(reports, start=1)],
+        "glossary": GLOSSARY,
+    }
+    return render("parity.html.jinja", context, made)
 
 
 def headline(report: ParityReport) -> str:
     """Return the result as a sentence."""
     name = Path(report.artifact).name
-    model = (
-        "the network"
-        if report.float64_name.startswith("the network")
-        else report.float64_name.removesuffix(" in float64")
-    )
+    network = report.float64_name.startswith("the network")
+    model = "the network" if network else report.float64_name.removesuffix(" in float64")
     if report.passed:
         return f"{name} returns what {model} returns"
     if all(row.passed for row in report.comparisons):
@@ -153,53 +115,45 @@ def sentences(report: ParityReport) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _section(report: ParityReport, name: str, level: int) -> ArtifactSection:
-    outputs = tuple(dict.fromkeys(row.output for row in report.comparisons))
+def _section(report: ParityReport, name: str, level: int) -> dict[str, Any]:
+    """Return the variables of one artifact's section, whose headings are one level below `level`."""
+    baseline = report.float32_name
+    outputs = dict.fromkeys(row.output for row in report.comparisons)
+    rows = [[row for row in report.comparisons if row.output == output] for output in outputs]
     clips = _clips(report, name)
-    layers = (
-        None
-        if report.localization is None
-        else layer_figure(report.localization, f"{name}-t-layers", report.float32_name)
-    )
-    contents = [
-        ("notes", "Notes", bool(report.notes)),
+    found = report.localization
+    contents = (
+        ("notes", "Notes", report.notes),
         ("inputs", "Error by input", True),
-        ("numbers", "Error of every value", bool(report.histograms)),
-        ("layers", "Error by layer", layers is not None),
-        ("classes", "Highest classes", bool(clips)),
-        ("bits", "Determinism", bool(report.determinism)),
-        ("against", "Compared with", report.against is not None),
+        ("numbers", "Error of every value", report.histograms),
+        ("layers", "Error by layer", found),
+        ("classes", "Highest classes", clips),
+        ("bits", "Determinism", report.determinism),
+        ("against", "Compared with", report.against),
         ("method", "Method", True),
         ("where", "Environment and files", True),
-    ]
-    return ArtifactSection(
-        id=name,
-        level=level,
-        report=report,
-        headline=headline(report),
-        sentences=sentences(report),
-        facts=_facts(report),
-        hashes=tuple((f"SHA-256 of {name}", digest) for name, digest in report.hashes.items()),
-        contents=tuple((key, title) for key, title, there in contents if there),
-        columns=("float64", report.float32_name, "artifact"),
-        inputs=tuple(
-            input_figure(
-                [row for row in report.comparisons if row.output == output],
-                f"{name}-t-inputs{index}",
-                report.float32_name,
-            )
-            for index, output in enumerate(outputs)
-        ),
-        histograms=tuple(
-            histogram_figure(found, f"{name}-t-numbers{index}", report.float32_name)
-            for index, found in enumerate(report.histograms)
-        ),
-        layers=layers,
-        clips=tuple(clip for clip in clips if clip.frames),
-        other_clips=tuple(clip for clip in clips if not clip.frames),
-        determinism=_determinism(report, f"{name}-t-bits"),
-        against=_against(report, f"{name}-t-against"),
     )
+    return {
+        "id": name,
+        "level": level,
+        "report": report,
+        "headline": headline(report),
+        "sentences": sentences(report),
+        "facts": _facts(report),
+        "hashes": [(f"SHA-256 of {file}", digest) for file, digest in report.hashes.items()],
+        "contents": [(key, title) for key, title, content in contents if content],
+        "columns": ("float64", baseline, "artifact"),
+        "inputs": [input_figure(row, f"{name}-t-inputs{index}", baseline) for index, row in enumerate(rows)],
+        "histograms": [
+            histogram_figure(histogram, f"{name}-t-numbers{index}", baseline)
+            for index, histogram in enumerate(report.histograms)
+        ],
+        "layers": None if found is None else layer_figure(found, f"{name}-t-layers", baseline),
+        "clips": [clip for clip in clips if clip.frames],
+        "other_clips": [clip for clip in clips if not clip.frames],
+        "determinism": _determinism(report, f"{name}-t-bits"),
+        "against": _against(report, f"{name}-t-against"),
+    }
 
 
 def _facts(report: ParityReport) -> tuple[tuple[str, str], ...]:
@@ -269,7 +223,7 @@ def _determinism(report: ParityReport, name: str) -> Table | None:
     return Table(name, "Bits of repeated runs", ("varied", "output", "largest difference"), rows, (2,))
 
 
-def _against(report: ParityReport, name: str) -> Against | None:
+def _against(report: ParityReport, name: str) -> SecondRun | None:
     if report.against is None:
         return None
     differences = [row.max_abs_diff for row in report.comparisons if row.max_abs_diff is not None]
@@ -290,4 +244,4 @@ def _against(report: ParityReport, name: str) -> Against | None:
     )
     headings = ("input", "output", "batch", "max error", "budget used", "result")
     title = f"Errors of {report.against}, relative to float64"
-    return Against(f"The artifact and {report.against} {summary}.", Table(name, title, headings, rows, (2, 3, 4)))
+    return SecondRun(f"The artifact and {report.against} {summary}.", Table(name, title, headings, rows, (2, 3, 4)))
