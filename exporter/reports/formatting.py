@@ -4,10 +4,7 @@ import math
 from collections.abc import Sequence
 
 GLOSSARY = (
-    (
-        "max error",
-        "The largest absolute difference from float64, of the clip that uses most of its budget.",
-    ),
+    ("max error", "The largest absolute difference from float64, of the clip that uses most of its budget."),
     ("mean error", "The mean absolute difference of the same clip."),
     ("budget", "The largest error that passes. It is computed from the tolerance for each input."),
     ("budget used", "The error divided by its budget. More than 100 % fails."),
