@@ -82,8 +82,8 @@ def inputs() -> InputSet:
 
 
 @pytest.fixture(scope="session")
-def golden(inputs: InputSet, golden_cache: Path) -> GoldenOutputs:
-    """The float64 reference on these clips."""
-    golden = GoldenOutputs(NetworkSource(build()), inputs, golden_cache)
+def golden(inputs: InputSet, narrow: BuiltModel) -> GoldenOutputs:
+    """The narrow network's float64 reference on these inputs."""
+    golden = GoldenOutputs(NetworkSource(narrow), inputs)
     golden.compute(range(len(inputs.names)))
     return golden

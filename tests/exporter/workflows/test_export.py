@@ -1,0 +1,29 @@
+"""What is published, and what is not."""
+
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers.built import c3d
+
+from exporter.types import ExportRequest, ParityOptions
+from exporter.workflows.candidates import ParityFailedError
+from exporter.workflows.export import export
+from models.built_model import BuiltModel
+from models.c3d import all_outputs
+
+
+def test_an_artifact_that_fails_is_not_published(tmp_path: Path, narrow: BuiltModel) -> None:
+    network = deepcopy(c3d(narrow))
+    network.conv3a.weight.data *= 1.01
+    faulty = replace(narrow, fuse=lambda: all_outputs(network))
+    (tmp_path / "c3d.onnx").write_text("an older artifact")
+    with pytest.raises(ParityFailedError, match=r"parity failed for c3d\.onnx; nothing was published") as caught:
+        export(
+            ExportRequest(("onnx",), model=faulty, output_dir=tmp_path, parity=ParityOptions(input_types=("random",)))
+        )
+    assert caught.value.exit_code == 1
+    assert not caught.value.reports[0].passed
+    assert [path.name for path in tmp_path.iterdir()] == ["c3d.onnx"]
+    assert (tmp_path / "c3d.onnx").read_text() == "an older artifact"
