@@ -1,4 +1,4 @@
-"""A page taken apart by Python's own parser."""
+"""A page as parsed by Python's HTML parser."""
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser

@@ -58,7 +58,7 @@ def report(name: str = "a/c3d.onnx", *, budget_used: float = 0.07) -> ParityRepo
     """Return a report with every part that a report can have; it passes where `share` is at most 1."""
     passed = budget_used <= 1
     noise = np.random.default_rng(0).integers(0, 256, (6, 128, 171, 3), dtype=np.uint8)
-    five = tuple((place * 31 + 400, 5.5 - place) for place in range(5))
+    five = tuple((rank * 31 + 400, 5.5 - rank) for rank in range(5))
     other = (*five[:4], (7, 1.5))
     layers = (
         LayerError("conv1", "conv1.out", "name", 0.0, 0.0, 0.0),
@@ -89,7 +89,7 @@ def report(name: str = "a/c3d.onnx", *, budget_used: float = 0.07) -> ParityRepo
             "ride.mp4",
             layers,
             None if passed else "fc8",
-            "no layer leaves the truth" if passed else "leaves the truth at fc8",
+            "no layer diverges" if passed else "diverges at fc8",
         ),
         determinism=(
             Determinism("3 runs on the same input", 2, True, 0.0),

@@ -48,22 +48,22 @@ def test_json_is_alone_on_stdout_and_the_page_is_written(
         capture=capfd,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    answer = json.loads(done.stdout)
-    assert [(row["target"], row["batch"]) for row in answer["measurements"]] == [
+    output = json.loads(done.stdout)
+    assert [(row["target"], row["batch"]) for row in output["measurements"]] == [
         ("m.onnx", 1),
         ("copy.onnx", 1),
         ("m.onnx", 3),
         ("copy.onnx", 3),
     ]
-    assert answer["rooflines"][0]["rate"] > 1e8
+    assert output["rooflines"][0]["rate"] > 1e8
     assert (folder / "b.html").read_text().count("<figure>") == 2
 
 
 USAGE = {
     "nothing": ([], "Missing argument 'ARTIFACTS...'"),
-    "a word as batch": (["m.onnx", "--batch", "many"], "'many' is not of the form 1,4"),
-    "a peer without a path": (["m.onnx", "--engine-python", "mnn"], "'mnn' is not of the form mnn=PATH/bin/python"),
-    "free sizes": (["free.onnx"], "--shape x=1x"),
+    "text as batch": (["m.onnx", "--batch", "many"], "'many' is not of the form 1,4"),
+    "an engine without a path": (["m.onnx", "--engine-python", "mnn"], "'mnn' is not of the form mnn=PATH/bin/python"),
+    "dynamic axes": (["free.onnx"], "--shape x=1x"),
 }
 
 
@@ -94,8 +94,8 @@ def test_bad_files_and_missing_devices_have_their_exit_codes(
 
 
 @pytest.mark.heavy
-def test_peers_of_a_torchscript_artifact_run_its_network(exported: ExportedByCommand) -> None:
-    """All peers that are installed, the plain graph exported anew; every answer is the artifact's."""
+def test_engines_run_the_network_of_a_torchscript_artifact(exported: ExportedByCommand) -> None:
+    """All engines that are installed run a new unoptimized export; their outputs equal the artifact's."""
     done = run(
         "c3d-export",
         "bench",
@@ -112,9 +112,9 @@ def test_peers_of_a_torchscript_artifact_run_its_network(exported: ExportedByCom
         "--json",
         cwd=exported.folder,
     )
-    answer = json.loads(done.stdout)
+    output = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
-    ran = {row["target"]: row["difference"] for row in answer["measurements"]}
+    ran = {row["target"]: row["difference"] for row in output["measurements"]}
     assert {"c3d.pt", "torch eager", "onnxruntime plain"} <= set(ran)
     assert all(value < 1e-4 for value in ran.values() if value is not None)
-    assert answer["rooflines"][0]["bounds"][0]["multiply_adds"] == pytest.approx(38.5e9, rel=0.002)
+    assert output["rooflines"][0]["bounds"][0]["multiply_adds"] == pytest.approx(38.5e9, rel=0.002)

@@ -47,9 +47,9 @@ def test_a_checkpoint_of_another_implementation_loads_and_exports(tmp_path: Path
         cwd=tmp_path,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    answer = json.loads(done.stdout)
-    assert answer["network"] == "C3D, 12 classes, pool5 right"
-    manifest = answer["artifacts"][0]["manifest"]
+    output = json.loads(done.stdout)
+    assert output["network"] == "C3D, 12 classes, pool5 right"
+    manifest = output["artifacts"][0]["manifest"]
     checkpoint, network = manifest["checkpoint"], manifest["network"]
     assert checkpoint["path"] == "../runs/best.pth.tar"
     assert (checkpoint["loaded"], checkpoint["total"]) == (22, 22)
@@ -89,7 +89,7 @@ USAGE = {
     "dots as a name": (["--format", "onnx", "--name", ".."], "plain file name"),
     "no classes": (["--format", "onnx", "--num-classes", "0"], "--num-classes must be between 1 and 100000 (got 0)"),
     "no batch": (["--format", "onnx", "--batch", "0"], "--batch must be 'dynamic' or at least 1 (got 0)"),
-    "a word as batch": (["--format", "onnx", "--batch", "many"], "'many' is neither 'dynamic' nor a whole number"),
+    "text as batch": (["--format", "onnx", "--batch", "many"], "'many' is neither 'dynamic' nor a whole number"),
     "unknown output": (["--format", "onnx", "--outputs", "logits,fc9"], "'fc9' is not one of logits, fc6"),
     "an output twice": (["--format", "onnx", "--outputs", "fc6,fc6"], "name each output once"),
     "a format twice": (["--format", "onnx", "--format", "onnx"], "name each format once"),

@@ -47,11 +47,11 @@ def test_a_failed_artifact_is_distinct_from_a_skipped_engine() -> None:
 
 
 def test_json_holds_every_number_and_null_for_nan() -> None:
-    answer = json.loads(dump(bench_to_dict(REPORT)))
-    assert answer["complete"] is True
-    assert answer["measurements"][1]["ratio"] == {"value": 2.0, "low": 1.95, "high": 2.06, "confidence": 0.959}
-    assert answer["measurements"][3]["difference"] is None
-    assert answer["rooflines"][0]["bounds"] == [{"batch": 1, "multiply_adds": 38_500_000_000, "seconds": 0.428}]
+    output = json.loads(dump(bench_to_dict(REPORT)))
+    assert output["complete"] is True
+    assert output["measurements"][1]["ratio"] == {"value": 2.0, "low": 1.95, "high": 2.06, "confidence": 0.959}
+    assert output["measurements"][3]["difference"] is None
+    assert output["rooflines"][0]["bounds"] == [{"batch": 1, "multiply_adds": 38_500_000_000, "seconds": 0.428}]
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_the_page_is_complete_and_loads_nothing_from_the_network(report: BenchRe
     assert page.unclosed == []
     ids = [attributes["id"] for _, attributes, _ in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    assert {place for _, attributes, _ in page.tags if (place := attributes.get("aria-labelledby"))} <= set(ids)
+    assert {id_ for _, attributes, _ in page.tags if (id_ := attributes.get("aria-labelledby"))} <= set(ids)
     for tag, attributes, _ in page.tags:
         assert tag != "script"
         assert all(attributes.get(name, "#").startswith(("#", "data:")) for name in ("src", "href"))

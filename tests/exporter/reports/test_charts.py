@@ -1,4 +1,4 @@
-"""Pictures place numbers where they belong, name every row, and hold nothing that a page may not."""
+"""Charts: positions of values, row labels, and no markup that a page must not contain."""
 
 import math
 import re
@@ -15,7 +15,7 @@ NAMES = ["<b>&amp;", "$\\frac{1}{2}$ \x07", "动作.mp4", "plain"]
 
 def svgs(markup: str) -> list[ET.Element]:
     found = re.findall(r"<svg.*?</svg>", markup, re.DOTALL)
-    return [ET.fromstring(text) for text in found]  # so each is well-formed alone
+    return [ET.fromstring(text) for text in found]  # so each is well-formed
 
 
 def texts(svg: ET.Element) -> list[str]:
@@ -49,11 +49,11 @@ def test_a_logarithmic_axis_keeps_ratios() -> None:
 
 def test_zero_and_infinity_stand_at_the_ends() -> None:
     for svg in svgs(dots((0.0, 3e-6, math.inf, math.nan, None))):
-        places = [x for x, _ in marks(svg)]
-        assert len(places) == 4
-        assert min(places) in (places[0], places[1])
+        positions = [x for x, _ in marks(svg)]
+        assert len(positions) == 4
+        assert min(positions) in (positions[0], positions[1])
         _, _, width, _ = map(float, svg.attrib["viewBox"].split())
-        by_row = sorted(marks(svg), key=lambda place: place[1])
+        by_row = sorted(marks(svg), key=lambda position: position[1])
         assert by_row[0][0] < by_row[1][0] < by_row[2][0] == by_row[3][0] <= width
 
 
@@ -105,11 +105,11 @@ def test_a_limit_is_a_line_in_every_row_that_hides_no_value() -> None:
         bar_chart(["a", "b"], series, name="n", axis="ms", description="d", format_value=lambda value: f"{value:g} s")
     )[0]
     drawn = [path.attrib["d"] for path in svg.iter("path") if "stroke: var(--limit)" in path.attrib.get("style", "")]
-    places = {float(x) for line in drawn for x in re.findall(r"[ML] (-?[\d.]+)", line)}
+    positions = {float(x) for line in drawn for x in re.findall(r"[ML] (-?[\d.]+)", line)}
     assert len(drawn) == 2
-    assert len(places) == 1
+    assert len(positions) == 1
     values = [text for text in svg.iter("text") if "".join(text.itertext()).strip() == "1 s"]
-    assert [float(text.attrib["x"]) > max(places) for text in values] == [True]
+    assert [float(text.attrib["x"]) > max(positions) for text in values] == [True]
 
 
 def test_histograms_mark_the_line_and_their_bins() -> None:

@@ -31,11 +31,11 @@ def report(*, passed: bool, error: float = 5e-7, fallback_nodes: tuple[str, ...]
         for name in ("random", "saturated", "a-long-name-of-a-video.mp4")
         for output in ("logits", "fc6")
     )
-    place = Placement("cpu", 27, fallback_nodes)
+    placement = Placement("cpu", 27, fallback_nodes)
     return ParityReport(
         "a/c3d.onnx",
         "onnxruntime",
-        place,
+        placement,
         "the network",
         "PyTorch",
         None,
@@ -44,7 +44,7 @@ def report(*, passed: bool, error: float = 5e-7, fallback_nodes: tuple[str, ...]
         (),
         ("a [note]",),
         passed,
-        {"truth": 1.0},
+        {"reference": 1.0},
     )
 
 

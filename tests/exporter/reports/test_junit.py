@@ -38,11 +38,11 @@ def test_a_case_for_each_comparison() -> None:
 
 
 def test_the_layer_and_the_notes_are_in_the_failure() -> None:
-    found = Localization("video", (), "conv3a", "leaves the truth at conv3a: …")
+    found = Localization("video", (), "conv3a", "diverges at conv3a: …")
     (suite,) = suites(replace(bare(("video", 1.0)), localization=found, notes=("a note",)))
     assert (
         suite[0].findtext("failure")
-        == "tolerance: within 8 times PyTorch float32's own error\nleaves the truth at conv3a: …\na note"
+        == "tolerance: within 8 times PyTorch float32's own error\ndiverges at conv3a: …\na note"
     )
 
 
