@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exporter.reports.formatting import printable
 from exporter.reports.svg import COLOURS, FONT
@@ -57,24 +57,21 @@ def make_locator(count: int) -> MaxNLocator:
     return MaxNLocator(count)
 
 
+def write(axes: Axes, x: float, y: float, text: str, colour: str = "ink", **style: Any) -> None:
+    """Write a text verbatim, in a colour of the page; `style` goes to matplotlib."""
+    options: dict[str, Any] = {"fontsize": FONT - 1, "color": COLOURS[colour], "parse_math": False}
+    axes.text(x, y, text, **options | style)
+
+
 def label_rows(axes: Axes, labels: Sequence[str], bad: Sequence[int]) -> None:
     """Write the names of the rows above them."""
     axes.set_ylim(max(1, len(labels)) - 0.5, -0.5)
     axes.set_yticks([])
+    style: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "fontsize": FONT}
     for row, label in enumerate(labels):
         axes.axhline(row, color=COLOURS["rule"], linewidth=0.75, zorder=0)
-        text, colour = _shorten(label), COLOURS["bad" if row in bad else "ink"]
-        axes.text(
-            0.0,
-            row - 0.2,
-            text,
-            transform=axes.get_yaxis_transform(),
-            color=colour,
-            parse_math=False,
-            fontsize=FONT,
-            fontweight="bold" if row in bad else "normal",
-            va="baseline",
-        )
+        weight = "bold" if row in bad else "normal"
+        write(axes, 0.0, row - 0.2, _shorten(label), "bad" if row in bad else "ink", fontweight=weight, **style)
 
 
 def _shorten(text: str, letters: int = MAX_LETTERS) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from exporter.reports.axes import format_plain, format_power, label_rows, make_locator, set_ticks
+from exporter.reports.axes import format_plain, format_power, label_rows, make_locator, set_ticks, write
 from exporter.reports.formatting import printable
 from exporter.reports.svg import COLOURS, FONT, render_svg
 
@@ -179,16 +179,8 @@ def step_chart(
             axes.stairs(heights, edges, fill=filled, color=colour, linewidth=0 if filled else 1.75)
         if line is not None:
             axes.axvline(line[0], color=COLOURS["limit"], linewidth=1.25)
-            axes.annotate(
-                line[1],
-                (line[0], tallest * 1.13),
-                (-6, 0),
-                textcoords="offset points",
-                ha="right",
-                va="top",
-                fontsize=FONT - 1,
-                color=COLOURS["limit"],
-                parse_math=False,
+            write(
+                axes, line[0] * (edges[0] / edges[-1]) ** 0.015, tallest * 1.13, line[1], "limit", ha="right", va="top"
             )
 
     return render_svg(draw, None, _legend(series, OUTLINES), name, axis, description)
@@ -245,15 +237,7 @@ def _bar(
         axes.plot(span, (y, y), color=COLOURS["ink"], linewidth=1)
         end = max(end, span[1])
     end = max([end, *(limit for limit in limits if end <= limit < end + VALUE_MARGIN * high)])
-    axes.text(
-        end + high * 0.012,
-        y,
-        format_value(value),
-        va="center",
-        fontsize=FONT - 1,
-        color=COLOURS["ink"],
-        parse_math=False,
-    )
+    write(axes, end + high * 0.012, y, format_value(value), va="center")
 
 
 def _dots(axes: Axes, each: Series, low: float, high: float, *, joined: bool) -> None:
