@@ -93,23 +93,24 @@ class ParityOptions:
     """How to verify.
 
     Attributes:
-        device: where the artifact runs. The truth always runs on the CPU.
+        device: where the artifact runs. The float64 reference always runs on the CPU.
         seed: of the random inputs.
-        clips: videos of the user's to verify on, folders of them, or lists (`.txt`, a path a line).
+        clips: videos of the user to verify on, folders of them, or lists (`.txt`, a path a line).
         allow_fallback: accept nodes that ran on another device than the one asked for.
         engine: the engine that runs the artifact; None takes the format's own.
         against: an engine whose outputs are compared too, or another model file, which then takes the network's place
             as the float64 reference; None to compare with the network alone.
-        arrays: `.npz` files of the user's inputs, a row each.
+        arrays: `.npz` files of the user inputs, a row each.
         input_types: names of input types (`exporter.parity.inputs.INPUT_TYPES`); None for all, on export for the
             quick four.
         samples: draws of each random kind.
         fail_fast: stop at the first comparison that fails.
-        rtol: overrides the measured budget: |answer - truth| <= atol + rtol * |truth| for every number.
+        rtol: overrides the measured budget: |answer - float64 reference| <= atol + rtol * |float64 reference| for every
+            number.
         atol: see `rtol`.
-        localize: name the first layer that leaves the truth.
+        localize: name the first layer that leaves the float64 reference.
         determinism: tell whether repeats, batch positions and thread counts give the same bits.
-        cache: folder that keeps the truth by hash of weights and input.
+        cache: folder that keeps the float64 reference by hash of weights and input.
     """
 
     device: Device = "cpu"
@@ -181,7 +182,7 @@ class OptimizeRequest:
         model: the ONNX file.
         output: the file to write; None for `<stem>.optimized.onnx` beside it.
         optimize: how it is rewritten.
-        verify: hold the result against the original before it is published.
+        verify: compare the result with the original before it is published.
         shapes: {input: sizes with the batch}, for inputs that leave more than the batch free.
         seed: of the inputs it is verified on.
     """

@@ -1,4 +1,4 @@
-"""C3D (Tran et al., 2015) as a `torch.nn.Module` that can be scripted and exported as it stands."""
+"""C3D (Tran et al., 2015) as a `torch.nn.Module` that can be scripted and exported as it is."""
 
 import copy
 from dataclasses import replace
@@ -59,7 +59,7 @@ class C3D(nn.Module):
     Weights are initialised by `initialize_weights`.
 
     Args:
-        num_classes: outputs of fc8; 0 leaves fc8 out, and the network answers fc7's features (timm's convention).
+        num_classes: outputs of fc8; 0 leaves fc8 out, and the network returns fc7's features (timm's convention).
         pretrained: False, or the path of a checkpoint that covers the whole network. No weights ship with the package.
         batch_norm: put a BatchNorm3d after each convolution.
         pool5: pool5's convention, see `models.config.Pool5`.

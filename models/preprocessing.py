@@ -1,6 +1,6 @@
-"""What a checkpoint expects of its pixels: one row per origin's recipe.
+"""What a checkpoint expects of its pixels: one row per origin's profile.
 
-Right network, wrong answers: mean, channel order and value range differ from origin to origin and no shape tells them
+Right network, wrong outputs: mean, channel order and value range differ from origin to origin and no shape tells them
 apart. Each layout in `models.checkpoints.layouts` names its profile; the manifest records it.
 """
 
@@ -21,7 +21,7 @@ Channels = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """One origin's recipe from decoded frames to a clip: (pixels * scale - mean) / std.
+    """One origin's profile from decoded frames to a clip: (pixels * scale - mean) / std.
 
     Attributes:
         name: the profile's name, as the manifest records it.
@@ -31,7 +31,7 @@ class Preprocessing:
         resize: (width, height) each frame is resized to, whatever its aspect ratio; or the length its shorter side
             is resized to, keeping the ratio.
         crop: (top, left) of the 112x112 window taken from it; None takes the centre.
-        source: where the recipe stands.
+        source: where the profile stands.
         std: each channel is divided by it after the mean is subtracted.
         mean_file: a file of the origin's with a mean for each pixel, of which `mean` is the average by channel.
         frame_step: a clip's 16 frames are this many apart.
@@ -89,7 +89,7 @@ class Preprocessing:
         return np.ascontiguousarray(values.transpose(3, 0, 1, 2))  # (3, 16, 112, 112)
 
     def describe(self) -> str:
-        """Return the recipe in one line, for people."""
+        """Return the profile in one line, for people."""
         size = f"short side {self.resize}" if isinstance(self.resize, int) else f"{self.resize[0]}x{self.resize[1]}"
         window = f"crop 112 at ({self.crop[0]}, {self.crop[1]})" if self.crop else "centre crop 112"
         mean = ", ".join(f"{value:g}" for value in self.mean)
@@ -157,4 +157,4 @@ HX173149 = Preprocessing(
 )
 
 PROFILES: tuple[Preprocessing, ...] = (UNKNOWN, CAFFE, C3D_KERAS, JFZHANG95, MMACTION2, HX173149)
-"""The recipes that the table of origins refers to."""
+"""The profiles that the table of origins refers to."""

@@ -29,7 +29,7 @@ class Field:
         wire: its wire type.
         start: where its payload starts in the data.
         end: where it ends.
-        value: of a varint, as it stands (unsigned); 0 for other wire types.
+        value: of a varint, as it is (unsigned); 0 for other wire types.
     """
 
     number: int
@@ -117,5 +117,5 @@ def encode_varint(value: int) -> bytes:
 
 
 def field_header(number: int, length: int) -> bytes:
-    """Return the key and length in front of the payload of a `BYTES` field."""
+    """Return the key and length before the payload of a `BYTES` field."""
     return encode_varint(number << 3 | BYTES) + encode_varint(length)

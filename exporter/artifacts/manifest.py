@@ -43,7 +43,7 @@ class NetworkRecord:
     """The network that an artifact was exported from.
 
     Attributes:
-        architecture: the name under which `models.rebuild` knows it; empty for a network of the user's own.
+        architecture: the name under which `models.rebuild` knows it; empty for the user's own network.
         description: the network in a few words.
         settings: what `models.rebuild` needs to construct it again.
         setting_sources: {setting: who chose it}: `default`, `layout` (the checkpoint's origin), `file` (the checkpoint
@@ -234,7 +234,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def check_integrity(model: Path, manifest: Manifest) -> None:
-    """Hold every file that the manifest lists against its size and hash.
+    """Compare every file that the manifest lists with its size and hash.
 
     Raises:
         IntegrityError: a file is missing, or is not the one described.

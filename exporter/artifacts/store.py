@@ -3,7 +3,7 @@
 Everything is written into a hidden folder inside the output folder, flushed to disk, and renamed into place: data
 files first (their names carry their hash, so they never replace another's), then the model, then the manifest. The
 model's rename is the moment the new artifact exists. A run killed between it and the manifest's rename leaves the
-staged manifest behind; `recover` finds it by the model's hash and finishes. A manifest that does not describe the
+staged manifest in place; `recover` finds it by the model's hash and finishes. A manifest that does not describe the
 model beside it is never believed (`exporter.artifacts.manifest.check_integrity`), so no mixture passes for an artifact.
 """
 
@@ -53,7 +53,7 @@ def check_name(name: str) -> None:
 
 
 def _encodable(name: str) -> bool:
-    """Tell whether a name fits a file system with room for suffixes, and JSON."""
+    """Return whether a name fits a file system with room for suffixes, and JSON."""
     try:
         return len(name.encode()) <= MAX_NAME_BYTES
     except UnicodeEncodeError:
@@ -61,7 +61,7 @@ def _encodable(name: str) -> bool:
 
 
 def same_file(target: Path, source: Path) -> bool:
-    """Tell whether two paths are of one file; no, if one of them is not there."""
+    """Return whether two paths are of one file; no, if one of them is not there."""
     try:
         return target.samefile(source)
     except OSError:
@@ -139,7 +139,7 @@ def cleanup_staging() -> None:
 
 
 def recover(folder: Path) -> None:
-    """Finish what a killed run had all but published into `folder`, and remove what killed runs left behind."""
+    """Finish what a killed run had all but published into `folder`, and remove what killed runs left."""
     for stage in folder.glob(f"{PREFIX}*"):
         if stage.is_dir() and _abandoned(stage):
             _finish_or_discard(stage, folder)

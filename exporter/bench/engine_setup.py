@@ -1,4 +1,4 @@
-"""What peers run: the network in torch, the plain graph, what MNN's converter makes of it."""
+"""What engines run: the network in torch, the plain graph, what MNN's converter makes of it."""
 
 import subprocess
 import tempfile
@@ -28,7 +28,7 @@ LOOKUP_TIMEOUT_S = 60
 
 
 class EngineSetup:
-    """Makes what peers run, each thing once and only if somebody wants it."""
+    """Makes what engines run, each thing once and only if it is needed."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class EngineSetup:
         self._built: BuiltModel | None = None
 
     def serve(self, *, plain_takes_part: bool) -> tuple[tuple[BenchTarget, ...], tuple[Skipped, ...]]:
-        """Return the peers that can take part, and the others with the reason.
+        """Return the engines that can take part, and the others with the reason.
 
         Args:
             plain_takes_part: the plain graph is one of the artifacts, so onnxruntime need not run it once more.
@@ -164,7 +164,7 @@ class EngineSetup:
 
 
 def missing_reason(peer: EngineSpec, interpreter: Path) -> str | None:
-    """Say why a peer's library is not there, before anything is made for it; None where it is."""
+    """Say why an engine's library is not there, before anything is made for it; None where it is."""
     module = LIBRARIES.get(peer.name)
     if module is None:
         return None

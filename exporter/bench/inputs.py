@@ -1,4 +1,4 @@
-"""What every contestant is fed: the first artifact's inputs, at each batch size."""
+"""What every target is fed: the first artifact's inputs, at each batch size."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "u
 
 @dataclass(frozen=True)
 class Feeds:
-    """The inputs: what the first artifact states, and the sizes that the user gives where it leaves them free."""
+    """The inputs: what the first artifact states, and the sizes that the user gives where it leaves them dynamic."""
 
     inputs: tuple[TensorSpec, ...]
     given: Shapes
 
     @property
     def fixed_batch(self) -> int | None:
-        """The only batch size there is, None where the batch is free."""
+        """The only batch size there is, None where the batch is dynamic."""
         first = self.inputs[0].shape
         free = any(value.shape and isinstance(value.shape[0], str) for value in self.inputs)
         return None if free or not first or not isinstance(first[0], int) else first[0]
@@ -44,7 +44,7 @@ class Feeds:
         }
 
     def messages(self, batch: int, names: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the inputs as a worker takes them, under a contestant's own names."""
+        """Return the inputs as a worker takes them, under a target's own names."""
         sizes = self.sizes(batch)
         return [
             {"name": name, "dtype": value.dtype, "shape": sizes[value.name]}

@@ -31,10 +31,10 @@ class BenchPlan:
     """Everything that is to be measured.
 
     Attributes:
-        contestants: the artifacts in order, then the peers.
+        targets: the artifacts in order, then the engines.
         feeds: what they are given.
         plain: the graph that direct convolution's cost is counted on; None where none is known.
-        missing: peers that cannot take part.
+        missing: engines that cannot take part.
         notes: what a reader must know.
     """
 
@@ -47,7 +47,7 @@ class BenchPlan:
 
 @contextlib.contextmanager
 def make_plan(request: BenchRequest, progress: Progress) -> Generator[BenchPlan]:
-    """Check the artifacts, and write what peers run into a folder that is gone afterwards.
+    """Check the artifacts, and write what engines run into a folder that is gone afterwards.
 
     Raises:
         UsageError: options that the artifacts do not allow.
@@ -78,7 +78,7 @@ def make_plan(request: BenchRequest, progress: Progress) -> Generator[BenchPlan]
 
 
 def is_plain(subject: LoadedArtifact) -> bool:
-    """Tell whether an artifact is the portable graph: as exported, or as it came to whoever has no manifest.
+    """Return whether an artifact is the portable graph: as exported, or any graph without a manifest.
 
     Raises:
         ArtifactError: it cannot be read.
@@ -107,7 +107,7 @@ def _artifact(
 
 
 def _signature(subject: LoadedArtifact) -> Signature | None:
-    """Return what a model states that it takes and answers; a TorchScript file without a manifest states nothing."""
+    """Return what a model states that it takes and returns; a TorchScript file without a manifest states nothing."""
     if subject.format == "onnx":
         return read_signature(subject.path)
     return subject.manifest.signature if subject.manifest else None

@@ -67,7 +67,7 @@ def bounds_of(
 
     Args:
         path: the graph.
-        feeds: what contestants are given.
+        feeds: what targets are given.
         batches: sizes.
         rate: operations a second; a multiply-add is two.
 
@@ -142,7 +142,7 @@ def _inferred(model: onnx.ModelProto, inputs: Shapes, path: Path) -> dict[str, t
     slim.functions.extend(model.functions)
     slim.graph.name = model.graph.name
     slim.graph.node.extend(model.graph.node)
-    for value in model.graph.output:  # without sizes: a free batch stated there would hide the one inferred
+    for value in model.graph.output:  # without sizes: a dynamic batch stated there would hide the one inferred
         slim.graph.output.append(onnx.helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, None))
     shapes: dict[str, tuple[int, ...]] = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     stated = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}

@@ -1,4 +1,4 @@
-"""Contestants in turns: loaded in processes of their own, then one call at a time, in another order every round.
+"""Interleaved rounds: targets are loaded in processes of their own, then called one at a time in a random order.
 
 Two never compute at the same time, and whatever slows the machine down for seconds or minutes hits all of them alike.
 """
@@ -22,15 +22,15 @@ MIN_ROUND_S = 0.05
 """Seconds of a turn, so that models of less than that are called several times in it."""
 MIN_ROUNDS = 3
 MAX_LOAD_S = 10.0
-"""Seconds after which a contestant is not loaded once more only to time it."""
+"""Seconds after which a target is not loaded once more only to time it."""
 
 Failed = Callable[[BenchTarget, WorkerError], None]
-"""Told of a contestant that could not go on; raises where the benchmark cannot either."""
+"""Told of a target that could not go on; raises where the benchmark cannot either."""
 
 
 @dataclass
 class TargetState:
-    """A contestant with its process: what has been seen of it so far."""
+    """A target with its process: what has been seen of it so far."""
 
     target: BenchTarget
     worker: Worker
@@ -61,7 +61,7 @@ class TargetState:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What is the same for every contestant at one thread count.
+    """What is the same for every target at one thread count.
 
     Attributes:
         feeds: what they are given.
@@ -79,19 +79,19 @@ class RunConfig:
 
 
 def open_worker(contestant: BenchTarget, threads: int) -> Worker:
-    """Return a contestant's process, not started yet."""
+    """Return a target's process, not started yet."""
     return Worker(
         engine_file(contestant.engine), contestant.interpreter, {**thread_variables(threads), **contestant.environment}
     )
 
 
 def thread_variables(threads: int) -> dict[str, str]:
-    """Return the variables by which matrix libraries are told their threads."""
+    """Return the variables by which matrix libraries take their thread count."""
     return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
 
 
 def start(stack: ExitStack, contestant: BenchTarget, course: RunConfig) -> TargetState:
-    """Start a contestant's process and load it; the process ends with `stack`.
+    """Start a target's process and load it; the process ends with `stack`.
 
     Raises:
         WorkerError: it cannot.
@@ -104,7 +104,7 @@ def start(stack: ExitStack, contestant: BenchTarget, course: RunConfig) -> Targe
 
 
 def load_again(contestant: BenchTarget, entry: TargetState, course: RunConfig) -> None:
-    """Load a contestant in one more process, only to time it.
+    """Load a target in one more process, only to time it.
 
     Raises:
         WorkerError: it cannot.
@@ -115,7 +115,7 @@ def load_again(contestant: BenchTarget, entry: TargetState, course: RunConfig) -
 
 
 def feed(entry: TargetState, course: RunConfig, batch: int) -> None:
-    """Give a contestant its inputs of one batch size, and let it warm up.
+    """Give a target its inputs of one batch size, and let it warm up.
 
     Raises:
         WorkerError: it fails on them.
@@ -132,15 +132,15 @@ def run_rounds(
     failed: Failed,
     tell: Callable[[int], None],
 ) -> None:
-    """Let every contestant have its turn in each round; who fails leaves the list.
+    """Run every target once in each round; one that fails leaves the list.
 
     Args:
-        entries: who takes part; each one's `turns` grow by its calls' seconds.
+        entries: the targets; each one's `turns` grow by its calls' seconds.
         rounds: how many, at most.
         seconds: no round begins after these, once `FEWEST_ROUNDS` are done.
         shuffle: decides the order of each round.
-        failed: told of each one that fails.
-        tell: told each round's number.
+        failed: called with each one that fails.
+        tell: called with each round's number.
     """
     start = time.monotonic()
     for number in range(rounds):
@@ -162,7 +162,7 @@ def shuffled(entries: Sequence[TargetState], shuffle: random.Random) -> list[Tar
 
 @contextmanager
 def drop_on_error(entries: list[TargetState], entry: TargetState, failed: Failed) -> Generator[None]:
-    """Take a contestant that fails in the block off the list, and tell it."""
+    """Take a target that fails in the block off the list, and report it."""
     try:
         yield
     except WorkerError as error:
@@ -171,7 +171,7 @@ def drop_on_error(entries: list[TargetState], entry: TargetState, failed: Failed
 
 
 def _load(entry: TargetState, course: RunConfig, worker: Worker | None = None) -> None:
-    """Load and call once, in the contestant's own process or in another, and note both times."""
+    """Load and call once, in the target's own process or in another, and note both times."""
     worker = worker or entry.worker
     sizes = course.feeds.messages(course.first_batch, entry.target.job["inputs"])
     shapes = {value["name"]: value["shape"] for value in sizes}

@@ -1,4 +1,4 @@
-"""`bench()`: gather, load, let them take turns, compare."""
+"""`bench()`: plan, load, run in interleaved rounds, compare."""
 
 import os
 import random
@@ -44,7 +44,7 @@ from exporter.system import available_cpus, environment
 from models.progress import Progress, no_progress
 
 SAME = 1e-3
-"""Largest relative difference of answers that rounding explains; half precision and int8 are told as well."""
+"""Largest relative difference of outputs that rounding explains; half precision and int8 are reported as well."""
 
 METHOD = (
     "each contestant runs in a process of its own; they take turns, one at a time, in another order every round",
@@ -61,17 +61,17 @@ METHOD = (
 
 
 def benchmark(request: BenchRequest, progress: Progress = no_progress) -> BenchReport:
-    """Measure model files side by side, and other engines on the same network if `request.peers` says so.
+    """Measure model files side by side, and other engines on the same network if `request.engines` says so.
 
-    A peer that is absent, crashes or hangs is told and does not end the run. An artifact that cannot be loaded ends it;
-    one that fails later is told, and the report is not `complete`.
+    An engine that is absent, crashes or hangs is reported and does not end the run. An artifact that cannot be loaded
+    ends it; one that fails later is reported, and the report is not `complete`.
 
     Args:
         request: everything that decides the benchmark.
-        progress: told at each step.
+        progress: called at each step.
 
     Raises:
-        UsageError: options that make no sense, or that the artifacts do not allow.
+        UsageError: options that are invalid, or that the artifacts do not allow.
         ArtifactError: an artifact cannot be read or loaded, or takes other inputs than the first.
         IntegrityError: an artifact is not the one its manifest describes.
         CheckFailedError: the first artifact failed while the others could go on.
@@ -146,10 +146,10 @@ class _Run:
         self.rooflines: list[Roofline] = []
         self.missing: list[Skipped] = []
         self._busy: list[float] = []
-        self._shuffle = random.Random(request.seed)  # noqa: S311 - an order of turns is no secret
+        self._shuffle = random.Random(request.seed)  # noqa: S311 - an order of rounds is no secret
 
     def measure(self, threads: int) -> None:
-        """Measure every contestant at one thread count."""
+        """Measure every target at one thread count."""
         course = RunConfig(self.field.feeds, threads, self.batches[0], self.request.seed, self.request.warmup)
         products = self._products(threads)
         with ExitStack() as stack:
@@ -245,7 +245,7 @@ class _Run:
         self.measurements += [measurement(entry, first, course.threads, batch) for entry in entries]
 
     def _not_loaded(self, contestant: BenchTarget, error: WorkerError) -> None:
-        """Note a peer that does not load; an artifact's own failure ends the benchmark."""
+        """Note an engine that does not load; an artifact's own failure ends the benchmark."""
         reason = f"{error}; {contestant.install}" if error.kind == "missing" and contestant.install else str(error)
         if not contestant.peer:
             if error.kind == "missing":
@@ -258,7 +258,7 @@ class _Run:
 
 
 def measurement(entry: TargetState, first: TargetState, threads: int, batch: int) -> Measurement:
-    """Sum up what one contestant did at one batch size."""
+    """Sum up what one target did at one batch size."""
     calls = np.array(list(chain.from_iterable(entry.turns)))
     middle = float(np.median(calls))
     alone = entry is first
@@ -280,7 +280,7 @@ def measurement(entry: TargetState, first: TargetState, threads: int, batch: int
 
 
 def difference(answers: Sequence[Sequence[float]], first: Sequence[Sequence[float]]) -> float | None:
-    """Return the largest distance between two contestants' answers, relative to the first's largest number.
+    """Return the largest distance between two targets' outputs, relative to the first's largest number.
 
     None where they have different outputs. NaN where either has one.
     """

@@ -1,11 +1,11 @@
-"""How much faster: the ratio of two contestants' times, and how sure it is.
+"""How much faster: the ratio of two targets' times, and how sure it is.
 
-Contestants take turns, so a round gives one time of each, taken within seconds of each other: whatever slows the
-machine down in that round slows all of them, and the ratio *within* a round keeps clear of it. The ratio told is the
-median of the rounds' ratios. Its interval is the one that inverts the sign test: of n sorted ratios, the true median
-lies between the (k+1)-th from below and the (k+1)-th from above unless at most k of n fell on one side of it, which has
-probability 2 P(Binomial(n, 1/2) <= k). That holds for any distribution and any n, where a bootstrap of few rounds is
-too narrow.
+Every round runs every target, so a round gives one time of each, taken within seconds of each other: whatever slows the
+machine down in that round slows all of them, and the ratio *within* a round keeps clear of it. The ratio reported is
+the median of the rounds' ratios. Its interval is the one that inverts the sign test: of n sorted ratios, the true
+median lies between the (k+1)-th from below and the (k+1)-th from above unless at most k of n fell on one side of it,
+which has probability 2 P(Binomial(n, 1/2) <= k). That holds for any distribution and any n, where a bootstrap of few
+rounds is too narrow.
 
 Source: David and Nagaraja, Order Statistics, 3rd ed., 7.1 (distribution-free intervals for quantiles); for paired runs
 in benchmarks, Kalibera and Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013.
@@ -21,11 +21,11 @@ CONFIDENCE = 0.95
 
 
 def paired_ratio(times: Sequence[float], first: Sequence[float], confidence: float = CONFIDENCE) -> Ratio:
-    """Compare two contestants by the rounds that both had.
+    """Compare two targets by the rounds that both had.
 
     Args:
-        times: a contestant's seconds, one for each round.
-        first: the first contestant's in the same rounds.
+        times: a target's seconds, one for each round.
+        first: the first target's in the same rounds.
         confidence: the least that is wanted; six rounds are enough for 0.95, fewer give the whole range and say so.
 
     Raises:

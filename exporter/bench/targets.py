@@ -1,4 +1,4 @@
-"""The table of engines that take part: one for each artifact format, and the peers that `--engines` adds."""
+"""The table of engines that take part: one for each artifact format, and the engines that `--engines` adds."""
 
 import sys
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from exporter.bench.types import BenchEngineName
 from exporter.types import Device, FormatName
 
 THIS_PYTHON = Path(sys.executable)
-"""The interpreter that runs contestants, unless the user names another for a peer."""
+"""The interpreter that runs targets, unless the user names another for an engine."""
 
 Material = Literal["plain", "mnn", "network"]
-"""What a peer runs: the plain ONNX graph, what MNN's converter makes of it, or the network in torch."""
+"""What an engine runs: the plain ONNX graph, what MNN's converter makes of it, or the network in torch."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class EngineSpec:
         title: what the tables call it.
         engine: its file in `exporter/bench/engines`.
         runs: its material.
-        job: what its engine is told besides.
+        job: what its engine also gets.
         devices: where it can run.
         install: what to do where its library is missing.
     """
@@ -63,7 +63,7 @@ ENGINES: dict[FormatName, str] = {"onnx": "onnx_runtime", "torchscript": "torch_
 """The engine that runs an artifact of each format."""
 
 LIBRARIES: dict[BenchEngineName, str] = {"openvino": "openvino", "mnn": "MNN"}
-"""The modules by which peers that need not be installed are found, before anything is written for them."""
+"""The modules by which engines that need not be installed are found, before anything is written for them."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class BenchTarget:
         name: in the tables.
         file: its model file, for people.
         engine: its file in `exporter/bench/engines`.
-        job: what its engine is told, but for the threads and the first batch's sizes.
+        job: what its engine gets, except for the threads and the first batch's sizes.
         interpreter: that runs it.
         peer: whether it may be absent.
         install: what to do where its library is missing.

@@ -22,16 +22,16 @@ class BenchRequest:
         artifacts: model files, the first of which is what the others are compared with.
         batches: batch sizes; None for 1 and 4, or the model's own where it is fixed.
         threads: thread counts; None for the number of usable cores.
-        rounds: turns of every contestant for each batch size and thread count.
+        rounds: rounds of every target for each batch size and thread count.
         warmup: calls before the first round that do not count.
         seconds: no round begins after so many seconds of one batch size and thread count, once three are done.
-        load_rounds: how often each contestant is loaded in a fresh process.
-        seed: of the inputs and of the order of turns.
-        device: where contestants run.
-        peers: add the other engines that are installed.
-        engine_python: {peer: interpreter} for engines that live in an environment of their own.
+        load_rounds: how often each target is loaded in a fresh process.
+        seed: of the inputs and of the order of rounds.
+        device: where targets run.
+        engines: add the other engines that are installed.
+        engine_python: {engine: interpreter} for engines that live in an environment of their own.
         shapes: {input: sizes} for inputs whose sizes the first artifact leaves free.
-        plain: the graph that peers run, where the first artifact is a rewritten one without a manifest.
+        plain: the graph that engines run, where the first artifact is a rewritten one without a manifest.
         reference: the checkpoint, where the manifest's is elsewhere now.
     """
 
@@ -53,7 +53,7 @@ class BenchRequest:
 
 @dataclass(frozen=True)
 class TargetInfo:
-    """A contestant that ran: its name in the tables, its engine with version, its model file, whether it is a peer."""
+    """A target that ran: its name in the tables, its engine with version, its model file, whether it is an engine."""
 
     name: str
     engine: str
@@ -63,7 +63,7 @@ class TargetInfo:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Time relative to the first contestant's: the median of the rounds' ratios, and an interval for it.
+    """Time relative to the first target's: the median of the rounds' ratios, and an interval for it.
 
     Attributes:
         value: 2 is twice the first's time.
@@ -80,21 +80,21 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One contestant at one batch size and thread count. Times are seconds for a whole batch.
+    """One target at one batch size and thread count. Times are seconds for a whole batch.
 
     Attributes:
-        contestant: its name.
+        target: its name.
         batch: inputs in a batch.
         threads: of the engine.
-        rounds: turns it had.
+        rounds: rounds it had.
         calls: timed calls in all of them.
         median: over all calls.
         p90: the 90th percentile of all calls, linearly interpolated.
         minimum: the fastest call.
         throughput: inputs a second, batch / median.
-        ratio: to the first contestant.
+        ratio: to the first target.
         memory: bytes; the process's peak so far beyond its peak after importing the engine. None where not known.
-        difference: its answers' largest distance from the first's, relative to the first's largest number. None for
+        difference: its outputs' largest distance from the first's, relative to the first's largest number. None for
             the first, and where they answer different numbers of values.
     """
 
@@ -114,10 +114,10 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Loading:
-    """How long a contestant takes to be ready, each time in a fresh process, interpreter and imports not counted.
+    """How long a target takes to be ready, each time in a fresh process, interpreter and imports not counted.
 
     Attributes:
-        contestant: its name.
+        target: its name.
         threads: of the engine.
         loads: seconds from the file to a model that can be called, one for each process.
         first_answers: the same with the first call, of the first batch size: what an engine puts off until then counts.
@@ -135,7 +135,7 @@ class Loading:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A contestant that did not run, or not to the end, and why."""
+    """A target that did not run, or not to the end, and why."""
 
     target: str
     reason: str
@@ -177,13 +177,13 @@ class BenchReport:
     """What a benchmark found.
 
     Attributes:
-        first: the contestant that ratios refer to.
-        inputs: what every contestant was given, in words.
+        first: the target that ratios refer to.
+        inputs: what every target was given, in words.
         unit: what one input is called in the plural.
-        device: where contestants ran.
+        device: where targets ran.
         entrants: who ran, in order.
-        measurements: by threads, then batch, then contestant.
-        loadings: by threads, then contestant.
+        measurements: by threads, then batch, then target.
+        loadings: by threads, then target.
         rooflines: one for each thread count; empty on a GPU.
         missing: who did not run.
         method: how the figures were got, a sentence each.
@@ -208,7 +208,7 @@ class BenchReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every artifact that was named ran to the end; an absent peer does not count."""
+        """Whether every artifact that was named ran to the end; an absent engine does not count."""
         return all(absent.peer for absent in self.missing)
 
     def of(self, threads: int, batch: int) -> tuple[Measurement, ...]:

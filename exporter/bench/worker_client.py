@@ -1,4 +1,4 @@
-"""This end of the pipe to a contestant's process (`exporter/bench/worker_main.py`)."""
+"""This end of the pipe to a target's process (`exporter/bench/worker_main.py`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from exporter.bench import engines
 
 WORKER = Path(__file__).with_name("worker_main.py")
 REPLY_TIMEOUT_S = 600.0
-"""Seconds that a process may take to answer."""
+"""Seconds that a process may take to reply."""
 EXIT_TIMEOUT_S = 10.0
 CHUNK = 1 << 16
 
@@ -36,7 +36,7 @@ def child_environment(interpreter: Path) -> dict[str, str]:
 
 
 class WorkerError(Exception):
-    """A contestant could not do what it was told.
+    """A target could not do what was asked.
 
     Attributes:
         kind: `missing` (library, device, compiler), `refused` (the model), `failed` (while running, or its process).
@@ -48,7 +48,7 @@ class WorkerError(Exception):
 
 
 class Worker:
-    """A contestant's process, from entry to exit."""
+    """A target's process, from entry to exit."""
 
     def __init__(self, engine: Path, interpreter: Path, environment: dict[str, str], deadline: float = REPLY_TIMEOUT_S):
         self.engine, self.interpreter, self.environment, self.deadline = engine, interpreter, environment, deadline

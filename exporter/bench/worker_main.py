@@ -1,15 +1,15 @@
-"""A contestant's own process: it loads one model in one engine and runs it when it is told to.
+"""A target's own process: it loads one model in one engine and runs it on request.
 
 `python worker.py ENGINE.py` runs under any interpreter that has numpy and the engine: nothing of this project is
-imported. It takes one JSON object a line on stdin and answers each with one on stdout:
+imported. It takes one JSON object a line on stdin and replies to each with one on stdout:
 
     {"do": "import"}                                         {"title": "onnxruntime 1.32.0", "peak": bytes}
     {"do": "load", "job": {…}}                               {"seconds": 0.6}
-    {"do": "feed", "inputs": […], "seed": 0, "warmup": 2}    {"seconds": 0.2, "answers": [[…]], "peak": bytes}
+    {"do": "feed", "inputs": […], "seed": 0, "warmup": 2}    {"seconds": 0.2, "outputs": [[…]], "peak": bytes}
     {"do": "run", "least": 0.05}                             {"seconds": [0.19, …]}
 
 `job` is the engine's own business (see `exporter/bench/engines`). `feed` draws the inputs, makes the first call (timed)
-and the warm-up calls; `run` calls until `least` seconds are over, at least once. Any of them may answer
+and the warm-up calls; `run` calls until `least` seconds are over, at least once. Any of them can return
 {"error": {"kind": "missing" | "refused" | "failed", "message": "…"}} instead. The end of stdin ends the process.
 """
 
@@ -42,7 +42,7 @@ class Session:
         self.feeds: dict[str, Any] = {}
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Do what the request says, and return the answer to send."""
+        """Do what the request says, and return the reply to send."""
         try:
             return getattr(self, f"do_{request['do']}")(request)
         except ImportError as error:  # engines raise it for whatever is missing: library, device, compiler

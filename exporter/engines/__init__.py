@@ -24,10 +24,10 @@ class Engine:
         name: what `--engine` and `--against` call it.
         format: what it runs.
         open: (model file, settings) -> a runtime, nothing taken yet.
-        open_float64: the same file with every number in float64, the truth of its format.
+        open_float64: the same file with every number in float64, the float64 reference of its format.
         open_float32: the same in float32, the measure where the file computes in less.
         require_device: refuses early, before any long computation, a device that cannot be used here.
-        skips: kinds of inputs on which it is known to differ from the specification, whatever the artifact.
+        skips: input types on which it is known to differ from the specification, whatever the artifact.
     """
 
     name: EngineName

@@ -1,4 +1,4 @@
-"""What every engine answers, and what it is told when it is opened."""
+"""The interface of every engine, and the options it is opened with."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Runtime(Protocol):
 
     @property
     def signature(self) -> Signature:
-        """What the loaded model takes and answers."""
+        """The inputs and outputs of the loaded model."""
         ...
 
     @property
@@ -77,6 +77,6 @@ class Runtime(Protocol):
         """Return {output name: values} for {input name: batch}.
 
         Raises:
-            CheckFailedError: the model fails on them, or answers something else than its signature says.
+            CheckFailedError: the model fails on them, or returns something else than its signature says.
         """
         ...

@@ -1,6 +1,6 @@
-"""ONNX files in onnx's own reference evaluator: the specification, executed. Slow, and nobody else's optimiser.
+"""ONNX files in onnx's own reference evaluator: the specification, executed. Slow, and and no optimiser but its own.
 
-`Float64Graph` runs the same evaluator in float64: the truth of a graph that has no network to go with it.
+`Float64Graph` runs the same evaluator in float64: the float64 reference of a graph that has no network to go with it.
 `Float32Graph` is its measure where the file itself computes in less.
 """
 
@@ -72,7 +72,7 @@ class OnnxReference:
         self._computed = intermediate_names(prepared.graph)
         try:
             self._evaluator = ReferenceEvaluator(prepared, new_ops=self._kernels())
-        except Exception as error:  # an operator without an implementation, a graph that makes no sense
+        except Exception as error:  # an operator without an implementation, a graph that is invalid
             raise ArtifactError(f"{self.path}: the reference evaluator refuses it: {first_line(error)}") from error
         return self
 

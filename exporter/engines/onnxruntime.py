@@ -29,7 +29,7 @@ PROVIDERS: dict[Device, str] = {
 }
 
 CUDA_OPTIONS = {"use_tf32": "0"}
-"""TF32 keeps 10 bits of mantissa: float32 parity is judged on float32 arithmetic."""
+"""TF32 keeps 10 bits of mantissa: float32 parity is evaluated on float32 arithmetic."""
 
 NO_TF32 = "NVIDIA_TF32_OVERRIDE"
 """The variable by which NVIDIA's libraries turn TF32 off; TensorRT's provider has no option of its own for it."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
-"""OpenVINO computes in bfloat16 where the processor can, unless told otherwise."""
+"""OpenVINO computes in bfloat16 where the processor can, unless configured otherwise."""
 BFLOAT16 = "bfloat16"
 MISSING = "OpenVINO is not installed; pip install 'c3d-export[openvino]'"
 
@@ -115,7 +115,7 @@ def _library() -> Any:
 
 
 def _tensor(values: NDArray[Any]) -> Any:
-    """Return an array as OpenVINO takes it, which must be told of bfloat16."""
+    """Return an array as OpenVINO takes it, which needs bfloat16 stated."""
     if values.dtype.name != BFLOAT16:
         return values
     library = _library()

@@ -181,7 +181,7 @@ def require_device(device: Device) -> None:
 
 @contextlib.contextmanager
 def disable_tf32() -> Generator[None]:
-    """Turn TF32 off on CUDA: it keeps 10 bits of mantissa, and float32 parity is judged on float32 arithmetic."""
+    """Turn TF32 off on CUDA: it keeps 10 bits of mantissa, and float32 parity is evaluated on float32 arithmetic."""
     import torch
 
     cudnn, matmul = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
@@ -238,7 +238,7 @@ def _cast(module: torch.jit.ScriptModule, dtype: torch.dtype) -> torch.jit.Scrip
 
 
 def _with_all_outputs(module: torch.jit.ScriptModule) -> Any:
-    """Return a function that answers {value name: tensor} for every tensor of the module's frozen graph."""
+    """Return a function that returns {value name: tensor} for every tensor of the module's frozen graph."""
     import torch
 
     frozen = torch.jit.freeze(module.eval(), optimize_numerics=False)

@@ -119,7 +119,7 @@ def embedded_manifest(model: onnx.ModelProto, path: Path) -> Manifest | None:
 
 
 def has_pass_metadata(model: onnx.ModelProto) -> bool:
-    """Tell whether `optimize` left word in a model without a manifest that its passes changed it."""
+    """Return whether `optimize` recorded in a model without a manifest that its passes changed it."""
     return any(entry.key == PASSES_KEY for entry in model.metadata_props)
 
 

@@ -41,7 +41,7 @@ VARIANT_OPTION = "variant"
 MEASURED_OPTION = "measured"
 """The manifest's record of why: `plain 450 ms, …`."""
 SIZE_WARNING_RATIO = 1.02
-"""From here on the user is told that the form makes the file larger."""
+"""Size ratio above which a note says that the variant makes the file larger."""
 ALIGNMENT = 64
 """Of each stored member, as torch writes them, so that they can be mapped."""
 EPOCH = (1980, 1, 1, 0, 0, 0)

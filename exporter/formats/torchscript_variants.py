@@ -43,7 +43,7 @@ MAX_ITEMS = 4
 
 @dataclass(frozen=True)
 class Choice:
-    """A variant to try, and the measurements behind it.
+    """A variant to try, and the measurements that led to it.
 
     Attributes:
         variant: what the file holds.

@@ -1,4 +1,4 @@
-"""Which of several forms of one operator is the fastest here: they are run, and the answer is kept.
+"""Which of several variants of one operator is the fastest here: they are run, and the result is cached.
 
 The forms are small models with the same inputs. They run in turn, a round after another, so that a drift of the clock
 rate or a busy neighbour hits all alike, in sessions as users open them: onnxruntime's own choice of threads. A form
@@ -55,9 +55,9 @@ def measure(
     """Return {candidate: median milliseconds of a run} on this machine.
 
     Args:
-        candidates: models with the same inputs, by name. One that onnxruntime refuses is missing from the answer.
+        candidates: models with the same inputs, by name. One that onnxruntime refuses is missing from the result.
         feeds: what each is run on.
-        progress: told at every candidate and round.
+        progress: called at every candidate and round.
         cache: folder of earlier measurements; None measures anew and keeps nothing.
     """
     place = None if cache is None else cache / f"{signature(candidates, feeds)}.json"

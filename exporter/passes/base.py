@@ -1,8 +1,8 @@
 """What every pass is, and how a list of them is applied to a model.
 
-A pass rewrites an `onnx_ir.Model` in place and tells the truth about whether it did. It keeps the function, the names,
-dtypes and shapes of the graph's inputs and outputs, and the opset: what it inserts must be valid at the model's own.
-What it does not understand it leaves alone, subgraphs of If, Loop and Scan among it.
+A pass rewrites an `onnx_ir.Model` in place and reports accurately whether it did. It keeps the function,
+the names, dtypes and shapes of the graph's inputs and outputs, and the opset: what it inserts must be valid at the
+model's own. What it does not understand it leaves alone, subgraphs of If, Loop and Scan among it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Decision:
     node: str
     operator: str
     action: str
-    why: str
+    reason: str
     predicted_ms: float | None = None
     measured_ms: float | None = None
     error: float | None = None
@@ -89,9 +89,9 @@ class GraphPass(ir.passes.InPlacePass):
         Shapes are inferred before it runs (`exporter.passes.shapes`).
         """
 
-    def decide(self, node: ir.Node, choice: str, why: str, error: float | None = None) -> None:
+    def decide(self, node: ir.Node, action: str, reason: str, error: float | None = None) -> None:
         """Record what became of `node`."""
-        self.decisions.append(Decision(display_name(node), node.op_type, choice, why, error=error))
+        self.decisions.append(Decision(display_name(node), node.op_type, action, reason, error=error))
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def single_consumer(value: ir.Value) -> ir.Node | None:
 
 
 def following_relu_and_pool(conv: ir.Node) -> tuple[ir.Node | None, ir.Node | None]:
-    """Return the ReLU and the MaxPool right behind a convolution, in either order, each None where there is none."""
+    """Return the ReLU and the MaxPool directly after a convolution, in either order, each None where there is none."""
     found: dict[str, ir.Node] = {}
     node = conv
     while (following := single_consumer(node.outputs[0])) is not None:
@@ -227,7 +227,7 @@ def add_initializer(model: ir.Model, name: str, tensor: ir.TensorProtocol) -> ir
 
 
 def remove_unused_initializers(model: ir.Model, values: Iterable[ir.Value | None]) -> None:
-    """Remove those of `values` that are initialisers nobody reads any more."""
+    """Remove those of `values` that are initialisers nothing reads any more."""
     for value in values:
         if value is None or value.uses() or value.is_graph_output() or value.is_graph_input():
             continue

@@ -3,7 +3,7 @@
 *Given* a graph as exporters leave it: constants as nodes, Identity and Dropout of inference, arithmetic on constants,
 nodes and weights that no output needs. *Result*: the same function without them. *Algebra*: Dropout without training is
 the identity (ONNX Dropout-13), an operator of constants is a constant. *Source*: the passes of onnx-ir and onnxscript,
-which do the work; here is what they are held to. A model with subgraphs is left as it is.
+which do the work; this module states what they guarantee. A model with subgraphs is left as it is.
 """
 
 import onnx_ir as ir
@@ -89,7 +89,7 @@ class RemoveNoOps(GraphPass):
         return bool(dropped) or len(list(model.graph.all_nodes())) != before
 
     def _idle(self, model: ir.Model, node: ir.Node) -> bool:
-        """Tell whether a Dropout is the identity: never up to opset 11 unless it says so, later by its third input."""
+        """Return whether a Dropout is the identity: by its attribute up to opset 11, by its third input later."""
         if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
             self.decide(node, "left", "its mask is read")
             return False
@@ -124,7 +124,7 @@ class RemoveDeadCode(GraphPass):
 
 
 def has_subgraphs(model: ir.Model) -> bool:
-    """Tell whether a node holds graphs of its own (If, Loop, Scan), which the passes used here would reach into."""
+    """Return whether a node holds graphs of its own (If, Loop, Scan), which the passes used here would reach into."""
     kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
     return any(attribute.type in kinds for node in model.graph for attribute in node.attributes.values())
 

@@ -9,7 +9,7 @@ the int8 weights themselves. *Algebra*: `W ~ q s`, `s = max|W| / 127` over the c
 zero stays zero. *Source*: ONNX DequantizeLinear-21; Jacob et al., *Quantization and Training of Neural Networks*
 (2018), symmetric weights; docs/reference/passes.md has the measurements that chose these forms.
 
-Parity judges the result as an approximation, by its signal-to-noise ratio.
+Parity evaluates the result as an approximation, by its signal-to-noise ratio.
 """
 
 from typing import Any

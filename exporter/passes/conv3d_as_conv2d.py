@@ -1,11 +1,11 @@
-"""Convolutions of a few channels as convolutions of pictures: the first layer of a video network.
+"""Convolutions of a few channels as convolutions of images: the first layer of a video network.
 
 *Given* `y = MaxPool(Relu(Conv(x, W, b)))` of volumes, in either order, the pool of single frames; W (K, C, t, h, w).
-*Result*: the same sums, in another order, from a convolution of pictures. The picture of output frame `i` has `t C`
+*Result*: the same sums, in another order, from a convolution of images. The image of output frame `i` has `t C`
 channels, the frames `i s - p` to `i s - p + t - 1` that its taps in time see (s the stride, p the padding in time;
 zeros beyond the ends); W becomes (K, t C, h, w). *Algebra*: summing over taps in time is summing over channels.
 
-onnxruntime has a blocked layout for pictures in which the convolution, the ReLU and the pool pass on what they computed
+onnxruntime has a blocked layout for images in which the convolution, the ReLU and the pool pass on what they computed
 without rearranging it, and a direct kernel for fewer channels than a vector holds; it has neither for volumes.
 """
 
@@ -46,7 +46,7 @@ SPATIAL_AXES = 3
 MIN_OPSET = 13
 
 Measure = Callable[[ir.Model, ir.Model], dict[str, float]]
-"""Measures the chain as it stands, and as pictures: {form: milliseconds}."""
+"""Measures the chain as it is, and as images: {form: milliseconds}."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class _Window:
         return time, height, width
 
     def in_space(self) -> dict[str, list[int]]:
-        """Return the attributes of the same kernel over pictures."""
+        """Return the attributes of the same kernel over images."""
         return {
             "kernel_shape": list(self.kernel[1:]),
             "strides": list(self.strides[1:]),
@@ -82,7 +82,7 @@ class _Window:
 
 @dataclass(frozen=True)
 class _StemMatch:
-    """A convolution that can be computed as pictures, with the ReLU and the pool behind it.
+    """A convolution that can be computed as images, with the ReLU and the pool after it.
 
     Attributes:
         nodes: convolution, ReLU if there is one, and pool, in the order of the graph.
@@ -103,14 +103,14 @@ class _StemMatch:
 
     @property
     def last(self) -> bool:
-        """Tell whether everything that reads the result wants channels last."""
+        """Return whether everything that reads the result wants channels last."""
         uses = [use.node for use in self.result.uses()]
         wanted = all(permuted(node, self.result.producer()) == LAST for node in uses)
         return bool(uses) and wanted and not self.result.is_graph_output()
 
 
 class Conv3dAsConv2d(GraphPass):
-    """A convolution of a few channels, as networks begin with, and its pool are computed frame by frame as pictures."""
+    """A convolution of a few channels, as networks begin with, and its pool are computed frame by frame as images."""
 
     name = "conv3d-as-conv2d"
     condition = (
@@ -141,8 +141,8 @@ class Conv3dAsConv2d(GraphPass):
     def _decision(self, stem: _StemMatch, opset: int) -> Decision:
         name, operator = display_name(stem.nodes[0]), stem.nodes[0].op_type
         if self.measure is None:
-            why = "its taps in time become channels, and its pool needs no other layout"
-            return Decision(name, operator, PICTURES, why, replaces=True)
+            reason = "its taps in time become channels, and its pool needs no other layout"
+            return Decision(name, operator, PICTURES, reason, replaces=True)
         ends = [use.node for use in stem.result.uses()][:1] if stem.last else []
         direct, pictures = (extract_subgraph([*stem.nodes, *ends], opset) for _ in range(2))
         copied = _stem(nodes_of(pictures, "Conv")[0])
@@ -152,8 +152,8 @@ class Conv3dAsConv2d(GraphPass):
         times = self.measure(direct, pictures)
         chosen = fastest(times, DIRECT)
         others = ", ".join(f"{form} {ms:.1f} ms" for form, ms in times.items() if form != chosen)
-        why = f"measured: {others or 'nothing'}"
-        return Decision(name, operator, chosen, why, measured_ms=times.get(chosen), replaces=True)
+        reason = f"measured: {others or 'nothing'}"
+        return Decision(name, operator, chosen, reason, measured_ms=times.get(chosen), replaces=True)
 
 
 def measure(
@@ -206,7 +206,7 @@ def _sliding(node: ir.Node, kernel: tuple[int, ...] | None) -> _Window | None:
 
 
 def _replace(model: ir.Model, stem: _StemMatch, *, last: bool) -> None:
-    """Put a stem's pictures in its place; `last` says that its result is wanted with channels last."""
+    """Put a stem's images in its place; `last` says that its result is wanted with channels last."""
     conv = stem.nodes[0]
     source, weight, held = conv.inputs[0], conv.inputs[1], constant(conv.inputs[1])
     assert source is not None

@@ -140,7 +140,7 @@ def _fold(model: ir.Model, layer: ir.Node, norm: ir.Node) -> float:
 
 
 def _replace(model: ir.Model, layer: ir.Node, place: int, values: NDArray[Any]) -> None:
-    """Replace a weight, under its own name unless somebody else reads the old one, who then keeps it."""
+    """Replace a weight, under its own name unless someone else reads the old one, who then keeps it."""
     old = layer.inputs[place]
     layer.replace_input_with(place, None)
     remove_unused_initializers(model, [old])

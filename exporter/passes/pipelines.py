@@ -22,7 +22,7 @@ def build_passes(options: OptimizeOptions, progress: Progress = no_progress) -> 
 
     Args:
         options: target, and the wishes of its passes.
-        progress: told by passes that measure.
+        progress: called by passes that measure.
     """
     passes = cpu_passes(options, progress) if options.target == "cpu" else portable_passes()
     return passes if options.weight_dtype == "fp32" else [*passes, CompressWeights(options.weight_dtype)]

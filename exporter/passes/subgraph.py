@@ -1,4 +1,4 @@
-"""A chain of nodes as a model of its own: what is measured, or held against float64, apart from the rest."""
+"""A chain of nodes as a model of its own: what is measured, or compared with float64, apart from the rest."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def extract_subgraph(nodes: Sequence[ir.Node], opset: int, size: tuple[int, ...]
     Args:
         nodes: of float32, with one output each.
         opset: of the model they stand in.
-        size: of the chain's input behind its batch, in place of what it is.
+        size: of the chain's input after its batch, in place of its own.
     """
     source = nodes[0].inputs[0]
     shape = size or (shape_of(source) or ())[1:]

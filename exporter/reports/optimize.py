@@ -68,7 +68,7 @@ def _print_decisions(decisions: Sequence[Decision], console: Console) -> None:
     table = make_table(headings, (24, 18, 14, 44))
     for row in decisions:
         table.add_row(
-            *map(escape, (row.node, row.operator, row.action, row.why)),
+            *map(escape, (row.node, row.operator, row.action, row.reason)),
             *("-" if time is None else f"{time:.3g} ms" for time in (row.predicted_ms, row.measured_ms)),
             "-" if row.error is None else f"{row.error:.1e}",
         )

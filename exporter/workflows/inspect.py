@@ -96,7 +96,7 @@ def _onnx(path: Path) -> Inspection:
 
 
 def _as_weights(path: Path) -> dict[str, str]:
-    """Tell whether a model's initialisers would load as a checkpoint; nothing where they are not C3D's."""
+    """Return whether a model's initialisers would load as a checkpoint; nothing where they are not C3D's."""
     from models.checkpoints import read_raw
 
     try:

@@ -48,7 +48,7 @@ class OptimizeResult:
         modified: whether the graph changed.
         passes: those that changed it.
         decisions: what became of which node.
-        report: the verdict against the original, None without verification or change.
+        report: the result against the original, None without verification or change.
         files: what was written.
         bytes_before: of the source and its data.
         bytes_after: of the file to use and its data.
@@ -240,7 +240,7 @@ def _weight_bytes(model: ir.Model) -> int:
 def _optimized_manifest(
     request: OptimizeRequest, manifest: Manifest, applied: PassesResult, target: Path, *, external: bool
 ) -> Manifest:
-    """Return the original's manifest as it stands for the rewritten model."""
+    """Return the original's manifest as it is for the rewritten model."""
     from exporter.passes.base import manifest_options
 
     options = {**manifest.options, **manifest_options(request.optimize, applied), "external_data": external}
@@ -252,7 +252,7 @@ def _optimized_manifest(
 def _verify(
     request: OptimizeRequest, subject: LoadedArtifact, staged: Path, target: Path, progress: Progress
 ) -> ParityReport:
-    """Hold the staged model against the original, and name it in the report by where it is meant to go."""
+    """Compare the staged model with the original, and name it in the report by where it is meant to go."""
     from exporter.workflows.verify import verify_against_file
 
     options = ParityOptions(seed=request.seed, input_types=QUICK)

@@ -1,6 +1,6 @@
 """A file of any origin becomes {canonical name: tensor}, completely or not at all.
 
-`sources.py` finds or downloads the file; `readers/` turns a kind of file into named tensors and never executes what
+`sources.py` finds or downloads the file; `readers/` converts a file format to named tensors and never executes what
 it reads; `layouts.py` is the table of origins, `recognition.py` finds a file's row in it, `foreign.py` names what is no
 C3D; `loading.py` puts the tensors into a network and accounts for every one.
 

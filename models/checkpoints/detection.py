@@ -20,7 +20,7 @@ class LayoutMatch:
 
     Attributes:
         layout: the origin.
-        prefix: what stands in front of its names in this file: `module.`, `model.backbone.`, `model_weights/`, ….
+        prefix: what stands before its names in this file: `module.`, `model.backbone.`, `model_weights/`, ….
         named: how many of C3D's weights the file names as the origin does.
         fitting: how many of them also have its shapes.
     """

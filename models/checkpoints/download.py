@@ -42,7 +42,7 @@ RETRYABLE = (urllib.error.URLError, http.client.HTTPException, TimeoutError, Con
 
 @dataclass(frozen=True)
 class DownloadResult:
-    """A file in the cache, the SHA-256 it must have, and what to tell of it."""
+    """A file in the cache, the SHA-256 it must have, and what to report about it."""
 
     path: Path
     sha256: str
@@ -90,7 +90,7 @@ def download(url: str, shown: str, sha256: str | None, progress: Progress) -> Do
         url: `https://…`, with whatever secrets it needs.
         shown: the same without them: what messages and records say.
         sha256: what the file must have; None takes what was recorded, or records it now.
-        progress: told while bytes arrive.
+        progress: called while bytes arrive.
 
     Raises:
         CheckpointError: it cannot be had, is another file, or the cache cannot be written to.

@@ -73,7 +73,7 @@ class Layout:
         return (rows, columns) if self.linears == "OI" else (columns, rows)
 
     def matches(self, canonical: str, shape: tuple[int, ...]) -> bool:
-        """Tell whether a tensor of the file has the shape that this origin gives it."""
+        """Return whether a tensor of the file has the shape that this origin gives it."""
         wanted = self.shape(canonical)
         extra = len(shape) - len(wanted)
         return (

@@ -19,7 +19,7 @@ from models.preprocessing import Preprocessing
 from models.progress import Progress, no_progress
 
 CASTABLE = (torch.float16, torch.bfloat16, torch.float64)
-"""Converted to float32 and told: the first two exactly, float64 by rounding."""
+"""Converted to float32 and reported: the first two exactly, float64 by rounding."""
 
 NUM_BATCHES_TRACKED = "num_batches_tracked"
 """BatchNorm's training counter: in eval mode nothing reads it, so a file may have it or not."""
@@ -28,12 +28,12 @@ TRAINING_STATE = re.compile(
     rf"(^|[./])({NUM_BATCHES_TRACKED}|global_step|iterations?|(train_)?step|epoch|beta[12]_power)(:0)?$"
     r"|(^|/)(optimi[sz]er(_weights)?/|updater/)|/(Adam(_1)?|Momentum|RMSProp(_1)?|Adagrad)$"
 )
-"""What training keeps beside the weights: optimisers' slots and counters. Left aside, and told."""
+"""What training keeps beside the weights: optimisers' slots and counters. Left aside, and reported."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint read and recognised, not yet held against a network.
+    """A checkpoint read and recognised, not yet compared with a network.
 
     Attributes:
         path: the file.
@@ -115,7 +115,7 @@ def read_checkpoint(source: str | Path, layout: str = "auto", progress: Progress
     Args:
         source: a file, `https://…[#sha256=…]` or `hf://owner/repo/file[@revision]`.
         layout: an origin's name, or `auto` to recognise it.
-        progress: told while something is downloaded.
+        progress: called while something is downloaded.
 
     Raises:
         CheckpointError: not to be had, unreadable, of no known origin, or of several that only `layout` can tell apart.

@@ -1,4 +1,4 @@
-"""The conventions that a file tells of itself, where this project wrote it: names and shapes can not tell them.
+"""The conventions that a file tells of itself, where this project wrote it: names and shapes cannot tell them.
 
 `convert` puts them into a safetensors file's metadata; an exported ONNX model carries its manifest, which holds them.
 """
@@ -80,7 +80,7 @@ def read_conventions(path: Path, metadata: Mapping[str, str]) -> Conventions:
     """Return the conventions that a file's metadata tells; empty ones where it was not written by this project.
 
     Raises:
-        CheckpointError: the metadata is there and makes no sense.
+        CheckpointError: the metadata is there and is invalid.
     """
     try:
         if CONVENTIONS_KEY in metadata:

@@ -23,7 +23,7 @@ class ResolvedSource:
 
     Attributes:
         path: where it is.
-        url: where it came from, without user, password and query, which may be secrets; None for a file of the user's.
+        url: where it came from, without user, password and query, which may be secrets; None for a file of the user.
         sha256: what it must have; None where nothing was given or recorded.
         notes: for people: whether it was downloaded or taken from the cache.
     """
@@ -35,7 +35,7 @@ class ResolvedSource:
 
 
 def is_remote(source: str | Path) -> bool:
-    """Tell whether a source is an address, not a path."""
+    """Return whether a source is an address, not a path."""
     return isinstance(source, str) and "://" in source
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are often taken for C3D's and are not: told by name, so that nobody searches for a missing key."""
+"""Checkpoints that are often taken for C3D's and are not: the error names the network instead of missing keys."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ UNSUPPORTED: tuple[UnsupportedNetwork, ...] = (
 
 
 def identify_unsupported(shapes: Shapes) -> str | None:
-    """Return what a file is that is no C3D, in words; None where nobody knows.
+    """Return what a file is that is no C3D, in words; None where it is unknown.
 
     Args:
         shapes: {tensor name: shape} of the file.

@@ -111,7 +111,7 @@ class Rewritten:
     @property
     def reasons(self) -> list[str]:
         """Why what was left is left."""
-        return [row.why for row in self.step.decisions if row.action.startswith("left")]
+        return [row.reason for row in self.step.decisions if row.action.startswith("left")]
 
     def weight(self, name: str) -> NDArray[Any]:
         """An initialiser's values."""

@@ -1,4 +1,4 @@
-"""A square float32 matrix product, as a contestant: what the roofline is measured with."""
+"""A square float32 matrix product, as a target: what the roofline is measured with."""
 
 from __future__ import annotations
 

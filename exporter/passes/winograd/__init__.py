@@ -8,11 +8,11 @@ channels, the products of one place in the tile are one matrix product, inputs (
 what processors do best.
 
 * `cook_toom`: where the fixed matrices come from, and which are accurate.
-* `sites`: which convolutions can be rewritten, and the ReLU and max pool that go with them.
-* `forms`: which tiles there are; `tiling`: how one lies over a convolution.
-* `graph`: the operators of one form, in order.
-* `cost`: what each form should cost.
-* `micro`: one convolution alone in each form, to be measured; `error`: how much a form rounds.
+* `matches`: which convolutions can be rewritten, and the ReLU and max pool that go with them.
+* `tile_shape`: which tiles there are; `tiling`: how one lies over a convolution.
+* `graph`: the operators of one tile shape, in order.
+* `cost`: what each tile shape should cost.
+* `micro`: one convolution alone in each tile shape, to be measured; `error`: how much a tile shape rounds.
 * `rewrite`: the pass.
 * `torch_module`: the same convolution as a module, for TorchScript.
 """

@@ -1,12 +1,12 @@
-"""What a form should cost: arithmetic at the rate of a matrix product, and every byte that moves between operators.
+"""The predicted time of a tile shape: its arithmetic and every byte that moves between operators.
 
-The model has two numbers, because two things were found to decide (benchmarks/results/winograd.md
-compares them with measured times). Matrix products and convolutions reach `FLOPS`.
-Everything that is written by one operator and read by the next
-passes through the last-level cache or memory at `BANDWIDTH`, because at these sizes nothing stays nearer; a transform
-is all bytes, and so is a product whose weights outweigh its inputs. Small products count as the vectors they fill.
+The model has two numbers, because two things decide (benchmarks/results/winograd.md compares its predictions with
+measured times). Matrix products and convolutions reach `FLOPS`. Everything that one operator writes and the next reads
+passes through the last-level cache or memory at `BANDWIDTH`, because at these sizes it does not fit in nearer caches. A
+transform is all memory traffic, and so is a product whose weights are larger than its inputs. Small products count as
+the vectors that they fill.
 
-The numbers are those of two cores of a server CPU. Their ratio decides between forms, and differs little between
+The numbers are those of two cores of a server CPU. Their ratio decides between tile shapes, and differs little between
 machines; where it matters, `--autotune` measures.
 """
 
@@ -20,9 +20,9 @@ from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, fits, tiling
 FLOPS = 230e9
 """Floating-point operations a second of a large float32 matrix product, a multiply-add counted as two."""
 BANDWIDTH = 20e9
-"""Bytes a second between operators, written and read counted apart."""
+"""Bytes a second between operators, written and read counted separately."""
 BLOCKED = 1.6
-"""How much faster onnxruntime's blocked layout makes convolutions of pictures, which it does not have for volumes."""
+"""How much faster onnxruntime's blocked layout makes convolutions of images, which it does not have for volumes."""
 CORES = 2
 """Among which a plain convolution shares out its columns, so that each reads all of the weights."""
 VECTOR = 16
@@ -31,58 +31,58 @@ SINGLE = 4
 """Bytes of a float32."""
 
 
-def predicted(site: ConvMatch) -> dict[str, float]:
-    """Return {form: milliseconds for one clip}, `direct` first."""
-    return {DIRECT: direct_ms(site)} | {
-        form.title: tile_shape_ms(site, form) for form in TILE_SHAPES if fits(site, form)
+def predicted(match: ConvMatch) -> dict[str, float]:
+    """Return {tile shape: milliseconds for one clip}, `direct` first."""
+    return {DIRECT: direct_ms(match)} | {
+        tile_shape.title: tile_shape_ms(match, tile_shape) for tile_shape in TILE_SHAPES if fits(match, tile_shape)
     }
 
 
-def direct_ms(site: ConvMatch) -> float:
-    """Return the time of the convolution as it stands, with its ReLU fused and its pool behind it."""
-    outputs = site.outputs * prod(site.convolved)
-    taps = site.taps * TAPS * TAPS
-    rate = FLOPS * (BLOCKED if site.rank == IMAGE else 1)
-    columns = prod(site.convolved)
+def direct_ms(match: ConvMatch) -> float:
+    """Return the time of the convolution as it is, with its ReLU fused and its pool after it."""
+    outputs = match.outputs * prod(match.convolved)
+    taps = match.taps * TAPS * TAPS
+    rate = FLOPS * (BLOCKED if match.rank == IMAGE else 1)
+    columns = prod(match.convolved)
     filled = _filled(-(-columns // CORES)) * CORES / columns
-    moved = site.inputs * prod(site.size) + outputs + CORES * site.outputs * site.inputs * taps
-    if site.pool is not None:
-        moved += outputs + site.outputs * prod(site.result)
-    return _ms(2 * outputs * site.inputs * taps * filled, moved, rate)
+    moved = match.inputs * prod(match.size) + outputs + CORES * match.outputs * match.inputs * taps
+    if match.pool is not None:
+        moved += outputs + match.outputs * prod(match.result)
+    return _ms(2 * outputs * match.inputs * taps * filled, moved, rate)
 
 
-def tile_shape_ms(site: ConvMatch, form: TileShape) -> float:
-    """Return the time of a form: its operators in order, each by its arithmetic and the numbers it reads and writes.
+def tile_shape_ms(match: ConvMatch, tile_shape: TileShape) -> float:
+    """Return the milliseconds of a tile shape: the sum over its operators of arithmetic and memory traffic.
 
     The Transposes at either end are counted, though a neighbour with channels last cancels them.
     """
-    laid = tiling(site, form)
+    laid = tiling(match, tile_shape)
     (times, rows, columns), a, places = laid.tiles, laid.steps, laid.places
-    source = site.inputs * prod(site.size)
+    source = match.inputs * prod(match.size)
     total = _ms(0, 2 * source)
     widened = source
     if laid.time is not None:
-        widened = a * times * site.inputs * prod(site.size[1:])
+        widened = a * times * match.inputs * prod(match.size[1:])
         total += _ms(
-            2 * widened * (site.size[0] if site.size[0] <= MAX_MATRIX_FRAMES else laid.time.inputs), source + widened
+            2 * widened * (match.size[0] if match.size[0] <= MAX_MATRIX_FRAMES else laid.time.inputs), source + widened
         )
     positions = times * rows * columns
-    cut = a * places * site.inputs * positions
+    cut = a * places * match.inputs * positions
     total += _ms(2 * places * cut, widened + cut)
     if laid.merged:
         total += _ms(0, 2 * cut)
-    product = a * places * site.outputs * positions
-    weights = a * places * site.outputs * site.inputs
+    product = a * places * match.outputs * positions
+    weights = a * places * match.outputs * match.inputs
     read = weights * (1 if laid.merged else times)
     total += _ms(2 * weights * positions * _filled(laid.rows) / laid.rows, cut + read + product)
-    spaced = form.space**2 * a * site.outputs * positions
-    volume = form.space**2 * (laid.time.outputs if laid.time is not None else 1) * site.outputs * positions
+    spaced = tile_shape.space**2 * a * match.outputs * positions
+    volume = tile_shape.space**2 * (laid.time.outputs if laid.time is not None else 1) * match.outputs * positions
     total += _ms(2 * places * spaced, product + spaced)
     if laid.time is not None:
         total += _ms(2 * a * volume, spaced + volume)
-    left = volume // prod(site.window)
-    if site.pool is not None:
-        total += _ms(0, volume + left * (1 if site.window[0] == 1 else 3) + left)
+    left = volume // prod(match.window)
+    if match.pool is not None:
+        total += _ms(0, volume + left * (1 if match.window[0] == 1 else 3) + left)
     return total + _ms(0, 2 * left * 4)  # tiles put together, bias, ReLU, channels first
 
 

@@ -1,4 +1,4 @@
-"""The operators of one Winograd form, in order: transform the inputs, multiply, transform back.
+"""The operators of one Winograd tile shape, in order: transform the inputs, multiply, transform back.
 
 Sizes below: N clips, C input and K output channels, (T, H, W) of the input. A tile gives `m` outputs from `m + 2`
 inputs along an axis; `a` is its number of places in time, `s` those in space; T' tiles (or frames) lie along time, and
@@ -38,48 +38,48 @@ REDUCE_AXES_AS_INPUT = 18
 
 
 class WinogradEmitter:
-    """Builds the operators of one site in one form.
+    """Builds the operators of one match in one tile shape.
 
     Args:
-        model: where constants are registered; those that do not depend on the weights are shared between sites.
-        site: what is rewritten.
-        form: into what.
+        model: where constants are registered; those that do not depend on the weights are shared between matches.
+        match: what is rewritten.
+        tile_shape: the outputs of a tile.
         precomputed: keep the transformed weights in the file, which grows by them, instead of nodes that compute
             them from the weights as trained, which engines do once, when they load the model.
     """
 
-    def __init__(self, model: ir.Model, site: ConvMatch, form: TileShape, *, precomputed: bool) -> None:
-        self.model, self.site, self.form, self.precomputed = model, site, form, precomputed
-        self.tiling = tiling(site, form)
-        self._built = Builder(model, f"{display_name(site.conv)}.winograd")
+    def __init__(self, model: ir.Model, match: ConvMatch, tile_shape: TileShape, *, precomputed: bool) -> None:
+        self.model, self.match, self.tile_shape, self.precomputed = model, match, tile_shape, precomputed
+        self.tiling = tiling(match, tile_shape)
+        self._built = Builder(model, f"{display_name(match.conv)}.winograd")
         self._op, self._reshape = self._built.op, self._built.reshape
 
     def build(self) -> tuple[list[ir.Node], ir.Value]:
-        """Return the nodes in order, and the value that stands for the site's result."""
-        source = self.site.conv.inputs[0]
+        """Return the nodes in order, and the value that stands for the match's result."""
+        source = self.match.conv.inputs[0]
         assert source is not None
-        image = self.site.rank == IMAGE
+        image = self.match.rank == IMAGE
         x = self._op("Transpose", "last", source, perm=IMAGE_LAST if image else LAST)
-        x = self._multiply(self._cut_space(self._cut_time(x)))
-        x = self._with_bias(self._together(self._pool(self._back(x))))
+        x = self._multiply(self._transform_space(self._transform_time(x)))
+        x = self._with_bias(self._assemble_tiles(self._pool(self._output_transform(x))))
         if image:
-            x = self._reshape(x, "picture", -1, *self.site.result[1:], self.site.outputs)
-        x = self._op("Relu", "relu", x) if self.site.relu is not None else x
+            x = self._reshape(x, "picture", -1, *self.match.result[1:], self.match.outputs)
+        x = self._op("Relu", "relu", x) if self.match.relu is not None else x
         x = self._op("Transpose", "first", x, perm=IMAGE_FIRST if image else FIRST)
         return self._built.nodes, x
 
-    def _cut_time(self, x: ir.Value) -> ir.Value:
+    def _transform_time(self, x: ir.Value) -> ir.Value:
         """(N, T, H, W, C) -> (N, a, T', H W C), or nothing to do."""
         time = self.tiling.time
         if time is None:
             return x
-        frames, height, width = self.site.size
+        frames, height, width = self.match.size
         a, n, m, tiles = time.points, time.inputs, time.outputs, self.tiling.tiles[0]
-        row = height * width * self.site.inputs
+        row = height * width * self.match.inputs
         if frames > MAX_MATRIX_FRAMES:
             x = self._reshape(x, "time.rows", -1, 1, 1, frames, row)
             filters = self._matrix(f"time.{a}", time.input.reshape(a, 1, 1, n, 1))
-            pads = [0, self.tiling.lead, 0, 0, self.site.after[0] + self.tiling.over[0], 0]
+            pads = [0, self.tiling.lead, 0, 0, self.match.after[0] + self.tiling.over[0], 0]
             return self._conv(x, "time", filters, [1, n, 1], strides=[1, m, 1], pads=pads)
         matrix = np.zeros((a, tiles, frames))
         for tile in range(tiles):
@@ -91,23 +91,23 @@ class WinogradEmitter:
         matrix = self._matrix(name, matrix.reshape(a * tiles, frames))
         return self._op("MatMul", "time", matrix, self._reshape(x, "time.rows", -1, frames, row))
 
-    def _cut_space(self, x: ir.Value) -> ir.Value:
+    def _transform_space(self, x: ir.Value) -> ir.Value:
         """(N, a, T', H W C) -> (N a T', s, tiles of H, tiles of W, C)."""
-        _, height, width = self.site.size
+        _, height, width = self.match.size
         n, m = self.tiling.space.points, self.tiling.space.outputs
-        x = self._reshape(x, "space.rows", -1, 1, height, width, self.site.inputs)
+        x = self._reshape(x, "space.rows", -1, 1, height, width, self.match.inputs)
         filters = self._matrix(f"space.{m}", _square(self.tiling.space.input).reshape(n * n, 1, n, n, 1))
-        (_, top, left), (_, bottom, right), (_, below, beside) = self.site.before, self.site.after, self.tiling.over
+        (_, top, left), (_, bottom, right), (_, below, beside) = self.match.before, self.match.after, self.tiling.over
         pads = [top, left, 0, bottom + below, right + beside, 0]
         return self._conv(x, "space", filters, [n, n, 1], strides=[m, m, 1], pads=pads)
 
     def _multiply(self, x: ir.Value) -> ir.Value:
         """Sum over C: to (N, a s, rows, K), or (N, a, T', s, rows, K) where not merged, or (N, a s, q, K, rows)."""
-        channels, laid = self.site.inputs, self.tiling
+        channels, laid = self.match.inputs, self.tiling
         a, s, q, times, plane = laid.steps, laid.places, laid.parts, laid.tiles[0], laid.plane
         weights = self._weights()
         if times > 1 and not laid.merged:
-            weights = self._reshape(weights, "weight.places", 1, a, 1, s, channels, self.site.outputs)
+            weights = self._reshape(weights, "weight.places", 1, a, 1, s, channels, self.match.outputs)
             return self._op("MatMul", "product", self._reshape(x, "rows", -1, a, times, s, plane, channels), weights)
         if q > 1:
             x = self._reshape(x, "steps", -1, a, times, s, plane, q, channels // q)
@@ -126,8 +126,8 @@ class WinogradEmitter:
         As nodes they are one convolution that moves over the taps as they lie in memory, a whole filter at a time: its
         output has the places of the tile in front.
         """
-        site, laid = self.site, self.tiling
-        weight = site.conv.inputs[1]
+        match, laid = self.match, self.tiling
+        weight = match.conv.inputs[1]
         tensor = constant(weight)
         assert weight is not None
         assert tensor is not None
@@ -135,28 +135,30 @@ class WinogradEmitter:
         if laid.time is not None:
             matrix = np.einsum("at,sf->astf", laid.time.weight, matrix).reshape(-1, TAPS * TAPS * TAPS)  # (a s, 27)
         places, taps = matrix.shape
-        part = site.inputs // laid.parts
+        part = match.inputs // laid.parts
         if self.precomputed:
-            trained = np.asarray(tensor.numpy(), dtype=np.float64).reshape(site.outputs, laid.parts, part, taps)
+            trained = np.asarray(tensor.numpy(), dtype=np.float64).reshape(match.outputs, laid.parts, part, taps)
             order = "pt,kqct->pqkc" if laid.weights_first else "pt,kqct->pqck"
             held = np.einsum(order, matrix, trained, optimize=True).astype(np.float32)
             return add_initializer(self.model, f"{weight.name}.winograd", ir.tensor(np.ascontiguousarray(held[None])))
-        filters = self._matrix(f"weight.{laid.steps}.{self.form.space}", matrix.reshape(places, 1, 1, 1, taps))
-        lying = (laid.parts, site.outputs, part) if laid.weights_first else (1, site.inputs, site.outputs)
+        filters = self._matrix(f"weight.{laid.steps}.{self.tile_shape.space}", matrix.reshape(places, 1, 1, 1, taps))
+        lying = (laid.parts, match.outputs, part) if laid.weights_first else (1, match.inputs, match.outputs)
         if not laid.weights_first or laid.parts > 1:
-            shape = (site.outputs, laid.parts, part * taps) if laid.weights_first else (site.outputs, site.inputs, taps)
+            shape = (
+                (match.outputs, laid.parts, part * taps) if laid.weights_first else (match.outputs, match.inputs, taps)
+            )
             weight = self._reshape(weight, "weight.channels", *shape)
             weight = self._op("Transpose", "weight.order", weight, perm=[1, 0, 2])
         rows = self._reshape(weight, "weight.taps", 1, 1, *lying[:2], lying[2] * taps)
         return self._op("Conv", "weight", rows, filters, kernel_shape=[1, 1, taps], strides=[1, 1, taps])
 
-    def _back(self, x: ir.Value) -> ir.Value:
+    def _output_transform(self, x: ir.Value) -> ir.Value:
         """(…, s, q, rows K) -> (N, outputs of time, …, outputs of space, rows K)."""
         laid, m = self.tiling, self.tiling.space.outputs
-        order = _window_order(m) if self.site.pool is not None else list(range(m * m))
+        order = _window_order(m) if self.match.pool is not None else list(range(m * m))
         back = np.repeat(_square(laid.space.output)[order], laid.parts, axis=1)
-        name = f"back.{m}.{laid.parts}{'.pool' if self.site.pool is not None else ''}"
-        inner = laid.rows * self.site.outputs
+        name = f"back.{m}.{laid.parts}{'.pool' if self.match.pool is not None else ''}"
+        inner = laid.rows * self.match.outputs
         x = self._reshape(x, "back.rows", -1, laid.places * laid.parts, inner)
         x = self._op("MatMul", "back.space", self._matrix(name, back), x)
         if laid.time is None:
@@ -168,33 +170,33 @@ class WinogradEmitter:
 
     def _pool(self, x: ir.Value) -> ir.Value:
         """Take the maximum over each window: pairs of frames first, because that halves the data in one short step."""
-        if self.site.pool is None:
+        if self.match.pool is None:
             return x
         laid, m = self.tiling, self.tiling.space.outputs
-        inner = laid.rows * self.site.outputs
-        if self.site.window[0] > 1:
+        inner = laid.rows * self.match.outputs
+        if self.match.window[0] > 1:
             if laid.time is not None:
                 behind = (1 if laid.merged else laid.tiles[0]) * m * m * inner
             elif not laid.merged:
                 behind = m * m * inner
             else:
-                behind = laid.plane * (1 if laid.weights_first else self.site.outputs)
+                behind = laid.plane * (1 if laid.weights_first else self.match.outputs)
             x = self._max(self._reshape(x, "pool.pairs", -1, 2, behind), "pool.time")
-        halved = 2 if laid.time is None and laid.merged and self.site.window[0] > 1 else 1
+        halved = 2 if laid.time is None and laid.merged and self.match.window[0] > 1 else 1
         return self._max(self._reshape(x, "pool.windows", -1, 4, inner // halved), "pool.space")
 
-    def _together(self, x: ir.Value) -> ir.Value:
-        """Put the tiles together and cut what hangs over: (N, T, H, W, K) of the site's result."""
-        site, laid = self.site, self.tiling
+    def _assemble_tiles(self, x: ir.Value) -> ir.Value:
+        """Put the tiles together and cut what hangs over: (N, T, H, W, K) of the match's result."""
+        match, laid = self.match, self.tiling
         times, rows, columns = laid.tiles
-        frames, step = self.form.time, self.form.space // site.window[1]
+        frames, step = self.tile_shape.time, self.tile_shape.space // match.window[1]
         if laid.time is not None:
-            frames //= site.window[0]
+            frames //= match.window[0]
         else:
-            times //= site.window[0]
+            times //= match.window[0]
         if laid.weights_first:
             tiles = laid.rows * times // laid.tiles[0] if laid.merged else laid.rows
-            x = self._reshape(x, "channels", -1, site.outputs, tiles)
+            x = self._reshape(x, "channels", -1, match.outputs, tiles)
             x = self._op("Transpose", "channels.last", x, perm=[0, 2, 1])
         if frames * step > 1:
             order = [0, 2, 1, 5, 3, 6, 4, 7]
@@ -202,13 +204,13 @@ class WinogradEmitter:
             if laid.merged:
                 order = [0, 4, 1, 5, 2, 6, 3, 7]
                 lying = (frames, step, step, times, rows, columns)
-            x = self._op("Transpose", "together", self._reshape(x, "tiles", -1, *lying, site.outputs), perm=order)
+            x = self._op("Transpose", "together", self._reshape(x, "tiles", -1, *lying, match.outputs), perm=order)
         made = (times * frames, rows * step, columns * step)
-        x = self._reshape(x, "volume", -1, *made, site.outputs)
-        return x if made == site.result else self._slice(x, site.result)
+        x = self._reshape(x, "volume", -1, *made, match.outputs)
+        return x if made == match.result else self._slice(x, match.result)
 
     def _with_bias(self, x: ir.Value) -> ir.Value:
-        bias = self.site.conv.inputs[2] if len(self.site.conv.inputs) > 2 else None
+        bias = self.match.conv.inputs[2] if len(self.match.conv.inputs) > 2 else None
         return x if bias is None else self._op("Add", "bias", x, bias)
 
     def _slice(self, x: ir.Value, size: tuple[int, int, int]) -> ir.Value:
@@ -233,11 +235,11 @@ class WinogradEmitter:
         return self._built.constant(f"winograd.{name}", matrix.astype(np.float32))
 
 
-def replace_conv(model: ir.Model, site: ConvMatch, form: TileShape, *, precomputed: bool) -> None:
-    """Put the operators of `form` in the place of the site's, under the same name of the result; see `Rewriting`."""
-    old = site.nodes
-    nodes, value = WinogradEmitter(model, site, form, precomputed=precomputed).build()
-    constants = list(site.conv.inputs[1:])
+def replace_conv(model: ir.Model, match: ConvMatch, tile_shape: TileShape, *, precomputed: bool) -> None:
+    """Replace the matched nodes by Winograd operators; the result keeps its name. See `WinogradEmitter`."""
+    old = match.nodes
+    nodes, value = WinogradEmitter(model, match, tile_shape, precomputed=precomputed).build()
+    constants = list(match.conv.inputs[1:])
     ir.convenience.replace_nodes_and_values(model.graph, old[-1], old, nodes, [old[-1].outputs[0]], [value])
     remove_unused_initializers(model, constants)
 

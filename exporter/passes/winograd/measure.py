@@ -1,4 +1,4 @@
-"""One site alone, as a model of its own in each form: what `--autotune` measures."""
+"""One match alone, as a model of its own in each tile shape: what `--autotune` measures."""
 
 from pathlib import Path
 
@@ -15,42 +15,42 @@ from models.progress import Progress, no_progress
 
 
 def measure_tile_shapes(
-    site: ConvMatch,
-    forms: dict[str, TileShape | None],
+    match: ConvMatch,
+    tile_shapes: dict[str, TileShape | None],
     opset: int,
     progress: Progress = no_progress,
     cache: Path | None = None,
 ) -> dict[str, float]:
-    """Run a site's forms in turn on this machine, one clip each.
+    """Run a match's tile shapes in turn on this machine, one clip each.
 
     Args:
-        site: the convolution with what follows it.
-        forms: by name; None is the convolution as it stands.
+        match: the convolution with what follows it.
+        tile_shapes: by name; None is the convolution as it is.
         opset: of the model it stands in.
-        progress: told at each step.
+        progress: called at each step.
         cache: folder of earlier measurements, or None.
 
     Returns:
-        {form: milliseconds}, without those that onnxruntime refused.
+        {tile shape: milliseconds}, without those that onnxruntime refused.
     """
-    models = {title: ir.to_proto(make_candidate(site, form, opset)) for title, form in forms.items()}
+    models = {title: ir.to_proto(make_candidate(match, tile_shape, opset)) for title, tile_shape in tile_shapes.items()}
     generator = np.random.default_rng(0)
-    x = np.maximum(generator.standard_normal((1, *_shape(site)), dtype=np.float32), 0)  # what a ReLU leaves
+    x = np.maximum(generator.standard_normal((1, *_shape(match)), dtype=np.float32), 0)  # what a ReLU leaves
     return measure(models, {INPUT: x}, progress, cache)
 
 
 def make_candidate(
-    site: ConvMatch, form: TileShape | None, opset: int, size: tuple[int, ...] | None = None
+    match: ConvMatch, tile_shape: TileShape | None, opset: int, size: tuple[int, ...] | None = None
 ) -> ir.Model:
-    """Return a model of nothing but the site, in `form`; `size` (T, H, W) stands in for its own."""
-    shape = _shape(site) if size is None else (site.inputs, *(size[1:] if site.rank == IMAGE else size))
-    model = extract_subgraph(site.nodes, opset, shape)
-    if form is not None:
+    """Return a model of nothing but the match, in `tile shape`; `size` (T, H, W) replaces its own."""
+    shape = _shape(match) if size is None else (match.inputs, *(size[1:] if match.rank == IMAGE else size))
+    model = extract_subgraph(match.nodes, opset, shape)
+    if tile_shape is not None:
         copied = match_conv(nodes_of(model, "Conv")[0])
         assert isinstance(copied, ConvMatch), copied
-        replace_conv(model, copied, form, precomputed=False)
+        replace_conv(model, copied, tile_shape, precomputed=False)
     return model
 
 
-def _shape(site: ConvMatch) -> tuple[int, ...]:
-    return (site.inputs, *(site.size[1:] if site.rank == IMAGE else site.size))
+def _shape(match: ConvMatch) -> tuple[int, ...]:
+    return (match.inputs, *(match.size[1:] if match.rank == IMAGE else match.size))

@@ -1,6 +1,6 @@
 """Which convolutions can be rewritten, and what goes with them.
 
-A site is a convolution of 3x3x3 (or 1x3x3, or 3x3) taps that moves one place at a time, with the ReLU and the max pool
+A match is a convolution of 3x3x3 (or 1x3x3, or 3x3) taps that moves one place at a time, with the ReLU and the max pool
 that follow it, in either order: both are monotonic, so they commute with each other and with adding a bias.
 """
 
@@ -22,7 +22,7 @@ MIN_OPSET = 13
 
 @dataclass(frozen=True)
 class ConvMatch:
-    """A convolution that can be rewritten. A picture is a volume of one frame.
+    """A convolution that can be rewritten. A image is a volume of one frame.
 
     Attributes:
         conv: the node.
@@ -33,8 +33,8 @@ class ConvMatch:
         outputs: K.
         taps: along time, 3 or 1.
         size: (T, H, W) of the input.
-        before: padding in front of (T, H, W).
-        after: padding behind.
+        before: padding before (T, H, W).
+        after: padding after.
     """
 
     conv: ir.Node
@@ -69,13 +69,13 @@ class ConvMatch:
 
     @property
     def result(self) -> tuple[int, int, int]:
-        """Return (T, H, W) behind the pool."""
+        """Return (T, H, W) after the pool."""
         time, height, width = (size // step for size, step in zip(self.convolved, self.window, strict=True))
         return time, height, width
 
     @property
     def nodes(self) -> tuple[ir.Node, ...]:
-        """Return the nodes that the rewritten form replaces, in the order of the graph."""
+        """Return the nodes that the rewritten tile shape replaces, in the order of the graph."""
         chain, node = [self.conv], self.conv
         while (following := single_consumer(node.outputs[0])) is not None and following in (self.relu, self.pool):
             chain.append(following)
@@ -84,7 +84,7 @@ class ConvMatch:
 
 
 def match_conv(conv: ir.Node) -> ConvMatch | str:
-    """Return the site of a Conv node, or why it cannot be rewritten, in a sentence."""
+    """Return the match of a Conv node, or why it cannot be rewritten, in a sentence."""
     refusal = _weights_refusal(conv) or _steps_refusal(conv) or _size_refusal(conv)
     if refusal is not None:
         return refusal
@@ -95,7 +95,7 @@ def match_conv(conv: ir.Node) -> ConvMatch | str:
     lead = (0,) * (INPUT_RANK - 2 - len(kernel))
     relu, pool = following_relu_and_pool(conv)
     size = tuple(size for size in (shape_of(conv.inputs[0]) or ())[2:] if isinstance(size, int))
-    site = ConvMatch(
+    match = ConvMatch(
         conv,
         relu,
         pool,
@@ -107,11 +107,11 @@ def match_conv(conv: ir.Node) -> ConvMatch | str:
         _three(lead + before),
         _three(lead + after),
     )
-    if site.taps == 1 and (site.before[0] or site.after[0]):
+    if match.taps == 1 and (match.before[0] or match.after[0]):
         return "it pads frames around a kernel of one"
-    if min(site.convolved) < 1:
+    if min(match.convolved) < 1:
         return "its output is empty"
-    return site if pool is None or _poolable(site) else _without_pool(site)
+    return match if pool is None or _poolable(match) else _without_pool(match)
 
 
 def _weights_refusal(conv: ir.Node) -> str | None:
@@ -147,7 +147,7 @@ def _size_refusal(conv: ir.Node) -> str | None:
 
 
 def _pads(conv: ir.Node, kernel: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the padding in front of and behind each axis."""
+    """Return the padding before and after each axis."""
     auto = conv.attributes.get_string("auto_pad", "NOTSET")
     axes = len(kernel)
     if auto == "VALID":
@@ -158,10 +158,10 @@ def _pads(conv: ir.Node, kernel: tuple[int, ...]) -> tuple[tuple[int, ...], tupl
     return pads[:axes], pads[axes:]
 
 
-def _poolable(site: ConvMatch) -> bool:
-    """Tell whether the pool's windows tile the output side by side, so that none leaves a tile."""
-    assert site.pool is not None
-    attributes = site.pool.attributes
+def _poolable(match: ConvMatch) -> bool:
+    """Return whether the pool's windows tile the output side by side, so that none leaves a tile."""
+    assert match.pool is not None
+    attributes = match.pool.attributes
     kernel = attributes.get_ints("kernel_shape") or []
     if attributes.get_string("auto_pad", "NOTSET") != "NOTSET" or any(attributes.get_ints("pads") or []):
         return False
@@ -169,17 +169,26 @@ def _poolable(site: ConvMatch) -> bool:
         return False
     if set(attributes.get_ints("dilations") or [1]) != {1}:
         return False
-    window = site.window
-    whole = all(size % step == 0 for size, step in zip(site.convolved, window, strict=True))
+    window = match.window
+    whole = all(size % step == 0 for size, step in zip(match.convolved, window, strict=True))
     return window[0] in (1, 2) and window[1:] == (2, 2) and whole
 
 
-def _without_pool(site: ConvMatch) -> ConvMatch:
-    """Return the site without its pool, and without a ReLU that stands behind the pool."""
-    assert site.pool is not None
-    relu = site.relu if site.relu is not None and single_consumer(site.conv.outputs[0]) is site.relu else None
+def _without_pool(match: ConvMatch) -> ConvMatch:
+    """Return the match without its pool, and without a ReLU that stands after the pool."""
+    assert match.pool is not None
+    relu = match.relu if match.relu is not None and single_consumer(match.conv.outputs[0]) is match.relu else None
     return ConvMatch(
-        site.conv, relu, None, site.rank, site.inputs, site.outputs, site.taps, site.size, site.before, site.after
+        match.conv,
+        relu,
+        None,
+        match.rank,
+        match.inputs,
+        match.outputs,
+        match.taps,
+        match.size,
+        match.before,
+        match.after,
     )
 
 

@@ -1,4 +1,4 @@
-"""The pass: each convolution that can be rewritten takes the form that should be, or was measured to be, the fastest.
+"""The pass: each convolution that can be rewritten gets the tile shape that is predicted, or measured, as fastest.
 
 *Given* `y = MaxPool(Relu(Conv(x, W, b)))`, ReLU and pool each optional, of 3x3x3 taps that move one place at a time.
 *Result*: the same numbers up to rounding, from standard operators with less than half of the multiplications.
@@ -21,20 +21,21 @@ from exporter.passes.winograd.rounding_error import layer_errors
 from exporter.passes.winograd.tile_shape import DIRECT, TILE_SHAPES, TileShape
 
 Measure = Callable[[ConvMatch, dict[str, TileShape | None], int], dict[str, float]]
-"""Measures a site's forms (None stands for the convolution as it is) at an opset: {form: milliseconds}."""
+"""Measures a match's tile shapes (None stands for the convolution as it is) at an opset: {tile shape: milliseconds}."""
 
 MAX_COST_RATIO = 0.9
-"""A form must be predicted to take at most this share of the direct time: the model is not better than that."""
+"""A tile shape must be predicted to take at most this share of the direct time: the model is not better than that."""
 TIE_MARGIN = 0.1
 """Forms predicted within this share of the fastest are as good, and the most accurate of them is taken."""
 MEASURE_MARGIN = 1.5
-"""With `--autotune`, forms predicted within this factor of the best are measured, and the direct form always."""
+"""With `--autotune`, tile shapes predicted within this factor of the best are measured, and the direct tile shape
+always."""
 
 
 @dataclass(frozen=True)
 class _Choice:
-    form: TileShape | None
-    why: str
+    tile_shape: TileShape | None
+    reason: str
     predicted: float | None = None
     measured: float | None = None
 
@@ -59,36 +60,38 @@ class Winograd(GraphPass):
         """
         super().__init__()
         self.precomputed, self.measure, self.errors = precomputed, measure, errors
-        self.forms = [form for form in TILE_SHAPES if max(form.time, form.space) <= largest]
+        self.tile_shapes = [
+            tile_shape for tile_shape in TILE_SHAPES if max(tile_shape.time, tile_shape.space) <= largest
+        ]
 
     def rewrite(self, model: ir.Model) -> bool:
         """See `GraphPass`."""
         modified = False
         for conv in nodes_of(model, "Conv"):
-            site = match_conv(conv) if opset_of(model) >= MIN_OPSET else f"its opset is older than {MIN_OPSET}"
-            if isinstance(site, str):
-                self.decide(conv, DIRECT, site)
+            match = match_conv(conv) if opset_of(model) >= MIN_OPSET else f"its opset is older than {MIN_OPSET}"
+            if isinstance(match, str):
+                self.decide(conv, DIRECT, match)
                 continue
-            choice = self._choose(site, opset_of(model))
-            self.decisions.append(self._decision(site, choice, opset_of(model)))
-            if choice.form is not None:
-                replace_conv(model, site, choice.form, precomputed=self.precomputed)
+            choice = self._choose(match, opset_of(model))
+            self.decisions.append(self._decision(match, choice, opset_of(model)))
+            if choice.tile_shape is not None:
+                replace_conv(model, match, choice.tile_shape, precomputed=self.precomputed)
                 modified = True
         return modified
 
-    def _decision(self, site: ConvMatch, choice: _Choice, opset: int) -> Decision:
-        title, why, error = DIRECT, choice.why, None
-        if choice.form is not None:
-            title = choice.form.title
+    def _decision(self, match: ConvMatch, choice: _Choice, opset: int) -> Decision:
+        title, reason, error = DIRECT, choice.reason, None
+        if choice.tile_shape is not None:
+            title = choice.tile_shape.title
             if self.errors:
-                found = layer_errors(site, choice.form, opset)
-                error, why = found.form, f"{why}, direct errs {found.direct:.1e}"
-        conv = site.conv
-        return Decision(display_name(conv), conv.op_type, title, why, choice.predicted, choice.measured, error)
+                found = layer_errors(match, choice.tile_shape, opset)
+                error, reason = found.rewritten, f"{reason}, direct errs {found.direct:.1e}"
+        conv = match.conv
+        return Decision(display_name(conv), conv.op_type, title, reason, choice.predicted, choice.measured, error)
 
-    def _choose(self, site: ConvMatch, opset: int) -> _Choice:
-        times = predicted(site)
-        able = {form.title: form for form in self.forms if form.title in times}
+    def _choose(self, match: ConvMatch, opset: int) -> _Choice:
+        times = predicted(match)
+        able = {tile_shape.title: tile_shape for tile_shape in self.tile_shapes if tile_shape.title in times}
         if not able:
             return _Choice(None, "no tile fits it")
         least = min(times[title] for title in able)
@@ -97,20 +100,22 @@ class Winograd(GraphPass):
         )  # the most accurate comes first
         direct = times[DIRECT]
         if self.measure is not None:
-            return self._measured(site, times, able, best, opset)
+            return self._measured(match, times, able, best, opset)
         if times[best] > MAX_COST_RATIO * direct:
             return _Choice(None, f"{best} should take {times[best]:.1f} ms, no clear gain", direct)
         return _Choice(able[best], f"direct should take {direct:.1f} ms", times[best])
 
     def _measured(
-        self, site: ConvMatch, times: dict[str, float], able: dict[str, TileShape], best: str, opset: int
+        self, match: ConvMatch, times: dict[str, float], able: dict[str, TileShape], best: str, opset: int
     ) -> _Choice:
         assert self.measure is not None
         if times[best] > MEASURE_MARGIN * times[DIRECT]:
             return _Choice(None, f"{best} should take {times[best]:.1f} ms, so nothing was measured", times[DIRECT])
         near: dict[str, TileShape | None] = {DIRECT: None}
-        near |= {title: form for title, form in able.items() if times[title] <= MEASURE_MARGIN * times[best]}
-        taken = self.measure(site, near, opset)
+        near |= {
+            title: tile_shape for title, tile_shape in able.items() if times[title] <= MEASURE_MARGIN * times[best]
+        }
+        taken = self.measure(match, near, opset)
         if DIRECT not in taken:
             return _Choice(None, "onnxruntime could not run it alone, so nothing is known", times[DIRECT])
         chosen = fastest(taken, DIRECT)

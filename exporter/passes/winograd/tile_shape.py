@@ -1,4 +1,4 @@
-"""The forms that a convolution can take: the tile of outputs that is computed at once."""
+"""The tile shapes that a convolution can take: the tile of outputs that is computed at once."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ PLAIN = 1
 
 @dataclass(frozen=True)
 class TileShape:
-    """A Winograd form: `time` x `space` x `space` outputs a tile.
+    """A Winograd tile shape: `time` x `space` x `space` outputs a tile.
 
     Attributes:
         time: frames a tile; 1 leaves the time axis as it is.
@@ -27,12 +27,12 @@ class TileShape:
 
 
 DIRECT = "direct"
-"""The name of the convolution as it stands."""
+"""The name of the convolution as it is."""
 
 TILE_SHAPES: tuple[TileShape, ...] = tuple(
     sorted(
         (TileShape(time, space) for space in POINTS for time in (PLAIN, *POINTS)),
-        key=lambda form: form.time * form.space * form.space,
+        key=lambda tile_shape: tile_shape.time * tile_shape.space * tile_shape.space,
     )
 )
-"""Every form, the most accurate first: larger tiles amplify rounding more."""
+"""Every tile shape, the most accurate first: larger tiles amplify rounding more."""

@@ -1,4 +1,4 @@
-"""How a form lies over a site: which transforms it takes along each axis, and how many tiles.
+"""How a tile shape lies over a match: which transforms it takes along each axis, and how many tiles.
 
 Along time there are three cases. Taps of a single frame are not transformed. Two frames between one frame of padding
 on either side are transformed as a whole: `cook_toom.between_zeros`. Everything else is cut into tiles.
@@ -18,15 +18,15 @@ WEIGHTS_FIRST = 64
 FEW_ROWS = 32
 """Rows below which an engine sums all channels in one float, and every addition rounds."""
 MAX_ACCUMULATION = 256
-"""Channels that are then summed in one go. The parts are summed on the way back, by the product that is there anyway;
-more of them would be more accurate, and cost more than they are worth."""
+"""Channels that are then summed in one go. The parts are summed on the output transform, by the product that is there
+anyway; more of them would be more accurate, and cost more than they are worth."""
 MAX_MATRIX_FRAMES = 32
 """Frames up to which the transform in time is one small matrix over all of them."""
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """A form over a site.
+    """A tile shape over a match.
 
     Attributes:
         time: the transforms along time; None where its taps are a single frame.
@@ -61,7 +61,7 @@ class Tiling:
 
     @property
     def merged(self) -> bool:
-        """Tell whether the tiles of all steps in time are rows of one product."""
+        """Return whether the tiles of all steps in time are rows of one product."""
         return self.tiles[0] > 1 and self.plane < MERGE_ROWS
 
     @property
@@ -71,38 +71,43 @@ class Tiling:
 
     @property
     def weights_first(self) -> bool:
-        """Tell whether the weights are the left factor, so that the result has its channels before its tiles."""
+        """Return whether the weights are the left factor, so that the result has its channels before its tiles."""
         return self.rows < WEIGHTS_FIRST
 
     @property
     def parts(self) -> int:
-        """Return q, the parts of the input channels that are summed apart."""
+        """Return q, the parts of the input channels that are summed separately."""
         return (
             self.channels // MAX_ACCUMULATION if self.rows < FEW_ROWS and self.channels % MAX_ACCUMULATION == 0 else 1
         )
 
 
-def fits(site: ConvMatch, form: TileShape) -> bool:
-    """Tell whether a form can be laid over a site: time is transformed where it has taps, and only there."""
-    if site.taps == 1 or form.time == PLAIN:
-        return site.taps == 1 and form.time == PLAIN
-    pairs = site.window[0] == 1 or form.time % 2 == 0
-    return pairs and (_between_zeros(site, form) or site.convolved[0] >= max(form.time, TAPS))
+def fits(match: ConvMatch, tile_shape: TileShape) -> bool:
+    """Return whether a tile shape can be laid over a match: time is transformed where it has taps, and only there."""
+    if match.taps == 1 or tile_shape.time == PLAIN:
+        return match.taps == 1 and tile_shape.time == PLAIN
+    pairs = match.window[0] == 1 or tile_shape.time % 2 == 0
+    return pairs and (_between_zeros(match, tile_shape) or match.convolved[0] >= max(tile_shape.time, TAPS))
 
 
-def tiling(site: ConvMatch, form: TileShape) -> Tiling:
-    """Lay `form` over `site`, which it must fit."""
-    whole = _between_zeros(site, form)
-    time = None if site.taps == 1 else two_frame_transforms() if whole else transforms(form.time)
-    steps = (form.time, form.space, form.space)
-    tiles = tuple(-(-size // step) for size, step in zip(site.convolved, steps, strict=True))
-    over = tuple(tile * step - size for tile, step, size in zip(tiles, steps, site.convolved, strict=True))
-    lead = 0 if whole else site.before[0]
+def tiling(match: ConvMatch, tile_shape: TileShape) -> Tiling:
+    """Lay `tile shape` over `match`, which it must fit."""
+    whole = _between_zeros(match, tile_shape)
+    time = None if match.taps == 1 else two_frame_transforms() if whole else transforms(tile_shape.time)
+    steps = (tile_shape.time, tile_shape.space, tile_shape.space)
+    tiles = tuple(-(-size // step) for size, step in zip(match.convolved, steps, strict=True))
+    over = tuple(tile * step - size for tile, step, size in zip(tiles, steps, match.convolved, strict=True))
+    lead = 0 if whole else match.before[0]
     return Tiling(
-        time, transforms(form.space), (tiles[0], tiles[1], tiles[2]), (over[0], over[1], over[2]), lead, site.inputs
+        time,
+        transforms(tile_shape.space),
+        (tiles[0], tiles[1], tiles[2]),
+        (over[0], over[1], over[2]),
+        lead,
+        match.inputs,
     )
 
 
-def _between_zeros(site: ConvMatch, form: TileShape) -> bool:
-    padded = (site.before[0], site.after[0]) == (1, 1)
-    return site.taps == TAPS and form.time == site.size[0] == 2 and padded
+def _between_zeros(match: ConvMatch, tile_shape: TileShape) -> bool:
+    padded = (match.before[0], match.after[0]) == (1, 1)
+    return match.taps == TAPS and tile_shape.time == match.size[0] == 2 and padded

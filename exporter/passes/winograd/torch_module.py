@@ -5,14 +5,15 @@ The algebra is that of `exporter.passes.winograd.emit`, the operators are not, b
 * **Channels lie last**, as in `torch.channels_last_3d`. Cutting overlapping tiles, putting tiles together and pooling
   then copy whole rows of channels, and the product of one place in the tile is (tiles, C) by (C, K).
 * **A transform is a copy and a matrix product**: `unfold` is a view of overlapping tiles; one copy brings their places
-  to the front, and one small matrix is multiplied with everything behind. Convolutions with fixed filters, which
+  to the front, and one small matrix is multiplied with everything after. Convolutions with fixed filters, which
   onnxruntime does well, took two to four times as long here.
-* **Time first, space second**, as there. Time is transformed a few clips at once, and space, products and the way back
+* **Time first, space second**, as there. Time is transformed a few clips at once, and space, products and the output
+  transform
   run over a few tiles of time (`AT_ONCE`): what one operator leaves is then still near when the next one reads it, and
-  blocks of memory stay small enough for the allocator to keep. Larger ones go back to the system behind each operator,
+  blocks of memory stay small enough for the allocator to keep. Larger ones go back to the system after each operator,
   and every page that comes anew is first filled with zeros, which took half of the time of conv3b.
-* **The max pool comes before the tiles are put together**, and bias behind it; both commute with it.
-* **Each part goes to its place in the answer**, which is allocated once: no list of parts is joined.
+* **The max pool comes before the tiles are put together**, and bias after it; both commute with it.
+* **Each part goes to its place in the output**, which is allocated once: no list of parts is joined.
 
 Figures of each variant: benchmarks/results, "TorchScript on CPU".
 """
@@ -35,7 +36,7 @@ PAIR = 2
 class SliceMaxPool(nn.Module):
     """A max pool of pairs of rows and columns, and of frames too if `frames` is 2, as maxima of slices.
 
-    It answers what `nn.MaxPool3d` answers, number for number, in half of its time and less, because it need not
+    It returns what `nn.MaxPool3d` outputs, number for number, in half of its time and less, because it need not
     remember where a maximum stood.
     """
 
@@ -55,7 +56,7 @@ class SliceMaxPool(nn.Module):
 
 
 class WinogradConv(nn.Module):
-    """A 3x3x3 convolution with padding 1, its bias, and an even max pool behind it, in one Winograd form.
+    """A 3x3x3 convolution with padding 1, its bias, and an even max pool after it, in one Winograd tile shape.
 
     Answers equal the convolution's up to rounding. The transformed weights, computed in float64 and stored in the
     dtype of the convolution's, take `a s / 27` times its room, with `a` and `s` the places of a tile in time and space
@@ -63,8 +64,8 @@ class WinogradConv(nn.Module):
 
     Args:
         conv: kernel 3, stride 1, padding 1, dilation 1, one group, with a bias.
-        form: time and space of a tile; one output in time leaves the time axis as it is.
-        pooled: frames of the max pool behind it, whose windows are 2x2 in space; 0 for none. Sizes that the pool does
+        tile shape: time and space of a tile; one output in time leaves the time axis as it is.
+        pooled: frames of the max pool after it, whose windows are 2x2 in space; 0 for none. Sizes that the pool does
             not divide are cut, as `nn.MaxPool3d` cuts them.
         pair: its inputs are always two frames: one tile of two between zeros, with three places instead of four
             (`exporter.passes.winograd.cook_toom.between_zeros`).
@@ -80,18 +81,18 @@ class WinogradConv(nn.Module):
     cut_time: Tensor
     back_time: Tensor
 
-    def __init__(self, conv: nn.Conv3d, form: TileShape, pooled: int = 0, *, pair: bool = False) -> None:
+    def __init__(self, conv: nn.Conv3d, tile_shape: TileShape, pooled: int = 0, *, pair: bool = False) -> None:
         super().__init__()
         shape = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
         if shape != ((TAPS,) * 3, (1,) * 3, (1,) * 3, (1,) * 3, 1, "zeros") or conv.bias is None:
             raise ValueError(f"only a 3x3x3 convolution with stride 1, padding 1 and a bias has this form (got {conv})")
-        if pooled not in (0, 1, 2) or (pooled and form.time % pooled):
-            raise ValueError(f"a max pool of {pooled} frames does not fit the tiles of {form.title}")
-        if pair and form.time != PAIR:
-            raise ValueError(f"two frames between zeros are no tile of {form.title}")
-        self.frames, self.side, self.pooled, self.lead = form.time, form.space, pooled, int(not pair)
-        space = transforms(form.space)
-        time = two_frame_transforms() if pair else None if form.time == PLAIN else transforms(form.time)
+        if pooled not in (0, 1, 2) or (pooled and tile_shape.time % pooled):
+            raise ValueError(f"a max pool of {pooled} frames does not fit the tiles of {tile_shape.title}")
+        if pair and tile_shape.time != PAIR:
+            raise ValueError(f"two frames between zeros are no tile of {tile_shape.title}")
+        self.frames, self.side, self.pooled, self.lead = tile_shape.time, tile_shape.space, pooled, int(not pair)
+        space = transforms(tile_shape.space)
+        time = two_frame_transforms() if pair else None if tile_shape.time == PLAIN else transforms(tile_shape.time)
         self.points = space.points
         dtype = conv.weight.dtype
         weight = transformed(conv.weight, space, time)
@@ -135,7 +136,7 @@ class WinogradConv(nn.Module):
         return y.permute(0, 4, 1, 2, 3)  # (N, K, T, H, W)
 
     def fill(self, y: Tensor, x: Tensor) -> None:
-        """Write into y, (N t, u, h, m, w, m, K), the answer to x, (N, T, H, W, C)."""
+        """Write into y, (N t, u, h, m, w, m, K), the output to x, (N, T, H, W, C)."""
         m, h, w = self.side, y.size(2), y.size(4)
         after = y.size(0) // x.size(0) * self.frames - x.size(1) + self.lead
         x = F.pad(x, [0, 0, 1, 1 + w * m - x.size(3), 1, 1 + h * m - x.size(2), self.lead, after])
@@ -156,7 +157,7 @@ class WinogradConv(nn.Module):
         return torch.mm(self.cut_time, x.reshape(inputs, -1)).view(shape)  # (a, N t, H, W, C)
 
     def products(self, y: Tensor, x: Tensor) -> None:
-        """(a, t, mh+2, mw+2, C) to y, (t, u, h, m, w, m, K), pooled if so built: space, products, the way back."""
+        """(a, t, mh+2, mw+2, C) to y, (t, u, h, m, w, m, K), pooled if so built."""
         m, n, a, u = self.side, self.points, x.size(0), self.frames
         x = x.unfold(2, n, m).unfold(3, n, m)  # (a, t, h, w, C, n, n)
         t, h, w = x.size(1), x.size(2), x.size(3)
@@ -188,4 +189,4 @@ def transformed(weight: Tensor, space: Transforms, time: Transforms | None) -> T
     whole = torch.kron(torch.kron(rows, rows), steps)  # (n n a, h w t)
     held = (whole @ taps).to(weight.dtype)  # (n n a, C K)
     places = space.points**2 * (1 if time is None else time.points)
-    return held.view(places, -1, weight.size(0))  # the taps, where they are left, stand in front of C
+    return held.view(places, -1, weight.size(0))  # the taps, where they are left, stand before C

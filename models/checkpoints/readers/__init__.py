@@ -1,4 +1,4 @@
-"""One reader per kind of file. A reader answers the file's tensors under the file's own names and executes nothing.
+"""One reader per kind of file. A reader returns the file's tensors under the file's own names and executes nothing.
 
 A file's first bytes tell its kind, whatever it is called: Caffe's have no suffix, TensorFlow's have a number.
 """

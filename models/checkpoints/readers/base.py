@@ -1,4 +1,4 @@
-"""What every reader is given and answers: one open, mapped file; the tensors in it.
+"""What every reader is given and returns: one open, mapped file; the tensors in it.
 
 A file is opened once. What is hashed is what is parsed, and a tensor that stands in the file as the network wants it is
 never copied: it is a view of the mapping, whose pages the system reads when they are looked at.
@@ -90,7 +90,7 @@ class ReadResult:
         container: the kind of file, for people and the manifest.
         wrapper: the key under which the tensors stood, or an empty string.
         pool5: the convention, where the file itself tells it.
-        preprocessing: the recipe, where the file itself tells it.
+        preprocessing: the profile, where the file itself tells it.
         source: the checkpoint it was converted from, in words, where it tells that.
         others: further files that hold part of the content, in order.
     """

@@ -43,7 +43,7 @@ BVLC = Schema("BVLC", (1, 2, 3, 4), data=5, diff=6, shape=7)
 
 
 def looks_like_caffe(file: MappedFile) -> bool:
-    """Tell whether the file begins as a NetParameter does, with its name or a layer."""
+    """Return whether the file begins as a NetParameter does, with its name or a layer."""
     return file.data[:1] in (b"\x0a", b"\x12")
 
 

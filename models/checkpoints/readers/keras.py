@@ -1,7 +1,7 @@
 """Reads Keras's `.h5`: one HDF5 group per layer, its arrays inside. Only arrays are read; Keras itself is not needed.
 
-The model's configuration, which may hold code, is an attribute that nobody looks at. Links are followed only where they
-are hard ones within the file: no external or soft link, no reference, no external storage, no virtual dataset.
+The model's configuration, which may hold code, is an attribute that nothing looks at. Links are followed only where
+they are hard ones within the file: no external or soft link, no reference, no external storage, no virtual dataset.
 Arrays are named `<layer>/<array>`, whatever Keras 1, 2 or 3 puts in between: `conv1/conv1/kernel:0` is `conv1/kernel`.
 """
 
@@ -29,7 +29,7 @@ MOST_DEPTH = 16
 
 
 def is_hdf5(file: MappedFile) -> bool:
-    """Tell whether the file begins as an HDF5 file does."""
+    """Return whether the file begins as an HDF5 file does."""
     return file.data[: len(MAGIC)] == MAGIC
 
 

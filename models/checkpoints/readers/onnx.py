@@ -1,7 +1,7 @@
 """Reads an ONNX model's initialisers: an exported C3D is a checkpoint too.
 
-The graph itself tells pool5's convention, whoever exported it; this project's exports carry their manifest, which also
-tells the preprocessing. Nothing of the graph runs. Field numbers: onnx/onnx.proto of the ONNX project.
+The graph itself states pool5's convention, whatever tool exported it. This project's exports carry their manifest,
+which also states the preprocessing. Nothing of the graph runs. Field numbers: onnx/onnx.proto of the ONNX project.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from models.errors import CheckpointError
 from models.protobuf_wire import BYTES, VARINT, Field, WireError, fields, packed, signed
 
 TRANSFORMS = ("winograd.", "pictures.")
-"""How an optimised graph calls the fixed matrices of its convolutions; the weights stand beside them as trained."""
+"""How an optimised graph calls the fixed matrices of its convolutions; the weights is beside them as trained."""
 DTYPES = {1: torch.float32, 7: torch.int64, 10: torch.float16, 11: torch.float64, 16: torch.bfloat16}
 """{TensorProto.DataType: torch's}: weights, and the shapes that a Reshape takes."""
 

@@ -19,7 +19,7 @@ MOST_HEADER = 100_000_000  # the format's own limit
 
 
 def is_safetensors(file: MappedFile) -> bool:
-    """Tell whether the file begins with a length and a JSON object."""
+    """Return whether the file begins with a length and a JSON object."""
     return file.data[LENGTH_BYTES : LENGTH_BYTES + 1] == b"{"
 
 

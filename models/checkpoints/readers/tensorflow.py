@@ -47,7 +47,7 @@ class Entry:
 
 
 def is_table(file: MappedFile) -> bool:
-    """Tell whether the file ends as a sorted string table does."""
+    """Return whether the file ends as a sorted string table does."""
     return file.size >= FOOTER and file.data[-len(MAGIC) :] == MAGIC
 
 

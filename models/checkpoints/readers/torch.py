@@ -72,7 +72,7 @@ def _load(file: MappedFile, *, mapped: bool) -> object:
     mapped = mapped and descriptor.exists()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a newer pickle protocol is no concern of the user's
+            warnings.simplefilter("ignore")  # a newer pickle protocol is no concern of the user
             source = str(descriptor) if mapped else file.stream
             return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:

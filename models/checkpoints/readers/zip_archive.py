@@ -34,7 +34,7 @@ class Member:
 
 
 def is_zip(file: MappedFile) -> bool:
-    """Tell whether the file begins as a zip archive does."""
+    """Return whether the file begins as a zip archive does."""
     return file.data[: len(MAGIC)] == MAGIC
 
 

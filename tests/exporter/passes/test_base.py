@@ -115,9 +115,9 @@ def test_the_manifest_keeps_choices_and_times() -> None:
     assert manifest_options(OptimizeOptions("cpu", autotune=True), applied) == {
         "target": "cpu",
         "passes": ["renames"],
-        "choices": ["y.node (Flatten): renamed"],
-        "tune": True,
-        "prefer": "size",
+        "decisions": ["y.node (Flatten): renamed"],
+        "autotune": True,
+        "optimize_for": "size",
     }
 
 

@@ -14,6 +14,7 @@ from exporter.passes.cancel_transposes import CancelTransposes
 from exporter.passes.conv3d_as_conv2d import DIRECT, PICTURES, Conv3dAsConv2d, measure
 from exporter.passes.pipelines import build_passes
 from exporter.passes.winograd.rewrite import Winograd
+from exporter.timing import RoundOptions
 from exporter.types import OptimizeOptions
 
 POOL = {"kernel_shape": [1, 2, 2], "strides": [1, 2, 2]}
@@ -133,11 +134,11 @@ def test_what_measured_slower_is_not_taken(times: dict[str, float], chosen: str)
     assert done.modified == (chosen == PICTURES)
     (decision,) = done.step.decisions
     assert decision.action == chosen
-    assert "measured" in decision.why
+    assert "measured" in decision.reason
 
 
 def test_both_forms_are_measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.passes.autotune.ROUNDS", (1, 2))
+    monkeypatch.setattr("exporter.passes.autotune.ROUNDS", RoundOptions(1, 2))
     seen: list[dict[str, float]] = []
     loaded = ir.from_proto(stem())
     run_passes(loaded, [Conv3dAsConv2d(lambda direct, pictures: seen.append(measure(direct, pictures)) or seen[-1])])

@@ -80,7 +80,7 @@ def test_the_commands(caffe: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert "converted" in inspected.stdout
     assert "c3d-export --format onnx --weights c3d.safetensors" in inspected.stdout
     listed = json.loads(export("layouts", "--json").stdout)
-    assert {row["layout"]: row["pool5"] for row in listed["origins"]}["caffe"] == "right"
+    assert {row["layout"]: row["pool5"] for row in listed["layouts"]}["caffe"] == "right"
     refused = export("inspect", "https://localhost:9/c3d.pth")
     assert refused.returncode == 3
     assert refused.stderr.startswith("Error: https://localhost:9/c3d.pth: the download failed")

@@ -165,7 +165,7 @@ class Spoils(GraphPass):
 def test_a_pass_that_changes_the_function_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(unet(), tmp_path / "unet.onnx")
     before = contents(tmp_path)
-    monkeypatch.setattr(pipelines, "recipe", lambda *_: [Spoils()])
+    monkeypatch.setattr(pipelines, "build_passes", lambda *_: [Spoils()])
     with pytest.raises(OptimizationMismatchError, match="nothing was written") as caught:
         optimize(OptimizeRequest(path, path))
     assert not caught.value.report.passed
@@ -226,7 +226,7 @@ def broken(folder: Path) -> dict[str, tuple[Path, str]]:
         "cut off": (folder / "cut.onnx", "not a complete ONNX file"),
         "short data": (folder / "data.onnx", "does not hold them"),
         "no data": (folder / "lost.onnx", "not beside it"),
-        "checker": (folder / "wrong.onnx", "checker refuses it"),
+        "checker": (folder / "wrong.onnx", "checker rejects it"),
         "sparse": (folder / "sparse.onnx", "sparse weights"),
     }
 
@@ -290,7 +290,7 @@ def test_machines_are_told_everything(tmp_path: Path) -> None:
     answer = json.loads(dump(optimization_to_dict(done)))
     assert answer["path"] == str(tmp_path / "u.onnx")
     assert answer["parity"] is None
-    assert answer["decisions"][0]["choice"] == "folded"
+    assert answer["decisions"][0]["action"] == "folded"
     assert answer["bytes"]["after"] == done.path.stat().st_size
 
 

@@ -102,14 +102,14 @@ def expected(case: Case, x: Floats, weight: Floats, bias: Floats) -> NDArray[np.
     return y.numpy()
 
 
-def rewritten(model: onnx.ModelProto, form: TileShape, *, precomputed: bool = False) -> onnx.ModelProto | None:
+def rewritten(model: onnx.ModelProto, tile_shape: TileShape, *, precomputed: bool = False) -> onnx.ModelProto | None:
     graph = ir.from_proto(model)
     infer_shapes(graph)
-    site = match_conv(nodes_of(graph, "Conv")[0])
-    assert isinstance(site, ConvMatch), site
-    if not fits(site, form):
+    match = match_conv(nodes_of(graph, "Conv")[0])
+    assert isinstance(match, ConvMatch), match
+    if not fits(match, tile_shape):
         return None
-    replace_conv(graph, site, form, precomputed=precomputed)
+    replace_conv(graph, match, tile_shape, precomputed=precomputed)
     return ir.to_proto(graph)
 
 
@@ -118,15 +118,15 @@ def run(model: onnx.ModelProto, x: Floats) -> Floats:
     return np.asarray(session.run(["y"], {"x": x})[0])
 
 
-@pytest.mark.parametrize("form", TILE_SHAPES, ids=lambda form: form.title)
+@pytest.mark.parametrize("tile_shape", TILE_SHAPES, ids=lambda tile_shape: tile_shape.title)
 @pytest.mark.parametrize("name", CASES)
-def test_a_form_keeps_the_function(name: str, form: TileShape) -> None:
+def test_a_form_keeps_the_function(name: str, tile_shape: TileShape) -> None:
     case = CASES[name]
     model, x, exact = drawn(case)
-    made = rewritten(model, form)
+    made = rewritten(model, tile_shape)
     if made is None:
         single = case.kernel[0] == 1 or len(case.size) == 2
-        assert (form.time > 1) == single or case.size[0] < 4
+        assert (tile_shape.time > 1) == single or case.size[0] < 4
         return
     onnx.checker.check_model(made, full_check=True)
     operators = [node.op_type for node in made.graph.node]
@@ -136,10 +136,10 @@ def test_a_form_keeps_the_function(name: str, form: TileShape) -> None:
     assert np.abs(answer - exact).max() <= 1e-5 * np.abs(exact).max()
 
 
-@pytest.mark.parametrize("form", [TileShape(4, 4), TileShape(2, 2)], ids=lambda form: form.title)
-def test_transformed_weights_may_stand_in_the_file(form: TileShape) -> None:
+@pytest.mark.parametrize("tile_shape", [TileShape(4, 4), TileShape(2, 2)], ids=lambda tile_shape: tile_shape.title)
+def test_transformed_weights_may_stand_in_the_file(tile_shape: TileShape) -> None:
     model, x, exact = drawn(CASES["odd everything"])
-    made = rewritten(model, form, precomputed=True)
+    made = rewritten(model, tile_shape, precomputed=True)
     assert made is not None
     assert "w" not in {tensor.name for tensor in made.graph.initializer}
     assert np.abs(run(made, x) - exact).max() <= 1e-5 * np.abs(exact).max()

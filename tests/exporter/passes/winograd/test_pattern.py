@@ -50,9 +50,9 @@ def test_weights_that_are_inputs_are_not_known() -> None:
 
 @pytest.mark.parametrize(("auto", "size"), [("VALID", (2, 4, 4)), ("SAME_UPPER", (4, 6, 6)), ("SAME_LOWER", (4, 6, 6))])
 def test_padding_may_be_automatic(auto: str, size: tuple[int, ...]) -> None:
-    site = found(single(auto_pad=auto))
-    assert isinstance(site, ConvMatch)
-    assert site.convolved == size
+    match = found(single(auto_pad=auto))
+    assert isinstance(match, ConvMatch)
+    assert match.convolved == size
 
 
 def chain(*operators: str, reader: str | None = None, **pool: Any) -> onnx.ModelProto:
@@ -84,6 +84,6 @@ def chain(*operators: str, reader: str | None = None, **pool: Any) -> onnx.Model
     ],
 )
 def test_what_goes_with_a_convolution(model: onnx.ModelProto, operators: list[str]) -> None:
-    site = found(model)
-    assert isinstance(site, ConvMatch)
-    assert [node.op_type for node in site.nodes] == operators
+    match = found(model)
+    assert isinstance(match, ConvMatch)
+    assert [node.op_type for node in match.nodes] == operators

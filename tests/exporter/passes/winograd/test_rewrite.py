@@ -106,7 +106,7 @@ def test_tiles_of_two_are_taken_where_larger_ones_fail_the_check(
 
     def careless(self: Winograd, model: ir.Model) -> bool:
         done = plain(self, model)
-        if any(form.space == 4 for form in self.forms):
+        if any(tile_shape.space == 4 for tile_shape in self.tile_shapes):
             weight = model.graph.initializers["head"]
             assert weight.const_value is not None
             weight.const_value = ir.tensor(weight.const_value.numpy() * 1.01, name="head")
@@ -116,7 +116,7 @@ def test_tiles_of_two_are_taken_where_larger_ones_fail_the_check(
     done = optimize(OptimizeRequest(path))
     assert done.report is not None
     assert done.report.passed
-    assert "tiles of 2 hold it" in done.notes[-1]
+    assert "tiles of 2 pass" in done.notes[-1]
     assert {d.action for d in done.decisions if d.operator == "Conv"} == {DIRECT, "winograd 2x2x2"}
 
 
@@ -124,7 +124,7 @@ def test_what_is_small_or_cannot_be_stays_as_it_is() -> None:
     assert choices(tower(channels=4, size=4), Winograd()) == dict.fromkeys(("a.node", "c1.node", "c2.node"), DIRECT)
     step = Winograd()
     assert set(choices(tower(opset=12), step).values()) == {DIRECT}
-    assert {decision.why for decision in step.decisions} == {"its opset is older than 13"}
+    assert {decision.reason for decision in step.decisions} == {"its opset is older than 13"}
 
 
 def test_the_largest_tile_can_be_limited() -> None:
@@ -145,9 +145,11 @@ def test_the_largest_tile_can_be_limited() -> None:
     ],
 )
 def test_what_measured_slower_than_direct_is_never_taken(times: dict[str, float], chosen: str) -> None:
-    step = Winograd(measure=lambda _site, forms, _opset: {title: ms for title, ms in times.items() if title in forms})
+    step = Winograd(
+        measure=lambda _site, tile_shapes, _opset: {title: ms for title, ms in times.items() if title in tile_shapes}
+    )
     assert choices(tower(), step)["c1.node"] == chosen
-    reported = next(decision.why for decision in step.decisions if decision.node == "c1.node")
+    reported = next(decision.reason for decision in step.decisions if decision.node == "c1.node")
     assert ("measured" if DIRECT in times else "nothing is known") in reported
 
 
@@ -165,7 +167,7 @@ def test_a_file_is_tuned_and_its_layers_errors_are_told(
         OptimizeRequest(path, optimize=OptimizeOptions("cpu", autotune=True, measure_errors=True), verify=False)
     )
     rows = {decision.node: decision for decision in done.decisions}
-    assert all("measure_tile_shapes: " in rows[name].why and " ms" in rows[name].why for name in ("c1.node", "c2.node"))
+    assert all("measured: " in rows[name].reason and " ms" in rows[name].reason for name in ("c1.node", "c2.node"))
     for row in rows.values():
         if row.action.startswith("winograd"):
             assert row.measured_ms is not None
@@ -174,7 +176,7 @@ def test_a_file_is_tuned_and_its_layers_errors_are_told(
     assert len([*(tmp_path / "cache" / "c3d-export" / "tuning").iterdir()]) == 2
 
 
-def site() -> ConvMatch:
+def match() -> ConvMatch:
     loaded = ir.from_proto(tower(8, 8))
     infer_shapes(loaded)
     found = match_conv(nodes_of(loaded, "Conv")[1])
@@ -183,28 +185,28 @@ def site() -> ConvMatch:
 
 
 @pytest.mark.parametrize(
-    "form",
-    [None, *(form for form in TILE_SHAPES if fits(site(), form))],
-    ids=lambda form: form.title if form else DIRECT,
+    "tile_shape",
+    [None, *(tile_shape for tile_shape in TILE_SHAPES if fits(match(), tile_shape))],
+    ids=lambda tile_shape: tile_shape.title if tile_shape else DIRECT,
 )
-def test_a_site_alone_computes_what_it_did_in_its_model(form: TileShape | None) -> None:
+def test_a_site_alone_computes_what_it_did_in_its_model(tile_shape: TileShape | None) -> None:
     x = normal(1, 8, 8, 8, 8)
-    (direct,) = ran(ir.to_proto(make_candidate(site(), None, 28)), {"x": x}).values()
-    (answer,) = ran(ir.to_proto(make_candidate(site(), form, 28)), {"x": x}).values()
+    (direct,) = ran(ir.to_proto(make_candidate(match(), None, 28)), {"x": x}).values()
+    (answer,) = ran(ir.to_proto(make_candidate(match(), tile_shape, 28)), {"x": x}).values()
     assert np.abs(answer - direct).max() <= 1e-5 * np.abs(direct).max()
 
 
 def test_measuring_runs_every_form_and_keeps_the_answer(tmp_path: Path) -> None:
-    forms = {DIRECT: None, "winograd 2x2x2": TileShape(2, 2)}
-    first = measure_tile_shapes(site(), forms, 28, cache=tmp_path)
-    assert first.keys() == forms.keys()
+    tile_shapes = {DIRECT: None, "winograd 2x2x2": TileShape(2, 2)}
+    first = measure_tile_shapes(match(), tile_shapes, 28, cache=tmp_path)
+    assert first.keys() == tile_shapes.keys()
     assert all(ms > 0 for ms in first.values())
-    assert measure_tile_shapes(site(), forms, 28, cache=tmp_path) == first
+    assert measure_tile_shapes(match(), tile_shapes, 28, cache=tmp_path) == first
 
 
 def test_the_direct_cost_is_the_arithmetic_and_the_bytes() -> None:
-    times = predicted(site())
-    assert times[DIRECT] == direct_ms(site())
+    times = predicted(match())
+    assert times[DIRECT] == direct_ms(match())
     products = 8 * 8 * 27 * 8 * 8 * 8
     numbers = 8 * 8**3 + 8 * 8**3 + 2 * 8 * 8 * 27  # each of two cores reads all weights
     assert times[DIRECT] == pytest.approx(1e3 * (2 * products / 230e9 + 4 * numbers / 20e9))

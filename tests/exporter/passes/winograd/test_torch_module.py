@@ -37,17 +37,17 @@ def error(answer: torch.Tensor, truth: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("pooled", [0, 1, 2])
-@pytest.mark.parametrize("form", TILE_SHAPES, ids=lambda form: form.title)
-def test_every_form_answers_as_the_convolution(form: TileShape, pooled: int) -> None:
-    if pooled and form.time % pooled:
+@pytest.mark.parametrize("tile_shape", TILE_SHAPES, ids=lambda tile_shape: tile_shape.title)
+def test_every_form_answers_as_the_convolution(tile_shape: TileShape, pooled: int) -> None:
+    if pooled and tile_shape.time % pooled:
         with pytest.raises(ValueError, match="a max pool of 2 frames does not fit the tiles of winograd 1x"):
-            WinogradConv(made(), form, pooled)
+            WinogradConv(made(), tile_shape, pooled)
         return
     for batch, *size in SIZES:
         x = torch.randn(batch, 3, *size)
         for dtype, bound in ((torch.float32, 6e-6), (torch.float64, 1e-13)):
             conv = made(dtype)
-            answer = WinogradConv(conv, form, pooled)(x.to(dtype))
+            answer = WinogradConv(conv, tile_shape, pooled)(x.to(dtype))
             assert error(answer, expected(conv, x, pooled)) < bound
 
 
