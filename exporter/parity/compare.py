@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,46 +50,33 @@ def compare(name: str, output: str, values: NDArray[Any], expected: Expected, to
     float64, float32 = _flatten(expected.float64), _flatten(expected.float32)
     valid = values.shape == expected.float64.shape
     given = _flatten(values) if valid else np.full(float64.shape, np.nan)
-    items = [_compare_item(given[i], float32[i], float64[i], tolerance) for i in range(len(float64))]
-    worst = max(items, key=lambda item: (not item.nonfinite_match, item.budget_used))
+    items = [_compare_item(name, output, *arrays, tolerance) for arrays in zip(given, float32, float64, strict=True)]
+    worst = max(items, key=lambda item: item.budget_used)
+    if not valid:
+        worst = replace(worst, max_error=math.inf, mean_error=math.inf, budget_used=math.inf)
     classes = expected.ranked and expected.float64.ndim == 2 and valid
     budgets = np.array([item.budget for item in items])
     against = expected.against
-    return Comparison(
-        input=name,
-        output=output,
-        batch=len(float64),
-        max_error=worst.max_error if valid else math.inf,
-        mean_error=worst.mean_error if valid else math.inf,
-        float32_max_error=worst.float32_max_error,
-        float32_mean_error=worst.float32_mean_error,
-        budget=worst.budget,
-        budget_used=worst.budget_used if worst.nonfinite_match and valid else math.inf,
-        scale=worst.scale,
+    return replace(
+        worst,
+        batch=len(items),
         cosine=min(item.cosine for item in items),
         snr_db=min(item.snr_db for item in items),
         top1=_compare_top_k(given, float64, budgets, 1) if classes else None,
         top5=_compare_top_k(given, float64, budgets, TOP_K) if classes and float64.shape[1] > TOP_K else None,
         max_abs_diff=None if against is None or against.shape != values.shape else _distance(given, _flatten(against)),
-        passed=valid and all(item.nonfinite_match and item.budget_used <= 1 for item in items),
+        passed=valid and all(item.passed for item in items),
     )
 
 
-@dataclass(frozen=True)
-class _Item:
-    nonfinite_match: bool  # NaN and infinities are where the float32 baseline has them
-    max_error: float
-    mean_error: float
-    float32_max_error: float
-    float32_mean_error: float
-    budget: float
-    budget_used: float
-    scale: float
-    cosine: float
-    snr_db: float
-
-
-def _compare_item(values: NDArray[Any], float32: NDArray[Any], float64: NDArray[Any], tolerance: Tolerance) -> _Item:
+def _compare_item(
+    name: str,
+    output: str,
+    values: NDArray[Any],
+    float32: NDArray[Any],
+    float64: NDArray[Any],
+    tolerance: Tolerance,
+) -> Comparison:
     """Compare one batch item, (width,), on the numbers that are finite in all three."""
     nonfinite_match = np.array_equal(nonfinite_class(values), nonfinite_class(float32))
     finite = np.isfinite(float32) & np.isfinite(float64) & np.isfinite(values)
@@ -98,17 +85,23 @@ def _compare_item(values: NDArray[Any], float32: NDArray[Any], float64: NDArray[
     errors, own = np.abs(given - exact), np.abs(baseline - exact)
     signal, noise = float(np.linalg.norm(exact)), float(np.linalg.norm(errors))
     norms = signal * float(np.linalg.norm(given))
-    return _Item(
-        nonfinite_match,
-        float(errors.max(initial=0)) if nonfinite_match else math.inf,
-        (float(errors.mean()) if given.size else 0.0) if nonfinite_match else math.inf,
-        float(own.max(initial=0)),
-        float(own.mean()) if given.size else 0.0,
-        budget,
-        used,
-        float(np.abs(exact).max(initial=0)),
-        float(given @ exact) / norms if norms > 0 else float(nonfinite_match and noise == 0),
-        math.inf if noise == 0 else 20 * math.log10(signal / noise) if signal > 0 else -math.inf,
+    return Comparison(
+        input=name,
+        output=output,
+        batch=1,
+        max_error=float(errors.max(initial=0)) if nonfinite_match else math.inf,
+        mean_error=(float(errors.mean()) if given.size else 0.0) if nonfinite_match else math.inf,
+        float32_max_error=float(own.max(initial=0)),
+        float32_mean_error=float(own.mean()) if given.size else 0.0,
+        budget=budget,
+        budget_used=used if nonfinite_match else math.inf,
+        scale=float(np.abs(exact).max(initial=0)),
+        cosine=float(given @ exact) / norms if norms > 0 else float(nonfinite_match and noise == 0),
+        snr_db=math.inf if noise == 0 else 20 * math.log10(signal / noise) if signal > 0 else -math.inf,
+        top1=None,
+        top5=None,
+        max_abs_diff=None,
+        passed=nonfinite_match and used <= 1,
     )
 
 

@@ -14,6 +14,8 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
@@ -78,17 +80,11 @@ class NetworkSource:
         self.model = model
         self.layers: Mapping[str, str] = {output.name: output.layer for output in model.outputs if output.layer}
         self.features = frozenset(output.name for output in model.outputs if output.kind == "features")
-        self._key = ""
 
     def key(self) -> str:
         """Return the hash of the parameters with the structure, torch's version and its CPU instructions."""
-        import torch
-
-        if not self._key:
-            state = state_sha256(self.model.network)
-            structure = f"{self.model.architecture} {sorted(self.model.settings.items())}"
-            self._key = f"{state} {structure} torch {torch.__version__} {_cpu_capability()}"
-        return self._key
+        structure = f"{self.model.architecture} {sorted(self.model.settings.items())}"
+        return f"{state_sha256(self.model.network)} {structure} torch {version('torch')} {_cpu_capability()}"
 
     def open(self, precision: ReferencePrecision, *, all_outputs: bool = False) -> AbstractContextManager[Runtime]:
         """See `GoldenSource`."""
@@ -115,17 +111,12 @@ class FileSource:
         self.float32_name = f"float32 {path.name}"
         self.layers: Mapping[str, str] = {}
         self.native_float32 = form == "onnx" and detect_precision(path) == "float32"
-        self._key = ""
 
     def key(self) -> str:
         """Return the hash of the file and its data, with the versions of its engines and torch's CPU instructions."""
-        if not self._key:
-            from importlib.metadata import version
-
-            versions = " ".join(f"{name} {version(name)}" for name in ("torch", "onnx", "onnxruntime"))
-            files = (self.path, *(external_files(self.path) if self.format == "onnx" else ()))
-            self._key = f"{' '.join(map(sha256_file, files))} {versions} {_cpu_capability()}"
-        return self._key
+        versions = " ".join(f"{name} {version(name)}" for name in ("torch", "onnx", "onnxruntime"))
+        files = (self.path, *(external_files(self.path) if self.format == "onnx" else ()))
+        return f"{' '.join(map(sha256_file, files))} {versions} {_cpu_capability()}"
 
     def open(self, precision: ReferencePrecision, *, all_outputs: bool = False) -> AbstractContextManager[Runtime]:
         """See `GoldenSource`."""
@@ -156,6 +147,10 @@ class GoldenOutputs:
     seconds: float = 0.0
     computed: int = 0
     _rows: dict[int, dict[str, Outputs]] = field(default_factory=dict[int, "dict[str, Outputs]"])
+
+    @cached_property
+    def _source_key(self) -> str:
+        return self.source.key()
 
     def compute(self, rows: Iterable[int]) -> None:
         """Compute the rows that are not there yet: all in float32, then all in float64.
@@ -219,7 +214,7 @@ class GoldenOutputs:
     def _cache_path(self, row: int) -> Path | None:
         if self.cache is None:
             return None
-        digest = hashlib.sha256(f"{CACHE_VERSION} {self.source.key()}".encode())
+        digest = hashlib.sha256(f"{CACHE_VERSION} {self._source_key}".encode())
         for name, values in self.inputs.select([row]).items():
             digest.update(f"{name} {values.dtype} {values.shape}".encode())
             digest.update(np.ascontiguousarray(values).tobytes())

@@ -8,8 +8,9 @@ the choice.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,96 +33,86 @@ PEAK_TO_RMS = 4.0
 """The largest of some hundred Gaussian errors, divided by their root mean square."""
 
 
-class Tolerance(Protocol):
-    """A tolerance. All arrays are one batch item of one output, flattened to (width,), float64 and finite."""
+class Tolerance(ABC):
+    """A tolerance. All arrays are one batch item of one output, flattened to (width,), float64 and finite.
+
+    Attributes:
+        min_top1: the fraction of comparisons whose highest class must agree; None where the error alone decides.
+    """
+
+    min_top1: float | None = None
 
     @property
+    @abstractmethod
     def description(self) -> str:
         """The tolerance in words."""
-        ...
 
-    @property
-    def min_top1(self) -> float | None:
-        """The fraction of comparisons whose highest class must agree; None where the error alone decides."""
-        ...
+    @abstractmethod
+    def allowed(self, float32: NDArray[np.float64], float64: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the allowed error of every number, (width,).
+
+        Args:
+            float32: the output of the float32 baseline.
+            float64: the output of the float64 reference.
+        """
 
     def measure(
         self, values: NDArray[np.float64], float32: NDArray[np.float64], float64: NDArray[np.float64]
     ) -> tuple[float, float]:
-        """Return (the largest error that passes, the part of the budget that is used; 1 is all of it).
+        """Return (the allowed error, the part of it that is used) of the number that uses most; 1 is all of it.
 
         Args:
             values: the artifact's output.
             float32: the output of the float32 baseline.
             float64: the output of the float64 reference.
         """
-        ...
-
-    def allowed(self, float32: NDArray[np.float64], float64: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the allowed error of every number, (width,). `measure` explains the arguments."""
-        ...
+        allowed, errors = self.allowed(float32, float64), np.abs(values - float64)
+        used = np.divide(errors, allowed, out=np.where(errors > 0, np.inf, 0.0), where=allowed > 0)
+        worst = int(used.argmax())
+        return float(allowed[worst]), float(used[worst])
 
 
 @dataclass(frozen=True)
-class Float32RelativeTolerance:
+class Float32RelativeTolerance(Tolerance):
     """The budget is a multiple of the float32 baseline's largest error on the same batch item."""
 
     float32_name: str
-    min_top1: None = None
 
     @property
     def description(self) -> str:
         """The tolerance in words."""
         return f"within {ERROR_FACTOR:g} times {self.float32_name}'s own error"
 
-    def measure(self, values: NDArray[Any], float32: NDArray[Any], float64: NDArray[Any]) -> tuple[float, float]:
-        """See `Tolerance`."""
-        budget = self._budget(float32, float64)
-        return budget, _ratio(_max_abs(values - float64), budget)
-
     def allowed(self, float32: NDArray[Any], float64: NDArray[Any]) -> NDArray[np.float64]:
         """See `Tolerance`; the same for every number."""
-        return np.full(float64.shape, self._budget(float32, float64))
-
-    @staticmethod
-    def _budget(float32: NDArray[Any], float64: NDArray[Any]) -> float:
-        return ERROR_FACTOR * max(_max_abs(float32 - float64), MIN_BASELINE_ERROR * _max_abs(float64))
+        baseline = max(np.abs(float32 - float64).max(), MIN_BASELINE_ERROR * np.abs(float64).max())
+        return np.full(float64.shape, ERROR_FACTOR * baseline)
 
 
 @dataclass(frozen=True)
-class AllcloseTolerance:
+class AllcloseTolerance(Tolerance):
     """numpy's `allclose`: |output - reference| <= atol + rtol * |reference| for every number."""
 
     rtol: float
     atol: float
-    min_top1: None = None
 
     @property
     def description(self) -> str:
         """The tolerance in words."""
         return f"within {self.atol:g} + {self.rtol:g} |reference|, as asked for"
 
-    def measure(self, values: NDArray[Any], float32: NDArray[Any], float64: NDArray[Any]) -> tuple[float, float]:
-        """See `Tolerance`; the budget is that of the number that uses most of its own."""
-        allowed = self.allowed(float32, float64)
-        errors = np.abs(values - float64)
-        used = np.divide(errors, allowed, out=np.where(errors > 0, np.inf, 0.0), where=allowed > 0)
-        worst = int(used.argmax())
-        return float(allowed[worst]), float(used[worst])
-
     def allowed(self, float32: NDArray[Any], float64: NDArray[Any]) -> NDArray[np.float64]:
         """See `Tolerance`."""
-        del float32
         return self.atol + self.rtol * np.abs(float64)
 
 
 @dataclass(frozen=True)
-class SnrTolerance:
+class SnrTolerance(Tolerance):
     """For fewer bits than float32: a minimum signal-to-noise ratio for every batch item, and a top-1 agreement."""
 
     precision: Precision
     min_snr_db: float
-    min_top1: float
+    min_top1: float | None
 
     @property
     def description(self) -> str:
@@ -131,19 +122,14 @@ class SnrTolerance:
             f"{1 - 10 ** (-self.min_snr_db / 10) / 2:.6g}), top-1 of at least {self.min_top1:.0%} of the clips"
         )
 
-    def measure(self, values: NDArray[Any], float32: NDArray[Any], float64: NDArray[Any]) -> tuple[float, float]:
-        """See `Tolerance`; the root mean square error decides, and the budget is the peak that corresponds to it."""
-        del float32
-        rms = self._allowed_rms(float64)
-        return PEAK_TO_RMS * rms, _ratio(_rms(values - float64), rms)
-
     def allowed(self, float32: NDArray[Any], float64: NDArray[Any]) -> NDArray[np.float64]:
-        """See `Tolerance`; the same for every number."""
-        del float32
-        return np.full(float64.shape, PEAK_TO_RMS * self._allowed_rms(float64))
+        """See `Tolerance`; the peak of the noise, the same for every number."""
+        return np.full(float64.shape, PEAK_TO_RMS * _rms(float64) * 10 ** (-self.min_snr_db / 20))
 
-    def _allowed_rms(self, float64: NDArray[Any]) -> float:
-        return _rms(float64) * 10 ** (-self.min_snr_db / 20)
+    def measure(self, values: NDArray[Any], float32: NDArray[Any], float64: NDArray[Any]) -> tuple[float, float]:
+        """See `Tolerance`; the root mean square error decides, and the allowed error is the peak of such noise."""
+        budget, noise = float(self.allowed(float32, float64)[0]), PEAK_TO_RMS * _rms(values - float64)
+        return budget, noise / budget if budget > 0 else (np.inf if noise else 0.0)
 
 
 SNR_TOLERANCES: dict[Precision, SnrTolerance] = {
@@ -176,13 +162,5 @@ def select_tolerance(precision: Precision, options: ParityOptions, float32_name:
     return SNR_TOLERANCES.get(precision) or Float32RelativeTolerance(float32_name)
 
 
-def _max_abs(values: NDArray[Any]) -> float:
-    return float(np.abs(values).max(initial=0.0))
-
-
 def _rms(values: NDArray[Any]) -> float:
-    return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
-
-
-def _ratio(used: float, budget: float) -> float:
-    return used / budget if budget > 0 else (0.0 if used == 0 else np.inf)
+    return float(np.sqrt(np.mean(np.square(values))))

@@ -145,7 +145,7 @@ def _run_and_evaluate(
         if options.fail_fast and not report.passed:
             stopped = "--fail-fast: the inputs after the first failure were not run"
             report = replace(report, notes=(*report.notes, stopped))
-        if options.localize:
+        if options.localize and result.batches:
             report = replace(report, localization=localize(result, report, golden, progress, options))
         if options.determinism:
             report = replace(report, determinism=check_determinism(result.spec, golden.inputs, progress))
