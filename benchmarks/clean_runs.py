@@ -1,7 +1,7 @@
-"""How far do sound engines stray? The largest error of each over PyTorch float32's own, for many clips and networks.
+"""Errors of correct artifacts, divided by PyTorch float32's own, for many inputs and networks.
 
-The verdict allows `exporter.parity.tolerance.FACTOR`; the largest ratio seen here says how far a false alarm is. Every
-clip's truth is computed once and serves all engines, batches and thread counts.
+`exporter.parity.tolerance.ERROR_FACTOR` is the largest ratio that passes; the largest ratio here shows the margin to a
+false positive. The reference of every input is computed once for all engines, batches and thread counts.
 """
 
 import tempfile
@@ -37,16 +37,16 @@ NETWORKS = (
     C3DConfig(51),
     C3DConfig(10, batch_norm=True, pool5="right"),
 )
-"""The seed of each is its place."""
-DRAWS = 6
-"""Of each kind of `CLEAN`, for each network."""
+"""The seed of each is its index."""
+SAMPLES = 6
+"""Samples of each input type, for each network."""
 
 
 def main() -> None:
     """Measure what is left, and print what is known."""
     kept = pieces(__doc__ or "")
     for seed, config in enumerate(NETWORKS):
-        left = [draw for draw in range(DRAWS) if f"network {seed} draw {draw}" not in kept.done]
+        left = [sample for sample in range(SAMPLES) if f"network {seed} draw {sample}" not in kept.done]
         if not left or kept.over:
             continue
         options = BuildOptions(config.num_classes, config.batch_norm, config.pool5, seed)
@@ -59,22 +59,22 @@ def main() -> None:
             )
             artifacts = export(request).artifacts
             built = build(options)
-            for draw in left:
+            for sample in left:
                 if kept.over:
                     break
-                kept.keep(f"network {seed} draw {draw}", measure(artifacts, built, 1000 * seed + draw + 1))
+                kept.keep(f"network {seed} draw {sample}", measure(artifacts, built, 1000 * seed + sample + 1))
     print(machine())
-    tell(kept)
+    describe(kept)
 
 
 def measure(artifacts: tuple[Artifact, ...], built: BuiltModel, seed: int) -> dict[str, list[float]]:
-    """Return {engine: the ratio to PyTorch's own error in each comparison}, inf for an alarm of another kind."""
-    pool = make_network_inputs(built, ParityOptions(seed=seed, input_types=CLEAN_INPUTS))
-    truth = GoldenOutputs(NetworkSource(built), pool)
+    """Return {engine: the ratio to PyTorch's own error in each comparison}, above the factor where it fails."""
+    inputs = make_network_inputs(built, ParityOptions(seed=seed, input_types=CLEAN_INPUTS))
+    golden = GoldenOutputs(NetworkSource(built), inputs)
     ratios: dict[str, list[float]] = {}
-    truth.compute(range(len(pool.names)))
-    for engine, trial in trials(artifacts, built):
-        report = evaluate(run_model(trial, pool), truth, ParityOptions())
+    golden.compute(range(len(inputs.names)))
+    for engine, spec in run_specs(artifacts, built):
+        report = evaluate(run_model(spec, inputs), golden, ParityOptions())
         ratios[engine] = [
             ERROR_FACTOR * row.budget_used
             if row.passed
@@ -84,8 +84,8 @@ def measure(artifacts: tuple[Artifact, ...], built: BuiltModel, seed: int) -> di
     return ratios
 
 
-def trials(artifacts: tuple[Artifact, ...], built: BuiltModel) -> Iterator[tuple[str, RunSpec]]:
-    """Give each engine, and onnxruntime on one thread too."""
+def run_specs(artifacts: tuple[Artifact, ...], built: BuiltModel) -> Iterator[tuple[str, RunSpec]]:
+    """Yield each engine, and onnxruntime on one thread too."""
     onnx, script = (LoadedArtifact(made.path, made.manifest.format, made.manifest, ()) for made in artifacts)
     default = make_run_spec(onnx, ParityOptions(), built)
     yield "onnxruntime", default
@@ -95,11 +95,11 @@ def trials(artifacts: tuple[Artifact, ...], built: BuiltModel) -> Iterator[tuple
         yield engine, make_run_spec(script, ParityOptions(), built)
 
 
-def tell(kept: Pieces) -> None:
-    """Print the spread of each engine's ratios, and the alarms."""
+def describe(kept: Pieces) -> None:
+    """Print the spread of each engine's ratios, and the false positives."""
     ratios: dict[str, list[float]] = {}
-    for drawn in kept.done.values():
-        for engine, values in drawn.items():
+    for sample in kept.done.values():
+        for engine, values in sample.items():
             ratios.setdefault(engine, []).extend(values)
     for engine, values in ratios.items():
         print(
@@ -107,7 +107,9 @@ def tell(kept: Pieces) -> None:
             f"99th percentile {np.percentile(values, 99):.2f}, largest {max(values):.2f}"
         )
     every = [value for values in ratios.values() for value in values]
-    print(f"{len(every)} runs, {sum(value > ERROR_FACTOR for value in every)} alarms at a factor of {ERROR_FACTOR:g}")
+    print(
+        f"{len(every)} runs, {sum(value > ERROR_FACTOR for value in every)} false positives at a factor of {ERROR_FACTOR:g}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How far does an optimised artifact stray? Its error against float64, over PyTorch eager's own float32 error.
+"""The error of optimised artifacts against float64, divided by PyTorch eager's own float32 error.
 
     python benchmarks/cpu_accuracy.py artifacts/c3d.onnx [more.onnx …]
 
-Draws of every calm kind of input and the real clip, each alone and all in batches of 3, for the network of seed 0. For
-each kind: the largest error of any logit of any draw over the largest that eager makes on the same draws, and the same
+Samples of every regular input type and the real clip, one by one and in batches of 3, for the network of seed 0. For
+each type: the largest error of any logit of any sample over the largest of eager on the same samples, and the same
 for the root mean square; then how the ratio spreads over single clips, where both errors are the largest of 101 numbers
 and vary by chance.
 """
@@ -23,39 +23,39 @@ from models.config import INPUT_NAME, C3DConfig
 from models.options import BuildOptions
 from models.preprocessing import UNKNOWN
 
-KINDS = ("random", "uniform", "heavy-tailed", "sparse", "saturated", "zeros", "constant", "pixels", "video")
-DRAWS = 12
+TYPES = ("random", "uniform", "heavy-tailed", "sparse", "saturated", "zeros", "constant", "pixels", "video")
+SAMPLES = 12
 BATCHES = (1, 3)
 
 
 def main(paths: list[Path]) -> None:
-    """Print a row for each artifact, batch size and kind."""
+    """Print a row for each artifact, batch size and input type."""
     print(machine())
-    pool = make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=KINDS, samples=DRAWS, seed=5))
-    clips = pool.feeds[INPUT_NAME]
+    inputs = make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=TYPES, samples=SAMPLES, seed=5))
+    clips = inputs.feeds[INPUT_NAME]
     network = build(BuildOptions(seed=0)).network
     with torch.inference_mode():
         eager = np.concatenate([network(torch.from_numpy(clip[None])).numpy() for clip in clips])
         network.double()
-        exact = np.concatenate([network(torch.from_numpy(clip[None]).double()).numpy() for clip in clips])
-    own = eager - exact
+        float64 = np.concatenate([network(torch.from_numpy(clip[None]).double()).numpy() for clip in clips])
+    own = eager - float64
     for path in paths:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         for batch in BATCHES:
             starts = range(0, len(clips), batch)
-            answers = np.concatenate([session.run(None, {INPUT_NAME: clips[at : at + batch]})[0] for at in starts])  # pyright: ignore
-            error = answers - exact
+            outputs = np.concatenate([session.run(None, {INPUT_NAME: clips[at : at + batch]})[0] for at in starts])  # pyright: ignore
+            error = outputs - float64
             print(f"{path}, batch {batch}: errors as multiples of eager's")
-            for kind in KINDS:
-                rows = [row for row, name in enumerate(pool.names) if name == kind]
+            for input_type in TYPES:
+                rows = [row for row, name in enumerate(inputs.names) if name == input_type]
                 ours, eagers = error[rows], own[rows]
                 largest = np.abs(ours).max() / np.abs(eagers).max()
                 mean = np.sqrt((ours**2).mean() / (eagers**2).mean())
-                print(f"    {kind:14s} largest {largest:.2f}, root mean square {mean:.2f}  ({len(rows)} clips)")
-            print(f"    single clips   largest {tell(np.abs(error).max(axis=1) / np.abs(own).max(axis=1))}")
+                print(f"    {input_type:14s} largest {largest:.2f}, root mean square {mean:.2f}  ({len(rows)} clips)")
+            print(f"    single clips   largest {describe(np.abs(error).max(axis=1) / np.abs(own).max(axis=1))}")
 
 
-def tell(ratios: "np.ndarray") -> str:
+def describe(ratios: "np.ndarray") -> str:
     """Return the median, the ninetieth percentile, and the largest."""
     return f"{np.median(ratios):.2f} (nine in ten {np.quantile(ratios, 0.9):.2f}, at most {ratios.max():.2f})"
 

@@ -1,4 +1,4 @@
-"""What `verify parity` costs over the forward passes it must make, in one process each, taking turns."""
+"""What `verify parity` costs over the forward passes it must make, in one process each, interleaved."""
 
 import sys
 import tempfile
@@ -29,7 +29,7 @@ with torch.inference_mode():
 
 
 def main() -> None:
-    """Measure, in turns, and print."""
+    """Measure in interleaved rounds, and print."""
     print(machine())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -43,7 +43,7 @@ def main() -> None:
             for _ in range(RUNS)
         ]
     print(f"verify parity                          {spread([a.seconds for a, _ in pairs])} s")
-    print(f"build, load and the same passes alone  {spread([b.seconds for _, b in pairs])} s")
+    print(f"build, load and the same passes only   {spread([b.seconds for _, b in pairs])} s")
     print(f"ratio, pair by pair                    {spread([a.seconds / b.seconds for a, b in pairs])}")
     print(f"peak memory                            {spread([a.megabytes for a, _ in pairs])} MB")
 

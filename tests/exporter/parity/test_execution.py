@@ -1,4 +1,4 @@
-"""Which batches a model is asked, in which dtypes, and when it is enough."""
+"""Which batches a model runs on, in which dtypes, and when a run stops."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from exporter.parity.inputs import InputSet
 from models.specs import Signature, TensorSpec
 
 NAMES = ("random", "uniform", "nan", "zeros", "sparse")
-POOL = InputSet({"x": np.random.default_rng(0).random((5, 3, 8, 8), np.float32)}, NAMES)
+INPUTS = InputSet({"x": np.random.default_rng(0).random((5, 3, 8, 8), np.float32)}, NAMES)
 
 
 def signature(batch: int | str, *outputs: tuple[int | str, ...]) -> Signature:
@@ -28,48 +28,48 @@ def sizes(found: Signature, *arguments: Any) -> list[int]:
     return [len(batch.rows) for batch in select_batches(found, *arguments)]
 
 
-def test_each_alone_then_batches_of_rows_that_could_mix() -> None:
-    assert sizes(signature("n", ("n", 7)), "float32", POOL) == [1, 1, 1, 1, 1, 2, 3]
-    mixed = select_batches(signature("n", ("n", 7)), "float32", POOL)[-1]
-    assert mixed.name == "random + uniform + sparse"  # no row of NaN or of zeros, in which mixing would not show
-    assert sizes(signature(2, (2, 7)), "float32", POOL) == [2, 2, 2]
+def test_single_rows_then_batches_of_regular_rows() -> None:
+    assert sizes(signature("n", ("n", 7)), "float32", INPUTS) == [1, 1, 1, 1, 1, 2, 3]
+    mixed = select_batches(signature("n", ("n", 7)), "float32", INPUTS)[-1]
+    assert mixed.name == "random + uniform + sparse"  # no row of NaN or zeros, which would hide an interaction
+    assert sizes(signature(2, (2, 7)), "float32", INPUTS) == [2, 2, 2]
 
 
-def test_edges_are_for_full_float32_and_engines_skip_what_they_are_known_for() -> None:
-    assert "nan" not in {batch.name for batch in select_batches(signature("n", ("n", 7)), "float16", POOL)}
-    skipped = select_batches(signature("n", ("n", 7)), "float32", POOL, ("uniform",))
+def test_edge_cases_need_full_float32_and_unsupported_inputs_are_skipped() -> None:
+    assert "nan" not in {batch.name for batch in select_batches(signature("n", ("n", 7)), "float16", INPUTS)}
+    skipped = select_batches(signature("n", ("n", 7)), "float32", INPUTS, ("uniform",))
     assert [batch.name for batch in skipped if len(batch.rows) == 1] == ["random", "nan", "zeros", "sparse"]
 
 
 @pytest.mark.parametrize("outputs", [[()], [(1, 7)], [("n", 7), (1,)]])
-def test_outputs_without_a_batch_axis_are_asked_alone(outputs: list[tuple[int | str, ...]]) -> None:
-    assert sizes(signature("n", *outputs), "float32", POOL) == [1] * 5
+def test_outputs_without_a_batch_axis_run_in_batches_of_one(outputs: list[tuple[int | str, ...]]) -> None:
+    assert sizes(signature("n", *outputs), "float32", INPUTS) == [1] * 5
 
 
 @pytest.mark.parametrize(
     ("dtype", "wanted"), [("float16", np.float16), ("float64", np.float64), ("bfloat16", ml_dtypes.bfloat16)]
 )
 def test_feeds_have_the_models_names_and_dtypes(dtype: str, wanted: Any) -> None:
-    pool = InputSet({"x": np.array([[1.0], [1e20]], np.float32)}, ("a", "b"))
-    (fed,) = make_feeds(IOMapping({"x": TensorSpec("input", dtype, ("n", 1))}, {}), pool, (1, 0)).items()
+    inputs = InputSet({"x": np.array([[1.0], [1e20]], np.float32)}, ("a", "b"))
+    (fed,) = make_feeds(IOMapping({"x": TensorSpec("input", dtype, ("n", 1))}, {}), inputs, (1, 0)).items()
     assert (fed[0], fed[1].dtype, fed[1].shape) == ("input", np.dtype(wanted), (2, 1))
     assert bool(np.isinf(fed[1][0, 0])) is (dtype == "float16")
 
 
-def test_answers_carry_the_truths_names_and_end_when_it_is_enough(tmp_path: Path) -> None:
+def test_outputs_have_the_references_names_and_the_run_stops(tmp_path: Path) -> None:
     path = small_models.network(tmp_path / "m.onnx", names={"scores": "1234"})
-    trial = RunSpec(
+    spec = RunSpec(
         path,
         lambda settings: find_engine("onnx").open(path, settings),
         RuntimeOptions(),
         lambda found: IOMapping({"x": found.inputs[0]}, {"1234": "logits"}),
     )
     steps: list[str] = []
-    every = run_model(trial, POOL, steps.append)
+    every = run_model(spec, INPUTS, steps.append)
     assert [len(outputs["logits"]) for _, outputs in every.batches] == [1, 1, 1, 1, 1, 2, 3]
     assert steps[:2] == ["loading m.onnx", "running m.onnx: random, batch 1"]
     assert {*every.seconds} == {"load", "run"}
-    few = run_model(trial, POOL, stop_when=lambda _arithmetic, batch, _outputs: batch.name == "uniform")
+    few = run_model(spec, INPUTS, stop_when=lambda _arithmetic, batch, _outputs: batch.name == "uniform")
     assert [batch.name for batch, _ in few.batches] == ["random", "uniform"]
     chosen = [batch for batch, _ in few.batches]
-    assert [batch for batch, _ in run_model(trial, POOL, batches=chosen[1:]).batches] == chosen[1:]
+    assert [batch for batch, _ in run_model(spec, INPUTS, batches=chosen[1:]).batches] == chosen[1:]

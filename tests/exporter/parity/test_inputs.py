@@ -1,4 +1,4 @@
-"""The clips: seeded, of the kinds promised, laid out for a free and a fixed batch, and a real video among them."""
+"""Inputs: seeded, of every input type, in batches of a dynamic or fixed size, with a real video."""
 
 import sys
 from pathlib import Path
@@ -18,15 +18,15 @@ from models.preprocessing import HX173149, JFZHANG95, UNKNOWN
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
 
 
-def clips(pool: InputSet) -> dict[str, NDArray[np.float32]]:
-    return dict(zip(pool.names, pool.feeds["clip"], strict=True))
+def clips(made: InputSet) -> dict[str, NDArray[np.float32]]:
+    return dict(zip(made.names, made.feeds["clip"], strict=True))
 
 
-def test_the_kinds_are_what_they_say() -> None:
-    pool = make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions())
-    assert pool.names == (*INPUT_TYPES[:-2], "pixels", "video")
-    clip = clips(pool)
-    assert pool.feeds["clip"].dtype == np.float32
+def test_every_input_type_has_its_distribution() -> None:
+    made = make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions())
+    assert made.names == (*INPUT_TYPES[:-2], "pixels", "video")
+    clip = clips(made)
+    assert made.feeds["clip"].dtype == np.float32
     assert abs(clip["random"].mean()) < 0.01
     assert clip["random"].std() == pytest.approx(1, abs=0.01)
     assert not clip["zeros"].any()
@@ -37,10 +37,10 @@ def test_the_kinds_are_what_they_say() -> None:
     assert 0.009 < np.count_nonzero(clip["sparse"]) / clip["sparse"].size < 0.011
     assert 0 <= clip["video"].min() < 50
     assert 200 < clip["video"].max() <= 255
-    assert pool.frames[pool.names.index("video")].shape == (16, 128, 171, 3)
+    assert made.frames[made.names.index("video")].shape == (16, 128, 171, 3)
 
 
-def test_quick_is_what_the_command_line_says() -> None:
+def test_quick_input_types_come_in_a_fixed_order() -> None:
     assert make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=QUICK)).names == (
         "random",
         "saturated",
@@ -62,12 +62,12 @@ def test_the_seed_and_the_samples_decide_the_clips(inputs: InputSet) -> None:
     assert np.array_equal(first[0], inputs.feeds["clip"][0])
 
 
-def test_an_unknown_kind_is_refused_with_the_known() -> None:
+def test_an_unknown_input_type_is_refused() -> None:
     with pytest.raises(UsageError, match="--inputs noise: unknown input type; choose all, quick, or from random"):
         make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=("noise",)))
 
 
-def test_a_free_batch_is_run_alone_and_mixed(inputs: InputSet) -> None:
+def test_a_dynamic_batch_has_single_and_mixed_batches(inputs: InputSet) -> None:
     batches = inputs.batches(None)
     assert [len(batch.rows) for batch in batches] == [1, 1, 1, 1, 2, 3]
     assert all(len(set(batch.rows)) == len(batch.rows) for batch in batches)
@@ -78,14 +78,14 @@ def test_a_fixed_batch_is_filled(inputs: InputSet) -> None:
     assert [batch.rows for batch in inputs.batches(2, skip=("zeros", "video"))] == [(0, 1)]
 
 
-def test_arrays_of_the_users(tmp_path: Path) -> None:
+def test_a_users_arrays(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).random((2, 3, 16, 112, 112))
     np.savez(tmp_path / "mine.npz", anything=rows)
-    pool = make_video_inputs(
+    made = make_video_inputs(
         C3DConfig().input, UNKNOWN, ParityOptions(input_types=("zeros",), arrays=(tmp_path / "mine.npz",))
     )
-    assert pool.names == ("zeros", "mine.npz row 0", "mine.npz row 1")
-    assert np.array_equal(pool.feeds["clip"][1:], rows.astype(np.float32))
+    assert made.names == ("zeros", "mine.npz row 0", "mine.npz row 1")
+    assert np.array_equal(made.feeds["clip"][1:], rows.astype(np.float32))
     np.savez(tmp_path / "bad.npz", clip=rows[:, :, :8])
     with pytest.raises(BadInputError, match="clip has shape .2, 3, 8, 112, 112.; expected .rows, 3, 16, 112, 112."):
         make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(arrays=(tmp_path / "bad.npz",)))
@@ -103,13 +103,13 @@ def test_folders_and_lists_of_videos(tmp_path: Path) -> None:
         find_videos(tmp_path / "none")
 
 
-def test_the_packaged_frames_are_the_videos_first() -> None:
+def test_the_packaged_frames_are_the_first_of_the_video() -> None:
     assert np.array_equal(packaged_frames(), decode(BIKES, UNKNOWN))
 
 
-def test_a_video_of_the_users_is_preprocessed_like_the_weights_want() -> None:
-    pool = make_video_inputs(C3DConfig().input, JFZHANG95, ParityOptions(input_types=QUICK, clips=(BIKES,)))
-    assert np.array_equal(clips(pool)["bikes.mp4"], JFZHANG95.clip(decode(BIKES, UNKNOWN)))
+def test_a_users_video_is_preprocessed_as_the_weights_expect() -> None:
+    made = make_video_inputs(C3DConfig().input, JFZHANG95, ParityOptions(input_types=QUICK, clips=(BIKES,)))
+    assert np.array_equal(clips(made)["bikes.mp4"], JFZHANG95.clip(decode(BIKES, UNKNOWN)))
 
 
 def test_bad_videos(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_without_pyav_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         decode(BIKES, UNKNOWN)
 
 
-def test_frames_are_resized_for_recipes_of_another_size() -> None:
+def test_frames_are_resized_for_profiles_of_another_size() -> None:
     frames = packaged_frames()  # 171x128
     assert resize(frames, UNKNOWN) is frames
     smaller = resize(frames, HX173149)

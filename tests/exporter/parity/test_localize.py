@@ -31,7 +31,7 @@ def locate(mine: Path, theirs: Path, **options: object) -> Localization:
 
 
 @pytest.mark.parametrize("layer", SCALED)
-def test_in_a_graph_of_the_same_names(layer: str, theirs: Path, tmp_path: Path) -> None:
+def test_a_graph_with_the_same_names(layer: str, theirs: Path, tmp_path: Path) -> None:
     found = locate(small_models.network(tmp_path / "m.onnx", change=SCALED[layer]), theirs)
     assert found.first == layer
     assert found.summary.startswith(f"diverges at {layer}: error ")
@@ -39,7 +39,7 @@ def test_in_a_graph_of_the_same_names(layer: str, theirs: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("layer", SCALED)
-def test_in_a_graph_with_other_names(layer: str, theirs: Path, tmp_path: Path) -> None:
+def test_a_graph_with_other_names(layer: str, theirs: Path, tmp_path: Path) -> None:
     found = locate(small_models.network(tmp_path / "m.onnx", change=SCALED[layer], names=STRANGE), theirs)
     assert found.first == layer
     assert [trace.layer for trace in found.layers] == [*small_models.LAYERS]
@@ -49,12 +49,12 @@ def test_in_a_graph_with_other_names(layer: str, theirs: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("layer", SCALED)
-def test_in_a_graph_turned_to_channels_last(layer: str, theirs: Path, tmp_path: Path) -> None:
+def test_a_graph_with_channels_last(layer: str, theirs: Path, tmp_path: Path) -> None:
     mine = small_models.network(tmp_path / "m.onnx", change=SCALED[layer], rewrite=small_models.channels_last)
     assert locate(mine, theirs).first == layer
 
 
-def test_in_a_fused_graph_whose_relu_has_the_convolutions_name(theirs: Path, tmp_path: Path) -> None:
+def test_a_fused_graph_whose_relu_has_the_convolutions_name(theirs: Path, tmp_path: Path) -> None:
     mine = small_models.network(tmp_path / "m.onnx", change=SCALED["conv2"], rewrite=small_models.fused)
     found = locate(mine, theirs)
     assert found.first == "relu2"
@@ -68,7 +68,7 @@ def test_in_a_fused_graph_whose_relu_has_the_convolutions_name(theirs: Path, tmp
     assert sound.summary.startswith("no layer diverges (5 of 7 layers seen)")
 
 
-def test_a_missing_layer_is_among_those_named(theirs: Path, tmp_path: Path) -> None:
+def test_a_missing_layer_is_named(theirs: Path, tmp_path: Path) -> None:
     def no_relu(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
         for node in nodes:
             node.input[:] = ["conv1" if name == "relu1" else name for name in node.input]
@@ -80,7 +80,7 @@ def test_a_missing_layer_is_among_those_named(theirs: Path, tmp_path: Path) -> N
 
 
 def mixing(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Subtract a little of the batch's mean from pool1: nothing for a row alone, which is its own mean."""
+    """Subtract a little of the batch's mean from pool1: zero for a single row, which is its own mean."""
     extra = [
         helper.make_node("ReduceMean", ["pool1", "axis"], ["mean"], keepdims=1),
         helper.make_node("Sub", ["pool1", "mean"], ["apart"]),
@@ -92,7 +92,7 @@ def mixing(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     return [*nodes[:place], *extra, *nodes[place:]]
 
 
-def test_items_of_a_batch_that_mix(theirs: Path, tmp_path: Path) -> None:
+def test_items_of_a_batch_that_interact(theirs: Path, tmp_path: Path) -> None:
     def constants(values: small_models.Weights) -> None:
         values |= {"axis": np.array([0]), "little": np.float32(1e-3)}  # pyright: ignore
 
@@ -105,7 +105,7 @@ def test_items_of_a_batch_that_mix(theirs: Path, tmp_path: Path) -> None:
     assert " + " in found.input
 
 
-def test_nan_and_the_edges_are_traced_only_where_nothing_else_failed(theirs: Path, tmp_path: Path) -> None:
+def test_edge_cases_are_used_only_where_nothing_else_failed(theirs: Path, tmp_path: Path) -> None:
     clean = locate(theirs, theirs, input_types=("nan",))
     assert clean.summary.startswith("no layer diverges (7 of 7 layers seen)")
 
@@ -124,13 +124,13 @@ def test_nan_and_the_edges_are_traced_only_where_nothing_else_failed(theirs: Pat
     assert all(np.isfinite(trace.float32_error) for trace in found.layers)
 
 
-def test_half_precision_is_traced_by_its_own_budget(theirs: Path, tmp_path: Path) -> None:
+def test_half_precision_has_its_own_tolerance(theirs: Path, tmp_path: Path) -> None:
     fault = small_models.network(tmp_path / "m.onnx", change=small_models.scaled("w2", 1.1))
     half = small_models.narrowed(fault, tmp_path / "h.onnx", TensorProto.FLOAT16)
     assert locate(half, theirs).first == "conv2"
 
 
-def test_what_cannot_be_traced_says_why(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_that_cannot_be_returned_are_reported(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporter.onnx_io.all_outputs.MAX_MESSAGE_BYTES", 10)
     found = locate(theirs, theirs, input_types=("random",))
     assert (found.layers, found.first) == ((), None)
