@@ -107,9 +107,8 @@ def describe(kept: Pieces) -> None:
             f"99th percentile {np.percentile(values, 99):.2f}, largest {max(values):.2f}"
         )
     every = [value for values in ratios.values() for value in values]
-    print(
-        f"{len(every)} runs, {sum(value > ERROR_FACTOR for value in every)} false positives at a factor of {ERROR_FACTOR:g}"
-    )
+    failed = sum(value > ERROR_FACTOR for value in every)
+    print(f"{len(every)} runs, {failed} false positives at a factor of {ERROR_FACTOR:g}")
 
 
 if __name__ == "__main__":
