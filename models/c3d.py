@@ -67,7 +67,7 @@ class C3D(nn.Module):
         feature_dim: width of fc6 and fc7.
 
     Raises:
-        ValueError: `num_classes` below 0 or above `models.config.MOST_CLASSES`.
+        ValueError: `num_classes` below 0 or above `models.config.MAX_CLASSES`.
         models.errors.CheckpointError: `pretrained` names a file that does not load completely.
     """
 

@@ -1,7 +1,8 @@
-"""What a checkpoint expects of its pixels: one row per origin's profile.
+"""Preprocessing profiles: how each checkpoint origin turns frames into a clip.
 
-Right network, wrong outputs: mean, channel order and value range differ from origin to origin and no shape tells them
-apart. Each layout in `models.checkpoints.layouts` names its profile; the manifest records it.
+A wrong profile gives wrong outputs without an error: mean, channel order and value range differ from origin to
+origin and no shape shows which was used. Each layout in `models.checkpoints.layouts` names its profile; the manifest
+records it.
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ Channels = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """One origin's profile from decoded frames to a clip: (pixels * scale - mean) / std.
+    """One origin's conversion from decoded frames to a clip: (pixels * scale - mean) / std.
 
     Attributes:
         name: the profile's name, as the manifest records it.
@@ -31,7 +32,7 @@ class Preprocessing:
         resize: (width, height) each frame is resized to, whatever its aspect ratio; or the length its shorter side
             is resized to, keeping the ratio.
         crop: (top, left) of the 112x112 window taken from it; None takes the centre.
-        source: where the profile stands.
+        source: where the origin documents the profile.
         std: each channel is divided by it after the mean is subtracted.
         mean_file: a file of the origin's with a mean for each pixel, of which `mean` is the average by channel.
         frame_step: a clip's 16 frames are this many apart.
@@ -59,14 +60,14 @@ class Preprocessing:
         return round(width * self.resize / short), round(height * self.resize / short)
 
     def fault(self) -> str | None:
-        """Return what is impossible about the crop window, or None."""
+        """Return what is wrong with the crop window, or None."""
         width, height = self.frame_size(1, 1)
         top, left = self.crop or (0, 0)
         if min(top, left, height - top - CROP_SIZE, width - left - CROP_SIZE) < 0:
             return f"crop {self.crop} of {self.resize}"
         return None
 
-    def clip(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the clip (3, 16, 112, 112), float32, of frames resized to `frame_size`.
 
         Args:
@@ -89,12 +90,14 @@ class Preprocessing:
         return np.ascontiguousarray(values.transpose(3, 0, 1, 2))  # (3, 16, 112, 112)
 
     def describe(self) -> str:
-        """Return the profile in one line, for people."""
+        """Return the profile in one line, for display."""
         size = f"short side {self.resize}" if isinstance(self.resize, int) else f"{self.resize[0]}x{self.resize[1]}"
         window = f"crop 112 at ({self.crop[0]}, {self.crop[1]})" if self.crop else "centre crop 112"
         mean = ", ".join(f"{value:g}" for value in self.mean)
-        less = f", less {self.mean_file} (by channel {mean})" if self.mean_file else f", less ({mean})" * any(self.mean)
-        by = f", by ({', '.join(f'{value:g}' for value in self.std)})" if self.std != (1.0, 1.0, 1.0) else ""
+        less = (
+            f", mean {self.mean_file} (per channel {mean})" if self.mean_file else f", mean ({mean})" * any(self.mean)
+        )
+        by = f", std ({', '.join(f'{value:g}' for value in self.std)})" if self.std != (1.0, 1.0, 1.0) else ""
         return f"{self.channels}, 0-{255 * self.scale:g}, {size}, {window}{less}{by}"
 
 
@@ -105,7 +108,7 @@ UNKNOWN = Preprocessing(
     mean=(0.0, 0.0, 0.0),
     resize=(171, 128),
     crop=(8, 30),
-    source="not recorded: these weights come with no recipe; the values are RGB 0-255 without a mean",
+    source="not recorded: these weights come with no profile; the values are RGB 0-255 without a mean",
 )
 
 CAFFE = Preprocessing(
@@ -115,7 +118,7 @@ CAFFE = Preprocessing(
     mean=(90.25, 97.66, 101.41),
     resize=(171, 128),
     crop=(8, 29),
-    source="facebookarchive/C3D, feature extraction: frames less the Sports-1M mean cube (3, 16, 128, 171)",
+    source="facebookarchive/C3D, feature extraction: frames minus the Sports-1M mean cube (3, 16, 128, 171)",
     mean_file="sport1m_train16_128_mean.binaryproto",
     clip_step=16,
 )
@@ -131,7 +134,7 @@ JFZHANG95 = Preprocessing(
     mean=(90.0, 98.0, 102.0),
     resize=(171, 128),
     crop=(8, 30),
-    source="jfzhang95/pytorch-video-recognition, inference.py: OpenCV frames less [90, 98, 102]",
+    source="jfzhang95/pytorch-video-recognition, inference.py: OpenCV frames minus [90, 98, 102]",
     clip_step=1,
 )
 
@@ -152,9 +155,9 @@ HX173149 = Preprocessing(
     mean=(90.25, 97.66, 101.41),
     resize=112,
     crop=None,
-    source="hx173149/C3D-tensorflow, input_data.py: RGB frames less a mean that was made of BGR ones",
+    source="hx173149/C3D-tensorflow, input_data.py: RGB frames minus a mean that was made of BGR ones",
     mean_file="crop_mean.npy",
 )
 
 PROFILES: tuple[Preprocessing, ...] = (UNKNOWN, CAFFE, C3D_KERAS, JFZHANG95, MMACTION2, HX173149)
-"""The profiles that the table of origins refers to."""
+"""The profiles that the table of layouts refers to."""

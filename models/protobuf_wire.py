@@ -12,7 +12,7 @@ from mmap import mmap
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _FIXED = {FIXED64: 8, FIXED32: 4}
-_MOST_VARINT = 10
+_MAX_VARINT = 10
 """Bytes of the longest varint, which is 64 bits."""
 
 
@@ -46,7 +46,7 @@ def varint(data: mmap | bytes | memoryview, at: int, end: int) -> tuple[int, int
         WireError: it does not end before `end`, or is longer than 64 bits.
     """
     value = 0
-    for count in range(_MOST_VARINT):
+    for count in range(_MAX_VARINT):
         if at + count >= end:
             raise WireError("a number is cut off")
         byte = data[at + count]

@@ -120,9 +120,9 @@ def make_video_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: P
     if "pixels" in input_types:
         width, height = preprocessing.frame_size(*PACKAGED_SIZE)
         noise = random.integers(0, 256, (shape[1], height, width, 3), dtype=np.uint8)
-        made.append(("pixels", preprocessing.clip(noise)))
+        made.append(("pixels", preprocessing(noise)))
     frames = {len(made) + number: frames for number, (_, frames) in enumerate(clips)}
-    made += [(name, preprocessing.clip(frames)) for name, frames in clips]
+    made += [(name, preprocessing(frames)) for name, frames in clips]
     feeds = {spec.name: np.stack([values for _, values in made])} if made else {}
     return _add_arrays(InputSet(feeds, tuple(name for name, _ in made), frames), (spec,), options)
 

@@ -1,4 +1,4 @@
-"""Which row of the table a file is of: by its tensors' names and shapes, never by a guess."""
+"""Detect which layout a checkpoint has, from the names and shapes of its tensors."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from models.checkpoints.layouts import LAYERS, LAYOUTS, Layout
 from models.errors import UsageError
 
 MIN_MATCHED_LAYERS = len(LAYERS) // 2 + 1
-"""A file is taken for an origin's when it names more than half of C3D's layers as that origin does."""
+"""A layout matches a file that uses the layout's names for more than half of C3D's layers."""
 
 WEIGHTS = tuple(f"{layer}.weight" for layer in LAYERS)
 
@@ -16,22 +16,22 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class LayoutMatch:
-    """A layout that fits a file.
+    """A layout that matches a file.
 
     Attributes:
-        layout: the origin.
-        prefix: what stands before its names in this file: `module.`, `model.backbone.`, `model_weights/`, ….
-        named: how many of C3D's weights the file names as the origin does.
-        fitting: how many of them also have its shapes.
+        layout: the layout that matches.
+        prefix: the prefix of the tensor names in this file: `module.`, `model.backbone.`, `model_weights/`, ….
+        matched_names: number of C3D's weights that the file has under the layout's names.
+        matched_shapes: number of those that also have the layout's shapes.
     """
 
     layout: Layout
     prefix: str
-    named: int
-    fitting: int
+    matched_names: int
+    matched_shapes: int
 
     def canonical(self, name: str) -> str | None:
-        """Return the network's name of a file's tensor, or None where the origin has no such tensor."""
+        """Return the network's name of a file's tensor, or None if the layout has no such tensor."""
         return self.layout.names.get(name.removeprefix(self.prefix)) if name.startswith(self.prefix) else None
 
 
@@ -48,16 +48,16 @@ def select_layouts(name: str) -> tuple[Layout, ...]:
 
 
 def detect_layouts(shapes: Shapes, rows: Iterable[Layout] = LAYOUTS) -> tuple[LayoutMatch, ...]:
-    """Return the rows that fit a file best, all of them equally well: none, one, or candidates to choose from."""
+    """Return the layouts that match a file best: none, one, or several that match equally well."""
     found = [fit for row in rows if (fit := match_layout(shapes, row)) is not None]
-    best = max(((fit.fitting, fit.named) for fit in found), default=None)
-    return tuple(fit for fit in found if (fit.fitting, fit.named) == best)
+    best = max(((fit.matched_shapes, fit.matched_names) for fit in found), default=None)
+    return tuple(fit for fit in found if (fit.matched_shapes, fit.matched_names) == best)
 
 
 def match_layout(shapes: Shapes, layout: Layout) -> LayoutMatch | None:
-    """Return how `layout` fits the tensors of a file, or None if it names too few of C3D's layers.
+    """Return how `layout` matches the tensors of a file, or None if too few of C3D's layers have its names.
 
-    The prefix is whatever stands before the layout's first names and gives most layers; it ends with a dot or a slash.
+    The prefix is the one under which the most layers match; it ends with a dot or a slash.
     """
     endings = [name for name, canonical in layout.names.items() if canonical in WEIGHTS]
     prefixes = {
@@ -69,9 +69,9 @@ def match_layout(shapes: Shapes, layout: Layout) -> LayoutMatch | None:
     best: LayoutMatch | None = None
     for prefix in sorted(prefixes):
         present = {layout.names[ending]: shapes[prefix + ending] for ending in endings if prefix + ending in shapes}
-        fitting = sum(layout.matches(canonical, shape) for canonical, shape in present.items())
+        matched = sum(layout.matches(canonical, shape) for canonical, shape in present.items())
         if len(present) >= MIN_MATCHED_LAYERS and (
-            best is None or (fitting, len(present)) > (best.fitting, best.named)
+            best is None or (matched, len(present)) > (best.matched_shapes, best.matched_names)
         ):
-            best = LayoutMatch(layout, prefix, len(present), fitting)
+            best = LayoutMatch(layout, prefix, len(present), matched)
     return best

@@ -1,4 +1,4 @@
-"""Downloads over HTTPS: cached, resumed where they broke off, and believed only when whole.
+"""Downloads over HTTPS: cached, resumed where they stopped, and used only when complete.
 
 A cache entry is a folder named after the address, with the file, `record.json` beside it, and, while it is incomplete,
 `<file>.part` with `part.json` (the validator that a resumed request must name). The file appears by a rename after its
@@ -35,7 +35,7 @@ MAX_DOWNLOAD_BYTES = 8 << 30
 MAX_NAME_BYTES = 200
 PARTIAL, RANGE_REFUSED = 206, 416
 PROGRESS_INTERVAL_S = 0.2
-"""Seconds between two words of progress."""
+"""Seconds between two progress reports."""
 
 RETRYABLE = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
 
@@ -93,7 +93,7 @@ def download(url: str, shown: str, sha256: str | None, progress: Progress) -> Do
         progress: called while bytes arrive.
 
     Raises:
-        CheckpointError: it cannot be had, is another file, or the cache cannot be written to.
+        CheckpointError: it is not available, has another SHA-256, or the cache cannot be written to.
     """
     folder = cache_folder() / hashlib.sha256(url.encode()).hexdigest()[:16]
     path = folder / file_name(url)

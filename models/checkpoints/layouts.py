@@ -2,7 +2,7 @@
 
 A new origin is one row of `LAYOUTS`. Names and shapes recognise a file (`models.checkpoints.detection`); where rows
 differ in what no shape shows (the direction of a kernel, the order in which fc6 reads pool5), the row must be named and
-`telling` says how to tell it from the others.
+`disambiguation` says how to tell it from the others.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Layout:
         name: what `--layout` and the manifest call it.
         title: the files it stands for, for people.
         names: {the file's tensor name: canonical name}; several spellings may stand for one tensor.
-        pool5: the convention the weights were trained or are run under; None where the names do not tell.
+        pool5: the convention the weights were trained or are run under; None where the names do not determine it.
         preprocessing: what the origin feeds the network.
-        convolutions: axes of a kernel: torch's (out, in, time, height, width), or TensorFlow's `DHWIO`.
-        linears: axes of a linear weight: torch's (out, in), or `IO`.
-        flipped: kernels are true convolutions' (Theano), mirrored in time, height and width.
+        conv_axes: axes of a kernel: torch's (out, in, time, height, width), or TensorFlow's `DHWIO`.
+        linear_axes: axes of a linear weight: torch's (out, in), or `IO`.
+        kernels_flipped: kernels are true convolutions' (Theano), mirrored in time, height and width.
         fc6: the order in which fc6 reads pool5: `CHW` (torch, Caffe), or `HWC` (channels last).
-        telling: how to know this row from others of the same names and shapes.
+        disambiguation: how to tell this row from others of the same names and shapes.
     """
 
     name: str
@@ -47,8 +47,8 @@ class Layout:
     names: Mapping[str, str]
     pool5: Pool5 | None
     preprocessing: Preprocessing
-    convolutions: Literal["OIDHW", "DHWIO"] = "OIDHW"
-    linears: Literal["OI", "IO"] = "OI"
+    conv_axes: Literal["OIDHW", "DHWIO"] = "OIDHW"
+    linear_axes: Literal["OI", "IO"] = "OI"
     kernels_flipped: bool = False
     fc6: Literal["CHW", "HWC"] = "CHW"
     disambiguation: str = ""
@@ -64,13 +64,13 @@ class Layout:
             return () if parameter == "num_batches_tracked" else (channels,)
         if layer in CONVOLUTIONS:
             inputs, outputs = CONVOLUTIONS[layer]
-            kernel = (outputs, inputs, 3, 3, 3) if self.convolutions == "OIDHW" else (3, 3, 3, inputs, outputs)
+            kernel = (outputs, inputs, 3, 3, 3) if self.conv_axes == "OIDHW" else (3, 3, 3, inputs, outputs)
             return kernel if parameter == "weight" else (outputs,)
         rows = None if layer == "fc8" else FEATURE_DIM
         columns = FC6_IN_FEATURES if layer == "fc6" else FEATURE_DIM
         if parameter != "weight":
             return (rows,)
-        return (rows, columns) if self.linears == "OI" else (columns, rows)
+        return (rows, columns) if self.linear_axes == "OI" else (columns, rows)
 
     def matches(self, canonical: str, shape: tuple[int, ...]) -> bool:
         """Return whether a tensor of the file has the shape that this origin gives it."""
@@ -94,9 +94,9 @@ class Layout:
         if parameter != "weight" or layer in BATCH_NORMS.values():
             return tensor
         if layer in CONVOLUTIONS:
-            kernel = tensor.permute(4, 3, 0, 1, 2) if self.convolutions == "DHWIO" else tensor
+            kernel = tensor.permute(4, 3, 0, 1, 2) if self.conv_axes == "DHWIO" else tensor
             return kernel.flip(2, 3, 4) if self.kernels_flipped else kernel
-        matrix = tensor.t() if self.linears == "IO" else tensor
+        matrix = tensor.t() if self.linear_axes == "IO" else tensor
         if layer == "fc6" and self.fc6 == "HWC":
             channels, height, width = POOL5_SHAPE
             return (
@@ -175,7 +175,7 @@ LAYOUTS: tuple[Layout, ...] = (
     ),
     Layout(
         name="mmaction2",
-        title="MMAction2's recognisers (backbone and cls_head), and its pretrained backbone, which has no fc8",
+        title="MMAction2's recognizers (backbone and cls_head), and its pretrained backbone, which has no fc8",
         names=_key_map({f"backbone.{name}": ours for name, ours in _MMACTION2.items()}, TORCH)
         | _key_map(_MMACTION2, TORCH)
         | _key_map({"cls_head.fc_cls": "fc8"}, TORCH),
@@ -196,8 +196,8 @@ LAYOUTS: tuple[Layout, ...] = (
         names=_KERAS,
         pool5="right",
         preprocessing=C3D_KERAS,
-        convolutions="DHWIO",
-        linears="IO",
+        conv_axes="DHWIO",
+        linear_axes="IO",
         fc6="HWC",
         disambiguation="its converter put fc6 into channels-last order; its network pads pool5 on one side",
     ),
@@ -207,8 +207,8 @@ LAYOUTS: tuple[Layout, ...] = (
         names=_KERAS,
         pool5="symmetric",
         preprocessing=C3D_KERAS,
-        convolutions="DHWIO",
-        linears="IO",
+        conv_axes="DHWIO",
+        linear_axes="IO",
         fc6="HWC",
         disambiguation="its network pads pool5 on both sides and flattens channels last; the file's MD5 is "
         "b7a93b2f9156ccbebe3ca24b41fc5402",
@@ -219,8 +219,8 @@ LAYOUTS: tuple[Layout, ...] = (
         names=_KERAS,
         pool5="right",
         preprocessing=C3D_KERAS,
-        convolutions="DHWIO",
-        linears="IO",
+        conv_axes="DHWIO",
+        linear_axes="IO",
         disambiguation="converted without a permutation of fc6: the network has a Permute before its Flatten",
     ),
     Layout(
@@ -229,7 +229,7 @@ LAYOUTS: tuple[Layout, ...] = (
         names=_KERAS,
         pool5="right",
         preprocessing=C3D_KERAS,
-        linears="IO",
+        linear_axes="IO",
         kernels_flipped=True,
         fc6="HWC",
         disambiguation="its converter mirrors the kernels and puts fc6 into channels-last order, here too",
@@ -240,7 +240,7 @@ LAYOUTS: tuple[Layout, ...] = (
         names=_KERAS,
         pool5="symmetric",
         preprocessing=UNKNOWN,
-        linears="IO",
+        linear_axes="IO",
         kernels_flipped=True,
         disambiguation="Theano's kernels are mirrored, and fc6 is in Caffe's order",
     ),
@@ -250,7 +250,7 @@ LAYOUTS: tuple[Layout, ...] = (
         names=_KERAS,
         pool5="symmetric",
         preprocessing=UNKNOWN,
-        linears="IO",
+        linear_axes="IO",
         disambiguation="written for a backend that does not flip kernels (cuDNN): not mirrored, fc6 in Caffe's order",
     ),
     Layout(
@@ -259,8 +259,8 @@ LAYOUTS: tuple[Layout, ...] = (
         names=_TF1,
         pool5="right",
         preprocessing=HX173149,
-        convolutions="DHWIO",
-        linears="IO",
+        conv_axes="DHWIO",
+        linear_axes="IO",
         disambiguation="what its training script reads and writes; that script transposes pool5 before fc6",
     ),
     Layout(
@@ -269,8 +269,8 @@ LAYOUTS: tuple[Layout, ...] = (
         names=_TF1,
         pool5="right",
         preprocessing=HX173149,
-        convolutions="DHWIO",
-        linears="IO",
+        conv_axes="DHWIO",
+        linear_axes="IO",
         fc6="HWC",
         disambiguation="conv3d_deepnetA_sport1m_iter_1900000_TF.model and "
         "c3d_ucf101_finetune_whole_iter_20000_TF.model: no transpose before fc6",
@@ -292,6 +292,6 @@ LAYOUTS: tuple[Layout, ...] = (
         },
         pool5="right",
         preprocessing=CAFFE,
-        linears="IO",
+        linear_axes="IO",
     ),
 )

@@ -19,7 +19,7 @@ from models.preprocessing import Preprocessing
 from models.progress import Progress, no_progress
 
 CASTABLE = (torch.float16, torch.bfloat16, torch.float64)
-"""Converted to float32 and reported: the first two exactly, float64 by rounding."""
+"""Dtypes that are converted to float32 and reported: the first two exactly, float64 by rounding."""
 
 NUM_BATCHES_TRACKED = "num_batches_tracked"
 """BatchNorm's training counter: in eval mode nothing reads it, so a file may have it or not."""
@@ -28,12 +28,12 @@ TRAINING_STATE = re.compile(
     rf"(^|[./])({NUM_BATCHES_TRACKED}|global_step|iterations?|(train_)?step|epoch|beta[12]_power)(:0)?$"
     r"|(^|/)(optimi[sz]er(_weights)?/|updater/)|/(Adam(_1)?|Momentum|RMSProp(_1)?|Adagrad)$"
 )
-"""What training keeps beside the weights: optimisers' slots and counters. Left aside, and reported."""
+"""Names of training state: the optimizer's tensors and counters. They are ignored and reported."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint read and recognised, not yet compared with a network.
+    """A checkpoint whose layout is known, not yet loaded into a network.
 
     Attributes:
         path: the file.
@@ -41,8 +41,8 @@ class Checkpoint:
         raw: its tensors under its own names, its container and hash.
         found: the origin it was recognised as, and what stands before the origin's names in this file.
         tensors: {canonical name: tensor as torch lays it out}.
-        strangers: the file's tensors that the origin's table does not know.
-        aside: those of them that only training needs.
+        unexpected_keys: the file's tensors that the origin's table does not know.
+        ignored_keys: those of them that only training needs.
     """
 
     path: Path
@@ -60,12 +60,12 @@ class Checkpoint:
 
     @property
     def pool5(self) -> Pool5 | None:
-        """The convention its weights were trained or are run under: the file's own word, then its origin's."""
+        """The pool5 convention of its weights: as the file states it, otherwise as its layout does."""
         return self.raw.pool5 or self.layout.pool5
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What its weights expect of their pixels: the file's own word, then its origin's."""
+        """The profile that its weights expect: as the file states it, otherwise as its layout does."""
         return self.raw.preprocessing or self.layout.preprocessing
 
     @property
@@ -78,13 +78,13 @@ class Checkpoint:
         """fc8's outputs in the file; 0 where it has no fc8.
 
         Raises:
-            CheckpointError: a count that no data set has.
+            CheckpointError: the class count is not plausible.
         """
         weight = self.tensors.get(CLASSIFIER_KEYS[0])
         if weight is None or weight.dim() == 0:
             return 0
         if not 1 <= weight.shape[0] <= MAX_CLASSES:
-            raise CheckpointError(f"{self.path}: fc8.weight is {tuple(weight.shape)}: not a class count to believe")
+            raise CheckpointError(f"{self.path}: fc8.weight is {tuple(weight.shape)}: not a plausible class count")
         return int(weight.shape[0])
 
 
@@ -96,9 +96,9 @@ class LoadResult:
         loaded: parameters and running statistics taken from the file, counted as tensors.
         total: those the network has.
         values: single numbers taken from the file.
-        fresh: names that were initialised instead (only ever fc8, and only when asked for).
+        reinitialized: names that were initialised instead (only ever fc8, and only when asked for).
         converted: dtypes other than float32 that the file's tensors had.
-        aside: the file's tensors that only training needs.
+        ignored_keys: the file's tensors that only training needs.
     """
 
     loaded: int
@@ -114,12 +114,12 @@ def read_checkpoint(source: str | Path, layout: str = "auto", progress: Progress
 
     Args:
         source: a file, `https://…[#sha256=…]` or `hf://owner/repo/file[@revision]`.
-        layout: an origin's name, or `auto` to recognise it.
+        layout: an origin's name, or `auto` to detect it.
         progress: called while something is downloaded.
 
     Raises:
-        CheckpointError: not to be had, unreadable, of no known origin, or of several that only `layout` can tell apart.
-        UsageError: no such layout, or no such kind of source.
+        CheckpointError: not available, unreadable, of no known origin, or of several that only `layout` can tell apart.
+        UsageError: no such layout, or an unsupported type of address.
         UnavailableError: a library is missing that reads such files or fetches from there.
     """
     select_layouts(layout)
@@ -131,22 +131,22 @@ def read_raw(source: str | Path, progress: Progress = no_progress) -> tuple[Reso
     """Find a checkpoint, download it if need be, and read its tensors under their own names.
 
     Raises:
-        CheckpointError: not to be had, unreadable, or not the file that its SHA-256 names.
-        UsageError: no such kind of source.
+        CheckpointError: not available, unreadable, or not the file that its SHA-256 names.
+        UsageError: an unsupported type of address.
         UnavailableError: a library is missing that reads such files or fetches from there.
     """
     file = resolve(source, progress)
     raw = read_file(file.path)
     if file.sha256 is not None and raw.sha256 != file.sha256:
         raise CheckpointError(
-            f"{file.path}: is not the file that it should be: SHA-256 {raw.sha256[:16]}…, not {file.sha256[:16]}…; "
+            f"{file.path}: has the wrong hash: SHA-256 {raw.sha256[:16]}…, not {file.sha256[:16]}…; "
             "remove it to download it again"
         )
     return file, raw
 
 
 def remap_keys(file: ResolvedSource, raw: RawCheckpoint, layout: str = "auto") -> Checkpoint:
-    """Recognise a file's origin and give its tensors the network's names and axes.
+    """Detect a file's layout and give its tensors the network's names and axes.
 
     Raises:
         CheckpointError: of no known origin, or of several that only `layout` can tell apart.
@@ -163,20 +163,20 @@ def remap_keys(file: ResolvedSource, raw: RawCheckpoint, layout: str = "auto") -
             raise CheckpointError(f"{file.path}: holds {canonical} twice, the second time as {name}")
         else:
             tensors[canonical] = found.layout.to_torch(canonical, tensor)
-    aside = tuple(name for name in unknown if TRAINING_STATE.search(name))
-    strangers = tuple(name for name in unknown if name not in aside)
-    return Checkpoint(file.path, file, raw, found, tensors, strangers, aside)
+    ignored = tuple(name for name in unknown if TRAINING_STATE.search(name))
+    unexpected = tuple(name for name in unknown if name not in ignored)
+    return Checkpoint(file.path, file, raw, found, tensors, unexpected, ignored)
 
 
 def _detect_layout(path: Path, raw: RawCheckpoint, rows: tuple[Layout, ...], layout: str) -> LayoutMatch:
-    """Return the one origin that fits a file.
+    """Return the one layout that matches a file.
 
     Raises:
-        CheckpointError: none does, or several do.
+        CheckpointError: none matches, or several do.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in raw.tensors.items()}
     found = detect_layouts(shapes, rows)
-    other = None if found and found[0].fitting == found[0].named else identify_unsupported(shapes)
+    other = None if found and found[0].matched_shapes == found[0].matched_names else identify_unsupported(shapes)
     if other is not None:
         raise CheckpointError(f"{path}: {other}")
     if not found:
@@ -201,7 +201,7 @@ def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: 
     Args:
         network: a C3D of the wanted structure.
         source: a file, or a checkpoint already read.
-        new_head: leave fc8 alone where the file has none or another class count.
+        new_head: leave fc8 as it is where the file has none or another class count.
 
     Raises:
         CheckpointError: anything missing, unexpected, of another shape or dtype, NaN or infinite; all of a kind are
@@ -212,20 +212,22 @@ def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: 
     given = {name: value for name, value in checkpoint.tensors.items() if not name.endswith(NUM_BATCHES_TRACKED)}
     if new_head and any(name not in given or given[name].shape != wanted[name].shape for name in CLASSIFIER_KEYS):
         given = {name: value for name, value in given.items() if name not in CLASSIFIER_KEYS}
-        fresh = CLASSIFIER_KEYS
+        reinitialized = CLASSIFIER_KEYS
     else:
-        fresh = ()
-    _check_names(checkpoint, wanted, given, fresh)
+        reinitialized = ()
+    _check_names(checkpoint, wanted, given, reinitialized)
     _check_shapes(checkpoint, wanted, given)
-    sound = {name: _to_valid_float32(checkpoint, name, tensor) for name, tensor in given.items()}
-    network.load_state_dict(sound, strict=False, assign=True)
+    values_by_name = {name: _to_valid_float32(checkpoint, name, tensor) for name, tensor in given.items()}
+    network.load_state_dict(values_by_name, strict=False, assign=True)
     converted = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in given.values()} - {"float32"})
-    values = sum(tensor.numel() for tensor in sound.values())
-    return LoadResult(len(sound), len(wanted), values, tuple(fresh), tuple(converted), checkpoint.ignored_keys)
+    values = sum(tensor.numel() for tensor in values_by_name.values())
+    return LoadResult(
+        len(values_by_name), len(wanted), values, tuple(reinitialized), tuple(converted), checkpoint.ignored_keys
+    )
 
 
 def _check_names(
-    checkpoint: Checkpoint, wanted: dict[str, Tensor], given: dict[str, Tensor], fresh: tuple[str, ...]
+    checkpoint: Checkpoint, wanted: dict[str, Tensor], given: dict[str, Tensor], reinitialized: tuple[str, ...]
 ) -> None:
     unexpected = [name for name in given if name not in wanted]
     if unexpected and all(name.startswith("bn") for name in unexpected):
@@ -235,10 +237,10 @@ def _check_names(
     unexpected += checkpoint.unexpected_keys
     if unexpected:
         raise CheckpointError(
-            f"{checkpoint.path}: {len(unexpected)} tensors have no place in C3D ({checkpoint.layout.name} layout): "
+            f"{checkpoint.path}: {len(unexpected)} tensors do not belong to C3D ({checkpoint.layout.name} layout): "
             f"{join_limited(unexpected)}"
         )
-    missing = [name for name in wanted if name not in given and name not in fresh]
+    missing = [name for name in wanted if name not in given and name not in reinitialized]
     if missing and set(missing) <= set(CLASSIFIER_KEYS):
         raise CheckpointError(
             f"{checkpoint.path}: holds no {' and no '.join(missing)}, the network's is "
@@ -273,7 +275,7 @@ def _to_valid_float32(checkpoint: Checkpoint, name: str, tensor: Tensor) -> Tens
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.dtype not in (torch.float32, *CASTABLE):
         raise CheckpointError(f"{checkpoint.path}: {name} is {dtype} ({tensor.layout}); weights must be floats")
     value = tensor.detach().to(torch.float32).contiguous()
-    # A sum costs a quarter of looking at each value; a finite one leaves nothing to look for.
+    # A sum costs a quarter of checking each value; if it is finite, so are all values.
     if not torch.isfinite(value.sum()) and not (finite := torch.isfinite(value)).all():
         where = tuple((~finite).nonzero()[0].tolist())
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""The conventions that a file tells of itself, where this project wrote it: names and shapes cannot tell them.
+"""The conventions that a file written by this project states: names and shapes do not show them.
 
 `convert` puts them into a safetensors file's metadata; an exported ONNX model carries its manifest, which holds them.
 """
@@ -29,11 +29,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Conventions:
-    """What a file tells of its weights beyond their values.
+    """What a file states about its weights beyond their values.
 
     Attributes:
-        pool5: the convention they are run under; None where the file does not tell.
-        preprocessing: what they expect of their pixels; None where the file does not tell.
+        pool5: the convention they are run under; None if the file does not state it.
+        preprocessing: the profile they expect; None if the file does not state it.
         source: the checkpoint they were converted from.
     """
 
@@ -42,7 +42,7 @@ class Conventions:
     source: Source | None = None
 
     def to_json(self) -> str:
-        """Return the text that `told_conventions` reads back."""
+        """Return the text that `read_conventions` reads back."""
         return msgspec.json.encode(self, order="sorted").decode()
 
 
@@ -77,10 +77,10 @@ def describe_conventions(model: BuiltModel) -> Conventions:
 
 
 def read_conventions(path: Path, metadata: Mapping[str, str]) -> Conventions:
-    """Return the conventions that a file's metadata tells; empty ones where it was not written by this project.
+    """Return the conventions in a file's metadata; empty if this project did not write it.
 
     Raises:
-        CheckpointError: the metadata is there and is invalid.
+        CheckpointError: the metadata is present but invalid.
     """
     try:
         if CONVENTIONS_KEY in metadata:
@@ -90,5 +90,5 @@ def read_conventions(path: Path, metadata: Mapping[str, str]) -> Conventions:
             settings = manifest.network.settings
             return Conventions(settings.pool5 if settings else manifest.network.pool5, manifest.preprocessing)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: what it tells of its own conventions can not be read: {error}") from error
+        raise CheckpointError(f"{path}: its metadata of conventions is invalid: {error}") from error
     return Conventions()

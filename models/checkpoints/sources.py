@@ -43,8 +43,8 @@ def resolve(source: str | Path, progress: Progress) -> ResolvedSource:
     """Return the file that a source stands for, downloaded if need be.
 
     Raises:
-        CheckpointError: it cannot be had, or is not the file that its SHA-256 names.
-        UsageError: no such kind of address.
+        CheckpointError: it is not available, or is not the file that its SHA-256 names.
+        UsageError: an unsupported type of address.
         UnavailableError: `hf://` without huggingface_hub.
     """
     if not is_remote(source):

@@ -1,4 +1,4 @@
-"""Checkpoints that are often taken for C3D's and are not: the error names the network instead of missing keys."""
+"""Networks that are often mistaken for C3D, so that the error names the network instead of missing keys."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class UnsupportedNetwork:
-    """A network that is not this one: what it is, and how its tensors show it."""
+    """A network other than C3D: its description, and the test of tensor names and shapes that detects it."""
 
     title: str
     matches: Callable[[Shapes], bool]
 
 
 def _has(*parts: str) -> Callable[[Shapes], bool]:
-    """Tell by names: each part occurs in one."""
+    """Match files in which each part occurs in some tensor's name."""
     return lambda shapes: all(any(part in name for name in shapes) for part in parts)
 
 
 def _fc6(*sizes: int) -> Callable[[Shapes], bool]:
-    """Tell by fc6's weight: its two sizes, in either order."""
+    """Match files whose fc6 weight has these two sizes, in either order."""
     return lambda shapes: any(
         "fc6" in name and sorted(size for size in shape if size > 1) == sorted(sizes) for name, shape in shapes.items()
     )
@@ -67,7 +67,7 @@ UNSUPPORTED: tuple[UnsupportedNetwork, ...] = (
 
 
 def identify_unsupported(shapes: Shapes) -> str | None:
-    """Return what a file is that is no C3D, in words; None where it is unknown.
+    """Return a sentence that names the network of a file that is not C3D; None if it is unknown.
 
     Args:
         shapes: {tensor name: shape} of the file.

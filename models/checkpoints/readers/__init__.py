@@ -1,6 +1,6 @@
-"""One reader per kind of file. A reader returns the file's tensors under the file's own names and executes nothing.
+"""One reader per file format. A reader returns the file's tensors under the file's own names and executes nothing.
 
-A file's first bytes tell its kind, whatever it is called: Caffe's have no suffix, TensorFlow's have a number.
+The format is detected from the first bytes, not from the name: Caffe's files have no suffix, TensorFlow's a number.
 """
 
 from collections.abc import Callable
@@ -22,13 +22,13 @@ from models.paths import require_file
 
 @dataclass(frozen=True)
 class FileFormat:
-    """A kind of file.
+    """A file format.
 
     Attributes:
-        name: for people.
+        name: for display.
         suffixes: what such files are usually called.
         read: its reader.
-        known_by: tells it by its content; None where content does not tell and the suffix must.
+        detect: detects it from the content; None if only the suffix can identify it.
     """
 
     name: str
@@ -50,7 +50,7 @@ READERS: tuple[FileFormat, ...] = (
     FileFormat("ONNX", (".onnx",), read_onnx),
     FileFormat("caffemodel", (".caffemodel", ".binaryproto"), read_caffe),
 )
-"""Content is asked in this order, then the suffix."""
+"""Content is checked in this order, then the suffix."""
 
 NOT_WEIGHTS = {
     b"<": "a web page or XML: the download went wrong; look at the address in a browser",
@@ -64,10 +64,10 @@ NOT_WEIGHTS = {
 
 
 def read_file(path: Path) -> RawCheckpoint:
-    """Read `path` with the reader of its kind, and hash it meanwhile.
+    """Read `path` with the reader of its format, and hash it meanwhile.
 
     Raises:
-        CheckpointError: no such file, not a file, empty, of an unknown kind, or refused by its reader.
+        CheckpointError: no such file, not a file, empty, of an unknown format, or refused by its reader.
         UnavailableError: its reader needs a library that is not installed.
     """
     require_file(path, "checkpoint", CheckpointError)
@@ -89,10 +89,10 @@ def read_file(path: Path) -> RawCheckpoint:
 
 
 def detect_format(file: MappedFile) -> FileFormat:
-    """Return the kind of a file: by its content, or by its suffix where content does not tell.
+    """Return the format of a file: by its content, or by its suffix if the content does not identify it.
 
     Raises:
-        CheckpointError: of no known kind.
+        CheckpointError: of no known format.
     """
     for kind in READERS:
         if kind.detect is not None and kind.detect(file):
@@ -108,4 +108,4 @@ def detect_format(file: MappedFile) -> FileFormat:
     if looks_like_caffe(file):  # facebook's own files have no suffix
         return next(kind for kind in READERS if kind.read is read_caffe)
     known = ", ".join(suffix for kind in READERS for suffix in kind.suffixes)
-    raise CheckpointError(f"{file.path}: unknown kind of checkpoint {suffix!r}; known are {known}")
+    raise CheckpointError(f"{file.path}: unknown checkpoint format {suffix!r}; known are {known}")

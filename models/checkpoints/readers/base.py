@@ -1,7 +1,7 @@
-"""What every reader is given and returns: one open, mapped file; the tensors in it.
+"""The input and output of every reader: one open, mapped file; the tensors in it.
 
-A file is opened once. What is hashed is what is parsed, and a tensor that stands in the file as the network wants it is
-never copied: it is a view of the mapping, whose pages the system reads when they are looked at.
+A file is opened once. What is hashed is what is parsed, and a tensor that the file stores as the network needs it is
+never copied: it is a view of the mapping, whose pages the system reads on first access.
 """
 
 import hashlib
@@ -27,7 +27,8 @@ MAX_TENSORS = 10_000
 
 INFLATION = 2
 HEADROOM = 512 << 20
-"""What a file unpacks to may take INFLATION times its size and HEADROOM bytes; beyond that it is taken for a bomb."""
+"""What a file unpacks to may take INFLATION times its size and HEADROOM bytes; a file that unpacks to more is
+refused as a decompression bomb."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class MappedFile:
         return len(self.data)
 
     @property
-    def most_unpacked(self) -> int:
-        """The bytes that the file may unpack to before it is taken for a bomb."""
+    def max_unpacked(self) -> int:
+        """The bytes that the file may unpack to before it is refused as a decompression bomb."""
         return INFLATION * self.size + HEADROOM
 
     def tensor(self, name: str, dtype: torch.dtype, shape: tuple[int, ...], offset: int, length: int) -> Tensor:
@@ -83,15 +84,15 @@ def open_mapped(path: Path) -> Generator[MappedFile]:
 
 @dataclass(frozen=True)
 class ReadResult:
-    """What a reader found.
+    """What a reader returns.
 
     Attributes:
         tensors: {the file's own name: tensor}, on the CPU, as the file lays them out.
-        container: the kind of file, for people and the manifest.
+        container: the file format, for display and the manifest.
         wrapper: the key under which the tensors stood, or an empty string.
-        pool5: the convention, where the file itself tells it.
-        preprocessing: the profile, where the file itself tells it.
-        source: the checkpoint it was converted from, in words, where it tells that.
+        pool5: the convention, if the file itself states it.
+        preprocessing: the profile, if the file itself states it.
+        source: description of the checkpoint it was converted from, if the file states it.
         others: further files that hold part of the content, in order.
     """
 

@@ -60,7 +60,7 @@ def read_caffe(file: MappedFile) -> ReadResult:
         schema = _schema(file, blobs)
         tensors = {name: _tensor(file, name, blob, schema) for name, blob in blobs.items()}
     except WireError as error:
-        raise CheckpointError(f"{file.path}: not a sound caffemodel, or truncated: {error}") from error
+        raise CheckpointError(f"{file.path}: not a valid caffemodel, or truncated: {error}") from error
     return ReadResult(tensors, f"caffemodel ({schema.name} schema)")
 
 

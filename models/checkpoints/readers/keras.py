@@ -25,7 +25,7 @@ MAGIC = b"\x89HDF\r\n\x1a\n"
 WHOLE_MODEL = "model_weights/"
 """Where `model.save` keeps what `model.save_weights` puts at the top."""
 
-MOST_DEPTH = 16
+MAX_DEPTH = 16
 
 
 def is_hdf5(file: MappedFile) -> bool:
@@ -50,14 +50,14 @@ def read_keras(file: MappedFile) -> ReadResult:
             found = [(path, dataset) for path, dataset in _datasets(file, opened)]
             names = _layer_names([path for path, _ in found])
             unpacked = sum(dataset.nbytes for _, dataset in found)
-            if unpacked > file.most_unpacked:
+            if unpacked > file.max_unpacked:
                 raise CheckpointError(f"{file.path}: claims {unpacked} bytes of arrays, far more than its own size")
             tensors = {name: _tensor(file, name, dataset) for name, (_, dataset) in zip(names, found, strict=True)}
     except (CheckpointError, UnavailableError):
         raise
     except Exception as error:  # whatever the HDF5 library trips over, it is the file that is bad
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{file.path}: not a sound HDF5 file, or truncated: {first}") from error
+        raise CheckpointError(f"{file.path}: not a valid HDF5 file, or truncated: {first}") from error
     wrapper = WHOLE_MODEL.rstrip("/") if found and all(path.startswith(WHOLE_MODEL) for path, _ in found) else ""
     return ReadResult(tensors, "HDF5", wrapper)
 
@@ -72,7 +72,7 @@ def _datasets(file: MappedFile, opened: h5py.File) -> Iterator[tuple[str, Any]]:
     while waiting:
         prefix, group, depth = waiting.pop()
         address = cast("Any", h5py).h5o.get_info(group.id).addr
-        if address in entered or depth > MOST_DEPTH:
+        if address in entered or depth > MAX_DEPTH:
             raise CheckpointError(f"{file.path}: group {prefix or '/'} holds itself, or nests too deeply")
         entered.add(address)
         for key in group:

@@ -33,7 +33,7 @@ def read_npz(file: MappedFile) -> ReadResult:
                 raise
             except (*BAD_ZIP, TypeError, OverflowError, SyntaxError, RecursionError, MemoryError) as error:
                 first = (str(error).splitlines() or [type(error).__name__])[0]
-                raise CheckpointError(f"{file.path}: {name} is not a sound array: {first}") from error
+                raise CheckpointError(f"{file.path}: {name} is not a valid array: {first}") from error
     return ReadResult(tensors, "npz")
 
 

@@ -88,7 +88,7 @@ def read_onnx(file: MappedFile) -> ReadResult:
         pool5 = _pool5(opened, graph.get(1, []))
         reported = read_conventions(file.path, opened.pairs(model.get(14, [])))
     except WireError as error:
-        raise CheckpointError(f"{file.path}: not a sound ONNX model, or truncated: {error}") from error
+        raise CheckpointError(f"{file.path}: not a valid ONNX model, or truncated: {error}") from error
     reported = Conventions(pool5 or reported.pool5, reported.preprocessing)
     return ReadResult(tensors, "ONNX", "", reported.pool5, reported.preprocessing, others=tuple(opened.others.values()))
 

@@ -15,7 +15,7 @@ from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.errors import CheckpointError, join_limited
 
 LENGTH_BYTES = 8
-MOST_HEADER = 100_000_000  # the format's own limit
+MAX_HEADER = 100_000_000  # the format's own limit
 
 
 def is_safetensors(file: MappedFile) -> bool:
@@ -30,7 +30,7 @@ def read_safetensors(file: MappedFile) -> ReadResult:
         CheckpointError: truncated, not safetensors, or a name that stands twice (the library takes the last one).
     """
     length = int.from_bytes(file.data[:LENGTH_BYTES], "little")
-    if length > min(MOST_HEADER, file.size - LENGTH_BYTES):
+    if length > min(MAX_HEADER, file.size - LENGTH_BYTES):
         raise CheckpointError(f"{file.path}: not a safetensors file, or truncated (its header claims {length} bytes)")
     _refuse_duplicates(file.path, file.data[LENGTH_BYTES : LENGTH_BYTES + length])
     # The library opens files by name only; this name is the open descriptor's.
@@ -40,7 +40,7 @@ def read_safetensors(file: MappedFile) -> ReadResult:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
             metadata = opened.metadata() or {}
     except SafetensorError as error:
-        raise CheckpointError(f"{file.path}: not a sound safetensors file: {error}") from error
+        raise CheckpointError(f"{file.path}: not a valid safetensors file: {error}") from error
     reported = read_conventions(file.path, metadata)
     source = (
         f"{reported.source.file} ({reported.source.layout}, SHA-256 {reported.source.sha256})"

@@ -23,7 +23,7 @@ MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 FOOTER = 48
 TRAILER = 5
 """After each block: one byte of compression type, four of CRC-32C."""
-MOST_KEY = 1 << 16
+MAX_KEY = 1 << 16
 
 DTYPES = {1: torch.float32, 2: torch.float64, 3: torch.int32, 9: torch.int64, 14: torch.bfloat16, 19: torch.float16}
 """{DataType: torch's}."""
@@ -32,7 +32,7 @@ V1_VALUES = {1: 5, 2: 6}
 """{DataType: the field of TensorProto that holds its numbers as they are in memory}."""
 V1_INTEGERS = {3: 7, 9: 10}
 """{DataType: the field that holds them as varints}: step counters, never weights."""
-MOST_INTEGERS = 1 << 16
+MAX_INTEGERS = 1 << 16
 
 Members = dict[int, list[Field]]
 
@@ -73,7 +73,7 @@ def read_tf_checkpoint(file: MappedFile) -> ReadResult:
             return _bundle(file, entries, first)
         return _slices(file, entries, first)
     except WireError as error:
-        raise CheckpointError(f"{file.path}: not a sound TensorFlow checkpoint: {error}") from error
+        raise CheckpointError(f"{file.path}: not a valid TensorFlow checkpoint: {error}") from error
 
 
 # ---- tables
@@ -112,7 +112,7 @@ def _block(file: MappedFile, start: int, size: int) -> Iterator[Entry]:
         shared, at = varint(file.data, at, stop)
         length, at = varint(file.data, at, stop)
         size, at = varint(file.data, at, stop)
-        if shared > len(key) or shared + length > MOST_KEY or at + length + size > stop:
+        if shared > len(key) or shared + length > MAX_KEY or at + length + size > stop:
             raise WireError("an entry reaches beyond its block")
         key = key[:shared] + file.data[at : at + length]
         at += length
@@ -218,7 +218,7 @@ def _saved(file: MappedFile, name: str, declared: Members, proto: Members) -> Te
     dtype = _dtype(file, name, kind)
     if kind in V1_INTEGERS:
         runs = proto.get(V1_INTEGERS[kind], [])
-        if sum(run.end - run.start for run in runs) > MOST_INTEGERS:
+        if sum(run.end - run.start for run in runs) > MAX_INTEGERS:
             raise CheckpointError(f"{file.path}: {name} holds integers; weights must be floats")
         numbers = [value for run in runs for value in packed(file.data, run)]
         if len(numbers) != 1 or shape:

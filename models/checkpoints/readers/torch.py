@@ -77,16 +77,16 @@ def _load(file: MappedFile, *, mapped: bool) -> object:
             return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(file.path, str(error), file.stream)) from error
-    except Exception as error:  # whatever torch's parser trips over, it is the file that is bad
+    except Exception as error:  # any error of torch's parser means that the file is damaged
         first = (str(error).splitlines() or [type(error).__name__])[0].replace(str(descriptor), file.path.name)
-        raise CheckpointError(f"{file.path}: not a sound PyTorch checkpoint: {first}") from error
+        raise CheckpointError(f"{file.path}: not a valid PyTorch checkpoint: {first}") from error
 
 
 def _refusal(path: Path, message: str, stream: BinaryIO) -> str:
     found = _WANTED.search(message)
     wanted = (found.group(1) or found.group(2)) if found else _first_global(stream)
     if wanted is None:
-        return f"{path}: not a sound PyTorch checkpoint: damaged, or another kind of file"
+        return f"{path}: not a valid PyTorch checkpoint: damaged, or another kind of file"
     if wanted.startswith(("numpy", "_codecs", "_reconstruct")):
         return (
             f"{path}: refused: a pickle of numpy arrays (Lasagne's, caffe2's, Python 2's), and unpickling it would "

@@ -65,7 +65,7 @@ def verified_members(file: MappedFile) -> list[Member]:
             raise CheckpointError(f"{file.path}: the archive is damaged or truncated: {error}") from error
         if len({member.info.filename for member in members}) < len(members):
             raise CheckpointError(f"{file.path}: two members of the archive have the same name")
-        if sum(member.info.file_size for member in members) > file.most_unpacked:
+        if sum(member.info.file_size for member in members) > file.max_unpacked:
             raise CheckpointError(f"{file.path}: the archive claims to unpack to far more than its own size")
         for member in members:
             if member.stored:

@@ -46,7 +46,7 @@ def test_empty(tmp_path: Path) -> None:
 
 def test_unknown_suffix(tmp_path: Path) -> None:
     (tmp_path / "weights.xyz").write_bytes(b"x")
-    refuse(tmp_path / "weights.xyz", "unknown kind of checkpoint '.xyz'; known are .h5, .hdf5, .npz, .pth")
+    refuse(tmp_path / "weights.xyz", "unknown checkpoint format '.xyz'; known are .h5, .hdf5, .npz, .pth")
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors", "h5", "npz", "onnx", "caffemodel", "model", "xyz"])
@@ -75,7 +75,7 @@ def test_text_instead(suffix: str, tmp_path: Path) -> None:
 def test_truncated_torch(keep: float, small: Path) -> None:
     content = small.read_bytes()
     small.write_bytes(content[: int(keep * len(content)) if keep < 1 else int(keep)])
-    refuse(small, "damaged or truncated|not a sound|not a pickle")
+    refuse(small, "damaged or truncated|not a valid|not a pickle")
 
 
 @pytest.mark.parametrize("keep", [4, 20, 0.5, 0.999])
@@ -84,7 +84,7 @@ def test_truncated_safetensors(keep: float, tmp_path: Path) -> None:
     save_file({"conv1.weight": torch.arange(50_000, dtype=torch.float32)}, path)
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content)) if keep < 1 else int(keep)])
-    refuse(path, "truncated|not a sound safetensors")
+    refuse(path, "truncated|not a valid safetensors")
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -176,7 +176,7 @@ def test_missing_and_unexpected_tensors_are_listed(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "part.pth")
     refuse(tmp_path / "part.pth", "2 of 22 tensors are missing: conv3b.bias, fc7.weight")
     torch.save({**constant_state(), "lstm.weight": torch.zeros(1)}, tmp_path / "more.pth")
-    refuse(tmp_path / "more.pth", r"1 tensors have no place in C3D \(identity layout\): lstm.weight")
+    refuse(tmp_path / "more.pth", r"1 tensors do not belong to C3D \(identity layout\): lstm.weight")
 
 
 def test_wrong_shapes_are_all_listed(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_float64_beyond_float32_is_not_finite(tmp_path: Path) -> None:
 def test_a_class_count_beyond_belief_is_refused_before_memory_is_given_to_it(classes: int, tmp_path: Path) -> None:
     state = constant_state() | {"fc8.weight": torch.zeros(()).expand(classes, 4096)}
     torch.save(state, tmp_path / "huge.pth")
-    refuse(tmp_path / "huge.pth", rf"fc8.weight is \({classes}, 4096\): not a class count to believe")
+    refuse(tmp_path / "huge.pth", rf"fc8.weight is \({classes}, 4096\): not a plausible class count")
 
 
 def test_a_shape_without_values_is_refused(tmp_path: Path) -> None:

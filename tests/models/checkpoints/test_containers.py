@@ -109,7 +109,7 @@ def test_caffe_claims_beyond_the_file(tmp_path: Path) -> None:
     write_caffe(tmp_path / "net.caffemodel", SMALL, "C3D-v1.0")
     content = (tmp_path / "net.caffemodel").read_bytes()
     (tmp_path / "net.caffemodel").write_bytes(b"\x12\xff\xff\xff\xff\x07" + content)
-    refuse(tmp_path / "net.caffemodel", "not a sound caffemodel, or truncated")
+    refuse(tmp_path / "net.caffemodel", "not a valid caffemodel, or truncated")
     (tmp_path / "net.caffemodel").write_bytes(b"\x12\x04\x33\x33\x33\x33")  # groups within groups
     refuse(tmp_path / "net.caffemodel", "groups are not")
 

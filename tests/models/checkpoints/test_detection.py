@@ -91,7 +91,7 @@ def test_other_networks_are_named(name: str, tmp_path: Path) -> None:
     assert "not a C3D" in str(caught.value) or "another network" in str(caught.value)
 
 
-def test_what_only_training_needs_is_left_aside_and_told(tmp_path: Path) -> None:
+def test_training_state_is_ignored_and_reported(tmp_path: Path) -> None:
     from helpers.checkpoints import constant_state
 
     from models import build
@@ -101,7 +101,7 @@ def test_what_only_training_needs_is_left_aside_and_told(tmp_path: Path) -> None
     built = build(BuildOptions(weights=tmp_path / "c3d.pth"))
     assert set(checkpoint(built).ignored_keys) == set(extra)
     torch.save(constant_state() | {"conv1.weight_ema": torch.zeros(1)}, tmp_path / "c3d.pth")
-    with pytest.raises(CheckpointError, match="have no place in C3D .*conv1.weight_ema"):
+    with pytest.raises(CheckpointError, match="do not belong to C3D .*conv1.weight_ema"):
         build(BuildOptions(weights=tmp_path / "c3d.pth"))
 
 

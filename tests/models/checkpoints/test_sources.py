@@ -179,9 +179,7 @@ def test_the_bytes_that_are_parsed_are_held_against_the_record(site: Site, tmp_p
     built = build(BuildOptions(weights=f"{site.address}/c3d.pth"))
     assert (checkpoint(built).url, built.settings["num_classes"]) == (f"{site.address}/c3d.pth", 3)
     torch.save(constant_state(4), str(checkpoint(built).path))
-    with pytest.raises(
-        CheckpointError, match="is not the file that it should be: SHA-256 .*remove it to download it again"
-    ):
+    with pytest.raises(CheckpointError, match="has the wrong hash: SHA-256 .*remove it to download it again"):
         build(BuildOptions(weights=f"{site.address}/c3d.pth"))
 
 
