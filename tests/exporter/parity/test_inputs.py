@@ -107,9 +107,9 @@ def test_the_packaged_frames_are_the_first_of_the_video() -> None:
     assert np.array_equal(packaged_frames(), decode(BIKES, UNKNOWN))
 
 
-def test_a_video_of_the_users_is_preprocessed_like_the_weights_want() -> None:
-    pool = make_video_inputs(C3DConfig().input, JFZHANG95, ParityOptions(input_types=QUICK, clips=(BIKES,)))
-    assert np.array_equal(clips(pool)["bikes.mp4"], JFZHANG95(decode(BIKES, UNKNOWN)))
+def test_a_users_video_is_preprocessed_as_the_weights_expect() -> None:
+    made = make_video_inputs(C3DConfig().input, JFZHANG95, ParityOptions(input_types=QUICK, clips=(BIKES,)))
+    assert np.array_equal(clips(made)["bikes.mp4"], JFZHANG95(decode(BIKES, UNKNOWN)))
 
 
 def test_bad_videos(tmp_path: Path) -> None:
