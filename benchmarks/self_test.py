@@ -36,13 +36,13 @@ def main() -> None:
         built = build(BuildOptions(seed=0))
         pool = make_network_inputs(built, ParityOptions(input_types=QUICK))
         require_cache(kept.path.parent / "truth")
-        truth = GoldenOutputs(NetworkSource(built), pool, kept.path.parent / "truth")
-        bench, _ = set_up(load_artifact(artifacts / "c3d.onnx"), truth, built, Path(folder))
-        faults = sorted(list_faults(bench), key=lambda fault: zlib.crc32(title(fault).encode()))
+        golden = GoldenOutputs(NetworkSource(built), pool, kept.path.parent / "truth")
+        harness, _ = set_up(load_artifact(artifacts / "c3d.onnx"), golden, built, Path(folder))
+        faults = sorted(list_faults(harness), key=lambda fault: zlib.crc32(title(fault).encode()))
         left = [fault for fault in faults if title(fault) not in kept.done]
         while left and not kept.over:
             some, left = left[:AT_ONCE], left[AT_ONCE:]
-            for fault, found in zip(some, run_faults(bench, some, options), strict=True):
+            for fault, found in zip(some, run_faults(harness, some, options), strict=True):
                 kept.keep(title(fault), asdict(found))
     print(machine())
     print(f"{len(kept.done)} of {len(faults)} faults")
@@ -51,17 +51,23 @@ def main() -> None:
 
 def title(fault: Fault) -> str:
     """Return a fault's name in the file."""
-    return f"{fault.kind.name}: {fault.place.where}"
+    return f"{fault.fault_type.name}: {fault.site.where}"
 
 
 def tell(kept: Pieces) -> None:
     """Print how many were caught, and what was not."""
     print("kinds", len({fault["kind"] for fault in kept.done.values()}))
     print("outcome", Counter(fault["outcome"] for fault in kept.done.values()))
-    print("located", Counter(fault["located"] for fault in kept.done.values() if fault["outcome"] == "caught"))
+    print("located", Counter(fault["located"] for fault in kept.done.values() if fault["outcome"] == "detected"))
     for name, fault in kept.done.items():
-        if fault["outcome"] != "caught" or fault["located"] == "elsewhere":
-            reported = (fault["outcome"], fault["budget_used"], fault["exact_share"], fault["named"], fault["reason"])
+        if fault["outcome"] != "detected" or fault["located"] == "elsewhere":
+            reported = (
+                fault["outcome"],
+                fault["budget_used"],
+                fault["float64_budget_used"],
+                fault["named"],
+                fault["reason"],
+            )
             print(f"{name:<60}", *reported)
 
 

@@ -1,6 +1,6 @@
-"""Does the parity checker work? Faults planted in copies of an artifact, one at a time, and held to the same verdict.
+"""Does the parity check work? Faults are injected into copies of an artifact, one at a time, and the check must fail.
 
-`apart` reads an artifact into the `graph` that faults are planted in, `faults` is the table of their kinds, `tail` cuts
-a faulty copy in front of its fault, `bench` runs it and asks the judge of `verify parity`, `runner` goes through them.
-docs/reference/parity.md has the figures.
+`split` separates an artifact's weights from its graph, `graph` holds the original and its faulty copies, `faults` is
+the table of fault types, `suffix` extracts the part of a copy that the fault can change, `harness` runs it and asks the
+parity check, `runner` goes through the faults. docs/reference/faults.md lists them.
 """

@@ -1,4 +1,4 @@
-"""An ONNX graph without its weights, which lie beside it, and copies of it to plant faults in."""
+"""An ONNX graph without its weights, which lie beside it, and copies of it to inject faults into."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Layer:
         bias: its bias's name, if it has one.
         value: the value it computes, bias included.
         node: the output of the node that has the weight: `value`, or what the bias is added to.
-        turned: the weight is stored (in, out).
+        transposed: the weight is stored (in, out).
     """
 
     name: str
@@ -42,10 +42,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class OriginalGraph:
-    """What every faulty copy starts from.
+    """The graph that every faulty copy starts from.
 
     Attributes:
-        model: the graph; weights lie in a file of `folder`. Nobody changes it.
+        model: the graph; weights lie in a file of `folder`. It is never changed.
         folder: where faulty copies are written too, so that they share the weights.
         weights: {initializer: array}, read-only, mapped from the file.
         layers: in the order computed.
@@ -58,13 +58,13 @@ class OriginalGraph:
 
     @property
     def path(self) -> Path:
-        """The sound model itself, as a file."""
-        return self.folder / "sound.onnx"
+        """The original model itself, as a file."""
+        return self.folder / "original.onnx"
 
     @property
-    def exposed(self) -> Path:
-        """The sound model with every value as an output, in the order computed."""
-        return self.folder / "exposed.onnx"
+    def all_outputs(self) -> Path:
+        """The original model with every value as an output, in the order computed."""
+        return self.folder / "all_outputs.onnx"
 
     @property
     def clip(self) -> str:
@@ -73,7 +73,7 @@ class OriginalGraph:
 
     @property
     def batch(self) -> int | None:
-        """The fixed batch size, None where it is free."""
+        """The fixed batch size, None where it is dynamic."""
         (clip,) = [value for value in self.model.graph.input if value.name == self.clip]
         size = clip.type.tensor_type.shape.dim[0]
         return size.dim_value if size.HasField("dim_value") else None
@@ -94,12 +94,12 @@ class OriginalGraph:
 
 
 class FaultyGraph:
-    """A copy of a sound graph to plant a fault in. Weights are shared until they are set."""
+    """A copy of an original graph to inject a fault into. Weights are shared until they are set."""
 
-    def __init__(self, sound: OriginalGraph) -> None:
-        self.sound = sound
+    def __init__(self, original: OriginalGraph) -> None:
+        self.original = original
         self.model = onnx.ModelProto()
-        self.model.CopyFrom(sound.model)
+        self.model.CopyFrom(original.model)
         self.changed: dict[str, NDArray[Any]] = {}
         self._new: list[onnx.NodeProto] = []
         self._count = 0
@@ -111,7 +111,7 @@ class FaultyGraph:
 
     def weight(self, layer: Layer) -> Floats:
         """Return a layer's weight, (out, in, …), to be changed at will."""
-        held = self.sound.weights[layer.weight]
+        held = self.original.weights[layer.weight]
         return np.array(held.T if layer.transposed else held)
 
     def set_weight(self, layer: Layer, value: NDArray[Any]) -> None:
@@ -124,7 +124,7 @@ class FaultyGraph:
         Raises:
             ValueError: another shape.
         """
-        held = self.sound.weights[name]
+        held = self.original.weights[name]
         if value.shape != held.shape:
             raise ValueError(f"{name} is {held.shape}, not {value.shape}")
         self.changed[name] = np.ascontiguousarray(value, held.dtype)
@@ -132,7 +132,7 @@ class FaultyGraph:
     def constant(self, value: Any, dtype: type[np.generic] = np.float32) -> str:
         """Add a constant, and return its name."""
         self._count += 1
-        name = f"planted.{self._count}"
+        name = f"injected.{self._count}"
         self.graph.initializer.append(numpy_helper.from_array(np.array(value, dtype), name))
         return name
 
@@ -143,12 +143,12 @@ class FaultyGraph:
     def emit(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """Add a node inside `wrap` or `feed`, and return its value."""
         self._count += 1
-        name = f"planted.{self._count}"
+        name = f"injected.{self._count}"
         self._new.append(helper.make_node(operator, inputs, [name], name, **attributes))
         return name
 
     def wrap(self, value: str, build: Callable[[FaultyGraph, str], str]) -> None:
-        """Put nodes behind a value; whoever read it reads what they make of it, under the same name.
+        """Insert nodes after a value; all consumers read the new result, under the same name.
 
         Args:
             value: a computed value or an input, which keeps its own name.
@@ -171,15 +171,15 @@ class FaultyGraph:
         self._insert(place)
 
     def feed(self, node: onnx.NodeProto, build: Callable[[FaultyGraph, str], str]) -> None:
-        """Put nodes in front of a node's first input, for this node alone."""
+        """Insert nodes before a node's first input, for this node only."""
         self._new = []
         node.input[0] = build(self, node.input[0])
         self._insert(list(self.graph.node).index(node))
 
     def drop(self, value: str) -> None:
-        """Take out a node of one input: its readers read what it read."""
+        """Remove a node of one input: its consumers read that input."""
         node = self.producer(value)
-        if value in self.sound.outputs:
+        if value in self.original.outputs:
             node.op_type = "Identity"
             del node.attribute[:], node.input[1:]
             return
@@ -202,7 +202,7 @@ class FaultyGraph:
         self._new = []
 
 
-def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+def get_attributes(node: onnx.NodeProto) -> dict[str, Any]:
     """Return a node's attributes by name."""
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 

@@ -1,26 +1,26 @@
-"""What a self-test was asked for and what it found. Nothing heavy is imported here."""
+"""Options and results of the self-test. Nothing heavy is imported here."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-Outcome = Literal["caught", "below", "missed", "refused"]
-"""`below`: in float64 too the fault stays within the budget on every input, so no float32 check could catch it.
-`refused`: the engine does not run the faulty copy, which is no verdict on the checker."""
+Outcome = Literal["detected", "below_tolerance", "undetected", "invalid"]
+"""`below_tolerance`: in float64 too the fault stays within the error budget on every input, so no float32 check can
+detect it. `invalid`: the engine does not run the faulty copy, which says nothing about the check."""
 
 Located = Literal["layer", "between", "elsewhere"]
-"""`between`: the layer is among those that the faulty graph does not show, right in front of the one named."""
+"""`between`: the layer is not visible in the faulty graph, and the layer named is the first visible one after it."""
 
 
 @dataclass(frozen=True)
 class SelfTestOptions:
-    """How to test the checker.
+    """How to test the parity check.
 
     Attributes:
-        quick: one place of each kind of fault instead of all.
-        localize: also find out whether the layer of each fault caught is named.
-        only: kinds whose name contains this text, in any case; None for all.
-        seed: of the inputs, and of the faults that draw.
-        clean_runs: how many further inputs the sound artifact is run on; None takes the usual number.
+        quick: inject each fault type at one position instead of all.
+        localize: also find out whether the layer of each detected fault is named.
+        only: fault types whose name contains this text, case ignored; None for all.
+        seed: of the random inputs and faults.
+        clean_runs: how many further inputs the original artifact is run on; None for the default number.
     """
 
     quick: bool = False
@@ -32,18 +32,18 @@ class SelfTestOptions:
 
 @dataclass(frozen=True)
 class FaultResult:
-    """One fault, planted in a copy of the artifact.
+    """One fault, injected into a copy of the artifact.
 
     Attributes:
-        kind: of the table.
-        imitates: the mistake it stands for.
-        where: the layer or value it was planted at.
-        outcome: whether the checker caught it.
-        input: the batch that decided.
-        share: how much of the budget the faulty copy used there, inf for numbers that are not finite.
-        exact_share: the same of the faulty copy in float64, the most of any input; None where it was caught.
-        located: whether localisation named the layer; None where it was not asked for, or no layer is to blame.
-        named: the layer it named.
+        kind: the name of its fault type.
+        cause: the mistake that it imitates.
+        where: the layer or value it was injected at.
+        outcome: whether the check detected it.
+        input: the batch that decided the outcome.
+        budget_used: the part of the error budget that the faulty copy used there; inf for non-finite values.
+        float64_budget_used: the same for the faulty copy in float64, the largest of any input; None if it was detected.
+        located: whether localisation named the layer; None if it was not asked for, or no layer causes the fault.
+        named: the layer that localisation named.
         reason: why the engine refused it.
     """
 
@@ -53,7 +53,7 @@ class FaultResult:
     outcome: Outcome
     input: str
     budget_used: float
-    exact_share: float | None = None
+    float64_budget_used: float | None = None
     located: Located | None = None
     named: str | None = None
     reason: str | None = None
@@ -61,31 +61,31 @@ class FaultResult:
 
 @dataclass(frozen=True)
 class CleanRuns:
-    """The sound artifact, which no alarm may be raised for.
+    """Runs of the original artifact, none of which may fail.
 
     Attributes:
-        runs: batches it was judged on.
-        alarms: those that failed, as `name, seed`.
-        worst_share: the most of the budget that one of them used.
+        runs: how many comparisons were made.
+        false_positives: those that failed, as `input, output`.
+        max_budget_used: the largest part of the error budget that one of them used.
     """
 
     runs: int
     false_positives: tuple[str, ...]
-    worst_share: float
+    max_budget_used: float
 
 
 @dataclass(frozen=True)
 class SelfTestReport:
-    """Whether the checker can be believed on one artifact.
+    """What the self-test found on one artifact.
 
     Attributes:
         artifact: its path.
         runtime: the engine and its version.
-        tolerance: the rule of the budget, in words.
-        inputs: what the faults had to show on.
-        kinds: how many kinds of fault apply to the artifact.
-        faults: a verdict each, in the order of the table.
-        clean: the sound artifact.
+        tolerance: the tolerance, in words.
+        inputs: names of the inputs that the faulty copies were run on.
+        fault_types: how many fault types apply to the artifact.
+        faults: a result for each, in the order of the table.
+        clean: runs of the original artifact.
         seconds: by phase.
         environment: versions, processor, system.
     """
@@ -94,7 +94,7 @@ class SelfTestReport:
     runtime: str
     tolerance: str
     inputs: tuple[str, ...]
-    kinds: int
+    fault_types: int
     faults: tuple[FaultResult, ...]
     clean: CleanRuns
     seconds: dict[str, float]
@@ -102,8 +102,8 @@ class SelfTestReport:
 
     @property
     def passed(self) -> bool:
-        """Every fault above the budget was caught, at least one was, and no clean run raised an alarm."""
-        return bool(self.of("caught")) and not self.of("missed") and not self.clean.false_positives
+        """At least one fault was detected, none was undetected, and no run of the original artifact failed."""
+        return bool(self.of("detected")) and not self.of("undetected") and not self.clean.false_positives
 
     def of(self, outcome: Outcome) -> tuple[FaultResult, ...]:
         """Return the faults with one outcome."""

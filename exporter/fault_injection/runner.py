@@ -1,8 +1,8 @@
-"""`self_test()`: plant every fault of the table in an artifact, one at a time, and tell how many the checker catches.
+"""`self_test()`: inject every fault of the table in an artifact, one at a time, and tell how many the check detects.
 
 A fault is tried on a random and a real clip in one batch. One that passes there is tried on the other inputs of an
-export's check, and one that passes these as well is run in float64 on all of them: if the judge passes that too, the
-fault is below what float32 can show; if not, the checker missed it.
+export's check, and one that passes these as well is run in float64 on all of them: if the check passes that too, the
+fault is below what float32 can show; if not, the check missed it.
 """
 
 import os
@@ -20,7 +20,7 @@ from exporter.artifacts.loading import LoadedArtifact, rebuild_network
 from exporter.errors import ArtifactError, CheckFailedError, UsageError
 from exporter.fault_injection.faults import FAULTS, FaultSite, FaultType
 from exporter.fault_injection.graph import FaultyGraph
-from exporter.fault_injection.harness import Harness, Verdict
+from exporter.fault_injection.harness import Harness, RunOutcome
 from exporter.fault_injection.results import CleanRuns, FaultResult, SelfTestOptions, SelfTestReport
 from exporter.fault_injection.split import split_model
 from exporter.formats import load_artifact
@@ -39,7 +39,7 @@ from models.progress import Progress, no_progress
 FAST_INPUTS = ("random", "video")
 """What a fault is tried on first."""
 CLEAN_INPUTS = ("random", "uniform", "heavy-tailed", "sparse", "saturated", "impulse", "pixels")
-"""What the sound artifact is run on, drawn anew each time."""
+"""What the original artifact is run on, drawn anew each time."""
 USUAL_RUNS = 14
 MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - the folder inside it is made by tempfile
 """Linux's file system in memory; writing the weights to a busy disk can take longer than all faults."""
@@ -51,14 +51,14 @@ FREE_SPACE_FACTOR = 4
 class Fault:
     """One fault to plant: a row of the table, and one of its places."""
 
-    kind: FaultType
-    place: FaultSite
+    fault_type: FaultType
+    site: FaultSite
 
-    def copy(self, bench: Harness, seed: int) -> FaultyGraph:
-        """Return a copy of the sound graph with the fault in it; what is drawn depends on seed and fault alone."""
-        copy = FaultyGraph(bench.graph)
-        name = zlib.crc32(f"{self.kind.name} {self.place.where}".encode())
-        self.place.inject(copy, np.random.default_rng((seed, name)))
+    def copy(self, harness: Harness, seed: int) -> FaultyGraph:
+        """Return a copy of the original graph with the fault in it; what is drawn depends on seed and fault alone."""
+        copy = FaultyGraph(harness.graph)
+        name = zlib.crc32(f"{self.fault_type.name} {self.site.where}".encode())
+        self.site.inject(copy, np.random.default_rng((seed, name)))
         return copy
 
 
@@ -68,13 +68,13 @@ def self_test(
     reference: BuildOptions | None = None,
     progress: Progress = no_progress,
 ) -> SelfTestReport:
-    """Test the checker on one ONNX artifact.
+    """Test the check on one ONNX artifact.
 
     Args:
         artifact: an ONNX file of this project, or another C3D's with `reference.weights`.
         options: which faults, and what else is wanted.
         reference: the checkpoint, where the manifest does not say.
-        progress: told at each step.
+        progress: called at each step.
 
     Raises:
         ArtifactError: the artifact is bad.
@@ -87,22 +87,22 @@ def self_test(
     subject = load_artifact(Path(artifact))
     if subject.format != "onnx":
         raise UsageError(
-            f"{artifact}: faults are planted in ONNX graphs, and this is a {subject.format} file; export the same "
-            "network with --format onnx and test the checker on that"
+            f"{artifact}: faults are injected into ONNX graphs, and this is a {subject.format} file; export the same "
+            "network with --format onnx and test the check on that"
         )
     seconds: dict[str, float] = {}
-    with timed(seconds, "truth"):
+    with timed(seconds, "reference"):
         progress("building the network")
         built, _ = rebuild_network(subject, reference or BuildOptions())
         pool = make_network_inputs(built, ParityOptions(seed=options.seed, input_types=QUICK))
-        truth = GoldenOutputs(NetworkSource(built), pool, progress=progress)
-        truth.compute(range(len(pool.names)))
+        golden = GoldenOutputs(NetworkSource(built), pool, progress=progress)
+        golden.compute(range(len(pool.names)))
     with temp_dir(subject.path) as folder:
-        with timed(seconds, "sound"):
-            bench, sound = set_up(subject, truth, built, Path(folder), progress)
-        faults = list_faults(bench, kinds, quick=options.quick)
+        with timed(seconds, "original"):
+            harness, original = set_up(subject, golden, built, Path(folder), progress)
+        faults = list_faults(harness, kinds, quick=options.quick)
         with timed(seconds, "faults"):
-            found = run_faults(bench, faults, options, progress)
+            found = run_faults(harness, faults, options, progress)
     with timed(seconds, "clean"):
         usual = 0 if options.quick else USUAL_RUNS
         wanted = usual if options.clean_runs is None else options.clean_runs
@@ -110,13 +110,13 @@ def self_test(
         def draw(seed: int, kinds: tuple[str, ...]) -> InputSet:
             return make_network_inputs(built, ParityOptions(seed=seed, input_types=kinds))
 
-        clean = clean_runs(bench, sound, draw, options.seed, wanted, progress)
+        clean = clean_runs(harness, original, draw, options.seed, wanted, progress)
     return SelfTestReport(
         artifact=str(subject.path),
-        runtime=bench.runtime,
-        tolerance=evaluate(sound, truth, ParityOptions()).tolerance,
+        runtime=harness.runtime,
+        tolerance=evaluate(original, golden, ParityOptions()).tolerance,
         inputs=pool.names,
-        kinds=len({fault.kind for fault in found}),
+        fault_types=len({fault.kind for fault in found}),
         faults=found,
         clean=clean,
         seconds=seconds,
@@ -134,50 +134,50 @@ def temp_dir(artifact: Path) -> tempfile.TemporaryDirectory[str]:
 
 
 def set_up(
-    subject: LoadedArtifact, truth: GoldenOutputs, model: BuiltModel, folder: Path, progress: Progress = no_progress
+    subject: LoadedArtifact, golden: GoldenOutputs, model: BuiltModel, folder: Path, progress: Progress = no_progress
 ) -> tuple[Harness, RunResult]:
-    """Read an artifact apart and run it as it is, which it must pass.
+    """Split an artifact into graph and weights, and run it unmodified, which must pass.
 
     Args:
         subject: an ONNX file.
-        truth: of its network.
+        golden: the outputs of its network.
         model: the network.
         folder: an empty one; it takes the weights' size, and the largest tensor's again.
-        progress: told at each step.
+        progress: called at each step.
 
     Raises:
         CheckFailedError: it does not pass.
         UsageError: its weights have fewer bits than float32.
     """
-    trial = make_run_spec(subject, ParityOptions(), model)
-    answers = run_model(trial, truth.inputs, progress)
-    if answers.precision not in FULL_PRECISION:
+    spec = make_run_spec(subject, ParityOptions(), model)
+    outputs = run_model(spec, golden.inputs, progress)
+    if outputs.precision not in FULL_PRECISION:
         raise UsageError(
-            f"{subject.path}: the faults are held to float32's budget, and its weights are {answers.precision}"
+            f"{subject.path}: faults are compared with float32's error budget, but its weights are {outputs.precision}"
         )
-    truth.compute(row for batch, _ in answers.batches for row in batch.rows)
-    if not evaluate(answers, truth, ParityOptions()).passed:
+    golden.compute(row for batch, _ in outputs.batches for row in batch.rows)
+    if not evaluate(outputs, golden, ParityOptions()).passed:
         raise CheckFailedError(
-            f"{subject.path}: does not pass parity as it is, so no fault can be planted in it; see verify parity"
+            f"{subject.path}: does not pass parity unmodified, so a fault would prove nothing; see verify parity"
         )
-    progress(f"reading {subject.path.name} apart")
+    progress(f"splitting {subject.path.name}")
     graph = split_model(subject.path, folder)
-    with trial.open(trial.settings) as runtime:
-        ports = trial.map_io(runtime.signature)
-    return Harness(graph, trial, ports, truth, answers.engine), answers
+    with spec.open(spec.settings) as runtime:
+        io_mapping = spec.map_io(runtime.signature)
+    return Harness(graph, spec, io_mapping, golden, outputs.engine), outputs
 
 
-def list_faults(bench: Harness, kinds: Sequence[FaultType] = FAULTS, *, quick: bool = False) -> tuple[Fault, ...]:
-    """List the faults to plant.
+def list_faults(harness: Harness, kinds: Sequence[FaultType] = FAULTS, *, quick: bool = False) -> tuple[Fault, ...]:
+    """List the faults to inject.
 
     Args:
-        bench: with the artifact.
+        harness: with the artifact.
         kinds: rows of the table.
-        quick: one place of each kind, another one from row to row.
+        quick: one position per fault type, another one from row to row.
     """
     faults: list[Fault] = []
     for number, kind in enumerate(kinds):
-        places = list(kind.places(bench.graph))
+        places = list(kind.find_sites(harness.graph))
         if quick and places:
             places = [places[-1 - number % len(places)]]
         faults += [Fault(kind, place) for place in places]
@@ -185,72 +185,74 @@ def list_faults(bench: Harness, kinds: Sequence[FaultType] = FAULTS, *, quick: b
 
 
 def run_faults(
-    bench: Harness, faults: Sequence[Fault], options: SelfTestOptions, progress: Progress = no_progress
+    harness: Harness, faults: Sequence[Fault], options: SelfTestOptions, progress: Progress = no_progress
 ) -> tuple[FaultResult, ...]:
     """Plant each fault, and judge."""
     screens = (
-        bench.batches(FAST_INPUTS),
-        bench.batches([name for name in bench.truth.inputs.names if name not in FAST_INPUTS]),
+        harness.batches(FAST_INPUTS),
+        harness.batches([name for name in harness.golden.inputs.names if name not in FAST_INPUTS]),
     )
     reported: dict[int, FaultResult] = {}
     for screen in screens:
         waiting = [
-            number for number in range(len(faults)) if number not in reported or reported[number].outcome == "missed"
+            number
+            for number in range(len(faults))
+            if number not in reported or reported[number].outcome == "undetected"
         ]
         for done, number in enumerate(waiting, start=1):
             fault = faults[number]
-            progress(f"fault {done} of {len(waiting)}: {fault.kind.name}, {fault.place.where}")
-            reported[number] = _run_fault(bench, fault, screen, options)
-    waiting = [number for number, fault in reported.items() if fault.outcome == "missed"]
-    shares = {number: list[Verdict]() for number in waiting}
+            progress(f"fault {done} of {len(waiting)}: {fault.fault_type.name}, {fault.site.where}")
+            reported[number] = _run_fault(harness, fault, screen, options)
+    waiting = [number for number, fault in reported.items() if fault.outcome == "undetected"]
+    shares = {number: list[RunOutcome]() for number in waiting}
     for batch in (*screens[0], *screens[1]):
         for done, number in enumerate(waiting, start=1):
             fault = faults[number]
-            progress(f"in float64, {batch.name}, {done} of {len(waiting)}: {fault.kind.name}, {fault.place.where}")
-            shares[number].append(bench.verdict(fault.copy(bench, options.seed), [batch], "float64"))
+            progress(f"in float64, {batch.name}, {done} of {len(waiting)}: {fault.fault_type.name}, {fault.site.where}")
+            shares[number].append(harness.run(fault.copy(harness, options.seed), [batch], "float64"))
     for number, found in shares.items():
-        above = not all(verdict.passed for verdict in found)
+        above = not all(outcome.passed for outcome in found)
         reported[number] = replace(
             reported[number],
-            outcome="missed" if above else "below",
-            exact_share=max(verdict.budget_used for verdict in found),
+            outcome="undetected" if above else "below_tolerance",
+            float64_budget_used=max(outcome.budget_used for outcome in found),
         )
     return tuple(reported[number] for number in range(len(faults)))
 
 
 def clean_runs(
-    bench: Harness,
-    sound: RunResult,
+    harness: Harness,
+    original: RunResult,
     draw: Callable[[int, tuple[str, ...]], InputSet],
     seed: int,
     wanted: int,
     progress: Progress = no_progress,
 ) -> CleanRuns:
-    """Judge the sound artifact on what it was run on already, and on further inputs.
+    """Check the original artifact on the inputs that it was run on already, and on further ones.
 
     Args:
-        bench: with the artifact.
-        sound: its answers to the pool.
-        draw: (seed, kinds) -> one input of each kind.
+        harness: with the artifact.
+        original: its outputs.
+        draw: (seed, input types) -> one input of each.
         seed: further inputs are drawn from the seeds after it.
         wanted: how many further inputs.
-        progress: told at each step.
+        progress: called at each step.
     """
-    runs, alarms, worst = 0, list[str](), 0.0
-    left, seeds, answers, truth = wanted, count(seed + 1), sound, bench.truth
+    runs, false_positives, worst = 0, list[str](), 0.0
+    left, seeds, outputs, golden = wanted, count(seed + 1), original, harness.golden
     while True:
-        report = evaluate(answers, truth, ParityOptions())
+        report = evaluate(outputs, golden, ParityOptions())
         runs += len(report.comparisons)
-        alarms += [f"{row.input}, {row.output}" for row in report.comparisons if not row.passed]
+        false_positives += [f"{row.input}, {row.output}" for row in report.comparisons if not row.passed]
         worst = max(worst, *(row.budget_used for row in report.comparisons))
         if left <= 0:
-            return CleanRuns(runs, tuple(alarms), worst)
+            return CleanRuns(runs, tuple(false_positives), worst)
         progress(f"clean runs, {left} inputs left")
         pool = draw(next(seeds), CLEAN_INPUTS[:left])
         left -= len(pool.names)
-        truth = GoldenOutputs(bench.truth.source, pool)
-        answers = run_model(bench.trial, pool)
-        truth.compute(range(len(pool.names)))
+        golden = GoldenOutputs(harness.golden.source, pool)
+        outputs = run_model(harness.spec, pool)
+        golden.compute(range(len(pool.names)))
 
 
 def _kinds(only: str | None) -> tuple[FaultType, ...]:
@@ -260,22 +262,22 @@ def _kinds(only: str | None) -> tuple[FaultType, ...]:
     return kinds
 
 
-def _run_fault(bench: Harness, fault: Fault, screen: Sequence[InputBatch], options: SelfTestOptions) -> FaultResult:
-    kind, place = fault.kind, fault.place
-    copy = fault.copy(bench, options.seed)
+def _run_fault(harness: Harness, fault: Fault, screen: Sequence[InputBatch], options: SelfTestOptions) -> FaultResult:
+    fault_type, site = fault.fault_type, fault.site
+    copy = fault.copy(harness, options.seed)
     try:
-        verdict = bench.verdict(copy, screen)
+        outcome = harness.run(copy, screen)
     except (ArtifactError, CheckFailedError) as error:
-        return FaultResult(kind.name, kind.cause, place.where, "refused", "", 0.0, reason=str(error))
+        return FaultResult(fault_type.name, fault_type.cause, site.where, "invalid", "", 0.0, reason=str(error))
     reported = FaultResult(
-        kind.name,
-        kind.cause,
-        place.where,
-        "missed" if verdict.passed else "caught",
-        verdict.batch.name,
-        verdict.budget_used,
+        fault_type.name,
+        fault_type.cause,
+        site.where,
+        "undetected" if outcome.passed else "detected",
+        outcome.batch.name,
+        outcome.budget_used,
     )
-    if verdict.passed or not options.localize or place.value is None:
+    if outcome.passed or not options.localize or site.value is None:
         return reported
-    located, named = bench.locate(copy, place.value, verdict.batch)
+    located, named = harness.localize(copy, site.value, outcome.batch)
     return replace(reported, located=located, named=named)

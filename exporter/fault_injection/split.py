@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
-from exporter.fault_injection.graph import Layer, OriginalGraph, attributes_of
+from exporter.fault_injection.graph import Layer, OriginalGraph, get_attributes
 from exporter.onnx_io.all_outputs import set_outputs
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.reader import read_model
@@ -43,7 +43,7 @@ def split_model(path: Path, folder: Path) -> OriginalGraph:
     exposed = onnx.ModelProto()
     exposed.CopyFrom(proto)
     set_outputs(exposed, [name for node in proto.graph.node for name in node.output if name])
-    graph.exposed.write_bytes(exposed.SerializeToString())
+    graph.all_outputs.write_bytes(exposed.SerializeToString())
     return graph
 
 
@@ -55,12 +55,12 @@ def _layers(graph: onnx.GraphProto, weights: Mapping[str, NDArray[Any]]) -> Iter
         weight, rank = node.input[1], weights[node.input[1]].ndim
         bias = node.input[2] if len(node.input) > 2 else None
         value = node.output[0]
-        behind = readers.get(value)
-        if node.op_type == "MatMul" and behind is not None and behind.op_type == "Add":
-            bias = next((name for name in behind.input if name in weights), None)
-            value = behind.output[0] if bias else value
+        insert_after = readers.get(value)
+        if node.op_type == "MatMul" and insert_after is not None and insert_after.op_type == "Add":
+            bias = next((name for name in insert_after.input if name in weights), None)
+            value = insert_after.output[0] if bias else value
         conv = node.op_type == "Conv" and rank >= CONVOLUTION_RANK
-        turned = not conv and not (node.op_type == "Gemm" and attributes_of(node).get("transB"))
+        turned = not conv and not (node.op_type == "Gemm" and get_attributes(node).get("transB"))
         name = weight.removesuffix(".weight")
         kind = "conv" if conv else "linear"
         yield Layer(name, kind, weight, bias if bias in weights else None, value, node.output[0], turned)

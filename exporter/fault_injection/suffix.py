@@ -1,7 +1,7 @@
-"""A faulty copy, cut in front of its fault: what the fault cannot have changed is not computed again.
+"""A faulty copy, cut before its fault: what the fault cannot have changed is not computed again.
 
-A node counts as sound when a node of the sound graph has the same operator and attributes and reads the same sound
-values; everything behind another node may be wrong, and is kept.
+A node counts as sound when a node of the original graph has the same operator and attributes and reads the same sound
+values; everything after another node may be wrong, and is kept.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ class GraphSuffix:
     Attributes:
         model: a whole model of its own.
         feeds: {its input: the sound value that goes in}.
-        sound: {output of the copy: the same value of the sound graph}, for outputs in front of the fault.
-        wrong: the names of the values behind the fault, in the order computed.
-        like: {value of the copy: the value of the sound graph that it equals}.
+        sound: {output of the copy: the same value of the original graph}, for outputs before the fault.
+        wrong: the names of the values after the fault, in the order computed.
+        like: {value of the copy: the value of the original graph that it equals}.
     """
 
     model: onnx.ModelProto
     feeds: Mapping[str, str]
-    sound: Mapping[str, str]
+    original: Mapping[str, str]
     wrong: tuple[str, ...]
     like: Mapping[str, str]
 
     def intact(self, value: str) -> bool:
-        """Tell whether a value of the sound graph is still there under its name."""
+        """Return whether a value of the original graph is still there under its name."""
         return self.like.get(value) == value
 
 
 def extract_suffix(
     copy: FaultyGraph, values: Mapping[str, NDArray[Any]], *, all_outputs: bool = False, until: str | None = None
 ) -> GraphSuffix:
-    """Cut a faulty copy in front of its fault.
+    """Cut a faulty copy before its fault.
 
     Args:
         copy: with the fault in it.
-        values: {value of the sound graph: what it was on some batch}; types and sizes are taken from it.
-        expose: answer every value behind the fault, in the order computed.
+        values: {value of the original graph: what it was on some batch}; types and sizes are taken from it.
+        all_outputs: return every value after the fault, in the order computed.
         until: the last value of interest when exposed; None for all.
     """
     graph, constants = copy.graph, {tensor.name for tensor in copy.graph.initializer}
-    like = _sound_names(copy)
+    like = _original_names(copy)
     wrong = [node for node in graph.node if any(name and name not in like for name in node.output)]
     last = next((place for place, node in enumerate(wrong, start=1) if until in node.output), len(wrong))
     wrong = wrong[:last] if all_outputs else wrong
@@ -74,7 +74,7 @@ def extract_suffix(
     model.graph.node.extend(kept)
     model.graph.initializer.extend(tensor for tensor in graph.initializer if tensor.name in needed)
     model.graph.input.extend(
-        _typed(name, values[value], free=copy.sound.batch is None) for name, value in feeds.items()
+        _typed(name, values[value], free=copy.original.batch is None) for name, value in feeds.items()
     )
     wrong_values = tuple(name for node in kept for name in node.output if name)
     stated = {value.name: value for value in outputs}
@@ -92,11 +92,11 @@ def _typed(name: str, value: NDArray[Any], *, free: bool) -> onnx.ValueInfoProto
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), sizes)
 
 
-def _sound_names(copy: FaultyGraph) -> dict[str, str]:
-    """Return {value of the copy: the value of the sound graph that it equals}."""
-    known = {_key(node, tuple(node.input)): node for node in copy.sound.model.graph.node}
-    old = {tensor.name for tensor in copy.sound.model.graph.initializer} - {*copy.changed}
-    like = {name: name for name in (*old, *_inputs(copy.sound), "")}
+def _original_names(copy: FaultyGraph) -> dict[str, str]:
+    """Return {value of the copy: the value of the original graph that it equals}."""
+    known = {_key(node, tuple(node.input)): node for node in copy.original.model.graph.node}
+    old = {tensor.name for tensor in copy.original.model.graph.initializer} - {*copy.changed}
+    like = {name: name for name in (*old, *_inputs(copy.original), "")}
     for node in copy.graph.node:
         if all(name in like for name in node.input):
             twin = known.get(_key(node, tuple(like[name] for name in node.input)))
@@ -105,8 +105,8 @@ def _sound_names(copy: FaultyGraph) -> dict[str, str]:
     return like
 
 
-def _inputs(sound: OriginalGraph) -> tuple[str, ...]:
-    return tuple(value.name for value in sound.model.graph.input)
+def _inputs(original: OriginalGraph) -> tuple[str, ...]:
+    return tuple(value.name for value in original.model.graph.input)
 
 
 def _key(node: onnx.NodeProto, inputs: tuple[str, ...]) -> Key:

@@ -22,17 +22,17 @@ def print_self_test(report: SelfTestReport, console: Console) -> None:
     console.print()
     console.print(_table(report))
     console.print()
-    for fault in report.of("missed")[:MAX_LISTED]:
-        exact = f"{fault.exact_share or 0:.2f} in float64"
+    for fault in report.of("undetected")[:MAX_LISTED]:
+        exact = f"{fault.float64_budget_used or 0:.2f} in float64"
         console.print(f"missed   {escape(_name(fault))}: {fault.budget_used:.2f} of the budget in float32, {exact}")
-    for fault in report.of("refused")[:MAX_LISTED]:
+    for fault in report.of("invalid")[:MAX_LISTED]:
         console.print(f"invalid  {escape(_name(fault))}: {escape(fault.reason or '')}")
     for fault in [fault for fault in report.faults if fault.located == "elsewhere"][:MAX_LISTED]:
         console.print(f"layer    {escape(_name(fault))}: localized at {escape(fault.named or 'no layer')}")
-    detected, below, invalid = (len(report.of(outcome)) for outcome in ("caught", "below", "refused"))
+    detected, below, undetected, invalid = (len(report.of(outcome)) for outcome in get_args(Outcome))
     console.print(
-        f"faults   {len(report.faults)} of {report.kinds} types: {detected} of {detected + len(report.of('missed'))} "
-        f"larger than the budget detected, {below} smaller than it"
+        f"faults   {len(report.faults)} of {report.fault_types} types: {detected} of {detected + undetected} larger "
+        f"than the budget detected, {below} smaller than it"
         f"{f', {invalid} that the engine does not run' if invalid else ''}"
     )
     if any(fault.located for fault in report.faults):
@@ -44,7 +44,7 @@ def print_self_test(report: SelfTestReport, console: Console) -> None:
     clean = report.clean
     console.print(
         f"clean    {clean.runs} runs of the unmodified artifact, {len(clean.false_positives)} failed; "
-        f"at most {clean.worst_share:.0%} of the budget used"
+        f"at most {clean.max_budget_used:.0%} of the budget used"
     )
     for name in clean.false_positives[:MAX_LISTED]:
         console.print(f"failed   {escape(name)}")
@@ -61,11 +61,14 @@ def self_test_to_dict(report: SelfTestReport) -> dict[str, Any]:
 
 
 def _table(report: SelfTestReport) -> Table:
-    table = make_table(("fault type", "injected", "detected", "too\nsmall", "missed", "smallest\nerror"), (46,))
+    table = make_table(("fault type", "injected", "detected", "too\nsmall", "undetected", "smallest\nerror"), (46,))
     for kind in dict.fromkeys(fault.kind for fault in report.faults):
         faults = [fault for fault in report.faults if fault.kind == kind]
-        counts = [sum(fault.outcome == outcome for fault in faults) for outcome in ("caught", "below", "missed")]
-        least = min((fault.budget_used for fault in faults if fault.outcome == "caught"), default=None)
+        counts = [
+            sum(fault.outcome == outcome for fault in faults)
+            for outcome in ("detected", "below_tolerance", "undetected")
+        ]
+        least = min((fault.budget_used for fault in faults if fault.outcome == "detected"), default=None)
         table.add_row(
             escape(kind),
             str(len(faults)),
@@ -83,6 +86,6 @@ def _name(fault: FaultResult) -> str:
 def _reason(report: SelfTestReport) -> str:
     if report.clean.false_positives:
         return "the unmodified artifact failed"
-    if report.of("missed"):
+    if report.of("undetected"):
         return "a fault larger than the budget was not detected"
     return "every fault larger than the budget was detected" if report.passed else "no fault was detected"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.fault_injection.faults.base import FaultSite, FaultType, behind, plain, values_of
+from exporter.fault_injection.faults.base import FaultSite, FaultType, find_outputs, insert_after, plain
 from exporter.fault_injection.graph import FaultyGraph, Layer, OriginalGraph, set_attribute
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def _in_front_of_the_bias(graph: OriginalGraph) -> Iterable[FaultSite]:
             continue
 
         def inject(copy: FaultyGraph, _generator: Generator, layer: Layer = layer, relu: str = relu.output[0]) -> None:
-            bias = np.array(copy.sound.weights[str(layer.bias)])
-            shape = (1, -1, *([1] * (copy.sound.weights[layer.weight].ndim - 2)))
+            bias = np.array(copy.original.weights[str(layer.bias)])
+            shape = (1, -1, *([1] * (copy.original.weights[layer.weight].ndim - 2)))
             del copy.producer(layer.value).input[2:]
             copy.wrap(relu, lambda copy, x: copy.emit("Add", x, copy.constant(bias.reshape(shape))))
 
@@ -57,16 +57,16 @@ def _in_front_of_the_bias(graph: OriginalGraph) -> Iterable[FaultSite]:
 
 
 def _other_epsilon(graph: OriginalGraph) -> Iterable[FaultSite]:
-    """Put a BatchNorm behind each convolution that is an identity with the one epsilon, and has the other."""
+    """Put a BatchNorm after each convolution that is an identity with the one epsilon, and has the other."""
 
     def at(layer: Layer) -> FaultSite:
         def build(copy: FaultyGraph, x: str, _generator: Generator) -> str:
-            width = copy.sound.weights[layer.weight].shape[0]
+            width = copy.original.weights[layer.weight].shape[0]
             one, zero = np.ones(width), np.zeros(width)
             stats = (copy.constant(array) for array in (one, zero, zero, one * (1 - EPSILON)))
             return copy.emit("BatchNormalization", x, *stats, epsilon=OTHER_EPSILON)
 
-        (place,) = behind(lambda _graph: [layer.value], build)(graph)
+        (place,) = insert_after(lambda _graph: [layer.value], build)(graph)
         return place
 
     return [at(layer) for layer in graph.layers if layer.kind == "conv"]
@@ -86,7 +86,7 @@ def _dropout(graph: OriginalGraph) -> Iterable[FaultSite]:
         def build(copy: FaultyGraph, x: str, generator: Generator, width: int = widths[sources[value]]) -> str:
             return copy.emit("Mul", x, copy.constant(generator.integers(0, 2, (1, width)) * 2))
 
-        yield from behind(lambda _graph, value=value: [value], build)(graph)
+        yield from insert_after(lambda _graph, value=value: [value], build)(graph)
 
 
 def _rounded(copy: FaultyGraph, x: str, _generator: Generator) -> str:
@@ -102,19 +102,19 @@ ACTIVATIONS = (
     FaultType("softplus for ReLU", "another activation", _becomes("Softplus")),
     FaultType("tanh for ReLU", "another activation", _becomes("Tanh")),
     FaultType("absolute value for ReLU", "another activation", _becomes("Abs")),
-    FaultType("ReLU that ends at 6", "another activation (ReLU6)", behind(values_of("Relu"), _clipped)),
+    FaultType("ReLU that ends at 6", "another activation (ReLU6)", insert_after(find_outputs("Relu"), _clipped)),
     FaultType("BatchNorm with another epsilon", "1e-3 (Keras) for 1e-5 (PyTorch)", _other_epsilon),
     FaultType("dropout left on", "an export in training mode", _dropout),
     FaultType(
         "dropout's factor applied",
         "weights scaled by the keeping probability",
-        behind(_linear_activations, lambda copy, x, _: copy.emit("Mul", x, copy.constant(0.5))),
+        insert_after(_linear_activations, lambda copy, x, _: copy.emit("Mul", x, copy.constant(0.5))),
     ),
-    FaultType("activations rounded", "activations of few bits", behind(values_of("Relu"), _rounded)),
+    FaultType("activations rounded", "activations of few bits", insert_after(find_outputs("Relu"), _rounded)),
     FaultType(
         "activations moved by 0.001",
         "a zero point",
-        behind(values_of("Relu"), lambda copy, x, _: copy.emit("Add", x, copy.constant(0.001))),
+        insert_after(find_outputs("Relu"), lambda copy, x, _: copy.emit("Add", x, copy.constant(0.001))),
     ),
 )
 """Behind the layers."""

@@ -1,4 +1,4 @@
-"""What a row of the table is made of."""
+"""The types that a row of the fault table is made of."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Change = Callable[[Floats, np.random.Generator], NDArray[Any]]
 
-Plant = Callable[[FaultyGraph], None]
+Injection = Callable[[FaultyGraph], None]
 
 
 @dataclass(frozen=True)
 class FaultSite:
-    """Where a kind of fault can be planted in one graph.
+    """A position at which a fault type can be injected into one graph.
 
     Attributes:
-        where: for people: `conv2`.
-        value: the value of the sound graph that goes wrong first; None where no layer is to blame.
-        plant: puts the fault into a copy.
+        where: the position, for reports: `conv2`.
+        value: the first value of the original graph that becomes wrong; None where no layer causes the fault.
+        inject: puts the fault into a copy.
     """
 
     where: str
@@ -35,17 +35,17 @@ class FaultSite:
 
 @dataclass(frozen=True)
 class FaultType:
-    """A kind of fault.
+    """A fault type.
 
     Attributes:
-        name: short, for people.
-        imitates: the mistake that does this to a real artifact.
-        places: a graph -> everywhere it can be planted; none where it does not apply.
+        name: short, for reports.
+        cause: the mistake that does this to a real artifact.
+        places: a graph -> all positions at which it can be injected; none where it does not apply.
     """
 
     name: str
     cause: str
-    places: Callable[[OriginalGraph], Iterable[FaultSite]]
+    find_sites: Callable[[OriginalGraph], Iterable[FaultSite]]
 
 
 def plain(value: str) -> str:
@@ -58,15 +58,15 @@ def layers(kind: str | None = None) -> Callable[[OriginalGraph], tuple[Layer, ..
     return lambda graph: tuple(layer for layer in graph.layers if kind in (None, layer.kind))
 
 
-def in_weights(
+def change_weights(
     change: Change, kind: str | None = None, fits: Callable[[tuple[int, ...]], bool] = lambda _shape: True
 ) -> Callable[[OriginalGraph], Iterable[FaultSite]]:
-    """Plant a change in each layer's weight, (out, in, …).
+    """Inject a change in each layer's weight, (out, in, …).
 
     Args:
         change: (weight, random numbers) -> another of the same shape; it may write into the one it is given.
         kind: `conv` or `linear`, None for both.
-        fits: tells from the weight's shape whether the change makes sense.
+        fits: weight shape -> whether the change is possible.
     """
 
     def at(layer: Layer) -> FaultSite:
@@ -78,18 +78,18 @@ def in_weights(
     return lambda graph: [at(layer) for layer in layers(kind)(graph) if fits(graph.shape(layer))]
 
 
-def behind(
+def insert_after(
     values: Callable[[OriginalGraph], Iterable[str]],
     build: Callable[[FaultyGraph, str, np.random.Generator], str],
     *,
     attributable: bool = True,
 ) -> Callable[[OriginalGraph], Iterable[FaultSite]]:
-    """Put nodes behind values.
+    """Insert nodes after values.
 
     Args:
-        values: a graph -> where.
+        values: a graph -> the values.
         build: (copy, the value as it was, random numbers) -> what it becomes.
-        blame: the value's own layer is what a localiser should name.
+        attributable: localisation should name the value's own layer.
     """
 
     def at(value: str) -> FaultSite:
@@ -101,7 +101,7 @@ def behind(
     return lambda graph: [at(value) for value in values(graph)]
 
 
-def values_of(*operators: str) -> Callable[[OriginalGraph], Iterable[str]]:
+def find_outputs(*operators: str) -> Callable[[OriginalGraph], Iterable[str]]:
     """Return what lists the values that some operators compute."""
     return lambda graph: [node.output[0] for node in graph.nodes(*operators)]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from exporter.fault_injection.faults.base import FaultSite, FaultType, behind
+from exporter.fault_injection.faults.base import FaultSite, FaultType, insert_after
 from exporter.fault_injection.graph import FaultyGraph, OriginalGraph
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def _sites(graph: OriginalGraph) -> Iterable[str]:
 
 
 def _in_batch(build: Build) -> Callable[[OriginalGraph], Iterable[FaultSite]]:
-    return behind(_sites, build, attributable=False)
+    return insert_after(_sites, build, attributable=False)
 
 
 def _moved(copy: FaultyGraph, x: str, _generator: np.random.Generator) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def _in_biases(change: Change) -> Callable[[OriginalGraph], Iterable[FaultSite]]:
     def at(layer: Layer, bias: str) -> FaultSite:
         def inject(copy: FaultyGraph, _generator: np.random.Generator) -> None:
-            copy.set(bias, change(np.array(copy.sound.weights[bias])))
+            copy.set(bias, change(np.array(copy.original.weights[bias])))
 
         return FaultSite(layer.name, layer.value, inject)
 
@@ -36,7 +36,7 @@ def _swapped(graph: OriginalGraph) -> Iterable[FaultSite]:
         def inject(
             copy: FaultyGraph, _generator: np.random.Generator, first: str = first, second: str = second
         ) -> None:
-            held = np.array(copy.sound.weights[first]), np.array(copy.sound.weights[second])
+            held = np.array(copy.original.weights[first]), np.array(copy.original.weights[second])
             copy.set(first, held[1])
             copy.set(second, held[0])
 

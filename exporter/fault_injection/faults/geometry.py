@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from exporter.fault_injection.faults.base import FaultSite, FaultType, plain
-from exporter.fault_injection.graph import FaultyGraph, Layer, OriginalGraph, attributes_of, set_attribute
+from exporter.fault_injection.graph import FaultyGraph, Layer, OriginalGraph, get_attributes, set_attribute
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,13 +22,13 @@ LOWEST = -3.0e38
 
 
 def _pads(node: onnx.NodeProto, axes: int) -> Pads:
-    return list(attributes_of(node).get("pads", [0] * (2 * axes)))
+    return list(get_attributes(node).get("pads", [0] * (2 * axes)))
 
 
 def _axes(graph: OriginalGraph, node: onnx.NodeProto) -> int:
     if node.op_type == "Conv":
         return graph.weights[node.input[1]].ndim - 2
-    return len(attributes_of(node)["kernel_shape"])
+    return len(get_attributes(node)["kernel_shape"])
 
 
 def _at(
@@ -42,7 +42,7 @@ def _at(
         del graph
         return FaultSite(plain(value), value, lambda copy, _generator: inject(copy, copy.producer(value), axes))
 
-    def places(graph: OriginalGraph) -> Iterable[FaultSite]:
+    def find_sites(graph: OriginalGraph) -> Iterable[FaultSite]:
         weights = graph.weights
         for node in graph.nodes(operator):
             if operator == "Conv" and node.input[1] not in weights:
@@ -51,7 +51,7 @@ def _at(
             if fits(node, axes):
                 yield at(graph, node.output[0], axes)
 
-    return places
+    return find_sites
 
 
 def _padded(node: onnx.NodeProto, axes: int) -> bool:
@@ -59,7 +59,7 @@ def _padded(node: onnx.NodeProto, axes: int) -> bool:
 
 
 def _dense(node: onnx.NodeProto, axes: int) -> bool:
-    given = attributes_of(node)
+    given = get_attributes(node)
     kernel, ones = given.get("kernel_shape", []), [1] * axes
     plain_steps = given.get("dilations", ones) == ones and given.get("strides", ones) == ones
     return _padded(node, axes) and set(kernel) == {3} and plain_steps
@@ -128,7 +128,7 @@ def _moved_in_time(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
 
 
 def _moved(copy: FaultyGraph, node: onnx.NodeProto, axes: int, which: range) -> None:
-    """Put a row in front that never wins, and take one away behind."""
+    """Put a row in front that never wins, and take one away after."""
     begins = [int(axis in which) for axis in range(axes)]
     extra = copy.constant([0, 0, *begins, 0, 0, *(-begin for begin in begins)], _int64())
     lowest = copy.constant(LOWEST)
@@ -137,21 +137,21 @@ def _moved(copy: FaultyGraph, node: onnx.NodeProto, axes: int, which: range) -> 
 
 def _pools_over_time(node: onnx.NodeProto, axes: int) -> bool:
     pads = _pads(node, axes)
-    return axes == TIME_AND_SPACE and attributes_of(node)["kernel_shape"][0] > 1 and pads[0] == pads[axes] == 0
+    return axes == TIME_AND_SPACE and get_attributes(node)["kernel_shape"][0] > 1 and pads[0] == pads[axes] == 0
 
 
 def _wider(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
     del copy
-    kernel, pads = attributes_of(node)["kernel_shape"], _pads(node, axes)
+    kernel, pads = get_attributes(node)["kernel_shape"], _pads(node, axes)
     set_attribute(node, "kernel_shape", [size + 1 for size in kernel])
     set_attribute(node, "pads", pads[:axes] + [pad + 1 for pad in pads[axes:]])
 
 
 def _first_only(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
     """Take the first number of each window, as a strided slice does."""
-    kernel, pads = attributes_of(node)["kernel_shape"], _pads(node, axes)
+    kernel, pads = get_attributes(node)["kernel_shape"], _pads(node, axes)
     set_attribute(node, "kernel_shape", [1] * axes)
-    if attributes_of(node).get("ceil_mode"):  # windows may hang over the end, and their first number does not
+    if get_attributes(node).get("ceil_mode"):  # windows may hang over the end, and their first number does not
         set_attribute(node, "ceil_mode", 0)
         ends = pads[axes:]
     else:
@@ -168,14 +168,14 @@ def _least(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
 
 
 def _hangs_over(node: onnx.NodeProto, axes: int) -> bool:
-    return bool(attributes_of(node).get("ceil_mode")) or max(_pads(node, axes)) > 0
+    return bool(get_attributes(node).get("ceil_mode")) or max(_pads(node, axes)) > 0
 
 
 def _other_convention(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
     """Turn `symmetric` into `right` and the reverse; see `models.config.Pool5`."""
     del copy
     pads = _pads(node, axes)
-    if attributes_of(node).get("ceil_mode"):  # every axis that is halved with a rest gets its padding in front
+    if get_attributes(node).get("ceil_mode"):  # every axis that is halved with a rest gets its padding in front
         set_attribute(node, "ceil_mode", 0)
         set_attribute(node, "pads", [0, *([1] * (axes - 1)), 0, *([1] * (axes - 1))])
     elif pads[:axes] == pads[axes:]:
@@ -201,7 +201,7 @@ def _repeated(graph: OriginalGraph) -> Iterable[FaultSite]:
 
         def inject(copy: FaultyGraph, _generator: Generator, layer: Layer = layer) -> None:
             node = copy.producer(layer.node)
-            weights, attributes = list(node.input[1:]), attributes_of(node)
+            weights, attributes = list(node.input[1:]), get_attributes(node)
             copy.wrap(layer.node, lambda copy, x: copy.emit(node.op_type, x, *weights, **attributes))
 
         yield FaultSite(layer.name, layer.node, inject)

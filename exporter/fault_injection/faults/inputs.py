@@ -1,4 +1,4 @@
-"""Faults in front of the network: what happens to the clip, (batch, channel, time, height, width)."""
+"""Faults before the network: what happens to the clip, (batch, channel, time, height, width)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from exporter.fault_injection.faults.base import FaultSite, FaultType, behind, clip
+from exporter.fault_injection.faults.base import FaultSite, FaultType, clip, insert_after
 from exporter.fault_injection.graph import FaultyGraph, OriginalGraph
 
 if TYPE_CHECKING:
@@ -21,17 +21,17 @@ DEVIATION = (0.229, 0.224, 0.225)
 
 
 def _clip(build: Build) -> Callable[[OriginalGraph], Iterable[FaultSite]]:
-    def places(graph: OriginalGraph) -> Iterable[FaultSite]:
+    def find_sites(graph: OriginalGraph) -> Iterable[FaultSite]:
         shape = next(value for value in graph.model.graph.input if value.name == graph.clip).type.tensor_type.shape
         if len(shape.dim) != WIDTH + 1:
             return []
-        return behind(clip, lambda copy, x, _generator: build(copy, x), attributable=False)(graph)
+        return insert_after(clip, lambda copy, x, _generator: build(copy, x), attributable=False)(graph)
 
-    return places
+    return find_sites
 
 
 def _sizes(copy: FaultyGraph) -> list[int]:
-    graph_input = next(value for value in copy.graph.input if value.name == copy.sound.clip)
+    graph_input = next(value for value in copy.graph.input if value.name == copy.original.clip)
     return [dim.dim_value for dim in graph_input.type.tensor_type.shape.dim]
 
 
@@ -87,4 +87,4 @@ INPUTS = (
     FaultType("pixels rounded", "uint8 inside the graph", _clip(lambda copy, x: copy.emit("Round", x))),
     FaultType("negative pixels cut off", "uint8 inside the graph", _clip(lambda copy, x: copy.emit("Relu", x))),
 )
-"""In front of the network. A localiser sees them at the first layer, but no layer is to blame."""
+"""Before the network. A localiser sees them at the first layer, but no layer causes the fault."""

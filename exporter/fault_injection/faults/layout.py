@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.fault_injection.faults.base import FaultSite, FaultType, in_weights
-from exporter.fault_injection.graph import FaultyGraph, Layer, OriginalGraph, attributes_of
+from exporter.fault_injection.faults.base import FaultSite, FaultType, change_weights
+from exporter.fault_injection.graph import FaultyGraph, Layer, OriginalGraph, get_attributes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +27,7 @@ def _square(shape: tuple[int, ...]) -> bool:
 
 
 def _flattened(graph: OriginalGraph) -> Iterable[FaultSite]:
-    """Turn the columns of a linear layer behind a flatten from C,T,H,W to T,H,W,C."""
+    """Turn the columns of a linear layer after a flatten from C,T,H,W to T,H,W,C."""
     for layer in graph.layers:
         maps = _maps_before(graph, layer)
         if layer.kind == "linear" and maps is not None:
@@ -107,66 +107,72 @@ def _separable(graph: OriginalGraph) -> Iterable[FaultSite]:
 def _colours(graph: OriginalGraph) -> Iterable[FaultSite]:
     first = graph.layers[:1]
     if first and first[0].kind == "conv" and graph.shape(first[0])[1] == COLOURS:
-        yield from in_weights(lambda w, _: w[:, ::-1], "conv", lambda shape: shape[1] == COLOURS)(graph)
+        yield from change_weights(lambda w, _: w[:, ::-1], "conv", lambda shape: shape[1] == COLOURS)(graph)
 
 
 def is_plain_conv(graph: OriginalGraph, layer: Layer) -> bool:
-    """Tell whether a convolution has one group, so that its weight's second axis is all of its input."""
+    """Return whether a convolution has one group, so that its weight's second axis is all of its input."""
     node = next(node for node in graph.nodes("Conv") if node.output[0] == layer.node)
-    return attributes_of(node).get("group", 1) == 1
+    return get_attributes(node).get("group", 1) == 1
 
 
 LAYOUT = (
     FaultType(
         "kernels flipped on every axis",
         "a convolution exported as a correlation (Theano)",
-        in_weights(lambda w, _: np.flip(w, tuple(range(2, w.ndim))), "conv"),
+        change_weights(lambda w, _: np.flip(w, tuple(range(2, w.ndim))), "conv"),
     ),
     FaultType(
-        "kernels flipped in time", "a clip read backwards by one layer", in_weights(lambda w, _: np.flip(w, 2), "conv")
+        "kernels flipped in time",
+        "a clip read backwards by one layer",
+        change_weights(lambda w, _: np.flip(w, 2), "conv"),
     ),
-    FaultType("kernels flipped in height", "another image origin", in_weights(lambda w, _: np.flip(w, -2), "conv")),
-    FaultType("kernels flipped in width", "another image origin", in_weights(lambda w, _: np.flip(w, -1), "conv")),
+    FaultType("kernels flipped in height", "another image origin", change_weights(lambda w, _: np.flip(w, -2), "conv")),
+    FaultType("kernels flipped in width", "another image origin", change_weights(lambda w, _: np.flip(w, -1), "conv")),
     FaultType(
         "kernels with height and width turned",
         "axes (W,H) for (H,W)",
-        in_weights(lambda w, _: w.swapaxes(-1, -2), "conv", lambda s: s[-1] == s[-2]),
+        change_weights(lambda w, _: w.swapaxes(-1, -2), "conv", lambda s: s[-1] == s[-2]),
     ),
     FaultType(
         "kernels with time and height turned",
         "axes (H,T,W) for (T,H,W)",
-        in_weights(lambda w, _: w.swapaxes(2, 3), "conv", lambda s: len(s) == RANK and s[2] == s[3]),
+        change_weights(lambda w, _: w.swapaxes(2, 3), "conv", lambda s: len(s) == RANK and s[2] == s[3]),
     ),
     FaultType(
-        "kernels moved by one in time", "a time axis off by one", in_weights(lambda w, _: np.roll(w, 1, 2), "conv")
+        "kernels moved by one in time", "a time axis off by one", change_weights(lambda w, _: np.roll(w, 1, 2), "conv")
     ),
     FaultType("kernels of their middle frame only", "a 2-D convolution in each frame", _separable),
     FaultType(
         "kernels read with axes last to first",
         "a reader that took T,H,W,in,out for out,in,T,H,W",
-        in_weights(lambda w, _: w.transpose().reshape(w.shape), "conv"),
+        change_weights(lambda w, _: w.transpose().reshape(w.shape), "conv"),
     ),
     FaultType(
         "in and out turned",
         "a matrix that was not transposed",
-        in_weights(lambda w, _: w.swapaxes(0, 1), None, _square),
+        change_weights(lambda w, _: w.swapaxes(0, 1), None, _square),
     ),
     FaultType(
         "half of the inputs for half of the outputs",
         "two groups for one (AlexNet's way)",
-        in_weights(lambda w, _: _grouped(w), "conv", lambda s: s[1] > COLOURS),
+        change_weights(lambda w, _: _grouped(w), "conv", lambda s: s[1] > COLOURS),
     ),
-    FaultType("output channels moved by one", "an index that starts at 1", in_weights(lambda w, _: np.roll(w, 1, 0))),
-    FaultType("input channels moved by one", "an index that starts at 1", in_weights(lambda w, _: np.roll(w, 1, 1))),
+    FaultType(
+        "output channels moved by one", "an index that starts at 1", change_weights(lambda w, _: np.roll(w, 1, 0))
+    ),
+    FaultType(
+        "input channels moved by one", "an index that starts at 1", change_weights(lambda w, _: np.roll(w, 1, 1))
+    ),
     FaultType(
         "two output channels swapped",
         "a mapping with two keys confused",
-        in_weights(lambda w, _: np.concatenate([w[1:2], w[:1], w[2:]])),
+        change_weights(lambda w, _: np.concatenate([w[1:2], w[:1], w[2:]])),
     ),
-    FaultType("conv1 takes BGR for RGB", "another reader of images", _colours),
+    FaultType("first convolution takes BGR for RGB", "another reader of images", _colours),
     FaultType("flattened T,H,W,C for C,T,H,W", "a checkpoint of Keras or TensorFlow", _flattened),
     FaultType("two layers' weights swapped", "a mapping with two keys confused", _swapped_weights),
     FaultType("a layer with another's weights", "a mapping that names a key twice", _weights_of_another),
-    FaultType("a layer with fresh random weights", "a key that matched nothing (strict=False)", in_weights(_fresh)),
+    FaultType("a layer with fresh random weights", "a key that matched nothing (strict=False)", change_weights(_fresh)),
 )
 """In the order of a weight's numbers."""

@@ -1,4 +1,4 @@
-"""Faults behind the network: what happens to its outputs."""
+"""Faults after the network: what happens to its outputs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from exporter.fault_injection.faults.base import FaultSite, FaultType, behind
+from exporter.fault_injection.faults.base import FaultSite, FaultType, insert_after
 from exporter.fault_injection.graph import FaultyGraph, Layer, OriginalGraph
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ DECIMALS = 1000.0
 
 
 def _outputs(build: Callable[[FaultyGraph, str], str]) -> Callable[[OriginalGraph], Iterable[FaultSite]]:
-    return behind(lambda graph: graph.outputs, lambda copy, x, _generator: build(copy, x), attributable=False)
+    return insert_after(lambda graph: graph.outputs, lambda copy, x, _generator: build(copy, x), attributable=False)
 
 
 def _one(operator: str, number: float) -> Callable[[FaultyGraph, str], str]:
@@ -32,11 +32,11 @@ def _rounded(copy: FaultyGraph, x: str) -> str:
 def _head(order: Callable[[int], list[int]]) -> Callable[[OriginalGraph], Iterable[FaultSite]]:
     """Put the classes of the last linear layer in another order, its bias too."""
 
-    def places(graph: OriginalGraph) -> Iterable[FaultSite]:
+    def find_sites(graph: OriginalGraph) -> Iterable[FaultSite]:
         heads = [layer for layer in graph.layers if layer.kind == "linear"][-1:]
         return [FaultSite(layer.name, layer.node, _reordered(layer, order)) for layer in heads]
 
-    return places
+    return find_sites
 
 
 def _reordered(layer: Layer, order: Callable[[int], list[int]]) -> Callable[[FaultyGraph, Generator], None]:
@@ -45,7 +45,7 @@ def _reordered(layer: Layer, order: Callable[[int], list[int]]) -> Callable[[Fau
         places = order(len(weight))
         copy.set_weight(layer, weight[places])
         if layer.bias:
-            copy.set(layer.bias, np.array(copy.sound.weights[layer.bias])[places])
+            copy.set(layer.bias, np.array(copy.original.weights[layer.bias])[places])
 
     return inject
 

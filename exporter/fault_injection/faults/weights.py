@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.fault_injection.faults.base import FaultType, in_weights
+from exporter.fault_injection.faults.base import FaultType, change_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,46 +80,56 @@ def _other_order(weight: Floats) -> NDArray[Any]:
 
 
 WEIGHTS = (
-    FaultType("weights scaled by 1 %", "a factor folded in twice", in_weights(lambda w, _: w * np.float32(1.01))),
+    FaultType("weights scaled by 1 %", "a factor folded in twice", change_weights(lambda w, _: w * np.float32(1.01))),
     FaultType(
         "weights scaled by 0.1 %",
         "a normalisation folded with other statistics",
-        in_weights(lambda w, _: w * np.float32(1.001)),
+        change_weights(lambda w, _: w * np.float32(1.001)),
     ),
-    FaultType("weights with the other sign", "a subtraction exported as an addition", in_weights(lambda w, _: -w)),
-    FaultType("one channel scaled by 1 %", "per-channel scales off by one", in_weights(lambda w, _: _first_channel(w))),
-    FaultType("largest weight off by 1 %", "a damaged file", in_weights(lambda w, _: _largest(w, 1.01))),
-    FaultType("a random weight off by 1 %", "a damaged file", in_weights(lambda w, g: _random(w, 1.01, g))),
-    FaultType("largest weight with the other sign", "a flipped sign bit", in_weights(lambda w, _: _largest(w, -1))),
-    FaultType("an exponent bit flipped", "a flipped bit on disk", in_weights(lambda w, _: _flip_bit(w, 23))),
-    FaultType("a middle mantissa bit flipped", "a flipped bit on disk", in_weights(lambda w, _: _flip_bit(w, 15))),
+    FaultType("weights with the other sign", "a subtraction exported as an addition", change_weights(lambda w, _: -w)),
+    FaultType(
+        "one channel scaled by 1 %", "per-channel scales off by one", change_weights(lambda w, _: _first_channel(w))
+    ),
+    FaultType("largest weight off by 1 %", "a damaged file", change_weights(lambda w, _: _largest(w, 1.01))),
+    FaultType("a random weight off by 1 %", "a damaged file", change_weights(lambda w, g: _random(w, 1.01, g))),
+    FaultType("largest weight with the other sign", "a flipped sign bit", change_weights(lambda w, _: _largest(w, -1))),
+    FaultType("an exponent bit flipped", "a flipped bit on disk", change_weights(lambda w, _: _flip_bit(w, 23))),
+    FaultType("a middle mantissa bit flipped", "a flipped bit on disk", change_weights(lambda w, _: _flip_bit(w, 15))),
     FaultType(
         "the lowest mantissa bit flipped",
         "a flipped bit that is too small to matter",
-        in_weights(lambda w, _: _flip_bit(w, 0)),
+        change_weights(lambda w, _: _flip_bit(w, 0)),
     ),
-    FaultType("a NaN among the weights", "a diverged training", in_weights(lambda w, g: _put(w, np.nan, g))),
+    FaultType("a NaN among the weights", "a diverged training", change_weights(lambda w, g: _put(w, np.nan, g))),
     FaultType(
-        "an infinity among the weights", "an overflow in a conversion", in_weights(lambda w, g: _put(w, np.inf, g))
+        "an infinity among the weights", "an overflow in a conversion", change_weights(lambda w, g: _put(w, np.inf, g))
     ),
-    FaultType("an output channel zeroed", "pruning, or a lost block", in_weights(_zero_out)),
-    FaultType("an input channel zeroed", "pruning, or a lost block", in_weights(_zero_in)),
-    FaultType("the last tenth of a tensor zero", "a file that was cut off", in_weights(lambda w, _: _cut_off(w))),
-    FaultType("the smallest tenth of the weights zero", "pruning by magnitude", in_weights(lambda w, _: _pruned(w))),
-    FaultType("weights rounded to bfloat16", "a checkpoint of half precision", in_weights(lambda w, _: _bfloat16(w))),
+    FaultType("an output channel zeroed", "pruning, or a lost block", change_weights(_zero_out)),
+    FaultType("an input channel zeroed", "pruning, or a lost block", change_weights(_zero_in)),
+    FaultType("the last tenth of a tensor zero", "a file that was cut off", change_weights(lambda w, _: _cut_off(w))),
     FaultType(
-        "weights rounded to float16", "a checkpoint of half precision", in_weights(lambda w, _: w.astype(np.float16))
+        "the smallest tenth of the weights zero", "pruning by magnitude", change_weights(lambda w, _: _pruned(w))
     ),
-    FaultType("weights rounded to 8 bits", "quantised, a scale per tensor", in_weights(lambda w, _: _int8(w, None))),
+    FaultType(
+        "weights rounded to bfloat16", "a checkpoint of half precision", change_weights(lambda w, _: _bfloat16(w))
+    ),
+    FaultType(
+        "weights rounded to float16",
+        "a checkpoint of half precision",
+        change_weights(lambda w, _: w.astype(np.float16)),
+    ),
+    FaultType(
+        "weights rounded to 8 bits", "quantised, a scale per tensor", change_weights(lambda w, _: _int8(w, None))
+    ),
     FaultType(
         "weights rounded to 8 bits, by channel",
         "quantised, a scale per channel",
-        in_weights(lambda w, _: _int8(w, tuple(range(1, w.ndim)))),
+        change_weights(lambda w, _: _int8(w, tuple(range(1, w.ndim)))),
     ),
     FaultType(
         "weights in the other byte order",
         "a reader that forgot the file's byte order",
-        in_weights(lambda w, _: _other_order(w)),
+        change_weights(lambda w, _: _other_order(w)),
     ),
 )
 """In every layer's weight."""

@@ -32,7 +32,7 @@ def test_faults_are_detected_and_the_artifact_is_not_changed(
     assert done.stderr == ""
     found = json.loads(done.stdout)
     assert found["passed"] is True
-    assert found["outcomes"] == {"caught": 2, "below": 0, "missed": 0, "refused": 0}
+    assert found["outcomes"] == {"detected": 2, "below_tolerance": 0, "undetected": 0, "invalid": 0}
     assert [(fault["kind"], fault["where"]) for fault in found["faults"]] == [
         ("softmax added", "logits"),
         ("logarithm of softmax added", "logits"),
@@ -48,7 +48,7 @@ def test_errors_are_one_line_and_an_exit_code(
 ) -> None:
     onnx, torchscript = (artifact.path for artifact in narrow_artifacts.artifacts)
     cases: list[tuple[int, str, tuple[object, ...]]] = [
-        (2, "faults are planted in ONNX graphs, and this is a torchscript file", (torchscript,)),
+        (2, "faults are injected into ONNX graphs, and this is a torchscript file", (torchscript,)),
         (2, "--only dragon: no kind of fault has that in its name", (onnx, "--only", "dragon")),
         (3, "no such", (tmp_path / "none.onnx",)),
         (3, "has no manifest beside or inside it", (save(tmp_path / "foreign.onnx"),)),

@@ -50,9 +50,9 @@ def inject(harness: Harness, kind: str, where: str) -> tuple[FaultyGraph, str | 
     (fault,) = [
         fault
         for fault in list_faults(harness, [row for row in FAULTS if row.name == kind])
-        if fault.place.where == where
+        if fault.site.where == where
     ]
-    return fault.copy(harness, 0), fault.place.value
+    return fault.copy(harness, 0), fault.site.value
 
 
 FAULT_SITES = (
@@ -66,7 +66,7 @@ FAULT_SITES = (
     ("ReLU dropped", "conv3a.relu"),
     ("ReLU dropped", "fc7.relu"),
     ("pool5 of the other convention", "pool5"),
-    ("conv1 takes BGR for RGB", "conv1"),
+    ("first convolution takes BGR for RGB", "conv1"),
     ("kernels flipped on every axis", "conv3b"),
     ("flattened T,H,W,C for C,T,H,W", "fc6"),
     ("weights rounded to bfloat16", "conv2"),
@@ -79,7 +79,7 @@ FAULT_SITES = (
 @pytest.mark.parametrize(("kind", "where"), FAULT_SITES)
 def test_a_fault_is_detected(kind: str, where: str, harness: Harness) -> None:
     copy, _ = inject(harness, kind, where)
-    assert not harness.verdict(copy, harness.batches(("random", "video"))).passed
+    assert not harness.run(copy, harness.batches(("random", "video"))).passed
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_fault_is_located(kind: str, where: str, layer: str, how: str, harness
     copy, value = inject(harness, kind, where)
     assert value is not None
     (batch,) = harness.batches(("random", "video"))
-    assert harness.locate(copy, value, batch) == (how, layer)
+    assert harness.localize(copy, value, batch) == (how, layer)
 
 
 def test_a_fault_is_located_by_values_without_names(harness: Harness, narrow: BuiltModel) -> None:
@@ -107,14 +107,14 @@ def test_a_fault_is_located_by_values_without_names(harness: Harness, narrow: Bu
             ]
     path = copy.write(copy.model, harness.graph.folder / "unnamed.onnx")
     spec = make_run_spec(load_artifact(path), ParityOptions(), narrow)
-    result = run_model(spec, harness.truth.inputs)
-    report = evaluate(result, harness.truth, ParityOptions())
+    result = run_model(spec, harness.golden.inputs)
+    report = evaluate(result, harness.golden, ParityOptions())
     assert [(row.input, row.passed) for row in report.comparisons] == [
         ("random", False),
         ("video", False),
         ("random + video", False),
     ]
-    found = localize(result, report, harness.truth)
+    found = localize(result, report, harness.golden)
     assert found.first == "conv3b"
     assert "the graph does not contain conv3a.relu, so the fault may be there" in found.summary
 
@@ -123,7 +123,7 @@ def test_the_part_after_a_fault_gives_the_result_of_the_whole_graph(harness: Har
     copy, _ = inject(harness, "weights scaled by 0.1 %", "conv4a")
     path = copy.write(copy.model, harness.graph.folder / "whole.onnx")
     spec = make_run_spec(load_artifact(path), ParityOptions(), narrow)
-    *_, whole = evaluate(run_model(spec, harness.truth.inputs), harness.truth, ParityOptions()).comparisons
-    cut = harness.verdict(copy, harness.batches(("random", "video")))
+    *_, whole = evaluate(run_model(spec, harness.golden.inputs), harness.golden, ParityOptions()).comparisons
+    cut = harness.run(copy, harness.batches(("random", "video")))
     assert (whole.input, whole.passed) == (cut.batch.name, cut.passed) == ("random + video", False)
     assert cut.budget_used == pytest.approx(whole.budget_used, rel=1e-3)

@@ -13,7 +13,7 @@ from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import CheckFailedError
 from exporter.fault_injection.faults import FAULTS
 from exporter.fault_injection.graph import FaultyGraph
-from exporter.fault_injection.harness import Harness, Precision, Verdict
+from exporter.fault_injection.harness import Harness, Precision, RunOutcome
 from exporter.fault_injection.results import CleanRuns, FaultResult, SelfTestOptions, SelfTestReport
 from exporter.fault_injection.runner import Fault, clean_runs, list_faults, run_faults, set_up, temp_dir
 from exporter.fault_injection.split import split_model
@@ -34,75 +34,77 @@ def bench_of(folder: Path, batch: int | str = "batch") -> tuple[Harness, RunResu
     drawn = clips(4)
     drawn[1], drawn[2] = np.sign(drawn[1]) * 255, 0
     free = save(folder / "free.onnx")  # the truth is computed a row at a time
-    truth = GoldenOutputs(FileSource(free, "onnx"), InputSet({"clip": drawn}, NAMES))
-    truth.compute(range(4))
+    golden = GoldenOutputs(FileSource(free, "onnx"), InputSet({"clip": drawn}, NAMES))
+    golden.compute(range(4))
     engine = find_engine("onnx")
     with engine.open(path, RuntimeOptions()) as runtime:
-        ports = map_by_name(path, runtime.signature, runtime.signature)
-    trial = RunSpec(path, lambda settings: engine.open(path, settings), RuntimeOptions(), lambda _found: ports)
-    sound = run_model(trial, truth.inputs)
-    return Harness(graph, trial, ports, truth, sound.engine), sound
+        io_mapping = map_by_name(path, runtime.signature, runtime.signature)
+    spec = RunSpec(path, lambda settings: engine.open(path, settings), RuntimeOptions(), lambda _found: io_mapping)
+    original = run_model(spec, golden.inputs)
+    return Harness(graph, spec, io_mapping, golden, original.engine), original
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Harness:
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Harness:
     return bench_of(tmp_path_factory.mktemp("bench"))[0]
 
 
-def faults_of(bench: Harness, *kinds: str) -> tuple[Fault, ...]:
+def faults_of(harness: Harness, *kinds: str) -> tuple[Fault, ...]:
     rows = [row for row in FAULTS if row.name in kinds]
     assert len(rows) == len(kinds)
-    return list_faults(bench, rows)
+    return list_faults(harness, rows)
 
 
-def test_every_fault_of_the_table_is_caught_or_below(bench: Harness) -> None:
-    found = run_faults(bench, list_faults(bench), SelfTestOptions())
-    assert {fault.outcome for fault in found} == {"caught", "below"}
+def test_every_fault_of_the_table_is_caught_or_below(harness: Harness) -> None:
+    found = run_faults(harness, list_faults(harness), SelfTestOptions())
+    assert {fault.outcome for fault in found} == {"detected", "below_tolerance"}
     assert len(found) > 200
-    caught = [fault for fault in found if fault.outcome == "caught"]
-    assert all(fault.budget_used > 1 and fault.exact_share is None for fault in caught)
-    below = [fault for fault in found if fault.outcome == "below"]
-    assert all(fault.exact_share is not None and fault.exact_share <= 1 for fault in below)
+    caught = [fault for fault in found if fault.outcome == "detected"]
+    assert all(fault.budget_used > 1 and fault.float64_budget_used is None for fault in caught)
+    below = [fault for fault in found if fault.outcome == "below_tolerance"]
+    assert all(fault.float64_budget_used is not None and fault.float64_budget_used <= 1 for fault in below)
     assert len(below) < len(found) / 10
 
 
-def test_a_bit_below_float32_is_below_the_budget(bench: Harness) -> None:
-    found = run_faults(bench, faults_of(bench, "the lowest mantissa bit flipped"), SelfTestOptions())
-    assert {fault.outcome for fault in found} == {"below"}
+def test_a_bit_below_float32_is_below_the_budget(harness: Harness) -> None:
+    found = run_faults(harness, faults_of(harness, "the lowest mantissa bit flipped"), SelfTestOptions())
+    assert {fault.outcome for fault in found} == {"below_tolerance"}
 
 
-def test_a_checker_that_lets_faults_pass_is_found_out(bench: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Harness.verdict
+def test_a_checker_that_lets_faults_pass_is_found_out(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Harness.run
 
     def blind(
         self: Harness, copy: FaultyGraph, batches: Sequence[InputBatch], precision: Precision = "float32"
-    ) -> Verdict:
+    ) -> RunOutcome:
         verdict = real(self, copy, batches, precision)
         return verdict if precision == "float64" else replace(verdict, passed=True)
 
-    monkeypatch.setattr(Harness, "verdict", blind)
-    found = run_faults(bench, faults_of(bench, "softmax added", "the lowest mantissa bit flipped"), SelfTestOptions())
-    assert [fault.outcome for fault in found] == ["below"] * 5 + ["missed"]
-    assert found[-1].exact_share is not None
-    assert found[-1].exact_share > 1
+    monkeypatch.setattr(Harness, "run", blind)
+    found = run_faults(
+        harness, faults_of(harness, "softmax added", "the lowest mantissa bit flipped"), SelfTestOptions()
+    )
+    assert [fault.outcome for fault in found] == ["below_tolerance"] * 5 + ["undetected"]
+    assert found[-1].float64_budget_used is not None
+    assert found[-1].float64_budget_used > 1
 
 
-def test_a_copy_that_the_engine_refuses_is_no_verdict(bench: Harness) -> None:
-    (fault,) = faults_of(bench, "softmax added")
+def test_a_copy_that_the_engine_refuses_is_no_run_outcome(harness: Harness) -> None:
+    (fault,) = faults_of(harness, "softmax added")
 
     def inject(copy: FaultyGraph, _generator: object) -> None:
         copy.wrap("logits", lambda copy, x: copy.emit("NoSuchOperator", x))
 
-    broken = replace(fault, place=replace(fault.place, inject=inject))
-    (found,) = run_faults(bench, [broken], SelfTestOptions())
-    assert found.outcome == "refused"
+    broken = replace(fault, site=replace(fault.site, inject=inject))
+    (found,) = run_faults(harness, [broken], SelfTestOptions())
+    assert found.outcome == "invalid"
     assert found.reason is not None
     assert "NoSuchOperator" in found.reason
 
 
-def test_layers_are_named(bench: Harness) -> None:
+def test_layers_are_named(harness: Harness) -> None:
     kinds = ("weights scaled by 1 %", "leaky ReLU for ReLU", "average for max pool", "ReLU dropped", "BGR for RGB")
-    found = run_faults(bench, faults_of(bench, *kinds), SelfTestOptions(localize=True))
+    found = run_faults(harness, faults_of(harness, *kinds), SelfTestOptions(localize=True))
     reported = {(fault.kind, fault.where): (fault.located, fault.named) for fault in found}
     assert reported["weights scaled by 1 %", "conv2"] == ("layer", "conv2.out")
     assert reported["weights scaled by 1 %", "fc8"] == ("layer", "logits")
@@ -112,63 +114,63 @@ def test_layers_are_named(bench: Harness) -> None:
     assert reported["BGR for RGB", "clip"] == (None, None)  # no layer is to blame
 
 
-def test_what_a_fault_draws_depends_on_seed_and_fault_alone(bench: Harness) -> None:
-    first, second = faults_of(bench, "a layer with fresh random weights")[:2]
-    again = first.copy(bench, 0).changed["conv1.weight"]
-    assert np.array_equal(first.copy(bench, 0).changed["conv1.weight"], again)
-    assert not np.array_equal(first.copy(bench, 1).changed["conv1.weight"], again)
-    assert not np.array_equal(second.copy(bench, 0).changed["conv2.weight"].ravel()[:99], again.ravel()[:99])
+def test_what_a_fault_draws_depends_on_seed_and_fault_alone(harness: Harness) -> None:
+    first, second = faults_of(harness, "a layer with fresh random weights")[:2]
+    again = first.copy(harness, 0).changed["conv1.weight"]
+    assert np.array_equal(first.copy(harness, 0).changed["conv1.weight"], again)
+    assert not np.array_equal(first.copy(harness, 1).changed["conv1.weight"], again)
+    assert not np.array_equal(second.copy(harness, 0).changed["conv2.weight"].ravel()[:99], again.ravel()[:99])
 
 
-def test_quick_takes_one_place_of_each_kind(bench: Harness) -> None:
-    quick, every = list_faults(bench, quick=True), list_faults(bench)
-    assert len(quick) == len({fault.kind for fault in every})
-    assert {fault.place.where for fault in quick} >= {"conv1", "conv2", "fc6", "fc7", "fc8"}
+def test_quick_takes_one_place_of_each_kind(harness: Harness) -> None:
+    quick, every = list_faults(harness, quick=True), list_faults(harness)
+    assert len(quick) == len({fault.fault_type for fault in every})
+    assert {fault.site.where for fault in quick} >= {"conv1", "conv2", "fc6", "fc7", "fc8"}
 
 
 def test_a_fixed_batch_is_filled(tmp_path: Path) -> None:
     fixed, _ = bench_of(tmp_path, 3)
     found = run_faults(fixed, faults_of(fixed, "items mixed by 0.1 %", "bias dropped"), SelfTestOptions(localize=True))
-    assert {fault.outcome for fault in found} == {"caught"}
+    assert {fault.outcome for fault in found} == {"detected"}
 
 
 def test_a_single_clip_at_a_time(tmp_path: Path) -> None:
     one, _ = bench_of(tmp_path, 1)
     assert not faults_of(one, "items mixed by 0.1 %")
     found = run_faults(one, faults_of(one, "bias dropped", "the lowest mantissa bit flipped"), SelfTestOptions())
-    assert [fault.outcome for fault in found] == ["below"] * 5 + ["caught"] * 5
+    assert [fault.outcome for fault in found] == ["below_tolerance"] * 5 + ["detected"] * 5
 
 
-def test_clean_runs_are_counted_and_raise_no_alarm(bench: Harness) -> None:
-    sound = run_model(bench.trial, bench.truth.inputs)
+def test_clean_runs_are_counted_and_raise_no_alarm(harness: Harness) -> None:
+    original = run_model(harness.spec, harness.golden.inputs)
 
     def draw(seed: int, kinds: tuple[str, ...]) -> InputSet:
         shape = (len(kinds), *CLIP)
         return InputSet({"clip": np.random.default_rng(seed).standard_normal(shape, np.float32)}, kinds)
 
-    clean = clean_runs(bench, sound, draw, seed=0, wanted=10)
+    clean = clean_runs(harness, original, draw, seed=0, wanted=10)
     assert clean.runs == 4 + 2 + 7 + 2 + 3 + 2  # rows alone, then batches of 2 and 3, three times
     assert clean.false_positives == ()
-    assert 0 < clean.worst_share < 1
+    assert 0 < clean.max_budget_used < 1
 
 
-def test_an_artifact_that_fails_as_it_is_is_refused(tmp_path: Path, bench: Harness) -> None:
+def test_an_artifact_that_fails_as_it_is_is_refused(tmp_path: Path, harness: Harness) -> None:
     other = save(tmp_path / "c3d.onnx")
     subject = LoadedArtifact(other, "onnx", None, ())
-    faulty = FaultyGraph(bench.graph)
+    faulty = FaultyGraph(harness.graph)
     faulty.set("fc8.bias", np.ones(5, np.float32))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "exporter.fault_injection.runner.make_run_spec",
             lambda *_: replace(
-                bench.trial,
+                harness.spec,
                 open=lambda settings: find_engine("onnx").open(
-                    faulty.write(faulty.model, bench.graph.folder / "unsound.onnx"), settings
+                    faulty.write(faulty.model, harness.graph.folder / "unsound.onnx"), settings
                 ),
             ),
         )
-        with pytest.raises(CheckFailedError, match="does not pass parity as it is"):
-            set_up(subject, bench.truth, build(BuildOptions(base_channels=8, feature_dim=32)), tmp_path)
+        with pytest.raises(CheckFailedError, match="does not pass parity unmodified"):
+            set_up(subject, harness.golden, build(BuildOptions(base_channels=8, feature_dim=32)), tmp_path)
 
 
 @pytest.mark.parametrize("roomy", [True, False])
@@ -184,20 +186,22 @@ def test_the_weights_are_kept_in_memory_where_there_is_room(
     assert not Path(folder).exists()
 
 
-def verdict(outcome: str) -> FaultResult:
+def make_result(outcome: str) -> FaultResult:
     return FaultResult("kind", "mistake", "conv1", outcome, "random", 2.0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "alarms", "passed"),
+    ("outcomes", "false_positives", "passed"),
     [
-        (("caught", "below", "refused"), (), True),
-        (("caught", "missed"), (), False),
-        (("below",), (), False),
-        (("caught",), ("random",), False),
+        (("detected", "below_tolerance", "invalid"), (), True),
+        (("detected", "undetected"), (), False),
+        (("below_tolerance",), (), False),
+        (("detected",), ("random",), False),
     ],
 )
-def test_the_verdict(outcomes: tuple[str, ...], alarms: tuple[str, ...], passed: bool) -> None:
-    faults = tuple(verdict(outcome) for outcome in outcomes)
-    report = SelfTestReport("a", "r", "t", ("random",), 1, faults, CleanRuns(1, alarms, 0.5), {})
+def test_the_report_passes_only_if_all_faults_are_detected(
+    outcomes: tuple[str, ...], false_positives: tuple[str, ...], passed: bool
+) -> None:
+    faults = tuple(make_result(outcome) for outcome in outcomes)
+    report = SelfTestReport("a", "r", "t", ("random",), 1, faults, CleanRuns(1, false_positives, 0.5), {})
     assert report.passed is passed

@@ -7,11 +7,11 @@ from rich.console import Console
 from exporter.fault_injection.results import CleanRuns, FaultResult, SelfTestReport
 from exporter.reports.self_test import print_self_test, self_test_to_dict
 
-CAUGHT = FaultResult("bias dropped", "a lost bias", "conv1", "caught", "random", 12.5, located="layer", named="conv1")
-WRONG = FaultResult("bias dropped", "a lost bias", "conv2", "caught", "random", 1e9, located="elsewhere", named="fc6")
-BELOW = FaultResult("one [bit]", "a flipped bit", "conv1", "below", "zeros", 0.1, exact_share=0.2)
-MISSED = FaultResult("one [bit]", "a flipped bit", "conv2", "missed", "zeros", 0.96, exact_share=1.02)
-REFUSED = FaultResult("padding", "a crop", "conv3a", "refused", "", 0.0, reason="no kernel")
+CAUGHT = FaultResult("bias dropped", "a lost bias", "conv1", "detected", "random", 12.5, located="layer", named="conv1")
+WRONG = FaultResult("bias dropped", "a lost bias", "conv2", "detected", "random", 1e9, located="elsewhere", named="fc6")
+BELOW = FaultResult("one [bit]", "a flipped bit", "conv1", "below_tolerance", "zeros", 0.1, float64_budget_used=0.2)
+MISSED = FaultResult("one [bit]", "a flipped bit", "conv2", "undetected", "zeros", 0.96, float64_budget_used=1.02)
+REFUSED = FaultResult("padding", "a crop", "conv3a", "invalid", "", 0.0, reason="no kernel")
 
 
 def report(*faults: FaultResult, false_positives: tuple[str, ...] = ()) -> SelfTestReport:
@@ -52,5 +52,5 @@ def test_a_false_positive_fails() -> None:
 def test_the_object_counts() -> None:
     reported = self_test_to_dict(report(CAUGHT, WRONG, BELOW, MISSED))
     assert reported["passed"] is False
-    assert reported["outcomes"] == {"caught": 2, "below": 1, "missed": 1, "refused": 0}
+    assert reported["outcomes"] == {"detected": 2, "below_tolerance": 1, "undetected": 1, "invalid": 0}
     assert reported["located"] == {"layer": 1, "between": 0, "elsewhere": 1}
