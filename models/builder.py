@@ -13,7 +13,7 @@ from torch import nn
 from models.architectures import parse_settings
 from models.built_model import BuiltModel, Setting
 from models.c3d import C3D, all_outputs, fold_batch_norm, from_config
-from models.checkpoints import Checkpoint, LoadResult, load_into, read_checkpoint
+from models.checkpoints import Checkpoint, load_into, read_checkpoint
 from models.checkpoints.info import CheckpointInfo
 from models.config import ARCHITECTURE, CONV_HINTS, DEFAULT_CLASSES, C3DConfig
 from models.errors import UsageError, join_limited
@@ -55,23 +55,8 @@ def build(options: BuildOptions | None = None, progress: Progress = no_progress)
         options.batch_norm or checkpoint.batch_norm,
         options.pool5 or checkpoint.pool5 or "symmetric",
     )
-    network, loaded = _load_model(config, checkpoint, options)
+    network, info = _load_model(config, checkpoint, options)
     stated = "file" if checkpoint.raw.pool5 else "layout" if checkpoint.pool5 else "default"
-    info = CheckpointInfo(
-        file=checkpoint.path.name,
-        path=str(checkpoint.path),
-        sha256=checkpoint.raw.sha256,
-        container=checkpoint.raw.container,
-        layout=checkpoint.layout.name,
-        loaded=loaded.loaded,
-        total=loaded.total,
-        values=loaded.values,
-        reinitialized=loaded.reinitialized,
-        converted=loaded.converted,
-        ignored_keys=loaded.ignored_keys,
-        pool5=checkpoint.pool5,
-        url=checkpoint.file.url,
-    )
     source = "option" if options.pool5 else stated
     return _describe(network, options, source, info, checkpoint.preprocessing, checkpoint.file.notes)
 
@@ -120,7 +105,7 @@ def _init_model(config: C3DConfig, seed: int) -> C3D:
         return _freeze(from_config(config))
 
 
-def _load_model(config: C3DConfig, checkpoint: Checkpoint, options: BuildOptions) -> tuple[C3D, LoadResult]:
+def _load_model(config: C3DConfig, checkpoint: Checkpoint, options: BuildOptions) -> tuple[C3D, CheckpointInfo]:
     # On the meta device nothing is allocated or drawn that the checkpoint would overwrite.
     with torch.device("meta"):
         network = from_config(config)

@@ -218,11 +218,11 @@ def _try_load(file: ResolvedSource, raw: RawCheckpoint, layout: str) -> str:
         checkpoint = remap_keys(file, raw, layout)
         with torch.device("meta"):
             network = C3D(checkpoint.num_classes, batch_norm=checkpoint.batch_norm)
-        coverage = load_into(network, checkpoint)
+        loaded = load_into(network, checkpoint)
     except CheckpointError as error:
         return f"no: {str(error).removeprefix(f'{file.path}: ')}"
     head = f"{checkpoint.num_classes} classes" if checkpoint.num_classes else "no fc8, so features only"
     norm = ", with BatchNorm" if checkpoint.batch_norm else ""
-    converted = f", converted from {', '.join(coverage.converted)}" if coverage.converted else ""
-    aside = f", {len(coverage.ignored_keys)} left aside that only training needs" if coverage.ignored_keys else ""
-    return f"yes: {coverage.loaded} of {coverage.total} tensors, {head}{norm}{converted}{aside}"
+    converted = f", converted from {', '.join(loaded.converted)}" if loaded.converted else ""
+    aside = f", {len(loaded.ignored_keys)} left aside that only training needs" if loaded.ignored_keys else ""
+    return f"yes: {loaded.loaded} of {loaded.total} tensors, {head}{norm}{converted}{aside}"

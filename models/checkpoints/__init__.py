@@ -13,9 +13,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from models.checkpoints.loading import Checkpoint, LoadResult, load_into, read_checkpoint, read_raw, remap_keys
+    from models.checkpoints.loading import Checkpoint, load_into, read_checkpoint, read_raw, remap_keys
 
-__all__ = ["Checkpoint", "LoadResult", "load_into", "read_checkpoint", "read_raw", "remap_keys"]
+__all__ = ["Checkpoint", "load_into", "read_checkpoint", "read_raw", "remap_keys"]
 
 
 def __getattr__(name: str) -> object:

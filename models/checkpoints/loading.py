@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.checkpoints.detection import LayoutMatch, detect_layouts, select_layouts
+from models.checkpoints.info import CheckpointInfo
 from models.checkpoints.layouts import Layout
 from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import RawCheckpoint
@@ -86,27 +87,6 @@ class Checkpoint:
         if not 1 <= weight.shape[0] <= MAX_CLASSES:
             raise CheckpointError(f"{self.path}: fc8.weight is {tuple(weight.shape)}: not a plausible class count")
         return int(weight.shape[0])
-
-
-@dataclass(frozen=True)
-class LoadResult:
-    """How much of a network a checkpoint gave.
-
-    Attributes:
-        loaded: parameters and running statistics taken from the file, counted as tensors.
-        total: those the network has.
-        values: single numbers taken from the file.
-        reinitialized: names that were initialised instead (only ever fc8, and only when asked for).
-        converted: dtypes other than float32 that the file's tensors had.
-        ignored_keys: the file's tensors that only training needs.
-    """
-
-    loaded: int
-    total: int
-    values: int
-    reinitialized: tuple[str, ...] = ()
-    converted: tuple[str, ...] = ()
-    ignored_keys: tuple[str, ...] = ()
 
 
 def read_checkpoint(source: str | Path, layout: str = "auto", progress: Progress = no_progress) -> Checkpoint:
@@ -192,7 +172,7 @@ def _detect_layout(path: Path, raw: RawCheckpoint, rows: tuple[Layout, ...], lay
     return next(iter(found))
 
 
-def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: bool = False) -> LoadResult:
+def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: bool = False) -> CheckpointInfo:
     """Put a checkpoint's tensors into `network`, all of them or none.
 
     The network takes the tensors themselves, which may be views of the mapped file. It may stand on the meta device;
@@ -221,8 +201,20 @@ def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: 
     network.load_state_dict(values_by_name, strict=False, assign=True)
     converted = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in given.values()} - {"float32"})
     values = sum(tensor.numel() for tensor in values_by_name.values())
-    return LoadResult(
-        len(values_by_name), len(wanted), values, tuple(reinitialized), tuple(converted), checkpoint.ignored_keys
+    return CheckpointInfo(
+        file=checkpoint.path.name,
+        path=str(checkpoint.path),
+        sha256=checkpoint.raw.sha256,
+        container=checkpoint.raw.container,
+        layout=checkpoint.layout.name,
+        loaded=len(values_by_name),
+        total=len(wanted),
+        values=values,
+        reinitialized=tuple(reinitialized),
+        converted=tuple(converted),
+        ignored_keys=checkpoint.ignored_keys,
+        pool5=checkpoint.pool5,
+        url=checkpoint.file.url,
     )
 
 
