@@ -1,5 +1,5 @@
 from .artifacts.manifest import Artifact, FileEntry, Manifest
-from .bench.runner import benchmark
+from .workflows.bench import benchmark
 from .bench.types import BenchReport, BenchRequest
 from .errors import (
     ArtifactError,

@@ -1,7 +1,7 @@
 """Latency, throughput, load time and memory of model files, and of other engines on the same network.
 
 * `bench.types`: what is asked for and what was found, frozen dataclasses.
-* `bench.runner`: `benchmark()`: plan, load, measure in interleaved rounds, compare.
+* `bench.runner`: runs a plan: load, measure in interleaved rounds, summarise. `workflows.bench.benchmark()` calls it.
 * `bench.targets`: the table of engines; `bench.plan`, `bench.engine_setup`: what each of them runs.
 * `bench.worker_main`: a target's own process; `bench.worker_client`: this end of the pipe;
   `bench.engines`: one file each.

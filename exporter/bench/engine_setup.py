@@ -45,34 +45,34 @@ class EngineSetup:
         self.notes: tuple[str, ...] = ()
         self._built: BuiltModel | None = None
 
-    def serve(self, *, plain_takes_part: bool) -> tuple[tuple[BenchTarget, ...], tuple[Skipped, ...]]:
+    def prepare(self, *, plain_takes_part: bool) -> tuple[tuple[BenchTarget, ...], tuple[Skipped, ...]]:
         """Return the engines that can take part, and the others with the reason.
 
         Args:
             plain_takes_part: the plain graph is one of the artifacts, so onnxruntime need not run it once more.
         """
-        peers: list[BenchTarget] = []
+        engines: list[BenchTarget] = []
         missing: list[Skipped] = []
-        for peer in ENGINE_SPECS:
-            interpreter = self.request.engine_python.get(peer.name, THIS_PYTHON)
-            if peer.name == "onnxruntime" and plain_takes_part and interpreter == THIS_PYTHON:
+        for spec in ENGINE_SPECS:
+            interpreter = self.request.engine_python.get(spec.name, THIS_PYTHON)
+            if spec.name == "onnxruntime" and plain_takes_part and interpreter == THIS_PYTHON:
                 continue
-            if self.request.device not in peer.devices:
-                missing.append(Skipped(peer.title, f"runs on {', '.join(peer.devices)} only", peer=True))
-            elif reason := missing_reason(peer, interpreter):
-                missing.append(Skipped(peer.title, reason, peer=True))
+            if self.request.device not in spec.devices:
+                missing.append(Skipped(spec.title, f"runs on {', '.join(spec.devices)} only", added=True))
+            elif reason := missing_reason(spec, interpreter):
+                missing.append(Skipped(spec.title, reason, added=True))
             else:
                 try:
                     with translate_os_errors(self.folder):
-                        peers.append(self._contestant(peer, interpreter))
+                        engines.append(self._make_target(spec, interpreter))
                 except (C3DExportError, subprocess.SubprocessError) as error:
-                    missing.append(Skipped(peer.title, str(error), peer=True))
+                    missing.append(Skipped(spec.title, str(error), added=True))
         self._built = None  # whose memory the measurements should have
-        return tuple(peers), tuple(missing)
+        return tuple(engines), tuple(missing)
 
-    def _contestant(self, peer: EngineSpec, interpreter: Path) -> BenchTarget:
-        job: dict[str, Any] = {**peer.job, "device": self.request.device}
-        if peer.runs == "network":
+    def _make_target(self, spec: EngineSpec, interpreter: Path) -> BenchTarget:
+        job: dict[str, Any] = {**spec.job, "device": self.request.device}
+        if spec.runs == "network":
             model = self._network()
             job |= {"architecture": model.architecture, "settings": dict(model.settings)}
             job |= {"root": str(Path(models.__file__).parents[1]), "inputs": [model.input.name]}
@@ -83,12 +83,12 @@ class EngineSetup:
             signature = read_signature(plain)
             job |= {"inputs": list(matching_names(plain, self.feeds, signature))}
             job |= {"outputs": [output.name for output in signature.outputs]}
-            job |= {"path": str(plain if peer.runs == "plain" else self._mnn(plain, interpreter))}
+            job |= {"path": str(plain if spec.runs == "plain" else self._mnn(plain, interpreter))}
             file = "the plain graph" if plain.parent == self.folder else str(plain)
         # inductor keeps what it compiled between runs, and its load time would depend on what ran before
-        scratch = {"TORCHINDUCTOR_CACHE_DIR": tempfile.mkdtemp(dir=self.folder)} if peer.name == "inductor" else {}
+        scratch = {"TORCHINDUCTOR_CACHE_DIR": tempfile.mkdtemp(dir=self.folder)} if spec.name == "inductor" else {}
         return BenchTarget(
-            peer.title, file, peer.engine, job, interpreter, peer=True, install=peer.install, environment=scratch
+            spec.title, file, spec.engine, job, interpreter, added=True, install=spec.install, environment=scratch
         )
 
     def _network(self) -> BuiltModel:
@@ -163,9 +163,9 @@ class EngineSetup:
         return target
 
 
-def missing_reason(peer: EngineSpec, interpreter: Path) -> str | None:
+def missing_reason(spec: EngineSpec, interpreter: Path) -> str | None:
     """Say why an engine's library is not there, before anything is made for it; None where it is."""
-    module = LIBRARIES.get(peer.name)
+    module = LIBRARIES.get(spec.name)
     if module is None:
         return None
     code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
@@ -179,4 +179,4 @@ def missing_reason(peer: EngineSpec, interpreter: Path) -> str | None:
         )
     except (OSError, subprocess.SubprocessError) as error:
         return f"{interpreter} cannot be started: {error}"
-    return None if found.returncode == 0 else f"not installed; {peer.install}"
+    return None if found.returncode == 0 else f"not installed; {spec.install}"

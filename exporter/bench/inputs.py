@@ -67,7 +67,7 @@ class Feeds:
         return tuple(sorted(set(wanted or DEFAULT_BATCHES))) if fixed is None else (fixed,)
 
 
-def feeds_of(path: Path, signature: Signature | None, shapes: Shapes) -> Feeds:
+def make_feeds(path: Path, signature: Signature | None, shapes: Shapes) -> Feeds:
     """Return what to feed a model; a TorchScript file without a manifest takes what `shapes` says, in its order.
 
     Raises:

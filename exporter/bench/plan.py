@@ -9,7 +9,7 @@ from pathlib import Path
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.store import staging
 from exporter.bench.engine_setup import EngineSetup
-from exporter.bench.inputs import Feeds, feeds_of, matching_names
+from exporter.bench.inputs import Feeds, make_feeds, matching_names
 from exporter.bench.targets import ENGINES, THIS_PYTHON, BenchTarget
 from exporter.bench.types import BenchRequest, Skipped
 from exporter.errors import UsageError
@@ -58,23 +58,23 @@ def make_plan(request: BenchRequest, progress: Progress) -> Generator[BenchPlan]
     progress("reading the artifacts")
     subjects = [load_artifact(path) for path in request.artifacts]
     signatures = [_signature(subject) for subject in subjects]
-    feeds = feeds_of(subjects[0].path, signatures[0], request.shapes)
+    feeds = make_feeds(subjects[0].path, signatures[0], request.shapes)
     names = _names([subject.path for subject in subjects])
     artifacts = tuple(
         _artifact(subject, signature, name, feeds, request.device)
         for subject, signature, name in zip(subjects, signatures, names, strict=True)
     )
-    plain = request.plain or next((subject.path for subject in subjects if is_plain(subject)), None)
-    if request.plain is not None:
-        matching_names(request.plain, feeds, read_signature(request.plain))
-    if not request.peers:
+    plain = request.engine_model or next((subject.path for subject in subjects if is_plain(subject)), None)
+    if request.engine_model is not None:
+        matching_names(request.engine_model, feeds, read_signature(request.engine_model))
+    if not request.engines:
         yield BenchPlan(artifacts, feeds, plain, (), ())
         return
     measured = plain is not None and any(subject.path.resolve() == plain.resolve() for subject in subjects)
     with staging(Path(tempfile.gettempdir())) as folder:
-        kitchen = EngineSetup(request, subjects[0], signatures[0], feeds, plain, folder, progress)
-        peers, missing = kitchen.serve(plain_takes_part=measured)
-        yield BenchPlan((*artifacts, *peers), feeds, kitchen.plain, missing, kitchen.notes)
+        setup = EngineSetup(request, subjects[0], signatures[0], feeds, plain, folder, progress)
+        engines, missing = setup.prepare(plain_takes_part=measured)
+        yield BenchPlan((*artifacts, *engines), feeds, setup.plain, missing, setup.notes)
 
 
 def is_plain(subject: LoadedArtifact) -> bool:

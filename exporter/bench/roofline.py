@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SIZES = (1024, 1536, 2048)
 PRODUCTS = ("torch", "numpy")
-LEAST_SECONDS = 0.2
+MIN_SECONDS = 0.2
 """How long each product is repeated; the fastest call counts, because a roof is what the machine can do."""
 
 LARGE = 1024
@@ -55,12 +55,12 @@ def measure_product(open_worker: Callable[[str], Worker], threads: int) -> Produ
             for product in PRODUCTS:
                 worker.ask("load", job={"product": product, "size": size, "threads": threads})
                 worker.ask("feed", inputs=[], seed=0, warmup=1)
-                seconds = min(worker.ask("run", least=LEAST_SECONDS)["seconds"])
+                seconds = min(worker.ask("run", least=MIN_SECONDS)["seconds"])
                 found.append(Product(2 * size**3 / seconds, f"{product}, {size} x {size}"))
     return max(found, key=lambda product: product.rate)
 
 
-def bounds_of(
+def find_bounds(
     path: Path, feeds: Feeds, batches: Sequence[int], rate: float
 ) -> tuple[tuple[LowerBound, ...], tuple[str, ...]]:
     """Return the least time of direct convolution for each batch size, and the nodes that could not be counted.

@@ -37,7 +37,7 @@ class TargetState:
     title: str
     base: int | None
     loads: list[float] = field(default_factory=list[float])
-    first_answers: list[float] = field(default_factory=list[float])
+    first_outputs: list[float] = field(default_factory=list[float])
     answers: list[list[float]] = field(default_factory=list[list[float]])
     peak: int | None = None
     turns: list[list[float]] = field(default_factory=list[list[float]])
@@ -53,9 +53,9 @@ class TargetState:
             self.target.name,
             threads,
             tuple(self.loads),
-            tuple(self.first_answers),
+            tuple(self.first_outputs),
             median(self.loads),
-            median(self.first_answers),
+            median(self.first_outputs),
         )
 
 
@@ -78,11 +78,9 @@ class RunConfig:
     warmup: int
 
 
-def open_worker(contestant: BenchTarget, threads: int) -> Worker:
+def open_worker(target: BenchTarget, threads: int) -> Worker:
     """Return a target's process, not started yet."""
-    return Worker(
-        engine_file(contestant.engine), contestant.interpreter, {**thread_variables(threads), **contestant.environment}
-    )
+    return Worker(engine_file(target.engine), target.interpreter, {**thread_variables(threads), **target.environment})
 
 
 def thread_variables(threads: int) -> dict[str, str]:
@@ -90,42 +88,42 @@ def thread_variables(threads: int) -> dict[str, str]:
     return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
 
 
-def start(stack: ExitStack, contestant: BenchTarget, course: RunConfig) -> TargetState:
+def start(stack: ExitStack, target: BenchTarget, config: RunConfig) -> TargetState:
     """Start a target's process and load it; the process ends with `stack`.
 
     Raises:
         WorkerError: it cannot.
     """
-    worker = stack.enter_context(open_worker(contestant, course.threads))
+    worker = stack.enter_context(open_worker(target, config.threads))
     imported = worker.ask("import")
-    entry = TargetState(contestant, worker, imported["title"], imported["peak"])
-    _load(entry, course)
-    return entry
+    state = TargetState(target, worker, imported["title"], imported["peak"])
+    _load(state, config)
+    return state
 
 
-def load_again(contestant: BenchTarget, entry: TargetState, course: RunConfig) -> None:
+def load_again(target: BenchTarget, state: TargetState, config: RunConfig) -> None:
     """Load a target in one more process, only to time it.
 
     Raises:
         WorkerError: it cannot.
     """
-    with open_worker(contestant, course.threads) as worker:
+    with open_worker(target, config.threads) as worker:
         worker.ask("import")
-        _load(entry, course, worker)
+        _load(state, config, worker)
 
 
-def feed(entry: TargetState, course: RunConfig, batch: int) -> None:
+def feed(state: TargetState, config: RunConfig, batch: int) -> None:
     """Give a target its inputs of one batch size, and let it warm up.
 
     Raises:
         WorkerError: it fails on them.
     """
-    fed = entry.worker.ask("feed", **_feed(entry.target, course, batch), warmup=course.warmup)
-    entry.answers, entry.peak, entry.turns = fed["answers"], fed["peak"], []
+    fed = state.worker.ask("feed", **_feed(state.target, config, batch), warmup=config.warmup)
+    state.answers, state.peak, state.turns = fed["answers"], fed["peak"], []
 
 
 def run_rounds(
-    entries: list[TargetState],
+    states: list[TargetState],
     rounds: int,
     seconds: float,
     shuffle: random.Random,
@@ -135,7 +133,7 @@ def run_rounds(
     """Run every target once in each round; one that fails leaves the list.
 
     Args:
-        entries: the targets; each one's `turns` grow by its calls' seconds.
+        states: the targets; each one's `turns` grow by its calls' seconds.
         rounds: how many, at most.
         seconds: no round begins after these, once `FEWEST_ROUNDS` are done.
         shuffle: decides the order of each round.
@@ -147,40 +145,40 @@ def run_rounds(
         if number >= MIN_ROUNDS and time.monotonic() - start > seconds:
             return
         tell(number + 1)
-        for entry in shuffled(entries, shuffle):
+        for state in shuffled(states, shuffle):
             time.sleep(COOLDOWN_S)
-            with drop_on_error(entries, entry, failed):
-                answer = entry.worker.ask("run", least=MIN_ROUND_S)
-                entry.turns.append(answer["seconds"])
-                entry.peak = answer["peak"]
+            with drop_on_error(states, state, failed):
+                answer = state.worker.ask("run", least=MIN_ROUND_S)
+                state.turns.append(answer["seconds"])
+                state.peak = answer["peak"]
 
 
-def shuffled(entries: Sequence[TargetState], shuffle: random.Random) -> list[TargetState]:
+def shuffled(states: Sequence[TargetState], shuffle: random.Random) -> list[TargetState]:
     """Return the entries in another order."""
-    return shuffle.sample(entries, len(entries))
+    return shuffle.sample(states, len(states))
 
 
 @contextmanager
-def drop_on_error(entries: list[TargetState], entry: TargetState, failed: Failed) -> Generator[None]:
+def drop_on_error(states: list[TargetState], state: TargetState, failed: Failed) -> Generator[None]:
     """Take a target that fails in the block off the list, and report it."""
     try:
         yield
     except WorkerError as error:
-        entries.remove(entry)
-        failed(entry.target, error)
+        states.remove(state)
+        failed(state.target, error)
 
 
-def _load(entry: TargetState, course: RunConfig, worker: Worker | None = None) -> None:
+def _load(state: TargetState, config: RunConfig, worker: Worker | None = None) -> None:
     """Load and call once, in the target's own process or in another, and note both times."""
-    worker = worker or entry.worker
-    sizes = course.feeds.messages(course.first_batch, entry.target.job["inputs"])
+    worker = worker or state.worker
+    sizes = config.feeds.messages(config.first_batch, state.target.job["inputs"])
     shapes = {value["name"]: value["shape"] for value in sizes}
-    job = {**entry.target.job, "threads": course.threads, "shapes": shapes}
+    job = {**state.target.job, "threads": config.threads, "shapes": shapes}
     loaded = worker.ask("load", job=job)["seconds"]
-    called = worker.ask("feed", **_feed(entry.target, course, course.first_batch), warmup=0)["seconds"]
-    entry.loads.append(loaded)
-    entry.first_answers.append(loaded + called)
+    called = worker.ask("feed", **_feed(state.target, config, config.first_batch), warmup=0)["seconds"]
+    state.loads.append(loaded)
+    state.first_outputs.append(loaded + called)
 
 
-def _feed(contestant: BenchTarget, course: RunConfig, batch: int) -> dict[str, Any]:
-    return {"inputs": course.feeds.messages(batch, contestant.job["inputs"]), "seed": course.seed}
+def _feed(target: BenchTarget, config: RunConfig, batch: int) -> dict[str, Any]:
+    return {"inputs": config.feeds.messages(batch, target.job["inputs"]), "seed": config.seed}

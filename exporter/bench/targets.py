@@ -76,7 +76,7 @@ class BenchTarget:
         engine: its file in `exporter/bench/engines`.
         job: what its engine gets, except for the threads and the first batch's sizes.
         interpreter: that runs it.
-        peer: whether it may be absent.
+        added: whether `--engines` added it, so that it may be absent.
         install: what to do where its library is missing.
         environment: variables of its process.
     """
@@ -86,6 +86,6 @@ class BenchTarget:
     engine: str
     job: Mapping[str, Any]
     interpreter: Path
-    peer: bool = False
+    added: bool = False
     install: str = ""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -44,10 +44,10 @@ class BenchRequest:
     load_rounds: int = 3
     seed: int = 0
     device: Device = "cpu"
-    peers: bool = False
+    engines: bool = False
     engine_python: Mapping[str, Path] = field(default_factory=dict[str, Path])
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
-    plain: Path | None = None
+    engine_model: Path | None = None
     reference: BuildOptions = field(default_factory=BuildOptions)
 
 
@@ -58,7 +58,7 @@ class TargetInfo:
     name: str
     engine: str
     file: str
-    peer: bool
+    added: bool
 
 
 @dataclass(frozen=True)
@@ -120,17 +120,17 @@ class Loading:
         target: its name.
         threads: of the engine.
         loads: seconds from the file to a model that can be called, one for each process.
-        first_answers: the same with the first call, of the first batch size: what an engine puts off until then counts.
+        first_outputs: the same with the first call, of the first batch size: what an engine puts off until then counts.
         load: the median of `loads`.
-        first_answer: the median of `first_answers`.
+        first_output: the median of `first_outputs`.
     """
 
     target: str
     threads: int
     loads: tuple[float, ...]
-    first_answers: tuple[float, ...]
+    first_outputs: tuple[float, ...]
     load: float
-    first_answer: float
+    first_output: float
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Skipped:
 
     target: str
     reason: str
-    peer: bool
+    added: bool
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ class BenchReport:
     @property
     def complete(self) -> bool:
         """Whether every artifact that was named ran to the end; an absent engine does not count."""
-        return all(absent.peer for absent in self.missing)
+        return all(absent.added for absent in self.missing)
 
     def of(self, threads: int, batch: int) -> tuple[Measurement, ...]:
         """Return the measurements of one thread count and batch size."""

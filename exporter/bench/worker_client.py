@@ -21,7 +21,7 @@ REPLY_TIMEOUT_S = 600.0
 EXIT_TIMEOUT_S = 10.0
 CHUNK = 1 << 16
 
-Kind = Literal["missing", "refused", "failed"]
+FailureKind = Literal["missing", "refused", "failed"]
 
 
 def engine_file(name: str) -> Path:
@@ -42,9 +42,9 @@ class WorkerError(Exception):
         kind: `missing` (library, device, compiler), `refused` (the model), `failed` (while running, or its process).
     """
 
-    def __init__(self, kind: Kind, reason: str) -> None:
+    def __init__(self, kind: FailureKind, reason: str) -> None:
         super().__init__(reason)
-        self.kind: Kind = kind
+        self.kind: FailureKind = kind
 
 
 class Worker:
@@ -53,7 +53,7 @@ class Worker:
     def __init__(self, engine: Path, interpreter: Path, environment: dict[str, str], deadline: float = REPLY_TIMEOUT_S):
         self.engine, self.interpreter, self.environment, self.deadline = engine, interpreter, environment, deadline
         self._process: subprocess.Popen[bytes] | None = None
-        self._complaints: IO[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
         self._unread = b""
 
     def __enter__(self) -> Self:
@@ -62,17 +62,17 @@ class Worker:
         Raises:
             WorkerError: the interpreter cannot be started.
         """
-        self._complaints = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()
         try:
             self._process = subprocess.Popen(  # noqa: S603 - the interpreter is the user's own choice
                 [str(self.interpreter), str(WORKER), str(self.engine)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._complaints,
+                stderr=self._stderr,
                 env={**child_environment(self.interpreter), **self.environment},
             )
         except OSError as error:
-            self._complaints.close()
+            self._stderr.close()
             raise WorkerError("missing", f"{self.interpreter} cannot be started: {error.strerror}") from error
         return self
 
@@ -92,8 +92,8 @@ class Worker:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        assert self._complaints is not None
-        self._complaints.close()
+        assert self._stderr is not None
+        self._stderr.close()
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
         """Send one request and wait for its answer.
@@ -142,9 +142,7 @@ class Worker:
         """Say how the process ended, with the last line it complained."""
         code = self._running.wait()
         how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
-        assert self._complaints is not None
-        self._complaints.seek(0)
-        said = [
-            line.strip() for line in self._complaints.read().decode("utf-8", "replace").splitlines() if line.strip()
-        ]
+        assert self._stderr is not None
+        self._stderr.seek(0)
+        said = [line.strip() for line in self._stderr.read().decode("utf-8", "replace").splitlines() if line.strip()]
         return WorkerError("failed", f"its process ended {how}" + (f": {said[-1]}" if said else ""))

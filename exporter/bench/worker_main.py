@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import ModuleType
 
-MOST_CALLS = 1000
+MAX_CALLS = 1000
 """In one turn."""
-MOST_VALUES = 4096
+MAX_VALUES = 4096
 """Of each output that are sent back for comparison."""
-KINDS = {"import": "missing", "load": "refused", "feed": "failed", "run": "failed"}
+FAILURES = {"import": "missing", "load": "refused", "feed": "failed", "run": "failed"}
 
 
 class Session:
@@ -48,7 +48,7 @@ class Session:
         except ImportError as error:  # engines raise it for whatever is missing: library, device, compiler
             return _error("missing", error)
         except Exception as error:  # noqa: BLE001 - engines share no base class, and the parent decides what it means
-            return _error(KINDS[request["do"]], error)
+            return _error(FAILURES[request["do"]], error)
 
     def do_import(self, _request: Mapping[str, Any]) -> dict[str, Any]:
         """Import the engine's library."""
@@ -72,7 +72,7 @@ class Session:
         seconds = time.perf_counter() - start
         for _ in range(request["warmup"]):
             self.call(self.feeds)
-        shown = [[float(value) for value in answer.reshape(-1)[:MOST_VALUES]] for answer in answers]
+        shown = [[float(value) for value in answer.reshape(-1)[:MAX_VALUES]] for answer in answers]
         return {"seconds": seconds, "answers": shown, "peak": peak_memory()}
 
     def do_run(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Session:
         assert self.call is not None, "load first"
         call, feeds, taken = self.call, self.feeds, list[float]()
         over = time.perf_counter() + request["least"]
-        while len(taken) < MOST_CALLS:
+        while len(taken) < MAX_CALLS:
             start = time.perf_counter()
             call(feeds)
             end = time.perf_counter()

@@ -111,15 +111,15 @@ def bench_command(
     if html is not None:
         require_page(html)
 
-    from exporter.bench.runner import benchmark
     from exporter.reports.bench import print_bench
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.json_report import bench_to_dict
+    from exporter.workflows.bench import benchmark
 
     request = BenchRequest(
         artifacts,
-        peers=options.pop("engines"),
-        plain=options.pop("engine_model"),
+        engines=options.pop("engines"),
+        engine_model=options.pop("engine_model"),
         reference=BuildOptions(weights=options.pop("weights")),
         engine_python=dict(options.pop("engine_python")),
         shapes=dict(options.pop("shapes")),

@@ -37,7 +37,7 @@ def print_bench(report: BenchReport, console: Console) -> None:
             console.print(f"roofline {escape(line)}")
     for skipped in report.missing:
         console.print(
-            f"{'skipped ' if skipped.peer else 'FAILED  '} {escape(skipped.target)}: {escape(skipped.reason)}"
+            f"{'skipped ' if skipped.added else 'FAILED  '} {escape(skipped.target)}: {escape(skipped.reason)}"
         )
     print_notes(report.notes, console)
     console.print(
@@ -115,7 +115,7 @@ LOADING_HEADINGS = ("target", "threads", "load", "first output", "processes")
 def loading_rows(report: BenchReport) -> tuple[tuple[str, ...], ...]:
     """Return the rows of the table of load times, in seconds."""
     return tuple(
-        (row.target, str(row.threads), f"{row.load:.2f}", f"{row.first_answer:.2f}", str(len(row.loads)))
+        (row.target, str(row.threads), f"{row.load:.2f}", f"{row.first_output:.2f}", str(len(row.loads)))
         for row in report.loadings
     )
 

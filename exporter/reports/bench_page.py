@@ -45,11 +45,11 @@ def bench_page(report: BenchReport, made: datetime | None = None) -> str:
     context = {
         "report": report,
         "headline": headline(report),
-        "failures": [skipped for skipped in report.missing if not skipped.peer],
+        "failures": [skipped for skipped in report.missing if not skipped.added],
         "facts": _facts(report),
         "notes": [
             *report.notes,
-            *(f"{skipped.target} was skipped: {skipped.reason}" for skipped in report.missing if skipped.peer),
+            *(f"{skipped.target} was skipped: {skipped.reason}" for skipped in report.missing if skipped.added),
         ],
         "sections": make_sections(report),
         "loading": Table(
@@ -86,10 +86,10 @@ def make_sections(report: BenchReport) -> tuple[Section, ...]:
 def make_series(report: BenchReport, threads: int, batch: int) -> tuple[Series, ...]:
     """Return the bars of a chart, in seconds: artifacts, other engines, and the bound of direct convolution."""
     rows = report.of(threads, batch)
-    peers = {target.name for target in report.targets if target.peer}
-    series = [_series("artifact", "subject", rows, [row.target not in peers for row in rows])]
-    if any(row.target in peers for row in rows):
-        series.append(_series("other engine", "reference", rows, [row.target in peers for row in rows]))
+    engines = {target.name for target in report.targets if target.added}
+    series = [_series("artifact", "subject", rows, [row.target not in engines for row in rows])]
+    if any(row.target in engines for row in rows):
+        series.append(_series("other engine", "reference", rows, [row.target in engines for row in rows]))
     bound = _bound(report, threads, batch)
     if bound is not None:
         name = f"lower bound of direct convolution: {milliseconds(bound.seconds)} ms"

@@ -14,7 +14,7 @@ from helpers.small_models import convolution
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.bench import engine_setup
 from exporter.bench.engine_setup import EngineSetup, missing_reason
-from exporter.bench.inputs import feeds_of
+from exporter.bench.inputs import make_feeds
 from exporter.bench.plan import is_plain
 from exporter.bench.targets import ENGINE_SPECS, EngineSpec
 from exporter.bench.types import BenchRequest
@@ -25,7 +25,7 @@ from models.builder import build
 from models.options import BuildOptions
 from models.progress import no_progress
 
-MNN = next(peer for peer in ENGINE_SPECS if peer.name == "mnn")
+MNN = next(spec for spec in ENGINE_SPECS if spec.name == "mnn")
 
 
 @pytest.mark.parametrize(
@@ -52,15 +52,15 @@ def test_a_model_without_a_manifest_is_plain_unless_optimize_changed_it(tmp_path
     assert not is_plain(LoadedArtifact(tmp_path / "fast.onnx", "onnx", None, ()))
 
 
-def kitchen(folder: Path, **options: Any) -> EngineSetup:
+def setup(folder: Path, **options: Any) -> EngineSetup:
     path = convolution(folder / "m.onnx")
-    request = replace(BenchRequest((path,), peers=True), **options)
+    request = replace(BenchRequest((path,), engines=True), **options)
     signature = read_signature(path)
     return EngineSetup(
         request,
         LoadedArtifact(path, "onnx", None, ()),
         signature,
-        feeds_of(path, signature, {}),
+        make_feeds(path, signature, {}),
         path,
         folder,
         no_progress,
@@ -86,25 +86,25 @@ def test_mnn_is_converted_under_its_own_interpreter(tmp_path: Path, monkeypatch:
         "import json, sys\nplace = sys.argv[sys.argv.index('--MNNModel') + 1]\n"
         "open(place, 'w').write(json.dumps(sys.argv[2:]))\n",
     )
-    (peer,), missing = kitchen(tmp_path, engine_python={"mnn": other}).serve(plain_takes_part=True)
+    (spec,), missing = setup(tmp_path, engine_python={"mnn": other}).prepare(plain_takes_part=True)
     assert missing == ()
-    assert peer.interpreter == other
-    asked = json.loads(Path(peer.job["path"]).read_text())
+    assert spec.interpreter == other
+    asked = json.loads(Path(spec.job["path"]).read_text())
     assert asked[1:5] == ["-f", "ONNX", "--modelFile", str((tmp_path / "m.onnx").resolve())]
-    assert (peer.job["inputs"], peer.job["outputs"]) == (["x"], ["y"])
+    assert (spec.job["inputs"], spec.job["outputs"]) == (["x"], ["y"])
 
 
 def test_a_graph_that_mnn_refuses_is_told_with_its_last_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, MNN)
     other = interpreter(tmp_path, "print('converting')\nprint('unsupported op: Frobnicate')\n")
-    taking_part, (missing,) = kitchen(tmp_path, engine_python={"mnn": other}).serve(plain_takes_part=True)
+    taking_part, (missing,) = setup(tmp_path, engine_python={"mnn": other}).prepare(plain_takes_part=True)
     assert taking_part == ()
     assert missing.reason == "MNN's converter refuses the plain graph: unsupported op: Frobnicate"
 
 
 def test_a_device_that_a_peer_does_not_know_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, MNN)
-    taking_part, (missing,) = kitchen(tmp_path, device="cuda").serve(plain_takes_part=True)
+    taking_part, (missing,) = setup(tmp_path, device="cuda").prepare(plain_takes_part=True)
     assert (taking_part, missing.reason) == ((), "runs on cpu only")
 
 
@@ -112,7 +112,7 @@ def test_a_network_with_another_input_does_not_take_part(tmp_path: Path, monkeyp
     only(monkeypatch, ENGINE_SPECS[0])
     model = build(BuildOptions(base_channels=8, feature_dim=32, num_classes=5))
     monkeypatch.setattr(engine_setup, "rebuild_network", lambda *_: (model, ()))
-    _, (missing,) = kitchen(tmp_path, reference=BuildOptions(weights="c3d.pth")).serve(plain_takes_part=True)
+    _, (missing,) = setup(tmp_path, reference=BuildOptions(weights="c3d.pth")).prepare(plain_takes_part=True)
     assert missing.reason.startswith("m.onnx takes another input than C3D")
 
 

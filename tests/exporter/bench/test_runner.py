@@ -14,11 +14,12 @@ from onnx import numpy_helper
 
 from exporter.bench import engine_setup, roofline, rounds, runner
 from exporter.bench.roofline import Product
-from exporter.bench.runner import benchmark, check_request, difference
+from exporter.bench.runner import difference
 from exporter.bench.targets import ENGINE_SPECS, EngineSpec
-from exporter.bench.types import BenchReport, BenchRequest, Skipped
+from exporter.bench.types import BENCH_ENGINE_NAMES, BenchReport, BenchRequest, Skipped
 from exporter.bench.worker_client import Worker, WorkerError
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError, UsageError
+from exporter.workflows.bench import benchmark, check_request
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,7 @@ def report(models: Path) -> BenchReport:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(roofline, "SIZES", (64,))
-        patch.setattr(roofline, "LEAST_SECONDS", 0.0)
+        patch.setattr(roofline, "MIN_SECONDS", 0.0)
         patch.setattr(rounds, "MIN_ROUND_S", 0.005)
         return benchmark(request)
 
@@ -79,7 +80,9 @@ def test_answers_are_held_against_the_firsts(report: BenchReport) -> None:
     assert reported["first.onnx"] is None
     assert reported["other.onnx"] == pytest.approx(0.5, rel=1e-5)
     note = next(note for note in report.notes if note.startswith("other.onnx"))
-    assert note.startswith("other.onnx does not answer as first.onnx does: 0.5 of its largest number away")
+    assert note.startswith(
+        "other.onnx does not return the same outputs as first.onnx does: they differ by 0.5 of the largest"
+    )
 
 
 def test_more_work_takes_longer(report: BenchReport) -> None:
@@ -91,8 +94,8 @@ def test_more_work_takes_longer(report: BenchReport) -> None:
 
 def test_loading_is_timed_in_processes_of_its_own(report: BenchReport) -> None:
     for row in report.loadings:
-        assert len(row.loads) == len(row.first_answers) == 2
-        assert all(0 < load < first for load, first in zip(row.loads, row.first_answers, strict=True))
+        assert len(row.loads) == len(row.first_outputs) == 2
+        assert all(0 < load < first for load, first in zip(row.loads, row.first_outputs, strict=True))
 
 
 def test_the_roofline_counts_the_first_graph(report: BenchReport) -> None:
@@ -154,8 +157,8 @@ def test_a_peer_that_crashes_is_told_and_the_others_are_measured(
     lives: int, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_peer(monkeypatch, tmp_path, lives)
-    found = benchmark(one_round(models / "first.onnx", peers=True, rounds=3))
-    assert found.missing == (Skipped("crasher", "its process ended by SIGSEGV", peer=True),)
+    found = benchmark(one_round(models / "first.onnx", engines=True, rounds=3))
+    assert found.missing == (Skipped("crasher", "its process ended by SIGSEGV", added=True),)
     assert [row.target for row in found.measurements] == ["first.onnx"]
     assert found.complete
 
@@ -164,7 +167,7 @@ def test_peers_without_a_network_or_a_library_say_why(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_setup, "LIBRARIES", {"openvino": "no_openvino", "mnn": "no_mnn"})
-    found = benchmark(one_round(models / "first.onnx", peers=True))
+    found = benchmark(one_round(models / "first.onnx", engines=True))
     reported = {absent.target: absent.reason for absent in found.missing}
     assert reported["torch eager"].startswith("first.onnx has no manifest that says what network it is; --weights")
     assert reported["OpenVINO"] == "not installed; pip install openvino"
@@ -175,8 +178,8 @@ def test_peers_without_a_network_or_a_library_say_why(
 
 def test_peers_run_the_plain_graph_that_is_named(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_setup, "ENGINE_SPECS", (ENGINE_SPECS[2],))
-    found = benchmark(one_round(models / "other.onnx", peers=True, plain=models / "first.onnx"))
-    assert [(e.name, Path(e.file).name, e.peer) for e in found.targets] == [
+    found = benchmark(one_round(models / "other.onnx", engines=True, engine_model=models / "first.onnx"))
+    assert [(e.name, Path(e.file).name, e.added) for e in found.targets] == [
         ("other.onnx", "other.onnx", False),
         ("onnxruntime plain", "first.onnx", True),
     ]
@@ -205,7 +208,7 @@ def test_an_artifact_that_fails_on_the_way_leaves_the_report_incomplete(
     request = replace(one_round(models / "first.onnx"), artifacts=(models / "first.onnx", models / "copy.onnx"))
     found = benchmark(request)
     assert not found.complete
-    assert found.missing == (Skipped("copy.onnx", "its process ended by SIGKILL", peer=False),)
+    assert found.missing == (Skipped("copy.onnx", "its process ended by SIGKILL", added=False),)
     monkeypatch.setattr(Dying, "which", "first.onnx")
     with pytest.raises(CheckFailedError, match=r"first.onnx failed, and the others are compared with it: its process"):
         benchmark(request)
@@ -225,12 +228,12 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"engine_python": {"mnn": Path(sys.executable)}},
         "--engine-python is an option of --engines",
     ),
-    "plain without peers": ({"plain": Path("m.onnx")}, "--engine-model is an option of --engines"),
+    "plain without peers": ({"engine_model": Path("m.onnx")}, "--engine-model is an option of --engines"),
     "unknown peer": (
-        {"peers": True, "engine_python": {"ncnn": Path(sys.executable)}},
-        "--engine-python ncnn: no such peer",
+        {"engines": True, "engine_python": {"ncnn": Path(sys.executable)}},
+        "--engine-python ncnn: no such engine",
     ),
-    "no interpreter": ({"peers": True, "engine_python": {"mnn": Path("/nowhere")}}, "no such interpreter"),
+    "no interpreter": ({"engines": True, "engine_python": {"mnn": Path("/nowhere")}}, "no such interpreter"),
 }
 
 
@@ -272,8 +275,8 @@ def test_nan_is_a_difference() -> None:
 
 
 def test_the_table_of_peers_names_engines_that_are_there() -> None:
-    def files(peer: EngineSpec) -> Path:
-        return Path(rounds.__file__).with_name("engines") / f"{peer.engine}.py"
+    def files(spec: EngineSpec) -> Path:
+        return Path(rounds.__file__).with_name("engines") / f"{spec.engine}.py"
 
-    assert all(files(peer).is_file() for peer in ENGINE_SPECS)
-    assert [peer.name for peer in ENGINE_SPECS] == list(runner.BENCH_ENGINE_NAMES)
+    assert all(files(spec).is_file() for spec in ENGINE_SPECS)
+    assert [spec.name for spec in ENGINE_SPECS] == list(BENCH_ENGINE_NAMES)

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from helpers.bench_reports import LONG, REPORT, row
 from helpers.page import Page
 
-import exporter.bench.runner
+import exporter.workflows.bench
 from exporter.bench.types import BenchReport, Ratio, Skipped
 from exporter.cli.bench import bench_command
 from exporter.errors import OutputError, UnavailableError
@@ -22,11 +22,11 @@ MADE = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 def hostile() -> BenchReport:
-    peer = replace(REPORT.measurements[1], target="<script>alert(1)</script>")
+    spec = replace(REPORT.measurements[1], target="<script>alert(1)</script>")
     return replace(
         REPORT,
-        measurements=(REPORT.measurements[0], peer),
-        targets=(REPORT.targets[0], replace(REPORT.targets[1], name=peer.target)),
+        measurements=(REPORT.measurements[0], spec),
+        targets=(REPORT.targets[0], replace(REPORT.targets[1], name=spec.target)),
     )
 
 
@@ -98,7 +98,7 @@ def test_the_command_writes_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     def measured(*_: Any) -> BenchReport:
         return REPORT
 
-    monkeypatch.setattr(exporter.bench.runner, "benchmark", measured)
+    monkeypatch.setattr(exporter.workflows.bench, "benchmark", measured)
     reported = CliRunner().invoke(bench_command, ["c3d.onnx", "--html", str(tmp_path / "b.html"), "--json"])
     assert reported.exit_code == 0
     assert (tmp_path / "b.html").read_text("utf-8").startswith("<!doctype html>")

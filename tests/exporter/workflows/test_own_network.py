@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from exporter.bench.runner import benchmark
 from exporter.bench.types import BenchRequest
 from exporter.errors import ArtifactError, UsageError
 from exporter.types import ExportRequest, OptimizeOptions, OptimizeRequest, ParityOptions, Target
+from exporter.workflows.bench import benchmark
 from exporter.workflows.export import ExportResult, export
 from exporter.workflows.optimize import optimize
 from exporter.workflows.verify import verify_parity
