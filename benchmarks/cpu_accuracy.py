@@ -1,4 +1,4 @@
-"""The error of optimised artifacts against float64, divided by PyTorch eager's own float32 error.
+"""The error of optimized artifacts against float64, divided by PyTorch eager's own float32 error.
 
     python benchmarks/cpu_accuracy.py artifacts/c3d.onnx [more.onnx …]
 

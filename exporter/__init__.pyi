@@ -1,5 +1,4 @@
 from .artifacts.manifest import Artifact, FileEntry, Manifest
-from .workflows.bench import benchmark
 from .bench.types import BenchReport, BenchRequest
 from .errors import (
     ArtifactError,
@@ -24,6 +23,7 @@ from .types import (
     OptimizeRequest,
     ParityOptions,
 )
+from .workflows.bench import benchmark
 from .workflows.candidates import ParityFailedError
 from .workflows.convert import ConvertResult, convert
 from .workflows.export import ExportResult, export

@@ -24,15 +24,15 @@ class RuntimeOptions:
 
     Attributes:
         device: where it runs.
-        signature: what it should take and answer, for engines whose files do not say; None to take the file's word.
-        optimised: run the form that was measured to be faster when it was exported.
-        threads: of the engine; None leaves its own choice.
-        expose: answer every intermediate value too, in the order computed. Fusions then do not happen.
+        signature: its inputs and outputs, for engines whose files do not state them; None to take the file's.
+        optimize_for_inference: pass a TorchScript module through `torch.jit.optimize_for_inference`.
+        threads: how many threads the engine uses; None for its default.
+        all_outputs: return every intermediate value too, in the order computed; this disables operator fusion.
     """
 
     device: Device = "cpu"
     signature: Signature | None = None
-    optimised: bool = False
+    optimize_for_inference: bool = False
     threads: int | None = None
     all_outputs: bool = False
 
@@ -41,7 +41,7 @@ class Runtime(Protocol):
     """A model in an engine. Resources are taken on entry and given back on exit."""
 
     @property
-    def title(self) -> str:
+    def description(self) -> str:
         """The engine, its version and device, for people."""
         ...
 

@@ -40,7 +40,7 @@ class OnnxReference:
         self._nodes = 0
 
     @property
-    def title(self) -> str:
+    def description(self) -> str:
         """Return `onnx reference evaluator 1.23.2`."""
         import onnx
 
@@ -113,7 +113,7 @@ class Float64Graph(OnnxReference):
     dtype: Literal["float32", "float64"] = "float64"
 
     @property
-    def title(self) -> str:
+    def description(self) -> str:
         """Return `m.onnx in float64`."""
         return f"{self.path.name} in {self.dtype} (onnx reference evaluator)"
 

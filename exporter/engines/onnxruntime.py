@@ -57,7 +57,7 @@ class OnnxRuntime:
         self._session: onnxruntime.InferenceSession | None = None
 
     @property
-    def title(self) -> str:
+    def description(self) -> str:
         """Return `onnxruntime 1.32.0 (cpu)`."""
         import onnxruntime
 

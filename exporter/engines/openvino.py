@@ -37,7 +37,7 @@ class OpenVino:
         self._signature = Signature((), ())
 
     @property
-    def title(self) -> str:
+    def description(self) -> str:
         """Return `OpenVINO 2026.4.1 (cpu)`."""
         return f"OpenVINO {_library().__version__.split('-')[0]} (cpu)"
 

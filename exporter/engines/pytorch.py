@@ -37,7 +37,7 @@ class PyTorchRuntime:
         self._network: nn.Module | None = None
 
     @property
-    def title(self) -> str:
+    def description(self) -> str:
         """Return `PyTorch 2.13.0 float32 (cpu)`."""
         return f"PyTorch {torch.__version__} {self.dtype} ({self.settings.device})"
 

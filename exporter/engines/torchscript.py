@@ -43,17 +43,19 @@ class TorchScriptRuntime:
     def __init__(self, path: Path, settings: RuntimeOptions) -> None:
         self.path, self.settings = path, settings
         self.device: Device = settings.device
-        self.optimised = settings.optimised and settings.device == "cpu" and not settings.all_outputs
+        self.optimize_for_inference = (
+            settings.optimize_for_inference and settings.device == "cpu" and not settings.all_outputs
+        )
         self._module: torch.jit.ScriptModule | None = None
         self._graph: Any = None
         self._dtype: torch.dtype | None = None
 
     @property
-    def title(self) -> str:
+    def description(self) -> str:
         """Return `TorchScript in torch 2.13.0 (cpu)`."""
         import torch
 
-        form = ", optimize_for_inference" if self.optimised else ""
+        form = ", optimize_for_inference" if self.optimize_for_inference else ""
         return f"TorchScript in torch {torch.__version__} ({self.device}{form})"
 
     def __enter__(self) -> Self:
@@ -64,7 +66,9 @@ class TorchScriptRuntime:
         with suppress_foreign_logging():
             try:
                 module = self._prepared(torch.jit.load(str(self.path), map_location=self.device))
-                self._module = torch.jit.optimize_for_inference(module.eval()) if self.optimised else module
+                self._module = (
+                    torch.jit.optimize_for_inference(module.eval()) if self.optimize_for_inference else module
+                )
                 self._dtype = self._input_dtype()
                 self._graph = _with_all_outputs(module) if self.settings.all_outputs else None
             except (RuntimeError, ValueError) as error:
@@ -151,7 +155,7 @@ class Float64Script(TorchScriptRuntime):
     dtype: Literal["float32", "float64"] = "float64"
 
     def __init__(self, path: Path, settings: RuntimeOptions) -> None:
-        super().__init__(path, replace(settings, optimised=False))
+        super().__init__(path, replace(settings, optimize_for_inference=False))
 
     def _prepared(self, module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
         import torch

@@ -78,7 +78,7 @@ def _check_weights(path: Path, model: ir.Model) -> None:
                 "hold them at the stated offset; the file is truncated, or of another model"
             )
     if total > MAX_MESSAGE_BYTES:
-        raise ArtifactError(f"{path}: its weights take {total / 1e9:.1f} GB; models beyond 2 GiB are not optimised")
+        raise ArtifactError(f"{path}: its weights take {total / 1e9:.1f} GB; models beyond 2 GiB are not optimized")
 
 
 def _inline_small(model: ir.Model) -> None:

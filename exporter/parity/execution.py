@@ -157,7 +157,9 @@ def run_model(
             results.append((batch, outputs))
             if stop_when is not None and stop_when(runtime.precision, batch, outputs):
                 break
-        return RunResult(spec, runtime.title, runtime.placement, runtime.precision, mapping, tuple(results), seconds)
+        return RunResult(
+            spec, runtime.description, runtime.placement, runtime.precision, mapping, tuple(results), seconds
+        )
 
 
 def _rename_outputs(path: Path, mapping: IOMapping, outputs: Mapping[str, Any]) -> Outputs:

@@ -67,7 +67,7 @@ def localize(
 
 def _run_all_layers(result: RunResult, golden: GoldenOutputs, batch: InputBatch) -> dict[str, NDArray[Any]]:
     """Return every floating-point value of a model, in the order computed; outputs are named like their layers."""
-    settings = replace(result.spec.settings, all_outputs=True, optimised=False)
+    settings = replace(result.spec.settings, all_outputs=True, optimize_for_inference=False)
     with result.spec.open(settings) as runtime:
         outputs = runtime.run(make_feeds(result.mapping, golden.inputs, batch.rows))
     names = {name: golden.source.layers.get(output, output) for name, output in result.mapping.outputs.items()}

@@ -59,7 +59,7 @@ def make_second_run_spec(artifact: LoadedArtifact, options: ParityOptions, model
     own = make_run_spec(artifact, options, model)
     if against.name != TORCH:
         engine = find_engine(artifact.format, against.name)
-        settings = replace(own.settings, device=against.device, optimised=False)
+        settings = replace(own.settings, device=against.device, optimize_for_inference=False)
         return replace(
             own,
             open=partial(engine.open, artifact.path),

@@ -22,7 +22,7 @@ Array = NDArray[Any]
 class KnownRuntime:
     """Returns row `i` of an array for the input value `i`."""
 
-    title = "known"
+    description = "known"
     precision: Precision = "float32"
     placement = Placement("cpu", 1)
     signature = Signature((TensorSpec("row", "float32", ("n", 1)),), (TensorSpec("logits", "float32", ("n", "width")),))

@@ -43,7 +43,7 @@ def test_the_cpu_alone() -> None:
 @pytest.mark.usefixtures("openvino")
 def test_it_answers_as_the_others(path: Path) -> None:
     with OpenVino(path, RuntimeOptions()) as runtime, find_engine("onnx").open(path, RuntimeOptions()) as other:
-        assert runtime.title.startswith("OpenVINO 20")
+        assert runtime.description.startswith("OpenVINO 20")
         assert runtime.signature == other.signature
         assert (runtime.placement.device, runtime.placement.fallback_nodes) == ("cpu", ())
         assert runtime.placement.nodes > 0
@@ -52,14 +52,14 @@ def test_it_answers_as_the_others(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("openvino")
-def test_a_verdict_with_layers_and_bits(path: Path, tmp_path: Path) -> None:
+def test_a_report_with_layers_and_determinism(path: Path, tmp_path: Path) -> None:
     options = ParityOptions(against=path, engine="openvino", localize=True, determinism=True)
     (report,) = verify_parity([path], options)
     assert report.passed
     assert report.localization is not None
     assert [layer.layer for layer in report.localization.layers if layer.value] == [*small_models.LAYERS]
     assert "nan" not in {row.input for row in report.comparisons}
-    assert any("is not judged on nan: it is known to differ there" in note for note in report.notes)
+    assert any("is not run on nan: it is known to differ there" in note for note in report.notes)
     assert report.determinism[0].identical
     fault = small_models.network(tmp_path / "f.onnx", change=small_models.scaled("w2", 1.001))
     (failed,) = verify_parity([fault], options)

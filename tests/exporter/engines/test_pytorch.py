@@ -25,7 +25,7 @@ def clip() -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
 def test_every_output_and_every_layer(model: BuiltModel, clip: dict[str, np.ndarray]) -> None:  # pyright: ignore
     with PyTorchRuntime(model, "float32", RuntimeOptions()) as runtime:
         assert (runtime.precision, runtime.placement.fallback_nodes) == ("float32", ())
-        assert runtime.title.endswith(" float32 (cpu)")
+        assert runtime.description.endswith(" float32 (cpu)")
         outputs = runtime.run(clip)
     shapes = {"logits": (1, 5), "fc6": (1, 32), "fc7": (1, 32), "probabilities": (1, 5)}
     assert {name: values.shape for name, values in outputs.items()} == shapes

@@ -42,7 +42,7 @@ def harness(
     graph = split_model(narrow_artifacts.artifacts[0].path, tmp_path_factory.mktemp("split"))
     spec = make_run_spec(load_artifact(narrow_artifacts.artifacts[0].path), ParityOptions(), narrow)
     with spec.open(spec.settings) as runtime:
-        return Harness(graph, spec, spec.map_io(runtime.signature), golden_pair, runtime.title)
+        return Harness(graph, spec, spec.map_io(runtime.signature), golden_pair, runtime.description)
 
 
 def inject(harness: Harness, kind: str, where: str) -> tuple[FaultyGraph, str | None]:

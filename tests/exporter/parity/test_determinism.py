@@ -30,7 +30,7 @@ class Engine:
     batch: int | str = "n"
     width: int | str | None = None
     calls: list[Array] = field(default_factory=list[Array])
-    title: str = "an engine"
+    description: str = "an engine"
     precision: Precision = "float32"
     placement: Placement = field(default_factory=lambda: Placement("cpu", 1))
 

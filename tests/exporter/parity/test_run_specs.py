@@ -60,7 +60,7 @@ def test_the_second_engine_is_the_network_or_another_engine_for_the_file(
     network = make_second_run_spec(artifact, ParityOptions(against=EngineReference(TORCH)), narrow)
     assert network is not None
     with network.open(network.settings) as runtime:
-        assert runtime.title.startswith("PyTorch")
+        assert runtime.description.startswith("PyTorch")
         assert {*network.map_io(runtime.signature).outputs} == {"logits"}
     openvino = make_second_run_spec(artifact, ParityOptions(against=EngineReference("openvino")), narrow)
     assert openvino is not None

@@ -96,7 +96,7 @@ def test_a_linear_layer_has_a_scale_for_each_block(
 
 
 def test_onnxruntime_computes_on_the_int8_weights_of_every_layer(tmp_path: Path) -> None:
-    """Where it does not, a layer takes 30 times as long: its optimised graph has no DequantizeLinear left."""
+    """Where it does not, a layer takes 30 times as long: its optimized graph has no DequantizeLinear left."""
     nodes = [
         node("Gemm", "x w b", "g", transB=1),
         node("Relu", "g", "r"),
@@ -117,9 +117,9 @@ def test_onnxruntime_computes_on_the_int8_weights_of_every_layer(tmp_path: Path)
         done = rewrite(CompressWeights("int8"), linear(nodes, opset, **held))
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+        options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
         onnxruntime.InferenceSession(done.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        operators = [made.op_type for made in onnx.load(tmp_path / "optimised.onnx").graph.node]
+        operators = [made.op_type for made in onnx.load(tmp_path / "optimized.onnx").graph.node]
         assert operators.count("MatMulNBits") == 3
         assert "DequantizeLinear" not in operators
 
