@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,13 @@ from exporter.onnx_io.dtypes import dtype_name
 from exporter.onnx_io.external_data import external_locations
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import get_signature
-from models.checkpoints.sources import ResolvedSource, is_remote
+from models.checkpoints.sources import is_remote
 from models.paths import require_file
 from models.progress import Progress, no_progress
 from models.specs import TensorSpec
 
 if TYPE_CHECKING:
-    from models.checkpoints.readers.base import RawCheckpoint
+    pass
 
 
 @dataclass(frozen=True)
@@ -98,6 +97,7 @@ def _onnx(path: Path) -> Inspection:
 def _as_weights(path: Path) -> dict[str, str]:
     """Return whether a model's initialisers would load as a checkpoint; nothing where they are not C3D's."""
     from models.checkpoints import read_raw
+    from models.checkpoints.summary import describe_checkpoint
 
     try:
         file, raw = read_raw(path)
@@ -164,6 +164,7 @@ def _network_facts(manifest: Manifest) -> dict[str, str]:
 
 def _checkpoint(source: str | Path, progress: Progress) -> Inspection:
     from models.checkpoints import read_raw
+    from models.checkpoints.summary import describe_checkpoint
 
     file, raw = read_raw(source, progress)
     under = f" under {raw.wrapper!r}" if raw.wrapper else ""
@@ -177,52 +178,3 @@ def _checkpoint(source: str | Path, progress: Progress) -> Inspection:
         for name, tensor in raw.tensors.items()
     )
     return Inspection(str(file.path), f"checkpoint, {raw.container}", raw.size, raw.sha256, facts, tensors, None, None)
-
-
-def describe_checkpoint(source: str | Path, file: ResolvedSource, raw: RawCheckpoint) -> dict[str, str]:
-    """Tell what a file is as weights: its origin and conventions, whether it would load, and with which command."""
-    from models.checkpoints.detection import detect_layouts
-    from models.checkpoints.unsupported import identify_unsupported
-
-    shapes = {name: tuple(tensor.shape) for name, tensor in raw.tensors.items()}
-    found = detect_layouts(shapes)
-    if not found:
-        return {"layout": identify_unsupported(shapes) or "none of C3D's that is known"}
-    facts: dict[str, str] = {}
-    if len(found) == 1:
-        (fit,) = found
-        pool5, recipe = raw.pool5 or fit.layout.pool5, raw.preprocessing or fit.layout.preprocessing
-        facts["layout"] = f"{fit.layout.name}: {fit.layout.title}"
-        facts["prefix"] = fit.prefix or "none"
-        facts["pool5"] = pool5 or "not told by these names"
-        facts["preprocessing"] = f"{recipe.name}: {recipe.describe()} ({recipe.source})"
-    else:
-        facts["layout"] = "one of these, which no shape tells apart"
-        facts |= {f"--layout {fit.layout.name}": f"{fit.layout.title}: {fit.layout.disambiguation}" for fit in found}
-    outcomes = {fit.layout.name: _try_load(file, raw, fit.layout.name) for fit in found}
-    facts["loads"] = next(iter(outcomes.values()))
-    if facts["loads"].startswith("yes"):
-        layout = "" if len(found) == 1 else " --layout NAME"
-        facts["command"] = f"c3d-export --format onnx --weights {shlex.quote(str(source))}{layout}"
-    return facts
-
-
-def _try_load(file: ResolvedSource, raw: RawCheckpoint, layout: str) -> str:
-    """Try the checkpoint on a network without memory, as its own names suggest, and tell the outcome."""
-    import torch
-
-    from models.c3d import C3D
-    from models.checkpoints import load_into, remap_keys
-
-    try:
-        checkpoint = remap_keys(file, raw, layout)
-        with torch.device("meta"):
-            network = C3D(checkpoint.num_classes, batch_norm=checkpoint.batch_norm)
-        loaded = load_into(network, checkpoint)
-    except CheckpointError as error:
-        return f"no: {str(error).removeprefix(f'{file.path}: ')}"
-    head = f"{checkpoint.num_classes} classes" if checkpoint.num_classes else "no fc8, so features only"
-    norm = ", with BatchNorm" if checkpoint.batch_norm else ""
-    converted = f", converted from {', '.join(loaded.converted)}" if loaded.converted else ""
-    aside = f", {len(loaded.ignored_keys)} left aside that only training needs" if loaded.ignored_keys else ""
-    return f"yes: {loaded.loaded} of {loaded.total} tensors, {head}{norm}{converted}{aside}"

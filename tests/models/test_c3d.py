@@ -1,5 +1,6 @@
 """The network is the one of the paper, under the names that checkpoints use."""
 
+import itertools
 import math
 
 import numpy as np
@@ -115,3 +116,37 @@ def test_batch_norm_folds_without_changing_the_function() -> None:
         assert np.abs(answer - expected).max() <= 1e-6 * np.abs(expected).max(), name
     for name in ("fc6", "fc7", "fc8"):
         assert torch.equal(folded.get_submodule(name).weight, network.get_submodule(name).weight)  # pyright: ignore
+
+
+def activation_scales(network: C3D) -> list[float]:
+    """The standard deviation after each convolution, of clips with standard deviation 1."""
+    scales: list[float] = []
+    hooks = [
+        module.register_forward_hook(lambda _module, _inputs, output: scales.append(output.std().item()))
+        for module in network.children()
+        if isinstance(module, torch.nn.Conv3d)
+    ]
+    with torch.inference_mode():
+        network(torch.randn(2, 3, 16, 112, 112, generator=torch.Generator().manual_seed(0)))
+    for hook in hooks:
+        hook.remove()
+    return scales
+
+
+def test_activations_neither_vanish_nor_explode_through_the_convolutions() -> None:
+    scales = activation_scales(c3d(build(BuildOptions(5, base_channels=16, feature_dim=32))))
+    assert len(scales) == 8
+    assert all(0.5 < scale < 10 for scale in scales)
+
+
+def test_a_fixed_standard_deviation_makes_them_vanish() -> None:
+    network = c3d(build(BuildOptions(5, base_channels=16, feature_dim=32)))
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in network.named_parameters():
+        if name.startswith("conv"):  # biases would hide how little of the clip is left
+            parameter.data = torch.randn(parameter.shape, generator=generator) * (
+                0.01 if name.endswith("weight") else 0
+            )
+    scales = activation_scales(network)
+    assert scales[-1] < 1e-4
+    assert all(after < 0.6 * before for before, after in itertools.pairwise(scales))

@@ -64,7 +64,7 @@ def test_a_checkpoint(change: Callable[[State], State], reported: str, tmp_path:
 def test_a_checkpoint_of_another_network(tmp_path: Path) -> None:
     torch.save({"layer1.weight": torch.zeros(3, 4)}, tmp_path / "other.pth")
     found = inspect(tmp_path / "other.pth")
-    assert found.facts["layout"] == "none of C3D's that is known"
+    assert found.facts["layout"] == "none of the known C3D layouts"
     assert "command" not in found.facts
     assert [str(tensor) for tensor in found.tensors] == ["layer1.weight float32 (3, 4)"]
 
@@ -75,5 +75,5 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="not a file"):
         inspect(tmp_path)
     (tmp_path / "x.txt").write_text("x")
-    with pytest.raises(CheckpointError, match="unknown kind"):
+    with pytest.raises(CheckpointError, match="unknown checkpoint format"):
         inspect(tmp_path / "x.txt")
