@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter import __version__
-from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest import Manifest, OptionValue
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
 from exporter.formats.onnx_names import rename_nodes
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 PASSES_KEY = "c3d_export.passes"
-"""Of the metadata of a model without a manifest: which passes changed it."""
+"""Metadata of a model without a manifest: the passes that changed it."""
 
 TORCH_OPSET = 18
 """The opset that torch's exporter writes by itself. Graphs are converted from it once their nodes have names, because a
@@ -58,41 +58,44 @@ class OnnxFormat:
         """Export, name, rewrite, embed the manifest, write and check.
 
         Raises:
-            UsageError: the weights need `external_data`.
-            C3DExportError: torch's exporter or onnx's checker refused, which is a fault of this tool or its versions.
+            UsageError: the weights need `external_data`, or the network needs a newer opset.
+            C3DExportError: onnx's checker rejected the model, which is a fault of this tool or its libraries.
         """
         from exporter.formats.export_module import network_prefix, select_outputs
         from exporter.onnx_io.opset import convert_opset
         from exporter.onnx_io.writer import write_onnx
+        from exporter.passes.base import manifest_options, run_passes
         from exporter.passes.compress_weights import BLOCKED_OPSET
+        from exporter.passes.pipelines import build_passes
 
         opset, notes = request.opset, list[str]()
         if request.optimize.weight_dtype == "int8" and opset < BLOCKED_OPSET:
             notes.append(f"onnx: opset {BLOCKED_OPSET} instead of {opset}, because int8 weights in blocks need it")
             opset = BLOCKED_OPSET
-        manifest = replace(
-            request.manifest,
-            options={
-                **request.manifest.options,
-                "opset": opset,
-                "external_data": request.external_data,
-                **({FAILED_OPTION: ", ".join(rejected)} if rejected else {}),
-            },
-            versions={
-                name: version(name) for name in VERSIONS + (("onnxruntime",) if request.optimize.autotune else ())
-            },
-        )
         module = select_outputs(model, request.outputs)
-        graph = _export(module, manifest.signature)
+        graph = _export(module, request.manifest.signature)
         rename_nodes(graph, network_prefix(module, model), module.state_dict())
         convert_opset(graph, opset)
+        options: dict[str, OptionValue] = {
+            "target": request.optimize.target,
+            "opset": opset,
+            "external_data": request.external_data,
+        }
         if request.optimize != OptimizeOptions():
-            options, note = _rewrite(graph, request)
-            notes.append(note)
-            manifest = replace(manifest, options={**manifest.options, **options})
+            applied = run_passes(graph, build_passes(request.optimize, request.progress), request.progress)
+            options |= manifest_options(request.optimize, applied)
+            passes = ", ".join(applied.changed)
+            notes.append(f"onnx: rewritten by {passes}" if passes else "onnx: no pass had anything to do")
         if rejected:
+            options[FAILED_OPTION] = ", ".join(rejected)
             notes.append(f"onnx: parity failed with {' and with '.join(rejected)}")
-        _describe(graph, manifest)
+        libraries = (*VERSIONS, *(["onnxruntime"] if request.optimize.autotune else []))
+        manifest = replace(
+            request.manifest,
+            options={**request.manifest.options, **options},
+            versions={name: version(name) for name in libraries},
+        )
+        _set_metadata(graph, manifest)
         files = write_onnx(graph, folder, request.name + self.suffix, external_data=request.external_data)
         return WriteResult(files, manifest, tuple(notes))
 
@@ -107,7 +110,7 @@ class OnnxFormat:
 
 
 def embedded_manifest(model: onnx.ModelProto, path: Path) -> Manifest | None:
-    """Return the manifest in a parsed model's metadata, or None.
+    """Return the manifest in a model's metadata, or None.
 
     Raises:
         ArtifactError: there is one, but it is damaged.
@@ -119,18 +122,8 @@ def embedded_manifest(model: onnx.ModelProto, path: Path) -> Manifest | None:
 
 
 def has_pass_metadata(model: onnx.ModelProto) -> bool:
-    """Return whether `optimize` recorded in a model without a manifest that its passes changed it."""
+    """Return whether the metadata of a model without a manifest records that `optimize` changed it."""
     return any(entry.key == PASSES_KEY for entry in model.metadata_props)
-
-
-def _rewrite(model: ir.Model, request: WriteRequest) -> tuple[dict[str, str | bool | list[str]], str]:
-    """Run the passes; return the manifest's options about them, and a note for the user."""
-    from exporter.passes.base import manifest_options, run_passes
-    from exporter.passes.pipelines import build_passes
-
-    applied = run_passes(model, build_passes(request.optimize, request.progress), request.progress)
-    note = f"onnx: rewritten by {', '.join(applied.changed)}" if applied.changed else "onnx: no pass had anything to do"
-    return manifest_options(request.optimize, applied), note
 
 
 def _export(module: nn.Module, signature: Signature) -> ir.Model:
@@ -155,8 +148,8 @@ def _export(module: nn.Module, signature: Signature) -> ir.Model:
     return program.model
 
 
-def _describe(model: ir.Model, manifest: Manifest) -> None:
-    """Put the essential manifest inside, and take out what the exporter left of itself (stack traces, rule names)."""
+def _set_metadata(model: ir.Model, manifest: Manifest) -> None:
+    """Embed the manifest, and remove what torch's exporter recorded about itself (stack traces, rule names)."""
     from exporter.onnx_io.opset import min_ir_version
 
     for node in model.graph:

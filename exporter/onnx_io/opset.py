@@ -16,16 +16,18 @@ def convert_opset(model: ir.Model, target: int) -> None:
     """Convert a model to an older or newer opset, in place.
 
     Raises:
-        UsageError: an operator does something that the older opset cannot express.
+        UsageError: an operator does something that the other opset cannot express.
     """
     source = model.graph.opset_imports[""]
     if target < source:
         lower_opset(model, target)
     elif target > source:
-        from onnxscript.version_converter import convert_version
+        from onnxscript.version_converter import ConvertVersionPass
 
         with suppress_foreign_logging():
-            convert_version(model, target)
+            ConvertVersionPass(target, fallback=True)(model)  # the fall-back is onnx's own converter
+        if model.graph.opset_imports[""] != target:
+            raise UsageError(f"the network cannot be converted to opset {target}; add --opset {source}")
 
 
 def lower_opset(model: ir.Model, target: int) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from helpers.built import c3d
 
-from exporter.types import ExportRequest, ParityOptions
+from exporter.errors import UsageError
+from exporter.types import ExportRequest, FormatName, OptimizeOptions, ParityOptions
 from exporter.workflows.candidates import ParityFailedError
 from exporter.workflows.export import export
 from models.built_model import BuiltModel
@@ -27,3 +28,19 @@ def test_an_artifact_that_fails_is_not_published(tmp_path: Path, narrow: BuiltMo
     assert not caught.value.reports[0].passed
     assert [path.name for path in tmp_path.iterdir()] == ["c3d.onnx"]
     assert (tmp_path / "c3d.onnx").read_text() == "an older artifact"
+
+
+@pytest.mark.parametrize(
+    ("formats", "optimize", "option"),
+    [
+        (("torchscript",), OptimizeOptions(weight_dtype="fp16"), "--weight-dtype fp16"),
+        (("onnx",), OptimizeOptions(autotune=True), "--autotune and --optimize-for"),
+        (("onnx",), OptimizeOptions(optimize_for="load"), "--autotune and --optimize-for"),
+        (("torchscript",), OptimizeOptions("cpu", autotune=True), "--autotune and --optimize-for"),
+    ],
+)
+def test_options_of_another_format_or_target_are_rejected(
+    formats: tuple[FormatName, ...], optimize: OptimizeOptions, option: str
+) -> None:
+    with pytest.raises(UsageError, match=f"^{option}"):
+        export(ExportRequest(formats, optimize=optimize))
