@@ -43,7 +43,7 @@ def print_bench(report: BenchReport, console: Console) -> None:
     console.print(
         f"ratio    time relative to {escape(report.first)}: the median over rounds, with its sign-test interval"
     )
-    console.print(f"took     {report.seconds:.0f} s; benchmarks/results explains the columns")
+    console.print(f"took     {report.seconds:.0f} s; docs/explanation/bench.md explains the columns")
 
 
 def describe_roofline(roofline: Roofline) -> list[str]:

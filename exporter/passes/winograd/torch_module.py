@@ -15,7 +15,7 @@ The algebra is that of `exporter.passes.winograd.emit`, the operators are not, b
 * **The max pool comes before the tiles are put together**, and bias after it; both commute with it.
 * **Each part goes to its place in the output**, which is allocated once: no list of parts is joined.
 
-Figures of each variant: benchmarks/results, "TorchScript on CPU".
+Figures of each variant: benchmarks/results/torchscript.md.
 """
 
 import numpy as np
