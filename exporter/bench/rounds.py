@@ -38,7 +38,7 @@ class TargetState:
     base: int | None
     loads: list[float] = field(default_factory=list[float])
     first_outputs: list[float] = field(default_factory=list[float])
-    answers: list[list[float]] = field(default_factory=list[list[float]])
+    outputs: list[list[float]] = field(default_factory=list[list[float]])
     peak: int | None = None
     turns: list[list[float]] = field(default_factory=list[list[float]])
 
@@ -119,7 +119,7 @@ def feed(state: TargetState, config: RunConfig, batch: int) -> None:
         WorkerError: it fails on them.
     """
     fed = state.worker.ask("feed", **_feed(state.target, config, batch), warmup=config.warmup)
-    state.answers, state.peak, state.turns = fed["answers"], fed["peak"], []
+    state.outputs, state.peak, state.turns = fed["outputs"], fed["peak"], []
 
 
 def run_rounds(

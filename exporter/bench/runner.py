@@ -183,18 +183,18 @@ def measurement(state: TargetState, first: TargetState, threads: int, batch: int
         throughput=batch / middle,
         ratio=ratio,
         memory=state.memory,
-        difference=None if alone else difference(state.answers, first.answers),
+        difference=None if alone else difference(state.outputs, first.outputs),
     )
 
 
-def difference(answers: Sequence[Sequence[float]], first: Sequence[Sequence[float]]) -> float | None:
+def difference(outputs: Sequence[Sequence[float]], first: Sequence[Sequence[float]]) -> float | None:
     """Return the largest distance between two targets' outputs, relative to the first's largest number.
 
     None where they have different outputs. NaN where either has one.
     """
-    if [len(values) for values in answers] != [len(values) for values in first]:
+    if [len(values) for values in outputs] != [len(values) for values in first]:
         return None
-    ours, theirs = np.array(list(chain.from_iterable(answers))), np.array(list(chain.from_iterable(first)))
+    ours, theirs = np.array(list(chain.from_iterable(outputs))), np.array(list(chain.from_iterable(first)))
     if not theirs.size:
         return None
     away, scale = float(np.abs(ours - theirs).max()), float(np.abs(theirs).max())

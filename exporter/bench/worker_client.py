@@ -96,7 +96,7 @@ class Worker:
         self._stderr.close()
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
-        """Send one request and wait for its answer.
+        """Send one request and wait for its reply.
 
         Raises:
             WorkerError: it says that it cannot, its process ended, or it did not answer in time.
@@ -131,7 +131,7 @@ class Worker:
             while b"\n" not in self._unread:
                 if not selector.select(self.deadline):
                     self._running.kill()
-                    raise WorkerError("failed", f"gave no answer for {self.deadline:.0f} s")
+                    raise WorkerError("failed", f"did not reply for {self.deadline:.0f} s")
                 if not (read := os.read(pipe.fileno(), CHUNK)):
                     raise self._ended()
                 self._unread += read

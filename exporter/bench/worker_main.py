@@ -41,7 +41,7 @@ class Session:
         self.call: Callable[[Mapping[str, Any]], list[Any]] | None = None
         self.feeds: dict[str, Any] = {}
 
-    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def reply_to(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Do what the request says, and return the reply to send."""
         try:
             return getattr(self, f"do_{request['do']}")(request)
@@ -68,12 +68,12 @@ class Session:
         self.feeds = draw(request["inputs"], request["seed"])
         assert self.call is not None, "load first"
         start = time.perf_counter()
-        answers = self.call(self.feeds)
+        outputs = self.call(self.feeds)
         seconds = time.perf_counter() - start
         for _ in range(request["warmup"]):
             self.call(self.feeds)
-        shown = [[float(value) for value in answer.reshape(-1)[:MAX_VALUES]] for answer in answers]
-        return {"seconds": seconds, "answers": shown, "peak": peak_memory()}
+        values = [[float(value) for value in output.reshape(-1)[:MAX_VALUES]] for output in outputs]
+        return {"seconds": seconds, "outputs": values, "peak": peak_memory()}
 
     def do_run(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Call until `least` seconds are over; return each call's seconds."""
@@ -157,7 +157,7 @@ def main() -> None:
     replies = _private_stdout()
     session = Session(load_engine(sys.argv[1]))
     for line in sys.stdin:
-        replies.write(json.dumps(session.answer(json.loads(line))) + "\n")
+        replies.write(json.dumps(session.reply_to(json.loads(line))) + "\n")
         replies.flush()
 
 

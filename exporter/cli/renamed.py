@@ -1,4 +1,4 @@
-"""Names of earlier versions: whoever uses one gets an error that states the new name."""
+"""Names of earlier versions: using one is an error that states the new name."""
 
 import click
 

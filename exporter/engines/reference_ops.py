@@ -145,7 +145,7 @@ class MaxPool(OpRun):
 def _explicit_pads(
     sizes: Sequence[int], spans: Sequence[int], strides: Sequence[int], auto_pad: Any, pads: Any, *, ceil: bool
 ) -> list[int]:
-    """Return what is padded on each axis, all begins and then all ends, so that plain windows give ONNX's answer.
+    """Return what is padded on each axis, all begins and then all ends, so that plain windows give ONNX's result.
 
     Source: the formulas of https://onnx.ai/onnx/operators/onnx__MaxPool.html
     """

@@ -133,7 +133,7 @@ class TorchScriptRuntime:
         kinds = [str(value.dtype) if isinstance(value, torch.Tensor) else type(value).__name__ for value in values]
         names = [output.name for output in self.signature.outputs]
         if len(kinds) != len(names) or not all(kind.startswith("torch.") for kind in kinds):
-            raise CheckFailedError(f"{self.path}: answers {', '.join(kinds)}; its signature says {self.signature}")
+            raise CheckFailedError(f"{self.path}: returns {', '.join(kinds)}; its signature is {self.signature}")
         return {name: _array(value) for name, value in zip(names, values, strict=True)}
 
     def _prepared(self, module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:

@@ -69,7 +69,7 @@ class RemoveNoOps(GraphPass):
     """Identity and Dropout go."""
 
     name = "remove-no-ops"
-    condition = "An Identity, or a Dropout that is not in training mode and whose mask nobody reads."
+    condition = "An Identity, or a Dropout that is not in training mode and whose mask nothing reads."
     reason = "Each costs a copy or hides the operator before it from fusion."
 
     def rewrite(self, model: ir.Model) -> bool:

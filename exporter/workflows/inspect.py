@@ -155,9 +155,9 @@ def _network_facts(manifest: Manifest) -> dict[str, str]:
         "versions": ", ".join(f"{name} {value}" for name, value in sorted(manifest.versions.items())),
     }
     if manifest.parity is not None:
-        verdict = "passed" if manifest.parity.passed else "failed"
+        result = "passed" if manifest.parity.passed else "failed"
         facts["parity at export"] = (
-            f"{verdict} in {manifest.parity.engine}, {manifest.parity.max_budget_used:.0%} of the budget used"
+            f"{result} in {manifest.parity.engine}, {manifest.parity.max_budget_used:.0%} of the budget used"
         )
     return facts
 

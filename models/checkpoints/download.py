@@ -143,7 +143,7 @@ def _fetch(url: str, shown: str, sha256: str | None, path: Path, progress: Progr
             _receive(url, shown, part, progress)
             break
         except urllib.error.HTTPError as error:
-            raise CheckpointError(f"{shown}: the server answers {error.code} {error.reason}") from error
+            raise CheckpointError(f"{shown}: the server responds {error.code} {error.reason}") from error
         except RETRYABLE as error:
             reason = str(getattr(error, "reason", "") or error) or type(error).__name__
             if attempt == ATTEMPTS - 1 or not part.is_file() or isinstance(error, ssl.SSLError):
@@ -194,7 +194,7 @@ def _receive(url: str, shown: str, part: Path, progress: Progress) -> None:
         headers: Mapping[str, str] = response.headers
         resumed = response.status == PARTIAL and headers.get("Content-Range", "").startswith(f"bytes {have}-")
         if headers.get("Content-Type", "").startswith("text/html"):
-            raise CheckpointError(f"{shown}: the server answers with a web page, not a file; open it in a browser")
+            raise CheckpointError(f"{shown}: the server sends a web page, not a file; open it in a browser")
         length = headers.get("Content-Length", "")
         start = have if resumed else 0
         total = start + int(length) if length.isdigit() else None

@@ -44,10 +44,11 @@ def load(job: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], list[Any]]:
         if sizes not in loaded:
             loaded.clear()
             loaded[sizes] = module_for_one_size()
-        answers = loaded[sizes].forward(given)
-        if len(answers) != len(job["outputs"]):  # MNN's way to fail
-            raise RuntimeError(f"MNN answers {len(answers)} of {len(job['outputs'])} outputs: it cannot run this graph")
-        return [np.array(expr.convert(answer, expr.NCHW).read()) for answer in answers]
+        returned = loaded[sizes].forward(given)
+        if len(returned) != len(job["outputs"]):  # MNN's way to fail
+            counts = f"{len(returned)} of {len(job['outputs'])} outputs"
+            raise RuntimeError(f"MNN returns {counts}: it cannot run this graph")
+        return [np.array(expr.convert(output, expr.NCHW).read()) for output in returned]
 
     def _dtype(dtype: Any) -> Any:
         return {"float32": expr.float, "int32": expr.int, "uint8": expr.uint8}[str(dtype)]

@@ -42,7 +42,7 @@ def load(job: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], list[Any]]:
     def call(feeds: Mapping[str, Any]) -> list[Any]:
         shapes = {name: list(value.shape) for name, value in feeds.items()}
         ready = compiled.get(str(shapes)) or compile_for(shapes)
-        answers = ready(dict(feeds), share_inputs=True, share_outputs=True)
-        return [answers[name] for name in job["outputs"]]
+        outputs = ready(dict(feeds), share_inputs=True, share_outputs=True)
+        return [outputs[name] for name in job["outputs"]]
 
     return call

@@ -57,9 +57,9 @@ def _normalised(copy: FaultyGraph, x: str, _generator: np.random.Generator) -> s
 
 
 BATCHES = (
-    FaultType("items moved by one place", "answers given to the wrong clips", _in_batch(_moved)),
+    FaultType("items moved by one place", "outputs assigned to the wrong clips", _in_batch(_moved)),
     FaultType("items mixed by 0.1 %", "memory shared between items", _in_batch(_mixed)),
-    FaultType("the first item's answer for all", "an output that is stale for the second item", _in_batch(_stale)),
+    FaultType("the first item's output for all", "an output that is stale for the second item", _in_batch(_stale)),
     FaultType("statistics of the batch", "normalisation in training mode", _in_batch(_normalised)),
 )
 """Between the items of a batch; none where a graph takes one clip only."""

@@ -95,7 +95,7 @@ def _padded_by(mode: str) -> Callable[[FaultyGraph, onnx.NodeProto, int], None]:
 
 
 def _valid(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
-    """Leave the padding in height and width out, and put zeros around the answer instead."""
+    """Leave the padding in height and width out, and put zeros around the output instead."""
     pads = _pads(node, axes)
     space = [pad if axis % axes >= axes - 2 else 0 for axis, pad in enumerate(pads)]
     whole = copy.constant([0, 0, *space[:axes], 0, 0, *space[axes:]], _int64())
@@ -185,7 +185,7 @@ def _other_convention(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> Non
 
 
 def _skipped(graph: OriginalGraph) -> Iterable[FaultSite]:
-    """Leave out layers that answer in the shape they take."""
+    """Leave out layers whose output has the shape of their input."""
     for layer in _round_layers(graph):
 
         def inject(copy: FaultyGraph, _generator: Generator, layer: Layer = layer) -> None:

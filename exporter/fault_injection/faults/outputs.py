@@ -67,6 +67,6 @@ OUTPUTS = (
     FaultType("ReLU added", "an activation behind the last layer", _outputs(lambda copy, x: copy.emit("Relu", x))),
     FaultType("divided by a temperature of 1.001", "a calibration left inside", _outputs(_one("Div", 1.001))),
     FaultType("0.001 added to all", "what softmax does not show", _outputs(_one("Add", 0.001))),
-    FaultType("rounded to three decimals", "answers kept as text", _outputs(_rounded)),
+    FaultType("rounded to three decimals", "outputs stored as text", _outputs(_rounded)),
 )
 """Behind the network."""

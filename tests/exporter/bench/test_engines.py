@@ -1,4 +1,4 @@
-"""Each engine answers as it should, and honours threads and device; CUDA through stand-ins for the libraries."""
+"""Each engine outputs as it should, and honours threads and device; CUDA through stand-ins for the libraries."""
 
 import sys
 from pathlib import Path
@@ -31,7 +31,7 @@ def _threads() -> Any:
     torch.set_num_threads(before)
 
 
-def test_onnxruntime_answers_by_the_names_asked_for(tmp_path: Path) -> None:
+def test_onnxruntime_returns_by_the_names_asked_for(tmp_path: Path) -> None:
     path = convolution(tmp_path / "m.onnx")
     call = engine("onnx_runtime").load({"path": str(path), "outputs": ["y"], "threads": 1, "device": "cpu"})
     (answer,) = call({"x": np.ones((2, 3, 4, 8, 8), "float32")})
@@ -104,7 +104,7 @@ class Tensor:
         return "numbers"
 
 
-def test_torchscript_on_cuda_waits_for_the_gpu_before_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchscript_on_cuda_waits_for_the_gpu_before_it_returns(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
 
     class Module:
@@ -166,7 +166,7 @@ def test_inductor_without_a_compiler_says_so(monkeypatch: pytest.MonkeyPatch) ->
         engine("torch_network").load(network_job(Path("not even read"), compiled=True))
 
 
-def test_torchscript_answers_as_eager_does(exported: ExportedByCommand, built: BuiltModel) -> None:
+def test_torchscript_returns_as_eager_does(exported: ExportedByCommand, built: BuiltModel) -> None:
     job = {"path": str(exported.torchscript), "threads": 1, "device": "cpu", "optimise": False}
     (logits,) = engine("torch_script").load(job)({"clip": CLIP})
     with torch.inference_mode():
@@ -181,7 +181,7 @@ def test_the_matrix_product_is_one(product: str) -> None:
     assert call({})[0].item() == pytest.approx((a @ b)[0, 0])
 
 
-def test_openvino_answers_as_onnxruntime_at_every_batch_size(tmp_path: Path) -> None:
+def test_openvino_returns_as_onnxruntime_at_every_batch_size(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     path = convolution(tmp_path / "m.onnx")
     one, two = (np.random.default_rng(0).standard_normal((batch, 3, 4, 8, 8), dtype=np.float32) for batch in (1, 2))
@@ -199,13 +199,13 @@ def test_openvino_answers_as_onnxruntime_at_every_batch_size(tmp_path: Path) -> 
 
 
 class Doubling:
-    """MNN's module as far as the engine knows it: doubles, or answers nothing."""
+    """MNN's module as far as the engine knows it: doubles, or outputs nothing."""
 
     loaded: list[dict[str, Any]]
-    answers = True
+    outputs = True
 
     def forward(self, given: list[Any]) -> list[Any]:
-        return [2 * value for value in given] if Doubling.answers else []
+        return [2 * value for value in given] if Doubling.outputs else []
 
 
 def load_module(path: str, inputs: list[str], outputs: list[str], **options: Any) -> Doubling:
@@ -232,7 +232,7 @@ def mnn(monkeypatch: pytest.MonkeyPatch) -> Any:
     }.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(Doubling, "loaded", [], raising=False)
-    monkeypatch.setattr(Doubling, "answers", True)
+    monkeypatch.setattr(Doubling, "outputs", True)
     return engine("mnn")
 
 
@@ -249,7 +249,7 @@ def test_mnn_computes_in_float32_and_is_loaded_once_for_each_batch_size(mnn: Any
     assert all((made["precision_mode"], made["thread_num"]) == ("high", 3) for made in Doubling.loaded)
 
 
-def test_mnn_that_answers_nothing_has_failed(mnn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Doubling, "answers", False)
-    with pytest.raises(RuntimeError, match="MNN answers 0 of 1 outputs"):
+def test_mnn_that_returns_nothing_has_failed(mnn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Doubling, "outputs", False)
+    with pytest.raises(RuntimeError, match="MNN returns 0 of 1 outputs"):
         mnn.load(MNN_JOB)({"x": np.ones((1, 2), "float32")})

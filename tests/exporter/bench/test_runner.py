@@ -75,7 +75,7 @@ def test_everyone_is_measured_at_every_batch(report: BenchReport) -> None:
     assert [entrant.engine.split()[0] for entrant in report.targets] == ["onnxruntime"] * 3
 
 
-def test_answers_are_held_against_the_firsts(report: BenchReport) -> None:
+def test_returns_are_held_against_the_firsts(report: BenchReport) -> None:
     reported = {row.target: row.difference for row in report.of(1, 4)}
     assert reported["first.onnx"] is None
     assert reported["other.onnx"] == pytest.approx(0.5, rel=1e-5)
@@ -255,7 +255,7 @@ def test_one_file_twice_is_refused_and_two_of_one_name_are_told_apart(models: Pa
 
 
 @pytest.mark.parametrize(
-    ("answers", "first", "expected"),
+    ("outputs", "first", "expected"),
     [
         ([[1.0, 2.0]], [[1.0, 4.0]], 0.5),
         ([[1.0], [8.0]], [[1.0], [4.0]], 1.0),
@@ -264,8 +264,8 @@ def test_one_file_twice_is_refused_and_two_of_one_name_are_told_apart(models: Pa
         ([[]], [[]], None),
     ],
 )
-def test_differences(answers: list[list[float]], first: list[list[float]], expected: float | None) -> None:
-    assert difference(answers, first) == expected
+def test_differences(outputs: list[list[float]], first: list[list[float]], expected: float | None) -> None:
+    assert difference(outputs, first) == expected
 
 
 def test_nan_is_a_difference() -> None:

@@ -1,4 +1,4 @@
-"""A contestant's process: what it answers, and what the parent makes of one that misbehaves."""
+"""The process of a target: what it replies, and what the parent makes of one that misbehaves."""
 
 import ast
 import os
@@ -48,7 +48,7 @@ def test_a_whole_conversation(tmp_path: Path) -> None:
         assert 0.02 <= worker.ask("load", job={"scale": 3})["seconds"] < 5
         fed = worker.ask("feed", inputs=INPUTS, seed=7, warmup=2)
         assert 0.01 <= fed["seconds"] < 5
-        x, n, _ = (np.array(values) for values in fed["answers"])
+        x, n, _ = (np.array(values) for values in fed["outputs"])
         assert np.array_equal(x, 3 * np.random.default_rng(7).standard_normal((2, 3), dtype=np.float32).ravel())
         assert set(n) == {0, 1}
         turn = worker.ask("run", least=0.05)
@@ -60,7 +60,7 @@ def test_a_whole_conversation(tmp_path: Path) -> None:
 def test_the_same_seed_gives_the_same_inputs_and_another_seed_others(tmp_path: Path) -> None:
     with Worker(fake(tmp_path), OWN, {}) as worker:
         ready(worker)
-        a, b, c = (worker.ask("feed", inputs=INPUTS, seed=seed, warmup=0)["answers"] for seed in (1, 1, 2))
+        a, b, c = (worker.ask("feed", inputs=INPUTS, seed=seed, warmup=0)["outputs"] for seed in (1, 1, 2))
     assert a == b != c
 
 
@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_inputs_and_another_seed_others(tmp_path: P
         ("call", "raise ValueError", "failed", "ValueError"),
         ("call", "os.kill(os.getpid(), signal.SIGSEGV)", "failed", "its process ended by SIGSEGV"),
         ("call", "os.write(2, b'out of memory\\n'); os._exit(5)", "failed", "ended with exit code 5: out of memory"),
-        ("call", "time.sleep(60)", "failed", "gave no answer for 1 s"),
+        ("call", "time.sleep(60)", "failed", "did not reply for 1 s"),
     ],
 )
 def test_what_goes_wrong_is_told(where: str, code: str, kind: str, reported: str, tmp_path: Path) -> None:

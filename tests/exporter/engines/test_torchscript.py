@@ -109,7 +109,7 @@ def test_what_it_refuses_is_told_in_a_line(tmp_path: Path) -> None:
     )
     with (
         TorchScriptRuntime(tmp_path / "o.pt", RuntimeOptions(signature=stated)) as runtime,
-        pytest.raises(CheckFailedError, match="answers torch.float32; its signature says"),
+        pytest.raises(CheckFailedError, match="returns torch.float32; its signature is"),
     ):
         runtime.run(X)
 

@@ -162,7 +162,7 @@ SEVERAL: dict[tuple[str, str], Bent] = {
     ("items moved by one place", "clip"): on_clip(lambda c: np.roll(c, -1, 0)),
     ("items moved by one place", "logits"): on_answer(lambda y: np.roll(y, -1, 0)),
     ("items mixed by 0.1 %", "logits"): on_answer(lambda y: y * 0.999 + np.roll(y, -1, 0) * 0.001),
-    ("the first item's answer for all", "logits"): on_answer(lambda y: y[:1].repeat(len(y), 0)),
+    ("the first item's output for all", "logits"): on_answer(lambda y: y[:1].repeat(len(y), 0)),
     ("classes in reverse order", "fc8"): on_answer(lambda y: y[:, ::-1]),
     ("classes moved by one", "fc8"): on_answer(lambda y: np.roll(y, 1, 1)),
     ("softmax added", "logits"): on_answer(lambda y: torch.softmax(torch.from_numpy(y), 1).numpy()),

@@ -89,8 +89,8 @@ def test_a_hash_is_demanded(site: Site, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"status": 404}, "the server answers 404"),
-        ({"kind": "text/html; charset=utf-8"}, "answers with a web page"),
+        ({"status": 404}, "the server responds 404"),
+        ({"kind": "text/html; charset=utf-8"}, "sends a web page"),
         ({"redirect": "http://localhost/c3d.pth"}, "redirects to an address that is not https"),
     ],
 )
@@ -196,12 +196,12 @@ class Hub(BaseHTTPRequestHandler):
     requests = 0
 
     def do_HEAD(self) -> None:
-        self.answer(body=False)
+        self.reply_to(body=False)
 
     def do_GET(self) -> None:
-        self.answer(body=True)
+        self.reply_to(body=True)
 
-    def answer(self, *, body: bool) -> None:
+    def reply_to(self, *, body: bool) -> None:
         type(self).requests += 1
         known = self.path in (
             f"/owner/repo/resolve/{revision}/weights/c3d.pth" for revision in ("main", "v1", self.commit)
