@@ -14,6 +14,7 @@ import pytest
 import exporter
 import models
 from exporter.artifacts.manifest import Manifest
+from exporter.bench.targets import ENGINE_SPECS
 from exporter.cli.main import cli
 from exporter.cli.verify import verify
 from exporter.engines import ENGINES
@@ -120,6 +121,12 @@ def test_the_table_of_engines_lists_every_engine() -> None:
     assert [row[0] for row in read_table("reference/parity.md", "name")] == [
         *(f"`{name}`" for name in ENGINES),
         "`torch`",
+    ]
+
+
+def test_the_table_of_bench_engines_lists_every_engine() -> None:
+    assert [row[0] for row in read_table("explanation/bench.md", "engine")] == [
+        f"`{spec.name}`" for spec in ENGINE_SPECS
     ]
 
 

@@ -102,6 +102,8 @@ def _artifact(
         "optimise": options.get(OPTIMIZE_OPTION) is True and device == "cpu",
         "device": device,
     }
+    if subject.format not in ENGINES:
+        raise UsageError(f"{subject.path}: bench measures {' and '.join(ENGINES)} files, not {subject.format}")
     form = f"{subject.path}, through {OPTIMIZE_OPTION}," if job["optimise"] else str(subject.path)
     return BenchTarget(name, form, ENGINES[subject.format], job, THIS_PYTHON)
 

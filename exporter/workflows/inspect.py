@@ -70,6 +70,11 @@ def inspect(path: str | Path, progress: Progress = no_progress) -> Inspection:
         return _onnx(path)
     if is_archive(path):
         return _torchscript(path)
+    for known in FORMATS.values():
+        if path.suffix == known.suffix and known.name != "torchscript":
+            embedded = known.read_embedded(path)
+            facts = {"signature": str(embedded.signature)} if embedded else {}
+            return _artifact(path, f"{known.name} artifact", facts, (), embedded)
     return _checkpoint(path, progress)
 
 
