@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from time import perf_counter, sleep
+from typing import TypeVar
 
 from models.progress import Progress, no_progress
+
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -16,6 +20,16 @@ def timed(seconds: dict[str, float], phase: str) -> Generator[None]:
     start = perf_counter()
     yield
     seconds[phase] = seconds.get(phase, 0.0) + perf_counter() - start
+
+
+def timed_iterator(seconds: dict[str, float], phase: str, items: Iterator[T]) -> Iterator[T]:
+    """Yield the items, and add the seconds that each takes to arrive to `seconds[phase]`."""
+    while True:
+        with timed(seconds, phase):
+            arrived = list(islice(items, 1))
+        if not arrived:
+            return
+        yield arrived[0]
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,8 @@ def _fsync(path: Path) -> None:
     """Have the disk hold a file's or folder's content before anything refers to it."""
     if os.name == "nt" and path.is_dir():
         return  # Windows opens no folders
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows flushes only what is open for writing
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

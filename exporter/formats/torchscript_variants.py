@@ -180,7 +180,7 @@ def script_and_freeze(module: nn.Module) -> torch.jit.ScriptModule:
 
     try:
         return torch.jit.freeze(torch.jit.script(module))
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:  # OSError: of a class typed in at a prompt there is no source to compile
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UsageError(f"TorchScript cannot compile {type(module).__name__}: {lines[0]}") from error
 

@@ -16,7 +16,7 @@ from exporter.formats import FORMATS, Candidate, WriteRequest, WriteResult
 from exporter.parity.golden import GoldenOutputs, require_cache
 from exporter.parity.record import parity_record
 from exporter.results import ParityReport
-from exporter.timing import timed
+from exporter.timing import timed, timed_iterator
 from exporter.types import FORMAT_NAMES, MAX_OPSET, MIN_OPSET, QUICK, ExportRequest, FormatName, OptimizeOptions
 from exporter.workflows.candidates import ParityFailedError, first_accepted
 from exporter.workflows.verify import golden_outputs, verify_built
@@ -226,8 +226,7 @@ def _write_format(
         # the report names the path that the artifact will have, not the one it was staged at
         return replace(report, artifact=str(request.output_dir / Path(report.artifact).name))
 
-    with timed(seconds, "write"), translate_os_errors(request.output_dir):
-        candidates = FORMATS[name].candidates(model, wanted)
+    candidates = timed_iterator(seconds, "write", FORMATS[name].candidates(model, wanted))
     return first_accepted(candidates, write, verify if golden is not None else None)
 
 

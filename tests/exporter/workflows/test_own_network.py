@@ -1,6 +1,8 @@
 """A network that is no C3D goes through every verb by describing itself as a `BuiltModel`, and in no other way."""
 
 from pathlib import Path
+from time import perf_counter
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -175,6 +177,21 @@ def test_what_torchscript_cannot_compile_is_an_error_with_its_reason(tmp_path: P
     model = BuiltModel(Uncompilable().eval(), spec, (OutputSpec("y", (4,)),))
     with pytest.raises(UsageError, match="TorchScript cannot compile Uncompilable: "):
         export(ExportRequest(("torchscript",), model=model, output_dir=tmp_path, verify=False))
+
+
+def test_a_class_without_source_is_an_error_of_the_network_and_not_of_the_folder(tmp_path: Path) -> None:
+    space: dict[str, Any] = {"__name__": "prompt"}
+    exec("from torch import nn\nclass Typed(nn.Module):\n    def forward(self, x): return x + 1", space)
+    model = BuiltModel(space["Typed"]().eval(), TensorSpec("x", "float32", ("batch", 4)), (OutputSpec("y", (4,)),))
+    with pytest.raises(UsageError, match="TorchScript cannot compile Typed: "):
+        export(ExportRequest(("torchscript",), model=model, output_dir=tmp_path, verify=False))
+
+
+def test_the_phases_add_up_to_the_time_that_an_export_takes(model: BuiltModel, tmp_path: Path) -> None:
+    start = perf_counter()
+    request = ExportRequest(("torchscript",), model=model, output_dir=tmp_path, optimize=OptimizeOptions(target="cpu"))
+    seconds = sum(export(request).seconds.values())
+    assert 0.8 * (perf_counter() - start) < seconds
 
 
 def test_a_plain_module_needs_three_facts(tmp_path: Path) -> None:
