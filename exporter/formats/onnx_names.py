@@ -10,6 +10,8 @@ import ast
 from collections.abc import Container
 from typing import TYPE_CHECKING
 
+from exporter.passes.names import unused_name
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -46,7 +48,8 @@ def rename_nodes(model: ir.Model, prefix: str, parameters: Container[str]) -> No
             name = layer
         else:
             name = f"{layer}.{node.op_type.lower()}".lstrip(".")
-        node.name = _unused_name(name, taken)
+        node.name = unused_name(taken, name)
+        taken.add(node.name)
         for value in node.outputs:
             if value.name not in outputs:
                 value.name = f"{node.name}.out" if len(node.outputs) == 1 else f"{node.name}.out{value.index()}"
@@ -65,13 +68,3 @@ def _get_module(node: ir.Node, prefix: str) -> str:
     classes: list[str] = ast.literal_eval(node.metadata_props.get(CLASSES_KEY, "[]"))
     leaf = len(names) > 1 and len(classes) == len(names) and classes[-2].startswith("torch.nn.")
     return names[-2].removeprefix(prefix) if leaf else ""
-
-
-def _unused_name(name: str, taken: set[str]) -> str:
-    """Return `name`, or `name.2`, `name.3`, … where it is taken already, and add it to `taken`."""
-    unused, number = name, 1
-    while unused in taken:
-        number += 1
-        unused = f"{name}.{number}"
-    taken.add(unused)
-    return unused

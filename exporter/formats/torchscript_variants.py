@@ -153,7 +153,9 @@ def make_variant(module: nn.Module, model: BuiltModel, variant: Variant) -> nn.M
         conv = parent.get_submodule(last)
         assert isinstance(conv, nn.Conv3d)
         if variant == "winograd":
-            setattr(parent, last, WinogradConv(conv, TileShape(*hint.tile), hint.pool_frames, pair=hint.two_frames))
+            setattr(
+                parent, last, WinogradConv(conv, TileShape(*hint.tile), hint.pool_frames, two_frames=hint.two_frames)
+            )
         elif hint.pool:
             setattr(parent, last, nn.Sequential(conv, SliceMaxPool(hint.pool_frames)))
         if hint.pool:

@@ -1,18 +1,18 @@
-"""Which of several variants of one operator is the fastest here: they are run, and the result is cached.
+"""Measures which of several variants of an operator is the fastest on this machine, and caches the result.
 
-The forms are small models with the same inputs. They run in turn, a round after another, so that a drift of the clock
-rate or a busy neighbour hits all alike, in sessions as users open them: onnxruntime's own choice of threads. A form
-replaces the direct one only where it was faster by more than the noise, `LEAST_GAIN`.
+The variants are small models with the same inputs. They run in interleaved rounds, so that a change of the clock rate
+or another busy process affects all of them alike, with onnxruntime's default number of threads. A variant replaces the
+original only if it is faster by more than the noise, `MIN_GAIN`.
 
-What was measured is kept by hash of the models (without the values of their weights, which do not change the time),
-the inputs' shapes, processor, cores and onnxruntime's version.
+The cache key is a hash of the models (without the values of their weights, which do not change the time), the inputs'
+shapes, the processor, its cores and onnxruntime's version.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_GAIN = 0.03
-"""How much faster, as a share of the direct form's time, another form must be measured to replace it."""
+"""A variant must take at least this fraction less time than the original to replace it."""
 ROUNDS = RoundOptions(min_rounds=5, max_rounds=15, budget_s=1.5)
 WARM_UP = 2
 SMALL = 512
-"""Bytes of a constant that can decide the time (shapes, axes, pads); larger ones are weights."""
+"""Constants up to this many bytes (shapes, axes, pads) are part of the cache key; larger ones are weights."""
 CACHE_VERSION = 1
-"""Goes up when the same key would hold other numbers."""
+"""Changes when cached measurements are no longer valid."""
 
 
 def autotune_folder() -> Path:
-    """Return where measurements are kept: `tuning` in the project's cache folder."""
+    """Return the folder of cached measurements: `tuning` in the project's cache folder."""
     return cache_folder() / "tuning"
 
 
@@ -55,25 +55,25 @@ def measure(
     """Return {candidate: median milliseconds of a run} on this machine.
 
     Args:
-        candidates: models with the same inputs, by name. One that onnxruntime refuses is missing from the result.
-        feeds: what each is run on.
+        candidates: models with the same inputs, by name. One that onnxruntime rejects is missing from the result.
+        feeds: the inputs.
         progress: called at every candidate and round.
-        cache: folder of earlier measurements; None measures anew and keeps nothing.
+        cache: folder of earlier measurements; None does not cache.
     """
-    place = None if cache is None else cache / f"{signature(candidates, feeds)}.json"
-    if (known := _recall(place)) is not None and known.keys() <= candidates.keys():
-        return known
-    taken = _measure(candidates, feeds, progress)
-    _keep(place, taken)
-    return taken
+    path = None if cache is None else cache / f"{cache_key(candidates, feeds)}.json"
+    if (cached := _load_cached(path)) is not None and cached.keys() <= candidates.keys():
+        return cached
+    times = _measure(candidates, feeds, progress)
+    _store(path, times)
+    return times
 
 
 def fastest(times: Mapping[str, float], direct: str) -> str:
-    """Return the candidate to take: `direct`, unless another was measured faster by more than `LEAST_GAIN`.
+    """Return the fastest candidate if it is faster than `direct` by more than `MIN_GAIN`, otherwise `direct`.
 
     Args:
         times: {candidate: milliseconds}.
-        direct: the form that the graph has; where it was not measured nothing is known, and it stays.
+        direct: the original variant, which is also returned if it was not measured.
     """
     if direct not in times:
         return direct
@@ -81,66 +81,62 @@ def fastest(times: Mapping[str, float], direct: str) -> str:
     return best if times[best] < (1 - MIN_GAIN) * times[direct] else direct
 
 
-def signature(candidates: Mapping[str, onnx.ModelProto], feeds: Mapping[str, NDArray[Any]]) -> str:
-    """Return a hash that is the same only where the same times are to be expected."""
+def cache_key(candidates: Mapping[str, onnx.ModelProto], feeds: Mapping[str, NDArray[Any]]) -> str:
+    """Return a hash of everything that the times depend on."""
     import onnxruntime
 
     digest = hashlib.sha256()
-    where = (CACHE_VERSION, cpu_model(), available_cpus(), onnxruntime.__version__)
-    fed = [(name, str(values.dtype), values.shape) for name, values in sorted(feeds.items())]
-    digest.update(repr((where, fed)).encode())
+    machine = (CACHE_VERSION, cpu_model(), available_cpus(), onnxruntime.__version__)
+    inputs = [(name, str(values.dtype), values.shape) for name, values in sorted(feeds.items())]
+    digest.update(repr((machine, inputs)).encode())
     for name, model in sorted(candidates.items()):
-        bare = onnx.ModelProto()
-        bare.CopyFrom(model)
-        for tensor in bare.graph.initializer:
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        for tensor in copy.graph.initializer:
             if len(tensor.raw_data) > SMALL:
                 tensor.raw_data = b""
-        digest.update(name.encode() + b"\0" + bare.SerializeToString(deterministic=True))
+        digest.update(name.encode() + b"\0" + copy.SerializeToString(deterministic=True))
     return digest.hexdigest()[:40]
 
 
 def _measure(
     candidates: Mapping[str, onnx.ModelProto], feeds: Mapping[str, NDArray[Any]], progress: Progress
 ) -> dict[str, float]:
-    sessions: dict[str, onnxruntime.InferenceSession] = {}
+    runs: dict[str, Callable[[], object]] = {}
     for name, model in candidates.items():
         progress(f"measuring {name}: loading")
-        if (session := _opened(model, feeds)) is not None:
-            sessions[name] = session
-    runs = {name: partial(session.run, None, dict(feeds)) for name, session in sessions.items()}
+        with contextlib.suppress(Exception):  # a model that onnxruntime rejects; its exceptions share no base class
+            run = partial(open_session(model).run, None, dict(feeds))
+            for _ in range(WARM_UP):
+                run()
+            runs[name] = run
     return {name: 1e3 * median(times) for name, times in time_interleaved(runs, ROUNDS, progress).items()}
 
 
-def _opened(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> onnxruntime.InferenceSession | None:
-    """Return a warm session, or None where onnxruntime refuses the model or its inputs."""
+def open_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """Return a session on the CPU with the default options, without log messages."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        for _ in range(WARM_UP):
-            session.run(None, dict(feeds))
-    except Exception:  # noqa: BLE001 - its exceptions share no base class
-        return None
-    return session
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _recall(place: Path | None) -> dict[str, float] | None:
-    """Return what was measured before; a file that cannot be read is as good as none."""
-    if place is None:
+def _load_cached(path: Path | None) -> dict[str, float] | None:
+    """Return an earlier measurement, or None if there is none that can be read."""
+    if path is None:
         return None
     try:
-        known = msgspec.json.decode(place.read_bytes(), type=dict[str, float])
+        times = msgspec.json.decode(path.read_bytes(), type=dict[str, float])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return known if known and all(0 < taken < float("inf") for taken in known.values()) else None
+    return times if times and all(0 < time < float("inf") for time in times.values()) else None
 
 
-def _keep(place: Path | None, taken: Mapping[str, float]) -> None:
-    """Keep a measurement, where that can be done: a cache that cannot be written to costs only the next run's time."""
-    if place is None or not taken:
+def _store(path: Path | None, times: Mapping[str, float]) -> None:
+    """Cache a measurement. A cache that cannot be written to is no error: the next run measures again."""
+    if path is None or not times:
         return
     with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(place, msgspec.json.encode(dict(taken)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, msgspec.json.encode(dict(times)))

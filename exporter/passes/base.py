@@ -1,8 +1,8 @@
-"""What every pass is, and how a list of them is applied to a model.
+"""The interface of a pass, and how a list of passes is run over a model.
 
-A pass rewrites an `onnx_ir.Model` in place and reports accurately whether it did. It keeps the function,
-the names, dtypes and shapes of the graph's inputs and outputs, and the opset: what it inserts must be valid at the
-model's own. What it does not understand it leaves alone, subgraphs of If, Loop and Scan among it.
+A pass rewrites an `onnx_ir.Model` in place and reports accurately whether it did. It keeps the function, the names,
+dtypes and shapes of the graph's inputs and outputs, and the opset: the nodes that it inserts must be valid at the
+model's own. It does not change operators that it does not know, nor the subgraphs of If, Loop and Scan.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from exporter.passes.names import unused_name
 from exporter.passes.shapes import infer_shapes
 from exporter.types import OptimizeOptions
 from models.progress import Progress, no_progress
@@ -31,15 +32,15 @@ class Decision:
     """What a pass did with one node, or why it did nothing: a row of `--explain`.
 
     Attributes:
-        node: its name.
-        operator: its operator.
-        choice: what became of it, in a word or two.
-        why: the reason, in a sentence.
-        predicted_ms: how long the chosen form should take.
-        measured_ms: how long it took here, in milliseconds.
-        error: the largest that it adds, relative to the largest value: of a layer's outputs where the operators are
-            others now, of its weights where these are.
-        replaces: what an earlier pass said of the node is no longer so.
+        node: the node's name.
+        operator: the node's operator.
+        action: what was done, in a word or two.
+        reason: the reason, in a sentence.
+        predicted_ms: the predicted time of the chosen variant, in milliseconds.
+        measured_ms: its measured time.
+        error: the largest error that it adds, relative to the largest value: of the layer's outputs if its operators
+            changed, of its weights if these changed.
+        replaces: this decision replaces what an earlier pass decided about the node.
     """
 
     node: str
@@ -62,25 +63,29 @@ class GraphPass(ir.passes.InPlacePass):
     """A pass: a name, the condition under which it applies, the reason, and one method that rewrites.
 
     Attributes:
-        name: what manifests and `--explain` call it.
-        condition: when it applies, one sentence.
-        reason: why it pays, one sentence.
-        preparatory: it only makes the graph readable for later passes; alone it is no reason to write another file.
-        decisions: of the last call, in the order of the graph.
+        name: its name in manifests and `--explain`.
+        condition: when it applies, in one sentence.
+        reason: what it improves, in one sentence.
+        preparatory: it only simplifies the graph for later passes; by itself it is no reason to write another file.
+        enters_subgraphs: its implementation would also change If, Loop and Scan's graphs, so that a model with any is
+            left unchanged.
+        decisions: what the last call decided, in the order of the graph.
     """
 
     name: ClassVar[str]
     condition: ClassVar[str]
     reason: ClassVar[str]
     preparatory: ClassVar[bool] = False
+    enters_subgraphs: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.decisions: list[Decision] = []
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rewrite `model`; `modified` tells whether anything changed."""
+        """Rewrite `model`; `modified` is whether anything changed."""
         self.decisions.clear()
-        return ir.passes.PassResult(model, self.rewrite(model))
+        skip = self.enters_subgraphs and len(list(model.graphs())) > 1
+        return ir.passes.PassResult(model, not skip and self.rewrite(model))
 
     @abc.abstractmethod
     def rewrite(self, model: ir.Model) -> bool:
@@ -99,9 +104,9 @@ class PassesResult:
     """What a list of passes did to a model.
 
     Attributes:
-        modified: something changed that is worth another file.
-        changed: names of the passes that changed something, preparatory ones among them.
-        decisions: of all passes.
+        modified: whether a pass that is not only preparatory changed something.
+        changed: the names of the passes that changed something, including preparatory ones.
+        decisions: the decisions of all passes.
     """
 
     modified: bool
@@ -131,38 +136,38 @@ def run_passes(model: ir.Model, passes: Sequence[GraphPass], progress: Progress 
     return PassesResult(modified, tuple(changed), tuple(decisions))
 
 
-def manifest_options(options: OptimizeOptions, applied: PassesResult) -> dict[str, str | bool | list[str]]:
-    """Return what a manifest keeps of how a graph was rewritten: passes, wishes, and every choice with its times."""
-    kept: dict[str, str | bool | list[str]] = {
+def manifest_options(options: OptimizeOptions, result: PassesResult) -> dict[str, str | bool | list[str]]:
+    """Return what a manifest records about the rewriting: target, passes, options, decisions with their times."""
+    recorded: dict[str, str | bool | list[str]] = {
         "target": options.target,
-        "passes": list(applied.changed),
-        "decisions": [str(decision) for decision in applied.decisions],
+        "passes": list(result.changed),
+        "decisions": [str(decision) for decision in result.decisions],
     }
     if options.target == "cpu":
-        kept |= {"autotune": options.autotune, "optimize_for": options.optimize_for}
-    return kept if options.weight_dtype == "fp32" else {**kept, "weight_dtype": options.weight_dtype}
+        recorded |= {"autotune": options.autotune, "optimize_for": options.optimize_for}
+    return recorded if options.weight_dtype == "fp32" else {**recorded, "weight_dtype": options.weight_dtype}
 
 
-def relative_error(made: NDArray[Any], exact: NDArray[Any]) -> float:
+def relative_error(values: NDArray[Any], exact: NDArray[Any]) -> float:
     """Return the largest difference of two arrays, relative to the largest of `exact`."""
     scale = float(np.abs(exact).max(initial=0))
-    return float(np.abs(made - exact).max(initial=0)) / scale if scale else 0.0
+    return float(np.abs(values - exact).max(initial=0)) / scale if scale else 0.0
 
 
 def display_name(node: ir.Node) -> str:
-    """Return a node's name for people: its own, or its first output's."""
+    """Return a node's name for messages: its own, or that of its first output."""
     return node.name or next((str(value.name) for value in node.outputs if value.name), node.op_type)
 
 
-def nodes_of(model: ir.Model, *operators: str) -> list[ir.Node]:
-    """Return the main graph's standard nodes of these operators, as a list that rewriting does not disturb."""
+def find_nodes(model: ir.Model, *operators: str) -> list[ir.Node]:
+    """Return the main graph's standard nodes of these operators; the graph can be changed while iterating over them."""
     return [node for node in model.graph if node.op_type in operators and node.domain in ONNX]
 
 
 def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
-    """Return a value's tensor where it is fixed: an initialiser that is no input, or the output of a Constant.
+    """Return a value's tensor where it is constant: an initialiser that is no input, or the output of a Constant.
 
-    An initialiser that is an input too is only a default, which the caller may replace.
+    An initialiser that is an input too is a default value, which the caller may replace.
     """
     if value is None or value.is_graph_input():
         return None
@@ -170,18 +175,18 @@ def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
 
 
 def single_consumer(value: ir.Value) -> ir.Node | None:
-    """Return the single node that reads `value` once, if nothing else does and it is no output of the graph.
+    """Return the only node that reads `value`, or None if there are several uses or it is an output of the graph.
 
-    A reader inside a subgraph runs only when that does, so it is none.
+    A node inside a subgraph does not count: it runs only when the subgraph does.
     """
-    uses, maker = list(value.uses()), value.producer()
-    if len(uses) != 1 or value.is_graph_output() or (maker is not None and uses[0].node.graph is not maker.graph):
+    uses, producer = list(value.uses()), value.producer()
+    if len(uses) != 1 or value.is_graph_output() or (producer is not None and uses[0].node.graph is not producer.graph):
         return None
     return uses[0].node
 
 
 def following_relu_and_pool(conv: ir.Node) -> tuple[ir.Node | None, ir.Node | None]:
-    """Return the ReLU and the MaxPool directly after a convolution, in either order, each None where there is none."""
+    """Return the ReLU and the MaxPool directly after a convolution, in either order; None for one that is not there."""
     found: dict[str, ir.Node] = {}
     node = conv
     while (following := single_consumer(node.outputs[0])) is not None:
@@ -193,18 +198,8 @@ def following_relu_and_pool(conv: ir.Node) -> tuple[ir.Node | None, ir.Node | No
     return found.get("Relu"), found.get("MaxPool")
 
 
-def fresh_name(model: ir.Model, wanted: str) -> str:
-    """Return `wanted`, or `wanted.2`, `wanted.3`, … where the graph has that already."""
-    taken = names_in(model)
-    number, name = 1, wanted
-    while name in taken:
-        number += 1
-        name = f"{wanted}.{number}"
-    return name
-
-
-def names_in(model: ir.Model) -> set[str]:
-    """Return every name of a value or node, subgraphs included: what a new one must not be called."""
+def used_names(model: ir.Model) -> set[str]:
+    """Return the names of all values and nodes, including those of subgraphs."""
     names = {str(value.name) for value in (*model.graph.inputs, *model.graph.initializers.values())}
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         names.add(str(node.name))
@@ -215,8 +210,8 @@ def names_in(model: ir.Model) -> set[str]:
 
 
 def add_initializer(model: ir.Model, name: str, tensor: ir.TensorProtocol) -> ir.Value:
-    """Register a tensor as an initialiser under `name`, or the nearest free one, and return its value."""
-    name = fresh_name(model, name)
+    """Register a tensor as an initialiser under `name`, numbered if that is used, and return its value."""
+    name = unused_name(used_names(model), name)
     if isinstance(tensor, ir.Tensor):
         tensor.name = name
     value = ir.Value(
@@ -227,7 +222,7 @@ def add_initializer(model: ir.Model, name: str, tensor: ir.TensorProtocol) -> ir
 
 
 def remove_unused_initializers(model: ir.Model, values: Iterable[ir.Value | None]) -> None:
-    """Remove those of `values` that are initialisers nothing reads any more."""
+    """Remove those of `values` that are initialisers without a use."""
     for value in values:
         if value is None or value.uses() or value.is_graph_output() or value.is_graph_input():
             continue
@@ -235,6 +230,6 @@ def remove_unused_initializers(model: ir.Model, values: Iterable[ir.Value | None
             del model.graph.initializers[str(value.name)]
 
 
-def opset_of(model: ir.Model) -> int:
+def get_opset(model: ir.Model) -> int:
     """Return the version of the standard operators that the model imports."""
     return next((model.graph.opset_imports[name] for name in ONNX if name in model.graph.opset_imports), 0)

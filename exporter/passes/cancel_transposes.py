@@ -1,8 +1,8 @@
-"""Transposes that undo each other: what remains between two layers that both compute with channels last."""
+"""Removes Transposes that undo each other, as between two layers that both compute with channels last."""
 
 import onnx_ir as ir
 
-from exporter.passes.base import ONNX, GraphPass, display_name, nodes_of
+from exporter.passes.base import ONNX, GraphPass, display_name, find_nodes
 
 LAST, FIRST = [0, 2, 3, 4, 1], [0, 4, 1, 2, 3]
 """From (N, C, T, H, W) to (N, T, H, W, C), and back."""
@@ -11,7 +11,7 @@ IMAGE_LAST, IMAGE_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 
 
 class CancelTransposes(GraphPass):
-    """A Transpose of a Transpose that gives the first one's input again is that input.
+    """A Transpose with the inverse permutation of the Transpose before it is removed.
 
     *Given* `z = Transpose(y, q)`, `y = Transpose(x, p)`, with p[q[i]] = i. *Result*: `z = x`; `y` stays while anything
     else reads it.
@@ -24,7 +24,7 @@ class CancelTransposes(GraphPass):
     def rewrite(self, model: ir.Model) -> bool:
         """See `GraphPass`."""
         modified = False
-        for node in nodes_of(model, "Transpose"):
+        for node in find_nodes(model, "Transpose"):
             before = node.inputs[0].producer() if node.inputs[0] is not None else None
             if before is None or not _inverse(permuted(before, node), permuted(node, before)):
                 continue
@@ -40,7 +40,7 @@ class CancelTransposes(GraphPass):
 
 
 def permuted(node: ir.Node, neighbour: ir.Node | None) -> list[int]:
-    """Return the permutation of a standard Transpose in the same graph as its neighbour; of any other node, nothing."""
+    """Return the permutation of a standard Transpose in the same graph as `neighbour`; [] for other nodes."""
     standard = node.op_type == "Transpose" and node.domain in ONNX
     beside = neighbour is not None and node.graph is neighbour.graph
     return list(node.attributes.get_ints("perm") or ()) if standard and beside else []

@@ -1,15 +1,15 @@
-"""Weights in fewer bits in the file, float32 again when it is loaded or run.
+"""Stores weights in fewer bits in the file; they are float32 again when the file is loaded or run.
 
 *Given* float32 initialisers. *Result*, `fp16`: the initialiser in float16 and a Cast to float32, which onnxruntime
 folds when it opens the file, so that running costs the same. *Result*, `int8`: the initialiser in int8. Of a
 convolution it has one scale for each output channel, with a Cast and a Mul that are folded likewise (a
 DequantizeLinear would run every time, and onnxruntime 1.32 has none for opset 28). Of a linear layer it has one scale
-for each block of up to 128 inputs of an output, with a DequantizeLinear and a MatMul, the form that onnxruntime runs on
-the int8 weights themselves. *Algebra*: `W ~ q s`, `s = max|W| / 127` over the channel or block, `q = round(W / s)`;
+for each block of up to 128 inputs of an output, with a DequantizeLinear and a MatMul, which onnxruntime runs on the
+int8 weights themselves. *Algebra*: `W ~ q s`, `s = max|W| / 127` over the channel or block, `q = round(W / s)`;
 zero stays zero. *Source*: ONNX DequantizeLinear-21; Jacob et al., *Quantization and Training of Neural Networks*
-(2018), symmetric weights; docs/reference/passes.md has the measurements that chose these forms.
+(2018), symmetric weights; docs/reference/passes.md has the measurements behind these choices.
 
-Parity evaluates the result as an approximation, by its signal-to-noise ratio.
+Parity checks the result as an approximation, by its signal-to-noise ratio.
 """
 
 from typing import Any
@@ -23,23 +23,25 @@ from exporter.passes.base import (
     GraphPass,
     add_initializer,
     constant,
-    fresh_name,
-    opset_of,
+    get_opset,
     remove_unused_initializers,
     single_consumer,
+    used_names,
 )
-from exporter.passes.builder import FIXED
+from exporter.passes.builder import MATRIX_PREFIXES
+from exporter.passes.names import unused_name
 from exporter.types import WeightDtype
 
 MIN_ELEMENTS = 4096
-"""Smaller tensors (biases, scales) stay float32: they cost nothing and matter more."""
+"""Smaller tensors (biases, scales) stay float32: they are a small part of the file and matter more."""
 BLOCKS = (128, 64, 32)
-"""Inputs that share a scale: the largest that divides a layer's inputs. All are sizes that onnxruntime's kernel has."""
+"""Inputs that share a scale: the largest of these that divides a layer's inputs. onnxruntime's kernel has all of
+them."""
 BLOCKED_OPSET = 21
-"""The first whose DequantizeLinear has blocks."""
+"""The first opset whose DequantizeLinear has blocks."""
 FLOAT16_MAX = 65504.0
-CONVOLUTION = 4
-"""The least axes of a convolution's weights: outputs, inputs, rows, columns."""
+MIN_CONV_RANK = 4
+"""Axes of a 2-D convolution's weight: outputs, inputs, rows, columns."""
 
 Floats = NDArray[Any]
 
@@ -62,100 +64,104 @@ class CompressWeights(GraphPass):
             tensor = constant(value)
             if tensor is None or tensor.dtype != ir.DataType.FLOAT or tensor.size < MIN_ELEMENTS:
                 continue
-            if len(tensor.shape.numpy()) < 2 or str(value.name).startswith(FIXED):
+            if len(tensor.shape.numpy()) < 2 or str(value.name).startswith(MATRIX_PREFIXES):
                 continue
             if value.is_graph_output() or not value.uses():
                 continue
-            stored = self._half(model, value) if self.kind == "fp16" else self._int8(model, value)
+            stored = self._store_float16(model, value) if self.kind == "fp16" else self._store_int8(model, value)
             modified = modified or stored
         return modified
 
-    def _half(self, model: ir.Model, value: ir.Value) -> bool:
-        reader = next(iter(value.uses())).node
-        weights = _numbers(value)
+    def _store_float16(self, model: ir.Model, value: ir.Value) -> bool:
+        consumer = next(iter(value.uses())).node
+        weights = _to_numpy(value)
         if not np.abs(weights).max(initial=0.0) <= FLOAT16_MAX:
-            self.decide(reader, "left in fp32", "a weight is beyond float16's largest number, 65504")
+            self.decide(consumer, "left in fp32", "a weight is beyond float16's largest number, 65504")
             return False
         uses = list(value.uses())
         name = str(value.name)
-        cast = _node(model, "Cast", [], f"{name}.float32", {"to": ir.DataType.FLOAT.value}, value)
+        cast = _insert_first(model, "Cast", [], f"{name}.float32", {"to": ir.DataType.FLOAT.value}, value)
         for use in uses:
             use.node.replace_input_with(use.idx, cast.outputs[0])
         remove_unused_initializers(model, [value])
         stored = add_initializer(model, name, ir.tensor(weights.astype(np.float16)))
         cast.resize_inputs(1)
         cast.replace_input_with(0, stored)
-        self.decide(reader, "stored as fp16", "cast back to float32 when the file is loaded")
+        self.decide(consumer, "stored as fp16", "cast back to float32 when the file is loaded")
         return True
 
-    def _int8(self, model: ir.Model, value: ir.Value) -> bool:
+    def _store_int8(self, model: ir.Model, value: ir.Value) -> bool:
         uses = list(value.uses())
-        reader, place = uses[0].node, uses[0].idx
-        transformed = (
-            reader.op_type == "Reshape" and _numbers(value).ndim >= CONVOLUTION
-        )  # Winograd's way to its weights
-        if len(uses) > 1 or place != 1 - transformed or reader.domain not in ONNX or reader.graph is not model.graph:
-            self.decide(reader, "left in fp32", "the weight is read by several nodes, or not as a layer's weight")
+        consumer, index = uses[0].node, uses[0].idx
+        # Winograd transforms the weights of a convolution, beginning with a Reshape
+        transformed = consumer.op_type == "Reshape" and _to_numpy(value).ndim >= MIN_CONV_RANK
+        standard = consumer.domain in ONNX and consumer.graph is model.graph
+        if len(uses) > 1 or index != 1 - transformed or not standard:
+            self.decide(consumer, "left in fp32", "the weight is read by several nodes, or by one that is no layer")
             return False
-        if reader.op_type == "Conv" or transformed:
-            self._convolution(model, reader, value, place)
-            self.decide(reader, "stored as int8", "a scale for each output channel; float32 when the file is loaded")
+        if consumer.op_type == "Conv" or transformed:
+            self._quantise_conv(model, consumer, value, index)
+            self.decide(consumer, "stored as int8", "a scale for each output channel; float32 when the file is loaded")
             return True
-        refusal = _linear_refusal(model, reader, value)
-        if refusal is not None:
-            self.decide(reader, "left in fp32", refusal)
+        reason = _check_linear(model, consumer, value)
+        if reason is not None:
+            self.decide(consumer, "left in fp32", reason)
             return False
-        block = self._linear(model, reader, value)
-        self.decide(reader, "stored as int8", f"a scale for each {block} inputs of an output; run as int8")
+        block = self._quantise_linear(model, consumer, value)
+        self.decide(consumer, "stored as int8", f"a scale for each {block} inputs of an output; run as int8")
         return True
 
-    def _convolution(self, model: ir.Model, reader: ir.Node, value: ir.Value, place: int) -> None:
-        weights = _numbers(value)
+    def _quantise_conv(self, model: ir.Model, consumer: ir.Node, value: ir.Value, index: int) -> None:
+        weights = _to_numpy(value)
         flat = weights.reshape(len(weights), -1)
-        scale = _scale(flat, axis=1)
-        quantised = _rounded(flat, scale[:, None]).reshape(weights.shape)
+        scale = _get_scale(flat, axis=1)
+        quantised = _quantise(flat, scale[:, None]).reshape(weights.shape)
         scale = scale.reshape(-1, *[1] * (weights.ndim - 1))
-        stored, scales = _stored(model, reader, value, quantised, scale, place)
+        stored, scales = _replace_by_int8(model, consumer, value, quantised, scale, index)
         name, kind = str(stored.name), {"to": ir.DataType.FLOAT.value}
-        product = _node(model, "Mul", [], f"{name}.float32", {}, value)
-        cast = _node(model, "Cast", [stored], f"{name}.cast", kind, value)
+        product = _insert_first(model, "Mul", [], f"{name}.float32", {}, value)
+        cast = _insert_first(model, "Cast", [stored], f"{name}.cast", kind, value)
         product.resize_inputs(2)
         product.replace_input_with(0, cast.outputs[0])
         product.replace_input_with(1, scales)
-        reader.replace_input_with(place, product.outputs[0])
+        consumer.replace_input_with(index, product.outputs[0])
 
-    def _linear(self, model: ir.Model, reader: ir.Node, value: ir.Value) -> int:
-        """Make the layer `x @ W (+ b)` with a blocked W (in, out); return the block."""
-        weights = _numbers(value)
-        across = bool(reader.attributes.get_int("transB", 0))  # then (out, in), and only the int8 is transposed
-        inputs = weights.shape[1 if across else 0]
+    def _quantise_linear(self, model: ir.Model, consumer: ir.Node, value: ir.Value) -> int:
+        """Rewrite the layer as `x @ W (+ b)` with W (in, out) in blocks; return the block size."""
+        weights = _to_numpy(value)
+        transposed = bool(consumer.attributes.get_int("transB", 0))  # then (out, in), and only the int8 is transposed
+        inputs = weights.shape[1 if transposed else 0]
         block = next(size for size in BLOCKS if inputs % size == 0)
-        blocks = weights.reshape(len(weights), -1, block) if across else weights.reshape(-1, block, weights.shape[1])
-        axis = 2 if across else 1
-        scale = _scale(blocks, axis)
-        quantised = _rounded(blocks, np.expand_dims(scale, axis)).reshape(weights.shape)
-        if across:
+        blocks = (
+            weights.reshape(len(weights), -1, block) if transposed else weights.reshape(-1, block, weights.shape[1])
+        )
+        axis = 2 if transposed else 1
+        scale = _get_scale(blocks, axis)
+        quantised = _quantise(blocks, np.expand_dims(scale, axis)).reshape(weights.shape)
+        if transposed:
             quantised, scale = np.ascontiguousarray(quantised.T), np.ascontiguousarray(scale.T)
-        stored, scales = _stored(model, reader, value, quantised, scale)
+        stored, scales = _replace_by_int8(model, consumer, value, quantised, scale)
         attributes = {"axis": 0, "block_size": block}
         shaped = ir.Value(shape=ir.Shape(quantised.shape))
-        restored = _node(model, "DequantizeLinear", [stored, scales], f"{stored.name}.float32", attributes, shaped)
-        if reader.op_type == "MatMul":
-            reader.replace_input_with(1, restored.outputs[0])
-            after = single_consumer(reader.outputs[0])
+        restored = _insert_first(
+            model, "DequantizeLinear", [stored, scales], f"{stored.name}.float32", attributes, shaped
+        )
+        if consumer.op_type == "MatMul":
+            consumer.replace_input_with(1, restored.outputs[0])
+            after = single_consumer(consumer.outputs[0])
             if after is not None and after.op_type == "Add" and after.domain in ONNX:
-                after.op_type = "Sum"  # as `_as_matmul` does
+                after.op_type = "Sum"  # as `_to_matmul` does
         else:
-            _as_matmul(model, reader, restored.outputs[0])
+            _to_matmul(model, consumer, restored.outputs[0])
         return block
 
 
-def _stored(
-    model: ir.Model, reader: ir.Node, value: ir.Value, quantised: Floats, scale: Floats, place: int = 1
+def _replace_by_int8(
+    model: ir.Model, consumer: ir.Node, value: ir.Value, quantised: Floats, scale: Floats, index: int = 1
 ) -> tuple[ir.Value, ir.Value]:
-    """Take the weight from its only reader, and return its int8 form, under its name, and the scales."""
+    """Replace a weight by its int8 values, under its name, and return these and the scales."""
     name = str(value.name)
-    reader.replace_input_with(place, None)
+    consumer.replace_input_with(index, None)
     remove_unused_initializers(model, [value])
     return (
         add_initializer(model, name, ir.tensor(quantised)),
@@ -163,14 +169,14 @@ def _stored(
     )
 
 
-def _linear_refusal(model: ir.Model, reader: ir.Node, value: ir.Value) -> str | None:
-    """Return why a layer cannot have a blocked int8 weight, or None."""
-    shape = tuple(int(size) for size in _numbers(value).shape)
-    if reader.op_type not in ("Gemm", "MatMul") or len(shape) != 2:
-        return f"{reader.op_type} with a weight of {len(shape)} axes has no int8 form here"
-    if opset_of(model) < BLOCKED_OPSET:
-        return f"blocks of int8 need opset {BLOCKED_OPSET}; the model has {opset_of(model)}"
-    attributes = reader.attributes
+def _check_linear(model: ir.Model, consumer: ir.Node, value: ir.Value) -> str | None:
+    """Return why a layer cannot have an int8 weight in blocks, or None."""
+    shape = tuple(int(size) for size in _to_numpy(value).shape)
+    if consumer.op_type not in ("Gemm", "MatMul") or len(shape) != 2:
+        return f"{consumer.op_type} with a weight of {len(shape)} axes is not stored as int8"
+    if get_opset(model) < BLOCKED_OPSET:
+        return f"blocks of int8 need opset {BLOCKED_OPSET}; the model has {get_opset(model)}"
+    attributes = consumer.attributes
     plain = attributes.get_float("alpha", 1.0) == 1.0 and attributes.get_float("beta", 1.0) == 1.0
     if not plain or attributes.get_int("transA", 0):
         return "the Gemm scales or transposes its input"
@@ -178,8 +184,8 @@ def _linear_refusal(model: ir.Model, reader: ir.Node, value: ir.Value) -> str | 
     return None if inputs % BLOCKS[-1] == 0 else f"its {inputs} inputs are no multiple of {BLOCKS[-1]}"
 
 
-def _as_matmul(model: ir.Model, gemm: ir.Node, weight: ir.Value) -> None:
-    """Turn `Gemm(x, W, b)` into `Sum(MatMul(x, W), b)`; the last of them keeps the name and the output.
+def _to_matmul(model: ir.Model, gemm: ir.Node, weight: ir.Value) -> None:
+    """Turn `Gemm(x, W, b)` into `Sum(MatMul(x, W), b)`; the last node keeps the name and the output.
 
     Sum, because onnxruntime 1.32 makes MatMul, Add and Relu one operator before it looks at the weights, and then
     dequantises them at every run, which takes 30 times as long.
@@ -190,8 +196,8 @@ def _as_matmul(model: ir.Model, gemm: ir.Node, weight: ir.Value) -> None:
     matmul = ir.Node("", "MatMul", [x, weight], num_outputs=1, name=gemm.name)
     nodes = [matmul]
     if bias is not None:
-        matmul.name = fresh_name(model, f"{name}.matmul")
-        matmul.outputs[0].name = fresh_name(model, f"{name}.matmul.out")
+        matmul.name = unused_name(used_names(model), f"{name}.matmul")
+        matmul.outputs[0].name = unused_name(used_names(model), f"{name}.matmul.out")
         matmul.outputs[0].shape, matmul.outputs[0].type = shape, kind
         nodes.append(ir.Node("", "Sum", [matmul.outputs[0], bias], num_outputs=1, name=name))
     model.graph.insert_before(gemm, nodes)
@@ -201,11 +207,11 @@ def _as_matmul(model: ir.Model, gemm: ir.Node, weight: ir.Value) -> None:
     last.name, last.shape, last.type = result, shape, kind
 
 
-def _node(
+def _insert_first(
     model: ir.Model, operator: str, inputs: list[ir.Value], name: str, attributes: dict[str, Any], like: ir.Value
 ) -> ir.Node:
-    """Insert a node at the graph's beginning, with one output of `name`, shaped like `like`."""
-    name = fresh_name(model, name)
+    """Insert a node at the beginning of the graph, with one output called `name`, of the shape of `like`."""
+    name = unused_name(used_names(model), name)
     attached = [ir.AttrInt64(key, number) for key, number in attributes.items()]
     node = ir.Node("", operator, inputs, attached, num_outputs=1, name=name)
     node.outputs[0].name = name
@@ -214,19 +220,19 @@ def _node(
     return node
 
 
-def _numbers(value: ir.Value) -> Floats:
+def _to_numpy(value: ir.Value) -> Floats:
     tensor = constant(value)
     assert tensor is not None
     return np.asarray(tensor.numpy())
 
 
-def _scale(weights: Floats, axis: int) -> Floats:
-    """Return max|W| / 127 along `axis`, 1 where all is zero, float32."""
+def _get_scale(weights: Floats, axis: int) -> Floats:
+    """Return max|W| / 127 along `axis` in float32, 1 where all weights are zero."""
     largest = np.maximum(weights.max(axis), -weights.min(axis)).astype(np.float32)
     return np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
 
 
-def _rounded(weights: Floats, scale: Floats) -> NDArray[np.int8]:
+def _quantise(weights: Floats, scale: Floats) -> NDArray[np.int8]:
     scaled = weights / scale
     np.rint(scaled, out=scaled)
     return np.clip(scaled, -127, 127, out=scaled).astype(np.int8)

@@ -1,4 +1,4 @@
-"""BatchNormalization after a convolution or a linear layer goes into its weights.
+"""Folds BatchNormalization into the weights of the convolution or linear layer before it.
 
 *Given* `y = BatchNormalization(Conv(x, W, b), gamma, beta, mean, var)`, or ConvTranspose or Gemm in place of Conv.
 *Result*: `y = Conv(x, W', b')`, one operator. *Algebra*, per output channel, with `s = gamma / sqrt(var + epsilon)`:
@@ -21,7 +21,7 @@ from exporter.passes.base import (
     GraphPass,
     add_initializer,
     constant,
-    nodes_of,
+    find_nodes,
     relative_error,
     remove_unused_initializers,
     single_consumer,
@@ -36,8 +36,8 @@ Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class _Parts:
-    """What a fold is made of, in float64, and the dtype it is to be rounded to."""
+class _Operands:
+    """The operands of a fold, in float64, and the dtype of its result."""
 
     dtype: np.dtype[Any]
     weight: Doubles
@@ -48,7 +48,7 @@ class _Parts:
 
 
 class FoldBatchNorm(GraphPass):
-    """BatchNormalization goes into the Conv, ConvTranspose or Gemm before it."""
+    """BatchNormalization is folded into the Conv, ConvTranspose or Gemm before it."""
 
     name = "fold-batch-norm"
     condition = (
@@ -59,19 +59,19 @@ class FoldBatchNorm(GraphPass):
     def rewrite(self, model: ir.Model) -> bool:
         """See `GraphPass`."""
         modified = False
-        for norm in nodes_of(model, "BatchNormalization"):
-            refusal = self._refusal(norm)
-            if refusal is not None:
-                self.decide(norm, "left", refusal)
+        for norm in find_nodes(model, "BatchNormalization"):
+            reason = self._check_norm(norm)
+            if reason is not None:
+                self.decide(norm, "left", reason)
                 continue
-            layer = norm.inputs[0].producer()  # pyright: ignore[reportOptionalMemberAccess] - the refusal asked
+            layer = norm.inputs[0].producer() if norm.inputs[0] is not None else None
             assert layer is not None
             error = _fold(model, layer, norm)
             self.decide(norm, "folded", f"into the weights of {layer.name or layer.op_type}", error)
             modified = True
         return modified
 
-    def _refusal(self, norm: ir.Node) -> str | None:
+    def _check_norm(self, norm: ir.Node) -> str | None:
         """Return why a BatchNormalization cannot be folded, or None."""
         training = norm.attributes.get_int("training_mode", 0) or any(
             value.uses() or value.is_graph_output() for value in norm.outputs[1:]
@@ -85,16 +85,16 @@ class FoldBatchNorm(GraphPass):
         if source is None or layer is None or layer.op_type not in LINEAR or layer.domain not in ("", "ai.onnx"):
             return f"it follows {layer.op_type if layer is not None else 'an input'}, not {', '.join(LINEAR)}"
         if single_consumer(source) is not norm:
-            return f"the output of {layer.op_type} is read elsewhere too"
-        return _constants_refusal(layer, norm)
+            return f"the output of {layer.op_type} has other consumers"
+        return _check_constants(layer, norm)
 
 
-def _constants_refusal(layer: ir.Node, norm: ir.Node) -> str | None:
+def _check_constants(layer: ir.Node, norm: ir.Node) -> str | None:
     weight = constant(layer.inputs[1])
     bias = layer.inputs[2] if len(layer.inputs) > 2 else None
-    held = None if bias is None else constant(bias)
+    bias_tensor = None if bias is None else constant(bias)
     statistics = [constant(value) for value in norm.inputs[1:5]]
-    if weight is None or (bias is not None and held is None):
+    if weight is None or (bias is not None and bias_tensor is None):
         return f"the weights or the bias of {layer.op_type} are not constant"
     if weight.dtype not in DTYPES:
         return f"the weights are {weight.dtype.name.lower()}; only float32 and float64 are folded"
@@ -102,12 +102,12 @@ def _constants_refusal(layer: ir.Node, norm: ir.Node) -> str | None:
     if any(tensor is None for tensor in statistics):
         return "its scale, bias, mean or variance is not constant"
     if any(tensor is not None and tensor.size != channels for tensor in statistics):
-        return f"its statistics are not of the {channels} channels before it"
-    return "the bias of Gemm is a matrix" if held is not None and held.size not in (1, channels) else None
+        return f"its statistics do not have the {channels} channels of the layer before it"
+    return "the bias of Gemm is a matrix" if bias_tensor is not None and bias_tensor.size not in (1, channels) else None
 
 
 def _channels(layer: ir.Node, weight: ir.TensorProtocol) -> int:
-    """Return how many output channels a layer has."""
+    """Return the number of output channels of a layer."""
     shape = weight.shape.numpy()
     if layer.op_type == "Conv":
         return shape[0]
@@ -117,19 +117,19 @@ def _channels(layer: ir.Node, weight: ir.TensorProtocol) -> int:
 
 
 def _fold(model: ir.Model, layer: ir.Node, norm: ir.Node) -> float:
-    """Give `layer` the folded weights, and its output the name of the normalised one; return the weights' error."""
-    parts = _parts(layer, norm)
-    bias = np.zeros_like(parts.mean) if parts.bias is None else parts.bias
+    """Fold `norm` into the weights of `layer`, whose output gets its name, and return the error of the weights."""
+    operands = _get_operands(layer, norm)
+    bias = np.zeros_like(operands.mean) if operands.bias is None else operands.bias
     if layer.op_type == "Gemm":
         bias = bias * layer.attributes.get_float("beta", 1.0)
         layer.attributes.pop("beta", None)
     if len(layer.inputs) == 2:
         layer.resize_inputs(3)
     statistics = list(norm.inputs[1:5])
-    exact = _scaled(layer, parts.weight, parts.scale)
-    folded = exact.astype(parts.dtype)
+    exact = _scale_weight(layer, operands.weight, operands.scale)
+    folded = exact.astype(operands.dtype)
     _replace(model, layer, 1, folded)
-    _replace(model, layer, 2, (parts.scale * (bias - parts.mean) + parts.shift).astype(parts.dtype))
+    _replace(model, layer, 2, (operands.scale * (bias - operands.mean) + operands.shift).astype(operands.dtype))
     source, result = layer.outputs[0], norm.outputs[0]
     name, shape, kind = result.name, result.shape, result.type
     ir.convenience.replace_all_uses_with(result, source, replace_graph_outputs=True)
@@ -139,16 +139,16 @@ def _fold(model: ir.Model, layer: ir.Node, norm: ir.Node) -> float:
     return relative_error(folded, exact)
 
 
-def _replace(model: ir.Model, layer: ir.Node, place: int, values: NDArray[Any]) -> None:
-    """Replace a weight, under its own name unless someone else reads the old one, who then keeps it."""
-    old = layer.inputs[place]
-    layer.replace_input_with(place, None)
+def _replace(model: ir.Model, layer: ir.Node, index: int, values: NDArray[Any]) -> None:
+    """Replace a weight, under the same name unless the old one has other consumers."""
+    old = layer.inputs[index]
+    layer.replace_input_with(index, None)
     remove_unused_initializers(model, [old])
     name = str(old.name) if old is not None else f"{layer.name or layer.outputs[0].name}.bias"
-    layer.replace_input_with(place, add_initializer(model, name, ir.tensor(values)))
+    layer.replace_input_with(index, add_initializer(model, name, ir.tensor(values)))
 
 
-def _parts(layer: ir.Node, norm: ir.Node) -> _Parts:
+def _get_operands(layer: ir.Node, norm: ir.Node) -> _Operands:
     def numbers(value: ir.Value | None) -> Doubles:
         tensor: Any = constant(value)
         return np.asarray(tensor.numpy(), dtype=np.float64)
@@ -158,10 +158,10 @@ def _parts(layer: ir.Node, norm: ir.Node) -> _Parts:
     has_bias = len(layer.inputs) > 2 and layer.inputs[2] is not None
     bias = numbers(layer.inputs[2]).reshape(-1) if has_bias else None
     weight: Any = constant(layer.inputs[1])
-    return _Parts(weight.dtype.numpy(), numbers(layer.inputs[1]), bias, scale, beta, mean)
+    return _Operands(weight.dtype.numpy(), numbers(layer.inputs[1]), bias, scale, beta, mean)
 
 
-def _scaled(layer: ir.Node, weight: Doubles, scale: Doubles) -> Doubles:
+def _scale_weight(layer: ir.Node, weight: Doubles, scale: Doubles) -> Doubles:
     """Return the weights of a layer, every output channel times its `scale` (channels,)."""
     if layer.op_type == "Conv":  # (out, in / group, *kernel)
         return weight * scale.reshape(-1, *[1] * (weight.ndim - 1))

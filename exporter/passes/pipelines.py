@@ -21,7 +21,7 @@ def build_passes(options: OptimizeOptions, progress: Progress = no_progress) -> 
     """Return the passes that `options` ask for, in order: the target's, then how weights are stored.
 
     Args:
-        options: target, and the wishes of its passes.
+        options: the target and the options of its passes.
         progress: called by passes that measure.
     """
     passes = cpu_passes(options, progress) if options.target == "cpu" else portable_passes()
@@ -29,19 +29,19 @@ def build_passes(options: OptimizeOptions, progress: Progress = no_progress) -> 
 
 
 def portable_passes() -> list[GraphPass]:
-    """Return what serves every engine: fewer nodes, the same operators."""
+    """Return passes for every engine: fewer nodes, the same operators."""
     return [LiftConstants(), FoldConstants(), RemoveNoOps(), FoldBatchNorm(), RemoveDeadCode()]
 
 
 def cpu_passes(options: OptimizeOptions, progress: Progress = no_progress) -> list[GraphPass]:
-    """Return what is faster on a CPU, and may be slower elsewhere."""
+    """Return passes that make a graph faster on a CPU, and may make it slower elsewhere."""
     settings: dict[str, Any] = {"progress": progress, "cache": autotune_folder()}
-    *before, last = portable_passes()
+    *first, dead_code = portable_passes()
     winograd = Winograd(
         precomputed=options.optimize_for == "load",
-        largest=options.max_tile,
+        max_tile=options.max_tile,
         measure=partial(measure_tile_shapes, **settings) if options.autotune else None,
-        errors=options.measure_errors,
+        measure_errors=options.measure_errors,
     )
     stems = Conv3dAsConv2d(partial(conv3d_as_conv2d.measure, **settings) if options.autotune else None)
-    return [*before, winograd, stems, CancelTransposes(), last]
+    return [*first, winograd, stems, CancelTransposes(), dead_code]

@@ -1,7 +1,7 @@
-"""What is known of a model's shapes: onnx's own inference, and how passes ask for it.
+"""Shapes of a model's values, by onnx's shape inference.
 
-A size is an `int`, or a string where the graph gives it a name (`batch`), or None where nothing is known. A shape is
-None where not even the rank is known; passes leave such values alone.
+A size is an `int`, a string where the graph names it (`batch`), or None where it is unknown. A shape is None where the
+rank is unknown.
 """
 
 import contextlib
@@ -13,30 +13,30 @@ from onnx_ir.passes.common import ShapeInferencePass
 from exporter.foreign_logging import suppress_foreign_logging
 
 Size = int | str | None
-"""Of one dimension."""
+"""The size of one axis."""
 
 
 def infer_shapes(model: ir.Model) -> None:
-    """Fill in the shapes and dtypes of values, with constants propagated; what cannot be inferred stays unknown.
+    """Set the inferred shapes and dtypes of a model's values, in place; constants are propagated.
 
-    The graph's own inputs and outputs keep what they state. Weights are not copied.
+    The graph's inputs and outputs keep the declared ones. Weights are not copied.
     """
-    with suppress_foreign_logging(), as_stated(model):
+    with suppress_foreign_logging(), preserve_signature(model):
         ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
 
 
 @contextlib.contextmanager
-def as_stated(model: ir.Model) -> Generator[None]:
-    """Keep what the graph's own inputs and outputs state, whatever is inferred meanwhile."""
-    stated = [(value.shape, value.type) for value in (*model.graph.inputs, *model.graph.outputs)]
+def preserve_signature(model: ir.Model) -> Generator[None]:
+    """Restore the declared shapes and types of the graph's inputs and outputs after the block."""
+    declared = [(value.shape, value.type) for value in (*model.graph.inputs, *model.graph.outputs)]
     try:
         yield
     finally:
-        for value, (shape, kind) in zip((*model.graph.inputs, *model.graph.outputs), stated, strict=True):
-            value.shape, value.type = shape, kind
+        for value, (shape, type_) in zip((*model.graph.inputs, *model.graph.outputs), declared, strict=True):
+            value.shape, value.type = shape, type_
 
 
-def shape_of(value: ir.Value | None) -> tuple[Size, ...] | None:
+def get_shape(value: ir.Value | None) -> tuple[Size, ...] | None:
     """Return a value's shape, or None where its rank is unknown."""
     if value is None:
         return None
@@ -49,8 +49,8 @@ def shape_of(value: ir.Value | None) -> tuple[Size, ...] | None:
 
 
 def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
-    """Return a value's shape where every size is a number."""
-    shape = shape_of(value)
+    """Return a value's shape, or None unless every size is known."""
+    shape = get_shape(value)
     if shape is None:
         return None
     sizes = tuple(size for size in shape if isinstance(size, int))

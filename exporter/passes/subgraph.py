@@ -1,4 +1,4 @@
-"""A chain of nodes as a model of its own: what is measured, or compared with float64, apart from the rest."""
+"""A chain of nodes as a model of its own, to be measured or compared with float64."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from exporter.passes.base import constant
-from exporter.passes.shapes import infer_shapes, shape_of
+from exporter.passes.shapes import get_shape, infer_shapes
 
 INPUT, OUTPUT = "x", "y"
 
@@ -15,12 +15,12 @@ def extract_subgraph(nodes: Sequence[ir.Node], opset: int, size: tuple[int, ...]
     """Return a model of a chain, each node of which reads the one before and constants.
 
     Args:
-        nodes: of float32, with one output each.
-        opset: of the model they stand in.
-        size: of the chain's input after its batch, in place of its own.
+        nodes: float32 nodes with one output each, in order.
+        opset: the opset of their model.
+        size: the input's shape without the batch axis; None for the inferred one.
     """
     source = nodes[0].inputs[0]
-    shape = size or (shape_of(source) or ())[1:]
+    shape = size or (get_shape(source) or ())[1:]
     x = ir.Value(name=INPUT, shape=ir.Shape(["n", *shape]), type=ir.TensorType(ir.DataType.FLOAT))
     value, copies = x, list[ir.Node]()
     initializers: list[ir.Value] = []
@@ -30,7 +30,7 @@ def extract_subgraph(nodes: Sequence[ir.Node], opset: int, size: tuple[int, ...]
             if old is None:
                 inputs.append(None)
                 continue
-            copy = ir.Value(name=old.name, shape=old.shape, type=old.type, const_value=_held(old, nodes[0]))
+            copy = ir.Value(name=old.name, shape=old.shape, type=old.type, const_value=_load(old, nodes[0]))
             initializers.append(copy)
             inputs.append(copy)
         copies.append(ir.Node("", node.op_type, inputs, list(node.attributes.values()), num_outputs=1, name=node.name))
@@ -38,16 +38,16 @@ def extract_subgraph(nodes: Sequence[ir.Node], opset: int, size: tuple[int, ...]
         value.name = f"{node.op_type}.out"
     value.name = OUTPUT
     value.type = ir.TensorType(ir.DataType.FLOAT)
-    graph = ir.Graph([x], [value], nodes=copies, initializers=initializers, opset_imports={"": opset}, name="alone")
+    graph = ir.Graph([x], [value], nodes=copies, initializers=initializers, opset_imports={"": opset}, name="subgraph")
     model = ir.Model(graph, ir_version=10)
     infer_shapes(model)
     return model
 
 
-def _held(value: ir.Value, conv: ir.Node) -> ir.TensorProtocol:
-    """Return a weight in memory: a session made from bytes does not find what lies in a file.
+def _load(value: ir.Value, conv: ir.Node) -> ir.TensorProtocol:
+    """Return a weight in memory: a session made from bytes does not find external data.
 
-    A bias that is not constant is zeros: it changes neither the time nor the rounding that matters.
+    A bias that is not constant becomes zeros, which changes neither the time nor the rounding noticeably.
     """
     tensor = constant(value)
     if tensor is not None:

@@ -1,4 +1,4 @@
-"""The tile sizes to try, the fastest first: what `export` and `optimize` fall back through when parity fails."""
+"""The tile sizes to try, the fastest first: `export` and `optimize` fall back to smaller ones when parity fails."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import replace
 from exporter.types import OptimizeOptions
 
 ACCURATE_TILE = 2
-"""Winograd tiles that round hardly more than a plain convolution."""
+"""Winograd tiles whose rounding errors are hardly larger than those of a direct convolution."""
 
 
 def tile_candidates(options: OptimizeOptions) -> Iterator[OptimizeOptions]:
-    """Yield the options as they are, then with tiles of `ACCURATE_TILE` where those are smaller."""
+    """Yield the options as they are, then with tiles of `ACCURATE_TILE` if those are smaller."""
     yield options
     if options.target == "cpu" and options.max_tile > ACCURATE_TILE:
         yield replace(options, max_tile=ACCURATE_TILE)
 
 
 def describe_tiles(options: OptimizeOptions) -> str:
-    """Return what messages and manifests call the graph that these options lead to."""
+    """Return the name, in messages and manifests, of the graph that these options lead to."""
     return f"Winograd tiles up to {options.max_tile}" if options.target == "cpu" else "the portable graph"

@@ -1,18 +1,17 @@
 """Convolutions of 3x3x3 taps with a third to an eighth of the multiplications, in standard ONNX operators.
 
-For who knows convolution but not Winograd: a 3-tap filter slid over six neighbouring inputs gives four outputs and
-costs twelve products. There is a way to get the same four numbers with six: transform the inputs (a fixed 6x6 matrix),
-transform the taps (ahead of time), multiply number by number, transform back (a fixed 4x6 matrix). In three axes at
-once a tile of 4x4x4 outputs takes 6x6x6 = 216 products instead of 64 x 27 = 1728: an eighth. Summed over input
-channels, the products of one place in the tile are one matrix product, inputs (tiles, C) by weights (C, K), which is
-what processors do best.
+In short: a 3-tap filter slid over six neighbouring inputs gives four outputs with twelve products. The same four
+numbers take six products if the inputs are transformed (by a fixed 6x6 matrix), the taps are transformed (ahead of
+time), both are multiplied element by element, and the result is transformed again (by a fixed 4x6 matrix). In three
+axes at once a tile of 4x4x4 outputs takes 6x6x6 = 216 products instead of 64 x 27 = 1728: an eighth. Summed over input
+channels, the products at one position of the tile are one matrix product, inputs (tiles, C) by weights (C, K), which
+processors compute efficiently.
 
-* `cook_toom`: where the fixed matrices come from, and which are accurate.
-* `matches`: which convolutions can be rewritten, and the ReLU and max pool that go with them.
-* `tile_shape`: which tiles there are; `tiling`: how one lies over a convolution.
-* `graph`: the operators of one tile shape, in order.
-* `cost`: what each tile shape should cost.
-* `micro`: one convolution alone in each tile shape, to be measured; `error`: how much a tile shape rounds.
+* `cook_toom`: the fixed matrices, and how accurate they are.
+* `pattern`: which convolutions can be rewritten, with the ReLU and max pool after them.
+* `tile_shape`: the tile shapes; `tiling`: the tiles of one convolution.
+* `emit`: the operators of a rewritten convolution, in order.
+* `cost`: the predicted time of each tile shape; `measure`: its measured time; `rounding_error`: its error.
 * `rewrite`: the pass.
-* `torch_module`: the same convolution as a module, for TorchScript.
+* `torch_module`: the same convolution as a PyTorch module, for TorchScript.
 """

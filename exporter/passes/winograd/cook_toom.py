@@ -54,7 +54,7 @@ class Transforms:
     Attributes:
         output: A^T, (m, n).
         weight: G, (n, r).
-        input: B^T, (n, inputs): square, but where some inputs are known to be zero.
+        input: B^T, (n, inputs): square unless some inputs are known to be zero.
     """
 
     output: Matrix
@@ -63,17 +63,17 @@ class Transforms:
 
     @property
     def outputs(self) -> int:
-        """Return m, the outputs of a tile."""
+        """m, the outputs of a tile."""
         return len(self.output)
 
     @property
     def points(self) -> int:
-        """Return n, the products of a tile."""
+        """n, the products of a tile."""
         return len(self.input)
 
     @property
     def inputs(self) -> int:
-        """Return the inputs of a tile."""
+        """The inputs of a tile."""
         return self.input.shape[1]
 
 
@@ -85,12 +85,12 @@ def transforms(outputs: int) -> Transforms:
 
 @cache
 def two_frame_transforms() -> Transforms:
-    """Return the matrices for two outputs from two inputs that lie between zeros, with three taps: three products.
+    """Return the matrices for two outputs from two inputs with zeros before and after, and three taps: three products.
 
-    F(2, 3) takes four, two of them for the zeros. With `y_0 = g_1 d_0 + g_2 d_1` and `y_1 = g_0 d_0 + g_1 d_1` the two
-    inputs are a filter that slides over the three taps, and F(2, 2) is all there is to do: the matrices change places,
-    and the outputs come in reverse. The points are 0, -1 and infinity: at -1 the inputs are subtracted, at 1 added,
-    and of two frames that a ReLU left the difference is the smaller number to round.
+    F(2, 3) takes four products, two of them for the zeros. With `y_0 = g_1 d_0 + g_2 d_1` and `y_1 = g_0 d_0 + g_1 d_1`
+    the two inputs are a filter that slides over the three taps, so F(2, 2) is enough: its input and weight matrices are
+    exchanged, and its outputs are in reverse order. The points are 0, -1 and infinity: at -1 the inputs are subtracted,
+    at 1 they would be added, and the difference of two frames after a ReLU is the smaller number to round.
     """
     exchanged = cook_toom(2, 2, (Fraction(0), Fraction(-1)))
     return Transforms(output=exchanged.output[::-1], weight=exchanged.input, input=exchanged.weight)

@@ -22,24 +22,24 @@ FLOPS = 230e9
 BANDWIDTH = 20e9
 """Bytes a second between operators, written and read counted separately."""
 BLOCKED = 1.6
-"""How much faster onnxruntime's blocked layout makes convolutions of images, which it does not have for volumes."""
+"""Speed-up of 2-D convolutions by onnxruntime's blocked layout, which it does not have for 3-D ones."""
 CORES = 2
-"""Among which a plain convolution shares out its columns, so that each reads all of the weights."""
+"""A direct convolution divides its columns among the cores, each of which reads all weights."""
 VECTOR = 16
-"""Columns of a product that are computed at once."""
+"""Columns of a matrix product that are computed at once."""
 SINGLE = 4
 """Bytes of a float32."""
 
 
-def predicted(match: ConvMatch) -> dict[str, float]:
+def predict_ms(match: ConvMatch) -> dict[str, float]:
     """Return {tile shape: milliseconds for one clip}, `direct` first."""
     return {DIRECT: direct_ms(match)} | {
-        tile_shape.title: tile_shape_ms(match, tile_shape) for tile_shape in TILE_SHAPES if fits(match, tile_shape)
+        shape.title: tile_shape_ms(match, shape) for shape in TILE_SHAPES if fits(match, shape)
     }
 
 
 def direct_ms(match: ConvMatch) -> float:
-    """Return the time of the convolution as it is, with its ReLU fused and its pool after it."""
+    """Return the predicted time of the original convolution, with its ReLU fused and its pool after it."""
     outputs = match.outputs * prod(match.convolved)
     taps = match.taps * TAPS * TAPS
     rate = FLOPS * (BLOCKED if match.rank == IMAGE else 1)
@@ -52,42 +52,42 @@ def direct_ms(match: ConvMatch) -> float:
 
 
 def tile_shape_ms(match: ConvMatch, tile_shape: TileShape) -> float:
-    """Return the milliseconds of a tile shape: the sum over its operators of arithmetic and memory traffic.
+    """Return the predicted time of a tile shape: the sum over its operators of arithmetic and memory traffic.
 
-    The Transposes at either end are counted, though a neighbour with channels last cancels them.
+    The Transposes at either end are included, although those of a neighbour may cancel them.
     """
-    laid = tiling(match, tile_shape)
-    (times, rows, columns), a, places = laid.tiles, laid.steps, laid.places
+    tiles = tiling(match, tile_shape)
+    (times, rows, columns), a, s = tiles.tiles, tiles.time_points, tiles.space_points
     source = match.inputs * prod(match.size)
     total = _ms(0, 2 * source)
     widened = source
-    if laid.time is not None:
+    if tiles.time is not None:
         widened = a * times * match.inputs * prod(match.size[1:])
         total += _ms(
-            2 * widened * (match.size[0] if match.size[0] <= MAX_MATRIX_FRAMES else laid.time.inputs), source + widened
+            2 * widened * (match.size[0] if match.size[0] <= MAX_MATRIX_FRAMES else tiles.time.inputs), source + widened
         )
     positions = times * rows * columns
-    cut = a * places * match.inputs * positions
-    total += _ms(2 * places * cut, widened + cut)
-    if laid.merged:
-        total += _ms(0, 2 * cut)
-    product = a * places * match.outputs * positions
-    weights = a * places * match.outputs * match.inputs
-    read = weights * (1 if laid.merged else times)
-    total += _ms(2 * weights * positions * _filled(laid.rows) / laid.rows, cut + read + product)
+    transformed = a * s * match.inputs * positions
+    total += _ms(2 * s * transformed, widened + transformed)
+    if tiles.merged:
+        total += _ms(0, 2 * transformed)
+    product = a * s * match.outputs * positions
+    weights = a * s * match.outputs * match.inputs
+    read = weights * (1 if tiles.merged else times)
+    total += _ms(2 * weights * positions * _filled(tiles.rows) / tiles.rows, transformed + read + product)
     spaced = tile_shape.space**2 * a * match.outputs * positions
-    volume = tile_shape.space**2 * (laid.time.outputs if laid.time is not None else 1) * match.outputs * positions
-    total += _ms(2 * places * spaced, product + spaced)
-    if laid.time is not None:
+    volume = tile_shape.space**2 * (tiles.time.outputs if tiles.time is not None else 1) * match.outputs * positions
+    total += _ms(2 * s * spaced, product + spaced)
+    if tiles.time is not None:
         total += _ms(2 * a * volume, spaced + volume)
-    left = volume // prod(match.window)
+    pooled = volume // prod(match.window)
     if match.pool is not None:
-        total += _ms(0, volume + left * (1 if match.window[0] == 1 else 3) + left)
-    return total + _ms(0, 2 * left * 4)  # tiles put together, bias, ReLU, channels first
+        total += _ms(0, volume + pooled * (1 if match.window[0] == 1 else 3) + pooled)
+    return total + _ms(0, 2 * pooled * 4)  # assembling tiles, bias, ReLU, channels first
 
 
 def _filled(columns: int) -> int:
-    """Return how many columns are computed for `columns` of them."""
+    """Return the columns that are computed for `columns` of them, which fill whole vectors."""
     return -(-columns // VECTOR) * VECTOR
 
 

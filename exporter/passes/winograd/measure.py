@@ -1,12 +1,13 @@
-"""One match alone, as a model of its own in each tile shape: what `--autotune` measures."""
+"""A convolution as a model of its own in each tile shape, which `--autotune` measures."""
 
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from exporter.passes.autotune import measure
-from exporter.passes.base import nodes_of
+from exporter.passes.base import find_nodes
 from exporter.passes.subgraph import INPUT, extract_subgraph
 from exporter.passes.winograd.emit import replace_conv
 from exporter.passes.winograd.pattern import IMAGE, ConvMatch, match_conv
@@ -21,36 +22,39 @@ def measure_tile_shapes(
     progress: Progress = no_progress,
     cache: Path | None = None,
 ) -> dict[str, float]:
-    """Run a match's tile shapes in turn on this machine, one clip each.
+    """Measure tile shapes of a convolution on this machine with one clip.
 
     Args:
-        match: the convolution with what follows it.
-        tile_shapes: by name; None is the convolution as it is.
-        opset: of the model it stands in.
+        match: the convolution with its ReLU and pool.
+        tile_shapes: {name: tile shape}; None is the original convolution.
+        opset: the opset of its model.
         progress: called at each step.
         cache: folder of earlier measurements, or None.
 
     Returns:
-        {tile shape: milliseconds}, without those that onnxruntime refused.
+        {tile shape: milliseconds}, without those that onnxruntime rejects.
     """
-    models = {title: ir.to_proto(make_candidate(match, tile_shape, opset)) for title, tile_shape in tile_shapes.items()}
-    generator = np.random.default_rng(0)
-    x = np.maximum(generator.standard_normal((1, *_shape(match)), dtype=np.float32), 0)  # what a ReLU leaves
-    return measure(models, {INPUT: x}, progress, cache)
+    models = {name: ir.to_proto(make_candidate(match, shape, opset)) for name, shape in tile_shapes.items()}
+    return measure(models, {INPUT: make_input(match, match.size)}, progress, cache)
 
 
 def make_candidate(
     match: ConvMatch, tile_shape: TileShape | None, opset: int, size: tuple[int, ...] | None = None
 ) -> ir.Model:
-    """Return a model of nothing but the match, in `tile shape`; `size` (T, H, W) replaces its own."""
-    shape = _shape(match) if size is None else (match.inputs, *(size[1:] if match.rank == IMAGE else size))
-    model = extract_subgraph(match.nodes, opset, shape)
+    """Return a model of only this convolution in a tile shape; `size` (T, H, W) replaces its own."""
+    model = extract_subgraph(match.nodes, opset, _item_shape(match, size or match.size))
     if tile_shape is not None:
-        copied = match_conv(nodes_of(model, "Conv")[0])
+        copied = match_conv(find_nodes(model, "Conv")[0])
         assert isinstance(copied, ConvMatch), copied
         replace_conv(model, copied, tile_shape, precomputed=False)
     return model
 
 
-def _shape(match: ConvMatch) -> tuple[int, ...]:
-    return (match.inputs, *(match.size[1:] if match.rank == IMAGE else match.size))
+def make_input(match: ConvMatch, size: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return one random input of size (T, H, W), as a ReLU before the convolution would return it."""
+    values = np.random.default_rng(0).standard_normal((1, *_item_shape(match, size)), dtype=np.float32)
+    return np.maximum(values, 0)
+
+
+def _item_shape(match: ConvMatch, size: tuple[int, ...]) -> tuple[int, ...]:
+    return (match.inputs, *(size[1:] if match.rank == IMAGE else size))

@@ -1,40 +1,40 @@
-"""Which convolutions can be rewritten, and what goes with them.
+"""Which convolutions can be rewritten.
 
-A match is a convolution of 3x3x3 (or 1x3x3, or 3x3) taps that moves one place at a time, with the ReLU and the max pool
-that follow it, in either order: both are monotonic, so they commute with each other and with adding a bias.
+A match is a convolution with a kernel of 3x3x3 (or 1x3x3, or 3x3) and stride 1, with the ReLU and the max pool that
+follow it, in either order: both are monotonic, so they commute with each other and with adding a bias.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
 from exporter.passes.base import constant, following_relu_and_pool, single_consumer
-from exporter.passes.shapes import shape_of
+from exporter.passes.shapes import get_shape
 from exporter.passes.winograd.cook_toom import TAPS
 
 INPUT_RANK, IMAGE = 5, 4
 """Ranks: (N, C, T, H, W) and (N, C, H, W)."""
 PADDINGS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 MIN_OPSET = 13
-"""Slice, ReduceMax and the rest take what is built here from this opset on."""
+"""The first opset in which Slice, ReduceMax and the other operators have the inputs that are used here."""
 
 
 @dataclass(frozen=True)
 class ConvMatch:
-    """A convolution that can be rewritten. A image is a volume of one frame.
+    """A convolution that can be rewritten. An image is a volume of one frame.
 
     Attributes:
         conv: the node.
-        relu: the ReLU that belongs to it, or None.
-        pool: the MaxPool that belongs to it, or None.
-        rank: of its input, 5 or 4.
-        inputs: C.
-        outputs: K.
-        taps: along time, 3 or 1.
+        relu: the ReLU after it, or None.
+        pool: the MaxPool after it, or None.
+        rank: the rank of the input, 5 or 4.
+        inputs: input channels, C.
+        outputs: output channels, K.
+        taps: frames of the kernel, 3 or 1.
         size: (T, H, W) of the input.
         before: padding before (T, H, W).
-        after: padding after.
+        after: padding after (T, H, W).
     """
 
     conv: ir.Node
@@ -50,32 +50,28 @@ class ConvMatch:
 
     @property
     def convolved(self) -> tuple[int, int, int]:
-        """Return (T, H, W) of the convolution's output."""
+        """(T, H, W) of the convolution's output."""
         kernel = (self.taps, TAPS, TAPS)
-        time, height, width = (
-            size + before + after - taps + 1
-            for size, before, after, taps in zip(self.size, self.before, self.after, kernel, strict=True)
-        )
-        return time, height, width
+        sides = zip(self.size, self.before, self.after, kernel, strict=True)
+        return triple([size + before + after - taps + 1 for size, before, after, taps in sides])
 
     @property
     def window(self) -> tuple[int, int, int]:
-        """Return the max pool's window, (1, 1, 1) without one."""
+        """The max pool's window, (1, 1, 1) without one."""
         if self.pool is None:
             return 1, 1, 1
         kernel = self.pool.attributes.get_ints("kernel_shape")
         assert kernel is not None
-        return (1, *kernel) if len(kernel) == IMAGE - 2 else (kernel[0], kernel[1], kernel[2])  # pyright: ignore[reportReturnType]
+        return triple((1, *kernel) if len(kernel) == IMAGE - 2 else kernel)
 
     @property
     def result(self) -> tuple[int, int, int]:
-        """Return (T, H, W) after the pool."""
-        time, height, width = (size // step for size, step in zip(self.convolved, self.window, strict=True))
-        return time, height, width
+        """(T, H, W) after the pool."""
+        return triple([size // step for size, step in zip(self.convolved, self.window, strict=True)])
 
     @property
     def nodes(self) -> tuple[ir.Node, ...]:
-        """Return the nodes that the rewritten tile shape replaces, in the order of the graph."""
+        """The nodes that are replaced, in the order of the graph."""
         chain, node = [self.conv], self.conv
         while (following := single_consumer(node.outputs[0])) is not None and following in (self.relu, self.pool):
             chain.append(following)
@@ -84,28 +80,28 @@ class ConvMatch:
 
 
 def match_conv(conv: ir.Node) -> ConvMatch | str:
-    """Return the match of a Conv node, or why it cannot be rewritten, in a sentence."""
-    refusal = _weights_refusal(conv) or _steps_refusal(conv) or _size_refusal(conv)
-    if refusal is not None:
-        return refusal
+    """Return the match of a Conv node, or a sentence why it cannot be rewritten."""
+    reason = _check_weights(conv) or _check_steps(conv) or _check_size(conv)
+    if reason is not None:
+        return reason
     weight = constant(conv.inputs[1])
     assert weight is not None
     outputs, inputs, *kernel = weight.shape.numpy()
     before, after = _pads(conv, tuple(kernel))
     lead = (0,) * (INPUT_RANK - 2 - len(kernel))
     relu, pool = following_relu_and_pool(conv)
-    size = tuple(size for size in (shape_of(conv.inputs[0]) or ())[2:] if isinstance(size, int))
+    size = tuple(size for size in (get_shape(conv.inputs[0]) or ())[2:] if isinstance(size, int))
     match = ConvMatch(
         conv,
         relu,
         pool,
-        len(kernel) + 2,
-        inputs,
-        outputs,
-        1 if lead else kernel[0],
-        _three((1,) * len(lead) + size),
-        _three(lead + before),
-        _three(lead + after),
+        rank=len(kernel) + 2,
+        inputs=inputs,
+        outputs=outputs,
+        taps=1 if lead else kernel[0],
+        size=triple((1,) * len(lead) + size),
+        before=triple(lead + before),
+        after=triple(lead + after),
     )
     if match.taps == 1 and (match.before[0] or match.after[0]):
         return "it pads frames around a kernel of one"
@@ -114,7 +110,7 @@ def match_conv(conv: ir.Node) -> ConvMatch | str:
     return match if pool is None or _poolable(match) else _without_pool(match)
 
 
-def _weights_refusal(conv: ir.Node) -> str | None:
+def _check_weights(conv: ir.Node) -> str | None:
     weight = constant(conv.inputs[1])
     if weight is None:
         return "its weights are not constant"
@@ -122,27 +118,27 @@ def _weights_refusal(conv: ir.Node) -> str | None:
         return f"its weights are {weight.dtype.name.lower()}, not float32"
     kernel = tuple(weight.shape.numpy())[2:]
     if kernel not in ((TAPS,) * 3, (1, TAPS, TAPS), (TAPS,) * 2):
-        return f"its kernel is {_times(kernel)}, not 3x3x3, 1x3x3 or 3x3"
+        return f"its kernel is {_join(kernel)}, not 3x3x3, 1x3x3 or 3x3"
     return None
 
 
-def _steps_refusal(conv: ir.Node) -> str | None:
+def _check_steps(conv: ir.Node) -> str | None:
     if conv.attributes.get_int("group", 1) != 1:
         return "it is a grouped convolution"
     for attribute, name in (("strides", "stride"), ("dilations", "dilation")):
         steps = conv.attributes.get_ints(attribute) or [1]
         if set(steps) != {1}:
-            return f"its {name} is {_times(steps)}"
+            return f"its {name} is {_join(steps)}"
     auto = conv.attributes.get_string("auto_pad", "NOTSET")
     return None if auto in PADDINGS else f"its padding is {auto}"
 
 
-def _size_refusal(conv: ir.Node) -> str | None:
-    shape = shape_of(conv.inputs[0])
+def _check_size(conv: ir.Node) -> str | None:
+    shape = get_shape(conv.inputs[0])
     if shape is None:
         return "the shape of its input is not known"
     if not all(isinstance(size, int) for size in shape[2:]):
-        return f"the size of its input is free: ({', '.join(str(size or '?') for size in shape)})"
+        return f"the size of its input is dynamic: ({', '.join(str(size or '?') for size in shape)})"
     return None
 
 
@@ -153,13 +149,14 @@ def _pads(conv: ir.Node, kernel: tuple[int, ...]) -> tuple[tuple[int, ...], tupl
     if auto == "VALID":
         return (0,) * axes, (0,) * axes
     if auto != "NOTSET":  # an odd kernel at stride 1: the same on either side
-        return tuple(size // 2 for size in kernel), tuple(size // 2 for size in kernel)
+        same = tuple(size // 2 for size in kernel)
+        return same, same
     pads = tuple(conv.attributes.get_ints("pads") or [0] * (2 * axes))
     return pads[:axes], pads[axes:]
 
 
 def _poolable(match: ConvMatch) -> bool:
-    """Return whether the pool's windows tile the output side by side, so that none leaves a tile."""
+    """Return whether the pool's windows are adjacent and even, so that each is inside one tile."""
     assert match.pool is not None
     attributes = match.pool.attributes
     kernel = attributes.get_ints("kernel_shape") or []
@@ -175,27 +172,17 @@ def _poolable(match: ConvMatch) -> bool:
 
 
 def _without_pool(match: ConvMatch) -> ConvMatch:
-    """Return the match without its pool, and without a ReLU that stands after the pool."""
+    """Return the match without its pool, and without a ReLU after the pool."""
     assert match.pool is not None
     relu = match.relu if match.relu is not None and single_consumer(match.conv.outputs[0]) is match.relu else None
-    return ConvMatch(
-        match.conv,
-        relu,
-        None,
-        match.rank,
-        match.inputs,
-        match.outputs,
-        match.taps,
-        match.size,
-        match.before,
-        match.after,
-    )
+    return replace(match, relu=relu, pool=None)
 
 
-def _three(values: tuple[int, ...]) -> tuple[int, int, int]:
+def triple(values: Sequence[int]) -> tuple[int, int, int]:
+    """Return three values as a tuple of three."""
     time, height, width = values
     return time, height, width
 
 
-def _times(sizes: Sequence[int]) -> str:
+def _join(sizes: Sequence[int]) -> str:
     return "x".join(map(str, sizes))

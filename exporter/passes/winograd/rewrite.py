@@ -1,6 +1,6 @@
-"""The pass: each convolution that can be rewritten gets the tile shape that is predicted, or measured, as fastest.
+"""The pass: each convolution that can be rewritten gets the tile shape with the shortest predicted, or measured, time.
 
-*Given* `y = MaxPool(Relu(Conv(x, W, b)))`, ReLU and pool each optional, of 3x3x3 taps that move one place at a time.
+*Given* `y = MaxPool(Relu(Conv(x, W, b)))`, ReLU and pool each optional, with a kernel of 3x3x3 and stride 1.
 *Result*: the same numbers up to rounding, from standard operators with less than half of the multiplications.
 *Algebra*: `exporter.passes.winograd.cook_toom`, nested along the axes. *Source*: Lavin and Gray, *Fast Algorithms for
 Convolutional Neural Networks* (CVPR 2016); for volumes, Budden et al., *Deep Tensor Convolution on Multicores* (ICML
@@ -13,23 +13,22 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from exporter.passes.autotune import MIN_GAIN, fastest
-from exporter.passes.base import Decision, GraphPass, display_name, nodes_of, opset_of
-from exporter.passes.winograd.cost import predicted
+from exporter.passes.base import Decision, GraphPass, display_name, find_nodes, get_opset
+from exporter.passes.winograd.cost import predict_ms
 from exporter.passes.winograd.emit import replace_conv
 from exporter.passes.winograd.pattern import MIN_OPSET, ConvMatch, match_conv
 from exporter.passes.winograd.rounding_error import layer_errors
 from exporter.passes.winograd.tile_shape import DIRECT, TILE_SHAPES, TileShape
 
 Measure = Callable[[ConvMatch, dict[str, TileShape | None], int], dict[str, float]]
-"""Measures a match's tile shapes (None stands for the convolution as it is) at an opset: {tile shape: milliseconds}."""
+"""Measures tile shapes of a convolution (None is the original) at an opset: {tile shape: milliseconds}."""
 
 MAX_COST_RATIO = 0.9
-"""A tile shape must be predicted to take at most this share of the direct time: the model is not better than that."""
+"""The predicted time must be at most this fraction of the original's: the cost model is no more accurate than that."""
 TIE_MARGIN = 0.1
-"""Forms predicted within this share of the fastest are as good, and the most accurate of them is taken."""
+"""Tile shapes whose times differ by less than this fraction count as equal; the most accurate of them is chosen."""
 MEASURE_MARGIN = 1.5
-"""With `--autotune`, tile shapes predicted within this factor of the best are measured, and the direct tile shape
-always."""
+"""With `--autotune`, tile shapes predicted within this factor of the best are measured, and always the original."""
 
 
 @dataclass(frozen=True)
@@ -44,36 +43,41 @@ class Winograd(GraphPass):
     """3x3x3 convolutions become products of transformed tiles, where that is faster."""
 
     name = "winograd"
-    condition = "A float32 Conv of 3x3x3, 1x3x3 or 3x3 taps, stride 1, one group, constant weights and a known size."
-    reason = "It takes an eighth to less than half of the products, which is where such a network spends its time."
+    condition = (
+        "A float32 Conv of 3x3x3, 1x3x3 or 3x3 taps, stride 1, one group, constant weights and a known input size."
+    )
+    reason = "It needs an eighth to a half of the multiplications, which take most of such a network's time."
 
     def __init__(
-        self, *, precomputed: bool = False, largest: int = 4, measure: Measure | None = None, errors: bool = False
+        self,
+        *,
+        precomputed: bool = False,
+        max_tile: int = 4,
+        measure: Measure | None = None,
+        measure_errors: bool = False,
     ) -> None:
         """Set the pass up.
 
         Args:
-            precomputed: keep transformed weights in the file; otherwise the graph computes them at load.
-            largest: the largest tile along any axis; smaller tiles are more accurate.
+            precomputed: store transformed weights in the file; otherwise engines compute them when they load it.
+            max_tile: the largest tile along any axis; smaller tiles are more accurate.
             measure: decides instead of the cost model.
-            errors: measure the error of every layer that is rewritten, for `--explain`.
+            measure_errors: measure the error of every rewritten layer, for `--explain`.
         """
         super().__init__()
-        self.precomputed, self.measure, self.errors = precomputed, measure, errors
-        self.tile_shapes = [
-            tile_shape for tile_shape in TILE_SHAPES if max(tile_shape.time, tile_shape.space) <= largest
-        ]
+        self.precomputed, self.measure, self.measure_errors = precomputed, measure, measure_errors
+        self.tile_shapes = [shape for shape in TILE_SHAPES if max(shape.time, shape.space) <= max_tile]
 
     def rewrite(self, model: ir.Model) -> bool:
         """See `GraphPass`."""
         modified = False
-        for conv in nodes_of(model, "Conv"):
-            match = match_conv(conv) if opset_of(model) >= MIN_OPSET else f"its opset is older than {MIN_OPSET}"
+        for conv in find_nodes(model, "Conv"):
+            match = match_conv(conv) if get_opset(model) >= MIN_OPSET else f"its opset is older than {MIN_OPSET}"
             if isinstance(match, str):
                 self.decide(conv, DIRECT, match)
                 continue
-            choice = self._choose(match, opset_of(model))
-            self.decisions.append(self._decision(match, choice, opset_of(model)))
+            choice = self._choose(match, get_opset(model))
+            self.decisions.append(self._decision(match, choice, get_opset(model)))
             if choice.tile_shape is not None:
                 replace_conv(model, match, choice.tile_shape, precomputed=self.precomputed)
                 modified = True
@@ -83,44 +87,42 @@ class Winograd(GraphPass):
         title, reason, error = DIRECT, choice.reason, None
         if choice.tile_shape is not None:
             title = choice.tile_shape.title
-            if self.errors:
-                found = layer_errors(match, choice.tile_shape, opset)
-                error, reason = found.rewritten, f"{reason}, direct errs {found.direct:.1e}"
+            if self.measure_errors:
+                errors = layer_errors(match, choice.tile_shape, opset)
+                error, reason = errors.rewritten, f"{reason}, direct has an error of {errors.direct:.1e}"
         conv = match.conv
         return Decision(display_name(conv), conv.op_type, title, reason, choice.predicted, choice.measured, error)
 
     def _choose(self, match: ConvMatch, opset: int) -> _Choice:
-        times = predicted(match)
-        able = {tile_shape.title: tile_shape for tile_shape in self.tile_shapes if tile_shape.title in times}
-        if not able:
+        times = predict_ms(match)
+        fitting = {shape.title: shape for shape in self.tile_shapes if shape.title in times}
+        if not fitting:
             return _Choice(None, "no tile fits it")
-        least = min(times[title] for title in able)
-        best = next(
-            title for title in able if times[title] <= (1 + TIE_MARGIN) * least
-        )  # the most accurate comes first
+        limit = (1 + TIE_MARGIN) * min(times[title] for title in fitting)
+        best = next(title for title in fitting if times[title] <= limit)  # the most accurate one is first
         direct = times[DIRECT]
         if self.measure is not None:
-            return self._measured(match, times, able, best, opset)
+            return self._choose_measured(match, times, fitting, best, opset)
         if times[best] > MAX_COST_RATIO * direct:
-            return _Choice(None, f"{best} should take {times[best]:.1f} ms, no clear gain", direct)
-        return _Choice(able[best], f"direct should take {direct:.1f} ms", times[best])
+            return _Choice(None, f"{best} is predicted to take {times[best]:.1f} ms, not clearly less", direct)
+        return _Choice(fitting[best], f"direct is predicted to take {direct:.1f} ms", times[best])
 
-    def _measured(
-        self, match: ConvMatch, times: dict[str, float], able: dict[str, TileShape], best: str, opset: int
+    def _choose_measured(
+        self, match: ConvMatch, times: dict[str, float], fitting: dict[str, TileShape], best: str, opset: int
     ) -> _Choice:
         assert self.measure is not None
         if times[best] > MEASURE_MARGIN * times[DIRECT]:
-            return _Choice(None, f"{best} should take {times[best]:.1f} ms, so nothing was measured", times[DIRECT])
-        near: dict[str, TileShape | None] = {DIRECT: None}
-        near |= {
-            title: tile_shape for title, tile_shape in able.items() if times[title] <= MEASURE_MARGIN * times[best]
-        }
-        taken = self.measure(match, near, opset)
-        if DIRECT not in taken:
-            return _Choice(None, "onnxruntime could not run it alone, so nothing is known", times[DIRECT])
-        chosen = fastest(taken, DIRECT)
-        if chosen != DIRECT:  # as with predicted times: of what is nearly as fast, the most accurate
-            most = min((1 + TIE_MARGIN) * taken[chosen], (1 - MIN_GAIN) * taken[DIRECT])
-            chosen = next(title for title in able if taken.get(title, most + 1) <= most)
-        others = ", ".join(f"{title} {ms:.1f} ms" for title, ms in taken.items() if title != chosen)
-        return _Choice(near[chosen], f"measured: {others}", times[chosen], taken.get(chosen))
+            return _Choice(
+                None, f"{best} is predicted to take {times[best]:.1f} ms, so nothing was measured", times[DIRECT]
+            )
+        shapes: dict[str, TileShape | None] = {DIRECT: None}
+        shapes |= {title: shape for title, shape in fitting.items() if times[title] <= MEASURE_MARGIN * times[best]}
+        measured = self.measure(match, shapes, opset)
+        if DIRECT not in measured:
+            return _Choice(None, "onnxruntime could not run it by itself, so it was not measured", times[DIRECT])
+        chosen = fastest(measured, DIRECT)
+        if chosen != DIRECT:  # as with predicted times, the most accurate of those that are nearly as fast
+            limit = min((1 + TIE_MARGIN) * measured[chosen], (1 - MIN_GAIN) * measured[DIRECT])
+            chosen = next(title for title in fitting if measured.get(title, limit + 1) <= limit)
+        others = ", ".join(f"{title} {ms:.1f} ms" for title, ms in measured.items() if title != chosen)
+        return _Choice(shapes[chosen], f"measured: {others}", times[chosen], measured.get(chosen))

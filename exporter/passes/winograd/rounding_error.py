@@ -1,19 +1,18 @@
-"""How much a tile shape rounds: one layer alone, its real weights on a small input, against float64.
+"""The rounding error of a tile shape: one layer with its real weights on a small input, compared with float64.
 
-The error of a layer does not depend on how large its maps are, so a few tiles are enough. The input is what a ReLU
-leaves of standard normal numbers.
+The error of a layer does not depend on the size of its input, so a few tiles are enough.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.passes.base import constant
+from exporter.passes.autotune import open_session
+from exporter.passes.base import constant, relative_error
 from exporter.passes.subgraph import INPUT
-from exporter.passes.winograd.measure import make_candidate
+from exporter.passes.winograd.measure import make_candidate, make_input
 from exporter.passes.winograd.pattern import IMAGE, ConvMatch
 from exporter.passes.winograd.tile_shape import TileShape
 
@@ -23,49 +22,38 @@ SMALL = (8, 16, 16)
 
 @dataclass(frozen=True)
 class LayerErrors:
-    """Largest errors, relative to the layer's largest value: of the tile shape, and of the convolution as it is."""
+    """Largest errors, relative to the layer's largest output: of the tile shape, and of the original convolution."""
 
     rewritten: float
     direct: float
 
 
 def layer_errors(match: ConvMatch, tile_shape: TileShape, opset: int) -> LayerErrors:
-    """Run a match with Winograd tiles and as it is in onnxruntime, and compare both with torch's float64."""
-    size = tuple(min(given, most) for given, most in zip(match.size, SMALL, strict=True))
-    dims = (match.inputs, *(size[1:] if match.rank == IMAGE else size))
-    x = np.maximum(np.random.default_rng(0).standard_normal((1, *dims), dtype=np.float32), 0)
-    exact = _exact(match, x)
-    scale = float(np.abs(exact).max(initial=0)) or 1.0
-    errors = [
-        float(np.abs(_run(make_candidate(match, shape, opset, size), x) - exact).max(initial=0)) / scale
-        for shape in (tile_shape, None)
-    ]
-    return LayerErrors(*errors)
+    """Run a convolution in onnxruntime, rewritten and original, and compare both with torch's float64."""
+    size = tuple(min(length, limit) for length, limit in zip(match.size, SMALL, strict=True))
+    x = make_input(match, size)
+    exact = _run_float64(match, x)
+
+    def error(shape: TileShape | None) -> float:
+        session = open_session(ir.to_proto(make_candidate(match, shape, opset, size)))
+        return relative_error(np.asarray(session.run(None, {INPUT: x})[0]), exact)
+
+    return LayerErrors(error(tile_shape), error(None))
 
 
-def _run(model: ir.Model, x: NDArray[np.float32]) -> NDArray[Any]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    data = ir.to_proto(model).SerializeToString()
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, {INPUT: x})[0])
-
-
-def _exact(match: ConvMatch, x: NDArray[np.float32]) -> NDArray[np.float64]:
+def _run_float64(match: ConvMatch, x: NDArray[np.float32]) -> NDArray[np.float64]:
     import torch
     from torch.nn import functional as F
 
-    weight, bias = (constant(match.conv.inputs[place]) if place < len(match.conv.inputs) else None for place in (1, 2))
+    weight, bias = (constant(match.conv.inputs[index]) if index < len(match.conv.inputs) else None for index in (1, 2))
     assert weight is not None
     axes = match.rank - 2
-    sides = [edge for axis in reversed(range(3 - axes, 3)) for edge in (match.before[axis], match.after[axis])]
+    pads = [edge for axis in reversed(range(3 - axes, 3)) for edge in (match.before[axis], match.after[axis])]
     convolve, pool = (F.conv2d, F.max_pool2d) if match.rank == IMAGE else (F.conv3d, F.max_pool3d)
     with torch.inference_mode():
-        padded = F.pad(torch.from_numpy(x).double(), sides)
-        held = None if bias is None else torch.from_numpy(np.array(bias.numpy())).double()
-        y = convolve(padded, torch.from_numpy(np.array(weight.numpy())).double(), held)
+        padded = F.pad(torch.from_numpy(x).double(), pads)
+        offset = None if bias is None else torch.from_numpy(np.array(bias.numpy())).double()
+        y = convolve(padded, torch.from_numpy(np.array(weight.numpy())).double(), offset)
         if match.relu is not None:
             y = torch.relu(y)
         if match.pool is not None:

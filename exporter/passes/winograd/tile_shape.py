@@ -1,20 +1,20 @@
-"""The tile shapes that a convolution can take: the tile of outputs that is computed at once."""
+"""Tile shapes: how many outputs are computed at once."""
 
 from dataclasses import dataclass
 
 from exporter.passes.winograd.cook_toom import POINTS
 
 PLAIN = 1
-"""A tile of one output along time, which is not transformed. ONNX graphs take it for kernels of one frame alone."""
+"""Tiles of one output along time, which is then not transformed. ONNX graphs use it only for kernels of one frame."""
 
 
 @dataclass(frozen=True)
 class TileShape:
-    """A Winograd tile shape: `time` x `space` x `space` outputs a tile.
+    """A tile of `time` x `space` x `space` outputs.
 
     Attributes:
-        time: frames a tile; 1 leaves the time axis as it is.
-        space: rows and columns a tile.
+        time: frames; 1 does not transform the time axis.
+        space: rows, and columns.
     """
 
     time: int
@@ -27,12 +27,12 @@ class TileShape:
 
 
 DIRECT = "direct"
-"""The name of the convolution as it is."""
+"""The name of the original convolution."""
 
 TILE_SHAPES: tuple[TileShape, ...] = tuple(
     sorted(
         (TileShape(time, space) for space in POINTS for time in (PLAIN, *POINTS)),
-        key=lambda tile_shape: tile_shape.time * tile_shape.space * tile_shape.space,
+        key=lambda shape: shape.time * shape.space**2,
     )
 )
-"""Every tile shape, the most accurate first: larger tiles amplify rounding more."""
+"""All tile shapes, the most accurate first: larger tiles amplify rounding errors more."""

@@ -16,7 +16,7 @@ from models.config import Pool5
 from models.errors import CheckpointError
 from models.protobuf_wire import BYTES, VARINT, Field, WireError, fields, packed, signed
 
-TRANSFORMS = ("winograd.", "pictures.")
+TRANSFORMS = ("winograd.", "conv2d.", "pictures.")
 """How an optimised graph calls the fixed matrices of its convolutions; the weights is beside them as trained."""
 DTYPES = {1: torch.float32, 7: torch.int64, 10: torch.float16, 11: torch.float64, 16: torch.bfloat16}
 """{TensorProto.DataType: torch's}: weights, and the shapes that a Reshape takes."""

@@ -155,12 +155,12 @@ def test_in_float64_the_file_is_the_network(exported_for_cpu: ExportResult) -> N
 @pytest.fixture
 def wrong_winograd() -> Iterator[None]:
     """Plant a fault: transformed weights of one convolution in eight are off by a thousandth."""
-    right = torch_module.transformed
+    right = torch_module.transform_weights
 
     def wrong(weight: torch.Tensor, *rest: object) -> torch.Tensor:
         return right(weight, *rest) * (1.001 if weight.shape[0] == 64 else 1)  # pyright: ignore[reportArgumentType]
 
-    with patch.object(torch_module, "transformed", wrong):
+    with patch.object(torch_module, "transform_weights", wrong):
         yield
 
 

@@ -43,7 +43,7 @@ def test_a_second_run_takes_the_first_ones_answer(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("content", [b"", b"not json", b'{"direct": -1}', b'{"direct": "fast"}', b'{"other": 1.0}'])
 def test_a_damaged_cache_is_measured_anew(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     candidates = {"direct": chain(1)}
-    (tmp_path / f"{autotune.signature(candidates, FEEDS)}.json").write_bytes(content)
+    (tmp_path / f"{autotune.cache_key(candidates, FEEDS)}.json").write_bytes(content)
     monkeypatch.setattr(autotune, "_measure", lambda *_: {"direct": 7.0})
     assert autotune.measure(candidates, FEEDS, cache=tmp_path) == {"direct": 7.0}
 
@@ -55,16 +55,16 @@ def test_a_cache_that_cannot_be_written_to_does_not_stop_the_run(tmp_path: Path)
 
 def test_the_key_changes_with_what_changes_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {
-        autotune.signature({"direct": chain(1)}, FEEDS),
-        autotune.signature({"direct": chain(2)}, FEEDS),
-        autotune.signature({"direct": chain(1)}, {"x": np.ones((2, 64), np.float32)}),
-        autotune.signature({"direct": chain(1)}, {"x": np.ones((64, 64), np.float64)}),
-        autotune.signature({"other": chain(1)}, FEEDS),
+        autotune.cache_key({"direct": chain(1)}, FEEDS),
+        autotune.cache_key({"direct": chain(2)}, FEEDS),
+        autotune.cache_key({"direct": chain(1)}, {"x": np.ones((2, 64), np.float32)}),
+        autotune.cache_key({"direct": chain(1)}, {"x": np.ones((64, 64), np.float64)}),
+        autotune.cache_key({"other": chain(1)}, FEEDS),
     }
     monkeypatch.setattr(autotune, "cpu_model", lambda: "another")
-    keys.add(autotune.signature({"direct": chain(1)}, FEEDS))
+    keys.add(autotune.cache_key({"direct": chain(1)}, FEEDS))
     monkeypatch.setattr(autotune, "available_cpus", lambda: 99)
-    keys.add(autotune.signature({"direct": chain(1)}, FEEDS))
+    keys.add(autotune.cache_key({"direct": chain(1)}, FEEDS))
     assert len(keys) == 7
 
 

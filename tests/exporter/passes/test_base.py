@@ -7,9 +7,10 @@ import onnx_ir as ir
 import pytest
 from helpers.graphs import exact, graph, kept, node, normal, positive, ran
 
-from exporter.passes.base import Decision, GraphPass, fresh_name, manifest_options, run_passes
+from exporter.passes.base import Decision, GraphPass, manifest_options, run_passes, used_names
+from exporter.passes.names import unused_name
 from exporter.passes.pipelines import build_passes
-from exporter.passes.shapes import infer_shapes, shape_of, static_shape
+from exporter.passes.shapes import get_shape, infer_shapes, static_shape
 from exporter.types import OptimizeOptions
 
 IN, OUT = {"x": ("n", 4, 6)}, {"y": ("n", 24)}
@@ -92,20 +93,20 @@ def test_shapes_are_inferred_and_the_ports_keep_what_they_state() -> None:
     model = loaded(node("Relu", "x", "r"), node("Flatten", "r", "f"), node("Relu", "f", "y"))
     model.graph.outputs[0].shape = ir.Shape(["rows", None])
     infer_shapes(model)
-    assert shape_of(model.graph[0].outputs[0]) == ("n", 4, 6)
+    assert get_shape(model.graph[0].outputs[0]) == ("n", 4, 6)
     assert static_shape(model.graph[0].outputs[0]) is None
-    assert shape_of(model.graph.outputs[0]) == ("rows", None)
+    assert get_shape(model.graph.outputs[0]) == ("rows", None)
 
 
 def test_an_unknown_rank_is_none() -> None:
     model = loaded(node("Reshape", "x s", "y"))
-    assert shape_of(ir.Value(name="v")) is None
+    assert get_shape(ir.Value(name="v")) is None
     assert static_shape(model.graph.inputs[0]) is None
 
 
 @pytest.mark.parametrize(("wanted", "given"), [("new", "new"), ("y", "y.2"), ("y.node", "y.node.2"), ("x", "x.2")])
 def test_names_do_not_collide(wanted: str, given: str) -> None:
-    assert fresh_name(loaded(node("Flatten", "x", "y")), wanted) == given
+    assert unused_name(used_names(loaded(node("Flatten", "x", "y"))), wanted) == given
 
 
 def test_the_manifest_keeps_choices_and_times() -> None:

@@ -1,4 +1,4 @@
-"""A first layer of few channels becomes pictures; what is not one stays."""
+"""A first layer of few channels becomes a 2-D convolution; other layers stay."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from helpers.graphs import graph, kept, node, normal, rewrite
 
 from exporter.passes.base import run_passes
 from exporter.passes.cancel_transposes import CancelTransposes
-from exporter.passes.conv3d_as_conv2d import DIRECT, PICTURES, Conv3dAsConv2d, measure
+from exporter.passes.conv3d_as_conv2d import CONV2D, DIRECT, Conv3dAsConv2d, measure
 from exporter.passes.pipelines import build_passes
 from exporter.passes.winograd.rewrite import Winograd
 from exporter.timing import RoundOptions
@@ -59,11 +59,11 @@ FEEDS = {"x": normal(2, 3, 5, 10, 12)}
         (stem(behind="Transpose"), 3),
     ],
 )
-def test_a_stem_becomes_pictures(model: onnx.ModelProto, channels: int, tmp_path: Path) -> None:
+def test_a_stem_becomes_a_2d_convolution(model: onnx.ModelProto, channels: int, tmp_path: Path) -> None:
     done = kept(Conv3dAsConv2d(), model, {"x": normal(2, channels, 5, 10, 12)}, tmp_path, 1e-5)
     assert done.modified
-    pictures = next(made for made in done.model.graph.node if made.op_type == "Conv")
-    assert len(onnx.helper.get_node_attr_value(pictures, "kernel_shape")) == 2
+    conv2d = next(made for made in done.model.graph.node if made.op_type == "Conv")
+    assert len(onnx.helper.get_node_attr_value(conv2d, "kernel_shape")) == 2
     assert np.array_equal(done.weight("w"), onnx.numpy_helper.to_array(model.graph.initializer[0]))  # as trained
 
 
@@ -73,7 +73,7 @@ def test_a_stem_becomes_pictures(model: onnx.ModelProto, channels: int, tmp_path
         stem(order=("Relu",)),  # its result would have to be laid out anew
         stem(pool={"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]}),
         stem(pool={**POOL, "ceil_mode": 1}),
-        stem(6),  # 18 channels of pictures
+        stem(6),  # 18 channels of images
         stem(conv={"auto_pad": "SAME_UPPER"}),
         stem(frames=65),
     ],
@@ -103,7 +103,7 @@ def test_a_pool_inside_a_branch_is_none_of_the_stems() -> None:
 
 def test_what_an_earlier_pass_said_of_the_stem_is_replaced() -> None:
     done = run_passes(ir.from_proto(stem()), [Winograd(), Conv3dAsConv2d()])
-    assert [(row.node, row.action) for row in done.decisions] == [("c.node", PICTURES)]
+    assert [(row.node, row.action) for row in done.decisions] == [("c.node", CONV2D)]
 
 
 def test_the_whole_recipe_finds_nothing_more_in_its_own_result() -> None:
@@ -117,21 +117,21 @@ def test_no_transpose_is_left_where_channels_are_wanted_last() -> None:
     loaded = ir.from_proto(stem(behind="Transpose"))
     assert run_passes(loaded, [Conv3dAsConv2d(), CancelTransposes()]).modified
     left = [list(made.attributes.get_ints("perm") or ()) for made in loaded.graph if made.op_type == "Transpose"]
-    # frames to the front, the weights alike; the pictures' channels to the end
+    # frames to the front, the weights alike; the images' channels to the end
     assert left == [[0, 2, 1, 3, 4], [0, 2, 1, 3], [0, 2, 3, 1]]
 
 
 @pytest.mark.parametrize(
     ("times", "chosen"),
     [
-        ({DIRECT: 5.0, PICTURES: 4.9}, DIRECT),
-        ({DIRECT: 5.0, PICTURES: 3.0}, PICTURES),
-        ({PICTURES: 3.0}, DIRECT),
+        ({DIRECT: 5.0, CONV2D: 4.9}, DIRECT),
+        ({DIRECT: 5.0, CONV2D: 3.0}, CONV2D),
+        ({CONV2D: 3.0}, DIRECT),
     ],
 )
 def test_what_measured_slower_is_not_taken(times: dict[str, float], chosen: str) -> None:
-    done = rewrite(Conv3dAsConv2d(lambda _direct, _pictures: times), stem(behind="Transpose"))
-    assert done.modified == (chosen == PICTURES)
+    done = rewrite(Conv3dAsConv2d(lambda _direct, _conv2d: times), stem(behind="Transpose"))
+    assert done.modified == (chosen == CONV2D)
     (decision,) = done.step.decisions
     assert decision.action == chosen
     assert "measured" in decision.reason
@@ -141,7 +141,7 @@ def test_both_forms_are_measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporter.passes.autotune.ROUNDS", RoundOptions(1, 2))
     seen: list[dict[str, float]] = []
     loaded = ir.from_proto(stem())
-    run_passes(loaded, [Conv3dAsConv2d(lambda direct, pictures: seen.append(measure(direct, pictures)) or seen[-1])])
+    run_passes(loaded, [Conv3dAsConv2d(lambda direct, conv2d: seen.append(measure(direct, conv2d)) or seen[-1])])
     (times,) = seen
-    assert times.keys() == {DIRECT, PICTURES}
+    assert times.keys() == {DIRECT, CONV2D}
     assert all(np.isfinite(ms) and ms > 0 for ms in times.values())

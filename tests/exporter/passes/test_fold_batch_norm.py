@@ -92,7 +92,7 @@ def test_weights_are_computed_in_float64_and_rounded_once() -> None:
 
 NEAR_MISSES = {
     "training mode": (convolution(norm(result="y m v", training_mode=1)), "training mode"),
-    "read twice": (convolution(norm(result="z"), node("Add", "z c", "y")), "read elsewhere too"),
+    "read twice": (convolution(norm(result="z"), node("Add", "z c", "y")), "other consumers"),
     "not after a layer": (convolution(node("Relu", "c", "r"), norm("r")), "follows Relu"),
     "statistics of another width": (
         convolution(node("Identity", "beta", "beta2"), node("BatchNormalization", "c gamma beta2 mean var", "y")),
@@ -134,7 +134,7 @@ def test_float16_is_left_alone() -> None:
 def test_an_output_of_the_graph_before_the_norm_is_kept() -> None:
     model = convolution(norm())
     model.graph.output.append(onnx.helper.make_tensor_value_info("c", onnx.TensorProto.FLOAT, ["n", 6, 3, 5, 5]))
-    assert rewrite(FoldBatchNorm(), model).reasons == ["the output of Conv is read elsewhere too"]
+    assert rewrite(FoldBatchNorm(), model).reasons == ["the output of Conv has other consumers"]
 
 
 def test_weights_that_two_convolutions_share_are_copied(tmp_path: Path) -> None:

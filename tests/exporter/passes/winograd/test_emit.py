@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional as F
 
-from exporter.passes.base import nodes_of
+from exporter.passes.base import find_nodes
 from exporter.passes.shapes import infer_shapes
 from exporter.passes.winograd.emit import replace_conv
 from exporter.passes.winograd.pattern import ConvMatch, match_conv
@@ -54,7 +54,7 @@ CASES = {
     "1x3x3 taps": Case((3, 8, 8), ("Relu",), kernel=(1, 3, 3), pads=(0, 1, 1, 0, 1, 1)),
     "1x3x3 taps, pool of time": Case((4, 24, 20), ("Relu", "MaxPool"), kernel=(1, 3, 3), pads=(0, 1, 1) * 2, clips=2),
     "1x3x3 taps, few tiles, pool of time": Case((4, 4, 4), ("MaxPool",), kernel=(1, 3, 3), pads=(0, 1, 1) * 2),
-    "pictures": Case((14, 12), ("Relu", "MaxPool"), (2, 2), (3, 3), clips=2),
+    "images": Case((14, 12), ("Relu", "MaxPool"), (2, 2), (3, 3), clips=2),
     "two frames between zeros": Case((2, 7, 7), ("Relu",), clips=2),
     "two frames between zeros, pooled": Case((2, 8, 8), ("Relu", "MaxPool"), channels=(512, 6)),
     "planes of many tiles": Case((8, 48, 44), ("Relu", "MaxPool"), clips=2),
@@ -105,7 +105,7 @@ def expected(case: Case, x: Floats, weight: Floats, bias: Floats) -> NDArray[np.
 def rewritten(model: onnx.ModelProto, tile_shape: TileShape, *, precomputed: bool = False) -> onnx.ModelProto | None:
     graph = ir.from_proto(model)
     infer_shapes(graph)
-    match = match_conv(nodes_of(graph, "Conv")[0])
+    match = match_conv(find_nodes(graph, "Conv")[0])
     assert isinstance(match, ConvMatch), match
     if not fits(match, tile_shape):
         return None

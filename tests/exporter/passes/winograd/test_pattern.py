@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 from helpers.graphs import graph, node, normal
 
-from exporter.passes.base import nodes_of
+from exporter.passes.base import find_nodes
 from exporter.passes.shapes import infer_shapes
 from exporter.passes.winograd.pattern import ConvMatch, match_conv
 
@@ -15,7 +15,7 @@ from exporter.passes.winograd.pattern import ConvMatch, match_conv
 def found(model: onnx.ModelProto) -> ConvMatch | str:
     loaded = ir.from_proto(model)
     infer_shapes(loaded)
-    return match_conv(nodes_of(loaded, "Conv")[0])
+    return match_conv(find_nodes(loaded, "Conv")[0])
 
 
 def single(
@@ -33,7 +33,7 @@ def single(
         (single(strides=[2, 1, 1]), "its stride is 2x1x1"),
         (single(dilations=[1, 2, 2], pads=[1, 2, 2] * 2), "its dilation is 1x2x2"),
         (single((4, 2, 3, 3, 3), group=2), "it is a grouped convolution"),
-        (single(size=(4, "rows", 6)), r"the size of its input is free: \(n, 2, 4, rows, 6\)"),
+        (single(size=(4, "rows", 6)), r"the size of its input is dynamic: \(n, 2, 4, rows, 6\)"),
         (single((4, 2, 1, 3, 3), pads=[1, 1, 1] * 2), "it pads frames around a kernel of one"),
     ],
 )

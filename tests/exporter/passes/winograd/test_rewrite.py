@@ -8,10 +8,10 @@ import onnx_ir as ir
 import pytest
 from helpers.graphs import exact, graph, node, normal, ran
 
-from exporter.passes.base import Decision, nodes_of, run_passes
+from exporter.passes.base import Decision, find_nodes, run_passes
 from exporter.passes.compress_weights import CompressWeights
 from exporter.passes.shapes import infer_shapes
-from exporter.passes.winograd.cost import direct_ms, predicted
+from exporter.passes.winograd.cost import direct_ms, predict_ms
 from exporter.passes.winograd.measure import make_candidate, measure_tile_shapes
 from exporter.passes.winograd.pattern import ConvMatch, match_conv
 from exporter.passes.winograd.rewrite import Winograd
@@ -128,7 +128,7 @@ def test_what_is_small_or_cannot_be_stays_as_it_is() -> None:
 
 
 def test_the_largest_tile_can_be_limited() -> None:
-    assert choices(tower(channels=128), Winograd(largest=2))["c1.node"] == "winograd 2x2x2"
+    assert choices(tower(channels=128), Winograd(max_tile=2))["c1.node"] == "winograd 2x2x2"
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_what_measured_slower_than_direct_is_never_taken(times: dict[str, float]
     )
     assert choices(tower(), step)["c1.node"] == chosen
     reported = next(decision.reason for decision in step.decisions if decision.node == "c1.node")
-    assert ("measured" if DIRECT in times else "nothing is known") in reported
+    assert ("measured" if DIRECT in times else "was not measured") in reported
 
 
 @pytest.mark.parametrize("external", [False, True], ids=["inline", "external"])
@@ -179,7 +179,7 @@ def test_a_file_is_tuned_and_its_layers_errors_are_told(
 def match() -> ConvMatch:
     loaded = ir.from_proto(tower(8, 8))
     infer_shapes(loaded)
-    found = match_conv(nodes_of(loaded, "Conv")[1])
+    found = match_conv(find_nodes(loaded, "Conv")[1])
     assert isinstance(found, ConvMatch)
     return found
 
@@ -189,7 +189,7 @@ def match() -> ConvMatch:
     [None, *(tile_shape for tile_shape in TILE_SHAPES if fits(match(), tile_shape))],
     ids=lambda tile_shape: tile_shape.title if tile_shape else DIRECT,
 )
-def test_a_site_alone_computes_what_it_did_in_its_model(tile_shape: TileShape | None) -> None:
+def test_a_candidate_computes_what_the_convolution_did_in_its_model(tile_shape: TileShape | None) -> None:
     x = normal(1, 8, 8, 8, 8)
     (direct,) = ran(ir.to_proto(make_candidate(match(), None, 28)), {"x": x}).values()
     (answer,) = ran(ir.to_proto(make_candidate(match(), tile_shape, 28)), {"x": x}).values()
@@ -205,7 +205,7 @@ def test_measuring_runs_every_form_and_keeps_the_answer(tmp_path: Path) -> None:
 
 
 def test_the_direct_cost_is_the_arithmetic_and_the_bytes() -> None:
-    times = predicted(match())
+    times = predict_ms(match())
     assert times[DIRECT] == direct_ms(match())
     products = 8 * 8 * 27 * 8 * 8 * 8
     numbers = 8 * 8**3 + 8 * 8**3 + 2 * 8 * 8 * 27  # each of two cores reads all weights
@@ -227,12 +227,12 @@ def test_a_bias_that_is_not_constant_can_be_measured_and_held_against_float64(tm
     model = tower()
     model.graph.input.append(onnx.helper.make_tensor_value_info("b1", onnx.TensorProto.FLOAT, [96]))
     model.graph.initializer.remove(next(held for held in model.graph.initializer if held.name == "b1"))
-    rows = {row.node: row for row in _decided(model, Winograd(errors=True))}
+    rows = {row.node: row for row in _decided(model, Winograd(measure_errors=True))}
     assert rows["c1.node"].error is not None
     assert 1e-8 < rows["c1.node"].error < 1e-4
     loaded = ir.from_proto(model)
     infer_shapes(loaded)
-    found = match_conv(nodes_of(loaded, "Conv")[1])
+    found = match_conv(find_nodes(loaded, "Conv")[1])
     assert isinstance(found, ConvMatch)
     assert measure_tile_shapes(found, {DIRECT: None}, 28, cache=tmp_path).keys() == {DIRECT}
 

@@ -57,16 +57,16 @@ def test_two_frames_between_zeros_take_fewer_products_and_answer_as_the_convolut
         x = torch.randn(batch, 3, *size)
         for dtype, bound in ((torch.float32, 6e-6), (torch.float64, 1e-13)):
             conv = made(dtype)
-            module = WinogradConv(conv, TileShape(2, 2), pooled, pair=True)
+            module = WinogradConv(conv, TileShape(2, 2), pooled, two_frames=True)
             assert error(module(x.to(dtype)), expected(conv, x, pooled)) < bound
             assert 4 * len(module.weight) == 3 * len(WinogradConv(conv, TileShape(2, 2), pooled).weight)
 
 
-def test_two_frames_between_zeros_are_refused_where_there_are_others() -> None:
-    with pytest.raises(ValueError, match="two frames between zeros are no tile of winograd 4x2x2"):
-        WinogradConv(made(), TileShape(4, 2), pair=True)
-    with pytest.raises(ValueError, match=r"this form is for 2 frames \(got 3\)"):
-        WinogradConv(made(), TileShape(2, 2), pair=True)(torch.zeros(1, 3, 3, 4, 4))
+def test_two_frames_are_rejected_with_other_tiles_and_inputs() -> None:
+    with pytest.raises(ValueError, match="two frames are no tile of winograd 4x2x2"):
+        WinogradConv(made(), TileShape(4, 2), two_frames=True)
+    with pytest.raises(ValueError, match=r"this convolution takes 2 frames \(got 3\)"):
+        WinogradConv(made(), TileShape(2, 2), two_frames=True)(torch.zeros(1, 3, 3, 4, 4))
 
 
 def test_gradients_are_the_convolutions() -> None:
@@ -80,7 +80,7 @@ def test_gradients_are_the_convolutions() -> None:
 def test_the_parts_make_no_difference(at_once: int) -> None:
     conv, x = made(torch.float64), torch.randn(2, 3, 9, 8, 8).double()
     module = WinogradConv(conv, TileShape(2, 4), 1)
-    module.at_once = at_once
+    module.max_elements = at_once
     assert error(module(x), expected(conv, x, 1)) < 1e-13
 
 
