@@ -63,7 +63,7 @@ def fence_examples(text: str) -> str:
             blocks.append(block)
             continue
         title, _, lines = rest.partition("\n")
-        blocks.append(f"{title.strip()}\n\n```text\n{lines}\n```" if lines else title)
+        blocks.append(f"{title.strip()}\n\n```text\n{lines}\n```" if title.endswith(":") else rest)
     return "\n\n".join(blocks)
 
 
