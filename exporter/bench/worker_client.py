@@ -16,6 +16,8 @@ from typing import IO, Any, Literal, Self
 from exporter.bench import engines
 
 WORKER = Path(__file__).with_name("worker_main.py")
+RUN_FILE = "import sys; del sys.argv[0], sys.path[0]; import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
+"""Runs a file without its folder in `sys.path`, where `types.py` and others would hide the standard library's."""
 REPLY_TIMEOUT_S = 600.0
 """Seconds that a process may take to reply."""
 EXIT_TIMEOUT_S = 10.0
@@ -65,7 +67,7 @@ class Worker:
         self._stderr = tempfile.TemporaryFile()
         try:
             self._process = subprocess.Popen(  # noqa: S603 - the interpreter is the user's own choice
-                [str(self.interpreter), str(WORKER), str(self.engine)],
+                [str(self.interpreter), "-c", RUN_FILE, str(WORKER), str(self.engine)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,

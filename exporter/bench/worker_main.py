@@ -152,8 +152,6 @@ def _error(kind: str, error: Exception) -> dict[str, Any]:
 
 def main() -> None:
     """Answer requests until stdin ends."""
-    own = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - one import less
-    sys.path[:] = [place for place in sys.path if place != own]  # or this folder's names would hide packages
     replies = _private_stdout()
     session = Session(load_engine(sys.argv[1]))
     for line in sys.stdin:

@@ -1,14 +1,17 @@
 """The process of a target: what it replies, and what the parent makes of one that misbehaves."""
 
 import ast
+import json
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from exporter.bench.worker_client import WORKER, Worker, WorkerError
+from exporter.bench.worker_client import RUN_FILE, WORKER, Worker, WorkerError
 
 OWN = Path(sys.executable)
 ENGINE = """
@@ -110,6 +113,18 @@ def test_another_interpreter_does_not_find_this_ones_packages(tmp_path: Path, mo
     for interpreter, seen in ((OWN, "/somewhere 3"), (other, "none 3")):
         with Worker(engine, interpreter, {"THREADS": "3"}) as worker:
             assert worker.ask("import")["title"] == seen
+
+
+def test_files_beside_the_worker_do_not_hide_the_standard_library(tmp_path: Path) -> None:
+    worker = tmp_path / "worker.py"
+    shutil.copy(WORKER, worker)
+    for name in ("types", "json", "statistics"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError")
+    engine = tmp_path / "engine.py"
+    engine.write_text("def library(): return 'own'")
+    command = [sys.executable, "-S", "-c", RUN_FILE, str(worker), str(engine)]  # -S: nothing is imported before
+    done = subprocess.run(command, input=b'{"do": "load", "job": {}}\n', capture_output=True, cwd=tmp_path, check=False)
+    assert (done.returncode, json.loads(done.stdout)["error"]["kind"]) == (0, "refused")
 
 
 def test_worker_and_engines_need_only_the_standard_library_before_they_are_asked() -> None:
