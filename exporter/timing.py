@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator, Mapping
+import random
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter, sleep
@@ -42,6 +43,7 @@ class RoundOptions:
         budget_s: seconds of measured time after which no round beyond `min_rounds` starts.
         warm_up: rounds before these, which do not count.
         cooldown_s: seconds before each run, in which the thread pool of the run before it stops spinning.
+        seed: decides the order in each round.
     """
 
     min_rounds: int = 5
@@ -49,6 +51,31 @@ class RoundOptions:
     budget_s: float = 1.5
     warm_up: int = 0
     cooldown_s: float = 0.03
+    seed: int = 0
+
+
+def interleave(items: Sequence[T], options: RoundOptions, progress: Progress = no_progress) -> Iterator[tuple[int, T]]:
+    """Yield (round, item): every item once in each round, in a random order.
+
+    A busy neighbour or a change of the clock rate then affects all of them alike, and none always runs after the same
+    one. The time until the next value is requested counts as measured.
+
+    Args:
+        items: what is measured; one that the caller removes leaves the later rounds.
+        options: how often.
+        progress: called at each round.
+    """
+    order = random.Random(options.seed)  # noqa: S311 - an order is no secret
+    spent = 0.0
+    for number in range(options.warm_up + options.max_rounds if items else 0):
+        if number >= options.warm_up + options.min_rounds and spent > options.budget_s:
+            return
+        progress(f"round {number + 1} of {options.warm_up + options.max_rounds}")
+        for item in order.sample(items, len(items)):
+            sleep(options.cooldown_s)
+            start = perf_counter()
+            yield number, item
+            spent += perf_counter() - start
 
 
 def time_interleaved(
@@ -56,10 +83,7 @@ def time_interleaved(
     options: RoundOptions | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, list[float]]:
-    """Return {name: seconds of each run}, one run per round.
-
-    Every round runs all functions, in an order that rotates from round to round, so that a busy neighbour or a change
-    of the clock rate affects all of them alike, and none always runs after the same one.
+    """Return {name: seconds of each run}, one run per round, interleaved.
 
     Args:
         functions: what to run.
@@ -67,20 +91,11 @@ def time_interleaved(
         progress: called at each round.
     """
     options = options or RoundOptions()
-    names = list(functions)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    spent = 0.0
-    for number in range(options.warm_up + options.max_rounds if names else 0):
-        if number >= options.warm_up + options.min_rounds and spent > options.budget_s:
-            break
-        progress(f"measuring {', '.join(names)}: round {number + 1}")
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            sleep(options.cooldown_s)
-            start = perf_counter()
-            functions[name]()
-            taken = perf_counter() - start
-            spent += taken
-            if number >= options.warm_up:
-                seconds[name].append(taken)
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    described = f"measuring {', '.join(functions)}"
+    for number, name in interleave(list(functions), options, lambda text: progress(f"{described}: {text}")):
+        start = perf_counter()
+        functions[name]()
+        if number >= options.warm_up:
+            seconds[name].append(perf_counter() - start)
     return seconds

@@ -15,10 +15,6 @@ Device = Literal["cpu", "cuda", "tensorrt"]
 """Where an engine runs: `tensorrt` is onnxruntime's TensorRT provider on the GPU, with CUDA's beside it."""
 DEVICES: tuple[Device, ...] = get_args(Device)
 
-EngineName = Literal["onnxruntime", "torchscript", "openvino", "onnx-reference"]
-"""The engines that run a model file."""
-ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
-
 Target = Literal["portable", "cpu"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 
@@ -45,21 +41,16 @@ UNKNOWN_RANK = "…"
 """At the end of a shape: any further axes. A TorchScript archive does not state its values' ranks."""
 
 
-ComparisonEngine = EngineName | Literal["torch"]
-"""An engine that a second run can use: one that runs model files, or PyTorch, which runs the network itself."""
-COMPARISON_ENGINES: tuple[ComparisonEngine, ...] = ("torch", *ENGINE_NAMES)
-
-
 @dataclass(frozen=True)
 class EngineReference:
     """An engine that runs the same network or file, to be compared with the artifact.
 
     Attributes:
-        name: the engine.
+        name: the engine (`exporter.engines.ENGINES`): one that runs model files, or `torch`, which runs the network.
         device: where it runs.
     """
 
-    name: ComparisonEngine
+    name: str
     device: Device = "cpu"
 
     def __str__(self) -> str:
@@ -117,7 +108,7 @@ class ParityOptions:
     seed: int = 0
     clips: tuple[Path, ...] = ()
     allow_fallback: bool = False
-    engine: EngineName | None = None
+    engine: str | None = None
     against: EngineReference | Path | None = None
     arrays: tuple[Path, ...] = ()
     input_types: tuple[str, ...] | None = None

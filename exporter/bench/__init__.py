@@ -2,9 +2,8 @@
 
 * `bench.types`: what is asked for and what was found, frozen dataclasses.
 * `bench.runner`: runs a plan: load, measure in interleaved rounds, summarise. `workflows.bench.benchmark()` calls it.
-* `bench.targets`: the table of engines; `bench.plan`, `bench.engine_setup`: what each of them runs.
-* `bench.worker_main`: a target's own process; `bench.worker_client`: this end of the pipe;
-  `bench.engines`: one file each.
+* `bench.targets`: a model in an engine (`exporter.engines`); `bench.plan`, `bench.engine_setup`: all that take part.
+* `bench.worker_main`: a target's own process; `bench.worker_client`: this end of the pipe.
 * `bench.inputs`, `bench.rounds`: the inputs, and the order in which targets run.
 * `bench.statistics`: paired ratios and their interval; `bench.roofline`: the lower bound of direct convolution.
 """

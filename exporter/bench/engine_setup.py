@@ -1,19 +1,20 @@
-"""What engines run: the network in torch, the plain graph, what MNN's converter makes of it."""
+"""What the added engines run: the network in torch, the plain graph, what MNN's converter makes of it."""
 
 import subprocess
 import tempfile
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-import models
 from exporter.artifacts.loading import LoadedArtifact, rebuild_network
 from exporter.artifacts.store import translate_os_errors
 from exporter.bench.inputs import Feeds, matching_names
-from exporter.bench.targets import ENGINE_SPECS, LIBRARIES, THIS_PYTHON, BenchTarget, EngineSpec
+from exporter.bench.targets import THIS_PYTHON, BenchTarget
 from exporter.bench.types import BenchRequest, Skipped
 from exporter.bench.worker_client import child_environment
-from exporter.errors import ArtifactError, C3DExportError, OutputError, UsageError
+from exporter.engines import Engine, RuntimeOptions, bench_engines
+from exporter.engines.mnn import convert
+from exporter.errors import C3DExportError, UsageError
 from exporter.formats import FORMATS, WriteRequest
 from exporter.onnx_io.signature import read_signature
 from exporter.types import DEFAULT_OPSET
@@ -21,10 +22,12 @@ from models.built_model import BuiltModel
 from models.progress import Progress
 from models.specs import Signature
 
-CONVERT_MNN = "import sys, _tools; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
-"""What `MNN.tools.mnnconvert` runs, without its report of each conversion to its makers."""
-CONVERSION_TIMEOUT_S = 600
+MIN_PYTHON = (3, 11)
 LOOKUP_TIMEOUT_S = 60
+LOOKUP = """
+import importlib.util, sys
+sys.exit(2 if sys.version_info < {version} else importlib.util.find_spec({library!r}) is None)
+"""
 
 
 class EngineSetup:
@@ -49,46 +52,59 @@ class EngineSetup:
         """Return the engines that can take part, and the others with the reason.
 
         Args:
-            plain_takes_part: the plain graph is one of the artifacts, so onnxruntime need not run it once more.
+            plain_takes_part: the plain graph is one of the artifacts, so the default engine need not run it once more.
         """
-        engines: list[BenchTarget] = []
+        targets: list[BenchTarget] = []
         missing: list[Skipped] = []
-        for spec in ENGINE_SPECS:
-            interpreter = self.request.engine_python.get(spec.name, THIS_PYTHON)
-            if spec.name == "onnxruntime" and plain_takes_part and interpreter == THIS_PYTHON:
+        for engine in bench_engines():
+            interpreter = self.request.engine_python.get(engine.name, THIS_PYTHON)
+            if engine.name == "onnxruntime" and plain_takes_part and interpreter == THIS_PYTHON:
                 continue
-            if self.request.device not in spec.devices:
-                missing.append(Skipped(spec.title, f"runs on {', '.join(spec.devices)} only", added=True))
-            elif reason := missing_reason(spec, interpreter):
-                missing.append(Skipped(spec.title, reason, added=True))
+            if self.request.device not in engine.devices:
+                reason = f"runs on {', '.join(engine.devices)} only"
             else:
+                reason = missing_reason(engine, interpreter)
+            if reason is None:
                 try:
                     with translate_os_errors(self.folder):
-                        engines.append(self._make_target(spec, interpreter))
+                        targets.append(self._make_target(engine, interpreter))
                 except (C3DExportError, subprocess.SubprocessError) as error:
-                    missing.append(Skipped(spec.title, str(error), added=True))
-        self._built = None  # whose memory the measurements should have
-        return tuple(engines), tuple(missing)
+                    reason = str(error)
+            if reason is not None:
+                missing.append(Skipped(_display_name(engine), reason, added=True))
+        self._built = None  # the measurements need its memory
+        return tuple(targets), tuple(missing)
 
-    def _make_target(self, spec: EngineSpec, interpreter: Path) -> BenchTarget:
-        job: dict[str, Any] = {**spec.job, "device": self.request.device}
-        if spec.runs == "network":
+    def _make_target(self, engine: Engine, interpreter: Path) -> BenchTarget:
+        options = RuntimeOptions(self.request.device)
+        if engine.runs == "network":
             model = self._network()
-            job |= {"architecture": model.architecture, "settings": dict(model.settings)}
-            job |= {"root": str(Path(models.__file__).parents[1]), "inputs": [model.input.name]}
-            job |= {"outputs": list(self._outputs()), "path": str(self._state())}
-            file = model.title
+            inputs, outputs = (model.input.name,), self._outputs()
+            path, file = self._saved_network(), model.title
         else:
-            plain = self._plain()
-            signature = read_signature(plain)
-            job |= {"inputs": list(matching_names(plain, self.feeds, signature))}
-            job |= {"outputs": [output.name for output in signature.outputs]}
-            job |= {"path": str(plain if spec.runs == "plain" else self._mnn(plain, interpreter))}
-            file = "the plain graph" if plain.parent == self.folder else str(plain)
-        # inductor keeps what it compiled between runs, and its load time would depend on what ran before
-        scratch = {"TORCHINDUCTOR_CACHE_DIR": tempfile.mkdtemp(dir=self.folder)} if spec.name == "inductor" else {}
+            path = self._plain()
+            file = "the plain graph" if path.parent == self.folder else str(path)
+            signature = read_signature(path)
+            options = replace(options, signature=signature)
+            inputs = matching_names(path, self.feeds, signature)
+            outputs = tuple(output.name for output in signature.outputs)
+            if engine.runs == "mnn":
+                self.progress("converting the plain graph for MNN")
+                path, plain = self.folder / "plain.mnn", path
+                convert(plain, path, interpreter, child_environment(interpreter))
+        # inductor caches compiled code between runs, and its load time would depend on earlier runs
+        scratch = {"TORCHINDUCTOR_CACHE_DIR": tempfile.mkdtemp(dir=self.folder)} if engine.name == "inductor" else {}
         return BenchTarget(
-            spec.title, file, spec.engine, job, interpreter, added=True, install=spec.install, environment=scratch
+            _display_name(engine),
+            file,
+            engine,
+            path,
+            options,
+            inputs,
+            outputs,
+            interpreter,
+            added=True,
+            environment=scratch,
         )
 
     def _network(self) -> BuiltModel:
@@ -97,7 +113,7 @@ class EngineSetup:
                 f"{self.first.path.name} has no manifest that says what network it is; --weights FILE does"
             )
         if self._built is None:
-            self.progress("building the network for the peers")
+            self.progress("building the network for the engines")
             self._built, self.notes = rebuild_network(self.first, self.request.reference, self.progress)
         if len(self.feeds.inputs) != 1 or self.feeds.sizes(1).popitem()[1][1:] != self._built.input.shape[1:]:
             raise UsageError(f"{self.first.path.name} takes another input than {self._built.title}")
@@ -119,7 +135,7 @@ class EngineSetup:
                 raise UsageError(
                     f"{self.first.path.name} has no manifest to export the plain graph by; --engine-model FILE does"
                 )
-            self.progress("writing the plain graph for the peers")
+            self.progress("writing the plain graph for the engines")
             manifest = replace(self.first.manifest.embedded(), format="onnx", options={"target": "portable"})
             manifest = replace(manifest, signature=model.signature(self._outputs(), manifest.signature.batch))
             (candidate,) = FORMATS["onnx"].candidates(model, WriteRequest("plain", manifest, DEFAULT_OPSET))
@@ -127,51 +143,23 @@ class EngineSetup:
             self.plain = self.folder / written.files[0].name
         return self.plain
 
-    def _state(self) -> Path:
+    def _saved_network(self) -> Path:
+        from exporter.engines.pytorch import save_network
+
         path = self.folder / "network.pt"
         if not path.exists():
-            import torch
-
-            try:
-                torch.save(self._network().network.state_dict(), path)
-            except RuntimeError as error:  # torch does not say why; a full disk it is, in all likelihood
-                path.unlink(missing_ok=True)
-                raise OutputError(f"cannot write {path}: {error}") from error
+            save_network(self._network(), path)
         return path
 
-    def _mnn(self, plain: Path, interpreter: Path) -> Path:
-        """Convert the plain graph by MNN's own converter, under the interpreter that has MNN.
 
-        Raises:
-            ArtifactError: the converter refuses it.
-        """
-        self.progress("converting the plain graph for MNN")
-        target = self.folder / "plain.mnn"
-        command = [str(interpreter), "-c", CONVERT_MNN, "-f", "ONNX", "--modelFile", str(plain.resolve())]
-        done = subprocess.run(  # noqa: S603 - the interpreter is the user's own choice
-            [*command, "--MNNModel", str(target), "--bizCode", "bench"],
-            env=child_environment(interpreter),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=CONVERSION_TIMEOUT_S,
-            check=False,
-        )
-        if not target.is_file():
-            said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-            raise ArtifactError(f"MNN's converter refuses the plain graph: {said[-1] if said else 'no reason given'}")
-        return target
-
-
-def missing_reason(spec: EngineSpec, interpreter: Path) -> str | None:
-    """Say why an engine's library is not there, before anything is made for it; None where it is."""
-    module = LIBRARIES.get(spec.name)
-    if module is None:
-        return None
-    code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
+def missing_reason(engine: Engine, interpreter: Path) -> str | None:
+    """Return why an interpreter cannot run an engine, before anything is made for it; None where it can."""
+    not_installed = f"not installed; {engine.install}"
+    if interpreter == THIS_PYTHON:
+        return not_installed if find_spec(engine.library) is None else None
     try:
         found = subprocess.run(  # noqa: S603 - the interpreter is the user's own choice
-            [str(interpreter), "-c", code],
+            [str(interpreter), "-c", LOOKUP.format(version=MIN_PYTHON, library=engine.library)],
             env=child_environment(interpreter),
             capture_output=True,
             timeout=LOOKUP_TIMEOUT_S,
@@ -179,4 +167,10 @@ def missing_reason(spec: EngineSpec, interpreter: Path) -> str | None:
         )
     except (OSError, subprocess.SubprocessError) as error:
         return f"{interpreter} cannot be started: {error}"
-    return None if found.returncode == 0 else f"not installed; {spec.install}"
+    if found.returncode == 2:
+        return f"{interpreter} is older than Python {'.'.join(map(str, MIN_PYTHON))}, which bench needs"
+    return None if found.returncode == 0 else not_installed
+
+
+def _display_name(engine: Engine) -> str:
+    return f"{engine.display_name} plain" if engine.name == "onnxruntime" else engine.display_name

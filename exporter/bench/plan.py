@@ -10,8 +10,9 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.store import staging
 from exporter.bench.engine_setup import EngineSetup
 from exporter.bench.inputs import Feeds, make_feeds, matching_names
-from exporter.bench.targets import ENGINES, THIS_PYTHON, BenchTarget
+from exporter.bench.targets import BenchTarget
 from exporter.bench.types import BenchRequest, Skipped
+from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import UsageError
 from exporter.formats import load_artifact
 from exporter.formats.onnx import has_pass_metadata
@@ -94,18 +95,16 @@ def is_plain(subject: LoadedArtifact) -> bool:
 def _artifact(
     subject: LoadedArtifact, signature: Signature | None, name: str, feeds: Feeds, device: Device
 ) -> BenchTarget:
-    options = {} if subject.manifest is None else subject.manifest.options
-    job = {
-        "path": str(subject.path),
-        "inputs": list(matching_names(subject.path, feeds, signature)),
-        "outputs": [output.name for output in signature.outputs] if signature else [],
-        "optimise": options.get(OPTIMIZE_OPTION) is True and device == "cpu",
-        "device": device,
-    }
-    if subject.format not in ENGINES:
-        raise UsageError(f"{subject.path}: bench measures {' and '.join(ENGINES)} files, not {subject.format}")
-    form = f"{subject.path}, through {OPTIMIZE_OPTION}," if job["optimise"] else str(subject.path)
-    return BenchTarget(name, form, ENGINES[subject.format], job, THIS_PYTHON)
+    stated = {} if subject.manifest is None else subject.manifest.options
+    optimized = stated.get(OPTIMIZE_OPTION) is True and device == "cpu"
+    return BenchTarget(
+        name,
+        f"{subject.path}, through {OPTIMIZE_OPTION}," if optimized else str(subject.path),
+        find_engine(subject.format),
+        subject.path,
+        RuntimeOptions(device, signature, optimized),
+        matching_names(subject.path, feeds, signature),
+    )
 
 
 def _signature(subject: LoadedArtifact) -> Signature | None:

@@ -7,15 +7,16 @@ computes with fewer multiplications than the graph states.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.bench.inputs import Feeds, matching_names
+from exporter.bench.targets import THIS_PYTHON
 from exporter.bench.types import LowerBound
-from exporter.bench.worker_client import Worker
+from exporter.bench.worker_client import Worker, thread_variables
 from exporter.errors import ArtifactError
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import read_signature
@@ -42,21 +43,18 @@ class Product:
     name: str
 
 
-def measure_product(open_worker: Callable[[str], Worker], threads: int) -> Product:
+def measure_product(threads: int) -> Product:
     """Time float32 matrix products of several sizes, by numpy's library and by torch's, and return the fastest.
 
     Raises:
         WorkerError: its process ended.
     """
-    with open_worker("matrix_product") as worker:
-        worker.ask("import")
-        found: list[Product] = []
+    found: list[Product] = []
+    with Worker(THIS_PYTHON, thread_variables(threads)) as worker:
         for size in SIZES:
-            for product in PRODUCTS:
-                worker.ask("load", job={"product": product, "size": size, "threads": threads})
-                worker.ask("feed", inputs=[], seed=0, warmup=1)
-                seconds = min(worker.ask("run", least=MIN_SECONDS)["seconds"])
-                found.append(Product(2 * size**3 / seconds, f"{product}, {size} x {size}"))
+            for library in PRODUCTS:
+                reply = worker.ask("multiply", size=size, library=library, threads=threads, least=MIN_SECONDS)
+                found.append(Product(2 * size**3 / min(reply["seconds"]), f"{library}, {size} x {size}"))
     return max(found, key=lambda product: product.rate)
 
 

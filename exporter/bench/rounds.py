@@ -1,11 +1,9 @@
-"""Interleaved rounds: targets are loaded in processes of their own, then called one at a time in a random order.
+"""Loading targets in processes of their own, and calling them in interleaved rounds.
 
 Two never compute at the same time, and whatever slows the machine down for seconds or minutes hits all of them alike.
 """
 
-import random
-import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
@@ -14,18 +12,17 @@ from typing import Any
 from exporter.bench.inputs import Feeds
 from exporter.bench.targets import BenchTarget
 from exporter.bench.types import Loading
-from exporter.bench.worker_client import Worker, WorkerError, engine_file
+from exporter.bench.worker_client import Worker, WorkerError, thread_variables
+from exporter.timing import RoundOptions, interleave
+from models.progress import Progress, no_progress
 
-COOLDOWN_S = 0.02
-"""Seconds of quiet before each turn: thread pools spin a little after their last call."""
 MIN_ROUND_S = 0.05
-"""Seconds of a turn, so that models of less than that are called several times in it."""
-MIN_ROUNDS = 3
+"""Seconds for which a target is called in each round, at least once."""
 MAX_LOAD_S = 10.0
 """Seconds after which a target is not loaded once more only to time it."""
 
 Failed = Callable[[BenchTarget, WorkerError], None]
-"""Told of a target that could not go on; raises where the benchmark cannot either."""
+"""Called with a target that cannot go on; raises where the benchmark cannot either."""
 
 
 @dataclass
@@ -34,13 +31,13 @@ class TargetState:
 
     target: BenchTarget
     worker: Worker
-    title: str
     base: int | None
+    engine: str = ""
     loads: list[float] = field(default_factory=list[float])
     first_outputs: list[float] = field(default_factory=list[float])
     outputs: list[list[float]] = field(default_factory=list[list[float]])
     peak: int | None = None
-    turns: list[list[float]] = field(default_factory=list[list[float]])
+    rounds: list[list[float]] = field(default_factory=list[list[float]])
 
     @property
     def memory(self) -> int | None:
@@ -64,10 +61,10 @@ class RunConfig:
     """What is the same for every target at one thread count.
 
     Attributes:
-        feeds: what they are given.
-        threads: of the engines.
+        feeds: the inputs.
+        threads: the number of threads of each engine.
         first_batch: the batch size they are loaded for.
-        seed: of inputs and order.
+        seed: decides the inputs and the order.
         warmup: calls that do not count.
     """
 
@@ -80,12 +77,7 @@ class RunConfig:
 
 def open_worker(target: BenchTarget, threads: int) -> Worker:
     """Return a target's process, not started yet."""
-    return Worker(engine_file(target.engine), target.interpreter, {**thread_variables(threads), **target.environment})
-
-
-def thread_variables(threads: int) -> dict[str, str]:
-    """Return the variables by which matrix libraries take their thread count."""
-    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    return Worker(target.interpreter, {**thread_variables(threads), **target.environment})
 
 
 def start(stack: ExitStack, target: BenchTarget, config: RunConfig) -> TargetState:
@@ -95,8 +87,7 @@ def start(stack: ExitStack, target: BenchTarget, config: RunConfig) -> TargetSta
         WorkerError: it cannot.
     """
     worker = stack.enter_context(open_worker(target, config.threads))
-    imported = worker.ask("import")
-    state = TargetState(target, worker, imported["title"], imported["peak"])
+    state = TargetState(target, worker, _import(worker, target))
     _load(state, config)
     return state
 
@@ -108,7 +99,7 @@ def load_again(target: BenchTarget, state: TargetState, config: RunConfig) -> No
         WorkerError: it cannot.
     """
     with open_worker(target, config.threads) as worker:
-        worker.ask("import")
+        _import(worker, target)
         _load(state, config, worker)
 
 
@@ -119,43 +110,25 @@ def feed(state: TargetState, config: RunConfig, batch: int) -> None:
         WorkerError: it fails on them.
     """
     fed = state.worker.ask("feed", **_feed(state.target, config, batch), warmup=config.warmup)
-    state.outputs, state.peak, state.turns = fed["outputs"], fed["peak"], []
+    state.outputs, state.peak, state.rounds = fed["outputs"], fed["peak"], []
 
 
 def run_rounds(
-    states: list[TargetState],
-    rounds: int,
-    seconds: float,
-    shuffle: random.Random,
-    failed: Failed,
-    tell: Callable[[int], None],
+    states: list[TargetState], options: RoundOptions, failed: Failed, progress: Progress = no_progress
 ) -> None:
-    """Run every target once in each round; one that fails leaves the list.
+    """Run every target once in each round, interleaved; one that fails leaves the list.
 
     Args:
-        states: the targets; each one's `turns` grow by its calls' seconds.
-        rounds: how many, at most.
-        seconds: no round begins after these, once `FEWEST_ROUNDS` are done.
-        shuffle: decides the order of each round.
+        states: the targets; each one's `rounds` grow by its calls' seconds.
+        options: how often.
         failed: called with each one that fails.
-        tell: called with each round's number.
+        progress: called at each round.
     """
-    start = time.monotonic()
-    for number in range(rounds):
-        if number >= MIN_ROUNDS and time.monotonic() - start > seconds:
-            return
-        tell(number + 1)
-        for state in shuffled(states, shuffle):
-            time.sleep(COOLDOWN_S)
-            with drop_on_error(states, state, failed):
-                answer = state.worker.ask("run", least=MIN_ROUND_S)
-                state.turns.append(answer["seconds"])
-                state.peak = answer["peak"]
-
-
-def shuffled(states: Sequence[TargetState], shuffle: random.Random) -> list[TargetState]:
-    """Return the entries in another order."""
-    return shuffle.sample(states, len(states))
+    for _, state in interleave(states, options, progress):
+        with drop_on_error(states, state, failed):
+            reply = state.worker.ask("run", least=MIN_ROUND_S)
+            state.rounds.append(reply["seconds"])
+            state.peak = reply["peak"]
 
 
 @contextmanager
@@ -168,17 +141,23 @@ def drop_on_error(states: list[TargetState], state: TargetState, failed: Failed)
         failed(state.target, error)
 
 
+def _import(worker: Worker, target: BenchTarget) -> int | None:
+    """Import the engine's library; return the process's peak memory after it, in bytes."""
+    return worker.ask("import", library=target.engine.library, runtime=target.engine.runtime)["peak"]
+
+
 def _load(state: TargetState, config: RunConfig, worker: Worker | None = None) -> None:
-    """Load and call once, in the target's own process or in another, and note both times."""
+    """Load and call once, in the target's own process or in another, and record both times."""
     worker = worker or state.worker
-    sizes = config.feeds.messages(config.first_batch, state.target.job["inputs"])
-    shapes = {value["name"]: value["shape"] for value in sizes}
-    job = {**state.target.job, "threads": config.threads, "shapes": shapes}
-    loaded = worker.ask("load", job=job)["seconds"]
-    called = worker.ask("feed", **_feed(state.target, config, config.first_batch), warmup=0)["seconds"]
-    state.loads.append(loaded)
-    state.first_outputs.append(loaded + called)
+    target, batch = state.target, config.first_batch
+    shapes = {value["name"]: value["shape"] for value in config.feeds.messages(batch, target.inputs)}
+    loaded = worker.ask("load", **target.job(config.threads, shapes))
+    called = worker.ask("feed", **_feed(target, config, batch), warmup=0)["seconds"]
+    state.engine = loaded["engine"]
+    state.loads.append(loaded["seconds"])
+    state.first_outputs.append(loaded["seconds"] + called)
 
 
 def _feed(target: BenchTarget, config: RunConfig, batch: int) -> dict[str, Any]:
-    return {"inputs": config.feeds.messages(batch, target.job["inputs"]), "seed": config.seed}
+    inputs = config.feeds.messages(batch, target.inputs)
+    return {"inputs": inputs, "seed": config.seed, "outputs": target.outputs}

@@ -1,7 +1,6 @@
 """Runs a benchmark plan: loads the targets, runs the rounds, and summarises what was measured."""
 
 import os
-import random
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import chain
@@ -20,12 +19,10 @@ from exporter.bench.rounds import (
     feed,
     load_again,
     run_rounds,
-    shuffled,
     start,
-    thread_variables,
 )
 from exporter.bench.statistics import CONFIDENCE, paired_ratio
-from exporter.bench.targets import THIS_PYTHON, BenchTarget
+from exporter.bench.targets import BenchTarget
 from exporter.bench.types import (
     BenchRequest,
     Loading,
@@ -35,10 +32,14 @@ from exporter.bench.types import (
     Skipped,
     TargetInfo,
 )
-from exporter.bench.worker_client import Worker, WorkerError, engine_file
+from exporter.bench.worker_client import WorkerError
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
+from exporter.timing import RoundOptions, interleave
 from models.progress import Progress
 
+COOLDOWN_S = 0.02
+"""Seconds before each target's run in a round: thread pools spin a little after their last call."""
+MIN_ROUNDS = 3
 SAME = 1e-3
 """Largest relative difference of outputs that rounding explains; half precision and int8 are reported as well."""
 
@@ -54,7 +55,6 @@ class BenchRun:
         self.rooflines: list[Roofline] = []
         self.missing: list[Skipped] = []
         self._busy: list[float] = []
-        self._shuffle = random.Random(request.seed)  # noqa: S311 - an order of rounds is no secret
 
     def measure(self, threads: int) -> None:
         """Measure every target at one thread count."""
@@ -95,15 +95,14 @@ class BenchRun:
         if self.request.device != "cpu":
             return []
         self.progress("measuring matrix products")
-        variables = thread_variables(threads)
-        return [measure_product(lambda engine: Worker(engine_file(engine), THIS_PYTHON, variables), threads)]
+        return [measure_product(threads)]
 
     def _roofline(self, threads: int, fastest: Product) -> Roofline:
         if self.plan.plain is None:
             return Roofline(threads, fastest.rate, fastest.name, None, (), ())
         bounds, uncounted = find_bounds(self.plan.plain, self.plan.feeds, self.batches, fastest.rate)
-        files = {target.job["path"]: target.file for target in self.plan.targets}
-        counted = files.get(str(self.plan.plain), str(self.plan.plain))
+        files = {target.path: target.file for target in self.plan.targets}
+        counted = files.get(self.plan.plain, str(self.plan.plain))
         return Roofline(threads, fastest.rate, fastest.name, counted, bounds, uncounted)
 
     def _load(self, stack: ExitStack, config: RunConfig) -> list[TargetState]:
@@ -117,15 +116,15 @@ class BenchRun:
                 states.append(start(stack, target, config))
             except WorkerError as error:
                 self._not_loaded(target, error)
-        for _ in range(1, self.request.load_rounds):
-            for state in shuffled(states, self._shuffle):
-                if sum(state.first_outputs) < MAX_LOAD_S:
-                    self.progress(f"loading {state.target.name} once more, threads: {config.threads}")
-                    with drop_on_error(states, state, self._failed):
-                        load_again(state.target, state, config)
+        again = RoundOptions(self.request.load_rounds - 1, self.request.load_rounds - 1, cooldown_s=0)
+        for _, state in interleave(states, again):
+            if sum(state.first_outputs) < MAX_LOAD_S:
+                self.progress(f"loading {state.target.name} once more, threads: {config.threads}")
+                with drop_on_error(states, state, self._failed):
+                    load_again(state.target, state, config)
         for state in states:
             target = state.target
-            self.targets[target.name] = TargetInfo(target.name, state.title, target.file, target.added)
+            self.targets[target.name] = TargetInfo(target.name, state.engine, target.file, target.added)
             self.loadings.append(state.loading(config.threads))
         return states
 
@@ -136,12 +135,12 @@ class BenchRun:
             with drop_on_error(states, state, self._failed):
                 feed(state, config, batch)
 
-        def tell(number: int) -> None:
-            self.progress(f"{where}: round {number} of {self.request.rounds}")
-
         processes = [state.worker.pid for state in states]
         before = sample(processes)
-        run_rounds(states, self.request.rounds, self.request.seconds, self._shuffle, self._failed, tell)
+        options = RoundOptions(
+            MIN_ROUNDS, self.request.rounds, self.request.seconds, cooldown_s=COOLDOWN_S, seed=self.request.seed
+        )
+        run_rounds(states, options, self._failed, lambda text: self.progress(f"{where}: {text}"))
         self._busy.append(background_load(before, sample(processes)) or 0.0)
         first = next((state for state in states if state.target is self.plan.targets[0]), None)
         if first is None and not states:
@@ -154,7 +153,7 @@ class BenchRun:
 
     def _not_loaded(self, target: BenchTarget, error: WorkerError) -> None:
         """Note an engine that does not load; an artifact's own failure ends the benchmark."""
-        reason = f"{error}; {target.install}" if error.kind == "missing" and target.install else str(error)
+        reason = str(error)
         if not target.added:
             if error.kind == "missing":
                 raise UnavailableError(f"{target.file}: {reason}") from error
@@ -166,8 +165,8 @@ class BenchRun:
 
 
 def measurement(state: TargetState, first: TargetState, threads: int, batch: int) -> Measurement:
-    """Sum up what one target did at one batch size."""
-    calls = np.array(list(chain.from_iterable(state.turns)))
+    """Summarise one target at one batch size."""
+    calls = np.array(list(chain.from_iterable(state.rounds)))
     middle = float(np.median(calls))
     alone = state is first
     ratio = Ratio(1.0, 1.0, 1.0, 1.0) if alone else paired_ratio(_median_times(state), _median_times(first))
@@ -175,7 +174,7 @@ def measurement(state: TargetState, first: TargetState, threads: int, batch: int
         target=state.target.name,
         batch=batch,
         threads=threads,
-        rounds=len(state.turns),
+        rounds=len(state.rounds),
         calls=calls.size,
         median=middle,
         p90=float(np.quantile(calls, 0.9)),
@@ -203,4 +202,4 @@ def difference(outputs: Sequence[Sequence[float]], first: Sequence[Sequence[floa
 
 def _median_times(state: TargetState) -> list[float]:
     """Return one time for each round: the median of its calls."""
-    return [median(turn) for turn in state.turns]
+    return [median(calls) for calls in state.rounds]

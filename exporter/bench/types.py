@@ -3,13 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
 
 from exporter.types import Device
 from models.options import BuildOptions
-
-BenchEngineName = Literal["torch", "inductor", "onnxruntime", "openvino", "mnn"]
-BENCH_ENGINE_NAMES: tuple[BenchEngineName, ...] = get_args(BenchEngineName)
 
 DEFAULT_BATCHES = (1, 4)
 

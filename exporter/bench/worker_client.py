@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import selectors
+import queue
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Self
-
-from exporter.bench import engines
 
 WORKER = Path(__file__).with_name("worker_main.py")
 RUN_FILE = "import sys; del sys.argv[0], sys.path[0]; import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -21,14 +21,13 @@ RUN_FILE = "import sys; del sys.argv[0], sys.path[0]; import runpy; runpy.run_pa
 REPLY_TIMEOUT_S = 600.0
 """Seconds that a process may take to reply."""
 EXIT_TIMEOUT_S = 10.0
-CHUNK = 1 << 16
 
 FailureKind = Literal["missing", "refused", "failed"]
 
 
-def engine_file(name: str) -> Path:
-    """Return the file of an engine."""
-    return Path(engines.__file__).parent / f"{name}.py"
+def thread_variables(threads: int) -> dict[str, str]:
+    """Return the variables by which matrix libraries take their thread count."""
+    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
 
 
 def child_environment(interpreter: Path) -> dict[str, str]:
@@ -52,11 +51,11 @@ class WorkerError(Exception):
 class Worker:
     """A target's process, from entry to exit."""
 
-    def __init__(self, engine: Path, interpreter: Path, environment: dict[str, str], deadline: float = REPLY_TIMEOUT_S):
-        self.engine, self.interpreter, self.environment, self.deadline = engine, interpreter, environment, deadline
+    def __init__(self, interpreter: Path, environment: dict[str, str], deadline: float = REPLY_TIMEOUT_S):
+        self.interpreter, self.environment, self.deadline = interpreter, environment, deadline
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
-        self._unread = b""
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
         """Start the process.
@@ -67,7 +66,7 @@ class Worker:
         self._stderr = tempfile.TemporaryFile()
         try:
             self._process = subprocess.Popen(  # noqa: S603 - the interpreter is the user's own choice
-                [str(self.interpreter), "-c", RUN_FILE, str(WORKER), str(self.engine)],
+                [str(self.interpreter), "-c", RUN_FILE, str(WORKER)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
@@ -76,6 +75,8 @@ class Worker:
         except OSError as error:
             self._stderr.close()
             raise WorkerError("missing", f"{self.interpreter} cannot be started: {error.strerror}") from error
+        self._reader = threading.Thread(target=self._read_lines, args=(self._process.stdout,), daemon=True)
+        self._reader.start()
         return self
 
     def __exit__(
@@ -83,17 +84,15 @@ class Worker:
     ) -> None:
         """End the process: by the end of its stdin, or by force where it does not listen."""
         process = self._running
-        for pipe in (process.stdin, process.stdout):
-            assert pipe is not None
-            try:
-                pipe.close()
-            except BrokenPipeError:
-                continue
+        assert process.stdin is not None
+        with contextlib.suppress(OSError):  # it has ended already
+            process.stdin.close()
         try:
             process.wait(EXIT_TIMEOUT_S if kind is None else 0.5)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        self._reader.join(EXIT_TIMEOUT_S)
         assert self._stderr is not None
         self._stderr.close()
 
@@ -101,7 +100,7 @@ class Worker:
         """Send one request and wait for its reply.
 
         Raises:
-            WorkerError: it says that it cannot, its process ended, or it did not answer in time.
+            WorkerError: it says that it cannot, its process ended, or it did not reply in time.
         """
         pipe = self._running.stdin
         assert pipe is not None
@@ -110,10 +109,10 @@ class Worker:
             pipe.flush()
         except BrokenPipeError:
             raise self._ended() from None
-        answer: dict[str, Any] = json.loads(self._line())
-        if error := answer.get("error"):
+        reply: dict[str, Any] = json.loads(self._line())
+        if error := reply.get("error"):
             raise WorkerError(error["kind"], error["message"])
-        return answer
+        return reply
 
     @property
     def pid(self) -> int:
@@ -126,25 +125,27 @@ class Worker:
         return self._process
 
     def _line(self) -> bytes:
-        pipe = self._running.stdout
-        assert pipe is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(pipe, selectors.EVENT_READ)
-            while b"\n" not in self._unread:
-                if not selector.select(self.deadline):
-                    self._running.kill()
-                    raise WorkerError("failed", f"did not reply for {self.deadline:.0f} s")
-                if not (read := os.read(pipe.fileno(), CHUNK)):
-                    raise self._ended()
-                self._unread += read
-        line, self._unread = self._unread.split(b"\n", 1)
+        try:
+            line = self._lines.get(timeout=self.deadline)
+        except queue.Empty:
+            self._running.kill()
+            raise WorkerError("failed", f"did not reply for {self.deadline:.0f} s") from None
+        if not line:
+            raise self._ended()
         return line
 
+    def _read_lines(self, pipe: IO[bytes]) -> None:
+        """Pass the process's lines on, then an empty one: a pipe cannot be read with a time limit on every system."""
+        with pipe:
+            for line in pipe:
+                self._lines.put(line)
+        self._lines.put(b"")
+
     def _ended(self) -> WorkerError:
-        """Say how the process ended, with the last line it complained."""
+        """Return how the process ended, with the last line of its stderr."""
         code = self._running.wait()
         how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
         assert self._stderr is not None
         self._stderr.seek(0)
-        said = [line.strip() for line in self._stderr.read().decode("utf-8", "replace").splitlines() if line.strip()]
-        return WorkerError("failed", f"its process ended {how}" + (f": {said[-1]}" if said else ""))
+        printed = [line.strip() for line in self._stderr.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        return WorkerError("failed", f"its process ended {how}" + (f": {printed[-1]}" if printed else ""))

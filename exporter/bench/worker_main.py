@@ -1,93 +1,161 @@
 """A target's own process: it loads one model in one engine and runs it on request.
 
-`python worker.py ENGINE.py` runs under any interpreter that has numpy and the engine: nothing of this project is
-imported. It takes one JSON object a line on stdin and replies to each with one on stdout:
+`python worker_main.py` runs under any Python 3.11 or newer that has numpy and the engine's library. It opens the
+adapter that `verify` opens too (`exporter.engines`). Requests are lines of JSON on stdin, replies on stdout:
 
-    {"do": "import"}                                         {"title": "onnxruntime 1.32.0", "peak": bytes}
-    {"do": "load", "job": {…}}                               {"seconds": 0.6}
-    {"do": "feed", "inputs": […], "seed": 0, "warmup": 2}    {"seconds": 0.2, "outputs": [[…]], "peak": bytes}
-    {"do": "run", "least": 0.05}                             {"seconds": [0.19, …]}
+    {"do": "import", "library": "onnxruntime", "runtime": "module:callable"}
+    {"peak": bytes}
+    {"do": "load", "path": "m.onnx", "runtime": "module:callable", "options": {…}}
+    {"seconds": 0.6, "engine": "onnxruntime 1.32.0 (cpu)"}
+    {"do": "feed", "inputs": […], "seed": 0, "warmup": 2, "outputs": ["y"]}
+    {"seconds": 0.2, "outputs": [[…]], "peak": bytes}
+    {"do": "run", "least": 0.05}
+    {"seconds": [0.19, …], "peak": bytes}
+    {"do": "multiply", "size": 1024, "library": "torch", "threads": 2, "least": 0.2}
+    {"seconds": [0.01, …]}
 
-`job` is the engine's own business (see `exporter/bench/engines`). `feed` draws the inputs, makes the first call (timed)
-and the warm-up calls; `run` calls until `least` seconds are over, at least once. Any of them can return
-{"error": {"kind": "missing" | "refused" | "failed", "message": "…"}} instead. The end of stdin ends the process.
+`options` are `RuntimeOptions`. `feed` draws the inputs, makes the first call (timed) and the warm-up calls; `run` calls
+until `least` seconds are over, at least once. The reply can also be
+{"error": {"kind": "missing" | "refused" | "failed", "message": "…"}}. The end of stdin ends the process.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import os
 import sys
 import time
+from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import ModuleType
+
+    from exporter.engines.base import Runtime, RuntimeOptions
 
 MAX_CALLS = 1000
-"""In one turn."""
+"""Calls in one round."""
 MAX_VALUES = 4096
-"""Of each output that are sent back for comparison."""
-FAILURES = {"import": "missing", "load": "refused", "feed": "failed", "run": "failed"}
+"""Values of each output that are sent back for comparison."""
+FAILURES = {"import": "missing", "load": "refused"}
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
+
+
+class ProjectFinder(MetaPathFinder):
+    """Finds this project's packages, and nothing else that is installed beside them."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        """Return the spec of `exporter` or `models`."""
+        return PathFinder.find_spec(fullname, [PROJECT], target) if fullname in ("exporter", "models") else None
 
 
 class Session:
-    """What one process holds: the engine, the loaded model, and the inputs it was last given."""
+    """What one process holds: the loaded model, and the inputs it was last given."""
 
-    def __init__(self, engine: ModuleType) -> None:
-        self.engine = engine
-        self.call: Callable[[Mapping[str, Any]], list[Any]] | None = None
+    def __init__(self) -> None:
+        self.runtime: Runtime | None = None
         self.feeds: dict[str, Any] = {}
 
     def reply_to(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Do what the request says, and return the reply to send."""
+        from exporter.engines.base import first_line
+        from exporter.errors import UnavailableError
+
         try:
             return getattr(self, f"do_{request['do']}")(request)
-        except ImportError as error:  # engines raise it for whatever is missing: library, device, compiler
-            return _error("missing", error)
         except Exception as error:  # noqa: BLE001 - engines share no base class, and the parent decides what it means
-            return _error(FAILURES[request["do"]], error)
+            unavailable = isinstance(error, ImportError | UnavailableError)
+            kind = "missing" if unavailable else FAILURES.get(request["do"], "failed")
+            message = first_line(error).removeprefix(f"{request.get('path')}: ")
+            return {"error": {"kind": kind, "message": message}}
 
-    def do_import(self, _request: Mapping[str, Any]) -> dict[str, Any]:
-        """Import the engine's library."""
-        title = self.engine.library()
-        import numpy as np  # noqa: F401  # pyright: ignore[reportUnusedImport] - counted with the library
+    def do_import(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Import the engine's library and its adapter."""
+        from exporter.engines import import_attribute
 
-        return {"title": title, "peak": peak_memory()}
+        importlib.import_module(request["library"])
+        importlib.import_module("numpy")
+        import_attribute(request["runtime"])
+        return {"peak": peak_memory()}
 
     def do_load(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Load the model, timed."""
+        from pathlib import Path
+
+        from exporter.engines import import_attribute
+
+        opener, options = import_attribute(request["runtime"]), make_options(request["options"])
         start = time.perf_counter()
-        self.call = self.engine.load(request["job"])
-        return {"seconds": time.perf_counter() - start}
+        self.runtime = opener(Path(request["path"]), options)
+        self.runtime.load()
+        return {"seconds": time.perf_counter() - start, "engine": self.runtime.description}
 
     def do_feed(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Draw the inputs, call once (timed) and `warmup` times more."""
         self.feeds = draw(request["inputs"], request["seed"])
-        assert self.call is not None, "load first"
+        assert self.runtime is not None, "load first"
         start = time.perf_counter()
-        outputs = self.call(self.feeds)
+        outputs = self.runtime.run(self.feeds)
         seconds = time.perf_counter() - start
         for _ in range(request["warmup"]):
-            self.call(self.feeds)
-        values = [[float(value) for value in output.reshape(-1)[:MAX_VALUES]] for output in outputs]
+            self.runtime.run(self.feeds)
+        compared = [outputs[name].reshape(-1)[:MAX_VALUES] for name in request["outputs"] or outputs]
+        values = [[float(value) for value in output] for output in compared]
         return {"seconds": seconds, "outputs": values, "peak": peak_memory()}
 
     def do_run(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Call until `least` seconds are over; return each call's seconds."""
-        assert self.call is not None, "load first"
-        call, feeds, taken = self.call, self.feeds, list[float]()
-        over = time.perf_counter() + request["least"]
-        while len(taken) < MAX_CALLS:
-            start = time.perf_counter()
-            call(feeds)
-            end = time.perf_counter()
-            taken.append(end - start)
-            if end >= over:
-                break
-        return {"seconds": taken, "peak": peak_memory()}
+        assert self.runtime is not None, "load first"
+        run, feeds = self.runtime.run, self.feeds
+        return {"seconds": time_calls(lambda: run(feeds), request["least"]), "peak": peak_memory()}
+
+    def do_multiply(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Multiply two square float32 matrices by numpy or torch until `least` seconds are over, after one warm-up."""
+        import numpy as np
+        import torch
+
+        torch.set_num_threads(request["threads"])
+        generator = np.random.default_rng(0)
+        a, b = (generator.random((request["size"], request["size"]), dtype=np.float32) for _ in range(2))
+        out: Any = np.empty_like(a)
+        x, y, z = map(torch.from_numpy, (a, b, out))
+        by_numpy = request["library"] == "numpy"
+        multiply = (lambda: np.matmul(a, b, out=out)) if by_numpy else lambda: torch.mm(x, y, out=z)
+        multiply()
+        return {"seconds": time_calls(multiply, request["least"])}
+
+
+def time_calls(call: Callable[[], object], least: float) -> list[float]:
+    """Call until `least` seconds are over, at least once; return each call's seconds."""
+    taken: list[float] = []
+    over = time.perf_counter() + least
+    while len(taken) < MAX_CALLS:
+        start = time.perf_counter()
+        call()
+        end = time.perf_counter()
+        taken.append(end - start)
+        if end >= over:
+            break
+    return taken
+
+
+def make_options(fields: Mapping[str, Any]) -> RuntimeOptions:
+    """Return `RuntimeOptions` from JSON, which has lists for tuples and dictionaries for dataclasses."""
+    from exporter.engines.base import RuntimeOptions
+    from models.specs import Signature, TensorSpec
+
+    def specs(side: str) -> tuple[TensorSpec, ...]:
+        values = fields["signature"][side]
+        return tuple(TensorSpec(value["name"], value["dtype"], tuple(value["shape"])) for value in values)
+
+    converted: dict[str, Any] = {
+        **fields,
+        "signature": fields["signature"] and Signature(specs("inputs"), specs("outputs")),
+        "input_shapes": {name: tuple(shape) for name, shape in fields["input_shapes"].items()},
+    }
+    return RuntimeOptions(**converted)
 
 
 def draw(inputs: list[dict[str, Any]], seed: int) -> dict[str, Any]:
@@ -128,16 +196,6 @@ def _peak_by_resource() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def load_engine(path: str) -> ModuleType:
-    """Import an engine's module by its file, whatever packages are around."""
-    spec = importlib.util.spec_from_file_location("engine", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def _private_stdout() -> TextIO:
     """Return a stream to what was stdout, and send whatever a library prints there to stderr."""
     private = os.dup(1)
@@ -145,15 +203,11 @@ def _private_stdout() -> TextIO:
     return os.fdopen(private, "w", encoding="utf-8")
 
 
-def _error(kind: str, error: Exception) -> dict[str, Any]:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return {"error": {"kind": kind, "message": lines[0] if lines else type(error).__name__}}
-
-
 def main() -> None:
-    """Answer requests until stdin ends."""
+    """Reply to requests until stdin ends."""
+    sys.meta_path.insert(0, ProjectFinder())
     replies = _private_stdout()
-    session = Session(load_engine(sys.argv[1]))
+    session = Session()
     for line in sys.stdin:
         replies.write(json.dumps(session.reply_to(json.loads(line))) + "\n")
         replies.flush()

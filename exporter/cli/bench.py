@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from exporter.bench.types import BENCH_ENGINE_NAMES, BenchRequest
+from exporter.bench.types import BenchRequest
 from exporter.cli.options import PATH, json_options, parse_source, seed_option, shape_option
+from exporter.engines import bench_engines
 from models.options import BuildOptions
 
 
@@ -68,8 +69,8 @@ def parse_engine_python(value: str) -> tuple[str, Path]:
     type=parse_engine_python,
     multiple=True,
     metavar="ENGINE=PATH",
-    help=f"The Python interpreter that has an engine ({', '.join(BENCH_ENGINE_NAMES)}) installed, if not this one. "
-    "Repeatable.",
+    help="The Python interpreter that has an engine installed, if not this one; engines are "
+    f"{', '.join(engine.name for engine in bench_engines())}. Repeatable.",
 )
 @click.option(
     "--engine-model",

@@ -6,7 +6,8 @@ import click
 
 from exporter.cli.options import PATH, combine, seed_option, shape_option
 from exporter.cli.renamed import RENAMED_INPUT_TYPES
-from exporter.types import COMPARISON_ENGINES, DEVICES, ENGINE_NAMES, QUICK, EngineReference
+from exporter.engines import engine_names
+from exporter.types import DEVICES, QUICK, EngineReference
 
 FLOAT64 = "float64"
 
@@ -32,15 +33,15 @@ def parse_reference(value: str) -> EngineReference | Path | None:
     if value == FLOAT64:
         return None
     name, _, device = value.partition(":")
-    for known_name in COMPARISON_ENGINES:
-        if known_name == name:
-            for known_device in DEVICES:
-                if known_device == (device or "cpu"):
-                    return EngineReference(known_name, known_device)
-            raise click.BadParameter(f"{value}: no such device; known are {', '.join(DEVICES)}")
+    engines = ("torch", *engine_names())
+    if name in engines:
+        for known_device in DEVICES:
+            if known_device == (device or "cpu"):
+                return EngineReference(name, known_device)
+        raise click.BadParameter(f"{value}: no such device; known are {', '.join(DEVICES)}")
     if Path(value).suffix:
         return Path(value)
-    names = ", ".join((FLOAT64, *COMPARISON_ENGINES))
+    names = ", ".join((FLOAT64, *engines))
     raise click.BadParameter(f"{value}: neither an engine ({names}) nor a model file")
 
 
@@ -83,7 +84,7 @@ tolerance_options = combine(
     ),
     click.option(
         "--engine",
-        type=click.Choice(ENGINE_NAMES),
+        type=click.Choice(engine_names()),
         help="Engine that runs the artifact. [default: the one of its format]",
     ),
     click.option(

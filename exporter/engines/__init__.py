@@ -1,76 +1,149 @@
-"""One module per engine that can run a model. A new engine is one module and one line of `ENGINES`."""
+"""One module per engine that can run a model. A new engine is one module and one row of `ENGINES`.
+
+`verify` and `bench` run models through the same adapters, with the same settings. Only the module of an engine that is
+used gets imported.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
-from exporter.engines import onnx_reference, onnxruntime, openvino, torchscript
 from exporter.engines.base import Runtime, RuntimeOptions, Tensors
-from exporter.engines.onnx_reference import Float32Graph, Float64Graph, OnnxReference
-from exporter.engines.onnxruntime import OnnxRuntime
-from exporter.engines.openvino import OpenVino
-from exporter.engines.torchscript import Float32Script, Float64Script, TorchScriptRuntime
-from exporter.errors import UsageError
-from exporter.types import Device, EngineName, FormatName
+from exporter.errors import UnavailableError, UsageError
+from exporter.types import DEVICES, FORMAT_NAMES, Device, FormatName
 
-__all__ = ["ENGINES", "Engine", "Runtime", "RuntimeOptions", "Tensors", "find_engine"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "Runtime",
+    "RuntimeOptions",
+    "Tensors",
+    "bench_engines",
+    "engine_names",
+    "find_engine",
+    "import_attribute",
+]
+
+CPU: tuple[Device, ...] = ("cpu",)
+GPU: tuple[Device, ...] = ("cpu", "cuda")
+
+ModelKind = FormatName | Literal["network", "mnn"]
+"""What an engine runs: an artifact's format, the network itself, or the file that MNN's converter writes."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine for model files.
+    """An engine.
 
     Attributes:
-        name: what `--engine` and `--against` call it.
-        format: what it runs.
-        open: (model file, settings) -> a runtime, nothing taken yet.
-        open_float64: the same file with every number in float64, the float64 reference of its format.
-        open_float32: the same in float32, the measure where the file computes in less.
-        require_device: refuses early, before any long computation, a device that cannot be used here.
-        skips: input types on which it is known to differ from the specification, whatever the artifact.
+        name: its name on the command line.
+        display_name: its name in reports.
+        runs: the kind of model it runs.
+        runtime: its adapter, as `module:callable`, where a leading dot is this package; the callable takes (path,
+            `RuntimeOptions`) and returns a `Runtime`.
+        devices: the devices it can use.
+        library: the Python module it needs, which is also the package's name.
+        unsupported_inputs: input types on which it is known to differ from the specification, whatever the artifact.
+        in_bench: whether `bench --engines` adds it.
     """
 
-    name: EngineName
-    format: FormatName
-    open: Callable[[Path, RuntimeOptions], Runtime]
-    open_float64: Callable[[Path, RuntimeOptions], Runtime]
-    open_float32: Callable[[Path, RuntimeOptions], Runtime]
-    require_device: Callable[[Device], None]
+    name: str
+    display_name: str
+    runs: ModelKind
+    runtime: str
+    devices: tuple[Device, ...]
+    library: str
     unsupported_inputs: tuple[str, ...] = ()
+    in_bench: bool = True
+
+    @property
+    def install(self) -> str:
+        """The command that installs the library."""
+        return f"pip install {self.library}"
+
+    def open(self, path: Path, options: RuntimeOptions) -> Runtime:
+        """Return a runtime for a model file. It acquires nothing before it is entered."""
+        return import_attribute(self.runtime)(path, options)
+
+    def open_float64(self, path: Path, options: RuntimeOptions) -> Runtime:
+        """Return a runtime for the same file with every number in float64: the float64 reference of its format."""
+        return import_attribute(FLOAT_RUNTIMES[self.runs][0])(path, options)
+
+    def open_float32(self, path: Path, options: RuntimeOptions) -> Runtime:
+        """Return a runtime for the same file with every number in float32: the baseline for lower precision."""
+        return import_attribute(FLOAT_RUNTIMES[self.runs][1])(path, options)
+
+    def require_device(self, device: Device) -> None:
+        """Refuse a device that cannot be used here, before any long computation.
+
+        Raises:
+            UnavailableError: the library, or the device, is missing.
+        """
+        if device not in self.devices:
+            raise UnavailableError(f"--device {device}: {self.display_name} runs on {' and '.join(self.devices)} only")
+        if find_spec(self.library) is None:
+            raise UnavailableError(f"{self.display_name} is not installed; {self.install}")
+        module = import_module(self.runtime.partition(":")[0], __name__)
+        if check := getattr(module, "require_device", None):
+            check(device)
 
 
-ENGINES: dict[EngineName, Engine] = {
+ENGINES: dict[str, Engine] = {
     engine.name: engine
     for engine in (
-        Engine("onnxruntime", "onnx", OnnxRuntime, Float64Graph, Float32Graph, onnxruntime.require_device),
+        Engine("onnxruntime", "onnxruntime", "onnx", ".onnxruntime:OnnxRuntime", DEVICES, "onnxruntime"),
         Engine(
-            "torchscript", "torchscript", TorchScriptRuntime, Float64Script, Float32Script, torchscript.require_device
+            "torchscript", "TorchScript", "torchscript", ".torchscript:TorchScriptRuntime", GPU, "torch", in_bench=False
         ),
+        Engine("torch", "torch eager", "network", ".pytorch:open_network", GPU, "torch"),
+        Engine("inductor", "torch inductor", "network", ".pytorch:open_compiled_network", GPU, "torch"),
         # OpenVINO's ReLU and max pool turn NaN into a number
+        Engine("openvino", "OpenVINO", "onnx", ".openvino:OpenVinoRuntime", CPU, "openvino", ("nan",)),
         Engine(
-            "openvino",
-            "onnx",
-            OpenVino,
-            Float64Graph,
-            Float32Graph,
-            openvino.require_device,
-            unsupported_inputs=("nan",),
+            "onnx-reference", "onnx's evaluator", "onnx", ".onnx_reference:OnnxReference", CPU, "onnx", in_bench=False
         ),
-        Engine("onnx-reference", "onnx", OnnxReference, Float64Graph, Float32Graph, onnx_reference.require_device),
+        Engine("mnn", "MNN", "mnn", ".mnn:MnnRuntime", CPU, "MNN"),
     )
 }
-"""The first of each format is its own engine, used unless another is named."""
+"""Every engine by name. The first of each format runs its files unless another is named."""
+
+FLOAT_RUNTIMES: dict[ModelKind, tuple[str, str]] = {
+    "onnx": (".onnx_reference:Float64Graph", ".onnx_reference:Float32Graph"),
+    "torchscript": (".torchscript:Float64Script", ".torchscript:Float32Script"),
+}
+"""{format: the adapters that run its files in float64 and in float32}."""
 
 
-def find_engine(form: FormatName, name: EngineName | None = None) -> Engine:
-    """Return the engine for a format: the one named, or the format's own.
+def engine_names() -> list[str]:
+    """Return the names of the engines that run artifacts."""
+    return [engine.name for engine in ENGINES.values() if engine.runs in FORMAT_NAMES]
+
+
+def bench_engines() -> list[Engine]:
+    """Return the engines that `bench --engines` adds."""
+    return [engine for engine in ENGINES.values() if engine.in_bench]
+
+
+def find_engine(artifact_format: FormatName, name: str | None = None) -> Engine:
+    """Return the engine for a format: the one named, or the format's default.
 
     Raises:
-        UsageError: the engine does not run that format.
+        UsageError: there is no such engine, or it does not run that format.
     """
+    able = {engine.name: engine for engine in ENGINES.values() if engine.runs == artifact_format}
     if name is None:
-        return next(engine for engine in ENGINES.values() if engine.format == form)
-    if ENGINES[name].format != form:
-        able = ", ".join(engine.name for engine in ENGINES.values() if engine.format == form)
-        raise UsageError(f"{name} does not run {form} files; {able} can")
-    return ENGINES[name]
+        return next(iter(able.values()))
+    if name not in able:
+        raise UsageError(f"{name} does not run {artifact_format} files; {', '.join(able)} can")
+    return able[name]
+
+
+def import_attribute(reference: str) -> Callable[[Path, RuntimeOptions], Runtime]:
+    """Import what `module:name` refers to."""
+    module, _, name = reference.partition(":")
+    return getattr(import_module(module, __name__), name)

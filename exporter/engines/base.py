@@ -1,17 +1,24 @@
-"""The interface of every engine, and the options it is opened with."""
+"""What every engine's adapter implements, and the options it is opened with.
+
+`bench` also opens adapters under an interpreter that has nothing but the engine's library and numpy: importing an
+adapter, `load`, `run` and `description` must not need anything else.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from exporter.results import Placement, Precision
 from exporter.types import Device
 from models.specs import Signature
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 Tensors = Mapping[str, "NDArray[Any]"]
@@ -24,10 +31,12 @@ class RuntimeOptions:
 
     Attributes:
         device: where it runs.
-        signature: its inputs and outputs, for engines whose files do not state them; None to take the file's.
-        optimize_for_inference: pass a TorchScript module through `torch.jit.optimize_for_inference`.
-        threads: how many threads the engine uses; None for its default.
-        all_outputs: return every intermediate value too, in the order computed; this disables operator fusion.
+        signature: the expected inputs and outputs, for engines whose files do not name them; None to use the file's.
+        optimize_for_inference: load a TorchScript archive through `torch.jit.optimize_for_inference`.
+        threads: number of threads of the engine; None leaves the engine's default.
+        all_outputs: return every intermediate value too, in the order computed. Fusions then do not happen.
+        input_shapes: {input name: shape} to compile for, in engines that are faster on fixed shapes; other shapes are
+            compiled when they first occur. None compiles for any shape.
     """
 
     device: Device = "cpu"
@@ -35,48 +44,68 @@ class RuntimeOptions:
     optimize_for_inference: bool = False
     threads: int | None = None
     all_outputs: bool = False
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None
 
 
-class Runtime(Protocol):
-    """A model in an engine. Resources are taken on entry and given back on exit."""
+class Runtime(ABC):
+    """A model in an engine. Resources are acquired on entry and released on exit."""
+
+    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+        self.path, self.options = path, options
 
     @property
+    @abstractmethod
     def description(self) -> str:
-        """The engine, its version and device, for people."""
-        ...
+        """The engine, its version and device: `onnxruntime 1.32.0 (cpu)`."""
 
     @property
+    @abstractmethod
     def signature(self) -> Signature:
-        """The inputs and outputs of the loaded model."""
-        ...
+        """The loaded model's inputs and outputs."""
 
     @property
+    @abstractmethod
     def precision(self) -> Precision:
-        """The coarsest number format of the model's weights."""
-        ...
+        """The lowest precision of the model's weights."""
 
     @property
+    @abstractmethod
     def placement(self) -> Placement:
-        """Where the engine put the model's nodes."""
-        ...
+        """The device that each of the model's nodes runs on."""
 
-    def __enter__(self) -> Self:
+    @abstractmethod
+    def load(self) -> None:
         """Load the model.
 
         Raises:
-            UnavailableError: the device or the engine is not there.
-            ArtifactError: the engine refuses the file.
+            UnavailableError: the device or the library is missing.
+            ArtifactError: the engine rejects the file.
         """
-        ...
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the model."""
+
+    @abstractmethod
+    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        """Return {output name: values}, in host memory, for {input name: batch}, in the signature's order.
+
+        Raises:
+            CheckFailedError: the model fails on the batch, or returns something else than its signature says.
+        """
+
+    def __enter__(self) -> Self:
+        """Load the model; raises as `load` does."""
+        self.load()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        """Release the model."""
+        self.close()
 
-    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
-        """Return {output name: values} for {input name: batch}.
 
-        Raises:
-            CheckFailedError: the model fails on them, or returns something else than its signature says.
-        """
-        ...
+def first_line(error: BaseException) -> str:
+    """Return an error's first line that is not empty, or its class where it has no message."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,26 +1,24 @@
-"""ONNX files in onnx's own reference evaluator: the specification, executed. Slow, and and no optimiser but its own.
+"""ONNX files in onnx's own reference evaluator: the specification, executed. Slow; it optimises nothing.
 
 `Float64Graph` runs the same evaluator in float64: the float64 reference of a graph that has no network to go with it.
-`Float32Graph` is its measure where the file itself computes in less.
+`Float32Graph` is the baseline of a file that computes in lower precision.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from exporter.engines.base import RuntimeOptions, Tensors
-from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
+from exporter.engines.base import Runtime, Tensors, first_line
+from exporter.errors import ArtifactError, CheckFailedError
 from exporter.onnx_io.all_outputs import intermediate_names
 from exporter.onnx_io.cast import cast_model
 from exporter.onnx_io.load import load_with_weights
 from exporter.onnx_io.precision import detect_precision
 from exporter.onnx_io.signature import get_signature
 from exporter.results import Placement, Precision
-from exporter.types import Device
 from models.specs import Signature
 
 if TYPE_CHECKING:
@@ -29,15 +27,13 @@ if TYPE_CHECKING:
     from onnx.reference.op_run import OpRun
 
 
-class OnnxReference:
-    """An ONNX file in the reference evaluator, in the dtypes it states. Its max pool is torch's (see `kernels`)."""
+class OnnxReference(Runtime):
+    """An ONNX file in the reference evaluator, in its own dtypes. The max pool is torch's (see `reference_ops`)."""
 
-    def __init__(self, path: Path, settings: RuntimeOptions) -> None:
-        self.path, self.settings = path, settings
-        self._evaluator: ReferenceEvaluator | None = None
-        self._signature = Signature((), ())
-        self._computed: list[str] = []
-        self._nodes = 0
+    _evaluator: ReferenceEvaluator | None = None
+    _signature = Signature((), ())
+    _computed: Sequence[str] = ()
+    _nodes = 0
 
     @property
     def description(self) -> str:
@@ -48,12 +44,12 @@ class OnnxReference:
 
     @property
     def signature(self) -> Signature:
-        """Return the graph's own account."""
+        """Return the graph's inputs and outputs."""
         return self._signature
 
     @property
     def precision(self) -> Precision:
-        """Return what the file's weights state."""
+        """Return the precision of the file's weights."""
         return detect_precision(self.path)
 
     @property
@@ -61,25 +57,21 @@ class OnnxReference:
         """Return the graph's node count, all on the CPU."""
         return Placement("cpu", self._nodes)
 
-    def __enter__(self) -> Self:
-        """Load the model; raises as `Runtime.__enter__` says."""
+    def load(self) -> None:
+        """Load the model; raises as `Runtime.load` says."""
         from onnx.reference import ReferenceEvaluator
 
-        require_device(self.settings.device)
         model = load_with_weights(self.path)
         self._signature, self._nodes = get_signature(model), len(model.graph.node)
-        prepared = self._prepared(model)
+        prepared = self._prepare(model)
         self._computed = intermediate_names(prepared.graph)
         try:
-            self._evaluator = ReferenceEvaluator(prepared, new_ops=self._kernels())
+            self._evaluator = ReferenceEvaluator(prepared, new_ops=self._operators())
         except Exception as error:  # an operator without an implementation, a graph that is invalid
-            raise ArtifactError(f"{self.path}: the reference evaluator refuses it: {first_line(error)}") from error
-        return self
+            raise ArtifactError(f"{self.path}: the reference evaluator rejects it: {first_line(error)}") from error
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let the model go."""
+    def close(self) -> None:
+        """Release the model."""
         self._evaluator = None
 
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
@@ -87,23 +79,23 @@ class OnnxReference:
         assert self._evaluator is not None, "enter the runtime first"
         try:
             with np.errstate(all="ignore"):
-                every: Any = self._evaluator.run(None, self._fed(feeds), intermediate=True)
+                every: Any = self._evaluator.run(None, self._cast_feeds(feeds), intermediate=True)
         except Exception as error:  # operators raise whatever numpy does
             raise CheckFailedError(f"{self.path}: fails in the reference evaluator: {first_line(error)}") from error
         wanted = [output.name for output in self._signature.outputs]
-        if self.settings.all_outputs:
+        if self.options.all_outputs:
             wanted = list(dict.fromkeys([*self._computed, *wanted]))
         return {name: every[name] for name in wanted if every.get(name) is not None}
 
-    def _prepared(self, model: Any) -> Any:
+    def _prepare(self, model: Any) -> Any:
         return model
 
-    def _kernels(self) -> list[type[OpRun]]:
+    def _operators(self) -> list[type[OpRun]]:
         from exporter.engines.reference_ops import MaxPool
 
         return [MaxPool]
 
-    def _fed(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+    def _cast_feeds(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         return dict(feeds)
 
 
@@ -122,17 +114,16 @@ class Float64Graph(OnnxReference):
         """Return the precision that it is run in."""
         return self.dtype
 
-    def _prepared(self, model: Any) -> Any:
+    def _prepare(self, model: Any) -> Any:
         return cast_model(model, self.dtype)
 
-    def _kernels(self) -> list[type[OpRun]]:
+    def _operators(self) -> list[type[OpRun]]:
         from exporter.engines.reference_ops import BatchNormalization, Conv, ConvTranspose, MaxPool
 
         return [BatchNormalization, Conv, ConvTranspose, MaxPool]
 
-    def _fed(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
-        kinds = {value.name: value.dtype for value in self._signature.inputs}
-        floats = {name for name, kind in kinds.items() if "float" in kind}
+    def _cast_feeds(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        floats = {value.name for value in self._signature.inputs if "float" in value.dtype}
         return {name: value.astype(self.dtype) if name in floats else value for name, value in feeds.items()}
 
 
@@ -140,18 +131,3 @@ class Float32Graph(Float64Graph):
     """The same graph with every number in float32."""
 
     dtype = "float32"
-
-
-def require_device(device: Device) -> None:
-    """Refuse anything but the CPU.
-
-    Raises:
-        UnavailableError: always, elsewhere.
-    """
-    if device != "cpu":
-        raise UnavailableError(f"--device {device}: onnx's reference evaluator runs on the CPU only")
-
-
-def first_line(error: Exception) -> str:
-    """Return an error's first line, or its kind where it says nothing."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

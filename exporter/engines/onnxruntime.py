@@ -5,15 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from exporter.engines.base import RuntimeOptions, Tensors
+from exporter.engines.base import Runtime, Tensors, first_line
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
-from exporter.onnx_io.all_outputs import with_all_outputs
-from exporter.onnx_io.dtypes import numpy_name
-from exporter.onnx_io.precision import detect_precision
 from exporter.results import Placement, Precision
 from exporter.types import Device
 from models.specs import Signature, TensorSpec
@@ -29,13 +24,15 @@ PROVIDERS: dict[Device, str] = {
 }
 
 CUDA_OPTIONS = {"use_tf32": "0"}
-"""TF32 keeps 10 bits of mantissa: float32 parity is evaluated on float32 arithmetic."""
+"""TF32 keeps 10 bits of mantissa; parity is about float32 arithmetic."""
 
 NO_TF32 = "NVIDIA_TF32_OVERRIDE"
 """The variable by which NVIDIA's libraries turn TF32 off; TensorRT's provider has no option of its own for it."""
 
+RECORD_PLACEMENT = "session.record_ep_graph_assignment_info"
+"""The setting that makes a session record which provider runs each node."""
 DATA_FOLDER = "session.model_external_initializers_file_folder_path"
-"""Where a model given as bytes finds its data files."""
+"""The setting for the folder of a model's data files, where the model is given as bytes."""
 
 MISSING = (
     "--device {device}: the installed onnxruntime has no {provider}; "
@@ -48,61 +45,60 @@ UNUSABLE = (
 LIBRARIES: dict[Device, str] = {"cpu": "", "cuda": "CUDA and cuDNN", "tensorrt": "CUDA, cuDNN and TensorRT"}
 
 
-class OnnxRuntime:
+class OnnxRuntime(Runtime):
     """An ONNX file in an onnxruntime session."""
 
-    def __init__(self, path: Path, settings: RuntimeOptions) -> None:
-        self.path, self.settings = path, settings
-        self.device: Device = settings.device
-        self._session: onnxruntime.InferenceSession | None = None
+    _session: onnxruntime.InferenceSession | None = None
+    _output_names: Sequence[str] = ()
 
     @property
     def description(self) -> str:
         """Return `onnxruntime 1.32.0 (cpu)`."""
         import onnxruntime
 
-        return f"onnxruntime {onnxruntime.__version__} ({self.device})"
+        return f"onnxruntime {onnxruntime.__version__} ({self.options.device})"
 
-    def __enter__(self) -> Self:
-        """Load the model; raises as `Runtime.__enter__` says."""
+    def load(self) -> None:
+        """Create the session; raises as `Runtime.load` says."""
         import onnxruntime
 
-        require_device(self.device)
+        device = self.options.device
+        require_device(device)
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # what it refuses it also raises
-        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        if self.settings.all_outputs:
-            options.add_session_config_entry(DATA_FOLDER, str(self.path.parent.absolute()))
-        if self.settings.threads is not None:
-            options.intra_op_num_threads = self.settings.threads
-        try:
-            model = with_all_outputs(self.path, external=False) if self.settings.all_outputs else str(self.path)
-            self._session = onnxruntime.InferenceSession(model, options, providers=_providers(self.device))
-        except ArtifactError:
-            raise
-        except Exception as error:  # its exceptions share no base class
-            raise ArtifactError(f"{self.path}: onnxruntime refuses it: {_reason(error)}") from error
-        if PROVIDERS[self.device] not in self._session.get_providers():
-            raise UnavailableError(
-                UNUSABLE.format(device=self.device, provider=PROVIDERS[self.device], libraries=LIBRARIES[self.device])
-            )
-        return self
+        options.log_severity_level = 4  # an error is also raised
+        options.add_session_config_entry(RECORD_PLACEMENT, "1")
+        if self.options.threads is not None:
+            options.intra_op_num_threads = self.options.threads
+        model: str | bytes = str(self.path)
+        if self.options.all_outputs:
+            from exporter.onnx_io.all_outputs import with_all_outputs
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let the session go."""
+            options.add_session_config_entry(DATA_FOLDER, str(self.path.parent.absolute()))
+            model = with_all_outputs(self.path, external=False)
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=_providers(device))
+        except Exception as error:  # its exceptions share no base class
+            raise ArtifactError(f"{self.path}: onnxruntime rejects it: {_reason(error)}") from error
+        if PROVIDERS[device] not in self._session.get_providers():
+            raise UnavailableError(
+                UNUSABLE.format(device=device, provider=PROVIDERS[device], libraries=LIBRARIES[device])
+            )
+        self._output_names = [node.name for node in self._session.get_outputs()]
+
+    def close(self) -> None:
+        """Release the session."""
         self._session = None
 
     @property
     def session(self) -> onnxruntime.InferenceSession:
-        """The session; only between entry and exit."""
+        """The session, between entry and exit."""
         assert self._session is not None, "enter the runtime first"
         return self._session
 
     @property
     def signature(self) -> Signature:
-        """Return the session's own account of its inputs and outputs."""
+        """Return the session's inputs and outputs."""
+        from exporter.onnx_io.dtypes import numpy_name
 
         def spec(node: Any) -> TensorSpec:
             dtype = re.sub(r"tensor\((.*)\)", r"\1", node.type)
@@ -116,27 +112,28 @@ class OnnxRuntime:
 
     @property
     def precision(self) -> Precision:
-        """Return what the file's weights state."""
+        """Return the precision of the file's weights."""
+        from exporter.onnx_io.precision import detect_precision
+
         return detect_precision(self.path)
 
     @property
     def placement(self) -> Placement:
-        """Count the session's nodes by provider, as onnxruntime assigned them."""
-        return count_placement(self.device, self.session.get_provider_graph_assignment_info())
+        """Count the session's nodes by provider."""
+        return count_placement(self.options.device, self.session.get_provider_graph_assignment_info())
 
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
-        names: list[str] = [node.name for node in self.session.get_outputs()]
         try:
-            answers: Sequence[Any] = self.session.run(names, dict(feeds))
+            outputs: Sequence[Any] = self.session.run(self._output_names, feeds)
         except Exception as error:  # its exceptions share no base class
             shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
             raise CheckFailedError(f"{self.path}: fails on {shapes}: {_reason(error)}") from error
-        return dict(zip(names, answers, strict=True))
+        return dict(zip(self._output_names, outputs, strict=True))
 
 
 def _providers(device: Device) -> list[Any]:
-    """Return the providers in order of preference; what one cannot run the next takes, and `placement` tells."""
+    """Return the providers in order of preference. Each runs what those before it cannot; `placement` counts that."""
     wanted: list[Any] = [PROVIDERS["cpu"]]
     if device != "cpu":
         wanted.insert(0, (PROVIDERS["cuda"], CUDA_OPTIONS))
@@ -172,8 +169,7 @@ def count_placement(device: Device, assignments: Sequence[Any]) -> Placement:
 
 def _reason(error: Exception) -> str:
     """Return onnxruntime's reason without its source paths and function signatures."""
-    text = str(error).splitlines()[0]
     opset = re.search(r"Opset (\d+) is under development.*?till opset (\d+)", str(error), re.DOTALL)
     if opset:
         return f"opset {opset[1]} is newer than this onnxruntime knows ({opset[2]}); export with --opset {opset[2]}"
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ", "", text)
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ", "", first_line(error))

@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.engines.base import RuntimeOptions, Tensors
-from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
-from exporter.onnx_io.all_outputs import with_all_outputs
-from exporter.onnx_io.precision import detect_precision
-from exporter.onnx_io.signature import read_signature
+from exporter.engines.base import Runtime, Tensors
+from exporter.errors import ArtifactError, CheckFailedError
 from exporter.results import Placement, Precision
-from exporter.types import Device
 from models.specs import Signature
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
-"""OpenVINO computes in bfloat16 where the processor can, unless configured otherwise."""
-BFLOAT16 = "bfloat16"
-MISSING = "OpenVINO is not installed; pip install 'c3d-export[openvino]'"
+SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+"""Without the first, OpenVINO computes in bfloat16 where the processor can."""
+THREADS = "INFERENCE_NUM_THREADS"
+BFLOAT16 = "bf16"
 
 
-class OpenVino:
+class OpenVinoRuntime(Runtime):
     """An ONNX file, compiled by OpenVINO for the CPU."""
 
-    def __init__(self, path: Path, settings: RuntimeOptions) -> None:
-        self.path, self.settings = path, settings
-        self._compiled: Any = None
-        self._signature = Signature((), ())
+    _model: Any = None
+    _compiled: Any = None
+    _shapes: Mapping[str, tuple[int, ...]] | None = None
+    _ports: list[tuple[Any, bool, list[str]]]
 
     @property
     def description(self) -> str:
@@ -43,89 +38,86 @@ class OpenVino:
 
     @property
     def signature(self) -> Signature:
-        """Return the graph's own account: a compiled port has every name that its tensor ever had, in no order."""
-        return self._signature
+        """Return the file's inputs and outputs: a compiled port has every name its tensor ever had, in no order."""
+        from exporter.onnx_io.signature import read_signature
+
+        return read_signature(self.path)
 
     @property
     def precision(self) -> Precision:
-        """Return what the file's weights state."""
+        """Return the precision of the file's weights."""
+        from exporter.onnx_io.precision import detect_precision
+
         return detect_precision(self.path)
 
     @property
     def placement(self) -> Placement:
-        """Return the executed graph's size; all of it is on the CPU."""
+        """Return the number of the compiled graph's nodes; all of them run on the CPU."""
         nodes = self._compiled.get_runtime_model().get_ops()
         return Placement("cpu", sum(op.get_type_name() not in ("Parameter", "Result") for op in nodes))
 
-    def __enter__(self) -> Self:
-        """Compile the model; raises as `Runtime.__enter__` says."""
-        require_device(self.settings.device)
-        options: dict[str, Any] = dict(FLOAT32)
-        if self.settings.threads is not None:
-            options["INFERENCE_NUM_THREADS"] = self.settings.threads
-        try:
-            core = _library().Core()
-            model = (
-                core.read_model(with_all_outputs(self.path))
-                if self.settings.all_outputs
-                else core.read_model(str(self.path))
-            )
-            self._compiled = core.compile_model(model, "CPU", options)
-        except RuntimeError as error:
-            raise ArtifactError(f"{self.path}: OpenVINO refuses it: {_reason(error)}") from error
-        self._signature = read_signature(self.path)
-        return self
+    def load(self) -> None:
+        """Compile the model; raises as `Runtime.load` says."""
+        model: str | bytes = str(self.path)
+        if self.options.all_outputs:
+            from exporter.onnx_io.all_outputs import with_all_outputs
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let the model go."""
-        self._compiled = None
+            model = with_all_outputs(self.path)
+        try:
+            self._model = _library().Core().read_model(model)
+            self._compile(self.options.input_shapes)
+        except RuntimeError as error:
+            raise ArtifactError(f"{self.path}: OpenVINO rejects it: {_reason(error)}") from error
+
+    def close(self) -> None:
+        """Release the model."""
+        self._model = self._compiled = None
+        self._ports = []
 
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
         try:
-            answers = self._compiled({name: _tensor(values) for name, values in feeds.items()})
+            if self._shapes is not None:
+                shapes = {name: values.shape for name, values in feeds.items()}
+                if shapes != self._shapes:
+                    self._compile(shapes)
+            outputs = self._compiled({name: _tensor(values) for name, values in feeds.items()}, share_inputs=True)
         except RuntimeError as error:
             raise CheckFailedError(f"{self.path}: fails in OpenVINO: {_reason(error)}") from error
-        return {name: _array(port, answers[port]) for port in self._compiled.outputs for name in port.get_names()}
+        return {name: _array(outputs[port], low) for port, low, names in self._ports for name in names}
 
-
-def require_device(device: Device) -> None:
-    """Refuse anything but the CPU, and a missing library.
-
-    Raises:
-        UnavailableError: with the package to install.
-    """
-    if device != "cpu":
-        raise UnavailableError(f"--device {device}: OpenVINO runs on the CPU here; onnxruntime has CUDA and TensorRT")
-    _library()
+    def _compile(self, shapes: Mapping[str, tuple[int, ...]] | None) -> None:
+        settings: dict[str, Any] = dict(SETTINGS)
+        if self.options.threads is not None:
+            settings[THREADS] = self.options.threads
+        if shapes is not None:
+            self._model.reshape({name: list(shape) for name, shape in shapes.items()})
+        self._compiled = None  # two compiled models would hold the weights twice
+        self._compiled = _library().Core().compile_model(self._model, "CPU", settings)
+        self._shapes = shapes
+        self._ports = [
+            (port, port.get_element_type().get_type_name() == BFLOAT16, list(port.get_names()))
+            for port in self._compiled.outputs
+        ]
 
 
 def _library() -> Any:
-    """Return OpenVINO, untyped: an optional package, whose stubs do not tell all that it holds.
-
-    Raises:
-        UnavailableError: it is not installed.
-    """
-    try:
-        return import_module("openvino")
-    except ImportError as error:
-        raise UnavailableError(MISSING) from error
+    """Return OpenVINO, untyped: an optional package, whose stubs are incomplete."""
+    return import_module("openvino")
 
 
 def _tensor(values: NDArray[Any]) -> Any:
-    """Return an array as OpenVINO takes it, which needs bfloat16 stated."""
-    if values.dtype.name != BFLOAT16:
+    """Return an array as OpenVINO takes it; it does not recognise NumPy's bfloat16."""
+    if values.dtype.name != "bfloat16":
         return values
     library = _library()
     return library.Tensor(np.ascontiguousarray(values).view(np.float16), values.shape, library.Type.bf16)
 
 
-def _array(port: Any, values: NDArray[Any]) -> NDArray[Any]:
-    """Return a port's values; OpenVINO hands out bfloat16 under the name of float16."""
-    if port.get_element_type().get_type_name() != "bf16":
-        return values.copy()
+def _array(values: NDArray[Any], low: bool) -> NDArray[Any]:
+    """Return an output's values; OpenVINO labels bfloat16 as float16."""
+    if not low:
+        return values
     import ml_dtypes
 
     return values.view(ml_dtypes.bfloat16).astype(np.float32)

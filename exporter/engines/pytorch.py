@@ -1,45 +1,69 @@
-"""A built network in PyTorch eager: float32 or float64, on the CPU or CUDA."""
+"""A built network in PyTorch: eager, or compiled by inductor; float32 or float64, on the CPU or CUDA."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 
-from exporter.engines.base import RuntimeOptions, Tensors
-from exporter.engines.torchscript import disable_tf32, require_device, thread_count
-from exporter.errors import CheckFailedError
+from exporter.engines.base import Runtime, RuntimeOptions, Tensors
+from exporter.engines.torch_settings import apply_settings, require_device
+from exporter.errors import CheckFailedError, OutputError, UnavailableError
 from exporter.results import Placement, Precision
+from models.builder import skeleton
 from models.built_model import BuiltModel
 from models.specs import Signature
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
+
+__all__ = [
+    "CompiledRuntime",
+    "PyTorchRuntime",
+    "open_compiled_network",
+    "open_network",
+    "require_device",
+    "save_network",
+]
 
 Dtype = Literal["float32", "float64"]
 
 
-class PyTorchRuntime:
-    """A built network in PyTorch. Entering it copies the network where its dtype or device differ; the caller's stays.
+class PyTorchRuntime(Runtime):
+    """A built network in PyTorch. Loading copies the network where its dtype or device differ; the caller's stays.
 
     Args:
-        model: the network.
+        model: the network, or a function that returns it when the runtime is entered.
         dtype: what it computes in.
-        settings: device, threads, and whether every layer's output is returned.
+        options: device, threads, and whether every layer's output is returned.
     """
 
-    def __init__(self, model: BuiltModel, dtype: Dtype, settings: RuntimeOptions) -> None:
-        self.model, self.dtype, self.settings = model, dtype, settings
-        self._network: nn.Module | None = None
+    def __init__(self, model: BuiltModel | Callable[[], BuiltModel], dtype: Dtype, options: RuntimeOptions) -> None:
+        self._source, self.dtype, self.options = model, dtype, options
+        self._network: Callable[[torch.Tensor], Any] | None = None
+        self._module: nn.Module | None = None
+        self._output_names: list[str] = []
+        self._settings = ExitStack()
 
     @property
     def description(self) -> str:
         """Return `PyTorch 2.13.0 float32 (cpu)`."""
-        return f"PyTorch {torch.__version__} {self.dtype} ({self.settings.device})"
+        return f"PyTorch {torch.__version__} {self.dtype} ({self.options.device})"
+
+    @property
+    def model(self) -> BuiltModel:
+        """The network; built at the first access where a function builds it."""
+        if not isinstance(self._source, BuiltModel):
+            self._source = self._source()
+        return self._source
 
     @property
     def signature(self) -> Signature:
@@ -55,11 +79,11 @@ class PyTorchRuntime:
     def placement(self) -> Placement:
         """Return the module count; torch runs every one of them on the device or fails."""
         leaves = [module for module in self.model.network.modules() if not [*module.children()]]
-        return Placement(self.settings.device, len(leaves))
+        return Placement(self.options.device, len(leaves))
 
-    def __enter__(self) -> Self:
-        """Copy the network to its dtype and device; raises as `Runtime.__enter__` says."""
-        device, dtype = self.settings.device, getattr(torch, self.dtype)
+    def load(self) -> None:
+        """Copy the network to its dtype and device; raises as `Runtime.load` says."""
+        device, dtype = self.options.device, getattr(torch, self.dtype)
         require_device(device)
         module = self.model.forward_all or self.model.network
         if device != "cpu" or self.dtype != "float32":
@@ -67,37 +91,101 @@ class PyTorchRuntime:
             tensors = (*module.parameters(), *module.buffers())
             memo: dict[int, Any] = {id(tensor): _converted(tensor, device, dtype) for tensor in tensors}
             module = copy.deepcopy(module, memo)
-        self._network = module
-        return self
+        self._output_names = [output.name for output in self.model.outputs]
+        self._settings.enter_context(apply_settings(self.options))
+        self._network = self._module = module
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let the copy go."""
-        self._network = None
+    def close(self) -> None:
+        """Release the copy."""
+        self._network = self._module = None
+        self._settings.close()
 
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch; with `all_outputs`, every layer's output is returned instead of the network's."""
         assert self._network is not None, "enter the runtime first"
         (values,) = feeds.values()
-        x = torch.from_numpy(values).to(self.settings.device)
+        x = torch.from_numpy(values).to(self.options.device)
         x = x.to(getattr(torch, self.dtype)) if x.is_floating_point() else x
-        layers: dict[str, torch.Tensor] = {}
-        hooks = _register_hooks(self._network, _depth(self.model), layers) if self.settings.all_outputs else []
-        try:
-            with torch.inference_mode(), disable_tf32(), thread_count(self.settings.threads):
-                returned = self._network(x)
-        finally:
-            for remove in hooks:
-                remove()
-        if self.settings.all_outputs:
-            return {name: value.cpu().numpy() for name, value in layers.items()}
+        if self.options.all_outputs:
+            return self._run_layers(x)
+        with torch.inference_mode():
+            returned = self._network(x)
         outputs = returned if isinstance(returned, tuple) else (returned,)
-        if len(outputs) != len(self.model.outputs):
+        if len(outputs) != len(self._output_names):
             raise CheckFailedError(
-                f"{self.model.title} returned {len(outputs)} outputs, but {len(self.model.outputs)} are described"
+                f"{self.model.title} returned {len(outputs)} outputs, but {len(self._output_names)} are described"
             )
-        return {spec.name: value.cpu().numpy() for spec, value in zip(self.model.outputs, outputs, strict=True)}
+        return {name: value.cpu().numpy() for name, value in zip(self._output_names, outputs, strict=True)}
+
+    def _run_layers(self, x: torch.Tensor) -> dict[str, NDArray[Any]]:
+        assert self._module is not None
+        layers: dict[str, torch.Tensor] = {}
+        removers = _register_hooks(self._module, _depth(self.model), layers)
+        try:
+            with torch.inference_mode():
+                self._module(x)
+        finally:
+            for remove in removers:
+                remove()
+        return {name: value.cpu().numpy() for name, value in layers.items()}
+
+
+class CompiledRuntime(PyTorchRuntime):
+    """A built network compiled by inductor with frozen weights, at the first call of each batch size."""
+
+    @property
+    def description(self) -> str:
+        """Return `inductor in PyTorch 2.13.0 float32 (cpu)`."""
+        return f"inductor in {super().description}"
+
+    def load(self) -> None:
+        """Prepare the compilation; raises as `Runtime.load` says."""
+        compiler = os.environ.get("CXX", "g++")
+        if self.options.device == "cpu" and shutil.which(compiler) is None:
+            raise UnavailableError(f"inductor needs a C++ compiler, and there is no {compiler}; apt-get install g++")
+        super().load()
+        import torch._inductor.config as inductor
+
+        self._settings.callback(setattr, inductor, "freezing", inductor.freezing)
+        inductor.freezing = True
+        compiled: Any = torch.compile(self._module, dynamic=False)
+        self._network = compiled
+
+
+def save_network(model: BuiltModel, path: Path) -> None:
+    """Write what `open_network` needs: the network's architecture, settings and weights.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    content = {
+        "architecture": model.architecture,
+        "settings": dict(model.settings),
+        "weights": model.network.state_dict(),
+    }
+    try:
+        torch.save(content, path)
+    except RuntimeError as error:  # torch does not say why; probably the disk is full
+        path.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {error}") from error
+
+
+def open_network(path: Path, options: RuntimeOptions) -> PyTorchRuntime:
+    """Return the network that `save_network` wrote, in float32."""
+    return PyTorchRuntime(lambda: _load_network(path), "float32", options)
+
+
+def open_compiled_network(path: Path, options: RuntimeOptions) -> PyTorchRuntime:
+    """Return the network that `save_network` wrote, compiled by inductor."""
+    return CompiledRuntime(lambda: _load_network(path), "float32", options)
+
+
+def _load_network(path: Path) -> BuiltModel:
+    content: Mapping[str, Any] = torch.load(path, weights_only=True)
+    model = skeleton(content["architecture"], content["settings"])
+    model.network.load_state_dict(content["weights"], assign=True)
+    model.network.eval().requires_grad_(requires_grad=False)
+    return model
 
 
 def _converted(tensor: torch.Tensor, device: str, dtype: torch.dtype) -> torch.Tensor:

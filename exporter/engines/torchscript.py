@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
-from exporter.engines.base import RuntimeOptions, Tensors
-from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
+import torch
+
+from exporter.engines.base import Runtime, RuntimeOptions, Tensors, first_line
+from exporter.engines.torch_settings import apply_settings, require_device
+from exporter.errors import ArtifactError, CheckFailedError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.results import Placement, Precision
-from exporter.types import UNKNOWN_RANK, Device
+from exporter.types import UNKNOWN_RANK
 from models.specs import Signature, TensorSpec
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
+
+__all__ = ["Float32Script", "Float64Script", "TorchScriptRuntime", "require_device"]
 
 PRECISION_ORDER: tuple[tuple[set[str], Precision], ...] = (
     ({"int8", "uint8", "qint8", "quint8"}, "int8"),
@@ -31,62 +34,51 @@ PRECISION_ORDER: tuple[tuple[set[str], Precision], ...] = (
 UNKNOWN_SHAPE: tuple[str, str] = ("batch", UNKNOWN_RANK)
 """The shape of a value of which an archive says nothing but that it is a tensor."""
 
-MISSING_CUDA = (
-    "--device cuda: the installed torch cannot use CUDA here; "
-    "pip install a CUDA build of torch on a machine with an NVIDIA driver"
-)
 
-
-class TorchScriptRuntime:
+class TorchScriptRuntime(Runtime):
     """A TorchScript archive in torch's interpreter. Loading one runs its code: check its hash first."""
 
-    def __init__(self, path: Path, settings: RuntimeOptions) -> None:
-        self.path, self.settings = path, settings
-        self.device: Device = settings.device
-        self.optimize_for_inference = (
-            settings.optimize_for_inference and settings.device == "cpu" and not settings.all_outputs
-        )
-        self._module: torch.jit.ScriptModule | None = None
-        self._graph: Any = None
-        self._dtype: torch.dtype | None = None
+    _module: torch.jit.ScriptModule | None = None
+    _graph: Any = None
+    _dtype: torch.dtype | None = None
+    _output_names: Sequence[str] = ()
+
+    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+        super().__init__(path, options)
+        self.optimized = options.optimize_for_inference and options.device == "cpu" and not options.all_outputs
+        self._settings = contextlib.ExitStack()
 
     @property
     def description(self) -> str:
         """Return `TorchScript in torch 2.13.0 (cpu)`."""
-        import torch
+        suffix = ", optimize_for_inference" if self.optimized else ""
+        return f"TorchScript in torch {torch.__version__} ({self.options.device}{suffix})"
 
-        form = ", optimize_for_inference" if self.optimize_for_inference else ""
-        return f"TorchScript in torch {torch.__version__} ({self.device}{form})"
-
-    def __enter__(self) -> Self:
-        """Load the module; raises as `Runtime.__enter__` says."""
-        import torch
-
-        require_device(self.device)
+    def load(self) -> None:
+        """Load the module; raises as `Runtime.load` says."""
+        require_device(self.options.device)
+        self._settings.enter_context(apply_settings(self.options))
         with suppress_foreign_logging():
             try:
-                module = self._prepared(torch.jit.load(str(self.path), map_location=self.device))
-                self._module = (
-                    torch.jit.optimize_for_inference(module.eval()) if self.optimize_for_inference else module
-                )
+                module = self._prepare(torch.jit.load(str(self.path), map_location=self.options.device).eval())
+                self._module = torch.jit.optimize_for_inference(module) if self.optimized else module
                 self._dtype = self._input_dtype()
-                self._graph = _with_all_outputs(module) if self.settings.all_outputs else None
+                self._graph = _with_all_outputs(module) if self.options.all_outputs else None
             except (RuntimeError, ValueError) as error:
-                reason = (str(error).strip().splitlines() or ["unknown"])[0]
-                raise ArtifactError(f"{self.path}: torch refuses it: {reason}") from error
-        return self
+                self.close()
+                raise ArtifactError(f"{self.path}: torch rejects it: {first_line(error)}") from error
+        self._output_names = [output.name for output in self.signature.outputs]
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let the module go."""
+    def close(self) -> None:
+        """Release the module."""
         self._module = self._graph = None
+        self._settings.close()
 
     @property
     def signature(self) -> Signature:
         """Return the one it should have; without one what the archive states: the names of arguments, and no sizes."""
-        if self.settings.signature is not None:
-            return self.settings.signature
+        if self.options.signature is not None:
+            return self.options.signature
         assert self._module is not None, "enter the runtime first"
         forward: Any = self._module.forward
         schema = forward.schema
@@ -112,37 +104,32 @@ class TorchScriptRuntime:
         """Return the graph's operator count; torch runs every one of them on the device or fails."""
         assert self._module is not None, "enter the runtime first"
         operators = [node for node in self._module.inlined_graph.nodes() if node.kind().startswith("aten::")]
-        return Placement(self.device, len(operators))
+        return Placement(self.options.device, len(operators))
 
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
-        import torch
-
         assert self._module is not None, "enter the runtime first"
-        fed = [torch.from_numpy(value).to(self.device, self._dtype) for value in feeds.values()]
-        with torch.inference_mode(), disable_tf32(), thread_count(self.settings.threads):
+        inputs = [torch.from_numpy(value).to(self.options.device, self._dtype) for value in feeds.values()]
+        with torch.inference_mode():
             try:
-                answer = self._graph(*fed) if self._graph is not None else self._module(*fed)
+                returned = self._graph(*inputs) if self._graph is not None else self._module(*inputs)
             except RuntimeError as error:
                 reason = str(error).strip().splitlines()[-1]
                 shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
                 raise CheckFailedError(f"{self.path}: fails on {shapes}: {reason}") from error
-        if isinstance(answer, dict):
-            return {name: _array(value) for name, value in answer.items()}
-        values = answer if isinstance(answer, tuple) else (answer,)
-        kinds = [str(value.dtype) if isinstance(value, torch.Tensor) else type(value).__name__ for value in values]
-        names = [output.name for output in self.signature.outputs]
-        if len(kinds) != len(names) or not all(kind.startswith("torch.") for kind in kinds):
-            raise CheckFailedError(f"{self.path}: returns {', '.join(kinds)}; its signature is {self.signature}")
-        return {name: _array(value) for name, value in zip(names, values, strict=True)}
+        if isinstance(returned, dict):
+            return {name: _array(value) for name, value in returned.items()}
+        values = returned if isinstance(returned, tuple) else (returned,)
+        if len(values) != len(self._output_names) or not all(isinstance(value, torch.Tensor) for value in values):
+            types = [str(value.dtype) if isinstance(value, torch.Tensor) else type(value).__name__ for value in values]
+            raise CheckFailedError(f"{self.path}: returns {', '.join(types)}; its signature is {self.signature}")
+        return {name: _array(value) for name, value in zip(self._output_names, values, strict=True)}
 
-    def _prepared(self, module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    def _prepare(self, module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
         return module
 
     def _input_dtype(self) -> torch.dtype | None:
         """Return what inputs are converted to: half precision where every weight is; None leaves them."""
-        import torch
-
         assert self._module is not None
         held = {tensor.dtype for tensor in _weights(self._module) if tensor.dim() and tensor.is_floating_point()}
         (only,) = held if len(held) == 1 else (None,)
@@ -154,12 +141,10 @@ class Float64Script(TorchScriptRuntime):
 
     dtype: Literal["float32", "float64"] = "float64"
 
-    def __init__(self, path: Path, settings: RuntimeOptions) -> None:
-        super().__init__(path, replace(settings, optimize_for_inference=False))
+    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+        super().__init__(path, replace(options, optimize_for_inference=False))
 
-    def _prepared(self, module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
-        import torch
-
+    def _prepare(self, module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
         return _cast(module, getattr(torch, self.dtype))
 
 
@@ -169,51 +154,8 @@ class Float32Script(Float64Script):
     dtype = "float32"
 
 
-def require_device(device: Device) -> None:
-    """Refuse CUDA where the installed torch cannot use it.
-
-    Raises:
-        UnavailableError: with the package to install.
-    """
-    import torch
-
-    if device == "tensorrt":
-        raise UnavailableError("--device tensorrt: torch has no such device; an ONNX file in onnxruntime has")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UnavailableError(MISSING_CUDA)
-
-
-@contextlib.contextmanager
-def disable_tf32() -> Generator[None]:
-    """Turn TF32 off on CUDA: it keeps 10 bits of mantissa, and float32 parity is evaluated on float32 arithmetic."""
-    import torch
-
-    cudnn, matmul = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = cudnn, matmul
-
-
-@contextlib.contextmanager
-def thread_count(count: int | None) -> Generator[None]:
-    """Run torch's operators on so many threads; None leaves its own choice."""
-    import torch
-
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _array(tensor: torch.Tensor) -> NDArray[Any]:
     """Return a tensor as numpy has it, which knows no bfloat16."""
-    import torch
-
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()
 
 
@@ -232,8 +174,6 @@ def _cast(module: torch.jit.ScriptModule, dtype: torch.dtype) -> torch.jit.Scrip
 
     A float32, float16 or bfloat16 number is exactly a float64 one, so this is the same function without the rounding.
     """
-    import torch
-
     frozen = torch.jit.freeze(module.eval(), optimize_numerics=False)
     for node in frozen.graph.findAllNodes("prim::Constant"):  # pyright: ignore
         if node.hasAttribute("value") and node.kindOf("value") == "t" and node.t("value").is_floating_point():
@@ -243,8 +183,6 @@ def _cast(module: torch.jit.ScriptModule, dtype: torch.dtype) -> torch.jit.Scrip
 
 def _with_all_outputs(module: torch.jit.ScriptModule) -> Any:
     """Return a function that returns {value name: tensor} for every tensor of the module's frozen graph."""
-    import torch
-
     frozen = torch.jit.freeze(module.eval(), optimize_numerics=False)
     graph = frozen.graph.copy()
     tensor = torch._C.TensorType.get()  # pyright: ignore - what a graph is made of has no public name

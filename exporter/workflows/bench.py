@@ -5,7 +5,8 @@ import time
 
 from exporter.bench.plan import make_plan
 from exporter.bench.runner import BenchRun
-from exporter.bench.types import BENCH_ENGINE_NAMES, BenchReport, BenchRequest
+from exporter.bench.types import BenchReport, BenchRequest
+from exporter.engines import bench_engines
 from exporter.errors import UsageError
 from exporter.system import available_cpus, environment
 from models.progress import Progress, no_progress
@@ -92,8 +93,9 @@ def check_request(request: BenchRequest) -> None:
         raise UsageError(
             f"{'--engine-python' if request.engine_python else '--engine-model'} is an option of --engines"
         )
+    known = [engine.name for engine in bench_engines()]
     for name, interpreter in request.engine_python.items():
-        if name not in BENCH_ENGINE_NAMES:
-            raise UsageError(f"--engine-python {name}: no such engine; known are {', '.join(BENCH_ENGINE_NAMES)}")
+        if name not in known:
+            raise UsageError(f"--engine-python {name}: no such engine; known are {', '.join(known)}")
         if not (interpreter.is_file() and os.access(interpreter, os.X_OK)):
             raise UsageError(f"--engine-python {name}={interpreter}: no such interpreter; name its bin/python")

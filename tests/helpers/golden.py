@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ class KnownSource:
         return "known"
 
     def open(self, precision: ReferencePrecision, *, all_outputs: bool = False) -> AbstractContextManager[Runtime]:
-        return KnownRuntime(self.values[precision])
+        return cast("Runtime", KnownRuntime(self.values[precision]))
 
 
 def known_golden(
@@ -83,7 +83,13 @@ def run_result(
 ) -> RunResult:
     """Return what a model returned: (rows, values) for each batch."""
     mapping = IOMapping({"row": KnownRuntime.signature.inputs[0]}, {output: output})
-    spec = RunSpec(Path("m.onnx"), lambda _: KnownRuntime({}), RuntimeOptions(), lambda _: mapping, unsupported_inputs)
+    spec = RunSpec(
+        Path("m.onnx"),
+        lambda _: cast("Runtime", KnownRuntime({})),
+        RuntimeOptions(),
+        lambda _: mapping,
+        unsupported_inputs,
+    )
     named = [
         (InputBatch("+".join(chr(ord("a") + row) for row in rows), tuple(rows)), {output: v}) for rows, v in batches
     ]

@@ -1,6 +1,5 @@
 """Multiply-adds against figures by hand, and the measured rate against the same product timed here."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from onnx import helper
 
 from exporter.bench import roofline
 from exporter.bench.roofline import count_multiply_adds, measure_product
-from exporter.bench.worker_client import Worker, engine_file
+from exporter.bench.worker_client import Worker
 from exporter.errors import ArtifactError
 
 TAPS = 27
@@ -82,18 +81,20 @@ def test_sizes_that_the_graph_does_not_take_are_refused(tmp_path: Path) -> None:
         count_multiply_adds(path, {"x": (2, 4)})
 
 
-def test_the_fastest_product_is_told_with_its_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fastest_product_is_reported_with_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {("numpy", 100): 3e-3, ("torch", 100): 2e-3, ("numpy", 200): 4e-3, ("torch", 200): 5e-3}
 
-    class Fake(Worker):
-        def ask(self, do: str, **request: object) -> dict[str, object]:
-            if do == "load":
-                job = request["job"]
-                assert isinstance(job, dict)
-                self.taken = seconds[job["product"], job["size"]]
-            return {"seconds": [9.0, self.taken]} if do == "run" else {}
+    def ask(_worker: Worker, _do: str, library: str, size: int, **_options: object) -> dict[str, list[float]]:
+        return {"seconds": [9.0, seconds[library, size]]}
 
+    monkeypatch.setattr(Worker, "ask", ask)
     monkeypatch.setattr(roofline, "SIZES", (100, 200))
-    product = measure_product(lambda engine: Fake(engine_file(engine), Path(sys.executable), {}), threads=1)
+    product = measure_product(threads=1)
     assert product.name == "numpy, 200 x 200"
     assert product.rate == pytest.approx(2 * 200**3 / 4e-3)
+
+
+def test_products_are_measured_in_a_process_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roofline, "SIZES", (64,))
+    monkeypatch.setattr(roofline, "MIN_SECONDS", 0.0)
+    assert measure_product(threads=1).rate > 1e6

@@ -1,135 +1,119 @@
-"""The process of a target: what it replies, and what the parent makes of one that misbehaves."""
+"""A target's process: what it replies, and what the parent reports of one that fails."""
 
-import ast
-import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
+from helpers import graphs, toy_engine
 
-from exporter.bench.worker_client import RUN_FILE, WORKER, Worker, WorkerError
+from exporter.bench import worker_main
+from exporter.bench.targets import BenchTarget
+from exporter.bench.worker_client import Worker, WorkerError
+from exporter.engines import RuntimeOptions
 
 OWN = Path(sys.executable)
-ENGINE = """
-import os, signal, sys, time
-calls = []
-def library():
-    os.write(1, b"a banner on stdout\\n")
-    {library}
-    return "fake 1.0"
-def load(job):
-    {load}
-    def call(feeds):
-        calls.append(1)
-        {call}
-        return [feeds["x"] * job.get("scale", 1), feeds["n"].astype("float32"), feeds["x"][:0] + len(calls)]
-    return call
-"""
-INPUTS = [{"name": "x", "dtype": "float32", "shape": [2, 3]}, {"name": "n", "dtype": "int64", "shape": [50]}]
+INPUTS = [{"name": "x", "dtype": "float32", "shape": [2, 6]}]
+WEIGHT = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
+TESTS = {"PYTHONPATH": toy_engine.TESTS}
 
 
-def fake(folder: Path, library: str = "pass", load: str = "pass", call: str = "pass") -> Path:
-    path = folder / "fake.py"
-    path.write_text(ENGINE.format(library=library, load=load, call=call))
-    return path
+@pytest.fixture
+def target(tmp_path: Path) -> BenchTarget:
+    nodes = [graphs.node("MatMul", "x w", "y")]
+    path = graphs.save(tmp_path / "m.onnx", graphs.graph(nodes, {"x": ("n", 6)}, {"y": ("n", 5)}, {"w": WEIGHT}))
+    return BenchTarget("m.onnx", "m.onnx", toy_engine.ENGINE, path, RuntimeOptions(), ("x",), ("y",))
 
 
-def ready(worker: Worker, **job: object) -> None:
-    worker.ask("import")
-    worker.ask("load", job=job)
+def load(worker: Worker, target: BenchTarget) -> dict[str, Any]:
+    imported = worker.ask("import", library=target.engine.library, runtime=target.engine.runtime)
+    return {**imported, **worker.ask("load", **target.job(3, {"x": (2, 6)}))}
 
 
-def test_a_whole_conversation(tmp_path: Path) -> None:
-    with Worker(fake(tmp_path, load="time.sleep(0.02)", call="time.sleep(0.01)"), OWN, {}) as worker:
-        imported = worker.ask("import")
-        assert imported["title"] == "fake 1.0"
-        assert 5e6 < imported["peak"] < 5e8
-        assert 0.02 <= worker.ask("load", job={"scale": 3})["seconds"] < 5
-        fed = worker.ask("feed", inputs=INPUTS, seed=7, warmup=2)
-        assert 0.01 <= fed["seconds"] < 5
-        x, n, _ = (np.array(values) for values in fed["outputs"])
-        assert np.array_equal(x, 3 * np.random.default_rng(7).standard_normal((2, 3), dtype=np.float32).ravel())
-        assert set(n) == {0, 1}
-        turn = worker.ask("run", least=0.05)
-        assert len(turn["seconds"]) in range(2, 7)
-        assert min(turn["seconds"]) >= 0.01
+def test_a_whole_conversation(target: BenchTarget) -> None:
+    with Worker(OWN, TESTS) as worker:
+        loaded = load(worker, target)
+        assert loaded["engine"] == "toy 1.0 on 3 threads, no fault"
+        assert 5e6 < loaded["peak"] < 5e8
+        assert 0 < loaded["seconds"] < 5
+        fed = worker.ask("feed", inputs=INPUTS, seed=7, warmup=2, outputs=["y"])
+        assert 0.002 <= fed["seconds"] < 5
+        x = np.random.default_rng(7).standard_normal((2, 6), dtype=np.float32)
+        assert np.allclose(fed["outputs"], [(x @ WEIGHT).ravel()])
+        assert worker.ask("feed", inputs=INPUTS, seed=8, warmup=0, outputs=[])["outputs"] != fed["outputs"]
+        calls = worker.ask("run", least=0.02)["seconds"]
+        assert len(calls) in range(2, 11)
+        assert min(calls) >= 0.002
         assert len(worker.ask("run", least=0.0)["seconds"]) == 1
 
 
-def test_the_same_seed_gives_the_same_inputs_and_another_seed_others(tmp_path: Path) -> None:
-    with Worker(fake(tmp_path), OWN, {}) as worker:
-        ready(worker)
-        a, b, c = (worker.ask("feed", inputs=INPUTS, seed=seed, warmup=0)["outputs"] for seed in (1, 1, 2))
-    assert a == b != c
+def test_whole_numbers_are_drawn_as_0_and_1() -> None:
+    drawn = worker_main.draw([{"name": "n", "dtype": "int64", "shape": [50]}], seed=0)["n"]
+    assert (drawn.dtype, {*drawn.tolist()}) == (np.int64, {0, 1})
 
 
 @pytest.mark.parametrize(
-    ("where", "code", "kind", "reported"),
+    ("fault", "kind", "reported"),
     [
-        ("library", "import no_such_library", "missing", "No module named 'no_such_library'"),
-        ("load", "raise ImportError('there is no compiler')", "missing", "there is no compiler"),
-        ("load", "raise RuntimeError('opset 99\\nand a trace')", "refused", "opset 99"),
-        ("call", "raise ValueError", "failed", "ValueError"),
-        ("call", "os.kill(os.getpid(), signal.SIGSEGV)", "failed", "its process ended by SIGSEGV"),
-        ("call", "os.write(2, b'out of memory\\n'); os._exit(5)", "failed", "ended with exit code 5: out of memory"),
-        ("call", "time.sleep(60)", "failed", "did not reply for 1 s"),
+        ("load: no compiler", "missing", "there is no compiler"),
+        ("load: opset 99", "refused", "opset 99"),
+        ("value", "failed", "ValueError"),
+        ("crash 0", "failed", "its process ended by SIGSEGV"),
+        ("exit", "failed", "its process ended with exit code 5: out of memory"),
+        ("sleep", "failed", "did not reply for 2 s"),
     ],
 )
-def test_what_goes_wrong_is_told(where: str, code: str, kind: str, reported: str, tmp_path: Path) -> None:
-    with Worker(fake(tmp_path, **{where: code}), OWN, {}, deadline=1.0) as worker:
+def test_a_failure_is_reported_with_its_kind(fault: str, kind: str, reported: str, target: BenchTarget) -> None:
+    with Worker(OWN, {**TESTS, "TOY": fault}, deadline=2.0) as worker:
         with pytest.raises(WorkerError) as caught:
-            ready(worker)
-            worker.ask("feed", inputs=INPUTS, seed=0, warmup=0)
-        assert caught.value.kind == kind
-        assert reported in str(caught.value)
-        assert "\n" not in str(caught.value)
+            load(worker, target)
+            worker.ask("feed", inputs=INPUTS, seed=0, warmup=0, outputs=["y"])
+        assert (caught.value.kind, str(caught.value)) == (kind, reported)
 
 
-def test_its_process_is_gone_afterwards(tmp_path: Path) -> None:
-    with Worker(fake(tmp_path, library="return str(os.getpid())"), OWN, {}) as worker:
-        pid = int(worker.ask("import")["title"])
-        os.kill(pid, 0)
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+def test_a_missing_library_is_reported() -> None:
+    with Worker(OWN, {}) as worker, pytest.raises(WorkerError, match="No module named 'no_such_library'") as caught:
+        worker.ask("import", library="no_such_library", runtime=".onnxruntime:OnnxRuntime")
+    assert caught.value.kind == "missing"
 
 
-def test_an_interpreter_that_is_none_is_told(tmp_path: Path) -> None:
-    with (
-        pytest.raises(WorkerError, match="cannot be started: No such file"),
-        Worker(fake(tmp_path), tmp_path / "x", {}),
-    ):
+def test_its_process_is_gone_afterwards() -> None:
+    with Worker(OWN, {}) as worker:
+        assert psutil.pid_exists(worker.pid)
+    assert not psutil.pid_exists(worker.pid)
+
+
+def test_an_interpreter_that_does_not_exist_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(WorkerError, match="cannot be started: No such file"), Worker(tmp_path / "x", {}):
         pass
 
 
 def test_another_interpreter_does_not_find_this_ones_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / "python"
     other.symlink_to(sys.executable)
-    monkeypatch.setenv("PYTHONPATH", "/somewhere")
-    engine = fake(tmp_path, library="return os.environ.get('PYTHONPATH', 'none') + ' ' + os.environ['THREADS']")
-    for interpreter, seen in ((OWN, "/somewhere 3"), (other, "none 3")):
-        with Worker(engine, interpreter, {"THREADS": "3"}) as worker:
-            assert worker.ask("import")["title"] == seen
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "only_here.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    request = {"library": "only_here", "runtime": ".onnxruntime:OnnxRuntime"}
+    with Worker(OWN, {}) as worker:
+        worker.ask("import", **request)
+    with Worker(other, {}) as worker, pytest.raises(WorkerError, match="No module named"):
+        worker.ask("import", **request)
 
 
-def test_files_beside_the_worker_do_not_hide_the_standard_library(tmp_path: Path) -> None:
-    worker = tmp_path / "worker.py"
-    shutil.copy(WORKER, worker)
-    for name in ("types", "json", "statistics"):
-        (tmp_path / f"{name}.py").write_text("raise ImportError")
-    engine = tmp_path / "engine.py"
-    engine.write_text("def library(): return 'own'")
-    command = [sys.executable, "-S", "-c", RUN_FILE, str(worker), str(engine)]  # -S: nothing is imported before
-    done = subprocess.run(command, input=b'{"do": "load", "job": {}}\n', capture_output=True, cwd=tmp_path, check=False)
-    assert (done.returncode, json.loads(done.stdout)["error"]["kind"]) == (0, "refused")
+def test_peak_memory_is_known_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_proc(*_: object, **__: object) -> None:
+        raise OSError
 
-
-def test_worker_and_engines_need_only_the_standard_library_before_they_are_asked() -> None:
-    for path in (WORKER, *WORKER.with_name("engines").glob("*.py")):
-        for node in ast.parse(path.read_text()).body:
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            assert {name.split(".")[0] for name in names} <= {*sys.stdlib_module_names}, path
+    monkeypatch.setattr(worker_main, "open", no_proc, raising=False)
+    peak = worker_main.peak_memory()
+    assert peak is not None
+    assert 1e7 < peak < 1e11
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert worker_main.peak_memory() is None
+    assert os.path.exists(worker_main.PROJECT)  # noqa: PTH110

@@ -1,12 +1,14 @@
 """The network in PyTorch as an engine: its layers under the names that exported graphs use."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from helpers.reference import CONVOLUTIONS
 
 from exporter.engines import RuntimeOptions
-from exporter.engines.pytorch import PyTorchRuntime
+from exporter.engines.pytorch import PyTorchRuntime, open_compiled_network, open_network, save_network
 from exporter.errors import UnavailableError
 from models.builder import BuiltModel, build
 from models.options import BuildOptions
@@ -63,5 +65,26 @@ def test_cuda_that_is_not_there(model: BuiltModel) -> None:
     with (
         pytest.raises(UnavailableError, match="cannot use CUDA here"),
         PyTorchRuntime(model, "float32", RuntimeOptions("cuda")),
+    ):
+        pass
+
+
+def test_a_saved_network_returns_the_same(model: BuiltModel, clip: dict[str, np.ndarray], tmp_path: Path) -> None:  # pyright: ignore
+    save_network(model, tmp_path / "network.pt")
+    with (
+        PyTorchRuntime(model, "float32", RuntimeOptions()) as own,
+        open_network(tmp_path / "network.pt", RuntimeOptions(threads=1)) as saved,
+    ):
+        assert torch.get_num_threads() == 1
+        expected, outputs = own.run(clip), saved.run(clip)
+    assert [*outputs] == [*expected]
+    assert all(np.allclose(outputs[name], expected[name], atol=1e-5) for name in outputs)
+
+
+def test_inductor_without_a_compiler_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with (
+        pytest.raises(UnavailableError, match="there is no no-such-compiler; apt-get install"),
+        open_compiled_network(tmp_path / "not even read", RuntimeOptions()),
     ):
         pass

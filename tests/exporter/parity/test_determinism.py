@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from exporter.engines import RuntimeOptions
+from exporter.engines import Runtime, RuntimeOptions
 from exporter.parity.determinism import check_determinism
 from exporter.parity.execution import IOMapping, RunSpec
 from exporter.parity.inputs import InputSet
@@ -57,7 +57,11 @@ def check(function: Callable[[Array, int, RuntimeOptions], Array], **options: An
         return IOMapping({"x": found.inputs[0]}, {"y": "y"})
 
     device = options.pop("device", "cpu")
-    spec = RunSpec(Path("m"), lambda settings: Engine(function, settings, **options), RuntimeOptions(device), map_io)
+
+    def open_engine(settings: RuntimeOptions) -> Runtime:
+        return cast("Runtime", Engine(function, settings, **options))
+
+    spec = RunSpec(Path("m"), open_engine, RuntimeOptions(device), map_io)
     return {row.condition: (row.identical, row.max_abs_diff) for row in check_determinism(spec, INPUTS)}
 
 

@@ -1,0 +1,55 @@
+"""Interleaved rounds: every item once a round, in changing order, within a budget."""
+
+import time
+
+import pytest
+
+from exporter.timing import RoundOptions, interleave, time_interleaved
+
+ENDLESS = RoundOptions(min_rounds=30, max_rounds=30, cooldown_s=0)
+
+
+def orders(items: str, options: RoundOptions) -> list[str]:
+    found: dict[int, str] = {}
+    for number, item in interleave(items, options):
+        found[number] = found.get(number, "") + item
+    return list(found.values())
+
+
+def test_every_item_runs_once_a_round_in_changing_order() -> None:
+    rounds = orders("abc", ENDLESS)
+    assert len(rounds) == 30
+    assert all(sorted(order) == ["a", "b", "c"] for order in rounds)
+    assert len(set(rounds)) == 6  # every order there is
+
+
+def test_the_seed_decides_the_order() -> None:
+    first, again, other = (
+        orders("abc", RoundOptions(min_rounds=10, max_rounds=10, cooldown_s=0, seed=seed)) for seed in (3, 3, 4)
+    )
+    assert first == again != other
+
+
+def test_an_item_that_is_removed_leaves_the_later_rounds() -> None:
+    items, seen = ["a", "b"], list[str]()
+    for number, item in interleave(items, RoundOptions(min_rounds=4, max_rounds=4, cooldown_s=0)):
+        seen.append(item)
+        if number == 1 and item == "a":
+            items.remove("a")
+    assert (seen.count("a"), seen.count("b")) == (2, 4)
+    assert list(interleave([], ENDLESS)) == []
+
+
+@pytest.mark.parametrize(("budget", "rounds"), [(0.0, 3), (1e9, 8)])
+def test_the_budget_ends_the_rounds_but_not_before_the_least(budget: float, rounds: int) -> None:
+    options = RoundOptions(min_rounds=3, max_rounds=8, budget_s=budget, cooldown_s=0)
+    assert len(orders("ab", options)) == rounds
+
+
+def test_times_are_of_the_functions_without_warm_up() -> None:
+    times = time_interleaved(
+        {"slow": lambda: time.sleep(0.01), "fast": lambda: None},
+        RoundOptions(min_rounds=3, max_rounds=3, warm_up=2, cooldown_s=0),
+    )
+    assert [len(seconds) for seconds in times.values()] == [3, 3]
+    assert min(times["slow"]) >= 0.01 > max(times["fast"])
