@@ -26,8 +26,7 @@ import json
 import os
 import sys
 import time
-from importlib.abc import MetaPathFinder
-from importlib.machinery import PathFinder
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -43,12 +42,15 @@ FAILURES = {"import": "missing", "load": "refused"}
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
 
 
-class ProjectFinder(MetaPathFinder):
-    """Finds this project's packages, and nothing else that is installed beside them."""
+def find_project() -> None:
+    """Make this project importable, and nothing else that is installed beside it.
 
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
-        """Return the spec of `exporter` or `models`."""
-        return PathFinder.find_spec(fullname, [PROJECT], target) if fullname in ("exporter", "models") else None
+    `exporter/__init__.py` itself is not run: it needs a package that another interpreter lacks.
+    """
+    for name in ("exporter", "models"):
+        package = ModuleType(name)
+        package.__path__ = [os.path.join(PROJECT, name)]  # noqa: PTH118
+        sys.modules[name] = package
 
 
 class Session:
@@ -205,7 +207,7 @@ def _private_stdout() -> TextIO:
 
 def main() -> None:
     """Reply to requests until stdin ends."""
-    sys.meta_path.insert(0, ProjectFinder())
+    find_project()
     replies = _private_stdout()
     session = Session()
     for line in sys.stdin:

@@ -14,7 +14,7 @@ from helpers import graphs, toy_engine
 
 from exporter.bench import worker_main
 from exporter.bench.targets import BenchTarget
-from exporter.bench.worker_client import Worker, WorkerError
+from exporter.bench.worker_client import RUN_FILE, WORKER, Worker, WorkerError
 from exporter.engines import RuntimeOptions
 
 OWN = Path(sys.executable)
@@ -102,7 +102,7 @@ def test_another_interpreter_does_not_find_this_ones_packages(tmp_path: Path, mo
     request = {"library": "only_here", "runtime": ".onnxruntime:OnnxRuntime"}
     with Worker(OWN, {}) as worker:
         worker.ask("import", **request)
-    with Worker(other, {}) as worker, pytest.raises(WorkerError, match="No module named"):
+    with Worker(other, {}) as worker, pytest.raises(WorkerError, match="No module named 'only_here'"):
         worker.ask("import", **request)
 
 
@@ -117,3 +117,13 @@ def test_peak_memory_is_known_without_proc(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "resource", None)
     assert worker_main.peak_memory() is None
     assert os.path.exists(worker_main.PROJECT)  # noqa: PTH110
+
+
+def test_files_beside_the_worker_do_not_hide_the_standard_library(tmp_path: Path) -> None:
+    worker = tmp_path / "worker.py"
+    shutil.copy(WORKER, worker)
+    for name in ("types", "json", "statistics"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError")
+    command = [sys.executable, "-S", "-c", RUN_FILE, str(worker)]  # -S: nothing is imported before
+    done = subprocess.run(command, input=b"", capture_output=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
