@@ -15,7 +15,6 @@ from pieces import Pieces, pieces
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Artifact
-from exporter.fault_injection.runner import CLEAN_INPUTS
 from exporter.formats.torchscript import OPTIMIZE_OPTION
 from exporter.parity.evaluate import evaluate
 from exporter.parity.execution import RunSpec, run_model
@@ -25,6 +24,7 @@ from exporter.parity.run_specs import make_run_spec
 from exporter.parity.tolerance import ERROR_FACTOR
 from exporter.types import ExportRequest, ParityOptions
 from exporter.workflows.export import export
+from exporter.workflows.self_test import CLEAN_INPUTS
 from models import build
 from models.builder import BuiltModel
 from models.config import C3DConfig

@@ -12,7 +12,6 @@ from .errors import (
     UsageError,
 )
 from .fault_injection.results import FaultResult, SelfTestOptions, SelfTestReport
-from .fault_injection.runner import self_test
 from .network import BuildOptions, BuiltModel, ConvHint, OutputSpec, TensorSpec
 from .results import Comparison, Determinism, Localization, ParityReport, Placement
 from .types import (
@@ -29,6 +28,7 @@ from .workflows.convert import ConvertResult, convert
 from .workflows.export import ExportResult, export
 from .workflows.inspect import Inspection, inspect
 from .workflows.optimize import OptimizationMismatchError, OptimizeResult, optimize
+from .workflows.self_test import self_test
 from .workflows.verify import verify_parity
 
 __all__ = [

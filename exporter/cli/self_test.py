@@ -38,9 +38,9 @@ def self_test_command(context: click.Context, /, artifact: Path, as_json: bool, 
       verify self-test artifacts/c3d.onnx --localize --clean-runs 100
       verify self-test artifacts/c3d.onnx --only relu
     """
-    from exporter.fault_injection.runner import self_test
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.self_test import print_self_test, self_test_to_dict
+    from exporter.workflows.self_test import self_test
 
     test_options = take(SelfTestOptions, options)
     with progress_on_terminal() as progress:

@@ -22,13 +22,13 @@ class Layer:
     """A convolution or a linear layer whose weight is a constant of the graph.
 
     Attributes:
-        name: for people.
-        kind: what it is.
-        weight: its weight's name.
-        bias: its bias's name, if it has one.
-        value: the value it computes, bias included.
+        name: the layer's name, for reports: its weight's without `.weight`.
+        kind: a convolution or a linear layer.
+        weight: the initializer that holds the weight.
+        bias: the initializer that holds the bias; None for a layer without one.
+        value: the value that the layer computes, bias included.
         node: the output of the node that has the weight: `value`, or what the bias is added to.
-        transposed: the weight is stored (in, out).
+        transposed: whether the weight is stored as (in, out).
     """
 
     name: str
@@ -45,10 +45,10 @@ class OriginalGraph:
     """The graph that every faulty copy starts from.
 
     Attributes:
-        model: the graph; weights lie in a file of `folder`. It is never changed.
-        folder: where faulty copies are written too, so that they share the weights.
-        weights: {initializer: array}, read-only, mapped from the file.
-        layers: in the order computed.
+        model: the graph; its large weights are in a file of `folder`. It is never changed.
+        folder: the folder that faulty copies are written to, so that they share the weights.
+        weights: {initializer: array}, read-only.
+        layers: the convolutions and linear layers, in the order computed.
     """
 
     model: onnx.ModelProto
@@ -57,38 +57,34 @@ class OriginalGraph:
     layers: tuple[Layer, ...]
 
     @property
-    def path(self) -> Path:
-        """The original model itself, as a file."""
-        return self.folder / "original.onnx"
-
-    @property
-    def all_outputs(self) -> Path:
-        """The original model with every value as an output, in the order computed."""
-        return self.folder / "all_outputs.onnx"
-
-    @property
-    def clip(self) -> str:
+    def input_name(self) -> str:
         """The first input."""
         return next(value.name for value in self.model.graph.input if value.name not in self.weights)
 
     @property
-    def batch(self) -> int | None:
-        """The fixed batch size, None where it is dynamic."""
-        (clip,) = [value for value in self.model.graph.input if value.name == self.clip]
-        size = clip.type.tensor_type.shape.dim[0]
-        return size.dim_value if size.HasField("dim_value") else None
+    def input_shape(self) -> tuple[int | None, ...]:
+        """The first input's shape with the batch; None for a dynamic size."""
+        (value,) = [value for value in self.model.graph.input if value.name == self.input_name]
+        return tuple(
+            size.dim_value if size.HasField("dim_value") else None for size in value.type.tensor_type.shape.dim
+        )
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Every value that a node computes, in the order computed."""
+        return tuple(name for node in self.model.graph.node for name in node.output if name)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The model's outputs."""
         return tuple(value.name for value in self.model.graph.output)
 
-    def nodes(self, *kinds: str) -> tuple[onnx.NodeProto, ...]:
+    def nodes(self, *operators: str) -> tuple[onnx.NodeProto, ...]:
         """Return the nodes of some operators, in the order computed."""
-        return tuple(node for node in self.model.graph.node if node.op_type in kinds)
+        return tuple(node for node in self.model.graph.node if node.op_type in operators)
 
     def shape(self, layer: Layer) -> tuple[int, ...]:
-        """Return a layer's weight's shape, (out, in, …)."""
+        """Return the shape of a layer's weight, (out, in, …)."""
         shape = self.weights[layer.weight].shape
         return shape[::-1] if layer.transposed else shape
 
@@ -110,24 +106,24 @@ class FaultyGraph:
         return self.model.graph
 
     def weight(self, layer: Layer) -> Floats:
-        """Return a layer's weight, (out, in, …), to be changed at will."""
-        held = self.original.weights[layer.weight]
-        return np.array(held.T if layer.transposed else held)
+        """Return a layer's weight, (out, in, …), as a copy that may be changed."""
+        stored = self.original.weights[layer.weight]
+        return np.array(stored.T if layer.transposed else stored, order="C")
 
     def set_weight(self, layer: Layer, value: NDArray[Any]) -> None:
-        """Give a layer another weight, (out, in, …)."""
+        """Replace a layer's weight, (out, in, …)."""
         self.set(layer.weight, value.T if layer.transposed else value)
 
     def set(self, name: str, value: NDArray[Any]) -> None:
-        """Give an initializer other numbers.
+        """Replace the values of an initializer.
 
         Raises:
-            ValueError: another shape.
+            ValueError: the shape differs.
         """
-        held = self.original.weights[name]
-        if value.shape != held.shape:
-            raise ValueError(f"{name} is {held.shape}, not {value.shape}")
-        self.changed[name] = np.ascontiguousarray(value, held.dtype)
+        stored = self.original.weights[name]
+        if value.shape != stored.shape:
+            raise ValueError(f"{name} is {stored.shape}, not {value.shape}")
+        self.changed[name] = np.ascontiguousarray(value, stored.dtype)
 
     def constant(self, value: Any, dtype: type[np.generic] = np.float32) -> str:
         """Add a constant, and return its name."""
@@ -152,23 +148,23 @@ class FaultyGraph:
 
         Args:
             value: a computed value or an input, which keeps its own name.
-            build: (this copy, the value as it was) -> what it becomes, made by `emit`.
+            build: (this copy, the old value) -> the new value, made by `emit`.
         """
-        given = {node.name for node in self.graph.input}
-        before = value if value in given else f"{value}.before"
+        inputs = {value.name for value in self.graph.input}
+        before = value if value in inputs else f"{value}.before"
         self._new = []
         last = build(self, before)
-        if value in given:
+        if value in inputs:
             for node in self.graph.node:
                 node.input[:] = [last if name == value else name for name in node.input]
-            place = 0
+            index = 0
         else:
             producer = self.producer(value)
             producer.output[:] = [before if name == value else name for name in producer.output]
             for node in self._new:
                 node.output[:] = [value if name == last else name for name in node.output]
-            place = list(self.graph.node).index(producer) + 1
-        self._insert(place)
+            index = list(self.graph.node).index(producer) + 1
+        self._insert(index)
 
     def feed(self, node: onnx.NodeProto, build: Callable[[FaultyGraph, str], str]) -> None:
         """Insert nodes before a node's first input, for this node only."""
@@ -184,21 +180,22 @@ class FaultyGraph:
             del node.attribute[:], node.input[1:]
             return
         source = node.input[0]
-        for reader in self.graph.node:
-            reader.input[:] = [source if name == value else name for name in reader.input]
+        for consumer in self.graph.node:
+            consumer.input[:] = [source if name == value else name for name in consumer.input]
         self.graph.node.remove(node)
 
-    def write(self, model: onnx.ModelProto, path: Path) -> Path:
-        """Write this copy, or a part of it, as a file; only changed weights are in it."""
-        for tensor in model.graph.initializer:
+    def write(self, name: str = "faulty.onnx") -> Path:
+        """Write this copy into the original's folder and return its path; only changed weights are inside the file."""
+        for tensor in self.graph.initializer:
             if tensor.name in self.changed:
                 tensor.CopyFrom(numpy_helper.from_array(self.changed[tensor.name], tensor.name))
-        path.write_bytes(model.SerializeToString())
+        path = self.original.folder / name
+        path.write_bytes(self.model.SerializeToString())
         return path
 
-    def _insert(self, place: int) -> None:
+    def _insert(self, index: int) -> None:
         for offset, node in enumerate(self._new):
-            self.graph.node.insert(place + offset, node)
+            self.graph.node.insert(index + offset, node)
         self._new = []
 
 
@@ -208,7 +205,7 @@ def get_attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def set_attribute(node: onnx.NodeProto, name: str, value: Any) -> None:
-    """Give a node's attribute a value, whether or not it had one."""
+    """Set an attribute of a node."""
     kept = [attribute for attribute in node.attribute if attribute.name != name]
     del node.attribute[:]
     node.attribute.extend([*kept, helper.make_attribute(name, value)])

@@ -1,66 +1,75 @@
-"""Reads an ONNX artifact apart: the graph without weights, and the weights in one file that all copies share."""
+"""Separates an ONNX artifact into its graph and one file of weights, which all faulty copies share."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import onnx
+import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from exporter.fault_injection.graph import Layer, OriginalGraph, get_attributes
-from exporter.onnx_io.all_outputs import set_outputs
-from exporter.onnx_io.load import load_without_weights
+from exporter.onnx_io.load import INLINE_BELOW
 from exporter.onnx_io.reader import read_model
-from exporter.onnx_io.writer import write_onnx
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CONVOLUTION_RANK = 3
+MIN_CONV_RANK = 3
 """A convolution's weight has more axes than (out, in)."""
+MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - the folder inside it is made by tempfile
+"""Linux's file system in memory: writing the weights to a busy disk can take longer than running the faulty copies."""
+FREE_SPACE_FACTOR = 4
+"""How many times the artifact's size must be free there."""
+
+
+def temp_dir(artifact: Path) -> TemporaryDirectory[str]:
+    """Return a temporary folder for an artifact's weights and one faulty copy: in memory where there is room."""
+    needed = FREE_SPACE_FACTOR * sum(path.stat().st_size for path in artifact.parent.glob(f"{artifact.name}*"))
+    usable = MEMORY_FOLDER.is_dir() and os.access(MEMORY_FOLDER, os.W_OK)
+    in_memory = usable and shutil.disk_usage(MEMORY_FOLDER).free > needed
+    return TemporaryDirectory(prefix="c3d-self-test-", dir=MEMORY_FOLDER if in_memory else None)
 
 
 def split_model(path: Path, folder: Path) -> OriginalGraph:
-    """Copy a model into `folder`: graph and weights in a file each.
+    """Copy a model into `folder`, with its graph and its weights in one file each.
 
     Raises:
-        ArtifactError: unreadable, or rejected by onnx's checker.
+        ArtifactError: it cannot be read.
     """
     model = read_model(path)
     LiftConstantsToInitializersPass(lift_all_constants=False, size_limit=0)(model)
-    split, _ = write_onnx(model, folder, "split.onnx", external_data=True)
-    mapped, proto = read_model(split), load_without_weights(split)
-    del proto.graph.value_info[:]
-    weights: dict[str, NDArray[Any]] = {
+    copy = folder / "original.onnx"
+    ir.save(model, copy, external_data="weights.data", size_threshold_bytes=INLINE_BELOW)
+    graph = onnx.load(str(copy), load_external_data=False)
+    del graph.graph.value_info[:]  # a fault may change shapes
+    weights = {
         name: value.const_value.numpy()
-        for name, value in mapped.graph.initializers.items()
+        for name, value in model.graph.initializers.items()
         if value.const_value is not None
     }
-    graph = OriginalGraph(proto, folder, weights, tuple(_layers(proto.graph, weights)))
-    graph.path.write_bytes(proto.SerializeToString())
-    exposed = onnx.ModelProto()
-    exposed.CopyFrom(proto)
-    set_outputs(exposed, [name for node in proto.graph.node for name in node.output if name])
-    graph.all_outputs.write_bytes(exposed.SerializeToString())
-    return graph
+    return OriginalGraph(graph, folder, weights, tuple(_find_layers(graph.graph, weights)))
 
 
-def _layers(graph: onnx.GraphProto, weights: Mapping[str, NDArray[Any]]) -> Iterator[Layer]:
-    readers = {name: node for node in graph.node for name in node.input}
+def _find_layers(graph: onnx.GraphProto, weights: Mapping[str, NDArray[Any]]) -> Iterator[Layer]:
+    consumers = {name: node for node in graph.node for name in node.input}
     for node in graph.node:
         if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.input) < 2 or node.input[1] not in weights:
             continue
         weight, rank = node.input[1], weights[node.input[1]].ndim
         bias = node.input[2] if len(node.input) > 2 else None
         value = node.output[0]
-        insert_after = readers.get(value)
-        if node.op_type == "MatMul" and insert_after is not None and insert_after.op_type == "Add":
-            bias = next((name for name in insert_after.input if name in weights), None)
-            value = insert_after.output[0] if bias else value
-        conv = node.op_type == "Conv" and rank >= CONVOLUTION_RANK
-        turned = not conv and not (node.op_type == "Gemm" and get_attributes(node).get("transB"))
+        consumer = consumers.get(value)
+        if node.op_type == "MatMul" and consumer is not None and consumer.op_type == "Add":
+            bias = next((name for name in consumer.input if name in weights), None)
+            value = consumer.output[0] if bias else value
+        conv = node.op_type == "Conv" and rank >= MIN_CONV_RANK
+        transposed = not conv and not (node.op_type == "Gemm" and get_attributes(node).get("transB"))
         name = weight.removesuffix(".weight")
         kind = "conv" if conv else "linear"
-        yield Layer(name, kind, weight, bias if bias in weights else None, value, node.output[0], turned)
+        yield Layer(name, kind, weight, bias if bias in weights else None, value, node.output[0], transposed)

@@ -1,4 +1,4 @@
-"""The table of faults. A new kind is a row in one of its parts."""
+"""The table of fault types. A new one is a row in one of its parts."""
 
 from exporter.fault_injection.faults.activations import ACTIVATIONS
 from exporter.fault_injection.faults.base import FaultSite, FaultType
@@ -13,4 +13,4 @@ from exporter.fault_injection.faults.weights import WEIGHTS
 __all__ = ["FAULTS", "FaultSite", "FaultType"]
 
 FAULTS: tuple[FaultType, ...] = (*WEIGHTS, *LAYOUT, *BIASES, *ACTIVATIONS, *GEOMETRY, *INPUTS, *BATCHES, *OUTPUTS)
-"""Every kind, in the order they are tried."""
+"""Every fault type, in the order in which they are run."""

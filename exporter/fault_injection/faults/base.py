@@ -1,4 +1,4 @@
-"""The types that a row of the fault table is made of."""
+"""What a row of the fault table consists of, and the common ways to find the positions of a fault."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from exporter.fault_injection.graph import FaultyGraph, Layer, OriginalGraph
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
     Change = Callable[[Floats, np.random.Generator], NDArray[Any]]
 
-Injection = Callable[[FaultyGraph], None]
+Generator = np.random.Generator
+Inject = Callable[[FaultyGraph, Generator], None]
+Build = Callable[[FaultyGraph, str, Generator], str]
+"""(faulty copy, the old value, random numbers) -> the new value, made by `FaultyGraph.emit`."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,15 @@ class FaultSite:
     Attributes:
         where: the position, for reports: `conv2`.
         value: the first value of the original graph that becomes wrong; None where no layer causes the fault.
-        inject: puts the fault into a copy.
+        inject: puts the fault into a copy of the graph.
     """
 
     where: str
     value: str | None
-    inject: Callable[[FaultyGraph, np.random.Generator], None]
+    inject: Inject
+
+
+FindSites = Callable[[OriginalGraph], Iterable[FaultSite]]
 
 
 @dataclass(frozen=True)
@@ -38,67 +45,82 @@ class FaultType:
     """A fault type.
 
     Attributes:
-        name: short, for reports.
+        name: a short name, for reports.
         cause: the mistake that does this to a real artifact.
-        places: a graph -> all positions at which it can be injected; none where it does not apply.
+        find_sites: returns all positions of a graph at which it can be injected; none where it does not apply.
     """
 
     name: str
     cause: str
-    find_sites: Callable[[OriginalGraph], Iterable[FaultSite]]
+    find_sites: FindSites
 
 
-def plain(value: str) -> str:
-    """Return a value's name as its layer's: `conv3a.relu` for `conv3a.relu.out`."""
+def display_name(value: str) -> str:
+    """Return a value's name for reports: `conv3a.relu` for `conv3a.relu.out`."""
     return value.removesuffix(".out")
 
 
-def layers(kind: str | None = None) -> Callable[[OriginalGraph], tuple[Layer, ...]]:
-    """Return what lists a graph's layers, of one kind or all."""
-    return lambda graph: tuple(layer for layer in graph.layers if kind in (None, layer.kind))
+def change_layers(
+    inject: Callable[[FaultyGraph, Layer, Generator], None],
+    applies: Callable[[OriginalGraph, Layer], bool] = lambda _graph, _layer: True,
+    *,
+    with_bias: bool = False,
+) -> FindSites:
+    """Inject a fault into each layer.
+
+    Args:
+        inject: puts the fault into a layer of a faulty copy.
+        applies: whether a layer can have the fault.
+        with_bias: the fault is in the bias or after it, so that the product of input and weight is still right.
+    """
+
+    def at(layer: Layer) -> FaultSite:
+        value = layer.value if with_bias else layer.node
+        return FaultSite(layer.name, value, lambda faulty, random: inject(faulty, layer, random))
+
+    return lambda graph: [at(layer) for layer in graph.layers if applies(graph, layer)]
 
 
 def change_weights(
     change: Change, kind: str | None = None, fits: Callable[[tuple[int, ...]], bool] = lambda _shape: True
-) -> Callable[[OriginalGraph], Iterable[FaultSite]]:
-    """Inject a change in each layer's weight, (out, in, …).
+) -> FindSites:
+    """Change each layer's weight.
 
     Args:
-        change: (weight, random numbers) -> another of the same shape; it may write into the one it is given.
-        kind: `conv` or `linear`, None for both.
+        change: (weight (out, in, …), random numbers) -> the new weight; it may change its argument.
+        kind: `conv` or `linear`; None for both.
         fits: weight shape -> whether the change is possible.
     """
 
-    def at(layer: Layer) -> FaultSite:
-        def inject(copy: FaultyGraph, generator: np.random.Generator) -> None:
-            copy.set_weight(layer, change(copy.weight(layer), generator))
+    def inject(faulty: FaultyGraph, layer: Layer, random: Generator) -> None:
+        faulty.set_weight(layer, change(faulty.weight(layer), random))
 
-        return FaultSite(layer.name, layer.node, inject)
-
-    return lambda graph: [at(layer) for layer in layers(kind)(graph) if fits(graph.shape(layer))]
+    return change_layers(inject, lambda graph, layer: kind in (None, layer.kind) and fits(graph.shape(layer)))
 
 
 def insert_after(
-    values: Callable[[OriginalGraph], Iterable[str]],
-    build: Callable[[FaultyGraph, str, np.random.Generator], str],
-    *,
-    attributable: bool = True,
-) -> Callable[[OriginalGraph], Iterable[FaultSite]]:
+    values: Callable[[OriginalGraph], Iterable[str]], build: Build, *, attributable: bool = True
+) -> FindSites:
     """Insert nodes after values.
 
     Args:
         values: a graph -> the values.
-        build: (copy, the value as it was, random numbers) -> what it becomes.
+        build: makes the nodes.
         attributable: localisation should name the value's own layer.
     """
 
     def at(value: str) -> FaultSite:
-        def inject(copy: FaultyGraph, generator: np.random.Generator) -> None:
-            copy.wrap(value, lambda copy, x: build(copy, x, generator))
+        def inject(faulty: FaultyGraph, random: Generator) -> None:
+            faulty.wrap(value, lambda faulty, x: build(faulty, x, random))
 
-        return FaultSite(plain(value), value if attributable else None, inject)
+        return FaultSite(display_name(value), value if attributable else None, inject)
 
     return lambda graph: [at(value) for value in values(graph)]
+
+
+def insert_constant(operator: str, number: float) -> Build:
+    """Return what inserts an operator of a value and a number."""
+    return lambda faulty, x, _: faulty.emit(operator, x, faulty.constant(number))
 
 
 def find_outputs(*operators: str) -> Callable[[OriginalGraph], Iterable[str]]:
@@ -106,6 +128,11 @@ def find_outputs(*operators: str) -> Callable[[OriginalGraph], Iterable[str]]:
     return lambda graph: [node.output[0] for node in graph.nodes(*operators)]
 
 
-def clip(graph: OriginalGraph) -> Iterable[str]:
-    """List the clip."""
-    return [graph.clip]
+def round_to(steps: float) -> Build:
+    """Return what rounds a value to multiples of 1 / `steps`."""
+
+    def build(faulty: FaultyGraph, x: str, _: Generator) -> str:
+        factor = faulty.constant(steps)
+        return faulty.emit("Div", faulty.emit("Round", faulty.emit("Mul", x, factor)), factor)
+
+    return build

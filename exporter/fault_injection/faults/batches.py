@@ -1,65 +1,63 @@
-"""Faults that only a batch of several clips shows."""
+"""Faults that only a batch of several items shows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import numpy as np
 
-from exporter.fault_injection.faults.base import FaultSite, FaultType, insert_after
+from exporter.fault_injection.faults.base import Build, FaultType, FindSites, Generator, find_outputs, insert_after
 from exporter.fault_injection.graph import FaultyGraph, OriginalGraph
 
-if TYPE_CHECKING:
-    Build = Callable[[FaultyGraph, str, np.random.Generator], str]
-
 MIX = 0.001
-FAR = 2**31
+INT64_END = 2**31
+"""An end of a slice that is larger than any batch."""
 
 
-def _sites(graph: OriginalGraph) -> Iterable[str]:
-    """List where items can meet: the clip, the pools, the linear layers, the outputs."""
-    if graph.batch == 1:
+def _find_values(graph: OriginalGraph) -> Iterable[str]:
+    """List the values at which items can interact: input, pools, linear layers, outputs."""
+    if graph.input_shape[0] == 1:
         return []
     linear = [layer.value for layer in graph.layers if layer.kind == "linear"]
-    pools = [node.output[0] for node in graph.nodes("MaxPool")]
-    return dict.fromkeys([graph.clip, *pools, *linear, *graph.outputs])
+    return dict.fromkeys([graph.input_name, *find_outputs("MaxPool")(graph), *linear, *graph.outputs])
 
 
-def _in_batch(build: Build) -> Callable[[OriginalGraph], Iterable[FaultSite]]:
-    return insert_after(_sites, build, attributable=False)
+def _in_batch(build: Build) -> FindSites:
+    return insert_after(_find_values, build, attributable=False)
 
 
-def _moved(copy: FaultyGraph, x: str, _generator: np.random.Generator) -> str:
-    ends = (copy.constant([number], np.int64) for number in (1, FAR, 0))
-    return copy.emit("Concat", copy.emit("Slice", x, *ends), _first(copy, x), axis=0)
+def _shift(faulty: FaultyGraph, x: str, _: Generator) -> str:
+    return faulty.emit("Concat", _slice(faulty, x, 1, INT64_END), _slice(faulty, x, 0, 1), axis=0)
 
 
-def _first(copy: FaultyGraph, x: str) -> str:
-    ends = (copy.constant([number], np.int64) for number in (0, 1, 0))
-    return copy.emit("Slice", x, *ends)
+def _slice(faulty: FaultyGraph, x: str, start: int, end: int) -> str:
+    return faulty.emit("Slice", x, *(faulty.constant([number], np.int64) for number in (start, end, 0)))
 
 
-def _mixed(copy: FaultyGraph, x: str, generator: np.random.Generator) -> str:
-    own = copy.emit("Mul", x, copy.constant(1 - MIX))
-    return copy.emit("Add", own, copy.emit("Mul", _moved(copy, x, generator), copy.constant(MIX)))
+def _mix(faulty: FaultyGraph, x: str, random: Generator) -> str:
+    own = faulty.emit("Mul", x, faulty.constant(1 - MIX))
+    return faulty.emit("Add", own, faulty.emit("Mul", _shift(faulty, x, random), faulty.constant(MIX)))
 
 
-def _stale(copy: FaultyGraph, x: str, _generator: np.random.Generator) -> str:
-    return copy.emit("Expand", _first(copy, x), copy.emit("Shape", x))
+def _repeat_first(faulty: FaultyGraph, x: str, _: Generator) -> str:
+    return faulty.emit("Expand", _slice(faulty, x, 0, 1), faulty.emit("Shape", x))
 
 
-def _normalised(copy: FaultyGraph, x: str, _generator: np.random.Generator) -> str:
-    """Move each item by a thousandth of the batch's mean, as statistics over the batch would."""
-    axes = copy.constant([0], np.int64)
-    mean = copy.emit("ReduceMean", x, axes, keepdims=1)
-    return copy.emit("Sub", x, copy.emit("Mul", copy.emit("Sub", mean, _first(copy, x)), copy.constant(MIX)))
+def _add_batch_mean(faulty: FaultyGraph, x: str, _: Generator) -> str:
+    """Move each item by a thousandth of the batch's mean, as normalisation by batch statistics would."""
+    count = faulty.emit("Cast", _slice(faulty, faulty.emit("Shape", x), 0, 1), to=1)
+    axes = faulty.constant([0], np.int64)
+    mean = faulty.emit("Div", faulty.emit("ReduceSum", x, axes, keepdims=1), count)
+    difference = faulty.emit("Sub", mean, _slice(faulty, x, 0, 1))
+    return faulty.emit("Sub", x, faulty.emit("Mul", difference, faulty.constant(MIX)))
 
 
 BATCHES = (
-    FaultType("items moved by one place", "outputs assigned to the wrong clips", _in_batch(_moved)),
-    FaultType("items mixed by 0.1 %", "memory shared between items", _in_batch(_mixed)),
-    FaultType("the first item's output for all", "an output that is stale for the second item", _in_batch(_stale)),
-    FaultType("statistics of the batch", "normalisation in training mode", _in_batch(_normalised)),
+    FaultType("items shifted by one", "outputs assigned to the wrong clips", _in_batch(_shift)),
+    FaultType("items mixed by 0.1 %", "memory shared between items", _in_batch(_mix)),
+    FaultType(
+        "the first item's output for all", "an output that is stale for the second item", _in_batch(_repeat_first)
+    ),
+    FaultType("batch statistics", "normalisation in training mode", _in_batch(_add_batch_mean)),
 )
-"""Between the items of a batch; none where a graph takes one clip only."""
+"""Faults between the items of a batch; none where a graph takes one item at a time."""

@@ -1,181 +1,170 @@
-"""Faults in where a convolution or a pool looks: padding, dilation, windows, and layers left out or repeated."""
+"""Faults in the windows of convolutions and pools: padding, dilation, kernel; and layers left out or repeated."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
 
-from exporter.fault_injection.faults.base import FaultSite, FaultType, plain
+from exporter.fault_injection.faults.base import (
+    FaultSite,
+    FaultType,
+    FindSites,
+    Generator,
+    change_layers,
+    display_name,
+)
 from exporter.fault_injection.graph import FaultyGraph, Layer, OriginalGraph, get_attributes, set_attribute
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Generator = np.random.Generator
 
 Pads = list[int]
 TIME_AND_SPACE = 3
 LOWEST = -3.0e38
-"""What a max pool's padding holds: never the largest."""
+"""Padding of a max pool: never the largest value."""
 
 
-def _pads(node: onnx.NodeProto, axes: int) -> Pads:
+def _get_pads(node: onnx.NodeProto, axes: int) -> Pads:
     return list(get_attributes(node).get("pads", [0] * (2 * axes)))
 
 
-def _axes(graph: OriginalGraph, node: onnx.NodeProto) -> int:
+def _count_axes(graph: OriginalGraph, node: onnx.NodeProto) -> int:
     if node.op_type == "Conv":
         return graph.weights[node.input[1]].ndim - 2
     return len(get_attributes(node)["kernel_shape"])
 
 
-def _at(
+def _change_nodes(
     operator: str,
     inject: Callable[[FaultyGraph, onnx.NodeProto, int], None],
     fits: Callable[[onnx.NodeProto, int], bool] = lambda _node, _axes: True,
-) -> Callable[[OriginalGraph], Iterable[FaultSite]]:
-    """Plant in each node of an operator that `fits`: (copy, the copy's node, how many axes it slides over)."""
+) -> FindSites:
+    """Change each node of an operator.
 
-    def at(graph: OriginalGraph, value: str, axes: int) -> FaultSite:
-        del graph
-        return FaultSite(plain(value), value, lambda copy, _generator: inject(copy, copy.producer(value), axes))
+    Args:
+        operator: `Conv` or `MaxPool`.
+        inject: (faulty copy, its node, number of axes of a window) puts the fault into the node.
+        fits: (node, number of axes of a window) -> whether the node can have the fault.
+    """
+
+    def at(value: str, axes: int) -> FaultSite:
+        return FaultSite(display_name(value), value, lambda faulty, _: inject(faulty, faulty.producer(value), axes))
 
     def find_sites(graph: OriginalGraph) -> Iterable[FaultSite]:
-        weights = graph.weights
         for node in graph.nodes(operator):
-            if operator == "Conv" and node.input[1] not in weights:
-                continue
-            axes = _axes(graph, node)
-            if fits(node, axes):
-                yield at(graph, node.output[0], axes)
+            if operator != "Conv" or node.input[1] in graph.weights:
+                axes = _count_axes(graph, node)
+                if fits(node, axes):
+                    yield at(node.output[0], axes)
 
     return find_sites
 
 
-def _padded(node: onnx.NodeProto, axes: int) -> bool:
-    return min(_pads(node, axes)) > 0
+def _change_pads(change: Callable[[Pads, int], Pads]) -> Callable[[FaultyGraph, onnx.NodeProto, int], None]:
+    """Return what changes a node's pads: (pads before and after each axis, number of axes) -> new pads."""
+    return lambda _, node, axes: set_attribute(node, "pads", change(_get_pads(node, axes), axes))
 
 
-def _dense(node: onnx.NodeProto, axes: int) -> bool:
-    given = get_attributes(node)
-    kernel, ones = given.get("kernel_shape", []), [1] * axes
-    plain_steps = given.get("dilations", ones) == ones and given.get("strides", ones) == ones
-    return _padded(node, axes) and set(kernel) == {3} and plain_steps
+def _is_padded(node: onnx.NodeProto, axes: int) -> bool:
+    return min(_get_pads(node, axes)) > 0
 
 
-def _all_behind(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
-    del copy
-    pads = _pads(node, axes)
-    set_attribute(node, "pads", [0] * axes + [pads[i] + pads[i + axes] for i in range(axes)])
+def _keeps_shape(node: onnx.NodeProto, axes: int) -> bool:
+    """Return whether a convolution is of 3 taps with padding 1 on every axis."""
+    attributes, ones = get_attributes(node), [1] * axes
+    dense = attributes.get("dilations", ones) == ones and attributes.get("strides", ones) == ones
+    return dense and _is_padded(node, axes) and set(attributes.get("kernel_shape", [])) == {3}
 
 
-def _causal(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
-    del copy
-    pads = _pads(node, axes)
-    pads[0], pads[axes] = pads[0] + pads[axes], 0
-    set_attribute(node, "pads", pads)
+def _pad_past(pads: Pads, axes: int) -> Pads:
+    return [pads[0] + pads[axes], *pads[1:axes], 0, *pads[axes + 1 :]]
 
 
-def _dilated(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
-    del copy
+def _dilate(faulty: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
     set_attribute(node, "dilations", [2] * axes)
-    set_attribute(node, "pads", [pad + 1 for pad in _pads(node, axes)])
+    _change_pads(lambda pads, _: [pad + 1 for pad in pads])(faulty, node, axes)
 
 
-def _padded_by(mode: str) -> Callable[[FaultyGraph, onnx.NodeProto, int], None]:
-    def inject(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
-        pads = _pads(node, axes)
-        whole = copy.constant([0, 0, *pads[:axes], 0, 0, *pads[axes:]], _int64())
-        copy.feed(node, lambda copy, x: copy.emit("Pad", x, whole, mode=mode))
+def _emit_pad(faulty: FaultyGraph, x: str, pads: Pads, value: str = "", **attributes: str) -> str:
+    """Add a Pad node; `pads` are of the axes after batch and channel."""
+    axes = len(pads) // 2
+    constant = faulty.constant([0, 0, *pads[:axes], 0, 0, *pads[axes:]], np.int64)
+    return faulty.emit("Pad", x, constant, *([value] if value else []), **attributes)
+
+
+def _pad_by(mode: str) -> Callable[[FaultyGraph, onnx.NodeProto, int], None]:
+    def inject(faulty: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
+        pads = _get_pads(node, axes)
+        faulty.feed(node, lambda faulty, x: _emit_pad(faulty, x, pads, mode=mode))
         set_attribute(node, "pads", [0] * (2 * axes))
 
     return inject
 
 
-def _valid(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
-    """Leave the padding in height and width out, and put zeros around the output instead."""
-    pads = _pads(node, axes)
+def _pad_output(faulty: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
+    """Replace the padding in height and width by zeros around the output."""
+    pads = _get_pads(node, axes)
     space = [pad if axis % axes >= axes - 2 else 0 for axis, pad in enumerate(pads)]
-    whole = copy.constant([0, 0, *space[:axes], 0, 0, *space[axes:]], _int64())
     set_attribute(node, "pads", [pad - outside for pad, outside in zip(pads, space, strict=True)])
-    copy.wrap(node.output[0], lambda copy, x: copy.emit("Pad", x, whole))
+    faulty.wrap(node.output[0], lambda faulty, x: _emit_pad(faulty, x, space))
 
 
-def _int64() -> type[np.int64]:
-    import numpy as np
-
-    return np.int64
-
-
-def _average(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
-    del copy, axes
-    kept = [
-        attribute for attribute in node.attribute if attribute.name in ("kernel_shape", "strides", "pads", "ceil_mode")
-    ]
+def _average(_faulty: FaultyGraph, node: onnx.NodeProto, _axes: int) -> None:
+    kept = [item for item in node.attribute if item.name in ("kernel_shape", "strides", "pads", "ceil_mode")]
     node.op_type = "AveragePool"
     del node.attribute[:]
     node.attribute.extend(kept)
 
 
-def _moved_in_space(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
-    _moved(copy, node, axes, range(max(0, axes - 2), axes))
+def _shift_in_space(faulty: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
+    _shift(faulty, node, [int(axis >= axes - 2) for axis in range(axes)])
 
 
-def _moved_in_time(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
-    _moved(copy, node, axes, range(1))
+def _shift_in_time(faulty: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
+    _shift(faulty, node, [int(axis == 0) for axis in range(axes)])
 
 
-def _moved(copy: FaultyGraph, node: onnx.NodeProto, axes: int, which: range) -> None:
-    """Put a row in front that never wins, and take one away after."""
-    begins = [int(axis in which) for axis in range(axes)]
-    extra = copy.constant([0, 0, *begins, 0, 0, *(-begin for begin in begins)], _int64())
-    lowest = copy.constant(LOWEST)
-    copy.feed(node, lambda copy, x: copy.emit("Pad", x, extra, lowest))
+def _shift(faulty: FaultyGraph, node: onnx.NodeProto, begins: Pads) -> None:
+    """Add a row before, which is never the largest, and remove one after."""
+    pads = [*begins, *(-begin for begin in begins)]
+    faulty.feed(node, lambda faulty, x: _emit_pad(faulty, x, pads, faulty.constant(LOWEST)))
 
 
-def _pools_over_time(node: onnx.NodeProto, axes: int) -> bool:
-    pads = _pads(node, axes)
+def _pools_time(node: onnx.NodeProto, axes: int) -> bool:
+    pads = _get_pads(node, axes)
     return axes == TIME_AND_SPACE and get_attributes(node)["kernel_shape"][0] > 1 and pads[0] == pads[axes] == 0
 
 
-def _wider(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
-    del copy
-    kernel, pads = get_attributes(node)["kernel_shape"], _pads(node, axes)
-    set_attribute(node, "kernel_shape", [size + 1 for size in kernel])
-    set_attribute(node, "pads", pads[:axes] + [pad + 1 for pad in pads[axes:]])
+def _widen(faulty: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
+    set_attribute(node, "kernel_shape", [size + 1 for size in get_attributes(node)["kernel_shape"]])
+    _change_pads(lambda pads, axes: pads[:axes] + [pad + 1 for pad in pads[axes:]])(faulty, node, axes)
 
 
-def _first_only(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
-    """Take the first number of each window, as a strided slice does."""
-    kernel, pads = get_attributes(node)["kernel_shape"], _pads(node, axes)
+def _take_first(faulty: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
+    """Take the first value of each window, as a strided slice does."""
+    kernel, pads = get_attributes(node)["kernel_shape"], _get_pads(node, axes)
     set_attribute(node, "kernel_shape", [1] * axes)
-    if get_attributes(node).get("ceil_mode"):  # windows may hang over the end, and their first number does not
+    if get_attributes(node).get("ceil_mode"):  # a window may exceed the end, but its first value does not
         set_attribute(node, "ceil_mode", 0)
         ends = pads[axes:]
     else:
         ends = [pads[axes + i] - (kernel[i] - 1) for i in range(axes)]
-    whole = copy.constant([0, 0, *pads[:axes], 0, 0, *ends], _int64())
     set_attribute(node, "pads", [0] * (2 * axes))
-    copy.feed(node, lambda copy, x: copy.emit("Pad", x, whole))
+    faulty.feed(node, lambda faulty, x: _emit_pad(faulty, x, [*pads[:axes], *ends]))
 
 
-def _least(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
-    del axes
-    copy.feed(node, lambda copy, x: copy.emit("Neg", x))
-    copy.wrap(node.output[0], lambda copy, x: copy.emit("Neg", x))
+def _take_least(faulty: FaultyGraph, node: onnx.NodeProto, _axes: int) -> None:
+    faulty.feed(node, lambda faulty, x: faulty.emit("Neg", x))
+    faulty.wrap(node.output[0], lambda faulty, x: faulty.emit("Neg", x))
 
 
-def _hangs_over(node: onnx.NodeProto, axes: int) -> bool:
-    return bool(get_attributes(node).get("ceil_mode")) or max(_pads(node, axes)) > 0
+def _exceeds_input(node: onnx.NodeProto, axes: int) -> bool:
+    return bool(get_attributes(node).get("ceil_mode")) or max(_get_pads(node, axes)) > 0
 
 
-def _other_convention(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
-    """Turn `symmetric` into `right` and the reverse; see `models.config.Pool5`."""
-    del copy
-    pads = _pads(node, axes)
-    if get_attributes(node).get("ceil_mode"):  # every axis that is halved with a rest gets its padding in front
+def _swap_convention(_faulty: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
+    """Let the windows exceed the input at the end instead of on both sides, and the reverse."""
+    pads = _get_pads(node, axes)
+    if get_attributes(node).get("ceil_mode"):  # the first axis, time, is taken to be divisible by the stride
         set_attribute(node, "ceil_mode", 0)
         set_attribute(node, "pads", [0, *([1] * (axes - 1)), 0, *([1] * (axes - 1))])
     elif pads[:axes] == pads[axes:]:
@@ -184,80 +173,76 @@ def _other_convention(copy: FaultyGraph, node: onnx.NodeProto, axes: int) -> Non
         set_attribute(node, "pads", pads[axes:] + pads[axes:])
 
 
-def _skipped(graph: OriginalGraph) -> Iterable[FaultSite]:
-    """Leave out layers whose output has the shape of their input."""
-    for layer in _round_layers(graph):
-
-        def inject(copy: FaultyGraph, _generator: Generator, layer: Layer = layer) -> None:
-            node = copy.producer(layer.node)
-            node.op_type = "Identity"
-            del node.attribute[:], node.input[1:]
-
-        yield FaultSite(layer.name, layer.node, inject)
+def _drop_layer(faulty: FaultyGraph, layer: Layer, _: Generator) -> None:
+    node = faulty.producer(layer.node)
+    node.op_type = "Identity"
+    del node.attribute[:], node.input[1:]
 
 
-def _repeated(graph: OriginalGraph) -> Iterable[FaultSite]:
-    for layer in _round_layers(graph):
-
-        def inject(copy: FaultyGraph, _generator: Generator, layer: Layer = layer) -> None:
-            node = copy.producer(layer.node)
-            weights, attributes = list(node.input[1:]), get_attributes(node)
-            copy.wrap(layer.node, lambda copy, x: copy.emit(node.op_type, x, *weights, **attributes))
-
-        yield FaultSite(layer.name, layer.node, inject)
+def _repeat_layer(faulty: FaultyGraph, layer: Layer, _: Generator) -> None:
+    node = faulty.producer(layer.node)
+    weights, attributes = list(node.input[1:]), get_attributes(node)
+    faulty.wrap(layer.node, lambda faulty, x: faulty.emit(node.op_type, x, *weights, **attributes))
 
 
-def _residual(graph: OriginalGraph) -> Iterable[FaultSite]:
-    for layer in _round_layers(graph):
-
-        def inject(copy: FaultyGraph, _generator: Generator, layer: Layer = layer) -> None:
-            source = copy.producer(layer.node).input[0]
-            copy.wrap(layer.node, lambda copy, x: copy.emit("Add", x, source))
-
-        yield FaultSite(layer.name, layer.node, inject)
+def _add_input(faulty: FaultyGraph, layer: Layer, _: Generator) -> None:
+    source = faulty.producer(layer.node).input[0]
+    faulty.wrap(layer.node, lambda faulty, x: faulty.emit("Add", x, source))
 
 
-def _round_layers(graph: OriginalGraph) -> list[Layer]:
-    nodes = {node.output[0]: node for node in graph.nodes("Conv", "Gemm")}
-    return [
-        layer
-        for layer in graph.layers
-        if graph.shape(layer)[0] == graph.shape(layer)[1]
-        and layer.node in nodes
-        and (layer.kind == "linear" or _dense(nodes[layer.node], _axes(graph, nodes[layer.node])))
-    ]
+def _same_shape(graph: OriginalGraph, layer: Layer) -> bool:
+    """Return whether a layer's output has the shape of its input."""
+    node = next((node for node in graph.nodes("Conv", "Gemm") if node.output[0] == layer.node), None)
+    outputs, inputs = graph.shape(layer)[:2]
+    if node is None or outputs != inputs:
+        return False
+    return layer.kind == "linear" or _keeps_shape(node, _count_axes(graph, node))
 
 
 GEOMETRY = (
-    FaultType("padding all on one side", "TensorFlow's SAME at another stride", _at("Conv", _all_behind, _padded)),
     FaultType(
-        "padding of the past only",
+        "padding only at the end",
+        "TensorFlow's SAME at another stride",
+        _change_nodes(
+            "Conv",
+            _change_pads(lambda pads, axes: [0] * axes + [pads[i] + pads[i + axes] for i in range(axes)]),
+            _is_padded,
+        ),
+    ),
+    FaultType(
+        "padding only of the past",
         "a causal convolution: a time axis off by one",
-        _at("Conv", _causal, lambda n, a: a == TIME_AND_SPACE and _padded(n, a)),
+        _change_nodes("Conv", _change_pads(_pad_past), lambda n, a: a == TIME_AND_SPACE and _is_padded(n, a)),
     ),
-    FaultType("dilation 2", "a wrong attribute", _at("Conv", _dilated, _dense)),
-    FaultType("edges repeated for zeros", "another padding mode", _at("Conv", _padded_by("edge"), _padded)),
-    FaultType("edges reflected for zeros", "another padding mode", _at("Conv", _padded_by("reflect"), _padded)),
-    FaultType("padding behind the convolution", "a crop put back with zeros", _at("Conv", _valid, _padded)),
-    FaultType("average for max pool", "another operator", _at("MaxPool", _average)),
-    FaultType("minimum for max pool", "another operator", _at("MaxPool", _least)),
-    FaultType("first of each window for the largest", "a strided slice for a pool", _at("MaxPool", _first_only)),
+    FaultType("dilation 2", "a wrong attribute", _change_nodes("Conv", _dilate, _keeps_shape)),
+    FaultType("edge padding for zeros", "another padding mode", _change_nodes("Conv", _pad_by("edge"), _is_padded)),
     FaultType(
-        "pool windows moved by one in space",
+        "reflect padding for zeros", "another padding mode", _change_nodes("Conv", _pad_by("reflect"), _is_padded)
+    ),
+    FaultType(
+        "padding after the convolution", "an output resized with zeros", _change_nodes("Conv", _pad_output, _is_padded)
+    ),
+    FaultType("average for max pool", "another operator", _change_nodes("MaxPool", _average)),
+    FaultType("minimum for max pool", "another operator", _change_nodes("MaxPool", _take_least)),
+    FaultType("first value for max pool", "a strided slice for a pool", _change_nodes("MaxPool", _take_first)),
+    FaultType(
+        "pool windows shifted by one in space",
         "windows that start at -1",
-        _at("MaxPool", _moved_in_space, lambda n, a: not _hangs_over(n, a)),
+        _change_nodes("MaxPool", _shift_in_space, lambda n, a: not _exceeds_input(n, a)),
     ),
     FaultType(
-        "pool windows moved by one in time", "a time axis off by one", _at("MaxPool", _moved_in_time, _pools_over_time)
+        "pool windows shifted by one in time",
+        "a time axis off by one",
+        _change_nodes("MaxPool", _shift_in_time, _pools_time),
     ),
-    FaultType("pool windows wider by one", "a wrong attribute", _at("MaxPool", _wider)),
+    FaultType("pool windows wider by one", "a wrong attribute", _change_nodes("MaxPool", _widen)),
     FaultType(
-        "pool5 of the other convention",
+        "pool padding of the other convention",
         "Caffe's ceil mode for PyTorch's padding, or the reverse",
-        _at("MaxPool", _other_convention, _hangs_over),
+        _change_nodes("MaxPool", _swap_convention, _exceeds_input),
     ),
-    FaultType("a layer left out", "a lost node", _skipped),
-    FaultType("a layer twice", "a node that was not replaced but added", _repeated),
-    FaultType("a layer's input added to its output", "a residual connection", _residual),
+    FaultType("a layer left out", "a lost node", change_layers(_drop_layer, _same_shape)),
+    FaultType("a layer twice", "a node added instead of replaced", change_layers(_repeat_layer, _same_shape)),
+    FaultType("a layer's input added to its output", "a residual connection", change_layers(_add_input, _same_shape)),
 )
-"""In where a layer looks."""
+"""Faults in the windows of layers."""

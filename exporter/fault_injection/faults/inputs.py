@@ -1,90 +1,89 @@
-"""Faults before the network: what happens to the clip, (batch, channel, time, height, width)."""
+"""Faults before the network: changes of a video input (batch, channel, time, height, width)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 
-from exporter.fault_injection.faults.base import FaultSite, FaultType, clip, insert_after
+from exporter.fault_injection.faults.base import Build, FaultType, FindSites, Generator, insert_after, insert_constant
 from exporter.fault_injection.graph import FaultyGraph, OriginalGraph
 
-if TYPE_CHECKING:
-    Build = Callable[[FaultyGraph, str], str]
-
 CHANNEL, TIME, HEIGHT, WIDTH = 1, 2, 3, 4
-MEAN = (90.25, 97.66, 101.41)
-"""Sports-1M's channel means."""
-DEVIATION = (0.229, 0.224, 0.225)
-"""ImageNet's, of pixels from 0 to 1."""
+MEAN, DEVIATION = (123.7, 116.3, 103.5), (0.229, 0.224, 0.225)
+"""ImageNet's: the mean of pixels from 0 to 255, the standard deviation of pixels from 0 to 1."""
 
 
-def _clip(build: Build) -> Callable[[OriginalGraph], Iterable[FaultSite]]:
-    def find_sites(graph: OriginalGraph) -> Iterable[FaultSite]:
-        shape = next(value for value in graph.model.graph.input if value.name == graph.clip).type.tensor_type.shape
-        if len(shape.dim) != WIDTH + 1:
-            return []
-        return insert_after(clip, lambda copy, x, _generator: build(copy, x), attributable=False)(graph)
+def _change_input(build: Build, fits: Callable[[tuple[int | None, ...]], bool] = lambda _shape: True) -> FindSites:
+    """Insert nodes after a video input whose shape fits."""
 
-    return find_sites
+    def values(graph: OriginalGraph) -> list[str]:
+        shape = graph.input_shape
+        video = len(shape) == WIDTH + 1 and None not in shape[CHANNEL:] and shape[TIME] != 1
+        return [graph.input_name] if video and fits(shape) else []
 
-
-def _sizes(copy: FaultyGraph) -> list[int]:
-    graph_input = next(value for value in copy.graph.input if value.name == copy.original.clip)
-    return [dim.dim_value for dim in graph_input.type.tensor_type.shape.dim]
+    return insert_after(values, build, attributable=False)
 
 
-def _taken(axis: int, order: Callable[[int], list[int]]) -> Build:
-    """Take an axis's places in another order."""
+def _reorder(axis: int, order: Callable[[int], list[int]]) -> FindSites:
+    """Take the indices of an axis in another order."""
 
-    def build(copy: FaultyGraph, x: str) -> str:
-        return copy.emit("Gather", x, copy.constant(order(_sizes(copy)[axis]), np.int64), axis=axis)
+    def build(faulty: FaultyGraph, x: str, _: Generator) -> str:
+        size = faulty.original.input_shape[axis]
+        assert size is not None
+        return faulty.emit("Gather", x, faulty.constant(order(size), np.int64), axis=axis)
 
-    return build
-
-
-def _by_channel(operator: str, numbers: tuple[float, ...]) -> Build:
-    def build(copy: FaultyGraph, x: str) -> str:
-        return copy.emit(operator, x, copy.constant(np.reshape(numbers, (1, -1, 1, 1, 1))))
-
-    return build
+    return _change_input(build)
 
 
-def _lost_frame(copy: FaultyGraph, x: str) -> str:
-    kept = np.ones((1, 1, _sizes(copy)[TIME], 1, 1))
-    kept[0, 0, -1] = 0
-    return copy.emit("Mul", x, copy.constant(kept))
+def _by_channel(operator: str, numbers: tuple[float, ...]) -> FindSites:
+    def build(faulty: FaultyGraph, x: str, _: Generator) -> str:
+        return faulty.emit(operator, x, faulty.constant(np.reshape(numbers, (1, -1, 1, 1, 1))))
+
+    return _change_input(build, lambda shape: shape[CHANNEL] == len(numbers))
 
 
-def _one(operator: str, number: float) -> Build:
-    return lambda copy, x: copy.emit(operator, x, copy.constant(number))
+def _clear_last_frame(faulty: FaultyGraph, x: str, _: Generator) -> str:
+    size = faulty.original.input_shape[TIME]
+    assert size is not None
+    mask = np.arange(size) < size - 1
+    return faulty.emit("Mul", x, faulty.constant(mask.reshape(1, 1, size, 1, 1)))
+
+
+def _reverse(size: int) -> list[int]:
+    return [*range(size)][::-1]
+
+
+def _shift(size: int) -> list[int]:
+    return [*range(1, size), size - 1]
 
 
 INPUTS = (
-    FaultType("BGR for RGB", "another reader of images", _clip(_taken(CHANNEL, lambda n: [*range(n)][::-1]))),
-    FaultType("frames backwards", "a wrong sort order", _clip(_taken(TIME, lambda n: [*range(n)][::-1]))),
-    FaultType("frames off by one", "a time axis off by one", _clip(_taken(TIME, lambda n: [*range(1, n), n - 1]))),
+    FaultType("BGR for RGB", "another image reader", _reorder(CHANNEL, _reverse)),
+    FaultType("frames reversed", "a wrong sort order", _reorder(TIME, _reverse)),
+    FaultType("frames off by one", "a time axis off by one", _reorder(TIME, _shift)),
     FaultType(
-        "every second frame, twice", "another frame rate", _clip(_taken(TIME, lambda n: [i // 2 * 2 for i in range(n)]))
+        "every second frame, twice", "another frame rate", _reorder(TIME, lambda n: [i // 2 * 2 for i in range(n)])
     ),
+    FaultType("two frames swapped", "a wrong sort order (10 before 9)", _reorder(TIME, lambda n: [1, 0, *range(2, n)])),
+    FaultType("the last frame black", "a clip padded with zeros", _change_input(_clear_last_frame)),
+    FaultType("mirrored", "augmentation left on", _reorder(WIDTH, _reverse)),
+    FaultType("upside down", "another image origin", _reorder(HEIGHT, _reverse)),
+    FaultType("shifted by one pixel", "a crop off by one", _reorder(WIDTH, _shift)),
     FaultType(
-        "two frames swapped", "a wrong sort order (10 before 9)", _clip(_taken(TIME, lambda n: [1, 0, *range(2, n)]))
-    ),
-    FaultType("the last frame black", "a clip padded with zeros", _clip(_lost_frame)),
-    FaultType("mirrored", "augmentation left on", _clip(_taken(WIDTH, lambda n: [*range(n)][::-1]))),
-    FaultType("upside down", "another image origin", _clip(_taken(HEIGHT, lambda n: [*range(n)][::-1]))),
-    FaultType("moved by one pixel", "a crop off by one", _clip(_taken(WIDTH, lambda n: [*range(1, n), n - 1]))),
-    FaultType(
-        "height and width turned",
+        "height and width swapped",
         "axes (W,H) for (H,W)",
-        _clip(lambda copy, x: copy.emit("Transpose", x, perm=[0, 1, 2, 4, 3])),
+        _change_input(
+            lambda faulty, x, _: faulty.emit("Transpose", x, perm=[0, 1, 2, 4, 3]), lambda s: s[HEIGHT] == s[WIDTH]
+        ),
     ),
-    FaultType("pixels divided by 255", "another range of pixels", _clip(_one("Div", 255))),
-    FaultType("pixels off by 0.5", "another rounding", _clip(_one("Add", 0.5))),
-    FaultType("a mean subtracted again", "preprocessing inside and outside", _clip(_by_channel("Sub", MEAN))),
-    FaultType("divided by a deviation again", "preprocessing inside and outside", _clip(_by_channel("Div", DEVIATION))),
-    FaultType("pixels rounded", "uint8 inside the graph", _clip(lambda copy, x: copy.emit("Round", x))),
-    FaultType("negative pixels cut off", "uint8 inside the graph", _clip(lambda copy, x: copy.emit("Relu", x))),
+    FaultType("pixels divided by 255", "another range of pixel values", _change_input(insert_constant("Div", 255))),
+    FaultType("pixels off by 0.5", "another rounding", _change_input(insert_constant("Add", 0.5))),
+    FaultType("a mean subtracted again", "preprocessing inside and outside", _by_channel("Sub", MEAN)),
+    FaultType("divided by a deviation again", "preprocessing inside and outside", _by_channel("Div", DEVIATION)),
+    FaultType("pixels rounded", "uint8 inside the graph", _change_input(lambda faulty, x, _: faulty.emit("Round", x))),
+    FaultType(
+        "negative pixels clipped", "uint8 inside the graph", _change_input(lambda faulty, x, _: faulty.emit("Relu", x))
+    ),
 )
-"""Before the network. A localiser sees them at the first layer, but no layer causes the fault."""
+"""Faults before the network. Localisation finds them at the first layer, but no layer causes them."""

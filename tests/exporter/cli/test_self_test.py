@@ -49,7 +49,7 @@ def test_errors_are_one_line_and_an_exit_code(
     onnx, torchscript = (artifact.path for artifact in narrow_artifacts.artifacts)
     cases: list[tuple[int, str, tuple[object, ...]]] = [
         (2, "faults are injected into ONNX graphs, and this is a torchscript file", (torchscript,)),
-        (2, "--only dragon: no kind of fault has that in its name", (onnx, "--only", "dragon")),
+        (2, "--only dragon: no fault type has that in its name", (onnx, "--only", "dragon")),
         (3, "no such", (tmp_path / "none.onnx",)),
         (3, "has no manifest beside or inside it", (save(tmp_path / "foreign.onnx"),)),
     ]

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from exporter.bench.types import BenchRequest
 from exporter.errors import ArtifactError, UsageError
+from exporter.fault_injection.results import SelfTestOptions
 from exporter.types import ExportRequest, OptimizeOptions, OptimizeRequest, ParityOptions, Target
 from exporter.workflows.bench import benchmark
 from exporter.workflows.export import ExportResult, export
 from exporter.workflows.optimize import optimize
+from exporter.workflows.self_test import self_test
 from exporter.workflows.verify import verify_parity
 from models import BuiltModel, OutputSpec, TensorSpec
 
@@ -152,6 +154,13 @@ def test_optimize_rewrites_its_convolutions(tmp_path: Path) -> None:
     assert actions["layer1.conv1"].startswith("winograd")
     assert done.report is not None
     assert done.report.passed
+
+
+def test_its_faults_are_detected(exported: ExportResult, model: BuiltModel) -> None:
+    report = self_test(exported.artifacts[0].path, SelfTestOptions(quick=True), model)
+    assert report.passed
+    assert not report.of("invalid")
+    assert {fault.kind for fault in report.of("detected")} >= {"weights negated", "frames reversed", "BGR for RGB"}
 
 
 class TwoInputs(nn.Module):

@@ -1,0 +1,22 @@
+"""When a self-test passes."""
+
+import pytest
+
+from exporter.fault_injection.results import CleanRuns, FaultResult, Outcome, SelfTestReport
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "false_positives", "passed"),
+    [
+        (("detected", "below_tolerance", "invalid"), (), True),
+        (("detected", "undetected"), (), False),
+        (("below_tolerance",), (), False),
+        (("detected",), ("random",), False),
+    ],
+)
+def test_a_report_passes_if_faults_were_detected_and_none_was_undetected(
+    outcomes: tuple[Outcome, ...], false_positives: tuple[str, ...], passed: bool
+) -> None:
+    faults = tuple(FaultResult("type", "cause", "conv1", outcome, "random", 2.0) for outcome in outcomes)
+    report = SelfTestReport("a", "r", "t", ("random",), 1, faults, CleanRuns(1, false_positives, 0.5), {})
+    assert report.passed is passed

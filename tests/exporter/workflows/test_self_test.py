@@ -1,0 +1,28 @@
+"""The parity check detects every fault of the table in a narrow C3D, and in a network that is no C3D."""
+
+import pytest
+
+from exporter.errors import UsageError
+from exporter.fault_injection.results import SelfTestOptions
+from exporter.workflows.export import ExportResult
+from exporter.workflows.self_test import self_test
+
+
+def test_one_fault_of_each_type_is_detected_in_a_narrow_network(narrow_artifacts: ExportResult) -> None:
+    report = self_test(narrow_artifacts.artifacts[0].path, SelfTestOptions(quick=True))
+    assert report.passed
+    assert len(report.faults) == report.fault_types > 100
+    assert not report.of("invalid")
+    assert len(report.of("detected")) >= 95
+    assert report.clean.runs == 6
+
+
+def test_only_some_types(narrow_artifacts: ExportResult) -> None:
+    report = self_test(narrow_artifacts.artifacts[0].path, SelfTestOptions(only="Softmax", clean_runs=1))
+    assert {fault.kind for fault in report.faults} == {"softmax added", "logarithm of softmax added"}
+    assert report.clean.runs == 7
+
+
+def test_other_formats_are_refused(narrow_artifacts: ExportResult) -> None:
+    with pytest.raises(UsageError, match="this is a torchscript file"):
+        self_test(narrow_artifacts.artifacts[1].path)
