@@ -11,8 +11,10 @@ from pathlib import Path
 from measure import machine
 from pieces import Pieces, pieces
 
+from exporter.fault_injection.harness import set_up
 from exporter.fault_injection.results import SelfTestOptions
-from exporter.fault_injection.runner import Fault, list_faults, run_faults, set_up, temp_dir
+from exporter.fault_injection.runner import Fault, list_faults, run_faults
+from exporter.fault_injection.split import temp_dir
 from exporter.formats import load_artifact
 from exporter.parity.golden import GoldenOutputs, NetworkSource, require_cache
 from exporter.parity.inputs import make_network_inputs
@@ -21,8 +23,8 @@ from exporter.workflows.export import export
 from models import build
 from models.options import BuildOptions
 
-AT_ONCE = 24
-"""Faults between two looks at the clock; those that need float64 share its layers."""
+AT_ONCE = 8
+"""Faults between two looks at the clock."""
 
 
 def main() -> None:
@@ -37,8 +39,8 @@ def main() -> None:
         pool = make_network_inputs(built, ParityOptions(input_types=QUICK))
         require_cache(kept.path.parent / "truth")
         golden = GoldenOutputs(NetworkSource(built), pool, kept.path.parent / "truth")
-        harness, _ = set_up(load_artifact(artifacts / "c3d.onnx"), golden, built, Path(folder))
-        faults = sorted(list_faults(harness), key=lambda fault: zlib.crc32(title(fault).encode()))
+        harness = set_up(load_artifact(artifacts / "c3d.onnx"), golden, built, Path(folder))
+        faults = sorted(list_faults(harness.graph), key=lambda fault: zlib.crc32(title(fault).encode()))
         left = [fault for fault in faults if title(fault) not in kept.done]
         while left and not kept.over:
             some, left = left[:AT_ONCE], left[AT_ONCE:]
