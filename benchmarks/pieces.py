@@ -1,4 +1,4 @@
-"""Long measurements in pieces: what is done is kept in a file, and the next call goes on where the last one stopped."""
+"""Long measurements in pieces: results are stored in a file, and the next call continues where the last one stopped."""
 
 import argparse
 import json
@@ -13,10 +13,10 @@ class Pieces:
     """Results by name, in a JSON file.
 
     Attributes:
-        path: of the file; it belongs outside the repository.
+        path: the file, outside the repository.
         end: when this call has to stop, by `time.monotonic`.
         done: {name: result}.
-        flags: those that were given of the caller's own.
+        flags: the flags of the script that were given.
     """
 
     path: Path
@@ -26,7 +26,7 @@ class Pieces:
 
     @property
     def over(self) -> bool:
-        """Tell whether this call's time is up."""
+        """Whether this call has to stop."""
         return time.monotonic() > self.end
 
     def keep(self, name: str, result: Any) -> None:
@@ -38,10 +38,10 @@ class Pieces:
 
 
 def pieces(description: str, *flags: str) -> Pieces:
-    """Read `--into FILE`, `--seconds N` and the caller's own flags from the command line, and what FILE holds."""
+    """Read `--into FILE`, `--seconds N` and the script's own flags from the command line, and the results in FILE."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--into", type=Path, required=True, help="file of the results so far")
-    parser.add_argument("--seconds", type=float, default=1e9, help="stop after so many, to be gone on with")
+    parser.add_argument("--seconds", type=float, default=1e9, help="stop after this time; another call continues")
     for flag in flags:
         parser.add_argument(f"--{flag}", action="store_true")
     given = parser.parse_args()

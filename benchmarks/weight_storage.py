@@ -1,4 +1,4 @@
-"""How a weight may be stored in fewer bits, and what each way costs in onnxruntime.
+"""Ways to store a weight in fewer bits, and what each costs in onnxruntime.
 
     python benchmarks/weight_storage.py                  fc6 in every form
     python benchmarks/weight_storage.py A.onnx B.onnx    whole models, against the first
@@ -36,7 +36,7 @@ def model(nodes: list[NodeProto], weights: Arrays) -> bytes:
 
 
 def forms(weight: NDArray[np.float32]) -> dict[str, bytes]:
-    """Return fc6 (out, in) in every form."""
+    """Return fc6 (out, in) stored in each way."""
     node = helper.make_node
     gemm = node("Gemm", ["x", "f"], ["y"], transB=1)
     made = {
@@ -83,7 +83,7 @@ def forms(weight: NDArray[np.float32]) -> dict[str, bytes]:
 
 
 def interleaved(runs: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Return the median milliseconds of each, all run in turn."""
+    """Return the median milliseconds of each, measured in interleaved rounds."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(ROUNDS):
         for name, run in runs.items():
@@ -120,7 +120,7 @@ def layers() -> None:
 
 
 def models(paths: list[Path]) -> None:
-    """Print the table of whole models, the first of which is the measure."""
+    """Print the table of whole models; the first one is the baseline."""
     sessions = {path: opened(str(path)) for path in paths}
     shape = [size if isinstance(size, int) else 1 for size in sessions[paths[0]][0].get_inputs()[0].shape]
     feed = {

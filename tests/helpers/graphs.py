@@ -1,4 +1,4 @@
-"""ONNX models written node by node, and what a pass must keep of them, asked of onnx and onnxruntime alone."""
+"""ONNX models written node by node, and checks of a pass that use only onnx and onnxruntime."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def node(operator: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
-    """A node of names separated by spaces, called like its first output; `-` is an input that is left out."""
+    """Return a node; names are separated by spaces, and `-` is an input that is absent. Its name is `<output>.node`."""
     names = ["" if name == "-" else name for name in inputs.split()]
     made = outputs.split()
     return helper.make_node(operator, names, made, name=f"{made[0]}.node", **attributes)
@@ -36,22 +36,22 @@ def graph(
     opset: int = 18,
     dtype: int = TensorProto.FLOAT,
 ) -> onnx.ModelProto:
-    """A model of float32 inputs and outputs; a shape's strings are free sizes, None is no shape at all."""
+    """Return a model with inputs and outputs of one dtype; strings in a shape are dynamic sizes, None is an unknown rank."""
     ports = [
         [helper.make_tensor_value_info(name, dtype, shape) for name, shape in side.items()]
         for side in (inputs, outputs)
     ]
-    return assembled(nodes, ports[0], ports[1], weights, opset)
+    return make_model(nodes, ports[0], ports[1], weights, opset)
 
 
-def assembled(
+def make_model(
     nodes: Sequence[onnx.NodeProto],
     inputs: Sequence[onnx.ValueInfoProto],
     outputs: Sequence[onnx.ValueInfoProto],
     weights: Arrays,
     opset: int,
 ) -> onnx.ModelProto:
-    """A model of any inputs and outputs; each domain of its nodes is imported."""
+    """Return a model of any inputs and outputs, which imports each domain of its nodes."""
     held = [numpy_helper.from_array(np.asarray(values, order="C"), name) for name, values in weights.items()]
     made = helper.make_graph(list(nodes), "small", list(inputs), list(outputs), held)
     domains = sorted({node.domain for node in nodes} - {""})
@@ -61,7 +61,7 @@ def assembled(
 
 
 def save(path: Path, model: onnx.ModelProto, data: str | None = None) -> Path:
-    """Write a model that the checker has seen; `data` keeps its weights in a file beside it."""
+    """Check a model and write it, with its weights in the file `data` beside it if that is given."""
     onnx.checker.check_model(model)
     onnx.save(model, path, save_as_external_data=data is not None, location=data, size_threshold=0)
     return path
@@ -77,16 +77,16 @@ def positive(*shape: int, seed: int = 0) -> NDArray[np.float32]:
     return np.random.default_rng([seed, *shape]).uniform(0.5, 2, shape).astype(np.float32)
 
 
-def exact(model: onnx.ModelProto, feeds: Arrays, folder: Path) -> dict[str, NDArray[Any]]:
-    """What a model answers in float64."""
+def run_float64(model: onnx.ModelProto, feeds: Arrays, folder: Path) -> dict[str, NDArray[Any]]:
+    """Return the outputs of a model in float64."""
     path = folder / "exact.onnx"
     onnx.save(model, path)
     with Float64Graph(path, RuntimeOptions()) as runtime:
         return runtime.run(feeds)
 
 
-def ran(model: onnx.ModelProto, feeds: Arrays) -> dict[str, NDArray[Any]]:
-    """What a model answers in onnxruntime."""
+def run_onnxruntime(model: onnx.ModelProto, feeds: Arrays) -> dict[str, NDArray[Any]]:
+    """Return the outputs of a model in onnxruntime."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -97,7 +97,7 @@ def ran(model: onnx.ModelProto, feeds: Arrays) -> dict[str, NDArray[Any]]:
 
 @dataclass(frozen=True)
 class Rewritten:
-    """What a pass made of a model."""
+    """The result of a pass."""
 
     modified: bool
     model: onnx.ModelProto
@@ -105,16 +105,16 @@ class Rewritten:
 
     @property
     def operators(self) -> list[str]:
-        """In the order of the graph."""
+        """Operators, in the order of the graph."""
         return [made.op_type for made in self.model.graph.node]
 
     @property
     def reasons(self) -> list[str]:
-        """Why what was left is left."""
+        """Reasons for the nodes that are left unchanged."""
         return [row.reason for row in self.step.decisions if row.action.startswith("left")]
 
     def weight(self, name: str) -> NDArray[Any]:
-        """An initialiser's values."""
+        """Return the values of an initialiser."""
         return next(numpy_helper.to_array(held) for held in self.model.graph.initializer if held.name == name)
 
 
@@ -140,7 +140,7 @@ def rewrite(step: GraphPass, model: onnx.ModelProto) -> Rewritten:
     return Rewritten(modified, after, step)
 
 
-def kept(step: GraphPass, model: onnx.ModelProto, feeds: Arrays, folder: Path, tolerance: float) -> Rewritten:
+def check_pass(step: GraphPass, model: onnx.ModelProto, feeds: Arrays, folder: Path, tolerance: float) -> Rewritten:
     """Rewrite, and hold every answer in onnxruntime against the original in float64.
 
     Args:
@@ -151,7 +151,7 @@ def kept(step: GraphPass, model: onnx.ModelProto, feeds: Arrays, folder: Path, t
         tolerance: of the largest error, relative to the largest number.
     """
     done = rewrite(step, model)
-    truth, answers = exact(model, feeds, folder), ran(done.model, feeds)
+    truth, answers = run_float64(model, feeds, folder), run_onnxruntime(done.model, feeds)
     for name, values in truth.items():
         assert answers[name].shape == values.shape
         error = np.abs(answers[name] - values).max() / np.abs(values).max()

@@ -82,7 +82,7 @@ def save(
     opset: int = 20,
 ) -> Path:
     """Write a model of any inputs and outputs."""
-    return graphs.save(path, graphs.assembled(nodes, inputs, outputs, constants, opset))
+    return graphs.save(path, graphs.make_model(nodes, inputs, outputs, constants, opset))
 
 
 def convolution(path: Path, batch: int | str = "batch", channels: int = 4, size: int | str = 8) -> Path:

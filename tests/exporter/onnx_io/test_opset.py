@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from helpers.graphs import graph, node, normal, ran
+from helpers.graphs import graph, node, normal, run_onnxruntime
 from onnx import TensorProto
 
 from exporter.errors import UsageError
@@ -31,7 +31,7 @@ def test_reduce_takes_its_axes_as_an_attribute(operator: str) -> None:
     assert list(attributes["axes"].ints) == [1, 2]
     assert attributes.keys() == {"axes", "keepdims"}
     assert not result.graph.initializer
-    assert np.allclose(ran(result, x)["y"], ran(model, x)["y"], rtol=1e-6)
+    assert np.allclose(run_onnxruntime(result, x)["y"], run_onnxruntime(model, x)["y"], rtol=1e-6)
 
 
 def test_even_split_needs_no_number_of_outputs() -> None:
@@ -39,7 +39,7 @@ def test_even_split_needs_no_number_of_outputs() -> None:
     model = graph([node("Split", "x", "a b", axis=1, num_outputs=2)], {"x": ["n", 4]}, halves, {})
     result, x = lowered(model), {"x": normal(3, 4)}
     assert [attribute.name for attribute in result.graph.node[0].attribute] == ["axis"]
-    assert np.array_equal(ran(result, x)["b"], x["x"][:, 2:])
+    assert np.array_equal(run_onnxruntime(result, x)["b"], x["x"][:, 2:])
 
 
 def test_operators_of_the_same_version_stay() -> None:

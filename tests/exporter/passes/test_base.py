@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 import pytest
-from helpers.graphs import exact, graph, kept, node, normal, positive, ran
+from helpers.graphs import check_pass, graph, node, normal, positive, run_float64, run_onnxruntime
 
 from exporter.passes.base import Decision, GraphPass, manifest_options, run_passes, used_names
 from exporter.passes.names import unused_name
@@ -83,7 +83,7 @@ def test_a_whole_recipe_keeps_a_residual_block_with_norms(tmp_path: Path) -> Non
     applied = run_passes(rewritten, build_passes(OptimizeOptions("cpu")))
     assert applied.modified
     feeds = {"x": normal(2, 8, 4, 6, 6)}
-    truth, answers = exact(model, feeds, tmp_path)["y"], ran(ir.to_proto(rewritten), feeds)["y"]
+    truth, answers = run_float64(model, feeds, tmp_path)["y"], run_onnxruntime(ir.to_proto(rewritten), feeds)["y"]
     assert abs(answers - truth).max() <= 2e-6 * abs(truth).max()
     assert "BatchNormalization" not in [made.op_type for made in rewritten.graph]
     assert not run_passes(rewritten, build_passes(OptimizeOptions("cpu"))).modified
@@ -124,4 +124,4 @@ def test_the_manifest_keeps_choices_and_times() -> None:
 
 def test_the_helper_finds_a_pass_that_lies(tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
-        kept(Renames(), graph([node("Flatten", "x", "y")], IN, OUT, {}), {"x": normal(1, 4, 6)}, tmp_path, 1e-6)
+        check_pass(Renames(), graph([node("Flatten", "x", "y")], IN, OUT, {}), {"x": normal(1, 4, 6)}, tmp_path, 1e-6)

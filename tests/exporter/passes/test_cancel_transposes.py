@@ -4,7 +4,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 import pytest
-from helpers.graphs import graph, kept, node, normal, rewrite
+from helpers.graphs import check_pass, graph, node, normal, rewrite
 
 from exporter.passes.cancel_transposes import FIRST, LAST, CancelTransposes
 
@@ -14,7 +14,7 @@ FEEDS = {"x": normal(2, 2, 3, 4, 5)}
 
 def test_a_transpose_that_undoes_another_is_its_input(tmp_path: Path) -> None:
     nodes = [node("Transpose", "x", "a", perm=LAST), node("Transpose", "a", "b", perm=FIRST), node("Neg", "b", "y")]
-    done = kept(CancelTransposes(), graph(nodes, SHAPE, {"y": SHAPE["x"]}, {}), FEEDS, tmp_path, 0)
+    done = check_pass(CancelTransposes(), graph(nodes, SHAPE, {"y": SHAPE["x"]}, {}), FEEDS, tmp_path, 0)
     assert done.operators == ["Neg"]
 
 
@@ -26,7 +26,7 @@ def test_the_first_stays_while_something_reads_it(tmp_path: Path) -> None:
         node("Abs", "a", "z"),
     ]
     outputs = {"y": SHAPE["x"], "z": ("n", 3, 4, 5, 2)}
-    done = kept(CancelTransposes(), graph(nodes, SHAPE, outputs, {}), FEEDS, tmp_path, 0)
+    done = check_pass(CancelTransposes(), graph(nodes, SHAPE, outputs, {}), FEEDS, tmp_path, 0)
     assert done.operators == ["Transpose", "Neg", "Abs"]
 
 

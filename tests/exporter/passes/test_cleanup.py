@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from helpers.graphs import graph, kept, node, normal, rewrite
+from helpers.graphs import check_pass, graph, node, normal, rewrite
 from numpy.typing import NDArray
 
 from exporter.passes.base import GraphPass
@@ -23,7 +23,7 @@ def constant(name: str, values: NDArray[np.float32]) -> onnx.NodeProto:
 
 def test_constants_become_initialisers(tmp_path: Path) -> None:
     model = graph([constant("k", normal(6)), node("Add", "x k", "y")], ROW, OUT, {})
-    done = kept(LiftConstants(), model, FEEDS, tmp_path, EXACT)
+    done = check_pass(LiftConstants(), model, FEEDS, tmp_path, EXACT)
     assert done.modified
     assert done.operators == ["Add"]
     assert np.array_equal(done.weight("k"), normal(6))
@@ -44,7 +44,7 @@ def test_shape_arithmetic_is_done_now(opset: int, tmp_path: Path) -> None:
         node("Relu", "r", "y"),
     ]
     held = {"i": np.array([1]), "m": np.array([-1])}
-    done = kept(FoldConstants(), graph(nodes, ROW, OUT, held, opset), FEEDS, tmp_path, EXACT)
+    done = check_pass(FoldConstants(), graph(nodes, ROW, OUT, held, opset), FEEDS, tmp_path, EXACT)
     assert done.modified
     assert done.operators == ["Shape", "Reshape", "Relu"]  # the Shape is dead code now
     assert b"onnxscript" not in done.model.SerializeToString()
@@ -69,7 +69,7 @@ def dropout(opset: int, result: str = "d", training: bool | None = None) -> onnx
 
 @pytest.mark.parametrize(("opset", "training"), [(7, None), (13, None), (13, False), (22, False)])
 def test_dropout_of_inference_goes(opset: int, training: bool | None, tmp_path: Path) -> None:
-    done = kept(RemoveNoOps(), dropout(opset, training=training), FEEDS, tmp_path, EXACT)
+    done = check_pass(RemoveNoOps(), dropout(opset, training=training), FEEDS, tmp_path, EXACT)
     assert done.modified
     assert done.operators == ["Relu"]
 
@@ -90,7 +90,7 @@ def test_dropout_whose_mask_is_read_stays() -> None:
 
 def test_a_dropout_that_is_the_output_leaves_its_name(tmp_path: Path) -> None:
     model = graph([node("Relu", "x", "r"), node("Dropout", "r", "y")], ROW, OUT, {}, 13)
-    done = kept(RemoveNoOps(), model, FEEDS, tmp_path, EXACT)
+    done = check_pass(RemoveNoOps(), model, FEEDS, tmp_path, EXACT)
     assert done.operators == ["Relu"]
     assert [value.name for value in done.model.graph.output] == ["y"]
 
@@ -101,12 +101,14 @@ def test_identity_from_input_to_output_stays() -> None:
 
 def test_identity_in_the_middle_goes(tmp_path: Path) -> None:
     nodes = [node("Relu", "x", "r"), node("Identity", "r", "i"), node("Neg", "i", "y")]
-    assert kept(RemoveNoOps(), graph(nodes, ROW, OUT, {}), FEEDS, tmp_path, EXACT).operators == ["Relu", "Neg"]
+    assert check_pass(RemoveNoOps(), graph(nodes, ROW, OUT, {}), FEEDS, tmp_path, EXACT).operators == ["Relu", "Neg"]
 
 
 def test_dead_code_goes_and_the_rest_stays(tmp_path: Path) -> None:
     nodes = [node("Relu", "x", "y"), node("Neg", "x", "dead"), node("Add", "dead w", "deader")]
-    done = kept(RemoveDeadCode(), graph(nodes, ROW, OUT, {"w": normal(6), "unused": normal(3)}), FEEDS, tmp_path, EXACT)
+    done = check_pass(
+        RemoveDeadCode(), graph(nodes, ROW, OUT, {"w": normal(6), "unused": normal(3)}), FEEDS, tmp_path, EXACT
+    )
     assert done.modified
     assert done.operators == ["Relu"]
     assert not done.model.graph.initializer
@@ -114,7 +116,7 @@ def test_dead_code_goes_and_the_rest_stays(tmp_path: Path) -> None:
 
 def test_what_is_computed_twice_is_computed_once(tmp_path: Path) -> None:
     nodes = [node("Relu", "x", "a"), node("Relu", "x", "b"), node("Add", "a b", "y")]
-    done = kept(RemoveDeadCode(), graph(nodes, ROW, OUT, {}), FEEDS, tmp_path, EXACT)
+    done = check_pass(RemoveDeadCode(), graph(nodes, ROW, OUT, {}), FEEDS, tmp_path, EXACT)
     assert done.operators == ["Relu", "Add"]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from helpers.graphs import exact, graph, kept, node, normal, ran, rewrite
+from helpers.graphs import check_pass, graph, node, normal, rewrite, run_float64, run_onnxruntime
 from numpy.typing import NDArray
 
 from exporter.onnx_io.precision import detect_precision
@@ -38,7 +38,7 @@ ROWS = {"x": normal(3, 256)}
 
 @pytest.mark.parametrize(("model", "feeds"), [(CONV, CLIP), (GEMM, ROWS)], ids=["Conv", "Gemm"])
 def test_float16_is_cast_back(model: onnx.ModelProto, feeds: dict[str, NDArray[Any]], tmp_path: Path) -> None:
-    done = kept(CompressWeights("fp16"), model, feeds, tmp_path, HALF)
+    done = check_pass(CompressWeights("fp16"), model, feeds, tmp_path, HALF)
     assert done.modified
     assert done.operators == ["Cast", model.graph.node[0].op_type]
     assert done.weight("w").dtype == np.float16
@@ -49,7 +49,7 @@ def test_float16_is_cast_back(model: onnx.ModelProto, feeds: dict[str, NDArray[A
 
 def test_a_weight_that_two_layers_read_is_cast_once(tmp_path: Path) -> None:
     nodes = [node("Gemm", "x w", "a"), node("Gemm", "x w", "c"), node("Add", "a c", "y")]
-    done = kept(CompressWeights("fp16"), linear(nodes, w=normal(256, 40)), ROWS, tmp_path, HALF)
+    done = check_pass(CompressWeights("fp16"), linear(nodes, w=normal(256, 40)), ROWS, tmp_path, HALF)
     assert done.operators == ["Cast", "Gemm", "Gemm", "Add"]
 
 
@@ -66,7 +66,7 @@ def test_small_tensors_stay(kind: Any) -> None:
 
 
 def test_a_convolution_has_a_scale_for_each_channel(tmp_path: Path) -> None:
-    done = kept(CompressWeights("int8"), CONV, CLIP, tmp_path, BYTE)
+    done = check_pass(CompressWeights("int8"), CONV, CLIP, tmp_path, BYTE)
     assert done.operators == ["Cast", "Mul", "Conv"]
     weights, scales = normal(24, 8, 3, 3, 3).astype(np.float64), done.weight("w.scale")
     assert scales.shape == (24, 1, 1, 1, 1)
@@ -86,7 +86,7 @@ def test_a_convolution_has_a_scale_for_each_channel(tmp_path: Path) -> None:
 def test_a_linear_layer_has_a_scale_for_each_block(
     nodes: list[onnx.NodeProto], weights: dict[str, NDArray[Any]], operators: list[str], tmp_path: Path
 ) -> None:
-    done = kept(CompressWeights("int8"), linear(nodes, 21, **weights), ROWS, tmp_path, BYTE)
+    done = check_pass(CompressWeights("int8"), linear(nodes, 21, **weights), ROWS, tmp_path, BYTE)
     assert done.operators == ["DequantizeLinear", *operators]
     assert done.weight("w").dtype == np.int8
     assert done.weight("w").shape == (256, 40)
@@ -128,8 +128,8 @@ def test_channels_of_zeros_stay_zeros(tmp_path: Path) -> None:
     weights = normal(256, 40)
     weights[:, 7] = 0
     done = rewrite(CompressWeights("int8"), linear([node("Gemm", "x w", "y")], w=weights))
-    assert not ran(done.model, ROWS)["y"][:, 7].any()
-    assert not exact(linear([node("Gemm", "x w", "y")], w=weights), ROWS, tmp_path)["y"][:, 7].any()
+    assert not run_onnxruntime(done.model, ROWS)["y"][:, 7].any()
+    assert not run_float64(linear([node("Gemm", "x w", "y")], w=weights), ROWS, tmp_path)["y"][:, 7].any()
 
 
 REFUSED = {

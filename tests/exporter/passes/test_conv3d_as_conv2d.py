@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from helpers.graphs import graph, kept, node, normal, rewrite
+from helpers.graphs import check_pass, graph, node, normal, rewrite
 
 from exporter.passes.base import run_passes
 from exporter.passes.cancel_transposes import CancelTransposes
@@ -60,7 +60,7 @@ FEEDS = {"x": normal(2, 3, 5, 10, 12)}
     ],
 )
 def test_a_stem_becomes_a_2d_convolution(model: onnx.ModelProto, channels: int, tmp_path: Path) -> None:
-    done = kept(Conv3dAsConv2d(), model, {"x": normal(2, channels, 5, 10, 12)}, tmp_path, 1e-5)
+    done = check_pass(Conv3dAsConv2d(), model, {"x": normal(2, channels, 5, 10, 12)}, tmp_path, 1e-5)
     assert done.modified
     conv2d = next(made for made in done.model.graph.node if made.op_type == "Conv")
     assert len(onnx.helper.get_node_attr_value(conv2d, "kernel_shape")) == 2

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from helpers.graphs import graph, kept, node, normal, positive, rewrite
+from helpers.graphs import check_pass, graph, node, normal, positive, rewrite
 from numpy.typing import NDArray
 
 from exporter.passes.fold_batch_norm import FoldBatchNorm
@@ -74,7 +74,7 @@ def test_it_folds_and_the_function_stays(layer: str, opset: int, tmp_path: Path)
     nodes, inputs, shape, weights = LAYERS[layer]
     model = graph([*nodes, norm()], inputs, {"y": shape}, {**weights, **statistics(6)}, opset)
     feeds = {"x": normal(2, *(int(size) for size in inputs["x"][1:]))}
-    done = kept(FoldBatchNorm(), model, feeds, tmp_path, TOLERANCE)
+    done = check_pass(FoldBatchNorm(), model, feeds, tmp_path, TOLERANCE)
     assert done.modified
     assert done.operators == [nodes[0].op_type]
     assert [row.action for row in done.step.decisions] == ["folded"]
@@ -139,7 +139,7 @@ def test_an_output_of_the_graph_before_the_norm_is_kept() -> None:
 
 def test_weights_that_two_convolutions_share_are_copied(tmp_path: Path) -> None:
     model = convolution(norm(result="z"), node("Conv", "x w", "d", **CUBE), node("Add", "z d", "y"))
-    done = kept(FoldBatchNorm(), model, {"x": normal(1, 4, 3, 5, 5)}, tmp_path, TOLERANCE)
+    done = check_pass(FoldBatchNorm(), model, {"x": normal(1, 4, 3, 5, 5)}, tmp_path, TOLERANCE)
     assert done.operators == ["Conv", "Conv", "Add"]
     assert np.array_equal(done.weight("w"), normal(6, 4, 3, 3, 3))
     assert done.weight("w.2").shape == (6, 4, 3, 3, 3)

@@ -8,7 +8,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from conftest import ExportedByCommand
-from helpers.graphs import exact, graph, node, normal, positive, ran
+from helpers.graphs import graph, node, normal, positive, run_float64, run_onnxruntime
 from helpers.run import run
 
 from exporter.artifacts.manifest import read_manifest
@@ -87,7 +87,7 @@ def test_a_network_is_rewritten_verified_and_published(opset: int, external: boo
     assert len(done.files) == (2 if external else 1)
     assert {path.name for path in done.files} | set(before) == set(contents(tmp_path))
     feeds = {"image": normal(3, 2, 8, 8, 8)}
-    truth, answers = exact(unet(), feeds, tmp_path)["mask"], ran(after, feeds)["mask"]
+    truth, answers = run_float64(unet(), feeds, tmp_path)["mask"], run_onnxruntime(after, feeds)["mask"]
     assert np.abs(answers - truth).max() <= 3e-6 * np.abs(truth).max()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from helpers.graphs import exact, graph, node, normal, ran
+from helpers.graphs import graph, node, normal, run_float64, run_onnxruntime
 
 from exporter.passes.base import Decision, find_nodes, run_passes
 from exporter.passes.compress_weights import CompressWeights
@@ -93,7 +93,10 @@ def test_another_network_takes_a_fraction_of_the_multiplications(tmp_path: Path)
     assert all(chosen[name].startswith("winograd") for name in ("c1.node", "c2.node"))
     assert multiplications(done.path) < 0.5 * multiplications(path)
     x = normal(2, 3, 8, 32, 32)
-    (truth,), (answer,) = exact(tower(), {"x": x}, tmp_path).values(), ran(onnx.load(done.path), {"x": x}).values()
+    (truth,), (answer,) = (
+        run_float64(tower(), {"x": x}, tmp_path).values(),
+        run_onnxruntime(onnx.load(done.path), {"x": x}).values(),
+    )
     assert np.abs(answer - truth).max() <= 2e-5 * np.abs(truth).max()
 
 
@@ -191,8 +194,8 @@ def match() -> ConvMatch:
 )
 def test_a_candidate_computes_what_the_convolution_did_in_its_model(tile_shape: TileShape | None) -> None:
     x = normal(1, 8, 8, 8, 8)
-    (direct,) = ran(ir.to_proto(make_candidate(match(), None, 28)), {"x": x}).values()
-    (answer,) = ran(ir.to_proto(make_candidate(match(), tile_shape, 28)), {"x": x}).values()
+    (direct,) = run_onnxruntime(ir.to_proto(make_candidate(match(), None, 28)), {"x": x}).values()
+    (answer,) = run_onnxruntime(ir.to_proto(make_candidate(match(), tile_shape, 28)), {"x": x}).values()
     assert np.abs(answer - direct).max() <= 1e-5 * np.abs(direct).max()
 
 

@@ -1,0 +1,50 @@
+"""ONNX files as an `onnx_ir.Model`."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from helpers import small_models
+
+from exporter.errors import ArtifactError
+from exporter.onnx_io import reader
+from exporter.onnx_io.reader import read_model
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_weights_are_mapped_and_equal(external: bool, tmp_path: Path) -> None:
+    source = onnx.load(small_models.network(tmp_path / "source.onnx"))
+    onnx.save(source, tmp_path / "m.onnx", save_as_external_data=external, location="m.data", size_threshold=0)
+    model = read_model(tmp_path / "m.onnx")
+    mapped = {
+        name for name, value in model.graph.initializers.items() if isinstance(value.const_value, ir.ExternalTensor)
+    }
+    assert mapped == {"w2", "w3"}, "tensors of fewer than 1024 bytes are read into memory"
+    for name, expected in small_models.weights().items():
+        tensor = model.graph.initializers[name].const_value
+        assert tensor is not None
+        assert np.array_equal(tensor.numpy(), expected)
+
+
+def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
+    small_models.network(tmp_path / "m.onnx")
+    (tmp_path / "link.onnx").symlink_to(tmp_path / "m.onnx")
+    assert read_model(tmp_path / "link.onnx").graph.initializers.keys() == small_models.weights().keys()
+
+
+def test_truncated_external_data_is_rejected(tmp_path: Path) -> None:
+    source = onnx.load(small_models.network(tmp_path / "source.onnx"))
+    onnx.save(source, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    content = (tmp_path / "m.data").read_bytes()
+    (tmp_path / "m.data").write_bytes(content[:-4])
+    with pytest.raises(ArtifactError, match=r"m\.data does not hold them"):
+        read_model(tmp_path / "m.onnx")
+
+
+def test_weights_beyond_the_limit_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = small_models.network(tmp_path / "m.onnx")
+    monkeypatch.setattr(reader, "MAX_MESSAGE_BYTES", 1000)
+    with pytest.raises(ArtifactError, match="models beyond 2 GiB"):
+        read_model(path)
