@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from exporter.errors import CheckFailedError
-from exporter.formats.base import Candidate, WriteResult
 from exporter.results import ParityReport
+
+C = TypeVar("C")
+W = TypeVar("W")
 
 
 class ParityFailedError(CheckFailedError):
@@ -22,29 +25,28 @@ class ParityFailedError(CheckFailedError):
 
 
 def first_accepted(
-    candidates: Iterable[Candidate],
-    write: Callable[[Candidate, tuple[str, ...]], WriteResult],
-    verify: Callable[[WriteResult], ParityReport] | None,
-) -> tuple[WriteResult, ParityReport | None]:
+    candidates: Iterable[C],
+    write: Callable[[C, tuple[C, ...]], W],
+    verify: Callable[[W], ParityReport | None] | None,
+) -> tuple[W, ParityReport | None]:
     """Return the first candidate whose file passes parity, and its report.
 
     Args:
         candidates: best first.
-        write: (candidate, names of those that failed before it) -> what was written.
-        verify: checks what was written; None accepts the first candidate without a check.
+        write: (candidate, those that failed before it) -> what was written.
+        verify: checks what was written; it returns None where there is nothing to check. Without it the first candidate
+            is accepted.
 
     Raises:
         ParityFailedError: none passes; it carries the last one's report.
     """
-    rejected: list[str] = []
+    rejected: list[C] = []
     report: ParityReport | None = None
     for candidate in candidates:
         written = write(candidate, tuple(rejected))
-        if verify is None:
-            return written, None
-        report = verify(written)
-        if report.passed:
+        report = None if verify is None else verify(written)
+        if report is None or report.passed:
             return written, report
-        rejected.append(candidate.name)
+        rejected.append(candidate)
     assert report is not None, "no candidates"
     raise ParityFailedError((report,))

@@ -214,9 +214,9 @@ def _write_format(
         progress,
     )
 
-    def write(candidate: Candidate, rejected: tuple[str, ...]) -> WriteResult:
+    def write(candidate: Candidate, rejected: tuple[Candidate, ...]) -> WriteResult:
         with timed(seconds, "write"), translate_os_errors(request.output_dir):
-            return candidate.write(stage, rejected)
+            return candidate.write(stage, tuple(failed.name for failed in rejected))
 
     def verify(written: WriteResult) -> ParityReport:
         assert golden is not None

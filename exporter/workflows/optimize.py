@@ -5,26 +5,25 @@ A model that no pass changes is left alone, byte for byte. Nothing reaches the o
 
 from __future__ import annotations
 
-import filecmp
-import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.artifacts.loading import LoadedArtifact, relative_to
-from exporter.artifacts.manifest import MANIFEST_SUFFIX, Manifest, file_entry, manifest_path
-from exporter.artifacts.store import atomic_replace, check_name, publish, same_file, staging, translate_os_errors
-from exporter.errors import ArtifactError, UsageError
+from exporter.artifacts.loading import LoadedArtifact
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.store import same_file, staging, translate_os_errors
 from exporter.formats import load_artifact
 from exporter.formats.onnx import PASSES_KEY
 from exporter.parity.record import parity_record
 from exporter.passes.tiles import tile_candidates
 from exporter.results import ParityReport
 from exporter.timing import timed
-from exporter.types import QUICK, OptimizeRequest, ParityOptions
-from exporter.workflows.candidates import ParityFailedError
+from exporter.types import QUICK, OptimizeOptions, OptimizeRequest, ParityOptions
+from exporter.workflows.candidates import ParityFailedError, first_accepted
+from exporter.workflows.optimize_files import copy_model, load_onnx, output_path, publish_model, total_bytes
 from models.config import MANIFEST_KEY
 from models.progress import Progress, no_progress
 
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
     from exporter.passes.base import Decision, PassesResult
 
-SUFFIX = ".onnx"
 LOW_PRECISION = ("FLOAT16", "BFLOAT16", "FLOAT8", "FLOAT4", "INT8", "UINT8", "INT4", "UINT4", "INT2", "UINT2")
 MAX_SINGLE_FILE_BYTES = (1 << 31) - (1 << 22)
 
@@ -98,114 +96,124 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
         OptimizationMismatchError: the result does not return what the original returns; nothing was written.
         OutputError: the output folder cannot be written to, or is full.
     """
-    mismatch: OptimizationMismatchError | None = None
-    for options in tile_candidates(request.optimize):
-        try:
-            done = _optimize_once(replace(request, optimize=options), progress)
-        except OptimizationMismatchError as error:
-            mismatch = error
-            continue
-        if mismatch is None:
-            return done
-        outcome = f"tiles of {options.max_tile} pass" if done.modified else f"tiles of {options.max_tile} are no faster"
-        return replace(done, notes=(*done.notes, f"larger Winograd tiles exceeded the error budget; {outcome}"))
-    assert mismatch is not None, "there is always a candidate"
-    raise mismatch
-
-
-def _optimize_once(request: OptimizeRequest, progress: Progress) -> OptimizeResult:
     from exporter.onnx_io.external_data import external_files
-    from exporter.onnx_io.reader import read_model
-    from exporter.passes.base import PassesResult, run_passes
-    from exporter.passes.pipelines import build_passes
 
     seconds: dict[str, float] = {}
     subject = load_onnx(request.model)
     target = output_path(request, subject)
-    with timed(seconds, "load"):
-        progress(f"loading {request.model.name}")
-        model = read_model(subject.path)
-        data = external_files(subject.path)
-    with timed(seconds, "passes"):
-        refusal = unsupported_reason(model)
-        applied = (
-            PassesResult(False, (), ())
-            if refusal
-            else run_passes(model, build_passes(request.optimize, progress), progress)
-        )
-    before = sum(path.stat().st_size for path in (subject.path, *data))
-    notes = (*subject.notes, *([refusal] if refusal else []))
-    if not applied.modified:
-        del model
-        return _unchanged(request, subject, target, data, applied, notes, seconds, before)
-    with staging(target.parent) as stage:
-        with timed(seconds, "write"), translate_os_errors(target.parent):
-            progress(f"writing {target.name}")
-            staged, manifest = _write(request, subject, model, applied, stage, target, external=bool(data))
-            del model
-        report = None
-        if request.verify:
+    data = external_files(subject.path)
+    with ExitStack() as stack:
+
+        def write(options: OptimizeOptions, rejected: tuple[OptimizeOptions, ...]) -> _Rewritten:
+            return _rewrite(replace(request, optimize=options), subject, target, rejected, stack, seconds, progress)
+
+        def verify(rewritten: _Rewritten) -> ParityReport | None:
+            if rewritten.stage is None:
+                return None
             with timed(seconds, "verify"):
-                report = _verify(request, subject, staged[0], target, progress)
+                return _verify(request, subject, rewritten.files[0], target, progress)
+
+        try:
+            rewritten, report = first_accepted(
+                tile_candidates(request.optimize), write, verify if request.verify else None
+            )
+        except ParityFailedError as error:
+            raise OptimizationMismatchError(request.model, error.reports[-1]) from error
         with timed(seconds, "publish"):
-            if manifest is not None:
-                manifest = replace(manifest, parity=None if report is None else parity_record(report))
-            files = _publish(subject, stage, staged, target, manifest)
+            files = _publish_result(request, subject, target, data, rewritten, report)
+    before = total_bytes((subject.path, *data))
+    modified = rewritten.stage is not None
     return OptimizeResult(
         source=request.model,
-        path=target,
-        modified=True,
-        passes=applied.changed,
-        decisions=applied.decisions,
+        path=target if files else subject.path,
+        modified=modified,
+        passes=rewritten.passes.changed,
+        decisions=rewritten.passes.decisions,
         report=report,
         files=files,
         bytes_before=before,
-        bytes_after=_bytes(files),
-        notes=notes,
+        bytes_after=total_bytes(files) if modified else before,
+        notes=(*subject.notes, *rewritten.notes),
         seconds=seconds,
     )
 
 
-def load_onnx(path: Path) -> LoadedArtifact:
-    """Find the model and its manifest.
+@dataclass(frozen=True)
+class _Rewritten:
+    """A rewritten model in its stage; without a stage, one that no pass changed."""
 
-    Raises:
-        ArtifactError: no such file, or not ONNX by its name.
-        IntegrityError: the manifest beside it describes another file.
-    """
-    subject = load_artifact(path)
-    if subject.format != "onnx":
-        raise ArtifactError(f"{path}: optimize rewrites ONNX files; export with --format onnx")
-    notes = () if subject.manifest is None else subject.notes
-    return replace(subject, notes=notes)
+    passes: PassesResult
+    notes: tuple[str, ...]
+    stage: Path | None = None
+    files: tuple[Path, ...] = ()
+    manifest: Manifest | None = None
 
 
-def output_path(request: OptimizeRequest, subject: LoadedArtifact) -> Path:
-    """Return the file to write.
+def _rewrite(
+    request: OptimizeRequest,
+    subject: LoadedArtifact,
+    target: Path,
+    rejected: tuple[OptimizeOptions, ...],
+    stack: ExitStack,
+    seconds: dict[str, float],
+    progress: Progress,
+) -> _Rewritten:
+    """Rewrite the model with one candidate's options, into a stage that `stack` removes."""
+    from exporter.onnx_io.reader import read_model
+    from exporter.passes.base import PassesResult, run_passes
+    from exporter.passes.pipelines import build_passes
 
-    Raises:
-        UsageError: not an ONNX file's name, a folder, or a file that a manifest of its own describes.
-    """
-    target = request.output or subject.path.with_name(f"{subject.path.stem}.optimized{SUFFIX}")
-    if target.suffix != SUFFIX or target.is_dir():
-        raise UsageError(f"-o {target}: must be a file whose name ends in {SUFFIX}")
-    check_name(target.stem)
-    foreign = subject.manifest is None and manifest_path(target).exists()
-    if foreign and not same_file(target, subject.path):
-        raise UsageError(
-            f"{target}: {manifest_path(target).name} beside it describes another artifact; choose another name with -o"
+    with timed(seconds, "load"):
+        progress(f"loading {request.model.name}")
+        model = read_model(subject.path)
+    refusal = unsupported_reason(model)
+    with timed(seconds, "passes"):
+        passes = (
+            PassesResult(False, (), ())
+            if refusal
+            else run_passes(model, build_passes(request.optimize, progress), progress)
         )
-    return target
+    notes = [refusal] if refusal else []
+    if rejected:
+        outcome = "pass" if passes.modified else "are no faster"
+        tiles = f"tiles of {request.optimize.max_tile} {outcome}"
+        notes.append(f"larger Winograd tiles exceeded the error budget; {tiles}")
+    if not passes.modified:
+        return _Rewritten(passes, tuple(notes))
+    stage = stack.enter_context(staging(target.parent))
+    with timed(seconds, "write"), translate_os_errors(target.parent):
+        progress(f"writing {target.name}")
+        files, manifest = _write(request, subject, model, passes, stage, target)
+    return _Rewritten(passes, tuple(notes), stage, files, manifest)
+
+
+def _publish_result(
+    request: OptimizeRequest,
+    subject: LoadedArtifact,
+    target: Path,
+    data: Sequence[Path],
+    rewritten: _Rewritten,
+    report: ParityReport | None,
+) -> tuple[Path, ...]:
+    """Publish the rewritten model; of one that nothing changed, its bytes under the name asked for."""
+    if rewritten.stage is not None:
+        manifest = rewritten.manifest
+        if manifest is not None:
+            manifest = replace(manifest, parity=None if report is None else parity_record(report))
+        return publish_model(subject, rewritten.stage, rewritten.files, target, manifest)
+    if request.output is None or same_file(target, subject.path):
+        return ()
+    return copy_model(subject, target, data)
 
 
 def unsupported_reason(model: ir.Model) -> str | None:
     """Return why a model is left alone altogether: its weights are not float32."""
     values = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
-    held = {tensor.dtype for tensor in values if tensor is not None and len(tensor.shape.numpy()) > 0}
-    reduced = {kind for kind in held if kind.name.startswith(LOW_PRECISION)}
+    dtypes = {tensor.dtype for tensor in values if tensor is not None and len(tensor.shape.numpy()) > 0}
+    reduced = {dtype for dtype in dtypes if dtype.name.startswith(LOW_PRECISION)}
     if not reduced:
         return None
-    names = ", ".join(sorted(kind.name.lower() for kind in reduced))
+    names = ", ".join(sorted(dtype.name.lower() for dtype in reduced))
     return f"its weights are {names}; only models with float32 weights are rewritten"
 
 
@@ -216,13 +224,12 @@ def _write(
     applied: PassesResult,
     stage: Path,
     target: Path,
-    *,
-    external: bool,
 ) -> tuple[tuple[Path, ...], Manifest | None]:
     """Write the rewritten model into the stage and check it; return its files, the model first, and its manifest."""
+    from exporter.onnx_io.external_data import external_files
     from exporter.onnx_io.writer import write_onnx
 
-    external = external or _weight_bytes(model) > MAX_SINGLE_FILE_BYTES
+    external = bool(external_files(subject.path)) or _weight_bytes(model) > MAX_SINGLE_FILE_BYTES
     manifest = None
     if subject.manifest is not None:
         manifest = _optimized_manifest(request, subject.manifest, applied, target, external=external)
@@ -258,79 +265,4 @@ def _verify(
     options = ParityOptions(seed=request.seed, input_types=QUICK)
     artifact = replace(load_artifact(staged), notes=())
     (report,) = verify_against_file([artifact], subject, options, request.shapes, progress)
-    report = replace(report, artifact=str(target))
-    if not report.passed:
-        raise OptimizationMismatchError(request.model, report)
-    return report
-
-
-def _publish(
-    subject: LoadedArtifact, stage: Path, staged: Sequence[Path], target: Path, manifest: Manifest | None
-) -> tuple[Path, ...]:
-    """Move the staged files, the model first in the list, beside each other; return them in place."""
-    files = tuple(target.with_name(path.name) for path in staged)
-    if manifest is None:
-        for path in reversed(staged):  # the model last: until then nothing refers to its data
-            atomic_replace(path, target.with_name(path.name))
-        return files
-    checkpoint = manifest.checkpoint
-    if checkpoint is not None and checkpoint.path is not None:
-        path = relative_to(subject.path.parent / checkpoint.path, target.parent)
-        checkpoint = replace(checkpoint, path=path)
-    entries = tuple(file_entry(path) for path in staged)
-    publish(stage, target.parent, replace(manifest, files=entries, checkpoint=checkpoint))
-    return (*files, manifest_path(target))
-
-
-def _unchanged(
-    request: OptimizeRequest,
-    subject: LoadedArtifact,
-    target: Path,
-    data: Sequence[Path],
-    applied: PassesResult,
-    notes: tuple[str, ...],
-    seconds: dict[str, float],
-    before: int,
-) -> OptimizeResult:
-    """Return the result of a model that nothing changed: itself, or its bytes under the name asked for."""
-    files: tuple[Path, ...] = ()
-    if request.output is not None and not same_file(target, subject.path):
-        with timed(seconds, "publish"):
-            files = _copy(subject, target, data)
-    path = target if files else subject.path
-    return OptimizeResult(
-        source=request.model,
-        path=path,
-        modified=False,
-        passes=(),
-        decisions=applied.decisions,
-        report=None,
-        files=files,
-        bytes_before=before,
-        bytes_after=before,
-        notes=notes,
-        seconds=seconds,
-    )
-
-
-def _copy(subject: LoadedArtifact, target: Path, data: Sequence[Path]) -> tuple[Path, ...]:
-    """Copy a model with its data and its manifest, byte for byte, under another name or to another folder."""
-    # a manifest beside the file names it, and goes with it; one inside stays there
-    manifest = subject.manifest if manifest_path(subject.path).exists() else None
-    if manifest is None and same_file(target.parent, subject.path.parent):
-        data = ()  # both models refer to the same file
-    for path in data:
-        there = target.with_name(path.name)
-        if there.exists() and not filecmp.cmp(there, path, shallow=False):
-            raise UsageError(f"{there} exists and is another file; choose another folder with -o")
-    with staging(target.parent) as stage:
-        with translate_os_errors(target.parent):
-            staged = [stage / target.name, *(stage / path.name for path in data)]
-            for source, copy in zip((subject.path, *data), staged, strict=True):
-                shutil.copyfile(source, copy)
-        return _publish(subject, stage, staged, target, manifest)
-
-
-def _bytes(files: Sequence[Path]) -> int:
-    """Return the size of a model and its data, without the manifest."""
-    return sum(path.stat().st_size for path in files if not path.name.endswith(f"{SUFFIX}{MANIFEST_SUFFIX}"))
+    return replace(report, artifact=str(target))

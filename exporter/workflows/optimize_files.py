@@ -1,0 +1,91 @@
+"""The files that `optimize()` reads and writes: the model with its manifest and data, and the result beside it."""
+
+from __future__ import annotations
+
+import filecmp
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from exporter.artifacts.loading import LoadedArtifact, relative_to
+from exporter.artifacts.manifest import MANIFEST_SUFFIX, Manifest, file_entry, manifest_path
+from exporter.artifacts.store import atomic_replace, check_name, publish, same_file, staging, translate_os_errors
+from exporter.errors import ArtifactError, UsageError
+from exporter.formats import load_artifact
+from exporter.types import OptimizeRequest
+
+SUFFIX = ".onnx"
+
+
+def load_onnx(path: Path) -> LoadedArtifact:
+    """Find the model and its manifest.
+
+    Raises:
+        ArtifactError: no such file, or not ONNX by its name.
+        IntegrityError: the manifest beside it describes another file.
+    """
+    subject = load_artifact(path)
+    if subject.format != "onnx":
+        raise ArtifactError(f"{path}: optimize rewrites ONNX files; export with --format onnx")
+    notes = () if subject.manifest is None else subject.notes
+    return replace(subject, notes=notes)
+
+
+def output_path(request: OptimizeRequest, subject: LoadedArtifact) -> Path:
+    """Return the file to write.
+
+    Raises:
+        UsageError: not an ONNX file's name, a folder, or a file that a manifest of its own describes.
+    """
+    target = request.output or subject.path.with_name(f"{subject.path.stem}.optimized{SUFFIX}")
+    if target.suffix != SUFFIX or target.is_dir():
+        raise UsageError(f"-o {target}: must be a file whose name ends in {SUFFIX}")
+    check_name(target.stem)
+    described = subject.manifest is None and manifest_path(target).exists()
+    if described and not same_file(target, subject.path):
+        raise UsageError(
+            f"{target}: {manifest_path(target).name} beside it describes another artifact; choose another name with -o"
+        )
+    return target
+
+
+def publish_model(
+    subject: LoadedArtifact, stage: Path, staged: Sequence[Path], target: Path, manifest: Manifest | None
+) -> tuple[Path, ...]:
+    """Move the staged files, the model first in the list, beside each other; return them in place."""
+    files = tuple(target.with_name(path.name) for path in staged)
+    if manifest is None:
+        for path in reversed(staged):  # the model last: until then nothing refers to its data
+            atomic_replace(path, target.with_name(path.name))
+        return files
+    checkpoint = manifest.checkpoint
+    if checkpoint is not None and checkpoint.path is not None:
+        path = relative_to(subject.path.parent / checkpoint.path, target.parent)
+        checkpoint = replace(checkpoint, path=path)
+    entries = tuple(file_entry(path) for path in staged)
+    publish(stage, target.parent, replace(manifest, files=entries, checkpoint=checkpoint))
+    return (*files, manifest_path(target))
+
+
+def copy_model(subject: LoadedArtifact, target: Path, data: Sequence[Path]) -> tuple[Path, ...]:
+    """Copy a model with its data and its manifest, byte for byte, under another name or to another folder."""
+    # a manifest beside the file names it, and goes with it; one inside stays there
+    manifest = subject.manifest if manifest_path(subject.path).exists() else None
+    if manifest is None and same_file(target.parent, subject.path.parent):
+        data = ()  # both models refer to the same file
+    for path in data:
+        there = target.with_name(path.name)
+        if there.exists() and not filecmp.cmp(there, path, shallow=False):
+            raise UsageError(f"{there} exists and is another file; choose another folder with -o")
+    with staging(target.parent) as stage:
+        with translate_os_errors(target.parent):
+            staged = [stage / target.name, *(stage / path.name for path in data)]
+            for source, copy in zip((subject.path, *data), staged, strict=True):
+                shutil.copyfile(source, copy)
+        return publish_model(subject, stage, staged, target, manifest)
+
+
+def total_bytes(files: Sequence[Path]) -> int:
+    """Return the size of a model and its data, without the manifest."""
+    return sum(path.stat().st_size for path in files if not path.name.endswith(f"{SUFFIX}{MANIFEST_SUFFIX}"))
