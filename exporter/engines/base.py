@@ -73,6 +73,11 @@ class Runtime(ABC):
     def placement(self) -> Placement:
         """The device that each of the model's nodes runs on."""
 
+    @property
+    def random_node(self) -> str | None:
+        """A node that draws random numbers and that an output depends on, as `name (operator)`; None without one."""
+        return None
+
     @abstractmethod
     def load(self) -> None:
         """Load the model.

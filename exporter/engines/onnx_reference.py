@@ -17,6 +17,7 @@ from exporter.onnx_io.all_outputs import intermediate_names
 from exporter.onnx_io.cast import cast_model
 from exporter.onnx_io.load import load_with_weights
 from exporter.onnx_io.precision import detect_precision
+from exporter.onnx_io.random_nodes import find_random_node
 from exporter.onnx_io.signature import get_signature
 from exporter.results import Placement, Precision
 from models.specs import Signature
@@ -51,6 +52,11 @@ class OnnxReference(Runtime):
     def precision(self) -> Precision:
         """Return the precision of the file's weights."""
         return detect_precision(self.path)
+
+    @property
+    def random_node(self) -> str | None:
+        """Return the file's."""
+        return find_random_node(self.path)
 
     @property
     def placement(self) -> Placement:

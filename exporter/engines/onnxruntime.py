@@ -118,6 +118,13 @@ class OnnxRuntime(Runtime):
         return detect_precision(self.path)
 
     @property
+    def random_node(self) -> str | None:
+        """Return the file's."""
+        from exporter.onnx_io.random_nodes import find_random_node
+
+        return find_random_node(self.path)
+
+    @property
     def placement(self) -> Placement:
         """Count the session's nodes by provider."""
         return count_placement(self.options.device, self.session.get_provider_graph_assignment_info())

@@ -51,6 +51,13 @@ class OpenVinoRuntime(Runtime):
         return detect_precision(self.path)
 
     @property
+    def random_node(self) -> str | None:
+        """Return the file's."""
+        from exporter.onnx_io.random_nodes import find_random_node
+
+        return find_random_node(self.path)
+
+    @property
     def placement(self) -> Placement:
         """Return the number of the compiled graph's nodes; all of them run on the CPU."""
         nodes = self._compiled.get_runtime_model().get_ops()

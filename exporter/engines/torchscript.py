@@ -31,6 +31,16 @@ PRECISION_ORDER: tuple[tuple[set[str], Precision], ...] = (
     ({"float64"}, "float64"),
 )
 
+RANDOM_OPERATORS: dict[str, int | None] = {
+    **dict.fromkeys(("aten::dropout", "aten::dropout_", "aten::native_dropout", "aten::feature_dropout"), 2),
+    **dict.fromkeys(("aten::alpha_dropout", "aten::feature_alpha_dropout"), 2),
+    **dict.fromkeys(("aten::rrelu", "aten::rrelu_"), 3),
+    **dict.fromkeys(("aten::rand", "aten::rand_like", "aten::randn", "aten::randn_like", "aten::randint")),
+    **dict.fromkeys(("aten::randint_like", "aten::randperm", "aten::normal", "aten::normal_", "aten::uniform_")),
+    **dict.fromkeys(("aten::bernoulli", "aten::bernoulli_", "aten::multinomial", "aten::exponential_")),
+}
+"""{operator that draws random numbers: the argument that must be true for it, None where there is none}."""
+
 UNKNOWN_SHAPE: tuple[str, str] = ("batch", UNKNOWN_RANK)
 """The shape of a value of which an archive says nothing but that it is a tensor."""
 
@@ -98,6 +108,18 @@ class TorchScriptRuntime(Runtime):
             if held & names:
                 return name
         return "float32"
+
+    @property
+    def random_node(self) -> str | None:
+        """Return the first operator of the archive that draws random numbers."""
+        assert self._module is not None, "enter the runtime first"
+        graph = self._module.inlined_graph
+        for kind, training in RANDOM_OPERATORS.items():
+            for node in graph.findAllNodes(kind):  # pyright: ignore
+                if training is None or [*node.inputs()][training].toIValue() is True:
+                    mode = "" if training is None else " in training mode"
+                    return f"{next(node.outputs()).debugName()} ({kind}{mode})"
+        return None
 
     @property
     def placement(self) -> Placement:

@@ -134,7 +134,7 @@ def run_model(
 
     Raises:
         UnavailableError: the device or the engine is not there.
-        ArtifactError: the engine refuses the file, or its signature does not fit.
+        ArtifactError: the engine refuses the file, its signature does not fit, or it draws random numbers.
         CheckFailedError: the model fails on an input.
     """
     seconds = {"load": 0.0, "run": 0.0}
@@ -142,6 +142,7 @@ def run_model(
     with contextlib.ExitStack() as stack:
         with timed(seconds, "load"):
             runtime = stack.enter_context(spec.open(spec.settings))
+        require_repeatable(runtime)
         mapping = spec.map_io(runtime.signature)
         if batches is None:
             batches = select_batches(runtime.signature, runtime.precision, inputs, spec.unsupported_inputs)
@@ -159,6 +160,19 @@ def run_model(
                 break
         return RunResult(
             spec, runtime.description, runtime.placement, runtime.precision, mapping, tuple(results), seconds
+        )
+
+
+def require_repeatable(runtime: Runtime) -> None:
+    """Refuse a model whose outputs depend on random numbers: no comparison of them means anything.
+
+    Raises:
+        ArtifactError: it names the node.
+    """
+    if node := runtime.random_node:
+        raise ArtifactError(
+            f"{runtime.path}: draws random numbers at {node}, so its outputs cannot be compared; export it in "
+            "inference mode (model.eval()), or remove the node (optimize --no-verify does not compare)"
         )
 
 

@@ -14,7 +14,7 @@ from exporter.errors import UsageError
 from exporter.formats import load_artifact
 from exporter.parity.determinism import check_determinism
 from exporter.parity.evaluate import evaluate, stop_at_failure
-from exporter.parity.execution import RunResult, RunSpec, run_model
+from exporter.parity.execution import RunResult, RunSpec, require_repeatable, run_model
 from exporter.parity.golden import FileSource, GoldenOutputs, NetworkSource, require_cache
 from exporter.parity.inputs import make_inputs, make_network_inputs, make_video_inputs
 from exporter.parity.localize import localize
@@ -111,6 +111,7 @@ def verify_against_file(
     source = FileSource(other.path, other.format, manifest and manifest.signature, _feature_outputs(manifest))
     progress(f"loading {other.path.name}")
     with source.open("float32") as runtime:
+        require_repeatable(runtime)
         signature = runtime.signature
     if manifest is not None and manifest.preprocessing is not None:
         inputs = make_video_inputs(signature.inputs[0], manifest.preprocessing, options)

@@ -121,3 +121,23 @@ def test_devices_that_are_not_there(tmp_path: Path) -> None:
             TorchScriptRuntime(tmp_path / "m.pt", RuntimeOptions(device)),  # pyright: ignore
         ):  # pyright: ignore
             pass
+
+
+class Dropping(torch.nn.Module):
+    """Functional dropout, which `eval()` does not switch off."""
+
+    def __init__(self, training: bool) -> None:
+        super().__init__()
+        self.always = training
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 4) -> (N, 4)."""
+        return torch.nn.functional.dropout(x, 0.5, self.always)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_archive_that_drops_at_random_is_recognised(training: bool, tmp_path: Path) -> None:
+    path = tmp_path / "traced.pt"
+    torch.jit.save(torch.jit.trace(Dropping(training), torch.ones(1, 4), check_trace=False), str(path))
+    with TorchScriptRuntime(path, RuntimeOptions()) as runtime:
+        assert ("aten::dropout in training mode" in (runtime.random_node or "")) == training

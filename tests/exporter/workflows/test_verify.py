@@ -438,3 +438,15 @@ def test_an_artifact_with_a_manifest_of_version_1(
     (report,) = verify_parity([path], ParityOptions(input_types=("random",), localize=True))
     assert report.passed
     assert any("the one inside it is used" in note for note in report.notes) is (manifest == "inside")
+
+
+def test_a_model_that_draws_random_numbers_has_no_result(theirs: Path, tmp_path: Path) -> None:
+    model = onnx.load(theirs)
+    (output,) = model.graph.output
+    model.graph.node[-1].output[0] = "clean"
+    noise = helper.make_node("RandomNormalLike", ["clean"], ["noise"], "source")
+    model.graph.node.extend([noise, helper.make_node("Add", ["clean", "noise"], [output.name])])
+    onnx.save(model, noisy := tmp_path / "noisy.onnx")
+    for mine, other in ((noisy, theirs), (theirs, noisy)):
+        with pytest.raises(ArtifactError, match=r"draws random numbers at source \(RandomNormalLike\).*eval\(\)"):
+            verify(mine, other, input_types=FEW)
