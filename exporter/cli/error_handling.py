@@ -51,6 +51,16 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in flat)
 
 
+def exit_code(error: Exception) -> int:
+    """Return the exit code with which the command line ends on an error."""
+    if isinstance(error, C3DExportError):
+        return error.exit_code
+    if isinstance(error, OSError):
+        # The library translates the errors of the user's files; most likely stdout cannot be written to.
+        return C3DExportError.exit_code if isinstance(error, BrokenPipeError) else OutputError.exit_code
+    return INTERNAL_ERROR
+
+
 def _report(error: Exception, *, as_json: bool) -> int:
     """Print an error and return its exit code."""
     if isinstance(error, C3DExportError):
@@ -62,15 +72,13 @@ def _report(error: Exception, *, as_json: bool) -> int:
         click.echo(f"Error: {one_line(str(error))}", err=True)
         if as_json:
             _print_json(error)
-        return error.exit_code
-    if isinstance(error, OSError):
-        # The library translates the errors of the user's files; most likely stdout cannot be written to.
+    elif isinstance(error, OSError):
         click.echo(f"Error: the operating system reports: {one_line(str(error))}", err=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return C3DExportError.exit_code if isinstance(error, BrokenPipeError) else OutputError.exit_code
-    what = one_line(f"{type(error).__name__}: {error}")
-    click.echo(f"Error: this is a bug in c3d-export: {what}; --debug shows the traceback", err=True)
-    return INTERNAL_ERROR
+    else:
+        what = one_line(f"{type(error).__name__}: {error}")
+        click.echo(f"Error: this is a bug in c3d-export: {what}; --debug shows the traceback", err=True)
+    return exit_code(error)
 
 
 def _print_json(error: C3DExportError) -> None:

@@ -1,0 +1,152 @@
+"""Exports 3-D networks of torchvision, MONAI and PyTorchVideo to ONNX files, for `corpus.py` and `c3d-export bench`.
+
+Run it in an environment of its own, made from `corpus-requirements.txt`:
+
+    python3 -m venv networks && networks/bin/pip install -r benchmarks/corpus-requirements.txt
+    networks/bin/python benchmarks/corpus_networks.py NETWORKS
+
+Weights are random with a fixed seed. Statistics of batch normalisation are random too: as initialised they are an
+identity, and a rewrite that mistakes them would not be noticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+OPSET = 18
+SEED = 0
+CLIP = (3, 16, 112, 112)
+VOLUME = (1, 64, 64, 64)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network and what it takes.
+
+    Attributes:
+        module: where its constructor is.
+        constructor: a function or class of `module`.
+        arguments: of the constructor.
+        inputs: the shape of each input without the batch. Several are passed as one list.
+        dynamic_batch: leave the batch free.
+    """
+
+    module: str
+    constructor: str
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    inputs: tuple[tuple[int, ...], ...] = (CLIP,)
+    dynamic_batch: bool = True
+
+
+TORCHVISION, MONAI, VIDEO = "torchvision.models.video", "monai.networks.nets", "pytorchvideo.models"
+ONE_CHANNEL = {"spatial_dims": 3, "in_channels": 1}
+NETWORKS: Mapping[str, Network] = {
+    "r3d_18": Network(TORCHVISION, "r3d_18"),
+    "mc3_18": Network(TORCHVISION, "mc3_18"),
+    "r2plus1d_18": Network(TORCHVISION, "r2plus1d_18"),
+    "s3d": Network(TORCHVISION, "s3d", inputs=((3, 16, 224, 224),)),
+    "swin3d_t": Network(TORCHVISION, "swin3d_t", dynamic_batch=False),
+    "monai_basicunet": Network(MONAI, "BasicUNet", {**ONE_CHANNEL, "out_channels": 2}, (VOLUME,)),
+    "monai_dynunet": Network(
+        MONAI,
+        "DynUNet",
+        {
+            **ONE_CHANNEL,
+            "out_channels": 3,
+            "kernel_size": [3] * 5,
+            "strides": [1, 2, 2, 2, 2],
+            "upsample_kernel_size": [2] * 4,
+        },
+        (VOLUME,),
+    ),
+    "monai_segresnet": Network(MONAI, "SegResNet", {**ONE_CHANNEL, "out_channels": 2}, (VOLUME,)),
+    "monai_resnet50": Network(
+        MONAI, "resnet50", {"spatial_dims": 3, "n_input_channels": 1, "num_classes": 2}, (VOLUME,)
+    ),
+    "monai_densenet121": Network(MONAI, "DenseNet121", {**ONE_CHANNEL, "out_channels": 2}, (VOLUME,)),
+    "monai_unetr": Network(
+        MONAI, "UNETR", {"in_channels": 1, "out_channels": 2, "img_size": (64, 64, 64)}, (VOLUME,), dynamic_batch=False
+    ),
+    "x3d_s": Network(
+        f"{VIDEO}.x3d", "create_x3d", {"input_clip_length": 13, "input_crop_size": 160}, ((3, 13, 160, 160),)
+    ),
+    "csn_r101": Network(f"{VIDEO}.csn", "create_csn", {"head_pool_kernel_size": (2, 4, 4)}),
+    "slowfast_r50": Network(
+        f"{VIDEO}.slowfast", "create_slowfast", {}, ((3, 8, 224, 224), (3, 32, 224, 224)), dynamic_batch=False
+    ),
+}
+
+
+class Listed(torch.nn.Module):
+    """A network that takes a list, as one that takes its elements."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Return what the network returns for the list of the inputs."""
+        return self.network(list(inputs))
+
+
+def build(network: Network) -> torch.nn.Module:
+    """Construct a network with random weights and statistics, in evaluation mode."""
+    torch.manual_seed(SEED)
+    module: torch.nn.Module = getattr(importlib.import_module(network.module), network.constructor)(**network.arguments)
+    for name, statistic in module.named_buffers():
+        if name.endswith("running_mean"):
+            torch.nn.init.normal_(statistic, 0.0, 0.1)
+        elif name.endswith("running_var"):
+            torch.nn.init.uniform_(statistic, 0.5, 1.5)
+    return (module if len(network.inputs) == 1 else Listed(module)).eval()
+
+
+def export(network: Network, path: Path) -> None:
+    """Write a network as an ONNX file with its weights inside."""
+    batch = 2 if network.dynamic_batch else 1  # the exporter takes a size of 1 for a constant
+    inputs = tuple(torch.rand(batch, *shape) for shape in network.inputs)
+    names = ["input"] if len(inputs) == 1 else [f"input_{index}" for index in range(len(inputs))]
+    shapes = tuple({0: torch.export.Dim("batch")} for _ in inputs) if network.dynamic_batch else None
+    torch.onnx.export(
+        build(network),
+        inputs,
+        path,
+        input_names=names,
+        output_names=["output"],
+        opset_version=OPSET,
+        dynamic_shapes=shapes,
+        external_data=False,
+        dynamo=True,
+        verbose=False,
+    )
+
+
+def main() -> None:
+    """Export the networks that are not there yet, and say what failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("names", nargs="*", metavar="NETWORK", help=f"of {', '.join(NETWORKS)} [default: all]")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    for name in given.names or NETWORKS:
+        path = given.folder / f"{name}.onnx"
+        if path.exists():
+            continue
+        try:
+            with torch.no_grad():
+                export(NETWORKS[name], path)
+            print(f"{name}: {path.stat().st_size / 1e6:.0f} MB", flush=True)
+        except Exception as error:  # noqa: BLE001 - one that cannot be exported does not stop the others
+            path.unlink(missing_ok=True)
+            print(f"{name}: not exported: {type(error).__name__}: {str(error)[:300]}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
