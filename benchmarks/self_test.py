@@ -37,8 +37,8 @@ def main() -> None:
     with temp_dir(artifacts / "c3d.onnx") as folder:
         built = build(BuildOptions(seed=0))
         pool = make_network_inputs(built, ParityOptions(input_types=QUICK))
-        require_cache(kept.path.parent / "truth")
-        golden = GoldenOutputs(NetworkSource(built), pool, kept.path.parent / "truth")
+        require_cache(kept.path.parent / "golden")
+        golden = GoldenOutputs(NetworkSource(built), pool, kept.path.parent / "golden")
         harness = set_up(load_artifact(artifacts / "c3d.onnx"), golden, built, Path(folder))
         faults = sorted(list_faults(harness.graph), key=lambda fault: zlib.crc32(title(fault).encode()))
         left = [fault for fault in faults if title(fault) not in kept.done]
@@ -48,7 +48,7 @@ def main() -> None:
                 kept.keep(title(fault), asdict(found))
     print(machine())
     print(f"{len(kept.done)} of {len(faults)} faults")
-    tell(kept)
+    report(kept)
 
 
 def title(fault: Fault) -> str:
@@ -56,8 +56,8 @@ def title(fault: Fault) -> str:
     return f"{fault.fault_type.name}: {fault.site.where}"
 
 
-def tell(kept: Pieces) -> None:
-    """Print how many were caught, and what was not."""
+def report(kept: Pieces) -> None:
+    """Print how many were detected, and which were not."""
     print("kinds", len({fault["kind"] for fault in kept.done.values()}))
     print("outcome", Counter(fault["outcome"] for fault in kept.done.values()))
     print("located", Counter(fault["located"] for fault in kept.done.values() if fault["outcome"] == "detected"))

@@ -1,14 +1,12 @@
-"""What each form of a TorchScript file costs, saves and errs: the table "TorchScript on CPU" of benchmarks/results.
+"""What each variant of a TorchScript file costs, and its error: the table "TorchScript on CPU" of benchmarks/results.
 
-    python benchmarks/torchscript_forms.py             batch 1
-    python benchmarks/torchscript_forms.py 1 4         batches 1 and 4
+    python benchmarks/torchscript_variants.py             batch 1
+    python benchmarks/torchscript_variants.py 1 4         batches 1 and 4
 
-PyTorch eager, every form as it comes back from its file, and the plain one through `torch.jit.optimize_for_inference`,
-in turns: nobody always runs behind the same one. Each has a process of its own, because what an allocator has learned
-from models.config import C3DConfig
-from models.options import BuildOptions
-from one form serves another. Ratios are taken round by round. Errors are of the logits against float64, of each kind of
-input, as multiples of eager's own on the same clip.
+Measured are PyTorch eager, every variant as loaded from its file, and the plain one after
+`torch.jit.optimize_for_inference`, in interleaved rounds. Each has its own process, so that none profits from memory
+that another's allocator keeps. Ratios are taken round by round. Errors are of the logits against float64, by input
+type, as multiples of eager's own error on the same clip.
 """
 
 import multiprocessing
@@ -34,8 +32,8 @@ from models.config import INPUT_NAME, C3DConfig
 from models.preprocessing import UNKNOWN
 
 NAMES = ("eager", *VARIANTS, OPTIMIZE_FOR_INFERENCE)
-KINDS, DRAWS = ("random", "video", "impulse"), 4
-ROUNDS, WARM_UP, SETTLE = 15, 3, 0.03
+INPUT_TYPES, DRAWS = ("random", "video", "impulse"), 4
+ROUNDS, WARM_UP, COOLDOWN_S = 15, 3, 0.03
 
 
 def load(name: str, folder: Path) -> Any:
@@ -48,7 +46,7 @@ def load(name: str, folder: Path) -> Any:
 
 
 def serve(pipe: Connection, name: str, folder: Path, batch: int) -> None:
-    """Run once for each true message, and answer milliseconds and megabytes of memory that came anew."""
+    """Run once for each true message, and reply with the milliseconds and the megabytes of newly mapped memory."""
     warnings.simplefilter("ignore")
     run = load(name, folder)
     clips = torch.randn(batch, 3, 16, 112, 112, generator=torch.Generator().manual_seed(1))
@@ -72,7 +70,7 @@ def rounds(folder: Path, batch: int) -> dict[str, list[tuple[float, float]]]:
     for turn in range(WARM_UP + ROUNDS):
         shift = turn % len(NAMES)
         for name in NAMES[shift:] + NAMES[:shift]:
-            sleep(SETTLE)
+            sleep(COOLDOWN_S)
             pipes[name].send(True)
             taken[name].append(pipes[name].recv())
     for pipe in pipes.values():
@@ -81,8 +79,8 @@ def rounds(folder: Path, batch: int) -> dict[str, list[tuple[float, float]]]:
 
 
 def errors(folder: Path) -> None:
-    """Print, by kind, the median of the clips' root mean squares and the largest of their largest errors."""
-    pool = make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=KINDS, samples=DRAWS))
+    """Print, by input_type, the median of the clips' root mean squares and the largest of their largest errors."""
+    pool = make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=INPUT_TYPES, samples=DRAWS))
     clips = [torch.from_numpy(clip[None]) for clip in pool.feeds[INPUT_NAME]]
     network = build().network
     single = [network(clip) for clip in clips]
@@ -90,13 +88,13 @@ def errors(folder: Path) -> None:
     exact = [network(clip.double()) for clip in clips]
     for name in NAMES:
         run, said = load(name, folder), list[str]()
-        off = [run(clip) - truth for clip, truth in zip(clips, exact, strict=True)]
-        own = [answer - truth for answer, truth in zip(single, exact, strict=True)]
-        for kind in KINDS:
-            rows = [row for row, drawn in enumerate(pool.names) if drawn == kind]
+        off = [run(clip) - golden for clip, golden in zip(clips, exact, strict=True)]
+        own = [output - golden for output, golden in zip(single, exact, strict=True)]
+        for input_type in INPUT_TYPES:
+            rows = [row for row, drawn in enumerate(pool.names) if drawn == input_type]
             mean = median((off[row].norm() / own[row].norm()).item() for row in rows)
             largest = max((off[row].abs().max() / own[row].abs().max()).item() for row in rows)
-            said.append(f"{kind} {mean:.2f} / {largest:.2f}")
+            said.append(f"{input_type} {mean:.2f} / {largest:.2f}")
         print(f"  {name:24s} {', '.join(said)}", flush=True)
 
 
@@ -125,10 +123,10 @@ def main() -> None:
                 ]
                 print(
                     f"  {variant:24s} {median(times):6.0f} ({min(times):.0f})  {gains[0]:.2f}  {gains[1]:.2f}"
-                    f"  {median(fresh for _, fresh in turns):.0f} MB",
+                    f"  {median(new_memory for _, new_memory in turns):.0f} MB",
                     flush=True,
                 )
-        print(f"errors as multiples of eager's, root mean square / largest, {DRAWS} draws of each kind")
+        print(f"errors as multiples of eager's, root mean square / largest, {DRAWS} draws of each input_type")
         errors(folder)
 
 

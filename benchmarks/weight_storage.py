@@ -110,11 +110,11 @@ def layers() -> None:
     sessions = {name: opened(content) for name, content in made.items()}
     for batch in (1, 4):
         x = generator.standard_normal((batch, INPUTS)).astype(np.float32)
-        truth = x.astype(np.float64) @ weight.T.astype(np.float64)
+        golden = x.astype(np.float64) @ weight.T.astype(np.float64)
         times = interleaved({name: (lambda s=s, x=x: s.run(None, {"x": x})) for name, (s, _) in sessions.items()})
         print(f"batch {batch}")
         for name, (session, load) in sessions.items():
-            error = np.sqrt(np.mean((session.run(None, {"x": x})[0] - truth) ** 2) / np.mean(truth**2))
+            error = np.sqrt(np.mean((session.run(None, {"x": x})[0] - golden) ** 2) / np.mean(golden**2))
             size = len(made[name]) / 1e6
             print(f"  {name:52s} {times[name]:6.1f} ms  load {load:.2f} s  {size:4.0f} MB  error {error:.0e}")
 
@@ -126,11 +126,11 @@ def models(paths: list[Path]) -> None:
     feed = {
         sessions[paths[0]][0].get_inputs()[0].name: np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     }
-    answers = {path: session.run(None, feed)[0].astype(np.float64) for path, (session, _) in sessions.items()}
+    outputs = {path: session.run(None, feed)[0].astype(np.float64) for path, (session, _) in sessions.items()}
     times = interleaved({str(path): (lambda s=s: s.run(None, feed)) for path, (s, _) in sessions.items()})
     for path, (_, load) in sessions.items():
-        noise = np.linalg.norm(answers[path] - answers[paths[0]])
-        ratio = 20 * np.log10(np.linalg.norm(answers[paths[0]]) / noise) if noise else np.inf
+        noise = np.linalg.norm(outputs[path] - outputs[paths[0]])
+        ratio = 20 * np.log10(np.linalg.norm(outputs[paths[0]]) / noise) if noise else np.inf
         size = path.stat().st_size / 1e6
         print(f"{path.name:20s} {times[str(path)]:6.1f} ms  load {load:.2f} s  {size:5.0f} MB  {ratio:.0f} dB")
 

@@ -50,8 +50,8 @@ def errors(points: Sequence[Fraction]) -> tuple[float, float]:
     weights = np.einsum("ai,bj,kcij->abkc", made.weight, made.weight, taps.astype(float)).astype(np.float32)
     cut = (forth @ x.transpose(2, 3, 0, 1).reshape(size * size, -1)).reshape(size * size, CHANNELS, TILES)
     product = np.matmul(weights.reshape(size * size, OUTPUTS, CHANNELS), cut)
-    answer = (back @ product.reshape(size * size, -1)).reshape(4, 4, OUTPUTS, TILES).transpose(2, 3, 0, 1)
-    error = answer - exact
+    actual = (back @ product.reshape(size * size, -1)).reshape(4, 4, OUTPUTS, TILES).transpose(2, 3, 0, 1)
+    error = actual - exact
     scale = np.abs(exact).max()
     return float(np.sqrt(np.mean(error**2)) / scale), float(np.abs(error).max() / scale)
 

@@ -46,7 +46,7 @@ class IntegrityError(CheckFailedError):
 
 
 class ArtifactError(BadInputError):
-    """An artifact cannot be read, is not of a known kind, or has another signature."""
+    """An artifact cannot be read, is of no known format, or has another signature."""
 
 
 class OutputError(BadInputError):

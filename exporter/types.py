@@ -19,7 +19,7 @@ Target = Literal["portable", "cpu"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 
 OptimizeFor = Literal["load", "size"]
-"""What to give way to where they conflict: `load` a fast session load, `size` a small file."""
+"""What to prefer where they conflict: `load` a fast session load, `size` a small file."""
 OPTIMIZE_FOR: tuple[OptimizeFor, ...] = get_args(OptimizeFor)
 
 WeightDtype = Literal["fp32", "fp16", "int8"]
@@ -64,7 +64,7 @@ class OptimizeOptions:
 
     Attributes:
         target: `cpu` also does what is only faster on CPUs.
-        autotune: choose between forms by measuring them here, not by the cost model.
+        autotune: choose between variants by measuring them on this machine, not by the cost model.
         optimize_for: a fast session load or a small file, where they conflict.
         weight_dtype: how weights are stored.
         max_tile: outputs of a Winograd tile along an axis, at most; 2 is more accurate than 4, and slower.
@@ -89,18 +89,18 @@ class ParityOptions:
         clips: videos of the user to verify on, folders of them, or lists (`.txt`, a path a line).
         allow_fallback: accept nodes that ran on another device than the one asked for.
         engine: the engine that runs the artifact; None takes the format's own.
-        against: an engine whose outputs are compared too, or another model file, which then takes the network's place
-            as the float64 reference; None to compare with the network alone.
-        arrays: `.npz` files of the user inputs, a row each.
+        against: an engine whose outputs are compared too, or another model file, which then replaces the
+            network as the float64 reference; None to compare with the network alone.
+        arrays: the user's inputs, `.npz` files with one array for each input of the model.
         input_types: names of input types (`exporter.parity.inputs.INPUT_TYPES`); None for all, on export for the
             quick four.
-        samples: draws of each random kind.
+        samples: how many inputs of each random type are drawn.
         fail_fast: stop at the first comparison that fails.
-        rtol: overrides the measured budget: |answer - float64 reference| <= atol + rtol * |float64 reference| for every
-            number.
+        rtol: overrides the measured budget: |output - float64 reference| <= atol + rtol * |float64 reference| for every
+            value.
         atol: see `rtol`.
-        localize: name the first layer that leaves the float64 reference.
-        determinism: tell whether repeats, batch positions and thread counts give the same bits.
+        localize: name the first layer that diverges from the float64 reference.
+        determinism: check whether repeats, batch positions and thread counts give the same bits.
         cache: folder that keeps the float64 reference by hash of weights and input.
     """
 
@@ -127,7 +127,7 @@ class ExportRequest:
 
     Attributes:
         formats: artifact formats to write, each once.
-        model: the C3D to build, or a network that is already built, of any architecture.
+        model: what `models.build` builds, or a network that is already built, of any architecture.
         outputs: what the artifact returns, in this order; None for the network's default outputs.
         batch: a fixed batch size, or None to leave it dynamic.
         opset: ONNX opset.
@@ -174,7 +174,7 @@ class OptimizeRequest:
         output: the file to write; None for `<stem>.optimized.onnx` beside it.
         optimize: how it is rewritten.
         verify: compare the result with the original before it is published.
-        shapes: {input: sizes with the batch}, for inputs that leave more than the batch free.
+        shapes: {input: shape with the batch}, for inputs with dynamic axes besides the batch.
         seed: of the inputs it is verified on.
     """
 

@@ -3,7 +3,7 @@
 * `models.config`: names, shapes and conventions, without torch.
 * `models.c3d`: the network itself.
 * `models.builder`: `build()`, the one way to get a ready network and to know where its weights came from.
-* `models.checkpoints`: readers (a kind of file each) and layouts (an origin each).
+* `models.checkpoints`: readers (one for each file format) and layouts (one for each origin).
 * `models.preprocessing`: what the pixels must look like before the network sees them.
 
 Nothing here knows of export. The names below are imported on first use, because `models.config` must not cost an

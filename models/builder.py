@@ -68,7 +68,7 @@ def rebuild(
 
     Args:
         architecture: `BuiltModel.architecture`.
-        settings: `BuiltModel.settings`; they take the place of what `options` says of the structure.
+        settings: `BuiltModel.settings`; they replace what `options` says of the structure.
         options: weights, layout and seed.
         progress: called while something is downloaded.
 

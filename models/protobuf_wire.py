@@ -1,4 +1,4 @@
-"""Protocol buffers' wire format, as far as weights need it: which field stands where, without copying its bytes.
+"""Protocol buffers' wire format, as far as weights need it: the byte range of each field, without copying its bytes.
 
 The protobuf library copies every payload twice before Python sees it; here a payload is a span of the mapped file.
 Messages are read one level at a time, only where a reader asks, so nothing nests deeper than the reader does.
@@ -84,7 +84,7 @@ def fields(data: mmap | bytes | memoryview, start: int, end: int) -> Iterator[Fi
 
 
 def signed(value: int) -> int:
-    """Return a varint's value as the int64 it stands for."""
+    """Return a varint's value as int64 (two's complement)."""
     return value - (1 << 64) if value >> 63 else value
 
 

@@ -13,7 +13,7 @@ OutputKind = Literal["scores", "probabilities", "features"]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output: its name, dtype (`float32`) and shape, where a string stands for a dynamic size."""
+    """One input or output: its name, dtype (`float32`) and shape, where a string is a dynamic size."""
 
     name: str
     dtype: str

@@ -1,7 +1,8 @@
 """An artifact is its model file(s) and a manifest beside them. docs/reference/manifest.md describes the format.
 
 The manifest's essential part (all but what only exists once the file is written) is also inside the model file, so
-that a lone file still tells what it is. Law: `Manifest.from_json(manifest.to_json()) == manifest`.
+that a model file without its manifest still states what it is.
+`Manifest.from_json(manifest.to_json()) == manifest` always holds.
 """
 
 from __future__ import annotations
@@ -204,7 +205,7 @@ class Artifact:
 
 
 def manifest_path(model: Path) -> Path:
-    """Return where the manifest of `model` stands: `c3d.onnx` has `c3d.onnx.json`."""
+    """Return the path of the manifest of `model`: `c3d.onnx` has `c3d.onnx.json`."""
     return model.with_name(model.name + MANIFEST_SUFFIX)
 
 
@@ -258,5 +259,5 @@ def check_integrity(model: Path, manifest: Manifest) -> None:
             raise IntegrityError(
                 f"{path} is not the file that {manifest_path(model).name} describes: {found.bytes} bytes, SHA-256 "
                 f"{found.sha256[:16]}…, not {entry.bytes} bytes, {entry.sha256[:16]}…; export it again, or remove the "
-                "manifest to judge the file on its own"
+                "manifest to use the file without one"
             )

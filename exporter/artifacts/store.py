@@ -1,10 +1,10 @@
-"""How files reach their folder: whole, or not at all, whatever kills the run.
+"""Atomic publishing: a file appears in its folder complete or not at all, even if the run is killed.
 
 Everything is written into a hidden folder inside the output folder, flushed to disk, and renamed into place: data
 files first (their names carry their hash, so they never replace another's), then the model, then the manifest. The
 model's rename is the moment the new artifact exists. A run killed between it and the manifest's rename leaves the
 staged manifest in place; `recover` finds it by the model's hash and finishes. A manifest that does not describe the
-model beside it is never believed (`exporter.artifacts.manifest.check_integrity`), so no mixture passes for an artifact.
+model beside it is rejected (`exporter.artifacts.manifest.check_integrity`), so no mixture passes for an artifact.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ _OPEN: dict[Path, Path] = {}
 """This process's staging folders and the output folders they are in: a process's own, like its open files."""
 
 ABANDONED_AFTER = 24 * 3600.0
-"""Seconds after which a staging folder of another machine is taken for litter."""
+"""Seconds after which a staging folder of another machine is removed."""
 
 
 def check_name(name: str) -> None:

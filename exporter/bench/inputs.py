@@ -72,7 +72,7 @@ def make_feeds(path: Path, signature: Signature | None, shapes: Shapes) -> Feeds
 
     Raises:
         UsageError: sizes are missing, or given for an input that is not there or whose file says something else.
-        ArtifactError: an input of a kind that cannot be drawn.
+        ArtifactError: an input whose dtype cannot be drawn.
     """
     if signature is None:
         if not shapes:

@@ -88,7 +88,7 @@ def count_multiply_adds(path: Path, inputs: Shapes) -> tuple[int, tuple[str, ...
     Counted are Conv, ConvTranspose, Gemm and MatMul, by what they are defined to compute; padding counts as data.
 
     Returns:
-        The count, and the nodes of these kinds whose sizes are not known.
+        The count, and the nodes of these operators whose shapes are not known.
 
     Raises:
         ArtifactError: the graph cannot be read, or does not take these sizes.
@@ -153,7 +153,7 @@ def _inferred(model: onnx.ModelProto, inputs: Shapes, path: Path) -> dict[str, t
             slim.graph.initializer.append(tensor)
     try:
         inferred = onnx.shape_inference.infer_shapes(slim, strict_mode=True, data_prop=True)
-    except Exception as error:  # onnx raises several kinds for graphs that do not fit together
+    except Exception as error:  # onnx raises several classes for invalid graphs
         raise ArtifactError(f"{path}: its sizes cannot be inferred: {str(error).splitlines()[0]}") from error
     for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
         dims = value.type.tensor_type.shape.dim

@@ -91,7 +91,7 @@ class Measurement:
         ratio: to the first target.
         memory: bytes; the process's peak so far beyond its peak after importing the engine. None where not known.
         difference: its outputs' largest distance from the first's, relative to the first's largest number. None for
-            the first, and where they answer different numbers of values.
+            the first, and where their outputs have different sizes.
     """
 
     target: str
@@ -177,12 +177,12 @@ class BenchReport:
         inputs: what every target was given, in words.
         unit: what one input is called in the plural.
         device: where targets ran.
-        entrants: who ran, in order.
+        targets: what ran, in order.
         measurements: by threads, then batch, then target.
         loadings: by threads, then target.
         rooflines: one for each thread count; empty on a GPU.
-        missing: who did not run.
-        method: how the figures were got, a sentence each.
+        missing: what did not run.
+        method: how the figures were measured, a sentence each.
         notes: what a reader must know to weigh them.
         environment: versions, processor, system.
         seconds: the whole benchmark took.

@@ -43,7 +43,7 @@ class Engine:
     Attributes:
         name: its name on the command line.
         display_name: its name in reports.
-        runs: the kind of model it runs.
+        runs: what it runs.
         runtime: its adapter, as `module:callable`, where a leading dot is this package; the callable takes (path,
             `RuntimeOptions`) and returns a `Runtime`.
         devices: the devices it can use.

@@ -87,7 +87,7 @@ class PyTorchRuntime(Runtime):
         require_device(device)
         module = self.model.forward_all or self.model.network
         if device != "cpu" or self.dtype != "float32":
-            # the copies are put in place of the tensors while the modules are copied: each is held once
+            # each tensor is cast once, and the copied modules share it
             tensors = (*module.parameters(), *module.buffers())
             memo: dict[int, Any] = {id(tensor): _converted(tensor, device, dtype) for tensor in tensors}
             module = copy.deepcopy(module, memo)

@@ -220,8 +220,8 @@ def _with_all_outputs(module: torch.jit.ScriptModule) -> Any:
     graph.makeMultiOutputIntoTuple()
 
     def run(*arguments: torch.Tensor) -> dict[str, torch.Tensor]:
-        answered = torch._C._jit_interpret_graph(graph, (frozen._c, *arguments))  # pyright: ignore
-        values = answered if isinstance(answered, tuple) else (answered,)
+        outputs = torch._C._jit_interpret_graph(graph, (frozen._c, *arguments))  # pyright: ignore
+        values = outputs if isinstance(outputs, tuple) else (outputs,)
         return dict(zip(names, values, strict=True))
 
     return run

@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 OPTIMIZE_OPTION = OPTIMIZE_FOR_INFERENCE
-"""The manifest's word that the artifact is meant to be run through `torch.jit.optimize_for_inference` after loading."""
+"""Manifest option: whether to call `torch.jit.optimize_for_inference` after loading."""
 
 VARIANT_OPTION = "variant"
-"""The manifest's word for the variant, one of `exporter.formats.torchscript_variants.VARIANTS`."""
+"""Manifest option: the variant, one of `exporter.formats.torchscript_variants.VARIANTS`."""
 MEASURED_OPTION = "measured"
-"""The manifest's record of why: `plain 450 ms, …`."""
+"""Manifest option: the times that decided: `plain 450 ms, …`."""
 SIZE_WARNING_RATIO = 1.02
 """Size ratio above which a note says that the variant makes the file larger."""
 ALIGNMENT = 64
@@ -138,7 +138,7 @@ class TorchScriptFormat:
 
 
 def is_archive(path: Path) -> bool:
-    """Tell a TorchScript archive from other files, a plain checkpoint among them, by its members' names."""
+    """Return whether a file is a TorchScript archive, not a plain checkpoint, by its members' names."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
@@ -176,7 +176,7 @@ def normalize_archive(source: BinaryIO, target: Path) -> None:
     """Copy a TorchScript archive without what differs between two saves of one network.
 
     That is: the counter torch appends to class names (`___torch_mangle_9`), constants that freezing has left without
-    use, which stand in the order of a hash table, the debug records, which hold the exporting machine's paths, the
+    use, whose order is a hash table's, the debug records, which hold the exporting machine's paths, the
     archive's folder name, and the id over all of these.
     """
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:

@@ -35,7 +35,7 @@ def load_without_weights(path: Path) -> onnx.ModelProto:
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, DecodeError) as error:  # an empty file cannot be mapped; what is cut off is a WireError
-        raise ArtifactError(f"{path}: not a complete ONNX file (truncated, or another kind of file)") from error
+        raise ArtifactError(f"{path}: not a complete ONNX file (truncated, or another file format)") from error
 
 
 def load_with_weights(path: Path, *, external: bool = True) -> onnx.ModelProto:
@@ -51,7 +51,7 @@ def load_with_weights(path: Path, *, external: bool = True) -> onnx.ModelProto:
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
     except DecodeError as error:
-        raise ArtifactError(f"{path}: not a complete ONNX file (truncated, or another kind of file)") from error
+        raise ArtifactError(f"{path}: not a complete ONNX file (truncated, or another file format)") from error
     except (ValueError, TypeError, onnx.checker.ValidationError) as error:
         raise ArtifactError(f"{path}: its weights cannot be loaded: {first_line(error)}") from error
     return model

@@ -16,7 +16,7 @@ PRECISION_ORDER: tuple[tuple[int, Precision], ...] = (
 )
 """Lowest precision first."""
 QUANTISED = ("quantize", "integer", "qlinear", "nbits", "qattention", "qgemm")
-"""What is in the name, in lower case, of every operator that computes with integers in place of floats, in ONNX's
+"""Parts of the lower-case names of operators that compute with integers instead of floats, in ONNX's
 domains and onnxruntime's."""
 
 

@@ -37,7 +37,7 @@ class ConvertResult:
 def convert(request: ConvertRequest, progress: Progress = no_progress) -> ConvertResult:
     """Write a checkpoint as safetensors under canonical names, with its conventions in the metadata.
 
-    The same checkpoint and options give the same bytes. The file is read back before it is put in place.
+    The same checkpoint and options give the same bytes. The file is read back before it is published.
 
     Raises:
         CheckpointError: the checkpoint does not load completely.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from exporter.artifacts.manifest import Manifest, check_integrity, file_entry, manifest_path, read_manifest
 from exporter.artifacts.store import recover
@@ -22,9 +21,6 @@ from models.paths import require_file
 from models.progress import Progress, no_progress
 from models.specs import TensorSpec
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True)
 class Inspection:
@@ -35,7 +31,7 @@ class Inspection:
         kind: `ONNX model`, `TorchScript archive`, or `checkpoint` with its container.
         bytes: its size.
         sha256: of its bytes.
-        facts: what else is known, in order, for people and machines alike.
+        facts: {label: value}, in the order of display.
         tensors: its weights' names, dtypes and shapes; empty for TorchScript, whose constants have no names.
         manifest: from beside or inside it.
         integrity: None without a manifest beside it, otherwise `ok` or what is wrong.
@@ -52,7 +48,7 @@ class Inspection:
 
 
 def inspect(path: str | Path, progress: Progress = no_progress) -> Inspection:
-    """Tell what `path` is: an artifact (by its model file or its manifest) or a checkpoint (a file or an address).
+    """Return what `path` is: an artifact (by its model file or its manifest) or a checkpoint (a file or an address).
 
     Raises:
         ArtifactError: no such file, or a damaged artifact.
@@ -100,7 +96,7 @@ def _onnx(path: Path) -> Inspection:
 
 
 def _as_weights(path: Path) -> dict[str, str]:
-    """Return whether a model's initialisers would load as a checkpoint; nothing where they are not C3D's."""
+    """Return whether a model's initialisers would load as a checkpoint; nothing where no layout matches."""
     from models.checkpoints import read_raw
     from models.checkpoints.summary import describe_checkpoint
 

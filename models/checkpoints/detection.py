@@ -36,7 +36,7 @@ class LayoutMatch:
 
 
 def select_layouts(name: str) -> tuple[Layout, ...]:
-    """Return the rows that `--layout` stands for: all for `auto`.
+    """Return the rows that `--layout` selects: all for `auto`.
 
     Raises:
         UsageError: no such layout.

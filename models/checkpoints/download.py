@@ -158,14 +158,14 @@ def _fetch(url: str, shown: str, sha256: str | None, path: Path, progress: Progr
     if sha256 is not None and found != sha256:
         part.unlink()
         raise CheckpointError(
-            f"{shown}: what arrived has SHA-256 {found}, not {sha256}; it was removed: another file stands there "
-            "now, or the hash is of another one"
+            f"{shown}: what arrived has SHA-256 {found}, not {sha256}; it was removed: the file at this "
+            "address has changed, or the hash is of another file"
         )
     size = part.stat().st_size
     part.replace(path)
     atomic_write(path.with_name("record.json"), msgspec.json.encode(Record(shown, found, size)))
     path.with_name("part.json").unlink(missing_ok=True)
-    given = "as given" if sha256 else f"recorded: {found}; #sha256=… behind the address demands it"
+    given = "as given" if sha256 else f"recorded: {found}; #sha256=… after the address requires it"
     return DownloadResult(path, found, (f"downloaded {size / 1e6:,.1f} MB to {path}, SHA-256 {given}",))
 
 
@@ -185,7 +185,7 @@ def _receive(url: str, shown: str, part: Path, progress: Progress) -> None:
     try:
         response = opener.open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        error.close()  # it is the open answer as well
+        error.close()  # it is the open response as well
         if error.code == RANGE_REFUSED and known is not None:
             part.unlink(missing_ok=True)
             raise ConnectionError("the server refuses to resume") from error

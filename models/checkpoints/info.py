@@ -14,7 +14,7 @@ class CheckpointInfo:
     Attributes:
         file: its file name.
         sha256: of its bytes.
-        container: the kind of file.
+        container: the file format.
         layout: the origin it was detected as.
         loaded: tensors taken from it.
         total: tensors the network has.

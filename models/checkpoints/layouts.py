@@ -2,7 +2,7 @@
 
 A new origin is one row of `LAYOUTS`. Names and shapes recognise a file (`models.checkpoints.detection`); where rows
 differ in what no shape shows (the direction of a kernel, the order in which fc6 reads pool5), the row must be named and
-`disambiguation` says how to tell it from the others.
+`disambiguation` says what distinguishes it from the others.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class Layout:
 
     Attributes:
         name: what `--layout` and the manifest call it.
-        title: the files it stands for, for people.
-        names: {the file's tensor name: canonical name}; several spellings may stand for one tensor.
+        title: the files that have this layout, for display.
+        names: {the file's tensor name: canonical name}; one tensor may have several spellings.
         pool5: the convention the weights were trained or are run under; None where the names do not determine it.
         preprocessing: what the origin feeds the network.
         conv_axes: axes of a kernel: torch's (out, in, time, height, width), or TensorFlow's `DHWIO`.
         linear_axes: axes of a linear weight: torch's (out, in), or `IO`.
         kernels_flipped: kernels are true convolutions' (Theano), mirrored in time, height and width.
         fc6: the order in which fc6 reads pool5: `CHW` (torch, Caffe), or `HWC` (channels last).
-        disambiguation: how to tell this row from others of the same names and shapes.
+        disambiguation: what distinguishes this row from others with the same names and shapes.
     """
 
     name: str
@@ -54,9 +54,9 @@ class Layout:
     disambiguation: str = ""
 
     def shape(self, canonical: str) -> tuple[int | None, ...]:
-        """Return the shape that the file's tensor must have; None stands for the class count.
+        """Return the shape that the file's tensor must have; None is the number of classes.
 
-        Leading axes of length 1 may stand before it (`matches`). A BatchNorm's tensors are one value per channel.
+        The file may have more leading axes of length 1 (`matches`). A BatchNorm's tensors are one value per channel.
         """
         layer, _, parameter = canonical.partition(".")
         if layer in BATCH_NORMS.values():
@@ -122,7 +122,7 @@ def _zip(theirs: Iterable[str], ours: Iterable[str] = LAYERS) -> dict[str, str]:
 
 
 TORCH = ("{}.weight", "{}.bias")
-_CAFFE_NAMES = ("conv1a", "conv2a", *list(CONVOLUTIONS)[2:])  # conv3a and the rest are named alike
+_CAFFE_NAMES = ("conv1a", "conv2a", *list(CONVOLUTIONS)[2:])  # conv3a and later layers have the same names
 
 _MMACTION2 = _zip((*(f"{name}.conv" for name in _CAFFE_NAMES), "fc6", "fc7"), LAYERS[:-1])
 
@@ -139,7 +139,7 @@ def _keras_3() -> dict[str, str]:
 
 
 _KERAS_0_INDICES = (0, 2, 4, 5, 7, 8, 10, 11, 15, 17, 19)
-"""Where C3D's layers stand among all of a Sequential model's: Keras before 1.0 called them by that alone."""
+"""Indices of C3D's layers in a Sequential model: Keras before 1.0 names layers by their index alone."""
 
 _KERAS = (
     _keras_3()

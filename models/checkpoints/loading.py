@@ -40,7 +40,7 @@ class Checkpoint:
         path: the file.
         file: where it came from.
         raw: its tensors under its own names, its container and hash.
-        found: the origin it was recognised as, and what stands before the origin's names in this file.
+        found: the layout that was detected, and the prefix of its names in this file.
         tensors: {canonical name: tensor as torch lays it out}.
         unexpected_keys: the file's tensors that the origin's table does not know.
         ignored_keys: those of them that only training needs.
@@ -56,7 +56,7 @@ class Checkpoint:
 
     @property
     def layout(self) -> Layout:
-        """The origin it was recognised as."""
+        """The layout that was detected."""
         return self.found.layout
 
     @property
@@ -98,7 +98,8 @@ def read_checkpoint(source: str | Path, layout: str = "auto", progress: Progress
         progress: called while something is downloaded.
 
     Raises:
-        CheckpointError: not available, unreadable, of no known origin, or of several that only `layout` can tell apart.
+        CheckpointError: not available, unreadable, of no known origin, or of several that only
+            `layout` can distinguish.
         UsageError: no such layout, or an unsupported type of address.
         UnavailableError: a library is missing that reads such files or fetches from there.
     """
@@ -129,7 +130,7 @@ def remap_keys(file: ResolvedSource, raw: RawCheckpoint, layout: str = "auto") -
     """Detect a file's layout and give its tensors the network's names and axes.
 
     Raises:
-        CheckpointError: of no known origin, or of several that only `layout` can tell apart.
+        CheckpointError: of no known origin, or of several that only `layout` can distinguish.
         UsageError: no such layout.
     """
     found = _detect_layout(file.path, raw, select_layouts(layout), layout)
@@ -175,7 +176,7 @@ def _detect_layout(path: Path, raw: RawCheckpoint, rows: tuple[Layout, ...], lay
 def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: bool = False) -> CheckpointInfo:
     """Put a checkpoint's tensors into `network`, all of them or none.
 
-    The network takes the tensors themselves, which may be views of the mapped file. It may stand on the meta device;
+    The network takes the tensors themselves, which may be views of the mapped file. It may be on the meta device;
     what the file leaves out (fc8 under `new_head`) then stays there for the caller to initialise.
 
     Args:
@@ -184,8 +185,8 @@ def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: 
         new_head: leave fc8 as it is where the file has none or another class count.
 
     Raises:
-        CheckpointError: anything missing, unexpected, of another shape or dtype, NaN or infinite; all of a kind are
-            listed together.
+        CheckpointError: anything missing, unexpected, of another shape or dtype, NaN or infinite; all tensors
+            with the same fault are listed.
     """
     checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
     wanted = {name: value for name, value in network.state_dict().items() if not name.endswith(NUM_BATCHES_TRACKED)}

@@ -40,7 +40,7 @@ def is_remote(source: str | Path) -> bool:
 
 
 def resolve(source: str | Path, progress: Progress) -> ResolvedSource:
-    """Return the file that a source stands for, downloaded if need be.
+    """Return the file of a source; an address is downloaded.
 
     Raises:
         CheckpointError: it is not available, or is not the file that its SHA-256 names.
@@ -52,7 +52,7 @@ def resolve(source: str | Path, progress: Progress) -> ResolvedSource:
     address, _, fragment = str(source).partition("#")
     found = HASH.fullmatch(fragment)
     if fragment and found is None:
-        raise UsageError(f"{redact(address)}: after # stands sha256=<64 hexadecimal digits>, or nothing")
+        raise UsageError(f"{redact(address)}: after # only sha256=<64 hexadecimal digits> is allowed")
     wanted = found.group(1).lower() if found else None
     scheme = address.partition("://")[0].lower()
     if scheme == "hf":

@@ -91,8 +91,8 @@ def run_onnxruntime(model: onnx.ModelProto, feeds: Arrays) -> dict[str, NDArray[
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_outputs()]
-    answers: Any = session.run(names, dict(feeds))
-    return dict(zip(names, answers, strict=True))
+    results: Any = session.run(names, dict(feeds))
+    return dict(zip(names, results, strict=True))
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ class Rewritten:
 
 
 def rewrite(step: GraphPass, model: onnx.ModelProto) -> Rewritten:
-    """Run a pass on a copy, and hold it to what every pass promises but the function.
+    """Run a pass on a copy, and check everything that a pass promises except the values.
 
-    onnx's full check; inputs and outputs as they were; `modified` is the truth; a second run finds nothing to do.
+    onnx's full check; inputs and outputs as they were; `modified` is right; a second run finds nothing to do.
     """
     held = ir.from_proto(onnx.ModelProto.FromString(model.SerializeToString()))
     infer_shapes(held)
@@ -141,7 +141,7 @@ def rewrite(step: GraphPass, model: onnx.ModelProto) -> Rewritten:
 
 
 def check_pass(step: GraphPass, model: onnx.ModelProto, feeds: Arrays, folder: Path, tolerance: float) -> Rewritten:
-    """Rewrite, and hold every answer in onnxruntime against the original in float64.
+    """Rewrite, and compare every output in onnxruntime with the original in float64.
 
     Args:
         step: the pass.
@@ -151,9 +151,9 @@ def check_pass(step: GraphPass, model: onnx.ModelProto, feeds: Arrays, folder: P
         tolerance: of the largest error, relative to the largest number.
     """
     done = rewrite(step, model)
-    truth, answers = run_float64(model, feeds, folder), run_onnxruntime(done.model, feeds)
-    for name, values in truth.items():
-        assert answers[name].shape == values.shape
-        error = np.abs(answers[name] - values).max() / np.abs(values).max()
+    golden, results = run_float64(model, feeds, folder), run_onnxruntime(done.model, feeds)
+    for name, values in golden.items():
+        assert results[name].shape == values.shape
+        error = np.abs(results[name] - values).max() / np.abs(values).max()
         assert error <= tolerance, f"{name}: {error:.1e}"
     return done

@@ -1,7 +1,7 @@
 """Files as each origin's own tool writes them, and each origin's own network: nothing of the code under test.
 
-All origins hold one network here, `canonical()`, laid out by index arithmetic of this module's own. What a file then
-answers is computed from its own arrays, in its own axes, by `own_answers`.
+All origins hold one network here, `canonical()`, laid out by index arithmetic of this module's own. The outputs that
+a file must give are computed from its own arrays, in its own axes, by `own_outputs`.
 """
 
 import functools
@@ -202,7 +202,7 @@ _TRUNK: dict[str, Doubles] = {}
 
 
 def trunk(kernels: Mapping[str, Floats], kind: str) -> Doubles:
-    """conv5b's answer (512, 2, 7, 7) after ReLU. Remembered by the very numbers that it is computed from."""
+    """Return conv5b's output (512, 2, 7, 7) after ReLU, cached by the hash of its weights."""
     taps = {
         name: np.stack(
             [TAPS[kind](kernels[f"{name}.weight"], t, h, w) for t in range(3) for h in range(3) for w in range(3)]
@@ -229,8 +229,8 @@ def trunk(kernels: Mapping[str, Floats], kind: str) -> Doubles:
     return _TRUNK[key]
 
 
-def own_answers(state: Mapping[str, Floats], kernels: str, linear: str, order: str, pool5: Pool5) -> dict[str, Doubles]:
-    """What an origin's network answers to `clip()`: fc6, fc7, and logits where it has an fc8.
+def own_outputs(state: Mapping[str, Floats], kernels: str, linear: str, order: str, pool5: Pool5) -> dict[str, Doubles]:
+    """Return the outputs of an origin's network for `clip()`: fc6, fc7, and logits where it has an fc8.
 
     Args:
         state: its own arrays, under canonical names.
@@ -243,12 +243,12 @@ def own_answers(state: Mapping[str, Floats], kernels: str, linear: str, order: s
     x = max_pool(x, (2, 2, 2), (0, -1, -1)) if pool5 == "symmetric" else max_pool(x, (2, 2, 2))
     x = x[:, 0] if order == "CHW" else x[:, 0].transpose(1, 2, 0)
     x = x.reshape(-1)
-    answers: dict[str, Doubles] = {}
+    outputs: dict[str, Doubles] = {}
     for name, output in (("fc6", "fc6"), ("fc7", "fc7"), ("fc8", "logits")):
         if f"{name}.weight" not in state:
             break
         weight = state[f"{name}.weight"].astype(np.float64)
         x = (weight @ x if linear == "OI" else x @ weight) + state[f"{name}.bias"].astype(np.float64)
         x = x if name == "fc8" else np.maximum(x, 0)
-        answers[output] = x
-    return answers
+        outputs[output] = x
+    return outputs

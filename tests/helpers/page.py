@@ -11,8 +11,8 @@ class Page(HTMLParser):
     """What a page holds.
 
     Attributes:
-        tags: every element in order: (name, attributes, the elements it stands in).
-        texts: every text in order, with the elements it stands in.
+        tags: every element in order: (name, attributes, the elements around it).
+        texts: every text in order, with the elements around it.
         unclosed: elements whose end tag is missing or misplaced.
     """
 
@@ -49,5 +49,5 @@ class Page(HTMLParser):
         return [attributes for name, attributes, _ in self.tags if name == tag]
 
     def shown(self, *within: str) -> list[str]:
-        """Return the texts that stand in all of these elements, style aside."""
+        """Return the texts inside all of these elements, style aside."""
         return [text for text, path in self.texts if "style" not in path and set(within) <= set(path)]

@@ -58,7 +58,7 @@ def trunk(state: Mapping[str, Array], clip: Array) -> Array:
     return x
 
 
-def answers(state: Mapping[str, Array], clip: Array, pool5: str, seen: Array | None = None) -> dict[str, Array]:
+def outputs(state: Mapping[str, Array], clip: Array, pool5: str, seen: Array | None = None) -> dict[str, Array]:
     """Every output for one clip (3,16,112,112). `seen` is its `trunk`, where that is known already."""
     x = trunk(state, clip) if seen is None else seen
     x = max_pool(x, (2, 2, 2), (0, -1, -1)) if pool5 == "symmetric" else max_pool(x, (2, 2, 2))

@@ -39,7 +39,7 @@ def python(code: str, *arguments: object, cwd: Path) -> subprocess.CompletedProc
 
 @dataclass(frozen=True)
 class Done:
-    """What a command left behind: exit code, and what it printed."""
+    """The result of a command: exit code, and what it printed."""
 
     returncode: int
     stdout: str

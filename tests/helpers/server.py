@@ -18,8 +18,8 @@ class Site:
     Attributes:
         content: of every path.
         etag: its validator.
-        cuts: how many bytes each coming answer stops after; then answers are whole.
-        status: of every answer.
+        cuts: after how many bytes each of the next responses stops; later ones are complete.
+        status: of every response.
         kind: its Content-Type.
         redirect: where every request is sent instead.
         asked: (path, Range header) of each request.

@@ -1,4 +1,4 @@
-"""build(): seeded, in eval mode, and honest about where the weights came from."""
+"""build(): seeded, in eval mode, and a record of where the weights came from."""
 
 from pathlib import Path
 

@@ -61,14 +61,14 @@ def test_answers_equal_an_independent_computation() -> None:
     clip = np.random.default_rng(1).standard_normal((3, 16, 112, 112))
     state = {name: value.numpy() for name, value in network.state_dict().items()}
     seen = reference.trunk(state, clip)
-    for pool5 in POOL5_CONVENTIONS:  # they differ behind the convolutions alone
+    for pool5 in POOL5_CONVENTIONS:  # they differ after the convolutions only
         with torch.device("meta"):
             network.pool5 = C3D(7, pool5=pool5).pool5
         with torch.inference_mode():
-            answers = [value[0].numpy() for value in network.forward_features(torch.from_numpy(clip[None]))]
-        expected = reference.answers(state, clip, pool5, seen)
-        for name, answer in zip(("fc6", "fc7", "logits"), answers, strict=True):
-            np.testing.assert_allclose(answer, expected[name], rtol=0, atol=1e-12 * np.abs(expected[name]).max())
+            outputs = [value[0].numpy() for value in network.forward_features(torch.from_numpy(clip[None]))]
+        expected = reference.outputs(state, clip, pool5, seen)
+        for name, actual in zip(("fc6", "fc7", "logits"), outputs, strict=True):
+            np.testing.assert_allclose(actual, expected[name], rtol=0, atol=1e-12 * np.abs(expected[name]).max())
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 8, 112, 112), (1, 3, 16, 128, 171), (1, 1, 16, 112, 112), (3, 16, 112, 112)])
@@ -111,9 +111,9 @@ def test_batch_norm_folds_without_changing_the_function() -> None:
         plain = reference.convolve(x, weight, bias) - norm["running_mean"]
         expected = plain / np.sqrt(norm["running_var"] + 1e-5) * norm["weight"] + norm["bias"]
         with torch.inference_mode():
-            answer = folded.get_submodule(name).double()(torch.from_numpy(x[None]))[0].numpy()
+            actual = folded.get_submodule(name).double()(torch.from_numpy(x[None]))[0].numpy()
         # one float32 rounding of each weight, nothing more
-        assert np.abs(answer - expected).max() <= 1e-6 * np.abs(expected).max(), name
+        assert np.abs(actual - expected).max() <= 1e-6 * np.abs(expected).max(), name
     for name in ("fc6", "fc7", "fc8"):
         assert torch.equal(folded.get_submodule(name).weight, network.get_submodule(name).weight)  # pyright: ignore
 

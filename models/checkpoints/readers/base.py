@@ -56,7 +56,7 @@ class MappedFile:
         return INFLATION * self.size + HEADROOM
 
     def tensor(self, name: str, dtype: torch.dtype, shape: tuple[int, ...], offset: int, length: int) -> Tensor:
-        """Return the tensor that stands at `offset`, `length` bytes long, as a view of the file where it is aligned.
+        """Return the tensor at `offset`, `length` bytes long, as a view of the file where it is aligned.
 
         Raises:
             CheckpointError: the bytes are not there, or not those of the shape; nothing is allocated before.

@@ -7,7 +7,7 @@ stock parser takes these weights for gradients.
     C3D-v1.0     1     2        3       4      5      6    7
     BVLC         1     2        -       3      4      5    6     7
 
-Layers stand in `layers` = 2 (V1LayerParameter: name 4, blobs 6) or `layer` = 100 (LayerParameter: name 1, blobs 7).
+Layers are in `layers` = 2 (V1LayerParameter: name 4, blobs 6) or `layer` = 100 (LayerParameter: name 1, blobs 7).
 Sources: facebookarchive/C3D, C3D-v1.0/src/caffe/proto/caffe.proto; BVLC/caffe, src/caffe/proto/caffe.proto.
 """
 
@@ -65,7 +65,7 @@ def read_caffe(file: MappedFile) -> ReadResult:
 
 
 def _blobs(file: MappedFile) -> dict[str, Field]:
-    """Return {layer.parameter: where its BlobProto stands}."""
+    """Return {layer.parameter: the span of its BlobProto}."""
     found: dict[str, Field] = {}
     for layer in fields(file.data, 0, file.size):
         if layer.number not in LAYERS or layer.wire != BYTES:
@@ -74,8 +74,8 @@ def _blobs(file: MappedFile) -> dict[str, Field]:
         members = list(fields(file.data, layer.start, layer.end))
         names = [file.data[field.start : field.end] for field in members if field.number == name_field]
         name = names[-1].decode("utf-8", "backslashreplace") if names else ""
-        for place, blob in enumerate(field for field in members if field.number == blob_field and field.wire == BYTES):
-            parameter = PARAMETERS[place] if place < len(PARAMETERS) else f"blob{place}"
+        for index, blob in enumerate(field for field in members if field.number == blob_field and field.wire == BYTES):
+            parameter = PARAMETERS[index] if index < len(PARAMETERS) else f"blob{index}"
             if f"{name}.{parameter}" in found:
                 raise CheckpointError(f"{file.path}: two layers are called {name}")
             found[f"{name}.{parameter}"] = blob

@@ -17,7 +17,7 @@ from models.errors import CheckpointError
 from models.protobuf_wire import BYTES, VARINT, Field, WireError, fields, packed, signed
 
 TRANSFORMS = ("winograd.", "conv2d.", "pictures.")
-"""How an optimised graph calls the fixed matrices of its convolutions; the weights is beside them as trained."""
+"""Name prefixes of an optimised graph's constant transform matrices, which are no weights."""
 DTYPES = {1: torch.float32, 7: torch.int64, 10: torch.float16, 11: torch.float64, 16: torch.bfloat16}
 """{TensorProto.DataType: torch's}: weights, and the shapes that a Reshape takes."""
 
@@ -64,7 +64,7 @@ class _Opened:
 
 
 def read_onnx(file: MappedFile) -> ReadResult:
-    """Read a model's initialisers, mapped, and the conventions that it tells.
+    """Read a model's initialisers, mapped, and the conventions that it states.
 
     Raises:
         CheckpointError: not an ONNX model, truncated, or data that is not where it should be.

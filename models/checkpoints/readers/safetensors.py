@@ -27,7 +27,7 @@ def read_safetensors(file: MappedFile) -> ReadResult:
     """Read a safetensors file; its tensors are mapped.
 
     Raises:
-        CheckpointError: truncated, not safetensors, or a name that stands twice (the library takes the last one).
+        CheckpointError: truncated, not safetensors, or a duplicate name (the library takes the last one).
     """
     length = int.from_bytes(file.data[:LENGTH_BYTES], "little")
     if length > min(MAX_HEADER, file.size - LENGTH_BYTES):
@@ -65,4 +65,4 @@ def _refuse_duplicates(path: Path, header: bytes) -> None:
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a safetensors file: its header is not JSON") from error
     if twice:
-        raise CheckpointError(f"{path}: names that stand twice in its header: {join_limited(twice)}")
+        raise CheckpointError(f"{path}: duplicate names in its header: {join_limited(twice)}")

@@ -39,7 +39,7 @@ Members = dict[int, list[Field]]
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of a table: its key, and where its value stands."""
+    """An entry of a table: its key, and the byte range of its value."""
 
     key: bytes
     start: int
@@ -82,7 +82,7 @@ def read_tf_checkpoint(file: MappedFile) -> ReadResult:
 def _entries(file: MappedFile) -> Iterator[Entry]:
     """Walk over the entries of a table. No block is read twice, so the work is bound by the file's size."""
     at = file.size - FOOTER
-    for _ in range(2):  # the meta index's place, which nothing uses
+    for _ in range(2):  # the meta index's offset and size, which are not needed
         _, at = varint(file.data, at, file.size)
     offset, at = varint(file.data, at, file.size)
     size, _ = varint(file.data, at, file.size)

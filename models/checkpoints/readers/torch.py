@@ -86,7 +86,7 @@ def _refusal(path: Path, message: str, stream: BinaryIO) -> str:
     found = _WANTED.search(message)
     wanted = (found.group(1) or found.group(2)) if found else _first_global(stream)
     if wanted is None:
-        return f"{path}: not a valid PyTorch checkpoint: damaged, or another kind of file"
+        return f"{path}: not a valid PyTorch checkpoint: damaged, or another file format"
     if wanted.startswith(("numpy", "_codecs", "_reconstruct")):
         return (
             f"{path}: refused: a pickle of numpy arrays (Lasagne's, caffe2's, Python 2's), and unpickling it would "

@@ -29,7 +29,7 @@ class Member:
 
     @property
     def stored(self) -> bool:
-        """Whether its bytes stand in the file as they are."""
+        """Whether it is stored without compression."""
         return self.info.compress_type == zipfile.ZIP_STORED
 
 
@@ -81,7 +81,7 @@ def _located(file: MappedFile, info: zipfile.ZipInfo, data: memoryview) -> Membe
         raise CheckpointError(f"{file.path}: member {info.filename} is encrypted")
     header = bytes(data[info.header_offset : info.header_offset + _LOCAL_HEADER])
     if header[: len(MAGIC)] != MAGIC or len(header) < _LOCAL_HEADER:
-        raise CheckpointError(f"{file.path}: the archive is damaged: {info.filename} does not stand where it should")
+        raise CheckpointError(f"{file.path}: the archive is damaged: {info.filename} is not at its recorded offset")
     lengths = header[_LENGTHS]
     name, extra = int.from_bytes(lengths[:2], "little"), int.from_bytes(lengths[2:], "little")
     return Member(info, info.header_offset + _LOCAL_HEADER + name + extra)

@@ -99,12 +99,12 @@ def test_json_round_trip(manifest: Manifest, pair: tuple[Signature, C3DConfig]) 
         ),
     ],
 )
-def test_a_damaged_manifest_is_told_with_its_field(text: str, reported: str) -> None:
+def test_the_error_of_a_damaged_manifest_names_the_field(text: str, reported: str) -> None:
     with pytest.raises(ArtifactError, match=reported):
         Manifest.from_json(text)
 
 
-def test_what_goes_inside_the_file_does_not_depend_on_the_file_or_its_place() -> None:
+def test_the_embedded_manifest_depends_neither_on_the_file_nor_on_its_folder() -> None:
     checkpoint = CheckpointInfo("c3d.pth", "a", "torch zip", "identity", 22, 22, 1)
     whole = replace(
         MANIFEST,
@@ -122,7 +122,7 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def test_integrity_of_a_sound_file(model: Path) -> None:
+def test_integrity_of_an_unchanged_file(model: Path) -> None:
     check_integrity(model, replace(MANIFEST, files=(file_entry(model),)))
 
 

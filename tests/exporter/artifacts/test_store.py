@@ -77,7 +77,7 @@ def test_a_kill_at_any_step_leaves_the_old_artifact_or_the_new_one(tmp_path: Pat
         assert code in (0, -signal.SIGKILL)
         recover(folder)
         outcomes.append(state(folder))
-        assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == [], "litter"
+        assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == [], "left-over staging folders"
         if code == 0:
             break
     assert outcomes[0] == "a"
@@ -126,7 +126,7 @@ def test_an_interrupt_between_the_model_and_its_manifest_finishes(
     assert state(folder) == "b"
 
 
-def test_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_output_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -140,7 +140,7 @@ def test_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
+def test_an_output_folder_that_is_a_file_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OutputError, match="cannot write to .*out: File exists"), staging(tmp_path / "out"):
         pass
@@ -153,7 +153,7 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
         pass
 
 
-def test_a_staging_folder_in_use_is_left_alone_whatever_its_process_is_called(tmp_path: Path) -> None:
+def test_a_locked_staging_folder_is_kept_whatever_its_process_id(tmp_path: Path) -> None:
     """Two containers may share a host name and not their process numbers."""
     with staging(tmp_path) as stage:
         (stage / "c3d.onnx").write_text("being written")
@@ -165,12 +165,12 @@ def test_a_staging_folder_in_use_is_left_alone_whatever_its_process_is_called(tm
 
 
 @pytest.mark.parametrize("pid", ["99999999999999999999999", "x"])
-def test_names_that_no_run_of_ours_made(pid: str, tmp_path: Path) -> None:
+def test_staging_folders_with_invalid_process_ids_are_ignored(pid: str, tmp_path: Path) -> None:
     (tmp_path / f"{PREFIX}{socket.gethostname()}-{pid}-0").mkdir()
     recover(tmp_path)
 
 
-def test_a_running_exporters_folder_is_left_alone_and_a_dead_ones_removed(tmp_path: Path) -> None:
+def test_the_staging_folder_of_a_running_process_is_kept_and_of_an_ended_one_removed(tmp_path: Path) -> None:
     running = tmp_path / f"{PREFIX}{socket.gethostname()}-{os.getpid()}-0"
     dead = tmp_path / f"{PREFIX}{socket.gethostname()}-{2**22 - 1}-0"
     foreign = tmp_path / f"{PREFIX}another.host-1-0"
@@ -195,7 +195,7 @@ def test_plain_names(name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["onnx", "torchscript"])
 def test_a_disk_that_fills_while_a_model_is_written(kind: str, tmp_path: Path) -> None:
-    """A limit on file size stands in for a full disk: every writer, torch's among them, meets an error half-way."""
+    """A limit on file size simulates a full disk: every writer, torch's among them, gets an error half-way."""
     code = (
         "import resource, signal, sys; from exporter.cli.main import main;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
@@ -210,7 +210,9 @@ def test_a_disk_that_fills_while_a_model_is_written(kind: str, tmp_path: Path) -
     assert [path.read_text() for path in (tmp_path / "artifacts").iterdir()] == ["an older artifact"]
 
 
-def test_without_locks_files_are_published_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_published_where_the_file_system_has_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_locks(*_arguments: object, **_options: object) -> None:
         raise NotImplementedError("FileSystem does not appear to support flock")
 

@@ -1,4 +1,4 @@
-"""The work of other programs is told apart from our own."""
+"""The CPU load of other programs, without that of this process."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What contestants are fed."""
+"""The inputs of a benchmark."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""MNN as an engine, with a stand-in for the library, which cannot run graphs as small as these."""
+"""MNN as an engine, with a fake of the library, which cannot run graphs as small as these."""
 
 import sys
 from pathlib import Path

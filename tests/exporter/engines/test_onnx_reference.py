@@ -42,9 +42,9 @@ def test_answers_in_its_precision(runtime: type[OnnxReference], dtype: type, err
         assert str(opened.signature) == "x float32 (n, 3, 8, 8) -> scores float32 (n, 7)"
         assert opened.placement == Placement("cpu", 7)
         assert opened.precision == np.dtype(dtype).name
-        answers = opened.run({"x": X})
-    assert answers["scores"].dtype == dtype
-    assert np.abs(answers["scores"] - by_hand(X)).max() < error
+        outputs = opened.run({"x": X})
+    assert outputs["scores"].dtype == dtype
+    assert np.abs(outputs["scores"] - by_hand(X)).max() < error
 
 
 def test_every_value_in_the_order_computed(path: Path) -> None:

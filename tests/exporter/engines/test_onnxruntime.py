@@ -113,12 +113,12 @@ def test_every_value_of_a_model_with_a_data_file(tmp_path: Path, monkeypatch: py
     onnx.save(whole, tmp_path / "apart" / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
     monkeypatch.chdir(tmp_path)
     x = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
-    answers: list[Any] = []
+    results: list[Any] = []
     for path in (Path("m.onnx"), Path("apart", "m.onnx")):
         with OnnxRuntime(path, RuntimeOptions(all_outputs=True, threads=1)) as runtime:
-            answers.append(runtime.run({"x": x}))
-    assert [*answers[0]] == [*answers[1]] == [*small_models.LAYERS]
-    assert all(np.array_equal(answers[0][name], answers[1][name]) for name in small_models.LAYERS)
+            results.append(runtime.run({"x": x}))
+    assert [*results[0]] == [*results[1]] == [*small_models.LAYERS]
+    assert all(np.array_equal(results[0][name], results[1][name]) for name in small_models.LAYERS)
 
 
 def test_torchscript_on_cuda_without_cuda() -> None:

@@ -10,7 +10,7 @@ from onnx.reference import ReferenceEvaluator
 from exporter.engines.reference_ops import Conv, MaxPool
 
 
-def answer(operator: str, x: Any, weights: dict[str, Any], kernels: list[Any], **attributes: Any) -> Any:
+def output(operator: str, x: Any, weights: dict[str, Any], kernels: list[Any], **attributes: Any) -> Any:
     """What the reference evaluator says with these kernels in place of its own."""
     node = helper.make_node(operator, ["x", *weights], ["y"], **attributes)
     graph = helper.make_graph(
@@ -21,8 +21,8 @@ def answer(operator: str, x: Any, weights: dict[str, Any], kernels: list[Any], *
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    answers: Any = ReferenceEvaluator(model, new_ops=kernels).run(None, {"x": x})
-    return answers[0]
+    outputs: Any = ReferenceEvaluator(model, new_ops=kernels).run(None, {"x": x})
+    return outputs[0]
 
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -54,7 +54,7 @@ def test_convolution(way: str, rank: int) -> None:
     for group in (1, 2):
         weights = {"w": generator.standard_normal((6, 4 // group, *[2] * rank)), "b": generator.standard_normal(6)}
         x = generator.standard_normal((2, 4, *(7, 6, 5)[:rank]))
-        ours, own = (answer("Conv", x, weights, k, group=group, **attributes(way, rank)) for k in ([Conv], []))
+        ours, own = (output("Conv", x, weights, k, group=group, **attributes(way, rank)) for k in ([Conv], []))
         assert ours.dtype == own.dtype == np.float64
         assert ours.shape == own.shape
         assert np.abs(ours - own).max() < 1e-12
@@ -97,5 +97,5 @@ def test_max_pool(way: str, rank: int) -> None:
     x = np.random.default_rng(rank).standard_normal((2, 4, *(7, 6, 5)[:rank]))
     begins = [begin] * rank if isinstance(begin, int) else [*begin[:rank]]
     assert np.array_equal(
-        answer("MaxPool", x, {}, [MaxPool], **chosen), pooled(x, 2, stride, step, begins, [*counts[:rank]])
+        output("MaxPool", x, {}, [MaxPool], **chosen), pooled(x, 2, stride, step, begins, [*counts[:rank]])
     )

@@ -55,8 +55,8 @@ def test_a_signature_from_the_archive_where_none_is_stated(tmp_path: Path) -> No
                 TensorSpec("output1", "float32", ("batch", UNKNOWN_RANK)),
             ),
         )
-        answers = runtime.run({**X, "shift": np.ones((2, 3), np.float32)})
-        assert np.array_equal(answers["output1"], answers["output0"] + 1)
+        outputs = runtime.run({**X, "shift": np.ones((2, 3), np.float32)})
+        assert np.array_equal(outputs["output1"], outputs["output0"] + 1)
         assert runtime.placement.nodes == 3
     stated = Signature((TensorSpec("x", "float32", ("n", 4)),), (TensorSpec("scores", "float32", ("n", 3)),))
     with TorchScriptRuntime(save(tmp_path / "o.pt", One()), RuntimeOptions(signature=stated)) as runtime:
@@ -76,11 +76,11 @@ def test_the_same_archive_in_float64_and_float32(dtype: torch.dtype, tmp_path: P
         Float64Script(path, RuntimeOptions()) as exact,
     ):
         assert (own.precision, single.precision, exact.precision) == (str(dtype)[6:], "float32", "float64")
-        answers = [opened.run(X)["output0"] for opened in (own, single, exact)]
-    assert np.abs(answers[2] - wanted).max() < 1e-14
-    assert 0 < np.abs(answers[1] - wanted).max() < 1e-6
-    assert np.abs(answers[0] - wanted).max() < (1e-6 if dtype == torch.float32 else 3e-2)
-    assert bool(np.abs(answers[0] - wanted).max() > 1e-5) is (dtype != torch.float32)
+        outputs = [opened.run(X)["output0"] for opened in (own, single, exact)]
+    assert np.abs(outputs[2] - wanted).max() < 1e-14
+    assert 0 < np.abs(outputs[1] - wanted).max() < 1e-6
+    assert np.abs(outputs[0] - wanted).max() < (1e-6 if dtype == torch.float32 else 3e-2)
+    assert bool(np.abs(outputs[0] - wanted).max() > 1e-5) is (dtype != torch.float32)
 
 
 @pytest.mark.parametrize("runtime", [TorchScriptRuntime, Float64Script])

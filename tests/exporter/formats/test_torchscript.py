@@ -37,18 +37,18 @@ print(extra["c3d_export.manifest"].decode())
 """
 
 
-def test_it_runs_where_this_project_is_not(exported: ExportedByCommand, built: BuiltModel, tmp_path: Path) -> None:
-    done = python(ALONE, exported.torchscript, tmp_path / "answer.pt", cwd=tmp_path)
+def test_an_artifact_runs_without_this_project(exported: ExportedByCommand, built: BuiltModel, tmp_path: Path) -> None:
+    done = python(ALONE, exported.torchscript, tmp_path / "output.pt", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     torch.manual_seed(7)
     with torch.inference_mode():
         expected = built.network(torch.rand(2, 3, 16, 112, 112))
-    answer = torch.load(tmp_path / "answer.pt", weights_only=True)
-    assert torch.allclose(answer, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+    output = torch.load(tmp_path / "output.pt", weights_only=True)
+    assert torch.allclose(output, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
     assert '"state_sha256"' in done.stdout
 
 
-def test_a_wrong_clip_is_told_with_the_numbers(exported: ExportedByCommand) -> None:
+def test_the_error_of_a_wrong_shape_states_the_numbers(exported: ExportedByCommand) -> None:
     code = "import torch, sys; torch.jit.load(sys.argv[1])(torch.zeros(1, 3, 8, 112, 112))"
     done = python(code, exported.torchscript, cwd=exported.folder)
     assert "must be (N, 3, 16, 112, 112)" in done.stderr
@@ -67,7 +67,7 @@ def test_nothing_of_this_machine_is_inside(exported: ExportedByCommand) -> None:
     assert all(name.startswith("archive/") for name in names)
     assert not any("debug_pkl" in name or "mangle" in name for name in names)
     assert b"mangle" not in small
-    assert b"Final" not in small, "constants stand in the order of a hash table"
+    assert b"Final" not in small, "the order of constants is that of a hash table"
     assert b"site-packages" not in small
 
 

@@ -143,13 +143,13 @@ def test_in_float64_the_file_is_the_network(exported_for_cpu: ExportResult) -> N
     (artifact,) = exported_for_cpu.artifacts
     clip = np.random.default_rng(3).standard_normal((3, 16, 112, 112)).astype(np.float32)
     with Float64Script(artifact.path, RuntimeOptions(signature=artifact.manifest.signature)) as script:
-        answer = script.run({"clip": clip[None].astype(np.float64)})
+        output = script.run({"clip": clip[None].astype(np.float64)})
     with torch.inference_mode():
         network = c3d(build(BuildOptions(pool5="right"))).double()
         fc6, _, logits = network.forward_features(torch.from_numpy(clip[None]).double())
-    for name, truth in (("fc6", fc6.numpy()), ("logits", logits.numpy())):
-        assert answer[name].dtype == np.float64
-        assert 0 < np.abs(answer[name] - truth).max() < 2e-6 * np.abs(truth).max()
+    for name, golden in (("fc6", fc6.numpy()), ("logits", logits.numpy())):
+        assert output[name].dtype == np.float64
+        assert 0 < np.abs(output[name] - golden).max() < 2e-6 * np.abs(golden).max()
 
 
 @pytest.fixture

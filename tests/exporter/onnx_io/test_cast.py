@@ -21,8 +21,8 @@ def test_float64_model_computes_the_same_function(tmp_path: Path) -> None:
     model = cast_model(onnx.load(small_models.branches(tmp_path / "m.onnx")), "float64")
     run = ReferenceEvaluator(model).run
     for x in (np.array([[1.0, 1e-9]]), np.array([[-1.0, 1e-9]])):
-        answers: Any = run(None, {"x": x})
-        y = answers[0]
+        results: Any = run(None, {"x": x})
+        y = results[0]
         wanted = x * 2 if x.sum() > 0 else x + float(np.float32(0.1))
         assert y.dtype == np.float64
         assert np.array_equal(y, wanted)

@@ -19,7 +19,7 @@ from models.config import OUTPUTS
 def test_float64_equals_an_independent_computation(narrow: BuiltModel, inputs: InputSet, golden: GoldenOutputs) -> None:
     state = {name: value.double().numpy() for name, value in narrow.network.state_dict().items()}
     row = inputs.names.index("video")
-    expected = reference.answers(state, inputs.feeds["clip"][row].astype(np.float64), "symmetric")
+    expected = reference.outputs(state, inputs.feeds["clip"][row].astype(np.float64), "symmetric")
     for name in OUTPUTS:
         values = golden.float64(name, [row])
         assert values.dtype == np.float64

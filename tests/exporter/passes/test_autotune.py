@@ -1,4 +1,4 @@
-"""Measuring forms of an operator: all are run in turn, the answer is kept, and noise replaces nothing."""
+"""Measuring variants of an operator: interleaved, cached, and noise replaces nothing."""
 
 import itertools
 from pathlib import Path

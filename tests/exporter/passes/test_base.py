@@ -83,8 +83,8 @@ def test_a_whole_recipe_keeps_a_residual_block_with_norms(tmp_path: Path) -> Non
     applied = run_passes(rewritten, build_passes(OptimizeOptions("cpu")))
     assert applied.modified
     feeds = {"x": normal(2, 8, 4, 6, 6)}
-    truth, answers = run_float64(model, feeds, tmp_path)["y"], run_onnxruntime(ir.to_proto(rewritten), feeds)["y"]
-    assert abs(answers - truth).max() <= 2e-6 * abs(truth).max()
+    golden, results = run_float64(model, feeds, tmp_path)["y"], run_onnxruntime(ir.to_proto(rewritten), feeds)["y"]
+    assert abs(results - golden).max() <= 2e-6 * abs(golden).max()
     assert "BatchNormalization" not in [made.op_type for made in rewritten.graph]
     assert not run_passes(rewritten, build_passes(OptimizeOptions("cpu"))).modified
 

@@ -44,7 +44,7 @@ def test_float16_is_cast_back(model: onnx.ModelProto, feeds: dict[str, NDArray[A
     assert done.weight("w").dtype == np.float16
     assert done.weight("b").dtype == np.float32
     onnx.save(done.model, tmp_path / "half.onnx")
-    assert detect_precision(tmp_path / "half.onnx") == "float16"  # which decides how parity judges it
+    assert detect_precision(tmp_path / "half.onnx") == "float16"  # which decides its tolerance
 
 
 def test_a_weight_that_two_layers_read_is_cast_once(tmp_path: Path) -> None:

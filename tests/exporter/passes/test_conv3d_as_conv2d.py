@@ -27,7 +27,7 @@ def stem(
     conv: dict[str, Any] | None = None,
     pool: dict[str, Any] | None = None,
     opset: int = 18,
-    behind: str = "",
+    after: str = "",
     frames: int = 5,
     outputs: int = 6,
 ) -> onnx.ModelProto:
@@ -38,7 +38,7 @@ def stem(
         nodes.append(
             node(operator, nodes[-1].output[0], operator.lower(), **(pool or POOL if operator == "MaxPool" else {}))
         )
-    if behind:
+    if after:
         nodes.append(node("Transpose", nodes[-1].output[0], "t", perm=[0, 2, 3, 4, 1]))
     nodes.append(node("Neg", nodes[-1].output[0], "y"))
     return graph(nodes, {"x": ("n", channels, frames, 10, 12)}, {"y": ("n", *"abcd")}, held, opset)
@@ -56,7 +56,7 @@ FEEDS = {"x": normal(2, 3, 5, 10, 12)}
         (stem(1, (5, 3, 3), conv={"strides": [2, 1, 2], "pads": [2, 1, 0, 1, 2, 1]}), 1),
         (stem(2, (3, 2, 3), conv={"dilations": [2, 1, 2], "auto_pad": "VALID"}), 2),
         (stem(3, (1, 3, 3), conv={}, pool={"kernel_shape": [1, 3, 3], "strides": [1, 2, 2], "pads": [0, 1, 1] * 2}), 3),
-        (stem(behind="Transpose"), 3),
+        (stem(after="Transpose"), 3),
     ],
 )
 def test_a_stem_becomes_a_2d_convolution(model: onnx.ModelProto, channels: int, tmp_path: Path) -> None:
@@ -114,10 +114,10 @@ def test_the_whole_recipe_finds_nothing_more_in_its_own_result() -> None:
 
 
 def test_no_transpose_is_left_where_channels_are_wanted_last() -> None:
-    loaded = ir.from_proto(stem(behind="Transpose"))
+    loaded = ir.from_proto(stem(after="Transpose"))
     assert run_passes(loaded, [Conv3dAsConv2d(), CancelTransposes()]).modified
     left = [list(made.attributes.get_ints("perm") or ()) for made in loaded.graph if made.op_type == "Transpose"]
-    # frames to the front, the weights alike; the images' channels to the end
+    # frames to the front, the weights likewise; the images' channels to the end
     assert left == [[0, 2, 1, 3, 4], [0, 2, 1, 3], [0, 2, 3, 1]]
 
 
@@ -130,7 +130,7 @@ def test_no_transpose_is_left_where_channels_are_wanted_last() -> None:
     ],
 )
 def test_what_measured_slower_is_not_taken(times: dict[str, float], chosen: str) -> None:
-    done = rewrite(Conv3dAsConv2d(lambda _direct, _conv2d: times), stem(behind="Transpose"))
+    done = rewrite(Conv3dAsConv2d(lambda _direct, _conv2d: times), stem(after="Transpose"))
     assert done.modified == (chosen == CONV2D)
     (decision,) = done.step.decisions
     assert decision.action == chosen

@@ -61,7 +61,7 @@ def test_texts_are_escaped_and_kept(pages: dict[str, Page]) -> None:
     assert "\x07" not in page.source
     assert "\u202e" not in page.source
     kept = HOSTILE.replace("\x07", "\ufffd").replace("\u202e", "\ufffd")
-    assert page.shown("dd").count(kept) >= 4  # artifact, truth, tolerance, environment, hashes
+    assert page.shown("dd").count(kept) >= 4  # artifact, reference, tolerance, environment, hashes
     assert kept in page.shown("li")
     assert kept in page.shown("svg", "text") or any("alert" in text for text in page.shown("svg", "text"))
 

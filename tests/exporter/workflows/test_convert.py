@@ -1,4 +1,4 @@
-"""convert: any origin's checkpoint becomes a file that loads everywhere without a flag, and tells where it came from."""
+"""convert: any origin's checkpoint becomes a file that loads everywhere without a flag, and states where it came from."""
 
 import json
 from pathlib import Path

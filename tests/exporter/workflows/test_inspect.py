@@ -1,4 +1,4 @@
-"""What is this file? Answered without running anything of it."""
+"""`inspect()` says what a file is, without running anything of it."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -87,11 +87,11 @@ def test_a_network_is_rewritten_verified_and_published(opset: int, external: boo
     assert len(done.files) == (2 if external else 1)
     assert {path.name for path in done.files} | set(before) == set(contents(tmp_path))
     feeds = {"image": normal(3, 2, 8, 8, 8)}
-    truth, answers = run_float64(unet(), feeds, tmp_path)["mask"], run_onnxruntime(after, feeds)["mask"]
-    assert np.abs(answers - truth).max() <= 3e-6 * np.abs(truth).max()
+    golden, outputs = run_float64(unet(), feeds, tmp_path)["mask"], run_onnxruntime(after, feeds)["mask"]
+    assert np.abs(outputs - golden).max() <= 3e-6 * np.abs(golden).max()
 
 
-def test_an_ineligible_model_is_left_alone(tmp_path: Path) -> None:
+def test_a_model_that_no_pass_changes_is_not_written(tmp_path: Path) -> None:
     path = saved(ineligible(), tmp_path / "m.onnx")
     before, when = contents(tmp_path), path.stat().st_mtime_ns
     done = optimize(OptimizeRequest(path))
@@ -110,7 +110,7 @@ def test_an_ineligible_model_is_copied_where_asked(external: bool, tmp_path: Pat
     assert done.files[0] == done.path == tmp_path / "copy" / "c.onnx"
 
 
-def test_a_copy_overwrites_nobody_elses_data(tmp_path: Path) -> None:
+def test_a_copy_does_not_overwrite_another_models_data_file(tmp_path: Path) -> None:
     model = graph([node("Gemm", "x w", "y")], {"x": ("n", 64)}, {"y": ("n", 8)}, {"w": normal(64, 8)})
     path = saved(model, tmp_path / "m.onnx", external=True)
     (tmp_path / "other").mkdir()
@@ -173,7 +173,7 @@ def test_a_pass_that_changes_the_function_publishes_nothing(tmp_path: Path, monk
     assert len(list(tmp_path.iterdir())) == 1  # no staging folder either
 
 
-def test_free_sizes_are_verified_where_they_are_named(tmp_path: Path) -> None:
+def test_dynamic_axes_are_verified_at_the_given_shape(tmp_path: Path) -> None:
     path = saved(unet(size="s"), tmp_path / "unet.onnx")
     with pytest.raises(UsageError, match="--shape image="):
         optimize(OptimizeRequest(path))
@@ -190,7 +190,7 @@ def test_a_fixed_batch_stays_fixed(tmp_path: Path) -> None:
     assert list(onnx.load(done.path).graph.input) == list(unet(batch=2).graph.input)
 
 
-def test_float16_models_are_left_alone(tmp_path: Path) -> None:
+def test_float16_models_are_not_changed(tmp_path: Path) -> None:
     model = graph(
         [node("Cast", "w", "v", to=1), node("Identity", "v", "i"), node("Gemm", "x i", "y")],
         {"x": ("n", 64)},
@@ -212,7 +212,7 @@ def broken(folder: Path) -> dict[str, tuple[Path, str]]:
     saved(unet(), folder / "lost.onnx", external=True)
     (folder / "lost.onnx.bin").unlink()
     wrong = unet()
-    wrong.graph.node[0].input[0] = "nobody"
+    wrong.graph.node[0].input[0] = "undefined"
     onnx.save(wrong, folder / "wrong.onnx")
     sparse = unet()
     values = onnx.helper.make_tensor("sp", onnx.TensorProto.FLOAT, [1], [1.0])
@@ -231,7 +231,7 @@ def broken(folder: Path) -> dict[str, tuple[Path, str]]:
     }
 
 
-def test_bad_files_are_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_bad_files_are_refused(tmp_path: Path) -> None:
     for case, (path, message) in broken(tmp_path).items():
         with pytest.raises(ArtifactError, match=message):
             optimize(OptimizeRequest(path))
@@ -248,7 +248,9 @@ def test_bad_names_are_refused_before_any_work(tmp_path: Path) -> None:
         optimize(OptimizeRequest(path, tmp_path / "taken.onnx"))
 
 
-def test_an_artifact_keeps_its_manifest_and_tells_its_passes(exported: ExportedByCommand, tmp_path: Path) -> None:
+def test_an_optimized_artifact_has_a_manifest_that_records_the_passes(
+    exported: ExportedByCommand, tmp_path: Path
+) -> None:
     wanted = OptimizeRequest(
         exported.onnx, tmp_path / "half.onnx", OptimizeOptions("cpu", weight_dtype="fp16"), verify=False
     )
@@ -269,14 +271,16 @@ def test_an_artifact_keeps_its_manifest_and_tells_its_passes(exported: ExportedB
     assert done.bytes_after < 0.51 * done.bytes_before
 
 
-def test_an_artifact_that_is_not_what_its_manifest_says_is_refused(tmp_path: Path, exported: ExportedByCommand) -> None:
+def test_an_artifact_that_its_manifest_does_not_describe_is_refused(
+    tmp_path: Path, exported: ExportedByCommand
+) -> None:
     path = saved(unet(), tmp_path / "c3d.onnx")
     (tmp_path / "c3d.onnx.json").write_bytes(exported.onnx.with_name("c3d.onnx.json").read_bytes())
     with pytest.raises(IntegrityError):
         optimize(OptimizeRequest(path))
 
 
-def test_the_command_explains_and_tells_machines(tmp_path: Path) -> None:
+def test_the_command_explains_and_prints_json(tmp_path: Path) -> None:
     saved(unet(), tmp_path / "unet.onnx")
     done = run("c3d-export", "optimize", "unet.onnx", "--explain", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -285,16 +289,16 @@ def test_the_command_explains_and_tells_machines(tmp_path: Path) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 120
 
 
-def test_machines_are_told_everything(tmp_path: Path) -> None:
+def test_the_json_report_is_complete(tmp_path: Path) -> None:
     done = optimize(OptimizeRequest(saved(unet(), tmp_path / "unet.onnx"), tmp_path / "u.onnx", verify=False))
-    answer = json.loads(dump(optimization_to_dict(done)))
-    assert answer["path"] == str(tmp_path / "u.onnx")
-    assert answer["parity"] is None
-    assert answer["decisions"][0]["action"] == "folded"
-    assert answer["bytes"]["after"] == done.path.stat().st_size
+    actual = json.loads(dump(optimization_to_dict(done)))
+    assert actual["path"] == str(tmp_path / "u.onnx")
+    assert actual["parity"] is None
+    assert actual["decisions"][0]["action"] == "folded"
+    assert actual["bytes"]["after"] == done.path.stat().st_size
 
 
-def test_the_command_refuses_a_bad_file_in_a_line(tmp_path: Path) -> None:
+def test_the_command_refuses_a_bad_file_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("hello")
     bad = run("c3d-export", "optimize", "text.onnx", cwd=tmp_path)
     assert (bad.returncode, bad.stdout) == (3, "")

@@ -1,4 +1,4 @@
-"""Each origin's file, written as its tool writes it, becomes a network that answers as the origin's own does.
+"""Each origin's file, written as its tool writes it, becomes a network with the same outputs as the origin's own.
 
 All files hold random weights of the real shapes; what is expected is computed by `helpers.origins` from the file's own
 arrays, in the origin's own axes, in float64. A layout that is not the file's must miss it.
@@ -15,7 +15,7 @@ import pytest
 import torch
 from helpers import origins
 from helpers.built import c3d, checkpoint, profile
-from helpers.origins import State, canonical, clip, own_answers, renamed, tensors
+from helpers.origins import State, canonical, clip, own_outputs, renamed, tensors
 from helpers.tf_checkpoint import write_v1, write_v2
 from safetensors.torch import save_file
 
@@ -242,8 +242,8 @@ ORIGINS = {
 _ANSWERED: dict[tuple[str, str], dict[str, Any]] = {}
 
 
-def answers_of(built: BuiltModel) -> dict[str, Any]:
-    """The network's own answers in float64, computed once for each state and pool5."""
+def outputs_of(built: BuiltModel) -> dict[str, Any]:
+    """The network's own outputs in float64, computed once for each state and pool5."""
     key = state_sha256(built.network), str(built.settings["pool5"])
     if key not in _ANSWERED:
         with torch.inference_mode():
@@ -254,8 +254,8 @@ def answers_of(built: BuiltModel) -> dict[str, Any]:
 
 def max_abs_diff(built: BuiltModel, expected: dict[str, Any]) -> float:
     """The largest error of any output, relative to that output's largest value."""
-    answers = answers_of(built)
-    return max(float(np.abs(answers[name] - own).max() / np.abs(own).max()) for name, own in expected.items())
+    outputs = outputs_of(built)
+    return max(float(np.abs(outputs[name] - own).max() / np.abs(own).max()) for name, own in expected.items())
 
 
 def roughly(built: BuiltModel, expected: Any) -> float:
@@ -275,7 +275,7 @@ def written(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Or
 
 def test_answers_as_its_own_network(written: tuple[Origin, Path, State]) -> None:
     origin, path, state = written
-    expected = own_answers(state, origin.kernels, origin.linear, origin.order, origin.pool5)
+    expected = own_outputs(state, origin.kernels, origin.linear, origin.order, origin.pool5)
     if origin.ambiguous:
         with pytest.raises(CheckpointError, match=f"its layout must be named: .*--layout {origin.layout} \\("):
             build(BuildOptions(weights=path))

@@ -25,7 +25,7 @@ def refuse(path: Path, match: str, **options: Any) -> None:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A sound torch file whose shapes do not matter, because it is damaged before they are looked at."""
+    """A valid torch file whose shapes do not matter, because it is damaged before they are looked at."""
     torch.save({"conv1.weight": torch.arange(50_000, dtype=torch.float32)}, tmp_path / "small.pth")
     return tmp_path / "small.pth"
 
@@ -227,7 +227,7 @@ def test_a_safetensors_name_that_stands_twice(tmp_path: Path) -> None:
     entry = '{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
     header = f'{{"conv1.bias":{entry},"conv1.bias":{entry}}}'.encode()
     (tmp_path / "twice.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-    refuse(tmp_path / "twice.safetensors", "stand twice in its header: conv1.bias")
+    refuse(tmp_path / "twice.safetensors", "duplicate names in its header: conv1.bias")
 
 
 def test_a_safetensors_header_larger_than_the_file(tmp_path: Path) -> None:

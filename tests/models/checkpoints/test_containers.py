@@ -1,4 +1,4 @@
-"""Kinds of file: what each reader answers, and what it refuses to follow or to believe."""
+"""File formats: what each reader returns, and what it refuses."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -76,7 +76,7 @@ def original(name: str, folder: Path) -> bytes:
 
 @st.composite
 def mutations(draw: st.DrawFn) -> Callable[[bytes], bytes]:
-    """One to four changes: bits flipped, bytes overwritten with telling values, put in, taken out, or the end cut off."""
+    """One to four changes: bits flipped, bytes overwritten with boundary values, put in, taken out, or the end cut off."""
     changes = draw(
         st.lists(
             st.tuples(
@@ -124,7 +124,7 @@ def test_a_mutated_file_loads_or_is_refused(name: str, mutate: Callable[[bytes],
     if name == "ckpt.index":
         (folder / "mutated-ckpt.data-00000-of-00001").write_bytes((folder / "ckpt.data-00000-of-00001").read_bytes())
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch tells of odd pickles in its own words
+        warnings.simplefilter("ignore")  # torch warns of unusual pickles
         try:
             raw = read_file(path)
         except CheckpointError as error:

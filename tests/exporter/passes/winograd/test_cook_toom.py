@@ -14,16 +14,16 @@ GENERATOR = np.random.default_rng(0)
 def test_a_filter_slid_over_a_signal(outputs: int) -> None:
     made = transforms(outputs)
     signal, taps = GENERATOR.standard_normal(outputs + 2), GENERATOR.standard_normal(3)
-    answer = made.output @ ((made.weight @ taps) * (made.input @ signal))
-    assert np.allclose(answer, np.correlate(signal, taps, "valid"), rtol=0, atol=1e-14)
+    actual = made.output @ ((made.weight @ taps) * (made.input @ signal))
+    assert np.allclose(actual, np.correlate(signal, taps, "valid"), rtol=0, atol=1e-14)
     assert (made.outputs, made.points) == (outputs, outputs + 2)
 
 
 def test_two_inputs_between_zeros_take_three_products() -> None:
     made = two_frame_transforms()
     signal, taps = GENERATOR.standard_normal(2), GENERATOR.standard_normal(3)
-    answer = made.output @ ((made.weight @ taps) * (made.input @ signal))
-    assert np.allclose(answer, np.correlate(np.pad(signal, 1), taps, "valid"), rtol=0, atol=1e-14)
+    actual = made.output @ ((made.weight @ taps) * (made.input @ signal))
+    assert np.allclose(actual, np.correlate(np.pad(signal, 1), taps, "valid"), rtol=0, atol=1e-14)
     assert (made.outputs, made.inputs, made.points) == (2, 2, 3)
     assert np.abs(made.input.sum(axis=1)).tolist() == [1, 0, 1]  # two equal frames: their difference, nothing to round
 
@@ -33,8 +33,8 @@ def test_any_size_and_any_points(outputs: int, taps: int) -> None:
     points = [Fraction(place, 2) for place in range(outputs + taps - 2)]
     made = cook_toom(outputs, taps, points)
     signal, filter_ = GENERATOR.standard_normal(outputs + taps - 1), GENERATOR.standard_normal(taps)
-    answer = made.output @ ((made.weight @ filter_) * (made.input @ signal))
-    assert np.allclose(answer, np.correlate(signal, filter_, "valid"), rtol=0, atol=1e-9)
+    actual = made.output @ ((made.weight @ filter_) * (made.input @ signal))
+    assert np.allclose(actual, np.correlate(signal, filter_, "valid"), rtol=0, atol=1e-9)
 
 
 def test_the_textbooks_points_give_the_textbooks_matrices() -> None:

@@ -131,9 +131,9 @@ def test_a_form_keeps_the_function(name: str, tile_shape: TileShape) -> None:
     onnx.checker.check_model(made, full_check=True)
     operators = [node.op_type for node in made.graph.node]
     assert "MaxPool" not in operators
-    answer = run(made, x)
-    assert answer.shape == exact.shape
-    assert np.abs(answer - exact).max() <= 1e-5 * np.abs(exact).max()
+    actual = run(made, x)
+    assert actual.shape == exact.shape
+    assert np.abs(actual - exact).max() <= 1e-5 * np.abs(exact).max()
 
 
 @pytest.mark.parametrize("tile_shape", [TileShape(4, 4), TileShape(2, 2)], ids=lambda tile_shape: tile_shape.title)

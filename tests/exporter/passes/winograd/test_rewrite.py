@@ -93,11 +93,11 @@ def test_another_network_takes_a_fraction_of_the_multiplications(tmp_path: Path)
     assert all(chosen[name].startswith("winograd") for name in ("c1.node", "c2.node"))
     assert multiplications(done.path) < 0.5 * multiplications(path)
     x = normal(2, 3, 8, 32, 32)
-    (truth,), (answer,) = (
+    (golden,), (actual,) = (
         run_float64(tower(), {"x": x}, tmp_path).values(),
         run_onnxruntime(onnx.load(done.path), {"x": x}).values(),
     )
-    assert np.abs(answer - truth).max() <= 2e-5 * np.abs(truth).max()
+    assert np.abs(actual - golden).max() <= 2e-5 * np.abs(golden).max()
 
 
 def test_tiles_of_two_are_taken_where_larger_ones_fail_the_check(
@@ -195,8 +195,8 @@ def match() -> ConvMatch:
 def test_a_candidate_computes_what_the_convolution_did_in_its_model(tile_shape: TileShape | None) -> None:
     x = normal(1, 8, 8, 8, 8)
     (direct,) = run_onnxruntime(ir.to_proto(make_candidate(match(), None, 28)), {"x": x}).values()
-    (answer,) = run_onnxruntime(ir.to_proto(make_candidate(match(), tile_shape, 28)), {"x": x}).values()
-    assert np.abs(answer - direct).max() <= 1e-5 * np.abs(direct).max()
+    (actual,) = run_onnxruntime(ir.to_proto(make_candidate(match(), tile_shape, 28)), {"x": x}).values()
+    assert np.abs(actual - direct).max() <= 1e-5 * np.abs(direct).max()
 
 
 def test_measuring_runs_every_form_and_keeps_the_answer(tmp_path: Path) -> None:

@@ -31,9 +31,9 @@ def expected(conv: nn.Conv3d, x: torch.Tensor, pooled: int) -> np.ndarray:
     return np.stack(rows)
 
 
-def error(answer: torch.Tensor, truth: np.ndarray) -> float:
-    assert answer.shape == truth.shape
-    return float(np.abs(answer.double().numpy() - truth).max() / np.abs(truth).max())
+def error(output: torch.Tensor, golden: np.ndarray) -> float:
+    assert output.shape == golden.shape
+    return float(np.abs(output.double().numpy() - golden).max() / np.abs(golden).max())
 
 
 @pytest.mark.parametrize("pooled", [0, 1, 2])
@@ -47,8 +47,8 @@ def test_every_form_answers_as_the_convolution(tile_shape: TileShape, pooled: in
         x = torch.randn(batch, 3, *size)
         for dtype, bound in ((torch.float32, 6e-6), (torch.float64, 1e-13)):
             conv = made(dtype)
-            answer = WinogradConv(conv, tile_shape, pooled)(x.to(dtype))
-            assert error(answer, expected(conv, x, pooled)) < bound
+            output = WinogradConv(conv, tile_shape, pooled)(x.to(dtype))
+            assert error(output, expected(conv, x, pooled)) < bound
 
 
 @pytest.mark.parametrize("pooled", [0, 1, 2])
@@ -71,8 +71,8 @@ def test_two_frames_are_rejected_with_other_tiles_and_inputs() -> None:
 
 def test_gradients_are_the_convolutions() -> None:
     conv, x = made(torch.float64), torch.randn(2, 3, 5, 6, 6).double().requires_grad_()
-    answers = (WinogradConv(conv, TileShape(2, 4), 0)(x), conv(x))
-    (mine, wanted) = (torch.autograd.grad((answer**2).sum(), x)[0] for answer in answers)
+    outputs = (WinogradConv(conv, TileShape(2, 4), 0)(x), conv(x))
+    (mine, wanted) = (torch.autograd.grad((output**2).sum(), x)[0] for output in outputs)
     assert torch.allclose(mine, wanted, rtol=0, atol=1e-11)
 
 
