@@ -302,4 +302,4 @@ def test_the_command_refuses_a_bad_file_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("hello")
     bad = run("c3d-export", "optimize", "text.onnx", cwd=tmp_path)
     assert (bad.returncode, bad.stdout) == (3, "")
-    assert bad.stderr == "Error: text.onnx: not a complete ONNX file (truncated, or another kind of file)\n"
+    assert bad.stderr == "Error: text.onnx: not a complete ONNX file (truncated, or another file format)\n"
