@@ -23,7 +23,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from exporter.artifacts.manifest import MANIFEST_SUFFIX, Manifest, manifest_path, sha256_file
-from exporter.errors import ArtifactError, OutputError, UsageError
+from exporter.errors import ArtifactError, C3DExportError, OutputError, UsageError
 from models.cache import cache_folder
 
 PREFIX = ".c3d-export-"
@@ -82,6 +82,8 @@ def translate_os_errors(folder: Path) -> Generator[None]:
 def staging(folder: Path) -> Generator[Path]:
     """Make `folder` and give a hidden folder inside it to write into; it is gone afterwards, with what was left in it.
 
+    An error of this project that passes through does not name the hidden folder: the user never sees it.
+
     Raises:
         OutputError: the folder cannot be made or written to.
     """
@@ -94,9 +96,17 @@ def staging(folder: Path) -> Generator[Path]:
     try:
         with _locked(stage / STAGE_LOCK):
             yield stage
+    except C3DExportError as error:
+        error.args = tuple(hide_stage(text) if isinstance(text, str) else text for text in error.args)
+        raise
     finally:
         _finish_or_discard(stage, folder)
         del _OPEN[stage]
+
+
+def hide_stage(text: str) -> str:
+    """Return a message with the paths of staged files as they are once published."""
+    return re.sub(rf"{re.escape(PREFIX)}[^/\\]+[/\\]", "", text)
 
 
 def publish(stage: Path, folder: Path, manifest: Manifest) -> Path:

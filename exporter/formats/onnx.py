@@ -64,7 +64,7 @@ class OnnxFormat:
         from exporter.formats.export_module import network_prefix, select_outputs
         from exporter.onnx_io.opset import convert_opset
         from exporter.onnx_io.writer import write_onnx
-        from exporter.passes.base import manifest_options, run_passes
+        from exporter.passes.base import UNDONE, manifest_options, run_passes
         from exporter.passes.compress_weights import BLOCKED_OPSET
         from exporter.passes.pipelines import build_passes
 
@@ -83,7 +83,9 @@ class OnnxFormat:
         }
         if request.optimize != OptimizeOptions():
             applied = run_passes(graph, build_passes(request.optimize, request.progress), request.progress)
+            graph = applied.model
             options |= manifest_options(request.optimize, applied)
+            notes += [f"onnx: {row.node} was undone: {row.reason}" for row in applied.decisions if row.action == UNDONE]
             passes = ", ".join(applied.changed)
             notes.append(f"onnx: rewritten by {passes}" if passes else "onnx: no pass had anything to do")
         if rejected:

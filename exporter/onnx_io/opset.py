@@ -1,10 +1,16 @@
 """Versions of the standard operators: conversion to an older one, and the IR version that each needs."""
 
+import contextlib
+import logging
+import re
+from collections.abc import Generator
+
 import onnx
 import onnx_ir as ir
 
 from exporter.errors import UsageError
 from exporter.foreign_logging import suppress_foreign_logging
+from exporter.onnx_io.load import first_line
 
 
 def min_ir_version(opset: int) -> int:
@@ -21,13 +27,48 @@ def convert_opset(model: ir.Model, target: int) -> None:
     source = model.graph.opset_imports[""]
     if target < source:
         lower_opset(model, target)
-    elif target > source:
-        from onnxscript.version_converter import ConvertVersionPass
+    elif target > source and raise_opset(model, target) is not None:
+        raise UsageError(f"the network cannot be converted to opset {target}; add --opset {source}")
 
-        with suppress_foreign_logging():
-            ConvertVersionPass(target, fallback=True)(model)  # the fall-back is onnx's own converter
-        if model.graph.opset_imports[""] != target:
-            raise UsageError(f"the network cannot be converted to opset {target}; add --opset {source}")
+
+def raise_opset(model: ir.Model, target: int) -> str | None:
+    """Convert a model to a newer opset, in place, by onnxscript's converter, or onnx's where that has no adapter.
+
+    Returns:
+        Why it cannot be converted, or None. The model is then as it was, but for local functions, which are inlined.
+    """
+    from onnxscript.version_converter import ConvertVersionPass
+
+    with suppress_foreign_logging(), _collect_errors("onnxscript.version_converter") as errors:
+        ConvertVersionPass(target, fallback=True)(model)
+    if model.graph.opset_imports[""] == target:
+        model.ir_version = max(model.ir_version, min_ir_version(target))
+        return None
+    reason = first_line(errors[-1]) if errors else "the converter has no adapter"
+    return re.sub(r"^.*?Assertion `.*?` failed: ", "", reason)  # onnx's source file and line
+
+
+@contextlib.contextmanager
+def _collect_errors(name: str) -> Generator[list[BaseException]]:
+    """Collect the exceptions that a logger reports at the level WARNING, without printing them."""
+    errors: list[BaseException] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.exc_info and record.exc_info[1] is not None:
+                errors.append(record.exc_info[1])
+
+    logger, handler = logging.getLogger(name), Collector()
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    try:
+        yield errors
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 def lower_opset(model: ir.Model, target: int) -> None:

@@ -27,6 +27,7 @@ def read_model(path: Path) -> ir.Model:
         model = ir.from_proto(proto)
         ir.external_data.set_base_dir(model.graph, str(path.parent.absolute()))
         _bind_inline_weights(path, model)
+        _free_negative_sizes(model)
     except Exception as error:  # what a malformed message leads to has no common class
         raise ArtifactError(f"{path}: not a valid ONNX model: {first_line(error)}") from error
     _check_weights(path, model)
@@ -56,6 +57,15 @@ def _bind_inline_weights(path: Path, model: ir.Model) -> None:
                     name=str(tensor.name),
                     base_dir="",
                 )
+
+
+def _free_negative_sizes(model: ir.Model) -> None:
+    """Make sizes below zero unknown: some exporters write -1 for a free size, which ONNX has no number for."""
+    for graph in model.graphs():
+        computed = [value for node in graph for value in node.outputs]
+        for value in (*graph.inputs, *graph.outputs, *computed):
+            if value.shape is not None and any(isinstance(size, int) and size < 0 for size in value.shape):
+                value.shape = ir.Shape([None if isinstance(size, int) and size < 0 else size for size in value.shape])
 
 
 def _check_weights(path: Path, model: ir.Model) -> None:

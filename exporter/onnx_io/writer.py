@@ -14,7 +14,14 @@ import onnx
 import onnx_ir as ir
 
 from exporter.errors import C3DExportError, UsageError
-from exporter.onnx_io.load import GRAPH_INITIALIZER, INLINE_BELOW, MAX_MESSAGE_BYTES, MODEL_GRAPH, TENSOR_RAW_DATA
+from exporter.onnx_io.load import (
+    GRAPH_INITIALIZER,
+    INLINE_BELOW,
+    MAX_MESSAGE_BYTES,
+    MODEL_GRAPH,
+    TENSOR_RAW_DATA,
+    first_line,
+)
 from models.protobuf_wire import field_header
 
 ALIGNMENT = 4096
@@ -25,8 +32,17 @@ Ranges = dict[str, tuple[int, int]]
 """{weight: (offset, length) in its file}."""
 
 
-def write_onnx(model: ir.Model, folder: Path, name: str, *, external_data: bool) -> tuple[Path, ...]:
+def write_onnx(
+    model: ir.Model, folder: Path, name: str, *, external_data: bool, full_check: bool = True
+) -> tuple[Path, ...]:
     """Write `model` as `name` into `folder` and run onnx's checker on it.
+
+    Args:
+        model: the model.
+        folder: where to.
+        name: the file's name.
+        external_data: write the weights into a file of their own.
+        full_check: infer every shape in the check too.
 
     Returns:
         The model file and, if `external_data`, the file of the weights, which is named after their hash.
@@ -46,22 +62,22 @@ def write_onnx(model: ir.Model, folder: Path, name: str, *, external_data: bool)
     if external_data:
         data, ranges = _write_data(weights, folder, name)
         _write_message(_with_external_data(model, data.name, ranges), path)
-        _check(path)
+        _check(path, full_check)
         return path, data
     ranges = _write_inline(model, weights, path)
     # the same graph, whose weights are references into `path`: the checker needs a hundredth of the memory for it
     checked = folder / ".check.onnx"  # no artifact's name begins with a dot
     _write_message(_with_external_data(model, name, ranges), checked)
-    _check(checked)
+    _check(checked, full_check)
     checked.unlink()
     return (path,)
 
 
-def _check(path: Path) -> None:
+def _check(path: Path, full_check: bool) -> None:
     try:
-        onnx.checker.check_model(str(path), full_check=True)
+        onnx.checker.check_model(str(path), full_check=full_check)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise C3DExportError(f"onnx's checker rejects the written model: {error}") from error
+        raise C3DExportError(f"onnx's checker rejects the written model: {first_line(error)}") from error
 
 
 def _write_message(proto: onnx.ModelProto, path: Path) -> None:

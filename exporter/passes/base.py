@@ -3,18 +3,23 @@
 A pass rewrites an `onnx_ir.Model` in place and reports accurately whether it did. It keeps the function, the names,
 dtypes and shapes of the graph's inputs and outputs, and the opset: the nodes that it inserts must be valid at the
 model's own. It does not change operators that it does not know, nor the subgraphs of If, Loop and Scan.
+The passes of `exporter.passes.prepare` change sizes and opset, which is their purpose. A pass that fails is undone.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
+from exporter.errors import UsageError
+from exporter.onnx_io.check import find_fault
+from exporter.onnx_io.load import first_line
+from exporter.passes.decisions import UNDONE, UNDONE_OPERATOR, Decision, Refusal
 from exporter.passes.names import unused_name
 from exporter.passes.shapes import infer_shapes
 from exporter.types import OptimizeOptions
@@ -25,38 +30,6 @@ if TYPE_CHECKING:
 
 ONNX = ("", "ai.onnx")
 """The two names of the standard operators' domain."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What a pass did with one node, or why it did nothing: a row of `--explain`.
-
-    Attributes:
-        node: the node's name.
-        operator: the node's operator.
-        action: what was done, in a word or two.
-        reason: the reason, in a sentence.
-        predicted_ms: the predicted time of the chosen variant, in milliseconds.
-        measured_ms: its measured time.
-        error: the largest error that it adds, relative to the largest value: of the layer's outputs if its operators
-            changed, of its weights if these changed.
-        replaces: this decision replaces what an earlier pass decided about the node.
-    """
-
-    node: str
-    operator: str
-    action: str
-    reason: str
-    predicted_ms: float | None = None
-    measured_ms: float | None = None
-    error: float | None = None
-    replaces: bool = False
-
-    def __str__(self) -> str:
-        """Return `conv2 (Conv): winograd, measured 68.1 ms`."""
-        times = (("predicted", self.predicted_ms), ("measured", self.measured_ms))
-        reported = [f"{what} {time:.3g} ms" for what, time in times if time is not None]
-        return ", ".join((f"{self.node} ({self.operator}): {self.action}", *reported))
 
 
 class GraphPass(ir.passes.InPlacePass):
@@ -96,7 +69,10 @@ class GraphPass(ir.passes.InPlacePass):
 
     def decide(self, node: ir.Node, action: str, reason: str, error: float | None = None) -> None:
         """Record what became of `node`."""
-        self.decisions.append(Decision(display_name(node), node.op_type, action, reason, error=error))
+        remedy = reason.remedy if isinstance(reason, Refusal) else ""
+        self.decisions.append(
+            Decision(display_name(node), node.op_type, action, str(reason), error=error, remedy=remedy)
+        )
 
 
 @dataclass(frozen=True)
@@ -104,36 +80,81 @@ class PassesResult:
     """What a list of passes did to a model.
 
     Attributes:
+        model: the rewritten model: the one given, unless a pass was undone.
         modified: whether a pass that is not only preparatory changed something.
         changed: the names of the passes that changed something, including preparatory ones.
-        decisions: the decisions of all passes.
+        decisions: the decisions of all passes; a pass that was undone is one with the action `undone`.
+        full_check: whether onnx's checker accepted the model's shapes before the passes.
     """
 
+    model: ir.Model
     modified: bool
     changed: tuple[str, ...]
     decisions: tuple[Decision, ...]
+    full_check: bool = True
 
 
-def run_passes(model: ir.Model, passes: Sequence[GraphPass], progress: Progress = no_progress) -> PassesResult:
-    """Run `passes` over `model` in order, in place.
+def run_passes(
+    model: ir.Model,
+    passes: Sequence[GraphPass],
+    progress: Progress = no_progress,
+    opens: Callable[[ir.Model], str | None] | None = None,
+) -> PassesResult:
+    """Run `passes` over `model` in order, in place; one that raises or leaves an invalid model is undone.
 
-    Shapes are inferred before the first and again after every change, so that each pass finds them.
+    Shapes are inferred before the first and again after every change, so that each pass finds them. Before each pass
+    the graph is copied, without its weights, which copies share. A model that onnx's checker rejects only for its
+    shapes before the passes is not judged by them afterwards.
+
+    Args:
+        model: the model; use the result's from then on.
+        passes: in order.
+        progress: called at each pass.
+        opens: an engine's opinion of a changed model: the reason why it does not open it, or None.
+
+    Raises:
+        UsageError: an option of the user does not fit the model; no other error of a pass leaves it.
     """
     changed: list[str] = []
     decisions: list[Decision] = []
     modified = False
     stale = True
+    full = find_fault(model) is None
     for step in passes:
         progress(f"pass {step.name}")
         if stale:
             infer_shapes(model)
-        stale = step(model).modified
+        before = model.clone()
+        stale, fault = _run_guarded(step, model, full, opens)
+        if fault is not None:
+            model = before
+            decisions.append(Decision(step.name, UNDONE_OPERATOR, UNDONE, fault))
+            continue
         replaced = {(row.node, row.operator) for row in step.decisions if row.replaces}
         decisions = [row for row in decisions if (row.node, row.operator) not in replaced] + step.decisions
         if stale:
             changed.append(step.name)
             modified = modified or not step.preparatory
-    return PassesResult(modified, tuple(changed), tuple(decisions))
+    return PassesResult(model, modified, tuple(changed), tuple(decisions), full)
+
+
+def _run_guarded(
+    step: GraphPass, model: ir.Model, full: bool, opens: Callable[[ir.Model], str | None] | None
+) -> tuple[bool, str | None]:
+    """Run a pass; return whether it changed the model, and why the result cannot be used, or None."""
+    try:
+        modified = step(model).modified
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a pass or its library raises, the model before it is valid
+        return True, f"it failed: {first_line(error)}"
+    if not modified:
+        return False, None
+    fault = find_fault(model, full=full)
+    if fault is not None:
+        return True, f"onnx's checker rejects its result: {fault}"
+    rejected = None if opens is None else opens(model)
+    return True, None if rejected is None else f"onnxruntime does not open its result: {rejected}"
 
 
 def manifest_options(options: OptimizeOptions, result: PassesResult) -> dict[str, str | bool | list[str]]:

@@ -1,5 +1,6 @@
 """The named lists of passes, one for each `--target`. A new pass is one line here."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from exporter.passes.cleanup import FoldConstants, LiftConstants, RemoveDeadCode
 from exporter.passes.compress_weights import CompressWeights
 from exporter.passes.conv3d_as_conv2d import Conv3dAsConv2d
 from exporter.passes.fold_batch_norm import FoldBatchNorm
+from exporter.passes.prepare import ConstantInitializers, FixSizes, RaiseOpset
 from exporter.passes.winograd.measure import measure_tile_shapes
 from exporter.passes.winograd.rewrite import Winograd
 from exporter.types import OptimizeOptions
@@ -26,6 +28,17 @@ def build_passes(options: OptimizeOptions, progress: Progress = no_progress) -> 
     """
     passes = cpu_passes(options, progress) if options.target == "cpu" else portable_passes()
     return passes if options.weight_dtype == "fp32" else [*passes, CompressWeights(options.weight_dtype)]
+
+
+def prepare_passes(shapes: Mapping[str, tuple[int, ...]], *, raise_opset: bool = True) -> list[GraphPass]:
+    """Return the passes that come before those of `build_passes`, for a model that this project did not export.
+
+    Args:
+        shapes: {input: sizes with the batch} to fix.
+        raise_opset: convert a model of an old opset.
+    """
+    passes: list[GraphPass] = [ConstantInitializers(), *([FixSizes(shapes)] if shapes else [])]
+    return [*passes, RaiseOpset()] if raise_opset else passes
 
 
 def portable_passes() -> list[GraphPass]:

@@ -16,12 +16,12 @@ Size = int | str | None
 """The size of one axis."""
 
 
-def infer_shapes(model: ir.Model) -> None:
+def infer_shapes(model: ir.Model, *, outputs: bool = False) -> None:
     """Set the inferred shapes and dtypes of a model's values, in place; constants are propagated.
 
-    The graph's inputs and outputs keep the declared ones. Weights are not copied.
+    The graph's inputs keep the declared ones, and so do its outputs unless `outputs`. Weights are not copied.
     """
-    with suppress_foreign_logging(), preserve_signature(model):
+    with suppress_foreign_logging(), contextlib.nullcontext() if outputs else preserve_signature(model):
         ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
 
 

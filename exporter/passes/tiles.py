@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from exporter.passes.decisions import Decision
 from exporter.types import OptimizeOptions
 
 ACCURATE_TILE = 2
@@ -21,3 +22,11 @@ def tile_candidates(options: OptimizeOptions) -> Iterator[OptimizeOptions]:
 def describe_tiles(options: OptimizeOptions) -> str:
     """Return the name, in messages and manifests, of the graph that these options lead to."""
     return f"Winograd tiles up to {options.max_tile}" if options.target == "cpu" else "the portable graph"
+
+
+def has_larger_tiles(decisions: Iterable[Decision]) -> bool:
+    """Return whether a convolution was rewritten with tiles larger than `ACCURATE_TILE` along an axis."""
+    from exporter.passes.winograd.tile_shape import TILE_SHAPES
+
+    larger = {shape.title for shape in TILE_SHAPES if max(shape.time, shape.space) > ACCURATE_TILE}
+    return any(row.action in larger for row in decisions)

@@ -14,6 +14,9 @@ from exporter.reports.console import make_table, print_duration, print_notes, pr
 from exporter.reports.formatting import format_bytes
 from exporter.reports.json_report import parity_to_dict
 
+MAX_REASONS = 8
+"""Lines of reasons why nodes were left as they are, at most."""
+
 if TYPE_CHECKING:
     from exporter.passes.base import Decision
     from exporter.workflows.optimize import OptimizeResult
@@ -27,12 +30,13 @@ def print_optimization(result: OptimizeResult, console: Console, *, explain: boo
         console.print(f"passes   {', '.join(result.passes)}")
     for action, count in Counter(decision.action for decision in result.decisions).items():
         console.print(f"nodes    {count}: {escape(action)}")
+    _print_unchanged(result, console)
     print_notes(result.notes, console)
     if result.report is not None:
         print_parity(result.report, console)
     if not result.modified:
         outcome = "it was copied" if result.files else "it was left as it is"
-        console.print(f"result   no pass applies to {escape(str(result.source))}; {outcome}")
+        console.print(f"result   nothing was rewritten in {escape(str(result.source))}; {outcome}")
     for path in result.files:
         console.print(f"wrote    {escape(str(path))}  {format_bytes(path.stat().st_size)}")
     if result.modified:
@@ -52,12 +56,22 @@ def optimization_to_dict(result: OptimizeResult) -> dict[str, Any]:
         "modified": result.modified,
         "passes": list(result.passes),
         "decisions": [asdict(decision) for decision in result.decisions],
+        "unchanged": [asdict(reason) for reason in result.unchanged],
         "files": [str(path) for path in result.files],
         "bytes": {"before": result.bytes_before, "after": result.bytes_after},
         "parity": None if result.report is None else parity_to_dict([result.report]),
         "notes": list(result.notes),
         "seconds": result.seconds,
     }
+
+
+def _print_unchanged(result: OptimizeResult, console: Console) -> None:
+    """Print why nodes were left as they are: each reason where nothing was rewritten, else those that can be helped."""
+    rows = [row for row in result.unchanged if not result.modified or row.remedy or row.undone]
+    for row in rows[:MAX_REASONS]:
+        console.print(f"left     {escape(str(row))}", soft_wrap=True)
+    if len(rows) > MAX_REASONS:
+        console.print(f"left     {len(rows) - MAX_REASONS} more reasons; --explain prints a row for each node")
 
 
 def _print_decisions(decisions: Sequence[Decision], console: Console) -> None:

@@ -5,35 +5,26 @@ A model that no pass changes is left alone, byte for byte. Nothing reaches the o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.artifacts.manifest import Manifest
-from exporter.artifacts.store import same_file, staging, translate_os_errors
+from exporter.artifacts.store import same_file
 from exporter.formats import load_artifact
-from exporter.formats.onnx import PASSES_KEY
 from exporter.parity.record import parity_record
-from exporter.passes.tiles import tile_candidates
+from exporter.passes.decisions import FIX_SIZES, RAISE_OPSET, Decision
+from exporter.passes.summary import UnchangedReason, summarise_unchanged
+from exporter.passes.tiles import ACCURATE_TILE, has_larger_tiles
 from exporter.results import ParityReport
 from exporter.timing import timed
-from exporter.types import QUICK, OptimizeOptions, OptimizeRequest, ParityOptions
+from exporter.types import QUICK, OptimizeRequest, ParityOptions
 from exporter.workflows.candidates import ParityFailedError, first_accepted
 from exporter.workflows.optimize_files import copy_model, load_onnx, output_path, publish_model, total_bytes
-from models.config import MANIFEST_KEY
+from exporter.workflows.optimize_model import Candidate, Rewriter, Rewritten
+from exporter.workflows.verify import verify_against_file
 from models.progress import Progress, no_progress
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
-
-    from exporter.passes.base import Decision, PassesResult
-
-LOW_PRECISION = ("FLOAT16", "BFLOAT16", "FLOAT8", "FLOAT4", "INT8", "UINT8", "INT4", "UINT4", "INT2", "UINT2")
-MAX_SINGLE_FILE_BYTES = (1 << 31) - (1 << 22)
 
 
 @dataclass(frozen=True)
@@ -46,6 +37,7 @@ class OptimizeResult:
         modified: whether the graph changed.
         passes: those that changed it.
         decisions: what became of which node.
+        unchanged: why nodes were left as they are, each reason once.
         report: the result against the original, None without verification or change.
         files: what was written.
         bytes_before: of the source and its data.
@@ -59,6 +51,7 @@ class OptimizeResult:
     modified: bool
     passes: tuple[str, ...]
     decisions: tuple[Decision, ...]
+    unchanged: tuple[UnchangedReason, ...]
     report: ParityReport | None
     files: tuple[Path, ...]
     bytes_before: int
@@ -90,7 +83,8 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
         progress: called at each long step.
 
     Raises:
-        UsageError: options that do not go together, or an output that another artifact's manifest describes.
+        UsageError: options that do not go together or do not fit the model, or an output that another artifact's
+            manifest describes.
         ArtifactError: the model is bad.
         IntegrityError: it is not the one that the manifest beside it describes.
         OptimizationMismatchError: the result does not return what the original returns; nothing was written.
@@ -103,19 +97,10 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
     target = output_path(request, subject)
     data = external_files(subject.path)
     with ExitStack() as stack:
-
-        def write(options: OptimizeOptions, rejected: tuple[OptimizeOptions, ...]) -> _Rewritten:
-            return _rewrite(replace(request, optimize=options), subject, target, rejected, stack, seconds, progress)
-
-        def verify(rewritten: _Rewritten) -> ParityReport | None:
-            if rewritten.stage is None:
-                return None
-            with timed(seconds, "verify"):
-                return _verify(request, subject, rewritten.files[0], target, progress)
-
+        trial = _Trial(request, Rewriter(request, subject, target, stack, seconds, progress))
         try:
             rewritten, report = first_accepted(
-                tile_candidates(request.optimize), write, verify if request.verify else None
+                trial.candidates(), trial.rewrite, trial.verify if request.verify else None
             )
         except ParityFailedError as error:
             raise OptimizationMismatchError(request.model, error.reports[-1]) from error
@@ -129,62 +114,85 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
         modified=modified,
         passes=rewritten.passes.changed,
         decisions=rewritten.passes.decisions,
+        unchanged=summarise_unchanged(rewritten.passes.decisions),
         report=report,
         files=files,
         bytes_before=before,
         bytes_after=total_bytes(files) if modified else before,
-        notes=(*subject.notes, *rewritten.notes),
+        notes=(*subject.notes, *trial.notes, *rewritten.notes, *_free_size_notes(subject, rewritten)),
         seconds=seconds,
     )
 
 
-@dataclass(frozen=True)
-class _Rewritten:
-    """A rewritten model in its stage; without a stage, one that no pass changed."""
+@dataclass
+class _Trial:
+    """The candidates of one run, and what became of those that were tried.
 
-    passes: PassesResult
-    notes: tuple[str, ...]
-    stage: Path | None = None
-    files: tuple[Path, ...] = ()
-    manifest: Manifest | None = None
+    Attributes:
+        request: the model and how it is verified.
+        rewriter: rewrites the model.
+        notes: why candidates were rejected.
+    """
+
+    request: OptimizeRequest
+    rewriter: Rewriter
+    notes: list[str] = field(default_factory=list[str])
+    _failed: Rewritten | None = None
+
+    def candidates(self) -> Iterator[Candidate]:
+        """Yield the candidate that the options ask for, then what may still pass where that fails parity."""
+        candidate = Candidate(self.request.optimize)
+        yield candidate
+        if self._failed is not None and has_larger_tiles(self._failed.passes.decisions):
+            candidate = replace(candidate, options=replace(candidate.options, max_tile=ACCURATE_TILE))
+            self.notes.append(
+                f"with larger Winograd tiles the outputs exceeded the error budget; tiles of {ACCURATE_TILE} were tried"
+            )
+            yield candidate
+        if self._failed is not None and RAISE_OPSET in self._failed.passes.changed:
+            self.notes.append("converted to a newer opset, the model failed the comparison; its opset was kept")
+            yield replace(candidate, raise_opset=False)
+
+    def rewrite(self, candidate: Candidate, _: tuple[Candidate, ...]) -> Rewritten:
+        """Rewrite the model as a candidate asks for."""
+        return self.rewriter.rewrite(candidate)
+
+    def verify(self, rewritten: Rewritten) -> ParityReport | None:
+        """Compare the staged model with the original, and name it in the report by where it is meant to go."""
+        self._failed = None
+        if rewritten.stage is None:
+            return None
+        rewriter, request = self.rewriter, self.request
+        options = ParityOptions(seed=request.seed, input_types=QUICK)
+        artifact = replace(load_artifact(rewritten.files[0]), notes=())
+        with timed(rewriter.seconds, "verify"):
+            (report,) = verify_against_file([artifact], rewriter.subject, options, request.shapes, rewriter.progress)
+        if not report.passed:
+            self._failed = rewritten
+        return replace(report, artifact=str(rewriter.target))
 
 
-def _rewrite(
-    request: OptimizeRequest,
-    subject: LoadedArtifact,
-    target: Path,
-    rejected: tuple[OptimizeOptions, ...],
-    stack: ExitStack,
-    seconds: dict[str, float],
-    progress: Progress,
-) -> _Rewritten:
-    """Rewrite the model with one candidate's options, into a stage that `stack` removes."""
-    from exporter.onnx_io.reader import read_model
-    from exporter.passes.base import PassesResult, run_passes
-    from exporter.passes.pipelines import build_passes
+def _free_size_notes(subject: LoadedArtifact, rewritten: Rewritten) -> list[str]:
+    """Return how to fix the sizes of each input, where free sizes kept a node from being rewritten."""
+    from exporter.onnx_io.signature import read_signature
 
-    with timed(seconds, "load"):
-        progress(f"loading {request.model.name}")
-        model = read_model(subject.path)
-    refusal = unsupported_reason(model)
-    with timed(seconds, "passes"):
-        passes = (
-            PassesResult(False, (), ())
-            if refusal
-            else run_passes(model, build_passes(request.optimize, progress), progress)
-        )
-    notes = [refusal] if refusal else []
-    if rejected:
-        outcome = "pass" if passes.modified else "are no faster"
-        tiles = f"tiles of {request.optimize.max_tile} {outcome}"
-        notes.append(f"larger Winograd tiles exceeded the error budget; {tiles}")
-    if not passes.modified:
-        return _Rewritten(passes, tuple(notes))
-    stage = stack.enter_context(staging(target.parent))
-    with timed(seconds, "write"), translate_os_errors(target.parent):
-        progress(f"writing {target.name}")
-        files, manifest = _write(request, subject, model, passes, stage, target)
-    return _Rewritten(passes, tuple(notes), stage, files, manifest)
+    if not any(row.remedy == FIX_SIZES for row in rewritten.passes.decisions):
+        return []
+    free = [value for value in read_signature(subject.path).inputs if not all(_fixed(size) for size in value.shape[1:])]
+    return [
+        f"{value} leaves sizes free; --shape {value.name}={'x'.join(_example_sizes(value.shape))} fixes them, with the "
+        "sizes that the model will run at"
+        for value in free
+    ]
+
+
+def _example_sizes(shape: Sequence[int | str]) -> list[str]:
+    batch, *sizes = shape
+    return [str(batch) if _fixed(batch) else "1", *(str(size) if _fixed(size) else "SIZE" for size in sizes)]
+
+
+def _fixed(size: int | str) -> bool:
+    return isinstance(size, int) and size > 0
 
 
 def _publish_result(
@@ -192,7 +200,7 @@ def _publish_result(
     subject: LoadedArtifact,
     target: Path,
     data: Sequence[Path],
-    rewritten: _Rewritten,
+    rewritten: Rewritten,
     report: ParityReport | None,
 ) -> tuple[Path, ...]:
     """Publish the rewritten model; of one that nothing changed, its bytes under the name asked for."""
@@ -204,65 +212,3 @@ def _publish_result(
     if request.output is None or same_file(target, subject.path):
         return ()
     return copy_model(subject, target, data)
-
-
-def unsupported_reason(model: ir.Model) -> str | None:
-    """Return why a model is left alone altogether: its weights are not float32."""
-    values = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
-    dtypes = {tensor.dtype for tensor in values if tensor is not None and len(tensor.shape.numpy()) > 0}
-    reduced = {dtype for dtype in dtypes if dtype.name.startswith(LOW_PRECISION)}
-    if not reduced:
-        return None
-    names = ", ".join(sorted(dtype.name.lower() for dtype in reduced))
-    return f"its weights are {names}; only models with float32 weights are rewritten"
-
-
-def _write(
-    request: OptimizeRequest,
-    subject: LoadedArtifact,
-    model: ir.Model,
-    applied: PassesResult,
-    stage: Path,
-    target: Path,
-) -> tuple[tuple[Path, ...], Manifest | None]:
-    """Write the rewritten model into the stage and check it; return its files, the model first, and its manifest."""
-    from exporter.onnx_io.external_data import external_files
-    from exporter.onnx_io.writer import write_onnx
-
-    external = bool(external_files(subject.path)) or _weight_bytes(model) > MAX_SINGLE_FILE_BYTES
-    manifest = None
-    if subject.manifest is not None:
-        manifest = _optimized_manifest(request, subject.manifest, applied, target, external=external)
-        model.metadata_props[MANIFEST_KEY] = manifest.embedded().to_json()
-    else:
-        model.metadata_props[PASSES_KEY] = ", ".join(applied.changed)
-    written = write_onnx(model, stage, target.name, external_data=external)
-    return written, manifest
-
-
-def _weight_bytes(model: ir.Model) -> int:
-    return sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
-
-
-def _optimized_manifest(
-    request: OptimizeRequest, manifest: Manifest, applied: PassesResult, target: Path, *, external: bool
-) -> Manifest:
-    """Return the original's manifest as it is for the rewritten model."""
-    from exporter.passes.base import manifest_options
-
-    options = {**manifest.options, **manifest_options(request.optimize, applied), "external_data": external}
-    names = ("onnx", "onnx-ir", "onnxscript", *(("onnxruntime",) if request.optimize.autotune else ()))
-    versions = {**manifest.versions, **{name: version(name) for name in names}}
-    return replace(manifest, name=target.stem, options=options, versions=versions, files=(), parity=None)
-
-
-def _verify(
-    request: OptimizeRequest, subject: LoadedArtifact, staged: Path, target: Path, progress: Progress
-) -> ParityReport:
-    """Compare the staged model with the original, and name it in the report by where it is meant to go."""
-    from exporter.workflows.verify import verify_against_file
-
-    options = ParityOptions(seed=request.seed, input_types=QUICK)
-    artifact = replace(load_artifact(staged), notes=())
-    (report,) = verify_against_file([artifact], subject, options, request.shapes, progress)
-    return replace(report, artifact=str(target))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from exporter.passes.base import constant, following_relu_and_pool, single_consumer
+from exporter.passes.decisions import FIX_SIZES, Refusal
 from exporter.passes.shapes import get_shape
 from exporter.passes.winograd.cook_toom import TAPS
 
@@ -138,7 +139,8 @@ def _check_size(conv: ir.Node) -> str | None:
     if shape is None:
         return "the shape of its input is not known"
     if not all(isinstance(size, int) for size in shape[2:]):
-        return f"the size of its input is dynamic: ({', '.join(str(size or '?') for size in shape)})"
+        sizes = ", ".join(str(size or "?") for size in shape)
+        return Refusal(f"the size of its input is dynamic: ({sizes})", FIX_SIZES)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
@@ -125,3 +126,63 @@ def test_the_manifest_keeps_choices_and_times() -> None:
 def test_the_helper_finds_a_pass_that_lies(tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         check_pass(Renames(), graph([node("Flatten", "x", "y")], IN, OUT, {}), {"x": normal(1, 4, 6)}, tmp_path, 1e-6)
+
+
+class Raises(GraphPass):
+    """Changes the graph, and fails before it is done."""
+
+    name, condition, reason = "raises", "Always.", "None."
+
+    def rewrite(self, model: ir.Model) -> bool:
+        self.decide(model.graph[0], "renamed", "because")
+        model.graph[0].name = "half"
+        raise KeyError("half done")
+
+
+class Invalidates(GraphPass):
+    """Leaves an operator with two inputs more than it takes."""
+
+    name, condition, reason = "invalidates", "Always.", "None."
+
+    def rewrite(self, model: ir.Model) -> bool:
+        first = model.graph[0]
+        first.resize_inputs(3)
+        for index in (1, 2):
+            first.replace_input_with(index, first.inputs[0])
+        return True
+
+
+@pytest.mark.parametrize(("broken", "reason"), [(Raises(), "half done"), (Invalidates(), "checker rejects")])
+def test_a_pass_that_fails_is_undone_and_the_others_go_on(broken: GraphPass, reason: str) -> None:
+    model = loaded(node("Flatten", "x", "y"))
+    applied = run_passes(model, [broken, Renames()])
+    assert applied.changed == ("renames",)
+    first, second = applied.decisions
+    assert (first.node, first.action) == (broken.name, "undone")
+    assert reason in first.reason
+    assert second == Decision("y.node", "Flatten", "renamed", "because")
+    alone = run_passes(loaded(node("Flatten", "x", "y")), [Renames()])
+    assert ir.to_proto(applied.model) == ir.to_proto(alone.model)
+
+
+def test_a_pass_is_undone_where_the_engine_does_not_open_its_result() -> None:
+    applied = run_passes(loaded(node("Flatten", "x", "y")), [Renames()], opens=lambda _: "no kernel")
+    assert applied.changed == ()
+    assert applied.decisions[0].reason.endswith("no kernel")
+
+
+def test_undone_passes_share_the_weights_of_the_model() -> None:
+    weight = ir.tensor(np.zeros(4096, np.float32), name="w")
+    model = ir.from_proto(graph([node("Add", "x w", "y")], {"x": (4096,)}, {"y": (4096,)}, {}))
+    model.graph.register_initializer(ir.Value(name="w", const_value=weight, shape=ir.Shape([4096])))
+    model.graph[0].replace_input_with(1, model.graph.initializers["w"])
+    applied = run_passes(model, [Raises()])
+    assert applied.model is not model
+    assert applied.model.graph.initializers["w"].const_value is weight
+
+
+def test_a_model_that_fails_the_shape_check_before_is_not_judged_by_it_after() -> None:
+    model = loaded(node("Flatten", "x", "y"))
+    model.graph.outputs[0].shape = ir.Shape([5, 25])  # the sizes of another model
+    applied = run_passes(model, [Renames()])
+    assert (applied.changed, applied.full_check) == (("renames",), False)

@@ -82,7 +82,7 @@ def test_a_network_is_rewritten_verified_and_published(opset: int, external: boo
     after = onnx.load(done.path)
     assert list(after.graph.input) == list(unet().graph.input)
     assert list(after.graph.output) == list(unet().graph.output)
-    assert after.opset_import[0].version == opset
+    assert after.opset_import[0].version == max(opset, 13)
     assert {entry.key: entry.value for entry in after.metadata_props} == {PASSES_KEY: ", ".join(done.passes)}
     assert len(done.files) == (2 if external else 1)
     assert {path.name for path in done.files} | set(before) == set(contents(tmp_path))
@@ -173,14 +173,84 @@ def test_a_pass_that_changes_the_function_publishes_nothing(tmp_path: Path, monk
     assert len(list(tmp_path.iterdir())) == 1  # no staging folder either
 
 
-def test_dynamic_axes_are_verified_at_the_given_shape(tmp_path: Path) -> None:
+def test_named_sizes_are_fixed_in_the_result_and_the_batch_stays_free(tmp_path: Path) -> None:
     path = saved(unet(size="s"), tmp_path / "unet.onnx")
     with pytest.raises(UsageError, match="--shape image="):
         optimize(OptimizeRequest(path))
-    done = optimize(OptimizeRequest(path, shapes={"image": (1, 2, 6, 8, 4)}))
+    done = optimize(OptimizeRequest(path, shapes={"image": (1, 2, 8, 8, 8)}))
     assert done.report is not None
     assert done.report.passed
-    assert list(onnx.load(done.path).graph.input) == list(unet(size="s").graph.input)
+    after = onnx.load(done.path).graph
+    assert list(after.input) == list(unet(size=8).graph.input)
+    assert list(after.output) == list(unet(size=8).graph.output)
+
+
+def test_sizes_that_the_model_contradicts_are_refused(tmp_path: Path) -> None:
+    path = saved(unet(size="s"), tmp_path / "unet.onnx")
+    for shape, message in (((1, 3, 8, 8, 8), "axis 1 is 2"), ((1, 2, 8), "5 axes"), ((1, 2, 8, 4, 8), "both 's'")):
+        with pytest.raises(UsageError, match=message):
+            optimize(OptimizeRequest(path, shapes={"image": shape}))
+
+
+class BreaksOpset(GraphPass):
+    """Leaves a node that no opset has."""
+
+    name, condition, reason = "breaks-opset", "Always.", "None."
+
+    def rewrite(self, model: ir.Model) -> bool:
+        model.graph[0].op_type = "NoSuchOperator"
+        return True
+
+
+class Unopened(GraphPass):
+    """Leaves a model that is valid and that onnxruntime does not open: it has no kernel for this operator."""
+
+    name, condition, reason = "unopened", "Always.", "None."
+
+    def rewrite(self, model: ir.Model) -> bool:
+        relu = next(node for node in model.graph if node.op_type == "Relu")
+        relu.domain = "nowhere"
+        model.graph.opset_imports["nowhere"] = 1
+        return True
+
+
+@pytest.mark.parametrize("broken", [BreaksOpset(), Unopened()], ids=lambda step: step.name)
+def test_a_pass_that_breaks_the_model_is_undone_and_the_others_count(
+    broken: GraphPass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(unet(), tmp_path / "unet.onnx")
+    expected = optimize(OptimizeRequest(path, tmp_path / "a.onnx")).path.read_bytes()
+    passes = pipelines.build_passes(OptimizeOptions("cpu"))
+    monkeypatch.setattr(pipelines, "build_passes", lambda *_: [*passes[:2], broken, *passes[2:]])
+    done = optimize(OptimizeRequest(path, tmp_path / "b.onnx"))
+    assert done.path.read_bytes() == expected
+    (undone,) = [reason for reason in done.unchanged if reason.undone]
+    assert undone.example == broken.name
+    assert ".c3d-export-" not in undone.reason
+
+
+def test_no_message_names_the_staging_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from exporter.workflows import optimize_model
+
+    path = saved(unet(), tmp_path / "unet.onnx")
+    monkeypatch.setattr(optimize_model.Rewriter, "_opening_fault", lambda *_: None)
+    monkeypatch.setattr(pipelines, "build_passes", lambda *_: [Unopened()])
+    with pytest.raises(ArtifactError, match=r"out/new\.onnx: onnxruntime rejects it") as caught:
+        optimize(OptimizeRequest(path, tmp_path / "out" / "new.onnx"))
+    assert ".c3d-export-" not in str(caught.value)
+
+
+def test_free_sizes_are_the_reason_and_shape_the_remedy(tmp_path: Path) -> None:
+    nodes = [node("Conv", "x w", "y", **CUBE)]
+    for sizes in (("t", 32, 32), (-1, -1, -1)):
+        model = graph(nodes, {"x": (1, 4, *sizes)}, {"y": (1, 8, *sizes)}, {"w": normal(8, 4, 3, 3, 3)})
+        done = optimize(OptimizeRequest(saved(model, tmp_path / "m.onnx")))
+        (reason,) = done.unchanged
+        assert (reason.count, reason.operator) == (1, "Conv")
+        assert "dynamic" in reason.reason
+        assert "--shape" in reason.remedy
+        (note,) = done.notes
+        assert f"--shape x=1x4x{'x'.join(str(size) if size in (32,) else 'SIZE' for size in sizes)}" in note
 
 
 def test_a_fixed_batch_stays_fixed(tmp_path: Path) -> None:
@@ -190,16 +260,45 @@ def test_a_fixed_batch_stays_fixed(tmp_path: Path) -> None:
     assert list(onnx.load(done.path).graph.input) == list(unet(batch=2).graph.input)
 
 
-def test_float16_models_are_not_changed(tmp_path: Path) -> None:
-    model = graph(
-        [node("Cast", "w", "v", to=1), node("Identity", "v", "i"), node("Gemm", "x i", "y")],
-        {"x": ("n", 64)},
-        {"y": ("n", 8)},
-        {"w": normal(64, 8).astype(np.float16)},
-    )
+def test_float16_weights_are_left_and_the_rest_is_rewritten(tmp_path: Path) -> None:
+    nodes = [
+        node("Conv", "x w", "a", **CUBE),
+        node("BatchNormalization", "a gamma beta mean var", "b"),
+        node("Cast", "s", "f", to=onnx.TensorProto.FLOAT),
+        node("Mul", "b f", "c"),
+        node("Cast", "c", "h", to=onnx.TensorProto.FLOAT16),
+        node("Conv", "h v", "k", **CUBE),
+        node("Cast", "k", "y", to=onnx.TensorProto.FLOAT),
+    ]
+    held = {
+        "w": normal(8, 2, 3, 3, 3),
+        "v": normal(4, 8, 3, 3, 3).astype(np.float16),
+        "s": np.full((1, 8, 1, 1, 1), 0.5, np.float16),
+        **{name: positive(8, seed=seed) for seed, name in enumerate(("gamma", "beta", "mean", "var"))},
+    }
+    model = graph(nodes, {"x": ("n", 2, 4, 6, 6)}, {"y": ("n", 4, 4, 6, 6)}, held)
     done = optimize(OptimizeRequest(saved(model, tmp_path / "m.onnx")))
+    assert "fold-batch-norm" in done.passes
+    assert "its weights are float16, not float32" in [reason.reason for reason in done.unchanged]
+
+
+def test_weights_of_ir_version_3_are_constants_and_the_summary_says_so(tmp_path: Path) -> None:
+    model = unet(opset=11)
+    model.ir_version = 3
+    model.graph.input.extend(
+        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in model.graph.initializer
+    )
+    path = saved(model, tmp_path / "m.onnx")
+    done = optimize(OptimizeRequest(path))
+    assert done.report is not None
+    assert done.report.passed
+    assert {"constant-initializers", "fold-batch-norm"} <= {*done.passes}
+    assert [value.name for value in onnx.load(done.path).graph.input] == ["image"]
+    model.ir_version = 8  # from 4 on, an input with a default value is meant to be replaced
+    done = optimize(OptimizeRequest(saved(model, path)))
     assert not done.modified
-    assert "its weights are float16; only models with float32 weights are rewritten" in done.notes
+    assert any("the caller may replace" in reason.reason and reason.remedy for reason in done.unchanged)
 
 
 def broken(folder: Path) -> dict[str, tuple[Path, str]]:

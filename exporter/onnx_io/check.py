@@ -1,0 +1,23 @@
+"""onnx's checker and strict shape inference on a model in memory, without serialising its large weights."""
+
+import onnx_ir as ir
+from onnx_ir.passes.common import CheckerPass
+
+from exporter.foreign_logging import suppress_foreign_logging
+from exporter.onnx_io.load import first_line
+
+
+def find_fault(model: ir.Model, *, full: bool = True) -> str | None:
+    """Return why onnx's checker rejects a model, or None if it accepts it.
+
+    Args:
+        model: any model; it is unchanged afterwards.
+        full: infer every shape and compare them with the declared ones too. A valid model of operators that onnx does
+            not know, or knows wrongly, can fail this part.
+    """
+    try:
+        with suppress_foreign_logging():
+            CheckerPass(full_check=full)(model)
+    except Exception as error:  # noqa: BLE001 - the checker, serialisation and shape inference share no class
+        return first_line(error)
+    return None

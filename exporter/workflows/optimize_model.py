@@ -1,0 +1,169 @@
+"""The rewriting in `optimize()`: read the model, run the passes, write the result into a stage and open it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.artifacts.loading import LoadedArtifact
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.store import hide_stage, staging, translate_os_errors
+from exporter.engines import RuntimeOptions
+from exporter.engines.onnxruntime import OnnxRuntime
+from exporter.errors import ArtifactError
+from exporter.formats.onnx import PASSES_KEY
+from exporter.timing import timed
+from exporter.types import OptimizeOptions, OptimizeRequest
+from models.config import MANIFEST_KEY
+from models.progress import Progress
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from exporter.passes.base import PassesResult
+
+MAX_SINGLE_FILE_BYTES = (1 << 31) - (1 << 22)
+TRIAL = ".trial.onnx"
+"""A model that is only written to see whether an engine opens it; no artifact's name begins with a dot."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to rewrite the model.
+
+    Attributes:
+        options: how.
+        raise_opset: convert an old opset first.
+    """
+
+    options: OptimizeOptions
+    raise_opset: bool = True
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A rewritten model in its stage; without a stage, one that no pass changed.
+
+    Attributes:
+        candidate: how it was rewritten.
+        passes: what the passes did.
+        stage: the folder of the files.
+        files: the model, then its data.
+        manifest: for the files, where the original has one.
+        notes: what the user should know.
+    """
+
+    candidate: Candidate
+    passes: PassesResult
+    stage: Path | None = None
+    files: tuple[Path, ...] = ()
+    manifest: Manifest | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Rewriter:
+    """Rewrites one model, for each candidate anew.
+
+    Attributes:
+        request: the model and how it is verified.
+        subject: the model.
+        target: the file that the result is for.
+        stack: removes the stages at its end.
+        seconds: time by phase.
+        progress: called at each long step.
+    """
+
+    request: OptimizeRequest
+    subject: LoadedArtifact
+    target: Path
+    stack: ExitStack
+    seconds: dict[str, float]
+    progress: Progress
+
+    def rewrite(self, candidate: Candidate) -> Rewritten:
+        """Run the passes and write the result into a stage; where onnxruntime rejects it, find the pass and undo it."""
+        passes = self._run_passes(candidate)
+        if not passes.modified:
+            return Rewritten(candidate, passes)
+        stage = self.stack.enter_context(staging(self.target.parent))
+        rewritten = self._write(candidate, passes, stage)
+        fault = self._opening_fault(rewritten.files[0])
+        if fault is None:
+            return rewritten
+        original = self._opening_fault(self.subject.path)
+        if original is not None:
+            return replace(rewritten, notes=(f"onnxruntime does not open the original either: {original}",))
+        passes = self._run_passes(candidate, lambda model: self._trial(model, stage))
+        return self._write(candidate, passes, stage) if passes.modified else Rewritten(candidate, passes)
+
+    def _run_passes(self, candidate: Candidate, opens: Callable[[ir.Model], str | None] | None = None) -> PassesResult:
+        from exporter.onnx_io.reader import read_model
+        from exporter.passes.base import run_passes
+        from exporter.passes.pipelines import build_passes, prepare_passes
+
+        with timed(self.seconds, "load"):
+            self.progress(f"loading {self.request.model.name}")
+            model = read_model(self.subject.path)
+        with timed(self.seconds, "passes"):
+            prepare = prepare_passes(self.request.shapes, raise_opset=candidate.raise_opset)
+            passes = [*prepare, *build_passes(candidate.options, self.progress)]
+            return run_passes(model, passes, self.progress, opens)
+
+    def _write(self, candidate: Candidate, passes: PassesResult, stage: Path) -> Rewritten:
+        """Write the rewritten model into the stage and check it."""
+        from exporter.onnx_io.external_data import external_files
+        from exporter.onnx_io.writer import write_onnx
+
+        model = passes.model
+        with timed(self.seconds, "write"), translate_os_errors(self.target.parent):
+            self.progress(f"writing {self.target.name}")
+            external = bool(external_files(self.subject.path)) or _weight_bytes(model) > MAX_SINGLE_FILE_BYTES
+            manifest = None
+            if self.subject.manifest is not None:
+                manifest = self._manifest(candidate, passes, external=external)
+                model.metadata_props[MANIFEST_KEY] = manifest.embedded().to_json()
+            else:
+                model.metadata_props[PASSES_KEY] = ", ".join(passes.changed)
+            files = write_onnx(model, stage, self.target.name, external_data=external, full_check=passes.full_check)
+        return Rewritten(candidate, passes, stage, files, manifest)
+
+    def _manifest(self, candidate: Candidate, passes: PassesResult, *, external: bool) -> Manifest:
+        """Return the original's manifest as it is for the rewritten model."""
+        from exporter.passes.base import manifest_options
+
+        assert self.subject.manifest is not None
+        old = self.subject.manifest
+        options = {**old.options, **manifest_options(candidate.options, passes), "external_data": external}
+        names = ("onnx", "onnx-ir", "onnxscript", *(("onnxruntime",) if candidate.options.autotune else ()))
+        versions = {**old.versions, **{name: version(name) for name in names}}
+        return replace(old, name=self.target.stem, options=options, versions=versions, files=(), parity=None)
+
+    def _trial(self, model: ir.Model, stage: Path) -> str | None:
+        """Write a model only to see whether onnxruntime opens it; return why not, or None."""
+        from exporter.onnx_io.writer import write_onnx
+
+        files = write_onnx(model, stage, TRIAL, external_data=True, full_check=False)
+        try:
+            return self._opening_fault(files[0])
+        finally:
+            for path in files:
+                path.unlink()
+
+    def _opening_fault(self, path: Path) -> str | None:
+        """Return why onnxruntime does not open a file, without the file's name, or None."""
+        with timed(self.seconds, "open"):
+            self.progress(f"opening {self.target.name}")
+            try:
+                with OnnxRuntime(path, RuntimeOptions()):
+                    return None
+            except ArtifactError as error:
+                return hide_stage(str(error).removeprefix(f"{path}: onnxruntime rejects it: "))
+
+
+def _weight_bytes(model: ir.Model) -> int:
+    return sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
