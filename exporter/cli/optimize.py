@@ -23,7 +23,7 @@ from exporter.types import OptimizeOptions, OptimizeRequest
 @optimize_options
 @click.option("--explain", is_flag=True, help="Print what was done with each node, why, and its numerical error.")
 @click.option("--no-verify", is_flag=True, help="Publish without comparing the result with the original.")
-@shape_option("Shape to verify at, of an input with dynamic axes besides the batch: clip=1x3x16x112x112.")
+@shape_option("Sizes to fix in the result, of an input with dynamic axes besides the batch: clip=1x3x16x112x112.")
 @seed_option("Seed of the inputs for the comparison.")
 @json_options
 def optimize_command(model: Path, explain: bool, no_verify: bool, as_json: bool, **options: Any) -> None:
