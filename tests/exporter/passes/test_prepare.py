@@ -1,5 +1,7 @@
 """What comes before the passes that rewrite: sizes, initialisers that are inputs, old opsets."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -11,7 +13,7 @@ from exporter.passes.base import run_passes
 from exporter.passes.prepare import ConstantInitializers, FixSizes, RaiseOpset
 from exporter.passes.shapes import get_shape
 
-PORTS = {"x": ("n", 2, "t", None)}, {"y": ("n", 2, "t", "w")}
+PORTS: Any = {"x": ("n", 2, "t", None)}, {"y": ("n", 2, "t", "w")}
 
 
 def loaded(model: onnx.ModelProto) -> ir.Model:
