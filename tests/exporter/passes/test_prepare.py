@@ -13,7 +13,8 @@ from exporter.passes.base import run_passes
 from exporter.passes.prepare import ConstantInitializers, FixSizes, RaiseOpset
 from exporter.passes.shapes import get_shape
 
-PORTS: Any = {"x": ("n", 2, "t", None)}, {"y": ("n", 2, "t", "w")}
+IN: Any = {"x": ("n", 2, "t", None)}
+OUT: Any = {"y": ("n", 2, "t", "w")}
 
 
 def loaded(model: onnx.ModelProto) -> ir.Model:
@@ -21,7 +22,7 @@ def loaded(model: onnx.ModelProto) -> ir.Model:
 
 
 def test_sizes_are_fixed_by_name_and_by_axis() -> None:
-    model = loaded(graph([node("Relu", "x", "r"), node("Neg", "r", "y")], *PORTS, {}))
+    model = loaded(graph([node("Relu", "x", "r"), node("Neg", "r", "y")], IN, OUT, {}))
     done = run_passes(model, [FixSizes({"x": (1, 2, 5, 7)})])
     assert (done.modified, done.changed) == (False, ("fix-sizes",))
     shapes = [get_shape(value) for value in (model.graph.inputs[0], model.graph[0].outputs[0], model.graph.outputs[0])]
@@ -35,7 +36,7 @@ def test_sizes_that_are_fixed_already_change_nothing() -> None:
 
 @pytest.mark.parametrize("shapes", [{"z": (1, 2, 5, 7)}, {"x": (1, 2)}, {"x": (1, 3, 5, 7)}])
 def test_an_option_that_does_not_fit_is_no_pass_that_failed(shapes: dict[str, tuple[int, ...]]) -> None:
-    model = loaded(graph([node("Relu", "x", "y")], *PORTS, {}))
+    model = loaded(graph([node("Relu", "x", "y")], IN, OUT, {}))
     with pytest.raises(UsageError, match="--shape"):
         run_passes(model, [FixSizes(shapes)])
 
