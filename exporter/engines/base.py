@@ -78,6 +78,11 @@ class Runtime(ABC):
         """A node that draws random numbers and that an output depends on, as `name (operator)`; None without one."""
         return None
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a report must say about how the model was run, known after `run`."""
+        return ()
+
     @abstractmethod
     def load(self) -> None:
         """Load the model.

@@ -1,39 +1,46 @@
 """ONNX files in onnx's own reference evaluator: the specification, executed. Slow; it optimises nothing.
 
-`Float64Graph` runs the same evaluator in float64: the float64 reference of a graph that has no network to go with it.
-`Float32Graph` is the baseline of a file that computes in lower precision.
+`Float64Graph` evaluates a graph in float64: the float64 reference of a file that has no network to go with it.
+`Float32Graph` is the baseline of a file that computes in lower precision. Both use the kernels of `reference` and
+onnxruntime where onnx's evaluator is missing, wrong or slow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from exporter.engines.base import Runtime, Tensors, first_line
-from exporter.errors import ArtifactError, CheckFailedError
+from exporter.engines.base import Runtime, Tensors
+from exporter.engines.reference.node import normalize_domain
+from exporter.engines.reference.operators import Choice, NodeError
+from exporter.errors import ArtifactError, C3DExportError, CheckFailedError, join_limited
 from exporter.onnx_io.all_outputs import intermediate_names
-from exporter.onnx_io.cast import cast_model
-from exporter.onnx_io.load import load_with_weights
+from exporter.onnx_io.cast import cast_model, inline_functions
+from exporter.onnx_io.load import first_line, load_without_weights
 from exporter.onnx_io.precision import detect_precision
 from exporter.onnx_io.random_nodes import find_random_node
 from exporter.onnx_io.signature import get_signature
+from exporter.onnx_io.weights import take_weights
 from exporter.results import Placement, Precision
 from models.specs import Signature
 
 if TYPE_CHECKING:
+    import onnx
     from numpy.typing import NDArray
-    from onnx.reference import ReferenceEvaluator
-    from onnx.reference.op_run import OpRun
+
+    from exporter.engines.reference.graph import GraphEvaluator
 
 
 class OnnxReference(Runtime):
-    """An ONNX file in the reference evaluator, in its own dtypes. The max pool is torch's (see `reference_ops`)."""
+    """An ONNX file in onnx's reference evaluator, in its own dtypes.
 
-    _evaluator: ReferenceEvaluator | None = None
+    Operators for which the evaluator is known to be wrong are computed by kernels of `reference`.
+    """
+
+    choice = Choice(None, engines=False)
+    _evaluator: GraphEvaluator | None = None
     _signature = Signature((), ())
-    _computed: Sequence[str] = ()
+    _layers: Sequence[str] = ()
     _nodes = 0
 
     @property
@@ -65,15 +72,20 @@ class OnnxReference(Runtime):
 
     def load(self) -> None:
         """Load the model; raises as `Runtime.load` says."""
-        from onnx.reference import ReferenceEvaluator
+        from exporter.engines.reference.graph import GraphEvaluator
+        from exporter.engines.reference.weights import Weights
 
-        model = load_with_weights(self.path)
+        model = load_without_weights(self.path)
         self._signature, self._nodes = get_signature(model), len(model.graph.node)
-        prepared = self._prepare(model)
-        self._computed = intermediate_names(prepared.graph)
         try:
-            self._evaluator = ReferenceEvaluator(prepared, new_ops=self._operators())
-        except Exception as error:  # an operator without an implementation, a graph that is invalid
+            model = self._prepare(inline_functions(model))
+            self._layers = intermediate_names(model.graph) if self.options.all_outputs else []
+            opsets = {normalize_domain(opset.domain): opset.version for opset in model.opset_import}
+            weights = Weights(dict(take_weights(model, self.path)), self.choice.cast)
+            self._evaluator = GraphEvaluator(model.graph, weights, opsets, self.choice)
+        except C3DExportError:
+            raise
+        except Exception as error:  # an unknown operator, a graph that is invalid
             raise ArtifactError(f"{self.path}: the reference evaluator rejects it: {first_line(error)}") from error
 
     def close(self) -> None:
@@ -83,57 +95,58 @@ class OnnxReference(Runtime):
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
         assert self._evaluator is not None, "enter the runtime first"
+        feeds = {name: self.choice.cast(value) for name, value in feeds.items()}
         try:
-            with np.errstate(all="ignore"):
-                every: Any = self._evaluator.run(None, self._cast_feeds(feeds), intermediate=True)
-        except Exception as error:  # operators raise whatever numpy does
-            raise CheckFailedError(f"{self.path}: fails in the reference evaluator: {first_line(error)}") from error
-        wanted = [output.name for output in self._signature.outputs]
-        if self.options.all_outputs:
-            wanted = list(dict.fromkeys([*self._computed, *wanted]))
-        return {name: every[name] for name in wanted if every.get(name) is not None}
+            values = self._evaluator.run(feeds, keep=self._layers)
+        except NodeError as error:
+            raise self._failure(str(error)) from error
+        return {name: value for name, value in values.items() if value is not None}
 
-    def _prepare(self, model: Any) -> Any:
+    def _prepare(self, model: onnx.ModelProto) -> onnx.ModelProto:
         return model
 
-    def _operators(self) -> list[type[OpRun]]:
-        from exporter.engines.reference_ops import MaxPool
-
-        return [MaxPool]
-
-    def _cast_feeds(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
-        return dict(feeds)
+    def _failure(self, reason: str) -> C3DExportError:
+        return CheckFailedError(f"{self.path}: fails in the reference evaluator: {reason}")
 
 
 class Float64Graph(OnnxReference):
-    """The same graph with every number in float64. Convolutions and max pools run in torch, as exactly and faster."""
+    """The same graph with every number in float64."""
 
-    dtype: Literal["float32", "float64"] = "float64"
+    choice = Choice("float64")
 
     @property
     def description(self) -> str:
         """Return `m.onnx in float64`."""
-        return f"{self.path.name} in {self.dtype} (onnx reference evaluator)"
+        return f"{self.path.name} in {self.choice.dtype} (evaluated node by node)"
 
     @property
     def precision(self) -> Precision:
         """Return the precision that it is run in."""
-        return self.dtype
+        assert self.choice.dtype is not None
+        return self.choice.dtype
 
-    def _prepare(self, model: Any) -> Any:
-        return cast_model(model, self.dtype)
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Name the nodes that were computed in float32 although the graph is evaluated in float64."""
+        if self._evaluator is None:
+            return ()
+        names = [operator.node.label for operator in self._evaluator.all_operators() if operator.in_float32]
+        if not names:
+            return ()
+        listed = join_limited(tuple(names), 6)
+        return (f"the reference computes {len(names)} nodes in float32, for want of a float64 kernel: {listed}",)
 
-    def _operators(self) -> list[type[OpRun]]:
-        from exporter.engines.reference_ops import BatchNormalization, Conv, ConvTranspose, MaxPool
+    def _prepare(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        assert self.choice.dtype is not None
+        return cast_model(model, self.choice.dtype)
 
-        return [BatchNormalization, Conv, ConvTranspose, MaxPool]
-
-    def _cast_feeds(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
-        floats = {value.name for value in self._signature.inputs if "float" in value.dtype}
-        return {name: value.astype(self.dtype) if name in floats else value for name, value in feeds.items()}
+    def _failure(self, reason: str) -> C3DExportError:
+        return ArtifactError(
+            f"{self.path}: there is no {self.choice.dtype} reference, because a node cannot be computed: {reason}"
+        )
 
 
 class Float32Graph(Float64Graph):
     """The same graph with every number in float32."""
 
-    dtype = "float32"
+    choice = Choice("float32")

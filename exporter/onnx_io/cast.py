@@ -16,24 +16,36 @@ def cast_model(model: onnx.ModelProto, dtype: Literal["float32", "float64"]) -> 
     """Return a model with every floating-point weight, constant, cast, input and output in `dtype`.
 
     A float32, float16 or bfloat16 number is exactly representable in float64, so the float64 model is the same function
-    without the rounding. Local functions are inlined first. The model given may be changed.
+    without the rounding. Local functions are inlined first. Weights that the model only refers to (external data) stay
+    as they are. The model given may be changed.
     """
-    if model.functions:
-        from onnx.inliner import inline_local_functions
-
-        model = inline_local_functions(model)
+    model = inline_functions(model)
     target = _ELEMENT_TYPES[dtype]
     for graph in all_graphs(model.graph):
         for tensor in graph.initializer:
             _cast_tensor(tensor, target)
         for node in graph.node:
-            for attribute in node.attribute:
-                _cast_attribute(node, attribute, target)
+            cast_node(node, dtype)
         for value in (*graph.input, *graph.output):
             if value.type.tensor_type.elem_type in FLOAT_TYPES:
                 value.type.tensor_type.elem_type = target
         del graph.value_info[:]
     return model
+
+
+def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model without local functions: each call is replaced by the function's nodes."""
+    if not model.functions:
+        return model
+    from onnx.inliner import inline_local_functions
+
+    return inline_local_functions(model)
+
+
+def cast_node(node: onnx.NodeProto, dtype: Literal["float32", "float64"]) -> None:
+    """Cast the floating-point tensors that a node holds, and the dtypes that its attributes name."""
+    for attribute in node.attribute:
+        _cast_attribute(node, attribute, _ELEMENT_TYPES[dtype])
 
 
 def _cast_attribute(node: onnx.NodeProto, attribute: AttributeProto, target: int) -> None:
@@ -50,6 +62,7 @@ def _cast_attribute(node: onnx.NodeProto, attribute: AttributeProto, target: int
 
 
 def _cast_tensor(tensor: TensorProto, target: int) -> None:
-    if tensor.data_type in FLOAT_TYPES and tensor.data_type != target:
+    inside = tensor.data_location != TensorProto.EXTERNAL
+    if inside and tensor.data_type in FLOAT_TYPES and tensor.data_type != target:
         array: Any = numpy_helper.to_array(tensor).astype(onnx.helper.tensor_dtype_to_np_dtype(target))
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))

@@ -72,7 +72,7 @@ def test_what_it_cannot_run_is_told_in_a_line(path: Path, tmp_path: Path) -> Non
     signature = [value("x", TensorProto.FLOAT, ["n"])], [value("y", TensorProto.FLOAT, ["n"])]
     small_models.save(tmp_path / "f.onnx", [foreign], *signature, {})
     with (
-        pytest.raises(ArtifactError, match="the reference evaluator rejects it: .*'Fancy'") as caught,
+        pytest.raises(ArtifactError, match="the reference evaluator rejects it: .*Fancy") as caught,
         OnnxReference(tmp_path / "f.onnx", RuntimeOptions()),
     ):
         pass

@@ -1,0 +1,112 @@
+"""A graph evaluated node by node; a value is freed after its last use."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
+from typing import Any
+
+import onnx
+
+from exporter.engines.reference.node import make_node
+from exporter.engines.reference.operators import Choice, Operator
+from exporter.engines.reference.weights import Weights
+from exporter.onnx_io.subgraphs import all_graphs, inner_graphs
+
+Values = Mapping[str, Any]
+
+
+class GraphEvaluator:
+    """A graph and the operators that compute its nodes.
+
+    Attributes:
+        operators: the nodes in order, without those of inner graphs.
+        inputs: the names of the graph's inputs.
+        outputs: the names of its outputs.
+    """
+
+    def __init__(
+        self,
+        graph: onnx.GraphProto,
+        weights: Weights,
+        opsets: Mapping[str, int],
+        choice: Choice,
+        outer_constants: frozenset[str] = frozenset(),
+    ) -> None:
+        """Prepare a graph.
+
+        Args:
+            graph: the graph; its own initialisers are not read.
+            weights: its initialisers.
+            opsets: {domain: version} that the model imports.
+            choice: what may compute a node.
+            outer_constants: the constants of the graphs around it.
+        """
+        self.inputs = [value.name for value in graph.input]
+        self.outputs = [value.name for value in graph.output]
+        self._weights = weights
+        constant_nodes = (name for node in graph.node if node.op_type == "Constant" for name in node.output)
+        constants = (outer_constants | {*weights} | {*constant_nodes}) - {*self.inputs}
+        self.operators: list[Operator] = []
+        for proto in graph.node:
+            bodies = {
+                attribute.name: GraphEvaluator(
+                    attribute.g, Weights.of_graph(attribute.g, choice.cast), opsets, choice, frozenset(constants)
+                )
+                for attribute in proto.attribute
+                if attribute.HasField("g")
+            }
+            self.operators.append(Operator(make_node(proto, opsets, frozenset(constants)), choice, bodies))
+        self._freed = _last_uses(graph)
+
+    def all_operators(self) -> Iterable[Operator]:
+        """Yield the operators of this graph and of every graph inside it."""
+        for operator in self.operators:
+            yield operator
+            for body in operator.bodies.values():
+                yield from body.all_operators()
+
+    def run(self, feeds: Values, outer: MutableMapping[str, Any] | None = None, keep: Collection[str] = ()) -> Values:
+        """Return the graph's outputs, and the intermediate values named in `keep`, by name.
+
+        Args:
+            feeds: {input: value}; inputs that are missing are taken from the initialisers.
+            outer: the values of the graphs around this one.
+            keep: intermediate values to return too.
+
+        Raises:
+            NodeError: a node cannot be computed.
+        """
+        values = dict(feeds)
+        scope: MutableMapping[str, Any] = ChainMap(values, self._weights, outer or {})
+        kept = {*self.outputs, *keep}
+        for operator, freed in zip(self.operators, self._freed, strict=True):
+            outputs = operator.run([scope.get(name) if name else None for name in operator.node.proto.input], scope)
+            for name, value in zip(operator.node.proto.output, outputs, strict=False):
+                if name:
+                    values[name] = value
+            del outputs
+            for name in freed:
+                if name not in kept:
+                    values.pop(name, None)
+        return {name: scope[name] for name in dict.fromkeys([*keep, *self.outputs]) if name in scope}
+
+
+def _last_uses(graph: onnx.GraphProto) -> list[list[str]]:
+    """Return, for every node, the values of this graph that nothing reads after it."""
+    last: dict[str, int] = {}
+    for number, node in enumerate(graph.node):
+        last |= dict.fromkeys((*node.output, *node.input, *_captured(node)), number)
+    freed: list[list[str]] = [[] for _ in graph.node]
+    for name, number in last.items():
+        if name:
+            freed[number].append(name)
+    return freed
+
+
+def _captured(node: onnx.NodeProto) -> Iterable[str]:
+    """Yield every name that the graphs inside a node read; some are their own."""
+    for inner in inner_graphs([node]):
+        for graph in all_graphs(inner):
+            yield from (name for item in graph.node for name in item.input)
+            yield from (value.name for value in graph.output)

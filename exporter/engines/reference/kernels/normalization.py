@@ -1,0 +1,78 @@
+"""Normalisations: statistics in two passes, with one copy of the input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from exporter.engines.reference.kernels.types import to_tensor
+from exporter.engines.reference.node import Node, UnsupportedError
+
+EPSILON = float(np.float32(1e-5))
+"""ONNX's default."""
+MOMENTUM = float(np.float32(0.9))
+
+
+def batch_normalization(node: Node, x: Any, scale: Any, bias: Any, mean: Any, var: Any) -> Any:
+    """Normalise by given statistics, or by the batch's in training mode (opset 14 and later)."""
+    training = node.attributes.get("training_mode", 0)
+    if node.attributes.get("spatial") == 0 or (node.outputs > 1 and not training) or node.opset < 6:
+        raise UnsupportedError("statistics for every position, or training mode before opset 14")
+    if x.dtype not in (np.float32, np.float64):
+        raise UnsupportedError(str(x.dtype))
+    ones = (-1, *[1] * (x.ndim - 2))
+    outputs: tuple[Any, ...] = ()
+    if training:
+        momentum, axes = node.attributes.get("momentum", MOMENTUM), (0, *range(2, x.ndim))
+        now_mean, now_var = x.mean(axis=axes), x.var(axis=axes)
+        outputs = (mean * momentum + now_mean * (1 - momentum), var * momentum + now_var * (1 - momentum))
+        mean, var = now_mean, now_var
+    factor = scale / np.sqrt(var + node.attributes.get("epsilon", EPSILON))
+    y = x - mean.reshape(ones)
+    y *= factor.reshape(ones)
+    y += bias.reshape(ones)
+    return (y.astype(x.dtype, copy=False), *outputs)[: max(node.outputs, 1)]
+
+
+def instance_normalization(node: Node, x: Any, scale: Any, bias: Any) -> Any:
+    """Normalise every channel of every item."""
+    y = _normalize(to_tensor(x).reshape(*x.shape[:2], -1), node.attributes.get("epsilon", EPSILON))[0]
+    y *= to_tensor(scale)[:, None]
+    y += to_tensor(bias)[:, None]
+    return y.reshape(x.shape).numpy()
+
+
+def group_normalization(node: Node, x: Any, scale: Any, bias: Any) -> Any:
+    """Normalise groups of channels; scale and bias are for every group before opset 21, then for every channel."""
+    groups = node.attributes["num_groups"]
+    y = _normalize(to_tensor(x).reshape(x.shape[0], groups, -1), node.attributes.get("epsilon", EPSILON))[0]
+    factors = groups if node.opset < 21 else x.shape[1]
+    y = y.reshape(x.shape[0], factors, -1)
+    y *= to_tensor(scale)[:, None]
+    y += to_tensor(bias)[:, None]
+    return y.reshape(x.shape).numpy()
+
+
+def layer_normalization(node: Node, x: Any, scale: Any, bias: Any = None) -> Any:
+    """Normalise over the axes from `axis` on; the mean and the inverse deviation are outputs too."""
+    axis = node.attributes.get("axis", -1) % x.ndim
+    rows = to_tensor(x).reshape(int(np.prod(x.shape[:axis])), -1)
+    y, mean, inverse = _normalize(rows, node.attributes.get("epsilon", EPSILON))
+    y = y.reshape(x.shape)
+    y = y * to_tensor(scale)
+    if bias is not None:
+        y = y + to_tensor(bias)
+    shape = (*x.shape[:axis], *[1] * (x.ndim - axis))
+    return (y.numpy(), mean.reshape(shape).numpy(), inverse.reshape(shape).numpy())[: max(node.outputs, 1)]
+
+
+def _normalize(x: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return (normalised values, mean, inverse deviation) over the last axis."""
+    mean = x.mean(dim=-1, keepdim=True)
+    y = x - mean
+    square = torch.linalg.vecdot(y, y)[..., None] / x.shape[-1]  # no copy of the input for the squares
+    inverse = (square + epsilon).rsqrt()
+    y *= inverse
+    return y, mean, inverse

@@ -1,0 +1,154 @@
+"""What computes a node: a kernel of this package, onnx's reference evaluator, or onnxruntime.
+
+In float64 a node is tried in this order, and the first that computes it is kept:
+
+1. a kernel in `kernels`: fast, and checked against the operator's definition;
+2. onnx's reference evaluator, in float64, unless it is known to be wrong or slow there (`DISTRUSTED`);
+3. onnxruntime on a model of this node, in float64;
+4. onnxruntime on a model of this node, in float32, and the node is reported as compared in float32 only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from exporter.engines.base import first_line
+from exporter.engines.reference.kernels import CONTROL_FLOW, DISTRUSTED, KERNELS, SLOW
+from exporter.engines.reference.node import Node, UnsupportedError, Values
+from exporter.engines.reference.single_node import (
+    FloatName,
+    in_onnx,
+    in_onnxruntime,
+    onnxruntime_operators,
+    with_float_dtype,
+)
+
+if TYPE_CHECKING:
+    from exporter.engines.reference.graph import GraphEvaluator
+
+OWN_KERNEL = "own kernel"
+IN_ONNX = "onnx's evaluator"
+IN_FLOAT32 = "onnxruntime in float32"
+
+
+class NodeError(Exception):
+    """No implementation computes a node; the message names the node and why."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What may compute the nodes of a model.
+
+    Attributes:
+        dtype: what every floating-point value is in; None leaves the file's own dtypes.
+        engines: whether onnxruntime may compute nodes, and kernels replace onnx's evaluator where it is only slow.
+    """
+
+    dtype: FloatName | None
+    engines: bool = True
+
+    def cast(self, value: Any) -> Any:
+        """Return a value as an array, or a list of them, with floating-point numbers in the dtype."""
+        value = np.asarray(value) if isinstance(value, np.generic) else value
+        return value if self.dtype is None else with_float_dtype(value, np.dtype(self.dtype))
+
+
+@dataclass
+class Operator:
+    """A node and its implementations.
+
+    Attributes:
+        node: the node.
+        choice: what may compute it.
+        bodies: {attribute: graph inside the node}.
+        computed_by: what computed it last; None before it was run.
+    """
+
+    node: Node
+    choice: Choice
+    bodies: Mapping[str, GraphEvaluator]
+    computed_by: str | None = None
+    _implementations: list[tuple[str, Callable[[Values], Sequence[Any]]]] = field(
+        default_factory=list[tuple[str, Callable[[Values], Sequence[Any]]]]
+    )
+
+    def __post_init__(self) -> None:
+        """List the implementations, best first.
+
+        Raises:
+            NodeError: no engine knows the operator.
+        """
+        key = self.node.key
+        if key in CONTROL_FLOW:
+            return
+        if not self._is_known():
+            raise NodeError(f"{self.node.label}: no evaluator knows this operator of domain {key[0] or 'ai.onnx'}")
+        self._implementations = list(self._list_implementations())
+
+    def run(self, inputs: Values, scope: MutableMapping[str, Any]) -> list[Any]:
+        """Return the node's outputs, floating-point ones in the graph's dtype.
+
+        Args:
+            inputs: the node's inputs; None where one is absent.
+            scope: every value that graphs inside the node may read.
+
+        Raises:
+            NodeError: no implementation computes it.
+            MemoryError: the machine has not enough memory for it.
+        """
+        reasons: list[str] = []
+        if (control := CONTROL_FLOW.get(self.node.key)) is not None:
+            return [self.choice.cast(value) for value in control(self.node, self.bodies, inputs, scope)]
+        for number, (name, function) in enumerate(self._implementations):
+            try:
+                with np.errstate(all="ignore"):
+                    outputs = function(inputs)
+            except MemoryError:
+                raise
+            except Exception as error:  # kernels and engines raise whatever their libraries do
+                if "not enough memory" in str(error):  # torch's allocator raises a RuntimeError
+                    raise MemoryError(str(error)) from error
+                if not isinstance(error, UnsupportedError):
+                    reasons.append(f"{name}: {first_line(error)}")
+                continue
+            del self._implementations[:number]
+            self.computed_by = name
+            return [self.choice.cast(value) for value in outputs]
+        raise NodeError(f"{self.node.label}: {reasons[-1] if reasons else 'no evaluator covers this form of it'}")
+
+    @property
+    def in_float32(self) -> bool:
+        """Whether it was computed in float32 although the graph is evaluated in float64."""
+        return self.choice.dtype == "float64" and self.computed_by == IN_FLOAT32
+
+    def _is_known(self) -> bool:
+        domain, name = key = self.node.key
+        if key in KERNELS or onnx.defs.has(name, domain):
+            return True
+        return self.choice.engines and key in onnxruntime_operators()
+
+    def _list_implementations(self) -> Iterator[tuple[str, Callable[[Values], Sequence[Any]]]]:
+        domain, name = key = self.node.key
+        onnx_knows = onnx.defs.has(name, domain)
+        if key in KERNELS and (self.choice.engines or key in DISTRUSTED):
+            yield OWN_KERNEL, self._run_kernel
+        trusted = key not in DISTRUSTED
+        if onnx_knows and ((trusted and key not in SLOW) or not self.choice.engines):
+            yield IN_ONNX, in_onnx(self.node)
+        if self.choice.engines:
+            if self.choice.dtype != "float32":
+                yield "onnxruntime in float64", in_onnxruntime(self.node, "float64")
+            if onnx_knows and trusted and key in SLOW:
+                yield IN_ONNX, in_onnx(self.node)
+            yield IN_FLOAT32, in_onnxruntime(self.node, "float32")
+            if onnx_knows and not trusted:
+                yield IN_ONNX, in_onnx(self.node)
+
+    def _run_kernel(self, inputs: Values) -> Sequence[Any]:
+        outputs = KERNELS[self.node.key](self.node, *inputs)
+        return outputs if isinstance(outputs, tuple) else (outputs,)

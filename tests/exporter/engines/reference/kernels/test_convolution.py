@@ -1,0 +1,64 @@
+"""Convolutions in float64 equal onnxruntime's in every padding, stride, dilation and group."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.evaluated import assert_equal_to_onnxruntime
+from onnx import helper
+
+WAYS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "padded": {"pads": 1},
+    "uneven": {"pads": [1, 0, 0, 0, 1, 1]},
+    "strided": {"strides": 2, "pads": 1},
+    "dilated": {"dilations": 2, "pads": 1},
+    "same upper": {"auto_pad": "SAME_UPPER"},
+    "same lower, strided": {"auto_pad": "SAME_LOWER", "strides": 2},
+    "valid": {"auto_pad": "VALID"},
+}
+
+
+def attributes(way: str, rank: int) -> dict[str, Any]:
+    chosen: dict[str, Any] = {"kernel_shape": [2] * rank}
+    for name, given in WAYS[way].items():
+        if isinstance(given, list):
+            chosen[name] = [*given[:rank], *given[3 : 3 + rank]]
+        elif isinstance(given, int):
+            chosen[name] = [given] * (rank * (1 + (name == "pads")))
+        else:
+            chosen[name] = given
+    return chosen
+
+
+def arrays(group: int, rank: int, *, transposed: bool = False) -> dict[str, Any]:
+    generator = np.random.default_rng(0)
+    channels = (4, 6 // group) if transposed else (6, 4 // group)
+    shapes = {"x": (2, 4, *(7, 6, 5)[:rank]), "w": (*channels, *[2] * rank), "b": (6,)}
+    return {name: generator.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("way", [*WAYS])
+def test_convolution(way: str, rank: int) -> None:
+    for group in (1, 2):
+        node = helper.make_node("Conv", ["x", "w", "b"], ["y"], group=group, **attributes(way, rank))
+        assert_equal_to_onnxruntime(node, arrays(group, rank))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("way", [*WAYS])
+def test_transposed_convolution(way: str, rank: int) -> None:
+    for group in (1, 2):
+        node = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], group=group, **attributes(way, rank))
+        assert_equal_to_onnxruntime(node, arrays(group, rank, transposed=True))
+
+
+@pytest.mark.parametrize("auto_pad", ["NOTSET", "SAME_UPPER", "SAME_LOWER"])
+def test_transposed_convolution_of_a_given_size(auto_pad: str) -> None:
+    sizes = {"output_padding": [1, 0], "output_shape": [13, 12]}
+    for chosen in ({"output_shape": [13, 11]}, sizes, {"output_padding": [1, 1], "pads": [1, 1, 0, 1]}):
+        if "pads" in chosen and auto_pad != "NOTSET":
+            continue
+        node = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], auto_pad=auto_pad, strides=[2, 2], **chosen)
+        assert_equal_to_onnxruntime(node, arrays(1, 2, transposed=True))
