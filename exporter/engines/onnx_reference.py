@@ -85,6 +85,8 @@ class OnnxReference(Runtime):
             self._evaluator = GraphEvaluator(model.graph, weights, opsets, self.choice)
         except C3DExportError:
             raise
+        except NodeError as error:
+            raise self._rejection(str(error)) from error
         except Exception as error:  # an unknown operator, a graph that is invalid
             raise ArtifactError(f"{self.path}: the reference evaluator rejects it: {first_line(error)}") from error
 
@@ -104,6 +106,9 @@ class OnnxReference(Runtime):
 
     def _prepare(self, model: onnx.ModelProto) -> onnx.ModelProto:
         return model
+
+    def _rejection(self, reason: str) -> C3DExportError:
+        return ArtifactError(f"{self.path}: the reference evaluator rejects it: {reason}")
 
     def _failure(self, reason: str) -> C3DExportError:
         return CheckFailedError(f"{self.path}: fails in the reference evaluator: {reason}")
@@ -140,9 +145,13 @@ class Float64Graph(OnnxReference):
         assert self.choice.dtype is not None
         return cast_model(model, self.choice.dtype)
 
+    def _rejection(self, reason: str) -> C3DExportError:
+        return self._failure(reason)
+
     def _failure(self, reason: str) -> C3DExportError:
         return ArtifactError(
-            f"{self.path}: there is no {self.choice.dtype} reference, because a node cannot be computed: {reason}"
+            f"{self.path}: no {self.choice.dtype} reference to compare with, because a node cannot be computed: "
+            f"{reason} (optimize --no-verify does not compare)"
         )
 
 

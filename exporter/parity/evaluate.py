@@ -71,7 +71,7 @@ def evaluate(
         tolerance=tolerance.description,
         comparisons=tuple(rows),
         against_comparisons=tuple(against_rows),
-        notes=(*notes, *_run_notes(result, golden, against, against_rows), *weak, *failures),
+        notes=(*notes, *golden.notes, *_run_notes(result, golden, against, against_rows), *weak, *failures),
         passed=bool(rows) and on_device and not failures and all(row.passed for row in (*rows, *against_rows)),
         seconds={"reference": golden.seconds, **result.seconds},
         top1_agreement=agreement,

@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 
 ReferencePrecision = Literal["float32", "float64"]
 PRECISIONS: tuple[ReferencePrecision, ...] = get_args(ReferencePrecision)
-CACHE_VERSION = 2
+NOTES = "notes"
+"""The part of a cached file that holds `GoldenOutputs.notes`."""
+CACHE_VERSION = 3
 """Changes when cached files of the same key would hold other numbers, or hold them under other names."""
 
 
@@ -138,6 +140,7 @@ class GoldenOutputs:
         progress: called at every row.
         seconds: the time that computing took so far.
         computed: the number of rows that were not found in the cache.
+        notes: what a report must say about how the source was run; known after `compute`.
     """
 
     source: GoldenSource
@@ -146,6 +149,7 @@ class GoldenOutputs:
     progress: Progress = no_progress
     seconds: float = 0.0
     computed: int = 0
+    notes: tuple[str, ...] = ()
     _rows: dict[int, dict[str, Outputs]] = field(default_factory=dict[int, "dict[str, Outputs]"])
     _layers: tuple[int, tuple[Outputs, Outputs]] = (-1, ({}, {}))
 
@@ -208,7 +212,11 @@ class GoldenOutputs:
             for number, row in enumerate(rows, start=1):
                 self.progress(f"reference in {precision}, input {number} of {len(rows)}: {self.inputs.names[row]}")
                 outputs[row] = self._run_row(runtime, row)
+            self._add_notes(runtime.notes)
         return outputs
+
+    def _add_notes(self, notes: Iterable[str]) -> None:
+        self.notes = tuple(dict.fromkeys((*self.notes, *notes)))
 
     def _run_row(self, runtime: Runtime, row: int) -> Outputs:
         """Run one row, repeated to fill a fixed batch, and keep one item of each output."""
@@ -231,7 +239,7 @@ class GoldenOutputs:
         path = self._cache_path(row)
         if path is None or not path.is_file():
             return False
-        loaded: dict[str, Outputs] = {precision: {} for precision in PRECISIONS}
+        loaded: dict[str, Outputs] = {part: {} for part in (*PRECISIONS, NOTES)}
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 for name in archive.files:
@@ -239,8 +247,9 @@ class GoldenOutputs:
                     loaded[precision][output] = archive[name]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             return False
-        if not loaded["float32"] or loaded["float32"].keys() != loaded["float64"].keys():
+        if not loaded["float32"] or not loaded[NOTES] or loaded["float32"].keys() != loaded["float64"].keys():
             return False
+        self._add_notes(str(note) for note in loaded.pop(NOTES)["all"])
         self._rows[row] = loaded
         return True
 
@@ -251,6 +260,7 @@ class GoldenOutputs:
         arrays = {
             f"{precision}/{name}": v for precision, values in self._rows[row].items() for name, v in values.items()
         }
+        arrays[f"{NOTES}/all"] = np.array(self.notes, np.str_)
         part = path.with_suffix(f".{secrets.token_hex(8)}.part")  # another process may be writing the same row
         try:
             with part.open("wb") as stream:

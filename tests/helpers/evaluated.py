@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from exporter.engines.reference.graph import GraphEvaluator
 from exporter.engines.reference.operators import OWN_KERNEL, Choice

@@ -23,6 +23,7 @@ class KnownRuntime:
     """Returns row `i` of an array for the input value `i`."""
 
     description = "known"
+    notes: tuple[str, ...] = ()
     precision: Precision = "float32"
     placement = Placement("cpu", 1)
     signature = Signature((TensorSpec("row", "float32", ("n", 1)),), (TensorSpec("logits", "float32", ("n", "width")),))

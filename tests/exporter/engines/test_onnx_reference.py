@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from helpers import small_models
+from helpers import graphs, small_models
 from onnx import TensorProto, helper
 
 from exporter.engines import RuntimeOptions
@@ -83,3 +84,38 @@ def test_what_it_cannot_run_is_told_in_a_line(path: Path, tmp_path: Path) -> Non
     ):
         opened.run({"x": X[:, :2]})
     assert "\n" not in str(failed.value)
+
+
+def test_a_reference_that_cannot_be_had_names_the_node(path: Path) -> None:
+    for runtime in (Float64Graph, Float32Graph):
+        with (
+            runtime(path, RuntimeOptions()) as opened,
+            pytest.raises(ArtifactError, match=r"no float(64|32) reference .*: .* \(Conv\): .*--no-verify") as caught,
+        ):
+            opened.run({"x": X[:, :2]})
+        assert "\n" not in str(caught.value)
+
+
+def test_nodes_computed_in_float32_are_noted(tmp_path: Path) -> None:
+    node = graphs.node("BiasGelu", "x b", "y", domain="com.microsoft")
+    model = graphs.graph([node], {"x": [2, 3]}, {"y": [2, 3]}, {"b": np.ones(3, np.float32)})
+    onnx.save(model, tmp_path / "m.onnx")
+    feeds = {"x": np.ones((2, 3), np.float32)}
+    with Float64Graph(tmp_path / "m.onnx", RuntimeOptions()) as opened:
+        assert opened.notes == ()
+        opened.run(feeds)
+        (note,) = opened.notes
+    assert "1 nodes in float32" in note
+    assert "y.node (BiasGelu)" in note
+    with Float32Graph(tmp_path / "m.onnx", RuntimeOptions()) as opened:
+        opened.run(feeds)
+        assert opened.notes == ()
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_weights_inside_and_beside_the_file(external: bool, path: Path) -> None:
+    if external:
+        model = onnx.load(path)
+        onnx.save(model, path, save_as_external_data=True, location="m.data", size_threshold=0)
+    with Float64Graph(path, RuntimeOptions()) as opened:
+        assert np.abs(opened.run({"x": X})["scores"] - by_hand(X)).max() < 1e-13

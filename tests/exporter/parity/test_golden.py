@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import reference, small_models
+from helpers.golden import KnownRuntime, KnownSource
 
 from exporter.errors import OutputError
 from exporter.parity.golden import FileSource, GoldenOutputs, require_cache
@@ -57,6 +58,16 @@ def test_cached_rows_are_not_computed_again(small: FileSource, tmp_path: Path) -
     for read in (GoldenOutputs.float64, GoldenOutputs.float32):
         assert np.array_equal(read(first, "scores", [0, 1]), read(again, "scores", [0, 1]))
     assert not np.array_equal(first.float64("scores", [0]), first.float64("scores", [1]))
+
+
+def test_notes_about_the_reference_are_cached_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KnownRuntime, "notes", ("known outputs",))
+    outputs = {"y": np.ones((1, 2))}
+    inputs = InputSet({"row": np.zeros((1, 1), np.float32)}, ("a",))
+    for computed in (1, 0):
+        golden = GoldenOutputs(KnownSource(outputs, outputs), inputs, tmp_path)
+        golden.compute([0])
+        assert (golden.computed, golden.notes) == (computed, ("known outputs",))
 
 
 def test_the_cache_key_has_weights_and_inputs(small: FileSource, tmp_path: Path) -> None:

@@ -54,11 +54,16 @@ def test_transposed_convolution(way: str, rank: int) -> None:
         assert_equal_to_onnxruntime(node, arrays(group, rank, transposed=True))
 
 
-@pytest.mark.parametrize("auto_pad", ["NOTSET", "SAME_UPPER", "SAME_LOWER"])
-def test_transposed_convolution_of_a_given_size(auto_pad: str) -> None:
-    sizes = {"output_padding": [1, 0], "output_shape": [13, 12]}
-    for chosen in ({"output_shape": [13, 11]}, sizes, {"output_padding": [1, 1], "pads": [1, 1, 0, 1]}):
-        if "pads" in chosen and auto_pad != "NOTSET":
-            continue
-        node = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], auto_pad=auto_pad, strides=[2, 2], **chosen)
-        assert_equal_to_onnxruntime(node, arrays(1, 2, transposed=True))
+SIZES: list[dict[str, Any]] = [
+    {"output_shape": [13, 11]},
+    {"output_padding": [1, 0], "output_shape": [13, 12]},
+    {"output_padding": [1, 1], "pads": [1, 1, 0, 1]},
+    {"output_shape": [13, 12], "auto_pad": "SAME_UPPER"},
+    {"output_shape": [13, 12], "auto_pad": "SAME_LOWER"},
+]
+
+
+@pytest.mark.parametrize("given", SIZES)
+def test_transposed_convolution_of_a_given_size(given: dict[str, Any]) -> None:
+    node = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], strides=[2, 2], **given)
+    assert_equal_to_onnxruntime(node, arrays(1, 2, transposed=True))

@@ -50,6 +50,8 @@ def test_group_normalization(opset: int) -> None:
 
 @pytest.mark.parametrize("axis", [-1, 1, 2])
 def test_layer_normalization(axis: int) -> None:
-    given = {"x": X} | {name: GENERATOR.standard_normal(X.shape[axis:]).astype(np.float32) for name in ("scale", "bias")}
+    given = {"x": X} | {
+        name: GENERATOR.standard_normal(X.shape[axis:]).astype(np.float32) for name in ("scale", "bias")
+    }
     node = helper.make_node("LayerNormalization", [*given], ["y", "mean", "inverse"], axis=axis)
     assert_equal_to_onnxruntime(node, given)

@@ -1,0 +1,56 @@
+"""What computes a node: a kernel, onnx's evaluator, or onnxruntime in float64, then in float32."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.evaluated import evaluator, in_onnxruntime, model_of
+from onnx import helper
+
+from exporter.engines.reference import operators
+from exporter.engines.reference.kernels import KERNELS
+from exporter.engines.reference.operators import NodeError
+
+X = np.linspace(-2, 2, 12).astype(np.float32).reshape(3, 4)
+
+
+def run(node: Any, feeds: dict[str, Any]) -> tuple[Any, Any]:
+    graph = evaluator(model_of(node, feeds))
+    wide = {name: value.astype(np.float64) if value.dtype.kind == "f" else value for name, value in feeds.items()}
+    values = graph.run(wide)
+    return values[graph.outputs[0]], graph.operators[0]
+
+
+def test_onnx_computes_what_has_no_kernel() -> None:
+    y, operator = run(helper.make_node("Cosh", ["x"], ["y"]), {"x": X})
+    assert operator.computed_by == operators.IN_ONNX
+    assert np.array_equal(y, np.cosh(X.astype(np.float64)))
+
+
+def test_onnxruntime_computes_in_float64_what_onnx_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operators, "DISTRUSTED", frozenset({("", "Exp")}))
+    y, operator = run(helper.make_node("Exp", ["x"], ["y"]), {"x": X})
+    assert operator.computed_by == "onnxruntime in float64"
+    assert not operator.in_float32
+    assert np.abs(y - np.exp(X.astype(np.float64))).max() < 1e-12
+
+
+def test_onnxruntime_computes_in_float32_what_nothing_else_can() -> None:
+    node = helper.make_node("BiasGelu", ["x", "b"], ["y"], domain="com.microsoft")
+    feeds = {"x": X, "b": X[0]}
+    y, operator = run(node, feeds)
+    assert operator.in_float32
+    assert y.dtype == np.float64
+    assert np.array_equal(y, in_onnxruntime(model_of(node, feeds), feeds)[0])
+
+
+def test_a_kernel_that_does_not_cover_a_form_is_passed_over() -> None:
+    assert ("", "MaxPool") in KERNELS
+    feeds = {"x": np.zeros((1, 1, 3, 3, 3, 3), np.float32)}
+    with pytest.raises(NodeError, match=r"y \(MaxPool\): "):
+        run(helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2] * 3), feeds)
+
+
+def test_an_unknown_operator_is_named() -> None:
+    with pytest.raises(NodeError, match=r"here \(Fancy\): no evaluator knows this operator of domain theirs"):
+        run(helper.make_node("Fancy", ["x"], ["y"], domain="theirs", name="here"), {"x": X})
