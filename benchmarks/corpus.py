@@ -25,11 +25,11 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from corpus_models import NETWORK, CorpusModel, find_models, sample
+from corpus_models import CorpusModel, find_models, sample
 from corpus_report import write_report
 from pieces import Pieces
 
-TIMEOUT_S, NETWORK_TIMEOUT_S = 120.0, 1800.0
+TIMEOUT_S, LARGE_TIMEOUT_S = 120.0, 1800.0
 
 
 class Worker:
@@ -108,7 +108,7 @@ def main() -> None:
                 break
             if model.name not in kept.done:
                 print(f"{number}/{len(models)} {model.name}", file=sys.stderr, flush=True)
-                kept.keep(model.name, worker.check(model, NETWORK_TIMEOUT_S if model.group == NETWORK else TIMEOUT_S))
+                kept.keep(model.name, worker.check(model, LARGE_TIMEOUT_S if model.is_large else TIMEOUT_S))
         worker.close()
     text = write_report(kept.done)
     if given.markdown:

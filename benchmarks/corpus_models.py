@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 import random
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ import onnx
 from onnx import numpy_helper
 
 MODEL_FILE, INPUTS_FILE = "model.onnx", "inputs.pickle"
-NETWORK = "network"
-"""The group of models that were exported from networks (`corpus_networks.py`)."""
+NETWORK, LIGHT = "network", "light"
+"""The groups of models that were exported from networks (`corpus_networks.py`), and of onnx's networks."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class CorpusModel:
     def group(self) -> str:
         """The kind of onnx's test, or `network`."""
         return self.name.partition("/")[0]
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is a whole network, onnx's included, which are checked last and get more time."""
+        return self.group in (NETWORK, LIGHT)
 
     def inputs(self) -> list[Any] | None:
         """Return the inputs of onnx's first test of this model, in the graph's order; None where it has none.
@@ -63,7 +68,7 @@ def _read_value(path: Path, kind: onnx.TypeProto) -> Any:
 
 
 def find_models(folder: Path, networks: Sequence[Path]) -> list[CorpusModel]:
-    """Return onnx's backend tests and the networks' files, by name.
+    """Return onnx's backend tests and the networks' files: by name, large ones last.
 
     Args:
         folder: where the tests are written that onnx defines in Python.
@@ -75,9 +80,13 @@ def find_models(folder: Path, networks: Sequence[Path]) -> list[CorpusModel]:
     data = Path(DATA_DIR)
     found = {f"node/{path.parent.name}": path for path in folder.glob(f"*/{MODEL_FILE}")}
     found |= {f"{path.parent.parent.name}/{path.parent.name}": path for path in data.glob(f"*/*/{MODEL_FILE}")}
-    found |= {f"light/{path.stem}": path for path in data.glob("light/*.onnx")}
+    found |= {f"{LIGHT}/{path.stem}": path for path in data.glob(f"{LIGHT}/*.onnx")}
     found |= {f"{NETWORK}/{path.stem}": path for folder in networks for path in folder.glob("*.onnx")}
-    return [CorpusModel(name, found[name]) for name in sorted(found)]
+    return _ordered(CorpusModel(name, path) for name, path in found.items())
+
+
+def _ordered(models: Iterable[CorpusModel]) -> list[CorpusModel]:
+    return sorted(models, key=lambda model: (model.is_large, model.name))
 
 
 def write_node_tests(folder: Path) -> None:
@@ -105,7 +114,7 @@ def _node_tests() -> Iterator[tuple[str, onnx.ModelProto, list[Any] | None]]:
 
 
 def sample(models: Sequence[CorpusModel], count: int, seed: int) -> list[CorpusModel]:
-    """Return every network and a random selection of the other models, by name."""
+    """Return every network and a random selection of the other models."""
     others = [model for model in models if model.group != NETWORK]
     chosen = random.Random(seed).sample(others, min(count, len(others)))
-    return sorted([*chosen, *(model for model in models if model.group == NETWORK)], key=lambda model: model.name)
+    return _ordered([*chosen, *(model for model in models if model.group == NETWORK)])
