@@ -8,6 +8,8 @@ LAST, FIRST = [0, 2, 3, 4, 1], [0, 4, 1, 2, 3]
 """From (N, C, T, H, W) to (N, T, H, W, C), and back."""
 IMAGE_LAST, IMAGE_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 """From (N, C, H, W) to (N, H, W, C), and back."""
+FRAMES = [0, 2, 1, 3, 4]
+"""From (N, C, T, H, W) to (N, T, C, H, W), and back."""
 
 
 class CancelTransposes(GraphPass):
@@ -25,18 +27,25 @@ class CancelTransposes(GraphPass):
         """See `GraphPass`."""
         modified = False
         for node in find_nodes(model, "Transpose"):
-            before = node.inputs[0].producer() if node.inputs[0] is not None else None
-            if before is None or not _inverse(permuted(before, node), permuted(node, before)):
-                continue
-            if node.outputs[0].is_graph_output() or before.inputs[0] is None:
-                continue
-            node.outputs[0].replace_all_uses_with(before.inputs[0])
-            model.graph.remove(node, safe=True)
-            if not before.outputs[0].uses() and not before.outputs[0].is_graph_output():
-                model.graph.remove(before, safe=True)
-            self.decide(node, "removed", f"it undoes {display_name(before)}")
-            modified = True
+            before = cancel(model, node)
+            if before is not None:
+                self.decide(node, "removed", f"it undoes {before}")
+                modified = True
         return modified
+
+
+def cancel(model: ir.Model, node: ir.Node) -> str | None:
+    """Remove a Transpose if it undoes the one before it, whose name is returned; that one goes too if it is unused."""
+    before = node.inputs[0].producer() if node.inputs[0] is not None else None
+    if before is None or not is_inverse(permuted(before, node), permuted(node, before)):
+        return None
+    if node.outputs[0].is_graph_output() or before.inputs[0] is None:
+        return None
+    node.outputs[0].replace_all_uses_with(before.inputs[0])
+    model.graph.remove(node, safe=True)
+    if not before.outputs[0].uses() and not before.outputs[0].is_graph_output():
+        model.graph.remove(before, safe=True)
+    return display_name(before)
 
 
 def permuted(node: ir.Node, neighbour: ir.Node | None) -> list[int]:
@@ -46,5 +55,6 @@ def permuted(node: ir.Node, neighbour: ir.Node | None) -> list[int]:
     return list(node.attributes.get_ints("perm") or ()) if standard and beside else []
 
 
-def _inverse(p: list[int], q: list[int]) -> bool:
+def is_inverse(p: list[int], q: list[int]) -> bool:
+    """Return whether a Transpose by `q` undoes one by `p`; [] is no Transpose."""
     return bool(p) and len(p) == len(q) and all(p[axis] == i for i, axis in enumerate(q))

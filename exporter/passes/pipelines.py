@@ -12,6 +12,7 @@ from exporter.passes.cleanup import FoldConstants, LiftConstants, RemoveDeadCode
 from exporter.passes.compress_weights import CompressWeights
 from exporter.passes.conv3d_as_conv2d import Conv3dAsConv2d
 from exporter.passes.fold_batch_norm import FoldBatchNorm
+from exporter.passes.move_transposes import MoveTransposes
 from exporter.passes.prepare import ConstantInitializers, FixSizes, RaiseOpset
 from exporter.passes.winograd.measure import measure_tile_shapes
 from exporter.passes.winograd.rewrite import Winograd
@@ -57,4 +58,4 @@ def cpu_passes(options: OptimizeOptions, progress: Progress = no_progress) -> li
         measure_errors=options.measure_errors,
     )
     stems = Conv3dAsConv2d(partial(conv3d_as_conv2d.measure, **settings) if options.autotune else None)
-    return [*first, winograd, stems, CancelTransposes(), dead_code]
+    return [*first, winograd, stems, MoveTransposes(), CancelTransposes(), dead_code]

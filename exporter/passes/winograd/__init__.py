@@ -10,7 +10,7 @@ processors compute efficiently.
 * `cook_toom`: the fixed matrices, and how accurate they are.
 * `pattern`: which convolutions can be rewritten, with the ReLU and max pool after them.
 * `tile_shape`: the tile shapes; `tiling`: the tiles of one convolution.
-* `emit`: the operators of a rewritten convolution, in order.
+* `emit`: the operators of a rewritten convolution, in order; `emit_frames`: those where time alone is transformed.
 * `cost`: the predicted time of each tile shape; `measure`: its measured time; `rounding_error`: its error.
 * `rewrite`: the pass.
 * `torch_module`: the same convolution as a PyTorch module, for TorchScript.

@@ -13,9 +13,10 @@ machines; where it matters, `--autotune` measures.
 from math import prod
 
 from exporter.passes.winograd.cook_toom import TAPS
+from exporter.passes.winograd.emit_frames import MAX_DENSE_FRAMES
 from exporter.passes.winograd.pattern import IMAGE, ConvMatch
-from exporter.passes.winograd.tile_shape import DIRECT, TILE_SHAPES, TileShape
-from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, fits, tiling
+from exporter.passes.winograd.tile_shape import DIRECT, PLAIN, TILE_SHAPES, TileShape
+from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, fits, time_transforms, tiling
 
 FLOPS = 230e9
 """Floating-point operations a second of a large float32 matrix product, a multiply-add counted as two."""
@@ -23,6 +24,8 @@ BANDWIDTH = 20e9
 """Bytes a second between operators, written and read counted separately."""
 BLOCKED = 1.6
 """Speed-up of 2-D convolutions by onnxruntime's blocked layout, which it does not have for 3-D ones."""
+VOLUMES = 1.13
+"""The rate of the products of a 3-D convolution, without the time to copy the taps of each output beside each other."""
 CORES = 2
 """A direct convolution divides its columns among the cores, each of which reads all weights."""
 VECTOR = 16
@@ -42,10 +45,12 @@ def direct_ms(match: ConvMatch) -> float:
     """Return the predicted time of the original convolution, with its ReLU fused and its pool after it."""
     outputs = match.outputs * prod(match.convolved)
     taps = match.taps * TAPS * TAPS
-    rate = FLOPS * (BLOCKED if match.rank == IMAGE else 1)
+    rate = FLOPS * (BLOCKED if match.rank == IMAGE else VOLUMES)
     columns = prod(match.convolved)
     filled = _filled(-(-columns // CORES)) * CORES / columns
     moved = match.inputs * prod(match.size) + outputs + CORES * match.outputs * match.inputs * taps
+    if match.rank != IMAGE:
+        moved += match.inputs * taps * columns
     if match.pool is not None:
         moved += outputs + match.outputs * prod(match.result)
     return _ms(2 * outputs * match.inputs * taps * filled, moved, rate)
@@ -56,6 +61,8 @@ def tile_shape_ms(match: ConvMatch, tile_shape: TileShape) -> float:
 
     The Transposes at either end are included, although those of a neighbour may cancel them.
     """
+    if tile_shape.space == PLAIN:
+        return _frames_ms(match, tile_shape)
     tiles = tiling(match, tile_shape)
     (times, rows, columns), a, s = tiles.tiles, tiles.time_points, tiles.space_points
     source = match.inputs * prod(match.size)
@@ -84,6 +91,23 @@ def tile_shape_ms(match: ConvMatch, tile_shape: TileShape) -> float:
     if match.pool is not None:
         total += _ms(0, volume + pooled * (1 if match.window[0] == 1 else 3) + pooled)
     return total + _ms(0, 2 * pooled * 4)  # assembling tiles, bias, ReLU, channels first
+
+
+def _frames_ms(match: ConvMatch, tile_shape: TileShape) -> float:
+    """Return the predicted time where space is not transformed: products in the blocked layout, and its reordering."""
+    time = time_transforms(match, tile_shape)
+    times = -(-match.convolved[0] // time.outputs)
+    source, volume = match.inputs * prod(match.size), match.outputs * prod(match.convolved)
+    widened = time.points * times * match.inputs * prod(match.size[1:])
+    product = time.points * times * match.outputs * prod(match.convolved[1:])
+    weights = time.points * match.outputs * match.inputs * TAPS * TAPS
+    total = _ms(0, 2 * source)
+    total += _ms(2 * widened * min(match.size[0], MAX_DENSE_FRAMES), source + widened)
+    total += _ms(2 * product * match.inputs * TAPS * TAPS, 3 * widened + weights + 3 * product, FLOPS * BLOCKED)
+    total += _ms(2 * time.outputs * product, product + volume)
+    if match.pool is not None:
+        total += _ms(0, volume * (1 + 2 / match.window[0]))
+    return total + _ms(0, 4 * volume // prod(match.window))  # ReLU, channels first
 
 
 def _filled(columns: int) -> int:

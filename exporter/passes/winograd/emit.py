@@ -28,9 +28,10 @@ from exporter.passes.base import add_initializer, constant, display_name, get_op
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FIRST, IMAGE_FIRST, IMAGE_LAST, LAST
 from exporter.passes.winograd.cook_toom import TAPS
+from exporter.passes.winograd.emit_frames import FramesEmitter
 from exporter.passes.winograd.pattern import IMAGE, ConvMatch
-from exporter.passes.winograd.tile_shape import TileShape
-from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, tiling
+from exporter.passes.winograd.tile_shape import PLAIN, TileShape
+from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, time_matrix, tiling
 
 REDUCE_AXES_AS_INPUT = 18
 """The opset from which ReduceMax takes its axes as an input."""
@@ -80,12 +81,7 @@ class WinogradEmitter:
             filters = self._matrix(f"time.{a}", time.input.reshape(a, 1, 1, n, 1))
             pads = [0, self.tiling.lead, 0, 0, self.match.after[0] + self.tiling.excess[0], 0]
             return self._conv(x, "time", filters, [1, n, 1], strides=[1, m, 1], pads=pads)
-        matrix = np.zeros((a, tiles, frames))
-        for tile in range(tiles):
-            for index in range(n):
-                frame = tile * m + index - self.tiling.lead
-                if 0 <= frame < frames:
-                    matrix[:, tile, frame] = time.input[:, index]
+        matrix = time_matrix(time, 0, tiles, range(frames), self.tiling.lead)
         name = f"time.{a}.{tiles}.{frames}.{self.tiling.lead}"
         matrix = self._matrix(name, matrix.reshape(a * tiles, frames))
         return self._op("MatMul", "time", matrix, self._reshape(x, "time.rows", -1, frames, row))
@@ -243,7 +239,8 @@ class WinogradEmitter:
 def replace_conv(model: ir.Model, match: ConvMatch, tile_shape: TileShape, *, precomputed: bool) -> None:
     """Replace a convolution, with its ReLU and pool, by Winograd operators; the result keeps its name."""
     old = match.nodes
-    nodes, value = WinogradEmitter(model, match, tile_shape, precomputed=precomputed).build()
+    emitter = FramesEmitter if tile_shape.space == PLAIN else WinogradEmitter
+    nodes, value = emitter(model, match, tile_shape, precomputed=precomputed).build()
     constants = list(match.conv.inputs[1:])
     ir.convenience.replace_nodes_and_values(model.graph, old[-1], old, nodes, [old[-1].outputs[0]], [value])
     remove_unused_initializers(model, constants)

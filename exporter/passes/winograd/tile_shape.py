@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from exporter.passes.winograd.cook_toom import POINTS
 
 PLAIN = 1
-"""Tiles of one output along time, which is then not transformed. ONNX graphs use it only for kernels of one frame."""
+"""Tiles of one output along an axis, which is then not transformed. ONNX graphs do not transform time only for kernels of
+one frame, and do not transform space only where time is."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class TileShape:
 
     Attributes:
         time: frames; 1 does not transform the time axis.
-        space: rows, and columns.
+        space: rows, and columns; 1 transforms neither.
     """
 
     time: int
@@ -31,7 +32,7 @@ DIRECT = "direct"
 
 TILE_SHAPES: tuple[TileShape, ...] = tuple(
     sorted(
-        (TileShape(time, space) for space in POINTS for time in (PLAIN, *POINTS)),
+        (TileShape(time, space) for space in (PLAIN, *POINTS) for time in (PLAIN, *POINTS) if max(time, space) > PLAIN),
         key=lambda shape: shape.time * shape.space**2,
     )
 )

@@ -6,6 +6,9 @@ either side are one tile: `cook_toom.two_frame_transforms`. Everything else is d
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from exporter.passes.winograd.cook_toom import TAPS, Transforms, transforms, two_frame_transforms
 from exporter.passes.winograd.pattern import ConvMatch, triple
 from exporter.passes.winograd.tile_shape import PLAIN, TileShape
@@ -22,6 +25,9 @@ MAX_ACCUMULATION = 256
 be more accurate, but slower by more than that is worth."""
 MAX_MATRIX_FRAMES = 32
 """Up to this many frames, the time transform is a product with one matrix over all frames."""
+
+CHANNELS = 16
+"""Channels of a block in onnxruntime's layout for images, which takes groups of whole blocks only."""
 
 
 @dataclass(frozen=True)
@@ -85,19 +91,49 @@ def fits(match: ConvMatch, tile_shape: TileShape) -> bool:
     """Return whether a convolution can be computed in a tile shape; a kernel of one frame does not transform time."""
     if match.taps == 1 or tile_shape.time == PLAIN:
         return match.taps == 1 and tile_shape.time == PLAIN
+    if tile_shape.space == PLAIN and (match.inputs % CHANNELS or match.outputs % CHANNELS):
+        return False
     poolable = match.window[0] == 1 or tile_shape.time % 2 == 0
     return poolable and (_is_two_frames(match, tile_shape) or match.convolved[0] >= max(tile_shape.time, TAPS))
 
 
 def tiling(match: ConvMatch, tile_shape: TileShape) -> Tiling:
-    """Return the tiles of a convolution in a tile shape that fits it."""
-    two_frames = _is_two_frames(match, tile_shape)
-    time = None if match.taps == 1 else two_frame_transforms() if two_frames else transforms(tile_shape.time)
+    """Return the tiles of a convolution in a tile shape that fits it and transforms space."""
+    time = None if match.taps == 1 else time_transforms(match, tile_shape)
     steps = (tile_shape.time, tile_shape.space, tile_shape.space)
     tiles = tuple(-(-size // step) for size, step in zip(match.convolved, steps, strict=True))
     excess = tuple(tile * step - size for tile, step, size in zip(tiles, steps, match.convolved, strict=True))
-    lead = 0 if two_frames else match.before[0]
+    lead = leading_frames(match, tile_shape)
     return Tiling(time, transforms(tile_shape.space), triple(tiles), triple(excess), lead, match.inputs)
+
+
+def time_transforms(match: ConvMatch, tile_shape: TileShape) -> Transforms:
+    """Return the transforms along time of a convolution in a tile shape that fits it."""
+    return two_frame_transforms() if _is_two_frames(match, tile_shape) else transforms(tile_shape.time)
+
+
+def leading_frames(match: ConvMatch, tile_shape: TileShape) -> int:
+    """Return the frames of padding before the first tile."""
+    return 0 if _is_two_frames(match, tile_shape) else match.before[0]
+
+
+def time_matrix(time: Transforms, first_tile: int, tiles: int, frames: range, lead: int) -> NDArray[np.float64]:
+    """Return the matrix that transforms `frames` into `tiles` tiles, (points, tiles, frames); padding is zero.
+
+    Args:
+        time: the transforms.
+        first_tile: the index of the first of the tiles.
+        tiles: how many.
+        frames: the frames of the input that are multiplied.
+        lead: frames of padding before the first tile of all.
+    """
+    matrix = np.zeros((time.points, tiles, len(frames)))
+    for tile in range(tiles):
+        for index in range(time.inputs):
+            frame = (first_tile + tile) * time.outputs + index - lead
+            if frame in frames:
+                matrix[:, tile, frames.index(frame)] = time.input[:, index]
+    return matrix
 
 
 def _is_two_frames(match: ConvMatch, tile_shape: TileShape) -> bool:
