@@ -2,8 +2,8 @@
 
 *Given* `y = f(Transpose(a, p), Transpose(b, p), c)` with `f` elementwise or a Concat, and `c` constant. *Result*:
 `y = Transpose(f(a, b, c'), p)`, with `c'` the constant in the other layout, and `p[axis]` as the axis of a Concat.
-*Algebra*: elementwise operators commute with a permutation of the axes. *Source*: onnxruntime's transpose optimiser does
-the same for operators of images; here it is the shortcut of a residual network that passes by rewritten volumes.
+*Algebra*: elementwise operators commute with a permutation of the axes. *Source*: onnxruntime's transpose optimiser
+does the same for operators of images; here it is the shortcut of a residual network that passes by rewritten volumes.
 
 Of the Transposes before an addition one is left, and it is removed with that of the next convolution.
 """
@@ -13,7 +13,15 @@ import itertools
 import numpy as np
 import onnx_ir as ir
 
-from exporter.passes.base import GraphPass, add_initializer, constant, find_nodes, remove_unused_initializers, single_consumer, used_names
+from exporter.passes.base import (
+    GraphPass,
+    add_initializer,
+    constant,
+    find_nodes,
+    remove_unused_initializers,
+    single_consumer,
+    used_names,
+)
 from exporter.passes.cancel_transposes import FIRST, FRAMES, IMAGE_FIRST, cancel, is_inverse, permuted
 from exporter.passes.names import unused_name
 from exporter.passes.shapes import get_shape

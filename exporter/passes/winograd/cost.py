@@ -16,7 +16,7 @@ from exporter.passes.winograd.cook_toom import TAPS
 from exporter.passes.winograd.emit_frames import MAX_DENSE_FRAMES
 from exporter.passes.winograd.pattern import IMAGE, ConvMatch
 from exporter.passes.winograd.tile_shape import DIRECT, PLAIN, TILE_SHAPES, TileShape
-from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, fits, time_transforms, tiling
+from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, fits, tiling, time_transforms
 
 FLOPS = 230e9
 """Floating-point operations a second of a large float32 matrix product, a multiply-add counted as two."""

@@ -31,7 +31,7 @@ from exporter.passes.winograd.cook_toom import TAPS
 from exporter.passes.winograd.emit_frames import FramesEmitter
 from exporter.passes.winograd.pattern import IMAGE, ConvMatch
 from exporter.passes.winograd.tile_shape import PLAIN, TileShape
-from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, time_matrix, tiling
+from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, tiling, time_matrix
 
 REDUCE_AXES_AS_INPUT = 18
 """The opset from which ReduceMax takes its axes as an input."""

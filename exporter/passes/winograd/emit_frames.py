@@ -13,8 +13,8 @@ It takes half of the multiplications, fewer savings than a transform of all axes
 * **Whole planes are rows**: the layout is (N, T, C, H, W), frames before channels, so that transforms are products with
   a small matrix from the left and nothing has to be assembled. It is near enough to (N, C, T, H, W) for a Transpose to
   copy whole planes.
-* **The bias is one of the grouped convolution**: as the output transform A^T has full row rank, there are numbers `d` of
-  the points with `A^T d = 1`, and the bias of point `p` is `d_p b`.
+* **The bias is one of the grouped convolution**: as the output transform A^T has full row rank, there are numbers `d`
+  of the points with `A^T d = 1`, and the bias of point `p` is `d_p b`.
 * **More accurate**, because only one axis is transformed.
 """
 
@@ -104,7 +104,9 @@ class FramesEmitter:
         pads = [*self.match.before[1:], *self.match.after[1:]]
         biases = [] if self._bias() is None else [self._spread_bias()]
         weights = self._weights()
-        return self._op("Conv", "product", x, weights, *biases, group=self.time.points, kernel_shape=[TAPS, TAPS], pads=pads)
+        return self._op(
+            "Conv", "product", x, weights, *biases, group=self.time.points, kernel_shape=[TAPS, TAPS], pads=pads
+        )
 
     def _weights(self) -> ir.Value:
         """Return the transformed weights, (a K, C, 3, 3)."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from exporter.passes.winograd.cook_toom import POINTS
 
 PLAIN = 1
-"""Tiles of one output along an axis, which is then not transformed. ONNX graphs do not transform time only for kernels of
-one frame, and do not transform space only where time is."""
+"""Tiles of one output along an axis, which is then not transformed. In ONNX graphs it is time of kernels of one frame,
+or rows and columns."""
 
 
 @dataclass(frozen=True)

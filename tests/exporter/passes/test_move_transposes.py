@@ -53,7 +53,13 @@ def test_the_operator_runs_before_the_transpose(name: str, tmp_path: Path) -> No
 
 def shortcut(*, read_transposed: bool) -> onnx.ModelProto:
     """A residual block after `a`, between the Transposes of rewritten convolutions; the sum is read plainly or not."""
-    nodes = [transpose("a", "f"), node("Sin", "f", "g"), transpose("g", "t"), node("Add", "t b", "s"), node("Relu", "s", "r")]
+    nodes = [
+        transpose("a", "f"),
+        node("Sin", "f", "g"),
+        transpose("g", "t"),
+        node("Add", "t b", "s"),
+        node("Relu", "s", "r"),
+    ]
     nodes += [transpose("r", "u"), node("Sin", "u", "y")] if read_transposed else [node("Sin", "r", "y")]
     return model(*nodes, shape=FRAMES_FIRST if read_transposed else SHAPE)
 
@@ -79,10 +85,15 @@ NEAR_MISSES = {
         {"y": ("n", 3, 3, 3, 3)},
         {},
     ),
-    "read elsewhere": model(transpose("a", "t"), node("Relu", "t", "r"), node("Softmax", "t", "s"), node("Add", "r s", "y")),
+    "read elsewhere": model(
+        transpose("a", "t"), node("Relu", "t", "r"), node("Softmax", "t", "s"), node("Add", "r s", "y")
+    ),
     "an operator that is not elementwise": model(transpose("a", "t"), node("Softmax", "t", "y")),
     "a constant with more axes": graph(
-        [transpose("a", "t"), node("Add", "t c", "y")], INPUTS, {"y": (1, *FRAMES_FIRST)}, {"c": normal(1, 1, 3, 1, 1, 1)}
+        [transpose("a", "t"), node("Add", "t c", "y")],
+        INPUTS,
+        {"y": (1, *FRAMES_FIRST)},
+        {"c": normal(1, 1, 3, 1, 1, 1)},
     ),
 }
 
