@@ -51,6 +51,11 @@ class Comparison:
         top5: whether the five highest classes agree, in any order; None for features.
         max_abs_diff: the largest difference between the artifact and the second engine; None without `--against`.
         passed: whether every item is within its budget.
+        equal: of an output of labels, masks, indices, rounded numbers or strings: the share of elements that equal
+            float64. Errors and budget are then shares of elements too: those that differ, those of the float32 baseline
+            that differ, those that may differ (near ties); `cosine` and `snr_db` are NaN. None for other outputs.
+        near_ties: of such an output: the share of near ties among the elements that depend on rounded numbers, where an
+            element differs.
     """
 
     input: str
@@ -69,6 +74,8 @@ class Comparison:
     top5: TopKAgreement | None
     max_abs_diff: float | None
     passed: bool
+    equal: float | None = None
+    near_ties: float | None = None
 
 
 MatchMethod = Literal["name", "value", "similarity"]

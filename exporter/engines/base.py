@@ -35,6 +35,7 @@ class RuntimeOptions:
         optimize_for_inference: load a TorchScript archive through `torch.jit.optimize_for_inference`.
         threads: number of threads of the engine; None leaves the engine's default.
         all_outputs: return every intermediate value too, in the order computed. Fusions then do not happen.
+        extra_outputs: intermediate values that are returned besides the outputs.
         input_shapes: {input name: shape} to compile for, in engines that are faster on fixed shapes; other shapes are
             compiled when they first occur. None compiles for any shape.
     """
@@ -44,6 +45,7 @@ class RuntimeOptions:
     optimize_for_inference: bool = False
     threads: int | None = None
     all_outputs: bool = False
+    extra_outputs: tuple[str, ...] = ()
     input_shapes: Mapping[str, tuple[int, ...]] | None = None
 
 

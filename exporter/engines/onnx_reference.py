@@ -99,7 +99,7 @@ class OnnxReference(Runtime):
         assert self._evaluator is not None, "enter the runtime first"
         feeds = {name: self.choice.cast(value) for name, value in feeds.items()}
         try:
-            values = self._evaluator.run(feeds, keep=self._layers)
+            values = self._evaluator.run(feeds, keep=(*self._layers, *self.options.extra_outputs))
         except NodeError as error:
             raise self._failure(str(error)) from error
         return {name: value for name, value in values.items() if value is not None}

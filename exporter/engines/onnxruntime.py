@@ -70,11 +70,12 @@ class OnnxRuntime(Runtime):
         if self.options.threads is not None:
             options.intra_op_num_threads = self.options.threads
         model: str | bytes = str(self.path)
-        if self.options.all_outputs:
+        if self.options.all_outputs or self.options.extra_outputs:
             from exporter.onnx_io.all_outputs import with_all_outputs
 
             options.add_session_config_entry(DATA_FOLDER, str(self.path.parent.absolute()))
-            model = with_all_outputs(self.path, external=False)
+            names = None if self.options.all_outputs else self.options.extra_outputs
+            model = with_all_outputs(self.path, external=False, names=names)
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=_providers(device))
         except Exception as error:  # its exceptions share no base class

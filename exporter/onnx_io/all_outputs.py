@@ -1,6 +1,6 @@
 """Models that return their intermediate values too."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import onnx
@@ -10,11 +10,12 @@ from exporter.onnx_io.load import MAX_MESSAGE_BYTES, load_with_weights
 from exporter.onnx_io.subgraphs import nested_nodes
 
 
-def with_all_outputs(path: Path, *, external: bool = True) -> bytes:
+def with_all_outputs(path: Path, *, external: bool = True, names: Sequence[str] | None = None) -> bytes:
     """Return a model that returns every value that depends on its inputs, in the order computed.
 
     Args:
         path: the model.
+        names: the intermediate values to return instead of all.
         external: put the weights of its data files into the model; else it still refers to them, for an engine that
             knows their folder. Weights in the model file itself are always inside: nothing aligns them there, so no
             engine could map them.
@@ -23,7 +24,8 @@ def with_all_outputs(path: Path, *, external: bool = True) -> bytes:
         ArtifactError: unreadable, or larger than one message can be.
     """
     model = load_with_weights(path, external=external)
-    set_outputs(model, [*intermediate_names(model.graph), *(output.name for output in model.graph.output)])
+    values = intermediate_names(model.graph) if names is None else names
+    set_outputs(model, [*values, *(output.name for output in model.graph.output)])
     if model.ByteSize() > MAX_MESSAGE_BYTES:
         raise ArtifactError(f"{path}: larger than 2 GB, so its intermediate values cannot be returned")
     return model.SerializeToString()

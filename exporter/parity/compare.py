@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from exporter.parity.discrete import NearTies, compare_discrete
 from exporter.parity.tolerance import Tolerance
 from exporter.results import Comparison, TopKAgreement
 
@@ -26,19 +27,21 @@ class Expected:
         float32: (N, …), the float32 baseline.
         against: (N, …), the second engine's output; None without one.
         ranked: whether it holds class scores, whose highest classes are compared.
+        ties: for each row of the batch its near ties, where the output is discrete; None for a float output.
     """
 
     float64: NDArray[np.float64]
     float32: NDArray[Any]
     against: NDArray[Any] | None = None
     ranked: bool = True
+    ties: tuple[NearTies | None, ...] | None = None
 
 
 def compare(name: str, output: str, values: NDArray[Any], expected: Expected, tolerance: Tolerance) -> Comparison:
     """Compare one output of one batch. Every item has its own budget; the one that uses most of it is reported.
 
     An item passes when its error is within the tolerance and its NaN and infinities are exactly where the float32
-    baseline has them. An output of another shape fails.
+    baseline has them. An output of another shape fails. Discrete outputs are compared by `compare_discrete`.
 
     Args:
         name: the input's name.
@@ -47,6 +50,8 @@ def compare(name: str, output: str, values: NDArray[Any], expected: Expected, to
         expected: the reference.
         tolerance: how far the output may be from it.
     """
+    if expected.ties is not None:
+        return compare_discrete(name, output, values, (expected.float64, expected.float32), expected.ties, tolerance)
     float64, float32 = _flatten(expected.float64), _flatten(expected.float32)
     valid = values.shape == expected.float64.shape
     given = _flatten(values) if valid else np.full(float64.shape, np.nan)

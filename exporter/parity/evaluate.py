@@ -9,12 +9,15 @@ import numpy as np
 
 from exporter.errors import join_limited
 from exporter.parity.compare import TOP_K, Expected, compare, top_k
+from exporter.parity.discrete import is_discrete
+from exporter.parity.evidence import check_evidence
 from exporter.parity.execution import FULL_PRECISION, RunResult
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.histogram import error_histograms
 from exporter.parity.inputs import InputBatch
+from exporter.parity.near_ties import find_near_ties
 from exporter.parity.preview import preview_frames
-from exporter.parity.tolerance import Float32RelativeTolerance, Tolerance, select_tolerance
+from exporter.parity.tolerance import Tolerance, select_tolerance
 from exporter.results import Comparison, ParityReport, Precision, Ranking
 from exporter.types import ParityOptions
 
@@ -22,9 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Outputs = dict[str, NDArray[Any]]
-
-MAX_BASELINE_ERROR = 0.01
-"""Where the float32 baseline's own error is a larger part of the output (overflow, cancellation), it proves little."""
 
 
 def evaluate(
@@ -48,18 +48,19 @@ def evaluate(
     """
     tolerance = select_tolerance(result.precision, options, golden.source.float32_name)
     others = dict(against.batches) if against else {}
-    rows = [
-        row
+    pairs = [
+        (batch, row)
         for batch, outputs in result.batches
         for row in compare_batch(batch, outputs, golden, tolerance, others.get(batch))
     ]
+    rows = [row for _, row in pairs]
     against_rows: list[Comparison] = []
     if against is not None:
         own = select_tolerance(against.precision, options, golden.source.float32_name)
         against_rows = [row for batch, outputs in against.batches for row in compare_batch(batch, outputs, golden, own)]
     agreement = _top1_agreement(rows)
-    weak, failures = _check_baseline(rows, tolerance)
-    failures += _check_top1(agreement, tolerance)
+    weak, failures = check_evidence(pairs, golden, tolerance)
+    failures += [*_check_top1(agreement, tolerance), *_check_equal(rows, tolerance)]
     on_device = not result.placement.fallback_nodes or options.allow_fallback
     return ParityReport(
         artifact=str(result.spec.path),
@@ -68,7 +69,7 @@ def evaluate(
         float64_name=golden.source.float64_name,
         float32_name=golden.source.float32_name,
         against=against.engine if against else None,
-        tolerance=tolerance.description,
+        tolerance=_describe(tolerance, rows),
         comparisons=tuple(rows),
         against_comparisons=tuple(against_rows),
         notes=(*notes, *golden.notes, *_run_notes(result, golden, against, against_rows), *weak, *failures),
@@ -99,6 +100,7 @@ def compare_batch(
                 golden.float32(output, batch.rows),
                 None if against is None else against.get(output),
                 output not in golden.source.features,
+                find_near_ties(golden, output, batch.rows, tolerance),
             ),
             tolerance,
         )
@@ -139,25 +141,32 @@ def _run_notes(
         )
 
 
-def _check_baseline(rows: Sequence[Comparison], tolerance: Tolerance) -> tuple[list[str], list[str]]:
-    """Return (notes about inputs on which the float32 baseline proves little, what fails because all are such)."""
-    if not isinstance(tolerance, Float32RelativeTolerance):
-        return [], []
-    weak = [row for row in rows if row.float32_max_error > MAX_BASELINE_ERROR * row.scale]
-    usable = {row.output for row in rows if row not in weak}
-    notes = [
-        f"{tolerance.float32_name} itself errs by more than {MAX_BASELINE_ERROR:.0%} of the output on "
-        f"{_join_unique([row.input for row in weak])}; passing there proves little"
-    ]
-    unproved = [row.output for row in weak if row.output not in usable]
-    failures = [f"no input gives a meaningful budget for {_join_unique(unproved)}; set one with --rtol"]
-    return notes if weak else [], failures if unproved else []
-
-
 def _check_top1(agreement: float | None, tolerance: Tolerance) -> list[str]:
     if tolerance.min_top1 is None or agreement is None or agreement >= tolerance.min_top1:
         return []
     return [f"the highest class agrees on {agreement:.0%} of the clips; at least {tolerance.min_top1:.0%} must agree"]
+
+
+def _check_equal(rows: Sequence[Comparison], tolerance: Tolerance) -> list[str]:
+    """Return what fails below float32: discrete outputs with too few equal elements over all inputs."""
+    shares: dict[str, list[float]] = {}
+    for row in rows:
+        if row.equal is not None and tolerance.min_top1 is not None:
+            shares.setdefault(row.output, []).append(row.equal)
+    return [
+        f"{mean:.2%} of the elements of {output} are equal; at least {tolerance.min_top1:.0%} must be"
+        for output, found in shares.items()
+        if (mean := sum(found) / len(found)) < (tolerance.min_top1 or 0)
+    ]
+
+
+def _describe(tolerance: Tolerance, rows: Sequence[Comparison]) -> str:
+    """Return the tolerance in words, with that of discrete outputs where there are some."""
+    if all(row.equal is None for row in rows):
+        return tolerance.description
+    if tolerance.min_top1 is not None:
+        return f"{tolerance.description}; discrete outputs: at least {tolerance.min_top1:.0%} of the elements equal"
+    return f"{tolerance.description}; discrete outputs equal, except where that error decides (near ties)"
 
 
 def _join_unique(names: Sequence[str]) -> str:
@@ -174,7 +183,7 @@ def _rankings(result: RunResult, golden: GoldenOutputs) -> tuple[Ranking, ...]:
     rankings: dict[tuple[int, str], Ranking] = {}
     for batch, outputs in result.batches:
         for output, values in outputs.items():
-            if output in golden.source.features or values.ndim != 2:
+            if output in golden.source.features or values.ndim != 2 or is_discrete(values):
                 continue
             float64, float32 = golden.float64(output, batch.rows), golden.float32(output, batch.rows)
             if float64.shape != values.shape:

@@ -27,6 +27,7 @@ from exporter.engines.pytorch import PyTorchRuntime
 from exporter.errors import OutputError
 from exporter.onnx_io.external_data import external_files
 from exporter.onnx_io.precision import detect_precision
+from exporter.parity.decisions import DecisionGraph
 from exporter.parity.inputs import InputSet
 from exporter.timing import timed
 from exporter.types import FormatName
@@ -56,19 +57,23 @@ class GoldenSource(Protocol):
         float32_name: the float32 baseline, in words.
         layers: {output: the layer whose value it is}, for outputs that are not called like their layer.
         features: the outputs that are no class scores, so that highest classes are not compared.
+        decisions: the graph that discrete outputs are followed in; None where there is none.
     """
 
     float64_name: str
     float32_name: str
     layers: Mapping[str, str]
     features: frozenset[str]
+    decisions: DecisionGraph | None
 
     def key(self) -> str:
         """Return a text that is the same only for the same outputs: weights, structure, library versions."""
         ...
 
-    def open(self, precision: ReferencePrecision, *, all_outputs: bool = False) -> AbstractContextManager[Runtime]:
-        """Open the model in `precision`; with `all_outputs` it returns the value of every layer."""
+    def open(
+        self, precision: ReferencePrecision, *, all_outputs: bool = False, extra_outputs: tuple[str, ...] = ()
+    ) -> AbstractContextManager[Runtime]:
+        """Open the model in `precision`; with `all_outputs` it returns every layer, else `extra_outputs` too."""
         ...
 
 
@@ -77,6 +82,7 @@ class NetworkSource:
 
     float64_name = "the network in float64 (PyTorch)"
     float32_name = "PyTorch float32"
+    decisions: DecisionGraph | None = None
 
     def __init__(self, model: BuiltModel) -> None:
         self.model = model
@@ -88,8 +94,10 @@ class NetworkSource:
         structure = f"{self.model.architecture} {sorted(self.model.settings.items())}"
         return f"{state_sha256(self.model.network)} {structure} torch {version('torch')} {_cpu_capability()}"
 
-    def open(self, precision: ReferencePrecision, *, all_outputs: bool = False) -> AbstractContextManager[Runtime]:
-        """See `GoldenSource`."""
+    def open(
+        self, precision: ReferencePrecision, *, all_outputs: bool = False, extra_outputs: tuple[str, ...] = ()
+    ) -> AbstractContextManager[Runtime]:
+        """See `GoldenSource`; `extra_outputs` is for files."""
         return PyTorchRuntime(self.model, precision, RuntimeOptions(all_outputs=all_outputs))
 
 
@@ -112,6 +120,7 @@ class FileSource:
         self.float64_name = f"{path.name} in float64"
         self.float32_name = f"float32 {path.name}"
         self.layers: Mapping[str, str] = {}
+        self.decisions = DecisionGraph(path) if form == "onnx" else None
         self.native_float32 = form == "onnx" and detect_precision(path) == "float32"
 
     def key(self) -> str:
@@ -120,10 +129,12 @@ class FileSource:
         files = (self.path, *(external_files(self.path) if self.format == "onnx" else ()))
         return f"{' '.join(map(sha256_file, files))} {versions} {_cpu_capability()}"
 
-    def open(self, precision: ReferencePrecision, *, all_outputs: bool = False) -> AbstractContextManager[Runtime]:
+    def open(
+        self, precision: ReferencePrecision, *, all_outputs: bool = False, extra_outputs: tuple[str, ...] = ()
+    ) -> AbstractContextManager[Runtime]:
         """See `GoldenSource`."""
         engine = find_engine(self.format)
-        settings = RuntimeOptions(signature=self.signature, all_outputs=all_outputs)
+        settings = RuntimeOptions(signature=self.signature, all_outputs=all_outputs, extra_outputs=extra_outputs)
         if precision == "float64":
             return engine.open_float64(self.path, settings)
         return (engine.open if self.native_float32 else engine.open_float32)(self.path, settings)

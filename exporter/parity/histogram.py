@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from exporter.parity.discrete import is_discrete
 from exporter.parity.execution import RunResult
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.tolerance import Tolerance
@@ -22,7 +23,7 @@ def error_histograms(result: RunResult, golden: GoldenOutputs, tolerance: Tolera
     """Count the errors of every output number, one histogram for each output.
 
     A row in several batches counts each time, for the artifact and for the float32 baseline. An output of another shape
-    than the reference's is left out.
+    than the reference's is left out, and so is a discrete one.
 
     Args:
         result: the artifact's outputs.
@@ -33,7 +34,7 @@ def error_histograms(result: RunResult, golden: GoldenOutputs, tolerance: Tolera
     for batch, outputs in result.batches:
         for output, values in outputs.items():
             float64, float32 = golden.float64(output, batch.rows), golden.float32(output, batch.rows)
-            if values.shape != float64.shape:
+            if values.shape != float64.shape or is_discrete(float64):
                 continue
             counter = counters.setdefault(output, _Counter())
             for item in range(len(float64)):

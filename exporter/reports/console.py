@@ -214,6 +214,8 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
 
 def _comparisons(rows: Sequence[Comparison]) -> Table:
     """Return a table of comparisons that fits 80 columns, whatever the inputs are called."""
+    if any(row.equal is not None for row in rows):
+        return _discrete_comparisons(rows)
     headings = ("batch", "max\nerror", "mean\nerror", "float32\nmax", "float32\nmean", "budget\nused", "cosine")
     table = make_table(("input", *headings), (12,))
     table.add_column("top-1", no_wrap=True)
@@ -227,6 +229,21 @@ def _comparisons(rows: Sequence[Comparison]) -> Table:
             budget_percent(row.budget_used),
             f"{row.cosine:.6f}",
             row.top1 or "-",
+            "[green]pass[/]" if row.passed else "[red]FAIL[/]",
+        )
+    return table
+
+
+def _discrete_comparisons(rows: Sequence[Comparison]) -> Table:
+    """Return the table of a discrete output: shares of elements in place of errors."""
+    table = make_table(("input", "batch", "equal", "float32\nequal", "may\ndiffer", "budget\nused"), (12,))
+    table.add_column("result", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            escape(row.input),
+            str(row.batch),
+            *(f"{100 * share:.3f}%" for share in (1 - row.max_error, 1 - row.float32_max_error, row.budget)),
+            budget_percent(row.budget_used),
             "[green]pass[/]" if row.passed else "[red]FAIL[/]",
         )
     return table

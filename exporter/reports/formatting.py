@@ -19,6 +19,11 @@ GLOSSARY = (
         "Whether the highest class, and the set of the five highest, are those of the float64 reference. A tie is a "
         "difference between classes whose scores differ by less than the budget.",
     ),
+    (
+        "equal, may differ",
+        "Of an output of labels, masks, indices, rounded numbers or strings: the share of elements that equal float64, "
+        "and of those that may differ, because the float values that decide them are within their budget of a tie.",
+    ),
     ("scores", "Outputs of the network, before softmax unless the output is called probabilities."),
 )
 """The meanings of column headings."""

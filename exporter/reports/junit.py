@@ -6,7 +6,7 @@ from pathlib import Path
 
 from exporter.reports.formatting import printable
 from exporter.reports.output_files import write_file
-from exporter.results import ParityReport
+from exporter.results import Comparison, ParityReport
 
 
 def write_junit(path: Path, reports: Sequence[ParityReport]) -> None:
@@ -36,7 +36,7 @@ def junit(reports: Sequence[ParityReport]) -> bytes:
         for row in report.comparisons:
             name = f"{row.input}, {row.output}, batch {row.batch}"
             case = ET.SubElement(suite, "testcase", classname=printable(report.artifact), name=printable(name))
-            message = f"error {row.max_error:.3e}, budget {row.budget:.3e}, {row.budget_used:.3g} of it used"
+            message = _message(row)
             if not row.passed:
                 ET.SubElement(case, "failure", message=message).text = printable("\n".join(_reasons(report)))
             else:
@@ -46,6 +46,13 @@ def junit(reports: Sequence[ParityReport]) -> bytes:
             ET.SubElement(case, "failure", message="failed").text = printable("\n".join(_reasons(report)))
     ET.indent(root)
     return ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+
+
+def _message(row: Comparison) -> str:
+    if row.equal is not None:
+        own = f"float32: {row.float32_max_error:.6f} do"
+        return f"{row.equal:.6f} of the elements equal, {row.budget:.6f} may differ ({own})"
+    return f"error {row.max_error:.3e}, budget {row.budget:.3e}, {row.budget_used:.3g} of it used"
 
 
 def _reasons(report: ParityReport) -> list[str]:

@@ -45,6 +45,7 @@ def input_figure(rows: Sequence[Comparison], name: str, baseline: str) -> Figure
 
     Errors are divided by the largest value of the output, because inputs differ by tens of orders of magnitude.
     """
+    discrete = any(row.equal is not None for row in rows)
     drawn = sorted(sorted(rows, key=lambda row: -row.budget_used)[:MAX_ROWS], key=rows.index)
     worst = max(rows, key=lambda row: row.budget_used)
     series = (
@@ -56,7 +57,7 @@ def input_figure(rows: Sequence[Comparison], name: str, baseline: str) -> Figure
         [f"{row.input} ({row.batch})" if row.batch > 1 else row.input for row in drawn],
         series,
         name=f"{name}-chart",
-        axis="largest error / largest value of the output",
+        axis="elements that differ / elements" if discrete else "largest error / largest value of the output",
         description=(
             f"Errors of {len(drawn)} inputs, output {worst.output}: the artifact's, those of {baseline}, the budget. "
             f"{worst.input} uses most of its budget: {budget_percent(worst.budget_used)}. The table has all numbers."
@@ -68,6 +69,8 @@ def input_figure(rows: Sequence[Comparison], name: str, baseline: str) -> Figure
         f"Smaller errors are further left.{omitted if len(drawn) < len(rows) else ''} An arrowhead at the left is an "
         "error of zero, one at the right an infinite error. A number in parentheses is a batch size."
     )
+    if discrete:
+        return Figure(worst.output, chart, caption, _discrete_table(rows, name, baseline))
     compared = any(row.max_abs_diff is not None for row in rows)
     headings = (
         *("input", "batch", "result", "budget used", "max error", f"max, {baseline}", "budget"),
@@ -77,6 +80,25 @@ def input_figure(rows: Sequence[Comparison], name: str, baseline: str) -> Figure
     cells = tuple(Row(_comparison_cells(row, compared=compared), not row.passed) for row in rows)
     title = f"Absolute errors of output {worst.output}"
     return Figure(worst.output, chart, caption, Table(name, title, headings, cells, (1, *range(3, 11), 13)))
+
+
+def _discrete_table(rows: Sequence[Comparison], name: str, baseline: str) -> Table:
+    """Return the table of an output of labels, masks, indices or strings: shares of elements."""
+    headings = ("input", "batch", "result", "budget used", "equal", f"equal, {baseline}", "may differ")
+    cells = tuple(
+        Row(
+            (
+                row.input,
+                str(row.batch),
+                "pass" if row.passed else "FAIL",
+                budget_percent(row.budget_used),
+                *(f"{100 * share:.4f} %" for share in (1 - row.max_error, 1 - row.float32_max_error, row.budget)),
+            ),
+            not row.passed,
+        )
+        for row in rows
+    )
+    return Table(name, f"Equal elements of output {rows[0].output}", headings, cells, (1, 3, 4, 5, 6))
 
 
 def _comparison_cells(row: Comparison, *, compared: bool) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.engines import Runtime, RuntimeOptions
+from exporter.parity.decisions import DecisionGraph
 from exporter.parity.execution import IOMapping, RunResult, RunSpec
 from exporter.parity.golden import GoldenOutputs, ReferencePrecision
 from exporter.parity.inputs import InputBatch, InputSet
@@ -49,6 +50,7 @@ class KnownSource:
 
     float64_name, float32_name = "known in float64", "known float32"
     layers: Mapping[str, str] = {}
+    decisions: DecisionGraph | None = None
 
     def __init__(
         self, float64: Mapping[str, Array], float32: Mapping[str, Array], features: Sequence[str] = ()
@@ -59,7 +61,9 @@ class KnownSource:
     def key(self) -> str:
         return "known"
 
-    def open(self, precision: ReferencePrecision, *, all_outputs: bool = False) -> AbstractContextManager[Runtime]:
+    def open(
+        self, precision: ReferencePrecision, *, all_outputs: bool = False, extra_outputs: tuple[str, ...] = ()
+    ) -> AbstractContextManager[Runtime]:
         return cast("Runtime", KnownRuntime(self.values[precision]))
 
 

@@ -1,6 +1,7 @@
 """What people see fits an 80-column terminal and says what happened."""
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -79,3 +80,11 @@ def test_a_failure_names_the_worst() -> None:
 def test_a_fallback_is_named_as_the_reason() -> None:
     text = printed(report(passed=False, fallback_nodes=("pool5 (MaxPool)",)))
     assert "FAILED: some nodes ran on another device (--allow-fallback accepts that)" in text
+
+
+def test_discrete_outputs_show_shares_of_equal_elements() -> None:
+    (row, *_) = report(passed=True).comparisons
+    row = replace(row, max_error=0.01, float32_max_error=0.002, budget=0.04, equal=0.99)
+    text = printed(replace(report(passed=True), comparisons=(row,)))
+    assert all(share in text for share in ("99.000%", "99.800%", "4.000%"))
+    assert max(map(len, text.split("\n\n")[1].splitlines())) <= 80

@@ -65,3 +65,11 @@ def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
     assert (tmp_path / "parity.xml").read_bytes().startswith(b"<?xml version='1.0' encoding='utf-8'?>\n<testsuites")
     with pytest.raises(OutputError, match="--junit .*: cannot be written: Is a directory"):
         write_junit(tmp_path, [])
+
+
+def test_discrete_outputs_state_the_share_of_equal_elements() -> None:
+    row = replace(comparison("random", 0.25), equal=0.99, budget=0.04, float32_max_error=0.002)
+    (suite,) = suites(replace(bare(), comparisons=(row,)))
+    assert (
+        suite[0].findtext("system-out") == "0.990000 of the elements equal, 0.040000 may differ (float32: 0.002000 do)"
+    )

@@ -1,0 +1,135 @@
+"""What a set of comparisons proves: an output needs an input on which a fault would have shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exporter.errors import join_limited
+from exporter.parity.discrete import is_discrete
+from exporter.parity.golden import GoldenOutputs
+from exporter.parity.input_types import CONSTANT
+from exporter.parity.inputs import InputBatch
+from exporter.parity.tolerance import Float32RelativeTolerance, Tolerance
+from exporter.results import Comparison
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_BASELINE_ERROR = 0.01
+"""Where the float32 baseline's own error is a larger part of the output (overflow, cancellation), it proves little."""
+MAX_NEAR_TIES = 0.5
+"""Where more of a discrete output's elements that depend on rounded numbers are near ties, passing proves little."""
+
+
+def check_evidence(
+    rows: Sequence[tuple[InputBatch, Comparison]], golden: GoldenOutputs, tolerance: Tolerance
+) -> tuple[list[str], list[str]]:
+    """Return what a reader must know about how much was proved, and the reasons why some output fails.
+
+    Args:
+        rows: every comparison with its batch.
+        golden: holds the reference of every row.
+        tolerance: that of the artifact.
+
+    Returns:
+        (notes, failures).
+    """
+    outputs = list(dict.fromkeys(row.output for _, row in rows))
+    constant = [output for output in outputs if _is_constant(output, [batch for batch, _ in rows], golden)]
+    notes = [
+        f"{output} does not depend on the input: passing proves only that it is this constant" for output in constant
+    ]
+    notes += _discrete_notes(outputs, rows, golden, tolerance)
+    if not isinstance(tolerance, Float32RelativeTolerance):
+        return notes, []
+    for weak, reason in (
+        (
+            _has_weak_baseline,
+            f"{tolerance.float32_name} itself errs by more than {MAX_BASELINE_ERROR:.0%} of the output",
+        ),
+        (_has_many_ties, f"more than {MAX_NEAR_TIES:.0%} of the elements are near ties"),
+    ):
+        names = join_limited(tuple(dict.fromkeys(row.input for _, row in rows if weak(row))), 4)
+        notes += [f"{reason} on {names}; passing there proves little"] if names else []
+    return notes, _unproved(outputs, constant, rows, golden)
+
+
+def _unproved(
+    outputs: Sequence[str],
+    constant: Sequence[str],
+    rows: Sequence[tuple[InputBatch, Comparison]],
+    golden: GoldenOutputs,
+) -> list[str]:
+    """Return a failure for each output on which no varied input gives a meaningful comparison."""
+    failures: list[str] = []
+    for output in outputs:
+        own = [(batch, row) for batch, row in rows if row.output == output]
+        meaningful = [batch for batch, row in own if not _is_weak(row)]
+        if not meaningful:
+            failures.append(f"no input gives a meaningful budget for {output}; set one with --rtol")
+            continue
+        varied = [batch for batch, _ in own if _is_varied(batch, golden)]
+        shows = [batch for batch in meaningful if batch in varied and _has_content(output, batch, golden)]
+        if varied and not shows and output not in constant:
+            failures.append(
+                f"only constant inputs give a meaningful comparison of {output}, so nothing is proved; give inputs on "
+                "which it is finite and not zero (--array, --clip), or set a tolerance with --rtol"
+            )
+    return failures
+
+
+def _is_weak(row: Comparison) -> bool:
+    """Return whether passing proves little."""
+    return _has_weak_baseline(row) or _has_many_ties(row)
+
+
+def _has_weak_baseline(row: Comparison) -> bool:
+    return row.float32_max_error > MAX_BASELINE_ERROR * row.scale
+
+
+def _has_many_ties(row: Comparison) -> bool:
+    return row.equal is not None and row.equal < 1 and (row.near_ties or 0) > MAX_NEAR_TIES
+
+
+def _is_varied(batch: InputBatch, golden: GoldenOutputs) -> bool:
+    """Return whether an input of a batch has different, finite numbers."""
+    return any(golden.inputs.names[row] not in (*CONSTANT, "nan") for row in batch.rows)
+
+
+def _has_content(output: str, batch: InputBatch, golden: GoldenOutputs) -> bool:
+    """Return whether some number of the reference is finite and not zero; every discrete output has content."""
+    values: NDArray[Any] = golden.float64(output, batch.rows)
+    return is_discrete(values) or bool((np.isfinite(values) & (values != 0)).any())
+
+
+def _is_constant(output: str, batches: Sequence[InputBatch], golden: GoldenOutputs) -> bool:
+    """Return whether the reference is the same on every regular input, of which there are several."""
+    rows = dict.fromkeys(row for batch in batches for row in batch.rows if golden.inputs.regular((row,)))
+    if sum(golden.inputs.names[row] not in CONSTANT for row in rows) < 2:
+        return False
+    first, *others = (golden.float64(output, (row,)) for row in rows)
+    return all(
+        first.shape == other.shape and np.array_equal(first, other, equal_nan=not is_discrete(first))
+        for other in others
+    )
+
+
+def _discrete_notes(
+    outputs: Sequence[str], rows: Sequence[tuple[InputBatch, Comparison]], golden: GoldenOutputs, tolerance: Tolerance
+) -> list[str]:
+    """Return a note about discrete outputs that are not followed to float values, where elements were in question."""
+    discrete = [output for output in outputs if any(row.equal is not None for _, row in rows if row.output == output)]
+    graph = golden.source.decisions
+    unfollowed = [output for output in discrete if graph is None or not graph.trace(output).decides]
+    differing = [
+        output
+        for output in unfollowed
+        if any(row.output == output and row.max_error + row.float32_max_error > 0 for _, row in rows)
+    ]
+    if not differing or tolerance.min_top1 is not None:
+        return []
+    names = join_limited(tuple(differing), 4)
+    return [f"{names}: the float values that decide are not known, so every element must equal float64's or float32's"]

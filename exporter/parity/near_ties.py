@@ -1,0 +1,102 @@
+"""Near ties of a model file's outputs: its decisions, with the float values of one input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exporter.errors import C3DExportError
+from exporter.parity.decisions import Node, Run
+from exporter.parity.discrete import NearTies, is_discrete
+from exporter.parity.golden import PRECISIONS, GoldenOutputs, ReferencePrecision
+from exporter.parity.tolerance import Tolerance
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class DecidingValues:
+    """The float values behind the discrete outputs of a model file; those of the last input are kept."""
+
+    def __init__(self, golden: GoldenOutputs) -> None:
+        self._golden = golden
+        self._found: dict[tuple[int, Node], Run | None] = {}
+
+    def run(self, tree: Node, row: int, tolerance: Tolerance) -> Run | None:
+        """Return the values of one input, in float64 and in float32; None where an engine cannot return them."""
+        if (row, tree) not in self._found:
+            self._found = {(row, tree): self._run(tree, row, tolerance)}
+        return self._found[row, tree]
+
+    def _run(self, tree: Node, row: int, tolerance: Tolerance) -> Run | None:
+        golden, needed = self._golden, tree.names()
+        assert golden.source.decisions is not None
+        inputs = needed & golden.source.decisions.inputs
+        arrays: dict[ReferencePrecision, dict[str, NDArray[Any]]] = {}
+        for precision in PRECISIONS:
+            golden.progress(f"the values that decide, in {precision}, input {golden.inputs.names[row]}")
+            try:
+                with golden.source.open(precision, extra_outputs=tuple(sorted(needed - inputs))) as runtime:
+                    feeds = golden.inputs.select((row,) * (runtime.signature.batch or 1))
+                    arrays[precision] = {**runtime.run(feeds), **{name: feeds[name] for name in inputs}}
+            except C3DExportError:  # an engine that does not expose one of them
+                return None
+        float64, float32 = arrays["float64"], arrays["float32"]
+        shared = all(name in float64 and name in float32 for name in needed)
+        if not shared or any(float64[name].shape != float32[name].shape for name in needed):
+            return None
+        return Run(float64, float32, tolerance)
+
+
+@dataclass(frozen=True)
+class RowTies:
+    """The near ties of one output on one input; see `NearTies`. The item is the first of a fixed batch.
+
+    The float values are computed when they are first asked for. Without them nothing is a near tie.
+    """
+
+    values: DecidingValues
+    tree: Node
+    row: int
+    tolerance: Tolerance
+
+    def accepts(self, positions: NDArray[np.intp], candidates: NDArray[Any]) -> NDArray[np.bool_]:
+        """See `NearTies`."""
+        run = self.values.run(self.tree, self.row, self.tolerance) if positions.size else None
+        if run is None:
+            return np.zeros(positions.shape, bool)
+        with np.errstate(all="ignore"):
+            return self.tree.accepts(run, positions, candidates)
+
+    def uncertain(self, size: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """See `NearTies`."""
+        run = self.values.run(self.tree, self.row, self.tolerance)
+        if run is None:
+            return np.zeros(size, bool), np.ones(size, bool)
+        bounds = run.bounds(self.tree)
+        return bounds.uncertain.reshape(-1)[:size], bounds.inexact.reshape(-1)[:size]
+
+
+def find_near_ties(
+    golden: GoldenOutputs, output: str, rows: Sequence[int], tolerance: Tolerance
+) -> tuple[NearTies | None, ...] | None:
+    """Return the near ties of an output for each row; None for a float output without a decision at its end.
+
+    Args:
+        golden: holds the reference of the rows.
+        output: the output's name.
+        rows: the rows of a batch.
+        tolerance: the allowed error of the float values.
+    """
+    discrete = is_discrete(golden.float64(output, rows[:1]))
+    graph = golden.source.decisions
+    tree = None if graph is None else graph.trace(output)
+    if tree is None or not tree.decides:
+        return (None,) * len(rows) if discrete else None
+    if not discrete and tolerance.min_top1 is not None:
+        return None
+    values = DecidingValues(golden)
+    return tuple(RowTies(values, tree, row, tolerance) for row in rows)

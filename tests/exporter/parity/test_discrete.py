@@ -1,0 +1,121 @@
+"""Labels, masks, indices and strings are compared element by element; differences need a reason."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from exporter.parity.discrete import NearTies, compare_discrete
+from exporter.parity.tolerance import SNR_TOLERANCES, AllcloseTolerance, Float32RelativeTolerance, Tolerance
+from exporter.results import Comparison
+
+Array = NDArray[Any]
+FLOAT32 = Float32RelativeTolerance("float32")
+LABELS = np.array([3, 1, 4, 1, 5, 9, 2, 6])
+
+
+class Ties:
+    """The elements at some positions may have one other value."""
+
+    def __init__(self, other: dict[int, int]) -> None:
+        self.other = other
+
+    def accepts(self, positions: NDArray[np.intp], candidates: Array) -> NDArray[np.bool_]:
+        found = zip(positions.tolist(), candidates.tolist(), strict=True)
+        return np.array([self.other.get(position) == value for position, value in found], bool)
+
+    def uncertain(self, size: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        return np.isin(np.arange(size), [*self.other]), np.arange(size) < size // 2
+
+
+def check(
+    values: Array,
+    float64: Array = LABELS,
+    float32: Array | None = None,
+    ties: NearTies | None = None,
+    tolerance: Tolerance = FLOAT32,
+) -> Comparison:
+    reference = (float64, float64 if float32 is None else float32)
+    return compare_discrete("random", "y", values, reference, (ties,), tolerance)
+
+
+def changed(position: int, value: int, labels: Array = LABELS) -> Array:
+    return np.where(np.arange(labels.size) == position, value, labels)
+
+
+def test_equal_labels_pass_in_any_integer_dtype() -> None:
+    row = check(LABELS.astype(np.int32))
+    assert (row.passed, row.equal, row.budget_used, row.max_error) == (True, 1.0, 0.0, 0.0)
+    assert math.isnan(row.cosine)
+
+
+def test_one_label_without_a_reason_fails() -> None:
+    row = check(changed(2, 7))
+    assert (row.passed, row.equal, row.budget) == (False, 0.875, 0.0)
+    assert row.budget_used > 1
+
+
+def test_a_near_tie_may_only_become_what_it_is_near_to() -> None:
+    ties = Ties({2: 7, 3: 0})
+    row = check(changed(2, 7), ties=ties)
+    assert (row.passed, row.equal, row.budget, row.budget_used) == (True, 0.875, 0.25, 0.5)
+    assert row.near_ties == 0.5  # of the four elements that depend on rounded numbers
+    assert not check(changed(2, 8), ties=ties).passed
+    assert not check(changed(1, 7), ties=ties).passed
+
+
+def test_labels_that_float32_flips_are_no_budget_for_others() -> None:
+    float32 = changed(0, 8)
+    assert check(float32, float32=float32).passed
+    assert check(LABELS, float32=float32).passed
+    assert not check(changed(1, 8), float32=float32).passed
+    assert not check(changed(0, 7), float32=float32).passed
+
+
+def test_each_row_of_a_batch_has_its_own_near_ties() -> None:
+    labels = np.array([[1, 2], [3, 4]])
+    values = np.array([[1, 2], [3, 5]])
+    for ties, passed in (((None, Ties({1: 5})), True), ((Ties({1: 5}), None), False)):
+        row = compare_discrete("random", "y", values, (labels, labels), ties, FLOAT32)
+        assert (row.passed, row.batch, row.equal) == (passed, 2, 0.5)
+
+
+def test_strings_and_booleans_are_compared() -> None:
+    words = np.array(["cat", "dog"], object)
+    assert check(words.copy(), words).passed
+    assert not check(np.array(["cat", "cow"], object), words).passed
+    assert check(np.array([True, False]), np.array([True, False])).equal == 1
+
+
+def test_another_number_of_elements_must_be_one_of_the_two_references() -> None:
+    float32 = LABELS[:5]
+    assert check(LABELS, float32=float32).passed
+    assert check(float32, float32=float32).passed
+    assert not check(changed(1, 8), float32=float32).passed
+    row = check(LABELS[:4], float32=float32)
+    assert (row.passed, row.budget_used) == (False, math.inf)
+
+
+def test_empty_outputs_are_equal() -> None:
+    empty = np.zeros((1, 0), np.int64)
+    assert check(empty, empty).passed
+
+
+def test_an_absolute_tolerance_in_whole_units_is_the_users_own() -> None:
+    pixels = np.array([10, 200, 30], np.uint8)
+    values = np.array([11, 199, 30], np.uint8)
+    assert check(values, pixels, tolerance=AllcloseTolerance(0, 1)).passed
+    assert not check(values, pixels, tolerance=AllcloseTolerance(0.5, 0)).passed  # labels have no relative error
+
+
+def test_below_float32_the_row_reports_and_the_share_over_all_inputs_decides() -> None:
+    row = check(changed(2, 7), tolerance=SNR_TOLERANCES["float16"])
+    assert (row.passed, row.equal, row.budget_used) == (True, 0.875, 0.125)
+
+
+@pytest.mark.parametrize(("value", "passed"), [(2.0, True), (2.0 + 1e-6, True), (2.01, False), (np.nan, False)])
+def test_decided_floats_are_equal_up_to_rounding(value: float, passed: bool) -> None:
+    floats = np.array([1.0, 2.0, np.inf])
+    assert check(np.array([1.0, value, np.inf], np.float32), floats).passed is passed

@@ -1,0 +1,50 @@
+"""What a set of comparisons proves."""
+
+import numpy as np
+import pytest
+from helpers.golden import known_golden, run_result
+from numpy.typing import NDArray
+
+from exporter.parity.evaluate import evaluate
+from exporter.parity.golden import GoldenOutputs
+from exporter.parity.inputs import InputSet
+from exporter.results import ParityReport
+from exporter.types import ParityOptions
+
+NAN = np.nan
+
+
+def verify(float64: NDArray[np.float64], float32: NDArray[np.float32], names: tuple[str, ...]) -> ParityReport:
+    """Evaluate the float32 baseline itself, one row for each name of an input type."""
+    golden = known_golden(float64, float32)
+    renamed = GoldenOutputs(golden.source, InputSet(golden.inputs.feeds, names))
+    renamed.compute(range(len(names)))
+    batches = [((row,), float32[row : row + 1]) for row in range(len(names))]
+    return evaluate(run_result(*batches), renamed, ParityOptions())
+
+
+def test_an_output_that_is_meaningful_on_constants_only_fails() -> None:
+    float64 = np.array([[NAN, NAN], [NAN, NAN], [1.0, 2.0], [3.0, 4.0]])
+    report = verify(float64, float64.astype(np.float32), ("random", "saturated", "zeros", "constant"))
+    assert all(row.passed for row in report.comparisons)
+    assert not report.passed
+    assert any("only constant inputs" in note for note in report.notes)
+
+
+def test_one_varied_input_with_finite_numbers_is_enough() -> None:
+    float64 = np.array([[NAN, NAN], [5.0, 6.0], [1.0, 2.0]])
+    assert verify(float64, float64.astype(np.float32), ("random", "saturated", "zeros")).passed
+
+
+@pytest.mark.parametrize("value", [0.0, 7.5])
+def test_an_output_that_ignores_the_input_passes_as_a_constant_and_says_so(value: float) -> None:
+    float64 = np.full((3, 2), value)
+    report = verify(float64, float64.astype(np.float32), ("random", "saturated", "zeros"))
+    assert report.passed
+    assert any("does not depend on the input" in note for note in report.notes)
+
+
+def test_an_output_that_varies_has_no_such_note() -> None:
+    float64 = np.array([[5.0, 6.0], [1.0, 2.0], [0.0, 0.0]])
+    report = verify(float64, float64.astype(np.float32), ("random", "saturated", "zeros"))
+    assert not any("does not depend" in note for note in report.notes)

@@ -1,0 +1,92 @@
+"""Networks that end in a decision, compared with another file: right ones pass, wrong ones fail."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from exporter.results import ParityReport
+from exporter.types import ParityOptions
+from exporter.workflows.verify import verify_parity
+
+FEW = ("random", "uniform", "sparse")
+
+
+def verify(mine: Path, theirs: Path, **options: object) -> ParityReport:
+    (report,) = verify_parity([mine], ParityOptions(against=theirs, input_types=FEW, **options))  # pyright: ignore
+    return report
+
+
+def segmentation(path: Path, weight: np.ndarray, *heads: tuple[str, int, list[onnx.NodeProto]]) -> Path:
+    """Write a network of one convolution and heads that decide on its scores `s`."""
+    conv = helper.make_node("Conv", ["x", "w"], ["s"], "conv", pads=[1, 1, 1, 1])
+    nodes = [conv, *(made for _, _, nodes in heads for made in nodes)]
+    outputs = [helper.make_tensor_value_info(name, dtype, None) for name, dtype, _ in heads]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 24, 24])]
+    threshold = numpy_helper.from_array(np.array(0.25, np.float32), "t")
+    graph = helper.make_graph(nodes, "g", inputs, outputs, [numpy_helper.from_array(weight, "w"), threshold])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+WEIGHT = np.random.default_rng(5).standard_normal((4, 3, 3, 3)).astype(np.float32)
+HEADS = {
+    "labels": ("y", TensorProto.INT64, [helper.make_node("ArgMax", ["s"], ["y"], axis=1, keepdims=0)]),
+    "label floats": (
+        "y",
+        TensorProto.FLOAT,
+        [
+            helper.make_node("ArgMax", ["s"], ["label"], axis=1, keepdims=0),
+            helper.make_node("Cast", ["label"], ["y"], to=TensorProto.FLOAT),
+        ],
+    ),
+    "mask": ("y", TensorProto.BOOL, [helper.make_node("Greater", ["s", "t"], ["y"])]),
+    "rounded": ("y", TensorProto.FLOAT, [helper.make_node("Round", ["s"], ["y"])]),
+    "integers": (
+        "y",
+        TensorProto.INT32,
+        [helper.make_node("Floor", ["s"], ["f"]), helper.make_node("Cast", ["f"], ["y"], to=TensorProto.INT32)],
+    ),
+    "thresholded": (
+        "y",
+        TensorProto.FLOAT,
+        [helper.make_node("Greater", ["s", "t"], ["m"]), helper.make_node("Where", ["m", "s", "t"], ["y"])],
+    ),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_decisions_pass_when_they_are_right_and_fail_when_the_weights_are_not(head: str, tmp_path: Path) -> None:
+    theirs = segmentation(tmp_path / "theirs.onnx", WEIGHT, HEADS[head])
+    same = verify(theirs, theirs)
+    assert same.passed
+    assert "near ties" in same.tolerance or head == "thresholded"
+    wrong = segmentation(tmp_path / "wrong.onnx", WEIGHT * np.float32(1.2), HEADS[head])
+    if head.startswith("label"):  # a scaled network has the same labels
+        wrong = segmentation(tmp_path / "wrong.onnx", WEIGHT[::-1].copy(), HEADS[head])
+    report = verify(wrong, theirs)
+    assert [row.passed for row in report.comparisons if row.batch == 1] == [False] * len(FEW)
+
+
+def test_labels_summed_in_another_order_differ_only_at_near_ties(tmp_path: Path) -> None:
+    close = WEIGHT[:2].copy()
+    close[1] = close[0] + np.float32(3e-6) * WEIGHT[2]  # scores so near that float32 decides otherwise now and then
+    theirs = segmentation(tmp_path / "theirs.onnx", close, HEADS["labels"])
+    model = onnx.load(theirs)
+    parts = [close * (np.arange(3) == channel)[None, :, None, None].astype(np.float32) for channel in range(3)]
+    convs = [
+        helper.make_node("Conv", ["x", f"w{i}"], [f"s{i}"], f"conv{i}", pads=[1, 1, 1, 1]) for i in range(len(parts))
+    ]
+    argmax = model.graph.node[1]
+    del model.graph.node[:], model.graph.initializer[0]
+    model.graph.node.extend([*convs, helper.make_node("Sum", ["s2", "s0", "s1"], ["s"]), argmax])
+    model.graph.initializer.extend(numpy_helper.from_array(part, f"w{i}") for i, part in enumerate(parts))
+    onnx.save(model, mine := tmp_path / "mine.onnx")
+    report = verify(mine, theirs, samples=3)
+    assert report.passed
+    assert any(row.equal is not None and row.equal < 1 for row in report.comparisons)
+    assert any("near ties on" in note for note in report.notes)
+    inverse = segmentation(tmp_path / "inverse.onnx", close[::-1].copy(), HEADS["labels"])
+    assert not verify(inverse, theirs).passed
