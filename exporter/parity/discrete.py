@@ -91,13 +91,14 @@ def compare_discrete(
         ties: for each input of the batch its near ties, None where the output is not followed to float values.
         tolerance: that of the artifact.
     """
-    float64, float32 = reference
+    (float64, float32), rows = reference, len(ties)
     if values.shape not in (float64.shape, float32.shape):
-        return _row(name, output, len(ties), _Counts(1, 1, 0, 0, 1, 1), 0, math.inf, passed=False)
+        return _row(name, output, rows, _Counts(1, 1, 0, 0, 1, 1), 0, math.inf, passed=False)
     if float64.shape != float32.shape:
         ties = (None,) * len(ties)
         float64 = float64 if values.shape == float64.shape else float32
-    batched = len(ties) > 1
+    batched = len(ties) > 1 and len(ties) == len(float64)
+    ties = ties if batched or len(ties) == 1 else (None,)  # the output has no batch axis
     parts = [array if batched else array[None] for array in (values, float64, float32)]
     if float64.shape != float32.shape:
         parts[2] = parts[1]
@@ -110,7 +111,7 @@ def compare_discrete(
     passed = approximate or not any(count.rejected for count in counts)
     used = worst.share(worst.differing) if approximate else worst.budget_used
     budget = 1.0 if approximate else worst.share(worst.permitted)
-    return _row(name, output, len(ties), worst, budget, used, passed=passed)
+    return _row(name, output, rows, worst, budget, used, passed=passed)
 
 
 def _row(
