@@ -4,8 +4,10 @@ The variants are small models with the same inputs. They run in interleaved roun
 or another busy process affects all of them alike, with onnxruntime's default number of threads. A variant replaces the
 original only if it is faster by more than the noise, `MIN_GAIN`.
 
-The cache key is a hash of the models (without the values of their weights, which do not change the time), the inputs'
-shapes, the processor, its cores and onnxruntime's version.
+Measurements are identified by a hash of the models (without the values of their weights, which do not change the time)
+and the inputs' shapes. A cache on this machine also depends on the processor, its cores and onnxruntime's version.
+Measurements that an earlier run recorded in a file take precedence over both the cache and the machine, so that the
+same record leads to the same choices anywhere.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -46,11 +49,47 @@ def autotune_folder() -> Path:
     return cache_folder() / "tuning"
 
 
+@dataclass
+class Measurements:
+    """Where measured times come from and where they go.
+
+    Attributes:
+        folder: the cache of this machine, or None.
+        recorded: {key: {variant: milliseconds}} of an earlier run.
+        used: those that this run decided by, recorded, cached or new.
+        new: the number of those that `recorded` lacks.
+    """
+
+    folder: Path | None = None
+    recorded: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    used: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    new: int = 0
+
+    def find(self, candidates: Mapping[str, onnx.ModelProto], feeds: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+        """Return the known times of these candidates, or {}."""
+        times = dict(self.recorded.get(variants_key(candidates, feeds), {})) or _load_cached(
+            self._path(candidates, feeds)
+        )
+        return times if times is not None and times.keys() <= candidates.keys() else {}
+
+    def add(
+        self, candidates: Mapping[str, onnx.ModelProto], feeds: Mapping[str, NDArray[Any]], times: dict[str, float]
+    ) -> None:
+        """Record times that decide, and cache them."""
+        key = variants_key(candidates, feeds)
+        self.new += key not in self.recorded and key not in self.used
+        self.used[key] = times
+        _store(self._path(candidates, feeds), times)
+
+    def _path(self, candidates: Mapping[str, onnx.ModelProto], feeds: Mapping[str, NDArray[Any]]) -> Path | None:
+        return None if self.folder is None else self.folder / f"{cache_key(candidates, feeds)}.json"
+
+
 def measure(
     candidates: Mapping[str, onnx.ModelProto],
     feeds: Mapping[str, NDArray[Any]],
     progress: Progress = no_progress,
-    cache: Path | None = None,
+    cache: Measurements | None = None,
 ) -> dict[str, float]:
     """Return {candidate: median milliseconds of a run} on this machine.
 
@@ -58,13 +97,11 @@ def measure(
         candidates: models with the same inputs, by name. One that onnxruntime rejects is missing from the result.
         feeds: the inputs.
         progress: called at every candidate and round.
-        cache: folder of earlier measurements; None does not cache.
+        cache: earlier measurements; these are added to it.
     """
-    path = None if cache is None else cache / f"{cache_key(candidates, feeds)}.json"
-    if (cached := _load_cached(path)) is not None and cached.keys() <= candidates.keys():
-        return cached
-    times = _measure(candidates, feeds, progress)
-    _store(path, times)
+    cache = cache or Measurements()
+    times = cache.find(candidates, feeds) or _measure(candidates, feeds, progress)
+    cache.add(candidates, feeds, times)
     return times
 
 
@@ -81,12 +118,22 @@ def fastest(times: Mapping[str, float], direct: str) -> str:
     return best if times[best] < (1 - MIN_GAIN) * times[direct] else direct
 
 
+def variants_key(candidates: Mapping[str, onnx.ModelProto], feeds: Mapping[str, NDArray[Any]]) -> str:
+    """Return a hash of the candidates and the inputs' shapes, the same on every machine."""
+    return _digest((), candidates, feeds)[:16]
+
+
 def cache_key(candidates: Mapping[str, onnx.ModelProto], feeds: Mapping[str, NDArray[Any]]) -> str:
-    """Return a hash of everything that the times depend on."""
+    """Return a hash of everything that the times depend on, the machine included."""
     import onnxruntime
 
+    return _digest((CACHE_VERSION, cpu_model(), available_cpus(), onnxruntime.__version__), candidates, feeds)[:40]
+
+
+def _digest(
+    machine: tuple[object, ...], candidates: Mapping[str, onnx.ModelProto], feeds: Mapping[str, NDArray[Any]]
+) -> str:
     digest = hashlib.sha256()
-    machine = (CACHE_VERSION, cpu_model(), available_cpus(), onnxruntime.__version__)
     inputs = [(name, str(values.dtype), values.shape) for name, values in sorted(feeds.items())]
     digest.update(repr((machine, inputs)).encode())
     for name, model in sorted(candidates.items()):
@@ -96,7 +143,7 @@ def cache_key(candidates: Mapping[str, onnx.ModelProto], feeds: Mapping[str, NDA
             if len(tensor.raw_data) > SMALL:
                 tensor.raw_data = b""
         digest.update(name.encode() + b"\0" + copy.SerializeToString(deterministic=True))
-    return digest.hexdigest()[:40]
+    return digest.hexdigest()
 
 
 def _measure(

@@ -12,7 +12,6 @@ reordering data, and a direct kernel for fewer channels than a vector holds; it 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -157,7 +156,7 @@ class Conv3dAsConv2d(GraphPass):
 
 
 def measure(
-    direct: ir.Model, conv2d: ir.Model, progress: Progress = no_progress, cache: Path | None = None
+    direct: ir.Model, conv2d: ir.Model, progress: Progress = no_progress, cache: autotune.Measurements | None = None
 ) -> dict[str, float]:
     """Measure both variants on this machine with one clip: {variant: milliseconds}."""
     shape = (get_shape(direct.graph.inputs[0]) or ())[1:]

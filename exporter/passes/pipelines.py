@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from exporter.passes import conv3d_as_conv2d
-from exporter.passes.autotune import autotune_folder
+from exporter.passes.autotune import Measurements, autotune_folder
 from exporter.passes.base import GraphPass
 from exporter.passes.cancel_transposes import CancelTransposes
 from exporter.passes.cleanup import FoldConstants, LiftConstants, RemoveDeadCode, RemoveNoOps
@@ -20,14 +20,17 @@ from exporter.types import OptimizeOptions
 from models.progress import Progress, no_progress
 
 
-def build_passes(options: OptimizeOptions, progress: Progress = no_progress) -> list[GraphPass]:
+def build_passes(
+    options: OptimizeOptions, progress: Progress = no_progress, measurements: Measurements | None = None
+) -> list[GraphPass]:
     """Return the passes that `options` ask for, in order: the target's, then how weights are stored.
 
     Args:
         options: the target and the options of its passes.
         progress: called by passes that measure.
+        measurements: where they find and record times; None for this machine's cache.
     """
-    passes = cpu_passes(options, progress) if options.target == "cpu" else portable_passes()
+    passes = cpu_passes(options, progress, measurements) if options.target == "cpu" else portable_passes()
     return passes if options.weight_dtype == "fp32" else [*passes, CompressWeights(options.weight_dtype)]
 
 
@@ -47,9 +50,11 @@ def portable_passes() -> list[GraphPass]:
     return [LiftConstants(), FoldConstants(), RemoveNoOps(), FoldBatchNorm(), RemoveDeadCode()]
 
 
-def cpu_passes(options: OptimizeOptions, progress: Progress = no_progress) -> list[GraphPass]:
-    """Return passes that make a graph faster on a CPU, and may make it slower elsewhere."""
-    settings: dict[str, Any] = {"progress": progress, "cache": autotune_folder()}
+def cpu_passes(
+    options: OptimizeOptions, progress: Progress = no_progress, measurements: Measurements | None = None
+) -> list[GraphPass]:
+    """Return passes that make a graph faster on a CPU, and may make it slower elsewhere; see `build_passes`."""
+    settings: dict[str, Any] = {"progress": progress, "cache": measurements or Measurements(autotune_folder())}
     *first, dead_code = portable_passes()
     winograd = Winograd(
         precomputed=options.optimize_for == "load",

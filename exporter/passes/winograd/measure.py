@@ -1,12 +1,10 @@
 """A convolution as a model of its own in each tile shape, which `--autotune` measures."""
 
-from pathlib import Path
-
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.passes.autotune import measure
+from exporter.passes.autotune import Measurements, measure
 from exporter.passes.base import find_nodes
 from exporter.passes.subgraph import INPUT, extract_subgraph
 from exporter.passes.winograd.emit import replace_conv
@@ -20,7 +18,7 @@ def measure_tile_shapes(
     tile_shapes: dict[str, TileShape | None],
     opset: int,
     progress: Progress = no_progress,
-    cache: Path | None = None,
+    cache: Measurements | None = None,
 ) -> dict[str, float]:
     """Measure tile shapes of a convolution on this machine with one clip.
 
@@ -29,7 +27,7 @@ def measure_tile_shapes(
         tile_shapes: {name: tile shape}; None is the original convolution.
         opset: the opset of its model.
         progress: called at each step.
-        cache: folder of earlier measurements, or None.
+        cache: earlier measurements; these are added to it.
 
     Returns:
         {tile shape: milliseconds}, without those that onnxruntime rejects.

@@ -35,9 +35,11 @@ def test_every_candidate_gets_a_time_and_one_that_is_refused_gets_none() -> None
 
 
 def test_a_second_run_takes_the_first_ones_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = autotune.measure({"direct": chain(1)}, FEEDS, cache=tmp_path / "new")
+    first = autotune.measure({"direct": chain(1)}, FEEDS, cache=autotune.Measurements(tmp_path / "new"))
     monkeypatch.setattr(autotune, "_measure", lambda *_: pytest.fail("measured again"))
-    assert autotune.measure({"direct": chain(1, value=2.0)}, FEEDS, cache=tmp_path / "new") == first
+    assert (
+        autotune.measure({"direct": chain(1, value=2.0)}, FEEDS, cache=autotune.Measurements(tmp_path / "new")) == first
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"not json", b'{"direct": -1}', b'{"direct": "fast"}', b'{"other": 1.0}'])
@@ -45,12 +47,12 @@ def test_a_damaged_cache_is_measured_anew(content: bytes, tmp_path: Path, monkey
     candidates = {"direct": chain(1)}
     (tmp_path / f"{autotune.cache_key(candidates, FEEDS)}.json").write_bytes(content)
     monkeypatch.setattr(autotune, "_measure", lambda *_: {"direct": 7.0})
-    assert autotune.measure(candidates, FEEDS, cache=tmp_path) == {"direct": 7.0}
+    assert autotune.measure(candidates, FEEDS, cache=autotune.Measurements(tmp_path)) == {"direct": 7.0}
 
 
 def test_a_cache_that_cannot_be_written_to_does_not_stop_the_run(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    assert autotune.measure({"direct": chain(1)}, FEEDS, cache=tmp_path / "file" / "folder")
+    assert autotune.measure({"direct": chain(1)}, FEEDS, cache=autotune.Measurements(tmp_path / "file" / "folder"))
 
 
 def test_the_key_changes_with_what_changes_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,3 +89,19 @@ def test_the_folder_is_the_projects_cache(monkeypatch: pytest.MonkeyPatch, tmp_p
 )
 def test_a_form_replaces_the_direct_one_only_where_it_was_clearly_faster(times: dict[str, float], chosen: str) -> None:
     assert autotune.fastest(times, "direct") == chosen
+
+
+def test_a_record_decides_before_the_cache_and_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    candidates = {"direct": chain(1), "many": chain(3)}
+    monkeypatch.setattr(autotune, "_measure", lambda *_: {"direct": 7.0, "many": 8.0})
+    first = autotune.Measurements(tmp_path)
+    autotune.measure(candidates, FEEDS, cache=first)
+    assert first.new == 1
+    monkeypatch.setattr(autotune, "cpu_model", lambda: "another")
+    monkeypatch.setattr(autotune, "_measure", lambda *_: pytest.fail("measured again"))
+    replayed = autotune.Measurements(tmp_path / "other", first.used)
+    assert autotune.measure(candidates, FEEDS, cache=replayed) == {"direct": 7.0, "many": 8.0}
+    assert (replayed.used, replayed.new) == (first.used, 0)
+    monkeypatch.setattr(autotune, "_measure", lambda *_: {"direct": 1.0})
+    autotune.measure({"direct": chain(2)}, FEEDS, cache=replayed)
+    assert replayed.new == 1

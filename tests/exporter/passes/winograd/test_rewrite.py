@@ -8,6 +8,7 @@ import onnx_ir as ir
 import pytest
 from helpers.graphs import graph, node, normal, run_float64, run_onnxruntime
 
+from exporter.passes.autotune import Measurements
 from exporter.passes.base import Decision, find_nodes, run_passes
 from exporter.passes.compress_weights import CompressWeights
 from exporter.passes.shapes import infer_shapes
@@ -201,10 +202,10 @@ def test_a_candidate_computes_what_the_convolution_did_in_its_model(tile_shape: 
 
 def test_measuring_runs_every_form_and_keeps_the_answer(tmp_path: Path) -> None:
     tile_shapes = {DIRECT: None, "winograd 2x2x2": TileShape(2, 2)}
-    first = measure_tile_shapes(match(), tile_shapes, 28, cache=tmp_path)
+    first = measure_tile_shapes(match(), tile_shapes, 28, cache=Measurements(tmp_path))
     assert first.keys() == tile_shapes.keys()
     assert all(ms > 0 for ms in first.values())
-    assert measure_tile_shapes(match(), tile_shapes, 28, cache=tmp_path) == first
+    assert measure_tile_shapes(match(), tile_shapes, 28, cache=Measurements(tmp_path)) == first
 
 
 def test_the_direct_cost_is_the_arithmetic_and_the_bytes() -> None:
@@ -238,7 +239,7 @@ def test_a_bias_that_is_not_constant_can_be_measured_and_held_against_float64(tm
     infer_shapes(loaded)
     found = match_conv(find_nodes(loaded, "Conv")[1])
     assert isinstance(found, ConvMatch)
-    assert measure_tile_shapes(found, {DIRECT: None}, 28, cache=tmp_path).keys() == {DIRECT}
+    assert measure_tile_shapes(found, {DIRECT: None}, 28, cache=Measurements(tmp_path)).keys() == {DIRECT}
 
 
 def test_a_second_run_changes_nothing() -> None:
