@@ -182,5 +182,7 @@ class OptimizeRequest:
     output: Path | None = None
     optimize: OptimizeOptions = OptimizeOptions(target="cpu")
     verify: bool = True
+    measure: bool = True
+    decisions: Path | None = None
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     seed: int = 0

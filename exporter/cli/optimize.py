@@ -23,14 +23,27 @@ from exporter.types import OptimizeOptions, OptimizeRequest
 @optimize_options
 @click.option("--explain", is_flag=True, help="Print what was done with each node, why, and its numerical error.")
 @click.option("--no-verify", is_flag=True, help="Publish without comparing the result with the original.")
+@click.option(
+    "--no-measure", is_flag=True, help="Keep the rewritten model without measuring that it is faster than the original."
+)
+@click.option(
+    "--decisions",
+    type=PATH,
+    metavar="FILE",
+    help="Repeat the decisions of an earlier run instead of predicting and measuring: a model that it wrote, its "
+    "manifest, or the output of its --json.",
+)
 @shape_option("Sizes to fix in the result, of an input with dynamic axes besides the batch: clip=1x3x16x112x112.")
 @seed_option("Seed of the inputs for the comparison.")
 @json_options
-def optimize_command(model: Path, explain: bool, no_verify: bool, as_json: bool, **options: Any) -> None:
+def optimize_command(
+    model: Path, explain: bool, no_verify: bool, no_measure: bool, as_json: bool, **options: Any
+) -> None:
     """Rewrite MODEL, any ONNX file, to run faster on a CPU, and compare the result with it in float64.
 
-    The function, the names and the dynamic axes stay the same. Only a result that passes is written. A model that no
-    pass changes is left as it is, byte for byte (with -o it is copied).
+    The function and the names stay the same, and the dynamic axes unless --shape fixes them. Only a result that passes,
+    and that is faster here than the original, is written. A model for which there is none is left as it is, byte for
+    byte (with -o it is copied).
 
     \b
     Examples:
@@ -45,6 +58,8 @@ def optimize_command(model: Path, explain: bool, no_verify: bool, as_json: bool,
         options["output"],
         optimize_for_cpu,
         verify=not no_verify,
+        measure=not no_measure,
+        decisions=options["decisions"],
         shapes=dict(options["shapes"]),
         seed=options["seed"],
     )

@@ -28,8 +28,9 @@ def print_optimization(result: OptimizeResult, console: Console, *, explain: boo
         _print_decisions(result.decisions, console)
     if result.passes:
         console.print(f"passes   {', '.join(result.passes)}")
+    label = "nodes   " if result.modified or result.speed is None else "tried   "
     for action, count in Counter(decision.action for decision in result.decisions).items():
-        console.print(f"nodes    {count}: {escape(action)}")
+        console.print(f"{label} {count}: {escape(action)}")
     _print_unchanged(result, console)
     print_notes(result.notes, console)
     if result.report is not None:
@@ -43,6 +44,8 @@ def print_optimization(result: OptimizeResult, console: Console, *, explain: boo
         change = result.bytes_after / result.bytes_before - 1
         before, after = format_bytes(result.bytes_before), format_bytes(result.bytes_after)
         console.print(f"size     {before} before, {after} now ({change:+.1%})")
+        if result.speed is not None:
+            console.print(f"speed    {result.speed}")
     print_duration(result.seconds, console)
     if result.modified and result.report is None:
         console.print("result   not verified (--no-verify): the file was not compared with the original")
@@ -57,6 +60,8 @@ def optimization_to_dict(result: OptimizeResult) -> dict[str, Any]:
         "passes": list(result.passes),
         "decisions": [asdict(decision) for decision in result.decisions],
         "unchanged": [asdict(reason) for reason in result.unchanged],
+        "speed": None if result.speed is None else asdict(result.speed),
+        "recorded_decisions": result.record,
         "files": [str(path) for path in result.files],
         "bytes": {"before": result.bytes_before, "after": result.bytes_after},
         "parity": None if result.report is None else parity_to_dict([result.report]),

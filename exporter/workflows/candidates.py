@@ -28,25 +28,29 @@ def first_accepted(
     candidates: Iterable[C],
     write: Callable[[C, tuple[C, ...]], W],
     verify: Callable[[W], ParityReport | None] | None,
+    worthwhile: Callable[[W], bool] | None = None,
 ) -> tuple[W, ParityReport | None]:
     """Return the first candidate whose file passes parity, and its report.
 
     Args:
         candidates: best first.
-        write: (candidate, those that failed before it) -> what was written.
+        write: (candidate, those that were rejected before it) -> what was written.
         verify: checks what was written; it returns None where there is nothing to check. Without it the first candidate
             is accepted.
+        worthwhile: whether one that passes is to be accepted; without it every one is.
 
     Raises:
         ParityFailedError: none passes; it carries the last one's report.
     """
     rejected: list[C] = []
-    report: ParityReport | None = None
+    failed: ParityReport | None = None
     for candidate in candidates:
         written = write(candidate, tuple(rejected))
         report = None if verify is None else verify(written)
-        if report is None or report.passed:
+        if report is not None and not report.passed:
+            failed = report
+        elif worthwhile is None or worthwhile(written):
             return written, report
         rejected.append(candidate)
-    assert report is not None, "no candidates"
-    raise ParityFailedError((report,))
+    assert failed is not None, "no candidates"
+    raise ParityFailedError((failed,))

@@ -1,29 +1,29 @@
-"""`optimize()`: any ONNX file, the same function, faster. Load, rewrite, verify against the original, publish.
+"""`optimize()`: any ONNX file, the same function, faster. Load, rewrite, verify and measure against the original.
 
 A model that no pass changes is left alone, byte for byte. Nothing reaches the output folder before it has passed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.store import same_file
-from exporter.formats import load_artifact
 from exporter.parity.record import parity_record
-from exporter.passes.decisions import FIX_SIZES, RAISE_OPSET, Decision
+from exporter.passes.decisions import FIX_SIZES, Decision
 from exporter.passes.summary import UnchangedReason, summarise_unchanged
-from exporter.passes.tiles import ACCURATE_TILE, has_larger_tiles
 from exporter.results import ParityReport
 from exporter.timing import timed
-from exporter.types import QUICK, OptimizeRequest, ParityOptions
+from exporter.types import OptimizeRequest
 from exporter.workflows.candidates import ParityFailedError, first_accepted
+from exporter.workflows.compare_speed import Speed
+from exporter.workflows.decisions_file import read_decisions
 from exporter.workflows.optimize_files import copy_model, load_onnx, output_path, publish_model, total_bytes
-from exporter.workflows.optimize_model import Candidate, Rewriter, Rewritten
-from exporter.workflows.verify import verify_against_file
+from exporter.workflows.optimize_model import Rewriter, Rewritten
+from exporter.workflows.optimize_trial import Trial
 from models.progress import Progress, no_progress
 
 
@@ -39,6 +39,8 @@ class OptimizeResult:
         decisions: what became of which node.
         unchanged: why nodes were left as they are, each reason once.
         report: the result against the original, None without verification or change.
+        speed: how fast the rewritten model was, kept or not; None where nothing was measured.
+        record: the decisions for `--decisions`, as JSON.
         files: what was written.
         bytes_before: of the source and its data.
         bytes_after: of the file to use and its data.
@@ -53,6 +55,8 @@ class OptimizeResult:
     decisions: tuple[Decision, ...]
     unchanged: tuple[UnchangedReason, ...]
     report: ParityReport | None
+    speed: Speed | None
+    record: str
     files: tuple[Path, ...]
     bytes_before: int
     bytes_after: int
@@ -76,7 +80,8 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
     """Rewrite an ONNX model and publish the result, once it is compared with the original in float64.
 
     Larger Winograd tiles are tried first. Where their rounding adds up to more than the error budget, in a deep stack
-    of convolutions, smaller ones are tried.
+    of convolutions, smaller ones are tried. A result that passes is measured against the original; where it is not
+    faster, variants are chosen by measuring them, and where that is not faster either the original is kept.
 
     Args:
         request: the model and how to rewrite it.
@@ -85,7 +90,7 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
     Raises:
         UsageError: options that do not go together or do not fit the model, or an output that another artifact's
             manifest describes.
-        ArtifactError: the model is bad.
+        ArtifactError: the model is bad, or the file of decisions.
         IntegrityError: it is not the one that the manifest beside it describes.
         OptimizationMismatchError: the result does not return what the original returns; nothing was written.
         OutputError: the output folder cannot be written to, or is full.
@@ -96,11 +101,18 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
     subject = load_onnx(request.model)
     target = output_path(request, subject)
     data = external_files(subject.path)
+    record = None if request.decisions is None else read_decisions(request.decisions)
     with ExitStack() as stack:
-        trial = _Trial(request, Rewriter(request, subject, target, stack, seconds, progress))
+        times = {} if record is None else record.times
+        rewriter = Rewriter(request, subject, target, stack, seconds, progress, times)
+        trial = Trial(request, rewriter, record)
+        measure = request.measure and record is None and request.optimize.weight_dtype == "fp32"
         try:
             rewritten, report = first_accepted(
-                trial.candidates(), trial.rewrite, trial.verify if request.verify else None
+                trial.candidates(),
+                trial.rewrite,
+                trial.verify if request.verify else None,
+                trial.is_faster if measure else None,
             )
         except ParityFailedError as error:
             raise OptimizationMismatchError(request.model, error.reports[-1]) from error
@@ -108,75 +120,30 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
             files = _publish_result(request, subject, target, data, rewritten, report)
     before = total_bytes((subject.path, *data))
     modified = rewritten.stage is not None
+    decisions = rewritten.passes.decisions if trial.slower is None or modified else trial.slower.passes.decisions
     return OptimizeResult(
         source=request.model,
         path=target if files else subject.path,
         modified=modified,
         passes=rewritten.passes.changed,
-        decisions=rewritten.passes.decisions,
-        unchanged=summarise_unchanged(rewritten.passes.decisions),
+        decisions=decisions,
+        unchanged=summarise_unchanged(decisions),
         report=report,
+        speed=trial.speed,
+        record=rewritten.record.to_json(),
         files=files,
         bytes_before=before,
         bytes_after=total_bytes(files) if modified else before,
-        notes=(*subject.notes, *trial.notes, *rewritten.notes, *_free_size_notes(subject, rewritten)),
+        notes=(*subject.notes, *trial.notes, *rewritten.notes, *_free_size_notes(subject, decisions)),
         seconds=seconds,
     )
 
 
-@dataclass
-class _Trial:
-    """The candidates of one run, and what became of those that were tried.
-
-    Attributes:
-        request: the model and how it is verified.
-        rewriter: rewrites the model.
-        notes: why candidates were rejected.
-    """
-
-    request: OptimizeRequest
-    rewriter: Rewriter
-    notes: list[str] = field(default_factory=list[str])
-    _failed: Rewritten | None = None
-
-    def candidates(self) -> Iterator[Candidate]:
-        """Yield the candidate that the options ask for, then what may still pass where that fails parity."""
-        candidate = Candidate(self.request.optimize)
-        yield candidate
-        if self._failed is not None and has_larger_tiles(self._failed.passes.decisions):
-            candidate = replace(candidate, options=replace(candidate.options, max_tile=ACCURATE_TILE))
-            self.notes.append(
-                f"with larger Winograd tiles the outputs exceeded the error budget; tiles of {ACCURATE_TILE} were tried"
-            )
-            yield candidate
-        if self._failed is not None and RAISE_OPSET in self._failed.passes.changed:
-            self.notes.append("converted to a newer opset, the model failed the comparison; its opset was kept")
-            yield replace(candidate, raise_opset=False)
-
-    def rewrite(self, candidate: Candidate, _: tuple[Candidate, ...]) -> Rewritten:
-        """Rewrite the model as a candidate asks for."""
-        return self.rewriter.rewrite(candidate)
-
-    def verify(self, rewritten: Rewritten) -> ParityReport | None:
-        """Compare the staged model with the original, and name it in the report by where it is meant to go."""
-        self._failed = None
-        if rewritten.stage is None:
-            return None
-        rewriter, request = self.rewriter, self.request
-        options = ParityOptions(seed=request.seed, input_types=QUICK)
-        artifact = replace(load_artifact(rewritten.files[0]), notes=())
-        with timed(rewriter.seconds, "verify"):
-            (report,) = verify_against_file([artifact], rewriter.subject, options, request.shapes, rewriter.progress)
-        if not report.passed:
-            self._failed = rewritten
-        return replace(report, artifact=str(rewriter.target))
-
-
-def _free_size_notes(subject: LoadedArtifact, rewritten: Rewritten) -> list[str]:
+def _free_size_notes(subject: LoadedArtifact, decisions: Sequence[Decision]) -> list[str]:
     """Return how to fix the sizes of each input, where free sizes kept a node from being rewritten."""
     from exporter.onnx_io.signature import read_signature
 
-    if not any(row.remedy == FIX_SIZES for row in rewritten.passes.decisions):
+    if not any(row.remedy == FIX_SIZES for row in decisions):
         return []
     free = [value for value in read_signature(subject.path).inputs if not all(_fixed(size) for size in value.shape[1:])]
     return [

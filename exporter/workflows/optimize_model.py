@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from exporter.engines import RuntimeOptions
 from exporter.engines.onnxruntime import OnnxRuntime
 from exporter.errors import ArtifactError
 from exporter.formats.onnx import PASSES_KEY
+from exporter.passes.record import RECORD_KEY, RECORD_OPTION, DecisionRecord
 from exporter.timing import timed
 from exporter.types import OptimizeOptions, OptimizeRequest
 from models.config import MANIFEST_KEY
@@ -38,10 +39,12 @@ class Candidate:
     Attributes:
         options: how.
         raise_opset: convert an old opset first.
+        keep_original: do not rewrite it at all.
     """
 
     options: OptimizeOptions
     raise_opset: bool = True
+    keep_original: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Rewritten:
     Attributes:
         candidate: how it was rewritten.
         passes: what the passes did.
+        record: the decisions that lead to the same result again.
         stage: the folder of the files.
         files: the model, then its data.
         manifest: for the files, where the original has one.
@@ -59,6 +63,7 @@ class Rewritten:
 
     candidate: Candidate
     passes: PassesResult
+    record: DecisionRecord
     stage: Path | None = None
     files: tuple[Path, ...] = ()
     manifest: Manifest | None = None
@@ -76,6 +81,7 @@ class Rewriter:
         stack: removes the stages at its end.
         seconds: time by phase.
         progress: called at each long step.
+        measured: times that an earlier run recorded.
     """
 
     request: OptimizeRequest
@@ -84,61 +90,80 @@ class Rewriter:
     stack: ExitStack
     seconds: dict[str, float]
     progress: Progress
+    measured: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
 
     def rewrite(self, candidate: Candidate) -> Rewritten:
         """Run the passes and write the result into a stage; where onnxruntime rejects it, find the pass and undo it."""
-        passes = self._run_passes(candidate)
-        if not passes.modified:
-            return Rewritten(candidate, passes)
-        stage = self.stack.enter_context(staging(self.target.parent))
-        rewritten = self._write(candidate, passes, stage)
-        fault = self._opening_fault(rewritten.files[0])
-        if fault is None:
+        if candidate.keep_original:
+            return self._unchanged(candidate)
+        rewritten = self._run_passes(candidate)
+        if not rewritten.passes.modified:
             return rewritten
+        stage = self.stack.enter_context(staging(self.target.parent))
+        written = self._write(rewritten, stage)
+        fault = self._opening_fault(written.files[0])
+        if fault is None:
+            return written
         original = self._opening_fault(self.subject.path)
         if original is not None:
-            return replace(rewritten, notes=(f"onnxruntime does not open the original either: {original}",))
-        passes = self._run_passes(candidate, lambda model: self._trial(model, stage))
-        return self._write(candidate, passes, stage) if passes.modified else Rewritten(candidate, passes)
+            return replace(written, notes=(f"onnxruntime does not open the original either: {original}",))
+        rewritten = self._run_passes(candidate, lambda model: self._trial(model, stage))
+        return self._write(rewritten, stage) if rewritten.passes.modified else rewritten
 
-    def _run_passes(self, candidate: Candidate, opens: Callable[[ir.Model], str | None] | None = None) -> PassesResult:
+    def _unchanged(self, candidate: Candidate) -> Rewritten:
         from exporter.onnx_io.reader import read_model
+        from exporter.passes.base import PassesResult
+
+        record = DecisionRecord(False, candidate.options.max_tile, candidate.options.autotune, candidate.raise_opset)
+        return Rewritten(candidate, PassesResult(read_model(self.subject.path), False, (), ()), record)
+
+    def _run_passes(self, candidate: Candidate, opens: Callable[[ir.Model], str | None] | None = None) -> Rewritten:
+        from exporter.onnx_io.reader import read_model
+        from exporter.passes.autotune import Measurements, autotune_folder
         from exporter.passes.base import run_passes
         from exporter.passes.pipelines import build_passes, prepare_passes
 
+        options, measurements = candidate.options, Measurements(autotune_folder(), self.measured)
         with timed(self.seconds, "load"):
             self.progress(f"loading {self.request.model.name}")
             model = read_model(self.subject.path)
         with timed(self.seconds, "passes"):
             prepare = prepare_passes(self.request.shapes, raise_opset=candidate.raise_opset)
-            passes = [*prepare, *build_passes(candidate.options, self.progress)]
-            return run_passes(model, passes, self.progress, opens)
+            passes = [*prepare, *build_passes(options, self.progress, measurements)]
+            result = run_passes(model, passes, self.progress, opens)
+        record = DecisionRecord(
+            result.modified, options.max_tile, options.autotune, candidate.raise_opset, measurements.used
+        )
+        notes = [f"{measurements.new} variants are not in {self.request.decisions}: they were measured here"]
+        return Rewritten(candidate, result, record, notes=tuple(notes if self.measured and measurements.new else ()))
 
-    def _write(self, candidate: Candidate, passes: PassesResult, stage: Path) -> Rewritten:
+    def _write(self, rewritten: Rewritten, stage: Path) -> Rewritten:
         """Write the rewritten model into the stage and check it."""
         from exporter.onnx_io.external_data import external_files
         from exporter.onnx_io.writer import write_onnx
 
-        model = passes.model
+        passes, model = rewritten.passes, rewritten.passes.model
         with timed(self.seconds, "write"), translate_os_errors(self.target.parent):
             self.progress(f"writing {self.target.name}")
-            external = bool(external_files(self.subject.path)) or _weight_bytes(model) > MAX_SINGLE_FILE_BYTES
+            external = bool(external_files(self.subject.path)) or weight_bytes(model) > MAX_SINGLE_FILE_BYTES
             manifest = None
             if self.subject.manifest is not None:
-                manifest = self._manifest(candidate, passes, external=external)
+                manifest = self._manifest(rewritten, external=external)
                 model.metadata_props[MANIFEST_KEY] = manifest.embedded().to_json()
             else:
                 model.metadata_props[PASSES_KEY] = ", ".join(passes.changed)
+                model.metadata_props[RECORD_KEY] = rewritten.record.to_json()
             files = write_onnx(model, stage, self.target.name, external_data=external, full_check=passes.full_check)
-        return Rewritten(candidate, passes, stage, files, manifest)
+        return replace(rewritten, stage=stage, files=files, manifest=manifest)
 
-    def _manifest(self, candidate: Candidate, passes: PassesResult, *, external: bool) -> Manifest:
+    def _manifest(self, rewritten: Rewritten, *, external: bool) -> Manifest:
         """Return the original's manifest as it is for the rewritten model."""
         from exporter.passes.base import manifest_options
 
         assert self.subject.manifest is not None
-        old = self.subject.manifest
-        options = {**old.options, **manifest_options(candidate.options, passes), "external_data": external}
+        old, candidate = self.subject.manifest, rewritten.candidate
+        options = {**old.options, **manifest_options(candidate.options, rewritten.passes), "external_data": external}
+        options[RECORD_OPTION] = rewritten.record.to_json()
         names = ("onnx", "onnx-ir", "onnxscript", *(("onnxruntime",) if candidate.options.autotune else ()))
         versions = {**old.versions, **{name: version(name) for name in names}}
         return replace(old, name=self.target.stem, options=options, versions=versions, files=(), parity=None)
@@ -165,5 +190,6 @@ class Rewriter:
                 return hide_stage(str(error).removeprefix(f"{path}: onnxruntime rejects it: "))
 
 
-def _weight_bytes(model: ir.Model) -> int:
+def weight_bytes(model: ir.Model) -> int:
+    """Return the bytes of a model's weights."""
     return sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)

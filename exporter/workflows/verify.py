@@ -4,9 +4,12 @@ Every artifact runs first, so that a wrong file or a missing device is reported 
 float64 reference is computed once for all artifacts of one network, and the outputs are compared with it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from exporter.artifacts.loading import LoadedArtifact, rebuild_network
 from exporter.artifacts.manifest import Manifest, sha256_file
@@ -14,9 +17,10 @@ from exporter.errors import UsageError
 from exporter.formats import load_artifact
 from exporter.parity.determinism import check_determinism
 from exporter.parity.evaluate import evaluate, stop_at_failure
-from exporter.parity.execution import RunResult, RunSpec, require_repeatable, run_model
+from exporter.parity.execution import RunResult, RunSpec, make_feeds, require_repeatable, run_model
 from exporter.parity.golden import FileSource, GoldenOutputs, NetworkSource, require_cache
-from exporter.parity.inputs import make_inputs, make_network_inputs, make_video_inputs
+from exporter.parity.inputs import InputSet, make_inputs, make_network_inputs, make_video_inputs
+from exporter.parity.io_mapping import map_by_name
 from exporter.parity.localize import localize
 from exporter.parity.run_specs import check_devices, make_file_run_spec, make_run_spec, make_second_run_spec
 from exporter.results import ParityReport
@@ -26,6 +30,10 @@ from models.architectures import parse_settings
 from models.built_model import BuiltModel
 from models.options import BuildOptions
 from models.progress import Progress, no_progress
+from models.specs import Signature
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def verify_parity(
@@ -113,16 +121,31 @@ def verify_against_file(
     with source.open("float32") as runtime:
         require_repeatable(runtime)
         signature = runtime.signature
-    if manifest is not None and manifest.preprocessing is not None:
-        inputs = make_video_inputs(signature.inputs[0], manifest.preprocessing, options)
-    else:
-        inputs = make_inputs(signature, options, shapes)
+    inputs = make_file_inputs(other, signature, options, shapes)
     golden = GoldenOutputs(source, inputs, options.cache, progress)
     runs = [(make_file_run_spec(artifact, options, signature), None) for artifact in artifacts]
     notes = (f"compared with {other.path.name}, SHA-256 {sha256_file(other.path)[:16]}…",)
     # a manifest is not needed here, so its absence is nothing to note
     artifacts = [replace(artifact, notes=()) if artifact.manifest is None else artifact for artifact in artifacts]
     return _run_and_evaluate(artifacts, runs, golden, options, progress, notes)
+
+
+def make_file_inputs(
+    other: LoadedArtifact, signature: Signature, options: ParityOptions, shapes: Mapping[str, tuple[int, ...]]
+) -> InputSet:
+    """Make the inputs on which a model file is compared: with frames, where its manifest says that it takes video."""
+    if other.manifest is not None and other.manifest.preprocessing is not None:
+        return make_video_inputs(signature.inputs[0], other.manifest.preprocessing, options)
+    return make_inputs(signature, options, shapes)
+
+
+def draw_feeds(
+    other: LoadedArtifact, signature: Signature, options: ParityOptions, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, NDArray[Any]]:
+    """Return the first batch of the inputs on which a model file is compared, as it takes it."""
+    inputs = make_file_inputs(other, signature, options, shapes)
+    rows = inputs.batches(signature.batch)[0].rows
+    return make_feeds(map_by_name(other.path, signature, signature), inputs, rows)
 
 
 def _run_and_evaluate(

@@ -1,0 +1,152 @@
+"""Whether a rewritten model is faster than its original here: both in onnxruntime, in interleaved rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from exporter.bench.statistics import paired_ratio
+from exporter.engines import Runtime, RuntimeOptions
+from exporter.engines.onnxruntime import OnnxRuntime
+from exporter.timing import RoundOptions, interleave
+from models.progress import Progress, no_progress
+from models.specs import Signature
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Feeds = dict[str, NDArray[Any]]
+
+MIN_SPEEDUP = 1.02
+"""The rewritten model must be this many times as fast to be kept: less is within the noise of a machine."""
+MIN_VISIT_S = 0.02
+"""Seconds for which a model is called in each round, at least once."""
+SLOW_S, VERY_SLOW_S = 2.0, 20.0
+"""Seconds of one run of both models from which on there are fewer rounds."""
+ROUNDS, BUDGET_S = 25, 6.0
+"""Rounds at most, and seconds after which no further one starts."""
+DECIDED_ROUNDS = 6
+"""Rounds from which on an interval of 95 % can be given, and measuring ends where it decides."""
+LARGE_BYTES = 1 << 30
+"""Weights from which on only one model is in memory at a time; it is loaded again for each round."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How many times as fast the rewritten model is as the original.
+
+    Attributes:
+        speedup: the median of the rounds' ratios; above 1 is faster.
+        low: lower end of its 95 % interval; of all ratios, where there were fewer than six rounds.
+        high: upper end.
+        original_ms: the original's median time.
+        rewritten_ms: the rewritten model's.
+        rounds: how many.
+    """
+
+    speedup: float
+    low: float
+    high: float
+    original_ms: float
+    rewritten_ms: float
+    rounds: int
+
+    @property
+    def faster(self) -> bool:
+        """Whether it is faster by more than the noise."""
+        return self.speedup >= MIN_SPEEDUP
+
+    def __str__(self) -> str:
+        """Return `1.62 times as fast (120 ms before, 74.1 ms now; 9 rounds, interval 1.58 to 1.66)`."""
+        return (
+            f"{self.speedup:.2f} times as fast ({self.original_ms:.3g} ms before, {self.rewritten_ms:.3g} ms now; "
+            f"{self.rounds} rounds, interval {self.low:.2f} to {self.high:.2f})"
+        )
+
+
+@dataclass
+class _Lane:
+    """A model, and the seconds of a run in each round."""
+
+    path: Path
+    runtime: Runtime | None = None
+    seconds: list[float] = field(default_factory=list[float])
+
+
+def compare_speed(
+    original: Path,
+    rewritten: Path,
+    make_feeds: Callable[[Signature], Feeds],
+    weight_bytes: int,
+    progress: Progress = no_progress,
+) -> Speed:
+    """Run both models on the same input, interleaved, until the faster one is known or time is up.
+
+    Args:
+        original: the original's file.
+        rewritten: the rewritten model's file, with the same inputs.
+        make_feeds: returns the input for the original's signature.
+        weight_bytes: of the larger model.
+        progress: called at each round.
+
+    Raises:
+        ArtifactError: onnxruntime rejects a file.
+        CheckFailedError: a model fails on the input.
+    """
+    lanes = [_Lane(original), _Lane(rewritten)]
+    with ExitStack() as stack:
+        one_at_a_time = weight_bytes > LARGE_BYTES
+        if not one_at_a_time:
+            for lane in lanes:
+                progress(f"loading {lane.path.name}")
+                lane.runtime = stack.enter_context(OnnxRuntime(lane.path, RuntimeOptions()))
+        feeds = _draw(lanes[0], make_feeds)
+        first = sum(_visit(lane, feeds) for lane in lanes)  # not counted: what is only done once
+        least = 2 if first > VERY_SLOW_S else 3 if first > SLOW_S or one_at_a_time else 5
+        options = RoundOptions(least, least if one_at_a_time else ROUNDS, BUDGET_S)
+        for number, lane in interleave(lanes, options, lambda text: progress(f"comparing the speed: {text}")):
+            lane.seconds.append(_visit(lane, feeds))
+            if all(len(lane.seconds) == number + 1 for lane in lanes) and _decided(lanes):
+                break
+    return _summarise(lanes)
+
+
+def _draw(lane: _Lane, make_feeds: Callable[[Signature], Feeds]) -> Feeds:
+    if lane.runtime is not None:
+        return make_feeds(lane.runtime.signature)
+    with OnnxRuntime(lane.path, RuntimeOptions()) as runtime:
+        return make_feeds(runtime.signature)
+
+
+def _visit(lane: _Lane, feeds: Feeds) -> float:
+    """Call a model for `MIN_VISIT_S`, at least once; return the seconds of a call."""
+    if lane.runtime is None:
+        with OnnxRuntime(lane.path, RuntimeOptions()) as runtime:
+            runtime.run(feeds)
+            return _time(runtime, feeds)
+    return _time(lane.runtime, feeds)
+
+
+def _time(runtime: Runtime, feeds: Feeds) -> float:
+    calls, start = 0, perf_counter()
+    while calls == 0 or perf_counter() - start < MIN_VISIT_S:
+        runtime.run(feeds)
+        calls += 1
+    return (perf_counter() - start) / calls
+
+
+def _decided(lanes: list[_Lane]) -> bool:
+    """Return whether the interval lies on one side of `MIN_SPEEDUP`."""
+    speed = _summarise(lanes)
+    return speed.rounds >= DECIDED_ROUNDS and not speed.low < MIN_SPEEDUP <= speed.high
+
+
+def _summarise(lanes: list[_Lane]) -> Speed:
+    original, rewritten = (lane.seconds for lane in lanes)
+    ratio = paired_ratio(original, rewritten)
+    return Speed(ratio.value, ratio.low, ratio.high, 1e3 * median(original), 1e3 * median(rewritten), len(original))

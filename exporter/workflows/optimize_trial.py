@@ -1,0 +1,108 @@
+"""Which rewriting of a model `optimize()` keeps: candidates in order, each compared with the original."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from exporter.formats import load_artifact
+from exporter.passes.decisions import RAISE_OPSET
+from exporter.passes.record import DecisionRecord
+from exporter.passes.tiles import ACCURATE_TILE, has_larger_tiles
+from exporter.results import ParityReport
+from exporter.timing import timed
+from exporter.types import QUICK, OptimizeRequest, ParityOptions
+from exporter.workflows.compare_speed import Speed, compare_speed
+from exporter.workflows.optimize_model import Candidate, Rewriter, Rewritten, weight_bytes
+from exporter.workflows.verify import draw_feeds, verify_against_file
+
+
+@dataclass
+class Trial:
+    """The candidates of one run, and what became of those that were tried.
+
+    Attributes:
+        request: the model and how it is verified.
+        rewriter: rewrites the model.
+        record: the decisions of an earlier run; None to decide here.
+        notes: why candidates were rejected.
+        speed: the last comparison of a rewritten model with the original.
+        slower: the last candidate that was not faster.
+    """
+
+    request: OptimizeRequest
+    rewriter: Rewriter
+    record: DecisionRecord | None
+    notes: list[str] = field(default_factory=list[str])
+    speed: Speed | None = None
+    slower: Rewritten | None = None
+    _failed: Rewritten | None = None
+
+    def candidates(self) -> Iterator[Candidate]:
+        """Yield the candidate that the options ask for, then what may still do where that fails or is not faster."""
+        if self.record is not None:
+            options = self.record.apply(self.request.optimize)
+            yield Candidate(options, self.record.raise_opset, keep_original=not self.record.rewritten)
+            return
+        candidate = Candidate(self.request.optimize)
+        yield candidate
+        if self._failed is not None and has_larger_tiles(self._failed.passes.decisions):
+            candidate = replace(candidate, options=replace(candidate.options, max_tile=ACCURATE_TILE))
+            self.notes.append(
+                f"with larger Winograd tiles the outputs exceeded the error budget; tiles of {ACCURATE_TILE} were tried"
+            )
+            yield candidate
+        if self._failed is not None and RAISE_OPSET in self._failed.passes.changed:
+            self.notes.append("converted to a newer opset, the model failed the comparison; its opset was kept")
+            candidate = replace(candidate, raise_opset=False)
+            yield candidate
+        if self.slower is not None and not candidate.options.autotune and _has_predictions(self.slower):
+            self.notes.append(f"chosen by predicted times, it was {self.speed}: its variants were measured")
+            yield replace(candidate, options=replace(candidate.options, autotune=True))
+        if self.slower is not None:
+            self.notes.append(f"the rewritten model is not faster here: {self.speed}; --no-measure keeps it anyway")
+            yield replace(candidate, keep_original=True)
+
+    def rewrite(self, candidate: Candidate, _: tuple[Candidate, ...]) -> Rewritten:
+        """Rewrite the model as a candidate asks for."""
+        return self.rewriter.rewrite(candidate)
+
+    def verify(self, rewritten: Rewritten) -> ParityReport | None:
+        """Compare the staged model with the original, and name it in the report by where it is meant to go."""
+        self._failed = None
+        if rewritten.stage is None:
+            return None
+        rewriter, request = self.rewriter, self.request
+        artifact = replace(load_artifact(rewritten.files[0]), notes=())
+        with timed(rewriter.seconds, "verify"):
+            (report,) = verify_against_file(
+                [artifact], rewriter.subject, _parity_options(request), request.shapes, rewriter.progress
+            )
+        if not report.passed:
+            self._failed = rewritten
+        return replace(report, artifact=str(rewriter.target))
+
+    def is_faster(self, rewritten: Rewritten) -> bool:
+        """Return whether the staged model is faster than the original here."""
+        if rewritten.stage is None:
+            return True
+        rewriter, request = self.rewriter, self.request
+        with timed(rewriter.seconds, "measure"):
+            self.speed = compare_speed(
+                rewriter.subject.path,
+                rewritten.files[0],
+                lambda signature: draw_feeds(rewriter.subject, signature, _parity_options(request), request.shapes),
+                weight_bytes(rewritten.passes.model),
+                rewriter.progress,
+            )
+        self.slower = None if self.speed.faster else rewritten
+        return self.speed.faster
+
+
+def _parity_options(request: OptimizeRequest) -> ParityOptions:
+    return ParityOptions(seed=request.seed, input_types=QUICK)
+
+
+def _has_predictions(rewritten: Rewritten) -> bool:
+    """Return whether a node was rewritten because of a predicted time."""
+    return any(row.predicted_ms is not None and not row.unchanged for row in rewritten.passes.decisions)
