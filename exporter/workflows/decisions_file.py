@@ -1,4 +1,4 @@
-"""`--decisions FILE`: the record of an earlier run, from a model that it wrote, its manifest, or the output of `--json`."""
+"""`--decisions FILE`: the record of an earlier run: from a model that it wrote, its manifest, or `--json`'s output."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """optimize: any ONNX file; what passes the check is published, what nothing changes is left alone byte for byte."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,15 @@ from exporter.formats import load_artifact
 from exporter.formats.onnx import PASSES_KEY
 from exporter.passes import pipelines
 from exporter.passes.base import GraphPass
+from exporter.passes.record import RECORD_KEY
 from exporter.reports.json_report import dump
 from exporter.reports.optimize import optimization_to_dict
 from exporter.types import OptimizeOptions, OptimizeRequest
+from exporter.workflows.decisions_file import read_decisions
 from exporter.workflows.optimize import OptimizationMismatchError, optimize
 
+request = partial(OptimizeRequest, measure=False)
+"""A request whose result does not depend on how fast this machine is."""
 CUBE = {"kernel_shape": [3] * 3, "pads": [1] * 6}
 
 
@@ -72,7 +77,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_network_is_rewritten_verified_and_published(opset: int, external: bool, tmp_path: Path) -> None:
     path = saved(unet(opset=opset), tmp_path / "unet.onnx", external=external)
     before = contents(tmp_path)
-    done = optimize(OptimizeRequest(path))
+    done = optimize(request(path))
     assert done.modified
     assert done.path == tmp_path / "unet.optimized.onnx"
     assert done.report is not None
@@ -83,7 +88,8 @@ def test_a_network_is_rewritten_verified_and_published(opset: int, external: boo
     assert list(after.graph.input) == list(unet().graph.input)
     assert list(after.graph.output) == list(unet().graph.output)
     assert after.opset_import[0].version == max(opset, 13)
-    assert {entry.key: entry.value for entry in after.metadata_props} == {PASSES_KEY: ", ".join(done.passes)}
+    metadata = {entry.key: entry.value for entry in after.metadata_props}
+    assert metadata == {PASSES_KEY: ", ".join(done.passes), RECORD_KEY: done.record}
     assert len(done.files) == (2 if external else 1)
     assert {path.name for path in done.files} | set(before) == set(contents(tmp_path))
     feeds = {"image": normal(3, 2, 8, 8, 8)}
@@ -94,7 +100,7 @@ def test_a_network_is_rewritten_verified_and_published(opset: int, external: boo
 def test_a_model_that_no_pass_changes_is_not_written(tmp_path: Path) -> None:
     path = saved(ineligible(), tmp_path / "m.onnx")
     before, when = contents(tmp_path), path.stat().st_mtime_ns
-    done = optimize(OptimizeRequest(path))
+    done = optimize(request(path))
     assert (done.modified, done.path, done.files) == (False, path, ())
     assert (contents(tmp_path), path.stat().st_mtime_ns) == (before, when)
 
@@ -103,7 +109,7 @@ def test_a_model_that_no_pass_changes_is_not_written(tmp_path: Path) -> None:
 def test_an_ineligible_model_is_copied_where_asked(external: bool, tmp_path: Path) -> None:
     model = graph([node("Gemm", "x w", "y")], {"x": ("n", 64)}, {"y": ("n", 8)}, {"w": normal(64, 8)})
     path = saved(model, tmp_path / "m.onnx", external=external)
-    done = optimize(OptimizeRequest(path, tmp_path / "copy" / "c.onnx"))
+    done = optimize(request(path, tmp_path / "copy" / "c.onnx"))
     copied = contents(tmp_path / "copy")
     assert copied.pop("c.onnx") == path.read_bytes()
     assert copied == ({"m.onnx.bin": (tmp_path / "m.onnx.bin").read_bytes()} if external else {})
@@ -116,18 +122,18 @@ def test_a_copy_does_not_overwrite_another_models_data_file(tmp_path: Path) -> N
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "m.onnx.bin").write_bytes(b"theirs")
     with pytest.raises(UsageError, match="is another file"):
-        optimize(OptimizeRequest(path, tmp_path / "other" / "c.onnx"))
+        optimize(request(path, tmp_path / "other" / "c.onnx"))
     assert contents(tmp_path / "other") == {"m.onnx.bin": b"theirs"}
 
 
 def test_the_same_path_is_replaced(tmp_path: Path) -> None:
     path = saved(unet(), tmp_path / "unet.onnx")
     old = path.read_bytes()
-    done = optimize(OptimizeRequest(path, path))
+    done = optimize(request(path, path))
     assert done.path == path
     assert path.read_bytes() != old
     assert list(contents(tmp_path)) == ["unet.onnx"]
-    assert not optimize(OptimizeRequest(path)).modified
+    assert not optimize(request(path)).modified
 
 
 @pytest.mark.parametrize("external", [False, True], ids=["inline", "external"])
@@ -137,18 +143,18 @@ def test_a_file_under_several_names_is_read_and_its_data_file_is_not(external: b
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "link.onnx").symlink_to(path)
     if not external:
-        assert optimize(OptimizeRequest(tmp_path / "linked.onnx")).modified
-        assert optimize(OptimizeRequest(tmp_path / "other" / "link.onnx")).modified
+        assert optimize(request(tmp_path / "linked.onnx")).modified
+        assert optimize(request(tmp_path / "other" / "link.onnx")).modified
         return
     (tmp_path / "stolen.bin").hardlink_to(tmp_path / "unet.onnx.bin")
     with pytest.raises(ArtifactError, match=r"data file unet.onnx.bin has hard links"):
-        optimize(OptimizeRequest(path))
+        optimize(request(path))
 
 
 def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
     path = saved(unet(), tmp_path / "unet.onnx")
-    first = optimize(OptimizeRequest(path, tmp_path / "a.onnx", verify=False)).path.read_bytes()
-    assert optimize(OptimizeRequest(path, tmp_path / "b.onnx", verify=False)).path.read_bytes() == first
+    first = optimize(request(path, tmp_path / "a.onnx", verify=False)).path.read_bytes()
+    assert optimize(request(path, tmp_path / "b.onnx", verify=False)).path.read_bytes() == first
 
 
 class Spoils(GraphPass):
@@ -167,7 +173,7 @@ def test_a_pass_that_changes_the_function_publishes_nothing(tmp_path: Path, monk
     before = contents(tmp_path)
     monkeypatch.setattr(pipelines, "build_passes", lambda *_: [Spoils()])
     with pytest.raises(OptimizationMismatchError, match="nothing was written") as caught:
-        optimize(OptimizeRequest(path, path))
+        optimize(request(path, path))
     assert not caught.value.report.passed
     assert contents(tmp_path) == before
     assert len(list(tmp_path.iterdir())) == 1  # no staging folder either
@@ -176,8 +182,8 @@ def test_a_pass_that_changes_the_function_publishes_nothing(tmp_path: Path, monk
 def test_named_sizes_are_fixed_in_the_result_and_the_batch_stays_free(tmp_path: Path) -> None:
     path = saved(unet(size="s"), tmp_path / "unet.onnx")
     with pytest.raises(UsageError, match="--shape image="):
-        optimize(OptimizeRequest(path))
-    done = optimize(OptimizeRequest(path, shapes={"image": (1, 2, 8, 8, 8)}))
+        optimize(request(path))
+    done = optimize(request(path, shapes={"image": (1, 2, 8, 8, 8)}))
     assert done.report is not None
     assert done.report.passed
     after = onnx.load(done.path).graph
@@ -189,7 +195,7 @@ def test_sizes_that_the_model_contradicts_are_refused(tmp_path: Path) -> None:
     path = saved(unet(size="s"), tmp_path / "unet.onnx")
     for shape, message in (((1, 3, 8, 8, 8), "axis 1 is 2"), ((1, 2, 8), "5 axes"), ((1, 2, 8, 4, 8), "both 's'")):
         with pytest.raises(UsageError, match=message):
-            optimize(OptimizeRequest(path, shapes={"image": shape}))
+            optimize(request(path, shapes={"image": shape}))
 
 
 class BreaksOpset(GraphPass):
@@ -219,10 +225,10 @@ def test_a_pass_that_breaks_the_model_is_undone_and_the_others_count(
     broken: GraphPass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = saved(unet(), tmp_path / "unet.onnx")
-    expected = optimize(OptimizeRequest(path, tmp_path / "a.onnx")).path.read_bytes()
+    expected = optimize(request(path, tmp_path / "a.onnx")).path.read_bytes()
     passes = pipelines.build_passes(OptimizeOptions("cpu"))
     monkeypatch.setattr(pipelines, "build_passes", lambda *_: [*passes[:2], broken, *passes[2:]])
-    done = optimize(OptimizeRequest(path, tmp_path / "b.onnx"))
+    done = optimize(request(path, tmp_path / "b.onnx"))
     assert done.path.read_bytes() == expected
     (undone,) = [reason for reason in done.unchanged if reason.undone]
     assert undone.example == broken.name
@@ -236,7 +242,7 @@ def test_no_message_names_the_staging_folder(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(optimize_model.Rewriter, "_opening_fault", lambda *_: None)
     monkeypatch.setattr(pipelines, "build_passes", lambda *_: [Unopened()])
     with pytest.raises(ArtifactError, match=r"out/new\.onnx: onnxruntime rejects it") as caught:
-        optimize(OptimizeRequest(path, tmp_path / "out" / "new.onnx"))
+        optimize(request(path, tmp_path / "out" / "new.onnx"))
     assert ".c3d-export-" not in str(caught.value)
 
 
@@ -244,7 +250,7 @@ def test_free_sizes_are_the_reason_and_shape_the_remedy(tmp_path: Path) -> None:
     nodes = [node("Conv", "x w", "y", **CUBE)]
     for sizes in (("t", 32, 32), (-1, -1, -1)):
         model = graph(nodes, {"x": (1, 4, *sizes)}, {"y": (1, 8, *sizes)}, {"w": normal(8, 4, 3, 3, 3)})
-        done = optimize(OptimizeRequest(saved(model, tmp_path / "m.onnx")))
+        done = optimize(request(saved(model, tmp_path / "m.onnx")))
         (reason,) = done.unchanged
         assert (reason.count, reason.operator) == (1, "Conv")
         assert "dynamic" in reason.reason
@@ -254,7 +260,7 @@ def test_free_sizes_are_the_reason_and_shape_the_remedy(tmp_path: Path) -> None:
 
 
 def test_a_fixed_batch_stays_fixed(tmp_path: Path) -> None:
-    done = optimize(OptimizeRequest(saved(unet(batch=2), tmp_path / "unet.onnx")))
+    done = optimize(request(saved(unet(batch=2), tmp_path / "unet.onnx")))
     assert done.report is not None
     assert {row.batch for row in done.report.comparisons} == {2}
     assert list(onnx.load(done.path).graph.input) == list(unet(batch=2).graph.input)
@@ -277,7 +283,7 @@ def test_float16_weights_are_left_and_the_rest_is_rewritten(tmp_path: Path) -> N
         **{name: positive(8, seed=seed) for seed, name in enumerate(("gamma", "beta", "mean", "var"))},
     }
     model = graph(nodes, {"x": ("n", 2, 4, 6, 6)}, {"y": ("n", 4, 4, 6, 6)}, held)
-    done = optimize(OptimizeRequest(saved(model, tmp_path / "m.onnx")))
+    done = optimize(request(saved(model, tmp_path / "m.onnx")))
     assert "fold-batch-norm" in done.passes
     assert "its weights are float16, not float32" in [reason.reason for reason in done.unchanged]
 
@@ -290,13 +296,13 @@ def test_weights_of_ir_version_3_are_constants_and_the_summary_says_so(tmp_path:
         for tensor in model.graph.initializer
     )
     path = saved(model, tmp_path / "m.onnx")
-    done = optimize(OptimizeRequest(path))
+    done = optimize(request(path))
     assert done.report is not None
     assert done.report.passed
     assert {"constant-initializers", "fold-batch-norm"} <= {*done.passes}
     assert [value.name for value in onnx.load(done.path).graph.input] == ["image"]
     model.ir_version = 8  # from 4 on, an input with a default value is meant to be replaced
-    done = optimize(OptimizeRequest(saved(model, path)))
+    done = optimize(request(saved(model, path)))
     assert not done.modified
     assert any("the caller may replace" in reason.reason and reason.remedy for reason in done.unchanged)
 
@@ -333,7 +339,7 @@ def broken(folder: Path) -> dict[str, tuple[Path, str]]:
 def test_bad_files_are_refused(tmp_path: Path) -> None:
     for case, (path, message) in broken(tmp_path).items():
         with pytest.raises(ArtifactError, match=message):
-            optimize(OptimizeRequest(path))
+            optimize(request(path))
         assert not list(tmp_path.glob("*optimized*")), case
 
 
@@ -341,18 +347,16 @@ def test_bad_names_are_refused_before_any_work(tmp_path: Path) -> None:
     path = saved(unet(), tmp_path / "unet.onnx")
     for output, message in (("x.pt", "ends in .onnx"), (".onnx", "ends in .onnx"), ("-x.onnx", "plain file name")):
         with pytest.raises(UsageError, match=message):
-            optimize(OptimizeRequest(path, tmp_path / output))
+            optimize(request(path, tmp_path / output))
     (tmp_path / "taken.onnx.json").write_text("{}")
     with pytest.raises(UsageError, match="describes another artifact"):
-        optimize(OptimizeRequest(path, tmp_path / "taken.onnx"))
+        optimize(request(path, tmp_path / "taken.onnx"))
 
 
 def test_an_optimized_artifact_has_a_manifest_that_records_the_passes(
     exported: ExportedByCommand, tmp_path: Path
 ) -> None:
-    wanted = OptimizeRequest(
-        exported.onnx, tmp_path / "half.onnx", OptimizeOptions("cpu", weight_dtype="fp16"), verify=False
-    )
+    wanted = request(exported.onnx, tmp_path / "half.onnx", OptimizeOptions("cpu", weight_dtype="fp16"), verify=False)
     done = optimize(wanted)
     subject = load_artifact(done.path)  # hashes, and the manifest inside against the one beside
     old = read_manifest(exported.onnx.with_name("c3d.onnx.json"))
@@ -368,6 +372,7 @@ def test_an_optimized_artifact_has_a_manifest_that_records_the_passes(
         "compress-weights",
     ]
     assert done.bytes_after < 0.51 * done.bytes_before
+    assert read_decisions(done.path) == read_decisions(done.path.with_name("half.onnx.json"))
 
 
 def test_an_artifact_that_its_manifest_does_not_describe_is_refused(
@@ -376,12 +381,12 @@ def test_an_artifact_that_its_manifest_does_not_describe_is_refused(
     path = saved(unet(), tmp_path / "c3d.onnx")
     (tmp_path / "c3d.onnx.json").write_bytes(exported.onnx.with_name("c3d.onnx.json").read_bytes())
     with pytest.raises(IntegrityError):
-        optimize(OptimizeRequest(path))
+        optimize(request(path))
 
 
 def test_the_command_explains_and_prints_json(tmp_path: Path) -> None:
     saved(unet(), tmp_path / "unet.onnx")
-    done = run("c3d-export", "optimize", "unet.onnx", "--explain", cwd=tmp_path)
+    done = run("c3d-export", "optimize", "unet.onnx", "--explain", "--no-measure", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     for word in ("a.node", "BatchNormalization", "folded", "predicted", "measured", "passed", "unet.optimized.onnx"):
         assert word in done.stdout
@@ -389,7 +394,7 @@ def test_the_command_explains_and_prints_json(tmp_path: Path) -> None:
 
 
 def test_the_json_report_is_complete(tmp_path: Path) -> None:
-    done = optimize(OptimizeRequest(saved(unet(), tmp_path / "unet.onnx"), tmp_path / "u.onnx", verify=False))
+    done = optimize(request(saved(unet(), tmp_path / "unet.onnx"), tmp_path / "u.onnx", verify=False))
     actual = json.loads(dump(optimization_to_dict(done)))
     assert actual["path"] == str(tmp_path / "u.onnx")
     assert actual["parity"] is None

@@ -85,7 +85,7 @@ def multiplications(path: Path) -> int:
 def test_another_network_takes_a_fraction_of_the_multiplications(tmp_path: Path) -> None:
     path = tmp_path / "r3d.onnx"
     onnx.save(tower(), path)
-    done = optimize(OptimizeRequest(path))
+    done = optimize(OptimizeRequest(path, measure=False))
     assert done.modified
     assert done.report is not None
     assert done.report.passed
@@ -117,7 +117,7 @@ def test_tiles_of_two_are_taken_where_larger_ones_fail_the_check(
         return done
 
     monkeypatch.setattr(Winograd, "rewrite", careless)
-    done = optimize(OptimizeRequest(path))
+    done = optimize(OptimizeRequest(path, measure=False))
     assert done.report is not None
     assert done.report.passed
     assert "tiles of 2 pass" in done.notes[-1]
@@ -168,7 +168,9 @@ def test_a_file_is_tuned_and_its_layers_errors_are_told(
     path = tmp_path / "r3d.onnx"
     onnx.save(tower(), path, save_as_external_data=external, location="r3d.bin", size_threshold=64)
     done = optimize(
-        OptimizeRequest(path, optimize=OptimizeOptions("cpu", autotune=True, measure_errors=True), verify=False)
+        OptimizeRequest(
+            path, optimize=OptimizeOptions("cpu", autotune=True, measure_errors=True), verify=False, measure=False
+        )
     )
     rows = {decision.node: decision for decision in done.decisions}
     assert all("measured: " in rows[name].reason and " ms" in rows[name].reason for name in ("c1.node", "c2.node"))
