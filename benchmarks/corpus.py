@@ -42,6 +42,8 @@ class Worker:
 
     def check(self, model: CorpusModel, timeout: float) -> dict[str, Any]:
         """Return the model's record (`corpus_check.Record`), or `{"stopped": why}` where there is none."""
+        if model.is_large:
+            self.close()  # a process of its own, so that its peak of memory is this model's
         pipe = self._pipe or self._start()
         try:
             pipe.send(model)
