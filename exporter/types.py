@@ -102,6 +102,7 @@ class ParityOptions:
         localize: name the first layer that diverges from the float64 reference.
         determinism: check whether repeats, batch positions and thread counts give the same bits.
         cache: folder that keeps the float64 reference by hash of weights and input.
+        pairs: with a model file in `against`: (name there, name in the artifact) of inputs or outputs that correspond.
     """
 
     device: Device = "cpu"
@@ -119,6 +120,7 @@ class ParityOptions:
     localize: bool = False
     determinism: bool = False
     cache: Path | None = None
+    pairs: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

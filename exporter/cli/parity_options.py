@@ -45,6 +45,14 @@ def parse_reference(value: str) -> EngineReference | Path | None:
     raise click.BadParameter(f"{value}: neither an engine ({names}) nor a model file")
 
 
+def parse_pair(value: str) -> tuple[str, str]:
+    """Return the two names of OTHER=OWN, which may contain `=` only in the second."""
+    other, equals, own = value.partition("=")
+    if not (other and equals and own):
+        raise click.BadParameter(f"{value}: give two names as OTHER=OWN")
+    return other, own
+
+
 input_options = combine(
     click.option(
         "--inputs",
@@ -81,6 +89,15 @@ tolerance_options = combine(
         metavar="ENGINE|FILE",
         help="Compare with an engine too (torch, onnxruntime, openvino, onnx-reference; with :cuda after it), or with "
         "another model file instead of the network.",
+    ),
+    click.option(
+        "--map",
+        "pairs",
+        type=parse_pair,
+        multiple=True,
+        metavar="OTHER=OWN",
+        help="With --against FILE: an input or output of that file and the one of the artifact that corresponds. "
+        "Repeatable. [default: by name, then by position]",
     ),
     click.option(
         "--engine",

@@ -12,10 +12,11 @@ from exporter.parity.compare import TOP_K, Expected, compare, top_k
 from exporter.parity.discrete import is_discrete
 from exporter.parity.evidence import check_evidence
 from exporter.parity.execution import FULL_PRECISION, RunResult
-from exporter.parity.golden import GoldenOutputs
+from exporter.parity.golden import FileSource, GoldenOutputs
 from exporter.parity.histogram import error_histograms
 from exporter.parity.inputs import InputBatch
 from exporter.parity.near_ties import find_near_ties
+from exporter.parity.pairing import find_pairing
 from exporter.parity.preview import preview_frames
 from exporter.parity.tolerance import Tolerance, select_tolerance
 from exporter.results import Comparison, ParityReport, Precision, Ranking
@@ -61,6 +62,7 @@ def evaluate(
     agreement = _top1_agreement(rows)
     weak, failures = check_evidence(pairs, golden, tolerance)
     failures += [*_check_top1(agreement, tolerance), *_check_equal(rows, tolerance)]
+    hint = _pairing_hint(result, golden, tolerance, rows)
     on_device = not result.placement.fallback_nodes or options.allow_fallback
     return ParityReport(
         artifact=str(result.spec.path),
@@ -72,7 +74,7 @@ def evaluate(
         tolerance=_describe(tolerance, rows),
         comparisons=tuple(rows),
         against_comparisons=tuple(against_rows),
-        notes=(*notes, *golden.notes, *_run_notes(result, golden, against, against_rows), *weak, *failures),
+        notes=(*notes, *golden.notes, *_run_notes(result, golden, against, against_rows), *weak, *failures, *hint),
         passed=bool(rows) and on_device and not failures and all(row.passed for row in (*rows, *against_rows)),
         seconds={"reference": golden.seconds, **result.seconds},
         top1_agreement=agreement,
@@ -106,6 +108,24 @@ def compare_batch(
         )
         for output, values in outputs.items()
     ]
+
+
+def _pairing_hint(
+    result: RunResult, golden: GoldenOutputs, tolerance: Tolerance, rows: Sequence[Comparison]
+) -> list[str]:
+    """Return a note where the outputs fail as they are paired, and agree when paired otherwise."""
+    if all(row.passed for row in rows) or not isinstance(golden.source, FileSource):
+        return []
+
+    def agrees(batch: InputBatch, output: str, values: NDArray[Any]) -> bool:
+        return all(row.passed for row in compare_batch(batch, {output: values}, golden, tolerance))
+
+    found = find_pairing(result.batches, list(result.mapping.outputs.values()), agrees)
+    if found is None:
+        return []
+    own = {reference: name for name, reference in result.mapping.outputs.items()}
+    pairs = " ".join(f"--map {theirs}={own[ours]}" for theirs, ours in found.items())
+    return [f"the outputs agree when they are paired otherwise: {pairs}"]
 
 
 def stop_at_failure(golden: GoldenOutputs, options: ParityOptions) -> Callable[[Precision, InputBatch, Outputs], bool]:

@@ -1,8 +1,9 @@
 """How a model's inputs and outputs correspond to the reference's."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from exporter.errors import ArtifactError
+from exporter.errors import ArtifactError, UsageError
 from exporter.parity.execution import IOMapping
 from exporter.types import UNKNOWN_RANK
 from models.built_model import BuiltModel
@@ -50,29 +51,55 @@ def map_by_network(path: Path, found: Signature, model: BuiltModel) -> IOMapping
     return IOMapping({model.input.name: inputs[0]}, named)
 
 
-def map_by_name(path: Path, found: Signature, other: Signature) -> IOMapping:
-    """Pair two models' inputs and outputs: those of one name, and the rest by position.
+def map_by_name(path: Path, found: Signature, other: Signature, pairs: Sequence[tuple[str, str]] = ()) -> IOMapping:
+    """Pair two models' inputs and outputs: as stated, then those of one name, and the rest by position.
+
+    Args:
+        path: the model file.
+        found: its signature.
+        other: the other model's signature.
+        pairs: (the other's name, the model's name) of inputs or outputs that correspond.
 
     Raises:
         ArtifactError: they have different numbers of them, or sizes that cannot be the same; the message has both.
+        UsageError: a pair names no input and no output.
     """
-    inputs, outputs = _pair(other.inputs, found.inputs), _pair(other.outputs, found.outputs)
+    ports = ((other.inputs, found.inputs), (other.outputs, found.outputs))
+    for theirs, ours in pairs:
+        if not any(_has(a, theirs) and _has(b, ours) for a, b in ports):
+            raise UsageError(
+                f"--map {theirs}={ours}: no input or output of these names corresponds; {path.name} has {found}; the "
+                f"other has {other}"
+            )
+    inputs, outputs = (_pair(*sides, dict(pairs)) for sides in ports)
     for theirs, ours in (*inputs, *outputs):
         if ours is None or not _compatible(theirs, ours):
-            raise ArtifactError(f"{path}: its signature does not fit the other's: {found}; the other has {other}")
+            raise ArtifactError(
+                f"{path}: its signature does not fit the other's: {found}; the other has {other}; pair those of other "
+                "names with --map OTHER=OWN"
+            )
     return IOMapping(
         {theirs.name: ours for theirs, ours in inputs if ours is not None},
         {ours.name: theirs.name for theirs, ours in outputs if ours is not None},
     )
 
 
-def _pair(wanted: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...]) -> list[tuple[TensorSpec, TensorSpec | None]]:
+def _has(values: tuple[TensorSpec, ...], name: str) -> bool:
+    return any(value.name == name for value in values)
+
+
+def _pair(
+    wanted: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...], stated: Mapping[str, str] | None = None
+) -> list[tuple[TensorSpec, TensorSpec | None]]:
     if len(wanted) != len(found):
         return [(value, None) for value in (wanted or found)]
     named = {value.name: value for value in found}
-    shared = named.keys() & {value.name for value in wanted}
-    rest = iter([value for value in found if value.name not in shared])
-    return [(value, named[value.name] if value.name in shared else next(rest)) for value in wanted]
+    partners = {theirs: ours for theirs, ours in (stated or {}).items() if ours in named and _has(wanted, theirs)}
+    for value in wanted:
+        if value.name in named and value.name not in partners and value.name not in partners.values():
+            partners[value.name] = value.name
+    rest = iter([value for value in found if value.name not in partners.values()])
+    return [(value, named[partners[value.name]] if value.name in partners else next(rest)) for value in wanted]
 
 
 def _compatible(a: TensorSpec, b: TensorSpec) -> bool:

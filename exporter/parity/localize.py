@@ -62,6 +62,8 @@ def localize(
     if len(batch.rows) > 1 and has_batch_interaction(report):
         interaction = "each input passes on its own, so items of a batch influence each other"
         return replace(found, summary=f"{interaction}; {found.summary}")
+    if found.first is None and any(row.equal is not None and not row.passed for row in report.comparisons):
+        return replace(found, summary=f"{found.summary}; what differs is decided after these layers")
     return found
 
 
@@ -109,7 +111,13 @@ def first_divergence(layers: tuple[LayerError, ...], *, passed: bool) -> tuple[s
     count = f"{len(seen)} of {len(layers)} layers seen"
     if passed:
         most = max(seen, key=lambda layer: layer.budget_used or 0)
-        return None, f"no layer diverges ({count}); {most.layer} uses most of its budget, {most.budget_used:.0%}"
+        used = most.budget_used or 0
+        if used > 1:
+            return None, (
+                f"the outputs pass, so no layer is at fault ({count}); {most.layer} has {used:.3g} times the error "
+                "that its own budget would allow, which does not reach the outputs"
+            )
+        return None, f"no layer diverges ({count}); {most.layer} uses most of its budget, {used:.0%}"
     last, unseen = "the input", list[str]()
     for layer in layers:
         if layer.budget_used is None or layer.error is None:

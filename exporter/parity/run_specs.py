@@ -48,7 +48,9 @@ def make_run_spec(artifact: LoadedArtifact, options: ParityOptions, model: Built
 def make_file_run_spec(artifact: LoadedArtifact, options: ParityOptions, other: Signature) -> RunSpec:
     """Return how to run an artifact that must return what a model file of the signature `other` returns."""
     signature = artifact.manifest.signature if artifact.manifest is not None else other
-    return _make_spec(artifact, options, partial(map_by_name, artifact.path, other=other), signature)
+    return _make_spec(
+        artifact, options, partial(map_by_name, artifact.path, other=other, pairs=options.pairs), signature
+    )
 
 
 def make_second_run_spec(artifact: LoadedArtifact, options: ParityOptions, model: BuiltModel) -> RunSpec | None:

@@ -66,6 +66,8 @@ def verify_parity(
         require_cache(options.cache)
     loaded = tuple(load_artifact(Path(path)) for path in artifacts)
     check_devices(loaded, options)
+    if options.pairs and not isinstance(options.against, Path):
+        raise UsageError("--map needs --against FILE: the inputs and outputs of a network have names of their own")
     if isinstance(options.against, Path):
         if reference is not None and reference != BuildOptions():
             raise UsageError("--weights and its like describe a network; with --against FILE, that file is compared")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.errors import ArtifactError
+from exporter.errors import ArtifactError, UsageError
 from exporter.parity.io_mapping import map_by_manifest, map_by_name, map_by_network
 from exporter.types import UNKNOWN_RANK
 from models.builder import skeleton
@@ -38,6 +38,19 @@ def test_values_without_a_common_name_are_paired_by_position() -> None:
     mapping = map_by_name(PATH, mine, THEIRS)
     assert {name: value.name for name, value in mapping.inputs.items()} == {"a": "x", "b": "b"}
     assert mapping.outputs == {"1": "y", "2": "z"}
+
+
+def test_stated_pairs_come_first() -> None:
+    mine = signature([tensor("b", "m", 3), tensor("a", "m", 3)], [tensor("y", "m", 5), tensor("1", "m", 5)])
+    mapping = map_by_name(PATH, mine, THEIRS, [("a", "b"), ("z", "y")])
+    assert {name: value.name for name, value in mapping.inputs.items()} == {"a": "b", "b": "a"}
+    assert mapping.outputs == {"1": "y", "y": "z"}
+
+
+def test_a_stated_pair_must_exist() -> None:
+    for pair in (("a", "nothing"), ("nothing", "a"), ("a", "y")):
+        with pytest.raises(UsageError, match=f"--map {pair[0]}={pair[1]}: no input or output of these names"):
+            map_by_name(PATH, THEIRS, THEIRS, [pair])
 
 
 @pytest.mark.parametrize(
