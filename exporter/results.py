@@ -205,7 +205,7 @@ class ParityReport:
         float64_name: what the float64 reference was computed from.
         float32_name: what the float32 baseline was computed with.
         against: the second engine that the artifact was compared with; None without `--against`.
-        tolerance: the tolerance in words.
+        tolerance: a description of the tolerance.
         comparisons: one row for each input batch and output.
         against_comparisons: the same rows for the second engine.
         notes: what a reader must know to interpret the result.

@@ -85,7 +85,7 @@ class ParityOptions:
 
     Attributes:
         device: where the artifact runs. The float64 reference always runs on the CPU.
-        seed: of the random inputs.
+        seed: seed of the random inputs.
         clips: videos of the user to verify on, folders of them, or lists (`.txt`, a path a line).
         allow_fallback: accept nodes that ran on another device than the one asked for.
         engine: the engine that runs the artifact; None takes the format's own.
@@ -177,7 +177,7 @@ class OptimizeRequest:
         optimize: how it is rewritten.
         verify: compare the result with the original before it is published.
         shapes: {input: shape with the batch}, for inputs with dynamic axes besides the batch.
-        seed: of the inputs it is verified on.
+        seed: seed of the inputs it is verified on.
     """
 
     model: Path

@@ -25,7 +25,7 @@ from models.progress import Progress, no_progress
 def build(options: BuildOptions | None = None, progress: Progress = no_progress) -> BuiltModel:
     """Construct C3D, initialise it from the seed, load the weights if there are any, and put it in eval mode.
 
-    torch's global random state is left as it was.
+    torch's global random state does not change.
 
     Args:
         options: what to build; None for the published network with random weights.

@@ -43,7 +43,7 @@ class BuiltModel:
         default_outputs: what is exported unless other outputs are asked for; empty for all.
         unavailable_outputs: {output that this network cannot return: why, and what to do}.
         preprocessing: what the weights expect of decoded frames; None for a network that does not take video.
-        seed: of whatever was initialised randomly.
+        seed: seed of the random initialisation.
         checkpoint: where the parameters came from; None where they come from the seed, or from the caller.
         notes: what the user should know about the network, a sentence each.
         forward_all: a module that returns every output, in the order of `outputs`, as a tuple (a tensor if there is

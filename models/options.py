@@ -16,7 +16,7 @@ class BuildOptions:
         num_classes: fc8's outputs; None takes the checkpoint's (0 where it has no fc8), or 101 without a checkpoint.
         batch_norm: the variant with a BatchNorm3d after each convolution; a checkpoint of that variant is detected.
         pool5: pool5's convention; None takes the checkpoint's or its layout's, or `symmetric`.
-        seed: of the initialisation.
+        seed: seed of the random initialisation.
         weights: a checkpoint: a file, `https://…[#sha256=…]`, or `hf://owner/repo/file[@revision]`. It must cover the
             whole network.
         layout: the checkpoint's origin, or `auto` to detect it.

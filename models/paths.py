@@ -17,7 +17,7 @@ def require_file(path: Path, what: str, error: type[BadInputError]) -> int:
         error: the class to raise.
 
     Raises:
-        BadInputError: of the class given: there is nothing, or something else than a file, or it cannot be looked at.
+        BadInputError: of the class given: the path does not exist, is not a file, or cannot be accessed.
     """
     try:
         if not path.exists():
@@ -38,7 +38,7 @@ def atomic_write(path: Path, content: bytes) -> None:
     """Write a file completely or not at all: it appears under its name when all of it is there.
 
     Raises:
-        OSError: the system does not allow it; an earlier file is then as it was.
+        OSError: the system does not allow it; an earlier file is then unchanged.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:

@@ -25,11 +25,11 @@ class Field:
     """One field of a message.
 
     Attributes:
-        number: of the field.
+        number: field number.
         wire: its wire type.
         start: where its payload starts in the data.
         end: where it ends.
-        value: of a varint, as it is (unsigned); 0 for other wire types.
+        value: the unsigned value of a varint; 0 for other wire types.
     """
 
     number: int

@@ -37,7 +37,7 @@ class LoadedArtifact:
     Attributes:
         path: the model file.
         format: its format.
-        manifest: from beside it (then its files' hashes were checked) or from inside it.
+        manifest: the manifest beside the file (then its hashes were checked) or inside it; None if there is none.
         notes: what a reader of a report must know about it.
     """
 

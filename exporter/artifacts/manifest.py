@@ -50,8 +50,8 @@ class NetworkRecord:
         setting_sources: {setting: who chose it}: `default`, `layout` (the checkpoint's origin), `file` (the checkpoint
             states it) or `option`.
         parameters: the number of trainable values.
-        state_sha256: of the network's state, see `models.builder.state_sha256`.
-        seed: of whatever was initialised randomly.
+        state_sha256: SHA-256 of the network's state, see `models.builder.state_sha256`.
+        seed: seed of the random initialisation.
     """
 
     architecture: str
@@ -87,7 +87,7 @@ class Manifest:
     """What an artifact is, how it was made, and what it returns.
 
     Attributes:
-        version: of this format.
+        version: version of the manifest format.
         producer: name and version of the tool.
         name: the artifact's name.
         format: the artifact's format.
@@ -96,7 +96,7 @@ class Manifest:
         preprocessing: what the weights expect of decoded frames; None for a network that takes no video.
         signature: inputs and outputs.
         options: the export options that decide the model file's bytes.
-        versions: of the libraries that decide them.
+        versions: {library: version} of the libraries that decide those bytes.
         files: the artifact's files, the model first. Empty inside a model file.
         parity: the result of the check at export. Never inside a model file.
     """
@@ -199,7 +199,7 @@ class Artifact:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The model file and whatever else the manifest lists, then the manifest itself."""
+        """The model file and the other files that the manifest lists, then the manifest itself."""
         listed = tuple(self.path.with_name(entry.path) for entry in self.manifest.files)
         return (*(listed or (self.path,)), manifest_path(self.path))
 

@@ -80,7 +80,7 @@ def translate_os_errors(folder: Path) -> Generator[None]:
 
 @contextlib.contextmanager
 def staging(folder: Path) -> Generator[Path]:
-    """Make `folder` and give a hidden folder inside it to write into; it is gone afterwards, with what was left in it.
+    """Create `folder` and yield a hidden folder inside it to write into; it is removed at the end with its content.
 
     An error of this project that passes through does not name the hidden folder: the user never sees it.
 
@@ -143,13 +143,13 @@ def atomic_replace(staged: Path, target: Path) -> None:
 
 
 def cleanup_staging() -> None:
-    """Finish or remove whatever this process has staged: for a signal handler that is about to end it."""
+    """Finish or remove the staging folders of this process; for a signal handler that ends it."""
     for stage, folder in list(_OPEN.items()):
         _finish_or_discard(stage, folder)
 
 
 def recover(folder: Path) -> None:
-    """Finish what a killed run had all but published into `folder`, and remove what killed runs left."""
+    """Finish what a killed run had almost published into `folder`, and remove other staging folders of killed runs."""
     for stage in folder.glob(f"{PREFIX}*"):
         if stage.is_dir() and _abandoned(stage):
             _finish_or_discard(stage, folder)

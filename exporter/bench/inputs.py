@@ -52,7 +52,7 @@ class Feeds:
         ]
 
     def describe(self, seed: int) -> str:
-        """Return what is fed, in words."""
+        """Return a description of the inputs."""
         return f"{', '.join(map(str, self.inputs))}; standard normal, seed {seed}"
 
     def batches(self, wanted: Sequence[int] | None) -> tuple[int, ...]:
@@ -91,7 +91,7 @@ def make_feeds(path: Path, signature: Signature | None, shapes: Shapes) -> Feeds
         if value.dtype not in DTYPES:
             raise ArtifactError(f"{path}: input {value.name} is {value.dtype}, of which nothing can be drawn")
         if value.name not in shapes and any(isinstance(size, str) for size in value.shape[1:]):
-            raise UsageError(f"{path}: leaves sizes of {value} free; --shape {value.name}=1x… says them")
+            raise UsageError(f"{path}: {value} has dynamic axes; give its shape with --shape {value.name}=1x…")
     return Feeds(signature.inputs, shapes)
 
 

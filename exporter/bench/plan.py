@@ -48,7 +48,7 @@ class BenchPlan:
 
 @contextlib.contextmanager
 def make_plan(request: BenchRequest, progress: Progress) -> Generator[BenchPlan]:
-    """Check the artifacts, and write what engines run into a folder that is gone afterwards.
+    """Check the artifacts, and write what engines run into a temporary folder.
 
     Raises:
         UsageError: options that the artifacts do not allow.

@@ -114,7 +114,7 @@ def _conv(_node: onnx.NodeProto, _x: tuple[int, ...], w: tuple[int, ...], y: tup
 
 
 def _conv_transpose(_node: onnx.NodeProto, x: tuple[int, ...], w: tuple[int, ...], _y: tuple[int, ...]) -> int:
-    """Each input meets every weight of its channel: output channels of the group times taps."""
+    """Every input value is multiplied by each weight of its channel: output channels of the group times taps."""
     return prod(x) * prod(w[1:])
 
 

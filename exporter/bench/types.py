@@ -17,18 +17,18 @@ class BenchRequest:
     Attributes:
         artifacts: model files, the first of which is what the others are compared with.
         batches: batch sizes; None for 1 and 4, or the model's own where it is fixed.
-        threads: thread counts; None for the number of usable cores.
+        threads: thread counts; None for the number of available CPUs.
         rounds: rounds of every target for each batch size and thread count.
         warmup: calls before the first round that do not count.
         seconds: no round begins after so many seconds of one batch size and thread count, once three are done.
         load_rounds: how often each target is loaded in a fresh process.
-        seed: of the inputs and of the order of rounds.
+        seed: seed of the inputs and of the order within rounds.
         device: where targets run.
         engines: add the other engines that are installed.
         engine_python: {engine: interpreter} for engines that live in an environment of their own.
-        shapes: {input: sizes} for inputs whose sizes the first artifact leaves free.
-        plain: the graph that engines run, where the first artifact is a rewritten one without a manifest.
-        reference: the checkpoint, where the manifest's is elsewhere now.
+        shapes: {input: shape}, for inputs whose shape is dynamic in the first artifact.
+        engine_model: the graph that engines run, where the first artifact is a rewritten one without a manifest.
+        reference: the checkpoint, if it is not where the manifest says.
     """
 
     artifacts: tuple[Path, ...]
@@ -65,7 +65,7 @@ class Ratio:
         value: 2 is twice the first's time.
         low: lower end of the interval.
         high: upper end.
-        confidence: with which the interval holds the true median: at least 0.95, less where there were too few rounds.
+        confidence: confidence level of the interval: at least 0.95, less where there were too few rounds.
     """
 
     value: float
@@ -81,14 +81,14 @@ class Measurement:
     Attributes:
         target: its name.
         batch: inputs in a batch.
-        threads: of the engine.
-        rounds: rounds it had.
+        threads: thread count of the engine.
+        rounds: rounds that were run.
         calls: timed calls in all of them.
         median: over all calls.
         p90: the 90th percentile of all calls, linearly interpolated.
         minimum: the fastest call.
         throughput: inputs a second, batch / median.
-        ratio: to the first target.
+        ratio: its time relative to the first target's.
         memory: bytes; the process's peak so far beyond its peak after importing the engine. None where not known.
         difference: its outputs' largest distance from the first's, relative to the first's largest number. None for
             the first, and where their outputs have different sizes.
@@ -114,9 +114,9 @@ class Loading:
 
     Attributes:
         target: its name.
-        threads: of the engine.
+        threads: thread count of the engine.
         loads: seconds from the file to a model that can be called, one for each process.
-        first_outputs: the same with the first call, of the first batch size: what an engine puts off until then counts.
+        first_outputs: the same with the first call, of the first batch size, so that deferred initialisation counts.
         load: the median of `loads`.
         first_output: the median of `first_outputs`.
     """
@@ -152,9 +152,9 @@ class Roofline:
     """This machine's matrix products, and what they allow direct convolution to reach.
 
     Attributes:
-        threads: of the matrix product.
+        threads: thread count of the matrix product.
         rate: the fastest float32 product's operations a second (a multiply-add is two).
-        product: which it was: library and size.
+        product: library and size of that product.
         counted: the graph whose multiply-adds were counted; None where there was no plain one.
         bounds: one for each batch size; empty without a graph.
         uncounted: nodes of the graph that multiply and could not be counted, because their sizes are not known.
@@ -174,18 +174,18 @@ class BenchReport:
 
     Attributes:
         first: the target that ratios refer to.
-        inputs: what every target was given, in words.
+        inputs: a description of the inputs, the same for every target.
         unit: what one input is called in the plural.
         device: where targets ran.
         targets: what ran, in order.
-        measurements: by threads, then batch, then target.
-        loadings: by threads, then target.
+        measurements: ordered by threads, then batch, then target.
+        loadings: ordered by threads, then target.
         rooflines: one for each thread count; empty on a GPU.
         missing: what did not run.
         method: how the figures were measured, a sentence each.
         notes: what a reader must know to weigh them.
         environment: versions, processor, system.
-        seconds: the whole benchmark took.
+        seconds: duration of the whole benchmark.
     """
 
     first: str

@@ -199,7 +199,7 @@ def _peak_by_resource() -> int | None:
 
 
 def _private_stdout() -> TextIO:
-    """Return a stream to what was stdout, and send whatever a library prints there to stderr."""
+    """Return a stream to the original stdout, and redirect what libraries print there to stderr."""
     private = os.dup(1)
     os.dup2(2, 1)
     return os.fdopen(private, "w", encoding="utf-8")

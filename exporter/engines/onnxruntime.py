@@ -155,7 +155,7 @@ def require_device(device: Device) -> None:
     """Refuse a device that the installed onnxruntime has no provider for.
 
     Raises:
-        UnavailableError: with the package to install.
+        UnavailableError: the package is missing; the message names it.
     """
     import onnxruntime
 

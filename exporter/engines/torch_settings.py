@@ -21,7 +21,7 @@ def require_device(device: Device) -> None:
     """Refuse a device that the installed torch cannot use.
 
     Raises:
-        UnavailableError: with the package to install.
+        UnavailableError: the device is missing; the message says what to install.
     """
     if device == "tensorrt":
         raise UnavailableError("--device tensorrt: torch has no such device; an ONNX file in onnxruntime has")

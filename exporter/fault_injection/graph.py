@@ -1,4 +1,4 @@
-"""An ONNX graph without its weights, which lie beside it, and copies of it to inject faults into."""
+"""An ONNX graph without its weights, which are in a file beside it, and copies of it to inject faults into."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class SelfTestOptions:
         quick: inject each fault type at one position instead of all.
         localize: also find out whether the layer of each detected fault is named.
         only: fault types whose name contains this text, case ignored; None for all.
-        seed: of the random inputs and faults.
+        seed: seed of the random inputs and faults.
         clean_runs: how many further inputs the original artifact is run on; None for the default number.
     """
 
@@ -81,12 +81,12 @@ class SelfTestReport:
     Attributes:
         artifact: its path.
         runtime: the engine and its version.
-        tolerance: the tolerance, in words.
+        tolerance: a description of the tolerance.
         inputs: names of the inputs that the faulty copies were run on.
         fault_types: how many fault types apply to the artifact.
         faults: a result for each, in the order of the table.
         clean: runs of the original artifact.
-        seconds: by phase.
+        seconds: {phase: seconds}.
         environment: versions, processor, system.
     """
 

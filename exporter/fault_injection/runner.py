@@ -48,7 +48,7 @@ def list_faults(
     Args:
         original: the graph.
         fault_types: rows of the table.
-        quick: one position per fault type, which differs from type to type.
+        quick: one position per fault type; the positions vary over the types.
     """
     faults: list[Fault] = []
     for number, fault_type in enumerate(fault_types):

@@ -44,7 +44,7 @@ class WriteResult:
     """What a format wrote.
 
     Attributes:
-        files: in the folder given, the model first.
+        files: the files that were written, the model first.
         manifest: the embedded part as it is inside the model file, with the format's options and versions.
         notes: what the user should know.
     """

@@ -38,7 +38,7 @@ def find_layer(module: nn.Module, layer: str) -> tuple[nn.Module, str]:
     """Return the parent of a network's layer inside an exported module, and the layer's name there.
 
     Args:
-        module: from `select_outputs`; the network is inside, perhaps wrapped.
+        module: a module that `select_outputs` returned; it contains the network.
         layer: its name in the network: `conv1`, `layer1.conv`.
 
     Raises:

@@ -50,7 +50,7 @@ class Choice:
         optimize_for_inference: the file should be loaded through `torch.jit.optimize_for_inference`.
         milliseconds: {variant: median of a run}, measured side by side.
         loaded: milliseconds of the variant as it is, and passed through `optimize_for_inference`.
-        items: in the batch of a run.
+        items: the batch size that was measured.
         sizes: bytes of the tensors of the plain variant and of this one.
     """
 
@@ -75,7 +75,7 @@ def rank_variants(
     A variant that `optimize_for_inference` makes faster still is yielded that way, then as it is. `plain` is the last.
 
     Args:
-        module: from `exporter.formats.export_module.select_outputs`.
+        module: a float32 module that `exporter.formats.export_module.select_outputs` returned.
         model: the network it computes.
         batch: items that will be run at once; at most `MAX_ITEMS` are measured.
         progress: called at each step.
@@ -131,7 +131,7 @@ def make_variant(module: nn.Module, model: BuiltModel, variant: Variant) -> nn.M
     Max pools and ReLUs are rewritten only as the network's `conv_hints` say: elsewhere their inputs may be used twice.
 
     Args:
-        module: from `exporter.formats.export_module.select_outputs`, float32; it is not changed.
+        module: a float32 module that `select_outputs` returned; it is not changed.
         model: the network it computes.
         variant: which.
     """

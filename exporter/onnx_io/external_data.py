@@ -32,7 +32,7 @@ def check_external_data(model: onnx.ModelProto, path: Path) -> None:
     """Refuse a model whose weights are outside its own folder, or are missing.
 
     Raises:
-        ArtifactError: with the location.
+        ArtifactError: a location is outside the folder; the message names it.
     """
     for location in external_locations(model, path):
         data = path.with_name(location) if is_plain_name(location) else None

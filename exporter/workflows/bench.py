@@ -70,7 +70,7 @@ def check_request(request: BenchRequest) -> None:
     """Refuse, before any work, options that cannot be honoured.
 
     Raises:
-        UsageError: with the option and its value.
+        UsageError: an option has an invalid value; the message names both.
     """
     if not request.artifacts:
         raise UsageError("name an artifact to measure")

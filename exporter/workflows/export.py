@@ -35,11 +35,11 @@ class ExportResult:
     """What an export wrote.
 
     Attributes:
-        artifacts: in the order asked for.
+        artifacts: the published artifacts, in the order of the requested formats.
         reports: the parity report of each, empty without verification.
         network: the network in a few words.
         notes: what the user should know.
-        seconds: by phase: `build`, `write`, `verify`, `publish`.
+        seconds: {phase: seconds}; the phases are `build`, `write`, `verify`, `publish`.
     """
 
     artifacts: tuple[Artifact, ...]
@@ -59,7 +59,7 @@ def export(request: ExportRequest, progress: Progress = no_progress) -> ExportRe
     Raises:
         UsageError: options that do not go together.
         CheckpointError: the weights do not load completely.
-        ParityFailedError: an artifact does not return what the network returns; the output folder is as it was.
+        ParityFailedError: an artifact does not return what the network returns; the output folder is unchanged.
         OutputError: the output folder cannot be written to, or is full.
         UnavailableError: the device to verify on is not there.
     """
@@ -95,7 +95,7 @@ def check_request(request: ExportRequest) -> None:
     """Refuse, before any work, options that cannot be honoured.
 
     Raises:
-        UsageError: with the option and its value.
+        UsageError: an option has an invalid value; the message names both.
         UnavailableError: the device to verify on is not there.
     """
     check_name(request.name)

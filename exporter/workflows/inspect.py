@@ -30,10 +30,10 @@ class Inspection:
         path: the file.
         kind: `ONNX model`, `TorchScript archive`, or `checkpoint` with its container.
         bytes: its size.
-        sha256: of its bytes.
+        sha256: SHA-256 of the file.
         facts: {label: value}, in the order of display.
         tensors: its weights' names, dtypes and shapes; empty for TorchScript, whose constants have no names.
-        manifest: from beside or inside it.
+        manifest: the manifest beside or inside the file; None if there is none.
         integrity: None without a manifest beside it, otherwise `ok` or what is wrong.
     """
 

@@ -83,12 +83,12 @@ class _OnlyHTTPS(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def download(url: str, shown: str, sha256: str | None, progress: Progress) -> DownloadResult:
+def download(url: str, display_url: str, sha256: str | None, progress: Progress) -> DownloadResult:
     """Return the file at `url`, from the cache or the network.
 
     Args:
-        url: `https://…`, with whatever secrets it needs.
-        shown: the same without them: what messages and records say.
+        url: `https://…`, secrets included.
+        display_url: the same without secrets, for messages and records.
         sha256: what the file must have; None takes what was recorded, or records it now.
         progress: called while bytes arrive.
 
@@ -98,15 +98,15 @@ def download(url: str, shown: str, sha256: str | None, progress: Progress) -> Do
     folder = cache_folder() / hashlib.sha256(url.encode()).hexdigest()[:16]
     path = folder / file_name(url)
     try:
-        if (cached := _cached(folder, path, shown, sha256)) is not None:
+        if (cached := _cached(folder, path, display_url, sha256)) is not None:
             return cached
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
-            if (cached := _cached(folder, path, shown, sha256)) is not None:
+            if (cached := _cached(folder, path, display_url, sha256)) is not None:
                 return cached
-            return _fetch(url, shown, sha256, path, progress)
+            return _fetch(url, display_url, sha256, path, progress)
     except OSError as error:
-        raise CheckpointError(f"{shown}: cannot keep it in {folder}: {error.strerror or error}") from error
+        raise CheckpointError(f"{display_url}: cannot keep it in {folder}: {error.strerror or error}") from error
 
 
 def file_name(url: str) -> str:
@@ -121,7 +121,7 @@ def file_name(url: str) -> str:
     )
 
 
-def _cached(folder: Path, path: Path, shown: str, sha256: str | None) -> DownloadResult | None:
+def _cached(folder: Path, path: Path, display_url: str, sha256: str | None) -> DownloadResult | None:
     try:
         record = msgspec.json.decode((folder / "record.json").read_bytes(), type=Record)
     except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
@@ -130,27 +130,27 @@ def _cached(folder: Path, path: Path, shown: str, sha256: str | None) -> Downloa
         return None
     if sha256 is not None and sha256 != record.sha256:
         raise CheckpointError(
-            f"{shown}: the cached file has SHA-256 {record.sha256[:16]}…, not {sha256[:16]}…; remove {folder} to "
+            f"{display_url}: the cached file has SHA-256 {record.sha256[:16]}…, not {sha256[:16]}…; remove {folder} to "
             "download it again"
         )
     return DownloadResult(path, record.sha256, (f"from the cache, {path}; remove it to download it again",))
 
 
-def _fetch(url: str, shown: str, sha256: str | None, path: Path, progress: Progress) -> DownloadResult:
+def _fetch(url: str, display_url: str, sha256: str | None, path: Path, progress: Progress) -> DownloadResult:
     part = path.with_name(f"{path.name}.part")
     for attempt in range(ATTEMPTS):
         try:
-            _receive(url, shown, part, progress)
+            _receive(url, display_url, part, progress)
             break
         except urllib.error.HTTPError as error:
-            raise CheckpointError(f"{shown}: the server responds {error.code} {error.reason}") from error
+            raise CheckpointError(f"{display_url}: the server responds {error.code} {error.reason}") from error
         except RETRYABLE as error:
             reason = str(getattr(error, "reason", "") or error) or type(error).__name__
             if attempt == ATTEMPTS - 1 or not part.is_file() or isinstance(error, ssl.SSLError):
                 kept = (
                     "; what arrived is kept, run it again to resume" if part.is_file() and part.stat().st_size else ""
                 )
-                raise CheckpointError(f"{shown}: the download failed: {reason}{kept}") from error
+                raise CheckpointError(f"{display_url}: the download failed: {reason}{kept}") from error
     progress(f"checking {path.name}")
     with part.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -158,18 +158,18 @@ def _fetch(url: str, shown: str, sha256: str | None, path: Path, progress: Progr
     if sha256 is not None and found != sha256:
         part.unlink()
         raise CheckpointError(
-            f"{shown}: what arrived has SHA-256 {found}, not {sha256}; it was removed: the file at this "
+            f"{display_url}: what arrived has SHA-256 {found}, not {sha256}; it was removed: the file at this "
             "address has changed, or the hash is of another file"
         )
     size = part.stat().st_size
     part.replace(path)
-    atomic_write(path.with_name("record.json"), msgspec.json.encode(Record(shown, found, size)))
+    atomic_write(path.with_name("record.json"), msgspec.json.encode(Record(display_url, found, size)))
     path.with_name("part.json").unlink(missing_ok=True)
     given = "as given" if sha256 else f"recorded: {found}; #sha256=… after the address requires it"
     return DownloadResult(path, found, (f"downloaded {size / 1e6:,.1f} MB to {path}, SHA-256 {given}",))
 
 
-def _receive(url: str, shown: str, part: Path, progress: Progress) -> None:
+def _receive(url: str, display_url: str, part: Path, progress: Progress) -> None:
     """Receive into `part`, from where it ends if the server still has the same file.
 
     Raises:
@@ -194,12 +194,12 @@ def _receive(url: str, shown: str, part: Path, progress: Progress) -> None:
         headers: Mapping[str, str] = response.headers
         resumed = response.status == PARTIAL and headers.get("Content-Range", "").startswith(f"bytes {have}-")
         if headers.get("Content-Type", "").startswith("text/html"):
-            raise CheckpointError(f"{shown}: the server sends a web page, not a file; open it in a browser")
+            raise CheckpointError(f"{display_url}: the server sends a web page, not a file; open it in a browser")
         length = headers.get("Content-Length", "")
         start = have if resumed else 0
         total = start + int(length) if length.isdigit() else None
         if (total or 0) > MAX_DOWNLOAD_BYTES:
-            raise CheckpointError(f"{shown}: {total} bytes announced, more than any checkpoint of C3D")
+            raise CheckpointError(f"{display_url}: {total} bytes announced, more than any checkpoint of C3D")
         validator = headers.get("ETag") or headers.get("Last-Modified") or ""
         atomic_write(part.with_name("part.json"), msgspec.json.encode(ResumeState(validator, total)))
         with part.open("r+b" if resumed else "wb") as out:
@@ -207,7 +207,7 @@ def _receive(url: str, shown: str, part: Path, progress: Progress) -> None:
             count = start + _copy(response, out, start, total, part.stem, progress)
     if count > MAX_DOWNLOAD_BYTES:
         part.unlink()
-        raise CheckpointError(f"{shown}: more than {MAX_DOWNLOAD_BYTES} bytes, more than any checkpoint of C3D")
+        raise CheckpointError(f"{display_url}: more than {MAX_DOWNLOAD_BYTES} bytes, more than any checkpoint of C3D")
     if total is not None and count != total:
         raise ConnectionError(f"it broke off after {count} of {total} bytes")
 

@@ -13,9 +13,9 @@ class CheckpointInfo:
 
     Attributes:
         file: its file name.
-        sha256: of its bytes.
+        sha256: SHA-256 of the file.
         container: the file format.
-        layout: the origin it was detected as.
+        layout: the layout that was detected or chosen.
         loaded: tensors taken from it.
         total: tensors the network has.
         values: numbers taken from it.

@@ -25,7 +25,7 @@ class ResolvedSource:
         path: where it is.
         url: where it came from, without user, password and query, which may be secrets; None for a file of the user.
         sha256: what it must have; None where nothing was given or recorded.
-        notes: for people: whether it was downloaded or taken from the cache.
+        notes: messages for the user: whether it was downloaded or taken from the cache.
     """
 
     path: Path

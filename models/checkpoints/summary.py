@@ -19,7 +19,7 @@ from models.errors import CheckpointError
 
 @dataclass(frozen=True)
 class LoadCheck:
-    """Whether a checkpoint would load, and the same in words."""
+    """Whether a checkpoint would load, and a sentence that says so."""
 
     loads: bool
     text: str

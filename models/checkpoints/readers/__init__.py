@@ -26,7 +26,7 @@ class FileFormat:
 
     Attributes:
         name: for display.
-        suffixes: what such files are usually called.
+        suffixes: usual suffixes of such files.
         read: its reader.
         detect: detects it from the content; None if only the suffix can identify it.
     """
@@ -92,7 +92,7 @@ def detect_format(file: MappedFile) -> FileFormat:
     """Return the format of a file: by its content, or by its suffix if the content does not identify it.
 
     Raises:
-        CheckpointError: of no known format.
+        CheckpointError: the format is unknown.
     """
     for kind in READERS:
         if kind.detect is not None and kind.detect(file):

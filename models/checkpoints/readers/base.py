@@ -89,7 +89,7 @@ class ReadResult:
     Attributes:
         tensors: {the file's own name: tensor}, on the CPU, as the file lays them out.
         container: the file format, for display and the manifest.
-        wrapper: the key under which the tensors stood, or an empty string.
+        wrapper: the key under which the tensors were, or an empty string.
         pool5: the convention, if the file itself states it.
         preprocessing: the profile, if the file itself states it.
         source: description of the checkpoint it was converted from, if the file states it.
@@ -110,8 +110,8 @@ class RawCheckpoint(ReadResult):
     """A file's tensors as the file names and lays them out, and which file that was.
 
     Attributes:
-        sha256: of the very bytes that were parsed (of all files one after another, where there are several).
-        size: of the file (or files), in bytes.
+        sha256: SHA-256 of the bytes that were parsed (of all files one after another, where there are several).
+        size: bytes of the file (or files).
     """
 
     sha256: str = ""

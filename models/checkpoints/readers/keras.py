@@ -55,7 +55,7 @@ def read_keras(file: MappedFile) -> ReadResult:
             tensors = {name: _tensor(file, name, dataset) for name, (_, dataset) in zip(names, found, strict=True)}
     except (CheckpointError, UnavailableError):
         raise
-    except Exception as error:  # whatever the HDF5 library trips over, it is the file that is bad
+    except Exception as error:  # the HDF5 library raises many classes for damaged files
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{file.path}: not a valid HDF5 file, or truncated: {first}") from error
     wrapper = WHOLE_MODEL.rstrip("/") if found and all(path.startswith(WHOLE_MODEL) for path, _ in found) else ""

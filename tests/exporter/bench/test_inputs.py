@@ -49,7 +49,7 @@ def test_an_archive_without_a_manifest_takes_what_the_user_says() -> None:
 @pytest.mark.parametrize(
     ("value", "shapes", "reported"),
     [
-        (one("n", 3, "h"), {}, "leaves sizes of x float32 .n, 3, h. free; --shape x=1x"),
+        (one("n", 3, "h"), {}, "x float32 .n, 3, h. has dynamic axes; give its shape with --shape x=1x"),
         (one("n", 3), {"y": (1, 3)}, "--shape y: m.onnx has no such input; it takes x"),
         (one("n", 3), {"x": (1, 4)}, "--shape x=1x4: m.onnx takes x float32"),
         (one("n", 3), {"x": (1, 3, 1)}, "--shape x=1x3x1: m.onnx takes x"),
