@@ -6,6 +6,7 @@ A new network is a module with its configuration, its `nn.Module`, and a line in
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 
 import msgspec
 
@@ -26,6 +27,9 @@ def parse_settings(architecture: str, settings: Mapping[str, Setting]) -> C3DCon
     if architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise UsageError(f"this release cannot build {architecture or 'this network'} again; it knows {known}")
+    unknown = settings.keys() - {setting.name for setting in fields(ARCHITECTURES[architecture])}
+    if unknown:
+        raise UsageError(f"a {architecture} has no settings {', '.join(sorted(unknown))}")
     try:
         return msgspec.convert(dict(settings), ARCHITECTURES[architecture], strict=True)
     except msgspec.ValidationError as error:

@@ -1,11 +1,20 @@
-"""Files: the first look at a path that a user gave, and writing one completely or not at all."""
+"""Files: checking a path that a user gave, writing one completely or not at all, and the path of an open one."""
 
 import contextlib
 import os
 import secrets
+import warnings
+from collections.abc import Generator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO, BinaryIO
+
+from filelock import FileLock
 
 from models.errors import BadInputError
+
+DESCRIPTORS = Path("/proc/self/fd")
+"""Linux's folder of this process's open files."""
 
 
 def require_file(path: Path, what: str, error: type[BadInputError]) -> int:
@@ -35,16 +44,52 @@ def is_plain_name(name: str) -> bool:
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all: it appears under its name when all of it is there.
+    """Write a file completely or not at all; see `atomic_open`."""
+    with atomic_open(path) as stream:
+        stream.write(content)
+
+
+@contextlib.contextmanager
+def atomic_open(path: Path) -> Generator[BinaryIO]:
+    """Open a file for writing that appears under its name when the block ends; after an error it does not.
 
     Raises:
         OSError: the system does not allow it; an earlier file is then unchanged.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
-        part.write_bytes(content)
+        with part.open("wb") as stream:
+            yield stream
         part.replace(path)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+def acquire_lock(path: Path, timeout: float = -1) -> AbstractContextManager[object]:
+    """Return the lock file at `path`, held until it is closed as a context manager.
+
+    On a file system without flock (some network file systems), filelock marks the lock by the file's existence and
+    recognises the mark of a process that has ended.
+
+    Args:
+        path: the lock file; it is created.
+        timeout: seconds to wait; -1 waits for ever.
+
+    Raises:
+        filelock.Timeout: another process holds it.
+        OSError: the file cannot be created or locked.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that there is no flock is no concern of the user
+        return FileLock(path, timeout=timeout).acquire()
+
+
+def descriptor_path(stream: IO[bytes]) -> Path | None:
+    """Return a path under which a library opens this very open file, even if its own path now names another file.
+
+    None where the system has no such paths (macOS, Windows, a container without /proc).
+    """
+    path = DESCRIPTORS / str(stream.fileno())
+    return path if path.exists() else None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from exporter.artifacts.manifest import Manifest, check_integrity, manifest_path, read_manifest
+from exporter.artifacts.manifest import MANIFEST_SUFFIX, Manifest, check_integrity, manifest_path, read_manifest
 from exporter.artifacts.store import recover
 from exporter.errors import ArtifactError, IntegrityError, UsageError
 from exporter.types import FormatName
@@ -58,25 +58,77 @@ def load_artifact(path: Path, formats: Sequence[ArtifactReader]) -> LoadedArtifa
         ArtifactError: no such file, not an artifact, or a damaged manifest.
         IntegrityError: the manifest beside it describes another file, or contradicts the one inside it.
     """
-    if path.name.endswith(".json") and path.with_name(path.name.removesuffix(".json")).is_file():
-        path = path.with_name(path.name.removesuffix(".json"))
-    require_file(path, "artifact", ArtifactError)
+    path = find_model(path, "artifact")
     reader = next((known for known in formats if path.suffix == known.suffix), None)
     if reader is None:
         suffixes = ", ".join(known.suffix for known in formats)
         raise ArtifactError(f"{path}: not an artifact by its name; artifacts end in {suffixes}")
+    found = find_manifest(path, lambda: reader.read_embedded(path))
+    if found.fault:
+        raise IntegrityError(found.fault)
+    return LoadedArtifact(path, reader.name, found.manifest, () if found.beside else (_note(found),))
+
+
+@dataclass(frozen=True)
+class FoundManifest:
+    """The manifest of a model file.
+
+    Attributes:
+        manifest: the manifest beside the file, otherwise the one inside it; None if there is none.
+        beside: whether it is beside the file.
+        fault: how the file or the manifest inside it contradicts the manifest beside it; empty if nothing does.
+    """
+
+    manifest: Manifest | None
+    beside: bool
+    fault: str = ""
+
+
+def find_model(path: Path, what: str) -> Path:
+    """Return the model file that `path` names, itself or by its manifest, and finish what a killed run left there.
+
+    Args:
+        path: a model file or its manifest.
+        what: what it should be, for the message.
+
+    Raises:
+        ArtifactError: no such file.
+    """
+    if path.suffix == MANIFEST_SUFFIX and path.with_suffix("").is_file():
+        path = path.with_suffix("")
+    require_file(path, what, ArtifactError)
     recover(path.parent)
-    if manifest_path(path).is_file():
-        manifest = read_manifest(manifest_path(path))
-        check_integrity(path, manifest)
-        if manifest.embedded() != reader.read_embedded(path):
-            raise IntegrityError(f"{manifest_path(path)} differs from the manifest inside {path.name}")
-        return LoadedArtifact(path, reader.name, manifest, ())
-    manifest = reader.read_embedded(path)
-    if manifest is None:
-        return LoadedArtifact(path, reader.name, None, ("no manifest beside or inside the file",))
-    note = "no manifest beside the file: the one inside it is used, and the file's bytes are not checked against a hash"
-    return LoadedArtifact(path, reader.name, manifest, (note,))
+    return path
+
+
+def find_manifest(model: Path, read_embedded: Callable[[], Manifest | None]) -> FoundManifest:
+    """Find a model file's manifest and check one against the other.
+
+    Args:
+        model: the model file.
+        read_embedded: returns the manifest inside it; called only if the file's hash is right.
+
+    Raises:
+        ArtifactError: a damaged manifest.
+    """
+    beside = manifest_path(model)
+    if not beside.is_file():
+        return FoundManifest(read_embedded(), beside=False)
+    manifest = read_manifest(beside)
+    fault = ""
+    try:
+        check_integrity(model, manifest)
+    except IntegrityError as error:
+        fault = str(error)
+    if not fault and manifest.embedded() != read_embedded():
+        fault = f"{beside} differs from the manifest inside {model.name}"
+    return FoundManifest(manifest, beside=True, fault=fault)
+
+
+def _note(found: FoundManifest) -> str:
+    if found.manifest is None:
+        return "no manifest beside or inside the file"
+    return "no manifest beside the file: the one inside it is used, and the file's bytes are not checked against a hash"
 
 
 def rebuild_network(

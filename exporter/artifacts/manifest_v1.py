@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+import msgspec
+
 OPTION_NAMES = {
     "tune": "autotune",
     "prefer": "optimize_for",
@@ -18,7 +20,10 @@ OPTION_NAMES = {
 def upgrade(old: Mapping[str, Any]) -> dict[str, Any]:
     """Return a manifest of version 1 as the mapping that version 2 reads.
 
-    Fields that are missing or of the wrong type stay so, for the reader of version 2 to name.
+    Single values that are missing or of the wrong type stay so, for the reader of version 2 to name.
+
+    Raises:
+        msgspec.ValidationError: a part that must be an object is missing or something else.
     """
     new = {key: old[key] for key in ("producer", "name", "format", "preprocessing", "signature", "files") if key in old}
     network, weights = _mapping(old, "network"), _mapping(old, "weights")
@@ -36,8 +41,8 @@ def upgrade(old: Mapping[str, Any]) -> dict[str, Any]:
     new["checkpoint"] = _checkpoint(weights) if weights.get("source") == "file" else None
     new["options"] = {OPTION_NAMES.get(name, name): value for name, value in _mapping(old, "options").items()}
     new["versions"] = old.get("versions")
-    if (parity := old.get("parity")) is not None and isinstance(parity, dict):
-        record = cast("dict[str, Any]", parity)
+    if old.get("parity") is not None:
+        record = _mapping(old, "parity")
         new["parity"] = {
             "passed": record.get("passed"),
             "engine": record.get("runtime"),
@@ -65,4 +70,6 @@ def _describe(network: Mapping[str, Any]) -> str:
 
 def _mapping(old: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = old.get(key)
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        raise msgspec.ValidationError(f"Expected `object`, got `{type(value).__name__}` - at `$.{key}`")
+    return cast("dict[str, Any]", value)

@@ -20,11 +20,12 @@ from collections.abc import Generator
 from pathlib import Path
 
 import psutil
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from exporter.artifacts.manifest import MANIFEST_SUFFIX, Manifest, manifest_path, sha256_file
 from exporter.errors import ArtifactError, C3DExportError, OutputError, UsageError
 from models.cache import cache_folder
+from models.paths import acquire_lock
 
 PREFIX = ".c3d-export-"
 STAGE_LOCK = ".lock"
@@ -176,7 +177,7 @@ def _locked(lock: Path) -> Generator[None]:
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError, NotImplementedError):
             lock.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(lock))
+            stack.enter_context(acquire_lock(lock))
         yield
 
 
@@ -192,7 +193,7 @@ def _in_use(stage: Path) -> bool:
     if not lock.exists():
         return False
     try:
-        with FileLock(lock, timeout=0):
+        with acquire_lock(lock, timeout=0):
             return False
     except Timeout:
         return True

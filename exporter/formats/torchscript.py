@@ -28,6 +28,7 @@ from exporter.formats.torchscript_variants import (
 from exporter.types import FormatName
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
+from models.paths import descriptor_path
 
 if TYPE_CHECKING:
     import torch
@@ -137,7 +138,7 @@ class TorchScriptFormat:
             raise ArtifactError(f"{path}: not a whole TorchScript archive: {error}") from error
 
 
-def is_archive(path: Path) -> bool:
+def is_torchscript_archive(path: Path) -> bool:
     """Return whether a file is a TorchScript archive, not a plain checkpoint, by its members' names."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -151,8 +152,10 @@ def save_archive(module: torch.jit.ScriptModule, extra: dict[str, str]) -> Binar
     import torch
 
     if (stream := _memory_file()) is not None:
-        torch.jit.save(module, f"/proc/self/fd/{stream.fileno()}", _extra_files=extra)
-        return stream
+        if (path := descriptor_path(stream)) is not None:
+            torch.jit.save(module, str(path), _extra_files=extra)
+            return stream
+        stream.close()
     buffer = io.BytesIO()
     torch.jit.save(module, buffer, _extra_files=extra)
     return buffer

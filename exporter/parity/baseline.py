@@ -10,6 +10,7 @@ import msgspec
 
 from exporter.errors import BadInputError, OutputError, UsageError
 from exporter.results import ParityReport
+from models.paths import atomic_write
 
 VERSION = 1
 EPS = 2.0**-23
@@ -53,7 +54,7 @@ def save_baseline(path: Path, reports: Sequence[ParityReport]) -> None:
     entries = tuple(entry for entry, _ in _largest(reports).values())
     text = msgspec.json.format(msgspec.json.encode(Baseline(VERSION, entries)), indent=2)
     try:
-        path.write_bytes(text + b"\n")
+        atomic_write(path, text + b"\n")
     except OSError as error:
         raise OutputError(f"--save-baseline {path}: cannot be written: {error.strerror}") from error
 

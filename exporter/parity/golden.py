@@ -7,7 +7,6 @@ bounds memory and gives every row its own error.
 from __future__ import annotations
 
 import hashlib
-import secrets
 import tempfile
 import zipfile
 import zlib
@@ -33,6 +32,7 @@ from exporter.timing import timed
 from exporter.types import FormatName
 from models.builder import state_sha256
 from models.built_model import BuiltModel
+from models.paths import atomic_open
 from models.progress import Progress, no_progress
 from models.specs import Signature
 
@@ -272,13 +272,10 @@ class GoldenOutputs:
             f"{precision}/{name}": v for precision, values in self._rows[row].items() for name, v in values.items()
         }
         arrays[f"{NOTES}/all"] = np.array(self.notes, np.str_)
-        part = path.with_suffix(f".{secrets.token_hex(8)}.part")  # another process may be writing the same row
         try:
-            with part.open("wb") as stream:
+            with atomic_open(path) as stream:
                 np.savez(stream, allow_pickle=False, **arrays)
-            part.replace(path)
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise OutputError(f"--cache {path.parent}: cannot be written to: {error.strerror}") from error
 
 

@@ -6,18 +6,17 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.artifacts.manifest import Manifest, check_integrity, file_entry, manifest_path, read_manifest
-from exporter.artifacts.store import recover
-from exporter.errors import ArtifactError, CheckpointError, IntegrityError
+from exporter.artifacts.loading import find_manifest, find_model
+from exporter.artifacts.manifest import Manifest, file_entry
+from exporter.errors import CheckpointError
 from exporter.formats import FORMATS
 from exporter.formats.onnx import embedded_manifest
-from exporter.formats.torchscript import is_archive
+from exporter.formats.torchscript import is_torchscript_archive
 from exporter.onnx_io.dtypes import dtype_name
 from exporter.onnx_io.external_data import external_locations
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import get_signature
 from models.checkpoints.sources import is_remote
-from models.paths import require_file
 from models.progress import Progress, no_progress
 from models.specs import TensorSpec
 
@@ -56,15 +55,11 @@ def inspect(path: str | Path, progress: Progress = no_progress) -> Inspection:
     """
     if is_remote(path):
         return _checkpoint(path, progress)
-    path = Path(path)
-    if path.suffix == ".json" and path.with_suffix("").is_file():
-        path = path.with_suffix("")
-    require_file(path, "file", ArtifactError)
-    recover(path.parent)
+    path = find_model(Path(path), "file")
     progress(f"reading {path.name}")
     if path.suffix == FORMATS["onnx"].suffix:
         return _onnx(path)
-    if is_archive(path):
+    if is_torchscript_archive(path):
         return _torchscript(path)
     for known in FORMATS.values():
         if path.suffix == known.suffix and known.name != "torchscript":
@@ -125,17 +120,11 @@ def _artifact(
     path: Path, kind: str, facts: dict[str, str], tensors: tuple[TensorSpec, ...], embedded: Manifest | None
 ) -> Inspection:
     entry = file_entry(path)
-    beside = manifest_path(path)
-    manifest, integrity = embedded, None
-    if beside.is_file():
-        manifest, integrity = read_manifest(beside), "ok"
-        try:
-            check_integrity(path, manifest)
-        except IntegrityError as error:
-            integrity = str(error)
-    if manifest is not None:
-        facts = facts | _network_facts(manifest)
-    return Inspection(str(path), kind, entry.bytes, entry.sha256, facts, tensors, manifest, integrity)
+    found = find_manifest(path, lambda: embedded)
+    if found.manifest is not None:
+        facts = facts | _network_facts(found.manifest)
+    integrity = found.fault or "ok" if found.beside else None
+    return Inspection(str(path), kind, entry.bytes, entry.sha256, facts, tensors, found.manifest, integrity)
 
 
 def _network_facts(manifest: Manifest) -> dict[str, str]:

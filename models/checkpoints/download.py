@@ -20,11 +20,10 @@ from typing import IO
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-from filelock import FileLock
 
 from models.cache import cache_folder
 from models.errors import CheckpointError
-from models.paths import atomic_write
+from models.paths import acquire_lock, atomic_write
 from models.progress import Progress
 
 TIMEOUT = 30.0
@@ -101,7 +100,7 @@ def download(url: str, display_url: str, sha256: str | None, progress: Progress)
         if (cached := _cached(folder, path, display_url, sha256)) is not None:
             return cached
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock"):
+        with acquire_lock(folder / "lock"):
             if (cached := _cached(folder, path, display_url, sha256)) is not None:
                 return cached
             return _fetch(url, display_url, sha256, path, progress)

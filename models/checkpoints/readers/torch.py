@@ -21,6 +21,7 @@ from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.zip_archive import MAGIC as ZIP_MAGIC
 from models.checkpoints.readers.zip_archive import is_zip, member_names, verified_members
 from models.errors import CheckpointError, join_limited
+from models.paths import descriptor_path
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 """Keys under which training scripts keep the state_dict, in the order they are tried, before the top."""
@@ -68,17 +69,18 @@ def _check_zip(file: MappedFile) -> None:
 
 def _load(file: MappedFile, *, mapped: bool) -> object:
     # torch maps files by name only; this name is the open descriptor's, so that what was hashed is what is mapped.
-    descriptor = Path(f"/proc/self/fd/{file.stream.fileno()}")
-    mapped = mapped and descriptor.exists()
+    descriptor = descriptor_path(file.stream) if mapped else None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a newer pickle protocol is no concern of the user
-            source = str(descriptor) if mapped else file.stream
-            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+            source = file.stream if descriptor is None else str(descriptor)
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=descriptor is not None)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(file.path, str(error), file.stream)) from error
     except Exception as error:  # any error of torch's parser means that the file is damaged
-        first = (str(error).splitlines() or [type(error).__name__])[0].replace(str(descriptor), file.path.name)
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        if descriptor is not None:
+            first = first.replace(str(descriptor), file.path.name)
         raise CheckpointError(f"{file.path}: not a valid PyTorch checkpoint: {first}") from error
 
 

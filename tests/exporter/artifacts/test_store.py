@@ -11,7 +11,6 @@ import pytest
 from helpers.manifests import MANIFEST
 from helpers.run import python
 
-from exporter.artifacts import store
 from exporter.artifacts.manifest import check_integrity, file_entry, read_manifest
 from exporter.artifacts.store import PREFIX, check_name, publish, recover, staging
 from exporter.errors import OutputError, UsageError
@@ -210,13 +209,16 @@ def test_a_disk_that_fills_while_a_model_is_written(kind: str, tmp_path: Path) -
     assert [path.read_text() for path in (tmp_path / "artifacts").iterdir()] == ["an older artifact"]
 
 
-def test_files_are_published_where_the_file_system_has_no_locks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK], ids=["marked by files instead", "no locks"])
+def test_files_are_published_where_the_file_system_has_no_flock(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_locks(*_arguments: object, **_options: object) -> None:
-        raise NotImplementedError("FileSystem does not appear to support flock")
+    fcntl = pytest.importorskip("fcntl")
 
-    monkeypatch.setattr(store, "FileLock", no_locks)
+    def no_flock(*_arguments: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", no_flock)
     with staging(tmp_path) as stage:
         (stage / "c3d.onnx").write_bytes(b"model")
         publish(stage, tmp_path, replace(MANIFEST, files=(file_entry(stage / "c3d.onnx"),)))

@@ -14,6 +14,7 @@ from exporter.errors import ArtifactError
 from exporter.formats import FORMATS, load_artifact
 from exporter.types import ExportRequest
 from exporter.workflows.export import ExportResult, export
+from models import paths
 from models.built_model import BuiltModel
 
 ALONE = """
@@ -117,9 +118,13 @@ def test_a_plain_checkpoint_is_not_an_archive(tmp_path: Path) -> None:
         FORMATS["torchscript"].read_embedded(tmp_path / "c.pt")
 
 
+@pytest.mark.parametrize("missing", ["memfd_create", "/proc"])
 def test_the_bytes_are_the_same_without_files_in_memory(
-    narrow_artifacts: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    missing: str, narrow_artifacts: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(os, "memfd_create")
+    if missing == "/proc":
+        monkeypatch.setattr(paths, "DESCRIPTORS", tmp_path / "no proc")
+    else:
+        monkeypatch.delattr(os, missing, raising=False)
     (again,) = export(ExportRequest(("torchscript",), model=NARROW, output_dir=tmp_path, verify=False)).artifacts
     assert again.path.read_bytes() == narrow_artifacts.artifacts[1].path.read_bytes()
