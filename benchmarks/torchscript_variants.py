@@ -24,7 +24,7 @@ import torch
 from measure import machine
 
 from exporter.formats.export_module import select_outputs
-from exporter.formats.torchscript_variants import OPTIMIZE_FOR_INFERENCE, VARIANTS, make_variant, script_and_freeze
+from exporter.formats.torchscript_variants import OPTIMIZE_FOR_INFERENCE, VARIANTS, compile_variant, make_variant
 from exporter.parity.inputs import make_video_inputs
 from exporter.types import ParityOptions
 from models.builder import build
@@ -108,7 +108,7 @@ def main() -> None:
         module = select_outputs(model, ("logits",))
         for variant in VARIANTS:
             path = folder / f"{variant}.pt"
-            torch.jit.save(script_and_freeze(make_variant(module, model, variant)), str(path))
+            torch.jit.save(compile_variant(make_variant(module, model, variant), variant), str(path))
             start = perf_counter()
             torch.jit.load(str(path))
             print(f"  {variant:24s} {path.stat().st_size / 1e6:.0f} MB, load {perf_counter() - start:.2f} s")

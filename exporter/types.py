@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from models.built_model import BuiltModel
+from models.config import ARCHITECTURE
 from models.options import BuildOptions
 
 FormatName = Literal["onnx", "torchscript"]
@@ -136,7 +137,7 @@ class ExportRequest:
         optimize: how ONNX graphs and TorchScript modules are rewritten.
         external_data: keep ONNX weights in a file of their own.
         output_dir: folder the artifact is written to; created if missing.
-        name: file name without suffix.
+        name: file name without suffix; None for the network's architecture, or its class, in lower case.
         verify: check parity before publishing; an artifact that fails is not published.
         parity: how to verify.
     """
@@ -149,9 +150,18 @@ class ExportRequest:
     optimize: OptimizeOptions = OptimizeOptions()
     external_data: bool = False
     output_dir: Path = Path("artifacts")
-    name: str = "c3d"
+    name: str | None = None
     verify: bool = True
     parity: ParityOptions = ParityOptions()
+
+    @property
+    def artifact_name(self) -> str:
+        """The file name without suffix: `name`, or the one that follows from the network."""
+        if self.name is not None:
+            return self.name
+        if isinstance(self.model, BuildOptions):
+            return ARCHITECTURE.lower()
+        return (self.model.architecture or type(self.model.network).__name__).lower()
 
 
 @dataclass(frozen=True)

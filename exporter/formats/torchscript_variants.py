@@ -1,9 +1,10 @@
 """The variants of a TorchScript module for CPUs, and the order in which to try them here.
 
 * `plain`: the network as it is, frozen.
-* `channels_last`: convolutions in `torch.channels_last_3d`, max pools as maxima of slices. The same size.
-* `winograd`: the convolutions as `exporter.passes.winograd.torch_module.WinogradConv`. The transformed weights make
-  the file larger.
+* `channels_last`: convolutions in `torch.channels_last_3d`, max pools as maxima of slices, ReLUs in place. The same
+  size.
+* `winograd`: the same, with the convolutions as `exporter.passes.winograd.torch_module.WinogradConv`. The transformed
+  weights make the file larger.
 
 All of them survive `torch.jit.save`. What `torch.jit.optimize_for_inference` makes does not (torch 2.13 packs weights
 into what it cannot store): it is measured on the selected variant, and recorded as the way to load the file where it
@@ -20,6 +21,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from exporter.errors import UsageError
+from exporter.formats.inplace_relu import use_inplace_relus
 from exporter.passes.winograd.tile_shape import TileShape
 from exporter.timing import RoundOptions, time_interleaved
 from models.built_model import BuiltModel
@@ -83,7 +85,7 @@ def rank_variants(
     items = min(batch, MAX_ITEMS)
     progress("torchscript: transforming weights")
     names: list[Variant] = [name for name in VARIANTS if name != "winograd" or model.conv_hints]
-    scripts = {name: script_and_freeze(make_variant(module, model, name)) for name in names}
+    scripts = {name: compile_variant(make_variant(module, model, name), name) for name in names}
     progress(f"torchscript: measuring {', '.join(names)}")
     times = measure(scripts, random_input(model, items))
     del scripts  # memory: the selected one is made again
@@ -92,9 +94,9 @@ def rank_variants(
         variant = fastest(times, tried)
         tried.append(variant)
         made = make_variant(module, model, variant)
-        script = script_and_freeze(made)
+        script = compile_variant(made, variant)
         progress(f"torchscript: measuring {variant} through {OPTIMIZE_FOR_INFERENCE}")
-        loaded = _measure_loaded(made, script, random_input(model, items))
+        loaded = _measure_loaded(script, compile_variant(made, variant), random_input(model, items))
         sizes = _nbytes(module), _nbytes(made)
         choice = Choice(variant, loaded[0] >= MIN_SPEEDUP * loaded[1], times, loaded, items, sizes)
         yield choice, script
@@ -102,11 +104,13 @@ def rank_variants(
             yield replace(choice, optimize_for_inference=False), script
 
 
-def _measure_loaded(module: nn.Module, script: torch.jit.ScriptModule, x: torch.Tensor) -> tuple[float, float]:
+def _measure_loaded(
+    script: torch.jit.ScriptModule, second: torch.jit.ScriptModule, x: torch.Tensor
+) -> tuple[float, float]:
+    """Measure a script, and a second one of the same module after `optimize_for_inference`, which changes it."""
     import torch
 
-    optimized = torch.jit.optimize_for_inference(torch.jit.script(module))
-    times = measure({"as it is": script, OPTIMIZE_FOR_INFERENCE: optimized}, x)
+    times = measure({"as it is": script, OPTIMIZE_FOR_INFERENCE: torch.jit.optimize_for_inference(second)}, x)
     return times["as it is"], times[OPTIMIZE_FOR_INFERENCE]
 
 
@@ -128,7 +132,7 @@ def fastest(times: Mapping[str, float], tried: Sequence[Variant] = ()) -> Varian
 def make_variant(module: nn.Module, model: BuiltModel, variant: Variant) -> nn.Module:
     """Return the module in a variant; tensors that the variant leaves alone are shared, not copied.
 
-    Max pools and ReLUs are rewritten only as the network's `conv_hints` say: elsewhere their inputs may be used twice.
+    Max pools are rewritten only as the network's `conv_hints` say: elsewhere their inputs may be used twice.
 
     Args:
         module: a float32 module that `select_outputs` returned; it is not changed.
@@ -146,8 +150,6 @@ def make_variant(module: nn.Module, model: BuiltModel, variant: Variant) -> nn.M
     for layer in made.modules():
         if isinstance(layer, nn.Conv3d):
             _use_channels_last(layer)
-        elif isinstance(layer, nn.ReLU) and model.conv_hints:
-            layer.inplace = True  # in these networks nothing else uses what a ReLU is given
     for name, hint in model.conv_hints.items():
         parent, last = find_layer(made, name)
         conv = parent.get_submodule(last)
@@ -170,6 +172,18 @@ def _use_channels_last(conv: nn.Conv3d) -> None:
 
     weight = conv.weight.detach().contiguous(memory_format=torch.channels_last_3d)
     conv.weight = nn.Parameter(weight, requires_grad=False)
+
+
+def compile_variant(module: nn.Module, variant: Variant) -> torch.jit.ScriptModule:
+    """Compile and freeze a module that `make_variant` returned; other variants than `plain` get in-place ReLUs.
+
+    Raises:
+        UsageError: TorchScript cannot compile it; the message has torch's reason.
+    """
+    script = script_and_freeze(module)
+    if variant != "plain":
+        use_inplace_relus(script)
+    return script
 
 
 def script_and_freeze(module: nn.Module) -> torch.jit.ScriptModule:

@@ -98,7 +98,7 @@ def check_request(request: ExportRequest) -> None:
         UsageError: an option has an invalid value; the message names both.
         UnavailableError: the device to verify on is not there.
     """
-    check_name(request.name)
+    check_name(request.artifact_name)
     if not request.formats or len(set(request.formats)) != len(request.formats):
         raise UsageError(
             f"name each format once: {', '.join(request.formats) or 'none given'}; known are {', '.join(FORMAT_NAMES)}"
@@ -125,7 +125,7 @@ def _check_build_options(options: BuildOptions, request: ExportRequest) -> None:
     if options.new_head and options.weights is None:
         raise UsageError("--new-head is an option of --weights: without a checkpoint every layer is newly initialised")
     for name in request.formats:
-        target = request.output_dir / f"{request.name}{FORMATS[name].suffix}"
+        target = request.output_dir / f"{request.artifact_name}{FORMATS[name].suffix}"
         if options.weights is not None and same_file(target, Path(options.weights)):
             raise UsageError(f"{target} is the checkpoint itself; choose another --name or --output-dir")
 
@@ -164,7 +164,7 @@ def _draft_manifest(request: ExportRequest, model: BuiltModel) -> Manifest:
     return Manifest(
         version=MANIFEST_VERSION,
         producer=f"c3d-export {__version__}",
-        name=request.name,
+        name=request.artifact_name,
         format=request.formats[0],
         network=describe_network(model, state_sha256(model.network)),
         checkpoint=_relative_checkpoint(request, model),
@@ -206,7 +206,7 @@ def _write_format(
 ) -> tuple[WriteResult, ParityReport | None]:
     """Write one format: the first of its candidates that passes parity."""
     wanted = WriteRequest(
-        request.name,
+        request.artifact_name,
         replace(manifest, format=name),
         request.opset,
         request.optimize,

@@ -16,6 +16,8 @@ from exporter.formats.export_module import select_outputs
 from exporter.formats.torchscript_variants import (
     OPTIMIZE_FOR_INFERENCE,
     VARIANTS,
+    Variant,
+    compile_variant,
     fastest,
     make_variant,
     rank_variants,
@@ -26,6 +28,7 @@ from exporter.workflows.export import ExportResult, ParityFailedError, export
 from models.builder import build
 from models.built_model import BuiltModel
 from models.options import BuildOptions
+from models.specs import ConvHint, OutputSpec, TensorSpec
 
 
 def fake_measurements(*, plain: float, channels_last: float, winograd: float, loaded: float):
@@ -96,6 +99,35 @@ def test_a_variant_shares_what_it_does_not_change(module: torch.nn.Module, narro
     fc6, conv3a = (next(name for name in before if name.endswith(end)) for end in ("fc6.weight", "conv3a.weight"))
     assert made[fc6].data_ptr() == before[fc6][0]
     assert made[conv3a].is_contiguous(memory_format=torch.channels_last_3d)
+
+
+class PreActivation(torch.nn.Module):
+    """A residual block whose ReLU's input is used again, by the sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = torch.nn.Conv3d(3, 8, kernel_size=3, padding=1)
+        self.conv2 = torch.nn.Conv3d(8, 8, kernel_size=3, padding=1)
+        self.relu = torch.nn.ReLU()
+
+    def forward(self, volume: torch.Tensor) -> torch.Tensor:
+        x = self.conv1(volume)
+        return x + self.conv2(self.relu(x))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_of_a_residual_network_computes_its_function(variant: Variant) -> None:
+    torch.manual_seed(0)
+    model = BuiltModel(
+        network=PreActivation().eval().requires_grad_(requires_grad=False),
+        input=TensorSpec("volume", "float32", ("batch", 3, 4, 8, 8)),
+        outputs=(OutputSpec("features", (8, 4, 8, 8), "features"),),
+        conv_hints={"conv1": ConvHint((2, 4)), "conv2": ConvHint((2, 4))},
+    )
+    script = compile_variant(make_variant(select_outputs(model, ("features",)), model, variant), variant)
+    x = torch.randn(2, 3, 4, 8, 8)
+    torch.testing.assert_close(script(x), model.network(x), rtol=0, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
