@@ -21,6 +21,7 @@ IR_VERSION = 10
 NEWEST_IR_VERSION = 13
 """For element types that came after `IR_VERSION`."""
 
+FLOAT_NAMES = ("float16", "bfloat16", "float32", "float64")
 FloatName = Literal["float32", "float64"]
 Run = Callable[[Mapping[str, Any]], list[Any]]
 
@@ -195,6 +196,6 @@ def with_float_dtype(value: Any, dtype: np.dtype[Any]) -> Any:
     """Cast a value to `dtype` where it holds floating-point numbers of 16 bits or more, sequences item by item."""
     if isinstance(value, list):
         return [with_float_dtype(item, dtype) for item in value]
-    if isinstance(value, np.ndarray) and (value.dtype.kind == "f" or value.dtype.name == "bfloat16"):
+    if isinstance(value, np.ndarray) and value.dtype.name in FLOAT_NAMES:
         return value.astype(dtype, copy=False)
     return value

@@ -1,6 +1,6 @@
 """The operators that this package computes itself, and those for which onnx's reference evaluator is not used first."""
 
-from exporter.engines.reference.kernels import control_flow, convolution, normalization, pooling
+from exporter.engines.reference.kernels import control_flow, convolution, normalization, optional, pooling
 from exporter.engines.reference.kernels.types import ControlFlow, Kernel
 
 KERNELS: dict[tuple[str, str], Kernel] = {
@@ -13,7 +13,13 @@ KERNELS: dict[tuple[str, str], Kernel] = {
     ("", "GroupNormalization"): normalization.group_normalization,
     ("", "InstanceNormalization"): normalization.instance_normalization,
     ("", "LayerNormalization"): normalization.layer_normalization,
+    ("", "LRN"): normalization.local_response_normalization,
+    ("", "LpPool"): pooling.lp_pool,
     ("", "MaxPool"): pooling.max_pool,
+    ("", "MeanVarianceNormalization"): normalization.mean_variance_normalization,
+    ("", "Optional"): optional.optional,
+    ("", "OptionalGetElement"): optional.get_element,
+    ("", "OptionalHasElement"): optional.has_element,
 }
 """{(domain, operator): kernel}. Each raises `UnsupportedError` for forms of its operator that it does not cover."""
 
@@ -34,5 +40,14 @@ DISTRUSTED: frozenset[tuple[str, str]] = frozenset(
 )
 """Operators for which onnx's reference evaluator 1.23 is wrong on some inputs: it is tried last."""
 
-SLOW: frozenset[tuple[str, str]] = frozenset()
+SLOW: frozenset[tuple[str, str]] = frozenset(
+    {
+        ("", "DeformConv"),
+        ("", "GridSample"),
+        ("", "NonMaxSuppression"),
+        ("", "Resize"),
+        ("", "RoiAlign"),
+        ("", "Upsample"),
+    }
+)
 """Operators for which it takes Python's time for every element: onnxruntime in float64 is tried first."""

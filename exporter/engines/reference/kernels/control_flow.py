@@ -86,5 +86,6 @@ def _scan(body: GraphEvaluator, states: list[Any], slices: Sequence[Any], scope:
 
 
 def _call(body: GraphEvaluator, inputs: Values, scope: Scope) -> list[Any]:
-    values = body.run(dict(zip(body.inputs, inputs, strict=False)), scope)
+    arrays = [np.asarray(value) if isinstance(value, np.generic) else value for value in inputs]
+    values = body.run(dict(zip(body.inputs, arrays, strict=False)), scope)
     return [values[name] for name in body.outputs]

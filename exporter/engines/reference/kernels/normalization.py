@@ -12,6 +12,7 @@ from exporter.engines.reference.node import Node, UnsupportedError
 
 EPSILON = float(np.float32(1e-5))
 """ONNX's default."""
+ALPHA = float(np.float32(1e-4))
 MOMENTUM = float(np.float32(0.9))
 
 
@@ -66,6 +67,28 @@ def layer_normalization(node: Node, x: Any, scale: Any, bias: Any = None) -> Any
         y = y + to_tensor(bias)
     shape = (*x.shape[:axis], *[1] * (x.ndim - axis))
     return (y.numpy(), mean.reshape(shape).numpy(), inverse.reshape(shape).numpy())[: max(node.outputs, 1)]
+
+
+def local_response_normalization(node: Node, x: Any) -> Any:
+    """Divide by a power of the sum of squares over neighbouring channels."""
+    size, beta = node.attributes["size"], node.attributes.get("beta", 0.75)
+    alpha, bias = node.attributes.get("alpha", ALPHA), node.attributes.get("bias", 1.0)
+    square = to_tensor(x).square()
+    before, total = (size - 1) // 2, torch.zeros_like(square)
+    for step in range(-before, size - before):
+        here = slice(max(-step, 0), x.shape[1] - max(step, 0))
+        there = slice(max(step, 0), x.shape[1] + min(step, 0))
+        if here.start < here.stop:
+            total[:, here] += square[:, there]
+    return (to_tensor(x) / (bias + alpha / size * total) ** beta).numpy()
+
+
+def mean_variance_normalization(node: Node, x: Any) -> Any:
+    """Normalise over the axes, all but the channels by default; 1e-9 is added to the deviation, as in ONNX."""
+    axes = tuple(node.attributes.get("axes") or (0, 2, 3))
+    y = x - x.mean(axis=axes, keepdims=True)
+    y /= np.sqrt(np.square(y).mean(axis=axes, keepdims=True)) + 1e-9
+    return y
 
 
 def _normalize(x: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -80,6 +80,19 @@ def average_pool(node: Node, x: Any) -> Any:
     return y.numpy()
 
 
+def lp_pool(node: Node, x: Any) -> Any:
+    """Lp norm of every window."""
+    kernel, p = node.attributes["kernel_shape"], node.attributes.get("p", 2)
+    strides, dilations, spans = window_of(node, kernel)
+    pads = explicit_pads(node, x.shape[2:], spans, strides)
+    with torch.inference_mode():
+        y = to_tensor(x).abs() ** p
+        y = F.pad(y, torch_pads(pads)) if any(pads) else y
+        for axis in range(len(kernel)):
+            y = _slide(y, 2 + axis, (kernel[axis], strides[axis], dilations[axis], spans[axis]), torch.add)
+        return (y ** (1 / p)).numpy()
+
+
 def _slide(
     values: torch.Tensor,
     axis: int,

@@ -7,6 +7,8 @@ import pytest
 from helpers.evaluated import assert_equal_to_onnxruntime
 from onnx import helper
 
+from exporter.engines.reference.kernels import convolution
+
 WAYS: dict[str, dict[str, Any]] = {
     "plain": {},
     "padded": {"pads": 1},
@@ -44,6 +46,18 @@ def test_convolution(way: str, rank: int) -> None:
     for group in (1, 2):
         node = helper.make_node("Conv", ["x", "w", "b"], ["y"], group=group, **attributes(way, rank))
         assert_equal_to_onnxruntime(node, arrays(group, rank))
+
+
+@pytest.mark.parametrize("way", ["padded", "uneven", "strided", "dilated"])
+@pytest.mark.parametrize("workspace", [1, 600_000])
+def test_slabs_give_the_whole(way: str, workspace: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every method: shifted products (16 channels), one kernel for each channel, torch's (groups)."""
+    monkeypatch.setattr(convolution, "WORKSPACE_BYTES", workspace)
+    x = np.random.default_rng(1).standard_normal((2, 16, 9, 30, 30)).astype(np.float32)
+    for group in (1, 2, 16):
+        w = np.random.default_rng(2).standard_normal((16, 16 // group, 2, 2, 2)).astype(np.float32)
+        node = helper.make_node("Conv", ["x", "w"], ["y"], group=group, **attributes(way, 3))
+        assert_equal_to_onnxruntime(node, {"x": x, "w": w})
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])

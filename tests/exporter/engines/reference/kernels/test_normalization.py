@@ -55,3 +55,12 @@ def test_layer_normalization(axis: int) -> None:
     }
     node = helper.make_node("LayerNormalization", [*given], ["y", "mean", "inverse"], axis=axis)
     assert_equal_to_onnxruntime(node, given)
+
+
+@pytest.mark.parametrize("size", [1, 3, 9])
+def test_local_response_normalization(size: int) -> None:
+    assert_equal_to_onnxruntime(helper.make_node("LRN", ["x"], ["y"], size=size, alpha=0.5, bias=1.5), {"x": X})
+
+
+def test_mean_variance_normalization() -> None:
+    assert_equal_to_onnxruntime(helper.make_node("MeanVarianceNormalization", ["x"], ["y"]), {"x": X}, opset=13)

@@ -86,3 +86,9 @@ def test_max_pool_of_integers() -> None:
 def test_global_pools(operator: str) -> None:
     for rank in (1, 3):
         assert_equal_to_onnxruntime(helper.make_node(operator, ["x"], ["y"]), values(rank))
+
+
+def test_lp_pool() -> None:
+    for p in (1, 3):
+        node = helper.make_node("LpPool", ["x"], ["y"], kernel_shape=[2, 3], strides=[2, 1], pads=[1, 1, 0, 1], p=p)
+        assert_equal_to_onnxruntime(node, values(2))
