@@ -8,7 +8,8 @@
     │   ├── CheckpointError     3  … as weights
     │   ├── ArtifactError       3  … as an artifact
     │   └── OutputError         3  … as an output path
-    └── UnavailableError        4  a requested engine, device or library is missing
+    ├── UnavailableError        4  a requested engine, device or library is missing
+    └── LimitError              5  a limit of time or memory was reached, or would be
 
 Anything else is a bug: the command line says so in one line (exit code 70) and `--debug` shows the traceback.
 """
@@ -23,6 +24,7 @@ __all__ = [
     "CheckFailedError",
     "CheckpointError",
     "IntegrityError",
+    "LimitError",
     "OutputError",
     "UnavailableError",
     "UsageError",
@@ -51,3 +53,9 @@ class ArtifactError(BadInputError):
 
 class OutputError(BadInputError):
     """The output folder cannot be written to, or is full."""
+
+
+class LimitError(C3DExportError):
+    """A limit of time or memory was reached, or would be."""
+
+    exit_code = 5

@@ -104,6 +104,7 @@ class ParityOptions:
         determinism: check whether repeats, batch positions and thread counts give the same bits.
         cache: folder that keeps the float64 reference by hash of weights and input.
         pairs: with a model file in `against`: (name there, name in the artifact) of inputs or outputs that correspond.
+        max_memory: bytes that the comparison with a model file may take; None for no limit.
     """
 
     device: Device = "cpu"
@@ -122,6 +123,7 @@ class ParityOptions:
     determinism: bool = False
     cache: Path | None = None
     pairs: tuple[tuple[str, str], ...] = ()
+    max_memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,7 @@ class OptimizeRequest:
         verify: compare the result with the original before it is published.
         shapes: {input: shape with the batch}, for inputs with dynamic axes besides the batch.
         seed: seed of the inputs it is verified on.
+        max_memory: bytes that the verification may take; None for no limit.
     """
 
     model: Path
@@ -198,3 +201,4 @@ class OptimizeRequest:
     decisions: Path | None = None
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     seed: int = 0
+    max_memory: int | None = None

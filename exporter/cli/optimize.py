@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from exporter.cli.options import PATH, json_options, optimize_options, seed_option, shape_option, take
+from exporter.cli.options import PATH, json_options, memory_option, optimize_options, seed_option, shape_option, take
 from exporter.types import OptimizeOptions, OptimizeRequest
 
 
@@ -35,6 +35,7 @@ from exporter.types import OptimizeOptions, OptimizeRequest
 )
 @shape_option("Sizes to fix in the result, of an input with dynamic axes besides the batch: clip=1x3x16x112x112.")
 @seed_option("Seed of the inputs for the comparison.")
+@memory_option
 @json_options
 def optimize_command(
     model: Path, explain: bool, no_verify: bool, no_measure: bool, as_json: bool, **options: Any
@@ -62,6 +63,7 @@ def optimize_command(
         decisions=options["decisions"],
         shapes=dict(options["shapes"]),
         seed=options["seed"],
+        max_memory=options["max_memory"],
     )
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.optimize import optimization_to_dict, print_optimization

@@ -86,6 +86,25 @@ def shape_option(help_text: str) -> Callable[[Command], Command]:
     )
 
 
+def parse_size(value: str) -> int:
+    """Return the bytes of a size such as `8GB`, `512MB` or `2GiB`.
+
+    Raises:
+        BadParameter: it is none.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(i?)B?", value.strip(), re.IGNORECASE)
+    if match is None:
+        raise click.BadParameter(f"{value!r}: write a size such as 8GB or 512MB")
+    number, prefix, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** ("KMGT".find(prefix.upper()) + 1 if prefix else 0))
+
+
+memory_option = click.option(
+    "--max-memory",
+    type=parse_size,
+    metavar="SIZE",
+    help="Refuse a comparison with a model file that would take more memory, before it starts (exit code 5): 8GB.",
+)
 json_options = combine(
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."),
     click.option("--debug", is_flag=True, help="Show the traceback of an error.", expose_value=False),

@@ -31,3 +31,23 @@ def all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     for nodes in (model.graph.node, *(function.node for function in model.functions)):
         yield from nodes
         yield from nested_nodes(nodes)
+
+
+def last_uses(graph: onnx.GraphProto) -> list[list[str]]:
+    """Return, for every node, the values of this graph that nothing reads after it."""
+    last: dict[str, int] = {}
+    for number, node in enumerate(graph.node):
+        last |= dict.fromkeys((*node.output, *node.input, *_captured(node)), number)
+    freed: list[list[str]] = [[] for _ in graph.node]
+    for name, number in last.items():
+        if name:
+            freed[number].append(name)
+    return freed
+
+
+def _captured(node: onnx.NodeProto) -> Iterable[str]:
+    """Yield every name that the graphs inside a node read; some are their own."""
+    for inner in inner_graphs([node]):
+        for graph in all_graphs(inner):
+            yield from (name for item in graph.node for name in item.input)
+            yield from (value.name for value in graph.output)

@@ -100,7 +100,7 @@ class Trial:
 
 
 def _parity_options(request: OptimizeRequest) -> ParityOptions:
-    return ParityOptions(seed=request.seed, input_types=QUICK)
+    return ParityOptions(seed=request.seed, input_types=QUICK, max_memory=request.max_memory)
 
 
 def _has_predictions(rewritten: Rewritten) -> bool:

@@ -15,6 +15,7 @@ from exporter.artifacts.loading import LoadedArtifact, rebuild_network
 from exporter.artifacts.manifest import Manifest, sha256_file
 from exporter.errors import UsageError
 from exporter.formats import load_artifact
+from exporter.parity.cost import VerificationCost, estimate_verification, require_memory
 from exporter.parity.determinism import check_determinism
 from exporter.parity.evaluate import evaluate, stop_at_failure
 from exporter.parity.execution import RunResult, RunSpec, make_feeds, require_repeatable, run_model
@@ -58,6 +59,7 @@ def verify_parity(
         UsageError: options that do not go together.
         BadInputError: an artifact, checkpoint, video or array is bad.
         UnavailableError: the device or a library is not there.
+        LimitError: comparing with a model file takes more memory than `options.max_memory`.
         CheckFailedError: an artifact fails on an input.
         OutputError: the cache cannot be written to.
     """
@@ -124,12 +126,22 @@ def verify_against_file(
         require_repeatable(runtime)
         signature = runtime.signature
     inputs = make_file_inputs(other, signature, options, shapes)
+    notes = (f"compared with {other.path.name}, SHA-256 {sha256_file(other.path)[:16]}…",)
+    if other.format == "onnx":
+        cost = estimate_verification(other.path, inputs, signature.batch, localize=options.localize)
+        require_memory(cost, options.max_memory)
+        progress = _with_cost(progress, cost)
+        notes += (f"estimated before it started: {cost}",) if cost.is_large else ()
     golden = GoldenOutputs(source, inputs, options.cache, progress)
     runs = [(make_file_run_spec(artifact, options, signature), None) for artifact in artifacts]
-    notes = (f"compared with {other.path.name}, SHA-256 {sha256_file(other.path)[:16]}…",)
     # a manifest is not needed here, so its absence is nothing to note
     artifacts = [replace(artifact, notes=()) if artifact.manifest is None else artifact for artifact in artifacts]
     return _run_and_evaluate(artifacts, runs, golden, options, progress, notes)
+
+
+def _with_cost(progress: Progress, cost: VerificationCost) -> Progress:
+    """Return a progress callback that states what the whole comparison takes at every step."""
+    return lambda step: progress(f"{step} ({cost} in all)")
 
 
 def make_file_inputs(

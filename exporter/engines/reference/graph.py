@@ -11,7 +11,7 @@ import onnx
 from exporter.engines.reference.node import make_node
 from exporter.engines.reference.operators import Choice, Operator
 from exporter.engines.reference.weights import Weights
-from exporter.onnx_io.subgraphs import all_graphs, inner_graphs
+from exporter.onnx_io.subgraphs import last_uses
 
 Values = Mapping[str, Any]
 
@@ -57,7 +57,7 @@ class GraphEvaluator:
                 if attribute.HasField("g")
             }
             self.operators.append(Operator(make_node(proto, opsets, frozenset(constants)), choice, bodies))
-        self._freed = _last_uses(graph)
+        self._freed = last_uses(graph)
 
     def all_operators(self) -> Iterable[Operator]:
         """Yield the operators of this graph and of every graph inside it."""
@@ -90,23 +90,3 @@ class GraphEvaluator:
                 if name not in kept:
                     values.pop(name, None)
         return {name: scope[name] for name in dict.fromkeys([*keep, *self.outputs]) if name in scope}
-
-
-def _last_uses(graph: onnx.GraphProto) -> list[list[str]]:
-    """Return, for every node, the values of this graph that nothing reads after it."""
-    last: dict[str, int] = {}
-    for number, node in enumerate(graph.node):
-        last |= dict.fromkeys((*node.output, *node.input, *_captured(node)), number)
-    freed: list[list[str]] = [[] for _ in graph.node]
-    for name, number in last.items():
-        if name:
-            freed[number].append(name)
-    return freed
-
-
-def _captured(node: onnx.NodeProto) -> Iterable[str]:
-    """Yield every name that the graphs inside a node read; some are their own."""
-    for inner in inner_graphs([node]):
-        for graph in all_graphs(inner):
-            yield from (name for item in graph.node for name in item.input)
-            yield from (value.name for value in graph.output)

@@ -36,10 +36,7 @@ def conv(node: Node, x: Any, w: Any, b: Any = None) -> Any:
         raise UnsupportedError(f"{rank} spatial axes")
     strides, dilations, spans = window_of(node, w.shape[2:])
     pads = explicit_pads(node, x.shape[2:], spans, strides)
-    padded = [size + pads[axis] + pads[axis + rank] for axis, size in enumerate(x.shape[2:])]
-    sizes = [(whole - span) // stride + 1 for whole, span, stride in zip(padded, spans, strides, strict=True)]
-    method, row_bytes = _choose_method(node, w.shape, sizes, padded, strides, x.itemsize)
-    rows = max(1, min(sizes[0], WORKSPACE_BYTES // max(row_bytes, 1)))
+    sizes, method, rows, _ = _plan(node, x.shape, w.shape, x.itemsize)
     with torch.inference_mode():
         images, kernel = to_tensor(x), to_tensor(w)
         y = torch.empty(x.shape[0], w.shape[0], *sizes, dtype=images.dtype)
@@ -51,6 +48,24 @@ def conv(node: Node, x: Any, w: Any, b: Any = None) -> Any:
         if b is not None:
             y += to_tensor(b).reshape(-1, *[1] * rank)
     return y.numpy()
+
+
+def conv_workspace(node: Node, x: tuple[int, ...], w: tuple[int, ...]) -> int:
+    """Return the bytes that `conv` takes in float64 beside inputs and output, for inputs of these shapes."""
+    if not 1 <= len(w) - 2 <= MAX_AXES:
+        return 0
+    _, _, rows, row_bytes = _plan(node, x, w, 8)
+    return rows * row_bytes
+
+
+def _plan(node: Node, x: tuple[int, ...], w: tuple[int, ...], itemsize: int) -> tuple[list[int], Method, int, int]:
+    """Return the output's spatial sizes, the method, the rows of a slab, and what each row takes in bytes."""
+    strides, _, spans = window_of(node, w[2:])
+    pads = explicit_pads(node, x[2:], spans, strides)
+    padded = [size + pads[axis] + pads[axis + len(spans)] for axis, size in enumerate(x[2:])]
+    sizes = [(whole - span) // stride + 1 for whole, span, stride in zip(padded, spans, strides, strict=True)]
+    method, row_bytes = _choose_method(node, w, sizes, padded, strides, itemsize)
+    return sizes, method, max(1, min(sizes[0], WORKSPACE_BYTES // max(row_bytes, 1))), row_bytes
 
 
 Method = Callable[[torch.Tensor, torch.Tensor, list[int], list[int], list[int]], torch.Tensor]

@@ -1,0 +1,130 @@
+"""What a verification against a model file takes in memory and time, estimated before anything is computed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from exporter.engines.reference.cost import GraphCost, estimate_graph
+from exporter.errors import LimitError
+from exporter.parity.inputs import BATCH_SIZES, InputSet
+
+MIN_MEASURED = 20 * 10**9
+"""Multiply-adds from which on the machine's rates are measured; below, a verification takes seconds."""
+DEFAULT_RATE = 1e10
+"""Float64 multiply-adds a second that are assumed below `MIN_MEASURED`."""
+DEFAULT_BANDWIDTH = 2e9
+"""Bytes a second that nodes read and write, likewise."""
+EFFICIENCY = 0.6
+"""What convolutions reach of the rate of one large matrix product."""
+ENGINE_FACTOR = 1.25
+"""What an engine takes beside the values that are alive, in parts of them."""
+
+LARGE_SECONDS, LARGE_BYTES = 30, 3 * 10**9
+
+
+@dataclass(frozen=True)
+class VerificationCost:
+    """An estimate.
+
+    Attributes:
+        peak_bytes: resident memory of the process at its largest.
+        seconds: wall time of the runs, with the machine's rates of this moment.
+        complete: whether the shapes of all values are known; if not, both are lower bounds.
+    """
+
+    peak_bytes: int
+    seconds: float
+    complete: bool
+
+    @property
+    def is_large(self) -> bool:
+        """Whether a user may want to know before it starts."""
+        return self.seconds > LARGE_SECONDS or self.peak_bytes > LARGE_BYTES
+
+    def __str__(self) -> str:
+        """Return `about 40 s and 3.1 GB of memory`."""
+        size = f"{self.peak_bytes / 1e9:.1f} GB" if self.peak_bytes >= 1e8 else f"{self.peak_bytes / 1e6:.0f} MB"
+        span = f"{self.seconds:.0f} s" if self.seconds < 600 else f"{self.seconds / 60:.0f} minutes"
+        return f"{'about' if self.complete else 'at least'} {span} and {size} of memory"
+
+
+def estimate_verification(
+    path: Path, inputs: InputSet, batch: int | None, *, localize: bool = False
+) -> VerificationCost:
+    """Estimate comparing an artifact with a model file.
+
+    The artifact is taken for as large as the file. Rows are evaluated one at a time in float64 and in float32; then the
+    artifact runs on all of them, and on batches of several where its batch is free.
+
+    Args:
+        path: the ONNX file that is the reference.
+        inputs: the inputs.
+        batch: the file's fixed batch size; None where it is dynamic.
+        localize: whether all layers of one row are compared too.
+    """
+    row = inputs.select((0,) * (batch or 1))
+    cost = estimate_graph(path, {name: np.shape(values) for name, values in row.items()})
+    rows, largest = len(inputs.names), 1 if batch is not None else max(BATCH_SIZES)
+    items = rows + (sum(BATCH_SIZES) if batch is None else 0)
+    return VerificationCost(
+        psutil.Process().memory_info().rss + _peak_bytes(cost, rows, items, largest, localize=localize),
+        _seconds(cost, rows, items),
+        cost.complete,
+    )
+
+
+def require_memory(cost: VerificationCost, limit: int | None) -> None:
+    """Refuse a verification that needs more memory than allowed, before it starts.
+
+    Raises:
+        LimitError: it needs more than `limit` bytes.
+    """
+    if limit is not None and cost.peak_bytes > limit:
+        raise LimitError(
+            f"the verification takes {cost}, more than --max-memory {limit / 1e9:.3g}GB; smaller sizes (--shape) take "
+            "less, and so does a run without --localize"
+        )
+
+
+def _peak_bytes(cost: GraphCost, rows: int, items: int, largest: int, *, localize: bool) -> int:
+    """Return the largest of: the artifact's run, the float32 baseline's, the float64 reference's, all layers."""
+    kept = cost.output_bytes * (rows + rows // 2 + items // 2)  # outputs in float64, float32, and the artifact's
+    engine = cost.weight_bytes + ENGINE_FACTOR * cost.live_bytes / 2 * largest
+    float64 = cost.weight_bytes + cost.peak_bytes
+    layers = 2 * cost.layer_bytes + cost.peak_bytes if localize else 0  # in float64, and twice in float32
+    return int(kept + max(engine, float64, layers))
+
+
+def _seconds(cost: GraphCost, rows: int, items: int) -> float:
+    work = cost.multiply_adds * (rows + items)
+    rate, bandwidth = measure_rates() if work >= MIN_MEASURED else (DEFAULT_RATE, DEFAULT_BANDWIDTH)
+    float64 = cost.multiply_adds / (EFFICIENCY * rate) + cost.moved_bytes / bandwidth
+    return float64 * rows + float64 / 2 * (rows + items)  # float32 takes half of the time
+
+
+@cache
+def measure_rates() -> tuple[float, float]:
+    """Return float64 multiply-adds and bytes a second on this machine, in a tenth of a second or so."""
+    size = 1024
+    matrix = torch.ones(size, size, dtype=torch.float64)
+    values = np.ones(1 << 22)
+    return size**3 / _fastest(lambda: torch.mm(matrix, matrix)), 3 * values.nbytes / _fastest(lambda: values + values)
+
+
+def _fastest(action: Callable[[], object]) -> float:
+    """Return the shortest of three durations, after one that is not counted."""
+    action()
+    spans: list[float] = []
+    for _ in range(3):
+        start = time.perf_counter()
+        action()
+        spans.append(time.perf_counter() - start)
+    return max(min(spans), 1e-9)
