@@ -65,8 +65,8 @@ class _Counts:
 
 
 def is_discrete(values: Array) -> bool:
-    """Return whether an output holds no floating-point or complex numbers."""
-    return values.dtype.kind not in "fc"
+    """Return whether an output holds no floating-point or complex numbers; bfloat16 and float8 have no NumPy kind."""
+    return values.dtype.kind not in "fc" and "float" not in values.dtype.name
 
 
 def compare_discrete(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from exporter.engines.reference.operators import NodeError
 from exporter.errors import C3DExportError
 from exporter.parity.decisions import Node, Run
 from exporter.parity.discrete import NearTies, is_discrete
@@ -68,15 +69,20 @@ class RowTies:
         run = self.values.run(self.tree, self.row, self.tolerance) if positions.size else None
         if run is None:
             return np.zeros(positions.shape, bool)
-        with np.errstate(all="ignore"):
+        try:
             return self.tree.accepts(run, positions, candidates)
+        except NodeError:  # an operator for which there is no float64 kernel
+            return np.zeros(positions.shape, bool)
 
     def uncertain(self, size: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """See `NearTies`."""
         run = self.values.run(self.tree, self.row, self.tolerance)
-        if run is None:
+        try:
+            bounds = None if run is None else run.bounds(self.tree)
+        except NodeError:
+            bounds = None
+        if bounds is None:
             return np.zeros(size, bool), np.ones(size, bool)
-        bounds = run.bounds(self.tree)
         return bounds.uncertain.reshape(-1)[:size], bounds.inexact.reshape(-1)[:size]
 
 

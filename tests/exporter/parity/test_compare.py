@@ -127,3 +127,21 @@ def test_cosine_is_that_of_the_worst_item() -> None:
 def test_one_class_has_no_margin() -> None:
     one = np.array([[2.0]])
     assert compare_float32(one, one, one.astype(np.float32)).top1 == "same"
+
+
+def test_empty_outputs_of_one_shape_pass() -> None:
+    empty = np.zeros((0, 4))
+    assert compare_float32(empty, empty, empty).passed
+    assert compare_float32(empty.T[None], empty.T[None], empty.T[None]).passed
+    assert not compare_float32(empty, np.zeros((0, 3)), np.zeros((0, 3))).passed
+
+
+def test_both_parts_of_complex_numbers_count() -> None:
+    exact = np.array([[1 + 2j, 3 - 4j]])
+    assert compare_float32(exact.astype(np.complex64), exact, exact.astype(np.complex64)).passed
+    assert not compare_float32(exact + 0.1j, exact, exact.astype(np.complex64)).passed
+
+
+def test_a_number_of_rows_that_float32_decides_otherwise_must_be_that_of_one_reference() -> None:
+    for values, passed in ((EXACT, True), (EXACT[:1], True), (EXACT[:1] + 0.1, False), (EXACT[:, :2], False)):
+        assert compare_float32(values, EXACT, EXACT[:1].astype(np.float32)).passed is passed
