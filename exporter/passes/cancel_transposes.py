@@ -39,10 +39,20 @@ def cancel(model: ir.Model, node: ir.Node) -> str | None:
     before = node.inputs[0].producer() if node.inputs[0] is not None else None
     if before is None or not is_inverse(permuted(before, node), permuted(node, before)):
         return None
-    if node.outputs[0].is_graph_output() or before.inputs[0] is None:
+    source, result = before.inputs[0], node.outputs[0]
+    if source is None:
         return None
-    node.outputs[0].replace_all_uses_with(before.inputs[0])
-    model.graph.remove(node, safe=True)
+    if result.is_graph_output():
+        producer = source.producer()
+        if producer is None or producer.graph is not node.graph or source.is_graph_output():
+            return None  # the output needs a node of its own
+        name, shape, kind = result.name, result.shape, result.type
+        result.replace_all_uses_with(source, replace_graph_outputs=True)
+        model.graph.remove(node, safe=True)
+        source.name, source.shape, source.type = name, shape, kind
+    else:
+        result.replace_all_uses_with(source)
+        model.graph.remove(node, safe=True)
     if not before.outputs[0].uses() and not before.outputs[0].is_graph_output():
         model.graph.remove(before, safe=True)
     return display_name(before)

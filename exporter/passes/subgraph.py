@@ -30,7 +30,7 @@ def extract_subgraph(nodes: Sequence[ir.Node], opset: int, size: tuple[int, ...]
             if old is None:
                 inputs.append(None)
                 continue
-            copy = ir.Value(name=old.name, shape=old.shape, type=old.type, const_value=_load(old, nodes[0]))
+            copy = ir.Value(name=old.name, shape=old.shape, type=old.type, const_value=_load(old, node))
             initializers.append(copy)
             inputs.append(copy)
         copies.append(ir.Node("", node.op_type, inputs, list(node.attributes.values()), num_outputs=1, name=node.name))

@@ -53,7 +53,7 @@ def direct_ms(match: ConvMatch) -> float:
         moved += match.inputs * taps * columns
     if match.pool is not None:
         moved += outputs + match.outputs * prod(match.result)
-    return _ms(2 * outputs * match.inputs * taps * filled, moved, rate)
+    return milliseconds(2 * outputs * match.inputs * taps * filled, moved, rate)
 
 
 def tile_shape_ms(match: ConvMatch, tile_shape: TileShape) -> float:
@@ -66,31 +66,31 @@ def tile_shape_ms(match: ConvMatch, tile_shape: TileShape) -> float:
     tiles = tiling(match, tile_shape)
     (times, rows, columns), a, s = tiles.tiles, tiles.time_points, tiles.space_points
     source = match.inputs * prod(match.size)
-    total = _ms(0, 2 * source)
+    total = milliseconds(0, 2 * source)
     widened = source
     if tiles.time is not None:
         widened = a * times * match.inputs * prod(match.size[1:])
-        total += _ms(
+        total += milliseconds(
             2 * widened * (match.size[0] if match.size[0] <= MAX_MATRIX_FRAMES else tiles.time.inputs), source + widened
         )
     positions = times * rows * columns
     transformed = a * s * match.inputs * positions
-    total += _ms(2 * s * transformed, widened + transformed)
+    total += milliseconds(2 * s * transformed, widened + transformed)
     if tiles.merged:
-        total += _ms(0, 2 * transformed)
+        total += milliseconds(0, 2 * transformed)
     product = a * s * match.outputs * positions
     weights = a * s * match.outputs * match.inputs
     read = weights * (1 if tiles.merged else times)
-    total += _ms(2 * weights * positions * _filled(tiles.rows) / tiles.rows, transformed + read + product)
+    total += milliseconds(2 * weights * positions * _filled(tiles.rows) / tiles.rows, transformed + read + product)
     spaced = tile_shape.space**2 * a * match.outputs * positions
     volume = tile_shape.space**2 * (tiles.time.outputs if tiles.time is not None else 1) * match.outputs * positions
-    total += _ms(2 * s * spaced, product + spaced)
+    total += milliseconds(2 * s * spaced, product + spaced)
     if tiles.time is not None:
-        total += _ms(2 * a * volume, spaced + volume)
+        total += milliseconds(2 * a * volume, spaced + volume)
     pooled = volume // prod(match.window)
     if match.pool is not None:
-        total += _ms(0, volume + pooled * (1 if match.window[0] == 1 else 3) + pooled)
-    return total + _ms(0, 2 * pooled * 4)  # assembling tiles, bias, ReLU, channels first
+        total += milliseconds(0, volume + pooled * (1 if match.window[0] == 1 else 3) + pooled)
+    return total + milliseconds(0, 2 * pooled * 4)  # assembling tiles, bias, ReLU, channels first
 
 
 def _frames_ms(match: ConvMatch, tile_shape: TileShape) -> float:
@@ -101,13 +101,15 @@ def _frames_ms(match: ConvMatch, tile_shape: TileShape) -> float:
     widened = time.points * times * match.inputs * prod(match.size[1:])
     product = time.points * times * match.outputs * prod(match.convolved[1:])
     weights = time.points * match.outputs * match.inputs * TAPS * TAPS
-    total = _ms(0, 2 * source)
-    total += _ms(2 * widened * min(match.size[0], MAX_DENSE_FRAMES), source + widened)
-    total += _ms(2 * product * match.inputs * TAPS * TAPS, 3 * widened + weights + 3 * product, FLOPS * BLOCKED)
-    total += _ms(2 * time.outputs * product, product + volume)
+    total = milliseconds(0, 2 * source)
+    total += milliseconds(2 * widened * min(match.size[0], MAX_DENSE_FRAMES), source + widened)
+    total += milliseconds(
+        2 * product * match.inputs * TAPS * TAPS, 3 * widened + weights + 3 * product, FLOPS * BLOCKED
+    )
+    total += milliseconds(2 * time.outputs * product, product + volume)
     if match.pool is not None:
-        total += _ms(0, volume * (1 + 2 / match.window[0]))
-    return total + _ms(0, 4 * volume // prod(match.window))  # ReLU, channels first
+        total += milliseconds(0, volume * (1 + 2 / match.window[0]))
+    return total + milliseconds(0, 4 * volume // prod(match.window))  # ReLU, channels first
 
 
 def _filled(columns: int) -> int:
@@ -115,5 +117,6 @@ def _filled(columns: int) -> int:
     return -(-columns // VECTOR) * VECTOR
 
 
-def _ms(operations: float, numbers: float, rate: float = FLOPS) -> float:
+def milliseconds(operations: float, numbers: float, rate: float = FLOPS) -> float:
+    """Return the time of an operator: its operations at a rate, and the numbers that it reads and writes."""
     return 1e3 * (operations / rate + SINGLE * numbers / BANDWIDTH)

@@ -44,6 +44,9 @@ def test_only_the_standard_operator_is_known() -> None:
     assert not CancelTransposes()(loaded).modified
 
 
-def test_an_output_keeps_its_node() -> None:
+def test_an_output_is_the_node_before_both_and_an_input_is_no_output(tmp_path: Path) -> None:
     nodes = [node("Transpose", "x", "a", perm=LAST), node("Transpose", "a", "y", perm=FIRST)]
     assert not rewrite(CancelTransposes(), graph(nodes, SHAPE, {"y": SHAPE["x"]}, {})).modified
+    nodes[0].input[0] = "s"
+    model = graph([node("Neg", "x", "s"), *nodes], SHAPE, {"y": SHAPE["x"]}, {})
+    assert check_pass(CancelTransposes(), model, FEEDS, tmp_path, 0).operators == ["Neg"]

@@ -9,10 +9,13 @@ import onnx_ir as ir
 import pytest
 from helpers.graphs import check_pass, graph, node, normal, rewrite
 
-from exporter.passes.base import run_passes
-from exporter.passes.cancel_transposes import CancelTransposes
+from exporter.passes.base import find_nodes, run_passes
+from exporter.passes.cancel_transposes import FRAMES, CancelTransposes
+from exporter.passes.conv2d_cost import conv2d_ms, direct_ms
+from exporter.passes.conv2d_pattern import Conv2dMatch, match_conv2d
 from exporter.passes.conv3d_as_conv2d import CONV2D, DIRECT, Conv3dAsConv2d, measure
 from exporter.passes.pipelines import build_passes
+from exporter.passes.shapes import infer_shapes
 from exporter.passes.winograd.rewrite import Winograd
 from exporter.timing import RoundOptions
 from exporter.types import OptimizeOptions
@@ -68,18 +71,81 @@ def test_a_stem_becomes_a_2d_convolution(model: onnx.ModelProto, channels: int, 
 
 
 @pytest.mark.parametrize(
+    ("model", "operators"),
+    [
+        (stem(order=("Relu",)), ["Conv", "Relu", "Neg"]),
+        (stem(order=(), conv={"strides": [2, 2, 2], "pads": [1] * 6}), ["Conv", "Neg"]),
+        (stem(pool={"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]}), ["Conv", "Relu", "MaxPool", "Neg"]),
+        (stem(pool={**POOL, "ceil_mode": 1}), ["Conv", "Relu", "MaxPool", "Neg"]),
+        (stem(kernel=(1, 3, 3), conv={"pads": [0, 1, 1] * 2}, frames=5, order=("Relu",)), ["Conv", "Relu", "Neg"]),
+    ],
+)
+def test_another_layer_becomes_one_where_it_is_predicted_faster(
+    model: onnx.ModelProto, operators: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.passes.conv3d_as_conv2d.conv2d_ms", lambda _match: 0.0)
+    done = check_pass(Conv3dAsConv2d(), model, FEEDS, tmp_path, 1e-5)
+    layout = ("Transpose", "Reshape", "MatMul")
+    assert [operator for operator in done.operators if operator not in layout] == operators
+    assert [row.action for row in done.step.decisions] == [CONV2D]
+    monkeypatch.setattr("exporter.passes.conv3d_as_conv2d.conv2d_ms", lambda _match: 1e9)
+    assert not rewrite(Conv3dAsConv2d(), stem(order=("Relu",))).modified
+
+
+@pytest.mark.parametrize(
     "model",
     [
-        stem(order=("Relu",)),  # its result would have to be laid out anew
-        stem(pool={"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]}),
-        stem(pool={**POOL, "ceil_mode": 1}),
-        stem(6),  # 18 channels of images
+        stem(6),  # 18 channels of images, which do not fill blocks
         stem(conv={"auto_pad": "SAME_UPPER"}),
         stem(frames=65),
     ],
 )
 def test_anything_else_stays(model: onnx.ModelProto) -> None:
     assert not rewrite(Conv3dAsConv2d(), model).modified
+
+
+def wide(*nodes: onnx.NodeProto, shape: tuple[int | str, ...]) -> Conv2dMatch:
+    """A strided convolution of 64 channels, as a stage of a residual network begins with, between other nodes."""
+    conv = node("Conv", "a w", "c", pads=[1] * 6, strides=[2] * 3)
+    following = node("Transpose", "c", "y", perm=FRAMES)
+    model = graph([*nodes, conv, following], {"x": shape}, {"y": None}, {"w": normal(64, 64, 3, 3, 3)})
+    loaded = ir.from_proto(model)
+    infer_shapes(loaded)
+    match = match_conv2d(find_nodes(loaded, "Conv")[0])
+    assert match is not None
+    return match
+
+
+def test_transposes_that_neighbours_undo_are_not_counted() -> None:
+    alone = wide(node("Relu", "x", "a"), shape=("n", 64, 8, 14, 14))
+    before = (node("Transpose", "x", "t", perm=FRAMES), node("Relu", "t", "a"))
+    between = wide(*before, shape=("n", 8, 64, 14, 14))
+    assert (alone.given_frames_first, between.given_frames_first) == (False, True)
+    assert alone.wanted_frames_first
+    numbers = 64 * 8 * 14 * 14
+    saved = 1e3 * 2 * 4 * numbers / 20e9
+    assert conv2d_ms(alone) - conv2d_ms(between) == pytest.approx(saved)
+    assert direct_ms(between) - direct_ms(alone) == pytest.approx(saved)
+
+
+def test_a_layer_between_rewritten_ones_is_measured_in_their_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.passes.conv3d_as_conv2d.conv2d_ms", lambda _match: 0.0)
+    seen: list[tuple[list[str], list[str]]] = []
+
+    def compare(direct: ir.Model, conv2d: ir.Model) -> dict[str, float]:
+        seen.append(([made.op_type for made in direct.graph], [made.op_type for made in conv2d.graph]))
+        return {DIRECT: 2.0, CONV2D: 1.0}
+
+    nodes = [
+        node("Transpose", "x", "a", perm=FRAMES),
+        node("Conv", "a w", "c", pads=[1] * 6),
+        node("Transpose", "c", "y", perm=FRAMES),
+    ]
+    model = graph(nodes, {"x": ("n", 5, 16, 6, 6)}, {"y": ("n", *"abcd")}, {"w": normal(16, 16, 3, 3, 3)})
+    assert rewrite(Conv3dAsConv2d(compare), model).modified
+    direct, conv2d = seen[0]
+    assert direct == ["Transpose", "Conv", "Transpose"]
+    assert conv2d.count("Transpose") == 1  # of the weights
 
 
 def test_a_pool_inside_a_branch_is_none_of_the_stems() -> None:

@@ -1,0 +1,47 @@
+"""The predicted time of a 3-D convolution, direct and in 2-D, with the numbers of `exporter.passes.winograd.cost`."""
+
+from math import prod
+
+from exporter.passes.conv2d_pattern import VECTOR, Conv2dMatch
+from exporter.passes.winograd.cost import BLOCKED, FLOPS, VOLUMES, milliseconds
+
+
+def direct_ms(match: Conv2dMatch) -> float:
+    """Return the predicted time of the original, with the Transposes that it needs where its neighbours do without."""
+    source, volume, pooled = _numbers(match)
+    columns = prod(match.convolved)
+    taps = match.channels * prod(match.conv.kernel)
+    moved = source + volume + match.outputs * taps
+    if max(match.conv.kernel) > 1 or max(match.conv.strides) > 1:
+        moved += taps * columns  # the taps of each output, beside each other
+    if match.pool is not None:
+        moved += volume + pooled
+    moved += 2 * source * match.given_frames_first + 2 * pooled * match.wanted_frames_first
+    return milliseconds(2 * volume * taps, moved, VOLUMES * FLOPS)
+
+
+def conv2d_ms(match: Conv2dMatch) -> float:
+    """Return the predicted time in 2-D: selected frames, the blocked layout and back, and Transposes that are left."""
+    source, volume, pooled = _numbers(match)
+    taps = match.channels * prod(match.conv.kernel)
+    frames = match.convolved[0] * match.conv.kernel[0]
+    images = match.channels * frames * prod(match.size[1:])
+    moved, selected = images + volume + match.outputs * taps, 0.0
+    if match.selects:
+        selected = milliseconds(2 * images * match.size[0], source + images)
+    if match.channels * match.conv.kernel[0] >= VECTOR:
+        moved += 2 * images
+    if match.pool is not None:
+        moved += volume + pooled
+    moved += 2 * pooled  # from the blocked layout
+    moved += 2 * source * (not match.given_frames_first) + 2 * pooled * (not match.wanted_frames_first)
+    return selected + milliseconds(2 * volume * taps, moved, BLOCKED * FLOPS)
+
+
+def _numbers(match: Conv2dMatch) -> tuple[int, int, int]:
+    """Return the numbers of the input, of the convolution's output, and of the result."""
+    return (
+        match.channels * prod(match.size),
+        match.outputs * prod(match.convolved),
+        match.outputs * prod(match.pooled),
+    )

@@ -1,0 +1,189 @@
+"""Which 3-D convolutions can be computed in 2-D, with the ReLU and the max pool of single frames after them."""
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from exporter.passes.base import constant, following_relu_and_pool, single_consumer
+from exporter.passes.builder import MATRIX_PREFIXES
+from exporter.passes.cancel_transposes import FRAMES, LAST, permuted
+from exporter.passes.move_transposes import BINARY, UNARY
+from exporter.passes.shapes import get_shape
+
+VECTOR = 16
+"""Floats of an AVX-512 vector: the direct kernel takes fewer channels than that."""
+ALIGNED = 4
+"""Where a convolution has more channels, a multiple of this many are put into the blocked layout."""
+MAX_FRAMES = 64
+"""Frames, at most: the matrix that selects input frames grows with their square."""
+AXES = 3
+"""Axes of a 3-D convolution."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The window of a convolution or a pool over (T, H, W)."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    def output_size(self, size: tuple[int, ...]) -> tuple[int, int, int]:
+        """Return (T, H, W) of the output for an input of `size`, rounded down."""
+        reach = [dilation * (taps - 1) + 1 for taps, dilation in zip(self.kernel, self.dilations, strict=True)]
+        time, height, width = (
+            (length + before + after - taps) // stride + 1
+            for length, before, after, taps, stride in zip(
+                size, self.before, self.after, reach, self.strides, strict=True
+            )
+        )
+        return time, height, width
+
+    def attributes_2d(self) -> dict[str, list[int]]:
+        """Return the attributes of the same window over (H, W)."""
+        return {
+            "kernel_shape": list(self.kernel[1:]),
+            "strides": list(self.strides[1:]),
+            "dilations": list(self.dilations[1:]),
+            "pads": [*self.before[1:], *self.after[1:]],
+        }
+
+
+@dataclass(frozen=True)
+class Conv2dMatch:
+    """A convolution that can be computed in 2-D.
+
+    Attributes:
+        nodes: convolution, ReLU and pool, if there are any, in the order of the graph.
+        channels: input channels, C.
+        outputs: output channels, K.
+        size: (T, H, W) of the input.
+        conv: the convolution's window.
+        pool: the pool's window, or None.
+    """
+
+    nodes: tuple[ir.Node, ...]
+    channels: int
+    outputs: int
+    size: tuple[int, ...]
+    conv: Window
+    pool: Window | None
+
+    @property
+    def convolved(self) -> tuple[int, int, int]:
+        """(T, H, W) of the convolution's output."""
+        return self.conv.output_size(self.size)
+
+    @property
+    def pooled(self) -> tuple[int, int, int]:
+        """(T, H, W) of the result."""
+        return self.convolved if self.pool is None else self.pool.output_size(self.convolved)
+
+    @property
+    def selects(self) -> bool:
+        """Whether input frames must be selected or copied: otherwise each output frame reads one, in order."""
+        window = self.conv
+        return (window.kernel[0], window.strides[0], window.before[0], window.after[0]) != (1, 1, 0, 0)
+
+    @property
+    def few_channels(self) -> bool:
+        """Whether it is a first layer: few channels of images, and a pool that keeps their layout."""
+        return self.pool is not None and self.channels * self.conv.kernel[0] < VECTOR
+
+    @property
+    def source(self) -> ir.Value:
+        """The input of the convolution."""
+        source = self.nodes[0].inputs[0]
+        assert source is not None
+        return source
+
+    @property
+    def result(self) -> ir.Value:
+        """The output of the last node."""
+        return self.nodes[-1].outputs[0]
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether every consumer of the result transposes it to channels last."""
+        uses = [use.node for use in self.result.uses()]
+        transposed = all(permuted(node, self.result.producer()) == LAST for node in uses)
+        return bool(uses) and transposed and not self.result.is_graph_output()
+
+    @property
+    def given_frames_first(self) -> bool:
+        """Whether the input exists with frames before channels, so that no Transpose is left before the convolution."""
+        return _given_frames_first(self.source)
+
+    @property
+    def wanted_frames_first(self) -> bool:
+        """Whether the result is read with frames before channels, so that no Transpose is left after it."""
+        return _wanted_frames_first(self.result)
+
+
+def match_conv2d(conv: ir.Node) -> Conv2dMatch | None:
+    """Return the match of a Conv node, or None if it cannot be computed in 2-D in onnxruntime's blocked layout."""
+    weight, shape = constant(conv.inputs[1]), get_shape(conv.inputs[0])
+    if weight is None or weight.dtype != ir.DataType.FLOAT or shape is None:
+        return None
+    if str(getattr(conv.inputs[1], "name", "")).startswith(MATRIX_PREFIXES):
+        return None  # the transform of a rewritten convolution
+    size = tuple(length for length in shape[2:] if isinstance(length, int))
+    outputs, channels, *kernel = weight.shape.numpy()
+    window = read_window(conv, tuple(kernel))
+    if len(kernel) != AXES or len(size) != AXES or window is None or conv.attributes.get_int("group", 1) != 1:
+        return None
+    images = channels * kernel[0]
+    if (images >= VECTOR and images % ALIGNED) or min(window.output_size(size)) < 1:
+        return None
+    nodes, pool = _following(conv, window.output_size(size))
+    match = Conv2dMatch(nodes, channels, outputs, size, window, pool)
+    return None if match.selects and size[0] > MAX_FRAMES else match
+
+
+def _following(conv: ir.Node, convolved: tuple[int, int, int]) -> tuple[tuple[ir.Node, ...], Window | None]:
+    """Return the convolution with the ReLU and the pool of single frames after it, and the pool's window."""
+    relu, pool = following_relu_and_pool(conv)
+    # the ReLU may be before or after the pool
+    before = (relu,) if relu is not None and single_consumer(conv.outputs[0]) is relu else ()
+    window = None if pool is None else read_window(pool, None)
+    if pool is None or window is None:
+        return (conv, *before), None
+    single = (window.kernel[0], window.strides[0], window.before[0], window.after[0]) == (1, 1, 0, 0)
+    if not single or min(window.output_size(convolved)) < 1:
+        return (conv, *before), None
+    after = (relu,) if relu is not None and not before else ()
+    return (conv, *before, pool, *after), window
+
+
+def _given_frames_first(value: ir.Value) -> bool:
+    producer = value.producer()
+    if producer is None:
+        return False
+    if permuted(producer, producer) == FRAMES:
+        return True
+    inputs = [each for each in producer.inputs if each is not None]
+    return producer.op_type in (*UNARY, *BINARY) and any(_given_frames_first(each) for each in inputs)
+
+
+def _wanted_frames_first(value: ir.Value) -> bool:
+    for node in (use.node for use in value.uses()):
+        if permuted(node, node) == FRAMES:
+            return True
+        if node.op_type in (*UNARY, *BINARY):
+            others = [each for each in node.inputs if each is not None and each is not value]
+            if any(_given_frames_first(each) for each in others) or _wanted_frames_first(node.outputs[0]):
+                return True
+    return False
+
+
+def read_window(node: ir.Node, kernel: tuple[int, ...] | None) -> Window | None:
+    """Return a node's window, or None if its padding is automatic or its output size is rounded up."""
+    auto, ceil = node.attributes.get_string("auto_pad", "NOTSET"), node.attributes.get_int("ceil_mode", 0)
+    kernel = kernel or tuple(node.attributes.get_ints("kernel_shape") or ())
+    if auto not in ("NOTSET", "VALID") or ceil != 0 or len(kernel) != AXES:
+        return None
+    pads = tuple((node.attributes.get_ints("pads") if auto == "NOTSET" else None) or [0] * (2 * AXES))
+    strides, dilations = (tuple(node.attributes.get_ints(key) or [1] * AXES) for key in ("strides", "dilations"))
+    return Window(kernel, strides, dilations, pads[:AXES], pads[AXES:])
