@@ -1,5 +1,21 @@
-from .artifacts.manifest import Artifact, FileEntry, Manifest
-from .bench.types import BenchReport, BenchRequest
+from .artifacts.manifest import (
+    Artifact,
+    FileEntry,
+    Manifest,
+    NetworkRecord,
+    ParityRecord,
+)
+from .bench.types import (
+    BenchReport,
+    BenchRequest,
+    Loading,
+    LowerBound,
+    Measurement,
+    Ratio,
+    Roofline,
+    Skipped,
+    TargetInfo,
+)
 from .errors import (
     ArtifactError,
     BadInputError,
@@ -11,9 +27,39 @@ from .errors import (
     UnavailableError,
     UsageError,
 )
-from .fault_injection.results import FaultResult, SelfTestOptions, SelfTestReport
-from .network import BuildOptions, BuiltModel, ConvHint, OutputSpec, TensorSpec
-from .results import Comparison, Determinism, Localization, ParityReport, Placement
+from .fault_injection.results import (
+    CleanRuns,
+    FaultResult,
+    SelfTestOptions,
+    SelfTestReport,
+)
+from .network import (
+    BuildOptions,
+    BuiltModel,
+    CheckpointInfo,
+    ConvHint,
+    OutputSpec,
+    Preprocessing,
+    Signature,
+    TensorSpec,
+)
+from .passes.decisions import (
+    Decision,
+)
+from .passes.summary import (
+    UnchangedReason,
+)
+from .results import (
+    Comparison,
+    Determinism,
+    ErrorHistogram,
+    LayerError,
+    Localization,
+    ParityReport,
+    Placement,
+    PreviewFrames,
+    Ranking,
+)
 from .types import (
     ConvertRequest,
     EngineReference,
@@ -22,14 +68,38 @@ from .types import (
     OptimizeRequest,
     ParityOptions,
 )
-from .workflows.bench import benchmark
-from .workflows.candidates import ParityFailedError
-from .workflows.convert import ConvertResult, convert
-from .workflows.export import ExportResult, export
-from .workflows.inspect import Inspection, inspect
-from .workflows.optimize import OptimizationMismatchError, OptimizeResult, optimize
-from .workflows.self_test import self_test
-from .workflows.verify import verify_parity
+from .workflows.bench import (
+    benchmark,
+)
+from .workflows.candidates import (
+    ParityFailedError,
+)
+from .workflows.compare_speed import (
+    Speed,
+)
+from .workflows.convert import (
+    ConvertResult,
+    convert,
+)
+from .workflows.export import (
+    ExportResult,
+    export,
+)
+from .workflows.inspect import (
+    Inspection,
+    inspect,
+)
+from .workflows.optimize import (
+    OptimizationMismatchError,
+    OptimizeResult,
+    optimize,
+)
+from .workflows.self_test import (
+    self_test,
+)
+from .workflows.verify import (
+    verify_parity,
+)
 
 __all__ = [
     "Artifact",
@@ -42,20 +112,29 @@ __all__ = [
     "C3DExportError",
     "CheckFailedError",
     "CheckpointError",
+    "CheckpointInfo",
+    "CleanRuns",
     "Comparison",
     "ConvHint",
     "ConvertRequest",
     "ConvertResult",
+    "Decision",
     "Determinism",
     "EngineReference",
+    "ErrorHistogram",
     "ExportRequest",
     "ExportResult",
     "FaultResult",
     "FileEntry",
     "Inspection",
     "IntegrityError",
+    "LayerError",
+    "Loading",
     "Localization",
+    "LowerBound",
     "Manifest",
+    "Measurement",
+    "NetworkRecord",
     "OptimizationMismatchError",
     "OptimizeOptions",
     "OptimizeRequest",
@@ -64,12 +143,23 @@ __all__ = [
     "OutputSpec",
     "ParityFailedError",
     "ParityOptions",
+    "ParityRecord",
     "ParityReport",
     "Placement",
+    "Preprocessing",
+    "PreviewFrames",
+    "Ranking",
+    "Ratio",
+    "Roofline",
     "SelfTestOptions",
     "SelfTestReport",
+    "Signature",
+    "Skipped",
+    "Speed",
+    "TargetInfo",
     "TensorSpec",
     "UnavailableError",
+    "UnchangedReason",
     "UsageError",
     "benchmark",
     "convert",

@@ -1,7 +1,18 @@
 """The interface of a network that can be exported: what `models` builds, and what a user's own module must provide."""
 
 from models.built_model import BuiltModel
+from models.checkpoints.info import CheckpointInfo
 from models.options import BuildOptions
-from models.specs import ConvHint, OutputSpec, TensorSpec
+from models.preprocessing import Preprocessing
+from models.specs import ConvHint, OutputSpec, Signature, TensorSpec
 
-__all__ = ["BuildOptions", "BuiltModel", "ConvHint", "OutputSpec", "TensorSpec"]
+__all__ = [
+    "BuildOptions",
+    "BuiltModel",
+    "CheckpointInfo",
+    "ConvHint",
+    "OutputSpec",
+    "Preprocessing",
+    "Signature",
+    "TensorSpec",
+]

@@ -19,17 +19,34 @@ if TYPE_CHECKING:
     from models.builder import build, rebuild
     from models.built_model import BuiltModel
     from models.c3d import C3D
+    from models.checkpoints.info import CheckpointInfo
     from models.options import BuildOptions
-    from models.specs import ConvHint, OutputSpec, TensorSpec
+    from models.preprocessing import Preprocessing
+    from models.specs import ConvHint, OutputSpec, Signature, TensorSpec
 
-__all__ = ["C3D", "BuildOptions", "BuiltModel", "ConvHint", "OutputSpec", "TensorSpec", "build", "rebuild"]
+__all__ = [
+    "C3D",
+    "BuildOptions",
+    "BuiltModel",
+    "CheckpointInfo",
+    "ConvHint",
+    "OutputSpec",
+    "Preprocessing",
+    "Signature",
+    "TensorSpec",
+    "build",
+    "rebuild",
+]
 
 _HOMES = {
     "BuildOptions": "models.options",
     "BuiltModel": "models.built_model",
     "C3D": "models.c3d",
+    "CheckpointInfo": "models.checkpoints.info",
     "ConvHint": "models.specs",
     "OutputSpec": "models.specs",
+    "Preprocessing": "models.preprocessing",
+    "Signature": "models.specs",
     "TensorSpec": "models.specs",
     "build": "models.builder",
     "rebuild": "models.builder",

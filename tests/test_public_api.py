@@ -1,9 +1,13 @@
 """The public names exist, are complete, and importing the packages costs no torch."""
 
 import ast
+from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
+import torch
 from helpers.run import python
 
 import exporter
@@ -31,6 +35,28 @@ def test_the_stub_lists_the_names_that_it_imports_and_no_others() -> None:
 def test_every_result_and_error_of_a_workflow_is_public(path: Path) -> None:
     defined = [node.name for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.ClassDef)]
     assert {name for name in defined if not name.startswith("_")} <= {*exporter.__all__}
+
+
+def held_types(hint: Any) -> Iterator[type]:
+    """Yield the dataclasses that a type hint mentions."""
+    for argument in get_args(hint):
+        yield from held_types(argument)
+    if isinstance(hint, type) and is_dataclass(hint):
+        yield hint
+
+
+def test_every_type_that_a_public_type_holds_is_public() -> None:
+    public = {name: getattr(exporter, name) for name in exporter.__all__}
+    names = public | {"nn": torch.nn}
+    missing = {
+        held.__name__
+        for known in public.values()
+        if isinstance(known, type) and is_dataclass(known)
+        for hint in get_type_hints(known, localns=names).values()
+        for held in held_types(hint)
+        if held not in public.values()
+    }
+    assert not missing
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

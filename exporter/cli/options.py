@@ -74,6 +74,11 @@ def parse_shape(value: str) -> tuple[str, tuple[int, ...]]:
     return found[1], tuple(map(int, found[2].split("x")))
 
 
+def choice_option(name: str, choices: tuple[str, ...], default: str, help_text: str) -> Callable[[Command], Command]:
+    """Return an option with a fixed list of values."""
+    return click.option(name, type=click.Choice(choices), default=default, show_default=True, help=help_text)
+
+
 def seed_option(help_text: str) -> Callable[[Command], Command]:
     """Return the option `--seed`."""
     return click.option("--seed", type=parse_seed, default=0, show_default=True, metavar="N", help=help_text)
@@ -110,13 +115,7 @@ json_options = combine(
     click.option("--debug", is_flag=True, help="Show the traceback of an error.", expose_value=False),
 )
 device_options = combine(
-    click.option(
-        "--device",
-        type=click.Choice(DEVICES),
-        default="cpu",
-        show_default=True,
-        help="Device on which the artifact is verified.",
-    ),
+    choice_option("--device", DEVICES, "cpu", "Device on which the artifact is verified."),
     click.option(
         "--clip",
         "clips",
@@ -142,19 +141,17 @@ optimize_options = combine(
         is_flag=True,
         help="For CPUs: choose between variants by measuring them on this machine instead of by the cost model.",
     ),
-    click.option(
+    choice_option(
         "--optimize-for",
-        type=click.Choice(OPTIMIZE_FOR),
-        default="size",
-        show_default=True,
-        help="For CPUs: prefer a fast session load or a small file, where they conflict.",
+        OPTIMIZE_FOR,
+        "size",
+        "For CPUs: prefer a fast session load or a small file, where they conflict.",
     ),
-    click.option(
+    choice_option(
         "--weight-dtype",
-        type=click.Choice(WEIGHT_DTYPES),
-        default="fp32",
-        show_default=True,
-        help="How the ONNX file stores its weights: fp16 halves and int8 quarters the file, at some loss of accuracy.",
+        WEIGHT_DTYPES,
+        "fp32",
+        "How the ONNX file stores its weights: fp16 halves and int8 quarters the file, at some loss of accuracy.",
     ),
 )
 layout_option = click.option(

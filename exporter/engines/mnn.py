@@ -27,7 +27,7 @@ CONVERSION_TIMEOUT_S = 600
 class MnnRuntime(Runtime):
     """What `convert` made of an ONNX file. `RuntimeOptions.signature` must be set: MNN needs every name to load it.
 
-    The model is loaded for one input shape, and again for each other: MNN 3.6 crashes where it has to resize a C3D.
+    The model is loaded for one input shape, and again for each other: MNN 3.6 can crash on a resize.
     """
 
     _module: Any = None

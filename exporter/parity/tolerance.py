@@ -135,7 +135,7 @@ class SnrTolerance(Tolerance):
 SNR_TOLERANCES: dict[Precision, SnrTolerance] = {
     tolerance.precision: tolerance
     for tolerance in (
-        # 11 bits of mantissa give about 60 dB over C3D's eleven layers, 8 bits about 42; a fault costs tens of dB
+        # 11 bits of mantissa give about 60 dB over eleven layers, 8 bits about 42; a fault costs tens of dB
         SnrTolerance("float16", 45, 0.99),
         SnrTolerance("bfloat16", 28, 0.95),
         SnrTolerance("int8", 15, 0.9),

@@ -3,6 +3,11 @@
 A cache entry is a folder named after the address, with the file, `record.json` beside it, and, while it is incomplete,
 `<file>.part` with `part.json` (the validator that a resumed request must name). The file appears by a rename after its
 length and SHA-256 were checked; the lock only saves two processes from downloading twice.
+
+The module is own code because no library does all of it. requests and httpx are HTTP clients: resuming with `If-Range`,
+the cache, the hash check and the refusal of redirects that leave HTTPS would remain. pooch has a cache, a hash check
+and a progress bar, but starts again after a broken connection and follows redirects to plain HTTP. huggingface_hub
+resumes, but only files of the Hub; `hf://` addresses use it.
 """
 
 import hashlib
@@ -40,12 +45,20 @@ RETRYABLE = (urllib.error.URLError, http.client.HTTPException, TimeoutError, Con
 
 
 @dataclass(frozen=True)
-class DownloadResult:
-    """A file in the cache, the SHA-256 it must have, and what to report about it."""
+class ResolvedSource:
+    """A checkpoint on this disk.
+
+    Attributes:
+        path: where it is.
+        url: where it came from, without user, password and query, which may be secrets; None for a file of the user.
+        sha256: what it must have; None where nothing was given or recorded.
+        notes: messages for the user: whether it was downloaded or taken from the cache.
+    """
 
     path: Path
-    sha256: str
-    notes: tuple[str, ...]
+    url: str | None = None
+    sha256: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +95,7 @@ class _OnlyHTTPS(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def download(url: str, display_url: str, sha256: str | None, progress: Progress) -> DownloadResult:
+def download(url: str, display_url: str, sha256: str | None, progress: Progress) -> ResolvedSource:
     """Return the file at `url`, from the cache or the network.
 
     Args:
@@ -120,7 +133,7 @@ def file_name(url: str) -> str:
     )
 
 
-def _cached(folder: Path, path: Path, display_url: str, sha256: str | None) -> DownloadResult | None:
+def _cached(folder: Path, path: Path, display_url: str, sha256: str | None) -> ResolvedSource | None:
     try:
         record = msgspec.json.decode((folder / "record.json").read_bytes(), type=Record)
     except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
@@ -132,10 +145,12 @@ def _cached(folder: Path, path: Path, display_url: str, sha256: str | None) -> D
             f"{display_url}: the cached file has SHA-256 {record.sha256[:16]}…, not {sha256[:16]}…; remove {folder} to "
             "download it again"
         )
-    return DownloadResult(path, record.sha256, (f"from the cache, {path}; remove it to download it again",))
+    return ResolvedSource(
+        path, display_url, record.sha256, (f"from the cache, {path}; remove it to download it again",)
+    )
 
 
-def _fetch(url: str, display_url: str, sha256: str | None, path: Path, progress: Progress) -> DownloadResult:
+def _fetch(url: str, display_url: str, sha256: str | None, path: Path, progress: Progress) -> ResolvedSource:
     part = path.with_name(f"{path.name}.part")
     for attempt in range(ATTEMPTS):
         try:
@@ -165,7 +180,7 @@ def _fetch(url: str, display_url: str, sha256: str | None, path: Path, progress:
     atomic_write(path.with_name("record.json"), msgspec.json.encode(Record(display_url, found, size)))
     path.with_name("part.json").unlink(missing_ok=True)
     given = "as given" if sha256 else f"recorded: {found}; #sha256=… after the address requires it"
-    return DownloadResult(path, found, (f"downloaded {size / 1e6:,.1f} MB to {path}, SHA-256 {given}",))
+    return ResolvedSource(path, display_url, found, (f"downloaded {size / 1e6:,.1f} MB to {path}, SHA-256 {given}",))
 
 
 def _receive(url: str, display_url: str, part: Path, progress: Progress) -> None:

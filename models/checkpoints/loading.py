@@ -11,7 +11,7 @@ from models.checkpoints.detection import LayoutMatch, detect_layouts, select_lay
 from models.checkpoints.info import CheckpointInfo
 from models.checkpoints.layouts import Layout
 from models.checkpoints.readers import read_file
-from models.checkpoints.readers.base import RawCheckpoint
+from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.sources import ResolvedSource, resolve
 from models.checkpoints.unsupported import identify_unsupported
 from models.config import CLASSIFIER_KEYS, MAX_CLASSES, Pool5
@@ -37,8 +37,7 @@ class Checkpoint:
     """A checkpoint whose layout is known, not yet loaded into a network.
 
     Attributes:
-        path: the file.
-        file: where it came from.
+        file: where it is, and where it came from.
         raw: its tensors under its own names, its container and hash.
         found: the layout that was detected, and the prefix of its names in this file.
         tensors: {canonical name: tensor as torch lays it out}.
@@ -46,13 +45,17 @@ class Checkpoint:
         ignored_keys: those of them that only training needs.
     """
 
-    path: Path
     file: ResolvedSource
-    raw: RawCheckpoint
+    raw: ReadResult
     found: LayoutMatch
     tensors: dict[str, Tensor]
     unexpected_keys: tuple[str, ...]
     ignored_keys: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.file.path
 
     @property
     def layout(self) -> Layout:
@@ -108,7 +111,7 @@ def read_checkpoint(source: str | Path, layout: str = "auto", progress: Progress
     return remap_keys(file, raw, layout)
 
 
-def read_raw(source: str | Path, progress: Progress = no_progress) -> tuple[ResolvedSource, RawCheckpoint]:
+def read_raw(source: str | Path, progress: Progress = no_progress) -> tuple[ResolvedSource, ReadResult]:
     """Find a checkpoint, download it if need be, and read its tensors under their own names.
 
     Raises:
@@ -126,7 +129,7 @@ def read_raw(source: str | Path, progress: Progress = no_progress) -> tuple[Reso
     return file, raw
 
 
-def remap_keys(file: ResolvedSource, raw: RawCheckpoint, layout: str = "auto") -> Checkpoint:
+def remap_keys(file: ResolvedSource, raw: ReadResult, layout: str = "auto") -> Checkpoint:
     """Detect a file's layout and give its tensors the network's names and axes.
 
     Raises:
@@ -146,10 +149,10 @@ def remap_keys(file: ResolvedSource, raw: RawCheckpoint, layout: str = "auto") -
             tensors[canonical] = found.layout.to_torch(canonical, tensor)
     ignored = tuple(name for name in unknown if TRAINING_STATE.search(name))
     unexpected = tuple(name for name in unknown if name not in ignored)
-    return Checkpoint(file.path, file, raw, found, tensors, unexpected, ignored)
+    return Checkpoint(file, raw, found, tensors, unexpected, ignored)
 
 
-def _detect_layout(path: Path, raw: RawCheckpoint, rows: tuple[Layout, ...], layout: str) -> LayoutMatch:
+def _detect_layout(path: Path, raw: ReadResult, rows: tuple[Layout, ...], layout: str) -> LayoutMatch:
     """Return the one layout that matches a file.
 
     Raises:

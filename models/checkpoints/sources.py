@@ -5,33 +5,15 @@ what the bytes that are parsed must have (`models.checkpoints.loading`).
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from models.checkpoints.download import download
+from models.checkpoints.download import ResolvedSource, download
 from models.errors import CheckpointError, UnavailableError, UsageError
 from models.progress import Progress
 
 HASH = re.compile(r"sha256=([0-9a-fA-F]{64})")
 HUB = re.compile(r"hf://([^/@#]+/[^/@#]+)/([^@#]+?)(?:@([^@#]+))?")
-
-
-@dataclass(frozen=True)
-class ResolvedSource:
-    """A checkpoint on this disk.
-
-    Attributes:
-        path: where it is.
-        url: where it came from, without user, password and query, which may be secrets; None for a file of the user.
-        sha256: what it must have; None where nothing was given or recorded.
-        notes: messages for the user: whether it was downloaded or taken from the cache.
-    """
-
-    path: Path
-    url: str | None = None
-    sha256: str | None = None
-    notes: tuple[str, ...] = ()
 
 
 def is_remote(source: str | Path) -> bool:
@@ -68,8 +50,7 @@ def resolve(source: str | Path, progress: Progress) -> ResolvedSource:
         host = None
     if not host:
         raise UsageError(f"{address!r} is no address: https://host/path/file")
-    fetched = download(address, redact(address), wanted, progress)
-    return ResolvedSource(fetched.path, redact(address), fetched.sha256, fetched.notes)
+    return download(address, redact(address), wanted, progress)
 
 
 def redact(address: str) -> str:

@@ -11,7 +11,7 @@ import torch
 from models.c3d import C3D
 from models.checkpoints.detection import detect_layouts
 from models.checkpoints.loading import load_into, remap_keys
-from models.checkpoints.readers.base import RawCheckpoint
+from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.sources import ResolvedSource
 from models.checkpoints.unsupported import identify_unsupported
 from models.errors import CheckpointError
@@ -25,7 +25,7 @@ class LoadCheck:
     text: str
 
 
-def describe_checkpoint(source: str | Path, file: ResolvedSource, raw: RawCheckpoint) -> dict[str, str]:
+def describe_checkpoint(source: str | Path, file: ResolvedSource, raw: ReadResult) -> dict[str, str]:
     """Return {fact: text} about a checkpoint, in the order to show them; `layout` alone where it is no C3D's.
 
     Args:
@@ -59,7 +59,7 @@ def describe_checkpoint(source: str | Path, file: ResolvedSource, raw: RawCheckp
     return facts
 
 
-def check_loading(file: ResolvedSource, raw: RawCheckpoint, layout: str) -> LoadCheck:
+def check_loading(file: ResolvedSource, raw: ReadResult, layout: str) -> LoadCheck:
     """Load a checkpoint into a network without memory, of the structure that its own names state."""
     try:
         checkpoint = remap_keys(file, raw, layout)

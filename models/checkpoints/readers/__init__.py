@@ -4,10 +4,10 @@ The format is detected from the first bytes, not from the name: Caffe's files ha
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from models.checkpoints.readers.base import MAX_TENSORS, Hashing, MappedFile, RawCheckpoint, ReadResult, open_mapped
+from models.checkpoints.readers.base import MAX_TENSORS, Hashing, MappedFile, ReadResult, open_mapped
 from models.checkpoints.readers.caffe import looks_like_caffe, read_caffe
 from models.checkpoints.readers.keras import is_hdf5, read_keras
 from models.checkpoints.readers.npz import SUFFIX, read_npz
@@ -63,7 +63,7 @@ NOT_WEIGHTS = {
 """{first bytes: what such a file is}."""
 
 
-def read_file(path: Path) -> RawCheckpoint:
+def read_file(path: Path) -> ReadResult:
     """Read `path` with the reader of its format, and hash it meanwhile.
 
     Raises:
@@ -83,7 +83,7 @@ def read_file(path: Path) -> RawCheckpoint:
             if contents.others:
                 sha256 = hashing.finish(contents.others)
             size = file.size + sum(other.size for other in contents.others)
-            return RawCheckpoint(**vars(contents), sha256=sha256, size=size)
+            return replace(contents, sha256=sha256, size=size)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
 

@@ -84,7 +84,7 @@ def open_mapped(path: Path) -> Generator[MappedFile]:
 
 @dataclass(frozen=True)
 class ReadResult:
-    """What a reader returns.
+    """A file's tensors as the file names and lays them out: what a reader returns.
 
     Attributes:
         tensors: {the file's own name: tensor}, on the CPU, as the file lays them out.
@@ -94,6 +94,9 @@ class ReadResult:
         preprocessing: the profile, if the file itself states it.
         source: description of the checkpoint it was converted from, if the file states it.
         others: further files that hold part of the content, in order.
+        sha256: SHA-256 of the bytes that were parsed (of all files one after another, where there are several);
+            `read_file` sets it.
+        size: bytes of the file (or files); `read_file` sets it.
     """
 
     tensors: dict[str, Tensor]
@@ -103,17 +106,6 @@ class ReadResult:
     preprocessing: Preprocessing | None = None
     source: str = ""
     others: tuple[MappedFile, ...] = ()
-
-
-@dataclass(frozen=True)
-class RawCheckpoint(ReadResult):
-    """A file's tensors as the file names and lays them out, and which file that was.
-
-    Attributes:
-        sha256: SHA-256 of the bytes that were parsed (of all files one after another, where there are several).
-        size: bytes of the file (or files).
-    """
-
     sha256: str = ""
     size: int = 0
 
