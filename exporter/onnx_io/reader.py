@@ -9,15 +9,14 @@ from onnx_ir.passes.common import CheckerPass
 
 from exporter.errors import ArtifactError
 from exporter.onnx_io.external_data import check_external_data
-from exporter.onnx_io.load import INLINE_BELOW, MAX_MESSAGE_BYTES, first_line, load_without_weights
+from exporter.onnx_io.load import INLINE_BELOW, first_line, load_without_weights
 
 
 def read_model(path: Path) -> ir.Model:
     """Read a model and run onnx's checker on it.
 
     Raises:
-        ArtifactError: unreadable, not ONNX, rejected by the checker, its external data is incomplete, or its weights
-            take 2 GiB or more: in float64 they would take 4 GB, and no engine loads such a model as one message.
+        ArtifactError: unreadable, not ONNX, rejected by the checker, or its external data is incomplete.
     """
     proto = load_without_weights(path)
     check_external_data(proto, path)
@@ -70,9 +69,7 @@ def _free_negative_sizes(model: ir.Model) -> None:
 
 def _check_weights(path: Path, model: ir.Model) -> None:
     """Refuse weights that are incomplete, or that onnx_ir would refuse later, before anything maps them."""
-    total = 0
     for tensor in _tensors(model):
-        total += tensor.nbytes
         if not isinstance(tensor, ir.ExternalTensor):
             continue
         if tensor.base_dir and Path(tensor.path).stat().st_nlink > 1:
@@ -87,8 +84,6 @@ def _check_weights(path: Path, model: ir.Model) -> None:
                 f"{path}: its weight {tensor.name} takes {tensor.nbytes} bytes, but {Path(tensor.path).name} does not "
                 "hold them at the stated offset; the file is truncated, or of another model"
             )
-    if total > MAX_MESSAGE_BYTES:
-        raise ArtifactError(f"{path}: its weights take {total / 1e9:.1f} GB; models beyond 2 GiB are not optimized")
 
 
 def _inline_small(model: ir.Model) -> None:

@@ -6,7 +6,9 @@ tensor straight into the file, in the same wire format. Source: the protobuf enc
 onnx/onnx.proto.
 """
 
+import contextlib
 import hashlib
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -106,11 +108,12 @@ def _write_data(weights: Weights, folder: Path, name: str) -> tuple[Path, Ranges
     staged = folder / f"{name}.data"
     with staged.open("wb") as stream:
         for key, tensor in weights.items():
-            padding, payload = bytes(-stream.tell() % ALIGNMENT), _bytes(tensor)
-            ranges[key] = (stream.tell() + len(padding), payload.nbytes)
-            for part in (padding, payload):
-                stream.write(part)
-                digest.update(part)
+            padding = bytes(-stream.tell() % ALIGNMENT)
+            with _payload(tensor) as payload:
+                ranges[key] = (stream.tell() + len(padding), payload.nbytes)
+                for part in (padding, payload):
+                    stream.write(part)
+                    digest.update(part)
     return staged.rename(staged.with_name(f"{name}.{digest.hexdigest()[:16]}.data")), ranges
 
 
@@ -144,15 +147,25 @@ def _write_inline(model: ir.Model, weights: Weights, path: Path) -> Ranges:
         stream.write(graph)
         for name, head in heads.items():
             stream.write(tensors[name] + head + raw[name])
-            payload = _bytes(weights[name])
-            ranges[name] = (stream.tell(), payload.nbytes)
-            stream.write(payload)
+            with _payload(weights[name]) as payload:
+                ranges[name] = (stream.tell(), payload.nbytes)
+                stream.write(payload)
     return ranges
 
 
-def _bytes(tensor: ir.TensorProtocol) -> memoryview:
-    """Return a tensor's little-endian bytes, without a copy where it is contiguous."""
+@contextlib.contextmanager
+def _payload(tensor: ir.TensorProtocol) -> Generator[memoryview]:
+    """Give a tensor's little-endian bytes, without a copy where it is contiguous.
+
+    A tensor that is mapped from a file is unmapped afterwards: its pages would otherwise stay in memory.
+    """
     if tensor.dtype.bitwidth < 8:
-        return memoryview(tensor.tobytes())
-    array = tensor.numpy()
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        yield memoryview(tensor.tobytes())
+    else:
+        payload = np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8).data
+        yield payload
+        payload.release()
+        del payload
+    if isinstance(tensor, ir.ExternalTensor):
+        with contextlib.suppress(BufferError):  # somebody else holds its array
+            tensor.release()
