@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, NoReturn
 
@@ -35,6 +36,8 @@ class Weights(MutableMapping[str, Any]):
             if cast is array and not cast.flags.writeable:
                 cast = cast.copy()  # torch shares no memory with read-only arrays
             self._kept[name], self._kept_bytes = cast, self._kept_bytes + cast.nbytes
+        if cast is not array:
+            _release(array)
         return cast
 
     def __contains__(self, name: object) -> bool:
@@ -51,3 +54,10 @@ class Weights(MutableMapping[str, Any]):
 
     def __delitem__(self, name: str) -> NoReturn:
         raise TypeError("weights are read-only")
+
+
+def _release(array: Any) -> None:
+    """Let the pages of an array that is mapped from a file leave memory; they are read again when needed."""
+    mapped = array.base
+    if isinstance(mapped, mmap.mmap) and hasattr(mapped, "madvise"):  # not on Windows
+        mapped.madvise(mmap.MADV_DONTNEED)
