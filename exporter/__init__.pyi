@@ -74,7 +74,7 @@ from .workflows.bench import (
 from .workflows.candidates import (
     ParityFailedError,
 )
-from .workflows.compare_speed import (
+from .workflows.optimization.speed import (
     Speed,
 )
 from .workflows.convert import (

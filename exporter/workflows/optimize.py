@@ -19,11 +19,11 @@ from exporter.results import ParityReport
 from exporter.timing import timed
 from exporter.types import OptimizeRequest
 from exporter.workflows.candidates import ParityFailedError, first_accepted
-from exporter.workflows.compare_speed import Speed
-from exporter.workflows.decisions_file import read_decisions
-from exporter.workflows.optimize_files import copy_model, load_onnx, output_path, publish_model, total_bytes
-from exporter.workflows.optimize_model import Rewriter, Rewritten
-from exporter.workflows.optimize_trial import Trial
+from exporter.workflows.optimization.decisions_file import read_decisions
+from exporter.workflows.optimization.files import copy_model, load_onnx, output_path, publish_model, total_bytes
+from exporter.workflows.optimization.rewriter import Rewriter, Rewritten
+from exporter.workflows.optimization.speed import Speed
+from exporter.workflows.optimization.trial import Trial
 from models.progress import Progress, no_progress
 
 

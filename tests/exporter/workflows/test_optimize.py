@@ -22,7 +22,7 @@ from exporter.passes.record import RECORD_KEY
 from exporter.reports.json_report import dump
 from exporter.reports.optimize import optimization_to_dict
 from exporter.types import OptimizeOptions, OptimizeRequest
-from exporter.workflows.decisions_file import read_decisions
+from exporter.workflows.optimization.decisions_file import read_decisions
 from exporter.workflows.optimize import OptimizationMismatchError, optimize
 
 request = partial(OptimizeRequest, measure=False)
@@ -236,10 +236,10 @@ def test_a_pass_that_breaks_the_model_is_undone_and_the_others_count(
 
 
 def test_no_message_names_the_staging_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from exporter.workflows import optimize_model
+    from exporter.workflows.optimization import rewriter
 
     path = saved(unet(), tmp_path / "unet.onnx")
-    monkeypatch.setattr(optimize_model.Rewriter, "_opening_fault", lambda *_: None)
+    monkeypatch.setattr(rewriter.Rewriter, "_opening_fault", lambda *_: None)
     monkeypatch.setattr(pipelines, "build_passes", lambda *_: [Unopened()])
     with pytest.raises(ArtifactError, match=r"out/new\.onnx: onnxruntime rejects it") as caught:
         optimize(request(path, tmp_path / "out" / "new.onnx"))

@@ -7,8 +7,7 @@ import onnx
 import pytest
 from helpers.graphs import graph, node, normal
 
-from exporter.workflows import compare_speed
-from exporter.workflows.compare_speed import Speed
+from exporter.workflows.optimization.speed import LARGE_BYTES, Speed, compare_speed
 from models.specs import Signature
 
 
@@ -25,14 +24,14 @@ def feeds(signature: Signature) -> dict[str, np.ndarray]:
     return {"x": normal(256, 256)}
 
 
-@pytest.mark.parametrize("weight_bytes", [0, compare_speed.LARGE_BYTES + 1], ids=["side by side", "one at a time"])
+@pytest.mark.parametrize("weight_bytes", [0, LARGE_BYTES + 1], ids=["side by side", "one at a time"])
 def test_the_model_with_less_to_compute_is_faster(weight_bytes: int, tmp_path: Path) -> None:
     short, long = chain(1, tmp_path / "short.onnx"), chain(12, tmp_path / "long.onnx")
-    speed = compare_speed.compare_speed(long, short, feeds, weight_bytes)
+    speed = compare_speed(long, short, feeds, weight_bytes)
     assert speed.faster
     assert speed.low <= speed.speedup <= speed.high
     assert speed.rewritten_ms < speed.original_ms
-    assert not compare_speed.compare_speed(short, long, feeds, weight_bytes).faster
+    assert not compare_speed(short, long, feeds, weight_bytes).faster
 
 
 def test_a_gain_within_the_noise_is_none() -> None:

@@ -13,9 +13,9 @@ from exporter.passes import autotune
 from exporter.reports.json_report import dump
 from exporter.reports.optimize import optimization_to_dict
 from exporter.types import OptimizeOptions, OptimizeRequest
-from exporter.workflows import optimize_trial
-from exporter.workflows.compare_speed import Speed
-from exporter.workflows.decisions_file import read_decisions
+from exporter.workflows.optimization import trial
+from exporter.workflows.optimization.decisions_file import read_decisions
+from exporter.workflows.optimization.speed import Speed
 from exporter.workflows.optimize import optimize
 
 FAST, SLOW = Speed(1.5, 1.4, 1.6, 15.0, 10.0, 6), Speed(0.98, 0.9, 1.01, 9.8, 10.0, 6)
@@ -34,7 +34,7 @@ def model(tmp_path: Path) -> Path:
 
 def speeds(monkeypatch: pytest.MonkeyPatch, *found: Speed) -> list[Speed]:
     left = list(found)
-    monkeypatch.setattr(optimize_trial, "compare_speed", lambda *_: left.pop(0))
+    monkeypatch.setattr(trial, "compare_speed", lambda *_: left.pop(0))
     return left
 
 

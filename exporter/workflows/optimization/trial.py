@@ -12,9 +12,8 @@ from exporter.passes.tiles import ACCURATE_TILE, has_larger_tiles
 from exporter.results import ParityReport
 from exporter.timing import timed
 from exporter.types import QUICK, OptimizeRequest, ParityOptions
-from exporter.workflows.compare_speed import Speed, compare_speed
-from exporter.workflows.optimize_model import Candidate, Rewriter, Rewritten, weight_bytes
-from exporter.workflows.verify import draw_feeds, verify_against_file
+from exporter.workflows.optimization.rewriter import Candidate, Rewriter, Rewritten, weight_bytes
+from exporter.workflows.optimization.speed import Speed, compare_speed
 
 
 @dataclass
@@ -69,6 +68,8 @@ class Trial:
 
     def verify(self, rewritten: Rewritten) -> ParityReport | None:
         """Compare the staged model with the original, and name it in the report by where it is meant to go."""
+        from exporter.workflows.verify import verify_against_file
+
         self._failed = None
         if rewritten.stage is None:
             return None
@@ -84,6 +85,8 @@ class Trial:
 
     def is_faster(self, rewritten: Rewritten) -> bool:
         """Return whether the staged model is faster than the original here."""
+        from exporter.workflows.verify import draw_feeds
+
         if rewritten.stage is None:
             return True
         rewriter, request = self.rewriter, self.request
