@@ -74,9 +74,6 @@ from .workflows.bench import (
 from .workflows.candidates import (
     ParityFailedError,
 )
-from .workflows.optimization.speed import (
-    Speed,
-)
 from .workflows.convert import (
     ConvertResult,
     convert,
@@ -88,6 +85,9 @@ from .workflows.export import (
 from .workflows.inspect import (
     Inspection,
     inspect,
+)
+from .workflows.optimization.speed import (
+    Speed,
 )
 from .workflows.optimize import (
     OptimizationMismatchError,
