@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-import torch
+from onnx import helper
 
 from exporter.engines.reference.cost import GraphCost, estimate_graph
+from exporter.engines.reference.kernels.convolution import conv
+from exporter.engines.reference.node import make_node
 from exporter.errors import LimitError
 from exporter.parity.inputs import BATCH_SIZES, InputSet
 
@@ -22,8 +24,7 @@ DEFAULT_RATE = 1e10
 """Float64 multiply-adds a second that are assumed below `MIN_MEASURED`."""
 DEFAULT_BANDWIDTH = 2e9
 """Bytes a second that nodes read and write, likewise."""
-EFFICIENCY = 0.6
-"""What convolutions reach of the rate of one large matrix product."""
+RUNS = 3
 ENGINE_FACTOR = 1.25
 """What an engine takes beside the values that are alive, in parts of them."""
 
@@ -106,25 +107,24 @@ def _peak_bytes(cost: GraphCost, rows: int, items: int, largest: int, *, localiz
 def _seconds(cost: GraphCost, rows: int, items: int) -> float:
     work = cost.multiply_adds * (rows + items)
     rate, bandwidth = measure_rates() if work >= MIN_MEASURED else (DEFAULT_RATE, DEFAULT_BANDWIDTH)
-    float64 = cost.multiply_adds / (EFFICIENCY * rate) + cost.moved_bytes / bandwidth
+    float64 = cost.multiply_adds / rate + cost.moved_bytes / bandwidth
     return float64 * rows + float64 / 2 * (rows + items)  # float32 takes half of the time
 
 
 @cache
 def measure_rates() -> tuple[float, float]:
-    """Return float64 multiply-adds and bytes a second on this machine, in a tenth of a second or so."""
-    size = 1024
-    matrix = torch.ones(size, size, dtype=torch.float64)
-    values = np.ones(1 << 22)
-    return size**3 / _fastest(lambda: torch.mm(matrix, matrix)), 3 * values.nbytes / _fastest(lambda: values + values)
+    """Return the multiply-adds of a float64 convolution, and the bytes of a sum, a second on this machine now."""
+    node = make_node(helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 6), {"": 17})
+    x, w = np.ones((1, 32, 8, 64, 64)), np.ones((32, 32, 3, 3, 3))
+    values = np.ones(1 << 23)  # too large for the allocator to keep: each sum pays for fresh pages
+    convolution, total = _mean_seconds(lambda: conv(node, x, w)), _mean_seconds(lambda: values + values)
+    return w.size * x[0, 0].size / convolution, 3 * values.nbytes / total
 
 
-def _fastest(action: Callable[[], object]) -> float:
-    """Return the shortest of three durations, after one that is not counted."""
+def _mean_seconds(action: Callable[[], object]) -> float:
+    """Return the mean duration of some runs, after one that is not counted: other processes count too."""
     action()
-    spans: list[float] = []
-    for _ in range(3):
-        start = time.perf_counter()
+    start = time.perf_counter()
+    for _ in range(RUNS):
         action()
-        spans.append(time.perf_counter() - start)
-    return max(min(spans), 1e-9)
+    return max((time.perf_counter() - start) / RUNS, 1e-9)

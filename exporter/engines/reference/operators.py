@@ -137,7 +137,7 @@ class Operator:
         onnx_knows = onnx.defs.has(name, domain)
         if key in KERNELS and (self.choice.engines or key in DISTRUSTED):
             yield OWN_KERNEL, self._run_kernel
-        trusted = key not in DISTRUSTED
+        trusted = not (key in DISTRUSTED and DISTRUSTED[key](self.node))
         if onnx_knows and ((trusted and key not in SLOW) or not self.choice.engines):
             yield IN_ONNX, in_onnx(self.node)
         if self.choice.engines:

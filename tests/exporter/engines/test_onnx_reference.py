@@ -97,16 +97,16 @@ def test_a_reference_that_cannot_be_had_names_the_node(path: Path) -> None:
 
 
 def test_nodes_computed_in_float32_are_noted(tmp_path: Path) -> None:
-    node = graphs.node("BiasGelu", "x b", "y", domain="com.microsoft")
-    model = graphs.graph([node], {"x": [2, 3]}, {"y": [2, 3]}, {"b": np.ones(3, np.float32)})
+    node = graphs.node("MultiHeadAttention", "x x x", "y", domain="com.microsoft", num_heads=1)
+    model = graphs.graph([node], {"x": [1, 2, 3]}, {"y": [1, 2, 3]}, {})
     onnx.save(model, tmp_path / "m.onnx")
-    feeds = {"x": np.ones((2, 3), np.float32)}
+    feeds = {"x": np.ones((1, 2, 3), np.float32)}
     with Float64Graph(tmp_path / "m.onnx", RuntimeOptions()) as opened:
         assert opened.notes == ()
         opened.run(feeds)
         (note,) = opened.notes
     assert "1 nodes in float32" in note
-    assert "y.node (BiasGelu)" in note
+    assert "y.node (MultiHeadAttention)" in note
     with Float32Graph(tmp_path / "m.onnx", RuntimeOptions()) as opened:
         opened.run(feeds)
         assert opened.notes == ()

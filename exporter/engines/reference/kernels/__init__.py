@@ -1,25 +1,50 @@
 """The operators that this package computes itself, and those for which onnx's reference evaluator is not used first."""
 
-from exporter.engines.reference.kernels import control_flow, convolution, normalization, optional, pooling
+from collections.abc import Callable
+
+from exporter.engines.reference.kernels import (
+    contributed,
+    control_flow,
+    convolution,
+    elementwise,
+    normalization,
+    optional,
+    pooling,
+    resize,
+)
 from exporter.engines.reference.kernels.types import ControlFlow, Kernel
+from exporter.engines.reference.node import Node
 
 KERNELS: dict[tuple[str, str], Kernel] = {
     ("", "AveragePool"): pooling.average_pool,
     ("", "BatchNormalization"): normalization.batch_normalization,
     ("", "Conv"): convolution.conv,
     ("", "ConvTranspose"): convolution.conv_transpose,
+    ("", "Erf"): elementwise.erf,
+    ("", "Gelu"): elementwise.gelu,
     ("", "GlobalAveragePool"): pooling.global_average_pool,
     ("", "GlobalMaxPool"): pooling.global_max_pool,
     ("", "GroupNormalization"): normalization.group_normalization,
     ("", "InstanceNormalization"): normalization.instance_normalization,
     ("", "LayerNormalization"): normalization.layer_normalization,
     ("", "LRN"): normalization.local_response_normalization,
+    ("", "LeakyRelu"): elementwise.leaky_relu,
     ("", "LpPool"): pooling.lp_pool,
     ("", "MaxPool"): pooling.max_pool,
     ("", "MeanVarianceNormalization"): normalization.mean_variance_normalization,
     ("", "Optional"): optional.optional,
     ("", "OptionalGetElement"): optional.get_element,
     ("", "OptionalHasElement"): optional.has_element,
+    ("", "PRelu"): elementwise.parametric_relu,
+    ("", "Relu"): elementwise.relu,
+    ("", "Sigmoid"): elementwise.sigmoid,
+    ("", "Upsample"): resize.upsample,
+    ("com.microsoft", "BiasGelu"): contributed.bias_gelu,
+    ("com.microsoft", "FastGelu"): contributed.fast_gelu,
+    ("com.microsoft", "FusedConv"): contributed.fused_conv,
+    ("com.microsoft", "Gelu"): contributed.gelu,
+    ("com.microsoft", "SkipLayerNormalization"): contributed.skip_layer_normalization,
+    ("com.microsoft", "SkipSimplifiedLayerNormalization"): contributed.skip_rms_normalization,
 }
 """{(domain, operator): kernel}. Each raises `UnsupportedError` for forms of its operator that it does not cover."""
 
@@ -30,24 +55,32 @@ CONTROL_FLOW: dict[tuple[str, str], ControlFlow] = {
 }
 """{(domain, operator): kernel} of operators that run graphs."""
 
-DISTRUSTED: frozenset[tuple[str, str]] = frozenset(
-    {
-        ("", "AveragePool"),  # wrong with ceil_mode and with dilations
-        ("", "BatchNormalization"),  # takes the batch's statistics in opsets 6 to 13
-        ("", "ConvTranspose"),  # fails on groups
-        ("", "MaxPool"),  # fails on several paddings
-    }
-)
-"""Operators for which onnx's reference evaluator 1.23 is wrong on some inputs: it is tried last."""
+
+def _always(node: Node) -> bool:
+    del node
+    return True
+
+
+def _has_sequence_lengths(node: Node) -> bool:
+    """Return whether a recurrent node has the input that the evaluator ignores."""
+    return len(node.proto.input) > SEQUENCE_LENGTHS and bool(node.proto.input[SEQUENCE_LENGTHS])
+
+
+SEQUENCE_LENGTHS = 4
+"""The number of that input."""
+
+DISTRUSTED: dict[tuple[str, str], Callable[[Node], bool]] = {
+    ("", "AveragePool"): _always,  # with ceil_mode and with dilations
+    ("", "BatchNormalization"): _always,  # takes the batch's statistics in opsets 6 to 13
+    ("", "ConvTranspose"): _always,  # fails on groups
+    ("", "MaxPool"): _always,  # fails on several paddings
+    ("", "GRU"): _has_sequence_lengths,
+    ("", "LSTM"): _has_sequence_lengths,
+    ("", "RNN"): _has_sequence_lengths,
+}
+"""Operators for which onnx's reference evaluator 1.23 is wrong, and when: it is tried last."""
 
 SLOW: frozenset[tuple[str, str]] = frozenset(
-    {
-        ("", "DeformConv"),
-        ("", "GridSample"),
-        ("", "NonMaxSuppression"),
-        ("", "Resize"),
-        ("", "RoiAlign"),
-        ("", "Upsample"),
-    }
+    {("", "DeformConv"), ("", "GridSample"), ("", "NonMaxSuppression"), ("", "RoiAlign")}
 )
 """Operators for which it takes Python's time for every element: onnxruntime in float64 is tried first."""

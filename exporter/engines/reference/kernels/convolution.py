@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def conv(node: Node, x: Any, w: Any, b: Any = None) -> Any:
     strides, dilations, spans = window_of(node, w.shape[2:])
     pads = explicit_pads(node, x.shape[2:], spans, strides)
     sizes, method, rows, _ = _plan(node, x.shape, w.shape, x.itemsize)
-    with torch.inference_mode():
+    with torch.no_grad():  # inference mode would end at the threads
         images, kernel = to_tensor(x), to_tensor(w)
         y = torch.empty(x.shape[0], w.shape[0], *sizes, dtype=images.dtype)
         for image, result in zip(images, y, strict=True):
@@ -117,12 +118,30 @@ def _convolve_shifted(
         for place in np.ndindex(*w.shape[2:])
     ]
     out = torch.empty(w.shape[0], sizes[0] * steps[0], dtype=slab.dtype)
-    for begin in range(0, length, BLOCK):
+
+    def add_products(begin: int) -> None:
         end = min(begin + BLOCK, length)
         block = out[:, begin:end].zero_()
         for shift, matrix in shifts:
             block.addmm_(matrix, flat[:, begin + shift : end + shift])
+
+    _run_in_threads(add_products, range(0, length, BLOCK))
     return out.view(-1, sizes[0], *slab.shape[2:])[(slice(None), *(slice(size) for size in sizes))]
+
+
+def _run_in_threads(action: Callable[[int], None], items: Sequence[int]) -> None:
+    """Run an action for every item, in as many threads as torch uses, each of which computes alone.
+
+    Threads inside one small matrix product would wait for each other at every product.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(action, items):
+                pass
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _convolve_channels(

@@ -28,7 +28,7 @@ def test_onnx_computes_what_has_no_kernel() -> None:
 
 
 def test_onnxruntime_computes_in_float64_what_onnx_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operators, "DISTRUSTED", frozenset({("", "Exp")}))
+    monkeypatch.setattr(operators, "DISTRUSTED", {("", "Exp"): lambda _: True})
     y, operator = run(helper.make_node("Exp", ["x"], ["y"]), {"x": X})
     assert operator.computed_by == "onnxruntime in float64"
     assert not operator.in_float32
@@ -36,8 +36,8 @@ def test_onnxruntime_computes_in_float64_what_onnx_cannot(monkeypatch: pytest.Mo
 
 
 def test_onnxruntime_computes_in_float32_what_nothing_else_can() -> None:
-    node = helper.make_node("BiasGelu", ["x", "b"], ["y"], domain="com.microsoft")
-    feeds = {"x": X, "b": X[0]}
+    node = helper.make_node("MultiHeadAttention", ["x", "x", "x"], ["y"], domain="com.microsoft", num_heads=2)
+    feeds = {"x": X[None]}
     y, operator = run(node, feeds)
     assert operator.in_float32
     assert y.dtype == np.float64
