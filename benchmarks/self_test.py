@@ -11,13 +11,14 @@ from pathlib import Path
 from measure import machine
 from pieces import Pieces, pieces
 
-from exporter.fault_injection.harness import set_up
+from exporter.fault_injection.harness import OPTIONS, set_up
 from exporter.fault_injection.results import SelfTestOptions
 from exporter.fault_injection.runner import Fault, list_faults, run_faults
 from exporter.fault_injection.split import temp_dir
 from exporter.formats import load_artifact
 from exporter.parity.golden import GoldenOutputs, NetworkSource, require_cache
 from exporter.parity.inputs import make_network_inputs
+from exporter.parity.run_specs import make_run_spec
 from exporter.types import QUICK, ExportRequest, ParityOptions
 from exporter.workflows.export import export
 from models import build
@@ -39,7 +40,8 @@ def main() -> None:
         pool = make_network_inputs(built, ParityOptions(input_types=QUICK))
         require_cache(kept.path.parent / "golden")
         golden = GoldenOutputs(NetworkSource(built), pool, kept.path.parent / "golden")
-        harness = set_up(load_artifact(artifacts / "c3d.onnx"), golden, built, Path(folder))
+        artifact = load_artifact(artifacts / "c3d.onnx")
+        harness = set_up(artifact, golden, make_run_spec(artifact, OPTIONS, built), Path(folder))
         faults = sorted(list_faults(harness.graph), key=lambda fault: zlib.crc32(title(fault).encode()))
         left = [fault for fault in faults if title(fault) not in kept.done]
         while left and not kept.over:

@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from exporter.onnx_io.dtypes import FLOAT_TYPES
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -78,6 +80,12 @@ class OriginalGraph:
     def outputs(self) -> tuple[str, ...]:
         """The model's outputs."""
         return tuple(value.name for value in self.model.graph.output)
+
+    @property
+    def float_outputs(self) -> tuple[str, ...]:
+        """The outputs that hold floating-point numbers."""
+        outputs = self.model.graph.output
+        return tuple(value.name for value in outputs if value.type.tensor_type.elem_type in FLOAT_TYPES)
 
     def nodes(self, *operators: str) -> tuple[onnx.NodeProto, ...]:
         """Return the nodes of some operators, in the order computed."""

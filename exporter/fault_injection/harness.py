@@ -18,10 +18,8 @@ from exporter.parity.execution import FULL_PRECISION, RunResult, RunSpec, run_mo
 from exporter.parity.golden import GoldenOutputs, ReferencePrecision
 from exporter.parity.inputs import InputBatch, InputSet
 from exporter.parity.localize import localize
-from exporter.parity.run_specs import make_run_spec
 from exporter.results import LayerError, ParityReport
 from exporter.types import ParityOptions
-from models.built_model import BuiltModel
 from models.progress import Progress, no_progress
 
 OPTIONS = ParityOptions()
@@ -108,14 +106,14 @@ class Harness:
 
 
 def set_up(
-    artifact: LoadedArtifact, golden: GoldenOutputs, model: BuiltModel, folder: Path, progress: Progress = no_progress
+    artifact: LoadedArtifact, golden: GoldenOutputs, spec: RunSpec, folder: Path, progress: Progress = no_progress
 ) -> Harness:
     """Run an artifact without a fault, and copy its graph and weights into `folder`.
 
     Args:
         artifact: an ONNX file.
-        golden: the outputs of its network.
-        model: the network.
+        golden: the outputs of its network, or its own in float64.
+        spec: how `verify parity` runs it.
         folder: an empty folder, with room for the weights and once more for the largest of them.
         progress: called at each step.
 
@@ -124,7 +122,6 @@ def set_up(
         CheckFailedError: the artifact does not pass.
         UsageError: its weights have fewer bits than float32.
     """
-    spec = make_run_spec(artifact, OPTIONS, model)
     original = run_model(spec, golden.inputs, progress)
     if original.precision not in FULL_PRECISION:
         raise UsageError(

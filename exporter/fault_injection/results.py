@@ -75,6 +75,36 @@ class CleanRuns:
 
 
 @dataclass(frozen=True)
+class SampleResult:
+    """What the self-test found on one of its own small networks, which end in labels, masks and indices.
+
+    Attributes:
+        name: what the network is.
+        repeatable: whether it returns the same twice; one that does not must be refused.
+        accepted: whether the network without a fault passes.
+        refusal: why the check gives no result; None where it does.
+        faults: a result for each fault.
+    """
+
+    name: str
+    repeatable: bool
+    accepted: bool
+    refusal: str | None
+    faults: tuple[FaultResult, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """The network passes and no fault was undetected; one that draws random numbers was refused."""
+        if not self.repeatable:
+            return self.refusal is not None
+        return self.accepted and not self.of("undetected")
+
+    def of(self, outcome: Outcome) -> tuple[FaultResult, ...]:
+        """Return the faults with one outcome."""
+        return tuple(fault for fault in self.faults if fault.outcome == outcome)
+
+
+@dataclass(frozen=True)
 class SelfTestReport:
     """What the self-test found on one artifact.
 
@@ -88,6 +118,7 @@ class SelfTestReport:
         clean: runs of the original artifact.
         seconds: {phase: seconds}.
         environment: versions, processor, system.
+        samples: the results on the self-test's own small networks.
     """
 
     artifact: str
@@ -99,11 +130,13 @@ class SelfTestReport:
     clean: CleanRuns
     seconds: dict[str, float]
     environment: dict[str, str] = field(default_factory=dict[str, str])
+    samples: tuple[SampleResult, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """At least one fault was detected, none was undetected, and no run of the original artifact failed."""
-        return bool(self.of("detected")) and not self.of("undetected") and not self.clean.false_positives
+        """At least one fault was detected, none was undetected, no run of the original failed, every sample passed."""
+        own = bool(self.of("detected")) and not self.of("undetected") and not self.clean.false_positives
+        return own and all(sample.passed for sample in self.samples)
 
     def of(self, outcome: Outcome) -> tuple[FaultResult, ...]:
         """Return the faults with one outcome."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from exporter.engines.reference.operators import NodeError
 from exporter.errors import C3DExportError
-from exporter.parity.decisions import Node, Run
+from exporter.parity.decisions import DecisionGraph, Node, Run
 from exporter.parity.discrete import NearTies, is_discrete
 from exporter.parity.golden import PRECISIONS, GoldenOutputs, ReferencePrecision
 from exporter.parity.tolerance import Tolerance
@@ -19,21 +20,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+MAX_KEPT_BYTES = 64 << 20
+"""Values of several inputs are kept while they are not larger: the self-test compares many files on a few inputs."""
+
+
 class DecidingValues:
-    """The float values behind the discrete outputs of a model file; those of the last input are kept."""
+    """The float values behind the discrete outputs of a model file; those of the last inputs are kept."""
 
     def __init__(self, golden: GoldenOutputs) -> None:
-        self._golden = golden
-        self._found: dict[tuple[int, Node], Run | None] = {}
+        self.golden = golden
+        self._found: dict[tuple[int, Node, Tolerance], Run | None] = {}
 
     def run(self, tree: Node, row: int, tolerance: Tolerance) -> Run | None:
         """Return the values of one input, in float64 and in float32; None where an engine cannot return them."""
-        if (row, tree) not in self._found:
-            self._found = {(row, tree): self._run(tree, row, tolerance)}
-        return self._found[row, tree]
+        key = (row, tree, tolerance)
+        if key not in self._found:
+            if sum(found.nbytes for found in self._found.values() if found) > MAX_KEPT_BYTES:
+                self._found.clear()
+            self._found[key] = self._run(tree, row, tolerance)
+        return self._found[key]
 
     def _run(self, tree: Node, row: int, tolerance: Tolerance) -> Run | None:
-        golden, needed = self._golden, tree.names()
+        golden, needed = self.golden, tree.names()
         assert golden.source.decisions is not None
         inputs = needed & golden.source.decisions.inputs
         arrays: dict[ReferencePrecision, dict[str, NDArray[Any]]] = {}
@@ -86,6 +94,9 @@ class RowTies:
         return bounds.uncertain.reshape(-1)[:size], bounds.inexact.reshape(-1)[:size]
 
 
+_VALUES: WeakKeyDictionary[DecisionGraph, DecidingValues] = WeakKeyDictionary()
+
+
 def find_near_ties(
     golden: GoldenOutputs, output: str, rows: Sequence[int], tolerance: Tolerance
 ) -> tuple[NearTies | None, ...] | None:
@@ -100,9 +111,11 @@ def find_near_ties(
     discrete = is_discrete(golden.float64(output, rows[:1]))
     graph = golden.source.decisions
     tree = None if graph is None else graph.trace(output)
-    if tree is None or not tree.decides:
+    if graph is None or tree is None or not tree.decides:
         return (None,) * len(rows) if discrete else None
     if not discrete and tolerance.min_top1 is not None:
         return None
-    values = DecidingValues(golden)
+    values = _VALUES.get(graph)
+    if values is None or values.golden is not golden:
+        values = _VALUES[graph] = DecidingValues(golden)
     return tuple(RowTies(values, tree, row, tolerance) for row in rows)

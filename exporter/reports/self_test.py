@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from exporter.fault_injection.results import FaultResult, Located, Outcome, SelfTestReport
+from exporter.fault_injection.results import FaultResult, Located, Outcome, SampleResult, SelfTestReport
 from exporter.reports.console import make_table
 from exporter.reports.formatting import budget_percent
 
@@ -48,9 +48,28 @@ def print_self_test(report: SelfTestReport, console: Console) -> None:
     )
     for name in clean.false_positives[:MAX_LISTED]:
         console.print(f"failed   {escape(name)}")
+    for sample in report.samples:
+        _print_sample(sample, console)
     result = "[bold green]passed[/]" if report.passed else "[bold red]FAILED[/]"
     seconds = ", ".join(f"{phase} {value:.1f} s" for phase, value in report.seconds.items())
     console.print(f"result   {result}: {_reason(report)}; {seconds}")
+
+
+def _print_sample(sample: SampleResult, console: Console) -> None:
+    """Print what was found on one of the self-test's own networks."""
+    if not sample.repeatable:
+        found = "refused" if sample.passed else "NOT refused"
+    elif not sample.accepted:
+        found = sample.refusal or "fails without a fault"
+    else:
+        counts = {outcome: len(sample.of(outcome)) for outcome in get_args(Outcome)}
+        found = (
+            f"{counts['detected']} of {counts['detected'] + counts['undetected']} faults detected, "
+            f"{counts['below_tolerance']} smaller than the budget"
+        )
+    console.print(f"sample   {escape(sample.name)}: {escape(found)}")
+    for fault in sample.of("undetected")[:MAX_LISTED]:
+        console.print(f"missed   {escape(sample.name)}: {escape(_name(fault))}")
 
 
 def self_test_to_dict(report: SelfTestReport) -> dict[str, Any]:
@@ -88,4 +107,6 @@ def _reason(report: SelfTestReport) -> str:
         return "the unmodified artifact failed"
     if report.of("undetected"):
         return "a fault larger than the budget was not detected"
+    if not all(sample.passed for sample in report.samples):
+        return "a fault in a small network was not detected, or one without a result not refused"
     return "every fault larger than the budget was detected" if report.passed else "no fault was detected"

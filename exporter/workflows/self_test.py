@@ -1,20 +1,24 @@
 """`self_test()`: inject every fault of the table into an artifact, one at a time; the parity check must detect each.
 
 A faulty copy that passes in float32 is run in float64 too. If it passes there as well, the fault is smaller than the
-error budget; otherwise the check did not detect it.
+error budget; otherwise the check did not detect it. The same faults are injected into small networks that end in
+labels, masks and indices, and networks that draw random numbers must be refused.
 """
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from exporter.artifacts.loading import LoadedArtifact, rebuild_network
 from exporter.errors import UsageError
 from exporter.fault_injection.faults import FAULTS, FaultType
-from exporter.fault_injection.harness import set_up
+from exporter.fault_injection.harness import OPTIONS, set_up
 from exporter.fault_injection.results import SelfTestOptions, SelfTestReport
 from exporter.fault_injection.runner import clean_runs, list_faults, run_faults
+from exporter.fault_injection.sample_runner import run_samples
 from exporter.fault_injection.split import temp_dir
 from exporter.formats import load_artifact
 from exporter.parity.inputs import InputSet, make_network_inputs
+from exporter.parity.run_specs import make_run_spec
 from exporter.system import environment
 from exporter.timing import timed
 from exporter.types import QUICK, ParityOptions
@@ -59,10 +63,14 @@ def self_test(
         golden.compute(range(len(golden.inputs.names)))
     with temp_dir(loaded.path) as folder:
         with timed(seconds, "original"):
-            harness = set_up(loaded, golden, model, Path(folder), progress)
+            spec = make_run_spec(loaded, OPTIONS, model)
+            harness = set_up(loaded, golden, spec, Path(folder), progress)
         with timed(seconds, "faults"):
             faults = list_faults(harness.graph, fault_types, quick=options.quick)
             results = run_faults(harness, faults, options, progress)
+
+    with timed(seconds, "samples"), TemporaryDirectory() as folder:
+        samples = run_samples(fault_types, options, Path(folder), progress)
 
     def make_inputs(seed: int, number: int) -> InputSet:
         return make_network_inputs(model, ParityOptions(seed=seed, input_types=CLEAN_INPUTS[:number]))
@@ -79,6 +87,7 @@ def self_test(
         clean=clean,
         seconds=seconds,
         environment=environment(),
+        samples=samples,
     )
 
 

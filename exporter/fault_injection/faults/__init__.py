@@ -4,6 +4,7 @@ from exporter.fault_injection.faults.activations import ACTIVATIONS
 from exporter.fault_injection.faults.base import FaultSite, FaultType
 from exporter.fault_injection.faults.batches import BATCHES
 from exporter.fault_injection.faults.biases import BIASES
+from exporter.fault_injection.faults.decisions import DECISIONS
 from exporter.fault_injection.faults.geometry import GEOMETRY
 from exporter.fault_injection.faults.inputs import INPUTS
 from exporter.fault_injection.faults.layout import LAYOUT
@@ -12,5 +13,7 @@ from exporter.fault_injection.faults.weights import WEIGHTS
 
 __all__ = ["FAULTS", "FaultSite", "FaultType"]
 
-FAULTS: tuple[FaultType, ...] = (*WEIGHTS, *LAYOUT, *BIASES, *ACTIVATIONS, *GEOMETRY, *INPUTS, *BATCHES, *OUTPUTS)
+FAULTS: tuple[FaultType, ...] = (
+    *(*WEIGHTS, *LAYOUT, *BIASES, *ACTIVATIONS, *GEOMETRY, *INPUTS, *BATCHES, *OUTPUTS, *DECISIONS),
+)
 """Every fault type, in the order in which they are run."""

@@ -19,7 +19,7 @@ def _find_values(graph: OriginalGraph) -> Iterable[str]:
     if graph.input_shape[0] == 1:
         return []
     linear = [layer.value for layer in graph.layers if layer.kind == "linear"]
-    return dict.fromkeys([graph.input_name, *find_outputs("MaxPool")(graph), *linear, *graph.outputs])
+    return dict.fromkeys([graph.input_name, *find_outputs("MaxPool")(graph), *linear, *graph.float_outputs])
 
 
 def _in_batch(build: Build) -> FindSites:

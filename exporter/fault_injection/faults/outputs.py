@@ -21,7 +21,7 @@ from exporter.fault_injection.graph import FaultyGraph, Layer, OriginalGraph
 
 
 def _change_outputs(build: Build) -> FindSites:
-    return insert_after(lambda graph: graph.outputs, build, attributable=False)
+    return insert_after(lambda graph: graph.float_outputs, build, attributable=False)
 
 
 def _apply(operator: str, **attributes: int) -> FindSites:

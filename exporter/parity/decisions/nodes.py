@@ -54,6 +54,11 @@ class Run:
     tolerance: Tolerance
     found: dict[int, Bounds] = field(default_factory=dict[int, Bounds])
 
+    @property
+    def nbytes(self) -> int:
+        """The size of the values."""
+        return sum(array.nbytes for array in (*self.float64.values(), *self.float32.values()))
+
     def bounds(self, node: Node) -> Bounds:
         """Return the bounds of a node's value."""
         if id(node) not in self.found:

@@ -12,7 +12,7 @@ from helpers.tiny import CLIP
 from exporter.errors import CheckFailedError
 from exporter.fault_injection.faults import FAULTS
 from exporter.fault_injection.graph import FaultyGraph
-from exporter.fault_injection.harness import Harness, select_batches, set_up
+from exporter.fault_injection.harness import OPTIONS, Harness, select_batches, set_up
 from exporter.fault_injection.runner import list_faults
 from exporter.formats import load_artifact
 from exporter.parity.evaluate import evaluate
@@ -30,7 +30,7 @@ def harness(
     narrow: BuiltModel, narrow_artifacts: ExportResult, golden: GoldenOutputs, tmp_path_factory: pytest.TempPathFactory
 ) -> Harness:
     artifact = load_artifact(narrow_artifacts.artifacts[0].path)
-    return set_up(artifact, golden, narrow, tmp_path_factory.mktemp("split"))
+    return set_up(artifact, golden, make_run_spec(artifact, OPTIONS, narrow), tmp_path_factory.mktemp("split"))
 
 
 def inject(harness: Harness, name: str, where: str) -> tuple[FaultyGraph, str | None]:
@@ -116,8 +116,9 @@ def test_an_artifact_that_fails_without_a_fault_is_refused(
     harness: Harness, narrow: BuiltModel, tmp_path: Path
 ) -> None:
     faulty, _ = inject(harness, "bias added twice", "fc8")
+    failing = load_artifact(faulty.write("failing.onnx"))
     with pytest.raises(CheckFailedError, match="does not pass parity without a fault"):
-        set_up(load_artifact(faulty.write("failing.onnx")), harness.golden, narrow, tmp_path)
+        set_up(failing, harness.golden, make_run_spec(failing, OPTIONS, narrow), tmp_path)
 
 
 def test_batches_contain_every_input() -> None:

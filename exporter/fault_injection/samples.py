@@ -1,0 +1,108 @@
+"""Small networks that end in decisions, and ones without a result: the self-test runs on them as well.
+
+An artifact of a classifier has neither labels nor masks, so faults in these would not be tried on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+SIZE, CHANNELS, WIDTH, CLASSES = 12, 3, 8, 5
+OPSET, IR_VERSION = 17, 8
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A small network.
+
+    Attributes:
+        name: for reports.
+        heads: the nodes behind the scores `s` (N, 5, 12, 12).
+        outputs: {output: its element type}.
+        repeatable: whether it returns the same twice; else the check must refuse it.
+    """
+
+    name: str
+    heads: Sequence[onnx.NodeProto]
+    outputs: Mapping[str, int]
+    repeatable: bool = True
+
+    def build(self, seed: int) -> onnx.ModelProto:
+        """Return the network: two convolutions with biases, and the heads; weights are random."""
+        random = np.random.default_rng(seed)
+
+        def weight(name: str, *shape: int) -> onnx.TensorProto:
+            scale = np.sqrt(2 / max(1, np.prod(shape[1:])))
+            return numpy_helper.from_array((scale * random.standard_normal(shape)).astype(np.float32), name)
+
+        weights = [
+            weight("conv1.weight", WIDTH, CHANNELS, 3, 3),
+            weight("conv1.bias", WIDTH),
+            weight("conv2.weight", CLASSES, WIDTH, 3, 3),
+            weight("conv2.bias", CLASSES),
+            numpy_helper.from_array(np.array(0.5, np.float32), "threshold"),
+            numpy_helper.from_array(np.array([3], np.int64), "k"),
+            numpy_helper.from_array(np.array(True), "training"),
+        ]
+        nodes = [
+            helper.make_node("Conv", ["x", "conv1.weight", "conv1.bias"], ["conv1"], "conv1", pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", ["conv1"], ["relu1"], "relu1"),
+            helper.make_node("Conv", ["relu1", "conv2.weight", "conv2.bias"], ["s"], "conv2", pads=[1, 1, 1, 1]),
+            *self.heads,
+        ]
+        read = {name for node in nodes for name in node.input}
+        shape = ["batch", CHANNELS, SIZE, SIZE]
+        graph = helper.make_graph(
+            nodes,
+            self.name,
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info(name, dtype, None) for name, dtype in self.outputs.items()],
+            [tensor for tensor in weights if tensor.name in read],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        return onnx.shape_inference.infer_shapes(model)
+
+
+def _node(operator: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(operator, inputs.split(), outputs.split(), outputs.split(maxsplit=1)[0], **attributes)
+
+
+SAMPLES = (
+    Sample("labels", (_node("ArgMax", "s", "labels", axis=1, keepdims=0),), {"labels": TensorProto.INT64}),
+    Sample(
+        "several outputs",
+        (
+            _node("Greater", "s threshold", "mask"),
+            _node("Round", "s", "rounded"),
+            _node("Cast", "rounded", "integers", to=TensorProto.INT32),
+            _node("Sigmoid", "s", "probabilities"),
+            _node("Identity", "s", "scores"),
+        ),
+        {
+            "mask": TensorProto.BOOL,
+            "integers": TensorProto.INT32,
+            "probabilities": TensorProto.FLOAT,
+            "scores": TensorProto.FLOAT,
+        },
+    ),
+    Sample("indices", (_node("TopK", "s k", "values indices", axis=1),), {"indices": TensorProto.INT64}),
+    Sample(
+        "random numbers",
+        (_node("RandomNormalLike", "s", "noise"), _node("Add", "s noise", "y")),
+        {"y": TensorProto.FLOAT},
+        repeatable=False,
+    ),
+    Sample(
+        "dropout in training mode",
+        (helper.make_node("Dropout", ["s", "", "training"], ["y"], "drop"),),
+        {"y": TensorProto.FLOAT},
+        repeatable=False,
+    ),
+)
+"""The networks of the self-test."""
