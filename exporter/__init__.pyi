@@ -30,6 +30,7 @@ from .errors import (
 from .fault_injection.results import (
     CleanRuns,
     FaultResult,
+    SampleResult,
     SelfTestOptions,
     SelfTestReport,
 )
@@ -151,6 +152,7 @@ __all__ = [
     "Ranking",
     "Ratio",
     "Roofline",
+    "SampleResult",
     "SelfTestOptions",
     "SelfTestReport",
     "Signature",

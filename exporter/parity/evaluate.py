@@ -164,7 +164,7 @@ def _run_notes(
 def _check_top1(agreement: float | None, tolerance: Tolerance) -> list[str]:
     if tolerance.min_top1 is None or agreement is None or agreement >= tolerance.min_top1:
         return []
-    return [f"the highest class agrees on {agreement:.0%} of the clips; at least {tolerance.min_top1:.0%} must agree"]
+    return [f"the highest class agrees on {agreement:.0%} of the inputs; at least {tolerance.min_top1:.0%} must agree"]
 
 
 def _check_equal(rows: Sequence[Comparison], tolerance: Tolerance) -> list[str]:

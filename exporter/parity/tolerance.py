@@ -118,8 +118,8 @@ class SnrTolerance(Tolerance):
     def description(self) -> str:
         """The tolerance in words."""
         return (
-            f"{self.precision}: signal to noise at least {self.min_snr_db:g} dB on every clip (so cosine at least "
-            f"{1 - 10 ** (-self.min_snr_db / 10) / 2:.6g}), top-1 of at least {self.min_top1:.0%} of the clips"
+            f"{self.precision}: signal to noise at least {self.min_snr_db:g} dB on every input (so cosine at least "
+            f"{1 - 10 ** (-self.min_snr_db / 10) / 2:.6g}), top-1 of at least {self.min_top1:.0%} of the inputs"
         )
 
     def allowed(self, float32: NDArray[Any], float64: NDArray[Any]) -> NDArray[np.float64]:

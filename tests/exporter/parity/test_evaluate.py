@@ -79,7 +79,7 @@ def test_a_lower_precision_needs_equal_classes() -> None:
     result = run_result(*(([row], values[row : row + 1]) for row in range(2)), precision="int8")
     report = evaluate(result, known_golden(float64), OPTIONS)
     assert report.top1_agreement == 0.5
-    assert "the highest class agrees on 50% of the clips; at least 90% must agree" in report.notes
+    assert "the highest class agrees on 50% of the inputs; at least 90% must agree" in report.notes
     assert report.notes[0].startswith("the weights are int8: compared as an approximation")
 
 

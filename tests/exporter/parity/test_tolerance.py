@@ -23,7 +23,7 @@ def test_the_signal_to_noise_ratio_decides(precision: Precision, minimum: float)
         assert row.snr_db == pytest.approx(decibels)
         assert row.passed is passed
         assert row.budget_used == pytest.approx(10 ** ((minimum - decibels) / 20))
-    assert f"{precision}: signal to noise at least {minimum} dB on every clip" in tolerance.description
+    assert f"{precision}: signal to noise at least {minimum} dB on every input" in tolerance.description
 
 
 def test_the_stated_cosine_follows_from_the_ratio() -> None:
