@@ -32,7 +32,7 @@ def main(paths: list[Path]) -> None:
     """Print a row for each artifact, batch size and input type."""
     print(machine())
     inputs = make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=TYPES, samples=SAMPLES, seed=5))
-    clips = inputs.feeds[INPUT_NAME]
+    clips = inputs.select(range(len(inputs.names)))[INPUT_NAME]
     network = build(BuildOptions(seed=0)).network
     with torch.inference_mode():
         eager = np.concatenate([network(torch.from_numpy(clip[None])).numpy() for clip in clips])

@@ -81,7 +81,7 @@ def rounds(folder: Path, batch: int) -> dict[str, list[tuple[float, float]]]:
 def errors(folder: Path) -> None:
     """Print, by input_type, the median of the clips' root mean squares and the largest of their largest errors."""
     pool = make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=INPUT_TYPES, samples=DRAWS))
-    clips = [torch.from_numpy(clip[None]) for clip in pool.feeds[INPUT_NAME]]
+    clips = [torch.from_numpy(feed[INPUT_NAME]) for feed in pool.feeds]
     network = build().network
     single = [network(clip) for clip in clips]
     network.double()

@@ -60,6 +60,33 @@ class EngineReference:
 
 
 @dataclass(frozen=True)
+class ValueRange:
+    """Numbers from `low` to `high`, both included; one number where they are equal."""
+
+    low: int | float
+    high: int | float
+
+    def __str__(self) -> str:
+        """Return `0..9`, or `3`."""
+        return f"{self.low:g}..{self.high:g}" if self.low != self.high else f"{self.low:g}"
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """The inputs that the user gives, in place of drawn ones or beside them.
+
+    Attributes:
+        shapes: {input: shape with the batch}, for sizes that the model leaves free.
+        feeds: {input: its value whenever the model runs}: a `.npy` file, or numbers to draw from.
+        arrays: `.npz` files, an input for each row.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    feeds: Mapping[str, Path | ValueRange] = field(default_factory=dict[str, "Path | ValueRange"])
+    arrays: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
 class OptimizeOptions:
     """How an ONNX graph is rewritten.
 
@@ -92,7 +119,7 @@ class ParityOptions:
         engine: the engine that runs the artifact; None takes the format's own.
         against: an engine whose outputs are compared too, or another model file, which then replaces the
             network as the float64 reference; None to compare with the network alone.
-        arrays: the user's inputs, `.npz` files with one array for each input of the model.
+        inputs: those that the user gives.
         input_types: names of input types (`exporter.parity.inputs.INPUT_TYPES`); None for all, on export for the
             quick four.
         samples: how many inputs of each random type are drawn.
@@ -113,7 +140,7 @@ class ParityOptions:
     allow_fallback: bool = False
     engine: str | None = None
     against: EngineReference | Path | None = None
-    arrays: tuple[Path, ...] = ()
+    inputs: InputOptions = InputOptions()
     input_types: tuple[str, ...] | None = None
     samples: int = 1
     fail_fast: bool = False
@@ -188,7 +215,7 @@ class OptimizeRequest:
         output: the file to write; None for `<stem>.optimized.onnx` beside it.
         optimize: how it is rewritten.
         verify: compare the result with the original before it is published.
-        shapes: {input: shape with the batch}, for inputs with dynamic axes besides the batch.
+        inputs: the inputs that the user gives to verify it on; `shapes` are also fixed in the result.
         seed: seed of the inputs it is verified on.
         max_memory: bytes that the verification may take; None for no limit.
     """
@@ -199,6 +226,6 @@ class OptimizeRequest:
     verify: bool = True
     measure: bool = True
     decisions: Path | None = None
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    inputs: InputOptions = InputOptions()
     seed: int = 0
     max_memory: int | None = None

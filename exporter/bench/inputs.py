@@ -1,31 +1,43 @@
 """What every target is fed: the first artifact's inputs, at each batch size."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from exporter.bench.types import DEFAULT_BATCHES
+from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import ArtifactError, UsageError
+from exporter.onnx_io.dtypes import numpy_dtype
+from exporter.parity.arrays import read_npz
+from exporter.parity.discovery import accepted_plan
+from exporter.parity.input_plan import InputPlan, make_plans
+from exporter.types import FormatName, InputOptions
 from models.config import INPUT_NAME
 from models.specs import Signature, TensorSpec
 
 Shapes = Mapping[str, tuple[int, ...]]
-DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 
 
 @dataclass(frozen=True)
 class Feeds:
-    """The inputs: what the first artifact states, and the sizes that the user gives where it leaves them dynamic."""
+    """The inputs: what the first artifact states, and what the user gives or is chosen where it leaves something open.
+
+    Attributes:
+        inputs: those of the first artifact.
+        plan: their shapes at batch 1, and the numbers they are drawn from.
+        files: {input: file and array in it} for those that are not drawn.
+    """
 
     inputs: tuple[TensorSpec, ...]
-    given: Shapes
+    plan: InputPlan
+    files: Mapping[str, tuple[Path, str]] = field(default_factory=dict[str, tuple[Path, str]])
 
     @property
     def fixed_batch(self) -> int | None:
         """The only batch size there is, None where the batch is dynamic."""
         first = self.inputs[0].shape
-        free = any(value.shape and isinstance(value.shape[0], str) for value in self.inputs)
+        free = any(map(_free_batch, self.inputs))
         return None if free or not first or not isinstance(first[0], int) else first[0]
 
     @property
@@ -35,25 +47,31 @@ class Feeds:
 
     def sizes(self, batch: int) -> dict[str, tuple[int, ...]]:
         """Return {input name: sizes} of one batch; a free first size is the batch."""
+        shapes = self.plan.shapes
         return {
-            value.name: tuple(
-                size if isinstance(size, int) else batch if axis == 0 else self.given[value.name][axis]
-                for axis, size in enumerate(value.shape)
-            )
+            value.name: (batch, *shapes[value.name][1:]) if _free_batch(value) else shapes[value.name]
             for value in self.inputs
         }
 
     def messages(self, batch: int, names: Sequence[str]) -> list[dict[str, Any]]:
         """Return the inputs as a worker takes them, under a target's own names."""
         sizes = self.sizes(batch)
-        return [
-            {"name": name, "dtype": value.dtype, "shape": sizes[value.name]}
-            for name, value in zip(names, self.inputs, strict=True)
-        ]
+        messages: list[dict[str, Any]] = []
+        for name, value in zip(names, self.inputs, strict=True):
+            message = {"name": name, "dtype": numpy_dtype(value.dtype).name, "shape": sizes[value.name]}
+            if value.name in self.files:
+                path, array = self.files[value.name]
+                message |= {"path": str(path), "array": array}
+            elif value.name in self.plan.values:
+                message |= {"low": self.plan.values[value.name].low, "high": self.plan.values[value.name].high}
+            messages.append(message)
+        return messages
 
     def describe(self, seed: int) -> str:
         """Return a description of the inputs."""
-        return f"{', '.join(map(str, self.inputs))}; standard normal, seed {seed}"
+        drawn = [f"{name} {given}" for name, given in self.plan.values.items() if name not in self.files]
+        others = "".join(f", {text}" for text in (*drawn, *(f"{n} from {path}" for n, (path, _) in self.files.items())))
+        return f"{', '.join(map(str, self.inputs))}; standard normal{others}, seed {seed}"
 
     def batches(self, wanted: Sequence[int] | None) -> tuple[int, ...]:
         """Return the batch sizes to measure, ascending, so that the peak of memory grows with them.
@@ -67,32 +85,65 @@ class Feeds:
         return tuple(sorted(set(wanted or DEFAULT_BATCHES))) if fixed is None else (fixed,)
 
 
-def make_feeds(path: Path, signature: Signature | None, shapes: Shapes) -> Feeds:
-    """Return what to feed a model; a TorchScript file without a manifest takes what `shapes` says, in its order.
+def make_feeds(path: Path, form: FormatName, signatures: Sequence[Signature | None], options: InputOptions) -> Feeds:
+    """Return what to feed a model; the user gives what it leaves open, else the first default that it accepts is taken.
+
+    Args:
+        path: the first artifact.
+        form: its format.
+        signatures: what the artifacts state, the first one's first. A TorchScript file without a manifest states
+            nothing: it takes what another artifact states, else what `--shape` says, in its order.
+        options: what the user gives, by the first artifact's names.
 
     Raises:
-        UsageError: sizes are missing, or given for an input that is not there or whose file says something else.
-        ArtifactError: an input whose dtype cannot be drawn.
+        UsageError: sizes are missing, or an option is for an input that is not there or does not fit.
+        ArtifactError: there are no inputs, or the file cannot be loaded.
+        BadInputError: a file of the user cannot be read or does not fit.
     """
+    signature = next((known for known in signatures if known is not None), None)
     if signature is None:
-        if not shapes:
+        if not options.shapes:
             raise UsageError(f"{path}: does not say what it takes; --shape input=1x3x224x224 does, once for each input")
-        return Feeds(tuple(TensorSpec(name, "float32", ("batch", *sizes[1:])) for name, sizes in shapes.items()), {})
-    known = {value.name: value for value in signature.inputs}
-    if not known:
+        specs = tuple(TensorSpec(name, "float32", ("batch", *sizes[1:])) for name, sizes in options.shapes.items())
+        signature = Signature(specs, ())
+    if not signature.inputs:
         raise ArtifactError(f"{path}: takes no inputs")
-    for name, sizes in shapes.items():
-        if name not in known:
-            raise UsageError(f"--shape {name}: {path} has no such input; it takes {', '.join(known)}")
-        stated = known[name].shape
-        if len(stated) != len(sizes) or any(isinstance(a, int) and a != b for a, b in zip(stated, sizes, strict=True)):
-            raise UsageError(f"--shape {name}={'x'.join(map(str, sizes))}: {path} takes {known[name]}")
-    for value in signature.inputs:
-        if value.dtype not in DTYPES:
-            raise ArtifactError(f"{path}: input {value.name} is {value.dtype}, of which nothing can be drawn")
-        if value.name not in shapes and any(isinstance(size, str) for size in value.shape[1:]):
-            raise UsageError(f"{path}: {value} has dynamic axes; give its shape with --shape {value.name}=1x…")
-    return Feeds(signature.inputs, shapes)
+    files = {name: (given, "") for name, given in options.feeds.items() if isinstance(given, Path)}
+    for archive in options.arrays[:1]:
+        arrays = read_npz(archive, signature.inputs)
+        files |= {name: (archive, name) for name in arrays if name not in files}
+        options = replace(options, shapes={**{name: array.shape for name, array in arrays.items()}, **options.shapes})
+    one = tuple(
+        replace(
+            value,
+            shape=(1, *value.shape[1:]) if _free_batch(value) else value.shape,
+            dtype="float32" if value.name in files else value.dtype,  # nothing is drawn for it
+        )
+        for value in signature.inputs
+    )
+    drawn = replace(options, feeds={name: given for name, given in options.feeds.items() if name not in files})
+    plans = make_plans(Signature(one, ()), drawn, batched=False)
+    return Feeds(signature.inputs, _choose(path, form, signature, plans), files)
+
+
+def _choose(path: Path, form: FormatName, signature: Signature, plans: Iterable[InputPlan]) -> InputPlan:
+    """Return the first plan, or where it is a guess the first that the model runs on.
+
+    Raises:
+        UsageError: it runs on none.
+    """
+    plans = [*plans]
+    if not plans[0].guessed:
+        return plans[0]
+    with find_engine(form).open(path, RuntimeOptions(signature=signature)) as runtime:
+        plan, refusal = accepted_plan(plans, runtime)
+    if plan is None:
+        raise UsageError(f"{refusal}; --shape NAME=1x3x224x224 or --feed NAME=FILE|VALUE|RANGE gives inputs it takes")
+    return plan
+
+
+def _free_batch(value: TensorSpec) -> bool:
+    return bool(value.shape) and isinstance(value.shape[0], str)
 
 
 def matching_names(path: Path, first: Feeds, signature: Signature | None) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def make_plan(request: BenchRequest, progress: Progress) -> Generator[BenchPlan]
     progress("reading the artifacts")
     subjects = [load_artifact(path) for path in request.artifacts]
     signatures = [_signature(subject) for subject in subjects]
-    feeds = make_feeds(subjects[0].path, signatures[0], request.shapes)
+    feeds = make_feeds(subjects[0].path, subjects[0].format, signatures, request.inputs)
     names = _names([subject.path for subject in subjects])
     artifacts = tuple(
         _artifact(subject, signature, name, feeds, request.device)
@@ -69,13 +69,13 @@ def make_plan(request: BenchRequest, progress: Progress) -> Generator[BenchPlan]
     if request.engine_model is not None:
         matching_names(request.engine_model, feeds, read_signature(request.engine_model))
     if not request.engines:
-        yield BenchPlan(artifacts, feeds, plain, (), ())
+        yield BenchPlan(artifacts, feeds, plain, (), feeds.plan.notes)
         return
     measured = plain is not None and any(subject.path.resolve() == plain.resolve() for subject in subjects)
     with staging(Path(tempfile.gettempdir())) as folder:
         setup = EngineSetup(request, subjects[0], signatures[0], feeds, plain, folder, progress)
         engines, missing = setup.prepare(plain_takes_part=measured)
-        yield BenchPlan((*artifacts, *engines), feeds, setup.plain, missing, setup.notes)
+        yield BenchPlan((*artifacts, *engines), feeds, setup.plain, missing, (*feeds.plan.notes, *setup.notes))
 
 
 def is_plain(subject: LoadedArtifact) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exporter.types import Device
+from exporter.types import Device, InputOptions
 from models.options import BuildOptions
 
 DEFAULT_BATCHES = (1, 4)
@@ -26,7 +26,7 @@ class BenchRequest:
         device: where targets run.
         engines: add the other engines that are installed.
         engine_python: {engine: interpreter} for engines that live in an environment of their own.
-        shapes: {input: shape}, for inputs whose shape is dynamic in the first artifact.
+        inputs: those that the user gives, by the names of the first artifact.
         engine_model: the graph that engines run, where the first artifact is a rewritten one without a manifest.
         reference: the checkpoint, if it is not where the manifest says.
     """
@@ -42,7 +42,7 @@ class BenchRequest:
     device: Device = "cpu"
     engines: bool = False
     engine_python: Mapping[str, Path] = field(default_factory=dict[str, Path])
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    inputs: InputOptions = field(default_factory=InputOptions)
     engine_model: Path | None = None
     reference: BuildOptions = field(default_factory=BuildOptions)
 

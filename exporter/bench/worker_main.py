@@ -103,8 +103,8 @@ class Session:
         seconds = time.perf_counter() - start
         for _ in range(request["warmup"]):
             self.runtime.run(self.feeds)
-        compared = [outputs[name].reshape(-1)[:MAX_VALUES] for name in request["outputs"] or outputs]
-        values = [[float(value) for value in output] for output in compared]
+        compared = [outputs[name] for name in request["outputs"] or outputs if is_numeric(outputs[name])]
+        values = [[float(value) for value in output.reshape(-1)[:MAX_VALUES]] for output in compared]
         return {"seconds": seconds, "outputs": values, "peak": peak_memory()}
 
     def do_run(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,6 +127,11 @@ class Session:
         multiply = (lambda: np.matmul(a, b, out=out)) if by_numpy else lambda: torch.mm(x, y, out=z)
         multiply()
         return {"seconds": time_calls(multiply, request["least"])}
+
+
+def is_numeric(values: Any) -> bool:
+    """Return whether an output is an array of numbers; text and sequences are not compared."""
+    return hasattr(values, "dtype") and values.dtype.kind not in "OUSc"
 
 
 def time_calls(call: Callable[[], object], least: float) -> list[float]:
@@ -161,20 +166,43 @@ def make_options(fields: Mapping[str, Any]) -> RuntimeOptions:
 
 
 def draw(inputs: list[dict[str, Any]], seed: int) -> dict[str, Any]:
-    """Return {name: array}: standard normal numbers, or 0 and 1 where the dtype is no floating point."""
+    """Return {name: array}: of a file, drawn from `low` to `high`, else standard normal, or 0 and 1 for booleans."""
     import numpy as np
 
     generator = np.random.default_rng(seed)
     drawn: dict[str, Any] = {}
     for value in inputs:
-        shape, dtype = tuple(value["shape"]), np.dtype(value["dtype"])
-        numbers: Any = (
-            generator.standard_normal(shape, dtype=np.float32)
-            if dtype.kind == "f"
-            else generator.integers(2, size=shape)
-        )
-        drawn[value["name"]] = np.ascontiguousarray(numbers.astype(dtype))
+        shape, dtype = tuple(value["shape"]), _dtype(value["dtype"])
+        integers = dtype.kind in "biuO" or "int" in dtype.name
+        if "path" in value:
+            numbers = _read(value["path"], value["array"], shape)
+        elif integers:
+            numbers = generator.integers(value.get("low", 0), value.get("high", 1), shape, endpoint=True)
+        elif "low" in value:
+            numbers = generator.uniform(value["low"], value["high"], shape)
+        else:
+            numbers = generator.standard_normal(shape, dtype=np.float32)
+        numbers = np.asarray(numbers).astype(str) if dtype.kind == "O" else np.asarray(numbers)
+        drawn[value["name"]] = np.ascontiguousarray(numbers.astype(dtype)).reshape(shape)
     return drawn
+
+
+def _dtype(name: str) -> Any:
+    import numpy as np
+
+    try:
+        return np.dtype(name)
+    except TypeError:  # bfloat16 and smaller types are in a package that registers them
+        return np.dtype(getattr(importlib.import_module("ml_dtypes"), name))
+
+
+def _read(path: str, array: str, shape: tuple[int, ...]) -> Any:
+    """Return the array of a file, its rows repeated until the batch is full."""
+    import numpy as np
+
+    loaded: Any = np.load(path, allow_pickle=False)
+    values: Any = (loaded[array] if array in loaded.files else loaded[loaded.files[0]]) if array else loaded
+    return values if values.shape == shape else np.take(values, np.arange(shape[0]) % len(values), axis=0)
 
 
 def peak_memory() -> int | None:

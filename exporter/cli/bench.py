@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from exporter.bench.types import BenchRequest
-from exporter.cli.options import PATH, json_options, parse_source, seed_option, shape_option
+from exporter.cli.options import PATH, given_input_options, json_options, parse_source, seed_option, take_inputs
 from exporter.engines import bench_engines
 from models.options import BuildOptions
 
@@ -50,7 +50,7 @@ def parse_engine_python(value: str) -> tuple[str, Path]:
     "--load-rounds", type=int, default=3, show_default=True, help="New processes in which each target is loaded."
 )
 @seed_option("Seed of the inputs and of the order within a round.")
-@shape_option("The shape of an input that is dynamic in the first artifact.")
+@given_input_options
 @click.option(
     "--device",
     type=click.Choice(("cpu", "cuda")),
@@ -123,7 +123,7 @@ def bench_command(
         engine_model=options.pop("engine_model"),
         reference=BuildOptions(weights=options.pop("weights")),
         engine_python=dict(options.pop("engine_python")),
-        shapes=dict(options.pop("shapes")),
+        inputs=take_inputs(options),
         **options,
     )
     with progress_on_terminal() as progress:

@@ -6,7 +6,16 @@ from typing import Any
 
 import click
 
-from exporter.cli.options import PATH, json_options, memory_option, optimize_options, seed_option, shape_option, take
+from exporter.cli.options import (
+    PATH,
+    given_input_options,
+    json_options,
+    memory_option,
+    optimize_options,
+    seed_option,
+    take,
+    take_inputs,
+)
 from exporter.types import OptimizeOptions, OptimizeRequest
 
 
@@ -33,7 +42,7 @@ from exporter.types import OptimizeOptions, OptimizeRequest
     help="Repeat the decisions of an earlier run instead of predicting and measuring: a model that it wrote, its "
     "manifest, or the output of its --json.",
 )
-@shape_option("Sizes to fix in the result, of an input with dynamic axes besides the batch: clip=1x3x16x112x112.")
+@given_input_options
 @seed_option("Seed of the inputs for the comparison.")
 @memory_option
 @json_options
@@ -61,7 +70,7 @@ def optimize_command(
         verify=not no_verify,
         measure=not no_measure,
         decisions=options["decisions"],
-        shapes=dict(options["shapes"]),
+        inputs=take_inputs(options),
         seed=options["seed"],
         max_memory=options["max_memory"],
     )

@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 
 import click
 
-from exporter.types import DEVICES, OPTIMIZE_FOR, WEIGHT_DTYPES
+from exporter.types import DEVICES, OPTIMIZE_FOR, WEIGHT_DTYPES, InputOptions, ValueRange
 from models.config import OUTPUTS, POOL5_CONVENTIONS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Options = TypeVar("Options")
 
 MAX_SEED = 2**63
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
 PATH = click.Path(path_type=Path)
 """A path that the library checks itself, so that a missing file has one exit code everywhere."""
@@ -84,11 +85,18 @@ def seed_option(help_text: str) -> Callable[[Command], Command]:
     return click.option("--seed", type=parse_seed, default=0, show_default=True, metavar="N", help=help_text)
 
 
-def shape_option(help_text: str) -> Callable[[Command], Command]:
-    """Return the option `--shape`."""
-    return click.option(
-        "--shape", "shapes", type=parse_shape, multiple=True, metavar="INPUT=SHAPE", help=f"{help_text} Repeatable."
-    )
+def parse_feed(value: str) -> tuple[str, Path | ValueRange]:
+    """Return the input and its values of `ids=ids.npy`, `scale=0.5` or `ids=0..99`."""
+    name, _, given = value.partition("=")
+    numbers = re.fullmatch(rf"({NUMBER})(?:\.\.({NUMBER}))?", given)
+    if name and given and not numbers:
+        return name, Path(given)
+    if not (name and numbers):
+        raise click.BadParameter(f"{value!r} is not of the form input=FILE.npy, input=0.5 or input=0..99")
+    low, high = (_number(text) for text in (numbers[1], numbers[2] or numbers[1]))
+    if low > high:
+        raise click.BadParameter(f"{value!r}: {low} is above {high}")
+    return name, ValueRange(low, high)
 
 
 def parse_size(value: str) -> int:
@@ -110,6 +118,46 @@ memory_option = click.option(
     metavar="SIZE",
     help="Refuse a comparison with a model file that would take more memory, before it starts (exit code 5): 8GB.",
 )
+
+
+def _number(text: str) -> int | float:
+    return int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
+
+
+def take_inputs(options: dict[str, Any]) -> InputOptions:
+    """Build `InputOptions` from the values of `given_input_options`, and remove them from `options`."""
+    return InputOptions(dict(options.pop("shapes")), dict(options.pop("feeds")), options.pop("arrays"))
+
+
+given_input_options = combine(
+    click.option(
+        "--shape",
+        "shapes",
+        type=parse_shape,
+        multiple=True,
+        metavar="INPUT=SHAPE",
+        help="The shape of an input whose sizes the model leaves free, with the batch: image=1x3x224x224. Repeatable.",
+    ),
+    click.option(
+        "--feed",
+        "feeds",
+        type=parse_feed,
+        multiple=True,
+        metavar="INPUT=FILE|VALUE|RANGE",
+        help="What an input is given instead of values of the input types: an .npy file, a number, or numbers drawn "
+        "from a range such as 0..99. Repeatable.",
+    ),
+    click.option(
+        "--array",
+        "arrays",
+        type=PATH,
+        multiple=True,
+        metavar="NPZ",
+        help="Run these inputs too: an .npz file with an array for each input, one input per row. Repeatable.",
+    ),
+)
+"""The inputs that the user gives; `take_inputs` reads them."""
+
 json_options = combine(
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."),
     click.option("--debug", is_flag=True, help="Show the traceback of an error.", expose_value=False),

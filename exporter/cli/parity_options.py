@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from exporter.cli.options import PATH, combine, memory_option, seed_option, shape_option
+from exporter.cli.options import PATH, combine, given_input_options, memory_option, seed_option
 from exporter.cli.renamed import RENAMED_INPUT_TYPES
 from exporter.engines import engine_names
 from exporter.types import DEVICES, QUICK, EngineReference
@@ -65,14 +65,6 @@ input_options = combine(
         "docs/reference/parity.md lists them.",
     ),
     click.option(
-        "--array",
-        "arrays",
-        type=PATH,
-        multiple=True,
-        metavar="NPZ",
-        help="Verify on these inputs too: an .npz file with one input per row. Repeatable.",
-    ),
-    click.option(
         "--samples",
         type=click.IntRange(1, 100),
         default=1,
@@ -80,7 +72,7 @@ input_options = combine(
         help="How many inputs to generate of each random type.",
     ),
     seed_option("Seed of the random inputs."),
-    shape_option("With --against FILE: the shape of an input with dynamic axes."),
+    given_input_options,
 )
 tolerance_options = combine(
     click.option(

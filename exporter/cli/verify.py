@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.cli.options import device_options, json_options, network_options, take
+from exporter.cli.options import device_options, json_options, network_options, take, take_inputs
 from exporter.cli.parity_options import input_options, report_options, tolerance_options
 from exporter.cli.self_test import self_test_command
 from exporter.errors import ArtifactError
@@ -58,14 +58,14 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
 
     files = {name: options.pop(name) for name in ("junit", "html", "save_baseline")}
     baseline, max_growth = options.pop("baseline"), options.pop("max_growth")
-    shapes = dict(options.pop("shapes"))
+    options["inputs"] = take_inputs(options)
     parity_options = take(ParityOptions, options)
     _require_writable(files)
     check_growth(max_growth)
     with progress_on_terminal() as progress:
         before = read_baseline(baseline) if baseline else None
         reports = verify_parity(
-            artifacts or find_artifacts(Path("artifacts")), parity_options, BuildOptions(**options), progress, shapes
+            artifacts or find_artifacts(Path("artifacts")), parity_options, BuildOptions(**options), progress
         )
     if before is not None:
         reports = check_baseline(before, max_growth, reports)

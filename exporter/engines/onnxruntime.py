@@ -100,11 +100,11 @@ class OnnxRuntime(Runtime):
     def signature(self) -> Signature:
         """Return the session's inputs and outputs."""
         from exporter.onnx_io.dtypes import numpy_name
+        from exporter.onnx_io.signature import free_size
 
         def spec(node: Any) -> TensorSpec:
-            dtype = re.sub(r"tensor\((.*)\)", r"\1", node.type)
-            shape = tuple("?" if size is None else size for size in node.shape)
-            return TensorSpec(node.name, numpy_name(dtype), shape)
+            dtype = re.sub(r"tensor\((\w+)\)", lambda found: numpy_name(found[1]), node.type)
+            return TensorSpec(node.name, dtype, tuple(map(free_size, node.shape)))
 
         return Signature(
             tuple(spec(node) for node in self.session.get_inputs()),

@@ -27,7 +27,31 @@ def get_signature(model: onnx.ModelProto) -> Signature:
     )
 
 
+def free_size(size: int | str | None) -> int | str:
+    """Return a size of a shape: a positive number, or the name of a free size (`?` where it has none).
+
+    Files in use write a free size as 0 or -1 too.
+    """
+    if isinstance(size, int):
+        return size if size > 0 else "?"
+    return size or "?"
+
+
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    kind = value.type.WhichOneof("value")
+    if kind in ("sequence_type", "optional_type", "map_type", "sparse_tensor_type"):
+        return TensorSpec(value.name, _type_name(value.type), ())
     tensor = value.type.tensor_type
-    shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim)
+    shape = tuple(free_size(dim.dim_value if dim.HasField("dim_value") else dim.dim_param) for dim in tensor.shape.dim)
     return TensorSpec(value.name, dtype_name(tensor.elem_type), shape)
+
+
+def _type_name(kind: onnx.TypeProto) -> str:
+    """Return `seq(float32)`, `optional(seq(int64))` or `float32`."""
+    if kind.HasField("sequence_type"):
+        return f"seq({_type_name(kind.sequence_type.elem_type)})"
+    if kind.HasField("optional_type"):
+        return f"optional({_type_name(kind.optional_type.elem_type)})"
+    if kind.HasField("tensor_type"):
+        return dtype_name(kind.tensor_type.elem_type)
+    return (kind.WhichOneof("value") or "undefined").removesuffix("_type")

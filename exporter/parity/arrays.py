@@ -1,4 +1,4 @@
-"""The user's own inputs: `.npz` files with one row per input."""
+"""The user's own inputs: `.npz` files with one row per input, and `.npy` files that hold one input."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exporter.errors import BadInputError
+from exporter.onnx_io.dtypes import numpy_dtype
+from exporter.parity.input_types import is_float
 from exporter.types import UNKNOWN_RANK
 from models.specs import TensorSpec
 
@@ -20,31 +22,71 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[Any]]
 
 
-def read_rows(path: Path, inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
-    """Return {input: rows} of an `.npz` file in the inputs' dtypes: by name, or the only array for the only input.
-
-    Args:
-        path: the file.
-        inputs: the model's inputs.
-        shapes: {input: shape with the batch} where it is narrower than the model's own.
+def read_npz(path: Path, inputs: Sequence[TensorSpec]) -> Arrays:
+    """Return {input: array} of an `.npz` file in the inputs' dtypes: by name, or the only array for the only input.
 
     Raises:
-        BadInputError: not such a file, an array is missing or does not fit, or their numbers of rows differ.
+        BadInputError: not such a file, an array is missing, or is of another kind than its input.
     """
-    arrays = _read_npz(path, [value.name for value in inputs])
-    counts = {len(values) for values in arrays.values()}
+    arrays = _load(path, ".npz")
+    if len(arrays) == len(inputs) == 1:
+        arrays = dict(zip((inputs[0].name,), arrays.values(), strict=True))
+    if missing := [value.name for value in inputs if value.name not in arrays]:
+        raise BadInputError(f"{path}: has no array called {', '.join(missing)}; it has {', '.join(arrays) or 'none'}")
+    return {value.name: _convert(path, value, arrays[value.name]) for value in inputs}
+
+
+def read_npy(path: Path, spec: TensorSpec) -> NDArray[Any]:
+    """Return the array of an `.npy` file in an input's dtype.
+
+    Raises:
+        BadInputError: not such a file, or an array of another kind or shape than the input.
+    """
+    (array,) = _load(path, ".npy").values()
+    if not shape_fits(array.shape, spec.shape):
+        raise BadInputError(f"{path}: has shape {array.shape}; the input is {spec}")
+    return _convert(path, spec, array)
+
+
+def split_rows(
+    path: Path,
+    arrays: Arrays,
+    inputs: Sequence[TensorSpec],
+    shapes: Mapping[str, Sequence[int | str]],
+    *,
+    batched: bool,
+) -> list[Arrays]:
+    """Return the feeds that a file's arrays hold.
+
+    Args:
+        path: the file, for messages.
+        arrays: {input: array}, as `read_npz` returns them.
+        inputs: the model's inputs.
+        shapes: {input: shape of one feed}, where a string stands for any size.
+        batched: the first axis of every array is the batch, whose rows are separate inputs. Otherwise an array is one
+            whole input, or has one axis more in front, over inputs.
+
+    Raises:
+        BadInputError: an array does not fit, or their numbers of rows differ.
+    """
+    if not batched and all(shape_fits(arrays[value.name].shape, shapes[value.name]) for value in inputs):
+        return [arrays]
+    counts = {array.shape[0] if array.ndim else 0 for array in arrays.values()}
     if len(counts) != 1 or 0 in counts:
         raise BadInputError(f"{path}: its arrays have different numbers of rows, or none: {sorted(counts)}")
     for value in inputs:
-        array, shape = arrays[value.name], shapes.get(value.name, value.shape)
-        if not shape_fits(array.shape[1:], shape[1:]):
-            sizes = ", ".join(map(str, shape[1:]))
-            raise BadInputError(f"{path}: {value.name} has shape {array.shape}; expected (rows, {sizes})")
-        arrays[value.name] = array.astype(np.float32 if "float" in value.dtype else value.dtype)
-    return arrays
+        wanted = shapes[value.name][1:] if batched else shapes[value.name]
+        if not shape_fits(arrays[value.name].shape[1:], wanted):
+            sizes = ", ".join(map(str, wanted))
+            raise BadInputError(f"{path}: {value.name} has shape {arrays[value.name].shape}; expected (rows, {sizes})")
+    (count,) = counts
+    return [
+        {name: array[row : row + 1] if batched else array[row] for name, array in arrays.items()}
+        for row in range(count)
+    ]
 
 
-def shape_fits(shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
+def shape_fits(shape: Sequence[int], wanted: Sequence[int | str]) -> bool:
     """Return whether a shape has the wanted sizes, where a string stands for any."""
     if UNKNOWN_RANK in wanted:
         return True
@@ -52,20 +94,26 @@ def shape_fits(shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
     return len(shape) == len(wanted) and same
 
 
-def _read_npz(path: Path, names: Sequence[str]) -> Arrays:
+def _load(path: Path, suffix: str) -> Arrays:
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            arrays: Arrays = {name: archive[name] for name in archive.files}
+        with path.open("rb") as stream:
+            loaded: Any = np.load(stream, allow_pickle=False)
+            if isinstance(loaded, np.ndarray) != (suffix == ".npy"):
+                raise ValueError
+            return {"": loaded} if suffix == ".npy" else {name: loaded[name] for name in loaded.files}
     except FileNotFoundError as error:
         raise BadInputError(f"no such file: {path}") from error
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
-        raise BadInputError(f"{path}: not an .npz file of arrays{reason}") from error
-    if len(arrays) == len(names) == 1:
-        arrays = dict(zip(names, arrays.values(), strict=True))
-    if missing := [name for name in names if name not in arrays]:
-        raise BadInputError(f"{path}: has no array called {', '.join(missing)}; it has {', '.join(arrays) or 'none'}")
-    for name in names:
-        if arrays[name].ndim < 1 or arrays[name].dtype.kind not in "fiub":
-            raise BadInputError(f"{path}: {name} is not an array of numbers: {arrays[name].dtype} {arrays[name].shape}")
-    return {name: arrays[name] for name in names}
+        raise BadInputError(f"{path}: not an {suffix} file of arrays{reason}") from error
+
+
+def _convert(path: Path, spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array in an input's dtype, narrow floating-point numbers in float32 (they are rounded when fed)."""
+    text = spec.dtype == "string"
+    if array.dtype.kind not in ("US" if text else "fiubc"):
+        wanted = "text" if text else "numbers"
+        raise BadInputError(f"{path}: {spec.name} is not an array of {wanted}: {array.dtype} {array.shape}")
+    if text:
+        return array.astype(str).astype(object)
+    return array.astype(np.float32 if is_float(spec.dtype) and spec.dtype != "float64" else numpy_dtype(spec.dtype))

@@ -71,9 +71,9 @@ def estimate_verification(
         batch: the file's fixed batch size; None where it is dynamic.
         localize: whether all layers of one row are compared too.
     """
-    row = inputs.select((0,) * (batch or 1))
+    row = inputs.select(inputs.fill(0, batch))
     cost = estimate_graph(path, {name: np.shape(values) for name, values in row.items()})
-    rows, largest = len(inputs.names), 1 if batch is not None else max(BATCH_SIZES)
+    rows, largest = len(inputs.names), 1 if batch is not None or not inputs.batched else max(BATCH_SIZES)
     items = rows + (sum(BATCH_SIZES) if batch is None else 0)
     return VerificationCost(
         psutil.Process().memory_info().rss + _peak_bytes(cost, rows, items, largest, localize=localize),

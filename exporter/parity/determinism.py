@@ -38,12 +38,12 @@ def check_determinism(spec: RunSpec, inputs: InputSet, progress: Progress = no_p
     progress(f"determinism of {spec.path.name}: repeats")
     with spec.open(spec.settings) as runtime:
         mapping, batch = spec.map_io(runtime.signature), runtime.signature.batch
-        single = (row,) * (batch or 1)
+        single = inputs.fill(row, batch)
         first = runtime.run(make_feeds(mapping, inputs, single))
         again = [runtime.run(make_feeds(mapping, inputs, single)) for _ in range(REPEATS - 1)]
         results.append(_compare_bits(f"{REPEATS} runs on the same input", first, again))
         size = POSITIONS if batch is None else batch
-        if size > 1 and _has_batch_axis(runtime.signature):
+        if size > 1 and inputs.batched and _has_batch_axis(runtime.signature):
             progress(f"determinism of {spec.path.name}: batch positions")
             others = [(row + offset) % count for offset in range(1, size)]
             positions: list[Outputs] = []

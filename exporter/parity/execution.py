@@ -13,6 +13,7 @@ import numpy as np
 
 from exporter.engines import Runtime, RuntimeOptions
 from exporter.errors import ArtifactError
+from exporter.parity.feeds import as_one_item, cast
 from exporter.parity.input_types import EDGE_CASES
 from exporter.parity.inputs import InputBatch, InputSet
 from exporter.results import Placement, Precision
@@ -72,7 +73,7 @@ class RunResult:
         placement: where the nodes ran.
         precision: the coarsest number format of the model's weights.
         mapping: how its inputs and outputs correspond to the reference's.
-        batches: each batch with {output name in the reference: values (N, …)}.
+        batches: each batch with {output name in the reference: values (N, …)}; of a whole input (1, *shape).
         seconds: by phase: `load`, `run`.
     """
 
@@ -87,19 +88,10 @@ class RunResult:
 
 def make_feeds(mapping: IOMapping, inputs: InputSet, rows: Sequence[int]) -> Outputs:
     """Return some rows under the model's own names and in its dtypes; values out of a dtype's range become infinite."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return {
-            mapping.inputs[name].name: values.astype(_numpy_dtype(mapping.inputs[name].dtype))
-            for name, values in inputs.select(rows).items()
-        }
-
-
-def _numpy_dtype(name: str) -> Any:
-    if name == "bfloat16":  # not one of numpy's own
-        import ml_dtypes
-
-        return ml_dtypes.bfloat16
-    return name
+    return {
+        mapping.inputs[name].name: cast(values, mapping.inputs[name].dtype)
+        for name, values in inputs.select(rows).items()
+    }
 
 
 def select_batches(
@@ -108,7 +100,7 @@ def select_batches(
     """Return the batches that a model is run on.
 
     A fixed batch size is kept. Edge cases are for full precision only. Where an output has no dynamic first axis, its
-    rows cannot be separated, so every row runs in a batch of its own.
+    rows cannot be separated, so every row runs in a batch of its own; so does every row that is a whole input.
     """
     batches = inputs.batches(signature.batch, (*skip, *(() if precision in FULL_PRECISION else EDGE_CASES)))
     if signature.batch is None and not all(out.shape and isinstance(out.shape[0], str) for out in signature.outputs):
@@ -155,6 +147,7 @@ def run_model(
             with timed(seconds, "run"):
                 outputs = runtime.run(feeds)
             outputs = _rename_outputs(spec.path, mapping, outputs)
+            outputs = {n: np.atleast_1d(v) for n, v in outputs.items()} if inputs.batched else as_one_item(outputs)
             results.append((batch, outputs))
             if stop_when is not None and stop_when(runtime.precision, batch, outputs):
                 break
@@ -189,5 +182,5 @@ def _rename_outputs(path: Path, mapping: IOMapping, outputs: Mapping[str, Any]) 
         dtype = str(getattr(values, "dtype", type(values).__name__))
         if not re.match(r"(b?float|u?int|bool)", dtype):
             raise ArtifactError(f"{path}: its output {name} is {dtype}; only tensors of numbers can be compared")
-        renamed[mapping.outputs[name]] = np.atleast_1d(values)
+        renamed[mapping.outputs[name]] = values
     return renamed

@@ -27,6 +27,7 @@ from exporter.errors import OutputError
 from exporter.onnx_io.external_data import external_files
 from exporter.onnx_io.precision import detect_precision
 from exporter.parity.decisions import DecisionGraph
+from exporter.parity.feeds import as_one_item, cast_feeds
 from exporter.parity.inputs import InputSet
 from exporter.timing import timed
 from exporter.types import FormatName
@@ -190,11 +191,11 @@ class GoldenOutputs:
         self._rows |= {row: other._rows[old] for row, old in enumerate(rows)}
 
     def float32(self, output: str, rows: Sequence[int]) -> NDArray[Any]:
-        """Return the float32 baseline of computed rows, (N, …)."""
+        """Return the float32 baseline of computed rows, (N, …); of a whole input (1, *shape of the output)."""
         return np.concatenate([self._rows[row]["float32"][output] for row in rows])
 
     def float64(self, output: str, rows: Sequence[int]) -> NDArray[np.float64]:
-        """Return the float64 reference of computed rows, (N, …)."""
+        """Return the float64 reference of computed rows, (N, …); of a whole input (1, *shape of the output)."""
         return np.concatenate([self._rows[row]["float64"][output] for row in rows])
 
     def layers(self, row: int) -> tuple[Outputs, Outputs]:
@@ -222,7 +223,8 @@ class GoldenOutputs:
         with self.source.open(precision) as runtime:
             for number, row in enumerate(rows, start=1):
                 self.progress(f"reference in {precision}, input {number} of {len(rows)}: {self.inputs.names[row]}")
-                outputs[row] = self._run_row(runtime, row)
+                found = self._run_row(runtime, row)
+                outputs[row] = found if self.inputs.batched else as_one_item(found)
             self._add_notes(runtime.notes)
         return outputs
 
@@ -231,18 +233,22 @@ class GoldenOutputs:
 
     def _run_row(self, runtime: Runtime, row: int) -> Outputs:
         """Run one row, repeated to fill a fixed batch, and keep one item of each output."""
-        size = runtime.signature.batch or 1
-        outputs = runtime.run(self.inputs.select((row,) * size))
-        outputs = {name: np.atleast_1d(values) for name, values in outputs.items()}
-        return {name: values[:1] if len(values) == size > 1 else values for name, values in outputs.items()}
+        rows = self.inputs.fill(row, runtime.signature.batch)
+        size = len(rows)
+        outputs = runtime.run(cast_feeds(runtime.signature.inputs, self.inputs.select(rows)))
+        if self.inputs.batched:
+            outputs = {name: np.atleast_1d(values) for name, values in outputs.items()}
+        return {name: values[:1] if size > 1 and len(values) == size else values for name, values in outputs.items()}
 
     def _cache_path(self, row: int) -> Path | None:
         if self.cache is None:
             return None
-        digest = hashlib.sha256(f"{CACHE_VERSION} {self._source_key}".encode())
+        whole = "" if self.inputs.batched else " whole"
+        digest = hashlib.sha256(f"{CACHE_VERSION} {self._source_key}{whole}".encode())
         for name, values in self.inputs.select([row]).items():
             digest.update(f"{name} {values.dtype} {values.shape}".encode())
-            digest.update(np.ascontiguousarray(values).tobytes())
+            text = values.dtype == object
+            digest.update(repr(values.tolist()).encode() if text else np.ascontiguousarray(values).tobytes())
         return self.cache / f"{digest.hexdigest()[:40]}.npz"
 
     def _load_cached(self, row: int) -> bool:

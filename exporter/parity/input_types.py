@@ -1,13 +1,14 @@
-"""Generators of synthetic inputs, by input type. docs/reference/parity.md says what each one finds."""
+"""Generators of synthetic inputs, by input type and dtype. docs/reference/parity.md says what each one finds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from exporter.errors import UsageError
+from exporter.types import ValueRange
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,7 +36,8 @@ def _impulse(value: float) -> Generate:
 
     def generate(random: np.random.Generator, shape: tuple[int, ...]) -> Floats:
         values = np.zeros(shape, np.float32)
-        values[tuple(int(random.integers(0, size)) for size in shape)] = value
+        if values.size:
+            values[tuple(int(random.integers(0, size)) for size in shape)] = value
         return values
 
     return generate
@@ -61,6 +63,26 @@ VIDEO = ("pixels", "video")
 INPUT_TYPES = (*RANDOM, *CONSTANT, *VIDEO)
 EDGE_CASES = ("large", "denormal", "nan")
 """Input types for full float32 only."""
+DISCRETE = ("random", "saturated", *CONSTANT)
+"""Input types that differ where no input is floating-point."""
+
+RANGES: dict[str, ValueRange] = {
+    "bool": ValueRange(0, 1),
+    "uint8": ValueRange(0, 255),
+    "int8": ValueRange(-128, 127),
+    "uint4": ValueRange(0, 15),
+    "int4": ValueRange(-8, 7),
+    "uint2": ValueRange(0, 3),
+    "int2": ValueRange(-2, 1),
+}
+"""Values drawn for an input of these dtypes: all that they have."""
+INDEX_RANGE = ValueRange(0, 9)
+"""Values drawn for inputs of wider integers and strings: such an input is mostly an index or a label."""
+
+
+def is_float(dtype: str) -> bool:
+    """Return whether a dtype holds floating-point numbers (`float32`, `bfloat16`, `float8e5m2`) or complex ones."""
+    return dtype.startswith(("float", "bfloat", "complex"))
 
 
 def select_input_types(names: Sequence[str] | None) -> tuple[str, ...]:
@@ -76,8 +98,57 @@ def select_input_types(names: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def generate(
-    random: np.random.Generator, shape: tuple[int, ...], input_types: Sequence[str], samples: int
-) -> list[tuple[str, Floats]]:
-    """Return (input type, values of `shape`, float32) in the order of the tables: `samples` of each random type."""
-    made = [(name, make(random, shape)) for name, make in RANDOM.items() if name in input_types for _ in range(samples)]
-    return made + [(name, np.full(shape, value, np.float32)) for name, value in CONSTANT.items() if name in input_types]
+    random: np.random.Generator,
+    shape: tuple[int, ...],
+    input_types: Sequence[str],
+    samples: int,
+    dtype: str = "float32",
+    values: ValueRange | None = None,
+) -> list[tuple[str, NDArray[Any]]]:
+    """Generate an input once for each input type: `samples` of each random type.
+
+    Args:
+        random: the source of random numbers.
+        shape: of the input.
+        input_types: which of `RANDOM` and `CONSTANT`.
+        samples: draws of each random type.
+        dtype: of the input. Floating-point numbers of every width are drawn in float32.
+        values: draws from these instead of from the input type's or dtype's own.
+
+    Returns:
+        (input type, values of `shape`) in the order of the tables.
+    """
+    names = [name for name in RANDOM if name in input_types for _ in range(samples)]
+    names += [name for name in CONSTANT if name in input_types]
+    if is_float(dtype) and values is None:
+        return [(name, _generate_float(random, shape, name)) for name in names]
+    drawn_from = values or RANGES.get(dtype, INDEX_RANGE)
+    return [(name, _generate_within(random, shape, name, dtype, drawn_from)) for name in names]
+
+
+def _generate_float(random: np.random.Generator, shape: tuple[int, ...], name: str) -> NDArray[Any]:
+    if name in CONSTANT:
+        return np.full(shape, CONSTANT[name], np.float32)
+    return np.asarray(RANDOM[name](random, shape), np.float32)
+
+
+def _generate_within(
+    random: np.random.Generator, shape: tuple[int, ...], name: str, dtype: str, values: ValueRange
+) -> NDArray[Any]:
+    """Generate values of a range.
+
+    Its ends for `saturated`, its value next to zero for `zeros`, its last one for `constant`, else any of it.
+    """
+    if name == "zeros":
+        made: Any = np.full(shape, min(max(0, values.low), values.high))
+    elif name == "constant":
+        made = np.full(shape, values.high)
+    elif name == "saturated":
+        made = np.where(random.integers(0, 2, shape, dtype=np.int64) == 1, values.high, values.low)
+    elif is_float(dtype):
+        made = random.uniform(values.low, values.high, shape)
+    else:
+        made = random.integers(int(values.low), int(values.high), shape, dtype=np.int64, endpoint=True)
+    if dtype == "string":
+        return np.asarray(made).astype(str).astype(object)
+    return np.asarray(made, np.float32 if is_float(dtype) else np.int64)

@@ -1,20 +1,21 @@
 """The inputs that an artifact is verified on.
 
 Rows are made once and batches refer to them, so the float64 reference of a row is computed once however many batches
-contain it.
+contain it. Where a model has no batch axis, a row is a whole input of the model, and runs by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from exporter.errors import UsageError
-from exporter.parity.arrays import read_rows, shape_fits
-from exporter.parity.input_types import CONSTANT, EDGE_CASES, generate, select_input_types
+from exporter.parity.arrays import read_npz, split_rows
+from exporter.parity.input_plan import InputPlan, make_plans, stated_shapes
+from exporter.parity.input_types import CONSTANT, DISCRETE, EDGE_CASES, generate, is_float, select_input_types
 from exporter.types import ParityOptions
 from exporter.video.clips import PACKAGED_SIZE, decode, find_videos, packaged_frames, resize
 from models.built_model import BuiltModel
@@ -23,6 +24,8 @@ from models.specs import Signature, TensorSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    Feed = dict[str, NDArray[Any]]
 
 BATCH_SIZES = (2, 3)
 """The larger batches for an artifact with a dynamic batch: an even size and an odd one."""
@@ -36,27 +39,49 @@ class InputBatch:
     rows: tuple[int, ...]
 
 
-@dataclass
+@dataclass(frozen=True)
 class InputSet:
     """The inputs of a verification, one row each.
 
     Attributes:
-        feeds: {input: (rows, …)}, float32 or the input's integer dtype.
+        feeds: a row's inputs as the reference takes them, {input: array}. Floating-point numbers of up to 32 bits are
+            float32, integers int64, text `object`.
         names: the name of each row.
         frames: {row: (time, height, width, 3) uint8 RGB} for the rows that are real clips.
+        batched: the first axis of every array is the batch and has size 1, so that rows can be run together. Otherwise
+            a row is run by itself, and its outputs are compared whole.
+        notes: what a report must say about the inputs.
     """
 
-    feeds: dict[str, NDArray[Any]]
+    feeds: tuple[Feed, ...]
     names: tuple[str, ...]
-    frames: dict[int, NDArray[np.uint8]] = field(default_factory=dict["int", "NDArray[np.uint8]"])
+    frames: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict[int, "NDArray[np.uint8]"])
+    batched: bool = True
+    notes: tuple[str, ...] = ()
 
-    def select(self, rows: Sequence[int]) -> dict[str, NDArray[Any]]:
-        """Return the feeds of some rows, {input: (len(rows), …)}."""
-        return {name: values[list(rows)] for name, values in self.feeds.items()}
+    @classmethod
+    def of_rows(
+        cls, rows: Feed, names: Sequence[str], frames: Mapping[int, NDArray[np.uint8]] | None = None
+    ) -> InputSet:
+        """Return batched inputs from {input: (rows, …)}."""
+        feeds = [{name: values[i : i + 1] for name, values in rows.items()} for i in range(len(names))]
+        return cls(tuple(feeds), tuple(names), frames or {})
+
+    def select(self, rows: Sequence[int]) -> Feed:
+        """Return the feeds of some rows together, {input: (len(rows), …)}; of one row, its own feed."""
+        if len(rows) == 1:
+            return dict(self.feeds[rows[0]])
+        return {name: np.concatenate([self.feeds[row][name] for row in rows]) for name in self.feeds[rows[0]]}
 
     def regular(self, rows: Sequence[int]) -> bool:
         """Return whether none of the rows is an edge case."""
         return not {self.names[row] for row in rows} & {*EDGE_CASES}
+
+    @property
+    def mixed(self) -> tuple[tuple[int, ...], ...]:
+        """The rows of the larger batches: of each size, the last rows that are neither edge cases nor constant."""
+        varied = [row for row, name in enumerate(self.names) if name not in (*EDGE_CASES, *CONSTANT)]
+        return tuple(tuple(varied[-size:]) for size in BATCH_SIZES if len(varied) >= size) if self.batched else ()
 
     def batches(self, batch: int | None, skip: Sequence[str] = ()) -> tuple[InputBatch, ...]:
         """Return the batches: every row on its own, then 2 and 3 different rows, whose items must not interact.
@@ -66,14 +91,17 @@ class InputSet:
             skip: input types to leave out.
         """
         rows = [row for row, name in enumerate(self.names) if name not in skip]
-        if batch is not None:
+        if batch is not None and self.batched:
             starts = range(0, len(rows), batch)
             groups = [tuple(rows[(start + i) % len(rows)] for i in range(batch)) for start in starts]
         else:
-            varied = [row for row in rows if self.names[row] not in (*EDGE_CASES, *CONSTANT)]
-            mixed = [tuple(varied[-size:]) for size in BATCH_SIZES if len(varied) >= size]
+            mixed = [group for group in self.mixed if not {self.names[row] for row in group} & {*skip}]
             groups = [*((row,) for row in rows), *mixed]
         return tuple(InputBatch(self._batch_name(group), group) for group in groups)
+
+    def fill(self, row: int, batch: int | None) -> tuple[int, ...]:
+        """Return the rows of a batch that holds one row: repeated where the model's batch size is fixed."""
+        return (row,) * (batch or 1) if self.batched else (row,)
 
     def _batch_name(self, rows: Sequence[int]) -> str:
         names = list(dict.fromkeys(self.names[row] for row in rows))
@@ -84,11 +112,13 @@ def make_network_inputs(model: BuiltModel, options: ParityOptions | None = None)
     """Make a network's inputs: with real and random frames where it takes video, of random values elsewhere.
 
     Raises:
-        UsageError, BadInputError, UnavailableError: see `make_video_inputs` and `make_inputs`.
+        UsageError, BadInputError, UnavailableError: see `make_video_inputs` and `draw_inputs`.
     """
     if model.preprocessing is not None:
         return make_video_inputs(model.input, model.preprocessing, options)
-    return make_inputs(Signature((model.input,), ()), options or ParityOptions(), {})
+    options = options or ParityOptions()
+    plan = next(make_plans(Signature((model.input,), ()), options.inputs, batched=True))
+    return draw_inputs(plan, options)
 
 
 def make_video_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: ParityOptions | None = None) -> InputSet:
@@ -123,75 +153,62 @@ def make_video_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: P
         made.append(("pixels", preprocessing(noise)))
     frames = {len(made) + number: frames for number, (_, frames) in enumerate(clips)}
     made += [(name, preprocessing(frames)) for name, frames in clips]
-    feeds = {spec.name: np.stack([values for _, values in made])} if made else {}
-    return _add_arrays(InputSet(feeds, tuple(name for name, _ in made), frames), (spec,), options)
+    rows = {spec.name: np.stack([values for _, values in made])} if made else {}
+    drawn = InputSet.of_rows(rows, [name for name, _ in made], frames)
+    return _add_arrays(drawn, (spec,), {spec.name: spec.shape}, options)
 
 
-def make_inputs(signature: Signature, options: ParityOptions, shapes: Mapping[str, tuple[int, ...]]) -> InputSet:
-    """Make random inputs for any model from its signature. The first axis of every input is the batch.
+def draw_inputs(plan: InputPlan, options: ParityOptions) -> InputSet:
+    """Draw the inputs of a model file, and add the user's arrays.
 
-    Where one input cannot be generated (it is not floating-point, or its sizes are dynamic and not given), the user's
-    arrays are the only inputs.
+    Where sizes or values are a guess, the user's arrays are the only inputs if there are any.
 
     Args:
-        signature: the model's signature.
+        plan: shapes and values.
         options: seed, samples, arrays, and the input types.
-        shapes: {input: shape with the batch} for inputs with other dynamic sizes.
 
     Raises:
-        UsageError: an input that cannot be generated and no arrays, a shape for no input, fixed batch sizes that
-            differ, or an unknown input type.
+        UsageError: an unknown input type, or no inputs.
         BadInputError: an array does not fit.
     """
     if options.clips:
         raise UsageError("--clip needs a network that takes video; other models take their inputs as --array FILE.npz")
-    names = [value.name for value in signature.inputs]
-    if unknown := [name for name in shapes if name not in names]:
-        raise UsageError(f"--shape {unknown[0]}: no such input; there are {', '.join(names)}")
-    sizes = {value.shape[0] for value in signature.inputs if value.shape and isinstance(value.shape[0], int)}
-    if len(sizes) > 1:
-        raise UsageError(f"its inputs have no batch axis in common: {signature}; sizes {sorted(sizes)} differ")
-    items: dict[str, tuple[int, ...]] = {}
-    for value in signature.inputs:
-        if value.name in shapes and not shape_fits(shapes[value.name][1:], value.shape[1:]):
-            raise UsageError(f"--shape {value.name}={'x'.join(map(str, shapes[value.name]))} does not fit {value}")
-        shape = shapes.get(value.name, value.shape)
-        reason = _not_generated_reason(value, shape)
-        if reason is None:
-            items[value.name] = tuple(int(size) for size in shape[1:])
-        elif not options.arrays:
-            raise UsageError(reason)
     input_types = select_input_types(options.input_types)
-    if len(items) < len(names):
-        return _add_arrays(InputSet({}, ()), signature.inputs, options)
+    if plan.guessed and options.inputs.arrays:
+        stated = stated_shapes(plan.specs, options.inputs)
+        return _add_arrays(InputSet((), (), batched=plan.batched), plan.specs, stated, options)
+    if not any(is_float(value.dtype) and value.name not in plan.fixed for value in plan.specs):
+        input_types = [name for name in input_types if name in DISCRETE]
     random = np.random.default_rng(options.seed)
-    made = {name: generate(random, shape, input_types, options.samples) for name, shape in items.items()}
-    row_names = tuple(name for name, _ in next(iter(made.values()), ()))
-    feeds = {name: np.stack([values for _, values in rows]) for name, rows in made.items()} if row_names else {}
-    return _add_arrays(InputSet(feeds, row_names), signature.inputs, options)
+    columns: dict[str, list[NDArray[Any]]] = {}
+    names: list[str] = []
+    for value in plan.specs:
+        shape, within = plan.shapes[value.name], plan.values.get(value.name)
+        made = generate(random, shape, input_types, options.samples, value.dtype, within)
+        names = [name for name, _ in made]
+        columns[value.name] = [plan.fixed.get(value.name, values) for _, values in made]
+    feeds = tuple({name: column[row] for name, column in columns.items()} for row in range(len(names)))
+    drawn = InputSet(feeds, tuple(names), batched=plan.batched, notes=plan.notes)
+    return _add_arrays(drawn, plan.specs, plan.shapes, options)
 
 
-def _not_generated_reason(value: TensorSpec, shape: tuple[int | str, ...]) -> str | None:
-    """Return why random numbers cannot be generated for an input, and what to do; None where they can."""
-    if "float" not in value.dtype:
-        return f"{value}: random values are made for floating-point inputs only; give --array FILE.npz"
-    if not shape or any(isinstance(size, str) for size in shape[1:]):
-        return (
-            f"{value}: its sizes are dynamic; give them as --shape {value.name}=1x3x224x224, say (the first is the "
-            "batch), or inputs as --array FILE.npz"
-        )
-    return None
+def _add_arrays(
+    inputs: InputSet, specs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int | str]], options: ParityOptions
+) -> InputSet:
+    """Add the rows of the user's `.npz` files; the first file decides sizes that `shapes` leaves open.
 
-
-def _add_arrays(inputs: InputSet, specs: Sequence[TensorSpec], options: ParityOptions) -> InputSet:
-    """Add the rows of the user's `.npz` files; without other rows, the first file decides the dynamic sizes."""
-    feeds, names = {name: [values] for name, values in inputs.feeds.items()}, list(inputs.names)
-    for path in options.arrays:
-        rows = read_rows(path, specs, {name: parts[0].shape for name, parts in feeds.items()})
-        for name, values in rows.items():
-            feeds.setdefault(name, []).append(values)
-        count = len(next(iter(rows.values())))
-        names += [path.name] if count == 1 else [f"{path.name} row {row}" for row in range(count)]
+    Args:
+        inputs: those that are there.
+        specs: the model's inputs.
+        shapes: {input: shape of a feed}, a string for any size.
+        options: the files.
+    """
+    feeds, names = list(inputs.feeds), list(inputs.names)
+    for path in options.inputs.arrays:
+        rows = split_rows(path, read_npz(path, specs), specs, shapes, batched=inputs.batched)
+        shapes = {name: array.shape for name, array in rows[0].items()}
+        feeds += rows
+        names += [path.name] if len(rows) == 1 else [f"{path.name} row {row}" for row in range(len(rows))]
     if not names:
         raise UsageError("no inputs: --inputs selects none that this model takes, and there is no --clip or --array")
-    return InputSet({name: np.concatenate(parts) for name, parts in feeds.items()}, tuple(names), inputs.frames)
+    return replace(inputs, feeds=tuple(feeds), names=tuple(names))

@@ -6,7 +6,7 @@ float64 reference is computed once for all artifacts of one network, and the out
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +17,15 @@ from exporter.errors import UsageError
 from exporter.formats import load_artifact
 from exporter.parity.cost import VerificationCost, estimate_verification, require_memory
 from exporter.parity.determinism import check_determinism
+from exporter.parity.discovery import find_inputs
 from exporter.parity.evaluate import evaluate, stop_at_failure
-from exporter.parity.execution import RunResult, RunSpec, make_feeds, require_repeatable, run_model
+from exporter.parity.execution import RunResult, RunSpec, run_model
+from exporter.parity.feeds import cast_feeds
 from exporter.parity.golden import FileSource, GoldenOutputs, NetworkSource, require_cache
-from exporter.parity.inputs import InputSet, make_inputs, make_network_inputs, make_video_inputs
-from exporter.parity.io_mapping import map_by_name
+from exporter.parity.inputs import InputSet, make_network_inputs, make_video_inputs
 from exporter.parity.localize import localize
 from exporter.parity.run_specs import check_devices, make_file_run_spec, make_run_spec, make_second_run_spec
+from exporter.parity.signatures import read_full_signature
 from exporter.results import ParityReport
 from exporter.system import environment
 from exporter.types import ParityOptions
@@ -42,7 +44,6 @@ def verify_parity(
     options: ParityOptions | None = None,
     reference: BuildOptions | BuiltModel | None = None,
     progress: Progress = no_progress,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> tuple[ParityReport, ...]:
     """Verify artifacts against the networks they were exported from, or another model file; one report each, in order.
 
@@ -52,7 +53,6 @@ def verify_parity(
         reference: the checkpoint to compare with, where the manifests do not say or are to be overruled; or the
             network itself.
         progress: called at each long step.
-        shapes: {input: shape with the batch}, for model files of another network whose sizes are dynamic.
 
     Raises:
         IntegrityError: a file is not the one its manifest describes.
@@ -73,9 +73,10 @@ def verify_parity(
     if isinstance(options.against, Path):
         if reference is not None and reference != BuildOptions():
             raise UsageError("--weights and its like describe a network; with --against FILE, that file is compared")
-        return verify_against_file(loaded, load_artifact(options.against), options, shapes or {}, progress)
-    if shapes:
-        raise UsageError("--shape needs --against FILE: the sizes of a network with a manifest are known")
+        return verify_against_file(loaded, load_artifact(options.against), options, progress)
+    for option, given in (("--shape", options.inputs.shapes), ("--feed", options.inputs.feeds)):
+        if given:
+            raise UsageError(f"{option} needs --against FILE: what a network with a manifest takes is known")
     reports: dict[int, ParityReport] = {}
     groups: dict[object, list[int]] = {}
     for index, artifact in enumerate(loaded):
@@ -115,18 +116,15 @@ def verify_against_file(
     artifacts: Sequence[LoadedArtifact],
     other: LoadedArtifact,
     options: ParityOptions,
-    shapes: Mapping[str, tuple[int, ...]],
     progress: Progress = no_progress,
 ) -> tuple[ParityReport, ...]:
     """Compare artifacts with another model file: in float64 it is the reference, in its own engine the baseline."""
     manifest = other.manifest
     source = FileSource(other.path, other.format, manifest and manifest.signature, _feature_outputs(manifest))
     progress(f"loading {other.path.name}")
-    with source.open("float32") as runtime:
-        require_repeatable(runtime)
-        signature = runtime.signature
-    inputs = make_file_inputs(other, signature, options, shapes)
-    notes = (f"compared with {other.path.name}, SHA-256 {sha256_file(other.path)[:16]}…",)
+    signature = read_full_signature(other, artifacts)
+    inputs = make_file_inputs(other, source, signature, options, progress)
+    notes = (f"compared with {other.path.name}, SHA-256 {sha256_file(other.path)[:16]}…", *inputs.notes)
     if other.format == "onnx":
         cost = estimate_verification(other.path, inputs, signature.batch, localize=options.localize)
         require_memory(cost, options.max_memory)
@@ -145,21 +143,22 @@ def _with_cost(progress: Progress, cost: VerificationCost) -> Progress:
 
 
 def make_file_inputs(
-    other: LoadedArtifact, signature: Signature, options: ParityOptions, shapes: Mapping[str, tuple[int, ...]]
+    other: LoadedArtifact, source: FileSource, signature: Signature, options: ParityOptions, progress: Progress
 ) -> InputSet:
     """Make the inputs on which a model file is compared: with frames, where its manifest says that it takes video."""
     if other.manifest is not None and other.manifest.preprocessing is not None:
         return make_video_inputs(signature.inputs[0], other.manifest.preprocessing, options)
-    return make_inputs(signature, options, shapes)
+    return find_inputs(source, signature, options, progress)
 
 
 def draw_feeds(
-    other: LoadedArtifact, signature: Signature, options: ParityOptions, shapes: Mapping[str, tuple[int, ...]]
+    other: LoadedArtifact, signature: Signature, options: ParityOptions, progress: Progress = no_progress
 ) -> dict[str, NDArray[Any]]:
     """Return the first batch of the inputs on which a model file is compared, as it takes it."""
-    inputs = make_file_inputs(other, signature, options, shapes)
+    source = FileSource(other.path, other.format, other.manifest and other.manifest.signature)
+    inputs = make_file_inputs(other, source, signature, options, progress)
     rows = inputs.batches(signature.batch)[0].rows
-    return make_feeds(map_by_name(other.path, signature, signature), inputs, rows)
+    return cast_feeds(signature.inputs, inputs.select(rows))
 
 
 def _run_and_evaluate(

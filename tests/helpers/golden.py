@@ -73,7 +73,7 @@ def known_golden(
     """Return computed golden outputs of one output, (rows, width); rows are called a, b, c, …."""
     baseline = float64.astype(np.float32) if float32 is None else float32
     names = tuple(chr(ord("a") + row) for row in range(len(float64)))
-    inputs = InputSet({"row": np.arange(len(float64), dtype=np.float32)[:, None]}, names)
+    inputs = InputSet.of_rows({"row": np.arange(len(float64), dtype=np.float32)[:, None]}, names)
     golden = GoldenOutputs(KnownSource({output: float64}, {output: baseline}, features), inputs)
     golden.compute(range(len(float64)))
     return golden

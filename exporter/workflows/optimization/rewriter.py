@@ -128,7 +128,7 @@ class Rewriter:
             self.progress(f"loading {self.request.model.name}")
             model = read_model(self.subject.path)
         with timed(self.seconds, "passes"):
-            prepare = prepare_passes(self.request.shapes, raise_opset=candidate.raise_opset)
+            prepare = prepare_passes(self.request.inputs.shapes, raise_opset=candidate.raise_opset)
             passes = [*prepare, *build_passes(options, self.progress, measurements)]
             result = run_passes(model, passes, self.progress, opens)
         record = DecisionRecord(

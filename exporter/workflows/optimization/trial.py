@@ -76,9 +76,7 @@ class Trial:
         rewriter, request = self.rewriter, self.request
         artifact = replace(load_artifact(rewritten.files[0]), notes=())
         with timed(rewriter.seconds, "verify"):
-            (report,) = verify_against_file(
-                [artifact], rewriter.subject, _parity_options(request), request.shapes, rewriter.progress
-            )
+            (report,) = verify_against_file([artifact], rewriter.subject, _parity_options(request), rewriter.progress)
         if not report.passed:
             self._failed = rewritten
         return replace(report, artifact=str(rewriter.target))
@@ -94,7 +92,7 @@ class Trial:
             self.speed = compare_speed(
                 rewriter.subject.path,
                 rewritten.files[0],
-                lambda signature: draw_feeds(rewriter.subject, signature, _parity_options(request), request.shapes),
+                lambda signature: draw_feeds(rewriter.subject, signature, _parity_options(request)),
                 weight_bytes(rewritten.passes.model),
                 rewriter.progress,
             )
@@ -103,7 +101,7 @@ class Trial:
 
 
 def _parity_options(request: OptimizeRequest) -> ParityOptions:
-    return ParityOptions(seed=request.seed, input_types=QUICK, max_memory=request.max_memory)
+    return ParityOptions(seed=request.seed, inputs=request.inputs, input_types=QUICK, max_memory=request.max_memory)
 
 
 def _has_predictions(rewritten: Rewritten) -> bool:

@@ -18,6 +18,7 @@ from exporter.bench.targets import THIS_PYTHON
 from exporter.bench.types import BenchRequest
 from exporter.engines import ENGINES
 from exporter.onnx_io.signature import read_signature
+from exporter.types import InputOptions
 from models.builder import build
 from models.options import BuildOptions
 from models.progress import no_progress
@@ -28,7 +29,9 @@ def setup(folder: Path, **options: Any) -> EngineSetup:
     request = replace(BenchRequest((path,), engines=True), **options)
     signature = read_signature(path)
     artifact = LoadedArtifact(path, "onnx", None, ())
-    return EngineSetup(request, artifact, signature, make_feeds(path, signature, {}), path, folder, no_progress)
+    return EngineSetup(
+        request, artifact, signature, make_feeds(path, "onnx", [signature], InputOptions()), path, folder, no_progress
+    )
 
 
 def only(monkeypatch: pytest.MonkeyPatch, name: str) -> None:

@@ -2,13 +2,25 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from helpers import small_models
 
-from exporter.bench.inputs import make_feeds, matching_names
+from exporter.bench.inputs import Feeds, make_feeds, matching_names
 from exporter.errors import ArtifactError, UsageError
+from exporter.onnx_io.signature import read_signature
+from exporter.types import InputOptions, ValueRange
 from models.specs import Signature, TensorSpec
 
 HERE = Path("m.onnx")
+
+
+def feeds_of(
+    signature: Signature,
+    shapes: dict[str, tuple[int, ...]] | None = None,
+    feeds: dict[str, Path | ValueRange] | None = None,
+) -> Feeds:
+    return make_feeds(HERE, "onnx", [signature], InputOptions(shapes or {}, feeds or {}))
 
 
 def taking(*inputs: TensorSpec) -> Signature:
@@ -20,57 +32,79 @@ def one(*shape: int | str, name: str = "x", dtype: str = "float32") -> TensorSpe
 
 
 def test_a_free_first_size_is_the_batch_and_other_free_sizes_are_the_users() -> None:
-    feeds = make_feeds(HERE, taking(one("n", 3, "h", "w"), one(2, name="scale")), {"x": (1, 3, 224, 192)})
+    feeds = feeds_of(taking(one("n", 3, "h", "w"), one(2, name="scale")), {"x": (1, 3, 224, 192)})
     assert feeds.sizes(4) == {"x": (4, 3, 224, 192), "scale": (2,)}
     assert feeds.messages(2, ("a", "b"))[0] == {"name": "a", "dtype": "float32", "shape": (2, 3, 224, 192)}
     assert feeds.fixed_batch is None
 
 
 def test_batches_are_ascending_and_default_to_1_and_4() -> None:
-    feeds = make_feeds(HERE, taking(one("n", 3)), {})
+    feeds = feeds_of(taking(one("n", 3)))
     assert feeds.batches(None) == (1, 4)
     assert feeds.batches((8, 1, 2)) == (1, 2, 8)
 
 
 def test_a_fixed_batch_is_the_only_one() -> None:
-    feeds = make_feeds(HERE, taking(one(2, 3)), {})
+    feeds = feeds_of(taking(one(2, 3)))
     assert (feeds.batches(None), feeds.batches((2,))) == ((2,), (2,))
     with pytest.raises(UsageError, match="--batch 1,4: the model's batch is fixed: --batch 2"):
         feeds.batches((1, 4))
 
 
-def test_an_archive_without_a_manifest_takes_what_the_user_says() -> None:
-    feeds = make_feeds(Path("m.pt"), None, {"x": (1, 3, 8)})
+def test_an_archive_without_a_manifest_takes_what_the_user_or_another_artifact_says() -> None:
+    archive = Path("m.pt")
+    feeds = make_feeds(archive, "torchscript", [None], InputOptions({"x": (1, 3, 8)}))
     assert feeds.sizes(5) == {"x": (5, 3, 8)}
+    beside = make_feeds(archive, "torchscript", [None, taking(one("n", 3, 9))], InputOptions())
+    assert beside.sizes(5) == {"x": (5, 3, 9)}
     with pytest.raises(UsageError, match="does not say what it takes; --shape"):
-        make_feeds(Path("m.pt"), None, {})
+        make_feeds(archive, "torchscript", [None], InputOptions())
 
 
 @pytest.mark.parametrize(
-    ("value", "shapes", "reported"),
+    ("shapes", "reported"),
     [
-        (one("n", 3, "h"), {}, "x float32 .n, 3, h. has dynamic axes; give its shape with --shape x=1x"),
-        (one("n", 3), {"y": (1, 3)}, "--shape y: m.onnx has no such input; it takes x"),
-        (one("n", 3), {"x": (1, 4)}, "--shape x=1x4: m.onnx takes x float32"),
-        (one("n", 3), {"x": (1, 3, 1)}, "--shape x=1x3x1: m.onnx takes x"),
+        ({"y": (1, 3)}, "--shape y: no such input; there are x"),
+        ({"x": (1, 4)}, "--shape x=1x4 does not fit x float32"),
+        ({"x": (1, 3, 1)}, "--shape x=1x3x1 does not fit x float32"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(
-    value: TensorSpec, shapes: dict[str, tuple[int, ...]], reported: str
-) -> None:
+def test_sizes_that_do_not_fit_are_refused(shapes: dict[str, tuple[int, ...]], reported: str) -> None:
     with pytest.raises(UsageError, match=reported):
-        make_feeds(HERE, taking(value), shapes)
+        feeds_of(taking(one("n", 3)), shapes)
 
 
-def test_what_cannot_be_drawn_is_refused() -> None:
-    with pytest.raises(ArtifactError, match="input x is string"):
-        make_feeds(HERE, taking(one("n", dtype="string")), {})
+def test_free_sizes_are_the_first_default_that_the_model_accepts(tmp_path: Path) -> None:
+    path = small_models.network(tmp_path / "m.onnx", sizes=("h", "w"))  # its linear layer accepts 8x8 only
+    feeds = make_feeds(path, "onnx", [read_signature(path)], InputOptions())
+    assert feeds.sizes(4) == {"x": (4, 3, 8, 8)}
+    assert "shape 1x3x8x8 (--shape changes it)" in feeds.plan.notes[0]
+
+
+def test_values_of_the_user(tmp_path: Path) -> None:
+    np.save(tmp_path / "k.npy", np.arange(4))
+    np.savez(tmp_path / "rows.npz", a=np.zeros((2, 3)), b=np.zeros((2, 6)))
+    specs = taking(one("n", "m", name="a", dtype="int64"), one("n", 6, name="b"), one(4, name="k", dtype="int32"))
+    feeds = feeds_of(specs, {"a": (1, 3)}, {"a": ValueRange(0, 99), "k": tmp_path / "k.npy"})
+    a, b, k = feeds.messages(2, ("a", "b", "c"))
+    assert a == {"name": "a", "dtype": "int64", "shape": (2, 3), "low": 0, "high": 99}
+    assert b == {"name": "b", "dtype": "float32", "shape": (2, 6)}
+    assert k == {"name": "c", "dtype": "int32", "shape": (4,), "path": str(tmp_path / "k.npy"), "array": ""}
+    arrays = InputOptions(arrays=(tmp_path / "rows.npz",))
+    feeds = make_feeds(HERE, "onnx", [Signature(specs.inputs[:2], ())], arrays)
+    assert feeds.messages(5, ("a", "b"))[0]["shape"] == (5, 3)
+    assert feeds.messages(5, ("a", "b"))[1]["array"] == "b"
+
+
+def test_inputs_of_no_known_type_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"x seq\(float32\) .*nothing can be drawn"):
+        feeds_of(taking(one("n", dtype="seq(float32)")))
     with pytest.raises(ArtifactError, match="takes no inputs"):
-        make_feeds(HERE, taking(), {})
+        feeds_of(taking())
 
 
 def test_other_artifacts_are_matched_by_name_else_by_position() -> None:
-    first = make_feeds(HERE, taking(one("n", 3), one("n", 3, name="y")), {})
+    first = feeds_of(taking(one("n", 3), one("n", 3, name="y")))
     swapped = taking(one("n", 3, name="y"), one("n", 3))
     renamed = taking(one("n", 3, name="a"), one(1, 3, name="b"))
     assert matching_names(HERE, first, swapped) == ("x", "y")
@@ -80,6 +114,6 @@ def test_other_artifacts_are_matched_by_name_else_by_position() -> None:
 
 @pytest.mark.parametrize("other", [taking(one("n", 3)), taking(one("n", 3), one("n", 4)), taking(one(3), one("n", 3))])
 def test_an_artifact_that_takes_other_inputs_is_refused(other: Signature) -> None:
-    first = make_feeds(HERE, taking(one("n", 3), one("n", 3, name="y")), {})
+    first = feeds_of(taking(one("n", 3), one("n", 3, name="y")))
     with pytest.raises(ArtifactError, match="takes other inputs than the first"):
         matching_names(HERE, first, other)

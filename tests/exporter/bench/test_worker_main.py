@@ -52,9 +52,17 @@ def test_a_whole_conversation(target: BenchTarget) -> None:
         assert len(worker.ask("run", least=0.0)["seconds"]) == 1
 
 
-def test_whole_numbers_are_drawn_as_0_and_1() -> None:
-    drawn = worker_main.draw([{"name": "n", "dtype": "int64", "shape": [50]}], seed=0)["n"]
+def test_numbers_are_drawn_from_the_range_asked_for(tmp_path: Path) -> None:
+    asked = {"name": "n", "dtype": "int64", "shape": [50]}
+    drawn = worker_main.draw([asked], seed=0)["n"]
     assert (drawn.dtype, {*drawn.tolist()}) == (np.int64, {0, 1})
+    assert {*worker_main.draw([{**asked, "low": 3, "high": 5}], seed=0)["n"].tolist()} == {3, 4, 5}
+    assert worker_main.draw([{**asked, "dtype": "bfloat16", "low": 0, "high": 1}], 0)["n"].dtype.itemsize == 2
+    words = worker_main.draw([{**asked, "dtype": "object", "low": 7, "high": 7}], 0)["n"]
+    assert words.tolist() == ["7"] * 50
+    np.savez(tmp_path / "rows.npz", n=np.array([[1, 2], [3, 4]]))
+    of_file = {"name": "n", "dtype": "int32", "shape": [3, 2], "path": str(tmp_path / "rows.npz"), "array": "n"}
+    assert worker_main.draw([of_file], 0)["n"].tolist() == [[1, 2], [3, 4], [1, 2]]
 
 
 @pytest.mark.parametrize(

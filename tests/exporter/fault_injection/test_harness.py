@@ -122,8 +122,8 @@ def test_an_artifact_that_fails_without_a_fault_is_refused(
 
 
 def test_batches_contain_every_input() -> None:
-    inputs = InputSet({"clip": np.zeros((4, *CLIP), np.float32)}, ("a", "b", "c", "d"))
+    inputs = InputSet.of_rows({"clip": np.zeros((4, *CLIP), np.float32)}, ("a", "b", "c", "d"))
     assert [batch.rows for batch in select_batches(inputs, None)] == [(0,), (0, 3), (1, 2)]
     assert [batch.rows for batch in select_batches(inputs, 3)] == [(0, 1, 2), (3, 0, 1)]
-    one = InputSet({"clip": np.zeros((1, *CLIP), np.float32)}, ("a",))
+    one = InputSet.of_rows({"clip": np.zeros((1, *CLIP), np.float32)}, ("a",))
     assert [batch.rows for batch in select_batches(one, None)] == [(0,), (0, 0)]

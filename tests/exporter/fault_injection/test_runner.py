@@ -29,7 +29,7 @@ def make_harness(folder: Path, batch: int | str = "batch") -> Harness:
     drawn = clips(4)
     drawn[1], drawn[2] = np.sign(drawn[1]) * 255, 0
     dynamic = save(folder / "dynamic.onnx")  # the reference is computed one row at a time
-    golden = GoldenOutputs(FileSource(dynamic, "onnx"), InputSet({"clip": drawn}, NAMES))
+    golden = GoldenOutputs(FileSource(dynamic, "onnx"), InputSet.of_rows({"clip": drawn}, NAMES))
     golden.compute(range(4))
     engine = find_engine("onnx")
     with engine.open(path, RuntimeOptions()) as runtime:
@@ -140,7 +140,7 @@ def test_clean_runs_are_counted_and_pass(harness: Harness) -> None:
     def make_inputs(seed: int, number: int) -> InputSet:
         names = ("random", "uniform", "heavy-tailed", "sparse", "saturated", "impulse", "pixels")[:number]
         values = np.random.default_rng(seed).standard_normal((len(names), *CLIP), np.float32)
-        return InputSet({"clip": values}, names)
+        return InputSet.of_rows({"clip": values}, names)
 
     clean = clean_runs(harness, make_inputs, seed=0, wanted=10)
     assert clean.runs == 4 + 2 + 7 + 2 + 3 + 2  # single rows, then batches of 2 and 3, three times

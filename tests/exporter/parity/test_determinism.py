@@ -18,7 +18,7 @@ from exporter.results import Placement, Precision
 from models.specs import Signature, TensorSpec
 
 Array = NDArray[Any]
-INPUTS = InputSet({"x": np.arange(8, dtype=np.float32).reshape(4, 2)}, ("a", "b", "c", "d"))
+INPUTS = InputSet.of_rows({"x": np.arange(8, dtype=np.float32).reshape(4, 2)}, ("a", "b", "c", "d"))
 
 
 @dataclass

@@ -14,7 +14,7 @@ from exporter.parity.inputs import InputSet
 from models.specs import Signature, TensorSpec
 
 NAMES = ("random", "uniform", "nan", "zeros", "sparse")
-INPUTS = InputSet({"x": np.random.default_rng(0).random((5, 3, 8, 8), np.float32)}, NAMES)
+INPUTS = InputSet.of_rows({"x": np.random.default_rng(0).random((5, 3, 8, 8), np.float32)}, NAMES)
 
 
 def signature(batch: int | str, *outputs: tuple[int | str, ...]) -> Signature:
@@ -50,7 +50,7 @@ def test_outputs_without_a_batch_axis_run_in_batches_of_one(outputs: list[tuple[
     ("dtype", "wanted"), [("float16", np.float16), ("float64", np.float64), ("bfloat16", ml_dtypes.bfloat16)]
 )
 def test_feeds_have_the_models_names_and_dtypes(dtype: str, wanted: Any) -> None:
-    inputs = InputSet({"x": np.array([[1.0], [1e20]], np.float32)}, ("a", "b"))
+    inputs = InputSet.of_rows({"x": np.array([[1.0], [1e20]], np.float32)}, ("a", "b"))
     (fed,) = make_feeds(IOMapping({"x": TensorSpec("input", dtype, ("n", 1))}, {}), inputs, (1, 0)).items()
     assert (fed[0], fed[1].dtype, fed[1].shape) == ("input", np.dtype(wanted), (2, 1))
     assert bool(np.isinf(fed[1][0, 0])) is (dtype == "float16")

@@ -20,7 +20,7 @@ from models.config import OUTPUTS
 def test_float64_equals_an_independent_computation(narrow: BuiltModel, inputs: InputSet, golden: GoldenOutputs) -> None:
     state = {name: value.double().numpy() for name, value in narrow.network.state_dict().items()}
     row = inputs.names.index("video")
-    expected = reference.outputs(state, inputs.feeds["clip"][row].astype(np.float64), "symmetric")
+    expected = reference.outputs(state, inputs.feeds[row]["clip"][0].astype(np.float64), "symmetric")
     for name in OUTPUTS:
         values = golden.float64(name, [row])
         assert values.dtype == np.float64
@@ -45,7 +45,7 @@ def small(tmp_path: Path) -> FileSource:
 
 def rows(count: int = 2) -> InputSet:
     values = np.random.default_rng(1).standard_normal((count, 3, 8, 8)).astype(np.float32)
-    return InputSet({"x": values}, tuple(f"row {row}" for row in range(count)))
+    return InputSet.of_rows({"x": values}, tuple(f"row {row}" for row in range(count)))
 
 
 def test_cached_rows_are_not_computed_again(small: FileSource, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_cached_rows_are_not_computed_again(small: FileSource, tmp_path: Path) -
 def test_notes_about_the_reference_are_cached_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(KnownRuntime, "notes", ("known outputs",))
     outputs = {"y": np.ones((1, 2))}
-    inputs = InputSet({"row": np.zeros((1, 1), np.float32)}, ("a",))
+    inputs = InputSet.of_rows({"row": np.zeros((1, 1), np.float32)}, ("a",))
     for computed in (1, 0):
         golden = GoldenOutputs(KnownSource(outputs, outputs), inputs, tmp_path)
         golden.compute([0])
@@ -77,7 +77,7 @@ def test_the_cache_key_has_weights_and_inputs(small: FileSource, tmp_path: Path)
     other_file = FileSource(small_models.network(tmp_path / "o.onnx", change=small_models.scaled("w1", 1.001)), "onnx")
     copied = FileSource(small_models.network(tmp_path / "elsewhere.onnx"), "onnx")
     inputs = rows()
-    nudged = InputSet({"x": np.nextafter(inputs.feeds["x"], np.float32(9))}, inputs.names)
+    nudged = InputSet.of_rows({"x": np.nextafter(inputs.select([0])["x"], np.float32(9))}, inputs.names)
     for source, feeds, computed in ((other_file, inputs, 1), (small, nudged, 1), (copied, inputs, 0)):
         golden = GoldenOutputs(source, feeds, folder)
         golden.compute([0])

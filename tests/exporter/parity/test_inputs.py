@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from exporter.errors import BadInputError, UnavailableError, UsageError
 from exporter.parity.input_types import INPUT_TYPES
 from exporter.parity.inputs import InputSet, make_video_inputs
-from exporter.types import QUICK, ParityOptions
+from exporter.types import QUICK, InputOptions, ParityOptions
 from exporter.video.clips import decode, find_videos, packaged_frames, resize
 from models.config import C3DConfig
 from models.preprocessing import HX173149, JFZHANG95, UNKNOWN
@@ -18,15 +18,19 @@ from models.preprocessing import HX173149, JFZHANG95, UNKNOWN
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
 
 
+def rows(made: InputSet) -> NDArray[np.float32]:
+    return made.select(range(len(made.names)))["clip"]
+
+
 def clips(made: InputSet) -> dict[str, NDArray[np.float32]]:
-    return dict(zip(made.names, made.feeds["clip"], strict=True))
+    return dict(zip(made.names, rows(made), strict=True))
 
 
 def test_every_input_type_has_its_distribution() -> None:
     made = make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions())
     assert made.names == (*INPUT_TYPES[:-2], "pixels", "video")
     clip = clips(made)
-    assert made.feeds["clip"].dtype == np.float32
+    assert rows(made).dtype == np.float32
     assert abs(clip["random"].mean()) < 0.01
     assert clip["random"].std() == pytest.approx(1, abs=0.01)
     assert not clip["zeros"].any()
@@ -54,12 +58,12 @@ def test_the_seed_and_the_samples_decide_the_clips(inputs: InputSet) -> None:
         make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(seed=seed, samples=2, input_types=("random",)))
         for seed in (0, 0, 1)
     ]
-    first, same, other = (inputs.feeds["clip"] for inputs in drawn)
+    first, same, other = map(rows, drawn)
     assert drawn[0].names == ("random", "random")
     assert np.array_equal(first, same)
     assert not np.array_equal(first[0], first[1])
     assert not np.array_equal(first, other)
-    assert np.array_equal(first[0], inputs.feeds["clip"][0])
+    assert np.array_equal(first[0], rows(inputs)[0])
 
 
 def test_an_unknown_input_type_is_refused() -> None:
@@ -79,16 +83,20 @@ def test_a_fixed_batch_is_filled(inputs: InputSet) -> None:
 
 
 def test_a_users_arrays(tmp_path: Path) -> None:
-    rows = np.random.default_rng(0).random((2, 3, 16, 112, 112))
-    np.savez(tmp_path / "mine.npz", anything=rows)
+    mine = np.random.default_rng(0).random((2, 3, 16, 112, 112))
+    np.savez(tmp_path / "mine.npz", anything=mine)
     made = make_video_inputs(
-        C3DConfig().input, UNKNOWN, ParityOptions(input_types=("zeros",), arrays=(tmp_path / "mine.npz",))
+        C3DConfig().input,
+        UNKNOWN,
+        ParityOptions(input_types=("zeros",), inputs=InputOptions(arrays=(tmp_path / "mine.npz",))),
     )
     assert made.names == ("zeros", "mine.npz row 0", "mine.npz row 1")
-    assert np.array_equal(made.feeds["clip"][1:], rows.astype(np.float32))
-    np.savez(tmp_path / "bad.npz", clip=rows[:, :, :8])
+    assert np.array_equal(rows(made)[1:], mine.astype(np.float32))
+    np.savez(tmp_path / "bad.npz", clip=mine[:, :, :8])
     with pytest.raises(BadInputError, match="clip has shape .2, 3, 8, 112, 112.; expected .rows, 3, 16, 112, 112."):
-        make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(arrays=(tmp_path / "bad.npz",)))
+        make_video_inputs(
+            C3DConfig().input, UNKNOWN, ParityOptions(inputs=InputOptions(arrays=(tmp_path / "bad.npz",)))
+        )
 
 
 def test_folders_and_lists_of_videos(tmp_path: Path) -> None:
@@ -134,7 +142,7 @@ def test_frames_are_resized_for_profiles_of_another_size() -> None:
     smaller = resize(frames, HX173149)
     assert smaller.shape == (16, 112, 150, 3)
     assert abs(smaller.mean() - frames.mean()) < 1  # an average of neighbours keeps the mean
-    assert make_video_inputs(C3DConfig().input, HX173149, ParityOptions(input_types=QUICK)).feeds["clip"].shape[1:] == (
+    assert rows(make_video_inputs(C3DConfig().input, HX173149, ParityOptions(input_types=QUICK))).shape[1:] == (
         3,
         16,
         112,

@@ -12,7 +12,7 @@ def test_frames_of_the_clips_that_use_most_of_their_budget() -> None:
         row: np.full((16, 4, 5, 3), row, np.uint8) + np.arange(16, dtype=np.uint8)[:, None, None, None]
         for row in range(30)
     }
-    inputs = InputSet({"x": np.zeros((30, 1))}, tuple(f"c{row}" for row in range(30)), frames)
+    inputs = InputSet.of_rows({"x": np.zeros((30, 1))}, tuple(f"c{row}" for row in range(30)), frames)
     previews = preview_frames(inputs, [comparison(f"c{row}", row / 100) for row in range(30)])
     assert [clip.input for clip in previews] == [f"c{row}" for row in range(30 - MAX_CLIPS, 30)]
     assert (previews[0].width, previews[0].height, previews[0].numbers) == (5, 4, (1, 4, 7, 10, 13, 16))

@@ -44,7 +44,7 @@ def test_two_videos_of_one_name_get_different_names(tmp_path: Path) -> None:
     options = ParityOptions(input_types=("zeros",), clips=(tmp_path / "one", tmp_path / "two" / "bikes.mp4"))
     pool = make_video_inputs(C3DConfig().input, UNKNOWN, options)
     assert pool.names == ("zeros", "bikes.mp4", str(tmp_path / "two" / "bikes.mp4"))
-    assert np.array_equal(pool.feeds["clip"][1], pool.feeds["clip"][2])
+    assert np.array_equal(pool.feeds[1]["clip"], pool.feeds[2]["clip"])
     assert [*pool.frames] == [1, 2]
 
 

@@ -21,7 +21,7 @@ from exporter.passes.base import GraphPass
 from exporter.passes.record import RECORD_KEY
 from exporter.reports.json_report import dump
 from exporter.reports.optimize import optimization_to_dict
-from exporter.types import OptimizeOptions, OptimizeRequest
+from exporter.types import InputOptions, OptimizeOptions, OptimizeRequest
 from exporter.workflows.optimization.decisions_file import read_decisions
 from exporter.workflows.optimize import OptimizationMismatchError, optimize
 
@@ -181,9 +181,7 @@ def test_a_pass_that_changes_the_function_publishes_nothing(tmp_path: Path, monk
 
 def test_named_sizes_are_fixed_in_the_result_and_the_batch_stays_free(tmp_path: Path) -> None:
     path = saved(unet(size="s"), tmp_path / "unet.onnx")
-    with pytest.raises(UsageError, match="--shape image="):
-        optimize(request(path))
-    done = optimize(request(path, shapes={"image": (1, 2, 8, 8, 8)}))
+    done = optimize(request(path, inputs=InputOptions({"image": (1, 2, 8, 8, 8)})))
     assert done.report is not None
     assert done.report.passed
     after = onnx.load(done.path).graph
@@ -195,7 +193,7 @@ def test_sizes_that_the_model_contradicts_are_refused(tmp_path: Path) -> None:
     path = saved(unet(size="s"), tmp_path / "unet.onnx")
     for shape, message in (((1, 3, 8, 8, 8), "axis 1 is 2"), ((1, 2, 8), "5 axes"), ((1, 2, 8, 4, 8), "both 's'")):
         with pytest.raises(UsageError, match=message):
-            optimize(request(path, shapes={"image": shape}))
+            optimize(request(path, inputs=InputOptions({"image": shape})))
 
 
 class BreaksOpset(GraphPass):

@@ -1,0 +1,150 @@
+"""Finds out what a model file can be run on: sizes and values that it accepts, and whether it has a batch axis.
+
+A batch axis is confirmed by running the reference: rows run together must return what each returns by itself. Where it
+is not confirmed, whole inputs are drawn and compared one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exporter.engines import Runtime
+from exporter.errors import CheckFailedError, UsageError
+from exporter.parity.execution import require_repeatable
+from exporter.parity.feeds import cast_feeds
+from exporter.parity.golden import FileSource
+from exporter.parity.input_plan import InputPlan, has_batch_candidate, make_plans
+from exporter.parity.inputs import InputSet, draw_inputs
+from exporter.types import ParityOptions, ValueRange
+from models.progress import Progress, no_progress
+from models.specs import Signature
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Arrays = dict[str, NDArray[Any]]
+
+PROBED = ("random", "saturated", "constant")
+"""Input types that guessed sizes and values are tried with: the first, and those with the largest integers."""
+BATCH_TOLERANCE = 1e-4
+"""Largest difference between an item alone and in a batch, relative to the item's largest number. Float32 engines sum
+in another order for another batch size (1e-6 to 1e-5 in deep networks); items that influence each other differ by far
+more."""
+MAX_CHANGED = 0.01
+"""Largest part of an item's integers that may differ: rounding decides the highest of two equal scores."""
+
+
+def find_inputs(
+    source: FileSource, signature: Signature, options: ParityOptions, progress: Progress = no_progress
+) -> InputSet:
+    """Return inputs for a model file, batched where its float32 baseline shows that the first axis is the batch.
+
+    Args:
+        source: the model file.
+        signature: its inputs and outputs.
+        options: the user's shapes, values and arrays; seed, samples and input types.
+        progress: called at each step.
+
+    Raises:
+        UsageError: options that do not fit, or no inputs on which the model runs.
+        BadInputError: a file of the user cannot be read or does not fit.
+        ArtifactError: the model cannot be loaded, or draws random numbers.
+    """
+    whole = any(not isinstance(given, ValueRange) for given in options.inputs.feeds.values())
+    with source.open("float32") as runtime:
+        require_repeatable(runtime)
+        progress(f"trying inputs of {source.path.name}")
+        if has_batch_candidate(signature) and not whole:
+            inputs, _ = _first_accepted(make_plans(signature, options.inputs, batched=True), runtime, options)
+            if inputs is not None and _is_batched(runtime, inputs):
+                return inputs
+        inputs, refusal = _first_accepted(make_plans(signature, options.inputs, batched=False), runtime, options)
+    if inputs is None:
+        raise UsageError(
+            f"{refusal}; sizes and values tried by default were all refused: give them as --shape NAME=1x3x224x224, "
+            "--feed NAME=FILE|VALUE|RANGE or --array FILE.npz (or optimize with --no-verify)"
+        )
+    return inputs
+
+
+def _first_accepted(
+    plans: Iterable[InputPlan], runtime: Runtime, options: ParityOptions
+) -> tuple[InputSet | None, str]:
+    """Return the inputs of the first plan that the model runs on; without one, the reason why it refused the first.
+
+    A plan that nothing was guessed for is not tried: the run of the inputs itself will show what is wrong with them.
+    """
+    plans = iter(plans)
+    first = next(plans)
+    if not first.guessed or options.inputs.arrays:
+        return draw_inputs(first, options), ""
+    plan, refusal = accepted_plan((first, *plans), runtime, options.seed)
+    return draw_inputs(plan, options) if plan else None, refusal
+
+
+def accepted_plan(plans: Iterable[InputPlan], runtime: Runtime, seed: int = 0) -> tuple[InputPlan | None, str]:
+    """Return the first plan that a model runs on; without one, the reason why it refused the first.
+
+    Args:
+        plans: the one to prefer first.
+        runtime: the model, loaded.
+        seed: of the inputs that it is tried on.
+    """
+    refusal = ""
+    for plan in plans:
+        probes = draw_inputs(plan, ParityOptions(seed=seed, input_types=PROBED))
+        try:
+            for row in range(len(probes.names) if plan.values else 1):
+                rows = probes.fill(row, runtime.signature.batch)
+                runtime.run(cast_feeds(runtime.signature.inputs, probes.select(rows)))
+        except CheckFailedError as error:
+            refusal = refusal or str(error)
+        else:
+            return plan, ""
+    return None, refusal
+
+
+def _is_batched(runtime: Runtime, inputs: InputSet) -> bool:
+    """Return whether items of a batch are computed independently, as far as the inputs can show it.
+
+    Args:
+        runtime: the model.
+        inputs: batched inputs. The largest batch of different rows is run, and each of its rows by itself.
+    """
+    size = runtime.signature.batch
+    varied = [*inputs.mixed[-1]] if inputs.mixed else [0]
+    rows = varied if size is None else [varied[i % len(varied)] for i in range(size)]
+    specs = runtime.signature.inputs
+    try:
+        alone = {row: runtime.run(cast_feeds(specs, inputs.select(inputs.fill(row, size)))) for row in {*rows}}
+        together = runtime.run(cast_feeds(specs, inputs.select(rows))) if len(rows) > 1 else alone[rows[0]]
+    except CheckFailedError:
+        return False
+    return all(
+        _has_items(values, len(rows))
+        and all(
+            _has_items(alone[row][name], size or 1) and _same_item(alone[row][name][:1], values[item : item + 1])
+            for item, row in enumerate(rows)
+        )
+        for name, values in together.items()
+    )
+
+
+def _has_items(values: object, count: int) -> bool:
+    return isinstance(values, np.ndarray) and values.ndim > 0 and len(values) == count
+
+
+def _same_item(alone: NDArray[Any], together: NDArray[Any]) -> bool:
+    if alone.shape != together.shape:
+        return False
+    if alone.dtype.kind not in "fV":
+        return alone.size == 0 or float(np.mean(alone != together)) <= MAX_CHANGED
+    a, b = alone.astype(np.float64), together.astype(np.float64)
+    finite = np.isfinite(a)
+    if not np.array_equal(finite, np.isfinite(b)):
+        return False
+    scale = float(np.abs(a[finite]).max(initial=0))
+    return float(np.abs(a[finite] - b[finite]).max(initial=0)) <= BATCH_TOLERANCE * scale

@@ -1,0 +1,33 @@
+"""Conversions between an input set and what a model takes and returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exporter.onnx_io.dtypes import numpy_dtype
+from models.specs import TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Arrays = dict[str, NDArray[Any]]
+
+
+def cast_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, NDArray[Any]]) -> Arrays:
+    """Return the feeds in the dtypes of a model's inputs; numbers out of a dtype's range become infinite."""
+    dtypes = {spec.name: spec.dtype for spec in specs}
+    return {name: cast(values, dtypes[name]) if name in dtypes else values for name, values in feeds.items()}
+
+
+def cast(values: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Return values in a dtype by its ONNX name (`float32`, `bfloat16`, `string`), the same array if it has it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return values.astype(numpy_dtype(dtype), copy=False)
+
+
+def as_one_item(outputs: Mapping[str, NDArray[Any]]) -> Arrays:
+    """Return outputs of a model without a batch axis as those of a batch of one: (1, *shape)."""
+    return {name: np.asarray(values)[np.newaxis] for name, values in outputs.items()}

@@ -1,0 +1,190 @@
+"""What one input of a model file consists of: shapes, values, and whether its first axis is the batch.
+
+A file states some of this. What it leaves open is taken from the user's options, else from a short list of defaults,
+of which the first one is used that the model runs on (`exporter.parity.discovery`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exporter.errors import UsageError
+from exporter.parity.arrays import read_npy, shape_fits
+from exporter.parity.input_types import INDEX_RANGE, RANGES, is_float
+from exporter.types import UNKNOWN_RANK, InputOptions, ValueRange
+from models.specs import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FREE_SIZES = (32, 64, 224, 16, 8, 4, 3, 2, 1, 0)
+"""Sizes to try for axes that the model leaves free; 0 last, which some files state and mean."""
+FIRST_SIZES = (2, 1, None)
+"""Sizes to try for a free first axis that is not the batch; None takes the size of the other free axes. One item alone
+hides what couples items, such as a softmax over the axis."""
+INDEX_RANGES = (INDEX_RANGE, ValueRange(0, 1), ValueRange(0, 0))
+"""Ranges to try for integers that may be indices into something small."""
+MAX_ELEMENTS = 1 << 24
+"""Larger inputs are not tried."""
+
+
+@dataclass(frozen=True)
+class InputPlan:
+    """What one feed consists of.
+
+    Attributes:
+        specs: the model's inputs.
+        shapes: {input: shape of a whole feed}; its first size is 1 where that axis is the batch.
+        values: {input: the numbers that it is drawn from}, for inputs that are not drawn by input type.
+        fixed: {input: its value in every feed}.
+        batched: the first axis of every input is the batch.
+        guessed: sizes or values are defaults that the model may refuse.
+        notes: what was chosen and is stated neither by the model nor by the user, in a sentence.
+    """
+
+    specs: tuple[TensorSpec, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    values: Mapping[str, ValueRange] = field(default_factory=dict[str, ValueRange])
+    fixed: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, "NDArray[Any]"])
+    batched: bool = True
+    guessed: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def has_batch_candidate(signature: Signature) -> bool:
+    """Return whether the first axis of every input and output may be the batch: one free size, or one number.
+
+    Outputs of exported files name their sizes as they like, so any free size is accepted there; whether the axis is a
+    batch is confirmed by running the model.
+    """
+    shapes = [value.shape for value in signature.inputs]
+    first = {shape[0] if shape else None for shape in shapes}
+    if len(first) != 1 or None in first or not signature.outputs:
+        return False
+    (size,) = first
+    if isinstance(size, str) and size != "?" and any(size in shape[1:] for shape in shapes):
+        return False
+    sizes = [output.shape[0] if output.shape else None for output in signature.outputs]
+    return all(isinstance(other, str) if isinstance(size, str) else other in (size, "?") for other in sizes)
+
+
+def make_plans(signature: Signature, options: InputOptions, *, batched: bool) -> Iterator[InputPlan]:
+    """Yield plans, the one to prefer first; only one where nothing is left open.
+
+    Args:
+        signature: the model's inputs and outputs.
+        options: what the user gives.
+        batched: take the first axis of every input as the batch, and make feeds of one item.
+
+    Raises:
+        UsageError: an option for no input or that does not fit, or an input that cannot be drawn.
+        BadInputError: a file of `options.feeds` cannot be read or does not fit.
+    """
+    stated = stated_shapes(signature.inputs, options)
+    if batched:
+        stated = {name: (1, *shape[1:]) for name, shape in stated.items()}
+    known = {value.name: value for value in signature.inputs}
+    fixed = {name: read_npy(given, known[name]) for name, given in options.feeds.items() if isinstance(given, Path)}
+    values = {name: given for name, given in options.feeds.items() if isinstance(given, ValueRange)}
+    drawn = [value for value in signature.inputs if value.name not in options.feeds]
+    for value in drawn:
+        _require_drawable(value, stated[value.name])
+    whole = {value.name: RANGES[value.dtype] for value in drawn if value.dtype in RANGES and value.dtype != "bool"}
+    indices = [value.name for value in drawn if value.dtype not in RANGES and not is_float(value.dtype)]
+    inner = {size for shape in stated.values() for size in shape[1:] if isinstance(size, str)}
+    first_free = any(shape and _is_first_only(shape[0], inner) for shape in stated.values())
+    choices = product(
+        INDEX_RANGES if indices else INDEX_RANGES[:1],
+        FIRST_SIZES if first_free else FIRST_SIZES[:1],
+        FREE_SIZES if inner or (first_free and batched) else FREE_SIZES[:1],
+    )
+    for index_range, first, size in choices:
+        shapes = {name: _fill(shape, inner, size if first is None else first, size) for name, shape in stated.items()}
+        if any(prod(shape) > MAX_ELEMENTS for name, shape in shapes.items() if shape != stated[name]):
+            continue
+        ranges = {**whole, **dict.fromkeys(indices, index_range)}
+        notes = _describe(signature.inputs, stated, shapes, ranges)
+        guessed = bool(indices) or shapes != stated
+        yield InputPlan(signature.inputs, shapes, {**ranges, **values}, fixed, batched, guessed, notes)
+
+
+def stated_shapes(inputs: Sequence[TensorSpec], options: InputOptions) -> dict[str, tuple[int | str, ...]]:
+    """Return {input: shape} with the sizes that the model, `--shape` and `--feed` state; the others are strings.
+
+    A free size that has a name is the same wherever the name occurs.
+
+    Raises:
+        UsageError: an option for no input, or a shape that does not fit.
+        BadInputError: a file of `options.feeds` cannot be read or does not fit.
+    """
+    known = {value.name: value for value in inputs}
+    for option, names in (("--shape", options.shapes), ("--feed", options.feeds)):
+        if unknown := [name for name in names if name not in known]:
+            raise UsageError(f"{option} {unknown[0]}: no such input; there are {', '.join(known)}")
+    given = dict(options.shapes)
+    given |= {n: read_npy(path, known[n]).shape for n, path in options.feeds.items() if isinstance(path, Path)}
+    sizes: dict[int | str, int] = {}
+    for name, shape in given.items():
+        spec = known[name]
+        if not shape_fits(shape[1:], spec.shape[1:]) or bool(shape) != bool(spec.shape):
+            raise UsageError(f"--shape {name}={'x'.join(map(str, shape))} does not fit {spec}")
+        sizes |= {symbol: size for symbol, size in zip(spec.shape, shape, strict=False) if isinstance(symbol, str)}
+    sizes.pop("?", None)
+    stated: dict[str, tuple[int | str, ...]] = {}
+    for value in inputs:
+        shape = given.get(value.name, value.shape)
+        first = value.shape[:1] if value.shape and isinstance(value.shape[0], int) else shape[:1]  # a fixed batch stays
+        stated[value.name] = tuple(sizes.get(size, size) for size in (*first, *shape[1:]))
+    return stated
+
+
+def _is_first_only(size: int | str, inner: set[str]) -> bool:
+    """Return whether a first size is free, and not the size of another axis too."""
+    return isinstance(size, str) and (size == "?" or size not in inner)
+
+
+def _fill(shape: tuple[int | str, ...], inner: set[str], first: int, other: int) -> tuple[int, ...]:
+    return tuple(
+        size if isinstance(size, int) else first if axis == 0 and _is_first_only(size, inner) else other
+        for axis, size in enumerate(shape)
+    )
+
+
+def _require_drawable(value: TensorSpec, shape: tuple[int | str, ...]) -> None:
+    """Refuse an input of which nothing can be drawn.
+
+    Raises:
+        UsageError: with the option that helps.
+    """
+    if UNKNOWN_RANK in shape:
+        raise UsageError(
+            f"{value}: its rank is not stated; give its shape as --shape {value.name}=1x3x224x224, say, or inputs as "
+            "--array FILE.npz"
+        )
+    if not is_float(value.dtype) and not re.fullmatch(r"u?int\d+|bool|string", value.dtype):
+        raise UsageError(f"{value}: nothing can be drawn for this type; --no-verify optimizes without the check")
+
+
+def _describe(
+    inputs: Sequence[TensorSpec],
+    stated: Mapping[str, tuple[int | str, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
+    ranges: Mapping[str, ValueRange],
+) -> tuple[str, ...]:
+    parts: list[str] = []
+    for value in inputs:
+        chosen: list[str] = []
+        if shapes[value.name] != stated[value.name]:
+            chosen.append(f"shape {'x'.join(map(str, shapes[value.name]))} (--shape changes it)")
+        if value.name in ranges:
+            what = "digits" if value.dtype == "string" else "integers"
+            chosen.append(f"{what} {ranges[value.name]} (--feed changes them)")
+        if chosen:
+            parts.append(f"{value}: {', '.join(chosen)}")
+    return (f"chosen for {'; '.join(parts)}",) if parts else ()
