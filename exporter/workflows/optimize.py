@@ -120,7 +120,7 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
             files = _publish_result(request, subject, target, data, rewritten, report)
     before = total_bytes((subject.path, *data))
     modified = rewritten.stage is not None
-    decisions = rewritten.passes.decisions if trial.slower is None or modified else trial.slower.passes.decisions
+    decisions = rewritten.passes.decisions or (() if trial.slower is None else trial.slower.passes.decisions)
     return OptimizeResult(
         source=request.model,
         path=target if files else subject.path,

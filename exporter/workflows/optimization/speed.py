@@ -26,9 +26,9 @@ MIN_SPEEDUP = 1.02
 """The rewritten model must be this many times as fast to be kept: less is within the noise of a machine."""
 MIN_VISIT_S = 0.02
 """Seconds for which a model is called in each round, at least once."""
-SLOW_S, VERY_SLOW_S = 2.0, 20.0
+SLOW_S, VERY_SLOW_S = 6.0, 20.0
 """Seconds of one visit to both models from which on there are fewer rounds."""
-ROUNDS, BUDGET_S = 25, 6.0
+ROUNDS, BUDGET_S = 25, 10.0
 """Rounds at most, and seconds after which no further one starts."""
 DECIDED_ROUNDS = 6
 """Rounds from which on an interval of 95 % can be given, and measuring ends where it decides."""
