@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from exporter.bench.types import BenchRequest
 from exporter.errors import ArtifactError, UsageError
 from exporter.fault_injection.results import SelfTestOptions
+from exporter.passes import autotune
 from exporter.types import ExportRequest, OptimizeOptions, OptimizeRequest, ParityOptions, Target
 from exporter.workflows.bench import benchmark
 from exporter.workflows.export import ExportResult, export
@@ -154,6 +155,22 @@ def test_optimize_rewrites_its_convolutions(tmp_path: Path) -> None:
     assert actions["layer1.conv1"].startswith("winograd")
     assert done.report is not None
     assert done.report.passed
+
+
+def test_a_manifest_repeats_the_measured_decisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = ExportRequest(("onnx",), model=make_model(channels=64), output_dir=tmp_path, name="plain", verify=False)
+    (plain,) = export(request).artifacts
+    wanted = OptimizeRequest(
+        plain.path, tmp_path / "a" / "fast.onnx", OptimizeOptions("cpu", autotune=True), verify=False, measure=False
+    )
+    monkeypatch.setattr(autotune, "_measure", lambda variants, *_: {name: 1 / len(name) for name in variants})
+    first = optimize(wanted)
+    monkeypatch.setattr(autotune, "_measure", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(autotune, "autotune_folder", lambda: tmp_path / "empty")
+    decisions = first.path.with_name("fast.onnx.json")
+    again = optimize(OptimizeRequest(plain.path, tmp_path / "b" / "fast.onnx", decisions=decisions, verify=False))
+    assert any(row.measured_ms is not None for row in again.decisions)
+    assert [path.read_bytes() for path in again.files] == [path.read_bytes() for path in first.files]
 
 
 def test_its_faults_are_detected(exported: ExportResult, model: BuiltModel) -> None:
