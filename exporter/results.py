@@ -49,7 +49,8 @@ class Comparison:
         snr_db: the smallest signal-to-noise ratio of any item, 20 log10(|float64| / |error|), in decibels.
         top1: whether the highest class agrees; None for features.
         top5: whether the five highest classes agree, in any order; None for features.
-        max_abs_diff: the largest difference between the artifact and the second engine; None without `--against`.
+        max_abs_diff: the largest difference between the artifact and the second engine, of a discrete output the share
+            of elements that differ; None without `--against`.
         passed: whether every item is within its budget.
         equal: of an output of labels, masks, indices, rounded numbers or strings: the share of elements that equal
             float64. Errors and budget are then shares of elements too: those that differ, those of the float32 baseline

@@ -53,8 +53,11 @@ def compare(name: str, output: str, values: NDArray[Any], expected: Expected, to
     ties = expected.ties
     if ties is None and expected.float64.shape != expected.float32.shape:
         ties = (None,)  # the number of rows depends on the data, and float32 decided otherwise
+    against = expected.against
     if ties is not None:
-        return compare_discrete(name, output, values, (expected.float64, expected.float32), ties, tolerance)
+        row = compare_discrete(name, output, values, (expected.float64, expected.float32), ties, tolerance)
+        compared = against is not None and against.shape == values.shape
+        return replace(row, max_abs_diff=float(np.mean(values != against)) if compared and values.size else None)
     float64, float32 = _flatten(expected.float64), _flatten(expected.float32)
     valid = values.shape == expected.float64.shape
     given = _flatten(values) if valid else np.full(float64.shape, np.nan)
@@ -64,7 +67,6 @@ def compare(name: str, output: str, values: NDArray[Any], expected: Expected, to
         worst = replace(worst, max_error=math.inf, mean_error=math.inf, budget_used=math.inf)
     classes = expected.ranked and expected.float64.ndim == 2 and valid
     budgets = np.array([item.budget for item in items])
-    against = expected.against
     return replace(
         worst,
         batch=len(items),

@@ -16,6 +16,7 @@ from exporter.parity.golden import FileSource, GoldenOutputs
 from exporter.parity.histogram import error_histograms
 from exporter.parity.inputs import InputBatch
 from exporter.parity.near_ties import find_near_ties
+from exporter.parity.overflow import baseline_in_own_precision, overflow_notes
 from exporter.parity.pairing import find_pairing
 from exporter.parity.preview import preview_frames
 from exporter.parity.tolerance import Tolerance, select_tolerance
@@ -99,7 +100,7 @@ def compare_batch(
             values,
             Expected(
                 golden.float64(output, batch.rows),
-                golden.float32(output, batch.rows),
+                baseline_in_own_precision(golden, output, batch.rows, values, tolerance),
                 None if against is None else against.get(output),
                 output not in golden.source.features,
                 find_near_ties(golden, output, batch.rows, tolerance),
@@ -153,6 +154,7 @@ def _run_notes(
     for run in (result, *([against] if against else ())):
         if skipped := [name for name in run.spec.unsupported_inputs if name in golden.inputs.names]:
             yield f"{run.engine} is not run on {_join_unique(skipped)}: it is known to differ there"
+    yield from overflow_notes(result, golden)
     placement = result.placement
     if placement.fallback_nodes:
         yield (

@@ -1,0 +1,70 @@
+"""Outputs that overflow in a lower precision, in the reference's own file as well.
+
+The baseline of a file with float16 weights is its graph in float32, which has a wider range. Where the file itself
+returns NaN or infinities on an input, an artifact of that precision may do so too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exporter.engines import RuntimeOptions, find_engine
+from exporter.errors import join_limited
+from exporter.parity.execution import FULL_PRECISION, RunResult, make_feeds
+from exporter.parity.golden import FileSource, GoldenOutputs
+from exporter.parity.io_mapping import map_by_name
+from exporter.parity.tolerance import Tolerance
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def baseline_in_own_precision(
+    golden: GoldenOutputs, output: str, rows: Sequence[int], values: NDArray[Any], tolerance: Tolerance
+) -> NDArray[Any]:
+    """Return the float32 baseline of some rows, with the NaN and infinities that the file returns by itself.
+
+    The file is run only where an artifact of lower precision returns such values and the baseline does not.
+
+    Args:
+        golden: holds the baseline.
+        output: the output's name.
+        rows: the rows of a batch.
+        values: (N, …), the artifact's output.
+        tolerance: that of the artifact.
+    """
+    float32, source = golden.float32(output, rows), golden.source
+    if tolerance.min_top1 is None or not isinstance(source, FileSource) or source.native_float32:
+        return float32
+    if values.shape != float32.shape or not _overflows(values, float32).any():
+        return float32
+    with find_engine(source.format).open(source.path, RuntimeOptions(signature=source.signature)) as runtime:
+        filled = (*rows, *(rows[-1],) * ((runtime.signature.batch or 0) - len(rows)))
+        mapping = map_by_name(source.path, runtime.signature, runtime.signature)
+        own: NDArray[Any] = runtime.run(make_feeds(mapping, golden.inputs, filled))[output][: len(rows)]
+    return np.where(_overflows(own, float32), own, float32) if own.shape == float32.shape else float32
+
+
+def overflow_notes(result: RunResult, golden: GoldenOutputs) -> list[str]:
+    """Return a note that names the inputs on which an artifact of lower precision overflows."""
+    if result.precision in FULL_PRECISION:
+        return []
+    names = [
+        batch.name
+        for batch, outputs in result.batches
+        for output, values in outputs.items()
+        if values.shape == golden.float32(output, batch.rows).shape
+        and _overflows(values, golden.float32(output, batch.rows)).any()
+    ]
+    where = join_limited(tuple(dict.fromkeys(names)), 4)
+    return [f"{result.precision} overflows on {where}: outputs are NaN or infinite there"] if names else []
+
+
+def _overflows(values: NDArray[Any], baseline: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where values are NaN or infinite and the baseline is finite."""
+    if values.dtype.kind in "iubUSO":
+        return np.zeros(values.shape, bool)
+    return ~np.isfinite(values.astype(np.float64)) & np.isfinite(baseline)
