@@ -7,6 +7,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from conftest import NARROW
 from helpers.built import c3d
 
 from exporter.engines.base import RuntimeOptions
@@ -190,21 +191,22 @@ def wrong_winograd() -> Iterator[None]:
     right = torch_module.transform_weights
 
     def wrong(weight: torch.Tensor, *rest: object) -> torch.Tensor:
-        return right(weight, *rest) * (1.001 if weight.shape[0] == 64 else 1)  # pyright: ignore[reportArgumentType]
+        return right(weight, *rest) * (1.001 if weight.shape[0] == 32 else 1)  # pyright: ignore[reportArgumentType]
 
     with patch.object(torch_module, "transform_weights", wrong):
         yield
 
 
 @pytest.mark.usefixtures("wrong_winograd")
-def test_the_file_holds_the_fastest_variant_that_passes_parity(golden_cache: Path, tmp_path: Path) -> None:
+def test_the_file_holds_the_fastest_variant_that_passes_parity(tmp_path: Path) -> None:
     with fake_measurements(plain=450.0, channels_last=380.0, winograd=160.0, loaded=400.0):
         exported = export(
             ExportRequest(
                 ("torchscript",),
+                model=NARROW,
                 output_dir=tmp_path,
                 optimize=OptimizeOptions(target="cpu"),
-                parity=ParityOptions(input_types=("video",), cache=golden_cache),
+                parity=ParityOptions(input_types=("video",)),
             )
         )
     (artifact,) = exported.artifacts
@@ -219,12 +221,13 @@ def test_the_file_holds_the_fastest_variant_that_passes_parity(golden_cache: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c3d.pt", "c3d.pt.json"]
 
 
-def test_where_plain_fails_nothing_is_published(golden_cache: Path, tmp_path: Path) -> None:
+def test_where_plain_fails_nothing_is_published(tmp_path: Path) -> None:
     request = ExportRequest(
         ("torchscript",),
+        model=NARROW,
         output_dir=tmp_path,
         optimize=OptimizeOptions(target="cpu"),
-        parity=ParityOptions(input_types=("video",), cache=golden_cache, rtol=0.0, atol=0.0),
+        parity=ParityOptions(input_types=("video",), rtol=0.0, atol=0.0),
     )
     with (
         fake_measurements(plain=100.0, channels_last=110.0, winograd=120.0, loaded=100.0),
