@@ -114,12 +114,12 @@ class Conv2dMatch:
     @property
     def given_frames_first(self) -> bool:
         """Whether the input exists with frames before channels, so that no Transpose is left before the convolution."""
-        return _given_frames_first(self.source)
+        return given_frames_first(self.source)
 
     @property
     def wanted_frames_first(self) -> bool:
         """Whether the result is read with frames before channels, so that no Transpose is left after it."""
-        return _wanted_frames_first(self.result)
+        return wanted_frames_first(self.result)
 
 
 def match_conv2d(conv: ir.Node) -> Conv2dMatch | None:
@@ -157,23 +157,25 @@ def _following(conv: ir.Node, convolved: tuple[int, int, int]) -> tuple[tuple[ir
     return (conv, *before, pool, *after), window
 
 
-def _given_frames_first(value: ir.Value) -> bool:
+def given_frames_first(value: ir.Value) -> bool:
+    """Return whether a value is transposed from frames before channels, or elementwise operators' result of such."""
     producer = value.producer()
     if producer is None:
         return False
     if permuted(producer, producer) == FRAMES:
         return True
     inputs = [each for each in producer.inputs if each is not None]
-    return producer.op_type in (*UNARY, *BINARY) and any(_given_frames_first(each) for each in inputs)
+    return producer.op_type in (*UNARY, *BINARY) and any(given_frames_first(each) for each in inputs)
 
 
-def _wanted_frames_first(value: ir.Value) -> bool:
+def wanted_frames_first(value: ir.Value) -> bool:
+    """Return whether a value, or what elementwise operators make of it, is read with frames before channels."""
     for node in (use.node for use in value.uses()):
         if permuted(node, node) == FRAMES:
             return True
         if node.op_type in (*UNARY, *BINARY):
             others = [each for each in node.inputs if each is not None and each is not value]
-            if any(_given_frames_first(each) for each in others) or _wanted_frames_first(node.outputs[0]):
+            if any(given_frames_first(each) for each in others) or wanted_frames_first(node.outputs[0]):
                 return True
     return False
 

@@ -15,6 +15,7 @@ from exporter.passes.fold_batch_norm import FoldBatchNorm
 from exporter.passes.move_transposes import MoveTransposes
 from exporter.passes.prepare import ConstantInitializers, FixSizes, RaiseOpset
 from exporter.passes.winograd.measure import measure_tile_shapes
+from exporter.passes.winograd.pattern import KERNELS, TIME_KERNEL
 from exporter.passes.winograd.rewrite import Winograd
 from exporter.types import OptimizeOptions
 from models.progress import Progress, no_progress
@@ -56,11 +57,15 @@ def cpu_passes(
     """Return passes that make a graph faster on a CPU, and may make it slower elsewhere; see `build_passes`."""
     settings: dict[str, Any] = {"progress": progress, "cache": measurements or Measurements(autotune_folder())}
     *first, dead_code = portable_passes()
-    winograd = Winograd(
-        precomputed=options.optimize_for == "load",
-        max_tile=options.max_tile,
-        measure=partial(measure_tile_shapes, **settings) if options.autotune else None,
-        measure_errors=options.measure_errors,
+    winograd, factorized = (
+        Winograd(
+            precomputed=options.optimize_for == "load",
+            max_tile=options.max_tile,
+            measure=partial(measure_tile_shapes, **settings) if options.autotune else None,
+            measure_errors=options.measure_errors,
+            kernels=kernels,
+        )
+        for kernels in (KERNELS, (TIME_KERNEL,))
     )
     stems = Conv3dAsConv2d(partial(conv3d_as_conv2d.measure, **settings) if options.autotune else None)
-    return [*first, winograd, stems, MoveTransposes(), CancelTransposes(), dead_code]
+    return [*first, winograd, stems, factorized, MoveTransposes(), CancelTransposes(), dead_code]

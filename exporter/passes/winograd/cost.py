@@ -12,7 +12,6 @@ machines; where it matters, `--autotune` measures.
 
 from math import prod
 
-from exporter.passes.winograd.cook_toom import TAPS
 from exporter.passes.winograd.emit_frames import MAX_DENSE_FRAMES
 from exporter.passes.winograd.pattern import IMAGE, ConvMatch
 from exporter.passes.winograd.tile_shape import DIRECT, PLAIN, TILE_SHAPES, TileShape
@@ -26,6 +25,8 @@ BLOCKED = 1.6
 """Speed-up of 2-D convolutions by onnxruntime's blocked layout, which it does not have for 3-D ones."""
 VOLUMES = 1.13
 """The rate of the products of a 3-D convolution, without the time to copy the taps of each output beside each other."""
+TIME_TAPS = 1.2
+"""Time of a direct convolution of 3x1x1 taps, which copies planes far apart, relative to what its numbers predict."""
 CORES = 2
 """A direct convolution divides its columns among the cores, each of which reads all weights."""
 VECTOR = 16
@@ -44,7 +45,7 @@ def predict_ms(match: ConvMatch) -> dict[str, float]:
 def direct_ms(match: ConvMatch) -> float:
     """Return the predicted time of the original convolution, with its ReLU fused and its pool after it."""
     outputs = match.outputs * prod(match.convolved)
-    taps = match.taps * TAPS * TAPS
+    taps = match.all_taps
     rate = FLOPS * (BLOCKED if match.rank == IMAGE else VOLUMES)
     columns = prod(match.convolved)
     filled = _filled(-(-columns // CORES)) * CORES / columns
@@ -53,7 +54,8 @@ def direct_ms(match: ConvMatch) -> float:
         moved += match.inputs * taps * columns
     if match.pool is not None:
         moved += outputs + match.outputs * prod(match.result)
-    return milliseconds(2 * outputs * match.inputs * taps * filled, moved, rate)
+    strided = TIME_TAPS if match.space_taps == 1 else 1
+    return strided * milliseconds(2 * outputs * match.inputs * taps * filled, moved, rate)
 
 
 def tile_shape_ms(match: ConvMatch, tile_shape: TileShape) -> float:
@@ -100,12 +102,12 @@ def _frames_ms(match: ConvMatch, tile_shape: TileShape) -> float:
     source, volume = match.inputs * prod(match.size), match.outputs * prod(match.convolved)
     widened = time.points * times * match.inputs * prod(match.size[1:])
     product = time.points * times * match.outputs * prod(match.convolved[1:])
-    weights = time.points * match.outputs * match.inputs * TAPS * TAPS
+    taps = match.space_taps**2
+    weights = time.points * match.outputs * match.inputs * taps
     total = milliseconds(0, 2 * source)
     total += milliseconds(2 * widened * min(match.size[0], MAX_DENSE_FRAMES), source + widened)
-    total += milliseconds(
-        2 * product * match.inputs * TAPS * TAPS, 3 * widened + weights + 3 * product, FLOPS * BLOCKED
-    )
+    products = 2 * product * match.inputs * taps
+    total += milliseconds(products, 3 * widened + weights + 3 * product, FLOPS * BLOCKED)
     total += milliseconds(2 * time.outputs * product, product + volume)
     if match.pool is not None:
         total += milliseconds(0, volume * (1 + 2 / match.window[0]))

@@ -25,14 +25,13 @@ from numpy.typing import NDArray
 from exporter.passes.base import add_initializer, constant, display_name, get_opset
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FRAMES
-from exporter.passes.winograd.cook_toom import TAPS
 from exporter.passes.winograd.pattern import ConvMatch
 from exporter.passes.winograd.tile_shape import TileShape
 from exporter.passes.winograd.tiling import leading_frames, time_matrix, time_transforms
 
-MAX_DENSE_FRAMES = 32
+MAX_DENSE_FRAMES = 64
 """Up to this many frames, one matrix transforms all of them; its multiplications grow with the square of that."""
-CHUNK_TILES = 4
+CHUNK_TILES = 8
 """Tiles of longer clips that are transformed by one matrix: the frames between two chunks are copied for both."""
 REDUCE_AXES_AS_INPUT = 18
 """The opset from which ReduceMax takes its axes as an input."""
@@ -105,11 +104,18 @@ class FramesEmitter:
         biases = [] if self._bias() is None else [self._spread_bias()]
         weights = self._weights()
         return self._op(
-            "Conv", "product", x, weights, *biases, group=self.time.points, kernel_shape=[TAPS, TAPS], pads=pads
+            "Conv",
+            "product",
+            x,
+            weights,
+            *biases,
+            group=self.time.points,
+            kernel_shape=[self.match.space_taps] * 2,
+            pads=pads,
         )
 
     def _weights(self) -> ir.Value:
-        """Return the transformed weights, (a K, C, 3, 3)."""
+        """Return the transformed weights, (a K, C, 3, 3), or (a K, C, 1, 1)."""
         weight = self.match.conv.inputs[1]
         tensor = constant(weight)
         assert weight is not None

@@ -8,7 +8,7 @@ from exporter.passes.autotune import Measurements, measure
 from exporter.passes.base import find_nodes
 from exporter.passes.subgraph import INPUT, extract_subgraph
 from exporter.passes.winograd.emit import replace_conv
-from exporter.passes.winograd.pattern import IMAGE, ConvMatch, match_conv
+from exporter.passes.winograd.pattern import IMAGE, KERNELS, TIME_KERNEL, ConvMatch, match_conv
 from exporter.passes.winograd.tile_shape import TileShape
 from models.progress import Progress, no_progress
 
@@ -42,7 +42,7 @@ def make_candidate(
     """Return a model of only this convolution in a tile shape; `size` (T, H, W) replaces its own."""
     model = extract_subgraph(match.nodes, opset, _item_shape(match, size or match.size))
     if tile_shape is not None:
-        copied = match_conv(find_nodes(model, "Conv")[0])
+        copied = match_conv(find_nodes(model, "Conv")[0], (*KERNELS, TIME_KERNEL))
         assert isinstance(copied, ConvMatch), copied
         replace_conv(model, copied, tile_shape, precomputed=False)
     return model

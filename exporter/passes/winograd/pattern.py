@@ -16,6 +16,9 @@ from exporter.passes.winograd.cook_toom import TAPS
 
 INPUT_RANK, IMAGE = 5, 4
 """Ranks: (N, C, T, H, W) and (N, C, H, W)."""
+KERNELS = ((TAPS,) * 3, (1, TAPS, TAPS), (TAPS,) * 2)
+TIME_KERNEL = (TAPS, 1, 1)
+"""A kernel of frames alone: the second half of a factorised convolution, as in R(2+1)D and S3D."""
 PADDINGS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 MIN_OPSET = 13
 """The first opset in which Slice, ReduceMax and the other operators have the inputs that are used here."""
@@ -36,6 +39,7 @@ class ConvMatch:
         size: (T, H, W) of the input.
         before: padding before (T, H, W).
         after: padding after (T, H, W).
+        space_taps: rows and columns of the kernel, 3 or 1.
     """
 
     conv: ir.Node
@@ -48,11 +52,17 @@ class ConvMatch:
     size: tuple[int, int, int]
     before: tuple[int, int, int]
     after: tuple[int, int, int]
+    space_taps: int = TAPS
+
+    @property
+    def all_taps(self) -> int:
+        """The taps of the kernel."""
+        return self.taps * self.space_taps**2
 
     @property
     def convolved(self) -> tuple[int, int, int]:
         """(T, H, W) of the convolution's output."""
-        kernel = (self.taps, TAPS, TAPS)
+        kernel = (self.taps, self.space_taps, self.space_taps)
         sides = zip(self.size, self.before, self.after, kernel, strict=True)
         return triple([size + before + after - taps + 1 for size, before, after, taps in sides])
 
@@ -80,9 +90,9 @@ class ConvMatch:
         return tuple(chain)
 
 
-def match_conv(conv: ir.Node) -> ConvMatch | str:
-    """Return the match of a Conv node, or a sentence why it cannot be rewritten."""
-    reason = _check_weights(conv) or _check_steps(conv) or _check_size(conv)
+def match_conv(conv: ir.Node, kernels: Sequence[tuple[int, ...]] = KERNELS) -> ConvMatch | str:
+    """Return the match of a Conv node with one of `kernels`, or a sentence why it cannot be rewritten."""
+    reason = _check_weights(conv, kernels) or _check_steps(conv) or _check_size(conv)
     if reason is not None:
         return reason
     weight = constant(conv.inputs[1])
@@ -103,6 +113,7 @@ def match_conv(conv: ir.Node) -> ConvMatch | str:
         size=triple((1,) * len(lead) + size),
         before=triple(lead + before),
         after=triple(lead + after),
+        space_taps=kernel[-1],
     )
     if match.taps == 1 and (match.before[0] or match.after[0]):
         return "it pads frames around a kernel of one"
@@ -111,15 +122,16 @@ def match_conv(conv: ir.Node) -> ConvMatch | str:
     return match if pool is None or _poolable(match) else _without_pool(match)
 
 
-def _check_weights(conv: ir.Node) -> str | None:
+def _check_weights(conv: ir.Node, kernels: Sequence[tuple[int, ...]]) -> str | None:
     weight = constant(conv.inputs[1])
     if weight is None:
         return "its weights are not constant"
     if weight.dtype != ir.DataType.FLOAT:
         return f"its weights are {weight.dtype.name.lower()}, not float32"
     kernel = tuple(weight.shape.numpy())[2:]
-    if kernel not in ((TAPS,) * 3, (1, TAPS, TAPS), (TAPS,) * 2):
-        return f"its kernel is {_join(kernel)}, not 3x3x3, 1x3x3 or 3x3"
+    if kernel not in kernels:
+        *first, last = (_join(allowed) for allowed in kernels)
+        return f"its kernel is {_join(kernel)}, not {', '.join(first)}{' or ' if first else ''}{last}"
     return None
 
 

@@ -7,16 +7,18 @@ Convolutional Neural Networks* (CVPR 2016); for volumes, Budden et al., *Deep Te
 2017).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import onnx_ir as ir
 
 from exporter.passes.autotune import MIN_GAIN, fastest
 from exporter.passes.base import Decision, GraphPass, display_name, find_nodes, get_opset
-from exporter.passes.winograd.cost import predict_ms
+from exporter.passes.conv2d_pattern import given_frames_first, wanted_frames_first
+from exporter.passes.winograd.cost import milliseconds, predict_ms
 from exporter.passes.winograd.emit import replace_conv
-from exporter.passes.winograd.pattern import MIN_OPSET, ConvMatch, match_conv
+from exporter.passes.winograd.pattern import KERNELS, MIN_OPSET, ConvMatch, match_conv
 from exporter.passes.winograd.rounding_error import layer_errors
 from exporter.passes.winograd.tile_shape import DIRECT, TILE_SHAPES, TileShape
 
@@ -55,6 +57,7 @@ class Winograd(GraphPass):
         max_tile: int = 4,
         measure: Measure | None = None,
         measure_errors: bool = False,
+        kernels: Sequence[tuple[int, ...]] = KERNELS,
     ) -> None:
         """Set the pass up.
 
@@ -63,18 +66,26 @@ class Winograd(GraphPass):
             max_tile: the largest tile along any axis; smaller tiles are more accurate.
             measure: decides instead of the cost model.
             measure_errors: measure the error of every rewritten layer, for `--explain`.
+            kernels: those that are rewritten. Time alone is transformed for `TIME_KERNEL`, and that pays only between
+                layers with frames first: a pass of its own, after those.
         """
         super().__init__()
         self.precomputed, self.measure, self.measure_errors = precomputed, measure, measure_errors
+        self.kernels = kernels
         self.tile_shapes = [shape for shape in TILE_SHAPES if max(shape.time, shape.space) <= max_tile]
 
     def rewrite(self, model: ir.Model) -> bool:
         """See `GraphPass`."""
         modified = False
         for conv in find_nodes(model, "Conv"):
-            match = match_conv(conv) if get_opset(model) >= MIN_OPSET else f"its opset is older than {MIN_OPSET}"
+            match = (
+                match_conv(conv, self.kernels)
+                if get_opset(model) >= MIN_OPSET
+                else f"its opset is older than {MIN_OPSET}"
+            )
             if isinstance(match, str):
-                self.decide(conv, DIRECT, match)
+                if self.kernels == KERNELS:
+                    self.decide(conv, DIRECT, match)
                 continue
             choice = self._choose(match, get_opset(model))
             self.decisions.append(self._decision(match, choice, get_opset(model)))
@@ -91,10 +102,19 @@ class Winograd(GraphPass):
                 errors = layer_errors(match, choice.tile_shape, opset)
                 error, reason = errors.rewritten, f"{reason}, direct has an error of {errors.direct:.1e}"
         conv = match.conv
-        return Decision(display_name(conv), conv.op_type, title, reason, choice.predicted, choice.measured, error)
+        return Decision(
+            display_name(conv),
+            conv.op_type,
+            title,
+            reason,
+            choice.predicted,
+            choice.measured,
+            error,
+            match.space_taps == 1,
+        )
 
     def _choose(self, match: ConvMatch, opset: int) -> _Choice:
-        times = predict_ms(match)
+        times = _predict(match)
         fitting = {shape.title: shape for shape in self.tile_shapes if shape.title in times}
         if not fitting:
             return _Choice(None, "no tile fits it")
@@ -126,3 +146,15 @@ class Winograd(GraphPass):
             chosen = next(title for title in fitting if measured.get(title, limit + 1) <= limit)
         others = ", ".join(f"{title} {ms:.1f} ms" for title, ms in measured.items() if title != chosen)
         return _Choice(shapes[chosen], f"measured: {others}", times[chosen], measured.get(chosen))
+
+
+def _predict(match: ConvMatch) -> dict[str, float]:
+    """Return {tile shape: predicted milliseconds}, without the Transposes that neighbours of a time kernel undo."""
+    times = predict_ms(match)
+    source = match.conv.inputs[0]
+    if match.space_taps > 1 or source is None:
+        return times
+    given = match.inputs * prod(match.size) * given_frames_first(source)
+    wanted = match.outputs * prod(match.result) * wanted_frames_first(match.nodes[-1].outputs[0])
+    undone = milliseconds(0, 2 * (given + wanted))
+    return {title: ms + undone if title == DIRECT else ms - undone for title, ms in times.items()}

@@ -91,6 +91,8 @@ def fits(match: ConvMatch, tile_shape: TileShape) -> bool:
     """Return whether a convolution can be computed in a tile shape; a kernel of one frame does not transform time."""
     if match.taps == 1 or tile_shape.time == PLAIN:
         return match.taps == 1 and tile_shape.time == PLAIN
+    if tile_shape.space > PLAIN and match.space_taps == 1:
+        return False
     if tile_shape.space == PLAIN and (match.inputs % CHANNELS or match.outputs % CHANNELS):
         return False
     poolable = match.window[0] == 1 or tile_shape.time % 2 == 0

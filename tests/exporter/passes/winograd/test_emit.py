@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from exporter.passes.base import find_nodes
 from exporter.passes.shapes import infer_shapes
 from exporter.passes.winograd.emit import replace_conv
-from exporter.passes.winograd.pattern import ConvMatch, match_conv
+from exporter.passes.winograd.pattern import KERNELS, TIME_KERNEL, ConvMatch, match_conv
 from exporter.passes.winograd.tile_shape import TILE_SHAPES, TileShape
 from exporter.passes.winograd.tiling import Tiling, fits
 
@@ -70,6 +70,8 @@ CASES = {
     "whole blocks, no padding, no bias": Case((7, 5, 6), pads=(0,) * 6, channels=(16, 16), bias=False),
     "whole blocks, padding on one side": Case((5, 4, 5), pads=(2, 0, 1, 0, 1, 0), channels=(16, 16)),
     "whole blocks, a clip in chunks": Case((71, 3, 4), ("Relu",), channels=(16, 16), clips=2),
+    "3x1x1 taps": Case((6, 5, 4), ("Relu",), kernel=(3, 1, 1), pads=(1, 0, 0) * 2, channels=(32, 16), clips=2),
+    "3x1x1 taps, pool": Case((4, 6, 4), ("MaxPool",), kernel=(3, 1, 1), pads=(1, 0, 0) * 2, channels=(16, 16)),
     "channels in parts": Case((4, 6, 6), ("Relu",), channels=(512, 7), clips=2),
 }
 
@@ -115,7 +117,7 @@ def expected(case: Case, x: Floats, weight: Floats, bias: Floats) -> NDArray[np.
 def rewritten(model: onnx.ModelProto, tile_shape: TileShape, *, precomputed: bool = False) -> onnx.ModelProto | None:
     graph = ir.from_proto(model)
     infer_shapes(graph)
-    match = match_conv(find_nodes(graph, "Conv")[0])
+    match = match_conv(find_nodes(graph, "Conv")[0], (*KERNELS, TIME_KERNEL))
     assert isinstance(match, ConvMatch), match
     if not fits(match, tile_shape):
         return None
@@ -137,7 +139,9 @@ def test_a_form_keeps_the_function(name: str, tile_shape: TileShape) -> None:
     if made is None:
         single = case.kernel[0] == 1 or len(case.size) == 2
         blocks = all(channels % 16 == 0 for channels in case.channels)
-        assert (tile_shape.time > 1) == single or case.size[0] < 4 or (tile_shape.space == 1 and not blocks)
+        frames_only = case.kernel == (3, 1, 1)
+        unfit = frames_only if tile_shape.space > 1 else not blocks
+        assert (tile_shape.time > 1) == single or case.size[0] < 4 or unfit
         return
     onnx.checker.check_model(made, full_check=True)
     operators = [node.op_type for node in made.graph.node]

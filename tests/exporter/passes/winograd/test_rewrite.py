@@ -14,7 +14,7 @@ from exporter.passes.compress_weights import CompressWeights
 from exporter.passes.shapes import infer_shapes
 from exporter.passes.winograd.cost import direct_ms, predict_ms
 from exporter.passes.winograd.measure import make_candidate, measure_tile_shapes
-from exporter.passes.winograd.pattern import ConvMatch, match_conv
+from exporter.passes.winograd.pattern import TIME_KERNEL, ConvMatch, match_conv
 from exporter.passes.winograd.rewrite import Winograd
 from exporter.passes.winograd.tile_shape import DIRECT, TILE_SHAPES, TileShape
 from exporter.passes.winograd.tiling import fits
@@ -251,3 +251,22 @@ def test_a_second_run_changes_nothing() -> None:
     before = [(made.name, made.op_type) for made in loaded.graph]
     assert not run_passes(loaded, [again]).modified
     assert [(made.name, made.op_type) for made in loaded.graph] == before
+
+
+def factorized(*, frames_first: bool) -> onnx.ModelProto:
+    """The second half of a factorised convolution, between layers with frames first or between others."""
+    sides = [node("Relu", "x", "a"), node("Relu", "c", "y")]
+    shape = ("n", 144, 16, 56, 56)
+    if frames_first:
+        sides = [node("Transpose", *names, perm=[0, 2, 1, 3, 4]) for names in (("x", "a"), ("c", "y"))]
+        shape = ("n", 16, 144, 56, 56)
+    conv = node("Conv", "a w", "c", pads=[1, 0, 0] * 2)
+    return graph([sides[0], conv, sides[1]], {"x": shape}, {"y": ("n", *"abcd")}, {"w": normal(64, 144, 3, 1, 1)})
+
+
+def test_a_kernel_of_frames_alone_is_taken_between_layers_with_frames_first() -> None:
+    step = Winograd(kernels=(TIME_KERNEL,))
+    assert choices(factorized(frames_first=True), step) == {"c.node": "winograd 4x1x1"}
+    assert choices(factorized(frames_first=False), step) == {"c.node": DIRECT}
+    assert choices(tower(), step) == {}
+    assert choices(factorized(frames_first=True), Winograd())["c.node"] == DIRECT
