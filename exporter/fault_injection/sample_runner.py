@@ -14,9 +14,10 @@ from exporter.fault_injection.runner import list_faults, run_faults
 from exporter.fault_injection.samples import SAMPLES, Sample
 from exporter.onnx_io.signature import read_signature
 from exporter.parity.golden import FileSource, GoldenOutputs
-from exporter.parity.inputs import make_inputs
+from exporter.parity.input_plan import make_plans
+from exporter.parity.inputs import draw_inputs
 from exporter.parity.run_specs import make_file_run_spec
-from exporter.types import ParityOptions
+from exporter.types import InputOptions, ParityOptions
 from models.progress import Progress, no_progress
 
 INPUT_TYPES = ("random", "uniform", "saturated", "zeros")
@@ -49,7 +50,8 @@ def _run_sample(
     onnx.save(sample.build(options.seed), path)
     artifact = LoadedArtifact(path, "onnx", None, ())
     signature = read_signature(path)
-    inputs = make_inputs(signature, ParityOptions(seed=options.seed, input_types=INPUT_TYPES), {})
+    plan = next(make_plans(signature, InputOptions(), batched=True))
+    inputs = draw_inputs(plan, ParityOptions(seed=options.seed, input_types=INPUT_TYPES))
     golden = GoldenOutputs(FileSource(path, "onnx"), inputs)
     try:
         harness = set_up(artifact, golden, make_file_run_spec(artifact, OPTIONS, signature), folder, progress)

@@ -13,6 +13,7 @@ from exporter.engines.reference.operators import NodeError
 from exporter.errors import C3DExportError
 from exporter.parity.decisions import DecisionGraph, Node, Run
 from exporter.parity.discrete import NearTies, is_discrete
+from exporter.parity.feeds import cast_feeds
 from exporter.parity.golden import PRECISIONS, GoldenOutputs, ReferencePrecision
 from exporter.parity.tolerance import Tolerance
 
@@ -49,7 +50,8 @@ class DecidingValues:
             golden.progress(f"the values that decide, in {precision}, input {golden.inputs.names[row]}")
             try:
                 with golden.source.open(precision, extra_outputs=tuple(sorted(needed - inputs))) as runtime:
-                    feeds = golden.inputs.select((row,) * (runtime.signature.batch or 1))
+                    rows = golden.inputs.fill(row, runtime.signature.batch)
+                    feeds = cast_feeds(runtime.signature.inputs, golden.inputs.select(rows))
                     arrays[precision] = {**runtime.run(feeds), **{name: feeds[name] for name in inputs}}
             except C3DExportError:  # an engine that does not expose one of them
                 return None
