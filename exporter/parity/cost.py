@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import psutil
@@ -15,20 +16,29 @@ from onnx import helper
 from exporter.engines.reference.cost import GraphCost, estimate_graph
 from exporter.engines.reference.kernels.convolution import conv
 from exporter.engines.reference.node import make_node
+from exporter.engines.reference.single_node import in_onnxruntime
 from exporter.errors import LimitError
 from exporter.parity.inputs import BATCH_SIZES, InputSet
 
 MIN_MEASURED = 20 * 10**9
 """Multiply-adds from which on the machine's rates are measured; below, a verification takes seconds."""
-DEFAULT_RATE = 1e10
-"""Float64 multiply-adds a second that are assumed below `MIN_MEASURED`."""
-DEFAULT_BANDWIDTH = 2e9
-"""Bytes a second that nodes read and write, likewise."""
-RUNS = 3
+RUNS = 2
 ENGINE_FACTOR = 1.25
 """What an engine takes beside the values that are alive, in parts of them."""
 
 LARGE_SECONDS, LARGE_BYTES = 30, 3 * 10**9
+
+
+class Rates(NamedTuple):
+    """What the machine does in a second: multiply-adds here in float64, in onnxruntime in float32; bytes of a sum."""
+
+    float64: float
+    float32: float
+    bandwidth: float
+
+
+DEFAULT_RATES = Rates(1e10, 1e10, 2e9)
+"""What is assumed below `MIN_MEASURED`."""
 
 
 @dataclass(frozen=True)
@@ -105,20 +115,27 @@ def _peak_bytes(cost: GraphCost, rows: int, items: int, largest: int, *, localiz
 
 
 def _seconds(cost: GraphCost, rows: int, items: int) -> float:
-    work = cost.multiply_adds * (rows + items)
-    rate, bandwidth = measure_rates() if work >= MIN_MEASURED else (DEFAULT_RATE, DEFAULT_BANDWIDTH)
-    float64 = cost.multiply_adds / rate + cost.moved_bytes / bandwidth
-    return float64 * rows + float64 / 2 * (rows + items)  # float32 takes half of the time
+    rates = measure_rates() if cost.multiply_adds * (rows + items) >= MIN_MEASURED else DEFAULT_RATES
+    moving = cost.moved_bytes / rates.bandwidth
+    float64 = cost.multiply_adds / rates.float64 + moving
+    float32 = cost.multiply_adds / rates.float32 + moving / 2
+    return float64 * rows + float32 * (rows + items)
 
 
 @cache
-def measure_rates() -> tuple[float, float]:
-    """Return the multiply-adds of a float64 convolution, and the bytes of a sum, a second on this machine now."""
+def measure_rates() -> Rates:
+    """Measure a convolution of 0.45 G multiply-adds and a sum on this machine, as busy as it is now."""
     node = make_node(helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 6), {"": 17})
-    x, w = np.ones((1, 32, 8, 64, 64)), np.ones((32, 32, 3, 3, 3))
+    x, w = np.ones((1, 32, 4, 64, 64)), np.ones((32, 32, 3, 3, 3))
+    narrow = x.astype(np.float32), w.astype(np.float32)
+    engine = in_onnxruntime(node, "float32")
     values = np.ones(1 << 23)  # too large for the allocator to keep: each sum pays for fresh pages
-    convolution, total = _mean_seconds(lambda: conv(node, x, w)), _mean_seconds(lambda: values + values)
-    return w.size * x[0, 0].size / convolution, 3 * values.nbytes / total
+    work = w.size * x[0, 0].size
+    return Rates(
+        work / _mean_seconds(lambda: conv(node, x, w)),
+        work / _mean_seconds(lambda: engine(narrow)),
+        3 * values.nbytes / _mean_seconds(lambda: values + values),
+    )
 
 
 def _mean_seconds(action: Callable[[], object]) -> float:
