@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from exporter.engines import Runtime, RuntimeOptions
 from exporter.errors import ArtifactError
-from exporter.parity.feeds import as_one_item, cast
+from exporter.parity.feeds import as_batch, as_one_item, cast
 from exporter.parity.input_types import EDGE_CASES
 from exporter.parity.inputs import InputBatch, InputSet
 from exporter.results import Placement, Precision
@@ -147,7 +145,7 @@ def run_model(
             with timed(seconds, "run"):
                 outputs = runtime.run(feeds)
             outputs = _rename_outputs(spec.path, mapping, outputs)
-            outputs = {n: np.atleast_1d(v) for n, v in outputs.items()} if inputs.batched else as_one_item(outputs)
+            outputs = as_batch(outputs) if inputs.batched else as_one_item(outputs)
             results.append((batch, outputs))
             if stop_when is not None and stop_when(runtime.precision, batch, outputs):
                 break

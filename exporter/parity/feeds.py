@@ -29,5 +29,13 @@ def cast(values: NDArray[Any], dtype: str) -> NDArray[Any]:
 
 
 def as_one_item(outputs: Mapping[str, NDArray[Any]]) -> Arrays:
-    """Return outputs of a model without a batch axis as those of a batch of one: (1, *shape)."""
-    return {name: np.asarray(values)[np.newaxis] for name, values in outputs.items()}
+    """Return copies of a model's outputs without a batch axis as those of a batch of one: (1, *shape)."""
+    return {name: np.array(values)[np.newaxis] for name, values in outputs.items()}
+
+
+def as_batch(outputs: Mapping[str, NDArray[Any]]) -> Arrays:
+    """Return copies of a model's outputs, at least (1,).
+
+    An output of onnxruntime is a view of the session's memory, all of which it keeps allocated.
+    """
+    return {name: np.array(values, ndmin=1) for name, values in outputs.items()}

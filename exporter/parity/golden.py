@@ -27,7 +27,7 @@ from exporter.errors import OutputError
 from exporter.onnx_io.external_data import external_files
 from exporter.onnx_io.precision import detect_precision
 from exporter.parity.decisions import DecisionGraph
-from exporter.parity.feeds import as_one_item, cast_feeds
+from exporter.parity.feeds import as_batch, as_one_item, cast_feeds
 from exporter.parity.inputs import InputSet
 from exporter.timing import timed
 from exporter.types import FormatName
@@ -237,7 +237,7 @@ class GoldenOutputs:
         size = len(rows)
         outputs = runtime.run(cast_feeds(runtime.signature.inputs, self.inputs.select(rows)))
         if self.inputs.batched:
-            outputs = {name: np.atleast_1d(values) for name, values in outputs.items()}
+            outputs = as_batch(outputs)
         return {name: values[:1] if size > 1 and len(values) == size else values for name, values in outputs.items()}
 
     def _cache_path(self, row: int) -> Path | None:

@@ -22,7 +22,8 @@ from exporter.parity.evaluate import evaluate, stop_at_failure
 from exporter.parity.execution import RunResult, RunSpec, run_model
 from exporter.parity.feeds import cast_feeds
 from exporter.parity.golden import FileSource, GoldenOutputs, NetworkSource, require_cache
-from exporter.parity.inputs import InputSet, make_network_inputs, make_video_inputs
+from exporter.parity.input_plan import has_batch_candidate, make_plans
+from exporter.parity.inputs import InputSet, draw_inputs, make_network_inputs, make_video_inputs
 from exporter.parity.localize import localize
 from exporter.parity.run_specs import check_devices, make_file_run_spec, make_run_spec, make_second_run_spec
 from exporter.parity.signatures import read_full_signature
@@ -123,6 +124,8 @@ def verify_against_file(
     source = FileSource(other.path, other.format, manifest and manifest.signature, _feature_outputs(manifest))
     progress(f"loading {other.path.name}")
     signature = read_full_signature(other, artifacts)
+    if options.max_memory is not None and other.format == "onnx":
+        _refuse_before_trying(other, signature, options, options.max_memory)
     inputs = make_file_inputs(other, source, signature, options, progress)
     notes = (f"compared with {other.path.name}, SHA-256 {sha256_file(other.path)[:16]}…", *inputs.notes)
     if other.format == "onnx":
@@ -135,6 +138,17 @@ def verify_against_file(
     # a manifest is not needed here, so its absence is nothing to note
     artifacts = [replace(artifact, notes=()) if artifact.manifest is None else artifact for artifact in artifacts]
     return _run_and_evaluate(artifacts, runs, golden, options, progress, notes)
+
+
+def _refuse_before_trying(other: LoadedArtifact, signature: Signature, options: ParityOptions, limit: int) -> None:
+    """Check the memory for the inputs that will be tried first, because trying them takes memory already.
+
+    Raises:
+        LimitError: they need more.
+    """
+    plan = next(iter(make_plans(signature, options.inputs, batched=has_batch_candidate(signature))))
+    inputs = draw_inputs(plan, options)
+    require_memory(estimate_verification(other.path, inputs, signature.batch, localize=options.localize), limit)
 
 
 def _with_cost(progress: Progress, cost: VerificationCost) -> Progress:
