@@ -49,7 +49,12 @@ def summarise_unchanged(decisions: Sequence[Decision]) -> tuple[UnchangedReason,
             subject = row.node if row.operator == UNDONE_OPERATOR else ""
             groups.setdefault((subject, row.operator, DETAILS.sub("", row.reason)), []).append(row)
     reasons = [
-        UnchangedReason(len(rows), operator, rows[0].reason, rows[0].remedy, rows[0].node)
+        UnchangedReason(len(rows), operator, _reason(rows[0]), rows[0].remedy, rows[0].node)
         for (_, operator, _), rows in groups.items()
     ]
     return tuple(sorted(reasons, key=lambda row: (not row.undone, not row.remedy, -row.count)))
+
+
+def _reason(row: Decision) -> str:
+    """Return a decision's reason, with the time of the node as it is where its variants were measured."""
+    return row.reason if row.measured_ms is None else f"{row.reason}; as it is {row.measured_ms:.3g} ms"

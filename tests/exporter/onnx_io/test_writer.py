@@ -8,8 +8,10 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 from helpers import small_models
+from helpers.graphs import graph, node
 from onnx import TensorProto, helper
 
+from exporter.onnx_io.reader import read_model
 from exporter.onnx_io.writer import write_onnx
 
 value = helper.make_tensor_value_info
@@ -28,3 +30,17 @@ def test_written_model_returns_the_same_and_no_temporary_file_is_left(external: 
         onnxruntime.InferenceSession(path).run(None, x)[0] for path in (tmp_path / "small.onnx", written[0])
     )
     assert np.array_equal(np.asarray(first), np.asarray(second))
+
+
+def test_mapped_weights_do_not_stay_in_memory_once_they_are_written(tmp_path: Path) -> None:
+    values = np.arange(4096, dtype=np.float32)
+    model = graph([node("Add", "x w", "y")], {"x": (4096,)}, {"y": (4096,)}, {"w": values})
+    onnx.save(model, tmp_path / "m.onnx")
+    (tmp_path / "out").mkdir()
+    for external in (True, False):
+        read = read_model(tmp_path / "m.onnx")
+        tensor = read.graph.initializers["w"].const_value
+        assert isinstance(tensor, ir.ExternalTensor)
+        path, *_ = write_onnx(read, tmp_path / "out", "m.onnx", external_data=external)
+        assert tensor.raw is None
+        np.testing.assert_array_equal(onnx.numpy_helper.to_array(onnx.load(path).graph.initializer[0]), values)

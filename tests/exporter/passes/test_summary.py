@@ -23,3 +23,9 @@ def test_reasons_that_differ_in_sizes_and_times_are_one() -> None:
     ]
     assert str(found[0]) == "fold-constants was undone: it failed: half done"
     assert str(found[1]) == "2 Conv: the size of its input is dynamic: (1, 3, t) (fix it)"
+
+
+def test_a_measured_node_has_both_times() -> None:
+    row = Decision("a", "Conv", "direct", "measured: conv2d 61.3 ms", measured_ms=47.61)
+    (found,) = summarise_unchanged([row])
+    assert found.reason == "measured: conv2d 61.3 ms; as it is 47.6 ms"
