@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from exporter.engines.base import Runtime, Tensors
+from exporter.engines.base import Tensors
+from exporter.engines.onnx_file import OnnxFileRuntime
 from exporter.engines.reference.node import normalize_domain
 from exporter.engines.reference.operators import Choice, NodeError
 from exporter.errors import ArtifactError, C3DExportError, CheckFailedError, join_limited
 from exporter.onnx_io.all_outputs import intermediate_names
 from exporter.onnx_io.cast import cast_model, inline_functions
 from exporter.onnx_io.load import first_line, load_without_weights
-from exporter.onnx_io.precision import detect_precision
-from exporter.onnx_io.random_nodes import find_random_node
 from exporter.onnx_io.signature import get_signature
 from exporter.onnx_io.weights import take_weights
 from exporter.results import Placement, Precision
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from exporter.engines.reference.graph import GraphEvaluator
 
 
-class OnnxReference(Runtime):
+class OnnxReference(OnnxFileRuntime):
     """An ONNX file in onnx's reference evaluator, in its own dtypes.
 
     Operators for which the evaluator is known to be wrong are computed by kernels of `reference`.
@@ -54,16 +53,6 @@ class OnnxReference(Runtime):
     def signature(self) -> Signature:
         """Return the graph's inputs and outputs."""
         return self._signature
-
-    @property
-    def precision(self) -> Precision:
-        """Return the precision of the file's weights."""
-        return detect_precision(self.path)
-
-    @property
-    def random_node(self) -> str | None:
-        """Return the file's."""
-        return find_random_node(self.path)
 
     @property
     def placement(self) -> Placement:

@@ -7,9 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from exporter.engines.base import Runtime, Tensors, first_line
+from exporter.engines.base import Tensors, first_line
+from exporter.engines.onnx_file import OnnxFileRuntime
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
-from exporter.results import Placement, Precision
+from exporter.results import Placement
 from exporter.types import Device
 from models.specs import Signature, TensorSpec
 
@@ -45,7 +46,7 @@ UNUSABLE = (
 LIBRARIES: dict[Device, str] = {"cpu": "", "cuda": "CUDA and cuDNN", "tensorrt": "CUDA, cuDNN and TensorRT"}
 
 
-class OnnxRuntime(Runtime):
+class OnnxRuntime(OnnxFileRuntime):
     """An ONNX file in an onnxruntime session."""
 
     _session: onnxruntime.InferenceSession | None = None
@@ -110,20 +111,6 @@ class OnnxRuntime(Runtime):
             tuple(spec(node) for node in self.session.get_inputs()),
             tuple(spec(node) for node in self.session.get_outputs()),
         )
-
-    @property
-    def precision(self) -> Precision:
-        """Return the precision of the file's weights."""
-        from exporter.onnx_io.precision import detect_precision
-
-        return detect_precision(self.path)
-
-    @property
-    def random_node(self) -> str | None:
-        """Return the file's."""
-        from exporter.onnx_io.random_nodes import find_random_node
-
-        return find_random_node(self.path)
 
     @property
     def placement(self) -> Placement:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.engines.base import Runtime, Tensors
+from exporter.engines.base import Tensors
+from exporter.engines.onnx_file import OnnxFileRuntime
 from exporter.errors import ArtifactError, CheckFailedError
-from exporter.results import Placement, Precision
+from exporter.results import Placement
 from models.specs import Signature
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ THREADS = "INFERENCE_NUM_THREADS"
 BFLOAT16 = "bf16"
 
 
-class OpenVinoRuntime(Runtime):
+class OpenVinoRuntime(OnnxFileRuntime):
     """An ONNX file, compiled by OpenVINO for the CPU."""
 
     _model: Any = None
@@ -42,20 +43,6 @@ class OpenVinoRuntime(Runtime):
         from exporter.onnx_io.signature import read_signature
 
         return read_signature(self.path)
-
-    @property
-    def precision(self) -> Precision:
-        """Return the precision of the file's weights."""
-        from exporter.onnx_io.precision import detect_precision
-
-        return detect_precision(self.path)
-
-    @property
-    def random_node(self) -> str | None:
-        """Return the file's."""
-        from exporter.onnx_io.random_nodes import find_random_node
-
-        return find_random_node(self.path)
 
     @property
     def placement(self) -> Placement:

@@ -23,6 +23,19 @@ Doubles = NDArray[np.float64]
 State = dict[str, Floats]
 Pool5 = Literal["right", "symmetric"]
 
+JFZHANG95 = {
+    "conv1": "features.0",
+    "conv2": "features.3",
+    "conv3a": "features.6",
+    "conv3b": "features.8",
+    "conv4a": "features.11",
+    "conv4b": "features.13",
+    "conv5a": "features.16",
+    "conv5b": "features.18",
+    "fc6": "classifier.0",
+    "fc7": "classifier.3",
+    "fc8": "classifier.6",
+}
 CAFFE_NAMES = {"conv1": "conv1a", "conv2": "conv2a"}
 CLASSES = 101
 

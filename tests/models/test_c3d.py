@@ -56,7 +56,7 @@ def test_batch_norm_variant_starts_at_one_and_zero() -> None:
         assert bool((norm.bias == 0).all())
 
 
-def test_answers_equal_an_independent_computation() -> None:
+def test_outputs_equal_an_independent_computation() -> None:
     network = c3d(build(BuildOptions(7, seed=3))).double()
     clip = np.random.default_rng(1).standard_normal((3, 16, 112, 112))
     state = {name: value.numpy() for name, value in network.state_dict().items()}

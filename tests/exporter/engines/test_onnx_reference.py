@@ -38,7 +38,7 @@ def by_hand(x: small_models.Array) -> small_models.Array:
     ("runtime", "dtype", "error"),
     [(OnnxReference, np.float32, 1e-5), (Float32Graph, np.float32, 1e-5), (Float64Graph, np.float64, 1e-13)],
 )
-def test_answers_in_its_precision(runtime: type[OnnxReference], dtype: type, error: float, path: Path) -> None:
+def test_outputs_have_its_precision(runtime: type[OnnxReference], dtype: type, error: float, path: Path) -> None:
     with runtime(path, RuntimeOptions()) as opened:
         assert str(opened.signature) == "x float32 (n, 3, 8, 8) -> scores float32 (n, 7)"
         assert opened.placement == Placement("cpu", 7)

@@ -8,26 +8,13 @@ import pytest
 import torch
 from helpers.built import checkpoint, profile
 from helpers.checkpoints import constant_state
+from helpers.origins import JFZHANG95
 from safetensors.torch import save_file
 from torch import Tensor
 
 from models import build
 from models.checkpoints import read_checkpoint
 from models.options import BuildOptions
-
-JFZHANG95 = {
-    "conv1": "features.0",
-    "conv2": "features.3",
-    "conv3a": "features.6",
-    "conv3b": "features.8",
-    "conv4a": "features.11",
-    "conv4b": "features.13",
-    "conv5a": "features.16",
-    "conv5b": "features.18",
-    "fc6": "classifier.0",
-    "fc7": "classifier.3",
-    "fc8": "classifier.6",
-}
 
 
 def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:

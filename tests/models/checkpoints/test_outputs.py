@@ -15,7 +15,7 @@ import pytest
 import torch
 from helpers import origins
 from helpers.built import c3d, checkpoint, profile
-from helpers.origins import State, canonical, clip, own_outputs, renamed, tensors
+from helpers.origins import JFZHANG95, State, canonical, clip, own_outputs, renamed, tensors
 from helpers.tf_checkpoint import write_v1, write_v2
 from safetensors.torch import save_file
 
@@ -24,19 +24,6 @@ from models.builder import BuiltModel, state_sha256
 from models.errors import CheckpointError
 from models.options import BuildOptions
 
-JFZHANG95 = {
-    "conv1": "features.0",
-    "conv2": "features.3",
-    "conv3a": "features.6",
-    "conv3b": "features.8",
-    "conv4a": "features.11",
-    "conv4b": "features.13",
-    "conv5a": "features.16",
-    "conv5b": "features.18",
-    "fc6": "classifier.0",
-    "fc7": "classifier.3",
-    "fc8": "classifier.6",
-}
 CAFFE = {"conv1": "conv1a", "conv2": "conv2a"}
 MMACTION2 = {name: f"{CAFFE.get(name, name)}.conv" for name in origins.CONVOLUTIONS}
 TORCH = (".weight", ".bias")
@@ -273,7 +260,7 @@ def written(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Or
         path.unlink()
 
 
-def test_answers_as_its_own_network(written: tuple[Origin, Path, State]) -> None:
+def test_outputs_are_those_of_its_own_network(written: tuple[Origin, Path, State]) -> None:
     origin, path, state = written
     expected = own_outputs(state, origin.kernels, origin.linear, origin.order, origin.pool5)
     if origin.ambiguous:
