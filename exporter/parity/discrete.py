@@ -103,8 +103,8 @@ def compare_discrete(
     if float64.shape != float32.shape:
         parts[2] = parts[1]
     counts = [
-        _compare_item([part.reshape(-1) for part in item], found, tolerance)
-        for *item, found in zip(*parts, ties, strict=True)
+        _compare_item([part[index : index + 1].reshape(-1) for part in parts], found, tolerance)
+        for index, found in enumerate(ties)
     ]
     worst = max(counts, key=lambda count: (count.budget_used, count.differing))
     approximate = tolerance.min_top1 is not None

@@ -171,14 +171,14 @@ def _rename_outputs(path: Path, mapping: IOMapping, outputs: Mapping[str, Any]) 
     """Return the outputs under the reference's names.
 
     Raises:
-        ArtifactError: one is not a tensor of numbers.
+        ArtifactError: one is not a tensor.
     """
     renamed: Outputs = {}
     for name, values in outputs.items():
         if name not in mapping.outputs:
             continue
         dtype = str(getattr(values, "dtype", type(values).__name__))
-        if not re.match(r"(b?float|u?int|bool)", dtype):
-            raise ArtifactError(f"{path}: its output {name} is {dtype}; only tensors of numbers can be compared")
+        if not re.match(r"(b?float|u?int|bool|complex|object|<U)", dtype):
+            raise ArtifactError(f"{path}: its output {name} is {dtype}; only tensors can be compared")
         renamed[mapping.outputs[name]] = values
     return renamed

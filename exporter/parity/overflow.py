@@ -13,9 +13,9 @@ import numpy as np
 
 from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import join_limited
-from exporter.parity.execution import FULL_PRECISION, RunResult, make_feeds
+from exporter.parity.execution import FULL_PRECISION, RunResult
+from exporter.parity.feeds import cast_feeds
 from exporter.parity.golden import FileSource, GoldenOutputs
-from exporter.parity.io_mapping import map_by_name
 from exporter.parity.tolerance import Tolerance
 
 if TYPE_CHECKING:
@@ -42,9 +42,10 @@ def baseline_in_own_precision(
     if values.shape != float32.shape or not _overflows(values, float32).any():
         return float32
     with find_engine(source.format).open(source.path, RuntimeOptions(signature=source.signature)) as runtime:
-        filled = (*rows, *(rows[-1],) * ((runtime.signature.batch or 0) - len(rows)))
-        mapping = map_by_name(source.path, runtime.signature, runtime.signature)
-        own: NDArray[Any] = runtime.run(make_feeds(mapping, golden.inputs, filled))[output][: len(rows)]
+        missing = (runtime.signature.batch or 0) - len(rows) if golden.inputs.batched else 0
+        feeds = golden.inputs.select((*rows, *(rows[-1],) * missing))
+        own: NDArray[Any] = runtime.run(cast_feeds(runtime.signature.inputs, feeds))[output]
+    own = own[: len(rows)] if golden.inputs.batched else own[np.newaxis]
     return np.where(_overflows(own, float32), own, float32) if own.shape == float32.shape else float32
 
 

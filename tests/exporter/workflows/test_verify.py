@@ -317,18 +317,24 @@ def test_an_output_without_a_batch_axis_runs_in_batches_of_one(tmp_path: Path) -
     assert {row.batch for row in report.comparisons} == {1}
 
 
-def test_outputs_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
+def test_strings_are_compared(tmp_path: Path) -> None:
     value = helper.make_tensor_value_info
-    constants = {"words": np.array([b"a", b"b"], dtype=object), "zero": np.array([0])}
-    path = small_models.save(
-        tmp_path / "words.onnx",
-        [helper.make_node("Gather", ["words", "zero"], ["y"]), helper.make_node("Identity", ["x"], ["z"])],
-        [value("x", TensorProto.FLOAT, ["n", 2])],
-        [value("y", TensorProto.STRING, ["n"]), value("z", TensorProto.FLOAT, ["n", 2])],
-        constants,
-    )
-    with pytest.raises(ArtifactError, match="its output y is object; only tensors of numbers can be compared"):
-        verify(path, path, input_types=("random",))
+    paths = [
+        small_models.save(
+            tmp_path / f"{''.join(words)}.onnx",
+            [
+                helper.make_node("ArgMax", ["x"], ["index"], axis=1, keepdims=0),
+                helper.make_node("Gather", ["words", "index"], ["y"]),
+            ],
+            [value("x", TensorProto.FLOAT, ["n", 2])],
+            [value("y", TensorProto.STRING, ["n"])],
+            {"words": np.array([word.encode() for word in words], dtype=object)},
+        )
+        for words in (("cat", "dog"), ("dog", "cat"))
+    ]
+    assert verify(paths[0], paths[0], input_types=FEW).passed
+    report = verify(paths[1], paths[0], input_types=FEW)
+    assert [row.equal for row in report.comparisons if row.input == "random"] == [0]
 
 
 def test_invalid_options_are_refused_before_anything_runs(theirs: Path, tmp_path: Path) -> None:
