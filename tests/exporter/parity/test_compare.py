@@ -145,3 +145,10 @@ def test_both_parts_of_complex_numbers_count() -> None:
 def test_a_number_of_rows_that_float32_decides_otherwise_must_be_that_of_one_reference() -> None:
     for values, passed in ((EXACT, True), (EXACT[:1], True), (EXACT[:1] + 0.1, False), (EXACT[:, :2], False)):
         assert compare_float32(values, EXACT, EXACT[:1].astype(np.float32)).passed is passed
+
+
+@pytest.mark.parametrize(("value", "passed"), [(1e40, True), (np.inf, True), (1.1e40, False), (-np.inf, False)])
+def test_where_float32_overflows_a_wider_program_may_be_right(value: float, passed: bool) -> None:
+    exact = np.array([[1e40, 1.0]])
+    row = compare_float32(np.array([[value, 1.0]]), exact, np.array([[np.inf, 1.0]], np.float32))
+    assert row.passed is passed
