@@ -42,7 +42,8 @@ def compare(name: str, output: str, values: NDArray[Any], expected: Expected, to
     """Compare one output of one batch. Every item has its own budget; the one that uses most of it is reported.
 
     An item passes when its error is within the tolerance and its NaN and infinities are exactly where the float32
-    baseline has them; where only the baseline overflows, the float64 reference must be met. An output of another shape fails. Discrete outputs are compared by `compare_discrete`.
+    baseline has them; where only the baseline overflows, the float64 reference must be met. An output of another shape
+    fails. Discrete outputs are compared by `compare_discrete`.
 
     Args:
         name: the input's name.

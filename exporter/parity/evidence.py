@@ -100,9 +100,9 @@ def _is_varied(batch: InputBatch, golden: GoldenOutputs) -> bool:
 
 
 def _has_content(output: str, batch: InputBatch, golden: GoldenOutputs) -> bool:
-    """Return whether some number of the reference is finite and not zero; every discrete output has content."""
+    """Return whether some number of the reference is finite and not zero; discrete and empty outputs have content."""
     values: NDArray[Any] = golden.float64(output, batch.rows)
-    return is_discrete(values) or bool((np.isfinite(values) & (values != 0)).any())
+    return is_discrete(values) or not values.size or bool((np.isfinite(values) & (values != 0)).any())
 
 
 def _is_constant(output: str, batches: Sequence[InputBatch], golden: GoldenOutputs) -> bool:
