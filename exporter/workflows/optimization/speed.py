@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.bench.statistics import paired_ratio
 from exporter.engines import Runtime, RuntimeOptions
 from exporter.engines.onnxruntime import OnnxRuntime
+from exporter.errors import C3DExportError
 from exporter.timing import RoundOptions, interleave
 from models.progress import Progress, no_progress
 from models.specs import Signature
@@ -84,8 +85,11 @@ def compare_speed(
     make_feeds: Callable[[Signature], Feeds],
     weight_bytes: int,
     progress: Progress = no_progress,
-) -> Speed:
+) -> Speed | str:
     """Run both models on the same input, interleaved, until the faster one is known or time is up.
+
+    Returns:
+        The comparison, or why the original cannot be run: onnxruntime rejects it, or no input for it can be drawn.
 
     Args:
         original: the original's file.
@@ -95,20 +99,27 @@ def compare_speed(
         progress: called at each round.
 
     Raises:
-        ArtifactError: onnxruntime rejects a file.
-        CheckFailedError: a model fails on the input.
+        ArtifactError: onnxruntime rejects the rewritten model.
+        CheckFailedError: the rewritten model fails on the input.
     """
     lanes = [_Lane(original), _Lane(rewritten)]
+    one_at_a_time = weight_bytes > LARGE_BYTES
     with ExitStack() as stack:
-        one_at_a_time = weight_bytes > LARGE_BYTES
+        try:
+            progress(f"loading {original.name}")
+            with OnnxRuntime(original, RuntimeOptions()) as runtime:
+                signature = runtime.signature
+            feeds = make_feeds(signature)
+            if not one_at_a_time:
+                lanes[0].runtime = stack.enter_context(OnnxRuntime(original, RuntimeOptions()))
+            start = perf_counter()
+            _visit(lanes[0], feeds)  # not counted: what is only done once
+        except C3DExportError as error:
+            return str(error)
+        progress(f"loading {rewritten.name}")
         if not one_at_a_time:
-            for lane in lanes:
-                progress(f"loading {lane.path.name}")
-                lane.runtime = stack.enter_context(OnnxRuntime(lane.path, RuntimeOptions()))
-        feeds = _draw(lanes[0], make_feeds)
-        start = perf_counter()
-        for lane in lanes:
-            _visit(lane, feeds)  # not counted: what is only done once
+            lanes[1].runtime = stack.enter_context(OnnxRuntime(rewritten, RuntimeOptions()))
+        _visit(lanes[1], feeds)
         first = perf_counter() - start
         least = 2 if first > VERY_SLOW_S else 3 if first > SLOW_S or one_at_a_time else 5
         options = RoundOptions(least, least if one_at_a_time else ROUNDS, BUDGET_S)
@@ -117,13 +128,6 @@ def compare_speed(
             if all(len(lane.seconds) == number + 1 for lane in lanes) and _decided(lanes):
                 break
     return _summarise(lanes)
-
-
-def _draw(lane: _Lane, make_feeds: Callable[[Signature], Feeds]) -> Feeds:
-    if lane.runtime is not None:
-        return make_feeds(lane.runtime.signature)
-    with OnnxRuntime(lane.path, RuntimeOptions()) as runtime:
-        return make_feeds(runtime.signature)
 
 
 def _visit(lane: _Lane, feeds: Feeds) -> float:

@@ -82,22 +82,25 @@ class Trial:
         return replace(report, artifact=str(rewriter.target))
 
     def is_faster(self, rewritten: Rewritten) -> bool:
-        """Return whether the staged model is faster than the original here."""
+        """Return whether the staged model is faster than the original here, or that cannot be measured."""
         from exporter.workflows.verify import draw_feeds
 
         if rewritten.stage is None:
             return True
         rewriter, request = self.rewriter, self.request
         with timed(rewriter.seconds, "measure"):
-            self.speed = compare_speed(
+            speed = compare_speed(
                 rewriter.subject.path,
                 rewritten.files[0],
                 lambda signature: draw_feeds(rewriter.subject, signature, _parity_options(request)),
                 weight_bytes(rewritten.passes.model),
                 rewriter.progress,
             )
-        self.slower = None if self.speed.faster else rewritten
-        return self.speed.faster
+        if isinstance(speed, str):
+            self.notes.append(f"the speed was not compared: {speed}")
+            return True
+        self.speed, self.slower = speed, None if speed.faster else rewritten
+        return speed.faster
 
 
 def _parity_options(request: OptimizeRequest) -> ParityOptions:

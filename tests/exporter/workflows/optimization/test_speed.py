@@ -7,6 +7,7 @@ import onnx
 import pytest
 from helpers.graphs import graph, node, normal
 
+from exporter.errors import ArtifactError, UsageError
 from exporter.workflows.optimization.speed import LARGE_BYTES, Speed, compare_speed
 from models.specs import Signature
 
@@ -28,10 +29,28 @@ def feeds(signature: Signature) -> dict[str, np.ndarray]:
 def test_the_model_with_less_to_compute_is_faster(weight_bytes: int, tmp_path: Path) -> None:
     short, long = chain(1, tmp_path / "short.onnx"), chain(12, tmp_path / "long.onnx")
     speed = compare_speed(long, short, feeds, weight_bytes)
+    assert isinstance(speed, Speed)
     assert speed.faster
     assert speed.low <= speed.speedup <= speed.high
     assert speed.rewritten_ms < speed.original_ms
-    assert not compare_speed(short, long, feeds, weight_bytes).faster
+    slower = compare_speed(short, long, feeds, weight_bytes)
+    assert isinstance(slower, Speed)
+    assert not slower.faster
+
+
+def test_an_original_that_cannot_be_run_is_a_reason_and_a_rewritten_model_an_error(tmp_path: Path) -> None:
+    good, bad = chain(1, tmp_path / "good.onnx"), tmp_path / "bad.onnx"
+    model = onnx.load(good)
+    model.graph.node[0].op_type = "NoSuchOperator"
+    onnx.save(model, bad)
+    assert "bad.onnx" in str(compare_speed(bad, good, feeds, 0))
+    with pytest.raises(ArtifactError, match=r"bad\.onnx"):
+        compare_speed(good, bad, feeds, 0)
+
+    def refuse(signature: Signature) -> dict[str, np.ndarray]:
+        raise UsageError(f"no input for {signature}")
+
+    assert str(compare_speed(good, good, refuse, 0)).startswith("no input for")
 
 
 def test_a_gain_within_the_noise_is_none() -> None:

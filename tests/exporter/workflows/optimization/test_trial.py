@@ -46,6 +46,14 @@ def test_what_is_faster_is_kept(model: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert read_decisions(done.path).rewritten
 
 
+def test_what_cannot_be_measured_is_kept_and_said(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "compare_speed", lambda *_: "no input can be drawn")
+    done = optimize(OptimizeRequest(model, verify=False))
+    assert done.modified
+    assert done.speed is None
+    assert any("no input can be drawn" in note for note in done.notes)
+
+
 def test_what_is_not_faster_is_measured_by_variant_and_then_left(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left = speeds(monkeypatch, SLOW, SLOW)
     before = model.read_bytes()
