@@ -12,6 +12,7 @@ from exporter.passes.cleanup import FoldConstants, LiftConstants, RemoveDeadCode
 from exporter.passes.compress_weights import CompressWeights
 from exporter.passes.conv3d_as_conv2d import Conv3dAsConv2d
 from exporter.passes.fold_batch_norm import FoldBatchNorm
+from exporter.passes.fold_weights import FoldWeights
 from exporter.passes.move_transposes import MoveTransposes
 from exporter.passes.prepare import ConstantInitializers, FixSizes, RaiseOpset
 from exporter.passes.winograd.measure import measure_tile_shapes
@@ -48,7 +49,7 @@ def prepare_passes(shapes: Mapping[str, tuple[int, ...]], *, raise_opset: bool =
 
 def portable_passes() -> list[GraphPass]:
     """Return passes for every engine: fewer nodes, the same operators."""
-    return [LiftConstants(), FoldConstants(), RemoveNoOps(), FoldBatchNorm(), RemoveDeadCode()]
+    return [LiftConstants(), FoldConstants(), RemoveNoOps(), FoldWeights(), FoldBatchNorm(), RemoveDeadCode()]
 
 
 def cpu_passes(
