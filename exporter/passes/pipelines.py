@@ -16,8 +16,7 @@ from exporter.passes.fold_weights import FoldWeights
 from exporter.passes.move_transposes import MoveTransposes
 from exporter.passes.prepare import ConstantInitializers, FixSizes, RaiseOpset
 from exporter.passes.winograd.measure import measure_tile_shapes
-from exporter.passes.winograd.pattern import KERNELS, TIME_KERNEL
-from exporter.passes.winograd.rewrite import Winograd
+from exporter.passes.winograd.rewrite import Winograd, WinogradTime
 from exporter.types import OptimizeOptions
 from models.progress import Progress, no_progress
 
@@ -58,15 +57,14 @@ def cpu_passes(
     """Return passes that make a graph faster on a CPU, and may make it slower elsewhere; see `build_passes`."""
     settings: dict[str, Any] = {"progress": progress, "cache": measurements or Measurements(autotune_folder())}
     *first, dead_code = portable_passes()
-    winograd, factorized = (
-        Winograd(
+    winograd, winograd_time = (
+        step(
             precomputed=options.optimize_for == "load",
             max_tile=options.max_tile,
             measure=partial(measure_tile_shapes, **settings) if options.autotune else None,
             measure_errors=options.measure_errors,
-            kernels=kernels,
         )
-        for kernels in (KERNELS, (TIME_KERNEL,))
+        for step in (Winograd, WinogradTime)
     )
     stems = Conv3dAsConv2d(partial(conv3d_as_conv2d.measure, **settings) if options.autotune else None)
-    return [*first, winograd, stems, factorized, MoveTransposes(), CancelTransposes(), dead_code]
+    return [*first, winograd, stems, winograd_time, MoveTransposes(), CancelTransposes(), dead_code]

@@ -10,6 +10,7 @@ Convolutional Neural Networks* (CVPR 2016); for volumes, Budden et al., *Deep Te
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import ClassVar
 
 import onnx_ir as ir
 
@@ -18,7 +19,7 @@ from exporter.passes.base import Decision, GraphPass, display_name, find_nodes, 
 from exporter.passes.conv2d_pattern import given_frames_first, wanted_frames_first
 from exporter.passes.winograd.cost import milliseconds, predict_ms
 from exporter.passes.winograd.emit import replace_conv
-from exporter.passes.winograd.pattern import KERNELS, MIN_OPSET, ConvMatch, match_conv
+from exporter.passes.winograd.pattern import KERNELS, MIN_OPSET, TIME_KERNEL, ConvMatch, match_conv
 from exporter.passes.winograd.rounding_error import layer_errors
 from exporter.passes.winograd.tile_shape import DIRECT, TILE_SHAPES, TileShape
 
@@ -50,6 +51,8 @@ class Winograd(GraphPass):
     )
     reason = "It needs an eighth to a half of the multiplications, which take most of such a network's time."
 
+    kernels: ClassVar[Sequence[tuple[int, ...]]] = KERNELS
+
     def __init__(
         self,
         *,
@@ -57,7 +60,6 @@ class Winograd(GraphPass):
         max_tile: int = 4,
         measure: Measure | None = None,
         measure_errors: bool = False,
-        kernels: Sequence[tuple[int, ...]] = KERNELS,
     ) -> None:
         """Set the pass up.
 
@@ -66,12 +68,9 @@ class Winograd(GraphPass):
             max_tile: the largest tile along any axis; smaller tiles are more accurate.
             measure: decides instead of the cost model.
             measure_errors: measure the error of every rewritten layer, for `--explain`.
-            kernels: those that are rewritten. Time alone is transformed for `TIME_KERNEL`, and that pays only between
-                layers with frames first: a pass of its own, after those.
         """
         super().__init__()
         self.precomputed, self.measure, self.measure_errors = precomputed, measure, measure_errors
-        self.kernels = kernels
         self.tile_shapes = [shape for shape in TILE_SHAPES if max(shape.time, shape.space) <= max_tile]
 
     def rewrite(self, model: ir.Model) -> bool:
@@ -84,7 +83,7 @@ class Winograd(GraphPass):
                 else f"its opset is older than {MIN_OPSET}"
             )
             if isinstance(match, str):
-                if self.kernels == KERNELS:
+                if self.kernels is KERNELS:
                     self.decide(conv, DIRECT, match)
                 continue
             choice = self._choose(match, get_opset(model))
@@ -146,6 +145,18 @@ class Winograd(GraphPass):
             chosen = next(title for title in fitting if measured.get(title, limit + 1) <= limit)
         others = ", ".join(f"{title} {ms:.1f} ms" for title, ms in measured.items() if title != chosen)
         return _Choice(shapes[chosen], f"measured: {others}", times[chosen], measured.get(chosen))
+
+
+class WinogradTime(Winograd):
+    """Kernels of 3x1x1 are transformed along time, between layers with frames first."""
+
+    name = "winograd-time"
+    condition = (
+        "A float32 Conv of 3x1x1 taps, stride 1, one group, constant weights and a known input size, with neighbours "
+        "that an earlier pass rewrote with frames before channels."
+    )
+    reason = "It needs half of the multiplications, and the Transposes between it and its neighbours cancel."
+    kernels = (TIME_KERNEL,)
 
 
 def _predict(match: ConvMatch) -> dict[str, float]:

@@ -14,8 +14,8 @@ from exporter.passes.compress_weights import CompressWeights
 from exporter.passes.shapes import infer_shapes
 from exporter.passes.winograd.cost import direct_ms, predict_ms
 from exporter.passes.winograd.measure import make_candidate, measure_tile_shapes
-from exporter.passes.winograd.pattern import TIME_KERNEL, ConvMatch, match_conv
-from exporter.passes.winograd.rewrite import Winograd
+from exporter.passes.winograd.pattern import ConvMatch, match_conv
+from exporter.passes.winograd.rewrite import Winograd, WinogradTime
 from exporter.passes.winograd.tile_shape import DIRECT, TILE_SHAPES, TileShape
 from exporter.passes.winograd.tiling import fits
 from exporter.timing import RoundOptions
@@ -265,7 +265,7 @@ def factorized(*, frames_first: bool) -> onnx.ModelProto:
 
 
 def test_a_kernel_of_frames_alone_is_taken_between_layers_with_frames_first() -> None:
-    step = Winograd(kernels=(TIME_KERNEL,))
+    step = WinogradTime()
     assert choices(factorized(frames_first=True), step) == {"c.node": "winograd 4x1x1"}
     assert choices(factorized(frames_first=False), step) == {"c.node": DIRECT}
     assert choices(tower(), step) == {}
