@@ -69,6 +69,7 @@ from .types import (
     OptimizeOptions,
     OptimizeRequest,
     ParityOptions,
+    ValueRange,
 )
 from .workflows.bench import (
     benchmark,
@@ -165,6 +166,7 @@ __all__ = [
     "UnavailableError",
     "UnchangedReason",
     "UsageError",
+    "ValueRange",
     "benchmark",
     "convert",
     "export",
