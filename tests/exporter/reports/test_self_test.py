@@ -1,10 +1,11 @@
 """What a self-test prints."""
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
-from exporter.fault_injection.results import CleanRuns, FaultResult, SelfTestReport
+from exporter.fault_injection.results import CleanRuns, FaultResult, SampleResult, SelfTestReport
 from exporter.reports.self_test import print_self_test, self_test_to_dict
 
 CAUGHT = FaultResult("bias dropped", "a lost bias", "conv1", "detected", "random", 12.5, located="layer", named="conv1")
@@ -54,3 +55,17 @@ def test_the_object_counts() -> None:
     assert reported["passed"] is False
     assert reported["outcomes"] == {"detected": 2, "below_tolerance": 1, "undetected": 1, "invalid": 0}
     assert reported["located"] == {"layer": 1, "between": 0, "elsewhere": 1}
+
+
+def test_small_networks_are_listed_and_one_that_is_not_refused_fails() -> None:
+    labels = SampleResult("labels", True, True, None, (CAUGHT, BELOW))
+    noise = SampleResult("noise", False, False, "draws random numbers")
+    text = printed(replace(report(CAUGHT), samples=(labels, noise)))
+    assert "sample   labels: 1 of 1 faults detected, 1 smaller than the budget" in text
+    assert "sample   noise: refused" in text
+    assert "result   passed" in text
+    accepted = replace(noise, accepted=True, refusal=None)
+    failed = printed(replace(report(CAUGHT), samples=(replace(labels, faults=(MISSED,)), accepted)))
+    assert "sample   noise: NOT refused" in failed
+    assert "missed   labels: one [bit], conv2" in failed
+    assert "result   FAILED: a fault in a small network was not detected" in failed
