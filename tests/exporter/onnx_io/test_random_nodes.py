@@ -75,7 +75,7 @@ def test_branches_and_functions_are_searched() -> None:
 
 
 @pytest.mark.parametrize(("opset", "found"), [(6, "y.node (Dropout in training mode)"), (7, None), (11, None)])
-def test_dropout_of_old_opsets_drops_until_it_is_told_not_to(opset: int, found: str | None) -> None:
+def test_dropout_of_old_opsets_drops_unless_is_test_is_set(opset: int, found: str | None) -> None:
     assert random_node(model([node("Dropout", "x", "y")], opset=opset)) == found
     if opset < 7:
         assert random_node(model([node("Dropout", "x", "y", is_test=1)], opset=opset)) is None
