@@ -80,7 +80,7 @@ class FixSizes(GraphPass):
 
 
 class ConstantInitializers(GraphPass):
-    """Initialisers that are listed as inputs too become constants, where nobody can have meant them as inputs."""
+    """Initialisers that are listed as inputs too become constants, unless they may be meant as inputs."""
 
     name = "constant-initializers"
     condition = (
