@@ -92,12 +92,37 @@ class TorchScriptRuntime(Runtime):
         assert self._module is not None, "enter the runtime first"
         forward: Any = self._module.forward
         schema = forward.schema
-        returned = schema.returns[0].type
-        count = len(returned.elements()) if returned.kind() == "TupleType" else 1
         return Signature(
             tuple(TensorSpec(argument.name, "float32", UNKNOWN_SHAPE) for argument in schema.arguments[1:]),
-            tuple(TensorSpec(f"output{i}", "float32", UNKNOWN_SHAPE) for i in range(count)),
+            tuple(
+                TensorSpec(name, "float32", UNKNOWN_SHAPE) for name in self._find_output_names(schema.returns[0].type)
+            ),
         )
+
+    def _find_output_names(self, returned: Any) -> list[str]:
+        """Return a name for each tensor that the archive returns: its key in a dictionary, else `output0` and so on.
+
+        Raises:
+            ArtifactError: a list or dictionary whose length or keys are not constants of the graph.
+        """
+        assert self._module is not None
+        kind = returned.kind()
+        if kind == "TupleType":
+            return [f"output{i}" for i in range(len(returned.elements()))]
+        if kind not in ("DictType", "ListType"):
+            return ["output0"]
+        graph = self._module.inlined_graph
+        node = next(graph.outputs()).node()
+        values = [*node.inputs()]
+        if node.kind() == "prim::ListConstruct" and kind == "ListType":
+            return [f"output{i}" for i in range(len(values))]
+        keys = [value.toIValue() for value in values[::2]]
+        if node.kind() != "prim::DictConstruct" or not all(isinstance(key, str) for key in keys):
+            raise ArtifactError(
+                f"{self.path}: returns a {returned}, whose tensors cannot be named before it runs; return a tuple, or "
+                "a dictionary or list that is written out in forward"
+            )
+        return [str(key) for key in keys]
 
     @property
     def precision(self) -> Precision:
@@ -141,7 +166,7 @@ class TorchScriptRuntime(Runtime):
                 raise CheckFailedError(f"{self.path}: fails on {shapes}: {reason}") from error
         if isinstance(returned, dict):
             return {name: _array(value) for name, value in returned.items()}
-        values = returned if isinstance(returned, tuple) else (returned,)
+        values = tuple(returned) if isinstance(returned, tuple | list) else (returned,)
         if len(values) != len(self._output_names) or not all(isinstance(value, torch.Tensor) for value in values):
             types = [str(value.dtype) if isinstance(value, torch.Tensor) else type(value).__name__ for value in values]
             raise CheckFailedError(f"{self.path}: returns {', '.join(types)}; its signature is {self.signature}")

@@ -7,6 +7,7 @@ is not confirmed, whole inputs are drawn and compared one by one.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 PROBED = ("random", "saturated", "constant")
 """Input types that guessed sizes and values are tried with: the first, and those with the largest integers."""
+VARIED = ("random", "uniform", "saturated")
+"""Input types that differ from item to item, on which the batch axis is confirmed."""
 BATCH_TOLERANCE = 1e-4
 """Largest difference between an item alone and in a batch, relative to the item's largest number. Float32 engines sum
 in another order for another batch size (1e-6 to 1e-5 in deep networks); items that influence each other differ by far
@@ -58,9 +61,17 @@ def find_inputs(
         require_repeatable(runtime)
         progress(f"trying inputs of {source.path.name}")
         if has_batch_candidate(signature) and not whole:
-            inputs, _ = _first_accepted(make_plans(signature, options.inputs, batched=True), runtime, options)
-            if inputs is not None and _is_batched(runtime, inputs):
-                return inputs
+            varied = replace(options, input_types=VARIED, inputs=replace(options.inputs, arrays=()))
+            for tried in (varied, options):  # the user's arrays, where nothing that is drawn is accepted
+                plans = make_plans(signature, tried.inputs, batched=True)
+                probes, _ = _first_accepted(plans, runtime, tried)
+                if probes is not None and _is_batched(runtime, probes):
+                    plans = make_plans(signature, options.inputs, batched=True)
+                    inputs, _ = _first_accepted(plans, runtime, options)
+                    if inputs is not None:
+                        return inputs
+                if probes is not None or not options.inputs.arrays:
+                    break
         inputs, refusal = _first_accepted(make_plans(signature, options.inputs, batched=False), runtime, options)
     if inputs is None:
         raise UsageError(
@@ -116,7 +127,7 @@ def _is_batched(runtime: Runtime, inputs: InputSet) -> bool:
     """
     size = runtime.signature.batch
     varied = [*inputs.mixed[-1]] if inputs.mixed else [0]
-    rows = varied if size is None else [varied[i % len(varied)] for i in range(size)]
+    rows = varied if size is None else [varied[min(i, len(varied) - 1)] for i in range(size)]  # no palindrome
     specs = runtime.signature.inputs
     try:
         alone = {row: runtime.run(cast_feeds(specs, inputs.select(inputs.fill(row, size)))) for row in {*rows}}

@@ -180,6 +180,8 @@ def draw_inputs(plan: InputPlan, options: ParityOptions) -> InputSet:
     if not any(is_float(value.dtype) and value.name not in plan.fixed for value in plan.specs):
         input_types = [name for name in input_types if name in DISCRETE]
     random = np.random.default_rng(options.seed)
+    if not plan.specs:
+        return InputSet(({},), ("no inputs",), batched=False)
     columns: dict[str, list[NDArray[Any]]] = {}
     names: list[str] = []
     for value in plan.specs:

@@ -1,0 +1,198 @@
+"""What model files of other people are run on: the batch axis is found, and inputs of every type are drawn."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from helpers import small_models
+from helpers.graphs import node
+from onnx import TensorProto, helper
+
+from exporter.errors import UsageError
+from exporter.onnx_io.signature import read_signature
+from exporter.parity.discovery import find_inputs
+from exporter.parity.golden import FileSource
+from exporter.parity.inputs import InputSet
+from exporter.results import ParityReport
+from exporter.types import InputOptions, ParityOptions, ValueRange
+from exporter.workflows.verify import verify_parity
+
+FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+Shape = list[int | str]
+
+
+def model(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    inputs: dict[str, tuple[int, Shape]],
+    outputs: dict[str, tuple[int, Shape]],
+    **constants: np.ndarray,
+) -> Path:
+    sides = [[helper.make_tensor_value_info(name, *spec) for name, spec in side.items()] for side in (inputs, outputs)]
+    return small_models.save(path, nodes, sides[0], sides[1], constants, opset=21)
+
+
+def find(path: Path, options: InputOptions | None = None, types: tuple[str, ...] | None = None) -> InputSet:
+    parity = ParityOptions(inputs=options or InputOptions(), input_types=types)
+    return find_inputs(FileSource(path, "onnx"), read_signature(path), parity)
+
+
+def check(path: Path, options: InputOptions | None = None) -> ParityReport:
+    """Compare a file with itself."""
+    (report,) = verify_parity([path], ParityOptions(against=path, inputs=options or InputOptions()))
+    return report
+
+
+def one_to_one(path: Path, made: onnx.NodeProto, shape: Shape, output: Shape, **constants: np.ndarray) -> Path:
+    return model(path, [made], {"x": (FLOAT, shape)}, {"y": (FLOAT, output)}, **constants)
+
+
+def test_a_first_axis_is_the_batch_where_its_items_do_not_interact(tmp_path: Path) -> None:
+    path = one_to_one(tmp_path / "m.onnx", node("Softmax", "x", "y", axis=1), ["n", 4], ["m", 4])
+    inputs = find(path)
+    assert inputs.batched
+    assert inputs.select([0])["x"].shape == (1, 4)
+    assert {row.batch for row in check(path).comparisons} == {1, 2, 3}
+
+
+@pytest.mark.parametrize("size", ["n", 3])
+@pytest.mark.parametrize("operator", ["softmax over the batch", "running sum", "reversed"])
+def test_items_that_influence_each_other_are_compared_together(operator: str, size: int | str, tmp_path: Path) -> None:
+    made = {
+        "softmax over the batch": node("Softmax", "x", "y", axis=0),
+        "running sum": node("CumSum", "x zero", "y"),
+        "reversed": node("Slice", "x last first zero minus", "y"),
+    }[operator]
+    constants = {"zero": np.array([0]), "last": np.array([-1]), "first": np.array([-100]), "minus": np.array([-1])}
+    used = {name: value for name, value in constants.items() if name in made.input}
+    if operator == "running sum":
+        used = {"zero": np.array(0)}
+    path = one_to_one(tmp_path / "m.onnx", made, [size, 4], [size, 4], **used)
+    inputs = find(path)
+    assert not inputs.batched
+    assert inputs.select([0])["x"].shape == (2 if size == "n" else 3, 4)
+    report = check(path)
+    assert report.passed
+    assert {row.batch for row in report.comparisons} == {1}
+
+
+def test_a_fixed_first_axis_is_the_batch_where_its_items_do_not_interact(tmp_path: Path) -> None:
+    path = one_to_one(tmp_path / "m.onnx", node("Softmax", "x", "y", axis=1), [3, 4], [3, 4])
+    inputs = find(path)
+    assert inputs.batched
+    assert inputs.fill(0, 3) == (0, 0, 0)
+    assert {row.batch for row in check(path).comparisons} == {3}
+
+
+def test_an_input_without_a_batch(tmp_path: Path) -> None:
+    path = model(
+        tmp_path / "m.onnx",
+        [node("Mul", "x k", "y")],
+        {"x": (FLOAT, ["n", 4, 2]), "k": (FLOAT, [4, 1])},
+        {"y": (FLOAT, ["n", 4, 2])},
+    )
+    assert {name: values.shape for name, values in find(path).select([0]).items()} == {"x": (2, 4, 2), "k": (4, 1)}
+    assert check(path).passed
+
+
+def test_a_number_of_rows_that_depends_on_the_data(tmp_path: Path) -> None:
+    nodes = [node("NonZero", "x", "i"), node("Transpose", "i", "y")]
+    path = model(tmp_path / "m.onnx", nodes, {"x": (FLOAT, ["n", 4])}, {"y": (INT64, ["k", 2])})
+    report = check(path)
+    assert report.passed
+    assert "zeros" in {row.input for row in report.comparisons}  # an output of no rows
+
+
+def test_negative_sizes_are_free(tmp_path: Path) -> None:
+    path = one_to_one(tmp_path / "m.onnx", node("Relu", "x", "y"), ["n", 2, "h"], ["n", 2, "h"])
+    raw = onnx.load(path)
+    dims = raw.graph.input[0].type.tensor_type.shape.dim
+    dims[0].dim_value, dims[2].dim_value = -1, -1
+    onnx.save(raw, path)
+    assert read_signature(path).inputs[0].shape == ("?", 2, "?")
+    inputs = find(path)
+    assert inputs.select([0])["x"].shape == (1, 2, 32)
+    assert "shape 1x2x32 (--shape changes it)" in inputs.notes[0]
+    assert check(path).passed
+
+
+def lookup(path: Path, rows: int) -> Path:
+    """Rows of a table by index."""
+    table = np.random.default_rng(0).standard_normal((rows, 6)).astype(np.float32)
+    return model(path, [node("Gather", "t i", "y")], {"i": (INT64, ["n", 5])}, {"y": (FLOAT, ["n", 5, 6])}, t=table)
+
+
+@pytest.mark.parametrize(("rows", "largest"), [(50, 9), (4, 1), (1, 0)])
+def test_indices_are_drawn_from_the_first_range_that_the_model_accepts(rows: int, largest: int, tmp_path: Path) -> None:
+    path = lookup(tmp_path / "m.onnx", rows)
+    inputs = find(path)
+    assert max(feed["i"].max() for feed in inputs.feeds) == largest
+    assert inputs.names == ("random", "saturated", "zeros", "constant")
+    assert "--feed changes them" in inputs.notes[0]
+    assert check(path).passed
+
+
+def test_the_user_gives_the_range_or_the_value(tmp_path: Path) -> None:
+    path = lookup(tmp_path / "m.onnx", 50)
+    inputs = find(path, InputOptions(feeds={"i": ValueRange(40, 49)}))
+    assert {int(index) for feed in inputs.feeds for index in feed["i"].flat} <= {*range(40, 50)}
+    np.save(tmp_path / "i.npy", np.full((3, 5), 7))
+    whole = find(path, InputOptions(feeds={"i": tmp_path / "i.npy"}), ("random",))
+    assert whole.select([0])["i"].tolist() == [[7] * 5] * 3
+    with pytest.raises(UsageError, match="indices element out of data bounds"):
+        check(path, InputOptions(feeds={"i": ValueRange(60, 70)}))
+    with pytest.raises(UsageError, match="--feed j: no such input; there are i"):
+        check(path, InputOptions(feeds={"j": ValueRange(0, 1)}))
+
+
+def test_inputs_on_which_no_default_runs_name_the_options(tmp_path: Path) -> None:
+    nodes = [node("Gather", "t i", "a"), node("Reshape", "a s", "y")]
+    path = model(
+        tmp_path / "m.onnx",
+        nodes,
+        {"i": (INT64, ["n"])},
+        {"y": (FLOAT, [7, 11])},
+        t=np.ones(1, np.float32),
+        s=np.array([7, 11]),
+    )
+    with pytest.raises(UsageError, match=r"--shape NAME=.*--feed NAME=FILE\|VALUE\|RANGE.*--no-verify"):
+        find(path)
+    assert find(path, InputOptions({"i": (77,)})).select([0])["i"].shape == (77,)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "drawn"),
+    [
+        (TensorProto.UINT8, "integers 0..255"),
+        (TensorProto.INT32, "integers 0..9"),
+        (TensorProto.BOOL, None),
+        (TensorProto.STRING, "digits 0..9"),
+        (TensorProto.DOUBLE, None),
+        (TensorProto.BFLOAT16, None),
+        (TensorProto.FLOAT8E4M3FN, None),
+        (TensorProto.INT4, "integers -8..7"),
+    ],
+)
+@pytest.mark.parametrize("shape", [["n", 3], []])
+def test_inputs_of_every_type_and_rank_are_drawn(dtype: int, drawn: str | None, shape: Shape, tmp_path: Path) -> None:
+    path = model(tmp_path / "m.onnx", [node("Cast", "x", "y", to=FLOAT)], {"x": (dtype, shape)}, {"y": (FLOAT, shape)})
+    report = check(path)
+    assert report.passed, report.notes
+    assert (drawn is not None and drawn in " ".join(report.notes)) or (
+        drawn is None and "chosen for" not in " ".join(report.notes)
+    )
+
+
+def test_a_model_without_inputs(tmp_path: Path) -> None:
+    path = model(tmp_path / "m.onnx", [node("Identity", "t", "y")], {}, {"y": (FLOAT, [2])}, t=np.ones(2, np.float32))
+    assert find(path).names == ("no inputs",)
+
+
+def test_rows_of_arrays_are_whole_inputs_where_there_is_no_batch(tmp_path: Path) -> None:
+    path = one_to_one(tmp_path / "m.onnx", node("Softmax", "x", "y", axis=0), [3, 2], [3, 2])
+    np.savez(tmp_path / "one.npz", x=np.zeros((3, 2)))
+    np.savez(tmp_path / "two.npz", x=np.zeros((2, 3, 2)))
+    inputs = find(path, InputOptions(arrays=(tmp_path / "one.npz", tmp_path / "two.npz")), ("zeros",))
+    assert inputs.names == ("zeros", "one.npz", "two.npz row 0", "two.npz row 1")
+    assert all(feed["x"].shape == (3, 2) for feed in inputs.feeds)
