@@ -26,7 +26,7 @@ RUNS = 2
 ENGINE_FACTOR = 1.25
 """What an engine takes beside the values that are alive, in parts of them."""
 
-LARGE_SECONDS, LARGE_BYTES = 30, 3 * 10**9
+LARGE_SECONDS, LARGE_BYTES = 10, 2 * 10**9
 
 
 class Rates(NamedTuple):

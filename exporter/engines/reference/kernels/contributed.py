@@ -1,6 +1,6 @@
 """Operators of onnxruntime's own domain, com.microsoft, of its optimised models; it runs most in float32 only.
 
-Source: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+Source: onnxruntime's list of contributed operators (ContribOperators in its repository).
 """
 
 from __future__ import annotations
