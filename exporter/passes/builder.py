@@ -13,6 +13,11 @@ MATRIX_PREFIXES = ("winograd.", "conv2d.")
 """Prefixes of the names of fixed matrices, which are part of an algorithm and not weights."""
 
 
+def is_rewritten(node: ir.Node) -> bool:
+    """Return whether an earlier run of a pass made a node, by its name: `conv1.winograd.weight.taps`."""
+    return any(f".{prefix}" in str(node.name) for prefix in MATRIX_PREFIXES)
+
+
 class Builder:
     """Makes the nodes that replace others.
 

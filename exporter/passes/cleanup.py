@@ -17,6 +17,7 @@ from onnx_ir.passes.common import (
 
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.passes.base import GraphPass, constant, find_nodes
+from exporter.passes.builder import is_rewritten
 from exporter.passes.shapes import preserve_signature
 
 MAX_FOLDED_BYTES = 4096
@@ -44,7 +45,10 @@ class FoldConstants(GraphPass):
 
     name = "fold-constants"
     enters_subgraphs = True
-    condition = "A node whose inputs are constants or known sizes, of at most 4096 numbers."
+    condition = (
+        "A node whose inputs are constants or known sizes, of at most 4096 numbers; not one that transforms the trained "
+        "weights of a rewritten convolution."
+    )
     reason = "Chains of Shape, Gather and Concat before a Reshape hide the shapes that other passes need."
 
     def rewrite(self, model: ir.Model) -> bool:
@@ -53,7 +57,11 @@ class FoldConstants(GraphPass):
 
         with suppress_foreign_logging(), preserve_signature(model):
             folded = fold_constants(
-                model, onnx_shape_inference=True, input_size_limit=MAX_FOLDED_BYTES, output_size_limit=MAX_FOLDED_BYTES
+                model,
+                onnx_shape_inference=True,
+                input_size_limit=MAX_FOLDED_BYTES,
+                output_size_limit=MAX_FOLDED_BYTES,
+                should_fold=lambda node: False if is_rewritten(node) else None,
             )
         if folded.modified:  # it writes Constant nodes of lists, which opsets before 12 do not have
             LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
