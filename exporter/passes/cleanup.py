@@ -46,8 +46,8 @@ class FoldConstants(GraphPass):
     name = "fold-constants"
     enters_subgraphs = True
     condition = (
-        "A node whose inputs are constants or known sizes, of at most 4096 numbers; not one that transforms the trained "
-        "weights of a rewritten convolution."
+        "A node whose inputs are constants or known sizes, of at most 4096 numbers; not one that transforms the "
+        "trained weights of a rewritten convolution."
     )
     reason = "Chains of Shape, Gather and Concat before a Reshape hide the shapes that other passes need."
 
