@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.evaluated import evaluator, in_onnxruntime, model_of
+from helpers.evaluated import assert_equal_to_onnxruntime, evaluator, in_onnxruntime, model_of
 from onnx import helper
 
 from exporter.engines.reference import operators
@@ -54,3 +54,14 @@ def test_a_kernel_that_does_not_cover_a_form_is_passed_over() -> None:
 def test_an_unknown_operator_is_named() -> None:
     with pytest.raises(NodeError, match=r"here \(Fancy\): no evaluator knows this operator of domain theirs"):
         run(helper.make_node("Fancy", ["x"], ["y"], domain="theirs", name="here"), {"x": X})
+
+
+def test_sequence_lengths_of_a_recurrent_node() -> None:
+    """onnx's evaluator ignores them, so it is not what computes the node."""
+    generator = np.random.default_rng(0)
+    shapes = {"x": (5, 3, 2), "w": (1, 8, 2), "r": (1, 8, 2), "b": (1, 16)}
+    feeds: dict[str, Any] = {
+        name: generator.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()
+    }
+    node = helper.make_node("LSTM", [*feeds, "lengths"], ["y", "h"], hidden_size=2)
+    assert_equal_to_onnxruntime(node, feeds | {"lengths": np.array([5, 2, 1], np.int32)}, kernel=False)
