@@ -114,7 +114,7 @@ class TorchScriptRuntime(Runtime):
         graph = self._module.inlined_graph
         node = next(graph.outputs()).node()
         values = [*node.inputs()]
-        if node.kind() == "prim::ListConstruct" and kind == "ListType":
+        if node.kind() == "prim::ListConstruct" and values:  # an empty one is filled by a loop
             return [f"output{i}" for i in range(len(values))]
         keys = [value.toIValue() for value in values[::2]]
         if node.kind() != "prim::DictConstruct" or not all(isinstance(key, str) for key in keys):

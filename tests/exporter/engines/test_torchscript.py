@@ -141,3 +141,49 @@ def test_an_archive_that_drops_at_random_is_recognised(training: bool, tmp_path:
     torch.jit.save(torch.jit.trace(Dropping(training), torch.ones(1, 4), check_trace=False), str(path))
     with TorchScriptRuntime(path, RuntimeOptions()) as runtime:
         assert ("aten::dropout in training mode" in (runtime.random_node or "")) == training
+
+
+class Named(Two):
+    """A dictionary of two outputs."""
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:  # pyright: ignore
+        """(N, 4) -> (N, 3), (N, 3)."""
+        y = self.linear(x)
+        return {"scores": y, "positive": torch.relu(y)}
+
+
+class Listed(Two):
+    """A list of two outputs."""
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:  # pyright: ignore
+        """(N, 4) -> (N, 3), (N, 3)."""
+        y = self.linear(x)
+        return [y, torch.relu(y)]
+
+
+class Growing(Two):
+    """A list whose length depends on the input."""
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:  # pyright: ignore
+        """(N, 4) -> N of (3)."""
+        return [self.linear(row) for row in x]
+
+
+@pytest.mark.parametrize("runtime", [TorchScriptRuntime, Float64Script])
+@pytest.mark.parametrize(("module", "names"), [(Named, ["scores", "positive"]), (Listed, ["output0", "output1"])])
+def test_dictionaries_and_lists_are_flattened(
+    module: type[Two], names: list[str], runtime: type[TorchScriptRuntime], tmp_path: Path
+) -> None:
+    with runtime(save(tmp_path / "m.pt", module()), RuntimeOptions()) as opened:
+        assert [output.name for output in opened.signature.outputs] == names
+        returned = opened.run(X)
+    assert [*returned] == names
+    assert np.array_equal(np.maximum(returned[names[0]], 0), returned[names[1]])
+
+
+def test_a_list_of_unknown_length_is_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ArtifactError, match="cannot be named before it runs; return a tuple"),
+        TorchScriptRuntime(save(tmp_path / "m.pt", Growing()), RuntimeOptions()),
+    ):
+        pass
