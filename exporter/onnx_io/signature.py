@@ -30,10 +30,10 @@ def get_signature(model: onnx.ModelProto) -> Signature:
 def free_size(size: int | str | None) -> int | str:
     """Return a size of a shape: a positive number, or the name of a free size (`?` where it has none).
 
-    Files in use write a free size as 0 or -1 too.
+    Files in use write a free size as -1 or 0 too. A 0 is named `0`: some files mean it.
     """
     if isinstance(size, int):
-        return size if size > 0 else "?"
+        return size if size > 0 else "0" if size == 0 else "?"
     return size or "?"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter.engines import Runtime, RuntimeOptions
-from exporter.errors import ArtifactError
+from exporter.errors import ArtifactError, CheckFailedError
 from exporter.parity.feeds import as_batch, as_one_item, cast
 from exporter.parity.input_types import EDGE_CASES
 from exporter.parity.inputs import InputBatch, InputSet
@@ -143,7 +143,7 @@ def run_model(
             progress(f"running {spec.path.name}: {batch.name}, batch {len(batch.rows)}")
             feeds = make_feeds(mapping, inputs, batch.rows)
             with timed(seconds, "run"):
-                outputs = runtime.run(feeds)
+                outputs = _run(runtime, feeds, inputs.notes)
             outputs = _rename_outputs(spec.path, mapping, outputs)
             outputs = as_batch(outputs) if inputs.batched else as_one_item(outputs)
             results.append((batch, outputs))
@@ -152,6 +152,14 @@ def run_model(
         return RunResult(
             spec, runtime.description, runtime.placement, runtime.precision, mapping, tuple(results), seconds
         )
+
+
+def _run(runtime: Runtime, feeds: Outputs, notes: Sequence[str]) -> Outputs:
+    """Run a batch; where it fails, the error also says what was chosen for the inputs, and the options for it."""
+    try:
+        return runtime.run(feeds)
+    except CheckFailedError as error:
+        raise CheckFailedError("; ".join((str(error), *notes))) from error
 
 
 def require_repeatable(runtime: Runtime) -> None:

@@ -23,8 +23,8 @@ from models.specs import Signature, TensorSpec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FREE_SIZES = (32, 64, 224, 16, 8, 4, 3, 2, 1, 0)
-"""Sizes to try for axes that the model leaves free; 0 last, which some files state and mean."""
+FREE_SIZES = (32, 64, 224, 16, 8, 4, 3, 2, 1)
+"""Sizes to try for axes that the model leaves free."""
 FIRST_SIZES = (2, 1, None)
 """Sizes to try for a free first axis that is not the batch; None takes the size of the other free axes. One item alone
 hides what couples items, such as a softmax over the axis."""
@@ -68,6 +68,8 @@ def has_batch_candidate(signature: Signature) -> bool:
     if len(first) != 1 or None in first or not signature.outputs:
         return False
     (size,) = first
+    if size == "0":
+        return False
     if isinstance(size, str) and size != "?" and any(size in shape[1:] for shape in shapes):
         return False
     sizes = [output.shape[0] if output.shape else None for output in signature.outputs]
@@ -140,7 +142,8 @@ def stated_shapes(inputs: Sequence[TensorSpec], options: InputOptions) -> dict[s
     for value in inputs:
         shape = given.get(value.name, value.shape)
         first = value.shape[:1] if value.shape and isinstance(value.shape[0], int) else shape[:1]  # a fixed batch stays
-        stated[value.name] = tuple(sizes.get(size, size) for size in (*first, *shape[1:]))
+        named = (sizes.get(size, size) for size in (*first, *shape[1:]))
+        stated[value.name] = tuple(0 if size == "0" else size for size in named)  # onnxruntime accepts no other
     return stated
 
 

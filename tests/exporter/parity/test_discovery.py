@@ -9,7 +9,7 @@ from helpers import small_models
 from helpers.graphs import node
 from onnx import TensorProto, helper
 
-from exporter.errors import UsageError
+from exporter.errors import CheckFailedError, UsageError
 from exporter.onnx_io.signature import read_signature
 from exporter.parity.discovery import find_inputs
 from exporter.parity.golden import FileSource
@@ -196,3 +196,21 @@ def test_rows_of_arrays_are_whole_inputs_where_there_is_no_batch(tmp_path: Path)
     inputs = find(path, InputOptions(arrays=(tmp_path / "one.npz", tmp_path / "two.npz")), ("zeros",))
     assert inputs.names == ("zeros", "one.npz", "two.npz row 0", "two.npz row 1")
     assert all(feed["x"].shape == (3, 2) for feed in inputs.feeds)
+
+
+def test_a_size_of_0_is_meant_unless_the_user_sets_it(tmp_path: Path) -> None:
+    path = one_to_one(tmp_path / "m.onnx", node("Relu", "x", "y"), [2, "h"], [2, "h"])
+    raw = onnx.load(path)
+    raw.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 0
+    onnx.save(raw, path)
+    assert find(path).select([0])["x"].shape == (1, 0)
+
+
+def test_a_failure_on_a_drawn_value_names_the_option(tmp_path: Path) -> None:
+    shape: tuple[int, Shape] = (INT64, [4])
+    path = model(tmp_path / "m.onnx", [node("Div", "a b", "y")], {"a": shape, "b": shape}, {"y": shape})
+    with pytest.raises(
+        CheckFailedError, match=r"division by zero.*b int64 \(4\): integers 0..9 \(--feed changes them\)"
+    ):
+        check(path)
+    assert check(path, InputOptions(feeds={"b": ValueRange(1, 9)})).passed
