@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 MIN_CONV_RANK = 3
 """A convolution's weight has more axes than (out, in)."""
-MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - the folder inside it is made by tempfile
+MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - the folder inside it has a random name
 """Linux's file system in memory: writing the weights to a busy disk can take longer than running the faulty copies."""
 FREE_SPACE_FACTOR = 4
 """How many times the artifact's size must be free there."""
 
 
-def temp_dir(artifact: Path) -> TemporaryDirectory[str]:
-    """Return a temporary folder for an artifact's weights and one faulty copy: in memory where there is room."""
+def temp_folder(artifact: Path) -> Path:
+    """Return where an artifact's weights and one faulty copy are written: in memory where there is room."""
     needed = FREE_SPACE_FACTOR * sum(path.stat().st_size for path in artifact.parent.glob(f"{artifact.name}*"))
     usable = MEMORY_FOLDER.is_dir() and os.access(MEMORY_FOLDER, os.W_OK)
     in_memory = usable and shutil.disk_usage(MEMORY_FOLDER).free > needed
-    return TemporaryDirectory(prefix="c3d-self-test-", dir=MEMORY_FOLDER if in_memory else None)
+    return MEMORY_FOLDER if in_memory else Path(gettempdir())
 
 
 def split_model(path: Path, folder: Path) -> OriginalGraph:

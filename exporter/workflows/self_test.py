@@ -6,16 +6,17 @@ labels, masks and indices, and networks that draw random numbers must be refused
 """
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 
 from exporter.artifacts.loading import LoadedArtifact, rebuild_network
+from exporter.artifacts.store import staging
 from exporter.errors import UsageError
 from exporter.fault_injection.faults import FAULTS, FaultType
 from exporter.fault_injection.harness import OPTIONS, set_up
 from exporter.fault_injection.results import SelfTestOptions, SelfTestReport
 from exporter.fault_injection.runner import clean_runs, list_faults, run_faults
 from exporter.fault_injection.sample_runner import run_samples
-from exporter.fault_injection.split import temp_dir
+from exporter.fault_injection.split import temp_folder
 from exporter.formats import load_artifact
 from exporter.parity.inputs import InputSet, make_network_inputs
 from exporter.parity.run_specs import make_run_spec
@@ -61,16 +62,16 @@ def self_test(
         model, _ = rebuild_network(loaded, reference or BuildOptions())
         golden = golden_outputs(model, ParityOptions(seed=options.seed, input_types=QUICK), progress)
         golden.compute(range(len(golden.inputs.names)))
-    with temp_dir(loaded.path) as folder:
+    with staging(temp_folder(loaded.path)) as folder:
         with timed(seconds, "original"):
             spec = make_run_spec(loaded, OPTIONS, model)
-            harness = set_up(loaded, golden, spec, Path(folder), progress)
+            harness = set_up(loaded, golden, spec, folder, progress)
         with timed(seconds, "faults"):
             faults = list_faults(harness.graph, fault_types, quick=options.quick)
             results = run_faults(harness, faults, options, progress)
 
-    with timed(seconds, "samples"), TemporaryDirectory() as folder:
-        samples = run_samples(fault_types, options, Path(folder), progress)
+    with timed(seconds, "samples"), staging(Path(gettempdir())) as folder:
+        samples = run_samples(fault_types, options, folder, progress)
 
     def make_inputs(seed: int, number: int) -> InputSet:
         return make_network_inputs(model, ParityOptions(seed=seed, input_types=CLEAN_INPUTS[:number]))

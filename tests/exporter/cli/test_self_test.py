@@ -1,12 +1,17 @@
 """`verify self-test` as a user runs it."""
 
 import json
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from helpers.run import call
+from helpers.run import BIN, call
 from helpers.tiny import save
 
+from exporter.fault_injection.split import MEMORY_FOLDER
 from exporter.workflows.export import ExportResult
 
 
@@ -65,3 +70,22 @@ def test_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert call("verify", "self-test", cwd=tmp_path, capture=capfd).returncode == 2
     done = call("verify", "self-test", "a.onnx", "--clean-runs", "-1", cwd=tmp_path, capture=capfd)
     assert done.returncode == 2
+
+
+def test_an_interrupted_self_test_leaves_no_files(narrow_artifacts: ExportResult, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [str(BIN / "verify"), "self-test", str(narrow_artifacts.artifacts[0].path)],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stderr=subprocess.DEVNULL,
+    )
+
+    def folders() -> list[Path]:
+        return [path for parent in (MEMORY_FOLDER, tmp_path) for path in parent.glob(f".c3d-export-*-{process.pid}-*")]
+
+    deadline = time.monotonic() + 60
+    while not folders():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
+    assert folders() == []
