@@ -5,6 +5,9 @@ from math import prod
 from exporter.passes.conv2d_pattern import VECTOR, Conv2dMatch
 from exporter.passes.winograd.cost import BLOCKED, FLOPS, VOLUMES, milliseconds
 
+OVERHEAD_MS = 0.05
+"""What the additional operators take however small their tensors are."""
+
 
 def direct_ms(match: Conv2dMatch) -> float:
     """Return the predicted time of the original, with the Transposes that it needs where its neighbours do without."""
@@ -35,7 +38,7 @@ def conv2d_ms(match: Conv2dMatch) -> float:
         moved += volume + pooled
     moved += 2 * pooled  # from the blocked layout
     moved += 2 * source * (not match.given_frames_first) + 2 * pooled * (not match.wanted_frames_first)
-    return selected + milliseconds(2 * volume * taps, moved, BLOCKED * FLOPS)
+    return OVERHEAD_MS + selected + milliseconds(2 * volume * taps, moved, BLOCKED * FLOPS)
 
 
 def _numbers(match: Conv2dMatch) -> tuple[int, int, int]:
