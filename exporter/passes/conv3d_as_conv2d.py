@@ -74,7 +74,8 @@ class Conv3dAsConv2d(GraphPass):
         name, operator = display_name(match.nodes[0]), match.nodes[0].op_type
         predicted, direct = conv2d_ms(match), direct_ms(match)
         if self.measure is not None:
-            return self._measured(match, opset) if predicted < MEASURE_MARGIN * direct else None
+            likely = match.few_channels or predicted < MEASURE_MARGIN * direct
+            return self._measured(match, opset) if likely else None
         if match.few_channels:
             reason = "its taps in time become channels, and its pool keeps the blocked layout"
         elif predicted <= MAX_COST_RATIO * direct:
