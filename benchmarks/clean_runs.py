@@ -18,9 +18,10 @@ from exporter.artifacts.manifest import Artifact
 from exporter.formats.torchscript import OPTIMIZE_OPTION
 from exporter.parity.evaluate import evaluate
 from exporter.parity.execution import RunSpec, run_model
-from exporter.parity.golden import GoldenOutputs, NetworkSource
+from exporter.parity.golden import GoldenOutputs
 from exporter.parity.inputs import make_network_inputs
 from exporter.parity.run_specs import make_run_spec
+from exporter.parity.sources import NetworkSource
 from exporter.parity.tolerance import ERROR_FACTOR
 from exporter.types import ExportRequest, ParityOptions
 from exporter.workflows.export import export

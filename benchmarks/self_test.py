@@ -6,19 +6,20 @@ The same functions as the command, in an order that makes what is done so far a 
 import zlib
 from collections import Counter
 from dataclasses import asdict
-from pathlib import Path
 
 from measure import machine
 from pieces import Pieces, pieces
 
+from exporter.artifacts.store import staging
 from exporter.fault_injection.harness import OPTIONS, set_up
 from exporter.fault_injection.results import SelfTestOptions
 from exporter.fault_injection.runner import Fault, list_faults, run_faults
-from exporter.fault_injection.split import temp_dir
+from exporter.fault_injection.split import temp_folder
 from exporter.formats import load_artifact
-from exporter.parity.golden import GoldenOutputs, NetworkSource, require_cache
+from exporter.parity.golden import GoldenOutputs, require_cache
 from exporter.parity.inputs import make_network_inputs
 from exporter.parity.run_specs import make_run_spec
+from exporter.parity.sources import NetworkSource
 from exporter.types import QUICK, ExportRequest, ParityOptions
 from exporter.workflows.export import export
 from models import build
@@ -35,13 +36,13 @@ def main() -> None:
     artifacts = kept.path.parent / "artifacts"
     if not (artifacts / "c3d.onnx").is_file():
         export(ExportRequest(("onnx",), output_dir=artifacts, verify=False))
-    with temp_dir(artifacts / "c3d.onnx") as folder:
+    with staging(temp_folder(artifacts / "c3d.onnx")) as folder:
         built = build(BuildOptions(seed=0))
         pool = make_network_inputs(built, ParityOptions(input_types=QUICK))
         require_cache(kept.path.parent / "golden")
         golden = GoldenOutputs(NetworkSource(built), pool, kept.path.parent / "golden")
         artifact = load_artifact(artifacts / "c3d.onnx")
-        harness = set_up(artifact, golden, make_run_spec(artifact, OPTIONS, built), Path(folder))
+        harness = set_up(artifact, golden, make_run_spec(artifact, OPTIONS, built), folder)
         faults = sorted(list_faults(harness.graph), key=lambda fault: zlib.crc32(title(fault).encode()))
         left = [fault for fault in faults if title(fault) not in kept.done]
         while left and not kept.over:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from helpers.run import run
 
-from exporter.parity.golden import GoldenOutputs, NetworkSource
+from exporter.parity.golden import GoldenOutputs
 from exporter.parity.inputs import InputSet, make_video_inputs
+from exporter.parity.sources import NetworkSource
 from exporter.types import QUICK, ExportRequest, ParityOptions
 from exporter.workflows.export import ExportResult, export
 from models.builder import build

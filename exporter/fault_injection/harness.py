@@ -15,9 +15,10 @@ from exporter.fault_injection.results import Located
 from exporter.fault_injection.split import split_model
 from exporter.parity.evaluate import evaluate, stop_at_failure
 from exporter.parity.execution import FULL_PRECISION, RunResult, RunSpec, run_model
-from exporter.parity.golden import GoldenOutputs, ReferencePrecision
+from exporter.parity.golden import GoldenOutputs
 from exporter.parity.inputs import InputBatch, InputSet
 from exporter.parity.localize import localize
+from exporter.parity.sources import ReferencePrecision
 from exporter.results import LayerError, ParityReport
 from exporter.types import ParityOptions
 from models.progress import Progress, no_progress

@@ -13,10 +13,11 @@ from exporter.fault_injection.results import SampleResult, SelfTestOptions
 from exporter.fault_injection.runner import list_faults, run_faults
 from exporter.fault_injection.samples import SAMPLES, Sample
 from exporter.onnx_io.signature import read_signature
-from exporter.parity.golden import FileSource, GoldenOutputs
+from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_plan import make_plans
 from exporter.parity.inputs import draw_inputs
 from exporter.parity.run_specs import make_file_run_spec
+from exporter.parity.sources import FileSource
 from exporter.types import InputOptions, ParityOptions
 from models.progress import Progress, no_progress
 

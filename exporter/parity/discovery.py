@@ -16,9 +16,9 @@ from exporter.engines import Runtime
 from exporter.errors import CheckFailedError, UsageError
 from exporter.parity.execution import require_repeatable
 from exporter.parity.feeds import cast_feeds
-from exporter.parity.golden import FileSource
 from exporter.parity.input_plan import InputPlan, has_batch_candidate, make_plans
 from exporter.parity.inputs import InputSet, draw_inputs
+from exporter.parity.sources import FileSource
 from exporter.types import ParityOptions, ValueRange
 from models.progress import Progress, no_progress
 from models.specs import Signature

@@ -12,13 +12,14 @@ from exporter.parity.compare import TOP_K, Expected, compare, top_k
 from exporter.parity.discrete import is_discrete
 from exporter.parity.evidence import check_evidence
 from exporter.parity.execution import FULL_PRECISION, RunResult
-from exporter.parity.golden import FileSource, GoldenOutputs
+from exporter.parity.golden import GoldenOutputs
 from exporter.parity.histogram import error_histograms
 from exporter.parity.inputs import InputBatch
 from exporter.parity.near_ties import find_near_ties
 from exporter.parity.overflow import baseline_in_own_precision, overflow_notes
 from exporter.parity.pairing import find_pairing
 from exporter.parity.preview import preview_frames
+from exporter.parity.sources import FileSource
 from exporter.parity.tolerance import Tolerance, select_tolerance
 from exporter.results import Comparison, ParityReport, Precision, Ranking
 from exporter.types import ParityOptions

@@ -14,7 +14,8 @@ from exporter.errors import C3DExportError
 from exporter.parity.decisions import DecisionGraph, Node, Run
 from exporter.parity.discrete import NearTies, is_discrete
 from exporter.parity.feeds import cast_feeds
-from exporter.parity.golden import PRECISIONS, GoldenOutputs, ReferencePrecision
+from exporter.parity.golden import GoldenOutputs
+from exporter.parity.sources import PRECISIONS, ReferencePrecision
 from exporter.parity.tolerance import Tolerance
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import join_limited
 from exporter.parity.execution import FULL_PRECISION, RunResult
 from exporter.parity.feeds import cast_feeds
-from exporter.parity.golden import FileSource, GoldenOutputs
+from exporter.parity.golden import GoldenOutputs
+from exporter.parity.sources import FileSource
 from exporter.parity.tolerance import Tolerance
 
 if TYPE_CHECKING:

@@ -21,12 +21,13 @@ from exporter.parity.discovery import find_inputs
 from exporter.parity.evaluate import evaluate, stop_at_failure
 from exporter.parity.execution import RunResult, RunSpec, run_model
 from exporter.parity.feeds import cast_feeds
-from exporter.parity.golden import FileSource, GoldenOutputs, NetworkSource, require_cache
+from exporter.parity.golden import GoldenOutputs, require_cache
 from exporter.parity.input_plan import has_batch_candidate, make_plans
 from exporter.parity.inputs import InputSet, draw_inputs, make_network_inputs, make_video_inputs
 from exporter.parity.localize import localize
 from exporter.parity.run_specs import check_devices, make_file_run_spec, make_run_spec, make_second_run_spec
 from exporter.parity.signatures import read_full_signature
+from exporter.parity.sources import FileSource, NetworkSource
 from exporter.results import ParityReport
 from exporter.system import environment
 from exporter.types import ParityOptions

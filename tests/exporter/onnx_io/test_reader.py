@@ -9,7 +9,6 @@ import pytest
 from helpers import small_models
 
 from exporter.errors import ArtifactError
-from exporter.onnx_io import reader
 from exporter.onnx_io.reader import read_model
 
 
@@ -41,10 +40,3 @@ def test_truncated_external_data_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "m.data").write_bytes(content[:-4])
     with pytest.raises(ArtifactError, match=r"m\.data does not hold them"):
         read_model(tmp_path / "m.onnx")
-
-
-def test_weights_beyond_the_limit_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = small_models.network(tmp_path / "m.onnx")
-    monkeypatch.setattr(reader, "MAX_MESSAGE_BYTES", 1000)
-    with pytest.raises(ArtifactError, match="models beyond 2 GiB"):
-        read_model(path)

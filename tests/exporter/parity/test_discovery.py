@@ -12,8 +12,8 @@ from onnx import TensorProto, helper
 from exporter.errors import CheckFailedError, UsageError
 from exporter.onnx_io.signature import read_signature
 from exporter.parity.discovery import find_inputs
-from exporter.parity.golden import FileSource
 from exporter.parity.inputs import InputSet
+from exporter.parity.sources import FileSource
 from exporter.results import ParityReport
 from exporter.types import InputOptions, ParityOptions, ValueRange
 from exporter.workflows.verify import verify_parity

@@ -11,8 +11,9 @@ from helpers import reference, small_models
 from helpers.golden import KnownRuntime, KnownSource
 
 from exporter.errors import OutputError
-from exporter.parity.golden import FileSource, GoldenOutputs, require_cache
+from exporter.parity.golden import GoldenOutputs, require_cache
 from exporter.parity.inputs import InputSet
+from exporter.parity.sources import FileSource
 from models.builder import BuiltModel
 from models.config import OUTPUTS
 

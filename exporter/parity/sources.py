@@ -1,0 +1,121 @@
+"""What golden outputs are computed from: a network in PyTorch, or a model file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal, Protocol, get_args
+
+from exporter.artifacts.manifest import sha256_file
+from exporter.engines import Runtime, RuntimeOptions, find_engine
+from exporter.engines.pytorch import PyTorchRuntime
+from exporter.onnx_io.external_data import external_files
+from exporter.onnx_io.precision import detect_precision
+from exporter.parity.decisions import DecisionGraph
+from exporter.types import FormatName
+from models.builder import state_sha256
+from models.built_model import BuiltModel
+from models.specs import Signature
+
+ReferencePrecision = Literal["float32", "float64"]
+PRECISIONS: tuple[ReferencePrecision, ...] = get_args(ReferencePrecision)
+
+
+class GoldenSource(Protocol):
+    """What golden outputs are computed from.
+
+    Attributes:
+        float64_name: the float64 reference, in words.
+        float32_name: the float32 baseline, in words.
+        layers: {output: the layer whose value it is}, for outputs that are not called like their layer.
+        features: the outputs that are no class scores, so that highest classes are not compared.
+        decisions: the graph that discrete outputs are followed in; None where there is none.
+    """
+
+    float64_name: str
+    float32_name: str
+    layers: Mapping[str, str]
+    features: frozenset[str]
+    decisions: DecisionGraph | None
+
+    def key(self) -> str:
+        """Return a text that is the same only for the same outputs: weights, structure, library versions."""
+        ...
+
+    def open(
+        self, precision: ReferencePrecision, *, all_outputs: bool = False, extra_outputs: tuple[str, ...] = ()
+    ) -> AbstractContextManager[Runtime]:
+        """Open the model in `precision`; with `all_outputs` it returns every layer, else `extra_outputs` too."""
+        ...
+
+
+class NetworkSource:
+    """A built network in PyTorch."""
+
+    float64_name = "the network in float64 (PyTorch)"
+    float32_name = "PyTorch float32"
+    decisions: DecisionGraph | None = None
+
+    def __init__(self, model: BuiltModel) -> None:
+        self.model = model
+        self.layers: Mapping[str, str] = {output.name: output.layer for output in model.outputs if output.layer}
+        self.features = frozenset(output.name for output in model.outputs if output.kind == "features")
+
+    def key(self) -> str:
+        """Return the hash of the parameters with the structure, torch's version and its CPU instructions."""
+        structure = f"{self.model.architecture} {sorted(self.model.settings.items())}"
+        return f"{state_sha256(self.model.network)} {structure} torch {version('torch')} {_cpu_capability()}"
+
+    def open(
+        self, precision: ReferencePrecision, *, all_outputs: bool = False, extra_outputs: tuple[str, ...] = ()
+    ) -> AbstractContextManager[Runtime]:
+        """See `GoldenSource`; `extra_outputs` is for files."""
+        return PyTorchRuntime(self.model, precision, RuntimeOptions(all_outputs=all_outputs))
+
+
+class FileSource:
+    """A model file: its graph in float64.
+
+    The float32 baseline is the file in its own engine where the file computes in float32. A file of lower precision is
+    converted to float32 for it, because its own errors would allow anything.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        form: FormatName,
+        signature: Signature | None = None,
+        features: frozenset[str] = frozenset(),
+    ) -> None:
+        self.path, self.signature, self.features = path, signature, features
+        self.format: FormatName = form
+        self.float64_name = f"{path.name} in float64"
+        self.float32_name = f"float32 {path.name}"
+        self.layers: Mapping[str, str] = {}
+        self.decisions = DecisionGraph(path) if form == "onnx" else None
+        self.native_float32 = form == "onnx" and detect_precision(path) == "float32"
+
+    def key(self) -> str:
+        """Return the hash of the file and its data, with the versions of its engines and torch's CPU instructions."""
+        versions = " ".join(f"{name} {version(name)}" for name in ("torch", "onnx", "onnxruntime"))
+        files = (self.path, *(external_files(self.path) if self.format == "onnx" else ()))
+        return f"{' '.join(map(sha256_file, files))} {versions} {_cpu_capability()}"
+
+    def open(
+        self, precision: ReferencePrecision, *, all_outputs: bool = False, extra_outputs: tuple[str, ...] = ()
+    ) -> AbstractContextManager[Runtime]:
+        """See `GoldenSource`."""
+        engine = find_engine(self.format)
+        settings = RuntimeOptions(signature=self.signature, all_outputs=all_outputs, extra_outputs=extra_outputs)
+        if precision == "float64":
+            return engine.open_float64(self.path, settings)
+        return (engine.open if self.native_float32 else engine.open_float32)(self.path, settings)
+
+
+def _cpu_capability() -> str:
+    """Return the instruction set that torch uses, because float32's last bits depend on it."""
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability()
