@@ -18,8 +18,10 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 import warnings
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -29,6 +31,7 @@ from corpus_models import CorpusModel, find_models, sample
 from corpus_report import write_report
 from pieces import Pieces
 
+LOCK = threading.Lock()
 TIMEOUT_S, LARGE_TIMEOUT_S = 120.0, 1800.0
 
 
@@ -104,18 +107,31 @@ def main() -> None:
         if given.sample is not None:
             models = sample(models, given.sample, given.seed)
         models = [model for model in models if given.only in model.name]
-        worker = Worker()
-        for number, model in enumerate(models, 1):
-            if kept.over:
-                break
-            if model.name not in kept.done:
-                print(f"{number}/{len(models)} {model.name}", file=sys.stderr, flush=True)
-                kept.keep(model.name, worker.check(model, LARGE_TIMEOUT_S if model.is_large else TIMEOUT_S))
-        worker.close()
+        left = iter([model for model in models if model.name not in kept.done])
+        threads = [threading.Thread(target=_check_models, args=(left, kept)) for _ in range(given.workers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     text = write_report(kept.done)
     if given.markdown:
         given.markdown.write_text(text)
     print(text)
+
+
+def _check_models(left: Iterator[CorpusModel], kept: Pieces) -> None:
+    """Check models with a worker of this thread's own, until none is left or the time is over."""
+    worker = Worker()
+    while not kept.over:
+        with LOCK:
+            model = next(left, None)
+        if model is None:
+            break
+        record = worker.check(model, LARGE_TIMEOUT_S if model.is_large else TIMEOUT_S)
+        with LOCK:
+            print(f"{len(kept.done)} {model.name}", file=sys.stderr, flush=True)
+            kept.keep(model.name, record)
+    worker.close()
 
 
 def _arguments() -> argparse.Namespace:
@@ -127,6 +143,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--only", default="", metavar="TEXT", help="only models whose name contains TEXT")
     parser.add_argument("--seconds", type=float, default=1e9, help="stop after this time; another call continues")
+    parser.add_argument("--workers", type=int, default=1, help="worker processes; 1 where times are to be compared")
     parser.add_argument("--markdown", type=Path, help="write the report here too")
     return parser.parse_args()
 
