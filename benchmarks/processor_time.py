@@ -3,15 +3,22 @@
 `python benchmarks/processor_time.py ORIGINAL.onnx OPTIMIZED.onnx... [--rounds 7]`. Two threads that sleep while they
 wait, so that waiting does not count; one clip; dynamic axes are 1. Prints the processor time of a run divided by the
 two threads, and the ratio to the first file in each round: median, and the tenth and ninetieth percentile. It is the
-time that a run takes on two idle cores as far as its operators use both.
+time that a run takes on two idle cores as far as its operators use both. `--openvino` adds OpenVINO in float32 on the
+first file.
 """
 
 import argparse
+import importlib
 import time
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import onnxruntime as ort
 from measure import machine
+from numpy.typing import NDArray
+
+from exporter.engines.openvino import SETTINGS
 
 THREADS = 2
 
@@ -21,17 +28,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--openvino", action="store_true", help="also run the first file in OpenVINO")
     given = parser.parse_args()
     print(machine())
     sessions = [open_session(file) for file in given.files]
     inputs = sessions[0].get_inputs()[0]
     shape = [size if isinstance(size, int) else 1 for size in inputs.shape]
     x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    for session in sessions:
-        run_ms(session, x)
-    times = np.array([[run_ms(session, x) for session in sessions] for _ in range(given.rounds)])
+    targets: dict[str, Callable[[], object]] = {
+        file: partial(session.run, None, {inputs.name: x}) for file, session in zip(given.files, sessions, strict=True)
+    }
+    if given.openvino:
+        targets["OpenVINO"] = open_in_openvino(given.files[0], x)
+    for run in targets.values():
+        run_ms(run)
+    times = np.array([[run_ms(run) for run in targets.values()] for _ in range(given.rounds)])
     ratios = times[:, :1] / times
-    for column, file in enumerate(given.files):
+    for column, file in enumerate(targets):
         low, middle, high = np.quantile(ratios[:, column], [0.1, 0.5, 0.9])
         print(f"{file:50s} {np.median(times[:, column]):8.1f} ms  ratio {middle:.2f} [{low:.2f}, {high:.2f}]")
 
@@ -44,10 +57,19 @@ def open_session(file: str) -> ort.InferenceSession:
     return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
-def run_ms(session: ort.InferenceSession, x: np.ndarray) -> float:
+def open_in_openvino(file: str, x: NDArray[np.float32]) -> Callable[[], object]:
+    """Return a run of a file in OpenVINO, with this package's settings: float32 arithmetic, for latency."""
+    openvino = importlib.import_module("openvino")
+    model = openvino.Core().read_model(file)
+    model.reshape(list(x.shape))
+    compiled = openvino.Core().compile_model(model, "CPU", {**SETTINGS, "INFERENCE_NUM_THREADS": THREADS})
+    return lambda: compiled([x], share_inputs=True)
+
+
+def run_ms(run: Callable[[], object]) -> float:
     """Return the processor time of a run, in milliseconds, divided by the threads."""
     started = time.process_time()
-    session.run(None, {session.get_inputs()[0].name: x})
+    run()
     return 1e3 * (time.process_time() - started) / THREADS
 
 
