@@ -93,8 +93,9 @@ def _stop(number: int, _frame: FrameType | None) -> NoReturn:
     A KeyboardInterrupt would not do: raised while torch or its imports run, it is swallowed, turned into another
     error, or ends the process by an abort in C++.
     """
-    if store := sys.modules.get("exporter.artifacts.store"):
-        store.cleanup_staging()
+    cleanup = getattr(sys.modules.get("exporter.artifacts.store"), "cleanup_staging", None)
+    if cleanup is not None:  # otherwise the module is not there yet, or is being imported
+        cleanup()
     cursor = SHOW_CURSOR if sys.stderr.isatty() else ""
     os.write(
         sys.stderr.fileno(),

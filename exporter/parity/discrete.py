@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from exporter.parity.decisions.nodes import rounding_slack
-from exporter.parity.tolerance import AllcloseTolerance, Tolerance
+from exporter.parity.tolerance import ERROR_FACTOR, MIN_BASELINE_ERROR, AllcloseTolerance, Tolerance
 from exporter.results import Comparison
 
 if TYPE_CHECKING:
@@ -148,6 +148,9 @@ def _compare_item(arrays: Sequence[Array], ties: NearTies | None, tolerance: Tol
     if isinstance(tolerance, AllcloseTolerance) and values.dtype.kind in "iuf":
         rejected &= ~(np.abs(values.astype(np.float64) - float64.astype(np.float64)) <= tolerance.atol)
     permitted, inexact = baseline, np.ones(values.size, bool)
+    if ties is not None and values.dtype.kind == "f":
+        hidden = ~differs & _is_refused(values, float64, float32, ties)
+        rejected, differs = rejected | hidden, differs | hidden
     if ties is not None and differs.any():
         positions = np.flatnonzero(rejected)
         rejected[positions] = ~ties.accepts(positions, values[positions])
@@ -157,11 +160,33 @@ def _compare_item(arrays: Sequence[Array], ties: NearTies | None, tolerance: Tol
     return _Counts(values.size, *counts)
 
 
-def _same(values: Array, others: Array, *, exactly: bool = False) -> Mask:
-    """Return whether elements are equal; floating-point numbers up to the rounding of float32."""
+def _is_refused(values: Array, float64: Array, float32: Array, ties: NearTies) -> Mask:
+    """Return where floats are none that the decisions behind them permit, however large the others of the output are.
+
+    Where the decisions do not even permit the reference, they are not known.
+    """
+    refused = ~_same(values, float64, each=True) & ~_same(values, float32, exactly=True)
+    positions = np.flatnonzero(refused)
+    if positions.size:
+        known = ties.accepts(positions, float64[positions])
+        refused[positions] = known & ~ties.accepts(positions, values[positions])
+    return refused
+
+
+def _same(values: Array, others: Array, *, exactly: bool = False, each: bool = False) -> Mask:
+    """Return whether elements are equal; floating-point numbers up to the rounding of float32.
+
+    Args:
+        values: (width,).
+        others: (width,).
+        exactly: without that rounding.
+        each: with the rounding of each number instead of the largest one's.
+    """
     if values.dtype.kind != "f" or others.dtype.kind != "f":
         return np.asarray(values == others, bool)
     slack = 0.0 if exactly else rounding_slack(others)
+    if each:
+        slack = ERROR_FACTOR * MIN_BASELINE_ERROR * np.abs(others)
     with np.errstate(invalid="ignore"):
         near = np.abs(values.astype(np.float64) - others.astype(np.float64)) <= slack
     return near | (values == others) | (np.isnan(values) & np.isnan(others))

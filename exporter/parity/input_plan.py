@@ -14,6 +14,8 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from exporter.errors import UsageError
 from exporter.parity.arrays import read_npy, shape_fits
 from exporter.parity.input_types import INDEX_RANGE, RANGES, is_float
@@ -94,6 +96,8 @@ def make_plans(signature: Signature, options: InputOptions, *, batched: bool) ->
     known = {value.name: value for value in signature.inputs}
     fixed = {name: read_npy(given, known[name]) for name, given in options.feeds.items() if isinstance(given, Path)}
     values = {name: given for name, given in options.feeds.items() if isinstance(given, ValueRange)}
+    for name, given in values.items():
+        _require_representable(known[name], given)
     drawn = [value for value in signature.inputs if value.name not in options.feeds]
     for value in drawn:
         _require_drawable(value, stated[value.name])
@@ -172,6 +176,24 @@ def _require_drawable(value: TensorSpec, shape: tuple[int | str, ...]) -> None:
         )
     if not is_float(value.dtype) and not re.fullmatch(r"u?int\d+|bool|string", value.dtype):
         raise UsageError(f"{value}: nothing can be drawn for this type; --no-verify optimizes without the check")
+
+
+def _require_representable(value: TensorSpec, given: ValueRange) -> None:
+    """Refuse numbers that the dtype of an input does not have.
+
+    Raises:
+        UsageError: with the numbers that it has.
+    """
+    if is_float(value.dtype):
+        largest = float(np.finfo(np.float32).max)
+        limits = ValueRange(-largest, largest)
+    elif value.dtype in RANGES:
+        limits = RANGES[value.dtype]
+    else:
+        integers = np.iinfo(value.dtype if re.fullmatch(r"u?int\d+", value.dtype) else "int64")
+        limits = ValueRange(integers.min, min(integers.max, np.iinfo("int64").max))
+    if given.low < limits.low or given.high > limits.high:
+        raise UsageError(f"--feed {value.name}={given}: {value} holds numbers of {limits} only")
 
 
 def _describe(

@@ -1,5 +1,6 @@
 """How a model's inputs and outputs correspond to the reference's."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def map_by_name(path: Path, found: Signature, other: Signature, pairs: Sequence[
 
     Raises:
         ArtifactError: they have different numbers of them, or sizes that cannot be the same; the message has both.
-        UsageError: a pair names no input and no output.
+        UsageError: a pair names no input and no output, or a name occurs in two pairs.
     """
     ports = ((other.inputs, found.inputs), (other.outputs, found.outputs))
     for theirs, ours in pairs:
@@ -71,6 +72,9 @@ def map_by_name(path: Path, found: Signature, other: Signature, pairs: Sequence[
                 f"--map {theirs}={ours}: no input or output of these names corresponds; {path.name} has {found}; the "
                 f"other has {other}"
             )
+    for side in (0, 1):
+        if repeated := [name for name, count in Counter(pair[side] for pair in pairs).items() if count > 1]:
+            raise UsageError(f"--map: {repeated[0]} is paired more than once, so that another would not be compared")
     inputs, outputs = (_pair(*sides, dict(pairs)) for sides in ports)
     for theirs, ours in (*inputs, *outputs):
         if ours is None or not _compatible(theirs, ours):

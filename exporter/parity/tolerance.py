@@ -29,6 +29,10 @@ MIN_BASELINE_ERROR = 4 * 2.0**-23
 """Lower bound on the baseline error, relative to max|output|: of few outputs it can be near zero by chance, and 4 units
 in the last place are a quarter of the usual error."""
 
+FILL_RATIO, FILL_SPREAD = 1e4, 1e-3
+"""Numbers that fill masked places (-1e9, -65504, float32's minimum) are at least so many times as large as every other
+number of the output and as 1, and differ from each other by at most this part."""
+
 PEAK_TO_RMS = 4.0
 """The largest of some hundred Gaussian errors, divided by their root mean square."""
 
@@ -74,7 +78,10 @@ class Tolerance(ABC):
 
 @dataclass(frozen=True)
 class Float32RelativeTolerance(Tolerance):
-    """The budget is a multiple of the float32 baseline's largest error on the same batch item."""
+    """The budget is a multiple of the float32 baseline's largest error on the same batch item.
+
+    Numbers that fill masked places have a budget of their own: theirs would hide any error of the others.
+    """
 
     float32_name: str
 
@@ -84,9 +91,13 @@ class Float32RelativeTolerance(Tolerance):
         return f"within {ERROR_FACTOR:g} times {self.float32_name}'s own error"
 
     def allowed(self, float32: NDArray[Any], float64: NDArray[Any]) -> NDArray[np.float64]:
-        """See `Tolerance`; the same for every number."""
+        """See `Tolerance`; the same for every number that fills no masked place."""
         baseline = max(np.abs(float32 - float64).max(), MIN_BASELINE_ERROR * np.abs(float64).max())
-        return np.full(float64.shape, ERROR_FACTOR * baseline)
+        allowed = np.full(float64.shape, ERROR_FACTOR * baseline)
+        others = _find_unmasked(float64)
+        if others is not None:
+            allowed[others] = self.allowed(float32[others], float64[others])
+        return allowed
 
 
 @dataclass(frozen=True)
@@ -160,6 +171,15 @@ def select_tolerance(precision: Precision, options: ParityOptions, float32_name:
             raise UsageError(f"--rtol and --atol must be finite and not negative (got {rtol:g} and {atol:g})")
         return AllcloseTolerance(rtol, atol)
     return SNR_TOLERANCES.get(precision) or Float32RelativeTolerance(float32_name)
+
+
+def _find_unmasked(values: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Return where numbers are that do not fill a masked place; None where no place is masked."""
+    magnitudes = np.abs(values)
+    largest = magnitudes.max()
+    others = magnitudes < largest * (1 - FILL_SPREAD)
+    rest = magnitudes[others].max(initial=0.0)
+    return others if rest > 0 and largest >= FILL_RATIO * max(1.0, rest) else None
 
 
 def _rms(values: NDArray[Any]) -> float:

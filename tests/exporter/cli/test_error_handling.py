@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,3 +92,14 @@ def test_an_unexpected_error_is_a_bug(
 
 def test_control_characters_are_escaped() -> None:
     assert one_line(" a\abc\n  d ") == "a\\x07bc d"
+
+
+def test_a_signal_while_modules_are_imported_is_no_error() -> None:
+    lines = (
+        "import signal, sys, types",
+        "from exporter.cli.error_handling import _stop",
+        "sys.modules['exporter.artifacts.store'] = types.ModuleType('store')",
+        "_stop(signal.SIGTERM, None)",
+    )
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (143, "stopped by SIGTERM; no incomplete files are left\n")

@@ -1,5 +1,6 @@
 """What model files of other people are run on: the batch axis is found, and inputs of every type are drawn."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,15 @@ def test_the_user_gives_the_range_or_the_value(tmp_path: Path) -> None:
         check(path, InputOptions(feeds={"i": ValueRange(60, 70)}))
     with pytest.raises(UsageError, match="--feed j: no such input; there are i"):
         check(path, InputOptions(feeds={"j": ValueRange(0, 1)}))
+
+
+@pytest.mark.parametrize(("dtype", "given"), [(INT64, (0, 2**63)), (TensorProto.UINT8, (-1, 5)), (FLOAT, (0, math.inf))])
+def test_numbers_that_the_dtype_does_not_have_are_refused(
+    dtype: int, given: tuple[float, float], tmp_path: Path
+) -> None:
+    path = model(tmp_path / "m.onnx", [node("Identity", "x", "y")], {"x": (dtype, ["n", 3])}, {"y": (dtype, ["n", 3])})
+    with pytest.raises(UsageError, match="--feed x=.* holds numbers of"):
+        check(path, InputOptions(feeds={"x": ValueRange(*given)}))
 
 
 def test_inputs_on_which_no_default_runs_name_the_options(tmp_path: Path) -> None:

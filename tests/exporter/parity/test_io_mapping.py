@@ -53,6 +53,12 @@ def test_a_stated_pair_must_exist() -> None:
             map_by_name(PATH, THEIRS, THEIRS, [pair])
 
 
+@pytest.mark.parametrize("pairs", [[("z", "y"), ("y", "y")], [("y", "y"), ("y", "z")]])
+def test_no_output_is_paired_twice(pairs: list[tuple[str, str]]) -> None:
+    with pytest.raises(UsageError, match="y is paired more than once"):
+        map_by_name(PATH, THEIRS, THEIRS, pairs)
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -70,6 +70,29 @@ def test_decisions_pass_when_they_are_right_and_fail_when_the_weights_are_not(he
     assert not any(row.passed for row in report.comparisons if row.input in ("random", "uniform"))
 
 
+def test_labels_beside_large_numbers_and_behind_masked_classes_are_compared(tmp_path: Path) -> None:
+    large, masked = np.float32(1e7), np.array([0, 0, 0, -1e9], np.float32).reshape(4, 1, 1)
+    nodes = [
+        helper.make_node("Constant", [], ["masked"], value=numpy_helper.from_array(masked)),
+        helper.make_node("Add", ["s", "masked"], ["allowed"]),
+        helper.make_node("ArgMax", ["allowed"], ["label"], axis=1, keepdims=1),
+    ]
+    beside = [
+        helper.make_node("Cast", ["label"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Constant", [], ["large"], value=numpy_helper.from_array(large)),
+        helper.make_node("Mul", ["s", "large"], ["scores"]),
+        helper.make_node("Concat", ["float", "scores"], ["y"], axis=1),
+    ]
+    other = [*nodes[:1], helper.make_node("Add", ["s2", "masked"], ["allowed"]), *nodes[2:]]  # other labels
+    other.insert(0, helper.make_node("Neg", ["s"], ["s2"]))
+    for name, dtype, heads in (("label", TensorProto.INT64, []), ("y", TensorProto.FLOAT, beside)):
+        theirs = segmentation(tmp_path / "theirs.onnx", WEIGHT, (name, dtype, [*nodes, *heads]))
+        wrong = segmentation(tmp_path / "wrong.onnx", WEIGHT, (name, dtype, [*other, *heads]))
+        assert verify(theirs, theirs).passed
+        report = verify(wrong, theirs)
+        assert not any(row.passed for row in report.comparisons if row.input in ("random", "uniform"))
+
+
 def test_labels_summed_in_another_order_differ_only_at_near_ties(tmp_path: Path) -> None:
     close = WEIGHT[:2].copy()
     close[1] = close[0] + np.float32(3e-6) * WEIGHT[2]  # scores so near that float32 decides otherwise now and then

@@ -46,3 +46,21 @@ def test_zeros_have_no_budget() -> None:
     zeros = np.zeros((1, 4))
     assert compare("z", "fc6", zeros, Expected(zeros, zeros), SNR_TOLERANCES["int8"]).passed
     assert not compare("z", "fc6", zeros + 1e-3, Expected(zeros, zeros), SNR_TOLERANCES["int8"]).passed
+
+
+@pytest.mark.parametrize("fill", [-65504.0, -1e9, float(np.finfo(np.float32).min)])
+def test_a_masked_place_hides_no_error_of_the_others(fill: float) -> None:
+    exact = np.array([[0.25, -1.0, fill, 0.5, fill + 0.5]])
+    expected = Expected(exact, exact.astype(np.float32))
+    tolerance = Float32RelativeTolerance("float32")
+    assert compare("x", "y", exact.astype(np.float32), expected, tolerance).passed
+    assert not compare("x", "y", exact + np.array([[0, 1e-4, 0, 0, 0]]), expected, tolerance).passed
+    beside = tolerance.allowed(exact[0].astype(np.float32).astype(np.float64), exact[0])
+    alone = tolerance.allowed(*(np.array([0.25, -1.0, 0.5]) for _ in range(2)))
+    np.testing.assert_array_equal(beside[[0, 1, 3]], alone)
+
+
+def test_a_number_of_ordinary_size_masks_nothing() -> None:
+    tolerance = Float32RelativeTolerance("float32")
+    for exact in (np.array([1.0, 1e-12, 1e-9]), np.array([30000.0, 20000.0, 1.0]), np.array([1e9, 0.0, 0.0])):
+        assert len(set(tolerance.allowed(exact, exact).tolist())) == 1
