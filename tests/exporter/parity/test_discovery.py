@@ -147,7 +147,9 @@ def test_the_user_gives_the_range_or_the_value(tmp_path: Path) -> None:
         check(path, InputOptions(feeds={"j": ValueRange(0, 1)}))
 
 
-@pytest.mark.parametrize(("dtype", "given"), [(INT64, (0, 2**63)), (TensorProto.UINT8, (-1, 5)), (FLOAT, (0, math.inf))])
+@pytest.mark.parametrize(
+    ("dtype", "given"), [(INT64, (0, 2**63)), (TensorProto.UINT8, (-1, 5)), (FLOAT, (0, math.inf))]
+)
 def test_numbers_that_the_dtype_does_not_have_are_refused(
     dtype: int, given: tuple[float, float], tmp_path: Path
 ) -> None:
