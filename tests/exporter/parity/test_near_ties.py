@@ -71,7 +71,7 @@ def test_decisions_pass_when_they_are_right_and_fail_when_the_weights_are_not(he
 
 
 def test_labels_beside_large_numbers_and_behind_masked_classes_are_compared(tmp_path: Path) -> None:
-    large, masked = np.float32(1e7), np.array([0, 0, 0, -1e9], np.float32).reshape(4, 1, 1)
+    large, masked = np.array(1e7, np.float32), np.array([0, 0, 0, -1e9], np.float32).reshape(4, 1, 1)
     nodes = [
         helper.make_node("Constant", [], ["masked"], value=numpy_helper.from_array(masked)),
         helper.make_node("Add", ["s", "masked"], ["allowed"]),
