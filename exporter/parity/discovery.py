@@ -16,10 +16,11 @@ from exporter.engines import Runtime
 from exporter.errors import CheckFailedError, UsageError
 from exporter.parity.execution import require_repeatable
 from exporter.parity.feeds import cast_feeds
-from exporter.parity.input_plan import InputPlan, has_batch_candidate, make_plans
+from exporter.parity.input_plan import InputPlan, make_plans, may_be_batched
+from exporter.parity.input_roles import find_roles
 from exporter.parity.inputs import InputSet, draw_inputs
 from exporter.parity.sources import FileSource
-from exporter.types import ParityOptions, ValueRange
+from exporter.types import ParityOptions
 from models.progress import Progress, no_progress
 from models.specs import Signature
 
@@ -56,23 +57,24 @@ def find_inputs(
         BadInputError: a file of the user cannot be read or does not fit.
         ArtifactError: the model cannot be loaded, or draws random numbers.
     """
-    whole = any(not isinstance(given, ValueRange) for given in options.inputs.feeds.values())
+    roles = find_roles(source.path, source.format)
     with source.open("float32") as runtime:
         require_repeatable(runtime)
         progress(f"trying inputs of {source.path.name}")
-        if has_batch_candidate(signature) and not whole:
-            varied = replace(options, input_types=VARIED, inputs=replace(options.inputs, arrays=()))
+        if may_be_batched(signature, options.inputs, roles):
+            varied = replace(options, input_types=VARIED, samples=2, inputs=replace(options.inputs, arrays=()))
             for tried in (varied, options):  # the user's arrays, where nothing that is drawn is accepted
-                plans = make_plans(signature, tried.inputs, batched=True)
+                plans = make_plans(signature, tried.inputs, roles, batched=True)
                 probes, _ = _first_accepted(plans, runtime, tried)
                 if probes is not None and _is_batched(runtime, probes):
-                    plans = make_plans(signature, options.inputs, batched=True)
+                    plans = make_plans(signature, options.inputs, roles, batched=True)
                     inputs, _ = _first_accepted(plans, runtime, options)
                     if inputs is not None:
                         return inputs
                 if probes is not None or not options.inputs.arrays:
                     break
-        inputs, refusal = _first_accepted(make_plans(signature, options.inputs, batched=False), runtime, options)
+        plans = make_plans(signature, options.inputs, roles, batched=False)
+        inputs, refusal = _first_accepted(plans, runtime, options)
     if inputs is None:
         raise UsageError(
             f"{refusal}; sizes and values tried by default were all refused: give them as --shape NAME=1x3x224x224, "
@@ -126,7 +128,7 @@ def _is_batched(runtime: Runtime, inputs: InputSet) -> bool:
         inputs: batched inputs. The largest batch of different rows is run, and each of its rows by itself.
     """
     size = runtime.signature.batch
-    varied = [*inputs.mixed[-1]] if inputs.mixed else [0]
+    varied = [*inputs.mixed[-1]][::-1] if inputs.mixed else [0]
     rows = varied if size is None else [varied[min(i, len(varied) - 1)] for i in range(size)]  # no palindrome
     specs = runtime.signature.inputs
     try:

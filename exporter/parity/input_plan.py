@@ -18,6 +18,7 @@ import numpy as np
 
 from exporter.errors import UsageError
 from exporter.parity.arrays import read_npy, shape_fits
+from exporter.parity.input_roles import DerivedValue, InputRoles
 from exporter.parity.input_types import INDEX_RANGE, RANGES, is_float
 from exporter.types import UNKNOWN_RANK, InputOptions, ValueRange
 from models.specs import Signature, TensorSpec
@@ -34,6 +35,7 @@ INDEX_RANGES = (INDEX_RANGE, ValueRange(0, 1), ValueRange(0, 0))
 """Ranges to try for integers that may be indices into something small."""
 MAX_ELEMENTS = 1 << 24
 """Larger inputs are not tried."""
+NO_ROLES = InputRoles()
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,19 @@ class InputPlan:
     notes: tuple[str, ...] = ()
 
 
-def has_batch_candidate(signature: Signature) -> bool:
+def may_be_batched(signature: Signature, options: InputOptions, roles: InputRoles) -> bool:
+    """Return whether feeds of one item are worth a try: not where an input has the same value in every feed.
+
+    Raises:
+        UsageError, BadInputError: see `make_plans`.
+    """
+    if not _has_batch_candidate(signature):
+        return False
+    whole = next(make_plans(signature, options, roles, batched=False), None)
+    return whole is not None and not whole.fixed
+
+
+def _has_batch_candidate(signature: Signature) -> bool:
     """Return whether the first axis of every input and output may be the batch: one free size, or one number.
 
     Outputs of exported files name their sizes as they like, so any free size is accepted there; whether the axis is a
@@ -78,12 +92,15 @@ def has_batch_candidate(signature: Signature) -> bool:
     return all(isinstance(other, str) if isinstance(size, str) else other in (size, "?") for other in sizes)
 
 
-def make_plans(signature: Signature, options: InputOptions, *, batched: bool) -> Iterator[InputPlan]:
+def make_plans(
+    signature: Signature, options: InputOptions, roles: InputRoles = NO_ROLES, *, batched: bool
+) -> Iterator[InputPlan]:
     """Yield plans, the one to prefer first; only one where nothing is left open.
 
     Args:
         signature: the model's inputs and outputs.
         options: what the user gives.
+        roles: the inputs whose values follow from the graph; without them, where the model refuses these values.
         batched: take the first axis of every input as the batch, and make feeds of one item.
 
     Raises:
@@ -106,18 +123,23 @@ def make_plans(signature: Signature, options: InputOptions, *, batched: bool) ->
     inner = {size for shape in stated.values() for size in shape[1:] if isinstance(size, str)}
     first_free = any(shape and _is_first_only(shape[0], inner) for shape in stated.values())
     choices = product(
+        (roles, NO_ROLES) if roles.sites else (NO_ROLES,),
         INDEX_RANGES if indices else INDEX_RANGES[:1],
         FIRST_SIZES if first_free else FIRST_SIZES[:1],
         FREE_SIZES if inner or (first_free and batched) else FREE_SIZES[:1],
     )
-    for index_range, first, size in choices:
+    for used, index_range, first, size in choices:
         shapes = {name: _fill(shape, inner, size if first is None else first, size) for name, shape in stated.items()}
         if any(prod(shape) > MAX_ELEMENTS for name, shape in shapes.items() if shape != stated[name]):
             continue
-        ranges = {**whole, **dict.fromkeys(indices, index_range)}
-        notes = _describe(signature.inputs, stated, shapes, ranges)
-        guessed = bool(indices) or shapes != stated
-        yield InputPlan(signature.inputs, shapes, {**ranges, **values}, fixed, batched, guessed, notes)
+        derived = used.derive(drawn, shapes, fixed)
+        arrays = {name: made.value for name, made in derived.items() if not isinstance(made.value, ValueRange)}
+        limits = {name: made.value for name, made in derived.items() if isinstance(made.value, ValueRange)}
+        ranges = {**whole, **dict.fromkeys(indices, index_range), **limits}
+        notes = _describe(signature.inputs, stated, shapes, {**ranges, **derived})
+        guessed = bool(indices or derived) or shapes != stated
+        every = {**fixed, **arrays}
+        yield InputPlan(signature.inputs, shapes, {**ranges, **values}, every, batched, guessed, notes)
 
 
 def stated_shapes(inputs: Sequence[TensorSpec], options: InputOptions) -> dict[str, tuple[int | str, ...]]:
@@ -200,16 +222,19 @@ def _describe(
     inputs: Sequence[TensorSpec],
     stated: Mapping[str, tuple[int | str, ...]],
     shapes: Mapping[str, tuple[int, ...]],
-    ranges: Mapping[str, ValueRange],
+    values: Mapping[str, ValueRange | DerivedValue],
 ) -> tuple[str, ...]:
     parts: list[str] = []
     for value in inputs:
         chosen: list[str] = []
-        if shapes[value.name] != stated[value.name]:
+        given = values.get(value.name)
+        if shapes[value.name] != stated[value.name] and not (isinstance(given, DerivedValue) and given.is_array):
             chosen.append(f"shape {'x'.join(map(str, shapes[value.name]))} (--shape changes it)")
-        if value.name in ranges:
+        if isinstance(given, DerivedValue):
+            chosen.append(f"{given} (--feed changes it)")
+        elif given is not None:
             what = "digits" if value.dtype == "string" else "integers"
-            chosen.append(f"{what} {ranges[value.name]} (--feed changes them)")
+            chosen.append(f"{what} {given} (--feed changes them)")
         if chosen:
             parts.append(f"{value}: {', '.join(chosen)}")
     return (f"chosen for {'; '.join(parts)}",) if parts else ()

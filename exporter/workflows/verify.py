@@ -22,7 +22,8 @@ from exporter.parity.evaluate import evaluate, stop_at_failure
 from exporter.parity.execution import RunResult, RunSpec, run_model
 from exporter.parity.feeds import cast_feeds
 from exporter.parity.golden import GoldenOutputs, require_cache
-from exporter.parity.input_plan import has_batch_candidate, make_plans
+from exporter.parity.input_plan import make_plans, may_be_batched
+from exporter.parity.input_roles import find_roles
 from exporter.parity.inputs import InputSet, draw_inputs, make_network_inputs, make_video_inputs
 from exporter.parity.localize import localize
 from exporter.parity.run_specs import check_devices, make_file_run_spec, make_run_spec, make_second_run_spec
@@ -147,7 +148,9 @@ def _refuse_before_trying(other: LoadedArtifact, signature: Signature, options: 
     Raises:
         LimitError: they need more.
     """
-    plan = next(iter(make_plans(signature, options.inputs, batched=has_batch_candidate(signature))))
+    roles = find_roles(other.path, other.format)
+    batched = may_be_batched(signature, options.inputs, roles)
+    plan = next(make_plans(signature, options.inputs, roles, batched=batched))
     inputs = draw_inputs(plan, options)
     require_memory(estimate_verification(other.path, inputs, signature.batch, localize=options.localize), limit)
 

@@ -78,6 +78,13 @@ def test_items_that_influence_each_other_are_compared_together(operator: str, si
     assert {row.batch for row in report.comparisons} == {1}
 
 
+def test_integers_of_items_that_influence_each_other_are_compared_together(tmp_path: Path) -> None:
+    shape: tuple[int, Shape] = (INT64, [4, 5])
+    path = model(tmp_path / "m.onnx", [node("Trilu", "x", "y", upper=0)], {"x": shape}, {"y": shape})
+    assert not find(path).batched
+    assert check(path).passed
+
+
 def test_a_fixed_first_axis_is_the_batch_where_its_items_do_not_interact(tmp_path: Path) -> None:
     path = one_to_one(tmp_path / "m.onnx", node("Softmax", "x", "y", axis=1), [3, 4], [3, 4])
     inputs = find(path)
@@ -118,15 +125,16 @@ def test_negative_sizes_are_free(tmp_path: Path) -> None:
     assert check(path).passed
 
 
-def lookup(path: Path, rows: int) -> Path:
-    """Rows of a table by index."""
+def lookup(path: Path, rows: int, *, direct: bool = True) -> Path:
+    """Rows of a table by index; directly, or by an index that a node passes on."""
     table = np.random.default_rng(0).standard_normal((rows, 6)).astype(np.float32)
-    return model(path, [node("Gather", "t i", "y")], {"i": (INT64, ["n", 5])}, {"y": (FLOAT, ["n", 5, 6])}, t=table)
+    nodes = [node("Gather", "t i", "y")] if direct else [node("Abs", "i", "j"), node("Gather", "t j", "y")]
+    return model(path, nodes, {"i": (INT64, ["n", 5])}, {"y": (FLOAT, ["n", 5, 6])}, t=table)
 
 
 @pytest.mark.parametrize(("rows", "largest"), [(50, 9), (4, 1), (1, 0)])
 def test_indices_are_drawn_from_the_first_range_that_the_model_accepts(rows: int, largest: int, tmp_path: Path) -> None:
-    path = lookup(tmp_path / "m.onnx", rows)
+    path = lookup(tmp_path / "m.onnx", rows, direct=False)
     inputs = find(path)
     assert max(feed["i"].max() for feed in inputs.feeds) == largest
     assert inputs.names == ("random", "saturated", "zeros", "constant")
@@ -159,7 +167,7 @@ def test_numbers_that_the_dtype_does_not_have_are_refused(
 
 
 def test_inputs_on_which_no_default_runs_name_the_options(tmp_path: Path) -> None:
-    nodes = [node("Gather", "t i", "a"), node("Reshape", "a s", "y")]
+    nodes = [node("Gather", "t i", "a"), node("Reshape", "a s", "y")]  # takes 77 indices
     path = model(
         tmp_path / "m.onnx",
         nodes,
@@ -220,7 +228,9 @@ def test_a_size_of_0_is_meant_unless_the_user_sets_it(tmp_path: Path) -> None:
 
 def test_a_failure_on_a_drawn_value_names_the_option(tmp_path: Path) -> None:
     shape: tuple[int, Shape] = (INT64, [4])
-    path = model(tmp_path / "m.onnx", [node("Div", "a b", "y")], {"a": shape, "b": shape}, {"y": shape})
+    path = model(
+        tmp_path / "m.onnx", [node("Abs", "b", "c"), node("Div", "a c", "y")], {"a": shape, "b": shape}, {"y": shape}
+    )
     with pytest.raises(
         CheckFailedError, match=r"division by zero.*b int64 \(4\): integers 0..9 \(--feed changes them\)"
     ):

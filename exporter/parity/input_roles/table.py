@@ -1,0 +1,89 @@
+"""The table of inputs with a meaning of their own, by operator and position.
+
+A valid value follows from the shapes of the node's first input and first output where they are known: what the model
+declares for its output is met. It is an array for every feed (a shape, axes, a length), or a range to draw from
+(indices, labels, divisors). https://onnx.ai/onnx/operators/ describes the operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from exporter.parity.input_roles import axes, indices, signals, sizes
+from exporter.parity.input_roles.site import find_changed
+
+if TYPE_CHECKING:
+    from exporter.parity.input_roles.site import Derive, RoleValue
+
+
+def _constant(value: RoleValue) -> Derive:
+    return lambda site: value
+
+
+_REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
+
+ROLES: Mapping[tuple[str, int], Derive] = {
+    ("Reshape", 1): sizes.reshape,
+    ("Expand", 1): sizes.expand,
+    ("ConstantOfShape", 0): sizes.fill_shape,
+    ("Tile", 1): sizes.repeats,
+    ("AffineGrid", 1): sizes.affine_grid,
+    ("MaxUnpool", 1): indices.unpool_indices,
+    ("MaxUnpool", 2): sizes.unpooled,
+    ("Resize", 1): lambda site: sizes.scales(site) if len(site.node.input) == 2 else sizes.region(site),
+    ("Resize", 2): sizes.scales,
+    ("Resize", 3): sizes.resized_sizes,
+    ("Upsample", 1): sizes.scales,
+    ("CenterCropPad", 1): sizes.resized_sizes,
+    ("Col2Im", 1): sizes.image_shape,
+    ("Col2Im", 2): sizes.block_shape,
+    ("Unsqueeze", 1): axes.inserted_axes,
+    ("Squeeze", 1): axes.squeezed_axes,
+    **{(f"Reduce{name}", 1): axes.reduced_axes for name in _REDUCTIONS},
+    ("CumSum", 1): axes.last_axis,
+    ("CumProd", 1): axes.last_axis,
+    ("Slice", 1): lambda site: [start for start, _ in axes.slices(site)],
+    ("Slice", 2): lambda site: [end for _, end in axes.slices(site)],
+    ("Slice", 3): lambda site: axes.slice_axes(site, site.count),
+    ("Slice", 4): lambda site: [1] * (site.count or len(axes.slice_axes(site, None))),
+    ("Pad", 1): sizes.pads,
+    ("Pad", 3): lambda site: find_changed(site, site.count),
+    ("Split", 1): sizes.split,
+    ("SplitToSequence", 1): sizes.split,
+    ("TopK", 1): sizes.top_k,
+    ("OneHot", 1): sizes.depth,
+    ("Range", 0): sizes.range_bound,
+    ("Range", 1): sizes.range_bound,
+    ("Range", 2): sizes.range_bound,
+    ("NonMaxSuppression", 2): _constant([2]),
+    ("NonMaxSuppression", 3): _constant([0.5]),
+    ("NonMaxSuppression", 4): _constant([0.0]),
+    ("STFT", 1): signals.frame_step,
+    ("STFT", 3): signals.frame_length_value,
+    ("DFT", 1): signals.dft_length,
+    ("DFT", 2): axes.signal_axis,
+    **{(f"{name}Window", 0): sizes.length for name in ("Hann", "Hamming", "Blackman")},
+    ("MelWeightMatrix", 0): lambda site: [site.result[1] if site.result else 8],
+    ("MelWeightMatrix", 1): lambda site: [2 * (site.result[0] - 1) if site.result else 16],
+    ("MelWeightMatrix", 2): _constant([8192]),
+    ("MelWeightMatrix", 3): _constant([0.0]),
+    ("MelWeightMatrix", 4): _constant([4096.0]),
+    ("Trilu", 1): _constant([1]),
+    ("Gather", 1): indices.gathered,
+    ("GatherElements", 1): indices.gathered,
+    ("GatherND", 1): indices.gathered_nd,
+    ("Scatter", 1): indices.scattered,
+    ("ScatterElements", 1): indices.scattered,
+    ("ScatterND", 1): indices.scattered_nd,
+    ("NegativeLogLikelihoodLoss", 1): indices.labels,
+    ("SoftmaxCrossEntropyLoss", 1): indices.labels,
+    ("ReverseSequence", 1): indices.lengths("time_axis"),
+    **{(name, 4): indices.lengths("layout") for name in ("RNN", "GRU", "LSTM")},
+    ("Attention", 6): indices.key_lengths,
+    ("RoiAlign", 2): indices.first_size,
+    ("Div", 1): indices.divisor,
+    ("Mod", 1): indices.divisor,
+    ("BitShift", 1): indices.shift,
+}
+"""{(operator, position of the input): how a valid value of it is derived}."""
