@@ -185,7 +185,10 @@ def _same_layout(values: NDArray[Any], wanted: NDArray[Any]) -> bool:
 
 
 def _layouts(values: NDArray[Any], wanted: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
-    """Yield values in the reference's shape: as they are, from channels-last, from frames folded into the batch."""
+    """Yield values in the reference's shape: as they are, from channels-last, from frames before channels.
+
+    Frames are an axis of their own or folded into the batch.
+    """
     if values.size != wanted.size or not values.size:
         return
     shape, values = values.shape, values.astype(np.float64)
@@ -193,6 +196,8 @@ def _layouts(values: NDArray[Any], wanted: NDArray[Any]) -> Iterator[NDArray[np.
         yield values.reshape(wanted.shape)
         return
     if len(shape) == wanted.ndim and (moved := np.moveaxis(values, -1, 1)).shape == wanted.shape:
+        yield moved
+    if len(shape) == wanted.ndim and (moved := np.moveaxis(values, 1, 2)).shape == wanted.shape:
         yield moved
     if len(shape) == wanted.ndim - 1:  # (N T, C, H, W) for (N, C, T, H, W)
         frames = (wanted.shape[0], wanted.shape[2], wanted.shape[1], *wanted.shape[3:])

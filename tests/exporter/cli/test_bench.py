@@ -16,7 +16,6 @@ from exporter.bench import roofline, rounds, runner
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bench")
     convolution(folder / "m.onnx")
-    convolution(folder / "free.onnx", size="height")
     (folder / "damaged.onnx").write_bytes((folder / "m.onnx").read_bytes()[:100])
     return folder
 
@@ -63,7 +62,6 @@ USAGE = {
     "nothing": ([], "Missing argument 'ARTIFACTS...'"),
     "text as batch": (["m.onnx", "--batch", "many"], "'many' is not of the form 1,4"),
     "an engine without a path": (["m.onnx", "--engine-python", "mnn"], "'mnn' is not of the form mnn=PATH/bin/python"),
-    "dynamic axes": (["free.onnx"], "--shape x=1x"),
 }
 
 

@@ -61,7 +61,7 @@ def test_similarity_is_searched_between_the_neighbours_only() -> None:
 def test_axes_in_another_order() -> None:
     wanted = layers("a", shape=(1, 4, 3, 2, 5))["a"]
     frames = np.moveaxis(wanted, 1, 2).reshape(3, 4, 2, 5)  # (T, C, H, W)
-    for given in (wanted, np.moveaxis(wanted, 1, -1), frames, wanted[0]):
+    for given in (wanted, np.moveaxis(wanted, 1, -1), np.moveaxis(wanted, 1, 2), frames, wanted[0]):
         assert measure_layer(given, wanted.astype(np.float32), wanted, TOLERANCE)[0] < 1e-12
         assert cosine_similarity(given, wanted) == pytest.approx(1)
     flat = wanted.reshape(1, -1)
