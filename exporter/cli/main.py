@@ -55,7 +55,7 @@ Examples:
 
 \b
 Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 4 a device or library is missing,
-70 a bug in c3d-export, 128 + n stopped by signal n.
+5 more than --max-memory, 70 a bug in c3d-export, 128 + n stopped by signal n.
 """
 
 

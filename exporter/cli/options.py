@@ -89,7 +89,7 @@ def parse_feed(value: str) -> tuple[str, Path | ValueRange]:
     """Return the input and its values of `ids=ids.npy`, `scale=0.5` or `ids=0..99`."""
     name, _, given = value.partition("=")
     numbers = re.fullmatch(rf"({NUMBER})(?:\.\.({NUMBER}))?", given)
-    if name and given and not numbers:
+    if name and not numbers and (Path(given).suffix or Path(given).is_file()):
         return name, Path(given)
     if not (name and numbers):
         raise click.BadParameter(f"{value!r} is not of the form input=FILE.npy, input=0.5 or input=0..99")
@@ -144,8 +144,8 @@ given_input_options = combine(
         type=parse_feed,
         multiple=True,
         metavar="INPUT=FILE|VALUE|RANGE",
-        help="What an input is given instead of values of the input types: an .npy file, a number, or numbers drawn "
-        "from a range such as 0..99. Repeatable.",
+        help="The values of an input, instead of those of --inputs: an .npy file, a number, or random numbers from a "
+        "range such as 0..99. Repeatable.",
     ),
     click.option(
         "--array",

@@ -62,9 +62,8 @@ class VerificationCost:
 
     def __str__(self) -> str:
         """Return `about 40 s and 3.1 GB of memory`."""
-        size = f"{self.peak_bytes / 1e9:.1f} GB" if self.peak_bytes >= 1e8 else f"{self.peak_bytes / 1e6:.0f} MB"
         span = f"{self.seconds:.0f} s" if self.seconds < 600 else f"{self.seconds / 60:.0f} minutes"
-        return f"{'about' if self.complete else 'at least'} {span} and {size} of memory"
+        return f"{'about' if self.complete else 'at least'} {span} and {_format_size(self.peak_bytes)} of memory"
 
 
 def estimate_verification(
@@ -92,17 +91,22 @@ def estimate_verification(
     )
 
 
-def require_memory(cost: VerificationCost, limit: int | None) -> None:
+def require_memory(cost: VerificationCost, limit: int | None, *, localize: bool = False) -> None:
     """Refuse a verification that needs more memory than allowed, before it starts.
 
     Raises:
         LimitError: it needs more than `limit` bytes.
     """
     if limit is not None and cost.peak_bytes > limit:
+        without = ", and so does a run without --localize" if localize else ""
         raise LimitError(
-            f"the verification takes {cost}, more than --max-memory {limit / 1e9:.3g}GB; smaller sizes (--shape) take "
-            "less, and so does a run without --localize"
+            f"the verification takes {cost}, more than --max-memory ({_format_size(limit)}); smaller sizes (--shape) "
+            f"take less{without}"
         )
+
+
+def _format_size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count} bytes"
 
 
 def _peak_bytes(cost: GraphCost, rows: int, items: int, largest: int, *, localize: bool) -> int:

@@ -41,6 +41,8 @@ from models.specs import Signature
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+MEMORY_NOT_ESTIMATED = "--max-memory needs --against FILE.onnx: the memory of other references is not estimated"
+
 
 def verify_parity(
     artifacts: Sequence[str | Path],
@@ -77,6 +79,8 @@ def verify_parity(
         if reference is not None and reference != BuildOptions():
             raise UsageError("--weights and its like describe a network; with --against FILE, that file is compared")
         return verify_against_file(loaded, load_artifact(options.against), options, progress)
+    if options.max_memory is not None:
+        raise UsageError(MEMORY_NOT_ESTIMATED)
     for option, given in (("--shape", options.inputs.shapes), ("--feed", options.inputs.feeds)):
         if given:
             raise UsageError(f"{option} needs --against FILE: what a network with a manifest takes is known")
@@ -125,14 +129,16 @@ def verify_against_file(
     manifest = other.manifest
     source = FileSource(other.path, other.format, manifest and manifest.signature, _feature_outputs(manifest))
     progress(f"loading {other.path.name}")
+    if options.max_memory is not None and other.format != "onnx":
+        raise UsageError(MEMORY_NOT_ESTIMATED)
     signature = read_full_signature(other, artifacts)
-    if options.max_memory is not None and other.format == "onnx":
+    if options.max_memory is not None:
         _refuse_before_trying(other, signature, options, options.max_memory)
     inputs = make_file_inputs(other, source, signature, options, progress)
     notes = (f"compared with {other.path.name}, SHA-256 {sha256_file(other.path)[:16]}…", *inputs.notes)
     if other.format == "onnx":
         cost = estimate_verification(other.path, inputs, signature.batch, localize=options.localize)
-        require_memory(cost, options.max_memory)
+        require_memory(cost, options.max_memory, localize=options.localize)
         progress = _with_cost(progress, cost)
         notes += (f"estimated before it started: {cost}",) if cost.is_large else ()
     golden = GoldenOutputs(source, inputs, options.cache, progress)
@@ -152,7 +158,8 @@ def _refuse_before_trying(other: LoadedArtifact, signature: Signature, options: 
     batched = may_be_batched(signature, options.inputs, roles)
     plan = next(make_plans(signature, options.inputs, roles, batched=batched))
     inputs = draw_inputs(plan, options)
-    require_memory(estimate_verification(other.path, inputs, signature.batch, localize=options.localize), limit)
+    cost = estimate_verification(other.path, inputs, signature.batch, localize=options.localize)
+    require_memory(cost, limit, localize=options.localize)
 
 
 def _with_cost(progress: Progress, cost: VerificationCost) -> Progress:

@@ -27,7 +27,7 @@ def load_onnx(path: Path) -> LoadedArtifact:
     """
     subject = load_artifact(path)
     if subject.format != "onnx":
-        raise ArtifactError(f"{path}: optimize rewrites ONNX files; export with --format onnx")
+        raise ArtifactError(f"{path}: optimize rewrites ONNX files; export the network to ONNX instead of TorchScript")
     notes = () if subject.manifest is None else subject.notes
     return replace(subject, notes=notes)
 

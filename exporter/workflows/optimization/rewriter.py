@@ -14,8 +14,9 @@ from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.store import hide_stage, staging, translate_os_errors
 from exporter.engines import RuntimeOptions
 from exporter.engines.onnxruntime import OnnxRuntime
-from exporter.errors import ArtifactError
+from exporter.errors import ArtifactError, UsageError
 from exporter.formats.onnx import PASSES_KEY
+from exporter.passes.decisions import UNDONE
 from exporter.passes.record import RECORD_KEY, RECORD_OPTION, DecisionRecord
 from exporter.timing import timed
 from exporter.types import OptimizeOptions, OptimizeRequest
@@ -131,11 +132,24 @@ class Rewriter:
             prepare = prepare_passes(self.request.inputs.shapes, raise_opset=candidate.raise_opset)
             passes = [*prepare, *build_passes(options, self.progress, measurements)]
             result = run_passes(model, passes, self.progress, opens)
+        self._require_sizes(result)
         record = DecisionRecord(
             result.modified, options.max_tile, options.autotune, candidate.raise_opset, measurements.used
         )
         notes = [f"{measurements.new} variants are not in {self.request.decisions}: they were measured here"]
         return Rewritten(candidate, result, record, notes=tuple(notes if self.measured and measurements.new else ()))
+
+    def _require_sizes(self, result: PassesResult) -> None:
+        """Refuse sizes of the user that the model cannot have, instead of going on without them.
+
+        Raises:
+            UsageError: the pass that fixes them was undone.
+        """
+        from exporter.passes.prepare import FixSizes
+
+        for row in result.decisions:
+            if row.node == FixSizes.name and row.action == UNDONE:
+                raise UsageError(f"{self.request.model}: the model does not take the sizes of --shape: {row.reason}")
 
     def _write(self, rewritten: Rewritten, stage: Path) -> Rewritten:
         """Write the rewritten model into the stage and check it."""

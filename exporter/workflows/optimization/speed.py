@@ -63,11 +63,15 @@ class Speed:
         return self.speedup >= MIN_SPEEDUP
 
     def __str__(self) -> str:
-        """Return `1.62 times as fast (120 ms before, 74.1 ms now; 9 rounds, interval 1.58 to 1.66)`."""
+        """Return `1.62 times as fast (median of 9 rounds, interval 1.58 to 1.66; 120 ms before, 74.1 ms now)`."""
         return (
-            f"{self.speedup:.2f} times as fast ({self.original_ms:.3g} ms before, {self.rewritten_ms:.3g} ms now; "
-            f"{self.rounds} rounds, interval {self.low:.2f} to {self.high:.2f})"
+            f"{self.speedup:.2f} times as fast (median of {self.rounds} rounds, interval {self.low:.2f} to {self.high:.2f}; "
+            f"{_format_ms(self.original_ms)} before, {_format_ms(self.rewritten_ms)} now)"
         )
+
+
+def _format_ms(ms: float) -> str:
+    return f"{ms:.3g} ms" if ms < 999.5 else f"{ms / 1000:.3g} s"
 
 
 @dataclass

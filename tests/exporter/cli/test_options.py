@@ -22,7 +22,7 @@ def test_what_an_input_is_given(text: str, parsed: tuple[str, ValueRange | Path]
     assert parse_feed(text) == parsed
 
 
-@pytest.mark.parametrize("text", ["ids", "=3", "ids=", "ids=9..0"])
+@pytest.mark.parametrize("text", ["ids", "=3", "ids=", "ids=9..0", "ids=word"])
 def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(click.BadParameter):
         parse_feed(text)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
 from helpers import graphs
 from helpers.run import call
 
@@ -24,7 +25,7 @@ def test_a_comparison_beyond_the_limit_is_refused_before_it_starts(
     arguments = ["parity", "m.onnx", "--against", "m.onnx", "--inputs", "quick"]
     done = call("verify", *arguments, "--max-memory", "1MB", cwd=tmp_path, capture=capfd)
     assert done.returncode == 5
-    assert "more than --max-memory 0.001GB" in done.stderr
+    assert "more than --max-memory (1 MB)" in done.stderr
     assert call("verify", *arguments, "--max-memory", "100GiB", cwd=tmp_path, capture=capfd).returncode == 0
 
 
@@ -33,9 +34,20 @@ def test_a_size_that_is_none_is_wrong_usage(model: Path, tmp_path: Path, capfd: 
     assert done.returncode == 2
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_the_limit_is_refused_where_nothing_is_estimated(
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    torch.jit.save(torch.jit.script(torch.nn.ReLU()), str(tmp_path / "m.pt"))  # pyright: ignore
+    for against in (["--against", "m.pt"], []):
+        done = call("verify", "parity", model, *against, "--max-memory", "8GB", cwd=tmp_path, capture=capfd)
+        assert done.returncode == 2
+        assert "--max-memory needs --against FILE.onnx" in done.stderr
+
+
 def test_the_limit_is_in_bytes() -> None:
     cost = VerificationCost(2 * 10**9, 12.4, complete=True)
     require_memory(cost, 2 * 10**9)
     require_memory(cost, None)
-    with pytest.raises(LimitError, match=r"about 12 s and 2.0 GB of memory, more than --max-memory 1.5GB"):
+    with pytest.raises(LimitError, match=r"about 12 s and 2.0 GB of memory, more than --max-memory \(1.5 GB\)"):
         require_memory(cost, 1_500_000_000)

@@ -49,7 +49,7 @@ def test_stated_pairs_come_first() -> None:
 
 def test_a_stated_pair_must_exist() -> None:
     for pair in (("a", "nothing"), ("nothing", "a"), ("a", "y")):
-        with pytest.raises(UsageError, match=f"--map {pair[0]}={pair[1]}: no input or output of these names"):
+        with pytest.raises(UsageError, match=f"--map {pair[0]}={pair[1]}: write a name of the file after"):
             map_by_name(PATH, THEIRS, THEIRS, [pair])
 
 

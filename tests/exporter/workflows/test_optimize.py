@@ -196,6 +196,14 @@ def test_sizes_that_the_model_contradicts_are_refused(tmp_path: Path) -> None:
             optimize(request(path, inputs=InputOptions({"image": shape})))
 
 
+def test_sizes_that_the_model_cannot_have_are_refused(tmp_path: Path) -> None:
+    nodes = [node("MaxPool", "x", "a", kernel_shape=[2], strides=[2]), node("Add", "a w", "y")]
+    model = graph(nodes, {"x": [1, 1, "s"]}, {"y": [1, 1, "t"]}, {"w": np.ones((1, 1, 4), np.float32)})
+    path = saved(model, tmp_path / "m.onnx")
+    with pytest.raises(UsageError, match="does not take the sizes of --shape: .*Incompatible dimensions"):
+        optimize(request(path, inputs=InputOptions({"x": (1, 1, 6)})))
+
+
 class BreaksOpset(GraphPass):
     """Leaves a node that no opset has."""
 
