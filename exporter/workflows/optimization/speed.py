@@ -65,8 +65,8 @@ class Speed:
     def __str__(self) -> str:
         """Return `1.62 times as fast (median of 9 rounds, interval 1.58 to 1.66; 120 ms before, 74.1 ms now)`."""
         return (
-            f"{self.speedup:.2f} times as fast (median of {self.rounds} rounds, interval {self.low:.2f} to {self.high:.2f}; "
-            f"{_format_ms(self.original_ms)} before, {_format_ms(self.rewritten_ms)} now)"
+            f"{self.speedup:.2f} times as fast (median of {self.rounds} rounds, interval {self.low:.2f} to "
+            f"{self.high:.2f}; {_format_ms(self.original_ms)} before, {_format_ms(self.rewritten_ms)} now)"
         )
 
 
