@@ -69,8 +69,8 @@ def map_by_name(path: Path, found: Signature, other: Signature, pairs: Sequence[
     for theirs, ours in pairs:
         if not any(_has(a, theirs) and _has(b, ours) for a, b in ports):
             raise UsageError(
-                f"--map {theirs}={ours}: write a name of the file after --against, then one of {path.name}, both inputs "
-                f"or both outputs; {path.name} has {found}; the other has {other}"
+                f"--map {theirs}={ours}: write a name of the file after --against, then one of {path.name}, both "
+                f"inputs or both outputs; {path.name} has {found}; the other has {other}"
             )
     for side in (0, 1):
         if repeated := [name for name, count in Counter(pair[side] for pair in pairs).items() if count > 1]:
