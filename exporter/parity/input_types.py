@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,7 +64,9 @@ VIDEO = ("pixels", "video")
 INPUT_TYPES = (*RANDOM, *CONSTANT, *VIDEO)
 EDGE_CASES = ("large", "denormal", "nan")
 """Input types for full float32 only."""
-DISCRETE = ("random", "saturated", *CONSTANT)
+ENDS = ("saturated", *CONSTANT)
+"""Input types that take the ends of a range."""
+DISCRETE = ("random", *ENDS)
 """Input types that differ where no input is floating-point."""
 
 RANGES: dict[str, ValueRange] = {
@@ -78,6 +81,9 @@ RANGES: dict[str, ValueRange] = {
 """Values drawn for an input of these dtypes: all that they have."""
 INDEX_RANGE = ValueRange(0, 9)
 """Values drawn for inputs of wider integers and strings: such an input is mostly an index or a label."""
+
+MAX_COVERING = 16
+"""No more inputs are added so that every integer of a range occurs."""
 
 
 def is_float(dtype: str) -> bool:
@@ -123,7 +129,19 @@ def generate(
     if is_float(dtype) and values is None:
         return [(name, _generate_float(random, shape, name)) for name in names]
     drawn_from = values or RANGES.get(dtype, INDEX_RANGE)
-    return [(name, _generate_within(random, shape, name, dtype, drawn_from)) for name in names]
+    rows = sum(name not in ENDS for name in names)
+    draws = iter(_draw(random, (rows, *shape), drawn_from, dtype))
+    return [
+        (name, _as_dtype(_end(random, shape, name, drawn_from) if name in ENDS else next(draws), dtype))
+        for name in names
+    ]
+
+
+def covering_samples(shape: tuple[int, ...], dtype: str, values: ValueRange | None = None) -> int:
+    """Return how many `random` inputs hold every integer that is drawn for an input, `MAX_COVERING` at most."""
+    drawn_from = values or RANGES.get(dtype, INDEX_RANGE)
+    count = int(drawn_from.high) - int(drawn_from.low) + 1
+    return min(MAX_COVERING, -(-count // max(1, prod(shape))))
 
 
 def _generate_float(random: np.random.Generator, shape: tuple[int, ...], name: str) -> NDArray[Any]:
@@ -132,23 +150,24 @@ def _generate_float(random: np.random.Generator, shape: tuple[int, ...], name: s
     return np.asarray(RANDOM[name](random, shape), np.float32)
 
 
-def _generate_within(
-    random: np.random.Generator, shape: tuple[int, ...], name: str, dtype: str, values: ValueRange
-) -> NDArray[Any]:
-    """Generate values of a range.
+def _end(random: np.random.Generator, shape: tuple[int, ...], name: str, values: ValueRange) -> NDArray[Any]:
+    """Return both ends of a range for `saturated`, its value next to zero for `zeros`, its last for `constant`."""
+    if name == "saturated":
+        return np.where(random.integers(0, 2, shape, dtype=np.int64) == 1, values.high, values.low)
+    return np.full(shape, min(max(0, values.low), values.high) if name == "zeros" else values.high)
 
-    Its ends for `saturated`, its value next to zero for `zeros`, its last one for `constant`, else any of it.
-    """
-    if name == "zeros":
-        made: Any = np.full(shape, min(max(0, values.low), values.high))
-    elif name == "constant":
-        made = np.full(shape, values.high)
-    elif name == "saturated":
-        made = np.where(random.integers(0, 2, shape, dtype=np.int64) == 1, values.high, values.low)
-    elif is_float(dtype):
-        made = random.uniform(values.low, values.high, shape)
-    else:
-        made = random.integers(int(values.low), int(values.high), shape, dtype=np.int64, endpoint=True)
+
+def _draw(random: np.random.Generator, shape: tuple[int, ...], values: ValueRange, dtype: str) -> NDArray[Any]:
+    """Draw from a range; integers so that all of them occur, and equally often, where there is room for all."""
+    if is_float(dtype):
+        return random.uniform(values.low, values.high, shape)
+    low, count = int(values.low), int(values.high) - int(values.low) + 1
+    if count > prod(shape):
+        return random.integers(low, int(values.high), shape, dtype=np.int64, endpoint=True)
+    return random.permutation(np.arange(prod(shape)) % count + low).reshape(shape)
+
+
+def _as_dtype(made: NDArray[Any], dtype: str) -> NDArray[Any]:
     if dtype == "string":
         return np.asarray(made).astype(str).astype(object)
     return np.asarray(made, np.float32 if is_float(dtype) else np.int64)

@@ -6,7 +6,7 @@ contain it. Where a model has no batch axis, a row is a whole input of the model
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,16 @@ import numpy as np
 from exporter.errors import UsageError
 from exporter.parity.arrays import read_npz, split_rows
 from exporter.parity.input_plan import InputPlan, make_plans, stated_shapes
-from exporter.parity.input_types import CONSTANT, DISCRETE, EDGE_CASES, generate, is_float, select_input_types
-from exporter.types import ParityOptions
+from exporter.parity.input_types import (
+    CONSTANT,
+    DISCRETE,
+    EDGE_CASES,
+    covering_samples,
+    generate,
+    is_float,
+    select_input_types,
+)
+from exporter.types import ParityOptions, ValueRange
 from exporter.video.clips import PACKAGED_SIZE, decode, find_videos, packaged_frames, resize
 from models.built_model import BuiltModel
 from models.preprocessing import Preprocessing
@@ -173,12 +181,13 @@ def draw_inputs(plan: InputPlan, options: ParityOptions) -> InputSet:
     """
     if options.clips:
         raise UsageError("--clip needs a network that takes video; other models take their inputs as --array FILE.npz")
-    input_types = select_input_types(options.input_types)
+    input_types, samples = select_input_types(options.input_types), options.samples
     if plan.guessed and options.inputs.arrays:
         stated = stated_shapes(plan.specs, options.inputs)
         return _add_arrays(InputSet((), (), batched=plan.batched), plan.specs, stated, options)
     if not any(is_float(value.dtype) and value.name not in plan.fixed for value in plan.specs):
         input_types = [name for name in input_types if name in DISCRETE]
+        samples = max([samples, *(covering_samples(*given) for given in _drawn_integers(plan))])
     random = np.random.default_rng(options.seed)
     if not plan.specs:
         return InputSet(({},), ("no inputs",), batched=False)
@@ -186,12 +195,19 @@ def draw_inputs(plan: InputPlan, options: ParityOptions) -> InputSet:
     names: list[str] = []
     for value in plan.specs:
         shape, within = plan.shapes[value.name], plan.values.get(value.name)
-        made = generate(random, shape, input_types, options.samples, value.dtype, within)
+        made = generate(random, shape, input_types, samples, value.dtype, within)
         names = [name for name, _ in made]
         columns[value.name] = [plan.fixed.get(value.name, values) for _, values in made]
     feeds = tuple({name: column[row] for name, column in columns.items()} for row in range(len(names)))
     drawn = InputSet(feeds, tuple(names), batched=plan.batched, notes=plan.notes)
     return _add_arrays(drawn, plan.specs, plan.shapes, options)
+
+
+def _drawn_integers(plan: InputPlan) -> Iterator[tuple[tuple[int, ...], str, ValueRange | None]]:
+    """Yield (shape, dtype, range) of the inputs of which integers are drawn."""
+    for value in plan.specs:
+        if value.name not in plan.fixed and not is_float(value.dtype):
+            yield plan.shapes[value.name], value.dtype, plan.values.get(value.name)
 
 
 def _add_arrays(

@@ -136,8 +136,8 @@ def lookup(path: Path, rows: int, *, direct: bool = True) -> Path:
 def test_indices_are_drawn_from_the_first_range_that_the_model_accepts(rows: int, largest: int, tmp_path: Path) -> None:
     path = lookup(tmp_path / "m.onnx", rows, direct=False)
     inputs = find(path)
-    assert max(feed["i"].max() for feed in inputs.feeds) == largest
-    assert inputs.names == ("random", "saturated", "zeros", "constant")
+    assert {int(index) for feed in inputs.feeds for index in feed["i"].flat} == {*range(largest + 1)}
+    assert {*inputs.names} == {"random", "saturated", "zeros", "constant"}
     assert "--feed changes them" in inputs.notes[0]
     assert check(path).passed
 
@@ -226,10 +226,39 @@ def test_a_size_of_0_is_meant_unless_the_user_sets_it(tmp_path: Path) -> None:
     assert find(path).select([0])["x"].shape == (1, 0)
 
 
+@pytest.mark.parametrize("shape", [["n"], ["n", 2], [4], []])
+def test_divisors_are_drawn_without_zero(shape: Shape, tmp_path: Path) -> None:
+    drawn: tuple[int, Shape] = (INT64, shape)
+    path = model(
+        tmp_path / "m.onnx", [node("Abs", "b", "c"), node("Div", "a c", "y")], {"a": drawn, "b": drawn}, {"y": drawn}
+    )
+    assert {int(value) for feed in find(path).feeds for value in feed["b"].flat} == {*range(1, 10)}
+    assert check(path).passed
+
+
+def test_a_model_that_is_wrong_for_one_integer_fails(tmp_path: Path) -> None:
+    for shape in ([], ["n"], ["n", 3]):
+        values: dict[str, tuple[int, Shape]] = {"x": (INT64, shape)}
+        right = model(tmp_path / "right.onnx", [node("Identity", "x", "y")], values, {"y": (INT64, shape)})
+        wrong = model(
+            tmp_path / "wrong.onnx",
+            [node("Equal", "x seven", "is"), node("Where", "is zero x", "y")],
+            values,
+            {"y": (INT64, shape)},
+            seven=np.array(7),
+            zero=np.array(0),
+        )
+        (report,) = verify_parity([wrong], ParityOptions(against=right))
+        assert not report.passed
+
+
 def test_a_failure_on_a_drawn_value_names_the_option(tmp_path: Path) -> None:
     shape: tuple[int, Shape] = (INT64, [4])
     path = model(
-        tmp_path / "m.onnx", [node("Abs", "b", "c"), node("Div", "a c", "y")], {"a": shape, "b": shape}, {"y": shape}
+        tmp_path / "m.onnx",
+        [node("ReduceSum", "b", "c"), node("Div", "a c", "y")],
+        {"a": shape, "b": shape},
+        {"y": shape},
     )
     with pytest.raises(
         CheckFailedError, match=r"division by zero.*b int64 \(4\): integers 0..9 \(--feed changes them\)"

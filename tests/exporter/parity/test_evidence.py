@@ -1,5 +1,7 @@
 """What a set of comparisons proves."""
 
+import math
+
 import numpy as np
 import pytest
 from helpers.golden import known_golden, run_result
@@ -42,6 +44,14 @@ def test_an_output_that_ignores_the_input_passes_as_a_constant_and_says_so(value
     report = verify(float64, float64.astype(np.float32), ("random", "saturated", "zeros"))
     assert report.passed
     assert any("does not depend on the input" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_an_output_that_is_never_finite_fails(value: float) -> None:
+    float64 = np.full((3, 2), value)
+    report = verify(float64, float64.astype(np.float32), ("random", "saturated", "zeros"))
+    assert not report.passed
+    assert any("so nothing is proved" in note for note in report.notes)
 
 
 def test_an_output_that_varies_has_no_such_note() -> None:
