@@ -237,7 +237,8 @@ def test_divisors_are_drawn_without_zero(shape: Shape, tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_wrong_for_one_integer_fails(tmp_path: Path) -> None:
-    for shape in ([], ["n"], ["n", 3]):
+    shapes: tuple[Shape, ...] = ([], ["n"], ["n", 3])
+    for shape in shapes:
         values: dict[str, tuple[int, Shape]] = {"x": (INT64, shape)}
         right = model(tmp_path / "right.onnx", [node("Identity", "x", "y")], values, {"y": (INT64, shape)})
         wrong = model(
@@ -253,15 +254,15 @@ def test_a_model_that_is_wrong_for_one_integer_fails(tmp_path: Path) -> None:
 
 
 def test_a_failure_on_a_drawn_value_names_the_option(tmp_path: Path) -> None:
-    shape: tuple[int, Shape] = (INT64, [4])
     path = model(
         tmp_path / "m.onnx",
-        [node("ReduceSum", "b", "c"), node("Div", "a c", "y")],
-        {"a": shape, "b": shape},
-        {"y": shape},
+        [node("Cast", "b", "c", to=INT64), node("Abs", "c", "d"), node("Div", "a d", "y")],
+        {"b": (TensorProto.INT8, [4])},
+        {"y": (INT64, [4])},
+        a=np.array(100),
     )
     with pytest.raises(
-        CheckFailedError, match=r"division by zero.*b int64 \(4\): integers 0..9 \(--feed changes them\)"
+        CheckFailedError, match=r"division by zero.*b int8 \(4\): integers -128..127 \(--feed changes them\)"
     ):
         check(path)
     assert check(path, InputOptions(feeds={"b": ValueRange(1, 9)})).passed
