@@ -18,7 +18,8 @@ from exporter.parity.execution import require_repeatable
 from exporter.parity.feeds import cast_feeds
 from exporter.parity.input_plan import InputPlan, make_plans, may_be_batched
 from exporter.parity.input_roles import find_roles
-from exporter.parity.inputs import InputSet, draw_inputs
+from exporter.parity.input_types import is_float
+from exporter.parity.inputs import BATCH_SIZES, InputSet, draw_inputs
 from exporter.parity.sources import FileSource
 from exporter.types import ParityOptions
 from models.progress import Progress, no_progress
@@ -62,7 +63,7 @@ def find_inputs(
         require_repeatable(runtime)
         progress(f"trying inputs of {source.path.name}")
         if may_be_batched(signature, options.inputs, roles):
-            varied = replace(options, input_types=VARIED, samples=2, inputs=replace(options.inputs, arrays=()))
+            varied = replace(_varied(signature, options), inputs=replace(options.inputs, arrays=()))
             for tried in (varied, options):  # the user's arrays, where nothing that is drawn is accepted
                 plans = make_plans(signature, tried.inputs, roles, batched=True)
                 probes, _ = _first_accepted(plans, runtime, tried)
@@ -81,6 +82,16 @@ def find_inputs(
             "--feed NAME=FILE|VALUE|RANGE or --array FILE.npz (or optimize with --no-verify)"
         )
     return inputs
+
+
+def _varied(signature: Signature, options: ParityOptions) -> ParityOptions:
+    """Return options for inputs that confirm a batch axis.
+
+    Integers and booleans are random ones only: the others have so few values that items often agree by chance.
+    """
+    if any(is_float(value.dtype) for value in signature.inputs):
+        return replace(options, input_types=VARIED)
+    return replace(options, input_types=VARIED[:1], samples=max(BATCH_SIZES))
 
 
 def _first_accepted(
@@ -128,7 +139,7 @@ def _is_batched(runtime: Runtime, inputs: InputSet) -> bool:
         inputs: batched inputs. The largest batch of different rows is run, and each of its rows by itself.
     """
     size = runtime.signature.batch
-    varied = [*inputs.mixed[-1]][::-1] if inputs.mixed else [0]
+    varied = [*inputs.mixed[-1]] if inputs.mixed else [0]
     rows = varied if size is None else [varied[min(i, len(varied) - 1)] for i in range(size)]  # no palindrome
     specs = runtime.signature.inputs
     try:

@@ -108,6 +108,7 @@ def make_plans(
         BadInputError: a file of `options.feeds` cannot be read or does not fit.
     """
     stated = stated_shapes(signature.inputs, options)
+    first_sizes = {name: [size for size in shape[:1] if isinstance(size, int)] for name, shape in stated.items()}
     if batched:
         stated = {name: (1, *shape[1:]) for name, shape in stated.items()}
     known = {value.name: value for value in signature.inputs}
@@ -132,7 +133,8 @@ def make_plans(
         shapes = {name: _fill(shape, inner, size if first is None else first, size) for name, shape in stated.items()}
         if any(prod(shape) > MAX_ELEMENTS for name, shape in shapes.items() if shape != stated[name]):
             continue
-        derived = used.derive(drawn, shapes, fixed)
+        whole_shapes = {n: (*first_sizes[n], *shape[len(first_sizes[n]) :]) for n, shape in shapes.items()}
+        derived = used.derive(drawn, whole_shapes, fixed)
         arrays = {name: made.value for name, made in derived.items() if not isinstance(made.value, ValueRange)}
         limits = {name: made.value for name, made in derived.items() if isinstance(made.value, ValueRange)}
         ranges = {**whole, **dict.fromkeys(indices, index_range), **limits}

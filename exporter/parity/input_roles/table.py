@@ -69,6 +69,7 @@ ROLES: Mapping[tuple[str, int], Derive] = {
     ("MelWeightMatrix", 2): _constant([8192]),
     ("MelWeightMatrix", 3): _constant([0.0]),
     ("MelWeightMatrix", 4): _constant([4096.0]),
+    ("Dropout", 1): _constant([0.5]),
     ("Trilu", 1): _constant([1]),
     ("Gather", 1): indices.gathered,
     ("GatherElements", 1): indices.gathered,
