@@ -1,11 +1,13 @@
 """Inputs and outputs of an ONNX graph."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 
 from exporter.onnx_io.dtypes import dtype_name
 from exporter.onnx_io.load import load_without_weights
+from exporter.types import UNKNOWN_RANK
 from models.specs import Signature, TensorSpec
 
 
@@ -22,7 +24,7 @@ def get_signature(model: onnx.ModelProto) -> Signature:
     """Return the inputs and outputs that a graph declares; an initialiser that is an input too is not listed."""
     weights = {initializer.name for initializer in model.graph.initializer}
     return Signature(
-        tuple(_spec(value) for value in model.graph.input if value.name not in weights),
+        tuple(_input_spec(value) for value in model.graph.input if value.name not in weights),
         tuple(_spec(value) for value in model.graph.output),
     )
 
@@ -35,6 +37,13 @@ def free_size(size: int | str | None) -> int | str:
     if isinstance(size, int):
         return size if size > 0 else "0" if size == 0 else "?"
     return size or "?"
+
+
+def _input_spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    """Return what an input is; one whose shape is not stated has an unknown rank, and not rank 0."""
+    spec, tensor = _spec(value), value.type.tensor_type
+    unstated = value.type.HasField("tensor_type") and not tensor.HasField("shape")
+    return replace(spec, shape=("?", UNKNOWN_RANK)) if unstated else spec
 
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:

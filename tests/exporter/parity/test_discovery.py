@@ -210,6 +210,19 @@ def test_inputs_of_every_type_and_rank_are_drawn(dtype: int, drawn: str | None, 
     )
 
 
+def test_an_input_of_unstated_rank_needs_its_shape(tmp_path: Path) -> None:
+    path = model(tmp_path / "m.onnx", [node("Relu", "x", "y")], {"x": (FLOAT, ["n"])}, {"y": (FLOAT, ["n"])})
+    unstated = onnx.load(path)
+    unstated.graph.input[0].type.tensor_type.ClearField("shape")
+    unstated.graph.output[0].type.tensor_type.ClearField("shape")
+    onnx.save(unstated, path)
+    with pytest.raises(UsageError, match="its rank is not stated; give its shape as --shape x="):
+        find(path)
+    options = InputOptions(shapes={"x": (2, 3, 4)})
+    assert find(path, options).select([0])["x"].shape == (2, 3, 4)
+    assert check(path, options).passed
+
+
 def test_a_model_without_inputs(tmp_path: Path) -> None:
     path = model(tmp_path / "m.onnx", [node("Identity", "t", "y")], {}, {"y": (FLOAT, [2])}, t=np.ones(2, np.float32))
     assert find(path).names == ("no inputs",)
