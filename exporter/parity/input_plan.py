@@ -198,6 +198,11 @@ def _require_drawable(value: TensorSpec, shape: tuple[int | str, ...]) -> None:
             f"{value}: its rank is not stated; give its shape as --shape {value.name}=1x3x224x224, say, or inputs as "
             "--array FILE.npz"
         )
+    if value.dtype.startswith(("seq(", "optional(")):
+        raise UsageError(
+            f"{value.name} {value.dtype}: only tensors are fed, not sequences or optional values; compare the part of "
+            "the model that takes the tensors in it, or optimize with --no-verify"
+        )
     if not is_float(value.dtype) and not re.fullmatch(r"u?int\d+|bool|string", value.dtype):
         raise UsageError(f"{value}: nothing can be drawn for this type; --no-verify optimizes without the check")
 
