@@ -1,8 +1,9 @@
 """The precision that an ONNX graph computes in."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from onnx import AttributeProto, TensorProto
+from onnx import AttributeProto, NodeProto, TensorProto
 
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.subgraphs import all_graphs, all_nodes
@@ -19,6 +20,8 @@ QUANTISED = ("quantize", "integer", "qlinear", "nbits", "qattention", "qgemm")
 """Parts of the lower-case names of operators that compute with integers instead of floats, in ONNX's
 domains and onnxruntime's."""
 
+BYTES = (TensorProto.INT8, TensorProto.UINT8)
+
 
 def detect_precision(path: Path) -> Precision:
     """Return the lowest precision that a model's outputs go through, by its weights, casts and signature.
@@ -34,6 +37,8 @@ def detect_precision(path: Path) -> Precision:
         return "int8"
     used = {name for node in nodes for name in node.input}
     weights = [tensor for graph in all_graphs(model.graph) for tensor in graph.initializer if tensor.name in used]
+    if _has_scaled_bytes(nodes, weights):
+        return "int8"
     constants = [
         attribute.t for node in nodes for attribute in node.attribute if attribute.type == AttributeProto.TENSOR
     ]
@@ -45,3 +50,14 @@ def detect_precision(path: Path) -> Precision:
         if element_type in found:
             return name
     return "float32"
+
+
+def _has_scaled_bytes(nodes: Sequence[NodeProto], weights: Sequence[TensorProto]) -> bool:
+    """Return whether weights in 8 bits are cast and multiplied by a scale, as `compress-weights` stores convolutions.
+
+    A vector is not enough: a table or mask in 8 bits would loosen the tolerance.
+    """
+    stored = {tensor.name for tensor in weights if tensor.data_type in BYTES and len(tensor.dims) > 1}
+    cast = {node.output[0] for node in nodes if node.op_type == "Cast" and stored & {*node.input}}
+    scales = {tensor.name for tensor in weights if tensor.data_type not in BYTES}
+    return any(node.op_type == "Mul" and cast & {*node.input} and scales & {*node.input} for node in nodes)

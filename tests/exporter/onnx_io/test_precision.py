@@ -45,3 +45,17 @@ def test_quantised_operators_are_int8(operator: str, tmp_path: Path) -> None:
     graph = helper.make_graph([helper.make_node(operator, ["x", "s"], ["y"])], "g", [value("x", FLOAT, [2])], [], [])
     onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
     assert detect_precision(tmp_path / "m.onnx") == "int8"
+
+
+@pytest.mark.parametrize(
+    ("shape", "operator", "name"), [((2, 2), "Mul", "int8"), ((2, 2), "Add", "float32"), ((2,), "Mul", "float32")]
+)
+def test_bytes_with_a_scale_are_int8(shape: tuple[int, ...], operator: str, name: str, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Cast", ["w"], ["f"], to=FLOAT),
+        helper.make_node(operator, ["f", "scale"], ["v"]),
+        helper.make_node("Add", ["x", "v"], ["y"]),
+    ]
+    weights = {"w": np.ones(shape, np.int8), "scale": np.ones(2, np.float32)}
+    ports = [value("x", FLOAT, [2, 2])], [value("y", FLOAT, [2, 2])]
+    assert detect_precision(small_models.save(tmp_path / "m.onnx", nodes, *ports, weights)) == name
