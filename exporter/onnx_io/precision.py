@@ -6,7 +6,7 @@ from pathlib import Path
 from onnx import AttributeProto, NodeProto, TensorProto
 
 from exporter.onnx_io.load import load_without_weights
-from exporter.onnx_io.subgraphs import all_graphs, all_nodes
+from exporter.onnx_io.subgraphs import all_graphs, needed_nodes
 from exporter.results import Precision
 
 PRECISION_ORDER: tuple[tuple[int, Precision], ...] = (
@@ -26,13 +26,13 @@ BYTES = (TensorProto.INT8, TensorProto.UINT8)
 def detect_precision(path: Path) -> Precision:
     """Return the lowest precision that a model's outputs go through, by its weights, casts and signature.
 
-    Weights that no node reads do not count: they would only loosen the tolerance.
+    Nodes that no output depends on and weights that no node reads do not count: they would only loosen the tolerance.
 
     Raises:
         ArtifactError: unreadable, or not ONNX.
     """
     model = load_without_weights(path)
-    nodes = list(all_nodes(model))
+    nodes = needed_nodes(model)
     if any(word in node.op_type.lower() for node in nodes for word in QUANTISED):
         return "int8"
     used = {name for node in nodes for name in node.input}

@@ -26,11 +26,22 @@ def nested_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
             yield from graph.node
 
 
-def all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """Yield every node of a model, those of subgraphs and local functions too."""
-    for nodes in (model.graph.node, *(function.node for function in model.functions)):
-        yield from nodes
-        yield from nested_nodes(nodes)
+def needed_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Return every node of a model that its outputs may depend on, those of subgraphs and local functions too."""
+    names = {value.name for value in model.graph.output}
+    found: list[onnx.NodeProto] = []
+    for node in reversed(model.graph.node):
+        if not names.isdisjoint(filter(None, node.output)):
+            found.append(node)
+            names |= {*node.input, *_captured(node)}
+    found += nested_nodes(found)
+    functions = {(function.domain, function.name): function for function in model.functions}
+    new = found
+    while new:
+        called = [functions.pop(key) for node in new if (key := (node.domain, node.op_type)) in functions]
+        new = [node for function in called for node in (*function.node, *nested_nodes(function.node))]
+        found = [*found, *new]
+    return found
 
 
 def last_uses(graph: onnx.GraphProto) -> list[list[str]]:

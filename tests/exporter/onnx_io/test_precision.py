@@ -42,9 +42,27 @@ def test_precision_of_weights_casts_and_constants(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("operator", ["DequantizeLinear", "MatMulInteger", "DynamicQuantizeLinear", "QLinearConv"])
 def test_quantised_operators_are_int8(operator: str, tmp_path: Path) -> None:
-    graph = helper.make_graph([helper.make_node(operator, ["x", "s"], ["y"])], "g", [value("x", FLOAT, [2])], [], [])
+    node = helper.make_node(operator, ["x", "s"], ["y"])
+    graph = helper.make_graph([node], "g", [value("x", FLOAT, [2])], [value("y", FLOAT, [2])], [])
     onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
     assert detect_precision(tmp_path / "m.onnx") == "int8"
+    graph.output[0].name = "x"  # the operator is left without a purpose
+    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
+    assert detect_precision(tmp_path / "m.onnx") == "float32"
+
+
+def test_only_functions_that_are_called_count(tmp_path: Path) -> None:
+    opset = helper.make_opsetid("", 17)
+    inner = helper.make_function(
+        "own", "Inner", ["a"], ["b"], [helper.make_node("Cast", ["a"], ["b"], to=HALF)], [opset]
+    )
+    calls = [helper.make_node("Inner", ["a"], ["b"], domain="own")]
+    outer = helper.make_function("own", "Outer", ["a"], ["b"], calls, [opset, helper.make_opsetid("own", 1)])
+    for called, name in (("Outer", "float16"), ("Relu", "float32")):
+        node = helper.make_node(called, ["x"], ["y"], domain="own" if called == "Outer" else "")
+        graph = helper.make_graph([node], "g", [value("x", FLOAT, [2])], [value("y", FLOAT, [2])], [])
+        onnx.save(helper.make_model(graph, functions=[inner, outer]), tmp_path / "m.onnx")
+        assert detect_precision(tmp_path / "m.onnx") == name
 
 
 @pytest.mark.parametrize(
