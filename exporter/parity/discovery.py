@@ -6,7 +6,7 @@ is not confirmed, whole inputs are drawn and compared one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -136,22 +136,32 @@ def _is_batched(runtime: Runtime, inputs: InputSet) -> bool:
 
     Args:
         runtime: the model.
-        inputs: batched inputs. The largest batch of different rows is run, and each of its rows by itself.
+        inputs: batched inputs. The largest batch of different rows is run, and each of its rows by itself; where there
+            are integers, in the reverse order too, because an index may happen to be that of its own item.
     """
     size = runtime.signature.batch
     varied = [*inputs.mixed[-1]] if inputs.mixed else [0]
     rows = varied if size is None else [varied[min(i, len(varied) - 1)] for i in range(size)]  # no palindrome
     specs = runtime.signature.inputs
+    orders = [rows] if all(is_float(spec.dtype) for spec in specs) or len(rows) == 1 else [rows, rows[::-1]]
     try:
         alone = {row: runtime.run(cast_feeds(specs, inputs.select(inputs.fill(row, size)))) for row in {*rows}}
-        together = runtime.run(cast_feeds(specs, inputs.select(rows))) if len(rows) > 1 else alone[rows[0]]
+        for order in orders:
+            together = runtime.run(cast_feeds(specs, inputs.select(order))) if len(rows) > 1 else alone[rows[0]]
+            if not _same_items(together, [alone[row] for row in order], size or 1):
+                return False
     except CheckFailedError:
         return False
+    return True
+
+
+def _same_items(together: Mapping[str, Any], alone: Sequence[Mapping[str, Any]], size: int) -> bool:
+    """Return whether each item of a batch is what the first item of its own run is; these runs have `size` items."""
     return all(
-        _has_items(values, len(rows))
+        _has_items(values, len(alone))
         and all(
-            _has_items(alone[row][name], size or 1) and _same_item(alone[row][name][:1], values[item : item + 1])
-            for item, row in enumerate(rows)
+            _has_items(own[name], size) and _same_item(own[name][:1], values[item : item + 1])
+            for item, own in enumerate(alone)
         )
         for name, values in together.items()
     )

@@ -78,6 +78,15 @@ def test_items_that_influence_each_other_are_compared_together(operator: str, si
     assert {row.batch for row in report.comparisons} == {1}
 
 
+def test_an_index_that_happens_to_be_that_of_its_own_item_confirms_no_batch(tmp_path: Path) -> None:
+    shape: tuple[int, Shape] = (FLOAT, [2, 3])
+    inputs: dict[str, tuple[int, Shape]] = {"x": shape, "i": (INT64, [2, 1])}
+    path = model(tmp_path / "m.onnx", [node("GatherND", "x i", "y")], inputs, {"y": shape})
+    for seed in range(8):
+        source = FileSource(path, "onnx")
+        assert not find_inputs(source, read_signature(path), ParityOptions(seed=seed)).batched
+
+
 @pytest.mark.parametrize("operator", ["Trilu", "GatherND"])
 def test_integers_of_items_that_influence_each_other_are_compared_together(operator: str, tmp_path: Path) -> None:
     """Few values make items agree by chance: zeros behind a mask, or a row that every item looks up."""
