@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 FREE_SIZES = (32, 64, 224, 16, 8, 4, 3, 2, 1)
 """Sizes to try for axes that the model leaves free."""
-FIRST_SIZES = (2, 1, None)
+FIRST_SIZES = (4, 2, 1, None)
 """Sizes to try for a free first axis that is not the batch; None takes the size of the other free axes. One item alone
-hides what couples items, such as a softmax over the axis."""
+hides what couples items, such as a softmax over the axis, and two hide what grows from step to step."""
 INDEX_RANGES = (INDEX_RANGE, ValueRange(1, 9), ValueRange(0, 1), ValueRange(0, 0))
 """Ranges to try for integers that may be indices, also into something small, or divisors."""
 MAX_ELEMENTS = 1 << 24

@@ -72,7 +72,7 @@ def test_items_that_influence_each_other_are_compared_together(operator: str, si
     path = one_to_one(tmp_path / "m.onnx", made, [size, 4], [size, 4], **used)
     inputs = find(path)
     assert not inputs.batched
-    assert inputs.select([0])["x"].shape == (2 if size == "n" else 3, 4)
+    assert inputs.select([0])["x"].shape == (4 if size == "n" else 3, 4)
     report = check(path)
     assert report.passed
     assert {row.batch for row in report.comparisons} == {1}
@@ -115,8 +115,27 @@ def test_an_input_without_a_batch(tmp_path: Path) -> None:
         {"x": (FLOAT, ["n", 4, 2]), "k": (FLOAT, [4, 1])},
         {"y": (FLOAT, ["n", 4, 2])},
     )
-    assert {name: values.shape for name, values in find(path).select([0]).items()} == {"x": (2, 4, 2), "k": (4, 1)}
+    assert {name: values.shape for name, values in find(path).select([0]).items()} == {"x": (4, 4, 2), "k": (4, 1)}
     assert check(path).passed
+
+
+def test_a_sequence_that_is_wrong_from_its_third_step_fails(tmp_path: Path) -> None:
+    right = running_sum(tmp_path / "right.onnx", limit=10)
+    wrong = running_sum(tmp_path / "wrong.onnx", limit=2)
+    (report,) = verify_parity([wrong], ParityOptions(against=right))
+    assert not report.passed
+
+
+def running_sum(path: Path, limit: int) -> Path:
+    """Sums over the first axis, never above the sum of the first `limit` steps."""
+    nodes = [
+        node("Slice", "x start stop", "few"),
+        node("CumSum", "x axis", "all"),
+        node("ReduceSum", "few axes", "sum"),
+        node("Min", "all sum", "y"),
+    ]
+    constants = {"start": np.array([0]), "stop": np.array([limit]), "axis": np.array(0), "axes": np.array([0])}
+    return model(path, nodes, {"x": (FLOAT, ["t", 3])}, {"y": (FLOAT, ["t", 3])}, **constants)
 
 
 def test_a_number_of_rows_that_depends_on_the_data(tmp_path: Path) -> None:
