@@ -27,22 +27,24 @@ def detect_precision(path: Path) -> Precision:
     """Return the lowest precision that a model's outputs go through, by its weights, casts and signature.
 
     Nodes that no output depends on and weights that no node reads do not count: they would only loosen the tolerance.
+    Nor do vectors: a bias in half precision does not make a network one of half precision.
 
     Raises:
         ArtifactError: unreadable, or not ONNX.
     """
     model = load_without_weights(path)
     nodes = needed_nodes(model)
-    if any(word in node.op_type.lower() for node in nodes for word in QUANTISED):
-        return "int8"
     used = {name for node in nodes for name in node.input}
     weights = [tensor for graph in all_graphs(model.graph) for tensor in graph.initializer if tensor.name in used]
+    vectors = {tensor.name for tensor in weights if len(tensor.dims) <= 1}
+    if any(_is_quantised(node) and not vectors & {*node.input[:1]} for node in nodes):
+        return "int8"
     if _has_scaled_bytes(nodes, weights):
         return "int8"
     constants = [
         attribute.t for node in nodes for attribute in node.attribute if attribute.type == AttributeProto.TENSOR
     ]
-    found = {tensor.data_type for tensor in (*weights, *constants) if tensor.dims}
+    found = {tensor.data_type for tensor in (*weights, *constants) if len(tensor.dims) > 1}
     casts = {attribute.i for node in nodes if node.op_type == "Cast" for attribute in node.attribute}
     found |= casts & {TensorProto.FLOAT16, TensorProto.BFLOAT16}
     found |= {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
@@ -50,6 +52,10 @@ def detect_precision(path: Path) -> Precision:
         if element_type in found:
             return name
     return "float32"
+
+
+def _is_quantised(node: NodeProto) -> bool:
+    return any(word in node.op_type.lower() for word in QUANTISED)
 
 
 def _has_scaled_bytes(nodes: Sequence[NodeProto], weights: Sequence[TensorProto]) -> bool:

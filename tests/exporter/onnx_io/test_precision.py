@@ -33,11 +33,20 @@ def test_precision_of_weights_casts_and_constants(tmp_path: Path) -> None:
     assert detect_precision(network) == "float32"
     for kind, name in ((HALF, "float16"), (BFLOAT, "bfloat16")):
         assert detect_precision(small_models.narrowed(network, tmp_path / "low.onnx", kind)) == name
-    constant = helper.make_node("Constant", [], ["c"], value=helper.make_tensor("c", HALF, [2], [1.0, 2.0]))
-    cast = helper.make_node("Cast", ["c"], ["d"], to=FLOAT)
-    nodes = [constant, cast, helper.make_node("Add", ["x", "d"], ["y"])]
-    small_models.save(tmp_path / "c.onnx", nodes, [value("x", FLOAT, ["n", 2])], [value("y", FLOAT, ["n", 2])], {})
-    assert detect_precision(tmp_path / "c.onnx") == "float16"
+    for shape, name in (([1, 2], "float16"), ([2], "float32")):
+        constant = helper.make_node("Constant", [], ["c"], value=helper.make_tensor("c", HALF, shape, [1.0, 2.0]))
+        cast = helper.make_node("Cast", ["c"], ["d"], to=FLOAT)
+        nodes = [constant, cast, helper.make_node("Add", ["x", "d"], ["y"])]
+        small_models.save(tmp_path / "c.onnx", nodes, [value("x", FLOAT, ["n", 2])], [value("y", FLOAT, ["n", 2])], {})
+        assert detect_precision(tmp_path / "c.onnx") == name
+
+
+@pytest.mark.parametrize(("shape", "name"), [((2,), "float32"), ((2, 2), "int8")])
+def test_a_bias_alone_is_not_the_precision_of_a_model(shape: tuple[int, ...], name: str, tmp_path: Path) -> None:
+    nodes = [helper.make_node("DequantizeLinear", ["b", "scale"], ["f"]), helper.make_node("Add", ["x", "f"], ["y"])]
+    weights = {"b": np.zeros(shape, np.int8), "scale": np.array(1, np.float32)}
+    ports = [value("x", FLOAT, [2, 2])], [value("y", FLOAT, [2, 2])]
+    assert detect_precision(small_models.save(tmp_path / "m.onnx", nodes, *ports, weights)) == name
 
 
 @pytest.mark.parametrize("operator", ["DequantizeLinear", "MatMulInteger", "DynamicQuantizeLinear", "QLinearConv"])
