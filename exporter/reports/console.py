@@ -125,7 +125,7 @@ def print_parity(report: ParityReport, console: Console) -> None:
     console.print()
     console.print(
         f"parity of {escape(report.artifact)} in {escape(report.engine)}; "
-        f"error = difference from {escape(report.float64_name)}"
+        f"absolute errors vs {escape(report.float64_name)}"
     )
     for output in outputs:
         console.print()
