@@ -27,6 +27,11 @@ VOLUMES = 1.13
 """The rate of the products of a 3-D convolution, without the time to copy the taps of each output beside each other."""
 TIME_TAPS = 1.2
 """Time of a direct convolution of 3x1x1 taps, which copies planes far apart, relative to what its numbers predict."""
+FRAMES = 1.1
+"""Time of tiles along time alone, relative to what their numbers predict; measured on whole networks."""
+FRAMES_POOLED = 2.0
+"""The same before a pool, which tiles of all axes take on their way out: C3D with such tiles along time alone is 8 to 18 %
+slower than with tiles of all axes (benchmarks/results/optimize.md)."""
 CORES = 2
 """A direct convolution divides its columns among the cores, each of which reads all weights."""
 VECTOR = 16
@@ -111,7 +116,10 @@ def _frames_ms(match: ConvMatch, tile_shape: TileShape) -> float:
     total += milliseconds(2 * time.outputs * product, product + volume)
     if match.pool is not None:
         total += milliseconds(0, volume * (1 + 2 / match.window[0]))
-    return total + milliseconds(0, 4 * volume // prod(match.window))  # ReLU, channels first
+    total += milliseconds(0, 4 * volume // prod(match.window))  # ReLU, channels first
+    if match.space_taps == 1:
+        return total
+    return total * (FRAMES if match.pool is None else FRAMES_POOLED)
 
 
 def _filled(columns: int) -> int:
