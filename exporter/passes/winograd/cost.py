@@ -30,8 +30,8 @@ TIME_TAPS = 1.2
 FRAMES = 1.1
 """Time of tiles along time alone, relative to what their numbers predict; measured on whole networks."""
 FRAMES_POOLED = 2.0
-"""The same before a pool, which tiles of all axes take on their way out: C3D with such tiles along time alone is 8 to 18 %
-slower than with tiles of all axes (benchmarks/results/optimize.md)."""
+"""The same before a pool, which tiles of all axes take on their way out: C3D with such tiles along time alone is 8 to
+18 % slower than with tiles of all axes (benchmarks/results/optimize.md)."""
 CORES = 2
 """A direct convolution divides its columns among the cores, each of which reads all weights."""
 VECTOR = 16
