@@ -167,5 +167,5 @@ def _payload(tensor: ir.TensorProtocol) -> Generator[memoryview]:
         payload.release()
         del payload
     if isinstance(tensor, ir.ExternalTensor):
-        with contextlib.suppress(BufferError):  # somebody else holds its array
+        with contextlib.suppress(BufferError):  # its array is still in use
             tensor.release()

@@ -19,8 +19,24 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
 
 
+class _Derived(Node):
+    """A value of one other value, exact where that is."""
+
+    source: Node
+
+    @property
+    def sources(self) -> tuple[Node, ...]:
+        """See `Node`."""
+        return (self.source,)
+
+    @property
+    def exact(self) -> bool:
+        """See `Node`."""
+        return self.source.exact
+
+
 @dataclass(frozen=True, eq=False)
-class Ranked(Node):
+class Ranked(_Derived):
     """The indices of the largest or smallest elements along an axis: ArgMax, ArgMin, the second output of TopK.
 
     An index is permitted at a rank where its element's range overlaps the range of that rank's element. Elements that
@@ -41,16 +57,6 @@ class Ranked(Node):
     largest: bool
     ordered: bool = True
     keeps_axis: bool = True
-
-    @property
-    def sources(self) -> tuple[Node, ...]:
-        """See `Node`."""
-        return (self.source,)
-
-    @property
-    def exact(self) -> bool:
-        """See `Node`."""
-        return self.source.exact
 
     @property
     def decides(self) -> bool:
@@ -223,23 +229,13 @@ class Moved(Node):
 
 
 @dataclass(frozen=True, eq=False)
-class Recast(Node):
+class Recast(_Derived):
     """A discrete value in another dtype."""
 
     value: str
     node: onnx.NodeProto
     source: Node
     opset: int
-
-    @property
-    def sources(self) -> tuple[Node, ...]:
-        """See `Node`."""
-        return (self.source,)
-
-    @property
-    def exact(self) -> bool:
-        """See `Node`."""
-        return self.source.exact
 
     def bounds(self, run: Run) -> Bounds:
         """See `Node`."""
