@@ -157,9 +157,8 @@ def _checkpoint(source: str | Path, progress: Progress) -> Inspection:
     from models.checkpoints.summary import describe_checkpoint
 
     file, raw = read_raw(source, progress)
-    under = f" under {raw.wrapper!r}" if raw.wrapper else ""
     dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in raw.tensors.values()})
-    facts = {"holds": f"{len(raw.tensors)} tensors{under}, {', '.join(dtypes)}"}
+    facts = {"holds": f"{len(raw.tensors)} tensors, {', '.join(dtypes)}"}
     facts |= {"converted": f"from {raw.source}"} if raw.source else {}
     facts |= {"note": "; ".join(file.notes)} if file.notes else {}
     facts |= describe_checkpoint(source, file, raw)

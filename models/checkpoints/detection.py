@@ -1,6 +1,8 @@
-"""Detect which layout a checkpoint has, from the names and shapes of its tensors."""
+"""Find the networks in a file by the names and shapes of its tensors: which layout, under which prefix."""
 
-from collections.abc import Iterable, Mapping
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from models.checkpoints.layouts import LAYERS, LAYOUTS, Layout
@@ -9,26 +11,36 @@ from models.errors import UsageError
 MIN_MATCHED_LAYERS = len(LAYERS) // 2 + 1
 """A layout matches a file that uses the layout's names for more than half of C3D's layers."""
 
-WEIGHTS = tuple(f"{layer}.weight" for layer in LAYERS)
+WEIGHTS = frozenset(f"{layer}.weight" for layer in LAYERS)
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class LayoutMatch:
-    """A layout that matches a file.
+    """A layout that matches tensors of a file.
 
     Attributes:
         layout: the layout that matches.
-        prefix: the prefix of the tensor names in this file: `module.`, `model.backbone.`, `model_weights/`, ….
-        matched_names: number of C3D's weights that the file has under the layout's names.
+        prefix: the prefix of the tensor names in this file: `state_dict.module.`, `model_weights/`, ….
+        weights: {canonical name: the file's name} of C3D's weights that the file has under the layout's names.
         matched_shapes: number of those that also have the layout's shapes.
     """
 
     layout: Layout
     prefix: str
-    matched_names: int
+    weights: Mapping[str, str]
     matched_shapes: int
+
+    @property
+    def score(self) -> tuple[int, int]:
+        """How well it matches: weights with the layout's shapes, then weights with its names."""
+        return self.matched_shapes, len(self.weights)
+
+    @property
+    def fits(self) -> bool:
+        """Whether every weight that has the layout's name has its shape, too."""
+        return self.matched_shapes == len(self.weights)
 
     def canonical(self, name: str) -> str | None:
         """Return the network's name of a file's tensor, or None if the layout has no such tensor."""
@@ -47,31 +59,49 @@ def select_layouts(name: str) -> tuple[Layout, ...]:
     return rows
 
 
-def detect_layouts(shapes: Shapes, rows: Iterable[Layout] = LAYOUTS) -> tuple[LayoutMatch, ...]:
-    """Return the layouts that match a file best: none, one, or several that match equally well."""
-    found = [fit for row in rows if (fit := match_layout(shapes, row)) is not None]
-    best = max(((fit.matched_shapes, fit.matched_names) for fit in found), default=None)
-    return tuple(fit for fit in found if (fit.matched_shapes, fit.matched_names) == best)
+def detect_networks(shapes: Shapes, rows: Iterable[Layout] = LAYOUTS) -> tuple[tuple[LayoutMatch, ...], ...]:
+    """Return the networks in a file, best first: for each the layouts that match its tensors equally well.
 
-
-def match_layout(shapes: Shapes, layout: Layout) -> LayoutMatch | None:
-    """Return how `layout` matches the tensors of a file, or None if too few of C3D's layers have its names.
-
-    The prefix is the one under which the most layers match; it ends with a dot or a slash.
+    Two matches that share a tensor are one network, seen under two layouts or prefixes.
     """
-    endings = [name for name, canonical in layout.names.items() if canonical in WEIGHTS]
-    prefixes = {
-        name.removesuffix(ending)
-        for name in shapes
-        for ending in endings
-        if name.endswith(ending) and (len(name) == len(ending) or name[-len(ending) - 1] in "./")
-    }
-    best: LayoutMatch | None = None
-    for prefix in sorted(prefixes):
-        present = {layout.names[ending]: shapes[prefix + ending] for ending in endings if prefix + ending in shapes}
-        matched = sum(layout.matches(canonical, shape) for canonical, shape in present.items())
-        if len(present) >= MIN_MATCHED_LAYERS and (
-            best is None or (matched, len(present)) > (best.matched_shapes, best.matched_names)
-        ):
-            best = LayoutMatch(layout, prefix, len(present), matched)
-    return best
+    matches = sorted((match for row in rows for match in match_layout(shapes, row)), key=lambda m: m.score, reverse=True)
+    networks: list[tuple[set[str], list[LayoutMatch]]] = []
+    for match in matches:
+        names = set(match.weights.values())
+        shared = next((network for network in networks if network[0] & names), None)
+        if shared is None:
+            networks.append((names, [match]))
+        elif match.score == shared[1][0].score:
+            shared[1].append(match)
+    return tuple(tuple(network) for _, network in networks)
+
+
+def match_layout(shapes: Shapes, layout: Layout) -> tuple[LayoutMatch, ...]:
+    """Return how `layout` matches the tensors of a file, once for each prefix under which enough layers have its names.
+
+    A prefix ends with a dot or a slash.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for name in shapes:
+        for prefix, ending in _splits(name):
+            canonical = layout.names.get(ending)
+            if canonical in WEIGHTS:
+                found.setdefault(prefix, {}).setdefault(canonical, name)
+    return tuple(
+        LayoutMatch(
+            layout,
+            prefix,
+            weights,
+            sum(layout.matches(canonical, shapes[name]) for canonical, name in weights.items()),
+        )
+        for prefix, weights in found.items()
+        if len(weights) >= MIN_MATCHED_LAYERS
+    )
+
+
+def _splits(name: str) -> Iterator[tuple[str, str]]:
+    """Return the ways to split a name into a prefix and a rest."""
+    yield "", name
+    for position, character in enumerate(name, 1):
+        if character in "./":
+            yield name[:position], name[position:]

@@ -1,17 +1,20 @@
 """From a checkpoint file to a network's parameters, with every tensor accounted for."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from models.checkpoints.detection import LayoutMatch, detect_layouts, select_layouts
+from models.checkpoints.detection import LayoutMatch, detect_networks, select_layouts
 from models.checkpoints.info import CheckpointInfo
-from models.checkpoints.layouts import Layout
+from models.checkpoints.layout import Layout
 from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import ReadResult
+from models.checkpoints.selection import Candidate, choose, find_candidates
 from models.checkpoints.sources import ResolvedSource, resolve
 from models.checkpoints.unsupported import identify_unsupported
 from models.config import CLASSIFIER_KEYS, MAX_CLASSES, Pool5
@@ -40,6 +43,7 @@ class Checkpoint:
         file: where it is, and where it came from.
         raw: its tensors under its own names, its container and hash.
         found: the layout that was detected, and the prefix of its names in this file.
+        chosen: the network of the file that it is.
         tensors: {canonical name: tensor as torch lays it out}.
         unexpected_keys: the file's tensors that the origin's table does not know.
         ignored_keys: those of them that only training needs.
@@ -48,6 +52,7 @@ class Checkpoint:
     file: ResolvedSource
     raw: ReadResult
     found: LayoutMatch
+    chosen: Candidate
     tensors: dict[str, Tensor]
     unexpected_keys: tuple[str, ...]
     ignored_keys: tuple[str, ...]
@@ -136,7 +141,8 @@ def remap_keys(file: ResolvedSource, raw: ReadResult, layout: str = "auto") -> C
         CheckpointError: of no known origin, or of several that only `layout` can distinguish.
         UsageError: no such layout.
     """
-    found = _detect_layout(file.path, raw, select_layouts(layout), layout)
+    chosen = _choose_network(file.path, raw, layout)
+    found = _unambiguous_match(file.path, chosen)
     tensors: dict[str, Tensor] = {}
     unknown: list[str] = []
     for name, tensor in raw.tensors.items():
@@ -147,33 +153,55 @@ def remap_keys(file: ResolvedSource, raw: ReadResult, layout: str = "auto") -> C
             raise CheckpointError(f"{file.path}: holds {canonical} twice, the second time as {name}")
         else:
             tensors[canonical] = found.layout.to_torch(canonical, tensor)
-    ignored = tuple(name for name in unknown if TRAINING_STATE.search(name))
-    unexpected = tuple(name for name in unknown if name not in ignored)
-    return Checkpoint(file, raw, found, tensors, unexpected, ignored)
+    inside = [name for name in unknown if name.startswith(found.prefix)]
+    ignored = tuple(name for name in inside if TRAINING_STATE.search(name))
+    unexpected = tuple(name for name in inside if name not in ignored)
+    return Checkpoint(file, raw, found, chosen, tensors, unexpected, ignored)
 
 
-def _detect_layout(path: Path, raw: ReadResult, rows: tuple[Layout, ...], layout: str) -> LayoutMatch:
-    """Return the one layout that matches a file.
+def _choose_network(path: Path, raw: ReadResult, layout: str) -> Candidate:
+    """Return the network of the file to load.
 
     Raises:
-        CheckpointError: none matches, or several do.
+        CheckpointError: the file holds no C3D of the layout, or several, none of which is the usual one.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in raw.tensors.items()}
-    found = detect_layouts(shapes, rows)
-    other = None if found and found[0].matched_shapes == found[0].matched_names else identify_unsupported(shapes)
+    candidates = find_candidates(raw.contents, detect_networks(shapes, select_layouts(layout)))
+    other = None if any(one.matches[0].fits for one in candidates) else identify_unsupported(shapes)
     if other is not None:
         raise CheckpointError(f"{path}: {other}")
-    if not found:
+    if not shapes:
+        raise CheckpointError(f"{path}: {_without_tensors(raw.content)}")
+    if not candidates:
         examples = [f"{name} {shape}" for name, shape in shapes.items()]
         wanted = "any known C3D layout" if layout == "auto" else f"the layout {layout}"
         raise CheckpointError(f"{path}: its tensors are not those of {wanted}; it has {join_limited(examples, 4)}")
+    try:
+        return choose(candidates)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _without_tensors(content: object) -> str:
+    kind = type(content).__name__
+    keys = join_limited(map(str, cast("Mapping[Any, Any]", content))) if isinstance(content, Mapping) else ""
+    return f"holds a {kind}{f' with the keys {keys}' if keys else ''}, but no tensors"
+
+
+def _unambiguous_match(path: Path, chosen: Candidate) -> LayoutMatch:
+    """Return the one layout that matches a network.
+
+    Raises:
+        CheckpointError: several do.
+    """
+    found = chosen.matches
     if len(found) > 1:
         reported = "; ".join(f"--layout {fit.layout.name} ({fit.layout.disambiguation})" for fit in found)
         raise CheckpointError(
             f"{path}: names and shapes fit {len(found)} origins whose numbers mean different things, so its layout "
             f"must be named: {reported}"
         )
-    return next(iter(found))
+    return found[0]
 
 
 def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: bool = False) -> CheckpointInfo:

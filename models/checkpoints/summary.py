@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from models.c3d import C3D
-from models.checkpoints.detection import detect_layouts
+from models.checkpoints.detection import detect_networks
 from models.checkpoints.loading import load_into, remap_keys
 from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.sources import ResolvedSource
@@ -34,9 +34,10 @@ def describe_checkpoint(source: str | Path, file: ResolvedSource, raw: ReadResul
         raw: its tensors under their own names.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in raw.tensors.items()}
-    found = detect_layouts(shapes)
-    if not found:
+    networks = detect_networks(shapes)
+    if not networks:
         return {"layout": identify_unsupported(shapes) or "none of the known C3D layouts"}
+    found = networks[0]
     facts: dict[str, str] = {}
     if len(found) == 1:
         (match,) = found

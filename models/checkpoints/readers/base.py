@@ -11,6 +11,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import BinaryIO
@@ -18,12 +19,12 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from models.checkpoints.contents import MAX_TENSORS, Contents, NotBuilt, flatten
 from models.config import Pool5
 from models.errors import CheckpointError
 from models.preprocessing import Preprocessing
 
-MAX_TENSORS = 10_000
-"""More than any network's checkpoint holds, its optimiser's included."""
+__all__ = ["MAX_TENSORS", "Hashing", "MappedFile", "NotBuilt", "ReadResult", "open_mapped"]
 
 INFLATION = 2
 HEADROOM = 512 << 20
@@ -84,30 +85,43 @@ def open_mapped(path: Path) -> Generator[MappedFile]:
 
 @dataclass(frozen=True)
 class ReadResult:
-    """A file's tensors as the file names and lays them out: what a reader returns.
+    """What a file holds, as the file names and lays it out: what a reader returns.
 
     Attributes:
-        tensors: {the file's own name: tensor}, on the CPU, as the file lays them out.
+        content: a tree of dicts, lists and tuples, whose leaves are tensors on the CPU, plain values and strings, and
+            `NotBuilt` records; {name: tensor} for formats without nesting. It may be cyclic.
         container: the file format, for display and the manifest.
-        wrapper: the key under which the tensors were, or an empty string.
         pool5: the convention, if the file itself states it.
         preprocessing: the profile, if the file itself states it.
         source: description of the checkpoint it was converted from, if the file states it.
         others: further files that hold part of the content, in order.
+        not_built: the classes and functions that the file names and that were not imported, sorted.
+        hazards: those of them that would have run code of the file's choice, such as `os.system`.
         sha256: SHA-256 of the bytes that were parsed (of all files one after another, where there are several);
             `read_file` sets it.
         size: bytes of the file (or files); `read_file` sets it.
     """
 
-    tensors: dict[str, Tensor]
+    content: object
     container: str
-    wrapper: str = ""
     pool5: Pool5 | None = None
     preprocessing: Preprocessing | None = None
     source: str = ""
     others: tuple[MappedFile, ...] = ()
+    not_built: tuple[str, ...] = ()
+    hazards: tuple[str, ...] = ()
     sha256: str = ""
     size: int = 0
+
+    @cached_property
+    def contents(self) -> Contents:
+        """Every tensor of the file, by its path."""
+        return flatten(self.content)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """{path: tensor} of the whole file, as the file lays them out."""
+        return self.contents.tensors
 
 
 class Hashing:

@@ -58,8 +58,7 @@ def read_keras(file: MappedFile) -> ReadResult:
     except Exception as error:  # the HDF5 library raises many classes for damaged files
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{file.path}: not a valid HDF5 file, or truncated: {first}") from error
-    wrapper = WHOLE_MODEL.rstrip("/") if found and all(path.startswith(WHOLE_MODEL) for path, _ in found) else ""
-    return ReadResult(tensors, "HDF5", wrapper)
+    return ReadResult(tensors, "HDF5")
 
 
 def _datasets(file: MappedFile, opened: h5py.File) -> Iterator[tuple[str, Any]]:

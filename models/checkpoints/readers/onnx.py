@@ -90,7 +90,7 @@ def read_onnx(file: MappedFile) -> ReadResult:
     except WireError as error:
         raise CheckpointError(f"{file.path}: not a valid ONNX model, or truncated: {error}") from error
     reported = Conventions(pool5 or reported.pool5, reported.preprocessing)
-    return ReadResult(tensors, "ONNX", "", reported.pool5, reported.preprocessing, others=tuple(opened.others.values()))
+    return ReadResult(tensors, "ONNX", reported.pool5, reported.preprocessing, others=tuple(opened.others.values()))
 
 
 def _tensor(opened: _Opened, span: Field) -> tuple[str, Tensor]:

@@ -10,21 +10,16 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, BinaryIO
 
 import torch
-from torch import Tensor
 
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.zip_archive import MAGIC as ZIP_MAGIC
 from models.checkpoints.readers.zip_archive import is_zip, member_names, verified_members
-from models.errors import CheckpointError, join_limited
+from models.errors import CheckpointError
 from models.paths import descriptor_path
-
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
-"""Keys under which training scripts keep the state_dict, in the order they are tried, before the top."""
 
 _PLAIN_MODULES = ("torch", "torch._utils", "collections")
 """What a state_dict's own pickle imports from."""
@@ -33,18 +28,16 @@ _WANTED = re.compile(r"GLOBAL ([\w.]+)|(?:call|Trying to (?:call|instantiate|imp
 
 
 def read_torch(file: MappedFile) -> ReadResult:
-    """Read a checkpoint saved by `torch.save`: a state_dict, bare or wrapped.
+    """Read a checkpoint saved by `torch.save`, whatever it nests.
 
     Raises:
-        CheckpointError: damaged, truncated, a TorchScript archive, a pickle that wants to call something, or without
-            tensors.
+        CheckpointError: damaged, truncated, a TorchScript archive, or a pickle that wants to call something.
     """
     zipped = is_zip(file)
     if zipped:
         _check_zip(file)
     file.stream.seek(0)
-    state, wrapper = _unwrap(file.path, _load(file, mapped=zipped))
-    return ReadResult(state, "torch zip" if zipped else "torch legacy", wrapper)
+    return ReadResult(_load(file, mapped=zipped), "torch zip" if zipped else "torch legacy")
 
 
 def _check_zip(file: MappedFile) -> None:
@@ -122,26 +115,3 @@ def _first_global(stream: BinaryIO) -> str | None:
                 if opcode.name in ("GLOBAL", "INST", "STACK_GLOBAL") and strings[-2] not in _PLAIN_MODULES:
                     return ".".join(strings[-2:])
     return None
-
-
-def _unwrap(path: Path, content: object) -> tuple[dict[str, Tensor], str]:
-    """Return the state_dict and the key it stood under."""
-    candidates: list[tuple[str, object]] = []
-    if isinstance(content, Mapping):
-        outer = cast("Mapping[Any, Any]", content)
-        candidates = [(key, outer[key]) for key in WRAPPERS if key in outer]
-    for wrapper, candidate in (*candidates, ("", content)):
-        if isinstance(candidate, Mapping):
-            state = cast("Mapping[Any, Any]", candidate)
-            tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
-            if tensors:
-                return tensors, wrapper
-    kind = type(content).__name__
-    keys = (
-        f" with the keys {join_limited(map(str, cast('Mapping[Any, Any]', content)))}"
-        if isinstance(content, Mapping)
-        else ""
-    )
-    raise CheckpointError(
-        f"{path}: holds a {kind}{keys}, but no state_dict; looked at the top and under {', '.join(WRAPPERS)}"
-    )

@@ -161,7 +161,7 @@ def test_a_compressed_archive(tmp_path: Path) -> None:
 
 def test_no_state_dict(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "loss": [0.5]}, tmp_path / "log.pth")
-    refuse(tmp_path / "log.pth", "holds a dict with the keys epoch, loss, but no state_dict")
+    refuse(tmp_path / "log.pth", "holds a dict with the keys epoch, loss, but no tensors")
 
 
 def test_another_network(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from helpers.built import checkpoint
 
 from models.checkpoints import read_checkpoint
-from models.checkpoints.detection import detect_layouts
+from models.checkpoints.detection import detect_networks
 from models.checkpoints.layouts import LAYOUTS, Layout
 from models.errors import CheckpointError
 from models.options import BuildOptions
@@ -25,7 +25,7 @@ def shapes_of(layout: Layout) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda row: row.name)
 @pytest.mark.parametrize("prefix", ["", "model.", "a/b/"])
 def test_every_row_is_recognised_or_one_of_named_candidates(layout: Layout, prefix: str) -> None:
-    found = detect_layouts({prefix + name: shape for name, shape in shapes_of(layout).items()})
+    (found,) = detect_networks({prefix + name: shape for name, shape in shapes_of(layout).items()})
     assert layout in [fit.layout for fit in found]
     assert len(found) == 1 or all(fit.layout.disambiguation for fit in found)
     assert (len(found) > 1) == bool(layout.disambiguation)

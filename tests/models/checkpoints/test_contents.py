@@ -1,0 +1,54 @@
+"""Every tensor of a file is found, however the file nests it."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from models.checkpoints.contents import MAX_DEPTH, MAX_KEY_LENGTH, MAX_TENSORS, NotBuilt, flatten
+
+ONE, TWO = torch.ones(1), torch.full((1,), 2.0)
+
+
+@pytest.mark.parametrize(
+    ("content", "paths"),
+    [
+        ({"a.weight": ONE, "b": TWO}, ["a.weight", "b"]),
+        ({"epoch": 3, "net": {"state_dict": {"a": ONE}, "lr": 0.1}, "b": TWO}, ["net.state_dict.a", "b"]),
+        ([{"a": ONE}, (TWO, "text")], ["0.a", "1.0"]),
+        ({0: ONE, (1, 2): TWO}, ["0", "<tuple>"]),
+        (ONE, [""]),
+        ({"epoch": 3}, []),
+    ],
+)
+def test_each_tensor_has_the_path_at_which_it_is(content: object, paths: list[str]) -> None:
+    assert list(flatten(content).tensors) == paths
+
+
+def test_what_an_object_that_was_not_built_holds_is_found() -> None:
+    linear = NotBuilt("torch.nn.Linear", [{"_parameters": {"weight": ONE}, "_buffers": {"n": TWO}, "in_features": 1}])
+    model = NotBuilt("train.Net", [(), {"_modules": {"fc": linear}}])
+    assert list(flatten({"model": model}).tensors) == ["model.fc.weight", "model.fc.n"]
+
+
+def test_a_tree_that_contains_itself_ends() -> None:
+    cyclic: dict[str, Any] = {"a": ONE}
+    cyclic["self"] = [cyclic]
+    assert list(flatten(cyclic).tensors) == ["a"]
+
+
+def test_depth_and_count_and_length_of_names_are_bounded() -> None:
+    deep: Any = {"x": ONE}
+    for _ in range(100_000):
+        deep = {"d": deep}
+    assert flatten({"near": {"x": ONE}, "deep": deep}).tensors.keys() == {"near.x"}
+    assert len(flatten(["d"] * MAX_DEPTH).containers) == 1
+    assert len(flatten([ONE] * (2 * MAX_TENSORS)).tensors) == MAX_TENSORS + 1
+    twins = flatten({"x" * 1000 + end: ONE for end in "ab"}).tensors
+    assert [len(name) for name in twins] == [MAX_KEY_LENGTH + 1, MAX_KEY_LENGTH + 3]
+
+
+def test_a_prefix_is_split_into_the_key_of_its_dict_and_the_rest() -> None:
+    contents = flatten({"model": {"ema": {"module.a": ONE}}, "flat": ONE})
+    assert contents.split("model.ema.module.") == ("model.ema", "module.")
+    assert contents.split("flat.") == ("", "flat.")
