@@ -1,8 +1,8 @@
 """What a reader found in a file, as plain data, and every tensor in it by its path.
 
 Training scripts nest a network's tensors in many ways: under `state_dict`, in a list beside the optimizer, one dict for
-each module. `flatten` gives each tensor the path at which it is, `model.ema.conv1.weight`, and detection looks for C3D's
-names at the end of the paths. So a key of the file and a prefix of its names are found in the same way.
+each module. `flatten` gives each tensor the path at which it is, `model.ema.conv1.weight`, and detection looks for
+C3D's names at the end of the paths. So a key of the file and a prefix of its names are found in the same way.
 """
 
 from __future__ import annotations

@@ -64,7 +64,9 @@ def detect_networks(shapes: Shapes, rows: Iterable[Layout] = LAYOUTS) -> tuple[t
 
     Two matches that share a tensor are one network, seen under two layouts or prefixes.
     """
-    matches = sorted((match for row in rows for match in match_layout(shapes, row)), key=lambda m: m.score, reverse=True)
+    matches = sorted(
+        (match for row in rows for match in match_layout(shapes, row)), key=lambda m: m.score, reverse=True
+    )
     networks: list[tuple[set[str], list[LayoutMatch]]] = []
     for match in matches:
         names = set(match.weights.values())

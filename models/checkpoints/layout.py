@@ -17,6 +17,7 @@ LAYERS = (*CONVOLUTIONS, *LINEARS)
 POOL5_SHAPE = (512, 4, 4)
 """pool5's (channel, height, width), of which fc6 reads 8192 values in an order of the origin's; time is 1."""
 
+
 @dataclass(frozen=True)
 class Layout:
     """One origin's names, layouts and conventions.

@@ -23,7 +23,9 @@ from models.errors import CheckpointError
         (lambda s: {"state_dict": s, "state_dict_ema": dict(s)}, "state_dict", ""),
         (lambda s: {"model": s, "optimizer": {"velocity": dict(s)}}, "model", ""),
         (
-            lambda s: {"n": {f"{k.split('.')[0]}": {p: s[f"{k.split('.')[0]}.{p}"] for p in ("weight", "bias")} for k in s}},
+            lambda s: {
+                "n": {f"{k.split('.')[0]}": {p: s[f"{k.split('.')[0]}.{p}"] for p in ("weight", "bias")} for k in s}
+            },
             "n",
             "",
         ),
