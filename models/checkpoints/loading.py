@@ -194,14 +194,15 @@ def _unambiguous_match(path: Path, chosen: Candidate) -> LayoutMatch:
     Raises:
         CheckpointError: several do.
     """
-    found = chosen.matches
-    if len(found) > 1:
+    first, *others = chosen.matches
+    if others:
+        found = (first, *others)
         reported = "; ".join(f"--layout {fit.layout.name} ({fit.layout.disambiguation})" for fit in found)
         raise CheckpointError(
             f"{path}: names and shapes fit {len(found)} origins whose numbers mean different things, so its layout "
             f"must be named: {reported}"
         )
-    return found[0]
+    return first
 
 
 def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: bool = False) -> CheckpointInfo:
