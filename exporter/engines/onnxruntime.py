@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.engines.base import Tensors, first_line
 from exporter.engines.onnx_file import OnnxFileRuntime
-from exporter.engines.ort_values import ELEMENT_TYPES, is_special, to_array, to_ort_value
+from exporter.engines.ort_values import run_session
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.results import Placement
 from exporter.types import Device
@@ -121,18 +121,11 @@ class OnnxRuntime(OnnxFileRuntime):
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
         try:
-            outputs = self._run(feeds)
+            outputs = run_session(self.session, self._output_names, feeds)
         except Exception as error:  # its exceptions share no base class
             shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
             raise CheckFailedError(f"{self.path}: fails on {shapes}: {_reason(error)}") from error
         return dict(zip(self._output_names, outputs, strict=True))
-
-    def _run(self, feeds: Tensors) -> Sequence[Any]:
-        special = any(is_special(node.type) for node in self.session.get_outputs())
-        if not special and not any(value.dtype.name in ELEMENT_TYPES for value in feeds.values()):
-            return self.session.run(self._output_names, feeds)
-        values = {name: to_ort_value(value) for name, value in feeds.items()}
-        return [to_array(value) for value in self.session.run_with_ort_values(self._output_names, values)]
 
 
 def _providers(device: Device) -> list[Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    import onnxruntime
     from numpy.typing import NDArray
 
 ELEMENT_TYPES = {
@@ -20,6 +22,7 @@ ELEMENT_TYPES = {
     "uint4": 21,
     "int4": 22,
     "float4_e2m1fn": 23,
+    "float8_e8m0fnu": 24,
     "uint2": 25,
     "int2": 26,
 }
@@ -27,8 +30,27 @@ ELEMENT_TYPES = {
 _BITS = {"uint4": 4, "int4": 4, "float4_e2m1fn": 4, "uint2": 2, "int2": 2}
 """Types of which several elements share a byte, the first in its lowest bits."""
 _ORT_NAMES = {f"tensor({name.replace('_', '')})": name for name in ELEMENT_TYPES} | {
-    "tensor(float4e2m1)": "float4_e2m1fn"
+    "tensor(float4e2m1)": "float4_e2m1fn",
+    "tensor(float8e8m0)": "float8_e8m0fnu",
 }
+
+
+def run_session(session: onnxruntime.InferenceSession, names: Sequence[str], feeds: Mapping[str, Any]) -> list[Any]:
+    """Return the outputs `names` of a session, of which some inputs or outputs may have no counterpart in NumPy.
+
+    Raises:
+        Exception: whatever onnxruntime raises.
+    """
+    special = any(is_special(node.type) for node in session.get_outputs())
+    if not special and not any(_dtype_name(value) in ELEMENT_TYPES for value in feeds.values()):
+        outputs: Any = session.run(names, feeds)
+        return list(outputs)
+    values = {name: to_ort_value(value) for name, value in feeds.items()}
+    return [to_array(value) for value in session.run_with_ort_values(names, values)]
+
+
+def _dtype_name(value: Any) -> str:
+    return value.dtype.name if isinstance(value, np.ndarray) else ""
 
 
 def is_special(ort_type: str) -> bool:

@@ -10,15 +10,13 @@ import onnx
 from onnx import numpy_helper
 
 from exporter.onnx_io.load import load_without_weights
-from exporter.onnx_io.subgraphs import inner_graphs, nested_nodes
+from exporter.onnx_io.subgraphs import SHAPE_OPERATORS, inner_graphs, nested_nodes
 
 RANDOM_OPERATORS = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
     | {"Sampling", "BitmaskDropout", "BiasDropout", "BitmaskBiasDropout"}
 )
 """ONNX's operators, then those of onnxruntime's domain `com.microsoft`."""
-SHAPE_OPERATORS = frozenset({"Shape", "Size"})
-"""Operators whose outputs do not depend on the values of their inputs."""
 DROPOUT_MODE_INPUT, DROPOUT_MODE_OPSET, DROPOUT_INFERENCE_OPSET = 2, 12, 7
 """Dropout has its `training_mode` as its third input since opset 12; in opsets 7 to 11 it never drops."""
 

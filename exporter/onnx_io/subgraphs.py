@@ -4,6 +4,9 @@ from collections.abc import Iterable, Iterator
 
 import onnx
 
+SHAPE_OPERATORS = frozenset({"Shape", "Size"})
+"""Operators whose outputs do not depend on the values of their inputs."""
+
 
 def all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """Yield a graph and every graph inside it."""
@@ -42,6 +45,15 @@ def needed_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
         new = [node for function in called for node in (*function.node, *nested_nodes(function.node))]
         found = [*found, *new]
     return found
+
+
+def values_before(graph: onnx.GraphProto, value: str) -> set[str]:
+    """Return a value of a graph and all whose numbers it may depend on; a Shape depends on no numbers."""
+    names = {value}
+    for node in reversed(graph.node):
+        if node.op_type not in SHAPE_OPERATORS and not names.isdisjoint(filter(None, node.output)):
+            names |= {*node.input, *_captured(node)}
+    return names
 
 
 def last_uses(graph: onnx.GraphProto) -> list[list[str]]:

@@ -19,6 +19,7 @@ from exporter.parity.near_ties import find_near_ties
 from exporter.parity.overflow import baseline_in_own_precision, overflow_notes
 from exporter.parity.pairing import find_pairing
 from exporter.parity.preview import preview_frames
+from exporter.parity.printed import is_printed, parse_outputs, parse_result
 from exporter.parity.sources import FileSource
 from exporter.parity.tolerance import Tolerance, select_tolerance
 from exporter.results import Comparison, ParityReport, Precision, Ranking
@@ -49,6 +50,7 @@ def evaluate(
     Raises:
         UsageError: see `select_tolerance`.
     """
+    result, against = parse_result(result, golden.source), against and parse_result(against, golden.source)
     tolerance = select_tolerance(result.precision, options, golden.source.float32_name)
     others = dict(against.batches) if against else {}
     pairs = [
@@ -136,6 +138,7 @@ def stop_at_failure(golden: GoldenOutputs, options: ParityOptions) -> Callable[[
     def failed(precision: Precision, batch: InputBatch, outputs: Outputs) -> bool:
         golden.compute(batch.rows)
         tolerance = select_tolerance(precision, options, golden.source.float32_name)
+        outputs = parse_outputs(outputs, golden.source)
         return not all(row.passed for row in compare_batch(batch, outputs, golden, tolerance))
 
     return failed
@@ -155,6 +158,8 @@ def _run_notes(
     for run in (result, *([against] if against else ())):
         if skipped := [name for name in run.spec.unsupported_inputs if name in golden.inputs.names]:
             yield f"{run.engine} is not run on {_join_unique(skipped)}: it is known to differ there"
+    if printed := [name for name in result.mapping.outputs.values() if is_printed(name, golden.source)]:
+        yield f"{_join_unique(printed)}: text of floating-point numbers, which is compared as numbers"
     yield from overflow_notes(result, golden)
     placement = result.placement
     if placement.fallback_nodes:

@@ -38,7 +38,8 @@ def check_evidence(
         (notes, failures).
     """
     outputs = list(dict.fromkeys(row.output for _, row in rows))
-    constant = [output for output in outputs if _is_constant(output, [batch for batch, _ in rows], golden)]
+    batches = [batch for batch, _ in rows]
+    constant = [name for name in outputs if _is_constant(name, batches, golden) or _is_undrawn(name, golden)]
     notes = [
         f"{output} does not depend on the input: passing proves only that it is this constant" for output in constant
     ]
@@ -116,6 +117,19 @@ def _is_constant(output: str, batches: Sequence[InputBatch], golden: GoldenOutpu
     return all(
         first.shape == other.shape and np.array_equal(first, other, equal_nan=not is_discrete(first))
         for other in others
+    )
+
+
+def _is_undrawn(output: str, golden: GoldenOutputs) -> bool:
+    """Return whether the inputs that an output depends on are empty, or integers that are the same in every feed."""
+    graph, feeds = golden.source.decisions, golden.inputs.feeds
+    if graph is None:
+        return False
+    found = [[feed[name] for feed in feeds] for name in graph.inputs_before(output) & {*feeds[0]}]
+    return all(
+        not any(array.size for array in arrays)
+        or (is_discrete(arrays[0]) and len(arrays) > 1 and all(array is arrays[0] for array in arrays))
+        for arrays in found
     )
 
 

@@ -22,6 +22,7 @@ from exporter.engines import Runtime
 from exporter.errors import OutputError
 from exporter.parity.feeds import as_batch, as_one_item, cast_feeds
 from exporter.parity.inputs import InputSet
+from exporter.parity.printed import parse_outputs
 from exporter.parity.sources import PRECISIONS, GoldenSource, ReferencePrecision
 from exporter.timing import timed
 from models.paths import atomic_open
@@ -133,6 +134,7 @@ class GoldenOutputs:
         rows = self.inputs.fill(row, runtime.signature.batch)
         size = len(rows)
         outputs = runtime.run(cast_feeds(runtime.signature.inputs, self.inputs.select(rows)))
+        outputs = parse_outputs(outputs, self.source)
         if self.inputs.batched:
             outputs = as_batch(outputs)
         return {name: values[:1] if size > 1 and len(values) == size else values for name, values in outputs.items()}

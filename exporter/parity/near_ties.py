@@ -15,6 +15,7 @@ from exporter.parity.decisions import DecisionGraph, Node, Run
 from exporter.parity.discrete import NearTies, is_discrete
 from exporter.parity.feeds import cast_feeds
 from exporter.parity.golden import GoldenOutputs
+from exporter.parity.printed import is_printed
 from exporter.parity.sources import PRECISIONS, ReferencePrecision
 from exporter.parity.tolerance import Tolerance
 
@@ -114,6 +115,8 @@ def find_near_ties(
     discrete = is_discrete(golden.float64(output, rows[:1]))
     graph = golden.source.decisions
     tree = None if graph is None else graph.trace(output)
+    if is_printed(output, golden.source):
+        return None
     if graph is None or tree is None or not tree.decides:
         return (None,) * len(rows) if discrete else None
     if not discrete and tolerance.min_top1 is not None:

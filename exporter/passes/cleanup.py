@@ -55,6 +55,8 @@ class FoldConstants(GraphPass):
         """See `GraphPass`."""
         from onnxscript.optimizer import fold_constants
 
+        if not _resolve_cast_like(model):
+            return False
         with suppress_foreign_logging(), preserve_signature(model):
             folded = fold_constants(
                 model,
@@ -69,6 +71,29 @@ class FoldConstants(GraphPass):
             for key in [key for key in value.metadata_props if key.startswith(_METADATA_PREFIX)]:
                 del value.metadata_props[key]
         return bool(folded.modified)
+
+
+def _resolve_cast_like(model: ir.Model) -> bool:
+    """Turn each CastLike with attributes into a Cast; onnxscript's folding makes one that has lost them.
+
+    Returns:
+        False where the type of one is not known, so that the model must not be folded.
+    """
+    for node in list(model.graph.all_nodes()):
+        if node.op_type != "CastLike" or node.domain not in ("", "ai.onnx") or not node.attributes:
+            continue
+        like = node.inputs[1]
+        if like is None or like.dtype is None or node.graph is None:
+            return False
+        to = ir.AttrInt64("to", int(like.dtype))
+        cast = ir.Node("", "Cast", node.inputs[:1], [to, *node.attributes.values()], num_outputs=1, name=node.name)
+        node.graph.insert_before(node, cast)
+        old, new = node.outputs[0], cast.outputs[0]
+        new.type, new.shape = old.type, old.shape
+        ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+        new.name = old.name
+        node.graph.remove(node, safe=True)
+    return True
 
 
 class RemoveNoOps(GraphPass):

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, TypeProto, helper, numpy_helper
 
+from exporter.engines.ort_values import run_session
 from exporter.engines.reference.node import Node, UnsupportedError, Values, normalize_domain
 from exporter.onnx_io.cast import cast_node
 from exporter.onnx_io.subgraphs import inner_graphs
@@ -150,11 +151,8 @@ def _build_onnxruntime(model: bytes) -> Run:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
-    def run(feeds: Mapping[str, Any]) -> list[Any]:
-        outputs: Any = session.run(None, dict(feeds))
-        return list(outputs)
-
-    return run
+    names = [node.name for node in session.get_outputs()]
+    return lambda feeds: run_session(session, names, feeds)
 
 
 def _allowed_types(node: Node) -> tuple[frozenset[str], ...]:

@@ -14,6 +14,7 @@ from onnx.external_data_helper import load_external_data_for_tensor, uses_extern
 
 from exporter.onnx_io.dtypes import FLOAT_TYPES
 from exporter.onnx_io.load import load_without_weights
+from exporter.onnx_io.subgraphs import values_before
 from exporter.parity.decisions.choices import Choice, Moved, Ranked, Recast
 from exporter.parity.decisions.nodes import Continuous, Corners, Equality, Given, Node, Unfollowed
 
@@ -83,6 +84,27 @@ class DecisionGraph:
     def inputs(self) -> frozenset[str]:
         """The names of the graph's inputs."""
         return frozenset(value.name for value in self._model.graph.input) - {*self._tensors}
+
+    def inputs_before(self, value: str) -> frozenset[str]:
+        """Return the graph's inputs whose numbers a value depends on.
+
+        Raises:
+            ArtifactError: the file cannot be read.
+        """
+        return self.inputs & values_before(self._model.graph, value)
+
+    def is_printed(self, value: str) -> bool:
+        """Return whether a value holds floating-point numbers that a Cast made into text.
+
+        Raises:
+            ArtifactError: the file cannot be read.
+        """
+        node = self._producers.get(value)
+        while node is not None and node.op_type in MOVES and node.op_type != "Concat":
+            node = self._producers.get(node.input[0])
+        if node is None or node.op_type not in ("Cast", "CastLike"):
+            return False
+        return self._types.get(node.output[0]) == TensorProto.STRING and self._is_float(node.input[0])
 
     def trace(self, value: str, depth: int = 0) -> Node:
         """Return the tree behind a value. It ends at float values, constants, inputs, and what cannot be followed.

@@ -59,7 +59,7 @@ class DerivedValue:
     def __str__(self) -> str:
         """Return `[3, 4], for Reshape`, or `integers 1..9, for Div`."""
         if isinstance(self.value, ValueRange):
-            return f"integers {self.value}, for {self.operator}"
+            return f"{'integers' if isinstance(self.value.low, int) else 'numbers'} {self.value}, for {self.operator}"
         if self.value.size > MAX_SHOWN:
             return f"{'x'.join(map(str, self.value.shape))} derived numbers, for {self.operator}"
         return f"{self.value.tolist()}, for {self.operator}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from exporter.parity.input_roles import axes, indices, signals, sizes
 from exporter.parity.input_roles.site import find_changed
+from exporter.types import ValueRange
 
 if TYPE_CHECKING:
     from exporter.parity.input_roles.site import Derive, RoleValue
@@ -21,6 +22,13 @@ def _constant(value: RoleValue) -> Derive:
     return lambda site: value
 
 
+_SCALES = ValueRange(0.01, 0.1)
+"""Scales of quantised numbers are positive; a result of 0 would be divided by, and most of larger ones saturates."""
+_SCALE_INPUTS = (
+    *(("QuantizeLinear", 1), ("DequantizeLinear", 1)),
+    *(("QLinearConv", position) for position in (1, 4, 6)),
+    *(("QLinearMatMul", position) for position in (1, 4, 6)),
+)
 _REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 
 ROLES: Mapping[tuple[str, int], Derive] = {
@@ -86,5 +94,6 @@ ROLES: Mapping[tuple[str, int], Derive] = {
     ("Div", 1): indices.divisor,
     ("Mod", 1): indices.divisor,
     ("BitShift", 1): indices.shift,
+    **{key: _constant(_SCALES) for key in _SCALE_INPUTS},
 }
 """{(operator, position of the input): how a valid value of it is derived}."""

@@ -49,6 +49,14 @@ def one_to_one(path: Path, made: onnx.NodeProto, shape: Shape, output: Shape, **
     return model(path, [made], {"x": (FLOAT, shape)}, {"y": (FLOAT, output)}, **constants)
 
 
+def test_the_only_output_of_an_empty_input_is_no_finite_number_and_passes(tmp_path: Path) -> None:
+    made = node("ReduceMax", "x a", "y")
+    inputs: dict[str, tuple[int, Shape]] = {"x": (FLOAT, [2, 0, 4]), "a": (INT64, [1])}
+    report = check(model(tmp_path / "m.onnx", [made], inputs, {"y": (FLOAT, [2, 1, 4])}))
+    assert report.passed
+    assert any("does not depend on the input" in note for note in report.notes)
+
+
 def test_a_first_axis_is_the_batch_where_its_items_do_not_interact(tmp_path: Path) -> None:
     path = one_to_one(tmp_path / "m.onnx", node("Softmax", "x", "y", axis=1), ["n", 4], ["m", 4])
     inputs = find(path)

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from helpers.graphs import check_pass, graph, node, normal, rewrite
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from exporter.passes.base import GraphPass
 from exporter.passes.cleanup import FoldConstants, LiftConstants, RemoveDeadCode, RemoveNoOps
@@ -27,6 +28,16 @@ def test_constants_become_initialisers(tmp_path: Path) -> None:
     assert done.modified
     assert done.operators == ["Add"]
     assert np.array_equal(done.weight("k"), normal(6))
+
+
+def test_a_cast_to_the_type_of_another_value_keeps_its_attributes() -> None:
+    made = graph([node("CastLike", "x k", "c", saturate=0), node("Cast", "c", "y", to=1)], ROW, OUT, {}, 21)
+    like = helper.make_tensor("k", TensorProto.FLOAT8E5M2, [1], [1.0])
+    made.graph.initializer.append(like)
+    done = rewrite(FoldConstants(), made)
+    assert done.operators == ["Cast", "Cast"]
+    attributes = {attribute.name: attribute.i for attribute in done.model.graph.node[0].attribute}
+    assert attributes == {"to": TensorProto.FLOAT8E5M2, "saturate": 0}
 
 
 def test_a_constant_output_stays_a_node() -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from onnx import TensorProto
+
 from exporter.engines.reference.kernels import (
     contributed,
     control_flow,
@@ -10,6 +12,7 @@ from exporter.engines.reference.kernels import (
     normalization,
     optional,
     pooling,
+    quantization,
     resize,
 )
 from exporter.engines.reference.kernels.types import ControlFlow, Kernel
@@ -20,6 +23,7 @@ KERNELS: dict[tuple[str, str], Kernel] = {
     ("", "BatchNormalization"): normalization.batch_normalization,
     ("", "Conv"): convolution.conv,
     ("", "ConvTranspose"): convolution.conv_transpose,
+    ("", "DynamicQuantizeLinear"): quantization.dynamic_quantize_linear,
     ("", "Erf"): elementwise.erf,
     ("", "Gelu"): elementwise.gelu,
     ("", "GlobalAveragePool"): pooling.global_average_pool,
@@ -66,12 +70,27 @@ def _has_sequence_lengths(node: Node) -> bool:
     return len(node.proto.input) > SEQUENCE_LENGTHS and bool(node.proto.input[SEQUENCE_LENGTHS])
 
 
+def _has_narrow_target(node: Node) -> bool:
+    """Return whether a Cast returns a type that onnxruntime rounds to, and the evaluator truncates or saturates to."""
+    return node.attributes.get("to") in NARROW_TYPES
+
+
+NARROW_TYPES = (
+    TensorProto.INT4,
+    TensorProto.UINT4,
+    TensorProto.INT2,
+    TensorProto.UINT2,
+    TensorProto.FLOAT8E8M0,
+)
+"""Types of few bits for which the specification leaves part of a cast from floats open."""
 SEQUENCE_LENGTHS = 4
 """The number of that input."""
 
 DISTRUSTED: dict[tuple[str, str], Callable[[Node], bool]] = {
     ("", "AveragePool"): _always,  # with ceil_mode and with dilations
     ("", "BatchNormalization"): _always,  # takes the batch's statistics in opsets 6 to 13
+    ("", "Cast"): _has_narrow_target,
+    ("", "CastLike"): _always,  # its target is not known before it runs; it may be a narrow one
     ("", "ConvTranspose"): _always,  # fails on groups
     ("", "MaxPool"): _always,  # fails on several paddings
     ("", "GRU"): _has_sequence_lengths,

@@ -10,6 +10,7 @@ from onnx import helper
 from exporter.engines.reference import operators
 from exporter.engines.reference.kernels import KERNELS
 from exporter.engines.reference.operators import NodeError
+from exporter.onnx_io.dtypes import element_type
 
 X = np.linspace(-2, 2, 12).astype(np.float32).reshape(3, 4)
 
@@ -42,6 +43,16 @@ def test_onnxruntime_computes_in_float32_what_nothing_else_can() -> None:
     assert operator.in_float32
     assert y.dtype == np.float64
     assert np.array_equal(y, in_onnxruntime(model_of(node, feeds), feeds)[0])
+
+
+@pytest.mark.parametrize("target", ["int4", "uint2"])
+def test_casts_to_few_bits_round_as_onnxruntime_does(target: str) -> None:
+    x = np.array([-2.6, -0.5, 0.7, 1.5, 2.5, 9.0], np.float32)
+    y, operator = run(helper.make_node("Cast", ["x"], ["y"], to=element_type(target)), {"x": x})
+    assert operator.computed_by == "onnxruntime in float64"
+    bits = {"int4": 4, "uint2": 2}[target]
+    rounded = np.array([-3, -1, 1, 2, 3, 9])  # half of a unit away from zero
+    assert np.array_equal(y.astype(int) % 2**bits, rounded % 2**bits)
 
 
 def test_a_kernel_that_does_not_cover_a_form_is_passed_over() -> None:

@@ -143,6 +143,13 @@ def test_indices_and_divisors_are_drawn_from_all_that_are_valid(
     assert ends[1] == limits[1]
 
 
+def test_scales_of_quantised_numbers_are_positive(tmp_path: Path) -> None:
+    inputs: dict[str, Port] = {X: (FLOAT, [40]), "s": (FLOAT, [])}
+    made = feeds(save(tmp_path / "m.onnx", "QuantizeLinear", inputs, (UINT8, [40])))
+    assert len({feed["s"].item() for feed in made}) > 3
+    assert all(0 < feed["s"].item() < 1 for feed in made)
+
+
 def test_the_report_states_the_value_and_the_operator(tmp_path: Path) -> None:
     inputs: dict[str, Port] = {X: (FLOAT, [2, 6]), "s": (INT64, [2]), "d": (INT64, [3, 4])}
     outputs: dict[str, Port] = {"y": (FLOAT, [3, 4]), "m": (INT64, [3, 4])}
