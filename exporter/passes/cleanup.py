@@ -55,7 +55,8 @@ class FoldConstants(GraphPass):
         """See `GraphPass`."""
         from onnxscript.optimizer import fold_constants
 
-        if not _resolve_cast_like(model):
+        resolved = _resolve_cast_like(model)
+        if resolved is None:
             return False
         with suppress_foreign_logging(), preserve_signature(model):
             folded = fold_constants(
@@ -70,30 +71,29 @@ class FoldConstants(GraphPass):
         for value in all_values(model):
             for key in [key for key in value.metadata_props if key.startswith(_METADATA_PREFIX)]:
                 del value.metadata_props[key]
-        return bool(folded.modified)
+        return bool(resolved or folded.modified)
 
 
-def _resolve_cast_like(model: ir.Model) -> bool:
+def _resolve_cast_like(model: ir.Model) -> int | None:
     """Turn each CastLike with attributes into a Cast; onnxscript's folding makes one that has lost them.
 
     Returns:
-        False where the type of one is not known, so that the model must not be folded.
+        how many there were; None where the type of one is not known, and the model must not be folded.
     """
-    for node in list(model.graph.all_nodes()):
-        if node.op_type != "CastLike" or node.domain not in ("", "ai.onnx") or not node.attributes:
-            continue
-        like = node.inputs[1]
-        if like is None or like.dtype is None or node.graph is None:
-            return False
-        to = ir.AttrInt64("to", int(like.dtype))
+    found = [node for node in model.graph.all_nodes() if node.op_type == "CastLike" and node.attributes]
+    types = [like.dtype if (like := node.inputs[1]) is not None else None for node in found]
+    if None in types:
+        return None
+    for node, dtype in zip(found, types, strict=True):
+        to = ir.AttrInt64("to", int(dtype or 0))
         cast = ir.Node("", "Cast", node.inputs[:1], [to, *node.attributes.values()], num_outputs=1, name=node.name)
-        node.graph.insert_before(node, cast)
+        node.graph.insert_before(node, cast)  # pyright: ignore[reportOptionalMemberAccess] - it is in one
         old, new = node.outputs[0], cast.outputs[0]
         new.type, new.shape = old.type, old.shape
         ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
         new.name = old.name
-        node.graph.remove(node, safe=True)
-    return True
+        node.graph.remove(node, safe=True)  # pyright: ignore[reportOptionalMemberAccess]
+    return len(found)
 
 
 class RemoveNoOps(GraphPass):

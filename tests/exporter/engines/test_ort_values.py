@@ -16,7 +16,7 @@ def test_narrow_floats(name: str) -> None:
 
 
 def test_powers_of_two_without_a_sign() -> None:
-    values = np.array([0.25, 1, 2**100, np.nan]).astype(ml_dtypes.float8_e8m0fnu)
+    values = np.array([0.25, 1, 2.0**100, np.nan], np.float64).astype(ml_dtypes.float8_e8m0fnu)
     back = to_array(to_ort_value(values))
     assert back.dtype == values.dtype
     assert np.array_equal(back.view(np.uint8), values.view(np.uint8))

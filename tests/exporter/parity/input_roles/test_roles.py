@@ -146,7 +146,7 @@ def test_indices_and_divisors_are_drawn_from_all_that_are_valid(
 def test_scales_of_quantised_numbers_are_positive(tmp_path: Path) -> None:
     inputs: dict[str, Port] = {X: (FLOAT, [40]), "s": (FLOAT, [])}
     made = feeds(save(tmp_path / "m.onnx", "QuantizeLinear", inputs, (UINT8, [40])))
-    assert len({feed["s"].item() for feed in made}) > 3
+    assert len({feed["s"].item() for feed in made}) > 1
     assert all(0 < feed["s"].item() < 1 for feed in made)
 
 
