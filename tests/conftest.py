@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from helpers import small_models
 from helpers.run import run
 
 from exporter.parity.golden import GoldenOutputs
@@ -88,3 +89,9 @@ def golden(inputs: InputSet, narrow: BuiltModel) -> GoldenOutputs:
     golden = GoldenOutputs(NetworkSource(narrow), inputs)
     golden.compute(range(len(inputs.names)))
     return golden
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """A small ONNX model that others are compared with."""
+    return small_models.network(tmp_path / "theirs.onnx")

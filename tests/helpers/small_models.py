@@ -14,6 +14,8 @@ from helpers import graphs
 
 Array = NDArray[Any]
 Weights = dict[str, Array]
+Shape = list[int | str]
+Port = tuple[int, Shape]
 
 LAYERS = ("conv1", "relu1", "pool1", "conv2", "relu2", "flat", "scores")
 """The values of `network`, in the order computed."""
@@ -85,6 +87,23 @@ def save(
     return graphs.save(path, graphs.make_model(nodes, inputs, outputs, constants, opset))
 
 
+def typed(
+    path: Path,
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Mapping[str, Port],
+    outputs: Mapping[str, Port],
+    **constants: Array,
+) -> Path:
+    """Write a model whose inputs and outputs are given as {name: (member of TensorProto, shape)}."""
+    sides = [[helper.make_tensor_value_info(name, *port) for name, port in side.items()] for side in (inputs, outputs)]
+    return save(path, nodes, sides[0], sides[1], constants, opset=21)
+
+
+def one_node(path: Path, node: onnx.NodeProto, shape: Shape, output: Shape, **constants: Array) -> Path:
+    """Write a model of one node, from x of `shape` to y of the shape `output`, in float32."""
+    return typed(path, [node], {"x": (TensorProto.FLOAT, shape)}, {"y": (TensorProto.FLOAT, output)}, **constants)
+
+
 def convolution(path: Path, batch: int | str = "batch", channels: int = 4, size: int | str = 8) -> Path:
     """Write x (batch, 3, 4, size, 8) -> convolution, mean, linear layer -> y (batch, 5), the same weights every time."""
     generator = np.random.default_rng(0)
@@ -97,6 +116,27 @@ def convolution(path: Path, batch: int | str = "batch", channels: int = 4, size:
     shapes = {"w": (channels, 3, 3, 3, 3), "v": (channels, 5)}
     drawn = {name: generator.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
     return graphs.save(path, graphs.graph(nodes, {"x": [batch, 3, 4, size, 8]}, {"y": [batch, 5]}, drawn))
+
+
+def two_inputs(path: Path, factor: float = 1.0) -> Path:
+    """Two inputs, one of them of integers, and two outputs, one of them of integers."""
+    generator = np.random.default_rng(1)
+    table, matrix = (generator.standard_normal(shape).astype(np.float32) for shape in ((50, 6), (6, 5)))
+    nodes = [
+        helper.make_node("Gather", ["table", "words"], ["rows"]),
+        helper.make_node("ReduceMean", ["rows", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Add", ["mean", "bias"], ["sum"]),
+        helper.make_node("MatMul", ["sum", "matrix"], ["scores"]),
+        helper.make_node("ArgMax", ["scores"], ["best"], axis=1, keepdims=0),
+    ]
+    value = helper.make_tensor_value_info
+    return save(
+        path,
+        nodes,
+        [value("words", TensorProto.INT64, ["n", "length"]), value("bias", TensorProto.FLOAT, ["n", 6])],
+        [value("scores", TensorProto.FLOAT, ["n", 5]), value("best", TensorProto.INT64, ["n"])],
+        {"table": table, "matrix": matrix * np.float32(factor), "axes": np.array([1])},
+    )
 
 
 def branches(path: Path) -> Path:

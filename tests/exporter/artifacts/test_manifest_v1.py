@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
-from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest
+from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest, manifest_path, read_manifest, sha256_file
 from exporter.errors import ArtifactError
+from exporter.types import ParityOptions
+from exporter.workflows.export import ExportResult
+from exporter.workflows.verify import verify_parity
 from models.config import C3DConfig
 
 DATA = Path(__file__).parents[2] / "data" / "manifest_v1.json"
@@ -103,3 +107,32 @@ def test_the_parity_record(old: dict[str, Any]) -> None:
 def test_a_damaged_manifest_is_refused(field: str, value: object, old: dict[str, Any]) -> None:
     with pytest.raises(ArtifactError, match="not a manifest of this tool"):
         read(old | {field: value})
+
+
+def write_version_1(source: Path, folder: Path) -> Path:
+    """Copy the narrow ONNX artifact with manifests of version 1 beside and inside it, as release 0.1.0 wrote them."""
+    target = folder / "c3d.onnx"
+    now = read_manifest(manifest_path(source))
+    old = json.loads(DATA.read_text("utf-8"))
+    old["state_sha256"], old["parameters"] = now.network.state_sha256, now.network.parameters
+    old["network"] |= {"num_classes": 5, "base_channels": 8, "feature_dim": 32}  # a width that release 0.1.0 lacked
+    old["signature"]["outputs"][0]["shape"] = ["batch", 5]
+    model = onnx.load(source)
+    for entry in model.metadata_props:
+        entry.value = json.dumps(old | {"files": []})
+    onnx.save(model, target)
+    old["files"] = [{"path": target.name, "bytes": target.stat().st_size, "sha256": sha256_file(target)}]
+    manifest_path(target).write_text(json.dumps(old), "utf-8")
+    return target
+
+
+@pytest.mark.parametrize("manifest", ["beside", "inside"])
+def test_an_artifact_with_a_manifest_of_version_1(
+    manifest: str, narrow_artifacts: ExportResult, tmp_path: Path
+) -> None:
+    path = write_version_1(narrow_artifacts.artifacts[0].path, tmp_path)
+    if manifest == "inside":
+        manifest_path(path).unlink()
+    (report,) = verify_parity([path], ParityOptions(input_types=("random",), localize=True))
+    assert report.passed
+    assert any("the one inside it is used" in note for note in report.notes) is (manifest == "inside")

@@ -1,10 +1,13 @@
 """Comparisons of numbers small enough to check by hand."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import small_models
+from helpers.parity import verify
 from numpy.typing import NDArray
 
 from exporter.parity.compare import Expected, compare
@@ -152,3 +155,16 @@ def test_where_float32_overflows_a_wider_program_may_be_right(value: float, pass
     exact = np.array([[1e40, 1.0]])
     row = compare_float32(np.array([[value, 1.0]]), exact, np.array([[np.inf, 1.0]], np.float32))
     assert row.passed is passed
+
+
+def test_a_near_tie_is_reported_as_a_tie(theirs: Path, tmp_path: Path) -> None:
+    def tied(first: float, second: float) -> Path:
+        def change(values: small_models.Weights) -> None:
+            values["w3"][:] = 0
+            values["b3"][:] = np.array([first, second, 0, 0, 0, 0, 0], np.float32)
+
+        return small_models.network(tmp_path / f"{first}.onnx", change=change)
+
+    above = float(np.nextafter(np.float32(1), np.float32(2)))
+    report = verify(tied(1, above), tied(above, 1), input_types=("random",))
+    assert [(row.top1, row.passed) for row in report.comparisons] == [("tie", True)]

@@ -1,11 +1,15 @@
 """Labels, masks, indices and strings are compared element by element; differences need a reason."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import small_models
+from helpers.parity import FEW, verify
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from exporter.parity.discrete import NearTies, compare_discrete
 from exporter.parity.tolerance import SNR_TOLERANCES, AllcloseTolerance, Float32RelativeTolerance, Tolerance
@@ -119,3 +123,23 @@ def test_below_float32_the_row_reports_and_the_share_over_all_inputs_decides() -
 def test_decided_floats_are_equal_up_to_rounding(value: float, passed: bool) -> None:
     floats = np.array([1.0, 2.0, np.inf])
     assert check(np.array([1.0, value, np.inf], np.float32), floats).passed is passed
+
+
+def test_strings_are_compared(tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info
+    paths = [
+        small_models.save(
+            tmp_path / f"{''.join(words)}.onnx",
+            [
+                helper.make_node("ArgMax", ["x"], ["index"], axis=1, keepdims=0),
+                helper.make_node("Gather", ["words", "index"], ["y"]),
+            ],
+            [value("x", TensorProto.FLOAT, ["n", 2])],
+            [value("y", TensorProto.STRING, ["n"])],
+            {"words": np.array([word.encode() for word in words], dtype=object)},
+        )
+        for words in (("cat", "dog"), ("dog", "cat"))
+    ]
+    assert verify(paths[0], paths[0], input_types=FEW).passed
+    report = verify(paths[1], paths[0], input_types=FEW)
+    assert [row.equal for row in report.comparisons if row.input == "random"] == [0]

@@ -1,11 +1,14 @@
 """What a set of comparisons proves."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import parity, small_models
 from helpers.golden import known_golden, run_result
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from exporter.parity.evaluate import evaluate
 from exporter.parity.golden import GoldenOutputs
@@ -58,3 +61,21 @@ def test_an_output_that_varies_has_no_such_note() -> None:
     float64 = np.array([[5.0, 6.0], [1.0, 2.0], [0.0, 0.0]])
     report = verify(float64, float64.astype(np.float32), ("random", "saturated", "zeros"))
     assert not any("does not depend" in note for note in report.notes)
+
+
+def test_a_baseline_with_large_errors_proves_nothing(tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info
+    nodes = [helper.make_node("Add", ["x", "far"], ["away"]), helper.make_node("Sub", ["away", "far"], ["y"])]
+    path = small_models.save(
+        tmp_path / "lossy.onnx",
+        nodes,
+        [value("x", TensorProto.FLOAT, ["n", 4])],
+        [value("y", TensorProto.FLOAT, ["n", 4])],
+        {"far": np.array(1e9, np.float32)},
+    )
+    report = parity.verify(path, path, input_types=("random", "uniform"))
+    assert not report.passed
+    assert all(row.passed for row in report.comparisons)
+    notes = "; ".join(report.notes)
+    assert "float32 lossy.onnx itself errs by more than 1% of the output on random, uniform" in notes
+    assert "no input gives a meaningful budget for y" in notes

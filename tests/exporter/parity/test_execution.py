@@ -5,10 +5,14 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import onnx
 import pytest
 from helpers import small_models
+from helpers.parity import FEW, verify
+from onnx import TensorProto, helper
 
 from exporter.engines import RuntimeOptions, find_engine
+from exporter.errors import ArtifactError
 from exporter.parity.execution import IOMapping, RunSpec, make_feeds, run_model, select_batches
 from exporter.parity.inputs import InputSet
 from models.specs import Signature, TensorSpec
@@ -73,3 +77,42 @@ def test_outputs_have_the_references_names_and_the_run_stops(tmp_path: Path) -> 
     assert [batch.name for batch, _ in few.batches] == ["random", "uniform"]
     chosen = [batch for batch, _ in few.batches]
     assert [batch for batch, _ in run_model(spec, INPUTS, batches=chosen[1:]).batches] == chosen[1:]
+
+
+@pytest.mark.parametrize(("mine", "other"), [(2, "n"), ("n", 2), (3, 2), (1, "n")])
+def test_fixed_batches_on_either_side(mine: int | str, other: int | str, tmp_path: Path) -> None:
+    first = small_models.network(tmp_path / "mine.onnx", batch=mine)
+    second = small_models.network(tmp_path / "theirs.onnx", batch=other)
+    report = verify(first, second, input_types=FEW, determinism=True)
+    assert report.passed
+    assert {row.batch for row in report.comparisons} == ({1, 2, 3} if mine == "n" else {mine})
+    assert all(found.identical for found in report.determinism)
+
+
+def test_an_output_without_a_batch_axis_runs_in_batches_of_one(tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info
+    paths = [
+        small_models.save(
+            tmp_path / f"{name}.onnx",
+            [helper.make_node("ReduceMean", ["x"], ["y"], keepdims=0)],
+            [value("x", TensorProto.FLOAT, ["n", 4])],
+            [value("y", TensorProto.FLOAT, [])],
+            {},
+        )
+        for name in "ab"
+    ]
+    report = verify(paths[0], paths[1], input_types=FEW, determinism=True)
+    assert report.passed
+    assert {row.batch for row in report.comparisons} == {1}
+
+
+def test_a_model_that_draws_random_numbers_has_no_result(theirs: Path, tmp_path: Path) -> None:
+    model = onnx.load(theirs)
+    (output,) = model.graph.output
+    model.graph.node[-1].output[0] = "clean"
+    noise = helper.make_node("RandomNormalLike", ["clean"], ["noise"], "source")
+    model.graph.node.extend([noise, helper.make_node("Add", ["clean", "noise"], [output.name])])
+    onnx.save(model, noisy := tmp_path / "noisy.onnx")
+    for mine, other in ((noisy, theirs), (theirs, noisy)):
+        with pytest.raises(ArtifactError, match=r"draws random numbers at source \(RandomNormalLike\).*eval\(\)"):
+            verify(mine, other, input_types=FEW)

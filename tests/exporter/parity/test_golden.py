@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from helpers import reference, small_models
 from helpers.golden import KnownRuntime, KnownSource
+from helpers.parity import verify
 
 from exporter.errors import OutputError
 from exporter.parity.golden import GoldenOutputs, require_cache
 from exporter.parity.inputs import InputSet
 from exporter.parity.sources import FileSource
-from models.builder import BuiltModel
+from models.built_model import BuiltModel
 from models.config import OUTPUTS
 
 
@@ -140,3 +142,23 @@ def test_a_row_is_repeated_to_fill_a_fixed_batch(tmp_path: Path) -> None:
         assert golden.layers(1)[1]["conv1"].shape == (1, 6, 8, 8)
     assert outputs[1].shape == (2, 7)
     assert np.abs(outputs[0] - outputs[1]).max() < 1e-12
+
+
+def test_external_weights_are_part_of_the_cache_key(tmp_path: Path) -> None:
+    """Two files with equal graphs and different weights in a file beside them."""
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        factor = 1.0 if folder == "one" else 2.0
+        source = small_models.network(tmp_path / "s.onnx", change=small_models.scaled("w3", factor))
+        onnx.save(
+            onnx.load(source),
+            tmp_path / folder / "m.onnx",
+            save_as_external_data=True,
+            location="weights.bin",
+            size_threshold=0,
+        )
+    assert (tmp_path / "one" / "m.onnx").read_bytes() == (tmp_path / "two" / "m.onnx").read_bytes()
+    for folder in ("one", "two"):
+        path = tmp_path / folder / "m.onnx"
+        assert verify(path, path, input_types=("random",), cache=tmp_path / "cache").passed
+    assert len([*(tmp_path / "cache").glob("*.npz")]) == 2

@@ -1,17 +1,17 @@
 """A fault is located at its layer, in graphs of any exporter."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from helpers import small_models
+from helpers.parity import verify
 from onnx import TensorProto, helper
 
 from exporter.parity.localize import first_divergence
 from exporter.results import LayerError, Localization
-from exporter.types import ParityOptions
-from exporter.workflows.verify import verify_parity
 
 STRANGE = {"x": "in", "scores": "out", **{name: f"v{i * 37 % 11}" for i, name in enumerate(small_models.LAYERS[:-1])}}
 SCALED = {
@@ -19,13 +19,8 @@ SCALED = {
 }
 
 
-@pytest.fixture
-def theirs(tmp_path: Path) -> Path:
-    return small_models.network(tmp_path / "theirs.onnx")
-
-
-def locate(mine: Path, theirs: Path, **options: object) -> Localization:
-    (report,) = verify_parity([mine], ParityOptions(against=theirs, localize=True, **options))  # pyright: ignore
+def locate(mine: Path, theirs: Path, **options: Any) -> Localization:
+    report = verify(mine, theirs, localize=True, **options)
     assert report.localization is not None
     return report.localization
 

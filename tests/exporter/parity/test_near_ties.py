@@ -1,22 +1,19 @@
 """Networks that end in a decision, compared with another file: right ones pass, wrong ones fail."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from helpers import parity
 from onnx import TensorProto, helper, numpy_helper
 
 from exporter.results import ParityReport
-from exporter.types import ParityOptions
-from exporter.workflows.verify import verify_parity
-
-FEW = ("random", "uniform", "sparse")
 
 
-def verify(mine: Path, theirs: Path, **options: object) -> ParityReport:
-    (report,) = verify_parity([mine], ParityOptions(against=theirs, input_types=FEW, **options))  # pyright: ignore
-    return report
+def verify(mine: Path, theirs: Path, **options: Any) -> ParityReport:
+    return parity.verify(mine, theirs, input_types=parity.FEW, **options)
 
 
 def segmentation(path: Path, weight: np.ndarray, *heads: tuple[str, int, list[onnx.NodeProto]]) -> Path:

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from helpers import parity
 from helpers.graphs import make_model, node
 from onnx import TensorProto, helper
 
 from exporter.results import ParityReport
-from exporter.types import ParityOptions
-from exporter.workflows.verify import verify_parity
 
 LARGE, SMALL = 400.0, 0.5
 """Squares of saturated pixels (255) times these: beyond float16's 65504, and within it."""
@@ -25,8 +24,7 @@ def squares(path: Path, factor: float) -> Path:
 
 
 def verify(mine: Path, theirs: Path) -> ParityReport:
-    (report,) = verify_parity([mine], ParityOptions(against=theirs, input_types=("uniform", "saturated", "zeros")))
-    return report
+    return parity.verify(mine, theirs, input_types=("uniform", "saturated", "zeros"))
 
 
 def test_a_float16_file_that_overflows_on_large_inputs_passes_against_itself_and_says_so(tmp_path: Path) -> None:

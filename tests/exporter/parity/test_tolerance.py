@@ -1,10 +1,16 @@
 """Tolerances, with budgets computed by hand."""
 
 import math
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from helpers import small_models
+from helpers.parity import FEW, verify
+from onnx import TensorProto, helper, numpy_helper
 
+from exporter.errors import UsageError
 from exporter.parity.compare import Expected, compare
 from exporter.parity.tolerance import SNR_TOLERANCES, AllcloseTolerance, Float32RelativeTolerance, select_tolerance
 from exporter.results import Precision
@@ -64,3 +70,79 @@ def test_a_number_of_ordinary_size_masks_nothing() -> None:
     tolerance = Float32RelativeTolerance("float32")
     for exact in (np.array([1.0, 1e-12, 1e-9]), np.array([30000.0, 20000.0, 1.0]), np.array([1e9, 0.0, 0.0])):
         assert len(set(tolerance.allowed(exact, exact).tolist())) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_has_its_own_tolerance(dtype: str, theirs: Path, tmp_path: Path) -> None:
+    code, engine = getattr(TensorProto, dtype.upper()), None if dtype == "float16" else "onnx-reference"
+    half = small_models.narrowed(theirs, tmp_path / "half.onnx", code)
+    report = verify(half, theirs, engine=engine, localize=True)
+    assert report.passed
+    assert report.tolerance.startswith(f"{dtype}: signal to noise at least ")
+    assert f"the weights are {dtype}: compared as an approximation" in " ".join(report.notes)
+    assert not {"nan", "large", "denormal"} & {row.input for row in report.comparisons}
+    assert report.localization is not None
+    assert report.localization.first is None
+    assert 40 < min(row.snr_db for row in report.comparisons) < 80
+    fault = small_models.network(tmp_path / "fault.onnx", change=small_models.scaled("w2", 1.1))
+    assert not verify(small_models.narrowed(fault, tmp_path / "f.onnx", code), theirs, engine=engine).passed
+
+
+def test_a_reference_in_half_precision_does_not_widen_the_tolerance(theirs: Path, tmp_path: Path) -> None:
+    half = small_models.narrowed(theirs, tmp_path / "half.onnx", TensorProto.FLOAT16)
+
+    def rounded(values: small_models.Weights) -> None:
+        values |= {name: value.astype(np.float16).astype(np.float32) for name, value in values.items()}
+
+    same = small_models.network(tmp_path / "same.onnx", change=rounded)
+    assert verify(same, half, input_types=FEW).passed
+    assert not verify(theirs, half, input_types=FEW).passed  # its weights are not rounded
+
+
+def test_eight_bits(theirs: Path, tmp_path: Path) -> None:
+    """8-bit weights with one scale for each output channel."""
+
+    def quantize(bits: float) -> Path:
+        model = onnx.load(theirs)
+        nodes: list[onnx.NodeProto] = []
+        for tensor in [tensor for tensor in model.graph.initializer if tensor.name.startswith("w")]:
+            name, value = tensor.name, numpy_helper.to_array(tensor)
+            scale = np.abs(value).max(axis=tuple(range(1, value.ndim))) / np.float32(2 ** (bits - 1) - 1)
+            whole = np.round(value / scale.reshape(-1, *[1] * (value.ndim - 1))).astype(np.int8)
+            tensor.CopyFrom(numpy_helper.from_array(whole, f"{name}.int8"))
+            model.graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
+            nodes.append(helper.make_node("DequantizeLinear", [f"{name}.int8", f"{name}.scale"], [name], axis=0))
+        nodes += model.graph.node
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+        onnx.save(model, tmp_path / f"{bits}.onnx")
+        return tmp_path / f"{bits}.onnx"
+
+    report = verify(quantize(8), theirs)
+    assert report.passed
+    assert report.tolerance.startswith("int8: signal to noise at least 15 dB")
+    assert report.top1_agreement is not None
+    assert not verify(quantize(2), theirs).passed
+    assert not verify(quantize(8), theirs, rtol=1e-5).passed
+
+
+def test_unused_weights_do_not_decide_the_precision(theirs: Path, tmp_path: Path) -> None:
+    model = onnx.load(small_models.network(tmp_path / "mine.onnx", change=small_models.scaled("w2", 1.001)))
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((2, 2), np.float16), "unused"))
+    onnx.save(model, tmp_path / "mine.onnx")
+    report = verify(tmp_path / "mine.onnx", theirs, input_types=FEW)
+    assert report.tolerance.startswith("within 8 times")
+    assert not report.passed
+
+
+def test_rtol_and_atol_take_precedence(theirs: Path, tmp_path: Path) -> None:
+    mine = small_models.network(tmp_path / "mine.onnx", change=small_models.scaled("w3", 1.001))
+    assert verify(mine, theirs, input_types=FEW, rtol=2e-3, atol=1e-3).passed
+    assert (
+        verify(mine, theirs, input_types=FEW, rtol=2e-3, atol=1e-3).tolerance
+        == "within 0.001 + 0.002 |reference|, as asked for"
+    )
+    assert not verify(mine, theirs, input_types=FEW, rtol=1e-4).passed
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="--rtol and --atol must be finite and not negative"):
+            verify(mine, theirs, input_types=FEW, rtol=wrong)

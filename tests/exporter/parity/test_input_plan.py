@@ -1,0 +1,160 @@
+"""The sizes and values that inputs of a model file are drawn with: its own, the user's, or the first that it accepts."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from helpers import small_models
+from helpers.graphs import node
+from helpers.parity import check, find
+from helpers.small_models import Port, Shape, one_node, typed
+from onnx import TensorProto, helper
+
+from exporter.errors import CheckFailedError, UsageError
+from exporter.onnx_io.signature import read_signature
+from exporter.types import InputOptions, ValueRange
+
+FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+
+
+def test_negative_sizes_are_free(tmp_path: Path) -> None:
+    path = one_node(tmp_path / "m.onnx", node("Relu", "x", "y"), ["n", 2, "h"], ["n", 2, "h"])
+    raw = onnx.load(path)
+    dims = raw.graph.input[0].type.tensor_type.shape.dim
+    dims[0].dim_value, dims[2].dim_value = -1, -1
+    onnx.save(raw, path)
+    assert read_signature(path).inputs[0].shape == ("?", 2, "?")
+    inputs = find(path)
+    assert inputs.select([0])["x"].shape == (1, 2, 32)
+    assert "shape 1x2x32 (--shape changes it)" in inputs.notes[0]
+    assert check(path).passed
+
+
+def lookup(path: Path, rows: int, *, direct: bool = True) -> Path:
+    """Rows of a table by index; directly, or by an index that a node passes on."""
+    table = np.random.default_rng(0).standard_normal((rows, 6)).astype(np.float32)
+    nodes = [node("Gather", "t i", "y")] if direct else [node("Abs", "i", "j"), node("Gather", "t j", "y")]
+    return typed(path, nodes, {"i": (INT64, ["n", 5])}, {"y": (FLOAT, ["n", 5, 6])}, t=table)
+
+
+@pytest.mark.parametrize(("rows", "largest"), [(50, 9), (4, 1), (1, 0)])
+def test_indices_are_drawn_from_the_first_range_that_the_model_accepts(rows: int, largest: int, tmp_path: Path) -> None:
+    path = lookup(tmp_path / "m.onnx", rows, direct=False)
+    inputs = find(path)
+    assert {int(index) for feed in inputs.feeds for index in feed["i"].flat} == {*range(largest + 1)}
+    assert {*inputs.names} == {"random", "saturated", "zeros", "constant"}
+    assert "--feed changes them" in inputs.notes[0]
+    assert check(path).passed
+
+
+def test_the_user_gives_the_range_or_the_value(tmp_path: Path) -> None:
+    path = lookup(tmp_path / "m.onnx", 50)
+    inputs = find(path, InputOptions(feeds={"i": ValueRange(40, 49)}))
+    assert {int(index) for feed in inputs.feeds for index in feed["i"].flat} <= {*range(40, 50)}
+    np.save(tmp_path / "i.npy", np.full((3, 5), 7))
+    whole = find(path, InputOptions(feeds={"i": tmp_path / "i.npy"}), ("random",))
+    assert whole.select([0])["i"].tolist() == [[7] * 5] * 3
+    with pytest.raises(UsageError, match="indices element out of data bounds"):
+        check(path, InputOptions(feeds={"i": ValueRange(60, 70)}))
+    with pytest.raises(UsageError, match="--feed j: no such input; there are i"):
+        check(path, InputOptions(feeds={"j": ValueRange(0, 1)}))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "given"), [(INT64, (0, 2**63)), (TensorProto.UINT8, (-1, 5)), (FLOAT, (0, math.inf))]
+)
+def test_numbers_that_the_dtype_does_not_have_are_refused(
+    dtype: int, given: tuple[float, float], tmp_path: Path
+) -> None:
+    path = typed(tmp_path / "m.onnx", [node("Identity", "x", "y")], {"x": (dtype, ["n", 3])}, {"y": (dtype, ["n", 3])})
+    with pytest.raises(UsageError, match="--feed x=.* holds numbers of"):
+        check(path, InputOptions(feeds={"x": ValueRange(*given)}))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "drawn"),
+    [
+        (TensorProto.UINT8, "integers 0..255"),
+        (TensorProto.INT32, "integers 0..9"),
+        (TensorProto.BOOL, None),
+        (TensorProto.STRING, "digits 0..9"),
+        (TensorProto.DOUBLE, None),
+        (TensorProto.BFLOAT16, None),
+        (TensorProto.FLOAT8E4M3FN, None),
+        (TensorProto.INT4, "integers -8..7"),
+    ],
+)
+@pytest.mark.parametrize("shape", [["n", 3], []])
+def test_inputs_of_every_type_and_rank_are_drawn(dtype: int, drawn: str | None, shape: Shape, tmp_path: Path) -> None:
+    path = typed(tmp_path / "m.onnx", [node("Cast", "x", "y", to=FLOAT)], {"x": (dtype, shape)}, {"y": (FLOAT, shape)})
+    report = check(path)
+    assert report.passed, report.notes
+    assert (drawn is not None and drawn in " ".join(report.notes)) or (
+        drawn is None and "chosen for" not in " ".join(report.notes)
+    )
+
+
+def test_an_input_of_unstated_rank_needs_its_shape(tmp_path: Path) -> None:
+    path = typed(tmp_path / "m.onnx", [node("Relu", "x", "y")], {"x": (FLOAT, ["n"])}, {"y": (FLOAT, ["n"])})
+    unstated = onnx.load(path)
+    unstated.graph.input[0].type.tensor_type.ClearField("shape")
+    unstated.graph.output[0].type.tensor_type.ClearField("shape")
+    onnx.save(unstated, path)
+    with pytest.raises(UsageError, match="its rank is not stated; give its shape as --shape x="):
+        find(path)
+    options = InputOptions(shapes={"x": (2, 3, 4)})
+    assert find(path, options).select([0])["x"].shape == (2, 3, 4)
+    assert check(path, options).passed
+
+
+def test_rows_of_arrays_are_whole_inputs_where_there_is_no_batch(tmp_path: Path) -> None:
+    path = one_node(tmp_path / "m.onnx", node("Softmax", "x", "y", axis=0), [3, 2], [3, 2])
+    np.savez(tmp_path / "one.npz", x=np.zeros((3, 2)))
+    np.savez(tmp_path / "two.npz", x=np.zeros((2, 3, 2)))
+    inputs = find(path, InputOptions(arrays=(tmp_path / "one.npz", tmp_path / "two.npz")), ("zeros",))
+    assert inputs.names == ("zeros", "one.npz", "two.npz row 0", "two.npz row 1")
+    assert all(feed["x"].shape == (3, 2) for feed in inputs.feeds)
+
+
+def test_a_size_of_0_is_meant_unless_the_user_sets_it(tmp_path: Path) -> None:
+    path = one_node(tmp_path / "m.onnx", node("Relu", "x", "y"), [2, "h"], [2, "h"])
+    raw = onnx.load(path)
+    raw.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 0
+    onnx.save(raw, path)
+    assert find(path).select([0])["x"].shape == (1, 0)
+
+
+@pytest.mark.parametrize("shape", [["n"], ["n", 2], [4], []])
+def test_divisors_are_drawn_without_zero(shape: Shape, tmp_path: Path) -> None:
+    drawn: Port = (INT64, shape)
+    path = typed(
+        tmp_path / "m.onnx", [node("Abs", "b", "c"), node("Div", "a c", "y")], {"a": drawn, "b": drawn}, {"y": drawn}
+    )
+    assert {int(value) for feed in find(path).feeds for value in feed["b"].flat} == {*range(1, 10)}
+    assert check(path).passed
+
+
+def test_a_failure_on_a_drawn_value_names_the_option(tmp_path: Path) -> None:
+    path = typed(
+        tmp_path / "m.onnx",
+        [node("Cast", "b", "c", to=INT64), node("Abs", "c", "d"), node("Div", "a d", "y")],
+        {"b": (TensorProto.INT8, [4])},
+        {"y": (INT64, [4])},
+        a=np.array(100),
+    )
+    with pytest.raises(
+        CheckFailedError, match=r"division by zero.*b int8 \(4\): integers -128..127 \(--feed changes them\)"
+    ):
+        check(path)
+    assert check(path, InputOptions(feeds={"b": ValueRange(1, 9)})).passed
+
+
+def test_a_sequence_is_refused_with_what_helps(tmp_path: Path) -> None:
+    sequence = helper.make_tensor_sequence_value_info("x", FLOAT, [2])
+    output = helper.make_tensor_value_info("y", FLOAT, [2])
+    made = [node("SequenceAt", "x zero", "y")]
+    path = small_models.save(tmp_path / "m.onnx", made, [sequence], [output], {"zero": np.array(0)}, opset=21)
+    with pytest.raises(UsageError, match=r"x seq\(float32\): only tensors are fed.*--no-verify"):
+        find(path)
