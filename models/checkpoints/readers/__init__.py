@@ -3,10 +3,12 @@
 The format is detected from the first bytes, not from the name: Caffe's files have no suffix, TensorFlow's a number.
 """
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from models.checkpoints.readers.archives import open_inside
 from models.checkpoints.readers.base import MAX_TENSORS, Hashing, MappedFile, ReadResult, open_mapped
 from models.checkpoints.readers.caffe import looks_like_caffe, read_caffe
 from models.checkpoints.readers.keras import is_hdf5, read_keras
@@ -52,15 +54,18 @@ READERS: tuple[FileFormat, ...] = (
 )
 """Content is checked in this order, then the suffix."""
 
+SUFFIXES = frozenset(suffix for kind in READERS for suffix in kind.suffixes)
+
 NOT_WEIGHTS = {
     b"<": "a web page or XML: the download went wrong; look at the address in a browser",
     b"version https://git-lfs": "a Git LFS pointer, not the file itself: run `git lfs pull` where it was cloned",
-    b"\x1f\x8b": "compressed by gzip: unpack it first",
-    b"BZh": "compressed by bzip2: unpack it first",
-    b"7z\xbc\xaf": "a 7z archive: unpack it first",
-    b"Rar!": "a RAR archive: unpack it first",
+    b"7z\xbc\xaf": "a 7z archive: unpack it by `7z x {}`",
+    b"Rar!": "a RAR archive: unpack it by `unrar x {}`",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it by `zstd -d {}`",
+    b"\x04\x22\x4d\x18": "compressed by lz4: unpack it by `lz4 -d {}`",
+    b"\x1f\x9d": "compressed by compress: unpack it by `uncompress {}`",
 }
-"""{first bytes: what such a file is}."""
+"""{first bytes: what such a file is, with {} for its path}."""
 
 
 def read_file(path: Path) -> ReadResult:
@@ -75,11 +80,18 @@ def read_file(path: Path) -> ReadResult:
         with open_mapped(path) as file:
             hashing = Hashing(file)
             try:
-                contents = detect_format(file).read(file)
+                with open_inside(file, SUFFIXES) as inner:
+                    if inner is not file:
+                        hashing.finish()
+                        file.release()
+                    contents = detect_format(inner).read(inner)
                 if len(contents.tensors) > MAX_TENSORS:
                     raise CheckpointError(f"{path}: {len(contents.tensors)} tensors: more than {MAX_TENSORS}")
             finally:
                 sha256 = hashing.finish()
+            if inner.archive:
+                container = " in ".join((contents.container, *inner.archive))
+                return replace(contents, container=container, others=(), sha256=sha256, size=file.size)
             if contents.others:
                 sha256 = hashing.finish(contents.others)
             size = file.size + sum(other.size for other in contents.others)
@@ -100,12 +112,11 @@ def detect_format(file: MappedFile) -> FileFormat:
     head = file.data[:512].lstrip()
     for start, what in NOT_WEIGHTS.items():
         if head.startswith(start):
-            raise CheckpointError(f"{file.path}: not a checkpoint but {what}")
-    suffix = file.path.suffix.lower()
+            raise CheckpointError(f"{file.path}: not a checkpoint but {what.format(shlex.quote(str(file.path)))}")
     for kind in READERS:
-        if suffix in kind.suffixes:
+        if file.suffix in kind.suffixes:
             return kind
     if looks_like_caffe(file):  # facebook's own files have no suffix
         return next(kind for kind in READERS if kind.read is read_caffe)
     known = ", ".join(suffix for kind in READERS for suffix in kind.suffixes)
-    raise CheckpointError(f"{file.path}: unknown checkpoint format {suffix!r}; known are {known}")
+    raise CheckpointError(f"{file.path}: unknown checkpoint format {file.suffix!r}; known are {known}")

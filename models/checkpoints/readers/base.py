@@ -4,16 +4,18 @@ A file is opened once. What is hashed is what is parsed, and a tensor that the f
 never copied: it is a view of the mapping, whose pages the system reads on first access.
 """
 
+from __future__ import annotations
+
 import hashlib
 import mmap
 import os
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import torch
@@ -22,14 +24,18 @@ from torch import Tensor
 from models.checkpoints.contents import MAX_TENSORS, Contents, NotBuilt, flatten
 from models.config import Pool5
 from models.errors import CheckpointError
+from models.paths import descriptor_path, is_plain_name
 from models.preprocessing import Preprocessing
 
 __all__ = ["MAX_TENSORS", "Hashing", "MappedFile", "NotBuilt", "ReadResult", "open_mapped"]
 
 INFLATION = 2
 HEADROOM = 512 << 20
-"""What a file unpacks to may take INFLATION times its size and HEADROOM bytes; a file that unpacks to more is
-refused as a decompression bomb."""
+MAX_RATIO = 100
+ALWAYS_UNPACKED = 16 << 20
+"""A file may unpack to INFLATION times its size and HEADROOM bytes, and to no more than MAX_RATIO times its size where
+that is over ALWAYS_UNPACKED bytes: weights, pruned ones included, compress to a tenth at best, bombs to a thousandth. A
+file that unpacks to more is refused."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,34 @@ class MappedFile:
         path: as the user gave it.
         stream: the open file, for libraries that want one.
         data: all of its bytes.
+        archive: the kinds of archive that it was in, innermost first; empty if it is the user's own file.
+        member: its name in the archive, or without the suffix of its compression.
+        limit: the bytes that what it was unpacked from may unpack to; None for the user's own file.
+        find_beside: finds a file of the same folder of the archive.
     """
 
     path: Path
     stream: BinaryIO
     data: mmap.mmap
+    archive: tuple[str, ...] = ()
+    member: str = ""
+    limit: int | None = None
+    find_beside: Callable[[str], MappedFile | None] | None = None
+
+    @property
+    def name(self) -> str:
+        """Its file name: the member's in an archive."""
+        return PurePosixPath(self.member).name or self.path.name
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of its name, in lower case, with the dot."""
+        return PurePosixPath(self.name).suffix.lower()
+
+    @property
+    def openable(self) -> Path:
+        """A path under which a library that opens files by name opens this very file."""
+        return descriptor_path(self.stream) or Path(self.stream.name)
 
     @property
     def size(self) -> int:
@@ -54,7 +83,30 @@ class MappedFile:
     @property
     def max_unpacked(self) -> int:
         """The bytes that the file may unpack to before it is refused as a decompression bomb."""
-        return INFLATION * self.size + HEADROOM
+        if self.limit is not None:
+            return self.limit
+        return min(INFLATION * self.size + HEADROOM, max(MAX_RATIO * self.size, ALWAYS_UNPACKED))
+
+    def release(self) -> None:
+        """Give the memory of its pages back; they are read again where they are needed."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.data.madvise(mmap.MADV_DONTNEED)
+
+    def beside(self, name: str) -> MappedFile | None:
+        """Return the file called `name` in this file's own folder, or None if it has no such plain file.
+
+        Args:
+            name: a plain name, without folders.
+        """
+        if not is_plain_name(name):
+            return None
+        if self.find_beside is not None:
+            return self.find_beside(name)
+        path = self.path.with_name(name)
+        if path.is_symlink() or not path.is_file():
+            return None
+        with open_mapped(path) as other:
+            return other
 
     def tensor(self, name: str, dtype: torch.dtype, shape: tuple[int, ...], offset: int, length: int) -> Tensor:
         """Return the tensor at `offset`, `length` bytes long, as a view of the file where it is aligned.
@@ -97,9 +149,9 @@ class ReadResult:
         others: further files that hold part of the content, in order.
         not_built: the classes and functions that the file names and that were not imported, sorted.
         hazards: those of them that would have run code of the file's choice, such as `os.system`.
-        sha256: SHA-256 of the bytes that were parsed (of all files one after another, where there are several);
-            `read_file` sets it.
-        size: bytes of the file (or files); `read_file` sets it.
+        sha256: SHA-256 of the file as it was given, so of the archive where the checkpoint is in one (of all files one
+            after another, where there are several); `read_file` sets it.
+        size: bytes of the file (or files) as given; `read_file` sets it.
     """
 
     content: object

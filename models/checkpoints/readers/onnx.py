@@ -5,13 +5,12 @@ which also states the preprocessing. Nothing of the graph runs. Field numbers: o
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from models.checkpoints.metadata import Conventions, read_conventions
-from models.checkpoints.readers.base import MAX_TENSORS, MappedFile, ReadResult, open_mapped
+from models.checkpoints.readers.base import MAX_TENSORS, MappedFile, ReadResult
 from models.config import Pool5
 from models.errors import CheckpointError
 from models.protobuf_wire import BYTES, VARINT, Field, WireError, fields, packed, signed
@@ -53,13 +52,12 @@ class _Opened:
     def beside(self, name: str, location: str) -> MappedFile:
         """Return the data file called `location`, which must be a plain file in the model's own folder."""
         if location not in self.others:
-            path = self.file.path.with_name(location) if location and Path(location).name == location else None
-            if path is None or location in (".", "..") or path.is_symlink() or not path.is_file():
+            other = self.file.beside(location)
+            if other is None:
                 raise CheckpointError(
                     f"{self.file.path}: the data of {name} should be in {location!r}, which is not a file of its folder"
                 )
-            with open_mapped(path) as other:
-                self.others[location] = other
+            self.others[location] = other
         return self.others[location]
 
 

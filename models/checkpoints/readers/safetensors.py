@@ -13,7 +13,6 @@ from safetensors import SafetensorError, safe_open
 from models.checkpoints.metadata import read_conventions
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.errors import CheckpointError, join_limited
-from models.paths import descriptor_path
 
 LENGTH_BYTES = 8
 MAX_HEADER = 100_000_000  # the format's own limit
@@ -34,9 +33,8 @@ def read_safetensors(file: MappedFile) -> ReadResult:
     if length > min(MAX_HEADER, file.size - LENGTH_BYTES):
         raise CheckpointError(f"{file.path}: not a safetensors file, or truncated (its header claims {length} bytes)")
     _refuse_duplicates(file.path, file.data[LENGTH_BYTES : LENGTH_BYTES + length])
-    path = descriptor_path(file.stream) or file.path  # the library opens files by name only
     try:
-        with safe_open(path, framework="pt", device="cpu") as opened:
+        with safe_open(file.openable, framework="pt", device="cpu") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
             metadata = opened.metadata() or {}
     except SafetensorError as error:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.checkpoints.readers.base import MAX_TENSORS, MappedFile, ReadResult, open_mapped
+from models.checkpoints.readers.base import MAX_TENSORS, MappedFile, ReadResult
 from models.errors import CheckpointError
 from models.protobuf_wire import BYTES, VARINT, Field, WireError, fields, packed, signed, varint
 
@@ -69,7 +69,7 @@ def read_tf_checkpoint(file: MappedFile) -> ReadResult:
         if len(entries) > MAX_TENSORS:
             raise CheckpointError(f"{file.path}: more than {MAX_TENSORS} entries")
         first = _members(file, entries[0].start, entries[0].end) if entries and entries[0].key == b"" else {}
-        if file.path.suffix == ".index" or (first and 1 in first and first[1][0].wire == VARINT):
+        if file.suffix == ".index" or (first and 1 in first and first[1][0].wire == VARINT):
             return _bundle(file, entries, first)
         return _slices(file, entries, first)
     except WireError as error:
@@ -180,12 +180,11 @@ def _bundle(file: MappedFile, entries: list[Entry], header: Members) -> ReadResu
 
 
 def _shard(file: MappedFile, shard: int, shards: int) -> MappedFile:
-    stem = file.path.name.removesuffix(".index")
-    path = file.path.with_name(f"{stem}.data-{shard:05d}-of-{shards:05d}")
-    if not 0 <= shard < shards or path.is_symlink() or not path.is_file():
-        raise CheckpointError(f"{file.path}: its data file {path.name} is not beside it")
-    with open_mapped(path) as opened:
-        return opened
+    name = f"{file.name.removesuffix('.index')}.data-{shard:05d}-of-{shards:05d}"
+    opened = file.beside(name) if 0 <= shard < shards else None
+    if opened is None:
+        raise CheckpointError(f"{file.path}: its data file {name} is not beside it")
+    return opened
 
 
 # ---- V1

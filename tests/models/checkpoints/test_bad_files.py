@@ -55,7 +55,7 @@ def test_unknown_suffix(tmp_path: Path) -> None:
     [
         (b"\n<!DOCTYPE html><html>Not Found</html>", "not a checkpoint but a web page or XML: the download went wrong"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "not a checkpoint but a Git LFS pointer"),
-        (b"\x1f\x8b\x08\x00", "compressed by gzip: unpack it first"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it by `7z x .*`"),
     ],
 )
 def test_what_downloads_leave_instead(suffix: str, content: bytes, reported: str, tmp_path: Path) -> None:
