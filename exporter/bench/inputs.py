@@ -12,6 +12,7 @@ from exporter.onnx_io.dtypes import numpy_dtype
 from exporter.parity.arrays import read_npz
 from exporter.parity.discovery import accepted_plan
 from exporter.parity.input_plan import InputPlan, make_plans
+from exporter.parity.sequences import is_nested
 from exporter.types import FormatName, InputOptions
 from models.config import INPUT_NAME
 from models.specs import Signature, TensorSpec
@@ -108,6 +109,11 @@ def make_feeds(path: Path, form: FormatName, signatures: Sequence[Signature | No
         signature = Signature(specs, ())
     if not signature.inputs:
         raise ArtifactError(f"{path}: takes no inputs")
+    if nested := [value for value in signature.inputs if is_nested(value.dtype)]:
+        raise UsageError(
+            f"{path}: {nested[0].name} {nested[0].dtype}: only tensors are fed, not sequences or optional values; "
+            "measure the part of the model that takes the tensors in it"
+        )
     files = {name: (given, "") for name, given in options.feeds.items() if isinstance(given, Path)}
     for archive in options.arrays[:1]:
         arrays = read_npz(archive, signature.inputs)

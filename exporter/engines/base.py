@@ -102,6 +102,8 @@ class Runtime(ABC):
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Return {output name: values}, in host memory, for {input name: batch}, in the signature's order.
 
+        A sequence is a list of arrays, both as an input and as an output; an optional output without a value is None.
+
         Raises:
             CheckFailedError: the model fails on the batch, or returns something else than its signature says.
         """

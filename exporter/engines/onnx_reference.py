@@ -91,7 +91,9 @@ class OnnxReference(OnnxFileRuntime):
             values = self._evaluator.run(feeds, keep=(*self._layers, *self.options.extra_outputs))
         except NodeError as error:
             raise self._failure(str(error)) from error
-        return {name: value for name, value in values.items() if value is not None}
+        outputs = {value.name for value in self._signature.outputs}
+        found: dict[str, Any] = {n: value for n, value in values.items() if value is not None or n in outputs}
+        return found
 
     def _prepare(self, model: onnx.ModelProto) -> onnx.ModelProto:
         return model

@@ -123,9 +123,14 @@ class OnnxRuntime(OnnxFileRuntime):
         try:
             outputs = run_session(self.session, self._output_names, feeds)
         except Exception as error:  # its exceptions share no base class
-            shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
+            shapes = ", ".join(f"{name} {_shape(value)}" for name, value in feeds.items())
             raise CheckFailedError(f"{self.path}: fails on {shapes}: {_reason(error)}") from error
         return dict(zip(self._output_names, outputs, strict=True))
+
+
+def _shape(value: Any) -> str:
+    """Return the shape of an array, or those of a sequence's items."""
+    return f"[{', '.join(map(_shape, value))}]" if isinstance(value, list) else str(value.shape)
 
 
 def _providers(device: Device) -> list[Any]:

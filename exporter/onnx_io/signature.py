@@ -41,18 +41,25 @@ def free_size(size: int | str | None) -> int | str:
 
 def _input_spec(value: onnx.ValueInfoProto) -> TensorSpec:
     """Return what an input is; one whose shape is not stated has an unknown rank, and not rank 0."""
-    spec, tensor = _spec(value), value.type.tensor_type
-    unstated = value.type.HasField("tensor_type") and not tensor.HasField("shape")
+    unstated = not _tensor_type(value.type).HasField("shape")
+    spec = _spec(value)
     return replace(spec, shape=("?", UNKNOWN_RANK)) if unstated else spec
 
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
-    kind = value.type.WhichOneof("value")
-    if kind in ("sequence_type", "optional_type", "map_type", "sparse_tensor_type"):
-        return TensorSpec(value.name, _type_name(value.type), ())
-    tensor = value.type.tensor_type
-    shape = tuple(free_size(dim.dim_value if dim.HasField("dim_value") else dim.dim_param) for dim in tensor.shape.dim)
-    return TensorSpec(value.name, dtype_name(tensor.elem_type), shape)
+    """Return an input or output; of a sequence or optional value, the shape is that of its items."""
+    shape = _tensor_type(value.type).shape
+    sizes = tuple(free_size(dim.dim_value if dim.HasField("dim_value") else dim.dim_param) for dim in shape.dim)
+    return TensorSpec(value.name, _type_name(value.type), sizes)
+
+
+def _tensor_type(kind: onnx.TypeProto) -> onnx.TypeProto.Tensor:
+    """Return the type of a tensor, or of the tensors in a sequence or optional value."""
+    if kind.HasField("sequence_type"):
+        return _tensor_type(kind.sequence_type.elem_type)
+    if kind.HasField("optional_type"):
+        return _tensor_type(kind.optional_type.elem_type)
+    return kind.tensor_type
 
 
 def _type_name(kind: onnx.TypeProto) -> str:

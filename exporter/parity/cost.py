@@ -81,7 +81,9 @@ def estimate_verification(
         localize: whether all layers of one row are compared too.
     """
     row = inputs.select(inputs.fill(0, batch))
-    cost = estimate_graph(path, {name: np.shape(values) for name, values in row.items()})
+    cost = estimate_graph(
+        path, {name: np.shape(values) for name, values in row.items() if name not in inputs.sequences}
+    )
     rows, largest = len(inputs.names), 1 if batch is not None or not inputs.batched else max(BATCH_SIZES)
     items = rows + (sum(BATCH_SIZES) if batch is None else 0)
     return VerificationCost(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.engines import Runtime, RuntimeOptions
 from exporter.errors import ArtifactError, CheckFailedError
-from exporter.parity.feeds import as_batch, as_one_item, cast
+from exporter.parity.feeds import as_batch, as_items, cast
 from exporter.parity.input_types import EDGE_CASES
 from exporter.parity.inputs import InputBatch, InputSet
 from exporter.results import Placement, Precision
@@ -145,7 +145,7 @@ def run_model(
             with timed(seconds, "run"):
                 outputs = _run(runtime, feeds, inputs.notes)
             outputs = _rename_outputs(spec.path, mapping, outputs)
-            outputs = as_batch(outputs) if inputs.batched else as_one_item(outputs)
+            outputs = as_batch(outputs) if inputs.batched else as_items(outputs)
             results.append((batch, outputs))
             if stop_when is not None and stop_when(runtime.precision, batch, outputs):
                 break
@@ -179,14 +179,16 @@ def _rename_outputs(path: Path, mapping: IOMapping, outputs: Mapping[str, Any]) 
     """Return the outputs under the reference's names.
 
     Raises:
-        ArtifactError: one is not a tensor.
+        ArtifactError: one is neither a tensor, nor a sequence of tensors, nor an optional value that is absent.
     """
-    renamed: Outputs = {}
+    renamed: dict[str, Any] = {}
     for name, values in outputs.items():
         if name not in mapping.outputs:
             continue
-        dtype = str(getattr(values, "dtype", type(values).__name__))
-        if not re.match(r"(b?float|u?int|bool|complex|object|<U)", dtype):
-            raise ArtifactError(f"{path}: its output {name} is {dtype}; only tensors can be compared")
+        items: list[Any] = values if isinstance(values, list) else [] if values is None else [values]
+        for item in items:
+            dtype = str(getattr(item, "dtype", type(item).__name__))
+            if not re.match(r"(b?float|u?int|bool|complex|object|<U)", dtype):
+                raise ArtifactError(f"{path}: its output {name} is {dtype}; only tensors can be compared")
         renamed[mapping.outputs[name]] = values
     return renamed

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exporter.onnx_io.dtypes import numpy_dtype
+from exporter.parity.sequences import item_dtype, unpack
 from models.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -17,20 +18,29 @@ if TYPE_CHECKING:
 
 
 def cast_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, NDArray[Any]]) -> Arrays:
-    """Return the feeds in the dtypes of a model's inputs; numbers out of a dtype's range become infinite."""
+    """Return the feeds in the dtypes of a model's inputs; numbers out of a dtype's range become infinite.
+
+    A sequence is a list of arrays.
+    """
     dtypes = {spec.name: spec.dtype for spec in specs}
     return {name: cast(values, dtypes[name]) if name in dtypes else values for name, values in feeds.items()}
 
 
-def cast(values: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """Return values in a dtype by its ONNX name (`float32`, `bfloat16`, `string`), the same array if it has it."""
+def cast(values: Any, dtype: str) -> Any:
+    """Return values in a dtype by its ONNX name (`float32`, `bfloat16`, `string`), the same array if it has it.
+
+    Of a sequence (`seq(float32)`), each item in a list.
+    """
+    if isinstance(values, list):
+        items: list[Any] = values
+        return [cast(item, dtype) for item in items]
     with np.errstate(over="ignore", invalid="ignore"):
-        return values.astype(numpy_dtype(dtype), copy=False)
+        return values.astype(numpy_dtype(item_dtype(dtype)), copy=False)
 
 
-def as_one_item(outputs: Mapping[str, NDArray[Any]]) -> Arrays:
-    """Return copies of a model's outputs without a batch axis as those of a batch of one: (1, *shape)."""
-    return {name: np.array(values)[np.newaxis] for name, values in outputs.items()}
+def as_items(outputs: Mapping[str, Any]) -> Arrays:
+    """Return copies of a model's outputs without a batch axis as items: an array is one, (1, *shape); see `unpack`."""
+    return {name: array for key, value in outputs.items() for name, array in unpack(key, value).items()}
 
 
 def as_batch(outputs: Mapping[str, NDArray[Any]]) -> Arrays:

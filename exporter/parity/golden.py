@@ -20,9 +20,10 @@ import numpy as np
 
 from exporter.engines import Runtime
 from exporter.errors import OutputError
-from exporter.parity.feeds import as_batch, as_one_item, cast_feeds
+from exporter.parity.feeds import as_batch, as_items, cast_feeds
 from exporter.parity.inputs import InputSet
 from exporter.parity.printed import parse_outputs
+from exporter.parity.sequences import NO_ITEMS
 from exporter.parity.sources import PRECISIONS, GoldenSource, ReferencePrecision
 from exporter.timing import timed
 from models.paths import atomic_open
@@ -89,12 +90,15 @@ class GoldenOutputs:
         self._rows |= {row: other._rows[old] for row, old in enumerate(rows)}
 
     def float32(self, output: str, rows: Sequence[int]) -> NDArray[Any]:
-        """Return the float32 baseline of computed rows, (N, …); of a whole input (1, *shape of the output)."""
-        return np.concatenate([self._rows[row]["float32"][output] for row in rows])
+        """Return the float32 baseline of computed rows, (N, …); of a whole input (1, *shape of the output).
+
+        A sequence has an item in each row (`sequences.unpack`); an output that the reference does not have is empty.
+        """
+        return np.concatenate([self._rows[row]["float32"].get(output, NO_ITEMS) for row in rows])
 
     def float64(self, output: str, rows: Sequence[int]) -> NDArray[np.float64]:
-        """Return the float64 reference of computed rows, (N, …); of a whole input (1, *shape of the output)."""
-        return np.concatenate([self._rows[row]["float64"][output] for row in rows])
+        """Return the float64 reference of computed rows, as `float32` does."""
+        return np.concatenate([self._rows[row]["float64"].get(output, NO_ITEMS) for row in rows])
 
     def layers(self, row: int) -> tuple[Outputs, Outputs]:
         """Return the value of every layer for one row, (1, …) each, in the order computed: in float32 and in float64.
@@ -112,7 +116,7 @@ class GoldenOutputs:
             with self.source.open(precision, all_outputs=True) as runtime:
                 found[precision] = self._run_row(runtime, row)
         float32, float64 = found["float32"], found["float64"]
-        names = [name for name, values in float64.items() if values.dtype.kind == "f" and values.size]
+        names = [name for name, values in float64.items() if _is_float_array(values) and values.size]
         names = [name for name in names if name in float32 and float32[name].shape == float64[name].shape]
         return {name: float32[name] for name in names}, {name: float64[name] for name in names}
 
@@ -122,7 +126,7 @@ class GoldenOutputs:
             for number, row in enumerate(rows, start=1):
                 self.progress(f"reference in {precision}, input {number} of {len(rows)}: {self.inputs.names[row]}")
                 found = self._run_row(runtime, row)
-                outputs[row] = found if self.inputs.batched else as_one_item(found)
+                outputs[row] = found if self.inputs.batched else as_items(found)
             self._add_notes(runtime.notes)
         return outputs
 
@@ -137,14 +141,16 @@ class GoldenOutputs:
         outputs = parse_outputs(outputs, self.source)
         if self.inputs.batched:
             outputs = as_batch(outputs)
-        return {name: values[:1] if size > 1 and len(values) == size else values for name, values in outputs.items()}
+        if size == 1:
+            return outputs
+        return {name: values[:1] if len(values) == size else values for name, values in outputs.items()}
 
     def _cache_path(self, row: int) -> Path | None:
         if self.cache is None:
             return None
         whole = "" if self.inputs.batched else " whole"
         digest = hashlib.sha256(f"{CACHE_VERSION} {self._source_key}{whole}".encode())
-        for name, values in self.inputs.select([row]).items():
+        for name, values in self.inputs.feeds[row].items():
             digest.update(f"{name} {values.dtype} {values.shape}".encode())
             text = values.dtype == object
             digest.update(repr(values.tolist()).encode() if text else np.ascontiguousarray(values).tobytes())
@@ -182,6 +188,11 @@ class GoldenOutputs:
                 np.savez(stream, allow_pickle=False, **arrays)
         except OSError as error:
             raise OutputError(f"--cache {path.parent}: cannot be written to: {error.strerror}") from error
+
+
+def _is_float_array(values: Any) -> bool:
+    """Return whether a value is an array of floating-point numbers, and not a sequence."""
+    return isinstance(values, np.ndarray) and values.dtype.kind == "f"
 
 
 def require_cache(folder: Path) -> None:

@@ -20,6 +20,7 @@ from exporter.errors import UsageError
 from exporter.parity.arrays import read_npy, shape_fits
 from exporter.parity.input_roles import DerivedValue, InputRoles
 from exporter.parity.input_types import INDEX_RANGE, RANGES, is_float
+from exporter.parity.sequences import find_sequences, is_nested, with_items
 from exporter.types import UNKNOWN_RANK, InputOptions, ValueRange
 from models.specs import Signature, TensorSpec
 
@@ -50,6 +51,7 @@ class InputPlan:
         batched: the first axis of every input is the batch.
         guessed: sizes or values are defaults that the model may refuse.
         notes: what was chosen and is stated neither by the model nor by the user, in a sentence.
+        sequences: {input that is a sequence: the names of its items, which stand in `specs` for it}.
     """
 
     specs: tuple[TensorSpec, ...]
@@ -59,6 +61,7 @@ class InputPlan:
     batched: bool = True
     guessed: bool = False
     notes: tuple[str, ...] = ()
+    sequences: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
 
 def may_be_batched(signature: Signature, options: InputOptions, roles: InputRoles) -> bool:
@@ -88,6 +91,8 @@ def _has_batch_candidate(signature: Signature) -> bool:
         return False
     if isinstance(size, str) and size != "?" and any(size in shape[1:] for shape in shapes):
         return False
+    if any(is_nested(value.dtype) for value in (*signature.inputs, *signature.outputs)):
+        return False
     sizes = [output.shape[0] if output.shape else None for output in signature.outputs]
     return all(isinstance(other, str) if isinstance(size, str) else other in (size, "?") for other in sizes)
 
@@ -107,6 +112,7 @@ def make_plans(
         UsageError: an option for no input or that does not fit, or an input that cannot be drawn.
         BadInputError: a file of `options.feeds` cannot be read or does not fit.
     """
+    sequences, signature = find_sequences(signature), with_items(signature)
     stated = stated_shapes(signature.inputs, options)
     first_sizes = {name: [size for size in shape[:1] if isinstance(size, int)] for name, shape in stated.items()}
     if batched:
@@ -141,7 +147,7 @@ def make_plans(
         notes = _describe(signature.inputs, stated, shapes, {**ranges, **derived})
         guessed = bool(indices or derived) or shapes != stated
         every = {**fixed, **arrays}
-        yield InputPlan(signature.inputs, shapes, {**ranges, **values}, every, batched, guessed, notes)
+        yield InputPlan(signature.inputs, shapes, {**ranges, **values}, every, batched, guessed, notes, sequences)
 
 
 def stated_shapes(inputs: Sequence[TensorSpec], options: InputOptions) -> dict[str, tuple[int | str, ...]]:
@@ -198,10 +204,10 @@ def _require_drawable(value: TensorSpec, shape: tuple[int | str, ...]) -> None:
             f"{value}: its rank is not stated; give its shape as --shape {value.name}=1x3x224x224, say, or inputs as "
             "--array FILE.npz"
         )
-    if value.dtype.startswith(("seq(", "optional(")):
+    if is_nested(value.dtype):
         raise UsageError(
-            f"{value.name} {value.dtype}: only tensors are fed, not sequences or optional values; compare the part of "
-            "the model that takes the tensors in it, or optimize with --no-verify"
+            f"{value.name} {value.dtype}: only tensors and sequences of tensors are fed; compare the part of the model "
+            "that takes the tensors in it, or optimize with --no-verify"
         )
     if not is_float(value.dtype) and not re.fullmatch(r"u?int\d+|bool|string", value.dtype):
         raise UsageError(f"{value}: nothing can be drawn for this type; --no-verify optimizes without the check")

@@ -24,6 +24,7 @@ from exporter.parity.input_types import (
     is_float,
     select_input_types,
 )
+from exporter.parity.sequences import pack
 from exporter.types import ParityOptions, ValueRange
 from exporter.video.clips import PACKAGED_SIZE, decode, find_videos, packaged_frames, resize
 from models.built_model import BuiltModel
@@ -59,6 +60,7 @@ class InputSet:
         batched: the first axis of every array is the batch and has size 1, so that rows can be run together. Otherwise
             a row is run by itself, and its outputs are compared whole.
         notes: what a report must say about the inputs.
+        sequences: {input that is a sequence: its items, which are inputs of their own in `feeds`}.
     """
 
     feeds: tuple[Feed, ...]
@@ -66,6 +68,7 @@ class InputSet:
     frames: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict[int, "NDArray[np.uint8]"])
     batched: bool = True
     notes: tuple[str, ...] = ()
+    sequences: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     @classmethod
     def of_rows(
@@ -75,10 +78,13 @@ class InputSet:
         feeds = [{name: values[i : i + 1] for name, values in rows.items()} for i in range(len(names))]
         return cls(tuple(feeds), tuple(names), frames or {})
 
-    def select(self, rows: Sequence[int]) -> Feed:
-        """Return the feeds of some rows together, {input: (len(rows), …)}; of one row, its own feed."""
+    def select(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Return the feeds of some rows together, {input: (len(rows), …)}; of one row, its own feed.
+
+        A sequence is a list of arrays; its rows cannot be run together.
+        """
         if len(rows) == 1:
-            return dict(self.feeds[rows[0]])
+            return pack(self.feeds[rows[0]], self.sequences)
         return {name: np.concatenate([self.feeds[row][name] for row in rows]) for name in self.feeds[rows[0]]}
 
     def regular(self, rows: Sequence[int]) -> bool:
@@ -184,7 +190,8 @@ def draw_inputs(plan: InputPlan, options: ParityOptions) -> InputSet:
     input_types, samples = select_input_types(options.input_types), options.samples
     if plan.guessed and options.inputs.arrays:
         stated = stated_shapes(plan.specs, options.inputs)
-        return _add_arrays(InputSet((), (), batched=plan.batched), plan.specs, stated, options)
+        empty = InputSet((), (), batched=plan.batched, sequences=plan.sequences)
+        return _add_arrays(empty, plan.specs, stated, options)
     if not any(is_float(value.dtype) and value.name not in plan.fixed for value in plan.specs):
         input_types = [name for name in input_types if name in DISCRETE]
         samples = max([samples, *(covering_samples(*given) for given in _drawn_integers(plan))])
@@ -199,7 +206,7 @@ def draw_inputs(plan: InputPlan, options: ParityOptions) -> InputSet:
         names = [name for name, _ in made]
         columns[value.name] = [plan.fixed.get(value.name, values) for _, values in made]
     feeds = tuple({name: column[row] for name, column in columns.items()} for row in range(len(names)))
-    drawn = InputSet(feeds, tuple(names), batched=plan.batched, notes=plan.notes)
+    drawn = InputSet(feeds, tuple(names), batched=plan.batched, notes=plan.notes, sequences=plan.sequences)
     return _add_arrays(drawn, plan.specs, plan.shapes, options)
 
 

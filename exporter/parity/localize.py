@@ -73,7 +73,7 @@ def _run_all_layers(result: RunResult, golden: GoldenOutputs, batch: InputBatch)
     with result.spec.open(settings) as runtime:
         outputs = runtime.run(make_feeds(result.mapping, golden.inputs, batch.rows))
     names = {name: golden.source.layers.get(output, output) for name, output in result.mapping.outputs.items()}
-    floats = {name: values for name, values in outputs.items() if "float" in str(values.dtype)}
+    floats = {name: values for name, values in outputs.items() if "float" in str(getattr(values, "dtype", ""))}
     return {names.get(name, name): values for name, values in floats.items()}
 
 

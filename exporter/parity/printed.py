@@ -37,9 +37,9 @@ def is_printed(output: str, source: GoldenSource) -> bool:
     return source.decisions is not None and source.decisions.is_printed(output)
 
 
-def _parse(values: NDArray[Any]) -> NDArray[Any]:
+def _parse(values: Any) -> Any:
     """Return text as float64; what is no number as NaN."""
-    if values.dtype.kind not in "OUS":
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "OUS":
         return values
     return np.array([_number(text) for text in values.reshape(-1).tolist()], np.float64).reshape(values.shape)
 

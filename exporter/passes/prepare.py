@@ -63,6 +63,8 @@ class FixSizes(GraphPass):
         inputs = {str(value.name): value for value in model.graph.inputs}
         named: dict[str, int] = {}
         for name, sizes in self.shapes.items():
+            if name not in inputs and name.partition("[")[0] in inputs:
+                continue  # an item of a sequence: the verification's inputs, not the graph's
             shape = inputs[name].shape if name in inputs else None
             given = f"--shape {name}={'x'.join(map(str, sizes))}"
             if name not in inputs:

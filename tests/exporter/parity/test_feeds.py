@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from exporter.parity.feeds import as_batch, as_one_item
+from exporter.parity.feeds import as_batch, as_items
 
 
 def test_kept_outputs_are_copies() -> None:
     memory = np.zeros((4, 3), np.float32)
-    for keep, shape in ((as_batch, (2, 3)), (as_one_item, (1, 2, 3))):
+    for keep, shape in ((as_batch, (2, 3)), (as_items, (1, 2, 3))):
         kept = keep({"y": memory[:2]})["y"]
         assert kept.shape == shape
         assert not np.shares_memory(kept, memory)

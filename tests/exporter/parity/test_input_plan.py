@@ -149,12 +149,3 @@ def test_a_failure_on_a_drawn_value_names_the_option(tmp_path: Path) -> None:
     ):
         check(path)
     assert check(path, InputOptions(feeds={"b": ValueRange(1, 9)})).passed
-
-
-def test_a_sequence_is_refused_with_what_helps(tmp_path: Path) -> None:
-    sequence = helper.make_tensor_sequence_value_info("x", FLOAT, [2])
-    output = helper.make_tensor_value_info("y", FLOAT, [2])
-    made = [node("SequenceAt", "x zero", "y")]
-    path = small_models.save(tmp_path / "m.onnx", made, [sequence], [output], {"zero": np.array(0)}, opset=21)
-    with pytest.raises(UsageError, match=r"x seq\(float32\): only tensors are fed.*--no-verify"):
-        find(path)
