@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from helpers import small_models
 from helpers.graphs import node
 from helpers.parity import check, find
 from helpers.small_models import Port, Shape, one_node, typed
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from exporter.errors import CheckFailedError, UsageError
 from exporter.onnx_io.signature import read_signature
