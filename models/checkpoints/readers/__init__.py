@@ -12,6 +12,7 @@ from models.checkpoints.readers.archives import open_inside
 from models.checkpoints.readers.base import MAX_TENSORS, Hashing, MappedFile, ReadResult, open_mapped
 from models.checkpoints.readers.caffe import looks_like_caffe, read_caffe
 from models.checkpoints.readers.keras import is_hdf5, read_keras
+from models.checkpoints.readers.mxnet import is_mxnet, read_mxnet
 from models.checkpoints.readers.npz import SUFFIX, read_npz
 from models.checkpoints.readers.onnx import read_onnx
 from models.checkpoints.readers.safetensors import is_safetensors, read_safetensors
@@ -49,6 +50,7 @@ READERS: tuple[FileFormat, ...] = (
     FileFormat("PyTorch", (".pth", ".pt", ".pickle", ".pkl", ".tar", ".ckpt", ".bin", ".keras"), read_torch, is_zip),
     FileFormat("safetensors", (".safetensors",), read_safetensors, is_safetensors),
     FileFormat("TensorFlow checkpoint", (".model", ".mdlp", ".index"), read_tf_checkpoint, is_table),
+    FileFormat("MXNet (GluonCV)", (".params",), read_mxnet, is_mxnet),
     FileFormat("ONNX", (".onnx",), read_onnx),
     FileFormat("caffemodel", (".caffemodel", ".binaryproto"), read_caffe),
 )
