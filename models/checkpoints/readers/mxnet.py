@@ -65,7 +65,7 @@ def read_mxnet(file: MappedFile) -> ReadResult:
     arrays = [_read_array(cursor) for _ in range(cursor.count("arrays"))]
     names = [cursor.name() for _ in range(cursor.count("names"))] or [str(n) for n in range(len(arrays))]
     if len(names) != len(arrays):
-        raise CheckpointError(f"{file.path}: has {len(arrays)} arrays but {len(names)} names")
+        raise CheckpointError(f"{file.path}: has names for {len(names)} of its {len(arrays)} arrays")
     tensors: dict[str, Tensor] = {}
     for full, array in zip(names, arrays, strict=True):
         name = full[4:] if full.startswith(GROUPS) else full
