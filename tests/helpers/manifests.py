@@ -1,6 +1,10 @@
-"""A manifest for tests in which the network does not matter."""
+"""A manifest for tests in which the network does not matter, and files that it describes."""
 
-from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest, NetworkRecord
+from dataclasses import replace
+from pathlib import Path
+
+from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest, NetworkRecord, file_entry
+from exporter.artifacts.store import publish, staging
 from models.config import C3DConfig
 from models.preprocessing import UNKNOWN
 
@@ -18,3 +22,13 @@ MANIFEST = Manifest(
     options={},
     versions={},
 )
+
+
+def publish_content(folder: Path, content: str) -> None:
+    """Publish an artifact whose model, data and manifest are named after its content."""
+    with staging(folder) as stage:
+        model, data = stage / "c3d.onnx", stage / f"c3d.onnx.{content * 16}.data"
+        model.write_text(content)
+        data.write_text(content * 3)
+        files = (file_entry(model), file_entry(data))
+        publish(stage, folder, replace(MANIFEST, name=content, options={"external_data": True}, files=files))

@@ -4,48 +4,51 @@ import errno
 import os
 import signal
 import socket
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers.manifests import MANIFEST
+from conftest import NARROW
+from helpers.manifests import MANIFEST, publish_content
 from helpers.run import python
 
 from exporter.artifacts.manifest import check_integrity, file_entry, read_manifest
 from exporter.artifacts.store import PREFIX, check_name, publish, recover, staging
 from exporter.errors import OutputError, UsageError
+from exporter.types import ExportRequest, FormatName
+from exporter.workflows.export import export
 
-PUBLISH = """
+KILLED = """
 import os, signal, sys
-from dataclasses import replace
 from pathlib import Path
-from exporter.artifacts.manifest import Manifest, file_entry
-from exporter.artifacts.store import publish, staging
+from helpers.manifests import publish_content
 
-folder, content, fatal = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-calls = 0
-
-def deadly(name):
+def deadly(name, fatal, calls):
     real = getattr(os, name)
     def call(*args, **kwargs):
-        global calls
-        calls += 1
-        if calls == fatal:
+        calls.append(name)
+        if len(calls) == fatal:
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*args, **kwargs)
     setattr(os, name, call)
 
-for name in ("fsync", "replace", "rename", "unlink", "rmdir", "mkdir"):
-    deadly(name)
-template = Manifest.from_json(Path(sys.argv[4]).read_text())
-with staging(folder) as stage:
-    (stage / "c3d.onnx").write_text(content)
-    files = [stage / "c3d.onnx"]
-    data = stage / f"c3d.onnx.{content * 16}.data"
-    data.write_text(content * 3)
-    files.append(data)
-    publish(stage, folder, replace(template, name=content, options={"external_data": True}, files=tuple(map(file_entry, files))))
+for number in range(1, 60):
+    folder = Path(f"run{number}")
+    publish_content(folder, "a")
+    child = os.fork()
+    if child == 0:
+        calls = []
+        for name in ("fsync", "replace", "rename", "unlink", "rmdir", "mkdir"):
+            deadly(name, number, calls)
+        publish_content(folder, "b")
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(code)
+    if code == 0:
+        break
 """
+"""Publishes in a process that is killed at its first call to the file system, in another at its second, and so on."""
 
 
 def state(folder: Path) -> str | None:
@@ -59,35 +62,29 @@ def state(folder: Path) -> str | None:
     return manifest.name
 
 
-@pytest.fixture
-def template(tmp_path: Path) -> Path:
-    path = tmp_path / "template.json"
-    path.write_text(MANIFEST.to_json())
-    return path
-
-
-def test_a_kill_at_any_step_leaves_the_old_artifact_or_the_new_one(tmp_path: Path, template: Path) -> None:
+def test_a_kill_at_any_step_leaves_the_old_artifact_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    done = python(KILLED, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    *killed, last = map(int, done.stdout.split())
+    assert ({*killed}, last) == ({-signal.SIGKILL}, 0)
     outcomes: list[str | None] = []
-    for fatal in range(1, 60):
-        folder = tmp_path / f"run{fatal}"
-        assert python(PUBLISH, folder, "a", 0, template, cwd=tmp_path).returncode == 0
-        assert state(folder) == "a"
-        code = python(PUBLISH, folder, "b", fatal, template, cwd=tmp_path).returncode
-        assert code in (0, -signal.SIGKILL)
+    for number in range(len(killed) + 1):
+        folder = tmp_path / f"run{number + 1}"
         recover(folder)
         outcomes.append(state(folder))
         assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == [], "left-over staging folders"
-        if code == 0:
-            break
     assert outcomes[0] == "a"
     assert outcomes[-1] == "b"
     assert outcomes == sorted(outcomes, key=str), "the old one, then, from one step on, the new one"
     assert len(outcomes) > 8
 
 
-def test_the_last_export_leaves_no_older_data(tmp_path: Path, template: Path) -> None:
+def test_the_last_export_leaves_no_older_data(tmp_path: Path) -> None:
     for content in "ab":
-        assert python(PUBLISH, tmp_path / "out", content, 0, template, cwd=tmp_path).returncode == 0
+        publish_content(tmp_path / "out", content)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "c3d.onnx",
         f"c3d.onnx.{'b' * 16}.data",
@@ -105,10 +102,10 @@ def test_an_error_inside_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_between_the_model_and_its_manifest_finishes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "out"
-    assert python(PUBLISH, folder, "a", 0, template, cwd=tmp_path).returncode == 0
+    publish_content(folder, "a")
     real = Path.replace
     moved: list[str] = []
 
@@ -193,20 +190,19 @@ def test_plain_names(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["onnx", "torchscript"])
-def test_a_disk_that_fills_while_a_model_is_written(kind: str, tmp_path: Path) -> None:
+def test_a_disk_that_fills_while_a_model_is_written(kind: FormatName, tmp_path: Path) -> None:
     """A limit on file size simulates a full disk: every writer, torch's among them, gets an error half-way."""
-    code = (
-        "import resource, signal, sys; from exporter.cli.main import main;"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (10**8, 10**8));"
-        f"sys.argv = ['c3d-export', '--format', '{kind}', '--no-verify']; main()"
-    )
-    (tmp_path / "artifacts").mkdir()
-    (tmp_path / "artifacts" / "c3d.pt").write_text("an older artifact")
-    done = python(code, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr == "Error: cannot write to artifacts: File too large; nothing half-written is left there\n"
-    assert [path.read_text() for path in (tmp_path / "artifacts").iterdir()] == ["an older artifact"]
+    resource = pytest.importorskip("resource")  # Python ignores the signal that comes with the limit
+    (tmp_path / "c3d.pt").write_text("an older artifact")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="File too large; nothing half-written is left there") as caught:
+            export(ExportRequest((kind,), model=NARROW, output_dir=tmp_path, verify=False))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.exit_code == 3
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["an older artifact"]
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK], ids=["marked by files instead", "no locks"])

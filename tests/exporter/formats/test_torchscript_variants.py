@@ -58,50 +58,6 @@ def test_nothing_is_taken_that_is_not_clearly_faster_than_plain(
     assert fastest({"plain": plain, "channels_last": channels_last, "winograd": winograd}) == taken
 
 
-@pytest.fixture
-def module(narrow: BuiltModel) -> torch.nn.Module:
-    return select_outputs(narrow, ("logits",))
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
-@pytest.mark.parametrize(("loaded", "wanted"), [(40.0, True), (49.0, False), (60.0, False)])
-def test_optimize_for_inference_is_recommended_where_it_is_faster_than_the_file(
-    loaded: float, wanted: bool, module: torch.nn.Module, narrow: BuiltModel
-) -> None:
-    with fake_measurements(plain=100.0, channels_last=80.0, winograd=50.0, loaded=loaded):
-        choice, script = next(rank_variants(module, narrow, 64))
-    assert (choice.variant, choice.optimize_for_inference, choice.loaded[1]) == ("winograd", wanted, loaded)
-    assert choice.items == 4
-    assert set(choice.milliseconds) == set(VARIANTS)
-    plain, winograd = choice.sizes
-    assert plain == sum(value.nbytes for value in module.state_dict().values()) < winograd
-    assert script(torch.zeros(2, 3, 16, 112, 112)).shape == (2, 5)
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
-def test_candidates_come_fastest_first_and_plain_last(module: torch.nn.Module, narrow: BuiltModel) -> None:
-    with fake_measurements(plain=100.0, channels_last=80.0, winograd=50.0, loaded=45.0):
-        names = [choice.name for choice, _ in rank_variants(module, narrow, 1)]
-    each = [(f"{name} through {OPTIMIZE_FOR_INFERENCE}", name) for name in ("winograd", "channels_last", "plain")]
-    assert names == [name for pair in each for name in pair][: len(names)]
-    assert names[-1] == "plain"
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
-def test_a_variant_that_is_not_faster_is_no_candidate(module: torch.nn.Module, narrow: BuiltModel) -> None:
-    with fake_measurements(plain=100.0, channels_last=99.0, winograd=50.0, loaded=100.0):
-        assert [choice.name for choice, _ in rank_variants(module, narrow, 1)] == ["winograd", "plain"]
-
-
-def test_a_variant_shares_what_it_does_not_change(module: torch.nn.Module, narrow: BuiltModel) -> None:
-    before = {name: (tensor.data_ptr(), tensor.stride()) for name, tensor in module.state_dict().items()}
-    made = make_variant(module, narrow, "channels_last").state_dict()
-    assert {name: (tensor.data_ptr(), tensor.stride()) for name, tensor in module.state_dict().items()} == before
-    fc6, conv3a = (next(name for name in before if name.endswith(end)) for end in ("fc6.weight", "conv3a.weight"))
-    assert made[fc6].data_ptr() == before[fc6][0]
-    assert made[conv3a].is_contiguous(memory_format=torch.channels_last_3d)
-
-
 class PreActivation(torch.nn.Module):
     """A residual block whose ReLU's input is used again, by the sum."""
 
@@ -116,19 +72,73 @@ class PreActivation(torch.nn.Module):
         return x + self.conv2(self.relu(x))
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_every_variant_of_a_residual_network_computes_its_function(variant: Variant) -> None:
+@pytest.fixture(scope="module")
+def residual() -> BuiltModel:
+    """A network of two convolutions, which compiles in a tenth of a second."""
     torch.manual_seed(0)
-    model = BuiltModel(
+    return BuiltModel(
         network=PreActivation().eval().requires_grad_(requires_grad=False),
         input=TensorSpec("volume", "float32", ("batch", 3, 4, 8, 8)),
         outputs=(OutputSpec("features", (8, 4, 8, 8), "features"),),
         conv_hints={"conv1": ConvHint((2, 4)), "conv2": ConvHint((2, 4))},
     )
-    script = compile_variant(make_variant(select_outputs(model, ("features",)), model, variant), variant)
+
+
+@pytest.fixture(scope="module")
+def module(residual: BuiltModel) -> torch.nn.Module:
+    return select_outputs(residual, ("features",))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize(("loaded", "wanted"), [(40.0, True), (49.0, False), (60.0, False)])
+def test_optimize_for_inference_is_recommended_where_it_is_faster_than_the_file(
+    loaded: float, wanted: bool, module: torch.nn.Module, residual: BuiltModel
+) -> None:
+    with fake_measurements(plain=100.0, channels_last=80.0, winograd=50.0, loaded=loaded):
+        choice, script = next(rank_variants(module, residual, 64))
+    assert (choice.variant, choice.optimize_for_inference, choice.loaded[1]) == ("winograd", wanted, loaded)
+    assert choice.items == 4
+    assert set(choice.milliseconds) == set(VARIANTS)
+    plain, winograd = choice.sizes
+    assert plain == sum(value.nbytes for value in module.state_dict().values()) < winograd
+    assert script(torch.zeros(2, 3, 4, 8, 8)).shape == (2, 8, 4, 8, 8)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_candidates_come_fastest_first_and_plain_last(module: torch.nn.Module, residual: BuiltModel) -> None:
+    with fake_measurements(plain=100.0, channels_last=80.0, winograd=50.0, loaded=45.0):
+        names = [choice.name for choice, _ in rank_variants(module, residual, 1)]
+    each = [(f"{name} through {OPTIMIZE_FOR_INFERENCE}", name) for name in ("winograd", "channels_last", "plain")]
+    assert names == [name for pair in each for name in pair][: len(names)]
+    assert names[-1] == "plain"
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_variant_that_is_not_faster_is_no_candidate(module: torch.nn.Module, residual: BuiltModel) -> None:
+    with fake_measurements(plain=100.0, channels_last=99.0, winograd=50.0, loaded=100.0):
+        assert [choice.name for choice, _ in rank_variants(module, residual, 1)] == ["winograd", "plain"]
+
+
+def test_a_variant_shares_what_it_does_not_change(narrow: BuiltModel) -> None:
+    module = select_outputs(narrow, ("logits",))
+    before = {name: (tensor.data_ptr(), tensor.stride()) for name, tensor in module.state_dict().items()}
+    made = make_variant(module, narrow, "channels_last").state_dict()
+    assert {name: (tensor.data_ptr(), tensor.stride()) for name, tensor in module.state_dict().items()} == before
+    fc6, conv3a = (next(name for name in before if name.endswith(end)) for end in ("fc6.weight", "conv3a.weight"))
+    assert made[fc6].data_ptr() == before[fc6][0]
+    assert made[conv3a].is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_of_a_residual_network_computes_its_function(variant: Variant, residual: BuiltModel) -> None:
+    script = compile_variant(make_variant(select_outputs(residual, ("features",)), residual, variant), variant)
     x = torch.randn(2, 3, 4, 8, 8)
-    torch.testing.assert_close(script(x), model.network(x), rtol=0, atol=1e-5)
+    torch.testing.assert_close(script(x), residual.network(x), rtol=0, atol=1e-5)
+
+
+QUARTER = BuildOptions(pool5="right", base_channels=16, feature_dim=1024)
+"""A quarter of the width, with every layer's Winograd tiles: a sixteenth of the multiplications."""
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +150,7 @@ def exported_for_cpu(tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
                 ("torchscript",),
                 output_dir=tmp_path_factory.mktemp("cpu"),
                 optimize=OptimizeOptions(target="cpu"),
-                model=BuildOptions(pool5="right"),
+                model=QUARTER,
                 outputs=("fc6", "logits"),
                 parity=ParityOptions(input_types=("video",)),
             )
@@ -161,7 +171,8 @@ def test_the_choice_is_recorded_and_reported(exported_for_cpu: ExportResult) -> 
     assert inside.options == reported
     (note,) = [note for note in exported_for_cpu.notes if note.startswith("torchscript:")]
     assert "winograd 160 ms (2.81 times as fast); the file holds winograd" in note
-    assert f"makes it {artifact.path.stat().st_size / 1e6:.0f} MB instead of 314" in note
+    sizes = [artifact.path.stat().st_size / 1e6, artifact.manifest.network.parameters * 4 / 1e6]
+    assert "makes it {:.0f} MB instead of {:.0f}".format(*sizes) in note
     assert "optimize_for_inference makes it 0.83 times as fast: load it as it is" in note
 
 
@@ -178,7 +189,7 @@ def test_in_float64_the_file_is_the_network(exported_for_cpu: ExportResult) -> N
     with Float64Script(artifact.path, RuntimeOptions(signature=artifact.manifest.signature)) as script:
         output = script.run({"clip": clip[None].astype(np.float64)})
     with torch.inference_mode():
-        network = c3d(build(BuildOptions(pool5="right"))).double()
+        network = c3d(build(QUARTER)).double()
         fc6, _, logits = network.forward_features(torch.from_numpy(clip[None]).double())
     for name, golden in (("fc6", fc6.numpy()), ("logits", logits.numpy())):
         assert output[name].dtype == np.float64
