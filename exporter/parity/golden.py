@@ -85,10 +85,6 @@ class GoldenOutputs:
                 self.computed += len(missing)
         self.seconds += spent["reference"]
 
-    def reuse(self, other: GoldenOutputs, rows: Sequence[int]) -> None:
-        """Take computed rows from outputs of the same source: this input set's row i is the other's `rows[i]`."""
-        self._rows |= {row: other._rows[old] for row, old in enumerate(rows)}
-
     def float32(self, output: str, rows: Sequence[int]) -> NDArray[Any]:
         """Return the float32 baseline of computed rows, (N, …); of a whole input (1, *shape of the output).
 

@@ -46,12 +46,3 @@ def get_shape(value: ir.Value | None) -> tuple[Size, ...] | None:
     if value.shape is None:
         return None
     return tuple(size if isinstance(size, int) else size.value for size in value.shape)
-
-
-def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
-    """Return a value's shape, or None unless every size is known."""
-    shape = get_shape(value)
-    if shape is None:
-        return None
-    sizes = tuple(size for size in shape if isinstance(size, int))
-    return sizes if len(sizes) == len(shape) else None

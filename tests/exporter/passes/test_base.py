@@ -11,7 +11,7 @@ from helpers.graphs import check_pass, graph, node, normal, positive, run_float6
 from exporter.passes.base import Decision, GraphPass, manifest_options, run_passes, used_names
 from exporter.passes.names import unused_name
 from exporter.passes.pipelines import build_passes
-from exporter.passes.shapes import get_shape, infer_shapes, static_shape
+from exporter.passes.shapes import get_shape, infer_shapes
 from exporter.types import OptimizeOptions
 
 IN, OUT = {"x": ("n", 4, 6)}, {"y": ("n", 24)}
@@ -95,14 +95,11 @@ def test_shapes_are_inferred_and_the_ports_keep_what_they_state() -> None:
     model.graph.outputs[0].shape = ir.Shape(["rows", None])
     infer_shapes(model)
     assert get_shape(model.graph[0].outputs[0]) == ("n", 4, 6)
-    assert static_shape(model.graph[0].outputs[0]) is None
     assert get_shape(model.graph.outputs[0]) == ("rows", None)
 
 
 def test_an_unknown_rank_is_none() -> None:
-    model = loaded(node("Reshape", "x s", "y"))
     assert get_shape(ir.Value(name="v")) is None
-    assert static_shape(model.graph.inputs[0]) is None
 
 
 @pytest.mark.parametrize(("wanted", "given"), [("new", "new"), ("y", "y.2"), ("y.node", "y.node.2"), ("x", "x.2")])
