@@ -31,6 +31,9 @@ def parse_settings(architecture: str, settings: Mapping[str, Setting]) -> C3DCon
     if unknown:
         raise UsageError(f"a {architecture} has no settings {', '.join(sorted(unknown))}")
     try:
-        return msgspec.convert(dict(settings), ARCHITECTURES[architecture], strict=True)
+        config = msgspec.convert(dict(settings), ARCHITECTURES[architecture], strict=True)
     except msgspec.ValidationError as error:
         raise UsageError(f"not the settings of a {architecture}: {error}") from error
+    if fault := config.fault():
+        raise UsageError(f"not the settings of a {architecture}: {fault}")
+    return config

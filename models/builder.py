@@ -15,9 +15,11 @@ from models.built_model import BuiltModel, Setting
 from models.c3d import C3D, all_outputs, fold_batch_norm, from_config
 from models.checkpoints import Checkpoint, load_into, read_checkpoint
 from models.checkpoints.info import CheckpointInfo
-from models.config import ARCHITECTURE, CONV_HINTS, DEFAULT_CLASSES, C3DConfig
-from models.errors import UsageError, join_limited
+from models.config import ARCHITECTURE, OUTPUTS, C3DConfig
+from models.errors import join_limited
 from models.options import BuildOptions
+from models.planning import Plan, plan, random_config
+from models.pooling import format_size
 from models.preprocessing import UNKNOWN, Preprocessing
 from models.progress import Progress, no_progress
 
@@ -33,32 +35,14 @@ def build(options: BuildOptions | None = None, progress: Progress = no_progress)
 
     Raises:
         models.errors.CheckpointError: the checkpoint is bad, of another network, or does not cover the whole network.
-        models.errors.UsageError: options that do not go together, or no such layout.
+        models.errors.UsageError: options that do not go together or describe no network, or no such layout.
         models.errors.UnavailableError: a library is missing that reads or fetches such a checkpoint.
-        ValueError: `num_classes` out of range.
     """
     options = options or BuildOptions()
     if options.weights is None:
-        if options.new_head:
-            raise UsageError("--new-head needs --weights: without a checkpoint every layer is newly initialised")
-        classes = DEFAULT_CLASSES if options.num_classes is None else options.num_classes
-        config = C3DConfig(
-            classes, options.batch_norm, options.pool5 or "symmetric", options.base_channels, options.feature_dim
-        )
-        network = _init_model(config, options.seed)
-        return _describe(network, options, "option" if options.pool5 else "default", None, UNKNOWN)
-
+        return _build_random(random_config(options), options)
     checkpoint = read_checkpoint(options.weights, options.layout, progress)
-    classes = checkpoint.num_classes or (DEFAULT_CLASSES if options.new_head else 0)
-    config = C3DConfig(
-        classes if options.num_classes is None else options.num_classes,
-        options.batch_norm or checkpoint.batch_norm,
-        options.pool5 or checkpoint.pool5 or "symmetric",
-    )
-    network, info = _load_model(config, checkpoint, options)
-    stated = "file" if checkpoint.raw.pool5 else "layout" if checkpoint.pool5 else "default"
-    source = "option" if options.pool5 else stated
-    return _describe(network, options, source, info, checkpoint.preprocessing, checkpoint.file.notes)
+    return _build_loaded(plan(checkpoint, options), checkpoint, options)
 
 
 def rebuild(
@@ -76,7 +60,12 @@ def rebuild(
         UsageError: an unknown architecture, or settings it does not have.
         CheckpointError, UnavailableError: see `build`.
     """
-    return build(replace(options, **vars(parse_settings(architecture, settings))), progress)
+    config = parse_settings(architecture, settings)
+    options = replace(options, pool5=config.pool5)
+    if options.weights is None:
+        return _build_random(config, options)
+    checkpoint = read_checkpoint(options.weights, options.layout, progress)
+    return _build_loaded(Plan(config, "option"), checkpoint, options)
 
 
 def skeleton(architecture: str, settings: Mapping[str, Setting]) -> BuiltModel:
@@ -87,7 +76,7 @@ def skeleton(architecture: str, settings: Mapping[str, Setting]) -> BuiltModel:
     """
     with torch.device("meta"):
         network = from_config(parse_settings(architecture, settings))
-    return _describe(_freeze(network), BuildOptions(), "", None, UNKNOWN)
+    return _describe(_freeze(network), BuildOptions(), "")
 
 
 def state_sha256(network: nn.Module) -> str:
@@ -99,25 +88,31 @@ def state_sha256(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _init_model(config: C3DConfig, seed: int) -> C3D:
+def _build_random(config: C3DConfig, options: BuildOptions) -> BuiltModel:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return _freeze(from_config(config))
+        torch.manual_seed(options.seed)
+        network = _freeze(from_config(config))
+    notes = (f"the weights are random, from seed {options.seed}; --weights loads a checkpoint",)
+    return _describe(network, options, "option" if options.pool5 else "default", notes=notes)
 
 
-def _load_model(config: C3DConfig, checkpoint: Checkpoint, options: BuildOptions) -> tuple[C3D, CheckpointInfo]:
+def _build_loaded(planned: Plan, checkpoint: Checkpoint, options: BuildOptions) -> BuiltModel:
     # On the meta device nothing is allocated or drawn that the checkpoint would overwrite.
+    config = planned.config
     with torch.device("meta"):
         network = from_config(config)
     loaded = load_into(network, checkpoint, new_head=options.new_head)
     if loaded.reinitialized:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
-            network.fc8 = nn.Linear(config.feature_dim, config.num_classes)
+            network.fc8 = nn.Linear(*config.linear_sizes["fc8"])
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm3d):
+        if isinstance(module, nn.BatchNorm3d | nn.BatchNorm1d):
             module.num_batches_tracked = torch.zeros((), dtype=torch.long)
-    return _freeze(network), loaded
+    notes = _notes(config, options, planned, loaded, checkpoint.file.notes)
+    return _describe(
+        _freeze(network), options, planned.pool5_source, loaded, preprocessing=checkpoint.preprocessing, notes=notes
+    )
 
 
 def _freeze(network: C3D) -> C3D:
@@ -128,12 +123,12 @@ def _describe(
     network: C3D,
     options: BuildOptions,
     pool5_source: str,
-    info: CheckpointInfo | None,
-    preprocessing: Preprocessing,
-    download_notes: tuple[str, ...] = (),
+    info: CheckpointInfo | None = None,
+    *,
+    preprocessing: Preprocessing = UNKNOWN,
+    notes: tuple[str, ...] = (),
 ) -> BuiltModel:
     config = network.config
-    missing: tuple[str, ...] = () if config.num_classes else ("logits", "probabilities")
     return BuiltModel(
         network=network,
         input=config.input,
@@ -143,20 +138,30 @@ def _describe(
         settings=config.settings(),
         setting_sources={"pool5": pool5_source},
         default_outputs=config.default_outputs,
-        unavailable_outputs=dict.fromkeys(missing, _NO_CLASSIFIER),
+        unavailable_outputs=_unavailable_outputs(config),
         preprocessing=preprocessing,
         seed=options.seed,
         checkpoint=info,
-        notes=_notes(config, options, pool5_source, info, download_notes),
+        notes=notes,
         forward_all=all_outputs(network),
         fuse=partial(_fused_outputs, network) if config.batch_norm else None,
-        conv_hints=CONV_HINTS,
+        conv_hints=config.conv_hints,
     )
 
 
-_NO_CLASSIFIER = (
-    "the checkpoint has no fc8; --outputs fc6,fc7 exports its features, and --new-head initialises an fc8 for training"
-)
+def _unavailable_outputs(config: C3DConfig) -> dict[str, str]:
+    """Return {output that this network cannot return: why, and what to do}."""
+    available = [output.name for output in config.outputs]
+    missing = [name for name in OUTPUTS if name not in available]
+    features = ",".join(name for name in ("fc6", "fc7", "pool5") if name in available)
+    without = {name: f"the checkpoint has no {name}; --outputs {features} exports its features" for name in missing}
+    head = (
+        f"{_NO_CLASSIFIER}; --outputs {features} exports its features, and --new-head initialises an fc8 for training"
+    )
+    return without | {name: head for name in ("logits", "probabilities") if name in missing}
+
+
+_NO_CLASSIFIER = "the checkpoint has no fc8"
 
 
 def _fused_outputs(network: C3D) -> nn.Module:
@@ -166,29 +171,28 @@ def _fused_outputs(network: C3D) -> nn.Module:
 def _notes(
     config: C3DConfig,
     options: BuildOptions,
-    pool5_source: str,
-    info: CheckpointInfo | None,
+    planned: Plan,
+    info: CheckpointInfo,
     download_notes: tuple[str, ...],
 ) -> tuple[str, ...]:
-    if info is None:
-        return (f"the weights are random, from seed {options.seed}; --weights loads a checkpoint",)
     notes = [f"{info.file}: {info.layout} layout, {info.loaded} of {info.total} tensors"]
     if info.reinitialized:
         notes.append(f"fc8 is newly initialised from seed {options.seed}: its scores mean nothing before training")
     notes += download_notes
     if not config.num_classes:
-        notes.append(
-            "the checkpoint has no fc8: the artifact returns features, no class scores; --new-head adds an fc8"
-        )
+        notes.append(f"{_NO_CLASSIFIER}: the artifact returns features, no class scores; --new-head adds an fc8")
+    notes += planned.notes
     if info.ignored_keys:
         notes.append(f"ignored, because only training needs them: {join_limited(info.ignored_keys, 3)}")
-    if pool5_source == "option" and info.pool5 not in (None, config.pool5):
+    if planned.pool5_source == "option" and info.pool5 not in (None, config.pool5):
         notes.append(
             f"--pool5 {config.pool5} overrides the checkpoint's convention, {info.pool5}: the outputs will differ"
         )
     if info.converted:
         notes.append(f"weights were converted from {', '.join(info.converted)} to float32")
-    if pool5_source == "default":
+    if planned.pool5_source == "shapes":
+        notes.append(f"clips of {format_size(config.clip_shape)} fit fc6 with pool5 {config.pool5} only")
+    if planned.pool5_source == "default" and config.variant == "c3d":
         notes.append(
             "the checkpoint does not state its pool5 convention; symmetric is assumed. Weights that come from Caffe "
             "need --pool5 right"

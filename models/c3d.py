@@ -3,10 +3,11 @@
 import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from models.config import (
     BASE_CHANNELS,
@@ -14,22 +15,13 @@ from models.config import (
     CLIP_SHAPE,
     DEFAULT_CLASSES,
     FEATURE_DIM,
-    MAX_CLASSES,
+    LINEAR_BATCH_NORMS,
+    OUTPUTS,
     C3DConfig,
-    Pool5,
+    InputSize,
 )
-
-
-def check_input_shape(clip: Tensor) -> None:
-    """Refuse a clip that C3D cannot take, with the numbers. Scripted along with the network.
-
-    Raises:
-        ValueError: unless `clip` is (N, 3, 16, 112, 112).
-    """
-    if clip.dim() != 5 or clip.size(1) != 3 or clip.size(2) != 16 or clip.size(3) != 112 or clip.size(4) != 112:
-        raise ValueError(
-            "a clip batch must be (N, 3, 16, 112, 112) = (batch, channel, time, height, width); got " + str(clip.shape)
-        )
+from models.pooling import Pool5, Variant
+from models.select_outputs import select
 
 
 def initialize_weights(network: nn.Module) -> None:
@@ -51,25 +43,32 @@ def initialize_weights(network: nn.Module) -> None:
 
 
 class C3D(nn.Module):
-    """The network: eight 3x3x3 convolutions, five max pools, three linear layers.
+    """The network: eight 3x3x3 convolutions, five pools, and up to three linear layers.
 
-    Every convolution has padding 1 and a bias and is followed by ReLU (after a BatchNorm3d in the `batch_norm`
-    variant); fc6 and fc7 are followed by ReLU and Dropout(0.5).
+    Every convolution has padding 1 and a bias and is followed by ReLU (after a BatchNorm3d with `batch_norm`); fc6 and
+    fc7 are followed by ReLU and Dropout(0.5). Shapes in comments are the published network's.
 
     Weights are initialised by `initialize_weights`.
 
     Args:
-        num_classes: outputs of fc8; 0 leaves fc8 out, and the network returns fc7's features (timm's convention).
+        num_classes: outputs of fc8; 0 leaves fc8 out, and the network returns the last layer's features (timm's
+            convention).
         pretrained: False, or the path of a checkpoint that covers the whole network. No weights ship with the package.
         batch_norm: put a BatchNorm3d after each convolution.
-        pool5: pool5's convention, see `models.config.Pool5`.
+        pool5: pool5's convention, see `models.pooling.Pool5`.
         base_channels: output channels of conv1; the other layers scale with it.
-        feature_dim: width of fc6 and fc7.
+        feature_dim: width of fc6, 0 to leave it out.
+        fc7_dim: width of fc7, 0 to leave it out; None for fc6's.
+        input_size: (channel, time, height, width) of a clip.
+        variant: the published network or a relative, see `models.pooling.Variant`.
 
     Raises:
-        ValueError: `num_classes` below 0 or above `models.config.MAX_CLASSES`.
+        ValueError: sizes that make no network; see `C3DConfig.fault`.
         models.errors.CheckpointError: `pretrained` names a file that does not load completely.
     """
+
+    has_fc6: Final[bool]
+    has_fc7: Final[bool]
 
     def __init__(
         self,
@@ -80,67 +79,103 @@ class C3D(nn.Module):
         pool5: Pool5 = "symmetric",
         base_channels: int = BASE_CHANNELS,
         feature_dim: int = FEATURE_DIM,
+        fc7_dim: int | None = None,
+        input_size: InputSize = CLIP_SHAPE,
+        variant: Variant = "c3d",
     ) -> None:
         super().__init__()
-        if not 0 <= num_classes <= MAX_CLASSES:
-            raise ValueError(f"num_classes must be between 0 and {MAX_CLASSES} (got {num_classes})")
+        self.config = config = C3DConfig(
+            num_classes, batch_norm, pool5, base_channels, feature_dim, fc7_dim, *input_size, variant
+        )
+        if fault := config.fault():
+            raise ValueError(fault)
         if pretrained is True:
             raise ValueError("no weights ship with the package: give pretrained the path of a checkpoint")
-        self.config = config = C3DConfig(num_classes, batch_norm, pool5, base_channels, feature_dim)
-        channels = config.conv_channels
+        channels, pools, linear, norms = (
+            config.conv_channels,
+            config.pools,
+            config.linear_sizes,
+            config.batch_norm_sizes,
+        )
 
         def conv(name: str) -> nn.Conv3d:
             inputs, outputs = channels[name]
             return nn.Conv3d(inputs, outputs, kernel_size=3, padding=1)
 
+        def pool(name: str) -> nn.Module:
+            windows = pools[name]
+            if windows is None:
+                return nn.AdaptiveAvgPool3d(1)
+            return nn.MaxPool3d(windows.kernel, windows.stride, windows.padding, ceil_mode=windows.ceil_mode)
+
         self.conv1 = conv("conv1")
-        self.pool1 = nn.MaxPool3d(kernel_size=(1, 2, 2), stride=(1, 2, 2))
+        self.pool1 = pool("pool1")
         self.conv2 = conv("conv2")
-        self.pool2 = nn.MaxPool3d(kernel_size=2, stride=2)
+        self.pool2 = pool("pool2")
         self.conv3a = conv("conv3a")
         self.conv3b = conv("conv3b")
-        self.pool3 = nn.MaxPool3d(kernel_size=2, stride=2)
+        self.pool3 = pool("pool3")
         self.conv4a = conv("conv4a")
         self.conv4b = conv("conv4b")
-        self.pool4 = nn.MaxPool3d(kernel_size=2, stride=2)
+        self.pool4 = pool("pool4")
         self.conv5a = conv("conv5a")
         self.conv5b = conv("conv5b")
-        # `right` lets the last window hang over the far edge, which is what ceil mode does on a 7x7 map.
-        self.pool5 = (
-            nn.MaxPool3d(kernel_size=2, stride=2, padding=(0, 1, 1))
-            if pool5 == "symmetric"
-            else nn.MaxPool3d(kernel_size=2, stride=2, ceil_mode=True)
-        )
+        self.pool5 = pool("pool5")
 
-        def norm(convolution: str) -> nn.Module:
-            # Identity where there is none: the forward pass reads the same, and an Identity has no state_dict keys.
-            return nn.BatchNorm3d(channels[convolution][1]) if batch_norm else nn.Identity()
+        # Identity where there is none: the forward pass reads the same, and an Identity has no state_dict keys.
+        def norm(name: str) -> nn.Module:
+            return nn.BatchNorm3d(norms[name]) if name in norms else nn.Identity()
 
-        self.bn1 = norm("conv1")
-        self.bn2 = norm("conv2")
-        self.bn3a = norm("conv3a")
-        self.bn3b = norm("conv3b")
-        self.bn4a = norm("conv4a")
-        self.bn4b = norm("conv4b")
-        self.bn5a = norm("conv5a")
-        self.bn5b = norm("conv5b")
+        self.bn1 = norm("bn1")
+        self.bn2 = norm("bn2")
+        self.bn3a = norm("bn3a")
+        self.bn3b = norm("bn3b")
+        self.bn4a = norm("bn4a")
+        self.bn4b = norm("bn4b")
+        self.bn5a = norm("bn5a")
+        self.bn5b = norm("bn5b")
 
-        self.fc6 = nn.Linear(config.fc6_in_features, feature_dim)
-        self.fc7 = nn.Linear(feature_dim, feature_dim)
-        self.fc8 = nn.Linear(feature_dim, num_classes) if num_classes else nn.Identity()
+        def full(name: str) -> nn.Module:
+            return nn.Linear(*linear[name]) if name in linear else nn.Identity()
+
+        self.fc6 = full("fc6")
+        self.fc7 = full("fc7")
+        self.fc8 = full("fc8")
+        self.bn6 = nn.BatchNorm1d(norms["bn6"]) if "bn6" in norms else nn.Identity()
+        self.bn7 = nn.BatchNorm1d(norms["bn7"]) if "bn7" in norms else nn.Identity()
         self.relu = nn.ReLU()
-        self.dropout = nn.Dropout(p=0.5)
+        self.has_fc6, self.has_fc7 = "fc6" in linear, "fc7" in linear
+        self.dropout = nn.Dropout(p=0.5) if self.has_fc6 or self.has_fc7 else nn.Identity()
 
+        self.channels, self.frames, self.height, self.width = config.clip_shape
+        sizes = ", ".join(map(str, config.clip_shape))
+        self.wrong_shape = f"a clip batch must be (N, {sizes}) = (batch, channel, time, height, width); got "
         initialize_weights(self)
         if pretrained is not False:
             from models.checkpoints import load_into
 
             load_into(self, Path(pretrained))
 
-    def forward_features(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (fc6, fc7, logits) of a batch of clips: (N, 4096), (N, 4096), (N, num_classes); features after ReLU.
+    def check_input_shape(self, clip: Tensor) -> None:
+        """Refuse a clip that the network cannot take, with the numbers. Scripted along with the network.
 
-        Without fc8 (`num_classes` 0) the third is fc7 once more.
+        Raises:
+            ValueError: unless `clip` is (N, channels, frames, height, width).
+        """
+        if (
+            clip.dim() != 5
+            or clip.size(1) != self.channels
+            or clip.size(2) != self.frames
+            or clip.size(3) != self.height
+            or clip.size(4) != self.width
+        ):
+            raise ValueError(self.wrong_shape + str(clip.shape))
+
+    def forward_layers(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return (conv5b, pool5, fc6, fc7, logits) of a batch of clips; features after ReLU.
+
+        Shapes: (N, 512, 2, 7, 7), (N, 512, 1, 4, 4), (N, 4096), (N, 4096), (N, num_classes). A linear layer that the
+        network does not have returns its input.
 
         Args:
             clip: (N, 3, 16, 112, 112), the network's dtype, pixels as the checkpoint's preprocessing gives them.
@@ -148,7 +183,7 @@ class C3D(nn.Module):
         Raises:
             ValueError: another shape.
         """
-        check_input_shape(clip)
+        self.check_input_shape(clip)
         x = self.pool1(self.relu(self.bn1(self.conv1(clip))))  # (N, 64, 16, 56, 56)
         x = self.pool2(self.relu(self.bn2(self.conv2(x))))  # (N, 128, 8, 28, 28)
         x = self.relu(self.bn3a(self.conv3a(x)))  # (N, 256, 8, 28, 28)
@@ -156,56 +191,62 @@ class C3D(nn.Module):
         x = self.relu(self.bn4a(self.conv4a(x)))  # (N, 512, 4, 14, 14)
         x = self.pool4(self.relu(self.bn4b(self.conv4b(x))))  # (N, 512, 2, 7, 7)
         x = self.relu(self.bn5a(self.conv5a(x)))  # (N, 512, 2, 7, 7)
-        x = self.pool5(self.relu(self.bn5b(self.conv5b(x))))  # (N, 512, 1, 4, 4)
-        fc6 = self.relu(self.fc6(torch.flatten(x, 1)))  # (N, 8192) -> (N, 4096)
-        fc7 = self.relu(self.fc7(self.dropout(fc6)))  # (N, 4096)
+        conv5b = self.relu(self.bn5b(self.conv5b(x)))  # (N, 512, 2, 7, 7)
+        pool5 = self.pool5(conv5b)  # (N, 512, 1, 4, 4)
+        x = torch.flatten(pool5, 1)  # (N, 8192)
+        fc6 = self.relu(self.bn6(self.fc6(x))) if self.has_fc6 else x  # (N, 4096)
+        fc7 = self.relu(self.bn7(self.fc7(self.dropout(fc6)))) if self.has_fc7 else fc6  # (N, 4096)
         logits = self.fc8(self.dropout(fc7))  # (N, num_classes)
+        return conv5b, pool5, fc6, fc7, logits
+
+    def forward_features(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (fc6, fc7, logits) of a batch of clips: (N, 4096), (N, 4096), (N, num_classes); see `forward_layers`.
+
+        Raises:
+            ValueError: another shape.
+        """
+        _, _, fc6, fc7, logits = self.forward_layers(clip)
         return fc6, fc7, logits
 
     def forward(self, clip: Tensor) -> Tensor:
         """Return the logits (N, num_classes) of a batch of clips (N, 3, 16, 112, 112)."""
-        return self.forward_features(clip)[2]
+        return self.forward_layers(clip)[4]
 
 
 class C3DOutputs(nn.Module):
-    """A C3D that returns all of `C3DConfig.outputs`: (logits, fc6, fc7, probabilities)."""
+    """A C3D that returns (logits, fc6, fc7, probabilities, pool5, conv5b)."""
 
     def __init__(self, network: C3D) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return class scores, both features, and softmax, (N, width) each."""
-        fc6, fc7, logits = self.network.forward_features(clip)
-        return logits, fc6, fc7, torch.softmax(logits, dim=1)
-
-
-class C3DFeatures(nn.Module):
-    """A C3D without fc8 that returns all of `C3DConfig.outputs`: (fc6, fc7)."""
-
-    def __init__(self, network: C3D) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both features, (N, 4096) each."""
-        fc6, fc7, _ = self.network.forward_features(clip)
-        return fc6, fc7
+    def forward(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return class scores, the features of fc6 and fc7, softmax, and the features of pool5 and conv5b."""
+        conv5b, pool5, fc6, fc7, logits = self.network.forward_layers(clip)
+        return logits, fc6, fc7, torch.softmax(logits, dim=1), pool5, conv5b
 
 
 def all_outputs(network: C3D) -> nn.Module:
     """Return the module that computes every output of `network`, in the order of `C3DConfig.outputs`."""
-    return (C3DOutputs(network) if network.config.num_classes else C3DFeatures(network)).eval()
+    names = [output.name for output in network.config.outputs]
+    return select(C3DOutputs(network), tuple(OUTPUTS.index(name) for name in names), len(OUTPUTS)).eval()
 
 
 def from_config(config: C3DConfig) -> C3D:
-    """Construct the network that `config` describes."""
+    """Construct the network that `config` describes.
+
+    Raises:
+        ValueError: there is no such network.
+    """
     return C3D(
         config.num_classes,
         batch_norm=config.batch_norm,
         pool5=config.pool5,
         base_channels=config.base_channels,
         feature_dim=config.feature_dim,
+        fc7_dim=config.fc7_dim,
+        input_size=config.clip_shape,
+        variant=config.variant,
     )
 
 
@@ -221,16 +262,20 @@ def fold_batch_norm(network: C3D) -> C3D:
     with torch.device("meta"):
         folded = from_config(replace(network.config, batch_norm=False))
     state = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("fc")}
-    for conv_name, norm_name in BATCH_NORMS.items():
-        conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
-        assert isinstance(conv, nn.Conv3d)
-        assert isinstance(norm, nn.BatchNorm3d)
-        fused = fuse_conv_bn_eval(copy.deepcopy(conv).double(), copy.deepcopy(norm).double()).float()
+    for name, norm_name in (BATCH_NORMS | LINEAR_BATCH_NORMS).items():
+        layer, norm = network.get_submodule(name), network.get_submodule(norm_name)
+        if isinstance(norm, nn.Identity):
+            continue
+        layer, norm = copy.deepcopy(layer).double(), copy.deepcopy(norm).double()
+        if isinstance(layer, nn.Linear):
+            assert isinstance(norm, nn.BatchNorm1d)
+            fused: nn.Conv3d | nn.Linear = fuse_linear_bn_eval(layer, norm).float()
+        else:
+            assert isinstance(layer, nn.Conv3d)
+            assert isinstance(norm, nn.BatchNorm3d)
+            fused = fuse_conv_bn_eval(layer, norm).float()
         assert fused.bias is not None
-        state[f"{conv_name}.weight"] = fused.weight.detach()
-        state[f"{conv_name}.bias"] = fused.bias.detach()
+        state[f"{name}.weight"] = fused.weight.detach()
+        state[f"{name}.bias"] = fused.bias.detach()
     folded.load_state_dict(state, assign=True)
     return folded.eval().requires_grad_(requires_grad=False)
-
-
-assert CLIP_SHAPE == (3, 16, 112, 112), "check_input_shape repeats these numbers"

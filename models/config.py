@@ -7,40 +7,34 @@ command line can offer choices without waiting for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Literal, get_args
 
+from models.pooling import POOLED_CONVOLUTIONS, Pool, Pool5, Sizes, Variant, format_size, make_pools
 from models.specs import ConvHint, OutputSpec, Signature, TensorSpec, make_signature
 
 ARCHITECTURE = "C3D"
 
-Pool5 = Literal["symmetric", "right"]
-"""Where pool5's 2x2x2 windows lie on a 7x7 map to give 4x4. `symmetric`: padding (0,1,1), the first window starts at
--1 (the PyTorch ports). `right`: windows start at 0 and the last one extends past the edge (Caffe's ceil mode). Weights
-trained under one return other scores under the other, so the convention belongs to the checkpoint."""
-POOL5_CONVENTIONS: tuple[Pool5, ...] = get_args(Pool5)
-
-Output = Literal["logits", "fc6", "fc7", "probabilities"]
-"""What an artifact can return: class scores before softmax, the features after fc6's or fc7's ReLU, softmax."""
+Output = Literal["logits", "fc6", "fc7", "probabilities", "pool5", "conv5b"]
+"""What an artifact can return: class scores before softmax, the features after fc6's or fc7's ReLU, softmax, and the
+features of pool5 and of conv5b's ReLU, with their positions in time and space."""
 OUTPUTS: tuple[Output, ...] = get_args(Output)
 
 INPUT_NAME = "clip"
 
-CLIP_SHAPE = (3, 16, 112, 112)
-"""(channel, time, height, width) of one clip. fc6 fixes all four; only the batch size before them is dynamic."""
+InputSize = tuple[int, int, int, int]
+"""(channel, time, height, width) of one clip. Only the batch size before them is dynamic."""
+CLIP_SHAPE: InputSize = (3, 16, 112, 112)
+"""The published network's."""
 
 BASE_CHANNELS = 64
 """Output channels of conv1 in the published network; the other convolutions have 2, 4 and 8 times as many."""
 
 FEATURE_DIM = 4096
 """Width of fc6 and fc7 in the published network."""
-
-POOL5_POSITIONS = 16
-"""Positions (1 x 4 x 4) of pool5's output, each with all channels: fc6 reads them all."""
-
-FC6_IN_FEATURES = 8 * BASE_CHANNELS * POOL5_POSITIONS
 
 DEFAULT_CLASSES = 101
 
@@ -60,31 +54,39 @@ CHANNEL_FACTORS: Mapping[str, tuple[int, int]] = MappingProxyType(
     }
 )
 """Each 3x3x3 convolution's (input, output) channels in units of the base channels, in the order of the forward pass;
-0 stands for the clip's three colours."""
+0 stands for the clip's channels."""
 
 CLASSIFIER_KEYS = ("fc8.weight", "fc8.bias")
 """The classifier's parameters, which a backbone lacks."""
 
 BATCH_NORMS: dict[str, str] = {name: name.replace("conv", "bn") for name in CHANNEL_FACTORS}
-"""The BatchNorm3d that follows each convolution in the `batch_norm` variant: conv3a's is bn3a."""
+"""The BatchNorm3d that follows each convolution in the `batch_norm` network: conv3a's is bn3a."""
+LINEAR_BATCH_NORMS: dict[str, str] = {"fc6": "bn6", "fc7": "bn7"}
+"""The BatchNorm1d that follows fc6 and fc7 in `efficient-3dcnns` with `batch_norm`."""
 
 MANIFEST_KEY = "c3d_export.manifest"
 """Where an exported model file carries its manifest: an ONNX metadata property, a TorchScript extra file."""
 
-CONV_HINTS: Mapping[str, ConvHint] = MappingProxyType(
+_TILES: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
-        "conv1": ConvHint((1, 4), "pool1", 1),
-        "conv2": ConvHint((4, 4), "pool2", 2),
-        "conv3a": ConvHint((4, 4)),
-        "conv3b": ConvHint((4, 4), "pool3", 2),
-        "conv4a": ConvHint((4, 2)),
-        "conv4b": ConvHint((4, 2), "pool4", 2),
-        "conv5a": ConvHint((2, 2), two_frames=True),
-        "conv5b": ConvHint((2, 2), two_frames=True),
+        "conv1": (1, 4),
+        "conv2": (4, 4),
+        "conv3a": (4, 4),
+        "conv3b": (4, 4),
+        "conv4a": (4, 2),
+        "conv4b": (4, 2),
+        "conv5a": (4, 2),
+        "conv5b": (4, 2),
     }
 )
-"""The tiles measured to be fastest on server CPUs (docs: benchmarks). conv1 has little to multiply; it gains because
-its output, the network's largest tensor, is pooled in parts that stay in the cache."""
+"""The Winograd tiles (frames, rows and columns) measured to be fastest on server CPUs (docs: benchmarks), where a map
+has as many frames. conv1 has little to multiply; it gains because its output, the network's largest tensor, is pooled
+in parts that stay in the cache."""
+_TWO_FRAMES = 2
+
+_ALWAYS_RECORDED = ("num_classes", "batch_norm", "pool5", "base_channels", "feature_dim")
+"""Settings that a manifest always has. The others are recorded where they differ from the published network's, whose
+manifest is then what earlier releases wrote and read."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,15 @@ class C3DConfig:
     Attributes:
         num_classes: fc8's outputs; 0 for a network without fc8, which returns features only.
         batch_norm: whether a BatchNorm3d follows each convolution.
-        pool5: pool5's window convention.
-        base_channels: output channels of conv1; the other layers scale with it.
-        feature_dim: width of fc6 and fc7.
+        pool5: pool5's window convention, in the variant `c3d`.
+        base_channels: output channels of conv1; the other convolutions scale with it.
+        feature_dim: width of fc6; 0 for a network without fc6.
+        fc7_dim: width of fc7; 0 for a network without fc7, None for fc6's width.
+        channels: the clip's channels: 3 colours, 2 of optical flow, 1 of grey values, ….
+        frames: the clip's frames.
+        height: rows of a frame.
+        width: columns of a frame.
+        variant: the published network or a relative.
     """
 
     num_classes: int = DEFAULT_CLASSES
@@ -104,39 +112,134 @@ class C3DConfig:
     pool5: Pool5 = "symmetric"
     base_channels: int = BASE_CHANNELS
     feature_dim: int = FEATURE_DIM
+    fc7_dim: int | None = None
+    channels: int = CLIP_SHAPE[0]
+    frames: int = CLIP_SHAPE[1]
+    height: int = CLIP_SHAPE[2]
+    width: int = CLIP_SHAPE[3]
+    variant: Variant = "c3d"
+
+    def __post_init__(self) -> None:
+        """Write one width in one way, so that equal networks have equal configurations."""
+        if self.fc7_dim == self.feature_dim:
+            object.__setattr__(self, "fc7_dim", None)
+
+    def fault(self) -> str | None:
+        """Return what makes a network of this configuration impossible, or None."""
+        if not 0 <= self.num_classes <= MAX_CLASSES:
+            return f"num_classes must be between 0 and {MAX_CLASSES} (got {self.num_classes})"
+        if min(self.base_channels, *self.clip_shape) < 1 or min(self.feature_dim, self.fc7_width) < 0:
+            return "channels, frames, height, width and base_channels must be at least 1, widths at least 0"
+        for layer, size in self.map_sizes.items():
+            if min(size) < 1:
+                left = format_size(self.map_sizes[POOLED_CONVOLUTIONS[layer]])
+                return f"clips of {format_size(self.clip_shape)} are too small: {layer} cannot pool a map of {left}"
+        return None
+
+    @property
+    def clip_shape(self) -> InputSize:
+        """The shape (channel, time, height, width) of one clip."""
+        return self.channels, self.frames, self.height, self.width
+
+    @property
+    def fc7_width(self) -> int:
+        """Width of fc7; 0 for a network without fc7."""
+        return self.feature_dim if self.fc7_dim is None else self.fc7_dim
 
     @property
     def conv_channels(self) -> dict[str, tuple[int, int]]:
         """{convolution: (input channels, output channels)}, in the order of the forward pass."""
         scaled = {name: (a * self.base_channels, b * self.base_channels) for name, (a, b) in CHANNEL_FACTORS.items()}
-        return {name: (inputs or CLIP_SHAPE[0], outputs) for name, (inputs, outputs) in scaled.items()}
+        return {name: (inputs or self.channels, outputs) for name, (inputs, outputs) in scaled.items()}
 
     @property
-    def fc6_in_features(self) -> int:
-        """The number of values that fc6 reads of pool5's output."""
-        return 8 * self.base_channels * POOL5_POSITIONS
+    def batch_norm_sizes(self) -> dict[str, int]:
+        """{BatchNorm layer: its channels}; empty without `batch_norm`."""
+        if not self.batch_norm:
+            return {}
+        sizes = {BATCH_NORMS[name]: outputs for name, (_, outputs) in self.conv_channels.items()}
+        widths = {"fc6": self.feature_dim, "fc7": self.fc7_width} if self.variant == "efficient-3dcnns" else {}
+        return sizes | {LINEAR_BATCH_NORMS[name]: width for name, width in widths.items() if width}
+
+    @property
+    def pools(self) -> dict[str, Pool | None]:
+        """{pooling layer: its windows}; see `make_pools`."""
+        return make_pools(self.variant, self.pool5)
+
+    @property
+    def map_sizes(self) -> dict[str, Sizes]:
+        """{layer: (time, height, width) of its output}, in the order of the forward pass, down to pool5."""
+        size: Sizes = (self.frames, self.height, self.width)
+        sizes: dict[str, Sizes] = {}
+        pools = {conv: (pool, self.pools[pool]) for pool, conv in POOLED_CONVOLUTIONS.items()}
+        for conv in CHANNEL_FACTORS:
+            sizes[conv] = size
+            if conv in pools:
+                name, pool = pools[conv]
+                size = pool.output_size(size) if pool is not None else (1, 1, 1)
+                sizes[name] = size
+                if min(size) < 1:
+                    break
+        return sizes
+
+    @property
+    def pool5_shape(self) -> InputSize:
+        """The shape (channel, time, height, width) of pool5's output for one clip."""
+        return 8 * self.base_channels, *self.map_sizes["pool5"]
+
+    @property
+    def linear_sizes(self) -> dict[str, tuple[int, int]]:
+        """{linear layer: (inputs, outputs)} of those that exist, in the order of the forward pass."""
+        inputs = math.prod(self.pool5_shape)
+        sizes: dict[str, tuple[int, int]] = {}
+        for name, outputs in (("fc6", self.feature_dim), ("fc7", self.fc7_width), ("fc8", self.num_classes)):
+            if outputs:
+                sizes[name] = inputs, outputs
+                inputs = outputs
+        return sizes
 
     @property
     def input(self) -> TensorSpec:
         """The network's input: `clip`, float32 (batch, channel, time, height, width)."""
-        return TensorSpec(INPUT_NAME, "float32", ("batch", *CLIP_SHAPE))
+        return TensorSpec(INPUT_NAME, "float32", ("batch", *self.clip_shape))
 
     @property
     def outputs(self) -> tuple[OutputSpec, ...]:
-        """Every output the network can return; features alone where it has no fc8."""
-        features = (
-            OutputSpec("fc6", (self.feature_dim,), "features", "fc6.relu"),
-            OutputSpec("fc7", (self.feature_dim,), "features", "fc7.relu"),
-        )
-        if not self.num_classes:
-            return features
-        scores = OutputSpec("logits", (self.num_classes,), "scores", "fc8")
-        return (scores, *features, OutputSpec("probabilities", (self.num_classes,), "probabilities"))
+        """Every output the network can return, the usual one first."""
+        conv5b = self.pool5_shape[0], *self.map_sizes["conv5b"]
+        linear = self.linear_sizes
+        possible: dict[str, OutputSpec] = {
+            "logits": OutputSpec("logits", (self.num_classes,), "scores", "fc8"),
+            "fc6": OutputSpec("fc6", (self.feature_dim,), "features", "fc6.relu"),
+            "fc7": OutputSpec("fc7", (self.fc7_width,), "features", "fc7.relu"),
+            "probabilities": OutputSpec("probabilities", (self.num_classes,), "probabilities"),
+            "pool5": OutputSpec("pool5", self.pool5_shape, "features", "pool5"),
+            "conv5b": OutputSpec("conv5b", conv5b, "features", "conv5b.relu"),
+        }
+        needed = {"logits": "fc8", "probabilities": "fc8", "fc6": "fc6", "fc7": "fc7"}
+        return tuple(spec for name, spec in possible.items() if needed.get(name) in (None, *linear))
 
     @property
     def default_outputs(self) -> tuple[str, ...]:
-        """What is exported unless other outputs are asked for."""
-        return ("logits",) if self.num_classes else ("fc7",)
+        """What is exported unless other outputs are asked for: that of the last layer."""
+        last = [*self.linear_sizes][-1] if self.linear_sizes else "pool5"
+        return ("logits",) if last == "fc8" else (last,)
+
+    @property
+    def conv_hints(self) -> dict[str, ConvHint]:
+        """How a rewritten TorchScript module computes each convolution."""
+        pooled = {
+            POOLED_CONVOLUTIONS[name]: (name, pool.kernel[0])
+            for name, pool in self.pools.items()
+            if pool is not None and pool.halves  # only such windows are inside tiles
+        }
+        hints: dict[str, ConvHint] = {}
+        for conv, (frames, side) in _TILES.items():
+            available = self.map_sizes[conv][0]
+            tile = min(frames, available) if available <= _TWO_FRAMES else frames
+            pair = tile == available == _TWO_FRAMES
+            hints[conv] = ConvHint((tile, side), *pooled.get(conv, ("", 0)), two_frames=pair)
+        return hints
 
     def signature(self, names: tuple[str, ...], batch: int | None) -> Signature:
         """Return the signature of an artifact with the outputs `names`; `batch` None leaves the batch size dynamic.
@@ -148,15 +251,35 @@ class C3DConfig:
 
     def settings(self) -> dict[str, int | str | bool]:
         """Return the configuration as a manifest records it."""
-        return asdict(self)
+        values = {setting.name: (getattr(self, setting.name), setting.default) for setting in fields(self)}
+        return {
+            name: value for name, (value, default) in values.items() if name in _ALWAYS_RECORDED or value != default
+        }
 
     def describe(self) -> str:
         """Return the network in a few words, for people."""
-        variant = "C3D with BatchNorm" if self.batch_norm else "C3D"
-        head = f"{self.num_classes} classes" if self.num_classes else "features only (no fc8)"
-        narrow = f", {self.base_channels} base channels" if self.base_channels != BASE_CHANNELS else ""
-        return f"{variant}, {head}, pool5 {self.pool5}{narrow}"
+        name = _TITLES[self.variant]
+        if self.batch_norm:
+            name += " and BatchNorm" if "with" in name else " with BatchNorm"
+        last = self.default_outputs[0]
+        ending = "no fc8" if last == "fc7" else f"ends at {last}"
+        parts = [name, f"{self.num_classes} classes" if self.num_classes else f"features only ({ending})"]
+        if self.variant == "c3d":
+            parts.append(f"pool5 {self.pool5}")
+        if self.base_channels != BASE_CHANNELS:
+            parts.append(f"{self.base_channels} base channels")
+        if self.clip_shape != CLIP_SHAPE:
+            parts.append(f"clips of {format_size(self.clip_shape)}")
+        return ", ".join(parts)
 
+
+_TITLES: Mapping[Variant, str] = MappingProxyType(
+    {
+        "c3d": "C3D",
+        "global-pool": "C3D with global average pooling",
+        "efficient-3dcnns": "C3D of Efficient-3DCNNs",
+    }
+)
 
 CONVOLUTIONS = C3DConfig().conv_channels
 """(input channels, output channels) of the published network's convolutions."""

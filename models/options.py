@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.config import BASE_CHANNELS, FEATURE_DIM, Pool5
+from models.config import BASE_CHANNELS
+from models.pooling import Pool5, Variant
 
 
 @dataclass(frozen=True)
@@ -15,14 +16,18 @@ class BuildOptions:
     Attributes:
         num_classes: fc8's outputs; None takes the checkpoint's (0 where it has no fc8), or 101 without a checkpoint.
         batch_norm: the variant with a BatchNorm3d after each convolution; a checkpoint of that variant is detected.
-        pool5: pool5's convention; None takes the checkpoint's or its layout's, or `symmetric`.
+        pool5: pool5's convention in the variant `c3d`; None takes the checkpoint's or its layout's, or `symmetric`.
         seed: seed of the random initialisation.
         weights: a checkpoint: a file, `https://…[#sha256=…]`, or `hf://owner/repo/file[@revision]`. It must cover the
             whole network.
         layout: the checkpoint's origin, or `auto` to detect it.
         new_head: initialise fc8 anew where the checkpoint has none, or one with another class count.
         base_channels: output channels of conv1, without a checkpoint.
-        feature_dim: width of fc6 and fc7, without a checkpoint.
+        feature_dim: width of fc6, without a checkpoint; 0 leaves fc6 and fc7 out, None takes the variant's.
+        fc7_dim: width of fc7, without a checkpoint; 0 leaves fc7 out, None takes fc6's.
+        input_size: (channel, time, height, width) of a clip, or (time, height, width); None takes what the checkpoint's
+            shapes state, or the published network's.
+        variant: the published network or a relative; None takes the checkpoint's.
     """
 
     num_classes: int | None = None
@@ -33,4 +38,7 @@ class BuildOptions:
     layout: str = "auto"
     new_head: bool = False
     base_channels: int = BASE_CHANNELS
-    feature_dim: int = FEATURE_DIM
+    feature_dim: int | None = None
+    fc7_dim: int | None = None
+    input_size: tuple[int, ...] | None = None
+    variant: Variant | None = None

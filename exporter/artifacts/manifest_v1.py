@@ -7,6 +7,10 @@ from typing import Any, cast
 
 import msgspec
 
+from exporter.errors import UsageError
+from models.architectures import parse_settings
+from models.config import ARCHITECTURE
+
 OPTION_NAMES = {
     "tune": "autotune",
     "prefer": "optimize_for",
@@ -30,7 +34,7 @@ def upgrade(old: Mapping[str, Any]) -> dict[str, Any]:
     settings = {"base_channels": 64, "feature_dim": 4096} | network
     new["version"] = 2
     new["network"] = {
-        "architecture": "C3D",
+        "architecture": ARCHITECTURE,
         "description": _describe(network),
         "settings": settings,
         "setting_sources": {"pool5": old.get("pool5_source", "default")},
@@ -60,11 +64,9 @@ def _checkpoint(weights: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _describe(network: Mapping[str, Any]) -> str:
-    from models.config import C3DConfig
-
     try:
-        return C3DConfig(**network).describe()
-    except TypeError:
+        return parse_settings(ARCHITECTURE, network).describe()
+    except UsageError:
         return "C3D"
 
 

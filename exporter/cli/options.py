@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from exporter.types import DEVICES, OPTIMIZE_FOR, WEIGHT_DTYPES, InputOptions, ValueRange
-from models.config import OUTPUTS, POOL5_CONVENTIONS
+from models.config import OUTPUTS
+from models.pooling import POOL5_CONVENTIONS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Options = TypeVar("Options")

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from models.checkpoints.layouts import LAYERS, LAYOUTS, Layout
+from models.config import CONVOLUTIONS
 from models.errors import UsageError
 
 MIN_MATCHED_LAYERS = len(LAYERS) // 2 + 1
 """A layout matches a file that uses the layout's names for more than half of C3D's layers."""
 
 WEIGHTS = frozenset(f"{layer}.weight" for layer in LAYERS)
+CONVOLUTION_WEIGHTS = frozenset(f"{layer}.weight" for layer in CONVOLUTIONS)
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -24,7 +26,7 @@ class LayoutMatch:
         layout: the layout that matches.
         prefix: the prefix of the tensor names in this file: `state_dict.module.`, `model_weights/`, ….
         weights: {canonical name: the file's name} of C3D's weights that the file has under the layout's names.
-        matched_shapes: number of those that also have the layout's shapes.
+        matched_shapes: number of those that also have the layout's axes.
     """
 
     layout: Layout
@@ -34,13 +36,13 @@ class LayoutMatch:
 
     @property
     def score(self) -> tuple[int, int]:
-        """How well it matches: weights with the layout's shapes, then weights with its names."""
+        """How well it matches: weights with the layout's axes, then weights with its names."""
         return self.matched_shapes, len(self.weights)
 
     @property
     def fits(self) -> bool:
-        """Whether every weight that has the layout's name has its shape, too."""
-        return self.matched_shapes == len(self.weights)
+        """Whether every weight that has the layout's name has its axes, too, and no convolution is missing."""
+        return self.matched_shapes == len(self.weights) and self.weights.keys() >= CONVOLUTION_WEIGHTS
 
     def canonical(self, name: str) -> str | None:
         """Return the network's name of a file's tensor, or None if the layout has no such tensor."""

@@ -1,13 +1,15 @@
 """From a checkpoint file to a network's parameters, with every tensor accounted for."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.checkpoints.detection import LayoutMatch, detect_networks, select_layouts
 from models.checkpoints.info import CheckpointInfo
@@ -17,10 +19,14 @@ from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.selection import Candidate, choose, find_candidates
 from models.checkpoints.sources import ResolvedSource, resolve
 from models.checkpoints.unsupported import identify_unsupported
-from models.config import CLASSIFIER_KEYS, MAX_CLASSES, Pool5
+from models.config import CLASSIFIER_KEYS, C3DConfig, InputSize
 from models.errors import CheckpointError, join_limited
+from models.pooling import Pool5, Variant
 from models.preprocessing import Preprocessing
 from models.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from models.c3d import C3D
 
 CASTABLE = (torch.float16, torch.bfloat16, torch.float64)
 """Dtypes that are converted to float32 and reported: the first two exactly, float64 by rounding."""
@@ -35,6 +41,10 @@ TRAINING_STATE = re.compile(
 """Names of training state: the optimizer's tensors and counters. They are ignored and reported."""
 
 
+FC6 = "fc6.weight"
+"""Its columns are in the order in which the origin flattens pool5."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint whose layout is known, not yet loaded into a network.
@@ -44,7 +54,7 @@ class Checkpoint:
         raw: its tensors under its own names, its container and hash.
         found: the layout that was detected, and the prefix of its names in this file.
         chosen: the network of the file that it is.
-        tensors: {canonical name: tensor as torch lays it out}.
+        tensors: {canonical name: tensor as torch lays it out}; fc6 reads pool5 in the order of the file.
         unexpected_keys: the file's tensors that the origin's table does not know.
         ignored_keys: those of them that only training needs.
     """
@@ -78,23 +88,20 @@ class Checkpoint:
         return self.raw.preprocessing or self.layout.preprocessing
 
     @property
-    def batch_norm(self) -> bool:
-        """Whether it is of the variant with BatchNorm."""
-        return any(name.startswith("bn") for name in self.tensors)
+    def variant(self) -> Variant | None:
+        """The variant that the names belong to; None where several have them."""
+        return self.layout.variant
 
     @property
-    def num_classes(self) -> int:
-        """fc8's outputs in the file; 0 where it has no fc8.
+    def input_size(self) -> InputSize | None:
+        """(channel, time, height, width) of a clip, where the file states it."""
+        return None
 
-        Raises:
-            CheckpointError: the class count is not plausible.
-        """
-        weight = self.tensors.get(CLASSIFIER_KEYS[0])
-        if weight is None or weight.dim() == 0:
-            return 0
-        if not 1 <= weight.shape[0] <= MAX_CLASSES:
-            raise CheckpointError(f"{self.path}: fc8.weight is {tuple(weight.shape)}: not a plausible class count")
-        return int(weight.shape[0])
+    def tensors_for(self, config: C3DConfig) -> dict[str, Tensor]:
+        """Return `tensors` as a network of this structure takes them: fc6 reads pool5 in torch's order."""
+        if FC6 not in self.tensors or self.tensors[FC6].dim() != 2:
+            return self.tensors
+        return self.tensors | {FC6: self.layout.order_fc6(self.tensors[FC6], config.pool5_shape)}
 
 
 def read_checkpoint(source: str | Path, layout: str = "auto", progress: Progress = no_progress) -> Checkpoint:
@@ -205,7 +212,7 @@ def _unambiguous_match(path: Path, chosen: Candidate) -> LayoutMatch:
     return first
 
 
-def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: bool = False) -> CheckpointInfo:
+def load_into(network: C3D, source: str | Path | Checkpoint, *, new_head: bool = False) -> CheckpointInfo:
     """Put a checkpoint's tensors into `network`, all of them or none.
 
     The network takes the tensors themselves, which may be views of the mapped file. It may be on the meta device;
@@ -222,7 +229,8 @@ def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: 
     """
     checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
     wanted = {name: value for name, value in network.state_dict().items() if not name.endswith(NUM_BATCHES_TRACKED)}
-    given = {name: value for name, value in checkpoint.tensors.items() if not name.endswith(NUM_BATCHES_TRACKED)}
+    tensors = checkpoint.tensors_for(network.config)
+    given = {name: value for name, value in tensors.items() if not name.endswith(NUM_BATCHES_TRACKED)}
     if new_head and any(name not in given or given[name].shape != wanted[name].shape for name in CLASSIFIER_KEYS):
         given = {name: value for name, value in given.items() if name not in CLASSIFIER_KEYS}
         reinitialized = CLASSIFIER_KEYS

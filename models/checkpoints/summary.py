@@ -8,13 +8,15 @@ from pathlib import Path
 
 import torch
 
-from models.c3d import C3D
+from models.c3d import from_config
 from models.checkpoints.detection import detect_networks
 from models.checkpoints.loading import load_into, remap_keys
 from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.sources import ResolvedSource
 from models.checkpoints.unsupported import identify_unsupported
 from models.errors import CheckpointError
+from models.options import BuildOptions
+from models.planning import plan
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,15 @@ def check_loading(file: ResolvedSource, raw: ReadResult, layout: str) -> LoadChe
     """Load a checkpoint into a network without memory, of the structure that its own names state."""
     try:
         checkpoint = remap_keys(file, raw, layout)
+        planned = plan(checkpoint, BuildOptions())
         with torch.device("meta"):
-            network = C3D(checkpoint.num_classes, batch_norm=checkpoint.batch_norm)
+            network = from_config(planned.config)
         loaded = load_into(network, checkpoint)
     except CheckpointError as error:
         return LoadCheck(loads=False, text=f"no: {str(error).removeprefix(f'{file.path}: ')}")
-    head = f"{checkpoint.num_classes} classes" if checkpoint.num_classes else "no fc8, so features only"
-    norm = ", with BatchNorm" if checkpoint.batch_norm else ""
+    config = planned.config
+    head = f"{config.num_classes} classes" if config.num_classes else "no fc8, so features only"
+    norm = ", with BatchNorm" if config.batch_norm else ""
     converted = f", converted from {', '.join(loaded.converted)}" if loaded.converted else ""
     ignored = f", {len(loaded.ignored_keys)} ignored that only training needs" if loaded.ignored_keys else ""
     return LoadCheck(

@@ -13,8 +13,9 @@ from helpers.checkpoints import SHAPES
 from models import C3D
 from models.builder import BuiltModel, build
 from models.c3d import fold_batch_norm
-from models.config import POOL5_CONVENTIONS
+from models.errors import UsageError
 from models.options import BuildOptions
+from models.pooling import POOL5_CONVENTIONS
 
 
 def test_names_shapes_and_size(built: BuiltModel) -> None:
@@ -42,12 +43,12 @@ def test_initialisation_is_kaiming_normal_and_pytorch_default(built: BuiltModel)
         # a normal has 0.27 % beyond three sigma, a uniform none
         assert (weight.abs() > 3 * weight.std()).float().mean().item() == pytest.approx(0.0027, rel=0.5)
         assert bias.abs().max().item() <= 1 / math.sqrt(fan_in)
-    assert c3d(built).fc6.weight.abs().max().item() <= 1 / math.sqrt(8192)
+    assert built.network.state_dict()["fc6.weight"].abs().max().item() <= 1 / math.sqrt(8192)
 
 
 def test_batch_norm_variant_starts_at_one_and_zero() -> None:
     network = build(BuildOptions(5, batch_norm=True)).network
-    names = {name for name, _ in network.named_modules() if name.startswith("bn")}
+    names = {name for name, module in network.named_modules() if isinstance(module, torch.nn.BatchNorm3d)}
     assert names == {"bn1", "bn2", "bn3a", "bn3b", "bn4a", "bn4b", "bn5a", "bn5b"}
     for name in names:
         norm = network.get_submodule(name)
@@ -83,8 +84,10 @@ def test_pretrained_needs_a_path() -> None:
 
 
 def test_a_negative_class_count_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"between 0 and 100000 \(got -1\)"):
+    with pytest.raises(UsageError, match=r"between 0 and 100000 \(got -1\)"):
         build(BuildOptions(-1))
+    with torch.device("meta"), pytest.raises(ValueError, match=r"between 0 and 100000 \(got -1\)"):
+        C3D(-1)
 
 
 def test_batch_norm_folds_without_changing_the_function() -> None:

@@ -1,0 +1,87 @@
+"""Which network to build: from the options alone, or from a checkpoint and the options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from models.config import CLIP_SHAPE, DEFAULT_CLASSES, FEATURE_DIM, C3DConfig
+from models.errors import CheckpointError, UsageError
+from models.geometry import Stated, infer_config, resize_config
+from models.options import BuildOptions
+
+if TYPE_CHECKING:
+    from models.checkpoints import Checkpoint
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The network to build for a checkpoint.
+
+    Attributes:
+        config: its structure.
+        pool5_source: who chose its pool5 convention: `option`, `file`, `layout`, `shapes` (no other fits) or `default`.
+        notes: what was assumed of its structure.
+    """
+
+    config: C3DConfig
+    pool5_source: str
+    notes: tuple[str, ...] = ()
+
+
+def plan(checkpoint: Checkpoint, options: BuildOptions) -> Plan:
+    """Return the network that a checkpoint and the options describe.
+
+    Raises:
+        CheckpointError: its shapes do not state the clip's size, or not the one that the options name.
+        UsageError: options that do not go together.
+    """
+    variant = options.variant or checkpoint.variant
+    stated = Stated(variant, options.pool5 or checkpoint.pool5, options.input_size or checkpoint.input_size)
+    try:
+        inferred = infer_config({name: tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()}, stated)
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint.path}: {error}") from error
+    config = inferred.config
+    classes = config.num_classes or (DEFAULT_CLASSES if options.new_head else 0)
+    config = replace(
+        config,
+        num_classes=classes if options.num_classes is None else options.num_classes,
+        batch_norm=options.batch_norm or config.batch_norm,
+    )
+    stated_by = "file" if checkpoint.raw.pool5 else "layout" if checkpoint.pool5 else "default"
+    source = "option" if options.pool5 else "shapes" if inferred.pool5_from_shapes else stated_by
+    return Plan(_checked(config, options), source, inferred.notes)
+
+
+def random_config(options: BuildOptions) -> C3DConfig:
+    """Return the structure that the options describe without a checkpoint.
+
+    Raises:
+        UsageError: there is no such network.
+    """
+    if options.new_head:
+        raise UsageError("--new-head needs --weights: without a checkpoint every layer is newly initialised")
+    variant = options.variant or "c3d"
+    width = options.feature_dim
+    config = C3DConfig(
+        num_classes=DEFAULT_CLASSES if options.num_classes is None else options.num_classes,
+        batch_norm=options.batch_norm,
+        pool5=options.pool5 or "symmetric",
+        base_channels=options.base_channels,
+        feature_dim=(0 if variant == "global-pool" else FEATURE_DIM) if width is None else width,
+        fc7_dim=options.fc7_dim,
+        variant=variant,
+    )
+    if (size := options.input_size) is not None:
+        channels = size[0] if len(size) == len(CLIP_SHAPE) else config.channels
+        config = replace(resize_config(config, size[-3:]), channels=channels)
+    return _checked(config, options)
+
+
+def _checked(config: C3DConfig, options: BuildOptions) -> C3DConfig:
+    if options.pool5 is not None and config.variant != "c3d":
+        raise UsageError(f"--pool5 is a convention of the variant c3d; {config.variant} has one pool5")
+    if fault := config.fault():
+        raise UsageError(fault)
+    return config
