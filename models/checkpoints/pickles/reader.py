@@ -1,0 +1,135 @@
+"""One file's pickles: they share a budget and the notes on what was not built."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from models.checkpoints.pickles.errors import PickleError
+from models.checkpoints.pickles.legacy import MAGIC_NUMBER, read_legacy
+from models.checkpoints.pickles.limits import Budget
+from models.checkpoints.pickles.machine import Machine, Persistent
+from models.checkpoints.pickles.opcodes import run
+from models.checkpoints.pickles.plain import as_view
+from models.checkpoints.pickles.resolve import resolve
+from models.checkpoints.pickles.rules import TableRules
+from models.checkpoints.pickles.torch_zip import FindStorage, ZipStorages
+
+
+@dataclass(frozen=True)
+class PickleContent:
+    """What a file holds.
+
+    Attributes:
+        content: a tree of dicts and lists; its leaves are tensors, plain values and `NotBuilt` records. Tuples and sets
+            are lists.
+        container: the file format, for display.
+        not_built: names of classes and functions that were met and not imported, sorted.
+        hazards: those of them that would have run code of the file's choice elsewhere, sorted.
+    """
+
+    content: object
+    container: str
+    not_built: tuple[str, ...]
+    hazards: tuple[str, ...]
+
+
+class FilePickles:
+    """The pickles of one file."""
+
+    def __init__(self, file_size: int) -> None:
+        self.budget = Budget(file_size)
+        self._rules = TableRules(self.budget, self._load_nested)
+        self._nested = False
+
+    def run(self, data: memoryview, position: int, persistent: Persistent) -> tuple[object, int]:
+        """Interpret the pickle at `position`; return its value and the position behind it.
+
+        Raises:
+            PickleError: see `opcodes.run`.
+        """
+        machine = Machine(data, position, self.budget, self._rules, persistent)
+        return run(machine), machine.position
+
+    def finish(self, root: object, container: str) -> PickleContent:
+        """Make tensors of what was described.
+
+        Raises:
+            PickleError: see `resolve`.
+        """
+        content = resolve(root, self.budget)
+        rules = self._rules
+        return PickleContent(content, container, tuple(sorted(rules.not_built)), tuple(sorted(rules.hazards)))
+
+    def _load_nested(self, content: object) -> object:
+        """Read a legacy torch file that is a value of a pickle: how plain `pickle.dump` writes a tensor's storage."""
+        data = as_view(content, self.budget)
+        if data is None or self._nested:
+            return None
+        self._nested = True
+        try:
+            value, position = self.run(data, 0, no_persistent)
+            return read_legacy(self.run, data, position) if value == MAGIC_NUMBER else None
+        finally:
+            self._nested = False
+
+
+def read_pickle(data: memoryview) -> PickleContent:
+    """Read a file that begins with a pickle: torch's legacy format, or any other pickle.
+
+    Raises:
+        PickleError: damaged, truncated, or beyond a limit.
+    """
+    with _garbage_collection_paused():
+        pickles = FilePickles(len(data))
+        value, position = pickles.run(data, 0, no_persistent)
+        if type(value) is int and value == MAGIC_NUMBER:
+            return pickles.finish(read_legacy(pickles.run, data, position), "torch legacy")
+        values = [value]
+        while position < len(data):  # several values, dumped one after another
+            value, position = pickles.run(data, position, no_persistent)
+            values.append(value)
+        return pickles.finish(values if len(values) > 1 else values[0], "pickle")
+
+
+def read_torch_zip(
+    pickle_data: memoryview, find_storage: FindStorage, file_size: int, *, big_endian: bool
+) -> PickleContent:
+    """Read torch's zip format.
+
+    Args:
+        pickle_data: the member `data.pkl`.
+        find_storage: returns the bytes of the member `data/<key>`.
+        file_size: of the archive.
+        big_endian: the byte order of the storages.
+
+    Raises:
+        PickleError: damaged, truncated, or beyond a limit.
+    """
+    with _garbage_collection_paused():
+        pickles = FilePickles(file_size)
+        root, _ = pickles.run(pickle_data, 0, ZipStorages(find_storage, big_endian=big_endian))
+        return pickles.finish(root, "torch zip")
+
+
+@contextmanager
+def _garbage_collection_paused() -> Generator[None]:
+    """Pause Python's cycle collector: it would visit a million new containers again and again and find nothing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def no_persistent(identifier: object) -> object:
+    """Refuse a persistent id.
+
+    Raises:
+        PickleError: always.
+    """
+    raise PickleError("it refers to values outside the file by a persistent id")
