@@ -43,6 +43,7 @@ from .network import (
     Preprocessing,
     Signature,
     TensorSpec,
+    WeightSelection,
 )
 from .passes.decisions import (
     Decision,
@@ -167,6 +168,7 @@ __all__ = [
     "UnchangedReason",
     "UsageError",
     "ValueRange",
+    "WeightSelection",
     "benchmark",
     "convert",
     "export",

@@ -2,7 +2,7 @@
 
 from models.built_model import BuiltModel
 from models.checkpoints.info import CheckpointInfo
-from models.options import BuildOptions
+from models.options import BuildOptions, WeightSelection
 from models.preprocessing import Preprocessing
 from models.specs import ConvHint, OutputSpec, Signature, TensorSpec
 
@@ -15,4 +15,5 @@ __all__ = [
     "Preprocessing",
     "Signature",
     "TensorSpec",
+    "WeightSelection",
 ]

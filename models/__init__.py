@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from models.built_model import BuiltModel
     from models.c3d import C3D
     from models.checkpoints.info import CheckpointInfo
-    from models.options import BuildOptions
+    from models.options import BuildOptions, WeightSelection
     from models.preprocessing import Preprocessing
     from models.specs import ConvHint, OutputSpec, Signature, TensorSpec
 
@@ -34,6 +34,7 @@ __all__ = [
     "Preprocessing",
     "Signature",
     "TensorSpec",
+    "WeightSelection",
     "build",
     "rebuild",
 ]
@@ -48,6 +49,7 @@ _HOMES = {
     "Preprocessing": "models.preprocessing",
     "Signature": "models.specs",
     "TensorSpec": "models.specs",
+    "WeightSelection": "models.options",
     "build": "models.builder",
     "rebuild": "models.builder",
 }

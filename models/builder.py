@@ -16,8 +16,8 @@ from models.c3d import C3D, all_outputs, fold_batch_norm, from_config
 from models.checkpoints import Checkpoint, load_into, read_checkpoint
 from models.checkpoints.info import CheckpointInfo
 from models.config import ARCHITECTURE, OUTPUTS, C3DConfig
-from models.errors import join_limited
-from models.options import BuildOptions
+from models.errors import UsageError
+from models.options import BuildOptions, WeightSelection
 from models.planning import Plan, plan, random_config
 from models.pooling import format_size
 from models.preprocessing import UNKNOWN, Preprocessing
@@ -40,8 +40,10 @@ def build(options: BuildOptions | None = None, progress: Progress = no_progress)
     """
     options = options or BuildOptions()
     if options.weights is None:
+        if options.selection != WeightSelection():
+            raise UsageError("--key, --prefix, --ema, --ignore and --key-map need --weights")
         return _build_random(random_config(options), options)
-    checkpoint = read_checkpoint(options.weights, options.layout, progress)
+    checkpoint = read_checkpoint(options.weights, options.layout, progress, options.selection)
     return _build_loaded(plan(checkpoint, options), checkpoint, options)
 
 
@@ -64,7 +66,7 @@ def rebuild(
     options = replace(options, pool5=config.pool5)
     if options.weights is None:
         return _build_random(config, options)
-    checkpoint = read_checkpoint(options.weights, options.layout, progress)
+    checkpoint = read_checkpoint(options.weights, options.layout, progress, options.selection)
     return _build_loaded(Plan(config, "option"), checkpoint, options)
 
 
@@ -182,8 +184,7 @@ def _notes(
     if not config.num_classes:
         notes.append(f"{_NO_CLASSIFIER}: the artifact returns features, no class scores; --new-head adds an fc8")
     notes += planned.notes
-    if info.ignored_keys:
-        notes.append(f"ignored, because only training needs them: {join_limited(info.ignored_keys, 3)}")
+    notes += info.notes
     if planned.pool5_source == "option" and info.pool5 not in (None, config.pool5):
         notes.append(
             f"--pool5 {config.pool5} overrides the checkpoint's convention, {info.pool5}: the outputs will differ"

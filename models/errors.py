@@ -35,6 +35,13 @@ class UnavailableError(C3DExportError):
     exit_code = 4
 
 
+def count(number: int, noun: str, verbs: tuple[str, str] | None = None) -> str:
+    """Return `1 tensor` or `3 tensors`, with the verb's form for one or for several: `1 tensor is`, `3 tensors are`."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    text = f"{number} {noun}{ending}"
+    return f"{text} {verbs[number != 1]}" if verbs else text
+
+
 def join_limited(items: Iterable[str], most: int = 6) -> str:
     """Return `items` joined by commas, the first `most` of them and how many more there are."""
     every = list(items)

@@ -10,6 +10,25 @@ from models.pooling import Pool5, Variant
 
 
 @dataclass(frozen=True)
+class WeightSelection:
+    """Which of a checkpoint's tensors are the network's, where the file leaves a choice.
+
+    Attributes:
+        key: the path of the dict that holds them, `model` or `net.state_dict`; "" is the top, None finds it.
+        prefix: the prefix of their names in that dict, `module.`; None finds it.
+        ema: take an average over the course of training (EMA, SWA) instead of the network being trained.
+        ignore: patterns (`fnmatch`) of tensors under the prefix that are left out.
+        key_map: `OLD=NEW` entries: the file's name of a layer or tensor, and the network's.
+    """
+
+    key: str | None = None
+    prefix: str | None = None
+    ema: bool = False
+    ignore: tuple[str, ...] = ()
+    key_map: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class BuildOptions:
     """Which C3D to build, and where its weights come from.
 
@@ -21,6 +40,7 @@ class BuildOptions:
         weights: a checkpoint: a file, `https://…[#sha256=…]`, or `hf://owner/repo/file[@revision]`. It must cover the
             whole network.
         layout: the checkpoint's origin, or `auto` to detect it.
+        selection: which of its tensors are the network's.
         new_head: initialise fc8 anew where the checkpoint has none, or one with another class count.
         base_channels: output channels of conv1, without a checkpoint.
         feature_dim: width of fc6, without a checkpoint; 0 leaves fc6 and fc7 out, None takes the variant's.
@@ -36,6 +56,7 @@ class BuildOptions:
     seed: int = 0
     weights: str | Path | None = None
     layout: str = "auto"
+    selection: WeightSelection = WeightSelection()
     new_head: bool = False
     base_channels: int = BASE_CHANNELS
     feature_dim: int | None = None

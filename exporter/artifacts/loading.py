@@ -14,7 +14,7 @@ from exporter.errors import ArtifactError, IntegrityError, UsageError
 from exporter.types import FormatName
 from models.built_model import BuiltModel
 from models.checkpoints.info import CheckpointInfo
-from models.options import BuildOptions
+from models.options import BuildOptions, WeightSelection
 from models.paths import require_file
 from models.progress import Progress, no_progress
 
@@ -175,11 +175,17 @@ def rebuild_network(
             f"{artifact.path.name} has a manifest that describes its network ({network.description}); --batch-norm and "
             "--pool5 are for files without one"
         )
+    if reference.weights is None and reference.selection != WeightSelection():
+        raise UsageError(
+            f"{artifact.path.name} has a manifest that records which tensors were taken; --key, --prefix, --ema, "
+            "--ignore and --key-map are for another checkpoint, given with --weights"
+        )
     weights = reference.weights or (checkpoint and _find_checkpoint(artifact.path, checkpoint))
     options = BuildOptions(
         seed=network.seed,
         weights=weights,
         layout=reference.layout if reference.weights or checkpoint is None else checkpoint.layout,
+        selection=_selection(reference, checkpoint),
         new_head=checkpoint is not None and bool(checkpoint.reinitialized),
     )
     try:
@@ -201,6 +207,13 @@ def rebuild_network(
             "kind of processor or with this torch; verify where it was exported, or export from a checkpoint"
         )
     return built, ()
+
+
+def _selection(reference: BuildOptions, checkpoint: CheckpointInfo | None) -> WeightSelection:
+    """Return which tensors of the checkpoint are the network's: as asked for, otherwise as the manifest records it."""
+    if reference.weights or checkpoint is None or checkpoint.selection is None:
+        return reference.selection
+    return checkpoint.selection
 
 
 def relative_to(path: Path, folder: Path) -> str:

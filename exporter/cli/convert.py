@@ -5,15 +5,14 @@ from typing import Any
 
 import click
 
-from exporter.cli.options import PATH, json_options, layout_option, parse_source, pool5_option
+from exporter.cli.options import PATH, json_options, parse_source, pool5_option, selection_options, take_build_options
 from exporter.types import ConvertRequest
-from models.options import BuildOptions
 
 
 @click.command("convert", short_help="Write a checkpoint of any origin as safetensors.")
 @click.argument("checkpoint", type=parse_source, metavar="FILE|URL")
 @click.option("-o", "--output", type=PATH, required=True, metavar="FILE", help="The .safetensors file to write.")
-@layout_option
+@selection_options
 @pool5_option
 @json_options
 def convert_command(checkpoint: str | Path, output: Path, as_json: bool, **options: Any) -> None:
@@ -32,5 +31,6 @@ def convert_command(checkpoint: str | Path, output: Path, as_json: bool, **optio
     from exporter.workflows.convert import convert
 
     with progress_on_terminal() as progress:
-        result = convert(ConvertRequest(BuildOptions(weights=checkpoint, **options), output), progress)
+        model = take_build_options(options | {"weights": checkpoint})
+        result = convert(ConvertRequest(model, output), progress)
     show(result, conversion_to_dict, print_conversion, as_json=as_json)

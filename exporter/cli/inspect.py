@@ -1,22 +1,24 @@
 """`c3d-export inspect`: what a file is."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from exporter.cli.options import json_options, parse_source
+from exporter.cli.options import json_options, parse_source, selection_options, take_build_options
 
 
 @click.command("inspect", short_help="Describe a checkpoint or an artifact without running it.")
 @click.argument("file", type=parse_source, metavar="FILE|URL")
+@selection_options
 @json_options
 @click.pass_context
-def inspect_command(context: click.Context, file: str | Path, as_json: bool) -> None:
+def inspect_command(context: click.Context, file: str | Path, as_json: bool, **options: Any) -> None:
     """Describe FILE, an artifact or a checkpoint, without running anything in it.
 
     Of an artifact: hashes, producer, signature, tensors, and whether it is the file that the manifest beside it
-    describes (exit code 1 if not). Of a checkpoint: its origin, class count, tensors, conventions, and
-    whether it loads.
+    describes (exit code 1 if not). Of a checkpoint: the networks in it, origin, class count, tensors, conventions,
+    whether it loads, and the command that exports it.
 
     \b
     Examples:
@@ -29,6 +31,6 @@ def inspect_command(context: click.Context, file: str | Path, as_json: bool) -> 
     from exporter.workflows.inspect import inspect
 
     with progress_on_terminal() as progress:
-        inspection = inspect(file, progress)
+        inspection = inspect(file, progress, take_build_options(options))
     show(inspection, inspection_to_dict, print_inspection, as_json=as_json)
     context.exit(1 if inspection.integrity not in (None, "ok") else 0)

@@ -22,6 +22,7 @@ from exporter.cli.options import (
     parse_outputs,
     seed_option,
     take,
+    take_build_options,
 )
 from exporter.cli.verify import verify
 from exporter.types import (
@@ -34,7 +35,6 @@ from exporter.types import (
     ParityOptions,
 )
 from models.config import OUTPUTS
-from models.options import BuildOptions
 
 HELP = """Export C3D to ONNX or TorchScript, and verify that the artifact returns what the network returns.
 
@@ -123,7 +123,7 @@ def cli(
         raise click.UsageError(f"choose a format: --format {' or --format '.join(FORMAT_NAMES)}")
     request = ExportRequest(
         formats,
-        model=take(BuildOptions, options),  # first: --seed is the seed of the weights here, not of the inputs
+        model=take_build_options(options),  # first: --seed is the seed of the weights here, not of the inputs
         parity=take(ParityOptions, options),
         optimize=take(OptimizeOptions, options),
         verify=not no_verify,

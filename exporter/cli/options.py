@@ -10,6 +10,7 @@ import click
 
 from exporter.types import DEVICES, OPTIMIZE_FOR, WEIGHT_DTYPES, InputOptions, ValueRange
 from models.config import OUTPUTS
+from models.options import BuildOptions, WeightSelection
 from models.pooling import POOL5_CONVENTIONS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -37,6 +38,13 @@ def take(kind: type[Options], options: dict[str, Any]) -> Options:
     """Build a dataclass from the options named like its fields, and remove them from `options`."""
     names = {field.name for field in fields(kind)} & options.keys()  # pyright: ignore[reportArgumentType]
     return kind(**{name: options.pop(name) for name in names})
+
+
+def take_build_options(options: dict[str, Any]) -> BuildOptions:
+    """Build `BuildOptions` from the values of `network_options` or `selection_options`, and remove them."""
+    options["key_map"] = tuple(entry for entries in options.pop("key_map") for entry in entries)
+    options["selection"] = take(WeightSelection, options)
+    return take(BuildOptions, options)
 
 
 def parse_source(value: str | Path) -> str | Path:
@@ -218,8 +226,51 @@ pool5_option = click.option(
 )
 
 
+def parse_key_map(value: str) -> tuple[str, ...]:
+    """Return the entries of `OLD=NEW`, or of a file with one on each line; `#` begins a comment."""
+    if "=" in value and not Path(value).is_file():
+        return (value,)
+    try:
+        lines = Path(value).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{value!r} is neither OLD=NEW nor a text file with one such entry a line") from error
+    return tuple(entry for line in lines if (entry := line.partition("#")[0].strip()))
+
+
+selection_options = combine(
+    layout_option,
+    click.option(
+        "--key",
+        metavar="PATH",
+        help="Which dict of the checkpoint holds the weights, where it holds several networks: model, net.state_dict, "
+        "0. [default: the usual one]",
+    ),
+    click.option(
+        "--prefix",
+        metavar="TEXT",
+        help="Which prefix of names in that dict is the network's: module., encoder_q. [default: found]",
+    ),
+    click.option("--ema", is_flag=True, help="Take the average over the training (EMA, SWA), not the last weights."),
+    click.option(
+        "--ignore",
+        multiple=True,
+        metavar="PATTERN",
+        help="Leave out tensors that are not C3D's: 'aux_head.*'. C3D's own are never left out. Repeatable.",
+    ),
+    click.option(
+        "--key-map",
+        type=parse_key_map,
+        multiple=True,
+        metavar="OLD=NEW|FILE",
+        help="The checkpoint calls a layer or tensor OLD, this tool NEW: regressor=fc8. If only one side is a name of "
+        "this tool, the order does not matter. A file has one such entry on each line. Repeatable.",
+    ),
+)
+"""Which tensors of a checkpoint are the network's; `take_build_options` reads them."""
+
+
 def network_options(without_weights: str) -> Callable[[Command], Command]:
-    """Return `--weights`, `--layout`, `--batch-norm` and `--pool5`.
+    """Return `--weights`, the options of `selection_options`, `--batch-norm` and `--pool5`.
 
     Args:
         without_weights: what is used where `--weights` is not given, for its help text.
@@ -233,7 +284,7 @@ def network_options(without_weights: str) -> Callable[[Command], Command]:
             help="A checkpoint: PyTorch, safetensors, Caffe, Keras, TensorFlow, npz or ONNX; a file, https://… or "
             f"hf://owner/repo/file. [default: {without_weights}]",
         ),
-        layout_option,
+        selection_options,
         click.option("--batch-norm", is_flag=True, help="Use the variant with a BatchNorm after each convolution."),
         pool5_option,
     )

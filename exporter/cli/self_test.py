@@ -5,9 +5,8 @@ from typing import Any
 
 import click
 
-from exporter.cli.options import PATH, json_options, network_options, seed_option, take
+from exporter.cli.options import PATH, json_options, network_options, seed_option, take, take_build_options
 from exporter.fault_injection.results import SelfTestOptions
-from models.options import BuildOptions
 
 
 @click.command("self-test", short_help="Check that verify parity detects faults injected into an artifact.")
@@ -44,6 +43,6 @@ def self_test_command(context: click.Context, /, artifact: Path, as_json: bool, 
 
     test_options = take(SelfTestOptions, options)
     with progress_on_terminal() as progress:
-        report = self_test(artifact, test_options, BuildOptions(**options), progress)
+        report = self_test(artifact, test_options, take_build_options(options), progress)
     show(report, self_test_to_dict, print_self_test, as_json=as_json)
     context.exit(0 if report.passed else 1)

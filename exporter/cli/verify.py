@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.cli.options import device_options, json_options, network_options, take, take_inputs
+from exporter.cli.options import device_options, json_options, network_options, take, take_build_options, take_inputs
 from exporter.cli.parity_options import input_options, report_options, tolerance_options
 from exporter.cli.self_test import self_test_command
 from exporter.errors import ArtifactError
 from exporter.types import ParityOptions
-from models.options import BuildOptions
 
 if TYPE_CHECKING:
     from exporter.results import ParityReport
@@ -60,13 +59,12 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
     baseline, max_growth = options.pop("baseline"), options.pop("max_growth")
     options["inputs"] = take_inputs(options)
     parity_options = take(ParityOptions, options)
+    reference = take_build_options(options)
     _require_writable(files)
     check_growth(max_growth)
     with progress_on_terminal() as progress:
         before = read_baseline(baseline) if baseline else None
-        reports = verify_parity(
-            artifacts or find_artifacts(Path("artifacts")), parity_options, BuildOptions(**options), progress
-        )
+        reports = verify_parity(artifacts or find_artifacts(Path("artifacts")), parity_options, reference, progress)
     if before is not None:
         reports = check_baseline(before, max_growth, reports)
     show(reports, parity_to_dict, print_reports, as_json=as_json)

@@ -17,8 +17,12 @@ from exporter.onnx_io.external_data import external_locations
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import get_signature
 from models.checkpoints.sources import is_remote
+from models.errors import count
+from models.options import BuildOptions
 from models.progress import Progress, no_progress
 from models.specs import TensorSpec
+
+DEFAULT_OPTIONS = BuildOptions()
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,21 @@ class Inspection:
     integrity: str | None
 
 
-def inspect(path: str | Path, progress: Progress = no_progress) -> Inspection:
+def inspect(path: str | Path, progress: Progress = no_progress, options: BuildOptions = DEFAULT_OPTIONS) -> Inspection:
     """Return what `path` is: an artifact (by its model file or its manifest) or a checkpoint (a file or an address).
+
+    Args:
+        path: the file.
+        progress: called while something is downloaded.
+        options: of a checkpoint, the layout and which of its tensors are the network's.
 
     Raises:
         ArtifactError: no such file, or a damaged artifact.
         CheckpointError: a damaged checkpoint, or one that wants to run code.
+        UsageError: no such layout, or a key map that cannot be read.
     """
     if is_remote(path):
-        return _checkpoint(path, progress)
+        return _checkpoint(path, progress, options)
     path = find_model(Path(path), "file")
     progress(f"reading {path.name}")
     if path.suffix == FORMATS["onnx"].suffix:
@@ -66,7 +76,7 @@ def inspect(path: str | Path, progress: Progress = no_progress) -> Inspection:
             embedded = known.read_embedded(path)
             facts = {"signature": str(embedded.signature)} if embedded else {}
             return _artifact(path, f"{known.name} artifact", facts, (), embedded)
-    return _checkpoint(path, progress)
+    return _checkpoint(path, progress, options)
 
 
 def _onnx(path: Path) -> Inspection:
@@ -97,7 +107,7 @@ def _as_weights(path: Path) -> dict[str, str]:
 
     try:
         file, raw = read_raw(path)
-        facts = describe_checkpoint(path, file, raw)
+        facts = describe_checkpoint(path, file, raw, DEFAULT_OPTIONS)
     except CheckpointError as error:
         return {"as weights": f"no: {str(error).removeprefix(f'{path}: ')}"}
     return {"as weights": facts["loads"]} if "loads" in facts else {}
@@ -152,16 +162,16 @@ def _network_facts(manifest: Manifest) -> dict[str, str]:
     return facts
 
 
-def _checkpoint(source: str | Path, progress: Progress) -> Inspection:
+def _checkpoint(source: str | Path, progress: Progress, options: BuildOptions) -> Inspection:
     from models.checkpoints import read_raw
     from models.checkpoints.summary import describe_checkpoint
 
     file, raw = read_raw(source, progress)
     dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in raw.tensors.values()})
-    facts = {"holds": f"{len(raw.tensors)} tensors, {', '.join(dtypes)}"}
+    facts = {"holds": f"{count(len(raw.tensors), 'tensor')}, {', '.join(dtypes)}"}
     facts |= {"converted": f"from {raw.source}"} if raw.source else {}
     facts |= {"note": "; ".join(file.notes)} if file.notes else {}
-    facts |= describe_checkpoint(source, file, raw)
+    facts |= describe_checkpoint(source, file, raw, options)
     tensors = tuple(
         TensorSpec(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
         for name, tensor in raw.tensors.items()

@@ -1,8 +1,9 @@
 """A file of any origin becomes {canonical name: tensor}, completely or not at all.
 
-`sources.py` finds or downloads the file; `readers/` converts a file format to named tensors and never executes what
-it reads; `layouts.py` is the table of origins, `recognition.py` finds a file's row in it, `foreign.py` names what is no
-C3D; `loading.py` puts the tensors into a network and accounts for every one.
+`sources.py` finds or downloads the file; `readers/` converts a file format to a tree of tensors and never executes what
+it reads; `contents.py` gives each tensor a path. `layouts.py` is the table of origins, `detection.py` finds the
+networks in a file by its rows, `selection.py` chooses one of them, `coverage.py` accounts for every other tensor;
+`unsupported.py` names what is no C3D. `checkpoint.py` brings these together, `loading.py` fills a network.
 
 The names below are imported on first use: the table of origins must not cost an import of torch.
 """
@@ -13,12 +14,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from models.checkpoints.loading import Checkpoint, load_into, read_checkpoint, read_raw, remap_keys
+    from models.checkpoints.checkpoint import Checkpoint, read_checkpoint, read_raw, remap_keys
+    from models.checkpoints.loading import load_into
 
 __all__ = ["Checkpoint", "load_into", "read_checkpoint", "read_raw", "remap_keys"]
 
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        return getattr(import_module("models.checkpoints.loading"), name)
+        module = "loading" if name == "load_into" else "checkpoint"
+        return getattr(import_module(f"models.checkpoints.{module}"), name)
     raise AttributeError(f"module 'models.checkpoints' has no attribute {name!r}")

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from models.checkpoints.key_map import KeyMap, find_head, splits
 from models.checkpoints.layouts import LAYERS, LAYOUTS, Layout
+from models.checkpoints.sequential import sequential_names
 from models.config import CONVOLUTIONS
 from models.errors import UsageError
 
 MIN_MATCHED_LAYERS = len(LAYERS) // 2 + 1
 """A layout matches a file that uses the layout's names for more than half of C3D's layers."""
+
+SEQUENTIAL = "sequential"
+"""The row whose names are taken from the file."""
+
+NO_KEY_MAP = KeyMap()
+
+HEAD = "fc8.weight"
 
 WEIGHTS = frozenset(f"{layer}.weight" for layer in LAYERS)
 CONVOLUTION_WEIGHTS = frozenset(f"{layer}.weight" for layer in CONVOLUTIONS)
@@ -26,27 +35,42 @@ class LayoutMatch:
         layout: the layout that matches.
         prefix: the prefix of the tensor names in this file: `state_dict.module.`, `model_weights/`, ….
         weights: {canonical name: the file's name} of C3D's weights that the file has under the layout's names.
-        matched_shapes: number of those that also have the layout's axes.
+        mapped: {the file's name: canonical name} of tensors that the layout calls otherwise: those that the user
+            explained, and a head under another usual name.
+        matched_shapes: number of the weights that also have the layout's axes.
+        own_names: number of the weights under the layout's own names.
     """
 
     layout: Layout
     prefix: str
     weights: Mapping[str, str]
+    mapped: Mapping[str, str]
     matched_shapes: int
+    own_names: int
 
     @property
-    def score(self) -> tuple[int, int]:
-        """How well it matches: weights with the layout's axes, then weights with its names."""
-        return self.matched_shapes, len(self.weights)
+    def score(self) -> tuple[int, int, int]:
+        """How well it matches: weights with the layout's axes, weights that are known, and those by its own names."""
+        return self.matched_shapes, len(self.weights), self.own_names
 
     @property
     def fits(self) -> bool:
         """Whether every weight that has the layout's name has its axes, too, and no convolution is missing."""
         return self.matched_shapes == len(self.weights) and self.weights.keys() >= CONVOLUTION_WEIGHTS
 
+    def num_classes(self, shapes: Shapes) -> int:
+        """Return fc8's outputs; 0 where the file has no fc8 under the layout's name."""
+        shape = shapes.get(self.weights.get(HEAD, ""), ())
+        if len(shape) < 2:
+            return 0
+        return shape[-2] if self.layout.linear_axes == "OI" else shape[-1]
+
     def canonical(self, name: str) -> str | None:
         """Return the network's name of a file's tensor, or None if the layout has no such tensor."""
-        return self.layout.names.get(name.removeprefix(self.prefix)) if name.startswith(self.prefix) else None
+        if name in self.mapped:
+            return self.mapped[name]
+        own = self.layout.names.get(name.removeprefix(self.prefix)) if name.startswith(self.prefix) else None
+        return None if own in self.mapped.values() else own
 
 
 def select_layouts(name: str) -> tuple[Layout, ...]:
@@ -61,14 +85,22 @@ def select_layouts(name: str) -> tuple[Layout, ...]:
     return rows
 
 
-def detect_networks(shapes: Shapes, rows: Iterable[Layout] = LAYOUTS) -> tuple[tuple[LayoutMatch, ...], ...]:
+def detect_networks(
+    shapes: Shapes, rows: Sequence[Layout] = LAYOUTS, container: str = "", key_map: KeyMap = NO_KEY_MAP
+) -> tuple[tuple[LayoutMatch, ...], ...]:
     """Return the networks in a file, best first: for each the layouts that match its tensors equally well.
 
-    Two matches that share a tensor are one network, seen under two layouts or prefixes.
+    Two matches that share a tensor are one network, seen under two layouts or prefixes. Of several rows, one that the
+    container and the class count prove is preferred to one that states nothing, and that to one that is disproved.
+
+    Args:
+        shapes: {tensor name: shape} of the file.
+        rows: the layouts to look for; one alone is the user's statement, which needs no proof.
+        container: the file format.
+        key_map: names of the file that the user explained.
     """
-    matches = sorted(
-        (match for row in rows for match in match_layout(shapes, row)), key=lambda m: m.score, reverse=True
-    )
+    found = (match for row in _with_numbers(shapes, rows) for match in match_layout(shapes, row, key_map))
+    matches = sorted(found, key=lambda match: match.score, reverse=True)
     networks: list[tuple[set[str], list[LayoutMatch]]] = []
     for match in matches:
         names = set(match.weights.values())
@@ -77,35 +109,68 @@ def detect_networks(shapes: Shapes, rows: Iterable[Layout] = LAYOUTS) -> tuple[t
             networks.append((names, [match]))
         elif match.score == shared[1][0].score:
             shared[1].append(match)
-    return tuple(tuple(network) for _, network in networks)
+    return tuple(_most_proven(network, shapes, container) for _, network in networks)
 
 
-def match_layout(shapes: Shapes, layout: Layout) -> tuple[LayoutMatch, ...]:
+def _with_numbers(shapes: Shapes, rows: Iterable[Layout]) -> Iterator[Layout]:
+    """Return the rows; the one of numbered layers once for each order of numbers that the file has."""
+    for row in rows:
+        if row.name == SEQUENTIAL:
+            yield from (replace(row, names=names) for names in sequential_names(shapes))
+        else:
+            yield row
+
+
+def _most_proven(matches: list[LayoutMatch], shapes: Shapes, container: str) -> tuple[LayoutMatch, ...]:
+    """Return the matches whose rows are proven best: a named origin, then any names, then numbers, then the rest.
+
+    Rows that only the user can distinguish stay together.
+    """
+    if any(match.layout.disambiguation for match in matches):
+        return tuple(matches)
+    ranks: list[int] = []
+    for match in matches:
+        proven = match.layout.is_proven(container, match.num_classes(shapes))
+        ranks.append((1 if match.layout.name == SEQUENTIAL else 3 if match.layout.is_specific else 2) * proven)
+    return tuple(match for match, rank in zip(matches, ranks, strict=True) if rank == max(ranks))
+
+
+def match_layout(shapes: Shapes, layout: Layout, key_map: KeyMap = NO_KEY_MAP) -> tuple[LayoutMatch, ...]:
     """Return how `layout` matches the tensors of a file, once for each prefix under which enough layers have its names.
 
-    A prefix ends with a dot or a slash.
+    A prefix ends with a dot or a slash. A file all of whose names the key map explains has the first layout.
     """
     found: dict[str, dict[str, str]] = {}
+    explained: dict[str, dict[str, str]] = {}
     for name in shapes:
-        for prefix, ending in _splits(name):
-            canonical = layout.names.get(ending)
-            if canonical in WEIGHTS:
+        for prefix, ending in splits(name):
+            if (canonical := key_map.canonical(ending)) is not None:
+                explained.setdefault(prefix, {})[name] = canonical
+            elif (canonical := layout.names.get(ending)) in WEIGHTS:
                 found.setdefault(prefix, {}).setdefault(canonical, name)
-    return tuple(
-        LayoutMatch(
-            layout,
-            prefix,
-            weights,
-            sum(layout.matches(canonical, shapes[name]) for canonical, name in weights.items()),
-        )
-        for prefix, weights in found.items()
-        if len(weights) >= MIN_MATCHED_LAYERS
+    if layout is LAYOUTS[0]:
+        found |= {prefix: {} for prefix in explained if prefix not in found}
+    anywhere = {name: canonical for group in explained.values() for name, canonical in group.items()}
+    matches = (_match(shapes, layout, prefix, own, explained.get(prefix) or anywhere) for prefix, own in found.items())
+    return tuple(match for match in matches if len(match.weights) >= MIN_MATCHED_LAYERS)
+
+
+def _match(
+    shapes: Shapes, layout: Layout, prefix: str, own: Mapping[str, str], explained: Mapping[str, str]
+) -> LayoutMatch:
+    """Return the match of a prefix: the names that the user explained go before the layout's own."""
+    weights = {**own, **{canonical: name for name, canonical in explained.items() if canonical in WEIGHTS}}
+    head: dict[str, str] = {}
+    if HEAD not in weights and layout.linear_axes == "OI":
+        head = find_head(shapes, prefix, _features(shapes, weights))
+        weights |= {canonical: name for name, canonical in head.items() if canonical in WEIGHTS}
+    fitting = sum(layout.matches(canonical, shapes[name]) for canonical, name in weights.items())
+    return LayoutMatch(layout, prefix, weights, {**explained, **head}, fitting, len(own))
+
+
+def _features(shapes: Shapes, weights: Mapping[str, str]) -> int | None:
+    """Return how many values fc8 reads: the outputs of the last layer before it that the file has."""
+    last = next(
+        (weights[f"{layer}.weight"] for layer in ("fc7", "fc6", "conv5b") if f"{layer}.weight" in weights), None
     )
-
-
-def _splits(name: str) -> Iterator[tuple[str, str]]:
-    """Return the ways to split a name into a prefix and a rest."""
-    yield "", name
-    for position, character in enumerate(name, 1):
-        if character in "./":
-            yield name[:position], name[position:]
+    return shapes[last][0] if last is not None and shapes[last] else None

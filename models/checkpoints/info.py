@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models.config import Pool5
+from models.options import WeightSelection
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class CheckpointInfo:
         ignored_keys: its tensors that only training needs.
         pool5: the convention that the file or its origin states; None where neither does.
         url: where it was downloaded from, without what might be secret; None for a local file.
+        selection: which of the file's tensors were taken; with it `verify` finds them again.
+        notes: where in the file the tensors were, what was assumed, and what was left out.
         path: where it was read; in a manifest relative to the manifest's folder, POSIX; None inside a model file.
     """
 
@@ -40,3 +43,5 @@ class CheckpointInfo:
     pool5: Pool5 | None = None
     url: str | None = None
     path: str | None = None
+    selection: WeightSelection | None = None
+    notes: tuple[str, ...] = ()

@@ -37,6 +37,12 @@ class Layout:
         kernels_flipped: kernels are true convolutions' (Theano), mirrored in time, height and width.
         fc6: the order in which fc6 reads pool5: `CHW` (torch, Caffe), or `HWC` (channels last); time comes before rows.
         disambiguation: what distinguishes this row from others with the same names and shapes.
+        containers: the file formats in which the origin writes; () for any. In others its names prove nothing, and
+            only `--layout` selects this row.
+        classes: the class counts of the files that the origin published; () for any. With another count the weights
+            are somebody's own, and the names prove nothing.
+        needs_fc8: only a file with this row's name of fc8 proves that it is of this origin.
+        extras: patterns of the origin's further tensors, which are not C3D's.
     """
 
     name: str
@@ -50,6 +56,26 @@ class Layout:
     fc6: Literal["CHW", "HWC"] = "CHW"
     disambiguation: str = ""
     variant: Variant | None = None
+    containers: tuple[str, ...] = ()
+    classes: tuple[int, ...] = ()
+    needs_fc8: bool = False
+    extras: tuple[str, ...] = ()
+
+    @property
+    def is_specific(self) -> bool:
+        """Whether only some of the files with its names are of this origin."""
+        return bool(self.containers or self.classes or self.needs_fc8)
+
+    def is_proven(self, container: str, num_classes: int) -> bool:
+        """Return whether a file with this row's names is of this origin.
+
+        Args:
+            container: the file format.
+            num_classes: fc8's outputs; 0 where the file has no fc8.
+        """
+        written = not self.containers or container.startswith(self.containers)
+        published = not self.classes or num_classes in self.classes
+        return written and published and (num_classes > 0 or not self.needs_fc8)
 
     def shape(self, canonical: str) -> tuple[int | None, ...]:
         """Return the shape that the file's tensor must have; None is a size that differs from network to network.

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.checkpoints.contents import Contents
 from models.checkpoints.detection import LayoutMatch
-from models.errors import CheckpointError, join_limited
+from models.config import CONVOLUTIONS
+from models.errors import CheckpointError, UsageError, join_limited
+from models.options import WeightSelection
 
 USUAL_KEYS = ("state_dict", "model_state_dict", "model", "net", "")
 """Keys under which training scripts keep the network being trained, the first of which is taken."""
 
-USUAL_PREFIX = re.compile(r"((module|model|net|network|backbone|c3d|_orig_mod)\.)*")
+USUAL_PREFIX = re.compile(r"((module|model|net|network|backbone|c3d|_orig_mod)\.)*", re.IGNORECASE)
 """Prefixes that wrappers put before the names of the only network."""
 
-AVERAGE = re.compile(r"(^|[^a-z])(ema|swa|averaged?|shadow|polyak)([^a-z]|$)", re.IGNORECASE)
+AVERAGE = re.compile(
+    r"(^|[^a-z])(ema|swa|averaged?|averages|shadow|polyak|exponentialmovingaverage)([^a-z]|$)", re.IGNORECASE
+)
 """Names of averages over the course of training."""
 
-OPTIMIZER = re.compile(r"(^|[^a-z])(optim(izer)?|opt|solver)(_?state)?(_?dict)?([^a-z]|$)", re.IGNORECASE)
+OPTIMIZER = re.compile(
+    r"(^|[^a-z])(optim(i[sz]ers?)?|opt|solver)(_?(states?|weights))?(_?dict)?([./]|$)", re.IGNORECASE
+)
 """Names of an optimizer's state, which may hold a tensor for each of the network's."""
+
+MAX_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -54,26 +63,67 @@ class Candidate:
         """Whether its key and prefix are what training scripts call the network."""
         return self.key in USUAL_KEYS and USUAL_PREFIX.fullmatch(self.prefix) is not None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has all convolutions, in shapes that fit."""
+        match = self.matches[0]
+        return match.fits and all(f"{layer}.weight" in match.weights for layer in CONVOLUTIONS)
+
+    def options(self, others: Sequence[Candidate]) -> str:
+        """Return the command-line options that choose it among other networks of the file."""
+        same_key = any(other.key == self.key for other in others if other != self)
+        same_prefix = any(other.prefix == self.prefix for other in others if other != self)
+        key = [f"--key {shlex.quote(self.key)}"] if same_prefix or not same_key else []
+        prefix = [f"--prefix {shlex.quote(self.prefix)}"] if same_key else []
+        return " ".join(key + prefix)
+
 
 def find_candidates(contents: Contents, networks: Sequence[tuple[LayoutMatch, ...]]) -> tuple[Candidate, ...]:
-    """Return the networks of a file with their keys; an optimizer's copies are none."""
+    """Return the networks of a file with their keys, complete ones if there are any; an optimizer's copies are none."""
     found = [Candidate(*contents.split(matches[0].prefix), matches) for matches in networks]
-    return tuple(one for one in found if not OPTIMIZER.search(f"{one.key}.{one.prefix}"))
+    found = [one for one in found if not OPTIMIZER.search(f"{one.key}.{one.prefix}")]
+    return tuple([one for one in found if one.is_complete] or found)
 
 
-def choose(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the network to load: the only one, or the usual one.
+def choose(candidates: Sequence[Candidate], selection: WeightSelection) -> Candidate:
+    """Return the network to load: the one that was asked for, the only one, or the usual one.
+
+    Args:
+        candidates: the networks of the file, at least one.
+        selection: what was asked for.
 
     Raises:
-        CheckpointError: there are several, of which none is the usual one.
+        CheckpointError: there are several, none of which is the usual one.
+        UsageError: the file holds none at the key or prefix, or none that is an average.
     """
-    if len(candidates) == 1:
-        return candidates[0]
-    usual = sorted((one for one in candidates if one.is_usual), key=lambda one: USUAL_KEYS.index(one.key))
-    trained = [one for one in candidates if not one.is_average]
-    if usual:
-        return usual[0]
+    wanted = [one for one in candidates if _is_wanted(one, selection)]
+    if not wanted:
+        raise UsageError(f"{_asked(selection)}: no such network in the file; it holds one {_list_places(candidates)}")
+    if len(wanted) == 1:
+        return wanted[0]
+    usual = sorted((one for one in wanted if one.is_usual), key=lambda one: USUAL_KEYS.index(one.key))
+    first = [one for one in usual if one.key == usual[0].key]
+    trained = [one for one in wanted if not one.is_average]
+    if len(first) == 1:
+        return first[0]
     if len(trained) == 1:
         return trained[0]
-    places = join_limited((one.place for one in candidates), 10)
-    raise CheckpointError(f"holds {len(candidates)} networks, of which one must be chosen: {places}")
+    listed = "; ".join(f"{one.options(wanted)} for the one {one.place}" for one in wanted[:MAX_LISTED])
+    raise CheckpointError(f"holds {len(wanted)} networks, none of which is the usual one; choose with {listed}")
+
+
+def _is_wanted(one: Candidate, selection: WeightSelection) -> bool:
+    return (
+        selection.key in (None, one.key)
+        and selection.prefix in (None, one.prefix)
+        and (one.is_average or not selection.ema)
+    )
+
+
+def _asked(selection: WeightSelection) -> str:
+    options = [f"--{name} {value!r}" for name in ("key", "prefix") if (value := getattr(selection, name)) is not None]
+    return " ".join(options + ["--ema"] * selection.ema)
+
+
+def _list_places(candidates: Sequence[Candidate]) -> str:
+    return join_limited((one.place for one in candidates), MAX_LISTED)

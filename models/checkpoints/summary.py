@@ -1,82 +1,165 @@
-"""What a file is as a checkpoint: its origin and conventions, whether it would load, and with which command."""
+"""What a file is as a checkpoint: the networks in it, their conventions, whether it would load, and the command."""
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from models.c3d import from_config
-from models.checkpoints.detection import detect_networks
-from models.checkpoints.loading import load_into, remap_keys
+from models.c3d import C3D, from_config
+from models.checkpoints.checkpoint import find_networks, remap_keys
+from models.checkpoints.coverage import NUM_BATCHES_TRACKED
+from models.checkpoints.key_map import parse_key_map
+from models.checkpoints.loading import load_into
 from models.checkpoints.readers.base import ReadResult
+from models.checkpoints.selection import Candidate, choose
 from models.checkpoints.sources import ResolvedSource
-from models.checkpoints.unsupported import identify_unsupported
-from models.errors import CheckpointError
-from models.options import BuildOptions
+from models.config import C3DConfig
+from models.errors import C3DExportError, CheckpointError, count, join_limited
+from models.options import BuildOptions, WeightSelection
 from models.planning import plan
 
 
 @dataclass(frozen=True)
 class LoadCheck:
-    """Whether a checkpoint would load, and a sentence that says so."""
+    """Whether a checkpoint would load, a sentence that says so, and the network that it would be."""
 
     loads: bool
     text: str
+    config: C3DConfig | None = None
 
 
-def describe_checkpoint(source: str | Path, file: ResolvedSource, raw: ReadResult) -> dict[str, str]:
-    """Return {fact: text} about a checkpoint, in the order to show them; `layout` alone where it is no C3D's.
+def describe_checkpoint(
+    source: str | Path, file: ResolvedSource, raw: ReadResult, options: BuildOptions
+) -> dict[str, str]:
+    """Return {fact: text} about a checkpoint, in the order to show them; few where it is no C3D's.
 
     Args:
         source: as the user gave it.
         file: where it was found.
         raw: its tensors under their own names.
+        options: the layout, and which of its tensors are the network's.
+
+    Raises:
+        UsageError: no such layout, or a key map that cannot be read.
     """
-    shapes = {name: tuple(tensor.shape) for name, tensor in raw.tensors.items()}
-    networks = detect_networks(shapes)
-    if not networks:
-        return {"layout": identify_unsupported(shapes) or "none of the known C3D layouts"}
-    found = networks[0]
+    facts = _foreign_objects(raw)
+    key_map = parse_key_map(options.selection.key_map)
+    try:
+        candidates = find_networks(file.path, raw, options.layout, key_map)
+    except CheckpointError as error:
+        return facts | {"layout": _without_path(error, file.path)}
+    if len(candidates) > 1:
+        facts |= {
+            f"network {number}": _describe_candidate(file, raw, one, options)
+            for number, one in enumerate(candidates, 1)
+        }
+    try:
+        chosen = choose(candidates, options.selection)
+    except C3DExportError as error:
+        return facts | {"loads": f"no: {error}"}
+    return facts | _describe_chosen(source, file, raw, chosen, options)
+
+
+def _describe_chosen(
+    source: str | Path, file: ResolvedSource, raw: ReadResult, chosen: Candidate, options: BuildOptions
+) -> dict[str, str]:
+    """Return the facts about the network that would be loaded."""
     facts: dict[str, str] = {}
+    found = chosen.matches
     if len(found) == 1:
-        (match,) = found
-        layout = match.layout
-        pool5, profile = raw.pool5 or layout.pool5, raw.preprocessing or layout.preprocessing
+        layout = found[0].layout
+        checkpoint = remap_keys(file, raw, options.layout, options.selection)
+        profile = checkpoint.preprocessing
         facts["layout"] = f"{layout.name}: {layout.title}"
-        facts["prefix"] = match.prefix or "none"
-        facts["pool5"] = pool5 or "not stated by these names"
+        facts["key"] = chosen.key or "none"
+        facts["prefix"] = chosen.prefix or "none"
+        facts["pool5"] = checkpoint.pool5 or "not stated by these names"
         facts["preprocessing"] = f"{profile.name}: {profile.describe()} ({profile.source})"
+        if notes := checkpoint.coverage.notes():
+            facts["left out"] = "; ".join(note.removeprefix("left out: ") for note in notes)
     else:
         facts["layout"] = "one of these; their tensors have the same names and shapes"
         facts |= {
             f"--layout {match.layout.name}": f"{match.layout.title}: {match.layout.disambiguation}" for match in found
         }
-    checks = [check_loading(file, raw, match.layout.name) for match in found]
-    facts["loads"] = checks[0].text
-    if checks[0].loads:
-        option = "" if len(found) == 1 else " --layout NAME"
-        facts["command"] = f"c3d-export --format onnx --weights {shlex.quote(str(source))}{option}"
+    check = check_loading(file, raw, found[0].layout.name, options)
+    facts["loads"] = check.text
+    if check.config is not None:
+        facts["exports"] = f"{check.config.describe()}: {', '.join(check.config.default_outputs)}"
+        facts["command"] = export_command(source, options, ambiguous=len(found) > 1)
     return facts
 
 
-def check_loading(file: ResolvedSource, raw: ReadResult, layout: str) -> LoadCheck:
-    """Load a checkpoint into a network without memory, of the structure that its own names state."""
+def export_command(source: str | Path, options: BuildOptions, *, ambiguous: bool = False) -> str:
+    """Return the command line that exports a checkpoint with the options that were given."""
+    words = ["c3d-export", "--format", "onnx", "--weights", str(source)]
+    if options.layout != "auto":
+        words += ["--layout", options.layout]
+    words += selection_options(options.selection)
+    return shlex.join(words) + (" --layout NAME" if ambiguous else "")
+
+
+def selection_options(selection: WeightSelection) -> list[str]:
+    """Return the command-line options of a selection."""
+    named = (("--key", selection.key), ("--prefix", selection.prefix))
+    words = [word for option, value in named if value is not None for word in (option, value)]
+    words += ["--ema"] * selection.ema
+    words += [word for pattern in selection.ignore for word in ("--ignore", pattern)]
+    return words + [word for entry in selection.key_map for word in ("--key-map", entry)]
+
+
+def check_loading(file: ResolvedSource, raw: ReadResult, layout: str, options: BuildOptions) -> LoadCheck:
+    """Load a checkpoint into a network without memory, of the structure that its own shapes and the options state."""
     try:
-        checkpoint = remap_keys(file, raw, layout)
-        planned = plan(checkpoint, BuildOptions())
-        with torch.device("meta"):
-            network = from_config(planned.config)
-        loaded = load_into(network, checkpoint)
+        checkpoint = remap_keys(file, raw, layout, options.selection)
+        planned = plan(checkpoint, options)
+        loaded = load_into(_empty_network(planned.config), checkpoint)
     except CheckpointError as error:
-        return LoadCheck(loads=False, text=f"no: {str(error).removeprefix(f'{file.path}: ')}")
-    config = planned.config
-    head = f"{config.num_classes} classes" if config.num_classes else "no fc8, so features only"
-    norm = ", with BatchNorm" if config.batch_norm else ""
+        return LoadCheck(loads=False, text=f"no: {_without_path(error, file.path)}")
     converted = f", converted from {', '.join(loaded.converted)}" if loaded.converted else ""
-    ignored = f", {len(loaded.ignored_keys)} ignored that only training needs" if loaded.ignored_keys else ""
     return LoadCheck(
-        loads=True, text=f"yes: {loaded.loaded} of {loaded.total} tensors, {head}{norm}{converted}{ignored}"
+        loads=True,
+        text=f"yes: {loaded.loaded} of {count(loaded.total, 'tensor')}, {_describe_head(planned.config)}{converted}",
+        config=planned.config,
     )
+
+
+def _empty_network(config: C3DConfig) -> C3D:
+    with torch.device("meta"):
+        return from_config(config)
+
+
+def _describe_head(config: C3DConfig) -> str:
+    head = count(config.num_classes, "class") if config.num_classes else "no fc8, so features only"
+    return head + (", with BatchNorm" if config.batch_norm else "")
+
+
+def _describe_candidate(file: ResolvedSource, raw: ReadResult, one: Candidate, options: BuildOptions) -> str:
+    """Return where a network of the file is, and how much of C3D it covers; no value is read."""
+    selection = replace(options.selection, key=one.key, prefix=one.prefix, ema=False)
+    try:
+        checkpoint = remap_keys(file, raw, one.matches[0].layout.name, selection)
+        config = plan(checkpoint, options).config
+        wanted = {name for name in _empty_network(config).state_dict() if not name.endswith(NUM_BATCHES_TRACKED)}
+    except CheckpointError as error:
+        return f"{one.place}: {_without_path(error, file.path)}"
+    have = len(wanted & checkpoint.tensors.keys())
+    average = ", an average over the training" if one.is_average else ""
+    return f"{one.place}: {have} of {count(len(wanted), 'tensor')}, {_describe_head(config)}{average}"
+
+
+def _foreign_objects(raw: ReadResult) -> dict[str, str]:
+    """Return the facts about objects in the file that are not tensors or plain values."""
+    facts: dict[str, str] = {}
+    if raw.hazards:
+        facts["hazards"] = f"contains {join_limited(raw.hazards)}, not executed"
+    if raw.not_built:
+        facts["not built"] = join_limited(raw.not_built)
+    return facts
+
+
+def _without_path(error: Exception, path: Path) -> str:
+    return str(error).removeprefix(f"{path}: ")

@@ -37,7 +37,7 @@ JFZHANG95 = {
     "fc8": "classifier.6",
 }
 CAFFE_NAMES = {"conv1": "conv1a", "conv2": "conv2a"}
-CLASSES = 101
+CLASSES = 487
 
 
 @functools.cache

@@ -1,0 +1,250 @@
+"""A file of any origin becomes a `Checkpoint`: one network under canonical names, every other tensor accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor
+
+from models.checkpoints.coverage import Coverage, sort_out
+from models.checkpoints.detection import LayoutMatch, detect_networks, select_layouts
+from models.checkpoints.key_map import KeyMap, parse_key_map, suggest_key_map
+from models.checkpoints.layout import Layout
+from models.checkpoints.readers import read_file
+from models.checkpoints.readers.base import ReadResult
+from models.checkpoints.selection import OPTIMIZER, Candidate, choose, find_candidates
+from models.checkpoints.sources import ResolvedSource, resolve
+from models.checkpoints.unsupported import identify_unsupported
+from models.config import CLASSIFIER_KEYS, C3DConfig, InputSize
+from models.errors import CheckpointError, UsageError, join_limited
+from models.options import WeightSelection
+from models.pooling import Pool5, Variant
+from models.preprocessing import UNKNOWN, Preprocessing
+from models.progress import Progress, no_progress
+
+FC6 = "fc6.weight"
+"""Its columns are in the order in which the origin flattens pool5."""
+
+DEFAULT_SELECTION = WeightSelection()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose layout is known, not yet loaded into a network.
+
+    Attributes:
+        file: where it is, and where it came from.
+        raw: its tensors under its own names, its container and hash.
+        found: the layout that was detected, and the prefix of its names in this file.
+        chosen: the network of the file that it is.
+        others: the file's other networks.
+        tensors: {canonical name: tensor as torch lays it out}; fc6 reads pool5 in the order of the file.
+        coverage: what else the file holds, and why it is left out.
+        selection: which of the file's tensors these are, so that they are found again.
+        named_layout: whether the user named the layout.
+    """
+
+    file: ResolvedSource
+    raw: ReadResult
+    found: LayoutMatch
+    chosen: Candidate
+    others: tuple[Candidate, ...]
+    tensors: dict[str, Tensor]
+    coverage: Coverage
+    selection: WeightSelection
+    named_layout: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.file.path
+
+    @property
+    def layout(self) -> Layout:
+        """The layout that was detected."""
+        return self.found.layout
+
+    @property
+    def pool5(self) -> Pool5 | None:
+        """The pool5 convention of its weights: as the file states it, otherwise as a proven layout does."""
+        proven = self.named_layout or self.layout.is_proven(self.raw.container, self.num_classes)
+        return self.raw.pool5 or (self.layout.pool5 if proven else None)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The profile that its weights expect: as the file states it, otherwise as a proven layout does."""
+        layout = replace(self.layout, containers=()) if self.named_layout else self.layout
+        proven = layout.is_proven(self.raw.container, self.num_classes)
+        return self.raw.preprocessing or (self.layout.preprocessing if proven else UNKNOWN)
+
+    @property
+    def variant(self) -> Variant | None:
+        """The variant that the names belong to; None where several have them."""
+        return self.layout.variant
+
+    @property
+    def input_size(self) -> InputSize | None:
+        """(channel, time, height, width) of a clip, where the file states it."""
+        return None
+
+    @property
+    def num_classes(self) -> int:
+        """fc8's outputs in the file; 0 where it has no fc8."""
+        weight = self.tensors.get(CLASSIFIER_KEYS[0])
+        return 0 if weight is None or weight.dim() == 0 else int(weight.shape[0])
+
+    def tensors_for(self, config: C3DConfig) -> dict[str, Tensor]:
+        """Return `tensors` as a network of this structure takes them: fc6 reads pool5 in torch's order."""
+        if FC6 not in self.tensors or self.tensors[FC6].dim() != 2:
+            return self.tensors
+        return self.tensors | {FC6: self.layout.order_fc6(self.tensors[FC6], config.pool5_shape)}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was found where, what was assumed, and what was left out."""
+        found: list[str] = []
+        if self.others:
+            every = (self.chosen, *self.others)
+            more = "; ".join(f"{one.options(every)} takes the one {one.place}" for one in self.others)
+            found.append(f"the file holds {len(every)} networks; this is the one {self.chosen.place}. {more}")
+        elif self.chosen.key or self.chosen.prefix:
+            found.append(f"its tensors are {self.chosen.place}")
+        heads = [name for name, canonical in self.found.mapped.items() if canonical == CLASSIFIER_KEYS[0]]
+        if heads and not self.selection.key_map:
+            found.append(f"{heads[0].removeprefix(self.found.prefix)} is taken for {CLASSIFIER_KEYS[0]}")
+        return (*found, *self.coverage.notes())
+
+
+def read_checkpoint(
+    source: str | Path,
+    layout: str = "auto",
+    progress: Progress = no_progress,
+    selection: WeightSelection = DEFAULT_SELECTION,
+) -> Checkpoint:
+    """Read a checkpoint and name its tensors canonically.
+
+    Args:
+        source: a file, `https://…[#sha256=…]` or `hf://owner/repo/file[@revision]`.
+        layout: an origin's name, or `auto` to detect it.
+        progress: called while something is downloaded.
+        selection: which of its tensors are the network's.
+
+    Raises:
+        CheckpointError: not available, unreadable, of no known origin, of several that only `layout` can distinguish,
+            or several networks of which none is the usual one.
+        UsageError: no such layout, key, prefix or name in it, or an unsupported type of address.
+        UnavailableError: a library is missing that reads such files or fetches from there.
+    """
+    select_layouts(layout)
+    parse_key_map(selection.key_map)
+    file, raw = read_raw(source, progress)
+    return remap_keys(file, raw, layout, selection)
+
+
+def read_raw(source: str | Path, progress: Progress = no_progress) -> tuple[ResolvedSource, ReadResult]:
+    """Find a checkpoint, download it if need be, and read its tensors under their own names.
+
+    Raises:
+        CheckpointError: not available, unreadable, or not the file that its SHA-256 names.
+        UsageError: an unsupported type of address.
+        UnavailableError: a library is missing that reads such files or fetches from there.
+    """
+    file = resolve(source, progress)
+    raw = read_file(file.path)
+    if file.sha256 is not None and raw.sha256 != file.sha256:
+        raise CheckpointError(
+            f"{file.path}: has the wrong hash: SHA-256 {raw.sha256[:16]}…, not {file.sha256[:16]}…; "
+            "remove it to download it again"
+        )
+    return file, raw
+
+
+def remap_keys(
+    file: ResolvedSource, raw: ReadResult, layout: str = "auto", selection: WeightSelection = DEFAULT_SELECTION
+) -> Checkpoint:
+    """Detect a file's layout and give its tensors the network's names and axes.
+
+    Raises:
+        CheckpointError: of no known origin, of several that only `layout` can distinguish, or several networks of
+            which none is the usual one.
+        UsageError: no such layout, key or prefix, or a key map of names that the file has not.
+    """
+    candidates = find_networks(file.path, raw, layout, parse_key_map(selection.key_map))
+    try:
+        chosen = choose(candidates, selection)
+    except (CheckpointError, UsageError) as error:
+        raise type(error)(f"{file.path}: {error}") from error
+    found = _unambiguous_match(file.path, chosen)
+    tensors: dict[str, Tensor] = {}
+    unknown: list[str] = []
+    for name, tensor in raw.tensors.items():
+        canonical = found.canonical(name)
+        if canonical is None:
+            unknown.append(name)
+        elif canonical in tensors:
+            raise CheckpointError(f"{file.path}: holds {canonical} twice, the second time as {name}")
+        else:
+            tensors[canonical] = found.layout.to_torch(canonical, tensor)
+    others = tuple(one for one in candidates if one is not chosen)
+    coverage = sort_out(unknown, found, chosen, others, selection.ignore)
+    effective = replace(selection, key=chosen.key, prefix=chosen.prefix)
+    return Checkpoint(file, raw, found, chosen, others, tensors, coverage, effective, layout != "auto")
+
+
+def find_networks(path: Path, raw: ReadResult, layout: str, key_map: KeyMap) -> tuple[Candidate, ...]:
+    """Return the file's networks of a layout, at least one.
+
+    Raises:
+        CheckpointError: there is none.
+        UsageError: no such layout, or a key map of names that the file has not.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in raw.tensors.items()}
+    if unused := key_map.unused(shapes):
+        have = join_limited(shapes, 4)
+        raise UsageError(f"{path}: --key-map {unused[0]}: the file has no such layer or tensor; it has {have}")
+    networks = detect_networks(shapes, select_layouts(layout), raw.container, key_map)
+    candidates = find_candidates(raw.contents, networks)
+    other = None if any(one.matches[0].fits for one in candidates) else identify_unsupported(shapes)
+    if other is not None:
+        raise CheckpointError(f"{path}: {other}")
+    if not shapes:
+        raise CheckpointError(f"{path}: {_without_tensors(raw.content)}")
+    if not candidates:
+        raise CheckpointError(f"{path}: {_unknown_names(shapes, layout)}")
+    return candidates
+
+
+def _without_tensors(content: object) -> str:
+    kind = type(content).__name__
+    keys = join_limited(map(str, cast("Mapping[Any, Any]", content))) if isinstance(content, Mapping) else ""
+    return f"holds a {kind}{f' with the keys {keys}' if keys else ''}, but no tensors"
+
+
+def _unknown_names(shapes: Mapping[str, tuple[int, ...]], layout: str) -> str:
+    weights = {name: shape for name, shape in shapes.items() if not OPTIMIZER.search(name)}
+    if layout == "auto" and (suggested := suggest_key_map(weights)):
+        options = " ".join(f"--key-map {entry}" for entry in suggested)
+        return f"its names are not known, but its shapes are a C3D's in this order: if it is one, give {options}"
+    examples: Sequence[str] = [f"{name} {shape}" for name, shape in shapes.items()]
+    wanted = "any known C3D layout" if layout == "auto" else f"the layout {layout}"
+    return f"its tensors are not those of {wanted}; it has {join_limited(examples, 4)}"
+
+
+def _unambiguous_match(path: Path, chosen: Candidate) -> LayoutMatch:
+    """Return the one layout that matches a network.
+
+    Raises:
+        CheckpointError: several do.
+    """
+    first, *others = chosen.matches
+    if others:
+        found = (first, *others)
+        reported = "; ".join(f"--layout {fit.layout.name} ({fit.layout.disambiguation})" for fit in found)
+        raise CheckpointError(
+            f"{path}: names and shapes fit {len(found)} origins whose numbers mean different things, so its layout "
+            f"must be named: {reported}"
+        )
+    return first

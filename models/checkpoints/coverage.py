@@ -1,0 +1,132 @@
+"""What is not the network's in a file: every tensor that is left out, and why. None is left out in silence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from models.checkpoints.detection import LayoutMatch
+from models.checkpoints.selection import OPTIMIZER, Candidate
+from models.errors import count, join_limited
+
+NUM_BATCHES_TRACKED = "num_batches_tracked"
+"""BatchNorm's training counter: in eval mode nothing reads it, so a file may have it or not."""
+
+TRAINING_STATE = re.compile(
+    rf"(^|[./])({NUM_BATCHES_TRACKED}|global_step|iterations?|(train_)?step|epoch|beta[12]_power)(:0)?$"
+)
+"""Names of counters."""
+
+OPTIMIZER_SLOT = re.compile(r"(^|/)updater/|/(Adam(_1)?|Momentum|RMSProp(_1)?|Adagrad)$")
+"""Names of an optimizer's tensors in chainer and TensorFlow 1."""
+
+BOOKKEEPING = (
+    "n_averaged",  # torch.optim.swa_utils.AveragedModel
+    "num_updates",  # EMA helpers
+    "decay",
+    "criterion.*",
+    "loss.*",
+    "loss_fn.*",
+    "metric*",
+    "*_metric.*",
+    "*_metrics.*",
+    "train_acc*",
+    "val_acc*",
+    "test_acc*",
+    "queue",  # MoCo
+    "queue_ptr",
+    "*.queue",
+    "*.queue_ptr",
+)
+"""Patterns of what training keeps beside a network in the same dict, and inference does not need."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a file holds beside the network's tensors, each tensor once.
+
+    Attributes:
+        unexpected: tensors under the network's prefix that no table knows: an error.
+        training: counters and other training state, reported by name.
+        optimizer: number of the optimizer's tensors.
+        outside: bookkeeping, tensors outside the prefix, and the origin's further parts.
+        ignored: tensors that `--ignore` left out.
+        networks: number of tensors of the file's other networks.
+    """
+
+    unexpected: tuple[str, ...] = ()
+    training: tuple[str, ...] = ()
+    optimizer: int = 0
+    outside: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    networks: int = 0
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what was left out, one sentence for each kind."""
+        found: list[str] = []
+        if self.training:
+            them = "it" if len(self.training) == 1 else "them"
+            found.append(f"ignored, because only training needs {them}: {join_limited(self.training, 3)}")
+        if self.optimizer:
+            found.append(f"left out: {count(self.optimizer, 'tensor')} of the optimizer")
+        if self.outside:
+            found.append(f"left out: {count(len(self.outside), 'other tensor')}, {join_limited(self.outside, 3)}")
+        if self.ignored:
+            found.append(f"--ignore left out {count(len(self.ignored), 'tensor')}: {join_limited(self.ignored, 3)}")
+        return tuple(found)
+
+
+def sort_out(
+    names: Iterable[str], match: LayoutMatch, chosen: Candidate, others: Sequence[Candidate], ignore: Sequence[str]
+) -> Coverage:
+    """Return why each tensor that the layout does not know is left out, or that it must not be.
+
+    Args:
+        names: paths of the file's tensors that are not the network's.
+        match: the layout and the prefix.
+        chosen: the network that is loaded.
+        others: the other networks of the file.
+        ignore: patterns of `--ignore`, for names below the key.
+    """
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(_kind(name, match, chosen, others, ignore), []).append(_below(chosen.key, name))
+    shown = {kind: tuple(found) for kind, found in kinds.items()}
+    return Coverage(
+        shown.get("unexpected", ()),
+        shown.get("training", ()),
+        len(shown.get("optimizer", ())),
+        shown.get("outside", ()),
+        shown.get("ignored", ()),
+        len(shown.get("networks", ())),
+    )
+
+
+def _kind(name: str, match: LayoutMatch, chosen: Candidate, others: Sequence[Candidate], ignore: Sequence[str]) -> str:
+    below_key = _below(chosen.key, name)
+    if any(fnmatchcase(below_key, pattern) for pattern in ignore):
+        return "ignored"
+    if OPTIMIZER.search(name) or OPTIMIZER_SLOT.search(name):
+        return "optimizer"
+    if any(_belongs(name, one.matches[0], match) for one in others):
+        return "networks"
+    if TRAINING_STATE.search(name):
+        return "training"
+    inside = name.startswith(match.prefix)
+    own = name.removeprefix(match.prefix)
+    if not inside or any(fnmatchcase(own, pattern) for pattern in (*BOOKKEEPING, *match.layout.extras)):
+        return "outside"
+    return "unexpected"
+
+
+def _belongs(name: str, other: LayoutMatch, match: LayoutMatch) -> bool:
+    """Return whether a tensor is another network's: one of its tensors, or under a prefix that is its alone."""
+    under = name.startswith(other.prefix) and not match.prefix.startswith(other.prefix)
+    return under or other.canonical(name) is not None
+
+
+def _below(key: str, name: str) -> str:
+    """Return a path below the key, as the dict calls the tensor."""
+    return name.removeprefix(f"{key}.") if key else name

@@ -1,0 +1,145 @@
+"""Names that no table knows: `--key-map OLD=NEW`, heads under other names, and the map that the shapes suggest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from models.checkpoints.layout import LAYERS
+from models.config import BATCH_NORMS, CHANNEL_FACTORS, CONVOLUTIONS
+from models.errors import UsageError
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+PARAMETERS: Mapping[str, str] = {
+    **dict.fromkeys(("weight", "kernel", "kernel:0", "W", "param_0"), "weight"),
+    **dict.fromkeys(("bias", "bias:0", "b", "param_1"), "bias"),
+    **{name: name for name in ("running_mean", "running_var", "num_batches_tracked")},
+}
+"""{how a file calls a parameter: canonical name}."""
+
+HEADS = ("fc8new", "fc8_new", "fc8-new", "fc_final", "classifier", "linear", "out", "fc", "fc_cls", "head")
+"""Names that fine-tuned networks give to fc8. One of them is fc8 where the file has no fc8 and the shape fits."""
+
+CANONICAL_LAYERS = frozenset((*LAYERS, *BATCH_NORMS.values(), "bn6", "bn7"))
+
+
+@dataclass(frozen=True)
+class KeyMap:
+    """The names of a file that the user explained: ((the file's layer or tensor, canonical layer or tensor), …)."""
+
+    entries: tuple[tuple[str, str], ...] = ()
+
+    def canonical(self, name: str) -> str | None:
+        """Return the canonical name of a tensor that is called `name` below its network's prefix, or None."""
+        for theirs, ours in self.entries:
+            if name == theirs:
+                return ours if is_tensor(ours) else f"{ours}.{PARAMETERS.get(re.split('[./]', name)[-1], 'weight')}"
+            if name.startswith((f"{theirs}.", f"{theirs}/")) and not is_tensor(ours):
+                parameter = PARAMETERS.get(name[len(theirs) + 1 :])
+                return None if parameter is None else f"{ours}.{parameter}"
+        return None
+
+    def find(self, names: Iterable[str]) -> dict[str, str]:
+        """Return {file's name: canonical name} of the names that the map explains under any prefix."""
+        return {name: ours for name in names for _, rest in splits(name) if (ours := self.canonical(rest)) is not None}
+
+    def unused(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the entries whose layer or tensor the file has not."""
+        known = list(names)
+        return tuple(f"{theirs}={ours}" for theirs, ours in self.entries if not KeyMap(((theirs, ours),)).find(known))
+
+
+def is_tensor(canonical: str) -> bool:
+    """Return whether a canonical name is a tensor's, not a layer's."""
+    return "." in canonical
+
+
+def is_canonical(name: str) -> bool:
+    """Return whether the network has a layer or tensor of this name."""
+    layer, _, parameter = name.partition(".")
+    return layer in CANONICAL_LAYERS and parameter in ("", *PARAMETERS.values())
+
+
+def parse_key_map(texts: Sequence[str]) -> KeyMap:
+    """Return the map that `OLD=NEW` entries state: OLD is a name of the file, NEW the network's.
+
+    Where only OLD is a name of the network (`fc8=regressor`), the entry is read the other way round.
+
+    Raises:
+        UsageError: no such form, or neither side is a name of the network.
+    """
+    entries: list[tuple[str, str]] = []
+    for text in texts:
+        theirs, separator, ours = (part.strip() for part in text.partition("="))
+        if not is_canonical(ours) and is_canonical(theirs):
+            theirs, ours = ours, theirs
+        if not (separator and theirs and is_canonical(ours)):
+            raise UsageError(
+                f"--key-map {text}: write OLD=NEW, a layer or tensor of the file and the network's, which is one of "
+                f"{', '.join(LAYERS)} (or {next(iter(BATCH_NORMS.values()))}, …)"
+            )
+        entries.append((theirs, ours))
+    return KeyMap(tuple(entries))
+
+
+def splits(name: str) -> Iterator[tuple[str, str]]:
+    """Return the ways to split a name into a prefix, which ends with a dot or a slash, and a rest."""
+    yield "", name
+    for position, character in enumerate(name, 1):
+        if character in "./":
+            yield name[:position], name[position:]
+
+
+def find_head(shapes: Shapes, prefix: str, features: int | None) -> dict[str, str]:
+    """Return {file's name: canonical name} of a linear layer that is fc8 under another usual name; {} if none is.
+
+    Args:
+        shapes: {tensor name: shape} of the file.
+        prefix: the network's prefix.
+        features: what fc8 reads; None where the file does not show it.
+    """
+    heads = [
+        head
+        for head in HEADS
+        if len(shape := shapes.get(f"{prefix}{head}.weight", ())) == 2 and features in (None, shape[1])
+    ]
+    if len(heads) != 1:
+        return {}
+    names = (f"{heads[0]}.{parameter}" for parameter in ("weight", "bias"))
+    return {prefix + name: f"fc8.{name.rpartition('.')[2]}" for name in names if prefix + name in shapes}
+
+
+def suggest_key_map(shapes: Shapes) -> tuple[str, ...]:
+    """Return the `OLD=NEW` entries under which a file would be a C3D, where its shapes match one to one; () otherwise.
+
+    The file's weights are taken in its order, which is the order in which the layers were defined.
+    """
+    layers = {
+        tuple(name.split(".")[:-1]): shape
+        for name, shape in shapes.items()
+        if name.endswith(".weight") and len(shape) in (2, 5)
+    }
+    shared = 0  # components that all names begin with: the key and the prefix
+    while layers and len({layer[: shared + 1] for layer in layers}) == 1 and all(len(n) > shared + 1 for n in layers):
+        shared += 1
+    weights = {".".join(layer[shared:]): shape for layer, shape in layers.items()}
+    if any(name.endswith("running_mean") for name in shapes):  # a BatchNorm has no shape that tells which it is
+        return ()
+    kernels = {name: shape for name, shape in weights.items() if len(shape) == 5}
+    linears = {name: shape for name, shape in weights.items() if len(shape) == 2}
+    if len(kernels) != len(CONVOLUTIONS) or not linears or len(linears) > 3:
+        return ()
+    base, first = next(iter(kernels.values()))[:2]
+    wanted = [(out * base, inputs * base if inputs else first, 3, 3, 3) for inputs, out in CHANNEL_FACTORS.values()]
+    if list(kernels.values()) != wanted:
+        return ()
+    rows = 8 * base
+    for index, shape in enumerate(linears.values()):
+        if shape[1] % rows if index == 0 else shape[1] != rows:
+            return ()
+        rows = shape[0]
+    return tuple(
+        f"{theirs}={ours}" for theirs, ours in zip((*kernels, *linears), LAYERS, strict=False) if theirs != ours
+    )

@@ -1,0 +1,61 @@
+"""Options that make a refused checkpoint load, for its error message. A test runs each of them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from models.checkpoints.checkpoint import Checkpoint
+from models.config import CLASSIFIER_KEYS
+from models.errors import count, join_limited
+
+MAX_PATTERNS = 4
+
+
+def describe_unexpected(checkpoint: Checkpoint, canonical: Sequence[str] = ()) -> str:
+    """Return which tensors are in the way, with the options that leave them out or explain them.
+
+    Args:
+        checkpoint: with tensors under its prefix that no table knows.
+        canonical: tensors that its layout knows and the network has not.
+    """
+    names = [*canonical, *checkpoint.coverage.unexpected]
+    it = "it" if len(names) == 1 else "them"
+    text = f"{count(len(names), 'tensor', ('does', 'do'))} not belong to C3D ({checkpoint.layout.name} layout): "
+    text += join_limited(names)
+    if canonical:
+        return text
+    options = " ".join(f"--ignore {shlex.quote(pattern)}" for pattern in _patterns(names, checkpoint.chosen.prefix))
+    text += f"; {options} leaves {it} out"
+    heads = [name.removesuffix(".weight") for name in names if _is_head(checkpoint, name)]
+    if CLASSIFIER_KEYS[0] not in checkpoint.tensors and len(heads) == 1:
+        layer = heads[0].removeprefix(checkpoint.chosen.prefix)
+        text += f", {shlex.join(['--key-map', f'{layer}=fc8'])} takes {layer} for fc8"
+    return text
+
+
+def _patterns(names: Sequence[str], prefix: str) -> list[str]:
+    """Return few patterns that match all names: by layer, by the module below the prefix, or all."""
+    layers: dict[str, int] = {}
+    for name in names:
+        layers[_layer(name)] = layers.get(_layer(name), 0) + 1
+    exact = [f"{_layer(name)}.*" if layers[_layer(name)] > 1 else name for name in names]
+    modules = [f"{prefix}{name.removeprefix(prefix).partition('.')[0]}.*" for name in names if "." in name]
+    for patterns in (exact, modules if len(modules) == len(names) else ["*"]):
+        unique = list(dict.fromkeys(patterns))
+        if len(unique) <= MAX_PATTERNS:
+            return unique
+    return ["*"]
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0] or name
+
+
+def _is_head(checkpoint: Checkpoint, name: str) -> bool:
+    """Return whether a tensor is a linear weight that reads the features of the network's last layer."""
+    key = checkpoint.chosen.key
+    shape = checkpoint.raw.tensors[f"{key}.{name}" if key else name].shape
+    last = next((checkpoint.tensors[w] for w in ("fc7.weight", "fc6.weight") if w in checkpoint.tensors), None)
+    is_matrix = name.endswith(".weight") and len(shape) == 2
+    return is_matrix and last is not None and last.dim() > 0 and shape[1] == last.shape[0]

@@ -1,0 +1,92 @@
+"""Names of a C3D whose layers have no names but numbers: a `torch.nn.Sequential`, or one for each half.
+
+In a Sequential the numbers are the order of execution, so shapes suffice: eight 3x3x3 convolutions whose channels are
+C3D's, each followed by at most one BatchNorm, then up to three linear layers that read one another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+
+from models.checkpoints.layout import LINEARS
+from models.config import BATCH_NORMS, CHANNEL_FACTORS, CONVOLUTIONS
+
+_NUMBERED = re.compile(r"(.*\.|)(\d{1,4})\.(weight|bias|running_mean|running_var|num_batches_tracked)")
+
+Shapes = Mapping[str, tuple[int, ...]]
+_Layers = dict[int, dict[str, tuple[int, ...]]]
+"""{number: {parameter: shape}} of one Sequential."""
+
+
+def sequential_names(shapes: Shapes) -> Iterator[dict[str, str]]:
+    """Return {the file's name without its prefix: canonical name} for each C3D of numbered layers in a file."""
+    groups: dict[str, _Layers] = {}
+    for name, shape in shapes.items():
+        if found := _NUMBERED.fullmatch(name):
+            groups.setdefault(found[1], {}).setdefault(int(found[2]), {})[found[3]] = shape
+    seen: list[dict[str, str]] = []
+    for prefix, layers in groups.items():
+        if (names := _names(prefix, layers, groups)) and names not in seen:
+            seen.append(names)
+            yield names
+
+
+def _names(prefix: str, layers: _Layers, groups: Mapping[str, _Layers]) -> dict[str, str] | None:
+    """Return the names of the C3D whose convolutions are in the Sequential `prefix`, or None."""
+    convs = [number for number in sorted(layers) if len(layers[number].get("weight", ())) == 5]
+    base = _base_channels([layers[number]["weight"] for number in convs])
+    if base is None:
+        return None
+    found = {
+        f"{number}.{p}": f"{layer}.{p}"
+        for number, layer in zip(convs, CONVOLUTIONS, strict=True)
+        for p in layers[number]
+    }
+    for layer, start, end in zip(CONVOLUTIONS, convs, [*convs[1:], max(layers) + 1], strict=True):
+        norms = [number for number in range(start + 1, end) if "running_mean" in layers.get(number, {})]
+        if norms:
+            found |= {f"{norms[0]}.{p}": f"{BATCH_NORMS[layer]}.{p}" for p in layers[norms[0]]}
+    linears = _linears(layers, 8 * base)
+    if linears:
+        return found | linears
+    parent, own = _split(prefix)
+    for other, members in groups.items():
+        above, name = _split(other)
+        if other != prefix and above == parent and (linears := _linears(members, 8 * base)):
+            return {own + key: value for key, value in found.items()} | {
+                name + key: value for key, value in linears.items()
+            }
+    return found
+
+
+def _split(prefix: str) -> tuple[str, str]:
+    """Return the parent's prefix and the Sequential's own part: `model.` and `features.`."""
+    head, _, name = prefix.removesuffix(".").rpartition(".")
+    return (f"{head}." if head else ""), (f"{name}." if name else "")
+
+
+def _base_channels(kernels: list[tuple[int, ...]]) -> int | None:
+    """Return conv1's output channels where the kernels (out, in, 3, 3, 3) are C3D's eight, otherwise None."""
+    if len(kernels) != len(CONVOLUTIONS) or any(kernel[2:] != (3, 3, 3) for kernel in kernels):
+        return None
+    base = kernels[0][0]
+    outputs = [factor * base for _, factor in CHANNEL_FACTORS.values()]
+    chained = all(after[1] == before[0] for before, after in pairwise(kernels))
+    return base if chained and [kernel[0] for kernel in kernels] == outputs else None
+
+
+def _linears(layers: _Layers, channels: int) -> dict[str, str]:
+    """Return the names of the linear layers that read conv5b's channels; {} where there are none, or others."""
+    numbers = [number for number in sorted(layers) if len(layers[number].get("weight", ())) == 2]
+    weights = [layers[number]["weight"] for number in numbers]
+    if not 1 <= len(weights) <= len(LINEARS) or weights[0][1] % channels:
+        return {}
+    if any(after[1] != before[0] for before, after in pairwise(weights)):
+        return {}
+    # a single layer that reads one value per channel follows a global pool: it is the classifier
+    names = ("fc8",) if len(weights) == 1 and weights[0][1] == channels else LINEARS
+    return {
+        f"{number}.{p}": f"{layer}.{p}" for number, layer in zip(numbers, names, strict=False) for p in layers[number]
+    }
