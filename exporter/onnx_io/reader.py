@@ -1,19 +1,25 @@
 """Any ONNX file as an `onnx_ir.Model` whose weights are mapped from the model file, or from its data file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import CheckerPass
+from onnx_ir.passes.common import CheckerPass, ShapeInferencePass
 
 from exporter.errors import ArtifactError
+from exporter.foreign_logging import suppress_foreign_logging
 from exporter.onnx_io.external_data import check_external_data
 from exporter.onnx_io.load import INLINE_BELOW, first_line, load_without_weights
 
 
-def read_model(path: Path) -> ir.Model:
+def read_model(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> ir.Model:
     """Read a model and run onnx's checker on it.
+
+    Args:
+        path: the ONNX file.
+        shapes: {input: its sizes with the batch}, for inputs whose shape the file does not state, which the checker
+            refuses. The first axis stays free.
 
     Raises:
         ArtifactError: unreadable, not ONNX, rejected by the checker, or its external data is incomplete.
@@ -31,11 +37,27 @@ def read_model(path: Path) -> ir.Model:
         raise ArtifactError(f"{path}: not a valid ONNX model: {first_line(error)}") from error
     _check_weights(path, model)
     _inline_small(model)
+    _set_missing_shapes(path, model, shapes or {})
     try:
         CheckerPass()(model)
     except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError) as error:
         raise ArtifactError(f"{path}: onnx's checker rejects it: {first_line(error)}") from error
     return model
+
+
+def _set_missing_shapes(path: Path, model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    for value in model.graph.inputs:
+        if value.shape is None and isinstance(value.type, ir.TensorType):
+            sizes = shapes.get(str(value.name))
+            if sizes is None:
+                raise ArtifactError(
+                    f"{path}: the shape of its input {value.name} is not stated; give it as "
+                    f"--shape {value.name}=1x3x224x224"
+                )
+            value.shape = ir.Shape([None, *sizes[1:]] if sizes else [])
+    if any(value.shape is None and isinstance(value.type, ir.TensorType) for value in model.graph.outputs):
+        with suppress_foreign_logging():
+            ShapeInferencePass()(model)
 
 
 def _bind_inline_weights(path: Path, model: ir.Model) -> None:

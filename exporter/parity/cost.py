@@ -84,8 +84,11 @@ def estimate_verification(
     cost = estimate_graph(
         path, {name: np.shape(values) for name, values in row.items() if name not in inputs.sequences}
     )
-    rows, largest = len(inputs.names), 1 if batch is not None or not inputs.batched else max(BATCH_SIZES)
-    items = rows + (sum(BATCH_SIZES) if batch is None else 0)
+    rows, largest = len(inputs.names), 1
+    items = rows
+    if batch is None and inputs.batched:
+        largest = max(*BATCH_SIZES, inputs.batch or 0)
+        items += sum(BATCH_SIZES) + (inputs.batch or 0)
     return VerificationCost(
         psutil.Process().memory_info().rss + _peak_bytes(cost, rows, items, largest, localize=localize),
         _seconds(cost, rows, items),

@@ -46,9 +46,15 @@ def check_evidence(
         for output in constant
         if not output.endswith(SHAPES_SUFFIX)
     ]
+    failures = [
+        f"{output} is empty on every input, because {join_limited(golden.inputs.emptied, 4)} is: nothing is compared; "
+        "give inputs that hold numbers (--shape, --feed, --array)"
+        for output in outputs
+        if golden.inputs.emptied and not any(golden.float64(output, batch.rows).size for batch in batches)
+    ]
     notes += _discrete_notes(outputs, rows, golden, tolerance)
     if not isinstance(tolerance, Float32RelativeTolerance):
-        return notes, []
+        return notes, failures
     for weak, reason in (
         (
             _has_weak_baseline,
@@ -58,7 +64,7 @@ def check_evidence(
     ):
         names = join_limited(tuple(dict.fromkeys(row.input for _, row in rows if weak(row))), 4)
         notes += [f"{reason} on {names}; passing there proves little"] if names else []
-    return notes, _unproved(outputs, constant, rows, golden)
+    return notes, [*failures, *_unproved(outputs, constant, rows, golden)]
 
 
 def _unproved(
@@ -73,7 +79,10 @@ def _unproved(
         own = [(batch, row) for batch, row in rows if row.output == output]
         meaningful = [batch for batch, row in own if not _is_weak(row)]
         if not meaningful:
-            failures.append(f"no input gives a meaningful budget for {output}; set one with --rtol")
+            failures.append(
+                f"no input gives a meaningful budget for {output}; give other inputs (--feed, --array) or a budget "
+                "(--rtol)"
+            )
             continue
         varied = [batch for batch, _ in own if _is_varied(batch, golden)]
         shows = [batch for batch in meaningful if batch in varied and _has_content(output, batch, golden)]

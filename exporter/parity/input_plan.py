@@ -52,6 +52,7 @@ class InputPlan:
         guessed: sizes or values are defaults that the model may refuse.
         notes: what was chosen and is stated neither by the model nor by the user, in a sentence.
         sequences: {input that is a sequence: the names of its items, which stand in `specs` for it}.
+        batch: the batch size of the user's shapes.
     """
 
     specs: tuple[TensorSpec, ...]
@@ -62,6 +63,7 @@ class InputPlan:
     guessed: bool = False
     notes: tuple[str, ...] = ()
     sequences: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    batch: int | None = None
 
 
 def may_be_batched(signature: Signature, options: InputOptions, roles: InputRoles) -> bool:
@@ -114,6 +116,7 @@ def make_plans(
     """
     sequences, signature = find_sequences(signature), with_items(signature)
     stated = stated_shapes(signature.inputs, options)
+    batch = max((shape[0] for shape in options.shapes.values() if shape), default=None) if batched else None
     first_sizes = {name: [size for size in shape[:1] if isinstance(size, int)] for name, shape in stated.items()}
     if batched:
         stated = {name: (1, *shape[1:]) for name, shape in stated.items()}
@@ -147,7 +150,9 @@ def make_plans(
         notes = _describe(signature.inputs, stated, shapes, {**ranges, **derived})
         guessed = bool(indices or derived) or shapes != stated
         every = {**fixed, **arrays}
-        yield InputPlan(signature.inputs, shapes, {**ranges, **values}, every, batched, guessed, notes, sequences)
+        yield InputPlan(
+            signature.inputs, shapes, {**ranges, **values}, every, batched, guessed, notes, sequences, batch
+        )
 
 
 def stated_shapes(inputs: Sequence[TensorSpec], options: InputOptions) -> dict[str, tuple[int | str, ...]]:
@@ -168,7 +173,8 @@ def stated_shapes(inputs: Sequence[TensorSpec], options: InputOptions) -> dict[s
     sizes: dict[int | str, int] = {}
     for name, shape in given.items():
         spec = known[name]
-        if not shape_fits(shape[1:], spec.shape[1:]) or bool(shape) != bool(spec.shape):
+        other_batch = name in options.shapes and not shape_fits(shape[:1], spec.shape[:1])
+        if other_batch or not shape_fits(shape[1:], spec.shape[1:]) or bool(shape) != bool(spec.shape):
             raise UsageError(f"--shape {name}={'x'.join(map(str, shape))} does not fit {spec}")
         sizes |= {symbol: size for symbol, size in zip(spec.shape, shape, strict=False) if isinstance(symbol, str)}
     sizes.pop("?", None)

@@ -61,6 +61,8 @@ class InputSet:
             a row is run by itself, and its outputs are compared whole.
         notes: what a report must say about the inputs.
         sequences: {input that is a sequence: its items, which are inputs of their own in `feeds`}.
+        emptied: the inputs that hold no numbers in any feed although the model does not demand that.
+        batch: a batch size of the user, which is run besides those of `BATCH_SIZES`.
     """
 
     feeds: tuple[Feed, ...]
@@ -69,6 +71,8 @@ class InputSet:
     batched: bool = True
     notes: tuple[str, ...] = ()
     sequences: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    emptied: tuple[str, ...] = ()
+    batch: int | None = None
 
     @classmethod
     def of_rows(
@@ -93,9 +97,17 @@ class InputSet:
 
     @property
     def mixed(self) -> tuple[tuple[int, ...], ...]:
-        """The rows of the larger batches: of each size, the last rows that are neither edge cases nor constant."""
+        """The rows of the larger batches: of each size, the last rows that are neither edge cases nor constant.
+
+        A batch of the user repeats them.
+        """
         varied = [row for row, name in enumerate(self.names) if name not in (*EDGE_CASES, *CONSTANT)]
-        return tuple(tuple(varied[-size:]) for size in BATCH_SIZES if len(varied) >= size) if self.batched else ()
+        if not self.batched or not varied:
+            return ()
+        groups = [tuple(varied[-size:]) for size in BATCH_SIZES if len(varied) >= size]
+        if self.batch is not None and self.batch > max(BATCH_SIZES):
+            groups.append(tuple(varied[item % len(varied)] for item in range(self.batch)))
+        return tuple(groups)
 
     def batches(self, batch: int | None, skip: Sequence[str] = ()) -> tuple[InputBatch, ...]:
         """Return the batches: every row on its own, then 2 and 3 different rows, whose items must not interact.
@@ -206,7 +218,9 @@ def draw_inputs(plan: InputPlan, options: ParityOptions) -> InputSet:
         names = [name for name, _ in made]
         columns[value.name] = [plan.fixed.get(value.name, values) for _, values in made]
     feeds = tuple({name: column[row] for name, column in columns.items()} for row in range(len(names)))
-    drawn = InputSet(feeds, tuple(names), batched=plan.batched, notes=plan.notes, sequences=plan.sequences)
+    drawn = InputSet(
+        feeds, tuple(names), batched=plan.batched, notes=plan.notes, sequences=plan.sequences, batch=plan.batch
+    )
     return _add_arrays(drawn, plan.specs, plan.shapes, options)
 
 
@@ -236,4 +250,9 @@ def _add_arrays(
         names += [path.name] if len(rows) == 1 else [f"{path.name} row {row}" for row in range(len(rows))]
     if not names:
         raise UsageError("no inputs: --inputs selects none that this model takes, and there is no --clip or --array")
-    return replace(inputs, feeds=tuple(feeds), names=tuple(names))
+    emptied = tuple(
+        value.name
+        for value in specs
+        if not any(feed[value.name].size for feed in feeds) and not {0, "0"} & {*value.shape}
+    )
+    return replace(inputs, feeds=tuple(feeds), names=tuple(names), emptied=emptied)

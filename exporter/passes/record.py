@@ -30,6 +30,7 @@ class DecisionRecord:
         raise_opset: an old opset was converted.
         times: {hash of the variants of a node: {variant: milliseconds}}.
         version: of this record's format.
+        structure: `onnx_io.structure.structure_digest` of the model; empty in records that do not state it.
     """
 
     rewritten: bool
@@ -38,6 +39,7 @@ class DecisionRecord:
     raise_opset: bool
     times: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     version: int = RECORD_VERSION
+    structure: str = ""
 
     def apply(self, options: OptimizeOptions) -> OptimizeOptions:
         """Return the user's options with what the record decides."""

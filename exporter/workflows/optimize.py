@@ -12,6 +12,7 @@ from pathlib import Path
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.store import same_file
+from exporter.errors import UsageError
 from exporter.parity.record import parity_record
 from exporter.passes.decisions import FIX_SIZES, Decision
 from exporter.passes.summary import UnchangedReason, summarise_unchanged
@@ -105,6 +106,10 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
     with ExitStack() as stack:
         times = {} if record is None else record.times
         rewriter = Rewriter(request, subject, target, stack, seconds, progress, times)
+        if record is not None and record.structure not in ("", rewriter.structure):
+            raise UsageError(
+                f"--decisions {request.decisions}: they are for a model of another structure than {request.model}"
+            )
         trial = Trial(request, rewriter, record)
         measure = request.measure and record is None and request.optimize.weight_dtype == "fp32"
         try:

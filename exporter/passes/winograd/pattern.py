@@ -7,6 +7,7 @@ follow it, in either order: both are monotonic, so they commute with each other 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
 
 from exporter.passes.base import constant, following_relu_and_pool, single_consumer
@@ -132,6 +133,8 @@ def _check_weights(conv: ir.Node, kernels: Sequence[tuple[int, ...]]) -> str | N
     if kernel not in kernels:
         *first, last = (_join(allowed) for allowed in kernels)
         return f"its kernel is {_join(kernel)}, not {', '.join(first)}{' or ' if first else ''}{last}"
+    if not np.isfinite(weight.numpy()).all():
+        return "its weights are not all finite, and the transform would spread what is not"
     return None
 
 

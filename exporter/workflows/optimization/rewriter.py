@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from exporter.engines import RuntimeOptions
 from exporter.engines.onnxruntime import OnnxRuntime
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats.onnx import PASSES_KEY
+from exporter.onnx_io.structure import structure_digest
 from exporter.passes.decisions import UNDONE
 from exporter.passes.record import RECORD_KEY, RECORD_OPTION, DecisionRecord
 from exporter.timing import timed
@@ -93,6 +95,11 @@ class Rewriter:
     progress: Progress
     measured: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
 
+    @cached_property
+    def structure(self) -> str:
+        """The digest of the model's structure, which its decisions are for."""
+        return structure_digest(self.subject.path)
+
     def rewrite(self, candidate: Candidate) -> Rewritten:
         """Run the passes and write the result into a stage; where onnxruntime rejects it, find the pass and undo it."""
         if candidate.keep_original:
@@ -115,8 +122,13 @@ class Rewriter:
         from exporter.onnx_io.reader import read_model
         from exporter.passes.base import PassesResult
 
-        record = DecisionRecord(False, candidate.options.max_tile, candidate.options.autotune, candidate.raise_opset)
-        return Rewritten(candidate, PassesResult(read_model(self.subject.path), False, (), ()), record)
+        options = candidate.options
+        record = DecisionRecord(
+            False, options.max_tile, options.autotune, candidate.raise_opset, structure=self.structure
+        )
+        return Rewritten(
+            candidate, PassesResult(read_model(self.subject.path, self.request.inputs.shapes), False, (), ()), record
+        )
 
     def _run_passes(self, candidate: Candidate, opens: Callable[[ir.Model], str | None] | None = None) -> Rewritten:
         from exporter.onnx_io.reader import read_model
@@ -127,14 +139,19 @@ class Rewriter:
         options, measurements = candidate.options, Measurements(autotune_folder(), self.measured)
         with timed(self.seconds, "load"):
             self.progress(f"loading {self.request.model.name}")
-            model = read_model(self.subject.path)
+            model = read_model(self.subject.path, self.request.inputs.shapes)
         with timed(self.seconds, "passes"):
             prepare = prepare_passes(self.request.inputs.shapes, raise_opset=candidate.raise_opset)
             passes = [*prepare, *build_passes(options, self.progress, measurements)]
             result = run_passes(model, passes, self.progress, opens)
         self._require_sizes(result)
         record = DecisionRecord(
-            result.modified, options.max_tile, options.autotune, candidate.raise_opset, measurements.used
+            result.modified,
+            options.max_tile,
+            options.autotune,
+            candidate.raise_opset,
+            measurements.used,
+            structure=self.structure,
         )
         notes = [f"{measurements.new} variants are not in {self.request.decisions}: they were measured here"]
         return Rewritten(candidate, result, record, notes=tuple(notes if self.measured and measurements.new else ()))

@@ -7,6 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from helpers import small_models
+from helpers.graphs import graph, node
 
 from exporter.errors import ArtifactError
 from exporter.onnx_io.reader import read_model
@@ -40,3 +41,13 @@ def test_truncated_external_data_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "m.data").write_bytes(content[:-4])
     with pytest.raises(ArtifactError, match=r"m\.data does not hold them"):
         read_model(tmp_path / "m.onnx")
+
+
+def test_the_shape_of_an_input_that_states_none_is_the_user_s(tmp_path: Path) -> None:
+    made = graph([node("Relu", "x", "y")], {"x": None}, {"y": None}, {})
+    onnx.save(made, path := tmp_path / "m.onnx")
+    with pytest.raises(ArtifactError, match="its input x is not stated.*--shape x="):
+        read_model(path)
+    (value,) = read_model(path, {"x": (1, 3, 8)}).graph.inputs
+    assert value.shape is not None
+    assert list(value.shape)[1:] == [3, 8]

@@ -4,9 +4,12 @@ import math
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from helpers import parity, small_models
 from helpers.golden import known_golden, run_result
+from helpers.graphs import graph, node
+from helpers.parity import check
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
@@ -14,7 +17,7 @@ from exporter.parity.evaluate import evaluate
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.inputs import InputSet
 from exporter.results import ParityReport
-from exporter.types import ParityOptions
+from exporter.types import InputOptions, ParityOptions
 
 NAN = np.nan
 
@@ -79,3 +82,11 @@ def test_a_baseline_with_large_errors_proves_nothing(tmp_path: Path) -> None:
     notes = "; ".join(report.notes)
     assert "float32 lossy.onnx itself errs by more than 1% of the output on random, uniform" in notes
     assert "no input gives a meaningful budget for y" in notes
+
+
+def test_an_output_that_the_user_s_inputs_make_empty_fails(tmp_path: Path) -> None:
+    onnx.save(graph([node("Relu", "x", "y")], {"x": ("n", "m")}, {"y": ("n", "m")}, {}), path := tmp_path / "m.onnx")
+    np.save(tmp_path / "none.npy", np.zeros((2, 0), np.float32))
+    report = check(path, InputOptions(feeds={"x": tmp_path / "none.npy"}))
+    assert not report.passed
+    assert any("y is empty on every input, because x is" in note for note in report.notes)

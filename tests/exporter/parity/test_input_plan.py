@@ -148,3 +148,12 @@ def test_a_failure_on_a_drawn_value_names_the_option(tmp_path: Path) -> None:
     ):
         check(path)
     assert check(path, InputOptions(feeds={"b": ValueRange(1, 9)})).passed
+
+
+def test_a_batch_of_the_user_is_run_too_and_a_fixed_one_is_not_replaced(tmp_path: Path) -> None:
+    free = one_node(tmp_path / "free.onnx", node("Relu", "x", "y"), ["n", 4], ["n", 4])
+    report = check(free, InputOptions(shapes={"x": (7, 4)}))
+    assert {row.batch for row in report.comparisons} == {1, 2, 3, 7}
+    fixed = one_node(tmp_path / "fixed.onnx", node("Relu", "x", "y"), [2, 4], [2, 4])
+    with pytest.raises(UsageError, match=r"--shape x=7x4 does not fit x float32 \(2, 4\)"):
+        check(fixed, InputOptions(shapes={"x": (7, 4)}))

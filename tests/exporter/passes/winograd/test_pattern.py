@@ -87,3 +87,13 @@ def test_what_goes_with_a_convolution(model: onnx.ModelProto, operators: list[st
     match = found(model)
     assert isinstance(match, ConvMatch)
     assert [node.op_type for node in match.nodes] == operators
+
+
+def test_weights_that_are_not_finite_are_left() -> None:
+    model = single()
+    weight = normal(4, 2, 3, 3, 3)
+    weight[1, 1, 1, 1, 1] = float("inf")
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weight, "w"))
+    reason = found(model)
+    assert isinstance(reason, str)
+    assert "not all finite" in reason

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from helpers.graphs import graph, node, normal
 
-from exporter.errors import ArtifactError, BadInputError
+from exporter.errors import ArtifactError, BadInputError, UsageError
 from exporter.passes import autotune
 from exporter.reports.json_report import dump
 from exporter.reports.optimize import optimization_to_dict
@@ -140,3 +140,19 @@ def test_a_newer_record_and_a_plain_model_are_refused(model: Path) -> None:
         read_decisions(model.parent / "new.json")
     with pytest.raises(BadInputError, match="holds no decisions"):
         read_decisions(model)
+
+
+def test_decisions_are_for_models_of_one_structure(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = OptimizeRequest(model, model.parent / "first.onnx", verify=False, measure=False)
+    first = optimize(asked)
+    (model.parent / "record.json").write_text(first.record)
+    other = onnx.load(model)
+    other.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(normal(64, 64, 3, 3, 3, seed=1), "w"))
+    onnx.save(other, retrained := model.parent / "retrained.onnx")
+    replayed = replace(asked, decisions=model.parent / "record.json")
+    assert optimize(replace(replayed, model=retrained, output=model.parent / "a.onnx")).modified == first.modified
+    other.graph.node[1].op_type = "Sigmoid"
+    onnx.save(other, different := model.parent / "different.onnx")
+    with pytest.raises(UsageError, match="another structure"):
+        optimize(replace(replayed, model=different, output=model.parent / "b.onnx"))
+    assert not (model.parent / "b.onnx").exists()
