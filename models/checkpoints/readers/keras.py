@@ -1,5 +1,9 @@
 """Reads Keras's `.h5`: one HDF5 group per layer, its arrays inside. Only arrays are read; Keras itself is not needed.
 
+A process of its own parses the file (`hdf5_worker`), with limits on its time and memory: the HDF5 library may follow a
+damaged file without an end. Arrays in one piece are then mapped from the file, the others from what that process
+unpacked into a temporary file.
+
 The model's configuration, which may hold code, is an attribute that nothing looks at. Links are followed only where
 they are hard ones within the file: no external or soft link, no reference, no external storage, no virtual dataset.
 Arrays are named `<layer>/<array>`, whatever Keras 1, 2 or 3 puts in between: `conv1/conv1/kernel:0` is `conv1/kernel`.
@@ -7,25 +11,53 @@ Arrays are named `<layer>/<array>`, whatever Keras 1, 2 or 3 puts in between: `c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+import importlib.util
+import json
+import mmap
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
 
+import msgspec
 import numpy as np
-import torch
 from torch import Tensor
 
 from models.checkpoints.readers.base import MAX_TENSORS, MappedFile, ReadResult
 from models.checkpoints.readers.npz import torch_dtype
 from models.errors import CheckpointError, UnavailableError
 
-if TYPE_CHECKING:
-    import h5py
-
 MAGIC = b"\x89HDF\r\n\x1a\n"
 WHOLE_MODEL = "model_weights/"
 """Where `model.save` keeps what `model.save_weights` puts at the top."""
 
 MAX_DEPTH = 16
+
+WORKER = Path(__file__).with_name("hdf5_worker.py")
+SECONDS = 1.0
+BYTES_PER_SECOND = 20e6
+"""Processor time for parsing: SECONDS, and the time to read and unpack at this rate, a tenth of what gzip reaches."""
+WAITING = 60.0, 10.0
+"""Seconds of wall time for the start of the process and slow disks, and factor on the processor time."""
+MEMORY = 64 << 20
+"""Beyond the arrays themselves."""
+
+
+class _Array(msgspec.Struct):
+    path: str
+    dtype: str
+    shape: tuple[int, ...]
+    source: str
+    offset: int
+    length: int
+
+
+class _Report(msgspec.Struct):
+    arrays: list[_Array] = []
+    refused: str = ""
+    invalid: str = ""
 
 
 def is_hdf5(file: MappedFile) -> bool:
@@ -40,54 +72,64 @@ def read_keras(file: MappedFile) -> ReadResult:
         CheckpointError: damaged, truncated, links that leave the file, or arrays larger than the file could hold.
         UnavailableError: h5py is not installed.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise UnavailableError(f"{file.path}: reading HDF5 needs h5py; pip install 'c3d-export[keras]'") from error
-    file.stream.seek(0)
-    try:
-        with h5py.File(file.stream, "r") as opened:
-            found = [(path, dataset) for path, dataset in _datasets(file, opened)]
-            names = _layer_names([path for path, _ in found])
-            unpacked = sum(dataset.nbytes for _, dataset in found)
-            if unpacked > file.max_unpacked:
-                raise CheckpointError(f"{file.path}: claims {unpacked} bytes of arrays, far more than its own size")
-            tensors = {name: _tensor(file, name, dataset) for name, (_, dataset) in zip(names, found, strict=True)}
-    except (CheckpointError, UnavailableError):
-        raise
-    except Exception as error:  # the HDF5 library raises many classes for damaged files
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{file.path}: not a valid HDF5 file, or truncated: {first}") from error
+    if importlib.util.find_spec("h5py") is None:
+        raise UnavailableError(f"{file.path}: reading HDF5 needs h5py; pip install 'c3d-export[keras]'")
+    with tempfile.TemporaryFile(prefix="c3d-export-") as output:
+        report = _parse(file, output)
+        if report.refused:
+            raise CheckpointError(f"{file.path}: {report.refused}")
+        if report.invalid:
+            raise CheckpointError(f"{file.path}: not a valid HDF5 file, or truncated: {report.invalid}")
+        size = os.fstat(output.fileno()).st_size
+        data = mmap.mmap(output.fileno(), size, access=mmap.ACCESS_COPY) if size else file.data
+        unpacked = MappedFile(file.path, output, data)
+    names = _layer_names([array.path for array in report.arrays])
+    tensors = {
+        name: _tensor(file if array.source == "file" else unpacked, name, array)
+        for name, array in zip(names, report.arrays, strict=True)
+    }
     return ReadResult(tensors, "HDF5")
 
 
-def _datasets(file: MappedFile, opened: h5py.File) -> Iterator[tuple[str, Any]]:
-    """Walk over the arrays of the file, by hard links only; each group is entered once, so that cycles end."""
-    import h5py
+def _parse(file: MappedFile, output: BinaryIO) -> _Report:
+    """Parse the file in a process of its own.
 
-    waiting: list[tuple[str, Any, int]] = [("", opened, 0)]
-    entered: set[int] = set()
-    count = 0
-    while waiting:
-        prefix, group, depth = waiting.pop()
-        address = cast("Any", h5py).h5o.get_info(group.id).addr
-        if address in entered or depth > MAX_DEPTH:
-            raise CheckpointError(f"{file.path}: group {prefix or '/'} holds itself, or nests too deeply")
-        entered.add(address)
-        for key in group:
-            path = f"{prefix}{key}"
-            count += 1
-            if count > MAX_TENSORS:
-                raise CheckpointError(f"{file.path}: more than {MAX_TENSORS} groups and arrays")
-            if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-                raise CheckpointError(f"{file.path}: {path} is a link to elsewhere, and is not followed")
-            member = group[key]
-            if isinstance(member, h5py.Group):
-                waiting.append((f"{path}/", member, depth + 1))
-            elif isinstance(member, h5py.Dataset):
-                if member.external or member.is_virtual:
-                    raise CheckpointError(f"{file.path}: {path} keeps its values in another file")
-                yield path, member
+    Raises:
+        CheckpointError: the process reached a limit, or crashed.
+    """
+    seconds = SECONDS + file.size / BYTES_PER_SECOND
+    memory = MEMORY + file.max_unpacked
+    limits = {
+        "entries": MAX_TENSORS,
+        "depth": MAX_DEPTH,
+        "unpacked": file.max_unpacked,
+        "memory": memory,
+        "seconds": seconds,
+        "bytes_per_second": BYTES_PER_SECOND,
+    }
+    # -S and -P: it imports what this process would, and nothing of its own folder, where modules are called torch
+    command = [sys.executable, "-S", "-P", str(WORKER), json.dumps(limits)]
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    environment = os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
+    file.stream.seek(0)
+    timeout = WAITING[0] + WAITING[1] * (seconds + file.max_unpacked / BYTES_PER_SECOND)
+    try:
+        done = subprocess.run(  # noqa: S603 - this interpreter and a script of this package
+            command,
+            check=False,
+            stdin=file.stream,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            env=environment,
+            timeout=timeout,
+        )
+        return msgspec.json.decode(done.stderr.rpartition(b"\n")[2], type=_Report)
+    except subprocess.TimeoutExpired as error:
+        raise CheckpointError(f"{file.path}: not a valid HDF5 file: parsing it takes over {timeout:.0f} s") from error
+    except msgspec.DecodeError as error:
+        raise CheckpointError(
+            f"{file.path}: not a valid HDF5 file: parsing it crashed, or reached {seconds:.1f} s or {memory >> 20} MiB"
+        ) from error
 
 
 def _layer_names(paths: list[str]) -> list[str]:
@@ -103,13 +145,6 @@ def _layer_names(paths: list[str]) -> list[str]:
     return short if len(set(short)) == len(short) else paths
 
 
-def _tensor(file: MappedFile, name: str, dataset: Any) -> Tensor:
-    dtype: np.dtype[np.generic] = dataset.dtype
-    if dtype.kind not in "fiub" or dtype.fields is not None or dataset.shape is None:
-        raise CheckpointError(f"{file.path}: {name} holds {dtype}, not plain numbers")
-    native = dtype.newbyteorder("=")
-    kind = torch_dtype(file, name, native)
-    offset = dataset.id.get_offset()
-    if offset is not None and native == dtype and not dataset.id.get_create_plist().get_nfilters():
-        return file.tensor(name, kind, dataset.shape, offset, dataset.nbytes)
-    return torch.from_numpy(np.array(dataset[()], dtype=native, order="C"))
+def _tensor(file: MappedFile, name: str, array: _Array) -> Tensor:
+    kind = torch_dtype(file, name, np.dtype(array.dtype))
+    return file.tensor(name, kind, array.shape, array.offset, array.length)

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from helpers.mxnet_params import write_params
 from helpers.origins import write_caffe
 from helpers.tf_checkpoint import write_v1, write_v2
 from hypothesis import HealthCheck, given, settings
@@ -65,6 +66,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "c3d.model": lambda path: write_v1(path, ARRAYS),
     "ckpt.index": lambda path: write_v2(path.with_suffix(""), ARRAYS),
     "c3d.onnx": write_onnx,
+    "c3d.params": lambda path: write_params(path, ARRAYS),
 }
 
 
@@ -114,10 +116,33 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("mutated")
 
 
-@pytest.mark.parametrize("name", WRITERS)
+HDF5 = ("c3d.h5", "packed.h5")
+"""A process parses each of them: fewer examples in the default suite."""
+
+
+@pytest.mark.parametrize("name", [name for name in WRITERS if name not in HDF5])
 @given(mutate=mutations())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_mutated_file_loads_or_is_refused(name: str, mutate: Callable[[bytes], bytes], folder: Path) -> None:
+    check_mutated(name, mutate, folder)
+
+
+@pytest.mark.parametrize("name", HDF5)
+@given(mutate=mutations())
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_mutated_hdf5_file_loads_or_is_refused(name: str, mutate: Callable[[bytes], bytes], folder: Path) -> None:
+    check_mutated(name, mutate, folder)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", HDF5)
+@given(mutate=mutations())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_many_mutated_hdf5_files(name: str, mutate: Callable[[bytes], bytes], folder: Path) -> None:
+    check_mutated(name, mutate, folder)
+
+
+def check_mutated(name: str, mutate: Callable[[bytes], bytes], folder: Path) -> None:
     path = folder / f"mutated-{name}"
     content = mutate(original(name, folder))
     path.write_bytes(content)

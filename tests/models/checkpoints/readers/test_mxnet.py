@@ -6,45 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from helpers.mxnet_params import FLAGS, V1, V2, V3, array_bytes, write_list
 
 from models.checkpoints.readers import read_file
 from models.errors import CheckpointError
 
-V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
-FLAGS = {"float32": 0, "float64": 1, "float16": 2, "uint8": 3, "int32": 4, "int8": 5, "int64": 6, "bool": 7, "int16": 8}
-
-Values = NDArray[np.generic]
 VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)
-
-
-def array_bytes(values: Values, version: int = V2, flag: int | None = None, storage: int = 0) -> bytes:
-    axes = struct.pack(f"<i{values.ndim}q", values.ndim, *values.shape)
-    match version:
-        case 0:
-            head = struct.pack(f"<I{values.ndim}I", values.ndim, *values.shape)
-        case 0xF993FAC8:
-            head = struct.pack("<I", version) + axes
-        case _:
-            head = struct.pack("<Ii", version, storage) + axes
-    if values.ndim == 0 and version != V3:
-        return head
-    kind = FLAGS[str(values.dtype)] if flag is None else flag
-    return head + struct.pack("<iii", 1, 0, kind) + values.tobytes()
-
-
-def params(path: Path, arrays: list[bytes], names: list[str]) -> Path:
-    content = struct.pack("<QQQ", 0x112, 0, len(arrays)) + b"".join(arrays) + struct.pack("<Q", len(names))
-    content += b"".join(struct.pack("<Q", len(name.encode())) + name.encode() for name in names)
-    path.write_bytes(content)
-    return path
 
 
 @pytest.mark.parametrize("version", [0, V1, V2, V3])
 @pytest.mark.parametrize("dtype", FLAGS)
 def test_every_version_and_element_type(version: int, dtype: str, tmp_path: Path) -> None:
     values = VALUES.astype(dtype)
-    path = params(tmp_path / "c3d-0000.params", [array_bytes(values, version)] * 2, ["arg:conv1_weight", "fc6.weight"])
+    path = write_list(
+        tmp_path / "c3d-0000.params", [array_bytes(values, version)] * 2, ["arg:conv1_weight", "fc6.weight"]
+    )
     found = read_file(path)
     assert list(found.tensors) == ["conv1_weight", "fc6.weight"]
     assert all(np.array_equal(tensor.numpy(), values) for tensor in found.tensors.values())
@@ -54,12 +30,12 @@ def test_every_version_and_element_type(version: int, dtype: str, tmp_path: Path
 def test_bfloat16(tmp_path: Path) -> None:
     numbers = torch.tensor([1.0, -2.5], dtype=torch.bfloat16)
     bits = numbers.view(torch.int16).numpy()
-    found = read_file(params(tmp_path / "c3d.params", [array_bytes(bits, V2, 12)], ["w"]))
+    found = read_file(write_list(tmp_path / "c3d.params", [array_bytes(bits, V2, 12)], ["w"]))
     assert torch.equal(found.tensors["w"], numbers)
 
 
 def test_arrays_are_views_of_the_file(tmp_path: Path) -> None:
-    path = params(tmp_path / "c3d.params", [array_bytes(VALUES)], ["w"])
+    path = write_list(tmp_path / "c3d.params", [array_bytes(VALUES)], ["w"])
     first, second = read_file(path).tensors["w"], read_file(path).tensors["w"]
     assert first.untyped_storage().data_ptr() % 4096 != 0  # not memory of its own: the file is mapped from its start
     first[0, 0] = 7
@@ -67,7 +43,7 @@ def test_arrays_are_views_of_the_file(tmp_path: Path) -> None:
 
 
 def test_a_list_without_names(tmp_path: Path) -> None:
-    found = read_file(params(tmp_path / "c3d.params", [array_bytes(VALUES), array_bytes(VALUES[0])], []))
+    found = read_file(write_list(tmp_path / "c3d.params", [array_bytes(VALUES), array_bytes(VALUES[0])], []))
     assert {name: tuple(tensor.shape) for name, tensor in found.tensors.items()} == {"0": (2, 3), "1": (3,)}
 
 
@@ -75,7 +51,7 @@ def test_an_array_without_a_shape_is_left_out_and_a_scalar_of_numpy_is_not(tmp_p
     none, unknown = array_bytes(np.zeros((), np.float32)), struct.pack("<Iii", V3, 0, -1)
     open_size = struct.pack("<Iiiqq", V3, 0, 2, -1, 3)
     scalar = array_bytes(np.array(5, np.float32), V3)
-    path = params(tmp_path / "c3d.params", [none, unknown, open_size, scalar], ["a", "b", "c", "d"])
+    path = write_list(tmp_path / "c3d.params", [none, unknown, open_size, scalar], ["a", "b", "c", "d"])
     assert read_file(path).tensors == {"d": torch.tensor(5.0)}
 
 
@@ -86,7 +62,7 @@ def test_no_arrays_at_all(tmp_path: Path) -> None:
 
 
 def test_the_content_says_what_it_is_whatever_the_suffix(tmp_path: Path) -> None:
-    assert read_file(params(tmp_path / "c3d.bin", [array_bytes(VALUES)], ["w"])).container == "MXNet parameters"
+    assert read_file(write_list(tmp_path / "c3d.bin", [array_bytes(VALUES)], ["w"])).container == "MXNet parameters"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +81,7 @@ def test_the_content_says_what_it_is_whatever_the_suffix(tmp_path: Path) -> None
     ],
 )
 def test_what_is_refused(arrays: list[bytes], names: list[str], match: str, tmp_path: Path) -> None:
-    path = params(tmp_path / "c3d.params", arrays, names)
+    path = write_list(tmp_path / "c3d.params", arrays, names)
     with pytest.raises(CheckpointError, match=match):
         read_file(path)
 
@@ -123,7 +99,7 @@ def test_claimed_counts_are_bounded(count: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("keep", range(8, 90, 9))
 def test_truncated_anywhere(keep: int, tmp_path: Path) -> None:
-    path = params(tmp_path / "c3d.params", [array_bytes(VALUES)], ["w"])
+    path = write_list(tmp_path / "c3d.params", [array_bytes(VALUES)], ["w"])
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(CheckpointError, match="truncated"):
         read_file(path)
