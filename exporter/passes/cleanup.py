@@ -97,16 +97,19 @@ def _resolve_cast_like(model: ir.Model) -> int | None:
 
 
 class RemoveNoOps(GraphPass):
-    """Identity and Dropout are removed."""
+    """Identity, Dropout and a Pad of nothing are removed."""
 
     name = "remove-no-ops"
     enters_subgraphs = True
-    condition = "An Identity, or a Dropout that is not in training mode and whose mask nothing reads."
+    condition = (
+        "An Identity, a Dropout that is not in training mode and whose mask nothing reads, or a Pad by a constant 0."
+    )
     reason = "Each costs a copy or hides the operator before it from fusion."
 
     def rewrite(self, model: ir.Model) -> bool:
         """See `GraphPass`."""
-        dropped = [node for node in find_nodes(model, "Dropout") if self._is_identity(model, node)]
+        dropped = [node for node in find_nodes(model, "Dropout") if self._is_identity(node)]
+        dropped += [node for node in find_nodes(model, "Pad") if _pads_nothing(node)]
         for node in dropped:
             identity = ir.Node("", "Identity", [node.inputs[0]], num_outputs=1, name=node.name)
             node.graph.insert_before(node, identity)  # pyright: ignore[reportOptionalMemberAccess] - it is in one
@@ -118,7 +121,7 @@ class RemoveNoOps(GraphPass):
         IdentityEliminationPass()(model)
         return bool(dropped) or len(list(model.graph.all_nodes())) != before
 
-    def _is_identity(self, model: ir.Model, node: ir.Node) -> bool:
+    def _is_identity(self, node: ir.Node) -> bool:
         """Return whether a Dropout is the identity: by its attribute up to opset 11, by its third input later."""
         if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
             self.decide(node, "left", "its mask is read")
@@ -132,6 +135,15 @@ class RemoveNoOps(GraphPass):
             self.decide(node, "left", "it drops: training mode is on, or decided at run time")
             return False
         return True
+
+
+def _pads_nothing(node: ir.Node) -> bool:
+    """Return whether a Pad adds and removes nothing: by an attribute up to opset 10, by its second input later."""
+    if len(node.inputs) > 1:
+        amounts = constant(node.inputs[1])
+        return amounts is not None and not amounts.numpy().any()
+    listed = node.attributes.get_ints("pads") or node.attributes.get_ints("paddings")
+    return listed is not None and not any(listed)
 
 
 class RemoveDeadCode(GraphPass):

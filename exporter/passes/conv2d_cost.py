@@ -34,10 +34,15 @@ def conv2d_ms(match: Conv2dMatch) -> float:
         selected = milliseconds(2 * images * match.size[0], source + images)
     if match.channels * match.conv.kernel[0] >= VECTOR:
         moved += 2 * images
+    left = match.outputs * match.convolved[0] * prod(match.pooled[1:])  # of the blocked layout
     if match.pool is not None:
-        moved += volume + pooled
-    moved += 2 * pooled  # from the blocked layout
-    moved += 2 * source * (not match.given_frames_first) + 2 * pooled * (not match.wanted_frames_first)
+        moved += volume + left
+    moved += 2 * left
+    if match.pools_frames:
+        moved += 3 * left + pooled + 2 * pooled * match.wanted_frames_first
+    else:
+        moved += 2 * pooled * (not match.wanted_frames_first)
+    moved += 2 * source * (not match.given_frames_first)
     return OVERHEAD_MS + selected + milliseconds(2 * volume * taps, moved, BLOCKED * FLOPS)
 
 

@@ -47,7 +47,11 @@ def replace_by_conv2d(model: ir.Model, match: Conv2dMatch, *, channels_last: boo
         elif match.pool is not None:
             x = op("MaxPool", "pool", x, **match.pool.attributes_2d())
     frames_out, rows, columns = match.pooled
-    if channels_last:
+    if match.pool is not None and match.pools_frames:
+        x = reshape(x, "volume", -1, match.convolved[0], outputs, rows, columns)
+        x = op("Transpose", "channels_first", x, perm=FRAMES)
+        x = op("MaxPool", "pool_frames", x, **match.pool.attributes_of_frames())
+    elif channels_last:
         x = reshape(
             op("Transpose", "channels_last", x, perm=IMAGE_LAST), "volume", -1, frames_out, rows, columns, outputs
         )

@@ -1,4 +1,4 @@
-"""Which 3-D convolutions can be computed in 2-D, with the ReLU and the max pool of single frames after them."""
+"""Which 3-D convolutions can be computed in 2-D, with the ReLU and the max pool after them."""
 
 from dataclasses import dataclass
 
@@ -41,6 +41,11 @@ class Window:
         )
         return time, height, width
 
+    @property
+    def single_frames(self) -> bool:
+        """Whether each output frame reads one input frame, in order."""
+        return (self.kernel[0], self.strides[0], self.before[0], self.after[0]) == (1, 1, 0, 0)
+
     def attributes_2d(self) -> dict[str, list[int]]:
         """Return the attributes of the same window over (H, W)."""
         return {
@@ -48,6 +53,15 @@ class Window:
             "strides": list(self.strides[1:]),
             "dilations": list(self.dilations[1:]),
             "pads": [*self.before[1:], *self.after[1:]],
+        }
+
+    def attributes_of_frames(self) -> dict[str, list[int]]:
+        """Return the attributes of the same window over T alone, of volumes."""
+        return {
+            "kernel_shape": [self.kernel[0], 1, 1],
+            "strides": [self.strides[0], 1, 1],
+            "dilations": [self.dilations[0], 1, 1],
+            "pads": [self.before[0], 0, 0, self.after[0], 0, 0],
         }
 
 
@@ -84,13 +98,17 @@ class Conv2dMatch:
     @property
     def selects(self) -> bool:
         """Whether input frames must be selected or copied: otherwise each output frame reads one, in order."""
-        window = self.conv
-        return (window.kernel[0], window.strides[0], window.before[0], window.after[0]) != (1, 1, 0, 0)
+        return not self.conv.single_frames
+
+    @property
+    def pools_frames(self) -> bool:
+        """Whether the pool takes the maximum over frames too."""
+        return self.pool is not None and not self.pool.single_frames
 
     @property
     def few_channels(self) -> bool:
         """Whether it is a first layer: few channels of images, and a pool that keeps their layout."""
-        return self.pool is not None and self.channels * self.conv.kernel[0] < VECTOR
+        return self.pool is not None and not self.pools_frames and self.channels * self.conv.kernel[0] < VECTOR
 
     @property
     def source(self) -> ir.Value:
@@ -143,15 +161,12 @@ def match_conv2d(conv: ir.Node) -> Conv2dMatch | None:
 
 
 def _following(conv: ir.Node, convolved: tuple[int, int, int]) -> tuple[tuple[ir.Node, ...], Window | None]:
-    """Return the convolution with the ReLU and the pool of single frames after it, and the pool's window."""
+    """Return the convolution with the ReLU and the pool after it, and the pool's window."""
     relu, pool = following_relu_and_pool(conv)
     # the ReLU may be before or after the pool
     before = (relu,) if relu is not None and single_consumer(conv.outputs[0]) is relu else ()
     window = None if pool is None else read_window(pool, None)
-    if pool is None or window is None:
-        return (conv, *before), None
-    single = (window.kernel[0], window.strides[0], window.before[0], window.after[0]) == (1, 1, 0, 0)
-    if not single or min(window.output_size(convolved)) < 1:
+    if pool is None or window is None or min(window.output_size(convolved)) < 1:
         return (conv, *before), None
     after = (relu,) if relu is not None and not before else ()
     return (conv, *before, pool, *after), window

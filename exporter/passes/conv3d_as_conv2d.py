@@ -1,7 +1,7 @@
 """3-D convolutions as 2-D convolutions of frames.
 
-*Given* `y = MaxPool(Relu(Conv(x, W, b)))` of volumes, ReLU and pool each optional and in either order, the pool of
-single frames; W (K, C, t, h, w). *Result*: the same sums, in another order, from a 2-D convolution. The image of output
+*Given* `y = MaxPool(Relu(Conv(x, W, b)))` of volumes, ReLU and pool each optional and in either order; W (K, C, t, h,
+w). *Result*: the same sums, in another order, from a 2-D convolution. The image of output
 frame `i` has `t C` channels: the input frames `i s - p` to `i s - p + t - 1` that its taps in time read (s the stride,
 p the padding in time; zeros beyond the ends); W becomes (K, t C, h, w). *Algebra*: summing over taps in time is summing
 over channels. *Source*: the channels of a two-stream network's flow stack (Simonyan and Zisserman, 2014) are such taps.
@@ -9,6 +9,8 @@ over channels. *Source*: the channels of a two-stream network's flow stack (Simo
 onnxruntime has a blocked layout for images, which the convolution, the ReLU and the pool pass on to each other without
 reordering data, and a direct kernel for fewer channels than a vector holds; it has neither for volumes. The result has
 frames before channels, (N, T, K, H, W), as that of Winograd along time: between such layers nothing is transposed.
+
+A pool over frames too is one over rows and columns, in the blocked layout, and one over frames, of what that left.
 """
 
 from collections.abc import Callable

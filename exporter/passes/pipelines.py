@@ -11,6 +11,7 @@ from exporter.passes.cancel_transposes import CancelTransposes
 from exporter.passes.cleanup import FoldConstants, LiftConstants, RemoveDeadCode, RemoveNoOps
 from exporter.passes.compress_weights import CompressWeights
 from exporter.passes.conv3d_as_conv2d import Conv3dAsConv2d
+from exporter.passes.conv_transpose_as_2d import ConvTransposeAs2d
 from exporter.passes.fold_batch_norm import FoldBatchNorm
 from exporter.passes.fold_weights import FoldWeights
 from exporter.passes.move_transposes import MoveTransposes
@@ -67,4 +68,5 @@ def cpu_passes(
         for step in (Winograd, WinogradTime)
     )
     stems = Conv3dAsConv2d(partial(conv3d_as_conv2d.measure, **settings) if options.autotune else None)
-    return [*first, winograd, stems, winograd_time, MoveTransposes(), CancelTransposes(), dead_code]
+    frames = [stems, ConvTransposeAs2d(), winograd_time, MoveTransposes(), CancelTransposes()]
+    return [*first, winograd, *frames, dead_code]

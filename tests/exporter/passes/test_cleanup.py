@@ -85,6 +85,31 @@ def test_dropout_of_inference_goes(opset: int, training: bool | None, tmp_path: 
     assert done.operators == ["Relu"]
 
 
+def padded(opset: int, amounts: list[int], mode: str = "constant") -> onnx.ModelProto:
+    attributes = {"pads": amounts} if opset < 11 else {}
+    made = node("Pad", "x" if opset < 11 else "x amounts", "p", mode=mode, **attributes)
+    held = {} if opset < 11 else {"amounts": np.array(amounts)}
+    return graph([made, node("Relu", "p", "y")], ROW, {"y": ("a", "b")}, held, opset)
+
+
+@pytest.mark.parametrize(("opset", "mode"), [(7, "constant"), (13, "reflect"), (18, "constant"), (23, "edge")])
+def test_a_pad_of_nothing_goes(opset: int, mode: str, tmp_path: Path) -> None:
+    done = check_pass(RemoveNoOps(), padded(opset, [0, 0, 0, 0], mode), FEEDS, tmp_path, EXACT)
+    assert done.operators == ["Relu"]
+
+
+def test_a_pad_that_adds_or_crops_or_is_decided_at_run_time_stays() -> None:
+    assert not rewrite(RemoveNoOps(), padded(13, [0, 0, 0, 1])).modified
+    assert not rewrite(RemoveNoOps(), padded(7, [0, -1, 0, 0])).modified
+    shapes = {"x": ("n", 6), "amounts": (4,)}
+    ports = [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shapes["x"])]
+    ports.append(onnx.helper.make_tensor_value_info("amounts", onnx.TensorProto.INT64, shapes["amounts"]))
+    model = padded(13, [0, 0, 0, 0])
+    del model.graph.input[:]
+    model.graph.input.extend(ports)  # the initialiser is only its default
+    assert not rewrite(RemoveNoOps(), model).modified
+
+
 def test_dropout_in_training_mode_stays_and_says_why() -> None:
     done = rewrite(RemoveNoOps(), dropout(13, training=True))
     assert not done.modified

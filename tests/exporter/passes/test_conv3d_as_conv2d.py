@@ -75,7 +75,15 @@ def test_a_stem_becomes_a_2d_convolution(model: onnx.ModelProto, channels: int, 
     [
         (stem(order=("Relu",)), ["Conv", "Relu", "Neg"]),
         (stem(order=(), conv={"strides": [2, 2, 2], "pads": [1] * 6}), ["Conv", "Neg"]),
-        (stem(pool={"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]}), ["Conv", "Relu", "MaxPool", "Neg"]),
+        (stem(pool={"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]}), ["Conv", "Relu", "MaxPool", "MaxPool", "Neg"]),
+        (
+            stem(pool={"kernel_shape": [3, 3, 3], "strides": [2, 2, 2], "pads": [1] * 6}, after="Transpose"),
+            ["Conv", "Relu", "MaxPool", "MaxPool", "Neg"],
+        ),
+        (
+            stem(order=("MaxPool", "Relu"), pool={"kernel_shape": [2, 1, 1], "dilations": [2, 1, 1], "pads": [0] * 6}),
+            ["Conv", "MaxPool", "Relu", "MaxPool", "Neg"],
+        ),
         (stem(pool={**POOL, "ceil_mode": 1}), ["Conv", "Relu", "MaxPool", "Neg"]),
         (stem(kernel=(1, 3, 3), conv={"pads": [0, 1, 1] * 2}, frames=5, order=("Relu",)), ["Conv", "Relu", "Neg"]),
     ],
