@@ -15,12 +15,12 @@ from models.built_model import BuiltModel, Setting
 from models.c3d import C3D, all_outputs, fold_batch_norm, from_config
 from models.checkpoints import Checkpoint, load_into, read_checkpoint
 from models.checkpoints.info import CheckpointInfo
-from models.config import ARCHITECTURE, OUTPUTS, C3DConfig
-from models.errors import UsageError
+from models.config import ARCHITECTURE, CLIP_SHAPE, OUTPUTS, C3DConfig
+from models.errors import UsageError, join_limited
 from models.options import BuildOptions, WeightSelection
 from models.planning import Plan, plan, random_config
 from models.pooling import format_size
-from models.preprocessing import UNKNOWN, Preprocessing
+from models.preprocessing import COLOURS, UNKNOWN, Preprocessing
 from models.progress import Progress, no_progress
 
 
@@ -94,8 +94,11 @@ def _build_random(config: C3DConfig, options: BuildOptions) -> BuiltModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         network = _freeze(from_config(config))
+    profile = _fit_preprocessing(config)
     notes = (f"the weights are random, from seed {options.seed}; --weights loads a checkpoint",)
-    return _describe(network, options, "option" if options.pool5 else "default", notes=notes)
+    notes += _input_notes(config, profile)
+    source = "option" if options.pool5 else "default"
+    return _describe(network, options, source, preprocessing=profile, notes=notes)
 
 
 def _build_loaded(planned: Plan, checkpoint: Checkpoint, options: BuildOptions) -> BuiltModel:
@@ -111,10 +114,9 @@ def _build_loaded(planned: Plan, checkpoint: Checkpoint, options: BuildOptions) 
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d | nn.BatchNorm1d):
             module.num_batches_tracked = torch.zeros((), dtype=torch.long)
-    notes = _notes(config, options, planned, loaded, checkpoint.file.notes)
-    return _describe(
-        _freeze(network), options, planned.pool5_source, loaded, preprocessing=checkpoint.preprocessing, notes=notes
-    )
+    profile = _fit_preprocessing(config, checkpoint)
+    notes = (*_notes(config, options, planned, loaded, checkpoint.file.notes), *_input_notes(config, profile))
+    return _describe(_freeze(network), options, planned.pool5_source, loaded, preprocessing=profile, notes=notes)
 
 
 def _freeze(network: C3D) -> C3D:
@@ -127,7 +129,7 @@ def _describe(
     pool5_source: str,
     info: CheckpointInfo | None = None,
     *,
-    preprocessing: Preprocessing = UNKNOWN,
+    preprocessing: Preprocessing | None = UNKNOWN,
     notes: tuple[str, ...] = (),
 ) -> BuiltModel:
     config = network.config
@@ -149,6 +151,37 @@ def _describe(
         fuse=partial(_fused_outputs, network) if config.batch_norm else None,
         conv_hints=config.conv_hints,
     )
+
+
+def _fit_preprocessing(config: C3DConfig, checkpoint: Checkpoint | None = None) -> Preprocessing | None:
+    """Return the profile for the network's frames; None for frames that are not in colour, for which there is none."""
+    if config.channels != COLOURS:
+        return None
+    if checkpoint is None:
+        return UNKNOWN.scaled(config.height, config.width)
+    # a file that states its profile states it for the size of its own clips
+    own = checkpoint.input_size if checkpoint.raw.preprocessing is not None else None
+    return checkpoint.preprocessing.scaled(config.height, config.width, (own or CLIP_SHAPE)[-2:])
+
+
+def _input_notes(config: C3DConfig, profile: Preprocessing | None) -> tuple[str, ...]:
+    """Return what the clip's size and channels mean for preprocessing and pooling."""
+    notes: tuple[str, ...] = ()
+    if profile is None:
+        notes += (f"there is no profile for clips of {config.channels} channels: parity runs on random clips",)
+    elif profile.name != UNKNOWN.name and config.clip_shape[-2:] != CLIP_SHAPE[-2:]:
+        size = format_size(config.clip_shape[-2:])
+        notes += (f"the profile {profile.name} is for frames of 112x112; its sizes are scaled for {size}",)
+    halving = {name: pool for name, pool in config.pools.items() if pool is not None and pool.halves}
+    odd = [
+        name
+        for name, pool in halving.items()
+        if any(size % window for size, window in zip(config.pooled_size(name), pool.kernel, strict=True))
+    ]
+    if config.variant == "c3d" and config.pool5 == "right" and odd:
+        text = "an odd number of positions is halved and rounded down, as in PyTorch's ports; Caffe rounds up"
+        notes += (f"{join_limited(odd)}: {text}",)
+    return notes
 
 
 def _unavailable_outputs(config: C3DConfig) -> dict[str, str]:

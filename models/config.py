@@ -41,6 +41,9 @@ DEFAULT_CLASSES = 101
 MAX_CLASSES = 100_000
 """More than any data set has. A file that states more is refused before memory is allocated for it."""
 
+MAX_CLIP_VALUES = 1 << 28
+"""Numbers of one clip (1 GiB in float32). A file that states more is refused before memory is allocated for it."""
+
 CHANNEL_FACTORS: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
         "conv1": (0, 1),
@@ -130,9 +133,11 @@ class C3DConfig:
             return f"num_classes must be between 0 and {MAX_CLASSES} (got {self.num_classes})"
         if min(self.base_channels, *self.clip_shape) < 1 or min(self.feature_dim, self.fc7_width) < 0:
             return "channels, frames, height, width and base_channels must be at least 1, widths at least 0"
+        if math.prod(self.clip_shape) > MAX_CLIP_VALUES:
+            return f"clips of {format_size(self.clip_shape)} are too large: at most {MAX_CLIP_VALUES} numbers"
         for layer, size in self.map_sizes.items():
             if min(size) < 1:
-                left = format_size(self.map_sizes[POOLED_CONVOLUTIONS[layer]])
+                left = format_size(self.pooled_size(layer))
                 return f"clips of {format_size(self.clip_shape)} are too small: {layer} cannot pool a map of {left}"
         return None
 
@@ -181,6 +186,10 @@ class C3DConfig:
                 if min(size) < 1:
                     break
         return sizes
+
+    def pooled_size(self, pool: str) -> Sizes:
+        """Return (time, height, width) of what a pooling layer reads."""
+        return self.map_sizes[POOLED_CONVOLUTIONS[pool]]
 
     @property
     def pool5_shape(self) -> InputSize:

@@ -5,6 +5,8 @@ origin and no shape shows which was used. Each layout in `models.checkpoints.lay
 records it.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.config import CLIP_SHAPE
+from models.pooling import Sizes
 
-CLIP_LENGTH = CLIP_SHAPE[1]
+COLOURS = 3
 CROP_SIZE = CLIP_SHAPE[2]
+"""The side of the published network's square crop, for which profiles state their sizes."""
 
 Channels = tuple[float, float, float]
 """A number for each colour channel, in the order the network sees them."""
@@ -31,11 +35,11 @@ class Preprocessing:
         mean: subtracted from each channel after scaling.
         resize: (width, height) each frame is resized to, whatever its aspect ratio; or the length its shorter side
             is resized to, keeping the ratio.
-        crop: (top, left) of the 112x112 window taken from it; None takes the centre.
+        crop: (top, left) of the window taken from it; None takes the centre.
         source: where the origin documents the profile.
         std: each channel is divided by it after the mean is subtracted.
         mean_file: a file of the origin's with a mean for each pixel, of which `mean` is the average by channel.
-        frame_step: a clip's 16 frames are this many apart.
+        frame_step: a clip's frames are this many apart.
         clip_step: frames from the start of one clip to that of the next, where the origin runs over a whole video;
             None where it picks clips by other rules.
     """
@@ -59,30 +63,53 @@ class Preprocessing:
         short = min(width, height)
         return round(width * self.resize / short), round(height * self.resize / short)
 
-    def fault(self) -> str | None:
-        """Return what is wrong with the crop window, or None."""
+    def scaled(self, height: int, width: int, stated: tuple[int, int] = (CROP_SIZE, CROP_SIZE)) -> Preprocessing:
+        """Return the profile for frames of another size than the one it is stated for.
+
+        Frames are resized in proportion, so that the window shows as much of them, and it is taken from the centre.
+        That is an assumption: no origin documents another size.
+
+        Args:
+            height: rows of the network's frames.
+            width: their columns.
+            stated: (height, width) of the frames that this profile is for.
+        """
+        if (height, width) == stated:
+            return self
+        scale = max(height, width) / max(stated)
+        resize = (
+            round(self.resize * scale)
+            if isinstance(self.resize, int)
+            else (round(self.resize[0] * scale), round(self.resize[1] * scale))
+        )
+        return replace(self, resize=resize, crop=None)
+
+    def fault(self, crop_height: int = CROP_SIZE, crop_width: int = CROP_SIZE) -> str | None:
+        """Return what is wrong with a crop window of that size, or None."""
         width, height = self.frame_size(1, 1)
         top, left = self.crop or (0, 0)
-        if min(top, left, height - top - CROP_SIZE, width - left - CROP_SIZE) < 0:
+        if min(top, left, height - top - crop_height, width - left - crop_width) < 0:
             return f"crop {self.crop} of {self.resize}"
         return None
 
-    def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the clip (3, 16, 112, 112), float32, of frames resized to `frame_size`.
+    def __call__(self, frames: NDArray[np.uint8], size: Sizes = CLIP_SHAPE[1:]) -> NDArray[np.float32]:
+        """Return the clip (3, *size), float32, of frames resized to `frame_size`.
 
         Args:
-            frames: (16, height, width, 3) uint8, RGB.
+            frames: (time, height, width, 3) uint8, RGB.
+            size: (time, height, width) of the clip.
 
         Raises:
             ValueError: another number or size of frames.
         """
+        length, crop_height, crop_width = size
         height, width = frames.shape[1:3]
-        size = self.frame_size(width, height)
-        expected = (CLIP_LENGTH, size[1], size[0], 3)
+        resized = self.frame_size(width, height)
+        expected = (length, resized[1], resized[0], 3)
         if frames.shape != expected:
             raise ValueError(f"frames must be {expected} = (time, height, width, RGB); got {frames.shape}")
-        top, left = self.crop or ((height - CROP_SIZE) // 2, (width - CROP_SIZE) // 2)
-        pixels = frames[:, top : top + CROP_SIZE, left : left + CROP_SIZE, :]  # (16, 112, 112, 3)
+        top, left = self.crop or ((height - crop_height) // 2, (width - crop_width) // 2)
+        pixels = frames[:, top : top + crop_height, left : left + crop_width, :]  # (16, 112, 112, 3)
         if self.channels == "BGR":
             pixels = pixels[..., ::-1]
         values = pixels.astype(np.float32) * np.float32(self.scale) - np.asarray(self.mean, dtype=np.float32)

@@ -170,10 +170,10 @@ def rebuild_network(
             f"{artifact.path}: was exported from {network.description}, which this tool cannot build; compare it with "
             "another model file (--against FILE), or pass the network to exporter.verify_parity"
         )
-    if reference.batch_norm or reference.pool5:
+    if reference.batch_norm or reference.pool5 or reference.input_size or reference.variant:
         raise UsageError(
-            f"{artifact.path.name} has a manifest that describes its network ({network.description}); --batch-norm and "
-            "--pool5 are for files without one"
+            f"{artifact.path.name} has a manifest that describes its network ({network.description}); --batch-norm, "
+            "--pool5, --input-size and --variant are for files without one"
         )
     if reference.weights is None and reference.selection != WeightSelection():
         raise UsageError(

@@ -163,8 +163,16 @@ def _validate(manifest: Manifest) -> str | None:
         return f"signature {signature}"
     if (manifest.options.get("external_data") is True) != (len(manifest.files) > 1) and manifest.files:
         return "external data without its file"
-    fault = manifest.preprocessing.fault() if manifest.preprocessing is not None else None
+    fault = _crop_fault(manifest)
     return fault or (_contradiction(network, signature) if network.architecture else None)
+
+
+def _crop_fault(manifest: Manifest) -> str | None:
+    """Return how the preprocessing contradicts the input's rows and columns, where these are fixed."""
+    sizes = [size for size in manifest.signature.inputs[0].shape[-2:] if isinstance(size, int)]
+    if manifest.preprocessing is None or len(sizes) != 2:
+        return None
+    return manifest.preprocessing.fault(*sizes)
 
 
 def _contradiction(network: NetworkRecord, signature: Signature) -> str | None:

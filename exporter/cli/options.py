@@ -11,7 +11,7 @@ import click
 from exporter.types import DEVICES, OPTIMIZE_FOR, WEIGHT_DTYPES, InputOptions, ValueRange
 from models.config import OUTPUTS
 from models.options import BuildOptions, WeightSelection
-from models.pooling import POOL5_CONVENTIONS
+from models.pooling import POOL5_CONVENTIONS, VARIANTS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Options = TypeVar("Options")
@@ -82,6 +82,13 @@ def parse_shape(value: str) -> tuple[str, tuple[int, ...]]:
     if not found or "0" in found[2].split("x"):
         raise click.BadParameter(f"{value!r} is not of the form input=1x3x224x224")
     return found[1], tuple(map(int, found[2].split("x")))
+
+
+def parse_input_size(value: str) -> tuple[int, ...]:
+    """Return the numbers of `3x16x112x112`, or of `16x112x112`."""
+    if not re.fullmatch(r"[1-9]\d{0,5}(?:x[1-9]\d{0,5}){2,3}", value):
+        raise click.BadParameter(f"{value!r} is not of the form 3x16x112x112 (CxTxHxW) or 16x112x112 (TxHxW)")
+    return tuple(map(int, value.split("x")))
 
 
 def choice_option(name: str, choices: tuple[str, ...], default: str, help_text: str) -> Callable[[Command], Command]:
@@ -269,8 +276,25 @@ selection_options = combine(
 """Which tensors of a checkpoint are the network's; `take_build_options` reads them."""
 
 
+input_size_option = click.option(
+    "--input-size",
+    type=parse_input_size,
+    default=None,
+    metavar="CxTxHxW",
+    help="Channels, frames, height and width of a clip, or TxHxW. [default: what the checkpoint's shapes state, else "
+    "3x16x112x112]",
+)
+variant_option = click.option(
+    "--variant",
+    type=click.Choice(VARIANTS),
+    default=None,
+    help="The published network, or a relative: with pool5 as a global average (video-clip-order-prediction), or that "
+    "of Efficient-3DCNNs. [default: the checkpoint's, else c3d]",
+)
+
+
 def network_options(without_weights: str) -> Callable[[Command], Command]:
-    """Return `--weights`, the options of `selection_options`, `--batch-norm` and `--pool5`.
+    """Return `--weights`, the options of `selection_options`, and what describes the network: `--pool5` and its like.
 
     Args:
         without_weights: what is used where `--weights` is not given, for its help text.
@@ -287,4 +311,6 @@ def network_options(without_weights: str) -> Callable[[Command], Command]:
         selection_options,
         click.option("--batch-norm", is_flag=True, help="Use the variant with a BatchNorm after each convolution."),
         pool5_option,
+        input_size_option,
+        variant_option,
     )

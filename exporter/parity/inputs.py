@@ -166,19 +166,20 @@ def make_video_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: P
     random = np.random.default_rng(options.seed)
     input_types = select_input_types(options.input_types)
     shape = tuple(int(size) for size in spec.shape[1:])
+    size = shape[1], shape[2], shape[3]
     made = generate(random, shape, input_types, options.samples)
     clips: list[tuple[str, NDArray[np.uint8]]] = []
     if "video" in input_types:
-        clips.append(("video", resize(packaged_frames(), preprocessing)))
+        clips.append(("video", resize(packaged_frames(shape[1]), preprocessing)))
     for path in (video for named in options.clips for video in find_videos(named)):
         taken = {name for name, _ in (*made, *clips)}
-        clips.append((path.name if path.name not in taken else str(path), decode(path, preprocessing)))
+        clips.append((path.name if path.name not in taken else str(path), decode(path, preprocessing, shape[1])))
     if "pixels" in input_types:
         width, height = preprocessing.frame_size(*PACKAGED_SIZE)
         noise = random.integers(0, 256, (shape[1], height, width, 3), dtype=np.uint8)
-        made.append(("pixels", preprocessing(noise)))
+        made.append(("pixels", preprocessing(noise, size)))
     frames = {len(made) + number: frames for number, (_, frames) in enumerate(clips)}
-    made += [(name, preprocessing(frames)) for name, frames in clips]
+    made += [(name, preprocessing(frames, size)) for name, frames in clips]
     rows = {spec.name: np.stack([values for _, values in made])} if made else {}
     drawn = InputSet.of_rows(rows, [name for name, _ in made], frames)
     return _add_arrays(drawn, (spec,), {spec.name: spec.shape}, options)
@@ -198,7 +199,9 @@ def draw_inputs(plan: InputPlan, options: ParityOptions) -> InputSet:
         BadInputError: an array does not fit.
     """
     if options.clips:
-        raise UsageError("--clip needs a network that takes video; other models take their inputs as --array FILE.npz")
+        raise UsageError(
+            "--clip needs a network that takes RGB video; other models take their inputs as --array FILE.npz"
+        )
     input_types, samples = select_input_types(options.input_types), options.samples
     if plan.guessed and options.inputs.arrays:
         stated = stated_shapes(plan.specs, options.inputs)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from exporter.errors import BadInputError, UnavailableError
-from models.preprocessing import CLIP_LENGTH, Preprocessing
+from models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,12 +20,18 @@ LIST_SUFFIX = ".txt"
 skipped."""
 PACKAGED_SIZE = (171, 128)
 """The width and height of the packaged frames."""
+PACKAGED_FRAMES = 16
 
 
-def packaged_frames() -> NDArray[np.uint8]:
-    """Return 16 frames of a real video (tests/data/README.md says which): (16, 128, 171, 3), uint8, RGB."""
+def packaged_frames(count: int = PACKAGED_FRAMES) -> NDArray[np.uint8]:
+    """Return frames of a real video (tests/data/README.md says which): (count, 128, 171, 3), uint8, RGB.
+
+    More than there are run backwards and forwards.
+    """
     with files("exporter.video").joinpath("packaged_clip.npz").open("rb") as stream, np.load(stream) as archive:
-        return archive["frames"]
+        frames: NDArray[np.uint8] = archive["frames"]
+    added = max(0, count - len(frames))
+    return np.pad(frames, ((0, added), (0, 0), (0, 0), (0, 0)), mode="symmetric")[:count] if added else frames[:count]
 
 
 def resize(frames: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -50,7 +56,7 @@ def resize(frames: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[n
     return resized.permute(0, 2, 3, 1).numpy()
 
 
-def decode(path: Path, preprocessing: Preprocessing, frames: int = CLIP_LENGTH) -> NDArray[np.uint8]:
+def decode(path: Path, preprocessing: Preprocessing, frames: int) -> NDArray[np.uint8]:
     """Decode the first frames of a video and resize them to the size that `preprocessing` crops from.
 
     Each frame is resized when it is decoded, so only one is held at the video's own size.

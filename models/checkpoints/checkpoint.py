@@ -82,13 +82,13 @@ class Checkpoint:
 
     @property
     def variant(self) -> Variant | None:
-        """The variant that the names belong to; None where several have them."""
-        return self.layout.variant
+        """The variant: as the file states it, otherwise as its names do; None where neither does."""
+        return self.raw.variant or self.layout.variant
 
     @property
     def input_size(self) -> InputSize | None:
         """(channel, time, height, width) of a clip, where the file states it."""
-        return None
+        return self.raw.input_size
 
     @property
     def num_classes(self) -> int:

@@ -4,14 +4,15 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from models.built_model import BuiltModel
-from models.config import MANIFEST_KEY, Pool5
+from models.config import CLIP_SHAPE, MANIFEST_KEY, InputSize
 from models.errors import CheckpointError
+from models.pooling import Pool5, Variant
 from models.preprocessing import Preprocessing
 
 CONVENTIONS_KEY = "c3d_export.conventions"
@@ -33,6 +34,8 @@ class Conventions:
 
     Attributes:
         pool5: the convention they are run under; None if the file does not state it.
+        variant: the variant of the network; None if the file does not state it.
+        input_size: (channel, time, height, width) of a clip; None if the file does not state it.
         preprocessing: the profile they expect; None if the file does not state it.
         source: the checkpoint they were converted from.
     """
@@ -40,6 +43,8 @@ class Conventions:
     pool5: Pool5 | None = None
     preprocessing: Preprocessing | None = None
     source: Source | None = None
+    variant: Variant | None = None
+    input_size: InputSize | None = None
 
     def to_json(self) -> str:
         """Return the text that `read_conventions` reads back."""
@@ -48,7 +53,19 @@ class Conventions:
 
 @dataclass(frozen=True)
 class _Settings:
+    """Settings of `models.config.C3DConfig`; a manifest leaves out what is as published."""
+
     pool5: Pool5
+    variant: Variant = "c3d"
+    channels: int = CLIP_SHAPE[0]
+    frames: int = CLIP_SHAPE[1]
+    height: int = CLIP_SHAPE[2]
+    width: int = CLIP_SHAPE[3]
+
+    @property
+    def conventions(self) -> Conventions:
+        size = self.channels, self.frames, self.height, self.width
+        return Conventions(self.pool5, variant=self.variant, input_size=size)
 
 
 @dataclass(frozen=True)
@@ -66,14 +83,17 @@ class _Manifest:
 def describe_conventions(model: BuiltModel) -> Conventions:
     """Return what a converted checkpoint states about its weights.
 
-    A pool5 convention that was only assumed is left out: the converted file states no more than the checkpoint did.
+    A pool5 convention that was only assumed is left out, and so is the published size: the converted file states no
+    more than the checkpoint did.
     """
     pool5 = None
     if model.setting_sources.get("pool5") != "default":
         pool5 = msgspec.convert(model.settings["pool5"], Pool5)
     origin = model.checkpoint
     source = None if origin is None else Source(origin.file, origin.sha256, origin.layout)
-    return Conventions(pool5, model.preprocessing, source)
+    settings = msgspec.convert(dict(model.settings), _Settings).conventions
+    size = None if settings.input_size == CLIP_SHAPE else settings.input_size
+    return Conventions(pool5, model.preprocessing, source, settings.variant, size)
 
 
 def read_conventions(path: Path, metadata: Mapping[str, str]) -> Conventions:
@@ -88,7 +108,8 @@ def read_conventions(path: Path, metadata: Mapping[str, str]) -> Conventions:
         if MANIFEST_KEY in metadata:
             manifest = msgspec.json.decode(metadata[MANIFEST_KEY], type=_Manifest)
             settings = manifest.network.settings
-            return Conventions(settings.pool5 if settings else manifest.network.pool5, manifest.preprocessing)
+            stated = settings.conventions if settings else Conventions(manifest.network.pool5)
+            return replace(stated, preprocessing=manifest.preprocessing)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise CheckpointError(f"{path}: its metadata of conventions is invalid: {error}") from error
     return Conventions()

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from models.checkpoints.contents import MAX_TENSORS, Contents, NotBuilt, flatten
-from models.config import Pool5
+from models.config import InputSize
 from models.errors import CheckpointError
 from models.paths import descriptor_path, is_plain_name
+from models.pooling import Pool5, Variant
 from models.preprocessing import Preprocessing
 
 __all__ = ["MAX_TENSORS", "Hashing", "MappedFile", "NotBuilt", "ReadResult", "open_mapped"]
@@ -152,6 +153,8 @@ class ReadResult:
         sha256: SHA-256 of the file as it was given, so of the archive where the checkpoint is in one (of all files one
             after another, where there are several); `read_file` sets it.
         size: bytes of the file (or files) as given; `read_file` sets it.
+        variant: the variant of the network, if the file itself states it.
+        input_size: (channel, time, height, width) of a clip, if the file itself states it.
     """
 
     content: object
@@ -164,6 +167,8 @@ class ReadResult:
     hazards: tuple[str, ...] = ()
     sha256: str = ""
     size: int = 0
+    variant: Variant | None = None
+    input_size: InputSize | None = None
 
     @cached_property
     def contents(self) -> Contents:

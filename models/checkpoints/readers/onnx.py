@@ -1,18 +1,20 @@
 """Reads an ONNX model's initialisers: an exported C3D is a checkpoint too.
 
-The graph itself states pool5's convention, whatever tool exported it. This project's exports carry their manifest,
-which also states the preprocessing. Nothing of the graph runs. Field numbers: onnx/onnx.proto of the ONNX project.
+The graph itself states pool5's convention and the clip's size, whatever tool exported it. This project's exports carry
+their manifest, which also states the variant and the preprocessing. Nothing of the graph runs. Field numbers: onnx/onnx.proto of the ONNX project.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from models.checkpoints.metadata import Conventions, read_conventions
+from models.checkpoints.metadata import read_conventions
 from models.checkpoints.readers.base import MAX_TENSORS, MappedFile, ReadResult
-from models.config import Pool5
+from models.config import CLIP_SHAPE, InputSize
 from models.errors import CheckpointError
+from models.pooling import Pool5
 from models.protobuf_wire import BYTES, VARINT, Field, WireError, fields, packed, signed
 
 TRANSFORMS = ("winograd.", "conv2d.", "pictures.")
@@ -25,6 +27,9 @@ EXTERNAL = 1
 
 MARGINS: dict[tuple[int, ...], Pool5] = {(0, 1, 1, 0, 1, 1): "symmetric", (0, 0, 0, 0, 1, 1): "right"}
 """{pads of the last MaxPool, starts before ends: the convention}."""
+
+
+POOL5_WINDOWS = (2, 2, 2)
 
 
 @dataclass
@@ -84,11 +89,19 @@ def read_onnx(file: MappedFile) -> ReadResult:
             if tensor.is_floating_point() and not name.startswith(TRANSFORMS)
         }
         pool5 = _pool5(opened, graph.get(1, []))
+        size = _input_size(opened, graph.get(11, []), tensors.keys())
         reported = read_conventions(file.path, opened.pairs(model.get(14, [])))
     except WireError as error:
         raise CheckpointError(f"{file.path}: not a valid ONNX model, or truncated: {error}") from error
-    reported = Conventions(pool5 or reported.pool5, reported.preprocessing)
-    return ReadResult(tensors, "ONNX", reported.pool5, reported.preprocessing, others=tuple(opened.others.values()))
+    return ReadResult(
+        tensors,
+        "ONNX",
+        pool5 or reported.pool5,
+        reported.preprocessing,
+        others=tuple(opened.others.values()),
+        variant=reported.variant,
+        input_size=size or reported.input_size,
+    )
 
 
 def _tensor(opened: _Opened, span: Field) -> tuple[str, Tensor]:
@@ -120,7 +133,7 @@ def _number(opened: _Opened, name: str, text: str) -> int | None:
 
 
 def _pool5(opened: _Opened, nodes: list[Field]) -> Pool5 | None:
-    """Return the convention of the last MaxPool.
+    """Return the convention of the last MaxPool, if it has the windows of pool5.
 
     NodeProto: op_type 4, attribute 5. AttributeProto: name 1, i 3, ints 8.
     """
@@ -130,11 +143,36 @@ def _pool5(opened: _Opened, nodes: list[Field]) -> Pool5 | None:
             continue
         pads: tuple[int, ...] = (0,) * 6
         ceil = False
+        windows: tuple[int, ...] = ()
         for attribute in (opened.members(span) for span in node.get(5, [])):
             key = opened.text(attribute[1][-1]) if 1 in attribute else ""
             if key == "pads":
                 pads = tuple(size for run in attribute.get(8, []) for size in packed(opened.file.data, run))
+            if key == "kernel_shape":
+                windows = tuple(size for run in attribute.get(8, []) for size in packed(opened.file.data, run))
             if key == "ceil_mode":
                 ceil = any(entry.wire == VARINT and signed(entry.value) for entry in attribute.get(3, []))
+        if windows != POOL5_WINDOWS:
+            return None
         return "right" if ceil and not any(pads) else MARGINS.get(pads)
+    return None
+
+
+def _input_size(opened: _Opened, inputs: list[Field], initializers: Collection[str]) -> InputSize | None:
+    """Return the clip's size where the graph's input has a batch axis and four fixed ones.
+
+    ValueInfoProto: name 1, type 2. TypeProto: tensor_type 1. Its shape 2. TensorShapeProto: dim 1. Its dim_value 1.
+    """
+    for span in inputs:
+        value = opened.members(span)
+        if 1 not in value or opened.text(value[1][-1]) in initializers:
+            continue
+        spans = value.get(2, [])
+        for number in (1, 2):
+            spans = [inner for span in spans for inner in opened.members(span).get(number, [])]
+        dims = [opened.members(dim) for span in spans for dim in opened.members(span).get(1, [])]
+        sizes = [dim[1][-1].value if 1 in dim else 0 for dim in dims]
+        if len(sizes) == 1 + len(CLIP_SHAPE) and all(size > 0 for size in sizes[1:]):
+            _, channels, frames, height, width = sizes
+            return channels, frames, height, width
     return None

@@ -45,7 +45,15 @@ def read_safetensors(file: MappedFile) -> ReadResult:
         if reported.source
         else ""
     )
-    return ReadResult(tensors, "safetensors", pool5=reported.pool5, preprocessing=reported.preprocessing, source=source)
+    return ReadResult(
+        tensors,
+        "safetensors",
+        pool5=reported.pool5,
+        preprocessing=reported.preprocessing,
+        source=source,
+        variant=reported.variant,
+        input_size=reported.input_size,
+    )
 
 
 def _refuse_duplicates(path: Path, header: bytes) -> None:

@@ -112,20 +112,20 @@ def test_folders_and_lists_of_videos(tmp_path: Path) -> None:
 
 
 def test_the_packaged_frames_are_the_first_of_the_video() -> None:
-    assert np.array_equal(packaged_frames(), decode(BIKES, UNKNOWN))
+    assert np.array_equal(packaged_frames(), decode(BIKES, UNKNOWN, 16))
 
 
 def test_a_users_video_is_preprocessed_as_the_weights_expect() -> None:
     made = make_video_inputs(C3DConfig().input, JFZHANG95, ParityOptions(input_types=QUICK, clips=(BIKES,)))
-    assert np.array_equal(clips(made)["bikes.mp4"], JFZHANG95(decode(BIKES, UNKNOWN)))
+    assert np.array_equal(clips(made)["bikes.mp4"], JFZHANG95(decode(BIKES, UNKNOWN, 16)))
 
 
 def test_bad_videos(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="no such video"):
-        decode(tmp_path / "none.mp4", UNKNOWN)
+        decode(tmp_path / "none.mp4", UNKNOWN, 16)
     (tmp_path / "text.mp4").write_text("not a video")
     with pytest.raises(BadInputError, match="not a video that can be decoded"):
-        decode(tmp_path / "text.mp4", UNKNOWN)
+        decode(tmp_path / "text.mp4", UNKNOWN, 16)
     with pytest.raises(BadInputError, match="32 frames, but a clip has 64"):
         decode(BIKES, UNKNOWN, frames=64)
 
@@ -133,7 +133,7 @@ def test_bad_videos(tmp_path: Path) -> None:
 def test_without_pyav_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UnavailableError, match=r"pip install 'c3d-export\[video\]'"):
-        decode(BIKES, UNKNOWN)
+        decode(BIKES, UNKNOWN, 16)
 
 
 def test_frames_are_resized_for_profiles_of_another_size() -> None:
