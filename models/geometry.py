@@ -194,16 +194,16 @@ def _factors(number: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _lengths(variant: Variant, pool5: Pool5, axis: int, most: int) -> dict[int, range]:
-    """Return {length of pool5's output along an axis: the clip's lengths that give it}, up to `most`."""
+    """Return {length of pool5's output along an axis: the clip's lengths that give it}, from those up to `most`."""
     pools = [pool for pool in make_pools(variant, pool5).values() if pool is not None]
     found: dict[int, range] = {}
-    for length in range(1, most + 1):
+    for length in range(1, 2 * most):
         left = length
         for pool in pools:
             left = pool.output_length(axis, left) if left > 0 else 0
         # lengths that give the same output follow one another
         found[left] = range(found[left].start if left in found else length, length + 1)
-    return {left: lengths for left, lengths in found.items() if left > 0}
+    return {left: lengths for left, lengths in found.items() if left > 0 and lengths[0] <= most}
 
 
 def _roundest(lengths: range, published: int) -> int:

@@ -1,7 +1,8 @@
 """Reads an ONNX model's initialisers: an exported C3D is a checkpoint too.
 
 The graph itself states pool5's convention and the clip's size, whatever tool exported it. This project's exports carry
-their manifest, which also states the variant and the preprocessing. Nothing of the graph runs. Field numbers: onnx/onnx.proto of the ONNX project.
+their manifest, which also states the variant and the preprocessing. Nothing of the graph runs. Field numbers:
+onnx/onnx.proto of the ONNX project.
 """
 
 from collections.abc import Collection
