@@ -148,7 +148,7 @@ def _describe(
         checkpoint=info,
         notes=notes,
         forward_all=all_outputs(network),
-        fuse=partial(_fused_outputs, network) if config.batch_norm else None,
+        fuse=partial(_fused_outputs, network) if config.batch_norm_sizes else None,
         conv_hints=config.conv_hints,
     )
 

@@ -61,6 +61,7 @@ class C3D(nn.Module):
         fc7_dim: width of fc7, 0 to leave it out; None for fc6's.
         input_size: (channel, time, height, width) of a clip.
         variant: the published network or a relative, see `models.pooling.Variant`.
+        linear_batch_norm: put a BatchNorm1d after fc6 and fc7.
 
     Raises:
         ValueError: sizes that make no network; see `C3DConfig.fault`.
@@ -82,10 +83,11 @@ class C3D(nn.Module):
         fc7_dim: int | None = None,
         input_size: InputSize = CLIP_SHAPE,
         variant: Variant = "c3d",
+        linear_batch_norm: bool = False,
     ) -> None:
         super().__init__()
         self.config = config = C3DConfig(
-            num_classes, batch_norm, pool5, base_channels, feature_dim, fc7_dim, *input_size, variant
+            num_classes, batch_norm, pool5, base_channels, feature_dim, fc7_dim, *input_size, variant, linear_batch_norm
         )
         if fault := config.fault():
             raise ValueError(fault)
@@ -247,6 +249,7 @@ def from_config(config: C3DConfig) -> C3D:
         fc7_dim=config.fc7_dim,
         input_size=config.clip_shape,
         variant=config.variant,
+        linear_batch_norm=config.linear_batch_norm,
     )
 
 
@@ -257,11 +260,11 @@ def fold_batch_norm(network: C3D) -> C3D:
     W' = W * gamma / sqrt(var + eps) and b' = (b - mean) * gamma / sqrt(var + eps) + beta. It is computed in float64,
     so that each weight is rounded once. Source: `torch.nn.utils.fusion`.
     """
-    if not network.config.batch_norm:
+    if not network.config.batch_norm_sizes:
         return network
     with torch.device("meta"):
-        folded = from_config(replace(network.config, batch_norm=False))
-    state = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("fc")}
+        folded = from_config(replace(network.config, batch_norm=False, linear_batch_norm=False))
+    state = {name: tensor for name, tensor in network.state_dict().items() if name.startswith(("conv", "fc"))}
     for name, norm_name in (BATCH_NORMS | LINEAR_BATCH_NORMS).items():
         layer, norm = network.get_submodule(name), network.get_submodule(norm_name)
         if isinstance(norm, nn.Identity):

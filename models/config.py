@@ -65,7 +65,7 @@ CLASSIFIER_KEYS = ("fc8.weight", "fc8.bias")
 BATCH_NORMS: dict[str, str] = {name: name.replace("conv", "bn") for name in CHANNEL_FACTORS}
 """The BatchNorm3d that follows each convolution in the `batch_norm` network: conv3a's is bn3a."""
 LINEAR_BATCH_NORMS: dict[str, str] = {"fc6": "bn6", "fc7": "bn7"}
-"""The BatchNorm1d that follows fc6 and fc7 in `efficient-3dcnns` with `batch_norm`."""
+"""The BatchNorm1d that follows fc6 and fc7 with `linear_batch_norm`."""
 
 MANIFEST_KEY = "c3d_export.manifest"
 """Where an exported model file carries its manifest: an ONNX metadata property, a TorchScript extra file."""
@@ -108,6 +108,7 @@ class C3DConfig:
         height: rows of a frame.
         width: columns of a frame.
         variant: the published network or a relative.
+        linear_batch_norm: whether a BatchNorm1d follows fc6 and fc7.
     """
 
     num_classes: int = DEFAULT_CLASSES
@@ -121,6 +122,7 @@ class C3DConfig:
     height: int = CLIP_SHAPE[2]
     width: int = CLIP_SHAPE[3]
     variant: Variant = "c3d"
+    linear_batch_norm: bool = False
 
     def __post_init__(self) -> None:
         """Write one width in one way, so that equal networks have equal configurations."""
@@ -159,12 +161,11 @@ class C3DConfig:
 
     @property
     def batch_norm_sizes(self) -> dict[str, int]:
-        """{BatchNorm layer: its channels}; empty without `batch_norm`."""
-        if not self.batch_norm:
-            return {}
-        sizes = {BATCH_NORMS[name]: outputs for name, (_, outputs) in self.conv_channels.items()}
-        widths = {"fc6": self.feature_dim, "fc7": self.fc7_width} if self.variant == "efficient-3dcnns" else {}
-        return sizes | {LINEAR_BATCH_NORMS[name]: width for name, width in widths.items() if width}
+        """{BatchNorm layer: its channels}, of those that exist."""
+        convolutions = self.conv_channels if self.batch_norm else {}
+        linear = {"fc6": self.feature_dim, "fc7": self.fc7_width} if self.linear_batch_norm else {}
+        sizes = {BATCH_NORMS[name]: outputs for name, (_, outputs) in convolutions.items()}
+        return sizes | {LINEAR_BATCH_NORMS[name]: width for name, width in linear.items() if width}
 
     @property
     def pools(self) -> dict[str, Pool | None]:

@@ -96,6 +96,7 @@ def infer_config(shapes: Shapes, stated: Stated) -> Inferred:
         fc7_dim=_width("fc7", linear, variant),
         channels=channels,
         variant=variant,
+        linear_batch_norm="bn6.weight" in shapes,
     )
     return _infer_size(config, linear, stated, notes)
 

@@ -72,6 +72,7 @@ def random_config(options: BuildOptions) -> C3DConfig:
         feature_dim=(0 if variant == "global-pool" else FEATURE_DIM) if width is None else width,
         fc7_dim=options.fc7_dim,
         variant=variant,
+        linear_batch_norm=options.batch_norm and variant == "efficient-3dcnns",
     )
     if (size := options.input_size) is not None:
         channels = size[0] if len(size) == len(CLIP_SHAPE) else config.channels

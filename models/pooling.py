@@ -17,8 +17,7 @@ Sizes = tuple[int, int, int]
 Variant = Literal["c3d", "global-pool", "efficient-3dcnns"]
 """The published network, or a relative with the same convolutions. `global-pool`: pool5 averages over all positions,
 and what follows reads one number for each channel (xudejing/video-clip-order-prediction and its copies).
-`efficient-3dcnns`: pool1 and pool5 have windows of their own, and a BatchNorm1d follows fc6 and fc7 in the `batch_norm`
-network (okankop/Efficient-3DCNNs, models/c3d.py)."""
+`efficient-3dcnns`: pool1 and pool5 have windows of their own (okankop/Efficient-3DCNNs, models/c3d.py)."""
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 Pool5 = Literal["symmetric", "right"]

@@ -146,7 +146,7 @@ def test_settings_of_the_published_geometry_are_those_of_earlier_manifests() -> 
 
 
 def test_settings_round_trip_and_are_checked() -> None:
-    config = C3DConfig(3, True, "symmetric", 4, 20, 7, 2, 32, 64, 48, "efficient-3dcnns")
+    config = C3DConfig(3, True, "symmetric", 4, 20, 7, 2, 32, 64, 48, "efficient-3dcnns", True)
     assert parse_settings("C3D", config.settings()) == config
     with pytest.raises(UsageError, match="too small"):
         parse_settings("C3D", C3DConfig(frames=4).settings())

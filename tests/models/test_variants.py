@@ -54,11 +54,11 @@ def global_pool(*, norm: bool) -> nn.Sequential:
     return nn.Sequential(*trunk(3, pool1, norm=norm), nn.AdaptiveAvgPool3d(1), *head(8 * BASE, ()))
 
 
-def efficient(duration: int, size: int) -> nn.Sequential:
-    """okankop/Efficient-3DCNNs, models/c3d.py."""
+def efficient(duration: int, size: int, *, norm: bool = True) -> nn.Sequential:
+    """okankop/Efficient-3DCNNs, models/c3d.py; copies of it lack the BatchNorm1d."""
     pool1, pool5 = nn.MaxPool3d((2, 2, 2), (1, 2, 2)), nn.MaxPool3d((1, 2, 2), (2, 2, 2), (0, 1, 1))
     positions = math.floor(duration / 16) * math.ceil(size / 32) ** 2
-    layers = [*trunk(3, pool1, norm=True), pool5, *head(8 * BASE * positions, (WIDTH, WIDTH), norm=True)]
+    layers = [*trunk(3, pool1, norm=True), pool5, *head(8 * BASE * positions, (WIDTH, WIDTH), norm=norm)]
     return nn.Sequential(*layers)
 
 
@@ -77,10 +77,10 @@ NETWORKS: Mapping[str, tuple[nn.Sequential, C3DConfig]] = {
     ),
     "efficient-3dcnns": (
         efficient(16, 48),
-        C3DConfig(CLASSES, True, "symmetric", BASE, WIDTH, None, 3, 16, 48, 48, "efficient-3dcnns"),
+        C3DConfig(CLASSES, True, "symmetric", BASE, WIDTH, None, 3, 16, 48, 48, "efficient-3dcnns", True),
     ),
-    "efficient-3dcnns, 32 frames": (
-        efficient(32, 48),
+    "efficient-3dcnns, 32 frames, no BatchNorm1d": (
+        efficient(32, 48, norm=False),
         C3DConfig(CLASSES, True, "symmetric", BASE, WIDTH, None, 3, 32, 48, 48, "efficient-3dcnns"),
     ),
     "one channel, another width of fc7": (
@@ -130,6 +130,7 @@ def build_from(origin: nn.Sequential, config: C3DConfig) -> C3D:
         fc7_dim=config.fc7_dim,
         input_size=config.clip_shape,
         variant=config.variant,
+        linear_batch_norm=config.linear_batch_norm,
     ).double()
     ours: dict[str, Tensor] = {}
     convs, norms, linears = (
