@@ -186,5 +186,17 @@ HX173149 = Preprocessing(
     mean_file="crop_mean.npy",
 )
 
-PROFILES: tuple[Preprocessing, ...] = (UNKNOWN, CAFFE, C3D_KERAS, JFZHANG95, MMACTION2, HX173149)
+GLUONCV = Preprocessing(
+    name="gluoncv",
+    channels="RGB",
+    scale=1 / 255,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    resize=(171, 128),
+    crop=(8, 30),
+    source="dmlc/gluon-cv, c3d_kinetics400.log and data/transforms/video.py: ImageNet's mean and std",
+    frame_step=2,
+)
+
+PROFILES: tuple[Preprocessing, ...] = (UNKNOWN, CAFFE, C3D_KERAS, JFZHANG95, MMACTION2, HX173149, GLUONCV)
 """The profiles that the table of layouts refers to."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from models.checkpoints.layout import LAYERS, LINEARS, Layout
 from models.config import BATCH_NORMS, CONVOLUTIONS
-from models.preprocessing import C3D_KERAS, CAFFE, HX173149, JFZHANG95, MMACTION2, UNKNOWN
+from models.preprocessing import C3D_KERAS, CAFFE, GLUONCV, HX173149, JFZHANG95, MMACTION2, UNKNOWN
 
 __all__ = ["LAYERS", "LAYOUTS", "LINEARS", "Layout"]
 
@@ -111,6 +111,12 @@ _KERAS = (
 _TF1 = _key_map(_zip(["1", "2", "3a", "3b", "4a", "4b", "5a", "5b"], CONVOLUTIONS), ("wc{}", "bc{}")) | _key_map(
     _zip(["d1", "d2", "out"], LINEARS), ("w{}", "b{}")
 )
+
+_GLUON = _zip((f"conv{n}" for n in range(len(CONVOLUTIONS))), CONVOLUTIONS) | _zip(
+    (f"dense{n}" for n in range(len(LINEARS))), LINEARS
+)
+"""Gluon's names of parameters outside their blocks count the layers of a class."""
+_GLUON_PAIR = ("{}_weight", "{}_bias")
 
 LAYOUTS: tuple[Layout, ...] = (
     Layout(
@@ -278,6 +284,17 @@ LAYOUTS: tuple[Layout, ...] = (
         disambiguation="conv3d_deepnetA_sport1m_iter_1900000_TF.model and "
         "c3d_ucf101_finetune_whole_iter_20000_TF.model: no transpose before fc6",
         classes=(101, 487),
+    ),
+    Layout(
+        name="gluoncv",
+        title="c3d_kinetics400 of dmlc/gluon-cv, and what its training script writes",
+        names=_key_map({name: name for name in LAYERS}, TORCH)
+        | _key_map(
+            {f"{block}{theirs}": ours for block in ("", "c3d0_") for theirs, ours in _GLUON.items()}, _GLUON_PAIR
+        ),
+        pool5="symmetric",
+        preprocessing=GLUONCV,
+        containers=("MXNet",),
     ),
     Layout(
         name="chainer",

@@ -49,6 +49,6 @@ def test_std_divides_what_the_mean_left() -> None:
 def test_every_profile_takes_a_clip_out_of_its_frames_and_survives_a_manifest(profile: Preprocessing) -> None:
     width, height = profile.frame_size(640, 272)
     assert profile(np.zeros((16, height, width, 3), np.uint8)).shape == (3, 16, 112, 112)
-    assert profile.describe().startswith(f"{profile.channels}, 0-255, ")
+    assert profile.describe().startswith(f"{profile.channels}, 0-{255 * profile.scale:g}, ")
     manifest = replace(MANIFEST, preprocessing=profile)
     assert Manifest.from_json(manifest.to_json()) == manifest

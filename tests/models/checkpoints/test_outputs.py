@@ -15,6 +15,7 @@ import pytest
 import torch
 from helpers import origins
 from helpers.built import c3d, checkpoint, profile
+from helpers.mxnet_params import write_params
 from helpers.origins import JFZHANG95, State, canonical, clip, own_outputs, renamed, tensors
 from helpers.tf_checkpoint import write_v1, write_v2
 from safetensors.torch import save_file
@@ -96,6 +97,10 @@ def write_tf2(path: Path, state: State) -> None:
     write_v2(path.with_suffix(""), origins.tf_names(state))
 
 
+def write_gluon(path: Path, state: State) -> None:
+    write_params(path, {f"{layer}.{p}": state[f"{layer}.{p}"] for layer in origins.SHAPES for p in ("weight", "bias")})
+
+
 def write_safetensors(path: Path, state: State) -> None:
     save_file(tensors(renamed({}, ("/kernel", "/bias"), state)), path)
 
@@ -117,6 +122,7 @@ class Origin:
 
 
 ORIGINS = {
+    "gluoncv": Origin("c3d_kinetics400.params", saved(canonical, write_gluon), "gluoncv", "symmetric", "gluoncv"),
     "identity": Origin("c3d.pickle", save_torch("", {}), "identity", "symmetric", "unknown"),
     "jfzhang95": Origin("c3d-pretrained.pth", save_torch("", JFZHANG95), "jfzhang95", "symmetric", "jfzhang95"),
     "mmaction2 pretrain": Origin("pretrain.pth", save_backbone, "mmaction2", "symmetric", "mmaction2"),
