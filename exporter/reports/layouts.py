@@ -54,7 +54,7 @@ def conversion_to_dict(result: ConvertResult) -> dict[str, Any]:
     """Return the file written, the network in it, and where its weights came from."""
     source = result.built.checkpoint
     assert source is not None, "a conversion has a checkpoint"
-    members = ("file", "url", "sha256", "container", "layout", "loaded", "total", "values", "converted", "ignored_keys")
+    members = ("file", "url", "sha256", "container", "layout", "loaded", "total", "values", "converted", "notes")
     return {
         "path": str(result.path),
         "bytes": result.entry.bytes,
@@ -62,7 +62,8 @@ def conversion_to_dict(result: ConvertResult) -> dict[str, Any]:
         "network": dict(result.built.settings),
         "setting_sources": dict(result.built.setting_sources),
         "preprocessing": msgspec.to_builtins(result.built.preprocessing),
-        "source": {name: getattr(source, name) for name in members},
+        "source": {name: getattr(source, name) for name in members}
+        | {"selection": msgspec.to_builtins(source.selection)},
     }
 
 

@@ -1,5 +1,7 @@
 """Checkpoints of the real shapes at almost no cost: every tensor is one number, expanded."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,20 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "fc8": (487, 4096),
 }
 """As docs/how-to/checkpoints.md gives them: weights; biases are their first axis."""
+
+
+def narrow_state(num_classes: int = 5, seed: int = 0) -> dict[str, Tensor]:
+    """A C3D of 2 base channels and 4 features with random weights: real values in 10,000 numbers."""
+    generator = torch.Generator().manual_seed(seed)
+    state: dict[str, Tensor] = {}
+    for name, shape in SHAPES.items():
+        outputs, inputs = shape[0] // 32, 3 if name == "conv1" else shape[1] // 32
+        outputs = {"fc6": 4, "fc7": 4, "fc8": num_classes}.get(name, outputs)
+        inputs = {"fc7": 4, "fc8": 4}.get(name, inputs)
+        size = (outputs, inputs, *shape[2:])
+        state[f"{name}.weight"] = torch.randn(size, generator=generator) / math.prod(size[1:]) ** 0.5
+        state[f"{name}.bias"] = torch.randn(outputs, generator=generator) / 10
+    return state
 
 
 def constant_state(num_classes: int = 487, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import origins
 from helpers.built import profile
-from helpers.checkpoints import constant_state
+from helpers.checkpoints import narrow_state
 from helpers.run import Done, call
 
 from exporter.artifacts.manifest import sha256_file
@@ -19,14 +19,11 @@ from models.builder import state_sha256
 from models.config import C3DConfig
 from models.options import BuildOptions
 
-CAFFE = {"conv1": "conv1a", "conv2": "conv2a"}
-
-
 @pytest.fixture
 def caffe(tmp_path: Path) -> Path:
-    """Caffe's names and conventions in a PyTorch file, at no cost."""
-    path = tmp_path / "c3d-caffe.pth"
-    torch.save(origins.renamed(CAFFE, (".weight", ".bias"), constant_state(7)), path)
+    """A narrow caffemodel."""
+    path = tmp_path / "c3d.caffemodel"
+    origins.write_caffe(path, {name: value.numpy() for name, value in narrow_state(7).items()}, "C3D-v1.0")
     return path
 
 
@@ -44,7 +41,7 @@ def test_the_same_network_under_this_projects_names_with_its_conventions_in_the_
 
 
 def test_an_assumed_convention_is_not_written(tmp_path: Path) -> None:
-    torch.save(constant_state(3), tmp_path / "c3d.pth")
+    torch.save(narrow_state(3), tmp_path / "c3d.pth")
     convert(ConvertRequest(BuildOptions(weights=tmp_path / "c3d.pth"), tmp_path / "c3d.safetensors"))
     assert build(BuildOptions(weights=tmp_path / "c3d.safetensors")).setting_sources["pool5"] == "default"
 
@@ -61,7 +58,7 @@ def test_what_is_refused(caffe: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot write to"):
         convert(ConvertRequest(BuildOptions(weights=caffe), caffe / "sub" / "c3d.safetensors"))
     assert output.read_bytes() == b"precious"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["c3d-caffe.pth", "c3d.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c3d.caffemodel", "c3d.safetensors"]
 
 
 def test_the_commands(caffe: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +69,7 @@ def test_the_commands(caffe: Path, capfd: pytest.CaptureFixture[str]) -> None:
     reported = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (0, "")
     assert reported["source"]["layout"] == "caffe"
-    assert reported["network"] == C3DConfig(7).settings()
+    assert reported["network"] == C3DConfig(7, base_channels=2, feature_dim=4).settings()
     assert (
         build(BuildOptions(weights=caffe.with_name("c3d.safetensors"))).settings["pool5"] == "symmetric"
     )  # the override stays
