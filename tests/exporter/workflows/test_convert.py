@@ -19,6 +19,7 @@ from models.builder import state_sha256
 from models.config import C3DConfig
 from models.options import BuildOptions
 
+
 @pytest.fixture
 def caffe(tmp_path: Path) -> Path:
     """A narrow caffemodel."""

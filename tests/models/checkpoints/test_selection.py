@@ -5,41 +5,126 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.checkpoints import constant_state
+from helpers.checkpoints import narrow_state
+from torch import Tensor
 
 from models.checkpoints import read_checkpoint
-from models.errors import CheckpointError
+from models.checkpoints.selection import AVERAGE, OPTIMIZER
+from models.errors import CheckpointError, UsageError
+from models.options import WeightSelection
+
+State = dict[str, Tensor]
+
+
+def by_layer(state: State) -> dict[str, State]:
+    """One dict for each layer."""
+    layers: dict[str, State] = {}
+    for name, value in state.items():
+        layer, parameter = name.split(".")
+        layers.setdefault(layer, {})[parameter] = value
+    return layers
+
+
+def prefixed(**prefixes: int) -> State:
+    return {f"{p}.{name}": value for p, seed in prefixes.items() for name, value in narrow_state(seed=seed).items()}
+
+
+S, T = narrow_state(seed=1), narrow_state(seed=2)
 
 
 @pytest.mark.parametrize(
-    ("wrap", "key", "prefix"),
+    ("content", "key", "prefix"),
     [
-        (lambda s: {"net_state_dict": s}, "net_state_dict", ""),
-        (lambda s: {"params": s}, "params", ""),
-        (lambda s: {"module": s}, "module", ""),
-        (lambda s: {"net": {"state_dict": s}}, "net.state_dict", ""),
-        (lambda s: [s, {"lr": 0.1}], "0", ""),
-        (lambda s: {"ema": s}, "ema", ""),
-        (lambda s: {"state_dict": s, "state_dict_ema": dict(s)}, "state_dict", ""),
-        (lambda s: {"model": s, "optimizer": {"velocity": dict(s)}}, "model", ""),
+        ({"net_state_dict": S}, "net_state_dict", ""),
+        ({"params": S, "epoch": 3}, "params", ""),
+        ({"module": S}, "module", ""),
+        ({"net": {"state_dict": S}}, "net.state_dict", ""),
+        ([S, {"lr": 0.1}], "0", ""),
+        ((3, {"x": S}), "1.x", ""),
+        ({"n": by_layer(S)}, "n", ""),
+        ({"ema": S}, "ema", ""),
+        ({"state_dict": S, "state_dict_ema": T}, "state_dict", ""),
+        ({"ema": {"decay": torch.ones(()), "shadow": T}, "net_params": S}, "net_params", ""),
+        ({"model": S, "optimizer": {"velocity": T}}, "model", ""),
+        ({"generator": S, "g_optim": T}, "generator", ""),
+        ({"state_dict": S, "model": T}, "state_dict", ""),
         (
-            lambda s: {
-                "n": {f"{k.split('.')[0]}": {p: s[f"{k.split('.')[0]}.{p}"] for p in ("weight", "bias")} for k in s}
-            },
-            "n",
-            "",
+            {"state_dict": {"n_averaged": torch.ones(()), **{f"module.{k}": v for k, v in S.items()}}},
+            "state_dict",
+            "module.",
         ),
+        (prefixed(model=1, model_ema=2), "", "model."),
+        ({"best": S, "other": {"conv1.weight": T["conv1.weight"]}}, "best", ""),
     ],
 )
-def test_the_usual_network_is_found_wherever_it_is(wrap: Any, key: str, prefix: str, tmp_path: Path) -> None:
-    torch.save(wrap(constant_state()), tmp_path / "c3d.pth")
+def test_the_usual_network_is_found_wherever_it_is(content: Any, key: str, prefix: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "c3d.pth")
     checkpoint = read_checkpoint(tmp_path / "c3d.pth")
     assert (checkpoint.chosen.key, checkpoint.chosen.prefix) == (key, prefix)
-    assert checkpoint.tensors.keys() == constant_state().keys()
+    assert checkpoint.tensors.keys() == S.keys()
+    assert torch.equal(checkpoint.tensors["fc8.weight"], S["fc8.weight"])
 
 
-def test_none_of_two_equal_networks_is_guessed(tmp_path: Path) -> None:
-    two = {f"{stream}.{name}": value for stream in ("rgb", "flow") for name, value in constant_state().items()}
-    torch.save(two, tmp_path / "c3d.pth")
-    with pytest.raises(CheckpointError, match="holds 2 networks.*'rgb.'.*'flow.'"):
+TWINS: dict[str, Any] = {
+    "two streams": prefixed(rgb=1, flow=2),
+    "two encoders": {"state_dict": prefixed(**{"module.encoder_q": 1, "module.encoder_k": 2})},
+    "student and teacher": {"student": S, "teacher": T},
+    "list": [S, T],
+    "key and prefix": {"a": prefixed(x=1, y=2), "b": prefixed(x=3, y=4)},
+}
+
+
+@pytest.mark.parametrize("case", TWINS)
+def test_none_of_several_equal_networks_is_guessed_and_each_can_be_chosen(case: str, tmp_path: Path) -> None:
+    torch.save(TWINS[case], tmp_path / "c3d.pth")
+    with pytest.raises(
+        CheckpointError, match=r"holds [24] networks, none of which is the usual one; choose with"
+    ) as caught:
         read_checkpoint(tmp_path / "c3d.pth")
+    offered = str(caught.value).partition("choose with ")[2].split("; ")
+    found: set[float] = set()
+    for offer in offered:
+        words = offer.partition(" for the one ")[0].split()
+        selection = WeightSelection(**dict(zip((word[2:] for word in words[::2]), words[1::2], strict=True)))
+        found.add(float(read_checkpoint(tmp_path / "c3d.pth", selection=selection).tensors["fc8.bias"][0]))
+    assert len(found) == len(offered) == (4 if case == "key and prefix" else 2)
+
+
+def test_the_network_that_was_not_taken_is_named_with_its_option(tmp_path: Path) -> None:
+    torch.save({"state_dict": S, "state_dict_ema": T}, tmp_path / "c3d.pth")
+    usual = read_checkpoint(tmp_path / "c3d.pth")
+    assert usual.notes == (
+        "the file holds 2 networks; this is the one under 'state_dict'. --key state_dict_ema takes the one under "
+        "'state_dict_ema'",
+    )
+    for selection in (WeightSelection(key="state_dict_ema"), WeightSelection(ema=True)):
+        other = read_checkpoint(tmp_path / "c3d.pth", selection=selection)
+        assert torch.equal(other.tensors["fc8.weight"], T["fc8.weight"])
+    with pytest.raises(
+        UsageError, match="--key 'state': no such network in the file.*'state_dict', under 'state_dict_ema'"
+    ):
+        read_checkpoint(tmp_path / "c3d.pth", selection=WeightSelection(key="state"))
+
+
+@pytest.mark.parametrize(
+    "name", ["ema", "model_ema", "state_dict_ema", "ema.shadow", "swa_model", "ExponentialMovingAverage"]
+)
+def test_averages_are_known_by_name(name: str) -> None:
+    assert AVERAGE.search(name)
+
+
+@pytest.mark.parametrize("name", ["schema", "gemara", "model", "cinema.net", "shadows_off"])
+def test_other_names_are_no_averages(name: str) -> None:
+    assert not AVERAGE.search(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["optimizer.state.0.exp_avg", "optimizer_state_dict.x", "opt_dict.a", "g_optim.m", "optimizer/x"]
+)
+def test_optimizers_are_known_by_name(name: str) -> None:
+    assert OPTIMIZER.search(name)
+
+
+@pytest.mark.parametrize("name", ["model.conv1.weight", "option.x", "optical_flow.conv1.weight", "adopt.x"])
+def test_other_names_are_no_optimizers(name: str) -> None:
+    assert not OPTIMIZER.search(name)

@@ -1,0 +1,68 @@
+"""Every tensor that is not the network's is left out with a reason, or refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.checkpoints import narrow_state
+
+from models import build
+from models.checkpoints import read_checkpoint
+from models.errors import CheckpointError
+from models.options import BuildOptions, WeightSelection
+
+ONE = torch.ones(1)
+
+
+def test_an_optimizer_is_counted_not_listed(tmp_path: Path) -> None:
+    state = narrow_state()
+    parameters = [torch.nn.Parameter(value) for value in state.values()]
+    optimizer = torch.optim.Adam(parameters)
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    torch.save({"state_dict": state, "optimizer": optimizer.state_dict()}, tmp_path / "c3d.pth")
+    coverage = read_checkpoint(tmp_path / "c3d.pth").coverage
+    assert coverage.optimizer == 3 * len(state)
+    assert coverage.notes() == (f"left out: {3 * len(state)} tensors of the optimizer",)
+
+
+def test_tensors_outside_the_prefix_are_reported_and_left_out(tmp_path: Path) -> None:
+    state = {f"model.{name}": value for name, value in narrow_state().items()}
+    torch.save(
+        {"state_dict": state | {"criterion.weight": ONE, "projector.0.weight": ONE}, "rng": ONE}, tmp_path / "c3d.pth"
+    )
+    coverage = read_checkpoint(tmp_path / "c3d.pth").coverage
+    assert coverage.outside == ("criterion.weight", "projector.0.weight", "rng")
+    assert coverage.unexpected == ()
+    assert coverage.notes() == ("left out: 3 other tensors, criterion.weight, projector.0.weight, rng",)
+
+
+@pytest.mark.parametrize(
+    "name", ["n_averaged", "criterion.weight", "metric_acc", "val_acc.total", "queue", "queue_ptr"]
+)
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_bookkeeping_beside_the_layers_is_known(name: str, prefix: str, tmp_path: Path) -> None:
+    torch.save({prefix + key: value for key, value in (narrow_state() | {name: ONE}).items()}, tmp_path / "c3d.pth")
+    assert read_checkpoint(tmp_path / "c3d.pth").coverage.outside == (prefix + name,)
+
+
+def test_an_extra_under_the_prefix_is_refused_unless_it_is_ignored(tmp_path: Path) -> None:
+    torch.save({"model": narrow_state() | {"temperature": ONE}}, tmp_path / "c3d.pth")
+    with pytest.raises(CheckpointError, match="1 tensor does not belong to C3D"):
+        build(BuildOptions(weights=tmp_path / "c3d.pth"))
+    built = build(BuildOptions(weights=tmp_path / "c3d.pth", selection=WeightSelection(ignore=("temp*",))))
+    assert "--ignore left out 1 tensor: temperature" in built.notes
+
+
+def test_a_pattern_never_leaves_out_the_network_s_own_tensors(tmp_path: Path) -> None:
+    torch.save(narrow_state() | {"aux.weight": ONE}, tmp_path / "c3d.pth")
+    checkpoint = read_checkpoint(tmp_path / "c3d.pth", selection=WeightSelection(ignore=("*",)))
+    assert checkpoint.tensors.keys() == narrow_state().keys()
+    assert checkpoint.coverage.ignored == ("aux.weight",)
+
+
+def test_another_network_s_tensors_are_counted(tmp_path: Path) -> None:
+    torch.save({"net": narrow_state(), "ema": narrow_state(seed=1) | {"t": ONE}}, tmp_path / "c3d.pth")
+    coverage = read_checkpoint(tmp_path / "c3d.pth").coverage
+    assert (coverage.networks, coverage.outside) == (len(narrow_state()) + 1, ())

@@ -1,0 +1,83 @@
+"""Layers without names are known by their order and shapes; the outputs are the Sequential's own."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.built import c3d
+from torch import nn
+
+from models import build
+from models.checkpoints.sequential import sequential_names
+from models.options import BuildOptions
+
+CHANNELS = ((3, 2), (2, 4), (4, 8), (8, 8), (8, 16), (16, 16), (16, 16), (16, 16))
+POOLED_AFTER = (0, 1, 3, 5, 7)
+
+
+def features(*, norm: bool, relu: bool) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for index, (inputs, outputs) in enumerate(CHANNELS):
+        layers.append(nn.Conv3d(inputs, outputs, 3, padding=1))
+        layers += [nn.BatchNorm3d(outputs)] * norm
+        layers += [nn.ReLU()] * relu
+        if index in POOLED_AFTER:
+            window = (1, 2, 2) if index == 0 else (2, 2, 2)
+            layers.append(nn.MaxPool3d(window, window, (0, 1, 1) if index == len(CHANNELS) - 1 else 0))
+            layers += [nn.ReLU()] * (not relu)
+        else:
+            layers += [nn.ReLU()] * (not relu)
+    return layers
+
+
+def classifier(*, dropout: bool) -> list[nn.Module]:
+    drop = [nn.Dropout()] * dropout
+    return [nn.Linear(256, 4), nn.ReLU(), *drop, nn.Linear(4, 4), nn.ReLU(), *drop, nn.Linear(4, 5)]
+
+
+def networks() -> dict[str, tuple[nn.Module, nn.Module]]:
+    """{case: (what is saved, what computes)}."""
+    found: dict[str, tuple[nn.Module, nn.Module]] = {}
+    for case, norm, dropout, relu in (
+        ("plain", False, True, True),
+        ("with BatchNorm", True, True, True),
+        ("without Dropout", False, False, True),
+        ("ReLU after pooling", False, True, False),
+    ):
+        torch.manual_seed(len(found))
+        first, second = features(norm=norm, relu=relu), classifier(dropout=dropout)
+        whole = nn.Sequential(*first, nn.Flatten(), *second)
+        found[f"{case}, one Sequential"] = whole, whole
+        halves = nn.ModuleDict({"extractor": nn.Sequential(*first), "head": nn.Sequential(*second)})
+        found[f"{case}, two"] = halves, whole
+    return found
+
+
+CASES = networks()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_outputs_are_those_of_the_sequential(case: str, tmp_path: Path) -> None:
+    saved, network = CASES[case]
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.running_mean, module.running_var = (
+                torch.randn(module.num_features) / 9,
+                torch.rand(module.num_features) + 1,
+            )
+    torch.save({"state_dict": {f"module.{k}": v for k, v in saved.state_dict().items()}}, tmp_path / "c3d.pth")
+    built = build(BuildOptions(weights=tmp_path / "c3d.pth"))
+    clip = torch.randn(1, 3, 16, 112, 112, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        expected, found = network.double().eval()(clip), c3d(built).double()(clip)
+    network.float()
+    assert built.settings["batch_norm"] == ("BatchNorm" in case)
+    assert float((found - expected).abs().max() / expected.abs().max()) < 1e-9
+
+
+def test_other_numbered_layers_are_no_c3d() -> None:
+    shapes = {name: tuple(value.shape) for name, value in CASES["plain, one Sequential"][1].state_dict().items()}
+    assert len(list(sequential_names(shapes))) == 1
+    assert not list(sequential_names(shapes | {"3.weight": (4, 2, 1, 3, 3)}))
+    assert not list(sequential_names(shapes | {"3.weight": (4, 3, 3, 3, 3)}))
+    assert not list(sequential_names({k: v for k, v in shapes.items() if not k.startswith("3.")}))
