@@ -122,9 +122,10 @@ def _with_numbers(shapes: Shapes, rows: Iterable[Layout]) -> Iterator[Layout]:
 
 
 def _most_proven(matches: list[LayoutMatch], shapes: Shapes, container: str) -> tuple[LayoutMatch, ...]:
-    """Return the matches whose rows are proven best: a named origin, then any names, then numbers, then the rest.
+    """Return the match whose row is proven best: a named origin, then any names, then numbers, then the rest.
 
-    Rows that only the user can distinguish stay together.
+    Of equal ones it is the first of the table, which states the least. Rows that only the user can distinguish stay
+    together.
     """
     if any(match.layout.disambiguation for match in matches):
         return tuple(matches)
@@ -132,7 +133,7 @@ def _most_proven(matches: list[LayoutMatch], shapes: Shapes, container: str) -> 
     for match in matches:
         proven = match.layout.is_proven(container, match.num_classes(shapes))
         ranks.append((1 if match.layout.name == SEQUENTIAL else 3 if match.layout.is_specific else 2) * proven)
-    return tuple(match for match, rank in zip(matches, ranks, strict=True) if rank == max(ranks))
+    return (matches[ranks.index(max(ranks))],)
 
 
 def match_layout(shapes: Shapes, layout: Layout, key_map: KeyMap = NO_KEY_MAP) -> tuple[LayoutMatch, ...]:

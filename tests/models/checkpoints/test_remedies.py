@@ -1,0 +1,67 @@
+"""Every option that a refusal prints makes the file load."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.built import checkpoint
+from helpers.checkpoints import narrow_state
+from helpers.selection import parse_options
+from torch import Tensor
+
+from models import build
+from models.errors import CheckpointError
+from models.options import BuildOptions
+
+ONE = torch.ones(1)
+S = narrow_state()
+
+
+def renamed(old: str, new: str, prefix: str = "") -> dict[str, Tensor]:
+    return {prefix + name.replace(old, new): value for name, value in S.items()}
+
+
+REFUSED: dict[str, object] = {
+    "a scalar": S | {"temperature": torch.tensor(1.0)},
+    "a layer": S | {"aux.weight": ONE, "aux.bias": ONE},
+    "a layer under a key and a prefix": {"model": {f"module.{k}": v for k, v in (S | {"aux.weight": ONE}).items()}},
+    "a module of many layers": S | {f"decoder.{n}.weight": ONE for n in range(9)},
+    "many layers": S | {f"layer{n}.weight": ONE for n in range(9)},
+    "many tensors": S | {f"t{n}": ONE for n in range(9)},
+    "a tensor with a space": S | {"my tensor": ONE},
+    "a tensor beside a layer's own": S | {"conv1.weight_ema": ONE},
+    "another head": renamed("fc8", "regressor"),
+    "another head under a key and a prefix": {"net": renamed("fc8", "regressor", "module.")},
+    "two streams": {**renamed("", "", "rgb."), **renamed("", "", "flow.")},
+    "a list": [S, narrow_state(seed=1)],
+    "unknown names": renamed("conv", "block"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_each_option_printed_makes_the_file_load(case: str, tmp_path: Path) -> None:
+    path = tmp_path / "c3d.pth"
+    torch.save(REFUSED[case], path)
+    with pytest.raises(CheckpointError) as caught:
+        build(BuildOptions(weights=path))
+    message = str(caught.value)
+    assert message.count(str(path)) == 1
+    option = r"--(?:key|prefix|ignore|key-map) (?:'[^']*'|\S+)"
+    remedies = re.findall(rf"{option}(?: {option})*", message.rstrip(";,."))
+    assert remedies
+    for remedy in remedies:
+        text = remedy.rstrip(",;")
+        built = build(parse_options(text, path))
+        assert checkpoint(built).loaded == checkpoint(built).total, text
+
+
+def test_a_head_is_offered_both_ways(tmp_path: Path) -> None:
+    torch.save(renamed("fc8", "regressor"), tmp_path / "c3d.pth")
+    with pytest.raises(
+        CheckpointError, match=r"2 tensors do not belong to C3D.*; --ignore 'regressor.\*' leaves them out, "
+    ):
+        build(BuildOptions(weights=tmp_path / "c3d.pth"))
+    features = build(parse_options("--ignore 'regressor.*'", tmp_path / "c3d.pth"))
+    scores = build(parse_options("--key-map fc8=regressor", tmp_path / "c3d.pth"))
+    assert (features.settings["num_classes"], scores.settings["num_classes"]) == (0, 5)
