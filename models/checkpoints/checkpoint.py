@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from models.checkpoints.coverage import Coverage, sort_out
@@ -18,7 +19,7 @@ from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.selection import OPTIMIZER, Candidate, choose, find_candidates
 from models.checkpoints.sources import ResolvedSource, resolve
 from models.checkpoints.unsupported import identify_unsupported
-from models.config import CLASSIFIER_KEYS, C3DConfig, InputSize
+from models.config import BATCH_NORMS, CLASSIFIER_KEYS, C3DConfig, InputSize
 from models.errors import CheckpointError, UsageError, join_limited
 from models.options import WeightSelection
 from models.pooling import Pool5, Variant
@@ -45,6 +46,7 @@ class Checkpoint:
         coverage: what else the file holds, and why it is left out.
         selection: which of the file's tensors these are, so that they are found again.
         named_layout: whether the user named the layout.
+        zero_biases: biases that the file has not, because a BatchNorm follows the convolution.
     """
 
     file: ResolvedSource
@@ -56,6 +58,7 @@ class Checkpoint:
     coverage: Coverage
     selection: WeightSelection
     named_layout: bool = False
+    zero_biases: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -79,6 +82,11 @@ class Checkpoint:
         layout = replace(self.layout, containers=()) if self.named_layout else self.layout
         proven = layout.is_proven(self.raw.container, self.num_classes)
         return self.raw.preprocessing or (self.layout.preprocessing if proven else UNKNOWN)
+
+    @property
+    def states_conventions(self) -> bool:
+        """Whether the file itself states what its names do not: this project wrote it, or it holds a graph."""
+        return self.raw.pool5 is not None or self.raw.preprocessing is not None
 
     @property
     def variant(self) -> Variant | None:
@@ -115,6 +123,10 @@ class Checkpoint:
         heads = [name for name, canonical in self.found.mapped.items() if canonical == CLASSIFIER_KEYS[0]]
         if heads and not self.selection.key_map:
             found.append(f"{heads[0].removeprefix(self.found.prefix)} is taken for {CLASSIFIER_KEYS[0]}")
+        if any(name.startswith("bn") for name in self.tensors) and not self.states_conventions:
+            found.append("BatchNorm's epsilon is not in the file: 1e-5, PyTorch's default, is taken")
+        if self.zero_biases:
+            found.append("the convolutions have no bias, as is usual before BatchNorm: 0 is taken")
         return (*found, *self.coverage.notes())
 
 
@@ -188,10 +200,25 @@ def remap_keys(
             raise CheckpointError(f"{file.path}: holds {canonical} twice, the second time as {name}")
         else:
             tensors[canonical] = found.layout.to_torch(canonical, tensor)
+    biases = _zero_biases(tensors)
     others = tuple(one for one in candidates if one is not chosen)
     coverage = sort_out(unknown, found, chosen, others, selection.ignore)
     effective = replace(selection, key=chosen.key, prefix=chosen.prefix)
-    return Checkpoint(file, raw, found, chosen, others, tensors, coverage, effective, layout != "auto")
+    return Checkpoint(
+        file, raw, found, chosen, others, tensors | biases, coverage, effective, layout != "auto", tuple(biases)
+    )
+
+
+def _zero_biases(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the biases of convolutions that have none because a BatchNorm follows: 0."""
+    return {
+        f"{conv}.bias": torch.zeros(len(tensors[f"{norm}.bias"]))
+        for conv, norm in BATCH_NORMS.items()
+        if f"{conv}.weight" in tensors
+        and f"{conv}.bias" not in tensors
+        and f"{norm}.bias" in tensors
+        and tensors[f"{norm}.bias"].dim() == 1
+    }
 
 
 def find_networks(path: Path, raw: ReadResult, layout: str, key_map: KeyMap) -> tuple[Candidate, ...]:

@@ -32,7 +32,7 @@ def features(*, norm: bool, relu: bool) -> list[nn.Module]:
 
 def classifier(*, dropout: bool) -> list[nn.Module]:
     drop = [nn.Dropout()] * dropout
-    return [nn.Linear(256, 4), nn.ReLU(), *drop, nn.Linear(4, 4), nn.ReLU(), *drop, nn.Linear(4, 5)]
+    return [nn.Linear(64, 4), nn.ReLU(), *drop, nn.Linear(4, 4), nn.ReLU(), *drop, nn.Linear(4, 5)]
 
 
 def networks() -> dict[str, tuple[nn.Module, nn.Module]]:
@@ -66,8 +66,8 @@ def test_outputs_are_those_of_the_sequential(case: str, tmp_path: Path) -> None:
                 torch.rand(module.num_features) + 1,
             )
     torch.save({"state_dict": {f"module.{k}": v for k, v in saved.state_dict().items()}}, tmp_path / "c3d.pth")
-    built = build(BuildOptions(weights=tmp_path / "c3d.pth"))
-    clip = torch.randn(1, 3, 16, 112, 112, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    built = build(BuildOptions(weights=tmp_path / "c3d.pth", input_size=(3, 16, 48, 48)))
+    clip = torch.randn(1, 3, 16, 48, 48, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
         expected, found = network.double().eval()(clip), c3d(built).double()(clip)
     network.float()
