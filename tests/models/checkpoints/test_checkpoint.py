@@ -31,7 +31,8 @@ def save_torch(state: State, path: Path) -> None:
 
 
 def save_npz(state: State, path: Path) -> None:
-    np.savez(path, **{name: value.numpy() for name, value in state.items()})
+    arrays: dict[str, Any] = {name: value.numpy() for name, value in state.items()}
+    np.savez(path, **arrays)
 
 
 def save_caffe(state: State, path: Path) -> None:

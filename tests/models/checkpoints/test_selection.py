@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.checkpoints import narrow_state
+from helpers.selection import parse_options
 from torch import Tensor
 
 from models.checkpoints import read_checkpoint
@@ -84,8 +85,7 @@ def test_none_of_several_equal_networks_is_guessed_and_each_can_be_chosen(case: 
     offered = str(caught.value).partition("choose with ")[2].split("; ")
     found: set[float] = set()
     for offer in offered:
-        words = offer.partition(" for the one ")[0].split()
-        selection = WeightSelection(**dict(zip((word[2:] for word in words[::2]), words[1::2], strict=True)))
+        selection = parse_options(offer.partition(" for the one ")[0], tmp_path / "c3d.pth").selection
         found.add(float(read_checkpoint(tmp_path / "c3d.pth", selection=selection).tensors["fc8.bias"][0]))
     assert len(found) == len(offered) == (4 if case == "key and prefix" else 2)
 
