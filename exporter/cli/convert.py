@@ -7,13 +7,11 @@ import click
 
 from exporter.cli.options import (
     PATH,
-    input_size_option,
+    geometry_options,
     json_options,
     parse_source,
-    pool5_option,
     selection_options,
     take_build_options,
-    variant_option,
 )
 from exporter.types import ConvertRequest
 
@@ -22,9 +20,7 @@ from exporter.types import ConvertRequest
 @click.argument("checkpoint", type=parse_source, metavar="FILE|URL")
 @click.option("-o", "--output", type=PATH, required=True, metavar="FILE", help="The .safetensors file to write.")
 @selection_options
-@pool5_option
-@input_size_option
-@variant_option
+@geometry_options
 @json_options
 def convert_command(checkpoint: str | Path, output: Path, as_json: bool, **options: Any) -> None:
     """Write a checkpoint as float32 safetensors with this project's names and axes.

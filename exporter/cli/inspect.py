@@ -5,12 +5,13 @@ from typing import Any
 
 import click
 
-from exporter.cli.options import json_options, parse_source, selection_options, take_build_options
+from exporter.cli.options import geometry_options, json_options, parse_source, selection_options, take_build_options
 
 
 @click.command("inspect", short_help="Describe a checkpoint or an artifact without running it.")
 @click.argument("file", type=parse_source, metavar="FILE|URL")
 @selection_options
+@geometry_options
 @json_options
 @click.pass_context
 def inspect_command(context: click.Context, file: str | Path, as_json: bool, **options: Any) -> None:

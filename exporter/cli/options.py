@@ -293,6 +293,10 @@ variant_option = click.option(
 )
 
 
+geometry_options = combine(pool5_option, input_size_option, variant_option)
+"""What a checkpoint's tensors may leave open of its network."""
+
+
 def network_options(without_weights: str) -> Callable[[Command], Command]:
     """Return `--weights`, the options of `selection_options`, and what describes the network: `--pool5` and its like.
 
@@ -310,7 +314,5 @@ def network_options(without_weights: str) -> Callable[[Command], Command]:
         ),
         selection_options,
         click.option("--batch-norm", is_flag=True, help="Use the variant with a BatchNorm after each convolution."),
-        pool5_option,
-        input_size_option,
-        variant_option,
+        geometry_options,
     )

@@ -20,6 +20,7 @@ from models.config import C3DConfig
 from models.errors import C3DExportError, CheckpointError, count, join_limited
 from models.options import BuildOptions, WeightSelection
 from models.planning import plan
+from models.pooling import format_size
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,9 @@ def export_command(source: str | Path, options: BuildOptions, *, ambiguous: bool
     if options.layout != "auto":
         words += ["--layout", options.layout]
     words += selection_options(options.selection)
+    words += ["--pool5", options.pool5] if options.pool5 else []
+    words += ["--input-size", format_size(options.input_size)] if options.input_size else []
+    words += ["--variant", options.variant] if options.variant else []
     return shlex.join(words) + (" --layout NAME" if ambiguous else "")
 
 

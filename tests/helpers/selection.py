@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from exporter.cli.options import selection_options, take_build_options
+from exporter.cli.options import geometry_options, selection_options, take_build_options
 from models.options import BuildOptions
 
 
@@ -15,6 +15,7 @@ def parse_options(text: str, weights: Path) -> BuildOptions:
 
     @click.command()
     @selection_options
+    @geometry_options
     def command(**options: object) -> None:
         parsed.append(take_build_options({**options, "weights": weights}))
 

@@ -52,7 +52,12 @@ def printed_command(options: str, path: Path, capture: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize(
     ("options", "seed"),
-    [("--ignore 'module.aux.*'", 0), ("--ema", 1), ("--key ema", 1), ("--key-map 'module.fc8=fc8' --ignore '*'", 0)],
+    [
+        ("--ignore 'module.aux.*'", 0),
+        ("--ema", 1),
+        ("--key ema", 1),
+        ("--key-map 'module.fc8=fc8' --ignore '*' --pool5 right --input-size 16x112x112 --variant c3d", 0),
+    ],
 )
 def test_the_command_loads_what_was_described(
     options: str, seed: int, several: Path, capfd: pytest.CaptureFixture[str]
