@@ -36,7 +36,7 @@ def needed_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     for node in reversed(model.graph.node):
         if not names.isdisjoint(filter(None, node.output)):
             found.append(node)
-            names |= {*node.input, *_captured(node)}
+            names |= {*node.input, *captured_values(node)}
     found += nested_nodes(found)
     functions = {(function.domain, function.name): function for function in model.functions}
     new = found
@@ -52,7 +52,7 @@ def values_before(graph: onnx.GraphProto, value: str) -> set[str]:
     names = {value}
     for node in reversed(graph.node):
         if node.op_type not in SHAPE_OPERATORS and not names.isdisjoint(filter(None, node.output)):
-            names |= {*node.input, *_captured(node)}
+            names |= {*node.input, *captured_values(node)}
     return names
 
 
@@ -60,7 +60,7 @@ def last_uses(graph: onnx.GraphProto) -> list[list[str]]:
     """Return, for every node, the values of this graph that nothing reads after it."""
     last: dict[str, int] = {}
     for number, node in enumerate(graph.node):
-        last |= dict.fromkeys((*node.output, *node.input, *_captured(node)), number)
+        last |= dict.fromkeys((*node.output, *node.input, *captured_values(node)), number)
     freed: list[list[str]] = [[] for _ in graph.node]
     for name, number in last.items():
         if name:
@@ -68,7 +68,7 @@ def last_uses(graph: onnx.GraphProto) -> list[list[str]]:
     return freed
 
 
-def _captured(node: onnx.NodeProto) -> Iterable[str]:
+def captured_values(node: onnx.NodeProto) -> Iterable[str]:
     """Yield every name that the graphs inside a node read; some are their own."""
     for inner in inner_graphs([node]):
         for graph in all_graphs(inner):

@@ -19,8 +19,8 @@ import numpy as np
 from exporter.errors import UsageError
 from exporter.parity.arrays import read_npy, shape_fits
 from exporter.parity.input_roles import DerivedValue, InputRoles
-from exporter.parity.input_types import INDEX_RANGE, RANGES, is_float
-from exporter.parity.sequences import find_sequences, is_nested, with_items
+from exporter.parity.input_types import INDEX_RANGE, RANDOM, RANGES, is_float
+from exporter.parity.sequences import find_sequences, is_nested, item_dtype, with_items
 from exporter.types import UNKNOWN_RANK, InputOptions, ValueRange
 from models.specs import Signature, TensorSpec
 
@@ -36,6 +36,10 @@ INDEX_RANGES = (INDEX_RANGE, ValueRange(1, 9), ValueRange(0, 1), ValueRange(0, 0
 """Ranges to try for integers that may be indices, also into something small, or divisors."""
 MAX_ELEMENTS = 1 << 24
 """Larger inputs are not tried."""
+MIN_LABELS, MAX_LABEL_SAMPLES = 32, 4
+"""Elements of a discrete output that are compared at least, and the most inputs of each random type for that."""
+WIDE_RANGES = {True: ValueRange(-100, 100), False: ValueRange(0, 200)}
+"""Values of signed and unsigned integers that are only calculated with."""
 NO_ROLES = InputRoles()
 
 
@@ -53,6 +57,8 @@ class InputPlan:
         notes: what was chosen and is stated neither by the model nor by the user, in a sentence.
         sequences: {input that is a sequence: the names of its items, which stand in `specs` for it}.
         batch: the batch size of the user's shapes.
+        samples: inputs of each random type, so that an output of few labels is compared on enough of them.
+        wide: {input: a wider range, which some of its feeds are drawn from}.
     """
 
     specs: tuple[TensorSpec, ...]
@@ -64,6 +70,8 @@ class InputPlan:
     notes: tuple[str, ...] = ()
     sequences: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     batch: int | None = None
+    samples: int = 1
+    wide: Mapping[str, ValueRange] = field(default_factory=dict[str, ValueRange])
 
 
 def may_be_batched(signature: Signature, options: InputOptions, roles: InputRoles) -> bool:
@@ -133,7 +141,7 @@ def make_plans(
     inner = {size for shape in stated.values() for size in shape[1:] if isinstance(size, str)}
     first_free = any(shape and _is_first_only(shape[0], inner) for shape in stated.values())
     choices = product(
-        (roles, NO_ROLES) if roles.sites else (NO_ROLES,),
+        (roles, NO_ROLES) if roles.sites or roles.arithmetic else (NO_ROLES,),
         INDEX_RANGES if indices else INDEX_RANGES[:1],
         FIRST_SIZES if first_free else FIRST_SIZES[:1],
         FREE_SIZES if inner or (first_free and batched) else FREE_SIZES[:1],
@@ -146,12 +154,27 @@ def make_plans(
         derived = used.derive(drawn, whole_shapes, fixed)
         arrays = {name: made.value for name, made in derived.items() if not isinstance(made.value, ValueRange)}
         limits = {name: made.value for name, made in derived.items() if isinstance(made.value, ValueRange)}
+        wide = {
+            value.name: WIDE_RANGES[value.dtype.startswith("int")]
+            for value in drawn
+            if value.name in indices and value.name in used.arithmetic and value.name not in derived
+        }
         ranges = {**whole, **dict.fromkeys(indices, index_range), **limits}
-        notes = _describe(signature.inputs, stated, shapes, {**ranges, **derived})
+        notes = _describe(signature.inputs, stated, shapes, {**ranges, **derived}, wide)
         guessed = bool(indices or derived) or shapes != stated
         every = {**fixed, **arrays}
         yield InputPlan(
-            signature.inputs, shapes, {**ranges, **values}, every, batched, guessed, notes, sequences, batch
+            signature.inputs,
+            shapes,
+            {**ranges, **values},
+            every,
+            batched,
+            guessed,
+            notes,
+            sequences,
+            batch,
+            _label_samples(signature),
+            wide,
         )
 
 
@@ -185,6 +208,16 @@ def stated_shapes(inputs: Sequence[TensorSpec], options: InputOptions) -> dict[s
         named = (sizes.get(size, size) for size in (*first, *shape[1:]))
         stated[value.name] = tuple(0 if size == "0" else size for size in named)  # onnxruntime accepts no other
     return stated
+
+
+def _label_samples(signature: Signature) -> int:
+    """Return how many inputs of each random type show `MIN_LABELS` elements of the smallest discrete output."""
+    sizes = [
+        prod(size for size in output.shape[1:] if isinstance(size, int))
+        for output in signature.outputs
+        if not is_float(item_dtype(output.dtype)) and all(isinstance(size, int) for size in output.shape[1:])
+    ]
+    return min(MAX_LABEL_SAMPLES, -(-MIN_LABELS // max(1, len(RANDOM) * min(sizes)))) if sizes else 1
 
 
 def _is_first_only(size: int | str, inner: set[str]) -> bool:
@@ -242,6 +275,7 @@ def _describe(
     stated: Mapping[str, tuple[int | str, ...]],
     shapes: Mapping[str, tuple[int, ...]],
     values: Mapping[str, ValueRange | DerivedValue],
+    wide: Mapping[str, ValueRange],
 ) -> tuple[str, ...]:
     parts: list[str] = []
     for value in inputs:
@@ -253,7 +287,8 @@ def _describe(
             chosen.append(f"{given} (--feed changes it)")
         elif given is not None:
             what = "digits" if value.dtype == "string" else "integers"
-            chosen.append(f"{what} {given} (--feed changes them)")
+            also = f", also {wide[value.name]}" if value.name in wide else ""
+            chosen.append(f"{what} {given}{also} (--feed changes them)")
         if chosen:
             parts.append(f"{value}: {', '.join(chosen)}")
     return (f"chosen for {'; '.join(parts)}",) if parts else ()

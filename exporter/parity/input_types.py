@@ -66,6 +66,8 @@ EDGE_CASES = ("large", "denormal", "nan")
 """Input types for full float32 only."""
 ENDS = ("saturated", *CONSTANT)
 """Input types that take the ends of a range."""
+WIDE = "uniform"
+"""The input type for which integers that are only calculated with are drawn from a wider range."""
 DISCRETE = ("random", *ENDS)
 """Input types that differ where no input is floating-point."""
 
@@ -110,6 +112,7 @@ def generate(
     samples: int,
     dtype: str = "float32",
     values: ValueRange | None = None,
+    wide: ValueRange | None = None,
 ) -> list[tuple[str, NDArray[Any]]]:
     """Generate an input once for each input type: `samples` of each random type.
 
@@ -120,6 +123,7 @@ def generate(
         samples: draws of each random type.
         dtype: of the input. Floating-point numbers of every width are drawn in float32.
         values: draws from these instead of from the input type's or dtype's own.
+        wide: for integers, what `WIDE` and the types of `ENDS` take instead.
 
     Returns:
         (input type, values of `shape`) in the order of the tables.
@@ -129,12 +133,15 @@ def generate(
     if is_float(dtype) and values is None:
         return [(name, _generate_float(random, shape, name)) for name in names]
     drawn_from = values or RANGES.get(dtype, INDEX_RANGE)
-    rows = sum(name not in ENDS for name in names)
-    draws = iter(_draw(random, (rows, *shape), drawn_from, dtype))
-    return [
-        (name, _as_dtype(_end(random, shape, name, drawn_from) if name in ENDS else next(draws), dtype))
+    other = wide or drawn_from
+    narrow = [name for name in names if name not in ENDS and not (wide and name == WIDE)]
+    draws = iter(_draw(random, (len(narrow), *shape), drawn_from, dtype))
+    far = iter(_draw(random, (names.count(WIDE), *shape), other, dtype))
+    made = [
+        _end(random, shape, name, other) if name in ENDS else next(far if wide and name == WIDE else draws)
         for name in names
     ]
+    return [(name, _as_dtype(drawn, dtype)) for name, drawn in zip(names, made, strict=True)]
 
 
 def covering_samples(shape: tuple[int, ...], dtype: str, values: ValueRange | None = None) -> int:

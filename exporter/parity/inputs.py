@@ -19,6 +19,7 @@ from exporter.parity.input_types import (
     CONSTANT,
     DISCRETE,
     EDGE_CASES,
+    WIDE,
     covering_samples,
     generate,
     is_float,
@@ -202,13 +203,14 @@ def draw_inputs(plan: InputPlan, options: ParityOptions) -> InputSet:
         raise UsageError(
             "--clip needs a network that takes RGB video; other models take their inputs as --array FILE.npz"
         )
-    input_types, samples = select_input_types(options.input_types), options.samples
+    input_types, samples = select_input_types(options.input_types), max(options.samples, plan.samples)
     if plan.guessed and options.inputs.arrays:
         stated = stated_shapes(plan.specs, options.inputs)
         empty = InputSet((), (), batched=plan.batched, sequences=plan.sequences)
         return _add_arrays(empty, plan.specs, stated, options)
     if not any(is_float(value.dtype) and value.name not in plan.fixed for value in plan.specs):
-        input_types = [name for name in input_types if name in DISCRETE]
+        kept = (*DISCRETE, WIDE) if plan.wide else DISCRETE
+        input_types = [name for name in input_types if name in kept]
         samples = max([samples, *(covering_samples(*given) for given in _drawn_integers(plan))])
     random = np.random.default_rng(options.seed)
     if not plan.specs:
@@ -217,7 +219,7 @@ def draw_inputs(plan: InputPlan, options: ParityOptions) -> InputSet:
     names: list[str] = []
     for value in plan.specs:
         shape, within = plan.shapes[value.name], plan.values.get(value.name)
-        made = generate(random, shape, input_types, samples, value.dtype, within)
+        made = generate(random, shape, input_types, samples, value.dtype, within, plan.wide.get(value.name))
         names = [name for name, _ in made]
         columns[value.name] = [plan.fixed.get(value.name, values) for _, values in made]
     feeds = tuple({name: column[row] for name, column in columns.items()} for row in range(len(names)))

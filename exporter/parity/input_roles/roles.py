@@ -22,6 +22,7 @@ from onnx.external_data_helper import uses_external_data
 from exporter.onnx_io.dtypes import dtype_name
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import free_size
+from exporter.onnx_io.subgraphs import captured_values
 from exporter.parity.input_roles.site import RoleSite
 from exporter.parity.input_roles.table import ROLES
 from exporter.parity.input_types import is_float
@@ -35,6 +36,13 @@ if TYPE_CHECKING:
 
     Shape = tuple[int | str, ...]
 
+SAME_NUMBERS = {"Cast", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"}
+"""Operators whose output has the numbers of their first input."""
+INDIRECT = {(name, 1) for name in ("Gather", "GatherElements", "NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss")}
+"""Indices whose range does not depend on their own shape: inputs that reach them through `SAME_NUMBERS` have it too."""
+CALCULATIONS = {"Add", "Sub", "Mul", "Max", "Min", "Sum", "Abs", "Neg", "Sign", "Clip", "Concat", "Where", "Relu"}
+COMPARISONS = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
+WIDE_INTEGERS = {getattr(onnx.TensorProto, name) for name in ("INT16", "INT32", "INT64", "UINT16", "UINT32", "UINT64")}
 MAX_SHOWN = 8
 """Larger values are described by their shape."""
 
@@ -73,6 +81,7 @@ class InputRoles:
         sites: {input: the nodes and positions with a role that it feeds}, in the order of the graph.
         shapes: {value: its shape}, as declared or inferred; a string is a free size.
         constants: {value: array} of the small constants.
+        arithmetic: the integer inputs that are only calculated with, compared and moved.
     """
 
     sites: Mapping[str, tuple[tuple[onnx.NodeProto, int], ...]] = field(
@@ -80,6 +89,7 @@ class InputRoles:
     )
     shapes: Mapping[str, Shape] = field(default_factory=dict[str, "Shape"])
     constants: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, "NDArray[Any]"])
+    arithmetic: frozenset[str] = frozenset()
 
     def derive(
         self, inputs: Iterable[TensorSpec], shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, NDArray[Any]]
@@ -128,7 +138,53 @@ class _Graph:
             for position, name in enumerate(node.input):
                 if name in self.inputs and node.domain in ("", "ai.onnx") and (node.op_type, position) in ROLES:
                     found.setdefault(name, []).append((node, position))
+        for name in self.inputs:
+            for value in self._moved(name):
+                for node, position in self._consumers.get(value, ()):
+                    if (node.op_type, position) in INDIRECT:
+                        found.setdefault(name, []).append((node, position))
         return {name: tuple(nodes) for name, nodes in found.items()}
+
+    @cached_property
+    def _consumers(self) -> dict[str, list[tuple[onnx.NodeProto, int]]]:
+        found: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
+        for node in self.model.graph.node:
+            for position, name in enumerate(node.input):
+                found.setdefault(name, []).append((node, position))
+            for name in captured_values(node):
+                found.setdefault(name, []).append((node, len(node.input)))
+        return found
+
+    def _moved(self, name: str) -> list[str]:
+        """Return the values that hold the same numbers as another one, in another shape or integer type."""
+        found: list[str] = []
+        for node, position in self._consumers.get(name, ()):
+            if node.op_type in SAME_NUMBERS and position == 0:
+                found += [node.output[0], *self._moved(node.output[0])]
+        return found
+
+    @cached_property
+    def arithmetic(self) -> frozenset[str]:
+        """See `InputRoles`."""
+        integers = [
+            value.name
+            for value in self.model.graph.input
+            if value.name in self.inputs and value.type.tensor_type.elem_type in WIDE_INTEGERS
+        ]
+        return frozenset(name for name in integers if self._consumers.get(name) and self._is_calculated(name))
+
+    def _is_calculated(self, name: str) -> bool:
+        for node, position in self._consumers.get(name, ()):
+            if node.domain not in ("", "ai.onnx"):
+                return False
+            if node.op_type == "Cast" and _target(node) not in WIDE_INTEGERS:
+                continue
+            if node.op_type in COMPARISONS:
+                continue
+            followed = node.op_type in CALCULATIONS or (node.op_type in SAME_NUMBERS and position == 0)
+            if not followed or not self._is_calculated(node.output[0]):
+                return False
+        return True
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
@@ -167,7 +223,14 @@ def find_roles(path: Path, form: FormatName) -> InputRoles:
     if form != "onnx":
         return InputRoles()
     graph = _Graph(load_without_weights(path))
-    return InputRoles(graph.sites, graph.shapes, graph.constants) if graph.sites else InputRoles()
+    if not graph.sites:
+        return InputRoles(arithmetic=graph.arithmetic)
+    return InputRoles(graph.sites, graph.shapes, graph.constants, graph.arithmetic)
+
+
+def _target(node: onnx.NodeProto) -> int:
+    """Return the type that a Cast returns."""
+    return next((attribute.i for attribute in node.attribute if attribute.name == "to"), 0)
 
 
 def _fill(shape: Shape, sizes: Mapping[int | str, int]) -> tuple[int, ...] | None:

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from helpers.graphs import node
-from helpers.parity import check, find
+from helpers.parity import check, find, verify
 from helpers.small_models import Port, Shape, one_node, typed
 from onnx import TensorProto
 
@@ -157,3 +157,37 @@ def test_a_batch_of_the_user_is_run_too_and_a_fixed_one_is_not_replaced(tmp_path
     fixed = one_node(tmp_path / "fixed.onnx", node("Relu", "x", "y"), [2, 4], [2, 4])
     with pytest.raises(UsageError, match=r"--shape x=7x4 does not fit x float32 \(2, 4\)"):
         check(fixed, InputOptions(shapes={"x": (7, 4)}))
+
+
+@pytest.mark.parametrize("limit", [50, -50])
+def test_integers_that_are_calculated_with_are_also_drawn_far_from_zero(limit: int, tmp_path: Path) -> None:
+    """A model that is wrong beyond a limit fails, which numbers from 0 to 9 do not show."""
+    ends = ("Min", "Max") if limit > 0 else ("Max", "Min")
+    port: Port = (INT64, ["n", 4])
+    ports = {"x": port}, {"y": port}
+    right = typed(tmp_path / "right.onnx", [node("Add", "x one", "y")], *ports, one=np.array(1))
+    nodes = [node(ends[0], "x limit", "c"), node("Add", "c one", "y")]
+    wrong = typed(tmp_path / "wrong.onnx", nodes, *ports, one=np.array(1), limit=np.array(limit))
+    assert check(right).passed
+    assert not verify(wrong, right).passed
+
+
+def test_indices_reach_every_row_of_a_table_through_a_cast(tmp_path: Path) -> None:
+    table = np.arange(300, dtype=np.float32).reshape(100, 3)
+    nodes = [node("Cast", "ids", "wide", to=INT64), node("Gather", "table wide", "y")]
+    path = typed(
+        tmp_path / "m.onnx",
+        nodes,
+        {"ids": (TensorProto.INT32, ["n", 40])},
+        {"y": (FLOAT, ["n", 40, 3])},
+        table=table,
+    )
+    drawn = np.concatenate([feed["ids"].reshape(-1) for feed in find(path).feeds])
+    assert {*drawn.tolist()} == {*range(100)}
+
+
+def test_an_output_of_one_label_is_compared_on_more_inputs(tmp_path: Path) -> None:
+    made = node("ArgMax", "x", "y", axis=1, keepdims=0)
+    path = typed(tmp_path / "m.onnx", [made], {"x": (FLOAT, ["n", 4])}, {"y": (INT64, ["n"])})
+    maps = typed(tmp_path / "maps.onnx", [made], {"x": (FLOAT, ["n", 4, 6])}, {"y": (INT64, ["n", 6])})
+    assert len(find(path).names) >= 32 > len(find(maps).names)
