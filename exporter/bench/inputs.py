@@ -127,7 +127,11 @@ def make_feeds(path: Path, form: FormatName, signatures: Sequence[Signature | No
         )
         for value in signature.inputs
     )
-    drawn = replace(options, feeds={name: given for name, given in options.feeds.items() if name not in files})
+    free = {value.name for value in signature.inputs if _free_batch(value)}
+    shapes = {name: (1, *sizes[1:]) if name in free and sizes else sizes for name, sizes in options.shapes.items()}
+    drawn = replace(
+        options, shapes=shapes, feeds={name: given for name, given in options.feeds.items() if name not in files}
+    )
     plans = make_plans(Signature(one, ()), drawn, batched=False)
     return Feeds(signature.inputs, _choose(path, form, signature, plans), files)
 
