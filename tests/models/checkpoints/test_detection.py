@@ -43,57 +43,6 @@ def test_every_row_names_the_whole_network(layout: Layout) -> None:
 
 CANONICAL = ("conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b", "fc6", "fc7", "fc8")
 
-OTHERS: dict[str, tuple[dict[str, tuple[int, ...]], str]] = {
-    "deep_c3d_ucf101": (
-        {
-            "conv1a.weight": (64, 3, 3, 3, 3),
-            "conv2a.weight": (128, 64, 3, 3, 3),
-            "conv3a.weight": (256, 128, 3, 3, 3),
-            "conv4a.weight": (256, 256, 3, 3, 3),
-            "conv5a.weight": (256, 256, 3, 3, 3),
-            "fc6.weight": (1, 1, 1, 2048, 4096),
-            "fc7.weight": (1, 1, 1, 2048, 2048),
-            "fc8.weight": (1, 1, 1, 101, 2048),
-        },
-        "this is deep_c3d_ucf101",
-    ),
-    "VMZ": ({"fc6_w": (4096, 4608), "fc7_w": (4096, 4096), "conv1_w": (64, 3, 3, 3, 3)}, "this is VMZ's C3D"),
-    "VMZ under canonical names": (
-        {f"{layer}.weight": (4096, 4608) if layer == "fc6" else (2, 2) for layer in CANONICAL},
-        "this is VMZ's C3D",
-    ),
-    "tgan2": ({"fc6/W": (1024, 2048), "conv1a/W": (64, 3, 3, 3, 3)}, "this is tgan2's C3DVersion1"),
-    "C3D-v1.1": (
-        {"conv1_.weight": (64, 3, 3, 7, 7), "res2a_branch1.weight": (64, 64, 1, 1, 1)},
-        "C3D-v1.1's 3-D ResNet-18",
-    ),
-    "resnet": ({"layer1.0.conv1.weight": (64, 64, 3, 3), "layer2.0.conv1.weight": (128, 64, 3, 3)}, "this is a ResNet"),
-    "r2plus1d": (
-        {"layer1.0.conv1.0.0.weight": (144, 64, 1, 3, 3), "layer1.0.conv1.0.3.weight": (64, 144, 3, 1, 1)},
-        "R\\(2\\+1\\)D",
-    ),
-    "i3d": (
-        {"Conv3d_1a_7x7.conv3d.weight": (64, 3, 7, 7, 7), "Mixed_3b.b0.conv3d.weight": (64, 192, 1, 1, 1)},
-        "this is an I3D",
-    ),
-    "vgg16": (
-        {
-            **{f"features.{n}.weight": (64, 64, 3, 3) for n in (0, 2, 5, 7, 10, 12, 14, 17)},
-            **{f"classifier.{n}.weight": (4096, 4096) for n in (0, 3, 6)},
-        },
-        "a network for images",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", OTHERS)
-def test_other_networks_are_named(name: str, tmp_path: Path) -> None:
-    shapes, reported = OTHERS[name]
-    torch.save({key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}, tmp_path / "c3d.pth")
-    with pytest.raises(CheckpointError, match=reported) as caught:
-        read_checkpoint(tmp_path / "c3d.pth")
-    assert "not a C3D" in str(caught.value) or "another network" in str(caught.value)
-
 
 def test_training_state_is_ignored_and_reported(tmp_path: Path) -> None:
     from helpers.checkpoints import constant_state
