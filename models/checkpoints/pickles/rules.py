@@ -197,6 +197,10 @@ class TableRules:
         match function, arguments:
             case Global("torch._tensor", name), [Global() as inner, _, list() as rest, *_] if name in FROM_TYPE:
                 return self._from_table(inner, cast("list[object]", rest))
+            case Global("builtins", "tuple"), [[str(), ArrayValue() as array]]:
+                return array  # Paddle's tensors: (tuple, ((name, array),)), in `reduce_varbase`
+            case Global("builtins", "eval"), ["data", {"data": ArrayValue() as array}]:
+                return array  # Paddle's LoDTensors: (eval, ("data", {"data": array})); nothing is evaluated
             case Global("torch.storage", "_load_from_bytes"), [content]:
                 return self._load_nested(content)
             case Global("builtins", "getattr"), _:

@@ -17,7 +17,7 @@ from models.checkpoints.readers.npz import SUFFIX, read_npz
 from models.checkpoints.readers.onnx import read_onnx
 from models.checkpoints.readers.safetensors import is_safetensors, read_safetensors
 from models.checkpoints.readers.tensorflow import is_table, read_tf_checkpoint
-from models.checkpoints.readers.torch import read_torch
+from models.checkpoints.readers.torch import is_pickle, read_torch
 from models.checkpoints.readers.zip_archive import is_zip, member_names
 from models.errors import CheckpointError
 from models.paths import require_file
@@ -51,6 +51,7 @@ READERS: tuple[FileFormat, ...] = (
     FileFormat("safetensors", (".safetensors",), read_safetensors, is_safetensors),
     FileFormat("TensorFlow checkpoint", (".model", ".mdlp", ".index"), read_tf_checkpoint, is_table),
     FileFormat("MXNet (GluonCV)", (".params",), read_mxnet, is_mxnet),
+    FileFormat("pickle (Paddle)", (".pdparams",), read_torch, is_pickle),
     FileFormat("ONNX", (".onnx",), read_onnx),
     FileFormat("caffemodel", (".caffemodel", ".binaryproto"), read_caffe),
 )

@@ -1,117 +1,92 @@
-"""Reads what `torch.save` wrote, old format or zip, with `weights_only=True` and nothing else.
+"""Reads what `torch.save` wrote, zip or legacy format, and other pickles: Paddle's, Lasagne's, caffe2's, Python 2's.
 
-The zip format's tensors are mapped, not copied, after every member's CRC was checked; the old format's are copied.
+The pickle is interpreted by `models.checkpoints.pickles`, so nothing of the file is imported or called. Tensors are
+views of the mapped file where their values are aligned, which they are in the zip format.
 """
 
-import contextlib
-import io
-import pickle
-import pickletools
-import re
-import warnings
-import zipfile
-from pathlib import Path
-from typing import IO, BinaryIO
+from collections.abc import Mapping
+from typing import cast
 
-import torch
+from torch import Tensor
 
+from models.checkpoints.pickles import PickleContent, PickleError, read_pickle, read_torch_zip
 from models.checkpoints.readers.base import MappedFile, ReadResult
-from models.checkpoints.readers.zip_archive import MAGIC as ZIP_MAGIC
-from models.checkpoints.readers.zip_archive import is_zip, member_names, verified_members
+from models.checkpoints.readers.zip_archive import Member, is_zip, verified_members
 from models.errors import CheckpointError
-from models.paths import descriptor_path
 
-_PLAIN_MODULES = ("torch", "torch._utils", "collections")
-"""What a state_dict's own pickle imports from."""
+PICKLE = "data.pkl"
+SCRIPT = "constants.pkl"
+_TAR_MAGIC = slice(257, 262)
+_BYTE_ORDERS = {b"little": False, b"big": True}
 
-_WANTED = re.compile(r"GLOBAL ([\w.]+)|(?:call|Trying to (?:call|instantiate|import)) [`']?([\w.]+)")
+
+def is_pickle(file: MappedFile) -> bool:
+    """Return whether the file begins as pickles of protocol 2 to 5 do."""
+    return file.data[:1] == b"\x80" and file.data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
 
 
 def read_torch(file: MappedFile) -> ReadResult:
-    """Read a checkpoint saved by `torch.save`, whatever it nests.
+    """Read a checkpoint saved by `torch.save`, or another pickle, whatever it nests.
 
     Raises:
-        CheckpointError: damaged, truncated, a TorchScript archive, or a pickle that wants to call something.
+        CheckpointError: damaged, truncated, a TorchScript archive, or beyond a limit.
     """
-    zipped = is_zip(file)
-    if zipped:
-        _check_zip(file)
-    file.stream.seek(0)
-    return ReadResult(_load(file, mapped=zipped), "torch zip" if zipped else "torch legacy")
-
-
-def _check_zip(file: MappedFile) -> None:
-    """Refuse an archive that is damaged, ambiguous, compressed, or code rather than weights."""
-    names = member_names(file)
-    if "model.weights.h5" in names:
+    if file.data[_TAR_MAGIC] == b"ustar":
         raise CheckpointError(
-            f"{file.path}: a .keras archive holds a model's code beside its weights; where it was made, "
-            "model.save_weights('c3d.weights.h5') writes the weights alone"
+            f"{file.path}: a tar archive as torch wrote it before version 0.1.10; any later torch can convert it: "
+            "torch.save(torch.load('old.pth', weights_only=False), 'new.pth'), where you trust the file"
         )
-    if any(name.endswith("/constants.pkl") for name in names):
+    try:
+        read = _read_zip(file) if is_zip(file) else read_pickle(memoryview(file.data))
+    except PickleError as error:
+        raise CheckpointError(f"{file.path}: not a valid PyTorch checkpoint or pickle: {error}") from error
+    content = _number_arrays(read.content) if read.container == "pickle" else read.content
+    return ReadResult(content, read.container, not_built=read.not_built, hazards=read.hazards)
+
+
+def _read_zip(file: MappedFile) -> PickleContent:
+    """Read the pickle of a zip archive and the storages that it refers to."""
+    members = {member.info.filename: member for member in verified_members(file)}
+    _check_members(file, members)
+    (pickle,) = (name for name in members if name.rpartition("/")[2] == PICKLE)
+    folder = pickle.removesuffix(PICKLE)
+    data = memoryview(file.data)
+
+    def find(name: str) -> memoryview | None:
+        member = members.get(folder + name)
+        return None if member is None else data[member.offset : member.offset + member.info.file_size]
+
+    byte_order = bytes(find("byteorder") or b"little")
+    if byte_order not in _BYTE_ORDERS:
+        raise PickleError("its byte order is neither little nor big")
+    return read_torch_zip(
+        cast("memoryview", find(PICKLE)),
+        lambda key: find(f"data/{key}"),
+        file.size,
+        big_endian=_BYTE_ORDERS[byte_order],
+    )
+
+
+def _check_members(file: MappedFile, members: Mapping[str, Member]) -> None:
+    """Refuse an archive that is code rather than weights, compressed, or not one of torch's."""
+    names = [name.rpartition("/")[2] for name in members]
+    if SCRIPT in names:
         raise CheckpointError(
             f"{file.path}: a TorchScript archive holds code, not only weights, and is never run to read them; "
             "save its state_dict with torch.save in the process that trusts it"
         )
-    for member in verified_members(file):
+    if names.count(PICKLE) != 1:
+        raise CheckpointError(f"{file.path}: a zip archive with {names.count(PICKLE)} members {PICKLE}, not with one")
+    for member in members.values():
         if not member.stored:
             raise CheckpointError(
                 f"{file.path}: member {member.info.filename} is compressed; torch.save stores its members plainly"
             )
 
 
-def _load(file: MappedFile, *, mapped: bool) -> object:
-    # torch maps files by name only; this name is the open descriptor's, so that what was hashed is what is mapped.
-    descriptor = descriptor_path(file.stream) if mapped else None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a newer pickle protocol is no concern of the user
-            source = file.stream if descriptor is None else str(descriptor)
-            return torch.load(source, map_location="cpu", weights_only=True, mmap=descriptor is not None)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(_refusal(file.path, str(error), file.stream)) from error
-    except Exception as error:  # any error of torch's parser means that the file is damaged
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        if descriptor is not None:
-            first = first.replace(str(descriptor), file.path.name)
-        raise CheckpointError(f"{file.path}: not a valid PyTorch checkpoint: {first}") from error
-
-
-def _refusal(path: Path, message: str, stream: BinaryIO) -> str:
-    found = _WANTED.search(message)
-    wanted = (found.group(1) or found.group(2)) if found else _first_global(stream)
-    if wanted is None:
-        return f"{path}: not a valid PyTorch checkpoint: damaged, or another file format"
-    if wanted.startswith(("numpy", "_codecs", "_reconstruct")):
-        return (
-            f"{path}: refused: a pickle of numpy arrays (Lasagne's, caffe2's, Python 2's), and unpickling it would "
-            f"call {wanted}; where you trust it, save them plainly: numpy.savez('c3d.npz', *pickle.load(open(file, "
-            "'rb'), encoding='latin1')) for a list of them, or **… for a dict"
-        )
-    return (
-        f"{path}: refused, because unpickling it would call {wanted}; a checkpoint must hold tensors only: "
-        "where it was made, save model.state_dict() instead of the model"
-    )
-
-
-def _first_global(stream: BinaryIO) -> str | None:
-    """Return the first name that a pickle would import beyond a state_dict's own, by reading its opcodes only."""
-    stream.seek(0)
-    if stream.read(len(ZIP_MAGIC)) == ZIP_MAGIC:
-        with zipfile.ZipFile(stream) as archive:
-            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-            source: IO[bytes] = io.BytesIO(archive.read(names[0])) if names else io.BytesIO()
-    else:
-        stream.seek(0)
-        source = stream
-    strings: list[str] = []
-    with contextlib.suppress(Exception):  # a broken pickle ends the search, nothing more
-        while True:  # the old format is several pickles, one after another
-            for opcode, argument, _ in pickletools.genops(source):
-                if opcode.name in ("GLOBAL", "INST"):
-                    strings += str(argument).split(" ", 1)
-                elif isinstance(argument, str):
-                    strings.append(argument)
-                if opcode.name in ("GLOBAL", "INST", "STACK_GLOBAL") and strings[-2] not in _PLAIN_MODULES:
-                    return ".".join(strings[-2:])
-    return None
+def _number_arrays(content: object) -> object:
+    """Return a plain list of arrays, such as Lasagne's, under the names that `numpy.savez` gives it."""
+    items = cast("list[object]", content) if isinstance(content, list) else []
+    if items and all(isinstance(item, Tensor) for item in items):
+        return {f"arr_{index}": item for index, item in enumerate(items)}
+    return content
