@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from models.checkpoints.coverage import Coverage, sort_out
 from models.checkpoints.detection import LayoutMatch, detect_networks, select_layouts
+from models.checkpoints.foreign import check_foreign, describe_empty
 from models.checkpoints.key_map import KeyMap, parse_key_map, suggest_key_map
 from models.checkpoints.layout import Layout
 from models.checkpoints.readers import read_file
@@ -237,17 +237,13 @@ def find_networks(path: Path, raw: ReadResult, layout: str, key_map: KeyMap) -> 
     other = None if any(one.matches[0].fits for one in candidates) else identify_unsupported(shapes)
     if other is not None:
         raise CheckpointError(f"{path}: {other}")
+    if not candidates or not all(one.matches[0].fits for one in candidates):
+        check_foreign(path, raw)
     if not shapes:
-        raise CheckpointError(f"{path}: {_without_tensors(raw.content)}")
+        raise CheckpointError(f"{path}: {describe_empty(raw)}")
     if not candidates:
         raise CheckpointError(f"{path}: {_unknown_names(shapes, layout)}")
     return candidates
-
-
-def _without_tensors(content: object) -> str:
-    kind = type(content).__name__
-    keys = join_limited(map(str, cast("Mapping[Any, Any]", content))) if isinstance(content, Mapping) else ""
-    return f"holds a {kind}{f' with the keys {keys}' if keys else ''}, but no tensors"
 
 
 def _unknown_names(shapes: Mapping[str, tuple[int, ...]], layout: str) -> str:

@@ -7,7 +7,6 @@ C3D's names at the end of the paths. So a key of the file and a prefix of its na
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -26,6 +25,9 @@ MAX_KEY_LENGTH = 200
 _MODULE_TABLES = frozenset({"_modules", "_parameters", "_buffers"})
 """Where a pickled `torch.nn.Module` keeps its parts; its state_dict has no such names."""
 
+TENSOR_CALLS = ("torch._utils._rebuild_",)
+"""Functions that make one tensor of several (sparse, quantised): what they are given is not the file's own tensors."""
+
 
 @dataclass(eq=False)
 class NotBuilt:
@@ -40,23 +42,52 @@ class NotBuilt:
     parts: list[object] = field(default_factory=list[object])
 
 
+_SEARCHED = (Tensor, Mapping, list, tuple, NotBuilt)
+
+
 @dataclass(frozen=True)
 class Contents:
     """Every tensor of a file, by its path.
 
     Attributes:
         tensors: {path: tensor}, the components joined by dots, in the order of the file.
-        containers: the paths of all dicts, lists and tuples that were searched; "" is the top.
+        containers: the paths of all dicts, lists and tuples that hold one of them; "" is the top.
+        foreign: {path: name} of objects that were not built: of what stands where a tensor could.
     """
 
     tensors: dict[str, Tensor]
     containers: frozenset[str]
+    foreign: dict[str, str] = field(default_factory=dict[str, str])
 
     def split(self, prefix: str) -> tuple[str, str]:
         """Return the key of the innermost container that a prefix of paths lies in, and the rest of the prefix."""
         inside = [path for path in self.containers if path and prefix.startswith(f"{path}.")]
         key = max(inside, key=len, default="")
         return key, prefix[len(key) + 1 :] if key else prefix
+
+
+@dataclass(eq=False, slots=True)
+class _Entry:
+    """A place in the tree. Its path is built only where something is found, so that a deep tree costs no memory."""
+
+    node: object
+    key: object = None
+    parent: _Entry | None = None
+    depth: int = 0
+    named: bool = False
+
+    def below(self, key: object, node: object, *, named: bool = True) -> _Entry:
+        return _Entry(node, key, self, self.depth + 1, named)
+
+    def paths(self) -> list[str]:
+        """Return the paths of this place and of all containers that it is in, innermost first."""
+        chain: list[_Entry] = [self]
+        while (parent := chain[-1].parent) is not None:
+            chain.append(parent)
+        paths = [""]
+        for entry in reversed(chain):
+            paths.append(_join(paths[-1], entry.key) if entry.named else paths[-1])
+        return paths[::-1]
 
 
 def flatten(content: object) -> Contents:
@@ -66,33 +97,41 @@ def flatten(content: object) -> Contents:
     after `MAX_TENSORS`, for the caller to refuse.
     """
     tensors: dict[str, Tensor] = {}
-    containers: set[str] = set()
+    foreign: dict[str, str] = {}
+    containers: set[str] = {""}
     seen: set[int] = set()
-    waiting: deque[tuple[str, object, int]] = deque([("", content, 0)])
+    waiting = [_Entry(content)]
     while waiting and len(tensors) <= MAX_TENSORS:
-        path, node, depth = waiting.popleft()
+        entry = waiting.pop()
+        node = entry.node
         if isinstance(node, Tensor):
+            path, *around = entry.paths()
             tensors[_unused(path, tensors)] = node
-        elif isinstance(node, (Mapping, list, tuple, NotBuilt)) and id(node) not in seen and depth <= MAX_DEPTH:
-            seen.add(id(node))  # pyright: ignore[reportUnknownArgumentType]
-            containers.add(path)
-            entries = _entries(path, cast("Any", node), depth)
+            containers.update(around)
+        elif isinstance(node, _SEARCHED) and id(node) not in seen and entry.depth <= MAX_DEPTH:
+            seen.add(id(node))
+            if isinstance(node, NotBuilt):
+                if len(foreign) < MAX_TENSORS:
+                    foreign[entry.paths()[0]] = node.name
+                if node.name.startswith(TENSOR_CALLS):
+                    continue
             # an entry takes the place of its container, so that tensors keep the order of the file
-            waiting.extendleft(reversed(list(entries)))
-    return Contents(tensors, frozenset(containers))
+            waiting.extend(reversed(list(_entries(entry, cast("Any", node)))))
+    return Contents(tensors, frozenset(containers), foreign)
 
 
-def _entries(path: str, node: Any, depth: int) -> Iterator[tuple[str, object, int]]:
-    """Return (path, value, depth) of a container's entries that may hold tensors."""
+def _entries(entry: _Entry, node: Any) -> Iterator[_Entry]:
+    """Return the entries of a container that may hold tensors."""
     if isinstance(node, NotBuilt):
         for index, part in enumerate(node.parts):  # a dict is the object's attributes: they are the object's own
-            yield path if isinstance(part, Mapping) else _join(path, index), cast("object", part), depth + 1
+            if isinstance(part, _SEARCHED):
+                yield entry.below(index, part, named=not isinstance(part, Mapping))
         return
     pairs = cast("Iterator[tuple[object, object]]", node.items() if isinstance(node, Mapping) else enumerate(node))
     for key, value in pairs:
-        if isinstance(value, (Tensor, Mapping, list, tuple, NotBuilt)):
-            below = path if key in _MODULE_TABLES and isinstance(value, Mapping) else _join(path, key)
-            yield below, cast("object", value), depth + 1
+        if isinstance(value, _SEARCHED):
+            table = isinstance(key, str) and key in _MODULE_TABLES and isinstance(value, Mapping)
+            yield entry.below(key, cast("object", value), named=not table)
 
 
 def _join(path: str, key: object) -> str:

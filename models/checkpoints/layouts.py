@@ -306,7 +306,7 @@ LAYOUTS: tuple[Layout, ...] = (
     ),
     Layout(
         name="lasagne",
-        title="c3d_model.pkl of Lasagne/Recipes, saved again by numpy.savez",
+        title="c3d_model.pkl of Lasagne/Recipes, as it is or saved again by numpy.savez",
         names={
             f"arr_{2 * n + k}": f"{layer}.{p}"
             for n, layer in enumerate(LAYERS)

@@ -9,8 +9,8 @@ from models.checkpoints.pickles.errors import PickleError
 MAX_OPCODES = 2_000_000
 """Opcodes of all pickles of a file. A state_dict takes 50 for a tensor; a list of a million losses takes a million."""
 
-CALL_COST = 4
-"""What an opcode that makes a record of an object, a class or a function counts for."""
+OBJECT_COST = 4
+"""What an opcode that makes a container or a record of an object, a class or a function counts for beside itself."""
 
 MAX_DEPTH = 1000
 """Containers inside one another. Python's own pickler recurses and ends at about this depth."""

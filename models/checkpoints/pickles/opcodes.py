@@ -12,7 +12,7 @@ from typing import cast
 
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.keys import as_key
-from models.checkpoints.pickles.limits import CALL_COST
+from models.checkpoints.pickles.limits import OBJECT_COST
 from models.checkpoints.pickles.literals import LITERALS, Handler
 from models.checkpoints.pickles.machine import Machine
 from models.checkpoints.pickles.values import Foreign, TupleItems, decode, printable
@@ -130,24 +130,29 @@ def _nothing(machine: Machine) -> None:  # READONLY_BUFFER: every buffer is read
 
 
 def _empty_list(machine: Machine) -> None:
+    machine.budget.charge_opcodes(OBJECT_COST)
     machine.stack.append([])
 
 
 def _empty_dict(machine: Machine) -> None:
+    machine.budget.charge_opcodes(OBJECT_COST)
     machine.stack.append({})
 
 
 def _empty_tuple(machine: Machine) -> None:
+    machine.budget.charge_opcodes(OBJECT_COST)
     machine.stack.append(TupleItems())
 
 
 def _tuple(machine: Machine) -> None:
-    items = _pop_mark(machine)
+    machine.budget.charge_opcodes(OBJECT_COST)
+    items = _pop_mark(machine)  # it changes the stack
     machine.stack.append(TupleItems(items))
 
 
 def _short_tuple(size: int) -> Handler:
     def push(machine: Machine) -> None:
+        machine.budget.charge_opcodes(OBJECT_COST)
         stack = machine.stack
         if len(stack) < size:
             raise IndexError
@@ -157,11 +162,13 @@ def _short_tuple(size: int) -> Handler:
 
 
 def _list(machine: Machine) -> None:
+    machine.budget.charge_opcodes(OBJECT_COST)
     items = _pop_mark(machine)
     machine.stack.append(items)
 
 
 def _dict(machine: Machine) -> None:
+    machine.budget.charge_opcodes(OBJECT_COST)
     items = _pop_mark(machine)
     machine.stack.append({})
     _set_items(machine, items)
@@ -211,13 +218,13 @@ def _set_items(machine: Machine, items: list[object]) -> None:
 
 
 def _global(machine: Machine) -> None:
-    machine.budget.charge_opcodes(CALL_COST)
+    machine.budget.charge_opcodes(OBJECT_COST)
     module, name = decode(machine.line(), "utf-8"), decode(machine.line(), "utf-8")
     machine.refer(module, name)
 
 
 def _stack_global(machine: Machine) -> None:
-    machine.budget.charge_opcodes(CALL_COST)
+    machine.budget.charge_opcodes(OBJECT_COST)
     name = machine.stack.pop()
     module = machine.stack.pop()
     machine.refer(module, name)
@@ -226,7 +233,7 @@ def _stack_global(machine: Machine) -> None:
 def _call(machine: Machine, function: object, arguments: object) -> None:
     if type(arguments) is not TupleItems:
         raise PickleError("it calls something with what is no tuple")
-    machine.budget.charge_opcodes(CALL_COST + len(arguments))  # the arguments are copied
+    machine.budget.charge_opcodes(OBJECT_COST + len(arguments))  # the arguments are copied
     machine.stack.append(machine.rules.call(function, arguments))
 
 
@@ -256,7 +263,7 @@ def _obj(machine: Machine) -> None:
 
 
 def _build(machine: Machine) -> None:
-    machine.budget.charge_opcodes(CALL_COST)
+    machine.budget.charge_opcodes(OBJECT_COST)
     state = machine.stack.pop()
     machine.rules.build(machine.stack[-1], state)
 

@@ -9,6 +9,7 @@ from typing import cast
 
 from torch import Tensor
 
+from models.checkpoints.foreign import check_foreign, describe_empty
 from models.checkpoints.pickles import PickleContent, PickleError, read_pickle, read_torch_zip
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.zip_archive import Member, is_zip, verified_members
@@ -29,7 +30,7 @@ def read_torch(file: MappedFile) -> ReadResult:
     """Read a checkpoint saved by `torch.save`, or another pickle, whatever it nests.
 
     Raises:
-        CheckpointError: damaged, truncated, a TorchScript archive, or beyond a limit.
+        CheckpointError: damaged, truncated, a TorchScript archive, beyond a limit, or without tensors.
     """
     if file.data[_TAR_MAGIC] == b"ustar":
         raise CheckpointError(
@@ -41,7 +42,11 @@ def read_torch(file: MappedFile) -> ReadResult:
     except PickleError as error:
         raise CheckpointError(f"{file.path}: not a valid PyTorch checkpoint or pickle: {error}") from error
     content = _number_arrays(read.content) if read.container == "pickle" else read.content
-    return ReadResult(content, read.container, not_built=read.not_built, hazards=read.hazards)
+    result = ReadResult(content, read.container, not_built=read.not_built, hazards=read.hazards)
+    if not result.tensors:
+        check_foreign(file.path, result)
+        raise CheckpointError(f"{file.path}: {describe_empty(result)}")
+    return result
 
 
 def _read_zip(file: MappedFile) -> PickleContent:

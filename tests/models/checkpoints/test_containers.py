@@ -267,14 +267,6 @@ def test_onnx_external_data_stays_in_its_folder(tmp_path: Path) -> None:
 # ---- pickles
 
 
-def test_pickles_of_arrays_are_refused_with_the_way_out(tmp_path: Path) -> None:
-    # what Python 2 and numpy wrote for a list with one float32 array, protocol 0
-    (tmp_path / "c3d_model.pkl").write_bytes(
-        b"(lp0\ncnumpy.core.multiarray\n_reconstruct\np1\n(cnumpy\nndarray\np2\n(I0\ntp3\nS'b'\np4\ntp5\nRp6\na."
-    )
-    refuse(tmp_path / "c3d_model.pkl", r"a pickle of numpy arrays .*would call numpy.*numpy.savez\('c3d.npz'")
-
-
 def test_nothing_is_copied_that_can_be_mapped(tmp_path: Path) -> None:
     tensors = {"conv1.weight": torch.arange(10_000.0)}
     torch.save(tensors, tmp_path / "c3d.pth")

@@ -48,6 +48,20 @@ def test_depth_and_count_and_length_of_names_are_bounded() -> None:
     assert [len(name) for name in twins] == [MAX_KEY_LENGTH + 1, MAX_KEY_LENGTH + 3]
 
 
+def test_a_record_of_a_call_that_makes_one_tensor_of_several_is_not_searched() -> None:
+    sparse = NotBuilt("torch._utils._rebuild_sparse_tensor", ["torch.sparse_coo", [ONE, TWO]])
+    contents = flatten({"net": {"conv1.weight": sparse, "conv1.bias": ONE}, "args": NotBuilt("argparse.Namespace")})
+    assert list(contents.tensors) == ["net.conv1.bias"]
+    assert contents.foreign == {
+        "net.conv1.weight": "torch._utils._rebuild_sparse_tensor",
+        "args": "argparse.Namespace",
+    }
+
+
+def test_only_containers_of_tensors_have_a_path() -> None:
+    assert flatten({"log": [[1], [2]], "net": {"a": ONE}}).containers == {"", "net"}
+
+
 def test_a_prefix_is_split_into_the_key_of_its_dict_and_the_rest() -> None:
     contents = flatten({"model": {"ema": {"module.a": ONE}}, "flat": ONE})
     assert contents.split("model.ema.module.") == ("model.ema", "module.")

@@ -1,0 +1,42 @@
+"""Refusals of files whose weights only a call of something foreign would make, and of files without weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from models.checkpoints.contents import NotBuilt
+from models.errors import CheckpointError, count, join_limited
+
+if TYPE_CHECKING:
+    from models.checkpoints.readers.base import ReadResult
+
+WEIGHT = re.compile(r"(^|[./])(weight|bias|W|b|kernel|running_mean|running_var)$")
+"""Names of a layer's values in any framework."""
+
+
+def check_foreign(path: Path, raw: ReadResult) -> None:
+    """Refuse a file in which the call of something foreign stands where a weight should.
+
+    Raises:
+        CheckpointError: there is such a weight; the message names it and what is not called.
+    """
+    weights = {name: made_by for name, made_by in raw.contents.foreign.items() if WEIGHT.search(name)}
+    if weights:
+        name, made_by = next(iter(weights.items()))
+        more = f", {count(len(weights) - 1, 'other weight')} likewise" if len(weights) > 1 else ""
+        raise CheckpointError(
+            f"{path}: {name} is made by calling {made_by}, and nothing that a file names is called{more}; where it was "
+            "made, save plain tensors (value.to_dense() of a sparse one, value.dequantize() of a quantised one)"
+        )
+
+
+def describe_empty(raw: ReadResult) -> str:
+    """Return what a file without tensors holds instead."""
+    content = raw.content
+    kind = content.name if isinstance(content, NotBuilt) else f"a {type(content).__name__}"
+    keys = join_limited(map(str, cast("Mapping[Any, Any]", content))) if isinstance(content, Mapping) else ""
+    hazards = f"; it contains {join_limited(raw.hazards)}, not executed" if raw.hazards else ""
+    return f"holds {kind}{f' with the keys {keys}' if keys else ''}, but no tensors{hazards}"

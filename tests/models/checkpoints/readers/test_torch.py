@@ -1,0 +1,128 @@
+"""PyTorch's files and other pickles: the weights are read, whatever stands beside them, and nothing is executed."""
+
+import argparse
+import os
+import pickle
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.checkpoints import constant_state
+from numpy.typing import NDArray
+
+from models.c3d import C3D
+from models.checkpoints.checkpoint import read_checkpoint
+from models.checkpoints.readers import read_file
+from models.errors import CheckpointError
+
+ONE = np.ones((2, 3), np.float32)
+
+
+class Calls:
+    """Is pickled as a call of a function with arguments."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return self.call
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_would_run_code_beside_the_weights_is_named_and_not_run(zipped: bool, tmp_path: Path) -> None:
+    system: Any = vars(os)["system"]
+    content = {"state_dict": constant_state(), "extra": Calls(system, f"touch {tmp_path / 'ran'}")}
+    torch.save(content, tmp_path / "c3d.pth", _use_new_zipfile_serialization=zipped)
+    checkpoint = read_checkpoint(tmp_path / "c3d.pth")
+    assert checkpoint.tensors.keys() == constant_state().keys()
+    assert checkpoint.raw.hazards == (f"{os.name}.system",)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_whole_pickled_model_is_read_as_its_state_dict(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        network = C3D()
+    state = constant_state(101)
+    network.load_state_dict(state, assign=True)
+    torch.save(torch.nn.DataParallel(network), tmp_path / "model.pt")
+    checkpoint = read_checkpoint(tmp_path / "model.pt")
+    assert checkpoint.tensors.keys() == state.keys()
+    assert all(torch.equal(checkpoint.tensors[name], value) for name, value in state.items() if value.dim() == 1)
+    assert "models.c3d.C3D" in checkpoint.raw.not_built
+
+
+def paddle_state() -> dict[str, NDArray[Any]]:
+    return {name: np.full(tensor.shape[:1], 0.5, np.float32) for name, tensor in constant_state().items()}
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_paddle_state_dicts(protocol: int, tmp_path: Path) -> None:
+    """As `paddle.save` writes a layer's state_dict, a dict of tensors, and a program's LoDTensors."""
+    arrays = paddle_state()
+    forms: list[dict[str, Any]] = [
+        {**arrays, "StructuredToParameterName@@": {name: f"conv3d_{n}.w_0" for n, name in enumerate(arrays)}},
+        {name: Calls(tuple, (name, array)) for name, array in arrays.items()},
+        {name: Calls(eval, "data", {"data": array}) for name, array in arrays.items()},
+    ]
+    for form in forms:
+        (tmp_path / "c3d.pdparams").write_bytes(pickle.dumps(form, protocol))
+        raw = read_file(tmp_path / "c3d.pdparams")
+        assert raw.container == "pickle"
+        assert {name: tensor.tolist() for name, tensor in raw.tensors.items()} == {
+            name: array.tolist() for name, array in arrays.items()
+        }
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_list_of_arrays_has_the_names_that_savez_gives(protocol: int, tmp_path: Path) -> None:
+    """As Lasagne's `c3d_model.pkl`."""
+    arrays = [array for n in range(11) for array in (np.ones((2, 2, 3, 3, 3) if n < 8 else (2, 2)), np.ones(2))]
+    (tmp_path / "c3d_model.pkl").write_bytes(pickle.dumps(arrays, protocol))
+    checkpoint = read_checkpoint(tmp_path / "c3d_model.pkl")
+    assert list(checkpoint.raw.tensors) == [f"arr_{n}" for n in range(22)]
+    assert checkpoint.layout.name == "lasagne"
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_pickle_is_known_by_its_first_bytes(protocol: int, tmp_path: Path) -> None:
+    (tmp_path / "weights.unknown").write_bytes(pickle.dumps({"args": argparse.Namespace(a=1), "w": ONE}, protocol))
+    raw = read_file(tmp_path / "weights.unknown")
+    assert list(raw.tensors) == ["w"]
+    assert raw.not_built == ("argparse.Namespace",)
+
+
+def test_the_tar_format_of_2016_is_named(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "old.pth", "w") as archive:
+        for name in ("sys_info", "pickle", "tensors", "storages"):
+            (tmp_path / name).write_bytes(b"\x80\x02N.")
+            archive.add(tmp_path / name, name)
+    with pytest.raises(CheckpointError, match=r"as torch wrote it before version 0.1.10; .*torch.load\('old.pth'"):
+        read_file(tmp_path / "old.pth")
+
+
+def test_a_big_endian_archive(tmp_path: Path) -> None:
+    """As torch writes it on such a machine: the storages swapped, and a member that says so."""
+    import zipfile
+
+    torch.save({"w": torch.arange(6.0)}, tmp_path / "little.pth")
+    with zipfile.ZipFile(tmp_path / "little.pth") as little, zipfile.ZipFile(tmp_path / "big.pth", "w") as big:
+        for name in little.namelist():
+            content = little.read(name)
+            if name.endswith("data/0"):
+                content = np.frombuffer(content, "<f4").astype(">f4").tobytes()
+            big.writestr(name, b"big" if name.endswith("byteorder") else content)
+    assert read_file(tmp_path / "big.pth").tensors["w"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_tensors_of_a_zip_archive_are_views_of_the_file(tmp_path: Path) -> None:
+    torch.save({"w": torch.arange(100_000.0)}, tmp_path / "c3d.pth")
+    raw = read_file(tmp_path / "c3d.pth")
+    address = raw.tensors["w"].data_ptr()
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("no /proc")
+    lines = [line.split() for line in maps.read_text().splitlines() if line.endswith("c3d.pth")]
+    assert any(int(start, 16) <= address < int(end, 16) for start, end in (line[0].split("-") for line in lines))
