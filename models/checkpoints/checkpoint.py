@@ -16,7 +16,7 @@ from models.checkpoints.key_map import KeyMap, parse_key_map, suggest_key_map
 from models.checkpoints.layout import Layout
 from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import ReadResult
-from models.checkpoints.selection import OPTIMIZER, Candidate, choose, find_candidates
+from models.checkpoints.selection import MAX_LISTED, OPTIMIZER, Candidate, choose, find_candidates
 from models.checkpoints.sources import ResolvedSource, resolve
 from models.checkpoints.unsupported import identify_unsupported
 from models.config import BATCH_NORMS, CLASSIFIER_KEYS, C3DConfig, InputSize
@@ -116,8 +116,11 @@ class Checkpoint:
         found: list[str] = []
         if self.others:
             every = (self.chosen, *self.others)
-            more = "; ".join(f"{one.options(every)} takes the one {one.place}" for one in self.others)
-            found.append(f"the file holds {len(every)} networks; this is the one {self.chosen.place}. {more}")
+            more = [f"{one.options(every)} takes the one {one.place}" for one in self.others]
+            found.append(
+                f"the file holds {len(every)} networks; this is the one {self.chosen.place}. "
+                f"{join_limited(more, MAX_LISTED)}"
+            )
         elif self.chosen.key or self.chosen.prefix:
             found.append(f"its tensors are {self.chosen.place}")
         heads = [name for name, canonical in self.found.mapped.items() if canonical == CLASSIFIER_KEYS[0]]

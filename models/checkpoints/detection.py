@@ -25,6 +25,9 @@ WEIGHTS = frozenset(f"{layer}.weight" for layer in LAYERS)
 CONVOLUTION_WEIGHTS = frozenset(f"{layer}.weight" for layer in CONVOLUTIONS)
 
 Shapes = Mapping[str, tuple[int, ...]]
+Endings = dict[str, list[str]]
+Explained = dict[str, dict[str, str]]
+"""{prefix: {the file's name: canonical name}}."""
 
 
 @dataclass(frozen=True)
@@ -99,17 +102,40 @@ def detect_networks(
         container: the file format.
         key_map: names of the file that the user explained.
     """
-    found = (match for row in _with_numbers(shapes, rows) for match in match_layout(shapes, row, key_map))
-    matches = sorted(found, key=lambda match: match.score, reverse=True)
-    networks: list[tuple[set[str], list[LayoutMatch]]] = []
-    for match in matches:
-        names = set(match.weights.values())
-        shared = next((network for network in networks if network[0] & names), None)
-        if shared is None:
-            networks.append((names, [match]))
-        elif match.score == shared[1][0].score:
-            shared[1].append(match)
-    return tuple(_most_proven(network, shapes, container) for _, network in networks)
+    endings = index_endings(shapes)
+    explained = _explain(endings, key_map)
+    found = (match for row in _with_numbers(shapes, rows) for match in _match_layout(shapes, row, endings, explained))
+    owners: dict[str, list[LayoutMatch]] = {}  # {convolution: the matches of its network}
+    networks: list[list[LayoutMatch]] = []
+    for match in sorted(found, key=lambda match: match.score, reverse=True):
+        names = [match.weights[conv] for conv in CONVOLUTION_WEIGHTS if conv in match.weights]
+        network = next((owners[name] for name in names if name in owners), None)
+        if network is None:
+            network = []
+            networks.append(network)
+        if not network or match.score == network[0].score:
+            network.append(match)
+            owners |= dict.fromkeys(names, network)
+    return tuple(_most_proven(network, shapes, container) for network in networks)
+
+
+def index_endings(shapes: Shapes) -> Endings:
+    """Return {ending: prefixes} of all ways to split the names of a file."""
+    found: Endings = {}
+    for name in shapes:
+        for prefix, ending in splits(name):
+            found.setdefault(ending, []).append(prefix)
+    return found
+
+
+def _explain(endings: Endings, key_map: KeyMap) -> Explained:
+    """Return the names that the user explained, by the prefix under which they have the name that the user gave."""
+    found: Explained = {}
+    for ending, prefixes in endings.items() if key_map.entries else ():
+        if (canonical := key_map.canonical(ending)) is not None:
+            for prefix in prefixes:
+                found.setdefault(prefix, {})[prefix + ending] = canonical
+    return found
 
 
 def _with_numbers(shapes: Shapes, rows: Iterable[Layout]) -> Iterator[Layout]:
@@ -136,19 +162,17 @@ def _most_proven(matches: list[LayoutMatch], shapes: Shapes, container: str) -> 
     return (matches[ranks.index(max(ranks))],)
 
 
-def match_layout(shapes: Shapes, layout: Layout, key_map: KeyMap = NO_KEY_MAP) -> tuple[LayoutMatch, ...]:
+def _match_layout(shapes: Shapes, layout: Layout, endings: Endings, explained: Explained) -> tuple[LayoutMatch, ...]:
     """Return how `layout` matches the tensors of a file, once for each prefix under which enough layers have its names.
 
-    A prefix ends with a dot or a slash. A file all of whose names the key map explains has the first layout.
+    A prefix ends with a dot or a slash. A file all of whose names the user explained has the first layout.
     """
     found: dict[str, dict[str, str]] = {}
-    explained: dict[str, dict[str, str]] = {}
-    for name in shapes:
-        for prefix, ending in splits(name):
-            if (canonical := key_map.canonical(ending)) is not None:
-                explained.setdefault(prefix, {})[name] = canonical
-            elif (canonical := layout.names.get(ending)) in WEIGHTS:
-                found.setdefault(prefix, {}).setdefault(canonical, name)
+    mapped = {name for group in explained.values() for name in group}
+    for ending, canonical in layout.names.items():
+        for prefix in endings.get(ending, ()) if canonical in WEIGHTS else ():
+            if prefix + ending not in mapped:
+                found.setdefault(prefix, {}).setdefault(canonical, prefix + ending)
     if layout is LAYOUTS[0]:
         found |= {prefix: {} for prefix in explained if prefix not in found}
     anywhere = {name: canonical for group in explained.values() for name, canonical in group.items()}

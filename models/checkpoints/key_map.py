@@ -19,6 +19,9 @@ PARAMETERS: Mapping[str, str] = {
 }
 """{how a file calls a parameter: canonical name}."""
 
+MAX_COMPONENTS = 12
+"""More components than any layout's name of a tensor has below a prefix."""
+
 HEADS = ("fc8new", "fc8_new", "fc8-new", "fc_final", "classifier", "linear", "out", "fc", "fc_cls", "head")
 """Names that fine-tuned networks give to fc8. One of them is fc8 where the file has no fc8 and the shape fits."""
 
@@ -85,11 +88,17 @@ def parse_key_map(texts: Sequence[str]) -> KeyMap:
 
 
 def splits(name: str) -> Iterator[tuple[str, str]]:
-    """Return the ways to split a name into a prefix, which ends with a dot or a slash, and a rest."""
+    """Return the ways to split a name into a prefix, which ends with a dot or a slash, and a rest.
+
+    The rest is the whole name, or its last `MAX_COMPONENTS` components or fewer.
+    """
     yield "", name
-    for position, character in enumerate(name, 1):
-        if character in "./":
-            yield name[:position], name[position:]
+    position = len(name)
+    for _ in range(MAX_COMPONENTS):
+        position = max(name.rfind(".", 0, position), name.rfind("/", 0, position))
+        if position < 0:
+            return
+        yield name[: position + 1], name[position + 1 :]
 
 
 def find_head(shapes: Shapes, prefix: str, features: int | None) -> dict[str, str]:

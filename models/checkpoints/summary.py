@@ -14,7 +14,7 @@ from models.checkpoints.coverage import NUM_BATCHES_TRACKED
 from models.checkpoints.key_map import parse_key_map
 from models.checkpoints.loading import load_into
 from models.checkpoints.readers.base import ReadResult
-from models.checkpoints.selection import Candidate, choose
+from models.checkpoints.selection import MAX_LISTED, Candidate, choose
 from models.checkpoints.sources import ResolvedSource
 from models.config import C3DConfig
 from models.errors import C3DExportError, CheckpointError, count, join_limited
@@ -55,8 +55,10 @@ def describe_checkpoint(
     if len(candidates) > 1:
         facts |= {
             f"network {number}": _describe_candidate(file, raw, one, options)
-            for number, one in enumerate(candidates, 1)
+            for number, one in enumerate(candidates[:MAX_LISTED], 1)
         }
+        if len(candidates) > MAX_LISTED:
+            facts["networks"] = f"{len(candidates)}, of which the first {MAX_LISTED} are described"
     try:
         chosen = choose(candidates, options.selection)
     except C3DExportError as error:

@@ -1,11 +1,14 @@
 """Files are taken for what they are: every row by its names, other networks by theirs."""
 
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.built import checkpoint
+from helpers.checkpoints import narrow_state
 
+from models import build
 from models.checkpoints import read_checkpoint
 from models.checkpoints.detection import detect_networks
 from models.checkpoints.layouts import LAYOUTS, Layout
@@ -45,15 +48,11 @@ CANONICAL = ("conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a",
 
 
 def test_training_state_is_ignored_and_reported(tmp_path: Path) -> None:
-    from helpers.checkpoints import constant_state
-
-    from models import build
-
     extra = {name: torch.zeros(1) for name in ("global_step", "conv1.num_batches_tracked")}
-    torch.save(constant_state() | extra, tmp_path / "c3d.pth")
+    torch.save(narrow_state() | extra, tmp_path / "c3d.pth")
     built = build(BuildOptions(weights=tmp_path / "c3d.pth"))
     assert set(checkpoint(built).ignored_keys) == set(extra)
-    torch.save(constant_state() | {"conv1.weight_ema": torch.zeros(1)}, tmp_path / "c3d.pth")
+    torch.save(narrow_state() | {"conv1.weight_ema": torch.zeros(1)}, tmp_path / "c3d.pth")
     with pytest.raises(CheckpointError, match="1 tensor does not belong to C3D .*conv1.weight_ema"):
         build(BuildOptions(weights=tmp_path / "c3d.pth"))
 
@@ -67,3 +66,12 @@ def test_a_tensor_under_two_spellings_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(CheckpointError, match="holds fc6.weight twice"):
         read_checkpoint(tmp_path / "c3d.pth")
+
+
+def test_names_of_many_components_and_many_networks_cost_little(tmp_path: Path) -> None:
+    long = {"x." * 5000 + f"{n}.weight": (4, 2, 3, 3, 3) for n in range(2000)}
+    many = {f"m{n}.{name}": shape for n in range(400) for name, shape in shapes_of(LAYOUTS[0]).items()}
+    before = time.monotonic()
+    assert detect_networks(long) == ()
+    assert len(detect_networks(many)) == 400
+    assert time.monotonic() - before < 10

@@ -8,7 +8,7 @@ from helpers.checkpoints import narrow_state
 
 from models.checkpoints import read_checkpoint
 from models.checkpoints.key_map import HEADS, KeyMap, parse_key_map, suggest_key_map
-from models.errors import UsageError
+from models.errors import CheckpointError, UsageError
 from models.options import WeightSelection
 
 
@@ -65,6 +65,14 @@ def test_a_head_under_another_usual_name_is_fc8(head: str, tmp_path: Path) -> No
     state = {f"model.{name.replace('fc8', head)}": value for name, value in narrow_state().items()}
     torch.save(state, tmp_path / "c3d.pth")
     assert torch.equal(read_checkpoint(tmp_path / "c3d.pth").tensors["fc8.weight"], narrow_state()["fc8.weight"])
+
+
+def test_a_head_beside_two_networks_does_not_make_them_one(tmp_path: Path) -> None:
+    bodies = {name: value for name, value in narrow_state().items() if not name.startswith("fc8")}
+    two = {f"{stream}.{name}": value for stream in ("rgb", "flow") for name, value in bodies.items()}
+    torch.save(two | {"head.weight": narrow_state()["fc8.weight"]}, tmp_path / "c3d.pth")
+    with pytest.raises(CheckpointError, match="holds 2 networks"):
+        read_checkpoint(tmp_path / "c3d.pth", selection=WeightSelection(key_map=("head=fc8",)))
 
 
 def test_of_two_possible_heads_none_is_taken(tmp_path: Path) -> None:
