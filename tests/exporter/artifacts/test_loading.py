@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ExportedByCommand
-from helpers.checkpoints import constant_state
+from helpers.checkpoints import narrow_state
 from helpers.manifests import MANIFEST
 
 from exporter.artifacts.loading import LoadedArtifact, rebuild_network, relative_to
@@ -25,7 +25,7 @@ from models.options import BuildOptions
 def weights(tmp_path: Path) -> Path:
     (tmp_path / "weights").mkdir()
     path = tmp_path / "weights" / "c3d.pth"
-    torch.save(constant_state(5), path)
+    torch.save(narrow_state(5), path)
     return path
 
 
@@ -53,7 +53,7 @@ def test_a_checkpoint_beside_the_artifact(subject: LoadedArtifact, weights: Path
 
 
 def test_a_checkpoint_that_is_gone_or_changed(subject: LoadedArtifact, weights: Path) -> None:
-    torch.save(constant_state(5, torch.float16), weights)
+    torch.save({name: value.half() for name, value in narrow_state(5).items()}, weights)
     with pytest.raises(ArtifactError, match=r"is not the checkpoint that c3d.onnx was exported from.*--weights"):
         rebuild_network(subject, BuildOptions())
     built, notes = rebuild_network(subject, BuildOptions(weights=weights))

@@ -24,6 +24,7 @@ def test_json_is_alone_on_stdout_and_the_page_is_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(roofline, "SIZES", (256,))
+    monkeypatch.setattr(roofline, "MIN_SECONDS", 0.0)
     monkeypatch.setattr(rounds, "MIN_ROUND_S", 0.005)
     monkeypatch.setattr(runner, "COOLDOWN_S", 0.0)
     shutil.copy(folder / "m.onnx", folder / "copy.onnx")

@@ -25,7 +25,7 @@ def test_faults_are_detected_and_the_artifact_is_not_changed(
         "self-test",
         onnx,
         "--only",
-        "softmax",
+        "Softmax",
         "--clean-runs",
         "1",
         "--localize",

@@ -157,16 +157,13 @@ def test_what_measured_slower_than_direct_is_never_taken(times: dict[str, float]
     assert ("measured" if DIRECT in times else "was not measured") in reported
 
 
-@pytest.mark.parametrize("external", [False, True], ids=["inline", "external"])
-def test_a_file_is_tuned_and_its_layers_errors_are_told(
-    external: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_tuned_and_its_layers_errors_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporter.passes.autotune.ROUNDS", RoundOptions(1, 2))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")  # weights are found from anywhere
     path = tmp_path / "r3d.onnx"
-    onnx.save(tower(), path, save_as_external_data=external, location="r3d.bin", size_threshold=64)
+    onnx.save(tower(), path, save_as_external_data=True, location="r3d.bin", size_threshold=64)
     done = optimize(
         OptimizeRequest(
             path, optimize=OptimizeOptions("cpu", autotune=True, measure_errors=True), verify=False, measure=False
