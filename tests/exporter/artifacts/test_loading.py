@@ -43,7 +43,7 @@ def subject(weights: Path, tmp_path: Path) -> LoadedArtifact:
 
 def test_the_manifests_checkpoint_and_structure(subject: LoadedArtifact) -> None:
     built, notes = rebuild_network(subject, BuildOptions())
-    assert built.settings == C3DConfig(5, pool5="right").settings()
+    assert built.settings == C3DConfig(5, pool5="right", base_channels=2, feature_dim=4).settings()
     assert notes == ()
 
 
@@ -76,7 +76,7 @@ def test_without_any_manifest_the_checkpoint_must_be_named(subject: LoadedArtifa
     with pytest.raises(ArtifactError, match="--weights"):
         rebuild_network(foreign, BuildOptions())
     built, _ = rebuild_network(foreign, BuildOptions(weights=weights, pool5="right"))
-    assert built.settings == C3DConfig(5, pool5="right").settings()
+    assert built.settings == C3DConfig(5, pool5="right", base_channels=2, feature_dim=4).settings()
     with pytest.raises(CheckpointError, match="without BatchNorm"):
         rebuild_network(foreign, BuildOptions(weights=weights, batch_norm=True))
 

@@ -51,7 +51,7 @@ def test_a_checkpoint_of_another_implementation_loads_and_exports(
     )
     assert (done.returncode, done.stderr) == (0, "")
     output = json.loads(done.stdout)
-    assert output["network"] == "C3D, 12 classes, pool5 right"
+    assert output["network"] == "C3D, 12 classes, pool5 right, 2 base channels"
     manifest = output["artifacts"][0]["manifest"]
     checkpoint, network = manifest["checkpoint"], manifest["network"]
     assert checkpoint["path"] == "../runs/best.pth.tar"
