@@ -12,7 +12,7 @@ machines; where it matters, `--autotune` measures.
 
 from math import prod
 
-from exporter.passes.winograd.emit_frames import MAX_DENSE_FRAMES
+from exporter.passes.winograd.emit_frames import CHUNK_TILES, MAX_DENSE_FRAMES
 from exporter.passes.winograd.pattern import IMAGE, ConvMatch
 from exporter.passes.winograd.tile_shape import DIRECT, PLAIN, TILE_SHAPES, TileShape
 from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, fits, tiling, time_transforms
@@ -110,7 +110,10 @@ def _frames_ms(match: ConvMatch, tile_shape: TileShape) -> float:
     taps = match.space_taps**2
     weights = time.points * match.outputs * match.inputs * taps
     total = milliseconds(0, 2 * source)
-    total += milliseconds(2 * widened * min(match.size[0], MAX_DENSE_FRAMES), source + widened)
+    multiplied, copied = match.size[0], 0
+    if match.size[0] > MAX_DENSE_FRAMES:
+        multiplied, copied = CHUNK_TILES * time.outputs + time.inputs - time.outputs, 2 * source
+    total += milliseconds(2 * widened * multiplied, copied + source + widened)
     products = 2 * product * match.inputs * taps
     total += milliseconds(products, 3 * widened + weights + 3 * product, FLOPS * BLOCKED)
     total += milliseconds(2 * time.outputs * product, product + volume)

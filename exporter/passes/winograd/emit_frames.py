@@ -29,10 +29,10 @@ from exporter.passes.winograd.pattern import ConvMatch
 from exporter.passes.winograd.tile_shape import TileShape
 from exporter.passes.winograd.tiling import leading_frames, time_matrix, time_transforms
 
-MAX_DENSE_FRAMES = 64
+MAX_DENSE_FRAMES = 32
 """Up to this many frames, one matrix transforms all of them; its multiplications grow with the square of that."""
-CHUNK_TILES = 8
-"""Tiles of longer clips that are transformed by one matrix: the frames between two chunks are copied for both."""
+CHUNK_TILES = 4
+"""Tiles of longer clips that are transformed by one matrix: the clip is copied, the frames between two chunks twice."""
 REDUCE_AXES_AS_INPUT = 18
 """The opset from which ReduceMax takes its axes as an input."""
 
