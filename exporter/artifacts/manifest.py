@@ -48,7 +48,7 @@ class NetworkRecord:
         description: the network in a few words.
         settings: what `models.rebuild` needs to construct it again.
         setting_sources: {setting: who chose it}: `default`, `layout` (the checkpoint's origin), `file` (the checkpoint
-            states it) or `option`.
+            states it), `shapes` (no other fits the checkpoint's shapes) or `option`.
         parameters: the number of trainable values.
         state_sha256: SHA-256 of the network's state, see `models.builder.state_sha256`.
         seed: seed of the random initialisation.

@@ -76,8 +76,8 @@ Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 
     type=parse_outputs,
     default=None,
     metavar="NAMES",
-    help=f"What the artifact returns, separated by commas: {', '.join(OUTPUTS)}. [default: logits; fc7 if the "
-    "checkpoint has no fc8]",
+    help=f"What the artifact returns, separated by commas: {', '.join(OUTPUTS)}. [default: logits, or the "
+    "last layer's features if the checkpoint has no fc8]",
 )
 @click.option(
     "--batch",

@@ -65,7 +65,8 @@ class _Settings:
     @property
     def conventions(self) -> Conventions:
         size = self.channels, self.frames, self.height, self.width
-        return Conventions(self.pool5, variant=self.variant, input_size=size)
+        pool5 = self.pool5 if self.variant == "c3d" else None  # the others have one pool5
+        return Conventions(pool5, variant=self.variant, input_size=size)
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,10 @@ def describe_conventions(model: BuiltModel) -> Conventions:
     A pool5 convention that was only assumed is left out, and so is the published size: the converted file states no
     more than the checkpoint did.
     """
-    pool5 = None
-    if model.setting_sources.get("pool5") != "default":
-        pool5 = msgspec.convert(model.settings["pool5"], Pool5)
     origin = model.checkpoint
     source = None if origin is None else Source(origin.file, origin.sha256, origin.layout)
     settings = msgspec.convert(dict(model.settings), _Settings).conventions
+    pool5 = settings.pool5 if model.setting_sources.get("pool5") != "default" else None
     size = None if settings.input_size == CLIP_SHAPE else settings.input_size
     return Conventions(pool5, model.preprocessing, source, settings.variant, size)
 

@@ -1,0 +1,116 @@
+"""Files of other geometries and of C3D's relatives, as their origins' code names them, load as the origin's network."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.built import c3d
+from helpers.variants import named_state, origin_of
+from torch import Tensor, nn
+
+from models import build
+from models.config import C3DConfig
+from models.errors import CheckpointError
+from models.options import BuildOptions
+
+CONVOLUTIONS = ("conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b")
+LINEARS = ("fc6", "fc7", "fc8")
+NORMS = tuple(name.replace("conv", "bn") for name in CONVOLUTIONS)
+GROUPS = ("group1.", "group2.", "group3.", "group3.", "group4.", "group4.", "group5.", "group5.")
+EFFICIENT = {
+    "conv": tuple(f"module.{group}{n}" for group, n in zip(GROUPS, (0, 0, 0, 3, 0, 3, 0, 3), strict=True)),
+    "norm": tuple(f"module.{group}{n}" for group, n in zip(GROUPS, (1, 1, 1, 4, 1, 4, 1, 4), strict=True)),
+    "linear": ("module.fc1.0", "module.fc2.0", "module.fc.0"),
+}
+FILES: dict[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
+    "VCOP with linear": ("global-pool", {"conv": CONVOLUTIONS, "norm": NORMS, "linear": ("linear",)}),
+    "VCOP without BatchNorm": (
+        "global-pool without BatchNorm, 8 frames",
+        {"conv": CONVOLUTIONS, "linear": ("linear",)},
+    ),
+    "Efficient-3DCNNs": (
+        "efficient-3dcnns",
+        EFFICIENT | {"norm": (*EFFICIENT["norm"], "module.fc1.1", "module.fc2.1")},
+    ),
+    "Efficient-3DCNNs without BatchNorm1d": ("efficient-3dcnns, 32 frames, no BatchNorm1d", EFFICIENT),
+    "one channel": ("one channel, another width of fc7", {"conv": CONVOLUTIONS, "linear": LINEARS}),
+    "two channels, 8 frames": (
+        "two channels, 8 frames, pool5 right, even and odd maps",
+        {"conv": CONVOLUTIONS, "linear": LINEARS},
+    ),
+}
+
+
+def logits_of(network: nn.Module, config: C3DConfig) -> Tensor:
+    clip = torch.randn(1, *config.clip_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    network = network.double()
+    with torch.inference_mode():
+        return network(clip)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_its_origins_network(name: str, tmp_path: Path) -> None:
+    origin, config = origin_of(FILES[name][0])
+    torch.save({"state_dict": named_state(origin, FILES[name][1])}, tmp_path / "c3d.pth")
+    built = build(BuildOptions(weights=tmp_path / "c3d.pth", input_size=config.clip_shape[1:]))
+    assert built.settings == config.settings()
+    expected = logits_of(origin, config)
+    torch.testing.assert_close(logits_of(built.network, config), expected, rtol=1e-9, atol=0)
+
+
+def test_vcop_without_a_head_returns_the_average_of_conv5b(tmp_path: Path) -> None:
+    origin, config = origin_of("global-pool")
+    pooled = nn.Sequential(*list(origin)[:-1])  # and flattened
+    torch.save(named_state(pooled, {"conv": CONVOLUTIONS, "norm": NORMS}), tmp_path / "c3d.pth")
+    built = build(BuildOptions(weights=tmp_path / "c3d.pth", input_size=config.clip_shape))
+    assert [output.name for output in built.select()] == ["pool5"]
+    torch.testing.assert_close(logits_of(built.network, config), logits_of(pooled, config), rtol=1e-9, atol=0)
+
+
+def test_channels_last_files_read_time_then_rows_then_channels(tmp_path: Path) -> None:
+    origin, config = origin_of("32 frames, two steps after pool5")
+    state = named_state(origin, {"conv": CONVOLUTIONS, "linear": LINEARS})
+    arrays: dict[str, np.ndarray] = {}
+    for name, value in state.items():
+        layer, kind = name.split(".")
+        array = value.numpy()
+        if kind == "weight" and layer in CONVOLUTIONS:
+            array = array.transpose(2, 3, 4, 1, 0)
+        elif kind == "weight":
+            if layer == "fc6":
+                array = array.reshape(len(array), *config.pool5_shape).transpose(0, 2, 3, 4, 1).reshape(len(array), -1)
+            array = array.T
+        arrays[f"{layer}/{'kernel' if kind == 'weight' else 'bias'}"] = array
+    np.savez(tmp_path / "c3d.npz", allow_pickle=False, **arrays)
+    options = BuildOptions(weights=tmp_path / "c3d.npz", layout="adamcasson", input_size=(32, 64, 64))
+    torch.testing.assert_close(logits_of(build(options).network, config), logits_of(origin, config), rtol=1e-9, atol=0)
+
+
+def test_a_file_whose_size_is_open_is_refused_with_the_option_that_loads_it(tmp_path: Path) -> None:
+    origin, config = origin_of("one channel, another width of fc7")
+    path = tmp_path / "c3d.pth"
+    torch.save(named_state(origin, {"conv": CONVOLUTIONS, "linear": LINEARS}), path)
+    with pytest.raises(CheckpointError, match=r"c3d.pth: fc6 reads 128 values.*These fit: 1x16x32x32 \(16-31 x 32-63"):
+        build(BuildOptions(weights=path))
+    symmetric = build(BuildOptions(weights=path, input_size=(1, 16, 32, 32)))
+    assert c3d(symmetric).config.pool5 == "symmetric"
+    assert symmetric.setting_sources == {"pool5": "shapes"}
+    assert symmetric.preprocessing is None
+    assert any("1 channel" in note for note in symmetric.notes)
+    assert c3d(build(BuildOptions(weights=path, input_size=config.clip_shape))).config == config
+
+
+def test_outputs_that_a_shorter_network_lacks_say_what_it_returns(tmp_path: Path) -> None:
+    origin, config = origin_of("one channel, another width of fc7")
+    state = named_state(origin, {"conv": CONVOLUTIONS, "linear": LINEARS})
+    torch.save({name: value for name, value in state.items() if name[:3] not in ("fc7", "fc8")}, tmp_path / "c3d.pth")
+    built = build(BuildOptions(weights=tmp_path / "c3d.pth", input_size=config.clip_shape))
+    assert [output.name for output in built.select(("conv5b", "pool5", "fc6"))] == ["conv5b", "pool5", "fc6"]
+    with pytest.raises(Exception, match=r"no output fc7: the checkpoint has no fc7; --outputs fc6,pool5"):
+        built.select(("fc7",))
+    with pytest.raises(
+        Exception, match=r"no output logits: the checkpoint has no fc8; --outputs fc6,pool5.*--new-head"
+    ):
+        built.select(("logits",))
