@@ -17,6 +17,7 @@ from exporter.onnx_io.external_data import external_locations
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import get_signature
 from models.checkpoints.sources import is_remote
+from models.checkpoints.tensorflow_files import find_tf_checkpoint
 from models.errors import count
 from models.options import BuildOptions
 from models.progress import Progress, no_progress
@@ -64,6 +65,8 @@ def inspect(path: str | Path, progress: Progress = no_progress, options: BuildOp
         UsageError: no such layout, or a key map that cannot be read.
     """
     if is_remote(path):
+        return _checkpoint(path, progress, options)
+    if find_tf_checkpoint(Path(path)) is not None:
         return _checkpoint(path, progress, options)
     path = find_model(Path(path), "file")
     progress(f"reading {path.name}")

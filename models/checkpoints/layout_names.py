@@ -91,6 +91,7 @@ _KERAS_0_INDICES = (0, 2, 4, 5, 7, 8, 10, 11, 15, 17, 19)
 
 KERAS = (
     _keras_3()
+    | _key_map(_zip(f"layer_with_weights-{n}" for n in range(len(LAYERS))), ("{}/kernel", "{}/bias"))
     | _key_map(_zip(f"layer_{n}" for n in _KERAS_0_INDICES), ("{}/param_0", "{}/param_1"))
     | _key_map(
         {name: name for name in LAYERS},

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from models.checkpoints.download import ResolvedSource, download
+from models.checkpoints.tensorflow_files import find_tf_checkpoint
 from models.errors import CheckpointError, UnavailableError, UsageError
 from models.progress import Progress
 
@@ -24,13 +25,16 @@ def is_remote(source: str | Path) -> bool:
 def resolve(source: str | Path, progress: Progress) -> ResolvedSource:
     """Return the file of a source; an address is downloaded.
 
+    Of a TensorFlow checkpoint any file, its prefix, its state file or its folder leads to the file to read.
+
     Raises:
-        CheckpointError: it is not available, or is not the file that its SHA-256 names.
+        CheckpointError: it is not available, or is not the file that its SHA-256 names, or is a part of a TensorFlow
+            checkpoint whose index is missing.
         UsageError: an unsupported type of address.
         UnavailableError: `hf://` without huggingface_hub.
     """
     if not is_remote(source):
-        return ResolvedSource(Path(source))
+        return _local(Path(source))
     address, _, fragment = str(source).partition("#")
     found = HASH.fullmatch(fragment)
     if fragment and found is None:
@@ -51,6 +55,18 @@ def resolve(source: str | Path, progress: Progress) -> ResolvedSource:
     if not host:
         raise UsageError(f"{address!r} is no address: https://host/path/file")
     return download(address, redact(address), wanted, progress)
+
+
+def _local(path: Path) -> ResolvedSource:
+    try:
+        found = find_tf_checkpoint(path)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    if found is None:
+        return ResolvedSource(path)
+    return ResolvedSource(
+        found, notes=(f"{path.name} is a TensorFlow checkpoint's: its variables are read by {found.name}",)
+    )
 
 
 def redact(address: str) -> str:

@@ -82,14 +82,16 @@ def write_v1(path: Path, variables: Mapping[str, "np.ndarray[Any, Any]"], **tabl
     write_table(path, entries, **table)
 
 
-def write_v2(prefix: Path, variables: Mapping[str, "np.ndarray[Any, Any]"], **table: int) -> None:
-    """`prefix.index` and `prefix.data-00000-of-00001`."""
-    entries = [(b"", number(1, 1) + delimited(3, number(1, 1)))]
-    with prefix.with_name(f"{prefix.name}.data-00000-of-00001").open("wb") as data:
-        for name, array in sorted(variables.items()):
-            place = number(4, data.tell()) + number(5, array.nbytes) + varint(6 << 3 | 5) + bytes(4)
-            entries.append(
-                (name.encode(), number(1, DTYPES[array.dtype.name]) + delimited(2, shape_proto(array)) + place)
-            )
-            data.write(array.tobytes())
+def write_v2(prefix: Path, variables: Mapping[str, "np.ndarray[Any, Any]"], shards: int = 1, **table: int) -> None:
+    """`prefix.index` and `prefix.data-0000i-of-0000n`; the variables go to the shards in turn."""
+    entries = [(b"", number(1, shards) + delimited(3, number(1, 1)))]
+    parts = [bytearray() for _ in range(shards)]
+    for position, (name, array) in enumerate(sorted(variables.items())):
+        part = parts[position % shards]
+        place = number(3, position % shards) + number(4, len(part)) + number(5, array.nbytes) + varint(6 << 3 | 5)
+        kind = number(1, DTYPES[array.dtype.name]) + delimited(2, shape_proto(array))
+        entries.append((name.encode(), kind + place + bytes(4)))
+        part += array.tobytes()
+    for shard, part in enumerate(parts):
+        prefix.with_name(f"{prefix.name}.data-{shard:05d}-of-{shards:05d}").write_bytes(part)
     write_table(prefix.with_name(f"{prefix.name}.index"), entries, **table)

@@ -25,6 +25,11 @@ TRAILER = 5
 """After each block: one byte of compression type, four of CRC-32C."""
 MAX_KEY = 1 << 16
 
+AVERAGE = "/ExponentialMovingAverage"
+"""The end of the names of tf.train.ExponentialMovingAverage's variables."""
+OBJECT_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+"""The end of all names in the checkpoints of TensorFlow 2's objects."""
+
 DTYPES = {1: torch.float32, 2: torch.float64, 3: torch.int32, 9: torch.int64, 14: torch.bfloat16, 19: torch.float16}
 """{DataType: torch's}."""
 
@@ -164,7 +169,7 @@ def _bundle(file: MappedFile, entries: list[Entry], header: Members) -> ReadResu
     opened: dict[int, MappedFile] = {}
     tensors: dict[str, Tensor] = {}
     for entry in entries[1:]:
-        name = entry.key.decode("utf-8", "backslashreplace")
+        name = entry.key.decode("utf-8", "backslashreplace").removesuffix(OBJECT_VALUE)
         members = _members(file, entry.start, entry.end)
         if 7 in members:
             raise CheckpointError(f"{file.path}: {name} is a partitioned variable; save it again in one piece")
@@ -176,7 +181,7 @@ def _bundle(file: MappedFile, entries: list[Entry], header: Members) -> ReadResu
         offset, size = _number(members, 4), _number(members, 5)
         tensors[name] = opened[shard].tensor(name, kind, _shape(file, members, 2), offset, size)
     others = tuple(opened[shard] for shard in sorted(opened))
-    return ReadResult(tensors, "TensorFlow V2", others=others)
+    return ReadResult(_with_averages(tensors), "TensorFlow V2", others=others)
 
 
 def _shard(file: MappedFile, shard: int, shards: int) -> MappedFile:
@@ -208,7 +213,16 @@ def _slices(file: MappedFile, entries: list[Entry], first: Members) -> ReadResul
             tensors[name] = _saved(file, name, declared[name], _inside(file, saved[3][-1]))
     if missing := [name for name in declared if name not in tensors]:
         raise CheckpointError(f"{file.path}: lists {missing[0]}, but does not hold it")
-    return ReadResult(tensors, "TensorFlow V1")
+    return ReadResult(_with_averages(tensors), "TensorFlow V1")
+
+
+def _with_averages(tensors: dict[str, Tensor]) -> dict[str, object]:
+    """Return the variables with their moving averages in a dict of their own, under the variables' names."""
+    averages = {name: tensor for name, tensor in tensors.items() if name.endswith(AVERAGE)}
+    variables: dict[str, object] = {name: tensor for name, tensor in tensors.items() if name not in averages}
+    if averages and AVERAGE[1:] not in variables:
+        variables[AVERAGE[1:]] = {name.removesuffix(AVERAGE): tensor for name, tensor in averages.items()}
+    return variables
 
 
 def _saved(file: MappedFile, name: str, declared: Members, proto: Members) -> Tensor:
