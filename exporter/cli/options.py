@@ -169,7 +169,8 @@ given_input_options = combine(
         type=PATH,
         multiple=True,
         metavar="NPZ",
-        help="Run these inputs too: an .npz file with an array for each input, one input per row. Repeatable.",
+        help="Run these inputs too (bench: the rows of the first file instead of drawn ones): an .npz file with an "
+        "array for each input, one input per row. Repeatable.",
     ),
 )
 """The inputs that the user gives; `take_inputs` reads them."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from exporter.engines.base import Tensors, first_line
+from exporter.engines.base import Tensors, one_line
 from exporter.engines.onnx_file import OnnxFileRuntime
 from exporter.engines.ort_values import run_session
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
@@ -173,4 +173,4 @@ def _reason(error: Exception) -> str:
     opset = re.search(r"Opset (\d+) is under development.*?till opset (\d+)", str(error), re.DOTALL)
     if opset:
         return f"opset {opset[1]} is newer than this onnxruntime knows ({opset[2]}); export with --opset {opset[2]}"
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ", "", first_line(error))
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ", "", one_line(error))

@@ -49,21 +49,24 @@ class VerificationCost:
         peak_bytes: resident memory of the process at its largest.
         seconds: wall time of the runs, with the machine's rates of this moment.
         complete: whether the shapes of all values are known; if not, both are lower bounds.
+        held_bytes: the part of `peak_bytes` that the process holds before it starts.
     """
 
     peak_bytes: int
     seconds: float
     complete: bool
+    held_bytes: int = 0
 
     @property
     def is_large(self) -> bool:
         """Whether a user may want to know before it starts."""
-        return self.seconds > LARGE_SECONDS or self.peak_bytes > LARGE_BYTES
+        return self.seconds > LARGE_SECONDS or self.peak_bytes - self.held_bytes > LARGE_BYTES
 
     def __str__(self) -> str:
         """Return `about 40 s and 3.1 GB of memory`."""
         span = f"{self.seconds:.0f} s" if self.seconds < 600 else f"{self.seconds / 60:.0f} minutes"
-        return f"{'about' if self.complete else 'at least'} {span} and {_format_size(self.peak_bytes)} of memory"
+        held = f" ({_format_size(self.held_bytes)} of it held already)" if self.held_bytes else ""
+        return f"{'about' if self.complete else 'at least'} {span} and {_format_size(self.peak_bytes)} of memory{held}"
 
 
 def estimate_verification(
@@ -89,10 +92,12 @@ def estimate_verification(
     if batch is None and inputs.batched:
         largest = max(*BATCH_SIZES, inputs.batch or 0)
         items += sum(BATCH_SIZES) + (inputs.batch or 0)
+    held = psutil.Process().memory_info().rss
     return VerificationCost(
-        psutil.Process().memory_info().rss + _peak_bytes(cost, rows, items, largest, localize=localize),
+        held + _peak_bytes(cost, rows, items, largest, localize=localize),
         _seconds(cost, rows, items),
         cost.complete,
+        held,
     )
 
 

@@ -78,10 +78,8 @@ def map_by_name(path: Path, found: Signature, other: Signature, pairs: Sequence[
     inputs, outputs = (_pair(*sides, dict(pairs)) for sides in ports)
     for theirs, ours in (*inputs, *outputs):
         if ours is None or not _compatible(theirs, ours):
-            raise ArtifactError(
-                f"{path}: its signature does not fit the other's: {found}; the other has {other}; pair those of other "
-                "names with --map OTHER=OWN"
-            )
+            hint = "; pair those of other names with --map OTHER=OWN" if any(_can_be_paired(*p) for p in ports) else ""
+            raise ArtifactError(f"{path}: its signature does not fit the other's: {found}; the other has {other}{hint}")
     return IOMapping(
         {theirs.name: ours for theirs, ours in inputs if ours is not None},
         {ours.name: theirs.name for theirs, ours in outputs if ours is not None},
@@ -104,6 +102,12 @@ def _pair(
             partners[value.name] = value.name
     rest = iter([value for value in found if value.name not in partners.values()])
     return [(value, named[partners[value.name]] if value.name in partners else next(rest)) for value in wanted]
+
+
+def _can_be_paired(wanted: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...]) -> bool:
+    """Return whether there are several inputs or outputs, each of which fits some of the other model's."""
+    same = len(wanted) == len(found) > 1
+    return same and all(any(_compatible(a, b) for b in found) for a in wanted)
 
 
 def _compatible(a: TensorSpec, b: TensorSpec) -> bool:

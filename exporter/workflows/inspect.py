@@ -96,7 +96,9 @@ def _onnx(path: Path) -> Inspection:
         "operators": ", ".join(f"{count} {name}" for name, count in sorted(operators.items())),
     }
     if external:
-        facts["external data"] = ", ".join(external)
+        facts["external data"] = ", ".join(
+            name if (path.parent / name).is_file() else f"{name} (missing)" for name in external
+        )
     tensors = tuple(
         TensorSpec(tensor.name, dtype_name(tensor.data_type), tuple(tensor.dims)) for tensor in model.graph.initializer
     )

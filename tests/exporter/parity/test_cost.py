@@ -51,3 +51,9 @@ def test_the_limit_is_in_bytes() -> None:
     require_memory(cost, None)
     with pytest.raises(LimitError, match=r"about 12 s and 2.0 GB of memory, more than --max-memory \(1.5 GB\)"):
         require_memory(cost, 1_500_000_000)
+
+
+def test_memory_that_the_process_holds_already_is_stated_apart() -> None:
+    cost = VerificationCost(3_200_000_000, 0.1, True, 3_100_000_000)
+    assert str(cost) == "about 0 s and 3.2 GB of memory (3.1 GB of it held already)"
+    assert not cost.is_large

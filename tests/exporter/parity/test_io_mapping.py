@@ -105,3 +105,11 @@ def test_a_manifest_must_match_exactly() -> None:
     for other in (C3DConfig(101).signature(("logits",), None), C3DConfig(101).signature(("logits", "fc6"), 1)):
         with pytest.raises(ArtifactError, match="its signature differs from its manifest's"):
             map_by_manifest(PATH, other, stated)
+
+
+def test_a_pair_that_no_mapping_mends_is_not_offered_one() -> None:
+    labels = Signature((TensorSpec("x", "float32", ("n", 4)),), (TensorSpec("y", "int64", ("n",)),))
+    logits = Signature(labels.inputs, (TensorSpec("y", "float32", ("n", 5)),))
+    with pytest.raises(ArtifactError) as refused:
+        map_by_name(Path("m.onnx"), labels, logits)
+    assert "--map" not in str(refused.value)

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from conftest import ExportedByCommand
+from helpers import small_models
 from helpers.checkpoints import constant_state
 
 from exporter.artifacts.manifest import sha256_file
@@ -77,3 +79,11 @@ def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("x")
     with pytest.raises(CheckpointError, match="unknown checkpoint format"):
         inspect(tmp_path / "x.txt")
+
+
+def test_a_data_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    model = onnx.load(small_models.network(tmp_path / "source.onnx"))
+    onnx.save(model, path := tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    assert inspect(path).facts["external data"] == "m.data"
+    (tmp_path / "m.data").unlink()
+    assert inspect(path).facts["external data"] == "m.data (missing)"
