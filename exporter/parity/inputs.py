@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.errors import UsageError
+from exporter.errors import UsageError, join_limited
 from exporter.parity.arrays import read_npz, split_rows
 from exporter.parity.input_plan import InputPlan, make_plans, stated_shapes
 from exporter.parity.input_types import (
@@ -260,4 +260,8 @@ def _add_arrays(
         for value in specs
         if not any(feed[value.name].size for feed in feeds) and not {0, "0"} & {*value.shape}
     )
-    return replace(inputs, feeds=tuple(feeds), names=tuple(names), emptied=emptied)
+    notes = inputs.notes
+    if options.inputs.arrays and options.inputs.feeds:
+        fed = join_limited(tuple(options.inputs.feeds), 4)
+        notes += (f"--feed does not apply to the rows of --array, which hold every input ({fed} too)",)
+    return replace(inputs, feeds=tuple(feeds), names=tuple(names), emptied=emptied, notes=notes)

@@ -191,3 +191,11 @@ def test_an_output_of_one_label_is_compared_on_more_inputs(tmp_path: Path) -> No
     path = typed(tmp_path / "m.onnx", [made], {"x": (FLOAT, ["n", 4])}, {"y": (INT64, ["n"])})
     maps = typed(tmp_path / "maps.onnx", [made], {"x": (FLOAT, ["n", 4, 6])}, {"y": (INT64, ["n", 6])})
     assert len(find(path).names) >= 32 > len(find(maps).names)
+
+
+def test_rows_of_an_array_are_not_changed_by_a_feed_and_a_note_says_so(tmp_path: Path) -> None:
+    path = one_node(tmp_path / "m.onnx", node("Relu", "x", "y"), ["n", 4], ["n", 4])
+    np.savez(tmp_path / "rows.npz", x=np.full((1, 4), 5, np.float32))
+    inputs = find(path, InputOptions(feeds={"x": ValueRange(0, 1)}, arrays=(tmp_path / "rows.npz",)))
+    assert inputs.feeds[-1]["x"].tolist() == [[5.0] * 4]
+    assert any("--feed does not apply" in note for note in inputs.notes)
