@@ -52,3 +52,18 @@ def test_every_profile_takes_a_clip_out_of_its_frames_and_survives_a_manifest(pr
     assert profile.describe().startswith(f"{profile.channels}, 0-{255 * profile.scale:g}, ")
     manifest = replace(MANIFEST, preprocessing=profile)
     assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+@pytest.mark.parametrize("size", [(8, 224, 224), (16, 64, 48), (16, 128, 171)])
+def test_a_profile_for_frames_of_another_size_shows_as_much_of_them(
+    profile: Preprocessing, size: tuple[int, int, int]
+) -> None:
+    frames, height, width = size
+    scaled = profile.scaled(height, width)
+    before, after = profile.frame_size(640, 480), scaled.frame_size(640, 480)
+    assert after[0] / max(height, width) == pytest.approx(before[0] / 112, rel=0.01)
+    assert scaled.fault(height, width) is None
+    assert scaled(np.zeros((frames, after[1], after[0], 3), np.uint8), size).shape == (3, *size)
+    assert scaled.scaled(112, 112, (height, width)).frame_size(640, 480) == pytest.approx(before, abs=1)
+    assert profile.scaled(112, 112) is profile
