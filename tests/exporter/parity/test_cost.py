@@ -34,7 +34,7 @@ def test_a_size_that_is_none_is_wrong_usage(model: Path, tmp_path: Path, capfd: 
     assert done.returncode == 2
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_the_limit_is_refused_where_nothing_is_estimated(
     model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
