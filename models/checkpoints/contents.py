@@ -99,6 +99,7 @@ def flatten(content: object) -> Contents:
     tensors: dict[str, Tensor] = {}
     foreign: dict[str, str] = {}
     containers: set[str] = {""}
+    twins: dict[str, int] = {}
     seen: set[int] = set()
     waiting = [_Entry(content)]
     while waiting and len(tensors) <= MAX_TENSORS:
@@ -106,7 +107,7 @@ def flatten(content: object) -> Contents:
         node = entry.node
         if isinstance(node, Tensor):
             path, *around = entry.paths()
-            tensors[_unused(path, tensors)] = node
+            tensors[_unused(path, tensors, twins)] = node
             containers.update(around)
         elif isinstance(node, _SEARCHED) and id(node) not in seen and entry.depth <= MAX_DEPTH:
             seen.add(id(node))
@@ -140,8 +141,10 @@ def _join(path: str, key: object) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _unused(path: str, tensors: Mapping[str, Tensor]) -> str:
-    """Return a path that no tensor has: two keys may look the same."""
-    if path not in tensors:
-        return path
-    return next(name for n in range(2, MAX_TENSORS + 3) if (name := f"{path}#{n}") not in tensors)
+def _unused(path: str, tensors: Mapping[str, Tensor], twins: dict[str, int]) -> str:
+    """Return a path that no tensor has: two keys may look the same. `twins` counts the ones that did so far."""
+    name = path
+    while name in tensors:
+        twins[path] = twins.get(path, 1) + 1
+        name = f"{path}#{twins[path]}"
+    return name

@@ -1,0 +1,65 @@
+"""Files are read by their content: what is no checkpoint is named for what it is."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models import build
+from models.errors import CheckpointError
+from models.options import BuildOptions
+
+
+def refuse(path: Path, match: str, **options: Any) -> None:
+    with pytest.raises(CheckpointError, match=match) as caught:
+        build(BuildOptions(weights=path, **options))
+    assert "\n" not in str(caught.value)
+    assert path.name in str(caught.value)
+
+
+def test_missing(tmp_path: Path) -> None:
+    refuse(tmp_path / "none.pth", "no such checkpoint")
+
+
+def test_directory(tmp_path: Path) -> None:
+    (tmp_path / "folder.pth").mkdir()
+    refuse(tmp_path / "folder.pth", "not a file: .*give the checkpoint itself")
+
+
+def test_empty(tmp_path: Path) -> None:
+    (tmp_path / "empty.pth").touch()
+    refuse(tmp_path / "empty.pth", r"empty \(0 bytes\)")
+
+
+def test_unknown_suffix(tmp_path: Path) -> None:
+    (tmp_path / "weights.xyz").write_bytes(b"x")
+    refuse(tmp_path / "weights.xyz", "unknown checkpoint format '.xyz'; known are .h5, .hdf5, .npz, .pth")
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors", "h5", "npz", "onnx", "caffemodel", "model", "xyz"])
+@pytest.mark.parametrize(
+    ("content", "reported"),
+    [
+        (b"\n<!DOCTYPE html><html>Not Found</html>", "not a checkpoint but a web page or XML: the download went wrong"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "not a checkpoint but a Git LFS pointer"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it by `7z x .*`"),
+    ],
+)
+def test_what_downloads_leave_instead(suffix: str, content: bytes, reported: str, tmp_path: Path) -> None:
+    path = tmp_path / f"c3d.{suffix}"
+    path.write_bytes(content * 50)
+    refuse(path, reported)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors", "h5", "npz", "onnx", "caffemodel", "model"])
+def test_text_instead(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"notes.{suffix}"
+    path.write_text("Weights of C3D\n" * 50)
+    refuse(path, "not a |damaged or truncated")
+
+
+def test_another_network(tmp_path: Path) -> None:
+    state = {f"encoder.{n}.weight": torch.zeros(64, 64, 3, 3) for n in range(1, 5)}
+    torch.save(state, tmp_path / "other.pth")
+    refuse(tmp_path / "other.pth", r"not those of any known C3D layout; it has encoder.1.weight \(64, 64, 3, 3\)")

@@ -1,0 +1,97 @@
+"""ONNX models as checkpoints: initialisers, pool5 from the graph, data beside the file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from conftest import ExportedByCommand
+from helpers.built import checkpoint
+from helpers.reference import CONVOLUTIONS
+from onnx import TensorProto, helper, numpy_helper
+
+from exporter.types import OptimizeRequest
+from exporter.workflows.optimize import optimize
+from models import build
+from models.builder import BuiltModel, state_sha256
+from models.checkpoints.readers import read_file
+from models.errors import CheckpointError
+from models.options import BuildOptions
+
+LAYERS = (*CONVOLUTIONS, "fc6", "fc7", "fc8")
+
+
+SMALL = {
+    f"{layer}.{parameter}": np.arange(6 if parameter == "weight" else 2, dtype=np.float32).reshape(
+        (2, 3) if parameter == "weight" else (2,)
+    )
+    for layer in LAYERS
+    for parameter in ("weight", "bias")
+}
+
+
+def refuse(path: Path, match: str) -> None:
+    with pytest.raises(CheckpointError, match=match) as caught:
+        read_file(path)
+    assert str(path) in str(caught.value)
+
+
+def test_an_exported_network_is_a_checkpoint(exported: ExportedByCommand, built: BuiltModel) -> None:
+    again = build(BuildOptions(weights=exported.onnx))
+    assert (checkpoint(again).container, checkpoint(again).layout, again.setting_sources["pool5"]) == (
+        "ONNX",
+        "identity",
+        "file",
+    )
+    assert state_sha256(again.network) == state_sha256(built.network)
+
+
+def test_an_optimised_network_keeps_its_weights_as_trained(
+    exported: ExportedByCommand, built: BuiltModel, tmp_path: Path
+) -> None:
+    done = optimize(OptimizeRequest(exported.onnx, tmp_path / "fast.onnx", verify=False, measure=False))
+    assert done.passes == ("winograd", "conv3d-as-conv2d", "cancel-transposes")
+    again = build(BuildOptions(weights=done.path))
+    assert again.settings == built.settings
+    assert state_sha256(again.network) == state_sha256(built.network)
+
+
+def model(path: Path, pool: dict[str, Any], **save: Any) -> None:
+    node = helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2, 2], strides=[2, 2, 2], **pool)
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", "y")]
+    weights = [numpy_helper.from_array(array, name) for name, array in SMALL.items()]
+    shape = numpy_helper.from_array(np.array([1, 8192]), "a reshape's shape")
+    graph = helper.make_graph([node], "g", info[:1], info[1:], [*weights, shape])
+    onnx.save(helper.make_model(graph), str(path), **save)
+
+
+@pytest.mark.parametrize(
+    ("pool", "convention"),
+    [
+        ({"ceil_mode": 1}, "right"),
+        ({"pads": [0, 0, 0, 0, 1, 1]}, "right"),
+        ({"pads": [0, 1, 1, 0, 1, 1]}, "symmetric"),
+        ({}, None),
+    ],
+)
+def test_the_graph_tells_pool5(pool: dict[str, Any], convention: str | None, tmp_path: Path) -> None:
+    model(tmp_path / "c3d.onnx", pool)
+    raw = read_file(tmp_path / "c3d.onnx")
+    assert raw.pool5 == convention
+    assert raw.tensors.keys() == SMALL.keys()
+    assert all(np.array_equal(raw.tensors[name].numpy(), array) for name, array in SMALL.items())
+
+
+def test_onnx_external_data_stays_in_its_folder(tmp_path: Path) -> None:
+    model(tmp_path / "c3d.onnx", {}, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    raw = read_file(tmp_path / "c3d.onnx")
+    assert all(np.array_equal(raw.tensors[name].numpy(), array) for name, array in SMALL.items())
+    assert raw.size == sum(path.stat().st_size for path in tmp_path.iterdir())
+    (tmp_path / "weights.bin").rename(tmp_path / "moved.bin")
+    refuse(tmp_path / "c3d.onnx", "'weights.bin', which is not a file of its folder")
+    (tmp_path / "weights.bin").symlink_to(tmp_path / "moved.bin")
+    refuse(tmp_path / "c3d.onnx", "'weights.bin', which is not a file of its folder")
+    content = (tmp_path / "c3d.onnx").read_bytes()
+    (tmp_path / "c3d.onnx").write_bytes(content.replace(b"weights.bin", b"../../c.bin"))
+    refuse(tmp_path / "c3d.onnx", "'../../c.bin', which is not a file of its folder")
