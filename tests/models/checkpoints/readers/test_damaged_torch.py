@@ -86,7 +86,7 @@ def test_torchscript_is_never_loaded_as_a_checkpoint(tmp_path: Path) -> None:
         module = torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2))  # pyright: ignore
         torch.jit.save(module, str(tmp_path / "script.pt"))  # pyright: ignore
 
-    with pytest.warns(DeprecationWarning, match="torch.jit"):
+    with pytest.warns((DeprecationWarning, FutureWarning), match="torch.jit"):
         save()
     refuse(tmp_path / "script.pt", "TorchScript archive holds code")
 
