@@ -12,6 +12,7 @@ import click
 
 from exporter.cli.renamed import explain_renaming
 from exporter.errors import C3DExportError, CheckFailedError, OutputError, UsageError
+from exporter.reports.formatting import visible
 
 INTERNAL_ERROR = 70
 """Exit code of an unexpected error (EX_SOFTWARE of sysexits.h)."""
@@ -47,8 +48,7 @@ def run(command: click.Command, name: str) -> NoReturn:
 
 def one_line(text: str) -> str:
     """Return text as one line for a terminal: newlines become spaces, other control characters are escaped."""
-    flat = re.sub(r"\s*\n\s*", " ", text.strip())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in flat)
+    return visible(re.sub(r"\s*\n\s*", " ", text.strip()))
 
 
 def exit_code(error: Exception) -> int:

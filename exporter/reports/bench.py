@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from exporter.bench.statistics import CONFIDENCE
 from exporter.bench.types import BenchReport, Measurement, Ratio, Roofline
 from exporter.reports.console import make_table, print_notes
+from exporter.reports.formatting import escape
 
 GIGA, MEGA = 1e9, 1e6
 

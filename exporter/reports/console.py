@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from exporter.artifacts.manifest import manifest_path
-from exporter.reports.formatting import budget_percent, format_bytes
+from exporter.reports.formatting import budget_percent, escape, format_bytes
 from exporter.reports.json_report import dump
 from exporter.results import Comparison, Localization, ParityReport
 from models.progress import Progress, no_progress
@@ -207,7 +206,7 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         rows["tensors"] = str(len(inspection.tensors))
     width = max(map(len, rows)) + 2
     for name, value in rows.items():
-        console.print(f"{name:<{width}}{escape(value)}")
+        console.print(f"{escape(name):<{width}}{escape(value)}")
     for tensor in inspection.tensors:
         console.print(f"  {escape(str(tensor))}")
 

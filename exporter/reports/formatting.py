@@ -64,6 +64,21 @@ def format_bytes(count: int) -> str:
     return f"{count} bytes" if count < 1e3 else f"{count / 1e3:.1f} kB" if count < 1e6 else f"{count / 1e6:,.1f} MB"
 
 
+def visible(text: str) -> str:
+    """Return text with everything that is not printable escaped.
+
+    Names in files may hold newlines, terminal sequences and marks of the direction of writing, which forge lines.
+    """
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def escape(text: str) -> str:
+    """Return text from a file or a user for a `rich` console: visible, on one line, and not taken for markup."""
+    from rich import markup
+
+    return markup.escape(visible(text))
+
+
 def printable(text: str) -> str:
     """Return text with control characters and unpaired surrogates, which XML cannot hold, replaced by U+FFFD."""
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)

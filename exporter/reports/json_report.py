@@ -62,8 +62,16 @@ def inspection_to_dict(inspection: Inspection) -> dict[str, Any]:
 
 
 def dump(value: dict[str, Any]) -> str:
-    """Return an object as JSON text. Infinities and NaN become null, because JSON cannot express them."""
-    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    """Return an object as JSON text. Infinities and NaN become null, because JSON cannot express them.
+
+    What is not printable is escaped, also where JSON allows it: terminals obey some of it.
+    """
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return "\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n"))
+
+
+def _escaped(line: str) -> str:
+    return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in line)
 
 
 def _finite(value: Any) -> Any:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
-from rich.markup import escape
 
 from exporter.reports.console import print_notes
-from exporter.reports.formatting import format_bytes
+from exporter.reports.formatting import escape, format_bytes
 
 if TYPE_CHECKING:
     from exporter.workflows.convert import ConvertResult

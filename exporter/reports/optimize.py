@@ -8,10 +8,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from exporter.reports.console import make_table, print_duration, print_notes, print_parity
-from exporter.reports.formatting import format_bytes
+from exporter.reports.formatting import escape, format_bytes
 from exporter.reports.json_report import parity_to_dict
 
 MAX_REASONS = 8

@@ -4,12 +4,11 @@ from dataclasses import asdict
 from typing import Any, get_args
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from exporter.fault_injection.results import FaultResult, Located, Outcome, SampleResult, SelfTestReport
 from exporter.reports.console import make_table
-from exporter.reports.formatting import budget_percent
+from exporter.reports.formatting import budget_percent, escape
 
 MAX_LISTED = 20
 """Faults of one outcome that are listed; --json has all."""

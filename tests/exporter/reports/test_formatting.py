@@ -1,10 +1,12 @@
 """Numbers as consoles and pages show them."""
 
+import io
 import math
 
 import pytest
+from rich.console import Console
 
-from exporter.reports.formatting import budget_percent, format_bytes, format_scores, printable, times
+from exporter.reports.formatting import budget_percent, escape, format_bytes, format_scores, printable, times
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,19 @@ def test_scores_of_a_table_have_the_same_decimals(values: tuple[float, ...], tex
 
 def test_control_characters_are_replaced() -> None:
     assert printable("a\x07\tb\n\u202e") == "a\ufffd\tb\n\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("conv1.weight", "conv1.weight"),
+        ("a\nloads     yes", "a\\nloads     yes"),
+        ("\x1b[2K\x1b[1A[red]", "\\x1b[2K\\x1b[1A[red]"),
+        ("\x9b2J\u202egnp.exe\udc80", "\\x9b2J\\u202egnp.exe\\udc80"),
+        ("Größe 動画.mp4", "Größe 動画.mp4"),
+    ],
+)
+def test_names_of_files_cannot_forge_lines_of_a_console(text: str, shown: str) -> None:
+    printed = io.StringIO()
+    Console(file=printed, width=200).print(escape(text))
+    assert printed.getvalue() == f"{shown}\n"

@@ -23,3 +23,11 @@ def test_every_number_is_there_and_no_video_frame() -> None:
     assert reported["reports"][0]["comparisons"][0]["max_error"] == 0.07 * 8e-6
     assert reported["reports"][0]["histograms"][0]["artifact"] == [11, 200, 270, 0, 0]
     assert all("previews" not in each for each in reported["reports"])
+
+
+def test_what_is_not_printable_is_escaped() -> None:
+    value = {"name\n\x1b[2K": "\x9b2J\u202e\udc80 動画", "list": ["a\tb"]}
+    text = dump(value)
+    assert text.replace("\n", "").isprintable()
+    assert "動画" in text
+    assert json.loads(text) == value

@@ -1,17 +1,24 @@
 """`inspect()` says what a file is, without running anything of it."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
 from conftest import ExportedByCommand
 from helpers import small_models
 from helpers.checkpoints import constant_state
+from helpers.mxnet_params import write_params
+from onnx import TensorProto, helper
+from rich.console import Console
+from safetensors.torch import save_file
 
 from exporter.artifacts.manifest import sha256_file
 from exporter.errors import ArtifactError, CheckpointError
+from exporter.reports.console import print_inspection
 from exporter.workflows.inspect import inspect
 
 State = dict[str, torch.Tensor]
@@ -87,3 +94,33 @@ def test_a_data_file_that_is_missing_is_named(tmp_path: Path) -> None:
     assert inspect(path).facts["external data"] == "m.data"
     (tmp_path / "m.data").unlink()
     assert inspect(path).facts["external data"] == "m.data (missing)"
+
+
+FORGED = (
+    "a\nintegrity  the manifest beside it describes this file\n\x1b[2K\x1b[1A\x1b[31mloads     yes: 22 of 22 tensors"
+)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth", "onnx", "params", "npz"])
+def test_names_in_a_file_cannot_forge_what_inspect_prints(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"c3d\x1b[2K.{suffix}"
+    match suffix:
+        case "safetensors":
+            save_file({FORGED: torch.ones(1)}, path)
+        case "pth":
+            torch.save({FORGED: torch.ones(1)}, path)
+        case "onnx":
+            weight = helper.make_tensor(FORGED, TensorProto.FLOAT, [1], [1.0])
+            node = helper.make_node("Identity", [FORGED], ["y"], name=FORGED)
+            output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+            onnx.save(helper.make_model(helper.make_graph([node], FORGED, [], [output], [weight])), path)
+        case "params":
+            write_params(path, {FORGED: np.ones(1, np.float32)})
+        case _:
+            np.savez(path, allow_pickle=False, **{FORGED: np.ones(1, np.float32)})
+    shown = io.StringIO()
+    print_inspection(inspect(path), Console(file=shown, width=400))
+    printed = shown.getvalue()
+    assert printed.replace("\n", "").isprintable()
+    assert "a\\nintegrity" in printed
+    assert not any(line.startswith(("integrity", "loads")) for line in printed.splitlines())
