@@ -49,7 +49,7 @@ def plan(checkpoint: Checkpoint, options: BuildOptions) -> Plan:
         num_classes=classes if options.num_classes is None else options.num_classes,
         batch_norm=options.batch_norm or config.batch_norm,
     )
-    stated_by = "file" if checkpoint.raw.pool5 else "layout" if checkpoint.pool5 else "default"
+    stated_by = "file" if checkpoint.stated_pool5 else "layout" if checkpoint.pool5 else "default"
     source = "option" if options.pool5 else "shapes" if inferred.pool5_from_shapes else stated_by
     return Plan(_checked(config, options), source, inferred.notes)
 

@@ -14,6 +14,7 @@ from models.checkpoints.detection import LayoutMatch, detect_networks, select_la
 from models.checkpoints.foreign import check_foreign, describe_empty
 from models.checkpoints.key_map import KeyMap, parse_key_map, suggest_key_map
 from models.checkpoints.layout import Layout
+from models.checkpoints.pickled_modules import find_pool5
 from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.selection import MAX_LISTED, OPTIMIZER, Candidate, choose, find_candidates
@@ -74,7 +75,12 @@ class Checkpoint:
     def pool5(self) -> Pool5 | None:
         """The pool5 convention of its weights: as the file states it, otherwise as a proven layout does."""
         proven = self.named_layout or self.layout.is_proven(self.raw.container, self.num_classes)
-        return self.raw.pool5 or (self.layout.pool5 if proven else None)
+        return self.stated_pool5 or (self.layout.pool5 if proven else None)
+
+    @property
+    def stated_pool5(self) -> Pool5 | None:
+        """The pool5 convention that the file itself states, in metadata, a graph or a pickled module."""
+        return self.raw.pool5 or find_pool5(self.raw.content, self.found.prefix)
 
     @property
     def preprocessing(self) -> Preprocessing:

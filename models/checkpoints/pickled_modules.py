@@ -1,0 +1,54 @@
+"""What a pickled `torch.nn.Module` states beyond its weights: the padding of its pool5, an attribute of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from models.checkpoints.contents import NotBuilt
+from models.pooling import Pool5
+
+MAX_POOL = "torch.nn.modules.pooling.MaxPool3d"
+
+
+def find_pool5(content: object, prefix: str) -> Pool5 | None:
+    """Return the convention of the module `pool5` of a pickled network; None where it has none, or another one.
+
+    Args:
+        content: what a file holds.
+        prefix: of the network's names, such as `model.module.`.
+    """
+    node = content
+    for name in [*prefix.removesuffix(".").split("."), "pool5"] if prefix else ["pool5"]:
+        node = _member(node, name)
+    if not isinstance(node, NotBuilt) or node.name != MAX_POOL:
+        return None
+    kernel, stride, padding, ceil = (_member(node, name) for name in ("kernel_size", "stride", "padding", "ceil_mode"))
+    if _triple(kernel) != (2, 2, 2) or _triple(stride) != (2, 2, 2):
+        return None
+    padded = _triple(padding)
+    if padded == (0, 1, 1) and ceil is False:
+        return "symmetric"
+    return "right" if padded == (0, 0, 0) and ceil is True else None
+
+
+def _triple(size: object) -> object:
+    if isinstance(size, int):
+        return (size,) * 3
+    return tuple(cast("list[object]", size)) if isinstance(size, (list, tuple)) else None
+
+
+def _member(node: object, name: str) -> object:
+    """Return the entry, attribute or submodule of this name; None where there is none."""
+    tables = [part for part in node.parts if isinstance(part, Mapping)] if isinstance(node, NotBuilt) else [node]
+    for table in tables:
+        if isinstance(table, Mapping):
+            entries = cast("Mapping[Any, object]", table)
+            modules = entries.get("_modules")
+            if name in entries:
+                return entries[name]
+            if isinstance(modules, Mapping) and name in modules:
+                return cast("Mapping[Any, object]", modules)[name]
+        elif isinstance(table, (list, tuple)) and name.isdigit() and int(name) < len(table):
+            return cast("object", table[int(name)])
+    return None

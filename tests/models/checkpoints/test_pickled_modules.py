@@ -1,0 +1,37 @@
+"""A pickled network states its pool5; a network that pools otherwise states nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from models import C3D, build
+from models.checkpoints.pickled_modules import find_pool5
+from models.options import BuildOptions
+
+
+@pytest.mark.parametrize("convention", ["symmetric", "right"])
+@pytest.mark.parametrize("wrap", [lambda m: m, lambda m: {"epoch": 3, "model": m}, nn.DataParallel, lambda m: [m]])
+def test_the_convention_of_a_pickled_network_is_read(convention: Any, wrap: Any, tmp_path: Path) -> None:
+    network = C3D(5, pool5=convention, base_channels=2, feature_dim=4)
+    torch.save(wrap(network), tmp_path / "c3d.pt")
+    built = build(BuildOptions(weights=tmp_path / "c3d.pt"))
+    assert (built.settings["pool5"], built.setting_sources["pool5"]) == (convention, "file")
+
+
+@pytest.mark.parametrize(
+    "pool", [nn.MaxPool3d(2), nn.MaxPool3d(2, padding=1), nn.MaxPool3d(2, 1, (0, 1, 1)), nn.AvgPool3d(2, 2, (0, 1, 1))]
+)
+def test_other_pools_state_nothing(pool: nn.Module, tmp_path: Path) -> None:
+    network = C3D(5, base_channels=2, feature_dim=4)
+    network.pool5 = pool
+    torch.save(network, tmp_path / "c3d.pt")
+    assert build(BuildOptions(weights=tmp_path / "c3d.pt")).setting_sources["pool5"] == "default"
+
+
+@pytest.mark.parametrize("content", [None, {}, {"pool5": 3}, [1], {"model": {"pool5": torch.ones(1)}}])
+def test_contents_without_modules_state_nothing(content: object) -> None:
+    assert find_pool5(content, "model.") is None
+    assert find_pool5(content, "") is None
