@@ -25,6 +25,12 @@ def describe_unexpected(checkpoint: Checkpoint, canonical: Sequence[str] = ()) -
     text += join_limited(names)
     if canonical:
         return text
+    if between := _between_layers(checkpoint, names):
+        example = next(iter(between)).rpartition(".")[0].removeprefix(checkpoint.chosen.prefix)
+        return (
+            f"{text}; convolutions and normalisations among them make it another network, unless they are beside "
+            f"C3D's layers (then --ignore leaves them out) or are C3D's own (then --key-map {example}=NAME names each)"
+        )
     options = " ".join(f"--ignore {shlex.quote(pattern)}" for pattern in _patterns(names, checkpoint.chosen.prefix))
     text += f"; {options} leaves {it} out"
     heads = [name.removesuffix(".weight") for name in names if _is_head(checkpoint, name)]
@@ -32,6 +38,13 @@ def describe_unexpected(checkpoint: Checkpoint, canonical: Sequence[str] = ()) -
         layer = heads[0].removeprefix(checkpoint.chosen.prefix)
         text += f", {shlex.join(['--key-map', f'{layer}=fc8'])} takes {layer} for fc8"
     return text
+
+
+def _between_layers(checkpoint: Checkpoint, names: Sequence[str]) -> list[str]:
+    """Return the tensors of layers that change the outputs if they are between C3D's: to ignore them is no advice."""
+    key = checkpoint.chosen.key
+    shapes = {name: checkpoint.raw.tensors[f"{key}.{name}" if key else name].shape for name in names}
+    return [name for name, shape in shapes.items() if len(shape) == 5 or name.endswith("running_mean")]
 
 
 def _patterns(names: Sequence[str], prefix: str) -> list[str]:

@@ -115,7 +115,7 @@ def choose(candidates: Sequence[Candidate], selection: WeightSelection) -> Candi
 def _is_wanted(one: Candidate, selection: WeightSelection) -> bool:
     return (
         selection.key in (None, one.key)
-        and selection.prefix in (None, one.prefix)
+        and selection.prefix in (None, one.prefix, one.prefix.rstrip("./"))
         and (one.is_average or not selection.ema)
     )
 

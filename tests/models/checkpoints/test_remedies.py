@@ -56,6 +56,14 @@ def test_each_option_printed_makes_the_file_load(case: str, tmp_path: Path) -> N
         assert checkpoint(built).loaded == checkpoint(built).total, text
 
 
+@pytest.mark.parametrize("extra", [{"conv1_2.weight": torch.ones(2, 2, 3, 3, 3)}, {"norm1.running_mean": ONE}])
+def test_to_leave_out_layers_that_compute_is_not_advised(extra: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save({"model": S | extra}, tmp_path / "c3d.pth")
+    with pytest.raises(CheckpointError, match="make it another network, unless") as caught:
+        build(BuildOptions(weights=tmp_path / "c3d.pth"))
+    assert "--ignore '" not in str(caught.value)
+
+
 def test_a_head_is_offered_both_ways(tmp_path: Path) -> None:
     torch.save(renamed("fc8", "regressor"), tmp_path / "c3d.pth")
     with pytest.raises(

@@ -128,3 +128,9 @@ def test_optimizers_are_known_by_name(name: str) -> None:
 @pytest.mark.parametrize("name", ["model.conv1.weight", "option.x", "optical_flow.conv1.weight", "adopt.x"])
 def test_other_names_are_no_optimizers(name: str) -> None:
     assert not OPTIMIZER.search(name)
+
+
+def test_a_prefix_is_known_without_its_dot(tmp_path: Path) -> None:
+    torch.save(prefixed(rgb=1, flow=2), tmp_path / "c3d.pth")
+    checkpoint = read_checkpoint(tmp_path / "c3d.pth", selection=WeightSelection(prefix="flow"))
+    assert torch.equal(checkpoint.tensors["fc8.weight"], T["fc8.weight"])
