@@ -5,6 +5,7 @@ reading, hashing, checking, recognising, turning axes, and putting the tensors i
 """
 
 import json
+import pickle
 import statistics
 import subprocess
 import sys
@@ -21,13 +22,14 @@ PROLOGUE = """
 import json, sys, time
 import torch
 from models import build
-from models.checkpoints.readers import KINDS
+from models.options import BuildOptions
+from models.checkpoints.readers import READERS
 import h5py
 torch.zeros(1).sum()
 peak = lambda: next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 before, start = peak(), time.perf_counter()
 """
-LOAD = PROLOGUE + "network = build(weights=sys.argv[1], layout=sys.argv[2])\n"
+LOAD = PROLOGUE + "network = build(BuildOptions(weights=sys.argv[1], layout=sys.argv[2]))\n"
 READ = PROLOGUE + "content = open(sys.argv[1], 'rb').read(); copied = bytearray(content)\n"
 EPILOGUE = "print(json.dumps([time.perf_counter() - start, (peak() - before) / 1e6]))\n"
 
@@ -58,6 +60,7 @@ def files() -> dict[str, tuple[str, str, Callable[[Path], object]]]:
             "auto",
             lambda p: torch.save(torch_state, p, _use_new_zipfile_serialization=False),
         ),
+        "pickle (Paddle)": ("c3d.pdparams", "auto", lambda path: path.write_bytes(pickle.dumps(state, 4))),
         "safetensors": ("c3d.safetensors", "auto", lambda path: save_file(torch_state, path)),
         "caffemodel": ("c3d.caffemodel", "auto", lambda path: origins.write_caffe(path, state, "C3D-v1.0", "-1")),
         "Keras, every axis turned": ("c3d.h5", "c3d-keras-tf", lambda path: origins.write_keras(path, keras, 1)),

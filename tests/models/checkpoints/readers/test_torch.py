@@ -94,6 +94,23 @@ def test_a_pickle_is_known_by_its_first_bytes(protocol: int, tmp_path: Path) -> 
     assert raw.not_built == ("argparse.Namespace",)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_sparse_and_quantised_weights_are_refused_with_a_way_out_that_works(tmp_path: Path) -> None:
+    dense = {"conv1.weight": torch.eye(4)}
+    others = [
+        ({"conv1.weight": torch.eye(4).to_sparse()}, "_rebuild_sparse_tensor", torch.Tensor.to_dense),
+        ({"conv1.weight": torch.quantize_per_tensor(torch.eye(4), 1.0, 0, torch.qint8)}, "_rebuild_qtensor", torch.dequantize),
+    ]  # fmt: skip
+    for state, name, plain in others:
+        torch.save(state, tmp_path / "c3d.pth")
+        with pytest.raises(
+            CheckpointError, match=rf"conv1.weight is made by calling torch._utils.{name}.*to_dense\(\)"
+        ):
+            read_file(tmp_path / "c3d.pth")
+        torch.save({key: plain(value) for key, value in state.items()}, tmp_path / "plain.pth")
+        assert torch.equal(read_file(tmp_path / "plain.pth").tensors["conv1.weight"], dense["conv1.weight"])
+
+
 def test_the_tar_format_of_2016_is_named(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "old.pth", "w") as archive:
         for name in ("sys_info", "pickle", "tensors", "storages"):
