@@ -19,6 +19,8 @@ from models.built_model import BuiltModel
 from models.specs import Signature
 
 TORCH = "torch"
+VECTORS = 2
+"""Axes of a batch of vectors; outputs with more have positions."""
 
 
 def check_devices(artifacts: tuple[LoadedArtifact, ...], options: ParityOptions) -> None:
@@ -41,8 +43,25 @@ def make_run_spec(artifact: LoadedArtifact, options: ParityOptions, model: Built
     """Return how to run an artifact that must return what `model` returns."""
     if artifact.manifest is not None:
         stated = artifact.manifest.signature
-        return _make_spec(artifact, options, partial(map_by_manifest, artifact.path, stated=stated), stated)
-    return _make_spec(artifact, options, partial(map_by_network, artifact.path, model=model), model.signature())
+        spec = _make_spec(artifact, options, partial(map_by_manifest, artifact.path, stated=stated), stated)
+    else:
+        stated = model.signature()
+        spec = _make_spec(artifact, options, partial(map_by_network, artifact.path, model=model), stated)
+    if _nan_has_no_position(artifact, model, stated):
+        spec = replace(spec, unsupported_inputs=(*spec.unsupported_inputs, "nan"))
+    return spec
+
+
+def _nan_has_no_position(artifact: LoadedArtifact, model: BuiltModel, stated: Signature) -> bool:
+    """Return whether outputs are maps in which a NaN's positions depend on the engine.
+
+    ONNX does not state the maximum of a window that holds NaN (torch returns NaN, onnxruntime another number of the
+    window), and a Winograd tile spreads a NaN to all of its outputs.
+    """
+    if all(len(output.shape) <= VECTORS for output in stated.outputs):
+        return False
+    rewritten = artifact.manifest is not None and artifact.manifest.options.get("target") == "cpu"
+    return rewritten or any("MaxPool" in type(module).__name__ for module in model.network.modules())
 
 
 def make_file_run_spec(artifact: LoadedArtifact, options: ParityOptions, other: Signature) -> RunSpec:
