@@ -7,8 +7,9 @@ does pool5's convention where only one gives it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from models.config import BATCH_NORMS, CLIP_SHAPE, MAX_CLASSES, C3DConfig
 from models.errors import CheckpointError
@@ -107,10 +108,8 @@ def _infer_variant(
     """Return the variant, and what was assumed. `features`: the channels of conv5b."""
     if stated.variant is not None:
         return stated.variant, ()
-    if "bn6.weight" in shapes:
-        return "efficient-3dcnns", ()
     if [*linear] == ["fc8"] and linear["fc8"][1] == features:
-        return "global-pool", ()
+        return "global-pool", (f"fc8 reads conv5b's {features} channels: pool5 is taken for a global average",)
     if not linear and batch_norm:
         return "global-pool", (
             "the checkpoint ends at conv5b, which does not state how pool5 pools: the global average of "
@@ -143,6 +142,8 @@ def _width(name: str, linear: Shapes, variant: Variant) -> int:
 def _infer_size(config: C3DConfig, linear: Shapes, stated: Stated, notes: tuple[str, ...]) -> Inferred:
     channels = config.channels
     given = stated.input_size
+    if given is not None and len(given) not in (len(CLIP_SHAPE) - 1, len(CLIP_SHAPE)):
+        raise CheckpointError(f"--input-size {format_size(given)}: not CxTxHxW or TxHxW")
     if given is not None and len(given) == len(CLIP_SHAPE) and given[0] != channels:
         raise CheckpointError(f"--input-size {format_size(given)}: conv1 reads {channels} channels, not {given[0]}")
     wanted = CLIP_SHAPE[1:] if given is None else given[-3:]
@@ -178,20 +179,13 @@ def _propose(variant: Variant, pool5: Pool5, positions: int) -> list[_Proposal]:
     """Return the plausible clip sizes of which pool5 keeps so many positions: few frames, and nearly square ones."""
     found: list[tuple[float, _Proposal]] = []
     times, rows, columns = (_lengths(variant, pool5, axis, most) for axis, most in enumerate(MAX_PROPOSED_SIZE))
-    for time, height, width in _factors(positions):
-        if time in times and height in rows and width in columns and height <= width <= MAX_ASPECT * height:
+    for time, height in product(times, rows):
+        width, rest = divmod(positions, time * height)
+        if rest == 0 and width in columns and height <= width <= MAX_ASPECT * height:
             proposal = _Proposal(pool5, (times[time], rows[height], columns[width]))
             found.append((time * (width / height) ** 2, proposal))
     found.sort(key=lambda pair: pair[0])
     return [proposal for _, proposal in found[:MAX_PROPOSED]]
-
-
-def _factors(number: int) -> Iterator[tuple[int, int, int]]:
-    """Yield every (time, height, width) whose product is `number`."""
-    for time in range(1, number + 1):
-        if number % time == 0:
-            rest = number // time
-            yield from ((time, height, rest // height) for height in range(1, rest + 1) if rest % height == 0)
 
 
 def _lengths(variant: Variant, pool5: Pool5, axis: int, most: int) -> dict[int, range]:

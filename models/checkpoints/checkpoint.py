@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.checkpoints.coverage import Coverage, sort_out
+from models.checkpoints.coverage import Coverage, check_patterns, is_ignored, sort_out
 from models.checkpoints.detection import LayoutMatch, detect_networks, select_layouts
-from models.checkpoints.foreign import check_foreign, describe_empty
+from models.checkpoints.foreign import check_foreign, check_lost, describe_empty
 from models.checkpoints.key_map import KeyMap, parse_key_map, suggest_key_map
-from models.checkpoints.layout import Layout
+from models.checkpoints.layout import LINEARS, Layout
 from models.checkpoints.pickled_modules import find_pool5
 from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import ReadResult
@@ -117,6 +117,13 @@ class Checkpoint:
         return self.tensors | {FC6: self.layout.order_fc6(self.tensors[FC6], config.pool5_shape)}
 
     @property
+    def _last_features(self) -> tuple[str, str] | None:
+        """The file's name of fc6 or fc7 where the network ends with it and the name does not state that it is."""
+        last = next((layer for layer in reversed(LINEARS) if f"{layer}.weight" in self.tensors), None)
+        name = self.found.weights.get(f"{last}.weight", "").removeprefix(self.found.prefix)
+        return None if last in (None, LINEARS[-1]) or not name or last in name else (name, last)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What was found where, what was assumed, and what was left out."""
         found: list[str] = []
@@ -132,6 +139,10 @@ class Checkpoint:
         heads = [name for name, canonical in self.found.mapped.items() if canonical == CLASSIFIER_KEYS[0]]
         if heads and not self.selection.key_map:
             found.append(f"{heads[0].removeprefix(self.found.prefix)} is taken for {CLASSIFIER_KEYS[0]}")
+        if (last := self._last_features) is not None:
+            name, layer = last
+            text = f"{name} is taken for {layer}, which a ReLU follows"
+            found.append(f"{text}: if it gives class scores, this is another network than C3D")
         if any(name.startswith("bn") for name in self.tensors) and not self.states_conventions:
             found.append("BatchNorm's epsilon is not in the file: 1e-5, PyTorch's default, is taken")
         if self.zero_biases:
@@ -212,6 +223,8 @@ def remap_keys(
     biases = _zero_biases(tensors)
     others = tuple(one for one in candidates if one is not chosen)
     coverage = sort_out(unknown, found, chosen, others, selection.ignore)
+    check_lost(file.path, raw, found.prefix, lambda name: is_ignored(name, chosen.key, selection.ignore))
+    check_patterns(file.path, selection.ignore, chosen.key, coverage, raw.contents.foreign)
     effective = replace(selection, key=chosen.key, prefix=chosen.prefix)
     return Checkpoint(
         file, raw, found, chosen, others, tensors | biases, coverage, effective, layout != "auto", tuple(biases)

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from models.checkpoints.detection import LayoutMatch
 from models.checkpoints.selection import OPTIMIZER, Candidate
-from models.errors import count, join_limited
+from models.errors import UsageError, count, join_limited
 
 NUM_BATCHES_TRACKED = "num_batches_tracked"
 """BatchNorm's training counter: in eval mode nothing reads it, so a file may have it or not."""
@@ -104,9 +105,32 @@ def sort_out(
     )
 
 
+def check_patterns(path: Path, patterns: Sequence[str], key: str, coverage: Coverage, not_built: Iterable[str]) -> None:
+    """Refuse a pattern of `--ignore` that leaves nothing out.
+
+    Args:
+        path: the file.
+        patterns: of `--ignore`.
+        key: the network's key.
+        coverage: what the patterns left out.
+        not_built: paths of objects that were not built: a pattern may be for one of them.
+
+    Raises:
+        UsageError: there is such a pattern.
+    """
+    for pattern in patterns:
+        lost = any(is_ignored(name, key, (pattern,)) for name in not_built)
+        if not lost and not any(fnmatchcase(name, pattern) for name in coverage.ignored):
+            raise UsageError(f"{path}: --ignore {pattern}: only the network's own tensors have such names, or none")
+
+
+def is_ignored(name: str, key: str, patterns: Iterable[str]) -> bool:
+    """Return whether a pattern of `--ignore`, which is for names below the key, matches a tensor's path."""
+    return any(fnmatchcase(_below(key, name), pattern) for pattern in patterns)
+
+
 def _kind(name: str, match: LayoutMatch, chosen: Candidate, others: Sequence[Candidate], ignore: Sequence[str]) -> str:
-    below_key = _below(chosen.key, name)
-    if any(fnmatchcase(below_key, pattern) for pattern in ignore):
+    if is_ignored(name, chosen.key, ignore):
         return "ignored"
     if OPTIMIZER.search(name) or OPTIMIZER_SLOT.search(name):
         return "optimizer"

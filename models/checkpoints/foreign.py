@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from models.checkpoints.contents import NotBuilt
+from models.checkpoints.contents import TENSOR_CALLS, NotBuilt
 from models.errors import CheckpointError, count, join_limited
 
 if TYPE_CHECKING:
@@ -23,10 +23,35 @@ def check_foreign(path: Path, raw: ReadResult) -> None:
     Raises:
         CheckpointError: there is such a weight; the message names it and what is not called.
     """
-    weights = {name: made_by for name, made_by in raw.contents.foreign.items() if WEIGHT.search(name)}
+    _refuse(path, {name: made_by for name, made_by in raw.contents.foreign.items() if WEIGHT.search(name)})
+
+
+def check_lost(path: Path, raw: ReadResult, prefix: str, ignored: Callable[[str], bool]) -> None:
+    """Refuse a file with a tensor under the network's prefix that only a foreign call makes: it may be a layer.
+
+    Args:
+        path: the file.
+        raw: what it holds.
+        prefix: the prefix of the network's tensors, its key included.
+        ignored: whether `--ignore` leaves a tensor out.
+
+    Raises:
+        CheckpointError: there is such a tensor; the message names it and what is not called.
+    """
+    _refuse(
+        path,
+        {
+            name: made_by
+            for name, made_by in raw.contents.foreign.items()
+            if name.startswith(prefix) and made_by.startswith(TENSOR_CALLS) and not ignored(name)
+        },
+    )
+
+
+def _refuse(path: Path, weights: Mapping[str, str]) -> None:
     if weights:
         name, made_by = next(iter(weights.items()))
-        more = f", {count(len(weights) - 1, 'other weight')} likewise" if len(weights) > 1 else ""
+        more = f", {count(len(weights) - 1, 'other tensor')} likewise" if len(weights) > 1 else ""
         raise CheckpointError(
             f"{path}: {name} is made by calling {made_by}, and nothing that a file names is called{more}; where it was "
             "made, save plain tensors (value.to_dense() of a sparse one, value.dequantize() of a quantised one)"

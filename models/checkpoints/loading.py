@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 CASTABLE = (torch.float16, torch.bfloat16, torch.float64)
 """Dtypes that are converted to float32 and reported: the first two exactly, float64 by rounding."""
 
+RUNNING_VAR = ".running_var"
+
 
 def load_into(network: C3D, source: str | Path | Checkpoint, *, new_head: bool = False) -> CheckpointInfo:
     """Put a checkpoint's tensors into `network`, all of them or none.
@@ -122,4 +124,6 @@ def _to_valid_float32(checkpoint: Checkpoint, name: str, tensor: Tensor) -> Tens
         raise CheckpointError(
             f"{checkpoint.path}: {name} holds {value[where].item()} at {where}; weights must be finite"
         )
+    if name.endswith(RUNNING_VAR) and (value < 0).any():
+        raise CheckpointError(f"{checkpoint.path}: {name} holds {value.min().item():g}; a variance is not negative")
     return value

@@ -1,7 +1,7 @@
 """Names of a C3D whose layers have no names but numbers: a `torch.nn.Sequential`, or one for each half.
 
 In a Sequential the numbers are the order of execution, so shapes suffice: eight 3x3x3 convolutions whose channels are
-C3D's, each followed by at most one BatchNorm, then up to three linear layers that read one another.
+C3D's, each followed at once by a BatchNorm or by none, then up to three linear layers that read one another.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ def _names(prefix: str, layers: _Layers, groups: Mapping[str, _Layers]) -> dict[
     }
     for layer, start, end in zip(CONVOLUTIONS, convs, [*convs[1:], max(layers) + 1], strict=True):
         norms = [number for number in range(start + 1, end) if "running_mean" in layers.get(number, {})]
+        if norms and norms[0] != start + 1:
+            return None  # a ReLU or a pool lies before the BatchNorm: another network than C3D
         if norms:
             found |= {f"{norms[0]}.{p}": f"{BATCH_NORMS[layer]}.{p}" for p in layers[norms[0]]}
     linears = _linears(layers, 8 * base)

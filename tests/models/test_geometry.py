@@ -1,6 +1,7 @@
 """What a checkpoint's shapes state of the network, and what is asked for."""
 
 import re
+import time
 
 import pytest
 
@@ -135,9 +136,30 @@ def test_what_is_assumed_of_a_network_that_ends_at_conv5b_is_said(batch_norm: bo
     assert infer_config(shapes(linears=(), batch_norm=batch_norm), Stated("c3d")).config.variant == "c3d"
 
 
-def test_batch_norm_after_fc6_is_that_of_efficient_3dcnns() -> None:
+def test_batch_norm_after_fc6_says_nothing_of_the_pools() -> None:
+    """Both variants' pool5 gives fc6 8192 values: only the names of Efficient-3DCNNs' layers state the variant."""
     found = infer_config(shapes(batch_norm=True) | {"bn6.weight": (4096,)}, Stated()).config
-    assert (found.variant, found.batch_norm_sizes["bn7"]) == ("efficient-3dcnns", 4096)
+    assert (found.variant, found.batch_norm_sizes["bn7"]) == ("c3d", 4096)
+
+
+def test_the_global_average_before_fc8_is_said() -> None:
+    found = infer_config({**shapes(linears=()), "fc8.weight": (5, 512)}, Stated())
+    assert found.config.variant == "global-pool"
+    assert "fc8 reads conv5b's 512 channels: pool5 is taken for a global average" in found.notes
+
+
+@pytest.mark.parametrize("size", [(1, 2), (16,), (3, 16, 112, 112, 1)])
+def test_a_size_has_three_or_four_axes(size: tuple[int, ...]) -> None:
+    with pytest.raises(CheckpointError, match="not CxTxHxW or TxHxW"):
+        infer(8192, size)
+
+
+def test_sizes_for_any_number_of_positions_are_found_at_once() -> None:
+    """A number with many divisors costs no more than another: a file states it in a few bytes."""
+    started = time.process_time()
+    with pytest.raises(CheckpointError, match="no usual size does"):
+        infer(512 * 10**12)
+    assert time.process_time() - started < 5
 
 
 def test_settings_of_the_published_geometry_are_those_of_earlier_manifests() -> None:

@@ -8,7 +8,7 @@ from helpers.checkpoints import narrow_state
 
 from models import build
 from models.checkpoints import read_checkpoint
-from models.errors import CheckpointError
+from models.errors import CheckpointError, UsageError
 from models.options import BuildOptions, WeightSelection
 
 ONE = torch.ones(1)
@@ -66,3 +66,24 @@ def test_another_network_s_tensors_are_counted(tmp_path: Path) -> None:
     torch.save({"net": narrow_state(), "ema": narrow_state(seed=1) | {"t": ONE}}, tmp_path / "c3d.pth")
     coverage = read_checkpoint(tmp_path / "c3d.pth").coverage
     assert (coverage.networks, coverage.outside) == (len(narrow_state()) + 1, ())
+
+
+@pytest.mark.parametrize("pattern", ["fc8.*", "typo.*"])
+def test_a_pattern_that_leaves_nothing_out_is_refused(pattern: str, tmp_path: Path) -> None:
+    torch.save({"model": narrow_state() | {"aux": ONE}}, tmp_path / "c3d.pth")
+    with pytest.raises(UsageError, match="--ignore"):
+        read_checkpoint(tmp_path / "c3d.pth", selection=WeightSelection(ignore=("aux", pattern)))
+
+
+@pytest.mark.parametrize("name", ["conv0.weight", "fc9.matrix"])
+def test_a_further_layer_that_is_not_built_is_not_passed_over(name: str, tmp_path: Path) -> None:
+    torch.save({"model": narrow_state() | {name: torch.eye(3).to_sparse()}}, tmp_path / "c3d.pth")
+    with pytest.raises(CheckpointError, match=name):
+        read_checkpoint(tmp_path / "c3d.pth")
+    selection = WeightSelection(ignore=(name,))
+    assert read_checkpoint(tmp_path / "c3d.pth", selection=selection).tensors.keys() == narrow_state().keys()
+
+
+def test_what_is_not_built_beside_the_network_is_no_obstacle(tmp_path: Path) -> None:
+    torch.save({"model": narrow_state(), "queue": torch.eye(3).to_sparse()}, tmp_path / "c3d.pth")
+    assert len(read_checkpoint(tmp_path / "c3d.pth").tensors) == len(narrow_state())

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.checkpoints import constant_state
+from helpers.checkpoints import constant_state, narrow_state
 
 from models import build
 from models.errors import CheckpointError
@@ -55,6 +55,17 @@ def test_a_value_that_is_not_finite_is_named_with_its_place(value: str, tmp_path
     state["conv4a.weight"][3, 1, 0, 2, 1] = float(value)
     torch.save(state, tmp_path / "nan.pth")
     refuse(tmp_path / "nan.pth", rf"conv4a.weight holds {value} at \(3, 1, 0, 2, 1\)")
+
+
+def test_a_negative_variance_is_refused(tmp_path: Path) -> None:
+    """Its square root would make every output NaN."""
+    state = narrow_state()
+    for name in [name for name in state if name.startswith("conv") and name.endswith("bias")]:
+        norm = name.removesuffix(".bias").replace("conv", "bn")
+        ones = torch.ones(len(state[name]))
+        state |= {f"{norm}.{parameter}": ones for parameter in ("weight", "bias", "running_mean", "running_var")}
+    torch.save(state | {"bn2.running_var": -state["bn2.running_var"]}, tmp_path / "c3d.pth")
+    refuse(tmp_path / "c3d.pth", "bn2.running_var holds -1; a variance is not negative")
 
 
 def test_a_float64_beyond_float32_is_not_finite(tmp_path: Path) -> None:

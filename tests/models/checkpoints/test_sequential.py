@@ -81,3 +81,23 @@ def test_other_numbered_layers_are_no_c3d() -> None:
     assert not list(sequential_names(shapes | {"3.weight": (4, 2, 1, 3, 3)}))
     assert not list(sequential_names(shapes | {"3.weight": (4, 3, 3, 3, 3)}))
     assert not list(sequential_names({k: v for k, v in shapes.items() if not k.startswith("3.")}))
+
+
+def test_a_batch_norm_after_the_relu_is_another_network() -> None:
+    """Names and shapes are C3D's; only the number of the BatchNorm tells that something lies before it."""
+    layers = features(norm=True, relu=True)
+    for index, layer in enumerate(layers[:-1]):
+        if isinstance(layer, nn.BatchNorm3d) and isinstance(layers[index + 1], nn.ReLU):
+            layers[index : index + 2] = reversed(layers[index : index + 2])
+    assert [type(layer) for layer in layers[:3]] == [nn.Conv3d, nn.ReLU, nn.BatchNorm3d]
+    shapes = {name: tuple(value.shape) for name, value in nn.Sequential(*layers).state_dict().items()}
+    assert not list(sequential_names(shapes))
+
+
+def test_a_last_layer_that_may_give_class_scores_is_named(tmp_path: Path) -> None:
+    layers = [*features(norm=False, relu=True), nn.Flatten(), nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, 5)]
+    torch.save(nn.Sequential(*layers).state_dict(), tmp_path / "c3d.pth")
+    built = build(BuildOptions(weights=tmp_path / "c3d.pth", input_size=(3, 16, 48, 48)))
+    assert built.default_outputs == ("fc7",)
+    name = f"{len(layers) - 1}.weight"
+    assert any(note.startswith(f"{name} is taken for fc7, which a ReLU follows") for note in built.notes)
