@@ -13,6 +13,7 @@ from models.checkpoints.readers.base import MAX_TENSORS, Hashing, MappedFile, Re
 from models.checkpoints.readers.caffe import looks_like_caffe, read_caffe
 from models.checkpoints.readers.keras import is_hdf5, read_keras
 from models.checkpoints.readers.mxnet import is_mxnet, read_mxnet
+from models.checkpoints.readers.npy import is_npy, read_npy
 from models.checkpoints.readers.npz import SUFFIX, read_npz
 from models.checkpoints.readers.onnx import read_onnx
 from models.checkpoints.readers.safetensors import is_safetensors, read_safetensors
@@ -47,6 +48,7 @@ def _is_npz(file: MappedFile) -> bool:
 READERS: tuple[FileFormat, ...] = (
     FileFormat("HDF5 (Keras)", (".h5", ".hdf5"), read_keras, is_hdf5),
     FileFormat("npz (numpy, chainer)", (".npz",), read_npz, _is_npz),
+    FileFormat("npy (numpy.save of a dict)", (".npy",), read_npy, is_npy),
     FileFormat("PyTorch", (".pth", ".pt", ".pickle", ".pkl", ".tar", ".ckpt", ".bin", ".keras"), read_torch, is_zip),
     FileFormat("safetensors", (".safetensors",), read_safetensors, is_safetensors),
     FileFormat("TensorFlow checkpoint", (".model", ".mdlp", ".index"), read_tf_checkpoint, is_table),

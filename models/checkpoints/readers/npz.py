@@ -13,6 +13,7 @@ from models.checkpoints.readers.zip_archive import BAD_ZIP, Member, verified_mem
 from models.errors import CheckpointError
 
 SUFFIX = ".npy"
+CHUNK = 1 << 20
 
 
 def read_npz(file: MappedFile) -> ReadResult:
@@ -38,8 +39,6 @@ def read_npz(file: MappedFile) -> ReadResult:
 
 
 def _array(file: MappedFile, member: Member, name: str, stream: IO[bytes]) -> Tensor:
-    version = npy.read_magic(stream)
-    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = read_header(stream)
     if dtype.hasobject or dtype.fields is not None or dtype.kind not in "fiub":
         raise CheckpointError(f"{file.path}: {name} holds {dtype}, not plain numbers; nothing is unpickled")
@@ -51,10 +50,32 @@ def _array(file: MappedFile, member: Member, name: str, stream: IO[bytes]) -> Te
     else:
         if any(size < 0 for size in shape) or int(np.prod(shape, dtype=object)) * dtype.itemsize != length:
             raise CheckpointError(f"{file.path}: {name} claims the shape {shape} but has {length} bytes")
-        content = bytearray(stream.read())
+        content = bytearray(length)
+        if not _fill(stream, content):
+            raise CheckpointError(f"{file.path}: {name} is truncated")
         values = np.frombuffer(content, dtype).astype(native, copy=False)
         tensor = torch.from_numpy(values.reshape(order))
     return tensor.permute(*reversed(range(tensor.dim()))) if fortran else tensor
+
+
+def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    """Read the header of a `.npy`: shape, whether it is in Fortran's order, and dtype."""
+    version = npy.read_magic(stream)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    return read(stream)
+
+
+def _fill(stream: IO[bytes], content: bytearray) -> bool:
+    """Read until `content` is full, without a second copy; return whether the stream held so much."""
+    with memoryview(content) as view:
+        filled = 0
+        while filled < len(content):
+            chunk = stream.read(min(CHUNK, len(content) - filled))
+            if not chunk:
+                return False
+            view[filled : filled + len(chunk)] = chunk
+            filled += len(chunk)
+    return True
 
 
 def torch_dtype(file: MappedFile, name: str, dtype: np.dtype[np.generic]) -> torch.dtype:

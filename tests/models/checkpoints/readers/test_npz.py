@@ -1,5 +1,6 @@
 """npz files: arrays are read as they are stored, and nothing is unpickled."""
 
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -38,3 +39,12 @@ def test_npz_never_unpickles(tmp_path: Path) -> None:
 def test_a_zip_bomb_is_refused_by_its_claim(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "bomb.npz", conv1=np.zeros(140_000_000, np.float32))
     refuse(tmp_path / "bomb.npz", "claims to unpack to far more than its own size")
+
+
+def test_a_bomb_is_refused_by_its_ratio(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive, archive.open("w.npy", "w") as stream:
+        np.lib.format.write_array(stream, np.zeros((5 << 20,), np.float32))
+    assert path.stat().st_size < 1000
+    with pytest.raises(CheckpointError, match="claims to unpack to far more than its own size"):
+        read_file(path)

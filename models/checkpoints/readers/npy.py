@@ -1,0 +1,61 @@
+"""Reads a `.npy`: one array, or what `numpy.save` pickles, such as a dict of arrays.
+
+The pickle is interpreted by `models.checkpoints.pickles`: nothing of the file is imported or called.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from models.checkpoints.foreign import check_foreign, describe_empty
+from models.checkpoints.pickles import PickleError, read_pickle
+from models.checkpoints.readers.base import MappedFile, NotBuilt, ReadResult
+from models.checkpoints.readers.npz import read_header, torch_dtype
+from models.errors import CheckpointError
+
+ARRAY = "numpy.ndarray"
+MAGIC = b"\x93NUMPY"
+
+
+def is_npy(file: MappedFile) -> bool:
+    """Return whether the file begins as NumPy's format does."""
+    return file.data[: len(MAGIC)] == MAGIC
+
+
+def read_npy(file: MappedFile) -> ReadResult:
+    """Read a file of `numpy.save`; the content of an object array of one element is that element.
+
+    Raises:
+        CheckpointError: damaged, truncated, or without numbers.
+    """
+    file.stream.seek(0)
+    try:
+        shape, fortran, dtype = read_header(file.stream)
+    except (ValueError, TypeError, OverflowError, SyntaxError, RecursionError, MemoryError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{file.path}: not a valid .npy file: {first}") from error
+    start = file.stream.tell()
+    if dtype.hasobject and dtype.fields is None:
+        return _read_objects(file, start)
+    if dtype.fields is not None or dtype.kind not in "fiub" or dtype != dtype.newbyteorder("="):
+        raise CheckpointError(f"{file.path}: holds {dtype}, not plain numbers of this machine's byte order")
+    order = shape[::-1] if fortran else shape
+    tensor = file.tensor("the array", torch_dtype(file, "the array", dtype), order, start, file.size - start)
+    return ReadResult({"array": tensor.permute(*reversed(range(tensor.dim()))) if fortran else tensor}, "npy")
+
+
+def _read_objects(file: MappedFile, start: int) -> ReadResult:
+    try:
+        read = read_pickle(memoryview(file.data)[start:])
+    except PickleError as error:
+        raise CheckpointError(f"{file.path}: not a valid pickle in a .npy file: {error}") from error
+    content = read.content
+    if isinstance(content, NotBuilt) and content.name == ARRAY and content.parts:
+        content = content.parts[-1]  # the list of its elements
+    while isinstance(content, list) and len(items := cast("list[object]", content)) == 1:
+        content = items[0]
+    result = ReadResult(content, "npy, pickled", not_built=read.not_built, hazards=read.hazards)
+    if not result.tensors:
+        check_foreign(file.path, result)
+        raise CheckpointError(f"{file.path}: {describe_empty(result)}")
+    return result

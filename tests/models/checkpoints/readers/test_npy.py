@@ -1,0 +1,85 @@
+"""What `numpy.save` writes of a dict is read without unpickling it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.checkpoints import constant_state
+
+from models.checkpoints import read_checkpoint
+from models.checkpoints.readers import read_file
+from models.errors import CheckpointError
+
+WEIGHTS = {"conv1.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "fc8.bias": np.arange(4, dtype=np.float64)}
+
+
+def save(path: Path, content: Any) -> Path:
+    np.save(path, content, allow_pickle=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "prefix"),
+    [(WEIGHTS, ""), ({"state_dict": WEIGHTS, "epoch": 3}, "state_dict."), ([WEIGHTS], "")],
+)
+def test_a_dict_of_arrays(content: Any, prefix: str, tmp_path: Path) -> None:
+    found = read_file(save(tmp_path / "c3d.npy", content))
+    assert found.container == "npy, pickled"
+    assert {name: value.tolist() for name, value in found.tensors.items()} == {
+        f"{prefix}{name}": value.tolist() for name, value in WEIGHTS.items()
+    }
+
+
+def test_a_c3d_is_found_in_it(tmp_path: Path) -> None:
+    small = {name: value.numpy() for name, value in constant_state(101).items() if name.startswith("conv1")}
+    found = read_file(save(tmp_path / "c3d.npy", small))
+    assert torch.equal(found.tensors["conv1.weight"], constant_state(101)["conv1.weight"])
+    with pytest.raises(CheckpointError, match="c3d.npy"):
+        read_checkpoint(tmp_path / "c3d.npy")  # two tensors are no C3D
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_one_array(order: Any, tmp_path: Path) -> None:
+    values = np.array(WEIGHTS["conv1.weight"], order=order)
+    assert read_file(save(tmp_path / "c3d.npy", values)).tensors["array"].tolist() == values.tolist()
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return os.system, ("touch ran",)  # pyright: ignore[reportDeprecated]
+
+
+def test_nothing_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = save(tmp_path / "c3d.npy", {"weights": WEIGHTS, "extra": Evil()})
+    found = read_file(path)
+    assert [*found.tensors] == [f"weights.{name}" for name in WEIGHTS]
+    assert any(name.endswith("system") for name in found.hazards)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (np.array(["a", "b"]), "not plain numbers"),
+        (np.zeros(3, ">f4"), "this machine's byte order"),
+        (np.zeros(3, [("a", "f4")]), "not plain numbers"),
+        ({"epoch": 3}, "no tensors"),
+    ],
+)
+def test_what_is_refused(content: Any, match: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=match):
+        read_file(save(tmp_path / "c3d.npy", content))
+
+
+@pytest.mark.parametrize("keep", [7, 30, 0.5, 0.95])
+@pytest.mark.parametrize("content", [WEIGHTS, np.arange(100.0)])
+def test_truncated(keep: float, content: Any, tmp_path: Path) -> None:
+    path = save(tmp_path / "c3d.npy", content)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(keep * len(whole)) if keep < 1 else int(keep)])
+    with pytest.raises(CheckpointError, match="c3d.npy"):
+        read_file(path)
