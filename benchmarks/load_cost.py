@@ -12,8 +12,12 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from measure import machine, spread
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -47,6 +51,7 @@ def files() -> dict[str, tuple[str, str, Callable[[Path], object]]]:
     """Return {kind: (file name, layout, its writer)}."""
     import torch
     from helpers import origins
+    from helpers.mxnet_params import write_params
     from helpers.tf_checkpoint import write_v1
     from safetensors.torch import save_file
 
@@ -61,11 +66,29 @@ def files() -> dict[str, tuple[str, str, Callable[[Path], object]]]:
             lambda p: torch.save(torch_state, p, _use_new_zipfile_serialization=False),
         ),
         "pickle (Paddle)": ("c3d.pdparams", "auto", lambda path: path.write_bytes(pickle.dumps(state, 4))),
+        "torch zip in tar": ("c3d.tar", "auto", lambda path: write_tar(path, torch_state)),
+        "MXNet": ("c3d.params", "auto", lambda path: write_params(path, state)),
         "safetensors": ("c3d.safetensors", "auto", lambda path: save_file(torch_state, path)),
         "caffemodel": ("c3d.caffemodel", "auto", lambda path: origins.write_caffe(path, state, "C3D-v1.0", "-1")),
         "Keras, every axis turned": ("c3d.h5", "c3d-keras-tf", lambda path: origins.write_keras(path, keras, 1)),
         "TensorFlow V1, the same": ("c3d.model", "hx173149-tf", lambda path: write_v1(path, origins.tf_names(keras))),
     }
+
+
+def write_tar(path: Path, state: "dict[str, Tensor]") -> None:
+    """Write a torch file into a tar archive."""
+    import io
+    import tarfile
+
+    import torch
+
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    entry = tarfile.TarInfo("c3d.pth")
+    entry.size = stream.tell()
+    stream.seek(0)
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(entry, stream)
 
 
 def main() -> None:
