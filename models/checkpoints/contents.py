@@ -29,7 +29,7 @@ TENSOR_CALLS = ("torch._utils._rebuild_",)
 """Functions that make one tensor of several (sparse, quantised): what they are given is not the file's own tensors."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class NotBuilt:
     """An object of a class that is not a checkpoint's own: a record of it, because nothing of a file is executed.
 
@@ -40,6 +40,10 @@ class NotBuilt:
 
     name: str
     parts: list[object] = field(default_factory=list[object])
+
+    def __repr__(self) -> str:
+        """Return its name only: its parts may refer to one another a billion times."""
+        return f"NotBuilt({self.name!r})"
 
 
 _SEARCHED = (Tensor, Mapping, list, tuple, NotBuilt)

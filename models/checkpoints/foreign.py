@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from models.checkpoints.contents import TENSOR_CALLS, NotBuilt
+from models.checkpoints.pickles.values import printable
 from models.errors import CheckpointError, count, join_limited
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def describe_empty(raw: ReadResult) -> str:
     """Return what a file without tensors holds instead."""
     content = raw.content
     kind = content.name if isinstance(content, NotBuilt) else f"a {type(content).__name__}"
-    keys = join_limited(map(str, cast("Mapping[Any, Any]", content))) if isinstance(content, Mapping) else ""
+    keys = ""
+    if isinstance(content, Mapping):
+        keys = join_limited(printable(str(key)) for key in cast("Mapping[Any, Any]", content))
     hazards = f"; it contains {join_limited(raw.hazards)}, not executed" if raw.hazards else ""
     return f"holds {kind}{f' with the keys {keys}' if keys else ''}, but no tensors{hazards}"

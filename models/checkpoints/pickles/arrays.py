@@ -46,7 +46,7 @@ TEXTS = "SU"
 """First letters of the codes of bytes and texts."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class ArrayDtype(NotBuilt):
     """A NumPy dtype.
 

@@ -33,7 +33,7 @@ class Global:
         return printable(f"{self.module}.{self.name}")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Foreign(NotBuilt):
     """An object that was not built, with the dict and list entries that its pickle adds to it.
 

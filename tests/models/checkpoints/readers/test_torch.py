@@ -95,6 +95,19 @@ def test_a_pickle_is_known_by_its_first_bytes(protocol: int, tmp_path: Path) -> 
     assert raw.not_built == ("argparse.Namespace",)
 
 
+def test_a_message_is_short_whatever_the_keys_are(tmp_path: Path) -> None:
+    aliased: Any = "x"
+    for _ in range(40):
+        aliased = [aliased, aliased]  # its text would have 2**40 letters
+    key = Calls(argparse.Namespace)
+    key.call = argparse.Namespace, (aliased,)  # pyright: ignore[reportAttributeAccessIssue]
+    (tmp_path / "keys.pkl").write_bytes(pickle.dumps({"long\x1b" * 10_000: 1, key: 2, ("a", key): 3}, 4))
+    with pytest.raises(CheckpointError, match=r"with the keys long\\x1blong.*but no tensors") as caught:
+        read_file(tmp_path / "keys.pkl")
+    assert len(str(caught.value)) < 600
+    assert str(caught.value).isprintable()
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_sparse_and_quantised_weights_are_refused_with_a_way_out_that_works(tmp_path: Path) -> None:
     dense = {"conv1.weight": torch.eye(4)}
