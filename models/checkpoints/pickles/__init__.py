@@ -5,7 +5,7 @@ stay names (`values.Global`), calls are looked up in a literal table of this pac
 else becomes a `NotBuilt` record whose arguments and state stay reachable. The way of a file:
 
     reader                  the pickles of one file, in the order of its format (`torch_zip`, `legacy`)
-    machine, opcodes, literals, keys, limits      the stack machine, and what a file may cost
+    machine, opcodes, literals, containers, keys, limits      the stack machine, and what a file may cost
     rules, plain, arrays, storages, hazards       what the names in a file mean here
     resolve, buffers        in the end, tensors: views of the mapped file
 """

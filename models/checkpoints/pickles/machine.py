@@ -1,6 +1,6 @@
 """The state of the stack machine that a pickle is a program for, and how it reads the bytes of the file.
 
-The opcodes are in `literals` (what they push is in the pickle itself) and `opcodes` (all others).
+The opcodes are in `literals` (what they push is in the pickle itself) in `containers`, and in `opcodes` (all others).
 """
 
 from __future__ import annotations
@@ -60,6 +60,12 @@ class Machine:
         self.rules = rules
         self.persistent = persistent
         self.done = False
+
+    def pop_mark(self) -> list[object]:
+        """Return what was pushed since the last mark, and go back to the stack before it."""
+        items = self.stack
+        self.stack = self.marks.pop()
+        return items
 
     def take(self, size: int) -> memoryview:
         """Return the next `size` bytes as a view.

@@ -1,4 +1,4 @@
-"""The opcodes that move, build and call; and the loop that runs a pickle.
+"""The opcodes that move and call; and the loop that runs a pickle.
 
 No opcode recurses, and none calls, imports or looks up what the file names: GLOBAL pushes a name, and REDUCE, NEWOBJ,
 INST and OBJ ask `Machine.rules`, whose table of constructors is this package's own.
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import pickle
 import struct
-from typing import cast
 
+from models.checkpoints.pickles.containers import CONTAINERS
 from models.checkpoints.pickles.errors import PickleError
-from models.checkpoints.pickles.keys import as_key
 from models.checkpoints.pickles.limits import OBJECT_COST
 from models.checkpoints.pickles.literals import LITERALS, Handler
 from models.checkpoints.pickles.machine import Machine
-from models.checkpoints.pickles.values import Foreign, TupleItems, decode, printable
+from models.checkpoints.pickles.values import TupleItems, decode, printable
 
 
 def run(machine: Machine) -> object:
@@ -54,21 +53,15 @@ def _mark(machine: Machine) -> None:
     machine.stack = []
 
 
-def _pop_mark(machine: Machine) -> list[object]:
-    items = machine.stack
-    machine.stack = machine.marks.pop()
-    return items
-
-
 def _drop_mark(machine: Machine) -> None:
-    _pop_mark(machine)
+    machine.pop_mark()
 
 
 def _pop(machine: Machine) -> None:
     if machine.stack:
         machine.stack.pop()
     else:
-        _pop_mark(machine)
+        machine.pop_mark()
 
 
 def _dup(machine: Machine) -> None:
@@ -126,94 +119,6 @@ def _nothing(machine: Machine) -> None:  # READONLY_BUFFER: every buffer is read
         raise IndexError
 
 
-# ---- containers
-
-
-def _empty_list(machine: Machine) -> None:
-    machine.budget.charge_opcodes(OBJECT_COST)
-    machine.stack.append([])
-
-
-def _empty_dict(machine: Machine) -> None:
-    machine.budget.charge_opcodes(OBJECT_COST)
-    machine.stack.append({})
-
-
-def _empty_tuple(machine: Machine) -> None:
-    machine.budget.charge_opcodes(OBJECT_COST)
-    machine.stack.append(TupleItems())
-
-
-def _tuple(machine: Machine) -> None:
-    machine.budget.charge_opcodes(OBJECT_COST)
-    items = _pop_mark(machine)  # it changes the stack
-    machine.stack.append(TupleItems(items))
-
-
-def _short_tuple(size: int) -> Handler:
-    def push(machine: Machine) -> None:
-        machine.budget.charge_opcodes(OBJECT_COST)
-        stack = machine.stack
-        if len(stack) < size:
-            raise IndexError
-        stack[-size:] = [TupleItems(stack[-size:])]
-
-    return push
-
-
-def _list(machine: Machine) -> None:
-    machine.budget.charge_opcodes(OBJECT_COST)
-    items = _pop_mark(machine)
-    machine.stack.append(items)
-
-
-def _dict(machine: Machine) -> None:
-    machine.budget.charge_opcodes(OBJECT_COST)
-    items = _pop_mark(machine)
-    machine.stack.append({})
-    _set_items(machine, items)
-
-
-def _append(machine: Machine) -> None:
-    value = machine.stack.pop()
-    _extend(machine, [value])
-
-
-def _appends(machine: Machine) -> None:
-    _extend(machine, _pop_mark(machine))
-
-
-def _extend(machine: Machine, items: list[object]) -> None:
-    target = machine.stack[-1]
-    if type(target) is list:
-        cast("list[object]", target).extend(items)
-    elif isinstance(target, Foreign):
-        target.list_elements().extend(items)
-    else:
-        raise PickleError(f"it appends to a {type(target).__name__}")
-
-
-def _set_item(machine: Machine) -> None:
-    value = machine.stack.pop()
-    key = machine.stack.pop()
-    _set_items(machine, [key, value])
-
-
-def _set_items_mark(machine: Machine) -> None:
-    _set_items(machine, _pop_mark(machine))
-
-
-def _set_items(machine: Machine, items: list[object]) -> None:
-    target = machine.stack[-1]
-    if isinstance(target, Foreign):
-        target = target.dict_entries()
-    if type(target) is not dict or len(items) % 2:
-        raise PickleError(f"it sets items of a {type(target).__name__}")
-    entries, budget = cast("dict[object, object]", target), machine.budget
-    for key, value in zip(items[::2], items[1::2], strict=True):
-        entries[key if type(key) is str else as_key(key, budget)] = value
-
-
 # ---- names and calls
 
 
@@ -253,12 +158,12 @@ def _new_object_ex(machine: Machine) -> None:
 def _inst(machine: Machine) -> None:
     _global(machine)
     function = machine.stack.pop()
-    arguments = TupleItems(_pop_mark(machine))
+    arguments = TupleItems(machine.pop_mark())
     _call(machine, function, arguments)
 
 
 def _obj(machine: Machine) -> None:
-    items = _pop_mark(machine)
+    items = machine.pop_mark()
     _call(machine, items[0], TupleItems(items[1:]))
 
 
@@ -301,22 +206,6 @@ _OPCODES: dict[str, Handler] = {
     "STOP": _stop,
     "READONLY_BUFFER": _nothing,
     "NEXT_BUFFER": _next_buffer,
-    "EMPTY_LIST": _empty_list,
-    "EMPTY_SET": _empty_list,  # a set is read as a list: its items need no hash
-    "EMPTY_DICT": _empty_dict,
-    "EMPTY_TUPLE": _empty_tuple,
-    "TUPLE": _tuple,
-    "TUPLE1": _short_tuple(1),
-    "TUPLE2": _short_tuple(2),
-    "TUPLE3": _short_tuple(3),
-    "FROZENSET": _tuple,
-    "LIST": _list,
-    "DICT": _dict,
-    "APPEND": _append,
-    "APPENDS": _appends,
-    "ADDITEMS": _appends,
-    "SETITEM": _set_item,
-    "SETITEMS": _set_items_mark,
     "GLOBAL": _global,
     "STACK_GLOBAL": _stack_global,
     "REDUCE": _reduce,
@@ -332,7 +221,7 @@ _OPCODES: dict[str, Handler] = {
     "EXT4": _extension,
 }
 
-_BY_NAME = {**LITERALS, **_OPCODES}
+_BY_NAME = {**LITERALS, **CONTAINERS, **_OPCODES}
 
 _NAMES: dict[int, str] = {getattr(pickle, name)[0]: name for name in _BY_NAME}
 
