@@ -5,14 +5,8 @@ from typing import Any
 
 import click
 
-from exporter.cli.options import (
-    PATH,
-    geometry_options,
-    json_options,
-    parse_source,
-    selection_options,
-    take_build_options,
-)
+from exporter.cli.network_options import geometry_options, selection_options, take_build_options
+from exporter.cli.options import PATH, json_options, parse_source
 from exporter.types import ConvertRequest
 
 

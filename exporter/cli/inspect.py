@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from exporter.cli.options import geometry_options, json_options, parse_source, selection_options, take_build_options
+from exporter.cli.network_options import geometry_options, selection_options, take_build_options
+from exporter.cli.options import json_options, parse_source
 
 
 @click.command("inspect", short_help="Describe a checkpoint or an artifact without running it.")

@@ -11,18 +11,17 @@ from exporter.cli.convert import convert_command
 from exporter.cli.error_handling import run
 from exporter.cli.inspect import inspect_command
 from exporter.cli.layouts import layouts_command
+from exporter.cli.network_options import network_options, take_build_options
 from exporter.cli.optimize import optimize_command
 from exporter.cli.options import (
     PATH,
     device_options,
     json_options,
-    network_options,
     optimize_options,
     parse_batch,
     parse_outputs,
     seed_option,
     take,
-    take_build_options,
 )
 from exporter.cli.verify import verify
 from exporter.types import (

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from exporter.cli.options import PATH, json_options, network_options, seed_option, take, take_build_options
+from exporter.cli.network_options import network_options, take_build_options
+from exporter.cli.options import PATH, json_options, seed_option, take
 from exporter.fault_injection.results import SelfTestOptions
 
 

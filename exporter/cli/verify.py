@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.cli.options import device_options, json_options, network_options, take, take_build_options, take_inputs
+from exporter.cli.network_options import network_options, take_build_options
+from exporter.cli.options import device_options, json_options, take, take_inputs
 from exporter.cli.parity_options import input_options, report_options, tolerance_options
 from exporter.cli.self_test import self_test_command
 from exporter.errors import ArtifactError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from exporter.cli.options import geometry_options, selection_options, take_build_options
+from exporter.cli.network_options import geometry_options, selection_options, take_build_options
 from models.options import BuildOptions
 
 

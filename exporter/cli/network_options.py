@@ -1,0 +1,128 @@
+"""Options that say which network a command takes: its checkpoint, which tensors of it, and what they leave open."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from exporter.cli.options import combine, parse_source, take
+from models.options import BuildOptions, WeightSelection
+from models.pooling import POOL5_CONVENTIONS, VARIANTS
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def take_build_options(options: dict[str, Any]) -> BuildOptions:
+    """Build `BuildOptions` from the values of `network_options` or `selection_options`, and remove them."""
+    options["key_map"] = tuple(entry for entries in options.pop("key_map") for entry in entries)
+    options["selection"] = take(WeightSelection, options)
+    return take(BuildOptions, options)
+
+
+def parse_input_size(value: str) -> tuple[int, ...]:
+    """Return the numbers of `3x16x112x112`, or of `16x112x112`."""
+    if not re.fullmatch(r"[1-9]\d{0,5}(?:x[1-9]\d{0,5}){2,3}", value):
+        raise click.BadParameter(f"{value!r} is not of the form 3x16x112x112 (CxTxHxW) or 16x112x112 (TxHxW)")
+    return tuple(map(int, value.split("x")))
+
+
+layout_option = click.option(
+    "--layout",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="Origin of the checkpoint (c3d-export layouts lists them), if it cannot be detected.",
+)
+pool5_option = click.option(
+    "--pool5",
+    type=click.Choice(POOL5_CONVENTIONS),
+    default=None,
+    help="Padding convention of pool5. [default: that of the checkpoint's layout, else symmetric; Caffe's is right]",
+)
+
+
+def parse_key_map(value: str) -> tuple[str, ...]:
+    """Return the entries of `OLD=NEW`, or of a file with one on each line; `#` begins a comment."""
+    if "=" in value and not Path(value).is_file():
+        return (value,)
+    try:
+        lines = Path(value).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{value!r} is neither OLD=NEW nor a text file with one such entry a line") from error
+    return tuple(entry for line in lines if (entry := line.partition("#")[0].strip()))
+
+
+selection_options = combine(
+    layout_option,
+    click.option(
+        "--key",
+        metavar="PATH",
+        help="Which dict of the checkpoint holds the weights, where it holds several networks: model, net.state_dict, "
+        "0. [default: the usual one]",
+    ),
+    click.option(
+        "--prefix",
+        metavar="TEXT",
+        help="Which prefix of names in that dict is the network's: module., encoder_q. [default: found]",
+    ),
+    click.option("--ema", is_flag=True, help="Take the average over the training (EMA, SWA), not the last weights."),
+    click.option(
+        "--ignore",
+        multiple=True,
+        metavar="PATTERN",
+        help="Leave out tensors that are not C3D's: 'aux_head.*'. C3D's own are never left out. Repeatable.",
+    ),
+    click.option(
+        "--key-map",
+        type=parse_key_map,
+        multiple=True,
+        metavar="OLD=NEW|FILE",
+        help="The checkpoint calls a layer or tensor OLD, this tool NEW: regressor=fc8. If only one side is a name of "
+        "this tool, the order does not matter. A file has one such entry on each line. Repeatable.",
+    ),
+)
+"""Which tensors of a checkpoint are the network's; `take_build_options` reads them."""
+
+
+input_size_option = click.option(
+    "--input-size",
+    type=parse_input_size,
+    default=None,
+    metavar="CxTxHxW",
+    help="Channels, frames, height and width of a clip, or TxHxW. [default: what the checkpoint's shapes state, else "
+    "3x16x112x112]",
+)
+variant_option = click.option(
+    "--variant",
+    type=click.Choice(VARIANTS),
+    default=None,
+    help="The published network, or a relative: with pool5 as a global average (video-clip-order-prediction), or that "
+    "of Efficient-3DCNNs. [default: the checkpoint's, else c3d]",
+)
+
+
+geometry_options = combine(pool5_option, input_size_option, variant_option)
+"""What a checkpoint's tensors may leave open of its network."""
+
+
+def network_options(without_weights: str) -> Callable[[Command], Command]:
+    """Return `--weights`, the options of `selection_options`, and what describes the network: `--pool5` and its like.
+
+    Args:
+        without_weights: what is used where `--weights` is not given, for its help text.
+    """
+    return combine(
+        click.option(
+            "--weights",
+            type=parse_source,
+            default=None,
+            metavar="FILE|URL",
+            help="A checkpoint: PyTorch, safetensors, Caffe, Keras, TensorFlow, npz or ONNX; a file, https://… or "
+            f"hf://owner/repo/file. [default: {without_weights}]",
+        ),
+        selection_options,
+        click.option("--batch-norm", is_flag=True, help="Use the variant with a BatchNorm after each convolution."),
+        geometry_options,
+    )
