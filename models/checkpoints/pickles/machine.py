@@ -1,6 +1,6 @@
 """The state of the stack machine that a pickle is a program for, and how it reads the bytes of the file.
 
-The opcodes are in `literals` (what they push is in the pickle itself) in `containers`, and in `opcodes` (all others).
+The opcodes are in `literals` (what they push is in the pickle itself), in `containers`, and in `opcodes` (all others).
 """
 
 from __future__ import annotations
