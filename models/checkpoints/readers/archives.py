@@ -187,16 +187,19 @@ def _zip_members(file: MappedFile) -> tuple[Member, ...]:
     if all(name.endswith(".npy") for name in names) or any(PurePosixPath(name).name in TORCH_ZIP for name in names):
         return ()
     with zipfile.ZipFile(file.stream) as archive:
-        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
 
     def read(entry: zipfile.ZipInfo) -> Chunks:
         if entry.flag_bits & 1:
             raise CheckpointError(f"{file.path}: member {entry.filename} is encrypted; unpack it first")
         if entry.compress_type == zipfile.ZIP_LZMA:  # its header says how much memory unpacking takes
             raise CheckpointError(f"{file.path}: member {entry.filename} is compressed by LZMA; unpack it first")
-        with zipfile.ZipFile(file.stream) as archive, archive.open(entry) as stream:
-            while chunk := stream.read(CHUNK):
-                yield chunk
+        try:
+            with zipfile.ZipFile(file.stream) as archive, archive.open(entry) as stream:
+                while chunk := stream.read(CHUNK):
+                    yield chunk
+        except BAD_ZIP as error:
+            raise CheckpointError(f"{file.path}: the archive is damaged or truncated: {error}") from error
 
     return tuple(Member(entry.filename, entry.file_size, lambda entry=entry: read(entry)) for entry in entries)
 

@@ -1,5 +1,6 @@
 """Files are read by their content: what is no checkpoint is named for what it is."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +64,21 @@ def test_another_network(tmp_path: Path) -> None:
     state = {f"encoder.{n}.weight": torch.zeros(64, 64, 3, 3) for n in range(1, 5)}
     torch.save(state, tmp_path / "other.pth")
     refuse(tmp_path / "other.pth", r"not those of any known C3D layout; it has encoder.1.weight \(64, 64, 3, 3\)")
+
+
+@pytest.mark.parametrize("damage", ["content", "name", "no name"])
+def test_a_damaged_zip_is_refused_while_its_checkpoint_is_sought(damage: str, tmp_path: Path) -> None:
+    """Members are looked into before one is unpacked, so that damage shows there first."""
+    with zipfile.ZipFile(tmp_path / "c3d.zip", "w") as archive:
+        archive.writestr("weights", b"\0 some bytes of a member without a suffix")
+    data = (tmp_path / "c3d.zip").read_bytes()
+    directory = data.index(b"PK\x01\x02")
+    if damage == "content":
+        data = data.replace(b"some", b"same")
+    elif damage == "name":
+        data = data[:directory] + data[directory:].replace(b"weights", b"weighty")
+    else:  # a name of 0 bytes; the 7 that it has become an extra field
+        lengths = directory + 28
+        data = data[:lengths] + b"\0\0\x07\0" + data[lengths + 4 :].replace(b"weights", b"\1\0\3\0abc")
+    (tmp_path / "c3d.zip").write_bytes(data)
+    refuse(tmp_path / "c3d.zip", r"c3d.zip: (the archive is damaged|a zip archive without)")
