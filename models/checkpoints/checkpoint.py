@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.checkpoints.coverage import Coverage, check_patterns, is_ignored, sort_out
+from models.checkpoints.coverage import Coverage, check_norms, check_patterns, is_ignored, sort_out
 from models.checkpoints.detection import LayoutMatch, detect_networks, select_layouts
 from models.checkpoints.foreign import check_foreign, check_lost, describe_empty
 from models.checkpoints.key_map import KeyMap, parse_key_map, suggest_key_map
@@ -225,6 +225,7 @@ def remap_keys(
     coverage = sort_out(unknown, found, chosen, others, selection.ignore)
     check_lost(file.path, raw, found.prefix, lambda name: is_ignored(name, chosen.key, selection.ignore))
     check_patterns(file.path, selection.ignore, chosen.key, coverage, raw.contents.foreign)
+    check_norms(file.path, coverage, chosen.key, raw.tensors, tensors)
     effective = replace(selection, key=chosen.key, prefix=chosen.prefix)
     return Checkpoint(
         file, raw, found, chosen, others, tensors | biases, coverage, effective, layout != "auto", tuple(biases)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models.checkpoints.detection import LayoutMatch
 from models.checkpoints.selection import OPTIMIZER, Candidate
-from models.errors import UsageError, count, join_limited
+from models.errors import CheckpointError, UsageError, count, join_limited
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NUM_BATCHES_TRACKED = "num_batches_tracked"
 """BatchNorm's training counter: in eval mode nothing reads it, so a file may have it or not."""
@@ -122,6 +126,34 @@ def check_patterns(path: Path, patterns: Sequence[str], key: str, coverage: Cove
         lost = any(is_ignored(name, key, (pattern,)) for name in not_built)
         if not lost and not any(fnmatchcase(name, pattern) for name in coverage.ignored):
             raise UsageError(f"{path}: --ignore {pattern}: only the network's own tensors have such names, or none")
+
+
+def check_norms(
+    path: Path, coverage: Coverage, key: str, every: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+) -> None:
+    """Refuse to leave out BatchNorm layers that are the convolutions', in a list beside them.
+
+    Args:
+        path: the file.
+        coverage: what is left out.
+        key: the network's key.
+        every: {path: tensor} of the file.
+        tensors: {canonical name: tensor} of the network.
+
+    Raises:
+        CheckpointError: the network has no BatchNorm, and as many as it has convolutions, of their widths, are beside
+            it.
+    """
+    widths = sorted(len(tensor) for name, tensor in tensors.items() if name.startswith("conv") and tensor.dim() > 1)
+    names = [name for name in coverage.outside if name.endswith("running_mean")]
+    below = {_below(key, name): tensor for name, tensor in every.items()}
+    sizes = sorted(below[name].numel() for name in names)
+    if names and sizes == widths and not any(name.startswith("bn") for name in tensors):
+        norms = join_limited((name.rpartition(".")[0] for name in names), 3)
+        raise CheckpointError(
+            f"{path}: BatchNorm layers beside the convolutions have their widths: {norms}. --key-map OLD=bn1 (bn2, "
+            "bn3a, …) for each takes them, if each follows its convolution"
+        )
 
 
 def is_ignored(name: str, key: str, patterns: Iterable[str]) -> bool:

@@ -175,7 +175,9 @@ def _match_layout(shapes: Shapes, layout: Layout, endings: Endings, explained: E
                 found.setdefault(prefix, {}).setdefault(canonical, prefix + ending)
     if layout is LAYOUTS[0]:
         found |= {prefix: {} for prefix in explained if prefix not in found}
-    anywhere = {name: canonical for group in explained.values() for name, canonical in group.items()}
+    # a network takes a layer from beside it, not one of another network
+    beside = [group for place, group in explained.items() if len(found.get(place, ())) < MIN_MATCHED_LAYERS]
+    anywhere = {name: canonical for group in beside for name, canonical in group.items()}
     matches = (_match(shapes, layout, prefix, own, explained.get(prefix) or anywhere) for prefix, own in found.items())
     return tuple(match for match in matches if len(match.weights) >= MIN_MATCHED_LAYERS)
 

@@ -8,6 +8,7 @@ from helpers.checkpoints import narrow_state
 
 from models import build
 from models.checkpoints import read_checkpoint
+from models.config import BATCH_NORMS, CONVOLUTIONS
 from models.errors import CheckpointError, UsageError
 from models.options import BuildOptions, WeightSelection
 
@@ -87,3 +88,21 @@ def test_a_further_layer_that_is_not_built_is_not_passed_over(name: str, tmp_pat
 def test_what_is_not_built_beside_the_network_is_no_obstacle(tmp_path: Path) -> None:
     torch.save({"model": narrow_state(), "queue": torch.eye(3).to_sparse()}, tmp_path / "c3d.pth")
     assert len(read_checkpoint(tmp_path / "c3d.pth").tensors) == len(narrow_state())
+
+
+@pytest.mark.parametrize("key", ["", "state_dict"])
+def test_batch_norm_in_a_list_of_its_own_is_not_left_out(key: str, tmp_path: Path) -> None:
+    """`convs.0` … `convs.7` alone are a C3D without BatchNorm, which would return other features."""
+    pairs = list(zip(CONVOLUTIONS, BATCH_NORMS.values(), strict=True))
+    state: dict[str, torch.Tensor] = {}
+    for n, (conv, _) in enumerate(pairs):
+        weight = narrow_state()[f"{conv}.weight"]
+        state |= {f"convs.{n}.weight": weight, f"convs.{n}.bias": weight.new_zeros(len(weight))}
+        ones = torch.ones(len(weight))
+        state |= {f"norms.{n}.{name}": ones for name in ("weight", "bias", "running_mean", "running_var")}
+    torch.save({key: state, "rng": ONE} if key else state, tmp_path / "c3d.pth")
+    with pytest.raises(CheckpointError, match="norms.0, norms.1, norms.2 and 5 more"):
+        read_checkpoint(tmp_path / "c3d.pth")
+    key_map = tuple(f"norms.{n}={norm}" for n, (_, norm) in enumerate(pairs))
+    built = build(BuildOptions(weights=tmp_path / "c3d.pth", selection=WeightSelection(key_map=key_map)))
+    assert built.settings["batch_norm"]

@@ -99,3 +99,19 @@ def test_the_shapes_suggest_a_map_that_works(tmp_path: Path) -> None:
 def test_other_shapes_suggest_nothing(change: str) -> None:
     shapes = {name: tuple(value.shape) for name, value in unknown_names().items()}
     assert suggest_key_map(shapes | {f"net.{change}": (3, 5)}) == ()
+
+
+def test_a_network_takes_no_layer_of_another_network(tmp_path: Path) -> None:
+    state = narrow_state()
+    body = {name: value for name, value in state.items() if not name.startswith("fc8")}
+    head = {"cls.weight": state["fc8.weight"], "cls.bias": state["fc8.bias"]}
+    rgb, flow = (
+        {f"{place}.{k}": v for k, v in found.items()} for place, found in (("rgb", body), ("flow", body | head))
+    )
+    torch.save({**rgb, **flow}, tmp_path / "c3d.pth")
+    for prefix, classes in (("rgb.", 0), ("flow.", 5)):
+        selection = WeightSelection(prefix=prefix, key_map=("cls=fc8",))
+        assert read_checkpoint(tmp_path / "c3d.pth", selection=selection).num_classes == classes
+    torch.save({**rgb, **{f"flow.{k}": v for k, v in body.items()}, **head}, tmp_path / "shared.pth")
+    selection = WeightSelection(prefix="rgb.", key_map=("cls=fc8",))
+    assert read_checkpoint(tmp_path / "shared.pth", selection=selection).num_classes == 5
