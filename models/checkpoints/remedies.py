@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 
@@ -10,6 +11,9 @@ from models.config import CLASSIFIER_KEYS
 from models.errors import count, join_limited
 
 MAX_PATTERNS = 4
+
+PARAMETRIZED = re.compile(r"\.(weight|bias)_(g|v|u|orig|mask)$|\.parametrizations\.")
+"""Names of the parts from which torch.nn.utils computes a weight."""
 
 
 def describe_unexpected(checkpoint: Checkpoint, canonical: Sequence[str] = ()) -> str:
@@ -23,6 +27,12 @@ def describe_unexpected(checkpoint: Checkpoint, canonical: Sequence[str] = ()) -
     it = "it" if len(names) == 1 else "them"
     text = f"{count(len(names), 'tensor', ('does', 'do'))} not belong to C3D ({checkpoint.layout.name} layout): "
     text += join_limited(names)
+    if any(PARAMETRIZED.search(name) for name in names):
+        return (
+            f"{text}; weight norm, spectral norm or pruning keeps a weight in such parts: where it was made, call "
+            "torch.nn.utils.remove_weight_norm, remove_spectral_norm, prune.remove or "
+            "parametrize.remove_parametrizations on the layer, and save it again"
+        )
     if canonical:
         return text
     if between := _between_layers(checkpoint, names):

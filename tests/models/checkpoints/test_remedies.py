@@ -8,7 +8,8 @@ import torch
 from helpers.built import checkpoint
 from helpers.checkpoints import narrow_state
 from helpers.selection import parse_options
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune
 
 from models import build
 from models.errors import CheckpointError
@@ -73,3 +74,29 @@ def test_a_head_is_offered_both_ways(tmp_path: Path) -> None:
     features = build(parse_options("--ignore 'regressor.*'", tmp_path / "c3d.pth"))
     scores = build(parse_options("--key-map fc8=regressor", tmp_path / "c3d.pth"))
     assert (features.settings["num_classes"], scores.settings["num_classes"]) == (0, 5)
+
+
+@pytest.mark.parametrize("layer", ["conv3a", "fc8"])
+@pytest.mark.parametrize("kind", ["weight_norm", "spectral_norm", "prune", "parametrization"])
+@pytest.mark.filterwarnings("ignore")  # the old weight_norm is deprecated, and in files
+def test_a_weight_in_parts_loads_after_they_are_joined(layer: str, kind: str, tmp_path: Path) -> None:
+    weight = S[f"{layer}.weight"]
+    outputs, inputs = weight.shape[:2]
+    made: nn.Module = nn.Conv3d(inputs, outputs, 3) if weight.dim() == 5 else nn.Linear(inputs, outputs)
+    split, join = {
+        "weight_norm": (nn.utils.weight_norm, nn.utils.remove_weight_norm),
+        "spectral_norm": (nn.utils.spectral_norm, nn.utils.remove_spectral_norm),
+        "prune": (lambda m: prune.l1_unstructured(m, "weight", 0.5), lambda m: prune.remove(m, "weight")),
+        "parametrization": (
+            nn.utils.parametrizations.weight_norm,
+            lambda m: parametrize.remove_parametrizations(m, "weight"),
+        ),
+    }[kind]
+    others = {name: value for name, value in S.items() if not name.startswith(f"{layer}.")}
+    split(made)
+    torch.save(others | {f"{layer}.{name}": value for name, value in made.state_dict().items()}, tmp_path / "c3d.pth")
+    with pytest.raises(CheckpointError, match="remove_parametrizations on the layer, and save it again"):
+        build(BuildOptions(weights=tmp_path / "c3d.pth"))
+    join(made)
+    torch.save(others | {f"{layer}.{name}": value for name, value in made.state_dict().items()}, tmp_path / "c3d.pth")
+    build(BuildOptions(weights=tmp_path / "c3d.pth"))
