@@ -30,6 +30,7 @@ def test_every_output_and_every_layer(model: BuiltModel, clip: dict[str, np.ndar
         assert runtime.description.endswith(" float32 (cpu)")
         outputs = runtime.run(clip)
     shapes = {"logits": (1, 5), "fc6": (1, 32), "fc7": (1, 32), "probabilities": (1, 5)}
+    shapes |= {"conv5b": (1, 64, 2, 7, 7), "pool5": (1, 64, 1, 4, 4)}
     assert {name: values.shape for name, values in outputs.items()} == shapes
     assert outputs["probabilities"].sum() == pytest.approx(1)
     with PyTorchRuntime(model, "float32", RuntimeOptions(all_outputs=True)) as runtime:
