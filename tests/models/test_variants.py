@@ -7,7 +7,7 @@ from helpers.variants import NETWORKS, origin_of
 from torch import Tensor, nn
 
 from models import C3D, build
-from models.c3d import fold_batch_norm
+from models.c3d import fold_batch_norm, from_config
 from models.config import C3DConfig
 from models.errors import UsageError
 from models.options import BuildOptions
@@ -16,17 +16,7 @@ from models.pooling import Pool, Sizes
 
 def build_from(origin: nn.Sequential, config: C3DConfig) -> C3D:
     """Return our network with the origin's tensors, which come in the same order."""
-    network = C3D(
-        config.num_classes,
-        batch_norm=config.batch_norm,
-        pool5=config.pool5,
-        base_channels=config.base_channels,
-        feature_dim=config.feature_dim,
-        fc7_dim=config.fc7_dim,
-        input_size=config.clip_shape,
-        variant=config.variant,
-        linear_batch_norm=config.linear_batch_norm,
-    ).double()
+    network = from_config(config).double()
     ours: dict[str, Tensor] = {}
     convs, norms, linears = (
         [module for module in origin if isinstance(module, kind)]

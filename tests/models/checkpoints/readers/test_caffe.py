@@ -8,27 +8,9 @@ import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from helpers.origins import write_caffe
-from helpers.reference import CONVOLUTIONS
+from helpers.small_files import LAYERS, SMALL, refuse
 
 from models.checkpoints.readers import read_file
-from models.errors import CheckpointError
-
-LAYERS = (*CONVOLUTIONS, "fc6", "fc7", "fc8")
-
-
-SMALL = {
-    f"{layer}.{parameter}": np.arange(6 if parameter == "weight" else 2, dtype=np.float32).reshape(
-        (2, 3) if parameter == "weight" else (2,)
-    )
-    for layer in LAYERS
-    for parameter in ("weight", "bias")
-}
-
-
-def refuse(path: Path, match: str) -> None:
-    with pytest.raises(CheckpointError, match=match) as caught:
-        read_file(path)
-    assert str(path) in str(caught.value)
 
 
 def published_schema(schema: str) -> Callable[[], Any]:

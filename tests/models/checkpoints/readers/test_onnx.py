@@ -8,7 +8,7 @@ import onnx
 import pytest
 from conftest import ExportedByCommand
 from helpers.built import checkpoint
-from helpers.reference import CONVOLUTIONS
+from helpers.small_files import SMALL, refuse
 from onnx import TensorProto, helper, numpy_helper
 
 from exporter.types import OptimizeRequest
@@ -16,25 +16,7 @@ from exporter.workflows.optimize import optimize
 from models import build
 from models.builder import BuiltModel, state_sha256
 from models.checkpoints.readers import read_file
-from models.errors import CheckpointError
 from models.options import BuildOptions
-
-LAYERS = (*CONVOLUTIONS, "fc6", "fc7", "fc8")
-
-
-SMALL = {
-    f"{layer}.{parameter}": np.arange(6 if parameter == "weight" else 2, dtype=np.float32).reshape(
-        (2, 3) if parameter == "weight" else (2,)
-    )
-    for layer in LAYERS
-    for parameter in ("weight", "bias")
-}
-
-
-def refuse(path: Path, match: str) -> None:
-    with pytest.raises(CheckpointError, match=match) as caught:
-        read_file(path)
-    assert str(path) in str(caught.value)
 
 
 def test_an_exported_network_is_a_checkpoint(exported: ExportedByCommand, built: BuiltModel) -> None:
