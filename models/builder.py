@@ -16,7 +16,7 @@ from models.c3d import C3D, all_outputs, fold_batch_norm, from_config
 from models.checkpoints import Checkpoint, load_into, read_checkpoint
 from models.checkpoints.info import CheckpointInfo
 from models.config import ARCHITECTURE, CLIP_SHAPE, OUTPUTS, C3DConfig
-from models.errors import UsageError, join_limited
+from models.errors import UsageError, count, join_limited
 from models.options import BuildOptions, WeightSelection
 from models.planning import Plan, plan, random_config
 from models.pooling import format_size
@@ -168,7 +168,7 @@ def _input_notes(config: C3DConfig, profile: Preprocessing | None) -> tuple[str,
     """Return what the clip's size and channels mean for preprocessing and pooling."""
     notes: tuple[str, ...] = ()
     if profile is None:
-        notes += (f"there is no profile for clips of {config.channels} channels: parity runs on random clips",)
+        notes += (f"there is no profile for clips of {count(config.channels, 'channel')}: parity runs on random clips",)
     elif profile.name != UNKNOWN.name and config.clip_shape[-2:] != CLIP_SHAPE[-2:]:
         size = format_size(config.clip_shape[-2:])
         notes += (f"the profile {profile.name} is for frames of 112x112; its sizes are scaled for {size}",)

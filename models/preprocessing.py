@@ -125,7 +125,8 @@ class Preprocessing:
             f", mean {self.mean_file} (per channel {mean})" if self.mean_file else f", mean ({mean})" * any(self.mean)
         )
         by = f", std ({', '.join(f'{value:g}' for value in self.std)})" if self.std != (1.0, 1.0, 1.0) else ""
-        return f"{self.channels}, 0-{255 * self.scale:g}, {size}, {window}{less}{by}"
+        step = f", 1 frame in {self.frame_step}" if self.frame_step != 1 else ""
+        return f"{self.channels}, 0-{255 * self.scale:g}, {size}, {window}{less}{by}{step}"
 
 
 UNKNOWN = Preprocessing(

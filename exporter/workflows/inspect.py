@@ -173,7 +173,7 @@ def _checkpoint(source: str | Path, progress: Progress, options: BuildOptions) -
 
     file, raw = read_raw(source, progress)
     dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in raw.tensors.values()})
-    facts = {"holds": f"{count(len(raw.tensors), 'tensor')}, {', '.join(dtypes)}"}
+    facts = {"holds": ", ".join([count(len(raw.tensors), "tensor"), *dtypes])}
     facts |= {"converted": f"from {raw.source}"} if raw.source else {}
     facts |= {"note": "; ".join(file.notes)} if file.notes else {}
     facts |= describe_checkpoint(source, file, raw, options)

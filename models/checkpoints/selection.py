@@ -79,9 +79,13 @@ class Candidate:
 
 
 def find_candidates(contents: Contents, networks: Sequence[tuple[LayoutMatch, ...]]) -> tuple[Candidate, ...]:
-    """Return the networks of a file with their keys, complete ones if there are any; an optimizer's copies are none."""
-    found = [Candidate(*contents.split(matches[0].prefix), matches) for matches in networks]
-    found = [one for one in found if not OPTIMIZER.search(f"{one.key}.{one.prefix}")]
+    """Return the networks of a file with their keys, complete ones if there are any.
+
+    A network whose key or prefix is an optimizer's counts only where there is no other: some scripts call the object
+    that holds the network `solver`.
+    """
+    every = [Candidate(*contents.split(matches[0].prefix), matches) for matches in networks]
+    found = [one for one in every if not OPTIMIZER.search(f"{one.key}.{one.prefix}")] or every
     return tuple([one for one in found if one.is_complete] or found)
 
 

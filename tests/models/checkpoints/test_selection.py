@@ -48,6 +48,7 @@ S, T = narrow_state(seed=1), narrow_state(seed=2)
         ({"ema": {"decay": torch.ones(()), "shadow": T}, "net_params": S}, "net_params", ""),
         ({"model": S, "optimizer": {"velocity": T}}, "model", ""),
         ({"generator": S, "g_optim": T}, "generator", ""),
+        ({"solver": {"model": S}}, "solver.model", ""),
         ({"state_dict": S, "model": T}, "state_dict", ""),
         (
             {"state_dict": {"n_averaged": torch.ones(()), **{f"module.{k}": v for k, v in S.items()}}},
