@@ -61,6 +61,10 @@ class Checkpoint:
     named_layout: bool = False
     zero_biases: tuple[str, ...] = ()
 
+    def check_patterns(self) -> None:
+        """Raise a UsageError for a pattern of `--ignore` that leaves nothing out."""
+        check_patterns(self.path, self.selection.ignore, self.chosen.key, self.coverage, self.raw.contents.foreign)
+
     @property
     def path(self) -> Path:
         """The file."""
@@ -173,7 +177,9 @@ def read_checkpoint(
     select_layouts(layout)
     parse_key_map(selection.key_map)
     file, raw = read_raw(source, progress)
-    return remap_keys(file, raw, layout, selection)
+    checkpoint = remap_keys(file, raw, layout, selection)
+    checkpoint.check_patterns()
+    return checkpoint
 
 
 def read_raw(source: str | Path, progress: Progress = no_progress) -> tuple[ResolvedSource, ReadResult]:
@@ -224,7 +230,6 @@ def remap_keys(
     others = tuple(one for one in candidates if one is not chosen)
     coverage = sort_out(unknown, found, chosen, others, selection.ignore)
     check_lost(file.path, raw, found.prefix, lambda name: is_ignored(name, chosen.key, selection.ignore))
-    check_patterns(file.path, selection.ignore, chosen.key, coverage, raw.contents.foreign)
     check_norms(file.path, coverage, chosen.key, raw.tensors, tensors)
     effective = replace(selection, key=chosen.key, prefix=chosen.prefix)
     return Checkpoint(

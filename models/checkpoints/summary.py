@@ -75,6 +75,7 @@ def _describe_chosen(
     if len(found) == 1:
         layout = found[0].layout
         checkpoint = remap_keys(file, raw, options.layout, options.selection)
+        checkpoint.check_patterns()
         profile = checkpoint.preprocessing
         facts["layout"] = f"{layout.name}: {layout.title}"
         facts["key"] = chosen.key or "none"

@@ -55,7 +55,7 @@ def test_invalid_options_are_refused_before_anything_runs(theirs: Path, tmp_path
         verify_parity([theirs], ParityOptions(against=theirs), BuildOptions(weights="c3d.pth"))
     with pytest.raises(UsageError, match="--shape needs --against FILE"):
         verify_parity([theirs], ParityOptions(inputs=InputOptions({"x": (1, 2)})))
-    with pytest.raises(UsageError, match="--clip needs a network that takes video"):
+    with pytest.raises(UsageError, match="--clip needs a network that takes RGB video"):
         verify(theirs, theirs, clips=(tmp_path,))
     with pytest.raises(
         UsageError, match="torchscript does not run onnx files; onnxruntime, openvino, onnx-reference can"
