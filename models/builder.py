@@ -18,9 +18,9 @@ from models.checkpoints.info import CheckpointInfo
 from models.config import ARCHITECTURE, CLIP_SHAPE, OUTPUTS, C3DConfig
 from models.errors import UsageError, count, join_limited
 from models.options import BuildOptions, WeightSelection
-from models.planning import Plan, plan, random_config
+from models.planning import Plan, fit_preprocessing, plan, random_config
 from models.pooling import format_size
-from models.preprocessing import COLOURS, UNKNOWN, Preprocessing
+from models.preprocessing import UNKNOWN, Preprocessing
 from models.progress import Progress, no_progress
 
 
@@ -94,7 +94,7 @@ def _build_random(config: C3DConfig, options: BuildOptions) -> BuiltModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         network = _freeze(from_config(config))
-    profile = _fit_preprocessing(config)
+    profile = fit_preprocessing(config)
     notes = (f"the weights are random, from seed {options.seed}; --weights loads a checkpoint",)
     notes += _input_notes(config, profile)
     source = "option" if options.pool5 else "default"
@@ -114,7 +114,7 @@ def _build_loaded(planned: Plan, checkpoint: Checkpoint, options: BuildOptions) 
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d | nn.BatchNorm1d):
             module.num_batches_tracked = torch.zeros((), dtype=torch.long)
-    profile = _fit_preprocessing(config, checkpoint)
+    profile = fit_preprocessing(config, checkpoint)
     notes = (*_notes(config, options, planned, loaded, checkpoint.file.notes), *_input_notes(config, profile))
     return _describe(_freeze(network), options, planned.pool5_source, loaded, preprocessing=profile, notes=notes)
 
@@ -151,17 +151,6 @@ def _describe(
         fuse=partial(_fused_outputs, network) if config.batch_norm_sizes else None,
         conv_hints=config.conv_hints,
     )
-
-
-def _fit_preprocessing(config: C3DConfig, checkpoint: Checkpoint | None = None) -> Preprocessing | None:
-    """Return the profile for the network's frames; None for frames that are not in colour, for which there is none."""
-    if config.channels != COLOURS:
-        return None
-    if checkpoint is None:
-        return UNKNOWN.scaled(config.height, config.width)
-    # a file that states its profile states it for the size of its own clips
-    own = checkpoint.input_size if checkpoint.raw.preprocessing is not None else None
-    return checkpoint.preprocessing.scaled(config.height, config.width, (own or CLIP_SHAPE)[-2:])
 
 
 def _input_notes(config: C3DConfig, profile: Preprocessing | None) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from models.config import CLIP_SHAPE, DEFAULT_CLASSES, FEATURE_DIM, C3DConfig
 from models.errors import CheckpointError, UsageError
 from models.geometry import Stated, infer_config, resize_config
 from models.options import BuildOptions
+from models.preprocessing import COLOURS, UNKNOWN, Preprocessing
 
 if TYPE_CHECKING:
     from models.checkpoints import Checkpoint
@@ -51,7 +52,14 @@ def plan(checkpoint: Checkpoint, options: BuildOptions) -> Plan:
     )
     stated_by = "file" if checkpoint.stated_pool5 else "layout" if checkpoint.pool5 else "default"
     source = "option" if options.pool5 else "shapes" if inferred.pool5_from_shapes else stated_by
-    return Plan(_checked(config, options), source, inferred.notes)
+    return Plan(_checked(config, options), source, (*inferred.notes, *_overridden(checkpoint, options)))
+
+
+def _overridden(checkpoint: Checkpoint, options: BuildOptions) -> tuple[str, ...]:
+    own = checkpoint.variant
+    if own is None or options.variant in (None, own):
+        return ()
+    return (f"--variant {options.variant} overrides the checkpoint's, {own}: the outputs will differ",)
 
 
 def random_config(options: BuildOptions) -> C3DConfig:
@@ -86,3 +94,19 @@ def _checked(config: C3DConfig, options: BuildOptions) -> C3DConfig:
     if fault := config.fault():
         raise UsageError(fault)
     return config
+
+
+def fit_preprocessing(config: C3DConfig, checkpoint: Checkpoint | None = None) -> Preprocessing | None:
+    """Return the profile for the network's frames; None for frames that are not in colour, for which there is none.
+
+    Args:
+        config: the network.
+        checkpoint: whose profile it is; None for a network with random weights.
+    """
+    if config.channels != COLOURS:
+        return None
+    if checkpoint is None:
+        return UNKNOWN.scaled(config.height, config.width)
+    # a file that states its profile states it for the size of its own clips
+    own = checkpoint.input_size if checkpoint.raw.preprocessing is not None else None
+    return checkpoint.preprocessing.scaled(config.height, config.width, (own or CLIP_SHAPE)[-2:])

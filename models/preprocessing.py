@@ -116,10 +116,11 @@ class Preprocessing:
         values = values / np.asarray(self.std, dtype=np.float32)
         return np.ascontiguousarray(values.transpose(3, 0, 1, 2))  # (3, 16, 112, 112)
 
-    def describe(self) -> str:
-        """Return the profile in one line, for display."""
+    def describe(self, crop_height: int = CROP_SIZE, crop_width: int = CROP_SIZE) -> str:
+        """Return the profile in one line, for display, with a crop window of that size."""
         size = f"short side {self.resize}" if isinstance(self.resize, int) else f"{self.resize[0]}x{self.resize[1]}"
-        window = f"crop 112 at ({self.crop[0]}, {self.crop[1]})" if self.crop else "centre crop 112"
+        side = f"{crop_height}" if crop_height == crop_width else f"{crop_height}x{crop_width}"
+        window = f"crop {side} at ({self.crop[0]}, {self.crop[1]})" if self.crop else f"centre crop {side}"
         mean = ", ".join(f"{value:g}" for value in self.mean)
         less = (
             f", mean {self.mean_file} (per channel {mean})" if self.mean_file else f", mean ({mean})" * any(self.mean)

@@ -115,7 +115,7 @@ def _as_weights(path: Path) -> dict[str, str]:
         facts = describe_checkpoint(path, file, raw, DEFAULT_OPTIONS)
     except CheckpointError as error:
         return {"as weights": f"no: {str(error).removeprefix(f'{path}: ')}"}
-    return {"as weights": facts["loads"]} if "loads" in facts else {}
+    return {"as weights": facts["loads"]} if facts.get("layout") != "none" else {}
 
 
 def _torchscript(path: Path) -> Inspection:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from models.checkpoints.contents import Contents
 from models.checkpoints.detection import LayoutMatch
 from models.config import CONVOLUTIONS
-from models.errors import CheckpointError, UsageError, join_limited
+from models.errors import CheckpointError, UsageError
 from models.options import WeightSelection
 
 USUAL_KEYS = ("state_dict", "model_state_dict", "model", "net", "")
@@ -102,7 +102,10 @@ def choose(candidates: Sequence[Candidate], selection: WeightSelection) -> Candi
     """
     wanted = [one for one in candidates if _is_wanted(one, selection)]
     if not wanted:
-        raise UsageError(f"{_asked(selection)}: no such network in the file; it holds one {_list_places(candidates)}")
+        if _asked(selection) == "--ema":
+            raise UsageError(f"--ema: the file has no average of the weights; it has those {_list_places(candidates)}")
+        places = _list_places(candidates)
+        raise UsageError(f"{_asked(selection)}: no such network in the file; it has those {places}")
     if len(wanted) == 1:
         return wanted[0]
     usual = sorted((one for one in wanted if one.is_usual), key=lambda one: USUAL_KEYS.index(one.key))
@@ -130,4 +133,4 @@ def _asked(selection: WeightSelection) -> str:
 
 
 def _list_places(candidates: Sequence[Candidate]) -> str:
-    return join_limited((one.place for one in candidates), MAX_LISTED)
+    return "; ".join(one.place for one in candidates[:MAX_LISTED])

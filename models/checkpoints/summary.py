@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from models.c3d import C3D, from_config
-from models.checkpoints.checkpoint import find_networks, remap_keys
+from models.checkpoints.checkpoint import Checkpoint, find_networks, remap_keys
 from models.checkpoints.coverage import NUM_BATCHES_TRACKED
 from models.checkpoints.key_map import parse_key_map
 from models.checkpoints.loading import load_into
@@ -19,7 +19,7 @@ from models.checkpoints.sources import ResolvedSource
 from models.config import C3DConfig
 from models.errors import C3DExportError, CheckpointError, count, join_limited
 from models.options import BuildOptions, WeightSelection
-from models.planning import plan
+from models.planning import fit_preprocessing, plan
 from models.pooling import format_size
 
 
@@ -51,7 +51,7 @@ def describe_checkpoint(
     try:
         candidates = find_networks(file.path, raw, options.layout, key_map)
     except CheckpointError as error:
-        return facts | {"layout": _without_path(error, file.path)}
+        return facts | {"layout": "none", "loads": f"no: {_without_path(error, file.path)}"}
     if len(candidates) > 1:
         facts |= {
             f"network {number}": _describe_candidate(file, raw, one, options)
@@ -76,12 +76,11 @@ def _describe_chosen(
         layout = found[0].layout
         checkpoint = remap_keys(file, raw, options.layout, options.selection)
         checkpoint.check_patterns()
-        profile = checkpoint.preprocessing
         facts["layout"] = f"{layout.name}: {layout.title}"
         facts["key"] = chosen.key or "none"
         facts["prefix"] = chosen.prefix or "none"
         facts["pool5"] = checkpoint.pool5 or "not stated by these names"
-        facts["preprocessing"] = f"{profile.name}: {profile.describe()} ({profile.source})"
+        facts["preprocessing"] = _describe_profile(checkpoint, options)
         if notes := checkpoint.coverage.notes():
             facts["left out"] = "; ".join(note.removeprefix("left out: ") for note in notes)
     else:
@@ -95,6 +94,17 @@ def _describe_chosen(
         facts["exports"] = f"{check.config.describe()}: {', '.join(check.config.default_outputs)}"
         facts["command"] = export_command(source, options, ambiguous=len(found) > 1)
     return facts
+
+
+def _describe_profile(checkpoint: Checkpoint, options: BuildOptions) -> str:
+    try:
+        config = plan(checkpoint, options).config
+    except CheckpointError:  # the network is not known, but its origin is
+        config = C3DConfig()
+    profile = fit_preprocessing(config, checkpoint)
+    if profile is None:
+        return f"none for clips of {count(config.channels, 'channel')}"
+    return f"{profile.name}: {profile.describe(config.height, config.width)} ({profile.source})"
 
 
 def export_command(source: str | Path, options: BuildOptions, *, ambiguous: bool = False) -> str:

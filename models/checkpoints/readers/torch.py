@@ -17,6 +17,7 @@ from models.errors import CheckpointError
 
 PICKLE = "data.pkl"
 SCRIPT = "constants.pkl"
+_HEAD = 512
 _TAR_MAGIC = slice(257, 262)
 _BYTE_ORDERS = {b"little": False, b"big": True}
 
@@ -24,6 +25,15 @@ _BYTE_ORDERS = {b"little": False, b"big": True}
 def is_pickle(file: MappedFile) -> bool:
     """Return whether the file begins as pickles of protocol 2 to 5 do."""
     return file.data[:1] == b"\x80" and file.data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+
+
+def is_text(head: bytes) -> bool:
+    """Return whether the first bytes of a file are words: printable, with a space or a line break among them."""
+    try:
+        text = head.decode("utf-8", errors="strict")
+    except UnicodeDecodeError as error:
+        text = head[: error.start].decode() if error.start > len(head) - 4 else ""
+    return any(char.isspace() for char in text) and all(char.isprintable() or char.isspace() for char in text)
 
 
 def read_torch(file: MappedFile) -> ReadResult:
@@ -40,6 +50,8 @@ def read_torch(file: MappedFile) -> ReadResult:
     try:
         read = _read_zip(file) if is_zip(file) else read_pickle(memoryview(file.data))
     except PickleError as error:
+        if is_text(file.data[:_HEAD]):
+            raise CheckpointError(f"{file.path}: not a checkpoint but a text file") from error
         raise CheckpointError(f"{file.path}: not a valid PyTorch checkpoint or pickle: {error}") from error
     content = _number_arrays(read.content) if read.container == "pickle" else read.content
     result = ReadResult(content, read.container, not_built=read.not_built, hazards=read.hazards)

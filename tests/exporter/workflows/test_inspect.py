@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import ExportedByCommand
 from helpers import small_models
-from helpers.checkpoints import constant_state
+from helpers.checkpoints import constant_state, narrow_state
 from helpers.mxnet_params import write_params
 from onnx import TensorProto, helper
 from rich.console import Console
@@ -20,6 +20,7 @@ from exporter.artifacts.manifest import sha256_file
 from exporter.errors import ArtifactError, CheckpointError
 from exporter.reports.console import print_inspection
 from exporter.workflows.inspect import inspect
+from models.options import BuildOptions
 
 State = dict[str, torch.Tensor]
 
@@ -73,9 +74,22 @@ def test_a_checkpoint(change: Callable[[State], State], reported: str, tmp_path:
 def test_a_checkpoint_of_another_network(tmp_path: Path) -> None:
     torch.save({"layer1.weight": torch.zeros(3, 4)}, tmp_path / "other.pth")
     found = inspect(tmp_path / "other.pth")
-    assert found.facts["layout"].startswith("its tensors are not those of any known C3D layout")
+    assert found.facts["layout"] == "none"
+    assert found.facts["loads"].startswith("no: its tensors are not those of any known C3D layout")
     assert "command" not in found.facts
     assert [str(tensor) for tensor in found.tensors] == ["layer1.weight float32 (3, 4)"]
+
+
+def test_preprocessing_is_that_of_the_network_s_clips(tmp_path: Path) -> None:
+    flow = narrow_state()
+    flow["conv1.weight"] = flow["conv1.weight"][:, :2]
+    torch.save(flow, tmp_path / "flow.pth")
+    assert inspect(tmp_path / "flow.pth").facts["preprocessing"] == "none for clips of 2 channels"
+    pooled = {name: value for name, value in narrow_state().items() if name.startswith("conv")}
+    pooled |= {"fc8.weight": torch.ones(5, 16), "fc8.bias": torch.ones(5)}
+    torch.save(pooled, tmp_path / "pooled.pth")
+    options = BuildOptions(input_size=(3, 16, 160, 160))
+    assert "244x183, centre crop 160" in inspect(tmp_path / "pooled.pth", options=options).facts["preprocessing"]
 
 
 def test_bad_files(tmp_path: Path) -> None:
@@ -123,4 +137,5 @@ def test_names_in_a_file_cannot_forge_what_inspect_prints(suffix: str, tmp_path:
     printed = shown.getvalue()
     assert printed.replace("\n", "").isprintable()
     assert "a\\nintegrity" in printed
-    assert not any(line.startswith(("integrity", "loads")) for line in printed.splitlines())
+    assert not any(line.startswith("integrity") for line in printed.splitlines())
+    assert not any(line.startswith("loads") and "no:" not in line for line in printed.splitlines())

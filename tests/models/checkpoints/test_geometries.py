@@ -1,6 +1,7 @@
 """Files of other geometries and of C3D's relatives, as their origins' code names them, load as the origin's network."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +115,12 @@ def test_outputs_that_a_shorter_network_lacks_say_what_it_returns(tmp_path: Path
         Exception, match=r"no output logits: the checkpoint has no fc8; --outputs fc6,pool5.*--new-head"
     ):
         built.select(("logits",))
+
+
+def test_another_variant_than_the_files_is_reported(tmp_path: Path) -> None:
+    origin, config = origin_of("efficient-3dcnns, 32 frames, no BatchNorm1d")
+    torch.save(named_state(origin, EFFICIENT), tmp_path / "c3d.pth")
+    options = BuildOptions(weights=tmp_path / "c3d.pth", input_size=config.clip_shape)
+    own, other = build(options), build(replace(options, variant="c3d"))
+    assert not any("overrides" in note for note in own.notes)
+    assert any("--variant c3d overrides the checkpoint's, efficient-3dcnns" in note for note in other.notes)

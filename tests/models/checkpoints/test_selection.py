@@ -102,7 +102,7 @@ def test_the_network_that_was_not_taken_is_named_with_its_option(tmp_path: Path)
         other = read_checkpoint(tmp_path / "c3d.pth", selection=selection)
         assert torch.equal(other.tensors["fc8.weight"], T["fc8.weight"])
     with pytest.raises(
-        UsageError, match="--key 'state': no such network in the file.*'state_dict', under 'state_dict_ema'"
+        UsageError, match="--key 'state': no such network in the file.*'state_dict'; under 'state_dict_ema'"
     ):
         read_checkpoint(tmp_path / "c3d.pth", selection=WeightSelection(key="state"))
 
