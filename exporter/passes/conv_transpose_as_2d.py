@@ -63,8 +63,8 @@ def _size(node: ir.Node) -> tuple[int, ...] | None:
         return None
     taps = weight.shape.numpy()[2]
     pads, strides, dilations, added = _window(node)
-    apart = (strides[0], dilations[0], pads[0], pads[AXES], added[0]) == (taps, 1, 0, 0, 0)
-    return size if apart else None
+    tiled = (strides[0], dilations[0], pads[0], pads[AXES], added[0]) == (taps, 1, 0, 0, 0)
+    return size if tiled else None
 
 
 def _window(node: ir.Node) -> tuple[list[int], list[int], list[int], list[int]]:

@@ -213,9 +213,9 @@ def remap_keys(
     candidates = find_networks(file.path, raw, layout, parse_key_map(selection.key_map))
     try:
         chosen = choose(candidates, selection)
+        found = chosen.match
     except (CheckpointError, UsageError) as error:
         raise type(error)(f"{file.path}: {error}") from error
-    found = _unambiguous_match(file.path, chosen)
     tensors: dict[str, Tensor] = {}
     unknown: list[str] = []
     for name, tensor in raw.tensors.items():
@@ -282,20 +282,3 @@ def _unknown_names(shapes: Mapping[str, tuple[int, ...]], layout: str) -> str:
     examples: Sequence[str] = [f"{name} {shape}" for name, shape in shapes.items()]
     wanted = "any known C3D layout" if layout == "auto" else f"the layout {layout}"
     return f"its tensors are not those of {wanted}; it has {join_limited(examples, 4)}"
-
-
-def _unambiguous_match(path: Path, chosen: Candidate) -> LayoutMatch:
-    """Return the one layout that matches a network.
-
-    Raises:
-        CheckpointError: several do.
-    """
-    first, *others = chosen.matches
-    if others:
-        found = (first, *others)
-        reported = "; ".join(f"--layout {fit.layout.name} ({fit.layout.disambiguation})" for fit in found)
-        raise CheckpointError(
-            f"{path}: names and shapes fit {len(found)} origins whose numbers mean different things, so its layout "
-            f"must be named: {reported}"
-        )
-    return first

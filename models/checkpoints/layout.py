@@ -40,7 +40,7 @@ class Layout:
         containers: the file formats in which the origin writes; () for any. In others its names prove nothing, and
             only `--layout` selects this row.
         classes: the class counts of the files that the origin published; () for any. With another count the weights
-            are somebody's own, and the names prove nothing.
+            are a user's own, and the names prove nothing.
         needs_fc8: only a file with this row's name of fc8 proves that it is of this origin.
         extras: patterns of the origin's further tensors, which are not C3D's.
     """

@@ -47,6 +47,24 @@ class Candidate:
     matches: tuple[LayoutMatch, ...]
 
     @property
+    def match(self) -> LayoutMatch:
+        """The one layout that matches.
+
+        Raises:
+            CheckpointError: several do.
+        """
+        first, *others = self.matches
+        if others:
+            reported = "; ".join(
+                f"--layout {match.layout.name} ({match.layout.disambiguation})" for match in self.matches
+            )
+            raise CheckpointError(
+                f"names and shapes fit {len(self.matches)} origins whose numbers mean different things, so its layout "
+                f"must be named: {reported}"
+            )
+        return first
+
+    @property
     def place(self) -> str:
         """Where it is, for display."""
         parts = [f"under {self.key!r}"] if self.key else []
