@@ -1,0 +1,194 @@
+"""What `predict` found: class scores of videos and of their clips, as frozen dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Values = Literal["probabilities", "scores"]
+"""What a class's number is: a probability, or the network's output as it is."""
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class of a ranking.
+
+    Attributes:
+        index: its position in the network's output, from 0.
+        name: its name, or `class 17` where the names are not known.
+        value: its probability or score.
+    """
+
+    index: int
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class ClipPrediction:
+    """The highest classes of one clip.
+
+    Attributes:
+        index: position of the clip in the video, from 0.
+        first: number of its first frame in the video, from 0.
+        last: number of its last frame.
+        start: time of the first frame, in seconds.
+        end: time at which the last frame ends.
+        repeated: how many of its frames repeat the video's last one, or are black.
+        top: its highest classes, the highest first.
+        video_top: the clip's values of the classes in the video's `top`, in that order.
+    """
+
+    index: int
+    first: int
+    last: int
+    start: float
+    end: float
+    repeated: int
+    top: tuple[ClassScore, ...]
+    video_top: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PreviewFrame:
+    """A frame as the network sees it, for pages.
+
+    Attributes:
+        clip: position of its clip in the video.
+        seconds: the time of the clip's middle.
+        width: columns.
+        height: rows.
+        pixels: height * width * 3 bytes, RGB.
+    """
+
+    clip: int
+    seconds: float
+    width: int
+    height: int
+    pixels: bytes
+
+
+@dataclass(frozen=True)
+class VideoPrediction:
+    """The highest classes of one video: the average over its clips.
+
+    Attributes:
+        source: the video, as the user named it.
+        clips: how many clips were averaged.
+        top: the highest classes, the highest first.
+        per_clip: each clip's, in order of time; empty unless asked for.
+        width: columns of a frame as shown, after rotation.
+        height: rows of a frame as shown.
+        fps: frames in a second, the average; None where the video does not state it.
+        frames: how many frames were decoded.
+        duration: seconds, as the video states them; None where it does not.
+        notes: what the user should know about the video: corrupt packets that were skipped, ….
+        previews: frames of the video, evenly spaced; empty unless asked for.
+    """
+
+    source: str
+    clips: int
+    top: tuple[ClassScore, ...]
+    per_clip: tuple[ClipPrediction, ...] = ()
+    width: int = 0
+    height: int = 0
+    fps: float | None = None
+    frames: int = 0
+    duration: float | None = None
+    notes: tuple[str, ...] = ()
+    previews: tuple[PreviewFrame, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class VideoFailure:
+    """A video without a result.
+
+    Attributes:
+        source: the video, as the user named it.
+        message: why, in one line.
+        exit_code: that of the error, as `exporter.errors` has it.
+    """
+
+    source: str
+    message: str
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """The model that ran, as results record it.
+
+    Attributes:
+        path: the model file.
+        sha256: SHA-256 of the model file.
+        engine: the engine, its version and device.
+        network: the network in a few words; empty where the file does not state it.
+        clip: (time, height, width) of the network's clip.
+        preprocessing: name of the profile.
+        preprocessing_inside: whether the model file does the preprocessing itself.
+        recipe: the profile in one line.
+        mean: SHA-256 of the file with a mean for each pixel; None where the profile's mean by channel was used.
+    """
+
+    path: str
+    sha256: str
+    engine: str
+    network: str
+    clip: tuple[int, int, int]
+    preprocessing: str
+    preprocessing_inside: bool
+    recipe: str
+    mean: str | None = None
+
+
+@dataclass(frozen=True)
+class SamplingRecord:
+    """How clips were taken from each video, as results record it.
+
+    Attributes:
+        frames: frames of a clip.
+        window: frames of the video from a clip's first frame to behind its last, or a time such as `0.64s`.
+        step: frames from the start of one clip to that of the next, or a time; None where `clips` are spread evenly.
+        clips: number of clips spread evenly over a video; None where they follow one another by `step`.
+        short: what is done with a video that is shorter than a clip: `repeat`, `pad` or `skip`.
+    """
+
+    frames: int
+    window: int | str
+    step: int | str | None
+    clips: int | None
+    short: str
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """What `predict` found.
+
+    Attributes:
+        model: the model that ran.
+        sampling: how clips were taken from each video.
+        output: the output that the classes were ranked by.
+        values: what the numbers are: `probabilities` (softmax of the output, or the output itself where it is one), or
+            `scores` (the output as it is).
+        average: what was averaged over a video's clips.
+        videos: the results, in the order in which they were ready.
+        failures: the videos without one.
+        notes: what the user should know.
+        seconds: how long it took, the loading of the model included.
+    """
+
+    model: ModelRecord
+    sampling: SamplingRecord
+    output: str
+    values: Values
+    average: Values
+    videos: tuple[VideoPrediction, ...]
+    failures: tuple[VideoFailure, ...]
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the command: 1 where the network's numbers were not finite, else that of a failed video."""
+        codes = {failure.exit_code for failure in self.failures}
+        return 1 if 1 in codes else max(codes, default=0)

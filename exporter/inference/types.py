@@ -1,0 +1,98 @@
+"""What goes into a run over videos, and what comes out of it, as frozen dataclasses. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exporter.errors import C3DExportError
+from exporter.types import Device
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """How a model runs over videos.
+
+    Attributes:
+        engine: the engine that runs it; None takes the format's own.
+        device: where it runs.
+        threads: number of threads of the engine; None leaves the engine's default.
+        batch: clips in one call of the model; None takes the model's where it is fixed, otherwise 1 on a CPU and 8 on
+            another device.
+        preprocess: name of a profile, or a file with one; None takes the manifest's.
+        mean: file of a mean for each pixel, in place of the profile's mean by channel.
+        labels: file with the class names, one a line, in the order of the outputs; None takes the manifest's.
+        outputs: the outputs to return; None for all that the model has.
+    """
+
+    engine: str | None = None
+    device: Device = "cpu"
+    threads: int | None = None
+    batch: int | None = None
+    preprocess: str | Path | None = None
+    mean: Path | None = None
+    labels: Path | None = None
+    outputs: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ClipOutputs:
+    """What the model returned for one clip.
+
+    Attributes:
+        source: the video, as the user named it.
+        number: its position among the sources, from 0.
+        index: position of the clip in the video, from 0.
+        first: number of the clip's first frame in the video, from 0.
+        last: number of its last frame.
+        start: time of the first frame, in seconds from the start of the video.
+        end: time at which the last frame ends.
+        repeated: how many of the clip's frames repeat the video's last one, or are black; 0 for a complete clip.
+        outputs: {output: its values for this clip, without the batch axis}.
+        preview: the clip's middle frame as the network sees it, (height, width, 3) uint8 RGB; None unless asked for.
+    """
+
+    source: str
+    number: int
+    index: int
+    first: int
+    last: int
+    start: float
+    end: float
+    repeated: int
+    outputs: Mapping[str, NDArray[Any]]
+    preview: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class VideoEnd:
+    """The end of a video: after its last clip, or where it could not be read any further.
+
+    Attributes:
+        source: the video, as the user named it.
+        number: its position among the sources, from 0.
+        clips: how many clips it gave.
+        width: columns of a frame as shown, after rotation; 0 where the video could not be opened.
+        height: rows of a frame as shown.
+        fps: frames in a second, the average; None where the video does not state it.
+        frames: how many frames were decoded.
+        duration: seconds, as the video states them; None where it does not.
+        notes: what the user should know about the video: corrupt packets that were skipped, ….
+        error: why it ended before its end; None for a video that was read completely.
+    """
+
+    source: str
+    number: int
+    clips: int
+    width: int = 0
+    height: int = 0
+    fps: float | None = None
+    frames: int = 0
+    duration: float | None = None
+    notes: tuple[str, ...] = ()
+    error: C3DExportError | None = None
