@@ -7,7 +7,8 @@
     ├── BadInputError           3  a file or folder that was given is bad
     │   ├── CheckpointError     3  … as weights
     │   ├── ArtifactError       3  … as an artifact
-    │   └── OutputError         3  … as an output path
+    │   ├── OutputError         3  … as an output path
+    │   └── VideoError          3  … as a video
     ├── UnavailableError        4  a requested engine, device or library is missing
     └── LimitError              5  a limit of time or memory was reached, or would be
 
@@ -28,6 +29,7 @@ __all__ = [
     "OutputError",
     "UnavailableError",
     "UsageError",
+    "VideoError",
     "join_limited",
 ]
 
@@ -53,6 +55,10 @@ class ArtifactError(BadInputError):
 
 class OutputError(BadInputError):
     """The output folder cannot be written to, or is full."""
+
+
+class VideoError(BadInputError):
+    """A video cannot be read: the line begins with its name."""
 
 
 class LimitError(C3DExportError):

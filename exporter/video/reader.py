@@ -1,0 +1,93 @@
+"""From a video to its clips: every frame is decoded once, and transformed once if a clip contains it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from exporter.errors import VideoError
+from exporter.video.buffer import FrameBuffer
+from exporter.video.decoder import FileDecoder
+from exporter.video.sampling import ClipPlanner, Sampling, Span, place_evenly
+from exporter.video.sources import Source
+from exporter.video.types import Clip, Transform, VideoInfo, VideoSummary
+
+
+class Video:
+    """An open video. A context manager; made by `open_video`.
+
+    Attributes:
+        info: what the video states about itself.
+        summary: what happened while it was read; complete once the iterator of `clips` has ended.
+    """
+
+    def __init__(self, source: Source, transform: Transform | None) -> None:
+        self._source = source
+        self._transform = transform
+        self._decoder = FileDecoder(source)
+        self.info: VideoInfo = self._decoder.info
+        self.summary = VideoSummary()
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. Clips stay valid."""
+        self._decoder.__exit__()
+
+    def clips(self, sampling: Sampling) -> Iterator[Clip]:
+        """Yield the clips of the video in order. Can be called once.
+
+        Raises:
+            VideoError: no frame can be decoded.
+        """
+        starts = place_evenly(self._count_frames(), sampling) if sampling.clips is not None else None
+        planner = ClipPlanner(sampling, starts, self._decoder.tick)
+        buffer = FrameBuffer(sampling.frames)
+        times: dict[int, tuple[Fraction, Fraction]] = {}
+        for number, frame in enumerate(self._decoder.decode(self.summary)):
+            step = planner.add(frame.start, frame.end)
+            if step.needed:
+                pixels = frame.to_rgb()
+                buffer.add(number, pixels if self._transform is None else self._transform(pixels))
+                times[number] = frame.start, frame.end
+            yield from self._make(step.complete, buffer, times)
+            buffer.drop_before(step.oldest)
+            times = {kept: time for kept, time in times.items() if kept >= step.oldest}
+        if not self.summary.frames:
+            raise VideoError(f"{self._source.name}: no frame can be decoded")
+        yield from self._make(planner.finish(), buffer, times)
+        if not planner.completed:
+            self.summary.note(f"shorter than one clip ({self.summary.frames} frames): skipped")
+
+    def _make(
+        self, spans: Sequence[Span], buffer: FrameBuffer, times: dict[int, tuple[Fraction, Fraction]]
+    ) -> Iterator[Clip]:
+        for span in spans:
+            first, last = span.frames[0], max(span.frames)
+            start, end = float(times[first][0]), float(times[last][1])
+            self.summary.clips += 1
+            yield Clip(buffer.view(span.frames), span.index, first, last, start, end, span.repeated)
+
+    def _count_frames(self) -> int:
+        """Return the number of frames, from a first pass that decodes all of them."""
+        with FileDecoder(self._source) as decoder:
+            return sum(1 for _ in decoder.decode(VideoSummary()))
+
+
+def open_video(source: Source | str | Path, transform: Transform | None = None) -> Video:
+    """Open a video.
+
+    Args:
+        source: as `expand_sources` returns it, or the path of a file.
+        transform: applied once to every frame that a clip contains; None keeps (height, width, 3) uint8 RGB.
+
+    Raises:
+        UnavailableError: PyAV is not installed.
+        VideoError: it is not a video, or cannot be read.
+    """
+    return Video(source if isinstance(source, Source) else Source(str(source), str(source)), transform)

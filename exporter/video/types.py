@@ -1,0 +1,81 @@
+"""What reading a video returns: facts about it, its clips, and what happened while it was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Frame = NDArray[Any]
+"""(height, width, 3), uint8 RGB as decoded, or what a transform made of it."""
+
+Transform = Callable[[NDArray[np.uint8]], Frame]
+"""From a decoded frame, (height, width, 3) uint8 RGB, to an array that has one shape and dtype for every frame."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video states about itself before it is decoded.
+
+    Attributes:
+        width: of a frame in pixels, after the rotation that its metadata asks for.
+        height: likewise.
+        fps: average frames per second; None where the container does not state it.
+        frames: number of frames that the container states, which damaged files get wrong; None where it states none.
+        duration: in seconds, as the container states it; None where it does not.
+    """
+
+    width: int
+    height: int
+    fps: float | None
+    frames: int | None
+    duration: float | None
+
+
+@dataclass
+class VideoSummary:
+    """What happened while a video was read. Complete once its last clip was taken.
+
+    Attributes:
+        frames: frames decoded.
+        corrupt_packets: packets that could not be decoded, which were skipped.
+        clips: clips that were returned.
+        notes: what a user should know, a short sentence each.
+    """
+
+    frames: int = 0
+    corrupt_packets: int = 0
+    clips: int = 0
+    notes: tuple[str, ...] = ()
+
+    def note(self, text: str) -> None:
+        """Add a note once."""
+        if text not in self.notes:
+            self.notes = (*self.notes, text)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip of a video.
+
+    Attributes:
+        frames: (time, height, width, 3), read-only, of the transform's dtype. Overlapping clips are views of the same
+            memory, which stays valid as long as a clip refers to it.
+        index: number of the clip in its video, from 0.
+        first: number of its first frame in the video, from 0, in the order of display.
+        last: number of its last frame.
+        start: time stamp of its first frame, in seconds from the first frame of the video.
+        end: the time at which its last frame stops being shown.
+        repeated: how many of its frames repeat others because the video is shorter than the clip.
+    """
+
+    frames: Frame
+    index: int
+    first: int
+    last: int
+    start: float
+    end: float
+    repeated: int = 0
