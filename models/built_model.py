@@ -20,6 +20,8 @@ from models.errors import UsageError
 from models.specs import ConvHint, OutputSpec, Signature, TensorSpec, make_signature
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import nn
 
     from models.checkpoints.info import CheckpointInfo
@@ -43,6 +45,8 @@ class BuiltModel:
         default_outputs: what is exported unless other outputs are asked for; empty for all.
         unavailable_outputs: {output that this network cannot return: why, and what to do}.
         preprocessing: what the weights expect of decoded frames; None for a network that does not take video.
+        mean_cube: (3, T, h, w), float32: what is subtracted from a clip instead of the profile's channel means; None
+            unless `preprocessing.mean_cube` names its file.
         seed: seed of the random initialisation.
         checkpoint: where the parameters came from; None where they come from the seed, or from the caller.
         notes: what the user should know about the network, a sentence each.
@@ -63,6 +67,7 @@ class BuiltModel:
     default_outputs: tuple[str, ...] = ()
     unavailable_outputs: Mapping[str, str] = field(default_factory=dict[str, str])
     preprocessing: Preprocessing | None = None
+    mean_cube: NDArray[np.float32] | None = None
     seed: int = 0
     checkpoint: CheckpointInfo | None = None
     notes: tuple[str, ...] = ()

@@ -27,9 +27,10 @@ from exporter.parity.input_types import (
 )
 from exporter.parity.sequences import pack
 from exporter.types import ParityOptions, ValueRange
-from exporter.video.clips import PACKAGED_SIZE, decode, find_videos, packaged_frames, resize
+from exporter.video.clips import decode, find_videos, packaged_frames
 from models.built_model import BuiltModel
 from models.preprocessing import Preprocessing
+from models.preprocessing.frames import ClipTransform, FrameTransform
 from models.specs import Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -169,18 +170,19 @@ def make_video_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: P
     shape = tuple(int(size) for size in spec.shape[1:])
     size = shape[1], shape[2], shape[3]
     made = generate(random, shape, input_types, options.samples)
-    clips: list[tuple[str, NDArray[np.uint8]]] = []
+    frame_transform, clip_transform = FrameTransform(preprocessing, size[1:]), ClipTransform(preprocessing)
+    clips: list[tuple[str, NDArray[Any]]] = []
     if "video" in input_types:
-        clips.append(("video", resize(packaged_frames(shape[1]), preprocessing)))
+        clips.append(("video", frame_transform.batch(packaged_frames(shape[1]))))
     for path in (video for named in options.clips for video in find_videos(named)):
         taken = {name for name, _ in (*made, *clips)}
-        clips.append((path.name if path.name not in taken else str(path), decode(path, preprocessing, shape[1])))
+        windows = decode(path, frame_transform, shape[1], preprocessing.frame_step)
+        clips.append((path.name if path.name not in taken else str(path), windows))
     if "pixels" in input_types:
-        width, height = preprocessing.frame_size(*PACKAGED_SIZE)
-        noise = random.integers(0, 256, (shape[1], height, width, 3), dtype=np.uint8)
-        made.append(("pixels", preprocessing(noise, size)))
-    frames = {len(made) + number: frames for number, (_, frames) in enumerate(clips)}
-    made += [(name, preprocessing(frames, size)) for name, frames in clips]
+        noise = random.integers(0, 256, (shape[1], *size[1:], 3), dtype=np.uint8)
+        made.append(("pixels", clip_transform(noise)))
+    frames = {len(made) + number: np.rint(windows).astype(np.uint8) for number, (_, windows) in enumerate(clips)}
+    made += [(name, clip_transform(windows)) for name, windows in clips]
     rows = {spec.name: np.stack([values for _, values in made])} if made else {}
     drawn = InputSet.of_rows(rows, [name for name, _ in made], frames)
     return _add_arrays(drawn, (spec,), {spec.name: spec.shape}, options)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from exporter.errors import BadInputError, UnavailableError
-from models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,40 +34,21 @@ def packaged_frames(count: int = PACKAGED_FRAMES) -> NDArray[np.uint8]:
     return np.pad(frames, ((0, added), (0, 0), (0, 0), (0, 0)), mode="symmetric")[:count] if added else frames[:count]
 
 
-def resize(frames: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Resize frames to the size that `preprocessing` crops from: bilinear, with antialiasing.
+def decode(
+    path: Path, transform: Callable[[NDArray[np.uint8]], NDArray[Any]], frames: int, frame_step: int = 1
+) -> NDArray[Any]:
+    """Decode the first frames of a video.
 
-    Args:
-        frames: (time, height, width, 3), uint8.
-        preprocessing: decides the size.
-
-    Returns:
-        (time, new height, new width, 3), uint8.
-    """
-    height, width = frames.shape[1:3]
-    size = preprocessing.frame_size(width, height)
-    if size == (width, height):
-        return frames
-    import torch
-    from torch.nn.functional import interpolate
-
-    planes = torch.from_numpy(frames).permute(0, 3, 1, 2)  # (time, 3, height, width)
-    resized = interpolate(planes, size=size[::-1], mode="bilinear", align_corners=False, antialias=True)
-    return resized.permute(0, 2, 3, 1).numpy()
-
-
-def decode(path: Path, preprocessing: Preprocessing, frames: int) -> NDArray[np.uint8]:
-    """Decode the first frames of a video and resize them to the size that `preprocessing` crops from.
-
-    Each frame is resized when it is decoded, so only one is held at the video's own size.
+    Each frame is transformed when it is decoded, so only one is held at the video's own size.
 
     Args:
         path: any file that FFmpeg reads.
-        preprocessing: decides the size, and the step between frames.
+        transform: takes a frame (height, width, 3), uint8, RGB, and returns what is kept of it.
         frames: the number of frames.
+        frame_step: how far apart they are.
 
     Returns:
-        (frames, height, width, 3), uint8, RGB.
+        What `transform` returned, stacked: (frames, …).
 
     Raises:
         UnavailableError: PyAV is not installed.
@@ -80,13 +61,12 @@ def decode(path: Path, preprocessing: Preprocessing, frames: int) -> NDArray[np.
         raise UnavailableError("reading a video needs PyAV; pip install 'c3d-export[video]'") from error
     if not path.is_file():
         raise BadInputError(f"no such video: {path}")
-    decoded: list[NDArray[np.uint8]] = []
+    decoded: list[NDArray[Any]] = []
     try:
         with av.open(str(path)) as container:
-            wanted = islice(container.decode(video=0), 0, frames * preprocessing.frame_step, preprocessing.frame_step)
+            wanted = islice(container.decode(video=0), 0, frames * frame_step, frame_step)
             for frame in wanted:
-                pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-                decoded.append(resize(pixels[np.newaxis], preprocessing)[0])
+                decoded.append(transform(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)))
     except (FFmpegError, IndexError, ValueError) as error:
         raise BadInputError(f"{path}: not a video that can be decoded: {error}") from error
     if len(decoded) < frames:

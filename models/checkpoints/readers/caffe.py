@@ -64,6 +64,19 @@ def read_caffe(file: MappedFile) -> ReadResult:
     return ReadResult(tensors, f"caffemodel ({schema.name} schema)")
 
 
+def read_blob(file: MappedFile) -> Tensor:
+    """Read a file that is one BlobProto, such as a mean file (`.binaryproto`); its sizes are in the blob's order.
+
+    Raises:
+        CheckpointError: not a BlobProto, truncated, or numbers that do not fill their shape.
+    """
+    blob = Field(0, BYTES, 0, file.size, 0)
+    try:
+        return _tensor(file, "the blob", blob, _schema(file, {"": blob}))
+    except WireError as error:
+        raise CheckpointError(f"{file.path}: not a valid BlobProto, or truncated: {error}") from error
+
+
 def _blobs(file: MappedFile) -> dict[str, Field]:
     """Return {layer.parameter: the span of its BlobProto}."""
     found: dict[str, Field] = {}

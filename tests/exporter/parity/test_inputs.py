@@ -5,15 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from torch.nn.functional import interpolate
 
 from exporter.errors import BadInputError, UnavailableError, UsageError
 from exporter.parity.input_types import INPUT_TYPES
 from exporter.parity.inputs import InputSet, make_video_inputs
 from exporter.types import QUICK, InputOptions, ParityOptions
-from exporter.video.clips import decode, find_videos, packaged_frames, resize
+from exporter.video.clips import decode, find_videos, packaged_frames
 from models.config import C3DConfig
 from models.preprocessing import HX173149, JFZHANG95, UNKNOWN
+from models.preprocessing.frames import make_clip
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
 
@@ -41,7 +44,7 @@ def test_every_input_type_has_its_distribution() -> None:
     assert 0.009 < np.count_nonzero(clip["sparse"]) / clip["sparse"].size < 0.011
     assert 0 <= clip["video"].min() < 50
     assert 200 < clip["video"].max() <= 255
-    assert made.frames[made.names.index("video")].shape == (16, 128, 171, 3)
+    assert made.frames[made.names.index("video")].shape == (16, 112, 112, 3)
 
 
 def test_quick_input_types_come_in_a_fixed_order() -> None:
@@ -112,39 +115,33 @@ def test_folders_and_lists_of_videos(tmp_path: Path) -> None:
 
 
 def test_the_packaged_frames_are_the_first_of_the_video() -> None:
-    assert np.array_equal(packaged_frames(), decode(BIKES, UNKNOWN, 16))
+    planes = torch.from_numpy(decode(BIKES, np.copy, 16)).permute(0, 3, 1, 2)
+    resized = interpolate(planes, size=(128, 171), mode="bilinear", align_corners=False, antialias=True)
+    assert np.array_equal(packaged_frames(), resized.permute(0, 2, 3, 1).numpy())
 
 
 def test_a_users_video_is_preprocessed_as_the_weights_expect() -> None:
     made = make_video_inputs(C3DConfig().input, JFZHANG95, ParityOptions(input_types=QUICK, clips=(BIKES,)))
-    assert np.array_equal(clips(made)["bikes.mp4"], JFZHANG95(decode(BIKES, UNKNOWN, 16)))
+    assert np.array_equal(clips(made)["bikes.mp4"], make_clip(JFZHANG95, decode(BIKES, np.copy, 16), (16, 112, 112)))
 
 
 def test_bad_videos(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="no such video"):
-        decode(tmp_path / "none.mp4", UNKNOWN, 16)
+        decode(tmp_path / "none.mp4", np.copy, 16)
     (tmp_path / "text.mp4").write_text("not a video")
     with pytest.raises(BadInputError, match="not a video that can be decoded"):
-        decode(tmp_path / "text.mp4", UNKNOWN, 16)
+        decode(tmp_path / "text.mp4", np.copy, 16)
     with pytest.raises(BadInputError, match="32 frames, but a clip has 64"):
-        decode(BIKES, UNKNOWN, frames=64)
+        decode(BIKES, np.copy, frames=64)
 
 
 def test_without_pyav_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UnavailableError, match=r"pip install 'c3d-export\[video\]'"):
-        decode(BIKES, UNKNOWN, 16)
+        decode(BIKES, np.copy, 16)
 
 
 def test_frames_are_resized_for_profiles_of_another_size() -> None:
-    frames = packaged_frames()  # 171x128
-    assert resize(frames, UNKNOWN) is frames
-    smaller = resize(frames, HX173149)
-    assert smaller.shape == (16, 112, 150, 3)
-    assert abs(smaller.mean() - frames.mean()) < 1  # an average of neighbours keeps the mean
-    assert rows(make_video_inputs(C3DConfig().input, HX173149, ParityOptions(input_types=QUICK))).shape[1:] == (
-        3,
-        16,
-        112,
-        112,
-    )
+    made = make_video_inputs(C3DConfig().input, HX173149, ParityOptions(input_types=("video",)))
+    assert np.array_equal(clips(made)["video"], make_clip(HX173149, packaged_frames(), (16, 112, 112)))
+    assert made.frames[0].shape == (16, 112, 112, 3)

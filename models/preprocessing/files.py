@@ -1,0 +1,97 @@
+"""Profiles by name, and in files of the user: JSON or TOML with the fields of `Preprocessing`."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from models.errors import BadInputError, UsageError, join_limited
+from models.preprocessing.profiles import PROFILES
+from models.preprocessing.recipe import Preprocessing
+
+MAX_BYTES = 1 << 16
+"""The largest profile file that is read."""
+MAX_SIDE = 1 << 14
+"""The longest side that frames may be resized to."""
+_OPTIONAL = {"crop": None}
+"""What a file may leave out although a profile in Python may not: TOML has no null. So may name and source."""
+
+
+def find_profile(name_or_file: str | Path) -> Preprocessing:
+    """Return the profile of that name, otherwise the one in that file.
+
+    Raises:
+        UsageError: no such profile, and no such file.
+        BadInputError: the file cannot be read, or has unknown, missing or impossible fields.
+    """
+    by_name = {profile.name: profile for profile in PROFILES}
+    path = Path(name_or_file)
+    if isinstance(name_or_file, str) and name_or_file in by_name:
+        return by_name[name_or_file]
+    if not path.suffix and not path.is_file():
+        raise UsageError(f"no profile {name_or_file}: there are {', '.join(by_name)}; or give a .json or .toml file")
+    return read_profile(path)
+
+
+def read_profile(path: Path) -> Preprocessing:
+    """Read a profile from a JSON file, or a TOML file if its suffix is `.toml`.
+
+    It has the fields of `Preprocessing`; `name` and `source` are the file's name unless it has them, and `crop` may be
+    left out for the centre.
+
+    Raises:
+        BadInputError: it cannot be read, or has unknown, missing or impossible fields.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BadInputError(f"{path}: too large for a preprocessing profile")
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInputError(f"cannot read the preprocessing profile {path}: {error.strerror}") from error
+    try:
+        loaded = tomllib.loads(content.decode()) if path.suffix.lower() == ".toml" else msgspec.json.decode(content)
+        if not isinstance(loaded, dict):
+            raise BadInputError(f"{path}: not a preprocessing profile: it must be an object of fields")
+        given = cast("dict[str, Any]", loaded)
+        known = [field.name for field in fields(Preprocessing) if field.name != "mean_cube"]
+        if unknown := [name for name in given if name not in known]:
+            raise BadInputError(
+                f"{path}: not a preprocessing profile: unknown field {join_limited(unknown)}; "
+                f"the fields are {', '.join(known)}"
+            )
+        stated = {"name": path.stem, "source": f"the file {path.name}"} | _OPTIONAL | given
+        profile = msgspec.convert(stated, type=Preprocessing)
+    except (ValueError, RecursionError) as error:  # of msgspec, tomllib and the decoding of text
+        raise BadInputError(f"{path}: not a preprocessing profile: {error}") from error
+    if fault := find_fault(profile):
+        raise BadInputError(f"{path}: not a preprocessing profile: {fault}")
+    return profile
+
+
+def find_fault(profile: Preprocessing) -> str | None:
+    """Return what is impossible in a profile, or None: values that types alone do not rule out."""
+    sides = (profile.resize,) if isinstance(profile.resize, int) else profile.resize
+    counts = {"frame_step": profile.frame_step, "clip_step": profile.clip_step, "clips": profile.clips}
+    if not all(map(math.isfinite, (profile.scale, *profile.mean, *profile.std))):
+        return "scale, mean and std must be finite"
+    if profile.scale == 0 or 0 in profile.std:
+        return "scale and std must not be 0"
+    if not all(1 <= side <= MAX_SIDE for side in sides):
+        return f"resize must be from 1 to {MAX_SIDE} (got {profile.resize})"
+    if profile.crop is not None and min(profile.crop) < 0:
+        return f"crop must not be negative (got {profile.crop})"
+    if not profile.name.strip():
+        return "name must not be empty"
+    wrong = [name for name, number in counts.items() if number is not None and number < 1]
+    return f"{wrong[0]} must be at least 1 (got {counts[wrong[0]]})" if wrong else None
+
+
+def format_profile(profile: Preprocessing) -> str:
+    """Return a profile as the JSON text that `read_profile` reads back."""
+    content = {name: value for name, value in msgspec.to_builtins(profile).items() if name != "mean_cube"}
+    return msgspec.json.format(msgspec.json.encode(content), indent=2).decode() + "\n"

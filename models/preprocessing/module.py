@@ -1,0 +1,194 @@
+"""The torch module that computes a profile: the one implementation, eager and in TorchScript.
+
+Positions and weights have the dtype that the origin's library gives them. What follows the resize is computed in the
+dtype of the buffers: `module.double()` returns clips in float64.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.pooling import Sizes
+from models.preprocessing.recipe import ROUNDING_TERMS, Preprocessing
+from models.preprocessing.resize import (
+    float_weights,
+    neighbours,
+    opencv_weights,
+    resized_size,
+    source_positions,
+    torch_positions,
+)
+
+
+class ResizeModule(nn.Module):
+    """Resizes frames and takes the window that a profile takes of them; only the window's pixels are computed.
+
+    Args:
+        preprocessing: the profile.
+        size: (height, width) of the window.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, size: tuple[int, int]) -> None:
+        super().__init__()
+        resize = preprocessing.resize
+        self.height, self.width = size
+        self.short = resize if isinstance(resize, int) else 0
+        self.resized_width, self.resized_height = (0, 0) if isinstance(resize, int) else resize
+        self.add = ROUNDING_TERMS[preprocessing.rounding]
+        self.top, self.left = preprocessing.crop or (-1, -1)
+        self.interpolation: str = preprocessing.interpolation
+        self.register_buffer("dtype", torch.zeros(()), persistent=False)
+        self.dtype: Tensor
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return the windows (N, T, h, w, 3) of 0-255: uint8 from `opencv`, floats from the other kinds.
+
+        Args:
+            frames: (N, T, H, W, 3), uint8.
+
+        Raises:
+            ValueError: not such frames.
+        """
+        if frames.dtype != torch.uint8 or frames.dim() != 5 or frames.size(-1) != 3 or frames.numel() == 0:
+            raise ValueError(
+                "frames must be uint8 (N, T, height, width, 3) = (batch, time, height, width, RGB), none of them 0; "
+                f"got {frames.dtype} {frames.shape}"
+            )
+        height = torch.scalar_tensor(frames.shape[2], dtype=torch.float64, device=frames.device)
+        width = torch.scalar_tensor(frames.shape[3], dtype=torch.float64, device=frames.device)
+        if self.short > 0:
+            new_height, new_width = resized_size(height, width, self.short, self.add)
+        else:
+            new_height = torch.full_like(height, float(self.resized_height))
+            new_width = torch.full_like(width, float(self.resized_width))
+        if self.top >= 0:
+            top, left = torch.full_like(height, float(self.top)), torch.full_like(width, float(self.left))
+        else:
+            top, left = torch.floor((new_height - self.height) / 2), torch.floor((new_width - self.width) / 2)
+        if self.interpolation == "torch":
+            y = torch_positions(height, new_height, top, self.height)
+            x = torch_positions(width, new_width, left, self.width)
+        else:
+            y = source_positions(height, new_height, top, self.height)
+            x = source_positions(width, new_width, left, self.width)
+        if self.interpolation == "opencv":
+            low_y, b0, b1 = opencv_weights(y, height, False)
+            low_x, a0, a1 = opencv_weights(x, width, True)
+        else:
+            low_y, b0, b1 = float_weights(y, height, self.interpolation == "skimage")
+            low_x, a0, a1 = float_weights(x, width, self.interpolation == "skimage")
+        y0, y1 = neighbours(low_y, frames.shape[2])
+        x0, x1 = neighbours(low_x, frames.shape[3])
+        a0, a1 = a0.unsqueeze(1), a1.unsqueeze(1)  # (w, 1)
+        b0, b1 = b0.unsqueeze(1).unsqueeze(1), b1.unsqueeze(1).unsqueeze(1)  # (h, 1, 1)
+        upper, lower = frames.index_select(2, y0), frames.index_select(2, y1)  # (N, T, h, W, 3)
+        if self.interpolation == "opencv":
+            return self._blend_integers(upper, lower, x0, x1, a0, a1, b0, b1)
+        dtype = self.dtype.dtype
+        if self.interpolation == "skimage":
+            dtype = torch.float64
+        a0, a1, b0, b1 = a0.to(dtype), a1.to(dtype), b0.to(dtype), b1.to(dtype)
+        upper = upper.index_select(3, x0) * a0 + upper.index_select(3, x1) * a1  # (N, T, h, w, 3)
+        lower = lower.index_select(3, x0) * a0 + lower.index_select(3, x1) * a1
+        return (upper * b0 + lower * b1).to(self.dtype.dtype)
+
+    def _blend_integers(
+        self,
+        upper: Tensor,
+        lower: Tensor,
+        x0: Tensor,
+        x1: Tensor,
+        a0: Tensor,
+        a1: Tensor,
+        b0: Tensor,
+        b1: Tensor,
+    ) -> Tensor:
+        """Return the windows (N, T, h, w, 3), uint8, of the rows above and below each pixel, (N, T, h, W, 3)."""
+        upper = upper.index_select(3, x0) * a0 + upper.index_select(3, x1) * a1  # (N, T, h, w, 3), int32
+        lower = lower.index_select(3, x0) * a0 + lower.index_select(3, x1) * a1
+        upper = ((upper >> 4) * b0) >> 16
+        lower = ((lower >> 4) * b1) >> 16
+        return ((upper + lower + 2) >> 2).to(torch.uint8)
+
+
+class NormalizeModule(nn.Module):
+    """Turns windows into a clip: channel order, scale, mean, standard deviation.
+
+    Attributes:
+        mean: what is subtracted, (3, T, h, w) or (3, 1, 1, 1).
+        std: what the rest is divided by, (3, 1, 1, 1).
+
+    Args:
+        preprocessing: the profile.
+        mean: (3, T, h, w), subtracted instead of the profile's channel means.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, mean: Tensor | None = None) -> None:
+        super().__init__()
+        self.bgr = preprocessing.channels == "BGR"
+        self.scale = preprocessing.scale
+        self.unit = preprocessing.std == (1.0, 1.0, 1.0)
+        channels = torch.tensor(preprocessing.mean, dtype=torch.float32).reshape(3, 1, 1, 1)
+        self.register_buffer("mean", channels if mean is None else mean.to(torch.float32))
+        self.register_buffer("std", torch.tensor(preprocessing.std, dtype=torch.float32).reshape(3, 1, 1, 1))
+        self.mean: Tensor
+        self.std: Tensor
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Return the clips (N, 3, T, h, w).
+
+        Args:
+            windows: (N, T, h, w, 3) of 0-255, RGB.
+        """
+        clip = windows.permute(0, 4, 1, 2, 3)  # (N, 3, T, h, w)
+        if self.bgr:
+            clip = clip.flip(1)
+        clip = clip.to(self.mean.dtype)
+        if self.scale != 1.0:
+            clip = clip * self.scale
+        clip = clip - self.mean
+        if not self.unit:
+            clip = clip / self.std
+        return clip.contiguous()
+
+
+class PreprocessingModule(nn.Module):
+    """A profile from decoded frames to the network's clip.
+
+    Attributes:
+        preprocessing: the profile. Not in TorchScript.
+        size: (time, height, width) of the clip.
+
+    Args:
+        preprocessing: the profile.
+        size: (time, height, width) of the clip.
+        mean: (3, T, h, w), subtracted instead of the profile's channel means (`models.preprocessing.mean.fit_mean`).
+    """
+
+    __jit_unused_properties__ = ("mean",)
+
+    def __init__(self, preprocessing: Preprocessing, size: Sizes, mean: Tensor | None = None) -> None:
+        super().__init__()
+        self.preprocessing = preprocessing
+        self.size = size
+        self.resize = ResizeModule(preprocessing, (size[1], size[2]))
+        self.normalize = NormalizeModule(preprocessing, mean)
+
+    @property
+    def mean(self) -> Tensor:
+        """What is subtracted, (3, T, h, w) or (3, 1, 1, 1)."""
+        return self.normalize.mean
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return the clips (N, 3, T, h, w), in the dtype of the buffers.
+
+        Args:
+            frames: (N, T, H, W, 3), uint8, RGB, of any height and width.
+
+        Raises:
+            ValueError: not such frames.
+        """
+        if frames.dim() == 5 and frames.size(1) != self.size[0]:
+            raise ValueError(f"a clip has {self.size[0]} frames; got {frames.size(1)} in frames of {frames.shape}")
+        return self.normalize(self.resize(frames))
