@@ -15,6 +15,7 @@ from models.built_model import BuiltModel, Setting
 from models.c3d import C3D, all_outputs, fold_batch_norm, from_config
 from models.checkpoints import Checkpoint, load_into, read_checkpoint
 from models.checkpoints.info import CheckpointInfo
+from models.class_names import ClassNames, check_class_count, load_class_names, suggest_labels
 from models.config import ARCHITECTURE, CLIP_SHAPE, OUTPUTS, C3DConfig
 from models.errors import UsageError, count, join_limited
 from models.options import BuildOptions, WeightSelection
@@ -35,16 +36,20 @@ def build(options: BuildOptions | None = None, progress: Progress = no_progress)
 
     Raises:
         models.errors.CheckpointError: the checkpoint is bad, of another network, or does not cover the whole network.
-        models.errors.UsageError: options that do not go together or describe no network, or no such layout.
+        models.errors.UsageError: options that do not go together or describe no network, no such layout, or another
+            number of class names than of classes.
+        models.errors.BadInputError: a file of class names that is bad.
         models.errors.UnavailableError: a library is missing that reads or fetches such a checkpoint.
     """
     options = options or BuildOptions()
+    # a bad list of class names is refused before a checkpoint is downloaded or read
+    names = None if options.labels is None else load_class_names(options.labels)
     if options.weights is None:
         if options.selection != WeightSelection():
             raise UsageError("--key, --prefix, --ema, --ignore and --key-map need --weights")
-        return _build_random(random_config(options), options)
+        return _build_random(random_config(options), options, names)
     checkpoint = read_checkpoint(options.weights, options.layout, progress, options.selection)
-    return _build_loaded(plan(checkpoint, options), checkpoint, options)
+    return _build_loaded(plan(checkpoint, options), checkpoint, options, names)
 
 
 def rebuild(
@@ -90,7 +95,9 @@ def state_sha256(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _build_random(config: C3DConfig, options: BuildOptions) -> BuiltModel:
+def _build_random(config: C3DConfig, options: BuildOptions, names: ClassNames | None = None) -> BuiltModel:
+    if names is not None:
+        check_class_count(names, config.num_classes, options.labels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         network = _freeze(from_config(config))
@@ -98,10 +105,14 @@ def _build_random(config: C3DConfig, options: BuildOptions) -> BuiltModel:
     notes = (f"the weights are random, from seed {options.seed}; --weights loads a checkpoint",)
     notes += _input_notes(config, profile)
     source = "option" if options.pool5 else "default"
-    return _describe(network, options, source, preprocessing=profile, notes=notes)
+    return _describe(network, options, source, preprocessing=profile, notes=notes, class_names=names)
 
 
-def _build_loaded(planned: Plan, checkpoint: Checkpoint, options: BuildOptions) -> BuiltModel:
+def _build_loaded(
+    planned: Plan, checkpoint: Checkpoint, options: BuildOptions, names: ClassNames | None = None
+) -> BuiltModel:
+    if names is not None:
+        check_class_count(names, planned.config.num_classes, options.labels)
     # On the meta device nothing is allocated or drawn that the checkpoint would overwrite.
     config = planned.config
     with torch.device("meta"):
@@ -114,9 +125,14 @@ def _build_loaded(planned: Plan, checkpoint: Checkpoint, options: BuildOptions) 
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d | nn.BatchNorm1d):
             module.num_batches_tracked = torch.zeros((), dtype=torch.long)
+    if names is None and not loaded.reinitialized:
+        names = checkpoint.class_names
     profile = fit_preprocessing(config, checkpoint)
     notes = (*_notes(config, options, planned, loaded, checkpoint.file.notes), *_input_notes(config, profile))
-    return _describe(_freeze(network), options, planned.pool5_source, loaded, preprocessing=profile, notes=notes)
+    if names is None and config.num_classes and not loaded.reinitialized:
+        notes += (f"the class names are not known; {suggest_labels(config.num_classes)} sets them",)
+    source = planned.pool5_source
+    return _describe(_freeze(network), options, source, loaded, preprocessing=profile, notes=notes, class_names=names)
 
 
 def _freeze(network: C3D) -> C3D:
@@ -131,6 +147,7 @@ def _describe(
     *,
     preprocessing: Preprocessing | None = UNKNOWN,
     notes: tuple[str, ...] = (),
+    class_names: ClassNames | None = None,
 ) -> BuiltModel:
     config = network.config
     return BuiltModel(
@@ -144,6 +161,7 @@ def _describe(
         default_outputs=config.default_outputs,
         unavailable_outputs=_unavailable_outputs(config),
         preprocessing=preprocessing,
+        class_names=class_names,
         seed=options.seed,
         checkpoint=info,
         notes=notes,

@@ -47,6 +47,7 @@ class BuiltModel:
         preprocessing: what the weights expect of decoded frames; None for a network that does not take video.
         mean_cube: (3, T, h, w), float32: what is subtracted from a clip instead of the profile's channel means; None
             unless `preprocessing.mean_cube` names its file.
+        class_names: a name for each class, in the order of the scores; None where they are not known.
         seed: seed of the random initialisation.
         checkpoint: where the parameters came from; None where they come from the seed, or from the caller.
         notes: what the user should know about the network, a sentence each.
@@ -68,6 +69,7 @@ class BuiltModel:
     unavailable_outputs: Mapping[str, str] = field(default_factory=dict[str, str])
     preprocessing: Preprocessing | None = None
     mean_cube: NDArray[np.float32] | None = None
+    class_names: tuple[str, ...] | None = None
     seed: int = 0
     checkpoint: CheckpointInfo | None = None
     notes: tuple[str, ...] = ()
@@ -97,6 +99,11 @@ class BuiltModel:
                 reason = self.unavailable_outputs.get(name, f"it returns {', '.join(known)}")
                 raise UsageError(f"{self.title} has no output {name}: {reason}")
         return tuple(known[name] for name in names or self.default_outputs or known)
+
+    def class_names_of(self, names: tuple[str, ...] | None = None) -> tuple[str, ...] | None:
+        """Return the class names if one of these outputs has a score for each class, otherwise None."""
+        scores = [output for output in self.select(names) if output.kind != "features"]
+        return self.class_names if any(output.shape == (len(self.class_names or ()),) for output in scores) else None
 
     def signature(self, names: tuple[str, ...] | None = None, batch: int | None = None) -> Signature:
         """Return the signature of an artifact with these outputs; `batch` None leaves the batch size dynamic.

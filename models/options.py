@@ -48,6 +48,8 @@ class BuildOptions:
         input_size: (channel, time, height, width) of a clip, or (time, height, width); None takes what the checkpoint's
             shapes state, or the published network's.
         variant: the published network or a relative; None takes the checkpoint's.
+        labels: names of the classes: a known list (`models.class_names.CLASS_LISTS`), a file, or the names themselves;
+            None takes the checkpoint's, or those of its origin.
     """
 
     num_classes: int | None = None
@@ -63,3 +65,4 @@ class BuildOptions:
     fc7_dim: int | None = None
     input_size: tuple[int, ...] | None = None
     variant: Variant | None = None
+    labels: str | Path | tuple[str, ...] | None = None

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import msgspec
 
-from exporter.errors import ArtifactError, IntegrityError, UsageError
+from exporter.errors import ArtifactError, BadInputError, IntegrityError, UsageError
 from exporter.types import FormatName
 from models.architectures import parse_settings
 from models.built_model import BuiltModel
 from models.checkpoints.info import CheckpointInfo
+from models.class_names.reading import check_names
+from models.errors import count
 from models.paths import is_plain_name
 from models.preprocessing import Preprocessing
 from models.specs import Signature
@@ -99,6 +101,8 @@ class Manifest:
         versions: {library: version} of the libraries that decide those bytes.
         files: the artifact's files, the model first. Empty inside a model file.
         parity: the result of the check at export. Never inside a model file.
+        class_names: a name for each class, in the order of the scores; None where they are not known, or where the
+            artifact returns no class scores.
     """
 
     version: int
@@ -113,10 +117,17 @@ class Manifest:
     versions: dict[str, str]
     files: tuple[FileEntry, ...] = ()
     parity: ParityRecord | None = None
+    class_names: tuple[str, ...] | None = None
 
     def to_json(self) -> str:
-        """Return the manifest as JSON: keys sorted, two spaces, a newline at the end."""
-        return msgspec.json.format(msgspec.json.encode(self, order="sorted"), indent=2).decode() + "\n"
+        """Return the manifest as JSON: keys sorted, two spaces, a newline at the end.
+
+        Class names that are not known are left out, so that such a manifest is what earlier releases wrote.
+        """
+        fields = msgspec.to_builtins(self, order="sorted")
+        if self.class_names is None:
+            fields.pop("class_names", None)  # what was decoded from JSON has no attribute for a default
+        return msgspec.json.format(msgspec.json.encode(fields), indent=2).decode() + "\n"
 
     @staticmethod
     def from_json(text: str | bytes, where: str = "manifest") -> Manifest:
@@ -166,7 +177,7 @@ def _validate(manifest: Manifest) -> str | None:
         return f"signature {signature}"
     if (manifest.options.get("external_data") is True) != (len(manifest.files) > 1) and manifest.files:
         return "external data without its file"
-    fault = _crop_fault(manifest)
+    fault = _crop_fault(manifest) or _names_fault(manifest)
     return fault or (_contradiction(network, signature) if network.architecture else None)
 
 
@@ -176,6 +187,20 @@ def _crop_fault(manifest: Manifest) -> str | None:
     if manifest.preprocessing is None or len(sizes) != 2:
         return None
     return manifest.preprocessing.fault(*sizes)
+
+
+def _names_fault(manifest: Manifest) -> str | None:
+    """Return how the class names contradict the outputs: each names a value of one of them."""
+    if manifest.class_names is None:
+        return None
+    try:
+        check_names(manifest.class_names)
+    except BadInputError as error:
+        return f"class_names: {error}"
+    sizes = [output.shape[1] for output in manifest.signature.outputs if len(output.shape) == 2]
+    if len(manifest.class_names) in sizes:
+        return None
+    return f"{count(len(manifest.class_names), 'class name')} for {', '.join(map(str, manifest.signature.outputs))}"
 
 
 def _contradiction(network: NetworkRecord, signature: Signature) -> str | None:

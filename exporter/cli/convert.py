@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from exporter.cli.network_options import geometry_options, selection_options, take_build_options
+from exporter.cli.network_options import geometry_options, labels_option, selection_options, take_build_options
 from exporter.cli.options import PATH, json_options, parse_source
 from exporter.types import ConvertRequest
 
@@ -15,12 +15,13 @@ from exporter.types import ConvertRequest
 @click.option("-o", "--output", type=PATH, required=True, metavar="FILE", help="The .safetensors file to write.")
 @selection_options
 @geometry_options
+@labels_option
 @json_options
 def convert_command(checkpoint: str | Path, output: Path, as_json: bool, **options: Any) -> None:
     """Write a checkpoint as float32 safetensors with this project's names and axes.
 
-    The file also records the pool5 convention, the preprocessing and the source, so it loads without options. It is
-    read back and compared before it is published.
+    The file also records the pool5 convention, the preprocessing, the class names and the source, so it loads without
+    options. It is read back and compared before it is published.
 
     \b
     Examples:

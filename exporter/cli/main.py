@@ -11,7 +11,7 @@ from exporter.cli.convert import convert_command
 from exporter.cli.error_handling import run
 from exporter.cli.inspect import inspect_command
 from exporter.cli.layouts import layouts_command
-from exporter.cli.network_options import network_options, take_build_options
+from exporter.cli.network_options import labels_option, network_options, take_build_options
 from exporter.cli.optimize import optimize_command
 from exporter.cli.options import (
     PATH,
@@ -69,6 +69,7 @@ Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 
 @click.option(
     "--new-head", is_flag=True, help="Newly initialise fc8 if the checkpoint has none or another number of classes."
 )
+@labels_option
 @seed_option("Seed of the initialisation.")
 @click.option(
     "--outputs",

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from exporter.cli.options import combine, parse_source, take
+from models.class_names import CLASS_LISTS
 from models.options import BuildOptions, WeightSelection
 from models.pooling import POOL5_CONVENTIONS, VARIANTS
 
@@ -85,6 +86,15 @@ selection_options = combine(
 )
 """Which tensors of a checkpoint are the network's; `take_build_options` reads them."""
 
+
+labels_option = click.option(
+    "--labels",
+    default=None,
+    metavar="NAME|FILE",
+    help=f"Names of the classes, in the order of the scores: {', '.join(row.name for row in CLASS_LISTS)}, or a text "
+    "file with one name a line, or JSON. [default: those of the checkpoint's origin, where it is known]",
+)
+"""Names of the classes; `models.class_names.load_class_names` reads them."""
 
 input_size_option = click.option(
     "--input-size",

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from exporter.reports.console import print_notes
 from exporter.reports.formatting import escape, format_bytes
+from models.class_names import CLASS_LISTS
 
 if TYPE_CHECKING:
     from exporter.workflows.convert import ConvertResult
@@ -27,9 +28,14 @@ def layouts_to_dict(layouts: Sequence[Layout]) -> dict[str, Any]:
                 "preprocessing": msgspec.to_builtins(row.preprocessing),
                 "needs_layout": bool(row.disambiguation),
                 "disambiguation": row.disambiguation or None,
+                "class_names": {str(classes): name for classes, name in row.class_lists.items()},
             }
             for row in layouts
-        ]
+        ],
+        "class_lists": [
+            {"name": row.name, "classes": row.count, "title": row.title, "source": row.source, "licence": row.licence}
+            for row in CLASS_LISTS
+        ],
     }
 
 
@@ -39,11 +45,15 @@ def print_layouts(layouts: Sequence[Layout], console: Console) -> None:
         needed = f"must be given: --layout {row.name}; {row.disambiguation}"
         profile = row.preprocessing
         console.print(f"[bold]{escape(row.name)}[/]  {escape(row.title)}")
-        console.print(
-            f"    layout         {escape(needed if row.disambiguation else 'detected by tensor names and shapes')}"
-        )
+        seen = "detected by tensor names and shapes" + ", and by what is beside the weights" * bool(row.written_by)
+        console.print(f"    layout         {escape(needed if row.disambiguation else seen)}")
         console.print(f"    pool5          {row.pool5 or 'not known: symmetric unless --pool5 is given'}")
         console.print(f"    preprocessing  {escape(profile.describe() if profile.name != 'unknown' else 'not known')}")
+        lists = ", ".join(f"{name} ({classes})" for classes, name in row.class_lists.items())
+        console.print(f"    class names    {lists or 'not known: --labels sets them'}")
+    console.print("\n[bold]Class names[/]  what --labels knows")
+    for one in CLASS_LISTS:
+        console.print(f"    {one.name:<15}{one.count} classes: {escape(one.title)}. Source: {escape(one.source)}")
     console.print(
         "\n`c3d-export inspect FILE` detects the layout of a file; docs/how-to/checkpoints.md lists the sources."
     )
@@ -61,6 +71,7 @@ def conversion_to_dict(result: ConvertResult) -> dict[str, Any]:
         "network": dict(result.built.settings),
         "setting_sources": dict(result.built.setting_sources),
         "preprocessing": msgspec.to_builtins(result.built.preprocessing),
+        "class_names": result.built.class_names,
         "source": {name: getattr(source, name) for name in members}
         | {"selection": msgspec.to_builtins(source.selection)},
     }

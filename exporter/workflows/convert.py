@@ -66,7 +66,8 @@ def convert(request: ConvertRequest, progress: Progress = no_progress) -> Conver
             save_file(floats, staged, metadata={CONVENTIONS_KEY: conventions.to_json()})
         progress("reading it back")
         again = build(BuildOptions(weights=staged))
-        if state_sha256(again.network) != state_sha256(built.network) or again.settings != built.settings:
+        same = again.settings == built.settings and again.class_names == built.class_names
+        if state_sha256(again.network) != state_sha256(built.network) or not same:
             raise CheckFailedError(
                 f"{output}: what was written does not read back as the same network; nothing was kept"
             )

@@ -23,7 +23,9 @@ from exporter.workflows.verify import golden_outputs, verify_built
 from models.builder import build, state_sha256
 from models.built_model import BuiltModel
 from models.checkpoints.info import CheckpointInfo
+from models.class_names import load_class_names
 from models.config import MAX_CLASSES
+from models.errors import count
 from models.options import BuildOptions
 from models.progress import Progress, no_progress
 
@@ -142,10 +144,11 @@ def _check_onnx_options(request: ExportRequest) -> None:
 
 
 def _check_model(model: BuiltModel) -> None:
-    """Refuse a network that takes anything but one tensor.
+    """Refuse a network that takes anything but one tensor, or whose class names are not those of its scores.
 
     Raises:
-        UsageError: its `forward` has no parameter, or several without a default.
+        UsageError: its `forward` has no parameter, or several without a default; or no output has a score for each
+            class name.
     """
     forward = (model.forward_all or model.network).forward
     required = [
@@ -157,6 +160,13 @@ def _check_model(model: BuiltModel) -> None:
         raise UsageError(
             f"{model.title} takes {len(required)} inputs ({', '.join(required)}); networks with one input are exported"
         )
+    if model.class_names is not None:
+        load_class_names(model.class_names)
+        if model.class_names_of(tuple(output.name for output in model.outputs)) is None:
+            scores = ", ".join(f"{one.name} {one.shape}" for one in model.outputs if one.kind != "features")
+            raise UsageError(
+                f"{model.title}: {count(len(model.class_names), 'class name')}, but its scores are {scores or 'none'}"
+            )
 
 
 def _draft_manifest(request: ExportRequest, model: BuiltModel) -> Manifest:
@@ -170,6 +180,7 @@ def _draft_manifest(request: ExportRequest, model: BuiltModel) -> Manifest:
         checkpoint=_relative_checkpoint(request, model),
         preprocessing=model.preprocessing,
         signature=model.signature(request.outputs, request.batch),
+        class_names=model.class_names_of(request.outputs),
         options={"target": request.optimize.target},
         versions={},
     )

@@ -18,6 +18,7 @@ from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import get_signature
 from models.checkpoints.sources import is_remote
 from models.checkpoints.tensorflow_files import find_tf_checkpoint
+from models.class_names import describe_class_names
 from models.errors import count
 from models.options import BuildOptions
 from models.progress import Progress, no_progress
@@ -39,6 +40,7 @@ class Inspection:
         tensors: its weights' names, dtypes and shapes; empty for TorchScript, whose constants have no names.
         manifest: the manifest beside or inside the file; None if there is none.
         integrity: None without a manifest beside it, otherwise `ok` or what is wrong.
+        class_names: a name for each class, in the order of the scores; None where they are not known.
     """
 
     path: str
@@ -49,6 +51,7 @@ class Inspection:
     tensors: tuple[TensorSpec, ...]
     manifest: Manifest | None
     integrity: str | None
+    class_names: tuple[str, ...] | None = None
 
 
 def inspect(path: str | Path, progress: Progress = no_progress, options: BuildOptions = DEFAULT_OPTIONS) -> Inspection:
@@ -112,7 +115,7 @@ def _as_weights(path: Path) -> dict[str, str]:
 
     try:
         file, raw = read_raw(path)
-        facts = describe_checkpoint(path, file, raw, DEFAULT_OPTIONS)
+        facts = describe_checkpoint(path, file, raw, DEFAULT_OPTIONS).facts
     except CheckpointError as error:
         return {"as weights": f"no: {str(error).removeprefix(f'{path}: ')}"}
     return {"as weights": facts["loads"]} if facts.get("layout") != "none" else {}
@@ -139,7 +142,8 @@ def _artifact(
     if found.manifest is not None:
         facts = facts | _network_facts(found.manifest)
     integrity = found.fault or "ok" if found.beside else None
-    return Inspection(str(path), kind, entry.bytes, entry.sha256, facts, tensors, found.manifest, integrity)
+    names = found.manifest.class_names if found.manifest is not None else None
+    return Inspection(str(path), kind, entry.bytes, entry.sha256, facts, tensors, found.manifest, integrity, names)
 
 
 def _network_facts(manifest: Manifest) -> dict[str, str]:
@@ -156,6 +160,7 @@ def _network_facts(manifest: Manifest) -> dict[str, str]:
         "preprocessing": (
             f"{manifest.preprocessing.name} ({manifest.preprocessing.source})" if manifest.preprocessing else "none"
         ),
+        "class names": describe_class_names(manifest.class_names) if manifest.class_names else "not known",
         "options": ", ".join(f"{name} {value}" for name, value in sorted(manifest.options.items())),
         "versions": ", ".join(f"{name} {value}" for name, value in sorted(manifest.versions.items())),
     }
@@ -176,9 +181,20 @@ def _checkpoint(source: str | Path, progress: Progress, options: BuildOptions) -
     facts = {"holds": ", ".join([count(len(raw.tensors), "tensor"), *dtypes])}
     facts |= {"converted": f"from {raw.source}"} if raw.source else {}
     facts |= {"note": "; ".join(file.notes)} if file.notes else {}
-    facts |= describe_checkpoint(source, file, raw, options)
+    described = describe_checkpoint(source, file, raw, options)
+    facts |= described.facts
     tensors = tuple(
         TensorSpec(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
         for name, tensor in raw.tensors.items()
     )
-    return Inspection(str(file.path), f"checkpoint, {raw.container}", raw.size, raw.sha256, facts, tensors, None, None)
+    return Inspection(
+        path=str(file.path),
+        kind=f"checkpoint, {raw.container}",
+        bytes=raw.size,
+        sha256=raw.sha256,
+        facts=facts,
+        tensors=tensors,
+        manifest=None,
+        integrity=None,
+        class_names=described.class_names,
+    )

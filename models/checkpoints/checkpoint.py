@@ -20,6 +20,7 @@ from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.selection import MAX_LISTED, OPTIMIZER, Candidate, choose, find_candidates
 from models.checkpoints.sources import ResolvedSource, resolve
 from models.checkpoints.unsupported import identify_unsupported
+from models.class_names import get_class_names
 from models.config import BATCH_NORMS, CLASSIFIER_KEYS, C3DConfig, InputSize
 from models.errors import CheckpointError, UsageError, join_limited
 from models.options import WeightSelection
@@ -78,7 +79,7 @@ class Checkpoint:
     @property
     def pool5(self) -> Pool5 | None:
         """The pool5 convention of its weights: as the file states it, otherwise as a proven layout does."""
-        proven = self.named_layout or self.layout.is_proven(self.raw.container, self.num_classes)
+        proven = self.named_layout or self._is_proven
         return self.stated_pool5 or (self.layout.pool5 if proven else None)
 
     @property
@@ -89,9 +90,36 @@ class Checkpoint:
     @property
     def preprocessing(self) -> Preprocessing:
         """The profile that its weights expect: as the file states it, otherwise as a proven layout does."""
-        layout = replace(self.layout, containers=()) if self.named_layout else self.layout
-        proven = layout.is_proven(self.raw.container, self.num_classes)
-        return self.raw.preprocessing or (self.layout.preprocessing if proven else UNKNOWN)
+        return self.raw.preprocessing or (self.layout.preprocessing if self._is_proven else UNKNOWN)
+
+    @property
+    def class_list(self) -> str | None:
+        """The known list (`models.class_names`) of a proven layout's classes; None where the order is not certain."""
+        return self.layout.class_lists.get(self.num_classes) if self._is_proven else None
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """A name for each class: as the file states them, otherwise as a proven layout does.
+
+        Raises:
+            CheckpointError: the file states another number of names than its fc8 has outputs.
+        """
+        if (stated := self.raw.class_names) is None:
+            return get_class_names(self.class_list) if self.class_list else None
+        if self.num_classes not in (0, len(stated)):
+            raise CheckpointError(
+                f"{self.path}: states {len(stated)} class names; its fc8 has {self.num_classes} outputs"
+            )
+        return stated if self.num_classes else None
+
+    @property
+    def _is_proven(self) -> bool:
+        """Whether names, container, class count and content prove the layout; the user's word replaces all but one.
+
+        The class count still has to be one that the origin published, so that fine-tuned weights claim nothing.
+        """
+        layout = replace(self.layout, containers=(), written_by=None) if self.named_layout else self.layout
+        return layout.is_proven(self.raw.container, self.num_classes, self.raw.content)
 
     @property
     def states_conventions(self) -> bool:
@@ -140,6 +168,11 @@ class Checkpoint:
             )
         elif self.chosen.key or self.chosen.prefix:
             found.append(f"its tensors are {self.chosen.place}")
+        if self.layout.written_by is not None and not self.named_layout:
+            what = "pool5, preprocessing and order of classes"
+            found.append(
+                f"what is beside the weights shows this origin: its {what} are taken; --layout identity takes none"
+            )
         heads = [name for name, canonical in self.found.mapped.items() if canonical == CLASSIFIER_KEYS[0]]
         if heads and not self.selection.key_map:
             found.append(f"{heads[0].removeprefix(self.found.prefix)} is taken for {CLASSIFIER_KEYS[0]}")
@@ -260,7 +293,7 @@ def find_networks(path: Path, raw: ReadResult, layout: str, key_map: KeyMap) -> 
     if unused := key_map.unused(shapes):
         have = join_limited(shapes, 4)
         raise UsageError(f"{path}: --key-map {unused[0]}: the file has no such layer or tensor; it has {have}")
-    networks = detect_networks(shapes, select_layouts(layout), raw.container, key_map)
+    networks = detect_networks(shapes, select_layouts(layout), raw.container, key_map, raw.content)
     candidates = find_candidates(raw.contents, networks)
     other = None if any(one.matches[0].fits for one in candidates) else identify_unsupported(shapes)
     if other is not None:

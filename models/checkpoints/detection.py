@@ -89,7 +89,11 @@ def select_layouts(name: str) -> tuple[Layout, ...]:
 
 
 def detect_networks(
-    shapes: Shapes, rows: Sequence[Layout] = LAYOUTS, container: str = "", key_map: KeyMap = NO_KEY_MAP
+    shapes: Shapes,
+    rows: Sequence[Layout] = LAYOUTS,
+    container: str = "",
+    key_map: KeyMap = NO_KEY_MAP,
+    content: object = None,
 ) -> tuple[tuple[LayoutMatch, ...], ...]:
     """Return the networks in a file, best first: for each the layouts that match its tensors equally well.
 
@@ -101,6 +105,7 @@ def detect_networks(
         rows: the layouts to look for; one alone is the user's statement, which needs no proof.
         container: the file format.
         key_map: names of the file that the user explained.
+        content: everything in the file, as its reader returned it.
     """
     endings = index_endings(shapes)
     explained = _explain(endings, key_map)
@@ -116,7 +121,7 @@ def detect_networks(
         if not network or match.score == network[0].score:
             network.append(match)
             owners |= dict.fromkeys(names, network)
-    return tuple(_most_proven(network, shapes, container) for network in networks)
+    return tuple(_most_proven(network, shapes, container, content) for network in networks)
 
 
 def index_endings(shapes: Shapes) -> Endings:
@@ -147,7 +152,9 @@ def _with_numbers(shapes: Shapes, rows: Iterable[Layout]) -> Iterator[Layout]:
             yield row
 
 
-def _most_proven(matches: list[LayoutMatch], shapes: Shapes, container: str) -> tuple[LayoutMatch, ...]:
+def _most_proven(
+    matches: list[LayoutMatch], shapes: Shapes, container: str, content: object
+) -> tuple[LayoutMatch, ...]:
     """Return the match whose row is proven best: a named origin, then any names, then numbers, then the rest.
 
     Of equal ones it is the first of the table, which states the least. Rows that only the user can distinguish stay
@@ -157,7 +164,7 @@ def _most_proven(matches: list[LayoutMatch], shapes: Shapes, container: str) -> 
         return tuple(matches)
     ranks: list[int] = []
     for match in matches:
-        proven = match.layout.is_proven(container, match.num_classes(shapes))
+        proven = match.layout.is_proven(container, match.num_classes(shapes), content)
         ranks.append((1 if match.layout.name == SEQUENTIAL else 3 if match.layout.is_specific else 2) * proven)
     return (matches[ranks.index(max(ranks))],)
 

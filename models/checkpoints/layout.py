@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from models.config import BATCH_NORMS, CONVOLUTIONS, LINEAR_BATCH_NORMS, InputSize
@@ -43,6 +43,10 @@ class Layout:
             are a user's own, and the names prove nothing.
         needs_fc8: only a file with this row's name of fc8 proves that it is of this origin.
         extras: patterns of the origin's further tensors, which are not C3D's.
+        class_lists: {class count: the list (`models.class_names`) in whose order the origin has its classes}; a count
+            that is missing is of no known list.
+        written_by: recognises, by what a file holds beside the weights, that the origin wrote it; None where nothing
+            is needed beside names and shapes.
     """
 
     name: str
@@ -60,20 +64,24 @@ class Layout:
     classes: tuple[int, ...] = ()
     needs_fc8: bool = False
     extras: tuple[str, ...] = ()
+    class_lists: Mapping[int, str] = field(default_factory=dict[int, str])
+    written_by: Callable[[object], bool] | None = None
 
     @property
     def is_specific(self) -> bool:
         """Whether only some of the files with its names are of this origin."""
-        return bool(self.containers or self.classes or self.needs_fc8)
+        return bool(self.containers or self.classes or self.needs_fc8 or self.written_by)
 
-    def is_proven(self, container: str, num_classes: int) -> bool:
+    def is_proven(self, container: str, num_classes: int, content: object = None) -> bool:
         """Return whether a file with this row's names is of this origin.
 
         Args:
             container: the file format.
             num_classes: fc8's outputs; 0 where the file has no fc8.
+            content: what else the file holds, as its reader returned it.
         """
         written = not self.containers or container.startswith(self.containers)
+        written = written and (self.written_by is None or self.written_by(content))
         published = not self.classes or num_classes in self.classes
         return written and published and (num_classes > 0 or not self.needs_fc8)
 

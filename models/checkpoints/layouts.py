@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from models.checkpoints import layout_names
 from models.checkpoints.layout import LAYERS, LINEARS, Layout
+from models.checkpoints.wrappers import is_jfzhang95_training
 from models.preprocessing import C3D_KERAS, CAFFE, GLUONCV, HX173149, JFZHANG95, MMACTION2, UNKNOWN
 
 __all__ = ["LAYERS", "LAYOUTS", "LINEARS", "Layout"]
+
+SPORTS1M, UCF101 = "sports1m", "ucf101"
+"""Lists of `models.class_names`. Caffe's lists of videos number the classes of UCF-101 as classInd.txt does, and so do
+MMAction2's and hx173149's."""
 
 LAYOUTS: tuple[Layout, ...] = (
     Layout(
@@ -20,6 +25,7 @@ LAYOUTS: tuple[Layout, ...] = (
         names=layout_names.IDENTITY,
         pool5=None,
         preprocessing=UNKNOWN,
+        class_lists={487: SPORTS1M},
     ),
     Layout(
         name="caffe-names",
@@ -50,6 +56,16 @@ LAYOUTS: tuple[Layout, ...] = (
         pool5="symmetric",
         preprocessing=JFZHANG95,
         classes=(487,),
+        class_lists={487: SPORTS1M},
+    ),
+    Layout(
+        name="jfzhang95-training",
+        title="what train.py of jfzhang95/pytorch-video-recognition writes: C3D-ucf101_epoch-99.pth.tar",
+        names=layout_names.IDENTITY,
+        pool5="symmetric",
+        preprocessing=JFZHANG95,
+        class_lists={101: "ucf101-sorted", 51: "hmdb51"},
+        written_by=is_jfzhang95_training,
     ),
     Layout(
         name="r-c3d",
@@ -65,6 +81,7 @@ LAYOUTS: tuple[Layout, ...] = (
         names=layout_names.MMACTION2,
         pool5="symmetric",
         preprocessing=MMACTION2,
+        class_lists={101: UCF101},
     ),
     Layout(
         name="mmaction",
@@ -81,6 +98,7 @@ LAYOUTS: tuple[Layout, ...] = (
         pool5="right",
         preprocessing=CAFFE,
         containers=("caffemodel",),
+        class_lists={487: SPORTS1M, 101: UCF101},
     ),
     Layout(
         name="c3d-keras-tf",
@@ -93,6 +111,7 @@ LAYOUTS: tuple[Layout, ...] = (
         fc6="HWC",
         disambiguation="its converter put fc6 into channels-last order; its network pads pool5 on one side",
         classes=(487,),
+        class_lists={487: SPORTS1M},
     ),
     Layout(
         name="adamcasson",
@@ -106,6 +125,7 @@ LAYOUTS: tuple[Layout, ...] = (
         disambiguation="its network pads pool5 on both sides and flattens channels last; the file's MD5 is "
         "b7a93b2f9156ccbebe3ca24b41fc5402",
         classes=(487,),
+        class_lists={487: SPORTS1M},
     ),
     Layout(
         name="keras-tf-chw",
@@ -117,6 +137,7 @@ LAYOUTS: tuple[Layout, ...] = (
         linear_axes="IO",
         disambiguation="converted without a permutation of fc6: the network has a Permute before its Flatten",
         classes=(487,),
+        class_lists={487: SPORTS1M},
     ),
     Layout(
         name="c3d-keras-th",
@@ -129,6 +150,7 @@ LAYOUTS: tuple[Layout, ...] = (
         fc6="HWC",
         disambiguation="its converter mirrors the kernels and puts fc6 into channels-last order, here too",
         classes=(487,),
+        class_lists={487: SPORTS1M},
     ),
     Layout(
         name="keras-model-zoo",
@@ -139,6 +161,7 @@ LAYOUTS: tuple[Layout, ...] = (
         linear_axes="IO",
         kernels_flipped=True,
         disambiguation="Theano's kernels are mirrored, and fc6 is in Caffe's order",
+        class_lists={487: SPORTS1M},
     ),
     Layout(
         name="keras-th-unflipped",
@@ -148,6 +171,7 @@ LAYOUTS: tuple[Layout, ...] = (
         preprocessing=UNKNOWN,
         linear_axes="IO",
         disambiguation="written for a backend that does not flip kernels (cuDNN): not mirrored, fc6 in Caffe's order",
+        class_lists={487: SPORTS1M},
     ),
     Layout(
         name="hx173149",
@@ -159,6 +183,7 @@ LAYOUTS: tuple[Layout, ...] = (
         linear_axes="IO",
         disambiguation="what its training script reads and writes; that script transposes pool5 before fc6",
         classes=(101, 487),
+        class_lists={487: SPORTS1M, 101: UCF101},
     ),
     Layout(
         name="hx173149-tf",
@@ -172,6 +197,7 @@ LAYOUTS: tuple[Layout, ...] = (
         disambiguation="conv3d_deepnetA_sport1m_iter_1900000_TF.model and "
         "c3d_ucf101_finetune_whole_iter_20000_TF.model: no transpose before fc6",
         classes=(101, 487),
+        class_lists={487: SPORTS1M, 101: UCF101},
     ),
     Layout(
         name="gluoncv",
@@ -188,6 +214,7 @@ LAYOUTS: tuple[Layout, ...] = (
         pool5="right",
         preprocessing=CAFFE,
         containers=("npz", "HDF5"),
+        class_lists={101: UCF101},
     ),
     Layout(
         name="lasagne",
@@ -197,5 +224,6 @@ LAYOUTS: tuple[Layout, ...] = (
         preprocessing=CAFFE,
         linear_axes="IO",
         classes=(487,),  # numpy.savez calls any list of arrays so
+        class_lists={487: SPORTS1M},
     ),
 )

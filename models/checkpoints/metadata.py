@@ -38,6 +38,7 @@ class Conventions:
         input_size: (channel, time, height, width) of a clip; None if the file does not state it.
         preprocessing: the profile they expect; None if the file does not state it.
         source: the checkpoint they were converted from.
+        class_names: a name for each class, in the order of fc8's outputs; None if the file does not state them.
     """
 
     pool5: Pool5 | None = None
@@ -45,10 +46,14 @@ class Conventions:
     source: Source | None = None
     variant: Variant | None = None
     input_size: InputSize | None = None
+    class_names: tuple[str, ...] | None = None
 
     def to_json(self) -> str:
-        """Return the text that `read_conventions` reads back."""
-        return msgspec.json.encode(self, order="sorted").decode()
+        """Return the text that `read_conventions` reads back; class names that are not known are left out."""
+        fields = msgspec.to_builtins(self, order="sorted")
+        if self.class_names is None:
+            fields.pop("class_names", None)  # what was decoded from JSON has no attribute for a default
+        return msgspec.json.encode(fields).decode()
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class _Network:
 class _Manifest:
     network: _Network
     preprocessing: Preprocessing | None = None
+    class_names: tuple[str, ...] | None = None
 
 
 def describe_conventions(model: BuiltModel) -> Conventions:
@@ -92,7 +98,7 @@ def describe_conventions(model: BuiltModel) -> Conventions:
     settings = msgspec.convert(dict(model.settings), _Settings).conventions
     pool5 = settings.pool5 if model.setting_sources.get("pool5") != "default" else None
     size = None if settings.input_size == CLIP_SHAPE else settings.input_size
-    return Conventions(pool5, model.preprocessing, source, settings.variant, size)
+    return Conventions(pool5, model.preprocessing, source, settings.variant, size, model.class_names)
 
 
 def read_conventions(path: Path, metadata: Mapping[str, str]) -> Conventions:
@@ -108,7 +114,7 @@ def read_conventions(path: Path, metadata: Mapping[str, str]) -> Conventions:
             manifest = msgspec.json.decode(metadata[MANIFEST_KEY], type=_Manifest)
             settings = manifest.network.settings
             stated = settings.conventions if settings else Conventions(manifest.network.pool5)
-            return replace(stated, preprocessing=manifest.preprocessing)
+            return replace(stated, preprocessing=manifest.preprocessing, class_names=manifest.class_names)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise CheckpointError(f"{path}: its metadata of conventions is invalid: {error}") from error
     return Conventions()

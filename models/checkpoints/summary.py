@@ -16,11 +16,25 @@ from models.checkpoints.loading import load_into
 from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.selection import MAX_LISTED, Candidate, choose
 from models.checkpoints.sources import ResolvedSource
+from models.class_names import ClassNames, describe_class_names, suggest_labels
 from models.config import C3DConfig
 from models.errors import C3DExportError, CheckpointError, count, join_limited
 from models.options import BuildOptions, WeightSelection
 from models.planning import fit_preprocessing, plan
 from models.pooling import format_size
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a file is as a checkpoint.
+
+    Attributes:
+        facts: {fact: text}, in the order to show them; few where it is no C3D's.
+        class_names: a name for each class of the network that would be loaded; None where they are not known.
+    """
+
+    facts: dict[str, str]
+    class_names: ClassNames | None = None
 
 
 @dataclass(frozen=True)
@@ -34,8 +48,8 @@ class LoadCheck:
 
 def describe_checkpoint(
     source: str | Path, file: ResolvedSource, raw: ReadResult, options: BuildOptions
-) -> dict[str, str]:
-    """Return {fact: text} about a checkpoint, in the order to show them; few where it is no C3D's.
+) -> Description:
+    """Return what is known of a checkpoint.
 
     Args:
         source: as the user gave it.
@@ -44,6 +58,7 @@ def describe_checkpoint(
         options: the layout, and which of its tensors are the network's.
 
     Raises:
+        CheckpointError: it states another number of class names than its fc8 has outputs.
         UsageError: no such layout, or a key map that cannot be read.
     """
     facts = _foreign_objects(raw)
@@ -51,7 +66,7 @@ def describe_checkpoint(
     try:
         candidates = find_networks(file.path, raw, options.layout, key_map)
     except CheckpointError as error:
-        return facts | {"layout": "none", "loads": f"no: {_without_path(error, file.path)}"}
+        return Description(facts | {"layout": "none", "loads": f"no: {_without_path(error, file.path)}"})
     if len(candidates) > 1:
         facts |= {
             f"network {number}": _describe_candidate(file, raw, one, options)
@@ -62,15 +77,17 @@ def describe_checkpoint(
     try:
         chosen = choose(candidates, options.selection)
     except C3DExportError as error:
-        return facts | {"loads": f"no: {error}"}
-    return facts | _describe_chosen(source, file, raw, chosen, options)
+        return Description(facts | {"loads": f"no: {error}"})
+    described = _describe_chosen(source, file, raw, chosen, options)
+    return replace(described, facts=facts | described.facts)
 
 
 def _describe_chosen(
     source: str | Path, file: ResolvedSource, raw: ReadResult, chosen: Candidate, options: BuildOptions
-) -> dict[str, str]:
+) -> Description:
     """Return the facts about the network that would be loaded."""
     facts: dict[str, str] = {}
+    names: ClassNames | None = None
     found = chosen.matches
     if len(found) == 1:
         layout = found[0].layout
@@ -81,6 +98,8 @@ def _describe_chosen(
         facts["prefix"] = chosen.prefix or "none"
         facts["pool5"] = checkpoint.pool5 or "not stated by these names"
         facts["preprocessing"] = _describe_profile(checkpoint, options)
+        names = checkpoint.class_names
+        facts |= _describe_classes(checkpoint, names)
         if notes := checkpoint.coverage.notes():
             facts["left out"] = "; ".join(note.removeprefix("left out: ") for note in notes)
     else:
@@ -93,7 +112,7 @@ def _describe_chosen(
     if check.config is not None:
         facts["exports"] = f"{check.config.describe()}: {', '.join(check.config.default_outputs)}"
         facts["command"] = export_command(source, options, ambiguous=len(found) > 1)
-    return facts
+    return Description(facts, names)
 
 
 def _describe_profile(checkpoint: Checkpoint, options: BuildOptions) -> str:
@@ -105,6 +124,15 @@ def _describe_profile(checkpoint: Checkpoint, options: BuildOptions) -> str:
     if profile is None:
         return f"none for clips of {count(config.channels, 'channel')}"
     return f"{profile.name}: {profile.describe(config.height, config.width)} ({profile.source})"
+
+
+def _describe_classes(checkpoint: Checkpoint, names: ClassNames | None) -> dict[str, str]:
+    """Return what is known of the classes; nothing for a file that has no fc8."""
+    if not checkpoint.num_classes:
+        return {}
+    if names is None:
+        return {"class names": f"not known; {suggest_labels(checkpoint.num_classes)} sets them"}
+    return {"class names": describe_class_names(names)}
 
 
 def export_command(source: str | Path, options: BuildOptions, *, ambiguous: bool = False) -> str:

@@ -155,6 +155,7 @@ class ReadResult:
         size: bytes of the file (or files) as given; `read_file` sets it.
         variant: the variant of the network, if the file itself states it.
         input_size: (channel, time, height, width) of a clip, if the file itself states it.
+        class_names: a name for each class, if the file itself states them.
     """
 
     content: object
@@ -169,6 +170,7 @@ class ReadResult:
     size: int = 0
     variant: Variant | None = None
     input_size: InputSize | None = None
+    class_names: tuple[str, ...] | None = None
 
     @cached_property
     def contents(self) -> Contents:

@@ -102,6 +102,7 @@ def read_onnx(file: MappedFile) -> ReadResult:
         others=tuple(opened.others.values()),
         variant=reported.variant,
         input_size=size or reported.input_size,
+        class_names=reported.class_names,
     )
 
 

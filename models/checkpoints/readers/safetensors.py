@@ -53,6 +53,7 @@ def read_safetensors(file: MappedFile) -> ReadResult:
         source=source,
         variant=reported.variant,
         input_size=reported.input_size,
+        class_names=reported.class_names,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.built import checkpoint
-from helpers.checkpoints import narrow_state
+from helpers.checkpoints import jfzhang95_training, narrow_state
 
 from models import build
 from models.checkpoints import read_checkpoint
@@ -32,7 +32,9 @@ def shapes_of(layout: Layout) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("prefix", ["", "model.", "a/b/"])
 def test_every_row_is_recognised_or_one_of_named_candidates(layout: Layout, prefix: str) -> None:
     shapes = {prefix + name: shape for name, shape in shapes_of(layout).items()}
-    (found,) = detect_networks(shapes, container=layout.containers[0] if layout.containers else "torch zip")
+    content = jfzhang95_training(narrow_state()) if layout.written_by else None
+    container = layout.containers[0] if layout.containers else "torch zip"
+    (found,) = detect_networks(shapes, container=container, content=content)
     assert layout in [fit.layout for fit in found]
     assert len(found) == 1 or all(fit.layout.disambiguation for fit in found)
     assert (len(found) > 1) == bool(layout.disambiguation)
