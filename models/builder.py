@@ -197,9 +197,9 @@ def _unavailable_outputs(config: C3DConfig) -> dict[str, str]:
     missing = [name for name in OUTPUTS if name not in available]
     features = ",".join(name for name in ("fc6", "fc7", "pool5") if name in available)
     without = {name: f"the checkpoint has no {name}; --outputs {features} exports its features" for name in missing}
-    head = (
-        f"{_NO_CLASSIFIER}; --outputs {features} exports its features, and --new-head initialises an fc8 for training"
-    )
+    head = f"{_NO_CLASSIFIER}; --outputs {features} exports its features"
+    if config.takes_new_head:
+        head += ", and --new-head initialises an fc8 for training"
     return without | {name: head for name in ("logits", "probabilities") if name in missing}
 
 
@@ -222,7 +222,8 @@ def _notes(
         notes.append(f"fc8 is newly initialised from seed {options.seed}: its scores mean nothing before training")
     notes += download_notes
     if not config.num_classes:
-        notes.append(f"{_NO_CLASSIFIER}: the artifact returns features, no class scores; --new-head adds an fc8")
+        text = f"{_NO_CLASSIFIER}: the artifact returns features, no class scores"
+        notes.append(text + "; --new-head adds an fc8" * config.takes_new_head)
     notes += planned.notes
     notes += info.notes
     if planned.pool5_source == "option" and info.pool5 not in (None, config.pool5):
@@ -232,7 +233,8 @@ def _notes(
     if info.converted:
         notes.append(f"weights were converted from {', '.join(info.converted)} to float32")
     if planned.pool5_source == "shapes":
-        notes.append(f"clips of {format_size(config.clip_shape)} fit fc6 with pool5 {config.pool5} only")
+        reader = next(iter(config.linear_sizes))
+        notes.append(f"clips of {format_size(config.clip_shape)} fit {reader} with pool5 {config.pool5} only")
     if planned.pool5_source == "default" and config.variant == "c3d":
         notes.append(
             "the checkpoint does not state its pool5 convention; symmetric is assumed. Weights that come from Caffe "

@@ -209,6 +209,11 @@ class C3DConfig:
         return sizes
 
     @property
+    def takes_new_head(self) -> bool:
+        """Whether an fc8 after the last layer makes a classifier: not where fc6 and fc7 are missing."""
+        return self.variant == "global-pool" or bool(self.linear_sizes)
+
+    @property
     def input(self) -> TensorSpec:
         """The network's input: `clip`, float32 (batch, channel, time, height, width)."""
         return TensorSpec(INPUT_NAME, "float32", ("batch", *self.clip_shape))
@@ -274,6 +279,8 @@ class C3DConfig:
         last = self.default_outputs[0]
         ending = "no fc8" if last == "fc7" else f"ends at {last}"
         parts = [name, f"{self.num_classes} classes" if self.num_classes else f"features only ({ending})"]
+        if self.num_classes and self.variant != "global-pool" and not self.fc7_width:
+            parts.append("no fc7" if self.feature_dim else "no fc6 and no fc7")
         if self.variant == "c3d":
             parts.append(f"pool5 {self.pool5}")
         if self.base_channels != BASE_CHANNELS:

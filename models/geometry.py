@@ -1,8 +1,8 @@
 """The structure of the network whose tensors a checkpoint holds, from the tensors' shapes.
 
 Shapes state the input channels, every width and which layers exist. Of the clip's size they state one number: how many
-positions of pool5's output fc6 reads. Which sizes give that number follows from the pools (`models.pooling`), and so
-does pool5's convention where only one gives it.
+positions of pool5's output the first linear layer reads: fc6, or fc8 in a network without fc6 and fc7. Which sizes give
+that number follows from the pools (`models.pooling`), and so does pool5's convention where only one gives it.
 """
 
 from __future__ import annotations
@@ -88,13 +88,17 @@ def infer_config(shapes: Shapes, stated: Stated) -> Inferred:
     linear = {name: shape for name in ("fc6", "fc7", "fc8") if len(shape := shapes.get(f"{name}.weight", ())) == 2}
     batch_norm = any(f"{norm}.weight" in shapes for norm in BATCH_NORMS.values())
     variant, notes = _infer_variant(shapes, linear, stated, 8 * base, batch_norm=batch_norm)
+    absent = _absent(shapes, linear, 8 * base)
+    if absent and variant != "global-pool":
+        reads = "pool5" if "fc6" in absent else "fc6"
+        notes = (*notes, f"the checkpoint has no {' and no '.join(absent)}: fc8 reads {reads}")
     config = C3DConfig(
         num_classes=_count_classes(linear),
         batch_norm=batch_norm,
         pool5=stated.pool5 or "symmetric",
         base_channels=base,
-        feature_dim=_width("fc6", linear, variant),
-        fc7_dim=_width("fc7", linear, variant),
+        feature_dim=_width("fc6", linear, absent),
+        fc7_dim=_width("fc7", linear, absent),
         channels=channels,
         variant=variant,
         linear_batch_norm="bn6.weight" in shapes,
@@ -127,16 +131,30 @@ def _count_classes(linear: Shapes) -> int:
     return classes
 
 
-def _width(name: str, linear: Shapes, variant: Variant) -> int:
-    """Return the width of fc6 or fc7; 0 where the network ends before it.
+def _absent(shapes: Shapes, linear: Shapes, features: int) -> tuple[str, ...]:
+    """Return which of fc6 and fc7 the network does not have although it has fc8.
 
-    A layer that is missing before another one is missing from the file, not from the network; the global average is
-    the one variant in which fc8 reads pool5.
+    A layer of which the file has nothing is not the network's where fc8 reads what is left: fc6, or pool5's output.
+    Otherwise it is missing from the file, for `load_into` to refuse.
+    """
+    present = {name.partition(".")[0] for name in shapes}
+    if "fc8" not in linear or "fc7" in present:
+        return ()
+    reads = linear["fc8"][1]
+    if "fc6" in present:
+        return ("fc7",) if "fc6" in linear and linear["fc6"][0] == reads else ()
+    return ("fc6", "fc7") if reads % features == 0 else ()
+
+
+def _width(name: str, linear: Shapes, absent: tuple[str, ...]) -> int:
+    """Return the width of fc6 or fc7; 0 where the network does not have it.
+
+    A layer that is missing from the file has the width that the layer after it reads.
     """
     if name in linear:
         return linear[name][0]
     after = [linear[later][1] for later in ("fc7", "fc8") if later > name and later in linear]
-    return after[0] if after and variant != "global-pool" else 0
+    return after[0] if after and name not in absent else 0
 
 
 def _infer_size(config: C3DConfig, linear: Shapes, stated: Stated, notes: tuple[str, ...]) -> Inferred:
@@ -148,23 +166,31 @@ def _infer_size(config: C3DConfig, linear: Shapes, stated: Stated, notes: tuple[
         raise CheckpointError(f"--input-size {format_size(given)}: conv1 reads {channels} channels, not {given[0]}")
     wanted = CLIP_SHAPE[1:] if given is None else given[-3:]
     features = 8 * config.base_channels
-    columns = linear["fc6"][1] if "fc6" in linear else 0
+    first = "fc6" if config.feature_dim else "fc7" if config.fc7_width else "fc8"
+    columns = linear[first][1] if first in linear else 0
+    if config.variant == "global-pool" and columns not in (0, features):
+        raise CheckpointError(
+            f"{first} reads {columns} values, and a global average of {features} channels gives {features}: this is "
+            "not the variant global-pool; --variant c3d takes the published pool5"
+        )
     if config.variant == "global-pool" or columns == 0 or columns % features:
         sized = resize_config(config, wanted)
         if fault := sized.fault():
             raise CheckpointError(fault)
-        if given is None and columns == 0 and not linear.keys() - {"fc8"}:
+        if given is None and (config.variant == "global-pool" or not linear):
             text = f"the weights take clips of any size: {format_size(sized.clip_shape)} is exported; --input-size"
             notes = (*notes, f"{text} chooses another")
         return Inferred(sized, notes=notes)
     conventions = (config.pool5,) if stated.pool5 or config.variant != "c3d" else POOL5_CONVENTIONS
     possible = [resize_config(config, wanted, pool5) for pool5 in conventions]
-    fitting = [one for one in possible if one.fault() is None and one.linear_sizes["fc6"][0] == columns]
+    fitting = [one for one in possible if one.fault() is None and one.linear_sizes[first][0] == columns]
     if not fitting:
         proposals = [one for pool5 in conventions for one in _propose(config.variant, pool5, columns // features)]
-        raise CheckpointError(_ask_for_size(config, columns, proposals, possible if given is not None else []))
+        raise CheckpointError(_ask_for_size(config, first, columns, proposals, possible if given is not None else []))
     if given is None and stated.pool5 is None and config.variant == "c3d":
-        text = f"fc6 reads {columns} values: clips of {format_size(fitting[0].clip_shape)} are assumed, as published"
+        text = (
+            f"{first} reads {columns} values: clips of {format_size(fitting[0].clip_shape)} are assumed, as published"
+        )
         notes = (*notes, f"{text}; --input-size names another size")
     return Inferred(fitting[0], len(fitting) < len(possible), notes)
 
@@ -206,7 +232,9 @@ def _roundest(lengths: range, published: int) -> int:
     return published if published in lengths else max(lengths, key=lambda length: length & -length)
 
 
-def _ask_for_size(config: C3DConfig, columns: int, proposals: list[_Proposal], refused: list[C3DConfig]) -> str:
+def _ask_for_size(
+    config: C3DConfig, first: str, columns: int, proposals: list[_Proposal], refused: list[C3DConfig]
+) -> str:
     def describe(proposal: _Proposal) -> str:
         usual = format_size((config.channels, *proposal.usual))
         spans = " x ".join(f"{lengths[0]}-{lengths[-1]}" for lengths in proposal.ranges)
@@ -214,13 +242,16 @@ def _ask_for_size(config: C3DConfig, columns: int, proposals: list[_Proposal], r
 
     sizes = "; ".join(map(describe, proposals)) or "no usual size does"
     if not refused:
+        otherwise = ""
+        if first == "fc8":
+            otherwise = "the file has no fc6 and no fc7. Unless they are missing from it, "
         return (
-            f"fc6 reads {columns} values of a clip, which does not state the clip's size: name it with --input-size "
-            f"CxTxHxW. These fit: {sizes}"
+            f"{otherwise}{first} reads {columns} values of a clip, which does not state the clip's size: name it with "
+            f"--input-size CxTxHxW. These fit: {sizes}"
         )
     given = format_size(refused[0].clip_shape)
     gives = refused[0].fault() or " or ".join(
-        dict.fromkeys(f"{one.linear_sizes['fc6'][0]}" for one in refused if one.fault() is None)
+        dict.fromkeys(f"{one.linear_sizes[first][0]}" for one in refused if one.fault() is None)
     )
-    reads = gives if refused[0].fault() else f"fc6 would read {gives} values of a clip, but it reads {columns}"
+    reads = gives if refused[0].fault() else f"{first} would read {gives} values of a clip, but it reads {columns}"
     return f"--input-size {given}: {reads}. These fit: {sizes}"

@@ -44,6 +44,11 @@ def plan(checkpoint: Checkpoint, options: BuildOptions) -> Plan:
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint.path}: {error}") from error
     config = inferred.config
+    if options.new_head and not config.takes_new_head:
+        raise CheckpointError(f"{checkpoint.path}: {_NO_FC6}")
+    notes = inferred.notes
+    if options.new_head and not config.num_classes and config.feature_dim and not config.fc7_width:
+        notes = (*notes, "the checkpoint has no fc7: the new fc8 reads fc6")
     classes = config.num_classes or (DEFAULT_CLASSES if options.new_head else 0)
     config = replace(
         config,
@@ -52,7 +57,13 @@ def plan(checkpoint: Checkpoint, options: BuildOptions) -> Plan:
     )
     stated_by = "file" if checkpoint.stated_pool5 else "layout" if checkpoint.pool5 else "default"
     source = "option" if options.pool5 else "shapes" if inferred.pool5_from_shapes else stated_by
-    return Plan(_checked(config, options), source, (*inferred.notes, *_overridden(checkpoint, options)))
+    return Plan(_checked(config, options), source, (*notes, *_overridden(checkpoint, options)))
+
+
+_NO_FC6 = (
+    "it ends at conv5b: fc6 and fc7 are missing, and --new-head initialises fc8 only. Without --new-head, --outputs "
+    "pool5 exports its features"
+)
 
 
 def _overridden(checkpoint: Checkpoint, options: BuildOptions) -> tuple[str, ...]:

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from models.checkpoints.coverage import Coverage, check_norms, check_patterns, is_ignored, sort_out
-from models.checkpoints.detection import LayoutMatch, detect_networks, select_layouts
+from models.checkpoints.biases import zero_biases
+from models.checkpoints.coverage import Coverage, below, check_norms, check_patterns, is_ignored, sort_out
+from models.checkpoints.detection import SEQUENTIAL, LayoutMatch, detect_networks, select_layouts
 from models.checkpoints.foreign import check_foreign, check_lost, describe_empty
 from models.checkpoints.key_map import KeyMap, parse_key_map, suggest_key_map
 from models.checkpoints.layout import LINEARS, Layout
+from models.checkpoints.linears import describe_last, gives_classes
 from models.checkpoints.pickled_modules import find_pool5
 from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import ReadResult
@@ -21,15 +22,12 @@ from models.checkpoints.selection import MAX_LISTED, OPTIMIZER, Candidate, choos
 from models.checkpoints.sources import ResolvedSource, resolve
 from models.checkpoints.unsupported import identify_unsupported
 from models.class_names import get_class_names
-from models.config import BATCH_NORMS, CLASSIFIER_KEYS, C3DConfig, InputSize
+from models.config import CLASSIFIER_KEYS, C3DConfig, InputSize
 from models.errors import CheckpointError, UsageError, join_limited
 from models.options import WeightSelection
 from models.pooling import Pool5, Variant
 from models.preprocessing import UNKNOWN, Preprocessing
 from models.progress import Progress, no_progress
-
-FC6 = "fc6.weight"
-"""Its columns are in the order in which the origin flattens pool5."""
 
 DEFAULT_SELECTION = WeightSelection()
 
@@ -44,11 +42,12 @@ class Checkpoint:
         found: the layout that was detected, and the prefix of its names in this file.
         chosen: the network of the file that it is.
         others: the file's other networks.
-        tensors: {canonical name: tensor as torch lays it out}; fc6 reads pool5 in the order of the file.
+        tensors: {canonical name: tensor as torch lays it out}; the first linear layer reads pool5 in the order of the
+            file.
         coverage: what else the file holds, and why it is left out.
         selection: which of the file's tensors these are, so that they are found again.
         named_layout: whether the user named the layout.
-        zero_biases: biases that the file has not, because a BatchNorm follows the convolution.
+        assumed: what was assumed of the tensors, a sentence each.
     """
 
     file: ResolvedSource
@@ -60,7 +59,7 @@ class Checkpoint:
     coverage: Coverage
     selection: WeightSelection
     named_layout: bool = False
-    zero_biases: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
 
     def check_patterns(self) -> None:
         """Raise a UsageError for a pattern of `--ignore` that leaves nothing out."""
@@ -143,17 +142,11 @@ class Checkpoint:
         return 0 if weight is None or weight.dim() == 0 else int(weight.shape[0])
 
     def tensors_for(self, config: C3DConfig) -> dict[str, Tensor]:
-        """Return `tensors` as a network of this structure takes them: fc6 reads pool5 in torch's order."""
-        if FC6 not in self.tensors or self.tensors[FC6].dim() != 2:
+        """Return `tensors` as a network of this structure takes them: its first linear layer in torch's order."""
+        first = f"{next(iter(config.linear_sizes), '')}.weight"  # fc6, or fc8 where that reads pool5
+        if first not in self.tensors or self.tensors[first].dim() != 2:
             return self.tensors
-        return self.tensors | {FC6: self.layout.order_fc6(self.tensors[FC6], config.pool5_shape)}
-
-    @property
-    def _last_features(self) -> tuple[str, str] | None:
-        """The file's name of fc6 or fc7 where the network ends with it and the name does not state that it is."""
-        last = next((layer for layer in reversed(LINEARS) if f"{layer}.weight" in self.tensors), None)
-        name = self.found.weights.get(f"{last}.weight", "").removeprefix(self.found.prefix)
-        return None if last in (None, LINEARS[-1]) or not name or last in name else (name, last)
+        return self.tensors | {first: self.layout.order_fc6(self.tensors[first], config.pool5_shape)}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -176,15 +169,9 @@ class Checkpoint:
         heads = [name for name, canonical in self.found.mapped.items() if canonical == CLASSIFIER_KEYS[0]]
         if heads and not self.selection.key_map:
             found.append(f"{heads[0].removeprefix(self.found.prefix)} is taken for {CLASSIFIER_KEYS[0]}")
-        if (last := self._last_features) is not None:
-            name, layer = last
-            text = f"{name} is taken for {layer}, which a ReLU follows"
-            found.append(f"{text}: if it gives class scores, this is another network than C3D")
         if any(name.startswith("bn") for name in self.tensors) and not self.states_conventions:
             found.append("BatchNorm's epsilon is not in the file: 1e-5, PyTorch's default, is taken")
-        if self.zero_biases:
-            found.append("the convolutions have no bias, as is usual before BatchNorm: 0 is taken")
-        return (*found, *self.coverage.notes())
+        return (*found, *self.assumed, *self.coverage.notes())
 
 
 def read_checkpoint(
@@ -259,27 +246,46 @@ def remap_keys(
             raise CheckpointError(f"{file.path}: holds {canonical} twice, the second time as {name}")
         else:
             tensors[canonical] = found.layout.to_torch(canonical, tensor)
-    biases = _zero_biases(tensors)
     others = tuple(one for one in candidates if one is not chosen)
     coverage = sort_out(unknown, found, chosen, others, selection.ignore)
     check_lost(file.path, raw, found.prefix, lambda name: is_ignored(name, chosen.key, selection.ignore))
     check_norms(file.path, coverage, chosen.key, raw.tensors, tensors)
+    last = _describe_last(file.path, found, tensors)
+    outside = {
+        own: tensor for name, tensor in raw.tensors.items() if (own := below(chosen.key, name)) in coverage.outside
+    }
+    biases, notes = zero_biases(file.path, tensors, outside)
     effective = replace(selection, key=chosen.key, prefix=chosen.prefix)
     return Checkpoint(
-        file, raw, found, chosen, others, tensors | biases, coverage, effective, layout != "auto", tuple(biases)
+        file, raw, found, chosen, others, tensors | biases, coverage, effective, layout != "auto", last + notes
     )
 
 
-def _zero_biases(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the biases of convolutions that have none because a BatchNorm follows: 0."""
-    return {
-        f"{conv}.bias": torch.zeros(len(tensors[f"{norm}.bias"]))
-        for conv, norm in BATCH_NORMS.items()
-        if f"{conv}.weight" in tensors
-        and f"{conv}.bias" not in tensors
-        and f"{norm}.bias" in tensors
-        and tensors[f"{norm}.bias"].dim() == 1
+def _describe_last(path: Path, found: LayoutMatch, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return a note on the last linear layer where its name does not say which it is.
+
+    Raises:
+        CheckpointError: its width does not say it either.
+    """
+    last = next((layer for layer in reversed(LINEARS) if f"{layer}.weight" in tensors), "")
+    weight = f"{last}.weight"
+    name = found.weights.get(weight, "")
+    if not name or name in found.mapped or last in name.removeprefix(found.prefix) or tensors[weight].dim() == 0:
+        return ()
+    width = len(tensors[weight])
+    if found.layout.name != SEQUENTIAL and CLASSIFIER_KEYS[0] not in found.layout.names.values():
+        return ()  # an origin whose network ends there
+    if last == LINEARS[-1] and (found.layout.name != SEQUENTIAL or "fc7.weight" in tensors or not gives_classes(width)):
+        return ()
+    own = {
+        canonical: name.removeprefix(found.prefix)
+        for name, canonical in found.layout.names.items()
+        if canonical in tensors and canonical.startswith(f"{last}.")
     }
+    try:
+        return (describe_last(last, name.removeprefix(found.prefix), width, own),)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def find_networks(path: Path, raw: ReadResult, layout: str, key_map: KeyMap) -> tuple[Candidate, ...]:

@@ -97,7 +97,7 @@ def sort_out(
     """
     kinds: dict[str, list[str]] = {}
     for name in names:
-        kinds.setdefault(_kind(name, match, chosen, others, ignore), []).append(_below(chosen.key, name))
+        kinds.setdefault(_kind(name, match, chosen, others, ignore), []).append(below(chosen.key, name))
     shown = {kind: tuple(found) for kind, found in kinds.items()}
     return Coverage(
         shown.get("unexpected", ()),
@@ -146,8 +146,8 @@ def check_norms(
     """
     widths = sorted(len(tensor) for name, tensor in tensors.items() if name.startswith("conv") and tensor.dim() > 1)
     names = [name for name in coverage.outside if name.endswith("running_mean")]
-    below = {_below(key, name): tensor for name, tensor in every.items()}
-    sizes = sorted(below[name].numel() for name in names)
+    found = {below(key, name): tensor for name, tensor in every.items()}
+    sizes = sorted(found[name].numel() for name in names)
     if names and sizes == widths and not any(name.startswith("bn") for name in tensors):
         norms = join_limited((name.rpartition(".")[0] for name in names), 3)
         raise CheckpointError(
@@ -158,7 +158,7 @@ def check_norms(
 
 def is_ignored(name: str, key: str, patterns: Iterable[str]) -> bool:
     """Return whether a pattern of `--ignore`, which is for names below the key, matches a tensor's path."""
-    return any(fnmatchcase(_below(key, name), pattern) for pattern in patterns)
+    return any(fnmatchcase(below(key, name), pattern) for pattern in patterns)
 
 
 def _kind(name: str, match: LayoutMatch, chosen: Candidate, others: Sequence[Candidate], ignore: Sequence[str]) -> str:
@@ -183,6 +183,6 @@ def _belongs(name: str, other: LayoutMatch, match: LayoutMatch) -> bool:
     return under or other.canonical(name) is not None
 
 
-def _below(key: str, name: str) -> str:
+def below(key: str, name: str) -> str:
     """Return a path below the key, as the dict calls the tensor."""
     return name.removeprefix(f"{key}.") if key else name

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from models.checkpoints.key_map import KeyMap, find_head, splits
-from models.checkpoints.layouts import LAYERS, LAYOUTS, Layout
+from models.checkpoints.layouts import LAYERS, LAYOUTS, LINEARS, Layout
 from models.checkpoints.sequential import sequential_names
 from models.config import CONVOLUTIONS
 from models.errors import UsageError
@@ -196,7 +196,8 @@ def _match(
     weights = {**own, **{canonical: name for name, canonical in explained.items() if canonical in WEIGHTS}}
     head: dict[str, str] = {}
     if HEAD not in weights and layout.linear_axes == "OI":
-        head = find_head(shapes, prefix, _features(shapes, weights))
+        flat = not any(f"{layer}.weight" in weights for layer in LINEARS)
+        head = find_head(shapes, prefix, _features(shapes, weights), flat=flat)
         weights |= {canonical: name for name, canonical in head.items() if canonical in WEIGHTS}
     fitting = sum(layout.matches(canonical, shapes[name]) for canonical, name in weights.items())
     return LayoutMatch(layout, prefix, weights, {**explained, **head}, fitting, len(own))

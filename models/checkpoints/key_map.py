@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from models.checkpoints.layout import LAYERS
+from models.checkpoints.linears import gives_classes, name_linears
 from models.config import BATCH_NORMS, CHANNEL_FACTORS, CONVOLUTIONS
 from models.errors import UsageError
 
@@ -101,19 +102,21 @@ def splits(name: str) -> Iterator[tuple[str, str]]:
         yield name[: position + 1], name[position + 1 :]
 
 
-def find_head(shapes: Shapes, prefix: str, features: int | None) -> dict[str, str]:
+def find_head(shapes: Shapes, prefix: str, features: int | None, *, flat: bool) -> dict[str, str]:
     """Return {file's name: canonical name} of a linear layer that is fc8 under another usual name; {} if none is.
 
     Args:
         shapes: {tensor name: shape} of the file.
         prefix: the network's prefix.
-        features: what fc8 reads; None where the file does not show it.
+        features: outputs of the last layer before fc8; None where the file does not show them.
+        flat: that layer is conv5b, of whose outputs fc8 may read many positions, as fc6 does.
     """
-    heads = [
-        head
-        for head in HEADS
-        if len(shape := shapes.get(f"{prefix}{head}.weight", ())) == 2 and features in (None, shape[1])
-    ]
+
+    def reads(shape: tuple[int, ...]) -> bool:
+        one = features in (None, shape[1])
+        return one or (flat and features is not None and shape[1] % features == 0 and gives_classes(shape[0]))
+
+    heads = [head for head in HEADS if len(shape := shapes.get(f"{prefix}{head}.weight", ())) == 2 and reads(shape)]
     if len(heads) != 1:
         return {}
     names = (f"{heads[0]}.{parameter}" for parameter in ("weight", "bias"))
@@ -125,15 +128,15 @@ def suggest_key_map(shapes: Shapes) -> tuple[str, ...]:
 
     The file's weights are taken in its order, which is the order in which the layers were defined.
     """
-    layers = {
+    parts = {
         tuple(name.split(".")[:-1]): shape
         for name, shape in shapes.items()
         if name.endswith(".weight") and len(shape) in (2, 5)
     }
     shared = 0  # components that all names begin with: the key and the prefix
-    while layers and len({layer[: shared + 1] for layer in layers}) == 1 and all(len(n) > shared + 1 for n in layers):
+    while parts and len({layer[: shared + 1] for layer in parts}) == 1 and all(len(n) > shared + 1 for n in parts):
         shared += 1
-    weights = {".".join(layer[shared:]): shape for layer, shape in layers.items()}
+    weights = {".".join(layer[shared:]): shape for layer, shape in parts.items()}
     if any(name.endswith("running_mean") for name in shapes):  # a BatchNorm has no shape that tells which it is
         return ()
     kernels = {name: shape for name, shape in weights.items() if len(shape) == 5}
@@ -149,6 +152,7 @@ def suggest_key_map(shapes: Shapes) -> tuple[str, ...]:
         if shape[1] % rows if index == 0 else shape[1] != rows:
             return ()
         rows = shape[0]
+    layers = (*CONVOLUTIONS, *name_linears([*linears.values()], 8 * base))
     return tuple(
-        f"{theirs}={ours}" for theirs, ours in zip((*kernels, *linears), LAYERS, strict=False) if theirs != ours
+        f"{theirs}={ours}" for theirs, ours in zip((*kernels, *linears), layers, strict=True) if theirs != ours
     )

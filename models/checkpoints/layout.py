@@ -35,7 +35,8 @@ class Layout:
         conv_axes: axes of a kernel: torch's (out, in, time, height, width), or TensorFlow's `DHWIO`.
         linear_axes: axes of a linear weight: torch's (out, in), or `IO`.
         kernels_flipped: kernels are true convolutions' (Theano), mirrored in time, height and width.
-        fc6: the order in which fc6 reads pool5: `CHW` (torch, Caffe), or `HWC` (channels last); time comes before rows.
+        fc6: the order in which fc6, or fc8 without an fc6, reads pool5: `CHW` (torch, Caffe), or `HWC` (channels last);
+            time comes before rows.
         disambiguation: what distinguishes this row from others with the same names and shapes.
         containers: the file formats in which the origin writes; () for any. In others its names prove nothing, and
             only `--layout` selects this row.
@@ -127,7 +128,7 @@ class Layout:
         return tensor.t() if self.linear_axes == "IO" else tensor
 
     def order_fc6(self, matrix: Tensor, pool5: InputSize) -> Tensor:
-        """Return fc6's weight (out, in) with its columns in the order in which torch flattens pool5.
+        """Return the weight (out, in) that reads pool5 with its columns in the order in which torch flattens pool5.
 
         Args:
             matrix: what `to_torch` returned.

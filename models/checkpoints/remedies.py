@@ -52,8 +52,7 @@ def describe_unexpected(checkpoint: Checkpoint, canonical: Sequence[str] = ()) -
 
 def _between_layers(checkpoint: Checkpoint, names: Sequence[str]) -> list[str]:
     """Return the tensors of layers that change the outputs if they are between C3D's: to ignore them is no advice."""
-    key = checkpoint.chosen.key
-    shapes = {name: checkpoint.raw.tensors[f"{key}.{name}" if key else name].shape for name in names}
+    shapes = {name: checkpoint.raw.tensors[checkpoint.chosen.path(name)].shape for name in names}
     return [name for name, shape in shapes.items() if len(shape) == 5 or name.endswith("running_mean")]
 
 
@@ -77,8 +76,10 @@ def _layer(name: str) -> str:
 
 def _is_head(checkpoint: Checkpoint, name: str) -> bool:
     """Return whether a tensor is a linear weight that reads the features of the network's last layer."""
-    key = checkpoint.chosen.key
-    shape = checkpoint.raw.tensors[f"{key}.{name}" if key else name].shape
-    last = next((checkpoint.tensors[w] for w in ("fc7.weight", "fc6.weight") if w in checkpoint.tensors), None)
-    is_matrix = name.endswith(".weight") and len(shape) == 2
-    return is_matrix and last is not None and last.dim() > 0 and shape[1] == last.shape[0]
+    shape = checkpoint.raw.tensors[checkpoint.chosen.path(name)].shape
+    lasts = ("fc7.weight", "fc6.weight", "conv5b.weight")
+    last = next((weight for weight in lasts if weight in checkpoint.tensors), "")
+    if not name.endswith(".weight") or len(shape) != 2 or not last or checkpoint.tensors[last].dim() == 0:
+        return False
+    features = len(checkpoint.tensors[last])
+    return shape[1] == features or (last == lasts[-1] and shape[1] % features == 0)

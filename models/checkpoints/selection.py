@@ -71,6 +71,10 @@ class Candidate:
         parts += [f"with the prefix {self.prefix!r}"] if self.prefix else []
         return " ".join(parts) or "at the top"
 
+    def path(self, name: str) -> str:
+        """Return the path of a tensor that is called `name` below the key."""
+        return f"{self.key}.{name}" if self.key else name
+
     @property
     def is_average(self) -> bool:
         """Whether its key or prefix says that it is an average over the course of training."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from models.checkpoints.layout import LINEARS
+from models.checkpoints.linears import name_linears
 from models.config import BATCH_NORMS, CHANNEL_FACTORS, CONVOLUTIONS
 
 _NUMBERED = re.compile(r"(.*\.|)(\d{1,4})\.(weight|bias|running_mean|running_var|num_batches_tracked)")
@@ -87,8 +88,7 @@ def _linears(layers: _Layers, channels: int) -> dict[str, str]:
         return {}
     if any(after[1] != before[0] for before, after in pairwise(weights)):
         return {}
-    # a single layer that reads one value per channel follows a global pool: it is the classifier
-    names = ("fc8",) if len(weights) == 1 and weights[0][1] == channels else LINEARS
+    names = name_linears(weights, channels)
     return {
-        f"{number}.{p}": f"{layer}.{p}" for number, layer in zip(numbers, names, strict=False) for p in layers[number]
+        f"{number}.{p}": f"{layer}.{p}" for number, layer in zip(numbers, names, strict=True) for p in layers[number]
     }

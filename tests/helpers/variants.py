@@ -93,6 +93,14 @@ NETWORKS: Mapping[str, tuple[nn.Sequential, C3DConfig]] = {
         plain(3, 2 * 2 * 2, CEIL),
         C3DConfig(CLASSES, False, "right", BASE, WIDTH, None, 3, 24, 48, 48),
     ),
+    "fc8 reads fc6": (
+        plain(3, 2 * 2, SYMMETRIC, (WIDTH,)),
+        C3DConfig(CLASSES, base_channels=BASE, feature_dim=WIDTH, fc7_dim=0, height=48, width=48),
+    ),
+    "fc8 reads pool5, two steps": (
+        plain(3, 2 * 3 * 3, SYMMETRIC, ()),
+        C3DConfig(CLASSES, base_channels=BASE, feature_dim=0, frames=32, height=64, width=64),
+    ),
 }
 
 

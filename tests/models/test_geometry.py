@@ -56,10 +56,48 @@ def test_a_network_may_end_before_fc8(count: int) -> None:
     assert found.clip_shape == (3, 16, 112, 112)
 
 
-@pytest.mark.parametrize("missing", ["fc6", "fc7"])
-def test_a_layer_before_another_is_missing_from_the_file(missing: str) -> None:
-    found = infer_config(shapes(linears=tuple(name for name in LINEARS if name != missing)), Stated()).config
-    assert found == C3DConfig(5)  # so that loading says which tensors are missing
+WITHOUT_FC7 = shapes(linears=("fc6", "fc8"))
+WITHOUT_FC6_AND_FC7 = shapes(widths=(0, 8192), linears=("fc8",))
+
+
+def test_fc8_may_read_fc6_or_pool5() -> None:
+    found = infer_config(WITHOUT_FC7, Stated())
+    assert found.config == C3DConfig(5, fc7_dim=0)
+    assert "the checkpoint has no fc7: fc8 reads fc6" in found.notes
+    found = infer_config(WITHOUT_FC6_AND_FC7, Stated())
+    assert found.config == C3DConfig(5, feature_dim=0)
+    assert "the checkpoint has no fc6 and no fc7: fc8 reads pool5" in found.notes
+    assert [*found.config.linear_sizes.items()] == [("fc8", (8192, 5))]
+    assert infer_config(shapes(widths=(0, 25088), linears=("fc8",)), Stated(input_size=(16, 224, 224))).config == (
+        C3DConfig(5, feature_dim=0, pool5="right", height=224, width=224)
+    )
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        shapes(linears=("fc7", "fc8")),  # nothing reads pool5
+        WITHOUT_FC7 | {"fc7.bias": (4096,)},
+        WITHOUT_FC7 | {"fc8.weight": (5, 512 * 7 + 1)},
+    ],
+    ids=["no fc6", "fc7's bias", "fc8 does not read fc6"],
+)
+def test_a_layer_before_another_is_missing_from_the_file(network: Shapes) -> None:
+    found = infer_config(network, Stated()).config
+    assert set(found.linear_sizes) == {*LINEARS}  # so that loading says which tensors are missing
+
+
+def test_an_fc8_that_may_read_pool5_of_another_size_is_asked_about() -> None:
+    """4096 is fc7's published width, and eight positions of pool5's output."""
+    with pytest.raises(
+        CheckpointError, match=r"no fc6 and no fc7. Unless they are missing.*--input-size.*3x32x32x32 \("
+    ):
+        infer_config(shapes(linears=("fc8",)), Stated())
+
+
+def test_the_global_average_is_refused_where_fc6_reads_positions() -> None:
+    with pytest.raises(CheckpointError, match=r"fc6 reads 8192 values.*gives 512.*--variant c3d"):
+        infer_config(shapes(), Stated("global-pool"))
 
 
 def test_sizes_are_asked_for_with_those_that_fit() -> None:

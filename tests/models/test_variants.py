@@ -25,7 +25,7 @@ def build_from(origin: nn.Sequential, config: C3DConfig) -> C3D:
     for names, modules in (
         (("conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b"), convs),
         (("bn1", "bn2", "bn3a", "bn3b", "bn4a", "bn4b", "bn5a", "bn5b", "bn6", "bn7"), norms),
-        (("fc6", "fc7", "fc8")[-len(linears) :], linears),
+        (tuple(config.linear_sizes), linears),
     ):
         ours |= {
             f"{name}.{key}": value

@@ -75,6 +75,29 @@ def test_its_file_states_the_geometry_when_it_is_a_checkpoint(flow: ExportResult
     assert build(BuildOptions(weights=converted)).settings == folded
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        replace(BASE, fc7_dim=0, input_size=(16, 32, 32)),
+        replace(BASE, feature_dim=0, fc7_dim=0, input_size=(32, 32, 48)),
+    ],
+    ids=["fc8 reads fc6", "fc8 reads pool5"],
+)
+def test_a_network_without_fc7_is_exported_verified_and_converted(options: BuildOptions, tmp_path: Path) -> None:
+    network = build(options)
+    torch.save(network.network.state_dict(), tmp_path / "c3d.pth")
+    model = BuildOptions(weights=tmp_path / "c3d.pth", input_size=options.input_size)
+    quick = ParityOptions(input_types=("random",), samples=1)
+    optimize = OptimizeOptions(target="cpu")
+    request = ExportRequest(("onnx",), model, outputs=names(network), optimize=optimize, output_dir=tmp_path)
+    (artifact,) = export(replace(request, parity=quick)).artifacts
+    assert artifact.manifest.network.settings == network.settings
+    (report,) = verify_parity([artifact.path], quick)
+    assert report.passed
+    convert(ConvertRequest(model, tmp_path / "c3d.safetensors"))
+    assert build(BuildOptions(weights=tmp_path / "c3d.safetensors")).settings == network.settings
+
+
 def test_the_commands_ask_for_a_size_and_take_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     torch.save(build(replace(BASE, input_size=(1, 16, 48, 32), num_classes=3)).network.state_dict(), tmp_path / "w.pth")
 

@@ -41,6 +41,13 @@ FILES: dict[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
         "two channels, 8 frames, pool5 right, even and odd maps",
         {"conv": CONVOLUTIONS, "linear": LINEARS},
     ),
+    "no fc7": ("fc8 reads fc6", {"conv": CONVOLUTIONS, "linear": ("fc6", "fc8")}),
+    "no fc7, a head of another name": ("fc8 reads fc6", {"conv": CONVOLUTIONS, "linear": ("fc6", "classifier")}),
+    "no fc6 and no fc7": ("fc8 reads pool5, two steps", {"conv": CONVOLUTIONS, "linear": ("fc8",)}),
+    "no fc6 and no fc7, a head of another name": (
+        "fc8 reads pool5, two steps",
+        {"conv": CONVOLUTIONS, "linear": ("fc",)},
+    ),
 }
 
 
@@ -70,9 +77,11 @@ def test_vcop_without_a_head_returns_the_average_of_conv5b(tmp_path: Path) -> No
     torch.testing.assert_close(logits_of(built.network, config), logits_of(pooled, config), rtol=1e-9, atol=0)
 
 
-def test_channels_last_files_read_time_then_rows_then_channels(tmp_path: Path) -> None:
-    origin, config = origin_of("32 frames, two steps after pool5")
-    state = named_state(origin, {"conv": CONVOLUTIONS, "linear": LINEARS})
+@pytest.mark.parametrize("network", ["32 frames, two steps after pool5", "fc8 reads pool5, two steps"])
+def test_channels_last_files_read_time_then_rows_then_channels(network: str, tmp_path: Path) -> None:
+    origin, config = origin_of(network)
+    linears = LINEARS if config.feature_dim else ("fc8",)
+    state = named_state(origin, {"conv": CONVOLUTIONS, "linear": linears})
     arrays: dict[str, np.ndarray] = {}
     for name, value in state.items():
         layer, kind = name.split(".")
@@ -80,7 +89,7 @@ def test_channels_last_files_read_time_then_rows_then_channels(tmp_path: Path) -
         if kind == "weight" and layer in CONVOLUTIONS:
             array = array.transpose(2, 3, 4, 1, 0)
         elif kind == "weight":
-            if layer == "fc6":
+            if layer == linears[0]:
                 array = array.reshape(len(array), *config.pool5_shape).transpose(0, 2, 3, 4, 1).reshape(len(array), -1)
             array = array.T
         arrays[f"{layer}/{'kernel' if kind == 'weight' else 'bias'}"] = array
@@ -124,3 +133,20 @@ def test_another_variant_than_the_files_is_reported(tmp_path: Path) -> None:
     own, other = build(options), build(replace(options, variant="c3d"))
     assert not any("overrides" in note for note in own.notes)
     assert any("--variant c3d overrides the checkpoint's, efficient-3dcnns" in note for note in other.notes)
+
+
+def test_a_new_head_needs_the_layers_before_it(tmp_path: Path) -> None:
+    origin, config = origin_of("fc8 reads fc6")
+    state = named_state(origin, {"conv": CONVOLUTIONS, "linear": ("fc6", "fc8")})
+    path = tmp_path / "c3d.pth"
+    options = BuildOptions(7, weights=path, new_head=True, input_size=config.clip_shape)
+    torch.save({name: value for name, value in state.items() if not name.startswith("fc8")}, path)
+    built = build(options)
+    assert c3d(built).config == replace(config, num_classes=7)
+    assert "the checkpoint has no fc7: the new fc8 reads fc6" in built.notes
+    torch.save({name: value for name, value in state.items() if not name.startswith("fc")}, path)
+    with pytest.raises(CheckpointError, match="ends at conv5b: fc6 and fc7 are missing"):
+        build(options)
+    features = build(replace(options, num_classes=None, new_head=False))
+    assert not any("--new-head" in text for text in (*features.notes, *features.unavailable_outputs.values()))
+    assert [output.name for output in features.select(("pool5",))] == ["pool5"]

@@ -1,15 +1,18 @@
 """Layers without names are known by their order and shapes; the outputs are the Sequential's own."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.built import c3d
+from helpers.selection import parse_options
 from torch import nn
 
 from models import build
 from models.checkpoints.sequential import sequential_names
-from models.options import BuildOptions
+from models.errors import CheckpointError
+from models.options import BuildOptions, WeightSelection
 
 CHANNELS = ((3, 2), (2, 4), (4, 8), (8, 8), (8, 16), (16, 16), (16, 16), (16, 16))
 POOLED_AFTER = (0, 1, 3, 5, 7)
@@ -94,10 +97,56 @@ def test_a_batch_norm_after_the_relu_is_another_network() -> None:
     assert not list(sequential_names(shapes))
 
 
-def test_a_last_layer_that_may_give_class_scores_is_named(tmp_path: Path) -> None:
-    layers = [*features(norm=False, relu=True), nn.Flatten(), nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, 5)]
-    torch.save(nn.Sequential(*layers).state_dict(), tmp_path / "c3d.pth")
-    built = build(BuildOptions(weights=tmp_path / "c3d.pth", input_size=(3, 16, 48, 48)))
+def ends_with(*widths: int) -> nn.Sequential:
+    """A Sequential whose linear layers have these widths; the last one is not followed by a ReLU."""
+    layers: list[nn.Module] = [*features(norm=False, relu=True), nn.Flatten()]
+    inputs = 64
+    for width in widths:
+        layers += [nn.Linear(inputs, width), nn.ReLU()]
+        inputs = width
+    torch.manual_seed(0)
+    return nn.Sequential(*layers[:-1])
+
+
+def saved(network: nn.Module, path: Path) -> BuildOptions:
+    torch.save(network.state_dict(), path)
+    return BuildOptions(weights=path, input_size=(3, 16, 48, 48))
+
+
+@pytest.mark.parametrize("widths", [(5,), (4, 101), (1024, 2), (48, 64)], ids=str)
+def test_a_last_layer_as_wide_as_no_hidden_layer_gives_the_classes(widths: tuple[int, ...], tmp_path: Path) -> None:
+    network = ends_with(*widths)
+    options = saved(network, tmp_path / "c3d.pth")
+    number = len(network) - 1
+    if widths[-1] == 64:
+        options = replace(options, selection=WeightSelection(key_map=(f"{number}=fc8",)))
+    built = build(options)
+    assert built.default_outputs == ("logits",)
+    clip = torch.randn(1, 3, 16, 48, 48, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        torch.testing.assert_close(c3d(built)(clip), network.eval()(clip))
+    note = f"{number}.weight is taken for fc8.weight, the classifier"
+    assert any(text.startswith(note) for text in built.notes) == (widths[-1] != 64)
+
+
+def test_a_last_layer_as_wide_as_a_hidden_layer_gives_features(tmp_path: Path) -> None:
+    network = ends_with(8, 1024)
+    built = build(saved(network, tmp_path / "c3d.pth"))
     assert built.default_outputs == ("fc7",)
-    name = f"{len(layers) - 1}.weight"
-    assert any(note.startswith(f"{name} is taken for fc7, which a ReLU follows") for note in built.notes)
+    (note,) = (note for note in built.notes if note.startswith(f"{len(network) - 1}.weight is taken for fc7"))
+    options = parse_options(note.partition("scores, ")[2].partition(" takes it")[0], tmp_path / "c3d.pth")
+    assert build(replace(options, input_size=(16, 48, 48))).default_outputs == ("logits",)
+
+
+@pytest.mark.parametrize("widths", [(64,), (8, 256)], ids=str)
+def test_a_width_that_may_be_either_is_asked_about(widths: tuple[int, ...], tmp_path: Path) -> None:
+    options = saved(ends_with(*widths), tmp_path / "c3d.pth")
+    layer = ("fc6", "fc7")[len(widths) - 1]
+    with pytest.raises(CheckpointError, match=r"has \d+ outputs, which may be features or class scores") as caught:
+        build(options)
+    message = str(caught.value)
+    for name, end in ((layer, f" takes it for {layer}"), ("fc8", " for the classifier")):
+        text = message.partition(end)[0].rpartition("--key-map ")[2]
+        chosen = parse_options(f"--key-map {text}", tmp_path / "c3d.pth")
+        built = build(replace(chosen, input_size=(16, 48, 48)))
+        assert built.default_outputs == ("logits" if name == "fc8" else name,)
