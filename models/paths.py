@@ -67,6 +67,18 @@ def atomic_open(path: Path) -> Generator[BinaryIO]:
         raise
 
 
+def fsync(path: Path) -> None:
+    """Have the disk hold a file's or folder's content before anything refers to it."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders
+    # Windows flushes only what is open for writing
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def acquire_lock(path: Path, timeout: float = -1) -> AbstractContextManager[object]:
     """Return the lock file at `path`, held until it is closed as a context manager.
 

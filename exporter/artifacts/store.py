@@ -8,7 +8,6 @@ model beside it is rejected (`exporter.artifacts.manifest.check_integrity`), so 
 """
 
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -23,9 +22,10 @@ import psutil
 from filelock import Timeout
 
 from exporter.artifacts.manifest import MANIFEST_SUFFIX, Manifest, manifest_path, sha256_file
-from exporter.errors import ArtifactError, C3DExportError, OutputError, UsageError
+from exporter.errors import ArtifactError, C3DExportError, UsageError
+from exporter.storage import translate_os_errors
 from models.cache import cache_folder
-from models.paths import acquire_lock
+from models.paths import acquire_lock, fsync
 
 PREFIX = ".c3d-export-"
 STAGE_LOCK = ".lock"
@@ -70,16 +70,6 @@ def same_file(target: Path, source: Path) -> bool:
 
 
 @contextlib.contextmanager
-def translate_os_errors(folder: Path) -> Generator[None]:
-    """Turn the operating system's refusals to write below `folder` into `OutputError`."""
-    try:
-        yield
-    except OSError as error:
-        what = "No space left on device" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or error
-        raise OutputError(f"cannot write to {folder}: {what}; nothing half-written is left there") from error
-
-
-@contextlib.contextmanager
 def staging(folder: Path) -> Generator[Path]:
     """Create `folder` and yield a hidden folder inside it to write into; it is removed at the end with its content.
 
@@ -121,12 +111,12 @@ def publish(stage: Path, folder: Path, manifest: Manifest) -> Path:
     with translate_os_errors(folder):
         staged_manifest.write_text(manifest.to_json(), encoding="utf-8")
         for name in (*(entry.path for entry in manifest.files), staged_manifest.name, "."):
-            _fsync(stage / name)
+            fsync(stage / name)
         with _locked(_folder_lock(folder)):
             for entry in (*data, model):
                 (stage / entry.path).replace(folder / entry.path)
             staged_manifest.replace(folder / staged_manifest.name)
-            _fsync(folder)
+            fsync(folder)
             _remove_old_data(folder / model.path, keep={entry.path for entry in data})
     return folder / model.path
 
@@ -138,9 +128,9 @@ def atomic_replace(staged: Path, target: Path) -> None:
         OutputError: the folder cannot be written to, or is full.
     """
     with translate_os_errors(target.parent):
-        _fsync(staged)
+        fsync(staged)
         staged.replace(target)
-        _fsync(target.parent)
+        fsync(target.parent)
 
 
 def cleanup_staging() -> None:
@@ -214,18 +204,6 @@ def _abandoned(stage: Path) -> bool:
         return not psutil.pid_exists(int(pid))
     except OverflowError:
         return True
-
-
-def _fsync(path: Path) -> None:
-    """Have the disk hold a file's or folder's content before anything refers to it."""
-    if os.name == "nt" and path.is_dir():
-        return  # Windows opens no folders
-    # Windows flushes only what is open for writing
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove_old_data(model: Path, keep: set[str]) -> None:

@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from exporter.artifacts.loading import LoadedArtifact, rebuild_network
-from exporter.artifacts.store import translate_os_errors
 from exporter.bench.inputs import Feeds, matching_names
 from exporter.bench.targets import THIS_PYTHON, BenchTarget
 from exporter.bench.types import BenchRequest, Skipped
@@ -17,6 +16,7 @@ from exporter.engines.mnn import convert
 from exporter.errors import C3DExportError, UsageError
 from exporter.formats import FORMATS, WriteRequest
 from exporter.onnx_io.signature import read_signature
+from exporter.storage import translate_os_errors
 from exporter.types import DEFAULT_OPSET
 from models.built_model import BuiltModel
 from models.progress import Progress

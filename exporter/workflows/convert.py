@@ -6,8 +6,9 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from exporter.artifacts.manifest import FileEntry, file_entry
-from exporter.artifacts.store import atomic_replace, same_file, staging, translate_os_errors
+from exporter.artifacts.store import atomic_replace, same_file, staging
 from exporter.errors import CheckFailedError, UsageError
+from exporter.storage import translate_os_errors
 from exporter.types import ConvertRequest
 from models.builder import build, state_sha256
 from models.built_model import BuiltModel

@@ -9,13 +9,14 @@ from pathlib import Path
 from exporter import __version__
 from exporter.artifacts.loading import LoadedArtifact, relative_to
 from exporter.artifacts.manifest import MANIFEST_VERSION, Artifact, Manifest, describe_network, file_entry
-from exporter.artifacts.store import check_name, publish, same_file, staging, translate_os_errors
+from exporter.artifacts.store import check_name, publish, same_file, staging
 from exporter.engines import find_engine
 from exporter.errors import UsageError
 from exporter.formats import FORMATS, Candidate, WriteRequest, WriteResult
 from exporter.parity.golden import GoldenOutputs, require_cache
 from exporter.parity.record import parity_record
 from exporter.results import ParityReport
+from exporter.storage import translate_os_errors
 from exporter.timing import timed, timed_iterator
 from exporter.types import FORMAT_NAMES, MAX_OPSET, MIN_OPSET, QUICK, ExportRequest, FormatName, OptimizeOptions
 from exporter.workflows.candidates import ParityFailedError, first_accepted

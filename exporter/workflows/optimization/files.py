@@ -10,9 +10,10 @@ from pathlib import Path
 
 from exporter.artifacts.loading import LoadedArtifact, relative_to
 from exporter.artifacts.manifest import MANIFEST_SUFFIX, Manifest, file_entry, manifest_path
-from exporter.artifacts.store import atomic_replace, check_name, publish, same_file, staging, translate_os_errors
+from exporter.artifacts.store import atomic_replace, check_name, publish, same_file, staging
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import load_artifact
+from exporter.storage import translate_os_errors
 from exporter.types import OptimizeRequest
 
 SUFFIX = ".onnx"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
-from exporter.artifacts.store import hide_stage, staging, translate_os_errors
+from exporter.artifacts.store import hide_stage, staging
 from exporter.engines import RuntimeOptions
 from exporter.engines.onnxruntime import OnnxRuntime
 from exporter.errors import ArtifactError, UsageError
@@ -20,6 +20,7 @@ from exporter.formats.onnx import PASSES_KEY
 from exporter.onnx_io.structure import structure_digest
 from exporter.passes.decisions import UNDONE
 from exporter.passes.record import RECORD_KEY, RECORD_OPTION, DecisionRecord
+from exporter.storage import translate_os_errors
 from exporter.timing import timed
 from exporter.types import OptimizeOptions, OptimizeRequest
 from models.config import MANIFEST_KEY
