@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import av
-import fsspec
 import pytest
 from helpers.server import Site, serve_plainly
 
@@ -166,7 +165,7 @@ def test_a_missing_library_gives_its_install_command(monkeypatch: pytest.MonkeyP
         storage.open_input("s3://bucket/a.mp4")
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     monkeypatch.delitem(sys.modules, "fsspec.implementations.http", raising=False)
-    monkeypatch.delitem(vars(fsspec.registry)["_registry"], "https", raising=False)
+    monkeypatch.delitem(vars(sys.modules["fsspec.registry"])["_registry"], "https", raising=False)
     with pytest.raises(UnavailableError, match="c3d-export\\[remote\\]"):
         storage.open_input("https://localhost/a.mp4")
 
