@@ -93,7 +93,7 @@ def test_pyav_decodes_a_video_behind_a_url_and_fetches_ranges(site: Site, monkey
     monkeypatch.setattr(remote_files, "BLOCK_BYTES", 1 << 13)
     with av.open(str(CLIP)) as local:
         wanted = [frame.to_ndarray(format="rgb24").tobytes() for frame in local.decode(video=0)]
-    with storage.open_input(f"{site.address}/clips/a.mp4") as stream, av.open(stream) as container:
+    with storage.open_input(f"{site.address}/clips/a.mp4") as stream, av.open(stream, "r") as container:
         frames = [frame.to_ndarray(format="rgb24").tobytes() for frame in container.decode(video=0)]
     assert frames == wanted
     ranges = [ranged for _, ranged in site.asked if ranged]
