@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from models.checkpoints.biases import zero_biases
-from models.checkpoints.coverage import Coverage, below, check_norms, check_patterns, is_ignored, sort_out
-from models.checkpoints.detection import SEQUENTIAL, LayoutMatch, detect_networks, select_layouts
-from models.checkpoints.foreign import check_foreign, check_lost, describe_empty
-from models.checkpoints.key_map import KeyMap, parse_key_map, suggest_key_map
-from models.checkpoints.layout import LINEARS, Layout
-from models.checkpoints.linears import describe_last, gives_classes
+from models.checkpoints.coverage import (
+    Coverage,
+    below,
+    check_norms,
+    check_patterns,
+    describe_kernels,
+    is_ignored,
+    sort_out,
+)
+from models.checkpoints.detection import LayoutMatch, detect_networks, select_layouts
+from models.checkpoints.foreign import check_foreign, check_lost, describe_empty, describe_unknown
+from models.checkpoints.key_map import KeyMap, parse_key_map
+from models.checkpoints.layout import Layout
+from models.checkpoints.linears import describe_last
 from models.checkpoints.pickled_modules import find_pool5
 from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import ReadResult
-from models.checkpoints.selection import MAX_LISTED, OPTIMIZER, Candidate, choose, find_candidates
+from models.checkpoints.selection import MAX_LISTED, Candidate, choose, find_candidates
 from models.checkpoints.sources import ResolvedSource, resolve
 from models.checkpoints.unsupported import identify_unsupported
 from models.class_names import get_class_names
@@ -250,42 +257,14 @@ def remap_keys(
     coverage = sort_out(unknown, found, chosen, others, selection.ignore)
     check_lost(file.path, raw, found.prefix, lambda name: is_ignored(name, chosen.key, selection.ignore))
     check_norms(file.path, coverage, chosen.key, raw.tensors, tensors)
-    last = _describe_last(file.path, found, tensors)
+    last = describe_last(file.path, found, tensors)
     outside = {
         own: tensor for name, tensor in raw.tensors.items() if (own := below(chosen.key, name)) in coverage.outside
     }
     biases, notes = zero_biases(file.path, tensors, outside)
+    notes = (*last, *notes, *describe_kernels(outside, tensors))
     effective = replace(selection, key=chosen.key, prefix=chosen.prefix)
-    return Checkpoint(
-        file, raw, found, chosen, others, tensors | biases, coverage, effective, layout != "auto", last + notes
-    )
-
-
-def _describe_last(path: Path, found: LayoutMatch, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Return a note on the last linear layer where its name does not say which it is.
-
-    Raises:
-        CheckpointError: its width does not say it either.
-    """
-    last = next((layer for layer in reversed(LINEARS) if f"{layer}.weight" in tensors), "")
-    weight = f"{last}.weight"
-    name = found.weights.get(weight, "")
-    if not name or name in found.mapped or last in name.removeprefix(found.prefix) or tensors[weight].dim() == 0:
-        return ()
-    width = len(tensors[weight])
-    if found.layout.name != SEQUENTIAL and CLASSIFIER_KEYS[0] not in found.layout.names.values():
-        return ()  # an origin whose network ends there
-    if last == LINEARS[-1] and (found.layout.name != SEQUENTIAL or "fc7.weight" in tensors or not gives_classes(width)):
-        return ()
-    own = {
-        canonical: name.removeprefix(found.prefix)
-        for name, canonical in found.layout.names.items()
-        if canonical in tensors and canonical.startswith(f"{last}.")
-    }
-    try:
-        return (describe_last(last, name.removeprefix(found.prefix), width, own),)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    return Checkpoint(file, raw, found, chosen, others, tensors | biases, coverage, effective, layout != "auto", notes)
 
 
 def find_networks(path: Path, raw: ReadResult, layout: str, key_map: KeyMap) -> tuple[Candidate, ...]:
@@ -309,15 +288,5 @@ def find_networks(path: Path, raw: ReadResult, layout: str, key_map: KeyMap) -> 
     if not shapes:
         raise CheckpointError(f"{path}: {describe_empty(raw)}")
     if not candidates:
-        raise CheckpointError(f"{path}: {_unknown_names(shapes, layout)}")
+        raise CheckpointError(f"{path}: {describe_unknown(shapes, layout)}")
     return candidates
-
-
-def _unknown_names(shapes: Mapping[str, tuple[int, ...]], layout: str) -> str:
-    weights = {name: shape for name, shape in shapes.items() if not OPTIMIZER.search(name)}
-    if layout == "auto" and (suggested := suggest_key_map(weights)):
-        options = " ".join(f"--key-map {entry}" for entry in suggested)
-        return f"its names are not known, but its shapes are a C3D's in this order: if it is one, give {options}"
-    examples: Sequence[str] = [f"{name} {shape}" for name, shape in shapes.items()]
-    wanted = "any known C3D layout" if layout == "auto" else f"the layout {layout}"
-    return f"its tensors are not those of {wanted}; it has {join_limited(examples, 4)}"

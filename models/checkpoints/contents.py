@@ -19,6 +19,9 @@ MAX_TENSORS = 10_000
 MAX_DEPTH = 100
 """Levels of containers that are searched: a pickled module takes two for each of its own levels."""
 
+MAX_ALIASES = 1_000
+"""Places at which containers are met again that are recorded."""
+
 MAX_KEY_LENGTH = 200
 """Characters of a key that a path shows."""
 
@@ -57,11 +60,22 @@ class Contents:
         tensors: {path: tensor}, the components joined by dots, in the order of the file.
         containers: the paths of all dicts, lists and tuples that hold one of them; "" is the top.
         foreign: {path: name} of objects that were not built: of what stands where a tensor could.
+        aliases: {path: further paths} of containers that the file holds under several keys.
     """
 
     tensors: dict[str, Tensor]
     containers: frozenset[str]
     foreign: dict[str, str] = field(default_factory=dict[str, str])
+    aliases: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+
+    def same_as(self, key: str) -> tuple[str, ...]:
+        """Return the further paths of the container at `key`, which it has because a container around it has them."""
+        return tuple(
+            other + key[len(path) :]
+            for path, others in self.aliases.items()
+            if key == path or key.startswith(f"{path}.")
+            for other in others
+        )
 
     def split(self, prefix: str) -> tuple[str, str]:
         """Return the key of the innermost container that a prefix of paths lies in, and the rest of the prefix."""
@@ -97,14 +111,15 @@ class _Entry:
 def flatten(content: object) -> Contents:
     """Return every tensor in a tree of dicts, lists, tuples and `NotBuilt` objects.
 
-    A container that is met again, or lies deeper than `MAX_DEPTH`, is not searched; the search ends with the tensor
-    after `MAX_TENSORS`, for the caller to refuse.
+    A container that is met again is recorded, and not searched, as are those deeper than `MAX_DEPTH`; the search ends
+    with the tensor after `MAX_TENSORS`, for the caller to refuse.
     """
     tensors: dict[str, Tensor] = {}
     foreign: dict[str, str] = {}
     containers: set[str] = {""}
     twins: dict[str, int] = {}
-    seen: set[int] = set()
+    seen: dict[int, _Entry] = {}
+    again: list[_Entry] = []
     waiting = [_Entry(content)]
     while waiting and len(tensors) <= MAX_TENSORS:
         entry = waiting.pop()
@@ -114,7 +129,7 @@ def flatten(content: object) -> Contents:
             tensors[_unused(path, tensors, twins)] = node
             containers.update(around)
         elif isinstance(node, _SEARCHED) and id(node) not in seen and entry.depth <= MAX_DEPTH:
-            seen.add(id(node))
+            seen[id(node)] = entry
             if isinstance(node, NotBuilt):
                 if len(foreign) < MAX_TENSORS:
                     foreign[entry.paths()[0]] = node.name
@@ -122,7 +137,19 @@ def flatten(content: object) -> Contents:
                     continue
             # an entry takes the place of its container, so that tensors keep the order of the file
             waiting.extend(reversed(list(_entries(entry, cast("Any", node)))))
-    return Contents(tensors, frozenset(containers), foreign)
+        elif id(node) in seen and entry.depth <= MAX_DEPTH and len(again) < MAX_ALIASES:
+            again.append(entry)
+    return Contents(tensors, frozenset(containers), foreign, _find_aliases(again, seen, containers))
+
+
+def _find_aliases(again: list[_Entry], seen: Mapping[int, _Entry], containers: set[str]) -> dict[str, list[str]]:
+    """Return {path: further paths} of the containers of tensors that were met again, outside themselves."""
+    aliases: dict[str, list[str]] = {}
+    for entry in again:
+        path, other = seen[id(entry.node)].paths()[0], entry.paths()[0]
+        if path in containers and path != other and not f"{other}.".startswith(f"{path}." if path else ""):
+            aliases.setdefault(path, []).append(other)
+    return aliases
 
 
 def _entries(entry: _Entry, node: Any) -> Iterator[_Entry]:

@@ -156,6 +156,23 @@ def check_norms(
         )
 
 
+def describe_kernels(left_out: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return a note on kernels outside the network that have the shape of one of its convolutions; () if none have.
+
+    Args:
+        left_out: {the file's name: tensor} outside the network.
+        tensors: {canonical name: tensor} of the network.
+    """
+    own = {tensor.shape for name, tensor in tensors.items() if name.startswith("conv") and tensor.dim() == 5}
+    alike = [name for name, tensor in left_out.items() if tensor.shape in own]
+    if not alike:
+        return ()
+    what = "is the kernel of a convolution" if len(alike) == 1 else "are kernels of convolutions"
+    return (
+        f"{join_limited(alike, 3)} {what} as C3D's, left out: if one is between its layers, this is another network",
+    )
+
+
 def is_ignored(name: str, key: str, patterns: Iterable[str]) -> bool:
     """Return whether a pattern of `--ignore`, which is for names below the key, matches a tensor's path."""
     return any(fnmatchcase(below(key, name), pattern) for pattern in patterns)

@@ -6,16 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from models.checkpoints.key_map import KeyMap, find_head, splits
-from models.checkpoints.layouts import LAYERS, LAYOUTS, LINEARS, Layout
+from models.checkpoints.layouts import LAYERS, LAYOUTS, LINEARS, SEQUENTIAL, Layout
 from models.checkpoints.sequential import sequential_names
 from models.config import CONVOLUTIONS
 from models.errors import UsageError
 
 MIN_MATCHED_LAYERS = len(LAYERS) // 2 + 1
 """A layout matches a file that uses the layout's names for more than half of C3D's layers."""
-
-SEQUENTIAL = "sequential"
-"""The row whose names are taken from the file."""
 
 NO_KEY_MAP = KeyMap()
 

@@ -1,14 +1,16 @@
-"""Refusals of files whose weights only a call of something foreign would make, and of files without weights."""
+"""Refusals of files whose weights only a call of something foreign would make, and of files without known weights."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from models.checkpoints.contents import TENSOR_CALLS, NotBuilt
+from models.checkpoints.key_map import suggest_key_map
 from models.checkpoints.pickles.values import printable
+from models.checkpoints.selection import OPTIMIZER
 from models.errors import CheckpointError, count, join_limited
 
 if TYPE_CHECKING:
@@ -68,3 +70,14 @@ def describe_empty(raw: ReadResult) -> str:
         keys = join_limited(printable(str(key)) for key in cast("Mapping[Any, Any]", content))
     hazards = f"; it contains {join_limited(raw.hazards)}, not executed" if raw.hazards else ""
     return f"holds {kind}{f' with the keys {keys}' if keys else ''}, but no tensors{hazards}"
+
+
+def describe_unknown(shapes: Mapping[str, tuple[int, ...]], layout: str) -> str:
+    """Return what a file holds that has no names of `layout`, with the key map that its shapes suggest."""
+    weights = {name: shape for name, shape in shapes.items() if not OPTIMIZER.search(name)}
+    if layout == "auto" and (suggested := suggest_key_map(weights)):
+        options = " ".join(f"--key-map {entry}" for entry in suggested)
+        return f"its names are not known, but its shapes are a C3D's in this order: if it is one, give {options}"
+    examples: Sequence[str] = [f"{name} {shape}" for name, shape in shapes.items()]
+    wanted = "any known C3D layout" if layout == "auto" else f"the layout {layout}"
+    return f"its tensors are not those of {wanted}; it has {join_limited(examples, 4)}"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LINEARS = ("fc6", "fc7", "fc8")
 LAYERS = (*CONVOLUTIONS, *LINEARS)
+SEQUENTIAL = "sequential"
+"""The layout whose names are taken from the file."""
 KERNEL = (3, 3, 3)
 """(time, height, width) of every convolution's kernel."""
 _NORMS = frozenset((*BATCH_NORMS.values(), *LINEAR_BATCH_NORMS.values()))

@@ -8,11 +8,11 @@ differ in what no shape shows (the direction of a kernel, the order in which fc6
 from __future__ import annotations
 
 from models.checkpoints import layout_names
-from models.checkpoints.layout import LAYERS, LINEARS, Layout
+from models.checkpoints.layout import LAYERS, LINEARS, SEQUENTIAL, Layout
 from models.checkpoints.wrappers import is_jfzhang95_training
 from models.preprocessing import C3D_KERAS, CAFFE, GLUONCV, HX173149, JFZHANG95, MMACTION2, UNKNOWN
 
-__all__ = ["LAYERS", "LAYOUTS", "LINEARS", "Layout"]
+__all__ = ["LAYERS", "LAYOUTS", "LINEARS", "SEQUENTIAL", "Layout"]
 
 SPORTS1M, UCF101 = "sports1m", "ucf101"
 """Lists of `models.class_names`. Caffe's lists of videos number the classes of UCF-101 as classInd.txt does, and so do
@@ -35,7 +35,7 @@ LAYOUTS: tuple[Layout, ...] = (
         preprocessing=UNKNOWN,
     ),
     Layout(
-        name="sequential",
+        name=SEQUENTIAL,
         title="layers that are called by their numbers in a torch.nn.Sequential, with or without BatchNorm",
         names={},  # taken from the file: models.checkpoints.sequential
         pool5=None,

@@ -8,9 +8,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from models.checkpoints.layout import LINEARS
+from models.checkpoints.layout import LINEARS, SEQUENTIAL
 from models.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.checkpoints.detection import LayoutMatch
 
 FEATURE_STEP = 1024
 """A last layer whose width is a multiple of this gives features."""
@@ -39,29 +46,44 @@ def gives_classes(width: int) -> bool:
     return width % CLASS_STEP != 0
 
 
-def describe_last(layer: str, name: str, width: int, weights: Mapping[str, str]) -> str:
-    """Return the note on a last linear layer whose name does not say which it is.
+def describe_last(path: Path, found: LayoutMatch, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return a note on the last linear layer where its name in the file does not say which it is; otherwise ().
 
     Args:
-        layer: what it is taken for.
-        name: of its weight in the file, below the network's prefix.
-        width: its outputs.
-        weights: {canonical name: the file's name below the prefix} of its tensors.
+        path: the file.
+        found: how the file calls its tensors.
+        tensors: {canonical name: tensor} of the network.
 
     Raises:
         CheckpointError: its width does not tell features from class scores; the message has the options that do.
     """
+    layer = next((layer for layer in reversed(LINEARS) if f"{layer}.weight" in tensors), "")
+    weight = f"{layer}.weight"
+    name = found.weights.get(weight, "").removeprefix(found.prefix)
+    if not name or found.prefix + name in found.mapped or layer in name or tensors[weight].dim() == 0:
+        return ()
+    numbered = found.layout.name == SEQUENTIAL
+    if not numbered and f"{LINEARS[-1]}.weight" not in found.layout.names.values():
+        return ()  # an origin whose network ends there
+    width = len(tensors[weight])
     if layer == LINEARS[-1]:
-        return f"{name} is taken for {layer}.weight, the classifier, because {width} is no width of a hidden layer"
+        if not numbered or f"{LINEARS[-2]}.weight" in tensors or not gives_classes(width):
+            return ()
+        return (f"{name} is taken for {weight}, the classifier, because {width} is no width of a hidden layer",)
+    own = {
+        canonical: theirs
+        for theirs, canonical in found.layout.names.items()
+        if canonical in tensors and canonical.startswith(f"{layer}.")
+    }
+    classifier = _options(own, LINEARS[-1])
     if width % FEATURE_STEP == 0:
-        return (
-            f"{name} is taken for {layer}, which a ReLU follows, because {width} is no number of classes; if it gives "
-            f"class scores, {_options(weights, LINEARS[-1])} takes it for the classifier"
+        text = (
+            f"{name} is taken for {layer}, which a ReLU follows, because {width} is no number of classes; if it gives"
         )
+        return (f"{text} class scores, {classifier} takes it for the classifier",)
     raise CheckpointError(
-        f"{name}, the last linear layer, has {width} outputs, which may be features or class scores: "
-        f"{_options(weights, layer)} takes it for {layer}, which a ReLU follows, {_options(weights, LINEARS[-1])} for "
-        "the classifier"
+        f"{path}: {name}, the last linear layer, has {width} outputs, which may be features or class scores: "
+        f"{_options(own, layer)} takes it for {layer}, which a ReLU follows, {classifier} for the classifier"
     )
 
 

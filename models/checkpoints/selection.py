@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from models.checkpoints.contents import Contents
 from models.checkpoints.detection import LayoutMatch
+from models.checkpoints.layout import LAYERS
 from models.config import CONVOLUTIONS
 from models.errors import CheckpointError, UsageError
 from models.options import WeightSelection
@@ -40,11 +41,13 @@ class Candidate:
         key: the path of the dict that holds it; "" for the top.
         prefix: the prefix of its names in that dict.
         matches: the layouts that match its tensors equally well.
+        same_as: further paths under which the file has the same dict.
     """
 
     key: str
     prefix: str
     matches: tuple[LayoutMatch, ...]
+    same_as: tuple[str, ...] = ()
 
     @property
     def match(self) -> LayoutMatch:
@@ -67,9 +70,10 @@ class Candidate:
     @property
     def place(self) -> str:
         """Where it is, for display."""
-        parts = [f"under {self.key!r}"] if self.key else []
+        keys = " and ".join(map(repr, (self.key, *self.same_as)))
+        parts = [f"under {keys}, which are the same dict," if self.same_as else f"under {keys}"] if self.key else []
         parts += [f"with the prefix {self.prefix!r}"] if self.prefix else []
-        return " ".join(parts) or "at the top"
+        return " ".join(parts).removesuffix(",") or "at the top"
 
     def path(self, name: str) -> str:
         """Return the path of a tensor that is called `name` below the key."""
@@ -81,9 +85,19 @@ class Candidate:
         return AVERAGE.search(f"{self.key}.{self.prefix}") is not None
 
     @property
+    def is_also_average(self) -> bool:
+        """Whether it is an average under one of its keys: the same weights may be both."""
+        return self.is_average or any(AVERAGE.search(key) for key in self.same_as)
+
+    @property
     def is_usual(self) -> bool:
         """Whether its key and prefix are what training scripts call the network."""
         return self.key in USUAL_KEYS and USUAL_PREFIX.fullmatch(self.prefix) is not None
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """The layers whose weights it has, by their canonical names."""
+        return frozenset(name.removesuffix(".weight") for name in self.matches[0].weights)
 
     @property
     def is_complete(self) -> bool:
@@ -106,7 +120,10 @@ def find_candidates(contents: Contents, networks: Sequence[tuple[LayoutMatch, ..
     A network whose key or prefix is an optimizer's counts only where there is no other: some scripts call the object
     that holds the network `solver`.
     """
-    every = [Candidate(*contents.split(matches[0].prefix), matches) for matches in networks]
+    places = [contents.split(matches[0].prefix) for matches in networks]
+    every = [
+        Candidate(*place, found, contents.same_as(place[0])) for place, found in zip(places, networks, strict=True)
+    ]
     found = [one for one in every if not OPTIMIZER.search(f"{one.key}.{one.prefix}")] or every
     return tuple([one for one in found if one.is_complete] or found)
 
@@ -119,7 +136,7 @@ def choose(candidates: Sequence[Candidate], selection: WeightSelection) -> Candi
         selection: what was asked for.
 
     Raises:
-        CheckpointError: there are several, none of which is the usual one.
+        CheckpointError: there are several, none of which is the usual one, or another has more layers.
         UsageError: the file holds none at the key or prefix, or none that is an average.
     """
     wanted = [one for one in candidates if _is_wanted(one, selection)]
@@ -133,19 +150,23 @@ def choose(candidates: Sequence[Candidate], selection: WeightSelection) -> Candi
     usual = sorted((one for one in wanted if one.is_usual), key=lambda one: USUAL_KEYS.index(one.key))
     first = [one for one in usual if one.key == usual[0].key]
     trained = [one for one in wanted if not one.is_average]
-    if len(first) == 1:
-        return first[0]
-    if len(trained) == 1:
-        return trained[0]
+    taken = first[0] if len(first) == 1 else trained[0] if len(trained) == 1 else None
+    if taken is None:
+        why = "none of which is the usual one"
+    elif longer := next((one for one in wanted if one.layers > taken.layers), None):
+        more = ", ".join(layer for layer in LAYERS if layer in longer.layers - taken.layers)
+        why = f"of which the usual one, {taken.place}, has no {more}, which another has"
+    else:
+        return taken
     listed = "; ".join(f"{one.options(wanted)} for the one {one.place}" for one in wanted[:MAX_LISTED])
-    raise CheckpointError(f"holds {len(wanted)} networks, none of which is the usual one; choose with {listed}")
+    raise CheckpointError(f"holds {len(wanted)} networks, {why}; choose with {listed}")
 
 
 def _is_wanted(one: Candidate, selection: WeightSelection) -> bool:
     return (
-        selection.key in (None, one.key)
+        selection.key in (None, one.key, *one.same_as)
         and selection.prefix in (None, one.prefix, one.prefix.rstrip("./"))
-        and (one.is_average or not selection.ema)
+        and (one.is_also_average or not selection.ema)
     )
 
 

@@ -37,6 +37,20 @@ def test_a_tree_that_contains_itself_ends() -> None:
     assert list(flatten(cyclic).tensors) == ["a"]
 
 
+def test_a_dict_under_several_keys_is_found_once_and_all_its_keys_are_known() -> None:
+    state = {"a": ONE}
+    contents = flatten({"model": {"net": state}, "best": state, "log": [log := [3], log]})
+    assert list(contents.tensors) == ["model.net.a"]
+    assert contents.aliases == {"model.net": ["best"]}
+    wrapped = {"net": state}
+    contents = flatten([wrapped, wrapped])
+    assert contents.same_as("0.net") == ("1.net",)
+    assert contents.same_as("x") == contents.same_as("") == ()
+    cyclic: dict[str, Any] = {"a": ONE}
+    cyclic["self"] = [cyclic]
+    assert flatten(cyclic).aliases == flatten({"model": cyclic}).aliases == {}
+
+
 def test_depth_and_count_and_length_of_names_are_bounded() -> None:
     deep: Any = {"x": ONE}
     for _ in range(100_000):

@@ -28,6 +28,14 @@ def test_an_optimizer_is_counted_not_listed(tmp_path: Path) -> None:
     assert coverage.notes() == (f"left out: {3 * len(state)} tensors of the optimizer",)
 
 
+def test_a_kernel_beside_the_network_that_could_be_one_of_its_layers_is_named(tmp_path: Path) -> None:
+    state = {f"backbone.{name}": value for name, value in narrow_state().items()}
+    kernel = torch.zeros(16, 16, 3, 3, 3)
+    torch.save(state | {"neck.conv6.weight": kernel, "neck.other.weight": kernel[:, :3]}, tmp_path / "c3d.pth")
+    (note,) = (note for note in read_checkpoint(tmp_path / "c3d.pth").notes if "kernel" in note)
+    assert note.startswith("neck.conv6.weight is the kernel of a convolution as C3D's, left out")
+
+
 def test_tensors_outside_the_prefix_are_reported_and_left_out(tmp_path: Path) -> None:
     state = {f"model.{name}": value for name, value in narrow_state().items()}
     torch.save(

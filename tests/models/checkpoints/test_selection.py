@@ -107,6 +107,23 @@ def test_the_network_that_was_not_taken_is_named_with_its_option(tmp_path: Path)
         read_checkpoint(tmp_path / "c3d.pth", selection=WeightSelection(key="state"))
 
 
+@pytest.mark.parametrize("key", [None, "model", "best.ema"])
+def test_one_dict_under_two_keys_is_one_network_under_either(key: str | None, tmp_path: Path) -> None:
+    torch.save({"model": S, "best": {"ema": S}}, tmp_path / "c3d.pth")
+    checkpoint = read_checkpoint(tmp_path / "c3d.pth", selection=WeightSelection(key=key))
+    assert checkpoint.notes == ("its tensors are under 'model' and 'best.ema', which are the same dict",)
+    assert read_checkpoint(tmp_path / "c3d.pth", selection=WeightSelection(ema=True)).chosen == checkpoint.chosen
+
+
+def test_a_usual_network_that_lacks_layers_of_another_is_not_taken_unasked(tmp_path: Path) -> None:
+    convolutions = {name: value for name, value in S.items() if name.startswith("conv")}
+    torch.save({"model": convolutions, "teacher": T}, tmp_path / "c3d.pth")
+    with pytest.raises(CheckpointError, match=r"the usual one, under 'model', has no fc6, fc7, fc8, which another has"):
+        read_checkpoint(tmp_path / "c3d.pth")
+    for key, count in (("model", 16), ("teacher", 22)):
+        assert len(read_checkpoint(tmp_path / "c3d.pth", selection=WeightSelection(key=key)).tensors) == count
+
+
 @pytest.mark.parametrize(
     "name", ["ema", "model_ema", "state_dict_ema", "ema.shadow", "swa_model", "ExponentialMovingAverage"]
 )
