@@ -80,36 +80,21 @@ class ResizeModule(nn.Module):
             low_x, a0, a1 = float_weights(x, width, self.interpolation == "skimage")
         y0, y1 = neighbours(low_y, frames.shape[2])
         x0, x1 = neighbours(low_x, frames.shape[3])
-        a0, a1 = a0.unsqueeze(1), a1.unsqueeze(1)  # (w, 1)
-        b0, b1 = b0.unsqueeze(1).unsqueeze(1), b1.unsqueeze(1).unsqueeze(1)  # (h, 1, 1)
-        upper, lower = frames.index_select(2, y0), frames.index_select(2, y1)  # (N, T, h, W, 3)
+        rows = frames.index_select(2, torch.cat((y0, y1)))  # (N, T, 2h, W, 3): above each pixel, then below
+        # a pixel's channels lie side by side, so the weights along x are repeated for each: (w * 3,)
+        a0, a1 = a0.repeat_interleave(3), a1.repeat_interleave(3)
+        b = torch.cat((b0, b1)).unsqueeze(1)  # (2h, 1)
+        left = rows.index_select(3, x0).flatten(3)  # (N, T, 2h, w * 3)
+        right = rows.index_select(3, x1).flatten(3)
         if self.interpolation == "opencv":
-            return self._blend_integers(upper, lower, x0, x1, a0, a1, b0, b1)
-        dtype = self.dtype.dtype
-        if self.interpolation == "skimage":
-            dtype = torch.float64
-        a0, a1, b0, b1 = a0.to(dtype), a1.to(dtype), b0.to(dtype), b1.to(dtype)
-        upper = upper.index_select(3, x0) * a0 + upper.index_select(3, x1) * a1  # (N, T, h, w, 3)
-        lower = lower.index_select(3, x0) * a0 + lower.index_select(3, x1) * a1
-        return (upper * b0 + lower * b1).to(self.dtype.dtype)
-
-    def _blend_integers(
-        self,
-        upper: Tensor,
-        lower: Tensor,
-        x0: Tensor,
-        x1: Tensor,
-        a0: Tensor,
-        a1: Tensor,
-        b0: Tensor,
-        b1: Tensor,
-    ) -> Tensor:
-        """Return the windows (N, T, h, w, 3), uint8, of the rows above and below each pixel, (N, T, h, W, 3)."""
-        upper = upper.index_select(3, x0) * a0 + upper.index_select(3, x1) * a1  # (N, T, h, w, 3), int32
-        lower = lower.index_select(3, x0) * a0 + lower.index_select(3, x1) * a1
-        upper = ((upper >> 4) * b0) >> 16
-        lower = ((lower >> 4) * b1) >> 16
-        return ((upper + lower + 2) >> 2).to(torch.uint8)
+            sums = left.to(torch.int32).mul_(a0).add_(right.to(torch.int32).mul_(a1))
+            sums = sums.bitwise_right_shift_(4).mul_(b).bitwise_right_shift_(16)
+            window = (sums[:, :, : self.height] + sums[:, :, self.height :]).add_(2).bitwise_right_shift_(2)
+            return window.to(torch.uint8).unflatten(3, (self.width, 3))  # (N, T, h, w, 3)
+        dtype = torch.float64 if self.interpolation == "skimage" else self.dtype.dtype
+        sums = left.to(dtype).mul_(a0.to(dtype)).add_(right.to(dtype).mul_(a1.to(dtype))).mul_(b.to(dtype))
+        window = sums[:, :, : self.height] + sums[:, :, self.height :]
+        return window.to(self.dtype.dtype).unflatten(3, (self.width, 3))
 
 
 class NormalizeModule(nn.Module):
@@ -141,16 +126,15 @@ class NormalizeModule(nn.Module):
         Args:
             windows: (N, T, h, w, 3) of 0-255, RGB.
         """
-        clip = windows.permute(0, 4, 1, 2, 3)  # (N, 3, T, h, w)
-        if self.bgr:
-            clip = clip.flip(1)
-        clip = clip.to(self.mean.dtype)
+        red, green, blue = windows[..., 0], windows[..., 1], windows[..., 2]  # (N, T, h, w)
+        planes = (blue, green, red) if self.bgr else (red, green, blue)
+        clip = torch.stack(planes, 1).to(self.mean.dtype)  # (N, 3, T, h, w)
         if self.scale != 1.0:
             clip = clip * self.scale
         clip = clip - self.mean
         if not self.unit:
             clip = clip / self.std
-        return clip.contiguous()
+        return clip
 
 
 class PreprocessingModule(nn.Module):
