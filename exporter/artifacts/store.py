@@ -122,13 +122,14 @@ def publish(stage: Path, folder: Path, manifest: Manifest) -> Path:
 
 
 def atomic_replace(staged: Path, target: Path) -> None:
-    """Flush one staged file to disk and rename it to `target`, in the folder that the stage is in.
+    """Flush one staged file, or folder of files, to disk and rename it to `target`, in the folder that the stage is in.
 
     Raises:
         OutputError: the folder cannot be written to, or is full.
     """
     with translate_os_errors(target.parent):
-        fsync(staged)
+        for path in (*staged.iterdir(), staged) if staged.is_dir() else (staged,):
+            fsync(path)
         staged.replace(target)
         fsync(target.parent)
 

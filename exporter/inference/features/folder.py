@@ -1,0 +1,167 @@
+"""A folder of features: one run writes to it at a time, and each continues what the ones before it have done.
+
+    features.json           how the features were made
+    bikes.npy, bikes.csv    a video's features (`npy`), or
+    bikes/, bikes.csv       … (`c3d`), or
+    features.parquet        those of all videos (`parquet`)
+    .run/videos/bikes.json  which files bikes has (`npy`, `c3d`)
+    .run/parts/             parts of the table that are not merged yet (`parquet`)
+    .run/lock               held by the run that writes
+
+Every file is written in a staging folder and renamed into place (`exporter.artifacts.store`): it is there completely or
+not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import Timeout
+
+from exporter.artifacts.store import atomic_replace, staging, translate_os_errors
+from exporter.errors import OutputError, UsageError
+from exporter.inference.features.names import choose_names, is_images
+from exporter.inference.features.record import FeatureRecord, VideoRecord, from_json, to_json
+from exporter.inference.features.stores import RUN, VideoStore, open_store
+from models.paths import acquire_lock
+
+RECORD = "features.json"
+LOCK = f"{RUN}/lock"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A video of a run.
+
+    Attributes:
+        source: the video, as the user named it.
+        video: where it is: an absolute path, or a URL.
+        name: its name among the files.
+        images: whether it is a folder or numbered pattern of images.
+        bytes: its size; None where that is not known.
+        modified_ns: when it was last changed, in nanoseconds since 1970; None where that is not known.
+        done: its record, if an earlier run has completed it and it has not changed since.
+    """
+
+    source: str
+    video: str
+    name: str
+    images: bool
+    bytes: int | None
+    modified_ns: int | None
+    done: VideoRecord | None
+
+
+@dataclass(frozen=True)
+class FeatureFolder:
+    """An output folder that this run writes to.
+
+    Attributes:
+        path: the folder.
+        stage: a folder inside it for files that are not complete.
+        record: how the features are made.
+        store: the videos that are complete.
+    """
+
+    path: Path
+    stage: Path
+    record: FeatureRecord
+    store: VideoStore
+
+    def plan(self, videos: Sequence[tuple[str, str]], *, overwrite: bool = False) -> list[Job]:
+        """Return a job for each video, given as (the user's name of it, path or URL). Each video is taken once.
+
+        Raises:
+            OutputError: something in the folder is not what this tool writes.
+        """
+        records = self.store.read()
+        places = {_identify(location): source for source, location in videos}
+        names = choose_names(list(places), {record.video: record.name for record in records.values()})
+        jobs: list[Job] = []
+        for video, source in places.items():
+            name = names[video]
+            size, modified = _stat(video)
+            record = None if overwrite else records.get(name)
+            unchanged = record is not None and (record.video, record.bytes, record.modified_ns) == (
+                video,
+                size,
+                modified,
+            )
+            jobs.append(Job(source, video, name, is_images(video), size, modified, record if unchanged else None))
+        return jobs
+
+
+@contextmanager
+def open_folder(path: Path, record: FeatureRecord, *, overwrite: bool = False) -> Generator[FeatureFolder]:
+    """Create an output folder, or continue one whose features were made in the same way.
+
+    Args:
+        path: the folder.
+        record: how the features are made.
+        overwrite: replace features that were made in another way.
+
+    Raises:
+        UsageError: the folder has features that were made in another way.
+        OutputError: another run writes to it, it cannot be written to, or its record cannot be read.
+    """
+    with ExitStack() as stack:
+        with translate_os_errors(path):
+            (path / RUN).mkdir(parents=True, exist_ok=True)
+        stack.enter_context(_locked(path))
+        stage = stack.enter_context(staging(path))
+        file = path / RECORD
+        old = _read_record(file)
+        if old is not None and (differences := old.differences(record)):
+            if not overwrite:
+                raise UsageError(
+                    f"{path} has features that were made in another way: {'; '.join(differences)}; "
+                    "--overwrite replaces them, another --output keeps them"
+                )
+            open_store(path, old).clear()
+            old = None
+        if old is None:
+            with translate_os_errors(path):
+                (stage / RECORD).write_bytes(to_json(record))
+            atomic_replace(stage / RECORD, file)
+        yield FeatureFolder(path, stage, old or record, open_store(path, record))
+
+
+def _read_record(file: Path) -> FeatureRecord | None:
+    with translate_os_errors(file.parent):
+        if not file.exists():
+            return None
+        text = file.read_bytes()
+    return from_json(text, FeatureRecord, str(file))
+
+
+@contextmanager
+def _locked(path: Path) -> Generator[None]:
+    """Hold the folder's lock, where the file system has locks."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(acquire_lock(path / LOCK, timeout=0))
+        except Timeout:
+            raise OutputError(
+                f"another run is writing to {path}; wait until it has ended, or choose another --output"
+            ) from None
+        except (OSError, NotImplementedError):
+            pass
+        yield
+
+
+def _identify(location: str) -> str:
+    """Return a URL unchanged, and the absolute path of anything else."""
+    return location if "://" in location else str(Path(location).absolute())
+
+
+def _stat(video: str) -> tuple[int | None, int | None]:
+    """Return a file's size and time of change, or (None, None) for what is not a file."""
+    with suppress(OSError, ValueError):
+        found = Path(video)
+        if found.is_file():
+            stat = found.stat()
+            return stat.st_size, stat.st_mtime_ns
+    return None, None

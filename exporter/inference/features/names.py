@@ -1,0 +1,66 @@
+"""The names of videos among the files of a feature folder."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+MAX_BYTES = 120
+"""Bytes of a name in UTF-8; file systems allow 255, and endings are added."""
+HASH_DIGITS = 8
+_NOT_PLAIN = re.compile(r'^[.-]|[\x00-\x1f\x7f-\x9f/\\:*?"<>|\ud800-\udfff]')
+"""What a file system, a shell or UTF-8 takes amiss."""
+_NUMBERED = re.compile(r"%0?\d*d")
+
+
+def choose_names(videos: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
+    """Return {video: its name}, where no two names are equal, not even in lower case.
+
+    A name is the video's file name without its ending: `bikes` for `clips/bikes.mp4`. Where that is not unique, it is
+    the file name with the ending. Where that is not unique either, or has characters that a file name should not have,
+    a hash of the path is added. The names do not depend on the order of the videos.
+
+    Args:
+        videos: paths or URLs.
+        known: {video: name} of those that an earlier run named, which keep their names.
+    """
+    left = list(dict.fromkeys(video for video in videos if video not in known))
+    names = {video: known[video] for video in videos if video in known}
+    taken = {name.casefold() for name in known.values()}
+    for choose in (_stem, _file_name):
+        proposed = {video: choose(video) for video in left}
+        counts = Counter(name.casefold() for name in proposed.values())
+        for video, name in proposed.items():
+            if counts[name.casefold()] == 1 and name.casefold() not in taken and _is_plain(name):
+                names[video] = name
+        taken |= {name.casefold() for name in names.values()}
+        left = [video for video in left if video not in names]
+    return names | {video: _hashed(video) for video in left}
+
+
+def is_images(video: str) -> bool:
+    """Return whether a path is of a folder, or of a numbered pattern, of images."""
+    return "://" not in video and (bool(_NUMBERED.search(PurePosixPath(video).name)) or Path(video).is_dir())
+
+
+def _file_name(video: str) -> str:
+    """Return the last part of a path or URL that is a name: a numbered pattern is called after its folder."""
+    path = PurePosixPath(re.sub(r"[?#].*$", "", video) if "://" in video else video)
+    return path.parent.name if _NUMBERED.search(path.name) else path.name
+
+
+def _stem(video: str) -> str:
+    return PurePosixPath(_file_name(video)).stem
+
+
+def _is_plain(name: str) -> bool:
+    return bool(name) and not _NOT_PLAIN.search(name) and len(name.encode()) <= MAX_BYTES
+
+
+def _hashed(video: str) -> str:
+    digits = hashlib.sha256(video.encode("utf-8", "surrogateescape")).hexdigest()[:HASH_DIGITS]
+    plain = _NOT_PLAIN.sub("_", _file_name(video)).encode()[: MAX_BYTES - HASH_DIGITS - 1].decode(errors="ignore")
+    return f"{plain}-{digits}"

@@ -1,0 +1,126 @@
+"""What a feature folder records of itself, so that a run can continue another and never mixes features of two kinds.
+
+`features.json` states how the features were made. A file for each video that is complete states which files it has and
+which video it is of; it is published after them. Both are JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+
+from exporter.errors import OutputError
+from exporter.inference.features.types import Aggregate, FeatureFormat
+
+VERSION = 1
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class FeatureRecord:
+    """How the features of a folder were made.
+
+    Attributes:
+        version: version of this record.
+        producer: name and version of the tool.
+        model: file name of the model.
+        model_sha256: SHA-256 of the model file.
+        engine: the engine that ran it, its version and device.
+        layers: {output of the model: shape of its values for one clip}.
+        preprocessing: the profile's name.
+        recipe: the profile in one line.
+        mean_sha256: SHA-256 of the file with a mean for each pixel; None where the mean by channel was used.
+        sampling: how clips were taken from the videos.
+        aggregate: what a row is.
+        format: how the features are stored.
+    """
+
+    version: int
+    producer: str
+    model: str
+    model_sha256: str
+    engine: str
+    layers: dict[str, tuple[int, ...]]
+    preprocessing: str
+    recipe: str
+    mean_sha256: str | None
+    sampling: dict[str, int | str | None]
+    aggregate: Aggregate
+    format: FeatureFormat
+
+    def differences(self, wanted: FeatureRecord) -> list[str]:
+        """Return in which ways features made as `wanted` would not be the same, a few words each.
+
+        The tool's version, the engine and the name of the model file do not count.
+        """
+        found: list[str] = []
+        if self.version != wanted.version:
+            found.append(f"version {self.version} of the record, not {wanted.version}")
+        if self.model_sha256 != wanted.model_sha256:
+            found.append(f"model {self.model_sha256[:16]}…, not {wanted.model_sha256[:16]}…")
+        if self.layers != wanted.layers:
+            found.append(f"layer {', '.join(self.layers)}, not {', '.join(wanted.layers)}")
+        if (self.recipe, self.mean_sha256) != (wanted.recipe, wanted.mean_sha256):
+            same = self.preprocessing == wanted.preprocessing
+            found.append(
+                f"other values of profile {wanted.preprocessing}"
+                if same
+                else f"profile {self.preprocessing}, not {wanted.preprocessing}"
+            )
+        if self.sampling != wanted.sampling:
+            found.append(_compare_sampling(self.sampling, wanted.sampling))
+        for name in ("aggregate", "format"):
+            old, new = getattr(self, name), getattr(wanted, name)
+            if old != new:
+                found.append(f"{name} {old}, not {new}")
+        return found
+
+
+def _compare_sampling(old: Mapping[str, int | str | None], new: Mapping[str, int | str | None]) -> str:
+    changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return ", ".join(f"{name} {old.get(name)}, not {new.get(name)}" for name in changed)
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """A video whose features are complete.
+
+    Attributes:
+        video: where it is: an absolute path, or a URL.
+        name: its name among the files.
+        bytes: its size when it was read; None where that is not known.
+        modified_ns: when it was last changed, in nanoseconds since 1970; None where that is not known.
+        rows: rows that were written.
+        clips: clips that they were made of.
+        files: {path from the folder: bytes}; empty for Parquet, where the rows are in the table.
+        notes: what the user should know about the video.
+    """
+
+    video: str
+    name: str
+    bytes: int | None
+    modified_ns: int | None
+    rows: int
+    clips: int
+    files: dict[str, int] = field(default_factory=dict[str, int])
+    notes: tuple[str, ...] = ()
+
+
+def to_json(record: FeatureRecord | VideoRecord) -> bytes:
+    """Return a record as JSON: keys in the order of the attributes, two spaces, a newline at the end."""
+    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+
+
+def from_json(text: bytes, kind: type[Record], where: str) -> Record:
+    """Read a record.
+
+    Raises:
+        OutputError: it is none.
+    """
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.MsgspecError as error:
+        raise OutputError(f"{where}: not a record of this tool ({error}); choose another output folder") from error
