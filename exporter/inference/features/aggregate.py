@@ -118,7 +118,8 @@ def _segments(rows: Iterable[FeatureRow], scratch: Path, output: Path, *, half_e
             for stream, _ in files.values():
                 stream.flush()
         stored = {
-            layer: np.memmap(stream, np.float32, "r", shape=(len(spans), *shape)) for layer, (stream, shape) in files.items()
+            layer: np.memmap(stream, np.float32, "r", shape=(len(spans), *shape))
+            for layer, (stream, shape) in files.items()
         }
         for index, (start, stop) in enumerate(segment_bounds(len(spans), half_even=half_even)):
             features = {layer: normalize(_average(array, start, stop)) for layer, array in stored.items()}

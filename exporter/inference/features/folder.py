@@ -38,7 +38,7 @@ class Job:
 
     Attributes:
         source: the video, as the user named it.
-        video: where it is: an absolute path, or a URL.
+        video: where it is: an absolute path, or a URL, in UTF-8.
         name: its name among the files.
         images: whether it is a folder or numbered pattern of images.
         bytes: its size; None where that is not known.
@@ -78,20 +78,28 @@ class FeatureFolder:
             OutputError: something in the folder is not what this tool writes.
         """
         records = self.store.read()
-        places = {_identify(location): source for source, location in videos}
+        places = {_identify(location): (source, location) for source, location in videos}
         names = choose_names(list(places), {record.video: record.name for record in records.values()})
         jobs: list[Job] = []
-        for video, source in places.items():
+        for video, (source, location) in places.items():
             name = names[video]
-            size, modified = _stat(video)
+            size, modified = _stat(location)
             record = None if overwrite else records.get(name)
             unchanged = record is not None and (record.video, record.bytes, record.modified_ns) == (
                 video,
                 size,
                 modified,
             )
-            jobs.append(Job(source, video, name, is_images(video), size, modified, record if unchanged else None))
+            jobs.append(Job(source, video, name, is_images(location), size, modified, record if unchanged else None))
         return jobs
+
+    def finish(self) -> tuple[str, ...]:
+        """Bring the folder into the form in which it is used, and return the names of files that were written for it.
+
+        Raises:
+            OutputError: the folder cannot be written to, or is full.
+        """
+        return self.store.finish(self.record, self.stage)
 
 
 @contextmanager
@@ -115,7 +123,7 @@ def open_folder(path: Path, record: FeatureRecord, *, overwrite: bool = False) -
         file = path / RECORD
         old = _read_record(file)
         if old is not None and (differences := old.differences(record)):
-            if not overwrite:
+            if not overwrite and open_store(path, old).read():
                 raise UsageError(
                     f"{path} has features that were made in another way: {'; '.join(differences)}; "
                     "--overwrite replaces them, another --output keeps them"
@@ -153,14 +161,19 @@ def _locked(path: Path) -> Generator[None]:
 
 
 def _identify(location: str) -> str:
-    """Return a URL unchanged, and the absolute path of anything else."""
-    return location if "://" in location else str(Path(location).absolute())
+    """Return a URL unchanged, and the absolute path of anything else; bytes that are not UTF-8 are escaped."""
+    return to_utf8(location if "://" in location else str(Path(location).absolute()))
 
 
-def _stat(video: str) -> tuple[int | None, int | None]:
+def to_utf8(text: str) -> str:
+    r"""Return a path with the bytes that are not UTF-8 as `\xff`, for JSON and tables, which cannot hold them."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _stat(location: str) -> tuple[int | None, int | None]:
     """Return a file's size and time of change, or (None, None) for what is not a file."""
     with suppress(OSError, ValueError):
-        found = Path(video)
+        found = Path(location)
         if found.is_file():
             stat = found.stat()
             return stat.st_size, stat.st_mtime_ns

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 MAX_BYTES = 120
 """Bytes of a name in UTF-8; file systems allow 255, and endings are added."""
-HASH_DIGITS = 8
+HASH_DIGITS = 12
 _NOT_PLAIN = re.compile(r'^[.-]|[\x00-\x1f\x7f-\x9f/\\:*?"<>|\ud800-\udfff]')
 """What a file system, a shell or UTF-8 takes amiss."""
 _NUMBERED = re.compile(r"%0?\d*d")
@@ -61,6 +61,6 @@ def _is_plain(name: str) -> bool:
 
 
 def _hashed(video: str) -> str:
-    digits = hashlib.sha256(video.encode("utf-8", "surrogateescape")).hexdigest()[:HASH_DIGITS]
+    digits = hashlib.sha256(video.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_DIGITS]
     plain = _NOT_PLAIN.sub("_", _file_name(video)).encode()[: MAX_BYTES - HASH_DIGITS - 1].decode(errors="ignore")
-    return f"{plain}-{digits}"
+    return f"{plain or 'video'}-{digits}"

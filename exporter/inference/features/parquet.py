@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -34,6 +34,8 @@ VIDEOS_KEY = b"c3d_export.videos"
 COLUMN = "feature"
 """The column of the features of a single layer. Those of several are called after the layers."""
 SUFFIX = ".parquet"
+DICTIONARY: Any = ["video"]
+"""Columns with few different values; features gain nothing from a dictionary."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class ParquetPart:
 
         self._path, self._video, self._shapes = stage / f"{name}{SUFFIX}", video, shapes
         self._schema = make_schema(shapes, record)
-        self._writer = parquet.ParquetWriter(self._path, self._schema, use_dictionary=["video"])
+        self._writer = parquet.ParquetWriter(self._path, self._schema, use_dictionary=DICTIONARY)
         self._rows: list[FeatureRow] = []
         self._groups = 0
         self._at_once = max(1, GROUP_BYTES // (4 * sum(prod(shape) for shape in shapes.values())))
@@ -193,7 +195,7 @@ def merge(
         base = stack.enter_context(parquet.ParquetFile(merged or parts[0]))
         metadata = {RECORD_KEY: record, VIDEOS_KEY: msgspec.json.encode(videos)}
         schema = base.schema_arrow.with_metadata(metadata)
-        writer = stack.enter_context(parquet.ParquetWriter(target, schema, use_dictionary=["video"]))
+        writer = stack.enter_context(parquet.ParquetWriter(target, schema, use_dictionary=DICTIONARY))
         for stored, source, first in ordered:
             with ExitStack() as part:  # one at a time: there may be more of them than a process may open
                 file = base if source == merged else part.enter_context(parquet.ParquetFile(source))

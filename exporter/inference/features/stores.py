@@ -89,8 +89,8 @@ class FileStore:
         for path in staged:
             if (self._folder / path.name).exists():
                 raise OutputError(
-                    f"{self._folder / path.name} is there and was not written by this tool; remove it, or choose another "
-                    "--output"
+                    f"{self._folder / path.name} is there and was not written by this tool; remove it, or choose "
+                    "another --output"
                 )
         sizes = {path.name: _size(path) for path in staged}
         record = replace(record, files=sizes)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from exporter.inference.features.record import VideoRecord
 
 FeatureFormat = Literal["npy", "parquet", "c3d"]
-"""`npy`: an array for each video; `parquet`: one table; `c3d`: a folder for each video, with a file for each clip in the
-binary format of Facebook's C3D."""
+"""`npy`: an array for each video; `parquet`: one table; `c3d`: a folder for each video, with a file for each clip in
+the binary format of Facebook's C3D."""
 FEATURE_FORMATS: tuple[FeatureFormat, ...] = ("npy", "parquet", "c3d")
 
 Aggregate = Literal["clips", "mean", "segments", "segments-ekosman"]

@@ -14,7 +14,7 @@ from exporter.artifacts.store import translate_os_errors
 from exporter.errors import C3DExportError
 from exporter.inference.features.aggregate import aggregate
 from exporter.inference.features.c3d_blob import BlobWriter
-from exporter.inference.features.folder import FeatureFolder, Job
+from exporter.inference.features.folder import FeatureFolder, Job, to_utf8
 from exporter.inference.features.npy import NpyWriter
 from exporter.inference.features.parquet import ParquetPart
 from exporter.inference.features.record import FeatureRecord, VideoRecord, to_json
@@ -58,20 +58,32 @@ def write_videos(
         scratch = folder.stage / f"video-{number}"
         with translate_os_errors(folder.path):
             scratch.mkdir()
-        yield _write_video(_VideoRows(item, iterator, tuple(folder.record.layers)), jobs[item.number], folder, blobs, scratch)
+        yield _write_video(
+            _VideoRows(item, iterator, tuple(folder.record.layers)), jobs[item.number], folder, blobs, scratch
+        )
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 class _VideoRows:
-    """The rows of one video, taken from an iterator that goes on with the next video's.
+    """The rows of one video, taken from an iterator that goes on with the next video's."""
 
-    Attributes:
-        end: the video's end, once all rows were taken.
-    """
-
-    def __init__(self, first: ClipOutputs | VideoEnd, others: Iterator[ClipOutputs | VideoEnd], layers: tuple[str, ...]) -> None:
+    def __init__(
+        self, first: ClipOutputs | VideoEnd, others: Iterator[ClipOutputs | VideoEnd], layers: tuple[str, ...]
+    ) -> None:
         self._first, self._others, self._layers = first, others, layers
-        self.end: VideoEnd | None = None
+        self._end: VideoEnd | None = None
+
+    @property
+    def end(self) -> VideoEnd:
+        """The video's end, once all rows were taken."""
+        if self._end is None:
+            raise RuntimeError("a video's rows were not taken to their end")
+        return self._end
+
+    @property
+    def error(self) -> C3DExportError | None:
+        """Why the video ended before its end; None if it did not, or goes on."""
+        return self._end and self._end.error
 
     def __iter__(self) -> Iterator[FeatureRow]:
         """Yield the rows.
@@ -83,7 +95,7 @@ class _VideoRows:
         while isinstance(item, ClipOutputs):
             yield _make_row(item, self._layers)
             item = next(self._others)
-        self.end = item
+        self._end = item
         if item.error is not None:
             raise item.error
 
@@ -109,7 +121,7 @@ def _write_video(
                     writer.append(row)
                 written += 1
         except C3DExportError as error:
-            if rows.end is None or error is not rows.end.error:
+            if error is not rows.error:
                 raise
             folder.store.discard(job.name)
             return WrittenVideo(job.source, None, error, rows.end.notes)
@@ -126,7 +138,7 @@ def _write_video(
 def _open_writer(record: FeatureRecord, job: Job, stage: Path, blobs: Mapping[str, str]) -> FeatureWriter:
     """Return the writer of a format for one video."""
     if record.format == "parquet":
-        return ParquetPart(stage, job.name, job.source, record.layers, to_json(record))
+        return ParquetPart(stage, job.name, to_utf8(job.source), record.layers, to_json(record))
     if record.format == "c3d":
         named = {layer: blobs.get(layer, layer) for layer in record.layers}
         numbers_from = (1 if job.images else 0) if record.aggregate == "clips" else None

@@ -1,0 +1,64 @@
+"""`.npy` files that grow row by row, and the table beside them."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.features import rows
+
+from exporter.inference.features.npy import NpyFile, NpyWriter
+from exporter.inference.features.record import VideoRecord
+
+DONE = VideoRecord("/v.mp4", "v", 1, 2, 3, 3)
+
+
+def test_numpy_loads_the_rows_with_their_frames_and_times(tmp_path: Path) -> None:
+    given = rows(11)
+    writer = NpyWriter(tmp_path, "v", {"fc6": (6,)})
+    for row in given:
+        writer.append(row)
+    assert [path.name for path in writer.finish(DONE)] == ["v.csv", "v.npy"]
+    array = np.load(tmp_path / "v.npy", allow_pickle=False)
+    assert (array.dtype, array.shape) == (np.float32, (11, 6))
+    np.testing.assert_array_equal(array, np.stack([row.features["fc6"] for row in given]))
+    with (tmp_path / "v.csv").open(newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    assert [int(line["first"]) for line in lines] == [row.first for row in given]
+    assert lines[2] == {
+        "clip": "2",
+        "first": "16",
+        "last": "31",
+        "start": "0.640000",
+        "end": "1.280000",
+        "repeated": "0",
+    }
+
+
+def test_layers_have_a_file_each_and_keep_their_shape(tmp_path: Path) -> None:
+    (one,) = rows(1, (4, 1, 2, 2), "pool5")
+    (two,) = rows(1)
+    one = type(one)(0, 0, 15, 0, 1, 0, {**one.features, **two.features})
+    writer = NpyWriter(tmp_path, "v", {"pool5": (4, 1, 2, 2), "fc6": (6,)})
+    writer.append(one)
+    writer.finish(DONE)
+    np.testing.assert_array_equal(np.load(tmp_path / "v.pool5.npy"), one.features["pool5"][np.newaxis])
+    np.testing.assert_array_equal(np.load(tmp_path / "v.fc6.npy"), one.features["fc6"][np.newaxis])
+
+
+@pytest.mark.parametrize("shape", [(4096,), (512, 1, 4, 4), (), (1,) * 20])
+def test_the_header_of_a_file_with_rows_is_numpys_own(shape: tuple[int, ...], tmp_path: Path) -> None:
+    array = np.ones((3, *shape), np.float32)
+    file = NpyFile(tmp_path / "a.npy", shape)
+    for row in array:
+        file.append(np.asarray(row))
+    file.finish()
+    np.save(tmp_path / "b.npy", array)
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
+def test_a_row_of_another_shape_is_refused(tmp_path: Path) -> None:
+    file = NpyFile(tmp_path / "a.npy", (3,))
+    with pytest.raises(ValueError, match=r"\(4,\)"):
+        file.append(np.zeros(4, np.float32))
+    file.close()
