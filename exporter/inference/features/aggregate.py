@@ -29,8 +29,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.artifacts.store import translate_os_errors
 from exporter.inference.features.types import Aggregate, FeatureRow
+from exporter.storage import translate_os_errors
 
 SEGMENTS = 32
 CHUNK = 1024

@@ -21,11 +21,12 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from exporter.artifacts.store import atomic_replace, staging, translate_os_errors
+from exporter.artifacts.store import atomic_replace, staging
 from exporter.errors import OutputError, UsageError
 from exporter.inference.features.names import choose_names, is_images
 from exporter.inference.features.record import FeatureRecord, VideoRecord, from_json, to_json
 from exporter.inference.features.stores import RUN, VideoStore, open_store
+from exporter.storage import translate_os_errors
 from models.paths import acquire_lock
 
 RECORD = "features.json"

@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from exporter.artifacts.store import atomic_replace, translate_os_errors
+from exporter.artifacts.store import atomic_replace
 from exporter.errors import OutputError
 from exporter.inference.features import parquet
 from exporter.inference.features.record import FeatureRecord, VideoRecord, from_json, to_json
+from exporter.storage import translate_os_errors
 
 RUN = ".run"
 RECORDS = f"{RUN}/videos"

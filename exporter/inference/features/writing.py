@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from exporter.artifacts.store import translate_os_errors
 from exporter.errors import C3DExportError
 from exporter.inference.features.aggregate import aggregate
 from exporter.inference.features.c3d_blob import BlobWriter
@@ -20,6 +19,7 @@ from exporter.inference.features.parquet import ParquetPart
 from exporter.inference.features.record import FeatureRecord, VideoRecord, to_json
 from exporter.inference.features.types import FeatureRow, FeatureWriter
 from exporter.inference.types import ClipOutputs, VideoEnd
+from exporter.storage import translate_os_errors
 
 
 @dataclass(frozen=True)
