@@ -34,6 +34,20 @@ from .fault_injection.results import (
     SelfTestOptions,
     SelfTestReport,
 )
+from .inference.predictions import (
+    ClassScore,
+    ClipPrediction,
+    ModelRecord,
+    PredictResult,
+    PreviewFrame,
+    SamplingRecord,
+    VideoFailure,
+    VideoPrediction,
+)
+from .inference.types import (
+    ClipOptions,
+    InferenceOptions,
+)
 from .network import (
     BuildOptions,
     BuiltModel,
@@ -72,6 +86,9 @@ from .types import (
     ParityOptions,
     ValueRange,
 )
+from .video.sampling import (
+    Seconds,
+)
 from .workflows.bench import (
     benchmark,
 )
@@ -98,6 +115,13 @@ from .workflows.optimize import (
     OptimizeResult,
     optimize,
 )
+from .workflows.predict import (
+    PredictRequest,
+    PredictRun,
+    iter_predictions,
+    open_predict,
+    predict,
+)
 from .workflows.self_test import (
     self_test,
 )
@@ -117,7 +141,10 @@ __all__ = [
     "CheckFailedError",
     "CheckpointError",
     "CheckpointInfo",
+    "ClassScore",
     "CleanRuns",
+    "ClipOptions",
+    "ClipPrediction",
     "Comparison",
     "ConvHint",
     "ConvertRequest",
@@ -130,6 +157,7 @@ __all__ = [
     "ExportResult",
     "FaultResult",
     "FileEntry",
+    "InferenceOptions",
     "InputOptions",
     "Inspection",
     "IntegrityError",
@@ -139,6 +167,7 @@ __all__ = [
     "LowerBound",
     "Manifest",
     "Measurement",
+    "ModelRecord",
     "NetworkRecord",
     "OptimizationMismatchError",
     "OptimizeOptions",
@@ -151,12 +180,18 @@ __all__ = [
     "ParityRecord",
     "ParityReport",
     "Placement",
+    "PredictRequest",
+    "PredictResult",
+    "PredictRun",
     "Preprocessing",
+    "PreviewFrame",
     "PreviewFrames",
     "Ranking",
     "Ratio",
     "Roofline",
     "SampleResult",
+    "SamplingRecord",
+    "Seconds",
     "SelfTestOptions",
     "SelfTestReport",
     "Signature",
@@ -168,12 +203,17 @@ __all__ = [
     "UnchangedReason",
     "UsageError",
     "ValueRange",
+    "VideoFailure",
+    "VideoPrediction",
     "WeightSelection",
     "benchmark",
     "convert",
     "export",
     "inspect",
+    "iter_predictions",
+    "open_predict",
     "optimize",
+    "predict",
     "self_test",
     "verify_parity",
 ]

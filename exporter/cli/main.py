@@ -23,6 +23,7 @@ from exporter.cli.options import (
     seed_option,
     take,
 )
+from exporter.cli.predict import predict_command
 from exporter.cli.verify import verify
 from exporter.types import (
     DEFAULT_OPSET,
@@ -47,6 +48,7 @@ Examples:
   c3d-export --format onnx --format torchscript --outputs logits,fc6
   c3d-export verify parity artifacts/c3d.onnx               verify again, here or on another machine
   c3d-export inspect c3d-pretrained.pth                     describe a file without running it
+  c3d-export predict artifacts/c3d.onnx video.mp4           the highest classes of a video
   c3d-export optimize other.onnx                            make any ONNX model faster on a CPU
   c3d-export bench artifacts/c3d.onnx --engines             measure it beside other engines
   c3d-export layouts                                        list the checkpoint origins that load
@@ -143,7 +145,15 @@ def _is_given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
-for _command in (verify, inspect_command, optimize_command, bench_command, layouts_command, convert_command):
+for _command in (
+    verify,
+    inspect_command,
+    predict_command,
+    optimize_command,
+    bench_command,
+    layouts_command,
+    convert_command,
+):
     cli.add_command(_command)
 
 

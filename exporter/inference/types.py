@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.errors import C3DExportError
 from exporter.types import Device
+from exporter.video.sampling import Length, Short
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +27,8 @@ class InferenceOptions:
             another device.
         preprocess: name of a profile, or a file with one; None takes the manifest's.
         mean: file of a mean for each pixel, in place of the profile's mean by channel.
-        labels: file with the class names, one a line, in the order of the outputs; None takes the manifest's.
+        labels: name of a known list of class names, or a file with one name a line, in the order of the outputs; None
+            takes the manifest's.
         outputs: the outputs to return; None for all that the model has.
     """
 
@@ -36,8 +38,27 @@ class InferenceOptions:
     batch: int | None = None
     preprocess: str | Path | None = None
     mean: Path | None = None
-    labels: Path | None = None
+    labels: str | Path | None = None
     outputs: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """How clips are taken from each video; see `exporter.video.sampling.Sampling`.
+
+    Attributes:
+        window: what a clip covers, in frames or seconds; None takes the profile's distance between frames.
+        step: from the start of a clip to that of the next, in frames or seconds; None takes the profile's, otherwise
+            the window.
+        clips: this many clips, evenly spaced over the video; None takes the profile's, where neither `step` nor a
+            window in seconds is given.
+        short: what to do with a video that is shorter than a clip.
+    """
+
+    window: Length | None = None
+    step: Length | None = None
+    clips: int | None = None
+    short: Short = "repeat"
 
 
 @dataclass(frozen=True)

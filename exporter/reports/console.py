@@ -15,9 +15,10 @@ from exporter.artifacts.manifest import manifest_path
 from exporter.reports.formatting import budget_percent, escape, format_bytes
 from exporter.reports.json_report import dump
 from exporter.results import Comparison, Localization, ParityReport
-from models.progress import Progress, no_progress
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from exporter.workflows.export import ExportResult
     from exporter.workflows.inspect import Inspection
 
@@ -63,15 +64,38 @@ def show(
         _discard_stdout()
 
 
+class TerminalProgress:
+    """A progress callback that shows the current step on stderr, if that is a terminal."""
+
+    def __init__(self, status: Status | None) -> None:
+        self._status = status
+
+    def __call__(self, step: str) -> None:
+        """Show a step."""
+        if self._status is not None:
+            self._status.update(escape(step))
+
+    @contextmanager
+    def paused(self) -> Generator[None]:
+        """Take the step off the terminal while results are printed on it."""
+        if self._status is not None:
+            self._status.stop()
+        try:
+            yield
+        finally:
+            if self._status is not None:
+                self._status.start()
+
+
 @contextmanager
-def progress_on_terminal() -> Generator[Progress]:
+def progress_on_terminal() -> Generator[TerminalProgress]:
     """Yield a progress callback that shows the current step on stderr, if that is a terminal."""
     console = Console(stderr=True)
     if not (sys.stderr.isatty() and console.is_terminal):
-        yield no_progress
+        yield TerminalProgress(None)
         return
     with console.status("starting") as status:
-        yield lambda step: status.update(escape(step))
+        yield TerminalProgress(status)
 
 
 def make_table(headings: Sequence[str], widths: Sequence[int] = ()) -> Table:

@@ -1,0 +1,98 @@
+"""`c3d-export predict`: class scores of videos."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from exporter.cli.network_options import geometry_options, selection_options, take_build_options
+from exporter.cli.options import json_options, parse_source
+from exporter.cli.video_options import clip_options, inference_options, take_clip_options, take_inference_options
+
+PAGE_FRAMES = 12
+"""Frames of each video on the page."""
+
+
+@click.command("predict", short_help="Run a model over videos and print the highest classes.")
+@click.argument("model", type=parse_source, metavar="ARTIFACT")
+@click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
+@click.option("--top", type=int, default=5, show_default=True, metavar="K", help="Classes of each video.")
+@click.option("--per-clip", is_flag=True, help="Also the classes of each clip, with its time in the video.")
+@click.option(
+    "--average",
+    type=click.Choice(("probabilities", "scores")),
+    default=None,
+    help="What is averaged over a video's clips: softmax of the scores, or the scores as they are. "
+    "[default: the profile's]",
+)
+@clip_options
+@inference_options
+@click.option(
+    "--csv",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write a CSV file: a row for each video (--per-clip: and clip) and rank.",
+)
+@selection_options
+@geometry_options
+@json_options
+@click.pass_context
+def predict_command(
+    context: click.Context,
+    model: str | Path,
+    videos: tuple[str, ...],
+    as_json: bool,
+    csv: Path | None,
+    **options: Any,
+) -> None:
+    """Run ARTIFACT over each VIDEO and print its highest classes.
+
+    ARTIFACT is a model file of this tool (.onnx, .pt), another tool's ONNX file (with --preprocess), or a checkpoint,
+    which is exported and verified first and kept for the next time. VIDEO is a file, a folder of videos, or a list of
+    them (.txt, one path a line). Needs the [video] extra.
+
+    Exit code 3 if a video could not be read (the others are done, and it is listed at the end), 1 if the network
+    returned NaN or an infinity.
+
+    \b
+    Examples:
+      c3d-export predict artifacts/c3d.onnx video.mp4
+      c3d-export predict artifacts/c3d.onnx videos/ --per-clip --step 1s --csv scores.csv
+      c3d-export predict c3d-pretrained.pth video.mp4 --top 3
+      c3d-export predict other.onnx video.mp4 --preprocess mmaction2 --labels kinetics.txt --json
+    """
+    from exporter.inference.predictions import VideoPrediction
+    from exporter.reports.console import progress_on_terminal, show, stdout
+    from exporter.reports.output_files import check_output_path, write_file
+    from exporter.reports.predict import (
+        predict_to_csv,
+        predict_to_dict,
+        print_end,
+        print_head,
+        print_video,
+    )
+    from exporter.workflows.predict import PredictRequest, open_predict
+
+    if csv is not None:
+        check_output_path(csv, "--csv")
+    request = PredictRequest(
+        model,
+        videos,
+        build=take_build_options(options),
+        inference=take_inference_options(options),
+        clips=take_clip_options(options),
+        **options,
+    )
+    console = stdout()
+    with progress_on_terminal() as progress, open_predict(request, progress) as run:
+        if not as_json:
+            print_head(run, console)
+        for ready in run:
+            if not as_json and isinstance(ready, VideoPrediction):
+                with progress.paused():
+                    print_video(ready, run.values, console)
+        result = run.result()
+    if csv is not None:
+        write_file(csv, predict_to_csv(result), "--csv")
+    show(result, predict_to_dict, print_end, as_json=as_json)
+    context.exit(result.exit_code)

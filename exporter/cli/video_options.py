@@ -1,0 +1,103 @@
+"""Options of the commands that run a model over videos, each defined once."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from exporter.cli.options import PATH, choice_option, combine
+from exporter.engines import engine_names
+from exporter.inference.types import ClipOptions, InferenceOptions
+from exporter.types import DEVICES
+from exporter.video.sampling import SHORT, parse_length
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def parse_names(value: str) -> tuple[str, ...]:
+    """Return names separated by commas; the library checks them."""
+    return tuple(name.strip() for name in value.split(","))
+
+
+inference_options = combine(
+    click.option(
+        "--engine",
+        type=click.Choice(engine_names()),
+        default=None,
+        help="Engine that runs the model. [default: onnxruntime for ONNX, torchscript for TorchScript]",
+    ),
+    choice_option("--device", DEVICES, "cpu", "Device on which the model runs."),
+    click.option("--threads", type=int, metavar="N", help="Threads of the engine. [default: the engine's own]"),
+    click.option(
+        "--batch",
+        type=int,
+        metavar="N",
+        help="Clips in one call of the model. [default: the model's if it is fixed, else 1 on a CPU and 8 on a GPU]",
+    ),
+    click.option(
+        "--preprocess",
+        metavar="NAME|FILE",
+        help="Preprocessing profile: a known one, or a .json or .toml file. [default: the artifact's]",
+    ),
+    click.option(
+        "--mean",
+        type=PATH,
+        metavar="FILE",
+        help="Mean for each pixel (.npy, .binaryproto) in place of the profile's mean by channel.",
+    ),
+    click.option(
+        "--labels",
+        metavar="NAME|FILE",
+        help="Class names: a known list, or a file with one a line, in the order of the outputs. "
+        "[default: the artifact's]",
+    ),
+    click.option(
+        "--outputs",
+        type=parse_names,
+        default=None,
+        metavar="NAMES",
+        help="Use these outputs of the model only, separated by commas. [default: all]",
+    ),
+)
+"""How the model runs; `take_inference_options` reads them."""
+
+clip_options = combine(
+    click.option(
+        "--window",
+        metavar="N|SECONDS",
+        help="What a clip covers: frames (32) or seconds (0.64s), of which the network's frames are taken evenly. "
+        "[default: the profile's]",
+    ),
+    click.option(
+        "--step",
+        metavar="N|SECONDS",
+        help="From the start of a clip to that of the next: frames (16) or seconds (1s). [default: the profile's, else "
+        "the window]",
+    ),
+    click.option(
+        "--clips", type=int, metavar="N", help="This many clips, evenly spaced over the video, in place of --step."
+    ),
+    choice_option(
+        "--short",
+        SHORT,
+        "repeat",
+        "A video shorter than one clip: start again from its first frame, hold the last one (pad), or skip the video.",
+    ),
+)
+"""How clips are taken from a video; `take_clip_options` reads them."""
+
+
+def take_inference_options(options: dict[str, Any]) -> InferenceOptions:
+    """Build `InferenceOptions` from the values of `inference_options`, and remove them."""
+    names = ("engine", "device", "threads", "batch", "preprocess", "mean", "labels", "outputs")
+    return InferenceOptions(**{name: options.pop(name) for name in names})
+
+
+def take_clip_options(options: dict[str, Any]) -> ClipOptions:
+    """Build `ClipOptions` from the values of `clip_options`, and remove them.
+
+    Raises:
+        UsageError: a window or a step is neither frames nor seconds.
+    """
+    window, step = (None if (text := options.pop(name)) is None else parse_length(text) for name in ("window", "step"))
+    return ClipOptions(window, step, options.pop("clips"), options.pop("short"))

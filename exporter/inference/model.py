@@ -1,0 +1,246 @@
+"""A model that is opened for video: its engine, its preprocessing, its class names, and what its outputs mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from exporter.artifacts.loading import LoadedArtifact
+from exporter.artifacts.manifest import sha256_file
+from exporter.engines import Runtime, RuntimeOptions, find_engine
+from exporter.errors import ArtifactError, CheckFailedError, UsageError
+from exporter.formats import load_artifact
+from exporter.formats.torchscript import OPTIMIZE_OPTION
+from exporter.inference.clip_input import ClipInput, clip_signature, read_clip_input
+from exporter.inference.outputs import class_count, describe_outputs, select_outputs
+from exporter.inference.predictions import ModelRecord
+from exporter.inference.preprocessing import VideoPreprocessing, choose_preprocessing
+from exporter.inference.types import InferenceOptions
+from exporter.onnx_io.dtypes import numpy_dtype
+from exporter.parity.io_mapping import map_by_manifest
+from models.class_names import check_class_count, load_class_names
+from models.preprocessing import Preprocessing
+from models.specs import OutputSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from exporter.video.types import Transform
+
+GPU_BATCH = 8
+"""Clips in one call on a device other than the CPU, unless another number is asked for. On a CPU one clip at a time is
+as fast as several, and takes the least memory."""
+
+
+class VideoModel:
+    """A model in an engine, for clips of videos. A context manager: the engine loads the file on entry.
+
+    Made by `open_video_model`.
+
+    Attributes:
+        path: the model file.
+        outputs: what `run` returns, in order.
+        class_names: a name for each class; None where they are not known.
+        batch: clips in one call.
+        fixed_batch: whether the model takes no other number of clips.
+        notes: what the user should know about how it runs.
+    """
+
+    def __init__(
+        self,
+        artifact: LoadedArtifact,
+        options: InferenceOptions,
+        clip_input: ClipInput,
+        preprocessing: VideoPreprocessing,
+        outputs: tuple[OutputSpec, ...],
+        class_names: tuple[str, ...] | None,
+    ) -> None:
+        self.path, self.outputs, self.class_names = artifact.path, outputs, class_names
+        self.fixed_batch = clip_input.batch is not None
+        self.batch = clip_input.batch or options.batch or (1 if options.device == "cpu" else GPU_BATCH)
+        self.notes = (*artifact.notes, *preprocessing.notes)
+        self._artifact, self._input, self._preprocessing = artifact, clip_input, preprocessing
+        manifest = artifact.manifest
+        self._engine = find_engine(artifact.format, options.engine)
+        self._runtime: Runtime = self._engine.open(
+            artifact.path,
+            RuntimeOptions(
+                options.device,
+                manifest and manifest.signature,
+                manifest is not None and manifest.options.get(OPTIMIZE_OPTION) is True,
+                options.threads,
+            ),
+        )
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The profile, for the network's own size of frames."""
+        return self._preprocessing.profile
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """(time, height, width) of the network's clip."""
+        return self._input.size
+
+    @property
+    def takes_frames(self) -> bool:
+        """Whether preprocessing is inside the model file: frames of any size go in."""
+        return self._input.takes_frames
+
+    @property
+    def transform(self) -> Transform | None:
+        """What decoding does to each frame: (height, width, 3) uint8 RGB to the window that the network sees.
+
+        None where preprocessing is inside the model.
+        """
+        return self._preprocessing.transform
+
+    def to_input(self, frames: NDArray[Any]) -> NDArray[Any]:
+        """Return what `run` takes for one clip.
+
+        Args:
+            frames: (time, height, width, 3), as decoding with `transform` returns them.
+
+        Returns:
+            (3, time, height, width) float32; with preprocessing inside the model, the frames as they are.
+        """
+        return self._preprocessing.to_clip(frames)
+
+    def run(self, clips: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return {output: (len(clips), …)}.
+
+        Args:
+            clips: what `to_input` returns, of one shape; at most `batch` where the batch size is fixed. A smaller batch
+                is then filled up with copies of the last clip, whose outputs are dropped.
+
+        Raises:
+            CheckFailedError: the model fails, or does not return a row for each clip.
+        """
+        count = len(clips)
+        padding = [clips[-1]] * (self.batch - count if self.fixed_batch else 0)
+        spec = self._input.spec
+        dtype = numpy_dtype(spec.dtype)
+        values = clips[0][np.newaxis] if len(clips) + len(padding) == 1 else np.stack([*clips, *padding])
+        values = np.ascontiguousarray(values).astype(dtype, copy=False)
+        if self._input.singleton:
+            values = values[:, np.newaxis]
+        returned = self._runtime.run({spec.name: values})
+        outputs = {output.name: returned[output.name] for output in self.outputs}
+        for name, rows in outputs.items():
+            if not np.ndim(rows) or len(rows) != count + len(padding):
+                raise CheckFailedError(
+                    f"{self.path}: {name} has the shape {np.shape(rows)} for {count + len(padding)} clips; an output "
+                    "with a row for each clip is needed"
+                )
+        return {name: rows[:count] for name, rows in outputs.items()}
+
+    def record(self) -> ModelRecord:
+        """Return the model as results record it."""
+        manifest = self._artifact.manifest
+        return ModelRecord(
+            path=str(self.path),
+            sha256=sha256_file(self.path),
+            engine=self._runtime.description,
+            network=manifest.network.description if manifest is not None else "",
+            clip=self.size,
+            preprocessing=self.preprocessing.name,
+            preprocessing_inside=self.takes_frames,
+            recipe=self.preprocessing.describe(*self.size[1:]),
+            mean=self.preprocessing.mean_cube and self.preprocessing.mean_cube.sha256,
+        )
+
+    def __enter__(self) -> Self:
+        """Load the model.
+
+        Raises:
+            UnavailableError: the device or the engine is not there.
+            ArtifactError: the engine rejects the file, or it is not what its manifest says.
+        """
+        self._engine.require_device(self._runtime.options.device)
+        self._runtime.load()
+        try:
+            self._check()
+        except BaseException:
+            self._runtime.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release the model."""
+        self._runtime.close()
+
+    def _check(self) -> None:
+        """Compare the loaded model with its manifest, and note where it runs."""
+        if self._artifact.manifest is not None:
+            map_by_manifest(self.path, self._runtime.signature, self._artifact.manifest.signature)
+        elif node := self._runtime.random_node:
+            raise ArtifactError(
+                f"{self.path}: draws random numbers at {node}, so every run would give other numbers; export it in "
+                "inference mode (model.eval())"
+            )
+        placement = self._runtime.placement
+        if placement.fallback_nodes:
+            self.notes += (
+                f"{len(placement.fallback_nodes)} of {placement.nodes} nodes run on the CPU, not on {placement.device}",
+            )
+
+
+def open_video_model(path: str | Path, options: InferenceOptions | None = None) -> VideoModel:
+    """Return a model file for clips of videos; nothing is loaded before it is entered.
+
+    Args:
+        path: an artifact of any format, with or without preprocessing inside, or another tool's ONNX file of a network
+            that takes clips (batch, 3, time, height, width).
+        options: engine, device, preprocessing, class names, outputs.
+
+    Raises:
+        ArtifactError: it cannot be read, or takes something else than clips.
+        IntegrityError: it is not the file that its manifest describes.
+        UsageError: the preprocessing is not known and `options` names none, the number of class names is not that of
+            the classes, or options that the model does not allow.
+        BadInputError: a file that `options` name is bad.
+    """
+    options = options or InferenceOptions()
+    artifact = load_artifact(Path(path))
+    _check_options(options)
+    clip_input = read_clip_input(artifact.path, clip_signature(artifact), artifact.manifest)
+    if clip_input.batch is not None and options.batch not in (None, clip_input.batch):
+        raise UsageError(f"--batch {options.batch}: {artifact.path.name} takes {clip_input.batch} clips in one call")
+    signature = clip_signature(artifact)
+    outputs = select_outputs(describe_outputs(artifact, signature), options.outputs, artifact.path.name)
+    return VideoModel(
+        artifact,
+        options,
+        clip_input,
+        choose_preprocessing(artifact, clip_input, options),
+        outputs,
+        _choose_names(artifact, outputs, options),
+    )
+
+
+def _check_options(options: InferenceOptions) -> None:
+    for option, value in (("--batch", options.batch), ("--threads", options.threads)):
+        if value is not None and value < 1:
+            raise UsageError(f"{option} must be at least 1 (got {value})")
+
+
+def _choose_names(
+    artifact: LoadedArtifact, outputs: Sequence[OutputSpec], options: InferenceOptions
+) -> tuple[str, ...] | None:
+    """Return the class names: those given, otherwise the manifest's.
+
+    Raises:
+        UsageError: their number is not that of the classes.
+        BadInputError: the file cannot be read.
+    """
+    if options.labels is None:
+        return artifact.manifest.class_names if artifact.manifest is not None else None
+    names = load_class_names(options.labels)
+    check_class_count(names, class_count(outputs), options.labels)
+    return names

@@ -1,0 +1,72 @@
+"""What a model's outputs mean: class scores, probabilities or features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from exporter.artifacts.loading import LoadedArtifact
+from exporter.errors import UsageError, join_limited
+from models.architectures import ARCHITECTURES, parse_settings
+from models.specs import OutputKind, OutputSpec, Signature
+
+PROBABILITIES = "probabilities"
+
+
+def describe_outputs(artifact: LoadedArtifact, signature: Signature) -> tuple[OutputSpec, ...]:
+    """Return a model's outputs and what their numbers mean, in its order.
+
+    The network states it where the manifest names one that this release knows. Otherwise an output is of probabilities
+    where its name says so or a softmax or sigmoid computes it, of scores where it is a vector, and of features where
+    it has positions.
+    """
+    known: dict[str, OutputSpec] = {}
+    if artifact.manifest is not None and artifact.manifest.network.architecture in ARCHITECTURES:
+        network = artifact.manifest.network
+        known = {output.name: output for output in parse_settings(network.architecture, network.settings).outputs}
+    normalized: frozenset[str] = frozenset()
+    if artifact.format == "onnx" and not known:
+        from exporter.onnx_io.load import load_without_weights
+        from exporter.onnx_io.normalized_outputs import normalized_outputs
+
+        normalized = normalized_outputs(load_without_weights(artifact.path))
+    found: list[OutputSpec] = []
+    for value in signature.outputs:
+        shape = tuple(size if isinstance(size, int) else 0 for size in value.shape[1:])
+        kind: OutputKind = "scores" if len(value.shape) == 2 else "features"
+        if value.name in normalized or value.name == PROBABILITIES:
+            kind = "probabilities"
+        found.append(known.get(value.name) or OutputSpec(value.name, shape, kind))
+    return tuple(found)
+
+
+def select_outputs(outputs: Sequence[OutputSpec], names: Sequence[str] | None, what: str) -> tuple[OutputSpec, ...]:
+    """Return the outputs called `names`, in that order; all for None.
+
+    Args:
+        outputs: those of the model.
+        names: the wanted ones.
+        what: the model's name, for the message.
+
+    Raises:
+        UsageError: the model has no such output.
+    """
+    if names is None:
+        return tuple(outputs)
+    by_name = {output.name: output for output in outputs}
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        raise UsageError(
+            f"{what} does not return {join_limited(missing)}; it returns {join_limited(by_name)}. Other outputs need "
+            "another export: c3d-export --format onnx --outputs …"
+        )
+    return tuple(by_name[name] for name in names)
+
+
+def class_outputs(outputs: Sequence[OutputSpec]) -> tuple[OutputSpec, ...]:
+    """Return the outputs that are a number for each class."""
+    return tuple(output for output in outputs if output.kind != "features" and len(output.shape) == 1)
+
+
+def class_count(outputs: Sequence[OutputSpec]) -> int:
+    """Return the number of classes; 0 where no output is of classes, or its size is not stated."""
+    return next((output.shape[0] for output in class_outputs(outputs)), 0)

@@ -1,0 +1,167 @@
+"""From a model's outputs to ranked classes: softmax, the average over a video's clips, the highest classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from exporter.errors import UsageError
+from exporter.inference.outputs import class_outputs
+from exporter.inference.predictions import (
+    ClassScore,
+    ClipPrediction,
+    PreviewFrame,
+    Values,
+    VideoFailure,
+    VideoPrediction,
+)
+from exporter.inference.types import ClipOutputs, VideoEnd
+from models.specs import OutputKind, OutputSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NO_CLIPS_EXIT_CODE = 3
+
+
+@dataclass(frozen=True)
+class ClassRanking:
+    """How classes are ranked.
+
+    Attributes:
+        output: the output that is ranked.
+        kind: whether its numbers are scores, of which softmax makes probabilities, or probabilities already.
+        average: what is averaged over a video's clips: probabilities, or the output as it is.
+        names: a name for each class; None where they are not known.
+        top: how many classes are returned.
+        per_clip: whether each clip's classes are returned too.
+        previews: how many frames of a video are returned, at most.
+    """
+
+    output: str
+    kind: OutputKind
+    average: Values
+    names: tuple[str, ...] | None
+    top: int = 5
+    per_clip: bool = False
+    previews: int = 0
+
+    @property
+    def values(self) -> Values:
+        """What the returned numbers are."""
+        return "probabilities" if self.kind == "probabilities" else self.average
+
+    def convert(self, output: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return one clip's numbers, (classes,): the probabilities, or the output as it is."""
+        scores = output.astype(np.float64)
+        if self.average == "scores" or self.kind == "probabilities":
+            return scores
+        exponents = np.exp(scores - scores.max())
+        return exponents / exponents.sum()
+
+    def rank(self, values: NDArray[np.float64]) -> tuple[ClassScore, ...]:
+        """Return the highest classes, the highest first; of equal values, the first class."""
+        order = np.argsort(-values, kind="stable")[: self.top]
+        return tuple(ClassScore(int(index), self.name(int(index)), float(values[index])) for index in order)
+
+    def name(self, index: int) -> str:
+        """Return the name of a class."""
+        return f"class {index}" if self.names is None else self.names[index]
+
+
+def choose_ranked_output(outputs: Sequence[OutputSpec], what: str) -> OutputSpec:
+    """Return the output that classes are ranked by: the first of class scores or probabilities.
+
+    Args:
+        outputs: what the model returns.
+        what: the model's name, for the message.
+
+    Raises:
+        UsageError: it returns features only.
+    """
+    ranked = class_outputs(outputs)
+    if not ranked:
+        names = ", ".join(output.name for output in outputs)
+        raise UsageError(
+            f"{what} returns no class scores ({names}); c3d-export features writes features, and an export with a "
+            "classifier returns scores"
+        )
+    return ranked[0]
+
+
+@dataclass
+class VideoScores:
+    """One video's clips, added as they come. Without `per_clip` the memory does not depend on how many there are."""
+
+    ranking: ClassRanking
+    _total: NDArray[np.float64] | None = None
+    _count: int = 0
+    _clips: list[tuple[ClipOutputs, NDArray[np.float64]]] = field(
+        default_factory=list["tuple[ClipOutputs, NDArray[np.float64]]"]
+    )
+    _tops: list[tuple[ClassScore, ...]] = field(default_factory=list[tuple[ClassScore, ...]])
+    _previews: list[PreviewFrame] = field(default_factory=list[PreviewFrame])
+    _every: int = 1
+
+    def add(self, clip: ClipOutputs) -> None:
+        """Take the next clip."""
+        values = self.ranking.convert(clip.outputs[self.ranking.output])
+        self._total = values if self._total is None else self._total + values
+        if clip.preview is not None and self._count % self._every == 0:
+            self._keep(clip)
+        self._count += 1
+        if self.ranking.per_clip:
+            bare = ClipOutputs(
+                clip.source, clip.number, clip.index, clip.first, clip.last, clip.start, clip.end, clip.repeated, {}
+            )
+            self._clips.append((bare, values))
+            self._tops.append(self.ranking.rank(values))
+
+    def _keep(self, clip: ClipOutputs) -> None:
+        """Keep a clip's frame; where there are too many, drop every second, so that they stay evenly spaced."""
+        assert clip.preview is not None
+        height, width = clip.preview.shape[:2]
+        middle = (clip.start + clip.end) / 2
+        self._previews.append(PreviewFrame(clip.index, middle, width, height, clip.preview.tobytes()))
+        if len(self._previews) > self.ranking.previews:
+            self._previews = self._previews[::2]
+            self._every *= 2
+
+    def finish(self, end: VideoEnd) -> VideoPrediction | VideoFailure:
+        """Return the video's result."""
+        if end.error is not None:
+            return VideoFailure(end.source, str(end.error), end.error.exit_code)
+        if self._total is None:
+            reason = "; ".join(end.notes) or "it has no clip"
+            return VideoFailure(end.source, f"{end.source}: {reason}", NO_CLIPS_EXIT_CODE)
+        top = self.ranking.rank(self._total / self._count)
+        chosen = [entry.index for entry in top]
+        per_clip = tuple(
+            ClipPrediction(
+                clip.index,
+                clip.first,
+                clip.last,
+                clip.start,
+                clip.end,
+                clip.repeated,
+                clip_top,
+                tuple(float(value) for value in values[chosen]),
+            )
+            for (clip, values), clip_top in zip(self._clips, self._tops, strict=True)
+        )
+        return VideoPrediction(
+            end.source,
+            self._count,
+            top,
+            per_clip,
+            width=end.width,
+            height=end.height,
+            fps=end.fps,
+            frames=end.frames,
+            duration=end.duration,
+            notes=end.notes,
+            previews=tuple(self._previews),
+        )

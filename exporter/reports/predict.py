@@ -1,0 +1,169 @@
+"""What `predict` found, on a terminal or in a pipe, as JSON and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from exporter.reports.console import make_table, print_notes
+from exporter.reports.formatting import escape, format_scores
+from models.errors import count
+
+if TYPE_CHECKING:
+    from exporter.inference.predictions import (
+        ClassScore,
+        ClipPrediction,
+        ModelRecord,
+        PredictResult,
+        SamplingRecord,
+        Values,
+        VideoPrediction,
+    )
+    from exporter.workflows.predict import PredictRun
+
+CSV_COLUMNS = (
+    "video",
+    "clip",
+    "first_frame",
+    "last_frame",
+    "start_s",
+    "end_s",
+    "rank",
+    "class_index",
+    "class_name",
+    "value",
+)
+CLIP_CLASSES = 3
+"""Classes of a clip that the table shows; JSON and CSV have all that were asked for."""
+
+
+def print_head(run: PredictRun, console: Console) -> None:
+    """Print the model, the preprocessing, and how clips are taken: known before the first video."""
+    for name, text in describe_run(run.model, run.sampling, run.output, run.values, run.average):
+        console.print(f"{name:<9}{escape(text)}")
+    print_notes(run.notes, console)
+
+
+def describe_run(
+    model: ModelRecord, sampling: SamplingRecord, output: str, values: Values, average: Values
+) -> Iterator[tuple[str, str]]:
+    """Yield (label, text) of what decides the numbers."""
+    network = f", {model.network}" if model.network else ""
+    yield "model", f"{model.path} in {model.engine}{network}"
+    inside = "inside the model" if model.preprocessing_inside else model.recipe
+    yield "profile", f"{model.preprocessing}: {inside}"
+    yield "clips", describe_sampling(sampling)
+    yield "values", describe_values(output, values, average)
+
+
+def describe_sampling(sampling: SamplingRecord) -> str:
+    """Return how clips are taken: `16 frames from a window of 32, one clip every 16 frames`."""
+    frames = f"{sampling.frames} frames"
+    if sampling.window != sampling.frames:
+        frames += f" from a window of {sampling.window}" + (" frames" if isinstance(sampling.window, int) else "")
+    if sampling.clips is not None:
+        return f"{frames}, {count(sampling.clips, 'clip')} evenly spaced over the video"
+    step = sampling.step
+    return f"{frames}, one clip every {count(step, 'frame') if isinstance(step, int) else step}"
+
+
+def describe_values(output: str, values: Values, average: Values) -> str:
+    """Return what the printed numbers are."""
+    if values == "scores":
+        return f"scores: the output {output} as it is, averaged over a video's clips"
+    how = f"the output {output}" if output == "probabilities" or average == "scores" else f"softmax of {output}"
+    return f"probabilities: {how}, averaged over a video's clips"
+
+
+def print_video(video: VideoPrediction, values: Values, console: Console) -> None:
+    """Print one video's classes, and its clips where they were asked for."""
+    console.print()
+    console.print(f"[bold]{escape(video.source)}[/]  {escape(describe_video(video))}")
+    for note in video.notes:
+        console.print(f"note     {escape(note)}")
+    if video.per_clip:
+        console.print(_clip_table(video.per_clip, values))
+        console.print()
+    table = make_table(("class", ""), (60,))
+    for entry, text in zip(video.top, _numbers(video.top, values), strict=True):
+        table.add_row(escape(entry.name), text)
+    console.print(table)
+
+
+def describe_video(video: VideoPrediction) -> str:
+    """Return `15 clips, 250 frames of 640x272 at 25 fps`."""
+    rate = f" at {video.fps:.4g} fps" if video.fps is not None else ""
+    return f"{count(video.clips, 'clip')}, {count(video.frames, 'frame')} of {video.width}x{video.height}{rate}"
+
+
+def print_end(result: PredictResult, console: Console) -> None:
+    """Print the videos without a result, whose messages name them, how many were done, and how long it took."""
+    console.print()
+    for failure in result.failures:
+        console.print(f"[bold red]FAILED[/]   {escape(failure.message)}")
+    clips = sum(video.clips for video in result.videos)
+    failed = f", {len(result.failures)} failed" if result.failures else ""
+    console.print(
+        f"result   {count(len(result.videos), 'video')}, {count(clips, 'clip')}{failed}; took {result.seconds:.1f} s"
+    )
+
+
+def predict_to_dict(result: PredictResult) -> dict[str, Any]:
+    """Return everything that `predict` found; docs/how-to/video.md describes the fields."""
+    content = asdict(result)
+    for video in content["videos"]:
+        del video["previews"]  # frames are for pages only
+        if not video["per_clip"]:
+            del video["per_clip"]
+    return {**content, "exit_code": result.exit_code}
+
+
+def predict_to_csv(result: PredictResult) -> bytes:
+    """Return a row for each video and rank, and before them one for each clip and rank where clips were asked for.
+
+    The columns are `CSV_COLUMNS`; those of a clip are empty in a video's rows. UTF-8, lines ended by a newline.
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for video in result.videos:
+        for clip in video.per_clip:
+            place = (clip.index, clip.first, clip.last, f"{clip.start:.6f}", f"{clip.end:.6f}")
+            writer.writerows(_csv_rows(video.source, place, clip.top))
+        writer.writerows(_csv_rows(video.source, ("",) * 5, video.top))
+    return stream.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _csv_rows(source: str, place: Sequence[object], top: Iterable[ClassScore]) -> Iterator[tuple[object, ...]]:
+    for rank, entry in enumerate(top, start=1):
+        yield source, *place, rank, entry.index, entry.name, repr(entry.value)
+
+
+def _clip_table(clips: Sequence[ClipPrediction], values: Values) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("clip", "start", "end"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("classes", overflow="fold")
+    for clip in clips:
+        shown = clip.top[:CLIP_CLASSES]
+        texts = zip(shown, _numbers(shown, values), strict=True)
+        table.add_row(
+            str(clip.index),
+            f"{clip.start:.2f} s",
+            f"{clip.end:.2f} s",
+            escape(", ".join(f"{entry.name} {text}" for entry, text in texts)),
+        )
+    return table
+
+
+def _numbers(top: Sequence[ClassScore], values: Values) -> tuple[str, ...]:
+    """Return probabilities with four decimals, and scores with five digits."""
+    if values == "probabilities":
+        return tuple(f"{entry.value:.4f}" for entry in top)
+    return format_scores([entry.value for entry in top])

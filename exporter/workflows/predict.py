@@ -1,0 +1,237 @@
+"""`predict()`: from videos to ranked classes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from exporter.errors import BadInputError, UsageError
+from exporter.inference.clips import plan_sampling, record_sampling
+from exporter.inference.model import VideoModel
+from exporter.inference.pipeline import run_videos
+from exporter.inference.predictions import (
+    ModelRecord,
+    PredictResult,
+    SamplingRecord,
+    Values,
+    VideoFailure,
+    VideoPrediction,
+)
+from exporter.inference.ranking import ClassRanking, VideoScores, choose_ranked_output
+from exporter.inference.types import ClipOptions, ClipOutputs, InferenceOptions
+from exporter.video.sampling import Sampling
+from exporter.video.sources import Source, expand_sources
+from exporter.workflows.video_model import open_model
+from models.options import BuildOptions
+from models.progress import Progress, no_progress
+
+__all__ = ["PredictRequest", "PredictRun", "iter_predictions", "open_predict", "predict"]
+
+
+@dataclass(frozen=True)
+class PredictRequest:
+    """Everything that decides a prediction.
+
+    Attributes:
+        model: an artifact, another tool's ONNX file, or a checkpoint (a file or an address), which is exported first.
+        videos: files, folders, lists of paths (`.txt`), or addresses.
+        inference: engine, device, batch, preprocessing, class names.
+        clips: how clips are taken from each video.
+        build: how a checkpoint is read.
+        top: how many classes are returned, at least 1.
+        per_clip: whether each clip's classes are returned too.
+        average: what is averaged over a video's clips; None takes the profile's.
+        previews: how many frames of each video are returned, at most.
+    """
+
+    model: str | Path
+    videos: tuple[str | Path, ...]
+    inference: InferenceOptions = field(default_factory=InferenceOptions)
+    clips: ClipOptions = field(default_factory=ClipOptions)
+    build: BuildOptions = field(default_factory=BuildOptions)
+    top: int = 5
+    per_clip: bool = False
+    average: Values | None = None
+    previews: int = 0
+
+
+@dataclass
+class PredictRun:
+    """A prediction that is under way.
+
+    Attributes:
+        model: the model that runs.
+        sampling: how clips are taken.
+        output: the output that classes are ranked by.
+        values: what the numbers are.
+        average: what is averaged over a video's clips.
+        notes: what the user should know.
+    """
+
+    model: ModelRecord
+    sampling: SamplingRecord
+    output: str
+    values: Values
+    average: Values
+    notes: tuple[str, ...]
+    _ready: Iterator[VideoPrediction | VideoFailure]
+    _started: float
+    _videos: list[VideoPrediction] = field(default_factory=list[VideoPrediction])
+    _failures: list[VideoFailure] = field(default_factory=list[VideoFailure])
+
+    def __iter__(self) -> Iterator[VideoPrediction | VideoFailure]:
+        """Yield each video's result when it is ready."""
+        for ready in self._ready:
+            if isinstance(ready, VideoFailure):
+                self._failures.append(ready)
+            else:
+                self._videos.append(ready)
+            yield ready
+
+    def result(self) -> PredictResult:
+        """Return everything that was yielded until now."""
+        return PredictResult(
+            self.model,
+            self.sampling,
+            self.output,
+            self.values,
+            self.average,
+            tuple(self._videos),
+            tuple(self._failures),
+            self.notes,
+            time.monotonic() - self._started,
+        )
+
+
+def predict(request: PredictRequest, progress: Progress = no_progress) -> PredictResult:
+    """Return the highest classes of videos, and of their clips where the request asks for them.
+
+    Args:
+        request: everything that decides the result.
+        progress: called at each call of the model.
+
+    Raises:
+        UsageError: options that do not go together, or a model whose preprocessing is not known.
+        BadInputError: the model is bad, or every name is of no video. A video that cannot be read is in the result's
+            `failures`.
+        CheckFailedError: the export of a checkpoint does not return what its network returns.
+        UnavailableError: the engine, the device or a library is not there.
+    """
+    with open_predict(request, progress) as run:
+        for _ in run:
+            pass
+        return run.result()
+
+
+def iter_predictions(
+    request: PredictRequest, progress: Progress = no_progress
+) -> Iterator[VideoPrediction | VideoFailure]:
+    """Yield each video's result when it is ready; decoding stops when the caller stops. Raises as `predict`."""
+    with open_predict(request, progress) as run:
+        yield from run
+
+
+@contextmanager
+def open_predict(request: PredictRequest, progress: Progress = no_progress) -> Generator[PredictRun]:
+    """Load the model and yield the run, whose results come when it is iterated. Raises as `predict`."""
+    started = time.monotonic()
+    _check_request(request)
+    sources, failures = find_sources(request.videos)
+    progress("opening the model")
+    model = open_model(request.model, request.inference, request.build, progress)
+    ranking = choose_ranking(model, request)
+    sampling = plan_sampling(model.size[0], model.preprocessing, request.clips)
+    progress("loading the model")
+    with model, closing(_all_results(failures, predict_videos(model, sources, sampling, ranking, progress))) as ready:
+        yield PredictRun(
+            model.record(),
+            record_sampling(sampling),
+            ranking.output,
+            ranking.values,
+            ranking.average,
+            model.notes,
+            ready,
+            started,
+        )
+
+
+def predict_videos(
+    model: VideoModel,
+    sources: Sequence[Source],
+    sampling: Sampling,
+    ranking: ClassRanking,
+    progress: Progress = no_progress,
+) -> Generator[VideoPrediction | VideoFailure]:
+    """Yield the result of each video, in order.
+
+    Args:
+        model: entered.
+        sources: the videos.
+        sampling: how clips are taken from each.
+        ranking: how classes are ranked.
+        progress: called at each call of the model.
+    """
+    scores: dict[int, VideoScores] = {}
+    with closing(run_videos(model, sources, sampling, progress, previews=ranking.previews > 0)) as events:
+        for event in events:
+            video = scores.setdefault(event.number, VideoScores(ranking))
+            if isinstance(event, ClipOutputs):
+                video.add(event)
+            else:
+                yield scores.pop(event.number).finish(event)
+
+
+def choose_ranking(model: VideoModel, request: PredictRequest) -> ClassRanking:
+    """Return how the classes of a model are ranked.
+
+    Raises:
+        UsageError: it returns no class scores.
+    """
+    output = choose_ranked_output(model.outputs, model.path.name)
+    profile = model.preprocessing.average
+    average = request.average or ("scores" if profile == "scores" else "probabilities")
+    return ClassRanking(
+        output.name, output.kind, average, model.class_names, request.top, request.per_clip, request.previews
+    )
+
+
+def find_sources(names: Sequence[str | Path]) -> tuple[list[Source], list[VideoFailure]]:
+    """Return the videos, and a failure for each name that is of none.
+
+    Raises:
+        BadInputError: no name is of a video.
+    """
+    sources: list[Source] = []
+    failures: list[VideoFailure] = []
+    first: BadInputError | None = None
+    for name in names:
+        try:
+            sources += expand_sources([name])
+        except BadInputError as error:
+            first = first or error
+            failures.append(VideoFailure(str(name), str(error), error.exit_code))
+    if not sources and first is not None:
+        raise first
+    return sources, failures
+
+
+def _all_results(
+    failures: Sequence[VideoFailure], results: Generator[VideoPrediction | VideoFailure]
+) -> Generator[VideoPrediction | VideoFailure]:
+    yield from failures
+    yield from results
+
+
+def _check_request(request: PredictRequest) -> None:
+    """Refuse options that cannot be honoured, before any work.
+
+    Raises:
+        UsageError: the message names the option and its value.
+    """
+    if not request.videos:
+        raise UsageError("name a video to predict")
+    if request.top < 1:
+        raise UsageError(f"--top must be at least 1 (got {request.top})")

@@ -1,0 +1,95 @@
+"""From outputs to ranked classes."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from exporter.errors import CheckFailedError, UsageError, VideoError
+from exporter.inference.predictions import ClassScore, Values, VideoFailure, VideoPrediction
+from exporter.inference.ranking import ClassRanking, VideoScores, choose_ranked_output
+from exporter.inference.types import ClipOutputs, VideoEnd
+from models.specs import OutputKind, OutputSpec
+
+LOGITS = np.array([[1.0, 3.0, 2.0, 0.0], [4.0, 0.0, 0.0, 1.0]], np.float32)
+SOFTMAX = np.exp(LOGITS.astype(np.float64)) / np.exp(LOGITS.astype(np.float64)).sum(axis=1, keepdims=True)
+
+
+def video(
+    average: Values = "probabilities", kind: OutputKind = "scores", names: tuple[str, ...] | None = None, **more: int
+) -> VideoPrediction:
+    scores = VideoScores(ClassRanking("logits", kind, average, names, top=2, per_clip=True, **more))
+    for index, row in enumerate(LOGITS):
+        preview = np.full((2, 3, 3), index, np.uint8)
+        scores.add(ClipOutputs("v", 0, index, 0, 15, index * 1.0, index + 1.0, 0, {"logits": row}, preview))
+    result = scores.finish(VideoEnd("v", 0, 2, 64, 48, 25.0, 32, 1.28, ("a note",)))
+    assert isinstance(result, VideoPrediction)
+    return result
+
+
+def test_probabilities_are_averaged_over_clips() -> None:
+    result = video(names=("a", "b", "c", "d"))
+    mean = SOFTMAX.mean(axis=0)
+    assert [(entry.index, entry.name) for entry in result.top] == [(0, "a"), (1, "b")]
+    assert [entry.value for entry in result.top] == pytest.approx([mean[0], mean[1]], rel=1e-12)
+    assert [[entry.index for entry in clip.top] for clip in result.per_clip] == [[1, 2], [0, 3]]
+    assert result.per_clip[0].video_top == pytest.approx((SOFTMAX[0, 0], SOFTMAX[0, 1]), rel=1e-12)
+    assert (result.clips, result.notes, result.fps) == (2, ("a note",), 25.0)
+
+
+def test_scores_are_averaged_as_they_are() -> None:
+    assert video("scores").top == (ClassScore(0, "class 0", 2.5), ClassScore(1, "class 1", 1.5))
+
+
+def test_probabilities_get_no_second_softmax() -> None:
+    assert [entry.value for entry in video(kind="probabilities").top] == [2.5, 1.5]
+    assert ClassRanking("p", "probabilities", "scores", None).values == "probabilities"
+    assert ClassRanking("p", "scores", "scores", None).values == "scores"
+
+
+def test_of_equal_classes_the_first_comes_first() -> None:
+    ranking = ClassRanking("p", "scores", "scores", None, top=3)
+    assert [entry.index for entry in ranking.rank(np.array([1.0, 2.0, 1.0, 2.0]))] == [1, 3, 0]
+
+
+def test_large_logits_do_not_overflow() -> None:
+    ranking = ClassRanking("p", "scores", "probabilities", None)
+    assert ranking.convert(np.array([1000.0, 0.0], np.float32)).tolist() == [1.0, 0.0]
+
+
+def test_a_video_that_failed() -> None:
+    scores = VideoScores(ClassRanking("logits", "scores", "probabilities", None))
+    scores.add(ClipOutputs("v", 0, 0, 0, 15, 0.0, 1.0, 0, {"logits": LOGITS[0]}))
+    assert scores.finish(VideoEnd("v", 0, 1, error=VideoError("v: broken"))) == VideoFailure("v", "v: broken", 3)
+    assert scores.finish(VideoEnd("v", 0, 1, error=CheckFailedError("v: NaN"))) == VideoFailure("v", "v: NaN", 1)
+
+
+def test_a_video_without_a_clip() -> None:
+    end = VideoEnd("v", 0, 0, frames=3, notes=("shorter than one clip (3 frames): skipped",))
+    failure = VideoScores(ClassRanking("logits", "scores", "probabilities", None)).finish(end)
+    assert isinstance(failure, VideoFailure)
+    assert failure.exit_code == 3
+    assert "v: shorter than one clip" in failure.message
+
+
+@pytest.mark.parametrize("clips", [1, 4, 5, 9, 100])
+def test_previews_stay_evenly_spaced_and_few(clips: int) -> None:
+    scores = VideoScores(ClassRanking("logits", "scores", "probabilities", None, previews=4))
+    for index in range(clips):
+        preview = np.full((2, 3, 3), index, np.uint8)
+        scores.add(ClipOutputs("v", 0, index, 0, 15, index * 1.0, index + 1.0, 0, {"logits": LOGITS[0]}, preview))
+    result = scores.finish(VideoEnd("v", 0, clips))
+    assert isinstance(result, VideoPrediction)
+    kept = [frame.clip for frame in result.previews]
+    assert 1 <= len(kept) <= 4
+    assert len(kept) > 2 or clips < 4
+    assert len({after - before for before, after in pairwise(kept)}) <= 1
+    assert [frame.pixels for frame in result.previews] == [bytes([number]) * 18 for number in kept]
+    assert result.previews[0].seconds == 0.5
+
+
+def test_the_ranked_output() -> None:
+    fc6, logits = OutputSpec("fc6", (8,), "features"), OutputSpec("logits", (4,))
+    assert choose_ranked_output((fc6, logits), "m.onnx") is logits
+    with pytest.raises(UsageError, match=r"^m.onnx returns no class scores \(fc6\)"):
+        choose_ranked_output((fc6,), "m.onnx")
