@@ -6,9 +6,11 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import numpy
 import pytest
 import torch
 from helpers.run import python
+from numpy.typing import NDArray
 
 import exporter
 import exporter.workflows
@@ -47,7 +49,7 @@ def held_types(hint: Any) -> Iterator[type]:
 
 def test_every_type_that_a_public_type_holds_is_public() -> None:
     public = {name: getattr(exporter, name) for name in exporter.__all__}
-    names = public | {"nn": torch.nn}
+    names = public | {"nn": torch.nn, "np": numpy, "NDArray": NDArray}
     missing = {
         held.__name__
         for known in public.values()
