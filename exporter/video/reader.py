@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from exporter.errors import VideoError
 from exporter.video.buffer import FrameBuffer
-from exporter.video.decoder import FileDecoder
+from exporter.video.decoder import Decoder
 from exporter.video.sampling import ClipPlanner, Sampling, Span, place_evenly
 from exporter.video.sources import Source
 from exporter.video.types import Clip, Transform, VideoInfo, VideoSummary
@@ -25,9 +24,9 @@ class Video:
     def __init__(self, source: Source, transform: Transform | None) -> None:
         self._source = source
         self._transform = transform
-        self._decoder = FileDecoder(source)
+        self._decoder = Decoder(source, constant_size=transform is None)
         self.info: VideoInfo = self._decoder.info
-        self.summary = VideoSummary()
+        self.summary: VideoSummary = self._decoder.summary
 
     def __enter__(self) -> Video:
         return self
@@ -37,19 +36,19 @@ class Video:
 
     def close(self) -> None:
         """Close the file. Clips stay valid."""
-        self._decoder.__exit__()
+        self._decoder.close()
 
     def clips(self, sampling: Sampling) -> Iterator[Clip]:
         """Yield the clips of the video in order. Can be called once.
 
         Raises:
-            VideoError: no frame can be decoded.
+            VideoError: reading fails.
         """
-        starts = place_evenly(self._count_frames(), sampling) if sampling.clips is not None else None
+        starts = place_evenly(self._decoder.count_frames(), sampling) if sampling.clips is not None else None
         planner = ClipPlanner(sampling, starts, self._decoder.tick)
         buffer = FrameBuffer(sampling.frames)
         times: dict[int, tuple[Fraction, Fraction]] = {}
-        for number, frame in enumerate(self._decoder.decode(self.summary)):
+        for number, frame in enumerate(self._decoder.decode()):
             step = planner.add(frame.start, frame.end)
             if step.needed:
                 pixels = frame.to_rgb()
@@ -58,8 +57,6 @@ class Video:
             yield from self._make(step.complete, buffer, times)
             buffer.drop_before(step.oldest)
             times = {kept: time for kept, time in times.items() if kept >= step.oldest}
-        if not self.summary.frames:
-            raise VideoError(f"{self._source.name}: no frame can be decoded")
         yield from self._make(planner.finish(), buffer, times)
         if not planner.completed:
             self.summary.note(f"shorter than one clip ({self.summary.frames} frames): skipped")
@@ -72,11 +69,6 @@ class Video:
             start, end = float(times[first][0]), float(times[last][1])
             self.summary.clips += 1
             yield Clip(buffer.view(span.frames), span.index, first, last, start, end, span.repeated)
-
-    def _count_frames(self) -> int:
-        """Return the number of frames, from a first pass that decodes all of them."""
-        with FileDecoder(self._source) as decoder:
-            return sum(1 for _ in decoder.decode(VideoSummary()))
 
 
 def open_video(source: Source | str | Path, transform: Transform | None = None) -> Video:

@@ -21,7 +21,7 @@ class VideoInfo:
     """What a video states about itself before it is decoded.
 
     Attributes:
-        width: of a frame in pixels, after the rotation that its metadata asks for.
+        width: of the first frame in pixels, after the rotation that the metadata asks for.
         height: likewise.
         fps: average frames per second; None where the container does not state it.
         frames: number of frames that the container states, which damaged files get wrong; None where it states none.
@@ -41,13 +41,15 @@ class VideoSummary:
 
     Attributes:
         frames: frames decoded.
-        corrupt_packets: packets that could not be decoded, which were skipped.
+        corrupt_packets: packets that could not be decoded, which were skipped; of images, files.
+        damaged_frames: frames in which FFmpeg found and concealed errors.
         clips: clips that were returned.
         notes: what a user should know, a short sentence each.
     """
 
     frames: int = 0
     corrupt_packets: int = 0
+    damaged_frames: int = 0
     clips: int = 0
     notes: tuple[str, ...] = ()
 

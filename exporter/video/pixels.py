@@ -1,0 +1,96 @@
+"""From a decoded frame to RGB pixels, the right way up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from exporter.video.types import VideoSummary
+
+if TYPE_CHECKING:
+    from av.sidedata.sidedata import SideDataContainer
+    from av.video.frame import VideoFrame
+    from numpy.typing import NDArray
+
+ORIENTATIONS: dict[tuple[int, ...], tuple[int, bool]] = {
+    (1, 0, 0, 1): (0, False),
+    (-1, 0, 0, 1): (0, True),
+    (1, 0, 0, -1): (2, True),
+    (-1, 0, 0, -1): (2, False),
+    (0, -1, 1, 0): (1, False),
+    (0, -1, -1, 0): (1, True),
+    (0, 1, 1, 0): (3, True),
+    (0, 1, -1, 0): (3, False),
+}
+"""{upper left of FFmpeg's display matrix, by rows: (quarter turns counterclockwise, then flip left and right)}."""
+MAX_SKEW = 0.02
+"""How far an element of the display matrix may be from -1, 0 and 1. FFmpeg takes a degree, 0.017, as none, too."""
+
+
+class FrameConverter:
+    """Converts the frames of one video to RGB as the command line `ffmpeg -pix_fmt rgb24` does, bit for bit.
+
+    That is libswscale with bicubic interpolation of the chroma, which shows where chroma is subsampled and libswscale
+    has no unscaled conversion (odd heights, 10 bits); the matrix and range that the frame states, BT.601 and limited
+    range where it states none; without alpha. The display matrix (rotation by quarter turns, flips) is applied.
+
+    Args:
+        constant_size: scale every frame to the size of the first one, as `ffmpeg` does where the size changes.
+        summary: takes notes.
+    """
+
+    def __init__(self, summary: VideoSummary, *, constant_size: bool) -> None:
+        from av.video.reformatter import Interpolation, VideoReformatter
+
+        self._reformatter = VideoReformatter()  # one for all frames: making libswscale's context takes most of the time
+        self._bicubic = int(Interpolation.BICUBIC)
+        self._summary = summary
+        self._constant_size = constant_size
+        self._size: tuple[int, int] | None = None
+
+    def size(self, frame: VideoFrame) -> tuple[int, int]:
+        """Return the (width, height) of a frame as it is shown."""
+        sideways = self._orientation(frame)[0] % 2
+        return (frame.height, frame.width) if sideways else (frame.width, frame.height)
+
+    def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """Return the pixels: (height, width, 3), uint8, RGB, contiguous."""
+        size = self.size(frame)
+        self._size = self._size or size
+        if size != self._size:
+            self._summary.note(f"the size of the frames changes, from {_text(self._size)} to {_text(size)}")
+        turns, flip = self._orientation(frame)
+        width, height = self._size if self._constant_size else size
+        if turns % 2:
+            width, height = height, width
+        rgb = self._reformatter.reformat(
+            frame, width=width, height=height, format="rgb24", interpolation=self._bicubic, threads=1
+        )
+        pixels = rgb.to_ndarray().astype(np.uint8, copy=False)
+        if not turns and not flip:
+            return pixels
+        turned = np.rot90(pixels, turns)
+        return np.ascontiguousarray(turned[:, ::-1] if flip else turned)
+
+    def _orientation(self, frame: VideoFrame) -> tuple[int, bool]:
+        """Return how to turn a frame: quarter turns counterclockwise, then whether to flip left and right."""
+        angle = frame.rotation
+        try:
+            side_data = cast("SideDataContainer", frame.side_data)
+            matrix = next((bytes(data) for data in side_data if data.type.name == "DISPLAYMATRIX"), None)
+        except ValueError:  # PyAV does not know the type of some side data, such as an image's EXIF
+            return round(angle / 90) % 4, False
+        if matrix is None:
+            return 0, False
+        elements = np.frombuffer(matrix, np.int32)[[0, 1, 3, 4]] / 65536
+        signs = tuple(int(value) for value in np.rint(elements))
+        orientation = ORIENTATIONS.get(signs)
+        if orientation is None or np.abs(elements - np.rint(elements)).max() > MAX_SKEW:
+            self._summary.note(f"its metadata asks for a rotation by {angle} degrees, which is not applied")
+            return 0, False
+        return orientation
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
