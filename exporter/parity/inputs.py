@@ -26,8 +26,12 @@ from exporter.parity.input_types import (
     select_input_types,
 )
 from exporter.parity.sequences import pack
+from exporter.storage import file_name
 from exporter.types import ParityOptions, ValueRange
-from exporter.video.clips import decode, find_videos, packaged_frames
+from exporter.video.packaged import packaged_frames
+from exporter.video.reader import read_first_clip
+from exporter.video.sampling import Sampling
+from exporter.video.sources import expand_sources
 from models.built_model import BuiltModel
 from models.preprocessing import Preprocessing
 from models.preprocessing.frames import ClipTransform, FrameTransform
@@ -174,10 +178,11 @@ def make_video_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: P
     clips: list[tuple[str, NDArray[Any]]] = []
     if "video" in input_types:
         clips.append(("video", frame_transform.batch(packaged_frames(shape[1]))))
-    for path in (video for named in options.clips for video in find_videos(named)):
-        taken = {name for name, _ in (*made, *clips)}
-        windows = decode(path, frame_transform, shape[1], preprocessing.frame_step)
-        clips.append((path.name if path.name not in taken else str(path), windows))
+    sampling = Sampling(shape[1], preprocessing.frame_step, short="skip")
+    for source in expand_sources(options.clips):
+        taken, name = {name for name, _ in (*made, *clips)}, file_name(source.url)
+        windows = read_first_clip(source, frame_transform, sampling).frames
+        clips.append((name if name not in taken else source.name, windows))
     if "pixels" in input_types:
         noise = random.integers(0, 256, (shape[1], *size[1:], 3), dtype=np.uint8)
         made.append(("pixels", clip_transform(noise)))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from exporter.errors import UnavailableError, VideoError
+from exporter.storage import open_input
 from exporter.video.sources import Source
 from exporter.video.types import VideoSummary
 from models.errors import count
@@ -36,8 +35,8 @@ CAMERA = "/dev/video{}"
 class FileFrames:
     """The frames of a video file or camera, as PyAV decodes them. A context manager.
 
-    A file is read by this process and handed to FFmpeg as a stream, and FFmpeg may open nothing else: a playlist or the
-    description of a stream leads neither to other files nor into the network.
+    A file, local or behind a URL, is read by this process and handed to FFmpeg as a stream, and FFmpeg may open nothing
+    else: a playlist or the description of a stream leads neither to other files nor into the network.
 
     Args:
         source: the file.
@@ -204,19 +203,18 @@ class FileFrames:
         codec.thread_count = MAX_THREADS if stream.codec.intra_only else 1
 
 
-def _open_file(source: Source) -> IO[bytes]:
-    path = Path(source.url)
+def _open_file(source: Source) -> BinaryIO:
+    stream = open_input(source.url, "video", VideoError)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise VideoError(f"{source.name}: not a regular file")
-        if not status.st_size:
-            raise VideoError(f"{source.name}: the file is empty")
-        return path.open("rb")
-    except FileNotFoundError as error:
-        raise VideoError(f"no such video: {source.name}") from error
-    except (OSError, ValueError) as error:
+        empty = not stream.read(1)
+        stream.seek(0)
+    except OSError as error:
+        stream.close()
         raise VideoError(f"{source.name}: cannot be read: {_reason(error)}") from error
+    if empty:
+        stream.close()
+        raise VideoError(f"{source.name}: the file is empty")
+    return stream
 
 
 def _reason(error: Exception) -> str:

@@ -6,23 +6,27 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
+from exporter.errors import VideoError
+from exporter.storage import display
 from exporter.video.buffer import FrameBuffer
 from exporter.video.decoder import Decoder
 from exporter.video.sampling import ClipPlanner, Sampling, Span, place_evenly
 from exporter.video.sources import Source
 from exporter.video.types import Clip, Transform, VideoInfo, VideoSummary
+from models.errors import count
 
 
 class Video:
     """An open video. A context manager; made by `open_video`.
 
     Attributes:
+        name: of its source.
         info: what the video states about itself.
         summary: what happened while it was read; complete once the iterator of `clips` has ended.
     """
 
     def __init__(self, source: Source, transform: Transform | None) -> None:
-        self._source = source
+        self.name = source.name
         self._transform = transform
         self._decoder = Decoder(source, constant_size=transform is None)
         self.info: VideoInfo = self._decoder.info
@@ -75,11 +79,26 @@ def open_video(source: Source | str | Path, transform: Transform | None = None) 
     """Open a video.
 
     Args:
-        source: as `expand_sources` returns it, or the path of a file.
-        transform: applied once to every frame that a clip contains; None keeps (height, width, 3) uint8 RGB.
+        source: as `expand_sources` returns it, or the path or URL of a file.
+        transform: applied once to every frame that a clip contains; None keeps (height, width, 3) uint8 RGB, all frames
+            of the size of the first.
 
     Raises:
-        UnavailableError: PyAV is not installed.
+        UnavailableError: PyAV or the library of a URL's protocol is not installed.
         VideoError: it is not a video, or cannot be read.
     """
-    return Video(source if isinstance(source, Source) else Source(str(source), str(source)), transform)
+    return Video(source if isinstance(source, Source) else Source(str(source), display(source)), transform)
+
+
+def read_first_clip(source: Source | str | Path, transform: Transform | None, sampling: Sampling) -> Clip:
+    """Return the first clip of a video, which is decoded no further.
+
+    Raises:
+        UnavailableError, VideoError: see `open_video`; or the video is shorter than a clip and `sampling` skips it.
+    """
+    with open_video(source, transform) as video:
+        clip = next(video.clips(sampling), None)
+        if clip is None:
+            found, span = video.summary.frames, sampling.span or sampling.frames
+            raise VideoError(f"{video.name}: {count(found, 'frame')}, but a clip needs {span}")
+    return clip

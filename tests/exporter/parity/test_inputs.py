@@ -1,24 +1,33 @@
 """Inputs: seeded, of every input type, in batches of a dynamic or fixed size, with a real video."""
 
-import sys
+import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from exporter.errors import BadInputError, UnavailableError, UsageError
+from exporter.errors import BadInputError, UsageError, VideoError
 from exporter.parity.input_types import INPUT_TYPES
 from exporter.parity.inputs import InputSet, make_video_inputs
 from exporter.types import QUICK, InputOptions, ParityOptions
-from exporter.video.clips import decode, find_videos, packaged_frames
+from exporter.video.packaged import packaged_frames
 from models.config import C3DConfig
 from models.preprocessing import HX173149, JFZHANG95, UNKNOWN
 from models.preprocessing.frames import make_clip
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
+
+
+def bikes() -> NDArray[np.uint8]:
+    with av.open(str(BIKES)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return np.stack(frames[:16]).astype(np.uint8)
 
 
 def rows(made: InputSet) -> NDArray[np.float32]:
@@ -102,43 +111,37 @@ def test_a_users_arrays(tmp_path: Path) -> None:
         )
 
 
-def test_folders_and_lists_of_videos(tmp_path: Path) -> None:
-    (tmp_path / "videos").mkdir()
-    for name in ("b.mp4", "a.mp4"):
-        (tmp_path / "videos" / name).write_bytes(b"")
-    (tmp_path / "list.txt").write_text("# mine\nvideos/b.mp4\n\n")
-    assert [path.name for path in find_videos(tmp_path / "videos")] == ["a.mp4", "b.mp4"]
-    assert find_videos(tmp_path / "list.txt") == [tmp_path / "videos" / "b.mp4"]
-    (tmp_path / "none").mkdir()
-    with pytest.raises(BadInputError, match="names no videos"):
-        find_videos(tmp_path / "none")
-
-
 def test_the_packaged_frames_are_the_first_of_the_video() -> None:
-    planes = torch.from_numpy(decode(BIKES, np.copy, 16)).permute(0, 3, 1, 2)
+    planes = torch.from_numpy(bikes()).permute(0, 3, 1, 2)
     resized = interpolate(planes, size=(128, 171), mode="bilinear", align_corners=False, antialias=True)
     assert np.array_equal(packaged_frames(), resized.permute(0, 2, 3, 1).numpy())
 
 
 def test_a_users_video_is_preprocessed_as_the_weights_expect() -> None:
     made = make_video_inputs(C3DConfig().input, JFZHANG95, ParityOptions(input_types=QUICK, clips=(BIKES,)))
-    assert np.array_equal(clips(made)["bikes.mp4"], make_clip(JFZHANG95, decode(BIKES, np.copy, 16), (16, 112, 112)))
+    assert np.array_equal(clips(made)["bikes.mp4"], make_clip(JFZHANG95, bikes(), (16, 112, 112)))
 
 
-def test_bad_videos(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="no such video"):
-        decode(tmp_path / "none.mp4", np.copy, 16)
-    (tmp_path / "text.mp4").write_text("not a video")
-    with pytest.raises(BadInputError, match="not a video that can be decoded"):
-        decode(tmp_path / "text.mp4", np.copy, 16)
-    with pytest.raises(BadInputError, match="32 frames, but a clip has 64"):
-        decode(BIKES, np.copy, frames=64)
+def test_videos_of_one_name_get_different_names(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(BIKES, tmp_path / folder / "bikes.mp4")
+    options = ParityOptions(input_types=("zeros",), clips=(tmp_path / "one", tmp_path / "two" / "bikes.mp4"))
+    made = make_video_inputs(C3DConfig().input, UNKNOWN, options)
+    assert made.names == ("zeros", "bikes.mp4", str(tmp_path / "two" / "bikes.mp4"))
+    assert np.array_equal(clips(made)["bikes.mp4"], rows(made)[2])
+    assert [*made.frames] == [1, 2]
 
 
-def test_without_pyav_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UnavailableError, match=r"pip install 'c3d-export\[video\]'"):
-        decode(BIKES, np.copy, 16)
+def test_bad_videos() -> None:
+    for name, line in (
+        ("none.mp4", "no such video: none.mp4"),
+        (str(BIKES), f"{BIKES}: 32 frames, but a clip needs 49"),
+    ):
+        profile = replace(JFZHANG95, frame_step=4)  # 16 frames, three between one and the next
+        spec = replace(C3DConfig().input, shape=("batch", 3, 13, 112, 112))
+        with pytest.raises(VideoError, match=re.escape(line)):
+            make_video_inputs(spec, profile, ParityOptions(input_types=("zeros",), clips=(Path(name),)))
 
 
 def test_frames_are_resized_for_profiles_of_another_size() -> None:
