@@ -85,6 +85,10 @@ def infer_config(shapes: Shapes, stated: Stated) -> Inferred:
     """
     conv1 = shapes.get("conv1.weight", ())
     base, channels = conv1[:2] if len(conv1) == len(CLIP_SHAPE) + 1 else (C3DConfig().base_channels, CLIP_SHAPE[0])
+    for name in ("fc6", "fc7", "fc8"):
+        shape = shapes.get(f"{name}.weight")
+        if shape is not None and len(shape) != 2:
+            raise CheckpointError(f"{name}.weight is {shape}; a linear layer's weight has two axes, (outputs, inputs)")
     linear = {name: shape for name in ("fc6", "fc7", "fc8") if len(shape := shapes.get(f"{name}.weight", ())) == 2}
     batch_norm = any(f"{norm}.weight" in shapes for norm in BATCH_NORMS.values())
     variant, notes = _infer_variant(shapes, linear, stated, 8 * base, batch_norm=batch_norm)
@@ -163,7 +167,7 @@ def _infer_size(config: C3DConfig, linear: Shapes, stated: Stated, notes: tuple[
     if given is not None and len(given) not in (len(CLIP_SHAPE) - 1, len(CLIP_SHAPE)):
         raise CheckpointError(f"--input-size {format_size(given)}: not CxTxHxW or TxHxW")
     if given is not None and len(given) == len(CLIP_SHAPE) and given[0] != channels:
-        raise CheckpointError(f"--input-size {format_size(given)}: conv1 reads {channels} channels, not {given[0]}")
+        raise CheckpointError(f"{name_size(given)}: conv1 reads {channels} channels, not {given[0]}")
     wanted = CLIP_SHAPE[1:] if given is None else given[-3:]
     features = 8 * config.base_channels
     first = "fc6" if config.feature_dim else "fc7" if config.fc7_width else "fc8"
@@ -176,7 +180,7 @@ def _infer_size(config: C3DConfig, linear: Shapes, stated: Stated, notes: tuple[
     if config.variant == "global-pool" or columns == 0 or columns % features:
         sized = resize_config(config, wanted)
         if fault := sized.fault():
-            raise CheckpointError(fault)
+            raise CheckpointError(name_size(given) + f": {fault}" if given else fault)
         if given is None and (config.variant == "global-pool" or not linear):
             text = f"the weights take clips of any size: {format_size(sized.clip_shape)} is exported; --input-size"
             notes = (*notes, f"{text} chooses another")
@@ -186,13 +190,19 @@ def _infer_size(config: C3DConfig, linear: Shapes, stated: Stated, notes: tuple[
     fitting = [one for one in possible if one.fault() is None and one.linear_sizes[first][0] == columns]
     if not fitting:
         proposals = [one for pool5 in conventions for one in _propose(config.variant, pool5, columns // features)]
-        raise CheckpointError(_ask_for_size(config, first, columns, proposals, possible if given is not None else []))
+        raise CheckpointError(_ask_for_size(config, first, columns, proposals, possible, given))
     if given is None and stated.pool5 is None and config.variant == "c3d":
         text = (
             f"{first} reads {columns} values: clips of {format_size(fitting[0].clip_shape)} are assumed, as published"
         )
         notes = (*notes, f"{text}; --input-size names another size")
     return Inferred(fitting[0], len(fitting) < len(possible), notes)
+
+
+def name_size(given: Sequence[int]) -> str:
+    """Return the option as it was given, and how three numbers are read."""
+    form = " (read as TxHxW; CxTxHxW names the channels, too)" if len(given) < len(CLIP_SHAPE) else ""
+    return f"--input-size {format_size(given)}{form}"
 
 
 def resize_config(config: C3DConfig, size: Sequence[int], pool5: Pool5 | None = None) -> C3DConfig:
@@ -233,7 +243,12 @@ def _roundest(lengths: range, published: int) -> int:
 
 
 def _ask_for_size(
-    config: C3DConfig, first: str, columns: int, proposals: list[_Proposal], refused: list[C3DConfig]
+    config: C3DConfig,
+    first: str,
+    columns: int,
+    proposals: list[_Proposal],
+    refused: list[C3DConfig],
+    given: tuple[int, ...] | None,
 ) -> str:
     def describe(proposal: _Proposal) -> str:
         usual = format_size((config.channels, *proposal.usual))
@@ -241,7 +256,7 @@ def _ask_for_size(
         return f"{usual} ({spans}{f', pool5 {proposal.pool5}' * (config.variant == 'c3d')})"
 
     sizes = "; ".join(map(describe, proposals)) or "no usual size does"
-    if not refused:
+    if given is None:
         otherwise = ""
         if first == "fc8":
             otherwise = "the file has no fc6 and no fc7. Unless they are missing from it, "
@@ -249,9 +264,8 @@ def _ask_for_size(
             f"{otherwise}{first} reads {columns} values of a clip, which does not state the clip's size: name it with "
             f"--input-size CxTxHxW. These fit: {sizes}"
         )
-    given = format_size(refused[0].clip_shape)
     gives = refused[0].fault() or " or ".join(
         dict.fromkeys(f"{one.linear_sizes[first][0]}" for one in refused if one.fault() is None)
     )
     reads = gives if refused[0].fault() else f"{first} would read {gives} values of a clip, but it reads {columns}"
-    return f"--input-size {given}: {reads}. These fit: {sizes}"
+    return f"{name_size(given)}: {reads}. These fit: {sizes}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from models.config import CLIP_SHAPE, DEFAULT_CLASSES, FEATURE_DIM, C3DConfig
 from models.errors import CheckpointError, UsageError
-from models.geometry import Stated, infer_config, resize_config
+from models.geometry import Stated, infer_config, name_size, resize_config
 from models.options import BuildOptions
 from models.preprocessing import COLOURS, UNKNOWN, Preprocessing
 
@@ -103,7 +103,7 @@ def _checked(config: C3DConfig, options: BuildOptions) -> C3DConfig:
     if options.pool5 is not None and config.variant != "c3d":
         raise UsageError(f"--pool5 is a convention of the variant c3d; {config.variant} has one pool5")
     if fault := config.fault():
-        raise UsageError(fault)
+        raise UsageError(f"{name_size(options.input_size)}: {fault}" if options.input_size else fault)
     return config
 
 

@@ -20,8 +20,9 @@ from exporter.types import ConvertRequest
 def convert_command(checkpoint: str | Path, output: Path, as_json: bool, **options: Any) -> None:
     """Write a checkpoint as float32 safetensors with this project's names and axes.
 
-    The file also records the pool5 convention, the preprocessing, the class names and the source, so it loads without
-    options. It is read back and compared before it is published.
+    The file also records the source, the clip's size, the preprocessing, the class names and the pool5 convention, as
+    far as they are known. A pool5 that was only assumed is not recorded: the converted file leaves it open as the
+    checkpoint did (--pool5 settles it). It is read back and compared before it is published.
 
     \b
     Examples:

@@ -23,10 +23,10 @@ def take_build_options(options: dict[str, Any]) -> BuildOptions:
 
 
 def parse_input_size(value: str) -> tuple[int, ...]:
-    """Return the numbers of `3x16x112x112`, or of `16x112x112`."""
-    if not re.fullmatch(r"[1-9]\d{0,5}(?:x[1-9]\d{0,5}){2,3}", value):
+    """Return the numbers of `3x16x112x112`, or of `16x112x112`; a capital X does, too."""
+    if not re.fullmatch(r"[1-9]\d{0,5}(?:x[1-9]\d{0,5}){2,3}", value, re.IGNORECASE):
         raise click.BadParameter(f"{value!r} is not of the form 3x16x112x112 (CxTxHxW) or 16x112x112 (TxHxW)")
-    return tuple(map(int, value.split("x")))
+    return tuple(map(int, value.lower().split("x")))
 
 
 layout_option = click.option(
@@ -113,7 +113,12 @@ variant_option = click.option(
 )
 
 
-geometry_options = combine(pool5_option, input_size_option, variant_option)
+batch_norm_option = click.option(
+    "--batch-norm",
+    is_flag=True,
+    help="Use the network with a BatchNorm after each convolution; of a checkpoint it is detected.",
+)
+geometry_options = combine(batch_norm_option, pool5_option, input_size_option, variant_option)
 """What a checkpoint's tensors may leave open of its network."""
 
 
@@ -133,6 +138,5 @@ def network_options(without_weights: str) -> Callable[[Command], Command]:
             f"hf://owner/repo/file. [default: {without_weights}]",
         ),
         selection_options,
-        click.option("--batch-norm", is_flag=True, help="Use the variant with a BatchNorm after each convolution."),
         geometry_options,
     )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 PIPE_WIDTH = 120
+INPUT_WIDTH = 15
+"""Of an input's name in the table of comparisons, such as `saturated+video`: all columns then have 80 characters."""
 
 
 class _Pipe(Console):
@@ -240,13 +242,13 @@ def _comparisons(rows: Sequence[Comparison]) -> Table:
     if any(row.equal is not None for row in rows):
         return _discrete_comparisons(rows)
     headings = ("batch", "max\nerror", "mean\nerror", "float32\nmax", "float32\nmean", "budget\nused", "cosine")
-    table = make_table(("input", *headings), (12,))
+    table = make_table(("input", *headings), (INPUT_WIDTH,))
     table.add_column("top-1", no_wrap=True)
-    table.add_column("result", no_wrap=True)
+    table.add_column("", no_wrap=True)  # the result, which needs no heading: that leaves room for the input's name
     for row in rows:
         errors = (row.max_error, row.mean_error, row.float32_max_error, row.float32_mean_error)
         table.add_row(
-            escape(row.input),
+            escape(row.input.replace(" + ", "+")),
             str(row.batch),
             *(f"{error:.1e}" for error in errors),
             budget_percent(row.budget_used),
@@ -259,11 +261,11 @@ def _comparisons(rows: Sequence[Comparison]) -> Table:
 
 def _discrete_comparisons(rows: Sequence[Comparison]) -> Table:
     """Return the table of a discrete output: shares of elements in place of errors."""
-    table = make_table(("input", "batch", "equal", "float32\nequal", "may\ndiffer", "budget\nused"), (12,))
+    table = make_table(("input", "batch", "equal", "float32\nequal", "may\ndiffer", "budget\nused"), (INPUT_WIDTH,))
     table.add_column("result", no_wrap=True)
     for row in rows:
         table.add_row(
-            escape(row.input),
+            escape(row.input.replace(" + ", "+")),
             str(row.batch),
             *(f"{100 * share:.3f}%" for share in (1 - row.max_error, 1 - row.float32_max_error, row.budget)),
             budget_percent(row.budget_used),

@@ -25,7 +25,7 @@ from models.checkpoints.linears import describe_last
 from models.checkpoints.pickled_modules import find_pool5
 from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import ReadResult
-from models.checkpoints.selection import MAX_LISTED, Candidate, choose, find_candidates
+from models.checkpoints.selection import Candidate, choose, find_candidates, list_options
 from models.checkpoints.sources import ResolvedSource, resolve
 from models.checkpoints.unsupported import identify_unsupported
 from models.class_names import get_class_names
@@ -161,10 +161,9 @@ class Checkpoint:
         found: list[str] = []
         if self.others:
             every = (self.chosen, *self.others)
-            more = [f"{one.options(every)} takes the one {one.place}" for one in self.others]
             found.append(
-                f"the file holds {len(every)} networks; this is the one {self.chosen.place}. "
-                f"{join_limited(more, MAX_LISTED)}"
+                f"the file holds {len(every)} networks; this is the one {self.chosen.place}, another is taken by "
+                f"{list_options(self.others, every)}"
             )
         elif self.chosen.key or self.chosen.prefix:
             found.append(f"its tensors are {self.chosen.place}")
@@ -174,7 +173,10 @@ class Checkpoint:
                 f"what is beside the weights shows this origin: its {what} are taken; --layout identity takes none"
             )
         heads = [name for name, canonical in self.found.mapped.items() if canonical == CLASSIFIER_KEYS[0]]
-        if heads and not self.selection.key_map:
+        if self.selection.key_map:
+            mapped = [f"{name} is {canonical}" for name, canonical in self.found.mapped.items()]
+            found.append(f"by --key-map: {join_limited(mapped, 4)}")
+        elif heads:
             found.append(f"{heads[0].removeprefix(self.found.prefix)} is taken for {CLASSIFIER_KEYS[0]}")
         if any(name.startswith("bn") for name in self.tensors) and not self.states_conventions:
             found.append("BatchNorm's epsilon is not in the file: 1e-5, PyTorch's default, is taken")

@@ -73,13 +73,13 @@ class Coverage:
         found: list[str] = []
         if self.training:
             them = "it" if len(self.training) == 1 else "them"
-            found.append(f"ignored, because only training needs {them}: {join_limited(self.training, 3)}")
+            found.append(f"left out, because only training needs {them}: {join_limited(self.training, 3)}")
         if self.optimizer:
             found.append(f"left out: {count(self.optimizer, 'tensor')} of the optimizer")
         if self.outside:
             found.append(f"left out: {count(len(self.outside), 'other tensor')}, {join_limited(self.outside, 3)}")
         if self.ignored:
-            found.append(f"--ignore left out {count(len(self.ignored), 'tensor')}: {join_limited(self.ignored, 3)}")
+            found.append(f"left out by --ignore: {count(len(self.ignored), 'tensor')}, {join_limited(self.ignored, 3)}")
         return tuple(found)
 
 

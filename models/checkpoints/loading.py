@@ -116,7 +116,8 @@ def _to_valid_float32(checkpoint: Checkpoint, name: str, tensor: Tensor) -> Tens
     if tensor.is_meta:
         raise CheckpointError(f"{checkpoint.path}: {name} has a shape but no values (saved from the meta device)")
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.dtype not in (torch.float32, *CASTABLE):
-        raise CheckpointError(f"{checkpoint.path}: {name} is {dtype} ({tensor.layout}); weights must be floats")
+        stored = dtype if tensor.layout == torch.strided else f"{dtype}, {str(tensor.layout).removeprefix('torch.')}"
+        raise CheckpointError(f"{checkpoint.path}: {name} is {stored}; weights must be floats")
     value = tensor.detach().to(torch.float32).contiguous()
     # A sum costs a quarter of checking each value; if it is finite, so are all values.
     if not torch.isfinite(value.sum()) and not (finite := torch.isfinite(value)).all():

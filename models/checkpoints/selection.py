@@ -158,8 +158,15 @@ def choose(candidates: Sequence[Candidate], selection: WeightSelection) -> Candi
         why = f"of which the usual one, {taken.place}, has no {more}, which another has"
     else:
         return taken
-    listed = "; ".join(f"{one.options(wanted)} for the one {one.place}" for one in wanted[:MAX_LISTED])
-    raise CheckpointError(f"holds {len(wanted)} networks, {why}; choose with {listed}")
+    raise CheckpointError(f"holds {len(wanted)} networks, {why}; choose with {list_options(wanted, candidates)}")
+
+
+def list_options(chosen: Sequence[Candidate], candidates: Sequence[Candidate]) -> str:
+    """Return the options that choose each of several networks: `--key model, --key teacher or --key ema`."""
+    options = [one.options(candidates) for one in chosen]
+    if len(options) > MAX_LISTED:
+        return f"{', '.join(options[:MAX_LISTED])} and so on, {len(options)} in all"
+    return " or ".join(filter(None, (", ".join(options[:-1]), options[-1])))
 
 
 def _is_wanted(one: Candidate, selection: WeightSelection) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -21,7 +24,7 @@ from models.config import C3DConfig
 from models.errors import C3DExportError, CheckpointError, count, join_limited
 from models.options import BuildOptions, WeightSelection
 from models.planning import fit_preprocessing, plan
-from models.pooling import format_size
+from models.pooling import Variant, format_size
 
 
 @dataclass(frozen=True)
@@ -67,17 +70,21 @@ def describe_checkpoint(
         candidates = find_networks(file.path, raw, options.layout, key_map)
     except CheckpointError as error:
         return Description(facts | {"layout": "none", "loads": f"no: {_without_path(error, file.path)}"})
+    try:
+        chosen = choose(candidates, options.selection)
+    except C3DExportError as error:
+        chosen = error
+    taken = None if isinstance(chosen, C3DExportError) else chosen
     if len(candidates) > 1:
         facts |= {
             f"network {number}": _describe_candidate(file, raw, one, options)
+            + ("" if one == taken else f"; {one.options(candidates)} takes it")
             for number, one in enumerate(candidates[:MAX_LISTED], 1)
         }
         if len(candidates) > MAX_LISTED:
             facts["networks"] = f"{len(candidates)}, of which the first {MAX_LISTED} are described"
-    try:
-        chosen = choose(candidates, options.selection)
-    except C3DExportError as error:
-        return Description(facts | {"loads": f"no: {error}"})
+    if isinstance(chosen, C3DExportError):
+        return Description(facts | {"loads": f"no: {chosen}"})
     described = _describe_chosen(source, file, raw, chosen, options)
     return replace(described, facts=facts | described.facts)
 
@@ -96,12 +103,13 @@ def _describe_chosen(
         facts["layout"] = f"{layout.name}: {layout.title}"
         facts["key"] = chosen.key or "none"
         facts["prefix"] = chosen.prefix or "none"
-        facts["pool5"] = checkpoint.pool5 or "not stated by these names"
+        variant = _find_variant(checkpoint, options)
+        facts["pool5"] = _POOLS.get(variant) or checkpoint.pool5 or "not stated by these names"
         facts["preprocessing"] = _describe_profile(checkpoint, options)
         names = checkpoint.class_names
         facts |= _describe_classes(checkpoint, names)
         if notes := checkpoint.coverage.notes():
-            facts["left out"] = "; ".join(note.removeprefix("left out: ") for note in notes)
+            facts["left out"] = "; ".join(re.sub(r"^left out[:,]? ", "", note) for note in notes)
     else:
         facts["layout"] = "one of these; their tensors have the same names and shapes"
         facts |= {
@@ -113,6 +121,20 @@ def _describe_chosen(
         facts["exports"] = f"{check.config.describe()}: {', '.join(check.config.default_outputs)}"
         facts["command"] = export_command(source, options, ambiguous=len(found) > 1)
     return Description(facts, names)
+
+
+_POOLS: Mapping[Variant | None, str] = MappingProxyType(
+    {"global-pool": "a global average", "efficient-3dcnns": "the windows of Efficient-3DCNNs"}
+)
+"""{variant: its pool5}, of those with one of their own."""
+
+
+def _find_variant(checkpoint: Checkpoint, options: BuildOptions) -> Variant | None:
+    """Return the variant; None where the structure of the network is not known."""
+    try:
+        return plan(checkpoint, options).config.variant
+    except C3DExportError:
+        return None
 
 
 def _describe_profile(checkpoint: Checkpoint, options: BuildOptions) -> str:
@@ -141,6 +163,7 @@ def export_command(source: str | Path, options: BuildOptions, *, ambiguous: bool
     if options.layout != "auto":
         words += ["--layout", options.layout]
     words += selection_options(options.selection)
+    words += ["--batch-norm"] * options.batch_norm
     words += ["--pool5", options.pool5] if options.pool5 else []
     words += ["--input-size", format_size(options.input_size)] if options.input_size else []
     words += ["--variant", options.variant] if options.variant else []

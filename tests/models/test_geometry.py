@@ -9,6 +9,8 @@ from models.architectures import parse_settings
 from models.config import C3DConfig
 from models.errors import CheckpointError, UsageError
 from models.geometry import Inferred, Stated, infer_config
+from models.options import BuildOptions
+from models.planning import random_config
 from models.pooling import VARIANTS, Pool5, Variant
 
 LINEARS = ("fc6", "fc7", "fc8")
@@ -155,6 +157,18 @@ def test_a_size_that_contradicts_the_shapes() -> None:
         infer(8192, (16, 224, 224))
     with pytest.raises(CheckpointError, match=r"too small: pool4.*These fit: 3x16x112x112"):
         infer(8192, (4, 112, 112))
+
+
+def test_three_numbers_are_repeated_as_they_were_given_with_how_they_are_read() -> None:
+    with pytest.raises(CheckpointError, match=r"^--input-size 3x16x112 \(read as TxHxW; CxTxHxW names .* too small"):
+        infer(8192, (3, 16, 112))
+    with pytest.raises(UsageError, match=r"^--input-size 3x16x112 \(read as TxHxW.*too small"):
+        random_config(BuildOptions(input_size=(3, 16, 112)))
+
+
+def test_a_linear_layer_has_two_axes() -> None:
+    with pytest.raises(CheckpointError, match=r"^fc8.weight is \(5,\); a linear layer's weight has two axes"):
+        infer_config(shapes() | {"fc8.weight": (5,)}, Stated())
 
 
 def test_a_classifier_of_conv5bs_channels_is_the_global_average() -> None:

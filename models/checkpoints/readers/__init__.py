@@ -18,7 +18,7 @@ from models.checkpoints.readers.npz import SUFFIX, read_npz
 from models.checkpoints.readers.onnx import read_onnx
 from models.checkpoints.readers.safetensors import is_safetensors, read_safetensors
 from models.checkpoints.readers.tensorflow import is_table, read_tf_checkpoint
-from models.checkpoints.readers.torch import is_pickle, read_torch
+from models.checkpoints.readers.torch import TEXT_FILE, is_pickle, is_text, read_torch
 from models.checkpoints.readers.zip_archive import is_zip, member_names
 from models.errors import CheckpointError
 from models.paths import require_file
@@ -118,9 +118,12 @@ def detect_format(file: MappedFile) -> FileFormat:
     for start, what in NOT_WEIGHTS.items():
         if head.startswith(start):
             raise CheckpointError(f"{file.path}: not a checkpoint but {what.format(shlex.quote(str(file.path)))}")
-    for kind in READERS:
-        if file.suffix in kind.suffixes:
-            return kind
+    by_suffix = next((kind for kind in READERS if file.suffix in kind.suffixes), None)
+    # a pickle of protocol 0 is text, too: its reader decides
+    if (by_suffix is None or by_suffix.read is not read_torch) and is_text(file.data[:512]):
+        raise CheckpointError(f"{file.path}: {TEXT_FILE}")
+    if by_suffix is not None:
+        return by_suffix
     if looks_like_caffe(file):  # facebook's own files have no suffix
         return next(kind for kind in READERS if kind.read is read_caffe)
     known = ", ".join(suffix for kind in READERS for suffix in kind.suffixes)

@@ -17,6 +17,7 @@ from models.errors import CheckpointError
 
 PICKLE = "data.pkl"
 SCRIPT = "constants.pkl"
+TEXT_FILE = "not a checkpoint but a text file"
 _HEAD = 512
 _TAR_MAGIC = slice(257, 262)
 _BYTE_ORDERS = {b"little": False, b"big": True}
@@ -51,7 +52,7 @@ def read_torch(file: MappedFile) -> ReadResult:
         read = _read_zip(file) if is_zip(file) else read_pickle(memoryview(file.data))
     except PickleError as error:
         if is_text(file.data[:_HEAD]):
-            raise CheckpointError(f"{file.path}: not a checkpoint but a text file") from error
+            raise CheckpointError(f"{file.path}: {TEXT_FILE}") from error
         raise CheckpointError(f"{file.path}: not a valid PyTorch checkpoint or pickle: {error}") from error
     content = _number_arrays(read.content) if read.container == "pickle" else read.content
     result = ReadResult(content, read.container, not_built=read.not_built, hazards=read.hazards)

@@ -29,7 +29,7 @@ def report(*, passed: bool, error: float = 5e-7, fallback_nodes: tuple[str, ...]
             None,
             error < 7.6e-6,
         )
-        for name in ("random", "saturated", "a-long-name-of-a-video.mp4")
+        for name in ("random", "saturated + video", "a-long-name-of-a-video.mp4")
         for output in ("logits", "fc6")
     )
     placement = Placement("cpu", 27, fallback_nodes)
@@ -62,6 +62,7 @@ def test_no_number_is_cut_on_80_columns() -> None:
     assert len(tables) == 6
     assert max(map(len, tables)) <= 80
     assert all(" 5.0e-07 1.0e-07 9.5e-07 3.0e-07     7% 1.000000 same  pass" in line for line in tables)
+    assert sum(line.startswith("saturated+video ") for line in tables) == 2
 
 
 def test_each_output_has_its_table_and_notes_are_verbatim() -> None:

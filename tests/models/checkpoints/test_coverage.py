@@ -61,7 +61,7 @@ def test_an_extra_under_the_prefix_is_refused_unless_it_is_ignored(tmp_path: Pat
     with pytest.raises(CheckpointError, match="1 tensor does not belong to C3D"):
         build(BuildOptions(weights=tmp_path / "c3d.pth"))
     built = build(BuildOptions(weights=tmp_path / "c3d.pth", selection=WeightSelection(ignore=("temp*",))))
-    assert "--ignore left out 1 tensor: temperature" in built.notes
+    assert "left out by --ignore: 1 tensor, temperature" in built.notes
 
 
 def test_a_pattern_never_leaves_out_the_network_s_own_tensors(tmp_path: Path) -> None:

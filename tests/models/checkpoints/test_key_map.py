@@ -46,7 +46,10 @@ def test_a_mapped_head_is_fc8(prefix: str, old: str, tmp_path: Path) -> None:
     state = {prefix + name.replace("fc8", "regressor"): value for name, value in narrow_state().items()}
     torch.save({"model": state}, tmp_path / "c3d.pth")
     selection = WeightSelection(key_map=(f"{old.format(prefix=prefix)}=fc8",))
-    tensors = read_checkpoint(tmp_path / "c3d.pth", selection=selection).tensors
+    checkpoint = read_checkpoint(tmp_path / "c3d.pth", selection=selection)
+    tensors = checkpoint.tensors
+    (note,) = (note for note in checkpoint.notes if note.startswith("by --key-map: "))
+    assert f"{prefix}regressor.weight is fc8.weight" in note
     assert torch.equal(tensors["fc8.weight"], narrow_state()["fc8.weight"])
     assert tensors.keys() == narrow_state().keys()
 

@@ -45,7 +45,7 @@ def test_wrong_shapes_are_all_listed(tmp_path: Path) -> None:
 def test_integers_are_refused(tmp_path: Path) -> None:
     state = constant_state() | {"conv2.bias": torch.zeros(128, dtype=torch.int64)}
     torch.save(state, tmp_path / "int.pth")
-    refuse(tmp_path / "int.pth", "conv2.bias is int64 .*weights must be floats")
+    refuse(tmp_path / "int.pth", "conv2.bias is int64; weights must be floats")
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])

@@ -34,10 +34,12 @@ def several(tmp_path: Path) -> Path:
 def test_networks_are_listed_with_what_they_cover_and_what_is_left_out(several: Path) -> None:
     facts = inspect(several, options=BuildOptions(selection=WeightSelection(ignore=("module.aux.*",)))).facts
     assert facts["network 1"] == "under 'state_dict' with the prefix 'module.': 22 of 22 tensors, 5 classes"
-    assert facts["network 2"] == "under 'ema': 22 of 22 tensors, 5 classes, an average over the training"
+    assert facts["network 2"] == (
+        "under 'ema': 22 of 22 tensors, 5 classes, an average over the training; --key ema takes it"
+    )
     assert (facts["key"], facts["prefix"]) == ("state_dict", "module.")
     assert facts["left out"] == (
-        "1 tensor of the optimizer; 1 other tensor, criterion.weight; --ignore left out 1 tensor: module.aux.weight"
+        "1 tensor of the optimizer; 1 other tensor, criterion.weight; by --ignore: 1 tensor, module.aux.weight"
     )
     assert facts["loads"] == "yes: 22 of 22 tensors, 5 classes"
     assert "logits" in facts["exports"]
@@ -86,7 +88,27 @@ def test_what_cannot_be_chosen_is_said_with_the_options(tmp_path: Path) -> None:
     two = {f"{stream}.{name}": value for stream in ("rgb", "flow") for name, value in narrow_state().items()}
     torch.save(two, tmp_path / "c3d.pth")
     facts = inspect(tmp_path / "c3d.pth").facts
-    assert "--prefix rgb. for the one with the prefix 'rgb.'" in facts["loads"]
+    assert facts["loads"].endswith("choose with --prefix rgb. or --prefix flow.")
+    assert [facts[f"network {n}"].rpartition("; ")[2] for n in (1, 2)] == [
+        "--prefix rgb. takes it",
+        "--prefix flow. takes it",
+    ]
     assert "command" not in facts
     with pytest.raises(UsageError, match="unknown layout"):
         inspect(tmp_path / "c3d.pth", options=BuildOptions(layout="caffee"))
+
+
+def test_pool5_is_the_variants_where_it_has_one_of_its_own(tmp_path: Path) -> None:
+    state = narrow_state() | {"fc8.weight": torch.ones(5, 16)}
+    torch.save({k: v for k, v in state.items() if not k.startswith(("fc6", "fc7"))}, tmp_path / "c3d.pth")
+    assert inspect(tmp_path / "c3d.pth").facts["pool5"] == "a global average"
+
+
+def test_batch_norm_is_one_of_the_commands_options(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    torch.save(narrow_state(), tmp_path / "c3d.pth")
+    facts = inspect(tmp_path / "c3d.pth", options=BuildOptions(batch_norm=True)).facts
+    assert facts["loads"].startswith("no: 32 of 54 tensors are missing: bn1.weight")
+    convert = ("c3d-export", "convert", "c3d.pth", "-o", "c3d.safetensors", "--batch-norm")
+    refused = call(*convert, cwd=tmp_path, capture=capfd)
+    assert refused.returncode == 3
+    assert call(*convert[:-1], cwd=tmp_path, capture=capfd).returncode == 0
