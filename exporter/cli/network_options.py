@@ -92,7 +92,7 @@ labels_option = click.option(
     default=None,
     metavar="NAME|FILE",
     help=f"Names of the classes, in the order of the scores: {', '.join(row.name for row in CLASS_LISTS)}, or a text "
-    "file with one name a line, or JSON. [default: those of the checkpoint's origin, where it is known]",
+    "file with one name a line, or JSON. [default: those of the artifact, or of the checkpoint's origin if known]",
 )
 """Names of the classes; `models.class_names.load_class_names` reads them."""
 

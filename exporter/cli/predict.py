@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
-from exporter.cli.options import json_options, parse_source
+from exporter.cli.options import PATH, json_options, parse_source
 from exporter.cli.video_options import clip_options, inference_options, take_clip_options, take_inference_options
 
 PAGE_FRAMES = 12
@@ -33,6 +33,7 @@ PAGE_FRAMES = 12
     metavar="FILE",
     help="Also write a CSV file: a row for each video (--per-clip: and clip) and rank.",
 )
+@click.option("--html", type=PATH, metavar="FILE", help="Also write a page with frames, classes and charts over time.")
 @selection_options
 @geometry_options
 @json_options
@@ -43,6 +44,7 @@ def predict_command(
     videos: tuple[str, ...],
     as_json: bool,
     csv: Path | None,
+    html: Path | None,
     **options: Any,
 ) -> None:
     """Run ARTIFACT over each VIDEO and print its highest classes.
@@ -58,11 +60,13 @@ def predict_command(
     Examples:
       c3d-export predict artifacts/c3d.onnx video.mp4
       c3d-export predict artifacts/c3d.onnx videos/ --per-clip --step 1s --csv scores.csv
+      c3d-export predict artifacts/c3d.onnx videos/ --html classes.html
       c3d-export predict c3d-pretrained.pth video.mp4 --top 3
       c3d-export predict other.onnx video.mp4 --preprocess mmaction2 --labels kinetics.txt --json
     """
     from exporter.inference.predictions import VideoPrediction
     from exporter.reports.console import progress_on_terminal, show, stdout
+    from exporter.reports.html import require_page, write_page
     from exporter.reports.output_files import check_output_path, write_file
     from exporter.reports.predict import (
         predict_to_csv,
@@ -71,16 +75,20 @@ def predict_command(
         print_head,
         print_video,
     )
+    from exporter.reports.predict_page import predict_page
     from exporter.workflows.predict import PredictRequest, open_predict
 
     if csv is not None:
         check_output_path(csv, "--csv")
+    if html is not None:
+        require_page(html)
     request = PredictRequest(
         model,
         videos,
+        inference=take_inference_options(options),  # first: --labels are those of the model that runs
         build=take_build_options(options),
-        inference=take_inference_options(options),
         clips=take_clip_options(options),
+        previews=PAGE_FRAMES if html is not None else 0,
         **options,
     )
     console = stdout()
@@ -94,5 +102,7 @@ def predict_command(
         result = run.result()
     if csv is not None:
         write_file(csv, predict_to_csv(result), "--csv")
+    if html is not None:
+        write_page(html, lambda: predict_page(result))
     show(result, predict_to_dict, print_end, as_json=as_json)
     context.exit(result.exit_code)

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
+from exporter.cli.network_options import labels_option
 from exporter.cli.options import PATH, choice_option, combine
 from exporter.engines import engine_names
 from exporter.inference.types import ClipOptions, InferenceOptions
@@ -45,12 +46,7 @@ inference_options = combine(
         metavar="FILE",
         help="Mean for each pixel (.npy, .binaryproto) in place of the profile's mean by channel.",
     ),
-    click.option(
-        "--labels",
-        metavar="NAME|FILE",
-        help="Class names: a known list, or a file with one a line, in the order of the outputs. "
-        "[default: the artifact's]",
-    ),
+    labels_option,
     click.option(
         "--outputs",
         type=parse_names,

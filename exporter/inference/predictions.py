@@ -69,6 +69,23 @@ class PreviewFrame:
 
 
 @dataclass(frozen=True)
+class TimelinePoint:
+    """The average over clips that follow one another, for a chart over time.
+
+    Attributes:
+        start: time of the first clip's first frame, in seconds.
+        end: time at which the last clip ends.
+        clips: how many clips were averaged.
+        values: the values of the classes in the video's `top`, in that order.
+    """
+
+    start: float
+    end: float
+    clips: int
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class VideoPrediction:
     """The highest classes of one video: the average over its clips.
 
@@ -84,6 +101,7 @@ class VideoPrediction:
         duration: seconds, as the video states them; None where it does not.
         notes: what the user should know about the video: corrupt packets that were skipped, ….
         previews: frames of the video, evenly spaced; empty unless asked for.
+        timeline: the video's `top` over time, in a bounded number of points; empty unless previews were asked for.
     """
 
     source: str
@@ -97,6 +115,7 @@ class VideoPrediction:
     duration: float | None = None
     notes: tuple[str, ...] = ()
     previews: tuple[PreviewFrame, ...] = field(default=(), repr=False)
+    timeline: tuple[TimelinePoint, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from exporter.inference.predictions import (
     VideoFailure,
     VideoPrediction,
 )
+from exporter.inference.timeline import Timeline
 from exporter.inference.types import ClipOutputs, VideoEnd
 from models.specs import OutputKind, OutputSpec
 
@@ -38,7 +39,7 @@ class ClassRanking:
         names: a name for each class; None where they are not known.
         top: how many classes are returned.
         per_clip: whether each clip's classes are returned too.
-        previews: how many frames of a video are returned, at most.
+        previews: how many frames of a video are returned, at most; with any, its timeline is returned too.
     """
 
     output: str
@@ -105,6 +106,7 @@ class VideoScores:
     _tops: list[tuple[ClassScore, ...]] = field(default_factory=list[tuple[ClassScore, ...]])
     _previews: list[PreviewFrame] = field(default_factory=list[PreviewFrame])
     _every: int = 1
+    _timeline: Timeline = field(default_factory=Timeline)
 
     def add(self, clip: ClipOutputs) -> None:
         """Take the next clip."""
@@ -113,6 +115,8 @@ class VideoScores:
         if clip.preview is not None and self._count % self._every == 0:
             self._keep(clip)
         self._count += 1
+        if self.ranking.previews:
+            self._timeline.add(clip.start, clip.end, values)
         if self.ranking.per_clip:
             bare = ClipOutputs(
                 clip.source, clip.number, clip.index, clip.first, clip.last, clip.start, clip.end, clip.repeated, {}
@@ -164,4 +168,5 @@ class VideoScores:
             duration=end.duration,
             notes=end.notes,
             previews=tuple(self._previews),
+            timeline=self._timeline.points(chosen),
         )

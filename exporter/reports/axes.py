@@ -50,6 +50,29 @@ def set_ticks(axes: Axes, low: float, high: float, label: Callable[[float], str]
     axes.grid(axis="x", color=COLOURS["rule"], linewidth=0.75)
 
 
+TIME_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
+"""Distances of ticks on an axis of time, in seconds."""
+
+
+def format_time(seconds: float) -> str:
+    """Return a time of a video: 3.2 s, 48 s, 2:05, 1:02:05."""
+    if seconds < 60:
+        return f"{seconds:.1f} s".replace(".0", "")
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def set_time_ticks(axes: Axes, low: float, high: float) -> None:
+    """Set the ticks and the grid of a horizontal axis of time, in seconds."""
+    from matplotlib.ticker import FixedLocator
+
+    set_ticks(axes, low, high, format_time, log=False)
+    step = next((step for step in TIME_STEPS if (high - low) / step <= MAX_TICKS), (high - low) / MAX_TICKS)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    axes.xaxis.set_major_locator(FixedLocator([number * step for number in range(first, last + 1)]))
+
+
 def make_locator(count: int) -> MaxNLocator:
     """Return a locator of at most `count` ticks at round numbers."""
     from matplotlib.ticker import MaxNLocator
@@ -63,13 +86,14 @@ def write(axes: Axes, x: float, y: float, text: str, colour: str = "ink", **styl
     axes.text(x, y, text, **options | style)
 
 
-def label_rows(axes: Axes, labels: Sequence[str], bad: Sequence[int]) -> None:
-    """Write the names of the rows above them."""
+def label_rows(axes: Axes, labels: Sequence[str], bad: Sequence[int], *, lines: bool = True) -> None:
+    """Write the names of the rows above them, and draw a line through the middle of each."""
     axes.set_ylim(max(1, len(labels)) - 0.5, -0.5)
     axes.set_yticks([])
     style: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "fontsize": FONT}
     for row, label in enumerate(labels):
-        axes.axhline(row, color=COLOURS["rule"], linewidth=0.75, zorder=0)
+        if lines:
+            axes.axhline(row, color=COLOURS["rule"], linewidth=0.75, zorder=0)
         weight = "bold" if row in bad else "normal"
         write(axes, 0.0, row - 0.2, _shorten(label), "bad" if row in bad else "ink", fontweight=weight, **style)
 

@@ -91,7 +91,7 @@ def print_video(video: VideoPrediction, values: Values, console: Console) -> Non
         console.print(_clip_table(video.per_clip, values))
         console.print()
     table = make_table(("class", ""), (60,))
-    for entry, text in zip(video.top, _numbers(video.top, values), strict=True):
+    for entry, text in zip(video.top, format_values(video.top, values), strict=True):
         table.add_row(escape(entry.name), text)
     console.print(table)
 
@@ -118,7 +118,7 @@ def predict_to_dict(result: PredictResult) -> dict[str, Any]:
     """Return everything that `predict` found; docs/how-to/video.md describes the fields."""
     content = asdict(result)
     for video in content["videos"]:
-        del video["previews"]  # frames are for pages only
+        del video["previews"], video["timeline"]  # for pages only
         if not video["per_clip"]:
             del video["per_clip"]
     return {**content, "exit_code": result.exit_code}
@@ -152,7 +152,7 @@ def _clip_table(clips: Sequence[ClipPrediction], values: Values) -> Table:
     table.add_column("classes", overflow="fold")
     for clip in clips:
         shown = clip.top[:CLIP_CLASSES]
-        texts = zip(shown, _numbers(shown, values), strict=True)
+        texts = zip(shown, format_values(shown, values), strict=True)
         table.add_row(
             str(clip.index),
             f"{clip.start:.2f} s",
@@ -162,7 +162,7 @@ def _clip_table(clips: Sequence[ClipPrediction], values: Values) -> Table:
     return table
 
 
-def _numbers(top: Sequence[ClassScore], values: Values) -> tuple[str, ...]:
+def format_values(top: Sequence[ClassScore], values: Values) -> tuple[str, ...]:
     """Return probabilities with four decimals, and scores with five digits."""
     if values == "probabilities":
         return tuple(f"{entry.value:.4f}" for entry in top)

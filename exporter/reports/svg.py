@@ -37,7 +37,13 @@ _TOP, _BOTTOM, _SIDE, _AXIS = 6, 42, 14, 44
 
 
 def render_svg(
-    draw: Callable[[Axes], None], rows: int | None, legend: Markup, name: str, axis: str, description: str
+    draw: Callable[[Axes], None],
+    rows: int | None,
+    legend: Markup,
+    name: str,
+    axis: str,
+    description: str,
+    row_height: int = ROW_HEIGHT,
 ) -> Markup:
     """Return a chart with its legend.
 
@@ -48,6 +54,7 @@ def render_svg(
         name: unique in the page; the ids inside the chart begin with it.
         axis: title of the horizontal axis.
         description: the text alternative of the chart.
+        row_height: in pixels.
     """
     from markupsafe import Markup
 
@@ -55,7 +62,7 @@ def render_svg(
         from matplotlib import rc_context
         from matplotlib.figure import Figure
 
-    height = (PLAIN_HEIGHT if rows is None else max(1, rows) * ROW_HEIGHT) + _TOP + _BOTTOM
+    height = (PLAIN_HEIGHT if rows is None else max(1, rows) * row_height) + _TOP + _BOTTOM
     left = _AXIS if rows is None else _SIDE
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "c3d-export", "font.size": FONT}):
         figure = Figure(figsize=(WIDTH / 72, height / 72))

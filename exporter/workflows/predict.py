@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from exporter.errors import BadInputError, UsageError
@@ -30,6 +30,9 @@ from models.progress import Progress, no_progress
 
 __all__ = ["PredictRequest", "PredictRun", "iter_predictions", "open_predict", "predict"]
 
+MAX_PREVIEWED = 50
+"""Videos of a run whose frames are kept, so that the memory does not depend on how many videos there are."""
+
 
 @dataclass(frozen=True)
 class PredictRequest:
@@ -44,7 +47,8 @@ class PredictRequest:
         top: how many classes are returned, at least 1.
         per_clip: whether each clip's classes are returned too.
         average: what is averaged over a video's clips; None takes the profile's.
-        previews: how many frames of each video are returned, at most.
+        previews: how many frames of each of the first `MAX_PREVIEWED` videos are returned, at most, with the video's
+            classes over time.
     """
 
     model: str | Path
@@ -175,9 +179,10 @@ def predict_videos(
         progress: called at each call of the model.
     """
     scores: dict[int, VideoScores] = {}
+    plain = replace(ranking, previews=0)
     with closing(run_videos(model, sources, sampling, progress, previews=ranking.previews > 0)) as events:
         for event in events:
-            video = scores.setdefault(event.number, VideoScores(ranking))
+            video = scores.setdefault(event.number, VideoScores(ranking if event.number < MAX_PREVIEWED else plain))
             if isinstance(event, ClipOutputs):
                 video.add(event)
             else:

@@ -2,7 +2,8 @@
 
 The order of the names belongs to the origin of a checkpoint: two origins sort the classes of UCF-101 differently, and
 no shape shows which of them trained a file. Each layout in `models.checkpoints.layouts` states which list its class
-counts mean; `--labels` names one where no layout does.
+counts mean; `--labels` names one where no layout does. The command line lists the known lists in its help, so nothing
+heavy is imported here.
 """
 
 from __future__ import annotations
@@ -10,10 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
-from models.class_names.reading import check_names, read_names
 from models.errors import BadInputError, UsageError, count, join_limited
 
 __all__ = [
@@ -103,6 +102,8 @@ def get_class_names(name: str) -> ClassNames:
     (row,) = [row for row in CLASS_LISTS if row.name == name] or [None]
     if row is None:
         raise KeyError(name)
+    from importlib import resources
+
     text = resources.files(__name__).joinpath(row.file).read_text(encoding="utf-8")
     names = text.splitlines()
     return tuple(sorted(names) if row.by_code_point else names)
@@ -119,6 +120,8 @@ def load_class_names(labels: Labels) -> ClassNames:
         BadInputError: there is no such list or file, or it is not a list of class names.
         UsageError: the names that are given are not class names.
     """
+    from models.class_names.reading import check_names, read_names
+
     if not isinstance(labels, str | Path):
         try:
             return check_names(labels)

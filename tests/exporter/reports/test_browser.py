@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from helpers import predict_results
 from helpers.bench_reports import REPORT
 from helpers.reports import features, hostile, report
 
 from exporter.bench.types import Skipped
 from exporter.reports.bench_page import bench_page
 from exporter.reports.parity_page import parity_page
+from exporter.reports.predict_page import predict_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -38,7 +40,11 @@ BENCH = {
     "bench": REPORT,
     "bench-failed": replace(REPORT, missing=(Skipped("c3d.pt", "its process ended by SIGSEGV", False),)),
 }
-PAGES = (*CASES, *BENCH)
+PREDICT = {
+    "predict": predict_results.result(predict_results.video(), predict_results.video("b.mp4", 256, seconds=7300.0)),
+    "predict-hostile": predict_results.hostile(),
+}
+PAGES = (*CASES, *BENCH, *PREDICT)
 LUMINANCE = """
 (colour) => {
   const [r, g, b] = colour.match(/[\\d.]+/g).map(Number).map(v => v / 255)
@@ -77,6 +83,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{name}.html").write_text(parity_page(reports), "utf-8")
     for name, measured in BENCH.items():
         (folder / f"{name}.html").write_text(bench_page(measured), "utf-8")
+    for name, found in PREDICT.items():
+        (folder / f"{name}.html").write_text(predict_page(found), "utf-8")
     return folder
 
 
@@ -168,7 +176,9 @@ def test_the_skip_link_skips_and_summaries_open(browser: "Browser", folder: Path
 
 
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize(("name", "least"), [("passed", 100), ("failed", 100), ("bench-failed", 60)])
+@pytest.mark.parametrize(
+    ("name", "least"), [("passed", 100), ("failed", 100), ("bench-failed", 60), ("predict-hostile", 50)]
+)
 def test_text_stands_out_from_its_ground(browser: "Browser", folder: Path, name: str, least: int, dark: bool) -> None:
     page = opened(browser, folder / f"{name}.html", 1280, 900, dark=dark).page
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
