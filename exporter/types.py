@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from models.built_model import BuiltModel
 from models.config import ARCHITECTURE
 from models.options import BuildOptions
+from models.specs import TensorSpec
 
 FormatName = Literal["onnx", "torchscript"]
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
@@ -35,11 +36,19 @@ MAX_OPSET = 28
 """The newest opset that onnxruntime 1.32 fully supports: it accepts it as released, and its CPU provider has a kernel
 for every operator of it that is not a function (docs/reference/runtimes.md shows the check)."""
 
-QUICK: tuple[str, ...] = ("random", "zeros", "saturated", "video")
+QUICK: tuple[str, ...] = ("random", "zeros", "saturated", "video", "checkerboard")
 """The input types that an export is verified on; `exporter.parity.inputs` defines all of them."""
+
+EXAMPLE_FRAME_SIZE = (240, 320)
+"""(height, width) of decoded frames where a model takes any and the user states none."""
 
 UNKNOWN_RANK = "…"
 """At the end of a shape: any further axes. A TorchScript archive does not state its values' ranks."""
+
+
+def frames_shape(frames: TensorSpec, batch: int, size: tuple[int, int] = EXAMPLE_FRAME_SIZE) -> tuple[int, ...]:
+    """Return the shape of frames of one size (height, width) for an input that takes any: (batch, T, *size, 3)."""
+    return (batch, int(frames.shape[1]), *size, 3)
 
 
 @dataclass(frozen=True)
@@ -165,6 +174,7 @@ class ExportRequest:
         opset: ONNX opset.
         optimize: how ONNX graphs and TorchScript modules are rewritten.
         external_data: keep ONNX weights in a file of their own.
+        with_preprocess: put the preprocessing into the artifact, which then takes decoded frames of any size.
         output_dir: folder the artifact is written to; created if missing.
         name: file name without suffix; None for the network's architecture, or its class, in lower case.
         verify: check parity before publishing; an artifact that fails is not published.
@@ -178,6 +188,7 @@ class ExportRequest:
     opset: int = DEFAULT_OPSET
     optimize: OptimizeOptions = OptimizeOptions()
     external_data: bool = False
+    with_preprocess: bool = False
     output_dir: Path = Path("artifacts")
     name: str | None = None
     verify: bool = True

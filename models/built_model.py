@@ -56,6 +56,8 @@ class BuiltModel:
         fuse: returns `forward_all` with batch normalisation folded into the convolutions, for export; None where
             there is nothing to fold.
         conv_hints: {convolution: how a rewritten TorchScript module computes it}; empty to leave them as they are.
+        without_preprocessing: the same network taking clips, where this one takes frames and has its preprocessing
+            inside (`models.preprocessing.network.with_preprocessing`); None where it takes clips itself.
     """
 
     network: nn.Module
@@ -76,6 +78,7 @@ class BuiltModel:
     forward_all: nn.Module | None = None
     fuse: Callable[[], nn.Module] | None = None
     conv_hints: Mapping[str, ConvHint] = field(default_factory=dict[str, ConvHint])
+    without_preprocessing: BuiltModel | None = None
 
     @property
     def title(self) -> str:

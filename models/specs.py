@@ -77,6 +77,15 @@ class ConvHint:
     two_frames: bool = False
 
 
+FRAMES_NAME = "frames"
+"""The input of a model with its preprocessing inside."""
+
+
+def frames_input(clip: TensorSpec) -> TensorSpec:
+    """Return the input of a model that makes its clips (batch, 3, T, h, w) from decoded frames of any size itself."""
+    return TensorSpec(FRAMES_NAME, "uint8", (clip.shape[0], clip.shape[2], "height", "width", 3))
+
+
 def make_signature(
     input_spec: TensorSpec, outputs: tuple[OutputSpec, ...], names: tuple[str, ...], batch: int | None
 ) -> Signature:

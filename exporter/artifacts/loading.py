@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -134,7 +134,7 @@ def _note(found: FoundManifest) -> str:
 def rebuild_network(
     artifact: LoadedArtifact, reference: BuildOptions | BuiltModel, progress: Progress = no_progress
 ) -> tuple[BuiltModel, tuple[str, ...]]:
-    """Build the network that an artifact must equal.
+    """Build the network that an artifact must equal, with its preprocessing inside where the artifact has it inside.
 
     Args:
         artifact: with or without a manifest.
@@ -151,6 +151,18 @@ def rebuild_network(
         UsageError: options that describe a network whose manifest does so already.
         CheckpointError: the checkpoint does not load.
     """
+    model, notes = _rebuild_clip_network(artifact, reference, progress)
+    manifest = artifact.manifest
+    if manifest is None or not manifest.with_preprocess or model.without_preprocessing is not None:
+        return model, notes
+    from models.preprocessing.network import with_preprocessing
+
+    return with_preprocessing(replace(model, preprocessing=manifest.preprocessing)), notes
+
+
+def _rebuild_clip_network(
+    artifact: LoadedArtifact, reference: BuildOptions | BuiltModel, progress: Progress
+) -> tuple[BuiltModel, tuple[str, ...]]:
     from models.builder import build, rebuild, state_sha256
 
     manifest = artifact.manifest

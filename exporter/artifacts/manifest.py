@@ -8,6 +8,7 @@ that a model file without its manifest still states what it is.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,13 +22,18 @@ from models.checkpoints.info import CheckpointInfo
 from models.class_names.reading import check_names
 from models.errors import count
 from models.paths import is_plain_name
+from models.pooling import format_size
 from models.preprocessing import Preprocessing
-from models.specs import Signature
+from models.specs import Signature, frames_input
 
 MANIFEST_VERSION = 2
 MANIFEST_SUFFIX = ".json"
 CHUNK = 1 << 22
 MAX_MANIFEST_BYTES = 1 << 20
+
+WITH_PREPROCESS, CLIP_SIZE = "with_preprocess", "clip_size"
+"""Options of an artifact with its preprocessing inside: that it has, and the clip's size as TxHxW."""
+_CLIP_SIZE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})x([1-9]\d{0,5})")
 
 OptionValue = str | int | bool | list[str] | None
 
@@ -154,6 +160,18 @@ class Manifest:
             raise ArtifactError(f"{where}: not a manifest of this tool: {fault}")
         return manifest
 
+    @property
+    def with_preprocess(self) -> bool:
+        """Whether the model file has its preprocessing inside and takes frames."""
+        return self.options.get(WITH_PREPROCESS) is True
+
+    @property
+    def clip_size(self) -> tuple[int, ...] | None:
+        """(time, height, width) of the clip, where the preprocessing that makes it is inside the model file."""
+        text = self.options.get(CLIP_SIZE)
+        found = _CLIP_SIZE.fullmatch(text) if isinstance(text, str) else None
+        return None if found is None else tuple(map(int, found.groups()))
+
     def embedded(self) -> Manifest:
         """Return what goes inside the model file: nothing that depends on the file's bytes or its location."""
         checkpoint = None if self.checkpoint is None else replace(self.checkpoint, path=None)
@@ -178,12 +196,17 @@ def _validate(manifest: Manifest) -> str | None:
     if (manifest.options.get("external_data") is True) != (len(manifest.files) > 1) and manifest.files:
         return "external data without its file"
     fault = _crop_fault(manifest) or _names_fault(manifest)
-    return fault or (_contradiction(network, signature) if network.architecture else None)
+    return fault or (_contradiction(manifest) if network.architecture else None)
 
 
 def _crop_fault(manifest: Manifest) -> str | None:
-    """Return how the preprocessing contradicts the input's rows and columns, where these are fixed."""
-    sizes = [size for size in manifest.signature.inputs[0].shape[-2:] if isinstance(size, int)]
+    """Return how the preprocessing contradicts the clip's rows and columns, where these are fixed."""
+    if manifest.with_preprocess:
+        if manifest.preprocessing is None or manifest.clip_size is None:
+            return f"{WITH_PREPROCESS} without preprocessing, or without {CLIP_SIZE}"
+        sizes = [*manifest.clip_size[1:]]
+    else:
+        sizes = [size for size in manifest.signature.inputs[0].shape[-2:] if isinstance(size, int)]
     if manifest.preprocessing is None or len(sizes) != 2:
         return None
     return manifest.preprocessing.fault(*sizes)
@@ -203,13 +226,19 @@ def _names_fault(manifest: Manifest) -> str | None:
     return f"{count(len(manifest.class_names), 'class name')} for {', '.join(map(str, manifest.signature.outputs))}"
 
 
-def _contradiction(network: NetworkRecord, signature: Signature) -> str | None:
+def _contradiction(manifest: Manifest) -> str | None:
     """Return how a signature differs from that of the network that is recorded with it."""
+    network, signature = manifest.network, manifest.signature
     names = tuple(output.name for output in signature.outputs)
     try:
         expected = parse_settings(network.architecture, network.settings).signature(names, signature.batch)
     except UsageError as error:
         return str(error)
+    if manifest.with_preprocess:
+        (clip,) = expected.inputs
+        if manifest.clip_size != clip.shape[2:]:
+            return f"{CLIP_SIZE} {manifest.options.get(CLIP_SIZE)}; a {network.description} takes {clip}"
+        expected = replace(expected, inputs=(frames_input(clip),))
     return None if signature == expected else f"signature {signature}; a {network.description} has {expected}"
 
 
@@ -224,6 +253,14 @@ def describe_network(model: BuiltModel, state_sha256: str) -> NetworkRecord:
         state_sha256=state_sha256,
         seed=model.seed,
     )
+
+
+def preprocess_options(model: BuiltModel) -> dict[str, OptionValue]:
+    """Return the options that state that a model has its preprocessing inside; none where it takes clips."""
+    if model.without_preprocessing is None:
+        return {}
+    size = [int(size) for size in model.without_preprocessing.input.shape[2:]]
+    return {WITH_PREPROCESS: True, CLIP_SIZE: format_size(size)}
 
 
 @dataclass(frozen=True)

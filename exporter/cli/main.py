@@ -98,6 +98,12 @@ Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 
     help="cpu also applies rewrites that are faster only on CPUs.",
 )
 @optimize_options
+@click.option(
+    "--with-preprocess",
+    is_flag=True,
+    help="Put resizing, cropping and normalisation into the artifact: its input is then frames, uint8 "
+    "(N, T, height, width, 3) RGB of any height and width.",
+)
 @click.option("--external-data", is_flag=True, help="Store ONNX weights in a separate file.")
 @click.option(
     "--output-dir",

@@ -120,7 +120,7 @@ class PyTorchRuntime(Runtime):
     def _run_layers(self, x: torch.Tensor) -> dict[str, NDArray[Any]]:
         assert self._module is not None
         layers: dict[str, torch.Tensor] = {}
-        removers = _register_hooks(self._module, _depth(self.model), layers)
+        removers = _register_hooks(self._module, _network_prefix(self.model), layers)
         try:
             with torch.inference_mode():
                 self._module(x)
@@ -193,18 +193,19 @@ def _converted(tensor: torch.Tensor, device: str, dtype: torch.dtype) -> torch.T
     return nn.Parameter(moved, requires_grad=False) if isinstance(tensor, nn.Parameter) else moved
 
 
-def _depth(model: BuiltModel) -> int:
-    """Return how many leading parts of a module's name are not the network's own but the wrapper's around it."""
+def _network_prefix(model: BuiltModel) -> str:
+    """Return what the names of the network's own modules begin with in the module that is run."""
     if model.forward_all is None:
-        return 0
+        return ""
     inside = next(name for name, module in model.forward_all.named_modules() if module is model.network)
-    return len(inside.split(".")) if inside else 0
+    return f"{inside}." if inside else ""
 
 
-def _register_hooks(module: nn.Module, depth: int, layers: dict[str, torch.Tensor]) -> list[Callable[[], None]]:
+def _register_hooks(module: nn.Module, prefix: str, layers: dict[str, torch.Tensor]) -> list[Callable[[], None]]:
     """Collect each layer's output under its name: conv1, conv1.relu, pool1, …, as exported graphs name theirs.
 
-    A BatchNorm's output takes its convolution's name, because it is folded into it on export.
+    A BatchNorm's output takes its convolution's name, because it is folded into it on export. `prefix` is what the
+    names of the network's own modules begin with.
     """
 
     def hook_for(name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -220,6 +221,6 @@ def _register_hooks(module: nn.Module, depth: int, layers: dict[str, torch.Tenso
 
         return hook
 
-    named = [(".".join(name.split(".")[depth:]), leaf) for name, leaf in module.named_modules()]
+    named = [(name.removeprefix(prefix), leaf) for name, leaf in module.named_modules()]
     handles = [leaf.register_forward_hook(hook_for(name)) for name, leaf in named if name and not [*leaf.children()]]
     return [handle.remove for handle in handles]

@@ -62,19 +62,23 @@ class OnnxFormat:
             C3DExportError: onnx's checker rejected the model, which is a fault of this tool or its libraries.
         """
         from exporter.formats.export_module import network_prefix, select_outputs
+        from exporter.formats.onnx_preprocess import add_preprocessing
         from exporter.onnx_io.opset import convert_opset
         from exporter.onnx_io.writer import write_onnx
         from exporter.passes.base import UNDONE, manifest_options, run_passes
         from exporter.passes.compress_weights import BLOCKED_OPSET
         from exporter.passes.pipelines import build_passes
+        from models.preprocessing.network import preprocessing_module
 
         opset, notes = request.opset, list[str]()
         if request.optimize.weight_dtype == "int8" and opset < BLOCKED_OPSET:
             notes.append(f"onnx: opset {BLOCKED_OPSET} instead of {opset}, because int8 weights in blocks need it")
             opset = BLOCKED_OPSET
-        module = select_outputs(model, request.outputs)
-        graph = _export(module, request.manifest.signature)
-        rename_nodes(graph, network_prefix(module, model), module.state_dict())
+        # the network alone: preprocessing goes in front of the finished graph, and its passes find what they always do
+        network = model.without_preprocessing or model
+        module = select_outputs(network, request.outputs)
+        graph = _export(module, network.signature(request.outputs, request.manifest.signature.batch))
+        rename_nodes(graph, network_prefix(module, network), module.state_dict())
         convert_opset(graph, opset)
         options: dict[str, OptionValue] = {
             "target": request.optimize.target,
@@ -88,6 +92,8 @@ class OnnxFormat:
             notes += [f"onnx: {row.node} was undone: {row.reason}" for row in applied.decisions if row.action == UNDONE]
             passes = ", ".join(applied.changed)
             notes.append(f"onnx: rewritten by {passes}" if passes else "onnx: no pass had anything to do")
+        if model.without_preprocessing is not None:
+            add_preprocessing(graph, preprocessing_module(model), model.input.name)
         if rejected:
             options[FAILED_OPTION] = ", ".join(rejected)
             notes.append(f"onnx: parity failed with {' and with '.join(rejected)}")

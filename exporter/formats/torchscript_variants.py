@@ -24,6 +24,7 @@ from exporter.errors import UsageError
 from exporter.formats.inplace_relu import use_inplace_relus
 from exporter.passes.winograd.tile_shape import TileShape
 from exporter.timing import RoundOptions, time_interleaved
+from exporter.types import frames_shape
 from models.built_model import BuiltModel
 from models.progress import Progress, no_progress
 
@@ -115,11 +116,15 @@ def _measure_loaded(
 
 
 def random_input(model: BuiltModel, items: int) -> torch.Tensor:
-    """Return a batch of random values of the network's input shape."""
+    """Return a batch of random values of the network's input shape; of one that takes frames, `EXAMPLE_FRAME_SIZE`."""
     import torch
 
+    random = torch.Generator().manual_seed(0)
+    if model.without_preprocessing is not None:
+        shape = frames_shape(model.input, items)
+        return torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
     shape = [int(size) for size in model.input.shape[1:]]
-    return torch.rand(items, *shape, generator=torch.Generator().manual_seed(0)) - 0.5
+    return torch.rand(items, *shape, generator=random) - 0.5
 
 
 def fastest(times: Mapping[str, float], tried: Sequence[Variant] = ()) -> Variant:

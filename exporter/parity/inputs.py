@@ -6,7 +6,7 @@ contain it. Where a model has no batch axis, a row is a whole input of the model
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from exporter.errors import UsageError, join_limited
 from exporter.parity.arrays import read_npz, split_rows
+from exporter.parity.frame_inputs import draw_frames
 from exporter.parity.input_plan import InputPlan, make_plans, stated_shapes
 from exporter.parity.input_types import (
     CONSTANT,
@@ -105,11 +106,12 @@ class InputSet:
     def mixed(self) -> tuple[tuple[int, ...], ...]:
         """The rows of the larger batches: of each size, the last rows that are neither edge cases nor constant.
 
-        A batch of the user repeats them.
+        They are of one shape, that of most rows. A batch of the user repeats them.
         """
-        varied = [row for row, name in enumerate(self.names) if name not in (*EDGE_CASES, *CONSTANT)]
-        if not self.batched or not varied:
+        rows = [row for row, name in enumerate(self.names) if name not in (*EDGE_CASES, *CONSTANT)]
+        if not self.batched or not rows:
             return ()
+        varied = max(self._by_shape(rows), key=len)
         groups = [tuple(varied[-size:]) for size in BATCH_SIZES if len(varied) >= size]
         if self.batch is not None and self.batch > max(BATCH_SIZES):
             groups.append(tuple(varied[item % len(varied)] for item in range(self.batch)))
@@ -118,18 +120,34 @@ class InputSet:
     def batches(self, batch: int | None, skip: Sequence[str] = ()) -> tuple[InputBatch, ...]:
         """Return the batches: every row on its own, then 2 and 3 different rows, whose items must not interact.
 
+        Rows of different shapes are not run together.
+
         Args:
             batch: the artifact's fixed batch size, which the rows then fill in order; None where it is dynamic.
             skip: input types to leave out.
         """
         rows = [row for row, name in enumerate(self.names) if name not in skip]
         if batch is not None and self.batched:
-            starts = range(0, len(rows), batch)
-            groups = [tuple(rows[(start + i) % len(rows)] for i in range(batch)) for start in starts]
+            groups = [
+                tuple(alike[(start + i) % len(alike)] for i in range(batch))
+                for alike in self._by_shape(rows)
+                for start in range(0, len(alike), batch)
+            ]
         else:
             mixed = [group for group in self.mixed if not {self.names[row] for row in group} & {*skip}]
             groups = [*((row,) for row in rows), *mixed]
         return tuple(InputBatch(self._batch_name(group), group) for group in groups)
+
+    def alike(self, row: int) -> tuple[int, ...]:
+        """Return the rows that can be in a batch with one: those whose inputs have its shapes, itself included."""
+        return next(rows for rows in self._by_shape(range(len(self.names))) if row in rows)
+
+    def _by_shape(self, rows: Iterable[int]) -> list[tuple[int, ...]]:
+        """Return groups of rows whose inputs have the same shapes, which can be run together."""
+        groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+        for row in rows:
+            groups.setdefault(tuple(value.shape for value in self.feeds[row].values()), []).append(row)
+        return [tuple(group) for group in groups.values()]
 
     def fill(self, row: int, batch: int | None) -> tuple[int, ...]:
         """Return the rows of a batch that holds one row: repeated where the model's batch size is fixed."""
@@ -147,7 +165,8 @@ def make_network_inputs(model: BuiltModel, options: ParityOptions | None = None)
         UsageError, BadInputError, UnavailableError: see `make_video_inputs` and `draw_inputs`.
     """
     if model.preprocessing is not None:
-        return make_video_inputs(model.input, model.preprocessing, options)
+        make = make_video_inputs if model.without_preprocessing is None else make_frame_inputs
+        return make(model.input, model.preprocessing, options)
     options = options or ParityOptions()
     plan = next(make_plans(Signature((model.input,), ()), options.inputs, batched=True))
     return draw_inputs(plan, options)
@@ -191,6 +210,25 @@ def make_video_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: P
     rows = {spec.name: np.stack([values for _, values in made])} if made else {}
     drawn = InputSet.of_rows(rows, [name for name, _ in made], frames)
     return _add_arrays(drawn, (spec,), {spec.name: spec.shape}, options)
+
+
+def make_frame_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: ParityOptions | None = None) -> InputSet:
+    """Make the inputs of a network with its preprocessing inside: frames of several sizes, see `draw_frames`.
+
+    Args:
+        spec: the network's input, (batch, time, height, width, 3), uint8.
+        preprocessing: what it does with them.
+        options: seed, samples, videos, arrays, and the input types.
+
+    Raises:
+        BadInputError, UnavailableError, UsageError: see `make_video_inputs`.
+    """
+    options = options or ParityOptions()
+    drawn = [*draw_frames(int(spec.shape[1]), preprocessing.frame_step, options)]
+    feeds: tuple[Feed, ...] = tuple({spec.name: given.frames[np.newaxis]} for given in drawn)
+    real = {row: given.frames for row, given in enumerate(drawn) if given.real}
+    inputs = InputSet(feeds, tuple(given.name for given in drawn), real)
+    return _add_arrays(inputs, (spec,), {spec.name: spec.shape}, options)
 
 
 def draw_inputs(plan: InputPlan, options: ParityOptions) -> InputSet:

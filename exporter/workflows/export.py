@@ -8,7 +8,14 @@ from pathlib import Path
 
 from exporter import __version__
 from exporter.artifacts.loading import LoadedArtifact, relative_to
-from exporter.artifacts.manifest import MANIFEST_VERSION, Artifact, Manifest, describe_network, file_entry
+from exporter.artifacts.manifest import (
+    MANIFEST_VERSION,
+    Artifact,
+    Manifest,
+    describe_network,
+    file_entry,
+    preprocess_options,
+)
 from exporter.artifacts.store import check_name, publish, same_file, staging
 from exporter.engines import find_engine
 from exporter.errors import UsageError
@@ -28,6 +35,7 @@ from models.class_names import load_class_names
 from models.config import MAX_CLASSES
 from models.errors import count
 from models.options import BuildOptions
+from models.preprocessing.network import with_preprocessing
 from models.progress import Progress, no_progress
 
 __all__ = ["ExportResult", "ParityFailedError", "check_request", "export"]
@@ -72,6 +80,7 @@ def export(request: ExportRequest, progress: Progress = no_progress) -> ExportRe
         progress("building the network")
         model = request.model if isinstance(request.model, BuiltModel) else build(request.model, progress)
         _check_model(model)
+        model = with_preprocessing(model) if request.with_preprocess else model
         manifest = _draft_manifest(request, model)
     options = replace(request.parity, input_types=request.parity.input_types or QUICK)
     with staging(request.output_dir) as stage:
@@ -182,7 +191,7 @@ def _draft_manifest(request: ExportRequest, model: BuiltModel) -> Manifest:
         preprocessing=model.preprocessing,
         signature=model.signature(request.outputs, request.batch),
         class_names=model.class_names_of(request.outputs),
-        options={"target": request.optimize.target},
+        options={"target": request.optimize.target} | preprocess_options(model),
         versions={},
     )
 

@@ -24,7 +24,7 @@ from exporter.parity.feeds import cast_feeds
 from exporter.parity.golden import GoldenOutputs, require_cache
 from exporter.parity.input_plan import make_plans, may_be_batched
 from exporter.parity.input_roles import find_roles
-from exporter.parity.inputs import InputSet, draw_inputs, make_network_inputs, make_video_inputs
+from exporter.parity.inputs import InputSet, draw_inputs, make_frame_inputs, make_network_inputs, make_video_inputs
 from exporter.parity.localize import localize
 from exporter.parity.run_specs import check_devices, make_file_run_spec, make_run_spec, make_second_run_spec
 from exporter.parity.signatures import read_full_signature
@@ -172,7 +172,8 @@ def make_file_inputs(
 ) -> InputSet:
     """Make the inputs on which a model file is compared: with frames, where its manifest says that it takes video."""
     if other.manifest is not None and other.manifest.preprocessing is not None:
-        return make_video_inputs(signature.inputs[0], other.manifest.preprocessing, options)
+        make = make_frame_inputs if other.manifest.with_preprocess else make_video_inputs
+        return make(signature.inputs[0], other.manifest.preprocessing, options)
     return find_inputs(source, signature, options, progress)
 
 
@@ -235,4 +236,6 @@ def _network_key(manifest: Manifest | None) -> object:
         return None
     checkpoint = manifest.checkpoint and (manifest.checkpoint.sha256, manifest.checkpoint.reinitialized)
     settings = tuple(sorted(manifest.network.settings.items()))
-    return manifest.network.architecture, settings, manifest.network.seed, manifest.network.state_sha256, checkpoint
+    inside = (manifest.preprocessing, manifest.clip_size) if manifest.with_preprocess else None
+    network = manifest.network
+    return network.architecture, settings, network.seed, network.state_sha256, checkpoint, inside
