@@ -7,6 +7,7 @@ import click
 
 from exporter.bench.types import BenchRequest
 from exporter.cli.options import PATH, given_input_options, json_options, parse_source, seed_option, take_inputs
+from exporter.cli.sections import SectionedCommand
 from exporter.engines import bench_engines
 from models.options import BuildOptions
 
@@ -27,7 +28,9 @@ def parse_engine_python(value: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-@click.command("bench", short_help="Measure latency, throughput, load time and memory side by side.")
+@click.command(
+    "bench", cls=SectionedCommand, short_help="Measure latency, throughput, load time and memory side by side."
+)
 @click.argument("artifacts", nargs=-1, required=True, type=PATH)
 @click.option(
     "--batch",

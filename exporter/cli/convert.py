@@ -7,10 +7,15 @@ import click
 
 from exporter.cli.network_options import geometry_options, labels_option, selection_options, take_build_options
 from exporter.cli.options import PATH, json_options, parse_source
+from exporter.cli.sections import SectionedCommand
 from exporter.types import ConvertRequest
 
 
-@click.command("convert", short_help="Write a checkpoint of any origin as safetensors.")
+@click.command(
+    "convert",
+    cls=SectionedCommand,
+    short_help="Write a checkpoint of any origin as safetensors.",
+)
 @click.argument("checkpoint", type=parse_source, metavar="FILE|URL")
 @click.option("-o", "--output", type=PATH, required=True, metavar="FILE", help="The .safetensors file to write.")
 @selection_options

@@ -7,9 +7,14 @@ import click
 
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
 from exporter.cli.options import json_options, parse_source
+from exporter.cli.sections import SectionedCommand
 
 
-@click.command("inspect", short_help="Describe a checkpoint or an artifact without running it.")
+@click.command(
+    "inspect",
+    cls=SectionedCommand,
+    short_help="Describe a checkpoint or an artifact without running it.",
+)
 @click.argument("file", type=parse_source, metavar="FILE|URL")
 @selection_options
 @geometry_options

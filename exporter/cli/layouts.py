@@ -3,9 +3,12 @@
 import click
 
 from exporter.cli.options import json_options
+from exporter.cli.sections import SectionedCommand
 
 
-@click.command("layouts", short_help="List the checkpoint origins that load, with their conventions.")
+@click.command(
+    "layouts", cls=SectionedCommand, short_help="List the checkpoint origins that load, with their conventions."
+)
 @json_options
 def layouts_command(as_json: bool) -> None:
     """List the origins of checkpoints that load: files, pool5 convention, preprocessing, and where --layout is needed.

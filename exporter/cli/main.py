@@ -24,6 +24,7 @@ from exporter.cli.options import (
     take,
 )
 from exporter.cli.predict import predict_command
+from exporter.cli.sections import SectionedGroup
 from exporter.cli.verify import verify
 from exporter.types import (
     DEFAULT_OPSET,
@@ -60,7 +61,14 @@ Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 
 """
 
 
-@click.group(invoke_without_command=True, no_args_is_help=True, help=HELP, context_settings={"max_content_width": 110})
+@click.group(
+    cls=SectionedGroup,
+    sections={"Network": ("seed",), "Video": ("labels",)},
+    invoke_without_command=True,
+    no_args_is_help=True,
+    help=HELP,
+    context_settings={"max_content_width": 110},
+)
 @click.option(
     "--format", "formats", type=click.Choice(FORMAT_NAMES), multiple=True, help="Format to write. Repeatable."
 )

@@ -16,10 +16,13 @@ from exporter.cli.options import (
     take,
     take_inputs,
 )
+from exporter.cli.sections import SectionedCommand
 from exporter.types import OptimizeOptions, OptimizeRequest
 
 
-@click.command("optimize", short_help="Make any ONNX model faster on a CPU without changing its function.")
+@click.command(
+    "optimize", cls=SectionedCommand, short_help="Make any ONNX model faster on a CPU without changing its function."
+)
 @click.argument("model", type=PATH)
 @click.option(
     "-o",

@@ -7,13 +7,19 @@ import click
 
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
 from exporter.cli.options import PATH, json_options, parse_source
+from exporter.cli.sections import SectionedCommand
 from exporter.cli.video_options import clip_options, inference_options, take_clip_options, take_inference_options
 
 PAGE_FRAMES = 12
 """Frames of each video on the page."""
 
 
-@click.command("predict", short_help="Run a model over videos and print the highest classes.")
+@click.command(
+    "predict",
+    cls=SectionedCommand,
+    sections={"Video": ("clips",)},
+    short_help="Run a model over videos and print the highest classes.",
+)
 @click.argument("model", type=parse_source, metavar="ARTIFACT")
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
 @click.option("--top", type=int, default=5, show_default=True, metavar="K", help="Classes of each video.")

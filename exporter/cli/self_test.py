@@ -7,10 +7,13 @@ import click
 
 from exporter.cli.network_options import network_options, take_build_options
 from exporter.cli.options import PATH, json_options, seed_option, take
+from exporter.cli.sections import SectionedCommand
 from exporter.fault_injection.results import SelfTestOptions
 
 
-@click.command("self-test", short_help="Check that verify parity detects faults injected into an artifact.")
+@click.command(
+    "self-test", cls=SectionedCommand, short_help="Check that verify parity detects faults injected into an artifact."
+)
 @click.argument("artifact", type=PATH)
 @network_options("the one in the manifest")
 @click.option("--quick", is_flag=True, help="For CI: one position per fault type, and no extra unmodified runs.")

@@ -10,6 +10,7 @@ import click
 from exporter.cli.network_options import network_options, take_build_options
 from exporter.cli.options import device_options, json_options, take, take_inputs
 from exporter.cli.parity_options import input_options, report_options, tolerance_options
+from exporter.cli.sections import SectionedGroup
 from exporter.cli.self_test import self_test_command
 from exporter.errors import ArtifactError
 from exporter.types import ParityOptions
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from exporter.results import ParityReport
 
 
-@click.group(no_args_is_help=True, context_settings={"max_content_width": 110})
+@click.group(cls=SectionedGroup, no_args_is_help=True, context_settings={"max_content_width": 110})
 def verify() -> None:
     """Check artifacts with `verify parity`, and the check itself with `verify self-test`."""
 

@@ -1,0 +1,75 @@
+"""`--help` lists a command's options under headings: click itself has one flat list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import click
+
+Sections = Mapping[str, Sequence[str]]
+"""{heading: names of options}, in the order of display."""
+
+SECTIONS: Sections = MappingProxyType(
+    {
+        "Options": (),
+        "Checkpoint": ("weights", "layout", "key", "prefix", "ema", "ignore", "key_map"),
+        "Network": ("batch_norm", "pool5", "input_size", "variant", "num_classes", "new_head"),
+        "Artifact": ("formats", "outputs", "batch", "opset", "external_data", "output_dir", "name"),
+        "Video": ("preprocess", "mean", "with_preprocess", "labels", "window", "step", "short"),
+        "Rewriting for speed or size": ("target", "autotune", "optimize_for", "weight_dtype", "explain", "decisions"),
+        "Inputs": ("input_types", "samples", "clips", "shapes", "feeds", "arrays", "seed"),
+        "Comparison": (
+            *("no_verify", "cache", "against", "pairs", "rtol", "atol", "fail_fast", "localize", "determinism"),
+            *("max_memory", "baseline", "save_baseline", "max_growth"),
+        ),
+        "Engine": ("engine", "device", "threads", "allow_fallback"),
+        "Reports": ("as_json", "csv", "html", "junit", "debug", "version"),
+    }
+)
+"""The headings of options that several commands share. An option that is in no list is the command's own: Options."""
+
+
+class SectionedCommand(click.Command):
+    """A command whose `--help` lists its options by `SECTIONS`.
+
+    Args:
+        sections: headings of this command's own, or that its options have in place of those of `SECTIONS`.
+    """
+
+    def __init__(self, *args: Any, sections: Sections | None = None, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.sections = sections or {}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their headings."""
+        _write(self, self.sections, ctx, formatter)
+
+
+class SectionedGroup(click.Group):
+    """A group of commands that has options of its own; see `SectionedCommand`."""
+
+    command_class = SectionedCommand
+
+    def __init__(self, *args: Any, sections: Sections | None = None, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.sections = sections or {}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their headings, then the commands."""
+        _write(self, self.sections, ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+def _write(command: click.Command, own: Sections, context: click.Context, formatter: click.HelpFormatter) -> None:
+    headings = {name: heading for sections in (SECTIONS, own) for heading, names in sections.items() for name in names}
+    rows: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*SECTIONS, *own)}
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
+        if record is not None:
+            rows[headings.get(parameter.name or "", "Options")].append(record)
+    for heading, records in rows.items():
+        if records:
+            with formatter.section(heading):
+                formatter.write_dl(records)

@@ -1,0 +1,61 @@
+"""`--help` lists every option once, under a heading that says what it is about."""
+
+import re
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from exporter.cli.main import cli
+from exporter.cli.sections import SECTIONS, SectionedCommand, SectionedGroup
+
+MAX_UNDER_ONE_HEADING = 16
+
+
+def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    for sub, below in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from commands(below, f"{name} {sub}")
+
+
+COMMANDS = dict(commands(cli, "c3d-export"))
+
+
+def listed(text: str) -> dict[str, list[str]]:
+    """{heading: options} of a help text."""
+    found: dict[str, list[str]] = {}
+    heading = ""
+    for line in text.splitlines():
+        if re.fullmatch(r"\S.*:", line):
+            heading = line[:-1]
+        elif heading and (option := re.match(r"  (?:-\w, )?(--[\w-]+)", line)):
+            found.setdefault(heading, []).append(option[1])
+    return found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_listed_once_under_a_heading(name: str) -> None:
+    command = COMMANDS[name]
+    text = CliRunner().invoke(command, ["--help"]).output
+    found = listed(text)
+    options = [max(p.opts, key=len) for p in command.params if isinstance(p, click.Option)]
+    assert sorted(option for group in found.values() for option in group) == sorted([*options, "--help"])
+    assert max(map(len, found.values())) <= MAX_UNDER_ONE_HEADING
+    assert isinstance(command, SectionedCommand | SectionedGroup)
+    assert all(f"\n  {sub} " in text for sub in (command.commands if isinstance(command, click.Group) else ()))
+
+
+def test_a_commands_own_headings_go_before_the_shared_ones() -> None:
+    options = [click.Option(["--weights"]), click.Option(["--seed"]), click.Option(["--own"])]
+    command = SectionedCommand("x", params=[*options], sections={"Drawing": ("seed",)})
+    assert listed(CliRunner().invoke(command, ["--help"]).output) == {
+        "Options": ["--own", "--help"],
+        "Checkpoint": ["--weights"],
+        "Drawing": ["--seed"],
+    }
+
+
+def test_no_heading_lists_an_option_that_no_command_has() -> None:
+    known = {parameter.name for command in COMMANDS.values() for parameter in command.params}
+    assert {name for names in SECTIONS.values() for name in names} - known <= {"with_preprocess"}
