@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -26,6 +26,10 @@ ORIENTATIONS: dict[tuple[int, ...], tuple[int, bool]] = {
 """{upper left of FFmpeg's display matrix, by rows: (quarter turns counterclockwise, then flip left and right)}."""
 MAX_SKEW = 0.02
 """How far an element of the display matrix may be from -1, 0 and 1. FFmpeg takes a degree, 0.017, as none, too."""
+
+
+UNSCALED = frozenset(("yuv420p", "yuvj420p"))
+"""Formats whose frames of even height libswscale converts without interpolating chroma."""
 
 
 class FrameConverter:
@@ -64,6 +68,8 @@ class FrameConverter:
         width, height = self._size if self._constant_size else size
         if turns % 2:
             width, height = height, width
+        if frame.height % 2 or frame.interlaced_frame or frame.format.name not in UNSCALED:
+            frame = _without_chroma_hints(frame)
         rgb = self._reformatter.reformat(
             frame, width=width, height=height, format="rgb24", interpolation=self._bicubic, threads=1
         )
@@ -90,6 +96,29 @@ class FrameConverter:
             self._summary.note(f"its metadata asks for a rotation by {angle} degrees, which is not applied")
             return 0, False
         return orientation
+
+
+def _without_chroma_hints(frame: VideoFrame) -> VideoFrame:
+    """Return a frame without what libswscale would take into account and FFmpeg's filter `scale` removes.
+
+    That is the position of the chroma samples, and that the frame is interlaced, whose fields would then get their
+    chroma separately. PyAV cannot change either, so the planes are copied. Frames whose chroma has the full size, for
+    which it makes no difference, are returned as they are.
+    """
+    from av.video.frame import VideoFrame
+
+    name, width, height = frame.format.name, frame.width, frame.height
+    if (frame.format.chroma_width(width), frame.format.chroma_height(height)) in ((width, height), (0, 0)):
+        return frame
+    plain = VideoFrame(width, height, name)
+    for source, target in zip(frame.planes, plain.planes, strict=True):
+        rows, into = (
+            np.frombuffer(cast("Any", plane), np.uint8).reshape(-1, abs(plane.line_size)) for plane in (source, target)
+        )
+        common = min(rows.shape[1], into.shape[1])
+        into[:, :common] = rows[:: 1 if source.line_size > 0 else -1, :common]
+    plain.colorspace, plain.color_range = frame.colorspace, frame.color_range
+    return plain
 
 
 def _text(size: tuple[int, int]) -> str:
