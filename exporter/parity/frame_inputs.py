@@ -85,11 +85,11 @@ def draw_frames(length: int, frame_step: int, options: ParityOptions) -> Iterato
         yield DrawnFrames(f"video {width}x{height}", np.ascontiguousarray(packaged[:, :height, :width]), real=True)
     names: set[str] = set()
     for source in expand_sources(options.clips):
-        frames = read_first_clip(source, None, Sampling(length, frame_step, short="skip")).frames
+        clip = read_first_clip(source, None, Sampling(length, frame_step, short="skip"))
         name = file_name(source.url)
         name = name if name not in names else source.name
         names.add(name)
-        yield DrawnFrames(name, frames, real=True)
+        yield DrawnFrames(name, np.array(clip.frames), real=True)  # a copy: torch wants writable memory
 
 
 def _kinds() -> Sequence[tuple[str, Draw, tuple[Size, ...]]]:
