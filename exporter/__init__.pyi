@@ -41,6 +41,7 @@ from .inference.predictions import (
     PredictResult,
     PreviewFrame,
     SamplingRecord,
+    TimelinePoint,
     VideoFailure,
     VideoPrediction,
 )
@@ -199,6 +200,7 @@ __all__ = [
     "Speed",
     "TargetInfo",
     "TensorSpec",
+    "TimelinePoint",
     "UnavailableError",
     "UnchangedReason",
     "UsageError",

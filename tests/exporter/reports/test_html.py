@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from exporter.reports.output_files import check_output_path
 def test_a_missing_library_is_named_with_its_extra(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, library: str
 ) -> None:
+    import_module("matplotlib")  # a first import that fails halfway, without PIL, would break every later one
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(UnavailableError, match=rf"--html needs .*{library} .*pip install 'c3d-export\[report\]'"):
         require_page(tmp_path / "page.html")
