@@ -3,7 +3,7 @@
 from models.built_model import BuiltModel
 from models.checkpoints.info import CheckpointInfo
 from models.options import BuildOptions, WeightSelection
-from models.preprocessing import Preprocessing
+from models.preprocessing import MeanFile, Preprocessing
 from models.specs import ConvHint, OutputSpec, Signature, TensorSpec
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "BuiltModel",
     "CheckpointInfo",
     "ConvHint",
+    "MeanFile",
     "OutputSpec",
     "Preprocessing",
     "Signature",

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from helpers import small_models
 from helpers.run import python
+from helpers.small_video_model import SmallVideoModel, make_small_video_model
+from helpers.videos import write_video
 
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.inputs import InputSet, make_video_inputs
@@ -101,3 +103,16 @@ def golden(inputs: InputSet, narrow: BuiltModel) -> GoldenOutputs:
 def theirs(tmp_path: Path) -> Path:
     """A small ONNX model that others are compared with."""
     return small_models.network(tmp_path / "theirs.onnx")
+
+
+@pytest.fixture(scope="session")
+def small_video_model(tmp_path_factory: pytest.TempPathFactory) -> SmallVideoModel:
+    """A C3D of 2 base channels as ONNX and TorchScript, and its answers by an independent computation."""
+    return make_small_video_model(tmp_path_factory.mktemp("small-video-model"))
+
+
+@pytest.fixture(scope="session")
+def short_videos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Videos of 40 frames of 64x48 and of 33 frames of 90x60."""
+    folder = tmp_path_factory.mktemp("short-videos")
+    return write_video(folder / "a.mp4"), write_video(folder / "b.mp4", 33, (90, 60), seed=1)

@@ -132,7 +132,7 @@ def predict(request: PredictRequest, progress: Progress = no_progress) -> Predic
 
 def iter_predictions(
     request: PredictRequest, progress: Progress = no_progress
-) -> Iterator[VideoPrediction | VideoFailure]:
+) -> Generator[VideoPrediction | VideoFailure]:
     """Yield each video's result when it is ready; decoding stops when the caller stops. Raises as `predict`."""
     with open_predict(request, progress) as run:
         yield from run

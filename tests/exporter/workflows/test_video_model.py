@@ -1,0 +1,104 @@
+"""What the user names becomes a model: an artifact as it is, a checkpoint by an export that is kept."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.small_video_model import PROFILE, SmallVideoModel
+
+from exporter.errors import UsageError
+from exporter.inference.types import InferenceOptions
+from exporter.types import ExportRequest, OptimizeOptions
+from exporter.workflows import export as export_workflow
+from exporter.workflows.export import ExportResult, export
+from exporter.workflows.video_model import find_model, is_checkpoint, open_model
+from models.builder import build
+from models.options import BuildOptions
+from models.progress import Progress
+
+OPTIONS = InferenceOptions(preprocess=PROFILE)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("C3D_EXPORT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(export_workflow, "QUICK", ("random",))  # one input is enough to see that it is verified
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return save(tmp_path / "narrow.pth")
+
+
+def save(path: Path, seed: int = 0) -> Path:
+    network = build(BuildOptions(num_classes=5, base_channels=2, feature_dim=64, seed=seed)).network
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def test_an_artifact_is_taken_as_it_is(small_video_model: SmallVideoModel) -> None:
+    assert find_model(small_video_model.onnx, OPTIONS) == (small_video_model.onnx, ())
+    with open_model(small_video_model.torchscript, OPTIONS) as model:
+        assert model.path == small_video_model.torchscript
+    with pytest.raises(UsageError, match="--layout"):
+        open_model(small_video_model.onnx, OPTIONS, BuildOptions(layout="canonical"))
+
+
+def test_what_is_a_checkpoint(small_video_model: SmallVideoModel, checkpoint: Path, tmp_path: Path) -> None:
+    pickled = tmp_path / "state.pt"
+    pickled.write_bytes(checkpoint.read_bytes())
+    assert is_checkpoint(checkpoint)
+    assert is_checkpoint(pickled)
+    assert is_checkpoint("https://example.org/c3d.onnx")
+    assert not is_checkpoint(small_video_model.torchscript)
+    assert not is_checkpoint(small_video_model.onnx.with_name("c3d.onnx.json"))
+    assert not is_checkpoint(tmp_path / "none.onnx")
+
+
+def test_a_checkpoint_is_exported_once(checkpoint: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    path, notes = find_model(checkpoint, OPTIONS, progress=steps.append)
+    assert path.is_relative_to(cache)
+    assert f"exported to {path} and verified" in notes[-1]
+    assert "writing onnx" in steps
+    monkeypatch.setattr(export_workflow, "export", None)  # a second export would fail
+    again, notes = find_model(checkpoint, OPTIONS)
+    assert again == path
+    assert notes == (f"{checkpoint}: exported and verified earlier, {path}",)
+    clip = np.random.default_rng(0).normal(0, 50, (3, 16, 112, 112)).astype(np.float32)
+    with open_model(checkpoint, OPTIONS) as model:
+        outputs = model.run([clip])
+    assert {name: rows.shape for name, rows in outputs.items()} == {"logits": (1, 5), "fc6": (1, 64), "fc7": (1, 64)}
+
+
+def test_another_content_another_option_or_a_damaged_file_is_exported_again(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: list[ExportRequest] = []
+
+    def export_quickly(request: ExportRequest, progress: Progress) -> ExportResult:
+        requests.append(request)
+        return export(replace(request, verify=False, optimize=OptimizeOptions()), progress)
+
+    monkeypatch.setattr(export_workflow, "export", export_quickly)
+    path, _ = find_model(checkpoint, OPTIONS)
+    right, _ = find_model(checkpoint, OPTIONS, BuildOptions(pool5="right"))
+    save(checkpoint, seed=1)
+    other, _ = find_model(checkpoint, OPTIONS)
+    assert len({path, right, other}) == len(requests) == 3
+    assert (requests[0].verify, requests[0].optimize.target) == (True, "cpu")
+    content = other.read_bytes()
+    other.write_bytes(content[:-1])
+    assert find_model(checkpoint, OPTIONS)[0] == other
+    assert other.read_bytes() == content
+    assert len(requests) == 4
+
+
+def test_the_format_is_the_engines(checkpoint: Path) -> None:
+    path, _ = find_model(checkpoint, InferenceOptions(preprocess=PROFILE, engine="torchscript"))
+    assert path.suffix == ".pt"
+    with pytest.raises(UsageError, match="--engine torch"):
+        find_model(checkpoint, InferenceOptions(engine="torch"))
