@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from helpers import small_models
+from helpers.colour_videos import write_colours
 from helpers.run import python
 from helpers.small_video_model import SmallVideoModel, make_small_video_model
-from helpers.videos import write_video
 
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.inputs import InputSet, make_video_inputs
@@ -115,4 +115,4 @@ def small_video_model(tmp_path_factory: pytest.TempPathFactory) -> SmallVideoMod
 def short_videos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Videos of 40 frames of 64x48 and of 33 frames of 90x60."""
     folder = tmp_path_factory.mktemp("short-videos")
-    return write_video(folder / "a.mp4"), write_video(folder / "b.mp4", 33, (90, 60), seed=1)
+    return write_colours(folder / "a.mkv"), write_colours(folder / "b.mkv", 33, (90, 60), seed=1)

@@ -100,7 +100,8 @@ def predict_command(
     console = stdout()
     with progress_on_terminal() as progress, open_predict(request, progress) as run:
         if not as_json:
-            print_head(run, console)
+            with progress.paused():
+                print_head(run, console)
         for ready in run:
             if not as_json and isinstance(ready, VideoPrediction):
                 with progress.paused():

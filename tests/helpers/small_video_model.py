@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from exporter.types import ExportRequest, FormatName
 from exporter.workflows.export import export
-from helpers.videos import read_frames
+from helpers.colour_videos import read_frames
 from models.builder import build
 from models.built_model import BuiltModel
 from models.options import BuildOptions

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.colour_videos import write_colours
 from helpers.run import BIN, call, run
 from helpers.small_video_model import PROFILE, SmallVideoModel
-from helpers.videos import write_video
 
 KNOWN = ("--preprocess", PROFILE, "--step", "8")
 
@@ -120,7 +120,7 @@ def test_bad_input_is_one_line_and_an_exit_code(
 
 
 def test_a_signal_stops_it_at_once_without_a_traceback(small_video_model: SmallVideoModel, tmp_path: Path) -> None:
-    video = write_video(tmp_path / "long.mp4", 2000)
+    video = write_colours(tmp_path / "long.mkv", 2000)
     process = subprocess.Popen(
         [BIN / "c3d-export", "predict", small_video_model.onnx, video, "--preprocess", PROFILE, "--csv", "scores.csv"],
         cwd=tmp_path,

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from helpers.videos import read_frames, write_video
+from helpers.colour_videos import read_frames, write_colours
 from numpy.typing import NDArray
 
 from exporter.errors import CheckFailedError
@@ -56,8 +56,8 @@ def run(model: MeanModel, *paths: Path, sampling: Sampling = SAMPLING, **options
 def videos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """Videos of 5, 3 and 2 clips."""
     folder = tmp_path_factory.mktemp("videos")
-    counts = {"a.mp4": 40, "b.mp4": 24, "c.avi": 17}
-    made = [write_video(folder / name, count, seed=seed) for seed, (name, count) in enumerate(counts.items())]
+    counts = {"a.mkv": 40, "b.mkv": 24, "c.avi": 17}
+    made = [write_colours(folder / name, count, seed=seed) for seed, (name, count) in enumerate(counts.items())]
     return made[0], made[1], made[2]
 
 
@@ -66,14 +66,14 @@ def test_outputs_are_of_each_video_in_order_then_its_end(videos: tuple[Path, Pat
     events = run(model, *videos)
     clips = [event for event in events if isinstance(event, ClipOutputs)]
     assert [(event.source, event.index) for event in clips] == [
-        *[("a.mp4", index) for index in range(5)],
-        *[("b.mp4", index) for index in range(3)],
+        *[("a.mkv", index) for index in range(5)],
+        *[("b.mkv", index) for index in range(3)],
         *[("c.avi", index) for index in range(2)],
     ]
     ends = {at: event for at, event in enumerate(events) if isinstance(event, VideoEnd)}
     assert [(at, end.source, end.clips, end.error) for at, end in ends.items()] == [
-        (5, "a.mp4", 5, None),
-        (9, "b.mp4", 3, None),
+        (5, "a.mkv", 5, None),
+        (9, "b.mkv", 3, None),
         (12, "c.avi", 2, None),
     ]
     assert model.sizes == [4, 4, 2]  # batches fill up across the ends of videos
@@ -93,7 +93,7 @@ def test_a_broken_video_ends_itself_only(videos: tuple[Path, Path, Path], tmp_pa
         ("c.avi", 2, True),
         ("text.mp4", 0, False),
         ("none.mp4", 0, False),
-        ("b.mp4", 3, True),
+        ("b.mkv", 3, True),
     ]
     assert [end.error.exit_code for end in ends if end.error] == [3, 3]
 
@@ -123,11 +123,11 @@ def test_a_batch_that_fails_is_run_clip_by_clip(videos: tuple[Path, Path, Path])
 
     events = run(MeanModel(batch=16, compute=refuse), *videos)
     ends = [event for event in events if isinstance(event, VideoEnd)]
-    assert [(end.clips, str(end.error or "")) for end in ends] == [(5, ""), (1, "b.mp4: fails on it"), (2, "")]
+    assert [(end.clips, str(end.error or "")) for end in ends] == [(5, ""), (1, "b.mkv: fails on it"), (2, "")]
 
 
 def test_clips_of_another_size_are_a_batch_of_their_own(videos: tuple[Path, Path, Path], tmp_path: Path) -> None:
-    large = write_video(tmp_path / "large.mp4", 24, (96, 64))
+    large = write_colours(tmp_path / "large.mkv", 24, (96, 64))
     model = MeanModel(batch=16)
     events = run(model, videos[2], large)
     assert model.sizes == [2, 3]
@@ -184,4 +184,4 @@ def test_progress_names_the_video_and_the_time(videos: tuple[Path, Path, Path]) 
     steps: list[str] = []
     run(MeanModel(), videos[2], videos[1], progress=steps.append)
     assert steps[0].startswith("c.avi (1 of 2)")
-    assert steps[-1] == "b.mp4 (2 of 2): 0.6 s"
+    assert steps[-1] == "b.mkv (2 of 2): 0.6 s"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.colour_videos import write_colours
 from helpers.small_video_model import NARROW, PROFILE, SmallVideoModel
-from helpers.videos import write_video
 
 from exporter.errors import BadInputError, UsageError
 from exporter.inference.predictions import VideoFailure, VideoPrediction
@@ -115,7 +115,7 @@ def test_broken_videos_are_failures_and_the_others_are_done(
 
 
 def test_a_video_shorter_than_a_clip(small_video_model: SmallVideoModel, tmp_path: Path) -> None:
-    video = write_video(tmp_path / "short.mp4", 5)
+    video = write_colours(tmp_path / "short.mkv", 5)
     for short in ("repeat", "pad"):
         result = predict(request(small_video_model.onnx, video, per_clip=True, clips=ClipOptions(short=short)))
         assert [clip.repeated for clip in result.videos[0].per_clip] == [11]
