@@ -22,6 +22,7 @@ from models.options import BuildOptions, WeightSelection
 from models.planning import Plan, fit_preprocessing, plan, random_config
 from models.pooling import format_size
 from models.preprocessing import UNKNOWN, Preprocessing
+from models.preprocessing.selection import NO_PROFILE, UNKNOWN_PROFILE, ChosenProfile, choose_profile
 from models.progress import Progress, no_progress
 
 
@@ -101,11 +102,11 @@ def _build_random(config: C3DConfig, options: BuildOptions, names: ClassNames | 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         network = _freeze(from_config(config))
-    profile = fit_preprocessing(config)
-    notes = (f"the weights are random, from seed {options.seed}; --weights loads a checkpoint",)
-    notes += _input_notes(config, profile)
+    chosen = _choose_profile(config, options)
+    notes = (f"the weights are random, from seed {options.seed}; --weights loads a checkpoint", *chosen.notes)
+    notes += _input_notes(config, chosen.preprocessing)
     source = "option" if options.pool5 else "default"
-    return _describe(network, options, source, preprocessing=profile, notes=notes, class_names=names)
+    return _describe(network, options, source, chosen=chosen, notes=notes, class_names=names)
 
 
 def _build_loaded(
@@ -127,12 +128,28 @@ def _build_loaded(
             module.num_batches_tracked = torch.zeros((), dtype=torch.long)
     if names is None and not loaded.reinitialized:
         names = checkpoint.class_names
-    profile = fit_preprocessing(config, checkpoint)
-    notes = (*_notes(config, options, planned, loaded, checkpoint.file.notes), *_input_notes(config, profile))
+    chosen = _choose_profile(config, options, checkpoint)
+    notes = (*_notes(config, options, planned, loaded, checkpoint.file.notes), *chosen.notes)
+    notes += _input_notes(config, chosen.preprocessing)
     if names is None and config.num_classes and not loaded.reinitialized:
         notes += (f"the class names are not known; {suggest_labels(config.num_classes)} sets them",)
     source = planned.pool5_source
-    return _describe(_freeze(network), options, source, loaded, preprocessing=profile, notes=notes, class_names=names)
+    return _describe(_freeze(network), options, source, loaded, chosen=chosen, notes=notes, class_names=names)
+
+
+def _choose_profile(config: C3DConfig, options: BuildOptions, checkpoint: Checkpoint | None = None) -> ChosenProfile:
+    """Return the profile of the network's clips: the option's, otherwise the checkpoint's.
+
+    Raises:
+        UsageError: an option for clips that are not in colour, an unknown profile, or one whose crop does not fit.
+        BadInputError: the profile's file, or the mean's, cannot be used.
+    """
+    own = fit_preprocessing(config, checkpoint)
+    if own is None:
+        if options.preprocess or options.mean:
+            raise UsageError(f"--preprocess and --mean are for clips of 3 channels; these have {config.channels}")
+        return NO_PROFILE
+    return choose_profile(own, (config.frames, config.height, config.width), options.preprocess, options.mean)
 
 
 def _freeze(network: C3D) -> C3D:
@@ -145,7 +162,7 @@ def _describe(
     pool5_source: str,
     info: CheckpointInfo | None = None,
     *,
-    preprocessing: Preprocessing | None = UNKNOWN,
+    chosen: ChosenProfile = UNKNOWN_PROFILE,
     notes: tuple[str, ...] = (),
     class_names: ClassNames | None = None,
 ) -> BuiltModel:
@@ -157,10 +174,11 @@ def _describe(
         architecture=ARCHITECTURE,
         description=config.describe(),
         settings=config.settings(),
-        setting_sources={"pool5": pool5_source},
+        setting_sources={"pool5": pool5_source} | ({"preprocess": "option"} if options.preprocess else {}),
         default_outputs=config.default_outputs,
         unavailable_outputs=_unavailable_outputs(config),
-        preprocessing=preprocessing,
+        preprocessing=chosen.preprocessing,
+        mean_cube=chosen.mean_cube,
         class_names=class_names,
         seed=options.seed,
         checkpoint=info,

@@ -50,6 +50,9 @@ class BuildOptions:
         variant: the published network or a relative; None takes the checkpoint's.
         labels: names of the classes: a known list (`models.class_names.CLASS_LISTS`), a file, or the names themselves;
             None takes the checkpoint's, or those of its origin.
+        preprocess: a profile's name, or a JSON or TOML file with one; None takes the checkpoint's.
+        mean: a file with a mean for each pixel (`.npy` or `.binaryproto`), subtracted instead of the profile's channel
+            means.
     """
 
     num_classes: int | None = None
@@ -66,3 +69,5 @@ class BuildOptions:
     input_size: tuple[int, ...] | None = None
     variant: Variant | None = None
     labels: str | Path | tuple[str, ...] | None = None
+    preprocess: str | Path | None = None
+    mean: Path | None = None

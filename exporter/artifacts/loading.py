@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from exporter.artifacts.manifest import MANIFEST_SUFFIX, Manifest, check_integrity, manifest_path, read_manifest
+from exporter.artifacts.profile import with_recorded_profile
 from exporter.artifacts.store import recover
 from exporter.errors import ArtifactError, IntegrityError, UsageError
 from exporter.types import FormatName
@@ -134,12 +135,12 @@ def _note(found: FoundManifest) -> str:
 def rebuild_network(
     artifact: LoadedArtifact, reference: BuildOptions | BuiltModel, progress: Progress = no_progress
 ) -> tuple[BuiltModel, tuple[str, ...]]:
-    """Build the network that an artifact must equal, with its preprocessing inside where the artifact has it inside.
+    """Build the network that an artifact must equal, with the preprocessing that its manifest records; inside, too.
 
     Args:
         artifact: with or without a manifest.
-        reference: the checkpoint, where the manifest does not say where it is or is to be overruled; or the network
-            itself.
+        reference: the checkpoint, where the manifest does not say where it is or is to be overruled, and the
+            preprocessing likewise; or the network itself.
         progress: called while a checkpoint is downloaded.
 
     Returns:
@@ -153,11 +154,19 @@ def rebuild_network(
     """
     model, notes = _rebuild_clip_network(artifact, reference, progress)
     manifest = artifact.manifest
-    if manifest is None or not manifest.with_preprocess or model.without_preprocessing is not None:
+    if manifest is None or model.without_preprocessing is not None:
+        return model, notes
+    inside = manifest.with_preprocess
+    if not isinstance(reference, BuiltModel):
+        model, more = with_recorded_profile(model, manifest, artifact.path.parent, reference, needs_mean=inside)
+        notes = (*notes, *more)
+    elif inside:
+        model = replace(model, preprocessing=manifest.preprocessing)
+    if not inside:
         return model, notes
     from models.preprocessing.network import with_preprocessing
 
-    return with_preprocessing(replace(model, preprocessing=manifest.preprocessing)), notes
+    return with_preprocessing(model), notes
 
 
 def _rebuild_clip_network(

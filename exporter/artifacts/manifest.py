@@ -175,9 +175,7 @@ class Manifest:
     def embedded(self) -> Manifest:
         """Return what goes inside the model file: nothing that depends on the file's bytes or its location."""
         checkpoint = None if self.checkpoint is None else replace(self.checkpoint, path=None)
-        profile = self.preprocessing
-        if profile is not None and profile.mean_cube is not None:
-            profile = replace(profile, mean_cube=replace(profile.mean_cube, path=None))
+        profile = None if self.preprocessing is None else self.preprocessing.without_path()
         return replace(self, files=(), parity=None, checkpoint=checkpoint, preprocessing=profile)
 
 

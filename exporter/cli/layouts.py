@@ -1,4 +1,4 @@
-"""`c3d-export layouts`: the origins of checkpoints that load."""
+"""`c3d-export layouts`: the origins of checkpoints that load, and the preprocessing profiles."""
 
 import click
 
@@ -7,19 +7,33 @@ from exporter.cli.sections import SectionedCommand
 
 
 @click.command(
-    "layouts", cls=SectionedCommand, short_help="List the checkpoint origins that load, with their conventions."
+    "layouts", cls=SectionedCommand, short_help="List the checkpoint origins that load, and the preprocessing profiles."
+)
+@click.option("--profiles", is_flag=True, help="List the preprocessing profiles instead.")
+@click.option(
+    "--profile",
+    metavar="NAME",
+    help="Print this profile as JSON, to edit and to give as --preprocess FILE.",
 )
 @json_options
-def layouts_command(as_json: bool) -> None:
+def layouts_command(profiles: bool, profile: str | None, as_json: bool) -> None:
     """List the origins of checkpoints that load: files, pool5 convention, preprocessing, and where --layout is needed.
 
     \b
     Examples:
       c3d-export layouts
       c3d-export layouts --json
+      c3d-export layouts --profiles
+      c3d-export layouts --profile mmaction2 > mine.json
     """
     from exporter.reports.console import show
-    from exporter.reports.layouts import layouts_to_dict, print_layouts
+    from exporter.reports.layouts import layouts_to_dict, print_layouts, print_profiles, profiles_to_dict
     from models.checkpoints.layouts import LAYOUTS
+    from models.preprocessing import find_profile, format_profile
 
-    show(LAYOUTS, layouts_to_dict, print_layouts, as_json=as_json)
+    if profile is not None:
+        click.echo(format_profile(find_profile(profile)), nl=False)
+    elif profiles:
+        show(LAYOUTS, profiles_to_dict, print_profiles, as_json=as_json)
+    else:
+        show(LAYOUTS, layouts_to_dict, print_layouts, as_json=as_json)

@@ -24,6 +24,7 @@ from exporter.cli.options import (
     take,
 )
 from exporter.cli.predict import predict_command
+from exporter.cli.preprocess_options import preprocess_options
 from exporter.cli.sections import SectionedGroup
 from exporter.cli.verify import verify
 from exporter.types import (
@@ -80,6 +81,7 @@ Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 
     "--new-head", is_flag=True, help="Newly initialise fc8 if the checkpoint has none or another number of classes."
 )
 @labels_option
+@preprocess_options
 @seed_option("Seed of the initialisation.")
 @click.option(
     "--outputs",

@@ -10,6 +10,7 @@ import click
 from exporter.cli.network_options import network_options, take_build_options
 from exporter.cli.options import device_options, json_options, take, take_inputs
 from exporter.cli.parity_options import input_options, report_options, tolerance_options
+from exporter.cli.preprocess_options import preprocess_options
 from exporter.cli.sections import SectionedGroup
 from exporter.cli.self_test import self_test_command
 from exporter.errors import ArtifactError
@@ -30,6 +31,7 @@ verify.add_command(self_test_command)
 @verify.command(short_help="Check that artifacts return what the network returns.")
 @click.argument("artifacts", nargs=-1, type=click.Path(path_type=Path))
 @network_options("the one in the manifest")
+@preprocess_options
 @device_options
 @input_options
 @tolerance_options

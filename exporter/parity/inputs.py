@@ -165,14 +165,20 @@ def make_network_inputs(model: BuiltModel, options: ParityOptions | None = None)
         UsageError, BadInputError, UnavailableError: see `make_video_inputs` and `draw_inputs`.
     """
     if model.preprocessing is not None:
-        make = make_video_inputs if model.without_preprocessing is None else make_frame_inputs
-        return make(model.input, model.preprocessing, options)
+        if model.without_preprocessing is not None:
+            return make_frame_inputs(model.input, model.preprocessing, options)
+        return make_video_inputs(model.input, model.preprocessing, options, model.mean_cube)
     options = options or ParityOptions()
     plan = next(make_plans(Signature((model.input,), ()), options.inputs, batched=True))
     return draw_inputs(plan, options)
 
 
-def make_video_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: ParityOptions | None = None) -> InputSet:
+def make_video_inputs(
+    spec: TensorSpec,
+    preprocessing: Preprocessing,
+    options: ParityOptions | None = None,
+    mean_cube: NDArray[np.float32] | None = None,
+) -> InputSet:
     """Make the inputs of a network that takes video: synthetic ones, real clips, the user's videos and arrays.
 
     `pixels` is noise of every pixel value and `video` the real clip of the package, both after `preprocessing`.
@@ -181,6 +187,7 @@ def make_video_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: P
         spec: the network's input, (batch, channel, time, height, width).
         preprocessing: what the network expects of decoded frames.
         options: seed, samples, videos, arrays, and the input types.
+        mean_cube: (3, T, h, w), subtracted instead of the profile's channel means.
 
     Raises:
         BadInputError: a video cannot be read or is too short, or an array does not fit.
@@ -193,7 +200,7 @@ def make_video_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: P
     shape = tuple(int(size) for size in spec.shape[1:])
     size = shape[1], shape[2], shape[3]
     made = generate(random, shape, input_types, options.samples)
-    frame_transform, clip_transform = FrameTransform(preprocessing, size[1:]), ClipTransform(preprocessing)
+    frame_transform, clip_transform = FrameTransform(preprocessing, size[1:]), ClipTransform(preprocessing, mean_cube)
     clips: list[tuple[str, NDArray[Any]]] = []
     if "video" in input_types:
         clips.append(("video", frame_transform.batch(packaged_frames(shape[1]))))

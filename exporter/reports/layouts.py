@@ -11,6 +11,8 @@ from rich.console import Console
 from exporter.reports.console import print_notes
 from exporter.reports.formatting import escape, format_bytes
 from models.class_names import CLASS_LISTS
+from models.errors import count
+from models.preprocessing import PROFILES, Preprocessing
 
 if TYPE_CHECKING:
     from exporter.workflows.convert import ConvertResult
@@ -57,6 +59,33 @@ def print_layouts(layouts: Sequence[Layout], console: Console) -> None:
     console.print(
         "\n`c3d-export inspect FILE` detects the layout of a file; docs/how-to/checkpoints.md lists the sources."
     )
+
+
+def profiles_to_dict(layouts: Sequence[Layout]) -> dict[str, Any]:
+    """Return every preprocessing profile, and the origins whose checkpoints come with it."""
+    return {
+        "profiles": [
+            msgspec.to_builtins(profile) | {"layouts": _find_layouts(layouts, profile)} for profile in PROFILES
+        ]
+    }
+
+
+def print_profiles(layouts: Sequence[Layout], console: Console) -> None:
+    """Print every preprocessing profile: its recipe, its sampling, its origin, and the layouts that come with it."""
+    for profile in PROFILES:
+        if profile.clips is not None:
+            clips = f"{count(profile.clips, 'clip')} of a video"
+        else:
+            clips = f"a clip every {count(profile.clip_step, 'frame')}" if profile.clip_step else "not stated"
+        console.print(f"[bold]{escape(profile.name)}[/]  {escape(profile.describe())}")
+        console.print(f"    clips          {clips}; their {profile.average} are averaged")
+        console.print(f"    layouts        {', '.join(_find_layouts(layouts, profile)) or 'none: give --preprocess'}")
+        console.print(f"    source         {escape(profile.source)}")
+    console.print("\n`c3d-export layouts --profile NAME` prints one as a file to edit, for --preprocess FILE.")
+
+
+def _find_layouts(layouts: Sequence[Layout], profile: Preprocessing) -> list[str]:
+    return [row.name for row in layouts if row.preprocessing.name == profile.name]
 
 
 def conversion_to_dict(result: ConvertResult) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from models.class_names import load_class_names
 from models.config import MAX_CLASSES
 from models.errors import count
 from models.options import BuildOptions
+from models.preprocessing import Preprocessing
 from models.preprocessing.network import with_preprocessing
 from models.progress import Progress, no_progress
 
@@ -188,7 +189,7 @@ def _draft_manifest(request: ExportRequest, model: BuiltModel) -> Manifest:
         format=request.formats[0],
         network=describe_network(model, state_sha256(model.network)),
         checkpoint=_relative_checkpoint(request, model),
-        preprocessing=model.preprocessing,
+        preprocessing=_relative_profile(request, model),
         signature=model.signature(request.outputs, request.batch),
         class_names=model.class_names_of(request.outputs),
         options={"target": request.optimize.target} | preprocess_options(model),
@@ -208,6 +209,15 @@ def _relative_checkpoint(request: ExportRequest, model: BuiltModel) -> Checkpoin
         ignored_keys=tuple(map(to_utf8, origin.ignored_keys)),
         path=to_utf8(relative_to(Path(str(origin.path)), request.output_dir)) if local else None,
     )
+
+
+def _relative_profile(request: ExportRequest, model: BuiltModel) -> Preprocessing | None:
+    """Return the profile, with the path of its mean file as seen from the output folder."""
+    profile = model.preprocessing
+    if profile is None or profile.mean_cube is None or profile.mean_cube.path is None:
+        return profile
+    path = to_utf8(relative_to(Path(profile.mean_cube.path), request.output_dir))
+    return replace(profile, mean_cube=replace(profile.mean_cube, file=to_utf8(profile.mean_cube.file), path=path))
 
 
 def to_utf8(name: str) -> str:
@@ -259,5 +269,6 @@ def _publish(
         files=tuple(file_entry(path) for path in written.files),
         parity=None if report is None else parity_record(report),
         checkpoint=_relative_checkpoint(request, model),
+        preprocessing=_relative_profile(request, model),
     )
     return Artifact(publish(stage, request.output_dir, manifest), manifest)

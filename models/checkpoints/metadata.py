@@ -98,7 +98,8 @@ def describe_conventions(model: BuiltModel) -> Conventions:
     settings = msgspec.convert(dict(model.settings), _Settings).conventions
     pool5 = settings.pool5 if model.setting_sources.get("pool5") != "default" else None
     size = None if settings.input_size == CLIP_SHAPE else settings.input_size
-    return Conventions(pool5, model.preprocessing, source, settings.variant, size, model.class_names)
+    profile = None if model.preprocessing is None else model.preprocessing.without_path()
+    return Conventions(pool5, profile, source, settings.variant, size, model.class_names)
 
 
 def read_conventions(path: Path, metadata: Mapping[str, str]) -> Conventions:

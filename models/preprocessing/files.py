@@ -33,7 +33,7 @@ def find_profile(name_or_file: str | Path) -> Preprocessing:
     path = Path(name_or_file)
     if isinstance(name_or_file, str) and name_or_file in by_name:
         return by_name[name_or_file]
-    if not path.suffix and not path.is_file():
+    if not path.suffix and not path.exists():
         raise UsageError(f"no profile {name_or_file}: there are {', '.join(by_name)}; or give a .json or .toml file")
     return read_profile(path)
 

@@ -38,8 +38,9 @@ class ResizeModule(nn.Module):
         self.add = ROUNDING_TERMS[preprocessing.rounding]
         self.top, self.left = preprocessing.crop or (-1, -1)
         self.interpolation: str = preprocessing.interpolation
-        self.register_buffer("dtype", torch.zeros(()), persistent=False)
-        self.dtype: Tensor
+        # a tensor to convert to, not its dtype: torch.jit.freeze makes that a constant, whatever it is cast to later
+        self.register_buffer("like", torch.zeros(()), persistent=False)
+        self.like: Tensor
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return the windows (N, T, h, w, 3) of 0-255: uint8 from `opencv`, floats from the other kinds.
@@ -91,10 +92,10 @@ class ResizeModule(nn.Module):
             sums = sums.bitwise_right_shift_(4).mul_(b).bitwise_right_shift_(16)
             window = (sums[:, :, : self.height] + sums[:, :, self.height :]).add_(2).bitwise_right_shift_(2)
             return window.to(torch.uint8).unflatten(3, (self.width, 3))  # (N, T, h, w, 3)
-        dtype = torch.float64 if self.interpolation == "skimage" else self.dtype.dtype
-        sums = left.to(dtype).mul_(a0.to(dtype)).add_(right.to(dtype).mul_(a1.to(dtype))).mul_(b.to(dtype))
+        like = b if self.interpolation == "skimage" else self.like  # the weights are float64 there
+        sums = left.to(like).mul_(a0.to(like)).add_(right.to(like).mul_(a1.to(like))).mul_(b.to(like))
         window = sums[:, :, : self.height] + sums[:, :, self.height :]
-        return window.to(self.dtype.dtype).unflatten(3, (self.width, 3))
+        return window.to(self.like).unflatten(3, (self.width, 3))
 
 
 class NormalizeModule(nn.Module):
@@ -128,7 +129,7 @@ class NormalizeModule(nn.Module):
         """
         red, green, blue = windows[..., 0], windows[..., 1], windows[..., 2]  # (N, T, h, w)
         planes = (blue, green, red) if self.bgr else (red, green, blue)
-        clip = torch.stack(planes, 1).to(self.mean.dtype)  # (N, 3, T, h, w)
+        clip = torch.stack(planes, 1).to(self.mean)  # (N, 3, T, h, w)
         if self.scale != 1.0:
             clip = clip * self.scale
         clip = clip - self.mean

@@ -105,6 +105,10 @@ class Preprocessing:
         """Return (top, left) of the window of `size` (height, width) in a resized frame of `width` x `height`."""
         return self.crop or ((height - size[0]) // 2, (width - size[1]) // 2)
 
+    def without_path(self) -> Preprocessing:
+        """Return the profile without the place of its mean file, which goes into a file that may be moved."""
+        return self if self.mean_cube is None else replace(self, mean_cube=replace(self.mean_cube, path=None))
+
     def scaled(self, height: int, width: int, stated: tuple[int, int] = (CROP_SIZE, CROP_SIZE)) -> Preprocessing:
         """Return the profile for frames of another size than the one it is stated for.
 

@@ -1,0 +1,45 @@
+"""The preprocessing that a manifest records, on the network that was built again for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from exporter.artifacts.manifest import Manifest
+from exporter.errors import ArtifactError, BadInputError
+from models.built_model import BuiltModel
+from models.options import BuildOptions
+from models.preprocessing.selection import ChosenProfile, choose_profile, recorded_profile
+
+
+def with_recorded_profile(
+    model: BuiltModel, manifest: Manifest, folder: Path, options: BuildOptions, *, needs_mean: bool
+) -> tuple[BuiltModel, tuple[str, ...]]:
+    """Return the network with the profile that the options name, otherwise the manifest's, and notes about it.
+
+    Args:
+        model: the network; its own profile is the checkpoint's, which `--preprocess` may have overridden at export.
+        manifest: records the profile, and the mean file.
+        folder: the manifest's.
+        options: `preprocess` and `mean`.
+        needs_mean: whether the artifact subtracts the mean itself, so that another one gives other outputs.
+
+    Raises:
+        ArtifactError: the artifact subtracts a mean file that is not found.
+        UsageError, BadInputError: see `choose_profile`.
+    """
+    recorded = manifest.preprocessing
+    if recorded is None or model.preprocessing is None:
+        return model, ()
+    sizes = [int(length) for length in model.input.shape[2:]]
+    size = sizes[0], sizes[1], sizes[2]
+    if options.preprocess or options.mean:
+        chosen = choose_profile(recorded, size, options.preprocess, options.mean)
+    else:
+        try:
+            chosen = recorded_profile(recorded, size, folder)
+        except BadInputError as error:
+            if needs_mean:
+                raise ArtifactError(str(error)) from error
+            chosen = ChosenProfile(replace(recorded, mean_cube=None), notes=(f"{error}; clips take the channel means",))
+    return replace(model, preprocessing=chosen.preprocessing, mean_cube=chosen.mean_cube), chosen.notes

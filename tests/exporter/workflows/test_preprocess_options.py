@@ -1,0 +1,138 @@
+"""`--preprocess` and `--mean` at export: recorded in the manifest and the model file, and found again by `verify`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.checkpoints import narrow_state
+from helpers.run import call
+
+from exporter.artifacts.loading import rebuild_network
+from exporter.artifacts.manifest import Manifest
+from exporter.errors import ArtifactError, UsageError
+from exporter.formats import FORMATS, load_artifact
+from exporter.types import ExportRequest
+from exporter.workflows.export import export
+from models import build
+from models.options import BuildOptions
+from models.preprocessing import JFZHANG95, MMACTION2, find_profile, format_profile
+from models.preprocessing.mean import load_mean
+
+CUBE = np.random.default_rng(0).uniform(80, 120, (3, 16, 128, 171)).astype(np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a narrow checkpoint that states no profile, and a mean file."""
+    monkeypatch.chdir(tmp_path)
+    torch.save(narrow_state(4), tmp_path / "c3d.pth")
+    (tmp_path / "means").mkdir()
+    np.save(tmp_path / "means" / "mean.npy", CUBE)
+    return tmp_path
+
+
+def run_export(folder: Path, options: BuildOptions) -> Manifest:
+    """Export as ONNX without verifying; return the manifest beside the file."""
+    export(ExportRequest(("onnx",), replace(options, weights=folder / "c3d.pth"), output_dir=folder, verify=False))
+    return Manifest.from_json((folder / "c3d.onnx.json").read_text())
+
+
+def test_the_profile_is_recorded_as_the_users_choice(folder: Path) -> None:
+    manifest = run_export(folder, BuildOptions(preprocess="mmaction2"))
+    assert manifest.preprocessing == MMACTION2
+    assert manifest.network.setting_sources["preprocess"] == "option"
+    assert FORMATS["onnx"].read_embedded(folder / "c3d.onnx") == manifest.embedded()
+    assert "preprocess" not in run_export(folder, BuildOptions()).network.setting_sources
+
+
+def test_the_mean_file_is_recorded_by_name_hash_and_place_and_found_again(folder: Path) -> None:
+    manifest = run_export(folder, BuildOptions(preprocess="jfzhang95", mean=folder / "means" / "mean.npy"))
+    assert manifest.preprocessing is not None
+    record = manifest.preprocessing.mean_cube
+    assert record is not None
+    digest = hashlib.sha256((folder / "means" / "mean.npy").read_bytes()).hexdigest()
+    assert (record.file, record.path, record.sha256) == ("mean.npy", "means/mean.npy", digest)
+    embedded = FORMATS["onnx"].read_embedded(folder / "c3d.onnx")
+    assert embedded is not None
+    assert embedded == manifest.embedded()
+    assert "means/" not in embedded.to_json()
+    artifact = load_artifact(folder / "c3d.onnx")
+    model, notes = rebuild_network(artifact, BuildOptions())
+    assert (model.preprocessing, notes) == (manifest.preprocessing, ())
+    assert model.mean_cube is not None
+    assert np.array_equal(model.mean_cube, CUBE[:, :, 8:120, 30:142])
+
+
+def test_without_the_mean_file_clips_take_the_channel_means_and_a_note_says_so(folder: Path) -> None:
+    run_export(folder, BuildOptions(preprocess="jfzhang95", mean=folder / "means" / "mean.npy"))
+    (folder / "means" / "mean.npy").rename(folder / "elsewhere.npy")
+    artifact = load_artifact(folder / "c3d.onnx")
+    model, notes = rebuild_network(artifact, BuildOptions())
+    assert (model.preprocessing, model.mean_cube) == (JFZHANG95, None)
+    assert "clips take the channel means" in notes[0]
+    again, _ = rebuild_network(artifact, BuildOptions(mean=folder / "elsewhere.npy"))
+    assert again.mean_cube is not None
+    assert artifact.manifest is not None
+    inside = replace(artifact.manifest, options=artifact.manifest.options | {"with_preprocess": True})
+    with pytest.raises(ArtifactError, match="mean.npy is not at .*name it with --mean"):
+        rebuild_network(replace(artifact, manifest=inside), BuildOptions())
+
+
+def test_the_artifact_read_as_weights_keeps_the_users_profile(folder: Path) -> None:
+    run_export(folder, BuildOptions(preprocess="mmaction2"))
+    assert build(BuildOptions(weights=folder / "c3d.onnx")).preprocessing == MMACTION2
+
+
+def test_clips_without_colour_have_no_profile() -> None:
+    with pytest.raises(UsageError, match="clips of 3 channels; these have 2"):
+        build(BuildOptions(base_channels=2, feature_dim=8, input_size=(2, 16, 112, 112), preprocess="mmaction2"))
+
+
+def test_on_the_command_line(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (folder / "mine.json").write_text(format_profile(replace(MMACTION2, name="mine", resize=140)))
+    options = ("--weights", "c3d.pth", "--no-verify", "--preprocess", "mine.json", "--mean", "small.npy")
+    np.save(folder / "small.npy", np.full((3, 112, 112), 7.0))
+    done = call("c3d-export", "--format", "onnx", *options, "--json", cwd=folder, capture=capfd)
+    assert (done.returncode, done.stderr) == (0, "")
+    recorded = json.loads(done.stdout)["artifacts"][0]["manifest"]["preprocessing"]
+    assert (recorded["name"], recorded["resize"], recorded["mean_cube"]["path"]) == ("mine", 140, "../small.npy")
+    done = call("c3d-export", "convert", "c3d.pth", "-o", "c.safetensors", *options[3:], cwd=folder, capture=capfd)
+    assert done.returncode == 0
+    assert load_mean(folder / "small.npy")[1].sha256 in (folder / "c.safetensors").read_bytes().decode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (("--preprocess", "nope"), 2, "no profile nope: there are unknown, caffe-sports1m"),
+        (("--preprocess", "nope.json"), 3, "cannot read the preprocessing profile nope.json"),
+        (("--mean", "nope.npy"), 3, "cannot read the mean file nope.npy"),
+        (("--preprocess", "hx173149", "--mean", "means/mean.npy"), 3, "a mean of 3x16x128x171 does not fit"),
+    ],
+)
+def test_wrong_values_are_one_line_and_write_nothing(
+    options: tuple[str, ...], code: int, message: str, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    done = call("c3d-export", "--format", "onnx", "--weights", "c3d.pth", *options, cwd=folder, capture=capfd)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (folder / "artifacts").exists() or not list((folder / "artifacts").iterdir())
+
+
+def test_the_profiles_are_listed_and_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    shown = call("c3d-export", "layouts", "--profiles", cwd=tmp_path, capture=capfd).stdout
+    assert "mmaction2  RGB, 0-255, short side 128, centre crop 112, mean (104, 117, 128)" in shown
+    found = json.loads(call("c3d-export", "layouts", "--profiles", "--json", cwd=tmp_path, capture=capfd).stdout)
+    layouts = {row["name"]: row["layouts"] for row in found["profiles"]}
+    assert layouts["caffe-sports1m"] == ["caffe", "chainer", "lasagne"]
+    assert layouts["ekosman"] == []
+    printed = call("c3d-export", "layouts", "--profile", "ekosman", cwd=tmp_path, capture=capfd).stdout
+    (tmp_path / "mine.json").write_text(printed)
+    assert find_profile(tmp_path / "mine.json") == find_profile("ekosman")
