@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.artifacts.manifest import (
     MANIFEST_VERSION,
+    MAX_MANIFEST_BYTES,
     FileEntry,
     Manifest,
     NetworkRecord,
@@ -19,8 +20,9 @@ from exporter.artifacts.manifest import (
     manifest_path,
     read_manifest,
 )
-from exporter.errors import ArtifactError, IntegrityError
+from exporter.errors import ArtifactError, BadInputError, IntegrityError
 from models.checkpoints.info import CheckpointInfo
+from models.class_names.reading import LINE_OVERHEAD, MAX_BYTES, check_names
 from models.config import OUTPUTS, C3DConfig
 from models.preprocessing import JFZHANG95, UNKNOWN
 from models.specs import Signature
@@ -151,3 +153,18 @@ def test_reading_a_manifest_that_is_not_there_or_too_large(tmp_path: Path) -> No
     with pytest.raises(ArtifactError, match="too large"):
         read_manifest(tmp_path / "large.json")
     assert manifest_path(Path("a/c3d.pt")) == Path("a/c3d.pt.json")
+
+
+def test_the_most_class_names_leave_room_for_the_rest_of_a_manifest(tmp_path: Path) -> None:
+    name_bytes = len('"c000000"') + LINE_OVERHEAD
+    names = tuple(f"c{number:06}" for number in range(MAX_BYTES // name_bytes))
+    assert check_names(names) == names
+    with pytest.raises(BadInputError):
+        check_names((*names, "one more"))
+    config = C3DConfig(len(names))
+    network = replace(MANIFEST.network, settings=config.settings())
+    manifest = replace(MANIFEST, network=network, signature=config.signature(("logits",), None), class_names=names)
+    path = tmp_path / "c3d.onnx.json"
+    path.write_text(manifest.to_json())
+    assert path.stat().st_size < 0.8 * MAX_MANIFEST_BYTES
+    assert read_manifest(path) == manifest
