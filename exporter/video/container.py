@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
@@ -166,6 +167,11 @@ class FileFrames:
         raise VideoError(f"{self._source.name}: refers to other files ({url}), which are not opened")
 
     def _refuse(self, what: str, error: Exception) -> NoReturn:
+        """Raise the error of a video; where the operating system failed to read the file, not FFmpeg, as just that."""
+        from av.error import FFmpegError
+
+        if isinstance(error, OSError) and not isinstance(error, FFmpegError) and error.errno != errno.EINVAL:
+            what = "cannot be read"
         raise VideoError(f"{self._source.name}: {what}: {_reason(error)}") from error
 
     def _select_stream(self) -> VideoStream:

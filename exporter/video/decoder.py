@@ -63,9 +63,9 @@ class Decoder:
             self._frames = self._video.read()
             self._first = next(self._frames, None)
             if self._first is None:
-                corrupt = self.summary.corrupt_packets
-                found = f": {count(corrupt, 'corrupt packet')}" if corrupt else ""
-                raise VideoError(f"{source.name}: no frame can be decoded{found}")
+                raise VideoError(
+                    f"{source.name}: no {'image' if source.images else 'frame'} can be decoded{self._found()}"
+                )
             width, height = self._convert.size(self._first)
         except BaseException:
             self._video.close()
@@ -124,12 +124,18 @@ class Decoder:
         stated = Fraction(frame.duration * frame.time_base) if frame.time_base else Fraction(0)
         return stated if stated > 0 else 1 / (self._video.rate or DEFAULT_FPS)
 
+    def _found(self) -> str:
+        corrupt = self.summary.corrupt_packets
+        return f": {count(corrupt, 'corrupt packet')}" if corrupt and not self._source.images else ""
+
     def _note_damage(self) -> None:
         summary, stated = self.summary, self._video.stated
-        if summary.corrupt_packets and self._source.kind != "images":
-            summary.note(f"{count(summary.corrupt_packets, 'corrupt packet')} skipped")
         if summary.damaged_frames:
             summary.note(f"errors in {count(summary.damaged_frames, 'frame')}, which FFmpeg concealed")
+        if self._source.images:
+            return
+        if summary.corrupt_packets:
+            summary.note(f"{count(summary.corrupt_packets, 'corrupt packet')} skipped")
         if stated > summary.frames:
             summary.note(f"{summary.frames} frames decoded, {stated} stated by the container")
 
