@@ -51,7 +51,7 @@ class ClipPrediction:
 
 @dataclass(frozen=True)
 class PreviewFrame:
-    """A frame as the network sees it, for pages.
+    """A frame for pages: as the network sees it, or as decoded where the model does the preprocessing itself.
 
     Attributes:
         clip: position of its clip in the video.

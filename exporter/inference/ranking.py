@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NO_CLIPS_EXIT_CODE = 3
+MAX_PREVIEW_SIDE = 320
+"""Rows and columns of a frame that is kept, at most; larger ones are subsampled."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +129,11 @@ class VideoScores:
     def _keep(self, clip: ClipOutputs) -> None:
         """Keep a clip's frame; where there are too many, drop every second, so that they stay evenly spaced."""
         assert clip.preview is not None
-        height, width = clip.preview.shape[:2]
+        every = -(-max(clip.preview.shape[:2]) // MAX_PREVIEW_SIDE)  # whole frames, where the model crops them itself
+        frame = clip.preview[::every, ::every]
+        height, width = frame.shape[:2]
         middle = (clip.start + clip.end) / 2
-        self._previews.append(PreviewFrame(clip.index, middle, width, height, clip.preview.tobytes()))
+        self._previews.append(PreviewFrame(clip.index, middle, width, height, frame.tobytes()))
         if len(self._previews) > self.ranking.previews:
             self._previews = self._previews[::2]
             self._every *= 2

@@ -90,7 +90,10 @@ def predict_page(result: PredictResult, made: datetime | None = None) -> str:
         "more_failures": _more_failures(result),
         "overview": _overview(result) if len(result.videos) > 1 else _empty("overview-table"),
         "omitted": _omitted(result),
-        "videos": [make_section(video, name, result.values) for name, video in shown.items()],
+        "videos": [
+            make_section(video, name, result.values, inside=result.model.preprocessing_inside)
+            for name, video in shown.items()
+        ],
         "facts": _facts(result),
     }
     return render("predict.html.jinja", context, made)
@@ -115,8 +118,15 @@ def headline(result: PredictResult) -> str:
     return f"{count(done, 'video')}" + (f", {failed} without a result" if failed else "")
 
 
-def make_section(video: VideoPrediction, name: str, values: Values) -> Section:
-    """Return one video's section, whose ids begin with `name`."""
+def make_section(video: VideoPrediction, name: str, values: Values, *, inside: bool = False) -> Section:
+    """Return one video's section.
+
+    Args:
+        video: its result.
+        name: the ids in the section begin with it.
+        values: what the numbers are.
+        inside: whether the model does the preprocessing itself, so that the frames are not yet resized and cropped.
+    """
     frames, size = _frames(video)
     unit = "probability" if values == "probabilities" else "score"
     texts = format_values(video.top, values)
@@ -132,7 +142,7 @@ def make_section(video: VideoPrediction, name: str, values: Values) -> Section:
         about=describe_video(video) + (f", {format_time(video.duration)}" if video.duration else ""),
         notes=video.notes,
         frames=frames,
-        film=_film(video),
+        film=_film(video, inside=inside),
         width=size[0],
         height=size[1],
         ranking=_ranking(video, name, values, f"Highest classes of {video.source}: {names}."),
@@ -199,9 +209,10 @@ def _frames(video: VideoPrediction) -> tuple[tuple[str, ...], tuple[int, int]]:
     return thumbnails(PreviewFrames(video.source, first.width, first.height, pixels, ()))
 
 
-def _film(video: VideoPrediction) -> str:
+def _film(video: VideoPrediction, *, inside: bool) -> str:
     times = ", ".join(format_time(frame.seconds) for frame in video.previews)
-    return f"The middle frames of {count(len(video.previews), 'clip')}, as the network sees them: at {times}."
+    seen = "before the model resizes and crops them" if inside else "as the network sees them"
+    return f"The middle frames of {count(len(video.previews), 'clip')}, {seen}: at {times}."
 
 
 def _clips(video: VideoPrediction, name: str, values: Values) -> Table:

@@ -93,3 +93,21 @@ def test_the_ranked_output() -> None:
     assert choose_ranked_output((fc6, logits), "m.onnx") is logits
     with pytest.raises(UsageError, match=r"^m.onnx returns no class scores \(fc6\)"):
         choose_ranked_output((fc6,), "m.onnx")
+
+
+def test_large_frames_are_kept_small() -> None:
+    scores = VideoScores(ClassRanking("logits", "scores", "probabilities", None, previews=2))
+    frame = np.arange(1080 * 1920 * 3, dtype=np.uint8).reshape(1080, 1920, 3)
+    scores.add(ClipOutputs("v", 0, 0, 0, 15, 0.0, 1.0, 0, {"logits": LOGITS[0]}, frame))
+    result = scores.finish(VideoEnd("v", 0, 1))
+    assert isinstance(result, VideoPrediction)
+    (kept,) = result.previews
+    assert (kept.width, kept.height) == (320, 180)
+    assert kept.pixels == frame[::6, ::6].tobytes()
+
+
+def test_a_timeline_comes_with_previews_only() -> None:
+    assert video().timeline == ()
+    made = video(previews=1).timeline
+    assert [(point.start, point.end, point.clips) for point in made] == [(0.0, 1.0, 1), (1.0, 2.0, 1)]
+    assert [point.values for point in made] == [clip.video_top for clip in video().per_clip]

@@ -63,6 +63,14 @@ def test_the_frames_are_small_pictures_of_what_the_network_saw() -> None:
         assert abs(np.asarray(picture, float).mean() - expected.mean()) < 2
 
 
+def test_whole_frames_are_called_so_where_the_model_crops_them() -> None:
+    case = CASES["one"]
+    inside = replace(case, model=replace(case.model, preprocessing_inside=True))
+    (film,) = [text for text in Page(predict_page(inside, MADE)).shown("p") if text.startswith("The middle frames")]
+    assert "before the model resizes and crops them" in film
+    assert "as the network sees them" in predict_page(case, MADE)
+
+
 def test_the_charts_name_the_classes_the_values_and_the_time() -> None:
     page = Page(predict_page(result(video()), MADE))
     texts = page.shown("svg", "text")
