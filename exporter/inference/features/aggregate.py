@@ -108,7 +108,7 @@ def _segments(rows: Iterable[FeatureRow], scratch: Path, output: Path, *, half_e
             with translate_os_errors(output):
                 for layer, values in row.features.items():
                     if layer not in files:
-                        stream = (scratch / f"clips-{len(files)}.f32").open("w+b")
+                        stream = (scratch / f".clips-{len(files)}").open("w+b")
                         files[layer] = stack.enter_context(stream), values.shape
                     files[layer][0].write(np.ascontiguousarray(values, np.float32).tobytes())
             spans.append(replace(row, features={}))

@@ -9,24 +9,36 @@
     .run/lock               held by the run that writes
 
 Every file is written in a staging folder and renamed into place (`exporter.artifacts.store`): it is there completely or
-not at all.
+not at all. The folder may be a URL (`exporter.storage`), which has no lock and no renaming of folders: files are
+uploaded, and each appears complete.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from filelock import Timeout
 
-from exporter.artifacts.store import atomic_replace, staging
+from exporter.artifacts.store import staging
 from exporter.errors import OutputError, UsageError
 from exporter.inference.features.names import choose_names, is_images
 from exporter.inference.features.record import FeatureRecord, VideoRecord, from_json, to_json
 from exporter.inference.features.stores import RUN, VideoStore, open_store
-from exporter.storage import translate_os_errors
+from exporter.storage import (
+    display,
+    exists,
+    is_url,
+    join,
+    local_path,
+    publish,
+    read_bytes,
+    require_folder,
+    translate_os_errors,
+)
 from models.paths import acquire_lock
 
 RECORD = "features.json"
@@ -61,16 +73,21 @@ class FeatureFolder:
     """An output folder that this run writes to.
 
     Attributes:
-        path: the folder.
-        stage: a folder inside it for files that are not complete.
+        path: the folder, a path or URL.
+        stage: a local folder for files that are not complete.
         record: how the features are made.
         store: the videos that are complete.
     """
 
-    path: Path
+    path: str
     stage: Path
     record: FeatureRecord
     store: VideoStore
+
+    @property
+    def disk(self) -> Path:
+        """The local folder that fills up: the folder itself, or that of temporary files."""
+        return local_path(self.path) or self.stage
 
     def plan(self, videos: Sequence[tuple[str, str]], *, overwrite: bool = False) -> list[Job]:
         """Return a job for each video, given as (the user's name of it, path or URL). Each video is taken once.
@@ -94,21 +111,24 @@ class FeatureFolder:
             jobs.append(Job(source, video, name, is_images(location), size, modified, record if unchanged else None))
         return jobs
 
-    def finish(self) -> tuple[str, ...]:
+    def finish(self, without: Collection[str] = ()) -> tuple[str, ...]:
         """Bring the folder into the form in which it is used, and return the names of files that were written for it.
+
+        Args:
+            without: names of videos that have no features now, whatever an earlier run found.
 
         Raises:
             OutputError: the folder cannot be written to, or is full.
         """
-        return self.store.finish(self.record, self.stage)
+        return self.store.finish(self.record, self.stage, without)
 
 
 @contextmanager
-def open_folder(path: Path, record: FeatureRecord, *, overwrite: bool = False) -> Generator[FeatureFolder]:
+def open_folder(path: str | Path, record: FeatureRecord, *, overwrite: bool = False) -> Generator[FeatureFolder]:
     """Create an output folder, or continue one whose features were made in the same way.
 
     Args:
-        path: the folder.
+        path: the folder, a path or URL.
         record: how the features are made.
         overwrite: replace features that were made in another way.
 
@@ -116,42 +136,57 @@ def open_folder(path: Path, record: FeatureRecord, *, overwrite: bool = False) -
         UsageError: the folder has features that were made in another way.
         OutputError: another run writes to it, it cannot be written to, or its record cannot be read.
     """
-    with ExitStack() as stack:
-        with translate_os_errors(path):
-            (path / RUN).mkdir(parents=True, exist_ok=True)
-        stack.enter_context(_locked(path))
-        stage = stack.enter_context(staging(path))
-        file = path / RECORD
-        old = _read_record(file)
+    folder = str(path)
+    require_folder(folder)
+    with _locked(folder):
+        file = join(folder, RECORD)
+        old = from_json(read_bytes(file, error=OutputError), FeatureRecord, display(file)) if exists(file) else None
         if old is not None and (differences := old.differences(record)):
-            if not overwrite and open_store(path, old).read():
+            if not overwrite and open_store(folder, old).read():
                 raise UsageError(
-                    f"{path} has features that were made in another way: {'; '.join(differences)}; "
+                    f"{display(folder)} has features that were made in another way: {'; '.join(differences)}; "
                     "--overwrite replaces them, another --output keeps them"
                 )
-            open_store(path, old).clear()
+            open_store(folder, old).clear()
             old = None
-        if old is None:
-            with translate_os_errors(path):
-                (stage / RECORD).write_bytes(to_json(record))
-            atomic_replace(stage / RECORD, file)
-        yield FeatureFolder(path, stage, old or record, open_store(path, record))
-
-
-def _read_record(file: Path) -> FeatureRecord | None:
-    with translate_os_errors(file.parent):
-        if not file.exists():
-            return None
-        text = file.read_bytes()
-    return from_json(text, FeatureRecord, str(file))
+        with attach_folder(folder, old or record) as opened:
+            if old is None:
+                with translate_os_errors(opened.disk):
+                    (opened.stage / RECORD).write_bytes(to_json(record))
+                publish(opened.stage / RECORD, file)
+            yield opened
 
 
 @contextmanager
-def _locked(path: Path) -> Generator[None]:
+def attach_folder(path: str, record: FeatureRecord) -> Generator[FeatureFolder]:
+    """Return a folder that another process has opened, to write videos of its plan.
+
+    Args:
+        path: the folder, a path or URL.
+        record: its record.
+
+    Raises:
+        OutputError: it cannot be written to.
+    """
+    local = local_path(path)
+    with ExitStack() as stack:
+        if local is not None:
+            stage = stack.enter_context(staging(local))
+        else:
+            stage = Path(stack.enter_context(TemporaryDirectory(prefix="c3d-export-")))
+        yield FeatureFolder(path, stage, record, open_store(path, record))
+
+
+@contextmanager
+def _locked(path: str) -> Generator[None]:
     """Hold the folder's lock, where the file system has locks."""
+    folder = local_path(path)
     with ExitStack() as stack:
         try:
-            stack.enter_context(acquire_lock(path / LOCK, timeout=0))
+            if folder is not None:
+                with translate_os_errors(folder):
+                    (folder / RUN).mkdir(exist_ok=True)
+                stack.enter_context(acquire_lock(folder / LOCK, timeout=0))
         except Timeout:
             raise OutputError(
                 f"another run is writing to {path}; wait until it has ended, or choose another --output"
@@ -162,8 +197,8 @@ def _locked(path: Path) -> Generator[None]:
 
 
 def _identify(location: str) -> str:
-    """Return a URL unchanged, and the absolute path of anything else; bytes that are not UTF-8 are escaped."""
-    return to_utf8(location if "://" in location else str(Path(location).absolute()))
+    """Return a URL without secrets, or an absolute path; bytes that are not UTF-8 are escaped."""
+    return to_utf8(display(location) if is_url(location) else str(Path(location).absolute()))
 
 
 def to_utf8(text: str) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 from exporter.errors import OutputError, UnavailableError
 from exporter.inference.features.record import VideoRecord
 from exporter.inference.features.types import FeatureRow
+from exporter.storage import display, open_input
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -147,7 +148,7 @@ class ParquetPart:
         self._groups += 1
 
 
-def read_videos(path: Path) -> tuple[StoredVideo, ...]:
+def read_videos(file: str) -> tuple[StoredVideo, ...]:
     """Return the videos in a part or in a merged file, in the order of their row groups.
 
     Raises:
@@ -156,20 +157,23 @@ def read_videos(path: Path) -> tuple[StoredVideo, ...]:
     from pyarrow import ArrowInvalid, parquet
 
     try:
-        metadata = parquet.read_metadata(path).metadata or {}
+        with open_input(file, "table", OutputError) as stream:
+            metadata = parquet.read_metadata(stream).metadata or {}
         return msgspec.json.decode(metadata[VIDEOS_KEY], type=tuple[StoredVideo, ...])
     except (OSError, ArrowInvalid, KeyError, msgspec.MsgspecError) as error:
-        raise OutputError(f"{path}: not a Parquet file with features that this tool wrote; remove it") from error
+        raise OutputError(
+            f"{display(file)}: not a Parquet file with features that this tool wrote; remove it"
+        ) from error
 
 
 def merge(
-    merged: Path | None, parts: Sequence[Path], target: Path, record: bytes, without: Collection[str] = ()
+    merged: Sequence[str], parts: Sequence[str], target: Path, record: bytes, without: Collection[str] = ()
 ) -> tuple[StoredVideo, ...]:
     """Write one file of the videos in several, in the order of their names. Memory holds one row group.
 
     Args:
-        merged: a file that was merged before; its videos that are also in a part are left out.
-        parts: files of one video each, at least one if `merged` is None.
+        merged: the file that was merged before, if there is one; its videos that are also in a part are left out.
+        parts: files of one video each, at least one if nothing was merged before.
         target: the file to write; it must not exist.
         record: JSON that states how the features were made.
         without: names of videos to leave out.
@@ -183,8 +187,8 @@ def merge(
     """
     from pyarrow import parquet
 
-    places: dict[str, tuple[StoredVideo, Path, int]] = {}
-    for source in [*([merged] if merged else []), *parts]:
+    places: dict[str, tuple[StoredVideo, str, int]] = {}
+    for source in (*merged, *parts):
         group = 0
         for stored in read_videos(source):
             places[stored.record.name] = stored, source, group
@@ -192,13 +196,16 @@ def merge(
     ordered = [places[name] for name in sorted(places) if name not in without]
     videos = tuple(stored for stored, _, _ in ordered)
     with ExitStack() as stack:
-        base = stack.enter_context(parquet.ParquetFile(merged or parts[0]))
+        first_file = next(iter((*merged, *parts)))
+        base = parquet.ParquetFile(stack.enter_context(open_input(first_file, "table", OutputError)))
         metadata = {RECORD_KEY: record, VIDEOS_KEY: msgspec.json.encode(videos)}
         schema = base.schema_arrow.with_metadata(metadata)
         writer = stack.enter_context(parquet.ParquetWriter(target, schema, use_dictionary=DICTIONARY))
         for stored, source, first in ordered:
             with ExitStack() as part:  # one at a time: there may be more of them than a process may open
-                file = base if source == merged else part.enter_context(parquet.ParquetFile(source))
+                file = base
+                if source != first_file:
+                    file = parquet.ParquetFile(part.enter_context(open_input(source, "table", OutputError)))
                 for group in range(first, first + stored.groups):
                     table = file.read_row_group(group).replace_schema_metadata(metadata)
                     writer.write_table(table, row_group_size=max(1, table.num_rows))

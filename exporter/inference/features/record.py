@@ -97,6 +97,7 @@ class VideoRecord:
         clips: clips that they were made of.
         files: {path from the folder: bytes}; empty for Parquet, where the rows are in the table.
         notes: what the user should know about the video.
+        complete: whether all files are there.
     """
 
     video: str
@@ -107,6 +108,7 @@ class VideoRecord:
     clips: int
     files: dict[str, int] = field(default_factory=dict[str, int])
     notes: tuple[str, ...] = ()
+    complete: bool = True
 
 
 def to_json(record: FeatureRecord | VideoRecord) -> bytes:

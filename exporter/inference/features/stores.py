@@ -1,9 +1,9 @@
-"""Where the videos that are complete are kept: as files of their own, or in one table."""
+"""Where the videos that are complete are kept: as files of their own, or in one table. A folder is a path or a URL."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,19 @@ from exporter.artifacts.store import atomic_replace
 from exporter.errors import OutputError
 from exporter.inference.features import parquet
 from exporter.inference.features.record import FeatureRecord, VideoRecord, from_json, to_json
-from exporter.storage import translate_os_errors
+from exporter.storage import (
+    display,
+    exists,
+    file_name,
+    is_folder,
+    join,
+    list_files,
+    local_path,
+    publish,
+    read_bytes,
+    remove,
+    translate_os_errors,
+)
 
 RUN = ".run"
 RECORDS = f"{RUN}/videos"
@@ -48,8 +60,16 @@ class VideoStore(Protocol):
         """
         ...
 
-    def finish(self, record: FeatureRecord, stage: Path) -> tuple[str, ...]:
-        """Bring the folder into the form in which it is used, and return the names of files that did not exist before.
+    def finish(self, record: FeatureRecord, stage: Path, without: Collection[str]) -> tuple[str, ...]:
+        """Bring the folder into the form in which it is used.
+
+        Args:
+            record: how the features were made.
+            stage: a local folder to write to.
+            without: names of videos that are not to be in it.
+
+        Returns:
+            The names of the files that were written.
 
         Raises:
             OutputError: the folder cannot be written to, or is full.
@@ -65,7 +85,7 @@ class VideoStore(Protocol):
         ...
 
 
-def open_store(folder: Path, record: FeatureRecord) -> VideoStore:
+def open_store(folder: str, record: FeatureRecord) -> VideoStore:
     """Return the store of a folder with features of a format."""
     return TableStore(folder) if record.format == "parquet" else FileStore(folder)
 
@@ -73,127 +93,143 @@ def open_store(folder: Path, record: FeatureRecord) -> VideoStore:
 class FileStore:
     """Videos with files of their own, and a record for each in `.run/videos`.
 
-    The record states the files and their sizes, and is published before them: a video is complete when all are there.
-    A run that is killed in between thus leaves no file that no record names.
+    The record is written before the files, with their names, and again after them, as complete. A run that is killed
+    in between thus leaves no file that no record names.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._records = folder, folder / RECORDS
+    def __init__(self, folder: str) -> None:
+        self._folder, self._records = folder, join(folder, RECORDS)
 
     def read(self) -> dict[str, VideoRecord]:
         """See `VideoStore`."""
-        return {name: record for name, record in self._read_all().items() if self._is_complete(record)}
+        return {record.name: record for record in self._read_all() if self._is_complete(record)}
 
     def publish(self, record: VideoRecord, staged: Sequence[Path]) -> VideoRecord:
         """See `VideoStore`."""
         self.discard(record.name)
         for path in staged:
-            if (self._folder / path.name).exists():
+            place = join(self._folder, path.name)
+            if exists(place):
                 raise OutputError(
-                    f"{self._folder / path.name} is there and was not written by this tool; remove it, or choose "
-                    "another --output"
+                    f"{display(place)} is there and was not written by this tool; remove it, or choose another --output"
                 )
-        sizes = {path.name: _size(path) for path in staged}
-        record = replace(record, files=sizes)
-        stage = staged[0].parent / f"{record.name}.record"
-        with translate_os_errors(self._folder):
-            self._records.mkdir(parents=True, exist_ok=True)
-            stage.write_bytes(to_json(record))
-        atomic_replace(stage, self._path(record.name))
+        stage = staged[0].parent
+        record = replace(record, files={path.name: _size(path) for path in staged})
+        self._write(replace(record, complete=False), stage)
         for path in staged:
-            atomic_replace(path, self._folder / path.name)
+            self._move(path)
+        self._write(record, stage)
         return record
 
     def discard(self, name: str) -> None:
         """See `VideoStore`."""
         path = self._path(name)
-        with translate_os_errors(self._folder):
-            if path.is_file():
-                self._remove_files(from_json(path.read_bytes(), VideoRecord, str(path)))
-                path.unlink()
+        if not exists(path):
+            return
+        for file in from_json(read_bytes(path, error=OutputError), VideoRecord, display(path)).files:
+            self._remove(join(self._folder, file))
+        remove(path)
 
-    def finish(self, record: FeatureRecord, stage: Path) -> tuple[str, ...]:
+    def finish(self, record: FeatureRecord, stage: Path, without: Collection[str]) -> tuple[str, ...]:
         """See `VideoStore`."""
         return ()
 
     def clear(self) -> None:
         """See `VideoStore`."""
-        for name in self._read_all():
-            self.discard(name)
+        for record in self._read_all():
+            self.discard(record.name)
 
-    def _path(self, name: str) -> Path:
-        return self._records / f"{name}.json"
+    def _write(self, record: VideoRecord, stage: Path) -> None:
+        path = stage / ".record"  # no video is called so
+        with translate_os_errors(local_path(self._folder) or stage):
+            path.write_bytes(to_json(record))
+        publish(path, self._path(record.name))
 
-    def _read_all(self) -> dict[str, VideoRecord]:
-        with translate_os_errors(self._folder):
-            paths = sorted(self._records.glob("*.json"))
-            records = [from_json(path.read_bytes(), VideoRecord, str(path)) for path in paths]
-        return {record.name: record for record in records}
+    def _path(self, name: str) -> str:
+        return join(self._records, f"{name}.json")
+
+    def _read_all(self) -> list[VideoRecord]:
+        paths = list_files(self._records) if exists(self._records) else []
+        return [from_json(read_bytes(path, error=OutputError), VideoRecord, display(path)) for path in paths]
 
     def _is_complete(self, record: VideoRecord) -> bool:
+        """Return whether a record says so, and on this machine also whether the files are still there."""
+        folder = local_path(self._folder)
+        if folder is None or not record.complete:
+            return record.complete
         with suppress(OSError):
-            return all(_size(self._folder / name) == size for name, size in record.files.items())
+            return all(_size(folder / name) == size for name, size in record.files.items())
         return False
 
-    def _remove_files(self, record: VideoRecord) -> None:
-        for name in record.files:
-            path = self._folder / name
-            if path.is_dir():
+    def _move(self, staged: Path) -> None:
+        """Move a finished file, or a folder of files, into the folder."""
+        place = join(self._folder, staged.name)
+        folder = local_path(place)
+        if folder is not None and staged.is_dir():
+            atomic_replace(staged, folder)
+        elif staged.is_dir():
+            for file in sorted(staged.iterdir()):
+                publish(file, join(place, file.name))
+        else:
+            publish(staged, place)
+
+    def _remove(self, place: str) -> None:
+        path = local_path(place)
+        if path is not None and path.is_dir():
+            with translate_os_errors(path.parent):
                 shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        elif path is None and is_folder(place):
+            for file in list_files(place):
+                remove(file)
+        else:
+            remove(place)
 
 
 class TableStore:
     """Videos in one Parquet file, which a run makes at its end of the parts in `.run/parts` and of the file before."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._parts, self._table = folder, folder / PARTS, folder / TABLE
-        self._dropped: set[str] = set()
+    def __init__(self, folder: str) -> None:
+        self._folder, self._parts, self._table = folder, join(folder, PARTS), join(folder, TABLE)
 
     def read(self) -> dict[str, VideoRecord]:
         """See `VideoStore`."""
-        files = [*([self._table] if self._table.is_file() else []), *self._part_files()]
-        videos = [stored for file in files for stored in parquet.read_videos(file)]
+        videos = [stored for file in (*self._merged(), *self._part_files()) for stored in parquet.read_videos(file)]
         return {stored.record.name: stored.record for stored in videos}
 
     def publish(self, record: VideoRecord, staged: Sequence[Path]) -> VideoRecord:
         """See `VideoStore`."""
-        with translate_os_errors(self._folder):
-            self._parts.mkdir(parents=True, exist_ok=True)
         for path in staged:
-            atomic_replace(path, self._parts / path.name)
-        self._dropped.discard(record.name)
+            publish(path, join(self._parts, path.name))
         return record
 
     def discard(self, name: str) -> None:
-        """See `VideoStore`. Rows in the table itself are left out when it is made again."""
-        with translate_os_errors(self._folder):
-            (self._parts / f"{name}{parquet.SUFFIX}").unlink(missing_ok=True)
-        self._dropped.add(name)
+        """See `VideoStore`. Rows in the table itself are left out when it is made again: see `finish`."""
+        remove(join(self._parts, f"{name}{parquet.SUFFIX}"))
 
-    def finish(self, record: FeatureRecord, stage: Path) -> tuple[str, ...]:
+    def finish(self, record: FeatureRecord, stage: Path, without: Collection[str]) -> tuple[str, ...]:
         """See `VideoStore`."""
-        parts = self._part_files()
-        merged = self._table if self._table.is_file() else None
-        stale = self._dropped & ({stored.record.name for stored in parquet.read_videos(merged)} if merged else set())
-        if parts or stale:
-            with translate_os_errors(self._folder):
-                parquet.merge(merged, parts, stage / TABLE, to_json(record), self._dropped)
-            atomic_replace(stage / TABLE, self._table)
-            with translate_os_errors(self._folder):
-                for part in parts:
-                    part.unlink()
-        return (TABLE,) if parts or stale else ()
+        parts, merged = self._part_files(), self._merged()
+        stale = {stored.record.name for file in merged for stored in parquet.read_videos(file)} & set(without)
+        if not parts and not stale:
+            return ()
+        with translate_os_errors(local_path(self._folder) or stage):
+            parquet.merge(merged, parts, stage / TABLE, to_json(record), without)
+        publish(stage / TABLE, self._table)
+        for part in parts:
+            remove(part)
+        return (TABLE,)
 
     def clear(self) -> None:
         """See `VideoStore`."""
-        with translate_os_errors(self._folder):
-            for file in (*self._part_files(), self._table):
-                file.unlink(missing_ok=True)
+        for file in (*self._part_files(), *self._merged()):
+            remove(file)
 
-    def _part_files(self) -> list[Path]:
-        return sorted(self._parts.glob(f"*{parquet.SUFFIX}"))
+    def _merged(self) -> list[str]:
+        return [self._table] if exists(self._table) else []
+
+    def _part_files(self) -> list[str]:
+        found = list_files(self._parts) if exists(self._parts) else []
+        return [file for file in found if file_name(file).endswith(parquet.SUFFIX)]
 
 
 def _size(path: Path) -> int:

@@ -56,7 +56,7 @@ def write_videos(
     iterator = iter(items)
     for number, item in enumerate(iterator):
         scratch = folder.stage / f"video-{number}"
-        with translate_os_errors(folder.path):
+        with translate_os_errors(folder.disk):
             scratch.mkdir()
         yield _write_video(
             _VideoRows(item, iterator, tuple(folder.record.layers)), jobs[item.number], folder, blobs, scratch
@@ -113,8 +113,8 @@ def _write_video(
     with ExitStack() as stack:
         writer: FeatureWriter | None = None
         try:
-            for row in aggregate(rows, folder.record.aggregate, scratch, folder.path):
-                with translate_os_errors(folder.path):
+            for row in aggregate(rows, folder.record.aggregate, scratch, folder.disk):
+                with translate_os_errors(folder.disk):
                     if writer is None:
                         writer = _open_writer(folder.record, job, scratch, blobs)
                         stack.callback(_close, writer)
@@ -130,7 +130,7 @@ def _write_video(
             folder.store.discard(job.name)
             return WrittenVideo(job.source, None, None, end.notes)
         record = VideoRecord(job.video, job.name, job.bytes, job.modified_ns, written, end.clips, notes=end.notes)
-        with translate_os_errors(folder.path):
+        with translate_os_errors(folder.disk):
             staged = writer.finish(record)
         return WrittenVideo(job.source, folder.store.publish(record, staged), None, end.notes)
 

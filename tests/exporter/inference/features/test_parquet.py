@@ -14,13 +14,13 @@ from exporter.inference.features.parquet import ParquetPart, merge, read_videos
 from exporter.inference.features.record import VideoRecord, to_json
 
 
-def write_part(folder: Path, name: str, clips: int, video: int = 0, shape: tuple[int, ...] = (6,)) -> Path:
+def write_part(folder: Path, name: str, clips: int, video: int = 0, shape: tuple[int, ...] = (6,)) -> str:
     folder.mkdir(exist_ok=True)
     part = ParquetPart(folder, name, f"clips/{name}.mp4", {"fc6": shape}, to_json(RECORD))
     for row in rows(clips, shape, video=video):
         part.append(row)
     (path,) = part.finish(VideoRecord(f"/clips/{name}.mp4", name, 1, 2, clips, clips))
-    return path
+    return str(path)
 
 
 def test_a_row_has_the_video_the_clip_and_a_list_of_fixed_size(tmp_path: Path) -> None:
@@ -53,9 +53,9 @@ def test_memory_holds_a_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_merged_file_does_not_depend_on_the_order_or_the_number_of_runs(tmp_path: Path) -> None:
     parts = {name: write_part(tmp_path / "parts", name, 4, video) for video, name in enumerate(["b", "a", "c", "d"])}
     record = to_json(RECORD)
-    merge(None, [parts["d"], parts["b"], parts["a"], parts["c"]], tmp_path / "once.parquet", record)
-    merge(None, [parts["c"], parts["a"]], tmp_path / "first.parquet", record)
-    merge(tmp_path / "first.parquet", [parts["d"], parts["b"]], tmp_path / "second.parquet", record)
+    merge([], [parts["d"], parts["b"], parts["a"], parts["c"]], tmp_path / "once.parquet", record)
+    merge([], [parts["c"], parts["a"]], tmp_path / "first.parquet", record)
+    merge([str(tmp_path / "first.parquet")], [parts["d"], parts["b"]], tmp_path / "second.parquet", record)
     assert (tmp_path / "once.parquet").read_bytes() == (tmp_path / "second.parquet").read_bytes()
     table = pq.read_table(tmp_path / "second.parquet")
     assert table["video"].to_pylist() == [f"clips/{name}.mp4" for name in "abcd" for _ in range(4)]
@@ -67,9 +67,9 @@ def test_the_merged_file_does_not_depend_on_the_order_or_the_number_of_runs(tmp_
 def test_a_part_replaces_the_videos_earlier_rows_and_others_can_be_left_out(tmp_path: Path) -> None:
     record = to_json(RECORD)
     old = [write_part(tmp_path / "old", name, 3) for name in "abc"]
-    merge(None, old, tmp_path / "old.parquet", record)
+    merge([], old, tmp_path / "old.parquet", record)
     new = write_part(tmp_path / "new", "b", 5, video=7)
-    videos = merge(tmp_path / "old.parquet", [new], tmp_path / "new.parquet", record, without={"c"})
+    videos = merge([str(tmp_path / "old.parquet")], [new], tmp_path / "new.parquet", record, without={"c"})
     assert [(stored.record.name, stored.record.rows) for stored in videos] == [("a", 3), ("b", 5)]
     assert pq.read_metadata(tmp_path / "new.parquet").num_rows == 8
 
@@ -77,4 +77,4 @@ def test_a_part_replaces_the_videos_earlier_rows_and_others_can_be_left_out(tmp_
 def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "features.parquet").write_bytes(b"PAR1 not")
     with pytest.raises(OutputError, match="features.parquet"):
-        read_videos(tmp_path / "features.parquet")
+        read_videos(str(tmp_path / "features.parquet"))

@@ -24,8 +24,9 @@ def write(
     folder: Path, record: FeatureRecord, clips: list[int], errors: dict[int, Any] | None = None
 ) -> list[WrittenVideo]:
     with open_folder(folder, record) as opened:
-        done = list(write_videos(items(clips, errors), jobs(len(clips)), opened, BLOBS))
-        opened.finish()
+        every = jobs(len(clips))
+        done = list(write_videos(items(clips, errors), every, opened, BLOBS))
+        opened.finish({job.name for job, video in zip(every, done, strict=True) if video.record is None})
     return done
 
 
