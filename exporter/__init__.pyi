@@ -34,6 +34,14 @@ from .fault_injection.results import (
     SelfTestOptions,
     SelfTestReport,
 )
+from .inference.features.results import (
+    FeaturesResult,
+    VideoFeatureFiles,
+    VideoFeatures,
+)
+from .inference.features.types import (
+    FeatureRow,
+)
 from .inference.predictions import (
     ClassScore,
     ClipPrediction,
@@ -105,6 +113,14 @@ from .workflows.export import (
     ExportResult,
     export,
 )
+from .workflows.features import (
+    FeatureFiles,
+    FeatureRequest,
+    FeatureRun,
+    features,
+    open_features,
+    write_features,
+)
 from .workflows.inspect import (
     Inspection,
     inspect,
@@ -158,6 +174,11 @@ __all__ = [
     "ExportRequest",
     "ExportResult",
     "FaultResult",
+    "FeatureFiles",
+    "FeatureRequest",
+    "FeatureRow",
+    "FeatureRun",
+    "FeaturesResult",
     "FileEntry",
     "InferenceOptions",
     "InputOptions",
@@ -208,18 +229,23 @@ __all__ = [
     "UsageError",
     "ValueRange",
     "VideoFailure",
+    "VideoFeatureFiles",
+    "VideoFeatures",
     "VideoPrediction",
     "WeightSelection",
     "benchmark",
     "convert",
     "export",
+    "features",
     "inspect",
     "iter_predictions",
+    "open_features",
     "open_predict",
     "optimize",
     "predict",
     "self_test",
     "verify_parity",
+    "write_features",
 ]
 
 __version__: str

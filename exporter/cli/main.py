@@ -9,6 +9,7 @@ from exporter import __version__
 from exporter.cli.bench import bench_command
 from exporter.cli.convert import convert_command
 from exporter.cli.error_handling import run
+from exporter.cli.features import features_command
 from exporter.cli.inspect import inspect_command
 from exporter.cli.layouts import layouts_command
 from exporter.cli.network_options import labels_option, network_options, take_build_options
@@ -51,6 +52,7 @@ Examples:
   c3d-export verify parity artifacts/c3d.onnx               verify again, here or on another machine
   c3d-export inspect c3d-pretrained.pth                     describe a file without running it
   c3d-export predict artifacts/c3d.onnx video.mp4           the highest classes of a video
+  c3d-export features artifacts/c3d.onnx videos/            the fc6 features of videos, in files
   c3d-export optimize other.onnx                            make any ONNX model faster on a CPU
   c3d-export bench artifacts/c3d.onnx --engines             measure it beside other engines
   c3d-export layouts                                        list the checkpoint origins that load
@@ -165,6 +167,7 @@ for _command in (
     verify,
     inspect_command,
     predict_command,
+    features_command,
     optimize_command,
     bench_command,
     layouts_command,

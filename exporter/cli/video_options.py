@@ -20,7 +20,7 @@ def parse_names(value: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in value.split(","))
 
 
-inference_options = combine(
+engine_options = combine(
     click.option(
         "--engine",
         type=click.Choice(engine_names()),
@@ -46,6 +46,10 @@ inference_options = combine(
         metavar="FILE",
         help="Mean for each pixel (.npy, .binaryproto) in place of the profile's mean by channel.",
     ),
+)
+"""How the model runs, whatever its outputs are; `take_inference_options` reads them."""
+inference_options = combine(
+    engine_options,
     labels_option,
     click.option(
         "--outputs",
@@ -86,7 +90,7 @@ clip_options = combine(
 def take_inference_options(options: dict[str, Any]) -> InferenceOptions:
     """Build `InferenceOptions` from the values of `inference_options`, and remove them."""
     names = ("engine", "device", "threads", "batch", "preprocess", "mean", "labels", "outputs")
-    return InferenceOptions(**{name: options.pop(name) for name in names})
+    return InferenceOptions(**{name: options.pop(name) for name in names if name in options})
 
 
 def take_clip_options(options: dict[str, Any]) -> ClipOptions:

@@ -57,7 +57,7 @@ def select_outputs(outputs: Sequence[OutputSpec], names: Sequence[str] | None, w
     if missing:
         raise UsageError(
             f"{what} does not return {join_limited(missing)}; it returns {join_limited(by_name)}. Other outputs need "
-            "another export: c3d-export --format onnx --outputs …"
+            f"another export: c3d-export --format onnx --weights CHECKPOINT --outputs {','.join(names)}"
         )
     return tuple(by_name[name] for name in names)
 

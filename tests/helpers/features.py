@@ -12,6 +12,7 @@ from exporter.inference.features.folder import Job
 from exporter.inference.features.record import FeatureRecord
 from exporter.inference.features.types import FeatureRow
 from exporter.inference.types import ClipOutputs, VideoEnd
+from exporter.video.sources import Source
 
 RECORD = FeatureRecord(
     version=1,
@@ -71,7 +72,15 @@ def items(
 def jobs(count: int) -> list[Job]:
     """Return a job for each of so many videos, none of which was done before."""
     return [
-        Job(f"v{number}.mp4", f"/videos/v{number}.mp4", f"v{number}", images=False, bytes=1, modified_ns=2, done=None)
+        Job(
+            Source(f"v{number}.mp4", f"v{number}.mp4"),
+            f"/videos/v{number}.mp4",
+            f"v{number}",
+            images=False,
+            bytes=1,
+            modified_ns=2,
+            done=None,
+        )
         for number in range(count)
     ]
 

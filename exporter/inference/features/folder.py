@@ -39,6 +39,7 @@ from exporter.storage import (
     require_folder,
     translate_os_errors,
 )
+from exporter.video.sources import Source
 from models.paths import acquire_lock
 
 RECORD = "features.json"
@@ -50,7 +51,7 @@ class Job:
     """A video of a run.
 
     Attributes:
-        source: the video, as the user named it.
+        source: the video.
         video: where it is: an absolute path, or a URL, in UTF-8.
         name: its name among the files.
         images: whether it is a folder or numbered pattern of images.
@@ -59,7 +60,7 @@ class Job:
         done: its record, if an earlier run has completed it and it has not changed since.
     """
 
-    source: str
+    source: Source
     video: str
     name: str
     images: bool
@@ -89,26 +90,26 @@ class FeatureFolder:
         """The local folder that fills up: the folder itself, or that of temporary files."""
         return local_path(self.path) or self.stage
 
-    def plan(self, videos: Sequence[tuple[str, str]], *, overwrite: bool = False) -> list[Job]:
-        """Return a job for each video, given as (the user's name of it, path or URL). Each video is taken once.
+    def plan(self, sources: Sequence[Source], *, overwrite: bool = False) -> list[Job]:
+        """Return a job for each video; one that is named twice has one job.
+
+        Args:
+            sources: the videos.
+            overwrite: compute again what is there.
 
         Raises:
             OutputError: something in the folder is not what this tool writes.
         """
         records = self.store.read()
-        places = {_identify(location): (source, location) for source, location in videos}
+        places = {_identify(source.location): source for source in sources}
         names = choose_names(list(places), {record.video: record.name for record in records.values()})
         jobs: list[Job] = []
-        for video, (source, location) in places.items():
-            name = names[video]
-            size, modified = _stat(location)
-            record = None if overwrite else records.get(name)
-            unchanged = record is not None and (record.video, record.bytes, record.modified_ns) == (
-                video,
-                size,
-                modified,
-            )
-            jobs.append(Job(source, video, name, is_images(location), size, modified, record if unchanged else None))
+        for video, source in places.items():
+            size, modified = _stat(source.location)
+            record = None if overwrite else records.get(names[video])
+            if record and (record.video, record.bytes, record.modified_ns) != (video, size, modified):
+                record = None
+            jobs.append(Job(source, video, names[video], is_images(source.location), size, modified, record))
         return jobs
 
     def finish(self, without: Collection[str] = ()) -> tuple[str, ...]:

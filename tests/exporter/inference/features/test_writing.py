@@ -15,18 +15,18 @@ from exporter.errors import BadInputError, CheckFailedError, OutputError
 from exporter.inference.features import c3d_blob, npy, parquet
 from exporter.inference.features.folder import open_folder
 from exporter.inference.features.record import FeatureRecord
-from exporter.inference.features.writing import WrittenVideo, write_videos
-
-BLOBS = {"fc6": "fc6-1"}
+from exporter.inference.features.results import VideoFeatureFiles
+from exporter.inference.features.writing import write_videos
+from exporter.inference.predictions import VideoFailure
 
 
 def write(
     folder: Path, record: FeatureRecord, clips: list[int], errors: dict[int, Any] | None = None
-) -> list[WrittenVideo]:
+) -> list[VideoFeatureFiles | VideoFailure]:
     with open_folder(folder, record) as opened:
         every = jobs(len(clips))
-        done = list(write_videos(items(clips, errors), every, opened, BLOBS))
-        opened.finish({job.name for job, video in zip(every, done, strict=True) if video.record is None})
+        done = list(write_videos(items(clips, errors), every, opened))
+        opened.finish({job.name for job, video in zip(every, done, strict=True) if isinstance(video, VideoFailure)})
     return done
 
 
@@ -41,7 +41,7 @@ def write(
 def test_every_format_holds_the_features_of_every_clip(kind: str, names: list[str], tmp_path: Path) -> None:
     done = write(tmp_path, stored_as(kind), [2, 1])
     assert sorted(files(tmp_path)) == sorted([*names, "features.json"])
-    assert [video.record and video.record.rows for video in done] == [2, 1]
+    assert [isinstance(video, VideoFeatureFiles) and video.rows for video in done] == [2, 1]
     expected = [row.features["fc6"] for number, count in enumerate([2, 1]) for row in rows(count, video=number)]
     if kind == "npy":
         found = np.concatenate([np.load(tmp_path / "v0.npy"), np.load(tmp_path / "v1.npy")])
@@ -57,7 +57,8 @@ def test_every_format_holds_the_features_of_every_clip(kind: str, names: list[st
 def test_a_video_that_breaks_leaves_nothing_and_the_others_are_done(kind: str, tmp_path: Path) -> None:
     broken, nan = BadInputError("v1.mp4: truncated"), CheckFailedError("v2.mp4: NaN")
     done = write(tmp_path, stored_as(kind), [2, 3, 1, 2], {1: broken, 2: nan})
-    assert [video.error for video in done] == [None, broken, nan, None]
+    failures = [video for video in done if isinstance(video, VideoFailure)]
+    assert failures == [VideoFailure("v1.mp4", str(broken), 3), VideoFailure("v2.mp4", str(nan), 1)]
     left = files(tmp_path)
     assert not [name for name in left if name.startswith(("v1", "v2"))]
     if kind == "parquet":
@@ -78,7 +79,7 @@ def test_a_video_without_clips_is_no_error_and_has_no_files(tmp_path: Path) -> N
     for how in ("clips", "mean", "segments"):
         record = replace(RECORD, aggregate=how)
         done = write(tmp_path / how, record, [0, 2])
-        assert (done[0].record, done[0].error) == (None, None)
+        assert done[0] == VideoFeatureFiles("v0.mp4", "v0", 0, 0, (), kept=False, notes=())
         assert sorted(files(tmp_path / how)) == ["features.json", "v1.csv", "v1.npy"]
 
 
@@ -147,9 +148,9 @@ def test_rows_are_written_as_they_come(tmp_path: Path) -> None:
 
     with open_folder(tmp_path, record) as opened:
         tracemalloc.start()
-        (done,) = write_videos(many(), jobs(1), opened, BLOBS)
+        (done,) = write_videos(many(), jobs(1), opened)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert done.record is not None
+    assert isinstance(done, VideoFeatureFiles)
     assert np.load(tmp_path / "v0.npy", mmap_mode="r").shape == (3000, 4096)  # 49 MB
     assert peak < 4 << 20

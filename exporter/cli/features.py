@@ -1,0 +1,111 @@
+"""`c3d-export features`: the features of videos, in files."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from exporter.cli.network_options import geometry_options, selection_options, take_build_options
+from exporter.cli.options import choice_option, json_options, parse_source
+from exporter.cli.video_options import (
+    clip_options,
+    engine_options,
+    parse_names,
+    take_clip_options,
+    take_inference_options,
+)
+from exporter.inference.features.types import AGGREGATES, FEATURE_FORMATS
+from models.config import FEATURES
+
+
+@click.command("features", short_help="Write the features of videos to files.")
+@click.argument("model", type=parse_source, metavar="ARTIFACT")
+@click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
+@click.option(
+    "--layer",
+    "layers",
+    type=parse_names,
+    default=FEATURES,
+    show_default=True,
+    metavar="NAMES",
+    help="Outputs of ARTIFACT to write, separated by commas.",
+)
+@click.option(
+    "-o",
+    "--output",
+    default="features",
+    show_default=True,
+    metavar="FOLDER",
+    help="Folder or URL to write to; created if missing. A run that was interrupted is continued.",
+)
+@choice_option(
+    "--format",
+    FEATURE_FORMATS,
+    "npy",
+    "An array and a CSV table of its rows for each video; one Parquet file; or the binary files of Facebook's C3D.",
+)
+@choice_option(
+    "--aggregate",
+    AGGREGATES,
+    "clips",
+    "A row for each clip; the mean over the clips with Euclidean norm 1; or 32 segments for anomaly detection, as "
+    "Sultani et al. or ekosman's port place them.",
+)
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Compute videos again that are there, and replace features that were made in another way.",
+)
+@clip_options
+@engine_options
+@selection_options
+@geometry_options
+@json_options
+@click.pass_context
+def features_command(
+    context: click.Context, model: str | Path, videos: tuple[str, ...], as_json: bool, **options: Any
+) -> None:
+    """Run ARTIFACT over each VIDEO and write the values of a layer.
+
+    ARTIFACT is a model file of this tool (.onnx, .pt) that returns the layer, another tool's ONNX file (with
+    --preprocess), or a checkpoint, which is exported with the layer first and kept for the next time. VIDEO is a file,
+    a folder of videos, or a list of them (.txt, one path a line). Needs the [video] extra; --format parquet also
+    [parquet].
+
+    Each file appears complete or not at all. A second run with the same options does what the first has not done.
+
+    Exit code 3 if a video could not be read (the others are done, and it is listed at the end), 1 if the network
+    returned NaN or an infinity.
+
+    \b
+    Examples:
+      c3d-export features artifacts/c3d.onnx videos/ --layer fc6 --window 16 --step 8 -o features/
+      c3d-export features c3d-pretrained.pth videos/ --aggregate mean --format parquet
+      c3d-export features sports1m.caffemodel videos/ --format c3d --layer fc6,fc7
+      c3d-export features artifacts/c3d.onnx videos/ --aggregate segments -o anomaly/
+    """
+    from exporter.reports.console import progress_on_terminal, show, stdout
+    from exporter.reports.features import features_to_dict, print_end, print_head, print_video
+    from exporter.workflows.features import FeatureFiles, FeatureRequest, open_features
+
+    files = FeatureFiles(options.pop("output"), options.pop("format"), options.pop("overwrite"))
+    request = FeatureRequest(
+        model,
+        videos,
+        build=take_build_options(options),
+        inference=take_inference_options(options),
+        clips=take_clip_options(options),
+        **options,
+    )
+    console = stdout()
+    with progress_on_terminal() as progress, open_features(request, files, progress) as run:
+        if not as_json:
+            print_head(run, console)
+        for ready in run:
+            if not as_json:
+                with progress.paused():
+                    print_video(ready, console)
+        progress("completing the folder")
+        result = run.result()
+    show(result, features_to_dict, print_end, as_json=as_json)
+    context.exit(result.exit_code)

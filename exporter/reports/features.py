@@ -1,0 +1,76 @@
+"""What `features` wrote, on a terminal or in a pipe, and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from exporter.reports.console import print_notes
+from exporter.reports.formatting import escape
+from exporter.reports.predict import describe_sampling
+from models.errors import count
+
+if TYPE_CHECKING:
+    from exporter.inference.features.results import FeaturesResult, VideoFeatureFiles
+    from exporter.inference.predictions import VideoFailure
+    from exporter.workflows.features import FeatureRun
+
+AGGREGATE_NAMES = {
+    "clips": "one for each clip",
+    "mean": "one for each video: the mean over its clips, with Euclidean norm 1",
+    "segments": "32 for each video: the mean over a segment's clips, with Euclidean norm 1 (Sultani et al.)",
+    "segments-ekosman": "32 for each video: the mean over a segment's clips, with Euclidean norm 1 (ekosman's port)",
+}
+
+
+def print_head(run: FeatureRun, console: Console) -> None:
+    """Print the model, the preprocessing, the layers and how clips are taken: known before the first video."""
+    model, record = run.model, run.record
+    layers = ", ".join(f"{name} ({'x'.join(map(str, shape))})" for name, shape in record.layers.items())
+    rows = {
+        "model": f"{model.path} in {model.engine}{f', {model.network}' if model.network else ''}",
+        "profile": f"{model.preprocessing}: {'inside the model' if model.preprocessing_inside else model.recipe}",
+        "clips": describe_sampling(run.sampling),
+        "layer": layers,
+        "rows": AGGREGATE_NAMES[record.aggregate],
+    }
+    for name, text in rows.items():
+        console.print(f"{name:<9}{escape(text)}")
+    print_notes(run.notes, console)
+    if kept := sum(job.done is not None for job in run.jobs):
+        console.print(f"resumed  {count(kept, 'video')} of {len(run.jobs)} done by an earlier run")
+    console.print()
+
+
+def print_video(video: VideoFeatureFiles | VideoFailure, console: Console) -> None:
+    """Print a video whose features are complete; those of earlier runs are counted only, failures come at the end."""
+    from exporter.inference.features.results import VideoFeatureFiles
+
+    if not isinstance(video, VideoFeatureFiles) or video.kept:
+        return
+    made = f"{count(video.rows, 'row')} of {count(video.clips, 'clip')}" if video.rows != video.clips else ""
+    files = f" in {', '.join(video.files)}" if video.files else ""
+    console.print(f"{escape(video.source)}  {made or count(video.clips, 'clip')}{escape(files)}")
+    print_notes(video.notes, console)
+
+
+def print_end(result: FeaturesResult, console: Console) -> None:
+    """Print the videos without features, whose messages name them, and how many were done."""
+    console.print()
+    for failure in result.failures:
+        console.print(f"[bold red]FAILED[/]   {escape(failure.message)}")
+    for file in result.files:
+        console.print(f"wrote    {escape(f'{result.output}/{file}')}")
+    done = [video for video in result.videos if not video.kept]
+    kept = len(result.videos) - len(done)
+    parts = [count(len(done), "video"), count(sum(video.clips for video in done), "clip")]
+    parts += [f"{kept} done before"] if kept else []
+    parts += [f"{len(result.failures)} failed"] if result.failures else []
+    console.print(f"result   {', '.join(parts)}, in {escape(result.output)}; took {result.seconds:.1f} s")
+
+
+def features_to_dict(result: FeaturesResult) -> dict[str, Any]:
+    """Return everything that `features` wrote; docs/how-to/video.md describes the fields."""
+    return {**asdict(result), "exit_code": result.exit_code}

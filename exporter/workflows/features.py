@@ -1,0 +1,305 @@
+"""`features()` and `write_features()`: from videos to a network's features, in memory or in files."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from exporter import __version__
+from exporter.errors import C3DExportError, UsageError
+from exporter.inference.clips import plan_sampling, record_sampling
+from exporter.inference.features.aggregate import aggregate
+from exporter.inference.features.folder import FeatureFolder, Job, open_folder
+from exporter.inference.features.parquet import require_pyarrow
+from exporter.inference.features.record import VERSION, FeatureRecord
+from exporter.inference.features.results import FeaturesResult, VideoFeatureFiles, VideoFeatures
+from exporter.inference.features.types import AGGREGATES, FEATURE_FORMATS, Aggregate, FeatureFormat
+from exporter.inference.features.video_rows import VideoRows, split_videos
+from exporter.inference.features.writing import write_videos
+from exporter.inference.model import VideoModel
+from exporter.inference.pipeline import run_videos
+from exporter.inference.predictions import ModelRecord, SamplingRecord, VideoFailure
+from exporter.inference.types import ClipOptions, InferenceOptions
+from exporter.storage import display
+from exporter.video.sampling import Sampling
+from exporter.video.sources import Source
+from exporter.workflows.predict import find_sources
+from exporter.workflows.video_model import open_model
+from models.options import BuildOptions
+from models.progress import Progress, no_progress
+
+__all__ = ["FeatureFiles", "FeatureRequest", "FeatureRun", "features", "open_features", "write_features"]
+
+
+@dataclass(frozen=True)
+class FeatureRequest:
+    """Everything that decides the features of videos.
+
+    Attributes:
+        model: an artifact that returns the layers, another tool's ONNX file, or a checkpoint (a file or an address),
+            which is exported with them first.
+        videos: files, folders, lists of paths (`.txt`), or addresses.
+        layers: outputs of the model.
+        inference: engine, device, batch, preprocessing; `outputs` is not used.
+        clips: how clips are taken from each video.
+        build: how a checkpoint is read.
+        aggregate: what a row is: a clip, the video, or one of 32 segments.
+    """
+
+    model: str | Path
+    videos: tuple[str | Path, ...]
+    layers: tuple[str, ...]
+    inference: InferenceOptions = field(default_factory=InferenceOptions)
+    clips: ClipOptions = field(default_factory=ClipOptions)
+    build: BuildOptions = field(default_factory=BuildOptions)
+    aggregate: Aggregate = "clips"
+
+
+@dataclass(frozen=True)
+class FeatureFiles:
+    """Where features are written, and how.
+
+    Attributes:
+        folder: a path or URL; it is made if it is not there. What an earlier run has done there is kept.
+        format: how the features are stored.
+        overwrite: compute again what is there, and replace features that were made in another way.
+    """
+
+    folder: str | Path
+    format: FeatureFormat = "npy"
+    overwrite: bool = False
+
+
+@dataclass
+class FeatureRun:
+    """Features that are being written.
+
+    Attributes:
+        model: the model that runs.
+        sampling: how clips are taken.
+        record: how the features are made.
+        output: the folder.
+        jobs: the videos, with what an earlier run has done.
+        notes: what the user should know.
+    """
+
+    model: ModelRecord
+    sampling: SamplingRecord
+    record: FeatureRecord
+    output: str
+    jobs: tuple[Job, ...]
+    notes: tuple[str, ...]
+    _ready: Iterator[VideoFeatureFiles | VideoFailure]
+    _folder: FeatureFolder
+    _started: float
+    _videos: list[VideoFeatureFiles] = field(default_factory=list[VideoFeatureFiles])
+    _failures: list[VideoFailure] = field(default_factory=list[VideoFailure])
+
+    def __iter__(self) -> Iterator[VideoFeatureFiles | VideoFailure]:
+        """Yield each video when its files are complete; those of earlier runs come first."""
+        for ready in self._ready:
+            if isinstance(ready, VideoFailure):
+                self._failures.append(ready)
+            else:
+                self._videos.append(ready)
+            yield ready
+
+    def result(self) -> FeaturesResult:
+        """Bring the folder into its final form and return everything that was yielded until now.
+
+        Raises:
+            OutputError: the folder cannot be written to, or is full.
+        """
+        done = {video.name for video in self._videos if video.rows}
+        files = self._folder.finish({job.name for job in self.jobs} - done)
+        return FeaturesResult(
+            self.model,
+            self.sampling,
+            self.record.layers,
+            self.record.aggregate,
+            self.record.format,
+            self.output,
+            tuple(self._videos),
+            tuple(self._failures),
+            files,
+            self.notes,
+            time.monotonic() - self._started,
+        )
+
+
+def features(request: FeatureRequest, progress: Progress = no_progress) -> Generator[VideoFeatures | VideoFailure]:
+    """Yield the features of each video, in memory; decoding stops when the caller stops.
+
+    Args:
+        request: everything that decides them.
+        progress: called at each call of the model.
+
+    Raises:
+        UsageError: options that do not go together, a layer that the model does not return, or a model whose
+            preprocessing is not known.
+        BadInputError: the model is bad, or every name is of no video. A video that cannot be read is yielded as a
+            `VideoFailure`.
+        CheckFailedError: the export of a checkpoint does not return what its network returns.
+        UnavailableError: the engine, the device or a library is not there.
+    """
+    sources, failures, model, sampling = _prepare(request, progress)
+    yield from failures
+    with (
+        model,
+        tempfile.TemporaryDirectory(prefix="c3d-export-") as scratch,
+        closing(run_videos(model, sources, sampling, progress)) as items,
+    ):
+        for rows in split_videos(items, request.layers):
+            yield _collect(rows, sources[rows.number].name, request, Path(scratch))
+
+
+def write_features(request: FeatureRequest, files: FeatureFiles, progress: Progress = no_progress) -> FeaturesResult:
+    """Write the features of videos to files, and continue what an earlier run has begun.
+
+    Args:
+        request: everything that decides the features.
+        files: where they are written, and how.
+        progress: called at each call of the model.
+
+    Raises:
+        OutputError: the folder cannot be written to, is full, or another run is writing to it.
+        UsageError: the folder has features that were made in another way; and as `features`.
+        BadInputError: as `features`; a video that cannot be read is in the result's `failures`.
+        CheckFailedError: as `features`.
+        UnavailableError: as `features`.
+    """
+    with open_features(request, files, progress) as run:
+        for _ in run:
+            pass
+        return run.result()
+
+
+@contextmanager
+def open_features(
+    request: FeatureRequest, files: FeatureFiles, progress: Progress = no_progress
+) -> Generator[FeatureRun]:
+    """Load the model, open the folder, and yield the run, which writes when it is iterated.
+
+    Raises as `write_features`.
+    """
+    started = time.monotonic()
+    if files.format not in FEATURE_FORMATS:
+        raise UsageError(f"no format {files.format!r}; there are {', '.join(FEATURE_FORMATS)}")
+    if files.format == "parquet":
+        require_pyarrow()
+    sources, failures, model, sampling = _prepare(request, progress)
+    with model:
+        described, taken = model.record(), record_sampling(sampling)
+        record = make_record(request, files.format, described, taken, _shapes(model))
+        with open_folder(files.folder, record, overwrite=files.overwrite) as folder:
+            jobs = tuple(folder.plan(sources, overwrite=files.overwrite))
+            with closing(_all_results(failures, jobs, write_jobs(model, jobs, folder, sampling, progress))) as ready:
+                yield FeatureRun(
+                    described, taken, folder.record, display(files.folder), jobs, model.notes, ready, folder, started
+                )
+
+
+def write_jobs(
+    model: VideoModel, jobs: Sequence[Job], folder: FeatureFolder, sampling: Sampling, progress: Progress = no_progress
+) -> Generator[VideoFeatureFiles | VideoFailure]:
+    """Write the videos that are not done, and yield what became of each.
+
+    Args:
+        model: entered.
+        jobs: the videos.
+        folder: where to write them.
+        sampling: how clips are taken from each.
+        progress: called at each call of the model.
+
+    Raises:
+        OutputError: the folder cannot be written to, or is full.
+    """
+    todo = [job for job in jobs if job.done is None]
+    with closing(run_videos(model, [job.source for job in todo], sampling, progress)) as items:
+        yield from write_videos(items, todo, folder)
+
+
+def make_record(
+    request: FeatureRequest,
+    storage: FeatureFormat,
+    model: ModelRecord,
+    sampling: SamplingRecord,
+    shapes: dict[str, tuple[int, ...]],
+) -> FeatureRecord:
+    """Return how the features of a folder are made."""
+    return FeatureRecord(
+        version=VERSION,
+        producer=f"c3d-export {__version__}",
+        model=Path(model.path).name,
+        model_sha256=model.sha256,
+        engine=model.engine,
+        layers=shapes,
+        preprocessing=model.preprocessing,
+        recipe=model.recipe,
+        mean_sha256=model.mean,
+        sampling=asdict(sampling),
+        aggregate=request.aggregate,
+        format=storage,
+    )
+
+
+def _prepare(
+    request: FeatureRequest, progress: Progress
+) -> tuple[list[Source], list[VideoFailure], VideoModel, Sampling]:
+    """Return the videos, the names that are of none, the model, which is not loaded yet, and how clips are taken."""
+    if not request.videos:
+        raise UsageError("name a video to take features of")
+    if not request.layers or len(set(request.layers)) < len(request.layers):
+        raise UsageError("name each layer once")
+    if request.aggregate not in AGGREGATES:
+        raise UsageError(f"no aggregate {request.aggregate!r}; there are {', '.join(AGGREGATES)}")
+    sources, failures = find_sources(request.videos)
+    progress("opening the model")
+    model = open_model(request.model, replace(request.inference, outputs=request.layers), request.build, progress)
+    sampling = plan_sampling(model.size[0], model.preprocessing, request.clips)
+    progress("loading the model")
+    return sources, failures, model, sampling
+
+
+def _shapes(model: VideoModel) -> dict[str, tuple[int, ...]]:
+    """Return {layer: shape of its values for one clip}; a model that does not state them all is run on a black clip."""
+    shapes = {output.name: output.shape for output in model.outputs}
+    if all(all(shape) for shape in shapes.values()):
+        return shapes
+    black = model.to_input(np.zeros((*model.size, 3), np.uint8))
+    return {name: values.shape[1:] for name, values in model.run([black]).items()}
+
+
+def _collect(rows: VideoRows, source: str, request: FeatureRequest, scratch: Path) -> VideoFeatures | VideoFailure:
+    """Return the features of one video, or why it has none."""
+    try:
+        found = list(aggregate(rows, request.aggregate, scratch, scratch))
+    except C3DExportError as error:
+        if error is not rows.error:
+            raise
+        return VideoFailure(source, str(error), error.exit_code)
+    arrays = {layer: np.stack([row.features[layer] for row in found]) for layer in request.layers if found}
+    views = tuple(
+        replace(row, features={layer: array[number] for layer, array in arrays.items()})
+        for number, row in enumerate(found)
+    )
+    return VideoFeatures(source, arrays, views, rows.end.notes)
+
+
+def _all_results(
+    failures: Sequence[VideoFailure], jobs: Sequence[Job], results: Generator[VideoFeatureFiles | VideoFailure]
+) -> Generator[VideoFeatureFiles | VideoFailure]:
+    """Yield the names of no video, what earlier runs have done, then the others as they are ready."""
+    yield from failures
+    for job in jobs:
+        if (done := job.done) is not None:
+            yield VideoFeatureFiles(
+                job.source.name, job.name, done.rows, done.clips, tuple(done.files), kept=True, notes=done.notes
+            )
+    yield from results
