@@ -7,6 +7,7 @@ import click
 
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
 from exporter.cli.options import choice_option, json_options, parse_source
+from exporter.cli.sections import SectionedCommand
 from exporter.cli.video_options import (
     clip_options,
     engine_options,
@@ -18,7 +19,12 @@ from exporter.inference.features.types import AGGREGATES, FEATURE_FORMATS
 from models.config import FEATURES
 
 
-@click.command("features", short_help="Write the features of videos to files.")
+@click.command(
+    "features",
+    cls=SectionedCommand,
+    sections={"Video": ("clips",)},
+    short_help="Write the features of videos to files.",
+)
 @click.argument("model", type=parse_source, metavar="ARTIFACT")
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
 @click.option(
@@ -92,8 +98,8 @@ def features_command(
     request = FeatureRequest(
         model,
         videos,
+        inference=take_inference_options(options),  # first: --preprocess is that of the model that runs
         build=take_build_options(options),
-        inference=take_inference_options(options),
         clips=take_clip_options(options),
         **options,
     )

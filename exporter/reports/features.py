@@ -27,20 +27,20 @@ AGGREGATE_NAMES = {
 
 def print_head(run: FeatureRun, console: Console) -> None:
     """Print the model, the preprocessing, the layers and how clips are taken: known before the first video."""
-    model, record = run.model, run.record
-    layers = ", ".join(f"{name} ({'x'.join(map(str, shape))})" for name, shape in record.layers.items())
+    model = run.model
+    layers = ", ".join(f"{name} ({'x'.join(map(str, shape))})" for name, shape in run.layers.items())
     rows = {
         "model": f"{model.path} in {model.engine}{f', {model.network}' if model.network else ''}",
         "profile": f"{model.preprocessing}: {'inside the model' if model.preprocessing_inside else model.recipe}",
         "clips": describe_sampling(run.sampling),
         "layer": layers,
-        "rows": AGGREGATE_NAMES[record.aggregate],
+        "rows": AGGREGATE_NAMES[run.aggregate],
     }
     for name, text in rows.items():
         console.print(f"{name:<9}{escape(text)}")
     print_notes(run.notes, console)
-    if kept := sum(job.done is not None for job in run.jobs):
-        console.print(f"resumed  {count(kept, 'video')} of {len(run.jobs)} done by an earlier run")
+    if run.kept:
+        console.print(f"resumed  {run.kept} of {count(run.total, 'video')} done by an earlier run")
     console.print()
 
 
@@ -58,7 +58,6 @@ def print_video(video: VideoFeatureFiles | VideoFailure, console: Console) -> No
 
 def print_end(result: FeaturesResult, console: Console) -> None:
     """Print the videos without features, whose messages name them, and how many were done."""
-    console.print()
     for failure in result.failures:
         console.print(f"[bold red]FAILED[/]   {escape(failure.message)}")
     for file in result.files:

@@ -17,7 +17,7 @@ from exporter.inference.clips import plan_sampling, record_sampling
 from exporter.inference.features.aggregate import aggregate
 from exporter.inference.features.folder import FeatureFolder, Job, open_folder
 from exporter.inference.features.parquet import require_pyarrow
-from exporter.inference.features.record import VERSION, FeatureRecord
+from exporter.inference.features.record import VERSION, FeatureRecord, record_profile
 from exporter.inference.features.results import FeaturesResult, VideoFeatureFiles, VideoFeatures
 from exporter.inference.features.types import AGGREGATES, FEATURE_FORMATS, Aggregate, FeatureFormat
 from exporter.inference.features.video_rows import VideoRows, split_videos
@@ -32,6 +32,7 @@ from exporter.video.sources import Source
 from exporter.workflows.predict import find_sources
 from exporter.workflows.video_model import open_model
 from models.options import BuildOptions
+from models.preprocessing import Preprocessing
 from models.progress import Progress, no_progress
 
 __all__ = ["FeatureFiles", "FeatureRequest", "FeatureRun", "features", "open_features", "write_features"]
@@ -76,30 +77,40 @@ class FeatureFiles:
     overwrite: bool = False
 
 
-@dataclass
 class FeatureRun:
-    """Features that are being written.
+    """Features that are being written; made by `open_features`.
 
     Attributes:
         model: the model that runs.
         sampling: how clips are taken.
-        record: how the features are made.
+        layers: {output of the model: shape of its values for one clip}.
+        aggregate: what a row is.
+        format: how the features are stored.
         output: the folder.
-        jobs: the videos, with what an earlier run has done.
+        total: how many videos there are.
+        kept: how many of them an earlier run has done.
         notes: what the user should know.
     """
 
-    model: ModelRecord
-    sampling: SamplingRecord
-    record: FeatureRecord
-    output: str
-    jobs: tuple[Job, ...]
-    notes: tuple[str, ...]
-    _ready: Iterator[VideoFeatureFiles | VideoFailure]
-    _folder: FeatureFolder
-    _started: float
-    _videos: list[VideoFeatureFiles] = field(default_factory=list[VideoFeatureFiles])
-    _failures: list[VideoFailure] = field(default_factory=list[VideoFailure])
+    def __init__(
+        self,
+        model: ModelRecord,
+        sampling: SamplingRecord,
+        folder: FeatureFolder,
+        jobs: Sequence[Job],
+        notes: tuple[str, ...],
+        ready: Iterator[VideoFeatureFiles | VideoFailure],
+        started: float,
+    ) -> None:
+        self.model, self.sampling, self.notes = model, sampling, notes
+        self.layers = folder.record.layers
+        self.aggregate: Aggregate = folder.record.aggregate
+        self.format: FeatureFormat = folder.record.format
+        self.output = display(folder.path)
+        self.total, self.kept = len(jobs), sum(job.done is not None for job in jobs)
+        self._folder, self._jobs, self._ready, self._started = folder, jobs, ready, started
+        self._videos: list[VideoFeatureFiles] = []
+        self._failures: list[VideoFailure] = []
 
     def __iter__(self) -> Iterator[VideoFeatureFiles | VideoFailure]:
         """Yield each video when its files are complete; those of earlier runs come first."""
@@ -117,13 +128,13 @@ class FeatureRun:
             OutputError: the folder cannot be written to, or is full.
         """
         done = {video.name for video in self._videos if video.rows}
-        files = self._folder.finish({job.name for job in self.jobs} - done)
+        files = self._folder.finish({job.name for job in self._jobs} - done)
         return FeaturesResult(
             self.model,
             self.sampling,
-            self.record.layers,
-            self.record.aggregate,
-            self.record.format,
+            self.layers,
+            self.aggregate,
+            self.format,
             self.output,
             tuple(self._videos),
             tuple(self._failures),
@@ -196,13 +207,11 @@ def open_features(
     sources, failures, model, sampling = _prepare(request, progress)
     with model:
         described, taken = model.record(), record_sampling(sampling)
-        record = make_record(request, files.format, described, taken, _shapes(model))
+        record = make_record(request, files.format, described, taken, model.preprocessing, _shapes(model))
         with open_folder(files.folder, record, overwrite=files.overwrite) as folder:
             jobs = tuple(folder.plan(sources, overwrite=files.overwrite))
             with closing(_all_results(failures, jobs, write_jobs(model, jobs, folder, sampling, progress))) as ready:
-                yield FeatureRun(
-                    described, taken, folder.record, display(files.folder), jobs, model.notes, ready, folder, started
-                )
+                yield FeatureRun(described, taken, folder, jobs, model.notes, ready, started)
 
 
 def write_jobs(
@@ -230,6 +239,7 @@ def make_record(
     storage: FeatureFormat,
     model: ModelRecord,
     sampling: SamplingRecord,
+    profile: Preprocessing,
     shapes: dict[str, tuple[int, ...]],
 ) -> FeatureRecord:
     """Return how the features of a folder are made."""
@@ -240,9 +250,7 @@ def make_record(
         model_sha256=model.sha256,
         engine=model.engine,
         layers=shapes,
-        preprocessing=model.preprocessing,
-        recipe=model.recipe,
-        mean_sha256=model.mean,
+        profile=record_profile(profile),
         sampling=asdict(sampling),
         aggregate=request.aggregate,
         format=storage,

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from exporter.errors import C3DExportError
 from exporter.inference.features.folder import Job
-from exporter.inference.features.record import FeatureRecord
+from exporter.inference.features.record import FeatureRecord, record_profile
 from exporter.inference.features.types import FeatureRow
 from exporter.inference.types import ClipOutputs, VideoEnd
 from exporter.video.sources import Source
+from models.preprocessing import find_profile
 
 RECORD = FeatureRecord(
     version=1,
@@ -21,9 +22,7 @@ RECORD = FeatureRecord(
     model_sha256="a" * 64,
     engine="onnxruntime (cpu)",
     layers={"fc6": (6,)},
-    preprocessing="caffe-sports1m",
-    recipe="BGR, 0-255",
-    mean_sha256=None,
+    profile=record_profile(find_profile("caffe-sports1m")),
     sampling={"frames": 16, "window": 16, "step": 8, "clips": None, "short": "repeat"},
     aggregate="clips",
     format="npy",
@@ -76,7 +75,6 @@ def jobs(count: int) -> list[Job]:
             Source(f"v{number}.mp4", f"v{number}.mp4"),
             f"/videos/v{number}.mp4",
             f"v{number}",
-            images=False,
             bytes=1,
             modified_ns=2,
             done=None,

@@ -16,7 +16,7 @@ uploaded, and each appears complete.
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +25,7 @@ from filelock import Timeout
 
 from exporter.artifacts.store import staging
 from exporter.errors import OutputError, UsageError
-from exporter.inference.features.names import choose_names, is_images
+from exporter.inference.features.names import choose_names
 from exporter.inference.features.record import FeatureRecord, VideoRecord, from_json, to_json
 from exporter.inference.features.stores import RUN, VideoStore, open_store
 from exporter.storage import (
@@ -54,8 +54,7 @@ class Job:
         source: the video.
         video: where it is: an absolute path, or a URL, in UTF-8.
         name: its name among the files.
-        images: whether it is a folder or numbered pattern of images.
-        bytes: its size; None where that is not known.
+        bytes: its size, or that of its images; None where that is not known.
         modified_ns: when it was last changed, in nanoseconds since 1970; None where that is not known.
         done: its record, if an earlier run has completed it and it has not changed since.
     """
@@ -63,7 +62,6 @@ class Job:
     source: Source
     video: str
     name: str
-    images: bool
     bytes: int | None
     modified_ns: int | None
     done: VideoRecord | None
@@ -101,15 +99,15 @@ class FeatureFolder:
             OutputError: something in the folder is not what this tool writes.
         """
         records = self.store.read()
-        places = {_identify(source.location): source for source in sources}
+        places = {_identify(source): source for source in sources}
         names = choose_names(list(places), {record.video: record.name for record in records.values()})
         jobs: list[Job] = []
         for video, source in places.items():
-            size, modified = _stat(source.location)
+            size, modified = _stat(source)
             record = None if overwrite else records.get(names[video])
             if record and (record.video, record.bytes, record.modified_ns) != (video, size, modified):
                 record = None
-            jobs.append(Job(source, video, names[video], is_images(source.location), size, modified, record))
+            jobs.append(Job(source, video, names[video], size, modified, record))
         return jobs
 
     def finish(self, without: Collection[str] = ()) -> tuple[str, ...]:
@@ -197,9 +195,11 @@ def _locked(path: str) -> Generator[None]:
         yield
 
 
-def _identify(location: str) -> str:
+def _identify(source: Source) -> str:
     """Return a URL without secrets, or an absolute path; bytes that are not UTF-8 are escaped."""
-    return to_utf8(display(location) if is_url(location) else str(Path(location).absolute()))
+    if source.kind == "camera" or is_url(source.url):
+        return display(source.url)
+    return to_utf8(str(Path(source.url).absolute()))
 
 
 def to_utf8(text: str) -> str:
@@ -207,11 +207,12 @@ def to_utf8(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _stat(location: str) -> tuple[int | None, int | None]:
-    """Return a file's size and time of change, or (None, None) for what is not a file."""
-    with suppress(OSError, ValueError):
-        found = Path(location)
-        if found.is_file():
-            stat = found.stat()
-            return stat.st_size, stat.st_mtime_ns
-    return None, None
+def _stat(source: Source) -> tuple[int | None, int | None]:
+    """Return a local video's size and time of change, or (None, None) for another."""
+    if source.kind == "camera" or is_url(source.url):
+        return None, None
+    try:
+        stats = [Path(file).stat() for file in source.images or (source.url,)]
+    except (OSError, ValueError):  # it is reported when it is opened
+        return None, None
+    return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)

@@ -6,14 +6,15 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+
+from exporter.video.sources import PATTERN
 
 MAX_BYTES = 120
 """Bytes of a name in UTF-8; file systems allow 255, and endings are added."""
 HASH_DIGITS = 12
 _NOT_PLAIN = re.compile(r'^[.-]|[\x00-\x1f\x7f-\x9f/\\:*?"<>|\ud800-\udfff]')
 """What a file system, a shell or UTF-8 takes amiss."""
-_NUMBERED = re.compile(r"%0?\d*d")
 
 
 def choose_names(videos: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
@@ -41,15 +42,10 @@ def choose_names(videos: Sequence[str], known: Mapping[str, str]) -> dict[str, s
     return names | {video: _hashed(video) for video in left}
 
 
-def is_images(video: str) -> bool:
-    """Return whether a path is of a folder, or of a numbered pattern, of images."""
-    return "://" not in video and (bool(_NUMBERED.search(PurePosixPath(video).name)) or Path(video).is_dir())
-
-
 def _file_name(video: str) -> str:
     """Return the last part of a path or URL that is a name: a numbered pattern is called after its folder."""
     path = PurePosixPath(re.sub(r"[?#].*$", "", video) if "://" in video else video)
-    return path.parent.name if _NUMBERED.search(path.name) else path.name
+    return path.parent.name if PATTERN.search(path.name) else path.name
 
 
 def _stem(video: str) -> str:

@@ -7,13 +7,14 @@ which video it is of; it is published after them. Both are JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import msgspec
 
 from exporter.errors import OutputError
 from exporter.inference.features.types import Aggregate, FeatureFormat
+from models.preprocessing import Preprocessing
 
 VERSION = 1
 Record = TypeVar("Record")
@@ -30,9 +31,7 @@ class FeatureRecord:
         model_sha256: SHA-256 of the model file.
         engine: the engine that ran it, its version and device.
         layers: {output of the model: shape of its values for one clip}.
-        preprocessing: the profile's name.
-        recipe: the profile in one line.
-        mean_sha256: SHA-256 of the file with a mean for each pixel; None where the mean by channel was used.
+        profile: the preprocessing profile, as `record_profile` returns it.
         sampling: how clips were taken from the videos.
         aggregate: what a row is.
         format: how the features are stored.
@@ -44,9 +43,7 @@ class FeatureRecord:
     model_sha256: str
     engine: str
     layers: dict[str, tuple[int, ...]]
-    preprocessing: str
-    recipe: str
-    mean_sha256: str | None
+    profile: dict[str, Any]
     sampling: dict[str, int | str | None]
     aggregate: Aggregate
     format: FeatureFormat
@@ -63,15 +60,13 @@ class FeatureRecord:
             found.append(f"model {self.model_sha256[:16]}…, not {wanted.model_sha256[:16]}…")
         if self.layers != wanted.layers:
             found.append(f"layer {', '.join(self.layers)}, not {', '.join(wanted.layers)}")
-        if (self.recipe, self.mean_sha256) != (wanted.recipe, wanted.mean_sha256):
-            same = self.preprocessing == wanted.preprocessing
-            found.append(
-                f"other values of profile {wanted.preprocessing}"
-                if same
-                else f"profile {self.preprocessing}, not {wanted.preprocessing}"
-            )
-        if self.sampling != wanted.sampling:
-            found.append(_compare_sampling(self.sampling, wanted.sampling))
+        old, new = self.profile, wanted.profile
+        if old.get("name") != new.get("name"):
+            found.append(f"profile {old.get('name')}, not {new.get('name')}")
+        elif changed := _changed(old, new):
+            found.append(f"profile {new.get('name')} with another {', '.join(changed)}")
+        for name in _changed(self.sampling, wanted.sampling):
+            found.append(f"{name} {self.sampling.get(name)}, not {wanted.sampling.get(name)}")
         for name in ("aggregate", "format"):
             old, new = getattr(self, name), getattr(wanted, name)
             if old != new:
@@ -79,9 +74,16 @@ class FeatureRecord:
         return found
 
 
-def _compare_sampling(old: Mapping[str, int | str | None], new: Mapping[str, int | str | None]) -> str:
-    changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    return ", ".join(f"{name} {old.get(name)}, not {new.get(name)}" for name in changed)
+def _changed(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    return [name for name in {**old, **new} if old.get(name) != new.get(name)]
+
+
+def record_profile(profile: Preprocessing) -> dict[str, Any]:
+    """Return a profile as a record has it: without what does not change a number."""
+    recorded = msgspec.to_builtins(replace(profile, source=""))
+    if profile.mean_cube is not None:
+        recorded["mean_cube"] = {"sha256": profile.mean_cube.sha256}
+    return msgspec.json.decode(msgspec.json.encode(recorded))
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def _open_writer(record: FeatureRecord, job: Job, stage: Path) -> FeatureWriter:
         return ParquetPart(stage, job.name, to_utf8(job.source.name), record.layers, to_json(record))
     if record.format == "c3d":
         blobs = {layer: CAFFE_BLOBS.get(layer, layer) for layer in record.layers}
-        numbers_from = (1 if job.images else 0) if record.aggregate == "clips" else None
+        numbers_from = (1 if job.source.kind == "images" else 0) if record.aggregate == "clips" else None
         return BlobWriter(stage, job.name, blobs, numbers_from)
     return NpyWriter(stage, job.name, record.layers)
 

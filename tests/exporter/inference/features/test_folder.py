@@ -69,8 +69,8 @@ def test_a_video_that_changed_or_lost_its_files_is_computed_again(kind: str, tmp
     [
         ({"model_sha256": "b" * 64}, "model"),
         ({"layers": {"fc7": (6,)}}, "layer fc6, not fc7"),
-        ({"preprocessing": "jfzhang95", "recipe": "x"}, "profile caffe-sports1m, not jfzhang95"),
-        ({"mean_sha256": "c" * 64}, "other values of profile"),
+        ({"profile": {**RECORD.profile, "name": "jfzhang95"}}, "profile caffe-sports1m, not jfzhang95"),
+        ({"profile": {**RECORD.profile, "mean_cube": {"sha256": "c" * 64}}}, "caffe-sports1m with another mean_cube"),
         ({"sampling": {**RECORD.sampling, "step": 16}}, "step 8, not 16"),
         ({"aggregate": "mean"}, "aggregate clips, not mean"),
         ({"format": "c3d"}, "format npy, not c3d"),
@@ -215,7 +215,7 @@ print(moment)
 def test_killed_at_any_change_of_a_file_a_run_leaves_whole_files_and_the_next_completes_them(
     kind: str, step: int, tmp_path: Path
 ) -> None:
-    videos = [source.location for source in make_videos(tmp_path / "in", 2)]
+    videos = [source.url for source in make_videos(tmp_path / "in", 2)]
     done = subprocess.run(
         [sys.executable, "-c", KILLED, kind, str(step), str(tmp_path), *videos],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(["tests", *sys.path])},

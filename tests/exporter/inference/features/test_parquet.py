@@ -34,7 +34,7 @@ def test_a_row_has_the_video_the_clip_and_a_list_of_fixed_size(tmp_path: Path) -
     features = np.array(table["feature"].to_pylist(), np.float32)
     np.testing.assert_array_equal(features, [np.ravel(row.features["fc6"]) for row in rows(5, (2, 1, 3))])
     record = json.loads(table.schema.metadata[b"c3d_export.features"])
-    assert (record["model_sha256"], record["preprocessing"], record["sampling"]["step"]) == (
+    assert (record["model_sha256"], record["profile"]["name"], record["sampling"]["step"]) == (
         "a" * 64,
         "caffe-sports1m",
         8,
