@@ -205,9 +205,9 @@ def _crop_fault(manifest: Manifest) -> str | None:
         sizes = [*manifest.clip_size[1:]]
     else:
         sizes = [size for size in manifest.signature.inputs[0].shape[-2:] if isinstance(size, int)]
-    if manifest.preprocessing is None or len(sizes) != 2:
+    if manifest.preprocessing is None:
         return None
-    return manifest.preprocessing.fault(*sizes)
+    return manifest.preprocessing.fault(*sizes) if len(sizes) == 2 else manifest.preprocessing.value_fault()
 
 
 def _names_fault(manifest: Manifest) -> str | None:

@@ -109,13 +109,20 @@ def read_conventions(path: Path, metadata: Mapping[str, str]) -> Conventions:
         CheckpointError: the metadata is present but invalid.
     """
     try:
-        if CONVENTIONS_KEY in metadata:
-            return msgspec.json.decode(metadata[CONVENTIONS_KEY], type=Conventions)
-        if MANIFEST_KEY in metadata:
-            manifest = msgspec.json.decode(metadata[MANIFEST_KEY], type=_Manifest)
-            settings = manifest.network.settings
-            stated = settings.conventions if settings else Conventions(manifest.network.pool5)
-            return replace(stated, preprocessing=manifest.preprocessing, class_names=manifest.class_names)
+        stated = _decode(metadata)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise CheckpointError(f"{path}: its metadata of conventions is invalid: {error}") from error
+    if stated.preprocessing is not None and (fault := stated.preprocessing.value_fault()):
+        raise CheckpointError(f"{path}: its metadata of conventions is invalid: preprocessing: {fault}")
+    return stated
+
+
+def _decode(metadata: Mapping[str, str]) -> Conventions:
+    if CONVENTIONS_KEY in metadata:
+        return msgspec.json.decode(metadata[CONVENTIONS_KEY], type=Conventions)
+    if MANIFEST_KEY in metadata:
+        manifest = msgspec.json.decode(metadata[MANIFEST_KEY], type=_Manifest)
+        settings = manifest.network.settings
+        stated = settings.conventions if settings else Conventions(manifest.network.pool5)
+        return replace(stated, preprocessing=manifest.preprocessing, class_names=manifest.class_names)
     return Conventions()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -16,8 +15,6 @@ from models.preprocessing.recipe import Preprocessing
 
 MAX_BYTES = 1 << 16
 """The largest profile file that is read."""
-MAX_SIDE = 1 << 14
-"""The longest side that frames may be resized to."""
 _OPTIONAL = {"crop": None}
 """What a file may leave out although a profile in Python may not: TOML has no null. So may name and source."""
 
@@ -68,27 +65,9 @@ def read_profile(path: Path) -> Preprocessing:
         profile = msgspec.convert(stated, type=Preprocessing)
     except (ValueError, RecursionError) as error:  # of msgspec, tomllib and the decoding of text
         raise BadInputError(f"{path}: not a preprocessing profile: {error}") from error
-    if fault := find_fault(profile):
+    if fault := profile.value_fault():
         raise BadInputError(f"{path}: not a preprocessing profile: {fault}")
     return profile
-
-
-def find_fault(profile: Preprocessing) -> str | None:
-    """Return what is impossible in a profile, or None: values that types alone do not rule out."""
-    sides = (profile.resize,) if isinstance(profile.resize, int) else profile.resize
-    counts = {"frame_step": profile.frame_step, "clip_step": profile.clip_step, "clips": profile.clips}
-    if not all(map(math.isfinite, (profile.scale, *profile.mean, *profile.std))):
-        return "scale, mean and std must be finite"
-    if profile.scale == 0 or 0 in profile.std:
-        return "scale and std must not be 0"
-    if not all(1 <= side <= MAX_SIDE for side in sides):
-        return f"resize must be from 1 to {MAX_SIDE} (got {profile.resize})"
-    if profile.crop is not None and min(profile.crop) < 0:
-        return f"crop must not be negative (got {profile.crop})"
-    if not profile.name.strip():
-        return "name must not be empty"
-    wrong = [name for name, number in counts.items() if number is not None and number < 1]
-    return f"{wrong[0]} must be at least 1 (got {counts[wrong[0]]})" if wrong else None
 
 
 def format_profile(profile: Preprocessing) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -12,6 +13,11 @@ from models.config import CLIP_SHAPE
 COLOURS = 3
 CROP_SIZE = CLIP_SHAPE[2]
 """The side of the published network's square crop, for which profiles state their sizes."""
+
+MAX_SIDE = 1 << 14
+"""The longest side that a profile may resize frames to."""
+MAX_STEP = 1_000_000
+"""The most frames of a step, and clips of a video, that a profile may state."""
 
 Channels = tuple[float, float, float]
 """A number for each colour channel, in the order the network sees them."""
@@ -130,8 +136,27 @@ class Preprocessing:
         )
         return replace(self, resize=resize, crop=None)
 
+    def value_fault(self) -> str | None:
+        """Return what is impossible in the profile, or None: values that types alone do not rule out."""
+        sides = (self.resize,) if isinstance(self.resize, int) else self.resize
+        counts = {"frame_step": self.frame_step, "clip_step": self.clip_step, "clips": self.clips}
+        if not all(map(math.isfinite, (self.scale, *self.mean, *self.std))):
+            return "scale, mean and std must be finite"
+        if self.scale == 0 or 0 in self.std:
+            return "scale and std must not be 0"
+        if not all(1 <= side <= MAX_SIDE for side in sides):
+            return f"resize must be from 1 to {MAX_SIDE} (got {self.resize})"
+        if self.crop is not None and not all(0 <= start <= MAX_SIDE for start in self.crop):
+            return f"crop must be from 0 to {MAX_SIDE} (got {self.crop})"
+        if not self.name.strip():
+            return "name must not be empty"
+        wrong = [name for name, number in counts.items() if number is not None and not 1 <= number <= MAX_STEP]
+        return f"{wrong[0]} must be from 1 to {MAX_STEP} (got {counts[wrong[0]]})" if wrong else None
+
     def fault(self, crop_height: int = CROP_SIZE, crop_width: int = CROP_SIZE) -> str | None:
-        """Return what is wrong with a crop window of that size, or None."""
+        """Return what is impossible in the profile, or wrong with a crop window of that size, or None."""
+        if (fault := self.value_fault()) is not None:
+            return fault
         width, height = self.frame_size(1, 1)
         top, left = self.crop or (0, 0)
         if min(top, left, height - top - crop_height, width - left - crop_width) < 0:

@@ -51,20 +51,18 @@ def choose_profile(
 
     Raises:
         UsageError: no such profile, or its crop does not fit the clip.
-        BadInputError: a file cannot be used.
+        BadInputError: a file cannot be used, or the network's own profile does not fit the clip.
     """
     profile = own
     notes: list[str] = []
     if preprocess is not None:
         profile = find_profile(preprocess)
         profile = profile.scaled(*size[1:]) if profile in PROFILES else profile
-        if profile.fault(*size[1:]):
-            raise UsageError(
-                f"the profile {profile.name} does not fit clips of {format_size(size[1:])}: crop {profile.crop} of "
-                f"{profile.resize}"
-            )
         if own.name not in (UNKNOWN.name, profile.name):
             notes.append(f"--preprocess {profile.name} overrides the checkpoint's profile, {own.name}")
+    if fault := profile.fault(*size[1:]):
+        error = BadInputError if preprocess is None else UsageError
+        raise error(f"the profile {profile.name} does not fit clips of {format_size(size[1:])}: {fault}")
     if mean is None:
         return ChosenProfile(replace(profile, mean_cube=None), notes=(*notes, *describe_fallback(profile)))
     from models.preprocessing.mean import fit_mean, load_mean  # imports torch

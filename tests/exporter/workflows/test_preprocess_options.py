@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from helpers.checkpoints import narrow_state
@@ -17,11 +18,13 @@ from exporter.artifacts.loading import rebuild_network
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import FORMATS, load_artifact
-from exporter.types import ExportRequest
+from exporter.types import ExportRequest, ParityOptions
 from exporter.workflows.export import export
+from exporter.workflows.verify import verify_parity
 from models import build
 from models.options import BuildOptions
 from models.preprocessing import JFZHANG95, MMACTION2, find_profile, format_profile
+from models.preprocessing.frames import make_clip
 from models.preprocessing.mean import load_mean
 
 CUBE = np.random.default_rng(0).uniform(80, 120, (3, 16, 128, 171)).astype(np.float32)
@@ -136,3 +139,26 @@ def test_the_profiles_are_listed_and_printed(tmp_path: Path, capfd: pytest.Captu
     printed = call("c3d-export", "layouts", "--profile", "ekosman", cwd=tmp_path, capture=capfd).stdout
     (tmp_path / "mine.json").write_text(printed)
     assert find_profile(tmp_path / "mine.json") == find_profile("ekosman")
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_a_mean_file_inside_the_artifact_is_subtracted_there_too(folder: Path) -> None:
+    options = BuildOptions(weights=folder / "c3d.pth", preprocess="jfzhang95", mean=folder / "means" / "mean.npy")
+    request = ExportRequest(("onnx", "torchscript"), options, output_dir=folder, with_preprocess=True, verify=False)
+    export(request)
+    frames = np.random.default_rng(1).integers(0, 256, (1, 16, 60, 80, 3), dtype=np.uint8)
+    model = build(options)
+    clip = make_clip(JFZHANG95, frames[0], (16, 112, 112), CUBE[:, :, 8:120, 30:142])
+    with torch.inference_mode():
+        expected = model.network(torch.from_numpy(clip)[None]).numpy()
+    found = {
+        "onnx": onnxruntime.InferenceSession(folder / "c3d.onnx").run(None, {"frames": frames})[0],
+        "torchscript": torch.jit.load(folder / "c3d.pt")(torch.from_numpy(frames)).numpy(),
+    }
+    for returned in found.values():
+        assert np.abs(returned - expected).max() <= 1e-4 * np.abs(expected).max()
+    (report,) = verify_parity([folder / "c3d.onnx"], ParityOptions(input_types=("video",)))
+    assert report.passed
+    (folder / "means" / "mean.npy").unlink()
+    with pytest.raises(ArtifactError, match="mean.npy is not at .*name it with --mean"):
+        verify_parity([folder / "c3d.onnx"], ParityOptions(input_types=("video",)))

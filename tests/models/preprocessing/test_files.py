@@ -7,7 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.manifests import MANIFEST
 
+from exporter.artifacts.manifest import Manifest
+from exporter.errors import ArtifactError
 from models.errors import BadInputError, UsageError
 from models.preprocessing import MMACTION2, PROFILES, Preprocessing, find_profile, format_profile
 from models.preprocessing.selection import choose_profile, recorded_profile
@@ -54,11 +57,11 @@ GOOD = {"channels": "RGB", "scale": 1, "mean": [0, 0, 0], "resize": 128}
         (json.dumps(GOOD | {"resize": [171, 128, 3]}), "at `\\$.resize`"),
         (json.dumps(GOOD | {"resize": 0}), "resize must be from 1 to 16384"),
         (json.dumps(GOOD | {"resize": [1 << 20, 128]}), "resize must be from 1 to 16384"),
-        (json.dumps(GOOD | {"crop": [-1, 0]}), "crop must not be negative"),
+        (json.dumps(GOOD | {"crop": [-1, 0]}), "crop must be from 0"),
         (json.dumps(GOOD | {"std": [1, 0, 1]}), "must not be 0"),
         (json.dumps(GOOD | {"scale": 1e400}), "not a preprocessing profile"),
-        (json.dumps(GOOD | {"frame_step": 0}), "frame_step must be at least 1"),
-        (json.dumps(GOOD | {"clips": 0}), "clips must be at least 1"),
+        (json.dumps(GOOD | {"frame_step": 0}), "frame_step must be from 1"),
+        (json.dumps(GOOD | {"clips": 0}), "clips must be from 1"),
         (json.dumps(GOOD | {"name": " "}), "name must not be empty"),
         ("\ud800", "not a preprocessing profile"),
         (" " * (1 << 17), "too large"),
@@ -101,3 +104,23 @@ def test_the_recorded_profile_of_a_manifest_without_a_mean_file() -> None:
     assert recorded_profile(MMACTION2, SIZE, Path()).preprocessing == MMACTION2
     caffe = find_profile("caffe-sports1m")
     assert "without --mean FILE the channel means (90.25, 97.66, 101.41)" in choose_profile(caffe, SIZE).notes[0]
+
+
+def test_a_manifest_with_an_impossible_profile_is_refused() -> None:
+    for wrong, message in (
+        ({"frame_step": 0}, "frame_step must be from 1"),
+        ({"resize": (1 << 40, 128)}, "resize must be from 1"),
+        ({"crop": (8, 100)}, "crop \\(8, 100\\) of \\(171, 128\\)"),
+    ):
+        profile = replace(find_profile("jfzhang95"), **wrong)
+        with pytest.raises(ArtifactError, match=message):
+            Manifest.from_json(replace(MANIFEST, preprocessing=profile).to_json())
+        with pytest.raises(BadInputError, match="the profile jfzhang95 does not fit clips of 112x112"):
+            choose_profile(profile, SIZE)
+
+
+def test_a_manifest_from_before_these_fields_loads() -> None:
+    text = json.loads(replace(MANIFEST, preprocessing=find_profile("jfzhang95")).to_json())
+    for field in ("interpolation", "rounding", "clips", "average", "mean_cube"):
+        del text["preprocessing"][field]
+    assert Manifest.from_json(json.dumps(text)).preprocessing == find_profile("jfzhang95")
