@@ -27,8 +27,8 @@ from models.progress import Progress, no_progress
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-QUEUE_BYTES = 64 << 20
-"""Clips that wait for the model: 26 of the published network's. A larger clip waits alone."""
+QUEUE_BYTES = 32 << 20
+"""Clips that wait for the model: 13 of the published network's. A larger clip waits alone."""
 BATCH_BYTES = 1 << 30
 """Clips of one call of the model, where the batch size is free: frames of their own size may be large."""
 PREVIEW_SIZE = 128
