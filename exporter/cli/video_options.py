@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 import click
 
 from exporter.cli.network_options import labels_option
-from exporter.cli.options import PATH, choice_option, combine
+from exporter.cli.options import choice_option, combine
+from exporter.cli.preprocess_options import preprocess_options
 from exporter.engines import engine_names
 from exporter.inference.types import ClipOptions, InferenceOptions
 from exporter.types import DEVICES
@@ -35,17 +36,7 @@ engine_options = combine(
         metavar="N",
         help="Clips in one call of the model. [default: the model's if it is fixed, else 1 on a CPU and 8 on a GPU]",
     ),
-    click.option(
-        "--preprocess",
-        metavar="NAME|FILE",
-        help="Preprocessing profile: a known one, or a .json or .toml file. [default: the artifact's]",
-    ),
-    click.option(
-        "--mean",
-        type=PATH,
-        metavar="FILE",
-        help="Mean for each pixel (.npy, .binaryproto) in place of the profile's mean by channel.",
-    ),
+    preprocess_options,
 )
 """How the model runs, whatever its outputs are; `take_inference_options` reads them."""
 inference_options = combine(

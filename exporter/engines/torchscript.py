@@ -156,7 +156,7 @@ class TorchScriptRuntime(Runtime):
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
         assert self._module is not None, "enter the runtime first"
-        inputs = [torch.from_numpy(value).to(self.options.device, self._dtype) for value in feeds.values()]
+        inputs = [_tensor(value).to(self.options.device, self._dtype) for value in feeds.values()]
         with torch.inference_mode():
             try:
                 returned = self._graph(*inputs) if self._graph is not None else self._module(*inputs)
@@ -199,6 +199,11 @@ class Float32Script(Float64Script):
     """The same archive with every number in float32."""
 
     dtype = "float32"
+
+
+def _tensor(array: NDArray[Any]) -> torch.Tensor:
+    """Return an array as a tensor of the same memory, or of a copy where it is read-only, which torch does not know."""
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:

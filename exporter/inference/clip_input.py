@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +14,6 @@ from models.specs import Signature, TensorSpec
 COLOURS = 3
 CLIP_RANK = 5
 """(batch, channel, time, height, width), or of frames (batch, time, height, width, channel)."""
-WITH_PREPROCESS = "with_preprocess"
-"""The manifest's option of an artifact with preprocessing inside."""
-CLIP_SIZE = "clip_size"
-"""The manifest's option that states the network's clip in such an artifact: `TxHxW`."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +75,10 @@ def read_clip_input(path: Path, signature: Signature, manifest: Manifest | None)
     if spec.shape and spec.shape[-1] == UNKNOWN_RANK:
         raise ArtifactError(f"{path}: does not state the shape of its input {spec.name}: export it with fixed sizes")
     batch = spec.shape[0] if spec.shape and isinstance(spec.shape[0], int) else None
-    if manifest is not None and manifest.options.get(WITH_PREPROCESS) is True:
-        return ClipInput(spec, _stated_size(path, manifest), batch, takes_frames=True)
+    if manifest is not None and manifest.with_preprocess:
+        assert manifest.clip_size is not None  # reading a manifest checks it
+        time, height, width = manifest.clip_size
+        return ClipInput(spec, (time, height, width), batch, takes_frames=True)
     singleton = len(spec.shape) == CLIP_RANK + 1 and (isinstance(spec.shape[1], str) or spec.shape[1] == 1)
     shape = spec.shape[2:] if singleton else spec.shape[1:]
     if len(shape) != CLIP_RANK - 1 or "float" not in spec.dtype:
@@ -98,11 +95,3 @@ def read_clip_input(path: Path, signature: Signature, manifest: Manifest | None)
         )
     time, height, width = (int(size) for size in sizes)
     return ClipInput(spec, (time, height, width), batch, singleton=singleton)
-
-
-def _stated_size(path: Path, manifest: Manifest) -> tuple[int, int, int]:
-    """Return the network's clip as the manifest of an artifact with preprocessing inside states it."""
-    stated = re.fullmatch(r"(\d+)x(\d+)x(\d+)", str(manifest.options.get(CLIP_SIZE)))
-    if stated is None:
-        raise ArtifactError(f"{path}: its manifest does not state the size of the network's clip ({CLIP_SIZE})")
-    return int(stated[1]), int(stated[2]), int(stated[3])

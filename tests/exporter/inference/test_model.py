@@ -143,7 +143,7 @@ def test_a_mean_for_each_pixel(small_video_model: SmallVideoModel, tmp_path: Pat
     assert np.allclose(model.to_input(window), 100 - mean[:, :, 8:120, 29:141])
     assert model.notes == ()
     without = open_video_model(small_video_model.onnx, replace(options, mean=None))
-    assert "without --mean FILE its average by channel is subtracted" in without.notes[-1]
+    assert "without --mean FILE the channel means" in without.notes[-1]
     assert np.allclose(without.to_input(window)[:, 0, 0, 0], 100 - np.array([90.25, 97.66, 101.41]))
     np.save(tmp_path / "mean.npy", mean[:, :, :64])
     with pytest.raises(BadInputError, match="does not fit"):

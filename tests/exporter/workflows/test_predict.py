@@ -12,10 +12,11 @@ from helpers.small_video_model import NARROW, PROFILE, SmallVideoModel
 from exporter.errors import BadInputError, UsageError
 from exporter.inference.predictions import VideoFailure, VideoPrediction
 from exporter.inference.types import ClipOptions, InferenceOptions
-from exporter.types import ExportRequest
+from exporter.types import ExportRequest, FormatName
 from exporter.video.sampling import Seconds
 from exporter.workflows.export import export
 from exporter.workflows.predict import PredictRequest, iter_predictions, predict
+from models.builder import build
 
 INFERENCE = InferenceOptions(preprocess=PROFILE)
 TOLERANCE = 1e-4
@@ -125,8 +126,6 @@ def test_a_video_shorter_than_a_clip(small_video_model: SmallVideoModel, tmp_pat
 
 
 def test_a_network_that_returns_nan(short_videos: tuple[Path, Path], tmp_path: Path) -> None:
-    from models.builder import build
-
     built = build(NARROW)
     built.network.get_parameter("fc8.bias").data[2] = float("nan")
     export(ExportRequest(("onnx",), built, output_dir=tmp_path, name="nan", verify=False))
@@ -181,3 +180,27 @@ def test_requests_that_cannot_be_honoured(
 def test_only_an_iterator_of_results(small_video_model: SmallVideoModel, tmp_path: Path) -> None:
     (failure,) = iter_predictions(request(small_video_model.onnx, tmp_path / "none.mp4"))
     assert isinstance(failure, VideoFailure)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torchscript"])
+def test_preprocessing_inside_the_model(
+    small_video_model: SmallVideoModel, short_videos: tuple[Path, Path], tmp_path: Path, kind: FormatName
+) -> None:
+    built = build(replace(NARROW, preprocess=PROFILE))
+    export(ExportRequest((kind,), built, output_dir=tmp_path, name="m", with_preprocess=True, verify=False))
+    path = tmp_path / {"onnx": "m.onnx", "torchscript": "m.pt"}[kind]
+    batches = InferenceOptions(batch=3)  # the two videos have frames of two sizes
+    result = predict(request(path, *short_videos, inference=batches))
+    assert (result.model.preprocessing, result.model.preprocessing_inside) == (PROFILE, True)
+    for video, source, starts in zip(result.videos, short_videos, ((0, 8, 16, 24), (0, 8, 16)), strict=True):
+        expected = small_video_model.probabilities(source, starts).mean(axis=0)
+        assert values(video) == pytest.approx(dict(enumerate(expected)), abs=TOLERANCE)
+    with pytest.raises(UsageError, match="has its preprocessing inside"):
+        predict(request(path, short_videos[0]))
+
+
+def test_frames_of_one_pixel(small_video_model: SmallVideoModel, tmp_path: Path) -> None:
+    video = write_colours(tmp_path / "dot.avi", 16, (1, 1))
+    result = predict(request(small_video_model.onnx, video))
+    expected = small_video_model.probabilities(video, (0,))[0]
+    assert values(result.videos[0]) == pytest.approx(dict(enumerate(expected)), abs=TOLERANCE)
