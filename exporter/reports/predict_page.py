@@ -115,7 +115,9 @@ def headline(result: PredictResult) -> str:
         return f"{_short(video.source)}: {video.top[0].name}, {value}"
     if not done:
         return "No video has a result"
-    return f"{count(done, 'video')}" + (f", {failed} without a result" if failed else "")
+    if failed:
+        return f"{done} of {done + failed} videos {'has' if done == 1 else 'have'} a result"
+    return count(done, "video")
 
 
 def make_section(video: VideoPrediction, name: str, values: Values, *, inside: bool = False) -> Section:
@@ -255,7 +257,8 @@ def _more_failures(result: PredictResult) -> str:
 
 
 def _failures(result: PredictResult) -> tuple[tuple[str, str], ...]:
-    return tuple((failure.source, failure.message) for failure in result.failures[:MAX_LISTED])
+    shown = result.failures[:MAX_LISTED]
+    return tuple((failure.source, failure.message.removeprefix(f"{failure.source}: ")) for failure in shown)
 
 
 def _facts(result: PredictResult) -> tuple[tuple[str, str], ...]:
