@@ -21,6 +21,7 @@ from models.checkpoints.tensorflow_files import find_tf_checkpoint
 from models.class_names import describe_class_names
 from models.errors import count
 from models.options import BuildOptions
+from models.preprocessing import UNKNOWN
 from models.progress import Progress, no_progress
 from models.specs import TensorSpec
 
@@ -157,9 +158,7 @@ def _network_facts(manifest: Manifest) -> dict[str, str]:
     facts = {
         "network": f"{network.description}, {network.parameters:,} parameters",
         "weights": origin,
-        "preprocessing": (
-            f"{manifest.preprocessing.name} ({manifest.preprocessing.source})" if manifest.preprocessing else "none"
-        ),
+        "preprocessing": _describe_profile(manifest),
         "class names": describe_class_names(manifest.class_names) if manifest.class_names else "not known",
         "options": ", ".join(f"{name} {value}" for name, value in sorted(manifest.options.items())),
         "versions": ", ".join(f"{name} {value}" for name, value in sorted(manifest.versions.items())),
@@ -170,6 +169,17 @@ def _network_facts(manifest: Manifest) -> dict[str, str]:
             f"{result} in {manifest.parity.engine}, {manifest.parity.max_budget_used:.0%} of the budget used"
         )
     return facts
+
+
+def _describe_profile(manifest: Manifest) -> str:
+    profile = manifest.preprocessing
+    if profile is None:
+        return "none"
+    if profile.name == UNKNOWN.name:
+        return "not known"
+    stated = manifest.clip_size or manifest.signature.inputs[0].shape
+    sizes = [size for size in stated[-2:] if isinstance(size, int)]
+    return f"{profile.name}: {profile.describe(*sizes)} ({profile.source})"
 
 
 def _checkpoint(source: str | Path, progress: Progress, options: BuildOptions) -> Inspection:

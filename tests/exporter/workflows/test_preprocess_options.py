@@ -20,6 +20,7 @@ from exporter.errors import ArtifactError, UsageError
 from exporter.formats import FORMATS, load_artifact
 from exporter.types import ExportRequest, ParityOptions
 from exporter.workflows.export import export
+from exporter.workflows.inspect import inspect
 from exporter.workflows.verify import verify_parity
 from models import build
 from models.options import BuildOptions
@@ -162,3 +163,11 @@ def test_a_mean_file_inside_the_artifact_is_subtracted_there_too(folder: Path) -
     (folder / "means" / "mean.npy").unlink()
     with pytest.raises(ArtifactError, match="mean.npy is not at .*name it with --mean"):
         verify_parity([folder / "c3d.onnx"], ParityOptions(input_types=("video",)))
+
+
+def test_inspect_shows_the_recipe_and_the_mean_file(folder: Path) -> None:
+    run_export(folder, BuildOptions(preprocess="jfzhang95", mean=folder / "means" / "mean.npy"))
+    shown = inspect(folder / "c3d.onnx").facts["preprocessing"]
+    assert shown.startswith("jfzhang95: BGR, 0-255, 171x128, crop 112 at (8, 30), mean file mean.npy (jfzhang95/")
+    run_export(folder, BuildOptions())
+    assert inspect(folder / "c3d.onnx").facts["preprocessing"] == "not known"
