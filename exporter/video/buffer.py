@@ -10,7 +10,7 @@ import numpy as np
 from exporter.video.types import Frame
 
 CHUNK_BYTES = 64 << 20
-"""Size of a chunk, where that is between two and eight clips."""
+"""Size of a chunk, where that is between one and eight clips."""
 
 
 class FrameBuffer:
@@ -20,8 +20,8 @@ class FrameBuffer:
     whose frames were picked by time stamp, are copied. When a chunk is full, the frames that are still needed are
     copied to the next one. A chunk is freed when the last clip that refers to it is.
 
-    The buffer holds one chunk: at most `max(CHUNK_BYTES, 2 * live)`, where `live` are the frames from the first frame
-    of the oldest incomplete clip on, and never more than eight clips unless `live` is more.
+    The buffer holds one chunk: `CHUNK_BYTES`, but at least one clip and at most eight; or twice the frames from the
+    first one of the oldest incomplete clip on, where that is more.
 
     Args:
         frames: number of frames of a clip.
@@ -38,7 +38,7 @@ class FrameBuffer:
         """Add a frame of the video: (height, width, 3), the same shape and dtype as the others."""
         if self._chunk is None:
             by_size = CHUNK_BYTES // max(1, frame.nbytes)
-            self._chunk = self._allocate(frame, min(max(by_size, 2 * self._frames), 8 * self._frames))
+            self._chunk = self._allocate(frame, min(max(by_size, self._frames), 8 * self._frames))
         elif len(self._numbers) == len(self._chunk):
             self._advance(frame)
         slot = len(self._numbers)

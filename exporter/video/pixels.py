@@ -52,6 +52,7 @@ class FrameConverter:
         self._summary = summary
         self._constant_size = constant_size
         self._size: tuple[int, int] | None = None
+        self._orientations: dict[int, tuple[int, bool]] = {}
 
     def size(self, frame: VideoFrame) -> tuple[int, int]:
         """Return the (width, height) of a frame as it is shown."""
@@ -80,8 +81,17 @@ class FrameConverter:
         return np.ascontiguousarray(turned[:, ::-1] if flip else turned)
 
     def _orientation(self, frame: VideoFrame) -> tuple[int, bool]:
-        """Return how to turn a frame: quarter turns counterclockwise, then whether to flip left and right."""
+        """Return how to turn a frame: quarter turns counterclockwise, then whether to flip left and right.
+
+        The matrix is read once for each angle: PyAV's side data and its frame refer to each other, so that every frame
+        whose side data was read stays in memory until Python's garbage collector finds it.
+        """
         angle = frame.rotation
+        if angle not in self._orientations:
+            self._orientations[angle] = self._read_orientation(frame, angle)
+        return self._orientations[angle]
+
+    def _read_orientation(self, frame: VideoFrame, angle: int) -> tuple[int, bool]:
         try:
             side_data = cast("SideDataContainer", frame.side_data)
             matrix = next((bytes(data) for data in side_data if data.type.name == "DISPLAYMATRIX"), None)

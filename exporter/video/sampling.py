@@ -179,6 +179,7 @@ class ClipPlanner:
 
     def __init__(self, sampling: Sampling, starts: Sequence[int] | None = None, tick: Fraction = Fraction(0)) -> None:
         self._sampling = sampling
+        self._offsets, self._span = sampling.offsets, sampling.span
         self._starts = None if starts is None else list(starts)
         self._tick = tick
         self._open: list[_Open] = []
@@ -254,7 +255,7 @@ class ClipPlanner:
     def _take(self, clip: _Open, number: int, end: Fraction) -> bool:
         """Add the frame to the clip as often as the clip contains it."""
         before, length = len(clip.frames), self._sampling.frames
-        offsets, window = self._sampling.offsets, self._sampling.window
+        offsets, window = self._offsets, self._sampling.window
         if offsets is not None:
             while len(clip.frames) < length and clip.first + offsets[len(clip.frames)] == number:
                 clip.frames.append(number)
@@ -268,7 +269,7 @@ class ClipPlanner:
     def _is_complete(self, clip: _Open, number: int, end: Fraction) -> bool:
         if len(clip.frames) < self._sampling.frames:
             return False
-        window, span = self._sampling.window, self._sampling.span
-        if span is not None:
-            return number >= clip.first + span - 1
+        window = self._sampling.window
+        if self._span is not None:
+            return number >= clip.first + self._span - 1
         return isinstance(window, Seconds) and end + self._tick >= clip.time + window.value

@@ -1,6 +1,7 @@
 """From a video to its clips."""
 
 import gc
+import os
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -146,7 +147,30 @@ def test_memory_does_not_depend_on_the_length_of_a_video(tmp_path: Path) -> None
     short, long = peak(60), peak(600)
     frame = 64 * 64 * 3
     assert long < 1.5 * short  # ten times the frames
-    assert long < 2 * 32 * frame + (1 << 20)  # the old chunk and the new one, of two clips each, and FFmpeg's buffer
+    assert long < 2 * 32 * frame + (
+        1 << 20
+    )  # the old chunk and the new one, of twice 15 frames each, and FFmpeg's buffer
+
+
+def resident() -> int:
+    """Return the memory of this process in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_decoded_frames_are_freed_at_once(tmp_path: Path) -> None:
+    frames = np.zeros((40, 720, 1280, 3), np.uint8)
+    path = write_video(tmp_path / "a.avi", frames, "rawvideo", "bgr24")
+    gc.collect()
+    gc.disable()
+    try:
+        with open_video(path, lambda frame: frame[:4, :4]) as video:
+            clips = video.clips(Sampling(1))
+            next(clips)
+            before = resident()
+            assert len(list(clips)) == 39
+            assert resident() - before < 8 * frames[0].nbytes
+    finally:
+        gc.enable()
 
 
 def test_clips_outlive_the_video_and_other_threads_may_take_them(lossless: tuple[Path, Frames]) -> None:
@@ -195,7 +219,7 @@ def test_a_video_behind_a_url(tmp_path: Path) -> None:
 
 
 def test_a_buffer_advances_to_a_new_chunk_only_when_one_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buffer, "CHUNK_BYTES", 0)  # so a chunk holds two clips
+    monkeypatch.setattr(buffer, "CHUNK_BYTES", 0)  # so the first chunk holds one clip
     frames, made = noise(100, 2, 2), FrameBuffer(4)
     chunks: list[object] = []
     for number, frame in enumerate(frames):
@@ -207,7 +231,7 @@ def test_a_buffer_advances_to_a_new_chunk_only_when_one_is_full(monkeypatch: pyt
         assert np.array_equal(view, frames[number - 3 : number + 1])
         if not chunks or view.base is not chunks[-1]:
             chunks.append(view.base)
-    assert len(chunks) == 1 + -(-(100 - 8) // 4)  # each further one begins with the four frames that are needed
+    assert len(chunks) == 1 + (100 - 4) // 4  # each further one holds eight, of which the first four are still needed
 
 
 def test_frames_at_unequal_distances_are_copied() -> None:
