@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.checkpoints.copying import copy_bytes
 from models.checkpoints.pickles.limits import Budget
 
 
@@ -25,7 +26,9 @@ def flat_tensor(raw: memoryview, dtype: torch.dtype, budget: Budget, *, big_endi
     numbers = np.frombuffer(raw, np.uint8)
     if swapped or raw.readonly or numbers.ctypes.data % dtype.itemsize:
         budget.charge_bytes(raw.nbytes)
-        component = dtype.itemsize // 2 if dtype.is_complex else dtype.itemsize
-        words = numbers.view(f"u{component}") if swapped else numbers
-        numbers = words.byteswap().view(np.uint8) if swapped else numbers.copy()
+        copy = copy_bytes(raw)
+        if swapped:
+            component = dtype.itemsize // 2 if dtype.is_complex else dtype.itemsize
+            copy.numpy().view(f"u{component}").byteswap(inplace=True)
+        return copy.view(dtype)
     return torch.from_numpy(numbers).view(dtype)

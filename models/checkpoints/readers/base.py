@@ -6,6 +6,7 @@ never copied: it is a view of the mapping, whose pages the system reads on first
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor
 
 from models.checkpoints.contents import MAX_TENSORS, Contents, NotBuilt, flatten
+from models.checkpoints.copying import copy_bytes
 from models.config import InputSize
 from models.errors import CheckpointError
 from models.paths import descriptor_path, is_plain_name
@@ -33,6 +35,7 @@ __all__ = ["MAX_TENSORS", "Hashing", "MappedFile", "NotBuilt", "ReadResult", "op
 INFLATION = 2
 HEADROOM = 512 << 20
 MAX_RATIO = 100
+HASH_BUFFER = 1 << 20
 ALWAYS_UNPACKED = 16 << 20
 """A file may unpack to INFLATION times its size and HEADROOM bytes, and to no more than MAX_RATIO times its size where
 that is over ALWAYS_UNPACKED bytes: weights, pruned ones included, compress to a tenth at best, bombs to a thousandth. A
@@ -122,7 +125,7 @@ class MappedFile:
         if length == 0:
             return torch.empty(shape, dtype=dtype)
         if offset % dtype.itemsize:  # torch wants aligned numbers
-            return torch.frombuffer(bytearray(self.data[offset : offset + length]), dtype=dtype).reshape(shape)
+            return copy_bytes(memoryview(self.data)[offset : offset + length]).view(dtype).reshape(shape)
         return torch.frombuffer(self.data, dtype=dtype, count=prod(shape), offset=offset).reshape(shape)
 
 
@@ -184,16 +187,42 @@ class ReadResult:
 
 
 class Hashing:
-    """SHA-256 of mapped files, computed beside the parsing: hashlib lets other threads run meanwhile."""
+    """SHA-256 of mapped files, computed beside the parsing: hashlib lets other threads run meanwhile.
+
+    The file is read through a small buffer, not through its mapping, whose pages would all count as memory then.
+    """
 
     def __init__(self, file: MappedFile) -> None:
         self._digest = hashlib.sha256()
-        self._thread = threading.Thread(target=self._digest.update, args=(file.data,))
+        self._error: OSError | None = None
+        self._thread = threading.Thread(target=self._hash, args=(file,))
         self._thread.start()
 
+    def _hash(self, file: MappedFile) -> None:
+        if not hasattr(os, "preadv"):
+            self._digest.update(file.data)
+            return
+        buffer = memoryview(bytearray(HASH_BUFFER))
+        position = 0
+        try:
+            while position < file.size:
+                size = os.preadv(file.stream.fileno(), [buffer], position)
+                if size == 0:
+                    raise OSError(errno.EIO, "the file became shorter while it was read")
+                self._digest.update(buffer[: min(size, file.size - position)])
+                position += size
+        except OSError as error:
+            self._error = error
+
     def finish(self, others: tuple[MappedFile, ...] = ()) -> str:
-        """Wait, add the other files, and return the digest in hexadecimal."""
+        """Wait, add the other files, and return the digest in hexadecimal.
+
+        Raises:
+            OSError: the file could not be read.
+        """
         self._thread.join()
+        if self._error is not None:
+            raise self._error
         for other in others:
             self._digest.update(other.data)
         return self._digest.hexdigest()
