@@ -58,6 +58,8 @@ def split_commands(line: str) -> Iterator[list[str]]:
             continue
         while words and ("=" in words[0] or words[0] in ("/usr/bin/time", "-v")):
             del words[0]
+        if ">" in words:
+            del words[words.index(">") :]
         if words and words[0] in PROGRAMS:
             yield words
         words = []
