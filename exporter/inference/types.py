@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.errors import C3DExportError
 from exporter.types import Device
 from exporter.video.sampling import Length, Short
+from models.class_names import Labels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +39,7 @@ class InferenceOptions:
     batch: int | None = None
     preprocess: str | Path | None = None
     mean: Path | None = None
-    labels: str | Path | None = None
+    labels: Labels | None = None
     outputs: tuple[str, ...] | None = None
 
 

@@ -90,7 +90,7 @@ def print_video(video: VideoPrediction, values: Values, console: Console) -> Non
     if video.per_clip:
         console.print(_clip_table(video.per_clip, values))
         console.print()
-    table = make_table(("class", ""), (60,))
+    table = make_table(("class", "probability" if values == "probabilities" else "score"), (60,))
     for entry, text in zip(video.top, format_values(video.top, values), strict=True):
         table.add_row(escape(entry.name), text)
     console.print(table)

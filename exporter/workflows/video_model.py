@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,14 +16,18 @@ from exporter.formats import FORMATS, load_artifact
 from exporter.formats.torchscript import is_torchscript_archive
 from exporter.inference.model import VideoModel, open_video_model
 from exporter.inference.types import InferenceOptions
-from exporter.types import FORMAT_NAMES, ExportRequest, FormatName, OptimizeOptions, ParityOptions
+from exporter.storage import translate_os_errors
+from exporter.types import FORMAT_NAMES, ExportRequest, FormatName, OptimizeOptions, ParityOptions, Target
 from models.cache import cache_folder
 from models.checkpoints.sources import is_remote
 from models.options import BuildOptions
+from models.paths import atomic_write
 from models.progress import Progress, no_progress
 
 CACHE = "video-models"
 """The folder of artifacts exported on the fly, in the cache folder."""
+NOTES = "notes.json"
+"""Beside such an artifact: the notes about its network, which every run shows."""
 DECIDING_LIBRARIES = ("torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime")
 
 
@@ -38,7 +43,8 @@ def open_model(
         source: an artifact, another tool's ONNX file, or a checkpoint (a file or an address), which is exported first:
             see `find_model`.
         options: engine, device, preprocessing, class names, outputs.
-        build: how a checkpoint is read; `weights` is set here.
+        build: how a checkpoint is read; `weights` is set here, and its class names, profile and mean are taken where
+            `options` has none.
         progress: called at each long step.
 
     Raises:
@@ -47,7 +53,13 @@ def open_model(
         UsageError: options of a checkpoint for an artifact, and what `open_video_model` says.
         ArtifactError: as `open_video_model` says.
     """
-    options = options or InferenceOptions()
+    options, build = options or InferenceOptions(), build or BuildOptions()
+    options = replace(
+        options,
+        labels=options.labels or build.labels,
+        preprocess=options.preprocess or build.preprocess,
+        mean=options.mean or build.mean,
+    )
     path, notes = find_model(source, options, build, progress)
     model = open_video_model(path, options)
     model.notes = (*notes, *model.notes)
@@ -76,7 +88,8 @@ def find_model(
         ParityFailedError: the export does not return what the network returns.
         OutputError: the cache folder cannot be written to.
     """
-    build = build or BuildOptions()
+    # these decide what is done around the model file, which is the same for all of them
+    build = replace(build or BuildOptions(), labels=None, preprocess=None, mean=None)
     if not is_checkpoint(source):
         if build != BuildOptions():
             raise UsageError(
@@ -97,68 +110,94 @@ def is_checkpoint(source: str | Path) -> bool:
     return model.suffix not in {known.suffix for known in FORMATS.values()} and path.exists()
 
 
+@dataclass(frozen=True)
+class _CachedExport:
+    """Where the export of a checkpoint is kept, and what decides it."""
+
+    sha256: str
+    build: BuildOptions
+    format: FormatName
+    optimize: OptimizeOptions
+
+    def path(self, outputs: tuple[str, ...] | None) -> Path:
+        """Return the model file for these outputs; None for class scores and features."""
+        decides = {
+            "checkpoint": self.sha256,
+            "build": asdict(replace(self.build, weights=None)),
+            "outputs": outputs,
+            "format": self.format,
+            "optimize": asdict(self.optimize),
+            "versions": {"c3d-export": __version__} | {name: version(name) for name in DECIDING_LIBRARIES},
+        }
+        key = hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:32]
+        return cache_folder() / CACHE / key / f"model{FORMATS[self.format].suffix}"
+
+    def find(self, wanted: tuple[str, ...] | None) -> Path | None:
+        """Return a complete model file that returns these outputs; None where there is none."""
+        for path in dict.fromkeys((self.path(None), self.path(wanted))):
+            if not path.is_file():
+                continue
+            try:
+                manifest = load_artifact(path).manifest
+            except C3DExportError:  # damaged: it is exported again
+                continue
+            if manifest is not None and {*(wanted or ())} <= {output.name for output in manifest.signature.outputs}:
+                return path
+        return None
+
+
 def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progress) -> tuple[Path, tuple[str, ...]]:
     """Export a checkpoint into the cache folder, unless it is there."""
     from models.builder import build as build_network
     from models.checkpoints import read_raw
 
     target_format = _format_for(options)
-    optimize = OptimizeOptions(target="cpu" if options.device == "cpu" and target_format == "onnx" else "portable")
+    target: Target = "cpu" if options.device == "cpu" and target_format == "onnx" else "portable"
     progress("reading the checkpoint")
     assert build.weights is not None
     _, raw = read_raw(build.weights, progress)
-    key = _cache_key(raw.sha256, build, options.outputs, target_format, optimize)
-    folder = cache_folder() / CACHE / key
-    name = "model"
-    path = folder / f"{name}{FORMATS[target_format].suffix}"
-    if (found := _cached(path)) is not None:
-        return found, (f"{build.weights}: exported and verified earlier, {path}",)
+    cached = _CachedExport(raw.sha256, build, target_format, OptimizeOptions(target=target))
+    if (found := cached.find(options.outputs)) is not None:
+        notes = (*_read_notes(found.parent), f"{build.weights}: exported and verified earlier, {found}")
+        return found, _still_open(notes, options)
 
     from exporter.workflows.export import export
 
     progress("building the network")
     model = build_network(build, progress)
-    names = options.outputs or tuple(
-        output.name for output in model.outputs if len(output.shape) == 1 and output.kind != "probabilities"
-    )
+    usual = tuple(output.name for output in model.outputs if len(output.shape) == 1 and output.kind != "probabilities")
+    own = options.outputs if options.outputs and not {*options.outputs} <= {*usual} else None
+    path = cached.path(own)
     request = ExportRequest(
         (target_format,),
         model,
-        outputs=names or None,
-        optimize=optimize,
-        output_dir=folder,
-        name=name,
+        outputs=own or usual or None,
+        optimize=cached.optimize,
+        output_dir=path.parent,
+        name=path.stem,
         parity=ParityOptions(device=options.device),
     )
     result = export(request, progress)
-    note = f"{build.weights}: exported to {path} and verified in {sum(result.seconds.values()):.0f} s; kept for later"
-    return result.artifacts[0].path, (*result.notes, note)
+    with translate_os_errors(path.parent):
+        atomic_write(path.parent / NOTES, json.dumps(model.notes).encode())
+    seconds = sum(result.seconds.values())
+    note = f"{build.weights}: exported to {path} and verified in {seconds:.0f} s; kept for later"
+    return path, _still_open((*result.notes, note), options)
 
 
-def _cache_key(
-    sha256: str, build: BuildOptions, outputs: tuple[str, ...] | None, target: FormatName, optimize: OptimizeOptions
-) -> str:
-    """Return a hash of everything that decides the exported file."""
-    decides = {
-        "checkpoint": sha256,
-        "build": asdict(replace(build, weights=None)),
-        "outputs": outputs,
-        "format": target,
-        "optimize": asdict(optimize),
-        "versions": {"c3d-export": __version__} | {name: version(name) for name in DECIDING_LIBRARIES},
-    }
-    return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def _cached(path: Path) -> Path | None:
-    """Return an artifact of the cache folder if it is there and complete."""
-    if not path.is_file():
-        return None
+def _read_notes(folder: Path) -> tuple[str, ...]:
+    """Return the notes about the network that were written when it was exported."""
     try:
-        load_artifact(path)
-    except C3DExportError:  # damaged: it is exported again
-        return None
-    return path
+        return tuple(json.loads((folder / NOTES).read_bytes()))
+    except (OSError, ValueError):
+        return ()
+
+
+def _still_open(notes: Sequence[str], options: InferenceOptions) -> tuple[str, ...]:
+    """Leave out notes that propose an option which is given here: the export was made without it."""
+    given = {"--labels": options.labels, "--preprocess": options.preprocess, "--mean": options.mean}
+    settled = [option for option, value in given.items() if value is not None]
+    return tuple(note for note in notes if not any(option in note for option in settled))
 
 
 def _format_for(options: InferenceOptions) -> FormatName:

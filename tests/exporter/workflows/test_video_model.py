@@ -67,7 +67,11 @@ def test_a_checkpoint_is_exported_once(checkpoint: Path, cache: Path, monkeypatc
     monkeypatch.setattr(export_workflow, "export", None)  # a second export would fail
     again, notes = find_model(checkpoint, OPTIONS)
     assert again == path
-    assert notes == (f"{checkpoint}: exported and verified earlier, {path}",)
+    assert notes[-1] == f"{checkpoint}: exported and verified earlier, {path}"
+    assert any("pool5" in note for note in notes)  # what was assumed of the network is stated every time
+    assert any("--labels" in note for note in notes)
+    assert not any("--labels" in note for note in find_model(checkpoint, replace(OPTIONS, labels="ucf101"))[1])
+    assert find_model(checkpoint, replace(OPTIONS, outputs=("fc6",)))[0] == path
     clip = np.random.default_rng(0).normal(0, 50, (3, 16, 112, 112)).astype(np.float32)
     with open_model(checkpoint, OPTIONS) as model:
         outputs = model.run([clip])
