@@ -73,15 +73,21 @@ def profiles_to_dict(layouts: Sequence[Layout]) -> dict[str, Any]:
 def print_profiles(layouts: Sequence[Layout], console: Console) -> None:
     """Print every preprocessing profile: its recipe, its sampling, its origin, and the layouts that come with it."""
     for profile in PROFILES:
-        if profile.clips is not None:
-            clips = f"{count(profile.clips, 'clip')} of a video"
-        else:
-            clips = f"a clip every {count(profile.clip_step, 'frame')}" if profile.clip_step else "not stated"
         console.print(f"[bold]{escape(profile.name)}[/]  {escape(profile.describe())}")
-        console.print(f"    clips          {clips}; their {profile.average} are averaged")
+        console.print(f"    clips          {_describe_clips(profile)}")
         console.print(f"    layouts        {', '.join(_find_layouts(layouts, profile)) or 'none: give --preprocess'}")
         console.print(f"    source         {escape(profile.source)}")
     console.print("\n`c3d-export layouts --profile NAME` prints one as a file to edit, for --preprocess FILE.")
+
+
+def _describe_clips(profile: Preprocessing) -> str:
+    if profile.clips == 1:
+        return "one, in the middle of a video"
+    if profile.clips is not None:
+        return f"{profile.clips} of a video, evenly spaced; their {profile.average} are averaged"
+    if profile.clip_step is not None:
+        return f"one every {count(profile.clip_step, 'frame')}; their {profile.average} are averaged"
+    return "not stated: one after another"
 
 
 def _find_layouts(layouts: Sequence[Layout], profile: Preprocessing) -> list[str]:
