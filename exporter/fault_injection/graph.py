@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from exporter.formats.onnx_preprocess import CLIP_VALUE
 from exporter.onnx_io.dtypes import FLOAT_TYPES
 
 if TYPE_CHECKING:
@@ -51,12 +52,14 @@ class OriginalGraph:
         folder: the folder that faulty copies are written to, so that they share the weights.
         weights: {initializer: array}, read-only.
         layers: the convolutions and linear layers, in the order computed.
+        clip_shape: shape of the clip that preprocessing in the graph makes; None for a dynamic size, empty without it.
     """
 
     model: onnx.ModelProto
     folder: Path
     weights: Mapping[str, NDArray[Any]]
     layers: tuple[Layer, ...]
+    clip_shape: tuple[int | None, ...] = ()
 
     @property
     def input_name(self) -> str:
@@ -67,9 +70,12 @@ class OriginalGraph:
     def input_shape(self) -> tuple[int | None, ...]:
         """The first input's shape with the batch; None for a dynamic size."""
         (value,) = [value for value in self.model.graph.input if value.name == self.input_name]
-        return tuple(
-            size.dim_value if size.HasField("dim_value") else None for size in value.type.tensor_type.shape.dim
-        )
+        return get_shape(value)
+
+    @property
+    def clip(self) -> tuple[str, tuple[int | None, ...]]:
+        """What the network itself takes, and its shape: the first input, or what preprocessing makes of it."""
+        return (CLIP_VALUE, self.clip_shape) if self.clip_shape else (self.input_name, self.input_shape)
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -205,6 +211,11 @@ class FaultyGraph:
         for offset, node in enumerate(self._new):
             self.graph.node.insert(index + offset, node)
         self._new = []
+
+
+def get_shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
+    """Return a value's shape; None for a dynamic size."""
+    return tuple(size.dim_value if size.HasField("dim_value") else None for size in value.type.tensor_type.shape.dim)
 
 
 def get_attributes(node: onnx.NodeProto) -> dict[str, Any]:

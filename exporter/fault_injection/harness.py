@@ -144,8 +144,8 @@ def set_up(
 def select_batches(inputs: InputSet, size: int | None) -> tuple[InputBatch, ...]:
     """Return batches that contain every input.
 
-    Where the size is dynamic they are: one input, which shows most faults; that input and the last one, whose items
-    must not interact; the other inputs.
+    Where the size is dynamic they are: one input, which shows most faults; that input and the last one of its shape,
+    whose items must not interact; the other inputs, those of one shape together.
 
     Args:
         inputs: the inputs.
@@ -154,7 +154,9 @@ def select_batches(inputs: InputSet, size: int | None) -> tuple[InputBatch, ...]
     rows = tuple(range(len(inputs.names)))
     if size is not None:
         return inputs.batches(size)
-    groups = dict.fromkeys(group for group in (rows[:1], (rows[0], rows[-1]), rows[1:-1]) if group)
+    last = inputs.alike(rows[0])[-1]
+    others = inputs.by_shape(row for row in rows[1:] if row != last)
+    groups = dict.fromkeys(group for group in (rows[:1], (rows[0], last), *others) if group)
     return tuple(InputBatch(" + ".join(inputs.names[row] for row in group), group) for group in groups)
 
 

@@ -13,7 +13,8 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
-from exporter.fault_injection.graph import Layer, OriginalGraph, get_attributes
+from exporter.fault_injection.graph import Layer, OriginalGraph, get_attributes, get_shape
+from exporter.formats.onnx_preprocess import CLIP_VALUE
 from exporter.onnx_io.load import INLINE_BELOW
 from exporter.onnx_io.reader import read_model
 
@@ -47,13 +48,15 @@ def split_model(path: Path, folder: Path) -> OriginalGraph:
     copy = folder / "original.onnx"
     ir.save(model, copy, external_data="weights.data", size_threshold_bytes=INLINE_BELOW)
     graph = onnx.load(str(copy), load_external_data=False)
+    clip = next((value for value in graph.graph.value_info if value.name == CLIP_VALUE), None)
     del graph.graph.value_info[:]  # a fault may change shapes
     weights = {
         name: value.const_value.numpy()
         for name, value in model.graph.initializers.items()
         if value.const_value is not None
     }
-    return OriginalGraph(graph, folder, weights, tuple(_find_layers(graph.graph, weights)))
+    clip_shape = () if clip is None else get_shape(clip)
+    return OriginalGraph(graph, folder, weights, tuple(_find_layers(graph.graph, weights)), clip_shape)
 
 
 def _find_layers(graph: onnx.GraphProto, weights: Mapping[str, NDArray[Any]]) -> Iterator[Layer]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from exporter.parity.input_types import CHECKERBOARD, CONSTANT, select_input_types
+from exporter.parity.input_types import CONSTANT, TIES, select_input_types
 from exporter.storage import file_name
 from exporter.types import EXAMPLE_FRAME_SIZE, ParityOptions
 from exporter.video.packaged import packaged_frames
@@ -31,7 +31,7 @@ Size = tuple[int, int]
 
 CONSTANT_SIZES: dict[str, Size] = {"zeros": (90, 120), "constant": (213, 127)}
 NOISE_SIZE = (480, 640)
-CHECKERBOARD_SIZES: tuple[Size, ...] = (EXAMPLE_FRAME_SIZE, (256, 342), (213, 127))
+TIE_SIZES: tuple[Size, ...] = (EXAMPLE_FRAME_SIZE, (256, 342), (213, 127))
 """The second is twice a frame of 128 rows and 171 columns, where every pixel is the mean of four."""
 CROPPED = (120, 160)
 """The packaged clip is also taken without its last rows and columns, which are then enlarged."""
@@ -57,7 +57,7 @@ class DrawnFrames:
 def draw_frames(length: int, frame_step: int, options: ParityOptions) -> Iterator[DrawnFrames]:
     """Yield frames of the input types asked for, and of the user's videos at their own size.
 
-    `random`, `pixels` and `saturated` are noise, the last of black and white; `checkerboard` alternates between two
+    `random`, `pixels` and `saturated` are noise, the last of black and white; `ties` alternates between two
     neighbouring grey levels, so that interpolated values lie next to a tie of the rounding to uint8; `zeros` and
     `constant` hold one value. Other input types have no frames.
 
@@ -93,14 +93,14 @@ def draw_frames(length: int, frame_step: int, options: ParityOptions) -> Iterato
 
 
 def _kinds() -> Sequence[tuple[str, Draw, tuple[Size, ...]]]:
-    """Return (input type, how it is drawn, its sizes), those that batches are made of last."""
+    """Return (input type, how it is drawn, its sizes), those that show most first."""
     constants = [(name, _constant(int(value)), (CONSTANT_SIZES[name],)) for name, value in CONSTANT.items()]
     return (
-        *constants,
         ("pixels", _noise, (NOISE_SIZE,)),
         ("random", _noise, (EXAMPLE_FRAME_SIZE,)),
         ("saturated", _saturated, (EXAMPLE_FRAME_SIZE,)),
-        (CHECKERBOARD, _checkerboard, CHECKERBOARD_SIZES),
+        (TIES, _ties, TIE_SIZES),
+        *constants,
     )
 
 
@@ -116,7 +116,7 @@ def _saturated(random: np.random.Generator, shape: tuple[int, ...]) -> Frames:
     return random.integers(0, 2, shape, np.uint8) * np.uint8(255)
 
 
-def _checkerboard(random: np.random.Generator, shape: tuple[int, ...]) -> Frames:
+def _ties(random: np.random.Generator, shape: tuple[int, ...]) -> Frames:
     """Return squares of a random grey level each, to which every second pixel adds one."""
     length, height, width, channels = shape
     squares = random.integers(0, 255, (length, -(-height // SQUARE), -(-width // SQUARE), channels), np.uint8)

@@ -61,10 +61,10 @@ CONSTANT: dict[str, float] = {"zeros": 0.0, "constant": 127.0}
 VIDEO = ("pixels", "video")
 """Input types of networks that take video: noise of every pixel value, and the real clip of the package."""
 
-CHECKERBOARD = "checkerboard"
+TIES = "ties"
 """The input type of models that take decoded frames only (`exporter.parity.frame_inputs`)."""
 
-INPUT_TYPES = (*RANDOM, *CONSTANT, *VIDEO, CHECKERBOARD)
+INPUT_TYPES = (*RANDOM, *CONSTANT, *VIDEO, TIES)
 EDGE_CASES = ("large", "denormal", "nan")
 """Input types for full float32 only."""
 ENDS = ("saturated", *CONSTANT)

@@ -111,7 +111,7 @@ class InputSet:
         rows = [row for row, name in enumerate(self.names) if name not in (*EDGE_CASES, *CONSTANT)]
         if not self.batched or not rows:
             return ()
-        varied = max(self._by_shape(rows), key=len)
+        varied = max(self.by_shape(rows), key=len)
         groups = [tuple(varied[-size:]) for size in BATCH_SIZES if len(varied) >= size]
         if self.batch is not None and self.batch > max(BATCH_SIZES):
             groups.append(tuple(varied[item % len(varied)] for item in range(self.batch)))
@@ -130,7 +130,7 @@ class InputSet:
         if batch is not None and self.batched:
             groups = [
                 tuple(alike[(start + i) % len(alike)] for i in range(batch))
-                for alike in self._by_shape(rows)
+                for alike in self.by_shape(rows)
                 for start in range(0, len(alike), batch)
             ]
         else:
@@ -140,9 +140,9 @@ class InputSet:
 
     def alike(self, row: int) -> tuple[int, ...]:
         """Return the rows that can be in a batch with one: those whose inputs have its shapes, itself included."""
-        return next(rows for rows in self._by_shape(range(len(self.names))) if row in rows)
+        return next(rows for rows in self.by_shape(range(len(self.names))) if row in rows)
 
-    def _by_shape(self, rows: Iterable[int]) -> list[tuple[int, ...]]:
+    def by_shape(self, rows: Iterable[int]) -> list[tuple[int, ...]]:
         """Return groups of rows whose inputs have the same shapes, which can be run together."""
         groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
         for row in rows:

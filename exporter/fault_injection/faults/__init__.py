@@ -9,11 +9,12 @@ from exporter.fault_injection.faults.geometry import GEOMETRY
 from exporter.fault_injection.faults.inputs import INPUTS
 from exporter.fault_injection.faults.layout import LAYOUT
 from exporter.fault_injection.faults.outputs import OUTPUTS
+from exporter.fault_injection.faults.preprocessing import PREPROCESSING
 from exporter.fault_injection.faults.weights import WEIGHTS
 
 __all__ = ["FAULTS", "FaultSite", "FaultType"]
 
 FAULTS: tuple[FaultType, ...] = (
-    *(*WEIGHTS, *LAYOUT, *BIASES, *ACTIVATIONS, *GEOMETRY, *INPUTS, *BATCHES, *OUTPUTS, *DECISIONS),
+    *(*WEIGHTS, *LAYOUT, *BIASES, *ACTIVATIONS, *GEOMETRY, *INPUTS, *PREPROCESSING, *BATCHES, *OUTPUTS, *DECISIONS),
 )
 """Every fault type, in the order in which they are run."""

@@ -15,11 +15,11 @@ INT64_END = 2**31
 
 
 def _find_values(graph: OriginalGraph) -> Iterable[str]:
-    """List the values at which items can interact: input, pools, linear layers, outputs."""
+    """List the values at which items can interact: the clip, pools, linear layers, outputs."""
     if graph.input_shape[0] == 1:
         return []
     linear = [layer.value for layer in graph.layers if layer.kind == "linear"]
-    return dict.fromkeys([graph.input_name, *find_outputs("MaxPool")(graph), *linear, *graph.float_outputs])
+    return dict.fromkeys([graph.clip[0], *find_outputs("MaxPool")(graph), *linear, *graph.float_outputs])
 
 
 def _in_batch(build: Build) -> FindSites:

@@ -10,6 +10,7 @@ import onnx
 
 from exporter.fault_injection.faults.base import FaultSite, FaultType, FindSites, Generator, find_outputs, insert_after
 from exporter.fault_injection.graph import FaultyGraph, OriginalGraph, get_attributes, set_attribute
+from exporter.formats.onnx_preprocess import PREFIX
 
 COMPARISONS = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 
@@ -20,7 +21,12 @@ def _change_nodes(operators: tuple[str, ...], change: Callable[[FaultyGraph, onn
     def at(value: str) -> FaultSite:
         return FaultSite(value, None, lambda faulty, _: change(faulty, faulty.producer(value)))
 
-    return lambda graph: [at(value) for value in find_outputs(*operators)(graph)]
+    return lambda graph: [at(value) for value in _find_decisions(*operators)(graph)]
+
+
+def _find_decisions(*operators: str) -> Callable[[OriginalGraph], Iterable[str]]:
+    """Return what lists the values of some operators, but those of preprocessing, which compares positions."""
+    return lambda graph: [value for value in find_outputs(*operators)(graph) if not value.startswith(f"{PREFIX}.")]
 
 
 def _rename(operator: str) -> Callable[[FaultyGraph, onnx.NodeProto], None]:
@@ -68,7 +74,7 @@ DECISIONS = (
         "labels shifted by one", "a class for the background", insert_after(find_outputs("ArgMax"), _shift_labels)
     ),
     FaultType("lowest class for the highest", "the sign of the scores", _change_nodes(("ArgMax",), _rename("ArgMin"))),
-    FaultType("mask inverted", "background for foreground", insert_after(find_outputs(*COMPARISONS), _invert_mask)),
+    FaultType("mask inverted", "background for foreground", insert_after(_find_decisions(*COMPARISONS), _invert_mask)),
     FaultType("threshold of zero", "a threshold left outside", _change_nodes(COMPARISONS, _clear_threshold)),
     FaultType("rounded down", "a cast for a rounding", _change_nodes(("Round",), _rename("Floor"))),
     FaultType("lowest of the top k", "the sort order", _change_nodes(("TopK",), _invert_order)),

@@ -1,4 +1,4 @@
-"""Faults before the network: changes of a video input (batch, channel, time, height, width)."""
+"""Faults before the network: changes of its clip (batch, channel, time, height, width)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MEAN, DEVIATION = (123.7, 116.3, 103.5), (0.229, 0.224, 0.225)
 
 
 def _change_input(build: Build, fits: Callable[[tuple[int | None, ...]], bool] = lambda _shape: True) -> FindSites:
-    """Insert nodes after a video input whose shape fits."""
+    """Insert nodes after a video input whose shape fits, or after the clip that preprocessing in the graph makes."""
 
     def values(graph: OriginalGraph) -> list[str]:
-        shape = graph.input_shape
+        name, shape = graph.clip
         video = len(shape) == WIDTH + 1 and None not in shape[CHANNEL:] and shape[TIME] != 1
-        return [graph.input_name] if video and fits(shape) else []
+        return [name] if video and fits(shape) else []
 
     return insert_after(values, build, attributable=False)
 
@@ -29,7 +29,7 @@ def _reorder(axis: int, order: Callable[[int], list[int]]) -> FindSites:
     """Take the indices of an axis in another order."""
 
     def build(faulty: FaultyGraph, x: str, _: Generator) -> str:
-        size = faulty.original.input_shape[axis]
+        size = faulty.original.clip[1][axis]
         assert size is not None
         return faulty.emit("Gather", x, faulty.constant(order(size), np.int64), axis=axis)
 
@@ -44,7 +44,7 @@ def _by_channel(operator: str, numbers: tuple[float, ...]) -> FindSites:
 
 
 def _clear_last_frame(faulty: FaultyGraph, x: str, _: Generator) -> str:
-    size = faulty.original.input_shape[TIME]
+    size = faulty.original.clip[1][TIME]
     assert size is not None
     mask = np.arange(size) < size - 1
     return faulty.emit("Mul", x, faulty.constant(mask.reshape(1, 1, size, 1, 1)))

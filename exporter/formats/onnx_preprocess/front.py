@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from models.preprocessing.module import PreprocessingModule
 
 PREFIX = "preprocess"
+CLIP_VALUE = f"{PREFIX}.normalize.out"
+"""The value that the network takes instead of its own input, named like the layer of the module that computes it."""
 ROW_AXIS, COLUMN_AXIS = 2, 3
 """Axes of frames (N, T, H, W, 3)."""
 SUM_SCALE, PRODUCT_SCALE, ROUNDING, RESULT_SCALE = 16, 1 << 16, 2, 4
@@ -37,7 +39,7 @@ INT32, DOUBLE = ir.DataType.INT32, ir.DataType.DOUBLE
 def add_preprocessing(model: ir.Model, front: PreprocessingModule, name: str) -> None:
     """Put preprocessing in front of a model, in place: its only input becomes frames, (N, T, height, width, 3) uint8.
 
-    The nodes and their values are named `preprocess.…`; the clip is `preprocess.clip`.
+    The nodes and their values are named `preprocess.…`; the clip is `CLIP_VALUE`.
 
     Args:
         model: it has one input, the clip (N, 3, T, h, w).
@@ -51,7 +53,7 @@ def add_preprocessing(model: ir.Model, front: PreprocessingModule, name: str) ->
     model.graph.inputs[0] = frames
     emitter = _Emitter(Builder(model, PREFIX), front)
     result = emitter.emit(frames)
-    result.name, result.shape, result.type = f"{PREFIX}.clip", clip.shape, clip.type
+    result.name, result.shape, result.type = CLIP_VALUE, clip.shape, clip.type
     ir.convenience.replace_all_uses_with(clip, result)
     first = next(iter(model.graph), None)
     if first is None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 WEIGHT_ONE = 1 << 11
 """OpenCV's weight of 1."""
+MANTISSA_BITS, LEAST_EXPONENT, LARGEST_EXPONENT = 23, -12, 16
+"""Of float32, and of the positions that are rounded to it; smaller ones are rounded like the least."""
 LOWER_BITS = 12
 """Bits after the point of a float32 in [1, 2) that are below a weight's 11."""
 
@@ -127,7 +129,10 @@ class Axis:
         return self.op("Add", "after", weight, self.to(up, INT64, "weight.up"))
 
     def _torch_taps(self, window: Window) -> Taps:
-        """Return what `torch.nn.functional.interpolate` takes: float32 positions, at least 0."""
+        """Return what `torch.nn.functional.interpolate` takes: float32 positions, at least 0.
+
+        In float64 too they are rounded to float32, so that the reference evaluator computes the same function.
+        """
         scale = self.op(
             "Div", "scale", self.to(window.size, FLOAT, "size.float"), self.to(window.resized, FLOAT, "resized.float")
         )
@@ -136,12 +141,29 @@ class Axis:
             f"preprocess.centres.{window.count}", np.arange(window.count, dtype=np.float32) + 0.5
         )
         centre = self.op("Add", "centre", self.to(window.first, FLOAT, "first.float"), pixels)
-        position = self.op("Sub", "position", self.op("Mul", "scaled", scale, centre), half)
+        scaled = self._to_24_bits(self.op("Mul", "scaled", self._to_24_bits(scale, "scale"), centre), "scaled")
+        position = self.op("Sub", "position", scaled, half)  # exact
         position = self.op("Max", "position.limited", position, self.number(0, np.float32))
         floor = self.op("Floor", "floor", position)
         after = self.op("Sub", "after", position, floor)
         before = self.op("Sub", "before", self.number(1, np.float32), after)
         return Taps(*self._indices(self.to(floor, INT64, "low"), window), before, after)
+
+    def _to_24_bits(self, value: ir.Value, step: str) -> ir.Value:
+        """Return positive numbers rounded to float32, half to even: themselves, where engines compute in float32."""
+        exponents = range(LEAST_EXPONENT, LARGEST_EXPONENT + 1)
+        powers = self._build.constant("preprocess.float32.powers", np.exp2([*exponents]).astype(np.float32))
+        column = self.op("Unsqueeze", f"{step}.column", value, self.number(1))
+        reached = self.op("GreaterOrEqual", f"{step}.reached", column, powers)
+        index = self.op(
+            "ReduceSum", f"{step}.exponent", self.to(reached, INT64, f"{step}.count"), self.number(1), keepdims=0
+        )
+        # a number in [2^k, 2^(k+1)) is a multiple of 2^(k-23)
+        units = np.exp2([MANTISSA_BITS - exponent for exponent in (LEAST_EXPONENT - 1, *exponents)])
+        unit = self._build.constant("preprocess.float32.units", units.astype(np.float32))
+        unit = self.op("Gather", f"{step}.unit", unit, index, axis=0)
+        whole = self.op("Round", f"{step}.rounded", self.op("Mul", f"{step}.units", value, unit))
+        return self.op("Div", f"{step}.float32", whole, unit)
 
     def _indices(self, low: ir.Value, window: Window) -> tuple[ir.Value, ir.Value]:
         """Return the indices of the pixels at `low` and after it, moved to the edges."""

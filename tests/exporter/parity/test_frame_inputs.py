@@ -34,7 +34,7 @@ def test_they_are_uint8_and_of_more_than_three_sizes(made: InputSet) -> None:
 
 
 def test_a_checkerboard_alternates_between_neighbouring_grey_levels(made: InputSet) -> None:
-    board = made.feeds[made.names.index("checkerboard")]["frames"].astype(int)[0, 0, :8, :8, 0]
+    board = made.feeds[made.names.index("ties")]["frames"].astype(int)[0, 0, :8, :8, 0]
     assert np.ptp(board) == 1
     assert np.abs(np.diff(board, axis=0)).min() == np.abs(np.diff(board, axis=1)).min() == 1
 

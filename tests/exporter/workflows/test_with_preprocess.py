@@ -19,6 +19,7 @@ from helpers.profile_origins import ORIGINS
 from exporter.artifacts.manifest import Manifest, read_manifest, sha256_file
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import torchscript_variants
+from exporter.formats.onnx_preprocess import CLIP_VALUE
 from exporter.timing import RoundOptions
 from exporter.types import ExportRequest, FormatName, OptimizeOptions, ParityOptions
 from exporter.workflows.export import export
@@ -30,7 +31,7 @@ from models.specs import frames_input
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
-FEW = ParityOptions(input_types=("random", "checkerboard"))
+FEW = ParityOptions(input_types=("random", "ties"))
 
 
 def request(folder: Path, *formats: FormatName, **fields: Any) -> ExportRequest:
@@ -85,7 +86,7 @@ def test_verify_finds_it_right_on_frames_and_videos_of_their_own_size(folder: Pa
     reports = verify_parity([folder / "small.onnx", folder / "small.pt"], options, small(JFZHANG95))
     for report in reports:
         assert report.passed
-        assert {"random", "checkerboard", "bikes.mp4"} <= {row.input for row in report.comparisons}
+        assert {"random", "ties", "bikes.mp4"} <= {row.input for row in report.comparisons}
         assert report.localization is not None
         assert "preprocess.normalize" in {layer.layer for layer in report.localization.layers if layer.value}
         assert all(row.identical for row in report.determinism if "3 runs" in row.condition)
@@ -116,7 +117,7 @@ def test_the_network_behind_it_is_the_one_without_it(folder: Path, tmp_path: Pat
     export(request(tmp_path, "onnx", with_preprocess=False, verify=False))
     bare, framed = onnx.load(tmp_path / "small.onnx"), onnx.load(folder / "small.onnx")
     for node in framed.graph.node:
-        node.input[:] = ["clip" if name == "preprocess.clip" else name for name in node.input]
+        node.input[:] = ["clip" if name == CLIP_VALUE else name for name in node.input]
     assert [node for node in framed.graph.node if not node.name.startswith("preprocess.")] == [*bare.graph.node]
     held = {tensor.name: tensor for tensor in framed.graph.initializer}
     assert all(held[tensor.name] == tensor for tensor in bare.graph.initializer)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional as F
 
-from exporter.formats.onnx_preprocess import add_preprocessing
+from exporter.formats.onnx_preprocess import CLIP_VALUE, add_preprocessing
 from exporter.types import DEFAULT_OPSET, MAX_OPSET
 from models.preprocessing import CAFFE, MMACTION2, Preprocessing
 from models.preprocessing.module import PreprocessingModule
@@ -97,13 +97,13 @@ def test_pixels_are_opencvs_bit_for_bit_next_to_ties_of_the_rounding(profile: Pr
     offset = origin(np.zeros((2, 128, 171, 3), np.uint8))  # what the origin makes of black pixels
     factor = origin(np.full((2, 128, 171, 3), 255, np.uint8)) - offset
     model = with_front(plain)
-    model.graph.output.append(helper.make_tensor_value_info("preprocess.clip", TensorProto.FLOAT, ["batch", 3, *SIZE]))
+    model.graph.output.append(helper.make_tensor_value_info(CLIP_VALUE, TensorProto.FLOAT, ["batch", 3, *SIZE]))
     session = open_model(model)
     for height, width in ((240, 320), (213, 127), (256, 342), (97, 1999)):
         grey = np.random.default_rng(width).integers(0, 255, (2, height, width, 3))
         frames = (grey - grey % 8 + np.indices((height, width)).sum(0)[..., np.newaxis] % 2).astype(np.uint8)
         pixels = np.rint((origin(frames) - offset) / factor * 255)
-        clip = run(session, frames[np.newaxis], "preprocess.clip")
+        clip = run(session, frames[np.newaxis], CLIP_VALUE)
         assert np.array_equal(clip[0], pixels.transpose(3, 0, 1, 2))
 
 
@@ -132,7 +132,7 @@ def test_every_opset_has_the_operators(profile: Preprocessing, opset: int) -> No
     onnx.checker.check_model(model, full_check=True)
     assert {node.domain for node in model.graph.node} == {""}
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    (clip,) = [value for value in inferred.graph.value_info if value.name == "preprocess.clip"]
+    (clip,) = [value for value in inferred.graph.value_info if value.name == CLIP_VALUE]
     assert [size.dim_param or size.dim_value for size in clip.type.tensor_type.shape.dim] == ["batch", 3, *SIZE]
 
 
