@@ -130,7 +130,7 @@ class ParityOptions:
             network as the float64 reference; None to compare with the network alone.
         inputs: those that the user gives.
         input_types: names of input types (`exporter.parity.inputs.INPUT_TYPES`); None for all, on export for the
-            quick four.
+            quick ones.
         samples: how many inputs of each random type are drawn.
         fail_fast: stop at the first comparison that fails.
         rtol: overrides the measured budget: |output - float64 reference| <= atol + rtol * |float64 reference| for every

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,7 +52,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Preprocessin
 
 
 @contextmanager
-def split(path: Path) -> Iterator[OriginalGraph]:
+def split(path: Path) -> Generator[OriginalGraph]:
     with TemporaryDirectory() as folder:
         yield split_model(path, Path(folder))
 
