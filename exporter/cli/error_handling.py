@@ -16,6 +16,8 @@ from exporter.reports.formatting import visible
 
 INTERNAL_ERROR = 70
 """Exit code of an unexpected error (EX_SOFTWARE of sysexits.h)."""
+AT_A_SIGNAL = (("exporter.artifacts.store", "cleanup_staging"), ("exporter.inference.ray_cluster", "stop_cluster"))
+"""(module, function) of what is called when a signal ends the process, if the module was imported."""
 SHOW_CURSOR = "\x1b[?25h\r\x1b[K"
 
 
@@ -93,9 +95,10 @@ def _stop(number: int, _frame: FrameType | None) -> NoReturn:
     A KeyboardInterrupt would not do: raised while torch or its imports run, it is swallowed, turned into another
     error, or ends the process by an abort in C++.
     """
-    cleanup = getattr(sys.modules.get("exporter.artifacts.store"), "cleanup_staging", None)
-    if cleanup is not None:  # otherwise the module is not there yet, or is being imported
-        cleanup()
+    for module, name in AT_A_SIGNAL:
+        cleanup = getattr(sys.modules.get(module), name, None)
+        if cleanup is not None:  # otherwise the module is not there yet, or is being imported
+            cleanup()
     cursor = SHOW_CURSOR if sys.stderr.isatty() else ""
     os.write(
         sys.stderr.fileno(),

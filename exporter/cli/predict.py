@@ -8,7 +8,14 @@ import click
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
 from exporter.cli.options import PATH, json_options, parse_source
 from exporter.cli.sections import SectionedCommand
-from exporter.cli.video_options import clip_options, inference_options, take_clip_options, take_inference_options
+from exporter.cli.video_options import (
+    clip_options,
+    inference_options,
+    runner_options,
+    take_clip_options,
+    take_inference_options,
+    take_ray_options,
+)
 
 PAGE_FRAMES = 12
 """Frames of each video on the page."""
@@ -33,6 +40,7 @@ PAGE_FRAMES = 12
 )
 @clip_options
 @inference_options
+@runner_options
 @click.option(
     "--csv",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -95,6 +103,7 @@ def predict_command(
         build=take_build_options(options),
         clips=take_clip_options(options),
         previews=PAGE_FRAMES if html is not None else 0,
+        ray=take_ray_options(options),
         **options,
     )
     console = stdout()

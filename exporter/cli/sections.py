@@ -24,7 +24,7 @@ SECTIONS: Sections = MappingProxyType(
             *("no_verify", "cache", "against", "pairs", "rtol", "atol", "fail_fast", "localize", "determinism"),
             *("max_memory", "baseline", "save_baseline", "max_growth"),
         ),
-        "Engine": ("engine", "device", "threads", "allow_fallback"),
+        "Engine": ("engine", "device", "threads", "allow_fallback", "runner", "ray_address", "workers"),
         "Reports": ("as_json", "csv", "html", "junit", "debug", "version"),
     }
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -21,6 +23,7 @@ from exporter.inference.predictions import ModelRecord
 from exporter.inference.preprocessing import VideoPreprocessing, choose_preprocessing
 from exporter.inference.types import InferenceOptions
 from exporter.onnx_io.dtypes import numpy_dtype
+from exporter.onnx_io.external_data import external_files
 from exporter.parity.io_mapping import map_by_manifest
 from models.class_names import check_class_count, load_class_names
 from models.preprocessing import Preprocessing
@@ -98,6 +101,31 @@ class VideoModel:
         None where preprocessing is inside the model.
         """
         return self._preprocessing.transform
+
+    @property
+    def runtime_options(self) -> RuntimeOptions:
+        """How the engine is opened."""
+        return self._runtime.options
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The model file, and those of its folder that hold weights of it.
+
+        Raises:
+            ArtifactError: it cannot be read.
+        """
+        return (self.path, *external_files(self.path)) if self._artifact.format == "onnx" else (self.path,)
+
+    def at(self, path: Path) -> VideoModel:
+        """Return the same model, not loaded, whose files were copied elsewhere; before it is entered it can be pickled.
+
+        Args:
+            path: the copied model file, with its other files beside it.
+        """
+        moved = copy(self)
+        moved.path, moved._artifact = path, replace(self._artifact, path=path)
+        moved._runtime = self._engine.open(path, self._runtime.options)
+        return moved
 
     def to_input(self, frames: NDArray[Any]) -> NDArray[Any]:
         """Return what `run` takes for one clip.

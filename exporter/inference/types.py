@@ -44,6 +44,23 @@ class InferenceOptions:
 
 
 @dataclass(frozen=True)
+class RayOptions:
+    """Worker processes on a Ray cluster, which take one video at a time.
+
+    Each has as many processors as the model has threads, `InferenceOptions.threads`, which is then 1 by default, and a
+    GPU of its own where the model runs on one.
+
+    Attributes:
+        address: the cluster's address (`host:6379`, `auto`, `ray://host:10001`); None for $RAY_ADDRESS, and without
+            that for a cluster of this run on this machine.
+        workers: number of worker processes, at most; None for as many as the cluster has room for.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
 class ClipOptions:
     """How clips are taken from each video; see `exporter.video.sampling.Sampling`.
 

@@ -6,9 +6,10 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-from exporter.errors import BadInputError, UsageError
+from exporter.errors import BadInputError, UsageError, VideoError
 from exporter.inference.clips import plan_sampling, record_sampling
 from exporter.inference.model import VideoModel
 from exporter.inference.pipeline import run_videos
@@ -21,7 +22,8 @@ from exporter.inference.predictions import (
     VideoPrediction,
 )
 from exporter.inference.ranking import ClassRanking, VideoScores, choose_ranked_output
-from exporter.inference.types import ClipOptions, ClipOutputs, InferenceOptions
+from exporter.inference.ray_runner import map_videos, worker_options
+from exporter.inference.types import ClipOptions, ClipOutputs, InferenceOptions, RayOptions
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source, expand_sources
 from exporter.workflows.video_model import open_model
@@ -49,6 +51,7 @@ class PredictRequest:
         average: what is averaged over a video's clips; None takes the profile's.
         previews: how many frames of each of the first `MAX_PREVIEWED` videos are returned, at most, with the video's
             classes over time.
+        ray: run on a Ray cluster; None runs in this process.
     """
 
     model: str | Path
@@ -60,6 +63,7 @@ class PredictRequest:
     per_clip: bool = False
     average: Values | None = None
     previews: int = 0
+    ray: RayOptions | None = None
 
 
 @dataclass
@@ -145,11 +149,16 @@ def open_predict(request: PredictRequest, progress: Progress = no_progress) -> G
     _check_request(request)
     sources, failures = find_sources(request.videos)
     progress("opening the model")
-    model = open_model(request.model, request.inference, request.build, progress)
+    inference = worker_options(request.inference, request.ray)
+    model = open_model(request.model, inference, request.build, progress)
     ranking = choose_ranking(model, request)
     sampling = plan_sampling(model.size[0], model.preprocessing, request.clips)
     progress("loading the model")
-    with model, closing(_all_results(failures, predict_videos(model, sources, sampling, ranking, progress))) as ready:
+    if request.ray is None:
+        results = predict_videos(model, sources, sampling, ranking, progress)
+    else:
+        results = predict_on_ray(model, sources, sampling, ranking, request.ray, progress)
+    with model, closing(_all_results(failures, results)) as ready:
         yield PredictRun(
             model.record(),
             record_sampling(sampling),
@@ -187,6 +196,32 @@ def predict_videos(
                 video.add(event)
             else:
                 yield scores.pop(event.number).finish(event)
+
+
+def predict_on_ray(
+    model: VideoModel,
+    sources: Sequence[Source],
+    sampling: Sampling,
+    ranking: ClassRanking,
+    options: RayOptions,
+    progress: Progress = no_progress,
+) -> Generator[VideoPrediction | VideoFailure]:
+    """Yield the result of each video, in order, as `predict_videos`, computed by the workers of a Ray cluster."""
+    work = partial(_predict_video, sampling=sampling, ranking=ranking)
+    with closing(map_videos(model, sources, work, options, progress)) as videos:
+        for number, results in videos:
+            if isinstance(results, VideoError):
+                yield VideoFailure(sources[number].name, str(results), results.exit_code)
+            else:
+                yield from results
+
+
+def _predict_video(
+    model: VideoModel, source: Source, number: int, sampling: Sampling, ranking: ClassRanking
+) -> list[VideoPrediction | VideoFailure]:
+    if number >= MAX_PREVIEWED:
+        ranking = replace(ranking, previews=0)
+    return list(predict_videos(model, [source], sampling, ranking))
 
 
 def choose_ranking(model: VideoModel, request: PredictRequest) -> ClassRanking:

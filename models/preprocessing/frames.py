@@ -40,6 +40,10 @@ class FrameTransform:
         self._equal: dict[tuple[int, ...], bool] = {}
         """{a frame's shape: whether OpenCV returned the module's bits}."""
 
+    def __reduce__(self) -> tuple[type[FrameTransform], tuple[Preprocessing, tuple[int, int]]]:
+        """Pickle what it is made from: on another machine OpenCV may be missing, or another one."""
+        return FrameTransform, (self._preprocessing, self._size)
+
     def __call__(self, frame: NDArray[np.uint8]) -> NDArray[Any]:
         """Return the window (h, w, 3), RGB: uint8, or float32 where the origin resizes floats.
 

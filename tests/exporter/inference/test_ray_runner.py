@@ -1,0 +1,109 @@
+"""Videos on the workers of a Ray cluster: the results of a local run, even where a worker is killed."""
+
+import os
+import pickle
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from helpers.run import BIN, run
+from helpers.server import Site, serve_plainly
+from helpers.videos import moving, write_video
+
+from exporter.errors import UsageError
+from exporter.inference.model import open_video_model
+from exporter.inference.ray_runner import map_videos, worker_options
+from exporter.inference.types import InferenceOptions, RayOptions
+from exporter.video.sources import Source
+from exporter.workflows.export import ExportResult
+
+PROFILE = "jfzhang95"
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight videos of different lengths, and a text."""
+    folder = tmp_path_factory.mktemp("videos")
+    for number in range(8):
+        write_video(folder / f"{number}.mkv", moving(24 + 3 * number))
+    (folder / "4a.mkv").write_text("no video")
+    return folder
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt"])
+def test_a_model_moves_to_another_place_and_returns_the_same(
+    narrow_artifacts: ExportResult, tmp_path: Path, suffix: str
+) -> None:
+    path = next(artifact.path for artifact in narrow_artifacts.artifacts if artifact.path.suffix == suffix)
+    model = open_video_model(path, InferenceOptions(preprocess=PROFILE, threads=1))
+    with model:
+        pickled = pickle.dumps(model.at(path))
+        assert model.transform is not None
+        frame = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+        expected = model.run([model.to_input(np.stack([model.transform(frame)] * 16))])
+    for file in model.files:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pickle.loads(pickled).at(tmp_path / path.name) as moved:
+        assert moved.path.parent == tmp_path
+        values = moved.run([moved.to_input(np.stack([moved.transform(frame)] * 16))])
+    assert {name: rows.tobytes() for name, rows in values.items()} == {
+        name: rows.tobytes() for name, rows in expected.items()
+    }
+
+
+def test_a_worker_has_one_thread_unless_asked_otherwise() -> None:
+    assert worker_options(InferenceOptions(), RayOptions()).threads == 1
+    assert worker_options(InferenceOptions(threads=4), RayOptions()).threads == 4
+    assert worker_options(InferenceOptions(), None).threads is None
+
+
+def test_a_camera_is_refused(narrow_artifacts: ExportResult) -> None:
+    model = open_video_model(narrow_artifacts.artifacts[0].path, InferenceOptions(preprocess=PROFILE))
+    with pytest.raises(UsageError, match="camera:0"):
+        next(map_videos(model, [Source("camera:0", "camera:0", "camera")], lambda *_: [], RayOptions()))
+
+
+@pytest.mark.heavy
+def test_predict_on_ray_returns_what_a_local_run_does_though_a_worker_is_killed(
+    narrow_artifacts: ExportResult, videos: Path, tmp_path: Path
+) -> None:
+    model = narrow_artifacts.artifacts[0].path
+    served = Site(files={f"/{name}.mkv": (videos / f"{name}.mkv").read_bytes() for name in (1, 5)}, ranges=True)
+    with serve_plainly(served):
+        urls = [f"{served.address}/{name}.mkv" for name in (1, 5)]
+        command = ["predict", model, videos.name, *urls, "--preprocess", PROFILE, "--per-clip", "--step", "1"]
+        local = run("c3d-export", *command, "--threads", 1, "--csv", tmp_path / "local.csv", cwd=videos.parent)
+        assert local.returncode == 3, local.stderr
+        process = subprocess.Popen(
+            [str(BIN / "c3d-export"), *map(str, command), "--runner", "ray", "--csv", str(tmp_path / "ray.csv")],
+            cwd=videos.parent,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        printed = _kill_a_worker(process)
+        out, errors = process.communicate(timeout=240)
+    assert process.returncode == 3, errors
+    assert errors == local.stderr
+    assert _without_time(printed + out) == _without_time(local.stdout)
+    assert (tmp_path / "ray.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
+
+
+def _kill_a_worker(process: subprocess.Popen[str]) -> str:
+    """End one of the workers with SIGKILL after the first video's result, and return what was printed until then."""
+    assert process.stdout is not None
+    printed = ""
+    while " clips, " not in printed:
+        printed += process.stdout.readline()
+    workers = [child for child in psutil.Process(process.pid).children(recursive=True) if "MapWorker" in child.name()]
+    assert len(workers) > 1
+    workers[0].kill()
+    return printed
+
+
+def _without_time(printed: str) -> str:
+    return re.sub(r"took [\d.]+ s", "", printed)
