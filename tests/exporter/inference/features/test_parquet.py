@@ -1,6 +1,7 @@
 """Parquet parts and the table that is merged of them, read with pyarrow alone."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.features import RECORD, rows
 
-from exporter.errors import OutputError
+from exporter.errors import OutputError, UnavailableError
 from exporter.inference.features import parquet
 from exporter.inference.features.parquet import ParquetPart, merge, read_videos
 from exporter.inference.features.record import VideoRecord, to_json
@@ -78,3 +79,9 @@ def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "features.parquet").write_bytes(b"PAR1 not")
     with pytest.raises(OutputError, match="features.parquet"):
         read_videos(str(tmp_path / "features.parquet"))
+
+
+def test_without_pyarrow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(UnavailableError, match=r"pip install 'c3d-export\[parquet\]'"):
+        parquet.require_pyarrow()
