@@ -36,7 +36,6 @@ class ClipPrediction:
         end: time at which the last frame ends.
         repeated: how many of its frames repeat the video's last one, or are black.
         top: its highest classes, the highest first.
-        video_top: the clip's values of the classes in the video's `top`, in that order.
     """
 
     index: int
@@ -46,7 +45,6 @@ class ClipPrediction:
     end: float
     repeated: int
     top: tuple[ClassScore, ...]
-    video_top: tuple[float, ...]
 
 
 @dataclass(frozen=True)

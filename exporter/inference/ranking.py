@@ -102,10 +102,7 @@ class VideoScores:
     ranking: ClassRanking
     _total: NDArray[np.float64] | None = None
     _count: int = 0
-    _clips: list[tuple[ClipOutputs, NDArray[np.float64]]] = field(
-        default_factory=list["tuple[ClipOutputs, NDArray[np.float64]]"]
-    )
-    _tops: list[tuple[ClassScore, ...]] = field(default_factory=list[tuple[ClassScore, ...]])
+    _clips: list[ClipPrediction] = field(default_factory=list[ClipPrediction])
     _previews: list[PreviewFrame] = field(default_factory=list[PreviewFrame])
     _every: int = 1
     _timeline: Timeline = field(default_factory=Timeline)
@@ -120,11 +117,10 @@ class VideoScores:
         if self.ranking.previews:
             self._timeline.add(clip.start, clip.end, values)
         if self.ranking.per_clip:
-            bare = ClipOutputs(
-                clip.source, clip.number, clip.index, clip.first, clip.last, clip.start, clip.end, clip.repeated, {}
+            top = self.ranking.rank(values)
+            self._clips.append(
+                ClipPrediction(clip.index, clip.first, clip.last, clip.start, clip.end, clip.repeated, top)
             )
-            self._clips.append((bare, values))
-            self._tops.append(self.ranking.rank(values))
 
     def _keep(self, clip: ClipOutputs) -> None:
         """Keep a clip's frame; where there are too many, drop every second, so that they stay evenly spaced."""
@@ -146,25 +142,11 @@ class VideoScores:
             reason = "; ".join(end.notes) or "it has no clip"
             return VideoFailure(end.source, f"{end.source}: {reason}", NO_CLIPS_EXIT_CODE)
         top = self.ranking.rank(self._total / self._count)
-        chosen = [entry.index for entry in top]
-        per_clip = tuple(
-            ClipPrediction(
-                clip.index,
-                clip.first,
-                clip.last,
-                clip.start,
-                clip.end,
-                clip.repeated,
-                clip_top,
-                tuple(float(value) for value in values[chosen]),
-            )
-            for (clip, values), clip_top in zip(self._clips, self._tops, strict=True)
-        )
         return VideoPrediction(
             end.source,
             self._count,
             top,
-            per_clip,
+            tuple(self._clips),
             width=end.width,
             height=end.height,
             fps=end.fps,
@@ -172,5 +154,5 @@ class VideoScores:
             duration=end.duration,
             notes=end.notes,
             previews=tuple(self._previews),
-            timeline=self._timeline.points(chosen),
+            timeline=self._timeline.points([entry.index for entry in top]),
         )

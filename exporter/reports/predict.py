@@ -115,7 +115,7 @@ def print_end(result: PredictResult, console: Console) -> None:
 
 
 def predict_to_dict(result: PredictResult) -> dict[str, Any]:
-    """Return everything that `predict` found; docs/how-to/video.md describes the fields."""
+    """Return everything that `predict` found; docs/reference/video-results.md describes the fields."""
     content = asdict(result)
     for video in content["videos"]:
         del video["previews"], video["timeline"]  # for pages only

@@ -46,8 +46,8 @@ def video(
         clips=clips,
         top=TOP,
         per_clip=tuple(
-            ClipPrediction(index, index * 16, index * 16 + 15, index * step, (index + 1) * step, 0, TOP, curve)
-            for index, curve in enumerate(curves)
+            ClipPrediction(index, index * 16, index * 16 + 15, index * step, (index + 1) * step, 0, TOP)
+            for index in range(clips)
         ),
         width=640,
         height=272,

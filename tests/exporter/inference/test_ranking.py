@@ -33,7 +33,7 @@ def test_probabilities_are_averaged_over_clips() -> None:
     assert [(entry.index, entry.name) for entry in result.top] == [(0, "a"), (1, "b")]
     assert [entry.value for entry in result.top] == pytest.approx([mean[0], mean[1]], rel=1e-12)
     assert [[entry.index for entry in clip.top] for clip in result.per_clip] == [[1, 2], [0, 3]]
-    assert result.per_clip[0].video_top == pytest.approx((SOFTMAX[0, 0], SOFTMAX[0, 1]), rel=1e-12)
+    assert result.per_clip[0].top[0].value == pytest.approx(SOFTMAX[0, 1], rel=1e-12)
     assert (result.clips, result.notes, result.fps) == (2, ("a note",), 25.0)
 
 
@@ -110,4 +110,5 @@ def test_a_timeline_comes_with_previews_only() -> None:
     assert video().timeline == ()
     made = video(previews=1).timeline
     assert [(point.start, point.end, point.clips) for point in made] == [(0.0, 1.0, 1), (1.0, 2.0, 1)]
-    assert [point.values for point in made] == [clip.video_top for clip in video().per_clip]
+    top = [entry.index for entry in video().top]
+    assert [point.values for point in made] == [pytest.approx(tuple(row[top]), rel=1e-6) for row in SOFTMAX]

@@ -28,7 +28,7 @@ from exporter.reports.predict import (
 )
 
 TOP = (ClassScore(3, "Biking, [bold]fast", 0.75), ClassScore(0, "Archery\x1b[2J", 0.25))
-CLIP = ClipPrediction(0, 0, 15, 0.0, 0.64, 0, TOP, (0.75, 0.25))
+CLIP = ClipPrediction(0, 0, 15, 0.0, 0.64, 0, TOP)
 VIDEO = VideoPrediction(
     "a, b.mp4", 1, TOP, (CLIP,), 64, 48, 25.0, 16, 0.64, ("a note",), (PreviewFrame(0, 0.32, 1, 1, b"abc"),)
 )
