@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
@@ -16,6 +16,7 @@ from models.errors import count
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -91,7 +92,7 @@ class FileFrames:
         """
         from av.error import FFmpegError
 
-        packets = self._container.demux(self._stream)
+        packets = self._packets()
         while True:
             try:
                 packet = next(packets, None)
@@ -127,13 +128,17 @@ class FileFrames:
         with FileFrames(self._source, VideoSummary()) as again:
             try:
                 packets = [
-                    not packet.is_discard and not packet.is_corrupt
-                    for packet in again._container.demux(again._stream)
-                    if packet.size
+                    not packet.is_discard and not packet.is_corrupt for packet in again._packets() if packet.size
                 ]
             except FFmpegError:
                 return None
         return len(packets) if all(packets) and len(packets) == self.stated else None
+
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
+        """Yield the packets of the stream, and an empty one at the end that flushes the decoder."""
+        packets = self._container.demux(self._stream)
+        with suppress(IndexError):  # PyAV flushes streams, too, that appeared while it read, and does not find them
+            yield from packets
 
     def _open(self) -> InputContainer:
         try:

@@ -145,6 +145,16 @@ def test_the_default_stream_of_several(tmp_path: Path) -> None:
     assert decoder.summary.notes == ("has 2 video streams; number 0 is read",)
 
 
+def test_a_stream_that_appears_later_is_passed_over(tmp_path: Path) -> None:
+    one = write_video(tmp_path / "one.ts", moving(6), "mpeg2video", "yuv420p")
+    two = write_video(tmp_path / "two.ts", moving(6), "mpeg2video", "yuv420p", streams=2)
+    _, alone, _ = decode(one)
+    (tmp_path / "both.ts").write_bytes(one.read_bytes() + two.read_bytes())
+    for _ in range(5):
+        _, pixels, _ = decode(tmp_path / "both.ts")
+        assert pixels == [*alone, *alone]
+
+
 def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=r"^a\.mp3: has no video stream, only a cover picture$"):
         Decoder(source(write_sound(tmp_path / "a.mp3", cover=True)))
