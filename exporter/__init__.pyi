@@ -26,6 +26,7 @@ from .errors import (
     OutputError,
     UnavailableError,
     UsageError,
+    VideoError,
 )
 from .fault_injection.results import (
     CleanRuns,
@@ -228,6 +229,7 @@ __all__ = [
     "UnchangedReason",
     "UsageError",
     "ValueRange",
+    "VideoError",
     "VideoFailure",
     "VideoFeatureFiles",
     "VideoFeatures",
