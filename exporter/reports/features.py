@@ -71,5 +71,5 @@ def print_end(result: FeaturesResult, console: Console) -> None:
 
 
 def features_to_dict(result: FeaturesResult) -> dict[str, Any]:
-    """Return everything that `features` wrote; docs/how-to/video.md describes the fields."""
+    """Return everything that `features` wrote; docs/how-to/features.md describes the fields."""
     return {**asdict(result), "exit_code": result.exit_code}

@@ -15,6 +15,7 @@ from exporter import __version__
 from exporter.errors import C3DExportError, UsageError
 from exporter.inference.clips import plan_sampling, record_sampling
 from exporter.inference.features.aggregate import aggregate
+from exporter.inference.features.c3d_blob import check_shapes
 from exporter.inference.features.folder import FeatureFolder, Job, open_folder
 from exporter.inference.features.parquet import require_pyarrow
 from exporter.inference.features.record import VERSION, FeatureRecord, record_profile
@@ -166,8 +167,9 @@ def features(request: FeatureRequest, progress: Progress = no_progress) -> Gener
         tempfile.TemporaryDirectory(prefix="c3d-export-") as scratch,
         closing(run_videos(model, sources, sampling, progress)) as items,
     ):
+        shapes = _shapes(model)
         for rows in split_videos(items, request.layers):
-            yield _collect(rows, sources[rows.number].name, request, Path(scratch))
+            yield _collect(rows, sources[rows.number].name, shapes, request.aggregate, Path(scratch))
 
 
 def write_features(request: FeatureRequest, files: FeatureFiles, progress: Progress = no_progress) -> FeaturesResult:
@@ -207,7 +209,10 @@ def open_features(
     sources, failures, model, sampling = _prepare(request, progress)
     with model:
         described, taken = model.record(), record_sampling(sampling)
-        record = make_record(request, files.format, described, taken, model.preprocessing, _shapes(model))
+        shapes = _shapes(model)
+        if files.format == "c3d":
+            check_shapes(shapes)
+        record = make_record(request, files.format, described, taken, model.preprocessing, shapes)
         with open_folder(files.folder, record, overwrite=files.overwrite) as folder:
             jobs = tuple(folder.plan(sources, overwrite=files.overwrite))
             with closing(_all_results(failures, jobs, write_jobs(model, jobs, folder, sampling, progress))) as ready:
@@ -284,15 +289,20 @@ def _shapes(model: VideoModel) -> dict[str, tuple[int, ...]]:
     return {name: values.shape[1:] for name, values in model.run([black]).items()}
 
 
-def _collect(rows: VideoRows, source: str, request: FeatureRequest, scratch: Path) -> VideoFeatures | VideoFailure:
+def _collect(
+    rows: VideoRows, source: str, shapes: dict[str, tuple[int, ...]], how: Aggregate, scratch: Path
+) -> VideoFeatures | VideoFailure:
     """Return the features of one video, or why it has none."""
     try:
-        found = list(aggregate(rows, request.aggregate, scratch, scratch))
+        found = list(aggregate(rows, how, scratch, scratch))
     except C3DExportError as error:
         if error is not rows.error:
             raise
         return VideoFailure(source, str(error), error.exit_code)
-    arrays = {layer: np.stack([row.features[layer] for row in found]) for layer in request.layers if found}
+    arrays = {
+        layer: np.array([row.features[layer] for row in found], np.float32).reshape(len(found), *shape)
+        for layer, shape in shapes.items()
+    }
     views = tuple(
         replace(row, features={layer: array[number] for layer, array in arrays.items()})
         for number, row in enumerate(found)

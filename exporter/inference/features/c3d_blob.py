@@ -18,12 +18,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.errors import UsageError
 from exporter.inference.features.clip_table import ClipTable
 from exporter.inference.features.record import VideoRecord
 from exporter.inference.features.types import FeatureRow
 
 AXES = 4
 """Axes of a blob after num: channels, length, height, width."""
+
+
+def check_shapes(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse layers that do not fit the format.
+
+    Raises:
+        UsageError: one has other than one to four axes.
+    """
+    for layer, shape in shapes.items():
+        if not 1 <= len(shape) <= AXES:
+            raise UsageError(f"--format c3d: {layer} has the shape {shape}; the format holds one to {AXES} axes")
 
 
 def encode_blob(values: NDArray[np.float32]) -> bytes:

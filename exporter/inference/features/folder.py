@@ -148,32 +148,25 @@ def open_folder(path: str | Path, record: FeatureRecord, *, overwrite: bool = Fa
                 )
             open_store(folder, old).clear()
             old = None
-        with attach_folder(folder, old or record) as opened:
+        with _staging(folder) as stage:
+            opened = FeatureFolder(folder, stage, old or record, open_store(folder, record))
             if old is None:
                 with translate_os_errors(opened.disk):
-                    (opened.stage / RECORD).write_bytes(to_json(record))
-                publish(opened.stage / RECORD, file)
+                    (stage / RECORD).write_bytes(to_json(record))
+                publish(stage / RECORD, file)
             yield opened
 
 
 @contextmanager
-def attach_folder(path: str, record: FeatureRecord) -> Generator[FeatureFolder]:
-    """Return a folder that another process has opened, to write videos of its plan.
-
-    Args:
-        path: the folder, a path or URL.
-        record: its record.
-
-    Raises:
-        OutputError: it cannot be written to.
-    """
+def _staging(path: str) -> Generator[Path]:
+    """Yield a local folder for files that are not complete: in the output folder, or a temporary one for a URL."""
     local = local_path(path)
-    with ExitStack() as stack:
-        if local is not None:
-            stage = stack.enter_context(staging(local))
-        else:
-            stage = Path(stack.enter_context(TemporaryDirectory(prefix="c3d-export-")))
-        yield FeatureFolder(path, stage, record, open_store(path, record))
+    if local is not None:
+        with staging(local) as stage:
+            yield stage
+    else:
+        with TemporaryDirectory(prefix="c3d-export-") as stage:
+            yield Path(stage)
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from exporter.video.sources import PATTERN
 MAX_BYTES = 120
 """Bytes of a name in UTF-8; file systems allow 255, and endings are added."""
 HASH_DIGITS = 12
-_NOT_PLAIN = re.compile(r'^[.-]|[\x00-\x1f\x7f-\x9f/\\:*?"<>|\ud800-\udfff]')
-"""What a file system, a shell or UTF-8 takes amiss."""
+_NOT_PLAIN = re.compile(r'^[.-]|[\x00-\x1f\x7f-\x9f/\\:*?"<>|\ud800-\udfff]|\.csv$')
+"""What a file system, a shell or UTF-8 takes amiss, and the ending of the table beside a video's folder."""
 
 
 def choose_names(videos: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
@@ -42,6 +42,11 @@ def choose_names(videos: Sequence[str], known: Mapping[str, str]) -> dict[str, s
     return names | {video: _hashed(video) for video in left}
 
 
+def plain_name(text: str) -> str:
+    """Return a text as part of a file name: itself if it can be, otherwise with a hash of it."""
+    return text if _is_plain(text) else _with_hash(text, text)
+
+
 def _file_name(video: str) -> str:
     """Return the last part of a path or URL that is a name: a numbered pattern is called after its folder."""
     path = PurePosixPath(re.sub(r"[?#].*$", "", video) if "://" in video else video)
@@ -57,6 +62,11 @@ def _is_plain(name: str) -> bool:
 
 
 def _hashed(video: str) -> str:
-    digits = hashlib.sha256(video.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_DIGITS]
-    plain = _NOT_PLAIN.sub("_", _file_name(video)).encode()[: MAX_BYTES - HASH_DIGITS - 1].decode(errors="ignore")
-    return f"{plain or 'video'}-{digits}"
+    return _with_hash(_file_name(video), video)
+
+
+def _with_hash(name: str, hashed: str) -> str:
+    """Return a name that can be part of a file name, with a hash of what it stands for."""
+    digits = hashlib.sha256(hashed.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_DIGITS]
+    plain = _NOT_PLAIN.sub("_", name).encode()[: MAX_BYTES - HASH_DIGITS - 1].decode(errors="ignore")
+    return f"{plain or 'unnamed'}-{digits}"

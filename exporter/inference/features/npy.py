@@ -9,6 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from exporter.inference.features.clip_table import ClipTable
+from exporter.inference.features.names import plain_name
 from exporter.inference.features.record import VideoRecord
 from exporter.inference.features.types import FeatureRow
 
@@ -66,7 +67,9 @@ class NpyWriter:
     """
 
     def __init__(self, stage: Path, name: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        names = {layer: f"{name}.{layer}{SUFFIX}" if len(shapes) > 1 else f"{name}{SUFFIX}" for layer in shapes}
+        names = {
+            layer: f"{name}.{plain_name(layer)}{SUFFIX}" if len(shapes) > 1 else f"{name}{SUFFIX}" for layer in shapes
+        }
         self._arrays = {layer: NpyFile(stage / names[layer], shape) for layer, shape in shapes.items()}
         self._table = ClipTable(stage, name)
 

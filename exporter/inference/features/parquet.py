@@ -33,7 +33,8 @@ RECORD_KEY = b"c3d_export.features"
 VIDEOS_KEY = b"c3d_export.videos"
 """Schema metadata: the videos in the file, a list of `StoredVideo`."""
 COLUMN = "feature"
-"""The column of the features of a single layer. Those of several are called after the layers."""
+"""The column of the features of a single layer. Those of several are called after the layers; `feature_start` where a
+layer is called like another column."""
 SUFFIX = ".parquet"
 DICTIONARY: Any = ["video"]
 """Columns with few different values; features gain nothing from a dictionary."""
@@ -70,18 +71,19 @@ def make_schema(shapes: Mapping[str, tuple[int, ...]], record: bytes) -> pa.Sche
     """
     import pyarrow as pa
 
+    numbers = {"clip": pa.int32(), "first": pa.int64(), "last": pa.int64()}
+    times = {"start": pa.float64(), "end": pa.float64(), "repeated": pa.int32()}
+    columns = {"video": pa.string(), **numbers, **times}
     features = [
         pa.field(
-            COLUMN if len(shapes) == 1 else layer,
+            COLUMN if len(shapes) == 1 else f"{COLUMN}_{layer}" if layer in columns else layer,
             pa.list_(pa.float32(), prod(shape)),
             nullable=False,
             metadata={"layer": layer, "shape": json.dumps(shape)},
         )
         for layer, shape in shapes.items()
     ]
-    numbers = [("clip", pa.int32()), ("first", pa.int64()), ("last", pa.int64())]
-    times = [("start", pa.float64()), ("end", pa.float64()), ("repeated", pa.int32())]
-    plain = [pa.field(name, kind, nullable=False) for name, kind in [("video", pa.string()), *numbers, *times]]
+    plain = [pa.field(name, kind, nullable=False) for name, kind in columns.items()]
     return pa.schema([*plain, *features], metadata={RECORD_KEY: record})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from exporter.storage import (
     exists,
     file_name,
     is_folder,
+    is_url,
     join,
     list_files,
     local_path,
@@ -31,6 +33,8 @@ RUN = ".run"
 RECORDS = f"{RUN}/videos"
 PARTS = f"{RUN}/parts"
 TABLE = "features.parquet"
+READERS = 16
+"""Records that are fetched from a URL at the same time: each takes a round trip."""
 
 
 class VideoStore(Protocol):
@@ -150,7 +154,11 @@ class FileStore:
 
     def _read_all(self) -> list[VideoRecord]:
         paths = list_files(self._records) if exists(self._records) else []
-        return [from_json(read_bytes(path, error=OutputError), VideoRecord, display(path)) for path in paths]
+        with ThreadPoolExecutor(READERS if is_url(self._folder) else 1) as pool:
+            contents = pool.map(lambda path: read_bytes(path, error=OutputError), paths)
+            return [
+                from_json(content, VideoRecord, display(path)) for path, content in zip(paths, contents, strict=True)
+            ]
 
     def _is_complete(self, record: VideoRecord) -> bool:
         """Return whether a record says so, and on this machine also whether the files are still there."""

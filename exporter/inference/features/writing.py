@@ -11,6 +11,7 @@ from exporter.errors import C3DExportError
 from exporter.inference.features.aggregate import aggregate
 from exporter.inference.features.c3d_blob import BlobWriter
 from exporter.inference.features.folder import FeatureFolder, Job, to_utf8
+from exporter.inference.features.names import plain_name
 from exporter.inference.features.npy import NpyWriter
 from exporter.inference.features.parquet import ParquetPart
 from exporter.inference.features.record import FeatureRecord, VideoRecord, to_json
@@ -80,7 +81,7 @@ def _open_writer(record: FeatureRecord, job: Job, stage: Path) -> FeatureWriter:
     if record.format == "parquet":
         return ParquetPart(stage, job.name, to_utf8(job.source.name), record.layers, to_json(record))
     if record.format == "c3d":
-        blobs = {layer: CAFFE_BLOBS.get(layer, layer) for layer in record.layers}
+        blobs = {layer: plain_name(CAFFE_BLOBS.get(layer, layer)) for layer in record.layers}
         numbers_from = (1 if job.source.kind == "images" else 0) if record.aggregate == "clips" else None
         return BlobWriter(stage, job.name, blobs, numbers_from)
     return NpyWriter(stage, job.name, record.layers)

@@ -223,6 +223,9 @@ def test_a_short_video_is_repeated_or_skipped(small_video_model: SmallVideoModel
     assert (repeated.rows, (tmp_path / "repeat" / "short.csv").read_text().splitlines()[1].split(",")[-1]) == (1, "11")
     skipped = write_features(replace(asked, clips=ClipOptions(16, 8, short="skip")), FeatureFiles(tmp_path / "skip"))
     assert (skipped.videos[0].rows, skipped.videos[0].files, skipped.exit_code) == (0, (), 0)
+    (in_memory,) = features(replace(asked, clips=ClipOptions(16, 8, short="skip")))
+    assert isinstance(in_memory, VideoFeatures)
+    assert in_memory.features["fc6"].shape == (0, 8)
 
 
 @pytest.mark.parametrize(

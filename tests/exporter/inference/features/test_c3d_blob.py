@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from helpers.features import rows
 
-from exporter.inference.features.c3d_blob import BlobWriter, encode_blob
+from exporter.errors import UsageError
+from exporter.inference.features.c3d_blob import BlobWriter, check_shapes, encode_blob
 from exporter.inference.features.record import VideoRecord
 
 DONE = VideoRecord("/v.mp4", "v", 1, 2, 3, 3)
@@ -40,8 +41,8 @@ def test_maps_keep_their_axes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(encode_blob(values))
     sizes, numbers = read_binary_blob(tmp_path / "a")
     assert (sizes, numbers) == ((1, 2, 1, 3, 4), [float(value) for value in range(24)])
-    with pytest.raises(ValueError, match="4 axes"):
-        encode_blob(np.zeros((1,) * 5, np.float32))
+    with pytest.raises(UsageError, match="pool has the shape .* one to 4 axes"):
+        check_shapes({"fc6": (8,), "pool": (1,) * 5})
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.inference.features.names import choose_names
+from exporter.inference.features.names import choose_names, plain_name
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,13 @@ def test_equal_names_in_two_folders_get_a_hash_of_the_path() -> None:
     assert names["b.mp4"] == "b"
     assert len({names["x/a.mp4"], names["y/a.mp4"]}) == 2
     assert all(name.startswith("a.mp4-") for name in (names["x/a.mp4"], names["y/a.mp4"]))
+
+
+def test_layers_of_any_model_become_parts_of_file_names() -> None:
+    assert plain_name("fc6") == "fc6"
+    made = {plain_name(name) for name in ("/fc6/Relu_output_0", "_fc6_Relu_output_0", "fc6:0")}
+    assert len(made) == 3
+    assert not any(set(name) & set("/:") for name in made)
 
 
 def test_a_name_once_given_stays() -> None:

@@ -43,6 +43,12 @@ def test_a_row_has_the_video_the_clip_and_a_list_of_fixed_size(tmp_path: Path) -
     assert record["layers"] == {"fc6": [6]}
 
 
+def test_a_layer_that_is_called_like_another_column() -> None:
+    names = parquet.make_schema({"start": (2,), "fc6": (3,)}, b"{}").names
+    assert names[-2:] == ["feature_start", "fc6"]
+    assert len(set(names)) == len(names)
+
+
 def test_memory_holds_a_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "GROUP_BYTES", 3 * 6 * 4)
     path = write_part(tmp_path, "long", 8)
