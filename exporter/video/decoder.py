@@ -92,6 +92,8 @@ class Decoder:
         Raises:
             VideoError: reading the file fails.
         """
+        if self._first is None:
+            raise RuntimeError("the frames of a video can be decoded once; open it again")
         frame, self._first = self._first, None
         start, origin = Fraction(0), _stamp(frame)
         while frame is not None:

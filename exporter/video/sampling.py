@@ -23,6 +23,10 @@ SHORT: tuple[Short, ...] = ("repeat", "pad", "skip")
 `out_of_bound_opt="loop"`), hold its last frame (GluonCV), or return no clip."""
 
 
+MAX_CLIPS = 100_000
+"""The most clips that can be placed evenly over a video."""
+
+
 @dataclass(frozen=True)
 class Seconds:
     """A length of time in seconds, greater than 0."""
@@ -70,7 +74,7 @@ class Sampling:
         short: what to do with a video shorter than one clip, see `SHORT`.
 
     Raises:
-        UsageError: numbers below 1, or `clips` together with a step.
+        UsageError: numbers below 1, more than `MAX_CLIPS`, or `clips` together with a step or a window in seconds.
     """
 
     frames: int
@@ -84,6 +88,8 @@ class Sampling:
         numbers = (self.frames, self.frame_step, self.window, self.step, self.clips)
         if any(isinstance(number, int) and number < 1 for number in numbers):
             raise UsageError("the frames of a clip, windows, steps and numbers of clips must be at least 1")
+        if self.clips is not None and self.clips > MAX_CLIPS:
+            raise UsageError(f"at most {MAX_CLIPS:,} clips can lie evenly over a video, not {self.clips:,}")
         if self.clips is not None and (self.step is not None or isinstance(self.window, Seconds)):
             raise UsageError("clips that lie evenly over a video take no step and no window in seconds")
         if self.short not in SHORT:

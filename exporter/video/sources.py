@@ -42,7 +42,7 @@ class Source:
 
     Attributes:
         url: a path or URL; `camera:0`; of images, the folder or pattern.
-        name: for display: as the user wrote it, or its path from the folder that the user named.
+        name: for display: its path from where the user's name for it leads; of a URL, without what may be secret.
         kind: how it is read.
         images: the files of a video whose frames are images, in order.
     """

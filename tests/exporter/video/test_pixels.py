@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from helpers.videos import FFMPEG, Frames, decode_with_ffmpeg, moving, needs_ffmpeg, noise, write_video
@@ -155,6 +156,33 @@ def test_other_angles_are_reported_and_not_applied(tmp_path: Path) -> None:
     got, summary = frames_of(path)
     assert np.array_equal(got, frames)
     assert summary.notes == ("its metadata asks for a rotation by 45 degrees, which is not applied",)
+
+
+def read_with_opencv(path: Path) -> Frames:
+    capture = cv2.VideoCapture(str(path))
+    frames: list[Frames] = []
+    while True:
+        there, frame = capture.read()
+        if not there:
+            return np.stack(frames)[..., ::-1]
+        frames.append(frame.astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt", "suffix", "rotation"),
+    [
+        ("libx264", "yuv420p", "mp4", None),
+        ("libx264", "yuv420p", "mp4", (90, False, False)),
+        ("mpeg4", "yuv420p", "avi", None),  # as UCF-101 is stored, with another FourCC
+        ("mjpeg", "yuvj420p", "avi", None),
+        ("libvpx-vp9", "yuv420p", "webm", None),
+    ],
+)
+def test_pixels_are_those_that_opencv_reads(
+    codec: str, pix_fmt: str, suffix: str, rotation: tuple[int, bool, bool] | None, tmp_path: Path
+) -> None:
+    path = write_video(tmp_path / f"a.{suffix}", moving(6), codec, pix_fmt, rotation=rotation)
+    assert np.array_equal(frames_of(path)[0], read_with_opencv(path))
 
 
 def sizes_change(path: Path) -> tuple[Frames, Frames]:

@@ -165,6 +165,17 @@ def test_a_video_shorter_than_one_clip(short: Short, clips: int | None, expected
     assert [span.repeated for span in spans] == [4] * len(expected)
 
 
+def test_a_video_shorter_than_a_window_in_seconds() -> None:
+    stamps = constant(8)  # 0.32 s
+    policies: list[tuple[Short, tuple[int, ...]]] = [
+        ("repeat", (0, 3, 6, 0, 3, 6, 0, 3)),
+        ("pad", (0, 3, 6, 6, 6, 6, 6, 6)),
+    ]
+    for short, expected in policies:
+        sampling = Sampling(8, window=Seconds(Fraction(1)), short=short)  # shown at 0, 0.125 and 0.25 s
+        assert plan(sampling, stamps)[0] == [Span(0, expected, repeated=5)]
+
+
 def test_a_video_that_ends_before_its_count_fills_the_clips_it_began() -> None:
     planner = ClipPlanner(Sampling(4, clips=3), place_evenly(12, Sampling(4, clips=3)))  # begin at 0, 4, 8
     complete = [span for start, end in pairwise(constant(6)) for span in planner.add(start, end).complete]
@@ -197,5 +208,7 @@ def test_impossible_samplings() -> None:
             make()
     with pytest.raises(UsageError, match="evenly"):
         Sampling(16, clips=10, step=8)
+    with pytest.raises(UsageError, match="at most 100,000 clips"):
+        Sampling(16, clips=10**9)
     with pytest.raises(UsageError, match="unknown policy"):
         Sampling(16, short="drop")  # pyright: ignore[reportArgumentType]
