@@ -9,6 +9,7 @@
 * `exporter.fault_injection`: injects faults into artifacts, to check that `verify parity` detects them.
 * `exporter.artifacts`: the manifest, publishing, and loading.
 * `exporter.bench`: latency, throughput, load time and memory, measured side by side with other engines.
+* `exporter.triton`: models for NVIDIA's Triton Inference Server.
 * `exporter.reports`, `exporter.cli`: results for people and programs, and the command line.
 
 `__init__.pyi` lists the public names. They are imported on first use, so that importing the package takes no time.

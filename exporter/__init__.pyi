@@ -87,6 +87,10 @@ from .results import (
     PreviewFrames,
     Ranking,
 )
+from .triton.types import (
+    TritonRequest,
+    TritonResult,
+)
 from .types import (
     ConvertRequest,
     EngineReference,
@@ -143,6 +147,9 @@ from .workflows.predict import (
 )
 from .workflows.self_test import (
     self_test,
+)
+from .workflows.triton import (
+    triton_repository,
 )
 from .workflows.verify import (
     verify_parity,
@@ -225,6 +232,8 @@ __all__ = [
     "TargetInfo",
     "TensorSpec",
     "TimelinePoint",
+    "TritonRequest",
+    "TritonResult",
     "UnavailableError",
     "UnchangedReason",
     "UsageError",
@@ -246,6 +255,7 @@ __all__ = [
     "optimize",
     "predict",
     "self_test",
+    "triton_repository",
     "verify_parity",
     "write_features",
 ]

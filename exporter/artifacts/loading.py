@@ -237,6 +237,23 @@ def _selection(reference: BuildOptions, checkpoint: CheckpointInfo | None) -> We
     return checkpoint.selection
 
 
+def move_manifest(manifest: Manifest, folder: Path, target: Path) -> Manifest:
+    """Return a manifest for another folder: the paths of the checkpoint and the mean file, as seen from there.
+
+    Args:
+        manifest: of an artifact in `folder`.
+        folder: where its paths begin.
+        target: the folder that the artifact is copied to.
+    """
+    checkpoint, profile = manifest.checkpoint, manifest.preprocessing
+    if checkpoint is not None and checkpoint.path is not None:
+        checkpoint = replace(checkpoint, path=relative_to(folder / checkpoint.path, target))
+    if profile is not None and profile.mean_cube is not None and profile.mean_cube.path is not None:
+        mean = replace(profile.mean_cube, path=relative_to(folder / profile.mean_cube.path, target))
+        profile = replace(profile, mean_cube=mean)
+    return replace(manifest, checkpoint=checkpoint, preprocessing=profile)
+
+
 def relative_to(path: Path, folder: Path) -> str:
     """Return `path` relative to `folder`, POSIX: how a manifest records where a checkpoint is."""
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()

@@ -28,6 +28,8 @@ from models.cache import cache_folder
 from models.paths import acquire_lock, fsync
 
 PREFIX = ".c3d-export-"
+REPLACED = ".replaced"
+"""Ends the name of a folder while another one takes its place."""
 STAGE_LOCK = ".lock"
 """In a staging folder: held by the run that uses it."""
 MAX_NAME_BYTES = 200
@@ -128,10 +130,51 @@ def atomic_replace(staged: Path, target: Path) -> None:
         OutputError: the folder cannot be written to, or is full.
     """
     with translate_os_errors(target.parent):
-        for path in (*staged.iterdir(), staged) if staged.is_dir() else (staged,):
+        for path in (*staged.rglob("*"), staged) if staged.is_dir() else (staged,):
             fsync(path)
         staged.replace(target)
         fsync(target.parent)
+
+
+def replace_folder(staged: Path, target: Path) -> None:
+    """Publish a staged folder as `target`, in place of a folder that is there.
+
+    No file system replaces a folder that is not empty in one step: the old one is renamed first. A run that is killed
+    between the two leaves it under that name, and `restore_folder` brings it back.
+
+    Raises:
+        OutputError: the folder around it cannot be written to, or is full.
+    """
+    aside = _aside(target)
+    with translate_os_errors(target.parent), _locked(_folder_lock(target)):
+        restore_folder(target)
+        if target.exists():
+            target.replace(aside)
+        try:
+            atomic_replace(staged, target)
+        finally:
+            restore_folder(target)
+
+
+def restore_folder(target: Path) -> None:
+    """Finish a replacement that ended in the middle: the old folder comes back, or goes where the new one has arrived.
+
+    Raises:
+        OutputError: the folder around it cannot be written to.
+    """
+    aside = _aside(target)
+    with translate_os_errors(target.parent):
+        if not aside.is_dir():
+            return
+        if target.exists():
+            shutil.rmtree(aside)
+        else:
+            aside.replace(target)
+
+
+def _aside(target: Path) -> Path:
+    """Return where a folder is while another one takes its place."""
+    return target.with_name(f".{target.name}{REPLACED}")
 
 
 def cleanup_staging() -> None:

@@ -6,18 +6,18 @@ from typing import Any
 import click
 
 from exporter.bench.types import BenchRequest
-from exporter.cli.options import PATH, given_input_options, json_options, parse_source, seed_option, take_inputs
+from exporter.cli.options import (
+    PATH,
+    given_input_options,
+    json_options,
+    parse_ints,
+    parse_source,
+    seed_option,
+    take_inputs,
+)
 from exporter.cli.sections import SectionedCommand
 from exporter.engines import bench_engines
 from models.options import BuildOptions
-
-
-def parse_ints(value: str) -> tuple[int, ...]:
-    """Return whole numbers separated by commas; the library checks them."""
-    try:
-        return tuple(int(part) for part in value.split(","))
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not of the form 1,4") from None
 
 
 def parse_engine_python(value: str) -> tuple[str, Path]:

@@ -27,6 +27,7 @@ from exporter.cli.options import (
 from exporter.cli.predict import predict_command
 from exporter.cli.preprocess_options import preprocess_options
 from exporter.cli.sections import SectionedGroup
+from exporter.cli.triton import triton_command
 from exporter.cli.verify import verify
 from exporter.types import (
     DEFAULT_OPSET,
@@ -57,6 +58,7 @@ Examples:
   c3d-export bench artifacts/c3d.onnx --engines             measure it beside other engines
   c3d-export layouts                                        list the checkpoint origins that load
   c3d-export convert c3d.caffemodel -o c3d.safetensors      the same weights under this project's names
+  c3d-export triton artifacts/c3d.onnx -o model_repository  a model for NVIDIA's Triton Inference Server
 
 \b
 Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 4 a device or library is missing,
@@ -172,6 +174,7 @@ for _command in (
     bench_command,
     layouts_command,
     convert_command,
+    triton_command,
 ):
     cli.add_command(_command)
 

@@ -60,6 +60,14 @@ def parse_batch(value: str) -> int | None:
         raise click.BadParameter(f"{value!r} is neither 'dynamic' nor a whole number") from None
 
 
+def parse_ints(value: str) -> tuple[int, ...]:
+    """Return whole numbers separated by commas; the library checks them."""
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not of the form 1,4") from None
+
+
 def parse_seed(value: str | int) -> int:
     """Return a seed that torch's and numpy's generators both take."""
     if str(value).isascii() and str(value).isdigit() and int(value) < MAX_SEED:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from exporter.artifacts.loading import LoadedArtifact, relative_to
+from exporter.artifacts.loading import LoadedArtifact, move_manifest
 from exporter.artifacts.manifest import MANIFEST_SUFFIX, Manifest, file_entry, manifest_path
 from exporter.artifacts.store import atomic_replace, check_name, publish, same_file, staging
 from exporter.errors import ArtifactError, UsageError
@@ -60,12 +60,9 @@ def publish_model(
         for path in reversed(staged):  # the model last: until then nothing refers to its data
             atomic_replace(path, target.with_name(path.name))
         return files
-    checkpoint = manifest.checkpoint
-    if checkpoint is not None and checkpoint.path is not None:
-        path = relative_to(subject.path.parent / checkpoint.path, target.parent)
-        checkpoint = replace(checkpoint, path=path)
     entries = tuple(file_entry(path) for path in staged)
-    publish(stage, target.parent, replace(manifest, files=entries, checkpoint=checkpoint))
+    moved = move_manifest(manifest, subject.path.parent, target.parent)
+    publish(stage, target.parent, replace(moved, files=entries))
     return (*files, manifest_path(target))
 
 

@@ -1,0 +1,1 @@
+"""What NVIDIA's Triton Inference Server reads of a model: its configuration, as text."""

@@ -1,0 +1,243 @@
+"""`triton_repository()`: an artifact as a model of NVIDIA's Triton Inference Server."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from exporter.artifacts.loading import LoadedArtifact, load_artifact, move_manifest
+from exporter.artifacts.manifest import file_entry, manifest_path, sha256_file
+from exporter.artifacts.store import check_name, staging
+from exporter.errors import ArtifactError, BadInputError, UsageError
+from exporter.formats import FORMATS
+from exporter.onnx_io.external_data import external_files
+from exporter.onnx_io.signature import read_signature
+from exporter.storage import translate_os_errors
+from exporter.triton.config import LABELS_FILE, MODEL_FILES, ModelConfig, has_free_batch
+from exporter.triton.folder import (
+    CONFIG_FILE,
+    add_header,
+    find_stage_folder,
+    find_versions,
+    is_edited,
+    is_generated,
+    publish_model,
+)
+from exporter.triton.types import TritonBackend, TritonRequest, TritonResult
+from exporter.types import FormatName
+from models.class_names import check_class_count, load_class_names
+from models.progress import Progress, no_progress
+from models.specs import Signature
+
+BACKENDS: Mapping[FormatName, tuple[TritonBackend, ...]] = {
+    "onnx": ("onnxruntime", "openvino"),
+    "torchscript": ("pytorch",),
+}
+"""{format: the backends that run it, the usual one first}."""
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The artifact, and what the server is told of it."""
+
+    artifact: LoadedArtifact
+    signature: Signature
+    files: tuple[Path, ...]
+    """The model file first, then those with its weights."""
+    sha256: str
+
+
+def triton_repository(request: TritonRequest, progress: Progress = no_progress) -> TritonResult:
+    """Write an artifact as a model of a Triton model repository, or as a further version of one that is there.
+
+    A new model's folder appears complete or not at all; so does a version's, after which the configuration is renamed
+    into place. A configuration that was edited is kept.
+
+    Raises:
+        ArtifactError: no such artifact, a damaged one, or a TorchScript file without a manifest.
+        UsageError: options that contradict the artifact; another model, or such a version, is there.
+        BadInputError: the labels are not class names.
+        OutputError: the repository cannot be written to, or is full.
+    """
+    progress(f"reading {request.artifact.name}")
+    model = _read_model(request.artifact)
+    backend = _choose_backend(model.artifact, request)
+    manifest = model.artifact.manifest
+    name = request.name or (manifest.name if manifest is not None else model.artifact.path.stem)
+    check_name(name)
+    labels, label_outputs = _find_labels(model, request)
+    config = ModelConfig(name, backend, model.signature, request, label_outputs)
+    config.to_text()  # refuses before anything is written
+    folder = request.repository / name
+    found = find_versions(folder, MODEL_FILES[backend])
+    version, is_new = _choose_version(folder, found, model, request)
+    others = {} if version is None else {n: path for n, path in found.items() if n != version}
+    number = version or request.version or 1
+    with staging(find_stage_folder(request.repository)) as stage:
+        progress(f"writing {folder}")
+        staged = stage / name
+        with translate_os_errors(request.repository):
+            request.repository.mkdir(parents=True, exist_ok=True)
+            staged.mkdir()
+            if is_new:
+                _copy_model(model, staged / str(number), MODEL_FILES[backend], folder / str(number))
+            if labels:
+                (staged / LABELS_FILE).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+            hashes = {n: _recorded_sha256(path) for n, path in others.items()} | {number: model.sha256}
+            text = replace(config, parameters=_parameters(model, number, hashes)).to_text()
+            (staged / CONFIG_FILE).write_text(add_header(text), encoding="utf-8")
+        kept = version is not None and is_edited(folder / CONFIG_FILE)
+        publish_model(staged, folder, number, is_new=is_new, whole=version is None, keep_config=kept)
+    text = (folder / CONFIG_FILE).read_text(encoding="utf-8")
+    files = tuple(sorted((folder / str(number)).iterdir())) if is_new else ()
+    notes = _notes(model, config, labels, is_new=is_new, kept=kept, version=number)
+    return TritonResult(
+        folder, number, is_new, backend, config.max_batch_size, text, (*files, folder / CONFIG_FILE), notes
+    )
+
+
+def _read_model(path: Path) -> _Model:
+    artifact = load_artifact(path, [*FORMATS.values()])
+    if artifact.manifest is None and artifact.format != "onnx":
+        raise ArtifactError(
+            f"{artifact.path}: has no manifest, and a TorchScript file does not state its inputs and outputs; export "
+            "it with this tool"
+        )
+    signature = artifact.manifest.signature if artifact.manifest is not None else read_signature(artifact.path)
+    data = external_files(artifact.path) if artifact.format == "onnx" else ()
+    return _Model(artifact, signature, (artifact.path, *data), sha256_file(artifact.path))
+
+
+def _choose_backend(artifact: LoadedArtifact, request: TritonRequest) -> TritonBackend:
+    known = BACKENDS.get(artifact.format, ())
+    if not known or request.backend not in (None, *known):
+        able = " or ".join(known) or "no backend of Triton"
+        raise UsageError(f"{artifact.path}: {able} runs {artifact.format} files, not {request.backend or 'another'}")
+    return request.backend or known[0]
+
+
+def _find_labels(model: _Model, request: TritonRequest) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the class names, and the outputs that have a value for each of them."""
+    manifest = model.artifact.manifest
+    if request.labels is not None:
+        names = load_class_names(request.labels)
+    else:
+        names = (manifest.class_names if manifest is not None else None) or ()
+    rows = {spec.name: spec.shape[-1] for spec in model.signature.outputs if len(spec.shape) == 2}
+    outputs = tuple(name for name, width in rows.items() if width == len(names))
+    if request.labels is not None and not outputs:
+        widths = [width for width in rows.values() if isinstance(width, int)]
+        check_class_count(names, widths[0] if widths else 0, request.labels)
+    return names if outputs else (), outputs
+
+
+def _choose_version(
+    folder: Path, found: Mapping[int, Path], model: _Model, request: TritonRequest
+) -> tuple[int | None, bool]:
+    """Return the version's number, None for a model's whole folder, and whether its model file is to be written."""
+    if request.version is not None and request.version < 1:
+        raise UsageError(f"--version {request.version}: Triton's versions begin at 1")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is a file; choose another --name")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return None, True
+    if (difference := _difference(folder, found, model)) is not None:
+        if not request.overwrite:
+            raise UsageError(f"{folder}: {difference}; choose another --name, or --overwrite replaces the model")
+        return None, True
+    latest = max(found)
+    number = request.version or (latest if _recorded_sha256(found[latest]) == model.sha256 else latest + 1)
+    if number not in found:
+        return number, True
+    if _recorded_sha256(found[number]) == model.sha256:
+        return number, False
+    if not request.overwrite:
+        raise UsageError(
+            f"{folder / str(number)}: another version of that number is there; without --version it becomes "
+            f"{latest + 1}, or --overwrite replaces it"
+        )
+    return number, True
+
+
+def _difference(folder: Path, found: Mapping[int, Path], model: _Model) -> str | None:
+    """Return why a model's folder is not of the same model as the artifact; None if it is."""
+    config = folder / CONFIG_FILE
+    if not is_generated(config):
+        return "this tool did not write its config.pbtxt"
+    if not found or not found[max(found)].is_file():
+        return "it holds a model of another format"
+    try:
+        other = _read_model(found[max(found)])
+    except BadInputError as error:
+        return f"its latest version cannot be read ({error})"
+    same = other.signature == model.signature
+    return None if same else f"it holds another model, {other.signature}; this one is {model.signature}"
+
+
+def _copy_model(model: _Model, staged: Path, file_name: str, target: Path) -> None:
+    """Copy a model and its data into a staged version folder, with a manifest of the files as they are called there."""
+    staged.mkdir()
+    source, *data = model.files
+    copies = [staged / file_name, *(staged / path.name for path in data)]
+    for path, copy in zip((source, *data), copies, strict=True):
+        shutil.copyfile(path, copy)
+    manifest = model.artifact.manifest
+    if manifest is not None and manifest.files:
+        moved = move_manifest(manifest, source.parent, target)
+        moved = replace(moved, files=tuple(map(file_entry, copies)))
+        manifest_path(copies[0]).write_text(moved.to_json(), encoding="utf-8")
+
+
+def _recorded_sha256(path: Path) -> str:
+    """Return the SHA-256 of a version's model file; empty where it has none of that name."""
+    return sha256_file(path) if path.is_file() else ""
+
+
+def _parameters(model: _Model, version: int, hashes: Mapping[int, str]) -> dict[str, str]:
+    """Return what clients can read of the model: where it came from, and the SHA-256 of each version's file."""
+    found = {f"c3d_export.sha256.{number}": hashes[number] for number in sorted(hashes) if hashes[number]}
+    manifest = model.artifact.manifest
+    if manifest is not None:
+        found["c3d_export.producer"] = manifest.producer
+        found["c3d_export.network"] = manifest.network.description
+        found[f"c3d_export.state_sha256.{version}"] = manifest.network.state_sha256
+        if manifest.checkpoint is not None:
+            found[f"c3d_export.checkpoint_sha256.{version}"] = manifest.checkpoint.sha256
+        if manifest.preprocessing is not None:
+            inside = ", inside the model" if manifest.with_preprocess else ""
+            found["c3d_export.preprocessing"] = manifest.preprocessing.name + inside
+    return found
+
+
+def _notes(
+    model: _Model, config: ModelConfig, labels: tuple[str, ...], *, is_new: bool, kept: bool, version: int
+) -> tuple[str, ...]:
+    notes = [] if is_new else [f"version {version} is this model file: nothing was copied"]
+    if kept:
+        notes.append("config.pbtxt was edited and is kept as it is; options of this run are not in it")
+    manifest, batch = model.artifact.manifest, model.signature.batch
+    if batch is not None:
+        notes.append(
+            f"the batch size is fixed at {batch}: each request has {batch} rows, and the server makes no batches"
+        )
+    elif not has_free_batch(model.signature):
+        notes.append("not every input and output has a dynamic batch as its first axis: the server makes no batches")
+    elif config.backend == "openvino":
+        notes.append(
+            "OpenVINO's backend pads each batch to the largest size: requests of any batch run as they come, and the "
+            "server makes no batches"
+            if not config.max_batch_size
+            else f"OpenVINO's backend pads each batch to {config.max_batch_size}, at the cost of that many rows"
+        )
+    if config.backend == "pytorch" and manifest is not None:
+        notes.append(f"the server's PyTorch must be able to load a file of torch {manifest.versions.get('torch', '?')}")
+    if manifest is not None and manifest.preprocessing is not None and not manifest.with_preprocess:
+        notes.append(
+            f"requests hold preprocessed clips (profile {manifest.preprocessing.name}); an artifact exported with "
+            "--with-preprocess takes frames"
+        )
+    if not labels:
+        notes.append("the class names are not known: no output has labels; --labels sets them")
+    return tuple(notes)
