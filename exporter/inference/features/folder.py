@@ -15,6 +15,7 @@ uploaded, and each appears complete.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -189,9 +190,16 @@ def _locked(path: str) -> Generator[None]:
 
 
 def _identify(source: Source) -> str:
-    """Return a URL without secrets, or an absolute path; bytes that are not UTF-8 are escaped."""
-    if source.kind == "camera" or is_url(source.url):
-        return display(source.url)
+    """Return an absolute path, or a URL in which a hash stands for what may be secret; in UTF-8.
+
+    The query of a URL may choose the video: addresses that differ in it alone are two videos.
+    """
+    if source.kind == "camera":
+        return source.url
+    if is_url(source.url):
+        shown = display(source.url)
+        digits = hashlib.sha256(source.url.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        return shown if shown == source.url else f"{shown}?sha256={digits}"
     return to_utf8(str(Path(source.url).absolute()))
 
 

@@ -124,6 +124,17 @@ def test_equal_names_and_odd_names(tmp_path: Path) -> None:
     assert {"a.mp4.npy", "a.avi.npy"} < set(files(tmp_path / "npy"))
 
 
+def test_addresses_that_differ_in_their_query_are_two_videos_and_it_stays_secret(tmp_path: Path) -> None:
+    urls = [f"https://user:word@host/get.mp4?id={number}" for number in (1, 2)]
+    videos = [Source(url, "https://host/get.mp4") for url in urls]
+    first = resume(tmp_path, RECORD, videos)
+    assert len({job.name for job in first}) == 2
+    assert resume(tmp_path, RECORD, videos) == []
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"id=" not in written
+    assert b"word" not in written
+
+
 def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
     code = (
         "import sys; from helpers.features import RECORD; from exporter.inference.features.folder import open_folder\n"
