@@ -78,17 +78,10 @@ def predict_command(
       c3d-export predict c3d-pretrained.pth video.mp4 --top 3
       c3d-export predict other.onnx video.mp4 --preprocess mmaction2 --labels kinetics.txt --json
     """
-    from exporter.inference.predictions import VideoPrediction
     from exporter.reports.console import progress_on_terminal, show, stdout
     from exporter.reports.html import require_page, write_page
     from exporter.reports.output_files import check_output_path, write_file
-    from exporter.reports.predict import (
-        predict_to_csv,
-        predict_to_dict,
-        print_end,
-        print_head,
-        print_video,
-    )
+    from exporter.reports.predict import PredictPrinter, predict_to_csv, predict_to_dict, print_end
     from exporter.reports.predict_page import predict_page
     from exporter.workflows.predict import PredictRequest, open_predict
 
@@ -106,16 +99,15 @@ def predict_command(
         ray=take_ray_options(options),
         **options,
     )
-    console = stdout()
-    with progress_on_terminal() as progress, open_predict(request, progress) as run:
-        if not as_json:
-            with progress.paused():
-                print_head(run, console)
-        for ready in run:
-            if not as_json and isinstance(ready, VideoPrediction):
-                with progress.paused():
-                    print_video(ready, run.values, console)
-        result = run.result()
+    with progress_on_terminal() as progress:
+        printer = None if as_json else PredictPrinter(stdout(), progress)
+        with open_predict(request, progress, printer and printer.print_clip) as run:
+            if printer is not None:
+                printer.print_head(run)
+            for ready in run:
+                if printer is not None:
+                    printer.print_result(ready)
+            result = run.result()
     if csv is not None:
         write_file(csv, predict_to_csv(result), "--csv")
     if html is not None:

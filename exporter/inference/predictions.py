@@ -185,8 +185,8 @@ class PredictResult:
         model: the model that ran.
         sampling: how clips were taken from each video.
         output: the output that the classes were ranked by.
-        values: what the numbers are: `probabilities` (softmax of the output, or the output itself where it is one), or
-            `scores` (the output as it is).
+        values: what the numbers are: `probabilities`, or `scores` (the output as it is).
+        softmax: whether the probabilities are the softmax of the output; otherwise they are the output itself.
         average: what was averaged over a video's clips.
         videos: the results, in the order in which they were ready.
         failures: the videos without one.
@@ -198,6 +198,7 @@ class PredictResult:
     sampling: SamplingRecord
     output: str
     values: Values
+    softmax: bool
     average: Values
     videos: tuple[VideoPrediction, ...]
     failures: tuple[VideoFailure, ...]

@@ -57,10 +57,15 @@ class ClassRanking:
         """What the returned numbers are."""
         return "probabilities" if self.kind == "probabilities" else self.average
 
+    @property
+    def softmax(self) -> bool:
+        """Whether the numbers are the softmax of the output."""
+        return self.average == "probabilities" and self.kind != "probabilities"
+
     def convert(self, output: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return one clip's numbers, (classes,): the probabilities, or the output as it is."""
         scores = output.astype(np.float64)
-        if self.average == "scores" or self.kind == "probabilities":
+        if not self.softmax:
             return scores
         exponents = np.exp(scores - scores.max())
         return exponents / exponents.sum()
@@ -107,8 +112,8 @@ class VideoScores:
     _every: int = 1
     _timeline: Timeline = field(default_factory=Timeline)
 
-    def add(self, clip: ClipOutputs) -> None:
-        """Take the next clip."""
+    def add(self, clip: ClipOutputs) -> ClipPrediction | None:
+        """Take the next clip; return its classes where each clip's are wanted."""
         values = self.ranking.convert(clip.outputs[self.ranking.output])
         self._total = values if self._total is None else self._total + values
         if clip.preview is not None and self._count % self._every == 0:
@@ -116,11 +121,11 @@ class VideoScores:
         self._count += 1
         if self.ranking.previews:
             self._timeline.add(clip.start, clip.end, values)
-        if self.ranking.per_clip:
-            top = self.ranking.rank(values)
-            self._clips.append(
-                ClipPrediction(clip.index, clip.first, clip.last, clip.start, clip.end, clip.repeated, top)
-            )
+        if not self.ranking.per_clip:
+            return None
+        top = self.ranking.rank(values)
+        self._clips.append(ClipPrediction(clip.index, clip.first, clip.last, clip.start, clip.end, clip.repeated, top))
+        return self._clips[-1]
 
     def _keep(self, clip: ClipOutputs) -> None:
         """Keep a clip's frame; where there are too many, drop every second, so that they stay evenly spaced."""

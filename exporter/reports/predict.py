@@ -9,9 +9,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 
-from exporter.reports.console import make_table, print_notes
+from exporter.inference.predictions import VideoFailure
+from exporter.reports.console import TerminalProgress, make_table, print_notes
 from exporter.reports.formatting import escape, format_scores
 from models.errors import count
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from exporter.inference.predictions import (
         ClassScore,
         ClipPrediction,
-        ModelRecord,
         PredictResult,
         SamplingRecord,
         Values,
@@ -43,23 +42,15 @@ CLIP_CLASSES = 3
 """Classes of a clip that the table shows; JSON and CSV have all that were asked for."""
 
 
-def print_head(run: PredictRun, console: Console) -> None:
-    """Print the model, the preprocessing, and how clips are taken: known before the first video."""
-    for name, text in describe_run(run.model, run.sampling, run.output, run.values, run.average):
-        console.print(f"{name:<9}{escape(text)}")
-    print_notes(run.notes, console)
-
-
-def describe_run(
-    model: ModelRecord, sampling: SamplingRecord, output: str, values: Values, average: Values
-) -> Iterator[tuple[str, str]]:
+def describe_run(run: PredictRun | PredictResult) -> Iterator[tuple[str, str]]:
     """Yield (label, text) of what decides the numbers."""
+    model = run.model
     network = f", {model.network}" if model.network else ""
     yield "model", f"{model.path} in {model.engine}{network}"
     inside = "inside the model" if model.preprocessing_inside else model.recipe
     yield "profile", f"{model.preprocessing}: {inside}"
-    yield "clips", describe_sampling(sampling)
-    yield "values", describe_values(output, values, average)
+    yield "clips", describe_sampling(run.sampling)
+    yield "values", describe_values(run.output, run.values, softmax=run.softmax)
 
 
 def describe_sampling(sampling: SamplingRecord) -> str:
@@ -73,23 +64,64 @@ def describe_sampling(sampling: SamplingRecord) -> str:
     return f"{frames}, one clip every {count(step, 'frame') if isinstance(step, int) else step}"
 
 
-def describe_values(output: str, values: Values, average: Values) -> str:
+def describe_values(output: str, values: Values, *, softmax: bool) -> str:
     """Return what the printed numbers are."""
-    if values == "scores":
-        return f"scores: the output {output} as it is, averaged over a video's clips"
-    how = f"the output {output}" if output == "probabilities" or average == "scores" else f"softmax of {output}"
-    return f"probabilities: {how}, averaged over a video's clips"
+    how = f"softmax of {output}" if softmax else f"the output {output} as it is"
+    return f"{values}: {how}, averaged over a video's clips"
+
+
+class PredictPrinter:
+    """Prints a run as it goes on: what decides the numbers, each clip when it is ready, each video when it is done.
+
+    Args:
+        console: where to.
+        progress: what is taken off the terminal meanwhile.
+    """
+
+    def __init__(self, console: Console, progress: TerminalProgress) -> None:
+        self._console, self._progress = console, progress
+        self._values: Values = "probabilities"
+        self._clips = 0
+
+    def print_head(self, run: PredictRun) -> None:
+        """Print the model, the preprocessing, and how clips are taken."""
+        self._values = run.values
+        with self._progress.paused():
+            for name, text in describe_run(run):
+                self._console.print(f"{name:<9}{escape(text)}")
+            print_notes(run.notes, self._console)
+
+    def print_clip(self, source: str, clip: ClipPrediction) -> None:
+        """Print one clip; before the first of a video, its name."""
+        shown = clip.top[:CLIP_CLASSES]
+        texts = zip(shown, format_values(shown, self._values), strict=True)
+        classes = ", ".join(f"{entry.name} {text}" for entry, text in texts)
+        with self._progress.paused():
+            if not self._clips:
+                self._console.print()
+                self._console.print(f"[bold]{escape(source)}[/]")
+            self._console.print(f"{clip.start:9.2f} s {clip.end:9.2f} s  {escape(classes)}")
+        self._clips += 1
+
+    def print_result(self, result: VideoPrediction | VideoFailure) -> None:
+        """Print one video's classes, after its clips; failures are for `print_end`."""
+        if isinstance(result, VideoFailure):
+            self._clips = 0
+            return
+        if not self._clips:  # they come with the result where other machines computed it
+            for clip in result.per_clip:
+                self.print_clip(result.source, clip)
+        self._clips = 0
+        with self._progress.paused():
+            print_video(result, self._values, self._console)
 
 
 def print_video(video: VideoPrediction, values: Values, console: Console) -> None:
-    """Print one video's classes, and its clips where they were asked for."""
+    """Print one video's classes."""
     console.print()
     console.print(f"[bold]{escape(video.source)}[/]  {escape(describe_video(video))}")
     for note in video.notes:
         console.print(f"note     {escape(note)}")
-    if video.per_clip:
-        console.print(_clip_table(video.per_clip, values))
-        console.print()
     table = make_table(("class", "probability" if values == "probabilities" else "score"), (60,))
     for entry, text in zip(video.top, format_values(video.top, values), strict=True):
         table.add_row(escape(entry.name), text)
@@ -143,23 +175,6 @@ def predict_to_csv(result: PredictResult) -> bytes:
 def _csv_rows(source: str, place: Sequence[object], top: Iterable[ClassScore]) -> Iterator[tuple[object, ...]]:
     for rank, entry in enumerate(top, start=1):
         yield source, *place, rank, entry.index, entry.name, repr(entry.value)
-
-
-def _clip_table(clips: Sequence[ClipPrediction], values: Values) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("clip", "start", "end"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("classes", overflow="fold")
-    for clip in clips:
-        shown = clip.top[:CLIP_CLASSES]
-        texts = zip(shown, format_values(shown, values), strict=True)
-        table.add_row(
-            str(clip.index),
-            f"{clip.start:.2f} s",
-            f"{clip.end:.2f} s",
-            escape(", ".join(f"{entry.name} {text}" for entry, text in texts)),
-        )
-    return table
 
 
 def format_values(top: Sequence[ClassScore], values: Values) -> tuple[str, ...]:

@@ -262,7 +262,7 @@ def _failures(result: PredictResult) -> tuple[tuple[str, str], ...]:
 
 
 def _facts(result: PredictResult) -> tuple[tuple[str, str], ...]:
-    run = dict(describe_run(result.model, result.sampling, result.output, result.values, result.average))
+    run = dict(describe_run(result))
     return (
         ("Model", run["model"]),
         ("SHA-256 of the model", result.model.sha256),

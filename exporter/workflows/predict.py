@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,6 +14,7 @@ from exporter.inference.clips import plan_sampling, record_sampling
 from exporter.inference.model import VideoModel
 from exporter.inference.pipeline import run_videos
 from exporter.inference.predictions import (
+    ClipPrediction,
     ModelRecord,
     PredictResult,
     SamplingRecord,
@@ -29,6 +30,9 @@ from exporter.video.sources import Source, expand_sources
 from exporter.workflows.video_model import open_model
 from models.options import BuildOptions
 from models.progress import Progress, no_progress
+
+ClipListener = Callable[[str, ClipPrediction], None]
+"""Called with a video, as the user named it, and one of its clips."""
 
 __all__ = ["PredictRequest", "PredictRun", "iter_predictions", "open_predict", "predict"]
 
@@ -75,6 +79,7 @@ class PredictRun:
         sampling: how clips are taken.
         output: the output that classes are ranked by.
         values: what the numbers are.
+        softmax: whether they are the softmax of the output.
         average: what is averaged over a video's clips.
         notes: what the user should know.
     """
@@ -83,6 +88,7 @@ class PredictRun:
     sampling: SamplingRecord
     output: str
     values: Values
+    softmax: bool
     average: Values
     notes: tuple[str, ...]
     _ready: Iterator[VideoPrediction | VideoFailure]
@@ -106,6 +112,7 @@ class PredictRun:
             self.sampling,
             self.output,
             self.values,
+            self.softmax,
             self.average,
             tuple(self._videos),
             tuple(self._failures),
@@ -143,8 +150,16 @@ def iter_predictions(
 
 
 @contextmanager
-def open_predict(request: PredictRequest, progress: Progress = no_progress) -> Generator[PredictRun]:
-    """Load the model and yield the run, whose results come when it is iterated. Raises as `predict`."""
+def open_predict(
+    request: PredictRequest, progress: Progress = no_progress, on_clip: ClipListener | None = None
+) -> Generator[PredictRun]:
+    """Load the model and yield the run, whose results come when it is iterated. Raises as `predict`.
+
+    Args:
+        request: everything that decides the result.
+        progress: called at each call of the model.
+        on_clip: called with each clip's classes when they are ready, if the request asks for them; not on Ray.
+    """
     started = time.monotonic()
     _check_request(request)
     sources, failures = find_sources(request.videos)
@@ -155,7 +170,7 @@ def open_predict(request: PredictRequest, progress: Progress = no_progress) -> G
     sampling = plan_sampling(model.size[0], model.preprocessing, request.clips)
     progress("loading the model")
     if request.ray is None:
-        results = predict_videos(model, sources, sampling, ranking, progress)
+        results = predict_videos(model, sources, sampling, ranking, progress, on_clip)
     else:
         results = predict_on_ray(model, sources, sampling, ranking, request.ray, progress)
     with model, closing(_all_results(failures, results)) as ready:
@@ -164,6 +179,7 @@ def open_predict(request: PredictRequest, progress: Progress = no_progress) -> G
             record_sampling(sampling),
             ranking.output,
             ranking.values,
+            ranking.softmax,
             ranking.average,
             model.notes,
             ready,
@@ -177,6 +193,7 @@ def predict_videos(
     sampling: Sampling,
     ranking: ClassRanking,
     progress: Progress = no_progress,
+    on_clip: ClipListener | None = None,
 ) -> Generator[VideoPrediction | VideoFailure]:
     """Yield the result of each video, in order.
 
@@ -186,6 +203,7 @@ def predict_videos(
         sampling: how clips are taken from each.
         ranking: how classes are ranked.
         progress: called at each call of the model.
+        on_clip: called with each clip's classes, where `ranking` asks for them.
     """
     scores: dict[int, VideoScores] = {}
     plain = replace(ranking, previews=0)
@@ -193,7 +211,9 @@ def predict_videos(
         for event in events:
             video = scores.setdefault(event.number, VideoScores(ranking if event.number < MAX_PREVIEWED else plain))
             if isinstance(event, ClipOutputs):
-                video.add(event)
+                clip = video.add(event)
+                if clip is not None and on_clip is not None:
+                    on_clip(event.source, clip)
             else:
                 yield scores.pop(event.number).finish(event)
 

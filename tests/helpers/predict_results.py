@@ -78,6 +78,7 @@ def result(*videos: VideoPrediction, failures: tuple[VideoFailure, ...] = ()) ->
         sampling=SamplingRecord(16, 16, 16, None, "repeat"),
         output="logits",
         values="probabilities",
+        softmax=True,
         average="probabilities",
         videos=videos,
         failures=failures,

@@ -17,14 +17,15 @@ from exporter.inference.predictions import (
     VideoFailure,
     VideoPrediction,
 )
+from exporter.reports.console import TerminalProgress
 from exporter.reports.json_report import dump
 from exporter.reports.predict import (
+    PredictPrinter,
     describe_sampling,
     describe_values,
     predict_to_csv,
     predict_to_dict,
     print_end,
-    print_video,
 )
 
 TOP = (ClassScore(3, "Biking, [bold]fast", 0.75), ClassScore(0, "Archery\x1b[2J", 0.25))
@@ -37,6 +38,7 @@ RESULT = PredictResult(
     SamplingRecord(16, 16, 8, None, "repeat"),
     "logits",
     "probabilities",
+    True,
     "probabilities",
     (VIDEO,),
     (VideoFailure("c.mp4", "c.mp4: not a video", 3),),
@@ -45,10 +47,13 @@ RESULT = PredictResult(
 )
 
 
-def printed(result: PredictResult) -> str:
+def printed(result: PredictResult, *, streamed: bool = True) -> str:
     console = Console(file=io.StringIO(), width=100, highlight=False)
+    printer = PredictPrinter(console, TerminalProgress(None))
     for video in result.videos:
-        print_video(video, result.values, console)
+        for clip in video.per_clip if streamed else ():
+            printer.print_clip(video.source, clip)
+        printer.print_result(video)
     print_end(result, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -57,10 +62,16 @@ def printed(result: PredictResult) -> str:
 def test_the_table_has_clips_classes_failures_and_no_escape_sequences() -> None:
     text = printed(RESULT)
     assert "a, b.mp4  1 clip, 16 frames of 64x48 at 25 fps" in text
-    assert "0.00 s 0.64 s Biking, [bold]fast 0.7500" in text
+    assert "0.00 s      0.64 s  Biking, [bold]fast 0.7500" in text
     assert "c.mp4: not a video" in text
     assert "1 video, 1 clip, 1 failed" in text
     assert "\x1b" not in text
+
+
+def test_clips_that_come_with_the_result_are_printed_once() -> None:
+    two = replace(RESULT, videos=(VIDEO, VIDEO))
+    assert printed(two, streamed=False) == printed(two)
+    assert printed(two).count("0.64 s") == 2
 
 
 def test_the_json_object() -> None:
@@ -70,6 +81,7 @@ def test_the_json_object() -> None:
         "sampling",
         "output",
         "values",
+        "softmax",
         "average",
         "videos",
         "failures",
@@ -116,6 +128,9 @@ def test_how_clips_are_taken_in_words() -> None:
 
 
 def test_what_the_numbers_are_in_words() -> None:
-    assert describe_values("logits", "probabilities", "probabilities").startswith("probabilities: softmax of logits")
-    assert describe_values("probabilities", "probabilities", "scores").startswith("probabilities: the output")
-    assert describe_values("logits", "scores", "scores").startswith("scores: the output logits as it is")
+    every = (("scores", False), ("probabilities", True), ("probabilities", False))
+    assert [describe_values("y", values, softmax=softmax).split(",")[0] for values, softmax in every] == [
+        "scores: the output y as it is",
+        "probabilities: softmax of y",
+        "probabilities: the output y as it is",
+    ]

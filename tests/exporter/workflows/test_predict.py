@@ -15,7 +15,7 @@ from exporter.inference.types import ClipOptions, InferenceOptions
 from exporter.types import ExportRequest, FormatName
 from exporter.video.sampling import Seconds
 from exporter.workflows.export import export
-from exporter.workflows.predict import PredictRequest, iter_predictions, predict
+from exporter.workflows.predict import PredictRequest, iter_predictions, open_predict, predict
 from models.builder import build
 
 INFERENCE = InferenceOptions(preprocess=PROFILE)
@@ -203,3 +203,14 @@ def test_frames_of_one_pixel(small_video_model: SmallVideoModel, tmp_path: Path)
     result = predict(request(small_video_model.onnx, video))
     expected = small_video_model.probabilities(video, (0,))[0]
     assert values(result.videos[0]) == pytest.approx(dict(enumerate(expected)), abs=TOLERANCE)
+
+
+def test_clips_are_heard_when_they_are_ready(
+    small_video_model: SmallVideoModel, short_videos: tuple[Path, Path]
+) -> None:
+    heard: list[tuple[str, int]] = []
+    wanted = request(small_video_model.onnx, *short_videos, per_clip=True)
+    with open_predict(wanted, on_clip=lambda source, clip: heard.append((source, clip.index))) as run:
+        first = next(iter(run))
+    assert isinstance(first, VideoPrediction)
+    assert heard == [(str(short_videos[0]), index) for index in range(4)]
