@@ -26,6 +26,14 @@ def plan_sampling(frames: int, profile: Preprocessing, options: ClipOptions) -> 
     return Sampling(frames, profile.frame_step, options.window, step, clips, options.short)
 
 
+def note_overlap(sampling: Sampling, options: ClipOptions) -> tuple[str, ...]:
+    """Return a note where clips overlap although the user asked for no step: a video then takes many times as long."""
+    step, span = sampling.step, sampling.span
+    if options.step is not None or not isinstance(step, int) or span is None or step >= span:
+        return ()
+    return (f"clips overlap: the profile's step is {step}; --step {span} is about {span / step:.2g} times as fast",)
+
+
 def record_sampling(sampling: Sampling) -> SamplingRecord:
     """Return the sampling as results record it."""
     stride = None if sampling.clips is not None else sampling.stride

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from exporter.errors import BadInputError, UsageError, VideoError
-from exporter.inference.clips import plan_sampling, record_sampling
+from exporter.inference.clips import note_overlap, plan_sampling, record_sampling
 from exporter.inference.model import VideoModel
 from exporter.inference.pipeline import run_videos
 from exporter.inference.predictions import (
@@ -181,7 +181,7 @@ def open_predict(
             ranking.values,
             ranking.softmax,
             ranking.average,
-            model.notes,
+            (*model.notes, *note_overlap(sampling, request.clips)),
             ready,
             started,
         )

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from exporter.errors import UsageError
-from exporter.inference.clips import plan_sampling, record_sampling
+from exporter.inference.clips import note_overlap, plan_sampling, record_sampling
 from exporter.inference.predictions import SamplingRecord
 from exporter.inference.types import ClipOptions
 from exporter.video.sampling import Sampling, Seconds
@@ -30,6 +30,16 @@ def test_options_replace_the_profile() -> None:
 def test_options_that_contradict_each_other() -> None:
     with pytest.raises(UsageError):
         plan_sampling(16, JFZHANG95, ClipOptions(step=8, clips=3))
+
+
+def test_a_step_of_the_profile_by_which_clips_overlap_is_noted() -> None:
+    sampling = plan_sampling(16, JFZHANG95, ClipOptions())
+    (note,) = note_overlap(sampling, ClipOptions())
+    assert note == "clips overlap: the profile's step is 1; --step 16 is about 16 times as fast"
+    asked = ClipOptions(step=8)
+    assert note_overlap(plan_sampling(16, JFZHANG95, asked), asked) == ()
+    for profile in (MMACTION2, replace(JFZHANG95, clip_step=16), replace(JFZHANG95, clip_step=None)):
+        assert note_overlap(plan_sampling(16, profile, ClipOptions()), ClipOptions()) == ()
 
 
 def test_the_record() -> None:

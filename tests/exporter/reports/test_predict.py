@@ -14,6 +14,7 @@ from exporter.inference.predictions import (
     PredictResult,
     PreviewFrame,
     SamplingRecord,
+    Values,
     VideoFailure,
     VideoPrediction,
 )
@@ -128,7 +129,7 @@ def test_how_clips_are_taken_in_words() -> None:
 
 
 def test_what_the_numbers_are_in_words() -> None:
-    every = (("scores", False), ("probabilities", True), ("probabilities", False))
+    every: tuple[tuple[Values, bool], ...] = (("scores", False), ("probabilities", True), ("probabilities", False))
     assert [describe_values("y", values, softmax=softmax).split(",")[0] for values, softmax in every] == [
         "scores: the output y as it is",
         "probabilities: softmax of y",
