@@ -57,6 +57,7 @@ from .inference.predictions import (
 from .inference.types import (
     ClipOptions,
     InferenceOptions,
+    RayOptions,
 )
 from .network import (
     BuildOptions,
@@ -220,6 +221,7 @@ __all__ = [
     "PreviewFrames",
     "Ranking",
     "Ratio",
+    "RayOptions",
     "Roofline",
     "SampleResult",
     "SamplingRecord",

@@ -12,8 +12,10 @@ from exporter.cli.video_options import (
     clip_options,
     engine_options,
     parse_names,
+    runner_options,
     take_clip_options,
     take_inference_options,
+    take_ray_options,
 )
 from exporter.inference.features.types import AGGREGATES, FEATURE_FORMATS
 from models.config import FEATURES
@@ -64,6 +66,7 @@ from models.config import FEATURES
 )
 @clip_options
 @engine_options
+@runner_options
 @selection_options
 @geometry_options
 @json_options
@@ -101,6 +104,7 @@ def features_command(
         inference=take_inference_options(options),  # first: --preprocess is that of the model that runs
         build=take_build_options(options),
         clips=take_clip_options(options),
+        ray=take_ray_options(options),
         **options,
     )
     console = stdout()

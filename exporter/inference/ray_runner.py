@@ -89,6 +89,19 @@ def run_videos_on_ray(
                 yield from events
 
 
+def run_videos_anywhere(
+    model: VideoModel,
+    sources: Sequence[Source],
+    sampling: Sampling,
+    options: RayOptions | None,
+    progress: Progress = no_progress,
+) -> Generator[ClipOutputs | VideoEnd]:
+    """Run a model over videos: in this process, which needs the model entered, or on the workers of a cluster."""
+    if options is None:
+        return run_videos(model, sources, sampling, progress)
+    return run_videos_on_ray(model, sources, sampling, options, progress)
+
+
 def _run_video(model: VideoModel, source: Source, number: int, sampling: Sampling) -> list[ClipOutputs | VideoEnd]:
     with closing(run_videos(model, [source], sampling)) as events:
         return [replace(event, number=number) for event in events]

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,63 +19,24 @@ from exporter.inference.features.c3d_blob import check_shapes
 from exporter.inference.features.folder import FeatureFolder, Job, open_folder
 from exporter.inference.features.parquet import require_pyarrow
 from exporter.inference.features.record import VERSION, FeatureRecord, record_profile
+from exporter.inference.features.request import FeatureFiles, FeatureRequest
 from exporter.inference.features.results import FeaturesResult, VideoFeatureFiles, VideoFeatures
 from exporter.inference.features.types import AGGREGATES, FEATURE_FORMATS, Aggregate, FeatureFormat
 from exporter.inference.features.video_rows import VideoRows, split_videos
 from exporter.inference.features.writing import write_videos
 from exporter.inference.model import VideoModel
-from exporter.inference.pipeline import run_videos
 from exporter.inference.predictions import ModelRecord, SamplingRecord, VideoFailure
-from exporter.inference.types import ClipOptions, InferenceOptions
+from exporter.inference.ray_runner import run_videos_anywhere, worker_options
+from exporter.inference.types import RayOptions
 from exporter.storage import display
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
 from exporter.workflows.predict import find_sources
 from exporter.workflows.video_model import open_model
-from models.options import BuildOptions
 from models.preprocessing import Preprocessing
 from models.progress import Progress, no_progress
 
 __all__ = ["FeatureFiles", "FeatureRequest", "FeatureRun", "features", "open_features", "write_features"]
-
-
-@dataclass(frozen=True)
-class FeatureRequest:
-    """Everything that decides the features of videos.
-
-    Attributes:
-        model: an artifact that returns the layers, another tool's ONNX file, or a checkpoint (a file or an address),
-            which is exported with them first.
-        videos: files, folders, lists of paths (`.txt`), or addresses.
-        layers: outputs of the model.
-        inference: engine, device, batch, preprocessing; `outputs` is not used.
-        clips: how clips are taken from each video.
-        build: how a checkpoint is read.
-        aggregate: what a row is: a clip, the video, or one of 32 segments.
-    """
-
-    model: str | Path
-    videos: tuple[str | Path, ...]
-    layers: tuple[str, ...]
-    inference: InferenceOptions = field(default_factory=InferenceOptions)
-    clips: ClipOptions = field(default_factory=ClipOptions)
-    build: BuildOptions = field(default_factory=BuildOptions)
-    aggregate: Aggregate = "clips"
-
-
-@dataclass(frozen=True)
-class FeatureFiles:
-    """Where features are written, and how.
-
-    Attributes:
-        folder: a path or URL; it is made if it is not there. What an earlier run has done there is kept.
-        format: how the features are stored.
-        overwrite: compute again what is there, and replace features that were made in another way.
-    """
-
-    folder: str | Path
-    format: FeatureFormat = "npy"
-    overwrite: bool = False
 
 
 class FeatureRun:
@@ -165,7 +126,7 @@ def features(request: FeatureRequest, progress: Progress = no_progress) -> Gener
     with (
         model,
         tempfile.TemporaryDirectory(prefix="c3d-export-") as scratch,
-        closing(run_videos(model, sources, sampling, progress)) as items,
+        closing(run_videos_anywhere(model, sources, sampling, request.ray, progress)) as items,
     ):
         shapes = _shapes(model)
         for rows in split_videos(items, request.layers):
@@ -215,12 +176,18 @@ def open_features(
         record = make_record(request, files.format, described, taken, model.preprocessing, shapes)
         with open_folder(files.folder, record, overwrite=files.overwrite) as folder:
             jobs = tuple(folder.plan(sources, overwrite=files.overwrite))
-            with closing(_all_results(failures, jobs, write_jobs(model, jobs, folder, sampling, progress))) as ready:
+            written = write_jobs(model, jobs, folder, sampling, progress, request.ray)
+            with closing(_all_results(failures, jobs, written)) as ready:
                 yield FeatureRun(described, taken, folder, jobs, model.notes, ready, started)
 
 
 def write_jobs(
-    model: VideoModel, jobs: Sequence[Job], folder: FeatureFolder, sampling: Sampling, progress: Progress = no_progress
+    model: VideoModel,
+    jobs: Sequence[Job],
+    folder: FeatureFolder,
+    sampling: Sampling,
+    progress: Progress = no_progress,
+    ray: RayOptions | None = None,
 ) -> Generator[VideoFeatureFiles | VideoFailure]:
     """Write the videos that are not done, and yield what became of each.
 
@@ -230,12 +197,13 @@ def write_jobs(
         folder: where to write them.
         sampling: how clips are taken from each.
         progress: called at each call of the model.
+        ray: compute on a Ray cluster.
 
     Raises:
         OutputError: the folder cannot be written to, or is full.
     """
     todo = [job for job in jobs if job.done is None]
-    with closing(run_videos(model, [job.source for job in todo], sampling, progress)) as items:
+    with closing(run_videos_anywhere(model, [job.source for job in todo], sampling, ray, progress)) as items:
         yield from write_videos(items, todo, folder)
 
 
@@ -274,7 +242,8 @@ def _prepare(
         raise UsageError(f"no aggregate {request.aggregate!r}; there are {', '.join(AGGREGATES)}")
     sources, failures = find_sources(request.videos)
     progress("opening the model")
-    model = open_model(request.model, replace(request.inference, outputs=request.layers), request.build, progress)
+    inference = worker_options(replace(request.inference, outputs=request.layers), request.ray)
+    model = open_model(request.model, inference, request.build, progress)
     sampling = plan_sampling(model.size[0], model.preprocessing, request.clips)
     progress("loading the model")
     return sources, failures, model, sampling

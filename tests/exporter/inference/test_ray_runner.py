@@ -4,6 +4,7 @@ import os
 import pickle
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,14 +78,7 @@ def test_predict_on_ray_returns_what_a_local_run_does_though_a_worker_is_killed(
         command = ["predict", model, videos.name, *urls, "--preprocess", PROFILE, "--per-clip", "--step", "1"]
         local = run("c3d-export", *command, "--threads", 1, "--csv", tmp_path / "local.csv", cwd=videos.parent)
         assert local.returncode == 3, local.stderr
-        process = subprocess.Popen(
-            [str(BIN / "c3d-export"), *map(str, command), "--runner", "ray", "--csv", str(tmp_path / "ray.csv")],
-            cwd=videos.parent,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = _start([*command, "--runner", "ray", "--csv", tmp_path / "ray.csv"], videos.parent)
         printed = _kill_a_worker(process)
         out, errors = process.communicate(timeout=240)
     assert process.returncode == 3, errors
@@ -93,11 +87,41 @@ def test_predict_on_ray_returns_what_a_local_run_does_though_a_worker_is_killed(
     assert (tmp_path / "ray.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
 
 
+@pytest.mark.heavy
+def test_features_on_ray_are_the_files_of_a_local_run_though_a_worker_is_killed(
+    narrow_artifacts: ExportResult, videos: Path, tmp_path: Path
+) -> None:
+    command = ["features", narrow_artifacts.artifacts[0].path, videos.name, "--preprocess", PROFILE, "--step", "1"]
+    command += ["--layer", "logits", "-o"]
+    local = run("c3d-export", *command, tmp_path / "local", "--threads", 1, cwd=videos.parent)
+    assert local.returncode == 3, local.stderr
+    process = _start([*command, tmp_path / "ray", "--runner", "ray"], videos.parent)
+    _kill_a_worker(process)
+    _, errors = process.communicate(timeout=240)
+    assert (process.returncode, errors) == (3, local.stderr)
+    files = sorted(path.name for path in (tmp_path / "local").iterdir() if path.is_file())
+    assert len(files) == 2 * 8 + 1
+    assert sorted(path.name for path in (tmp_path / "ray").iterdir() if path.is_file()) == files
+    for name in files:
+        assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes(), name
+
+
+def _start(arguments: Sequence[object], folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [str(BIN / "c3d-export"), *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def _kill_a_worker(process: subprocess.Popen[str]) -> str:
     """End one of the workers with SIGKILL after the first video's result, and return what was printed until then."""
     assert process.stdout is not None
     printed = ""
-    while " clips, " not in printed:
+    while " clip" not in printed.partition("0.mkv")[2]:
         printed += process.stdout.readline()
     workers = [child for child in psutil.Process(process.pid).children(recursive=True) if "MapWorker" in child.name()]
     assert len(workers) > 1
