@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -131,6 +132,12 @@ class VideoFailure:
     exit_code: int
 
 
+def choose_exit_code(failures: Iterable[VideoFailure]) -> int:
+    """Return the exit code of a run: 1 where the network's numbers were not finite, else that of a failed video."""
+    codes = {failure.exit_code for failure in failures}
+    return 1 if 1 in codes else max(codes, default=0)
+
+
 @dataclass(frozen=True)
 class ModelRecord:
     """The model that ran, as results record it.
@@ -207,6 +214,5 @@ class PredictResult:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the command: 1 where the network's numbers were not finite, else that of a failed video."""
-        codes = {failure.exit_code for failure in self.failures}
-        return 1 if 1 in codes else max(codes, default=0)
+        """The exit code of the command."""
+        return choose_exit_code(self.failures)

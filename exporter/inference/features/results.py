@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from exporter.inference.features.types import Aggregate, FeatureFormat, FeatureRow
-from exporter.inference.predictions import ModelRecord, SamplingRecord, VideoFailure
+from exporter.inference.predictions import ModelRecord, SamplingRecord, VideoFailure, choose_exit_code
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,6 +86,5 @@ class FeaturesResult:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the command: 1 where the network's numbers were not finite, else that of a failed video."""
-        codes = {failure.exit_code for failure in self.failures}
-        return 1 if 1 in codes else max(codes, default=0)
+        """The exit code of the command."""
+        return choose_exit_code(self.failures)
