@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
-from exporter.cli.options import PATH, json_options, parse_source
+from exporter.cli.options import json_options, parse_source
 from exporter.cli.sections import SectionedCommand
 from exporter.cli.video_options import (
     clip_options,
@@ -43,11 +43,16 @@ PAGE_FRAMES = 12
 @runner_options
 @click.option(
     "--csv",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
+    type=parse_source,
+    metavar="FILE|URL",
     help="Also write a CSV file: a row for each video (--per-clip: and clip) and rank.",
 )
-@click.option("--html", type=PATH, metavar="FILE", help="Also write a page with frames, classes and charts over time.")
+@click.option(
+    "--html",
+    type=parse_source,
+    metavar="FILE|URL",
+    help="Also write a page with frames, classes and charts over time. Needs the [report] extra.",
+)
 @selection_options
 @geometry_options
 @json_options
@@ -57,8 +62,8 @@ def predict_command(
     model: str | Path,
     videos: tuple[str, ...],
     as_json: bool,
-    csv: Path | None,
-    html: Path | None,
+    csv: str | Path | None,
+    html: str | Path | None,
     **options: Any,
 ) -> None:
     """Run ARTIFACT over each VIDEO and print its highest classes.

@@ -76,8 +76,17 @@ class VideoModel:
                 manifest and manifest.signature,
                 manifest is not None and manifest.options.get(OPTIMIZE_OPTION) is True,
                 options.threads,
+                input_shapes=self._fixed_shapes(),
             ),
         )
+
+    def _fixed_shapes(self) -> dict[str, tuple[int, ...]] | None:
+        """Return the shape that an engine may compile for: a full batch; None where frames of any size go in."""
+        if self.takes_frames:
+            return None
+        spec = self._input.spec
+        lead = (self.batch, 1) if self._input.singleton else (self.batch,)
+        return {spec.name: (*lead, 3, *self.size)}
 
     @property
     def preprocessing(self) -> Preprocessing:

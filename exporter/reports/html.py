@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter import __version__
@@ -20,6 +19,7 @@ from exporter.errors import UnavailableError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.reports.formatting import printable
 from exporter.reports.output_files import check_output_path, write_file
+from exporter.storage import Location
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -58,7 +58,7 @@ class Table:
     numbers: tuple[int, ...] = ()
 
 
-def require_page(path: Path) -> None:
+def require_page(path: Location) -> None:
     """Check, before anything long runs, that a page can be written: the path and the libraries.
 
     Raises:
@@ -88,7 +88,7 @@ def render(template: str, context: Mapping[str, Any], made: datetime | None = No
     return _environment().get_template(template).render(made=date, version=__version__, **context)
 
 
-def write_page(path: Path, page: Callable[[], str]) -> None:
+def write_page(path: Location, page: Callable[[], str]) -> None:
     """Write a page.
 
     Raises:

@@ -1,22 +1,27 @@
 """Files that reports are written to: checked before the long run, and never left incomplete."""
 
 import os
-from pathlib import Path
 
 from exporter.errors import OutputError
+from exporter.storage import Location, local_path, require_folder, write_bytes
 from models.paths import atomic_write
 
 
-def check_output_path(path: Path, option: str) -> None:
+def check_output_path(location: Location, option: str) -> None:
     """Check early that a report can be written.
 
     Args:
-        path: the file to write.
+        location: the file to write, a path or a URL; of a URL only that its protocol is there and the server responds.
         option: the option that names it, for the message.
 
     Raises:
         OutputError: there is no such folder, or file or folder do not allow writing.
+        UnavailableError: the library of the URL's protocol is not installed.
     """
+    path = local_path(location)
+    if path is None:
+        require_folder(location)
+        return
     if not path.parent.is_dir():
         raise OutputError(f"{option} {path}: cannot be written: there is no folder {path.parent}")
     if path.is_dir():
@@ -25,12 +30,16 @@ def check_output_path(path: Path, option: str) -> None:
         raise OutputError(f"{option} {path}: cannot be written: no permission")
 
 
-def write_file(path: Path, content: bytes, option: str) -> None:
+def write_file(location: Location, content: bytes, option: str) -> None:
     """Write a file completely or not at all; a pipe or device (/dev/stdout) is written to directly.
 
     Raises:
-        OutputError: the operating system does not allow it.
+        OutputError: the operating system, or the server of a URL, does not allow it.
     """
+    path = local_path(location)
+    if path is None:
+        write_bytes(location, content)
+        return
     try:
         if path.exists() and not path.is_file():
             path.write_bytes(content)

@@ -12,6 +12,8 @@ from helpers.colour_videos import write_colours
 from helpers.run import BIN, call, run
 from helpers.small_video_model import PROFILE, SmallVideoModel
 
+from exporter.storage import read_bytes
+
 KNOWN = ("--preprocess", PROFILE, "--step", "8")
 
 
@@ -82,6 +84,20 @@ def test_csv(
     arguments = ("predict", small_video_model.onnx, short_videos[0], *KNOWN, "--csv", "none/scores.csv")
     refused = call("c3d-export", *arguments, cwd=tmp_path, capture=capsys)
     assert (refused.returncode, refused.stdout) == (3, "")
+
+
+def test_files_behind_a_url_and_on_a_full_disk(
+    small_video_model: SmallVideoModel,
+    short_videos: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ("predict", small_video_model.onnx, short_videos[0], *KNOWN, "--csv")
+    assert call("c3d-export", *arguments, "memory://out/a.csv", cwd=tmp_path, capture=capsys).returncode == 0
+    assert call("c3d-export", *arguments, "a.csv", cwd=tmp_path, capture=capsys).returncode == 0
+    assert read_bytes("memory://out/a.csv") == (tmp_path / "a.csv").read_bytes()
+    full = call("c3d-export", *arguments, "/dev/full", cwd=tmp_path, capture=capsys)
+    assert (full.returncode, full.stderr) == (3, "Error: --csv /dev/full: cannot be written: No space left on device\n")
 
 
 @pytest.mark.parametrize(
