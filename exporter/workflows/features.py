@@ -13,7 +13,7 @@ import numpy as np
 
 from exporter import __version__
 from exporter.errors import C3DExportError, UsageError
-from exporter.inference.clips import plan_sampling, record_sampling
+from exporter.inference.clips import note_overlap, plan_sampling, record_sampling
 from exporter.inference.features.aggregate import aggregate
 from exporter.inference.features.c3d_blob import check_shapes
 from exporter.inference.features.folder import FeatureFolder, Job, open_folder
@@ -90,7 +90,9 @@ class FeatureRun:
             OutputError: the folder cannot be written to, or is full.
         """
         done = {video.name for video in self._videos if video.rows}
-        files = self._folder.finish({job.name for job in self._jobs} - done)
+        without = {failure.source for failure in self._failures}
+        without |= {video.source for video in self._videos if not video.rows}
+        files = self._folder.finish({job.name for job in self._jobs if job.source.name in without} - done)
         return FeaturesResult(
             self.model,
             self.sampling,
@@ -178,7 +180,8 @@ def open_features(
             jobs = tuple(folder.plan(sources, overwrite=files.overwrite))
             written = write_jobs(model, jobs, folder, sampling, progress, request.ray)
             with closing(_all_results(failures, jobs, written)) as ready:
-                yield FeatureRun(described, taken, folder, jobs, model.notes, ready, started)
+                notes = (*model.notes, *note_overlap(sampling, request.clips))
+                yield FeatureRun(described, taken, folder, jobs, notes, ready, started)
 
 
 def write_jobs(
@@ -203,6 +206,8 @@ def write_jobs(
         OutputError: the folder cannot be written to, or is full.
     """
     todo = [job for job in jobs if job.done is None]
+    if not todo:
+        return
     with closing(run_videos_anywhere(model, [job.source for job in todo], sampling, ray, progress)) as items:
         yield from write_videos(items, todo, folder)
 

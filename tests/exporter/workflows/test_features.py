@@ -26,7 +26,7 @@ from exporter.inference.predictions import VideoFailure
 from exporter.inference.types import ClipOptions, InferenceOptions
 from exporter.types import ExportRequest
 from exporter.workflows.export import export
-from exporter.workflows.features import FeatureFiles, FeatureRequest, features, write_features
+from exporter.workflows.features import FeatureFiles, FeatureRequest, features, open_features, write_features
 from models.builder import build
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
@@ -97,6 +97,21 @@ def test_the_iterator_gives_what_the_files_hold(
     assert isinstance(mean, VideoFeatures)
     clips_mean = read(result, "a").mean(axis=0, dtype=np.float64)
     assert_equal(mean.features["fc6"][0], clips_mean / np.linalg.norm(clips_mean))
+
+
+def test_a_run_that_the_caller_ends_early_loses_nothing(
+    small_video_model: SmallVideoModel, short_videos: tuple[Path, Path], tmp_path: Path
+) -> None:
+    asked = request(small_video_model.onnx, *short_videos)
+    files = FeatureFiles(tmp_path, "parquet")
+    with open_features(asked, files) as run:
+        next(iter(run))
+        assert [video.name for video in run.result().videos] == ["a"]
+    with open_features(asked, files) as run:
+        assert (run.total, run.kept, run.result().videos) == (2, 1, ())
+    assert pq.read_table(tmp_path / "features.parquet")["clip"].to_pylist() == [0, 1, 2, 3]
+    write_features(asked, files)
+    assert pq.read_table(tmp_path / "features.parquet").num_rows == 7
 
 
 def test_decoding_stops_with_the_iterator(small_video_model: SmallVideoModel, short_videos: tuple[Path, Path]) -> None:
