@@ -125,12 +125,12 @@ def exists(location: Location) -> bool:
         UnavailableError: the library of the URL's protocol is not installed.
     """
     path = local_path(location)
-    if path is not None:
-        with _translate_listing(path):
-            return path.exists()
-    from exporter.remote_files import url_exists
+    if path is None:
+        from exporter.remote_files import url_exists
 
-    return url_exists(str(location))
+        return url_exists(str(location))
+    with _translate_listing(path):
+        return path.exists()
 
 
 def is_folder(location: Location) -> bool:
@@ -141,12 +141,12 @@ def is_folder(location: Location) -> bool:
         UnavailableError: the library of the URL's protocol is not installed.
     """
     path = local_path(location)
-    if path is not None:
-        with _translate_listing(path):
-            return path.is_dir()
-    from exporter.remote_files import url_is_folder
+    if path is None:
+        from exporter.remote_files import url_is_folder
 
-    return url_is_folder(str(location))
+        return url_is_folder(str(location))
+    with _translate_listing(path):
+        return path.is_dir()
 
 
 def list_files(folder: Location) -> list[str]:
