@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -217,30 +215,3 @@ def test_the_command_prints_what_it_wrote(make: Make, tmp_path: Path, capfd: pyt
     assert (shown["name"], shown["version"], shown["is_new"]) == ("clips", 1, False)
     assert parse(shown["config"])["model_warmup"][1]["batch_size"] == [2]
     assert call(*command, "--instances", "0", cwd=tmp_path, capture=capfd).returncode == 2
-
-
-SCHEMA = """
-import sys
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
-for path in sys.argv[1:]:
-    config = text_format.Parse(open(path).read(), model_config_pb2.ModelConfig())
-    print(config.name, config.max_batch_size, len(config.input), len(config.output), len(config.model_warmup))
-"""
-
-
-@pytest.mark.heavy
-@pytest.mark.timeout(600)
-def test_the_published_schema_accepts_every_configuration(make: Make, tmp_path: Path) -> None:
-    requests = [
-        TritonRequest(make(), tmp_path / "models", preferred_batches=(2, 4), threads=2),
-        TritonRequest(make(batch=3), tmp_path / "models", name="fixed"),
-        TritonRequest(make(with_preprocess=True), tmp_path / "models", name="frames", backend="openvino", max_batch=2),
-        TritonRequest(make("torchscript"), tmp_path / "models", name="script", kind="gpu"),
-    ]
-    configs = [triton_repository(request).folder / "config.pbtxt" for request in requests]
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "tritonclient[grpc]==2.73.0"], check=True)
-    done = subprocess.run([python, "-c", SCHEMA, *configs], check=True, capture_output=True, text=True)
-    assert done.stdout.splitlines() == ["clips 8 1 2 3", "fixed 0 1 2 1", "frames 2 1 2 1", "script 8 1 2 1"]
