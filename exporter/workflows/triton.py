@@ -92,10 +92,10 @@ def triton_repository(request: TritonRequest, progress: Progress = no_progress) 
         publish_model(staged, folder, number, is_new=is_new, whole=version is None, keep_config=kept)
     text = (folder / CONFIG_FILE).read_text(encoding="utf-8")
     files = tuple(sorted((folder / str(number)).iterdir())) if is_new else ()
+    if not kept:
+        files += (*([folder / LABELS_FILE] if labels else []), folder / CONFIG_FILE)
     notes = _notes(model, config, labels, is_new=is_new, kept=kept, version=number)
-    return TritonResult(
-        folder, number, is_new, backend, config.max_batch_size, text, (*files, folder / CONFIG_FILE), notes
-    )
+    return TritonResult(folder, number, is_new, backend, config.max_batch_size, text, files, notes)
 
 
 def _read_model(path: Path) -> _Model:

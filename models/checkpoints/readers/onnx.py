@@ -18,10 +18,12 @@ from models.errors import CheckpointError
 from models.pooling import Pool5
 from models.protobuf_wire import BYTES, VARINT, Field, WireError, fields, packed, signed
 
-TRANSFORMS = ("winograd.", "conv2d.", "pictures.")
-"""Name prefixes of an optimised graph's constant transform matrices, which are no weights."""
-DTYPES = {1: torch.float32, 7: torch.int64, 10: torch.float16, 11: torch.float64, 16: torch.bfloat16}
-"""{TensorProto.DataType: torch's}: weights, and the shapes that a Reshape takes."""
+CONSTANTS = ("winograd.", "conv2d.", "pictures.", "preprocess.")
+"""Name prefixes of constants that are no weights: an optimised graph's transforms, and preprocessing inside a model."""
+DTYPES = {1: torch.float32, 10: torch.float16, 11: torch.float64, 16: torch.bfloat16}
+"""{TensorProto.DataType: torch's} of weights."""
+ARGUMENTS = {5, 6, 7, 9}
+"""DataType of int16, int32, int64 and bool: arguments of a Reshape or a Slice; int8 may be a weight's."""
 
 EXTERNAL = 1
 """TensorProto.DataLocation of data in another file."""
@@ -82,13 +84,8 @@ def read_onnx(file: MappedFile) -> ReadResult:
         graph = opened.members(graphs[-1])
         if len(graph.get(5, [])) > MAX_TENSORS:
             raise CheckpointError(f"{file.path}: more than {MAX_TENSORS} tensors")
-        tensors = dict(_tensor(opened, span) for span in graph.get(5, []))
-        # integers are a Reshape's or a Slice's arguments, and transforms are Winograd's: part of the graph, not weights
-        tensors = {
-            name: tensor
-            for name, tensor in tensors.items()
-            if tensor.is_floating_point() and not name.startswith(TRANSFORMS)
-        }
+        found = (_tensor(opened, span) for span in graph.get(5, []))
+        tensors = {name: tensor for name, tensor in found if tensor is not None}
         pool5 = _pool5(opened, graph.get(1, []))
         size = _input_size(opened, graph.get(11, []), tensors.keys())
         reported = read_conventions(file.path, opened.pairs(model.get(14, [])))
@@ -106,12 +103,17 @@ def read_onnx(file: MappedFile) -> ReadResult:
     )
 
 
-def _tensor(opened: _Opened, span: Field) -> tuple[str, Tensor]:
-    """TensorProto: dims 1, data_type 2, float_data 4, name 8, raw_data 9, external_data 13, data_location 14."""
+def _tensor(opened: _Opened, span: Field) -> tuple[str, Tensor | None]:
+    """Return an initialiser's name and its values; None where it is no weight.
+
+    TensorProto: dims 1, data_type 2, float_data 4, name 8, raw_data 9, external_data 13, data_location 14.
+    """
     members = opened.members(span)
     name = opened.text(members[8][-1]) if 8 in members else ""
     shape = tuple(size for dim in members.get(1, []) for size in packed(opened.file.data, dim))
     kind = members[2][-1].value if 2 in members else 0
+    if kind in ARGUMENTS or name.startswith(CONSTANTS):
+        return name, None
     if kind not in DTYPES:
         raise CheckpointError(f"{opened.file.path}: {name} has the ONNX element type {kind}; weights must be floats")
     dtype = DTYPES[kind]

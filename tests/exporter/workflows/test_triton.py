@@ -71,6 +71,7 @@ def test_a_model_has_its_files_its_labels_and_its_hashes(make: Make, tmp_path: P
     result = triton_repository(TritonRequest(artifact, tmp_path / "models"))
     folder = tmp_path / "models" / "clips"
     assert (result.folder, result.version, result.is_new, result.backend) == (folder, 1, True, "onnxruntime")
+    assert {path.relative_to(tmp_path).as_posix() for path in result.files} == files(tmp_path)
     assert files(tmp_path) == {
         f"models/clips/{name}" for name in ("config.pbtxt", "labels.txt", "1/model.onnx", "1/model.onnx.json")
     }
@@ -166,6 +167,7 @@ def test_a_configuration_that_was_edited_is_kept(make: Make, tmp_path: Path) -> 
     result = triton_repository(TritonRequest(make(seed=1), tmp_path, max_batch=2))
     assert (result.version, result.config) == (2, edited) == (2, (folder / "config.pbtxt").read_text())
     assert any("edited" in note for note in result.notes)
+    assert not {"config.pbtxt", "labels.txt"} & {path.name for path in result.files}
 
 
 def test_a_foreign_onnx_file_with_labels(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ import numpy as np
 import onnx
 import pytest
 from conftest import ExportedByCommand
-from helpers.built import checkpoint
+from helpers.built import checkpoint, profile
 from helpers.small_files import SMALL, refuse
 from onnx import TensorProto, helper, numpy_helper
 
-from exporter.types import OptimizeRequest
+from exporter.types import ExportRequest, OptimizeRequest
+from exporter.workflows.export import export
 from exporter.workflows.optimize import optimize
 from models import build
 from models.builder import BuiltModel, state_sha256
@@ -37,6 +38,29 @@ def test_an_optimised_network_keeps_its_weights_as_trained(
     again = build(BuildOptions(weights=done.path))
     assert again.settings == built.settings
     assert state_sha256(again.network) == state_sha256(built.network)
+
+
+def test_a_network_with_its_preprocessing_inside_is_a_checkpoint(tmp_path: Path) -> None:
+    options = BuildOptions(num_classes=5, base_channels=2, feature_dim=8, preprocess="mmaction2")
+    request = ExportRequest(("onnx",), options, with_preprocess=True, verify=False, output_dir=tmp_path)
+    again = build(BuildOptions(weights=export(request).artifacts[0].path))
+    assert state_sha256(again.network) == state_sha256(build(options).network)
+    assert (profile(again), again.settings) == ("mmaction2", build(options).settings)
+
+
+@pytest.mark.parametrize(("name", "dtype", "is_refused"), [("keep", bool, False), ("w", np.int8, True)])
+def test_an_integer_weight_is_refused_and_a_graphs_argument_is_not_read(
+    name: str, dtype: type, is_refused: bool, tmp_path: Path
+) -> None:
+    arrays: dict[str, Any] = {**SMALL, name: np.zeros(2, dtype)}
+    tensors = [numpy_helper.from_array(array, key) for key, array in arrays.items()]
+    info = [helper.make_tensor_value_info(key, TensorProto.FLOAT, None) for key in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", info[:1], info[1:], tensors)
+    onnx.save(helper.make_model(graph), str(tmp_path / "g.onnx"))
+    if is_refused:
+        refuse(tmp_path / "g.onnx", "w has the ONNX element type 3; weights must be floats")
+    else:
+        assert read_file(tmp_path / "g.onnx").tensors.keys() == SMALL.keys()
 
 
 def model(path: Path, pool: dict[str, Any], **save: Any) -> None:
