@@ -178,9 +178,10 @@ class VideoModel:
     def record(self) -> ModelRecord:
         """Return the model as results record it."""
         manifest = self._artifact.manifest
+        listed = manifest.files if manifest is not None else ()  # loading compared the file with it
         return ModelRecord(
             path=str(self.path),
-            sha256=sha256_file(self.path),
+            sha256=next((file.sha256 for file in listed if file.path == self.path.name), "") or sha256_file(self.path),
             engine=self._runtime.description,
             network=manifest.network.description if manifest is not None else "",
             clip=self.size,

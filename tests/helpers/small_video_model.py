@@ -33,14 +33,22 @@ class SmallVideoModel:
         windows = [cv2.resize(frame, (171, 128))[8:120, 30:142] for frame in read_frames(video)]
         bgr = np.stack(windows)[..., ::-1].astype(np.float64) - np.array([90.0, 98.0, 102.0])
         clips = np.stack([bgr[start : start + 16 * step : step].transpose(3, 0, 1, 2) for start in starts])
+        return self.run(clips)
+
+    def run(self, clips: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the logits in float64 of clips (N, 3, 16, 112, 112)."""
         with torch.inference_mode():
             return self.built.network.double()(torch.from_numpy(clips)).numpy()
 
     def probabilities(self, video: Path, starts: Sequence[int], step: int = 1) -> NDArray[np.float64]:
         """Return their softmax."""
-        logits = self.logits(video, starts, step)
-        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return exponents / exponents.sum(axis=1, keepdims=True)
+        return softmax(self.logits(video, starts, step))
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the softmax of each row."""
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponents / exponents.sum(axis=1, keepdims=True)
 
 
 def make_small_video_model(folder: Path, outputs: tuple[str, ...] = ("logits", "fc6")) -> SmallVideoModel:

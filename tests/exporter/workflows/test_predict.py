@@ -1,5 +1,6 @@
 """From videos to ranked classes, against frames by PyAV, resizing by OpenCV and the network in float64."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -7,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.colour_videos import write_colours
-from helpers.small_video_model import NARROW, PROFILE, SmallVideoModel
+from helpers.profile_origins import ORIGINS
+from helpers.small_video_model import NARROW, PROFILE, SmallVideoModel, softmax
+from helpers.videos import Frames, decode_with_ffmpeg, needs_ffmpeg
+from numpy.typing import NDArray
 
 from exporter.errors import BadInputError, UsageError
 from exporter.inference.predictions import VideoFailure, VideoPrediction
@@ -17,7 +21,9 @@ from exporter.video.sampling import Seconds
 from exporter.workflows.export import export
 from exporter.workflows.predict import PredictRequest, iter_predictions, open_predict, predict
 from models.builder import build
+from models.preprocessing import Preprocessing
 
+BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
 INFERENCE = InferenceOptions(preprocess=PROFILE)
 TOLERANCE = 1e-4
 """Of a probability: float32 arithmetic on clips whose values reach 165."""
@@ -214,3 +220,32 @@ def test_clips_are_heard_when_they_are_ready(
         first = next(iter(run))
     assert isinstance(first, VideoPrediction)
     assert heard == [(str(short_videos[0]), index) for index in range(4)]
+
+
+TAKEN: dict[str, tuple[Sequence[int], int]] = {
+    "caffe-sports1m": ((0, 16), 1),
+    "c3d-keras": ((0, 16), 1),
+    "jfzhang95": (range(17), 1),
+    "davidea": ((0, 16), 1),
+    "mmaction2": ((0, 2, 4, 5, 7, 9, 11, 12, 14, 16), 1),  # 16 k / 9, rounded
+    "ekosman": ((0, 16), 1),
+    "hx173149": ((0, 16), 1),
+    "gluoncv": ((0,), 2),
+}
+"""{profile: (the first frames of the clips that its origin takes of 32 frames, the distance of a clip's frames)}."""
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("profile", "origin"), [(row[0], row[1]) for row in ORIGINS], ids=[*TAKEN])
+def test_a_real_video_by_every_profile(
+    small_video_model: SmallVideoModel, profile: Preprocessing, origin: Callable[[Frames], NDArray[np.float64]]
+) -> None:
+    """Frames by the command line ffmpeg, the clip by the origin's library, the network in float64."""
+    frames = decode_with_ffmpeg(BIKES, 272, 640).copy()  # torch wants memory that it may write
+    starts, step = TAKEN[profile.name]
+    clips = [origin(frames[start : start + 16 * step : step]).transpose(3, 0, 1, 2) for start in starts]
+    expected = softmax(small_video_model.run(np.stack(clips))).mean(axis=0)
+    inference = InferenceOptions(preprocess=profile.name)
+    result = predict(PredictRequest(small_video_model.onnx, (BIKES,), inference))
+    assert result.videos[0].clips == len(starts)
+    assert values(result.videos[0]) == pytest.approx(dict(enumerate(expected)), abs=TOLERANCE)
