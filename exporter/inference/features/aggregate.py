@@ -17,6 +17,7 @@ Means are computed in float64. A row of zeros, which has no direction, stays a r
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -82,26 +83,15 @@ def _mean(rows: Iterable[FeatureRow]) -> Iterator[FeatureRow]:
         for layer, values in row.features.items():
             total = sums.setdefault(layer, np.zeros(values.shape, np.float64))
             total += values
-        count, span = count + 1, row if span is None else _join(span, row)
+        count += 1
+        span = replace(span or row, last=row.last, end=row.end, repeated=max(row.repeated, (span or row).repeated))
     if span is not None:
         yield replace(span, index=0, features={layer: normalize(total / count) for layer, total in sums.items()})
 
 
-def _join(first: FeatureRow, second: FeatureRow) -> FeatureRow:
-    """Return a row that covers both, with the features of the first."""
-    return replace(
-        first,
-        first=min(first.first, second.first),
-        last=max(first.last, second.last),
-        start=min(first.start, second.start),
-        end=max(first.end, second.end),
-        repeated=max(first.repeated, second.repeated),
-    )
-
-
 def _segments(rows: Iterable[FeatureRow], scratch: Path, output: Path, *, half_even: bool) -> Iterator[FeatureRow]:
     """Write the clips' features to disk, because the segments follow from their number, and average from there."""
-    spans: list[FeatureRow] = []
+    spans = array("d")  # 40 bytes a clip: a video may have a million
     files: dict[str, tuple[BinaryIO, tuple[int, ...]]] = {}
     with ExitStack() as stack:
         for row in rows:
@@ -111,23 +101,27 @@ def _segments(rows: Iterable[FeatureRow], scratch: Path, output: Path, *, half_e
                         stream = (scratch / f".clips-{len(files)}").open("w+b")
                         files[layer] = stack.enter_context(stream), values.shape
                     files[layer][0].write(np.ascontiguousarray(values, np.float32).tobytes())
-            spans.append(replace(row, features={}))
+            spans.extend((row.first, row.last, row.start, row.end, row.repeated))
         if not spans:
             return
+        clips = np.frombuffer(spans).reshape(-1, 5)
         with translate_os_errors(output):
             for stream, _ in files.values():
                 stream.flush()
         stored = {
-            layer: np.memmap(stream, np.float32, "r", shape=(len(spans), *shape))
+            layer: np.memmap(stream, np.float32, "r", shape=(len(clips), *shape))
             for layer, (stream, shape) in files.items()
         }
-        for index, (start, stop) in enumerate(segment_bounds(len(spans), half_even=half_even)):
-            features = {layer: normalize(_average(array, start, stop)) for layer, array in stored.items()}
-            yield replace(_join(spans[start], spans[stop - 1]), index=index, features=features)
+        for index, (start, stop) in enumerate(segment_bounds(len(clips), half_even=half_even)):
+            features = {layer: normalize(_average(values, start, stop)) for layer, values in stored.items()}
+            first, _, begin, _, _ = clips[start]
+            _, last, _, end, _ = clips[stop - 1]
+            repeated = int(clips[start:stop, 4].max())
+            yield FeatureRow(index, int(first), int(last), float(begin), float(end), repeated, features)
 
 
-def _average(array: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float64]:
-    total = np.zeros(array.shape[1:], np.float64)
+def _average(values: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float64]:
+    total = np.zeros(values.shape[1:], np.float64)
     for chunk in range(start, stop, CHUNK):
-        total += array[chunk : min(chunk + CHUNK, stop)].sum(axis=0, dtype=np.float64)
+        total += values[chunk : min(chunk + CHUNK, stop)].sum(axis=0, dtype=np.float64)
     return total / (stop - start)
