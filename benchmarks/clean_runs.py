@@ -13,8 +13,8 @@ import numpy as np
 from measure import machine
 from pieces import Pieces, pieces
 
+from exporter.artifacts.files import Artifact
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.artifacts.manifest import Artifact
 from exporter.formats.torchscript import OPTIMIZE_OPTION
 from exporter.parity.evaluate import evaluate
 from exporter.parity.execution import RunSpec, run_model

@@ -1,5 +1,7 @@
-from .artifacts.manifest import (
+from .artifacts.files import (
     Artifact,
+)
+from .artifacts.manifest import (
     FileEntry,
     Manifest,
     NetworkRecord,

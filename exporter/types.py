@@ -37,7 +37,7 @@ MAX_OPSET = 28
 for every operator of it that is not a function (docs/reference/runtimes.md shows the check)."""
 
 QUICK: tuple[str, ...] = ("random", "zeros", "saturated", "video", "ties")
-"""The input types that an export is verified on; `exporter.parity.inputs` defines all of them."""
+"""The input types that an export is verified on; `exporter.parity.input_types` defines all of them."""
 
 EXAMPLE_FRAME_SIZE = (240, 320)
 """(height, width) of decoded frames where a model takes any and the user states none."""
@@ -129,7 +129,7 @@ class ParityOptions:
         against: an engine whose outputs are compared too, or another model file, which then replaces the
             network as the float64 reference; None to compare with the network alone.
         inputs: those that the user gives.
-        input_types: names of input types (`exporter.parity.inputs.INPUT_TYPES`); None for all, on export for the
+        input_types: names of input types (`exporter.parity.input_types.INPUT_TYPES`); None for all, on export for the
             quick ones.
         samples: how many inputs of each random type are drawn.
         fail_fast: stop at the first comparison that fails.

@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 from models.pooling import POOLED_CONVOLUTIONS, Pool, Pool5, Sizes, Variant, format_size, make_pools
 from models.specs import ConvHint, OutputSpec, Signature, TensorSpec, make_signature
+from models.tiling import make_conv_hints
 
 ARCHITECTURE = "C3D"
 
@@ -76,23 +77,6 @@ CAFFE_BLOBS: Mapping[str, str] = MappingProxyType(
 
 MANIFEST_KEY = "c3d_export.manifest"
 """Where an exported model file carries its manifest: an ONNX metadata property, a TorchScript extra file."""
-
-_TILES: Mapping[str, tuple[int, int]] = MappingProxyType(
-    {
-        "conv1": (1, 4),
-        "conv2": (4, 4),
-        "conv3a": (4, 4),
-        "conv3b": (4, 4),
-        "conv4a": (4, 2),
-        "conv4b": (4, 2),
-        "conv5a": (4, 2),
-        "conv5b": (4, 2),
-    }
-)
-"""The Winograd tiles (frames, rows and columns) measured to be fastest on server CPUs (docs: benchmarks), where a map
-has as many frames. conv1 has little to multiply; it gains because its output, the network's largest tensor, is pooled
-in parts that stay in the cache."""
-_TWO_FRAMES = 2
 
 _ALWAYS_RECORDED = ("num_classes", "batch_norm", "pool5", "base_channels", "feature_dim")
 """Settings that a manifest always has. The others are recorded where they differ from the published network's, whose
@@ -250,18 +234,7 @@ class C3DConfig:
     @property
     def conv_hints(self) -> dict[str, ConvHint]:
         """How a rewritten TorchScript module computes each convolution."""
-        pooled = {
-            POOLED_CONVOLUTIONS[name]: (name, pool.kernel[0])
-            for name, pool in self.pools.items()
-            if pool is not None and pool.halves  # only such windows are inside tiles
-        }
-        hints: dict[str, ConvHint] = {}
-        for conv, (frames, side) in _TILES.items():
-            available = self.map_sizes[conv][0]
-            tile = min(frames, available) if available <= _TWO_FRAMES else frames
-            pair = tile == available == _TWO_FRAMES
-            hints[conv] = ConvHint((tile, side), *pooled.get(conv, ("", 0)), two_frames=pair)
-        return hints
+        return make_conv_hints(self.map_sizes, self.pools)
 
     def signature(self, names: tuple[str, ...], batch: int | None) -> Signature:
         """Return the signature of an artifact with the outputs `names`; `batch` None leaves the batch size dynamic.

@@ -12,7 +12,8 @@ from helpers.run import python
 from helpers.small_video_model import SmallVideoModel, make_small_video_model
 
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.inputs import InputSet, make_video_inputs
+from exporter.parity.input_set import InputSet
+from exporter.parity.inputs import make_video_inputs
 from exporter.parity.sources import NetworkSource
 from exporter.types import QUICK, ExportRequest, ParityOptions
 from exporter.workflows.export import ExportResult, export

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from exporter.artifacts.manifest import MANIFEST_SUFFIX, Manifest, check_integrity, manifest_path, read_manifest
+from exporter.artifacts.files import MANIFEST_SUFFIX, check_integrity, manifest_path, read_manifest
+from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.profile import with_recorded_profile
 from exporter.artifacts.store import recover
 from exporter.errors import ArtifactError, IntegrityError, UsageError

@@ -4,7 +4,7 @@ Everything is written into a hidden folder inside the output folder, flushed to 
 files first (their names carry their hash, so they never replace another's), then the model, then the manifest. The
 model's rename is the moment the new artifact exists. A run killed between it and the manifest's rename leaves the
 staged manifest in place; `recover` finds it by the model's hash and finishes. A manifest that does not describe the
-model beside it is rejected (`exporter.artifacts.manifest.check_integrity`), so no mixture passes for an artifact.
+model beside it is rejected (`exporter.artifacts.files.check_integrity`), so no mixture passes for an artifact.
 """
 
 import contextlib
@@ -21,7 +21,8 @@ from pathlib import Path
 import psutil
 from filelock import Timeout
 
-from exporter.artifacts.manifest import MANIFEST_SUFFIX, Manifest, manifest_path, sha256_file
+from exporter.artifacts.files import MANIFEST_SUFFIX, manifest_path, sha256_file
+from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError, C3DExportError, UsageError
 from exporter.storage import translate_os_errors
 from models.cache import cache_folder

@@ -16,7 +16,7 @@ from exporter.fault_injection.split import split_model
 from exporter.parity.evaluate import evaluate, stop_at_failure
 from exporter.parity.execution import FULL_PRECISION, RunResult, RunSpec, run_model
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.inputs import InputBatch, InputSet
+from exporter.parity.input_set import InputBatch, InputSet
 from exporter.parity.localize import localize
 from exporter.parity.sources import ReferencePrecision
 from exporter.results import LayerError, ParityReport

@@ -15,7 +15,7 @@ from exporter.fault_injection.results import CleanRuns, FaultResult, SelfTestOpt
 from exporter.parity.evaluate import evaluate
 from exporter.parity.execution import run_model
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.inputs import InputSet
+from exporter.parity.input_set import InputSet
 from exporter.results import ParityReport
 from models.progress import Progress, no_progress
 

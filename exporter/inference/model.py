@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from exporter.artifacts.files import sha256_file
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.artifacts.manifest import sha256_file
 from exporter.engines import Runtime, RuntimeOptions, find_engine
 from exporter.errors import ArtifactError, CheckFailedError, UsageError
 from exporter.formats import load_artifact

@@ -18,7 +18,7 @@ from exporter.engines.reference.kernels.convolution import conv
 from exporter.engines.reference.node import make_node
 from exporter.engines.reference.single_node import in_onnxruntime
 from exporter.errors import LimitError
-from exporter.parity.inputs import BATCH_SIZES, InputSet
+from exporter.parity.input_set import BATCH_SIZES, InputSet
 
 MIN_MEASURED = 20 * 10**9
 """Multiply-adds from which on the machine's rates are measured; below, a verification takes seconds."""

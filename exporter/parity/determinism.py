@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exporter.parity.execution import RunSpec, make_feeds
-from exporter.parity.inputs import InputSet
+from exporter.parity.input_set import InputSet
 from exporter.results import Determinism
 from models.progress import Progress, no_progress
 from models.specs import Signature

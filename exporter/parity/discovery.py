@@ -18,8 +18,9 @@ from exporter.parity.execution import require_repeatable
 from exporter.parity.feeds import cast_feeds
 from exporter.parity.input_plan import InputPlan, make_plans, may_be_batched
 from exporter.parity.input_roles import find_roles
+from exporter.parity.input_set import BATCH_SIZES, InputSet
 from exporter.parity.input_types import is_float
-from exporter.parity.inputs import BATCH_SIZES, InputSet, draw_inputs
+from exporter.parity.inputs import draw_inputs
 from exporter.parity.sources import FileSource
 from exporter.types import ParityOptions
 from models.progress import Progress, no_progress

@@ -14,7 +14,7 @@ from exporter.parity.evidence import check_evidence
 from exporter.parity.execution import FULL_PRECISION, RunResult
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.histogram import error_histograms
-from exporter.parity.inputs import InputBatch
+from exporter.parity.input_set import InputBatch
 from exporter.parity.near_ties import find_near_ties
 from exporter.parity.overflow import baseline_in_own_precision, overflow_notes
 from exporter.parity.pairing import find_pairing

@@ -10,8 +10,8 @@ import numpy as np
 from exporter.errors import join_limited
 from exporter.parity.discrete import is_discrete
 from exporter.parity.golden import GoldenOutputs
+from exporter.parity.input_set import InputBatch
 from exporter.parity.input_types import CONSTANT
-from exporter.parity.inputs import InputBatch
 from exporter.parity.sequences import SHAPES_SUFFIX
 from exporter.parity.tolerance import Float32RelativeTolerance, Tolerance
 from exporter.results import Comparison

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from exporter.engines import Runtime, RuntimeOptions
 from exporter.errors import ArtifactError, CheckFailedError
 from exporter.parity.feeds import as_batch, as_items, cast
+from exporter.parity.input_set import InputBatch, InputSet
 from exporter.parity.input_types import EDGE_CASES
-from exporter.parity.inputs import InputBatch, InputSet
 from exporter.results import Placement, Precision
 from exporter.timing import timed
 from models.progress import Progress, no_progress

@@ -21,7 +21,7 @@ import numpy as np
 from exporter.engines import Runtime
 from exporter.errors import OutputError
 from exporter.parity.feeds import as_batch, as_items, cast_feeds
-from exporter.parity.inputs import InputSet
+from exporter.parity.input_set import InputSet
 from exporter.parity.printed import parse_outputs
 from exporter.parity.sequences import NO_ITEMS
 from exporter.parity.sources import PRECISIONS, GoldenSource, ReferencePrecision

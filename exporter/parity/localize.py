@@ -15,7 +15,7 @@ import numpy as np
 from exporter.errors import C3DExportError, join_limited
 from exporter.parity.execution import RunResult, make_feeds
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.inputs import InputBatch
+from exporter.parity.input_set import InputBatch
 from exporter.parity.layer_matching import match_layers
 from exporter.parity.tolerance import Tolerance, select_tolerance
 from exporter.results import LayerError, Localization, ParityReport

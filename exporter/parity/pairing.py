@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from exporter.parity.inputs import InputBatch
+from exporter.parity.input_set import InputBatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

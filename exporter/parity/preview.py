@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from exporter.parity.inputs import InputSet
+from exporter.parity.input_set import InputSet
 from exporter.results import Comparison, PreviewFrames
 
 FRAMES_PER_CLIP = 6

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
-from exporter.artifacts.manifest import sha256_file
+from exporter.artifacts.files import sha256_file
 from exporter.engines import Runtime, RuntimeOptions, find_engine
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.onnx_io.external_data import external_files

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from exporter.artifacts.manifest import manifest_path
+from exporter.artifacts.files import manifest_path
 from exporter.reports.formatting import budget_percent, escape, format_bytes
 from exporter.reports.json_report import dump
 from exporter.results import Comparison, Localization, ParityReport

@@ -10,10 +10,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from exporter.reports.axes import format_time
-from exporter.reports.charts import Series, TimeSpan, bar_chart, dot_chart, time_chart
+from exporter.reports.charts import Series, bar_chart, dot_chart
 from exporter.reports.formatting import printable
 from exporter.reports.html import Row, Table, render, thumbnails
 from exporter.reports.predict import describe_run, describe_video, format_values
+from exporter.reports.time_chart import TimeSpan, time_chart
 from exporter.results import PreviewFrames
 from models.errors import count
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from exporter.artifacts.manifest import FileEntry, file_entry
+from exporter.artifacts.files import file_entry
+from exporter.artifacts.manifest import FileEntry
 from exporter.artifacts.store import atomic_replace, same_file, staging
 from exporter.errors import CheckFailedError, UsageError
 from exporter.storage import translate_os_errors

@@ -7,15 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exporter import __version__
+from exporter.artifacts.files import Artifact, file_entry
 from exporter.artifacts.loading import LoadedArtifact, relative_to
-from exporter.artifacts.manifest import (
-    MANIFEST_VERSION,
-    Artifact,
-    Manifest,
-    describe_network,
-    file_entry,
-    preprocess_options,
-)
+from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest, describe_network, preprocess_options
 from exporter.artifacts.store import check_name, publish, same_file, staging
 from exporter.engines import find_engine
 from exporter.errors import UsageError

@@ -6,8 +6,9 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from exporter.artifacts.files import file_entry
 from exporter.artifacts.loading import find_manifest, find_model
-from exporter.artifacts.manifest import Manifest, file_entry
+from exporter.artifacts.manifest import Manifest
 from exporter.errors import CheckpointError
 from exporter.formats import FORMATS
 from exporter.formats.onnx import embedded_manifest

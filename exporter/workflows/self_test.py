@@ -18,7 +18,8 @@ from exporter.fault_injection.runner import clean_runs, list_faults, run_faults
 from exporter.fault_injection.sample_runner import run_samples
 from exporter.fault_injection.split import temp_folder
 from exporter.formats import load_artifact
-from exporter.parity.inputs import InputSet, make_network_inputs
+from exporter.parity.input_set import InputSet
+from exporter.parity.inputs import make_network_inputs
 from exporter.parity.run_specs import make_run_spec
 from exporter.system import environment
 from exporter.timing import timed

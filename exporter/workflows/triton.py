@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from exporter.artifacts.files import file_entry, manifest_path, sha256_file
 from exporter.artifacts.loading import LoadedArtifact, load_artifact, move_manifest
-from exporter.artifacts.manifest import file_entry, manifest_path, sha256_file
 from exporter.artifacts.store import check_name, staging
 from exporter.errors import ArtifactError, BadInputError, UsageError
 from exporter.formats import FORMATS

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exporter.artifacts.files import sha256_file
 from exporter.artifacts.loading import LoadedArtifact, rebuild_network
-from exporter.artifacts.manifest import Manifest, sha256_file
+from exporter.artifacts.manifest import Manifest
 from exporter.errors import UsageError
 from exporter.formats import load_artifact
 from exporter.parity.cost import VerificationCost, estimate_verification, require_memory
@@ -24,7 +25,8 @@ from exporter.parity.feeds import cast_feeds
 from exporter.parity.golden import GoldenOutputs, require_cache
 from exporter.parity.input_plan import make_plans, may_be_batched
 from exporter.parity.input_roles import find_roles
-from exporter.parity.inputs import InputSet, draw_inputs, make_frame_inputs, make_network_inputs, make_video_inputs
+from exporter.parity.input_set import InputSet
+from exporter.parity.inputs import draw_inputs, make_frame_inputs, make_network_inputs, make_video_inputs
 from exporter.parity.localize import localize
 from exporter.parity.run_specs import check_devices, make_file_run_spec, make_run_spec, make_second_run_spec
 from exporter.parity.signatures import read_full_signature

@@ -23,7 +23,7 @@ from models.errors import BadInputError
 from models.paths import require_file
 
 MAX_BYTES = 768 << 10
-"""Of all names as JSON, a line each, so that a manifest has room for them; `exporter.artifacts.manifest` has the limit
+"""Of all names as JSON, a line each, so that a manifest has room for them; `exporter.artifacts.files` has the limit
 of a manifest."""
 
 LINE_OVERHEAD = 6

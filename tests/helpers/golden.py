@@ -13,7 +13,7 @@ from exporter.engines import Runtime, RuntimeOptions
 from exporter.parity.decisions import DecisionGraph
 from exporter.parity.execution import IOMapping, RunResult, RunSpec
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.inputs import InputBatch, InputSet
+from exporter.parity.input_set import InputBatch, InputSet
 from exporter.parity.sources import ReferencePrecision
 from exporter.results import Placement, Precision
 from models.specs import Signature, TensorSpec

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest, NetworkRecord, file_entry
+from exporter.artifacts.files import file_entry
+from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest, NetworkRecord
 from exporter.artifacts.store import publish, staging
 from models.config import C3DConfig
 from models.preprocessing import UNKNOWN

@@ -5,7 +5,7 @@ from typing import Any
 
 from exporter.onnx_io.signature import read_signature
 from exporter.parity.discovery import find_inputs
-from exporter.parity.inputs import InputSet
+from exporter.parity.input_set import InputSet
 from exporter.parity.sources import FileSource
 from exporter.results import ParityReport
 from exporter.types import InputOptions, ParityOptions, ValueRange

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from exporter.artifacts.files import MANIFEST_SUFFIX, file_entry, manifest_path
 from exporter.artifacts.loading import LoadedArtifact, move_manifest
-from exporter.artifacts.manifest import MANIFEST_SUFFIX, Manifest, file_entry, manifest_path
+from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.store import atomic_replace, check_name, publish, same_file, staging
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import load_artifact

@@ -11,8 +11,9 @@ from conftest import ExportedByCommand
 from helpers.checkpoints import narrow_state
 from helpers.manifests import MANIFEST
 
+from exporter.artifacts.files import file_entry, sha256_file
 from exporter.artifacts.loading import LoadedArtifact, rebuild_network, relative_to
-from exporter.artifacts.manifest import describe_network, file_entry, sha256_file
+from exporter.artifacts.manifest import describe_network
 from exporter.errors import ArtifactError, CheckpointError, IntegrityError, UsageError
 from exporter.formats import load_artifact
 from models.builder import build, state_sha256

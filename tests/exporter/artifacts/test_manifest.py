@@ -1,28 +1,15 @@
-"""The manifest's laws, and the check of files against it."""
+"""The manifest's laws."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from helpers.manifests import MANIFEST
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.artifacts.manifest import (
-    MANIFEST_VERSION,
-    MAX_MANIFEST_BYTES,
-    FileEntry,
-    Manifest,
-    NetworkRecord,
-    ParityRecord,
-    check_integrity,
-    file_entry,
-    manifest_path,
-    read_manifest,
-)
-from exporter.errors import ArtifactError, BadInputError, IntegrityError
+from exporter.artifacts.manifest import MANIFEST_VERSION, FileEntry, Manifest, NetworkRecord, ParityRecord
+from exporter.errors import ArtifactError
 from models.checkpoints.info import CheckpointInfo
-from models.class_names.reading import LINE_OVERHEAD, MAX_BYTES, check_names
 from models.config import OUTPUTS, C3DConfig
 from models.preprocessing import JFZHANG95, UNKNOWN
 from models.specs import Signature
@@ -115,56 +102,3 @@ def test_the_embedded_manifest_depends_neither_on_the_file_nor_on_its_folder() -
         checkpoint=replace(checkpoint, path="../c3d.pth"),
     )
     assert whole.embedded() == replace(MANIFEST, checkpoint=checkpoint)
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    path = tmp_path / "c3d.onnx"
-    path.write_bytes(b"model")
-    return path
-
-
-def test_integrity_of_an_unchanged_file(model: Path) -> None:
-    check_integrity(model, replace(MANIFEST, files=(file_entry(model),)))
-
-
-def test_a_changed_byte_a_missing_file_and_a_renamed_one(model: Path) -> None:
-    manifest = replace(MANIFEST, files=(file_entry(model),))
-    model.write_bytes(b"modeL")
-    with pytest.raises(IntegrityError, match="is not the file that c3d.onnx.json describes: 5 bytes"):
-        check_integrity(model, manifest)
-    model.unlink()
-    with pytest.raises(IntegrityError, match="is missing or cannot be read"):
-        check_integrity(model, manifest)
-    with pytest.raises(ArtifactError, match="does not list other.onnx; was the file renamed"):
-        check_integrity(model.with_name("other.onnx"), manifest)
-
-
-@pytest.mark.parametrize("name", ["../c3d.onnx", "/etc/passwd", "a/b", "..", "", "a\0b"])
-def test_a_manifest_cannot_point_outside_its_folder(name: str, model: Path) -> None:
-    with pytest.raises(ArtifactError, match="not a file of its own folder"):
-        check_integrity(model, replace(MANIFEST, files=(file_entry(model), FileEntry(name, 1, "a"))))
-
-
-def test_reading_a_manifest_that_is_not_there_or_too_large(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="No such file"):
-        read_manifest(tmp_path / "none.json")
-    (tmp_path / "large.json").write_bytes(b" " * (1 << 21))
-    with pytest.raises(ArtifactError, match="too large"):
-        read_manifest(tmp_path / "large.json")
-    assert manifest_path(Path("a/c3d.pt")) == Path("a/c3d.pt.json")
-
-
-def test_the_most_class_names_leave_room_for_the_rest_of_a_manifest(tmp_path: Path) -> None:
-    name_bytes = len('"c000000"') + LINE_OVERHEAD
-    names = tuple(f"c{number:06}" for number in range(MAX_BYTES // name_bytes))
-    assert check_names(names) == names
-    with pytest.raises(BadInputError):
-        check_names((*names, "one more"))
-    config = C3DConfig(len(names))
-    network = replace(MANIFEST.network, settings=config.settings())
-    manifest = replace(MANIFEST, network=network, signature=config.signature(("logits",), None), class_names=names)
-    path = tmp_path / "c3d.onnx.json"
-    path.write_text(manifest.to_json())
-    assert path.stat().st_size < 0.8 * MAX_MANIFEST_BYTES
-    assert read_manifest(path) == manifest

@@ -7,7 +7,8 @@ from typing import Any
 import onnx
 import pytest
 
-from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest, manifest_path, read_manifest, sha256_file
+from exporter.artifacts.files import manifest_path, read_manifest, sha256_file
+from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest
 from exporter.errors import ArtifactError
 from exporter.types import ParityOptions
 from exporter.workflows.export import ExportResult

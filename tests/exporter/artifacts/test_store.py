@@ -13,7 +13,7 @@ from conftest import NARROW
 from helpers.manifests import MANIFEST, publish_content
 from helpers.run import python
 
-from exporter.artifacts.manifest import check_integrity, file_entry, read_manifest
+from exporter.artifacts.files import check_integrity, file_entry, read_manifest
 from exporter.artifacts.store import (
     PREFIX,
     check_name,

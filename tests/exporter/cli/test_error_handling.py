@@ -11,7 +11,7 @@ from helpers import small_models
 from helpers.manifests import MANIFEST
 from helpers.run import BIN, call
 
-from exporter.artifacts.manifest import file_entry
+from exporter.artifacts.files import file_entry
 from exporter.cli.error_handling import one_line
 
 BAD = {

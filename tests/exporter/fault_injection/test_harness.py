@@ -18,7 +18,7 @@ from exporter.formats import load_artifact
 from exporter.parity.evaluate import evaluate
 from exporter.parity.execution import run_model
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.inputs import InputSet
+from exporter.parity.input_set import InputSet
 from exporter.parity.run_specs import make_run_spec
 from exporter.types import ParityOptions
 from exporter.workflows.export import ExportResult

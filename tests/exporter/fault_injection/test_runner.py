@@ -16,7 +16,7 @@ from exporter.fault_injection.runner import Fault, clean_runs, list_faults, run_
 from exporter.fault_injection.split import split_model
 from exporter.parity.execution import RunSpec, run_model
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.inputs import InputSet
+from exporter.parity.input_set import InputSet
 from exporter.parity.io_mapping import map_by_name
 from exporter.parity.sources import FileSource
 

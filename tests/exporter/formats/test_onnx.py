@@ -15,7 +15,8 @@ from helpers.reports import report
 from onnx import numpy_helper
 from torch import nn
 
-from exporter.artifacts.manifest import Manifest, describe_network, read_manifest, sha256_file
+from exporter.artifacts.files import read_manifest, sha256_file
+from exporter.artifacts.manifest import Manifest, describe_network
 from exporter.formats import FORMATS, WriteRequest, WriteResult
 from exporter.results import ParityReport
 from exporter.types import DEFAULT_OPSET, MAX_OPSET, ExportRequest, OptimizeOptions, WeightDtype

@@ -9,7 +9,7 @@ import torch
 from conftest import NARROW, ExportedByCommand
 from helpers.run import python
 
-from exporter.artifacts.manifest import read_manifest
+from exporter.artifacts.files import read_manifest
 from exporter.errors import ArtifactError
 from exporter.formats import FORMATS, load_artifact
 from exporter.types import ExportRequest

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from exporter.engines import Runtime, RuntimeOptions
 from exporter.parity.determinism import check_determinism
 from exporter.parity.execution import IOMapping, RunSpec
-from exporter.parity.inputs import InputSet
+from exporter.parity.input_set import InputSet
 from exporter.results import Placement, Precision
 from models.specs import Signature, TensorSpec
 

@@ -8,7 +8,7 @@ from helpers.golden import known_golden, run_result
 from numpy.typing import NDArray
 
 from exporter.parity.evaluate import evaluate, stop_at_failure
-from exporter.parity.inputs import InputBatch
+from exporter.parity.input_set import InputBatch
 from exporter.results import ParityReport, Placement, Ranking
 from exporter.types import ParityOptions
 

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 from exporter.parity.evaluate import evaluate
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.inputs import InputSet
+from exporter.parity.input_set import InputSet
 from exporter.results import ParityReport
 from exporter.types import InputOptions, ParityOptions
 

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import ArtifactError
 from exporter.parity.execution import IOMapping, RunSpec, make_feeds, run_model, select_batches
-from exporter.parity.inputs import InputSet
+from exporter.parity.input_set import InputSet
 from models.specs import Signature, TensorSpec
 
 NAMES = ("random", "uniform", "nan", "zeros", "sparse")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from exporter.errors import BadInputError, UsageError
-from exporter.parity.inputs import InputSet, make_frame_inputs
+from exporter.parity.input_set import InputSet
+from exporter.parity.inputs import make_frame_inputs
 from exporter.types import QUICK, ParityOptions
 from models.config import C3DConfig
 from models.preprocessing import GLUONCV, JFZHANG95

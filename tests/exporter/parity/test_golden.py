@@ -14,7 +14,7 @@ from helpers.parity import verify
 
 from exporter.errors import OutputError
 from exporter.parity.golden import GoldenOutputs, require_cache
-from exporter.parity.inputs import InputSet
+from exporter.parity.input_set import InputSet
 from exporter.parity.sources import FileSource
 from models.built_model import BuiltModel
 from models.config import OUTPUTS

@@ -1,4 +1,4 @@
-"""Inputs: seeded, of every input type, in batches of a dynamic or fixed size, with a real video."""
+"""Inputs: seeded, of every input type, with a real video and the user's own."""
 
 import re
 import shutil
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
 from exporter.errors import BadInputError, UsageError, VideoError
+from exporter.parity.input_set import InputSet
 from exporter.parity.input_types import INPUT_TYPES
-from exporter.parity.inputs import InputSet, make_video_inputs
+from exporter.parity.inputs import make_video_inputs
 from exporter.types import QUICK, InputOptions, ParityOptions
 from exporter.video.packaged import packaged_frames
 from models.config import C3DConfig
@@ -81,17 +82,6 @@ def test_the_seed_and_the_samples_decide_the_clips(inputs: InputSet) -> None:
 def test_an_unknown_input_type_is_refused() -> None:
     with pytest.raises(UsageError, match="--inputs noise: unknown input type; choose all, quick, or from random"):
         make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=("noise",)))
-
-
-def test_a_dynamic_batch_has_single_and_mixed_batches(inputs: InputSet) -> None:
-    batches = inputs.batches(None)
-    assert [len(batch.rows) for batch in batches] == [1, 1, 1, 1, 2, 3]
-    assert all(len(set(batch.rows)) == len(batch.rows) for batch in batches)
-
-
-def test_a_fixed_batch_is_filled(inputs: InputSet) -> None:
-    assert [batch.rows for batch in inputs.batches(3)] == [(0, 1, 2), (3, 0, 1)]
-    assert [batch.rows for batch in inputs.batches(2, skip=("zeros", "video"))] == [(0, 1)]
 
 
 def test_a_users_arrays(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from helpers.graphs import graph, node, normal, save
 
 from exporter.errors import UsageError
-from exporter.parity.inputs import InputBatch
+from exporter.parity.input_set import InputBatch
 from exporter.parity.pairing import find_pairing
 from exporter.results import ParityReport
 from exporter.types import ParityOptions

@@ -3,7 +3,7 @@
 import numpy as np
 from helpers.reports import comparison
 
-from exporter.parity.inputs import InputSet
+from exporter.parity.input_set import InputSet
 from exporter.parity.preview import MAX_CLIPS, preview_frames
 
 

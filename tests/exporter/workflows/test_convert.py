@@ -10,7 +10,7 @@ from helpers.built import profile
 from helpers.checkpoints import narrow_state
 from helpers.run import Done, call
 
-from exporter.artifacts.manifest import sha256_file
+from exporter.artifacts.files import sha256_file
 from exporter.errors import CheckpointError, OutputError, UsageError
 from exporter.types import ConvertRequest
 from exporter.workflows.convert import convert

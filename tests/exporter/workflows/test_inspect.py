@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from rich.console import Console
 from safetensors.torch import save_file
 
-from exporter.artifacts.manifest import sha256_file
+from exporter.artifacts.files import sha256_file
 from exporter.errors import ArtifactError, CheckpointError
 from exporter.reports.console import print_inspection
 from exporter.workflows.inspect import inspect

@@ -10,7 +10,7 @@ from conftest import ExportedByCommand
 from helpers.graphs import graph, node, normal, run_float64, run_onnxruntime
 from helpers.optimizing import CUBE, contents, request, saved, unet
 
-from exporter.artifacts.manifest import read_manifest
+from exporter.artifacts.files import read_manifest
 from exporter.formats import load_artifact
 from exporter.formats.onnx import PASSES_KEY
 from exporter.passes import pipelines

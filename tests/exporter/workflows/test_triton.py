@@ -16,7 +16,7 @@ from helpers.pbtxt import parse
 from helpers.run import call
 from helpers.small_models import network
 
-from exporter.artifacts.manifest import sha256_file
+from exporter.artifacts.files import sha256_file
 from exporter.errors import ArtifactError, BadInputError, UsageError
 from exporter.triton.types import TritonRequest
 from exporter.types import ExportRequest, FormatName, ParityOptions

@@ -16,7 +16,8 @@ from helpers.framed import small
 from helpers.manifests import MANIFEST
 from helpers.profile_origins import ORIGINS
 
-from exporter.artifacts.manifest import Manifest, read_manifest, sha256_file
+from exporter.artifacts.files import read_manifest, sha256_file
+from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import torchscript_variants
 from exporter.formats.onnx_preprocess import CLIP_VALUE
