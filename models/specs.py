@@ -86,6 +86,12 @@ def frames_input(clip: TensorSpec) -> TensorSpec:
     return TensorSpec(FRAMES_NAME, "uint8", (clip.shape[0], clip.shape[2], "height", "width", 3))
 
 
+def takes_frames(value: TensorSpec) -> bool:
+    """Return whether an input takes decoded frames of any height and width, as `frames_input` describes it."""
+    fixed = len(value.shape) == 5 and not any(isinstance(size, int) for size in value.shape[2:4])
+    return fixed and (value.name, value.dtype, value.shape[4]) == (FRAMES_NAME, "uint8", 3)
+
+
 def make_signature(
     input_spec: TensorSpec, outputs: tuple[OutputSpec, ...], names: tuple[str, ...], batch: int | None
 ) -> Signature:

@@ -16,6 +16,7 @@ from exporter.engines.mnn import convert
 from exporter.errors import C3DExportError, UsageError
 from exporter.formats import FORMATS, WriteRequest
 from exporter.onnx_io.signature import read_signature
+from exporter.parity.arrays import shape_fits
 from exporter.storage import translate_os_errors
 from exporter.types import DEFAULT_OPSET
 from models.built_model import BuiltModel
@@ -115,7 +116,9 @@ class EngineSetup:
         if self._built is None:
             self.progress("building the network for the engines")
             self._built, self.notes = rebuild_network(self.first, self.request.reference, self.progress)
-        if len(self.feeds.inputs) != 1 or self.feeds.sizes(1).popitem()[1][1:] != self._built.input.shape[1:]:
+        if len(self.feeds.inputs) != 1 or not shape_fits(
+            self.feeds.sizes(1).popitem()[1][1:], self._built.input.shape[1:]
+        ):
             raise UsageError(f"{self.first.path.name} takes another input than {self._built.title}")
         return self._built
 

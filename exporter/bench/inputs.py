@@ -13,9 +13,9 @@ from exporter.parity.arrays import read_npz
 from exporter.parity.discovery import accepted_plan
 from exporter.parity.input_plan import InputPlan, make_plans
 from exporter.parity.sequences import is_nested
-from exporter.types import FormatName, InputOptions
+from exporter.types import FormatName, InputOptions, frames_shape
 from models.config import INPUT_NAME
-from models.specs import Signature, TensorSpec
+from models.specs import FRAMES_NAME, Signature, TensorSpec, takes_frames
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -44,7 +44,7 @@ class Feeds:
     @property
     def unit(self) -> str:
         """What one input is called."""
-        return "clips" if self.inputs[0].name == INPUT_NAME else "inputs"
+        return "clips" if self.inputs[0].name in (INPUT_NAME, FRAMES_NAME) else "inputs"
 
     def sizes(self, batch: int) -> dict[str, tuple[int, ...]]:
         """Return {input name: sizes} of one batch; a free first size is the batch."""
@@ -114,6 +114,15 @@ def make_feeds(path: Path, form: FormatName, signatures: Sequence[Signature | No
             f"{path}: {nested[0].name} {nested[0].dtype}: only tensors are fed, not sequences or optional values; "
             "measure the part of the model that takes the tensors in it"
         )
+    sized = {
+        value.name: frames_shape(value, 1)
+        for value in signature.inputs
+        if takes_frames(value) and not {value.name} & {*options.shapes, *options.feeds} and not options.arrays
+    }
+    notes = tuple(
+        f"chosen for {name}: frames of {w}x{h} (--shape changes it)" for name, (_, _, h, w, _) in sized.items()
+    )
+    options = replace(options, shapes={**options.shapes, **sized})
     files = {name: (given, "") for name, given in options.feeds.items() if isinstance(given, Path)}
     for archive in options.arrays[:1]:
         arrays = read_npz(archive, signature.inputs)
@@ -133,7 +142,8 @@ def make_feeds(path: Path, form: FormatName, signatures: Sequence[Signature | No
         options, shapes=shapes, feeds={name: given for name, given in options.feeds.items() if name not in files}
     )
     plans = make_plans(Signature(one, ()), drawn, batched=False)
-    return Feeds(signature.inputs, _choose(path, form, signature, plans), files)
+    plan = _choose(path, form, signature, plans)
+    return Feeds(signature.inputs, replace(plan, notes=(*plan.notes, *notes)), files)
 
 
 def _choose(path: Path, form: FormatName, signature: Signature, plans: Iterable[InputPlan]) -> InputPlan:

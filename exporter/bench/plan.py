@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.artifacts.loading import LoadedArtifact
+from exporter.artifacts.manifest import CLIP_SIZE, WITH_PREPROCESS
 from exporter.artifacts.store import staging
 from exporter.bench.engine_setup import EngineSetup
 from exporter.bench.inputs import Feeds, make_feeds, matching_names
@@ -23,7 +24,7 @@ from exporter.types import Device
 from models.progress import Progress
 from models.specs import Signature
 
-PLAIN_OPTIONS = {"target", "opset", "external_data"}
+PLAIN_OPTIONS = {"target", "opset", "external_data", WITH_PREPROCESS, CLIP_SIZE}
 """The options of an ONNX export that change no computation; any other marks a rewritten graph."""
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -18,6 +19,8 @@ from exporter.errors import CheckFailedError, OutputError, UnavailableError
 from exporter.results import Placement, Precision
 from models.builder import skeleton
 from models.built_model import BuiltModel
+from models.preprocessing import Preprocessing
+from models.preprocessing.network import with_preprocessing
 from models.specs import Signature
 
 if TYPE_CHECKING:
@@ -153,16 +156,20 @@ class CompiledRuntime(PyTorchRuntime):
 
 
 def save_network(model: BuiltModel, path: Path) -> None:
-    """Write what `open_network` needs: the network's architecture, settings and weights.
+    """Write what `open_network` needs: the network's architecture, settings and weights, and preprocessing inside it.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    content = {
+    content: dict[str, Any] = {
         "architecture": model.architecture,
         "settings": dict(model.settings),
         "weights": model.network.state_dict(),
     }
+    if model.without_preprocessing is not None and model.preprocessing is not None:
+        profile = asdict(replace(model.preprocessing, mean_cube=None))
+        mean = None if model.mean_cube is None else torch.from_numpy(model.mean_cube)
+        content["preprocessing"] = {"profile": profile, "mean": mean}
     try:
         torch.save(content, path)
     except RuntimeError as error:  # torch does not say why; probably the disk is full
@@ -185,7 +192,12 @@ def _load_network(path: Path) -> BuiltModel:
     model = skeleton(content["architecture"], content["settings"])
     model.network.load_state_dict(content["weights"], assign=True)
     model.network.eval().requires_grad_(requires_grad=False)
-    return model
+    inside = content.get("preprocessing")
+    if inside is None:
+        return model
+    mean = inside["mean"]
+    profile = Preprocessing(**inside["profile"])
+    return with_preprocessing(replace(model, preprocessing=profile, mean_cube=None if mean is None else mean.numpy()))
 
 
 def _converted(tensor: torch.Tensor, device: str, dtype: torch.dtype) -> torch.Tensor:

@@ -156,11 +156,14 @@ class TorchScriptRuntime(Runtime):
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
         assert self._module is not None, "enter the runtime first"
-        inputs = [_tensor(value).to(self.options.device, self._dtype) for value in feeds.values()]
+        inputs = [
+            _tensor(value).to(self.options.device, self._dtype if value.dtype.kind == "f" else None)
+            for value in feeds.values()
+        ]
         with torch.inference_mode():
             try:
                 returned = self._graph(*inputs) if self._graph is not None else self._module(*inputs)
-            except RuntimeError as error:
+            except (RuntimeError, torch.jit.Error) as error:  # the second is what the archive itself raises
                 reason = str(error).strip().splitlines()[-1]
                 shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
                 raise CheckFailedError(f"{self.path}: fails on {shapes}: {reason}") from error
@@ -176,7 +179,7 @@ class TorchScriptRuntime(Runtime):
         return module
 
     def _input_dtype(self) -> torch.dtype | None:
-        """Return what inputs are converted to: half precision where every weight is; None leaves them."""
+        """Return what floating-point inputs are converted to: every weight's dtype, unless float32; None leaves it."""
         assert self._module is not None
         held = {tensor.dtype for tensor in _weights(self._module) if tensor.dim() and tensor.is_floating_point()}
         (only,) = held if len(held) == 1 else (None,)

@@ -8,9 +8,13 @@ OpenCV's bilinear resize of uint8, with weights of 11 bits (a along x, b along y
     S = a0 left + a1 right                                         for each of two rows
     pixel = ((S0 >> 4) b0 >> 16) + ((S1 >> 4) b1 >> 16) + 2 >> 2
 
-*Algebra*: with weights a / 16 the sum is S / 16 < 2^15 with four bits after the point, exact in float32, and the cast
-to int32 drops these bits. (S >> 4) b < 2^26 fits int32. *Source*: OpenCV, modules/imgproc/src/resize.cpp, HResizeLinear
-and VResizeLinear. float32 along x, because that is what engines vectorise best on CPUs.
+*Algebra*: everything is computed in float32, where every step is exact: onnxruntime vectorises it best on CPUs, and
+some engines divide integers as float32, which holds 24 bits. With weights a / 16 the sum is S / 16 < 2^15 with four
+bits after the point, and its floor u is S >> 4. u b has 26 bits, so b = 64 h + l is split:
+
+    u b >> 16 = floor((u h + floor(u l / 64)) / 1024)              u h < 2^20, u l < 2^21
+
+*Source*: OpenCV, modules/imgproc/src/resize.cpp, HResizeLinear and VResizeLinear.
 """
 
 from __future__ import annotations
@@ -32,8 +36,8 @@ CLIP_VALUE = f"{PREFIX}.normalize.out"
 """The value that the network takes instead of its own input, named like the layer of the module that computes it."""
 ROW_AXIS, COLUMN_AXIS = 2, 3
 """Axes of frames (N, T, H, W, 3)."""
-SUM_SCALE, PRODUCT_SCALE, ROUNDING, RESULT_SCALE = 16, 1 << 16, 2, 4
-INT32, DOUBLE = ir.DataType.INT32, ir.DataType.DOUBLE
+SUM_SCALE, LOW_SCALE, HIGH_SCALE, RESULT_SCALE = 16, 64, 1024, 4
+DOUBLE = ir.DataType.DOUBLE
 
 
 def add_preprocessing(model: ir.Model, front: PreprocessingModule, name: str) -> None:
@@ -128,21 +132,39 @@ class _Emitter:
         )
         products: list[ir.Value] = []
         for name, index, weight in (("upper", down.low, down.before), ("lower", down.high, down.after)):
-            total = op("Cast", f"{name}.sum", self._across(frames, index, across, (a0, a1), name), to=int(INT32))
-            column = self._column(op("Cast", f"{name}.weight", weight, to=int(INT32)), name)
-            product = op("Mul", f"{name}.product", total, column)
-            products.append(op("Div", name, product, self._x.number(PRODUCT_SCALE, np.int32)))
-        total = op("Add", "sum.rounding", op("Add", "sum", *products), self._x.number(ROUNDING, np.int32))
-        return op(
-            "Cast", "pixels", op("Div", "pixels.integer", total, self._x.number(RESULT_SCALE, np.int32)), to=int(FLOAT)
+            total = op("Floor", f"{name}.sum", self._across(frames, index, across, (a0, a1), name))
+            high, low = self._split(weight, name)
+            rest = op("Floor", f"{name}.low", op("Mul", f"{name}.low.product", total, low))
+            rest = op("Mul", f"{name}.low.scaled", rest, self._x.number(1 / HIGH_SCALE, np.float32))
+            product = op("Add", f"{name}.product", op("Mul", f"{name}.high.product", total, high), rest)
+            products.append(op("Floor", name, product))
+        quarter, half = self._x.number(1 / RESULT_SCALE, np.float32), self._x.number(0.5, np.float32)
+        total = op("Mul", "sum.scaled", op("Add", "sum", *products), quarter)
+        return op("Floor", "pixels", op("Add", "sum.rounding", total, half))
+
+    def _split(self, weight: ir.Value, name: str) -> tuple[ir.Value, ir.Value]:
+        """Return a weight's bits above the sixth in 1024ths, and the lower ones in 64ths: float32 (h, 1)."""
+        op, low_scale = self.build.op, self._x.number(LOW_SCALE)
+        high = op("Div", f"{name}.weight.high", weight, low_scale)
+        low = op("Sub", f"{name}.weight.low", weight, op("Mul", f"{name}.weight.whole", high, low_scale))
+        parts = ((high, HIGH_SCALE, f"{name}.weight.high"), (low, LOW_SCALE, f"{name}.weight.low"))
+        high, low = (
+            self._column(
+                op(
+                    "Div", f"{step}.scaled", self._x.to(part, FLOAT, f"{step}.float"), self._x.number(scale, np.float32)
+                ),
+                step,
+            )
+            for part, scale, step in parts
         )
+        return high, low
 
     def _blend(self, frames: ir.Value, down: Taps, across: Taps) -> ir.Value:
         """Return the window's pixels in float32, not rounded: (N, T, h, 3 w)."""
         op = self.build.op
         weights = self._repeat(across.before, "before"), self._repeat(across.after, "after")
         upper, lower = (
-            op("Mul", name, self._across(frames, index, across, weights, name), self._column(weight, name))
+            op("Mul", name, self._across(frames, index, across, weights, name), self._column(weight, f"{name}.weight"))
             for name, index, weight in (("upper", down.low, down.before), ("lower", down.high, down.after))
         )
         return op("Add", "pixels", upper, lower)
@@ -170,7 +192,7 @@ class _Emitter:
         return self.build.op("Gather", f"columns.{name}.colours", weight, index, axis=0)
 
     def _column(self, weight: ir.Value, name: str) -> ir.Value:
-        return self.build.op("Unsqueeze", f"{name}.weight.column", weight, self._x.number(1))
+        return self.build.op("Unsqueeze", f"{name}.column", weight, self._x.number(1))
 
     def _normalize(self, pixels: ir.Value) -> ir.Value:
         """Return the clip of a window's pixels: channel order, scale, mean, standard deviation."""

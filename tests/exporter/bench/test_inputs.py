@@ -10,7 +10,7 @@ from exporter.bench.inputs import Feeds, make_feeds, matching_names
 from exporter.errors import ArtifactError, UsageError
 from exporter.onnx_io.signature import read_signature
 from exporter.types import InputOptions, ValueRange
-from models.specs import Signature, TensorSpec
+from models.specs import Signature, TensorSpec, frames_input
 
 HERE = Path("m.onnx")
 
@@ -36,6 +36,17 @@ def test_a_free_first_size_is_the_batch_and_other_free_sizes_are_the_users() -> 
     assert feeds.sizes(4) == {"x": (4, 3, 224, 192), "scale": (2,)}
     assert feeds.messages(2, ("a", "b"))[0] == {"name": "a", "dtype": "float32", "shape": (2, 3, 224, 192)}
     assert feeds.fixed_batch is None
+
+
+def test_frames_of_any_size_are_those_of_a_small_video_unless_the_user_says_otherwise() -> None:
+    frames = frames_input(TensorSpec("clip", "float32", ("n", 3, 16, 112, 112)))
+    feeds = feeds_of(taking(frames))
+    assert feeds.sizes(2) == {"frames": (2, 16, 240, 320, 3)}
+    assert feeds.unit == "clips"
+    assert any("320x240" in note for note in feeds.plan.notes)
+    stated = feeds_of(taking(frames), {"frames": (1, 16, 480, 640, 3)})
+    assert stated.sizes(1) == {"frames": (1, 16, 480, 640, 3)}
+    assert not any("320x240" in note for note in stated.plan.notes)
 
 
 def test_batches_are_ascending_and_default_to_1_and_4() -> None:

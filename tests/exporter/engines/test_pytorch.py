@@ -1,5 +1,6 @@
 """The network in PyTorch as an engine: its layers under the names that exported graphs use."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from exporter.engines.pytorch import PyTorchRuntime, open_compiled_network, open
 from exporter.errors import UnavailableError
 from models.builder import BuiltModel, build
 from models.options import BuildOptions
+from models.preprocessing import JFZHANG95
+from models.preprocessing.network import with_preprocessing
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +92,16 @@ def test_inductor_without_a_compiler_says_so(monkeypatch: pytest.MonkeyPatch, tm
         open_compiled_network(tmp_path / "not even read", RuntimeOptions()),
     ):
         pass
+
+
+def test_a_saved_network_keeps_the_preprocessing_inside_it(model: BuiltModel, tmp_path: Path) -> None:
+    cube = np.random.default_rng(0).uniform(80, 120, (3, 16, 112, 112)).astype(np.float32)
+    inside = with_preprocessing(replace(model, preprocessing=JFZHANG95, mean_cube=cube))
+    frames = np.random.default_rng(1).integers(0, 256, (1, 16, 90, 120, 3), dtype=np.uint8)
+    save_network(inside, tmp_path / "network.pt")
+    with (
+        open_network(tmp_path / "network.pt", RuntimeOptions()) as saved,
+        PyTorchRuntime(inside, "float32", RuntimeOptions()) as own,
+    ):
+        outputs = [runtime.run({"frames": frames}) for runtime in (saved, own)]
+    assert np.array_equal(outputs[0]["logits"], outputs[1]["logits"])

@@ -22,11 +22,13 @@ from exporter.errors import ArtifactError, UsageError
 from exporter.formats import torchscript_variants
 from exporter.formats.onnx_preprocess import CLIP_VALUE
 from exporter.timing import RoundOptions
-from exporter.types import ExportRequest, FormatName, OptimizeOptions, ParityOptions
+from exporter.types import ExportRequest, FormatName, OptimizeOptions, OptimizeRequest, ParityOptions
 from exporter.workflows.export import export
 from exporter.workflows.inspect import inspect
+from exporter.workflows.optimize import optimize
 from exporter.workflows.verify import verify_parity
-from models.builder import build
+from models.builder import build, state_sha256
+from models.options import BuildOptions
 from models.preprocessing import JFZHANG95, UNKNOWN
 from models.specs import frames_input
 
@@ -91,6 +93,43 @@ def test_verify_finds_it_right_on_frames_and_videos_of_their_own_size(folder: Pa
         assert report.localization is not None
         assert "preprocess.normalize" in {layer.layer for layer in report.localization.layers if layer.value}
         assert all(row.identical for row in report.determinism if "3 runs" in row.condition)
+
+
+@pytest.mark.parametrize(("artifact", "other"), [("small.onnx", "small.pt"), ("small.pt", "small.onnx")])
+def test_each_format_is_a_float64_reference_of_the_other(folder: Path, artifact: str, other: str) -> None:
+    options = ParityOptions(input_types=("random",), against=folder / other)
+    (report,) = verify_parity([folder / artifact], options)
+    assert report.passed
+    assert max(row.max_error for row in report.comparisons) < 1e-3
+
+
+def test_openvino_computes_the_same_pixels(folder: Path) -> None:
+    pytest.importorskip("openvino", reason="an extra: pip install 'c3d-export[openvino]'")
+    options = ParityOptions(input_types=("random", "ties", "video"), engine="openvino")
+    (report,) = verify_parity([folder / "small.onnx"], options, small(JFZHANG95))
+    assert report.passed
+
+
+def test_optimize_takes_the_artifact_and_keeps_its_interface(tmp_path: Path) -> None:
+    profiled = replace(build(NARROW), preprocessing=JFZHANG95)
+    export(request(tmp_path, "onnx", model=profiled, name="c3d", verify=False))
+    wanted = OptimizeRequest(tmp_path / "c3d.onnx", tmp_path / "fast.onnx", measure=False)
+    result = optimize(wanted)
+    assert result.report is not None
+    assert result.report.passed
+    assert "winograd" in result.passes
+    manifest = read_manifest(tmp_path / "fast.onnx.json")
+    assert manifest.with_preprocess
+    assert manifest.clip_size == (16, 112, 112)
+
+
+def test_its_weights_load_as_a_checkpoint(tmp_path: Path) -> None:
+    network = build(NARROW)
+    export(request(tmp_path, "onnx", model=replace(network, preprocessing=JFZHANG95), name="c3d", verify=False))
+    loaded = build(BuildOptions(weights=tmp_path / "c3d.onnx"))
+    assert state_sha256(loaded.network) == state_sha256(network.network)
+    assert loaded.preprocessing == JFZHANG95
+    assert loaded.input == network.input
 
 
 def test_verify_finds_another_profile(folder: Path) -> None:
