@@ -1,5 +1,6 @@
 """An artifact becomes a model of a Triton repository, or a further version of one; nothing of the user's is lost."""
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from helpers.run import call
 from helpers.small_models import network
 
 from exporter.artifacts.files import sha256_file
-from exporter.errors import ArtifactError, BadInputError, UsageError
+from exporter.errors import ArtifactError, BadInputError, OutputError, UsageError
 from exporter.triton.types import TritonRequest
 from exporter.types import ExportRequest, FormatName, ParityOptions
 from exporter.workflows.export import export
@@ -158,6 +159,27 @@ def test_another_model_is_replaced_only_when_asked(case: str, make: Make, tmp_pa
     replaced = triton_repository(TritonRequest(artifact, tmp_path, overwrite=True))
     assert (folder / "1" / "model.onnx").read_bytes() == artifact.read_bytes()
     assert (replaced.version, {path.name for path in tmp_path.iterdir()}) == (1, {"clips"})
+
+
+def test_a_disk_that_fills_leaves_the_model_as_it_was(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = triton_repository(TritonRequest(make(), tmp_path / "models")).folder
+    before = {name: (folder / name).read_bytes() for name in files(tmp_path / "models" / "clips")}
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    for request in (
+        TritonRequest(make(seed=1), tmp_path / "models"),
+        TritonRequest(make(), tmp_path / "models", "new"),
+    ):
+        with pytest.raises(OutputError, match="No space left"):
+            triton_repository(request)
+    assert {name: (folder / name).read_bytes() for name in files(folder)} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["clips"]
 
 
 def test_a_configuration_that_was_edited_is_kept(make: Make, tmp_path: Path) -> None:
