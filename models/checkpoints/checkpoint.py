@@ -259,7 +259,7 @@ def remap_keys(
     coverage = sort_out(unknown, found, chosen, others, selection.ignore)
     check_lost(file.path, raw, found.prefix, lambda name: is_ignored(name, chosen.key, selection.ignore))
     check_norms(file.path, coverage, chosen.key, raw.tensors, tensors)
-    last = describe_last(file.path, found, tensors)
+    last = describe_last(file.path, found, tensors, raw.tensors)
     outside = {
         own: tensor for name, tensor in raw.tensors.items() if (own := below(chosen.key, name)) in coverage.outside
     }

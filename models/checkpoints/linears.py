@@ -7,7 +7,7 @@ do in practice: hidden layers have multiples of 1024 values, and no data set has
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,13 +46,16 @@ def gives_classes(width: int) -> bool:
     return width % CLASS_STEP != 0
 
 
-def describe_last(path: Path, found: LayoutMatch, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+def describe_last(
+    path: Path, found: LayoutMatch, tensors: Mapping[str, Tensor], names: Collection[str]
+) -> tuple[str, ...]:
     """Return a note on the last linear layer where its name in the file does not say which it is; otherwise ().
 
     Args:
         path: the file.
         found: how the file calls its tensors.
         tensors: {canonical name: tensor} of the network.
+        names: of the file's tensors.
 
     Raises:
         CheckpointError: its width does not tell features from class scores; the message has the options that do.
@@ -73,7 +76,7 @@ def describe_last(path: Path, found: LayoutMatch, tensors: Mapping[str, Tensor])
     own = {
         canonical: theirs
         for theirs, canonical in found.layout.names.items()
-        if canonical in tensors and canonical.startswith(f"{layer}.")
+        if canonical.startswith(f"{layer}.") and found.prefix + theirs in names
     }
     classifier = _options(own, LINEARS[-1])
     if width % FEATURE_STEP == 0:

@@ -3,9 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.built import c3d
+from helpers.checkpoints import narrow_state
 from helpers.selection import parse_options
 from torch import nn
 
@@ -150,3 +152,24 @@ def test_a_width_that_may_be_either_is_asked_about(widths: tuple[int, ...], tmp_
         chosen = parse_options(f"--key-map {text}", tmp_path / "c3d.pth")
         built = build(replace(chosen, input_size=(16, 48, 48)))
         assert built.default_outputs == ("logits" if name == "fc8" else name,)
+
+
+def test_the_options_name_a_file_of_another_layouts_tensors_as_it_does(tmp_path: Path) -> None:
+    """Keras 3 numbers layers by their class: its second Dense may be fc7 or the classifier."""
+    state, arrays = narrow_state(101), dict[str, np.ndarray]()
+    layers = ("conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b", "fc6", "fc8")
+    for index, layer in enumerate(layers):
+        kind, number = ("conv3d", index) if index < 8 else ("dense", index - 8)
+        weight = state[f"{layer}.weight"].numpy()
+        place = f"layers/{kind}{f'_{number}' * (number > 0)}/vars"
+        arrays[f"{place}/0"] = weight.transpose(2, 3, 4, 1, 0) if weight.ndim == 5 else weight.T
+        arrays[f"{place}/1"] = state[f"{layer}.bias"].numpy()
+    path = tmp_path / "c3d.npz"
+    np.savez(path, allow_pickle=False, **arrays)
+    options = BuildOptions(weights=path, layout="adamcasson")
+    with pytest.raises(CheckpointError, match="has 101 outputs") as caught:
+        build(options)
+    offered = str(caught.value).partition("a ReLU follows, ")[2].partition(" for the classifier")[0]
+    assert offered == "--key-map layers/dense_1/vars/0=fc8.weight --key-map layers/dense_1/vars/1=fc8.bias"
+    built = build(replace(options, selection=parse_options(offered, path).selection))
+    assert torch.equal(c3d(built).get_parameter("fc8.weight"), state["fc8.weight"])
