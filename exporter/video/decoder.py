@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from numpy.typing import NDArray
 
+MAX_MISSING_S = 1.0
+"""Seconds by which the frames may end before the duration that a container without a number of frames states. That is
+the duration of its longest stream, and sound often goes on a little longer."""
+
 
 @dataclass(frozen=True)
 class DecodedFrame:
@@ -108,7 +112,7 @@ class Decoder:
                 end = start + self._duration(frame)
             yield DecodedFrame(start, end, lambda frame=frame: self._convert(frame))
             frame, start = following, end
-        self._note_damage()
+        self._note_damage(start)
 
     def count_frames(self) -> int:
         """Return the number of frames, from a pass over the video of its own, which decodes it where that is needed.
@@ -130,8 +134,9 @@ class Decoder:
         corrupt = self.summary.corrupt_packets
         return f": {count(corrupt, 'corrupt packet')}" if corrupt and not self._source.images else ""
 
-    def _note_damage(self) -> None:
-        summary, stated = self.summary, self._video.stated
+    def _note_damage(self, end: Fraction) -> None:
+        """Note what is missing or damaged in the frames that were decoded, which end at `end`."""
+        summary, stated, duration = self.summary, self._video.stated, self._video.duration
         if summary.damaged_frames:
             summary.note(f"errors in {count(summary.damaged_frames, 'frame')}, which FFmpeg concealed")
         if self._source.images:
@@ -140,6 +145,8 @@ class Decoder:
             summary.note(f"{count(summary.corrupt_packets, 'corrupt packet')} skipped")
         if stated > summary.frames:
             summary.note(f"{summary.frames} frames decoded, {stated} stated by the container")
+        elif not stated and duration is not None and duration - end > MAX_MISSING_S:
+            summary.note(f"its frames end at {float(end):.1f} s, {duration:.1f} s stated by the container")
 
 
 def _stamp(frame: VideoFrame | None) -> Fraction | None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import msgspec
 
 from models.errors import BadInputError, UsageError, join_limited
+from models.paths import require_file
 from models.preprocessing.profiles import PROFILES
 from models.preprocessing.recipe import Preprocessing
 
@@ -44,9 +45,9 @@ def read_profile(path: Path) -> Preprocessing:
     Raises:
         BadInputError: it cannot be read, or has unknown, missing or impossible fields.
     """
+    if require_file(path, "preprocessing profile", BadInputError) > MAX_BYTES:
+        raise BadInputError(f"{path}: too large for a preprocessing profile")
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadInputError(f"{path}: too large for a preprocessing profile")
         content = path.read_bytes()
     except OSError as error:
         raise BadInputError(f"cannot read the preprocessing profile {path}: {error.strerror}") from error

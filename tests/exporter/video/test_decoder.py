@@ -137,6 +137,21 @@ def test_a_truncated_video_gives_the_frames_that_are_there(tmp_path: Path) -> No
     assert f"{len(pixels)} frames decoded, 10 stated by the container" in decoder.summary.notes
 
 
+@pytest.mark.parametrize(("share", "notes"), [(1.0, ()), (0.5, ("its frames end at ",))])
+def test_a_truncated_file_that_states_no_number_of_frames(
+    share: float, notes: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Matroska states a duration only, and FFmpeg ends such a file without an error."""
+    path = write_video(tmp_path / "a.mkv", noise(30), fps=10)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    _, pixels, decoder = decode(path)
+    assert len(pixels) == 30 if share == 1 else 10 <= len(pixels) <= 16
+    assert len(decoder.summary.notes) == len(notes)
+    for note, expected in zip(decoder.summary.notes, notes, strict=True):
+        assert note == f"{expected}{len(pixels) / 10:.1f} s, 3.0 s stated by the container"
+
+
 def test_the_default_stream_of_several(tmp_path: Path) -> None:
     frames = noise(2)
     path = write_video(tmp_path / "a.mkv", frames, streams=2)

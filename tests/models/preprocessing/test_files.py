@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +40,13 @@ def test_a_toml_file_needs_only_what_has_no_default(tmp_path: Path) -> None:
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match="no profile cafe: there are unknown, caffe-sports1m"):
         find_profile("cafe")
+
+
+def test_a_pipe_in_place_of_a_profile_is_refused_without_reading_it(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    with pytest.raises(BadInputError, match="not a file: .*pipe.json; give the preprocessing profile itself"):
+        find_profile(pipe)
 
 
 GOOD = {"channels": "RGB", "scale": 1, "mean": [0, 0, 0], "resize": 128}
@@ -81,7 +89,7 @@ def test_a_toml_file_that_is_not_finite_and_a_file_that_is_not_there(tmp_path: P
     path.write_text('channels = "RGB"\nscale = inf\nmean = [1, 2, 3]\nresize = 120\n')
     with pytest.raises(BadInputError, match="must be finite"):
         find_profile(path)
-    with pytest.raises(BadInputError, match="cannot read .*none.json: No such file"):
+    with pytest.raises(BadInputError, match="no such preprocessing profile: .*none.json"):
         find_profile(tmp_path / "none.json")
     with pytest.raises(BadInputError, match="cannot read"):
         find_profile(tmp_path)
