@@ -138,9 +138,7 @@ def test_a_truncated_video_gives_the_frames_that_are_there(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("share", "notes"), [(1.0, ()), (0.5, ("its frames end at ",))])
-def test_a_truncated_file_that_states_no_number_of_frames(
-    share: float, notes: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_a_truncated_file_that_states_no_number_of_frames(share: float, notes: tuple[str, ...], tmp_path: Path) -> None:
     """Matroska states a duration only, and FFmpeg ends such a file without an error."""
     path = write_video(tmp_path / "a.mkv", noise(30), fps=10)
     data = path.read_bytes()
