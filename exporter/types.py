@@ -123,7 +123,7 @@ class ParityOptions:
     Attributes:
         device: where the artifact runs. The float64 reference always runs on the CPU.
         seed: seed of the random inputs.
-        clips: videos of the user to verify on, folders of them, or lists (`.txt`, a path a line).
+        clips: videos of the user to verify on, folders of them, or lists (`.txt`, a path a line); paths or URLs.
         allow_fallback: accept nodes that ran on another device than the one asked for.
         engine: the engine that runs the artifact; None takes the format's own.
         against: an engine whose outputs are compared too, or another model file, which then replaces the
@@ -145,7 +145,7 @@ class ParityOptions:
 
     device: Device = "cpu"
     seed: int = 0
-    clips: tuple[Path, ...] = ()
+    clips: tuple[str | Path, ...] = ()
     allow_fallback: bool = False
     engine: str | None = None
     against: EngineReference | Path | None = None

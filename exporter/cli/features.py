@@ -7,15 +7,14 @@ import click
 
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
 from exporter.cli.options import choice_option, json_options, parse_source
+from exporter.cli.runner_options import runner_options, take_ray_options
 from exporter.cli.sections import SectionedCommand
 from exporter.cli.video_options import (
     clip_options,
     engine_options,
     parse_names,
-    runner_options,
     take_clip_options,
     take_inference_options,
-    take_ray_options,
 )
 from exporter.inference.features.types import AGGREGATES, FEATURE_FORMATS
 from models.config import FEATURES

@@ -176,11 +176,11 @@ device_options = combine(
     click.option(
         "--clip",
         "clips",
-        type=PATH,
+        type=parse_source,
         multiple=True,
         metavar="VIDEO",
-        help="Verify on this video too (its first frames; needs the [video] extra): a file, a folder of videos, or a "
-        "list (.txt, one path per line). Repeatable.",
+        help="Verify on this video too (its first frames; needs the [video] extra): a file, a folder of videos, a "
+        "list (.txt, one path per line), or the URL of one. Repeatable.",
     ),
     click.option(
         "--allow-fallback", is_flag=True, help="Accept nodes that ran on the CPU although --device cuda was given."

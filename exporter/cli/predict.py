@@ -7,14 +7,13 @@ import click
 
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
 from exporter.cli.options import json_options, parse_source
+from exporter.cli.runner_options import runner_options, take_ray_options
 from exporter.cli.sections import SectionedCommand
 from exporter.cli.video_options import (
     clip_options,
     inference_options,
-    runner_options,
     take_clip_options,
     take_inference_options,
-    take_ray_options,
 )
 
 PAGE_FRAMES = 12

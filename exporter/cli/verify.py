@@ -11,6 +11,7 @@ from exporter.cli.network_options import network_options, take_build_options
 from exporter.cli.options import device_options, json_options, take, take_inputs
 from exporter.cli.parity_options import input_options, report_options, tolerance_options
 from exporter.cli.preprocess_options import preprocess_options
+from exporter.cli.runner_options import runner_options, take_ray_options
 from exporter.cli.sections import SectionedGroup
 from exporter.cli.self_test import self_test_command
 from exporter.errors import ArtifactError
@@ -33,6 +34,7 @@ verify.add_command(self_test_command)
 @network_options("the one in the manifest")
 @preprocess_options
 @device_options
+@runner_options
 @input_options
 @tolerance_options
 @report_options
@@ -53,6 +55,7 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
       verify parity artifacts/c3d.onnx --against openvino
       verify parity mine.onnx --against theirs.onnx --shape input=1x3x224x224
       verify parity model.onnx --weights c3d.pth --clip holiday.mp4 --html parity.html
+      verify parity artifacts/c3d.onnx --clip videos/ --runner ray
     """
     from exporter.parity.baseline import check_baseline, check_growth, read_baseline
     from exporter.reports.console import print_reports, progress_on_terminal, show
@@ -62,13 +65,15 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
     files = {name: options.pop(name) for name in ("junit", "html", "save_baseline")}
     baseline, max_growth = options.pop("baseline"), options.pop("max_growth")
     options["inputs"] = take_inputs(options)
+    ray = take_ray_options(options)
     parity_options = take(ParityOptions, options)
     reference = take_build_options(options)
     _require_writable(files)
     check_growth(max_growth)
     with progress_on_terminal() as progress:
         before = read_baseline(baseline) if baseline else None
-        reports = verify_parity(artifacts or find_artifacts(Path("artifacts")), parity_options, reference, progress)
+        named = artifacts or find_artifacts(Path("artifacts"))
+        reports = verify_parity(named, parity_options, reference, progress, ray)
     if before is not None:
         reports = check_baseline(before, max_growth, reports)
     show(reports, parity_to_dict, print_reports, as_json=as_json)

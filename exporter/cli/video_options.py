@@ -9,8 +9,7 @@ from exporter.cli.network_options import labels_option
 from exporter.cli.options import choice_option, combine
 from exporter.cli.preprocess_options import preprocess_options
 from exporter.engines import engine_names
-from exporter.errors import UsageError
-from exporter.inference.types import ClipOptions, InferenceOptions, RayOptions
+from exporter.inference.types import ClipOptions, InferenceOptions
 from exporter.types import DEVICES
 from exporter.video.sampling import SHORT, parse_length
 
@@ -77,45 +76,6 @@ clip_options = combine(
     ),
 )
 """How clips are taken from a video; `take_clip_options` reads them."""
-
-
-runner_options = combine(
-    choice_option(
-        "--runner",
-        ("local", "ray"),
-        "local",
-        "In this process, or on workers of a Ray cluster, which take a video at a time. Ray is the [ray] extra.",
-    ),
-    click.option(
-        "--ray-address",
-        metavar="ADDRESS",
-        help="The cluster: host:6379, or auto for the one that runs here. "
-        "[default: $RAY_ADDRESS, else a cluster of this run on this machine]",
-    ),
-    click.option(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="At most this many workers, each with --threads processors. "
-        "[default: as many as the cluster has room for]",
-    ),
-)
-"""Where the videos run; `take_ray_options` reads them."""
-
-
-def take_ray_options(options: dict[str, Any]) -> RayOptions | None:
-    """Build `RayOptions` from the values of `runner_options`, and remove them; None for this process.
-
-    Raises:
-        UsageError: options of a cluster without one, or no worker.
-    """
-    runner, address, workers = (options.pop(name) for name in ("runner", "ray_address", "workers"))
-    for option, value in (("--ray-address", address), ("--workers", workers)):
-        if value is not None and runner != "ray":
-            raise UsageError(f"{option} is for --runner ray")
-    if workers is not None and workers < 1:
-        raise UsageError(f"--workers must be at least 1 (got {workers})")
-    return RayOptions(address, workers) if runner == "ray" else None
 
 
 def take_inference_options(options: dict[str, Any]) -> InferenceOptions:

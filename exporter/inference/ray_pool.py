@@ -69,7 +69,8 @@ def map_on_ray(
 
     Args:
         open_task: opens the task in each worker, once. It, the items and the results are pickled; what they refer to by
-            name is imported in the worker, so every machine needs this package.
+            name is imported in the worker, so every machine needs this package. (What the caller's script defines is
+            sent along.)
         items: the items.
         options: the cluster, and how many workers.
         needs: what a worker occupies; None for one processor.
@@ -91,7 +92,7 @@ def map_on_ray(
     needs = needs or WorkerNeeds()
     with connect(options.address) as ray:
         workers = min(_count_room(ray.cluster_resources(), needs), len(items), options.workers or len(items))
-        shipped = ray.put((pickle.dumps(open_task), _read(files or {})))
+        shipped = ray.put((ray.cloudpickle.dumps(open_task), _read(files or {})))
         progress(f"starting {count(workers, 'worker')} on Ray")
         expected = 0
         with contextlib.closing(_outcomes(items, [shipped], workers, needs)) as outcomes:

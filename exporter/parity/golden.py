@@ -10,7 +10,7 @@ import hashlib
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +40,12 @@ CACHE_VERSION = 3
 """Changes when cached files of the same key would hold other numbers, or hold them under other names."""
 
 
+RowOutputs = tuple[dict[str, "Outputs"], tuple[str, ...]]
+"""{precision: {output: values}} of one row, and notes about how the source was run."""
+RunRows = Callable[[GoldenSource, Sequence[InputSet]], Iterable[RowOutputs]]
+"""From a source, and input sets of one row each, to the row's outputs, in order."""
+
+
 @dataclass
 class GoldenOutputs:
     """The source's outputs on the rows of an input set, in float32 and float64.
@@ -52,6 +58,7 @@ class GoldenOutputs:
         seconds: the time that computing took so far.
         computed: the number of rows that were not found in the cache.
         notes: what a report must say about how the source was run; known after `compute`.
+        run_rows: computes rows on other machines; None computes them in this process.
     """
 
     source: GoldenSource
@@ -61,6 +68,7 @@ class GoldenOutputs:
     seconds: float = 0.0
     computed: int = 0
     notes: tuple[str, ...] = ()
+    run_rows: RunRows | None = None
     _rows: dict[int, dict[str, Outputs]] = field(default_factory=dict[int, "dict[str, Outputs]"])
     _layers: tuple[int, tuple[Outputs, Outputs]] = (-1, ({}, {}))
 
@@ -77,13 +85,23 @@ class GoldenOutputs:
         spent: dict[str, float] = {}
         with timed(spent, "reference"):
             missing = [row for row in dict.fromkeys(rows) if row not in self._rows and not self._load_cached(row)]
-            if missing:
+            if missing and self.run_rows is not None:
+                sets = [self.inputs.only(row) for row in missing]
+                for row, (outputs, notes) in zip(missing, self.run_rows(self.source, sets), strict=True):
+                    self._rows[row] = outputs
+                    self._add_notes(notes)
+                    self._store(row)
+            elif missing:
                 outputs = {precision: self._run(precision, missing) for precision in PRECISIONS}
                 for row in missing:
                     self._rows[row] = {precision: outputs[precision][row] for precision in PRECISIONS}
                     self._store(row)
-                self.computed += len(missing)
+            self.computed += len(missing)
         self.seconds += spent["reference"]
+
+    def row(self, row: int) -> RowOutputs:
+        """Return the outputs of a computed row, and the notes about how the source was run."""
+        return self._rows[row], self.notes
 
     def float32(self, output: str, rows: Sequence[int]) -> NDArray[Any]:
         """Return the float32 baseline of computed rows, (N, …); of a whole input (1, *shape of the output).

@@ -7,7 +7,7 @@ contain it. Where a model has no batch axis, a row is a whole input of the model
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,6 +74,10 @@ class InputSet:
         if len(rows) == 1:
             return pack(self.feeds[rows[0]], self.sequences)
         return {name: np.concatenate([self.feeds[row][name] for row in rows]) for name in self.feeds[rows[0]]}
+
+    def only(self, row: int) -> InputSet:
+        """Return the input set of one row."""
+        return replace(self, feeds=(self.feeds[row],), names=(self.names[row],), frames={})
 
     def regular(self, rows: Sequence[int]) -> bool:
         """Return whether none of the rows is an edge case."""

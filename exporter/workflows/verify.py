@@ -16,6 +16,8 @@ from exporter.artifacts.loading import LoadedArtifact, rebuild_network
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import UsageError
 from exporter.formats import load_artifact
+from exporter.inference.ray_reference import NETWORK_ONLY, reference_on_ray
+from exporter.inference.types import RayOptions
 from exporter.parity.cost import VerificationCost, estimate_verification, require_memory
 from exporter.parity.determinism import check_determinism
 from exporter.parity.discovery import find_inputs
@@ -51,6 +53,7 @@ def verify_parity(
     options: ParityOptions | None = None,
     reference: BuildOptions | BuiltModel | None = None,
     progress: Progress = no_progress,
+    ray: RayOptions | None = None,
 ) -> tuple[ParityReport, ...]:
     """Verify artifacts against the networks they were exported from, or another model file; one report each, in order.
 
@@ -60,6 +63,7 @@ def verify_parity(
         reference: the checkpoint to compare with, where the manifests do not say or are to be overruled; or the
             network itself.
         progress: called at each long step.
+        ray: compute the float64 reference on a Ray cluster; None computes it in this process. Artifacts run here.
 
     Raises:
         IntegrityError: a file is not the one its manifest describes.
@@ -80,12 +84,16 @@ def verify_parity(
     if isinstance(options.against, Path):
         if reference is not None and reference != BuildOptions():
             raise UsageError("--weights and its like describe a network; with --against FILE, that file is compared")
+        if ray is not None:
+            raise UsageError(NETWORK_ONLY)
         return verify_against_file(loaded, load_artifact(options.against), options, progress)
     if options.max_memory is not None:
         raise UsageError(MEMORY_NOT_ESTIMATED)
     for option, given in (("--shape", options.inputs.shapes), ("--feed", options.inputs.feeds)):
         if given:
             raise UsageError(f"{option} needs --against FILE: what a network with a manifest takes is known")
+    if ray is not None and options.fail_fast:
+        raise UsageError("--fail-fast runs one input after another; take --runner local")
     reports: dict[int, ParityReport] = {}
     groups: dict[object, list[int]] = {}
     for index, artifact in enumerate(loaded):
@@ -94,6 +102,7 @@ def verify_parity(
         progress("building the network")
         model, notes = rebuild_network(loaded[members[0]], reference or BuildOptions(), progress)
         golden = golden_outputs(model, options, progress)
+        golden.run_rows = None if ray is None else reference_on_ray(ray, progress)
         verified = verify_built([loaded[i] for i in members], golden, options, progress, notes)
         reports |= dict(zip(members, verified, strict=True))
     return tuple(reports[i] for i in range(len(loaded)))
