@@ -64,19 +64,6 @@ def file_name(location: Location) -> str:
     return path.name if path is not None else PurePosixPath(unquote(urlsplit(str(location)).path)).name
 
 
-def relative_name(location: Location, folder: Location) -> str:
-    """Return a location's name relative to a folder, with `/` between the parts; the name alone where it is elsewhere.
-
-    Both must be written alike, as what `list_files` returns for the folder is.
-    """
-    path, base = local_path(location), local_path(folder)
-    if path is not None:
-        return path.relative_to(base).as_posix() if base is not None and path.is_relative_to(base) else path.name
-    prefix = str(folder).rstrip("/") + "/"
-    text = str(location)
-    return text.removeprefix(prefix) if text.startswith(prefix) else file_name(location)
-
-
 def open_input(location: Location, what: str = "file", error: type[BadInputError] = BadInputError) -> BinaryIO:
     """Open a file for reading. It can be seeked in; of a URL only what is read is fetched, where its protocol can.
 

@@ -10,6 +10,7 @@ from helpers import small_models
 from helpers.colour_videos import write_colours
 from helpers.run import python
 from helpers.small_video_model import SmallVideoModel, make_small_video_model
+from helpers.video_command import VideoCommand
 
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputSet
@@ -117,3 +118,14 @@ def short_videos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Videos of 40 frames of 64x48 and of 33 frames of 90x60."""
     folder = tmp_path_factory.mktemp("short-videos")
     return write_colours(folder / "a.mkv"), write_colours(folder / "b.mkv", 33, (90, 60), seed=1)
+
+
+@pytest.fixture
+def video_command(
+    small_video_model: SmallVideoModel,
+    short_videos: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> VideoCommand:
+    """`predict` and `features` on the small model, in `tmp_path`."""
+    return VideoCommand(small_video_model, short_videos, tmp_path, capsys)

@@ -10,8 +10,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PACKAGED_SIZE = (171, 128)
-"""The width and height of the packaged frames."""
 PACKAGED_FRAMES = 16
 
 

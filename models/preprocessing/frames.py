@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.pooling import Sizes
 from models.preprocessing.module import ResizeModule
 from models.preprocessing.recipe import Preprocessing
 
@@ -107,22 +106,6 @@ class ClipTransform:
             if self._std[channel] != 1:
                 np.divide(plane, self._std[channel], out=plane)
         return clip
-
-
-def make_clip(
-    preprocessing: Preprocessing, frames: NDArray[np.uint8], size: Sizes, mean: NDArray[np.float32] | None = None
-) -> NDArray[np.float32]:
-    """Return the clip (3, *size), float32, of frames (T, H, W, 3) of one size, uint8, RGB.
-
-    Raises:
-        ValueError: another number of frames than `size` states.
-    """
-    if frames.ndim != 4 or frames.shape[0] != size[0] or frames.shape[3] != 3:
-        raise ValueError(
-            f"frames must be ({size[0]}, height, width, 3) = (time, height, width, RGB); got {frames.shape}"
-        )
-    windows = FrameTransform(preprocessing, (size[1], size[2])).batch(frames)
-    return ClipTransform(preprocessing, mean)(windows)
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:

@@ -11,49 +11,37 @@ import numpy as np
 import pytest
 from helpers.colour_videos import write_colours
 from helpers.features import files
-from helpers.run import BIN, call
-from helpers.small_video_model import PROFILE, SmallVideoModel
-
-KNOWN = ("--preprocess", PROFILE, "--window", "16", "--step", "8")
+from helpers.run import BIN
+from helpers.video_command import KNOWN, VideoCommand
 
 
-def test_files_and_what_is_printed(
-    small_video_model: SmallVideoModel,
-    short_videos: tuple[Path, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    (tmp_path / "text.mp4").write_text("no video")
-    command = ("c3d-export", "features", small_video_model.onnx, *short_videos, tmp_path / "text.mp4", *KNOWN)
-    done = call(*command, "-o", "out", cwd=tmp_path, capture=capsys)
+def test_files_and_what_is_printed(video_command: VideoCommand) -> None:
+    folder, videos = video_command.folder, video_command.videos
+    (folder / "text.mp4").write_text("no video")
+    done = video_command.features(*videos, folder / "text.mp4", "-o", "out")
     assert (done.returncode, done.stderr) == (3, "")
     lines = done.stdout.splitlines()
     assert "layer    fc6 (8)" in lines
-    assert f"{short_videos[0]}  4 clips in a.csv, a.npy" in lines
-    assert lines[-2].startswith(f"FAILED   {tmp_path / 'text.mp4'}: ")
+    assert f"{videos[0]}  4 clips in a.csv, a.npy" in lines
+    assert lines[-2].startswith(f"FAILED   {folder / 'text.mp4'}: ")
     assert lines[-1].startswith("result   2 videos, 7 clips, 1 failed, in out; took ")
-    assert np.load(tmp_path / "out" / "b.npy").shape == (3, 8)
-    again = call(*command, "-o", "out", "--json", cwd=tmp_path, capture=capsys)
+    assert np.load(folder / "out" / "b.npy").shape == (3, 8)
+    again = video_command.features(*videos, folder / "text.mp4", "-o", "out", "--json")
     content = json.loads(again.stdout)
     assert content["exit_code"] == again.returncode == 3
     assert [(video["name"], video["kept"]) for video in content["videos"]] == [("a", True), ("b", True)]
-    assert content["failures"][0]["source"] == str(tmp_path / "text.mp4")
+    assert content["failures"][0]["source"] == str(folder / "text.mp4")
 
 
-def test_other_options_in_the_same_folder(
-    small_video_model: SmallVideoModel,
-    short_videos: tuple[Path, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    command = ("c3d-export", "features", small_video_model.onnx, *short_videos, *KNOWN)
-    assert call(*command, cwd=tmp_path, capture=capsys).returncode == 0
-    refused = call(*command, "--aggregate", "mean", cwd=tmp_path, capture=capsys)
+def test_other_options_in_the_same_folder(video_command: VideoCommand) -> None:
+    videos = video_command.videos
+    assert video_command.features(*videos).returncode == 0
+    refused = video_command.features(*videos, "--aggregate", "mean")
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert "aggregate clips, not mean; --overwrite" in refused.stderr
-    assert call(*command, "--aggregate", "mean", "--overwrite", cwd=tmp_path, capture=capsys).returncode == 0
-    assert np.linalg.norm(np.load(tmp_path / "features" / "a.npy")) == pytest.approx(1)
+    assert video_command.features(*videos, "--aggregate", "mean", "--overwrite").returncode == 0
+    assert np.linalg.norm(np.load(video_command.folder / "features" / "a.npy")) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -65,41 +53,29 @@ def test_other_options_in_the_same_folder(
     ],
 )
 def test_what_cannot_be_done_is_one_line(
-    small_video_model: SmallVideoModel,
-    short_videos: tuple[Path, Path],
-    arguments: tuple[str, ...],
-    code: int,
-    message: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    video_command: VideoCommand, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
-    command = ("c3d-export", "features", small_video_model.onnx, *short_videos, *KNOWN, *arguments)
-    done = call(*command, cwd=tmp_path, capture=capsys)
+    done = video_command.features(*video_command.videos, known=(*KNOWN, *arguments))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
     assert message in done.stderr
 
 
-def test_an_artifact_without_a_profile_asks_for_one(
-    small_video_model: SmallVideoModel,
-    short_videos: tuple[Path, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    done = call("c3d-export", "features", small_video_model.onnx, *short_videos, cwd=tmp_path, capture=capsys)
+def test_an_artifact_without_a_profile_asks_for_one(video_command: VideoCommand) -> None:
+    done = video_command.features(*video_command.videos, known=())
     assert done.returncode == 2
     assert "--preprocess" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_stopped_is_continued(
-    small_video_model: SmallVideoModel, number: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    video_command: VideoCommand, number: signal.Signals, tmp_path: Path
 ) -> None:
     folder = tmp_path / "videos"
     folder.mkdir()
     first = write_colours(folder / "v0.mkv", 120)
     for copy in range(1, 6):
         shutil.copy(first, folder / f"v{copy}.mkv")
-    command = ("features", small_video_model.onnx, folder, *KNOWN, "-o", "out")
+    command = ("features", video_command.model.onnx, folder, *KNOWN, "-o", "out")
     process = subprocess.Popen(
         [str(BIN / "c3d-export"), *map(str, command)], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
@@ -113,7 +89,7 @@ def test_a_run_that_is_stopped_is_continued(
         assert b"stopped by SIGINT" in stderr
         assert not list((tmp_path / "out").glob(".c3d-export-*"))
     stopped = files(tmp_path / "out")
-    done = call("c3d-export", *command, "--json", cwd=tmp_path, capture=capsys)
+    done = video_command.run(*command, "--json")
     kept = [video["kept"] for video in json.loads(done.stdout)["videos"]]
     assert 1 <= sum(kept) < 6
     assert len(kept) == 6

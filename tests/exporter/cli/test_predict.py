@@ -9,26 +9,21 @@ from pathlib import Path
 
 import pytest
 from helpers.colour_videos import write_colours
-from helpers.run import BIN, call, run
+from helpers.run import BIN, run
 from helpers.small_video_model import PROFILE, SmallVideoModel
+from helpers.video_command import KNOWN, VideoCommand
 
 from exporter.storage import read_bytes
 
-KNOWN = ("--preprocess", PROFILE, "--step", "8")
 
-
-def test_the_table_in_a_pipe(
-    small_video_model: SmallVideoModel,
-    short_videos: tuple[Path, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    done = call("c3d-export", "predict", small_video_model.onnx, *short_videos, *KNOWN, cwd=tmp_path, capture=capsys)
+def test_the_table_in_a_pipe(video_command: VideoCommand) -> None:
+    videos, model = video_command.videos, video_command.model
+    done = video_command.predict(*videos)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert lines[0].startswith(f"model    {small_video_model.onnx} in onnxruntime")
-    first, second = (next(i for i, line in enumerate(lines) if line.startswith(str(path))) for path in short_videos)
-    expected = small_video_model.probabilities(short_videos[0], (0, 8, 16, 24)).mean(axis=0)
+    assert lines[0].startswith(f"model    {model.onnx} in onnxruntime")
+    first, second = (next(i for i, line in enumerate(lines) if line.startswith(str(path))) for path in videos)
+    expected = model.probabilities(videos[0], (0, 8, 16, 24)).mean(axis=0)
     name, value = lines[first + 2].rsplit(maxsplit=1)
     assert name.strip() == f"class {expected.argmax()}"
     assert float(value) == pytest.approx(expected.max(), abs=2e-4)
@@ -36,67 +31,45 @@ def test_the_table_in_a_pipe(
     assert "\x1b" not in done.stdout
 
 
-def test_json_is_the_only_output(
-    small_video_model: SmallVideoModel,
-    short_videos: tuple[Path, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    (tmp_path / "text.mp4").write_text("no video")
-    done = call(
-        "c3d-export", "predict", small_video_model.onnx, tmp_path / "text.mp4", short_videos[0], *KNOWN,
-        "--json", "--per-clip", "--top", "2", cwd=tmp_path, capture=capsys,
-    )  # fmt: skip
+def test_json_is_the_only_output(video_command: VideoCommand) -> None:
+    text = video_command.folder / "text.mp4"
+    text.write_text("no video")
+    done = video_command.predict(text, video_command.videos[0], "--json", "--per-clip", "--top", "2")
     content = json.loads(done.stdout)
     assert done.returncode == content["exit_code"] == 3
     (video,) = content["videos"]
     assert [len(clip["top"]) for clip in video["per_clip"]] == [2, 2, 2, 2]
-    assert [failure["source"] for failure in content["failures"]] == [str(tmp_path / "text.mp4")]
+    assert [failure["source"] for failure in content["failures"]] == [str(text)]
     assert content["model"]["preprocessing"] == PROFILE
 
 
-def test_broken_videos_are_listed_at_the_end(
-    small_video_model: SmallVideoModel,
-    short_videos: tuple[Path, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    (tmp_path / "text.mp4").write_text("no video")
-    (tmp_path / "list.txt").write_text(f"text.mp4\n{short_videos[0]}\nnone.mp4\n")
-    done = call("c3d-export", "predict", small_video_model.onnx, "list.txt", *KNOWN, cwd=tmp_path, capture=capsys)
+def test_broken_videos_are_listed_at_the_end(video_command: VideoCommand) -> None:
+    video = str(video_command.videos[0])
+    (video_command.folder / "text.mp4").write_text("no video")
+    (video_command.folder / "list.txt").write_text(f"text.mp4\n{video}\nnone.mp4\n")
+    done = video_command.predict("list.txt")
     assert done.returncode == 3
-    at = [done.stdout.index(text) for text in (str(short_videos[0]), "text.mp4: not", "no such video", "2 failed")]
+    at = [done.stdout.index(text) for text in (video, "text.mp4: not", "no such video", "2 failed")]
     assert at == sorted(at)
 
 
-def test_csv(
-    small_video_model: SmallVideoModel,
-    short_videos: tuple[Path, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    arguments = ("predict", small_video_model.onnx, *short_videos, *KNOWN, "--csv", "scores.csv", "--per-clip")
-    assert call("c3d-export", *arguments, cwd=tmp_path, capture=capsys).returncode == 0
-    with (tmp_path / "scores.csv").open(newline="") as stream:
+def test_csv(video_command: VideoCommand) -> None:
+    folder, videos = video_command.folder, video_command.videos
+    assert video_command.predict(*videos, "--csv", "scores.csv", "--per-clip").returncode == 0
+    with (folder / "scores.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == (4 + 1 + 3 + 1) * 5
-    assert [*tmp_path.iterdir()] == [tmp_path / "scores.csv"]
-    arguments = ("predict", small_video_model.onnx, short_videos[0], *KNOWN, "--csv", "none/scores.csv")
-    refused = call("c3d-export", *arguments, cwd=tmp_path, capture=capsys)
+    assert [*folder.iterdir()] == [folder / "scores.csv"]
+    refused = video_command.predict(videos[0], "--csv", "none/scores.csv")
     assert (refused.returncode, refused.stdout) == (3, "")
 
 
-def test_files_behind_a_url_and_on_a_full_disk(
-    small_video_model: SmallVideoModel,
-    short_videos: tuple[Path, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    arguments = ("predict", small_video_model.onnx, short_videos[0], *KNOWN, "--csv")
-    assert call("c3d-export", *arguments, "memory://out/a.csv", cwd=tmp_path, capture=capsys).returncode == 0
-    assert call("c3d-export", *arguments, "a.csv", cwd=tmp_path, capture=capsys).returncode == 0
-    assert read_bytes("memory://out/a.csv") == (tmp_path / "a.csv").read_bytes()
-    full = call("c3d-export", *arguments, "/dev/full", cwd=tmp_path, capture=capsys)
+def test_files_behind_a_url_and_on_a_full_disk(video_command: VideoCommand) -> None:
+    video = video_command.videos[0]
+    for location in ("memory://out/a.csv", "a.csv"):
+        assert video_command.predict(video, "--csv", location).returncode == 0
+    assert read_bytes("memory://out/a.csv") == (video_command.folder / "a.csv").read_bytes()
+    full = video_command.predict(video, "--csv", "/dev/full")
     assert (full.returncode, full.stderr) == (3, "Error: --csv /dev/full: cannot be written: No space left on device\n")
 
 
@@ -118,17 +91,14 @@ def test_files_behind_a_url_and_on_a_full_disk(
     ],
 )
 def test_bad_input_is_one_line_and_an_exit_code(
-    small_video_model: SmallVideoModel,
-    short_videos: tuple[Path, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    video_command: VideoCommand,
     arguments: tuple[str, ...],
     code: int,
     message: str,
 ) -> None:
-    (tmp_path / "two.txt").write_text("a\nb\n")
-    given = [text.format(onnx=small_video_model.onnx, video=short_videos[0]) for text in arguments]
-    done = call("c3d-export", "predict", *given, cwd=tmp_path, capture=capsys)
+    (video_command.folder / "two.txt").write_text("a\nb\n")
+    given = [text.format(onnx=video_command.model.onnx, video=video_command.videos[0]) for text in arguments]
+    done = video_command.run("predict", *given)
     assert done.returncode == code
     assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

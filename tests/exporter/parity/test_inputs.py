@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from helpers.clips import make_clip
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
@@ -20,7 +21,6 @@ from exporter.types import QUICK, InputOptions, ParityOptions
 from exporter.video.packaged import packaged_frames
 from models.config import C3DConfig
 from models.preprocessing import HX173149, JFZHANG95, UNKNOWN
-from models.preprocessing.frames import make_clip
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
 

@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 from helpers.checkpoints import narrow_state
+from helpers.clips import make_clip
 from helpers.run import call
 
 from exporter.artifacts.loading import rebuild_network
@@ -25,7 +26,6 @@ from exporter.workflows.verify import verify_parity
 from models import build
 from models.options import BuildOptions
 from models.preprocessing import JFZHANG95, MMACTION2, find_profile, format_profile
-from models.preprocessing.frames import make_clip
 from models.preprocessing.mean import load_mean
 
 CUBE = np.random.default_rng(0).uniform(80, 120, (3, 16, 128, 171)).astype(np.float32)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.clips import make_clip
 from numpy.typing import NDArray
 
 from models.errors import BadInputError
 from models.preprocessing import CAFFE, HX173149, Preprocessing
-from models.preprocessing.frames import make_clip
 from models.preprocessing.mean import fit_mean, load_mean
 from models.preprocessing.selection import choose_profile, recorded_profile
 

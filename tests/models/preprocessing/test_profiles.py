@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.clips import make_clip
 from helpers.manifests import MANIFEST
 from helpers.profile_origins import FRAME_SIZES, ORIGINS, Clip, Frames
 
 from exporter.artifacts.manifest import Manifest
 from models.preprocessing import PROFILES, UNKNOWN, Preprocessing
-from models.preprocessing.frames import make_clip
 
 SIZE = (2, 112, 112)
 
@@ -37,11 +37,6 @@ def test_every_profile_with_an_origin_is_compared_with_it() -> None:
 def test_unknown_is_plain_rgb() -> None:
     frames = np.full((2, 128, 171, 3), (10, 20, 30), dtype=np.uint8)
     assert [make_clip(UNKNOWN, frames, SIZE)[channel].max() for channel in range(3)] == [10, 20, 30]
-
-
-def test_a_wrong_number_of_frames_is_reported() -> None:
-    with pytest.raises(ValueError, match=r"\(16, height, width, 3\).*got \(8, 128, 171, 3\)"):
-        make_clip(UNKNOWN, np.zeros((8, 128, 171, 3), dtype=np.uint8), (16, 112, 112))
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
