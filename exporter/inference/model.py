@@ -25,6 +25,7 @@ from exporter.inference.types import InferenceOptions
 from exporter.onnx_io.dtypes import numpy_dtype
 from exporter.onnx_io.external_data import external_files
 from exporter.parity.io_mapping import map_by_manifest
+from exporter.types import Device
 from models.class_names import check_class_count, load_class_names
 from models.preprocessing import Preprocessing
 from models.specs import OutputSpec
@@ -92,6 +93,16 @@ class VideoModel:
     def preprocessing(self) -> Preprocessing:
         """The profile, for the network's own size of frames."""
         return self._preprocessing.profile
+
+    @property
+    def device(self) -> Device:
+        """Where the engine runs it."""
+        return self._runtime.options.device
+
+    @property
+    def threads(self) -> int | None:
+        """The engine's threads; None for its own number."""
+        return self._runtime.options.threads
 
     @property
     def size(self) -> tuple[int, int, int]:

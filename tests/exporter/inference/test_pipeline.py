@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from exporter.errors import CheckFailedError
 from exporter.inference import pipeline
 from exporter.inference.model import VideoModel
-from exporter.inference.pipeline import run_videos
+from exporter.inference.pipeline import choose_decoders, run_videos
 from exporter.inference.types import ClipOutputs, VideoEnd
+from exporter.types import Device
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
 
@@ -31,6 +32,8 @@ def mean_of(clips: Array) -> Array:
 class MeanModel:
     """Returns the mean of each clip's pixels."""
 
+    device = "cpu"
+    threads = None
     batch: int = 1
     fixed_batch: bool = False
     compute: Callable[[Array], Array] = mean_of
@@ -155,10 +158,30 @@ def test_the_queue_bounds_what_is_decoded_ahead(
     assert max(ahead) <= 5  # three in the queue, one that waits for room, one at the model
 
 
-def test_the_decoder_stops_when_the_caller_stops(videos: tuple[Path, Path, Path]) -> None:
+@pytest.mark.parametrize("decoders", [2, 5])
+def test_several_decoders_change_neither_the_order_nor_the_batches(
+    videos: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoders: int
+) -> None:
+    monkeypatch.setattr(pipeline, "QUEUE_BYTES", 3 * 8 * 12 * 16 * 3 * 4)  # three clips
+    monkeypatch.setattr(pipeline, "MAX_AHEAD", 3)
+    (tmp_path / "text.mp4").write_text("no video")
+    paths = [*videos, tmp_path / "text.mp4", tmp_path / "none.mp4", *videos * 3]
+    one, several = MeanModel(batch=4), MeanModel(batch=4)
+    expected, found = run(one, *paths, decoders=1), run(several, *paths, decoders=decoders)
+    assert [describe(event) for event in found] == [describe(event) for event in expected]
+    assert several.sizes == one.sizes
+
+
+def describe(event: ClipOutputs | VideoEnd) -> tuple[object, ...]:
+    value = float(event.outputs["mean"][0]) if isinstance(event, ClipOutputs) else str(event.error)
+    return event.source, event.number, value, getattr(event, "index", None)
+
+
+@pytest.mark.parametrize("decoders", [1, 3])
+def test_the_decoders_stop_when_the_caller_stops(videos: tuple[Path, Path, Path], decoders: int) -> None:
     before = threading.active_count()
     sources = [Source(str(path), path.name) for path in videos * 20]
-    events = run_videos(cast("VideoModel", MeanModel()), sources, SAMPLING)
+    events = run_videos(cast("VideoModel", MeanModel()), sources, SAMPLING, decoders=decoders)
     assert isinstance(next(events), ClipOutputs)
     events.close()
     assert threading.active_count() == before
@@ -185,3 +208,15 @@ def test_progress_names_the_video_and_the_time(videos: tuple[Path, Path, Path]) 
     run(MeanModel(), videos[2], videos[1], progress=steps.append)
     assert steps[0].startswith("c.avi (1 of 2)")
     assert steps[-1] == "b.mkv (2 of 2): 0.6 s"
+
+
+@pytest.mark.parametrize(
+    ("device", "threads", "decoders"), [("cpu", None, 4), ("cpu", 8, 2), ("cpu", 1, 1), ("cuda", 1, 4)]
+)
+def test_a_decoder_for_every_four_cores_of_an_engine(
+    monkeypatch: pytest.MonkeyPatch, device: Device, threads: int | None, decoders: int
+) -> None:
+    monkeypatch.setattr(pipeline, "available_cpus", lambda: 64)
+    assert choose_decoders(device, threads) == decoders
+    monkeypatch.setattr(pipeline, "available_cpus", lambda: 1)
+    assert choose_decoders(device, threads) == 1
