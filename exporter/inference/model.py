@@ -116,7 +116,7 @@ class VideoModel:
 
     @property
     def transform(self) -> Transform | None:
-        """What decoding does to each frame: (height, width, 3) uint8 RGB to the window that the network sees.
+        """What decoding does to each frame: (height, width, 3) uint8 RGB to the crop that the network sees.
 
         None where preprocessing is inside the model.
         """

@@ -27,7 +27,7 @@ class VideoPreprocessing:
 
     Attributes:
         profile: the profile, for the network's own size of frames.
-        transform: for each frame, (height, width, 3) uint8 RGB to the window; None where the model does it.
+        transform: for each frame, (height, width, 3) uint8 RGB to the crop; None where the model does it.
         to_clip: for each clip, (time, height, width, 3) to what the model takes.
         notes: what was assumed.
     """

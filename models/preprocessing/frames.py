@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 MAX_ENLARGED = 16
-"""OpenCV resizes whole frames: the most pixels of one, in windows, for which it is called. A frame of one row and
+"""OpenCV resizes whole frames: the most pixels of one, in crops, for which it is called. A frame of one row and
 thousands of columns becomes a hundred times as wide."""
 
 
 class FrameTransform:
-    """Resizes one frame and takes the window of it that the network sees.
+    """Resizes one frame and crops it to what the network sees.
 
     Where OpenCV is installed and the profile is one of its resizes, it resizes the frames: it is ten times as fast as
     `ResizeModule`, whose bits it must return for the first frame of every size.
 
     Args:
         preprocessing: the profile.
-        size: (height, width) of the window.
+        size: (height, width) of the crop.
     """
 
     def __init__(self, preprocessing: Preprocessing, size: tuple[int, int]) -> None:
@@ -44,7 +44,7 @@ class FrameTransform:
         return FrameTransform, (self._preprocessing, self._size)
 
     def __call__(self, frame: NDArray[np.uint8]) -> NDArray[Any]:
-        """Return the window (h, w, 3), RGB: uint8, or float32 where the origin resizes floats.
+        """Return the crop (h, w, 3), RGB: uint8, or float32 where the origin resizes floats.
 
         Args:
             frame: (H, W, 3), uint8, RGB.
@@ -55,17 +55,17 @@ class FrameTransform:
         equal = self._equal.get(frame.shape)
         if equal is False:
             return self.batch(frame[np.newaxis])[0]
-        top, left = self._preprocessing.window(width, height, self._size)
+        top, left = self._preprocessing.crop_offset(width, height, self._size)
         resized = self._opencv.resize(frame, (width, height), interpolation=self._opencv.INTER_LINEAR)
-        window = resized[top : top + self._size[0], left : left + self._size[1]]
+        crop = resized[top : top + self._size[0], left : left + self._size[1]]
         if equal is None:
             exact = self.batch(frame[np.newaxis])[0]
-            self._equal[frame.shape] = np.array_equal(window, exact)
+            self._equal[frame.shape] = np.array_equal(crop, exact)
             return exact
-        return window
+        return crop
 
     def batch(self, frames: NDArray[np.uint8]) -> NDArray[Any]:
-        """Return the windows (T, h, w, 3) of frames (T, H, W, 3) of one size."""
+        """Return the crops (T, h, w, 3) of frames (T, H, W, 3) of one size."""
         with torch.inference_mode():
             return self._module(_tensor(frames)[None])[0].numpy()
 
@@ -80,7 +80,7 @@ def import_opencv() -> ModuleType | None:
 
 
 class ClipTransform:
-    """Turns windows into a clip, as `NormalizeModule` does: channel order, scale, mean, standard deviation.
+    """Turns crops into a clip, as `NormalizeModule` does: channel order, scale, mean, standard deviation.
 
     Args:
         preprocessing: the profile.
@@ -95,11 +95,11 @@ class ClipTransform:
         )
         self._std = np.asarray(preprocessing.std, dtype=np.float32)
 
-    def __call__(self, windows: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the clip (3, T, h, w), float32, of windows (T, h, w, 3) that `FrameTransform` returned."""
-        clip = np.empty((len(self._sources), *windows.shape[:3]), np.float32)
+    def __call__(self, crops: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the clip (3, T, h, w), float32, of crops (T, h, w, 3) that `FrameTransform` returned."""
+        clip = np.empty((len(self._sources), *crops.shape[:3]), np.float32)
         for channel, source in enumerate(self._sources):
-            plane, values = clip[channel], windows[..., source]
+            plane, values = clip[channel], crops[..., source]
             if self._scale != 1:
                 values = np.multiply(values, self._scale, out=plane)
             np.subtract(values, self._mean[channel], out=plane)

@@ -48,7 +48,7 @@ def load_mean(path: Path) -> tuple[NDArray[np.float32], MeanFile]:
 def fit_mean(mean: NDArray[np.float32], preprocessing: Preprocessing, size: Sizes, path: Path) -> NDArray[np.float32]:
     """Return the part of a mean that is subtracted from a clip: (3, T, h, w), float32.
 
-    A mean of the window's size is taken as it is; one of the size that frames are resized to is cropped as they are.
+    A mean of the crop's size is taken as it is; one of the size that frames are resized to is cropped as they are.
 
     Args:
         mean: (3, time, height, width) as `load_mean` returned it.
@@ -69,7 +69,7 @@ def fit_mean(mean: NDArray[np.float32], preprocessing: Preprocessing, size: Size
             f"need {wanted}"
         )
     if (height, width) == whole:
-        top, left = preprocessing.window(width, height, size[1:])
+        top, left = preprocessing.crop_offset(width, height, size[1:])
         mean = mean[:, :, top : top + size[1], left : left + size[2]]
     return np.ascontiguousarray(np.broadcast_to(mean, (COLOURS, *size)))
 

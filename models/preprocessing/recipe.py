@@ -62,7 +62,7 @@ class Preprocessing:
         mean: subtracted from each channel after scaling.
         resize: (width, height) each frame is resized to, whatever its aspect ratio; or the length its shorter side
             is resized to, keeping the ratio.
-        crop: (top, left) of the window taken from it; None takes the centre, rounded down.
+        crop: (top, left) of the crop taken from it; None takes the centre, rounded down.
         source: where the origin documents the profile.
         std: each channel is divided by it after the mean is subtracted.
         mean_file: a file of the origin's with a mean for each pixel, of which `mean` is the average by channel.
@@ -107,8 +107,8 @@ class Preprocessing:
     def _round(self, length: float) -> int:
         return int(length + ROUNDING_TERMS[self.rounding])
 
-    def window(self, width: int, height: int, size: tuple[int, int]) -> tuple[int, int]:
-        """Return (top, left) of the window of `size` (height, width) in a resized frame of `width` x `height`."""
+    def crop_offset(self, width: int, height: int, size: tuple[int, int]) -> tuple[int, int]:
+        """Return (top, left) of the crop of `size` (height, width) in a resized frame of `width` x `height`."""
         return self.crop or ((height - size[0]) // 2, (width - size[1]) // 2)
 
     def without_path(self) -> Preprocessing:
@@ -118,7 +118,7 @@ class Preprocessing:
     def scaled(self, height: int, width: int, stated: tuple[int, int] = (CROP_SIZE, CROP_SIZE)) -> Preprocessing:
         """Return the profile for frames of another size than the one it is stated for.
 
-        Frames are resized in proportion, so that the window shows as much of them, and it is taken from the centre.
+        Frames are resized in proportion, so that the crop shows as much of them, and it is taken from the centre.
         That is an assumption: no origin documents another size.
 
         Args:
@@ -154,7 +154,7 @@ class Preprocessing:
         return f"{wrong[0]} must be from 1 to {MAX_STEP} (got {counts[wrong[0]]})" if wrong else None
 
     def fault(self, crop_height: int = CROP_SIZE, crop_width: int = CROP_SIZE) -> str | None:
-        """Return what is impossible in the profile, or wrong with a crop window of that size, or None."""
+        """Return what is impossible in the profile, or wrong with a crop of that size, or None."""
         if (fault := self.value_fault()) is not None:
             return fault
         width, height = self.frame_size(1, 1)
@@ -164,11 +164,11 @@ class Preprocessing:
         return None
 
     def describe(self, crop_height: int = CROP_SIZE, crop_width: int = CROP_SIZE) -> str:
-        """Return the profile in one line, for display, with a crop window of that size."""
+        """Return the profile in one line, for display, with a crop of that size."""
         size = f"short side {self.resize}" if isinstance(self.resize, int) else f"{self.resize[0]}x{self.resize[1]}"
         kind = "" if self.interpolation == "opencv" else f" ({self.interpolation})"
         side = f"{crop_height}" if crop_height == crop_width else f"{crop_height}x{crop_width}"
-        window = f"crop {side} at ({self.crop[0]}, {self.crop[1]})" if self.crop else f"centre crop {side}"
+        crop = f"crop {side} at ({self.crop[0]}, {self.crop[1]})" if self.crop else f"centre crop {side}"
         mean = ", ".join(f"{value:g}" for value in self.mean)
         if self.mean_cube is not None:
             less = f", mean file {self.mean_cube.file}"
@@ -178,4 +178,4 @@ class Preprocessing:
             less = f", mean ({mean})" * any(self.mean)
         by = f", std ({', '.join(f'{value:g}' for value in self.std)})" if self.std != (1.0, 1.0, 1.0) else ""
         step = f", 1 frame in {self.frame_step}" if self.frame_step != 1 else ""
-        return f"{self.channels}, 0-{255 * self.scale:g}, {size}{kind}, {window}{less}{by}{step}"
+        return f"{self.channels}, 0-{255 * self.scale:g}, {size}{kind}, {crop}{less}{by}{step}"
