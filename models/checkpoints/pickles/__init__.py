@@ -4,13 +4,14 @@ A pickle is a program. This package runs it on a machine of its own, on which no
 stay names (`values.Global`), calls are looked up in a literal table of this package's functions (`rules`), everything
 else becomes a `NotBuilt` record whose arguments and state stay reachable. The way of a file:
 
-    reader                  the pickles of one file, in the order of its format (`torch_zip`, `legacy`)
+    reader                  the pickles of one file, in the order of its format
+    torch_zip, legacy, torch_tar, persistent      PyTorch's formats
     machine, opcodes, literals, containers, keys, limits      the stack machine, and what a file may cost
     rules, plain, arrays, storages, hazards       what the names in a file mean here
     resolve, buffers        in the end, tensors: views of the mapped file
 """
 
 from models.checkpoints.pickles.errors import PickleError
-from models.checkpoints.pickles.reader import PickleContent, read_pickle, read_torch_zip
+from models.checkpoints.pickles.reader import PickleContent, read_pickle, read_torch_tar, read_torch_zip
 
-__all__ = ["PickleContent", "PickleError", "read_pickle", "read_torch_zip"]
+__all__ = ["PickleContent", "PickleError", "read_pickle", "read_torch_tar", "read_torch_zip"]

@@ -3,6 +3,7 @@
 Pickles of a magic number, a version, the writer's machine, the content, and the storages' keys, one after another; then
 each storage: the number of its values in eight bytes, and the values. All of that is little-endian, whatever the
 pickled `little_endian` says of the machine that wrote it (`torch/csrc/serialization.cpp`, `THPStorage_writeFileRaw`).
+Before 0.1.10 the same pickles were members of a tar archive, see `torch_tar`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from typing import cast
 
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.machine import Persistent
+from models.checkpoints.pickles.persistent import parse_identifier
 from models.checkpoints.pickles.storages import Storage, StorageData, storage_dtype
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+MAGIC_TEXT = b"L%dL\n." % MAGIC_NUMBER
+"""How a file of pickle protocol 0 or 1 begins, which other pickles of these protocols do not state."""
 PROTOCOL_VERSION = 1001
 
 Run = Callable[[memoryview, int, Persistent], tuple[object, int]]
@@ -55,7 +59,7 @@ class LegacyStorages:
         Raises:
             PickleError: it is no such id.
         """
-        match identifier:
+        match parse_identifier(identifier):
             case ["storage", cls, str(key), _, int(count)] if count >= 0:
                 return self._storage(cls, key, count, None)
             case ["storage", cls, str(key), _, int(count), view] if count >= 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ from models.checkpoints.pickles.opcodes import run
 from models.checkpoints.pickles.plain import as_view
 from models.checkpoints.pickles.resolve import resolve
 from models.checkpoints.pickles.rules import TableRules
+from models.checkpoints.pickles.torch_tar import read_tar
 from models.checkpoints.pickles.torch_zip import FindStorage, ZipStorages
 
 
@@ -112,6 +113,21 @@ def read_torch_zip(
         pickles = FilePickles(file_size)
         root, _ = pickles.run(pickle_data, 0, ZipStorages(find_storage, big_endian=big_endian))
         return pickles.finish(root, "torch zip")
+
+
+def read_torch_tar(members: Mapping[str, memoryview], file_size: int) -> PickleContent:
+    """Read what torch wrote before 0.1.10.
+
+    Args:
+        members: the bytes of the archive's members, `torch_tar.MEMBERS` among them.
+        file_size: of the archive.
+
+    Raises:
+        PickleError: damaged, truncated, or beyond a limit.
+    """
+    with _garbage_collection_paused():
+        pickles = FilePickles(file_size)
+        return pickles.finish(read_tar(pickles.run, members, no_persistent), "torch tar")
 
 
 @contextmanager

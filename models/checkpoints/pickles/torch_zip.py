@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from models.checkpoints.pickles.errors import PickleError
+from models.checkpoints.pickles.persistent import parse_identifier
 from models.checkpoints.pickles.storages import Storage, StorageData, storage_dtype
 from models.checkpoints.pickles.values import printable
 
@@ -26,7 +27,7 @@ class ZipStorages:
         Raises:
             PickleError: it is no such id, or the archive does not have the storage or not so much of it.
         """
-        match identifier:
+        match parse_identifier(identifier):
             case ["storage", cls, str(key), _, int(count)] if count >= 0:
                 dtype = storage_dtype(cls)
             case _:

@@ -18,7 +18,7 @@ from models.checkpoints.readers.npz import SUFFIX, read_npz
 from models.checkpoints.readers.onnx import read_onnx
 from models.checkpoints.readers.safetensors import is_safetensors, read_safetensors
 from models.checkpoints.readers.tensorflow import is_table, read_tf_checkpoint
-from models.checkpoints.readers.torch import TEXT_FILE, is_pickle, is_text, read_torch
+from models.checkpoints.readers.torch import TEXT_FILE, is_pickle, is_text, is_torch, read_torch
 from models.checkpoints.readers.zip_archive import is_zip, member_names
 from models.errors import CheckpointError
 from models.paths import require_file
@@ -49,7 +49,7 @@ READERS: tuple[FileFormat, ...] = (
     FileFormat("HDF5 (Keras)", (".h5", ".hdf5"), read_keras, is_hdf5),
     FileFormat("npz (numpy, chainer)", (".npz",), read_npz, _is_npz),
     FileFormat("npy (numpy.save of a dict)", (".npy",), read_npy, is_npy),
-    FileFormat("PyTorch", (".pth", ".pt", ".pickle", ".pkl", ".tar", ".ckpt", ".bin", ".keras"), read_torch, is_zip),
+    FileFormat("PyTorch", (".pth", ".pt", ".pickle", ".pkl", ".tar", ".ckpt", ".bin", ".keras"), read_torch, is_torch),
     FileFormat("safetensors", (".safetensors",), read_safetensors, is_safetensors),
     FileFormat("TensorFlow checkpoint", (".model", ".mdlp", ".index"), read_tf_checkpoint, is_table),
     FileFormat("MXNet (GluonCV)", (".params",), read_mxnet, is_mxnet),

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 
+from models.checkpoints.pickles.torch_tar import MEMBERS as TORCH_TAR
 from models.checkpoints.readers.base import MappedFile
 from models.checkpoints.readers.zip_archive import BAD_ZIP, is_zip, member_names
 from models.errors import CheckpointError, join_limited
@@ -60,8 +61,6 @@ COMPRESSION_SUFFIXES = {
 
 TORCH_ZIP = {"data.pkl", "constants.pkl"}
 """Members of the zip archives that torch writes."""
-TORCH_TAR = {"storages", "tensors", "pickle"}
-"""The members of what torch wrote before 0.1.10; the torch reader names it."""
 _BAD_TAR = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
 _BAD_STREAM = (*BAD_ZIP, lzma.LZMAError, gzip.BadGzipFile, OSError)
 
@@ -224,7 +223,7 @@ def _tar_members(file: MappedFile) -> tuple[Member, ...]:
                     raise CheckpointError(f"{file.path}: a tar archive of more than {MAX_MEMBERS} members")
     except _BAD_TAR as error:
         raise CheckpointError(f"{file.path}: the tar archive is damaged or truncated: {error}") from error
-    if {entry.name for entry in entries} >= TORCH_TAR:
+    if {entry.name for entry in entries} >= set(TORCH_TAR):
         return ()
 
     def read(entry: tarfile.TarInfo) -> Chunks:

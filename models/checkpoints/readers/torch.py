@@ -4,13 +4,16 @@ The pickle is interpreted by `models.checkpoints.pickles`, so nothing of the fil
 views of the mapped file where their values are aligned, which they are in the zip format.
 """
 
+import tarfile
 from collections.abc import Mapping
 from typing import cast
 
 from torch import Tensor
 
 from models.checkpoints.foreign import check_foreign, describe_empty
-from models.checkpoints.pickles import PickleContent, PickleError, read_pickle, read_torch_zip
+from models.checkpoints.pickles import PickleContent, PickleError, read_pickle, read_torch_tar, read_torch_zip
+from models.checkpoints.pickles.legacy import MAGIC_TEXT
+from models.checkpoints.pickles.torch_tar import MEMBERS
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.zip_archive import Member, is_zip, verified_members
 from models.errors import CheckpointError
@@ -21,6 +24,15 @@ TEXT_FILE = "not a checkpoint but a text file"
 _HEAD = 512
 _TAR_MAGIC = slice(257, 262)
 _BYTE_ORDERS = {b"little": False, b"big": True}
+
+
+def is_torch(file: MappedFile) -> bool:
+    """Return whether the file begins as a zip or tar archive does, or as torch's legacy format in protocol 0 or 1."""
+    return is_zip(file) or _is_tar(file) or file.data[: len(MAGIC_TEXT)] == MAGIC_TEXT
+
+
+def _is_tar(file: MappedFile) -> bool:
+    return file.data[_TAR_MAGIC] == b"ustar"
 
 
 def is_pickle(file: MappedFile) -> bool:
@@ -43,15 +55,13 @@ def read_torch(file: MappedFile) -> ReadResult:
     Raises:
         CheckpointError: damaged, truncated, a TorchScript archive, beyond a limit, or without tensors.
     """
-    if file.data[_TAR_MAGIC] == b"ustar":
-        raise CheckpointError(
-            f"{file.path}: a tar archive as torch wrote it before version 0.1.10; any later torch can convert it: "
-            "torch.save(torch.load('old.pth', weights_only=False), 'new.pth'), where you trust the file"
-        )
     try:
-        read = _read_zip(file) if is_zip(file) else read_pickle(memoryview(file.data))
+        if is_zip(file):
+            read = _read_zip(file)
+        else:
+            read = _read_tar(file) if _is_tar(file) else read_pickle(memoryview(file.data))
     except PickleError as error:
-        if is_text(file.data[:_HEAD]):
+        if not is_torch(file) and is_text(file.data[:_HEAD]):
             raise CheckpointError(f"{file.path}: {TEXT_FILE}") from error
         raise CheckpointError(f"{file.path}: not a valid PyTorch checkpoint or pickle: {error}") from error
     content = _number_arrays(read.content) if read.container == "pickle" else read.content
@@ -83,6 +93,24 @@ def _read_zip(file: MappedFile) -> PickleContent:
         file.size,
         big_endian=_BYTE_ORDERS[byte_order],
     )
+
+
+def _read_tar(file: MappedFile) -> PickleContent:
+    """Read the members of a tar archive that torch wrote before 0.1.10."""
+    data = memoryview(file.data)
+    file.stream.seek(0)
+    try:
+        with tarfile.open(fileobj=file.stream, mode="r:") as archive:
+            entries = [entry for entry in archive if entry.isreg() and not entry.issparse()]
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
+        raise PickleError(f"the tar archive is damaged or truncated: {error}") from error
+    members = {entry.name: data[entry.offset_data : entry.offset_data + entry.size] for entry in entries}
+    for entry in entries:
+        if len(members[entry.name]) != entry.size:
+            raise PickleError(f"the tar archive is truncated: {entry.name} is not complete")
+    if not members.keys() >= set(MEMBERS):
+        raise PickleError(f"a tar archive without the members {', '.join(MEMBERS)}")
+    return read_torch_tar(members, file.size)
 
 
 def _check_members(file: MappedFile, members: Mapping[str, Member]) -> None:

@@ -3,7 +3,6 @@
 import argparse
 import os
 import pickle
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -123,15 +122,6 @@ def test_sparse_and_quantised_weights_are_refused_with_a_way_out_that_works(tmp_
             read_file(tmp_path / "c3d.pth")
         torch.save({key: plain(value) for key, value in state.items()}, tmp_path / "plain.pth")
         assert torch.equal(read_file(tmp_path / "plain.pth").tensors["conv1.weight"], dense["conv1.weight"])
-
-
-def test_the_tar_format_of_2016_is_named(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "old.pth", "w") as archive:
-        for name in ("sys_info", "pickle", "tensors", "storages"):
-            (tmp_path / name).write_bytes(b"\x80\x02N.")
-            archive.add(tmp_path / name, name)
-    with pytest.raises(CheckpointError, match=r"as torch wrote it before version 0.1.10; .*torch.load\('old.pth'"):
-        read_file(tmp_path / "old.pth")
 
 
 def test_a_big_endian_archive(tmp_path: Path) -> None:
