@@ -16,6 +16,9 @@ CROP_SIZE = CLIP_SHAPE[2]
 
 MAX_SIDE = 1 << 14
 """The longest side that a profile may resize frames to."""
+MAX_FLOAT32, MIN_FLOAT32 = 3.4e38, 1.2e-38
+"""The largest and smallest number of a profile: float32, in which clips are computed, has no larger one, and no smaller
+one of full precision."""
 MAX_STEP = 1_000_000
 """The most frames of a step, and clips of a video, that a profile may state."""
 
@@ -140,10 +143,10 @@ class Preprocessing:
         """Return what is impossible in the profile, or None: values that types alone do not rule out."""
         sides = (self.resize,) if isinstance(self.resize, int) else self.resize
         counts = {"frame_step": self.frame_step, "clip_step": self.clip_step, "clips": self.clips}
-        if not all(map(math.isfinite, (self.scale, *self.mean, *self.std))):
-            return "scale, mean and std must be finite"
-        if self.scale == 0 or 0 in self.std:
-            return "scale and std must not be 0"
+        if not all(math.isfinite(number) and abs(number) <= MAX_FLOAT32 for number in (self.scale, *self.mean, *self.std)):
+            return "scale, mean and std must be finite, in float32 too"
+        if not all(abs(number) >= MIN_FLOAT32 for number in (self.scale, *self.std)):
+            return "scale and std must not be 0, in float32 too"
         if not all(1 <= side <= MAX_SIDE for side in sides):
             return f"resize must be from 1 to {MAX_SIDE} (got {self.resize})"
         if self.crop is not None and not all(0 <= start <= MAX_SIDE for start in self.crop):
