@@ -143,7 +143,9 @@ class Preprocessing:
         """Return what is impossible in the profile, or None: values that types alone do not rule out."""
         sides = (self.resize,) if isinstance(self.resize, int) else self.resize
         counts = {"frame_step": self.frame_step, "clip_step": self.clip_step, "clips": self.clips}
-        if not all(math.isfinite(number) and abs(number) <= MAX_FLOAT32 for number in (self.scale, *self.mean, *self.std)):
+        if not all(
+            math.isfinite(number) and abs(number) <= MAX_FLOAT32 for number in (self.scale, *self.mean, *self.std)
+        ):
             return "scale, mean and std must be finite, in float32 too"
         if not all(abs(number) >= MIN_FLOAT32 for number in (self.scale, *self.std)):
             return "scale and std must not be 0, in float32 too"
