@@ -51,10 +51,15 @@ class ResizeModule(nn.Module):
         Raises:
             ValueError: not such frames.
         """
-        if frames.dtype != torch.uint8 or frames.dim() != 5 or frames.size(-1) != 3 or frames.numel() == 0:
+        if frames.dtype != torch.uint8:  # TorchScript has a number for a dtype, which would say nothing
+            raise ValueError(
+                "frames must be uint8 (N, T, height, width, 3) = (batch, time, height, width, RGB) from 0 to 255; got "
+                f"another dtype, {frames.shape}"
+            )
+        if frames.dim() != 5 or frames.size(-1) != 3 or frames.numel() == 0:
             raise ValueError(
                 "frames must be uint8 (N, T, height, width, 3) = (batch, time, height, width, RGB), none of them 0; "
-                f"got {frames.dtype} {frames.shape}"
+                f"got {frames.shape}"
             )
         height = torch.scalar_tensor(frames.shape[2], dtype=torch.float64, device=frames.device)
         width = torch.scalar_tensor(frames.shape[3], dtype=torch.float64, device=frames.device)

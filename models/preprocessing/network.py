@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models.errors import UsageError
 from models.preprocessing.module import PreprocessingModule
 from models.preprocessing.profiles import UNKNOWN
+from models.preprocessing.recipe import COLOURS
 from models.specs import frames_input
 
 if TYPE_CHECKING:
@@ -56,7 +57,10 @@ def with_preprocessing(model: BuiltModel) -> BuiltModel:
             "--with-preprocess: how frames are preprocessed for these weights is not known; say it with "
             "--preprocess NAME|FILE"
         )
-    _, length, height, width = (int(size) for size in model.input.shape[1:])
+    sizes = model.input.shape[1:]
+    if len(sizes) != 4 or sizes[0] != COLOURS or not all(isinstance(size, int) for size in sizes):
+        raise UsageError(f"--with-preprocess: {model.title} takes {model.input}, and profiles make (N, 3, T, h, w)")
+    _, length, height, width = map(int, sizes)
     mean = None if model.mean_cube is None else torch.from_numpy(model.mean_cube)
     preprocess = PreprocessingModule(profile, (length, height, width), mean).eval()
     fuse = model.fuse

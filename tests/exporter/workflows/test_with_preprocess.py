@@ -18,7 +18,7 @@ from helpers.profile_origins import ORIGINS
 
 from exporter.artifacts.files import read_manifest, sha256_file
 from exporter.artifacts.manifest import Manifest
-from exporter.errors import ArtifactError, UsageError
+from exporter.errors import ArtifactError, BadInputError, UsageError
 from exporter.formats import torchscript_variants
 from exporter.formats.onnx_preprocess import CLIP_VALUE
 from exporter.timing import RoundOptions
@@ -121,6 +121,21 @@ def test_optimize_takes_the_artifact_and_keeps_its_interface(tmp_path: Path) -> 
     manifest = read_manifest(tmp_path / "fast.onnx.json")
     assert manifest.with_preprocess
     assert manifest.clip_size == (16, 112, 112)
+
+
+def test_the_mean_file_is_inside_and_is_wanted_again_for_the_comparison(tmp_path: Path) -> None:
+    cube = np.random.default_rng(0).uniform(80, 120, (3, 16, 128, 171)).astype(np.float32)
+    np.save(tmp_path / "mean.npy", cube)
+    options = replace(NARROW, preprocess="caffe-sports1m", mean=tmp_path / "mean.npy")
+    random = ParityOptions(input_types=("random",))
+    (artifact,) = export(request(tmp_path, "onnx", model=options, name="c3d", parity=random)).artifacts
+    inside = {tensor.name: tensor for tensor in onnx.load(artifact.path).graph.initializer}["preprocess.mean"]
+    assert np.array_equal(onnx.numpy_helper.to_array(inside)[0], cube[:, :, 8:120, 29:141])
+    (report,) = verify_parity([artifact.path], random)
+    assert report.passed
+    (tmp_path / "mean.npy").unlink()
+    with pytest.raises(BadInputError, match="mean"):
+        verify_parity([artifact.path], random)
 
 
 def test_its_weights_load_as_a_checkpoint(tmp_path: Path) -> None:

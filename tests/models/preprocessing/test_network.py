@@ -16,6 +16,7 @@ from torch import Tensor
 from models.errors import UsageError
 from models.preprocessing import CAFFE, JFZHANG95, UNKNOWN, Preprocessing
 from models.preprocessing.network import with_preprocessing
+from models.specs import TensorSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 
@@ -76,6 +77,12 @@ def test_other_inputs_are_refused_by_the_script_with_what_is_expected(frames: Te
         script(frames)
 
 
+def test_another_dtype_is_named_as_the_fault() -> None:
+    script: Any = torch.jit.freeze(torch.jit.script(with_preprocessing(small(CAFFE)).forward_all))
+    with pytest.raises(torch.jit.Error, match="got another dtype"):
+        script(torch.zeros(1, 2, 240, 320, 3))
+
+
 def test_another_number_of_frames_is_refused_with_the_numbers() -> None:
     script: Any = torch.jit.freeze(torch.jit.script(with_preprocessing(small(CAFFE)).forward_all))
     with pytest.raises(torch.jit.Error, match=r"2 frames; got 3"):
@@ -87,3 +94,6 @@ def test_unknown_preprocessing_is_refused_and_the_option_named() -> None:
         with_preprocessing(small(UNKNOWN))
     with pytest.raises(UsageError, match="takes no RGB video"):
         with_preprocessing(small(None))
+    grey = replace(small(CAFFE), input=TensorSpec("clip", "float32", ("batch", 1, *CLIP_SIZE)))
+    with pytest.raises(UsageError, match=r"takes clip float32 \(batch, 1, 2, 112, 112\)"):
+        with_preprocessing(grey)
