@@ -14,6 +14,7 @@ import numpy as np
 from exporter import __version__
 from exporter.errors import C3DExportError, UsageError
 from exporter.inference.clips import note_overlap, plan_sampling, record_sampling
+from exporter.inference.collected import CollectedResults
 from exporter.inference.features.aggregate import aggregate
 from exporter.inference.features.c3d_blob import check_shapes
 from exporter.inference.features.folder import FeatureFolder, Job, open_folder
@@ -61,8 +62,7 @@ class FeatureRun:
         folder: FeatureFolder,
         jobs: Sequence[Job],
         notes: tuple[str, ...],
-        ready: Iterator[VideoFeatureFiles | VideoFailure],
-        started: float,
+        results: CollectedResults[VideoFeatureFiles],
     ) -> None:
         self.model, self.sampling, self.notes = model, sampling, notes
         self.layers = folder.record.layers
@@ -70,18 +70,11 @@ class FeatureRun:
         self.format: FeatureFormat = folder.record.format
         self.output = display(folder.path)
         self.total, self.kept = len(jobs), sum(job.done is not None for job in jobs)
-        self._folder, self._jobs, self._ready, self._started = folder, jobs, ready, started
-        self._videos: list[VideoFeatureFiles] = []
-        self._failures: list[VideoFailure] = []
+        self._folder, self._jobs, self._results = folder, jobs, results
 
     def __iter__(self) -> Iterator[VideoFeatureFiles | VideoFailure]:
         """Yield each video when its files are complete; those of earlier runs come first."""
-        for ready in self._ready:
-            if isinstance(ready, VideoFailure):
-                self._failures.append(ready)
-            else:
-                self._videos.append(ready)
-            yield ready
+        return iter(self._results)
 
     def result(self) -> FeaturesResult:
         """Bring the folder into its final form and return everything that was yielded until now.
@@ -89,9 +82,9 @@ class FeatureRun:
         Raises:
             OutputError: the folder cannot be written to, or is full.
         """
-        done = {video.name for video in self._videos if video.rows}
-        without = {failure.source for failure in self._failures}
-        without |= {video.source for video in self._videos if not video.rows}
+        videos, failures = self._results.videos, self._results.failures
+        done = {video.name for video in videos if video.rows}
+        without = {failure.source for failure in failures} | {video.source for video in videos if not video.rows}
         files = self._folder.finish({job.name for job in self._jobs if job.source.name in without} - done)
         return FeaturesResult(
             self.model,
@@ -100,11 +93,11 @@ class FeatureRun:
             self.aggregate,
             self.format,
             self.output,
-            tuple(self._videos),
-            tuple(self._failures),
+            videos,
+            failures,
             files,
             self.notes,
-            time.monotonic() - self._started,
+            self._results.seconds,
         )
 
 
@@ -181,7 +174,7 @@ def open_features(
             written = write_jobs(model, jobs, folder, sampling, progress, request.ray)
             with closing(_all_results(failures, jobs, written)) as ready:
                 notes = (*model.notes, *note_overlap(sampling, request.clips))
-                yield FeatureRun(described, taken, folder, jobs, notes, ready, started)
+                yield FeatureRun(described, taken, folder, jobs, notes, CollectedResults(ready, started))
 
 
 def write_jobs(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from exporter.errors import BadInputError, UsageError, VideoError
 from exporter.inference.clips import note_overlap, plan_sampling, record_sampling
+from exporter.inference.collected import CollectedResults
 from exporter.inference.model import VideoModel
 from exporter.inference.pipeline import run_videos
 from exporter.inference.predictions import (
@@ -91,19 +92,11 @@ class PredictRun:
     softmax: bool
     average: Values
     notes: tuple[str, ...]
-    _ready: Iterator[VideoPrediction | VideoFailure]
-    _started: float
-    _videos: list[VideoPrediction] = field(default_factory=list[VideoPrediction])
-    _failures: list[VideoFailure] = field(default_factory=list[VideoFailure])
+    _results: CollectedResults[VideoPrediction]
 
     def __iter__(self) -> Iterator[VideoPrediction | VideoFailure]:
         """Yield each video's result when it is ready."""
-        for ready in self._ready:
-            if isinstance(ready, VideoFailure):
-                self._failures.append(ready)
-            else:
-                self._videos.append(ready)
-            yield ready
+        return iter(self._results)
 
     def result(self) -> PredictResult:
         """Return everything that was yielded until now."""
@@ -114,10 +107,10 @@ class PredictRun:
             self.values,
             self.softmax,
             self.average,
-            tuple(self._videos),
-            tuple(self._failures),
+            self._results.videos,
+            self._results.failures,
             self.notes,
-            time.monotonic() - self._started,
+            self._results.seconds,
         )
 
 
@@ -182,8 +175,7 @@ def open_predict(
             ranking.softmax,
             ranking.average,
             (*model.notes, *note_overlap(sampling, request.clips)),
-            ready,
-            started,
+            CollectedResults(ready, started),
         )
 
 
