@@ -93,7 +93,7 @@ def require_reachable(address: str) -> None:
     Raises:
         UnavailableError: nothing does, or the name is of no machine.
     """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition("/")[2].rpartition(":")
     if not host or not port.isdigit():
         return
     try:

@@ -24,6 +24,9 @@ from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
 from models.progress import Progress, no_progress
 
+MAX_RESULT_BYTES = 1 << 30
+"""Outputs of one video that a worker collects: Ray holds them in memory on both machines."""
+
 Work = Callable[[VideoModel, Source, int], list[Any]]
 """From a model that is entered, a video and its position among all, to its results. It is pickled: a function of a
 module, or a `functools.partial` of one."""
@@ -103,8 +106,20 @@ def run_videos_anywhere(
 
 
 def _run_video(model: VideoModel, source: Source, number: int, sampling: Sampling) -> list[ClipOutputs | VideoEnd]:
+    """Return the outputs of a video's clips and its end; of one with too many, nothing but an end with an error."""
+    found: list[ClipOutputs | VideoEnd] = []
+    size = 0
     with closing(run_videos(model, [source], sampling)) as events:
-        return [replace(event, number=number) for event in events]
+        for event in events:
+            found.append(replace(event, number=number))
+            size += sum(values.nbytes for values in event.outputs.values()) if isinstance(event, ClipOutputs) else 0
+            if size > MAX_RESULT_BYTES:
+                error = VideoError(
+                    f"{source.name}: its outputs take more than {MAX_RESULT_BYTES >> 20} MiB, which a worker returns "
+                    "at once; --runner local writes them one by one"
+                )
+                return [VideoEnd(source.name, number, 0, error=error)]
+    return found
 
 
 @dataclass(frozen=True)

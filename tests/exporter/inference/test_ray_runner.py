@@ -4,8 +4,9 @@ import os
 import pickle
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -15,9 +16,11 @@ from helpers.server import Site, serve_plainly
 from helpers.videos import moving, write_video
 
 from exporter.errors import UsageError
+from exporter.inference import ray_runner
 from exporter.inference.model import open_video_model
-from exporter.inference.ray_runner import map_videos, worker_options
-from exporter.inference.types import InferenceOptions, RayOptions
+from exporter.inference.ray_runner import map_videos, run_videos_on_ray, worker_options
+from exporter.inference.types import InferenceOptions, RayOptions, VideoEnd
+from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
 from exporter.workflows.export import ExportResult
 
@@ -65,6 +68,25 @@ def test_a_camera_is_refused(narrow_artifacts: ExportResult) -> None:
     model = open_video_model(narrow_artifacts.artifacts[0].path, InferenceOptions(preprocess=PROFILE))
     with pytest.raises(UsageError, match="camera:0"):
         next(map_videos(model, [Source("camera:0", "camera:0", "camera")], lambda *_: [], RayOptions()))
+
+
+def test_a_video_with_too_many_values_ends_with_an_error(
+    narrow_artifacts: ExportResult, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_this_process(open_task: Any, items: Sequence[Any], *_: object) -> Iterator[Any]:
+        path = narrow_artifacts.artifacts[0].path
+        yield from map(open_task(path.parent), items)
+
+    monkeypatch.setattr(ray_runner, "map_on_ray", in_this_process)
+    monkeypatch.setattr(ray_runner, "MAX_RESULT_BYTES", 200)  # 10 clips of 5 scores
+    model = open_video_model(narrow_artifacts.artifacts[0].path, InferenceOptions(preprocess=PROFILE))
+    sources = [Source(str(videos / f"{number}.mkv"), f"{number}.mkv") for number in (0, 1)]
+    events = list(run_videos_on_ray(model, sources, Sampling(16, step=1), RayOptions()))
+    ends = [event for event in events if isinstance(event, VideoEnd)]
+    assert [event.number for event in events if not isinstance(event, VideoEnd)] == [0] * 9
+    assert [end.number for end in ends] == [0, 1]
+    assert ends[0].error is None
+    assert "--runner local" in str(ends[1].error)
 
 
 @pytest.mark.heavy
