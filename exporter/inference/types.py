@@ -51,8 +51,8 @@ class RayOptions:
     GPU of its own where the model runs on one.
 
     Attributes:
-        address: the cluster's (`host:6379`, or `auto` for the one that runs here); None for $RAY_ADDRESS, and without that
-            for a cluster of this run on this machine.
+        address: the cluster's (`host:6379`, or `auto` for the one that runs here); None for $RAY_ADDRESS, and without
+            that for a cluster of this run on this machine.
         workers: number of worker processes, at most; None for as many as the cluster has room for.
     """
 
