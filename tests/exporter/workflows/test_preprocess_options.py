@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,13 +32,22 @@ from models.preprocessing.mean import load_mean
 CUBE = np.random.default_rng(0).uniform(80, 120, (3, 16, 128, 171)).astype(np.float32)
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a narrow checkpoint that states no profile, a mean file, and an artifact that takes that mean."""
+    made = tmp_path_factory.mktemp("published")
+    torch.save(narrow_state(4), made / "c3d.pth")
+    (made / "means").mkdir()
+    np.save(made / "means" / "mean.npy", CUBE)
+    run_export(made, BuildOptions(preprocess="jfzhang95", mean=made / "means" / "mean.npy"))
+    return made
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a narrow checkpoint that states no profile, and a mean file."""
+def folder(tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that folder, in which the test runs."""
+    shutil.copytree(published, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    torch.save(narrow_state(4), tmp_path / "c3d.pth")
-    (tmp_path / "means").mkdir()
-    np.save(tmp_path / "means" / "mean.npy", CUBE)
     return tmp_path
 
 
@@ -52,11 +62,12 @@ def test_the_profile_is_recorded_as_the_users_choice(folder: Path) -> None:
     assert manifest.preprocessing == MMACTION2
     assert manifest.network.setting_sources["preprocess"] == "option"
     assert FORMATS["onnx"].read_embedded(folder / "c3d.onnx") == manifest.embedded()
+    assert build(BuildOptions(weights=folder / "c3d.onnx")).preprocessing == MMACTION2  # also as a checkpoint
     assert "preprocess" not in run_export(folder, BuildOptions()).network.setting_sources
 
 
 def test_the_mean_file_is_recorded_by_name_hash_and_place_and_found_again(folder: Path) -> None:
-    manifest = run_export(folder, BuildOptions(preprocess="jfzhang95", mean=folder / "means" / "mean.npy"))
+    manifest = Manifest.from_json((folder / "c3d.onnx.json").read_text())
     assert manifest.preprocessing is not None
     record = manifest.preprocessing.mean_cube
     assert record is not None
@@ -74,7 +85,6 @@ def test_the_mean_file_is_recorded_by_name_hash_and_place_and_found_again(folder
 
 
 def test_without_the_mean_file_clips_take_the_channel_means_and_a_note_says_so(folder: Path) -> None:
-    run_export(folder, BuildOptions(preprocess="jfzhang95", mean=folder / "means" / "mean.npy"))
     (folder / "means" / "mean.npy").rename(folder / "elsewhere.npy")
     artifact = load_artifact(folder / "c3d.onnx")
     model, notes = rebuild_network(artifact, BuildOptions())
@@ -86,11 +96,6 @@ def test_without_the_mean_file_clips_take_the_channel_means_and_a_note_says_so(f
     inside = replace(artifact.manifest, options=artifact.manifest.options | {"with_preprocess": True})
     with pytest.raises(ArtifactError, match="mean.npy is not at .*name it with --mean"):
         rebuild_network(replace(artifact, manifest=inside), BuildOptions())
-
-
-def test_the_artifact_read_as_weights_keeps_the_users_profile(folder: Path) -> None:
-    run_export(folder, BuildOptions(preprocess="mmaction2"))
-    assert build(BuildOptions(weights=folder / "c3d.onnx")).preprocessing == MMACTION2
 
 
 def test_clips_without_colour_have_no_profile() -> None:
@@ -166,7 +171,6 @@ def test_a_mean_file_inside_the_artifact_is_subtracted_there_too(folder: Path) -
 
 
 def test_inspect_shows_the_recipe_and_the_mean_file(folder: Path) -> None:
-    run_export(folder, BuildOptions(preprocess="jfzhang95", mean=folder / "means" / "mean.npy"))
     shown = inspect(folder / "c3d.onnx").facts["preprocessing"]
     assert shown.startswith("jfzhang95: BGR, 0-255, 171x128, crop 112 at (8, 30), mean file mean.npy (jfzhang95/")
     run_export(folder, BuildOptions())
