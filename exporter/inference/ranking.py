@@ -80,12 +80,13 @@ class ClassRanking:
         return f"class {index}" if self.names is None else self.names[index]
 
 
-def choose_ranked_output(outputs: Sequence[OutputSpec], what: str) -> OutputSpec:
+def choose_ranked_output(outputs: Sequence[OutputSpec], what: str, average: Values = "probabilities") -> OutputSpec:
     """Return the output that classes are ranked by: the first of class scores or probabilities.
 
     Args:
         outputs: what the model returns.
         what: the model's name, for the message.
+        average: what is averaged; for scores, an output of scores comes before one of probabilities.
 
     Raises:
         UsageError: it returns features only.
@@ -97,7 +98,8 @@ def choose_ranked_output(outputs: Sequence[OutputSpec], what: str) -> OutputSpec
             f"{what} returns no class scores ({names}); c3d-export features writes features, and an export with a "
             "classifier returns scores"
         )
-    return ranked[0]
+    scores = (output for output in ranked if output.kind == "scores")
+    return next(scores, ranked[0]) if average == "scores" else ranked[0]
 
 
 @dataclass

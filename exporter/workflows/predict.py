@@ -240,11 +240,18 @@ def choose_ranking(model: VideoModel, request: PredictRequest) -> ClassRanking:
     """Return how the classes of a model are ranked.
 
     Raises:
-        UsageError: it returns no class scores.
+        UsageError: it returns no class scores, or probabilities only where the request asks for the average of scores.
     """
-    output = choose_ranked_output(model.outputs, model.path.name)
     profile = model.preprocessing.average
     average = request.average or ("scores" if profile == "scores" else "probabilities")
+    output = choose_ranked_output(model.outputs, model.path.name, average)
+    if output.kind == "probabilities":
+        if request.average == "scores":
+            raise UsageError(
+                f"--average scores: {model.path.name} returns no scores before softmax, only probabilities "
+                f"({output.name})"
+            )
+        average = "probabilities"
     return ClassRanking(
         output.name, output.kind, average, model.class_names, request.top, request.per_clip, request.previews
     )

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,14 +16,16 @@ from helpers.videos import Frames, decode_with_ffmpeg, needs_ffmpeg
 from numpy.typing import NDArray
 
 from exporter.errors import BadInputError, UsageError
+from exporter.inference.model import VideoModel
 from exporter.inference.predictions import VideoFailure, VideoPrediction
 from exporter.inference.types import ClipOptions, InferenceOptions
 from exporter.types import ExportRequest, FormatName
 from exporter.video.sampling import Seconds
 from exporter.workflows.export import export
-from exporter.workflows.predict import PredictRequest, iter_predictions, open_predict, predict
+from exporter.workflows.predict import PredictRequest, choose_ranking, iter_predictions, open_predict, predict
 from models.builder import build
-from models.preprocessing import Preprocessing
+from models.preprocessing import JFZHANG95, Preprocessing
+from models.specs import OutputSpec
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
 INFERENCE = InferenceOptions(preprocess=PROFILE)
@@ -55,6 +59,16 @@ def test_a_video_gets_the_mean_of_its_clips_probabilities(
             )
     clip = result.videos[0].per_clip[1]
     assert (clip.first, clip.last, clip.start, clip.end) == (8, 23, 8 / 25, 24 / 25)
+
+
+def test_scores_that_a_model_does_not_return_are_not_averaged() -> None:
+    outputs = (OutputSpec("p", (5,), "probabilities"),)
+    profile = replace(JFZHANG95, average="scores")
+    model = SimpleNamespace(outputs=outputs, preprocessing=profile, path=Path("m.onnx"), class_names=None)
+    with pytest.raises(UsageError, match="^--average scores: m.onnx returns no scores before softmax, only prob"):
+        choose_ranking(cast(VideoModel, model), PredictRequest("m.onnx", ("v.mp4",), average="scores"))
+    ranking = choose_ranking(cast(VideoModel, model), PredictRequest("m.onnx", ("v.mp4",)))
+    assert (ranking.output, ranking.values, ranking.average) == ("p", "probabilities", "probabilities")
 
 
 def test_scores_are_averaged_as_they_are(small_video_model: SmallVideoModel, short_videos: tuple[Path, Path]) -> None:
