@@ -70,7 +70,10 @@ def check_integrity(model: Path, manifest: Manifest) -> None:
         if not is_plain_name(name):
             raise ArtifactError(f"{manifest_path(model)}: lists {name!r}, which is not a file of its own folder")
     if model.name not in names:
-        raise ArtifactError(f"{manifest_path(model)}: does not list {model.name}; was the file renamed?")
+        listed = ", ".join(names) or "no file"
+        raise ArtifactError(
+            f"{manifest_path(model)}: does not list {model.name}; was the file renamed? The manifest is of {listed}"
+        )
     for entry in manifest.files:
         path = model.with_name(entry.path)
         try:

@@ -90,5 +90,7 @@ def take_clip_options(options: dict[str, Any]) -> ClipOptions:
     Raises:
         UsageError: a window or a step is neither frames nor seconds.
     """
-    window, step = (None if (text := options.pop(name)) is None else parse_length(text) for name in ("window", "step"))
+    window, step = (
+        None if (text := options.pop(name)) is None else parse_length(text, f"--{name}") for name in ("window", "step")
+    )
     return ClipOptions(window, step, options.pop("clips"), options.pop("short"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,15 +67,30 @@ def choose_preprocessing(
     )
 
 
+def require_known_profile(source: str | Path, recorded: Preprocessing | None, options: InferenceOptions) -> None:
+    """Refuse a model whose profile nothing states.
+
+    Args:
+        source: the model or checkpoint, as the user named it.
+        recorded: the profile that it came with.
+        options: `preprocess` names one.
+
+    Raises:
+        UsageError: neither states it.
+    """
+    if options.preprocess is not None or (recorded is not None and recorded.name != UNKNOWN.name):
+        return
+    known = ", ".join(profile.name for profile in PROFILES if profile is not UNKNOWN)
+    raise UsageError(
+        f"{source}: which preprocessing its weights expect is not recorded; name it with --preprocess NAME|FILE: "
+        f"{known}, or a .json or .toml file"
+    )
+
+
 def _choose(
     artifact: LoadedArtifact, recorded: Preprocessing, clip_input: ClipInput, options: InferenceOptions
 ) -> ChosenProfile:
-    if options.preprocess is None and recorded.name == UNKNOWN.name:
-        known = ", ".join(profile.name for profile in PROFILES if profile is not UNKNOWN)
-        raise UsageError(
-            f"{artifact.path}: which preprocessing its weights expect is not recorded; name it with --preprocess "
-            f"NAME|FILE: {known}, or a .json or .toml file"
-        )
+    require_known_profile(artifact.path, recorded, options)
     if options.preprocess is None and options.mean is None:
         return recorded_profile(recorded, clip_input.size, artifact.path.parent)
     return choose_profile(recorded, clip_input.size, options.preprocess, options.mean)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.errors import C3DExportError
 from exporter.types import Device
-from exporter.video.sampling import Length, Short
+from exporter.video.sampling import Length, Sampling, Short
 from models.class_names import Labels
 
 if TYPE_CHECKING:
@@ -71,12 +71,19 @@ class ClipOptions:
         clips: this many clips, evenly spaced over the video; None takes the profile's, where neither `step` nor a
             window in seconds is given.
         short: what to do with a video that is shorter than a clip.
+
+    Raises:
+        UsageError: what `Sampling` refuses.
     """
 
     window: Length | None = None
     step: Length | None = None
     clips: int | None = None
     short: Short = "repeat"
+
+    def __post_init__(self) -> None:
+        # what does not go together is refused before a model is loaded or exported
+        Sampling(1, window=self.window, step=self.step, clips=self.clips, short=self.short)
 
 
 @dataclass(frozen=True)

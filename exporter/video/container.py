@@ -34,6 +34,18 @@ CAMERA = "/dev/video{}"
 """The device of a camera, for FFmpeg's input `v4l2`."""
 
 
+def require_pyav() -> None:
+    """Check that videos can be decoded.
+
+    Raises:
+        UnavailableError: PyAV is not installed.
+    """
+    try:
+        import av  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ImportError as error:
+        raise UnavailableError("reading a video needs PyAV; pip install 'c3d-export[video]'") from error
+
+
 class FileFrames:
     """The frames of a video file or camera, as PyAV decodes them. A context manager.
 
@@ -141,11 +153,10 @@ class FileFrames:
             yield from packets
 
     def _open(self) -> InputContainer:
-        try:
-            import av
-            from av.error import FFmpegError
-        except ImportError as error:
-            raise UnavailableError("reading a video needs PyAV; pip install 'c3d-export[video]'") from error
+        require_pyav()
+        import av
+        from av.error import FFmpegError
+
         if self._source.kind == "camera":
             device = CAMERA.format(self._source.url.partition(":")[2])
             try:

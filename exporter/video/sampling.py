@@ -45,8 +45,12 @@ Length = int | Seconds
 """A number of frames, or a time."""
 
 
-def parse_length(text: str) -> Length:
+def parse_length(text: str, option: str = "") -> Length:
     """Return the length that a user wrote: `16` is a number of frames, `0.5s` a time.
+
+    Args:
+        text: as it was written.
+        option: where it was written, for the error.
 
     Raises:
         UsageError: neither, or not greater than 0.
@@ -54,7 +58,8 @@ def parse_length(text: str) -> Length:
     matched = re.fullmatch(r"(\d{1,9})|(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})\s?s", text.strip(), re.ASCII)
     value = Fraction(matched[1] or matched[2]) if matched else Fraction(0)
     if not matched or value == 0:
-        raise UsageError(f"{text!r} is no length: write a number of frames (16) or seconds (0.5s), greater than 0")
+        where = f"{option} " if option else ""
+        raise UsageError(f"{where}{text!r} is no length: write a number of frames (16) or seconds (0.5s), above 0")
     return int(value) if matched[1] else Seconds(value)
 
 
@@ -91,7 +96,7 @@ class Sampling:
         if self.clips is not None and self.clips > MAX_CLIPS:
             raise UsageError(f"at most {MAX_CLIPS:,} clips can lie evenly over a video, not {self.clips:,}")
         if self.clips is not None and (self.step is not None or isinstance(self.window, Seconds)):
-            raise UsageError("clips that lie evenly over a video take no step and no window in seconds")
+            raise UsageError("--clips places clips evenly over a video; it takes no --step and no --window in seconds")
         if self.short not in SHORT:
             raise UsageError(f"unknown policy for short videos {self.short!r}: {', '.join(SHORT)}")
 

@@ -10,14 +10,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 from exporter import __version__
+from exporter.artifacts.manifest import Manifest
 from exporter.engines import find_engine
 from exporter.errors import C3DExportError, UsageError
 from exporter.formats import FORMATS, load_artifact
 from exporter.formats.torchscript import is_torchscript_archive
 from exporter.inference.model import VideoModel, open_video_model
+from exporter.inference.preprocessing import require_known_profile
 from exporter.inference.types import InferenceOptions
 from exporter.storage import translate_os_errors
 from exporter.types import FORMAT_NAMES, ExportRequest, FormatName, OptimizeOptions, ParityOptions, Target
+from exporter.video.container import require_pyav
 from models.cache import cache_folder
 from models.checkpoints.sources import is_remote
 from models.options import BuildOptions
@@ -50,6 +53,7 @@ def open_model(
     Raises:
         ParityFailedError: the export of the checkpoint does not return what its network returns.
         CheckpointError: the checkpoint does not load.
+        UnavailableError: PyAV is not installed.
         UsageError: options of a checkpoint for an artifact, and what `open_video_model` says.
         ArtifactError: as `open_video_model` says.
     """
@@ -60,6 +64,7 @@ def open_model(
         preprocess=options.preprocess or build.preprocess,
         mean=options.mean or build.mean,
     )
+    require_pyav()  # before a checkpoint is exported for nothing
     path, notes = find_model(source, options, build, progress)
     model = open_video_model(path, options)
     model.notes = (*notes, *model.notes)
@@ -83,7 +88,7 @@ def find_model(
         the model file, and notes about where it came from.
 
     Raises:
-        UsageError: options of a checkpoint for an artifact.
+        UsageError: options of a checkpoint for an artifact, or a checkpoint whose profile nothing states.
         CheckpointError: the checkpoint does not load.
         ParityFailedError: the export does not return what the network returns.
         OutputError: the cache folder cannot be written to.
@@ -132,8 +137,8 @@ class _CachedExport:
         key = hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:32]
         return cache_folder() / CACHE / key / f"model{FORMATS[self.format].suffix}"
 
-    def find(self, wanted: tuple[str, ...] | None) -> Path | None:
-        """Return a complete model file that returns these outputs; None where there is none."""
+    def find(self, wanted: tuple[str, ...] | None) -> tuple[Path, Manifest] | None:
+        """Return a complete model file that returns these outputs, and its manifest; None where there is none."""
         for path in dict.fromkeys((self.path(None), self.path(wanted))):
             if not path.is_file():
                 continue
@@ -142,7 +147,7 @@ class _CachedExport:
             except C3DExportError:  # damaged: it is exported again
                 continue
             if manifest is not None and {*(wanted or ())} <= {output.name for output in manifest.signature.outputs}:
-                return path
+                return path, manifest
         return None
 
 
@@ -157,7 +162,9 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
     assert build.weights is not None
     _, raw = read_raw(build.weights, progress)
     cached = _CachedExport(raw.sha256, build, target_format, OptimizeOptions(target=target))
-    if (found := cached.find(options.outputs)) is not None:
+    if (kept := cached.find(options.outputs)) is not None:
+        found, manifest = kept
+        require_known_profile(build.weights, manifest.preprocessing, options)
         notes = (*_read_notes(found.parent), f"{build.weights}: exported and verified earlier, {found}")
         return found, _still_open(notes, options)
 
@@ -165,6 +172,7 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
 
     progress("building the network")
     model = build_network(build, progress)
+    require_known_profile(build.weights, model.preprocessing, options)
     usual = tuple(output.name for output in model.outputs if len(output.shape) == 1 and output.kind != "probabilities")
     own = options.outputs if options.outputs and not {*options.outputs} <= {*usual} else None
     path = cached.path(own)

@@ -1,5 +1,6 @@
 """What the user names becomes a model: an artifact as it is, a checkpoint by an export that is kept."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from helpers.small_video_model import PROFILE, SmallVideoModel
 
-from exporter.errors import UsageError
+from exporter.errors import UnavailableError, UsageError
 from exporter.inference.types import InferenceOptions
 from exporter.types import ExportRequest, OptimizeOptions
 from exporter.workflows import export as export_workflow
@@ -76,6 +77,21 @@ def test_a_checkpoint_is_exported_once(checkpoint: Path, cache: Path, monkeypatc
     with open_model(checkpoint, OPTIONS) as model:
         outputs = model.run([clip])
     assert {name: rows.shape for name, rows in outputs.items()} == {"logits": (1, 5), "fc6": (1, 64), "fc7": (1, 64)}
+
+
+def test_what_is_missing_is_said_before_a_checkpoint_is_exported(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(export_workflow, "export", None)  # an export would fail
+        with pytest.raises(UsageError, match=r"narrow\.pth: which preprocessing .* --preprocess"):
+            open_model(checkpoint)
+        patch.setitem(sys.modules, "av", None)
+        with pytest.raises(UnavailableError, match=r"c3d-export\[video\]"):
+            open_model(checkpoint, OPTIONS)
+    find_model(checkpoint, OPTIONS)
+    with pytest.raises(UsageError, match=r"narrow\.pth: which preprocessing"):  # not the kept file's name
+        open_model(checkpoint)
 
 
 def test_another_content_another_option_or_a_damaged_file_is_exported_again(
