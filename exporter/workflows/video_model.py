@@ -16,15 +16,20 @@ from exporter.errors import C3DExportError, UsageError
 from exporter.formats import FORMATS, load_artifact
 from exporter.formats.torchscript import is_torchscript_archive
 from exporter.inference.model import VideoModel, open_video_model
+from exporter.inference.outputs import class_count
 from exporter.inference.preprocessing import require_known_profile
 from exporter.inference.types import InferenceOptions
 from exporter.storage import translate_os_errors
 from exporter.types import FORMAT_NAMES, ExportRequest, FormatName, OptimizeOptions, ParityOptions, Target
 from exporter.video.container import require_pyav
+from models.built_model import BuiltModel
 from models.cache import cache_folder
 from models.checkpoints.sources import is_remote
+from models.class_names import check_class_count, load_class_names
 from models.options import BuildOptions
 from models.paths import atomic_write
+from models.preprocessing import UNKNOWN
+from models.preprocessing.selection import choose_profile
 from models.progress import Progress, no_progress
 
 CACHE = "video-models"
@@ -172,7 +177,7 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
 
     progress("building the network")
     model = build_network(build, progress)
-    require_known_profile(build.weights, model.preprocessing, options)
+    _check_options(build.weights, model, options)
     usual = tuple(output.name for output in model.outputs if len(output.shape) == 1 and output.kind != "probabilities")
     own = options.outputs if options.outputs and not {*options.outputs} <= {*usual} else None
     path = cached.path(own)
@@ -191,6 +196,21 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
     seconds = sum(result.seconds.values())
     note = f"{build.weights}: exported to {path} and verified in {seconds:.0f} s; kept for later"
     return path, _still_open((*result.notes, note), options)
+
+
+def _check_options(source: str | Path, model: BuiltModel, options: InferenceOptions) -> None:
+    """Refuse before the export, which takes a minute, what would be refused after it.
+
+    Raises:
+        UsageError: the profile is not known, or does not fit, or another number of names than classes.
+        BadInputError: a file of options cannot be used.
+    """
+    require_known_profile(source, model.preprocessing, options)
+    if options.preprocess is not None or options.mean is not None:
+        frames, height, width = (int(size) for size in model.input.shape[-3:])
+        choose_profile(model.preprocessing or UNKNOWN, (frames, height, width), options.preprocess, options.mean)
+    if options.labels is not None and (classes := class_count(model.outputs)):
+        check_class_count(load_class_names(options.labels), classes, options.labels)
 
 
 def _read_notes(folder: Path) -> tuple[str, ...]:

@@ -78,8 +78,8 @@ def test_files_behind_a_url_and_on_a_full_disk(video_command: VideoCommand) -> N
     [
         (("{onnx}", "{video}"), 2, "--preprocess NAME|FILE"),
         (("{onnx}", "{video}", "--preprocess", "none"), 2, "no profile none"),
-        (("{onnx}", "{video}", *KNOWN, "--window", "long"), 2, "'long' is no length"),
-        (("{onnx}", "{video}", *KNOWN, "--clips", "3"), 2, "no step"),
+        (("{onnx}", "{video}", *KNOWN, "--window", "long"), 2, "--window 'long' is no length"),
+        (("{onnx}", "{video}", *KNOWN, "--clips", "3"), 2, "no --step"),
         (("{onnx}", "{video}", *KNOWN, "--labels", "two.txt"), 2, "2 names, but the network has 5 classes"),
         (("{onnx}", "{video}", *KNOWN, "--batch", "0"), 2, "--batch must be at least 1"),
         (("{onnx}", "{video}", *KNOWN, "--mean", "none.npy"), 3, "none.npy"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.small_video_model import PROFILE, SmallVideoModel
 
-from exporter.errors import UnavailableError, UsageError
+from exporter.errors import BadInputError, UnavailableError, UsageError
 from exporter.inference.types import InferenceOptions
 from exporter.types import ExportRequest, OptimizeOptions
 from exporter.workflows import export as export_workflow
@@ -86,6 +86,12 @@ def test_what_is_missing_is_said_before_a_checkpoint_is_exported(
         patch.setattr(export_workflow, "export", None)  # an export would fail
         with pytest.raises(UsageError, match=r"narrow\.pth: which preprocessing .* --preprocess"):
             open_model(checkpoint)
+        with pytest.raises(UsageError, match="no profile caffee"):
+            open_model(checkpoint, InferenceOptions(preprocess="caffee"))
+        with pytest.raises(UsageError, match="101 names, but the network has 5 classes"):
+            open_model(checkpoint, replace(OPTIONS, labels="ucf101"))
+        with pytest.raises(BadInputError, match="none.npy"):
+            open_model(checkpoint, replace(OPTIONS, mean=Path("none.npy")))
         patch.setitem(sys.modules, "av", None)
         with pytest.raises(UnavailableError, match=r"c3d-export\[video\]"):
             open_model(checkpoint, OPTIONS)
