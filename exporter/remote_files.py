@@ -171,7 +171,7 @@ class _Reader(io.RawIOBase):
 
     def _read(self, count: int) -> bytes:
         position = self._stream.tell()
-        for attempt in range(ATTEMPTS):
+        for later in reversed(range(ATTEMPTS)):
             try:
                 return self._stream.read(count)
             except (FileNotFoundError, PermissionError):
@@ -179,10 +179,10 @@ class _Reader(io.RawIOBase):
             except ValueError:  # fsspec's: the server ignores ranges
                 self._spool()
             except Exception:
-                if attempt == ATTEMPTS - 1:
+                if not later:
                     raise
             self._stream.seek(position)
-        raise AssertionError("unreachable")
+        return self._stream.read(count)
 
     def _spool(self) -> None:
         """Copy the whole file, so that seeks work."""
