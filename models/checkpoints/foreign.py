@@ -51,6 +51,18 @@ def check_lost(path: Path, raw: ReadResult, prefix: str, ignored: Callable[[str]
     )
 
 
+def require_tensors(path: Path, raw: ReadResult) -> ReadResult:
+    """Return what a reader found in a pickle.
+
+    Raises:
+        CheckpointError: no tensors; the message says what it holds instead.
+    """
+    if not raw.tensors:
+        check_foreign(path, raw)
+        raise CheckpointError(f"{path}: {describe_empty(raw)}")
+    return raw
+
+
 def _refuse(path: Path, weights: Mapping[str, str]) -> None:
     if weights:
         name, made_by = next(iter(weights.items()))

@@ -7,11 +7,11 @@ else becomes a `NotBuilt` record whose arguments and state stay reachable. The w
     reader                  the pickles of one file, in the order of its format
     torch_zip, legacy, torch_tar, persistent      PyTorch's formats
     machine, opcodes, literals, containers, keys, limits      the stack machine, and what a file may cost
-    rules, plain, arrays, storages, hazards       what the names in a file mean here
+    rules, plain, arrays, joblib, storages, hazards       what the names in a file mean here
     resolve, buffers        in the end, tensors: views of the mapped file
 """
 
 from models.checkpoints.pickles.errors import PickleError
-from models.checkpoints.pickles.reader import PickleContent, read_pickle, read_torch_tar, read_torch_zip
+from models.checkpoints.pickles.reader import PickleContent, read_pickle, read_pickles, read_torch_tar, read_torch_zip
 
-__all__ = ["PickleContent", "PickleError", "read_pickle", "read_torch_tar", "read_torch_zip"]
+__all__ = ["PickleContent", "PickleError", "read_pickle", "read_pickles", "read_torch_tar", "read_torch_zip"]

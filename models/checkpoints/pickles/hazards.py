@@ -64,7 +64,15 @@ PREFIXES = (
     "torch.utils.cpp_extension.",
 )
 
-HARMLESS = frozenset({"os.stat_result", "posix.stat_result", "os.terminal_size", "types.SimpleNamespace"})
+HARMLESS = frozenset(
+    {
+        "joblib.numpy_pickle.NumpyArrayWrapper",
+        "os.stat_result",
+        "os.terminal_size",
+        "posix.stat_result",
+        "types.SimpleNamespace",
+    }
+)
 """Plain records from those modules."""
 
 

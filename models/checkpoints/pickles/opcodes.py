@@ -11,6 +11,7 @@ import struct
 
 from models.checkpoints.pickles.containers import CONTAINERS
 from models.checkpoints.pickles.errors import PickleError
+from models.checkpoints.pickles.joblib import InlineArray
 from models.checkpoints.pickles.limits import OBJECT_COST
 from models.checkpoints.pickles.literals import LITERALS, Handler
 from models.checkpoints.pickles.machine import Machine
@@ -170,7 +171,10 @@ def _obj(machine: Machine) -> None:
 def _build(machine: Machine) -> None:
     machine.budget.charge_opcodes(OBJECT_COST)
     state = machine.stack.pop()
-    machine.rules.build(machine.stack[-1], state)
+    target = machine.stack[-1]
+    machine.rules.build(target, state)
+    if isinstance(target, InlineArray):
+        target.take_values(machine.take)
 
 
 def _persistent_line(machine: Machine) -> None:

@@ -95,6 +95,23 @@ def read_pickle(data: memoryview) -> PickleContent:
         return pickles.finish(values if len(values) > 1 else values[0], "pickle")
 
 
+def read_pickles(parts: Mapping[str, memoryview], file_size: int) -> PickleContent:
+    """Read several pickles of one file, which share its budget; the content is {name: value}.
+
+    Raises:
+        PickleError: one is damaged, truncated, or together they are beyond a limit; it names the part.
+    """
+    with _garbage_collection_paused():
+        pickles = FilePickles(file_size)
+        values: dict[str, object] = {}
+        for name, data in parts.items():
+            try:
+                values[name], _ = pickles.run(data, 0, no_persistent)
+            except PickleError as error:
+                raise PickleError(f"{name}: {error}") from error
+        return pickles.finish(values, "pickle")
+
+
 def read_torch_zip(
     pickle_data: memoryview, find_storage: FindStorage, file_size: int, *, big_endian: bool
 ) -> PickleContent:

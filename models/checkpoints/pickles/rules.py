@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import cast
 
 from models.checkpoints.contents import NotBuilt
-from models.checkpoints.pickles import arrays, plain
+from models.checkpoints.pickles import arrays, joblib, plain
 from models.checkpoints.pickles.arrays import ArrayDtype, ArrayValue
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.hazards import is_hazard
@@ -122,6 +122,7 @@ CONSTRUCTORS: dict[tuple[str, str], Constructor] = {
     ("collections", "deque"): plain.build_list,
     ("copyreg", "_reconstructor"): plain.reconstruct,
     **arrays.CONSTRUCTORS,
+    **joblib.CONSTRUCTORS,
     ("torch", "Size"): plain.build_tuple,
     ("torch", "device"): _device,
     ("torch.serialization", "_get_layout"): _layout,

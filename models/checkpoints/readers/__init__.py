@@ -68,6 +68,8 @@ NOT_WEIGHTS = {
     b"Rar!": "a RAR archive: unpack it by `unrar x {}`",
     b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it by `zstd -d {}`",
     b"\x04\x22\x4d\x18": "compressed by lz4: unpack it by `lz4 -d {}`",
+    b"\x5d\0\0": "compressed by lzma: unpack it by `xz -F lzma -dc {} > unpacked`",
+    b"ZF0x": "compressed by joblib before 0.10: where you trust it, load {} by joblib.load and write it by joblib.dump",
     b"\x1f\x9d": "compressed by compress: unpack it by `uncompress {}`",
 }
 """{first bytes: what such a file is, with {} for its path}."""

@@ -1,4 +1,4 @@
-"""The one checkpoint inside a compressed file or an archive: gzip, bzip2, xz, tar, zip, and a tar that is compressed.
+"""The one checkpoint inside a compressed file, a tar, a zip, or a tar that is compressed.
 
 It is unpacked into an anonymous temporary file and mapped as any other file is, within `MappedFile.max_unpacked`. No
 path of the archive is used for anything but to choose the member: nothing is written under its name, and links,
@@ -7,7 +7,6 @@ devices and folders are not members. An archive in an archive is refused.
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import lzma
 import mmap
@@ -16,7 +15,7 @@ import shlex
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -24,30 +23,13 @@ from typing import BinaryIO, cast
 
 from models.checkpoints.pickles.torch_tar import MEMBERS as TORCH_TAR
 from models.checkpoints.readers.base import MappedFile
+from models.checkpoints.readers.compressions import CHUNK, HEAD, STARTS, Chunks, find_compression, unpack
 from models.checkpoints.readers.zip_archive import BAD_ZIP, is_zip, member_names
 from models.errors import CheckpointError, join_limited
 from models.paths import DESCRIPTORS
 
-CHUNK = 1 << 20
 MAX_MEMBERS = 10_000
-XZ_MEMORY = 256 << 20
-"""What a decompressor may take: xz -9 needs 65 MiB, a crafted header asks for gigabytes."""
-
-HEAD = 512
 NUMBERED = re.compile(r"\.(ckpt|model)-\d+")
-STARTS = (
-    b"\x89HDF\r\n\x1a\n",
-    b"PK\x03\x04",
-    b"\x80\x02",
-    b"\x80\x03",
-    b"\x80\x04",
-    b"\x80\x05",
-    b"\x12\x01\0\0\0\0\0\0",
-)
-"""First bytes of HDF5, of zip archives (torch, npz), of pickles, and of MXNet's files."""
-
-COMPRESSIONS = {b"\x1f\x8b\x08": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz"}
-"""{first bytes: name} of the compressions that Python's standard library unpacks."""
 COMPRESSION_SUFFIXES = {
     ".gz": "",
     ".bz2": "",
@@ -63,8 +45,6 @@ TORCH_ZIP = {"data.pkl", "constants.pkl"}
 """Members of the zip archives that torch writes."""
 _BAD_TAR = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
 _BAD_STREAM = (*BAD_ZIP, lzma.LZMAError, gzip.BadGzipFile, OSError)
-
-Chunks = Iterator[bytes]
 
 
 @dataclass(frozen=True)
@@ -94,11 +74,11 @@ def open_inside(file: MappedFile, suffixes: Collection[str]) -> Generator[Mapped
     """
     with ExitStack() as stack:
         inner = file
-        if kind := _compression(inner):
+        if kind := find_compression(inner.data[:HEAD]):
             inner = stack.enter_context(_decompressed(inner, kind))
         if members := _members(inner):
             inner = stack.enter_context(_only_checkpoint(inner, members, suffixes))
-        if inner is not file and (_compression(inner) or _members(inner)):
+        if inner is not file and (find_compression(inner.data[:HEAD]) or _members(inner)):
             raise CheckpointError(
                 f"{file.path}: {inner.name} inside is itself an archive; unpack {file.path.name} first, then give that"
             )
@@ -108,10 +88,6 @@ def open_inside(file: MappedFile, suffixes: Collection[str]) -> Generator[Mapped
 # ---- compressed files
 
 
-def _compression(file: MappedFile) -> str:
-    return next((name for start, name in COMPRESSIONS.items() if file.data[: len(start)] == start), "")
-
-
 @contextmanager
 def _decompressed(file: MappedFile, kind: str) -> Generator[MappedFile]:
     file.stream.seek(0)
@@ -119,31 +95,8 @@ def _decompressed(file: MappedFile, kind: str) -> Generator[MappedFile]:
     name = file.path.name
     if suffix in COMPRESSION_SUFFIXES:
         name = name[: -len(suffix)] + COMPRESSION_SUFFIXES[suffix]
-    with _temporary(file, name, kind, _unpack(file.stream, kind), file.max_unpacked) as inner:
+    with _temporary(file, name, kind, unpack(file.stream, kind), file.max_unpacked) as inner:
         yield inner
-
-
-def _unpack(stream: BinaryIO, kind: str) -> Chunks:
-    """Return what a compressed stream holds; several compressed streams may follow one another."""
-    if kind == "gzip":
-        with gzip.GzipFile(fileobj=stream) as unpacked:
-            while chunk := unpacked.read(CHUNK):
-                yield chunk
-        return
-    new = bz2.BZ2Decompressor if kind == "bzip2" else lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY)
-    one, data = new(), stream.read(CHUNK)
-    while True:
-        yield one.decompress(data, CHUNK)
-        data = b""
-        if one.eof:
-            data = (one.unused_data or stream.read(CHUNK)).lstrip(b"\0")  # xz pads its streams
-            if not data:
-                return
-            one = new()
-        elif one.needs_input:
-            data = stream.read(CHUNK)
-            if not data:
-                raise EOFError("it ends too early")
 
 
 @contextmanager

@@ -5,15 +5,13 @@ The pickle is interpreted by `models.checkpoints.pickles`: nothing of the file i
 
 from __future__ import annotations
 
-from typing import cast
-
-from models.checkpoints.foreign import check_foreign, describe_empty
+from models.checkpoints.foreign import require_tensors
 from models.checkpoints.pickles import PickleError, read_pickle
-from models.checkpoints.readers.base import MappedFile, NotBuilt, ReadResult
+from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.npz import read_header, torch_dtype
+from models.checkpoints.readers.object_arrays import number_arrays, unwrap_objects
 from models.errors import CheckpointError
 
-ARRAY = "numpy.ndarray"
 MAGIC = b"\x93NUMPY"
 
 
@@ -49,13 +47,6 @@ def _read_objects(file: MappedFile, start: int) -> ReadResult:
         read = read_pickle(memoryview(file.data)[start:])
     except PickleError as error:
         raise CheckpointError(f"{file.path}: not a valid pickle in a .npy file: {error}") from error
-    content = read.content
-    if isinstance(content, NotBuilt) and content.name == ARRAY and content.parts:
-        content = content.parts[-1]  # the list of its elements
-    while isinstance(content, list) and len(items := cast("list[object]", content)) == 1:
-        content = items[0]
+    content = number_arrays(unwrap_objects(read.content))
     result = ReadResult(content, "npy, pickled", not_built=read.not_built, hazards=read.hazards)
-    if not result.tensors:
-        check_foreign(file.path, result)
-        raise CheckpointError(f"{file.path}: {describe_empty(result)}")
-    return result
+    return require_tensors(file.path, result)

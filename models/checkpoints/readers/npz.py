@@ -1,14 +1,21 @@
-"""Reads `.npz`, what `numpy.savez` and chainer's `save_npz` write: a zip archive of arrays. None is unpickled."""
+"""Reads `.npz`, what `numpy.savez` and chainer's `save_npz` write: a zip archive of arrays.
+
+Arrays of objects, such as a dict of arrays, are interpreted by `models.checkpoints.pickles`: nothing of the file is
+imported or called.
+"""
 
 import zipfile
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
+from models.checkpoints.foreign import require_tensors
+from models.checkpoints.pickles import PickleError, read_pickles
 from models.checkpoints.readers.base import MappedFile, ReadResult
+from models.checkpoints.readers.object_arrays import number_arrays, unwrap_objects
 from models.checkpoints.readers.zip_archive import BAD_ZIP, Member, verified_members
 from models.errors import CheckpointError
 
@@ -22,26 +29,52 @@ def read_npz(file: MappedFile) -> ReadResult:
     Raises:
         CheckpointError: damaged, truncated, encrypted, a bomb, or a member that is not a plain array.
     """
-    tensors: dict[str, Tensor] = {}
+    arrays: dict[str, Tensor | memoryview] = {}
     members = verified_members(file)
     with zipfile.ZipFile(file.stream) as archive:
         for member in members:
             name = member.info.filename.removesuffix(SUFFIX)
             try:
                 with archive.open(member.info) as stream:
-                    tensors[name] = _array(file, member, name, stream)
+                    arrays[name] = _array(file, member, name, stream)
             except CheckpointError:
                 raise
             except (*BAD_ZIP, TypeError, OverflowError, SyntaxError, RecursionError, MemoryError) as error:
                 first = (str(error).splitlines() or [type(error).__name__])[0]
                 raise CheckpointError(f"{file.path}: {name} is not a valid array: {first}") from error
-    return ReadResult(tensors, "npz")
+    if not any(isinstance(array, memoryview) for array in arrays.values()):
+        return ReadResult(arrays, "npz")
+    return _with_objects(file, arrays)
 
 
-def _array(file: MappedFile, member: Member, name: str, stream: IO[bytes]) -> Tensor:
+def _with_objects(file: MappedFile, arrays: dict[str, Tensor | memoryview]) -> ReadResult:
+    """Return the content of an archive of which some arrays are pickles."""
+    pickles = {name: array for name, array in arrays.items() if isinstance(array, memoryview)}
+    try:
+        read = read_pickles(pickles, sum(map(len, pickles.values())))
+    except PickleError as error:
+        raise CheckpointError(f"{file.path}: not a valid pickle in a .npz file: {error}") from error
+    values = cast("dict[str, object]", read.content)
+    content: dict[str, object] = {**arrays, **{name: unwrap_objects(value) for name, value in values.items()}}
+    (only, *others) = content.values()
+    root = number_arrays(cast("object", only)) if isinstance(only, list) and not others else content
+    result = ReadResult(root, "npz, pickled", not_built=read.not_built, hazards=read.hazards)
+    return require_tensors(file.path, result)
+
+
+def _array(file: MappedFile, member: Member, name: str, stream: IO[bytes]) -> Tensor | memoryview:
+    """Return an array; of an array of objects, its pickle."""
     shape, fortran, dtype = read_header(stream)
+    if dtype.hasobject and dtype.fields is None:
+        start, length = stream.tell(), member.info.file_size - stream.tell()
+        if member.stored:
+            return memoryview(file.data)[member.offset + start : member.offset + start + length]
+        content = bytearray(length)
+        if not _fill(stream, content):
+            raise CheckpointError(f"{file.path}: {name} is truncated")
+        return memoryview(content)
     if dtype.hasobject or dtype.fields is not None or dtype.kind not in "fiub":
-        raise CheckpointError(f"{file.path}: {name} holds {dtype}, not plain numbers; nothing is unpickled")
+        raise CheckpointError(f"{file.path}: {name} holds {dtype}, not plain numbers")
     native = dtype.newbyteorder("=")
     length = member.info.file_size - stream.tell()
     order = shape[::-1] if fortran else shape

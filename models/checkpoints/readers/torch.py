@@ -8,13 +8,12 @@ import tarfile
 from collections.abc import Mapping
 from typing import cast
 
-from torch import Tensor
-
-from models.checkpoints.foreign import check_foreign, describe_empty
+from models.checkpoints.foreign import require_tensors
 from models.checkpoints.pickles import PickleContent, PickleError, read_pickle, read_torch_tar, read_torch_zip
 from models.checkpoints.pickles.legacy import MAGIC_TEXT
 from models.checkpoints.pickles.torch_tar import MEMBERS
 from models.checkpoints.readers.base import MappedFile, ReadResult
+from models.checkpoints.readers.object_arrays import number_arrays
 from models.checkpoints.readers.zip_archive import Member, is_zip, verified_members
 from models.errors import CheckpointError
 
@@ -64,12 +63,9 @@ def read_torch(file: MappedFile) -> ReadResult:
         if not is_torch(file) and is_text(file.data[:_HEAD]):
             raise CheckpointError(f"{file.path}: {TEXT_FILE}") from error
         raise CheckpointError(f"{file.path}: not a valid PyTorch checkpoint or pickle: {error}") from error
-    content = _number_arrays(read.content) if read.container == "pickle" else read.content
+    content = number_arrays(read.content) if read.container == "pickle" else read.content
     result = ReadResult(content, read.container, not_built=read.not_built, hazards=read.hazards)
-    if not result.tensors:
-        check_foreign(file.path, result)
-        raise CheckpointError(f"{file.path}: {describe_empty(result)}")
-    return result
+    return require_tensors(file.path, result)
 
 
 def _read_zip(file: MappedFile) -> PickleContent:
@@ -128,11 +124,3 @@ def _check_members(file: MappedFile, members: Mapping[str, Member]) -> None:
             raise CheckpointError(
                 f"{file.path}: member {member.info.filename} is compressed; torch.save stores its members plainly"
             )
-
-
-def _number_arrays(content: object) -> object:
-    """Return a plain list of arrays, such as Lasagne's, under the names that `numpy.savez` gives it."""
-    items = cast("list[object]", content) if isinstance(content, list) else []
-    if items and all(isinstance(item, Tensor) for item in items):
-        return {f"arr_{index}": item for index, item in enumerate(items)}
-    return content

@@ -1,7 +1,10 @@
 """npz files: arrays are read as they are stored, and nothing is unpickled."""
 
+import io
+import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -31,9 +34,61 @@ def test_compressed_and_byte_swapped_arrays_are_read(tmp_path: Path) -> None:
             assert np.array_equal(tensor.float().numpy(), values)
 
 
-def test_npz_never_unpickles(tmp_path: Path) -> None:
-    np.savez(tmp_path / "c3d.npz", conv1=np.array([{"a": 1}], dtype=object))
-    refuse(tmp_path / "c3d.npz", "conv1 holds object, not plain numbers; nothing is unpickled")
+class Evil:
+    def __reduce__(self) -> Any:
+        return os.system, ("touch ran",)  # pyright: ignore[reportDeprecated]
+
+
+WEIGHTS = {"conv1.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "fc8.bias": np.arange(4, dtype=np.float64)}
+SAVERS: list[Any] = [np.savez, np.savez_compressed]
+
+
+@pytest.mark.parametrize("save", SAVERS)
+@pytest.mark.parametrize(
+    ("members", "prefix"),
+    [
+        ({"arr_0": WEIGHTS}, "arr_0."),
+        ({"epoch": 3, "state": {"model": WEIGHTS}}, "state.model."),
+        ({"names": np.array(["a", None], object), "w": np.array([WEIGHTS], object)}, "w."),
+    ],
+)
+def test_a_dict_in_an_npz(save: Any, members: dict[str, Any], prefix: str, tmp_path: Path) -> None:
+    save(tmp_path / "c3d.npz", **members)
+    found = read_file(tmp_path / "c3d.npz")
+    assert found.container == "npz, pickled"
+    read = {name: value.tolist() for name, value in found.tensors.items() if name.startswith(prefix)}
+    assert read == {f"{prefix}{name}": value.tolist() for name, value in WEIGHTS.items()}
+
+
+@pytest.mark.parametrize("save", SAVERS)
+def test_a_list_of_arrays_has_the_names_of_several_members(save: Any, tmp_path: Path) -> None:
+    """As `numpy.savez(path, lasagne.layers.get_all_param_values(network))`, without a star."""
+    arrays = np.empty(3, object)
+    arrays[:] = [np.full(n + 1, n, np.float32) for n in range(3)]
+    save(tmp_path / "c3d.npz", arrays)
+    assert {name: value.tolist() for name, value in read_file(tmp_path / "c3d.npz").tensors.items()} == {
+        f"arr_{n}": [n] * (n + 1) for n in range(3)
+    }
+
+
+@pytest.mark.parametrize("save", SAVERS)
+def test_nothing_of_an_npz_is_executed(save: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "c3d.npz", weights=WEIGHTS, extra=np.array([Evil()], object))
+    found = read_file(tmp_path / "c3d.npz")
+    assert [*found.tensors] == [f"weights.{name}" for name in WEIGHTS]
+    assert found.hazards == (f"{os.name}.system",)
+    assert not (tmp_path / "ran").exists()
+    save(tmp_path / "bad.npz", extra=np.array([Evil()], object))
+    refuse(tmp_path / "bad.npz", "no tensors; it contains .*system, not executed")
+
+
+def test_a_damaged_pickle_in_an_npz_is_named(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    np.save(header, np.array({"a": 1}, object), allow_pickle=True)
+    with zipfile.ZipFile(tmp_path / "c3d.npz", "w") as archive:
+        archive.writestr("weights.npy", header.getvalue()[:-3])
+    refuse(tmp_path / "c3d.npz", "not a valid pickle in a .npz file: weights: it is truncated")
 
 
 def test_a_zip_bomb_is_refused_by_its_claim(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""Compressed streams: gzip, bzip2, xz, and zlib around a pickle, which is how joblib compresses."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+CHUNK = 1 << 20
+HEAD = 512
+XZ_MEMORY = 256 << 20
+"""What a decompressor may take: xz -9 needs 65 MiB, a crafted header asks for gigabytes."""
+
+STARTS = (
+    b"\x89HDF\r\n\x1a\n",
+    b"PK\x03\x04",
+    b"\x80\x02",
+    b"\x80\x03",
+    b"\x80\x04",
+    b"\x80\x05",
+    b"\x12\x01\0\0\0\0\0\0",
+)
+"""First bytes of HDF5, of zip archives (torch, npz), of pickles, and of MXNet's files."""
+
+COMPRESSIONS = {b"\x1f\x8b\x08": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz"}
+"""{first bytes: name} of the compressions that Python's standard library unpacks."""
+ZLIB = b"\x78"
+"""First byte of a zlib stream with the usual window; joblib's `compress=True`."""
+
+Chunks = Iterator[bytes]
+
+
+def find_compression(head: bytes) -> str:
+    """Return the name of the compression that a file of which `head` is the first HEAD bytes has; "" for none."""
+    known = next((name for start, name in COMPRESSIONS.items() if head.startswith(start)), "")
+    return known or ("zlib" if _is_zlib_pickle(head) else "")
+
+
+def _is_zlib_pickle(head: bytes) -> bool:
+    """Return whether a pickle follows that zlib compressed: its two bytes of header prove too little."""
+    if head[:1] != ZLIB:
+        return False
+    try:
+        return zlib.decompressobj().decompress(head, 2).startswith(STARTS)
+    except zlib.error:
+        return False
+
+
+def unpack(stream: BinaryIO, kind: str) -> Chunks:
+    """Return what a compressed stream holds; several compressed streams may follow one another."""
+    if kind == "gzip":
+        with gzip.GzipFile(fileobj=stream) as unpacked:
+            while chunk := unpacked.read(CHUNK):
+                yield chunk
+        return
+    if kind == "zlib":
+        yield from _unpack_zlib(stream)
+        return
+    new = bz2.BZ2Decompressor if kind == "bzip2" else lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY)
+    one, data = new(), stream.read(CHUNK)
+    while True:
+        yield one.decompress(data, CHUNK)
+        data = b""
+        if one.eof:
+            data = (one.unused_data or stream.read(CHUNK)).lstrip(b"\0")  # xz pads its streams
+            if not data:
+                return
+            one = new()
+        elif one.needs_input:
+            data = stream.read(CHUNK)
+            if not data:
+                raise EOFError("it ends too early")
+
+
+def _unpack_zlib(stream: BinaryIO) -> Chunks:
+    one, data = zlib.decompressobj(), stream.read(CHUNK)
+    while not one.eof:
+        chunk = one.decompress(data, CHUNK)
+        yield chunk
+        data = one.unconsumed_tail or stream.read(CHUNK)
+        if not (chunk or data or one.eof):
+            raise EOFError("it ends too early")
