@@ -14,6 +14,7 @@ import msgspec
 
 from exporter.errors import OutputError
 from exporter.inference.features.types import Aggregate, FeatureFormat
+from models.paths import is_plain_name
 from models.preprocessing import Preprocessing
 
 VERSION = 1
@@ -92,14 +93,18 @@ class VideoRecord:
 
     Attributes:
         video: where it is: an absolute path, or a URL.
-        name: its name among the files.
+        name: its name among the files, which stay in the folder whatever a record of another's says: a plain name, as
+            those of its files.
         bytes: its size when it was read; None where that is not known.
         modified_ns: when it was last changed, in nanoseconds since 1970; None where that is not known.
         rows: rows that were written.
         clips: clips that they were made of.
-        files: {path from the folder: bytes}; empty for Parquet, where the rows are in the table.
+        files: {name in the folder: bytes}; empty for Parquet, where the rows are in the table.
         notes: what the user should know about the video.
         complete: whether all files are there.
+
+    Raises:
+        ValueError: a name that is not plain.
     """
 
     video: str
@@ -111,6 +116,11 @@ class VideoRecord:
     files: dict[str, int] = field(default_factory=dict[str, int])
     notes: tuple[str, ...] = ()
     complete: bool = True
+
+    def __post_init__(self) -> None:
+        for name in (self.name, *self.files):
+            if not is_plain_name(name):
+                raise ValueError(f"{name!r} is not a file's name in its folder")
 
 
 def to_json(record: FeatureRecord | VideoRecord) -> bytes:

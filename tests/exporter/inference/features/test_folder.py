@@ -135,6 +135,21 @@ def test_addresses_that_differ_in_their_query_are_two_videos_and_it_stays_secret
     assert b"word" not in written
 
 
+@pytest.mark.parametrize("change", [{"files": {"../precious": 1}}, {"name": "../../precious"}])
+def test_a_record_that_names_files_elsewhere_removes_none(change: dict[str, object], tmp_path: Path) -> None:
+    """A folder of features may come from somebody else."""
+    out, precious = tmp_path / "out", tmp_path / "precious"
+    resume(out, RECORD, make_videos(tmp_path / "videos", 1))
+    precious.mkdir()
+    (record,) = (out / ".run" / "videos").iterdir()
+    record.write_text(json.dumps(json.loads(record.read_text()) | change))
+    for video in (tmp_path / "videos").iterdir():
+        video.write_bytes(b"another video")
+    with pytest.raises(OutputError, match="not a record of this tool .*precious' is not a file's name in its folder"):
+        resume(out, RECORD, make_videos(tmp_path / "videos", 1), overwrite=True)
+    assert precious.is_dir()
+
+
 def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
     code = (
         "import sys; from helpers.features import RECORD; from exporter.inference.features.folder import open_folder\n"
