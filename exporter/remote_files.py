@@ -1,4 +1,4 @@
-"""Files behind a URL, through fsspec, with every failure as one line. `exporter.storage` is what callers use.
+"""Files at a URL, through fsspec, with every failure as one line. `exporter.storage` is what callers use.
 
 fsspec's file systems share no base class of errors: a missing object, rejected credentials and a broken connection come
 as whatever the protocol's library raises. They are all translated here.

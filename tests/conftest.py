@@ -109,7 +109,7 @@ def theirs(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def small_video_model(tmp_path_factory: pytest.TempPathFactory) -> SmallVideoModel:
-    """A C3D of 2 base channels as ONNX and TorchScript, and its answers by an independent computation."""
+    """A C3D of 2 base channels as ONNX and TorchScript, and its outputs by an independent computation."""
     return make_small_video_model(tmp_path_factory.mktemp("small-video-model"))
 
 

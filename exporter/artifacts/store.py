@@ -146,11 +146,11 @@ def replace_folder(staged: Path, target: Path) -> None:
     Raises:
         OutputError: the folder around it cannot be written to, or is full.
     """
-    aside = _aside(target)
+    previous = _previous(target)
     with translate_os_errors(target.parent), _locked(_folder_lock(target)):
         restore_folder(target)
         if target.exists():
-            target.replace(aside)
+            target.replace(previous)
         try:
             atomic_replace(staged, target)
         finally:
@@ -163,17 +163,17 @@ def restore_folder(target: Path) -> None:
     Raises:
         OutputError: the folder around it cannot be written to.
     """
-    aside = _aside(target)
+    previous = _previous(target)
     with translate_os_errors(target.parent):
-        if not aside.is_dir():
+        if not previous.is_dir():
             return
         if target.exists():
-            shutil.rmtree(aside)
+            shutil.rmtree(previous)
         else:
-            aside.replace(target)
+            previous.replace(target)
 
 
-def _aside(target: Path) -> Path:
+def _previous(target: Path) -> Path:
     """Return where a folder is while another one takes its place."""
     return target.with_name(f".{target.name}{REPLACED}")
 

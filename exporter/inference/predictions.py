@@ -171,7 +171,7 @@ class SamplingRecord:
 
     Attributes:
         frames: frames of a clip.
-        window: frames of the video from a clip's first frame to behind its last, or a time such as `0.64s`.
+        window: frames of the video from a clip's first frame to its last, or a time such as `0.64s`.
         step: frames from the start of one clip to that of the next, or a time; None where `clips` are spread evenly.
         clips: number of clips spread evenly over a video; None where they follow one another by `step`.
         short: what is done with a video that is shorter than a clip: `repeat`, `pad` or `skip`.

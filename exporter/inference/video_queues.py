@@ -42,7 +42,7 @@ class VideoQueues(Generic[Item]):
             size: its bytes.
 
         Returns:
-            False where the queues were closed: nobody takes items any more.
+            False where the queues were closed: no consumer is left.
         """
         with self._changed:
             items = self._items.setdefault(number, deque())

@@ -49,7 +49,7 @@ def require_pyav() -> None:
 class FileFrames:
     """The frames of a video file or camera, as PyAV decodes them. A context manager.
 
-    A file, local or behind a URL, is read by this process and handed to FFmpeg as a stream, and FFmpeg may open nothing
+    A file, local or at a URL, is read by this process and handed to FFmpeg as a stream, and FFmpeg may open nothing
     else: a playlist or the description of a stream leads neither to other files nor into the network.
 
     Args:

@@ -40,7 +40,7 @@ BACKENDS: Mapping[FormatName, tuple[TritonBackend, ...]] = {
 
 @dataclass(frozen=True)
 class _Model:
-    """The artifact, and what the server is told of it."""
+    """The artifact, and what its configuration states of it."""
 
     artifact: LoadedArtifact
     signature: Signature

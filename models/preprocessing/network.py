@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class PreprocessedNetwork(nn.Module):
-    """A module of clips behind the preprocessing that makes them.
+    """The preprocessing that makes clips, followed by a module of clips.
 
     Args:
         preprocess: the preprocessing.

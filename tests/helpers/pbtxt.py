@@ -37,7 +37,7 @@ def _message(tokens: list[str]) -> tuple[dict[str, list[Any]], list[str]]:
 
 
 def _scalar(token: str) -> Any:
-    """Return a text, a number, a truth value, or the name of an enumeration's value."""
+    """Return a text, a number, a boolean, or the name of an enumeration's value."""
     if token.startswith('"'):
         return ast.literal_eval("b" + token.encode("ascii", "backslashreplace").decode()).decode()
     if token in ("true", "false"):

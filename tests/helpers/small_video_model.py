@@ -1,4 +1,4 @@
-"""A narrow C3D as artifacts, and its answers computed with none of the code that runs it: PyAV, OpenCV, NumPy, torch."""
+"""A narrow C3D as artifacts, and its outputs computed with none of the code that runs it: PyAV, OpenCV, NumPy, torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -109,7 +109,7 @@ def _truncate(faulty: FaultyGraph, _: Generator) -> None:
 
 PREPROCESSING = (
     FaultType("frames in BGR", "frames of OpenCV, which reads BGR", _once(_reverse_colours, first=ROWS)),
-    FaultType("mean missing", "preprocessing left to somebody else", _once(_drop_consumer(MEAN), MEAN)),
+    FaultType("mean missing", "the mean was left to the caller", _once(_drop_consumer(MEAN), MEAN)),
     FaultType("mean of reversed channels", "the mean of another channel order", _once(_reverse_mean, MEAN)),
     FaultType("scale missing", "another range of pixel values", _once(_drop_consumer(SCALE), SCALE)),
     FaultType(

@@ -58,7 +58,7 @@ def aggregate(rows: Iterable[FeatureRow], how: Aggregate, scratch: Path, output:
 
 
 def segment_bounds(clips: int, *, half_even: bool = False, segments: int = SEGMENTS) -> list[tuple[int, int]]:
-    """Return the clips of each segment as (first, behind the last).
+    """Return the clips of each segment as (first, end); `end` is one more than the last.
 
     Args:
         clips: number of the video's clips, at least 1.

@@ -41,7 +41,7 @@ def test_a_folder_of_images_is_one_video(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [
-        ("f%03d.jpg", ["f003.jpg", "f004.jpg", "f005.jpg"]),  # f007 is behind a gap
+        ("f%03d.jpg", ["f003.jpg", "f004.jpg", "f005.jpg"]),  # f007 comes after a gap
         ("f%d.jpg", ["f3.jpg", "f4.jpg"]),
         ("g%02d.png", ["g99.png", "g100.png"]),
     ],
