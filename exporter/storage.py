@@ -200,6 +200,8 @@ def require_folder(folder: Location) -> None:
 
         url_exists(str(folder), OutputError)
         return
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"cannot write to {path}: it is a file, not a folder")
     with translate_os_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):

@@ -18,7 +18,10 @@ from exporter.triton.types import (
 
 
 @click.command(
-    "triton", cls=SectionedCommand, short_help="Write an artifact as a model of a Triton Inference Server repository."
+    "triton",
+    cls=SectionedCommand,
+    sections={"Artifact": ("version",)},
+    short_help="Write an artifact as a model of a Triton Inference Server repository.",
 )
 @click.argument("artifact", type=PATH)
 @click.option(
@@ -74,7 +77,9 @@ from exporter.triton.types import (
     "--instances", type=int, default=1, show_default=True, metavar="N", help="Copies of the model on each device."
 )
 @choice_option("--kind", INSTANCE_KINDS, "auto", "Where they run; auto: on each GPU, or on the CPU without one.")
-@click.option("--threads", type=int, default=None, metavar="N", help="CPU threads of each. [default: the engine's]")
+@click.option(
+    "--threads", type=int, default=None, metavar="N", help="CPU threads of each copy. [default: the engine's]"
+)
 @click.option("--no-warm-up", is_flag=True, help="Do not run zeros before the server says that it is ready.")
 @labels_option
 @json_options

@@ -170,7 +170,7 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
     if (kept := cached.find(options.outputs)) is not None:
         found, manifest = kept
         require_known_profile(build.weights, manifest.preprocessing, options)
-        notes = (*_read_notes(found.parent), f"{build.weights}: exported and verified earlier, {found}")
+        notes = (*_read_notes(found.parent), f"{build.weights}: exported and verified by an earlier run")
         return found, _still_open(notes, options)
 
     from exporter.workflows.export import export
@@ -194,7 +194,7 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
     with translate_os_errors(path.parent):
         atomic_write(path.parent / NOTES, json.dumps(model.notes).encode())
     seconds = sum(result.seconds.values())
-    note = f"{build.weights}: exported to {path} and verified in {seconds:.0f} s; kept for later"
+    note = f"{build.weights}: exported and verified in {seconds:.0f} s; the file is kept for later runs"
     return path, _still_open((*result.notes, note), options)
 
 

@@ -39,7 +39,7 @@ def load_mean(path: Path) -> tuple[NDArray[np.float32], MeanFile]:
     except OSError as error:
         raise BadInputError(f"cannot read the mean file {path}: {error.strerror}") from error
     except CheckpointError as error:
-        raise BadInputError(str(error)) from error
+        raise BadInputError(f"no mean file (.npy or Caffe's .binaryproto): {error}") from error
     if not (np.abs(array) <= np.finfo(np.float32).max).all():
         raise BadInputError(f"{path}: holds NaN or infinite numbers, which are no mean")
     return _channels_first(array, path), MeanFile(path.name, digest, str(path))

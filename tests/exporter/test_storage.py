@@ -191,7 +191,7 @@ def test_a_folder_without_permission_is_refused_early(tmp_path: Path) -> None:
 
 def test_a_file_in_the_place_of_a_folder_is_refused_early(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="file"):
+    with pytest.raises(OutputError, match="a file, not a folder"):
         storage.require_folder(tmp_path / "file")
 
 
