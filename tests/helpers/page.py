@@ -1,5 +1,6 @@
 """A page as parsed by Python's HTML parser."""
 
+import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
@@ -51,3 +52,20 @@ class Page(HTMLParser):
     def shown(self, *within: str) -> list[str]:
         """Return the texts inside all of these elements, style aside."""
         return [text for text, path in self.texts if "style" not in path and set(within) <= set(path)]
+
+
+def assert_complete(page: Page) -> None:
+    """Check that every element is closed and every id unique, and that nothing is loaded from the network or runs."""
+    assert page.unclosed == []
+    ids = [attributes["id"] for _, attributes, _ in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for tag, attributes, _ in page.tags:
+        assert tag not in ("script", "iframe", "object", "embed", "base", "form")
+        assert not [name for name in attributes if name.startswith("on")]
+        assert set(attributes.get("aria-labelledby", "").split()) <= set(ids)
+        for name in ("src", "href", "srcset", "action", "data", "poster", "xlink:href"):
+            assert attributes.get(name, "#").startswith(("#", "data:"))
+        if attributes.get("href", "").startswith("#"):
+            assert attributes["href"][1:] in ids
+    assert set(re.findall(r"url\(#([^)]+)\)", page.source)) <= set(ids)
+    assert not re.search(r"https?:|@import|url\((?!#)", page.source)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import tiny
-from helpers.page import Page
+from helpers.page import Page, assert_complete
 from helpers.predict_results import FAILURE, HOSTILE, NAMES, hostile, result, video
 from helpers.run import call
 from PIL import Image
@@ -33,15 +33,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_page_is_complete_and_loads_nothing_from_the_network(case: PredictResult) -> None:
     page = Page(predict_page(case, MADE))
-    assert page.unclosed == []
-    ids = [attributes["id"] for _, attributes, _ in page.tags if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    assert {id_ for _, attributes, _ in page.tags if (id_ := attributes.get("aria-labelledby"))} <= set(ids)
-    for tag, attributes, _ in page.tags:
-        assert tag != "script"
-        assert all(attributes.get(name, "#").startswith(("#", "data:")) for name in ("src", "href"))
-        assert attributes.get("href", "#main").removeprefix("#") in ids or not attributes["href"].startswith("#")
-    assert not re.search(r"https?:|@import|url\((?!#)", page.source)
+    assert_complete(page)
     assert "Written 2026-11-24 12:00 UTC" in page.shown("footer")[0]
     page.source.encode()
 
