@@ -18,6 +18,7 @@ def test_the_profile_decides_what_the_options_leave_open() -> None:
     assert plan_sampling(16, MMACTION2, ClipOptions()) == Sampling(16, clips=10)
     assert plan_sampling(16, GLUONCV, ClipOptions()) == Sampling(16, frame_step=2, clips=1)
     assert plan_sampling(16, replace(JFZHANG95, clip_step=None), ClipOptions()) == Sampling(16)
+    assert plan_sampling(16, replace(MMACTION2, clip_step=4), ClipOptions()) == Sampling(16, clips=10)
 
 
 def test_options_replace_the_profile() -> None:

@@ -12,7 +12,7 @@ from helpers.colour_videos import read_frames, write_colours
 from numpy.typing import NDArray
 
 from exporter.errors import CheckFailedError
-from exporter.inference import pipeline
+from exporter.inference import batches, pipeline
 from exporter.inference.model import VideoModel
 from exporter.inference.pipeline import choose_decoders, run_videos
 from exporter.inference.types import ClipOutputs, VideoEnd
@@ -135,6 +135,17 @@ def test_clips_of_another_size_are_a_batch_of_their_own(videos: tuple[Path, Path
     events = run(model, videos[2], large)
     assert model.sizes == [2, 3]
     assert len(events) == 7
+
+
+@pytest.mark.parametrize(("fixed", "sizes"), [(False, [2, 2, 1]), (True, [4, 1])])
+def test_large_clips_make_smaller_batches_where_the_model_allows_it(
+    fixed: bool, sizes: list[int], videos: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = np.zeros((8, *read_frames(videos[0]).shape[1:]), np.uint8)[:, ::4, ::4].astype(np.float32)
+    monkeypatch.setattr(batches, "BATCH_BYTES", 2 * clip.nbytes)
+    model = MeanModel(batch=4, fixed_batch=fixed)
+    run(model, videos[0])
+    assert model.sizes == sizes
 
 
 def test_the_queue_bounds_what_is_decoded_ahead(

@@ -27,6 +27,16 @@ def test_items_come_in_order_and_the_writer_waits_for_room() -> None:
     assert not thread.is_alive()
 
 
+def test_what_was_taken_leaves_room_again() -> None:
+    queues: VideoQueues[str] = VideoQueues(10, 1)
+    for _ in range(3):
+        assert queues.put(0, "whole", 10)
+        assert queues.get(0) == "whole"
+    thread, taken = put(queues, 0, ("a", 5), ("b", 5))
+    assert not thread.is_alive()
+    assert taken == [True, True]
+
+
 def test_an_item_larger_than_the_queues_is_taken_where_its_video_has_none() -> None:
     queues: VideoQueues[str] = VideoQueues(10, 1)
     assert queues.put(0, "large", 1000)
