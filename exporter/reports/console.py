@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -248,7 +249,7 @@ def _comparisons(rows: Sequence[Comparison]) -> Table:
     for row in rows:
         errors = (row.max_error, row.mean_error, row.float32_max_error, row.float32_mean_error)
         table.add_row(
-            escape(row.input.replace(" + ", "+")),
+            _broken_at_plus(escape(row.input.replace(" + ", "+"))),
             str(row.batch),
             *(f"{error:.1e}" for error in errors),
             budget_percent(row.budget_used),
@@ -259,13 +260,24 @@ def _comparisons(rows: Sequence[Comparison]) -> Table:
     return table
 
 
+def _broken_at_plus(name: str) -> str:
+    """Return the name of a batch of several inputs in lines that fit its column, if the names in it do."""
+    lines = [""]
+    for part in re.split(r"(?<=\+)", name):
+        if lines[-1] and len(lines[-1] + part) > INPUT_WIDTH:
+            lines.append(part)
+        else:
+            lines[-1] += part
+    return "\n".join(lines)
+
+
 def _discrete_comparisons(rows: Sequence[Comparison]) -> Table:
     """Return the table of a discrete output: shares of elements in place of errors."""
     table = make_table(("input", "batch", "equal", "float32\nequal", "may\ndiffer", "budget\nused"), (INPUT_WIDTH,))
     table.add_column("result", no_wrap=True)
     for row in rows:
         table.add_row(
-            escape(row.input.replace(" + ", "+")),
+            _broken_at_plus(escape(row.input.replace(" + ", "+"))),
             str(row.batch),
             *(f"{100 * share:.3f}%" for share in (1 - row.max_error, 1 - row.float32_max_error, row.budget)),
             budget_percent(row.budget_used),

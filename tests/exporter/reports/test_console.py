@@ -65,6 +65,14 @@ def test_no_number_is_cut_on_80_columns() -> None:
     assert sum(line.startswith("saturated+video ") for line in tables) == 2
 
 
+def test_the_name_of_a_batch_is_broken_between_its_inputs() -> None:
+    value = report(passed=True)
+    rows = tuple(replace(row, input="random + saturated + video") for row in value.comparisons)
+    lines = printed(replace(value, comparisons=rows)).splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("random+ "))
+    assert lines[first + 1].strip() == "saturated+video"
+
+
 def test_each_output_has_its_table_and_notes_are_verbatim() -> None:
     text = printed(report(passed=True))
     assert text.index("output logits") < text.index("output fc6")
