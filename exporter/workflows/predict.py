@@ -151,7 +151,7 @@ def open_predict(
     Args:
         request: everything that decides the result.
         progress: called at each call of the model.
-        on_clip: called with each clip's classes when they are ready, if the request asks for them; not on Ray.
+        on_clip: called with each clip's classes when they are ready, if the request asks for them.
     """
     started = time.monotonic()
     _check_request(request)
@@ -165,7 +165,7 @@ def open_predict(
     if request.ray is None:
         results = predict_videos(model, sources, sampling, ranking, progress, on_clip)
     else:
-        results = predict_on_ray(model, sources, sampling, ranking, request.ray, progress)
+        results = predict_on_ray(model, sources, sampling, ranking, request.ray, progress, on_clip)
     with model, closing(_all_results(failures, results)) as ready:
         yield PredictRun(
             model.record(),
@@ -217,15 +217,18 @@ def predict_on_ray(
     ranking: ClassRanking,
     options: RayOptions,
     progress: Progress = no_progress,
+    on_clip: ClipListener | None = None,
 ) -> Generator[VideoPrediction | VideoFailure]:
-    """Yield the result of each video, in order, as `predict_videos`, computed by the workers of a Ray cluster."""
+    """Yield what `predict_videos` does, computed by the workers of a Ray cluster; a video's clips arrive together."""
     work = partial(_predict_video, sampling=sampling, ranking=ranking)
     with closing(map_videos(model, sources, work, options, progress)) as videos:
-        for number, results in videos:
-            if isinstance(results, VideoError):
-                yield VideoFailure(sources[number].name, str(results), results.exit_code)
-            else:
-                yield from results
+        for number, found in videos:
+            lost = isinstance(found, VideoError)
+            for result in [VideoFailure(sources[number].name, str(found), found.exit_code)] if lost else found:
+                if on_clip is not None and isinstance(result, VideoPrediction):
+                    for clip in result.per_clip:
+                        on_clip(result.source, clip)
+                yield result
 
 
 def _predict_video(
