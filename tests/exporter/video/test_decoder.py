@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import struct
+import subprocess
 import zlib
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from helpers.videos import decode_with_ffmpeg, moving, needs_ffmpeg, noise, write_sound, write_video
+from helpers.videos import FFMPEG, decode_with_ffmpeg, moving, needs_ffmpeg, noise, write_sound, write_video
 
 from exporter.errors import VideoError
 from exporter.video import container
@@ -181,6 +182,18 @@ def test_the_number_of_frames(suffix: str, codec: str, tmp_path: Path) -> None:
     with Decoder(source(path)) as decoder:
         assert decoder.count_frames() == 17
         assert len(list(decoder.decode())) == 17  # counting did not disturb it
+
+
+@needs_ffmpeg
+def test_frames_that_an_edit_list_leaves_out_are_not_counted(tmp_path: Path) -> None:
+    """As of a video that was cut without encoding it again: its packets begin at the key frame before the cut."""
+    whole = write_video(tmp_path / "a.mp4", moving(20), "libx264", "yuv420p", options={"g": "20", "bf": "0"})
+    cut = tmp_path / "cut.mp4"
+    assert FFMPEG is not None
+    subprocess.run([FFMPEG, "-v", "error", "-ss", "0.2", "-i", str(whole), "-c", "copy", str(cut)], check=True)
+    assert len(packets_of(cut)) == 20
+    with Decoder(source(cut)) as decoder:
+        assert decoder.count_frames() == len(list(decoder.decode())) == 15
 
 
 def test_an_mp4_is_counted_without_decoding_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

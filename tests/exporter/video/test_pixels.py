@@ -69,10 +69,14 @@ def test_pixels_are_those_of_the_command_line_ffmpeg(pix_fmt: str, size: tuple[i
 @needs_ffmpeg
 @pytest.mark.parametrize("matrix", [BT709, NO_MATRIX, BT601, BT2020])
 @pytest.mark.parametrize("colour_range", [UNSPECIFIED, LIMITED, FULL])
-def test_colours_are_those_of_the_command_line_ffmpeg(matrix: int, colour_range: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("height", [32, 33])
+def test_colours_are_those_of_the_command_line_ffmpeg(
+    matrix: int, colour_range: int, height: int, tmp_path: Path
+) -> None:
+    """Odd heights are converted in another way than even ones."""
     colours = {"colorspace": matrix, "color_range": colour_range}
-    path = write_video(tmp_path / "a.mkv", noise(1), "ffv1", "yuv420p", colours=colours)
-    assert np.array_equal(frames_of(path)[0], decode_with_ffmpeg(path, 32, 48))
+    path = write_video(tmp_path / "a.mkv", noise(1, height), "ffv1", "yuv420p", colours=colours)
+    assert np.array_equal(frames_of(path)[0], decode_with_ffmpeg(path, height, 48))
 
 
 @needs_ffmpeg
