@@ -189,14 +189,16 @@ def _infer_size(config: C3DConfig, linear: Shapes, stated: Stated, notes: tuple[
     possible = [resize_config(config, wanted, pool5) for pool5 in conventions]
     fitting = [one for one in possible if one.fault() is None and one.linear_sizes[first][0] == columns]
     if not fitting:
-        proposals = [one for pool5 in conventions for one in _propose(config.variant, pool5, columns // features)]
+        proposals = _propose_all(config.variant, conventions, columns // features)
         raise CheckpointError(_ask_for_size(config, first, columns, proposals, possible, given))
     if given is None and stated.pool5 is None and config.variant == "c3d":
         text = (
             f"{first} reads {columns} values: clips of {format_size(fitting[0].clip_shape)} are assumed, as published"
         )
         notes = (*notes, f"{text}; --input-size names another size")
-    return Inferred(fitting[0], len(fitting) < len(possible), notes)
+    # where `valid` fits beside `right`, the map's sides are even and both are one pool
+    decided = len(possible) > 1 and len({one.pool5 for one in fitting} - {"valid"}) < 2
+    return Inferred(fitting[0], decided, notes)
 
 
 def name_size(given: Sequence[int]) -> str:
@@ -209,6 +211,15 @@ def resize_config(config: C3DConfig, size: Sequence[int], pool5: Pool5 | None = 
     """Return the configuration for clips of another (time, height, width), and another pool5 convention if given."""
     frames, height, width = size
     return replace(config, frames=frames, height=height, width=width, pool5=pool5 or config.pool5)
+
+
+def _propose_all(variant: Variant, conventions: Sequence[Pool5], positions: int) -> list[_Proposal]:
+    """Return the plausible clip sizes under each convention; `valid` is left out where it equals `right`."""
+    found: dict[tuple[bool, tuple[int, int, int]], _Proposal] = {}
+    for pool5 in conventions:
+        for proposal in _propose(variant, pool5, positions):
+            found.setdefault((pool5 == "symmetric", proposal.usual), proposal)
+    return [*found.values()]
 
 
 def _propose(variant: Variant, pool5: Pool5, positions: int) -> list[_Proposal]:

@@ -20,10 +20,11 @@ and what follows reads one number for each channel (xudejing/video-clip-order-pr
 `efficient-3dcnns`: pool1 and pool5 have windows of their own (okankop/Efficient-3DCNNs, models/c3d.py)."""
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
-Pool5 = Literal["symmetric", "right"]
-"""Where pool5's 2x2x2 windows lie on a 7x7 map to give 4x4. `symmetric`: padding (0,1,1), the first window starts at
--1 (the PyTorch ports). `right`: windows start at 0 and the last one extends past the edge (Caffe's ceil mode). Weights
-trained under one return other scores under the other, so the convention belongs to the checkpoint."""
+Pool5 = Literal["symmetric", "right", "valid"]
+"""Where pool5's 2x2x2 windows lie on a 7x7 map. `symmetric`: padding (0,1,1), the first window starts at -1 and there
+are 4x4 (the PyTorch ports). `right`: windows start at 0 and the last of 4x4 extends past the edge (Caffe's ceil mode).
+`valid`: no padding, 3x3 windows inside the map (facebookresearch/VMZ); on maps of even sides it equals `right`. Weights
+trained under one return other scores under another, so the convention belongs to the checkpoint."""
 POOL5_CONVENTIONS: tuple[Pool5, ...] = get_args(Pool5)
 
 
@@ -75,6 +76,7 @@ _POOL5: Mapping[Pool5, Pool] = MappingProxyType(
         "symmetric": Pool((2, 2, 2), (2, 2, 2), padding=(0, 1, 1)),
         # the last window may extend past the far edge, which is what ceil mode does on a 7x7 map
         "right": Pool((2, 2, 2), (2, 2, 2), ceil_mode=True),
+        "valid": _HALVE,
     }
 )
 

@@ -24,6 +24,8 @@ _TILES: Mapping[str, tuple[int, int]] = MappingProxyType(
 has as many frames. conv1 has little to multiply; it gains because its output, the network's largest tensor, is pooled
 in parts that stay in the cache."""
 _TWO_FRAMES = 2
+_LAST_POOL = "pool5"
+"""It is not computed with its convolution, whatever its windows: the map before it is an output of the network."""
 
 
 def make_conv_hints(map_sizes: Mapping[str, Sizes], pools: Mapping[str, Pool | None]) -> dict[str, ConvHint]:
@@ -36,7 +38,7 @@ def make_conv_hints(map_sizes: Mapping[str, Sizes], pools: Mapping[str, Pool | N
     pooled = {
         POOLED_CONVOLUTIONS[name]: (name, pool.kernel[0])
         for name, pool in pools.items()
-        if pool is not None and pool.halves  # only such windows are inside tiles
+        if pool is not None and pool.halves and name != _LAST_POOL  # only such windows are inside tiles
     }
     hints: dict[str, ConvHint] = {}
     for conv, (frames, side) in _TILES.items():

@@ -40,7 +40,8 @@ pool5_option = click.option(
     "--pool5",
     type=click.Choice(POOL5_CONVENTIONS),
     default=None,
-    help="Padding convention of pool5. [default: that of the checkpoint's layout, else symmetric; Caffe's is right]",
+    help="Padding convention of pool5. [default: that of the checkpoint's layout, else symmetric; Caffe's is right, "
+    "VMZ's valid]",
 )
 
 

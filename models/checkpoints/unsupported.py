@@ -85,7 +85,8 @@ UNSUPPORTED: tuple[UnsupportedNetwork, ...] = (
         "R-C3D's detector on another network than C3D: a detector, not a C3D", lambda f: f.has("RCNN_rpn", "RCNN_base")
     ),
     UnsupportedNetwork(
-        "VMZ's C3D (BatchNorm, no pool5: fc6 reads 4608 values), which is another network", lambda f: f.fc6(4096, 4608)
+        "VMZ's C3D in Caffe2's blobs (BatchNorm with epsilon 1e-3 and inverse variances), which is another network",
+        lambda f: f.fc6(4096, 4608) and f.has(r"fc6_w$"),
     ),
     UnsupportedNetwork(
         "tgan2's C3DVersion1 (fc6 from 2048 values to 1024), which is another network", lambda f: f.fc6(1024, 2048)

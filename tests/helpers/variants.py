@@ -85,6 +85,10 @@ NETWORKS: Mapping[str, tuple[nn.Sequential, C3DConfig]] = {
         plain(2, 2 * 3, CEIL),
         C3DConfig(CLASSES, False, "right", BASE, WIDTH, None, 2, 8, 64, 80),
     ),
+    "pool5 without padding, as VMZ's": (
+        plain(3, 3 * 3, nn.MaxPool3d(2)),
+        C3DConfig(CLASSES, False, "valid", BASE, WIDTH),
+    ),
     "32 frames, two steps after pool5": (
         plain(3, 2 * 3 * 3, SYMMETRIC),
         C3DConfig(CLASSES, False, "symmetric", BASE, WIDTH, None, 3, 32, 64, 64),

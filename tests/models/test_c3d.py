@@ -15,7 +15,6 @@ from models.builder import BuiltModel, build
 from models.c3d import fold_batch_norm
 from models.errors import UsageError
 from models.options import BuildOptions
-from models.pooling import POOL5_CONVENTIONS
 
 
 def test_names_shapes_and_size(built: BuiltModel) -> None:
@@ -62,7 +61,7 @@ def test_outputs_equal_an_independent_computation() -> None:
     clip = np.random.default_rng(1).standard_normal((3, 16, 112, 112))
     state = {name: value.numpy() for name, value in network.state_dict().items()}
     seen = reference.trunk(state, clip)
-    for pool5 in POOL5_CONVENTIONS:  # they differ after the convolutions only
+    for pool5 in ("symmetric", "right"):  # they differ after the convolutions only; fc6 reads 8192 values of both
         with torch.device("meta"):
             network.pool5 = C3D(7, pool5=pool5).pool5
         with torch.inference_mode():

@@ -2,6 +2,7 @@
 
 import re
 import time
+from typing import cast
 
 import pytest
 
@@ -102,6 +103,17 @@ def test_the_global_average_is_refused_where_fc6_reads_positions() -> None:
         infer_config(shapes(), Stated("global-pool"))
 
 
+def test_shapes_tell_pool5_without_padding() -> None:
+    found = infer(4608)
+    assert found.config == C3DConfig(5, pool5="valid")
+    assert found.pool5_from_shapes
+    assert infer(4608, (16, 112, 112), "valid") == Inferred(C3DConfig(5, pool5="valid"))
+    assert infer(512 * 49, (16, 240, 240)).config.pool5 == "valid"  # 15x15 positions: `right` would give 8x8
+    for stated in ("symmetric", "right"):
+        with pytest.raises(CheckpointError, match="fc6 reads 4608 values"):
+            infer(4608, pool5=stated)
+
+
 def test_sizes_are_asked_for_with_those_that_fit() -> None:
     with pytest.raises(CheckpointError) as caught:
         infer(25088)
@@ -126,7 +138,7 @@ def test_every_proposed_size_fits_and_none_beyond_it(variant: Variant) -> None:
         proposals = PROPOSED.findall(str(caught.value))
         proposed += bool(proposals)
         for *numbers, name in proposals:
-            pool5: Pool5 | None = "right" if name == "right" else "symmetric" if name else None
+            pool5 = cast("Pool5 | None", name or None)
             usual, low, high = (tuple(map(int, each)) for each in (numbers[:3], numbers[3::2], numbers[4::2]))
             for size in (usual, low, high):
                 found = infer_config(network, Stated(variant, pool5, size)).config

@@ -121,8 +121,9 @@ def test_the_commands_ask_for_a_size_and_take_it(tmp_path: Path, capfd: pytest.C
         replace(BASE, input_size=(1, 32, 32, 32)),
         replace(BASE, input_size=(12, 40, 56), pool5="right"),
         replace(BASE, num_classes=0, fc7_dim=0, input_size=(8, 32, 32), pool5="right"),
+        replace(BASE, input_size=(16, 112, 112), pool5="valid"),
     ],
-    ids=["global pool", "efficient-3dcnns", "32 frames", "odd maps", "8 frames, ends at fc6"],
+    ids=["global pool", "efficient-3dcnns", "32 frames", "odd maps", "8 frames, ends at fc6", "pool5 without padding"],
 )
 def test_the_rewritten_torchscript_modules_compute_the_same_outputs(options: BuildOptions) -> None:
     model = build(options)

@@ -41,6 +41,7 @@ FILES: dict[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
         "two channels, 8 frames, pool5 right, even and odd maps",
         {"conv": CONVOLUTIONS, "linear": LINEARS},
     ),
+    "VMZ's pool5": ("pool5 without padding, as VMZ's", {"conv": CONVOLUTIONS, "linear": LINEARS}),
     "no fc7": ("fc8 reads fc6", {"conv": CONVOLUTIONS, "linear": ("fc6", "fc8")}),
     "no fc7, a head of another name": ("fc8 reads fc6", {"conv": CONVOLUTIONS, "linear": ("fc6", "classifier")}),
     "no fc6 and no fc7": ("fc8 reads pool5, two steps", {"conv": CONVOLUTIONS, "linear": ("fc8",)}),

@@ -48,11 +48,7 @@ OTHERS: dict[str, tuple[Shapes, str]] = {
     ),
     "VMZ's C3D, caffe2": (
         {"blobs.fc6_w": (4096, 4608), "blobs.fc7_w": (4096, 4096), "blobs.conv1_w": (64, 3, 3, 3, 3)},
-        "VMZ's C3D (BatchNorm, no pool5: fc6 reads 4608 values), which is another network",
-    ),
-    "VMZ's C3D under canonical names": (
-        {f"{layer}.weight": (4096, 4608) if layer == "fc6" else (2, 2) for layer in CANONICAL},
-        "VMZ's C3D (BatchNorm, no pool5: fc6 reads 4608 values), which is another network",
+        "VMZ's C3D in Caffe2's blobs (BatchNorm with epsilon 1e-3 and inverse variances), which is another network",
     ),
     "tgan2": (
         {"fc6/W": (1024, 2048), "conv1a/W": (64, 3, 3, 3, 3)},
