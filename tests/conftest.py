@@ -1,5 +1,6 @@
 """Fixtures that cost seconds are made once for the whole run."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,16 @@ from models.options import BuildOptions
 from models.preprocessing import UNKNOWN
 
 NARROW = BuildOptions(num_classes=5, base_channels=8, feature_dim=32)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `pytest -n 2 --dist loadgroup`, run a file's tests in one process, and the full network in one of them."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    for item in items:
+        names = item.fixturenames if isinstance(item, pytest.Function) else ()
+        item.add_marker(pytest.mark.xdist_group("full network" if "exported" in names else str(item.path)))
 
 
 @dataclass(frozen=True)
