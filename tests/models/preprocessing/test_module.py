@@ -132,7 +132,7 @@ def test_a_wide_frame_takes_no_memory_for_what_is_cropped_away() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (torch.zeros(1, 2, 48, 64, 3), "got torch.float32"),
+        (torch.zeros(1, 2, 48, 64, 3), "got another dtype"),
         (torch.zeros(2, 48, 64, 3, dtype=torch.uint8), r"got .*\[2, 48, 64, 3\]"),
         (torch.zeros(1, 2, 48, 64, 4, dtype=torch.uint8), r"got .*\[1, 2, 48, 64, 4\]"),
         (torch.zeros(1, 2, 0, 64, 3, dtype=torch.uint8), r"got .*\[1, 2, 0, 64, 3\]"),
