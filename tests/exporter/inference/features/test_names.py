@@ -51,3 +51,8 @@ def test_names_are_unique_plain_and_do_not_depend_on_the_order(videos: list[str]
         assert name[0] not in ".-"
         assert len(name.encode()) <= 120
     assert choose_names(videos[::-1], {}) == names
+
+
+def test_a_name_that_an_earlier_run_gave_is_not_given_again_in_other_letters() -> None:
+    names = choose_names(["/b/BIKES.mp4"], {"/a/Bikes.mp4": "Bikes"})
+    assert names["/b/BIKES.mp4"].casefold() != "bikes"
