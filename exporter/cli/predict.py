@@ -83,6 +83,7 @@ def predict_command(
       c3d-export predict other.onnx video.mp4 --preprocess mmaction2 --labels kinetics.txt --json
     """
     from exporter.reports.console import progress_on_terminal, show, stdout
+    from exporter.reports.formatting import escape
     from exporter.reports.html import require_page, write_page
     from exporter.reports.output_files import check_output_path, write_file
     from exporter.reports.predict import PredictPrinter, predict_to_csv, predict_to_dict, print_end
@@ -117,4 +118,7 @@ def predict_command(
     if html is not None:
         write_page(html, lambda: predict_page(result))
     show(result, predict_to_dict, print_end, as_json=as_json)
+    for written in (csv, html):
+        if written is not None and not as_json:
+            stdout().print(f"wrote    {escape(str(written))}")
     context.exit(result.exit_code)

@@ -61,7 +61,8 @@ def describe_sampling(sampling: SamplingRecord) -> str:
     if sampling.clips is not None:
         return f"{frames}, {count(sampling.clips, 'clip')} evenly spaced over the video"
     step = sampling.step
-    return f"{frames}, one clip every {count(step, 'frame') if isinstance(step, int) else step}"
+    apart = "frame" if step == 1 else count(step, "frame") if isinstance(step, int) else step
+    return f"{frames}, one clip every {apart}"
 
 
 def describe_values(output: str, values: Values, *, softmax: bool) -> str:

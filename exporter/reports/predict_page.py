@@ -184,7 +184,7 @@ def _timeline(video: VideoPrediction, name: str, values: Values) -> tuple[Markup
     labels = [entry.name for entry in video.top[:CHART_CLASSES]]
     spans = [TimeSpan(point.start, point.end, point.values[: len(labels)]) for point in video.timeline]
     every = [value for span in spans for value in span.values]
-    bottom, top = min(0.0, *every), max(every)
+    bottom, top = (0.0, 1.0) if values == "probabilities" else (min(0.0, *every), max(every))
     top = top if top > bottom else bottom + 1
     kind = "probability" if values == "probabilities" else "score"
     peaks = [max(range(len(spans)), key=lambda index: spans[index].values[row]) for row in range(len(labels))]

@@ -55,7 +55,8 @@ def test_broken_videos_are_listed_at_the_end(video_command: VideoCommand) -> Non
 
 def test_csv(video_command: VideoCommand) -> None:
     folder, videos = video_command.folder, video_command.videos
-    assert video_command.predict(*videos, "--csv", "scores.csv", "--per-clip").returncode == 0
+    done = video_command.predict(*videos, "--csv", "scores.csv", "--per-clip")
+    assert (done.returncode, done.stdout.splitlines()[-1].split()) == (0, ["wrote", "scores.csv"])
     with (folder / "scores.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == (4 + 1 + 3 + 1) * 5

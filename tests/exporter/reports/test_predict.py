@@ -120,6 +120,7 @@ def test_a_check_that_failed_decides_the_exit_code() -> None:
 
 def test_how_clips_are_taken_in_words() -> None:
     assert describe_sampling(SamplingRecord(16, 16, 8, None, "repeat")) == "16 frames, one clip every 8 frames"
+    assert describe_sampling(SamplingRecord(16, 16, 1, None, "repeat")) == "16 frames, one clip every frame"
     assert describe_sampling(SamplingRecord(16, "1s", "2s", None, "repeat")) == (
         "16 frames from a window of 1s, one clip every 2s"
     )
