@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 from helpers import small_models
 from helpers.colour_videos import write_colours
@@ -24,6 +25,9 @@ from models.built_model import BuiltModel
 from models.config import C3DConfig
 from models.options import BuildOptions
 from models.preprocessing import UNKNOWN
+
+hypothesis.settings.register_profile("no deadline", deadline=None)  # how long an example takes is no promise
+hypothesis.settings.load_profile("no deadline")
 
 NARROW = BuildOptions(num_classes=5, base_channels=8, feature_dim=32)
 

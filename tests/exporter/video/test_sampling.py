@@ -1,5 +1,6 @@
 """Which frames form the clips of a video."""
 
+from bisect import bisect_right
 from fractions import Fraction
 from itertools import pairwise
 
@@ -112,7 +113,7 @@ def test_clips_evenly_over_a_video_are_those_of_mmaction2(clip: int, clips: int,
     gaps=st.lists(st.integers(1, 200), min_size=1, max_size=60),
     clip=st.integers(1, 16),
     window=st.integers(1, 3000),
-    step=st.integers(1, 3000),
+    step=st.integers(20, 3000),
 )
 def test_windows_in_seconds_show_what_a_player_shows(gaps: list[int], clip: int, window: int, step: int) -> None:
     stamps = [Fraction(0)]
@@ -127,7 +128,7 @@ def test_windows_in_seconds_show_what_a_player_shows(gaps: list[int], clip: int,
         if start + Fraction(window, 1000) > stamps[-1]:
             break
         times = [start + Fraction(k * window, 1000 * clip) for k in range(clip)]
-        picked = tuple(max(i for i, stamp in enumerate(stamps[:-1]) if stamp <= time) for time in times)
+        picked = tuple(bisect_right(stamps, time, hi=len(stamps) - 1) - 1 for time in times)
         if picked[0] > begun:
             expected.append(picked)
             begun = picked[0]

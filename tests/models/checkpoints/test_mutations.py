@@ -122,14 +122,14 @@ HDF5 = ("c3d.h5", "packed.h5")
 
 @pytest.mark.parametrize("name", [name for name in WRITERS if name not in HDF5])
 @given(mutate=mutations())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_mutated_file_loads_or_is_refused(name: str, mutate: Callable[[bytes], bytes], folder: Path) -> None:
     check_mutated(name, mutate, folder)
 
 
 @pytest.mark.parametrize("name", HDF5)
 @given(mutate=mutations())
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_mutated_hdf5_file_loads_or_is_refused(name: str, mutate: Callable[[bytes], bytes], folder: Path) -> None:
     check_mutated(name, mutate, folder)
 
@@ -137,7 +137,7 @@ def test_a_mutated_hdf5_file_loads_or_is_refused(name: str, mutate: Callable[[by
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", HDF5)
 @given(mutate=mutations())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_many_mutated_hdf5_files(name: str, mutate: Callable[[bytes], bytes], folder: Path) -> None:
     check_mutated(name, mutate, folder)
 

@@ -96,7 +96,7 @@ def mutate(data: bytes, changes: list[tuple[str, float, bytes, float]]) -> bytes
 
 @pytest.mark.parametrize("name", ORIGINALS)
 @given(changes=CHANGES)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_a_mutated_pickle_is_read_or_refused(name: str, changes: list[tuple[str, float, bytes, float]]) -> None:
     data = memoryview(bytearray(mutate(ORIGINALS[name], changes)))
     storages = {key: memoryview(bytearray(24)) for key in "0123"}
