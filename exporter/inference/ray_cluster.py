@@ -55,7 +55,7 @@ def connect(address: str | None) -> Generator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            import ray
+            import ray  # pyright: ignore[reportMissingImports] - an extra
 
             importlib.import_module("ray.data")
         except ImportError as error:

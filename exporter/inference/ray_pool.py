@@ -136,7 +136,7 @@ def _outcomes(
     items: Sequence[Any], shipped: Sequence[Any], workers: int, needs: WorkerNeeds
 ) -> Generator[tuple[int, str, Any]]:
     """Yield (position, kind, value) for each item that a worker completed, in order."""
-    from ray.data import ActorPoolStrategy, from_items
+    from ray.data import ActorPoolStrategy, from_items  # pyright: ignore[reportMissingImports] - an extra
 
     rows = [{"number": number, "item": pickle.dumps(item)} for number, item in enumerate(items)]
     with warnings.catch_warnings():
@@ -161,7 +161,7 @@ def _outcomes(
 
 def _configure() -> None:
     """Set what Ray Data does with errors and order, for the datasets that are made from now on."""
-    from ray.data import DataContext
+    from ray.data import DataContext  # pyright: ignore[reportMissingImports] - an extra
 
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -174,7 +174,7 @@ class _Worker:
     """An actor of Ray Data. An exception becomes a result: only a process that ends makes Ray try again."""
 
     def __init__(self, shipped: Sequence[Any]) -> None:
-        import ray
+        import ray  # pyright: ignore[reportMissingImports] - an extra
 
         self._task: Task | None = None
         self._failure: tuple[str, Any] | None = None
