@@ -1,6 +1,7 @@
 """What loading a checkpoint costs over reading its bytes and copying them once; each in a process of its own, in turns.
 
-The files hold random weights of the real shapes, as `tests/helpers/origins.py` writes them. Loading means all of it:
+The files hold random weights of the real shapes, as `tests/support/helpers/origins.py` writes them. Loading means all
+of it:
 reading, hashing, checking, recognising, turning axes, and putting the tensors into a network.
 """
 
@@ -19,7 +20,7 @@ from measure import machine, spread
 if TYPE_CHECKING:
     from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
 RUNS = 5
 PROLOGUE = """

@@ -95,6 +95,7 @@ from .triton.types import (
     TritonResult,
 )
 from .types import (
+    CalibrationOptions,
     ConvertRequest,
     EngineReference,
     ExportRequest,
@@ -102,6 +103,7 @@ from .types import (
     OptimizeOptions,
     OptimizeRequest,
     ParityOptions,
+    PrecisionOptions,
     ValueRange,
 )
 from .video.sampling import (
@@ -167,6 +169,7 @@ __all__ = [
     "BuildOptions",
     "BuiltModel",
     "C3DExportError",
+    "CalibrationOptions",
     "CheckFailedError",
     "CheckpointError",
     "CheckpointInfo",
@@ -215,6 +218,7 @@ __all__ = [
     "ParityRecord",
     "ParityReport",
     "Placement",
+    "PrecisionOptions",
     "PredictRequest",
     "PredictResult",
     "PredictRun",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from models.built_model import BuiltModel
@@ -27,6 +28,13 @@ OPTIMIZE_FOR: tuple[OptimizeFor, ...] = get_args(OptimizeFor)
 WeightDtype = Literal["fp32", "fp16", "int8"]
 """How weights are stored in the file; the computation stays float32."""
 WEIGHT_DTYPES: tuple[WeightDtype, ...] = get_args(WeightDtype)
+
+ComputePrecision = Literal["fp32", "fp16", "bf16", "int8"]
+"""What an artifact's convolutions and matrix products compute in."""
+COMPUTE_PRECISIONS: tuple[ComputePrecision, ...] = get_args(ComputePrecision)
+
+MIN_SNR: Mapping[ComputePrecision, float] = MappingProxyType({"fp16": 60.0, "bf16": 40.0, "int8": 30.0})
+"""The default of `--min-snr` for each precision below float32: decibels on clips held out from calibration."""
 
 MIN_OPSET = 17
 """The oldest ONNX opset that can be written."""
@@ -117,6 +125,44 @@ class OptimizeOptions:
 
 
 @dataclass(frozen=True)
+class CalibrationOptions:
+    """The clips on which value ranges are measured, and those held out from them to judge the result.
+
+    Attributes:
+        clips: videos, folders of them, or lists (`.txt`, a path a line); paths or URLs. Without any, the packaged clip
+            and noise, which prove little.
+        samples: how many clips are drawn from them in all, held-out ones included; None for the default.
+    """
+
+    clips: tuple[str | Path, ...] = ()
+    samples: int | None = None
+
+
+@dataclass(frozen=True)
+class PrecisionOptions:
+    """What an artifact computes in, and how accurate it must be.
+
+    Attributes:
+        compute: what its convolutions and matrix products compute in. `OptimizeOptions.weight_dtype` only says how
+            weights are stored.
+        min_snr: the lowest signal-to-noise ratio on every held-out clip that is published, in decibels; None for
+            `MIN_SNR`.
+        min_top1: the share of held-out clips whose highest class must agree with float64; None for no limit.
+        calibration: the clips.
+    """
+
+    compute: ComputePrecision = "fp32"
+    min_snr: float | None = None
+    min_top1: float | None = None
+    calibration: CalibrationOptions = CalibrationOptions()
+
+    @property
+    def required_snr(self) -> float | None:
+        """The lowest signal-to-noise ratio in decibels; None for float32, which has a tolerance of its own."""
+        return self.min_snr if self.min_snr is not None else MIN_SNR.get(self.compute)
+
+
+@dataclass(frozen=True)
 class ParityOptions:
     """How to verify.
 
@@ -173,6 +219,7 @@ class ExportRequest:
         batch: a fixed batch size, or None to leave it dynamic.
         opset: ONNX opset.
         optimize: how ONNX graphs and TorchScript modules are rewritten.
+        precision: what the artifact computes in, the accuracy it must have, and the calibration clips.
         external_data: keep ONNX weights in a file of their own.
         with_preprocess: put the preprocessing into the artifact, which then takes decoded frames of any size.
         output_dir: folder the artifact is written to; created if missing.
@@ -187,6 +234,7 @@ class ExportRequest:
     batch: int | None = None
     opset: int = DEFAULT_OPSET
     optimize: OptimizeOptions = OptimizeOptions()
+    precision: PrecisionOptions = PrecisionOptions()
     external_data: bool = False
     with_preprocess: bool = False
     output_dir: Path = Path("artifacts")

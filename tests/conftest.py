@@ -3,13 +3,13 @@
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
 import pytest
 from helpers import small_models
 from helpers.colour_videos import write_colours
+from helpers.exported import NARROW, ExportedByCommand
 from helpers.run import python
 from helpers.small_video_model import SmallVideoModel, make_small_video_model
 from helpers.video_command import VideoCommand
@@ -23,13 +23,10 @@ from exporter.workflows.export import ExportResult, export
 from models.builder import build
 from models.built_model import BuiltModel
 from models.config import C3DConfig
-from models.options import BuildOptions
 from models.preprocessing import UNKNOWN
 
 hypothesis.settings.register_profile("no deadline", deadline=None)  # how long an example takes is no promise
 hypothesis.settings.load_profile("no deadline")
-
-NARROW = BuildOptions(num_classes=5, base_channels=8, feature_dim=32)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -40,26 +37,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         names = item.fixturenames if isinstance(item, pytest.Function) else ()
         item.add_marker(pytest.mark.xdist_group("full network" if "exported" in names else str(item.path)))
-
-
-@dataclass(frozen=True)
-class ExportedByCommand:
-    """What `c3d-export --format onnx --format torchscript` left in ./artifacts, and what it printed."""
-
-    folder: Path
-    stdout: str
-    stderr: str
-    code: int
-
-    @property
-    def onnx(self) -> Path:
-        """The ONNX file."""
-        return self.folder / "artifacts" / "c3d.onnx"
-
-    @property
-    def torchscript(self) -> Path:
-        """The TorchScript file."""
-        return self.folder / "artifacts" / "c3d.pt"
 
 
 EXPORT = """

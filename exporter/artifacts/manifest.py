@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from exporter.errors import ArtifactError, BadInputError, UsageError
-from exporter.types import FormatName
+from exporter.types import COMPUTE_PRECISIONS, ComputePrecision, FormatName
 from models.architectures import parse_settings
 from models.built_model import BuiltModel
 from models.checkpoints.info import CheckpointInfo
@@ -29,7 +29,11 @@ WITH_PREPROCESS, CLIP_SIZE = "with_preprocess", "clip_size"
 """Options of an artifact with its preprocessing inside: that it has, and the clip's size as TxHxW."""
 _CLIP_SIZE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})x([1-9]\d{0,5})")
 
-OptionValue = str | int | bool | list[str] | None
+PRECISION, WEIGHT_DTYPE, MIN_SNR, CALIBRATION = "precision", "weight_dtype", "min_snr", "calibration"
+"""Options: what the artifact computes in (`ComputePrecision`), how its weights are stored; below float32 also the
+signal-to-noise ratio in decibels that it was held to, and SHA-256 and description of the calibration clips."""
+
+OptionValue = str | int | float | bool | list[str] | None
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,18 @@ class Manifest:
     def with_preprocess(self) -> bool:
         """Whether the model file has its preprocessing inside and takes frames."""
         return self.options.get(WITH_PREPROCESS) is True
+
+    @property
+    def precision(self) -> ComputePrecision:
+        """What it computes in; artifacts of releases that did not record it compute in float32."""
+        stated = self.options.get(PRECISION, "fp32")
+        return next((known for known in COMPUTE_PRECISIONS if known == stated), "fp32")
+
+    @property
+    def min_snr(self) -> float | None:
+        """The signal-to-noise ratio that it was held to on held-out clips, in decibels; None for float32."""
+        stated = self.options.get(MIN_SNR)
+        return float(stated) if isinstance(stated, (int, float)) and not isinstance(stated, bool) else None
 
     @property
     def clip_size(self) -> tuple[int, ...] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.artifacts.manifest import CLIP_SIZE, WITH_PREPROCESS
+from exporter.artifacts.manifest import CLIP_SIZE, PRECISION, WEIGHT_DTYPE, WITH_PREPROCESS
 from exporter.artifacts.store import staging
 from exporter.bench.engine_setup import EngineSetup
 from exporter.bench.inputs import Feeds, make_feeds, matching_names
@@ -24,7 +24,7 @@ from exporter.types import Device
 from models.progress import Progress
 from models.specs import Signature
 
-PLAIN_OPTIONS = {"target", "opset", "external_data", WITH_PREPROCESS, CLIP_SIZE}
+PLAIN_OPTIONS = {"target", "opset", "external_data", PRECISION, WEIGHT_DTYPE, WITH_PREPROCESS, CLIP_SIZE}
 """The options of an ONNX export that change no computation; any other marks a rewritten graph."""
 
 
@@ -90,7 +90,8 @@ def is_plain(subject: LoadedArtifact) -> bool:
     if subject.manifest is None:
         return not has_pass_metadata(load_without_weights(subject.path))
     options = subject.manifest.options
-    return options.get("target", "portable") == "portable" and set(options) <= PLAIN_OPTIONS
+    plain = {"target": "portable", PRECISION: "fp32", WEIGHT_DTYPE: "fp32"}
+    return all(options.get(name, value) == value for name, value in plain.items()) and set(options) <= PLAIN_OPTIONS
 
 
 def _artifact(

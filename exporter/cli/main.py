@@ -24,6 +24,7 @@ from exporter.cli.options import (
     seed_option,
     take,
 )
+from exporter.cli.precision_options import precision_options, take_precision_options
 from exporter.cli.predict import predict_command
 from exporter.cli.preprocess_options import preprocess_options
 from exporter.cli.sections import SectionedGroup
@@ -112,6 +113,7 @@ Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 
     help="cpu also applies rewrites that are faster only on CPUs.",
 )
 @optimize_options
+@precision_options
 @click.option(
     "--with-preprocess",
     is_flag=True,
@@ -148,6 +150,7 @@ def cli(
         model=take_build_options(options),  # first: --seed is the seed of the weights here, not of the inputs
         parity=take(ParityOptions, options),
         optimize=take(OptimizeOptions, options),
+        precision=take_precision_options(options),
         verify=not no_verify,
         **options,
     )

@@ -19,6 +19,7 @@ SECTIONS: Sections = MappingProxyType(
         "Artifact": ("formats", "outputs", "batch", "opset", "external_data", "output_dir", "name"),
         "Video": ("preprocess", "mean", "with_preprocess", "labels", "window", "step", "short"),
         "Rewriting for speed or size": ("target", "autotune", "optimize_for", "weight_dtype", "explain", "decisions"),
+        "Precision": ("precision", "min_snr", "min_top1", "calibration_clips", "calibration_samples"),
         "Inputs": ("input_types", "samples", "clips", "shapes", "feeds", "arrays", "seed"),
         "Comparison": (
             *("no_verify", "cache", "against", "pairs", "rtol", "atol", "fail_fast", "localize", "determinism"),

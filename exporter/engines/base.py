@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from exporter.results import Placement, Precision
-from exporter.types import Device
+from exporter.types import ComputePrecision, Device
 from models.specs import Signature
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class RuntimeOptions:
         threads: number of threads of the engine; None leaves the engine's default.
         all_outputs: return every intermediate value too, in the order computed. Fusions then do not happen.
         extra_outputs: intermediate values that are returned besides the outputs.
+        precision: what the model is to compute in, for engines where that is an option of loading and not of the file.
         input_shapes: {input name: shape} to compile for, in engines that are faster on fixed shapes; other shapes are
             compiled when they first occur. None compiles for any shape.
     """
@@ -49,6 +50,7 @@ class RuntimeOptions:
     threads: int | None = None
     all_outputs: bool = False
     extra_outputs: tuple[str, ...] = ()
+    precision: ComputePrecision = "fp32"
     input_shapes: Mapping[str, tuple[int, ...]] | None = None
 
 

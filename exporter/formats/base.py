@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from exporter.artifacts.manifest import Manifest
-from exporter.types import FormatName, OptimizeOptions
+from exporter.calibration_clips import CalibrationClips
+from exporter.types import ComputePrecision, FormatName, OptimizeOptions, PrecisionOptions
 from models.built_model import BuiltModel
 from models.progress import Progress, no_progress
 
@@ -22,6 +23,8 @@ class WriteRequest:
         manifest: the embedded part of the manifest; its signature states names, outputs and batch size.
         opset: ONNX opset.
         optimize: how the artifact is rewritten.
+        precision: what the artifact computes in.
+        clips: the clips for a precision that needs any; None otherwise.
         external_data: keep ONNX weights in a file of their own.
         progress: called at each long step.
     """
@@ -30,6 +33,8 @@ class WriteRequest:
     manifest: Manifest
     opset: int
     optimize: OptimizeOptions = field(default_factory=OptimizeOptions)
+    precision: PrecisionOptions = field(default_factory=PrecisionOptions)
+    clips: CalibrationClips | None = None
     external_data: bool = False
     progress: Progress = no_progress
 
@@ -79,6 +84,8 @@ class Format(Protocol):
     """What `--format` calls it."""
     suffix: str
     """Its model files' suffix, with the dot."""
+    precisions: Mapping[ComputePrecision, str]
+    """{what it can compute in: empty; what it cannot, and a user may ask for: why, and what to take instead}."""
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
         """Yield ways to write `model`, best first. The export takes the first whose file passes parity."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from exporter import __version__
@@ -15,7 +16,7 @@ from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
 from exporter.formats.onnx_names import rename_nodes
 from exporter.passes.tiles import describe_tiles, tile_candidates
-from exporter.types import FormatName, OptimizeOptions
+from exporter.types import ComputePrecision, FormatName, OptimizeOptions
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
 from models.specs import Signature
@@ -42,6 +43,12 @@ class OnnxFormat:
 
     name: FormatName = "onnx"
     suffix: str = ".onnx"
+    precisions: Mapping[ComputePrecision, str] = MappingProxyType(
+        {
+            "fp32": "",
+            "bf16": "onnxruntime's CPU provider has no bfloat16 convolution; take --format openvino",
+        }
+    )
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
         """Yield the rewritten graphs with the largest Winograd tiles first, then the graph without Winograd.

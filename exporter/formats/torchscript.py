@@ -7,11 +7,12 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO
 
 from exporter.artifacts.manifest import Manifest
@@ -25,7 +26,7 @@ from exporter.formats.torchscript_variants import (
     rank_variants,
     script_and_freeze,
 )
-from exporter.types import FormatName
+from exporter.types import ComputePrecision, FormatName
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
 from models.paths import descriptor_path
@@ -60,6 +61,12 @@ class TorchScriptFormat:
 
     name: FormatName = "torchscript"
     suffix: str = ".pt"
+    precisions: Mapping[ComputePrecision, str] = MappingProxyType(
+        {
+            "fp32": "",
+            "int8": "TorchScript's quantised convolutions were removed from torch; take --format openvino or onnx",
+        }
+    )
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
         """Yield the plain module; for the CPU every variant instead, the fastest here first."""

@@ -9,7 +9,14 @@ from pathlib import Path
 from exporter import __version__
 from exporter.artifacts.files import Artifact, file_entry
 from exporter.artifacts.loading import LoadedArtifact, relative_to
-from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest, describe_network, preprocess_options
+from exporter.artifacts.manifest import (
+    MANIFEST_VERSION,
+    PRECISION,
+    WEIGHT_DTYPE,
+    Manifest,
+    describe_network,
+    preprocess_options,
+)
 from exporter.artifacts.store import check_name, publish, same_file, staging
 from exporter.engines import find_engine
 from exporter.errors import UsageError
@@ -21,6 +28,7 @@ from exporter.storage import translate_os_errors
 from exporter.timing import timed, timed_iterator
 from exporter.types import FORMAT_NAMES, MAX_OPSET, MIN_OPSET, QUICK, ExportRequest, FormatName, OptimizeOptions
 from exporter.workflows.candidates import ParityFailedError, first_accepted
+from exporter.workflows.precision import check_precision
 from exporter.workflows.verify import golden_outputs, verify_built
 from models.builder import build, state_sha256
 from models.built_model import BuiltModel
@@ -117,6 +125,7 @@ def check_request(request: ExportRequest) -> None:
     if not MIN_OPSET <= request.opset <= MAX_OPSET:
         raise UsageError(f"--opset must be between {MIN_OPSET} and {MAX_OPSET} (got {request.opset})")
     _check_onnx_options(request)
+    check_precision(request)
     if isinstance(request.model, BuildOptions):
         _check_build_options(request.model, request)
     if request.verify:
@@ -186,7 +195,12 @@ def _draft_manifest(request: ExportRequest, model: BuiltModel) -> Manifest:
         preprocessing=_relative_profile(request, model),
         signature=model.signature(request.outputs, request.batch),
         class_names=model.class_names_of(request.outputs),
-        options={"target": request.optimize.target} | preprocess_options(model),
+        options={
+            "target": request.optimize.target,
+            PRECISION: request.precision.compute,
+            WEIGHT_DTYPE: request.optimize.weight_dtype,
+            **preprocess_options(model),
+        },
         versions={},
     )
 
@@ -235,8 +249,9 @@ def _write_format(
         replace(manifest, format=name),
         request.opset,
         request.optimize,
-        request.external_data,
-        progress,
+        request.precision,
+        external_data=request.external_data,
+        progress=progress,
     )
 
     def write(candidate: Candidate, rejected: tuple[Candidate, ...]) -> WriteResult:

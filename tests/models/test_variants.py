@@ -1,4 +1,4 @@
-"""The relatives of C3D, and other geometries, equal their origins' networks, which tests/helpers/variants.py writes."""
+"""The relatives of C3D, and other geometries, equal their origins' networks, which tests/support/helpers/variants.py writes."""
 
 import pytest
 import torch

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ExportedByCommand
 from helpers.checkpoints import narrow_state
+from helpers.exported import ExportedByCommand
 from helpers.manifests import MANIFEST
 
 from exporter.artifacts.files import file_entry, sha256_file

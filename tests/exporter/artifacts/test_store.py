@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import NARROW
+from helpers.exported import NARROW
 from helpers.manifests import MANIFEST, publish_content
 from helpers.run import python
 

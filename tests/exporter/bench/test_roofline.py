@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import ExportedByCommand
+from helpers.exported import ExportedByCommand
 from helpers.graphs import graph
 from numpy.typing import NDArray
 from onnx import helper

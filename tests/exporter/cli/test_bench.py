@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import ExportedByCommand
+from helpers.exported import ExportedByCommand
 from helpers.run import call, run
 from helpers.small_models import convolution
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ExportedByCommand
 from helpers import origins
 from helpers.checkpoints import narrow_state
+from helpers.exported import ExportedByCommand
 from helpers.run import BIN, call, run
 
 CAFFE = {"conv1": "conv1a", "conv2": "conv2a"}

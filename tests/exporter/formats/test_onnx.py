@@ -8,8 +8,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import NARROW, ExportedByCommand
 from helpers.built import c3d
+from helpers.exported import NARROW, ExportedByCommand
 from helpers.manifests import MANIFEST
 from helpers.reports import report
 from onnx import numpy_helper

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import NARROW, ExportedByCommand
+from helpers.exported import NARROW, ExportedByCommand
 from helpers.run import python
 
 from exporter.artifacts.files import read_manifest

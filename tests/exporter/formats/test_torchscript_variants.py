@@ -7,8 +7,8 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from conftest import NARROW
 from helpers.built import c3d
+from helpers.exported import NARROW
 
 from exporter.engines.base import RuntimeOptions
 from exporter.engines.torchscript import Float64Script

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import ExportedByCommand
 from helpers import small_models
 from helpers.checkpoints import constant_state, narrow_state
+from helpers.exported import ExportedByCommand
 from helpers.mxnet_params import write_params
 from onnx import TensorProto, helper
 from rich.console import Console

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from conftest import ExportedByCommand
+from helpers.exported import ExportedByCommand
 from helpers.graphs import graph, node, normal, run_float64, run_onnxruntime
 from helpers.optimizing import CUBE, contents, request, saved, unet
 

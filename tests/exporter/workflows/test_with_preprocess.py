@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import NARROW
+from helpers.exported import NARROW
 from helpers.framed import small
 from helpers.manifests import MANIFEST
 from helpers.profile_origins import ORIGINS

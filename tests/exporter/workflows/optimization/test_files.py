@@ -4,7 +4,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from conftest import ExportedByCommand
+from helpers.exported import ExportedByCommand
 from helpers.graphs import graph, node, normal
 from helpers.optimizing import contents, request, saved, unet
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import ExportedByCommand
 from helpers.built import checkpoint, profile
+from helpers.exported import ExportedByCommand
 from helpers.small_files import SMALL, refuse
 from onnx import TensorProto, helper, numpy_helper
 

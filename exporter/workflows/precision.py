@@ -1,0 +1,47 @@
+"""Lower precision on export: which requests mean something."""
+
+from __future__ import annotations
+
+import math
+
+from exporter.errors import UsageError
+from exporter.formats import FORMATS
+from exporter.types import CalibrationOptions, ExportRequest
+
+
+def check_precision(request: ExportRequest) -> None:
+    """Refuse a precision that a format cannot compute in, and options that mean nothing with it.
+
+    Raises:
+        UsageError: the message says why, and what to do instead.
+    """
+    wanted = request.precision
+    compute = wanted.compute
+    for name in request.formats:
+        reason = FORMATS[name].precisions.get(compute)
+        if reason is None:
+            able = " and ".join(known for known, fault in FORMATS[name].precisions.items() if not fault)
+            reason = f"it computes in {able}"
+        if reason:
+            raise UsageError(f"--precision {compute} is not available for --format {name}: {reason}")
+    if compute == "fp32":
+        for option, given in (
+            ("--min-snr", wanted.min_snr is not None),
+            ("--min-top1", wanted.min_top1 is not None),
+            ("--calibrate", wanted.calibration != CalibrationOptions()),
+        ):
+            if given:
+                raise UsageError(f"{option} is an option of --precision fp16, bf16 or int8")
+        return
+    if request.optimize.weight_dtype != "fp32":
+        raise UsageError(
+            f"--weight-dtype {request.optimize.weight_dtype} says how float32 arithmetic stores its weights; "
+            f"--precision {compute} decides that itself"
+        )
+    if wanted.min_snr is not None and not (math.isfinite(wanted.min_snr) and wanted.min_snr > 0):
+        raise UsageError(f"--min-snr must be a positive number of decibels (got {wanted.min_snr:g})")
+    if wanted.min_top1 is not None and not 0 <= wanted.min_top1 <= 1:
+        raise UsageError(f"--min-top1 is a share from 0 to 1 (got {wanted.min_top1:g})")
+    samples = wanted.calibration.samples
+    if samples is not None and samples < 2:
+        raise UsageError(f"--calibration-samples must be at least 2, one of them held out (got {samples})")
