@@ -164,6 +164,8 @@ def test_the_choice_is_recorded_and_reported(exported_for_cpu: ExportResult) -> 
         "measured": "plain 450 ms, channels_last 380 ms, winograd 160 ms for a batch of 1",
         OPTIMIZE_FOR_INFERENCE: False,
         "target": "cpu",
+        "precision": "fp32",
+        "weight_dtype": "fp32",
     }
     assert artifact.manifest.options == reported
     inside = FORMATS["torchscript"].read_embedded(artifact.path)
