@@ -3,7 +3,7 @@
 import pytest
 
 from exporter import CalibrationOptions, ExportRequest, OptimizeOptions, PrecisionOptions, UsageError
-from exporter.types import FORMAT_NAMES
+from exporter.types import FORMAT_NAMES, FormatName
 from exporter.workflows.export import check_request
 
 
@@ -23,10 +23,10 @@ def test_what_means_nothing_is_refused(request_: ExportRequest, option: str) -> 
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_every_format_states_what_it_computes_in(name: str) -> None:
+def test_every_format_states_what_it_computes_in(name: FormatName) -> None:
     from exporter.formats import FORMATS
 
-    assert FORMATS[name].precisions["fp32"] == ""  # pyright: ignore[reportArgumentType]
+    assert FORMATS[name].precisions["fp32"] == ""
 
 
 def test_weights_are_stored_as_the_precision_says() -> None:
