@@ -166,8 +166,8 @@ class Manifest:
     @property
     def precision(self) -> ComputePrecision:
         """What it computes in; artifacts of releases that did not record it compute in float32."""
-        fp32: ComputePrecision = "fp32"
-        return next((known for known in COMPUTE_PRECISIONS if known == self.options.get(PRECISION)), fp32)
+        known: dict[object, ComputePrecision] = {name: name for name in COMPUTE_PRECISIONS}
+        return known.get(str(self.options.get(PRECISION)), "fp32")
 
     @property
     def min_snr(self) -> float | None:
