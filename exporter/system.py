@@ -11,6 +11,9 @@ from exporter import __version__
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy")
 CPUINFO = Path("/proc/cpuinfo")
 
+_TORCH_NAMES = {"fma3": "fma"} | {f"avx512_{name}": f"avx512{name}" for name in ("f", "bw", "cd", "dq", "vl", "ifma")}
+"""{torch's name of an instruction set: the kernel's}, where they differ."""
+
 
 def cpu_model() -> str:
     """Return the processor's name. On Linux the kernel knows it, and Python's `platform` does not."""
@@ -20,6 +23,29 @@ def cpu_model() -> str:
         lines = []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or "unknown")
+
+
+def cpu_features() -> frozenset[str]:
+    """Return the instruction sets of the processor by the kernel's names: `avx2`, `avx512_bf16`, `amx_bf16`, `amx_int8`.
+
+    Linux names them in /proc/cpuinfo: after `flags` on x86, after `Features` on Arm (`bf16`, `i8mm`), for each core; what
+    every core has is returned. On other systems torch knows the common ones.
+    """
+    try:
+        lines = CPUINFO.read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    pairs = (line.partition(":") for line in lines)
+    cores = [frozenset(value.split()) for name, _, value in pairs if name.strip() in ("flags", "Features")]
+    return frozenset.intersection(*cores) if cores else _features_by_torch()
+
+
+def _features_by_torch() -> frozenset[str]:
+    import torch
+
+    return frozenset(
+        _TORCH_NAMES.get(name, name) for name, value in torch.cpu.get_capabilities().items() if value is True
+    )
 
 
 def available_cpus() -> int:

@@ -14,6 +14,23 @@ def test_the_processor_and_the_cpus_of_this_process() -> None:
     assert system.available_cpus() == len(os.sched_getaffinity(0))
 
 
+def test_the_instruction_sets_that_every_core_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\nflags\t\t: fma avx2 amx_bf16\nvmx flags\t: ept\n\nflags\t: avx2 fma\n", "utf-8")
+    monkeypatch.setattr(system, "CPUINFO", cpuinfo)
+    assert system.cpu_features() == {"avx2", "fma"}
+    cpuinfo.write_text("Features\t: asimd bf16 i8mm\n", "utf-8")  # Arm
+    assert system.cpu_features() == {"asimd", "bf16", "i8mm"}
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="compares torch's answer with the Linux kernel's")
+def test_torch_and_the_kernel_name_the_same_instruction_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kernel = system.cpu_features()
+    monkeypatch.setattr(system, "CPUINFO", tmp_path / "none")
+    compared = {"avx2", "fma", "avx512f", "avx512bw", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8"}
+    assert system.cpu_features() & compared == kernel & compared
+
+
 def test_without_linux_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(system, "CPUINFO", tmp_path / "none")
     monkeypatch.setattr("platform.processor", lambda: "arm")
