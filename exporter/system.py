@@ -26,10 +26,10 @@ def cpu_model() -> str:
 
 
 def cpu_features() -> frozenset[str]:
-    """Return the instruction sets of the processor by the kernel's names: `avx2`, `avx512_bf16`, `amx_bf16`, `amx_int8`.
+    """Return the processor's instruction sets by the kernel's names: `avx2`, `avx512_bf16`, `amx_bf16`, `amx_int8`.
 
-    Linux names them in /proc/cpuinfo: after `flags` on x86, after `Features` on Arm (`bf16`, `i8mm`), for each core; what
-    every core has is returned. On other systems torch knows the common ones.
+    Linux lists them in /proc/cpuinfo for each core, after `flags` on x86 and after `Features` on Arm (`bf16`, `i8mm`);
+    what every core has is returned. On other systems torch knows the common ones.
     """
     try:
         lines = CPUINFO.read_text("utf-8").splitlines()
