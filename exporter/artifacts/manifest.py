@@ -32,6 +32,9 @@ _CLIP_SIZE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})x([1-9]\d{0,5})")
 PRECISION, WEIGHT_DTYPE, MIN_SNR, CALIBRATION = "precision", "weight_dtype", "min_snr", "calibration"
 """Options: what the artifact computes in (`ComputePrecision`), how its weights are stored; below float32 also the
 signal-to-noise ratio in decibels that it was held to, and SHA-256 and description of the calibration clips."""
+RAISED_LAYERS = "raised_layers"
+"""Option: the layers that compute in a higher precision than the artifact does, an entry of `raised_entry` each."""
+_RAISED_ENTRY = re.compile(r"(.+): (fp32|fp16|bf16|int8), \+?(-?(?:\d+(?:\.\d+)?|inf)) dB", re.DOTALL)
 
 OptionValue = str | int | float | bool | list[str] | None
 
@@ -176,6 +179,14 @@ class Manifest:
         return float(stated) if isinstance(stated, (int, float)) and not isinstance(stated, bool) else None
 
     @property
+    def raised_layers(self) -> dict[str, tuple[ComputePrecision, float]]:
+        """{layer in a higher precision: (that precision, decibels that raising it gained)}, in the order raised."""
+        stated = self.options.get(RAISED_LAYERS)
+        found = (_RAISED_ENTRY.fullmatch(entry) for entry in (stated if isinstance(stated, list) else ()))
+        known: dict[str, ComputePrecision] = {name: name for name in COMPUTE_PRECISIONS}
+        return {entry[1]: (known[entry[2]], float(entry[3])) for entry in found if entry}
+
+    @property
     def clip_size(self) -> tuple[int, ...] | None:
         """(time, height, width) of the clip, where the preprocessing that makes it is inside the model file."""
         text = self.options.get(CLIP_SIZE)
@@ -248,6 +259,11 @@ def _contradiction(manifest: Manifest) -> str | None:
             return f"{CLIP_SIZE} {manifest.options.get(CLIP_SIZE)}; a {network.description} takes {clip}"
         expected = replace(expected, inputs=(frames_input(clip),))
     return None if signature == expected else f"signature {signature}; a {network.description} has {expected}"
+
+
+def raised_entry(layer: str, precision: ComputePrecision, gain_db: float) -> str:
+    """Return an entry of the option `raised_layers`: `fc6: fp32, +3.2 dB`."""
+    return f"{layer}: {precision}, {gain_db:+.1f} dB"
 
 
 def describe_network(model: BuiltModel, state_sha256: str) -> NetworkRecord:

@@ -7,7 +7,15 @@ from helpers.manifests import MANIFEST
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.artifacts.manifest import MANIFEST_VERSION, FileEntry, Manifest, NetworkRecord, ParityRecord
+from exporter.artifacts.manifest import (
+    MANIFEST_VERSION,
+    RAISED_LAYERS,
+    FileEntry,
+    Manifest,
+    NetworkRecord,
+    ParityRecord,
+    raised_entry,
+)
 from exporter.errors import ArtifactError
 from models.checkpoints.info import CheckpointInfo
 from models.config import OUTPUTS, C3DConfig
@@ -102,3 +110,15 @@ def test_the_embedded_manifest_depends_neither_on_the_file_nor_on_its_folder() -
         checkpoint=replace(checkpoint, path="../c3d.pth"),
     )
     assert whole.embedded() == replace(MANIFEST, checkpoint=checkpoint)
+
+
+@given(st.lists(st.tuples(st.text(min_size=1), st.integers(-99, 999)), unique_by=lambda row: row[0]))
+def test_raised_layers_are_read_as_they_were_recorded(rows: list[tuple[str, int]]) -> None:
+    entries = [raised_entry(layer, "fp16", tenths / 10) for layer, tenths in rows]
+    manifest = replace(MANIFEST, options={RAISED_LAYERS: entries})
+    assert manifest.raised_layers == {layer: ("fp16", tenths / 10) for layer, tenths in rows}
+
+
+def test_a_layer_that_was_not_finite_before_it_was_raised() -> None:
+    manifest = replace(MANIFEST, options={RAISED_LAYERS: [raised_entry("fc6: a", "fp32", float("inf"))]})
+    assert manifest.raised_layers == {"fc6: a": ("fp32", float("inf"))}
