@@ -1,0 +1,170 @@
+"""From a built network to an ONNX file, in two steps: the float32 graph, and the file with its manifest.
+
+A precision below float32 is made between the two: the graph is made once, and each candidate changes a clone of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter import __version__
+from exporter.artifacts.manifest import Manifest, OptionValue
+from exporter.foreign_logging import suppress_foreign_logging
+from exporter.formats.base import FAILED_OPTION, WriteRequest, WriteResult
+from exporter.formats.onnx_names import rename_nodes
+from exporter.types import OptimizeOptions
+from models.built_model import BuiltModel
+from models.config import MANIFEST_KEY
+from models.specs import Signature
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from torch import nn
+
+SUFFIX = ".onnx"
+
+TORCH_OPSET = 18
+"""The opset that torch's exporter writes by itself. Graphs are converted from it once their nodes have names, because a
+conversion loses which module a node came from."""
+
+VERSIONS = ("torch", "onnx", "onnx-ir", "onnxscript")
+"""The libraries that decide a file's bytes; with `--autotune`, onnxruntime's times do as well."""
+
+
+@dataclass(frozen=True)
+class NetworkGraph:
+    """A network as a graph, before it is written.
+
+    Attributes:
+        model: the graph of the network alone, without preprocessing.
+        options: what the manifest records of how it was made.
+        notes: what the user should know.
+        libraries: what decided it besides `VERSIONS`.
+    """
+
+    model: ir.Model
+    options: Mapping[str, OptionValue]
+    notes: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = field(default=())
+
+
+def make_graph(model: BuiltModel, request: WriteRequest) -> NetworkGraph:
+    """Export the network in float32, name its nodes, convert it to the opset, and run the passes asked for.
+
+    Raises:
+        UsageError: the network needs a newer opset.
+    """
+    from exporter.formats.export_module import network_prefix, select_outputs
+    from exporter.onnx_io.opset import convert_opset
+    from exporter.passes.base import UNDONE, manifest_options, run_passes
+    from exporter.passes.compress_weights import BLOCKED_OPSET
+    from exporter.passes.pipelines import build_passes
+
+    opset, notes = request.opset, list[str]()
+    if request.optimize.weight_dtype == "int8" and opset < BLOCKED_OPSET:
+        notes.append(f"onnx: opset {BLOCKED_OPSET} instead of {opset}, because int8 weights in blocks need it")
+        opset = BLOCKED_OPSET
+    # the network alone: preprocessing goes in front of the finished graph, and its passes find what they always do
+    network = model.without_preprocessing or model
+    module = select_outputs(network, request.outputs)
+    graph = _export(module, network.signature(request.outputs, request.manifest.signature.batch))
+    rename_nodes(graph, network_prefix(module, network), module.state_dict())
+    convert_opset(graph, opset)
+    options: dict[str, OptionValue] = {
+        "target": request.optimize.target,
+        "opset": opset,
+        "external_data": request.external_data,
+    }
+    if request.optimize != OptimizeOptions():
+        applied = run_passes(graph, build_passes(request.optimize, request.progress), request.progress)
+        graph = applied.model
+        options |= manifest_options(request.optimize, applied)
+        notes += [f"onnx: {row.node} was undone: {row.reason}" for row in applied.decisions if row.action == UNDONE]
+        passes = ", ".join(applied.changed)
+        notes.append(f"onnx: rewritten by {passes}" if passes else "onnx: no pass had anything to do")
+    libraries = ("onnxruntime",) if request.optimize.autotune else ()
+    return NetworkGraph(graph, options, tuple(notes), libraries)
+
+
+def write_graph(
+    graph: NetworkGraph, model: BuiltModel, request: WriteRequest, folder: Path, rejected: tuple[str, ...]
+) -> WriteResult:
+    """Put the preprocessing in front, embed the manifest, write and check. The graph's model is changed in place.
+
+    Args:
+        graph: the network's graph.
+        model: the network it was made of.
+        request: what to write.
+        folder: where to.
+        rejected: the names of the candidates that failed parity before.
+
+    Raises:
+        UsageError: the weights need `external_data`.
+        C3DExportError: onnx's checker rejected the model, which is a fault of this tool or its libraries.
+    """
+    from exporter.formats.onnx_preprocess import add_preprocessing
+    from exporter.onnx_io.writer import write_onnx
+    from models.preprocessing.network import preprocessing_module
+
+    if model.without_preprocessing is not None:
+        add_preprocessing(graph.model, preprocessing_module(model), model.input.name)
+    options, notes = dict(graph.options), list(graph.notes)
+    if rejected:
+        options[FAILED_OPTION] = ", ".join(rejected)
+        notes.append(f"onnx: parity failed with {' and with '.join(rejected)}")
+    manifest = replace(
+        request.manifest,
+        options={**request.manifest.options, **options},
+        versions={name: version(name) for name in (*VERSIONS, *graph.libraries)},
+    )
+    _set_metadata(graph.model, manifest)
+    files = write_onnx(graph.model, folder, request.name + SUFFIX, external_data=request.external_data)
+    return WriteResult(files, manifest, tuple(notes))
+
+
+def _export(module: nn.Module, signature: Signature) -> ir.Model:
+    import torch
+
+    (spec,) = signature.inputs
+    example = torch.zeros(
+        [size if isinstance(size, int) else 1 for size in spec.shape], dtype=getattr(torch, spec.dtype)
+    )
+    with suppress_foreign_logging():
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            input_names=[spec.name],
+            output_names=[output.name for output in signature.outputs],
+            dynamic_shapes=None if signature.batch is not None else ({0: str(spec.shape[0])},),
+            opset_version=TORCH_OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    return program.model
+
+
+def _set_metadata(model: ir.Model, manifest: Manifest) -> None:
+    """Embed the manifest, and remove what torch's exporter recorded about itself (stack traces, rule names)."""
+    from exporter.onnx_io.opset import min_ir_version
+
+    for node in model.graph:
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    model.graph.name = manifest.name
+    model.graph.doc_string = None
+    model.metadata_props.clear()
+    model.metadata_props[MANIFEST_KEY] = manifest.embedded().to_json()
+    model.ir_version = min_ir_version(model.graph.opset_imports[""])
+    model.producer_name = manifest.producer.split()[0]
+    model.producer_version = __version__
+    model.doc_string = manifest.network.description
