@@ -1,10 +1,10 @@
 """Atomic publishing: a file appears in its folder complete or not at all, even if the run is killed.
 
-Everything is written into a hidden folder inside the output folder, flushed to disk, and renamed into place: data
-files first (their names carry their hash, so they never replace another's), then the model, then the manifest. The
-model's rename is the moment the new artifact exists. A run killed between it and the manifest's rename leaves the
-staged manifest in place; `recover` finds it by the model's hash and finishes. A manifest that does not describe the
-model beside it is rejected (`exporter.artifacts.files.check_integrity`), so no mixture passes for an artifact.
+Everything is written into a hidden folder inside the output folder, flushed to disk, and renamed into place: the
+model's other files first, then the model, then the manifest. The first rename is the moment the new artifact exists: a
+run killed after it leaves the other files and the manifest staged, and `recover` renames them too, if they all have
+the hashes that the staged manifest states. A manifest that does not describe the files beside it is rejected
+(`exporter.artifacts.files.check_integrity`), so no mixture passes for an artifact.
 """
 
 import contextlib
@@ -21,12 +21,12 @@ from pathlib import Path
 import psutil
 from filelock import Timeout
 
-from exporter.artifacts.files import MANIFEST_SUFFIX, manifest_path, sha256_file
+from exporter.artifacts.files import MANIFEST_SUFFIX, file_entry, manifest_path
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError, C3DExportError, UsageError
 from exporter.storage import translate_os_errors
 from models.cache import cache_folder
-from models.paths import acquire_lock, fsync
+from models.paths import acquire_lock, fsync, is_plain_name
 
 PREFIX = ".c3d-export-"
 REPLACED = ".replaced"
@@ -192,15 +192,23 @@ def recover(folder: Path) -> None:
 
 
 def _finish_or_discard(stage: Path, folder: Path) -> None:
-    """Publish a staged manifest whose model has already arrived, and remove the staging folder."""
+    """Publish what a staged manifest lists, if some of it has already arrived, and remove the staging folder."""
     for staged in stage.glob(f"*{MANIFEST_SUFFIX}"):
-        model = folder / staged.name.removesuffix(MANIFEST_SUFFIX)
         with contextlib.suppress(OSError, ArtifactError):
             manifest = Manifest.from_json(staged.read_bytes())
-            arrived = model.is_file() and not (stage / model.name).exists()
-            if arrived and manifest.files and manifest.files[0].sha256 == sha256_file(model):
+            if all(is_plain_name(entry.path) for entry in manifest.files) and _has_begun(manifest, stage, folder):
+                for entry in manifest.files[::-1]:
+                    with contextlib.suppress(FileNotFoundError):
+                        (stage / entry.path).replace(folder / entry.path)
                 staged.replace(folder / staged.name)
     shutil.rmtree(stage, ignore_errors=True)
+
+
+def _has_begun(manifest: Manifest, stage: Path, folder: Path) -> bool:
+    """Return whether some of a manifest's files have arrived in `folder`, and all of them are whole."""
+    arrived = {entry.path for entry in manifest.files if not (stage / entry.path).exists()}
+    places = {entry: folder if entry.path in arrived else stage for entry in manifest.files}
+    return bool(arrived) and all(file_entry(place / entry.path) == entry for entry, place in places.items())
 
 
 @contextlib.contextmanager

@@ -78,7 +78,7 @@ class EngineSetup:
 
     def _make_target(self, engine: Engine, interpreter: Path) -> BenchTarget:
         options = RuntimeOptions(self.request.device)
-        if engine.runs == "network":
+        if "network" in engine.runs:
             model = self._network()
             inputs, outputs = (model.input.name,), self._outputs()
             path, file = self._saved_network(), model.title
@@ -89,7 +89,7 @@ class EngineSetup:
             options = replace(options, signature=signature)
             inputs = matching_names(path, self.feeds, signature)
             outputs = tuple(output.name for output in signature.outputs)
-            if engine.runs == "mnn":
+            if "mnn" in engine.runs:
                 self.progress("converting the plain graph for MNN")
                 path, plain = self.folder / "plain.mnn", path
                 convert(plain, path, interpreter, child_environment(interpreter))

@@ -3,7 +3,7 @@
 import contextlib
 import tempfile
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exporter.artifacts.loading import LoadedArtifact
@@ -13,9 +13,9 @@ from exporter.bench.engine_setup import EngineSetup
 from exporter.bench.inputs import Feeds, make_feeds, matching_names
 from exporter.bench.targets import BenchTarget
 from exporter.bench.types import BenchRequest, Skipped
-from exporter.engines import RuntimeOptions, find_engine
+from exporter.engines import find_engine
 from exporter.errors import UsageError
-from exporter.formats import load_artifact
+from exporter.formats import load_artifact, runtime_options
 from exporter.formats.onnx import has_pass_metadata
 from exporter.formats.torchscript import OPTIMIZE_OPTION
 from exporter.onnx_io.load import load_without_weights
@@ -97,14 +97,14 @@ def is_plain(subject: LoadedArtifact) -> bool:
 def _artifact(
     subject: LoadedArtifact, signature: Signature | None, name: str, feeds: Feeds, device: Device
 ) -> BenchTarget:
-    stated = {} if subject.manifest is None else subject.manifest.options
-    optimized = stated.get(OPTIMIZE_OPTION) is True and device == "cpu"
+    options = replace(runtime_options(subject, device), signature=signature)
+    optimized = options.optimize_for_inference and device == "cpu"
     return BenchTarget(
         name,
         f"{subject.path}, through {OPTIMIZE_OPTION}," if optimized else str(subject.path),
         find_engine(subject.format),
         subject.path,
-        RuntimeOptions(device, signature, optimized),
+        replace(options, optimize_for_inference=optimized),
         matching_names(subject.path, feeds, signature),
     )
 

@@ -27,6 +27,9 @@ __all__ = [
     "engine_names",
     "find_engine",
     "import_attribute",
+    "open_float32",
+    "open_float64",
+    "require_float64",
 ]
 
 CPU: tuple[Device, ...] = ("cpu",)
@@ -43,7 +46,7 @@ class Engine:
     Attributes:
         name: its name on the command line.
         display_name: its name in reports.
-        runs: what it runs.
+        runs: the kinds of model that it runs.
         runtime: its adapter, as `module:callable`, where a leading dot is this package; the callable takes (path,
             `RuntimeOptions`) and returns a `Runtime`.
         devices: the devices it can use.
@@ -54,7 +57,7 @@ class Engine:
 
     name: str
     display_name: str
-    runs: ModelKind
+    runs: tuple[ModelKind, ...]
     runtime: str
     devices: tuple[Device, ...]
     library: str
@@ -69,14 +72,6 @@ class Engine:
     def open(self, path: Path, options: RuntimeOptions) -> Runtime:
         """Return a runtime for a model file. It acquires nothing before it is entered."""
         return import_attribute(self.runtime)(path, options)
-
-    def open_float64(self, path: Path, options: RuntimeOptions) -> Runtime:
-        """Return a runtime for the same file with every number in float64: the float64 reference of its format."""
-        return import_attribute(FLOAT_RUNTIMES[self.runs][0])(path, options)
-
-    def open_float32(self, path: Path, options: RuntimeOptions) -> Runtime:
-        """Return a runtime for the same file with every number in float32: the baseline for lower precision."""
-        return import_attribute(FLOAT_RUNTIMES[self.runs][1])(path, options)
 
     def require_device(self, device: Device) -> None:
         """Refuse a device that cannot be used here, before any long computation.
@@ -96,18 +91,30 @@ class Engine:
 ENGINES: dict[str, Engine] = {
     engine.name: engine
     for engine in (
-        Engine("onnxruntime", "onnxruntime", "onnx", ".onnxruntime:OnnxRuntime", DEVICES, "onnxruntime"),
+        Engine("onnxruntime", "onnxruntime", ("onnx",), ".onnxruntime:OnnxRuntime", DEVICES, "onnxruntime"),
         Engine(
-            "torchscript", "TorchScript", "torchscript", ".torchscript:TorchScriptRuntime", GPU, "torch", in_bench=False
+            "torchscript",
+            "TorchScript",
+            ("torchscript",),
+            ".torchscript:TorchScriptRuntime",
+            GPU,
+            "torch",
+            in_bench=False,
         ),
-        Engine("torch", "torch eager", "network", ".pytorch:open_network", GPU, "torch"),
-        Engine("inductor", "torch inductor", "network", ".pytorch:open_compiled_network", GPU, "torch"),
+        Engine("torch", "torch eager", ("network",), ".pytorch:open_network", GPU, "torch"),
+        Engine("inductor", "torch inductor", ("network",), ".pytorch:open_compiled_network", GPU, "torch"),
         # OpenVINO's ReLU and max pool turn NaN into a number
-        Engine("openvino", "OpenVINO", "onnx", ".openvino:OpenVinoRuntime", CPU, "openvino", ("nan",)),
+        Engine("openvino", "OpenVINO", ("onnx",), ".openvino:OpenVinoRuntime", CPU, "openvino", ("nan",)),
         Engine(
-            "onnx-reference", "onnx's evaluator", "onnx", ".onnx_reference:OnnxReference", CPU, "onnx", in_bench=False
+            "onnx-reference",
+            "onnx's evaluator",
+            ("onnx",),
+            ".onnx_reference:OnnxReference",
+            CPU,
+            "onnx",
+            in_bench=False,
         ),
-        Engine("mnn", "MNN", "mnn", ".mnn:MnnRuntime", CPU, "MNN"),
+        Engine("mnn", "MNN", ("mnn",), ".mnn:MnnRuntime", CPU, "MNN"),
     )
 }
 """Every engine by name. The first of each format runs its files unless another is named."""
@@ -121,7 +128,7 @@ FLOAT_RUNTIMES: dict[ModelKind, tuple[str, str]] = {
 
 def engine_names() -> list[str]:
     """Return the names of the engines that run artifacts."""
-    return [engine.name for engine in ENGINES.values() if engine.runs in FORMAT_NAMES]
+    return [engine.name for engine in ENGINES.values() if set(engine.runs) & set(FORMAT_NAMES)]
 
 
 def bench_engines() -> list[Engine]:
@@ -135,12 +142,45 @@ def find_engine(artifact_format: FormatName, name: str | None = None) -> Engine:
     Raises:
         UsageError: there is no such engine, or it does not run that format.
     """
-    able = {engine.name: engine for engine in ENGINES.values() if engine.runs == artifact_format}
+    able = {engine.name: engine for engine in ENGINES.values() if artifact_format in engine.runs}
     if name is None:
         return next(iter(able.values()))
     if name not in able:
         raise UsageError(f"{name} does not run {artifact_format} files; {', '.join(able)} can")
     return able[name]
+
+
+def open_float64(artifact_format: FormatName, path: Path, options: RuntimeOptions) -> Runtime:
+    """Return a runtime for a file with every number in float64: the float64 reference of its format.
+
+    Raises:
+        UsageError: nothing computes files of that format in float64.
+    """
+    require_float64(artifact_format, path)
+    return import_attribute(FLOAT_RUNTIMES[artifact_format][0])(path, options)
+
+
+def open_float32(artifact_format: FormatName, path: Path, options: RuntimeOptions) -> Runtime:
+    """Return a runtime for a file with every number in float32: the baseline for lower precision.
+
+    Raises:
+        UsageError: nothing converts files of that format to float32.
+    """
+    require_float64(artifact_format, path)
+    return import_attribute(FLOAT_RUNTIMES[artifact_format][1])(path, options)
+
+
+def require_float64(artifact_format: FormatName, path: Path) -> None:
+    """Refuse a file that cannot be a float64 reference, before any long computation.
+
+    Raises:
+        UsageError: nothing computes files of that format in float64.
+    """
+    if artifact_format not in FLOAT_RUNTIMES:
+        raise UsageError(
+            f"{path}: nothing computes {artifact_format} files in float64, so this one cannot be the reference; take "
+            f"the same network as {' or '.join(FLOAT_RUNTIMES)}"
+        )
 
 
 def import_attribute(reference: str) -> Callable[[Path, RuntimeOptions], Runtime]:

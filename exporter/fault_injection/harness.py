@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.engines import find_engine
+from exporter.engines import find_engine, open_float64
 from exporter.errors import CheckFailedError, UsageError
 from exporter.fault_injection.graph import FaultyGraph, OriginalGraph
 from exporter.fault_injection.results import Located
@@ -88,10 +88,9 @@ class Harness:
     def _run(
         self, faulty: FaultyGraph, precision: ReferencePrecision, batches: Sequence[InputBatch]
     ) -> tuple[RunResult, ParityReport]:
-        path, engine = faulty.write(), find_engine("onnx")
-        spec = replace(
-            self.spec, path=path, open=partial(engine.open if precision == "float32" else engine.open_float64, path)
-        )
+        path = faulty.write()
+        opener = find_engine("onnx").open if precision == "float32" else partial(open_float64, "onnx")
+        spec = replace(self.spec, path=path, open=partial(opener, path))
         stop = stop_at_failure(self.golden, OPTIONS) if precision == "float32" else None
         result = run_model(spec, self.golden.inputs, stop_when=stop, batches=batches)
         return result, evaluate(result, self.golden, OPTIONS)

@@ -4,17 +4,31 @@ from pathlib import Path
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.loading import load_artifact as _load_artifact
+from exporter.engines import RuntimeOptions
 from exporter.formats.base import Candidate, Format, WriteRequest, WriteResult
 from exporter.formats.onnx import OnnxFormat
-from exporter.formats.torchscript import TorchScriptFormat
-from exporter.types import FormatName
+from exporter.formats.torchscript import OPTIMIZE_OPTION, TorchScriptFormat
+from exporter.types import Device, FormatName
 
-__all__ = ["FORMATS", "Candidate", "Format", "WriteRequest", "WriteResult", "load_artifact"]
+__all__ = ["FORMATS", "Candidate", "Format", "WriteRequest", "WriteResult", "load_artifact", "runtime_options"]
 
 FORMATS: dict[FormatName, Format] = {
     "onnx": OnnxFormat(),
     "torchscript": TorchScriptFormat(),
 }
+
+
+def runtime_options(artifact: LoadedArtifact, device: Device = "cpu") -> RuntimeOptions:
+    """Return how an artifact is opened: what its manifest states, and the engine's defaults without one."""
+    if artifact.manifest is None:
+        return RuntimeOptions(device)
+    stated = artifact.manifest
+    return RuntimeOptions(
+        device,
+        stated.signature,
+        optimize_for_inference=stated.options.get(OPTIMIZE_OPTION) is True,
+        precision=stated.precision,
+    )
 
 
 def load_artifact(path: Path) -> LoadedArtifact:

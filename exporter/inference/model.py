@@ -15,8 +15,7 @@ from exporter.artifacts.files import sha256_file
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.engines import Runtime, RuntimeOptions, find_engine
 from exporter.errors import ArtifactError, CheckFailedError, UsageError
-from exporter.formats import load_artifact
-from exporter.formats.torchscript import OPTIMIZE_OPTION
+from exporter.formats import load_artifact, runtime_options
 from exporter.inference.clip_input import ClipInput, clip_signature, read_clip_input
 from exporter.inference.outputs import class_count, describe_outputs, select_outputs
 from exporter.inference.predictions import ModelRecord
@@ -68,16 +67,11 @@ class VideoModel:
         self.batch = clip_input.batch or options.batch or (1 if options.device == "cpu" else GPU_BATCH)
         self.notes = (*artifact.notes, *preprocessing.notes)
         self._artifact, self._input, self._preprocessing = artifact, clip_input, preprocessing
-        manifest = artifact.manifest
         self._engine = find_engine(artifact.format, options.engine)
         self._runtime: Runtime = self._engine.open(
             artifact.path,
-            RuntimeOptions(
-                options.device,
-                manifest and manifest.signature,
-                manifest is not None and manifest.options.get(OPTIMIZE_OPTION) is True,
-                options.threads,
-                input_shapes=self._fixed_shapes(),
+            replace(
+                runtime_options(artifact, options.device), threads=options.threads, input_shapes=self._fixed_shapes()
             ),
         )
 

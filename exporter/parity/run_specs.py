@@ -11,7 +11,7 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.engines import Runtime, RuntimeOptions, find_engine
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.engines.torchscript import require_device
-from exporter.formats.torchscript import OPTIMIZE_OPTION
+from exporter.formats import runtime_options
 from exporter.parity.execution import IOMapping, RunSpec
 from exporter.parity.io_mapping import map_by_manifest, map_by_name, map_by_network
 from exporter.types import EngineReference, ParityOptions
@@ -104,9 +104,8 @@ def _make_spec(
     map_io: Callable[[Signature], IOMapping],
     signature: Signature,
 ) -> RunSpec:
-    optimized = artifact.manifest is not None and artifact.manifest.options.get(OPTIMIZE_OPTION) is True
     engine = find_engine(artifact.format, options.engine)
-    settings = RuntimeOptions(options.device, signature, optimized)
+    settings = replace(runtime_options(artifact, options.device), signature=signature)
     # oneDNN's ReLU, which optimize_for_inference uses, turns NaN into a number
-    unsupported = (*engine.unsupported_inputs, "nan") if optimized else engine.unsupported_inputs
+    unsupported = (*engine.unsupported_inputs, "nan") if settings.optimize_for_inference else engine.unsupported_inputs
     return RunSpec(artifact.path, partial(engine.open, artifact.path), settings, map_io, unsupported)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 from exporter.artifacts.files import sha256_file
-from exporter.engines import Runtime, RuntimeOptions, find_engine
+from exporter.engines import Runtime, RuntimeOptions, find_engine, open_float32, open_float64, require_float64
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.onnx_io.external_data import external_files
 from exporter.onnx_io.precision import detect_precision
@@ -80,6 +80,9 @@ class FileSource:
 
     The float32 baseline is the file in its own engine where the file computes in float32. A file of lower precision is
     converted to float32 for it, because its own errors would allow anything.
+
+    Raises:
+        UsageError: nothing computes files of that format in float64.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class FileSource:
         signature: Signature | None = None,
         features: frozenset[str] = frozenset(),
     ) -> None:
+        require_float64(form, path)
         self.path, self.signature, self.features = path, signature, features
         self.format: FormatName = form
         self.float64_name = f"{path.name} in float64"
@@ -107,11 +111,12 @@ class FileSource:
         self, precision: ReferencePrecision, *, all_outputs: bool = False, extra_outputs: tuple[str, ...] = ()
     ) -> AbstractContextManager[Runtime]:
         """See `GoldenSource`."""
-        engine = find_engine(self.format)
         settings = RuntimeOptions(signature=self.signature, all_outputs=all_outputs, extra_outputs=extra_outputs)
         if precision == "float64":
-            return engine.open_float64(self.path, settings)
-        return (engine.open if self.native_float32 else engine.open_float32)(self.path, settings)
+            return open_float64(self.format, self.path, settings)
+        if self.native_float32:
+            return find_engine(self.format).open(self.path, settings)
+        return open_float32(self.format, self.path, settings)
 
 
 def _cpu_capability() -> str:

@@ -41,15 +41,16 @@ def deadly(name, fatal, calls):
         return real(*args, **kwargs)
     setattr(os, name, call)
 
+DATA = "c3d.bin"  # one name for both: between two renames the folder holds a mixture
 for number in range(1, 60):
     folder = Path(f"run{number}")
-    publish_content(folder, "a")
+    publish_content(folder, "a", DATA)
     child = os.fork()
     if child == 0:
         calls = []
         for name in ("fsync", "replace", "rename", "unlink", "rmdir", "mkdir"):
             deadly(name, number, calls)
-        publish_content(folder, "b")
+        publish_content(folder, "b", DATA)
         os._exit(0)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     print(code)
@@ -253,6 +254,7 @@ def make(path, content):
     (path / "inner" / "file").write_text(content)
     return path
 
+DATA = "c3d.bin"  # one name for both: between two renames the folder holds a mixture
 for number in range(1, 60):
     run = Path(f"run{number}")
     make(run / "model", "a")

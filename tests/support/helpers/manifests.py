@@ -25,10 +25,10 @@ MANIFEST = Manifest(
 )
 
 
-def publish_content(folder: Path, content: str) -> None:
-    """Publish an artifact whose model, data and manifest are named after its content."""
+def publish_content(folder: Path, content: str, data_name: str | None = None) -> None:
+    """Publish an artifact whose model and manifest state `content`; its data's name does too, unless one is given."""
     with staging(folder) as stage:
-        model, data = stage / "c3d.onnx", stage / f"c3d.onnx.{content * 16}.data"
+        model, data = stage / "c3d.onnx", stage / (data_name or f"c3d.onnx.{content * 16}.data")
         model.write_text(content)
         data.write_text(content * 3)
         files = (file_entry(model), file_entry(data))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TESTS = str(Path(__file__).parents[1])
 """What PYTHONPATH must hold for a worker to find the engine."""
-ENGINE = Engine("toy", "Toy", "onnx", "helpers.toy_engine:ToyRuntime", ("cpu",), "numpy")
+ENGINE = Engine("toy", "Toy", ("onnx",), "helpers.toy_engine:ToyRuntime", ("cpu",), "numpy")
 
 
 class ToyRuntime(Runtime):
