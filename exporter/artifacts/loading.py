@@ -26,6 +26,7 @@ class ArtifactReader(Protocol):
 
     name: FormatName
     suffix: str
+    embeds_manifest: bool
 
     def read_embedded(self, path: Path) -> Manifest | None:
         """Return the manifest inside a model file without running it, or None if there is none."""
@@ -65,7 +66,7 @@ def load_artifact(path: Path, formats: Sequence[ArtifactReader]) -> LoadedArtifa
     if reader is None:
         suffixes = ", ".join(known.suffix for known in formats)
         raise ArtifactError(f"{path}: not an artifact by its name; artifacts end in {suffixes}")
-    found = find_manifest(path, lambda: reader.read_embedded(path))
+    found = find_manifest(path, lambda: reader.read_embedded(path), embeds=reader.embeds_manifest)
     if found.fault:
         raise IntegrityError(found.fault)
     return LoadedArtifact(path, reader.name, found.manifest, () if found.beside else (_note(found),))
@@ -103,12 +104,13 @@ def find_model(path: Path, what: str) -> Path:
     return path
 
 
-def find_manifest(model: Path, read_embedded: Callable[[], Manifest | None]) -> FoundManifest:
+def find_manifest(model: Path, read_embedded: Callable[[], Manifest | None], *, embeds: bool = True) -> FoundManifest:
     """Find a model file's manifest and check one against the other.
 
     Args:
         model: the model file.
         read_embedded: returns the manifest inside it; called only if the file's hash is right.
+        embeds: whether a file of its format has room for one.
 
     Raises:
         ArtifactError: a damaged manifest.
@@ -122,7 +124,7 @@ def find_manifest(model: Path, read_embedded: Callable[[], Manifest | None]) -> 
         check_integrity(model, manifest)
     except IntegrityError as error:
         fault = str(error)
-    if not fault and manifest.embedded() != read_embedded():
+    if not fault and embeds and manifest.embedded() != read_embedded():
         fault = f"{beside} differs from the manifest inside {model.name}"
     return FoundManifest(manifest, beside=True, fault=fault)
 

@@ -86,6 +86,16 @@ class Format(Protocol):
     """Its model files' suffix, with the dot."""
     precisions: Mapping[ComputePrecision, str]
     """{what it can compute in: empty; what it cannot, and a user may ask for: why, and what to take instead}."""
+    embeds_manifest: bool
+    """Whether a model file has room for the manifest; otherwise it is beside the file only."""
+
+    def require_available(self) -> None:
+        """Refuse to write the format where a library, a compiler or a device is missing, before any long computation.
+
+        Raises:
+            UnavailableError: the message says what is missing and how to get it.
+        """
+        ...
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
         """Yield ways to write `model`, best first. The export takes the first whose file passes parity."""

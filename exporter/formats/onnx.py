@@ -36,6 +36,10 @@ class OnnxFormat:
             "bf16": "onnxruntime's CPU provider has no bfloat16 convolution; take --format openvino",
         }
     )
+    embeds_manifest: bool = True
+
+    def require_available(self) -> None:
+        """Return: it needs nothing but this project's own dependencies."""
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
         """Yield the rewritten graphs with the largest Winograd tiles first, then the graph without Winograd.

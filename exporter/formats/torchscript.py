@@ -67,6 +67,10 @@ class TorchScriptFormat:
             "int8": "TorchScript's quantised convolutions were removed from torch; take --format openvino or onnx",
         }
     )
+    embeds_manifest: bool = True
+
+    def require_available(self) -> None:
+        """Return: it needs nothing but this project's own dependencies."""
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
         """Yield the plain module; for the CPU every variant instead, the fastest here first."""

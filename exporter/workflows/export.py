@@ -111,7 +111,7 @@ def check_request(request: ExportRequest) -> None:
 
     Raises:
         UsageError: an option has an invalid value; the message names both.
-        UnavailableError: the device to verify on is not there.
+        UnavailableError: a library or device to export with, or the device to verify on, is not there.
     """
     check_name(request.artifact_name)
     if not request.formats or len(set(request.formats)) != len(request.formats):
@@ -128,6 +128,8 @@ def check_request(request: ExportRequest) -> None:
     check_precision(request)
     if isinstance(request.model, BuildOptions):
         _check_build_options(request.model, request)
+    for name in request.formats:
+        FORMATS[name].require_available()
     if request.verify:
         for name in request.formats:
             find_engine(name).require_device(request.parity.device)

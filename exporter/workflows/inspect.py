@@ -83,7 +83,7 @@ def inspect(path: str | Path, progress: Progress = no_progress, options: BuildOp
         if path.suffix == known.suffix and known.name != "torchscript":
             embedded = known.read_embedded(path)
             facts = {"signature": str(embedded.signature)} if embedded else {}
-            return _artifact(path, f"{known.name} artifact", facts, (), embedded)
+            return _artifact(path, f"{known.name} artifact", facts, (), embedded, embeds=known.embeds_manifest)
     return _checkpoint(path, progress, options)
 
 
@@ -137,10 +137,16 @@ def _torchscript(path: Path) -> Inspection:
 
 
 def _artifact(
-    path: Path, kind: str, facts: dict[str, str], tensors: tuple[TensorSpec, ...], embedded: Manifest | None
+    path: Path,
+    kind: str,
+    facts: dict[str, str],
+    tensors: tuple[TensorSpec, ...],
+    embedded: Manifest | None,
+    *,
+    embeds: bool = True,
 ) -> Inspection:
     entry = file_entry(path)
-    found = find_manifest(path, lambda: embedded)
+    found = find_manifest(path, lambda: embedded, embeds=embeds)
     if found.manifest is not None:
         facts = facts | _network_facts(found.manifest)
     integrity = found.fault or "ok" if found.beside else None
