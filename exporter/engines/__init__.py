@@ -15,7 +15,7 @@ from typing import Literal
 
 from exporter.engines.base import Runtime, RuntimeOptions, Tensors
 from exporter.errors import UnavailableError, UsageError
-from exporter.types import DEVICES, FORMAT_NAMES, Device, FormatName
+from exporter.types import DEVICES, FORMAT_NAMES, ComputePrecision, Device, FormatName
 
 __all__ = [
     "ENGINES",
@@ -26,6 +26,7 @@ __all__ = [
     "bench_engines",
     "engine_names",
     "find_engine",
+    "find_judge",
     "import_attribute",
     "open_float32",
     "open_float64",
@@ -53,6 +54,8 @@ class Engine:
         library: the Python module it needs, which is also the package's name.
         unsupported_inputs: input types on which it is known to differ from the specification, whatever the artifact.
         in_bench: whether `bench --engines` adds it.
+        emulates: the precision whose arithmetic it emulates, which makes it the default judge of artifacts that compute
+            in it, where no other device is asked for; None for engines that people deploy.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Engine:
     library: str
     unsupported_inputs: tuple[str, ...] = ()
     in_bench: bool = True
+    emulates: ComputePrecision | None = None
 
     @property
     def install(self) -> str:
@@ -114,6 +118,16 @@ ENGINES: dict[str, Engine] = {
             "onnx",
             in_bench=False,
         ),
+        Engine(
+            "float16-emulation",
+            "float16 emulation",
+            ("onnx",),
+            ".float16_emulation:Float16Emulation",
+            CPU,
+            "onnx",
+            in_bench=False,
+            emulates="fp16",
+        ),
         Engine("mnn", "MNN", ("mnn",), ".mnn:MnnRuntime", CPU, "MNN"),
     )
 }
@@ -134,6 +148,23 @@ def engine_names() -> list[str]:
 def bench_engines() -> list[Engine]:
     """Return the engines that `bench --engines` adds."""
     return [engine for engine in ENGINES.values() if engine.in_bench]
+
+
+def find_judge(
+    artifact_format: FormatName, name: str | None, precision: ComputePrecision = "fp32", device: Device | None = None
+) -> Engine:
+    """Return the engine that verifies an artifact: the one named, an emulation of its precision, or the default.
+
+    An emulation stands in where the default engine would run on the CPU, which does not compute in that precision.
+
+    Raises:
+        UsageError: see `find_engine`.
+    """
+    for engine in ENGINES.values():
+        emulated = engine.emulates == precision and artifact_format in engine.runs
+        if emulated and name is None and device in (None, *engine.devices):
+            return engine
+    return find_engine(artifact_format, name)
 
 
 def find_engine(artifact_format: FormatName, name: str | None = None) -> Engine:

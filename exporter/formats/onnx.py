@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from exporter.artifacts.manifest import Manifest
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
+from exporter.formats.onnx_float16 import float16_candidates
 from exporter.formats.onnx_graph import SUFFIX, make_graph, write_graph
 from exporter.passes.tiles import describe_tiles, tile_candidates
 from exporter.types import ComputePrecision, FormatName
@@ -33,6 +34,7 @@ class OnnxFormat:
     precisions: Mapping[ComputePrecision, str] = MappingProxyType(
         {
             "fp32": "",
+            "fp16": "",
             "bf16": "onnxruntime's CPU provider has no bfloat16 convolution; take --format openvino",
         }
     )
@@ -44,8 +46,12 @@ class OnnxFormat:
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
         """Yield the rewritten graphs with the largest Winograd tiles first, then the graph without Winograd.
 
-        Smaller tiles are slower and round less. Without `--target cpu` the portable graph is the only candidate.
+        Smaller tiles are slower and round less. Without `--target cpu` the portable graph is the only candidate. In
+        float16 it is the graph with ever more layers in float32.
         """
+        if request.precision.compute == "fp16":
+            yield from float16_candidates(model, request)
+            return
         for optimize in tile_candidates(request.optimize):
             yield Candidate(describe_tiles(optimize), partial(_write, model, replace(request, optimize=optimize)))
         if request.optimize.target == "cpu":

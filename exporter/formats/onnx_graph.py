@@ -55,6 +55,9 @@ class NetworkGraph:
 def make_graph(model: BuiltModel, request: WriteRequest) -> NetworkGraph:
     """Export the network in float32, name its nodes, convert it to the opset, and run the passes asked for.
 
+    Below float32 the passes for every engine run in any case: what is computed in fewer bits is the network without
+    batch normalisation and with its constants in one place.
+
     Raises:
         UsageError: the network needs a newer opset.
     """
@@ -79,7 +82,7 @@ def make_graph(model: BuiltModel, request: WriteRequest) -> NetworkGraph:
         "opset": opset,
         "external_data": request.external_data,
     }
-    if request.optimize != OptimizeOptions():
+    if request.optimize != OptimizeOptions() or request.precision.compute != "fp32":
         applied = run_passes(graph, build_passes(request.optimize, request.progress), request.progress)
         graph = applied.model
         options |= manifest_options(request.optimize, applied)

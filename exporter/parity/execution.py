@@ -73,6 +73,7 @@ class RunResult:
         mapping: how its inputs and outputs correspond to the reference's.
         batches: each batch with {output name in the reference: values (N, …)}; of a whole input (1, *shape).
         seconds: by phase: `load`, `run`.
+        notes: what a report must say about how the engine ran it.
     """
 
     spec: RunSpec
@@ -82,6 +83,7 @@ class RunResult:
     mapping: IOMapping
     batches: tuple[tuple[InputBatch, Outputs], ...]
     seconds: dict[str, float]
+    notes: tuple[str, ...] = ()
 
 
 def make_feeds(mapping: IOMapping, inputs: InputSet, rows: Sequence[int]) -> Outputs:
@@ -150,7 +152,14 @@ def run_model(
             if stop_when is not None and stop_when(runtime.precision, batch, outputs):
                 break
         return RunResult(
-            spec, runtime.description, runtime.placement, runtime.precision, mapping, tuple(results), seconds
+            spec,
+            runtime.description,
+            runtime.placement,
+            runtime.precision,
+            mapping,
+            tuple(results),
+            seconds,
+            runtime.notes,
         )
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.engines import Runtime, RuntimeOptions, find_engine
+from exporter.engines import Engine, Runtime, RuntimeOptions, find_engine, find_judge
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.engines.torchscript import require_device
 from exporter.formats import runtime_options
@@ -32,7 +32,7 @@ def check_devices(artifacts: tuple[LoadedArtifact, ...], options: ParityOptions)
     """
     against = options.against
     for artifact in artifacts:
-        find_engine(artifact.format, options.engine).require_device(options.device)
+        _find_judge(artifact, options).require_device(options.device)
         if isinstance(against, EngineReference) and against.name != TORCH:
             find_engine(artifact.format, against.name).require_device(against.device)
     if isinstance(against, EngineReference) and against.name == TORCH:
@@ -73,8 +73,13 @@ def make_file_run_spec(artifact: LoadedArtifact, options: ParityOptions, other: 
 
 
 def make_second_run_spec(artifact: LoadedArtifact, options: ParityOptions, model: BuiltModel) -> RunSpec | None:
-    """Return how `--against` runs the same inputs: the network in PyTorch, or the same file in another engine."""
+    """Return how `--against` runs the same inputs: the network in PyTorch, or the same file in another engine.
+
+    A file that is judged by an emulation also runs in the engine that would run it, which shows that it loads there.
+    """
     against = options.against
+    if against is None and _find_judge(artifact, options).emulates is not None and options.engine is None:
+        against = EngineReference(find_engine(artifact.format).name)
     if not isinstance(against, EngineReference):
         return None
     own = make_run_spec(artifact, options, model)
@@ -98,13 +103,18 @@ def make_second_run_spec(artifact: LoadedArtifact, options: ParityOptions, model
     return RunSpec(Path(TORCH), open_network, RuntimeOptions(against.device), map_io)
 
 
+def _find_judge(artifact: LoadedArtifact, options: ParityOptions) -> Engine:
+    precision = "fp32" if artifact.manifest is None else artifact.manifest.precision
+    return find_judge(artifact.format, options.engine, precision, options.device)
+
+
 def _make_spec(
     artifact: LoadedArtifact,
     options: ParityOptions,
     map_io: Callable[[Signature], IOMapping],
     signature: Signature,
 ) -> RunSpec:
-    engine = find_engine(artifact.format, options.engine)
+    engine = _find_judge(artifact, options)
     settings = replace(runtime_options(artifact, options.device), signature=signature)
     # oneDNN's ReLU, which optimize_for_inference uses, turns NaN into a number
     unsupported = (*engine.unsupported_inputs, "nan") if settings.optimize_for_inference else engine.unsupported_inputs

@@ -44,7 +44,7 @@ class GraphEvaluator:
         """
         self.inputs = [value.name for value in graph.input]
         self.outputs = [value.name for value in graph.output]
-        self._weights = weights
+        self._weights, self._choice = weights, choice
         constant_nodes = (name for node in graph.node if node.op_type == "Constant" for name in node.output)
         constants = (outer_constants | {*weights} | {*constant_nodes}) - {*self.inputs}
         self.operators: list[Operator] = []
@@ -84,7 +84,7 @@ class GraphEvaluator:
             outputs = operator.run([scope.get(name) if name else None for name in operator.node.proto.input], scope)
             for name, value in zip(operator.node.proto.output, outputs, strict=False):
                 if name:
-                    values[name] = value
+                    values[name] = self._choice.store(name, value)
             del outputs
             for name in freed:
                 if name not in kept:

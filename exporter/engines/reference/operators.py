@@ -20,6 +20,7 @@ import onnx
 from exporter.engines.base import first_line
 from exporter.engines.reference.kernels import CONTROL_FLOW, DISTRUSTED, KERNELS, SLOW
 from exporter.engines.reference.node import Node, UnsupportedError, Values
+from exporter.engines.reference.rounding import round_to_float16
 from exporter.engines.reference.single_node import (
     FloatName,
     in_onnx,
@@ -47,15 +48,21 @@ class Choice:
     Attributes:
         dtype: what every floating-point value is in; None leaves the file's own dtypes.
         engines: whether onnxruntime may compute nodes, and kernels replace onnx's evaluator where it is only slow.
+        float16_values: the names of values that are rounded to float16 once they are computed in `dtype`.
     """
 
     dtype: FloatName | None
     engines: bool = True
+    float16_values: frozenset[str] = frozenset()
 
     def cast(self, value: Any) -> Any:
         """Return a value as an array, or a list of them, with floating-point numbers in the dtype."""
         value = np.asarray(value) if isinstance(value, np.generic) else value
         return value if self.dtype is None else with_float_dtype(value, np.dtype(self.dtype))
+
+    def store(self, name: str, value: Any) -> Any:
+        """Return what a graph keeps of a value that a node has computed."""
+        return round_to_float16(value) if name in self.float16_values else value
 
 
 @dataclass

@@ -1,0 +1,133 @@
+"""ONNX files that compute in float16, with float32 inputs and outputs: for GPUs.
+
+The float32 graph is made and run once on the calibration clips, which gives the largest magnitude of every value. What
+float16 cannot hold stays in float32. Each candidate then leaves further layers in float32, those first whose rounding
+costs most, until the emulation of float16 arithmetic is accurate enough on the held-out clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exporter.artifacts.manifest import RAISED_LAYERS
+from exporter.engines import RuntimeOptions
+from exporter.formats.base import Candidate, WriteRequest, WriteResult
+from exporter.formats.held_out import HeldOut
+from exporter.formats.onnx_graph import NetworkGraph, make_graph, write_graph
+from exporter.passes.raise_layers import Raised, raise_layers
+from models.built_model import BuiltModel
+from models.errors import count
+from models.progress import Progress
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from exporter.passes.float16 import Float16
+
+FLOAT32_LAYERS = "float32_layers"
+"""Option: `node: why` of each node that stays in float32 because float16 cannot hold its numbers."""
+CANDIDATE = "float16"
+
+
+def float16_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
+    """Yield the float16 graph, then graphs with ever more layers in float32; see `raise_layers`.
+
+    Without clips nothing is measured: the only candidate is the graph that fits by its weights.
+    """
+    from exporter.passes.float16 import Float16
+
+    graph = make_graph(model, request)
+    clips, required = request.clips, request.precision.required_snr
+    if clips is None or required is None:
+        yield Candidate(CANDIDATE, partial(_write, graph, Float16(), None, model, request))
+        return
+    network = model.without_preprocessing or model
+    held_out = HeldOut(network, request.outputs, clips.held_out, request.progress)
+    with _written(graph.model) as path:
+        ranges = measure_ranges(path, clips.calibration, request.progress)
+    first = Float16(ranges)
+    _convert(graph.model, first)
+
+    def measure(raised: frozenset[str]) -> float:
+        from exporter.engines.float16_emulation import Float16Emulation
+
+        converted = _convert(graph.model, Float16(ranges, raised))
+        with _written(converted) as path, Float16Emulation(path, RuntimeOptions()) as runtime:
+            return held_out.lowest_snr(runtime)
+
+    for raised in raise_layers(first.layers, measure, required, request.progress):
+        name = CANDIDATE if not raised.rows else f"{CANDIDATE} with {len(raised.rows)} layers in float32"
+        step = Float16(ranges, raised.layers)
+        yield Candidate(name, partial(_write, graph, step, raised, model, request))
+
+
+def measure_ranges(path: Path, clips: NDArray[Any], progress: Progress) -> dict[str, float]:
+    """Return {value: its largest magnitude} of every float32 value of a model, inputs included, over clips.
+
+    Args:
+        path: a model with one input, in float32.
+        clips: (N, …), run one at a time in onnxruntime on the CPU.
+        progress: called before every clip.
+    """
+    from exporter.engines.onnxruntime import OnnxRuntime
+
+    largest: dict[str, float] = {}
+    with OnnxRuntime(path, RuntimeOptions(all_outputs=True)) as runtime:
+        (spec,) = runtime.signature.inputs
+        for number in range(len(clips)):
+            progress(f"measuring ranges: calibration clip {number + 1} of {len(clips)}")
+            clip = np.repeat(clips[number : number + 1], runtime.signature.batch or 1, axis=0)
+            values = {spec.name: clip, **runtime.run({spec.name: clip})}
+            for name, value in values.items():
+                if getattr(value, "dtype", None) == np.float32:
+                    largest[name] = max(largest.get(name, 0.0), float(np.abs(value).max(initial=0.0)))
+    return largest
+
+
+def _write(
+    graph: NetworkGraph,
+    step: Float16,
+    raised: Raised | None,
+    model: BuiltModel,
+    request: WriteRequest,
+    folder: Path,
+    rejected: tuple[str, ...],
+) -> WriteResult:
+    converted = _convert(graph.model, step)
+    options, notes = dict(graph.options), list(graph.notes)
+    if raised is not None and raised.rows:
+        options[RAISED_LAYERS] = raised.entries("fp32")
+    notes.append(f"onnx: {count(len(step.layers), 'layer')} compute in float16")
+    if step.out_of_range:
+        options[FLOAT32_LAYERS] = step.out_of_range
+        notes += [f"onnx: stays in float32: {reason}" for reason in step.out_of_range]
+    written = replace(graph, model=converted, options=options, notes=tuple(notes))
+    return write_graph(written, model, request, folder, rejected)
+
+
+def _convert(model: ir.Model, step: Float16) -> ir.Model:
+    """Return a copy of a model in float16; the weights that stay are shared."""
+    from exporter.passes.shapes import infer_shapes
+
+    converted = model.clone()
+    infer_shapes(converted)
+    step(converted)
+    return converted
+
+
+@contextmanager
+def _written(model: ir.Model) -> Generator[Path]:
+    """Write a copy of a model into a temporary file, which is removed after the block."""
+    from exporter.onnx_io.writer import write_onnx
+
+    with TemporaryDirectory(prefix="c3d-export-") as folder:
+        yield write_onnx(model.clone(), Path(folder), "model.onnx", external_data=False)[0]
