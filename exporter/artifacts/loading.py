@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from exporter.artifacts.files import MANIFEST_SUFFIX, check_integrity, manifest_path, read_manifest
 from exporter.artifacts.manifest import Manifest
@@ -62,7 +62,7 @@ def load_artifact(path: Path, formats: Sequence[ArtifactReader]) -> LoadedArtifa
         IntegrityError: the manifest beside it describes another file, or contradicts the one inside it.
     """
     path = find_model(path, "artifact")
-    reader = next((known for known in formats if path.suffix == known.suffix), None)
+    reader = by_suffix(path, formats)
     if reader is None:
         suffixes = ", ".join(known.suffix for known in formats)
         raise ArtifactError(f"{path}: not an artifact by its name; artifacts end in {suffixes}")
@@ -70,6 +70,15 @@ def load_artifact(path: Path, formats: Sequence[ArtifactReader]) -> LoadedArtifa
     if found.fault:
         raise IntegrityError(found.fault)
     return LoadedArtifact(path, reader.name, found.manifest, () if found.beside else (_note(found),))
+
+
+R = TypeVar("R", bound=ArtifactReader)
+
+
+def by_suffix(path: Path, formats: Iterable[R]) -> R | None:
+    """Return the format whose suffix a file name ends in, the longest such suffix; None where there is none."""
+    fitting = [known for known in formats if path.name.endswith(known.suffix)]
+    return max(fitting, key=lambda known: len(known.suffix), default=None)
 
 
 @dataclass(frozen=True)

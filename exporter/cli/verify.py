@@ -128,15 +128,14 @@ def find_artifacts(folder: Path) -> tuple[Path, ...]:
     Raises:
         ArtifactError: there is none.
     """
-    from exporter.formats import FORMATS
+    from exporter.formats import find_format
     from exporter.formats.torchscript import is_torchscript_archive
 
-    suffixes = {known.suffix for known in FORMATS.values()}
     # a checkpoint in the same folder may have the same suffix as a TorchScript archive
     artifacts = sorted(
         path
         for path in folder.glob("*")
-        if path.suffix in suffixes and path.is_file() and (path.suffix != ".pt" or is_torchscript_archive(path))
+        if find_format(path) is not None and path.is_file() and (path.suffix != ".pt" or is_torchscript_archive(path))
     )
     if not artifacts:
         raise ArtifactError(f"no artifacts in ./{folder}; make one with c3d-export --format onnx, or name a file")

@@ -105,6 +105,7 @@ ENGINES: dict[str, Engine] = {
             "torch",
             in_bench=False,
         ),
+        Engine("torch-export", "torch.export", ("pt2",), ".pt2:ExportedProgramRuntime", GPU, "torch", in_bench=False),
         Engine("torch", "torch eager", ("network",), ".pytorch:open_network", GPU, "torch"),
         Engine("inductor", "torch inductor", ("network",), ".pytorch:open_compiled_network", GPU, "torch"),
         # OpenVINO's ReLU and max pool turn NaN into a number
@@ -136,6 +137,7 @@ ENGINES: dict[str, Engine] = {
 FLOAT_RUNTIMES: dict[ModelKind, tuple[str, str]] = {
     "onnx": (".onnx_reference:Float64Graph", ".onnx_reference:Float32Graph"),
     "torchscript": (".torchscript:Float64Script", ".torchscript:Float32Script"),
+    "pt2": (".pt2:Float64Program", ".pt2:Float32Program"),
 }
 """{format: the adapters that run its files in float64 and in float32}."""
 

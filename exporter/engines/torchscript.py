@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -128,11 +128,7 @@ class TorchScriptRuntime(Runtime):
     def precision(self) -> Precision:
         """Return the coarsest of the archive's parameters and constants."""
         assert self._module is not None, "enter the runtime first"
-        held = {str(tensor.dtype).removeprefix("torch.") for tensor in _weights(self._module) if tensor.dim()}
-        for names, name in PRECISION_ORDER:
-            if held & names:
-                return name
-        return "float32"
+        return coarsest(tensor.dtype for tensor in _weights(self._module) if tensor.dim())
 
     @property
     def random_node(self) -> str | None:
@@ -157,7 +153,7 @@ class TorchScriptRuntime(Runtime):
         """Run one batch."""
         assert self._module is not None, "enter the runtime first"
         inputs = [
-            _tensor(value).to(self.options.device, self._dtype if value.dtype.kind == "f" else None)
+            to_tensor(value).to(self.options.device, self._dtype if value.dtype.kind == "f" else None)
             for value in feeds.values()
         ]
         with torch.inference_mode():
@@ -168,12 +164,12 @@ class TorchScriptRuntime(Runtime):
                 shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
                 raise CheckFailedError(f"{self.path}: fails on {shapes}: {reason}") from error
         if isinstance(returned, dict):
-            return {name: _array(value) for name, value in returned.items()}
+            return {name: to_array(value) for name, value in returned.items()}
         values = tuple(returned) if isinstance(returned, tuple | list) else (returned,)
         if len(values) != len(self._output_names) or not all(isinstance(value, torch.Tensor) for value in values):
             types = [str(value.dtype) if isinstance(value, torch.Tensor) else type(value).__name__ for value in values]
             raise CheckFailedError(f"{self.path}: returns {', '.join(types)}; its signature is {self.signature}")
-        return {name: _array(value) for name, value in zip(self._output_names, values, strict=True)}
+        return {name: to_array(value) for name, value in zip(self._output_names, values, strict=True)}
 
     def _prepare(self, module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
         return module
@@ -204,12 +200,21 @@ class Float32Script(Float64Script):
     dtype = "float32"
 
 
-def _tensor(array: NDArray[Any]) -> torch.Tensor:
+def coarsest(dtypes: Iterable[torch.dtype]) -> Precision:
+    """Return the coarsest precision among the dtypes of weights; float32 where there are none."""
+    held = {str(dtype).removeprefix("torch.") for dtype in dtypes}
+    for names, name in PRECISION_ORDER:
+        if held & names:
+            return name
+    return "float32"
+
+
+def to_tensor(array: NDArray[Any]) -> torch.Tensor:
     """Return an array as a tensor of the same memory, or of a copy where it is read-only, which torch does not know."""
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def _array(tensor: torch.Tensor) -> NDArray[Any]:
+def to_array(tensor: torch.Tensor) -> NDArray[Any]:
     """Return a tensor as numpy has it, which knows no bfloat16."""
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()
 

@@ -2,19 +2,30 @@
 
 from pathlib import Path
 
-from exporter.artifacts.loading import LoadedArtifact
+from exporter.artifacts.loading import LoadedArtifact, by_suffix
 from exporter.artifacts.loading import load_artifact as _load_artifact
 from exporter.engines import RuntimeOptions
 from exporter.formats.base import Candidate, Format, WriteRequest, WriteResult
 from exporter.formats.onnx import OnnxFormat
+from exporter.formats.pt2 import Pt2Format
 from exporter.formats.torchscript import OPTIMIZE_OPTION, TorchScriptFormat
 from exporter.types import Device, FormatName
 
-__all__ = ["FORMATS", "Candidate", "Format", "WriteRequest", "WriteResult", "load_artifact", "runtime_options"]
+__all__ = [
+    "FORMATS",
+    "Candidate",
+    "Format",
+    "WriteRequest",
+    "WriteResult",
+    "find_format",
+    "load_artifact",
+    "runtime_options",
+]
 
 FORMATS: dict[FormatName, Format] = {
     "onnx": OnnxFormat(),
     "torchscript": TorchScriptFormat(),
+    "pt2": Pt2Format(),
 }
 
 
@@ -29,6 +40,11 @@ def runtime_options(artifact: LoadedArtifact, device: Device = "cpu") -> Runtime
         optimize_for_inference=stated.options.get(OPTIMIZE_OPTION) is True,
         precision=stated.precision,
     )
+
+
+def find_format(path: Path) -> Format | None:
+    """Return the format of a model file by its suffix, the longest that fits; None where there is none."""
+    return by_suffix(path, FORMATS.values())
 
 
 def load_artifact(path: Path) -> LoadedArtifact:

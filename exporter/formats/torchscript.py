@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -16,9 +14,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO
 
 from exporter.artifacts.manifest import Manifest
-from exporter.errors import ArtifactError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
+from exporter.formats.torch_archive import has_member, read_manifest, repack
 from exporter.formats.torchscript_variants import (
     MIN_SPEEDUP,
     OPTIMIZE_FOR_INFERENCE,
@@ -44,13 +42,9 @@ MEASURED_OPTION = "measured"
 """Manifest option: the times that decided: `plain 450 ms, …`."""
 SIZE_WARNING_RATIO = 1.02
 """Size ratio above which a note says that the variant makes the file larger."""
-ALIGNMENT = 64
-"""Of each stored member, as torch writes them, so that they can be mapped."""
-EPOCH = (1980, 1, 1, 0, 0, 0)
-MAX_MANIFEST_BYTES = 1 << 20
 
-_ZIP_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
-"""What Python's zip reader raises on damaged, encrypted or exotic archives."""
+CONSTANTS = "/constants.pkl"
+"""How the name of a member ends that a TorchScript archive has and a plain checkpoint has not."""
 
 _MANGLE = re.compile(rb"\.?___torch_mangle_\d+")
 _CONSTANT = re.compile(rb"^  \w+ : Final\[int\] = \d+\n", re.MULTILINE)
@@ -127,35 +121,13 @@ class TorchScriptFormat:
         return (path,), manifest
 
     def read_embedded(self, path: Path) -> Manifest | None:
-        """Return the manifest among the archive's extra files; the archive is read as a zip, never loaded as code.
-
-        Every member's CRC is checked, which torch does not do when it loads one.
-        """
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = [name for name in archive.namelist() if name.endswith(f"/extra/{MANIFEST_KEY}")]
-                if not any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                    raise ArtifactError(f"{path}: not a TorchScript archive")
-                if damaged := archive.testzip():
-                    raise ArtifactError(f"{path}: damaged: its member {damaged} fails its CRC")
-                if not names:
-                    return None
-                if archive.getinfo(names[0]).file_size > MAX_MANIFEST_BYTES:
-                    raise ArtifactError(f"{path}: its metadata is too large")
-                return Manifest.from_json(archive.read(names[0]), f"{path} (extra file {MANIFEST_KEY})")
-        except OSError as error:
-            raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
-        except _ZIP_ERRORS as error:
-            raise ArtifactError(f"{path}: not a whole TorchScript archive: {error}") from error
+        """Return the manifest among the archive's extra files; see `read_manifest`."""
+        return read_manifest(path, "TorchScript archive", CONSTANTS)
 
 
 def is_torchscript_archive(path: Path) -> bool:
     """Return whether a file is a TorchScript archive, not a plain checkpoint, by its members' names."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except _ZIP_ERRORS:
-        return False
+    return has_member(path, CONSTANTS)
 
 
 def save_archive(module: torch.jit.ScriptModule, extra: dict[str, str]) -> BinaryIO:
@@ -193,20 +165,16 @@ def normalize_archive(source: BinaryIO, target: Path) -> None:
     use, whose order is a hash table's, the debug records, which hold the exporting machine's paths, the
     archive's folder name, and the id over all of these.
     """
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
-        for member in old.infolist():
-            name = "archive/" + member.filename.split("/", 1)[1]
-            if name.endswith((".debug_pkl", "/.data/serialization_id")):
-                continue
-            content = old.read(member)
-            if name.endswith((".py", "/data.pkl")):
-                content = _CONSTANT.sub(b"", _MANGLE.sub(b"", content))
-                name = _MANGLE.sub(b"", name.replace("/___", ".___").encode()).decode()
-            entry = zipfile.ZipInfo(name, date_time=EPOCH)
-            assert new.fp is not None
-            header = new.fp.tell() + 30 + len(name.encode()) + 4
-            entry.extra = b"FB" + (padding := -header % ALIGNMENT).to_bytes(2, "little") + bytes(padding)
-            new.writestr(entry, content)
+
+    def edit(name: str, content: bytes) -> tuple[str, bytes] | None:
+        if name.endswith(".debug_pkl"):
+            return None
+        if name.endswith(".py") or name == "data.pkl":
+            content = _CONSTANT.sub(b"", _MANGLE.sub(b"", content))
+            name = _MANGLE.sub(b"", name.replace("/___", ".___").encode()).decode()
+        return name, content
+
+    repack(source, target, edit)
 
 
 def _times(choice: Choice) -> str:

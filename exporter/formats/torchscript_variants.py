@@ -14,7 +14,7 @@ is faster.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
@@ -134,7 +134,7 @@ def fastest(times: Mapping[str, float], tried: Sequence[Variant] = ()) -> Varian
     return best if times["plain"] >= MIN_SPEEDUP * times[best] else "plain"
 
 
-def make_variant(module: nn.Module, model: BuiltModel, variant: Variant) -> nn.Module:
+def make_variant(module: nn.Module, model: BuiltModel, variant: Variant, *, whole_batch: bool = False) -> nn.Module:
     """Return the module in a variant; tensors that the variant leaves alone are shared, not copied.
 
     Max pools are rewritten only as the network's `conv_hints` say: elsewhere their inputs may be used twice.
@@ -143,6 +143,7 @@ def make_variant(module: nn.Module, model: BuiltModel, variant: Variant) -> nn.M
         module: a float32 module that `select_outputs` returned; it is not changed.
         model: the network it computes.
         variant: which.
+        whole_batch: Winograd convolutions process all clips together, as `torch.export` needs for any batch size.
     """
     from torch import nn
 
@@ -160,9 +161,9 @@ def make_variant(module: nn.Module, model: BuiltModel, variant: Variant) -> nn.M
         conv = parent.get_submodule(last)
         assert isinstance(conv, nn.Conv3d)
         if variant == "winograd":
-            setattr(
-                parent, last, WinogradConv(conv, TileShape(*hint.tile), hint.pool_frames, two_frames=hint.two_frames)
-            )
+            tile = TileShape(*hint.tile)
+            rewritten = WinogradConv(conv, tile, hint.pool_frames, two_frames=hint.two_frames, whole_batch=whole_batch)
+            setattr(parent, last, rewritten)
         elif hint.pool:
             setattr(parent, last, nn.Sequential(conv, SliceMaxPool(hint.pool_frames)))
         if hint.pool:
@@ -206,7 +207,7 @@ def script_and_freeze(module: nn.Module) -> torch.jit.ScriptModule:
         raise UsageError(f"TorchScript cannot compile {type(module).__name__}: {lines[0]}") from error
 
 
-def measure(scripts: Mapping[str, torch.jit.ScriptModule], x: torch.Tensor) -> dict[str, float]:
+def measure(scripts: Mapping[str, Callable[[torch.Tensor], object]], x: torch.Tensor) -> dict[str, float]:
     """Return {name: median milliseconds of a run}, measured in interleaved rounds."""
     import torch
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +11,15 @@ from exporter.artifacts.files import file_entry
 from exporter.artifacts.loading import find_manifest, find_model
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import CheckpointError
-from exporter.formats import FORMATS
+from exporter.formats import FORMATS, find_format
 from exporter.formats.onnx import embedded_manifest
+from exporter.formats.pt2 import program_facts
 from exporter.formats.torchscript import is_torchscript_archive
 from exporter.onnx_io.dtypes import dtype_name
 from exporter.onnx_io.external_data import external_locations
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import get_signature
+from exporter.types import FormatName
 from models.checkpoints.sources import is_remote
 from models.checkpoints.tensorflow_files import find_tf_checkpoint
 from models.class_names import describe_class_names
@@ -27,6 +30,11 @@ from models.progress import Progress, no_progress
 from models.specs import TensorSpec
 
 DEFAULT_OPTIONS = BuildOptions()
+
+KINDS: dict[FormatName, tuple[str, Callable[[Path], dict[str, str]]]] = {
+    "pt2": ("torch.export program", program_facts),
+}
+"""{format: what its files are called, and what else a file states of itself}."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +87,13 @@ def inspect(path: str | Path, progress: Progress = no_progress, options: BuildOp
         return _onnx(path)
     if is_torchscript_archive(path):
         return _torchscript(path)
-    for known in FORMATS.values():
-        if path.suffix == known.suffix and known.name != "torchscript":
-            embedded = known.read_embedded(path)
-            facts = {"signature": str(embedded.signature)} if embedded else {}
-            return _artifact(path, f"{known.name} artifact", facts, (), embedded, embeds=known.embeds_manifest)
+    known = find_format(path)
+    if known is not None and known.name != "torchscript":
+        embedded = known.read_embedded(path)
+        facts = {"signature": str(embedded.signature)} if embedded else {}
+        kind, describe = KINDS.get(known.name, (f"{known.name} artifact", None))
+        facts |= describe(path) if describe is not None else {}
+        return _artifact(path, kind, facts, (), embedded, embeds=known.embeds_manifest)
     return _checkpoint(path, progress, options)
 
 

@@ -13,7 +13,7 @@ from exporter import __version__
 from exporter.artifacts.manifest import Manifest
 from exporter.engines import find_engine
 from exporter.errors import C3DExportError, UsageError
-from exporter.formats import FORMATS, load_artifact
+from exporter.formats import FORMATS, find_format, load_artifact
 from exporter.formats.torchscript import is_torchscript_archive
 from exporter.inference.model import VideoModel, open_video_model
 from exporter.inference.outputs import class_count
@@ -117,7 +117,7 @@ def is_checkpoint(source: str | Path) -> bool:
     if path.suffix == FORMATS["torchscript"].suffix and path.is_file():
         return not is_torchscript_archive(path)
     model = path.with_suffix("") if path.suffix == ".json" else path
-    return model.suffix not in {known.suffix for known in FORMATS.values()} and path.exists()
+    return find_format(model) is None and path.exists()
 
 
 @dataclass(frozen=True)

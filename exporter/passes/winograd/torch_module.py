@@ -1,4 +1,4 @@
-"""The same convolutions as a `torch.nn.Module` that can be scripted, for TorchScript on CPUs.
+"""The same convolutions as a `torch.nn.Module` that can be scripted and exported, for torch on CPUs.
 
 The algebra is that of `exporter.passes.winograd.emit`; the operators differ, because others are fast in torch:
 
@@ -68,6 +68,8 @@ class WinogradConv(nn.Module):
             pool does not divide are rounded down, as in `nn.MaxPool3d`.
         two_frames: inputs always have two frames, which are one tile with three points instead of four
             (`exporter.passes.winograd.cook_toom.two_frame_transforms`).
+        whole_batch: process all clips together. Otherwise a few at a time, by a loop over the batch; `torch.export`
+            unrolls loops, so that its program would be for one batch size.
 
     Raises:
         ValueError: another convolution, a pool whose windows are not inside tiles, or `two_frames` with other tiles.
@@ -81,7 +83,13 @@ class WinogradConv(nn.Module):
     output_transform_time: Tensor
 
     def __init__(
-        self, conv: nn.Conv3d, tile_shape: TileShape, pool_frames: int = 0, *, two_frames: bool = False
+        self,
+        conv: nn.Conv3d,
+        tile_shape: TileShape,
+        pool_frames: int = 0,
+        *,
+        two_frames: bool = False,
+        whole_batch: bool = False,
     ) -> None:
         super().__init__()
         shape = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
@@ -104,6 +112,7 @@ class WinogradConv(nn.Module):
             two_frame_transforms() if two_frames else None if tile_shape.time == PLAIN else transforms(tile_shape.time)
         )
         self.points = space.points
+        self.whole_batch = whole_batch
         dtype = conv.weight.dtype
         weight = transform_weights(conv.weight, space, time)
         self.max_elements = max(MAX_ELEMENTS, weight.numel() // 4)
@@ -140,55 +149,58 @@ class WinogradConv(nn.Module):
         m, u, channels = self.side // step, self.frames // pairs, self.bias.size(0)
         y = torch.empty([batch, t, u, h, m, w, m, channels], dtype=x.dtype, device=x.device)
         x = x.permute(0, 2, 3, 4, 1)  # (N, T, H, W, C)
-        clips = max(1, self.max_elements // (self.weight.size(0) * t * h * w * max(x.size(4), channels)))
-        for first in range(0, batch, clips):
-            self.fill(y[first : first + clips].flatten(0, 1), x[first : first + clips])
+        if self.whole_batch:
+            self.fill(y, x)
+        else:
+            clips = max(1, self.max_elements // (self.weight.size(0) * t * h * w * max(x.size(4), channels)))
+            for first in range(0, batch, clips):
+                self.fill(y[first : first + clips], x[first : first + clips])
         y = y.view(batch, t * u, h * m, w * m, channels)
         y = y[:, : frames // pairs, : rows // step, : columns // step]  # (N, T, H, W, K)
         return y.permute(0, 4, 1, 2, 3)  # (N, K, T, H, W)
 
     def fill(self, y: Tensor, x: Tensor) -> None:
-        """Write the output for x, (N, T, H, W, C), into y, (N t, u, h, m, w, m, K)."""
-        m, h, w = self.side, y.size(2), y.size(4)
-        after = y.size(0) // x.size(0) * self.frames - x.size(1) + self.lead
+        """Write the output for x, (N, T, H, W, C), into y, (N, t, u, h, m, w, m, K)."""
+        t, m, h, w = y.size(1), self.side, y.size(3), y.size(5)
+        after = t * self.frames - x.size(1) + self.lead
         x = F.pad(x, [0, 0, 1, 1 + w * m - x.size(3), 1, 1 + h * m - x.size(2), self.lead, after])
-        x = self.transform_time(x)  # (a, N t, mh+2, mw+2, C); C is 3 C if time is not transformed
-        each = h * w * self.points * self.points * x.size(0) * max(x.size(4), self.bias.size(0))
+        x = self.transform_time(x)  # (a, N, t, mh+2, mw+2, C); C is 3 C if time is not transformed
+        each = h * w * self.points * self.points * x.size(0) * max(x.size(5), self.bias.size(0))
         steps = max(1, self.max_elements // each)
-        for first in range(0, x.size(1), steps):
-            self.multiply_tiles(y[first : first + steps], x[:, first : first + steps])
+        for first in range(0, t, steps):
+            self.multiply_tiles(y[:, first : first + steps], x[:, :, first : first + steps])
 
     def transform_time(self, x: Tensor) -> Tensor:
-        """(N, ut+2 or 2, H, W, C) -> (a, N t, H, W, C), transformed; or (1, N t, H, W, 3 C), the taps side by side."""
+        """(N, ut+2 or 2, H, W, C) -> (a, N, t, H, W, C), transformed; or (1, N, t, H, W, 3 C) with the taps beside."""
         if self.frames == 1:
             x = x.unfold(1, 3, 1).permute(0, 1, 2, 3, 5, 4)  # (N, t, H, W, 3, C)
-            return x.flatten(4).flatten(0, 1).unsqueeze(0)  # (1, N t, H, W, 3 C)
+            return x.flatten(4).unsqueeze(0)  # (1, N, t, H, W, 3 C)
         points, inputs = self.input_transform_time.size(0), self.input_transform_time.size(1)
-        x = x.unfold(1, inputs, self.frames).flatten(0, 1).permute(4, 0, 1, 2, 3)  # (inputs, N t, H, W, C)
-        shape = [points, x.size(1), x.size(2), x.size(3), x.size(4)]
-        return torch.mm(self.input_transform_time, x.reshape(inputs, -1)).view(shape)  # (a, N t, H, W, C)
+        x = x.unfold(1, inputs, self.frames).permute(5, 0, 1, 2, 3, 4)  # (inputs, N, t, H, W, C)
+        shape = [points, x.size(1), x.size(2), x.size(3), x.size(4), x.size(5)]
+        return torch.mm(self.input_transform_time, x.reshape(inputs, -1)).view(shape)  # (a, N, t, H, W, C)
 
     def multiply_tiles(self, y: Tensor, x: Tensor) -> None:
-        """(a, t, mh+2, mw+2, C) to y, (t, u, h, m, w, m, K), with the pool if there is one."""
+        """(a, N, t, mh+2, mw+2, C) to y, (N, t, u, h, m, w, m, K), with the pool if there is one."""
         m, n, a, u = self.side, self.points, x.size(0), self.frames
-        x = x.unfold(2, n, m).unfold(3, n, m)  # (a, t, h, w, C, n, n)
-        t, h, w = x.size(1), x.size(2), x.size(3)
-        x = x.permute(5, 6, 0, 1, 2, 3, 4).reshape(n * n, -1)  # (n n, a t h w C)
-        x = torch.mm(self.input_transform, x).view(n * n * a, t * h * w, -1)  # (n n a, t h w, C)
-        z = torch.bmm(x, self.weight)  # (n n a, t h w, K)
-        z = torch.mm(self.output_transform, z.view(n * n, -1))  # (m m, a t h w K)
+        x = x.unfold(3, n, m).unfold(4, n, m)  # (a, N, t, h, w, C, n, n)
+        batch, t, h, w = x.size(1), x.size(2), x.size(3), x.size(4)
+        x = x.permute(6, 7, 0, 1, 2, 3, 4, 5).reshape(n * n, -1)  # (n n, a N t h w C)
+        x = torch.mm(self.input_transform, x).view(n * n * a, batch * t * h * w, -1)  # (n n a, N t h w, C)
+        z = torch.bmm(x, self.weight)  # (n n a, N t h w, K)
+        z = torch.mm(self.output_transform, z.view(n * n, -1))  # (m m, a N t h w K)
         if u > 1:
-            z = torch.matmul(self.output_transform_time, z.view(m * m, a, -1))  # (m m, u, t h w K)
+            z = torch.matmul(self.output_transform_time, z.view(m * m, a, -1))  # (m m, u, N t h w K)
         if self.pool_frames == 2:
-            z = z.view(m * m, u // 2, 2, -1)  # (m m, u/2, 2, t h w K)
-            z = torch.maximum(z[:, :, 0], z[:, :, 1])  # (m m, u/2, t h w K)
+            z = z.view(m * m, u // 2, 2, -1)  # (m m, u/2, 2, N t h w K)
+            z = torch.maximum(z[:, :, 0], z[:, :, 1])  # (m m, u/2, N t h w K)
             u = u // 2
         if self.pool_frames:
             m = m // 2
-            z = z.view(m, 2, m, 2, -1)  # (m/2, 2, m/2, 2, u t h w K)
-            z = torch.maximum(z[:, 0], z[:, 1])  # (m/2, m/2, 2, u t h w K)
-            z = torch.maximum(z[:, :, 0], z[:, :, 1])  # (m/2, m/2, u t h w K)
-        z = z.view(m, m, u, t, h, w, -1).permute(3, 2, 4, 0, 5, 1, 6)  # (t, u, h, m, w, m, K)
+            z = z.view(m, 2, m, 2, -1)  # (m/2, 2, m/2, 2, u N t h w K)
+            z = torch.maximum(z[:, 0], z[:, 1])  # (m/2, m/2, 2, u N t h w K)
+            z = torch.maximum(z[:, :, 0], z[:, :, 1])  # (m/2, m/2, u N t h w K)
+        z = z.view(m, m, u, batch, t, h, w, -1).permute(3, 4, 2, 5, 0, 6, 1, 7)  # (N, t, u, h, m, w, m, K)
         y.copy_(z)
         y.add_(self.bias)
 

@@ -29,7 +29,14 @@ def test_every_format_has_an_engine_and_every_row_an_adapter() -> None:
     assert all(name in find_engine(name).runs for name in FORMAT_NAMES)
     for engine in ENGINES.values():
         assert callable(import_attribute(engine.runtime))
-    assert engine_names() == ["onnxruntime", "torchscript", "openvino", "onnx-reference", "float16-emulation"]
+    assert engine_names() == [
+        "onnxruntime",
+        "torchscript",
+        "torch-export",
+        "openvino",
+        "onnx-reference",
+        "float16-emulation",
+    ]
 
 
 def test_an_engine_is_refused_for_another_format() -> None:

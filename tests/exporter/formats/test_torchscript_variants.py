@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers.built import c3d
 from helpers.exported import NARROW
+from helpers.residual import residual_network
 
 from exporter.engines.base import RuntimeOptions
 from exporter.engines.torchscript import Float64Script
@@ -29,7 +30,6 @@ from exporter.workflows.export import ExportResult, ParityFailedError, export
 from models.builder import build
 from models.built_model import BuiltModel
 from models.options import BuildOptions
-from models.specs import ConvHint, OutputSpec, TensorSpec
 
 
 def fake_measurements(*, plain: float, channels_last: float, winograd: float, loaded: float):
@@ -58,30 +58,9 @@ def test_nothing_is_taken_that_is_not_clearly_faster_than_plain(
     assert fastest({"plain": plain, "channels_last": channels_last, "winograd": winograd}) == taken
 
 
-class PreActivation(torch.nn.Module):
-    """A residual block whose ReLU's input is used again, by the sum."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = torch.nn.Conv3d(3, 8, kernel_size=3, padding=1)
-        self.conv2 = torch.nn.Conv3d(8, 8, kernel_size=3, padding=1)
-        self.relu = torch.nn.ReLU()
-
-    def forward(self, volume: torch.Tensor) -> torch.Tensor:
-        x = self.conv1(volume)
-        return x + self.conv2(self.relu(x))
-
-
 @pytest.fixture(scope="module")
 def residual() -> BuiltModel:
-    """A network of two convolutions, which compiles in a tenth of a second."""
-    torch.manual_seed(0)
-    return BuiltModel(
-        network=PreActivation().eval().requires_grad_(requires_grad=False),
-        input=TensorSpec("volume", "float32", ("batch", 3, 4, 8, 8)),
-        outputs=(OutputSpec("features", (8, 4, 8, 8), "features"),),
-        conv_hints={"conv1": ConvHint((2, 4)), "conv2": ConvHint((2, 4))},
-    )
+    return residual_network()
 
 
 @pytest.fixture(scope="module")

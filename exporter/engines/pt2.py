@@ -1,0 +1,197 @@
+"""`torch.export` programs (`.pt2`) in torch, on the CPU or CUDA."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch._ops import OpOverload
+from torch.export import ExportedProgram
+from torch.fx.node import map_aggregate
+
+from exporter.engines.base import Runtime, RuntimeOptions, Tensors, first_line
+from exporter.engines.torch_settings import apply_settings, require_device
+from exporter.engines.torchscript import RANDOM_OPERATORS, UNKNOWN_SHAPE, coarsest, to_array, to_tensor
+from exporter.errors import ArtifactError, CheckFailedError
+from exporter.foreign_logging import suppress_foreign_logging
+from exporter.results import Placement, Precision
+from models.specs import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ExportedProgramRuntime", "Float32Program", "Float64Program", "require_device"]
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+class ExportedProgramRuntime(Runtime):
+    """A `.pt2` file in torch. Its operators are those of torch, called as it says: check its hash before loading."""
+
+    _module: torch.fx.GraphModule | None = None
+    _program: ExportedProgram | None = None
+    _output_names: tuple[str, ...] = ()
+
+    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+        super().__init__(path, options)
+        self._settings = contextlib.ExitStack()
+
+    @property
+    def description(self) -> str:
+        """Return `torch.export program in torch 2.13.0 (cpu)`."""
+        return f"torch.export program in torch {torch.__version__} ({self.options.device})"
+
+    def load(self) -> None:
+        """Load the program; raises as `Runtime.load` says."""
+        require_device(self.options.device)
+        self._settings.enter_context(apply_settings(self.options))
+        try:
+            with suppress_foreign_logging(), self.path.open("rb") as stream:
+                program: ExportedProgram = torch.export.load(stream)  # pyright: ignore[reportArgumentType]
+                if self.options.device != "cpu":
+                    from torch.export.passes import move_to_device_pass
+
+                    program = move_to_device_pass(program, self.options.device)
+                self._program = program
+                self._module = self._prepare(program)
+        except OSError as error:
+            self.close()
+            raise ArtifactError(f"cannot read {self.path}: {error.strerror or error}") from error
+        except Exception as error:  # torch's reader asserts, and raises what its parsers raise
+            self.close()
+            raise ArtifactError(f"{self.path}: torch rejects it: {first_line(error)}") from error
+        self._output_names = tuple(output.name for output in self.signature.outputs)
+
+    def close(self) -> None:
+        """Release the program."""
+        self._module = self._program = None
+        self._settings.close()
+
+    @property
+    def signature(self) -> Signature:
+        """Return the one it should have; without one what the program states, its outputs' names included."""
+        if self.options.signature is not None:
+            return self.options.signature
+        assert self._program is not None, "enter the runtime first"
+        stated = self._program.graph_signature
+        nodes = {node.name: node.meta.get("val") for node in self._program.graph.nodes}
+        outputs = [str(name) for name in stated.user_outputs]
+        return Signature(
+            tuple(_spec(str(name), nodes[str(name)]) for name in stated.user_inputs),
+            tuple(_spec(name, nodes.get(name)) for name in outputs),
+        )
+
+    @property
+    def precision(self) -> Precision:
+        """Return the coarsest of the program's weights."""
+        assert self._program is not None, "enter the runtime first"
+        return coarsest(tensor.dtype for tensor in self._program.state_dict.values() if tensor.dim())
+
+    @property
+    def random_node(self) -> str | None:
+        """Return the first operator of the program that draws random numbers."""
+        assert self._program is not None, "enter the runtime first"
+        for node in self._program.graph.nodes:
+            kind = node.target.name().partition(".")[0] if isinstance(node.target, OpOverload) else ""
+            if kind in RANDOM_OPERATORS:
+                training = RANDOM_OPERATORS[kind]
+                if training is None or (len(node.args) > training and node.args[training] is True):
+                    return f"{node.name} ({kind}{'' if training is None else ' in training mode'})"
+        return None
+
+    @property
+    def placement(self) -> Placement:
+        """Return the program's operator count; torch runs every one of them on the device or fails."""
+        assert self._program is not None, "enter the runtime first"
+        calls = [node for node in self._program.graph.nodes if node.op == "call_function"]
+        return Placement(self.options.device, len(calls))
+
+    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        """Run one batch."""
+        assert self._module is not None, "enter the runtime first"
+        inputs = [self._to_input(to_tensor(value)) for value in feeds.values()]
+        with torch.inference_mode():
+            try:
+                if self.options.all_outputs:
+                    return _run_all(self._module, inputs)
+                returned = self._module(*inputs)
+            except (RuntimeError, AssertionError, ValueError, TypeError) as error:  # guards on shapes are assertions
+                shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
+                raise CheckFailedError(f"{self.path}: fails on {shapes}: {first_line(error)}") from error
+        values = tuple(returned) if isinstance(returned, tuple | list) else (returned,)
+        if len(values) != len(self._output_names) or not all(isinstance(value, torch.Tensor) for value in values):
+            raise CheckFailedError(f"{self.path}: returns {len(values)} values; its signature is {self.signature}")
+        return {name: to_array(value) for name, value in zip(self._output_names, values, strict=True)}
+
+    def _to_input(self, value: torch.Tensor) -> torch.Tensor:
+        return value.to(self.options.device)
+
+    def _prepare(self, program: ExportedProgram) -> torch.fx.GraphModule:
+        return program.module()
+
+
+class Float64Program(ExportedProgramRuntime):
+    """The same program with every floating-point number in float64."""
+
+    dtype: Literal["float32", "float64"] = "float64"
+
+    def _to_input(self, value: torch.Tensor) -> torch.Tensor:
+        return value.to(self.options.device, self._dtype) if value.is_floating_point() else super()._to_input(value)
+
+    def _prepare(self, program: ExportedProgram) -> torch.fx.GraphModule:
+        return _cast(program.module(), self._dtype)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return getattr(torch, self.dtype)
+
+
+class Float32Program(Float64Program):
+    """The same program with every floating-point number in float32."""
+
+    dtype = "float32"
+
+
+def _spec(name: str, value: Any) -> TensorSpec:
+    """Return a value's name, dtype and shape, whose symbolic sizes are named: the first `batch`."""
+    if not isinstance(value, torch.Tensor):
+        return TensorSpec(name, "float32", UNKNOWN_SHAPE)
+    sizes: list[Any] = [*value.shape]
+    shape = tuple(
+        size if type(size) is int else ("batch" if axis == 0 else str(size)) for axis, size in enumerate(sizes)
+    )
+    return TensorSpec(name, str(value.dtype).removeprefix("torch."), shape)
+
+
+def _cast(module: torch.fx.GraphModule, dtype: torch.dtype) -> torch.fx.GraphModule:
+    """Change every floating-point weight, constant and dtype argument of a program to `dtype`."""
+
+    def change(value: Any) -> Any:
+        return dtype if value in FLOATS else value
+
+    for node in module.graph.nodes:
+        if node.op == "call_function":
+            node.args = map_aggregate(node.args, change)
+            node.kwargs = map_aggregate(node.kwargs, change)
+    module.recompile()
+    return module.to(dtype)
+
+
+def _run_all(module: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> dict[str, NDArray[Any]]:
+    """Return {name: value} for every tensor that an operator returns, in the order computed.
+
+    Those of a layer are named after it: `conv1`, then what is computed from it in the same layer.
+    """
+    values: dict[str, NDArray[Any]] = {}
+
+    class Collect(torch.fx.Interpreter):
+        def run_node(self, n: torch.fx.Node) -> Any:
+            value = super().run_node(n)
+            if n.op == "call_function" and isinstance(value, torch.Tensor):
+                values[n.name] = to_array(value).copy()  # operators that write in place may follow
+            return value
+
+    Collect(module).run(*inputs)
+    return values

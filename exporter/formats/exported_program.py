@@ -1,0 +1,77 @@
+"""From a module to what `torch.export` makes of it, and to the `.pt2` file that `torch.export.load` reads."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exporter.engines.base import one_line
+from exporter.errors import UsageError
+from exporter.foreign_logging import suppress_foreign_logging
+from exporter.formats.torch_archive import repack
+from exporter.formats.torchscript_variants import random_input
+from models.built_model import BuiltModel
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.export import ExportedProgram
+
+MIN_DYNAMIC = 2
+"""Items of the example of a dynamic batch: torch takes sizes 0 and 1 for constants."""
+
+
+def export_program(module: nn.Module, model: BuiltModel, batch: int | None) -> ExportedProgram:
+    """Return the module as an `ExportedProgram`: the operators it runs, and its weights, which are shared, not copied.
+
+    The axes that the network's input names are dynamic: the batch, and rows and columns of frames. Nothing in the
+    program depends on this machine: where in the source each operator came from is left out, and the example input is
+    zeros.
+
+    Args:
+        module: a module of one input that `exporter.formats.export_module.select_outputs` returned, or a variant of it.
+        model: the network it computes.
+        batch: a fixed batch size, or None to leave it dynamic.
+
+    Raises:
+        UsageError: `torch.export` cannot trace it; the message has torch's reason.
+    """
+    import torch
+
+    example = random_input(model, MIN_DYNAMIC if batch is None else batch)
+    named = {axis: name for axis, name in enumerate(model.input.shape) if isinstance(name, str)}
+    if batch is not None:
+        del named[0]
+    dims = {axis: torch.export.Dim(name) for axis, name in named.items()}
+    try:
+        with suppress_foreign_logging(), torch.no_grad():
+            program = torch.export.export(module, (example,), dynamic_shapes=(dims,), strict=False)
+    except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        raise UsageError(f"torch.export cannot trace {type(module).__name__}: {one_line(error)}") from error
+    for part in program.graph_module.modules():
+        if isinstance(part, torch.fx.GraphModule):
+            for node in part.graph.nodes:
+                node.meta.pop("stack_trace", None)
+    zeros = torch.zeros((), dtype=example.dtype).expand(example.shape)  # one number in the file
+    program.example_inputs = ((zeros,), {})
+    return program
+
+
+def save_program(program: ExportedProgram, target: Path, extra: dict[str, str]) -> None:
+    """Write a program so that the same one always gives the same bytes.
+
+    `torch.export.save` writes an archive with an id over its content that differs from run to run; everything else is
+    the same once no member holds source lines of this machine (`export_program`).
+
+    Args:
+        program: what `export_program` returned.
+        target: the file to write.
+        extra: {name: text} of the extra files in it.
+    """
+    import torch
+
+    buffer = io.BytesIO()  # torch aborts the process where it cannot write a file
+    files: dict[str, Any] = dict(extra)
+    with suppress_foreign_logging():
+        torch.export.save(program, buffer, extra_files=files)
+    repack(buffer, target, lambda name, content: (name, content))

@@ -1,0 +1,153 @@
+"""`torch.export` files (`.pt2`): the successor of TorchScript, loaded by `torch.export.load` without this project."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from exporter.artifacts.manifest import Manifest
+from exporter.errors import ArtifactError
+from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
+from exporter.formats.exported_program import export_program, save_program
+from exporter.formats.torch_archive import read_manifest, read_member
+from exporter.formats.torchscript import MEASURED_OPTION, VARIANT_OPTION
+from exporter.formats.torchscript_variants import (
+    VARIANTS,
+    Variant,
+    fastest,
+    make_variant,
+    measure,
+    random_input,
+)
+from exporter.types import ComputePrecision, FormatName
+from models.built_model import BuiltModel
+from models.config import MANIFEST_KEY
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.export import ExportedProgram
+
+PROGRAM = "/models/model.json"
+"""How the name of the member ends that holds the program; an AOTInductor package has none."""
+
+MAX_PROGRAM_BYTES = 1 << 26
+"""Of the program, without weights; that of the rewritten C3D has half a megabyte."""
+
+
+class Pt2Format:
+    """A `torch.export` program with its weights."""
+
+    name: FormatName = "pt2"
+    suffix: str = ".pt2"
+    precisions: Mapping[ComputePrecision, str] = MappingProxyType(
+        {
+            "fp32": "",
+            "int8": "torch has no quantised 3-D convolutions in exported programs; take --format openvino or onnx",
+        }
+    )
+
+    embeds_manifest: bool = True
+
+    def require_available(self) -> None:
+        """Do nothing: torch is always there."""
+
+    def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
+        """Yield the plain program; for the CPU every variant instead, the fastest here first."""
+        from exporter.formats.export_module import select_outputs
+
+        module = select_outputs(model, request.outputs)
+        batch = request.manifest.signature.batch
+        if request.optimize.target != "cpu":
+            yield Candidate("plain", partial(_write, request, export_program(module, model, batch), {}, ()))
+            return
+        programs = export_variants(module, model, request)
+        items = batch or 1  # a program of a fixed batch takes no other
+        request.progress(f"pt2: measuring {', '.join(programs)}")
+        times = measure({name: program.module() for name, program in programs.items()}, random_input(model, items))
+        tried: list[Variant] = []
+        while "plain" not in tried:
+            variant = fastest(times, tried)
+            tried.append(variant)
+            options = {VARIANT_OPTION: variant, MEASURED_OPTION: describe_times(times, items)}
+            note = f"pt2: measured on this CPU: {describe_times(times, items)}; the file holds {variant}"
+            yield Candidate(variant, partial(_write, request, programs.pop(variant), options, (note,)))
+
+    def read_embedded(self, path: Path) -> Manifest | None:
+        """Return the manifest among the archive's extra files; see `read_manifest`."""
+        return read_manifest(path, "torch.export program", PROGRAM)
+
+
+def program_facts(path: Path) -> dict[str, str]:
+    """Return what a program states of itself: the torch that wrote it, and its operators. It is read as JSON.
+
+    Raises:
+        ArtifactError: it is not a program, or damaged.
+    """
+    text = read_member(path, PROGRAM, MAX_PROGRAM_BYTES)
+    try:
+        stated = msgspec.json.decode(text, type=_Program)
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+        raise ArtifactError(f"{path}: its program is not what torch.export writes: {error}") from error
+    counts = Counter(node.target.removeprefix("torch.ops.") for node in stated.graph_module.graph.nodes)
+    return {
+        "written by": f"torch {stated.torch_version}",
+        "operators": ", ".join(f"{count} {name}" for name, count in sorted(counts.items())),
+    }
+
+
+class _Node(msgspec.Struct):
+    target: str
+
+
+class _Graph(msgspec.Struct):
+    nodes: list[_Node]
+
+
+class _GraphModule(msgspec.Struct):
+    graph: _Graph
+
+
+class _Program(msgspec.Struct):
+    graph_module: _GraphModule
+    torch_version: str
+
+
+def export_variants(module: nn.Module, model: BuiltModel, request: WriteRequest) -> dict[Variant, ExportedProgram]:
+    """Return {variant: its program}, of the variants that make sense for the network, `plain` among them."""
+    programs: dict[Variant, ExportedProgram] = {}
+    for name in VARIANTS:
+        if name != "winograd" or model.conv_hints:
+            request.progress(f"{request.manifest.format}: tracing the variant {name}")
+            batch = request.manifest.signature.batch
+            made = make_variant(module, model, name, whole_batch=batch is None)
+            programs[name] = export_program(made, model, batch)
+    return programs
+
+
+def describe_times(times: Mapping[str, float], items: int) -> str:
+    """Return `plain 450 ms, winograd 160 ms for a batch of 1`."""
+    return ", ".join(f"{name} {taken:.0f} ms" for name, taken in times.items()) + f" for a batch of {items}"
+
+
+def _write(
+    request: WriteRequest,
+    program: ExportedProgram,
+    options: Mapping[str, str],
+    notes: tuple[str, ...],
+    folder: Path,
+    rejected: tuple[str, ...],
+) -> WriteResult:
+    failed = {FAILED_OPTION: ", ".join(rejected)} if rejected else {}
+    whole = {**request.manifest.options, **options, **failed}
+    manifest = replace(request.manifest, options=whole, versions={"torch": version("torch")})
+    path = folder / f"{request.name}{Pt2Format.suffix}"
+    save_program(program, path, {MANIFEST_KEY: manifest.embedded().to_json()})
+    return WriteResult((path,), manifest, notes)

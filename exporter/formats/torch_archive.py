@@ -1,0 +1,105 @@
+"""The zip archives that torch writes: read as data, and repacked so that one network always gives the same bytes."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from exporter.artifacts.manifest import Manifest
+from exporter.errors import ArtifactError
+from models.config import MANIFEST_KEY
+
+ALIGNMENT = 64
+"""Of each stored member, as torch writes them, so that they can be mapped."""
+EPOCH = (1980, 1, 1, 0, 0, 0)
+MAX_MANIFEST_BYTES = 1 << 20
+
+ZIP_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+"""What Python's zip reader raises on damaged, encrypted or exotic archives."""
+
+Edit = Callable[[str, bytes], tuple[str, bytes] | None]
+"""(member's name without the archive's folder, content) -> both as they are to be; None leaves the member out."""
+
+
+def repack(source: BinaryIO, target: Path, edit: Edit) -> None:
+    """Copy an archive of torch under the folder name `archive`, without its serialization id, which hashes the rest.
+
+    Args:
+        source: the archive as torch wrote it.
+        target: the file to write.
+        edit: called with each other member.
+    """
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
+        for member in old.infolist():
+            inside = member.filename.split("/", 1)[1]
+            if inside == ".data/serialization_id":
+                continue
+            edited = edit(inside, old.read(member))
+            if edited is None:
+                continue
+            name = f"archive/{edited[0]}"
+            entry = zipfile.ZipInfo(name, date_time=EPOCH)
+            assert new.fp is not None
+            header = new.fp.tell() + 30 + len(name.encode()) + 4
+            entry.extra = b"FB" + (padding := -header % ALIGNMENT).to_bytes(2, "little") + bytes(padding)
+            new.writestr(entry, edited[1])
+
+
+def has_member(path: Path, *endings: str) -> bool:
+    """Return whether a file is an archive with a member whose name ends in one of `endings`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(endings) for name in archive.namelist())
+    except ZIP_ERRORS:
+        return False
+
+
+def read_manifest(path: Path, kind: str, ending: str) -> Manifest | None:
+    """Return the manifest among an archive's extra files; it is read as a zip, never loaded as code.
+
+    Every member's CRC is checked, which torch does not do when it loads one.
+
+    Args:
+        path: the archive.
+        kind: what it should be, for messages: `TorchScript archive`.
+        ending: how the name of a member ends that every archive of this kind has.
+
+    Raises:
+        ArtifactError: it cannot be read, is damaged, or is of another kind.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if not any(name.endswith(ending) for name in names):
+                raise ArtifactError(f"{path}: not a {kind}")
+            if damaged := archive.testzip():
+                raise ArtifactError(f"{path}: damaged: its member {damaged} fails its CRC")
+            found = [name for name in names if name.endswith(f"/extra/{MANIFEST_KEY}")]
+            if not found:
+                return None
+            if archive.getinfo(found[0]).file_size > MAX_MANIFEST_BYTES:
+                raise ArtifactError(f"{path}: its metadata is too large")
+            return Manifest.from_json(archive.read(found[0]), f"{path} (extra file {MANIFEST_KEY})")
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
+    except ZIP_ERRORS as error:
+        raise ArtifactError(f"{path}: not a whole {kind}: {error}") from error
+
+
+def read_member(path: Path, ending: str, max_bytes: int) -> bytes:
+    """Return the content of the first member whose name ends in `ending`.
+
+    Raises:
+        ArtifactError: there is none, it is larger than `max_bytes`, or it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = [entry for entry in archive.infolist() if entry.filename.endswith(ending)]
+            if not found or found[0].file_size > max_bytes:
+                raise ArtifactError(f"{path}: its member …{ending} is {'too large' if found else 'missing'}")
+            return archive.read(found[0])
+    except ZIP_ERRORS as error:
+        raise ArtifactError(f"{path}: its member …{ending} cannot be read: {error}") from error
