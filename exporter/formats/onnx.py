@@ -13,6 +13,7 @@ from exporter.artifacts.manifest import Manifest
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.onnx_float16 import float16_candidates
 from exporter.formats.onnx_graph import SUFFIX, make_graph, write_graph
+from exporter.formats.onnx_int8 import int8_candidates
 from exporter.passes.tiles import describe_tiles, tile_candidates
 from exporter.types import ComputePrecision, FormatName
 from models.built_model import BuiltModel
@@ -35,6 +36,7 @@ class OnnxFormat:
         {
             "fp32": "",
             "fp16": "",
+            "int8": "",
             "bf16": "onnxruntime's CPU provider has no bfloat16 convolution; take --format openvino",
         }
     )
@@ -47,10 +49,13 @@ class OnnxFormat:
         """Yield the rewritten graphs with the largest Winograd tiles first, then the graph without Winograd.
 
         Smaller tiles are slower and round less. Without `--target cpu` the portable graph is the only candidate. In
-        float16 it is the graph with ever more layers in float32.
+        float16 and int8 they are graphs with ever more layers in float32.
         """
         if request.precision.compute == "fp16":
             yield from float16_candidates(model, request)
+            return
+        if request.precision.compute == "int8":
+            yield from int8_candidates(model, request)
             return
         for optimize in tile_candidates(request.optimize):
             yield Candidate(describe_tiles(optimize), partial(_write, model, replace(request, optimize=optimize)))

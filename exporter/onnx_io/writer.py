@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 from collections.abc import Generator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -80,6 +81,16 @@ def _check(path: Path, full_check: bool) -> None:
         onnx.checker.check_model(str(path), full_check=full_check)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise C3DExportError(f"onnx's checker rejects the written model: {first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def temporary_file(model: ir.Model) -> Generator[Path]:
+    """Write a copy of `model` into a temporary folder, for an engine that reads files; it is removed after the block.
+
+    The weights are in a file of their own, so that they may take 2 GiB and more.
+    """
+    with TemporaryDirectory(prefix="c3d-export-") as folder:
+        yield write_onnx(model.clone(), Path(folder), "model.onnx", external_data=True)[0]
 
 
 def _write_message(proto: onnx.ModelProto, path: Path) -> None:

@@ -1,0 +1,62 @@
+"""The numbers of affine quantisation: `real = scale * (quantised - zero_point)`.
+
+*Source*: ONNX QuantizeLinear; Jacob et al., *Quantization and Training of Neural Networks* (2018).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+WEIGHT_LEVELS = 127
+"""The largest magnitude of a quantised weight; -128 is not used, so that the range is symmetric."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How one activation is quantised.
+
+    Attributes:
+        scale: float32 scalar, positive.
+        zero_point: int8 or uint8 scalar.
+    """
+
+    scale: NDArray[Any]
+    zero_point: NDArray[Any]
+
+
+def symmetric_scale(low: float, high: float) -> Scale:
+    """Return the scale of int8 with zero point 0 for the range [low, high]."""
+    return Scale(_positive(max(abs(low), abs(high)) / WEIGHT_LEVELS), np.array(0, np.int8))
+
+
+def unsigned_scale(low: float, high: float) -> Scale:
+    """Return the scale of uint8 for the range [low, high], extended to contain 0, which is then exact."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = _positive((high - low) / 255)
+    return Scale(scale, np.array(np.clip(np.rint(-low / float(scale)), 0, 255), np.uint8))
+
+
+def quantize_weight(weight: NDArray[Any], axis: int, levels: int = WEIGHT_LEVELS) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return a weight in int8 and its scales.
+
+    Args:
+        weight: float32.
+        axis: of the output channels, which have a scale each: the largest magnitude over `levels`; 1 for a channel of
+            zeros.
+        levels: the largest quantised magnitude.
+    """
+    largest = np.abs(np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)).max(axis=1, initial=0.0)
+    scales = np.where(largest > 0, largest / levels, 1).astype(np.float32)
+    shape = [1] * weight.ndim
+    shape[axis] = -1
+    scaled = np.rint(weight / scales.reshape(shape))
+    return np.clip(scaled, -levels, levels).astype(np.int8), scales
+
+
+def _positive(scale: float) -> NDArray[Any]:
+    """Return a scale in float32; 1 for a range of zeros, and for one so small that float32 has no such scale."""
+    return np.array(scale if scale >= np.finfo(np.float32).tiny else 1.0, np.float32)
