@@ -24,6 +24,11 @@ def check_precision(request: ExportRequest) -> None:
             reason = f"it computes in {able}"
         if reason:
             raise UsageError(f"--precision {compute} is not available for --format {name}: {reason}")
+    if compute == "fp16" and request.optimize.target == "cpu" and "onnx" in request.formats:
+        raise UsageError(
+            "--precision fp16 with --target cpu: onnxruntime's CPU provider computes float16 convolutions in float32, "
+            "which gains nothing, and Winograd's transforms lose too much accuracy; without --target the file is for GPUs"
+        )
     if compute == "fp32":
         for option, given in (
             ("--min-snr", wanted.min_snr is not None),
