@@ -27,7 +27,7 @@ def check_precision(request: ExportRequest) -> None:
     if compute == "fp16" and request.optimize.target == "cpu" and "onnx" in request.formats:
         raise UsageError(
             "--precision fp16 with --target cpu: onnxruntime's CPU provider computes float16 convolutions in float32, "
-            "which gains nothing, and Winograd's transforms lose too much accuracy; without --target the file is for GPUs"
+            "which gains nothing, and Winograd's transforms lose too much accuracy; leave --target out for a GPU's file"
         )
     if compute == "fp32":
         for option, given in (
