@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -18,9 +19,11 @@ class CalibrationClips:
         held_out: on which methods are compared and the result is judged; never part of `calibration`, nor of the same
             video where there are several videos.
         names: of the held-out clips, as reports show them.
-        description: what they are: `24 clips of 6 videos, 8 of 2 other videos held out`.
+        description: what they are: `24 clips of 6 videos, 8 clips of 2 other videos held out`.
         sha256: SHA-256 of both arrays' shapes and bytes, for the manifest.
         notes: what a reader must know, for example that no clips were given and the result proves little.
+        frames: of each held-out clip the frames, (T, height, width, 3) uint8 RGB, that its preprocessing makes it of;
+            only for a network that has its preprocessing inside, otherwise empty.
     """
 
     calibration: NDArray[Any]
@@ -29,3 +32,4 @@ class CalibrationClips:
     description: str
     sha256: str
     notes: tuple[str, ...] = ()
+    frames: tuple[NDArray[np.uint8], ...] = ()

@@ -42,13 +42,26 @@ class Video:
         """Close the file. Clips stay valid."""
         self._decoder.close()
 
-    def clips(self, sampling: Sampling) -> Iterator[Clip]:
+    def count_frames(self) -> int:
+        """Return the number of frames, from a pass over the video of its own, which decodes it where that is needed.
+
+        Raises:
+            VideoError: reading fails, or the source is a camera.
+        """
+        return self._decoder.count_frames()
+
+    def clips(self, sampling: Sampling, starts: Sequence[int] | None = None) -> Iterator[Clip]:
         """Yield the clips of the video in order. Can be called once.
+
+        Args:
+            sampling: which frames a clip has, and where clips begin.
+            starts: the numbers of the frames where clips begin, ascending, in place of what `sampling` says.
 
         Raises:
             VideoError: reading fails.
         """
-        starts = place_evenly(self._decoder.count_frames(), sampling) if sampling.clips is not None else None
+        if starts is None and sampling.clips is not None:
+            starts = place_evenly(self.count_frames(), sampling)
         planner = ClipPlanner(sampling, starts, self._decoder.tick)
         buffer = FrameBuffer(sampling.frames)
         times: dict[int, tuple[Fraction, Fraction]] = {}
