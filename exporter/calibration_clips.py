@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+PACKAGED_CLIPS = "the packaged clip and noise"
+"""The description of clips for which no videos were given."""
+
 
 @dataclass(frozen=True, eq=False)
 class CalibrationClips:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from exporter.artifacts.raised_layers import parse_raised
+from exporter.calibration_clips import PACKAGED_CLIPS
 from exporter.errors import ArtifactError, BadInputError, UsageError
 from exporter.types import COMPUTE_PRECISIONS, ComputePrecision, FormatName
 from models.architectures import parse_settings
@@ -29,12 +31,13 @@ WITH_PREPROCESS, CLIP_SIZE = "with_preprocess", "clip_size"
 """Options of an artifact with its preprocessing inside: that it has, and the clip's size as TxHxW."""
 _CLIP_SIZE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})x([1-9]\d{0,5})")
 
-PRECISION, WEIGHT_DTYPE, MIN_SNR, CALIBRATION = "precision", "weight_dtype", "min_snr", "calibration"
-"""Options: what the artifact computes in (`ComputePrecision`), how its weights are stored; below float32 also the
-signal-to-noise ratio in decibels that it was held to, and SHA-256 and description of the calibration clips."""
+PRECISION, WEIGHT_DTYPE = "precision", "weight_dtype"
+"""Options: what the artifact computes in (`ComputePrecision`), how its weights are stored."""
+MIN_SNR, MIN_TOP1, CALIBRATION = "min_snr", "min_top1", "calibration"
+"""Options below float32: the signal-to-noise ratio in decibels and the share of equal highest classes that it was held
+to on held-out clips, if it was verified; and `sha256:… description` of the calibration clips."""
 RAISED_LAYERS = "raised_layers"
 """Option: the layers that compute in a higher precision than the artifact does, an entry of `raised_entry` each."""
-_RAISED_ENTRY = re.compile(r"(.+): (fp32|fp16|bf16|int8), \+?(-?(?:\d+(?:\.\d+)?|inf)) dB", re.DOTALL)
 
 OptionValue = str | int | float | bool | list[str] | None
 
@@ -174,17 +177,28 @@ class Manifest:
 
     @property
     def min_snr(self) -> float | None:
-        """The signal-to-noise ratio that it was held to on held-out clips, in decibels; None for float32."""
-        stated = self.options.get(MIN_SNR)
+        """The signal-to-noise ratio that it was held to on held-out clips, in decibels; None where it was to none."""
+        return self._number(MIN_SNR)
+
+    @property
+    def min_top1(self) -> float | None:
+        """The share of held-out clips whose highest class had to be float64's; None without such a limit."""
+        return self._number(MIN_TOP1)
+
+    @property
+    def judged_by_packaged_clip(self) -> bool:
+        """Whether it was held to `min_snr` on the packaged clip, because its user gave no clips."""
+        return str(self.options.get(CALIBRATION)).endswith(PACKAGED_CLIPS)
+
+    def _number(self, option: str) -> float | None:
+        stated = self.options.get(option)
         return float(stated) if isinstance(stated, (int, float)) and not isinstance(stated, bool) else None
 
     @property
     def raised_layers(self) -> dict[str, tuple[ComputePrecision, float]]:
         """{layer in a higher precision: (that precision, decibels that raising it gained)}, in the order raised."""
         stated = self.options.get(RAISED_LAYERS)
-        found = (_RAISED_ENTRY.fullmatch(entry) for entry in (stated if isinstance(stated, list) else ()))
-        known: dict[str, ComputePrecision] = {name: name for name in COMPUTE_PRECISIONS}
-        return {entry[1]: (known[entry[2]], float(entry[3])) for entry in found if entry}
+        return parse_raised(stated if isinstance(stated, list) else ())
 
     @property
     def clip_size(self) -> tuple[int, ...] | None:
@@ -259,11 +273,6 @@ def _contradiction(manifest: Manifest) -> str | None:
             return f"{CLIP_SIZE} {manifest.options.get(CLIP_SIZE)}; a {network.description} takes {clip}"
         expected = replace(expected, inputs=(frames_input(clip),))
     return None if signature == expected else f"signature {signature}; a {network.description} has {expected}"
-
-
-def raised_entry(layer: str, precision: ComputePrecision, gain_db: float) -> str:
-    """Return an entry of the option `raised_layers`: `fc6: fp32, +3.2 dB`."""
-    return f"{layer}: {precision}, {gain_db:+.1f} dB"
 
 
 def describe_network(model: BuiltModel, state_sha256: str) -> NetworkRecord:

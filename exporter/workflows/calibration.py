@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from exporter.calibration_clips import CalibrationClips
+from exporter.calibration_clips import PACKAGED_CLIPS, CalibrationClips
 from exporter.errors import UsageError, VideoError, join_limited
 from exporter.storage import file_name
 from exporter.types import CalibrationOptions
@@ -49,7 +49,6 @@ HELD_OUT_SHARE = 4
 NOISE_CLIPS = 3
 """Noise clips for calibration where the user gives none."""
 ARRAYS_SUFFIX = ".npz"
-PACKAGED = "the packaged clip and noise"
 NOISE = "noise"
 
 T = TypeVar("T")
@@ -215,9 +214,9 @@ def _without_clips(model: BuiltModel, network: BuiltModel, seed: int) -> Calibra
     calibration = [transform.clip(transform.frame.batch(mirrored)), *(transform.clip(one) for one in pixels[1:])]
     held_out = [transform.clip(transform.frame.batch(frames))]
     names, kept = ["video"], [frames]
-    note = f"{_NOTHING_GIVEN} ({PACKAGED}): give videos of the network's own kind, --calibrate VIDEO|FOLDER|LIST"
+    note = f"{_NOTHING_GIVEN} ({PACKAGED_CLIPS}): give videos of the network's own kind, --calibrate VIDEO|FOLDER|LIST"
     inside = model.without_preprocessing is not None
-    return _collect(calibration, held_out, names, PACKAGED, [note], kept if inside else [])
+    return _collect(calibration, held_out, names, PACKAGED_CLIPS, [note], kept if inside else [])
 
 
 _NOTHING_GIVEN = "accuracy was calibrated and judged without clips of yours, which proves little"

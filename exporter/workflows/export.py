@@ -6,18 +6,13 @@ import inspect
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from exporter import __version__
 from exporter.artifacts.files import Artifact, file_entry
-from exporter.artifacts.loading import LoadedArtifact, relative_to
+from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import (
-    MANIFEST_VERSION,
-    PRECISION,
-    WEIGHT_DTYPE,
     Manifest,
-    describe_network,
-    preprocess_options,
 )
 from exporter.artifacts.store import check_name, publish, same_file, staging
+from exporter.calibration_clips import CalibrationClips
 from exporter.engines import find_engine
 from exporter.errors import UsageError
 from exporter.formats import FORMATS, Candidate, WriteRequest, WriteResult
@@ -27,17 +22,17 @@ from exporter.results import ParityReport
 from exporter.storage import translate_os_errors
 from exporter.timing import timed, timed_iterator
 from exporter.types import FORMAT_NAMES, MAX_OPSET, MIN_OPSET, QUICK, ExportRequest, FormatName, OptimizeOptions
+from exporter.workflows.calibration import make_calibration
 from exporter.workflows.candidates import ParityFailedError, first_accepted
+from exporter.workflows.draft_manifest import draft_manifest, relative_checkpoint, relative_profile
 from exporter.workflows.precision import check_precision
 from exporter.workflows.verify import golden_outputs, verify_built
-from models.builder import build, state_sha256
+from models.builder import build
 from models.built_model import BuiltModel
-from models.checkpoints.info import CheckpointInfo
 from models.class_names import load_class_names
 from models.config import MAX_CLASSES
 from models.errors import count
 from models.options import BuildOptions
-from models.preprocessing import Preprocessing
 from models.preprocessing.network import with_preprocessing
 from models.progress import Progress, no_progress
 
@@ -84,7 +79,8 @@ def export(request: ExportRequest, progress: Progress = no_progress) -> ExportRe
         model = request.model if isinstance(request.model, BuiltModel) else build(request.model, progress)
         _check_model(model)
         model = with_preprocessing(model) if request.with_preprocess else model
-        manifest = _draft_manifest(request, model)
+        clips = _make_clips(request, model, progress)
+        manifest = draft_manifest(request, model, clips)
     options = replace(request.parity, input_types=request.parity.input_types or QUICK)
     with staging(request.output_dir) as stage:
         golden = golden_outputs(model, options, progress) if request.verify else None
@@ -93,7 +89,7 @@ def export(request: ExportRequest, progress: Progress = no_progress) -> ExportRe
         for name in request.formats:
             progress(f"writing {name}")
             try:
-                accepted.append(_write_format(name, request, model, manifest, stage, golden, seconds, progress))
+                accepted.append(_write_format(name, request, model, manifest, clips, stage, golden, seconds, progress))
             except ParityFailedError as error:
                 failed += error.reports
         if failed:
@@ -102,7 +98,11 @@ def export(request: ExportRequest, progress: Progress = no_progress) -> ExportRe
             progress("publishing")
             artifacts = tuple(_publish(request, model, written, report, stage) for written, report in accepted)
     reports = tuple(report for _, report in accepted if report is not None)
-    notes = (*model.notes, *(note for written, _ in accepted for note in written.notes))
+    notes = (
+        *model.notes,
+        *(() if clips is None else clips.notes),
+        *(note for written, _ in accepted for note in written.notes),
+    )
     return ExportResult(artifacts, reports, model.title, notes, seconds)
 
 
@@ -185,54 +185,11 @@ def _check_model(model: BuiltModel) -> None:
             )
 
 
-def _draft_manifest(request: ExportRequest, model: BuiltModel) -> Manifest:
-    """Return the manifest as far as it is known before anything is written."""
-    return Manifest(
-        version=MANIFEST_VERSION,
-        producer=f"c3d-export {__version__}",
-        name=request.artifact_name,
-        format=request.formats[0],
-        network=describe_network(model, state_sha256(model.network)),
-        checkpoint=_relative_checkpoint(request, model),
-        preprocessing=_relative_profile(request, model),
-        signature=model.signature(request.outputs, request.batch),
-        class_names=model.class_names_of(request.outputs),
-        options={
-            "target": request.optimize.target,
-            PRECISION: request.precision.compute,
-            WEIGHT_DTYPE: request.optimize.weight_dtype,
-            **preprocess_options(model),
-        },
-        versions={},
-    )
-
-
-def _relative_checkpoint(request: ExportRequest, model: BuiltModel) -> CheckpointInfo | None:
-    """Return where the weights came from, with the path as seen from the output folder."""
-    origin = model.checkpoint
-    if origin is None:
+def _make_clips(request: ExportRequest, model: BuiltModel, progress: Progress) -> CalibrationClips | None:
+    """Return the clips that a precision below float32 is calibrated and judged with."""
+    if request.precision.compute == "fp32":
         return None
-    local = origin.path is not None and origin.url is None
-    return replace(
-        origin,
-        file=to_utf8(origin.file),
-        ignored_keys=tuple(map(to_utf8, origin.ignored_keys)),
-        path=to_utf8(relative_to(Path(str(origin.path)), request.output_dir)) if local else None,
-    )
-
-
-def _relative_profile(request: ExportRequest, model: BuiltModel) -> Preprocessing | None:
-    """Return the profile, with the path of its mean file as seen from the output folder."""
-    profile = model.preprocessing
-    if profile is None or profile.mean_cube is None or profile.mean_cube.path is None:
-        return profile
-    path = to_utf8(relative_to(Path(profile.mean_cube.path), request.output_dir))
-    return replace(profile, mean_cube=replace(profile.mean_cube, file=to_utf8(profile.mean_cube.file), path=path))
-
-
-def to_utf8(name: str) -> str:
-    """Return a file name that JSON can hold: bytes that are not UTF-8 are replaced."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return make_calibration(model, request.precision.calibration, request.parity.seed, progress)
 
 
 def _write_format(
@@ -240,6 +197,7 @@ def _write_format(
     request: ExportRequest,
     model: BuiltModel,
     manifest: Manifest,
+    clips: CalibrationClips | None,
     stage: Path,
     golden: GoldenOutputs | None,
     seconds: dict[str, float],
@@ -252,6 +210,7 @@ def _write_format(
         request.opset,
         request.optimize,
         request.precision,
+        clips,
         external_data=request.external_data,
         progress=progress,
     )
@@ -279,7 +238,7 @@ def _publish(
         written.manifest,
         files=tuple(file_entry(path) for path in written.files),
         parity=None if report is None else parity_record(report),
-        checkpoint=_relative_checkpoint(request, model),
-        preprocessing=_relative_profile(request, model),
+        checkpoint=relative_checkpoint(request, model),
+        preprocessing=relative_profile(request, model),
     )
     return Artifact(publish(stage, request.output_dir, manifest), manifest)

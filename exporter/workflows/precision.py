@@ -1,9 +1,11 @@
-"""Lower precision on export: which requests mean something."""
+"""Lower precision on export: which requests mean something, and what the manifest records of them."""
 
 from __future__ import annotations
 
 import math
 
+from exporter.artifacts.manifest import CALIBRATION, MIN_SNR, MIN_TOP1, PRECISION, OptionValue
+from exporter.calibration_clips import CalibrationClips
 from exporter.errors import UsageError
 from exporter.formats import FORMATS
 from exporter.types import CalibrationOptions, ExportRequest
@@ -48,5 +50,24 @@ def check_precision(request: ExportRequest) -> None:
     if wanted.min_top1 is not None and not 0 <= wanted.min_top1 <= 1:
         raise UsageError(f"--min-top1 is a share from 0 to 1 (got {wanted.min_top1:g})")
     samples = wanted.calibration.samples
+    if samples is not None and not wanted.calibration.clips:
+        raise UsageError("--calibration-samples is an option of --calibrate")
     if samples is not None and samples < 2:
         raise UsageError(f"--calibration-samples must be at least 2, one of them held out (got {samples})")
+
+
+def precision_options(request: ExportRequest, clips: CalibrationClips | None) -> dict[str, OptionValue]:
+    """Return the manifest's options that say what an artifact computes in, and what it is held to.
+
+    Args:
+        request: the export.
+        clips: the clips, for a precision below float32.
+    """
+    wanted = request.precision
+    options: dict[str, OptionValue] = {PRECISION: wanted.compute}
+    if clips is not None:
+        options[CALIBRATION] = f"sha256:{clips.sha256} {clips.description}"
+        if request.verify:  # an artifact that was not verified is held to nothing
+            options[MIN_SNR] = wanted.required_snr
+            options |= {} if wanted.min_top1 is None else {MIN_TOP1: wanted.min_top1}
+    return options

@@ -14,8 +14,8 @@ from exporter.artifacts.manifest import (
     Manifest,
     NetworkRecord,
     ParityRecord,
-    raised_entry,
 )
+from exporter.artifacts.raised_layers import raised_entry
 from exporter.errors import ArtifactError
 from models.checkpoints.info import CheckpointInfo
 from models.config import OUTPUTS, C3DConfig

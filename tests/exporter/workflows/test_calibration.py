@@ -10,10 +10,10 @@ from helpers.framed import CLIP_SIZE, small
 from helpers.videos import noise, write_video
 from numpy.typing import NDArray
 
-from exporter.calibration_clips import CalibrationClips
+from exporter.calibration_clips import PACKAGED_CLIPS, CalibrationClips
 from exporter.errors import BadInputError, C3DExportError, UsageError, VideoError
 from exporter.types import CalibrationOptions
-from exporter.workflows.calibration import DEFAULT_BYTES, DEFAULT_SAMPLES, MAX_BYTES, PACKAGED, make_calibration
+from exporter.workflows.calibration import DEFAULT_BYTES, DEFAULT_SAMPLES, MAX_BYTES, make_calibration
 from models.preprocessing import MMACTION2, UNKNOWN, Preprocessing
 from models.preprocessing.module import PreprocessingModule
 from models.preprocessing.network import with_preprocessing
@@ -118,7 +118,7 @@ def test_large_frames_are_reduced_and_the_clip_is_made_of_what_is_kept(tmp_path:
 def test_without_clips_the_packaged_one_is_held_out_and_a_note_says_so() -> None:
     found = make_calibration(MODEL, CalibrationOptions())
     assert found.names == ("video",)
-    assert found.description == PACKAGED
+    assert found.description == PACKAGED_CLIPS
     assert len(found.notes) == 1
     assert not any(np.array_equal(clip, found.held_out[0]) for clip in found.calibration)
 
