@@ -7,17 +7,15 @@ costs most, until the emulation of float16 arithmetic is accurate enough on the 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.artifacts.manifest import RAISED_LAYERS
+from exporter.artifacts.manifest import RAISED_LAYERS, WEIGHT_DTYPE
 from exporter.engines import RuntimeOptions
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.held_out import HeldOut
@@ -43,6 +41,7 @@ def float16_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Can
 
     Without clips nothing is measured: the only candidate is the graph that fits by its weights.
     """
+    from exporter.onnx_io.writer import temporary_file
     from exporter.passes.float16 import Float16
 
     graph = make_graph(model, request)
@@ -52,7 +51,7 @@ def float16_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Can
         return
     network = model.without_preprocessing or model
     held_out = HeldOut(network, request.outputs, clips.held_out, request.progress)
-    with _written(graph.model) as path:
+    with temporary_file(graph.model) as path:
         ranges = measure_ranges(path, clips.calibration, request.progress)
     first = Float16(ranges)
     _convert(graph.model, first)
@@ -61,11 +60,11 @@ def float16_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Can
         from exporter.engines.float16_emulation import Float16Emulation
 
         converted = _convert(graph.model, Float16(ranges, raised))
-        with _written(converted) as path, Float16Emulation(path, RuntimeOptions()) as runtime:
+        with temporary_file(converted) as path, Float16Emulation(path, RuntimeOptions()) as runtime:
             return held_out.lowest_snr(runtime)
 
     for raised in raise_layers(first.layers, measure, required, request.progress):
-        name = CANDIDATE if not raised.rows else f"{CANDIDATE} with {len(raised.rows)} layers in float32"
+        name = CANDIDATE if not raised.rows else f"{CANDIDATE} with {count(len(raised.rows), 'layer')} in float32"
         step = Float16(ranges, raised.layers)
         yield Candidate(name, partial(_write, graph, step, raised, model, request))
 
@@ -103,7 +102,7 @@ def _write(
     rejected: tuple[str, ...],
 ) -> WriteResult:
     converted = _convert(graph.model, step)
-    options, notes = dict(graph.options), list(graph.notes)
+    options, notes = {**graph.options, WEIGHT_DTYPE: "fp16"}, list(graph.notes)
     if raised is not None and raised.rows:
         options[RAISED_LAYERS] = raised.entries("fp32")
     notes.append(f"onnx: {count(len(step.layers), 'layer')} compute in float16")
@@ -122,12 +121,3 @@ def _convert(model: ir.Model, step: Float16) -> ir.Model:
     infer_shapes(converted)
     step(converted)
     return converted
-
-
-@contextmanager
-def _written(model: ir.Model) -> Generator[Path]:
-    """Write a copy of a model into a temporary file, which is removed after the block."""
-    from exporter.onnx_io.writer import write_onnx
-
-    with TemporaryDirectory(prefix="c3d-export-") as folder:
-        yield write_onnx(model.clone(), Path(folder), "model.onnx", external_data=False)[0]
