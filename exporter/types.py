@@ -11,7 +11,7 @@ from models.config import ARCHITECTURE
 from models.options import BuildOptions
 from models.specs import TensorSpec
 
-FormatName = Literal["onnx", "torchscript", "pt2"]
+FormatName = Literal["onnx", "torchscript", "pt2", "tensorrt"]
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
 Device = Literal["cpu", "cuda", "tensorrt"]
@@ -163,11 +163,29 @@ class PrecisionOptions:
 
 
 @dataclass(frozen=True)
+class BatchProfile:
+    """The batch sizes that an engine with a dynamic batch is built for: from 1 to `largest`.
+
+    Attributes:
+        optimal: the size at which it is to be fastest.
+        largest: the largest that it takes; activations of that many clips must fit into the GPU's memory.
+    """
+
+    optimal: int = 8
+    largest: int = 32
+
+    def __str__(self) -> str:
+        """Return `8:32`, as on the command line."""
+        return f"{self.optimal}:{self.largest}"
+
+
+@dataclass(frozen=True)
 class ParityOptions:
     """How to verify.
 
     Attributes:
-        device: where the artifact runs. The float64 reference always runs on the CPU.
+        device: where the artifact runs; None for the first device of its engine, which is the CPU if it can use that.
+            The float64 reference always runs on the CPU.
         seed: seed of the random inputs.
         clips: videos of the user to verify on, folders of them, or lists (`.txt`, a path a line); paths or URLs.
         allow_fallback: accept nodes that ran on another device than the one asked for.
@@ -189,7 +207,7 @@ class ParityOptions:
         max_memory: bytes that the comparison with a model file may take; None for no limit.
     """
 
-    device: Device = "cpu"
+    device: Device | None = None
     seed: int = 0
     clips: tuple[str | Path, ...] = ()
     allow_fallback: bool = False
@@ -217,6 +235,7 @@ class ExportRequest:
         model: what `models.build` builds, or a network that is already built, of any architecture.
         outputs: what the artifact returns, in this order; None for the network's default outputs.
         batch: a fixed batch size, or None to leave it dynamic.
+        batch_profile: the range of a dynamic batch, for formats that are built for one; None for the default.
         opset: ONNX opset.
         optimize: how ONNX graphs and TorchScript modules are rewritten.
         precision: what the artifact computes in, the accuracy it must have, and the calibration clips.
@@ -232,6 +251,7 @@ class ExportRequest:
     model: BuildOptions | BuiltModel = field(default_factory=BuildOptions)
     outputs: tuple[str, ...] | None = None
     batch: int | None = None
+    batch_profile: BatchProfile | None = None
     opset: int = DEFAULT_OPSET
     optimize: OptimizeOptions = OptimizeOptions()
     precision: PrecisionOptions = PrecisionOptions()

@@ -34,6 +34,7 @@ from exporter.types import (
     DEFAULT_OPSET,
     FORMAT_NAMES,
     TARGETS,
+    BatchProfile,
     ExportRequest,
     FormatName,
     OptimizeOptions,
@@ -102,7 +103,7 @@ Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 
     default="dynamic",
     show_default=True,
     metavar="N",
-    help="A fixed batch size, or dynamic.",
+    help="A fixed batch size, or dynamic. 8:32: a TensorRT engine for 1 to 32 clips, fastest at 8.",
 )
 @click.option("--opset", type=int, default=DEFAULT_OPSET, show_default=True, help="ONNX opset.")
 @click.option(
@@ -145,6 +146,8 @@ def cli(
         return
     if not formats:
         raise click.UsageError(f"choose a format: --format {' or --format '.join(FORMAT_NAMES)}")
+    if isinstance(options["batch"], BatchProfile):
+        options["batch"], options["batch_profile"] = None, options["batch"]
     request = ExportRequest(
         formats,
         model=take_build_options(options),  # first: --seed is the seed of the weights here, not of the inputs

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from exporter.types import DEVICES, OPTIMIZE_FOR, WEIGHT_DTYPES, InputOptions, ValueRange
+from exporter.types import DEVICES, OPTIMIZE_FOR, WEIGHT_DTYPES, BatchProfile, InputOptions, ValueRange
 from models.config import OUTPUTS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -52,12 +52,15 @@ def parse_outputs(value: str) -> tuple[str, ...]:
     return names
 
 
-def parse_batch(value: str) -> int | None:
-    """Return the batch size, or None for `dynamic`."""
+def parse_batch(value: str) -> int | BatchProfile | None:
+    """Return the batch size, the range of batch sizes, or None for `dynamic`."""
     try:
+        if ":" in value:
+            optimal, largest = map(int, value.split(":"))
+            return BatchProfile(optimal, largest)
         return None if value == "dynamic" else int(value)
     except ValueError:
-        raise click.BadParameter(f"{value!r} is neither 'dynamic' nor a whole number") from None
+        raise click.BadParameter(f"{value!r} is neither 'dynamic', a whole number, nor of the form 8:32") from None
 
 
 def parse_ints(value: str) -> tuple[int, ...]:
@@ -86,6 +89,13 @@ def parse_shape(value: str) -> tuple[str, tuple[int, ...]]:
 def choice_option(name: str, choices: tuple[str, ...], default: str, help_text: str) -> Callable[[Command], Command]:
     """Return an option with a fixed list of values."""
     return click.option(name, type=click.Choice(choices), default=default, show_default=True, help=help_text)
+
+
+def device_option(help_text: str) -> Callable[[Command], Command]:
+    """Return the option `--device`; without it, the engine's first device is used."""
+    return click.option(
+        "--device", type=click.Choice(DEVICES), help=f"{help_text} [default: cpu; for TensorRT engines cuda]"
+    )
 
 
 def seed_option(help_text: str) -> Callable[[Command], Command]:
@@ -172,7 +182,7 @@ json_options = combine(
     click.option("--debug", is_flag=True, help="Show the traceback of an error.", expose_value=False),
 )
 device_options = combine(
-    choice_option("--device", DEVICES, "cpu", "Device on which the artifact is verified."),
+    device_option("Device on which the artifact is verified."),
     click.option(
         "--clip",
         "clips",

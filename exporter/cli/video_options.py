@@ -6,11 +6,10 @@ from typing import Any, TypeVar
 import click
 
 from exporter.cli.network_options import labels_option
-from exporter.cli.options import choice_option, combine
+from exporter.cli.options import choice_option, combine, device_option
 from exporter.cli.preprocess_options import preprocess_options
 from exporter.engines import engine_names
 from exporter.inference.types import ClipOptions, InferenceOptions
-from exporter.types import DEVICES
 from exporter.video.sampling import SHORT, parse_length
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -26,9 +25,9 @@ engine_options = combine(
         "--engine",
         type=click.Choice(engine_names()),
         default=None,
-        help="Engine that runs the model. [default: onnxruntime for ONNX, torchscript for TorchScript]",
+        help="Engine that runs the model. [default: the first that runs the file: onnxruntime for ONNX]",
     ),
-    choice_option("--device", DEVICES, "cpu", "Device on which the model runs."),
+    device_option("Device on which the model runs."),
     click.option("--threads", type=int, metavar="N", help="Threads of the engine. [default: the engine's own]"),
     click.option(
         "--batch",

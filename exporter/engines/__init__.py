@@ -77,6 +77,10 @@ class Engine:
         """Return a runtime for a model file. It acquires nothing before it is entered."""
         return import_attribute(self.runtime)(path, options)
 
+    def choose_device(self, device: Device | None) -> Device:
+        """Return the device asked for, or the engine's first, which is the CPU for each that can use it."""
+        return device or self.devices[0]
+
     def require_device(self, device: Device) -> None:
         """Refuse a device that cannot be used here, before any long computation.
 
@@ -106,6 +110,17 @@ ENGINES: dict[str, Engine] = {
             in_bench=False,
         ),
         Engine("torch-export", "torch.export", ("pt2",), ".pt2:ExportedProgramRuntime", GPU, "torch", in_bench=False),
+        # TensorRT does not say what its layers make of NaN
+        Engine(
+            "tensorrt-runtime",
+            "TensorRT",
+            ("tensorrt",),
+            ".tensorrt:TensorRtRuntime",
+            ("cuda",),
+            "tensorrt",
+            ("nan",),
+            in_bench=False,
+        ),
         Engine("torch", "torch eager", ("network",), ".pytorch:open_network", GPU, "torch"),
         Engine("inductor", "torch inductor", ("network",), ".pytorch:open_compiled_network", GPU, "torch"),
         # OpenVINO's ReLU and max pool turn NaN into a number

@@ -8,6 +8,7 @@ from exporter.engines import RuntimeOptions
 from exporter.formats.base import Candidate, Format, WriteRequest, WriteResult
 from exporter.formats.onnx import OnnxFormat
 from exporter.formats.pt2 import Pt2Format
+from exporter.formats.tensorrt import TensorRtFormat
 from exporter.formats.torchscript import OPTIMIZE_OPTION, TorchScriptFormat
 from exporter.types import Device, FormatName
 
@@ -26,6 +27,7 @@ FORMATS: dict[FormatName, Format] = {
     "onnx": OnnxFormat(),
     "torchscript": TorchScriptFormat(),
     "pt2": Pt2Format(),
+    "tensorrt": TensorRtFormat(),
 }
 
 

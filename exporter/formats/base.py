@@ -9,7 +9,7 @@ from typing import Protocol
 
 from exporter.artifacts.manifest import Manifest
 from exporter.calibration_clips import CalibrationClips
-from exporter.types import ComputePrecision, FormatName, OptimizeOptions, PrecisionOptions
+from exporter.types import BatchProfile, ComputePrecision, FormatName, OptimizeOptions, PrecisionOptions
 from models.built_model import BuiltModel
 from models.progress import Progress, no_progress
 
@@ -25,6 +25,7 @@ class WriteRequest:
         optimize: how the artifact is rewritten.
         precision: what the artifact computes in.
         clips: the clips for a precision that needs any; None otherwise.
+        batch_profile: the batch sizes of an engine that is built for a range of them.
         external_data: keep ONNX weights in a file of their own.
         progress: called at each long step.
     """
@@ -35,6 +36,7 @@ class WriteRequest:
     optimize: OptimizeOptions = field(default_factory=OptimizeOptions)
     precision: PrecisionOptions = field(default_factory=PrecisionOptions)
     clips: CalibrationClips | None = None
+    batch_profile: BatchProfile = field(default_factory=BatchProfile)
     external_data: bool = False
     progress: Progress = no_progress
 
@@ -89,8 +91,11 @@ class Format(Protocol):
     embeds_manifest: bool
     """Whether a model file has room for the manifest; otherwise it is beside the file only."""
 
-    def require_available(self) -> None:
+    def require_available(self, precision: ComputePrecision) -> None:
         """Refuse to write the format where a library, a compiler or a device is missing, before any long computation.
+
+        Args:
+            precision: what the artifact is to compute in; some need a library more.
 
         Raises:
             UnavailableError: the message says what is missing and how to get it.

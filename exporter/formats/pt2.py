@@ -56,7 +56,7 @@ class Pt2Format:
 
     embeds_manifest: bool = True
 
-    def require_available(self) -> None:
+    def require_available(self, precision: ComputePrecision) -> None:
         """Do nothing: torch is always there."""
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:

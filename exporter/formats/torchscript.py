@@ -63,7 +63,7 @@ class TorchScriptFormat:
     )
     embeds_manifest: bool = True
 
-    def require_available(self) -> None:
+    def require_available(self, precision: ComputePrecision) -> None:
         """Return: it needs nothing but this project's own dependencies."""
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:

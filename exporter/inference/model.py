@@ -64,15 +64,14 @@ class VideoModel:
     ) -> None:
         self.path, self.outputs, self.class_names = artifact.path, outputs, class_names
         self.fixed_batch = clip_input.batch is not None
-        self.batch = clip_input.batch or options.batch or (1 if options.device == "cpu" else GPU_BATCH)
         self.notes = (*artifact.notes, *preprocessing.notes)
         self._artifact, self._input, self._preprocessing = artifact, clip_input, preprocessing
         self._engine = find_engine(artifact.format, options.engine)
+        device = self._engine.choose_device(options.device)
+        self.batch = clip_input.batch or options.batch or (1 if device == "cpu" else GPU_BATCH)
         self._runtime: Runtime = self._engine.open(
             artifact.path,
-            replace(
-                runtime_options(artifact, options.device), threads=options.threads, input_shapes=self._fixed_shapes()
-            ),
+            replace(runtime_options(artifact, device), threads=options.threads, input_shapes=self._fixed_shapes()),
         )
 
     def _fixed_shapes(self) -> dict[str, tuple[int, ...]] | None:

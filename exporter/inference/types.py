@@ -22,7 +22,7 @@ class InferenceOptions:
 
     Attributes:
         engine: the engine that runs it; None takes the format's own.
-        device: where it runs.
+        device: where it runs; None for the first device of its engine, which is the CPU if it can use that.
         threads: number of threads of the engine; None leaves the engine's default.
         batch: clips in one call of the model; None takes the model's where it is fixed, otherwise 1 on a CPU and 8 on
             another device.
@@ -34,7 +34,7 @@ class InferenceOptions:
     """
 
     engine: str | None = None
-    device: Device = "cpu"
+    device: Device | None = None
     threads: int | None = None
     batch: int | None = None
     preprocess: str | Path | None = None

@@ -32,7 +32,8 @@ def check_devices(artifacts: tuple[LoadedArtifact, ...], options: ParityOptions)
     """
     against = options.against
     for artifact in artifacts:
-        _find_judge(artifact, options).require_device(options.device)
+        engine = _find_judge(artifact, options)
+        engine.require_device(engine.choose_device(options.device))
         if isinstance(against, EngineReference) and against.name != TORCH:
             find_engine(artifact.format, against.name).require_device(against.device)
     if isinstance(against, EngineReference) and against.name == TORCH:
@@ -115,7 +116,7 @@ def _make_spec(
     signature: Signature,
 ) -> RunSpec:
     engine = _find_judge(artifact, options)
-    settings = replace(runtime_options(artifact, options.device), signature=signature)
+    settings = replace(runtime_options(artifact, engine.choose_device(options.device)), signature=signature)
     # oneDNN's ReLU, which optimize_for_inference uses, turns NaN into a number
     unsupported = (*engine.unsupported_inputs, "nan") if settings.optimize_for_inference else engine.unsupported_inputs
     return RunSpec(artifact.path, partial(engine.open, artifact.path), settings, map_io, unsupported)

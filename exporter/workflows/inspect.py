@@ -31,10 +31,11 @@ from models.specs import TensorSpec
 
 DEFAULT_OPTIONS = BuildOptions()
 
-KINDS: dict[FormatName, tuple[str, Callable[[Path], dict[str, str]]]] = {
+KINDS: dict[FormatName, tuple[str, Callable[[Path], dict[str, str]] | None]] = {
     "pt2": ("torch.export program", program_facts),
+    "tensorrt": ("TensorRT engine", None),
 }
-"""{format: what its files are called, and what else a file states of itself}."""
+"""{format: what its files are called, and what else a file states of itself, if anything}."""
 
 
 @dataclass(frozen=True)

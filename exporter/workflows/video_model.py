@@ -162,7 +162,10 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
     from models.checkpoints import read_raw
 
     target_format = _format_for(options)
-    target: Target = "cpu" if options.device == "cpu" and target_format == "onnx" else "portable"
+    engine = find_engine(target_format, options.engine)
+    device = engine.choose_device(options.device)
+    engine.require_device(device)  # before the checkpoint is read
+    target: Target = "cpu" if device == "cpu" and target_format == "onnx" else "portable"
     progress("reading the checkpoint")
     assert build.weights is not None
     _, raw = read_raw(build.weights, progress)

@@ -1,0 +1,116 @@
+"""What `export()` refuses before any work: options that cannot be honoured, and a network that cannot be exported."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+from exporter.artifacts.store import check_name, same_file
+from exporter.engines import find_engine
+from exporter.errors import UsageError
+from exporter.formats import FORMATS
+from exporter.parity.golden import require_cache
+from exporter.parity.input_set import BATCH_SIZES
+from exporter.types import FORMAT_NAMES, MAX_OPSET, MIN_OPSET, ExportRequest, OptimizeOptions
+from exporter.workflows.precision import check_precision
+from models.built_model import BuiltModel
+from models.class_names import load_class_names
+from models.config import MAX_CLASSES
+from models.errors import count
+from models.options import BuildOptions
+
+MIN_LARGEST_BATCH = max(BATCH_SIZES)
+
+
+def check_request(request: ExportRequest) -> None:
+    """Refuse, before any work, options that cannot be honoured.
+
+    Raises:
+        UsageError: an option has an invalid value; the message names both.
+        UnavailableError: a library or device to export with, or the device to verify on, is not there.
+    """
+    check_name(request.artifact_name)
+    if not request.formats or len(set(request.formats)) != len(request.formats):
+        raise UsageError(
+            f"name each format once: {', '.join(request.formats) or 'none given'}; known are {', '.join(FORMAT_NAMES)}"
+        )
+    if request.outputs is not None and (not request.outputs or len(set(request.outputs)) != len(request.outputs)):
+        raise UsageError(f"name each output once: {','.join(request.outputs) or 'none given'}")
+    if request.batch is not None and request.batch < 1:
+        raise UsageError(f"--batch must be 'dynamic' or at least 1 (got {request.batch})")
+    _check_batch_profile(request)
+    if not MIN_OPSET <= request.opset <= MAX_OPSET:
+        raise UsageError(f"--opset must be between {MIN_OPSET} and {MAX_OPSET} (got {request.opset})")
+    _check_onnx_options(request)
+    check_precision(request)
+    if isinstance(request.model, BuildOptions):
+        _check_build_options(request.model, request)
+    for name in request.formats:
+        FORMATS[name].require_available(request.precision.compute)
+    if request.verify:
+        for name in request.formats:
+            engine = find_engine(name)
+            engine.require_device(engine.choose_device(request.parity.device))
+        if request.parity.cache is not None:
+            require_cache(request.parity.cache)
+
+
+def _check_batch_profile(request: ExportRequest) -> None:
+    profile = request.batch_profile
+    if profile is None:
+        return
+    if "tensorrt" not in request.formats or request.batch is not None:
+        raise UsageError(f"--batch {profile}: a range of batch sizes is an option of --format tensorrt")
+    if not 1 <= profile.optimal <= profile.largest or profile.largest < MIN_LARGEST_BATCH:
+        raise UsageError(
+            f"--batch {profile}: needs 1 <= OPTIMAL <= LARGEST and LARGEST >= {MIN_LARGEST_BATCH}, the largest batch "
+            "that is verified; for one size only give that number"
+        )
+
+
+def _check_build_options(options: BuildOptions, request: ExportRequest) -> None:
+    if options.num_classes is not None and not 1 <= options.num_classes <= MAX_CLASSES:
+        raise UsageError(f"--num-classes must be between 1 and {MAX_CLASSES} (got {options.num_classes})")
+    if options.new_head and options.weights is None:
+        raise UsageError("--new-head is an option of --weights: without a checkpoint every layer is newly initialised")
+    for name in request.formats:
+        target = request.output_dir / f"{request.artifact_name}{FORMATS[name].suffix}"
+        if options.weights is not None and same_file(target, Path(options.weights)):
+            raise UsageError(f"{target} is the checkpoint itself; choose another --name or --output-dir")
+
+
+def _check_onnx_options(request: ExportRequest) -> None:
+    optimize = request.optimize
+    if request.external_data and "onnx" not in request.formats:
+        raise UsageError("--external-data is an option of --format onnx")
+    if optimize.weight_dtype != "fp32" and "onnx" not in request.formats:
+        raise UsageError(f"--weight-dtype {optimize.weight_dtype} is an option of --format onnx")
+    for_cpu = optimize.target == "cpu" and "onnx" in request.formats
+    if (optimize.autotune or optimize.optimize_for != OptimizeOptions().optimize_for) and not for_cpu:
+        raise UsageError("--autotune and --optimize-for are options of --format onnx --target cpu")
+
+
+def check_model(model: BuiltModel) -> None:
+    """Refuse a network that takes anything but one tensor, or whose class names are not those of its scores.
+
+    Raises:
+        UsageError: its `forward` has no parameter, or several without a default; or no output has a score for each
+            class name.
+    """
+    forward = (model.forward_all or model.network).forward
+    required = [
+        parameter.name
+        for parameter in inspect.signature(forward).parameters.values()
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    if len(required) != 1:
+        raise UsageError(
+            f"{model.title} takes {len(required)} inputs ({', '.join(required)}); networks with one input are exported"
+        )
+    if model.class_names is not None:
+        load_class_names(model.class_names)
+        if model.class_names_of(tuple(output.name for output in model.outputs)) is None:
+            scores = ", ".join(f"{one.name} {one.shape}" for one in model.outputs if one.kind != "features")
+            raise UsageError(
+                f"{model.title}: {count(len(model.class_names), 'class name')}, but its scores are {scores or 'none'}"
+            )
