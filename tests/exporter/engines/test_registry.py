@@ -33,6 +33,7 @@ def test_every_format_has_an_engine_and_every_row_an_adapter() -> None:
         "onnxruntime",
         "torchscript",
         "torch-export",
+        "tensorrt-runtime",
         "openvino",
         "onnx-reference",
         "float16-emulation",
