@@ -39,6 +39,9 @@ to on held-out clips, if it was verified; and `sha256:… description` of the ca
 RAISED_LAYERS = "raised_layers"
 """Option: the layers that compute in a higher precision than the artifact does, an entry of `raised_entry` each."""
 
+TWO_FILES: tuple[FormatName, ...] = ("openvino",)
+"""Formats whose weights are in a file of their own, whatever the options."""
+
 OptionValue = str | int | float | bool | list[str] | None
 
 
@@ -226,8 +229,9 @@ def _validate(manifest: Manifest) -> str | None:
         return f"seed {network.seed}"
     if not signature.inputs or not signature.outputs or (signature.batch is not None and signature.batch < 1):
         return f"signature {signature}"
-    if (manifest.options.get("external_data") is True) != (len(manifest.files) > 1) and manifest.files:
-        return "external data without its file"
+    several = manifest.format in TWO_FILES or manifest.options.get("external_data") is True
+    if manifest.files and several != (len(manifest.files) > 1):
+        return f"{count(len(manifest.files), 'file')} of an artifact of {'several files' if several else 'one file'}"
     fault = _crop_fault(manifest) or _names_fault(manifest)
     return fault or (_contradiction(manifest) if network.architecture else None)
 

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from exporter.artifacts.contents import stated_signature
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import CLIP_SIZE, PRECISION, WEIGHT_DTYPE, WITH_PREPROCESS
 from exporter.artifacts.store import staging
@@ -59,7 +60,7 @@ def make_plan(request: BenchRequest, progress: Progress) -> Generator[BenchPlan]
     """
     progress("reading the artifacts")
     subjects = [load_artifact(path) for path in request.artifacts]
-    signatures = [_signature(subject) for subject in subjects]
+    signatures = [stated_signature(subject) for subject in subjects]
     feeds = make_feeds(subjects[0].path, subjects[0].format, signatures, request.inputs)
     names = _names([subject.path for subject in subjects])
     artifacts = tuple(
@@ -107,13 +108,6 @@ def _artifact(
         replace(options, optimize_for_inference=optimized),
         matching_names(subject.path, feeds, signature),
     )
-
-
-def _signature(subject: LoadedArtifact) -> Signature | None:
-    """Return what a model states that it takes and returns; a TorchScript file without a manifest states nothing."""
-    if subject.format == "onnx":
-        return read_signature(subject.path)
-    return subject.manifest.signature if subject.manifest else None
 
 
 def _names(paths: list[Path]) -> list[str]:

@@ -124,7 +124,7 @@ ENGINES: dict[str, Engine] = {
         Engine("torch", "torch eager", ("network",), ".pytorch:open_network", GPU, "torch"),
         Engine("inductor", "torch inductor", ("network",), ".pytorch:open_compiled_network", GPU, "torch"),
         # OpenVINO's ReLU and max pool turn NaN into a number
-        Engine("openvino", "OpenVINO", ("onnx",), ".openvino:OpenVinoRuntime", CPU, "openvino", ("nan",)),
+        Engine("openvino", "OpenVINO", ("onnx", "openvino"), ".openvino:open_model", CPU, "openvino", ("nan",)),
         Engine(
             "onnx-reference",
             "onnx's evaluator",

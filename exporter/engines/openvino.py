@@ -1,31 +1,36 @@
-"""ONNX files in OpenVINO, on the CPU."""
+"""ONNX files and OpenVINO models in OpenVINO, on the CPU."""
 
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.engines.base import Tensors
+from exporter.engines.base import Runtime, RuntimeOptions, Tensors
 from exporter.engines.onnx_file import OnnxFileRuntime
 from exporter.errors import ArtifactError, CheckFailedError
-from exporter.results import Placement
+from exporter.openvino_ir import BFLOAT16, IR_SUFFIX, PRECISION_HINT, compile_options, read_ir
+from exporter.results import Placement, Precision
 from models.specs import Signature
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-"""Without the first, OpenVINO computes in bfloat16 where the processor can."""
 THREADS = "INFERENCE_NUM_THREADS"
-BFLOAT16 = "bf16"
 
 
-class OpenVinoRuntime(OnnxFileRuntime):
-    """An ONNX file, compiled by OpenVINO for the CPU."""
+def open_model(path: Path, options: RuntimeOptions) -> OpenVinoRuntime:
+    """Return the runtime for an ONNX file or an OpenVINO model (`.xml` with `.bin`)."""
+    return (OpenVinoIrRuntime if path.suffix == IR_SUFFIX else OpenVinoOnnxRuntime)(path, options)
+
+
+class OpenVinoRuntime(Runtime):
+    """A model file, compiled by OpenVINO for the CPU."""
 
     _model: Any = None
     _compiled: Any = None
@@ -34,15 +39,10 @@ class OpenVinoRuntime(OnnxFileRuntime):
 
     @property
     def description(self) -> str:
-        """Return `OpenVINO 2026.4.1 (cpu)`."""
-        return f"OpenVINO {_library().__version__.split('-')[0]} (cpu)"
-
-    @property
-    def signature(self) -> Signature:
-        """Return the file's inputs and outputs: a compiled port has every name its tensor ever had, in no order."""
-        from exporter.onnx_io.signature import read_signature
-
-        return read_signature(self.path)
+        """Return `OpenVINO 2026.4.1 (cpu)`, with the precision hint where it is not float32."""
+        hint = compile_options(self.options.precision)[PRECISION_HINT]
+        lower = f", {PRECISION_HINT} {hint}" if hint == BFLOAT16 else ""
+        return f"OpenVINO {_library().__version__.split('-')[0]} (cpu{lower})"
 
     @property
     def placement(self) -> Placement:
@@ -50,15 +50,14 @@ class OpenVinoRuntime(OnnxFileRuntime):
         nodes = self._compiled.get_runtime_model().get_ops()
         return Placement("cpu", sum(op.get_type_name() not in ("Parameter", "Result") for op in nodes))
 
+    @abstractmethod
+    def _read(self) -> Any:
+        """Return the model, not compiled; with `all_outputs` it returns every value."""
+
     def load(self) -> None:
         """Compile the model; raises as `Runtime.load` says."""
-        model: str | bytes = str(self.path)
-        if self.options.all_outputs:
-            from exporter.onnx_io.all_outputs import with_all_outputs
-
-            model = with_all_outputs(self.path)
         try:
-            self._model = _library().Core().read_model(model)
+            self._model = self._read()
             self._compile(self.options.input_shapes)
         except RuntimeError as error:
             raise ArtifactError(f"{self.path}: OpenVINO rejects it: {_reason(error)}") from error
@@ -81,7 +80,7 @@ class OpenVinoRuntime(OnnxFileRuntime):
         return {name: _array(outputs[port], low) for port, low, names in self._ports for name in names}
 
     def _compile(self, shapes: Mapping[str, tuple[int, ...]] | None) -> None:
-        settings: dict[str, Any] = dict(SETTINGS)
+        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", **compile_options(self.options.precision)}
         if self.options.threads is not None:
             settings[THREADS] = self.options.threads
         if shapes is not None:
@@ -93,6 +92,67 @@ class OpenVinoRuntime(OnnxFileRuntime):
             (port, port.get_element_type().get_type_name() == BFLOAT16, list(port.get_names()))
             for port in self._compiled.outputs
         ]
+
+
+class OpenVinoOnnxRuntime(OnnxFileRuntime, OpenVinoRuntime):
+    """An ONNX file in OpenVINO."""
+
+    @property
+    def signature(self) -> Signature:
+        """Return the file's inputs and outputs: a compiled port has every name its tensor ever had, in no order."""
+        from exporter.onnx_io.signature import read_signature
+
+        return read_signature(self.path)
+
+    def _read(self) -> Any:
+        model: str | bytes = str(self.path)
+        if self.options.all_outputs:
+            from exporter.onnx_io.all_outputs import with_all_outputs
+
+            model = with_all_outputs(self.path)
+        return _library().Core().read_model(model)
+
+
+class OpenVinoIrRuntime(OpenVinoRuntime):
+    """An OpenVINO model in OpenVINO."""
+
+    @property
+    def signature(self) -> Signature:
+        """Return the file's inputs and outputs."""
+        return read_ir(self.path).signature
+
+    @property
+    def precision(self) -> Precision:
+        """Return the lowest precision of the weights and of what computes with them."""
+        found = read_ir(self.path).precision
+        return "bfloat16" if self.options.precision == "bf16" and found != "int8" else found
+
+    @property
+    def random_node(self) -> str | None:
+        """Return a layer that draws random numbers; None without one."""
+        return next((f"{layer.name} ({layer.type})" for layer in read_ir(self.path).layers if layer.draws), None)
+
+    def _read(self) -> Any:
+        model = _library().Core().read_model(str(self.path))
+        if self.options.all_outputs:
+            _add_outputs(model)
+        return model
+
+
+def _add_outputs(model: Any) -> None:
+    """Make a model return every value that depends on its inputs, under its tensor's name or its layer's."""
+    returned = [result.input_value(0) for result in model.get_results()]
+    dependent = {parameter.get_name() for parameter in model.get_parameters()}
+    for op in model.get_ordered_ops():
+        if dependent.isdisjoint(source.get_node().get_name() for source in op.input_values()):
+            continue
+        dependent.add(op.get_name())
+        for number, port in enumerate(op.outputs()):
+            if op.get_type_name() in ("Result", "ShapeOf") or port in returned or not port.get_target_inputs():
+                continue
+            if not port.get_names():
+                port.set_names({f"{op.get_friendly_name()}:{number}" if number else op.get_friendly_name()})
+            model.add_outputs(port)
 
 
 def _library() -> Any:

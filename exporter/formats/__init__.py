@@ -7,9 +7,11 @@ from exporter.artifacts.loading import load_artifact as _load_artifact
 from exporter.engines import RuntimeOptions
 from exporter.formats.base import Candidate, Format, WriteRequest, WriteResult
 from exporter.formats.onnx import OnnxFormat
+from exporter.formats.openvino import HINT_OPTION, OpenVinoFormat
 from exporter.formats.pt2 import Pt2Format
 from exporter.formats.tensorrt import TensorRtFormat
 from exporter.formats.torchscript import OPTIMIZE_OPTION, TorchScriptFormat
+from exporter.openvino_ir import BFLOAT16
 from exporter.types import Device, FormatName
 
 __all__ = [
@@ -28,6 +30,7 @@ FORMATS: dict[FormatName, Format] = {
     "torchscript": TorchScriptFormat(),
     "pt2": Pt2Format(),
     "tensorrt": TensorRtFormat(),
+    "openvino": OpenVinoFormat(),
 }
 
 
@@ -40,7 +43,7 @@ def runtime_options(artifact: LoadedArtifact, device: Device = "cpu") -> Runtime
         device,
         stated.signature,
         optimize_for_inference=stated.options.get(OPTIMIZE_OPTION) is True,
-        precision=stated.precision,
+        precision="bf16" if stated.options.get(HINT_OPTION) == BFLOAT16 else stated.precision,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from exporter.artifacts.contents import stated_signature
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError
@@ -43,12 +44,8 @@ def clip_signature(artifact: LoadedArtifact) -> Signature:
     Raises:
         ArtifactError: a TorchScript archive without a manifest states nothing.
     """
-    if artifact.manifest is not None:
-        return artifact.manifest.signature
-    if artifact.format == "onnx":
-        from exporter.onnx_io.signature import read_signature
-
-        return read_signature(artifact.path)
+    if (stated := stated_signature(artifact)) is not None:
+        return stated
     raise ArtifactError(
         f"{artifact.path}: has no manifest, and a {artifact.format} file without one does not state the size of its "
         "clips; export it with this tool, or as ONNX with fixed sizes"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from exporter.artifacts.contents import data_files
 from exporter.artifacts.files import sha256_file
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.engines import Runtime, RuntimeOptions, find_engine
@@ -22,7 +23,6 @@ from exporter.inference.predictions import ModelRecord
 from exporter.inference.preprocessing import VideoPreprocessing, choose_preprocessing
 from exporter.inference.types import InferenceOptions
 from exporter.onnx_io.dtypes import numpy_dtype
-from exporter.onnx_io.external_data import external_files
 from exporter.parity.io_mapping import map_by_manifest
 from exporter.types import Device
 from models.class_names import check_class_count, load_class_names
@@ -127,7 +127,7 @@ class VideoModel:
         Raises:
             ArtifactError: it cannot be read.
         """
-        return (self.path, *external_files(self.path)) if self._artifact.format == "onnx" else (self.path,)
+        return (self.path, *data_files(self.path, self._artifact.format))
 
     def at(self, path: Path) -> VideoModel:
         """Return the same model, not loaded, whose files were copied elsewhere; before it is entered it can be pickled.

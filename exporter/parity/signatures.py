@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from exporter.artifacts.contents import stated_signature
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import ArtifactError
-from exporter.onnx_io.signature import read_signature
 from exporter.parity.io_mapping import map_by_name
 from exporter.types import UNKNOWN_RANK
 from models.specs import Signature
@@ -20,10 +20,8 @@ def read_model_signature(artifact: LoadedArtifact) -> Signature:
     Raises:
         ArtifactError: it cannot be read.
     """
-    if artifact.manifest is not None:
-        return artifact.manifest.signature
-    if artifact.format == "onnx":
-        return read_signature(artifact.path)
+    if (stated := stated_signature(artifact)) is not None:
+        return stated
     with find_engine(artifact.format).open(artifact.path, RuntimeOptions()) as runtime:
         return runtime.signature
 

@@ -8,10 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
+from exporter.artifacts.contents import data_files
 from exporter.artifacts.files import sha256_file
 from exporter.engines import Runtime, RuntimeOptions, find_engine, open_float32, open_float64, require_float64
 from exporter.engines.pytorch import PyTorchRuntime
-from exporter.onnx_io.external_data import external_files
 from exporter.onnx_io.precision import detect_precision
 from exporter.parity.decisions import DecisionGraph
 from exporter.types import FormatName
@@ -104,7 +104,7 @@ class FileSource:
     def key(self) -> str:
         """Return the hash of the file and its data, with the versions of its engines and torch's CPU instructions."""
         versions = " ".join(f"{name} {version(name)}" for name in ("torch", "onnx", "onnxruntime"))
-        files = (self.path, *(external_files(self.path) if self.format == "onnx" else ()))
+        files = (self.path, *data_files(self.path, self.format))
         return f"{' '.join(map(sha256_file, files))} {versions} {_cpu_capability()}"
 
     def open(

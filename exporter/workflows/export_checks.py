@@ -83,8 +83,10 @@ def _check_onnx_options(request: ExportRequest) -> None:
     optimize = request.optimize
     if request.external_data and "onnx" not in request.formats:
         raise UsageError("--external-data is an option of --format onnx")
-    if optimize.weight_dtype != "fp32" and "onnx" not in request.formats:
-        raise UsageError(f"--weight-dtype {optimize.weight_dtype} is an option of --format onnx")
+    storing = {"onnx"} if optimize.weight_dtype == "int8" else {"onnx", "openvino"}
+    if optimize.weight_dtype != "fp32" and not storing & {*request.formats}:
+        allowed = " and ".join(f"--format {name}" for name in sorted(storing))
+        raise UsageError(f"--weight-dtype {optimize.weight_dtype} is an option of {allowed}")
     for_cpu = optimize.target == "cpu" and "onnx" in request.formats
     if (optimize.autotune or optimize.optimize_for != OptimizeOptions().optimize_for) and not for_cpu:
         raise UsageError("--autotune and --optimize-for are options of --format onnx --target cpu")

@@ -13,12 +13,14 @@ from exporter.artifacts.manifest import Manifest
 from exporter.errors import CheckpointError
 from exporter.formats import FORMATS, find_format
 from exporter.formats.onnx import embedded_manifest
+from exporter.formats.openvino import HINT_OPTION, read_ir_manifest, weights_fault
 from exporter.formats.pt2 import program_facts
 from exporter.formats.torchscript import is_torchscript_archive
 from exporter.onnx_io.dtypes import dtype_name
 from exporter.onnx_io.external_data import external_locations
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import get_signature
+from exporter.openvino_ir import PRECISION_HINT, read_ir
 from exporter.types import FormatName
 from models.checkpoints.sources import is_remote
 from models.checkpoints.tensorflow_files import find_tf_checkpoint
@@ -84,8 +86,8 @@ def inspect(path: str | Path, progress: Progress = no_progress, options: BuildOp
         return _checkpoint(path, progress, options)
     path = find_model(Path(path), "file")
     progress(f"reading {path.name}")
-    if path.suffix == FORMATS["onnx"].suffix:
-        return _onnx(path)
+    if read := {FORMATS["onnx"].suffix: _onnx, FORMATS["openvino"].suffix: _openvino}.get(path.suffix):
+        return read(path)
     if is_torchscript_archive(path):
         return _torchscript(path)
     known = find_format(path)
@@ -119,6 +121,22 @@ def _onnx(path: Path) -> Inspection:
         TensorSpec(tensor.name, dtype_name(tensor.data_type), tuple(tensor.dims)) for tensor in model.graph.initializer
     )
     return _artifact(path, "ONNX model", facts | _as_weights(path), tensors, embedded_manifest(model, path))
+
+
+def _openvino(path: Path) -> Inspection:
+    model = read_ir(path)
+    embedded = read_ir_manifest(model)
+    facts = {
+        "producer": f"OpenVINO {model.rt_info.get(('Runtime_version',), 'of an unknown version')}",
+        "IR version": model.version,
+        "signature": str(model.signature),
+        "operators": ", ".join(f"{count} {name}" for name, count in sorted(model.operators.items())),
+        "weights file": f"{model.precision}, in {weights_fault(model) or model.weights_path.name}",
+        "compile with": "not stated: OpenVINO takes the precision that the processor is fastest in",
+    }
+    if embedded is not None:
+        facts["compile with"] = f"{PRECISION_HINT}={embedded.options.get(HINT_OPTION)}"
+    return _artifact(path, "OpenVINO model", facts, model.constants, embedded)
 
 
 def _as_weights(path: Path) -> dict[str, str]:

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from exporter.artifacts.contents import data_files, stated_signature
 from exporter.artifacts.files import file_entry, manifest_path, sha256_file
 from exporter.artifacts.loading import LoadedArtifact, load_artifact, move_manifest
 from exporter.artifacts.store import check_name, staging
 from exporter.errors import ArtifactError, BadInputError, UsageError
 from exporter.formats import FORMATS
-from exporter.onnx_io.external_data import external_files
-from exporter.onnx_io.signature import read_signature
 from exporter.storage import translate_os_errors
 from exporter.triton.config import LABELS_FILE, MODEL_FILES, ModelConfig, has_free_batch
 from exporter.triton.folder import (
@@ -100,13 +99,13 @@ def triton_repository(request: TritonRequest, progress: Progress = no_progress) 
 
 def _read_model(path: Path) -> _Model:
     artifact = load_artifact(path, [*FORMATS.values()])
-    if artifact.manifest is None and artifact.format != "onnx":
+    signature = stated_signature(artifact)
+    if signature is None:
         raise ArtifactError(
             f"{artifact.path}: has no manifest, and a TorchScript file does not state its inputs and outputs; export "
             "it with this tool"
         )
-    signature = artifact.manifest.signature if artifact.manifest is not None else read_signature(artifact.path)
-    data = external_files(artifact.path) if artifact.format == "onnx" else ()
+    data = data_files(artifact.path, artifact.format)
     return _Model(artifact, signature, (artifact.path, *data), sha256_file(artifact.path))
 
 

@@ -10,7 +10,7 @@ from helpers import small_models
 from onnx import TensorProto
 
 from exporter.engines import RuntimeOptions, find_engine
-from exporter.engines.openvino import OpenVinoRuntime
+from exporter.engines.openvino import open_model
 from exporter.errors import ArtifactError, CheckFailedError
 from exporter.types import ParityOptions
 from exporter.workflows.verify import verify_parity
@@ -30,7 +30,7 @@ def openvino() -> None:
 
 @pytest.mark.usefixtures("openvino")
 def test_it_answers_as_the_others(path: Path) -> None:
-    with OpenVinoRuntime(path, RuntimeOptions()) as runtime, find_engine("onnx").open(path, RuntimeOptions()) as other:
+    with open_model(path, RuntimeOptions()) as runtime, find_engine("onnx").open(path, RuntimeOptions()) as other:
         assert runtime.description.startswith("OpenVINO 20")
         assert runtime.signature == other.signature
         assert (runtime.placement.device, runtime.placement.fallback_nodes) == ("cpu", ())
@@ -63,7 +63,7 @@ def test_bfloat16_in_and_out(path: Path, tmp_path: Path) -> None:
         value.name, value.type.tensor_type.elem_type = f"{value.name}.low", TensorProto.BFLOAT16
     onnx.save(model, tmp_path / "h.onnx")
     with (
-        OpenVinoRuntime(tmp_path / "h.onnx", RuntimeOptions()) as runtime,
+        open_model(tmp_path / "h.onnx", RuntimeOptions()) as runtime,
         find_engine("onnx").open(path, RuntimeOptions()) as other,
     ):
         mine, theirs = runtime.run({"x.low": X.astype(ml_dtypes.bfloat16)}), other.run({"x": X})
@@ -75,12 +75,12 @@ def test_what_it_refuses_is_told_in_a_line(path: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"\x08\x0a bad")
     with (
         pytest.raises(ArtifactError, match="OpenVINO rejects it: ") as caught,
-        OpenVinoRuntime(tmp_path / "bad.onnx", RuntimeOptions()),
+        open_model(tmp_path / "bad.onnx", RuntimeOptions()),
     ):
         pass
     assert "\n" not in str(caught.value)
     with (
-        OpenVinoRuntime(path, RuntimeOptions()) as runtime,
+        open_model(path, RuntimeOptions()) as runtime,
         pytest.raises(CheckFailedError, match="fails in OpenVINO: ") as failed,
     ):
         runtime.run({"x": X[:, :2]})
@@ -90,7 +90,7 @@ def test_what_it_refuses_is_told_in_a_line(path: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("openvino")
 def test_fixed_shapes_give_the_same_outputs_at_every_batch_size(path: Path) -> None:
     fixed = RuntimeOptions(threads=1, input_shapes={"x": (2, 3, 8, 8)})
-    with OpenVinoRuntime(path, fixed) as runtime, find_engine("onnx").open(path, RuntimeOptions()) as other:
+    with open_model(path, fixed) as runtime, find_engine("onnx").open(path, RuntimeOptions()) as other:
         kept: list[np.ndarray] = []
         for batch in (X, X[:1], X):  # another batch size, and back
             mine, theirs = runtime.run({"x": batch})["scores"], other.run({"x": batch})["scores"]
@@ -102,7 +102,7 @@ def test_fixed_shapes_give_the_same_outputs_at_every_batch_size(path: Path) -> N
 
 @pytest.mark.usefixtures("openvino")
 def test_outputs_are_not_overwritten_by_the_next_run(path: Path) -> None:
-    with OpenVinoRuntime(path, RuntimeOptions()) as runtime:
+    with open_model(path, RuntimeOptions()) as runtime:
         first = runtime.run({"x": X})["scores"]
         copy = first.copy()
         runtime.run({"x": X + 1})

@@ -1,0 +1,104 @@
+"""The XML file of an OpenVINO model is read as data, within bounds; no OpenVINO is needed."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.errors import ArtifactError
+from exporter.openvino_ir import MAX_BYTES, read_ir
+from models.specs import Signature, TensorSpec
+
+MODEL = """<?xml version="1.0"?>
+<net name="small" version="11">
+  <layers>
+    <layer id="0" name="x" type="Parameter" version="opset1">
+      <data shape="?,3,1..9" element_type="f32"/>
+      <output><port id="0" precision="FP32" names="x,also\\,x"><dim>-1</dim><dim>3</dim><dim>-1</dim></port></output>
+    </layer>
+    <layer id="7" name="w" type="Const" version="opset1">
+      <data element_type="{weight}" shape="4, 3" offset="0" size="48"/>
+      <output><port id="0" precision="FP32"><dim>4</dim><dim>3</dim></port></output>
+    </layer>
+    <layer id="2" name="product" type="MatMul" version="opset1">
+      <data transpose_a="false"/>
+      <input><port id="0"><dim>4</dim></port></input>
+      <output><port id="2" precision="BF16" names="scores"><dim>-1</dim><dim>4</dim></port></output>
+      <rt_info><attribute name="x" value="of a layer"/></rt_info>
+    </layer>
+    <layer id="3" name="scores/sink" type="Result" version="opset1"/>
+  </layers>
+  <edges>
+    <edge from-layer="7" from-port="0" to-layer="2" to-port="0"/>
+    <edge from-layer="2" from-port="2" to-layer="3" to-port="0"/>
+  </edges>
+  <rt_info><Runtime_version value="2026"/><tool><key value="a&#10;&quot;b&quot;"/></tool></rt_info>
+</net>
+"""
+
+
+def save(folder: Path, text: str) -> Path:
+    path = folder / "m.xml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_what_a_model_states(tmp_path: Path) -> None:
+    model = read_ir(save(tmp_path, MODEL.replace("{weight}", "f32")))
+    assert model.signature == Signature(
+        (TensorSpec("x", "float32", ("batch", 3, "axis2")),), (TensorSpec("scores", "bfloat16", ("batch", 4)),)
+    )
+    assert (model.name, model.version, model.weights_path) == ("small", "11", tmp_path / "m.bin")
+    assert model.operators == {"MatMul": 1}
+    assert model.constants == (TensorSpec("w", "float32", (4, 3)),)
+    assert model.rt_info == {("Runtime_version",): "2026", ("tool", "key"): 'a\n"b"'}
+
+
+@pytest.mark.parametrize(
+    ("weight", "precision"),
+    [("f32", "float32"), ("f16", "float16"), ("bf16", "bfloat16"), ("u8", "int8"), ("i4", "int8")],
+)
+def test_the_precision_of_its_weights(weight: str, precision: str, tmp_path: Path) -> None:
+    assert read_ir(save(tmp_path, MODEL.replace("{weight}", weight))).precision == precision
+
+
+ENTITIES = """<?xml version="1.0"?><!DOCTYPE net [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>
+<net name="&b;"><layers/></net>"""
+
+
+@pytest.mark.parametrize(
+    ("text", "reported"),
+    [
+        (ENTITIES, "has a document type"),
+        ("<net>" + "<a>" * 200, "nested more than"),
+        ("<net><layers></net>", "not an OpenVINO model: mismatched tag"),
+        ("<svg/>", "XML without layers"),
+        ("", "not an OpenVINO model: no element found"),
+        (MODEL.replace("<dim>3</dim>", "<dim>three</dim>"), "not an OpenVINO model: invalid literal"),
+        (MODEL.replace("<dim>3</dim>", f"<dim>{'9' * 5000}</dim>"), "not an OpenVINO model: "),
+        (MODEL.replace('shape="4, 3"', 'shape="4, x"'), "not an OpenVINO model: invalid literal"),
+    ],
+)
+def test_hostile_and_damaged_files_are_refused_in_a_line(text: str, reported: str, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=reported) as caught:
+        read_ir(save(tmp_path, text))
+    assert str(caught.value).startswith(f"{tmp_path / 'm.xml'}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = save(tmp_path, "<net>")
+    with path.open("r+b") as stream:
+        stream.truncate(MAX_BYTES + 1)
+    with pytest.raises(ArtifactError, match="too large"):
+        read_ir(path)
+
+
+def test_an_output_without_a_source(tmp_path: Path) -> None:
+    model = read_ir(save(tmp_path, MODEL.replace('to-layer="3"', 'to-layer="5"')))
+    with pytest.raises(ArtifactError, match="its output scores/sink is not connected"):
+        _ = model.signature
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="cannot read .*m.xml: No such file"):
+        read_ir(tmp_path / "m.xml")
