@@ -92,7 +92,7 @@ def test_json_round_trip(manifest: Manifest, pair: tuple[Signature, C3DConfig]) 
         (MANIFEST.to_json().replace('"logits"', '"scores"'), "no output scores"),
         (
             replace(MANIFEST, options={"external_data": True}, files=(FileEntry("a", 1, "b"),)).to_json(),
-            "external data",
+            "1 file of an artifact of several files",
         ),
     ],
 )
