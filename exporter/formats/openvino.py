@@ -55,10 +55,14 @@ class OpenVinoFormat:
     )
     embeds_manifest: bool = True
 
-    def require_available(self) -> None:
-        """Raise UnavailableError where OpenVINO is not installed."""
-        if find_spec("openvino") is None:
-            raise UnavailableError("--format openvino: OpenVINO is not installed; pip install 'c3d-export[openvino]'")
+    def require_available(self, precision: ComputePrecision) -> None:
+        """Raise UnavailableError where OpenVINO is not installed, or for int8 where NNCF is not."""
+        libraries = ("openvino", "nncf") if precision == "int8" else ("openvino",)
+        if missing := [name for name in libraries if find_spec(name) is None]:
+            extra = "int8" if precision == "int8" else "openvino"
+            raise UnavailableError(
+                f"--format openvino: {' and '.join(missing)} not installed; pip install 'c3d-export[{extra}]'"
+            )
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
         """Yield the portable graph."""
