@@ -11,7 +11,7 @@ from models.config import ARCHITECTURE
 from models.options import BuildOptions
 from models.specs import TensorSpec
 
-FormatName = Literal["onnx", "torchscript", "pt2", "openvino", "tensorrt"]
+FormatName = Literal["onnx", "torchscript", "pt2", "openvino", "tensorrt", "pt2-aoti"]
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
 Device = Literal["cpu", "cuda", "tensorrt"]

@@ -121,6 +121,7 @@ ENGINES: dict[str, Engine] = {
             ("nan",),
             in_bench=False,
         ),
+        Engine("aot-inductor", "AOTInductor", ("pt2-aoti",), ".aoti:AotiRuntime", CPU, "torch", in_bench=False),
         Engine("torch", "torch eager", ("network",), ".pytorch:open_network", GPU, "torch"),
         Engine("inductor", "torch inductor", ("network",), ".pytorch:open_compiled_network", GPU, "torch"),
         # OpenVINO's ReLU and max pool turn NaN into a number

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -14,8 +12,8 @@ import torch
 from torch import nn
 
 from exporter.engines.base import Runtime, RuntimeOptions, Tensors
-from exporter.engines.torch_settings import apply_settings, require_device
-from exporter.errors import CheckFailedError, OutputError, UnavailableError
+from exporter.engines.torch_settings import apply_settings, require_compiler, require_device
+from exporter.errors import CheckFailedError, OutputError
 from exporter.results import Placement, Precision
 from models.builder import skeleton
 from models.built_model import BuiltModel
@@ -143,9 +141,8 @@ class CompiledRuntime(PyTorchRuntime):
 
     def load(self) -> None:
         """Prepare the compilation; raises as `Runtime.load` says."""
-        compiler = os.environ.get("CXX", "g++")
-        if self.options.device == "cpu" and shutil.which(compiler) is None:
-            raise UnavailableError(f"inductor needs a C++ compiler, and there is no {compiler}; apt-get install g++")
+        if self.options.device == "cpu":
+            require_compiler("inductor")
         super().load()
         import torch._inductor.config as inductor
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 from collections.abc import Generator
 
 import torch
@@ -27,6 +29,20 @@ def require_device(device: Device) -> None:
         raise UnavailableError("--device tensorrt: torch has no such device; an ONNX file in onnxruntime has")
     if device == "cuda" and not torch.cuda.is_available():
         raise UnavailableError(MISSING_CUDA)
+
+
+def require_compiler(what: str) -> None:
+    """Refuse what torch's inductor compiles where there is no C++ compiler.
+
+    Args:
+        what: what needs it, for the message: `--format pt2-aoti`.
+
+    Raises:
+        UnavailableError: there is none; the message names the package.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise UnavailableError(f"{what} needs a C++ compiler, and there is no {compiler}; apt-get install g++")
 
 
 @contextlib.contextmanager

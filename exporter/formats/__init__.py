@@ -9,6 +9,7 @@ from exporter.formats.base import Candidate, Format, WriteRequest, WriteResult
 from exporter.formats.onnx import OnnxFormat
 from exporter.formats.openvino import HINT_OPTION, OpenVinoFormat
 from exporter.formats.pt2 import Pt2Format
+from exporter.formats.pt2_aoti import AotiFormat
 from exporter.formats.tensorrt import TensorRtFormat
 from exporter.formats.torchscript import OPTIMIZE_OPTION, TorchScriptFormat
 from exporter.openvino_ir import BFLOAT16
@@ -31,6 +32,7 @@ FORMATS: dict[FormatName, Format] = {
     "pt2": Pt2Format(),
     "tensorrt": TensorRtFormat(),
     "openvino": OpenVinoFormat(),
+    "pt2-aoti": AotiFormat(),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,28 +24,34 @@ Edit = Callable[[str, bytes], tuple[str, bytes] | None]
 """(member's name without the archive's folder, content) -> both as they are to be; None leaves the member out."""
 
 
-def repack(source: BinaryIO, target: Path, edit: Edit) -> None:
+def repack(source: BinaryIO, target: Path, edit: Edit, extra: Mapping[str, bytes] | None = None) -> None:
     """Copy an archive of torch under the folder name `archive`, without its serialization id, which hashes the rest.
 
     Args:
         source: the archive as torch wrote it.
         target: the file to write.
         edit: called with each other member.
+        extra: {name: content} of members to add.
     """
+
+    def add(new: zipfile.ZipFile, inside: str, content: bytes) -> None:
+        name = f"archive/{inside}"
+        entry = zipfile.ZipInfo(name, date_time=EPOCH)
+        assert new.fp is not None
+        header = new.fp.tell() + 30 + len(name.encode()) + 4
+        entry.extra = b"FB" + (padding := -header % ALIGNMENT).to_bytes(2, "little") + bytes(padding)
+        new.writestr(entry, content)
+
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
         for member in old.infolist():
             inside = member.filename.split("/", 1)[1]
             if inside == ".data/serialization_id":
                 continue
             edited = edit(inside, old.read(member))
-            if edited is None:
-                continue
-            name = f"archive/{edited[0]}"
-            entry = zipfile.ZipInfo(name, date_time=EPOCH)
-            assert new.fp is not None
-            header = new.fp.tell() + 30 + len(name.encode()) + 4
-            entry.extra = b"FB" + (padding := -header % ALIGNMENT).to_bytes(2, "little") + bytes(padding)
-            new.writestr(entry, edited[1])
+            if edited is not None:
+                add(new, *edited)
+        for name, content in (extra or {}).items():
+            add(new, name, content)
 
 
 def has_member(path: Path, *endings: str) -> bool:

@@ -15,6 +15,7 @@ from exporter.formats import FORMATS, find_format
 from exporter.formats.onnx import embedded_manifest
 from exporter.formats.openvino import HINT_OPTION, read_ir_manifest, weights_fault
 from exporter.formats.pt2 import program_facts
+from exporter.formats.pt2_aoti import package_facts
 from exporter.formats.torchscript import is_torchscript_archive
 from exporter.onnx_io.dtypes import dtype_name
 from exporter.onnx_io.external_data import external_locations
@@ -36,6 +37,7 @@ DEFAULT_OPTIONS = BuildOptions()
 KINDS: dict[FormatName, tuple[str, Callable[[Path], dict[str, str]] | None]] = {
     "pt2": ("torch.export program", program_facts),
     "tensorrt": ("TensorRT engine", None),
+    "pt2-aoti": ("AOTInductor package", package_facts),
 }
 """{format: what its files are called, and what else a file states of itself, if anything}."""
 

@@ -34,6 +34,7 @@ def test_every_format_has_an_engine_and_every_row_an_adapter() -> None:
         "torchscript",
         "torch-export",
         "tensorrt-runtime",
+        "aot-inductor",
         "openvino",
         "onnx-reference",
         "float16-emulation",

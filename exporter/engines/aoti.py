@@ -1,0 +1,177 @@
+"""AOTInductor packages (`.aoti.pt2`): a network compiled for one kind of processor, in torch.
+
+A package holds a shared library, which is code. What it was compiled for is in its metadata, read before it is loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from exporter.engines.base import Runtime, RuntimeOptions, Tensors, first_line
+from exporter.engines.torch_settings import apply_settings, require_device
+from exporter.engines.torchscript import UNKNOWN_SHAPE, to_array, to_tensor
+from exporter.errors import ArtifactError, CheckFailedError, UnavailableError, UsageError
+from exporter.foreign_logging import suppress_foreign_logging
+from exporter.results import Placement, Precision
+from exporter.types import ComputePrecision
+from models.specs import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["CPU_FEATURES", "AotiRuntime", "read_metadata", "require_device", "require_processor"]
+
+CPU_FEATURES = "c3d_export.cpu_features"
+"""Metadata of a package: the instruction sets that its code may use, as `exporter.system.cpu_features` names them."""
+METADATA = "wrapper_metadata.json"
+MAX_METADATA_BYTES = 1 << 20
+CHECK_INPUTS = "AOTI_RUNTIME_CHECK_INPUTS"
+"""Environment variable: compiled code then compares shapes and dtypes, which it otherwise takes for granted."""
+MAX_NAMED = 4
+
+PRECISIONS: Mapping[ComputePrecision, Precision] = {
+    "fp32": "float32",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "int8": "int8",
+}
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return what a package states of itself: platform, device, instruction sets. It is read as a zip archive.
+
+    Raises:
+        ArtifactError: it is no package, or cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [entry for entry in archive.infolist() if entry.filename.endswith(METADATA)]
+            if not members or members[0].file_size > MAX_METADATA_BYTES:
+                raise ArtifactError(f"{path}: not an AOTInductor package")
+            stated = json.loads(archive.read(members[0]))
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: not a whole AOTInductor package: {error}") from error
+    if not isinstance(stated, dict):
+        raise ArtifactError(f"{path}: its metadata is not a JSON object")
+    found: Mapping[Any, Any] = stated
+    return {str(name): str(value) for name, value in found.items()}
+
+
+def require_processor(path: Path, metadata: Mapping[str, str]) -> None:
+    """Refuse a package that was compiled for another kind of processor or system: its code would end the process.
+
+    Raises:
+        UnavailableError: the message names what is missing here.
+    """
+    import platform
+
+    from exporter.system import cpu_features
+
+    here = (platform.system().lower(), platform.machine())
+    meant = (metadata.get("AOTI_PLATFORM", here[0]), metadata.get("AOTI_MACHINE", here[1]))
+    if meant != here:
+        raise UnavailableError(
+            f"{path}: was compiled for {' '.join(meant)}, and this is {' '.join(here)}; export it again here"
+        )
+    missing = sorted(set(metadata.get(CPU_FEATURES, "").split()) - cpu_features())
+    if missing:
+        named = ", ".join(missing[:MAX_NAMED]) + (f" and {len(missing) - MAX_NAMED} more" * (len(missing) > MAX_NAMED))
+        raise UnavailableError(
+            f"{path}: was compiled for a processor with {named}, which this one does not have; export it again here, "
+            "or take --format pt2 or onnx"
+        )
+
+
+class AotiRuntime(Runtime):
+    """An AOTInductor package in torch, on the CPU. Loading one loads its machine code: check its hash first."""
+
+    _compiled: Any = None
+    _output_names: tuple[str, ...] = ()
+
+    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+        super().__init__(path, options)
+        self._settings = contextlib.ExitStack()
+
+    @property
+    def description(self) -> str:
+        """Return `AOTInductor package in torch 2.13.0 (cpu)`."""
+        return f"AOTInductor package in torch {torch.__version__} ({self.options.device})"
+
+    def load(self) -> None:
+        """Load the package; raises as `Runtime.load` says.
+
+        Raises:
+            UsageError: intermediate values are asked for, which compiled code does not have.
+        """
+        if self.options.all_outputs or self.options.extra_outputs:
+            raise UsageError(f"{self.path.name} is compiled code, which has no intermediate values; take --format pt2")
+        require_device(self.options.device)
+        metadata = read_metadata(self.path)
+        require_processor(self.path, metadata)
+        self._settings.enter_context(apply_settings(self.options))
+        from torch._inductor import aoti_load_package
+
+        os.environ.setdefault(CHECK_INPUTS, "1")  # read once, at the first run
+        try:
+            with suppress_foreign_logging():
+                self._compiled = aoti_load_package(str(self.path))
+        except (RuntimeError, OSError, ValueError, KeyError, AssertionError) as error:
+            self.close()
+            raise ArtifactError(f"{self.path}: torch rejects it: {first_line(error)}") from error
+        self._output_names = tuple(output.name for output in self.signature.outputs)
+
+    def close(self) -> None:
+        """Release the package."""
+        self._compiled = None
+        self._settings.close()
+
+    @property
+    def signature(self) -> Signature:
+        """Return the one it should have; without one as many inputs and outputs as the package states, unnamed."""
+        if self.options.signature is not None:
+            return self.options.signature
+        assert self._compiled is not None, "enter the runtime first"
+        taken, given = (
+            torch.utils._pytree.treespec_loads(text).num_leaves  # pyright: ignore - what a package states has no API
+            for text in self._compiled.loader.get_call_spec()
+        )
+        return Signature(
+            tuple(TensorSpec(f"input{index}", "float32", UNKNOWN_SHAPE) for index in range(taken)),
+            tuple(TensorSpec(f"output{index}", "float32", UNKNOWN_SHAPE) for index in range(given)),
+        )
+
+    @property
+    def precision(self) -> Precision:
+        """Return what the manifest says that it computes in; the code itself does not tell."""
+        return PRECISIONS[self.options.precision]
+
+    @property
+    def placement(self) -> Placement:
+        """Return the package as one node: the compiler has fused the operators."""
+        return Placement(self.options.device, 1)
+
+    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        """Run one batch."""
+        assert self._compiled is not None, "enter the runtime first"
+        inputs = [to_tensor(value).contiguous() for value in feeds.values()]
+        with torch.inference_mode():
+            try:
+                returned = self._compiled(*inputs)
+            except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+                shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
+                raise CheckFailedError(f"{self.path}: fails on {shapes}: {first_line(error)}") from error
+        values = tuple(returned) if isinstance(returned, tuple | list) else (returned,)
+        if len(values) != len(self._output_names):
+            raise CheckFailedError(f"{self.path}: returns {len(values)} values; its signature is {self.signature}")
+        return {name: to_array(value) for name, value in zip(self._output_names, values, strict=True)}

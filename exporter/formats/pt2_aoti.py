@@ -1,0 +1,168 @@
+"""AOTInductor packages (`.aoti.pt2`): the network compiled to machine code for this machine's processor."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from exporter.artifacts.manifest import Manifest
+from exporter.engines.aoti import CPU_FEATURES, METADATA, read_metadata
+from exporter.engines.base import first_line
+from exporter.engines.torch_settings import require_compiler
+from exporter.errors import UsageError
+from exporter.foreign_logging import suppress_foreign_logging
+from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
+from exporter.formats.exported_program import export_program
+from exporter.formats.pt2 import describe_times
+from exporter.formats.torch_archive import read_manifest, repack
+from exporter.formats.torchscript import MEASURED_OPTION, VARIANT_OPTION
+from exporter.formats.torchscript_variants import Variant, fastest, make_variant, measure, random_input
+from exporter.system import cpu_features
+from exporter.types import ComputePrecision, FormatName
+from models.built_model import BuiltModel
+from models.config import MANIFEST_KEY
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+VARIANTS: tuple[Variant, ...] = ("plain", "winograd")
+"""What is compiled: the compiler decides about memory formats itself."""
+
+COMPILER_OPTIONS: Mapping[str, object] = MappingProxyType(
+    {
+        "freezing": True,  # weights are constants, laid out as the processor reads them
+        "cpp.dynamic_threads": True,  # as many threads as torch has where the package runs, not as this machine has
+        "aot_inductor.check_lowerbound": False,  # a batch of one is no error where inputs are checked
+    }
+)
+
+VECTOR_FEATURES = re.compile(
+    r"(avx|amx|fma|f16c|bmi|sse|ssse|vaes|vpclmul|gfni|popcnt|abm|movbe|adx|sha|asimd|sve|sme(?!p))"
+)
+"""How the names begin of instruction sets that a compiler uses by itself, among a processor's flags."""
+
+
+class AotiFormat:
+    """A package that torch loads without compiling anything."""
+
+    name: FormatName = "pt2-aoti"
+    suffix: str = ".aoti.pt2"
+    precisions: Mapping[ComputePrecision, str] = MappingProxyType(
+        {
+            "fp32": "",
+            "int8": "torch has no quantised 3-D convolutions in exported programs; take --format openvino or onnx",
+        }
+    )
+    embeds_manifest: bool = True
+
+    def require_available(self) -> None:
+        """Refuse to write the format without a C++ compiler.
+
+        Raises:
+            UnavailableError: there is none; the message names the package.
+        """
+        require_compiler("--format pt2-aoti")
+
+    def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
+        """Compile every variant, and yield them, the fastest here first; `plain` is the last."""
+        from exporter.formats.export_module import select_outputs
+
+        module = select_outputs(model, request.outputs)
+        batch = request.manifest.signature.batch
+        names: list[Variant] = [name for name in VARIANTS if name == "plain" or model.conv_hints]
+        with tempfile.TemporaryDirectory(prefix="c3d-export-aoti-") as scratch:
+            packages: dict[Variant, Path] = {}
+            for name in names:
+                request.progress(f"pt2-aoti: compiling {name}")
+                made = make_variant(module, model, name, whole_batch=batch is None)
+                packages[name] = compile_program(export_program(made, model, batch), Path(scratch), name)
+            times: dict[str, float] = {}
+            if len(names) > 1:
+                request.progress(f"pt2-aoti: measuring {', '.join(names)}")
+                times = measure_packages(packages, model, batch or 1)
+            tried: list[Variant] = []
+            while "plain" not in tried:
+                variant = fastest(times, tried) if times else "plain"
+                tried.append(variant)
+                yield Candidate(variant, partial(_write, request, packages[variant], variant, times))
+
+    def read_embedded(self, path: Path) -> Manifest | None:
+        """Return the manifest among the package's extra files; see `read_manifest`."""
+        return read_manifest(path, "AOTInductor package", METADATA)
+
+
+def package_facts(path: Path) -> dict[str, str]:
+    """Return what a package states of itself: what its code was compiled for.
+
+    Raises:
+        ArtifactError: it is no package, or damaged.
+    """
+    stated = read_metadata(path)
+    return {
+        "compiled for": " ".join(stated.get(f"AOTI_{name}", "?") for name in ("PLATFORM", "MACHINE", "DEVICE_KEY")),
+        "vector code": stated.get("AOTI_CPU_ISA", "not stated"),
+        "needs": stated.get(CPU_FEATURES, "not stated"),
+    }
+
+
+def compile_program(program: ExportedProgram, folder: Path, name: str) -> Path:
+    """Compile a program for this machine's processor, and return the package in `folder`, as torch writes it.
+
+    Raises:
+        UsageError: the compiler cannot; the message has its reason.
+    """
+    import torch
+    from torch._inductor import aoti_compile_and_package
+    from torch._inductor.utils import fresh_cache
+
+    path = folder / f"{name}.pt2"
+    features = " ".join(sorted(feature for feature in cpu_features() if VECTOR_FEATURES.match(feature)))
+    options = {**COMPILER_OPTIONS, "aot_inductor.metadata": {CPU_FEATURES: features}}
+    try:
+        # a cache of its own: the usual one would keep a gigabyte of this network's weights
+        with suppress_foreign_logging(), fresh_cache(dir=str(folder)), torch.no_grad():
+            aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
+    except RuntimeError as error:  # every error of inductor's is one, the C++ compiler's too
+        raise UsageError(f"AOTInductor cannot compile the network: {first_line(error)}") from error
+    return path
+
+
+def measure_packages(packages: Mapping[Variant, Path], model: BuiltModel, items: int) -> dict[str, float]:
+    """Return {variant: median milliseconds of a run} of packages, measured in interleaved rounds."""
+    from torch._inductor import aoti_load_package
+
+    with suppress_foreign_logging():
+        loaded = {name: aoti_load_package(str(path)) for name, path in packages.items()}
+    return measure(loaded, random_input(model, items))
+
+
+def _write(
+    request: WriteRequest,
+    package: Path,
+    variant: Variant,
+    times: Mapping[str, float],
+    folder: Path,
+    rejected: tuple[str, ...],
+) -> WriteResult:
+    """Write a package with the manifest inside, without the C++ sources, which name paths of this machine."""
+    items = request.manifest.signature.batch or 1
+    measured = {MEASURED_OPTION: describe_times(times, items)} if times else {}
+    failed = {FAILED_OPTION: ", ".join(rejected)} if rejected else {}
+    # it is for this processor, whatever was asked for
+    options = {**request.manifest.options, "target": "cpu", VARIANT_OPTION: variant, **measured, **failed}
+    manifest = replace(request.manifest, options=options, versions={"torch": version("torch")})
+    path = folder / f"{request.name}{AotiFormat.suffix}"
+    extra = {f"extra/{MANIFEST_KEY}": manifest.embedded().to_json().encode()}
+    with package.open("rb") as stream:
+        repack(stream, path, lambda name, content: None if name.endswith(".cpp") else (name, content), extra)
+    notes = (
+        (f"pt2-aoti: measured on this CPU: {describe_times(times, items)}; the file holds {variant}",) if times else ()
+    )
+    return WriteResult((path,), manifest, notes)

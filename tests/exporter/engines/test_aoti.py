@@ -1,0 +1,62 @@
+"""AOTInductor packages as an engine: what one was compiled for is compared with this machine before it is loaded."""
+
+import json
+import platform
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from exporter.engines import RuntimeOptions
+from exporter.engines.aoti import CPU_FEATURES, AotiRuntime, read_metadata, require_processor
+from exporter.errors import ArtifactError, UnavailableError, UsageError
+from exporter.system import cpu_features
+
+
+def package(path: Path, metadata: object) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data/aotinductor/model/c.wrapper_metadata.json", json.dumps(metadata))
+    return path
+
+
+def test_another_processors_package_is_refused_before_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", None)
+    needed = {"avx1024", *cpu_features()}
+    path = package(tmp_path / "m.aoti.pt2", {CPU_FEATURES: " ".join(needed)})
+    with pytest.raises(UnavailableError, match="m.aoti.pt2: was compiled for a processor with avx1024,") as caught:
+        AotiRuntime(path, RuntimeOptions()).load()
+    assert caught.value.exit_code == 4
+    assert "\n" not in str(caught.value)
+
+
+def test_many_missing_instruction_sets_are_counted(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="with x1, x2, x3, x4 and 2 more, which"):
+        require_processor(tmp_path, {CPU_FEATURES: "x1 x2 x3 x4 x5 x6"})
+
+
+def test_another_systems_package_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match=f"compiled for linux s390x, and this is .*{platform.machine()}"):
+        require_processor(tmp_path, {"AOTI_PLATFORM": "linux", "AOTI_MACHINE": "s390x"})
+    require_processor(tmp_path, {"AOTI_PLATFORM": platform.system().lower(), "AOTI_MACHINE": platform.machine()})
+
+
+def test_compiled_code_has_no_intermediate_values(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="m.aoti.pt2 is compiled code"):
+        AotiRuntime(tmp_path / "m.aoti.pt2", RuntimeOptions(all_outputs=True)).load()
+
+
+def test_what_is_no_package_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.aoti.pt2").write_bytes(b"text")
+    with pytest.raises(ArtifactError, match="not a whole AOTInductor package"):
+        read_metadata(tmp_path / "text.aoti.pt2")
+    with zipfile.ZipFile(tmp_path / "zip.aoti.pt2", "w") as archive:
+        archive.writestr("archive/models/model.json", "{}")
+    with pytest.raises(ArtifactError, match="not an AOTInductor package"):
+        read_metadata(tmp_path / "zip.aoti.pt2")
+    with pytest.raises(ArtifactError, match="its metadata is not a JSON object"):
+        read_metadata(package(tmp_path / "list.aoti.pt2", [1]))
+    with pytest.raises(ArtifactError, match="torch rejects it"):
+        AotiRuntime(package(tmp_path / "empty.aoti.pt2", {}), RuntimeOptions()).load()

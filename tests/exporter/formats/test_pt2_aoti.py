@@ -1,0 +1,97 @@
+"""AOTInductor packages: what is compiled, which is kept, and what the file says of it."""
+
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.residual import residual_network
+
+from exporter.engines import RuntimeOptions
+from exporter.engines.aoti import CPU_FEATURES, AotiRuntime
+from exporter.errors import CheckFailedError, UnavailableError
+from exporter.formats import FORMATS, find_format, load_artifact, pt2_aoti
+from exporter.system import cpu_features
+from exporter.types import ExportRequest, ParityOptions
+from exporter.workflows.export import export
+from exporter.workflows.inspect import inspect
+from models.built_model import BuiltModel
+
+
+@pytest.fixture(scope="module")
+def residual() -> BuiltModel:
+    return residual_network()
+
+
+def test_without_a_compiler_nothing_is_built(
+    residual: BuiltModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(
+        UnavailableError, match="--format pt2-aoti .* no no-such-compiler; apt-get install g\\+\\+"
+    ) as caught:
+        export(ExportRequest(("pt2-aoti",), residual, output_dir=tmp_path / "out"))
+    assert caught.value.exit_code == 4
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("winograd", "taken"), [(50.0, "winograd"), (99.0, "plain")])
+def test_the_faster_one_is_kept_without_its_sources(
+    winograd: float, taken: str, residual: BuiltModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compile_program(program: object, folder: Path, name: str) -> Path:
+        with zipfile.ZipFile(folder / f"{name}.pt2", "w") as archive:
+            for member in ("c.wrapper.cpp", "c.wrapper.so", "c.wrapper_metadata.json"):
+                archive.writestr(f"{name}/data/aotinductor/model/{member}", f'{{"{CPU_FEATURES}": "avx2 {name}"}}')
+        return folder / f"{name}.pt2"
+
+    def measure(packages: Mapping[str, Path], model: BuiltModel, items: int) -> dict[str, float]:
+        assert items == 1
+        return {"plain": 100.0, "winograd": winograd}
+
+    monkeypatch.setattr(pt2_aoti, "compile_program", compile_program)
+    monkeypatch.setattr(pt2_aoti, "measure_packages", measure)
+    monkeypatch.setattr(pt2_aoti, "require_compiler", lambda what: None)
+    (artifact,) = export(ExportRequest(("pt2-aoti",), residual, output_dir=tmp_path, verify=False)).artifacts
+    assert artifact.path.name == "preactivation.aoti.pt2"
+    assert artifact.manifest.options["variant"] == taken
+    assert artifact.manifest.options["target"] == "cpu"
+    with zipfile.ZipFile(artifact.path) as archive:
+        assert not [name for name in archive.namelist() if name.endswith(".cpp")]
+    assert load_artifact(artifact.path).format == "pt2-aoti"
+    found = inspect(artifact.path)
+    assert (found.kind, found.facts["needs"]) == ("AOTInductor package", f"avx2 {taken}")
+    assert FORMATS["pt2-aoti"].read_embedded(artifact.path) == artifact.manifest.embedded()
+
+
+def test_the_longest_suffix_decides() -> None:
+    found = [find_format(Path(name)) for name in ("c3d.pt2", "c3d.aoti.pt2", "c3d.onnx.aoti.pt2", "c3d.pt2.txt")]
+    assert [None if one is None else one.name for one in found] == ["pt2", "pt2-aoti", "pt2-aoti", None]
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler; apt-get install g++")
+def test_a_compiled_network_takes_any_batch_and_refuses_other_shapes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pt2_aoti, "VARIANTS", ("winograd", "plain"))
+    model = residual_network()
+    request = ExportRequest(("pt2-aoti",), model, output_dir=tmp_path, parity=ParityOptions(input_types=("random",)))
+    result = export(request)
+    (artifact,), (report,) = result.artifacts, result.reports
+    assert report.passed
+    volume = np.random.default_rng(0).standard_normal((3, 3, 4, 8, 8)).astype(np.float32)
+    needed = inspect(artifact.path).facts["needs"].split()
+    assert set(needed) <= cpu_features()
+    options = RuntimeOptions(signature=artifact.manifest.signature, threads=1)
+    with AotiRuntime(artifact.path, options) as runtime:
+        together = runtime.run({"volume": volume})["features"]
+        alone = runtime.run({"volume": volume[:1]})["features"]
+        with pytest.raises(CheckFailedError, match=r"fails on volume \(1, 3, 4, 8, 9\): "):
+            runtime.run({"volume": np.zeros((1, 3, 4, 8, 9), np.float32)})
+    with AotiRuntime(artifact.path, RuntimeOptions()) as unnamed:
+        assert [*unnamed.run({"input0": volume})] == ["output0"]
+    assert together.shape == (3, 8, 4, 8, 8)
+    assert np.allclose(together[:1], alone, rtol=0, atol=1e-5)
