@@ -62,12 +62,13 @@ class AotiFormat:
     )
     embeds_manifest: bool = True
 
-    def require_available(self) -> None:
-        """Refuse to write the format without a C++ compiler.
+    def require_available(self, precision: ComputePrecision) -> None:
+        """Refuse to write the format without a C++ compiler, whatever the precision.
 
         Raises:
             UnavailableError: there is none; the message names the package.
         """
+        del precision
         require_compiler("--format pt2-aoti")
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:

@@ -6,7 +6,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import torch
 
 from exporter.engines import RuntimeOptions
 from exporter.engines.aoti import CPU_FEATURES, AotiRuntime, read_metadata, require_processor
@@ -23,7 +22,7 @@ def package(path: Path, metadata: object) -> Path:
 def test_another_processors_package_is_refused_before_it_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch._inductor, "aoti_load_package", None)
+    monkeypatch.setattr("torch._inductor.aoti_load_package", None)
     needed = {"avx1024", *cpu_features()}
     path = package(tmp_path / "m.aoti.pt2", {CPU_FEATURES: " ".join(needed)})
     with pytest.raises(UnavailableError, match="m.aoti.pt2: was compiled for a processor with avx1024,") as caught:
