@@ -15,10 +15,12 @@ from exporter.bench.inputs import Feeds, make_feeds, matching_names
 from exporter.bench.targets import BenchTarget
 from exporter.bench.types import BenchRequest, Skipped
 from exporter.engines import find_engine
+from exporter.engines.onnxruntime import FLOAT16_ON_CPU
 from exporter.errors import UsageError
 from exporter.formats import load_artifact, runtime_options
 from exporter.formats.onnx import has_pass_metadata
 from exporter.formats.torchscript import OPTIMIZE_OPTION
+from exporter.onnx_io.layer_types import has_float16_layers
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import read_signature
 from exporter.types import Device
@@ -67,17 +69,21 @@ def make_plan(request: BenchRequest, progress: Progress) -> Generator[BenchPlan]
         _artifact(subject, signature, name, feeds, request.device)
         for subject, signature, name in zip(subjects, signatures, names, strict=True)
     )
+    notes = feeds.plan.notes
+    onnx_files = [subject.path for subject in subjects if subject.format == "onnx"]
+    if request.device == "cpu" and any(map(has_float16_layers, onnx_files)):
+        notes = (*notes, FLOAT16_ON_CPU)
     plain = request.engine_model or next((subject.path for subject in subjects if is_plain(subject)), None)
     if request.engine_model is not None:
         matching_names(request.engine_model, feeds, read_signature(request.engine_model))
     if not request.engines:
-        yield BenchPlan(artifacts, feeds, plain, (), feeds.plan.notes)
+        yield BenchPlan(artifacts, feeds, plain, (), notes)
         return
     measured = plain is not None and any(subject.path.resolve() == plain.resolve() for subject in subjects)
     with staging(Path(tempfile.gettempdir())) as folder:
         setup = EngineSetup(request, subjects[0], signatures[0], feeds, plain, folder, progress)
         engines, missing = setup.prepare(plain_takes_part=measured)
-        yield BenchPlan((*artifacts, *engines), feeds, setup.plain, missing, (*feeds.plan.notes, *setup.notes))
+        yield BenchPlan((*artifacts, *engines), feeds, setup.plain, missing, (*notes, *setup.notes))
 
 
 def is_plain(subject: LoadedArtifact) -> bool:

@@ -44,6 +44,10 @@ UNUSABLE = (
     "--device {device}: onnxruntime-gpu is installed but could not start {provider} here; "
     "it needs an NVIDIA driver and the {libraries} libraries of its version"
 )
+FLOAT16_ON_CPU = (
+    "onnxruntime's CPU provider computes float16 layers in float32, past float16's range: its outputs and times say "
+    "nothing of a GPU's"
+)
 LIBRARIES: dict[Device, str] = {"cpu": "", "cuda": "CUDA and cuDNN", "tensorrt": "CUDA, cuDNN and TensorRT"}
 
 
@@ -117,6 +121,13 @@ class OnnxRuntime(OnnxFileRuntime):
     def placement(self) -> Placement:
         """Count the session's nodes by provider."""
         return count_placement(self.options.device, self.session.get_provider_graph_assignment_info())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Say that float16 on the CPU is no evidence."""
+        from exporter.onnx_io.layer_types import has_float16_layers
+
+        return (FLOAT16_ON_CPU,) if self.options.device == "cpu" and has_float16_layers(self.path) else ()
 
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""

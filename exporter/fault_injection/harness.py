@@ -9,12 +9,12 @@ from pathlib import Path
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.engines import find_engine, open_float64
-from exporter.errors import CheckFailedError, UsageError
+from exporter.errors import CheckFailedError
 from exporter.fault_injection.graph import FaultyGraph, OriginalGraph
 from exporter.fault_injection.results import Located
 from exporter.fault_injection.split import split_model
 from exporter.parity.evaluate import evaluate, stop_at_failure
-from exporter.parity.execution import FULL_PRECISION, RunResult, RunSpec, run_model
+from exporter.parity.execution import RunResult, RunSpec, run_model
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputBatch, InputSet
 from exporter.parity.localize import localize
@@ -111,7 +111,7 @@ def set_up(
     """Run an artifact without a fault, and copy its graph and weights into `folder`.
 
     Args:
-        artifact: an ONNX file.
+        artifact: an ONNX file in float32.
         golden: the outputs of its network, or its own in float64.
         spec: how `verify parity` runs it.
         folder: an empty folder, with room for the weights and once more for the largest of them.
@@ -120,14 +120,8 @@ def set_up(
     Raises:
         ArtifactError: the file cannot be read.
         CheckFailedError: the artifact does not pass.
-        UsageError: its weights have fewer bits than float32.
     """
     original = run_model(spec, golden.inputs, progress)
-    if original.precision not in FULL_PRECISION:
-        raise UsageError(
-            f"{artifact.path}: faults are compared with float32's error budget, but its weights are "
-            f"{original.precision}"
-        )
     golden.compute(range(len(golden.inputs.names)))
     progress(f"splitting {artifact.path.name}")
     graph = split_model(artifact.path, folder)

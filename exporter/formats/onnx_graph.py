@@ -88,7 +88,8 @@ def make_graph(model: BuiltModel, request: WriteRequest) -> NetworkGraph:
         options |= manifest_options(request.optimize, applied)
         notes += [f"onnx: {row.node} was undone: {row.reason}" for row in applied.decisions if row.action == UNDONE]
         passes = ", ".join(applied.changed)
-        notes.append(f"onnx: rewritten by {passes}" if passes else "onnx: no pass had anything to do")
+        if passes or request.optimize != OptimizeOptions():
+            notes.append(f"onnx: rewritten by {passes}" if passes else "onnx: no pass had anything to do")
     libraries = ("onnxruntime",) if request.optimize.autotune else ()
     return NetworkGraph(graph, options, tuple(notes), libraries)
 

@@ -148,7 +148,7 @@ def _run_notes(
     result: RunResult, golden: GoldenOutputs, against: RunResult | None, against_rows: Sequence[Comparison]
 ) -> Iterator[str]:
     """Yield what a reader must know about how the artifact and the second engine ran."""
-    yield from result.notes
+    yield from dict.fromkeys((*result.notes, *(against.notes if against is not None else ())))
     if against is not None and (failed := [row.input for row in against_rows if not row.passed]):
         yield f"{against.engine} itself exceeds its budget on {_join_unique(failed)}"
     if result.precision not in FULL_PRECISION:

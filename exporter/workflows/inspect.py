@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
+
 from exporter.artifacts.files import file_entry
 from exporter.artifacts.loading import find_manifest, find_model
 from exporter.artifacts.manifest import Manifest
@@ -19,6 +21,7 @@ from exporter.formats.pt2_aoti import package_facts
 from exporter.formats.torchscript import is_torchscript_archive
 from exporter.onnx_io.dtypes import dtype_name
 from exporter.onnx_io.external_data import external_locations
+from exporter.onnx_io.layer_types import describe_layer_types
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import get_signature
 from exporter.openvino_ir import PRECISION_HINT, read_ir
@@ -115,6 +118,8 @@ def _onnx(path: Path) -> Inspection:
         "signature": str(get_signature(model)),
         "operators": ", ".join(f"{count} {name}" for name, count in sorted(operators.items())),
     }
+    if computes := _layer_types(model):
+        facts["computes in"] = computes
     if external:
         facts["external data"] = ", ".join(
             name if (path.parent / name).is_file() else f"{name} (missing)" for name in external
@@ -139,6 +144,14 @@ def _openvino(path: Path) -> Inspection:
     if embedded is not None:
         facts["compile with"] = f"{PRECISION_HINT}={embedded.options.get(HINT_OPTION)}"
     return _artifact(path, "OpenVINO model", facts, model.constants, embedded)
+
+
+def _layer_types(model: onnx.ModelProto) -> str:
+    """Return what a model's layers compute in; nothing where it is too damaged to infer that."""
+    try:
+        return describe_layer_types(model)
+    except onnx.shape_inference.InferenceError:
+        return ""
 
 
 def _as_weights(path: Path) -> dict[str, str]:

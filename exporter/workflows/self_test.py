@@ -18,6 +18,8 @@ from exporter.fault_injection.runner import clean_runs, list_faults, run_faults
 from exporter.fault_injection.sample_runner import run_samples
 from exporter.fault_injection.split import temp_folder
 from exporter.formats import load_artifact
+from exporter.onnx_io.precision import detect_precision
+from exporter.parity.execution import FULL_PRECISION
 from exporter.parity.input_set import InputSet
 from exporter.parity.inputs import make_network_inputs
 from exporter.parity.run_specs import make_run_spec
@@ -106,6 +108,12 @@ def _load_onnx(path: Path) -> LoadedArtifact:
         raise UsageError(
             f"{path}: faults are injected into ONNX graphs, and this is a {loaded.format} file; export the same "
             "network with --format onnx and test the check on that"
+        )
+    precision = detect_precision(path)
+    if precision not in FULL_PRECISION:
+        raise UsageError(
+            f"{path}: faults are compared with float32's error budget, and this file is {precision}; export the same "
+            "network with --precision fp32 and test the check on that"
         )
     return loaded
 

@@ -13,7 +13,7 @@ from helpers import small_models
 from onnx import TensorProto, helper
 
 from exporter.engines import RuntimeOptions, find_engine
-from exporter.engines.onnxruntime import NO_TF32, PROVIDERS, OnnxRuntime, count_placement
+from exporter.engines.onnxruntime import FLOAT16_ON_CPU, NO_TF32, PROVIDERS, OnnxRuntime, count_placement
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.results import Placement
 from exporter.types import Device
@@ -39,6 +39,14 @@ def test_all_nodes_are_counted_on_the_cpu(tmp_path: Path) -> None:
         assert (runtime.placement.device, runtime.placement.fallback_nodes) == ("cpu", ())
         assert 3 <= runtime.placement.nodes <= 7  # onnxruntime fuses each ReLU with its convolution
         assert str(runtime.signature) == "x float32 (n, 3, 8, 8) -> scores float32 (n, 7)"
+
+
+def test_float16_on_the_cpu_is_said_to_be_no_evidence(tmp_path: Path) -> None:
+    path = small_models.network(tmp_path / "m.onnx")
+    half = small_models.narrowed(path, tmp_path / "h.onnx", TensorProto.FLOAT16)
+    assert OnnxRuntime(path, RuntimeOptions()).notes == ()
+    assert OnnxRuntime(half, RuntimeOptions()).notes == (FLOAT16_ON_CPU,)
+    assert OnnxRuntime(half, RuntimeOptions("cuda")).notes == ()
 
 
 def test_nodes_that_fell_back_are_named() -> None:

@@ -17,8 +17,9 @@ from exporter.artifacts.manifest import describe_network
 from exporter.calibration_clips import CalibrationClips
 from exporter.engines import RuntimeOptions
 from exporter.engines.float16_emulation import Float16Emulation
+from exporter.engines.onnxruntime import OnnxRuntime
 from exporter.formats import FORMATS, WriteRequest, WriteResult
-from exporter.formats.held_out import HeldOut
+from exporter.formats.held_out import HeldOut, snr_db
 from exporter.types import DEFAULT_OPSET, OptimizeOptions, PrecisionOptions
 from models.built_model import BuiltModel
 from models.specs import OutputSpec, TensorSpec
@@ -127,6 +128,22 @@ def test_layers_are_raised_until_it_is_accurate_enough(plain: WriteResult, tmp_p
     assert 0 < len(raised) < 3
     assert {name for name, kind in layer_types(result.files[0]).items() if kind == TensorProto.FLOAT} == {*raised}
     assert snr(built(), result.files[0], clips(*SHAPE).held_out) >= required
+
+
+@pytest.mark.cuda
+def test_a_gpu_returns_what_the_emulation_returns(plain: WriteResult) -> None:
+    """onnxruntime's CUDA provider and torch in float16 are as accurate as the emulation, to 6 dB either way."""
+    held, model = clips(*SHAPE).held_out, built()
+    emulated = snr(model, plain.files[0], held)
+    held_out = HeldOut(model, ["scores"], held)
+    with OnnxRuntime(plain.files[0], RuntimeOptions("cuda")) as runtime:
+        assert runtime.placement.fallback_nodes == ()
+        assert abs(held_out.lowest_snr(runtime) - emulated) < 6
+    half = Volumes(1.0).eval().half().cuda()
+    with torch.inference_mode():
+        scores = [half(torch.from_numpy(clip[np.newaxis]).half().cuda())[0].float().cpu().numpy() for clip in held]
+    lowest = min(snr_db(found, exact["scores"]) for found, exact in zip(scores, held_out.float64, strict=True))
+    assert abs(lowest - emulated) < 6
 
 
 def test_without_clips_the_weights_decide(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """How artifacts and second engines are run: with a manifest, and without one."""
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.built import c3d
 
+from exporter.engines.float16_emulation import Float16Emulation
+from exporter.engines.onnxruntime import OnnxRuntime
 from exporter.errors import UsageError
 from exporter.formats import load_artifact
 from exporter.parity.evaluate import evaluate
@@ -65,6 +68,22 @@ def test_the_second_engine_is_the_network_or_another_engine_for_the_file(
     openvino = make_second_run_spec(artifact, ParityOptions(against=EngineReference("openvino")), narrow)
     assert openvino is not None
     assert (openvino.path, openvino.unsupported_inputs) == (artifact.path, ("nan",))
+
+
+def test_a_float16_file_is_judged_by_the_emulation_and_loaded_by_onnxruntime(
+    narrow: BuiltModel, narrow_artifacts: ExportResult
+) -> None:
+    artifact = load_artifact(narrow_artifacts.artifacts[0].path)
+    assert artifact.manifest is not None
+    manifest = replace(artifact.manifest, options={**artifact.manifest.options, "precision": "fp16"})
+    half = replace(artifact, manifest=manifest)
+    spec, second = make_run_spec(half, OPTIONS, narrow), make_second_run_spec(half, OPTIONS, narrow)
+    assert second is not None
+    assert type(spec.open(spec.settings)) is Float16Emulation
+    assert type(second.open(second.settings)) is OnnxRuntime
+    own = ParityOptions(engine="onnxruntime")
+    assert type(make_run_spec(half, own, narrow).open(spec.settings)) is OnnxRuntime
+    assert make_second_run_spec(half, own, narrow) is None
 
 
 def test_an_engine_of_another_format_is_refused(narrow_artifacts: ExportResult) -> None:

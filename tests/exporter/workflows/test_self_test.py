@@ -1,6 +1,10 @@
 """The parity check detects every fault of the table in a narrow C3D, and in a network that is no C3D."""
 
+from pathlib import Path
+
 import pytest
+from helpers import small_models
+from onnx import TensorProto
 
 from exporter.errors import UsageError
 from exporter.fault_injection.results import SelfTestOptions
@@ -20,3 +24,9 @@ def test_one_fault_of_each_type_is_detected_in_a_narrow_network(narrow_artifacts
 def test_other_formats_are_refused(narrow_artifacts: ExportResult) -> None:
     with pytest.raises(UsageError, match="this is a torchscript file"):
         self_test(narrow_artifacts.artifacts[1].path)
+
+
+def test_lower_precision_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    half = small_models.narrowed(small_models.network(tmp_path / "m.onnx"), tmp_path / "h.onnx", TensorProto.FLOAT16)
+    with pytest.raises(UsageError, match="this file is float16.*--precision fp32"):
+        self_test(half)
