@@ -1,20 +1,20 @@
-"""ONNX files that compute in int8, calibrated: convolutions and linear layers between Quantize- and DequantizeLinear.
+"""ONNX files that compute in int8, calibrated.
 
-The float32 graph is made once. Its activations' ranges are measured on the calibration clips by three methods, of which
-the one with the highest signal-to-noise ratio on the held-out clips is taken. Layers that cost most accuracy are then
-raised to float32 until the required ratio is reached.
+The float32 graph is made once. The form of the quantised graph is TensorRT's, or with `--target cpu` the one that is
+the fastest in onnxruntime on this machine (`exporter.passes.quantize.plans`). The ranges of its activations are measured
+on the calibration clips by three methods, of which the one with the highest signal-to-noise ratio on the held-out clips
+is taken. Layers that cost most accuracy are then raised to float32 until the required ratio is reached.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.artifacts.manifest import RAISED_LAYERS
-from exporter.calibration_clips import CalibrationClips
+from exporter.artifacts.manifest import RAISED_LAYERS, OptionValue
 from exporter.engines import RuntimeOptions
 from exporter.errors import UsageError
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
@@ -24,37 +24,40 @@ from exporter.passes.raise_layers import Raised, raise_layers
 from exporter.types import OptimizeOptions
 from models.built_model import BuiltModel
 from models.errors import count
-from models.progress import Progress
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from exporter.passes.quantize.qdq import Activations
+    from exporter.passes.quantize.plans import Plan
     from exporter.passes.quantize.ranges import Ranges
 
 RANGE_METHOD, RANGE_METHODS = "range_method", "range_methods"
 """Options of the manifest: the method that was taken, and `method: decibels` of each."""
+INT8_FORM, INT8_FORMS = "int8_form", "int8_forms"
+"""Options of the manifest: the form of the quantised graph, and with `--target cpu` `form: milliseconds` of each."""
 MAX_INT8_OPSET = 27
 """The newest opset for whose QuantizeLinear onnxruntime 1.32's CPU provider has a kernel."""
 
 
 @dataclass(frozen=True)
-class Calibrated:
-    """The float32 graph with the ranges that were chosen.
+class Quantization:
+    """How the float32 graph is quantised.
 
     Attributes:
         graph: the float32 graph.
+        plan: the form of the quantised graph.
         ranges: of the chosen method.
         method: its name.
         decibels: {method: the lowest signal-to-noise ratio over held-out clips and outputs}, every layer in int8.
-        activations: their type.
+        milliseconds: {form: the time of a clip}, where forms were measured.
     """
 
     graph: NetworkGraph
+    plan: Plan
     ranges: Ranges
     method: str
     decibels: Mapping[str, float]
-    activations: Activations
+    milliseconds: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 def int8_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
@@ -80,32 +83,39 @@ def int8_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Candid
         raise UsageError("--precision int8: the network has no convolution or linear layer with a constant weight")
     network = model.without_preprocessing or model
     held_out = HeldOut(network, request.outputs, clips.held_out, request.progress)
-    calibrated = _calibrate(graph, clips, held_out, request.progress)
+    quantization = _choose(graph, request, held_out)
 
     def measure(raised: frozenset[str]) -> float:
-        return _measure(_quantize(calibrated, raised), held_out)
+        done = quantization.plan.apply(graph.model, quantization.ranges, raised)
+        return _measure(done.model, held_out)
 
     for raised in raise_layers(layers, measure, required, request.progress):
         name = "int8" if not raised.rows else f"int8 with {count(len(raised.rows), 'layer')} in float32"
-        yield Candidate(name, partial(_write, calibrated, raised, model, request))
+        yield Candidate(name, partial(_write, quantization, raised, model, request))
 
 
-def _calibrate(graph: NetworkGraph, clips: CalibrationClips, held_out: HeldOut, progress: Progress) -> Calibrated:
-    """Measure the ranges by every method, and choose one."""
+def _choose(graph: NetworkGraph, request: WriteRequest, held_out: HeldOut) -> Quantization:
+    """Choose the form, measure the ranges by every method, and choose one."""
     from exporter.onnx_io.writer import temporary_file
-    from exporter.passes.quantize.layers import find_layers
+    from exporter.passes.autotune import Measurements, autotune_folder
+    from exporter.passes.quantize.plans import PORTABLE, fastest_plan, find_activations
     from exporter.passes.quantize.ranges import measure_ranges
+    from exporter.passes.shapes import infer_shapes
 
-    names = list(dict.fromkeys(str(layer.source.name) for layer in find_layers(graph.model)))
+    assert request.clips is not None
+    infer_shapes(graph.model)
     with temporary_file(graph.model) as path:
-        found = measure_ranges(path, names, clips.calibration, progress)
-    tried = {method: Calibrated(graph, ranges, method, {}, "int8") for method, ranges in found.items()}
-    decibels: dict[str, float] = {}
-    for method, calibrated in tried.items():
-        progress(f"measuring accuracy with ranges by {method}")
-        decibels[method] = _measure(_quantize(calibrated), held_out)
+        found = measure_ranges(path, find_activations(graph.model), request.clips.calibration, request.progress)
+    plan, milliseconds = PORTABLE, dict[str, float]()
+    if request.optimize.target == "cpu":
+        ranges = next(iter(found.values()))
+        plan, milliseconds = fastest_plan(graph.model, ranges, request.progress, Measurements(autotune_folder()))
+    decibels = dict[str, float]()
+    for method, ranges in found.items():
+        request.progress(f"measuring accuracy with ranges by {method}")
+        decibels[method] = _measure(plan.apply(graph.model, ranges).model, held_out)
     best = max(decibels, key=decibels.__getitem__)
-    return replace(tried[best], decibels=decibels)
+    return Quantization(graph, plan, found[best], best, decibels, milliseconds)
 
 
 def _measure(model: ir.Model, held_out: HeldOut) -> float:
@@ -116,36 +126,32 @@ def _measure(model: ir.Model, held_out: HeldOut) -> float:
         return held_out.lowest_snr(runtime)
 
 
-def _quantize(calibrated: Calibrated, raised: frozenset[str] = frozenset()) -> ir.Model:
-    """Return a quantised copy of the graph; the weights that stay are shared."""
-    from exporter.passes.quantize.qdq import QuantizeDequantize
-    from exporter.passes.shapes import infer_shapes
-
-    model = calibrated.graph.model.clone()
-    infer_shapes(model)
-    QuantizeDequantize(calibrated.ranges, calibrated.activations, raised)(model)
-    return model
-
-
 def _write(
-    calibrated: Calibrated,
+    quantization: Quantization,
     raised: Raised,
     model: BuiltModel,
     request: WriteRequest,
     folder: Path,
     rejected: tuple[str, ...],
 ) -> WriteResult:
-    graph = calibrated.graph
-    measured = [f"{method}: {decibels:.1f} dB" for method, decibels in calibrated.decibels.items()]
-    options = {**graph.options, RANGE_METHOD: calibrated.method, RANGE_METHODS: measured}
-    notes = [*graph.notes, f"onnx: ranges by {calibrated.method} ({', '.join(measured)} on the held-out clips)"]
+    graph, plan = quantization.graph, quantization.plan
+    done = plan.apply(graph.model, quantization.ranges, raised.layers)
+    measured = [f"{method}: {decibels:.1f} dB" for method, decibels in quantization.decibels.items()]
+    options: dict[str, OptionValue] = {
+        **graph.options,
+        "target": request.optimize.target,
+        RANGE_METHOD: quantization.method,
+        RANGE_METHODS: measured,
+        INT8_FORM: plan.name,
+        "decisions": [str(decision) for decision in done.decisions],
+    }
+    notes = [*graph.notes, f"onnx: ranges by {quantization.method} ({', '.join(measured)} on the held-out clips)"]
+    if quantization.milliseconds:
+        times = [f"{form}: {time:.3g} ms" for form, time in quantization.milliseconds.items()]
+        options[INT8_FORMS] = times
+        notes.append(f"onnx: int8 as {plan.name}, the fastest form here ({', '.join(times)})")
     if raised.rows:
         options[RAISED_LAYERS] = raised.entries("fp32")
-    quantized = replace(
-        graph,
-        model=_quantize(calibrated, raised.layers),
-        options=options,
-        notes=tuple(notes),
-        libraries=(*graph.libraries, "onnxruntime"),
-    )
+    libraries = (*graph.libraries, "onnxruntime")
+    quantized = replace(graph, model=done.model, options=options, notes=tuple(notes), libraries=libraries)
     return write_graph(quantized, model, request, folder, rejected)

@@ -36,9 +36,11 @@ class Builder:
         """The new nodes, in order."""
         return list(self._tape.nodes)
 
-    def op(self, operator: str, step: str, *inputs: ir.Value, **attributes: int | list[int]) -> ir.Value:
+    def op(
+        self, operator: str, step: str, *inputs: ir.Value, domain: str = "", **attributes: int | list[int]
+    ) -> ir.Value:
         """Make a node `prefix.step` and return its only output."""
-        value = self._tape.op(operator, inputs, attributes, name=self._new_name(step))
+        value = self._tape.op(operator, inputs, attributes, domain=domain, name=self._new_name(step))
         value.name = self._new_name(f"{step}.out")
         return value
 

@@ -40,21 +40,32 @@ def unsigned_scale(low: float, high: float) -> Scale:
     return Scale(scale, np.array(np.clip(np.rint(-low / float(scale)), 0, 255), np.uint8))
 
 
-def quantize_weight(weight: NDArray[Any], axis: int, levels: int = WEIGHT_LEVELS) -> tuple[NDArray[Any], NDArray[Any]]:
+def quantize_weight(weight: NDArray[Any], axis: int, zero_point: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return a weight in int8 and its scales.
 
     Args:
         weight: float32.
-        axis: of the output channels, which have a scale each: the largest magnitude over `levels`; 1 for a channel of
-            zeros.
-        levels: the largest quantised magnitude.
+        axis: of the output channels, which have a scale each: the largest magnitude over the number of levels on one
+            side of the zero point; 1 for a channel of zeros.
+        zero_point: what stands for 0; not negative.
     """
+    levels = WEIGHT_LEVELS - zero_point
     largest = np.abs(np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)).max(axis=1, initial=0.0)
     scales = np.where(largest > 0, largest / levels, 1).astype(np.float32)
     shape = [1] * weight.ndim
     shape[axis] = -1
     scaled = np.rint(weight / scales.reshape(shape))
-    return np.clip(scaled, -levels, levels).astype(np.int8), scales
+    return (np.clip(scaled, -levels, levels) + zero_point).astype(np.int8), scales
+
+
+def quantize_bias(bias: NDArray[Any], source: Scale, weight_scales: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return a bias in int32 and its scales, the products of the input's and the weight's, so that it adds to the sums.
+
+    A bias beyond int32 at that scale is clipped.
+    """
+    scales = (source.scale * weight_scales).astype(np.float32)
+    limits = np.iinfo(np.int32)
+    return np.clip(np.rint(bias / scales.astype(np.float64)), limits.min, limits.max).astype(np.int32), scales
 
 
 def _positive(scale: float) -> NDArray[Any]:

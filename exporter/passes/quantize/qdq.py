@@ -2,26 +2,63 @@
 
 *Given* `y = layer(x, W, b)` in float32 and the range of `x`. *Result*
 `y = layer(Dequantize(Quantize(x)), Dequantize(Wq), b)`: the weight is stored in int8 with a scale for each output
-channel, the bias stays float32, and the output is not quantised, so that an engine may join it with the ReLU, pool or
-sum that follows before the next layer quantises its input. Each layer has a pair of nodes of its own.
+channel, and the output is not quantised, so that an engine may join it with the ReLU, pool or sum that follows before
+the next layer quantises its input. Each layer has a pair of nodes of its own. With uint8 activations, a Flatten or
+Reshape between two layers stands between the two nodes of the pair, so that onnxruntime finds the first behind the
+layer before, and the second in front of the layer.
 *Algebra*: see `exporter.passes.quantize.arithmetic`. *Source*: NVIDIA, *Working with quantized types* (TensorRT's
-documentation): quantise the inputs of weighted operations, not their outputs; int8 with zero point 0.
+documentation): quantise the inputs of weighted operations, not their outputs; int8 with zero point 0; the bias stays in
+float32. onnxruntime's CPU provider wants uint8 activations, and a linear layer's bias in int32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
-from exporter.passes.base import GraphPass, add_initializer, remove_unused_initializers, used_names
+from exporter.passes.base import (
+    GraphPass,
+    add_initializer,
+    constant,
+    remove_unused_initializers,
+    single_consumer,
+    used_names,
+)
 from exporter.passes.names import unused_name
-from exporter.passes.quantize.arithmetic import quantize_weight, symmetric_scale, unsigned_scale
-from exporter.passes.quantize.layers import WEIGHT, Layer, find_layers
+from exporter.passes.quantize.arithmetic import Scale, quantize_bias, quantize_weight, symmetric_scale, unsigned_scale
+from exporter.passes.quantize.layers import BIAS, WEIGHT, Layer, find_layers
 
 Activations = Literal["int8", "uint8"]
 SCALES = {"int8": symmetric_scale, "uint8": unsigned_scale}
+RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How layers are quantised.
+
+    Attributes:
+        ranges: {activation: (lowest, highest)}.
+        activations: their type; `int8` is symmetric, `uint8` has a zero point.
+        quantize_bias: biases are int32, where they are constant.
+        raised: names of layers that stay in float32.
+        weight_zero_points: {layer: what stands for 0 in its weight}; 0 for others.
+    """
+
+    ranges: Mapping[str, tuple[float, float]]
+    activations: Activations = "int8"
+    quantize_bias: bool = False
+    raised: frozenset[str] = frozenset()
+    weight_zero_points: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    def scale(self, activation: str) -> Scale:
+        """Return how an activation is quantised."""
+        return SCALES[self.activations](*self.ranges[activation])
 
 
 class QuantizeDequantize(GraphPass):
@@ -31,29 +68,17 @@ class QuantizeDequantize(GraphPass):
     condition = "A Conv, Gemm or MatMul with a constant weight, whose input has a measured range."
     reason = "int8 takes a quarter of the memory, and processors with instructions for it multiply it faster."
 
-    def __init__(
-        self,
-        ranges: Mapping[str, tuple[float, float]],
-        activations: Activations = "int8",
-        raised: frozenset[str] = frozenset(),
-    ) -> None:
-        """Make the pass.
-
-        Args:
-            ranges: {activation: (lowest, highest)}.
-            activations: their type; `int8` is symmetric, `uint8` has a zero point.
-            raised: names of layers that stay in float32.
-        """
+    def __init__(self, scheme: Scheme) -> None:
         super().__init__()
-        self.ranges, self.activations, self.raised = ranges, activations, raised
+        self.scheme = scheme
 
     def rewrite(self, model: ir.Model) -> bool:
         """See `GraphPass`."""
         modified = False
         for layer in find_layers(model):
-            if layer.name in self.raised:
+            if layer.name in self.scheme.raised:
                 self.decide(layer.node, "left in fp32", "int8 would cost too much accuracy here")
-            elif str(layer.source.name) not in self.ranges:
+            elif str(layer.source.name) not in self.scheme.ranges:
                 self.decide(layer.node, "left in fp32", "the range of its input was not measured")
             else:
                 self._quantize(model, layer)
@@ -62,28 +87,88 @@ class QuantizeDequantize(GraphPass):
         return modified
 
     def _quantize(self, model: ir.Model, layer: Layer) -> None:
-        prefix = layer.name
-        low, high = self.ranges[str(layer.source.name)]
-        numbers = SCALES[self.activations](low, high)
+        node, prefix = layer.node, layer.name
+        numbers = self.scheme.scale(str(layer.source.name))
         scale = add_initializer(model, f"{prefix}.input.scale", ir.tensor(numbers.scale))
         zero = add_initializer(model, f"{prefix}.input.zero_point", ir.tensor(numbers.zero_point))
-        quantized = _insert(model, layer.node, "QuantizeLinear", [layer.source, scale, zero], f"{prefix}.quantize")
-        restored = _insert(model, layer.node, "DequantizeLinear", [quantized, scale, zero], f"{prefix}.dequantize")
-        restored.shape, restored.type = layer.source.shape, layer.source.type
-        layer.node.replace_input_with(0, restored)
+        first, value = find_reshapes(layer) if self.scheme.activations == "uint8" else (node, layer.source)
+        quantized = _insert(model, first, "QuantizeLinear", [value, scale, zero], f"{prefix}.quantize")
+        quantized.shape, quantized.type = value.shape, ir.TensorType(_dtype(zero))
+        if first is node:
+            last = quantized
+        else:
+            first.replace_input_with(0, quantized)
+            last = layer.source
+            for reshape in _chain(first, node):
+                reshape.outputs[0].type = quantized.type
+        restored = _insert(model, node, "DequantizeLinear", [last, scale, zero], f"{prefix}.dequantize")
+        restored.shape, restored.type = layer.source.shape, ir.TensorType(ir.DataType.FLOAT)
+        node.replace_input_with(0, restored)
+        weight_scales = self._quantize_weight(model, layer)
+        bias = node.inputs[BIAS] if len(node.inputs) > BIAS else None
+        tensor = constant(bias)
+        if self.scheme.quantize_bias and tensor is not None and tensor.size == weight_scales.size:
+            values, scales = quantize_bias(np.asarray(tensor.numpy()).ravel(), numbers, weight_scales)
+            _replace_constant(model, layer, BIAS, values, scales, None, 0)
 
-        old = layer.node.inputs[WEIGHT]
-        assert old is not None
-        name, (values, scales) = str(old.name), quantize_weight(layer.weight, layer.axis)
-        layer.node.replace_input_with(WEIGHT, None)
-        remove_unused_initializers(model, [old])
-        stored = add_initializer(model, name, ir.tensor(values))
-        weight_scale = add_initializer(model, f"{name}.scale", ir.tensor(scales))
-        weight = _insert(
-            model, layer.node, "DequantizeLinear", [stored, weight_scale], f"{name}.dequantize", axis=layer.axis
-        )
-        weight.shape, weight.type = ir.Shape(values.shape), ir.TensorType(ir.DataType.FLOAT)
-        layer.node.replace_input_with(WEIGHT, weight)
+    def _quantize_weight(self, model: ir.Model, layer: Layer) -> NDArray[Any]:
+        zero_point = self.scheme.weight_zero_points.get(layer.name, 0)
+        values, scales = quantize_weight(layer.weight, layer.axis, zero_point)
+        zeros = np.full(scales.shape, zero_point, np.int8) if zero_point else None
+        _replace_constant(model, layer, WEIGHT, values, scales, zeros, layer.axis)
+        return scales
+
+
+def find_reshapes(layer: Layer) -> tuple[ir.Node, ir.Value]:
+    """Return the first of the nodes in front of a layer that only change the shape, or the layer, and what it reads.
+
+    Nodes whose result is read by others too, or is an output of the graph, do not count.
+    """
+    first, value = layer.node, layer.source
+    while (before := value.producer()) is not None and before.op_type in RESHAPES and before.graph is first.graph:
+        if single_consumer(value) is None or before.inputs[0] is None or constant(before.inputs[0]) is not None:
+            break
+        first, value = before, before.inputs[0]
+    return first, value
+
+
+def _chain(first: ir.Node, layer: ir.Node) -> list[ir.Node]:
+    nodes = [first]
+    while (following := single_consumer(nodes[-1].outputs[0])) is not None and following is not layer:
+        nodes.append(following)
+    return nodes
+
+
+def _replace_constant(
+    model: ir.Model,
+    layer: Layer,
+    index: int,
+    values: NDArray[Any],
+    scales: NDArray[Any],
+    zeros: NDArray[Any] | None,
+    axis: int,
+) -> None:
+    """Replace a weight or bias by its integers, under its name, and a DequantizeLinear."""
+    node, old = layer.node, layer.node.inputs[index]
+    assert old is not None
+    name = str(old.name)
+    node.replace_input_with(index, None)
+    remove_unused_initializers(model, [old])
+    inputs = [
+        add_initializer(model, name, ir.tensor(values)),
+        add_initializer(model, f"{name}.scale", ir.tensor(scales)),
+    ]
+    if zeros is not None:
+        inputs.append(add_initializer(model, f"{name}.zero_point", ir.tensor(zeros)))
+    restored = _insert(model, node, "DequantizeLinear", inputs, f"{name}.dequantize", axis=axis)
+    restored.shape, restored.type = ir.Shape(values.shape), ir.TensorType(ir.DataType.FLOAT)
+    node.replace_input_with(index, restored)
+
+
+def _dtype(zero_point: ir.Value) -> ir.DataType:
+    tensor = constant(zero_point)
+    assert tensor is not None
+    return tensor.dtype
 
 
 def _insert(

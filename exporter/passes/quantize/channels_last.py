@@ -1,0 +1,148 @@
+"""Computes quantised 3-D convolutions in onnxruntime's own int8 operators, with channels last.
+
+*Given* `Conv(Dequantize(xq), Dequantize(Wq), Dequantize(bq))`, ReLU and MaxPool, as `QuantizeDequantize` leaves them
+with uint8 activations. *Result*: xq transposed to channels last, the operators of `conv_form`, and a Transpose back,
+which cancels with that of the next layer. Where every reader quantises the result in the same way, it stays in uint8;
+otherwise a DequantizeLinear follows. *Algebra*: QLinearConv is defined as that graph, but rounds the result once more;
+quantisation is monotone, so that it commutes with a maximum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from exporter.passes.base import (
+    GraphPass,
+    add_initializer,
+    constant,
+    display_name,
+    find_nodes,
+    remove_unused_initializers,
+)
+from exporter.passes.builder import Builder
+from exporter.passes.cancel_transposes import FIRST, LAST
+from exporter.passes.quantize.conv_form import CONTRIB, ConvNumbers, ConvSite, Form, emit, match_site
+from exporter.passes.quantize.layers import BIAS, WEIGHT
+from exporter.passes.quantize.qdq import Scheme
+
+Pair = tuple[ir.Value, ir.Value]
+"""Scale and zero point."""
+
+
+class ChannelsLastInt8(GraphPass):
+    """Quantised 3-D convolutions, with ReLU and max pool, run in uint8 with channels last."""
+
+    name = "channels-last-int8"
+    condition = "A 3-D Conv in one group of a quantised input of known size."
+    reason = "onnxruntime computes it in int8 without converting to float32 and without transposing between layers."
+
+    def __init__(self, scheme: Scheme, forms: Mapping[str, Form], times: Mapping[str, float] | None = None) -> None:
+        """Make the pass.
+
+        Args:
+            scheme: how the layers were quantised; with the range of each convolution's result.
+            forms: {convolution: how it is computed}; those that are missing stay.
+            times: {convolution: measured milliseconds}, for the decisions.
+        """
+        super().__init__()
+        self.scheme, self.forms, self.times = scheme, forms, times or {}
+
+    def rewrite(self, model: ir.Model) -> bool:
+        """See `GraphPass`."""
+        modified = False
+        for conv in find_nodes(model, "Conv"):
+            site, form = match_site(conv), self.forms.get(display_name(conv))
+            if site is None or form is None or not _is_quantized(conv):
+                continue
+            readers = _quantizing_readers(site.result)
+            if not readers and str(site.result.name) not in self.scheme.ranges:
+                self.decide(conv, "left with Q/DQ", "the range of its result was not measured")
+                continue
+            modified = self._replace(model, site, form, readers) or modified
+        if modified and CONTRIB not in model.graph.opset_imports:
+            model.graph.opset_imports[CONTRIB] = 1
+        return modified
+
+    def _replace(self, model: ir.Model, site: ConvSite, form: Form, readers: list[ir.Node]) -> bool:
+        conv, result, name = site.nodes[0], site.result, display_name(site.nodes[0])
+        pair = _pair(readers[0]) if readers else self._result_pair(model, name, str(result.name))
+        zero_point = constant(pair[1])
+        if site.has_relu and (zero_point is None or zero_point.numpy() != 0):
+            self.decide(
+                conv, "left with Q/DQ", "the zero point of its result is not 0, so that its ReLU is not implied"
+            )
+            return False
+        activation = conv.inputs[0].producer() if conv.inputs[0] is not None else None
+        assert activation is not None
+        assert activation.inputs[0] is not None
+        weight, scale = _take_constant(model, conv, WEIGHT)
+        bias = _take_constant(model, conv, BIAS)[0] if len(conv.inputs) > BIAS and conv.inputs[BIAS] else None
+        builder = Builder(model, f"{name}.int8")
+        numbers = ConvNumbers(_pair(activation), pair, weight, scale, bias)
+        x = builder.op("Transpose", "channels_last", activation.inputs[0], perm=LAST)
+        y = builder.op("Transpose", "channels_first", emit(builder, x, site, numbers, form), perm=FIRST)
+        new = builder.op("DequantizeLinear", "dequantize", y, *pair)
+        y.shape, y.type = result.shape, ir.TensorType(ir.DataType.UINT8)
+        ir.convenience.replace_nodes_and_values(model.graph, site.nodes[-1], site.nodes, builder.nodes, [result], [new])
+        for reader in readers:
+            reader.outputs[0].replace_all_uses_with(y)
+            model.graph.remove(reader, safe=True)
+        self.decide(conv, str(form), "int8 with channels last")
+        self.decisions[-1] = replace(self.decisions[-1], measured_ms=self.times.get(name), replaces=True)
+        return True
+
+    def _result_pair(self, model: ir.Model, name: str, result: str) -> Pair:
+        numbers = self.scheme.scale(result)
+        return (
+            add_initializer(model, f"{name}.output.scale", ir.tensor(numbers.scale)),
+            add_initializer(model, f"{name}.output.zero_point", ir.tensor(numbers.zero_point)),
+        )
+
+
+def _is_quantized(conv: ir.Node) -> bool:
+    """Return whether every input of a Conv is dequantised."""
+    producers = [value.producer() for value in conv.inputs if value is not None]
+    return all(node is not None and node.op_type == "DequantizeLinear" for node in producers)
+
+
+def _quantizing_readers(value: ir.Value) -> list[ir.Node]:
+    """Return the readers of a value if all of them quantise it in the same way, otherwise []."""
+    readers = [use.node for use in value.uses()]
+    if value.is_graph_output() or any(node.op_type != "QuantizeLinear" for node in readers):
+        return []
+    found = {tuple(float(_number(part)) for part in _pair(node)) for node in readers}
+    return readers if len(found) == 1 else []
+
+
+def _pair(node: ir.Node) -> Pair:
+    """Return scale and zero point of a QuantizeLinear or DequantizeLinear."""
+    _, scale, zero_point = node.inputs
+    assert scale is not None
+    assert zero_point is not None
+    return scale, zero_point
+
+
+def _number(value: ir.Value) -> NDArray[Any]:
+    tensor = constant(value)
+    assert tensor is not None
+    return np.asarray(tensor.numpy())
+
+
+def _take_constant(model: ir.Model, conv: ir.Node, index: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Remove a dequantised constant from a Conv and the graph, and return its integers and scales."""
+    restored = conv.inputs[index]
+    node = restored.producer() if restored is not None else None
+    assert node is not None
+    inputs = list(node.inputs)
+    values, scales = (_number(value) for value in inputs[:2] if value is not None)
+    conv.replace_input_with(index, None)
+    if not node.outputs[0].uses():
+        model.graph.remove(node, safe=True)
+        remove_unused_initializers(model, inputs)
+    return values, scales

@@ -1,0 +1,193 @@
+"""The forms in which onnxruntime's CPU provider can compute an int8 3-D convolution, and their operators.
+
+All forms keep activations in uint8 (N, T, H, W, C), channels last, in the operators QLinearConv and NhwcMaxPool of the
+domain com.microsoft: the operators that onnxruntime itself puts in place of QLinearConv and MaxPool, so that no
+Transpose is left between layers.
+
+- *3-D*: one QLinearConv.
+- *stacked frames*: the frames that an output frame reads are stacked as channels (Pad, Slice, Concat), and a 2-D
+  QLinearConv runs over each stack: the same sums. onnxruntime gathers the inputs of a 3-D window on one thread and
+  element by element of the window; those of a 2-D one on all threads. A first layer of 3 channels gains most.
+- *zero point 1*: weights lie in [-125, 127] around a zero point of 1, which costs one of 127 levels. With zero point 0,
+  onnxruntime 1.32 takes a kernel of AVX-512 VNNI instructions; with another it gathers inputs and multiplies matrices,
+  in AMX instructions where the processor has them, which are more than twice as fast.
+
+docs/explanation/int8.md has the measurements. *Source*: onnxruntime's `qlinearconv.cc` (`TryConvSymPrepack`) and
+`qgemm_kernel_amx.cpp`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from exporter.passes.base import following_relu_and_pool, single_consumer
+from exporter.passes.builder import Builder
+from exporter.passes.conv2d_pattern import AXES, Window, read_window
+from exporter.passes.shapes import get_shape
+
+CONTRIB = "com.microsoft"
+"""The domain of onnxruntime's own operators."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a convolution is computed.
+
+    Attributes:
+        stacked: frames are stacked as channels, and the convolution is 2-D.
+        zero_point: of the weight.
+    """
+
+    stacked: bool = False
+    zero_point: int = 0
+
+    def __str__(self) -> str:
+        """Return `2-D over stacked frames, zero point 1`."""
+        return f"{'2-D over stacked frames' if self.stacked else '3-D'}, zero point {self.zero_point}"
+
+
+FORMS = tuple(Form(stacked, zero_point) for stacked in (False, True) for zero_point in (0, 1))
+
+
+@dataclass(frozen=True)
+class ConvSite:
+    """A 3-D convolution with the ReLU and the max pool behind it.
+
+    Attributes:
+        nodes: convolution, ReLU and pool, if there are any, in the order of the graph.
+        channels: input channels, C.
+        outputs: output channels, K.
+        size: (T, H, W) of the input.
+        window: the convolution's.
+        pool: the pool's window, or None.
+    """
+
+    nodes: tuple[ir.Node, ...]
+    channels: int
+    outputs: int
+    size: tuple[int, ...]
+    window: Window
+    pool: Window | None
+
+    @property
+    def result(self) -> ir.Value:
+        """The output of the last node."""
+        return self.nodes[-1].outputs[0]
+
+    @property
+    def has_relu(self) -> bool:
+        """Whether one of the nodes is a ReLU."""
+        return any(node.op_type == "Relu" for node in self.nodes)
+
+
+@dataclass(frozen=True)
+class ConvNumbers:
+    """The constants of a quantised convolution, as values of the graph except for the weight.
+
+    Attributes:
+        source: scale and zero point of the input.
+        result: scale and zero point of the output.
+        weight: int8 (K, C, t, h, w).
+        weight_scale: float32 (K,).
+        bias: int32 (K,), or None.
+    """
+
+    source: tuple[ir.Value, ir.Value]
+    result: tuple[ir.Value, ir.Value]
+    weight: NDArray[Any]
+    weight_scale: NDArray[Any]
+    bias: NDArray[Any] | None
+
+
+def match_site(conv: ir.Node) -> ConvSite | None:
+    """Return the site of a Conv, or None for one that is not 3-D, in groups, or of unknown size."""
+    shape, weight = get_shape(conv.inputs[0]), get_shape(conv.inputs[1])
+    if shape is None or weight is None or len(weight) != AXES + 2 or conv.attributes.get_int("group", 1) != 1:
+        return None
+    outputs, channels, *kernel = (int(size) for size in weight if isinstance(size, int))
+    size = tuple(length for length in shape[2:] if isinstance(length, int))
+    window = read_window(conv, tuple(kernel))
+    if len(kernel) != AXES or len(size) != AXES or window is None or min(window.output_size(size)) < 1:
+        return None
+    nodes, pool = _following(conv)
+    return ConvSite(nodes, channels, outputs, size, window, pool)
+
+
+def _following(conv: ir.Node) -> tuple[tuple[ir.Node, ...], Window | None]:
+    relu, pool = following_relu_and_pool(conv)
+    relu_first = relu is not None and single_consumer(conv.outputs[0]) is relu
+    window = None if pool is None else read_window(pool, None)
+    if pool is None or window is None or set(window.dilations) != {1} or pool.attributes.get_int("storage_order", 0):
+        return (conv, relu) if relu is not None and relu_first else (conv,), None
+    if relu is None:
+        return (conv, pool), window
+    return (conv, relu, pool) if relu_first else (conv, pool, relu), window
+
+
+def emit(builder: Builder, x: ir.Value, site: ConvSite, numbers: ConvNumbers, form: Form) -> ir.Value:
+    """Make the nodes of a site.
+
+    Args:
+        builder: makes them.
+        x: uint8 (N, T, H, W, C).
+        site: what to compute.
+        numbers: its constants; the weight's values lie around `form.zero_point`.
+        form: how.
+
+    Returns:
+        uint8 (N, T', H', W', K). A ReLU is the saturation at the output's zero point, which must then be 0.
+    """
+    window, name = site.window, site.nodes[0].name
+    zeros = builder.constant(f"{name}.weight.zero_point", np.full(site.outputs, form.zero_point, np.int8))
+    weight, attributes = numbers.weight, _attributes(window)
+    if form.stacked:
+        x = _stack_frames(builder, x, site, numbers.source[1])
+        weight = weight.transpose(0, 2, 1, 3, 4).reshape(site.outputs, -1, *window.kernel[1:])
+        attributes = window.attributes_2d()
+    constants = [
+        builder.constant(f"{name}.weight", np.ascontiguousarray(weight)),
+        builder.constant(f"{name}.weight.scale", numbers.weight_scale),
+        zeros,
+        *numbers.result,
+    ]
+    if numbers.bias is not None:
+        constants.append(builder.constant(f"{name}.bias", numbers.bias))
+    x = builder.op("QLinearConv", "conv", x, *numbers.source, *constants, domain=CONTRIB, channels_last=1, **attributes)
+    if form.stacked:
+        x = builder.reshape(x, "volume", -1, *window.output_size(site.size), site.outputs)
+    if site.pool is not None:
+        x = builder.op("NhwcMaxPool", "pool", x, domain=CONTRIB, **_attributes(site.pool))
+    return x
+
+
+def _attributes(window: Window) -> Mapping[str, list[int]]:
+    return {
+        "kernel_shape": list(window.kernel),
+        "strides": list(window.strides),
+        "dilations": list(window.dilations),
+        "pads": [*window.before, *window.after],
+    }
+
+
+def _stack_frames(builder: Builder, x: ir.Value, site: ConvSite, zero_point: ir.Value) -> ir.Value:
+    """Return (N T', H, W, t C): for each output frame, the t input frames that it reads."""
+    window, (_, height, width) = site.window, site.size
+    frames, taps = window.output_size(site.size)[0], window.kernel[0]
+    before, after = window.before[0], window.after[0]
+    if before or after:
+        pads = builder.integers(f"pads.{before}.{after}", [0, before, 0, 0, 0, 0, after, 0, 0, 0])
+        x = builder.op("Pad", "pad_frames", x, pads, zero_point)
+    parts: list[ir.Value] = []
+    for tap in range(taps):
+        start, stride = tap * window.dilations[0], window.strides[0]
+        numbers = (start, start + (frames - 1) * stride + 1, 1, stride)  # start, end, axis, step
+        bounds = [builder.integers(f"slice.{number}", [number]) for number in numbers]
+        parts.append(builder.op("Slice", f"tap{tap}", x, *bounds))
+    stacked = builder.op("Concat", "stack_frames", *parts, axis=4)
+    return builder.reshape(stacked, "stacks", -1, height, width, taps * site.channels)

@@ -1,0 +1,115 @@
+"""The ways in which a network can be quantised, and the fastest of them on this machine.
+
+- *symmetric Q/DQ*: int8 with zero point 0 between QuantizeLinear and DequantizeLinear, biases in float32: TensorRT's
+  form, and the portable one.
+- *Q/DQ*: uint8 activations and int32 biases: the form that onnxruntime's CPU provider turns into its int8 operators
+  when it loads the file.
+- *QLinearConv, 3-D*: those operators in the file, with channels last.
+- *QLinearConv*: each convolution in the form that is the fastest here; see `conv_form`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from exporter.errors import C3DExportError
+from exporter.passes import autotune
+from exporter.passes.autotune import Measurements
+from exporter.passes.base import PassesResult, find_nodes, run_passes
+from exporter.passes.cancel_transposes import CancelTransposes
+from exporter.passes.cleanup import RemoveDeadCode
+from exporter.passes.decisions import UNDONE
+from exporter.passes.quantize.channels_last import ChannelsLastInt8
+from exporter.passes.quantize.conv_form import Form, match_site
+from exporter.passes.quantize.layers import find_layers
+from exporter.passes.quantize.measure_forms import DIRECT, choose_forms
+from exporter.passes.quantize.qdq import Activations, QuantizeDequantize, Scheme
+from exporter.passes.shapes import get_shape, infer_shapes
+from models.progress import Progress, no_progress
+
+Ranges = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to quantise a network.
+
+    Attributes:
+        name: what notes and the manifest call it.
+        activations: their type.
+        quantize_bias: biases are int32.
+        forms: {convolution: its form}, of those that run as QLinearConv.
+        times: {convolution: its milliseconds in that form}, where they were measured.
+    """
+
+    name: str
+    activations: Activations = "int8"
+    quantize_bias: bool = False
+    forms: Mapping[str, Form] = field(default_factory=dict[str, Form])
+    times: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def apply(self, model: ir.Model, ranges: Ranges, raised: frozenset[str] = frozenset()) -> PassesResult:
+        """Return a quantised copy of a float32 model; the weights that stay are shared.
+
+        Args:
+            model: the model, which is not changed.
+            ranges: {activation: (lowest, highest)}, of those of `find_activations`.
+            raised: names of layers that stay in float32.
+
+        Raises:
+            C3DExportError: a pass failed, which is a fault of this tool or its libraries.
+        """
+        zero_points = {name: form.zero_point for name, form in self.forms.items()}
+        scheme = Scheme(ranges, self.activations, self.quantize_bias, raised, zero_points)
+        passes = [QuantizeDequantize(scheme)]
+        if self.forms:
+            passes += [ChannelsLastInt8(scheme, self.forms, self.times), CancelTransposes(), RemoveDeadCode()]
+        done = run_passes(model.clone(), passes)
+        for row in done.decisions:
+            if row.action == UNDONE:
+                raise C3DExportError(f"the pass {row.node} failed: {row.reason}")
+        return done
+
+
+PORTABLE = Plan("symmetric Q/DQ")
+UNSIGNED = Plan("Q/DQ", "uint8", quantize_bias=True)
+
+
+def find_activations(model: ir.Model) -> list[str]:
+    """Return the names of the activations whose ranges a plan may need: of layers' inputs and convolutions' results."""
+    sites = [match_site(conv) for conv in find_nodes(model, "Conv")]
+    names = [str(layer.source.name) for layer in find_layers(model)]
+    return list(dict.fromkeys([*names, *(str(site.result.name) for site in sites if site is not None)]))
+
+
+def fastest_plan(
+    model: ir.Model, ranges: Ranges, progress: Progress = no_progress, cache: Measurements | None = None
+) -> tuple[Plan, dict[str, float]]:
+    """Return the plan that is the fastest on this machine's CPU in onnxruntime, and {plan: milliseconds of a clip}.
+
+    Args:
+        model: a float32 model with one input.
+        ranges: of its activations; times do not depend on them.
+        progress: called at every variant and round.
+        cache: earlier measurements.
+    """
+    model = model.clone()
+    infer_shapes(model)
+    chosen = choose_forms(model, progress, cache)
+    forms = {name: form for name, (form, _) in chosen.items()}
+    times = {name: found[str(form)] for name, (form, found) in chosen.items() if str(form) in found}
+    plans = [PORTABLE, UNSIGNED]
+    if forms:
+        plans.append(Plan("QLinearConv, 3-D", "uint8", quantize_bias=True, forms=dict.fromkeys(forms, DIRECT)))
+        plans.append(Plan("QLinearConv", "uint8", quantize_bias=True, forms=forms, times=times))
+    models = {plan.name: ir.to_proto(plan.apply(model, ranges).model) for plan in plans}
+    (source,) = model.graph.inputs
+    shape = [size if isinstance(size, int) else 1 for size in get_shape(source) or ()]
+    x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    measured = autotune.measure(models, {str(source.name): x}, progress, cache)
+    name = autotune.fastest(measured, UNSIGNED.name)
+    return next(plan for plan in plans if plan.name == name), measured
