@@ -1,9 +1,9 @@
 """ONNX files that compute in int8, calibrated.
 
-The float32 graph is made once. The form of the quantised graph is TensorRT's, or with `--target cpu` the one that is
-the fastest in onnxruntime on this machine (`exporter.passes.quantize.plans`). The ranges of its activations are measured
-on the calibration clips by three methods, of which the one with the highest signal-to-noise ratio on the held-out clips
-is taken. Layers that cost most accuracy are then raised to float32 until the required ratio is reached.
+The float32 graph is made once. The form of the quantised graph is TensorRT's, or with `--target cpu` the fastest one in
+onnxruntime on this machine (`exporter.passes.quantize.plans`). The ranges of its activations are measured on the
+calibration clips by three methods, of which the one with the highest signal-to-noise ratio on the held-out clips is
+taken. Layers that cost most accuracy are then raised to float32 until the required ratio is reached.
 """
 
 from __future__ import annotations

@@ -81,10 +81,12 @@ class ChannelsLastInt8(GraphPass):
         activation = conv.inputs[0].producer() if conv.inputs[0] is not None else None
         assert activation is not None
         assert activation.inputs[0] is not None
-        weight, scale = _take_constant(model, conv, WEIGHT)
-        bias = _take_constant(model, conv, BIAS)[0] if len(conv.inputs) > BIAS and conv.inputs[BIAS] else None
+        weight_name, weight, scale = _take_constant(model, conv, WEIGHT)
+        bias_name, bias = "", None
+        if len(conv.inputs) > BIAS and conv.inputs[BIAS] is not None:
+            bias_name, bias, _ = _take_constant(model, conv, BIAS)
         builder = Builder(model, f"{name}.int8")
-        numbers = ConvNumbers(_pair(activation), pair, weight, scale, bias)
+        numbers = ConvNumbers(_pair(activation), pair, weight, scale, bias, (weight_name, bias_name))
         x = builder.op("Transpose", "channels_last", activation.inputs[0], perm=LAST)
         y = builder.op("Transpose", "channels_first", emit(builder, x, site, numbers, form), perm=FIRST)
         new = builder.op("DequantizeLinear", "dequantize", y, *pair)
@@ -134,8 +136,8 @@ def _number(value: ir.Value) -> NDArray[Any]:
     return np.asarray(tensor.numpy())
 
 
-def _take_constant(model: ir.Model, conv: ir.Node, index: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Remove a dequantised constant from a Conv and the graph, and return its integers and scales."""
+def _take_constant(model: ir.Model, conv: ir.Node, index: int) -> tuple[str, NDArray[Any], NDArray[Any]]:
+    """Remove a dequantised constant from a Conv and the graph, and return its name, integers and scales."""
     restored = conv.inputs[index]
     node = restored.producer() if restored is not None else None
     assert node is not None
@@ -145,4 +147,4 @@ def _take_constant(model: ir.Model, conv: ir.Node, index: int) -> tuple[NDArray[
     if not node.outputs[0].uses():
         model.graph.remove(node, safe=True)
         remove_unused_initializers(model, inputs)
-    return values, scales
+    return str(inputs[0].name) if inputs[0] is not None else "", values, scales

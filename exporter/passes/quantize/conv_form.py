@@ -96,6 +96,7 @@ class ConvNumbers:
         weight: int8 (K, C, t, h, w).
         weight_scale: float32 (K,).
         bias: int32 (K,), or None.
+        names: of the weight and of the bias.
     """
 
     source: tuple[ir.Value, ir.Value]
@@ -103,6 +104,7 @@ class ConvNumbers:
     weight: NDArray[Any]
     weight_scale: NDArray[Any]
     bias: NDArray[Any] | None
+    names: tuple[str, str] = ("weight", "bias")
 
 
 def match_site(conv: ir.Node) -> ConvSite | None:
@@ -143,21 +145,21 @@ def emit(builder: Builder, x: ir.Value, site: ConvSite, numbers: ConvNumbers, fo
     Returns:
         uint8 (N, T', H', W', K). A ReLU is the saturation at the output's zero point, which must then be 0.
     """
-    window, name = site.window, site.nodes[0].name
-    zeros = builder.constant(f"{name}.weight.zero_point", np.full(site.outputs, form.zero_point, np.int8))
+    window, (name, bias) = site.window, numbers.names
+    zeros = builder.constant(f"{name}.zero_point", np.full(site.outputs, form.zero_point, np.int8))
     weight, attributes = numbers.weight, _attributes(window)
     if form.stacked:
         x = _stack_frames(builder, x, site, numbers.source[1])
         weight = weight.transpose(0, 2, 1, 3, 4).reshape(site.outputs, -1, *window.kernel[1:])
         attributes = window.attributes_2d()
     constants = [
-        builder.constant(f"{name}.weight", np.ascontiguousarray(weight)),
-        builder.constant(f"{name}.weight.scale", numbers.weight_scale),
+        builder.constant(name, np.ascontiguousarray(weight)),
+        builder.constant(f"{name}.scale", numbers.weight_scale),
         zeros,
         *numbers.result,
     ]
     if numbers.bias is not None:
-        constants.append(builder.constant(f"{name}.bias", numbers.bias))
+        constants.append(builder.constant(bias, numbers.bias))
     x = builder.op("QLinearConv", "conv", x, *numbers.source, *constants, domain=CONTRIB, channels_last=1, **attributes)
     if form.stacked:
         x = builder.reshape(x, "volume", -1, *window.output_size(site.size), site.outputs)
