@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.artifacts.manifest import RAISED_LAYERS, OptionValue
+from exporter.artifacts.manifest import RAISED_LAYERS, WEIGHT_DTYPE, OptionValue
 from exporter.engines import RuntimeOptions
 from exporter.errors import UsageError
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
@@ -143,6 +143,8 @@ def _write(
         RANGE_METHOD: quantization.method,
         RANGE_METHODS: measured,
         INT8_FORM: plan.name,
+        WEIGHT_DTYPE: "int8",
+        "passes": [*_names(graph.options.get("passes")), *done.changed],
         "decisions": [str(decision) for decision in done.decisions],
     }
     notes = [*graph.notes, f"onnx: ranges by {quantization.method} ({', '.join(measured)} on the held-out clips)"]
@@ -155,3 +157,7 @@ def _write(
     libraries = (*graph.libraries, "onnxruntime")
     quantized = replace(graph, model=done.model, options=options, notes=tuple(notes), libraries=libraries)
     return write_graph(quantized, model, request, folder, rejected)
+
+
+def _names(option: OptionValue | None) -> list[str]:
+    return option if isinstance(option, list) else []
