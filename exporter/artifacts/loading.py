@@ -213,7 +213,7 @@ def _rebuild_clip_network(
             f"{artifact.path.name} has a manifest that records which tensors were taken; --key, --prefix, --ema, "
             "--ignore and --key-map are for another checkpoint, given with --weights"
         )
-    weights = reference.weights or (checkpoint and _find_checkpoint(artifact.path, checkpoint))
+    weights = reference.weights or (checkpoint and find_checkpoint(artifact.path, checkpoint))
     options = BuildOptions(
         seed=network.seed,
         weights=weights,
@@ -271,7 +271,7 @@ def relative_to(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
-def _find_checkpoint(model: Path, record: CheckpointInfo) -> str | Path:
+def find_checkpoint(model: Path, record: CheckpointInfo) -> str | Path:
     """Return the manifest's checkpoint: where it was, beside the artifact, or its address.
 
     Raises:

@@ -20,6 +20,7 @@ from exporter.parity.arrays import shape_fits
 from exporter.storage import translate_os_errors
 from exporter.types import DEFAULT_OPSET
 from models.built_model import BuiltModel
+from models.options import BuildOptions
 from models.progress import Progress
 from models.specs import Signature
 
@@ -109,13 +110,14 @@ class EngineSetup:
         )
 
     def _network(self) -> BuiltModel:
-        if self.first.manifest is None and self.request.reference.weights is None:
+        reference = self.request.reference
+        if self.first.manifest is None and isinstance(reference, BuildOptions) and reference.weights is None:
             raise UsageError(
                 f"{self.first.path.name} has no manifest that says what network it is; --weights FILE does"
             )
         if self._built is None:
             self.progress("building the network for the engines")
-            self._built, self.notes = rebuild_network(self.first, self.request.reference, self.progress)
+            self._built, self.notes = rebuild_network(self.first, reference, self.progress)
         if len(self.feeds.inputs) != 1 or not shape_fits(
             self.feeds.sizes(1).popitem()[1][1:], self._built.input.shape[1:]
         ):

@@ -3,11 +3,16 @@
 Two never compute at the same time, and whatever slows the machine down for seconds or minutes hits all of them alike.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from exporter.bench.inputs import Feeds
 from exporter.bench.targets import BenchTarget
@@ -15,6 +20,9 @@ from exporter.bench.types import Loading
 from exporter.bench.worker_client import Worker, WorkerError, thread_variables
 from exporter.timing import RoundOptions, interleave
 from models.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MIN_ROUND_S = 0.05
 """Seconds for which a target is called in each round, at least once."""
@@ -111,6 +119,24 @@ def feed(state: TargetState, config: RunConfig, batch: int) -> None:
     """
     fed = state.worker.ask("feed", **_feed(state.target, config, batch), warmup=config.warmup)
     state.outputs, state.peak, state.rounds = fed["outputs"], fed["peak"], []
+
+
+def run_rows(state: TargetState, config: RunConfig, rows: int, path: Path) -> dict[str, NDArray[np.float64]]:
+    """Run every row of the inputs' files by itself, and return {output: (rows, …)}.
+
+    Args:
+        state: a target that has its inputs.
+        config: its inputs are files; a row fills the first batch size, repeated.
+        rows: the number of rows.
+        path: a file that the outputs pass through, and that stays.
+
+    Raises:
+        WorkerError: it fails on them.
+    """
+    reply = state.worker.ask("rows", **_feed(state.target, config, config.first_batch), rows=rows, file=str(path))
+    state.peak = reply["peak"]
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(zip(reply["names"], (arrays[f"arr_{index}"] for index in range(len(reply["names"]))), strict=True))
 
 
 def run_rounds(

@@ -1,7 +1,7 @@
 """Runs a benchmark plan: loads the targets, runs the rounds, and summarises what was measured."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from statistics import median
@@ -43,12 +43,23 @@ MIN_ROUNDS = 3
 SAME = 1e-3
 """Largest relative difference of outputs that rounding explains; half precision and int8 are reported as well."""
 
+Inspect = Callable[[TargetState, RunConfig], None]
+"""Called once with each target that is loaded and has its inputs; a `WorkerError` takes the target out."""
+
 
 class BenchRun:
     """A running benchmark: its plan, and what has been measured so far."""
 
-    def __init__(self, request: BenchRequest, plan: BenchPlan, batches: tuple[int, ...], progress: Progress) -> None:
+    def __init__(
+        self,
+        request: BenchRequest,
+        plan: BenchPlan,
+        batches: tuple[int, ...],
+        progress: Progress,
+        inspect: Inspect | None = None,
+    ) -> None:
         self.request, self.plan, self.batches, self.progress = request, plan, batches, progress
+        self.inspect = inspect
         self.targets: dict[str, TargetInfo] = {}
         self.measurements: list[Measurement] = []
         self.loadings: list[Loading] = []
@@ -78,6 +89,11 @@ class BenchRun:
             f"{difference:.1g} of the largest; another network, other weights, or coarser arithmetic"
             for name, difference in worst.items()
         ]
+        return [*notes, *self.conditions()]
+
+    def conditions(self) -> list[str]:
+        """Return what a reader must know of the machine and the rounds."""
+        notes: list[str] = []
         if max(self._busy, default=0.0) > NOISE:
             notes.append(
                 f"other processes kept {max(self._busy):.1f} of {os.cpu_count()} cores busy during the rounds: times "
@@ -134,6 +150,9 @@ class BenchRun:
             self.progress(f"{where}: warming up {state.target.name}")
             with drop_on_error(states, state, self._failed):
                 feed(state, config, batch)
+                if self.inspect is not None and batch == config.first_batch:
+                    self.progress(f"{where}: accuracy of {state.target.name}")
+                    self.inspect(state, config)
 
         processes = [state.worker.pid for state in states]
         before = sample(processes)
@@ -143,8 +162,10 @@ class BenchRun:
         run_rounds(states, options, self._failed, lambda text: self.progress(f"{where}: {text}"))
         self._busy.append(background_load(before, sample(processes)) or 0.0)
         first = next((state for state in states if state.target is self.plan.targets[0]), None)
-        if first is None and not states:
+        if not states:
             return
+        if first is None and self.request.keep_going:
+            first = states[0]
         if first is None:
             raise CheckFailedError(
                 f"{self.plan.targets[0].name} failed, and the others are compared with it: {self.missing[-1].reason}"
@@ -152,13 +173,13 @@ class BenchRun:
         self.measurements += [measurement(state, first, config.threads, batch) for state in states]
 
     def _not_loaded(self, target: BenchTarget, error: WorkerError) -> None:
-        """Note an engine that does not load; an artifact's own failure ends the benchmark."""
+        """Note an engine that does not load; an artifact's own failure ends the benchmark unless it is to go on."""
         reason = str(error)
-        if not target.added:
+        if not target.added and not self.request.keep_going:
             if error.kind == "missing":
                 raise UnavailableError(f"{target.file}: {reason}") from error
             raise ArtifactError(f"{target.file}: cannot be loaded: {reason}") from error
-        self.missing.append(Skipped(target.name, reason, added=True))
+        self.missing.append(Skipped(target.name, reason, target.added))
 
     def _failed(self, target: BenchTarget, error: WorkerError) -> None:
         self.missing.append(Skipped(target.name, str(error), target.added))

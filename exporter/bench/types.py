@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.types import Device, InputOptions
+from models.built_model import BuiltModel
 from models.options import BuildOptions
 
 DEFAULT_BATCHES = (1, 4)
@@ -26,9 +27,10 @@ class BenchRequest:
         device: where targets run.
         engines: add the other engines that are installed.
         engine_python: {engine: interpreter} for engines that live in an environment of their own.
+        keep_going: an artifact that cannot be loaded, or fails, is reported, and the others are measured.
         inputs: those that the user gives, by the names of the first artifact.
         engine_model: the graph that engines run, where the first artifact is a rewritten one without a manifest.
-        reference: the checkpoint, if it is not where the manifest says.
+        reference: the checkpoint, if it is not where the manifest says; or the network itself.
     """
 
     artifacts: tuple[Path, ...]
@@ -42,9 +44,10 @@ class BenchRequest:
     device: Device = "cpu"
     engines: bool = False
     engine_python: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    keep_going: bool = False
     inputs: InputOptions = field(default_factory=InputOptions)
     engine_model: Path | None = None
-    reference: BuildOptions = field(default_factory=BuildOptions)
+    reference: BuildOptions | BuiltModel = field(default_factory=BuildOptions)
 
 
 @dataclass(frozen=True)

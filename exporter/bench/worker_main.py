@@ -11,11 +11,14 @@ adapter that `verify` opens too (`exporter.engines`). Requests are lines of JSON
     {"seconds": 0.2, "outputs": [[…]], "peak": bytes}
     {"do": "run", "least": 0.05}
     {"seconds": [0.19, …], "peak": bytes}
+    {"do": "rows", "inputs": […], "seed": 0, "outputs": ["y"], "rows": 8, "file": "outputs.npz"}
+    {"names": ["y"], "peak": bytes}
     {"do": "multiply", "size": 1024, "library": "torch", "threads": 2, "least": 0.2}
     {"seconds": [0.01, …]}
 
 `options` are `RuntimeOptions`. `feed` draws the inputs, makes the first call (timed) and the warm-up calls; `run` calls
-until `least` seconds are over, at least once. The reply can also be
+until `least` seconds are over, at least once; `rows` runs each row of the inputs' files, and writes an array
+(rows, …) for each output, in the order of `names`. The reply can also be
 {"error": {"kind": "missing" | "refused" | "failed", "message": "…"}}. The end of stdin ends the process.
 """
 
@@ -113,6 +116,20 @@ class Session:
         run, feeds = self.runtime.run, self.feeds
         return {"seconds": time_calls(lambda: run(feeds), request["least"]), "peak": peak_memory()}
 
+    def do_rows(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Run each row of the inputs' files, repeated where the batch is larger, and write the rows' outputs."""
+        import numpy as np
+
+        assert self.runtime is not None, "load first"
+        found: dict[str, list[Any]] = {}
+        for row in range(request["rows"]):
+            outputs = self.runtime.run(draw(request["inputs"], request["seed"], row))
+            for name in request["outputs"] or outputs:
+                if is_numeric(outputs[name]):
+                    found.setdefault(name, []).append(np.asarray(outputs[name][:1], np.float64))
+        np.savez(request["file"], *(np.concatenate(values) for values in found.values()))
+        return {"names": list(found), "peak": peak_memory()}
+
     def do_multiply(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Multiply two square float32 matrices by numpy or torch until `least` seconds are over, after one warm-up."""
         import numpy as np
@@ -165,8 +182,14 @@ def make_options(fields: Mapping[str, Any]) -> RuntimeOptions:
     return RuntimeOptions(**converted)
 
 
-def draw(inputs: list[dict[str, Any]], seed: int) -> dict[str, Any]:
-    """Return {name: array}: of a file, drawn from `low` to `high`, else standard normal, or 0 and 1 for booleans."""
+def draw(inputs: list[dict[str, Any]], seed: int, row: int | None = None) -> dict[str, Any]:
+    """Return {name: array}: of a file, drawn from `low` to `high`, else standard normal, or 0 and 1 for booleans.
+
+    Args:
+        inputs: what each is.
+        seed: of what is drawn.
+        row: fill the batch with this row of the files; None takes them in order.
+    """
     import numpy as np
 
     generator = np.random.default_rng(seed)
@@ -175,7 +198,7 @@ def draw(inputs: list[dict[str, Any]], seed: int) -> dict[str, Any]:
         shape, dtype = tuple(value["shape"]), _dtype(value["dtype"])
         integers = dtype.kind in "biuO" or "int" in dtype.name
         if "path" in value:
-            numbers = _read(value["path"], value["array"], shape)
+            numbers = _read(value["path"], value["array"], shape, row)
         elif integers:
             numbers = generator.integers(value.get("low", 0), value.get("high", 1), shape, endpoint=True)
         elif "low" in value:
@@ -196,13 +219,15 @@ def _dtype(name: str) -> Any:
         return np.dtype(getattr(importlib.import_module("ml_dtypes"), name))
 
 
-def _read(path: str, array: str, shape: tuple[int, ...]) -> Any:
-    """Return the array of a file, its rows repeated until the batch is full."""
+def _read(path: str, array: str, shape: tuple[int, ...], row: int | None) -> Any:
+    """Return the array of a file, its rows, or one of them, repeated until the batch is full."""
     import numpy as np
 
     loaded: Any = np.load(path, allow_pickle=False)
     values: Any = (loaded[array] if array in loaded.files else loaded[loaded.files[0]]) if array else loaded
-    return values if values.shape == shape else np.take(values, np.arange(shape[0]) % len(values), axis=0)
+    if row is None and values.shape == shape:
+        return values
+    return np.take(values, np.arange(shape[0]) % len(values) if row is None else [row] * shape[0], axis=0)
 
 
 def peak_memory() -> int | None:

@@ -6,13 +6,14 @@ from typing import Any
 import click
 
 from exporter.bench.types import BenchRequest
+from exporter.cli.bench_all import bench_all_options, check_given, take_request
 from exporter.cli.options import (
     PATH,
     given_input_options,
     json_options,
     parse_ints,
-    parse_source,
     seed_option,
+    take,
     take_inputs,
 )
 from exporter.cli.sections import SectionedCommand
@@ -31,7 +32,8 @@ def parse_engine_python(value: str) -> tuple[str, Path]:
 @click.command(
     "bench", cls=SectionedCommand, short_help="Measure latency, throughput, load time and memory side by side."
 )
-@click.argument("artifacts", nargs=-1, required=True, type=PATH)
+@click.argument("artifacts", nargs=-1, type=PATH)
+@bench_all_options
 @click.option(
     "--batch",
     "batches",
@@ -52,7 +54,7 @@ def parse_engine_python(value: str) -> tuple[str, Path]:
 @click.option(
     "--load-rounds", type=int, default=3, show_default=True, help="New processes in which each target is loaded."
 )
-@seed_option("Seed of the inputs and of the order within a round.")
+@seed_option("Seed of the inputs and of the order within a round; with --all also of random weights.")
 @given_input_options
 @click.option(
     "--device",
@@ -82,13 +84,6 @@ def parse_engine_python(value: str) -> tuple[str, Path]:
     help="The unoptimized graph for --engines. [default: the first unoptimized artifact, else a new export]",
 )
 @click.option(
-    "--weights",
-    type=parse_source,
-    default=None,
-    metavar="FILE|URL",
-    help="The checkpoint for --engines, if it is no longer where the manifest says.",
-)
-@click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
@@ -101,10 +96,16 @@ def bench_command(
 ) -> None:
     """Measure ARTIFACTS (.onnx, .pt) in interleaved rounds, each in its own process; ratios are to the first.
 
-    Exit code 1 if one of ARTIFACTS failed. An engine of --engines that is missing or fails is only reported.
+    With --all, what to deploy: the network of --weights or of one artifact is exported in every format and precision
+    that can run here; each is verified and measured; the last line is the command that exports the recommended one. A
+    run that was stopped goes on where it was.
+
+    Exit code 1 if one of ARTIFACTS, or an export of --all, failed. An engine of --engines that is missing or fails is
+    only reported.
 
     \b
     Examples:
+      c3d-export bench --all --weights c3d.pth --calibrate videos/ --html deploy.html
       c3d-export bench artifacts/c3d.onnx artifacts/c3d.pt
       c3d-export bench artifacts/c3d.onnx --engines --batch 1,4 --html bench.html
       c3d-export bench artifacts/c3d.onnx --engines --engine-python mnn=$HOME/mnn/bin/python
@@ -115,20 +116,27 @@ def bench_command(
     if html is not None:
         require_page(html)
 
+    everything = options["everything"]
+    check_given(context, everything=everything)
+    if not artifacts and not everything:
+        raise click.UsageError("name an artifact to measure, or give --all")
+    run = _run_all if everything else _run
+    context.exit(0 if run(artifacts, html, as_json=as_json, **options) else 1)
+
+
+def _run(artifacts: tuple[Path, ...], html: Path | None, *, as_json: bool, **options: Any) -> bool:
     from exporter.reports.bench import print_bench
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.json_report import bench_to_dict
     from exporter.workflows.bench import benchmark
 
-    request = BenchRequest(
-        artifacts,
-        engines=options.pop("engines"),
-        engine_model=options.pop("engine_model"),
-        reference=BuildOptions(weights=options.pop("weights")),
-        engine_python=dict(options.pop("engine_python")),
-        inputs=take_inputs(options),
-        **options,
-    )
+    options |= {
+        "artifacts": artifacts,
+        "reference": BuildOptions(weights=options["weights"]),
+        "engine_python": dict(options["engine_python"]),
+        "inputs": take_inputs(options),
+    }
+    request = take(BenchRequest, options)
     with progress_on_terminal() as progress:
         report = benchmark(request, progress)
     if html is not None:
@@ -137,4 +145,21 @@ def bench_command(
 
         write_page(html, lambda: bench_page(report))
     show(report, bench_to_dict, print_bench, as_json=as_json)
-    context.exit(0 if report.complete else 1)
+    return report.complete
+
+
+def _run_all(artifacts: tuple[Path, ...], html: Path | None, *, as_json: bool, **options: Any) -> bool:
+    from exporter.reports.console import progress_on_terminal, show
+    from exporter.reports.deployment import deployment_to_dict, print_deployment
+    from exporter.workflows.deployment_table import benchmark_all
+
+    request = take_request(artifacts, options)
+    with progress_on_terminal() as progress:
+        table = benchmark_all(request, progress)
+    if html is not None:
+        from exporter.reports.deployment_page import deployment_page
+        from exporter.reports.html import write_page
+
+        write_page(html, lambda: deployment_page(table))
+    show(table, deployment_to_dict, print_deployment, as_json=as_json)
+    return table.complete

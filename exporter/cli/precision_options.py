@@ -9,13 +9,7 @@ from exporter.types import COMPUTE_PRECISIONS, MIN_SNR, CalibrationOptions, Prec
 
 _DEFAULTS = ", ".join(f"{name} {value:g}" for name, value in MIN_SNR.items())
 
-precision_options = combine(
-    choice_option(
-        "--precision",
-        COMPUTE_PRECISIONS,
-        "fp32",
-        "What the artifact computes in. Below fp32: less exact, faster where the hardware has such arithmetic.",
-    ),
+accuracy_options = combine(
     click.option(
         "--min-snr",
         type=float,
@@ -40,6 +34,17 @@ precision_options = combine(
     click.option(
         "--calibration-samples", type=int, metavar="N", help="Clips to take from --calibrate, held-out ones included."
     ),
+)
+"""How accurate precisions below float32 must be, and the clips that they are calibrated and judged on."""
+
+precision_options = combine(
+    choice_option(
+        "--precision",
+        COMPUTE_PRECISIONS,
+        "fp32",
+        "What the artifact computes in. Below fp32: less exact, faster where the hardware has such arithmetic.",
+    ),
+    accuracy_options,
 )
 
 

@@ -44,6 +44,7 @@ def render_svg(
     axis: str,
     description: str,
     row_height: int = ROW_HEIGHT,
+    plain_height: int = PLAIN_HEIGHT,
 ) -> Markup:
     """Return a chart with its legend.
 
@@ -55,6 +56,7 @@ def render_svg(
         axis: title of the horizontal axis.
         description: the text alternative of the chart.
         row_height: in pixels.
+        plain_height: the height without rows, in pixels.
     """
     from markupsafe import Markup
 
@@ -62,7 +64,7 @@ def render_svg(
         from matplotlib import rc_context
         from matplotlib.figure import Figure
 
-    height = (PLAIN_HEIGHT if rows is None else max(1, rows) * row_height) + _TOP + _BOTTOM
+    height = (plain_height if rows is None else max(1, rows) * row_height) + _TOP + _BOTTOM
     left = _AXIS if rows is None else _SIDE
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "c3d-export", "font.size": FONT}):
         figure = Figure(figsize=(WIDTH / 72, height / 72))

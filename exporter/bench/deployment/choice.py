@@ -1,0 +1,71 @@
+"""Which rows are on the Pareto front of error against latency, and which one is recommended."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from exporter.bench.deployment.types import DeploymentRow
+from exporter.types import MIN_SNR, PrecisionOptions
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> frozenset[int]:
+    """Return the indices of the points that no other point dominates; both coordinates are the better the smaller.
+
+    A point dominates another that is nowhere better and somewhere worse, so equal points are on the front together.
+    """
+    front: set[int] = set()
+    best = float("inf")
+    start = 0
+    order = sorted(range(len(points)), key=lambda index: points[index])
+    while start < len(order):
+        x = points[order[start]][0]
+        alike = [index for index in order[start:] if points[index][0] == x]
+        lowest = min(points[index][1] for index in alike)
+        if lowest < best or not front:
+            front |= {index for index in alike if points[index][1] == lowest}
+            best = lowest
+        start += len(alike)
+    return frozenset(front)
+
+
+def mark_pareto(rows: Sequence[DeploymentRow]) -> tuple[DeploymentRow, ...]:
+    """Return the rows, the fastest first, with those on the front of error (minus decibels) against latency marked.
+
+    A row whose outputs are not finite has no error that could be compared, and is never on the front.
+    """
+    ordered = sorted(rows, key=lambda row: row.latency)
+    valid = [number for number, row in enumerate(ordered) if not math.isnan(row.snr_db)]
+    front = pareto_front([(ordered[number].latency, -ordered[number].snr_db) for number in valid])
+    marked = {valid[index] for index in front}
+    return tuple(replace(row, pareto=number in marked) for number, row in enumerate(ordered))
+
+
+def holds(row: DeploymentRow, wanted: PrecisionOptions) -> bool:
+    """Return whether a row is an export that holds the accuracy asked for, on the held-out clips.
+
+    Without `--min-snr` that is the default of its precision, or of how it stores weights; float32 has none.
+    """
+    if row.variant is None:
+        return False
+    required = wanted.min_snr if wanted.min_snr is not None else row.variant.default_min_snr
+    accurate = not math.isnan(row.snr_db) and (required is None or row.snr_db >= required)
+    return accurate and (wanted.min_top1 is None or row.top1 is None or row.top1 >= wanted.min_top1)
+
+
+def recommend(rows: Sequence[DeploymentRow], wanted: PrecisionOptions) -> DeploymentRow | None:
+    """Return the fastest row that holds the accuracy asked for; None where there is none."""
+    return min((row for row in rows if holds(row, wanted)), key=lambda row: row.latency, default=None)
+
+
+def find_exact(rows: Sequence[DeploymentRow]) -> DeploymentRow | None:
+    """Return the fastest row that computes in float32 with float32 weights; None where there is none."""
+    exact = (row for row in rows if row.variant is not None and row.variant.default_min_snr is None)
+    return min(exact, key=lambda row: row.latency, default=None)
+
+
+def describe_rule(wanted: PrecisionOptions) -> str:
+    """Return how the recommended row is chosen."""
+    defaults = ", ".join(f"{name} {decibels:g} dB" for name, decibels in MIN_SNR.items())
+    snr = f"the minimum of its precision ({defaults})" if wanted.min_snr is None else f"at least {wanted.min_snr:g} dB"
+    top1 = "" if wanted.min_top1 is None else f" and the highest class of at least {wanted.min_top1:.0%} of them"
+    return f"the fastest export that holds {snr}{top1} on the held-out clips"

@@ -1,0 +1,105 @@
+"""`c3d-export bench --all`: its own options, and what it makes of those that it shares with `bench` and the export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from exporter.bench.deployment.types import DeploymentRequest
+from exporter.bench.types import BenchRequest
+from exporter.cli.network_options import labels_option, network_options, take_build_options
+from exporter.cli.options import PATH, combine, parse_outputs, take
+from exporter.cli.precision_options import accuracy_options, take_precision_options
+from exporter.cli.preprocess_options import preprocess_options
+from exporter.types import FORMAT_NAMES, InputOptions
+from models.config import OUTPUTS
+
+bench_all_options = combine(
+    click.option(
+        "--all",
+        "everything",
+        is_flag=True,
+        help="Export every format and precision that can run here, verify and measure them, and recommend one.",
+    ),
+    click.option(
+        "--format",
+        "formats",
+        type=click.Choice(FORMAT_NAMES),
+        multiple=True,
+        help="With --all: only this format. Repeatable. [default: all]",
+    ),
+    click.option(
+        "--work-dir",
+        type=PATH,
+        metavar="FOLDER",
+        help="With --all: keep the artifacts here. [default: a folder in the cache, removed at the end]",
+    ),
+    click.option(
+        "--export-seconds",
+        type=float,
+        metavar="S",
+        help="With --all: begin no export after so many seconds; the same command goes on with the rest.",
+    ),
+    network_options("the artifact's checkpoint; with --all and no artifact, random weights"),
+    click.option("--num-classes", type=int, default=None, help="Number of outputs of fc8. [default: the checkpoint's]"),
+    click.option(
+        "--new-head", is_flag=True, help="Newly initialise fc8 if the checkpoint has none or another number of classes."
+    ),
+    labels_option,
+    preprocess_options,
+    click.option(
+        "--outputs",
+        type=parse_outputs,
+        default=None,
+        metavar="NAMES",
+        help=f"What the artifacts return, separated by commas: {', '.join(OUTPUTS)}. [default: the artifact's, or "
+        "logits]",
+    ),
+    accuracy_options,
+)
+"""What `bench` takes for `--all`; `--weights` also serves `--engines`."""
+
+ONLY_WITH_ALL = (
+    *("formats", "work_dir", "export_seconds", "layout", "key", "prefix", "ema", "ignore", "key_map", "batch_norm"),
+    *("pool5", "input_size", "variant", "num_classes", "new_head", "labels", "preprocess", "mean", "outputs"),
+    *("min_snr", "min_top1", "calibration_clips", "calibration_samples"),
+)
+NOT_WITH_ALL = ("shapes", "feeds", "arrays", "engine_model")
+
+
+def check_given(context: click.Context, *, everything: bool) -> None:
+    """Refuse options that mean nothing with `--all`, or without it.
+
+    Raises:
+        UsageError: the message names the first of them.
+    """
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if source is click.core.ParameterSource.DEFAULT:
+            continue
+        if option.name in ONLY_WITH_ALL and not everything:
+            raise click.UsageError(f"{option.opts[0]} is an option of --all")
+        if option.name in NOT_WITH_ALL and everything:
+            raise click.UsageError(f"{option.opts[0]} does not go with --all, which measures on clips of its own")
+
+
+def take_request(artifacts: tuple[Path, ...], options: dict[str, Any]) -> DeploymentRequest:
+    """Build the request of `bench --all` from the values of all options of `bench`.
+
+    Raises:
+        UsageError: more than one artifact.
+    """
+    if len(artifacts) > 1:
+        raise click.UsageError(f"--all takes one artifact (got {len(artifacts)}): its network is exported in every way")
+    options |= {"precision": "fp32", "engine_python": dict(options["engine_python"])}
+    precision = take_precision_options(options)
+    measure = take(BenchRequest, {"artifacts": (), **options, "inputs": InputOptions()})
+    return DeploymentRequest(
+        model=take_build_options(options),  # with --seed, which is also that of the order within a round
+        artifact=artifacts[0] if artifacts else None,
+        precision=precision,
+        measure=measure,
+        **{name: options.pop(name) for name in ("outputs", "formats", "work_dir", "export_seconds")},
+    )

@@ -1,0 +1,115 @@
+"""`bench --all`: one table of all ways to export a network, what is missing, and the command of the recommended one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+
+from exporter.bench.deployment.types import DeploymentRow, DeploymentTable
+from exporter.reports.bench import MEGA, format_threads, milliseconds
+from exporter.reports.console import make_table, print_notes
+from exporter.reports.formatting import escape
+
+NAME_WIDTH = 30
+PARETO, RECOMMENDED = "*", ">"
+
+
+def print_deployment(table: DeploymentTable, console: Console) -> None:
+    """Print the table; the last line is the command that exports the recommended row."""
+    console.print(f"network  {escape(table.network)}")
+    console.print(f"clips    {escape(table.clips)}")
+    machine = table.environment.get("processor", "unknown")
+    device = "" if table.device == "cpu" else f", device {table.device}"
+    console.print(f"machine  {escape(machine)}; {format_threads(table.threads)}{device}")
+    console.print()
+    shown = make_table(("", *headings(table)), (2, NAME_WIDTH))
+    for row in table.rows:
+        shown.add_row(marks(table, row), *map(escape, cells(row)))
+    console.print(shown)
+    console.print()
+    console.print(f"{RECOMMENDED} recommended: {escape(table.rule)}")
+    console.print(f"{PARETO} on the Pareto front: no other row is as accurate and faster, or as fast and more accurate")
+    for missing in table.missing:
+        word = "FAILED  " if missing.kind == "failed" else "missing "
+        console.print(f"{word} {escape(missing.name)}: {escape(missing.reason)}")
+    for row in table.rows:
+        print_notes([f"{row.name}: {note}" for note in row.notes], console)
+    print_notes(table.notes, console)
+    if table.folder is not None:
+        console.print(f"kept     {escape(str(table.folder))}")
+    phases = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in table.seconds.items())
+    console.print(f"took     {phases}; docs/how-to/choose.md explains the columns")
+    console.print()
+    for what, command in conclusions(table):
+        console.print(escape(what))
+        if command:
+            console.print(escape(command))
+
+
+def conclusions(table: DeploymentTable) -> tuple[tuple[str, str], ...]:
+    """Return what to deploy, each with its command, the recommended row last; without one there is no last command."""
+    best, exact = table.row(table.recommended), table.row(table.exact)
+    found = [("exact", exact)] if exact is not None and exact is not best else []
+    found += [("recommended", best)] if best is not None else []
+    lines = [(f"{what}: {describe(row)}", str(row.command)) for what, row in found]
+    if best is None:
+        lines.append((f"nothing is recommended: no row is {table.rule}", ""))
+    return tuple(lines)
+
+
+def describe(row: DeploymentRow) -> str:
+    """Return a row in a few words: `onnx int8 cpu, 23.1 ms at 34.2 dB`."""
+    return f"{row.name}, {milliseconds(row.latency)} ms at {format_decibels(row.snr_db)} dB"
+
+
+def marks(table: DeploymentTable, row: DeploymentRow) -> str:
+    """Return the marks of a row: recommended, and on the Pareto front."""
+    return RECOMMENDED * (row.name == table.recommended) + PARETO * row.pareto
+
+
+def headings(table: DeploymentTable) -> tuple[str, ...]:
+    """Return the headings of the table, without that of the marks."""
+    times = tuple(f"ms\nbatch {batch}" for batch in table.batches)
+    largest = table.batches[-1] if table.batches else 1
+    return (
+        "format, precision,\ntarget",
+        "MB",
+        "load\ns",
+        "dB",
+        "top-1",
+        *times,
+        f"clips/s\nbatch {largest}",
+        "peak\nMB",
+    )
+
+
+def cells(row: DeploymentRow) -> tuple[str, ...]:
+    """Return the cells of a row, in the order of `headings`."""
+    largest = row.speeds[-1]
+    return (
+        row.name,
+        "-" if row.bytes is None else f"{row.bytes / MEGA:,.1f}",
+        f"{row.load:.2f}",
+        format_decibels(row.snr_db),
+        "-" if row.top1 is None else f"{row.top1:.0%}",
+        *(milliseconds(speed.median) for speed in row.speeds),
+        f"{largest.throughput:.3g}",
+        "-" if largest.memory is None else f"{largest.memory / MEGA:,.0f}",
+    )
+
+
+def format_decibels(value: float) -> str:
+    """Return decibels with one decimal; `equal` where there is no error, `NaN` where an output is not finite."""
+    if math.isnan(value):
+        return "NaN"
+    return f"{value:.1f}" if math.isfinite(value) else "equal" if value > 0 else "-inf"
+
+
+def deployment_to_dict(table: DeploymentTable) -> dict[str, Any]:
+    """Return everything that `bench --all` found; times are in seconds, sizes and memory in bytes."""
+    command = None if (best := table.row(table.recommended)) is None else best.command
+    folder = None if table.folder is None else str(table.folder)
+    return {"complete": table.complete, "command": command, **asdict(table), "folder": folder}

@@ -1,0 +1,263 @@
+"""Exporting the variants of `bench --all` into a folder that the next run continues with."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from filelock import Timeout
+
+from exporter.artifacts.files import Artifact
+from exporter.bench.deployment.types import DeploymentRequest, MissingRow, Variant
+from exporter.calibration_clips import CalibrationClips
+from exporter.errors import C3DExportError, CheckFailedError, OutputError, UnavailableError, UsageError
+from exporter.formats import load_artifact
+from exporter.storage import translate_os_errors
+from exporter.system import environment
+from exporter.types import ExportRequest, OptimizeOptions, ParityOptions, PrecisionOptions
+from exporter.workflows.export import export
+from models.builder import state_sha256
+from models.built_model import BuiltModel
+from models.cache import cache_folder
+from models.paths import acquire_lock, atomic_write
+from models.progress import Progress
+
+CACHE = "bench-all"
+"""The folder of unfinished comparisons, in the cache folder."""
+KEPT_SECONDS = 7 * 24 * 3600.0
+"""After so long an unfinished comparison is removed by the next one."""
+OUTCOME = "outcome.json"
+"""In a variant's folder: that it was exported and verified, with its notes, or why it failed."""
+REFERENCE = "reference"
+"""The folder of the float64 reference outputs, which all variants share."""
+LOCK = ".lock"
+DECIDING_LIBRARIES = ("onnxscript", "onnx-ir", "nncf", "tensorrt")
+"""Libraries that decide an artifact's bytes, besides those that `environment` names."""
+BYTES_PER_VALUE = 4
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class ExportedVariant:
+    """A variant that was exported and verified.
+
+    Attributes:
+        variant: what it is.
+        path: its model file.
+        bytes: the size of all its files but the manifest.
+        notes: what its export reported.
+    """
+
+    variant: Variant
+    path: Path
+    bytes: int
+    notes: tuple[str, ...] = ()
+
+
+def comparison_key(request: DeploymentRequest, model: BuiltModel, clips: CalibrationClips) -> str:
+    """Return a hash of everything that decides the artifacts of a comparison and whether they pass."""
+    libraries: dict[str, str] = {}
+    for name in DECIDING_LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):
+            libraries[name] = version(name)
+    precision = replace(request.precision, calibration=replace(request.precision.calibration, clips=()))
+    decides = {
+        "network": [model.title, state_sha256(model.network), sorted(model.settings.items()), str(model.preprocessing)],
+        "class names": model.class_names,
+        "outputs": request.outputs,
+        "device": request.measure.device,
+        "precision": asdict(precision),
+        "clips": clips.sha256,
+        "environment": environment() | libraries,
+    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+@dataclass
+class WorkFolder:
+    """The folder of a comparison, and whether it is kept at the end."""
+
+    path: Path
+    keep: bool
+
+
+@contextlib.contextmanager
+def open_folder(work_dir: Path | None, key: str) -> Generator[WorkFolder]:
+    """Yield the folder of a comparison: a new one, or that of a run that was stopped.
+
+    Without `work_dir` it is in the cache folder, and removed at the end unless it is to be kept; an error or a signal
+    leaves it to the next run.
+
+    Raises:
+        OutputError: it cannot be written to.
+        UsageError: another run is using it.
+    """
+    parent = cache_folder() / CACHE if work_dir is None else work_dir
+    folder = parent / key
+    with translate_os_errors(parent):
+        folder.mkdir(parents=True, exist_ok=True)
+        if work_dir is None:
+            _remove_old(parent, folder)
+        try:
+            lock = acquire_lock(folder / LOCK, timeout=0)
+        except Timeout:
+            raise UsageError(f"another bench --all works on the same network in {folder}; wait for it") from None
+    work = WorkFolder(folder, work_dir is not None)
+    with lock:
+        yield work
+    if not work.keep:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_old(parent: Path, own: Path) -> None:
+    for folder in parent.iterdir():
+        if folder != own and time.time() - folder.stat().st_mtime > KEPT_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_space(folder: Path, model: BuiltModel, variants: Sequence[Variant]) -> str:
+    """Check that all variants that are still to be written fit on the disk, and one more that is being written.
+
+    Returns:
+        what they take, in words.
+
+    Raises:
+        OutputError: there is too little space; nothing was written.
+    """
+    each = BYTES_PER_VALUE * model.parameters
+    missing = sum(not (folder / variant.slug / OUTCOME).is_file() for variant in variants)
+    needed = (missing + 1) * each if missing else 0
+    with translate_os_errors(folder):
+        free = shutil.disk_usage(folder).free
+    what = f"{len(variants)} artifacts of at most about {each / GB:.2g} GB each"
+    if needed > free:
+        raise OutputError(
+            f"{folder}: {what} need {needed / GB:.1f} GB, and {free / GB:.1f} GB are free; --work-dir names another "
+            "disk, --format fewer formats"
+        )
+    return what
+
+
+def command_request(variant: Variant, request: DeploymentRequest) -> ExportRequest:
+    """Return the export of a variant as a user would ask for it: into the default folder, by the default name."""
+    lower = variant.precision != "fp32"
+    return ExportRequest(
+        (variant.format,),
+        request.model,
+        outputs=request.outputs,
+        optimize=OptimizeOptions(target=variant.target, weight_dtype=variant.weight_dtype),
+        precision=replace(request.precision, compute=variant.precision) if lower else PrecisionOptions(),
+        parity=ParityOptions(device=request.measure.device),
+    )
+
+
+def export_variants(
+    variants: Sequence[Variant],
+    model: BuiltModel,
+    request: DeploymentRequest,
+    folder: Path,
+    progress: Progress,
+) -> tuple[tuple[ExportedVariant, ...], tuple[MissingRow, ...]]:
+    """Export and verify what an earlier run has not; a variant that fails is reported, and the others go on.
+
+    Raises:
+        OutputError: the folder cannot be written to, or is full.
+    """
+    exported: list[ExportedVariant] = []
+    missing: list[MissingRow] = []
+    start = time.monotonic()
+    limit = request.export_seconds
+    for number, variant in enumerate(variants, start=1):
+        own = folder / variant.slug
+        if (found := _find(variant, own)) is None:
+            if limit is not None and time.monotonic() - start > limit:
+                reason = f"not exported in {limit:g} s (--export-seconds); the same command goes on with it"
+                missing.append(MissingRow(str(variant), reason, "postponed"))
+                continue
+            what = f"{variant} ({number} of {len(variants)})"
+            wanted = command_request(variant, replace(request, model=model))
+            wanted = replace(
+                wanted,
+                output_dir=own,
+                name=f"{wanted.artifact_name}-{variant.slug}",
+                parity=replace(wanted.parity, cache=folder / REFERENCE),
+            )
+            found = _export(variant, wanted, _prefix(progress, what))
+        if isinstance(found, ExportedVariant):
+            exported.append(found)
+        else:
+            missing.append(found)
+    return tuple(exported), tuple(missing)
+
+
+def _prefix(progress: Progress, what: str) -> Progress:
+    return lambda step: progress(f"{what}: {step}")
+
+
+def _export(variant: Variant, request: ExportRequest, progress: Progress) -> ExportedVariant | MissingRow:
+    """Export one variant, and record the outcome unless another run may have another one."""
+    folder = request.output_dir
+    try:
+        result = export(request, progress)
+    except OutputError:
+        raise
+    except (UnavailableError, UsageError) as error:
+        return MissingRow(str(variant), str(error), "unavailable")
+    except CheckFailedError as error:
+        reason = _failure(error)
+        _record(folder, {"failed": reason})
+        return MissingRow(str(variant), reason, "failed")
+    except C3DExportError as error:
+        return MissingRow(str(variant), str(error), "failed")
+    except Exception as error:  # noqa: BLE001 - one format's defect must not cost the others' results
+        return MissingRow(str(variant), f"a bug in c3d-export: {type(error).__name__}: {error}", "failed")
+    (artifact,) = result.artifacts
+    assert isinstance(request.model, BuiltModel)
+    notes = tuple(note for note in result.notes if note not in request.model.notes)  # those are the table's
+    _record(folder, {"artifact": artifact.path.name, "notes": notes})
+    return ExportedVariant(variant, artifact.path, _size(artifact), notes)
+
+
+def _find(variant: Variant, folder: Path) -> ExportedVariant | MissingRow | None:
+    """Return what an earlier run found of a variant; None where it is to be exported."""
+    try:
+        outcome = json.loads((folder / OUTCOME).read_bytes())
+        if "failed" in outcome:
+            return MissingRow(str(variant), outcome["failed"], "failed")
+        loaded = load_artifact(folder / outcome["artifact"])
+    except (OSError, ValueError, KeyError, C3DExportError):  # absent or damaged
+        return None
+    manifest = loaded.manifest
+    if manifest is None or manifest.parity is None or not manifest.parity.passed:
+        return None
+    return ExportedVariant(variant, loaded.path, _size(Artifact(loaded.path, manifest)), tuple(outcome["notes"]))
+
+
+def _record(folder: Path, outcome: dict[str, object]) -> None:
+    with translate_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_write(folder / OUTCOME, json.dumps(outcome).encode())
+
+
+def _size(artifact: Artifact) -> int:
+    return sum(entry.bytes for entry in artifact.manifest.files)
+
+
+def _failure(error: CheckFailedError) -> str:
+    """Return why an artifact was not published: its worst comparison, or what the report says."""
+    failed = [report for report in error.reports if not report.passed]
+    rows = [row for report in failed for row in report.comparisons if not row.passed]
+    if not rows:
+        return failed[-1].notes[-1] if failed and failed[-1].notes else str(error)
+    worst = max(rows, key=lambda row: row.budget_used)
+    return (
+        f"not as accurate as it must be: {worst.output} on {worst.input} at {worst.snr_db:.1f} dB, "
+        f"{worst.budget_used:.3g} times the allowed error"
+    )
