@@ -102,9 +102,7 @@ def cells(row: DeploymentRow) -> tuple[str, ...]:
 
 
 def format_decibels(value: float) -> str:
-    """Return decibels with one decimal; `equal` where there is no error, `NaN` where an output is not finite."""
-    if math.isnan(value):
-        return "NaN"
+    """Return decibels with one decimal; `equal` where there is no error, `-inf` where an output is not finite."""
     return f"{value:.1f}" if math.isfinite(value) else "equal" if value > 0 else "-inf"
 
 

@@ -63,7 +63,7 @@ def make_points(table: DeploymentTable) -> tuple[Point, ...]:
 
 def _drawn(table: DeploymentTable) -> tuple[DeploymentRow, ...]:
     """Return the rows whose error is a number that an axis can show."""
-    return tuple(row for row in table.rows if not math.isnan(row.snr_db) and row.snr_db > -math.inf)
+    return tuple(row for row in table.rows if row.snr_db > -math.inf)
 
 
 def _figures(table: DeploymentTable) -> Table:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from exporter.formats.held_out import snr_db
 from exporter.parity.golden import GoldenOutputs
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Accuracy:
 
     Attributes:
         snr_db: the lowest signal-to-noise ratio of any output on any clip, 20 log10(|float64| / |error|), in decibels;
-            infinite where all are equal, NaN where an output is not finite.
+            infinite where all are equal, minus infinity where an output is not finite.
         top1: the share of clips whose highest class is that of float64, in every output with class scores; None without
             class scores.
     """
@@ -53,18 +54,8 @@ def measure_accuracy(outputs: Outputs, golden: GoldenOutputs) -> Accuracy:
         values, exact = outputs[name], golden.float64(name, list(rows))
         if values.shape != exact.shape:
             raise ValueError(f"output {name} has the shape {values.shape}; the network's is {exact.shape}")
-        found = [snr_db(*pair) for pair in zip(values, exact, strict=True)]
-        lowest = math.nan if any(map(math.isnan, (lowest, *found))) else min(lowest, *found)
+        lowest = min(lowest, *(snr_db(*pair) for pair in zip(values, exact, strict=True)))
         if name in scores:
             agrees &= values.argmax(-1) == exact.argmax(-1)
     return Accuracy(lowest, float(agrees.mean()) if scores else None)
 
-
-def snr_db(values: NDArray[np.float64], exact: NDArray[np.float64]) -> float:
-    """Return the signal-to-noise ratio of one item, in decibels; NaN where a number is not finite."""
-    if not (np.isfinite(values).all() and np.isfinite(exact).all()):
-        return math.nan
-    signal, noise = float(np.linalg.norm(exact)), float(np.linalg.norm(values - exact))
-    if noise == 0:
-        return math.inf
-    return 20 * math.log10(signal / noise) if signal > 0 else -math.inf

@@ -34,7 +34,7 @@ def mark_pareto(rows: Sequence[DeploymentRow]) -> tuple[DeploymentRow, ...]:
     A row whose outputs are not finite has no error that could be compared, and is never on the front.
     """
     ordered = sorted(rows, key=lambda row: row.latency)
-    valid = [number for number, row in enumerate(ordered) if not math.isnan(row.snr_db)]
+    valid = [number for number, row in enumerate(ordered) if row.snr_db > -math.inf]
     front = pareto_front([(ordered[number].latency, -ordered[number].snr_db) for number in valid])
     marked = {valid[index] for index in front}
     return tuple(replace(row, pareto=number in marked) for number, row in enumerate(ordered))
@@ -48,7 +48,7 @@ def holds(row: DeploymentRow, wanted: PrecisionOptions) -> bool:
     if row.variant is None:
         return False
     required = wanted.min_snr if wanted.min_snr is not None else row.variant.default_min_snr
-    accurate = not math.isnan(row.snr_db) and (required is None or row.snr_db >= required)
+    accurate = row.snr_db > -math.inf and (required is None or row.snr_db >= required)
     return accurate and (wanted.min_top1 is None or row.top1 is None or row.top1 >= wanted.min_top1)
 
 

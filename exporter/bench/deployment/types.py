@@ -109,7 +109,7 @@ class DeploymentRow:
         bytes: the size of the artifact's files; None for an engine.
         load: median seconds to load it in a new process.
         snr_db: the lowest signal-to-noise ratio to float64 of any output on any held-out clip, in decibels: infinite
-            where all are equal, NaN where an output is not finite.
+            where all are equal, minus infinity where an output is not finite.
         top1: the share of held-out clips whose highest class is that of float64; None without class scores.
         speeds: one for each batch size, in ascending order.
         pareto: no other row is as accurate and faster, or as fast and more accurate.

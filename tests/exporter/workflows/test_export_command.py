@@ -1,0 +1,120 @@
+"""The command line of a request means that request."""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import exporter.workflows.export
+from exporter.artifacts.loading import LoadedArtifact
+from exporter.cli.main import cli
+from exporter.formats import load_artifact
+from exporter.types import (
+    CalibrationOptions,
+    ExportRequest,
+    OptimizeOptions,
+    ParityOptions,
+    PrecisionOptions,
+)
+from exporter.workflows.export import ExportResult
+from exporter.workflows.export_command import build_options_of, export_command
+from models.built_model import BuiltModel
+from models.options import BuildOptions, WeightSelection
+
+Parse = Callable[[str], ExportRequest]
+
+
+@pytest.fixture
+def parse(monkeypatch: pytest.MonkeyPatch) -> Parse:
+    """Return what the command line makes of a command."""
+
+    def parsed(command: str) -> ExportRequest:
+        seen: list[ExportRequest] = []
+
+        def export(request: ExportRequest, _progress: Any) -> ExportResult:
+            seen.append(request)
+            return ExportResult((), (), "", (), {})
+
+        monkeypatch.setattr(exporter.workflows.export, "export", export)
+        program, *arguments = shlex.split(command)
+        assert program == "c3d-export"
+        done = CliRunner().invoke(cli, [*arguments, "--json"], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return seen[0]
+
+    return parsed
+
+
+REQUESTS = {
+    "plain": ExportRequest(("onnx",)),
+    "accuracy": ExportRequest(
+        ("onnx",),
+        BuildOptions(weights=Path("a checkpoint's.pth"), pool5="right", num_classes=487, new_head=True),
+        precision=PrecisionOptions("int8", 33.5, 0.99, CalibrationOptions((Path("my videos"), "https://x/a.mp4"), 24)),
+    ),
+    "cpu": ExportRequest(
+        ("onnx", "torchscript"),
+        BuildOptions(weights="https://host/c3d.pth#sha256=ab", layout="jfzhang95", labels="names.txt"),
+        outputs=("logits", "fc6"),
+        batch=2,
+        optimize=OptimizeOptions(target="cpu", autotune=True, optimize_for="load", weight_dtype="int8"),
+        external_data=True,
+        output_dir=Path("out"),
+        name="net",
+    ),
+    "selection": ExportRequest(
+        ("onnx",),
+        BuildOptions(
+            weights=Path("w.pt"),
+            selection=WeightSelection("net.state", "module.", ema=True, ignore=("aux.*",), key_map=("a=fc8",)),
+            input_size=(3, 8, 56, 56),
+            variant="c3d",
+            batch_norm=True,
+            preprocess="jfzhang95",
+            mean=Path("mean.npy"),
+            seed=4,
+        ),
+        opset=21,
+        with_preprocess=True,
+        verify=False,
+        parity=ParityOptions(device="cuda", clips=(Path("b.mp4"),)),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REQUESTS)
+def test_the_command_is_parsed_into_the_request(case: str, parse: Parse) -> None:
+    request = REQUESTS[case]
+    assert parse(export_command(request)) == replace(request, name=request.name or "c3d")
+
+
+def test_a_network_without_options_has_a_python_call(narrow: BuiltModel) -> None:
+    request = ExportRequest(
+        ("onnx",),
+        BuildOptions(num_classes=5, base_channels=8),
+        optimize=OptimizeOptions(target="cpu"),
+        precision=PrecisionOptions("int8", 35.0, calibration=CalibrationOptions((Path("v"),), 8)),
+    )
+    call = export_command(request)
+    assert call.startswith("exporter.export(")
+    names = {"ExportRequest": ExportRequest, "BuildOptions": BuildOptions, "OptimizeOptions": OptimizeOptions}
+    names |= {"PrecisionOptions": PrecisionOptions, "CalibrationOptions": CalibrationOptions}
+    made = eval(call.removeprefix("exporter.export(")[:-1], names)
+    calibration = replace(request.precision.calibration, clips=("v",))
+    assert made == replace(request, precision=replace(request.precision, calibration=calibration))
+    assert "model=model" in export_command(replace(request, model=narrow))
+
+
+def test_an_artifacts_network_has_the_options_that_build_it(narrow_artifacts: Any) -> None:
+    artifact = load_artifact(narrow_artifacts.artifacts[0].path)
+    options = build_options_of(artifact, BuildOptions())
+    assert options == BuildOptions(num_classes=5, base_channels=8, feature_dim=32)
+
+
+def test_a_file_without_a_manifest_has_the_options_given() -> None:
+    given = BuildOptions(weights=Path("w.pth"))
+    assert build_options_of(LoadedArtifact(Path("m.onnx"), "onnx", None, ()), given) is given
