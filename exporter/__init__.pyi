@@ -7,6 +7,14 @@ from .artifacts.manifest import (
     NetworkRecord,
     ParityRecord,
 )
+from .bench.deployment.types import (
+    BatchSpeed,
+    DeploymentRequest,
+    DeploymentRow,
+    DeploymentTable,
+    MissingRow,
+    Variant,
+)
 from .bench.types import (
     BenchReport,
     BenchRequest,
@@ -119,6 +127,9 @@ from .workflows.convert import (
     ConvertResult,
     convert,
 )
+from .workflows.deployment_table import (
+    benchmark_all,
+)
 from .workflows.export import (
     ExportResult,
     export,
@@ -164,6 +175,7 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "BadInputError",
+    "BatchSpeed",
     "BenchReport",
     "BenchRequest",
     "BuildOptions",
@@ -182,6 +194,9 @@ __all__ = [
     "ConvertRequest",
     "ConvertResult",
     "Decision",
+    "DeploymentRequest",
+    "DeploymentRow",
+    "DeploymentTable",
     "Determinism",
     "EngineReference",
     "ErrorHistogram",
@@ -205,6 +220,7 @@ __all__ = [
     "Manifest",
     "MeanFile",
     "Measurement",
+    "MissingRow",
     "ModelRecord",
     "NetworkRecord",
     "OptimizationMismatchError",
@@ -246,6 +262,7 @@ __all__ = [
     "UnchangedReason",
     "UsageError",
     "ValueRange",
+    "Variant",
     "VideoError",
     "VideoFailure",
     "VideoFeatureFiles",
@@ -253,6 +270,7 @@ __all__ = [
     "VideoPrediction",
     "WeightSelection",
     "benchmark",
+    "benchmark_all",
     "convert",
     "export",
     "features",

@@ -15,7 +15,8 @@ from pathlib import Path
 from filelock import Timeout
 
 from exporter.artifacts.files import Artifact
-from exporter.bench.deployment.types import DeploymentRequest, MissingRow, Variant
+from exporter.bench.deployment.measuring import REFERENCE
+from exporter.bench.deployment.types import BYTES_PER_VALUE, DeploymentRequest, ExportedVariant, MissingRow, Variant
 from exporter.calibration_clips import CalibrationClips
 from exporter.errors import C3DExportError, CheckFailedError, OutputError, UnavailableError, UsageError
 from exporter.formats import load_artifact
@@ -35,30 +36,10 @@ KEPT_SECONDS = 7 * 24 * 3600.0
 """After so long an unfinished comparison is removed by the next one."""
 OUTCOME = "outcome.json"
 """In a variant's folder: that it was exported and verified, with its notes, or why it failed."""
-REFERENCE = "reference"
-"""The folder of the float64 reference outputs, which all variants share."""
 LOCK = ".lock"
 DECIDING_LIBRARIES = ("onnxscript", "onnx-ir", "nncf", "tensorrt")
 """Libraries that decide an artifact's bytes, besides those that `environment` names."""
-BYTES_PER_VALUE = 4
 GB = 1e9
-
-
-@dataclass(frozen=True)
-class ExportedVariant:
-    """A variant that was exported and verified.
-
-    Attributes:
-        variant: what it is.
-        path: its model file.
-        bytes: the size of all its files but the manifest.
-        notes: what its export reported.
-    """
-
-    variant: Variant
-    path: Path
-    bytes: int
-    notes: tuple[str, ...] = ()
 
 
 def comparison_key(request: DeploymentRequest, model: BuiltModel, clips: CalibrationClips) -> str:
@@ -81,7 +62,7 @@ def comparison_key(request: DeploymentRequest, model: BuiltModel, clips: Calibra
 
 
 @dataclass
-class WorkFolder:
+class _WorkFolder:
     """The folder of a comparison, and whether it is kept at the end."""
 
     path: Path
@@ -89,7 +70,7 @@ class WorkFolder:
 
 
 @contextlib.contextmanager
-def open_folder(work_dir: Path | None, key: str) -> Generator[WorkFolder]:
+def open_folder(work_dir: Path | None, key: str) -> Generator[_WorkFolder]:
     """Yield the folder of a comparison: a new one, or that of a run that was stopped.
 
     Without `work_dir` it is in the cache folder, and removed at the end unless it is to be kept; an error or a signal
@@ -109,7 +90,7 @@ def open_folder(work_dir: Path | None, key: str) -> Generator[WorkFolder]:
             lock = acquire_lock(folder / LOCK, timeout=0)
         except Timeout:
             raise UsageError(f"another bench --all works on the same network in {folder}; wait for it") from None
-    work = WorkFolder(folder, work_dir is not None)
+    work = _WorkFolder(folder, work_dir is not None)
     with lock:
         yield work
     if not work.keep:

@@ -58,4 +58,3 @@ def measure_accuracy(outputs: Outputs, golden: GoldenOutputs) -> Accuracy:
         if name in scores:
             agrees &= values.argmax(-1) == exact.argmax(-1)
     return Accuracy(lowest, float(agrees.mean()) if scores else None)
-

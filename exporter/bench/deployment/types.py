@@ -17,6 +17,9 @@ from exporter.types import (
 from models.built_model import BuiltModel
 from models.options import BuildOptions
 
+BYTES_PER_VALUE = 4
+"""Of a float32 weight."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -49,6 +52,23 @@ class Variant:
     def default_min_snr(self) -> float | None:
         """The default of `--min-snr` in decibels, by precision or by how weights are stored; None for fp32."""
         return MIN_SNR.get(self.precision if self.precision != "fp32" else self.weight_dtype)
+
+
+@dataclass(frozen=True)
+class ExportedVariant:
+    """A variant that was exported and verified.
+
+    Attributes:
+        variant: what it is.
+        path: its model file.
+        bytes: the size of all its files but the manifest.
+        notes: what its export reported.
+    """
+
+    variant: Variant
+    path: Path
+    bytes: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,13 @@ def test_json_is_alone_on_stdout_and_the_page_is_written(
 
 
 USAGE = {
-    "nothing": ([], "Missing argument 'ARTIFACTS...'"),
+    "nothing": ([], "name an artifact to measure, or give --all"),
+    "an option of --all": (["m.onnx", "--calibrate", "v.mp4"], "--calibrate is an option of --all"),
+    "a shape with --all": (["--all", "--shape", "x=1x3"], "--shape does not go with --all"),
+    "two artifacts with --all": (["--all", "m.onnx", "n.onnx"], "--all takes one artifact"),
+    "two thread counts with --all": (["--all", "--threads", "1,2"], "--all measures at one thread count"),
+    "no time for exports": (["--all", "--export-seconds", "0"], "--export-seconds must be above 0"),
+    "no accuracy": (["--all", "--min-snr", "-3"], "--min-snr must be a positive number"),
     "text as batch": (["m.onnx", "--batch", "many"], "'many' is not of the form 1,4"),
     "an engine without a path": (["m.onnx", "--engine-python", "mnn"], "'mnn' is not of the form mnn=PATH/bin/python"),
 }

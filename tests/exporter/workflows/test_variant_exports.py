@@ -16,7 +16,7 @@ import exporter.workflows.variant_exports as module
 from exporter.bench.deployment.types import DeploymentRequest, MissingRow, Variant
 from exporter.calibration_clips import CalibrationClips
 from exporter.errors import OutputError, UnavailableError, UsageError
-from exporter.types import CalibrationOptions, ExportRequest, PrecisionOptions
+from exporter.types import CalibrationOptions, ExportRequest, ParityOptions, PrecisionOptions
 from exporter.workflows.candidates import ParityFailedError
 from exporter.workflows.export import ExportResult
 from exporter.workflows.export import export as real_export
@@ -61,7 +61,8 @@ def small() -> BuiltModel:
 
 @pytest.fixture(scope="module")
 def verified(small: BuiltModel, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
-    return real_export(ExportRequest(("onnx",), small, output_dir=tmp_path_factory.mktemp("verified")))
+    parity = ParityOptions(input_types=("random",))
+    return real_export(ExportRequest(("onnx",), small, output_dir=tmp_path_factory.mktemp("verified"), parity=parity))
 
 
 @pytest.fixture
@@ -161,7 +162,8 @@ def test_accuracy_and_clips_go_to_precisions_below_float32_only(
 
 
 def test_the_key_changes_with_everything_that_decides_the_artifacts(small: BuiltModel, narrow: BuiltModel) -> None:
-    clips = CalibrationClips(*2 * (np.zeros((1, 3, 16, 48, 48), np.float32),), ("a",), "one clip", "0" * 64)
+    clip = np.zeros((1, 3, 16, 48, 48), np.float32)
+    clips = CalibrationClips(clip, clip, ("a",), "one clip", "0" * 64)
     request = DeploymentRequest(small)
     key = comparison_key(request, small, clips)
     assert key == comparison_key(replace(request, formats=("onnx",), export_seconds=1.0), small, clips)

@@ -1,7 +1,7 @@
 """The accuracy of a target on held-out clips."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,7 @@ class Source:
     decisions = None
 
     @contextmanager
-    def open(self, *_: object, **__: object) -> Iterator[Runtime]:
+    def open(self, *_: object, **__: object) -> Generator[Runtime]:
         yield Runtime()
 
 
