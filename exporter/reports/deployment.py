@@ -36,8 +36,11 @@ def print_deployment(table: DeploymentTable, console: Console) -> None:
         word = "FAILED  " if missing.kind == "failed" else "missing "
         console.print(f"{word} {escape(missing.name)}: {escape(missing.reason)}")
     for row in table.rows:
-        print_notes([f"{row.name}: {note}" for note in row.notes], console)
-    print_notes(table.notes, console)
+        if row.name in (table.recommended, table.exact):
+            print_notes([f"{row.name}: {note}" for note in row.notes], console)
+    others = [row for row in table.rows if row.notes and row.name not in (table.recommended, table.exact)]
+    more = (f"--html and --json also have the notes of the {len(others)} other exports",) if others else ()
+    print_notes((*table.notes, *more), console)
     if table.folder is not None:
         console.print(f"kept     {escape(str(table.folder))}")
     phases = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in table.seconds.items())

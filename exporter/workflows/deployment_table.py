@@ -141,7 +141,8 @@ def _build(
         options = options and build_options_of(artifact, options)
         if artifact.manifest is not None and request.outputs is None:
             names = tuple(output.name for output in artifact.manifest.signature.outputs)
-            request = replace(request, outputs=names)
+            usual = tuple(output.name for output in model.select())
+            request = replace(request, outputs=None if names == usual else names)
     if model.without_preprocessing is not None:
         model = model.without_preprocessing
         notes += ("measured without the preprocessing that the artifact has inside; --with-preprocess adds it",)
@@ -169,8 +170,15 @@ def _rows(
             top1=accuracy.top1,
             speeds=tuple(speeds),
             command=None if found is None else export_command(command_request(found.variant, request)),
-            notes=() if found is None else tuple(note for note in found.notes if note not in known),
+            notes=() if found is None else tuple(_own_notes(found, known)),
         )
+
+
+def _own_notes(found: ExportedVariant, known: Sequence[str]) -> Iterator[str]:
+    """Yield the notes of one export that the table does not have already, without its format's name in front."""
+    for note in found.notes:
+        if note not in known:
+            yield note.removeprefix(f"{found.variant.format}: ")
 
 
 def _not_measured(measured: Measured, exported: Sequence[ExportedVariant]) -> Iterator[MissingRow]:
