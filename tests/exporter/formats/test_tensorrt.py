@@ -1,22 +1,40 @@
 """`--format tensorrt` from the network to a verified artifact, by a stand-in of TensorRT that runs it on the CPU."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+import torch
 from helpers import fake_tensorrt
 from helpers.fake_tensorrt import Machine
 from helpers.small_video_model import NARROW
+from helpers.video_command import KNOWN, VideoCommand
 
 from exporter.artifacts.manifest import Manifest
+from exporter.bench.types import BenchRequest
+from exporter.calibration_clips import CalibrationClips
+from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import IntegrityError, UnavailableError, UsageError
-from exporter.types import BatchProfile, ExportRequest, ParityOptions
+from exporter.formats import FORMATS, WriteRequest
+from exporter.types import (
+    DEFAULT_OPSET,
+    BatchProfile,
+    ComputePrecision,
+    ExportRequest,
+    ParityOptions,
+    PrecisionOptions,
+)
+from exporter.workflows.bench import benchmark
 from exporter.workflows.export import ExportResult, check_request, export
 from exporter.workflows.export_checks import MIN_LARGEST_BATCH
 from exporter.workflows.inspect import inspect
 from exporter.workflows.self_test import self_test
 from exporter.workflows.verify import verify_parity
+from models.builder import build
 
 QUICK = ParityOptions(input_types=("random",))
 
@@ -129,3 +147,56 @@ def test_frames_of_any_size_are_refused(tmp_path: Path) -> None:
     request = ExportRequest(("tensorrt",), replace(NARROW, preprocess="jfzhang95"), output_dir=tmp_path, verify=False)
     with pytest.raises(UsageError, match="--with-preprocess is not available for --format tensorrt"):
         export(replace(request, with_preprocess=True))
+
+
+@pytest.mark.heavy
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize(
+    ("precision", "operator", "least_db"), [("fp16", "Cast", 40.0), ("int8", "QuantizeLinear", 15.0)]
+)
+def test_an_engine_computes_in_the_graphs_precision(
+    precision: ComputePrecision, operator: str, least_db: float, published: ExportResult, tmp_path: Path
+) -> None:
+    network = build(NARROW)
+    drawn = np.random.default_rng(0).standard_normal((3, 3, 16, 112, 112), dtype=np.float32) * 50
+    clips = CalibrationClips(drawn[:2], drawn[2:], ("a", "b", "c"), "noise", "0" * 64)
+    manifest = published.artifacts[0].manifest.embedded()
+    request = WriteRequest("c3d", manifest, DEFAULT_OPSET, precision=PrecisionOptions(precision, 1.0), clips=clips)
+    written = next(iter(FORMATS["tensorrt"].candidates(network, request))).write(tmp_path, ())
+    assert [path.name for path in tmp_path.iterdir()] == ["c3d.engine"]
+    graph = onnx.load_from_string(written.files[0].read_bytes().partition(b"\n")[2]).graph
+    assert operator in {node.op_type for node in graph.node}
+    assert written.manifest.format == "tensorrt"
+    with find_engine("tensorrt").open(written.files[0], RuntimeOptions("cuda", precision=precision)) as runtime:
+        outputs = runtime.run({"clip": clips.held_out})["logits"].astype(np.float64)
+    with torch.inference_mode():
+        expected = network.network(torch.from_numpy(clips.held_out)).double().numpy()
+    decibels = 10 * np.log10(np.sum(expected**2) / np.sum((outputs - expected) ** 2))
+    assert least_db < decibels < 90  # more than its precision costs, and less than float32 has
+
+
+@pytest.mark.usefixtures("machine")
+def test_predict_runs_it(published: ExportResult, video_command: VideoCommand) -> None:
+    engine = video_command.run("predict", published.artifacts[0].path, video_command.videos[0], *KNOWN, "--json")
+    onnx_file = video_command.predict(video_command.videos[0], "--json")
+    assert engine.returncode == 0
+    ours, theirs = (json.loads(done.stdout) for done in (engine, onnx_file))
+    assert ours["model"]["engine"] == "TensorRT 11.4.0.106 (cuda)"
+    scores = [{one["name"]: one["value"] for one in found["videos"][0]["top"]} for found in (ours, theirs)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+
+
+@pytest.mark.heavy
+def test_bench_runs_it(published: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    support = Path(fake_tensorrt.__file__).parents[1]
+    (tmp_path / "tensorrt.py").write_text(
+        f"import sys\nimport pytest\nsys.path.append({str(support)!r})\n"
+        "from helpers import fake_tensorrt\nfake_tensorrt.install(pytest.MonkeyPatch())\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    request = BenchRequest(
+        (published.artifacts[0].path,), batches=(2,), device="cuda", rounds=1, seconds=0.1, load_rounds=1
+    )
+    report = benchmark(request)
+    assert (report.targets[0].engine, report.device) == ("TensorRT 11.4.0.106 (cuda)", "cuda")
+    assert len(report.measurements) == 1
