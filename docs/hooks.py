@@ -37,6 +37,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
     A page asks by a line `<!-- table: NAME -->`; it stays invisible where the file is read as it is.
     """
+    # the tests are not part of the site
+    markdown = re.sub(r'\[([^]]+)\]\(\.\./\.\./(tests/[^ )]+) "(\w+)"\)', r'<abbr title="\2::\3">\1</abbr>', markdown)
     markdown = re.sub(r"^<!-- table: (\w+) -->$", lambda found: TABLES[found[1]](), markdown, flags=re.MULTILINE)
     return markdown.replace("../benchmarks/results/", "benchmarks/")
 

@@ -16,11 +16,20 @@ import models
 from exporter.artifacts.manifest import Manifest
 from exporter.cli.main import cli
 from exporter.cli.verify import verify
-from exporter.engines import bench_engines, engine_names
+from exporter.engines import ENGINES, bench_engines, engine_names
+from exporter.formats import FORMATS
 from exporter.parity.input_types import INPUT_TYPES
 from exporter.parity.tolerance import SNR_TOLERANCES
 from exporter.passes.pipelines import build_passes
-from exporter.types import QUICK, TARGETS, OptimizeOptions
+from exporter.types import (
+    COMPUTE_PRECISIONS,
+    DEVICES,
+    QUICK,
+    TARGETS,
+    ComputePrecision,
+    FormatName,
+    OptimizeOptions,
+)
 from models.checkpoints.layouts import LAYOUTS
 
 ROOT = Path(__file__).parent.parent
@@ -111,6 +120,30 @@ def test_the_table_of_origins_lists_every_layout() -> None:
     assert [row[0] for row in rows] == expected
     for row, layout in zip(rows, LAYOUTS, strict=True):
         assert f"`{layout.pool5 or 'symmetric'}`" in row[3]
+
+
+CELL = re.compile(r'\[(tested|not run here|refused|no engine)\]\(\.\./\.\./(tests/[\w/]+\.py) "(test_\w+)"\)')
+
+
+def test_the_table_of_formats_precisions_and_devices_links_every_cell_to_a_test() -> None:
+    rows = {(row[0].strip("`"), row[1]): row[2:] for row in read_table("reference/formats.md", "format | precision")}
+    places: list[tuple[FormatName, ComputePrecision]] = [
+        (name, precision) for name in FORMATS for precision in COMPUTE_PRECISIONS
+    ]
+    assert [*rows] == places
+    for name, precision in places:
+        for device, cell in zip(DEVICES, rows[name, precision], strict=True):
+            found = CELL.fullmatch(cell)
+            assert found, (name, precision, device, cell)
+            state, path, function = found.groups()
+            able = any(device in engine.devices for engine in ENGINES.values() if name in engine.runs)
+            if FORMATS[name].precisions.get(precision) != "":
+                assert state == "refused", (name, precision, device)
+            else:
+                assert state in (("tested", "not run here") if able else ("no engine",)), (name, precision, device)
+            code = re.search(rf"((?:^@.*\n(?:^[ )].*\n)*)*)^def {function}\(", (ROOT / path).read_text(), re.MULTILINE)
+            assert code, f"{path}: no {function}"
+            assert ("pytest.mark.cuda" in code[1]) == (state == "not run here"), f"{path}::{function}"
 
 
 def test_the_table_of_inputs_lists_every_input_type() -> None:

@@ -13,7 +13,7 @@ from exporter.bench import roofline
 from exporter.bench.types import BenchRequest
 from exporter.engines import ENGINES, engine_names, find_engine, import_attribute
 from exporter.errors import UnavailableError, UsageError
-from exporter.types import FORMAT_NAMES, Device, ParityOptions
+from exporter.types import DEVICES, FORMAT_NAMES, Device, FormatName, ParityOptions
 from exporter.workflows.bench import benchmark
 from exporter.workflows.verify import verify_parity
 
@@ -56,6 +56,14 @@ def test_a_device_that_the_engine_cannot_use_is_refused(name: str, device: Devic
     with pytest.raises(UnavailableError, match=f"--device {device}: ") as caught:
         ENGINES[name].require_device(device)
     assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize(("name", "device"), [(name, device) for name in FORMAT_NAMES for device in DEVICES])
+def test_a_format_is_refused_on_a_device_that_no_engine_of_it_uses(name: FormatName, device: Device) -> None:
+    engines_of_it = [engine for engine in ENGINES.values() if name in engine.runs]
+    for engine in (engine for engine in engines_of_it if device not in engine.devices):
+        with pytest.raises(UnavailableError, match=f"--device {device}: {engine.display_name} runs on "):
+            engine.require_device(device)
 
 
 def test_a_missing_library_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

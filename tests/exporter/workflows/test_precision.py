@@ -3,7 +3,8 @@
 import pytest
 
 from exporter import CalibrationOptions, ExportRequest, OptimizeOptions, PrecisionOptions, UsageError
-from exporter.types import FORMAT_NAMES, FormatName
+from exporter.formats import FORMATS
+from exporter.types import COMPUTE_PRECISIONS, FORMAT_NAMES, ComputePrecision, FormatName
 from exporter.workflows.export import check_request
 
 
@@ -28,6 +29,22 @@ def test_every_format_states_what_it_computes_in(name: FormatName) -> None:
     from exporter.formats import FORMATS
 
     assert FORMATS[name].precisions["fp32"] == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "compute"),
+    [
+        (name, compute)
+        for name in FORMATS
+        for compute in COMPUTE_PRECISIONS
+        if FORMATS[name].precisions.get(compute) != ""
+    ],
+)
+def test_what_a_format_does_not_compute_in_is_refused_with_the_reason(
+    name: FormatName, compute: ComputePrecision
+) -> None:
+    with pytest.raises(UsageError, match=f"^--precision {compute} is not available for --format {name}: .+"):
+        check_request(ExportRequest((name,), precision=PrecisionOptions(compute)))
 
 
 def test_weights_are_stored_as_the_precision_says() -> None:
