@@ -9,6 +9,9 @@ import psutil
 from exporter import __version__
 
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy")
+BFLOAT16_INSTRUCTIONS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
+"""Instruction sets with which bfloat16 is faster than float32."""
+
 CPUINFO = Path("/proc/cpuinfo")
 
 _TORCH_NAMES = {"fma3": "fma"} | {f"avx512_{name}": f"avx512{name}" for name in ("f", "bw", "cd", "dq", "vl", "ifma")}

@@ -6,20 +6,18 @@ A package holds a shared library, which is code. What it was compiled for is in 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from exporter.engines.aoti_metadata import read_metadata, require_processor
 from exporter.engines.base import Runtime, RuntimeOptions, Tensors, first_line
 from exporter.engines.torch_settings import apply_settings, require_device
 from exporter.engines.torchscript import UNKNOWN_SHAPE, to_array, to_tensor
-from exporter.errors import ArtifactError, CheckFailedError, UnavailableError, UsageError
+from exporter.errors import ArtifactError, CheckFailedError, UsageError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.results import Placement, Precision
 from exporter.types import ComputePrecision
@@ -28,69 +26,16 @@ from models.specs import Signature, TensorSpec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CPU_FEATURES", "AotiRuntime", "read_metadata", "require_device", "require_processor"]
+__all__ = ["AotiRuntime", "require_device"]
 
-CPU_FEATURES = "c3d_export.cpu_features"
-"""Metadata of a package: the instruction sets that its code may use, as `exporter.system.cpu_features` names them."""
-METADATA = "wrapper_metadata.json"
-MAX_METADATA_BYTES = 1 << 20
 CHECK_INPUTS = "AOTI_RUNTIME_CHECK_INPUTS"
 """Environment variable: compiled code then compares shapes and dtypes, which it otherwise takes for granted."""
-MAX_NAMED = 4
-
 PRECISIONS: Mapping[ComputePrecision, Precision] = {
     "fp32": "float32",
     "fp16": "float16",
     "bf16": "bfloat16",
     "int8": "int8",
 }
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """Return what a package states of itself: platform, device, instruction sets. It is read as a zip archive.
-
-    Raises:
-        ArtifactError: it is no package, or cannot be read.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [entry for entry in archive.infolist() if entry.filename.endswith(METADATA)]
-            if not members or members[0].file_size > MAX_METADATA_BYTES:
-                raise ArtifactError(f"{path}: not an AOTInductor package")
-            stated = json.loads(archive.read(members[0]))
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not a whole AOTInductor package: {error}") from error
-    if not isinstance(stated, dict):
-        raise ArtifactError(f"{path}: its metadata is not a JSON object")
-    found: Mapping[Any, Any] = stated
-    return {str(name): str(value) for name, value in found.items()}
-
-
-def require_processor(path: Path, metadata: Mapping[str, str]) -> None:
-    """Refuse a package that was compiled for another kind of processor or system: its code would end the process.
-
-    Raises:
-        UnavailableError: the message names what is missing here.
-    """
-    import platform
-
-    from exporter.system import cpu_features
-
-    here = (platform.system().lower(), platform.machine())
-    meant = (metadata.get("AOTI_PLATFORM", here[0]), metadata.get("AOTI_MACHINE", here[1]))
-    if meant != here:
-        raise UnavailableError(
-            f"{path}: was compiled for {' '.join(meant)}, and this is {' '.join(here)}; export it again here"
-        )
-    missing = sorted(set(metadata.get(CPU_FEATURES, "").split()) - cpu_features())
-    if missing:
-        named = ", ".join(missing[:MAX_NAMED]) + (f" and {len(missing) - MAX_NAMED} more" * (len(missing) > MAX_NAMED))
-        raise UnavailableError(
-            f"{path}: was compiled for a processor with {named}, which this one does not have; export it again here, "
-            "or take --format pt2 or onnx"
-        )
 
 
 class AotiRuntime(Runtime):

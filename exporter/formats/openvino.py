@@ -29,12 +29,10 @@ from exporter.openvino_ir import (
     compile_options,
     read_ir,
 )
-from exporter.system import cpu_features
+from exporter.system import BFLOAT16_INSTRUCTIONS, cpu_features
 from exporter.types import ComputePrecision, FormatName, OptimizeOptions
 from models.built_model import BuiltModel
 
-BFLOAT16_INSTRUCTIONS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
-"""Instruction sets with which bfloat16 is faster than float32."""
 HINT_OPTION = "inference_precision_hint"
 """Manifest option: what to set OpenVINO's property of that name to when the model is compiled."""
 ONNX_OPTIONS = ("external_data",)

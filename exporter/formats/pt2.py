@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest import Manifest, OptionValue
 from exporter.errors import ArtifactError
 from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
 from exporter.formats.exported_program import export_program, save_program
@@ -50,6 +50,7 @@ class Pt2Format:
     precisions: Mapping[ComputePrecision, str] = MappingProxyType(
         {
             "fp32": "",
+            "bf16": "",
             "int8": "torch has no quantised 3-D convolutions in exported programs; take --format openvino or onnx",
         }
     )
@@ -60,11 +61,18 @@ class Pt2Format:
         """Do nothing: torch is always there."""
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
-        """Yield the plain program; for the CPU every variant instead, the fastest here first."""
+        """Yield the plain program; for the CPU every variant instead, the fastest here first; in bfloat16 one."""
         from exporter.formats.export_module import select_outputs
 
-        module = select_outputs(model, request.outputs)
         batch = request.manifest.signature.batch
+        if request.precision.compute == "bf16":
+            from exporter.formats.bfloat16 import make_candidates, slower_note
+
+            for made in make_candidates(model, request):
+                program = export_program(made.module, model, batch)
+                yield Candidate(made.name, partial(_write, request, program, made.options, slower_note("pt2")))
+            return
+        module = select_outputs(model, request.outputs)
         if request.optimize.target != "cpu":
             yield Candidate("plain", partial(_write, request, export_program(module, model, batch), {}, ()))
             return
@@ -140,7 +148,7 @@ def describe_times(times: Mapping[str, float], items: int) -> str:
 def _write(
     request: WriteRequest,
     program: ExportedProgram,
-    options: Mapping[str, str],
+    options: Mapping[str, OptionValue],
     notes: tuple[str, ...],
     folder: Path,
     rejected: tuple[str, ...],

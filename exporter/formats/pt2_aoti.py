@@ -12,10 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from exporter.artifacts.manifest import Manifest
-from exporter.engines.aoti import CPU_FEATURES, METADATA, read_metadata
+from exporter.artifacts.manifest import Manifest, OptionValue
+from exporter.engines.aoti_metadata import CPU_FEATURES, METADATA, read_metadata
 from exporter.engines.base import first_line
-from exporter.engines.torch_settings import require_compiler
 from exporter.errors import UsageError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
@@ -34,6 +33,9 @@ if TYPE_CHECKING:
 
 VARIANTS: tuple[Variant, ...] = ("plain", "winograd")
 """What is compiled: the compiler decides about memory formats itself."""
+
+SCRATCH = "c3d-export-aoti-"
+"""How the name of the folder begins that packages are compiled in."""
 
 COMPILER_OPTIONS: Mapping[str, object] = MappingProxyType(
     {
@@ -57,6 +59,7 @@ class AotiFormat:
     precisions: Mapping[ComputePrecision, str] = MappingProxyType(
         {
             "fp32": "",
+            "bf16": "",
             "int8": "torch has no quantised 3-D convolutions in exported programs; take --format openvino or onnx",
         }
     )
@@ -68,35 +71,60 @@ class AotiFormat:
         Raises:
             UnavailableError: there is none; the message names the package.
         """
+        from exporter.engines.torch_settings import require_compiler
+
         del precision
         require_compiler("--format pt2-aoti")
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
-        """Compile every variant, and yield them, the fastest here first; `plain` is the last."""
-        from exporter.formats.export_module import select_outputs
-
-        module = select_outputs(model, request.outputs)
-        batch = request.manifest.signature.batch
-        names: list[Variant] = [name for name in VARIANTS if name == "plain" or model.conv_hints]
-        with tempfile.TemporaryDirectory(prefix="c3d-export-aoti-") as scratch:
-            packages: dict[Variant, Path] = {}
-            for name in names:
-                request.progress(f"pt2-aoti: compiling {name}")
-                made = make_variant(module, model, name, whole_batch=batch is None)
-                packages[name] = compile_program(export_program(made, model, batch), Path(scratch), name)
-            times: dict[str, float] = {}
-            if len(names) > 1:
-                request.progress(f"pt2-aoti: measuring {', '.join(names)}")
-                times = measure_packages(packages, model, batch or 1)
-            tried: list[Variant] = []
-            while "plain" not in tried:
-                variant = fastest(times, tried) if times else "plain"
-                tried.append(variant)
-                yield Candidate(variant, partial(_write, request, packages[variant], variant, times))
+        """Compile every variant, and yield them, the fastest here first; `plain` is the last. In bfloat16, one."""
+        if request.precision.compute == "bf16":
+            yield from _bfloat16(model, request)
+        else:
+            yield from _float32(model, request)
 
     def read_embedded(self, path: Path) -> Manifest | None:
         """Return the manifest among the package's extra files; see `read_manifest`."""
         return read_manifest(path, "AOTInductor package", METADATA)
+
+
+def _bfloat16(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
+    from exporter.formats.bfloat16 import make_candidates, slower_note
+
+    with tempfile.TemporaryDirectory(prefix=SCRATCH) as scratch:
+        for made in make_candidates(model, request):
+            request.progress(f"pt2-aoti: compiling {made.name}")
+            program = export_program(made.module, model, request.manifest.signature.batch)
+            package = compile_program(program, Path(scratch), "bfloat16")
+            yield Candidate(made.name, partial(_write, request, package, made.options, slower_note("pt2-aoti")))
+
+
+def _float32(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
+    from exporter.formats.export_module import select_outputs
+
+    module = select_outputs(model, request.outputs)
+    batch = request.manifest.signature.batch
+    names: list[Variant] = [name for name in VARIANTS if name == "plain" or model.conv_hints]
+    with tempfile.TemporaryDirectory(prefix=SCRATCH) as scratch:
+        packages: dict[Variant, Path] = {}
+        for name in names:
+            request.progress(f"pt2-aoti: compiling {name}")
+            made = make_variant(module, model, name, whole_batch=batch is None)
+            packages[name] = compile_program(export_program(made, model, batch), Path(scratch), name)
+        times: dict[str, float] = {}
+        if len(names) > 1:
+            request.progress(f"pt2-aoti: measuring {', '.join(names)}")
+            times = measure_packages(packages, model, batch or 1)
+        tried: list[Variant] = []
+        while "plain" not in tried:
+            variant = fastest(times, tried) if times else "plain"
+            tried.append(variant)
+            options: dict[str, OptionValue] = {VARIANT_OPTION: variant}
+            notes: tuple[str, ...] = ()
+            if times:
+                options[MEASURED_OPTION] = measured = describe_times(times, batch or 1)
+                notes = (f"pt2-aoti: measured on this CPU: {measured}; the file holds {variant}",)
+            yield Candidate(variant, partial(_write, request, packages[variant], options, notes))
 
 
 def package_facts(path: Path) -> dict[str, str]:
@@ -147,23 +175,18 @@ def measure_packages(packages: Mapping[Variant, Path], model: BuiltModel, items:
 def _write(
     request: WriteRequest,
     package: Path,
-    variant: Variant,
-    times: Mapping[str, float],
+    options: Mapping[str, OptionValue],
+    notes: tuple[str, ...],
     folder: Path,
     rejected: tuple[str, ...],
 ) -> WriteResult:
     """Write a package with the manifest inside, without the C++ sources, which name paths of this machine."""
-    items = request.manifest.signature.batch or 1
-    measured = {MEASURED_OPTION: describe_times(times, items)} if times else {}
     failed = {FAILED_OPTION: ", ".join(rejected)} if rejected else {}
     # it is for this processor, whatever was asked for
-    options = {**request.manifest.options, "target": "cpu", VARIANT_OPTION: variant, **measured, **failed}
-    manifest = replace(request.manifest, options=options, versions={"torch": version("torch")})
+    whole = {**request.manifest.options, "target": "cpu", **options, **failed}
+    manifest = replace(request.manifest, options=whole, versions={"torch": version("torch")})
     path = folder / f"{request.name}{AotiFormat.suffix}"
     extra = {f"extra/{MANIFEST_KEY}": manifest.embedded().to_json().encode()}
     with package.open("rb") as stream:
         repack(stream, path, lambda name, content: None if name.endswith(".cpp") else (name, content), extra)
-    notes = (
-        (f"pt2-aoti: measured on this CPU: {describe_times(times, items)}; the file holds {variant}",) if times else ()
-    )
     return WriteResult((path,), manifest, notes)

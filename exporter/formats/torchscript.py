@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO
 
-from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest import Manifest, OptionValue
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
 from exporter.formats.torch_archive import has_member, read_manifest, repack
@@ -21,6 +21,7 @@ from exporter.formats.torchscript_variants import (
     MIN_SPEEDUP,
     OPTIMIZE_FOR_INFERENCE,
     Choice,
+    compile_variant,
     rank_variants,
     script_and_freeze,
 )
@@ -32,6 +33,8 @@ from models.paths import descriptor_path
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from exporter.formats.bfloat16 import Bfloat16
 
 OPTIMIZE_OPTION = OPTIMIZE_FOR_INFERENCE
 """Manifest option: whether to call `torch.jit.optimize_for_inference` after loading."""
@@ -58,6 +61,7 @@ class TorchScriptFormat:
     precisions: Mapping[ComputePrecision, str] = MappingProxyType(
         {
             "fp32": "",
+            "bf16": "",
             "int8": "TorchScript's quantised convolutions were removed from torch; take --format openvino or onnx",
         }
     )
@@ -67,9 +71,15 @@ class TorchScriptFormat:
         """Return: it needs nothing but this project's own dependencies."""
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
-        """Yield the plain module; for the CPU every variant instead, the fastest here first."""
+        """Yield the plain module; for the CPU every variant instead, the fastest here first; in bfloat16 one."""
         from exporter.formats.export_module import select_outputs
 
+        if request.precision.compute == "bf16":
+            from exporter.formats.bfloat16 import make_candidates
+
+            for made in make_candidates(model, request):
+                yield Candidate(made.name, partial(self._write_bfloat16, request, made))
+            return
         module = select_outputs(model, request.outputs)
         if request.optimize.target != "cpu":
             yield Candidate("plain", partial(self._write_plain, module, request))
@@ -91,6 +101,17 @@ class TorchScriptFormat:
             files, manifest = self._save(script_and_freeze(module), request, folder, {})
         return WriteResult(files, manifest)
 
+    def _write_bfloat16(
+        self, request: WriteRequest, made: Bfloat16, folder: Path, rejected: tuple[str, ...]
+    ) -> WriteResult:
+        from exporter.formats.bfloat16 import slower_note
+
+        with suppress_foreign_logging():
+            script = compile_variant(made.module, "channels_last")
+        failed = {FAILED_OPTION: ", ".join(rejected)} if rejected else {}
+        files, manifest = self._save(script, request, folder, {**made.options, **failed})
+        return WriteResult(files, manifest, slower_note("torchscript"))
+
     def _write_variant(
         self,
         request: WriteRequest,
@@ -99,7 +120,7 @@ class TorchScriptFormat:
         folder: Path,
         rejected: tuple[str, ...],
     ) -> WriteResult:
-        options: dict[str, str | bool] = {
+        options: dict[str, OptionValue] = {
             OPTIMIZE_OPTION: choice.optimize_for_inference,
             VARIANT_OPTION: choice.variant,
             MEASURED_OPTION: _times(choice),
@@ -110,7 +131,7 @@ class TorchScriptFormat:
         return WriteResult(files, manifest, (_summary(choice, rejected),))
 
     def _save(
-        self, script: torch.jit.ScriptModule, request: WriteRequest, folder: Path, options: dict[str, str | bool]
+        self, script: torch.jit.ScriptModule, request: WriteRequest, folder: Path, options: Mapping[str, OptionValue]
     ) -> tuple[tuple[Path, ...], Manifest]:
         """Write the file, and return it with the manifest inside."""
         whole = {**request.manifest.options, **options}

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from exporter.engines import RuntimeOptions
-from exporter.engines.aoti import CPU_FEATURES, AotiRuntime, read_metadata, require_processor
+from exporter.engines.aoti import AotiRuntime
+from exporter.engines.aoti_metadata import CPU_FEATURES, read_metadata, require_processor
 from exporter.errors import ArtifactError, UnavailableError, UsageError
 from exporter.system import cpu_features
 

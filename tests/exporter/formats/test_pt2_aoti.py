@@ -10,7 +10,8 @@ import pytest
 from helpers.residual import residual_network
 
 from exporter.engines import RuntimeOptions
-from exporter.engines.aoti import CPU_FEATURES, AotiRuntime
+from exporter.engines.aoti import AotiRuntime
+from exporter.engines.aoti_metadata import CPU_FEATURES
 from exporter.errors import CheckFailedError, UnavailableError
 from exporter.formats import FORMATS, find_format, load_artifact, pt2_aoti
 from exporter.system import cpu_features
@@ -53,7 +54,7 @@ def test_the_faster_one_is_kept_without_its_sources(
 
     monkeypatch.setattr(pt2_aoti, "compile_program", compile_program)
     monkeypatch.setattr(pt2_aoti, "measure_packages", measure)
-    monkeypatch.setattr(pt2_aoti, "require_compiler", lambda what: None)
+    monkeypatch.setattr("exporter.engines.torch_settings.require_compiler", lambda what: None)
     (artifact,) = export(ExportRequest(("pt2-aoti",), residual, output_dir=tmp_path, verify=False)).artifacts
     assert artifact.path.name == "preactivation.aoti.pt2"
     assert artifact.manifest.options["variant"] == taken

@@ -1,0 +1,64 @@
+"""What an AOTInductor package was compiled for, read without loading it or importing torch."""
+
+from __future__ import annotations
+
+import json
+import platform
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from exporter.errors import ArtifactError, UnavailableError
+from exporter.system import cpu_features
+
+CPU_FEATURES = "c3d_export.cpu_features"
+"""Metadata of a package: the instruction sets that its code may use, as `exporter.system.cpu_features` names them."""
+METADATA = "wrapper_metadata.json"
+MAX_METADATA_BYTES = 1 << 20
+MAX_NAMED = 4
+"""Missing instruction sets that a message names; the others are counted."""
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return what a package states of itself: platform, device, instruction sets. It is read as a zip archive.
+
+    Raises:
+        ArtifactError: it is no package, or cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [entry for entry in archive.infolist() if entry.filename.endswith(METADATA)]
+            if not members or members[0].file_size > MAX_METADATA_BYTES:
+                raise ArtifactError(f"{path}: not an AOTInductor package")
+            stated = json.loads(archive.read(members[0]))
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: not a whole AOTInductor package: {error}") from error
+    if not isinstance(stated, dict):
+        raise ArtifactError(f"{path}: its metadata is not a JSON object")
+    found: Mapping[Any, Any] = stated
+    return {str(name): str(value) for name, value in found.items()}
+
+
+def require_processor(path: Path, metadata: Mapping[str, str]) -> None:
+    """Refuse a package that was compiled for another kind of processor or system: its code would end the process.
+
+    Raises:
+        UnavailableError: the message names what is missing here.
+    """
+    here = (platform.system().lower(), platform.machine())
+    meant = (metadata.get("AOTI_PLATFORM", here[0]), metadata.get("AOTI_MACHINE", here[1]))
+    if meant != here:
+        raise UnavailableError(
+            f"{path}: was compiled for {' '.join(meant)}, and this is {' '.join(here)}; export it again here"
+        )
+    missing = sorted(set(metadata.get(CPU_FEATURES, "").split()) - cpu_features())
+    if missing:
+        named = ", ".join(missing[:MAX_NAMED]) + (f" and {len(missing) - MAX_NAMED} more" * (len(missing) > MAX_NAMED))
+        raise UnavailableError(
+            f"{path}: was compiled for a processor with {named}, which this one does not have; export it again here, "
+            "or take --format pt2 or onnx"
+        )
