@@ -1,4 +1,4 @@
-"""Quantisation with numbers that follow from the data."""
+"""Quantised operators: with numbers that follow from the data, and onnxruntime's with channels last."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from exporter.engines.reference.node import Node
+from exporter.engines.reference.kernels.convolution import conv
+from exporter.engines.reference.kernels.pooling import max_pool
+from exporter.engines.reference.node import Node, UnsupportedError
 
 LEVELS = 255
 
@@ -24,3 +26,79 @@ def dynamic_quantize_linear(node: Node, x: Any) -> Any:
     quantised = np.clip(np.rint(x / scale) + zero_point, 0, LEVELS)
     y = np.where(np.isnan(quantised), 0, quantised).astype(np.uint8)
     return y, np.asarray(scale, x.dtype), np.asarray(0 if np.isnan(zero_point) else zero_point, np.uint8)
+
+
+def quantize_linear(node: Node, x: Any, scale: Any, zero_point: Any = None) -> Any:
+    """Levels of x: `round(x / scale) + zero_point`, halves to even, saturated; in uint8 without a zero point."""
+    if node.attributes.get("output_dtype", 0) and zero_point is None:
+        raise UnsupportedError("a dtype without a zero point")
+    dtype = np.dtype(np.uint8) if zero_point is None else zero_point.dtype
+    limits = _limits(dtype)
+    scales, zeros = (_spread(node, number, x) for number in (scale, zero_point))
+    levels = np.rint(x / scales) + (0 if zeros is None else zeros.astype(np.float64))
+    return np.clip(levels, limits.min, limits.max).astype(dtype)
+
+
+def dequantize_linear(node: Node, x: Any, scale: Any, zero_point: Any = None) -> Any:
+    """Numbers in the dtype of the scale: `(x - zero_point) * scale`."""
+    _limits(x.dtype)
+    scales, zeros = (_spread(node, number, x) for number in (scale, zero_point))
+    return (x.astype(scales.dtype) - (0 if zeros is None else zeros.astype(scales.dtype))) * scales
+
+
+def _limits(dtype: np.dtype[Any]) -> np.iinfo[Any]:
+    if dtype.kind not in "iu":
+        raise UnsupportedError(f"levels in {dtype}")
+    return np.iinfo(dtype)
+
+
+def _spread(node: Node, numbers: Any, x: Any) -> Any:
+    """Return the numbers of a tensor, of each slice along `axis`, or of each block, in a shape that broadcasts to x."""
+    if numbers is None or np.size(numbers) == 1:
+        return None if numbers is None else np.asarray(numbers).reshape(())
+    axis, block = node.attributes.get("axis", 1), node.attributes.get("block_size", 0)
+    if block:
+        return np.take(np.repeat(numbers, block, axis), np.arange(x.shape[axis]), axis)
+    shape = [1] * x.ndim
+    shape[axis] = -1
+    return numbers.reshape(shape)
+
+
+def qlinear_conv(
+    node: Node,
+    x: Any,
+    x_scale: Any,
+    x_zero: Any,
+    w: Any,
+    w_scale: Any,
+    w_zero: Any,
+    y_scale: Any,
+    y_zero: Any,
+    b: Any = None,
+) -> Any:
+    """Convolution of integers, exact, whose sums are scaled and rounded to the levels of the output.
+
+    With the attribute `channels_last`, x and the result are (N, …, C); the weight is (M, C / group, …) always.
+    """
+    last = bool(node.attributes.get("channels_last", 0))
+    centred = _to_first(x, last).astype(np.float64) - float(x_zero)
+    per_channel = (-1, *[1] * (w.ndim - 1))
+    weight = w.astype(np.float64) - np.asarray(w_zero, np.float64).reshape(per_channel)
+    sums = conv(node, centred, weight, None if b is None else b.astype(np.float64))
+    scales = np.asarray(w_scale, np.float64) * float(x_scale) / float(y_scale)
+    levels = np.rint(sums * scales.reshape(per_channel[:-1])) + float(y_zero)
+    limits = np.iinfo(y_zero.dtype)
+    return _from_first(np.clip(levels, limits.min, limits.max).astype(y_zero.dtype), last)
+
+
+def nhwc_max_pool(node: Node, x: Any) -> Any:
+    """Max pool of integers (N, …, C)."""
+    return _from_first(max_pool(node, _to_first(x, last=True)), last=True)
+
+
+def _to_first(x: Any, last: bool) -> Any:
+    return np.ascontiguousarray(np.moveaxis(x, -1, 1)) if last else x
+
+
+def _from_first(x: Any, last: bool) -> Any:
+    return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if last else x

@@ -93,15 +93,22 @@ def test_the_operators_compute_the_quantised_network(
         assert snr_db(found[name], values) > 28, name
 
 
-@pytest.mark.parametrize("plan", [PORTABLE, UNSIGNED], ids=lambda plan: plan.name)
+CONVS = ("c1.node", "c2.node", "c3.node")
+OPERATORS = Plan("QLinearConv", "uint8", quantize_bias=True, forms=dict(zip(CONVS, FORMS[1:], strict=True)))
+
+
+@pytest.mark.parametrize("plan", [PORTABLE, UNSIGNED, OPERATORS], ids=lambda plan: plan.name)
 def test_float64_evaluates_what_onnxruntime_computes(
     plan: Plan, model: ir.Model, ranges: Mapping[str, tuple[float, float]]
 ) -> None:
     quantized = plan.apply(model, ranges).model
     x = normal(2, *CLIP, seed=1)
-    with temporary_file(quantized) as path:
-        with Float64Graph(path, RuntimeOptions()) as reference, OnnxRuntime(path, RuntimeOptions()) as runtime:
-            exact, found = reference.run({"x": x}), runtime.run({"x": x})
+    with (
+        temporary_file(quantized) as path,
+        Float64Graph(path, RuntimeOptions()) as reference,
+        OnnxRuntime(path, RuntimeOptions()) as runtime,
+    ):
+        exact, found = reference.run({"x": x}), runtime.run({"x": x})
         assert not reference.notes  # nothing was left to float32
     for name, values in exact.items():
         assert values.dtype == np.float64
