@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers.residual import residual_network
 
 from exporter.engines import RuntimeOptions
 from exporter.engines.aoti import AotiRuntime
 from exporter.engines.aoti_metadata import CPU_FEATURES
 from exporter.errors import CheckFailedError, UnavailableError
-from exporter.formats import FORMATS, find_format, load_artifact, pt2_aoti
+from exporter.formats import FORMATS, find_format, load_artifact, pt2_aoti, runtime_options
 from exporter.system import cpu_features
-from exporter.types import ExportRequest, ParityOptions
+from exporter.types import ExportRequest, ParityOptions, PrecisionOptions
 from exporter.workflows.export import export
 from exporter.workflows.inspect import inspect
 from models.built_model import BuiltModel
@@ -65,6 +66,22 @@ def test_the_faster_one_is_kept_without_its_sources(
     found = inspect(artifact.path)
     assert (found.kind, found.facts["needs"]) == ("AOTInductor package", f"avx2 {taken}")
     assert FORMATS["pt2-aoti"].read_embedded(artifact.path) == artifact.manifest.embedded()
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler; apt-get install g++")
+def test_a_compiled_network_in_bfloat16(residual: BuiltModel, tmp_path: Path) -> None:
+    request = ExportRequest(
+        ("pt2-aoti",), residual, precision=PrecisionOptions("bf16"), output_dir=tmp_path, verify=False
+    )
+    (artifact,) = export(request).artifacts
+    volume = np.random.default_rng(0).standard_normal((2, 3, 4, 8, 8)).astype(np.float32)
+    with AotiRuntime(artifact.path, runtime_options(load_artifact(artifact.path))) as runtime:
+        output = runtime.run({"volume": volume})["features"]
+        assert runtime.precision == "bfloat16"
+    exact = residual_network().network.double()(torch.from_numpy(volume).double()).numpy()
+    noise = np.linalg.norm(output - exact) / np.linalg.norm(exact)
+    assert 1e-4 < noise < 1e-2
 
 
 def test_the_longest_suffix_decides() -> None:
