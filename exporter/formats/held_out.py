@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exporter.engines import Runtime, RuntimeOptions
-from exporter.engines.pytorch import PyTorchRuntime
 from models.built_model import BuiltModel
 from models.progress import Progress, no_progress
 
@@ -36,6 +35,8 @@ class HeldOut:
     @cached_property
     def float64(self) -> list[dict[str, NDArray[Any]]]:
         """{output: value (1, …) in float64} of each clip; computed at the first access, one clip at a time."""
+        from exporter.engines.pytorch import PyTorchRuntime
+
         golden: list[dict[str, NDArray[Any]]] = []
         with PyTorchRuntime(self.model, "float64", RuntimeOptions()) as runtime:
             for number in range(len(self.clips)):

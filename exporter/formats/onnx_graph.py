@@ -134,8 +134,9 @@ def _export(module: nn.Module, signature: Signature) -> ir.Model:
     import torch
 
     (spec,) = signature.inputs
+    # with an example of one item, torch takes the batch of some networks (attention) for a constant
     example = torch.zeros(
-        [size if isinstance(size, int) else 1 for size in spec.shape], dtype=getattr(torch, spec.dtype)
+        [size if isinstance(size, int) else 2 for size in spec.shape], dtype=getattr(torch, spec.dtype)
     )
     with suppress_foreign_logging():
         program = torch.onnx.export(

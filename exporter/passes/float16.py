@@ -21,6 +21,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from exporter.onnx_io.subgraphs import SHAPE_OPERATORS
 from exporter.passes.base import ONNX, GraphPass, add_initializer, constant, get_opset, used_names
 from exporter.passes.names import unused_name
 
@@ -179,6 +180,13 @@ def _find_slots(node: ir.Node, opset: int) -> _Slots | None:
     )
 
 
+def _takes_float16(node: ir.Node, index: int, planned: Mapping[ir.Node, _Slots]) -> bool:
+    """Return whether a node reads a value in float16: it computes in it, or reads no more than the shape."""
+    if node in planned:
+        return index in planned[node].inputs
+    return node.op_type in SHAPE_OPERATORS and node.domain in ONNX
+
+
 def _is_float32(value: ir.Value | None) -> bool:
     return value is not None and value.dtype == ir.DataType.FLOAT
 
@@ -226,7 +234,7 @@ class _Casts:
     def restore(self, value: ir.Value, planned: Mapping[ir.Node, _Slots]) -> None:
         """Let the graph's outputs and all nodes that stay in float32 read a float16 value through one Cast."""
         outputs = [index for index, output in enumerate(self._model.graph.outputs) if output is value]
-        others = [use for use in value.uses() if use.node not in planned or use.idx not in planned[use.node].inputs]
+        others = [use for use in value.uses() if not _takes_float16(use.node, use.idx, planned)]
         if not outputs and not others:
             return
         name = None

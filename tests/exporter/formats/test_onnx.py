@@ -154,6 +154,27 @@ DRAFT = replace(
 )
 
 
+class Attention(nn.Module):
+    """Self-attention over time, for which torch takes a batch of one in its example for a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.attention(x, x, x, need_weights=False)[0]
+
+
+def test_the_batch_of_a_network_with_attention_stays_dynamic(tmp_path: Path) -> None:
+    steps = BuiltModel(
+        Attention().eval(), TensorSpec("steps", "float32", ("batch", 4, 8)), (OutputSpec("mixed", (4, 8), "features"),)
+    )
+    (artifact,) = export(ExportRequest(("onnx",), model=steps, output_dir=tmp_path, verify=False)).artifacts
+    session = onnxruntime.InferenceSession(artifact.path)
+    assert session.get_outputs()[0].shape == ["batch", 4, 8]
+    assert np.asarray(session.run(None, {"steps": np.zeros((3, 4, 8), np.float32)})[0]).shape == (3, 4, 8)
+
+
 def write(folder: Path, optimize: OptimizeOptions, opset: int = DEFAULT_OPSET) -> WriteResult:
     """Write the first candidate."""
     folder.mkdir()

@@ -150,5 +150,11 @@ def test_images_and_matrix_products_of_two_values(tmp_path: Path) -> None:
     assert done.operators == ["Cast", "Conv", "Transpose", "MatMul", "Cast", "Softmax", "Cast", "MatMul", "Cast"]
 
 
+def test_a_node_that_reads_no_more_than_the_shape_needs_no_cast(tmp_path: Path) -> None:
+    nodes = [node("Conv", "x w", "c"), node("Shape", "c", "s"), node("Reshape", "c s", "y")]
+    done = check_pass(Float16(), network(nodes, w=WEIGHTS["w"]), CLIP, tmp_path, 2e-3)
+    assert done.operators == ["Cast", "Conv", "Shape", "Reshape", "Cast"]
+
+
 def test_nothing_changes_without_a_layer() -> None:
     assert not rewrite(Float16(), network([node("Relu", "x", "y")])).modified
