@@ -67,12 +67,17 @@ def _drawn(table: DeploymentTable) -> tuple[DeploymentRow, ...]:
 
 
 def _figures(table: DeploymentTable) -> Table:
-    names = ("", *(heading.replace("\n", " ") for heading in headings(table)), "Pareto front")
+    names = (*(heading.replace("\n", " ") for heading in headings(table)), "choice")
     rows = tuple(
-        Row((str(number), *cells(row), "recommended" * (row.name == table.recommended) or "yes" * row.pareto))
+        Row((f"{number} {row.name}", *cells(row)[1:], _choice(table, row)))
         for number, row in enumerate(table.rows, start=1)
     )
-    return Table("figures", "The fastest first", names, rows, tuple(range(2, len(names) - 1)))
+    return Table("figures", "The fastest first", names, rows, tuple(range(1, len(names) - 1)))
+
+
+def _choice(table: DeploymentTable, row: DeploymentRow) -> str:
+    chosen = ("recommended" * (row.name == table.recommended), "Pareto front" * row.pareto)
+    return ", ".join(filter(None, chosen))
 
 
 def _facts(table: DeploymentTable) -> tuple[tuple[str, str], ...]:

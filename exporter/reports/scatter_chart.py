@@ -64,7 +64,7 @@ def scatter_chart(
         axes.set_ylim(low, high)
         set_ticks(axes, 0, right, lambda value: f"{value:g}", log=False)
         _set_vertical_ticks(axes, low, high)
-        axes.set_title(axes_titles[1], loc="left", fontsize=FONT, color=COLOURS["muted"], parse_math=False)
+        write(axes, 0.99, 0.99, axes_titles[1], "muted", ha="right", va="top", transform=axes.transAxes, fontsize=FONT)
         if front:
             steps = ([point.x for point in front], [max(point.y, low) for point in front])
             axes.step(*steps, where="post", color=COLOURS["subject"], linewidth=1.25, alpha=0.6, zorder=2)

@@ -86,7 +86,9 @@ def benchmark_all(request: DeploymentRequest, progress: Progress = no_progress) 
         with timed(seconds, "measure"):
             measured = measure(exported, model, clips, request.measure, work.path, progress)
     missing += tuple(_not_measured(measured, exported))
-    rows = mark_pareto(tuple(_rows(measured, exported, replace(request, model=options or model), clips.notes)))
+    rows = mark_pareto(
+        tuple(_rows(measured, exported, replace(request, model=options or model), (*model.notes, *clips.notes)))
+    )
     if not rows:
         raise CheckFailedError(f"nothing could be measured; {missing[-1].name}: {missing[-1].reason}")
     best, exact = recommend(rows, request.precision), find_exact(rows)

@@ -200,10 +200,8 @@ def _export(variant: Variant, request: ExportRequest, progress: Progress) -> Exp
     except Exception as error:  # noqa: BLE001 - one format's defect must not cost the others' results
         return MissingRow(str(variant), f"a bug in c3d-export: {type(error).__name__}: {error}", "failed")
     (artifact,) = result.artifacts
-    assert isinstance(request.model, BuiltModel)
-    notes = tuple(note for note in result.notes if note not in request.model.notes)  # those are the table's
-    _record(folder, {"artifact": artifact.path.name, "notes": notes})
-    return ExportedVariant(variant, artifact.path, _size(artifact), notes)
+    _record(folder, {"artifact": artifact.path.name, "notes": result.notes})
+    return ExportedVariant(variant, artifact.path, _size(artifact), result.notes)
 
 
 def _find(variant: Variant, folder: Path) -> ExportedVariant | MissingRow | None:

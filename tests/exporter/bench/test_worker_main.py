@@ -135,3 +135,15 @@ def test_files_beside_the_worker_do_not_hide_the_standard_library(tmp_path: Path
     command = [sys.executable, "-S", "-c", RUN_FILE, str(worker)]  # -S: nothing is imported before
     done = subprocess.run(command, input=b"", capture_output=True, cwd=tmp_path, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_rows_of_a_file_are_run_one_by_one(target: BenchTarget, tmp_path: Path) -> None:
+    rows = np.random.default_rng(1).standard_normal((3, 6)).astype(np.float32)
+    np.save(tmp_path / "x.npy", rows)
+    fed = [{**INPUTS[0], "path": str(tmp_path / "x.npy"), "array": ""}]
+    with Worker(OWN, TESTS) as worker:
+        load(worker, target)
+        reply = worker.ask("rows", inputs=fed, seed=0, outputs=["y"], rows=3, file=str(tmp_path / "y.npz"))
+    assert reply["names"] == ["y"]
+    with np.load(tmp_path / "y.npz") as written:
+        assert np.allclose(written["arr_0"], rows @ WEIGHT)
