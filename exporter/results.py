@@ -57,6 +57,8 @@ class Comparison:
             that differ, those that may differ (near ties); `cosine` and `snr_db` are NaN. None for other outputs.
         near_ties: of such an output: the share of near ties among the elements that depend on rounded numbers, where an
             element differs.
+        min_snr_db: the lowest signal-to-noise ratio of an item that passes, of an artifact below float32; None where
+            the budget is on the largest error.
     """
 
     input: str
@@ -77,6 +79,7 @@ class Comparison:
     passed: bool
     equal: float | None = None
     near_ties: float | None = None
+    min_snr_db: float | None = None
 
 
 MatchMethod = Literal["name", "value", "similarity"]
@@ -138,6 +141,45 @@ class Determinism:
     runs: int
     identical: bool
     max_abs_diff: float
+
+
+@dataclass(frozen=True)
+class HeldOutAccuracy:
+    """How accurate an artifact below float32 is on the clips that it must be accurate on.
+
+    Attributes:
+        clips: their number.
+        required_snr_db: the lowest signal-to-noise ratio that passes, in decibels.
+        snr_db: the lowest one of a clip and an output.
+        input: the clip where it is lowest.
+        output: the output where it is lowest.
+        required_top1: the share of clips whose highest class must be that of float64; None without such a limit.
+        top1: the share, over all outputs that are class scores; None where there are none.
+    """
+
+    clips: int
+    required_snr_db: float
+    snr_db: float
+    input: str
+    output: str
+    required_top1: float | None = None
+    top1: float | None = None
+
+    def __str__(self) -> str:
+        """Return `33.4 dB at least on 8 judged clips (a.mp4 frame 24, logits); 30 dB required`."""
+        clips = f"{self.clips} judged clip{'s' if self.clips != 1 else ''}"
+        text = f"{self.snr_db:.1f} dB at least on {clips} ({self.input}, {self.output})"
+        text += f"; {self.required_snr_db:g} dB required"
+        if self.top1 is not None:
+            required = "" if self.required_top1 is None else f", {self.required_top1:.1%} required"
+            text += f"; highest class equal on {self.top1:.1%}{required}"
+        return text
+
+    @property
+    def passed(self) -> bool:
+        """Whether both limits hold."""
+        enough = self.required_top1 is None or self.top1 is None or self.top1 >= self.required_top1
+        return self.snr_db >= self.required_snr_db and enough
 
 
 @dataclass(frozen=True)
@@ -220,6 +262,8 @@ class ParityReport:
         hashes: {file: SHA-256}.
         histograms: the errors of all numbers, one histogram for each output.
         previews: frames of the real clips, for HTML pages; other reports leave them out.
+        held_out: the accuracy of an artifact below float32 on held-out clips; None where it is held to none.
+        raised_layers: {layer that computes in a higher precision: (that precision, decibels that raising it gained)}.
     """
 
     artifact: str
@@ -242,3 +286,5 @@ class ParityReport:
     hashes: dict[str, str] = field(default_factory=dict[str, str])
     histograms: tuple[ErrorHistogram, ...] = ()
     previews: tuple[PreviewFrames, ...] = field(default=(), repr=False)
+    held_out: HeldOutAccuracy | None = None
+    raised_layers: dict[str, tuple[str, float]] = field(default_factory=dict[str, tuple[str, float]])

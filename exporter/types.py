@@ -205,6 +205,10 @@ class ParityOptions:
         cache: folder that keeps the float64 reference by hash of weights and input.
         pairs: with a model file in `against`: (name there, name in the artifact) of inputs or outputs that correspond.
         max_memory: bytes that the comparison with a model file may take; None for no limit.
+        min_snr: the lowest signal-to-noise ratio in decibels that an artifact below float32 may have on `clips` and
+            arrays, or else on the packaged clip; None for what its manifest records. For a file without a manifest it
+            is the tolerance on every input.
+        min_top1: the share of those whose highest class must be that of float64; None for what the manifest records.
     """
 
     device: Device | None = None
@@ -224,6 +228,8 @@ class ParityOptions:
     cache: Path | None = None
     pairs: tuple[tuple[str, str], ...] = ()
     max_memory: int | None = None
+    min_snr: float | None = None
+    min_top1: float | None = None
 
 
 @dataclass(frozen=True)

@@ -151,9 +151,9 @@ def cli(
     request = ExportRequest(
         formats,
         model=take_build_options(options),  # first: --seed is the seed of the weights here, not of the inputs
+        precision=take_precision_options(options),  # before the options of the same names of a verification
         parity=take(ParityOptions, options),
         optimize=take(OptimizeOptions, options),
-        precision=take_precision_options(options),
         verify=not no_verify,
         **options,
     )

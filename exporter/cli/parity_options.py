@@ -102,6 +102,19 @@ tolerance_options = combine(
         help="Compare by |error| <= atol + rtol |float64| instead of by the measured error budget.",
     ),
     click.option("--atol", type=float, help="See --rtol."),
+    click.option(
+        "--min-snr",
+        type=float,
+        metavar="DB",
+        help="Below fp32: the lowest signal-to-noise ratio on --clip and --array, or else on the packaged clip. "
+        "[default: what the manifest records]",
+    ),
+    click.option(
+        "--min-top1",
+        type=float,
+        metavar="SHARE",
+        help="Below fp32: the share of those whose highest class must be that of float64, from 0 to 1.",
+    ),
     click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails."),
     click.option("--localize", is_flag=True, help="Name the first layer that diverges from float64."),
     click.option(

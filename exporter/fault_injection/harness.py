@@ -91,7 +91,7 @@ class Harness:
         path = faulty.write()
         opener = find_engine("onnx").open if precision == "float32" else partial(open_float64, "onnx")
         spec = replace(self.spec, path=path, open=partial(opener, path))
-        stop = stop_at_failure(self.golden, OPTIONS) if precision == "float32" else None
+        stop = stop_at_failure(self.golden, OPTIONS, spec) if precision == "float32" else None
         result = run_model(spec, self.golden.inputs, stop_when=stop, batches=batches)
         return result, evaluate(result, self.golden, OPTIONS)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from exporter.parity.decisions.nodes import rounding_slack
 from exporter.parity.discrete import NearTies, compare_discrete
-from exporter.parity.tolerance import Tolerance
+from exporter.parity.tolerance import SnrTolerance, Tolerance
 from exporter.results import Comparison, TopKAgreement
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def _compare_item(
         top5=None,
         max_abs_diff=None,
         passed=nonfinite_match and used <= 1,
+        min_snr_db=tolerance.min_snr_db if isinstance(tolerance, SnrTolerance) else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +11,9 @@ from exporter.errors import join_limited
 from exporter.parity.compare import TOP_K, Expected, compare, top_k
 from exporter.parity.discrete import is_discrete
 from exporter.parity.evidence import check_evidence
-from exporter.parity.execution import FULL_PRECISION, RunResult
+from exporter.parity.execution import FULL_PRECISION, RunResult, RunSpec, StopCondition
 from exporter.parity.golden import GoldenOutputs
+from exporter.parity.held_out import accuracy_failures, bound_notes, make_tolerances, measure_held_out
 from exporter.parity.histogram import error_histograms
 from exporter.parity.input_set import InputBatch
 from exporter.parity.near_ties import find_near_ties
@@ -21,7 +22,7 @@ from exporter.parity.pairing import find_pairing
 from exporter.parity.preview import preview_frames
 from exporter.parity.printed import is_printed, parse_outputs, parse_result
 from exporter.parity.sources import FileSource
-from exporter.parity.tolerance import Tolerance, select_tolerance
+from exporter.parity.tolerance import Tolerance, Tolerances
 from exporter.results import Comparison, ParityReport, Precision, Ranking
 from exporter.types import ParityOptions
 
@@ -51,21 +52,28 @@ def evaluate(
         UsageError: see `select_tolerance`.
     """
     result, against = parse_result(result, golden.source), against and parse_result(against, golden.source)
-    tolerance = select_tolerance(result.precision, options, golden.source.float32_name)
+    tolerances = _tolerances(result, golden, options)
+    tolerance = tolerances.regular
     others = dict(against.batches) if against else {}
     pairs = [
         (batch, row)
         for batch, outputs in result.batches
-        for row in compare_batch(batch, outputs, golden, tolerance, others.get(batch))
+        for row in compare_batch(batch, outputs, golden, tolerances.of(batch.rows), others.get(batch))
     ]
     rows = [row for _, row in pairs]
     against_rows: list[Comparison] = []
     if against is not None:
-        own = select_tolerance(against.precision, options, golden.source.float32_name)
-        against_rows = [row for batch, outputs in against.batches for row in compare_batch(batch, outputs, golden, own)]
+        own = _tolerances(against, golden, options)
+        against_rows = [
+            row
+            for batch, outputs in against.batches
+            for row in compare_batch(batch, outputs, golden, own.of(batch.rows))
+        ]
     agreement = _top1_agreement(rows)
     weak, failures = check_evidence(pairs, golden, tolerance)
-    failures += [*_check_top1(agreement, tolerance), *_check_equal(rows, tolerance)]
+    accuracy = measure_held_out(result, golden, tolerances, pairs)
+    failures += [*_check_top1(agreement, tolerance), *_check_equal(rows, tolerance), *accuracy_failures(accuracy)]
+    weak += bound_notes(accuracy, result.spec)
     hint = _pairing_hint(result, golden, tolerance, rows)
     on_device = not result.placement.fallback_nodes or options.allow_fallback
     return ParityReport(
@@ -75,7 +83,7 @@ def evaluate(
         float64_name=golden.source.float64_name,
         float32_name=golden.source.float32_name,
         against=against.engine if against else None,
-        tolerance=_describe(tolerance, rows),
+        tolerance=_describe(tolerances, rows),
         comparisons=tuple(rows),
         against_comparisons=tuple(against_rows),
         notes=(*notes, *golden.notes, *_run_notes(result, golden, against, against_rows), *weak, *failures, *hint),
@@ -83,8 +91,9 @@ def evaluate(
         seconds={"reference": golden.seconds, **result.seconds},
         top1_agreement=agreement,
         rankings=_rankings(result, golden),
-        histograms=error_histograms(result, golden, tolerance),
+        histograms=error_histograms(result, golden, tolerances),
         previews=preview_frames(golden.inputs, rows),
+        held_out=accuracy,
     )
 
 
@@ -132,12 +141,17 @@ def _pairing_hint(
     return [f"the outputs agree when they are paired otherwise: {pairs}"]
 
 
-def stop_at_failure(golden: GoldenOutputs, options: ParityOptions) -> Callable[[Precision, InputBatch, Outputs], bool]:
+def _tolerances(result: RunResult, golden: GoldenOutputs, options: ParityOptions) -> Tolerances:
+    return make_tolerances(result.spec, result.precision, golden.inputs, options, golden.source.float32_name)
+
+
+def stop_at_failure(golden: GoldenOutputs, options: ParityOptions, spec: RunSpec) -> StopCondition:
     """Return a stop condition for `run_model` that is true after the first batch that fails (`--fail-fast`)."""
 
     def failed(precision: Precision, batch: InputBatch, outputs: Outputs) -> bool:
         golden.compute(batch.rows)
-        tolerance = select_tolerance(precision, options, golden.source.float32_name)
+        tolerances = make_tolerances(spec, precision, golden.inputs, options, golden.source.float32_name)
+        tolerance = tolerances.of(batch.rows)
         outputs = parse_outputs(outputs, golden.source)
         return not all(row.passed for row in compare_batch(batch, outputs, golden, tolerance))
 
@@ -153,8 +167,8 @@ def _run_notes(
         yield f"{against.engine} itself exceeds its budget on {_join_unique(failed)}"
     if result.precision not in FULL_PRECISION:
         yield (
-            f"the weights are {result.precision}: compared as an approximation, and without the edge cases, which need "
-            "full float32"
+            f"compared as {result.precision}, which is an approximation, and without the edge cases, which need full "
+            "float32"
         )
     for run in (result, *([against] if against else ())):
         if skipped := [name for name in run.spec.unsupported_inputs if name in golden.inputs.names]:
@@ -189,13 +203,14 @@ def _check_equal(rows: Sequence[Comparison], tolerance: Tolerance) -> list[str]:
     ]
 
 
-def _describe(tolerance: Tolerance, rows: Sequence[Comparison]) -> str:
+def _describe(tolerances: Tolerances, rows: Sequence[Comparison]) -> str:
     """Return the tolerance in words, with that of discrete outputs where there are some."""
+    description, least = tolerances.description, tolerances.regular.min_top1
     if all(row.equal is None for row in rows):
-        return tolerance.description
-    if tolerance.min_top1 is not None:
-        return f"{tolerance.description}; discrete outputs: at least {tolerance.min_top1:.0%} of the elements equal"
-    return f"{tolerance.description}; discrete outputs equal, except where that error decides (near ties)"
+        return description
+    if least is not None:
+        return f"{description}; discrete outputs: at least {least:.0%} of the elements equal"
+    return f"{description}; discrete outputs equal, except where that error decides (near ties)"
 
 
 def _join_unique(names: Sequence[str]) -> str:

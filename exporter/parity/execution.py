@@ -14,6 +14,7 @@ from exporter.errors import ArtifactError, CheckFailedError
 from exporter.parity.feeds import as_batch, as_items, cast
 from exporter.parity.input_set import InputBatch, InputSet
 from exporter.parity.input_types import EDGE_CASES
+from exporter.parity.tolerance import AccuracyBound
 from exporter.results import Placement, Precision
 from exporter.timing import timed
 from models.progress import Progress, no_progress
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Outputs = dict[str, NDArray[Any]]
-    StopCondition = Callable[[Precision, InputBatch, Outputs], bool]
+
+StopCondition = Callable[[Precision, InputBatch, "dict[str, NDArray[Any]]"], bool]
+"""From what a model is compared as, a batch and its outputs to whether the run ends there."""
 
 FULL_PRECISION: tuple[Precision, ...] = ("float32", "float64")
 """The precisions whose artifacts are also run on edge cases."""
@@ -52,6 +55,9 @@ class RunSpec:
         settings: device, signature, threads.
         map_io: maps the loaded model's signature to the reference's; raises ArtifactError where they do not fit.
         unsupported_inputs: input types on which the engine is known to differ, so that it is not run on them.
+        precision: what the manifest states that the model computes in; None where it states nothing, so that the
+            format of the weights decides.
+        bound: the accuracy that it is held to below float32.
     """
 
     path: Path
@@ -59,6 +65,8 @@ class RunSpec:
     settings: RuntimeOptions
     map_io: Callable[[Signature], IOMapping]
     unsupported_inputs: tuple[str, ...] = ()
+    precision: Precision | None = None
+    bound: AccuracyBound | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ class RunResult:
         spec: what was run.
         engine: the engine with its version.
         placement: where the nodes ran.
-        precision: the coarsest number format of the model's weights.
+        precision: what it is compared as: what its manifest states, else the coarsest number format of its weights.
         mapping: how its inputs and outputs correspond to the reference's.
         batches: each batch with {output name in the reference: values (N, …)}; of a whole input (1, *shape).
         seconds: by phase: `load`, `run`.
@@ -136,8 +144,11 @@ def run_model(
             runtime = stack.enter_context(spec.open(spec.settings))
         require_repeatable(runtime)
         mapping = spec.map_io(runtime.signature)
+        precision = spec.precision or runtime.precision
         if batches is None:
-            batches = select_batches(runtime.signature, runtime.precision, inputs, spec.unsupported_inputs)
+            held_low = spec.bound is not None and precision in FULL_PRECISION
+            skip = (*spec.unsupported_inputs, *(EDGE_CASES if held_low else ()))
+            batches = select_batches(runtime.signature, precision, inputs, skip)
         results: list[tuple[InputBatch, Outputs]] = []
         for batch in batches:
             if any(inputs.names[row] in spec.unsupported_inputs for row in batch.rows):
@@ -149,13 +160,13 @@ def run_model(
             outputs = _rename_outputs(spec.path, mapping, outputs)
             outputs = as_batch(outputs) if inputs.batched else as_items(outputs)
             results.append((batch, outputs))
-            if stop_when is not None and stop_when(runtime.precision, batch, outputs):
+            if stop_when is not None and stop_when(precision, batch, outputs):
                 break
         return RunResult(
             spec,
             runtime.description,
             runtime.placement,
-            runtime.precision,
+            precision,
             mapping,
             tuple(results),
             seconds,

@@ -47,11 +47,13 @@ class DrawnFrames:
         name: the row's name.
         frames: (time, height, width, 3), uint8, RGB.
         real: they are of a video.
+        given: the video is one of the user's.
     """
 
     name: str
     frames: Frames
     real: bool = False
+    given: bool = False
 
 
 def draw_frames(length: int, frame_step: int, options: ParityOptions) -> Iterator[DrawnFrames]:
@@ -89,7 +91,7 @@ def draw_frames(length: int, frame_step: int, options: ParityOptions) -> Iterato
         name = file_name(source.url)
         name = name if name not in names else source.name
         names.add(name)
-        yield DrawnFrames(name, np.array(clip.frames), real=True)  # a copy: torch wants writable memory
+        yield DrawnFrames(name, np.array(clip.frames), real=True, given=True)  # a copy: torch wants writable memory
 
 
 def _kinds() -> Sequence[tuple[str, Draw, tuple[Size, ...]]]:

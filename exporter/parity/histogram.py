@@ -9,7 +9,7 @@ import numpy as np
 from exporter.parity.discrete import is_discrete
 from exporter.parity.execution import RunResult
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.tolerance import Tolerance
+from exporter.parity.tolerance import Tolerance, Tolerances
 from exporter.results import ErrorHistogram
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ BIN_EDGES = (0.0, *(float(10.0**power) for power in np.arange(-4, 2.25, 0.25)), 
 """Four bins a decade, from a ten-thousandth of the budget to a hundred times the budget; 1 is an edge."""
 
 
-def error_histograms(result: RunResult, golden: GoldenOutputs, tolerance: Tolerance) -> tuple[ErrorHistogram, ...]:
+def error_histograms(result: RunResult, golden: GoldenOutputs, tolerances: Tolerances) -> tuple[ErrorHistogram, ...]:
     """Count the errors of every output number, one histogram for each output.
 
     A row in several batches counts each time, for the artifact and for the float32 baseline. An output of another shape
@@ -28,7 +28,7 @@ def error_histograms(result: RunResult, golden: GoldenOutputs, tolerance: Tolera
     Args:
         result: the artifact's outputs.
         golden: holds the reference of every row in `result`.
-        tolerance: gives each number its budget.
+        tolerances: give each number its budget.
     """
     counters: dict[str, _Counter] = {}
     for batch, outputs in result.batches:
@@ -37,6 +37,7 @@ def error_histograms(result: RunResult, golden: GoldenOutputs, tolerance: Tolera
             if values.shape != float64.shape or is_discrete(float64):
                 continue
             counter = counters.setdefault(output, _Counter())
+            tolerance = tolerances.of(batch.rows)
             for item in range(len(float64)):
                 counter.add(values[item].ravel(), float32[item].ravel(), float64[item].ravel(), tolerance)
     return tuple(counter.to_histogram(output) for output, counter in counters.items())

@@ -47,6 +47,8 @@ class InputSet:
         sequences: {input that is a sequence: its items, which are inputs of their own in `feeds`}.
         emptied: the inputs that hold no numbers in any feed although the model does not demand that.
         batch: a batch size of the user, which is run besides those of `BATCH_SIZES`.
+        given: the rows that the user gave: videos and arrays.
+        held_out: the rows of clips held out from calibration, on which an export is judged below float32.
     """
 
     feeds: tuple[Feed, ...]
@@ -57,6 +59,8 @@ class InputSet:
     sequences: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     emptied: tuple[str, ...] = ()
     batch: int | None = None
+    given: tuple[int, ...] = ()
+    held_out: tuple[int, ...] = ()
 
     @classmethod
     def of_rows(
@@ -101,7 +105,8 @@ class InputSet:
     def batches(self, batch: int | None, skip: Sequence[str] = ()) -> tuple[InputBatch, ...]:
         """Return the batches: every row on its own, then 2 and 3 different rows, whose items must not interact.
 
-        Rows of different shapes are not run together.
+        Rows of different shapes are not run together; nor, where the batch size is fixed, rows of held-out clips with
+        others.
 
         Args:
             batch: the artifact's fixed batch size, which the rows then fill in order; None where it is dynamic.
@@ -109,9 +114,11 @@ class InputSet:
         """
         rows = [row for row, name in enumerate(self.names) if name not in skip]
         if batch is not None and self.batched:
+            parts = [[row for row in rows if (row in self.held_out) == held_out] for held_out in (False, True)]
             groups = [
                 tuple(alike[(start + i) % len(alike)] for i in range(batch))
-                for alike in self.by_shape(rows)
+                for part in parts
+                for alike in self.by_shape(part)
                 for start in range(0, len(alike), batch)
             ]
         else:

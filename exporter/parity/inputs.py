@@ -85,17 +85,19 @@ def make_video_inputs(
     if "video" in input_types:
         clips.append(("video", frame_transform.batch(packaged_frames(shape[1]))))
     sampling = Sampling(shape[1], preprocessing.frame_step, short="skip")
-    for source in expand_sources(options.clips):
+    sources = expand_sources(options.clips)
+    for source in sources:
         taken, name = {name for name, _ in (*made, *clips)}, file_name(source.url)
         windows = read_first_clip(source, frame_transform, sampling).frames
         clips.append((name if name not in taken else source.name, windows))
     if "pixels" in input_types:
         noise = random.integers(0, 256, (shape[1], *size[1:], 3), dtype=np.uint8)
         made.append(("pixels", clip_transform(noise)))
+    given = tuple(range(len(made) + len(clips) - len(sources), len(made) + len(clips)))
     frames = {len(made) + number: np.rint(windows).astype(np.uint8) for number, (_, windows) in enumerate(clips)}
     made += [(name, clip_transform(windows)) for name, windows in clips]
     rows = {spec.name: np.stack([values for _, values in made])} if made else {}
-    drawn = InputSet.of_rows(rows, [name for name, _ in made], frames)
+    drawn = replace(InputSet.of_rows(rows, [name for name, _ in made], frames), given=given)
     return _add_arrays(drawn, (spec,), {spec.name: spec.shape}, options)
 
 
@@ -114,7 +116,8 @@ def make_frame_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: P
     drawn = [*draw_frames(int(spec.shape[1]), preprocessing.frame_step, options)]
     feeds: tuple[Feed, ...] = tuple({spec.name: given.frames[np.newaxis]} for given in drawn)
     real = {row: given.frames for row, given in enumerate(drawn) if given.real}
-    inputs = InputSet(feeds, tuple(given.name for given in drawn), real)
+    users = tuple(row for row, one in enumerate(drawn) if one.given)
+    inputs = InputSet(feeds, tuple(given.name for given in drawn), real, given=users)
     return _add_arrays(inputs, (spec,), {spec.name: spec.shape}, options)
 
 
@@ -196,4 +199,5 @@ def _add_arrays(
     if options.inputs.arrays and options.inputs.feeds:
         fed = join_limited(tuple(options.inputs.feeds), 4)
         notes += (f"--feed does not apply to the rows of --array, which hold every input ({fed} too)",)
-    return replace(inputs, feeds=tuple(feeds), names=tuple(names), emptied=emptied, notes=notes)
+    given = (*inputs.given, *range(len(inputs.names), len(names)))
+    return replace(inputs, feeds=tuple(feeds), names=tuple(names), emptied=emptied, notes=notes, given=given)

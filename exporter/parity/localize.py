@@ -15,9 +15,10 @@ import numpy as np
 from exporter.errors import C3DExportError, join_limited
 from exporter.parity.execution import RunResult, make_feeds
 from exporter.parity.golden import GoldenOutputs
+from exporter.parity.held_out import make_tolerances
 from exporter.parity.input_set import InputBatch
 from exporter.parity.layer_matching import match_layers
-from exporter.parity.tolerance import Tolerance, select_tolerance
+from exporter.parity.tolerance import Tolerance
 from exporter.results import LayerError, Localization, ParityReport
 from exporter.types import ParityOptions
 from models.progress import Progress, no_progress
@@ -52,7 +53,9 @@ def localize(
         values = _run_all_layers(result, golden, batch)
     except C3DExportError as error:
         return Localization(batch.name, (), None, f"layers were not compared: {error}")
-    tolerance = select_tolerance(result.precision, options or ParityOptions(), golden.source.float32_name)
+    tolerance = make_tolerances(
+        result.spec, result.precision, golden.inputs, options or ParityOptions(), golden.source.float32_name
+    ).of(batch.rows)
     found = Localization(batch.name, (), None, "")
     for index, row in enumerate(dict.fromkeys(batch.rows)):
         layers = compare_layers(_select_item(values, index, len(batch.rows)), *golden.layers(row), tolerance)

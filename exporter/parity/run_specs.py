@@ -13,6 +13,7 @@ from exporter.engines.pytorch import PyTorchRuntime
 from exporter.engines.torchscript import require_device
 from exporter.formats import runtime_options
 from exporter.parity.execution import IOMapping, RunSpec
+from exporter.parity.held_out import make_bound, stated_precision
 from exporter.parity.io_mapping import map_by_manifest, map_by_name, map_by_network
 from exporter.types import EngineReference, ParityOptions
 from models.built_model import BuiltModel
@@ -119,4 +120,12 @@ def _make_spec(
     settings = replace(runtime_options(artifact, engine.choose_device(options.device)), signature=signature)
     # oneDNN's ReLU, which optimize_for_inference uses, turns NaN into a number
     unsupported = (*engine.unsupported_inputs, "nan") if settings.optimize_for_inference else engine.unsupported_inputs
-    return RunSpec(artifact.path, partial(engine.open, artifact.path), settings, map_io, unsupported)
+    return RunSpec(
+        artifact.path,
+        partial(engine.open, artifact.path),
+        settings,
+        map_io,
+        unsupported,
+        stated_precision(artifact.manifest),
+        make_bound(artifact, options),
+    )

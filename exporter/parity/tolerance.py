@@ -9,14 +9,16 @@ the choice.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from exporter.errors import UsageError
 from exporter.results import Precision
 from exporter.types import ParityOptions
+from models.errors import count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -152,6 +154,54 @@ SNR_TOLERANCES: dict[Precision, SnrTolerance] = {
         SnrTolerance("int8", 15, 0.9),
     )
 }
+
+
+@dataclass(frozen=True)
+class AccuracyBound:
+    """The accuracy that an artifact below float32 is held to.
+
+    Attributes:
+        min_snr_db: the lowest signal-to-noise ratio that passes on the inputs that it applies to, in decibels.
+        min_top1: the share of those whose highest class must be that of float64; None for no limit.
+        applies: to clips held out from calibration and to what the user gives (`given`); where there are none, to the
+            packaged clip too (`packaged`); or to every input (`all`).
+    """
+
+    min_snr_db: float
+    min_top1: float | None = None
+    applies: Literal["given", "packaged", "all"] = "given"
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """An artifact's tolerance on each row of an input set.
+
+    Attributes:
+        regular: on all rows but those of `rows`.
+        held_out: on these, and on batches of them alone.
+        rows: the rows that it is held to an `AccuracyBound` on.
+    """
+
+    regular: Tolerance
+    held_out: SnrTolerance | None = None
+    rows: frozenset[int] = frozenset()
+
+    def of(self, rows: Iterable[int]) -> Tolerance:
+        """Return the tolerance of a batch of rows."""
+        return self.held_out if self.held_out is not None and self.rows.issuperset(rows) else self.regular
+
+    @property
+    def description(self) -> str:
+        """The tolerances in words."""
+        if self.held_out is None:
+            return self.regular.description
+        if self.held_out is self.regular or not isinstance(self.regular, SnrTolerance):
+            return self.held_out.description
+        return (
+            f"{self.regular.precision}: signal to noise at least {self.held_out.min_snr_db:g} dB on "
+            f"{count(len(self.rows), 'judged clip')} and {self.regular.min_snr_db:g} dB on every other input, top-1 of "
+            f"at least {self.regular.min_top1:.0%} of the inputs"
+        )
 
 
 def select_tolerance(precision: Precision, options: ParityOptions, float32_name: str) -> Tolerance:

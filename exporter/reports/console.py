@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -118,6 +118,12 @@ def print_notes(notes: Sequence[str], console: Console) -> None:
         console.print(f"note     {escape(note)}")
 
 
+def print_raised(layers: Mapping[str, tuple[str, float]], console: Console) -> None:
+    """Print a line for each layer that computes in a higher precision than the others."""
+    for layer, (precision, gain) in layers.items():
+        console.print(f"raised   {escape(layer)} computes in {precision}: {gain:+.1f} dB")
+
+
 def print_duration(seconds: dict[str, float], console: Console) -> None:
     """Print how long a command took, in all and by phase."""
     console.print(f"took     {sum(seconds.values()):.1f} s ({_phases(seconds)})")
@@ -136,6 +142,8 @@ def print_export(result: ExportResult, console: Console) -> None:
         console.print(f"wrote    {escape(str(manifest_path(artifact.path)))}  (manifest)")
     print_duration(result.seconds, console)
     if not result.reports:
+        for artifact in result.artifacts:
+            print_raised(artifact.manifest.raised_layers, console)
         console.print("result   not verified (--no-verify); check the artifact with `verify parity` before you use it")
 
 
@@ -159,6 +167,9 @@ def print_parity(report: ParityReport, console: Console) -> None:
             console.print(f"output {escape(output)}")
         console.print(_comparisons([row for row in report.comparisons if row.output == output]))
     console.print()
+    if report.held_out is not None:
+        console.print(f"accuracy {escape(str(report.held_out))}")
+    print_raised(report.raised_layers, console)
     if report.against is not None:
         _print_against(report, console)
     for found in report.determinism:
@@ -242,16 +253,24 @@ def _comparisons(rows: Sequence[Comparison]) -> Table:
     """Return a table of comparisons that fits 80 columns, whatever the inputs are called."""
     if any(row.equal is not None for row in rows):
         return _discrete_comparisons(rows)
-    headings = ("batch", "max\nerror", "mean\nerror", "float32\nmax", "float32\nmean", "budget\nused", "cosine")
+    low = any(row.min_snr_db is not None for row in rows)
+    middle = ("SNR\ndB", "at least\ndB") if low else ("float32\nmax", "float32\nmean")
+    headings = ("batch", "max\nerror", "mean\nerror", *middle, "budget\nused", "cosine")
     table = make_table(("input", *headings), (INPUT_WIDTH,))
     table.add_column("top-1", no_wrap=True)
     table.add_column("", no_wrap=True)  # the result, which needs no heading: that leaves room for the input's name
     for row in rows:
-        errors = (row.max_error, row.mean_error, row.float32_max_error, row.float32_mean_error)
+        own = (
+            (f"{row.snr_db:.1f}", "-" if row.min_snr_db is None else f"{row.min_snr_db:g}")
+            if low
+            else (f"{row.float32_max_error:.1e}", f"{row.float32_mean_error:.1e}")
+        )
         table.add_row(
             _broken_at_plus(escape(row.input.replace(" + ", "+"))),
             str(row.batch),
-            *(f"{error:.1e}" for error in errors),
+            f"{row.max_error:.1e}",
+            f"{row.mean_error:.1e}",
+            *own,
             budget_percent(row.budget_used),
             f"{row.cosine:.6f}",
             row.top1 or "-",

@@ -52,9 +52,12 @@ def _message(row: Comparison) -> str:
     if row.equal is not None:
         own = f"float32: {row.float32_max_error:.6f} do"
         return f"{row.equal:.6f} of the elements equal, {row.budget:.6f} may differ ({own})"
+    if row.min_snr_db is not None:
+        return f"signal to noise {row.snr_db:.1f} dB, at least {row.min_snr_db:g} dB; error {row.max_error:.3e}"
     return f"error {row.max_error:.3e}, budget {row.budget:.3e}, {row.budget_used:.3g} of it used"
 
 
 def _reasons(report: ParityReport) -> list[str]:
     located = [report.localization.summary] if report.localization else []
-    return [f"tolerance: {report.tolerance}", *located, *report.notes]
+    accuracy = [f"accuracy: {report.held_out}"] if report.held_out else []
+    return [f"tolerance: {report.tolerance}", *accuracy, *located, *report.notes]

@@ -110,7 +110,7 @@ def _comparison_cells(row: Comparison, *, compared: bool) -> tuple[str, ...]:
         budget_percent(row.budget_used),
         *map(error, errors),
         f"{row.cosine:.6f}",
-        f"{row.snr_db:.0f}",
+        f"{row.snr_db:.0f}" if row.min_snr_db is None else f"{row.snr_db:.1f}, at least {row.min_snr_db:g}",
         row.top1 or "-",
         row.top5 or "-",
         *(("-" if row.max_abs_diff is None else error(row.max_abs_diff),) if compared else ()),

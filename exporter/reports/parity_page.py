@@ -166,12 +166,15 @@ def _facts(report: ParityReport) -> tuple[tuple[str, str], ...]:
         if report.top1_agreement is None
         else f"the same as float64's on {100 * report.top1_agreement:.3g} % of inputs"
     )
+    raised = ", ".join(f"{layer} in {kind} ({gain:+.1f} dB)" for layer, (kind, gain) in report.raised_layers.items())
     took = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in report.seconds.items())
     return (
         ("Artifact", report.artifact),
         ("Engine", f"{report.engine}; {nodes}"),
         ("Reference", report.float64_name),
         ("Tolerance", report.tolerance),
+        *((("Accuracy", str(report.held_out)),) if report.held_out else ()),
+        *((("Raised layers", raised),) if raised else ()),
         ("Highest class", agreement),
         ("Time", took),
     )

@@ -188,4 +188,4 @@ def require_finite(name: str, clips: Sequence[Clip]) -> None:
 def _reduce(frames: NDArray[Any]) -> NDArray[np.uint8]:
     """Leave out rows and columns of frames until they have at most `MAX_FRAME_PIXELS`."""
     step = int(np.ceil(np.sqrt(frames.shape[1] * frames.shape[2] / MAX_FRAME_PIXELS)))
-    return np.ascontiguousarray(frames[:, ::step, ::step])
+    return np.array(frames[:, ::step, ::step], order="C")  # a copy: torch wants writable memory

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
 from exporter.errors import CheckFailedError
 from exporter.results import ParityReport
+from models.errors import count
 
 C = TypeVar("C")
 W = TypeVar("W")
@@ -17,11 +19,42 @@ class ParityFailedError(CheckFailedError):
     """No candidate of an artifact passed parity; nothing was published."""
 
     def __init__(self, reports: tuple[ParityReport, ...], message: str | None = None) -> None:
-        names = ", ".join(Path(report.artifact).name for report in reports if not report.passed)
-        super().__init__(
-            message or f"parity failed for {names}; nothing was published (--no-verify publishes without the check)"
-        )
+        super().__init__(message or _describe(reports))
         self.reports = reports
+
+
+def _describe(reports: tuple[ParityReport, ...]) -> str:
+    """Return which artifacts failed: of those that are too inaccurate, how much, and what can be done."""
+    failed = [report for report in reports if not report.passed]
+    reasons = [reason for report in failed if (reason := _inaccuracy(report))]
+    if failed and len(reasons) == len(failed):
+        return f"{'; '.join(reasons)}; nothing was published"
+    names = ", ".join(Path(report.artifact).name for report in failed)
+    return f"parity failed for {names}; nothing was published (--no-verify publishes without the check)"
+
+
+def _inaccuracy(report: ParityReport) -> str:
+    """Return what an artifact below float32 lacks in accuracy; nothing where something else failed."""
+    found = report.held_out
+    if found is None or found.passed:
+        return ""
+    name, layers = Path(report.artifact).name, report.raised_layers
+    raised = f", with {count(len(layers), 'layer')} raised to a higher precision" if layers else ""
+    if found.snr_db < found.required_snr_db:
+        finite = math.isfinite(found.snr_db)
+        measured = f"reaches {found.snr_db:.1f} dB" if finite else "returns NaN or infinities"
+        accept = f"accept less with --min-snr {math.floor(found.snr_db)}, " if found.snr_db >= 1 else ""
+        return (
+            f"{name} {measured} on {found.input} ({found.output}){raised}; {found.required_snr_db:g} dB are required: "
+            f"{accept}calibrate on more videos of your own (--calibrate), or take another --precision"
+        )
+    assert found.top1 is not None
+    assert found.required_top1 is not None
+    return (
+        f"{name}: the highest class is float64's on {found.top1:.1%} of {count(found.clips, 'judged clip')}{raised}; "
+        f"{found.required_top1:.1%} are required: accept less with --min-top1, require a higher --min-snr, or take "
+        "another --precision"
+    )
 
 
 def first_accepted(

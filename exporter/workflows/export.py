@@ -81,7 +81,7 @@ def export(request: ExportRequest, progress: Progress = no_progress) -> ExportRe
         manifest = draft_manifest(request, model, clips)
     options = replace(request.parity, input_types=request.parity.input_types or QUICK)
     with staging(request.output_dir) as stage:
-        golden = golden_outputs(model, options, progress) if request.verify else None
+        golden = golden_outputs(model, options, progress, clips) if request.verify else None
         accepted: list[tuple[WriteResult, ParityReport | None]] = []
         failed: list[ParityReport] = []
         for name in request.formats:

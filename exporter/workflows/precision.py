@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 from exporter.artifacts.manifest import CALIBRATION, MIN_SNR, MIN_TOP1, PRECISION, OptionValue
 from exporter.calibration_clips import CalibrationClips
 from exporter.errors import UsageError
 from exporter.formats import FORMATS
+from exporter.parity.held_out import check_bounds
 from exporter.types import CalibrationOptions, ExportRequest
 
 
@@ -45,10 +44,7 @@ def check_precision(request: ExportRequest) -> None:
             f"--weight-dtype {request.optimize.weight_dtype} says how float32 arithmetic stores its weights; "
             f"--precision {compute} decides that itself"
         )
-    if wanted.min_snr is not None and not (math.isfinite(wanted.min_snr) and wanted.min_snr > 0):
-        raise UsageError(f"--min-snr must be a positive number of decibels (got {wanted.min_snr:g})")
-    if wanted.min_top1 is not None and not 0 <= wanted.min_top1 <= 1:
-        raise UsageError(f"--min-top1 is a share from 0 to 1 (got {wanted.min_top1:g})")
+    check_bounds(wanted.min_snr, wanted.min_top1)
     samples = wanted.calibration.samples
     if samples is not None and not wanted.calibration.clips:
         raise UsageError("--calibration-samples is an option of --calibrate")

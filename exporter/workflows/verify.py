@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.artifacts.files import sha256_file
 from exporter.artifacts.loading import LoadedArtifact, rebuild_network
 from exporter.artifacts.manifest import Manifest
+from exporter.calibration_clips import CalibrationClips
 from exporter.errors import UsageError
 from exporter.formats import load_artifact
 from exporter.inference.ray_reference import NETWORK_ONLY, reference_on_ray
@@ -25,6 +26,7 @@ from exporter.parity.evaluate import evaluate, stop_at_failure
 from exporter.parity.execution import RunResult, RunSpec, run_model
 from exporter.parity.feeds import cast_feeds
 from exporter.parity.golden import GoldenOutputs, require_cache
+from exporter.parity.held_out import add_held_out
 from exporter.parity.input_plan import make_plans, may_be_batched
 from exporter.parity.input_roles import find_roles
 from exporter.parity.input_set import InputSet
@@ -108,9 +110,24 @@ def verify_parity(
     return tuple(reports[i] for i in range(len(loaded)))
 
 
-def golden_outputs(model: BuiltModel, options: ParityOptions, progress: Progress = no_progress) -> GoldenOutputs:
-    """Return the network's float64 reference on the inputs that `options` ask for; it is computed when first used."""
-    return GoldenOutputs(NetworkSource(model), make_network_inputs(model, options), options.cache, progress)
+def golden_outputs(
+    model: BuiltModel,
+    options: ParityOptions,
+    progress: Progress = no_progress,
+    clips: CalibrationClips | None = None,
+) -> GoldenOutputs:
+    """Return the network's float64 reference on the inputs that `options` ask for; it is computed when first used.
+
+    Args:
+        model: the network.
+        options: the inputs.
+        progress: called at each step.
+        clips: clips of which the held-out ones are inputs too.
+    """
+    inputs = make_network_inputs(model, options)
+    if clips is not None:
+        inputs = add_held_out(inputs, model.input.name, clips)
+    return GoldenOutputs(NetworkSource(model), inputs, options.cache, progress)
 
 
 def verify_built(
@@ -206,9 +223,9 @@ def _run_and_evaluate(
     progress: Progress,
     notes: Sequence[str],
 ) -> tuple[ParityReport, ...]:
-    stop_when = stop_at_failure(golden, options) if options.fail_fast else None
     results: list[tuple[RunResult, RunResult | None]] = []
     for spec, second in specs:
+        stop_when = stop_at_failure(golden, options, spec) if options.fail_fast else None
         result = run_model(spec, golden.inputs, progress, stop_when)
         batches = [batch for batch, _ in result.batches]
         results.append((result, second and run_model(second, golden.inputs, progress, batches=batches)))
@@ -223,7 +240,8 @@ def _run_and_evaluate(
             report = replace(report, localization=localize(result, report, golden, progress, options))
         if options.determinism:
             report = replace(report, determinism=check_determinism(result.spec, golden.inputs, progress))
-        reports.append(replace(report, environment=environment(), hashes=_hashes(artifact)))
+        raised = {} if artifact.manifest is None else artifact.manifest.raised_layers
+        reports.append(replace(report, environment=environment(), hashes=_hashes(artifact), raised_layers={**raised}))
     return tuple(reports)
 
 

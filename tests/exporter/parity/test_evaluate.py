@@ -80,7 +80,7 @@ def test_a_lower_precision_needs_equal_classes() -> None:
     report = evaluate(result, known_golden(float64), OPTIONS)
     assert report.top1_agreement == 0.5
     assert "the highest class agrees on 50% of the inputs; at least 90% must agree" in report.notes
-    assert report.notes[0].startswith("the weights are int8: compared as an approximation")
+    assert report.notes[0].startswith("compared as int8, which is an approximation")
 
 
 def test_an_unsupported_input_is_noted() -> None:
@@ -93,7 +93,7 @@ def test_no_outputs_do_not_pass() -> None:
 
 
 def test_the_stop_condition_is_true_at_the_first_failure() -> None:
-    stop = stop_at_failure(known_golden(SCORES), OPTIONS)
+    stop = stop_at_failure(known_golden(SCORES), OPTIONS, run_result().spec)
     batch = InputBatch("a", (0,))
     assert not stop("float32", batch, {"logits": FLOAT32[:1]})
     assert stop("float32", batch, {"logits": FLOAT32[:1] + 1})

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from exporter.parity.compare import Expected, compare
 from exporter.parity.histogram import BIN_EDGES, error_histograms
-from exporter.parity.tolerance import SNR_TOLERANCES, AllcloseTolerance, Float32RelativeTolerance, Tolerance
+from exporter.parity.tolerance import SNR_TOLERANCES, AllcloseTolerance, Float32RelativeTolerance, Tolerance, Tolerances
 from exporter.results import ErrorHistogram
 
 
@@ -17,7 +17,7 @@ def count_errors(
     values: NDArray[Any], float64: NDArray[np.float64], float32: NDArray[np.float32], tolerance: Tolerance
 ) -> ErrorHistogram:
     result = run_result((range(len(float64)), values))
-    (found,) = error_histograms(result, known_golden(float64, float32), tolerance)
+    (found,) = error_histograms(result, known_golden(float64, float32), Tolerances(tolerance))
     return found
 
 

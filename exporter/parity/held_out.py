@@ -1,0 +1,216 @@
+"""Artifacts below float32: what they are compared as, on which inputs they are held to an accuracy, and how they do.
+
+An artifact is judged by what its manifest states that it computes in, not by how its weights are stored: an engine that
+computes in fewer bits than the artifact states must fail, and one that states bfloat16 may have float32 weights. On
+export the clips that are held out from calibration are judged; later, on `verify parity`, those that the user gives.
+The other inputs are drawn to find faults, and are no measure of accuracy: there the bounds are looser.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exporter.artifacts.loading import LoadedArtifact
+from exporter.artifacts.manifest import PRECISION, WEIGHT_DTYPE, Manifest
+from exporter.calibration_clips import CalibrationClips
+from exporter.errors import UsageError
+from exporter.parity.compare import top_k
+from exporter.parity.discrete import is_discrete
+from exporter.parity.execution import RunResult, RunSpec
+from exporter.parity.golden import GoldenOutputs
+from exporter.parity.input_set import InputBatch, InputSet
+from exporter.parity.tolerance import (
+    SNR_TOLERANCES,
+    AccuracyBound,
+    SnrTolerance,
+    Tolerances,
+    select_tolerance,
+)
+from exporter.results import Comparison, HeldOutAccuracy, Precision
+from exporter.types import MIN_SNR, ParityOptions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PACKAGED_ROW = "video"
+"""The name of the packaged clip's row."""
+NUMBER_FORMATS: dict[str, Precision] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
+"""{what options call a precision: what results call it}."""
+
+
+def stated_precision(manifest: Manifest | None) -> Precision | None:
+    """Return what an artifact is compared as: what it computes in; of float32, what its weights are stored in.
+
+    None where the manifest, of an earlier release, does not say: then the weights in the file decide.
+    """
+    if manifest is None or PRECISION not in manifest.options:
+        return None
+    stored = manifest.options.get(WEIGHT_DTYPE)
+    return NUMBER_FORMATS.get(str(stored) if manifest.precision == "fp32" else manifest.precision, "float32")
+
+
+def make_bound(artifact: LoadedArtifact, options: ParityOptions) -> AccuracyBound | None:
+    """Return the accuracy that an artifact is held to: the user's, else what its manifest records.
+
+    Raises:
+        UsageError: a bound for an artifact that computes in float32, or beside another tolerance, or out of range.
+    """
+    check_bounds(options.min_snr, options.min_top1)
+    given = options.min_snr is not None or options.min_top1 is not None
+    if options.rtol is not None or options.atol is not None:
+        if given:
+            raise UsageError("--min-snr and --min-top1 are a tolerance of their own; leave out --rtol and --atol")
+        return None
+    manifest, stated = artifact.manifest, stated_precision(artifact.manifest)
+    if manifest is None or stated is None:
+        if options.min_snr is None:
+            if given:
+                raise UsageError("--min-top1 needs --min-snr for a file whose manifest states no precision")
+            return None
+        return AccuracyBound(options.min_snr, options.min_top1, "all")
+    if manifest.precision == "fp32":
+        if given:
+            raise UsageError(
+                f"--min-snr and --min-top1 are for artifacts below float32; {artifact.path.name} computes in float32, "
+                "and --rtol and --atol set another tolerance for it"
+            )
+        return None
+    packaged = options.min_snr is not None or manifest.judged_by_packaged_clip
+    return AccuracyBound(
+        options.min_snr or manifest.min_snr or MIN_SNR[manifest.precision],
+        options.min_top1 if options.min_top1 is not None else manifest.min_top1,
+        "packaged" if packaged else "given",
+    )
+
+
+def check_bounds(min_snr: float | None, min_top1: float | None) -> None:
+    """Refuse bounds out of their range.
+
+    Raises:
+        UsageError: the message names the option.
+    """
+    if min_snr is not None and not (math.isfinite(min_snr) and min_snr > 0):
+        raise UsageError(f"--min-snr must be a positive number of decibels (got {min_snr:g})")
+    if min_top1 is not None and not 0 <= min_top1 <= 1:
+        raise UsageError(f"--min-top1 is a share from 0 to 1 (got {min_top1:g})")
+
+
+def add_held_out(inputs: InputSet, name: str, clips: CalibrationClips) -> InputSet:
+    """Return the inputs with the clips that are held out from calibration; one that is there already stays one row.
+
+    Args:
+        inputs: those of the network.
+        name: the network's input.
+        clips: the clips; their frames where the network has its preprocessing inside.
+    """
+    feeds, names, held_out = list(inputs.feeds), list(inputs.names), list[int]()
+    values: Sequence[NDArray[Any]] = clips.frames or [*clips.held_out]
+    for title, value in zip(clips.names, values, strict=True):
+        same = (row for row, feed in enumerate(feeds) if np.array_equal(feed[name][0], value))
+        row = next(same, len(feeds))
+        if row == len(feeds):
+            feeds.append({name: value[np.newaxis]})
+            names.append(title)
+        held_out.append(row)
+    return replace(inputs, feeds=tuple(feeds), names=tuple(names), held_out=tuple(held_out))
+
+
+def make_tolerances(
+    spec: RunSpec, precision: Precision, inputs: InputSet, options: ParityOptions, float32_name: str
+) -> Tolerances:
+    """Return an artifact's tolerance on each row.
+
+    Args:
+        spec: how it is run, with the bound that it is held to.
+        precision: what it is compared as.
+        inputs: the rows.
+        options: `rtol` and `atol` take precedence.
+        float32_name: the name of the float32 baseline, for the description.
+
+    Raises:
+        UsageError: see `select_tolerance`.
+    """
+    regular = select_tolerance(precision, options, float32_name)
+    if spec.bound is None:
+        return Tolerances(regular)
+    least = SNR_TOLERANCES.get(precision) or SnrTolerance(precision, spec.bound.min_snr_db, 0.0)
+    held_out = replace(least, min_snr_db=spec.bound.min_snr_db)
+    if spec.bound.applies == "all":
+        return Tolerances(held_out, held_out, frozenset(range(len(inputs.names))))
+    rows = inputs.held_out or inputs.given
+    if not rows and spec.bound.applies == "packaged":
+        rows = tuple(row for row, name in enumerate(inputs.names) if name == PACKAGED_ROW)
+    return Tolerances(regular, held_out if rows else None, frozenset(rows))
+
+
+def measure_held_out(
+    result: RunResult,
+    golden: GoldenOutputs,
+    tolerances: Tolerances,
+    pairs: Sequence[tuple[InputBatch, Comparison]],
+) -> HeldOutAccuracy | None:
+    """Return how accurate an artifact is on the rows that it is held to a bound on; None where there are none.
+
+    Args:
+        result: its outputs.
+        golden: holds the reference.
+        tolerances: which rows these are.
+        pairs: every comparison with its batch.
+    """
+    bound = result.spec.bound
+    rows = [row for batch, row in pairs if row.equal is None and tolerances.rows.issuperset(batch.rows)]
+    if bound is None or tolerances.held_out is None or not rows:
+        return None
+    # where NaN or infinities are not those of the baseline, the ratio of the finite numbers says nothing
+    worst = min(rows, key=lambda row: row.snr_db if math.isfinite(row.max_error) else -math.inf)
+    return HeldOutAccuracy(
+        len(tolerances.rows),
+        bound.min_snr_db,
+        worst.snr_db if math.isfinite(worst.max_error) else -math.inf,
+        worst.input,
+        worst.output,
+        bound.min_top1,
+        _equal_classes(result, golden, tolerances.rows),
+    )
+
+
+def bound_notes(accuracy: HeldOutAccuracy | None, spec: RunSpec) -> list[str]:
+    """Return what a reader must know about the bound where nothing was held to it."""
+    if spec.bound is None or accuracy is not None:
+        return []
+    return [
+        f"its accuracy of at least {spec.bound.min_snr_db:g} dB is for clips of the kind that it was calibrated with; "
+        "give some to check it: --clip VIDEO, or --array FILE.npz"
+    ]
+
+
+def accuracy_failures(accuracy: HeldOutAccuracy | None) -> list[str]:
+    """Return why an artifact fails though every comparison may pass: too few equal highest classes."""
+    if accuracy is None or accuracy.required_top1 is None or accuracy.top1 is None:
+        return []
+    if accuracy.top1 >= accuracy.required_top1:
+        return []
+    return [
+        f"the highest class is float64's on {accuracy.top1:.1%} of the held-out clips; "
+        f"at least {accuracy.required_top1:.1%} must agree (--min-top1)"
+    ]
+
+
+def _equal_classes(result: RunResult, golden: GoldenOutputs, rows: frozenset[int]) -> float | None:
+    """Return the share of class scores, one for each row and output, whose highest class is that of float64."""
+    equal: dict[tuple[int, str], bool] = {}
+    for batch, outputs in result.batches:
+        for output, values in outputs.items():
+            if output in golden.source.features or values.ndim != 2 or is_discrete(values):
+                continue
+            float64 = golden.float64(output, batch.rows)
+            for item, row in enumerate(batch.rows):
+                if row in rows and float64.shape == values.shape:
+                    same = bool(np.isfinite(values[item]).all()) and top_k(values[item], 1) == top_k(float64[item], 1)
+                    equal.setdefault((row, output), bool(same))
+    return sum(equal.values()) / len(equal) if equal else None

@@ -1,0 +1,133 @@
+"""Artifacts below float32: which rows they are held to a bound on, and how accurate they are there."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers.golden import known_golden, run_result
+from helpers.manifests import MANIFEST
+from numpy.typing import NDArray
+
+from exporter.artifacts.manifest import PRECISION, WEIGHT_DTYPE
+from exporter.calibration_clips import CalibrationClips
+from exporter.parity.evaluate import evaluate
+from exporter.parity.execution import RunResult
+from exporter.parity.golden import GoldenOutputs
+from exporter.parity.held_out import add_held_out, stated_precision
+from exporter.parity.input_set import InputSet
+from exporter.parity.tolerance import AccuracyBound
+from exporter.results import HeldOutAccuracy, ParityReport
+from exporter.types import ParityOptions
+
+SCORES = np.array([[4.0, 3.0, 0.0], [0.0, 5.0, 0.0], [1.0, 0.0, 8.0], [6.0, 2.0, 3.0]])
+NOISE = np.array([[0.3, -0.4, 0.0], [0.0, 0.05, 0.0], [0.008, 0.0, 0.0], [0.0, 0.07, 0.0]])
+"""Signal to noise of the rows: 20 log10 of 5 / 0.5, 5 / 0.05, sqrt(65) / 0.008 and 7 / 0.07: 20, 40, 60 and 40 dB."""
+
+
+def judged(
+    values: NDArray[np.float64], bound: AccuracyBound, held_out: tuple[int, ...] = (), given: tuple[int, ...] = ()
+) -> ParityReport:
+    golden = known_golden(SCORES)
+    golden = replace_inputs(golden, held_out, given)
+    result = run_result(*(([row], values[row : row + 1]) for row in range(len(SCORES))), precision="int8")
+    return evaluate(bounded(result, bound), golden, ParityOptions())
+
+
+def replace_inputs(golden: GoldenOutputs, held_out: tuple[int, ...], given: tuple[int, ...]) -> GoldenOutputs:
+    golden.inputs = replace(golden.inputs, held_out=held_out, given=given, names=("a", "b", "video", "d"))
+    return golden
+
+
+def bounded(result: RunResult, bound: AccuracyBound) -> RunResult:
+    return replace(result, spec=replace(result.spec, bound=bound))
+
+
+def test_the_lowest_ratio_of_the_held_out_rows_is_reported() -> None:
+    report = judged(SCORES + NOISE, AccuracyBound(39), held_out=(1, 2))
+    assert report.held_out is not None
+    assert report.held_out == HeldOutAccuracy(2, 39, report.held_out.snr_db, "b", "logits", None, 1.0)
+    assert report.held_out.snr_db == pytest.approx(40, abs=1e-6)
+    assert report.passed  # the first row has 20 dB, and the bound there is the one that finds faults
+    assert [row.min_snr_db for row in report.comparisons] == [15, 39, 39, 15]
+
+
+def test_a_held_out_row_below_the_bound_fails() -> None:
+    report = judged(SCORES + NOISE, AccuracyBound(41), held_out=(1, 2))
+    assert [row.passed for row in report.comparisons] == [True, False, True, True]
+    assert not report.passed
+
+
+def test_held_out_rows_come_before_given_ones_and_these_before_the_packaged_clip() -> None:
+    bound = AccuracyBound(30, applies="packaged")
+    for held_out, given, name in (((3,), (1,), "d"), ((), (1,), "b"), ((), (), "c")):
+        found = judged(SCORES + NOISE, bound, held_out, given).held_out
+        assert found is not None
+        assert (found.clips, found.input) == (1, name)
+    nothing = judged(SCORES + NOISE, AccuracyBound(30))
+    assert nothing.held_out is None
+    assert any("30 dB" in note for note in nothing.notes)
+
+
+def test_all_rows_without_a_manifest() -> None:
+    report = judged(SCORES + NOISE, AccuracyBound(30, applies="all"))
+    assert [row.passed for row in report.comparisons] == [False, True, True, True]
+
+
+def test_a_tie_is_not_an_equal_class() -> None:
+    values = SCORES + NOISE
+    values[1] = [0.0, 4.9, 4.95]  # far off, and the highest class is another one
+    report = judged(values, AccuracyBound(0.1, 0.9), held_out=(1, 2, 3))
+    assert report.held_out is not None
+    assert report.held_out.top1 == pytest.approx(2 / 3)
+    assert not report.held_out.passed
+    assert not report.passed
+    assert any("--min-top1" in note for note in report.notes)
+
+
+def test_nan_is_no_accuracy() -> None:
+    values = SCORES + NOISE
+    values[2, 0] = np.nan
+    report = judged(values, AccuracyBound(10, 0.0), held_out=(1, 2))
+    assert report.held_out is not None
+    assert report.held_out.snr_db == -np.inf
+    assert report.held_out.top1 == 0.5
+    assert not report.passed
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, None),
+        ({PRECISION: "fp32", WEIGHT_DTYPE: "fp32"}, "float32"),
+        ({PRECISION: "fp32", WEIGHT_DTYPE: "int8"}, "int8"),
+        ({PRECISION: "bf16", WEIGHT_DTYPE: "fp32"}, "bfloat16"),
+        ({PRECISION: "fp16", WEIGHT_DTYPE: "fp16"}, "float16"),
+        ({PRECISION: "int8", WEIGHT_DTYPE: "fp32"}, "int8"),
+    ],
+)
+def test_an_artifact_is_compared_as_what_it_states(options: dict[str, str], expected: str | None) -> None:
+    assert stated_precision(replace(MANIFEST, options={**options})) == expected
+
+
+def make_clips(*values: float, frames: bool = False) -> CalibrationClips:
+    clips = np.array(values, np.float32)[:, np.newaxis]
+    names = tuple(f"clip {value:g}" for value in values)
+    kept = tuple(np.full((1, 2, 2, 3), value, np.uint8) for value in values) if frames else ()
+    return CalibrationClips(clips, clips, names, "", "", frames=kept)
+
+
+def test_held_out_clips_become_rows_and_one_that_is_there_stays_one() -> None:
+    inputs = InputSet.of_rows({"x": np.array([[1.0], [2.0]], np.float32)}, ("one", "two"))
+    added = add_held_out(inputs, "x", make_clips(2, 3))
+    assert added.names == ("one", "two", "clip 3")
+    assert added.held_out == (1, 2)
+    np.testing.assert_array_equal(added.feeds[2]["x"], [[3]])
+    with_frames = add_held_out(InputSet((), ()), "x", make_clips(7, frames=True))
+    assert with_frames.feeds[0]["x"].shape == (1, 1, 2, 2, 3)
+
+
+def test_batches_of_a_fixed_size_hold_only_held_out_rows_or_none() -> None:
+    rows = np.arange(5, dtype=np.float32)[:, np.newaxis]
+    inputs = replace(InputSet.of_rows({"x": rows}, ("a", "b", "c", "d", "e")), held_out=(3, 4))
+    assert [batch.rows for batch in inputs.batches(2)] == [(0, 1), (2, 0), (3, 4)]
+    assert [batch.rows for batch in inputs.batches(None)][-2:] == [(3, 4), (2, 3, 4)]
