@@ -1,12 +1,16 @@
-"""Keeps other libraries' log messages and warnings from the user."""
+"""Keeps other libraries' log messages, warnings and messages home from the user."""
 
 import contextlib
+import io
 import logging
+import os
 import warnings
 from collections.abc import Generator
 
-NOISY_LOGGERS = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir", "matplotlib")
+NOISY_LOGGERS = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir", "matplotlib", "nncf")
 """Loggers that report progress, deprecations and optional packages that are missing."""
+CI = "CI"
+"""The variable with which Intel's packages send nothing home: they count their own automatic tests as no users."""
 
 
 @contextlib.contextmanager
@@ -23,3 +27,23 @@ def suppress_foreign_logging() -> Generator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def silence_openvino_tools() -> Generator[None]:
+    """Keep OpenVINO's converter and NNCF from printing, logging and sending usage data, for the block.
+
+    Both send events to Google Analytics unless the user has refused before (`opt_in_out`), except where `CI` is set.
+    NNCF also prints progress bars, and makes its own class that of every later logger.
+    """
+    before, logger_class = os.environ.get(CI), logging.getLoggerClass()
+    os.environ[CI] = "true"
+    try:
+        with suppress_foreign_logging(), contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.setLoggerClass(logger_class)
+        if before is None:
+            del os.environ[CI]
+        else:
+            os.environ[CI] = before

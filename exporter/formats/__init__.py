@@ -7,7 +7,8 @@ from exporter.artifacts.loading import load_artifact as _load_artifact
 from exporter.engines import RuntimeOptions
 from exporter.formats.base import Candidate, Format, WriteRequest, WriteResult
 from exporter.formats.onnx import OnnxFormat
-from exporter.formats.openvino import HINT_OPTION, OpenVinoFormat
+from exporter.formats.openvino import OpenVinoFormat
+from exporter.formats.openvino_model import HINT_OPTION
 from exporter.formats.pt2 import Pt2Format
 from exporter.formats.pt2_aoti import AotiFormat
 from exporter.formats.tensorrt import TensorRtFormat

@@ -9,34 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from exporter.artifacts.files import sha256_file
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import IntegrityError, UnavailableError
-from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
-from exporter.formats.onnx_graph import VERSIONS, NetworkGraph, make_graph
+from exporter.formats.base import Candidate, WriteRequest, WriteResult
+from exporter.formats.onnx_graph import make_graph
+from exporter.formats.openvino_model import add_preprocessing, convert, has_bfloat16, write_model
 from exporter.openvino_ir import (
     IR_SUFFIX,
     MANIFEST_INFO,
-    PRECISION_HINT,
     SHA256_INFO,
     IrModel,
-    compile_options,
     read_ir,
 )
-from exporter.system import BFLOAT16_INSTRUCTIONS, cpu_features
 from exporter.types import ComputePrecision, FormatName, OptimizeOptions
 from models.built_model import BuiltModel
 
-HINT_OPTION = "inference_precision_hint"
-"""Manifest option: what to set OpenVINO's property of that name to when the model is compiled."""
-ONNX_OPTIONS = ("external_data",)
-"""Options of the graph that say nothing of these files."""
+SLOW_BFLOAT16 = "openvino: this processor has no bfloat16 instructions, so bf16 is slower here than fp32"
 
 
 class OpenVinoFormat:
@@ -48,6 +41,7 @@ class OpenVinoFormat:
         {
             "fp32": "",
             "bf16": "",
+            "int8": "",
             "fp16": "OpenVINO computes float16 no faster than float32 on CPUs; take --precision bf16 or int8",
         }
     )
@@ -63,7 +57,12 @@ class OpenVinoFormat:
             )
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
-        """Yield the portable graph."""
+        """Yield the portable graph, or quantised ones for int8."""
+        if request.precision.compute == "int8":
+            from exporter.formats.openvino_int8 import int8_candidates
+
+            yield from int8_candidates(model, request)
+            return
         yield Candidate("the portable graph", partial(_write, model, request))
 
     def read_embedded(self, path: Path) -> Manifest | None:
@@ -102,44 +101,11 @@ def weights_fault(model: IrModel) -> str | None:
 
 
 def _write(model: BuiltModel, request: WriteRequest, folder: Path, rejected: tuple[str, ...]) -> WriteResult:
-    """Export, convert, embed the manifest, write."""
-    from exporter.formats.openvino_model import convert
-
+    """Export, convert, put preprocessing in front, write."""
     optimize = replace(request.optimize, weight_dtype="fp32")  # OpenVINO compresses constants itself
     if optimize.target == "portable":
         optimize = OptimizeOptions()
     graph = make_graph(model, replace(request, optimize=optimize))
-    _add_preprocessing(graph, model)
-    return write_model(convert(graph.model), graph, request, folder, rejected)
-
-
-def _add_preprocessing(graph: NetworkGraph, model: BuiltModel) -> None:
-    from exporter.formats.onnx_preprocess import add_preprocessing
-    from models.preprocessing.network import preprocessing_module
-
-    if model.without_preprocessing is not None:
-        add_preprocessing(graph.model, preprocessing_module(model), model.input.name)
-
-
-def write_model(
-    converted: Any, graph: NetworkGraph, request: WriteRequest, folder: Path, rejected: tuple[str, ...]
-) -> WriteResult:
-    """Write an `openvino.Model` and what the manifest records of it."""
-    from exporter.formats.openvino_model import save
-
-    options = {name: value for name, value in graph.options.items() if name not in ONNX_OPTIONS}
-    notes = [note.replace("onnx:", "openvino:", 1) for note in graph.notes]
-    options[HINT_OPTION] = compile_options(request.precision.compute)[PRECISION_HINT]
-    if rejected:
-        options[FAILED_OPTION] = ", ".join(rejected)
-        notes.append(f"openvino: parity failed with {' and with '.join(rejected)}")
-    if request.precision.compute == "bf16" and not cpu_features() & BFLOAT16_INSTRUCTIONS:
-        notes.append("openvino: this processor has no bfloat16 instructions, so bf16 is slower here than fp32")
-    manifest = replace(
-        request.manifest,
-        options={**request.manifest.options, **options},
-        versions={name: version(name) for name in (*VERSIONS, "openvino", *graph.libraries)},
-    )
-    compress = request.optimize.weight_dtype == "fp16"
-    files = save(converted, folder, request.name, manifest.embedded().to_json(), compress=compress)
-    return WriteResult(files, manifest, tuple(notes))
+    if request.precision.compute == "bf16" and not has_bfloat16():
+        graph = replace(graph, notes=(*graph.notes, SLOW_BFLOAT16))
+    return write_model(add_preprocessing(convert(graph.model), model, request), graph, request, folder, rejected)

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
+from dataclasses import replace
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from exporter.artifacts.files import sha256_file
-from exporter.artifacts.store import staging
-from exporter.errors import UnavailableError
-from exporter.foreign_logging import suppress_foreign_logging
-from exporter.openvino_ir import IR_SUFFIX, MANIFEST_INFO, SHA256_INFO, WEIGHTS_SUFFIX
+from exporter.foreign_logging import silence_openvino_tools
+from exporter.formats.base import FAILED_OPTION, WriteRequest, WriteResult
+from exporter.formats.onnx_graph import VERSIONS, NetworkGraph
+from exporter.openvino_ir import (
+    IR_SUFFIX,
+    MANIFEST_INFO,
+    PRECISION_HINT,
+    SHA256_INFO,
+    WEIGHTS_SUFFIX,
+    compile_options,
+)
+from exporter.system import cpu_features
+from models.built_model import BuiltModel
+from models.specs import TensorSpec
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+BFLOAT16_INSTRUCTIONS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
+"""Instruction sets with which bfloat16 is faster than float32."""
+HINT_OPTION = "inference_precision_hint"
+"""Manifest option: what to set OpenVINO's property of that name to when the model is compiled."""
+_ONNX_OPTIONS = ("external_data",)
+"""Options of the graph that say nothing of these files."""
 _DROPPED = ("framework", "conversion_parameters", "info")
 """What OpenVINO's converter adds to `rt_info`: the ONNX file's metadata, and how the converter was called."""
 
 
-def library() -> Any:
-    """Return OpenVINO, untyped: an optional package, whose stubs are incomplete."""
-    try:
-        with suppress_foreign_logging():
-            return import_module("openvino")
-    except ImportError as error:
-        raise UnavailableError("OpenVINO is not installed; pip install 'c3d-export[openvino]'") from error
+def has_bfloat16() -> bool:
+    """Return whether bfloat16 is faster than float32 on this processor."""
+    return bool(cpu_features() & BFLOAT16_INSTRUCTIONS)
 
 
 def convert(graph: ir.Model) -> Any:
@@ -36,13 +49,11 @@ def convert(graph: ir.Model) -> Any:
 
     The converter numbers what it adds by a counter of the process; it gets the name of its consumer instead.
     """
-    from exporter.onnx_io.writer import write_onnx
+    from exporter.onnx_io.writer import temporary_file
 
     graph.metadata_props.clear()
-    with staging(Path(tempfile.gettempdir())) as folder:
-        (path, *_) = write_onnx(graph, folder, "graph.onnx", external_data=False)
-        with suppress_foreign_logging():
-            model = library().convert_model(str(path))
+    with temporary_file(graph) as path, silence_openvino_tools():
+        model = import_module("openvino").convert_model(str(path))
     known = {node.name or "" for node in graph.graph} | {*graph.graph.initializers}
     known |= {value.name or "" for value in (*graph.graph.inputs, *graph.graph.outputs)}
     rename(model, known)
@@ -75,7 +86,7 @@ def save(model: Any, folder: Path, name: str, manifest: str, *, compress: bool) 
     """
     path, weights = folder / f"{name}{IR_SUFFIX}", folder / f"{name}{WEIGHTS_SUFFIX}"
     model.set_friendly_name(name)
-    library().save_model(model, str(path), compress_to_fp16=compress)
+    import_module("openvino").save_model(model, str(path), compress_to_fp16=compress)
     tree = ElementTree.parse(path)  # noqa: S314 - OpenVINO has just written it
     info = tree.getroot().find("rt_info")
     if info is None:
@@ -88,3 +99,68 @@ def save(model: Any, folder: Path, name: str, manifest: str, *, compress: bool) 
     ElementTree.indent(tree, "\t")
     tree.write(path, encoding="utf-8", xml_declaration=True)
     return path, weights
+
+
+def write_model(
+    converted: Any, graph: NetworkGraph, request: WriteRequest, folder: Path, rejected: tuple[str, ...]
+) -> WriteResult:
+    """Write an `openvino.Model`, with the manifest inside.
+
+    Args:
+        converted: the model.
+        graph: the graph that it was made of: its options, notes and libraries go into the manifest.
+        request: what to write.
+        folder: where to.
+        rejected: the names of the candidates that failed parity before.
+    """
+    options = {name: value for name, value in graph.options.items() if name not in _ONNX_OPTIONS}
+    options.setdefault(HINT_OPTION, compile_options(request.precision.compute)[PRECISION_HINT])
+    notes = [note.replace("onnx:", "openvino:", 1) for note in graph.notes]
+    if rejected:
+        options[FAILED_OPTION] = ", ".join(rejected)
+        notes.append(f"openvino: parity failed with {' and with '.join(rejected)}")
+    manifest = replace(
+        request.manifest,
+        options={**request.manifest.options, **options},
+        versions={name: version(name) for name in (*VERSIONS, "openvino", *graph.libraries)},
+    )
+    compress = request.optimize.weight_dtype == "fp16"
+    files = save(converted, folder, request.name, manifest.embedded().to_json(), compress=compress)
+    return WriteResult(files, manifest, tuple(notes))
+
+
+def add_preprocessing(converted: Any, model: BuiltModel, request: WriteRequest) -> Any:
+    """Return an `openvino.Model` that takes frames: what is in front is converted alone and joined to the network.
+
+    Args:
+        converted: the network.
+        model: with its preprocessing inside, or without any: then `converted` is returned.
+        request: what to write.
+    """
+    from exporter.formats.onnx_preprocess import add_preprocessing as add_to_graph
+    from models.preprocessing.network import preprocessing_module
+
+    if model.without_preprocessing is None:
+        return converted
+    clip = model.without_preprocessing.signature(request.outputs, request.manifest.signature.batch).inputs[0]
+    graph = identity_graph(clip, request.opset)
+    add_to_graph(graph, preprocessing_module(model), model.input.name)
+    front = convert(graph)
+    (parameter,), (result,) = converted.get_parameters(), front.get_results()
+    parameter.output(0).replace(result.input_value(0))
+    return import_module("openvino").Model(converted.get_results(), front.get_parameters(), request.name)
+
+
+def identity_graph(spec: TensorSpec, opset: int) -> ir.Model:
+    """Return a graph that returns its input."""
+    import onnx_ir as ir
+
+    from exporter.onnx_io.dtypes import element_type
+
+    tensor = ir.TensorType(ir.DataType(element_type(spec.dtype)))
+    value = ir.Value(name=spec.name, type=tensor, shape=ir.Shape(spec.shape))
+    node = ir.node("Identity", [value], name="clip.identity")
+    (output,) = node.outputs
+    output.name, output.type, output.shape = "clip.out", tensor, value.shape
+    graph = ir.Graph([value], [output], nodes=[node], opset_imports={"": opset}, name="preprocessing")
+    return ir.Model(graph, ir_version=8)

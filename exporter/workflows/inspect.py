@@ -15,7 +15,8 @@ from exporter.artifacts.manifest import Manifest
 from exporter.errors import CheckpointError
 from exporter.formats import FORMATS, find_format
 from exporter.formats.onnx import embedded_manifest
-from exporter.formats.openvino import HINT_OPTION, read_ir_manifest, weights_fault
+from exporter.formats.openvino import read_ir_manifest, weights_fault
+from exporter.formats.openvino_model import HINT_OPTION
 from exporter.formats.pt2 import program_facts
 from exporter.formats.pt2_aoti import package_facts
 from exporter.formats.torchscript import is_torchscript_archive
