@@ -22,15 +22,13 @@ from exporter.openvino_ir import (
     WEIGHTS_SUFFIX,
     compile_options,
 )
-from exporter.system import cpu_features
+from exporter.system import BFLOAT16_INSTRUCTIONS, cpu_features
 from models.built_model import BuiltModel
 from models.specs import TensorSpec
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-BFLOAT16_INSTRUCTIONS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
-"""Instruction sets with which bfloat16 is faster than float32."""
 HINT_OPTION = "inference_precision_hint"
 """Manifest option: what to set OpenVINO's property of that name to when the model is compiled."""
 _ONNX_OPTIONS = ("external_data",)
