@@ -88,6 +88,8 @@ class Format(Protocol):
     """Its model files' suffix, with the dot."""
     precisions: Mapping[ComputePrecision, str]
     """{what it can compute in: empty; what it cannot, and a user may ask for: why, and what to take instead}."""
+    same_for_targets: frozenset[ComputePrecision]
+    """What it computes in without `--target` making a difference to the file."""
     embeds_manifest: bool
     """Whether a model file has room for the manifest; otherwise it is beside the file only."""
 

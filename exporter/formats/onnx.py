@@ -40,6 +40,7 @@ class OnnxFormat:
             "bf16": "onnxruntime's CPU provider has no bfloat16 convolution; take --format openvino",
         }
     )
+    same_for_targets: frozenset[ComputePrecision] = frozenset()
     embeds_manifest: bool = True
 
     def require_available(self, precision: ComputePrecision) -> None:

@@ -55,6 +55,7 @@ class Pt2Format:
         }
     )
 
+    same_for_targets: frozenset[ComputePrecision] = frozenset({"bf16"})
     embeds_manifest: bool = True
 
     def require_available(self, precision: ComputePrecision) -> None:

@@ -63,6 +63,7 @@ class AotiFormat:
             "int8": "torch has no quantised 3-D convolutions in exported programs; take --format openvino or onnx",
         }
     )
+    same_for_targets: frozenset[ComputePrecision] = frozenset({"fp32", "bf16"})
     embeds_manifest: bool = True
 
     def require_available(self, precision: ComputePrecision) -> None:

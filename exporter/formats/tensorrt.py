@@ -36,6 +36,7 @@ class TensorRtFormat:
             "bf16": "the engine is built from an ONNX file, which has no bfloat16 form here; take --precision fp16",
         }
     )
+    same_for_targets: frozenset[ComputePrecision] = frozenset()
     embeds_manifest: bool = False
 
     def require_available(self, precision: ComputePrecision) -> None:

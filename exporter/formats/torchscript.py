@@ -65,6 +65,7 @@ class TorchScriptFormat:
             "int8": "TorchScript's quantised convolutions were removed from torch; take --format openvino or onnx",
         }
     )
+    same_for_targets: frozenset[ComputePrecision] = frozenset({"bf16"})
     embeds_manifest: bool = True
 
     def require_available(self, precision: ComputePrecision) -> None:

@@ -49,7 +49,8 @@ def list_variants(
 
 def _computing(formats: Mapping[FormatName, Format], targets: Sequence[Target]) -> Iterator[Variant]:
     for precision, target, (name, form) in product(PRECISION_ORDER, targets, formats.items()):
-        if form.precisions.get(precision) == "":
+        repeats = target != targets[0] and precision in form.same_for_targets
+        if form.precisions.get(precision) == "" and not repeats:
             yield Variant(name, precision, target)
 
 
