@@ -16,18 +16,18 @@ import numpy as np
 
 from exporter.calibration_clips import PACKAGED_CLIPS, CalibrationClips
 from exporter.errors import UsageError, VideoError, join_limited
-from exporter.storage import file_name
-from exporter.types import CalibrationOptions
-from exporter.video.packaged import packaged_frames
-from exporter.video.sampling import Sampling, place_evenly
-from exporter.video.sources import expand_sources
-from exporter.workflows.calibration_sources import (
+from exporter.parity.calibration_sources import (
     ArrayRecording,
     ProfileTransform,
     Recording,
     VideoRecording,
     require_finite,
 )
+from exporter.storage import file_name
+from exporter.types import CalibrationOptions
+from exporter.video.packaged import packaged_frames
+from exporter.video.sampling import Sampling, place_evenly
+from exporter.video.sources import expand_sources
 from models.built_model import BuiltModel
 from models.errors import count
 from models.preprocessing import UNKNOWN
@@ -101,8 +101,10 @@ def make_calibration(
         raise VideoError("--calibrate: fewer frames could be decoded than the videos state; no clip is left")
     if short:
         notes.append(f"--calibrate: shorter than one clip and left out: {join_limited(short, 4)}")
-    where = "clips of other videos" if len(recordings) > 1 else "clips of its last part"
-    description = f"{_count_clips(kept['calibration'], calibration)}, {len(kept['held out'])} {where} held out"
+    where = "other videos" if len(recordings) > 1 else "its last part"
+    description = (
+        f"{_count_clips(kept['calibration'], calibration)}, {count(len(kept['held out']), 'clip')} of {where} held out"
+    )
     return _collect(kept["calibration"], kept["held out"], names, description, notes, frames)
 
 
