@@ -114,7 +114,8 @@ class QuantizeDequantize(GraphPass):
     def _quantize_weight(self, model: ir.Model, layer: Layer) -> NDArray[Any]:
         zero_point = self.scheme.weight_zero_points.get(layer.name, 0)
         values, scales = quantize_weight(layer.weight, layer.axis, zero_point)
-        zeros = np.full(scales.shape, zero_point, np.int8) if zero_point else None
+        # always stated: without it, onnxruntime dequantises the weights of a Gemm at each run
+        zeros = np.full(scales.shape, zero_point, np.int8)
         _replace_constant(model, layer, WEIGHT, values, scales, zeros, layer.axis)
         return scales
 
