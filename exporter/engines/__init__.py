@@ -36,8 +36,9 @@ __all__ = [
 CPU: tuple[Device, ...] = ("cpu",)
 GPU: tuple[Device, ...] = ("cpu", "cuda")
 
-ModelKind = FormatName | Literal["network", "mnn"]
-"""What an engine runs: an artifact's format, the network itself, or the file that MNN's converter writes."""
+ModelKind = FormatName | Literal["network", "plain", "mnn"]
+"""What an engine runs: an artifact's format, the network itself, only the unoptimized ONNX graph that `bench` compares
+with, or the file that MNN's converter writes."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ ENGINES: dict[str, Engine] = {
         Engine("inductor", "torch inductor", ("network",), ".pytorch:open_compiled_network", GPU, "torch"),
         # OpenVINO's ReLU and max pool turn NaN into a number
         Engine("openvino", "OpenVINO", ("onnx", "openvino"), ".openvino:open_model", CPU, "openvino", ("nan",)),
+        Engine("openvino-default", "OpenVINO default", ("plain",), ".openvino:OpenVinoDefaultRuntime", CPU, "openvino"),
         Engine(
             "onnx-reference",
             "onnx's evaluator",

@@ -79,8 +79,11 @@ class OpenVinoRuntime(Runtime):
             raise CheckFailedError(f"{self.path}: fails in OpenVINO: {_reason(error)}") from error
         return {name: _array(outputs[port], low) for port, low, names in self._ports for name in names}
 
+    def _precision_options(self) -> dict[str, str]:
+        return compile_options(self.options.precision)
+
     def _compile(self, shapes: Mapping[str, tuple[int, ...]] | None) -> None:
-        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", **compile_options(self.options.precision)}
+        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", **self._precision_options()}
         if self.options.threads is not None:
             settings[THREADS] = self.options.threads
         if shapes is not None:
@@ -111,6 +114,19 @@ class OpenVinoOnnxRuntime(OnnxFileRuntime, OpenVinoRuntime):
 
             model = with_all_outputs(self.path)
         return _library().Core().read_model(model)
+
+
+class OpenVinoDefaultRuntime(OpenVinoOnnxRuntime):
+    """An ONNX file as OpenVINO runs it where nobody says what to compute in: for `bench`, beside our own settings."""
+
+    @property
+    def description(self) -> str:
+        """Return `OpenVINO 2026.4.1 (cpu, its default: bf16)`: what it chose once it is loaded."""
+        chosen = self._compiled.get_property(PRECISION_HINT).get_type_name()
+        return f"OpenVINO {_library().__version__.split('-')[0]} (cpu, its default: {chosen})"
+
+    def _precision_options(self) -> dict[str, str]:
+        return {}
 
 
 class OpenVinoIrRuntime(OpenVinoRuntime):

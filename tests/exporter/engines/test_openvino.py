@@ -1,5 +1,6 @@
 """OpenVINO, where it is installed."""
 
+from importlib import import_module
 from pathlib import Path
 
 import ml_dtypes
@@ -9,7 +10,7 @@ import pytest
 from helpers import small_models
 from onnx import TensorProto
 
-from exporter.engines import RuntimeOptions, find_engine
+from exporter.engines import ENGINES, RuntimeOptions, find_engine
 from exporter.engines.openvino import open_model
 from exporter.errors import ArtifactError, CheckFailedError
 from exporter.types import ParityOptions
@@ -107,3 +108,15 @@ def test_outputs_are_not_overwritten_by_the_next_run(path: Path) -> None:
         copy = first.copy()
         runtime.run({"x": X + 1})
     assert np.array_equal(first, copy)
+
+
+@pytest.mark.usefixtures("openvino")
+def test_without_a_hint_it_computes_in_what_the_library_chooses(path: Path) -> None:
+    """For `bench`: what a user gets who says nothing, stated in the engine's description."""
+    core = import_module("openvino").Core()
+    compiled = core.compile_model(core.read_model(str(path)), "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+    chosen = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    with ENGINES["openvino-default"].open(path, RuntimeOptions()) as runtime:
+        assert runtime.description.endswith(f"(cpu, its default: {chosen})")
+        mine = runtime.run({"x": X})["scores"]
+    assert np.array_equal(mine, compiled({"x": X})["scores"])

@@ -147,7 +147,7 @@ def test_an_engine_that_crashes_is_reported_and_the_others_are_measured(
 def test_engines_without_a_network_or_a_library_say_why(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("openvino", "mnn"):
+    for name in ("openvino", "openvino-default", "mnn"):
         monkeypatch.setitem(ENGINES, name, replace(ENGINES[name], library=f"no_{name}"))
     found = benchmark(one_round(models / "first.onnx", engines=True))
     reported = {absent.target: absent.reason for absent in found.missing}

@@ -12,6 +12,7 @@ from helpers.deployments import SMALL
 from helpers.small_video_model import SmallVideoModel
 
 import exporter.workflows.deployment_table as module
+from exporter.bench.deployment import variants
 from exporter.bench.deployment.accuracy import Accuracy
 from exporter.bench.deployment.measuring import Measured
 from exporter.bench.deployment.types import BatchSpeed, DeploymentRequest, ExportedVariant, MissingRow, Variant
@@ -146,6 +147,7 @@ def test_the_command_exports_verifies_measures_and_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(variants, "PRECISION_ORDER", ("fp32",))  # the others take minutes
     export(ExportRequest(("onnx",), SMALL, output_dir=tmp_path, name="net", verify=False))
     arguments = ["bench", "--all", "net.onnx", "--format", "onnx", "--rounds", "1", "--load-rounds", "1", "--warmup"]
     arguments += ["0", "--batch", "1", "--work-dir", "kept", "--json"]
