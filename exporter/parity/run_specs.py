@@ -77,10 +77,12 @@ def make_file_run_spec(artifact: LoadedArtifact, options: ParityOptions, other: 
 def make_second_run_spec(artifact: LoadedArtifact, options: ParityOptions, model: BuiltModel) -> RunSpec | None:
     """Return how `--against` runs the same inputs: the network in PyTorch, or the same file in another engine.
 
-    A file that is judged by an emulation also runs in the engine that would run it, which shows that it loads there.
+    A file that is judged by an emulation also runs in the engine that would run it. That shows that it loads there and
+    has no gross fault; the accuracy that it is held to is the emulation's alone.
     """
     against = options.against
-    if against is None and _find_judge(artifact, options).emulates is not None and options.engine is None:
+    sanity = against is None and _find_judge(artifact, options).emulates is not None and options.engine is None
+    if sanity:
         against = EngineReference(find_engine(artifact.format).name)
     if not isinstance(against, EngineReference):
         return None
@@ -93,6 +95,7 @@ def make_second_run_spec(artifact: LoadedArtifact, options: ParityOptions, model
             open=partial(engine.open, artifact.path),
             settings=settings,
             unsupported_inputs=engine.unsupported_inputs,
+            bound=None if sanity else own.bound,
         )
 
     def open_network(settings: RuntimeOptions) -> Runtime:

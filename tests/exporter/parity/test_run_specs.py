@@ -75,12 +75,14 @@ def test_a_float16_file_is_judged_by_the_emulation_and_loaded_by_onnxruntime(
 ) -> None:
     artifact = load_artifact(narrow_artifacts.artifacts[0].path)
     assert artifact.manifest is not None
-    manifest = replace(artifact.manifest, options={**artifact.manifest.options, "precision": "fp16"})
+    manifest = replace(artifact.manifest, options={**artifact.manifest.options, "precision": "fp16", "min_snr": 60.0})
     half = replace(artifact, manifest=manifest)
     spec, second = make_run_spec(half, OPTIONS, narrow), make_second_run_spec(half, OPTIONS, narrow)
     assert second is not None
     assert type(spec.open(spec.settings)) is Float16Emulation
     assert type(second.open(second.settings)) is OnnxRuntime
+    assert spec.bound is not None
+    assert second.bound is None
     own = ParityOptions(engine="onnxruntime")
     assert type(make_run_spec(half, own, narrow).open(spec.settings)) is OnnxRuntime
     assert make_second_run_spec(half, own, narrow) is None
