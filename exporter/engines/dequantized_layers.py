@@ -1,0 +1,125 @@
+"""Int8 layers that onnxruntime's CPU provider does not compute in int8.
+
+Where it finds no int8 operator for a layer between DequantizeLinear and QuantizeLinear, it keeps the DequantizeLinear,
+converts the int8 weights and activations at every run, and computes in float32. The file is then small, but slower than
+the float32 graph. Which layers these are follows from the graph that onnxruntime has optimised; what they cost is
+measured against the same graph without quantisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from exporter.errors import join_limited
+from exporter.onnx_io.load import MAX_MESSAGE_BYTES, load_with_weights, load_without_weights
+from exporter.onnx_io.signature import get_signature
+from exporter.timing import RoundOptions, time_interleaved
+from models.errors import count
+
+FLOAT_LAYERS = frozenset({"Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+WITHOUT_QDQ = "session.disable_quant_qdq"
+"""The setting that makes onnxruntime dequantise constants once, when it loads the model."""
+ROUNDS = RoundOptions(min_rounds=3, max_rounds=7, budget_s=1.5, warm_up=1)
+
+
+def describe_dequantized_layers(path: Path) -> str | None:
+    """Return a sentence about the layers that are dequantised at each run and what that costs; None if there are none.
+
+    Args:
+        path: an ONNX file.
+    """
+    model = load_without_weights(path)
+    if not any(node.op_type == DEQUANTIZE for node in model.graph.node):
+        return None
+    names = find_dequantized_layers(path)
+    if not names:
+        return None
+    slowdown = measure_slowdown(path)
+    cost = "" if slowdown is None else f", which takes {slowdown:.2f} times as long as the same graph in float32"
+    return (
+        f"onnxruntime's CPU provider dequantises {count(len(names), 'int8 layer')} at each run "
+        f"({join_limited(names, 3)}){cost}; export with --target cpu for a form that it computes in int8"
+    )
+
+
+def find_dequantized_layers(path: Path) -> tuple[str, ...]:
+    """Return the layers of a file whose inputs a DequantizeLinear makes in onnxruntime's optimised graph."""
+    with TemporaryDirectory(prefix="c3d-export-") as folder:
+        optimized = Path(folder) / "optimized.onnx"
+        options = _options()
+        options.optimized_model_filepath = str(optimized)
+        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        graph = load_without_weights(optimized).graph
+    restored = {name for node in graph.node if node.op_type == DEQUANTIZE for name in node.output}
+    layers = [node for node in graph.node if node.op_type in FLOAT_LAYERS and not restored.isdisjoint(node.input[:2])]
+    return tuple(node.name.removeprefix("fused ") or node.output[0] for node in layers)
+
+
+def measure_slowdown(path: Path) -> float | None:
+    """Return the time of a file over that of the same graph without quantisation, interleaved, on the CPU.
+
+    Free sizes are 1. None for a model that is larger than one message can be, or has an input that is not float32.
+    """
+    model = load_with_weights(path)
+    remove_quantization(model)
+    feeds: dict[str, Any] = {}
+    for spec in get_signature(model).inputs:
+        if spec.dtype != "float32":
+            return None
+        shape = [size if isinstance(size, int) else 1 for size in spec.shape]
+        feeds[spec.name] = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    if model.ByteSize() > MAX_MESSAGE_BYTES:
+        return None
+    without = _options()
+    without.add_session_config_entry(WITHOUT_QDQ, "1")
+    sessions = {
+        "int8": onnxruntime.InferenceSession(path, _options(), providers=["CPUExecutionProvider"]),
+        "float32": onnxruntime.InferenceSession(model.SerializeToString(), without, providers=["CPUExecutionProvider"]),
+    }
+    runs: dict[str, Callable[[], object]] = {
+        name: partial(session.run, None, feeds) for name, session in sessions.items()
+    }
+    times = time_interleaved(runs, ROUNDS)
+    return median(mine / other for mine, other in zip(times["int8"], times["float32"], strict=True))
+
+
+def remove_quantization(model: onnx.ModelProto) -> None:
+    """Remove every QuantizeLinear whose readers all dequantise, with these, in place; weights stay in int8."""
+    graph = model.graph
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    outputs = {value.name for value in graph.output}
+    replaced: dict[str, str] = {}
+    for node in graph.node:
+        found = readers.get(node.output[0], [])
+        if node.op_type != QUANTIZE or node.output[0] in outputs or any(each.op_type != DEQUANTIZE for each in found):
+            continue
+        if not any(each.output[0] in outputs for each in found):
+            replaced |= {each.output[0]: node.input[0] for each in found}
+    kept: list[onnx.NodeProto] = []
+    for node in graph.node:
+        dead = node.op_type == QUANTIZE and all(each.output[0] in replaced for each in readers.get(node.output[0], []))
+        if dead or node.output[0] in replaced:
+            continue
+        node.input[:] = [replaced.get(name, name) for name in node.input]
+        kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _options() -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    return options

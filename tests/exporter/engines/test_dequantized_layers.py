@@ -1,0 +1,81 @@
+"""An int8 file that onnxruntime computes in float32 is reported, with what that costs."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from helpers.graphs import graph, node, normal, run_onnxruntime, save
+
+from exporter.engines import RuntimeOptions
+from exporter.engines.dequantized_layers import describe_dequantized_layers, measure_slowdown, remove_quantization
+from exporter.engines.onnxruntime import OnnxRuntime
+
+CONV: dict[str, Any] = {"kernel_shape": [3, 3, 3], "pads": [1] * 6}
+
+
+def quantized(zero_point: Any, relu: str = "Relu") -> onnx.ModelProto:
+    """A convolution between Q/DQ, a ReLU, and the Q/DQ of the next layer."""
+    weights: dict[str, Any] = {
+        "s": np.array(0.05, np.float32),
+        "z": np.array(zero_point),
+        "w": np.random.default_rng(0).integers(-127, 128, (8, 4, 3, 3, 3), dtype=np.int8),
+        "ws": np.full(8, 0.01, np.float32),
+        "wz": np.zeros(8, np.int8),
+    }
+    nodes = [
+        node("QuantizeLinear", "x s z", "q"),
+        node("DequantizeLinear", "q s z", "d"),
+        node("DequantizeLinear", "w ws wz", "dw", axis=0),
+        node("Conv", "d dw", "conv", **CONV),
+        node(relu, "conv", "r"),
+        node("QuantizeLinear", "r s z", "q2"),
+        node("DequantizeLinear", "q2 s z", "y"),
+    ]
+    return graph(nodes, {"x": ("n", 4, 4, 8, 8)}, {"y": ("n", 8, 4, 8, 8)}, weights, 17)
+
+
+def test_layers_that_are_dequantised_are_named_with_the_measured_cost(tmp_path: Path) -> None:
+    path = save(tmp_path / "signed.onnx", quantized(np.int8(0)))
+    note = describe_dequantized_layers(path)
+    assert note is not None
+    found = re.search(r"dequantises 1 int8 layer at each run \(conv.node\), which takes ([\d.]+) times", note)
+    assert found
+    assert 0.05 < float(found[1]) < 100
+    with OnnxRuntime(path, RuntimeOptions()) as runtime:
+        runtime.run({"x": normal(1, 4, 4, 8, 8)})
+        assert "dequantises 1 int8 layer" in runtime.notes[0]
+
+
+def test_layers_that_run_in_int8_are_not_reported(tmp_path: Path) -> None:
+    path = save(tmp_path / "unsigned.onnx", quantized(np.uint8(0)))
+    assert describe_dequantized_layers(path) is None
+
+
+def test_float32_files_are_not_even_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_: pytest.fail("loaded"))
+    model = graph([node("Relu", "x", "y")], {"x": (2,)}, {"y": (2,)}, {}, 17)
+    assert describe_dequantized_layers(save(tmp_path / "float.onnx", model)) is None
+
+
+def test_without_quantisation_the_graph_computes_in_float32() -> None:
+    model = quantized(np.int8(0))
+    model.graph.node.append(node("Neg", "y", "out"))
+    model.graph.output[0].name = "out"
+    x = normal(2, 4, 4, 8, 8)
+    plain = onnx.ModelProto.FromString(model.SerializeToString())
+    remove_quantization(plain)
+    assert [made.op_type for made in plain.graph.node] == ["DequantizeLinear", "Conv", "Relu", "Neg"]
+    (first,), (second,) = (run_onnxruntime(made, {"x": x}).values() for made in (model, plain))
+    assert second.min() < -127 * 0.05 - 0.1  # no longer saturated
+    np.testing.assert_allclose(np.maximum(second, -127 * 0.05), first, atol=0.4)
+
+
+def test_other_inputs_are_not_measured(tmp_path: Path) -> None:
+    model = quantized(np.int8(0))
+    model.graph.node.insert(0, node("Cast", "frames", "x", to=onnx.TensorProto.FLOAT))
+    model.graph.input[0].name = "frames"
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    assert measure_slowdown(save(tmp_path / "frames.onnx", model)) is None
