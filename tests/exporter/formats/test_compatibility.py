@@ -33,7 +33,7 @@ ARTIFACTS: dict[str, tuple[Target, ComputePrecision, float]] = {
     "portable": ("portable", "fp32", 1e-5),
     "cpu": ("cpu", "fp32", 1e-5),
     "fp16": ("portable", "fp16", 1e-3),
-    "int8": ("portable", "int8", 5e-2),
+    "int8": ("portable", "int8", 1e-1),
 }
 """{name: (target, precision, difference from today's onnxruntime that is allowed, of the largest value)}. Engines round
 float16 and int8 sums each in their own way."""
@@ -42,7 +42,8 @@ float16 and int8 sums each in their own way."""
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clips") / "clips.npy"
-    np.save(path, np.random.default_rng(0).standard_normal((2, 3, 16, 112, 112), dtype=np.float32))
+    # as large as the clips that int8 is calibrated on
+    np.save(path, 50 * np.random.default_rng(0).standard_normal((2, 3, 16, 112, 112), dtype=np.float32))
     return path
 
 
