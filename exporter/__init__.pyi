@@ -104,6 +104,7 @@ from .triton.types import (
     TritonResult,
 )
 from .types import (
+    BatchProfile,
     CalibrationOptions,
     ConvertRequest,
     EngineReference,
@@ -176,6 +177,7 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "BadInputError",
+    "BatchProfile",
     "BatchSpeed",
     "BenchReport",
     "BenchRequest",

@@ -36,7 +36,7 @@ class TensorRtFormat:
             "bf16": "the engine is built from an ONNX file, which has no bfloat16 form here; take --precision fp16",
         }
     )
-    same_for_targets: frozenset[ComputePrecision] = frozenset()
+    same_for_targets: frozenset[ComputePrecision] = frozenset({"fp32", "fp16", "int8"})
     embeds_manifest: bool = False
 
     def require_available(self, precision: ComputePrecision) -> None:
