@@ -16,8 +16,13 @@ from exporter.reports.formatting import visible
 
 INTERNAL_ERROR = 70
 """Exit code of an unexpected error (EX_SOFTWARE of sysexits.h)."""
-AT_A_SIGNAL = (("exporter.artifacts.store", "cleanup_staging"), ("exporter.inference.ray_cluster", "stop_cluster"))
-"""(module, function) of what is called when a signal ends the process, if the module was imported."""
+AT_A_SIGNAL = (
+    ("exporter.artifacts.store", "cleanup_staging"),
+    ("exporter.inference.ray_cluster", "stop_cluster"),
+    ("exporter.workflows.variant_exports", "describe_unfinished"),
+)
+"""(module, function) of what is called when a signal ends the process, if the module was imported; a function may
+return what the user must know."""
 SHOW_CURSOR = "\x1b[?25h\r\x1b[K"
 
 
@@ -95,13 +100,15 @@ def _stop(number: int, _frame: FrameType | None) -> NoReturn:
     A KeyboardInterrupt would not do: raised while torch or its imports run, it is swallowed, turned into another
     error, or ends the process by an abort in C++.
     """
+    told: list[str] = []
     for module, name in AT_A_SIGNAL:
         cleanup = getattr(sys.modules.get(module), name, None)
         if cleanup is not None:  # otherwise the module is not there yet, or is being imported
-            cleanup()
+            told.append(cleanup() or "")
+    more = "".join(f"; {visible(text)}" for text in told if text)
     cursor = SHOW_CURSOR if sys.stderr.isatty() else ""
     os.write(
         sys.stderr.fileno(),
-        f"{cursor}stopped by {signal.Signals(number).name}; no incomplete files are left\n".encode(),
+        f"{cursor}stopped by {signal.Signals(number).name}; no incomplete files are left{more}\n".encode(),
     )
     os._exit(128 + number)

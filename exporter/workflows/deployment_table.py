@@ -17,11 +17,12 @@ from exporter.bench.deployment.types import (
     MissingRow,
 )
 from exporter.bench.deployment.variants import list_variants
+from exporter.engines import find_engine, find_judge
 from exporter.errors import CheckFailedError, UnavailableError, UsageError
 from exporter.formats import FORMATS, load_artifact
 from exporter.system import available_cpus, environment
 from exporter.timing import timed
-from exporter.types import ExportRequest
+from exporter.types import Device, ExportRequest
 from exporter.workflows.bench import METHOD as BENCH_METHOD
 from exporter.workflows.bench import check_request as check_measuring
 from exporter.workflows.calibration import make_calibration
@@ -172,15 +173,19 @@ def _rows(
             top1=accuracy.top1,
             speeds=tuple(speeds),
             command=None if found is None else export_command(command_request(found.variant, request)),
-            notes=() if found is None else tuple(_own_notes(found, known)),
+            notes=() if found is None else tuple(_own_notes(found, known, request.measure.device)),
         )
 
 
-def _own_notes(found: ExportedVariant, known: Sequence[str]) -> Iterator[str]:
+def _own_notes(found: ExportedVariant, known: Sequence[str], device: Device) -> Iterator[str]:
     """Yield the notes of one export that the table does not have already, without its format's name in front."""
     for note in found.notes:
         if note not in known:
             yield note.removeprefix(f"{found.variant.format}: ")
+    variant = found.variant
+    engine, judge = find_engine(variant.format), find_judge(variant.format, None, variant.precision, device)
+    if judge != engine:
+        yield f"verified in {judge.display_name}; dB and times are those of {engine.display_name} here"
 
 
 def _not_measured(measured: Measured, exported: Sequence[ExportedVariant]) -> Iterator[MissingRow]:

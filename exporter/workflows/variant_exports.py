@@ -27,6 +27,7 @@ from exporter.workflows.export import export
 from models.builder import state_sha256
 from models.built_model import BuiltModel
 from models.cache import cache_folder
+from models.errors import count
 from models.paths import acquire_lock, atomic_write
 from models.progress import Progress
 
@@ -37,6 +38,8 @@ KEPT_SECONDS = 7 * 24 * 3600.0
 OUTCOME = "outcome.json"
 """In a variant's folder: that it was exported and verified, with its notes, or why it failed."""
 LOCK = ".lock"
+_OPEN: list[Path] = []
+"""This process's folders, while it works in them."""
 DECIDING_LIBRARIES = ("onnxscript", "onnx-ir", "nncf", "tensorrt")
 """Libraries that decide an artifact's bytes, besides those that `environment` names."""
 GB = 1e9
@@ -92,9 +95,21 @@ def open_folder(work_dir: Path | None, key: str) -> Generator[_WorkFolder]:
             raise UsageError(f"another bench --all works on the same network in {folder}; wait for it") from None
     work = _WorkFolder(folder, work_dir is not None)
     with lock:
-        yield work
+        _OPEN.append(folder)
+        try:
+            yield work
+        finally:
+            _OPEN.remove(folder)
     if not work.keep:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def describe_unfinished() -> str:
+    """Return what a run that is stopped now leaves to the next one; nothing outside `open_folder`."""
+    return "; ".join(
+        f"{count(len([*folder.glob(f'*/{OUTCOME}')]), 'export')} kept in {folder}: the same command goes on there"
+        for folder in _OPEN
+    )
 
 
 def _remove_old(parent: Path, own: Path) -> None:
@@ -128,14 +143,14 @@ def require_space(folder: Path, model: BuiltModel, variants: Sequence[Variant]) 
 
 def command_request(variant: Variant, request: DeploymentRequest) -> ExportRequest:
     """Return the export of a variant as a user would ask for it: into the default folder, by the default name."""
-    lower = variant.precision != "fp32"
+    lower, device = variant.precision != "fp32", request.measure.device
     return ExportRequest(
         (variant.format,),
         request.model,
         outputs=request.outputs,
         optimize=OptimizeOptions(target=variant.target, weight_dtype=variant.weight_dtype),
         precision=replace(request.precision, compute=variant.precision) if lower else PrecisionOptions(),
-        parity=ParityOptions(device=request.measure.device),
+        parity=ParityOptions(device=None if device == "cpu" else device),
     )
 
 
@@ -232,6 +247,9 @@ def _size(artifact: Artifact) -> int:
 def _failure(error: CheckFailedError) -> str:
     """Return why an artifact was not published: its worst comparison, or what the report says."""
     failed = [report for report in error.reports if not report.passed]
+    for report in failed:
+        if report.held_out is not None and not report.held_out.passed:
+            return f"not as accurate as it must be: {report.held_out}"
     rows = [row for report in failed for row in report.comparisons if not row.passed]
     if not rows:
         return failed[-1].notes[-1] if failed and failed[-1].notes else str(error)

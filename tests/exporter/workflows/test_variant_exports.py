@@ -16,13 +16,16 @@ import exporter.workflows.variant_exports as module
 from exporter.bench.deployment.types import DeploymentRequest, MissingRow, Variant
 from exporter.calibration_clips import CalibrationClips
 from exporter.errors import OutputError, UnavailableError, UsageError
+from exporter.results import HeldOutAccuracy
 from exporter.types import CalibrationOptions, ExportRequest, ParityOptions, PrecisionOptions
 from exporter.workflows.candidates import ParityFailedError
 from exporter.workflows.export import ExportResult
 from exporter.workflows.export import export as real_export
 from exporter.workflows.variant_exports import (
     ExportedVariant,
+    command_request,
     comparison_key,
+    describe_unfinished,
     export_variants,
     open_folder,
     require_space,
@@ -134,6 +137,14 @@ def test_what_may_go_away_is_tried_again(
     assert len(run(tmp_path, small)[0]) == 2
 
 
+def test_the_accuracy_that_a_precision_misses_is_stated(
+    small: BuiltModel, fake: Exporter, tmp_path: Path, verified: ExportResult
+) -> None:
+    missed = HeldOutAccuracy(8, 30.0, 21.3, "a.mp4", "logits")
+    fake.faults[CPU.slug] = ParityFailedError((replace(verified.reports[0], passed=False, held_out=missed),))
+    assert run(tmp_path, small)[1][0].reason == f"not as accurate as it must be: {missed}"
+
+
 def test_a_full_disk_ends_it(small: BuiltModel, fake: Exporter, tmp_path: Path) -> None:
     fake.faults[PORTABLE.slug] = OutputError("No space left on device")
     with pytest.raises(OutputError, match="No space"):
@@ -149,6 +160,13 @@ def test_no_export_begins_after_the_time_is_over(
     assert [found.variant for found in exported] == [PORTABLE]
     assert [(row.name, row.kind) for row in missing] == [("onnx fp32 cpu", "postponed"), (str(SCRIPT), "postponed")]
     monkeypatch.undo()
+
+
+def test_a_device_other_than_the_cpu_is_the_one_verified_on(small: BuiltModel) -> None:
+    request = DeploymentRequest(small)
+    assert command_request(CPU, request).parity.device is None
+    on_gpu = replace(request, measure=replace(request.measure, device="cuda"))
+    assert command_request(PORTABLE, on_gpu).parity.device == "cuda"
 
 
 def test_accuracy_and_clips_go_to_precisions_below_float32_only(
@@ -186,7 +204,9 @@ def test_the_folder_is_removed_at_the_end_and_kept_where_the_run_was_stopped(
     assert not work.path.exists()
     with pytest.raises(KeyboardInterrupt), open_folder(None, "k") as work:
         (work.path / "done").touch()
+        assert describe_unfinished() == f"0 exports kept in {work.path}: the same command goes on there"
         raise KeyboardInterrupt
+    assert describe_unfinished() == ""
     with open_folder(None, "k") as again:
         assert (again.path / "done").exists()
         again.keep = True
