@@ -115,7 +115,7 @@ def _compare_item(
         top5=None,
         max_abs_diff=None,
         passed=nonfinite_match and used <= 1,
-        min_snr_db=tolerance.min_snr_db if isinstance(tolerance, SnrTolerance) else None,
+        min_snr_db=tolerance.min_snr_db if isinstance(tolerance, SnrTolerance) and tolerance.min_snr_db > 0 else None,
     )
 
 

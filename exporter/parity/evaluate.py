@@ -58,23 +58,19 @@ def evaluate(
     pairs = [
         (batch, row)
         for batch, outputs in result.batches
-        for row in compare_batch(batch, outputs, golden, tolerances.of(batch.rows), others.get(batch))
+        for row in compare_batch(batch, outputs, golden, tolerances, others.get(batch))
     ]
     rows = [row for _, row in pairs]
     against_rows: list[Comparison] = []
     if against is not None:
         own = _tolerances(against, golden, options)
-        against_rows = [
-            row
-            for batch, outputs in against.batches
-            for row in compare_batch(batch, outputs, golden, own.of(batch.rows))
-        ]
-    agreement = _top1_agreement(rows)
+        against_rows = [row for batch, outputs in against.batches for row in compare_batch(batch, outputs, golden, own)]
+    agreement = _top1_agreement([row for batch, row in pairs if tolerances.uncalibrated.isdisjoint(batch.rows)])
     weak, failures = check_evidence(pairs, golden, tolerance)
     accuracy = measure_held_out(result, golden, tolerances, pairs)
     failures += [*_check_top1(agreement, tolerance), *_check_equal(rows, tolerance), *accuracy_failures(accuracy)]
     weak += bound_notes(accuracy, result.spec)
-    hint = _pairing_hint(result, golden, tolerance, rows)
+    hint = _pairing_hint(result, golden, tolerances, rows)
     on_device = not result.placement.fallback_nodes or options.allow_fallback
     return ParityReport(
         artifact=str(result.spec.path),
@@ -101,37 +97,33 @@ def compare_batch(
     batch: InputBatch,
     outputs: Outputs,
     golden: GoldenOutputs,
-    tolerance: Tolerance,
+    tolerances: Tolerances,
     against: Outputs | None = None,
 ) -> list[Comparison]:
     """Compare every output of one batch; `golden` holds the reference of its rows."""
-    return [
-        compare(
-            batch.name,
-            output,
-            values,
-            Expected(
-                golden.float64(output, batch.rows),
-                baseline_in_own_precision(golden, output, batch.rows, values, tolerance),
-                None if against is None else against.get(output),
-                output not in golden.source.features,
-                find_near_ties(golden, output, batch.rows, tolerance),
-            ),
-            tolerance,
+    found: list[Comparison] = []
+    for output, values in outputs.items():
+        tolerance = tolerances.of(batch.rows, output)
+        expected = Expected(
+            golden.float64(output, batch.rows),
+            baseline_in_own_precision(golden, output, batch.rows, values, tolerance),
+            None if against is None else against.get(output),
+            output not in golden.source.features,
+            find_near_ties(golden, output, batch.rows, tolerance),
         )
-        for output, values in outputs.items()
-    ]
+        found.append(compare(batch.name, output, values, expected, tolerance))
+    return found
 
 
 def _pairing_hint(
-    result: RunResult, golden: GoldenOutputs, tolerance: Tolerance, rows: Sequence[Comparison]
+    result: RunResult, golden: GoldenOutputs, tolerances: Tolerances, rows: Sequence[Comparison]
 ) -> list[str]:
     """Return a note where the outputs fail as they are paired, and agree when paired otherwise."""
     if all(row.passed for row in rows) or not isinstance(golden.source, FileSource):
         return []
 
     def agrees(batch: InputBatch, output: str, values: NDArray[Any]) -> bool:
-        return all(row.passed for row in compare_batch(batch, {output: values}, golden, tolerance))
+        return all(row.passed for row in compare_batch(batch, {output: values}, golden, tolerances))
 
     found = find_pairing(result.batches, list(result.mapping.outputs.values()), agrees)
     if found is None:
@@ -142,7 +134,7 @@ def _pairing_hint(
 
 
 def _tolerances(result: RunResult, golden: GoldenOutputs, options: ParityOptions) -> Tolerances:
-    return make_tolerances(result.spec, result.precision, golden.inputs, options, golden.source.float32_name)
+    return make_tolerances(result.spec, result.precision, golden, options)
 
 
 def stop_at_failure(golden: GoldenOutputs, options: ParityOptions, spec: RunSpec) -> StopCondition:
@@ -150,10 +142,9 @@ def stop_at_failure(golden: GoldenOutputs, options: ParityOptions, spec: RunSpec
 
     def failed(precision: Precision, batch: InputBatch, outputs: Outputs) -> bool:
         golden.compute(batch.rows)
-        tolerances = make_tolerances(spec, precision, golden.inputs, options, golden.source.float32_name)
-        tolerance = tolerances.of(batch.rows)
+        tolerances = make_tolerances(spec, precision, golden, options)
         outputs = parse_outputs(outputs, golden.source)
-        return not all(row.passed for row in compare_batch(batch, outputs, golden, tolerance))
+        return not all(row.passed for row in compare_batch(batch, outputs, golden, tolerances))
 
     return failed
 

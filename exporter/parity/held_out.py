@@ -24,11 +24,13 @@ from exporter.parity.discrete import is_discrete
 from exporter.parity.execution import RunResult, RunSpec
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputBatch, InputSet
+from exporter.parity.sources import NetworkSource
 from exporter.parity.tolerance import (
     SNR_TOLERANCES,
     AccuracyBound,
     SnrTolerance,
     Tolerances,
+    rms,
     select_tolerance,
 )
 from exporter.results import Comparison, HeldOutAccuracy, Precision
@@ -37,8 +39,8 @@ from exporter.types import MIN_SNR, ParityOptions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PACKAGED_ROW = "video"
-"""The name of the packaged clip's row."""
+PACKAGED_ROW, NOISE_ROW = "video", "random"
+"""The names of the rows of the packaged clip, and of noise as it calibrates a network that takes no video."""
 NUMBER_FORMATS: dict[str, Precision] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
 """{what options call a precision: what results call it}."""
 
@@ -120,32 +122,58 @@ def add_held_out(inputs: InputSet, name: str, clips: CalibrationClips) -> InputS
     return replace(inputs, feeds=tuple(feeds), names=tuple(names), held_out=tuple(held_out))
 
 
-def make_tolerances(
-    spec: RunSpec, precision: Precision, inputs: InputSet, options: ParityOptions, float32_name: str
-) -> Tolerances:
+def make_tolerances(spec: RunSpec, precision: Precision, golden: GoldenOutputs, options: ParityOptions) -> Tolerances:
     """Return an artifact's tolerance on each row.
 
     Args:
         spec: how it is run, with the bound that it is held to.
         precision: what it is compared as.
-        inputs: the rows.
+        golden: the rows, and the reference, which is computed for some of them if it is not yet.
         options: `rtol` and `atol` take precedence.
-        float32_name: the name of the float32 baseline, for the description.
 
     Raises:
         UsageError: see `select_tolerance`.
     """
-    regular = select_tolerance(precision, options, float32_name)
+    inputs = golden.inputs
+    regular = select_tolerance(precision, options, golden.source.float32_name)
     if spec.bound is None:
         return Tolerances(regular)
     least = SNR_TOLERANCES.get(precision) or SnrTolerance(precision, spec.bound.min_snr_db, 0.0)
     held_out = replace(least, min_snr_db=spec.bound.min_snr_db)
     if spec.bound.applies == "all":
         return Tolerances(held_out, held_out, frozenset(range(len(inputs.names))))
+    packaged = tuple(row for row, name in enumerate(inputs.names) if name == PACKAGED_ROW)
     rows = inputs.held_out or inputs.given
     if not rows and spec.bound.applies == "packaged":
-        rows = tuple(row for row, name in enumerate(inputs.names) if name == PACKAGED_ROW)
-    return Tolerances(regular, held_out if rows else None, frozenset(rows))
+        rows = packaged
+    tolerances = Tolerances(regular, held_out if rows else None, frozenset(rows))
+    if precision != "int8":
+        return tolerances
+    source = golden.source
+    takes_video = not isinstance(source, NetworkSource) or source.model.preprocessing is not None
+    noise = () if takes_video else tuple(row for row, name in enumerate(inputs.names) if name == NOISE_ROW)
+    return _with_uncalibrated(tolerances, golden, (*(rows or packaged), *noise))
+
+
+def _with_uncalibrated(tolerances: Tolerances, golden: GoldenOutputs, calibrated: Sequence[int]) -> Tolerances:
+    """Return the tolerances with those of inputs for which no ranges were calibrated.
+
+    Args:
+        tolerances: those of the others.
+        golden: the rows and the reference.
+        calibrated: rows of the kind that was calibrated; where there are none, nothing is known of the ranges.
+    """
+    inputs = golden.inputs
+    videos = {*inputs.held_out, *inputs.given, *calibrated, *inputs.frames}
+    videos |= {row for row, name in enumerate(inputs.names) if name == PACKAGED_ROW}
+    uncalibrated = frozenset(row for row in range(len(inputs.names)) if row not in videos)
+    golden.compute(calibrated)
+    signals: dict[str, float] = {}
+    for row in calibrated:
+        for output, values in golden.row(row)[0]["float64"].items():
+            if values.dtype.kind == "f" and values.size:
+                signals[output] = max(signals.get(output, 0.0), rms(values))
+    return replace(tolerances, uncalibrated=uncalibrated, signals=signals)
 
 
 def measure_held_out(

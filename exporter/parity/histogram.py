@@ -37,7 +37,7 @@ def error_histograms(result: RunResult, golden: GoldenOutputs, tolerances: Toler
             if values.shape != float64.shape or is_discrete(float64):
                 continue
             counter = counters.setdefault(output, _Counter())
-            tolerance = tolerances.of(batch.rows)
+            tolerance = tolerances.of(batch.rows, output)
             for item in range(len(float64)):
                 counter.add(values[item].ravel(), float32[item].ravel(), float64[item].ravel(), tolerance)
     return tuple(counter.to_histogram(output) for output, counter in counters.items())

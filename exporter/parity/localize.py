@@ -53,9 +53,7 @@ def localize(
         values = _run_all_layers(result, golden, batch)
     except C3DExportError as error:
         return Localization(batch.name, (), None, f"layers were not compared: {error}")
-    tolerance = make_tolerances(
-        result.spec, result.precision, golden.inputs, options or ParityOptions(), golden.source.float32_name
-    ).of(batch.rows)
+    tolerance = make_tolerances(result.spec, result.precision, golden, options or ParityOptions()).of(batch.rows)
     found = Localization(batch.name, (), None, "")
     for index, row in enumerate(dict.fromkeys(batch.rows)):
         layers = compare_layers(_select_item(values, index, len(batch.rows)), *golden.layers(row), tolerance)

@@ -9,8 +9,8 @@ the choice.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -121,11 +121,20 @@ class AllcloseTolerance(Tolerance):
 
 @dataclass(frozen=True)
 class SnrTolerance(Tolerance):
-    """For fewer bits than float32: a minimum signal-to-noise ratio for every batch item, and a top-1 agreement."""
+    """For fewer bits than float32: a minimum signal-to-noise ratio for every batch item, and a top-1 agreement.
+
+    Attributes:
+        precision: what it is for.
+        min_snr_db: the lowest ratio that passes, in decibels.
+        min_top1: see `Tolerance`.
+        min_signal: a signal whose root mean square is smaller counts as this large. The noise of static quantisation
+            comes from the ranges of the calibration clips, however small an output is.
+    """
 
     precision: Precision
     min_snr_db: float
     min_top1: float | None
+    min_signal: float = 0.0
 
     @property
     def description(self) -> str:
@@ -137,11 +146,12 @@ class SnrTolerance(Tolerance):
 
     def allowed(self, float32: NDArray[Any], float64: NDArray[Any]) -> NDArray[np.float64]:
         """See `Tolerance`; the peak of the noise, the same for every number."""
-        return np.full(float64.shape, PEAK_TO_RMS * _rms(float64) * 10 ** (-self.min_snr_db / 20))
+        signal = max(rms(float64), self.min_signal)
+        return np.full(float64.shape, PEAK_TO_RMS * signal * 10 ** (-self.min_snr_db / 20))
 
     def measure(self, values: NDArray[Any], float32: NDArray[Any], float64: NDArray[Any]) -> tuple[float, float]:
         """See `Tolerance`; the root mean square error decides, and the allowed error is the peak of such noise."""
-        budget, noise = float(self.allowed(float32, float64)[0]), PEAK_TO_RMS * _rms(values - float64)
+        budget, noise = float(self.allowed(float32, float64)[0]), PEAK_TO_RMS * rms(values - float64)
         return budget, noise / budget if budget > 0 else (np.inf if noise else 0.0)
 
 
@@ -177,18 +187,29 @@ class Tolerances:
     """An artifact's tolerance on each row of an input set.
 
     Attributes:
-        regular: on all rows but those of `rows`.
-        held_out: on these, and on batches of them alone.
+        regular: on all other rows.
+        held_out: on batches of `rows` alone.
         rows: the rows that it is held to an `AccuracyBound` on.
+        uncalibrated: the rows that no value range was calibrated for: inputs that are no videos, of an artifact in
+            int8. Values outside the ranges saturate, and small ones vanish in the steps between two numbers, so that
+            noise of the size of the signal is no fault there.
+        signals: {output: the largest root mean square of the calibrated kind of clips}, to which noise of the others is
+            compared where their own output is smaller.
     """
 
     regular: Tolerance
     held_out: SnrTolerance | None = None
     rows: frozenset[int] = frozenset()
+    uncalibrated: frozenset[int] = frozenset()
+    signals: Mapping[str, float] = field(default_factory=dict[str, float])
 
-    def of(self, rows: Iterable[int]) -> Tolerance:
-        """Return the tolerance of a batch of rows."""
-        return self.held_out if self.held_out is not None and self.rows.issuperset(rows) else self.regular
+    def of(self, rows: Sequence[int], output: str = "") -> Tolerance:
+        """Return the tolerance of an output on a batch of rows."""
+        if self.held_out is not None and self.rows.issuperset(rows):
+            return self.held_out
+        if self.uncalibrated.isdisjoint(rows) or not isinstance(self.regular, SnrTolerance):
+            return self.regular
+        return replace(self.regular, min_snr_db=0.0, min_signal=self.signals.get(output, 0.0))
 
     @property
     def description(self) -> str:
@@ -197,11 +218,13 @@ class Tolerances:
             return self.regular.description
         if self.held_out is self.regular or not isinstance(self.regular, SnrTolerance):
             return self.held_out.description
-        return (
+        others = "video" if self.uncalibrated else "input"
+        text = (
             f"{self.regular.precision}: signal to noise at least {self.held_out.min_snr_db:g} dB on "
-            f"{count(len(self.rows), 'judged clip')} and {self.regular.min_snr_db:g} dB on every other input, top-1 of "
-            f"at least {self.regular.min_top1:.0%} of the inputs"
+            f"{count(len(self.rows), 'judged clip')} and {self.regular.min_snr_db:g} dB on every other {others}, top-1 "
+            f"of at least {self.regular.min_top1:.0%} of the {others}s"
         )
+        return f"{text}; no more noise than signal on inputs that are no videos" if self.uncalibrated else text
 
 
 def select_tolerance(precision: Precision, options: ParityOptions, float32_name: str) -> Tolerance:
@@ -232,5 +255,6 @@ def _find_unmasked(values: NDArray[Any]) -> NDArray[np.bool_] | None:
     return others if rest > 0 and largest >= FILL_RATIO * max(1.0, rest) else None
 
 
-def _rms(values: NDArray[Any]) -> float:
+def rms(values: NDArray[Any]) -> float:
+    """Return the root mean square."""
     return float(np.sqrt(np.mean(np.square(values))))

@@ -16,20 +16,24 @@ from exporter.parity.golden import GoldenOutputs
 from exporter.parity.held_out import add_held_out, stated_precision
 from exporter.parity.input_set import InputSet
 from exporter.parity.tolerance import AccuracyBound
-from exporter.results import HeldOutAccuracy, ParityReport
+from exporter.results import HeldOutAccuracy, ParityReport, Precision
 from exporter.types import ParityOptions
 
 SCORES = np.array([[4.0, 3.0, 0.0], [0.0, 5.0, 0.0], [1.0, 0.0, 8.0], [6.0, 2.0, 3.0]])
-NOISE = np.array([[0.3, -0.4, 0.0], [0.0, 0.05, 0.0], [0.008, 0.0, 0.0], [0.0, 0.07, 0.0]])
-"""Signal to noise of the rows: 20 log10 of 5 / 0.5, 5 / 0.05, sqrt(65) / 0.008 and 7 / 0.07: 20, 40, 60 and 40 dB."""
+NOISE = np.array([[0.075, -0.1, 0.0], [0.0, 0.05, 0.0], [0.008, 0.0, 0.0], [0.0, 0.07, 0.0]])
+"""Signal to noise of the rows: 20 log10 of 5 / 0.125, 5 / 0.05, sqrt(65) / 0.008 and 7 / 0.07: 32, 40, 60 and 40 dB."""
 
 
 def judged(
-    values: NDArray[np.float64], bound: AccuracyBound, held_out: tuple[int, ...] = (), given: tuple[int, ...] = ()
+    values: NDArray[np.float64],
+    bound: AccuracyBound,
+    held_out: tuple[int, ...] = (),
+    given: tuple[int, ...] = (),
+    precision: Precision = "bfloat16",
 ) -> ParityReport:
     golden = known_golden(SCORES)
     golden = replace_inputs(golden, held_out, given)
-    result = run_result(*(([row], values[row : row + 1]) for row in range(len(SCORES))), precision="int8")
+    result = run_result(*(([row], values[row : row + 1]) for row in range(len(SCORES))), precision=precision)
     return evaluate(bounded(result, bound), golden, ParityOptions())
 
 
@@ -47,8 +51,8 @@ def test_the_lowest_ratio_of_the_held_out_rows_is_reported() -> None:
     assert report.held_out is not None
     assert report.held_out == HeldOutAccuracy(2, 39, report.held_out.snr_db, "b", "logits", None, 1.0)
     assert report.held_out.snr_db == pytest.approx(40, abs=1e-6)
-    assert report.passed  # the first row has 20 dB, and the bound there is the one that finds faults
-    assert [row.min_snr_db for row in report.comparisons] == [15, 39, 39, 15]
+    assert report.passed  # the first row has 32 dB, and the bound there is the one that finds faults
+    assert [row.min_snr_db for row in report.comparisons] == [28, 39, 39, 28]
 
 
 def test_a_held_out_row_below_the_bound_fails() -> None:
@@ -69,7 +73,7 @@ def test_held_out_rows_come_before_given_ones_and_these_before_the_packaged_clip
 
 
 def test_all_rows_without_a_manifest() -> None:
-    report = judged(SCORES + NOISE, AccuracyBound(30, applies="all"))
+    report = judged(SCORES + NOISE, AccuracyBound(35, applies="all"))
     assert [row.passed for row in report.comparisons] == [False, True, True, True]
 
 
@@ -92,6 +96,32 @@ def test_nan_is_no_accuracy() -> None:
     assert report.held_out.snr_db == -np.inf
     assert report.held_out.top1 == 0.5
     assert not report.passed
+
+
+def test_in_int8_inputs_without_calibrated_ranges_must_not_have_more_noise_than_signal() -> None:
+    """Rows a and d are no videos. The judged row b has a root mean square of 5 / sqrt(3)."""
+    values = SCORES + NOISE
+    for scale, passed in ((1.0, True), (1.8, False)):
+        values[0] = SCORES[0] + scale * np.array([0.0, 4.0, -2.0])  # noise 2.58 and 4.6, b's signal 2.89
+        report = judged(values, AccuracyBound(30), held_out=(1,), precision="int8")
+        assert report.comparisons[0].passed is passed
+        assert report.comparisons[0].min_snr_db is None
+        assert report.top1_agreement == 1
+        assert report.passed is passed
+    small = SCORES * np.array([[1e-3], [1], [1], [1]])
+    golden = replace_inputs(known_golden(small), (1,), ())
+    result = run_result(([0], small[:1] + 0.5), ([1], small[1:2]), precision="int8")
+    assert evaluate(bounded(result, AccuracyBound(30)), golden, ParityOptions()).passed
+    nan = run_result(([0], small[:1] * np.nan), ([1], small[1:2]), precision="int8")
+    assert not evaluate(bounded(nan, AccuracyBound(30)), golden, ParityOptions()).passed
+
+
+def test_in_int8_the_packaged_clip_keeps_its_bound() -> None:
+    values = SCORES + NOISE
+    values[2] = [1.0, 3.0, 8.0]  # 8.6 dB on the row called video
+    report = judged(values, AccuracyBound(30), held_out=(1,), precision="int8")
+    assert [row.min_snr_db for row in report.comparisons] == [None, 30, 15, None]
+    assert not report.comparisons[2].passed
 
 
 @pytest.mark.parametrize(
