@@ -1,0 +1,105 @@
+"""OpenVINO models for this machine's processor: the graph that OpenVINO runs fastest here, by measurement.
+
+The passes were made for onnxruntime, so that their graphs are candidates here, and no more: in OpenVINO the Winograd
+graph was 1.7 times as fast as the portable one with AVX-512, and another processor may say otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from exporter.artifacts.manifest import OptionValue
+from exporter.engines import RuntimeOptions, find_engine
+from exporter.formats.base import Candidate, WriteRequest, WriteResult
+from exporter.formats.onnx_graph import NetworkGraph, make_graph
+from exporter.formats.openvino_model import add_preprocessing, convert, save, write_model
+from exporter.passes.tiles import describe_tiles, tile_candidates
+from exporter.timing import RoundOptions, time_interleaved
+from exporter.types import OptimizeOptions
+from models.built_model import BuiltModel
+
+MEASURED = "measured"
+"""Option of the manifest: `graph: milliseconds` of each."""
+ROUNDS = RoundOptions(min_rounds=5, max_rounds=15, budget_s=5.0, warm_up=2)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A graph that may be the fastest.
+
+    Attributes:
+        name: what messages call it.
+        graph: where its options and notes are.
+        model: an `openvino.Model` of the network alone.
+    """
+
+    name: str
+    graph: NetworkGraph
+    model: Any
+
+
+def cpu_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
+    """Yield the graph of the passes for CPUs, then that with smaller tiles, which is more accurate, and the portable one.
+
+    Only the portable one, where OpenVINO runs it at least as fast.
+    """
+    rewritten, *smaller = tile_candidates(replace(request.optimize, weight_dtype="fp32"))
+    variants = [_make(model, request, options) for options in (rewritten, OptimizeOptions())]
+    clip = (model.without_preprocessing or model).input
+    sizes = [size if isinstance(size, int) else 1 for size in clip.shape[1:]]
+    taken = measure(variants, (request.manifest.signature.batch or 1, *sizes), request)
+    first, plain = variants
+    if taken[first.name] < taken[plain.name]:
+        yield Candidate(first.name, partial(_write, first, taken, model, request))
+        for options in smaller:
+            variant = _make(model, request, options)
+            yield Candidate(variant.name, partial(_write, variant, taken, model, request))
+    yield Candidate(plain.name, partial(_write, plain, taken, model, request))
+
+
+def _make(model: BuiltModel, request: WriteRequest, options: OptimizeOptions) -> Variant:
+    name = describe_tiles(options)
+    request.progress(f"converting {name}")
+    graph = make_graph(model, replace(request, optimize=options))
+    return Variant(name, graph, convert(graph.model))
+
+
+def measure(variants: Sequence[Variant], shape: tuple[int, ...], request: WriteRequest) -> dict[str, float]:
+    """Return {variant: median milliseconds for an input of `shape`}, measured in turns."""
+    clip = np.random.default_rng(0).standard_normal(shape, np.float32)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="c3d-export-")))
+        runs: dict[str, Callable[[], object]] = {}
+        for number, variant in enumerate(variants):
+            path, _ = save(variant.model, folder, f"v{number}", "", compress=False)
+            options = RuntimeOptions(precision=request.precision.compute)
+            runtime = stack.enter_context(find_engine("openvino").open(path, options))
+            (spec,) = runtime.signature.inputs
+            runs[variant.name] = partial(runtime.run, {spec.name: clip})
+        seconds = time_interleaved(runs, ROUNDS, request.progress)
+    return {name: 1e3 * median(found) for name, found in seconds.items()}
+
+
+def _write(
+    variant: Variant,
+    taken: dict[str, float],
+    model: BuiltModel,
+    request: WriteRequest,
+    folder: Path,
+    rejected: tuple[str, ...],
+) -> WriteResult:
+    measured = [f"{name}: {milliseconds:.3g} ms" for name, milliseconds in taken.items()]
+    options: dict[str, OptionValue] = {**variant.graph.options, "target": "cpu", "variant": variant.name, MEASURED: measured}
+    chosen = f"openvino: measured here: {', '.join(measured)}; the file holds {variant.name}"
+    notes = (*variant.graph.notes, chosen)
+    graph = replace(variant.graph, options=options, notes=notes)
+    return write_model(add_preprocessing(variant.model, model, request), graph, request, folder, rejected)
