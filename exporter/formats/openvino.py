@@ -45,7 +45,7 @@ class OpenVinoFormat:
             "fp16": "OpenVINO computes float16 no faster than float32 on CPUs; take --precision bf16 or int8",
         }
     )
-    same_for_targets: frozenset[ComputePrecision] = frozenset()
+    same_for_targets: frozenset[ComputePrecision] = frozenset({"bf16", "int8"})
     embeds_manifest: bool = True
 
     def require_available(self, precision: ComputePrecision) -> None:

@@ -14,7 +14,7 @@ from helpers.exported import NARROW
 from exporter.artifacts.files import sha256_file
 from exporter.engines import find_engine
 from exporter.errors import ArtifactError, IntegrityError, UnavailableError, UsageError
-from exporter.formats import FORMATS, load_artifact, openvino_model, runtime_options
+from exporter.formats import FORMATS, load_artifact, openvino_cpu, openvino_model, runtime_options
 from exporter.openvino_ir import read_ir
 from exporter.types import ExportRequest, OptimizeOptions, ParityOptions, PrecisionOptions
 from exporter.workflows.export import ExportResult, check_request, export
@@ -139,6 +139,19 @@ def test_localization_names_the_layer_of_a_fault(copied: Path) -> None:
     assert not report.passed
     assert report.localization is not None
     assert report.localization.first == "conv3a"
+
+
+@needs_openvino
+def test_the_graph_that_is_faster_here_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The times are made up: which graph wins depends on the network and the processor."""
+    made_up = {"Winograd tiles up to 4": 1.0, "the portable graph": 2.0}
+    monkeypatch.setattr(openvino_cpu, "measure", lambda *_: made_up)
+    request = ExportRequest(("openvino",), NARROW, output_dir=tmp_path, optimize=OptimizeOptions(target="cpu"))
+    (artifact,), (report,) = (result := export(request)).artifacts, result.reports
+    assert report.passed
+    assert artifact.manifest.options["variant"] == "Winograd tiles up to 4"
+    assert artifact.manifest.options["measured"] == ["Winograd tiles up to 4: 1 ms", "the portable graph: 2 ms"]
+    assert read_ir(artifact.path).operators["GroupConvolution"] > 0, "a transformed convolution's frequencies"
 
 
 @needs_openvino
