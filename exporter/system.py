@@ -1,12 +1,11 @@
-"""The machine that this runs on, as reports and caches name it."""
+"""The machine that this runs on, as reports and caches name it.
+
+Engines' adapters import this under interpreters that have no psutil and where `exporter` is only its modules.
+"""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import psutil
-
-from exporter import __version__
 
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy")
 BFLOAT16_INSTRUCTIONS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
@@ -53,6 +52,8 @@ def _features_by_torch() -> frozenset[str]:
 
 def available_cpus() -> int:
     """Return how many cores this process may use: those of its affinity, where the system has one."""
+    import psutil
+
     process = psutil.Process()
     if hasattr(process, "cpu_affinity"):  # not on macOS
         return len(process.cpu_affinity() or ())
@@ -61,6 +62,8 @@ def available_cpus() -> int:
 
 def environment() -> dict[str, str]:
     """Return {what: value}: this tool, Python, the libraries that are installed, the system and its processor."""
+    from exporter import __version__
+
     found = {"c3d-export": __version__, "Python": platform.python_version()}
     for name in LIBRARIES:
         try:
