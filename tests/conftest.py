@@ -22,7 +22,6 @@ from exporter.types import QUICK, ExportRequest, ParityOptions
 from exporter.workflows.export import ExportResult, export
 from models.builder import build
 from models.built_model import BuiltModel
-from models.config import C3DConfig
 from models.preprocessing import UNKNOWN
 
 hypothesis.settings.register_profile("no deadline", deadline=None)  # how long an example takes is no promise
@@ -68,7 +67,7 @@ def built() -> BuiltModel:
 
 @pytest.fixture(scope="session")
 def narrow() -> BuiltModel:
-    """A C3D of 8 base channels, for what does not depend on the width: 2 MB instead of 314."""
+    """A C3D of 8 base channels for frames of 56x56, for what does not depend on the size: 2 MB instead of 314."""
     return build(NARROW)
 
 
@@ -80,9 +79,9 @@ def narrow_artifacts(tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
 
 
 @pytest.fixture(scope="session")
-def inputs() -> InputSet:
+def inputs(narrow: BuiltModel) -> InputSet:
     """The quick inputs of an unknown preprocessing profile."""
-    return make_video_inputs(C3DConfig().input, UNKNOWN, ParityOptions(input_types=QUICK))
+    return make_video_inputs(narrow.input, UNKNOWN, ParityOptions(input_types=QUICK))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from exporter.bench.types import BenchRequest
 from exporter.errors import ArtifactError, UsageError
 from exporter.fault_injection.results import SelfTestOptions
 from exporter.passes import autotune
-from exporter.types import ExportRequest, OptimizeOptions, OptimizeRequest, ParityOptions, Target
+from exporter.types import QUICK, ExportRequest, OptimizeOptions, OptimizeRequest, ParityOptions, Target
 from exporter.workflows.bench import benchmark
 from exporter.workflows.export import ExportResult, export
 from exporter.workflows.optimize import optimize
@@ -23,7 +23,7 @@ from exporter.workflows.self_test import self_test
 from exporter.workflows.verify import verify_parity
 from models import BuiltModel, OutputSpec, TensorSpec
 
-SHAPE = (2, 8, 24, 24)
+SHAPE = (2, 8, 16, 16)
 
 
 class Block(nn.Module):
@@ -126,14 +126,15 @@ def test_parity_is_checked_again_with_the_network_and_names_its_layers(
     exported: ExportResult, model: BuiltModel
 ) -> None:
     paths = [artifact.path for artifact in exported.artifacts]
-    for report in verify_parity(paths, ParityOptions(localize=True, determinism=True), model):
+    for report in verify_parity(paths, ParityOptions(input_types=QUICK, localize=True, determinism=True), model):
         assert report.passed
         assert report.localization is not None
         assert {layer.layer for layer in report.localization.layers} >= {"stem", "layer1.conv1", "pool", "fc"}
 
 
 def test_another_network_fails(exported: ExportResult) -> None:
-    (report,) = verify_parity([exported.artifacts[0].path], ParityOptions(localize=True), make_model(seed=1))
+    options = ParityOptions(input_types=("random",), localize=True)
+    (report,) = verify_parity([exported.artifacts[0].path], options, make_model(seed=1))
     assert not report.passed
     assert report.localization is not None
     assert report.localization.first == "stem"
@@ -174,6 +175,7 @@ def test_a_manifest_repeats_the_measured_decisions(tmp_path: Path, monkeypatch: 
     assert [path.read_bytes() for path in again.files] == [path.read_bytes() for path in first.files]
 
 
+@pytest.mark.parametrize("exported", ["cpu"], indirect=True)
 def test_its_faults_are_detected(exported: ExportResult, model: BuiltModel) -> None:
     report = self_test(exported.artifacts[0].path, SelfTestOptions(quick=True), model)
     assert report.passed

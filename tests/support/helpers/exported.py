@@ -5,7 +5,7 @@ from pathlib import Path
 
 from models.options import BuildOptions
 
-NARROW = BuildOptions(num_classes=5, base_channels=8, feature_dim=32)
+NARROW = BuildOptions(num_classes=5, base_channels=8, feature_dim=32, input_size=(3, 16, 56, 56))
 
 
 @dataclass(frozen=True)

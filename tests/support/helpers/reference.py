@@ -59,10 +59,9 @@ def trunk(state: Mapping[str, Array], clip: Array) -> Array:
 
 
 def outputs(state: Mapping[str, Array], clip: Array, pool5: str, seen: Array | None = None) -> dict[str, Array]:
-    """Every output for one clip (3,16,112,112). `seen` is its `trunk`, where that is known already."""
+    """Every output for one clip (3,T,H,W). `seen` is its `trunk`, where that is known already."""
     conv5b = trunk(state, clip) if seen is None else seen
     x = max_pool(conv5b, (2, 2, 2), (0, -1, -1)) if pool5 == "symmetric" else max_pool(conv5b, (2, 2, 2))
-    assert x.shape[1:] == (1, 4, 4)
     fc6 = np.maximum(state["fc6.weight"] @ x.reshape(-1) + state["fc6.bias"], 0)
     fc7 = np.maximum(state["fc7.weight"] @ fc6 + state["fc7.bias"], 0)
     logits = state["fc8.weight"] @ fc7 + state["fc8.bias"]
