@@ -67,7 +67,7 @@ def built() -> BuiltModel:
 
 @pytest.fixture(scope="session")
 def narrow() -> BuiltModel:
-    """A C3D of 8 base channels for frames of 56x56, for what does not depend on the size: 2 MB instead of 314."""
+    """A C3D of 8 base channels for frames of 48x48, for what does not depend on the size: 2 MB instead of 314."""
     return build(NARROW)
 
 

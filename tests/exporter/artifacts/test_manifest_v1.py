@@ -1,17 +1,19 @@
 """Manifests of version 1, as release 0.1.0 wrote them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
+from helpers.exported import NARROW
 
 from exporter.artifacts.files import manifest_path, read_manifest, sha256_file
 from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest
 from exporter.errors import ArtifactError
-from exporter.types import ParityOptions
-from exporter.workflows.export import ExportResult
+from exporter.types import ExportRequest, ParityOptions
+from exporter.workflows.export import export
 from exporter.workflows.verify import verify_parity
 from models.config import C3DConfig
 
@@ -116,7 +118,7 @@ def write_version_1(source: Path, folder: Path) -> Path:
     now = read_manifest(manifest_path(source))
     old = json.loads(DATA.read_text("utf-8"))
     old["state_sha256"], old["parameters"] = now.network.state_sha256, now.network.parameters
-    old["network"] |= {"num_classes": 5, "base_channels": 8, "feature_dim": 32}  # a width that release 0.1.0 lacked
+    old["network"] |= {"num_classes": 5, "base_channels": 2, "feature_dim": 32}  # a width that release 0.1.0 lacked
     old["signature"]["outputs"][0]["shape"] = ["batch", 5]
     model = onnx.load(source)
     for entry in model.metadata_props:
@@ -127,11 +129,17 @@ def write_version_1(source: Path, folder: Path) -> Path:
     return target
 
 
+@pytest.fixture(scope="module")
+def published_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A narrow network for clips of 16x112x112: version 1 knew no other size."""
+    folder = tmp_path_factory.mktemp("published-size")
+    model = replace(NARROW, base_channels=2, input_size=None)
+    return export(ExportRequest(("onnx",), model, output_dir=folder, verify=False)).artifacts[0].path
+
+
 @pytest.mark.parametrize("manifest", ["beside", "inside"])
-def test_an_artifact_with_a_manifest_of_version_1(
-    manifest: str, narrow_artifacts: ExportResult, tmp_path: Path
-) -> None:
-    path = write_version_1(narrow_artifacts.artifacts[0].path, tmp_path)
+def test_an_artifact_with_a_manifest_of_version_1(manifest: str, published_size: Path, tmp_path: Path) -> None:
+    path = write_version_1(published_size, tmp_path)
     if manifest == "inside":
         manifest_path(path).unlink()
     (report,) = verify_parity([path], ParityOptions(input_types=("random",), localize=True))

@@ -122,8 +122,8 @@ def test_external_data_fixed_batch_batch_norm_features_and_another_opset(tmp_pat
 
     session = onnxruntime.InferenceSession(model)
     assert [output.name for output in session.get_outputs()] == ["fc7", "fc6"]
-    assert session.get_inputs()[0].shape == [2, 3, 16, 56, 56]
-    clips = np.random.default_rng(0).standard_normal((2, 3, 16, 56, 56), dtype=np.float32)
+    assert session.get_inputs()[0].shape == [2, 3, 16, 48, 48]
+    clips = np.random.default_rng(0).standard_normal((2, 3, 16, 48, 48), dtype=np.float32)
     fc7, fc6 = session.run(None, {"clip": clips})
     with torch.inference_mode():
         expected = c3d(build(network)).forward_features(torch.from_numpy(clips))

@@ -63,7 +63,7 @@ def test_openvino_alone_loads_it_and_returns_what_the_network_returns(
     import openvino
 
     compiled = openvino.Core().compile_model(str(written.artifacts[0].path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    clips = np.random.default_rng(5).standard_normal((3, 3, 16, 112, 112), np.float32)
+    clips = np.random.default_rng(5).standard_normal((3, 3, 16, 48, 48), np.float32)
     returned = compiled({"clip": clips})["logits"]
     with torch.inference_mode():
         expected = narrow.network(torch.from_numpy(clips)).numpy()

@@ -33,7 +33,7 @@ import torch
 extra = {"c3d_export.manifest": ""}
 module = torch.jit.load(sys.argv[1], _extra_files=extra)
 torch.manual_seed(7)
-torch.save(module(torch.rand(2, 3, 16, 56, 56)), sys.argv[2])
+torch.save(module(torch.rand(2, 3, 16, 48, 48)), sys.argv[2])
 print(extra["c3d_export.manifest"].decode())
 """
 
@@ -45,7 +45,7 @@ def test_an_artifact_runs_without_this_project(
     assert done.returncode == 0, done.stderr
     torch.manual_seed(7)
     with torch.inference_mode():
-        expected = narrow.network(torch.rand(2, 3, 16, 56, 56))
+        expected = narrow.network(torch.rand(2, 3, 16, 48, 48))
     output = torch.load(tmp_path / "output.pt", weights_only=True)
     assert torch.allclose(output, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
     assert '"state_sha256"' in done.stdout
@@ -54,8 +54,8 @@ def test_an_artifact_runs_without_this_project(
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_the_error_of_a_wrong_shape_states_the_numbers(narrow_artifacts: ExportResult) -> None:
     script = torch.jit.load(str(narrow_artifacts.artifacts[1].path))  # pyright: ignore
-    with pytest.raises(torch.jit.Error, match=r"must be \(N, 3, 16, 56, 56\)(.|\n)*got \[1, 3, 8, 56, 56\]"):
-        script(torch.zeros(1, 3, 8, 56, 56))
+    with pytest.raises(torch.jit.Error, match=r"must be \(N, 3, 16, 48, 48\)(.|\n)*got \[1, 3, 8, 48, 48\]"):
+        script(torch.zeros(1, 3, 8, 48, 48))
 
 
 def test_the_manifest_inside_is_the_one_beside_it(exported: ExportedByCommand) -> None:

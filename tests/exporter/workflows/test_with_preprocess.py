@@ -120,13 +120,13 @@ def test_optimize_takes_the_artifact_and_keeps_its_interface(tmp_path: Path) -> 
     assert "winograd" in result.passes
     manifest = read_manifest(tmp_path / "fast.onnx.json")
     assert manifest.with_preprocess
-    assert manifest.clip_size == (16, 112, 112)
+    assert manifest.clip_size == (16, 48, 48)
 
 
 def test_the_mean_file_is_inside_and_is_wanted_again_for_the_comparison(tmp_path: Path) -> None:
     cube = np.random.default_rng(0).uniform(80, 120, (3, 16, 128, 171)).astype(np.float32)
     np.save(tmp_path / "mean.npy", cube)
-    options = replace(NARROW, preprocess="caffe-sports1m", mean=tmp_path / "mean.npy")
+    options = replace(NARROW, input_size=None, preprocess="caffe-sports1m", mean=tmp_path / "mean.npy")
     random = ParityOptions(input_types=("random",))
     (artifact,) = export(request(tmp_path, "onnx", model=options, name="c3d", parity=random)).artifacts
     inside = {tensor.name: tensor for tensor in onnx.load(artifact.path).graph.initializer}["preprocess.mean"]

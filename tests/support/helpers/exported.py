@@ -5,7 +5,7 @@ from pathlib import Path
 
 from models.options import BuildOptions
 
-NARROW = BuildOptions(num_classes=5, base_channels=8, feature_dim=32, input_size=(3, 16, 56, 56))
+NARROW = BuildOptions(num_classes=5, base_channels=8, feature_dim=32, input_size=(3, 16, 48, 48))
 
 
 @dataclass(frozen=True)
