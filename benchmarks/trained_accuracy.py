@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from exporter.workflows.calibration_sources import ProfileTransform
 from measure import machine
 from motion_clips import CLASSES, DIRECTIONS, SPEEDS
 from numpy.typing import NDArray
@@ -43,7 +44,6 @@ from exporter.types import (
 )
 from exporter.video.reader import open_video
 from exporter.video.sampling import Sampling
-from exporter.workflows.calibration_sources import ProfileTransform
 from exporter.workflows.export import export
 from models.builder import build
 from models.built_model import BuiltModel
