@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from exporter.workflows.calibration_sources import ProfileTransform
 from measure import machine
 from motion_clips import CLASSES, DIRECTIONS, SPEEDS
 from numpy.typing import NDArray
@@ -30,6 +29,7 @@ from exporter.engines.pytorch import PyTorchRuntime
 from exporter.errors import C3DExportError, UsageError
 from exporter.formats import FORMATS, load_artifact, runtime_options
 from exporter.formats.held_out import snr_db
+from exporter.parity.calibration_sources import ProfileTransform
 from exporter.system import environment
 from exporter.types import (
     COMPUTE_PRECISIONS,
