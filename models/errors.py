@@ -1,5 +1,6 @@
 """The errors that building a network can raise. `exporter.errors` draws the whole tree."""
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -47,3 +48,9 @@ def join_limited(items: Iterable[str], most: int = 6) -> str:
     every = list(items)
     more = f" and {len(every) - most} more" if len(every) > most else ""
     return ", ".join(every[:most]) + more
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean mmaction?`: the known name that is spelt most like an unknown one; empty without one."""
+    similar = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {similar[0]}?" if similar else ""

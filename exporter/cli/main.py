@@ -123,6 +123,7 @@ Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 
 )
 @click.option("--external-data", is_flag=True, help="Store ONNX weights in a separate file.")
 @click.option(
+    "-o",
     "--output-dir",
     type=PATH,
     default=Path("artifacts"),

@@ -9,7 +9,7 @@ from models.checkpoints.key_map import KeyMap, find_head, splits
 from models.checkpoints.layouts import LAYERS, LAYOUTS, LINEARS, SEQUENTIAL, Layout
 from models.checkpoints.sequential import sequential_names
 from models.config import CONVOLUTIONS
-from models.errors import UsageError
+from models.errors import UsageError, did_you_mean
 
 MIN_MATCHED_LAYERS = len(LAYERS) // 2 + 1
 """A layout matches a file that uses the layout's names for more than half of C3D's layers."""
@@ -81,7 +81,8 @@ def select_layouts(name: str) -> tuple[Layout, ...]:
     """
     rows = tuple(row for row in LAYOUTS if name in ("auto", row.name))
     if not rows:
-        raise UsageError(f"unknown layout {name!r}; known are auto, {', '.join(row.name for row in LAYOUTS)}")
+        known = ["auto", *(row.name for row in LAYOUTS)]
+        raise UsageError(f"unknown layout {name!r}; known are {', '.join(known)}{did_you_mean(name, known)}")
     return rows
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
-from models.errors import BadInputError, UsageError, join_limited
+from models.errors import BadInputError, UsageError, did_you_mean, join_limited
 from models.paths import require_file
 from models.preprocessing.profiles import PROFILES
 from models.preprocessing.recipe import Preprocessing
@@ -32,7 +32,10 @@ def find_profile(name_or_file: str | Path) -> Preprocessing:
     if isinstance(name_or_file, str) and name_or_file in by_name:
         return by_name[name_or_file]
     if not path.suffix and not path.exists():
-        raise UsageError(f"no profile {name_or_file}: there are {', '.join(by_name)}; or give a .json or .toml file")
+        similar = did_you_mean(str(name_or_file), by_name)
+        raise UsageError(
+            f"no profile {name_or_file}: there are {', '.join(by_name)}; or give a .json or .toml file{similar}"
+        )
     return read_profile(path)
 
 

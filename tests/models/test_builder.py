@@ -107,3 +107,5 @@ def test_pretrained_takes_a_path(sports1m: Path) -> None:
 def test_an_unknown_layout_is_wrong_usage(sports1m: Path) -> None:
     with pytest.raises(UsageError, match="unknown layout 'caffee'; known are auto, identity, caffe-names, "):
         build(BuildOptions(weights=sports1m, layout="caffee"))
+    with pytest.raises(UsageError, match=r"; did you mean caffe-names\?$"):
+        build(BuildOptions(weights=sports1m, layout="cafe_names"))

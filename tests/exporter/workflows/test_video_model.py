@@ -48,6 +48,21 @@ def test_an_artifact_is_taken_as_it_is(small_video_model: SmallVideoModel) -> No
         open_model(small_video_model.onnx, OPTIONS, BuildOptions(layout="canonical"))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (InferenceOptions(engine="openvino"), "OpenVINO is not installed"),
+        (InferenceOptions(device="tensorrt"), "--device tensorrt: "),
+    ],
+)
+def test_a_missing_engine_or_device_is_refused_before_the_checkpoint_is_read(
+    options: InferenceOptions, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(UnavailableError, match=message):
+        find_model("https://example.invalid/c3d.pth", options)
+
+
 def test_what_is_a_checkpoint(small_video_model: SmallVideoModel, checkpoint: Path, tmp_path: Path) -> None:
     pickled = tmp_path / "state.pt"
     pickled.write_bytes(checkpoint.read_bytes())
