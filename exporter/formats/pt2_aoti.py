@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from exporter.artifacts.manifest import Manifest, OptionValue
 from exporter.engines.aoti_metadata import CPU_FEATURES, METADATA, read_metadata
 from exporter.engines.base import first_line
-from exporter.errors import UsageError
+from exporter.errors import OutputError, UsageError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
 from exporter.formats.exported_program import export_program
@@ -147,6 +147,7 @@ def compile_program(program: ExportedProgram, folder: Path, name: str) -> Path:
 
     Raises:
         UsageError: the compiler cannot; the message has its reason.
+        OutputError: the folder is full.
     """
     import torch
     from torch._inductor import aoti_compile_and_package
@@ -159,7 +160,9 @@ def compile_program(program: ExportedProgram, folder: Path, name: str) -> Path:
         # a cache of its own: the usual one would keep a gigabyte of this network's weights
         with suppress_foreign_logging(), fresh_cache(dir=str(folder)), torch.no_grad():
             aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
-    except RuntimeError as error:  # every error of inductor's is one, the C++ compiler's too
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
+    except Exception as error:  # the compiler's own errors, those of the C++ compiler and of its assertions
         raise UsageError(f"AOTInductor cannot compile the network: {first_line(error)}") from error
     return path
 

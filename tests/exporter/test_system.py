@@ -1,6 +1,8 @@
 """The machine is described on systems without Linux's functions too."""
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import psutil
@@ -29,6 +31,19 @@ def test_torch_and_the_kernel_name_the_same_instruction_sets(monkeypatch: pytest
     monkeypatch.setattr(system, "CPUINFO", tmp_path / "none")
     compared = {"avx2", "fma", "avx512f", "avx512bw", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8"}
     assert system.cpu_features() & compared == kernel & compared
+
+
+def test_the_instruction_sets_are_known_where_only_an_engines_library_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    monkeypatch.delattr("exporter.__version__")
+    spec = importlib.util.spec_from_file_location("alone", system.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    alone = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(alone)
+    assert alone.cpu_features() == system.cpu_features()
 
 
 def test_without_linux_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

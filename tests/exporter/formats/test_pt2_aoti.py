@@ -4,6 +4,7 @@ import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from helpers.residual import residual_network
 from exporter.engines import RuntimeOptions
 from exporter.engines.aoti import AotiRuntime
 from exporter.engines.aoti_metadata import CPU_FEATURES
-from exporter.errors import CheckFailedError, UnavailableError
+from exporter.errors import CheckFailedError, OutputError, UnavailableError, UsageError
 from exporter.formats import FORMATS, find_format, load_artifact, pt2_aoti, runtime_options
 from exporter.system import cpu_features
 from exporter.types import ExportRequest, ParityOptions, PrecisionOptions
@@ -37,6 +38,24 @@ def test_without_a_compiler_nothing_is_built(
         export(ExportRequest(("pt2-aoti",), residual, output_dir=tmp_path / "out"))
     assert caught.value.exit_code == 4
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("raised", "wanted", "message"),
+    [
+        (OSError(28, "No space left on device"), OutputError, "cannot write .*: No space left on device"),
+        (AssertionError("first line\nsecond"), UsageError, "AOTInductor cannot compile the network: first line$"),
+    ],
+)
+def test_what_the_compiler_raises_is_one_line(
+    raised: Exception, wanted: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("torch._inductor.aoti_compile_and_package", fail)
+    with pytest.raises(wanted, match=message):
+        pt2_aoti.compile_program(MagicMock(), tmp_path, "plain")
 
 
 @pytest.mark.parametrize(("winograd", "taken"), [(50.0, "winograd"), (99.0, "plain")])
