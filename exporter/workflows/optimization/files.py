@@ -26,10 +26,16 @@ def load_onnx(path: Path) -> LoadedArtifact:
     Raises:
         ArtifactError: no such file, or not ONNX by its name.
         IntegrityError: the manifest beside it describes another file.
+        UsageError: it was made for a precision below float32.
     """
     subject = load_artifact(path)
     if subject.format != "onnx":
         raise ArtifactError(f"{path}: optimize rewrites ONNX files; export the network to ONNX instead of TorchScript")
+    if subject.manifest is not None and (precision := subject.manifest.precision) != "fp32":
+        raise UsageError(
+            f"{path}: computes in {precision}, and the accuracy that its manifest states is this file's; optimize "
+            f"rewrites float32 files. Export the network again: --precision {precision} runs the passes that suit it"
+        )
     notes = () if subject.manifest is None else subject.notes
     return replace(subject, notes=notes)
 

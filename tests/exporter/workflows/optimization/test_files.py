@@ -1,19 +1,31 @@
 """The files of optimize: what it reads, where it writes, and what stays as it was."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import pytest
 from helpers.exported import ExportedByCommand
 from helpers.graphs import graph, node, normal
+from helpers.manifests import MANIFEST
 from helpers.optimizing import contents, request, saved, unet
 
 from exporter.errors import ArtifactError, IntegrityError, UsageError
 from exporter.workflows.optimize import optimize
+from models.config import MANIFEST_KEY
 
 
 def ineligible() -> onnx.ModelProto:
     return graph([node("Relu", "x", "y")], {"x": ("n", 6)}, {"y": ("n", 6)}, {})
+
+
+def test_an_artifact_below_float32_is_refused(tmp_path: Path) -> None:
+    model = ineligible()
+    entry = model.metadata_props.add()
+    entry.key, entry.value = MANIFEST_KEY, replace(MANIFEST, options={"precision": "fp16"}).embedded().to_json()
+    path = saved(model, tmp_path / "m.onnx")
+    with pytest.raises(UsageError, match="computes in fp16"):
+        optimize(request(path))
 
 
 def test_a_model_that_no_pass_changes_is_not_written(tmp_path: Path) -> None:
