@@ -134,6 +134,8 @@ def _write(
     folder: Path,
     rejected: tuple[str, ...],
 ) -> WriteResult:
+    from exporter.passes.quantize.layers import find_layers
+
     graph, plan = quantization.graph, quantization.plan
     done = plan.apply(graph.model, quantization.ranges, raised.layers)
     measured = [f"{method}: {decibels:.1f} dB" for method, decibels in quantization.decibels.items()]
@@ -154,6 +156,8 @@ def _write(
         notes.append(f"onnx: int8 as {plan.name}, the fastest form here ({', '.join(times)})")
     if raised.rows:
         options[RAISED_LAYERS] = raised.entries("fp32")
+    if all(layer.name in raised.layers for layer in find_layers(graph.model)):
+        notes.append("onnx: no layer computes in int8 any more; take --precision fp32, or a lower --min-snr")
     libraries = (*graph.libraries, "onnxruntime")
     quantized = replace(graph, model=done.model, options=options, notes=tuple(notes), libraries=libraries)
     return write_graph(quantized, model, request, folder, rejected)

@@ -1,6 +1,6 @@
 """`--format onnx --precision int8`: what the file computes, what it is made of, and how ranges and layers are chosen."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from exporter.formats import onnx_int8
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.onnx import OnnxFormat
 from exporter.formats.onnx_graph import NetworkGraph
-from exporter.formats.onnx_int8 import RANGE_METHOD, RANGE_METHODS
+from exporter.formats.onnx_int8 import INT8_FORM, INT8_FORMS, RANGE_METHOD, RANGE_METHODS
+from exporter.passes import autotune
 from exporter.passes.quantize import ranges
-from exporter.types import PrecisionOptions
+from exporter.types import OptimizeOptions, PrecisionOptions
 from models import BuiltModel, OutputSpec, TensorSpec
 
 SHAPE = (2, 4, 8, 8)
@@ -216,3 +217,31 @@ def test_a_calibration_clip_that_is_not_finite_is_refused(model: BuiltModel, cli
 def test_the_newest_opset_is_refused(model: BuiltModel, clips: CalibrationClips) -> None:
     with pytest.raises(UsageError, match="--opset 27 or lower"):
         candidates(model, make_request(model, clips, opset=28))
+
+
+def test_for_cpus_the_fastest_form_is_written_and_all_times_are_recorded(
+    model: BuiltModel, clips: CalibrationClips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacked = "2-D over stacked frames, zero point 1"
+
+    def measure(variants: Mapping[str, onnx.ModelProto], *_: object) -> dict[str, float]:
+        return {name: 1.0 if name in (stacked, "QLinearConv") else 2.0 for name in variants}
+
+    monkeypatch.setattr(autotune, "_measure", measure)
+    monkeypatch.setattr(autotune, "autotune_folder", lambda: tmp_path / "cache")
+    request = make_request(model, clips, optimize=OptimizeOptions("cpu"))
+    first = candidates(model, request)[0].write(tmp_path, ()).files[0].read_bytes()
+    monkeypatch.setattr(autotune, "_measure", lambda *_: pytest.fail("measured again"))
+    written = candidates(model, request)[0].write(tmp_path, ())
+    assert written.files[0].read_bytes() == first
+    options = written.manifest.options
+    assert (options["target"], options[INT8_FORM]) == ("cpu", "QLinearConv")
+    assert options[INT8_FORMS] == ["symmetric Q/DQ: 2 ms", "Q/DQ: 2 ms", "QLinearConv, 3-D: 2 ms", "QLinearConv: 1 ms"]
+    decisions = options["decisions"]
+    assert isinstance(decisions, list)
+    assert f"conv1 (Conv): {stacked}, measured 1 ms" in decisions
+    graph = onnx.load(written.files[0])
+    assert {imported.domain: imported.version for imported in graph.opset_import} == {"": 17, "com.microsoft": 1}
+    assert [value.name for value in (*graph.graph.input, *graph.graph.output)] == ["volume", "scores"]
+    assert [node.op_type for node in graph.graph.node].count("QLinearConv") == 2
+    assert "Conv" not in {node.op_type for node in graph.graph.node}
