@@ -111,9 +111,14 @@ def _read_model(path: Path) -> _Model:
 
 def _choose_backend(artifact: LoadedArtifact, request: TritonRequest) -> TritonBackend:
     known = BACKENDS.get(artifact.format, ())
-    if not known or request.backend not in (None, *known):
-        able = " or ".join(known) or "no backend of Triton"
-        raise UsageError(f"{artifact.path}: {able} runs {artifact.format} files, not {request.backend or 'another'}")
+    if not known:
+        raise UsageError(
+            f"{artifact.path}: {artifact.format} files are not written as models of Triton; take the same network as "
+            f"{' or '.join(BACKENDS)}"
+        )
+    if request.backend not in (None, *known):
+        able = " or ".join(known)
+        raise UsageError(f"{artifact.path}: {able} runs {artifact.format} files, not {request.backend}")
     return request.backend or known[0]
 
 

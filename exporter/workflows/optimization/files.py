@@ -30,7 +30,7 @@ def load_onnx(path: Path) -> LoadedArtifact:
     """
     subject = load_artifact(path)
     if subject.format != "onnx":
-        raise ArtifactError(f"{path}: optimize rewrites ONNX files; export the network to ONNX instead of TorchScript")
+        raise ArtifactError(f"{path}: optimize rewrites ONNX files; export the network with --format onnx")
     if subject.manifest is not None and (precision := subject.manifest.precision) != "fp32":
         raise UsageError(
             f"{path}: computes in {precision}, and the accuracy that its manifest states is this file's; optimize "
