@@ -88,7 +88,8 @@ def measure_ranges(path: Path, clips: NDArray[Any], progress: Progress) -> dict[
             values = {spec.name: clip, **runtime.run({spec.name: clip})}
             for name, value in values.items():
                 if getattr(value, "dtype", None) == np.float32:
-                    largest[name] = max(largest.get(name, 0.0), float(np.abs(value).max(initial=0.0)))
+                    # unlike max(), it keeps NaN, which does not fit float16 either
+                    largest[name] = float(np.maximum(largest.get(name, 0.0), np.abs(value).max(initial=0.0)))
     return largest
 
 

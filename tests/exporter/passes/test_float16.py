@@ -66,7 +66,9 @@ def test_a_sum_with_a_float32_value_stays_in_float32(tmp_path: Path) -> None:
     assert done.operators == ["Cast", "Conv", "Cast", "Add"]
 
 
-@pytest.mark.parametrize(("largest", "said"), [(1e5, "reaches 1e+05"), (3e-6, "reaches only 3e-06")])
+@pytest.mark.parametrize(
+    ("largest", "said"), [(1e5, "reaches 1e+05"), (np.nan, "reaches nan"), (3e-6, "reaches only 3e-06")]
+)
 def test_a_value_outside_float16s_range_keeps_all_that_touch_it_in_float32(largest: float, said: str) -> None:
     done = rewrite(Float16({"a": largest, "r": largest}), network())
     assert done.operators == ["Conv", "Relu", "MaxPool", "Cast", "Conv", "Cast"]  # the pooling's output fits
