@@ -51,6 +51,7 @@ class Pt2Format:
         {
             "fp32": "",
             "bf16": "",
+            "fp16": "CPUs compute float16 no faster than float32; take --precision bf16, or --format onnx for a GPU",
             "int8": "torch has no quantised 3-D convolutions in exported programs; take --format openvino or onnx",
         }
     )

@@ -80,7 +80,8 @@ def read_manifest(path: Path, kind: str, ending: str) -> Manifest | None:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             if not any(name.endswith(ending) for name in names):
-                raise ArtifactError(f"{path}: not a {kind}")
+                article = "an" if kind[0] in "AEIOU" else "a"
+                raise ArtifactError(f"{path}: not {article} {kind}")
             if damaged := archive.testzip():
                 raise ArtifactError(f"{path}: damaged: its member {damaged} fails its CRC")
             found = [name for name in names if name.endswith(f"/extra/{MANIFEST_KEY}")]

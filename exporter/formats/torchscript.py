@@ -62,6 +62,7 @@ class TorchScriptFormat:
         {
             "fp32": "",
             "bf16": "",
+            "fp16": "CPUs compute float16 no faster than float32; take --precision bf16, or --format onnx for a GPU",
             "int8": "TorchScript's quantised convolutions were removed from torch; take --format openvino or onnx",
         }
     )
