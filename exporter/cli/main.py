@@ -42,7 +42,7 @@ from exporter.types import (
 )
 from models.config import OUTPUTS
 
-HELP = """Export C3D to ONNX or TorchScript, and verify that the artifact returns what the network returns.
+HELP = """Export C3D to ONNX and other formats, and verify that the artifact returns what the network returns.
 
 Without a command: build the network, write it in each --format, compare each file with the network in float64, and
 publish it with a manifest. A file that fails the comparison is not published.
@@ -52,6 +52,8 @@ Examples:
   c3d-export --format onnx                                  random weights, artifacts/c3d.onnx
   c3d-export --format onnx --weights c3d-pretrained.pth     a checkpoint, its origin detected
   c3d-export --format onnx --format torchscript --outputs logits,fc6
+  c3d-export --format openvino --precision int8 --calibrate videos/ --weights c3d-pretrained.pth
+  c3d-export bench --all --weights c3d-pretrained.pth       measure every format and precision, recommend one
   c3d-export verify parity artifacts/c3d.onnx               verify again, here or on another machine
   c3d-export inspect c3d-pretrained.pth                     describe a file without running it
   c3d-export predict artifacts/c3d.onnx video.mp4           the highest classes of a video
