@@ -5,7 +5,8 @@
 Writes into the folder:
 
 * `motion.safetensors`: a checkpoint of C3D with 8 base channels for clips of 3x16x32x32, with its classes and profile;
-* `calibration/` and `test/`: H.264 videos of one clip each that training never saw, the class in their names;
+* `calibration/`, `test/` and `noisy/`: H.264 videos of one clip each that training never saw, the class in their names;
+  those of `noisy/` have four times the noise and shapes of half the contrast;
 * `training.json`: options, loss and accuracy on the way, versions.
 
 It takes about 5 minutes of one core. On one machine, the same seed and versions give the same files.
@@ -42,8 +43,10 @@ FEATURE_DIM = 64
 BATCH = 32
 PEAK_RATE = 2e-3
 REPORT_STEPS = 50
+NOISY = Task(noise=32.0, min_contrast=20.0)
+"""Clips so hard that many scores are close to each other: a small error changes the highest."""
 
-TRAINING_SEED, CALIBRATION_SEED, TEST_SEED = 0, 1, 2
+TRAINING_SEED, CALIBRATION_SEED, TEST_SEED, NOISY_SEED = 0, 1, 2, 3
 """The second part of each generator's seed; the first is `--seed`. Clips of one never occur in another."""
 
 
@@ -55,7 +58,7 @@ class Options:
         steps: batches of 32 clips, each clip drawn anew.
         seed: of the initial weights and of every clip.
         calibration: videos for `--calibrate`.
-        test: videos for the accuracy.
+        test: videos for the accuracy; there are as many noisy ones.
     """
 
     steps: int
@@ -178,6 +181,7 @@ def main() -> None:
     task = Task()
     write_videos(folder / "calibration", options.calibration, task, (options.seed, CALIBRATION_SEED))
     write_videos(folder / "test", options.test, task, (options.seed, TEST_SEED))
+    write_videos(folder / "noisy", options.test, NOISY, (options.seed, NOISY_SEED))
     network = make_network(task, options.seed)
     records = train(network, options, task)
     save(network, folder / CHECKPOINT, task)

@@ -4,7 +4,7 @@
     python benchmarks/trained_accuracy.py motion-run [--only onnx:int8] [--min-snr DB]
 
 Each artifact is exported as a user would (`--calibrate motion-run/calibration`, verification included) and run on every
-video of `motion-run/test` by the engine that verifies it. Accuracy does not depend on how busy the machine is. Writes
+video of `motion-run/test` and `noisy` by the engine that verifies it. Accuracy does not depend on how busy the machine is. Writes
 `trained.md` and `trained.json` into the folder. What cannot be exported here stands in the table with the reason.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -64,7 +64,8 @@ class Row:
         what: `float64 network`, or the options of the export.
         engine: what ran it.
         accuracy: the share of videos whose highest score is their class's.
-        agreement: the share whose highest score is that of the network in float64.
+        noisy_accuracy: the same for the noisy videos.
+        agreement: the share of all videos whose highest score is that of the network in float64.
         lowest_snr: the lowest signal-to-noise ratio of a video's scores against float64, in decibels.
         median_snr: the median over the videos.
         raised: {layer in a higher precision: that precision}.
@@ -74,6 +75,7 @@ class Row:
     what: str
     engine: str = ""
     accuracy: float | None = None
+    noisy_accuracy: float | None = None
     agreement: float | None = None
     lowest_snr: float | None = None
     median_snr: float | None = None
@@ -81,19 +83,30 @@ class Row:
     missing: str = ""
 
 
-def read_videos(folder: Path, model: BuiltModel) -> tuple[Clips, NDArray[np.int64]]:
-    """Return the videos' clips (N, C, T, H, W) as the profile makes them, and their classes (N,)."""
+@dataclass(frozen=True, eq=False)
+class Videos:
+    """Clips (N, C, T, H, W) as the profile makes them, their classes (N,), and which of them are noisy (N,)."""
+
+    clips: Clips
+    labels: NDArray[np.int64]
+    noisy: NDArray[np.bool_]
+
+
+def read_videos(folders: Sequence[Path], model: BuiltModel) -> Videos:
+    """Return the videos of the folders."""
     transform = ProfileTransform.of(model)
     assert transform is not None
     names = {name.replace(" ", "-"): label for label, name in enumerate(CLASSES)}
     clips: list[Clips] = []
     labels: list[int] = []
-    for path in sorted(folder.glob("*.mp4")):
+    noisy: list[bool] = []
+    for path in (path for folder in folders for path in sorted(folder.glob("*.mp4"))):
         with open_video(path, transform.frame) as video:
             (clip,) = video.clips(Sampling(transform.size[0]))
         clips.append(transform.clip(clip.frames))
         labels.append(names[path.stem.partition("-")[2]])
-    return np.stack(clips), np.array(labels)
+        noisy.append(path.parent.name == "noisy")
+    return Videos(np.stack(clips), np.array(labels), np.array(noisy))
 
 
 def run_network(model: BuiltModel, precision: Literal["float32", "float64"], clips: Clips) -> tuple[Scores, str]:
@@ -120,14 +133,15 @@ def batches(clips: Clips) -> Iterator[Clips]:
         yield clips[start : start + BATCH]
 
 
-def compare(what: str, engine: str, scores: Scores, exact: Scores, labels: NDArray[np.int64]) -> Row:
+def compare(what: str, engine: str, scores: Scores, exact: Scores, videos: Videos) -> Row:
     """Return the figures of one set of scores (N, classes)."""
     ratios = [snr_db(ours, theirs) for ours, theirs in zip(scores, exact, strict=True)]
     highest = scores.argmax(axis=1)
     return Row(
         what,
         engine,
-        accuracy=float((highest == labels).mean()),
+        accuracy=float((highest == videos.labels)[~videos.noisy].mean()),
+        noisy_accuracy=float((highest == videos.labels)[videos.noisy].mean()),
         agreement=float((highest == exact.argmax(axis=1)).mean()),
         lowest_snr=float(min(ratios)),
         median_snr=float(np.median(ratios)),
@@ -147,9 +161,8 @@ def requests(only: str | None) -> Iterator[tuple[FormatName, ComputePrecision, T
 def measure(
     arguments: argparse.Namespace,
     key: tuple[FormatName, ComputePrecision, Target],
-    clips: Clips,
+    videos: Videos,
     exact: Scores,
-    labels: NDArray[np.int64],
 ) -> Row | None:
     """Export one artifact into a temporary folder and run it on the videos.
 
@@ -168,18 +181,19 @@ def measure(
                 (name,), model, optimize=OptimizeOptions(target), precision=options, output_dir=Path(folder)
             )
             (artifact,) = export(request).artifacts
-            scores, engine = run_artifact(artifact.path, clips)
+            scores, engine = run_artifact(artifact.path, videos.clips)
         except UsageError as error:
             return None if target == "cpu" else Row(what, missing=str(error).splitlines()[0])
         except C3DExportError as error:
             return Row(what, missing=str(error).splitlines()[0])
-        row = compare(what, engine, scores, exact, labels)
+        row = compare(what, engine, scores, exact, videos)
         raised = {layer: kept for layer, (kept, _) in artifact.manifest.raised_layers.items()}
         return replace(row, raised=raised)
 
 
-def control_rows(model: BuiltModel, clips: Clips, labels: NDArray[np.int64]) -> dict[str, float]:
+def control_rows(model: BuiltModel, videos: Videos) -> dict[str, float]:
     """Return what the float64 network makes of clips whose motion is taken away or turned around."""
+    clips, labels = videos.clips[~videos.noisy], videos.labels[~videos.noisy]
     still = np.repeat(clips[:, :, :1], clips.shape[2], axis=2)
     of_still = run_network(model, "float64", still)[0].argmax(axis=1)
     of_reversed = run_network(model, "float64", clips[:, :, ::-1].copy())[0].argmax(axis=1)
@@ -194,24 +208,32 @@ def control_rows(model: BuiltModel, clips: Clips, labels: NDArray[np.int64]) -> 
     }
 
 
-def to_markdown(rows: list[Row], controls: dict[str, float], videos: int) -> str:
+COLUMNS = ("network or artifact", "engine", "accuracy", "noisy videos", "top-1 as float64", "lowest SNR", "median SNR")
+
+
+def to_markdown(rows: list[Row], controls: dict[str, float], videos: Videos) -> str:
     """Return the table and what stands around it."""
     lines = [
-        f"{videos} videos of {len(CLASSES)} classes; chance is {1 / len(CLASSES):.2%}. {machine()}",
+        f"{len(videos.labels)} videos, {videos.noisy.sum()} of them noisy; {len(CLASSES)} classes, so chance is "
+        f"{1 / len(CLASSES):.2%}. {machine()}",
         "",
-        "| network or artifact | engine | accuracy | top-1 as float64 | lowest SNR | median SNR | raised layers |",
-        "|---|---|---|---|---|---|---|",
+        f"| {' | '.join(COLUMNS)} | raised layers |",
+        "|---" * (len(COLUMNS) + 1) + "|",
     ]
     for row in rows:
         if row.accuracy is None:
-            lines.append(f"| `{row.what}` | not run: {row.missing.replace('|', '/')} | | | | | |")
+            lines.append(f"| `{row.what}` | not run: {row.missing.replace('|', '/')} |" + " |" * (len(COLUMNS) - 1))
             continue
-        assert row.agreement is not None
-        raised = ", ".join(f"{layer} ({kept})" for layer, kept in row.raised.items()) or "none"
-        lines.append(
-            f"| `{row.what}` | {row.engine} | {row.accuracy:.2%} | {row.agreement:.2%} | {row.lowest_snr:.1f} dB | "
-            f"{row.median_snr:.1f} dB | {raised} |"
-        )
+        cells = [
+            f"`{row.what}`",
+            row.engine,
+            f"{row.accuracy:.2%}",
+            f"{row.noisy_accuracy:.2%}",
+            f"{row.agreement:.2%}",
+        ]
+        cells += [f"{row.lowest_snr:.1f} dB", f"{row.median_snr:.1f} dB"]
+        cells.append(", ".join(f"{layer} ({kept})" for layer, kept in row.raised.items()) or "none")
+        lines.append(f"| {' | '.join(cells)} |")
     lines += ["", *(f"- {what}: {share:.2%}" for what, share in controls.items())]
     return "\n".join(lines) + "\n"
 
@@ -224,18 +246,18 @@ def main() -> None:
     parser.add_argument("--min-snr", type=float, help="held by the exports below float32; default: the tool's")
     arguments = parser.parse_args()
     model = build(BuildOptions(weights=arguments.folder / CHECKPOINT))
-    clips, labels = read_videos(arguments.folder / "test", model)
-    exact, engine = run_network(model, "float64", clips)
-    controls = control_rows(model, clips, labels)
-    rows = [compare("float64 network", engine, exact, exact, labels)]
-    single, engine = run_network(model, "float32", clips)
-    rows.append(compare("float32 network", engine, single, exact, labels))
+    videos = read_videos((arguments.folder / "test", arguments.folder / "noisy"), model)
+    exact, engine = run_network(model, "float64", videos.clips)
+    controls = control_rows(model, videos)
+    rows = [compare("float64 network", engine, exact, exact, videos)]
+    single, engine = run_network(model, "float32", videos.clips)
+    rows.append(compare("float32 network", engine, single, exact, videos))
     for key in requests(arguments.only):
-        if (row := measure(arguments, key, clips, exact, labels)) is None:
+        if (row := measure(arguments, key, videos, exact)) is None:
             continue
         rows.append(row)
         print(row, flush=True)
-        (arguments.folder / "trained.md").write_text(to_markdown(rows, controls, len(labels)))
+        (arguments.folder / "trained.md").write_text(to_markdown(rows, controls, videos))
         account = {"rows": [asdict(row) for row in rows], "controls": controls, "environment": environment()}
         (arguments.folder / "trained.json").write_text(json.dumps(account, indent=2, allow_nan=True) + "\n")
 

@@ -69,10 +69,11 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """Return an interpreter that has the engine, and the script that runs a model in it."""
     package: str = request.param
     folder = tmp_path_factory.mktemp("engine")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
     # the older ones were compiled for NumPy 1
-    subprocess.run([python, "-m", "pip", "install", "--quiet", package, "numpy<2"], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", python]
+    subprocess.run([*pip, "install", "--quiet", package, "numpy<2"], check=True)
     return python, SCRIPTS[package.partition("==")[0]]
 
 

@@ -45,10 +45,11 @@ for path in sys.argv[1:]:
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment with tritonclient."""
     folder = tmp_path_factory.mktemp("venv")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     packages = ("tritonclient[grpc,http]==2.73.0", "av")
-    subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", *packages], check=True)
-    return folder / "bin" / "python"
+    python = folder / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "pip", "--python", python, "install", "--quiet", *packages], check=True)
+    return python
 
 
 def exported(folder: Path, kind: FormatName = "onnx", **options: Any) -> Path:
