@@ -3,9 +3,10 @@
     python benchmarks/train_motion.py motion-run
     python benchmarks/trained_accuracy.py motion-run [--only onnx:int8] [--min-snr DB]
 
-Each artifact is exported as a user would (`--calibrate motion-run/calibration`, verification included) and run on every
-video of `motion-run/test` and `noisy` by the engine that verifies it. Accuracy does not depend on how busy the machine is. Writes
-`trained.md` and `trained.json` into the folder. What cannot be exported here stands in the table with the reason.
+Each artifact is exported as a user would (`--calibrate motion-run/calibration`, verification included) and run on the
+videos of `motion-run/test` and `motion-run/noisy` by the engine that verifies it. Accuracy does not depend on how busy
+the machine is. Writes `trained.md` and `trained.json` into the folder. What cannot be exported here stands in the table
+with the reason.
 """
 
 from __future__ import annotations
