@@ -12,6 +12,7 @@ from exporter.bench.deployment.types import DeploymentRow, DeploymentTable
 from exporter.reports.bench import MEGA, format_threads, milliseconds
 from exporter.reports.console import make_table, print_notes
 from exporter.reports.formatting import escape
+from models.errors import count
 
 NAME_WIDTH = 30
 PARETO, RECOMMENDED = "*", ">"
@@ -65,7 +66,7 @@ def conclusions(table: DeploymentTable) -> tuple[tuple[str, str], ...]:
 
 def describe(row: DeploymentRow) -> str:
     """Return a row in a few words: `onnx int8 cpu, 23.1 ms at 34.2 dB`."""
-    return f"{row.name}, {milliseconds(row.latency)} ms at {format_decibels(row.snr_db)} dB"
+    return f"{shown_name(row)}, {milliseconds(row.latency)} ms at {format_decibels(row.snr_db)} dB"
 
 
 def marks(table: DeploymentTable, row: DeploymentRow) -> str:
@@ -93,7 +94,7 @@ def cells(row: DeploymentRow) -> tuple[str, ...]:
     """Return the cells of a row, in the order of `headings`."""
     largest = row.speeds[-1]
     return (
-        row.name,
+        shown_name(row),
         "-" if row.bytes is None else f"{row.bytes / MEGA:,.1f}",
         f"{row.load:.2f}",
         format_decibels(row.snr_db),
@@ -102,6 +103,11 @@ def cells(row: DeploymentRow) -> tuple[str, ...]:
         f"{largest.throughput:.3g}",
         "-" if largest.memory is None else f"{largest.memory / MEGA:,.0f}",
     )
+
+
+def shown_name(row: DeploymentRow) -> str:
+    """Return a row's name: `onnx int8 cpu, 2 layers raised`."""
+    return f"{row.name}, {count(row.raised, 'layer')} raised" if row.raised else row.name
 
 
 def format_decibels(value: float) -> str:

@@ -69,8 +69,8 @@ def _drawn(table: DeploymentTable) -> tuple[DeploymentRow, ...]:
 def _figures(table: DeploymentTable) -> Table:
     names = (*(heading.replace("\n", " ") for heading in headings(table)), "choice")
     rows = tuple(
-        Row((f"{number} {row.name}", *cells(row)[1:], _choice(table, row)))
-        for number, row in enumerate(table.rows, start=1)
+        Row((f"{number} {name}", *others, _choice(table, row)))
+        for number, (row, (name, *others)) in enumerate(((row, cells(row)) for row in table.rows), start=1)
     )
     return Table("figures", "The fastest first", names, rows, tuple(range(1, len(names) - 1)))
 

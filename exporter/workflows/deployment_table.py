@@ -174,6 +174,7 @@ def _rows(
             speeds=tuple(speeds),
             command=None if found is None else export_command(command_request(found.variant, request)),
             notes=() if found is None else tuple(_own_notes(found, known, request.measure.device)),
+            raised=0 if found is None else found.raised,
         )
 
 

@@ -216,7 +216,7 @@ def _export(variant: Variant, request: ExportRequest, progress: Progress) -> Exp
         return MissingRow(str(variant), f"a bug in c3d-export: {type(error).__name__}: {error}", "failed")
     (artifact,) = result.artifacts
     _record(folder, {"artifact": artifact.path.name, "notes": result.notes})
-    return ExportedVariant(variant, artifact.path, _size(artifact), result.notes)
+    return _exported(variant, artifact, result.notes)
 
 
 def _find(variant: Variant, folder: Path) -> ExportedVariant | MissingRow | None:
@@ -231,7 +231,7 @@ def _find(variant: Variant, folder: Path) -> ExportedVariant | MissingRow | None
     manifest = loaded.manifest
     if manifest is None or manifest.parity is None or not manifest.parity.passed:
         return None
-    return ExportedVariant(variant, loaded.path, _size(Artifact(loaded.path, manifest)), tuple(outcome["notes"]))
+    return _exported(variant, Artifact(loaded.path, manifest), tuple(outcome["notes"]))
 
 
 def _record(folder: Path, outcome: dict[str, object]) -> None:
@@ -240,8 +240,10 @@ def _record(folder: Path, outcome: dict[str, object]) -> None:
         atomic_write(folder / OUTCOME, json.dumps(outcome).encode())
 
 
-def _size(artifact: Artifact) -> int:
-    return sum(entry.bytes for entry in artifact.manifest.files)
+def _exported(variant: Variant, artifact: Artifact, notes: tuple[str, ...]) -> ExportedVariant:
+    manifest = artifact.manifest
+    size = sum(entry.bytes for entry in manifest.files)
+    return ExportedVariant(variant, artifact.path, size, notes, len(manifest.raised_layers))
 
 
 def _failure(error: CheckFailedError) -> str:

@@ -63,12 +63,14 @@ class ExportedVariant:
         path: its model file.
         bytes: the size of all its files but the manifest.
         notes: what its export reported.
+        raised: the number of layers that compute in a higher precision, because its accuracy did not hold without.
     """
 
     variant: Variant
     path: Path
     bytes: int
     notes: tuple[str, ...] = ()
+    raised: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ class DeploymentRow:
         pareto: no other row is as accurate and faster, or as fast and more accurate.
         command: the command that exports it; None for an engine.
         notes: what its export reported.
+        raised: the number of layers that compute in a higher precision, because its accuracy did not hold without.
     """
 
     name: str
@@ -148,6 +151,7 @@ class DeploymentRow:
     pareto: bool = False
     command: str | None = None
     notes: tuple[str, ...] = ()
+    raised: int = 0
 
     @property
     def latency(self) -> float:

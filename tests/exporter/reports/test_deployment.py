@@ -66,6 +66,11 @@ def test_decibels_without_an_error_or_without_a_number(snr_db: float, shown: str
     assert cells(row(FAST, 0.02, snr_db))[3] == shown
 
 
+def test_layers_in_a_higher_precision_are_counted_in_the_name() -> None:
+    assert cells(row(FAST, 0.02, 34.0, raised=2))[0] == "onnx int8 cpu, 2 layers raised"
+    assert cells(row(FAST, 0.02, 34.0))[0] == "onnx int8 cpu"
+
+
 def test_json_holds_everything() -> None:
     shown = replace(table((*ROWS, row(FAST, 9.0, -math.inf, None))), folder=Path("/kept"))
     found = json.loads(dump(deployment_to_dict(shown)))
