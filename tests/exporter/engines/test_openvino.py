@@ -120,3 +120,17 @@ def test_without_a_hint_it_computes_in_what_the_library_chooses(path: Path) -> N
         assert runtime.description.endswith(f"(cpu, its default: {chosen})")
         mine = runtime.run({"x": X})["scores"]
     assert np.array_equal(mine, compiled({"x": X})["scores"])
+
+
+@pytest.mark.usefixtures("openvino")
+def test_a_model_that_draws_random_numbers_is_refused(tmp_path: Path) -> None:
+    openvino, opset13 = pytest.importorskip("openvino"), pytest.importorskip("openvino.opset13")
+
+    x = opset13.parameter([2, 3], np.float32, name="x")
+    ends = [opset13.constant(np.float32(end)) for end in (0, 1)]
+    noise = opset13.random_uniform(opset13.constant([2, 3]), *ends, "f32", 0, 0)
+    noise.set_friendly_name("noise")
+    model = openvino.Model([opset13.result(opset13.add(x, noise))], [x])
+    openvino.save_model(model, str(tmp_path / "m.xml"), compress_to_fp16=False)
+    with open_model(tmp_path / "m.xml", RuntimeOptions()) as runtime:
+        assert runtime.random_node == "noise (RandomUniform)"

@@ -60,7 +60,7 @@ def test_the_files_and_what_they_state(written: ExportResult) -> None:
 def test_openvino_alone_loads_it_and_returns_what_the_network_returns(
     written: ExportResult, narrow: BuiltModel
 ) -> None:
-    import openvino
+    openvino = pytest.importorskip("openvino")
 
     compiled = openvino.Core().compile_model(str(written.artifacts[0].path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     clips = np.random.default_rng(5).standard_normal((3, 3, 16, 48, 48), np.float32)
@@ -92,7 +92,7 @@ def test_bfloat16_is_the_same_file_opened_with_a_hint(written: ExportResult, tmp
 
 @needs_openvino
 def test_float16_storage_halves_the_weights(written: ExportResult, tmp_path: Path) -> None:
-    import openvino
+    openvino = pytest.importorskip("openvino")
 
     path = written.artifacts[0].path
     stored, weights = openvino_model.save(openvino.Core().read_model(str(path)), tmp_path, "m", "{}", compress=True)
@@ -163,7 +163,7 @@ def test_an_openvino_model_is_no_float64_reference(written: ExportResult) -> Non
 
 @needs_openvino
 def test_another_tools_model_is_read_by_its_graph(copied: Path) -> None:
-    import openvino
+    openvino = pytest.importorskip("openvino")
 
     other = copied.with_name("other.xml")
     openvino.save_model(openvino.Core().read_model(str(copied)), str(other))
