@@ -18,14 +18,19 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+from numpy.typing import NDArray
 
 from exporter.errors import join_limited
 from exporter.onnx_io.load import MAX_MESSAGE_BYTES, load_with_weights, load_without_weights
 from exporter.onnx_io.signature import get_signature
 from exporter.timing import RoundOptions, time_interleaved
+from exporter.types import EXAMPLE_FRAME_SIZE
 from models.errors import count
+from models.specs import TensorSpec
 
 FLOAT_LAYERS = frozenset({"Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
+DRAWN = ("float32", "uint8")
+"""Dtypes of inputs for which a run can be measured."""
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 WITHOUT_QDQ = "session.disable_quant_qdq"
 """The setting that makes onnxruntime dequantise constants once, when it loads the model."""
@@ -68,16 +73,16 @@ def find_dequantized_layers(path: Path) -> tuple[str, ...]:
 def measure_slowdown(path: Path) -> float | None:
     """Return the time of a file over that of the same graph without quantisation, interleaved, on the CPU.
 
-    Free sizes are 1. None for a model that is larger than one message can be, or has an input that is not float32.
+    The batch is 1, and so is every other free size, but for frames in uint8. None for a model that is larger than one
+    message can be, or has an input of another dtype than float32 and uint8.
     """
     model = load_with_weights(path)
     remove_quantization(model)
     feeds: dict[str, Any] = {}
     for spec in get_signature(model).inputs:
-        if spec.dtype != "float32":
+        if spec.dtype not in DRAWN:
             return None
-        shape = [size if isinstance(size, int) else 1 for size in spec.shape]
-        feeds[spec.name] = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+        feeds[spec.name] = _draw(spec)
     if model.ByteSize() > MAX_MESSAGE_BYTES:
         return None
     without = _options()
@@ -117,6 +122,16 @@ def remove_quantization(model: onnx.ModelProto) -> None:
         kept.append(node)
     del graph.node[:]
     graph.node.extend(kept)
+
+
+def _draw(spec: TensorSpec) -> NDArray[Any]:
+    generator, free = np.random.default_rng(0), EXAMPLE_FRAME_SIZE[0] if spec.dtype == "uint8" else 1
+    batch, *others = spec.shape or (1,)
+    shape = [size if isinstance(size, int) else free for size in others]
+    shape = [batch if isinstance(batch, int) else 1, *shape] if spec.shape else []
+    if spec.dtype == "uint8":
+        return generator.integers(0, 256, shape, dtype=np.uint8)
+    return np.asarray(generator.standard_normal(shape, dtype=np.float32))
 
 
 def _options() -> Any:

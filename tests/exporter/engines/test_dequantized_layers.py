@@ -73,9 +73,11 @@ def test_without_quantisation_the_graph_computes_in_float32() -> None:
     np.testing.assert_allclose(np.maximum(second, -127 * 0.05), first, atol=0.4)
 
 
-def test_other_inputs_are_not_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("dtype", "measured"), [(onnx.TensorProto.UINT8, True), (onnx.TensorProto.INT64, False)])
+def test_decoded_frames_are_measured_and_other_inputs_are_not(dtype: int, measured: bool, tmp_path: Path) -> None:
     model = quantized(np.int8(0))
     model.graph.node.insert(0, node("Cast", "frames", "x", to=onnx.TensorProto.FLOAT))
     model.graph.input[0].name = "frames"
-    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
-    assert measure_slowdown(save(tmp_path / "frames.onnx", model)) is None
+    model.graph.input[0].type.tensor_type.elem_type = dtype
+    found = measure_slowdown(save(tmp_path / "frames.onnx", model))
+    assert (found is not None) == measured
