@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from helpers import predict_results
+from helpers import deployments, predict_results
 from helpers.bench_reports import REPORT
 from helpers.reports import features, hostile, report
 
 from exporter.bench.types import Skipped
 from exporter.reports.bench_page import bench_page
+from exporter.reports.deployment_page import deployment_page
 from exporter.reports.parity_page import parity_page
 from exporter.reports.predict_page import predict_page
 
@@ -44,7 +45,8 @@ PREDICT = {
     "predict": predict_results.result(predict_results.video(), predict_results.video("b.mp4", 256, seconds=7300.0)),
     "predict-hostile": predict_results.hostile(),
 }
-PAGES = (*CASES, *BENCH, *PREDICT)
+DEPLOYMENT = {"deployment": deployments.table(), "deployment-failed": deployments.table(deployments.ROWS[2:3])}
+PAGES = (*CASES, *BENCH, *PREDICT, *DEPLOYMENT)
 LUMINANCE = """
 (colour) => {
   const [r, g, b] = colour.match(/[\\d.]+/g).map(Number).map(v => v / 255)
@@ -85,6 +87,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{name}.html").write_text(bench_page(measured), "utf-8")
     for name, found in PREDICT.items():
         (folder / f"{name}.html").write_text(predict_page(found), "utf-8")
+    for name, table in DEPLOYMENT.items():
+        (folder / f"{name}.html").write_text(deployment_page(table), "utf-8")
     return folder
 
 
