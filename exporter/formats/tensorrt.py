@@ -16,7 +16,6 @@ from types import MappingProxyType
 
 from exporter.artifacts.manifest import Manifest
 from exporter.engines import ENGINES
-from exporter.errors import UsageError
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.onnx import OnnxFormat
 from exporter.types import ComputePrecision, FormatName, OptimizeOptions
@@ -44,15 +43,7 @@ class TensorRtFormat:
         ENGINES["tensorrt-runtime"].require_device("cuda")
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
-        """Yield an engine for each portable ONNX graph: TensorRT has its own rewrites, and ours are for CPUs.
-
-        Raises:
-            UsageError: frames of any size would go in, for which an engine cannot be built.
-        """
-        if model.without_preprocessing is not None:
-            raise UsageError(
-                "--with-preprocess is not available for --format tensorrt: an engine takes no free frame size"
-            )
+        """Yield an engine for each portable ONNX graph: TensorRT has its own rewrites, and ours are for CPUs."""
         plain = OptimizeOptions()
         graph = replace(request, manifest=replace(request.manifest, format="onnx"), optimize=plain, external_data=False)
         for candidate in ONNX.candidates(model, graph):

@@ -39,6 +39,11 @@ def check_request(request: ExportRequest) -> None:
     if request.batch is not None and request.batch < 1:
         raise UsageError(f"--batch must be 'dynamic' or at least 1 (got {request.batch})")
     _check_batch_profile(request)
+    if request.with_preprocess and "tensorrt" in request.formats:
+        raise UsageError(
+            "--with-preprocess is not available for --format tensorrt: an engine is built for clips of one size, and "
+            "frames may have any; take --format onnx and onnxruntime's TensorRT provider"
+        )
     if not MIN_OPSET <= request.opset <= MAX_OPSET:
         raise UsageError(f"--opset must be between {MIN_OPSET} and {MAX_OPSET} (got {request.opset})")
     _check_onnx_options(request)

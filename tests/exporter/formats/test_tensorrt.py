@@ -144,9 +144,8 @@ def test_batch_sizes_that_mean_nothing_are_refused(changes: dict[str, object], f
 
 @pytest.mark.usefixtures("machine")
 def test_frames_of_any_size_are_refused(tmp_path: Path) -> None:
-    request = ExportRequest(("tensorrt",), replace(NARROW, preprocess="jfzhang95"), output_dir=tmp_path, verify=False)
     with pytest.raises(UsageError, match="--with-preprocess is not available for --format tensorrt"):
-        export(replace(request, with_preprocess=True))
+        check_request(ExportRequest(("tensorrt",), output_dir=tmp_path, with_preprocess=True))
 
 
 @pytest.mark.heavy
