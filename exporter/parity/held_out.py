@@ -116,7 +116,7 @@ def add_held_out(inputs: InputSet, name: str, clips: CalibrationClips) -> InputS
         same = (row for row, feed in enumerate(feeds) if np.array_equal(feed[name][0], value))
         row = next(same, len(feeds))
         if row == len(feeds):
-            feeds.append({name: value[np.newaxis]})
+            feeds.append({name: np.stack([value])})  # not [np.newaxis], whose stride is 0: AOTInductor checks strides
             names.append(title)
         held_out.append(row)
     return replace(inputs, feeds=tuple(feeds), names=tuple(names), held_out=tuple(held_out))

@@ -114,7 +114,7 @@ def make_frame_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: P
     """
     options = options or ParityOptions()
     drawn = [*draw_frames(int(spec.shape[1]), preprocessing.frame_step, options)]
-    feeds: tuple[Feed, ...] = tuple({spec.name: given.frames[np.newaxis]} for given in drawn)
+    feeds: tuple[Feed, ...] = tuple({spec.name: np.stack([given.frames])} for given in drawn)
     real = {row: given.frames for row, given in enumerate(drawn) if given.real}
     users = tuple(row for row, one in enumerate(drawn) if one.given)
     inputs = InputSet(feeds, tuple(given.name for given in drawn), real, given=users)

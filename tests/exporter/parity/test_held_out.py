@@ -154,6 +154,7 @@ def test_held_out_clips_become_rows_and_one_that_is_there_stays_one() -> None:
     np.testing.assert_array_equal(added.feeds[2]["x"], [[3]])
     with_frames = add_held_out(InputSet((), ()), "x", make_clips(7, frames=True))
     assert with_frames.feeds[0]["x"].shape == (1, 1, 2, 2, 3)
+    assert 0 not in with_frames.feeds[0]["x"].strides  # compiled packages check the strides of their inputs
 
 
 def test_batches_of_a_fixed_size_hold_only_held_out_rows_or_none() -> None:
