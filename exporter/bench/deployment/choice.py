@@ -8,6 +8,10 @@ from exporter.bench.deployment.types import DeploymentRow
 from exporter.types import MIN_SNR, PrecisionOptions
 
 
+EQUALLY_FAST = 1.05
+"""Medians of one file in two processes of one run differ by up to this ratio."""
+
+
 def pareto_front(points: Sequence[tuple[float, float]]) -> frozenset[int]:
     """Return the indices of the points that no other point dominates; both coordinates are the better the smaller.
 
@@ -53,8 +57,14 @@ def holds(row: DeploymentRow, wanted: PrecisionOptions) -> bool:
 
 
 def recommend(rows: Sequence[DeploymentRow], wanted: PrecisionOptions) -> DeploymentRow | None:
-    """Return the fastest row that holds the accuracy asked for; None where there is none."""
-    return min((row for row in rows if holds(row, wanted)), key=lambda row: row.latency, default=None)
+    """Return the fastest row that holds the accuracy asked for; None where there is none.
+
+    Rows within `EQUALLY_FAST` of the fastest count as equally fast: of these the most accurate one is returned.
+    """
+    able = [row for row in rows if holds(row, wanted)]
+    limit = EQUALLY_FAST * min((row.latency for row in able), default=0.0)
+    fastest = [row for row in able if row.latency <= limit]
+    return min(fastest, key=lambda row: (-row.snr_db, row.latency), default=None)
 
 
 def find_exact(rows: Sequence[DeploymentRow]) -> DeploymentRow | None:
@@ -68,4 +78,4 @@ def describe_rule(wanted: PrecisionOptions) -> str:
     defaults = ", ".join(f"{name} {decibels:g} dB" for name, decibels in MIN_SNR.items())
     snr = f"the minimum of its precision ({defaults})" if wanted.min_snr is None else f"at least {wanted.min_snr:g} dB"
     top1 = "" if wanted.min_top1 is None else f" and the highest class of at least {wanted.min_top1:.0%} of them"
-    return f"the fastest export that holds {snr}{top1} on the held-out clips"
+    return f"the fastest export that holds {snr}{top1} on the held-out clips; of those within {EQUALLY_FAST - 1:.0%} of it, the most accurate"

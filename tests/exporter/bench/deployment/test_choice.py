@@ -62,6 +62,13 @@ def test_stored_weights_have_the_minimum_of_their_precision() -> None:
     assert recommend((row(STORED, 0.05, 30.1), row(EXACT, 0.1, 119.0)), PrecisionOptions()) == row(STORED, 0.05, 30.1)
 
 
+@pytest.mark.parametrize(("latency", "expected"), [(0.0209, EXACT), (0.0211, FAST)])
+def test_of_rows_within_five_percent_the_most_accurate_is_recommended(latency: float, expected: Variant) -> None:
+    best = recommend((row(FAST, 0.02, 34.0), row(EXACT, latency, 119.0)), PrecisionOptions())
+    assert best is not None
+    assert best.variant == expected
+
+
 def test_networks_without_class_scores_have_no_top1_to_miss() -> None:
     assert recommend((row(FAST, 0.02, 34.0, None),), PrecisionOptions(min_top1=1.0)) is not None
 
