@@ -7,7 +7,6 @@ from dataclasses import replace
 from exporter.bench.deployment.types import DeploymentRow
 from exporter.types import MIN_SNR, PrecisionOptions
 
-
 EQUALLY_FAST = 1.05
 """Medians of one file in two processes of one run differ by up to this ratio."""
 
@@ -78,4 +77,5 @@ def describe_rule(wanted: PrecisionOptions) -> str:
     defaults = ", ".join(f"{name} {decibels:g} dB" for name, decibels in MIN_SNR.items())
     snr = f"the minimum of its precision ({defaults})" if wanted.min_snr is None else f"at least {wanted.min_snr:g} dB"
     top1 = "" if wanted.min_top1 is None else f" and the highest class of at least {wanted.min_top1:.0%} of them"
-    return f"the fastest export that holds {snr}{top1} on the held-out clips; of those within {EQUALLY_FAST - 1:.0%} of it, the most accurate"
+    ties = f"of those within {EQUALLY_FAST - 1:.0%} of it, the most accurate"
+    return f"the fastest export that holds {snr}{top1} on the held-out clips; {ties}"

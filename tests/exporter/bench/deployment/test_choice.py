@@ -83,5 +83,5 @@ def test_the_rule_names_the_limits() -> None:
     assert "int8 30 dB" in describe_rule(PrecisionOptions())
     assert describe_rule(PrecisionOptions(min_snr=50, min_top1=0.99)) == (
         "the fastest export that holds at least 50 dB and the highest class of at least 99% of them on the held-out "
-        "clips"
+        "clips; of those within 5% of it, the most accurate"
     )
