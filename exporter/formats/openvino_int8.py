@@ -146,7 +146,7 @@ def int8_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Candid
     for method in METHODS:
         request.progress(f"quantising, ranges by {method.name}")
         quantized = quantize(method)
-        tried.append((_measure(quantized, held_out, request), method, quantized))
+        tried.append((_measure(quantized, held_out), method, quantized))
     reached, best, quantized = max(tried, key=lambda row: row[0])
     decibels = {method.name: snr for snr, method, _ in tried}
     made = {frozenset[str](): quantized}  # the last one: it is the one that is written, if it is accurate enough
@@ -157,29 +157,26 @@ def int8_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Candid
             return reached
         made.clear()
         made[raised] = quantize(best, raised)
-        return _measure(made[raised], held_out, request)
+        return _measure(made[raised], held_out)
 
     for raised in raise_layers(quantize.layers, measure, required, request.progress):
         higher = count(len(raised.rows), "layer")
-        name = f"int8 with {higher} in {_raised_precision(request)}" if raised.rows else "int8"
+        name = f"int8 with {higher} in {_raised_precision()}" if raised.rows else "int8"
         chosen = made.pop(raised.layers, None) or quantize(best, raised.layers)
         candidate = _Quantized(graph, chosen, best, decibels, raised)
         yield Candidate(name, partial(_write, candidate, model, request))
 
 
-def _raised_precision(request: WriteRequest) -> ComputePrecision:
-    """Return what computes all that is not int8: bfloat16 where the processor has instructions for it.
-
-    Preprocessing inside the model needs float32.
-    """
-    return "bf16" if has_bfloat16() and not request.manifest.with_preprocess else "fp32"
+def _raised_precision() -> ComputePrecision:
+    """Return what computes all that is not int8: bfloat16 where the processor has instructions for it."""
+    return "bf16" if has_bfloat16() else "fp32"
 
 
-def _measure(quantized: Any, held_out: HeldOut, request: WriteRequest) -> float:
+def _measure(quantized: Any, held_out: HeldOut) -> float:
     """Return the lowest signal-to-noise ratio of a model on the held-out clips, opened as the artifact will be."""
     with tempfile.TemporaryDirectory(prefix="c3d-export-") as folder:
         path, _ = save(quantized, Path(folder), "model", "", compress=False)
-        with find_engine("openvino").open(path, RuntimeOptions(precision=_raised_precision(request))) as runtime:
+        with find_engine("openvino").open(path, RuntimeOptions(precision=_raised_precision())) as runtime:
             return held_out.lowest_snr(runtime)
 
 
@@ -187,7 +184,7 @@ def _write(
     made: _Quantized, model: BuiltModel, request: WriteRequest, folder: Path, rejected: tuple[str, ...]
 ) -> WriteResult:
     measured = [f"{method}: {decibels:.1f} dB" for method, decibels in made.decibels.items()]
-    higher = _raised_precision(request)
+    higher = _raised_precision()
     options: dict[str, OptionValue] = {
         **made.graph.options,
         "target": request.optimize.target,

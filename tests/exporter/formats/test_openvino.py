@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from helpers.exported import NARROW
+from helpers.framed import small
 
 from exporter.artifacts.files import sha256_file
-from exporter.engines import find_engine
+from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import ArtifactError, IntegrityError, UnavailableError, UsageError
 from exporter.formats import FORMATS, load_artifact, openvino_cpu, openvino_model, runtime_options
 from exporter.openvino_ir import read_ir
@@ -21,6 +22,7 @@ from exporter.workflows.export import ExportResult, check_request, export
 from exporter.workflows.inspect import inspect
 from exporter.workflows.verify import verify_parity
 from models.built_model import BuiltModel
+from models.preprocessing import JFZHANG95
 
 INSTALLED = find_spec("openvino") is not None
 needs_openvino = pytest.mark.skipif(not INSTALLED, reason="OpenVINO is an extra: pip install 'c3d-export[openvino]'")
@@ -152,6 +154,28 @@ def test_the_graph_that_is_faster_here_is_written(tmp_path: Path, monkeypatch: p
     assert artifact.manifest.options["variant"] == "Winograd tiles up to 4"
     assert artifact.manifest.options["measured"] == ["Winograd tiles up to 4: 1 ms", "the portable graph: 2 ms"]
     assert read_ir(artifact.path).operators["GroupConvolution"] > 0, "a transformed convolution's frequencies"
+
+
+@needs_openvino
+def test_preprocessing_is_computed_in_float32_whatever_the_hint(tmp_path: Path) -> None:
+    """In bfloat16, whose numbers above 128 are whole, pixels between two others would be wrong by up to one half."""
+    request = ExportRequest(
+        ("openvino",),
+        small(JFZHANG95),
+        output_dir=tmp_path,
+        name="m",
+        precision=PrecisionOptions("bf16"),
+        with_preprocess=True,
+        verify=False,
+    )
+    path = export(request).artifacts[0].path
+    frames = np.random.default_rng(2).integers(0, 256, (1, 2, 130, 180, 3), dtype=np.uint8)
+    returned: list[np.ndarray] = []
+    for precision in ("fp32", "bf16"):
+        with find_engine("openvino").open(path, RuntimeOptions(precision=precision)) as runtime:
+            returned.append(runtime.run({"frames": frames})["features"].astype(np.float64))
+    exact, low = returned
+    assert np.sum((low - exact) ** 2) < 10**-4.5 * np.sum(exact**2), "below 45 dB"
 
 
 @needs_openvino
