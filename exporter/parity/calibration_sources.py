@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from exporter.artifacts.files import sha256_file
 from exporter.errors import BadInputError, UsageError
 from exporter.parity.arrays import read_npz, split_rows
+from exporter.storage import local_path
 from exporter.video.reader import open_video
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
@@ -49,6 +51,10 @@ class Recording(Protocol):
     span: int
     unit: str
 
+    def fingerprint(self) -> str:
+        """Return what is equal for two recordings of the same content: the SHA-256 of a file, else its address."""
+        ...
+
     def take(self, starts: Sequence[int], *, frames: bool) -> TakenClips:
         """Return the clips that begin there, and their frames if these are asked for."""
         ...
@@ -84,6 +90,11 @@ class VideoRecording:
         with open_video(source) as video:
             self.length = video.count_frames()
 
+    def fingerprint(self) -> str:
+        """See `Recording`."""
+        path = local_path(self._source.url)
+        return sha256_file(path) if self._source.kind == "file" and path is not None else self._source.url
+
     def take(self, starts: Sequence[int], *, frames: bool) -> TakenClips:
         """See `Recording`."""
         taken = TakenClips([], [], [])
@@ -109,13 +120,17 @@ class ArrayRecording:
     unit, span = "clip", 1
 
     def __init__(self, path: Path, spec: TensorSpec, transform: ProfileTransform | None) -> None:
-        self.name = path.name
+        self.name, self._path = path.name, path
         rows = split_rows(path, read_npz(path, (spec,)), (spec,), {spec.name: spec.shape}, batched=True)
         self._clips = [row[spec.name][0].astype(np.float32, copy=False) for row in rows]
         self.length = len(self._clips)
         require_finite(self.name, self._clips)
         if transform is not None:
             transform.require_range(self.name, self._clips)
+
+    def fingerprint(self) -> str:
+        """See `Recording`."""
+        return sha256_file(self._path)
 
     def take(self, starts: Sequence[int], *, frames: bool) -> TakenClips:
         """See `Recording`."""

@@ -7,6 +7,7 @@ videos are held out; of a single one, its last part is, and no clip of it shares
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from exporter.calibration_clips import PACKAGED_CLIPS, CalibrationClips
-from exporter.errors import UsageError, VideoError, join_limited
+from exporter.errors import BadInputError, UsageError, VideoError, join_limited
 from exporter.parity.calibration_sources import (
     ArrayRecording,
     ProfileTransform,
@@ -80,13 +81,13 @@ def make_calibration(
         return _without_clips(model, network, seed)
     inside = model.without_preprocessing is not None
     recordings = _open_all(options.clips, network, samples, inside=inside)
+    recordings, notes = _without_copies(recordings)
     short = [one.name for one in recordings if one.length < one.span]
     recordings = [one for one in recordings if one.length >= one.span]
     calibration, held_out = _divide(recordings, samples, network)
     kept: dict[str, list[Clip]] = {"calibration": [], "held out": []}
     names: list[str] = []
     frames: list[NDArray[np.uint8]] = []
-    notes: list[str] = []
     for part, takes in (("calibration", calibration), ("held out", held_out)):
         for number, take in enumerate(takes, start=1):
             progress(f"{part} clips, {number} of {len(takes)}: {take.recording.name}")
@@ -99,6 +100,10 @@ def make_calibration(
                 frames += taken.frames
     if not all(kept.values()):
         raise VideoError("--calibrate: fewer frames could be decoded than the videos state; no clip is left")
+    unseen = _find_unseen(kept["calibration"], kept["held out"])
+    kept["held out"] = [kept["held out"][number] for number in unseen]
+    names = [names[number] for number in unseen]
+    frames = [frames[number] for number in unseen] if frames else []
     if short:
         notes.append(f"--calibrate: shorter than one clip and left out: {join_limited(short, 4)}")
     where = "other videos" if len(recordings) > 1 else "its last part"
@@ -157,6 +162,46 @@ def _open_all(clips: Sequence[str | Path], network: BuiltModel, samples: int, *,
         sampling = Sampling(transform.size[0], transform.profile.frame_step, short="skip")
         opened.append(VideoRecording(source, name, sampling, transform))
     return opened
+
+
+def _without_copies(recordings: Sequence[Recording]) -> tuple[list[Recording], list[str]]:
+    """Return the recordings without further copies of a file, and a note that names these.
+
+    A file that is named twice, or lies there under two names, would be calibrated on and held out.
+    """
+    lengths = Counter(one.length for one in recordings)
+    known: dict[str, str] = {}
+    kept: list[Recording] = []
+    copies: list[str] = []
+    for one in recordings:
+        content = one.fingerprint() if lengths[one.length] > 1 else ""  # files of other lengths need not be read
+        if content in known:
+            copies.append(f"{one.name} is {known[content]}")
+            continue
+        kept.append(one)
+        if content:
+            known[content] = one.name
+    return kept, [f"--calibrate: files named more than once are taken once: {join_limited(copies, 4)}"] if copies else []
+
+
+def _find_unseen(calibration: Sequence[Clip], held_out: Sequence[Clip]) -> list[int]:
+    """Return which held-out clips no calibration clip is equal to: still pictures, and repeated rows of a file, are.
+
+    Raises:
+        BadInputError: none is left.
+    """
+    seen = {hashlib.sha256(np.ascontiguousarray(clip)).digest() for clip in calibration}
+    unseen = [
+        number
+        for number, clip in enumerate(held_out)
+        if hashlib.sha256(np.ascontiguousarray(clip)).digest() not in seen
+    ]
+    if not unseen:
+        raise BadInputError(
+            "--calibrate: every clip held out to judge the result is equal to one to calibrate with; give videos that "
+            "differ"
+        )
+    return unseen
 
 
 def _pick(items: Sequence[T], number: int) -> list[T]:

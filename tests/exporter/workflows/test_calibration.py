@@ -137,7 +137,7 @@ def test_a_network_that_takes_no_video_is_calibrated_on_noise_or_on_its_own_inpu
 
 def test_the_default_number_is_bounded_by_memory(tmp_path: Path) -> None:
     spec = TensorSpec("x", "float32", ("batch", 1 << 24))  # 64 MiB a row
-    np.savez(tmp_path / "rows.npz", np.zeros((9, 4), np.float32))
+    np.savez(tmp_path / "rows.npz", np.arange(36, dtype=np.float32).reshape(9, 4))
     model = replace(MODEL, preprocessing=None, input=replace(spec, shape=("batch", 4)))
     assert len(make_calibration(model, CalibrationOptions((tmp_path / "rows.npz",))).calibration) == 7
     large = replace(MODEL, preprocessing=None, input=spec)
@@ -152,6 +152,28 @@ def refused(error: type[C3DExportError], match: str, *clips: str | Path, profile
     with pytest.raises(error, match=match) as raised:
         make_calibration(small(profile), CalibrationOptions(clips))
     assert "\n" not in str(raised.value)
+
+
+def test_a_video_under_two_names_is_one_video(videos: dict[str, NDArray[np.uint8]], tmp_path: Path) -> None:
+    first, second, *_ = videos
+    copy = tmp_path / "copy.mkv"
+    copy.write_bytes(Path(first).read_bytes())
+    assert calibrate(first, copy, first).sha256 == calibrate(first).sha256
+    found = calibrate(first, second, copy)
+    assert found.sha256 == calibrate(first, second).sha256
+    assert any("copy.mkv is 0.mkv" in note for note in found.notes)
+
+
+def test_a_clip_that_is_calibrated_on_judges_nothing(tmp_path: Path) -> None:
+    clip = plain_clip(noise(LENGTH, HEIGHT, WIDTH)).astype(np.float32)
+    np.savez(tmp_path / "same.npz", clip=np.stack([clip] * 4))
+    with pytest.raises(BadInputError, match="equal to one to calibrate with"):
+        calibrate(tmp_path / "same.npz")
+    other = plain_clip(noise(LENGTH, HEIGHT, WIDTH, seed=1)).astype(np.float32)
+    np.savez(tmp_path / "one.npz", clip=np.stack([clip] * 7 + [other]))
+    found = calibrate(tmp_path / "one.npz")
+    np.testing.assert_array_equal(found.held_out, [other])
+    assert found.names == ("one.npz row 7",)
 
 
 def test_bad_videos(videos: dict[str, NDArray[np.uint8]], tmp_path: Path) -> None:
