@@ -181,7 +181,9 @@ def _without_copies(recordings: Sequence[Recording]) -> tuple[list[Recording], l
         kept.append(one)
         if content:
             known[content] = one.name
-    return kept, [f"--calibrate: files named more than once are taken once: {join_limited(copies, 4)}"] if copies else []
+    return kept, [
+        f"--calibrate: files named more than once are taken once: {join_limited(copies, 4)}"
+    ] if copies else []
 
 
 def _find_unseen(calibration: Sequence[Clip], held_out: Sequence[Clip]) -> list[int]:
@@ -190,11 +192,11 @@ def _find_unseen(calibration: Sequence[Clip], held_out: Sequence[Clip]) -> list[
     Raises:
         BadInputError: none is left.
     """
-    seen = {hashlib.sha256(np.ascontiguousarray(clip)).digest() for clip in calibration}
+    seen = {hashlib.sha256(clip.tobytes()).digest() for clip in calibration}
     unseen = [
         number
         for number, clip in enumerate(held_out)
-        if hashlib.sha256(np.ascontiguousarray(clip)).digest() not in seen
+        if hashlib.sha256(clip.tobytes()).digest() not in seen
     ]
     if not unseen:
         raise BadInputError(
