@@ -193,11 +193,7 @@ def _find_unseen(calibration: Sequence[Clip], held_out: Sequence[Clip]) -> list[
         BadInputError: none is left.
     """
     seen = {hashlib.sha256(clip.tobytes()).digest() for clip in calibration}
-    unseen = [
-        number
-        for number, clip in enumerate(held_out)
-        if hashlib.sha256(clip.tobytes()).digest() not in seen
-    ]
+    unseen = [number for number, clip in enumerate(held_out) if hashlib.sha256(clip.tobytes()).digest() not in seen]
     if not unseen:
         raise BadInputError(
             "--calibrate: every clip held out to judge the result is equal to one to calibrate with; give videos that "
