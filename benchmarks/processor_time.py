@@ -18,7 +18,7 @@ import onnxruntime as ort
 from measure import machine
 from numpy.typing import NDArray
 
-from exporter.engines.openvino import SETTINGS
+from exporter.openvino_ir import compile_options
 
 THREADS = 2
 
@@ -62,7 +62,9 @@ def open_in_openvino(file: str, x: NDArray[np.float32]) -> Callable[[], object]:
     openvino = importlib.import_module("openvino")
     model = openvino.Core().read_model(file)
     model.reshape(list(x.shape))
-    compiled = openvino.Core().compile_model(model, "CPU", {**SETTINGS, "INFERENCE_NUM_THREADS": THREADS})
+    compiled = openvino.Core().compile_model(
+        model, "CPU", {**compile_options("fp32"), "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": THREADS}
+    )
     return lambda: compiled([x], share_inputs=True)
 
 

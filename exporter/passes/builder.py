@@ -36,10 +36,14 @@ class Builder:
         """The new nodes, in order."""
         return list(self._tape.nodes)
 
-    def op(
-        self, operator: str, step: str, *inputs: ir.Value, domain: str = "", **attributes: int | list[int]
+    def op(self, operator: str, step: str, *inputs: ir.Value, **attributes: int | list[int]) -> ir.Value:
+        """Make a node `prefix.step` of a standard operator and return its only output."""
+        return self.op_of("", operator, step, *inputs, **attributes)
+
+    def op_of(
+        self, domain: str, operator: str, step: str, *inputs: ir.Value, **attributes: int | list[int]
     ) -> ir.Value:
-        """Make a node `prefix.step` and return its only output."""
+        """Make a node `prefix.step` of an operator of `domain` and return its only output."""
         value = self._tape.op(operator, inputs, attributes, domain=domain, name=self._new_name(step))
         value.name = self._new_name(f"{step}.out")
         return value

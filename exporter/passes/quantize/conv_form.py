@@ -160,11 +160,11 @@ def emit(builder: Builder, x: ir.Value, site: ConvSite, numbers: ConvNumbers, fo
     ]
     if numbers.bias is not None:
         constants.append(builder.constant(bias, numbers.bias))
-    x = builder.op("QLinearConv", "conv", x, *numbers.source, *constants, domain=CONTRIB, channels_last=1, **attributes)
+    x = builder.op_of(CONTRIB, "QLinearConv", "conv", x, *numbers.source, *constants, channels_last=1, **attributes)
     if form.stacked:
         x = builder.reshape(x, "volume", -1, *window.output_size(site.size), site.outputs)
     if site.pool is not None:
-        x = builder.op("NhwcMaxPool", "pool", x, domain=CONTRIB, **_attributes(site.pool))
+        x = builder.op_of(CONTRIB, "NhwcMaxPool", "pool", x, **_attributes(site.pool))
     return x
 
 
