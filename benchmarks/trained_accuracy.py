@@ -50,7 +50,7 @@ from models.builder import build
 from models.built_model import BuiltModel
 from models.options import BuildOptions
 
-BATCH = 16
+BATCH = 8
 OUTPUT = "logits"
 
 Clips = NDArray[np.float32]
