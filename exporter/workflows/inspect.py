@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -58,7 +58,7 @@ class Inspection:
         facts: {label: value}, in the order of display.
         tensors: its weights' names, dtypes and shapes; empty for TorchScript, whose constants have no names.
         manifest: the manifest beside or inside the file; None if there is none.
-        integrity: None without a manifest beside it, otherwise `ok` or what is wrong.
+        integrity: `ok` or what is wrong; None where neither a manifest beside it nor the file's own hash can say.
         class_names: a name for each class, in the order of the scores; None where they are not known.
     """
 
@@ -133,18 +133,21 @@ def _onnx(path: Path) -> Inspection:
 
 def _openvino(path: Path) -> Inspection:
     model = read_ir(path)
-    embedded = read_ir_manifest(model)
+    embedded, fault = read_ir_manifest(model), weights_fault(model)
     facts = {
         "producer": f"OpenVINO {model.rt_info.get(('Runtime_version',), 'of an unknown version')}",
         "IR version": model.version,
         "signature": str(model.signature),
         "operators": ", ".join(f"{count} {name}" for name, count in sorted(model.operators.items())),
-        "weights file": f"{model.precision}, in {weights_fault(model) or model.weights_path.name}",
+        "weights file": f"{model.precision}, in {fault or model.weights_path.name}",
         "compile with": "not stated: OpenVINO takes the precision that the processor is fastest in",
     }
     if embedded is not None:
         facts["compile with"] = f"{PRECISION_HINT}={embedded.options.get(HINT_OPTION)}"
-    return _artifact(path, "OpenVINO model", facts, model.constants, embedded)
+    found = _artifact(path, "OpenVINO model", facts, model.constants, embedded)
+    if fault is not None and found.integrity in (None, "ok"):
+        found = replace(found, integrity=f"its weights are in {fault}")
+    return found
 
 
 def _layer_types(model: onnx.ModelProto) -> str:

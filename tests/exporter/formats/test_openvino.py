@@ -124,6 +124,7 @@ def test_the_weights_of_another_model_are_an_integrity_error(copied: Path, besid
     with pytest.raises(IntegrityError, match="c3d.bin"):
         load_artifact(copied)
     assert "which is of another model" in inspect(copied).facts["weights file"]
+    assert "c3d.bin" in str(inspect(copied).integrity)  # exit code 1
     copied.with_suffix(".bin").unlink()
     with pytest.raises(IntegrityError, match="c3d.bin.*missing"):
         load_artifact(copied)
