@@ -102,7 +102,7 @@ class BenchRun:
         if any(row.ratio.confidence < CONFIDENCE for row in self.measurements):
             fewest = min(row.rounds for row in self.measurements)
             notes.append(
-                f"{fewest} rounds are too few for an interval of {CONFIDENCE:.0%}; --rounds 6 or more, and --seconds"
+                f"{fewest} rounds are too few for an interval of {CONFIDENCE:.0%}; more --rounds and --seconds make one"
             )
         return notes
 

@@ -94,7 +94,7 @@ def parse_engine_python(value: str) -> tuple[str, Path]:
 def bench_command(
     context: click.Context, artifacts: tuple[Path, ...], as_json: bool, html: Path | None, **options: Any
 ) -> None:
-    """Measure ARTIFACTS (.onnx, .pt) in interleaved rounds, each in its own process; ratios are to the first.
+    """Measure ARTIFACTS in interleaved rounds, each in its own process; ratios are to the first.
 
     With --all, what to deploy: the network of --weights or of one artifact is exported in every format and precision
     that can run here; each is verified and measured; the last line is the command that exports the recommended one. A
@@ -162,4 +162,4 @@ def _run_all(artifacts: tuple[Path, ...], html: Path | None, *, as_json: bool, *
 
         write_page(html, lambda: deployment_page(table))
     show(table, deployment_to_dict, print_deployment, as_json=as_json)
-    return table.complete
+    return not table.failed

@@ -37,6 +37,7 @@ from exporter.workflows.variant_exports import (
 )
 from models.builder import build
 from models.built_model import BuiltModel
+from models.errors import count
 from models.options import BuildOptions
 from models.progress import Progress, no_progress
 
@@ -77,7 +78,7 @@ def benchmark_all(request: DeploymentRequest, progress: Progress = no_progress) 
     if not variants:
         raise UnavailableError(f"nothing can be exported for {request.measure.device}: {missing[0].reason}")
     with open_folder(request.work_dir, comparison_key(request, model, clips)) as work:
-        space = require_space(work.path, model, variants)
+        require_space(work.path, model, variants)
         with timed(seconds, "export"):
             exported, failed = export_variants(variants, model, request, work.path, progress)
         missing += failed
@@ -92,6 +93,7 @@ def benchmark_all(request: DeploymentRequest, progress: Progress = no_progress) 
     )
     if not rows:
         raise CheckFailedError(f"nothing could be measured; {missing[-1].name}: {missing[-1].reason}")
+    written = f"{count(len(exported), 'artifact')} of {sum(found.bytes for found in exported) / 1e6:,.0f} MB in all"
     best, exact = recommend(rows, request.precision), find_exact(rows)
     return DeploymentTable(
         network=model.title,
@@ -104,7 +106,7 @@ def benchmark_all(request: DeploymentRequest, progress: Progress = no_progress) 
         exact=exact and exact.name,
         rule=describe_rule(request.precision),
         method=METHOD,
-        notes=(*notes, *model.notes, *clips.notes, f"{space} were written", *measured.notes),
+        notes=(*notes, *model.notes, *clips.notes, f"{written} were written", *measured.notes),
         environment=environment(),
         seconds=seconds,
         folder=work.path if work.keep else None,

@@ -118,11 +118,8 @@ def _remove_old(parent: Path, own: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def require_space(folder: Path, model: BuiltModel, variants: Sequence[Variant]) -> str:
+def require_space(folder: Path, model: BuiltModel, variants: Sequence[Variant]) -> None:
     """Check that all variants that are still to be written fit on the disk, and one more that is being written.
-
-    Returns:
-        what they take, in words.
 
     Raises:
         OutputError: there is too little space; nothing was written.
@@ -138,7 +135,6 @@ def require_space(folder: Path, model: BuiltModel, variants: Sequence[Variant]) 
             f"{folder}: {what} need {needed / GB:.1f} GB, and {free / GB:.1f} GB are free; --work-dir names another "
             "disk, --format fewer formats"
         )
-    return what
 
 
 def command_request(variant: Variant, request: DeploymentRequest) -> ExportRequest:

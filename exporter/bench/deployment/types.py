@@ -220,5 +220,10 @@ class DeploymentTable:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing that was tried failed."""
-        return all(row.kind != "failed" for row in self.missing)
+        """Whether everything that can be had here was tried, and nothing failed."""
+        return all(row.kind == "unavailable" for row in self.missing)
+
+    @property
+    def failed(self) -> bool:
+        """Whether something that was tried failed."""
+        return any(row.kind == "failed" for row in self.missing)

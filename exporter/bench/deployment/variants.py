@@ -49,9 +49,12 @@ def list_variants(
 
 def _computing(formats: Mapping[FormatName, Format], targets: Sequence[Target]) -> Iterator[Variant]:
     for precision, target, (name, form) in product(PRECISION_ORDER, targets, formats.items()):
-        repeats = target != targets[0] and precision in form.same_for_targets
-        if form.precisions.get(precision) == "" and not repeats:
+        if form.precisions.get(precision) != "":
+            continue
+        if precision not in form.same_for_targets:
             yield Variant(name, precision, target)
+        elif target == targets[0]:
+            yield Variant(name, precision)
 
 
 def _storing(formats: Mapping[FormatName, Format], target: Target) -> Iterator[Variant]:
