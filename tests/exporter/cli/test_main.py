@@ -94,7 +94,7 @@ USAGE = {
     "dots as a name": (["--format", "onnx", "--name", ".."], "plain file name"),
     "no classes": (["--format", "onnx", "--num-classes", "0"], "--num-classes must be between 1 and 100000 (got 0)"),
     "no batch": (["--format", "onnx", "--batch", "0"], "--batch must be 'dynamic' or at least 1 (got 0)"),
-    "text as batch": (["--format", "onnx", "--batch", "many"], "'many' is neither 'dynamic' nor a whole number"),
+    "text as batch": (["--format", "onnx", "--batch", "many"], "'many' is neither 'dynamic'"),
     "unknown output": (["--format", "onnx", "--outputs", "logits,fc9"], "'fc9' is not one of logits, fc6"),
     "an output twice": (["--format", "onnx", "--outputs", "fc6,fc6"], "name each output once"),
     "a format twice": (["--format", "onnx", "--format", "onnx"], "name each format once"),

@@ -155,7 +155,7 @@ def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
         "import sys; from helpers.features import RECORD; from exporter.inference.features.folder import open_folder\n"
     )
     code += "with open_folder(__import__('pathlib').Path(sys.argv[1]), RECORD): pass"
-    path = os.pathsep.join(["tests", *sys.path])
+    path = os.pathsep.join(["tests/support", *sys.path])
     with open_folder(tmp_path, RECORD):
         done = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path)],
@@ -244,7 +244,7 @@ def test_killed_at_any_change_of_a_file_a_run_leaves_whole_files_and_the_next_co
     videos = [source.url for source in make_videos(tmp_path / "in", 2)]
     done = subprocess.run(
         [sys.executable, "-c", KILLED, kind, str(step), str(tmp_path), *videos],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(["tests", *sys.path])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(["tests/support", *sys.path])},
         capture_output=True,
         check=False,
         text=True,

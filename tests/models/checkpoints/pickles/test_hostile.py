@@ -47,7 +47,7 @@ def test_nothing_is_imported_opened_or_run(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CANARY],
         cwd=tmp_path,
-        env={"PYTHONPATH": f"{root}:{root / 'tests'}", "PATH": ""},
+        env={"PYTHONPATH": f"{root}:{root / 'tests' / 'support'}", "PATH": ""},
         capture_output=True,
         text=True,
         timeout=120,
