@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from collections import Counter
 from dataclasses import replace
 from importlib import import_module
@@ -35,6 +38,8 @@ _ONNX_OPTIONS = ("external_data",)
 """Options of the graph that say nothing of these files."""
 PREPROCESSING = "preprocess."
 """What the names of the layers of preprocessing begin with: `exporter.formats.onnx_preprocess.PREFIX` and a dot."""
+LEAST_FREE = 1 << 20
+"""Bytes; a disk with less free space is full: what could not be written has filled the rest."""
 _DROPPED = ("framework", "conversion_parameters", "info")
 """What OpenVINO's converter adds to `rt_info`: the ONNX file's metadata, and how the converter was called."""
 
@@ -83,10 +88,18 @@ def save(model: Any, folder: Path, name: str, manifest: str, *, compress: bool) 
         name: the files' name without suffix.
         manifest: JSON.
         compress: store floating-point constants as float16.
+
+    Raises:
+        OSError: the files cannot be written.
     """
     path, weights = folder / f"{name}{IR_SUFFIX}", folder / f"{name}{WEIGHTS_SUFFIX}"
     model.set_friendly_name(name)
-    import_module("openvino").save_model(model, str(path), compress_to_fp16=compress)
+    try:
+        import_module("openvino").save_model(model, str(path), compress_to_fp16=compress)
+    except RuntimeError as error:  # of C++ streams, which do not keep what the system answered
+        if shutil.disk_usage(folder).free < LEAST_FREE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise OSError(f"OpenVINO cannot save the model: {error}") from error
     tree = ElementTree.parse(path)  # noqa: S314 - OpenVINO has just written it
     info = tree.getroot().find("rt_info")
     if info is None:

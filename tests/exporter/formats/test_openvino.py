@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from helpers.framed import small
 
 from exporter.artifacts.files import sha256_file
 from exporter.engines import RuntimeOptions, find_engine
-from exporter.errors import ArtifactError, IntegrityError, UnavailableError, UsageError
+from exporter.errors import ArtifactError, IntegrityError, OutputError, UnavailableError, UsageError
 from exporter.formats import FORMATS, load_artifact, openvino_cpu, openvino_model, runtime_options
 from exporter.openvino_ir import read_ir
 from exporter.types import ExportRequest, OptimizeOptions, ParityOptions, PrecisionOptions
@@ -101,6 +102,23 @@ def test_float16_storage_halves_the_weights(written: ExportResult, tmp_path: Pat
     assert weights.stat().st_size < 0.51 * path.with_suffix(".bin").stat().st_size
     assert read_ir(stored).precision == "float16"
     assert read_ir(stored).rt_info["c3d_export", "weights_sha256"] == sha256_file(weights)
+
+
+@needs_openvino
+@pytest.mark.parametrize(("free", "message"), [(0, "No space left on device"), (1 << 40, "iostream error")])
+def test_a_disk_that_takes_no_model_is_an_output_error(
+    free: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openvino = pytest.importorskip("openvino")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    monkeypatch.setattr(openvino, "save_model", refuse)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(OutputError, match=message):
+        export(ExportRequest(("openvino",), NARROW, output_dir=tmp_path, verify=False))
+    assert not list(tmp_path.iterdir())
 
 
 @needs_openvino
