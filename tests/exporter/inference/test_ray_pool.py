@@ -82,7 +82,7 @@ def test_a_cluster_that_is_too_small_is_refused_with_the_numbers() -> None:
         ray_pool._count_room({"CPU": 8.0}, WorkerNeeds(1, 1))  # pyright: ignore
 
 
-@pytest.mark.heavy
+@pytest.mark.cluster
 def test_a_worker_killed_in_the_middle_loses_nothing_and_the_order_stays(tmp_path: Path) -> None:
     items = [0, 1, ray_tasks.SLOW, 3, ray_tasks.FATAL, 5, 6]
     process = start(tmp_path, ",".join(map(str, items)))
@@ -96,7 +96,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_the_order_stays(tmp_pat
     assert tries == {0: 1, 1: 1, ray_tasks.SLOW: 2, 3: 1, ray_tasks.FATAL: ray_pool.ATTEMPTS, 5: 1, 6: 1}
 
 
-@pytest.mark.heavy
+@pytest.mark.cluster
 def test_ctrl_c_ends_every_process_that_was_started(tmp_path: Path) -> None:
     process = start(tmp_path, f"{ray_tasks.SLOW},0,1")
     wait_for(tmp_path / str(ray_tasks.SLOW))
@@ -128,7 +128,7 @@ def cluster() -> Iterator[str]:
     process.communicate(timeout=60)
 
 
-@pytest.mark.heavy
+@pytest.mark.cluster
 def test_a_cluster_that_was_there_before_is_used_and_left_running(cluster: str, tmp_path: Path) -> None:
     for run in ("first", "second"):
         folder = tmp_path / run
@@ -139,7 +139,7 @@ def test_a_cluster_that_was_there_before_is_used_and_left_running(cluster: str, 
         assert out.splitlines() == [str((item, "weights", 1)) for item in (0, 1, 3)]
 
 
-@pytest.mark.heavy
+@pytest.mark.cluster
 @pytest.mark.parametrize(
     ("item", "message"), [(ray_tasks.BAD, "VideoError: item 91 is bad"), (ray_tasks.BUG, "KeyError: 'item 92'")]
 )

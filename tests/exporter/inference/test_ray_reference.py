@@ -66,7 +66,7 @@ def test_a_file_as_reference_and_fail_fast_are_refused(
         GoldenOutputs(FileSource(theirs, "onnx"), inputs, run_rows=reference_on_ray(RayOptions())).compute([0])
 
 
-@pytest.mark.heavy
+@pytest.mark.cluster
 def test_parity_on_ray_reports_what_a_local_run_does(narrow_artifacts: ExportResult, tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     for number in range(3):

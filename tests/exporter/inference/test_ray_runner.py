@@ -89,7 +89,7 @@ def test_a_video_with_too_many_values_ends_with_an_error(
     assert "--runner local" in str(ends[1].error)
 
 
-@pytest.mark.heavy
+@pytest.mark.cluster
 def test_predict_on_ray_returns_what_a_local_run_does_though_a_worker_is_killed(
     narrow_artifacts: ExportResult, videos: Path, tmp_path: Path
 ) -> None:
@@ -110,7 +110,7 @@ def test_predict_on_ray_returns_what_a_local_run_does_though_a_worker_is_killed(
     assert (tmp_path / "ray.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
 
 
-@pytest.mark.heavy
+@pytest.mark.cluster
 def test_features_on_ray_are_the_files_of_a_local_run_though_a_worker_is_killed(
     narrow_artifacts: ExportResult, videos: Path, tmp_path: Path
 ) -> None:

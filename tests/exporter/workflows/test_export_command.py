@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from helpers.exported import NARROW
 
 import exporter.workflows.export
 from exporter.artifacts.loading import LoadedArtifact
