@@ -180,8 +180,12 @@ class Manifest:
 
     @property
     def min_snr(self) -> float | None:
-        """The signal-to-noise ratio that it was held to on held-out clips, in decibels; None where it was to none."""
-        return self._number(MIN_SNR)
+        """The signal-to-noise ratio that it was held to on held-out clips, in decibels; None where it was to none.
+
+        A ratio that nothing can miss, as no export writes it, is none.
+        """
+        stated = self._number(MIN_SNR)
+        return stated if stated is not None and stated > 0 else None
 
     @property
     def min_top1(self) -> float | None:

@@ -214,15 +214,16 @@ class Tolerances:
     @property
     def description(self) -> str:
         """The tolerances in words."""
-        if self.held_out is None:
-            return self.regular.description
-        if self.held_out is self.regular or not isinstance(self.regular, SnrTolerance):
-            return self.held_out.description
-        others = "video" if self.uncalibrated else "input"
+        regular, held_out = self.regular, self.held_out
+        if held_out is regular or not isinstance(regular, SnrTolerance):
+            return (held_out or regular).description
+        if held_out is None and not self.uncalibrated:
+            return regular.description
+        kind = "video" if self.uncalibrated else "input"
+        judged = f"{held_out.min_snr_db:g} dB on {count(len(self.rows), 'judged clip')} and " if held_out else ""
         text = (
-            f"{self.regular.precision}: signal to noise at least {self.held_out.min_snr_db:g} dB on "
-            f"{count(len(self.rows), 'judged clip')} and {self.regular.min_snr_db:g} dB on every other {others}, top-1 "
-            f"of at least {self.regular.min_top1:.0%} of the {others}s"
+            f"{regular.precision}: signal to noise at least {judged}{regular.min_snr_db:g} dB on every "
+            f"{'other ' if held_out else ''}{kind}, top-1 of at least {regular.min_top1:.0%} of the {kind}s"
         )
         return f"{text}; no more noise than signal on inputs that are no videos" if self.uncalibrated else text
 

@@ -124,6 +124,14 @@ def test_in_int8_the_packaged_clip_keeps_its_bound() -> None:
     assert not report.comparisons[2].passed
 
 
+def test_the_rule_says_that_inputs_that_are_no_videos_are_held_to_less() -> None:
+    """Also where nothing is judged, because the user of the artifact gave clips to calibrate and now gives none."""
+    for held_out in ((1,), ()):
+        report = judged(SCORES + NOISE, AccuracyBound(30), held_out=held_out, precision="int8")
+        assert "no more noise than signal on inputs that are no videos" in report.tolerance
+        assert "every input" not in report.tolerance
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
