@@ -90,6 +90,17 @@ def make_bound(artifact: LoadedArtifact, options: ParityOptions) -> AccuracyBoun
     )
 
 
+def describe_weak_bound(artifact: LoadedArtifact, options: ParityOptions) -> tuple[str, ...]:
+    """Return a note where the manifest records a lower minimum than its precision has by default; else nothing."""
+    manifest = artifact.manifest
+    if manifest is None or manifest.min_snr is None or options.min_snr is not None:
+        return ()
+    usual = MIN_SNR.get(manifest.precision, 0.0)
+    if manifest.min_snr >= usual:
+        return ()
+    return (f"its manifest asks for {manifest.min_snr:g} dB; the default of {manifest.precision} is {usual:g} dB",)
+
+
 def check_bounds(min_snr: float | None, min_top1: float | None) -> None:
     """Refuse bounds out of their range.
 

@@ -26,7 +26,7 @@ from exporter.parity.evaluate import evaluate, stop_at_failure
 from exporter.parity.execution import RunResult, RunSpec, run_model
 from exporter.parity.feeds import cast_feeds
 from exporter.parity.golden import GoldenOutputs, require_cache
-from exporter.parity.held_out import add_held_out
+from exporter.parity.held_out import add_held_out, describe_weak_bound
 from exporter.parity.input_plan import make_plans, may_be_batched
 from exporter.parity.input_roles import find_roles
 from exporter.parity.input_set import InputSet
@@ -232,7 +232,8 @@ def _run_and_evaluate(
     reports: list[ParityReport] = []
     for artifact, (result, second) in zip(artifacts, results, strict=True):
         golden.compute(row for batch, _ in result.batches for row in batch.rows)
-        report = evaluate(result, golden, options, (*artifact.notes, *notes), second)
+        known = (*artifact.notes, *describe_weak_bound(artifact, options), *notes)
+        report = evaluate(result, golden, options, known, second)
         if options.fail_fast and not report.passed:
             stopped = "--fail-fast: the inputs after the first failure were not run"
             report = replace(report, notes=(*report.notes, stopped))

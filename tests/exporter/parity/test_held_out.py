@@ -1,6 +1,7 @@
 """Artifacts below float32: which rows they are held to a bound on, and how accurate they are there."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,12 +9,13 @@ from helpers.golden import known_golden, run_result
 from helpers.manifests import MANIFEST
 from numpy.typing import NDArray
 
-from exporter.artifacts.manifest import PRECISION, WEIGHT_DTYPE
+from exporter.artifacts.loading import LoadedArtifact
+from exporter.artifacts.manifest import MIN_SNR, PRECISION, WEIGHT_DTYPE
 from exporter.calibration_clips import CalibrationClips
 from exporter.parity.evaluate import evaluate
 from exporter.parity.execution import RunResult
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.held_out import add_held_out, stated_precision
+from exporter.parity.held_out import add_held_out, describe_weak_bound, stated_precision
 from exporter.parity.input_set import InputSet
 from exporter.parity.tolerance import AccuracyBound
 from exporter.results import HeldOutAccuracy, ParityReport, Precision
@@ -170,3 +172,12 @@ def test_batches_of_a_fixed_size_hold_only_held_out_rows_or_none() -> None:
     inputs = replace(InputSet.of_rows({"x": rows}, ("a", "b", "c", "d", "e")), held_out=(3, 4))
     assert [batch.rows for batch in inputs.batches(2)] == [(0, 1), (2, 0), (3, 4)]
     assert [batch.rows for batch in inputs.batches(None)][-2:] == [(3, 4), (2, 3, 4)]
+
+
+@pytest.mark.parametrize(("recorded", "asked", "noted"), [(1, None, True), (30, None, False), (1, 30.0, False)])
+def test_a_manifest_that_asks_for_less_than_the_default_is_noted(
+    recorded: float, asked: float | None, noted: bool
+) -> None:
+    manifest = replace(MANIFEST, options={**MANIFEST.options, PRECISION: "int8", MIN_SNR: recorded})
+    artifact = LoadedArtifact(Path("m.onnx"), "onnx", manifest, ())
+    assert bool(describe_weak_bound(artifact, ParityOptions(min_snr=asked))) == noted
