@@ -27,7 +27,7 @@ RESULTS = Path("benchmarks/results")
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages of benchmarks/results and the manifest's JSON Schema."""
     for page in sorted(RESULTS.glob("*.md")):
-        files.append(File.generated(config, f"benchmarks/{page.name}", abs_src_path=str(page.resolve())))
+        files.append(File.generated(config, f"results/{page.name}", abs_src_path=str(page.resolve())))
     files.append(File.generated(config, "reference/manifest.schema.json", content=manifest_schema()))
     return files
 
@@ -40,7 +40,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     # the tests are not part of the site
     markdown = re.sub(r'\[([^]]+)\]\(\.\./\.\./(tests/[^ )]+) "(\w+)"\)', r'<abbr title="\2::\3">\1</abbr>', markdown)
     markdown = re.sub(r"^<!-- table: (\w+) -->$", lambda found: TABLES[found[1]](), markdown, flags=re.MULTILINE)
-    return markdown.replace("../benchmarks/results/", "benchmarks/")
+    return markdown.replace("../benchmarks/results/", "results/")
 
 
 def on_pre_build(**_: Any) -> None:
