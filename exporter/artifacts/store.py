@@ -24,6 +24,7 @@ from filelock import Timeout
 from exporter.artifacts.files import MANIFEST_SUFFIX, file_entry, manifest_path
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError, C3DExportError, UsageError
+from exporter.isolation.worker import add_stage, remove_stage
 from exporter.storage import translate_os_errors
 from models.cache import cache_folder
 from models.paths import acquire_lock, fsync, is_plain_name
@@ -87,6 +88,7 @@ def staging(folder: Path) -> Generator[Path]:
         stage = folder / f"{PREFIX}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         stage.mkdir()
     _OPEN[stage] = folder
+    add_stage(stage, folder)
     try:
         with _locked(stage / STAGE_LOCK):
             yield stage
@@ -94,8 +96,9 @@ def staging(folder: Path) -> Generator[Path]:
         error.args = tuple(hide_stage(text) if isinstance(text, str) else text for text in error.args)
         raise
     finally:
-        _finish_or_discard(stage, folder)
+        finish_or_discard(stage, folder)
         del _OPEN[stage]
+        remove_stage(stage)
 
 
 def hide_stage(text: str) -> str:
@@ -181,17 +184,17 @@ def _previous(target: Path) -> Path:
 def cleanup_staging() -> None:
     """Finish or remove the staging folders of this process; for a signal handler that ends it."""
     for stage, folder in list(_OPEN.items()):
-        _finish_or_discard(stage, folder)
+        finish_or_discard(stage, folder)
 
 
 def recover(folder: Path) -> None:
     """Finish what a killed run had almost published into `folder`, and remove other staging folders of killed runs."""
     for stage in folder.glob(f"{PREFIX}*"):
         if stage.is_dir() and _abandoned(stage):
-            _finish_or_discard(stage, folder)
+            finish_or_discard(stage, folder)
 
 
-def _finish_or_discard(stage: Path, folder: Path) -> None:
+def finish_or_discard(stage: Path, folder: Path) -> None:
     """Publish what a staged manifest lists, if some of it has already arrived, and remove the staging folder."""
     for staged in stage.glob(f"*{MANIFEST_SUFFIX}"):
         with contextlib.suppress(OSError, ArtifactError):
@@ -254,9 +257,12 @@ def _abandoned(stage: Path) -> bool:
             return time.time() - stage.stat().st_mtime > ABANDONED_AFTER
         return False
     try:
-        return not psutil.pid_exists(int(pid))
-    except OverflowError:
+        # in a container whose first process does not wait for orphans, a killed one stays as a zombie
+        return psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, OverflowError):
         return True
+    except psutil.Error:
+        return False
 
 
 def _remove_old_data(model: Path, keep: set[str]) -> None:

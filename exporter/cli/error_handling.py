@@ -12,6 +12,7 @@ import click
 
 from exporter.cli.renamed import explain_renaming
 from exporter.errors import C3DExportError, CheckFailedError, OutputError, UsageError
+from exporter.isolation.worker import set_json
 from exporter.reports.formatting import visible
 
 INTERNAL_ERROR = 70
@@ -34,6 +35,7 @@ def run(command: click.Command, name: str) -> NoReturn:
     """
     arguments = sys.argv[1:]
     as_json, code = "--json" in arguments, 0
+    set_json(as_json=as_json)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
@@ -49,7 +51,7 @@ def run(command: click.Command, name: str) -> NoReturn:
     except Exception as error:  # noqa: BLE001 - every error ends here
         if "--debug" in arguments:
             traceback.print_exc()
-        code = _report(error, as_json=as_json)
+        code = report_error(error, as_json=as_json)
     sys.exit(code)
 
 
@@ -68,7 +70,7 @@ def exit_code(error: Exception) -> int:
     return INTERNAL_ERROR
 
 
-def _report(error: Exception, *, as_json: bool) -> int:
+def report_error(error: Exception, *, as_json: bool) -> int:
     """Print an error and return its exit code."""
     if isinstance(error, C3DExportError):
         if isinstance(error, CheckFailedError) and error.reports and not as_json:
@@ -105,10 +107,12 @@ def _stop(number: int, _frame: FrameType | None) -> NoReturn:
         cleanup = getattr(sys.modules.get(module), name, None)
         if cleanup is not None:  # otherwise the module is not there yet, or is being imported
             told.append(cleanup() or "")
-    more = "".join(f"; {visible(text)}" for text in told if text)
-    cursor = SHOW_CURSOR if sys.stderr.isatty() else ""
-    os.write(
-        sys.stderr.fileno(),
-        f"{cursor}stopped by {signal.Signals(number).name}; no incomplete files are left{more}\n".encode(),
-    )
+    report_stop(number, "".join(f"; {visible(text)}" for text in told if text))
     os._exit(128 + number)
+
+
+def report_stop(number: int, more: str = "") -> None:
+    """Print that a signal ended the tool."""
+    cursor = SHOW_CURSOR if sys.stderr.isatty() else ""
+    name = signal.Signals(number).name
+    os.write(sys.stderr.fileno(), f"{cursor}stopped by {name}; no incomplete files are left{more}\n".encode())

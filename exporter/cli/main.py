@@ -28,8 +28,10 @@ from exporter.cli.precision_options import precision_options, take_precision_opt
 from exporter.cli.predict import predict_command
 from exporter.cli.preprocess_options import preprocess_options
 from exporter.cli.sections import SectionedGroup
+from exporter.cli.supervision import report_outcome
 from exporter.cli.triton import triton_command
 from exporter.cli.verify import verify
+from exporter.isolation.supervisor import supervise
 from exporter.types import (
     DEFAULT_OPSET,
     FORMAT_NAMES,
@@ -189,10 +191,15 @@ for _command in (
 
 
 def main() -> NoReturn:
-    """Run `c3d-export`."""
-    run(cli, "c3d-export")
+    """Run `c3d-export`: the command in a worker process, this one watching it."""
+    supervise(lambda: run_here("c3d-export"), report_outcome)
 
 
 def verify_main() -> NoReturn:
-    """Run `verify`."""
-    run(cast("click.Command", verify), "verify")
+    """Run `verify`, likewise."""
+    supervise(lambda: run_here("verify"), report_outcome)
+
+
+def run_here(command: str) -> NoReturn:
+    """Run `c3d-export` or `verify` in this process."""
+    run(cli if command == "c3d-export" else cast("click.Command", verify), command)

@@ -7,6 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from helpers.run import BIN, call
 from helpers.tiny import save
@@ -80,10 +81,18 @@ def test_an_interrupted_self_test_leaves_no_files(narrow_artifacts: ExportResult
     )
 
     def folders() -> list[Path]:
-        return [path for parent in (MEMORY_FOLDER, tmp_path) for path in parent.glob(f".c3d-export-*-{process.pid}-*")]
+        return [
+            path
+            for parent in (MEMORY_FOLDER, tmp_path)
+            for pid in own
+            for path in parent.glob(f".c3d-export-*-{pid}-*")
+        ]
+
+    own = {process.pid}
 
     deadline = time.monotonic() + 60
     while not folders():
+        own |= {child.pid for child in psutil.Process(process.pid).children()}
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGTERM)

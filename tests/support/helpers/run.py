@@ -56,7 +56,7 @@ def call(command: str, *arguments: object, cwd: Path, capture: pytest.CaptureFix
         patch.chdir(cwd)
         patch.setattr(sys, "argv", [command, *map(str, arguments)])
         try:
-            (main.main if command == "c3d-export" else main.verify_main)()
+            main.run_here(command)
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
