@@ -99,11 +99,15 @@ class _Watch:
             if not quiet and (over := self._over_limit()) is not None:
                 self._kill()
                 return over
-            readable, _, _ = select.select([self.reading], [], [], QUIET_SECONDS if quiet else POLL_SECONDS)
-            if readable:
-                os.read(self.reading, 1 << 10)
+            self._sleep(QUIET_SECONDS if quiet else POLL_SECONDS)
             if self.stopped_by is not None:
                 return self._stop(self.stopped_by)
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait until a signal arrives, of an ended child or of somebody who stops the tool."""
+        readable, _, _ = select.select([self.reading], [], [], seconds)
+        if readable:
+            os.read(self.reading, 1 << 10)
 
     def _pass_on(self, number: int, _frame: FrameType | None) -> None:
         self.stopped_by = number
@@ -119,9 +123,7 @@ class _Watch:
                 code = os.waitstatus_to_exitcode(status)
                 self.state = self.board.read() or self.state
                 return Outcome("ended" if code >= 0 else "signalled", code if code >= 0 else number, self.state)
-            select.select([self.reading], [], [], POLL_SECONDS)
-            with contextlib.suppress(BlockingIOError):
-                os.read(self.reading, 1 << 10)
+            self._sleep(POLL_SECONDS)
         self._kill()
         return Outcome("signalled", number, self.state)
 
