@@ -28,6 +28,8 @@ variants.BASE, variants.WIDTH, variants.CLASSES = 64, 4096, 101
 CONVOLUTIONS = ("conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b")
 NORMS = tuple(name.replace("conv", "bn") for name in CONVOLUTIONS)
 HEAD = ("fc6", "fc7", "fc8")
+IN_GROUPS = ("group1.0", "group2.0", "group3.0", "group3.3", "group4.0", "group4.3", "group5.0", "group5.3")
+NORMS_IN_GROUPS = ("group1.1", "group2.1", "group3.1", "group3.4", "group4.1", "group4.4", "group5.1", "group5.4")
 
 Layers = dict[str, tuple[str, ...]]
 
@@ -39,7 +41,11 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Sequential], Layers, tuple[str, ...]]]
     ),
     "efficient-3dcnns": (
         lambda: variants.efficient(16, 112),
-        {"conv": CONVOLUTIONS, "norm": (*NORMS, "bn6", "bn7"), "linear": HEAD},
+        {
+            "conv": IN_GROUPS,
+            "norm": (*NORMS_IN_GROUPS, "fc1.1", "fc2.1"),
+            "linear": ("fc1.0", "fc2.0", "fc.0"),
+        },
         (),
     ),
     "3x16x128x160": (
