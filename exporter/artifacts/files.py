@@ -11,7 +11,8 @@ from exporter.errors import ArtifactError, IntegrityError
 from models.paths import is_plain_name
 
 MANIFEST_SUFFIX = ".json"
-MAX_MANIFEST_BYTES = 1 << 20
+MAX_MANIFEST_BYTES = 16 << 20
+"""Bytes of a manifest that are read at most: 100,000 tensors with their hashes take 10 MB."""
 
 
 @dataclass(frozen=True)

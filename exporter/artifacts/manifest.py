@@ -14,16 +14,13 @@ import msgspec
 
 from exporter.artifacts.raised_layers import parse_raised
 from exporter.calibration_clips import PACKAGED_CLIPS
-from exporter.errors import ArtifactError, BadInputError, UsageError
+from exporter.errors import ArtifactError
 from exporter.types import COMPUTE_PRECISIONS, ComputePrecision, FormatName
-from models.architectures import parse_settings
 from models.built_model import BuiltModel
 from models.checkpoints.info import CheckpointInfo
-from models.class_names.reading import check_names
-from models.errors import count
 from models.pooling import format_size
 from models.preprocessing import Preprocessing
-from models.specs import Signature, frames_input
+from models.specs import Signature
 
 MANIFEST_VERSION = 2
 
@@ -41,6 +38,9 @@ RAISED_LAYERS = "raised_layers"
 
 TWO_FILES: tuple[FormatName, ...] = ("openvino",)
 """Formats whose weights are in a file of their own, whatever the options."""
+
+OPTIONAL_FIELDS = ("class_names", "tensors")
+"""Fields that later releases added: left out of the JSON where they are None."""
 
 OptionValue = str | int | float | bool | list[str] | None
 
@@ -116,6 +116,9 @@ class Manifest:
         parity: the result of the check at export. Never inside a model file.
         class_names: a name for each class, in the order of the scores; None where they are not known, or where the
             artifact returns no class scores.
+        tensors: {weight, as the model file names it: SHA-256 of its values, see `exporter.artifacts.tensor_hashes`};
+            None where the format's weights cannot be listed, and in artifacts of releases that did not record it.
+            Never inside a model file.
     """
 
     version: int
@@ -131,15 +134,17 @@ class Manifest:
     files: tuple[FileEntry, ...] = ()
     parity: ParityRecord | None = None
     class_names: tuple[str, ...] | None = None
+    tensors: dict[str, str] | None = None
 
     def to_json(self) -> str:
         """Return the manifest as JSON: keys sorted, two spaces, a newline at the end.
 
-        Class names that are not known are left out, so that such a manifest is what earlier releases wrote.
+        The optional fields without a value are left out, so that such a manifest is what earlier releases wrote.
         """
         fields = msgspec.to_builtins(self, order="sorted")
-        if self.class_names is None:
-            fields.pop("class_names", None)  # what was decoded from JSON has no attribute for a default
+        for name in OPTIONAL_FIELDS:
+            if getattr(self, name) is None:
+                fields.pop(name, None)  # what was decoded from JSON has no attribute for a default
         return msgspec.json.format(msgspec.json.encode(fields), indent=2).decode() + "\n"
 
     @staticmethod
@@ -163,7 +168,9 @@ class Manifest:
                 manifest = msgspec.json.decode(text, type=Manifest)
         except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
             raise ArtifactError(f"{where}: not a manifest of this tool: {error}") from error
-        if fault := _validate(manifest):
+        from exporter.artifacts.manifest_rules import find_fault
+
+        if fault := find_fault(manifest):
             raise ArtifactError(f"{where}: not a manifest of this tool: {fault}")
         return manifest
 
@@ -218,69 +225,12 @@ class Manifest:
         """Return what goes inside the model file: nothing that depends on the file's bytes or its location."""
         checkpoint = None if self.checkpoint is None else replace(self.checkpoint, path=None)
         profile = None if self.preprocessing is None else self.preprocessing.without_path()
-        return replace(self, files=(), parity=None, checkpoint=checkpoint, preprocessing=profile)
+        return replace(self, files=(), parity=None, tensors=None, checkpoint=checkpoint, preprocessing=profile)
 
 
 @dataclass(frozen=True)
 class _Versioned:
     version: int
-
-
-def _validate(manifest: Manifest) -> str | None:
-    """Return what no export would write: values that types alone do not rule out."""
-    network, signature = manifest.network, manifest.signature
-    if not 0 <= network.seed < 2**63:
-        return f"seed {network.seed}"
-    if not signature.inputs or not signature.outputs or (signature.batch is not None and signature.batch < 1):
-        return f"signature {signature}"
-    several = manifest.format in TWO_FILES or manifest.options.get("external_data") is True
-    if manifest.files and several != (len(manifest.files) > 1):
-        return f"{count(len(manifest.files), 'file')} of an artifact of {'several files' if several else 'one file'}"
-    fault = _crop_fault(manifest) or _names_fault(manifest)
-    return fault or (_contradiction(manifest) if network.architecture else None)
-
-
-def _crop_fault(manifest: Manifest) -> str | None:
-    """Return how the preprocessing contradicts the clip's rows and columns, where these are fixed."""
-    if manifest.with_preprocess:
-        if manifest.preprocessing is None or manifest.clip_size is None:
-            return f"{WITH_PREPROCESS} without preprocessing, or without {CLIP_SIZE}"
-        sizes = [*manifest.clip_size[1:]]
-    else:
-        sizes = [size for size in manifest.signature.inputs[0].shape[-2:] if isinstance(size, int)]
-    if manifest.preprocessing is None:
-        return None
-    return manifest.preprocessing.fault(*sizes) if len(sizes) == 2 else manifest.preprocessing.value_fault()
-
-
-def _names_fault(manifest: Manifest) -> str | None:
-    """Return how the class names contradict the outputs: each names a value of one of them."""
-    if manifest.class_names is None:
-        return None
-    try:
-        check_names(manifest.class_names)
-    except BadInputError as error:
-        return f"class_names: {error}"
-    sizes = [output.shape[1] for output in manifest.signature.outputs if len(output.shape) == 2]
-    if len(manifest.class_names) in sizes:
-        return None
-    return f"{count(len(manifest.class_names), 'class name')} for {', '.join(map(str, manifest.signature.outputs))}"
-
-
-def _contradiction(manifest: Manifest) -> str | None:
-    """Return how a signature differs from that of the network that is recorded with it."""
-    network, signature = manifest.network, manifest.signature
-    names = tuple(output.name for output in signature.outputs)
-    try:
-        expected = parse_settings(network.architecture, network.settings).signature(names, signature.batch)
-    except UsageError as error:
-        return str(error)
-    if manifest.with_preprocess:
-        (clip,) = expected.inputs
-        if manifest.clip_size != clip.shape[2:]:
-            return f"{CLIP_SIZE} {manifest.options.get(CLIP_SIZE)}; a {network.description} takes {clip}"
-        expected = replace(expected, inputs=(frames_input(clip),))
-    return None if signature == expected else f"signature {signature}; a {network.description} has {expected}"
 
 
 def describe_network(model: BuiltModel, state_sha256: str) -> NetworkRecord:

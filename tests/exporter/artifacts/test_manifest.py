@@ -1,5 +1,6 @@
 """The manifest's laws."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -62,6 +63,7 @@ manifests = st.builds(
     versions=st.dictionaries(st.text(), st.text()),
     files=st.lists(st.builds(FileEntry, st.text(), st.integers(0, 2**50), st.text()), max_size=1).map(tuple),
     parity=st.none() | st.builds(ParityRecord, st.booleans(), st.text(), st.text(), st.just(8.0), st.floats(0, 1)),
+    tensors=st.none() | st.dictionaries(st.text(), st.just("0" * 64)),
 )
 
 
@@ -94,6 +96,7 @@ def test_json_round_trip(manifest: Manifest, pair: tuple[Signature, C3DConfig]) 
             replace(MANIFEST, options={"external_data": True}, files=(FileEntry("a", 1, "b"),)).to_json(),
             "1 file of an artifact of several files",
         ),
+        (replace(MANIFEST, tensors={"w": "A" * 64}).to_json(), "tensors: 'w' has no SHA-256"),
     ],
 )
 def test_the_error_of_a_damaged_manifest_names_the_field(text: str, reported: str) -> None:
@@ -108,8 +111,13 @@ def test_the_embedded_manifest_depends_neither_on_the_file_nor_on_its_folder() -
         files=(FileEntry("c3d.onnx", 1, "a"),),
         parity=ParityRecord(True, "r", "cpu", 8, 0.1),
         checkpoint=replace(checkpoint, path="../c3d.pth"),
+        tensors={"w": "0" * 64},
     )
     assert whole.embedded() == replace(MANIFEST, checkpoint=checkpoint)
+
+
+def test_a_field_of_a_later_release_is_left_out_where_it_has_no_value() -> None:
+    assert not {"tensors", "class_names"} & json.loads(MANIFEST.to_json()).keys()
 
 
 @given(st.lists(st.tuples(st.text(min_size=1), st.integers(-99, 999)), unique_by=lambda row: row[0]))
