@@ -11,9 +11,14 @@
     │   └── VideoError          3  … as a video
     ├── UnavailableError        4  a requested engine, device or library is missing
     └── LimitError              5  a limit of time or memory was reached, or would be
+        └── OutOfMemoryError    5  … memory ran out (`exporter.memory_errors`)
 
 Anything else is a bug: the command line says so in one line (exit code 70) and `--debug` shows the traceback.
 """
+
+from __future__ import annotations
+
+from pathlib import Path
 
 from exporter.results import ParityReport
 from models.errors import BadInputError, C3DExportError, CheckpointError, UnavailableError, UsageError, join_limited
@@ -26,12 +31,16 @@ __all__ = [
     "CheckpointError",
     "IntegrityError",
     "LimitError",
+    "OutOfMemoryError",
     "OutputError",
     "UnavailableError",
     "UsageError",
     "VideoError",
     "join_limited",
 ]
+
+
+MORE_MEMORY = "close other programs, or raise the limit of this process (ulimit -v, a container's)"
 
 
 class CheckFailedError(C3DExportError):
@@ -65,3 +74,23 @@ class LimitError(C3DExportError):
     """A limit of time or memory was reached, or would be."""
 
     exit_code = 5
+
+
+class OutOfMemoryError(LimitError):
+    """Memory ran out: the system's, a limit of the process, or a GPU's.
+
+    Attributes:
+        path: the file at work; None where the step names none.
+        doing: the step, as it follows `memory ran out while`: `onnxruntime loads it`; or empty.
+        reason: the text of the error that said so first; or empty.
+    """
+
+    def __init__(self, path: Path | str | None = None, doing: str = "", reason: str = "") -> None:
+        self.path, self.doing, self.reason = path, doing, reason
+        where = "" if path is None else f"{path}: "
+        step = f" while {doing}" if doing else ""
+        super().__init__(f"{where}memory ran out{step}{f' ({reason})' if reason else ''}; {MORE_MEMORY}")
+
+    def __reduce__(self) -> tuple[type[OutOfMemoryError], tuple[Path | str | None, str, str]]:
+        """Let it pass from one process to another: an exception is otherwise made again from its text."""
+        return OutOfMemoryError, (self.path, self.doing, self.reason)

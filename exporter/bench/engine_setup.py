@@ -13,7 +13,7 @@ from exporter.bench.types import BenchRequest, Skipped
 from exporter.bench.worker_client import child_environment
 from exporter.engines import Engine, RuntimeOptions, bench_engines
 from exporter.engines.mnn import convert
-from exporter.errors import C3DExportError, UsageError
+from exporter.errors import C3DExportError, OutOfMemoryError, UsageError
 from exporter.formats import FORMATS, WriteRequest
 from exporter.onnx_io.signature import read_signature
 from exporter.parity.arrays import shape_fits
@@ -70,6 +70,8 @@ class EngineSetup:
                 try:
                     with translate_os_errors(self.folder):
                         targets.append(self._make_target(engine, interpreter))
+                except OutOfMemoryError:
+                    raise
                 except (C3DExportError, subprocess.SubprocessError) as error:
                     reason = str(error)
             if reason is not None:

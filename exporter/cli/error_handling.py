@@ -2,17 +2,20 @@
 
 import os
 import re
+import shlex
 import signal
 import sys
 import traceback
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 import click
 
 from exporter.cli.renamed import explain_renaming
-from exporter.errors import C3DExportError, CheckFailedError, OutputError, UsageError
+from exporter.errors import C3DExportError, CheckFailedError, LimitError, OutOfMemoryError, OutputError, UsageError
 from exporter.isolation.worker import set_json
+from exporter.memory_errors import as_memory_error, release_frames
 from exporter.reports.formatting import visible
 
 INTERNAL_ERROR = 70
@@ -24,6 +27,9 @@ AT_A_SIGNAL = (
 )
 """(module, function) of what is called when a signal ends the process, if the module was imported; a function may
 return what the user must know."""
+NO_MEMORY = b"Error: memory ran out, for this message too; close other programs, or raise the limit of this process\n"
+MAX_COMMAND = 200
+"""Characters of the command line in a message."""
 SHOW_CURSOR = "\x1b[?25h\r\x1b[K"
 
 
@@ -51,8 +57,28 @@ def run(command: click.Command, name: str) -> NoReturn:
     except Exception as error:  # noqa: BLE001 - every error ends here
         if "--debug" in arguments:
             traceback.print_exc()
-        code = report_error(error, as_json=as_json)
+        code = report_any(error, as_json=as_json)
     sys.exit(code)
+
+
+def report_any(error: Exception, *, as_json: bool) -> int:
+    """Print whatever ended a command, and return its exit code; where memory ran out, after giving back what it held.
+
+    Without memory for even that, one fixed line is written.
+    """
+    try:
+        told = as_memory_error(error, command_line(), "it started")
+        if isinstance(told, OutOfMemoryError):
+            release_frames(error)
+        return report_error(told, as_json=as_json)
+    except MemoryError:
+        os.write(2, NO_MEMORY)
+        os._exit(LimitError.exit_code)
+
+
+def command_line() -> str:
+    """Return the command as it was given, for messages without another file."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])[:MAX_COMMAND]
 
 
 def one_line(text: str) -> str:

@@ -19,6 +19,7 @@ from exporter.engines.torch_settings import apply_settings, require_device
 from exporter.engines.torchscript import UNKNOWN_SHAPE, to_array, to_tensor
 from exporter.errors import ArtifactError, CheckFailedError, UsageError
 from exporter.foreign_logging import suppress_foreign_logging
+from exporter.memory_errors import says_out_of_memory
 from exporter.results import Placement, Precision
 from exporter.types import ComputePrecision
 from models.specs import Signature, TensorSpec
@@ -53,6 +54,7 @@ class AotiRuntime(Runtime):
         """Return `AOTInductor package in torch 2.13.0 (cpu)`."""
         return f"AOTInductor package in torch {torch.__version__} ({self.options.device})"
 
+    @says_out_of_memory("torch loads it")
     def load(self) -> None:
         """Load the package; raises as `Runtime.load` says.
 
@@ -106,6 +108,7 @@ class AotiRuntime(Runtime):
         """Return the package as one node: the compiler has fused the operators."""
         return Placement(self.options.device, 1)
 
+    @says_out_of_memory("torch runs it")
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
         assert self._compiled is not None, "enter the runtime first"

@@ -11,6 +11,7 @@ import numpy as np
 
 from exporter.engines.base import Runtime, Tensors
 from exporter.errors import ArtifactError, CheckFailedError
+from exporter.memory_errors import says_out_of_memory
 from exporter.results import Placement, Precision
 from models.specs import Signature
 
@@ -55,6 +56,7 @@ class MnnRuntime(Runtime):
         """Return the CPU; MNN does not report its nodes."""
         return Placement("cpu", 0)
 
+    @says_out_of_memory("MNN loads it")
     def load(self) -> None:
         """Load the model for `RuntimeOptions.input_shapes`; raises as `Runtime.load` says."""
         self._expr = import_module("MNN.expr")
@@ -64,6 +66,7 @@ class MnnRuntime(Runtime):
         """Release the model."""
         self._module = None
 
+    @says_out_of_memory("MNN runs it")
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
         expr = self._expr

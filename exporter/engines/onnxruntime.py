@@ -11,6 +11,7 @@ from exporter.engines.base import Tensors, one_line
 from exporter.engines.onnx_file import OnnxFileRuntime
 from exporter.engines.ort_values import run_session
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
+from exporter.memory_errors import says_out_of_memory
 from exporter.results import Placement
 from exporter.types import Device
 from models.specs import Signature, TensorSpec
@@ -64,6 +65,7 @@ class OnnxRuntime(OnnxFileRuntime):
 
         return f"onnxruntime {onnxruntime.__version__} ({self.options.device})"
 
+    @says_out_of_memory("onnxruntime loads it")
     def load(self) -> None:
         """Create the session; raises as `Runtime.load` says."""
         import onnxruntime
@@ -135,6 +137,7 @@ class OnnxRuntime(OnnxFileRuntime):
         float16 = (FLOAT16_ON_CPU,) if has_float16_layers(self.path) else ()
         return (*float16, *(() if dequantized is None else (dequantized,)))
 
+    @says_out_of_memory("onnxruntime runs it")
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
         try:

@@ -14,6 +14,7 @@ import numpy as np
 from exporter.engines.base import Runtime, RuntimeOptions, Tensors
 from exporter.engines.onnx_file import OnnxFileRuntime
 from exporter.errors import ArtifactError, CheckFailedError
+from exporter.memory_errors import says_out_of_memory
 from exporter.openvino_ir import BFLOAT16, IR_SUFFIX, PRECISION_HINT, compile_options, read_ir
 from exporter.results import Placement, Precision
 from models.specs import Signature
@@ -54,6 +55,7 @@ class OpenVinoRuntime(Runtime):
     def _read(self) -> Any:
         """Return the model, not compiled; with `all_outputs` it returns every value."""
 
+    @says_out_of_memory("OpenVINO loads it")
     def load(self) -> None:
         """Compile the model; raises as `Runtime.load` says."""
         try:
@@ -67,6 +69,7 @@ class OpenVinoRuntime(Runtime):
         self._model = self._compiled = None
         self._ports = []
 
+    @says_out_of_memory("OpenVINO runs it")
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
         try:

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.errors import C3DExportError
+from exporter.errors import C3DExportError, OutOfMemoryError
 from exporter.inference.batches import Batches, DecodedClip
 from exporter.inference.model import VideoModel
 from exporter.inference.types import ClipOutputs, VideoEnd
 from exporter.inference.video_queues import VideoQueues
+from exporter.memory_errors import translate_memory_errors
 from exporter.system import available_cpus
 from exporter.types import Device
 from exporter.video.reader import Video, open_video
@@ -160,7 +161,10 @@ class _Decoder:
         video: Video | None = None
         error: C3DExportError | None = None
         try:
-            with open_video(source, self._model.transform) as video:
+            with (
+                translate_memory_errors(source.name, "its frames are decoded"),
+                open_video(source, self._model.transform) as video,
+            ):
                 for clip in video.clips(self._sampling):
                     if number in self._failed:
                         break
@@ -168,6 +172,8 @@ class _Decoder:
                     preview = make_preview(clip.frames) if self._previews else None
                     if not self._queues.put(number, DecodedClip(number, clip, values, preview), values.nbytes):
                         return None
+        except OutOfMemoryError:  # not the video's fault
+            raise
         except C3DExportError as caught:
             error = caught
         return _end(source, number, video, error)

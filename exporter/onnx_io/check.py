@@ -4,6 +4,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import CheckerPass
 
 from exporter.foreign_logging import suppress_foreign_logging
+from exporter.memory_errors import is_out_of_memory
 from exporter.onnx_io.load import first_line
 
 
@@ -18,6 +19,8 @@ def find_fault(model: ir.Model, *, full: bool = True) -> str | None:
     try:
         with suppress_foreign_logging():
             CheckerPass(full_check=full)(model)
-    except Exception as error:  # noqa: BLE001 - the checker, serialisation and shape inference share no class
+    except Exception as error:  # the checker, serialisation and shape inference share no class
+        if is_out_of_memory(error):
+            raise
         return first_line(error)
     return None

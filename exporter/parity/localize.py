@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.errors import C3DExportError, join_limited
+from exporter.errors import C3DExportError, OutOfMemoryError, join_limited
 from exporter.parity.execution import RunResult, make_feeds
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.held_out import make_tolerances
@@ -51,6 +51,8 @@ def localize(
     progress(f"every layer of {result.spec.path.name}")
     try:
         values = _run_all_layers(result, golden, batch)
+    except OutOfMemoryError:
+        raise
     except C3DExportError as error:
         return Localization(batch.name, (), None, f"layers were not compared: {error}")
     tolerance = make_tolerances(result.spec, result.precision, golden, options or ParityOptions()).of(batch.rows)

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from exporter.engines.reference.operators import NodeError
-from exporter.errors import C3DExportError
+from exporter.errors import C3DExportError, OutOfMemoryError
 from exporter.parity.decisions import DecisionGraph, Node, Run
 from exporter.parity.discrete import NearTies, is_discrete
 from exporter.parity.feeds import cast_feeds
@@ -55,6 +55,8 @@ class DecidingValues:
                     rows = golden.inputs.fill(row, runtime.signature.batch)
                     feeds = cast_feeds(runtime.signature.inputs, golden.inputs.select(rows))
                     arrays[precision] = {**runtime.run(feeds), **{name: feeds[name] for name in inputs}}
+            except OutOfMemoryError:
+                raise
             except C3DExportError:  # an engine that does not expose one of them
                 return None
         float64, float32 = arrays["float64"], arrays["float32"]

@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from exporter.errors import UsageError
+from exporter.memory_errors import is_out_of_memory
 from exporter.onnx_io.check import find_fault
 from exporter.onnx_io.load import first_line
 from exporter.passes.decisions import UNDONE, UNDONE_OPERATOR, Decision, Refusal
@@ -146,7 +147,9 @@ def _run_guarded(
         modified = step(model).modified
     except UsageError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a pass or its library raises, the model before it is valid
+    except Exception as error:  # whatever a pass or its library raises, the model before it is valid
+        if is_out_of_memory(error):
+            raise
         return True, f"it failed: {first_line(error)}"
     if not modified:
         return False, None

@@ -6,13 +6,14 @@ import os
 import re
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
 from exporter.artifacts.files import manifest_path
+from exporter.memory_errors import translate_memory_errors
 from exporter.reports.formatting import budget_percent, escape, format_bytes
 from exporter.reports.json_report import dump
 from exporter.results import Comparison, Localization, ParityReport
@@ -68,13 +69,19 @@ def show(
 
 
 class TerminalProgress:
-    """A progress callback that shows the current step on stderr, if that is a terminal."""
+    """A progress callback that shows the current step on stderr, if that is a terminal.
+
+    Attributes:
+        step: the current one.
+    """
 
     def __init__(self, status: Status | None) -> None:
         self._status = status
+        self.step = "it started"
 
     def __call__(self, step: str) -> None:
         """Show a step."""
+        self.step = step
         if self._status is not None:
             self._status.update(escape(step))
 
@@ -94,11 +101,11 @@ class TerminalProgress:
 def progress_on_terminal() -> Generator[TerminalProgress]:
     """Yield a progress callback that shows the current step on stderr, if that is a terminal."""
     console = Console(stderr=True)
-    if not (sys.stderr.isatty() and console.is_terminal):
-        yield TerminalProgress(None)
-        return
-    with console.status("starting") as status:
-        yield TerminalProgress(status)
+    with ExitStack() as stack:
+        shown = sys.stderr.isatty() and console.is_terminal
+        progress = TerminalProgress(stack.enter_context(console.status("starting")) if shown else None)
+        with translate_memory_errors(None, lambda: progress.step):
+            yield progress
 
 
 def make_table(headings: Sequence[str], widths: Sequence[int] = ()) -> Table:

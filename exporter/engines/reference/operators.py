@@ -28,6 +28,7 @@ from exporter.engines.reference.single_node import (
     onnxruntime_operators,
     with_float_dtype,
 )
+from exporter.memory_errors import is_out_of_memory
 
 if TYPE_CHECKING:
     from exporter.engines.reference.graph import GraphEvaluator
@@ -115,10 +116,8 @@ class Operator:
             try:
                 with np.errstate(all="ignore"):
                     outputs = function(inputs)
-            except MemoryError:
-                raise
             except Exception as error:  # kernels and engines raise whatever their libraries do
-                if "not enough memory" in str(error):  # torch's allocator raises a RuntimeError
+                if is_out_of_memory(error):
                     raise MemoryError(str(error)) from error
                 if not isinstance(error, UnsupportedError):
                     reasons.append(f"{name}: {first_line(error)}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.bench.statistics import paired_ratio
 from exporter.engines import Runtime, RuntimeOptions
 from exporter.engines.onnxruntime import OnnxRuntime
-from exporter.errors import C3DExportError
+from exporter.errors import C3DExportError, OutOfMemoryError
 from exporter.timing import RoundOptions, interleave
 from models.progress import Progress, no_progress
 from models.specs import Signature
@@ -118,6 +118,8 @@ def compare_speed(
                 lanes[0].runtime = stack.enter_context(OnnxRuntime(original, RuntimeOptions()))
             start = perf_counter()
             _visit(lanes[0], feeds)  # not counted: what is only done once
+        except OutOfMemoryError:
+            raise
         except C3DExportError as error:
             return str(error)
         progress(f"loading {rewritten.name}")

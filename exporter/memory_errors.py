@@ -1,0 +1,136 @@
+"""Out of memory, said as such: recognised in whatever Python and the libraries raise, and raised as one error.
+
+Python raises MemoryError. Libraries in C++ raise RuntimeErrors that only their text tells apart, and most of the code
+that calls them takes every error for a bad file. So the whole chain of causes is looked at, wherever an error passes a
+block of `translate_memory_errors`, and in the end at the boundary of the command line.
+
+It imports nothing but the standard library and the errors: `bench` runs adapters where nothing else is installed.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import re
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from exporter.errors import C3DExportError, OutOfMemoryError
+
+if TYPE_CHECKING:
+    from exporter.engines.base import Runtime
+
+MAX_REASON = 160
+"""Characters of a library's own text."""
+
+CLASSES = {"OutOfMemoryError", "ArrowMemoryError"}
+"""Names of libraries' own classes: torch.OutOfMemoryError is a RuntimeError."""
+TEXTS = re.compile(
+    r"bad_alloc|bad allocation"  # C++; onnxruntime, OpenVINO and torch pass it on
+    r"|can(no|')t allocate memory|not enough memory|insufficient memory"  # torch's CPU allocator, the system
+    r"|(?<!\w)out of memory|ran out of memory"  # CUDA, protobuf, HDF5
+    r"|(failed|unable) to (re)?allocate|allocation (of .{0,80} )?failed"  # onnxruntime, NumPy, HDF5, oneDNN
+    r"|smaller than requested bytes"  # onnxruntime's arena on a GPU
+    r"|failed to map segment|cannot map zero-fill pages|cannot create shared object descriptor"  # loading a library
+    r"|can't start new thread|pthread_create"
+    r"|^(?!.*lock).*resource temporarily unavailable",  # a thread or a process; a lock that is taken reads alike
+    re.IGNORECASE | re.DOTALL,
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error, or one that led to it, says that memory ran out."""
+    return _find(error) is not None
+
+
+def as_memory_error(error: Exception, path: Path | str | None = None, doing: str = "") -> Exception:
+    """Return an OutOfMemoryError for an error that memory ran out led to; any other error itself.
+
+    Args:
+        error: whatever was raised.
+        path: the file at work; None where the step names none. An OutOfMemoryError with a file of its own keeps it.
+        doing: the step, as it follows `memory ran out while`: `onnxruntime loads it`.
+    """
+    found = _find(error)
+    if found is None:
+        return error
+    if not isinstance(found, OutOfMemoryError):
+        return OutOfMemoryError(path, doing, " ".join(str(found).split())[:MAX_REASON])
+    if found.path is not None or path is None:
+        return found
+    return OutOfMemoryError(path, found.doing or doing, found.reason)
+
+
+@contextmanager
+def translate_memory_errors(path: Path | str | None, doing: str | Callable[[], str]) -> Generator[None]:
+    """Raise an OutOfMemoryError instead of what memory ran out leads to in the block.
+
+    Args:
+        path: the file at work; None where the step names none.
+        doing: the step, as it follows `memory ran out while`; or a function that returns it.
+
+    Raises:
+        OutOfMemoryError: memory ran out. An inner block's error, which says more, passes.
+    """
+    try:
+        yield
+    except Exception as error:
+        translated = as_memory_error(error, path, doing if isinstance(doing, str) else doing())
+        if translated is error:
+            raise
+        raise translated from error
+
+
+def says_out_of_memory(
+    doing: str,
+) -> Callable[[Callable[Concatenate[Any, P], R]], Callable[Concatenate[Any, P], R]]:
+    """Decorate a method of an engine's adapter, whose `path` is the file: see `translate_memory_errors`."""
+
+    def decorate(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
+        @functools.wraps(method)
+        def call(self: Runtime, *arguments: P.args, **named: P.kwargs) -> R:
+            with translate_memory_errors(getattr(self, "path", None), doing):
+                return method(self, *arguments, **named)
+
+        return call
+
+    return decorate
+
+
+def release_frames(error: BaseException) -> None:
+    """Let go of the local variables of every function that an error passed through: they hold most of the memory."""
+    for each in _chain(error):
+        traceback.clear_frames(each.__traceback__)
+
+
+def _find(error: BaseException) -> BaseException | None:
+    """Return the error of the chain that says that memory ran out; the tool's own, which names a file, first."""
+    found = [each for each in _chain(error) if _says_so(each)]
+    own = [each for each in found if isinstance(each, OutOfMemoryError)]
+    return next(iter((*own, *found)), None)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what led to it."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+
+
+def _says_so(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | OutOfMemoryError) or type(error).__name__ in CLASSES:
+        return True
+    if isinstance(error, C3DExportError):  # its text holds names out of files
+        return False
+    if getattr(error, "errno", None) == errno.ENOMEM:  # mmap's and FFmpeg's
+        return True
+    return isinstance(error, Exception) and TEXTS.search(str(error)) is not None
