@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from exporter.errors import BadInputError
 from exporter.onnx_io.dtypes import numpy_dtype
 from exporter.parity.input_types import is_float
 from exporter.types import UNKNOWN_RANK
+from models.checkpoints.readers.base import HEADROOM, INFLATION
+from models.checkpoints.readers.npz import HEADER_ERRORS, read_header
+from models.checkpoints.readers.zip_archive import BAD_ZIP, ENCRYPTED
 from models.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -96,16 +99,52 @@ def shape_fits(shape: Sequence[int], wanted: Sequence[int | str]) -> bool:
 
 def _load(path: Path, suffix: str) -> Arrays:
     try:
+        size = path.stat().st_size
         with path.open("rb") as stream:
+            _check_sizes(stream, suffix, size, INFLATION * size + HEADROOM)
+            stream.seek(0)
             loaded: Any = np.load(stream, allow_pickle=False)
-            if isinstance(loaded, np.ndarray) != (suffix == ".npy"):
-                raise ValueError
             return {"": loaded} if suffix == ".npy" else {name: loaded[name] for name in loaded.files}
     except FileNotFoundError as error:
         raise BadInputError(f"no such file: {path}") from error
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, AttributeError, *BAD_ZIP) as error:
         reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
         raise BadInputError(f"{path}: not an {suffix} file of arrays{reason}") from error
+
+
+def _check_sizes(stream: BinaryIO, suffix: str, size: int, limit: int) -> None:
+    """Refuse what is no array and what claims more bytes than are there, before anything is allocated.
+
+    Args:
+        stream: the file.
+        suffix: `.npy` or `.npz`.
+        size: bytes of the file.
+        limit: bytes that the members of an archive may unpack to.
+
+    Raises:
+        ValueError: it does. (Of a damaged archive: `BAD_ZIP`.)
+    """
+    if suffix == ".npy":
+        _check_array(stream, size)
+        return
+    with zipfile.ZipFile(stream) as archive:
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > limit:
+            raise ValueError("it unpacks to far more than its own size")
+        for member in members:
+            if member.flag_bits & ENCRYPTED:
+                raise ValueError("it is encrypted")
+            with archive.open(member) as inner:
+                _check_array(cast("BinaryIO", inner), member.file_size)
+
+
+def _check_array(stream: BinaryIO, size: int) -> None:
+    try:
+        shape, _, dtype = read_header(stream)
+    except HEADER_ERRORS as error:
+        raise ValueError("it has no valid header") from error
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize > size - stream.tell():
+        raise ValueError("it holds objects, or claims more than there is")
 
 
 def _convert(path: Path, spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:

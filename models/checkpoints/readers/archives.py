@@ -7,8 +7,6 @@ devices and folders are not members. An archive in an archive is refused.
 
 from __future__ import annotations
 
-import gzip
-import lzma
 import mmap
 import re
 import shlex
@@ -44,7 +42,7 @@ COMPRESSION_SUFFIXES = {
 TORCH_ZIP = {"data.pkl", "constants.pkl"}
 """Members of the zip archives that torch writes."""
 _BAD_TAR = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
-_BAD_STREAM = (*BAD_ZIP, lzma.LZMAError, gzip.BadGzipFile, OSError)
+_BAD_STREAM = (*BAD_ZIP, OSError)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,9 @@ INFLATION = 2
 HEADROOM = 512 << 20
 MAX_RATIO = 100
 HASH_BUFFER = 1 << 20
+MAX_AXES = 64
+MAX_ELEMENTS = 1 << 60
+"""Of a tensor, axes of size 0 not counted: torch cannot address more, and has no empty tensors beyond."""
 ALWAYS_UNPACKED = 16 << 20
 """A file may unpack to INFLATION times its size and HEADROOM bytes, and to no more than MAX_RATIO times its size where
 that is over ALWAYS_UNPACKED bytes: weights, pruned ones included, compress to a tenth at best, bombs to a thousandth. A
@@ -118,6 +121,8 @@ class MappedFile:
         Raises:
             CheckpointError: the bytes are not there, or not those of the shape; nothing is allocated before.
         """
+        if len(shape) > MAX_AXES or prod(max(abs(size), 1) for size in shape) > MAX_ELEMENTS:
+            raise CheckpointError(f"{self.path}: {name} claims {len(shape)} axes or sizes that no tensor has")
         if any(size < 0 for size in shape) or prod(shape) * dtype.itemsize != length:
             raise CheckpointError(f"{self.path}: {name} claims the shape {shape} but has {length} bytes")
         if not 0 <= offset <= offset + length <= self.size:

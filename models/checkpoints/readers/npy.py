@@ -8,7 +8,7 @@ from __future__ import annotations
 from models.checkpoints.foreign import require_tensors
 from models.checkpoints.pickles import PickleError, read_pickle
 from models.checkpoints.readers.base import MappedFile, ReadResult
-from models.checkpoints.readers.npz import read_header, torch_dtype
+from models.checkpoints.readers.npz import HEADER_ERRORS, read_header, torch_dtype
 from models.checkpoints.readers.object_arrays import number_arrays, unwrap_objects
 from models.errors import CheckpointError
 
@@ -29,7 +29,7 @@ def read_npy(file: MappedFile) -> ReadResult:
     file.stream.seek(0)
     try:
         shape, fortran, dtype = read_header(file.stream)
-    except (ValueError, TypeError, OverflowError, SyntaxError, RecursionError, MemoryError) as error:
+    except HEADER_ERRORS as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{file.path}: not a valid .npy file: {first}") from error
     start = file.stream.tell()

@@ -4,6 +4,7 @@ Arrays of objects, such as a dict of arrays, are interpreted by `models.checkpoi
 imported or called.
 """
 
+import tokenize
 import zipfile
 from typing import IO, cast
 
@@ -21,6 +22,8 @@ from models.errors import CheckpointError
 
 SUFFIX = ".npy"
 CHUNK = 1 << 20
+HEADER_ERRORS = (ValueError, TypeError, OverflowError, SyntaxError, RecursionError, MemoryError)
+"""What a header may raise: NumPy parses it as a Python literal, and lets what Python's parser raises through."""
 
 
 def read_npz(file: MappedFile) -> ReadResult:
@@ -39,7 +42,7 @@ def read_npz(file: MappedFile) -> ReadResult:
                     arrays[name] = _array(file, member, name, stream)
             except CheckpointError:
                 raise
-            except (*BAD_ZIP, TypeError, OverflowError, SyntaxError, RecursionError, MemoryError) as error:
+            except (*BAD_ZIP, *HEADER_ERRORS) as error:
                 first = (str(error).splitlines() or [type(error).__name__])[0]
                 raise CheckpointError(f"{file.path}: {name} is not a valid array: {first}") from error
     if not any(isinstance(array, memoryview) for array in arrays.values()):
@@ -92,10 +95,20 @@ def _array(file: MappedFile, member: Member, name: str, stream: IO[bytes]) -> Te
 
 
 def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Read the header of a `.npy`: shape, whether it is in Fortran's order, and dtype."""
+    """Read the header of a `.npy`: shape, whether it is in Fortran's order, and dtype.
+
+    Raises:
+        ValueError: no such header; or another of `HEADER_ERRORS`.
+    """
     version = npy.read_magic(stream)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    return read(stream)
+    try:
+        shape, fortran, dtype = read(stream)
+    except tokenize.TokenError as error:  # no ValueError, and no SyntaxError either
+        raise ValueError("its header is no Python literal") from error
+    if any(type(size) is not int or size < 0 for size in shape):  # NumPy takes True for an int, and -1
+        raise ValueError(f"it claims the shape {shape}")
+    return shape, fortran, dtype
 
 
 def _fill(stream: IO[bytes], content: bytearray) -> bool:

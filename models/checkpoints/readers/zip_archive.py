@@ -3,6 +3,7 @@
 Neither torch nor numpy checks the CRC of what it maps, so a flipped bit would load as a silently different weight.
 """
 
+import lzma
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ MAGIC = b"PK\x03\x04"
 _LOCAL_HEADER = 30
 _LENGTHS = slice(26, 30)
 """Where a member's own header says how long its name and its extra field are (APPNOTE.TXT, 4.3.7)."""
-_ENCRYPTED = 1
+ENCRYPTED = 1
+"""The flag of a member that is."""
 
-BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, UnicodeDecodeError)
+BAD_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError)
 """What Python's zipfile raises on damaged archives."""
 
 
@@ -77,7 +79,7 @@ def verified_members(file: MappedFile) -> list[Member]:
 
 
 def _located(file: MappedFile, info: zipfile.ZipInfo, data: memoryview) -> Member:
-    if info.flag_bits & _ENCRYPTED:
+    if info.flag_bits & ENCRYPTED:
         raise CheckpointError(f"{file.path}: member {info.filename} is encrypted")
     header = bytes(data[info.header_offset : info.header_offset + _LOCAL_HEADER])
     if header[: len(MAGIC)] != MAGIC or len(header) < _LOCAL_HEADER:

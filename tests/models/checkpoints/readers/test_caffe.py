@@ -1,5 +1,6 @@
 """caffemodels: both schemas are read, and what is no network is refused."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from helpers.origins import write_caffe
+from helpers.origins import delimited, varint, write_caffe
 from helpers.small_files import LAYERS, SMALL, refuse
 
 from models.checkpoints.readers import read_file
+from models.errors import CheckpointError
+from models.preprocessing.mean import load_mean
 
 
 def published_schema(schema: str) -> Callable[[], Any]:
@@ -44,6 +47,17 @@ def published_schema(schema: str) -> Callable[[], Any]:
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.NetParameter"))
+
+
+@pytest.mark.parametrize("dims", [(0, 1 << 63), (0, 1 << 40, 1 << 40), (1,) * 65, ((1 << 64) - 1,) * 30_000], ids=len)
+def test_a_shape_that_no_tensor_has(dims: tuple[int, ...], tmp_path: Path) -> None:
+    values = b"" if 0 in dims else bytes(4)
+    blob = delimited(5, values) + delimited(7, delimited(1, b"".join(map(varint, dims))))
+    (tmp_path / "mean.binaryproto").write_bytes(blob)
+    started = time.process_time()
+    with pytest.raises(CheckpointError, match=f"mean.binaryproto: the blob claims {len(dims)} axes or sizes"):
+        load_mean(tmp_path / "mean.binaryproto")
+    assert time.process_time() - started < 1  # the product of so many sizes would take a minute
 
 
 @pytest.mark.parametrize("schema", ["C3D-v1.0", "BVLC"])

@@ -1,6 +1,7 @@
 """What `numpy.save` writes of a dict is read without unpickling it."""
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,14 @@ import numpy as np
 import pytest
 import torch
 from helpers.checkpoints import constant_state
+from helpers.small_files import refuse
 
+from exporter.errors import BadInputError
+from exporter.parity import arrays
 from models.checkpoints import read_checkpoint
 from models.checkpoints.readers import read_file
 from models.errors import CheckpointError
+from models.specs import TensorSpec
 
 WEIGHTS = {"conv1.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "fc8.bias": np.arange(4, dtype=np.float64)}
 
@@ -83,3 +88,31 @@ def test_truncated(keep: float, content: Any, tmp_path: Path) -> None:
     path.write_bytes(whole[: int(keep * len(whole)) if keep < 1 else int(keep)])
     with pytest.raises(CheckpointError, match="c3d.npy"):
         read_file(path)
+
+
+HEADERS = ("{'descr': '<f4', 'shape': (2,", "-" * 9000 + "1", "1+" * 4000 + "1", "  a\n b", "{'descr': ['x', 'y'")
+"""What NumPy's parser of headers answers by errors of five classes, none of them a ValueError."""
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *HEADERS,
+        *(
+            f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({size},)}}"
+            for size in ("True", "-2", "1 << 70", str(1 << 62))
+        ),
+    ],
+    ids=lambda text: text[:8],
+)
+def test_a_header_that_is_none(header: str, tmp_path: Path) -> None:
+    content = header.encode().ljust(118, b" ")
+    (tmp_path / "c3d.npy").write_bytes(b"\x93NUMPY\x01\0" + len(content).to_bytes(2, "little") + content + bytes(8))
+    refuse(tmp_path / "c3d.npy", "c3d.npy")
+    with zipfile.ZipFile(tmp_path / "c3d.npz", "w") as archive:
+        archive.write(tmp_path / "c3d.npy", "conv1.weight.npy")
+    refuse(tmp_path / "c3d.npz", "c3d.npz: conv1.weight")
+    with pytest.raises(BadInputError, match="not an .npy file of arrays$"):
+        arrays.read_npy(tmp_path / "c3d.npy", TensorSpec("x", "float32", (2,)))
+    with pytest.raises(BadInputError, match="not an .npz file of arrays$"):
+        arrays.read_npz(tmp_path / "c3d.npz", (TensorSpec("x", "float32", (2,)),))
