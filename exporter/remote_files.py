@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 from exporter.errors import BadInputError, C3DExportError, OutputError, UnavailableError, UsageError
-from models.checkpoints.sources import redact
+from models.checkpoints.addresses import redact
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -220,7 +220,12 @@ def read_raw(source: str | Path, progress: Progress = no_progress) -> tuple[Reso
         UnavailableError: a library is missing that reads such files or fetches from there.
     """
     file = resolve(source, progress)
-    raw = read_file(file.path)
+    try:
+        raw = read_file(file.path)
+    except CheckpointError as error:
+        if not file.cached:
+            raise
+        raise CheckpointError(f"{error}; it was downloaded: remove {file.path} to download it again") from error
     if file.sha256 is not None and raw.sha256 != file.sha256:
         raise CheckpointError(
             f"{file.path}: has the wrong hash: SHA-256 {raw.sha256[:16]}…, not {file.sha256[:16]}…; "

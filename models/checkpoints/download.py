@@ -4,7 +4,8 @@ A cache entry is a folder named after the address, with the file, `record.json` 
 `<file>.part` with `part.json` (the validator that a resumed request must name). The file appears by a rename after its
 length and SHA-256 were checked; the lock only saves two processes from downloading twice.
 
-The module is own code because no library does all of it. requests and httpx are HTTP clients: resuming with `If-Range`,
+The module is own code because no library does all of it. requests, urllib3 and httpx are HTTP clients, none of which
+the base installation has; their time limits are a socket's, which a slow server evades, and resuming with `If-Range`,
 the cache, the hash check and the refusal of redirects that leave HTTPS would remain. pooch has a cache, a hash check
 and a progress bar, but starts again after a broken connection and follows redirects to plain HTTP. huggingface_hub
 resumes, but only files of the Hub; `hf://` addresses use it.
@@ -13,31 +14,29 @@ resumes, but only files of the Hub; `hf://` addresses use it.
 import hashlib
 import http.client
 import os
-import re
+import shutil
 import ssl
 import time
 import urllib.error
-import urllib.request
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
-from urllib.parse import unquote, urlsplit
 
+import filelock
 import msgspec
 
 from models.cache import cache_folder
+from models.checkpoints.addresses import Address, file_name
+from models.checkpoints.bodies import HEAD_BYTES, MAX_DOWNLOAD_BYTES, Body, ChangedError, read_headers, require_content
+from models.checkpoints.https import open_url
+from models.checkpoints.transfer import LIMITS, DeadlineError, Meter
 from models.errors import CheckpointError
 from models.paths import acquire_lock, atomic_write
 from models.progress import Progress
 
-TIMEOUT = 30.0
-"""Seconds that a server may stay silent."""
 ATTEMPTS = 4
 CHUNK = 1 << 20
-MAX_DOWNLOAD_BYTES = 8 << 30
-MAX_NAME_BYTES = 200
-PARTIAL, RANGE_REFUSED = 206, 416
+UNAUTHORIZED, RANGE_REFUSED = 401, (412, 416)
 PROGRESS_INTERVAL_S = 0.2
 """Seconds between two progress reports."""
 
@@ -53,12 +52,14 @@ class ResolvedSource:
         url: where it came from, without user, password and query, which may be secrets; None for a file of the user.
         sha256: what it must have; None where nothing was given or recorded.
         notes: messages for the user: whether it was downloaded or taken from the cache.
+        cached: whether it is in the download cache, where a damaged file may be removed.
     """
 
     path: Path
     url: str | None = None
     sha256: str | None = None
     notes: tuple[str, ...] = ()
+    cached: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,178 +79,195 @@ class ResumeState:
     total: int | None
 
 
-class _OnlyHTTPS(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        """Follow a redirect, unless it leaves HTTPS."""
-        if not newurl.lower().startswith("https://"):
-            fp.close()
-            raise urllib.error.URLError("it redirects to an address that is not https://")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def download(url: str, display_url: str, sha256: str | None, progress: Progress) -> ResolvedSource:
-    """Return the file at `url`, from the cache or the network.
+def download(address: Address, sha256: str | None, progress: Progress) -> ResolvedSource:
+    """Return the file at an address, from the cache or the network.
 
     Args:
-        url: `https://…`, secrets included.
-        display_url: the same without secrets, for messages and records.
+        address: where it is.
         sha256: what the file must have; None takes what was recorded, or records it now.
         progress: called while bytes arrive.
 
     Raises:
-        CheckpointError: it is not available, has another SHA-256, or the cache cannot be written to.
+        CheckpointError: it is not available, is no file, has another SHA-256, took too long, or the cache cannot be
+            written to.
     """
-    folder = cache_folder() / hashlib.sha256(url.encode()).hexdigest()[:16]
-    path = folder / file_name(url)
+    folder = cache_folder() / hashlib.sha256(address.key.encode()).hexdigest()[:16]
+    path = folder / file_name(address.url)
     try:
-        if (cached := _cached(folder, path, display_url, sha256)) is not None:
+        if (cached := _cached(path, address.display, sha256)) is not None:
             return cached
         folder.mkdir(parents=True, exist_ok=True)
-        with acquire_lock(folder / "lock"):
-            if (cached := _cached(folder, path, display_url, sha256)) is not None:
+        try:
+            lock = acquire_lock(folder / "lock", timeout=0)
+        except filelock.Timeout:
+            progress(f"waiting for another download of {path.name}")
+            lock = acquire_lock(folder / "lock")
+        with lock:
+            if (cached := _cached(path, address.display, sha256)) is not None:
                 return cached
-            return _fetch(url, display_url, sha256, path, progress)
+            return _fetch(address, sha256, path, progress)
     except OSError as error:
-        raise CheckpointError(f"{display_url}: cannot keep it in {folder}: {error.strerror or error}") from error
+        raise CheckpointError(
+            f"{address.display}: cannot keep it in {folder}: {error.strerror or error}; make room there, or set "
+            "C3D_EXPORT_CACHE to another folder"
+        ) from error
 
 
-def file_name(url: str) -> str:
-    """Return a plain file name for what is at `url`."""
+def _cached(path: Path, display_url: str, sha256: str | None) -> ResolvedSource | None:
     try:
-        name = unquote(urlsplit(url).path, errors="replace").replace("\\", "/").rsplit("/", 1)[-1]
-    except ValueError:
-        name = ""
-    name = re.sub(r"[\x00-\x1f\x7f]", "", name).encode()[:MAX_NAME_BYTES].decode(errors="ignore").lstrip(".")
-    return (
-        name if name and not name.endswith((".part", "record.json", "part.json")) and name != "lock" else "checkpoint"
-    )
-
-
-def _cached(folder: Path, path: Path, display_url: str, sha256: str | None) -> ResolvedSource | None:
-    try:
-        record = msgspec.json.decode((folder / "record.json").read_bytes(), type=Record)
+        record = msgspec.json.decode(path.with_name("record.json").read_bytes(), type=Record)
     except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
         return None
     if not path.is_file():
         return None
     if sha256 is not None and sha256 != record.sha256:
         raise CheckpointError(
-            f"{display_url}: the cached file has SHA-256 {record.sha256[:16]}…, not {sha256[:16]}…; remove {folder} to "
+            f"{display_url}: the cached file has SHA-256 {record.sha256[:16]}…, not {sha256[:16]}…; remove "
+            f"{path.parent} to download it again"
+        )
+    if (size := path.stat().st_size) != record.bytes:
+        raise CheckpointError(
+            f"{display_url}: the cached file was changed: it has {size} bytes, not {record.bytes}; remove {path} to "
             "download it again"
         )
-    return ResolvedSource(
-        path, display_url, record.sha256, (f"from the cache, {path}; remove it to download it again",)
-    )
+    note = f"from the cache, {path}; remove it to download it again"
+    return ResolvedSource(path, display_url, record.sha256, (note,), cached=True)
 
 
-def _fetch(url: str, display_url: str, sha256: str | None, path: Path, progress: Progress) -> ResolvedSource:
+def _fetch(address: Address, sha256: str | None, path: Path, progress: Progress) -> ResolvedSource:
     part = path.with_name(f"{path.name}.part")
-    for attempt in range(ATTEMPTS):
-        try:
-            _receive(url, display_url, part, progress)
-            break
-        except urllib.error.HTTPError as error:
-            raise CheckpointError(f"{display_url}: the server responds {error.code} {error.reason}") from error
-        except RETRYABLE as error:
-            reason = str(getattr(error, "reason", "") or error) or type(error).__name__
-            if attempt == ATTEMPTS - 1 or not part.is_file() or isinstance(error, ssl.SSLError):
-                kept = (
-                    "; what arrived is kept, run it again to resume" if part.is_file() and part.stat().st_size else ""
-                )
-                raise CheckpointError(f"{display_url}: the download failed: {reason}{kept}") from error
+    body = _receive_all(address, part, progress)
     progress(f"checking {path.name}")
     with part.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+        stream.seek(0)
         found = hashlib.file_digest(stream, "sha256").hexdigest()
         os.fsync(stream.fileno())
-    if sha256 is not None and found != sha256:
-        part.unlink()
-        raise CheckpointError(
-            f"{display_url}: what arrived has SHA-256 {found}, not {sha256}; it was removed: the file at this "
-            "address has changed, or the hash is of another file"
-        )
+    try:
+        require_content(head)
+        if sha256 is not None and found != sha256:
+            raise CheckpointError(
+                f"what arrived has SHA-256 {found}, not {sha256}; it was removed: the file at this address has "
+                "changed, or the hash is of another file"
+            )
+        if sha256 is None and not body.delimited:
+            raise CheckpointError(
+                "the server does not say where the file ends, so a lost connection would not show; "
+                "#sha256=… after the address allows it"
+            )
+    except CheckpointError as error:
+        _discard(part)
+        raise CheckpointError(f"{address.display}: {error}") from None
     size = part.stat().st_size
     part.replace(path)
-    atomic_write(path.with_name("record.json"), msgspec.json.encode(Record(display_url, found, size)))
+    atomic_write(path.with_name("record.json"), msgspec.json.encode(Record(address.display, found, size)))
     path.with_name("part.json").unlink(missing_ok=True)
     given = "as given" if sha256 else f"recorded: {found}; #sha256=… after the address requires it"
-    return ResolvedSource(path, display_url, found, (f"downloaded {size / 1e6:,.1f} MB to {path}, SHA-256 {given}",))
+    note = f"downloaded {size / 1e6:,.1f} MB to {path}, SHA-256 {given}"
+    return ResolvedSource(path, address.display, found, (note,), cached=True)
 
 
-def _receive(url: str, display_url: str, part: Path, progress: Progress) -> None:
+def _receive_all(address: Address, part: Path, progress: Progress) -> Body:
+    """Receive the whole file into `part`, with several attempts."""
+    meter = Meter(LIMITS)
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            return _receive(address, part, meter, progress)
+        except urllib.error.HTTPError as error:
+            login = "; give user and password in the address or in ~/.netrc" if error.code == UNAUTHORIZED else ""
+            said = f"{error.code} {error.reason[:80]}".rstrip()
+            raise CheckpointError(f"{address.display}: the server responds {said}{login}") from error
+        except ChangedError:
+            _discard(part)
+            if not left:
+                raise CheckpointError(f"{address.display}: the file changes while it is downloaded") from None
+        except RETRYABLE as error:
+            text = str(getattr(error, "reason", "") or error) or type(error).__name__
+            reason = " ".join(text.split())[:200]  # http.client quotes what the server sent
+            final = isinstance(error, ssl.SSLError | DeadlineError)
+            if final or not left or not part.is_file():
+                kept = "; what arrived is kept, run it again to resume" if _resumable(part) is not None else ""
+                raise CheckpointError(f"{address.display}: the download failed: {reason}{kept}") from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _discard(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    part.with_name("part.json").unlink(missing_ok=True)
+
+
+def _receive(address: Address, part: Path, meter: Meter, progress: Progress) -> Body:
     """Receive into `part`, from where it ends if the server still has the same file.
 
     Raises:
-        CheckpointError: a web page, or too large.
+        CheckpointError: not the file, or too large.
+        ChangedError: the server has another file than the one that `part` begins.
         OSError: the connection broke off, or the disk is full.
     """
-    request = urllib.request.Request(url, headers={"User-Agent": "c3d-export", "Accept-Encoding": "identity"})  # noqa: S310 - https only
-    have, known = _resumable(part)
-    if known is not None:
-        request.add_header("Range", f"bytes={have}-")
-        request.add_header("If-Range", known.validator)
-    opener = urllib.request.build_opener(_OnlyHTTPS())
+    known = _resumable(part)
+    ranges = {} if known is None else {"Range": f"bytes={known.start}-", "If-Range": known.validator}
     try:
-        response = opener.open(request, timeout=TIMEOUT)
+        response = open_url(address, ranges, meter)
     except urllib.error.HTTPError as error:
         error.close()  # it is the open response as well
-        if error.code == RANGE_REFUSED and known is not None:
-            part.unlink(missing_ok=True)
-            raise ConnectionError("the server refuses to resume") from error
+        if error.code in RANGE_REFUSED and known is not None:
+            raise ChangedError from error
         raise
     with response:
-        headers: Mapping[str, str] = response.headers
-        resumed = response.status == PARTIAL and headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        if headers.get("Content-Type", "").startswith("text/html"):
-            raise CheckpointError(f"{display_url}: the server sends a web page, not a file; open it in a browser")
-        length = headers.get("Content-Length", "")
-        start = have if resumed else 0
-        total = start + int(length) if length.isdigit() else None
-        if (total or 0) > MAX_DOWNLOAD_BYTES:
-            raise CheckpointError(f"{display_url}: {total} bytes announced, more than any checkpoint of C3D")
-        validator = headers.get("ETag") or headers.get("Last-Modified") or ""
-        atomic_write(part.with_name("part.json"), msgspec.json.encode(ResumeState(validator, total)))
-        with part.open("r+b" if resumed else "wb") as out:
-            out.seek(start)
-            count = start + _copy(response, out, start, total, part.stem, progress)
+        try:
+            body = read_headers(response.status, response.headers, known)
+            if (body.total or 0) > MAX_DOWNLOAD_BYTES:
+                raise CheckpointError(f"{body.total} bytes announced, more than any checkpoint of C3D")
+            if body.total is not None and body.total - body.start > (free := shutil.disk_usage(part.parent).free):
+                raise CheckpointError(
+                    f"{(body.total - body.start) / 1e6:,.0f} MB to download, {free / 1e6:,.0f} MB free in "
+                    f"{part.parent}; make room there, or set C3D_EXPORT_CACHE to another folder"
+                )
+        except CheckpointError as error:
+            raise CheckpointError(f"{address.display}: {error}") from None
+        meter.receiving(body.total)
+        atomic_write(part.with_name("part.json"), msgspec.json.encode(ResumeState(body.validator, body.total)))
+        with part.open("r+b" if body.start else "wb") as out:
+            out.seek(body.start)
+            count = body.start + _copy(response, out, body, meter, part.stem, progress)
     if count > MAX_DOWNLOAD_BYTES:
-        part.unlink()
-        raise CheckpointError(f"{display_url}: more than {MAX_DOWNLOAD_BYTES} bytes, more than any checkpoint of C3D")
-    if total is not None and count != total:
-        raise ConnectionError(f"it broke off after {count} of {total} bytes")
+        _discard(part)
+        raise CheckpointError(
+            f"{address.display}: more than {MAX_DOWNLOAD_BYTES} bytes, more than any checkpoint of C3D"
+        )
+    if body.total is not None and count != body.total:
+        what = "broke off after" if count < body.total else "has"
+        raise ConnectionError(f"it {what} {count} of {body.total} bytes")
+    return body
 
 
 def _copy(
-    response: http.client.HTTPResponse, out: IO[bytes], start: int, total: int | None, name: str, progress: Progress
+    response: http.client.HTTPResponse, out: IO[bytes], body: Body, meter: Meter, name: str, progress: Progress
 ) -> int:
     """Copy what arrives, and return how much it was."""
     count, reported = 0, 0.0
-    of = f" of {total / 1e6:,.0f}" if total else ""
-    while start + count <= MAX_DOWNLOAD_BYTES:
+    of = f" of {body.total / 1e6:,.0f}" if body.total else ""
+    while body.start + count <= MAX_DOWNLOAD_BYTES:
         chunk = response.read1(CHUNK)
         if not chunk:
             break
         out.write(chunk)
+        out.flush()  # a signal may end the process at any moment: what arrived stays
         count += len(chunk)
+        meter.progressed(len(chunk))
         if time.monotonic() - reported > PROGRESS_INTERVAL_S:
             reported = time.monotonic()
-            progress(f"downloading {name}: {(start + count) / 1e6:,.0f}{of} MB")
+            progress(f"downloading {name}: {(body.start + count) / 1e6:,.0f}{of} MB")
     return count
 
 
-def _resumable(part: Path) -> tuple[int, ResumeState | None]:
-    """Return how many bytes are there, and what they are of; None where they cannot be continued."""
+def _resumable(part: Path) -> Body | None:
+    """Return what is there already; None where it cannot be continued."""
     try:
         known = msgspec.json.decode(part.with_name("part.json").read_bytes(), type=ResumeState)
         have = part.stat().st_size
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return 0, None
-    strong = known.validator and not known.validator.startswith("W/")
-    return (have, known) if strong and have > 0 and have != known.total else (0, None)
+        return None
+    if not known.validator or known.validator.startswith("W/") or not 0 < have < (known.total or have + 1):
+        return None
+    return Body(have, known.total, known.validator, delimited=True)

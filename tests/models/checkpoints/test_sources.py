@@ -15,7 +15,6 @@ from helpers.run import python
 from helpers.server import Site, serve
 
 from models import build
-from models.checkpoints.download import file_name
 from models.checkpoints.sources import is_remote, resolve
 from models.errors import CheckpointError, UnavailableError, UsageError
 from models.options import BuildOptions
@@ -109,31 +108,11 @@ def test_an_unknown_certificate_and_a_dead_server(site: Site, monkeypatch: pytes
 
 
 def test_secrets_are_told_and_kept_nowhere(site: Site, tmp_path: Path) -> None:
-    address = site.address.replace("https://", "https://user:hunter2@") + "/c3d.pth?token=s3cret"
-    refused(address, "the download failed")  # urllib takes no password in an address
-    found = resolve(f"{site.address}/c3d.pth?token=s3cret", no_progress)
+    found = resolve(site.address.replace("//", "//user:hunter2@") + "/c3d.pth?token=s3cret", no_progress)
     assert found.url == f"{site.address}/c3d.pth"
     kept = [path.read_bytes() for path in (tmp_path / "cache").rglob("*.json")]
     assert kept
     assert not any(b"s3cret" in text or b"hunter2" in text for text in (*kept, *(n.encode() for n in found.notes)))
-
-
-@pytest.mark.parametrize(
-    ("url", "name"),
-    [
-        ("https://x/a/c3d.pth", "c3d.pth"),
-        ("https://x/..%2f..%2fetc%2fpasswd", "passwd"),
-        ("https://x/", "checkpoint"),
-        ("https://x/..", "checkpoint"),
-        ("https://x/%00a%0ab.pth", "ab.pth"),
-        ("https://x/.bashrc", "bashrc"),
-        ("https://x/record.json", "checkpoint"),
-        ("https://x/" + "a" * 500, "a" * 200),
-        ("https://x/a%5Cb.pt", "b.pt"),
-    ],
-)
-def test_names_stay_in_the_cache(url: str, name: str) -> None:
-    assert file_name(url) == name
 
 
 def test_two_at_once_leave_one_whole_file(site: Site) -> None:
