@@ -19,7 +19,7 @@ from typing import BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 from exporter.errors import BadInputError, OutputError
-from models.paths import atomic_open, fsync, require_file
+from models.paths import atomic_open, make_folders, replace_durably, require_file
 
 Location = str | Path
 """A path or a URL."""
@@ -203,7 +203,7 @@ def require_folder(folder: Location) -> None:
     if path.exists() and not path.is_dir():
         raise OutputError(f"cannot write to {path}: it is a file, not a folder")
     with translate_os_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
+        make_folders(path)
         if not os.access(path, os.W_OK | os.X_OK):
             raise OutputError(f"cannot write to {path}: no permission")
 
@@ -221,7 +221,7 @@ def write_atomic(location: Location) -> Generator[BinaryIO]:
     path = local_path(location)
     if path is not None:
         with translate_os_errors(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folders(path.parent)
             with atomic_open(path) as stream:
                 yield stream
         return
@@ -240,12 +240,12 @@ def write_bytes(location: Location, content: bytes) -> None:
         stream.write(content)
 
 
-def publish(staged: Path, location: Location) -> None:
+def publish_file(staged: Path, location: Location) -> None:
     """Move a finished local file to a location, where it appears complete or not at all; raises as `write_atomic` does.
 
     Args:
-        staged: the file; on the same file system as a local location it is renamed.
-        location: its new path or URL.
+        staged: the file, or, for a local location, a folder of files; on the same file system it is renamed.
+        location: its new path or URL. A symbolic link there is replaced, and what it led to stays as it is.
     """
     path = local_path(location)
     if path is None:
@@ -256,17 +256,15 @@ def publish(staged: Path, location: Location) -> None:
         staged.unlink()
         return
     with translate_os_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fsync(staged)
+        make_folders(path.parent)
         try:
-            staged.replace(path)
+            replace_durably(staged, path)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             with atomic_open(path) as target, staged.open("rb") as stream:
                 shutil.copyfileobj(stream, target, 1 << 20)
             staged.unlink()
-        fsync(path.parent)
 
 
 def remove(location: Location) -> None:

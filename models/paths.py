@@ -1,8 +1,8 @@
 """Files: checking a path that a user gave, writing one completely or not at all, and the path of an open one."""
 
 import contextlib
+import errno
 import os
-import secrets
 import warnings
 from collections.abc import Generator
 from contextlib import AbstractContextManager
@@ -12,6 +12,7 @@ from typing import IO, BinaryIO
 from filelock import FileLock
 
 from models.errors import BadInputError
+from models.temporary import temporary_file
 
 DESCRIPTORS = Path("/proc/self/fd")
 """Linux's folder of this process's open files."""
@@ -53,18 +54,50 @@ def atomic_write(path: Path, content: bytes) -> None:
 def atomic_open(path: Path) -> Generator[BinaryIO]:
     """Open a file for writing that appears under its name when the block ends; after an error it does not.
 
+    The disk holds its content before the name refers to it, so that a power failure leaves the earlier file or this
+    one. A symbolic link under that name is replaced, and what it led to stays as it is.
+
     Raises:
         OSError: the system does not allow it; an earlier file is then unchanged.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("wb") as stream:
+    with temporary_file(path.parent) as part:
+        with part.open("xb") as stream:
             yield stream
+            stream.flush()
+            _fsync_open(stream.fileno())
         part.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
+        fsync(path.parent)
+
+
+def replace_durably(staged: Path, target: Path) -> None:
+    """Rename a file, or a folder of files, to `target`, once the disk holds it.
+
+    Raises:
+        OSError: the system does not allow it; an earlier file is then unchanged.
+    """
+    for path in (*staged.rglob("*"), staged) if staged.is_dir() else (staged,):
+        fsync(path)
+    staged.replace(target)
+    fsync(target.parent)
+
+
+def make_folders(folder: Path) -> None:
+    """Make a folder and those around it, where they are missing, such that a power failure does not undo it.
+
+    Raises:
+        OSError: the system does not allow it.
+    """
+    missing: list[Path] = []
+    while not folder.exists() and folder != folder.parent:
+        missing.append(folder)
+        folder = folder.parent
+    for path in missing[::-1]:
+        path.mkdir(exist_ok=True)
+        fsync(path.parent)
+    if missing:
+        folder = missing[0]
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
 
 
 def fsync(path: Path) -> None:
@@ -74,9 +107,17 @@ def fsync(path: Path) -> None:
     # Windows flushes only what is open for writing
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        _fsync_open(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _fsync_open(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system, or a kind of file, without
+            raise
 
 
 def acquire_lock(path: Path, timeout: float = -1) -> AbstractContextManager[object]:

@@ -7,7 +7,8 @@ import os
 import re
 from pathlib import Path
 
-from exporter.artifacts.store import REPLACED, atomic_replace, replace_folder, restore_folder
+from exporter.artifacts.folders import replace_folder, restore_folders
+from exporter.storage import publish_file
 from exporter.triton.config import LABELS_FILE
 
 CONFIG_FILE = "config.pbtxt"
@@ -28,11 +29,10 @@ def find_versions(folder: Path, file_name: str) -> dict[int, Path]:
         OutputError: such a replacement cannot be finished.
     """
     if folder.parent.is_dir():
-        restore_folder(folder)
+        restore_folders(folder.parent)
     if not folder.is_dir():
         return {}
-    for path in folder.glob(f".*{REPLACED}"):
-        restore_folder(folder / path.name.removesuffix(REPLACED)[1:])
+    restore_folders(folder)
     numbers = [path for path in folder.iterdir() if _VERSION.fullmatch(path.name) and path.is_dir()]
     return {int(path.name): path / file_name for path in numbers}
 
@@ -87,4 +87,4 @@ def publish_model(staged: Path, folder: Path, version: int, *, is_new: bool, who
     # the configuration last: it refers to the labels
     for name in (LABELS_FILE, CONFIG_FILE) if not keep_config else ():
         if (staged / name).exists():
-            atomic_replace(staged / name, folder / name)
+            publish_file(staged / name, folder / name)

@@ -7,9 +7,9 @@ from safetensors.torch import save_file
 
 from exporter.artifacts.files import file_entry
 from exporter.artifacts.manifest import FileEntry
-from exporter.artifacts.store import atomic_replace, same_file, staging
+from exporter.artifacts.store import same_file, staging
 from exporter.errors import CheckFailedError, UsageError
-from exporter.storage import translate_os_errors
+from exporter.storage import publish_file, translate_os_errors
 from exporter.types import ConvertRequest
 from models.builder import build, state_sha256
 from models.built_model import BuiltModel
@@ -74,5 +74,5 @@ def convert(request: ConvertRequest, progress: Progress = no_progress) -> Conver
                 f"{output}: what was written does not read back as the same network; nothing was kept"
             )
         entry = file_entry(staged)
-        atomic_replace(staged, output)
+        publish_file(staged, output)
     return ConvertResult(output, entry, built)

@@ -10,7 +10,8 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import (
     Manifest,
 )
-from exporter.artifacts.store import publish, staging
+from exporter.artifacts.publication import publish
+from exporter.artifacts.store import staging
 from exporter.calibration_clips import CalibrationClips
 from exporter.formats import FORMATS, Candidate, WriteRequest, WriteResult
 from exporter.parity.golden import GoldenOutputs

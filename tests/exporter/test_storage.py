@@ -64,7 +64,7 @@ def test_a_staged_file_is_published_and_removed(folder: str, tmp_path: Path) -> 
     staged = tmp_path / "staged"
     staged.write_bytes(b"content")
     location = storage.join(folder, "a.bin")
-    storage.publish(staged, location)
+    storage.publish_file(staged, location)
     assert not staged.exists()
     assert storage.read_bytes(location) == b"content"
     storage.remove(location)

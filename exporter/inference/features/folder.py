@@ -35,7 +35,7 @@ from exporter.storage import (
     is_url,
     join,
     local_path,
-    publish,
+    publish_file,
     read_bytes,
     require_folder,
     translate_os_errors,
@@ -154,7 +154,7 @@ def open_folder(path: str | Path, record: FeatureRecord, *, overwrite: bool = Fa
             if old is None:
                 with translate_os_errors(opened.disk):
                     (stage / RECORD).write_bytes(to_json(record))
-                publish(stage / RECORD, file)
+                publish_file(stage / RECORD, file)
             yield opened
 
 

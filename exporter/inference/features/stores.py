@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from exporter.artifacts.store import atomic_replace
 from exporter.errors import OutputError
 from exporter.inference.features import parquet
 from exporter.inference.features.record import FeatureRecord, VideoRecord, from_json, to_json
@@ -23,7 +22,7 @@ from exporter.storage import (
     join,
     list_files,
     local_path,
-    publish,
+    publish_file,
     read_bytes,
     remove,
     translate_os_errors,
@@ -147,7 +146,7 @@ class FileStore:
         path = stage / ".record"  # no video is called so
         with translate_os_errors(local_path(self._folder) or stage):
             path.write_bytes(to_json(record))
-        publish(path, self._path(record.name))
+        publish_file(path, self._path(record.name))
 
     def _path(self, name: str) -> str:
         return join(self._records, f"{name}.json")
@@ -172,14 +171,11 @@ class FileStore:
     def _move(self, staged: Path) -> None:
         """Move a finished file, or a folder of files, into the folder."""
         place = join(self._folder, staged.name)
-        folder = local_path(place)
-        if folder is not None and staged.is_dir():
-            atomic_replace(staged, folder)
-        elif staged.is_dir():
+        if is_url(place) and staged.is_dir():
             for file in sorted(staged.iterdir()):
-                publish(file, join(place, file.name))
+                publish_file(file, join(place, file.name))
         else:
-            publish(staged, place)
+            publish_file(staged, place)
 
     def _remove(self, place: str) -> None:
         path = local_path(place)
@@ -207,7 +203,7 @@ class TableStore:
     def publish(self, record: VideoRecord, staged: Sequence[Path]) -> VideoRecord:
         """See `VideoStore`."""
         for path in staged:
-            publish(path, join(self._parts, path.name))
+            publish_file(path, join(self._parts, path.name))
         return record
 
     def discard(self, name: str) -> None:
@@ -222,7 +218,7 @@ class TableStore:
             return ()
         with translate_os_errors(local_path(self._folder) or stage):
             parquet.merge(merged, parts, stage / TABLE, to_json(record), without)
-        publish(stage / TABLE, self._table)
+        publish_file(stage / TABLE, self._table)
         for part in parts:
             remove(part)
         return (TABLE,)

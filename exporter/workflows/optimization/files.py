@@ -11,10 +11,11 @@ from pathlib import Path
 from exporter.artifacts.files import MANIFEST_SUFFIX, file_entry, manifest_path
 from exporter.artifacts.loading import LoadedArtifact, move_manifest
 from exporter.artifacts.manifest import Manifest
-from exporter.artifacts.store import atomic_replace, check_name, publish, same_file, staging
+from exporter.artifacts.publication import publish
+from exporter.artifacts.store import check_name, same_file, staging
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import load_artifact
-from exporter.storage import translate_os_errors
+from exporter.storage import publish_file, translate_os_errors
 from exporter.types import OptimizeRequest
 
 SUFFIX = ".onnx"
@@ -65,7 +66,7 @@ def publish_model(
     files = tuple(target.with_name(path.name) for path in staged)
     if manifest is None:
         for path in reversed(staged):  # the model last: until then nothing refers to its data
-            atomic_replace(path, target.with_name(path.name))
+            publish_file(path, target.with_name(path.name))
         return files
     entries = tuple(file_entry(path) for path in staged)
     moved = move_manifest(manifest, subject.path.parent, target.parent)

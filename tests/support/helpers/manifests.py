@@ -5,7 +5,8 @@ from pathlib import Path
 
 from exporter.artifacts.files import file_entry
 from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest, NetworkRecord
-from exporter.artifacts.store import publish, staging
+from exporter.artifacts.publication import publish
+from exporter.artifacts.store import staging
 from models.config import C3DConfig
 from models.preprocessing import UNKNOWN
 
