@@ -11,12 +11,14 @@ from types import FrameType
 from typing import NoReturn
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from exporter.cli.renamed import explain_renaming
 from exporter.errors import C3DExportError, CheckFailedError, LimitError, OutOfMemoryError, OutputError, UsageError
+from exporter.isolation.streams import accept_any_text, silence, user_stderr, user_stdout
 from exporter.isolation.worker import set_json
 from exporter.memory_errors import as_memory_error, release_frames
-from exporter.reports.formatting import visible
+from models.text import shorten
 
 INTERNAL_ERROR = 70
 """Exit code of an unexpected error (EX_SOFTWARE of sysexits.h)."""
@@ -30,6 +32,9 @@ return what the user must know."""
 NO_MEMORY = b"Error: memory ran out, for this message too; close other programs, or raise the limit of this process\n"
 MAX_COMMAND = 200
 """Characters of the command line in a message."""
+MAX_ERROR = 500
+"""Characters of an error's line; as UTF-8 it may have more bytes."""
+_NEWLINES = re.compile(r"\s*\n\s*")
 SHOW_CURSOR = "\x1b[?25h\r\x1b[K"
 
 
@@ -42,15 +47,21 @@ def run(command: click.Command, name: str) -> NoReturn:
     arguments = sys.argv[1:]
     as_json, code = "--json" in arguments, 0
     set_json(as_json=as_json)
+    accept_any_text()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
         result = command.main(arguments, prog_name=name, standalone_mode=False)
         code = result if isinstance(result, int) else 0
-        sys.stdout.flush()
+        user_stdout().flush()
     except click.ClickException as error:
         usage = explain_renaming(error)
-        usage.show()
+        if isinstance(usage, NoArgsIsHelpError):
+            usage.show()
+            sys.exit(usage.exit_code)
+        if isinstance(usage, click.UsageError) and (context := usage.ctx) is not None:
+            print(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n", file=user_stderr())
+        print_error(usage.format_message())
         if as_json:
             _print_json(UsageError(usage.format_message()))
         code = usage.exit_code
@@ -58,6 +69,7 @@ def run(command: click.Command, name: str) -> NoReturn:
         if "--debug" in arguments:
             traceback.print_exc()
         code = report_any(error, as_json=as_json)
+    silence()
     sys.exit(code)
 
 
@@ -72,7 +84,7 @@ def report_any(error: Exception, *, as_json: bool) -> int:
             release_frames(error)
         return report_error(told, as_json=as_json)
     except MemoryError:
-        os.write(2, NO_MEMORY)
+        os.write(user_stderr().fileno(), NO_MEMORY)
         os._exit(LimitError.exit_code)
 
 
@@ -81,9 +93,28 @@ def command_line() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])[:MAX_COMMAND]
 
 
-def one_line(text: str) -> str:
-    """Return text as one line for a terminal: newlines become spaces, other control characters are escaped."""
-    return visible(re.sub(r"\s*\n\s*", " ", text.strip()))
+def one_line(text: str, most: int = MAX_ERROR) -> str:
+    """Return text as one line of at most `most` characters for a terminal.
+
+    Newlines become spaces, what is not visible is escaped, and the middle of a longer text is left out.
+    """
+    return shorten(_NEWLINES.sub(" ", text.strip()), most)
+
+
+def print_error(message: str, more: str = "") -> None:
+    """Print the one line that an error has on stderr, of at most MAX_ERROR characters.
+
+    Args:
+        message: what is wrong first, what to do last; its middle is what is left out where it is too long.
+        more: text of the tool's own that is printed whole behind it.
+    """
+    start = "Error: "
+    print_line(f"{start}{one_line(message, MAX_ERROR - len(start) - len(more))}{more}")
+
+
+def print_line(text: str) -> None:
+    """Print a line of at most MAX_ERROR characters on stderr."""
+    print(one_line(text), file=user_stderr())
 
 
 def exit_code(error: Exception) -> int:
@@ -104,22 +135,22 @@ def report_error(error: Exception, *, as_json: bool) -> int:
 
             for report in error.reports:
                 print_parity(report, stdout())
-        click.echo(f"Error: {one_line(str(error))}", err=True)
+        print_error(str(error))
         if as_json:
             _print_json(error)
     elif isinstance(error, OSError):
-        click.echo(f"Error: the operating system reports: {one_line(str(error))}", err=True)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print_error(f"the operating system reports: {error}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), user_stdout().fileno())
     else:
-        what = one_line(f"{type(error).__name__}: {error}")
-        click.echo(f"Error: this is a bug in c3d-export: {what}; --debug shows the traceback", err=True)
+        print_error(f"this is a bug in c3d-export: {type(error).__name__}: {error}", "; --debug shows the traceback")
     return exit_code(error)
 
 
 def _print_json(error: C3DExportError) -> None:
-    from exporter.reports.json_report import dump, error_to_dict
+    from exporter.reports.console import print_json
+    from exporter.reports.json_report import error_to_dict
 
-    click.echo(dump(error_to_dict(error)))
+    print_json(error_to_dict(error))
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
@@ -133,12 +164,13 @@ def _stop(number: int, _frame: FrameType | None) -> NoReturn:
         cleanup = getattr(sys.modules.get(module), name, None)
         if cleanup is not None:  # otherwise the module is not there yet, or is being imported
             told.append(cleanup() or "")
-    report_stop(number, "".join(f"; {visible(text)}" for text in told if text))
+    report_stop(number, "".join(f"; {text}" for text in told if text))
     os._exit(128 + number)
 
 
 def report_stop(number: int, more: str = "") -> None:
     """Print that a signal ended the tool."""
-    cursor = SHOW_CURSOR if sys.stderr.isatty() else ""
-    name = signal.Signals(number).name
-    os.write(sys.stderr.fileno(), f"{cursor}stopped by {name}; no incomplete files are left{more}\n".encode())
+    stream = user_stderr()
+    cursor = SHOW_CURSOR if stream.isatty() else ""
+    line = one_line(f"stopped by {signal.Signals(number).name}; no incomplete files are left{more}")
+    os.write(stream.fileno(), f"{cursor}{line}\n".encode(errors="backslashreplace"))

@@ -4,6 +4,7 @@ import click
 
 from exporter.cli.options import json_options
 from exporter.cli.sections import SectionedCommand
+from exporter.isolation.streams import user_stdout
 
 
 @click.command(
@@ -32,7 +33,7 @@ def layouts_command(profiles: bool, profile: str | None, as_json: bool) -> None:
     from models.preprocessing import find_profile, format_profile
 
     if profile is not None:
-        click.echo(format_profile(find_profile(profile)), nl=False)
+        user_stdout().write(format_profile(find_profile(profile)))
     elif profiles:
         show(LAYOUTS, profiles_to_dict, print_profiles, as_json=as_json)
     else:

@@ -1,5 +1,6 @@
 """`c3d-export`: exports by its own options, and has the other commands as subcommands."""
 
+import sys
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -31,6 +32,7 @@ from exporter.cli.sections import SectionedGroup
 from exporter.cli.supervision import report_outcome
 from exporter.cli.triton import triton_command
 from exporter.cli.verify import verify
+from exporter.isolation import streams
 from exporter.isolation.supervisor import supervise
 from exporter.types import (
     DEFAULT_OPSET,
@@ -192,12 +194,18 @@ for _command in (
 
 def main() -> NoReturn:
     """Run `c3d-export`: the command in a worker process, this one watching it."""
-    supervise(lambda: run_here("c3d-export"), report_outcome)
+    _supervise("c3d-export")
 
 
 def verify_main() -> NoReturn:
     """Run `verify`, likewise."""
-    supervise(lambda: run_here("verify"), report_outcome)
+    _supervise("verify")
+
+
+def _supervise(command: str) -> NoReturn:
+    streams.open_standard()
+    streams.accept_any_text()
+    supervise(lambda: run_here(command), report_outcome, apart="--debug" not in sys.argv)
 
 
 def run_here(command: str) -> NoReturn:

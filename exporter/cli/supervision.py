@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import signal
 
-import click
-
-from exporter.cli.error_handling import INTERNAL_ERROR, one_line, report_error, report_stop
+from exporter.cli.error_handling import INTERNAL_ERROR, print_error, report_error, report_stop
 from exporter.errors import BadInputError, C3DExportError, LimitError
 from exporter.isolation.supervisor import Outcome
+from exporter.memory_errors import TEXTS
 
 
 def report_outcome(outcome: Outcome) -> int:
@@ -20,7 +19,7 @@ def report_outcome(outcome: Outcome) -> int:
     error = describe(outcome)
     if error is None:
         name = signal.Signals(outcome.code).name
-        click.echo(f"Error: {one_line(f'this is a bug in c3d-export: its process was ended by {name}')}", err=True)
+        print_error(f"this is a bug in c3d-export: its process was ended by {name}{_said(outcome)}")
         return INTERNAL_ERROR
     return report_error(error, as_json=outcome.state.as_json)
 
@@ -45,9 +44,16 @@ def describe(outcome: Outcome) -> C3DExportError | None:
         option = "--max-memory" if outcome.state.max_memory is not None else "nine tenths of what was available"
         more = f" ({option})" if outcome.reason == "memory" else ""
         return LimitError(f"{at or 'the command '}{took}{more}")
+    if TEXTS.search(outcome.last_words):
+        return LimitError(f"{at or 'the command '}ran out of memory")
     if call is None:
         return None
-    return BadInputError(f"{call.path}: {call.library} crashed on it ({signal.Signals(outcome.code).name})")
+    name = signal.Signals(outcome.code).name
+    return BadInputError(f"{call.path}: {call.library} crashed on it ({name}){_said(outcome)}")
+
+
+def _said(outcome: Outcome) -> str:
+    return f": {outcome.last_words}" if outcome.last_words else ""
 
 
 def _clean_up(outcome: Outcome) -> None:

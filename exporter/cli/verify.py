@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from exporter.cli.error_handling import print_line
 from exporter.cli.network_options import network_options, take_build_options
 from exporter.cli.options import device_options, json_options, take, take_inputs
 from exporter.cli.parity_options import input_options, report_options, tolerance_options
@@ -112,7 +113,7 @@ def write_files(
         if all(report.passed for report in reports):
             baseline.save_baseline(save_baseline, reports)
         else:
-            click.echo(f"--save-baseline {save_baseline}: not written, because parity failed", err=True)
+            print_line(f"--save-baseline {save_baseline}: not written, because parity failed")
     if junit:
         write_junit(junit, reports)
     if html:

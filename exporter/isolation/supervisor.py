@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Literal, NoReturn
 
-from exporter.isolation import worker
+from exporter.isolation import streams, worker
 from exporter.isolation.board import Board, State
 from exporter.isolation.memory import available_memory, end_tree, held_memory
 
@@ -40,15 +40,17 @@ class Outcome:
         code: its exit code, or the number of the signal.
         state: what it was doing.
         limit: the limit that it reached, in seconds or bytes.
+        last_words: the last line that its libraries printed; empty without one.
     """
 
     reason: Reason
     code: int
     state: State
     limit: float = 0.0
+    last_words: str = ""
 
 
-def supervise(work: Callable[[], NoReturn], report: Callable[[Outcome], int]) -> NoReturn:
+def supervise(work: Callable[[], NoReturn], report: Callable[[Outcome], int], *, apart: bool = False) -> NoReturn:
     """Do the work in a child process and exit with its exit code, or with what `report` returns for another end.
 
     Where the system cannot fork, the work is done in this process, without limits.
@@ -56,17 +58,22 @@ def supervise(work: Callable[[], NoReturn], report: Callable[[Outcome], int]) ->
     Args:
         work: ends by SystemExit. This process must have one thread only.
         report: says how the worker ended, where it could not itself; returns the exit code.
+        apart: whether what libraries print is kept from stdout and stderr.
     """
     if not hasattr(os, "fork"):
         work()
-    board = Board()
+    board, chatter = Board(), streams.Chatter()
     parent = os.getpid()
     child = os.fork()
     if child == 0:
         _end_with(parent)
+        os.close(chatter.reading)
+        if apart:
+            streams.divert(chatter.writing)
         worker.attach(board)
         work()
-    outcome = _Watch(child, board).wait()
+    os.close(chatter.writing)
+    outcome = _Watch(child, board, chatter).wait()
     code = outcome.code if outcome.reason == "ended" else report(outcome)
     os._exit(code)
 
@@ -74,8 +81,8 @@ def supervise(work: Callable[[], NoReturn], report: Callable[[Outcome], int]) ->
 class _Watch:
     """The supervisor's loop."""
 
-    def __init__(self, child: int, board: Board) -> None:
-        self.child, self.board = child, board
+    def __init__(self, child: int, board: Board, chatter: streams.Chatter) -> None:
+        self.child, self.board, self.chatter = child, board, chatter
         self.state = State()
         self.start = time.monotonic()
         self.default_memory: int | None = None
@@ -104,10 +111,16 @@ class _Watch:
                 return self._stop(self.stopped_by)
 
     def _sleep(self, seconds: float) -> None:
-        """Wait until a signal arrives, of an ended child or of somebody who stops the tool."""
-        readable, _, _ = select.select([self.reading], [], [], seconds)
-        if readable:
-            os.read(self.reading, 1 << 10)
+        """Wait until a signal arrives, of an ended child or of somebody who stops the tool; read what is printed."""
+        over = time.monotonic() + seconds
+        waiting = [self.reading, self.chatter.reading]
+        while (left := over - time.monotonic()) > 0:
+            readable, _, _ = select.select(waiting, [], [], left)
+            if self.chatter.reading in readable and not self.chatter.read():
+                waiting.remove(self.chatter.reading)  # nobody can write to it any more
+            if self.reading in readable:
+                os.read(self.reading, 1 << 10)
+                return
 
     def _pass_on(self, number: int, _frame: FrameType | None) -> None:
         self.stopped_by = number
@@ -139,7 +152,8 @@ class _Watch:
         number = -code
         if number == signal.SIGKILL:
             return Outcome("killed", number, self.state)
-        return Outcome("signalled" if number in SIGNALS else "crashed", number, self.state)
+        reason = "signalled" if number in SIGNALS else "crashed"
+        return Outcome(reason, number, self.state, last_words=self.chatter.last_words())
 
     def _over_limit(self) -> Outcome | None:
         now, state = time.monotonic(), self.state

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
 from exporter.artifacts.files import manifest_path
+from exporter.isolation.streams import user_stderr, user_stdout
 from exporter.memory_errors import translate_memory_errors
-from exporter.reports.formatting import budget_percent, escape, format_bytes
+from exporter.reports.formatting import budget_percent, escape, escape_name, format_bytes
 from exporter.reports.json_report import dump
 from exporter.results import Comparison, Localization, ParityReport
 
@@ -39,16 +39,29 @@ class _Pipe(Console):
 
 def _discard_stdout() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
+    os.dup2(null, user_stdout().fileno())
     os.close(null)
 
 
 def stdout() -> Console:
     """Return the console for results; in a pipe it is wide enough for every table and has no colours."""
-    console = _Pipe(highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
+    stream = user_stdout()
+    console = _Pipe(file=stream, highlight=False, emoji=False, soft_wrap=True)
+    console.width = _width(stream, console) if console.is_terminal else PIPE_WIDTH
     return console
+
+
+def _width(stream: TextIO, console: Console) -> int:
+    """Return the width of the terminal that a stream goes to; rich looks at the standard descriptors only."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or console.width
+    except (OSError, ValueError):
+        return console.width
+
+
+def writes_unicode() -> bool:
+    """Return whether stdout takes every character: otherwise JSON is written with escapes of its own."""
+    return (user_stdout().encoding or "").lower().replace("-", "") in ("utf8", "utf16", "utf32")
 
 
 def show(
@@ -63,9 +76,14 @@ def show(
         print_result(result, stdout())
         return
     try:
-        print(dump(to_dict(result)), flush=True)  # noqa: T201
+        print_json(to_dict(result))
     except BrokenPipeError:
         _discard_stdout()
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print an object on stdout as JSON."""
+    print(dump(value, ascii_only=not writes_unicode()), file=user_stdout(), flush=True)
 
 
 class TerminalProgress:
@@ -83,7 +101,7 @@ class TerminalProgress:
         """Show a step."""
         self.step = step
         if self._status is not None:
-            self._status.update(escape(step))
+            self._status.update(escape_name(step))
 
     @contextmanager
     def paused(self) -> Generator[None]:
@@ -100,9 +118,10 @@ class TerminalProgress:
 @contextmanager
 def progress_on_terminal() -> Generator[TerminalProgress]:
     """Yield a progress callback that shows the current step on stderr, if that is a terminal."""
-    console = Console(stderr=True)
+    stream = user_stderr()
+    console = Console(file=stream, emoji=False)
     with ExitStack() as stack:
-        shown = sys.stderr.isatty() and console.is_terminal
+        shown = stream.isatty() and console.is_terminal
         progress = TerminalProgress(stack.enter_context(console.status("starting")) if shown else None)
         with translate_memory_errors(None, lambda: progress.step):
             yield progress
@@ -219,8 +238,8 @@ def _print_layers(found: Localization, console: Console) -> None:
         table = make_table(("layer", "artifact's value", "found by", "error", "float32", "budget\nused"), (24, 24, 24))
         for layer in found.layers:
             table.add_row(
-                escape(layer.layer),
-                escape(layer.value or "not in the graph"),
+                escape_name(layer.layer),
+                escape_name(layer.value or "not in the graph"),
                 layer.matched or "-",
                 "-" if layer.error is None else f"{layer.error:.1e}",
                 f"{layer.float32_error:.1e}",
@@ -273,7 +292,7 @@ def _comparisons(rows: Sequence[Comparison]) -> Table:
             else (f"{row.float32_max_error:.1e}", f"{row.float32_mean_error:.1e}")
         )
         table.add_row(
-            _broken_at_plus(escape(row.input.replace(" + ", "+"))),
+            _broken_at_plus(escape_name(row.input.replace(" + ", "+"))),
             str(row.batch),
             f"{row.max_error:.1e}",
             f"{row.mean_error:.1e}",
@@ -303,7 +322,7 @@ def _discrete_comparisons(rows: Sequence[Comparison]) -> Table:
     table.add_column("result", no_wrap=True)
     for row in rows:
         table.add_row(
-            _broken_at_plus(escape(row.input.replace(" + ", "+"))),
+            _broken_at_plus(escape_name(row.input.replace(" + ", "+"))),
             str(row.batch),
             *(f"{100 * share:.3f}%" for share in (1 - row.max_error, 1 - row.float32_max_error, row.budget)),
             budget_percent(row.budget_used),

@@ -1,7 +1,9 @@
-"""Numbers and terms, as consoles and pages show them."""
+"""Numbers, terms and names, as consoles and pages show them."""
 
 import math
 from collections.abc import Sequence
+
+from models.text import is_visible, shorten
 
 GLOSSARY = (
     ("max error", "The largest absolute difference from float64, of the clip that uses most of its budget."),
@@ -28,6 +30,10 @@ GLOSSARY = (
 )
 """The meanings of column headings."""
 
+MAX_LINE = 1000
+"""Characters of a text from a file or a user that a line of a report shows."""
+MAX_NAME = 120
+"""Characters of a name that a cell of a table shows."""
 MIN_DECIMAL, MIN_PERCENT, MAX_PERCENT, MAX_DECIMAL = 1e-3, 0.01, 10, 1e5
 
 
@@ -64,21 +70,23 @@ def format_bytes(count: int) -> str:
     return f"{count} bytes" if count < 1e3 else f"{count / 1e3:.1f} kB" if count < 1e6 else f"{count / 1e6:,.1f} MB"
 
 
-def visible(text: str) -> str:
-    """Return text with everything that is not printable escaped.
+def escape(text: str, most: int = MAX_LINE) -> str:
+    """Return text from a file or a user for a `rich` console: visible, on one line, and not taken for markup.
 
-    Names in files may hold newlines, terminal sequences and marks of the direction of writing, which forge lines.
+    Args:
+        text: any text.
+        most: the characters that it may have; of a longer one the beginning, the length and the end are shown.
     """
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
-
-
-def escape(text: str) -> str:
-    """Return text from a file or a user for a `rich` console: visible, on one line, and not taken for markup."""
     from rich import markup
 
-    return markup.escape(visible(text))
+    return markup.escape(shorten(text, most))
+
+
+def escape_name(text: str) -> str:
+    """Return `escape` of a name in a table: at most MAX_NAME characters."""
+    return escape(text, MAX_NAME)
 
 
 def printable(text: str) -> str:
-    """Return text with control characters and unpaired surrogates, which XML cannot hold, replaced by U+FFFD."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
+    """Return text with what is not visible, and XML cannot hold, replaced by U+FFFD; newlines and tabs stay."""
+    return "".join(letter if is_visible(letter) or letter in "\n\t" else "\ufffd" for letter in text)

@@ -12,6 +12,7 @@ import msgspec
 
 from exporter.errors import C3DExportError, CheckFailedError
 from exporter.results import ParityReport
+from models.text import is_visible
 
 if TYPE_CHECKING:
     from exporter.bench.types import BenchReport
@@ -61,17 +62,21 @@ def inspection_to_dict(inspection: Inspection) -> dict[str, Any]:
     return msgspec.to_builtins(inspection)
 
 
-def dump(value: dict[str, Any]) -> str:
+def dump(value: dict[str, Any], *, ascii_only: bool = False) -> str:
     """Return an object as JSON text. Infinities and NaN become null, because JSON cannot express them.
 
-    What is not printable is escaped, also where JSON allows it: terminals obey some of it.
+    What is not visible is escaped, also where JSON allows it: terminals obey some of it. The values are whole.
+
+    Args:
+        value: the object.
+        ascii_only: escape all that is not ASCII, for an output in another encoding than UTF-8.
     """
-    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
-    return "\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n"))
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=ascii_only, allow_nan=False)
+    return "\n".join(line if line.isascii() and line.isprintable() else _escaped(line) for line in text.split("\n"))
 
 
 def _escaped(line: str) -> str:
-    return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in line)
+    return "".join(letter if is_visible(letter) else json.dumps(letter)[1:-1] for letter in line)
 
 
 def _finite(value: Any) -> Any:

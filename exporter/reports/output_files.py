@@ -3,6 +3,7 @@
 import os
 
 from exporter.errors import OutputError
+from exporter.isolation.streams import standard_stream
 from exporter.storage import Location, local_path, require_folder, write_bytes
 from models.paths import atomic_write
 
@@ -41,6 +42,11 @@ def write_file(location: Location, content: bytes, option: str) -> None:
         write_bytes(location, content)
         return
     try:
+        if (stream := standard_stream(path)) is not None:
+            stream.flush()
+            stream.buffer.write(content)
+            stream.flush()
+            return
         if path.exists() and not path.is_file():
             path.write_bytes(content)
         else:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from models.checkpoints.contents import NotBuilt
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.limits import Budget
+from models.text import shorten
 
 _CHUNK = 1 << 20
 _MAX_SHOWN = 100
@@ -141,6 +142,5 @@ def unescape(raw: memoryview) -> bytes:
 
 
 def printable(name: str) -> str:
-    """Return a name from a file for display: control characters escaped, at most about a hundred characters."""
-    shown = name if name.isprintable() else ascii(name)[1:-1]
-    return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}…"
+    """Return a name from a file for display; see `models.text.shorten`."""
+    return shorten(name, _MAX_SHOWN)

@@ -1,0 +1,79 @@
+r"""Text from files and users, made safe to show: one place says which characters a terminal would not show as they are.
+
+Names in files may hold newlines, terminal sequences, marks of the direction of writing and characters without a shape.
+They forge lines, hide parts of a name, or make two names look alike. Such characters are shown as Python writes them:
+`\x1b`, `\u202e`. Letters of every script are shown as they are.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+MAX_MARKS = 4
+"""Combining marks on one letter that are shown; Hebrew, Tibetan and Vietnamese need up to four."""
+_IGNORABLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
+"""What Python calls printable and fonts show as nothing: Default_Ignorable_Code_Point of Unicode's
+DerivedCoreProperties.txt without what `str.isprintable` excludes, and the empty Braille pattern."""
+_MARKED = re.compile(r"[^\x00-\u02ff]")
+"""A text without such a character has no combining marks and nothing ignorable."""
+_UNIT = re.compile(r"\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|\\U[0-9a-f]{8}|.", re.DOTALL)
+"""What is not cut in half: an escape, or a character."""
+_ESCAPE = 10
+"""Characters of the longest escape."""
+
+
+def is_visible(character: str) -> bool:
+    """Return whether a terminal shows a character as a shape or a plain space, and as nothing else."""
+    return character.isprintable() and not _IGNORABLE.match(character)
+
+
+def is_plain(text: str) -> bool:
+    """Return whether `visible` leaves a text as it is."""
+    return text.isprintable() and (not _MARKED.search(text) or visible(text) == text)
+
+
+def visible(text: str) -> str:
+    """Return text with everything escaped that is not visible, and combining marks beyond MAX_MARKS on one letter."""
+    if text.isprintable() and not _MARKED.search(text):
+        return text
+    shown: list[str] = []
+    marks = MAX_MARKS  # none at the beginning, where it would change the text before
+    for character in text:
+        marks = marks + 1 if unicodedata.category(character) in ("Mn", "Me") else 0
+        seen = is_visible(character) and marks <= MAX_MARKS
+        shown.append(character if seen else character.encode("unicode_escape").decode())
+    return "".join(shown)
+
+
+def shorten(text: str, most: int) -> str:
+    """Return `visible(text)` in at most `most` characters: of a longer one its beginning, its length, and its end.
+
+    An escape such as `\\x1b` is kept whole or left out. The cost does not grow with the text.
+
+    Args:
+        text: any text; escapes in it that are there already are kept whole too.
+        most: at least 80.
+    """
+    if len(text) <= most and len(shown := visible(text)) <= most:
+        return shown
+    middle = f"…({len(text):,} characters)…"
+    room = most - len(middle)
+    at_end = room // 3
+    # a character is shown as one or more, so that a slice of as many is enough; the rest of an escape that a slice
+    # cuts is not reached
+    first = _fit(_UNIT.findall(visible(text[:room])), room - at_end)
+    last = _fit(reversed(_UNIT.findall(visible(text[-at_end - _ESCAPE :]))), at_end)
+    return "".join((*first, middle, *reversed(last)))
+
+
+def _fit(units: Iterable[str], room: int) -> list[str]:
+    """Return the first units that together have at most `room` characters."""
+    taken: list[str] = []
+    for unit in units:
+        room -= len(unit)
+        if room < 0:
+            break
+        taken.append(unit)
+    return taken

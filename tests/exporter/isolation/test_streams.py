@@ -1,0 +1,100 @@
+"""What libraries print never mixes with what the tool prints."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers.run import BIN, python
+
+from exporter.isolation.streams import last_words
+
+COMMAND = """
+import logging, os, subprocess, sys, warnings
+from pathlib import Path
+import click
+from exporter.cli.main import cli, main
+from exporter.isolation.streams import user_stderr, user_stdout
+from exporter.isolation.worker import native_call
+from exporter.reports.output_files import write_file
+
+@cli.command("noisy")
+@click.option("--debug", is_flag=True)
+def noisy(debug):
+    print("print")
+    print("print to stderr", file=sys.stderr)
+    os.write(1, b"C on stdout\\n")
+    os.write(2, b"C on stderr\\n" * 20_000)  # more than a pipe holds
+    warnings.warn("a warning")
+    logging.getLogger("of.theirs").error("a log record")
+    subprocess.run(["sh", "-c", "echo child; echo child >&2"])
+    print("result", file=user_stdout())
+    print("progress", file=user_stderr())
+    {end}
+
+main()
+"""
+
+
+def noisy(end: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return python(COMMAND.format(end=end), "noisy", *arguments, cwd=cwd)
+
+
+def test_libraries_and_their_processes_are_not_heard(tmp_path: Path) -> None:
+    done = noisy("", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "result\n", "progress\n")
+    failed = noisy("raise ValueError('broken')", cwd=tmp_path)
+    assert (failed.returncode, failed.stdout, failed.stderr.count("\n")) == (70, "result\n", 2)
+
+
+def test_debug_lets_libraries_be_heard(tmp_path: Path) -> None:
+    done = noisy("", "--debug", cwd=tmp_path)
+    assert done.stderr.count("C on stderr\n") == 20_000
+    assert {"print", "C on stdout", "child", "result"} == set(done.stdout.splitlines())
+
+
+def test_the_last_words_of_a_crash_are_in_the_line(tmp_path: Path) -> None:
+    crash = "os.write(2, b'fatal: \\x1b[31mdivide by zero'); os.abort()"
+    blamed = noisy(f"with native_call('their.so', 'm.onnx'): {crash}", cwd=tmp_path)
+    assert blamed.returncode == 3
+    words = r"(SIGABRT): fatal: \x1b[31mdivide by zero"
+    assert blamed.stderr == f"progress\nError: m.onnx: their.so crashed on it {words}\n"
+    memory = noisy("os.write(2, b'what():  std::bad_alloc'); os.abort()", cwd=tmp_path)
+    assert (memory.returncode, memory.stderr) == (5, "progress\nError: the command ran out of memory\n")
+
+
+def test_a_report_can_be_written_to_stdout(tmp_path: Path) -> None:
+    done = noisy("write_file(Path('/dev/stdout'), b'<xml/>', '--junit')", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "result\n<xml/>")
+
+
+@pytest.mark.parametrize(
+    ("printed", "words"),
+    [(b"", ""), (b"\n \n", ""), (b"one\n  two \n\n", "two"), (b"\xff" * 3, "\ufffd" * 3), (b"x" * 1000, "x" * 300)],
+)
+def test_last_words(printed: bytes, words: str) -> None:
+    assert last_words(printed) == words
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_descriptor_is_no_error(closed: str, tmp_path: Path) -> None:
+    script = f"'{BIN}/c3d-export' inspect none {closed}; echo $? > code"
+    subprocess.run(["bash", "-c", script], cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "code").read_text() == "3\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_every_encoding_of_the_output_takes_every_text(encoding: str, tmp_path: Path) -> None:
+    name = os.fsdecode("動画-é-\N{PILE OF POO}".encode() + b"\xff")
+    done = subprocess.run(
+        [BIN / "c3d-export", "inspect", name, "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"},
+        check=False,
+    )
+    assert done.returncode == 3
+    shown = name.encode(encoding, "backslashreplace").decode(encoding)
+    assert done.stderr.decode(encoding) == f"Error: no such file: {shown}\n"
+    assert json.loads(done.stdout.decode("ascii"))["error"]["message"] == f"no such file: {name}"

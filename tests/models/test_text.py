@@ -1,0 +1,69 @@
+"""Text from files, on a terminal: what it may do there, and how long it may be."""
+
+import re
+import unicodedata
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from models.text import is_plain, shorten, visible
+
+HOSTILE = st.text(
+    st.one_of(
+        st.characters(),
+        st.characters(categories=("Cc", "Cf", "Cs", "Zl", "Zp", "Mn", "Me")),
+        st.sampled_from("\\x0ab\u3164\ufe0f\u2800\U000e0041[]/"),
+    )
+)
+ESCAPE = re.compile(r"\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|\\U[0-9a-f]{8}")
+
+
+@given(HOSTILE)
+@example("a" + "\u0301" * 50)
+def test_what_is_shown_controls_no_terminal(text: str) -> None:
+    shown = visible(text)
+    categories = {unicodedata.category(letter) for letter in shown}
+    assert not categories & {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+    assert not re.search("[\u3164\u115f\u2800\ufe00-\ufe0f\U000e0000-\U000e0fff]", shown)
+    assert not re.search(r"^[\u0300-\u036f]|[\u0300-\u036f]{5}", shown)
+    shown.encode()  # UTF-8 has it
+    assert visible(shown) == shown
+    assert is_plain(text) == (shown == text)
+
+
+@given(st.text(st.characters(categories=("L", "N", "P", "Sm", "Sc"), exclude_characters="\u115f\u1160\u3164\uffa0")))
+def test_letters_of_every_script_are_shown_as_they_are(text: str) -> None:
+    assert visible(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["Größe", "動画", "वीडियो", "तेज़ी", "שָׁלוֹם", "الفيديو", "ภาพเคลื่อนไหว", "Tiếng Việt", "e\u0301"]
+)
+def test_words_with_marks_are_shown_as_they_are(text: str) -> None:
+    assert visible(text) == text
+
+
+@given(HOSTILE, st.integers(80, 200), st.integers(1, 200))
+def test_a_text_of_any_length_fits(text: str, most: int, times: int) -> None:
+    long = text * times
+    shown = shorten(long, most)
+    assert len(shown) <= most
+    assert shown == visible(long) or f"({len(long):,} characters)" in shown
+    if shown != visible(long):
+        # both ends consist of whole letters and escapes of the text
+        first, _, last = re.split(r"…(\([0-9,]+ characters\))…", shown, maxsplit=1)
+        assert visible(long).startswith(first)
+        assert not re.search(r"\\(x[0-9a-f]?|u[0-9a-f]{0,3}|U[0-9a-f]{0,7})$", first) or "\\" in text
+        assert len(first) + len(last) > most - 60
+
+
+@pytest.mark.parametrize("most", range(80, 100))
+def test_no_escape_is_cut(most: int) -> None:
+    for text in ("\x1b" * 99, r"\x1b" * 99, "\U000e0041" * 99):  # escaped here, and before
+        shown = shorten(text, most)
+        assert not ESCAPE.sub("", re.sub("….*…", "", shown))
+
+
+def test_the_cost_does_not_grow_with_the_text() -> None:
+    assert shorten("\x1b" * 50_000_000 + "end", 100).endswith(r"\x1bend")
