@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.artifacts.manifest import FileEntry, Manifest
 from exporter.errors import ArtifactError, IntegrityError
+from exporter.file_state import FileState, file_state, hash_file
 from models.paths import is_plain_name
 
 MANIFEST_SUFFIX = ".json"
@@ -29,20 +30,43 @@ class Artifact:
         return (*(listed or (self.path,)), manifest_path(self.path))
 
 
+@dataclass(frozen=True)
+class FileCheck:
+    """A file that a manifest lists, and what is there.
+
+    Attributes:
+        path: where it should be.
+        listed: its size and hash as the manifest states them.
+        found: the file that is there; None where there is none. Of one of another size the hash is not computed.
+        fault: how the two differ; empty if they do not.
+    """
+
+    path: Path
+    listed: FileEntry
+    found: FileState | None
+    fault: str = ""
+
+
 def manifest_path(model: Path) -> Path:
     """Return the path of the manifest of `model`: `c3d.onnx` has `c3d.onnx.json`."""
     return model.with_name(model.name + MANIFEST_SUFFIX)
 
 
+def has_manifest(model: Path) -> bool:
+    """Return whether something is beside a model under the name of its manifest; `read_manifest` says if it is one."""
+    return os.path.lexists(manifest_path(model))
+
+
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Return the SHA-256 of a file's bytes; raises as `exporter.file_state.hash_file` does."""
+    return file_entry(path).sha256
 
 
 def file_entry(path: Path) -> FileEntry:
-    """Describe a file by name, size and SHA-256."""
-    return FileEntry(path.name, path.stat().st_size, sha256_file(path))
+    """Describe a file by name, size and SHA-256; raises as `exporter.file_state.hash_file` does."""
+    found = hash_file(path)
+    assert found.sha256 is not None
+    return FileEntry(path.name, found.bytes, found.sha256)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -52,40 +76,63 @@ def read_manifest(path: Path) -> Manifest:
         ArtifactError: unreadable or not a manifest.
     """
     try:
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
+        if file_state(path).bytes > MAX_MANIFEST_BYTES:
             raise ArtifactError(f"{path}: too large for a manifest")
         return Manifest.from_json(path.read_bytes(), str(path))
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
 
 
-def check_integrity(model: Path, manifest: Manifest) -> None:
-    """Compare every file that the manifest lists with its size and hash.
+def check_integrity(model: Path, manifest: Manifest) -> tuple[FileState, ...]:
+    """Compare every file that the manifest lists with its size and hash, and return which files these were.
 
     Raises:
         IntegrityError: a file is missing, or is not the one described.
         ArtifactError: the manifest lists a path outside its own folder, or not this model.
     """
+    checks = check_files(model, manifest)
+    if fault := next((check.fault for check in checks if check.fault), ""):
+        raise IntegrityError(fault)
+    return tuple(check.found for check in checks if check.found is not None)
+
+
+def check_files(model: Path, manifest: Manifest) -> tuple[FileCheck, ...]:
+    """Compare every file that the manifest lists with its size and hash, in the order of the manifest.
+
+    Raises:
+        ArtifactError: the manifest lists a path outside its own folder, a file twice, or not this model.
+    """
     names = [entry.path for entry in manifest.files]
     for name in names:
         if not is_plain_name(name):
             raise ArtifactError(f"{manifest_path(model)}: lists {name!r}, which is not a file of its own folder")
+        if names.count(name) > 1:
+            raise ArtifactError(f"{manifest_path(model)}: lists {name} twice")
     if model.name not in names:
         listed = ", ".join(names) or "no file"
         raise ArtifactError(
             f"{manifest_path(model)}: does not list {model.name}; was the file renamed? The manifest is of {listed}"
         )
-    for entry in manifest.files:
-        path = model.with_name(entry.path)
-        try:
-            found = file_entry(path)
-        except OSError as error:
-            raise IntegrityError(
-                f"{path} is missing or cannot be read ({error.strerror}); {manifest_path(model).name} lists it"
-            ) from error
-        if found != entry:
-            raise IntegrityError(
-                f"{path} is not the file that {manifest_path(model).name} describes: {found.bytes} bytes, SHA-256 "
-                f"{found.sha256[:16]}…, not {entry.bytes} bytes, {entry.sha256[:16]}…; export it again, or remove the "
-                "manifest to use the file without one"
-            )
+    return tuple(_check(model, entry) for entry in manifest.files)
+
+
+def _check(model: Path, listed: FileEntry) -> FileCheck:
+    path, beside = model.with_name(listed.path), manifest_path(model).name
+    try:
+        found = file_state(path)
+        if found.bytes == listed.bytes:
+            found = hash_file(path)
+    except OSError as error:
+        return FileCheck(
+            path, listed, None, f"{path} is missing or cannot be read ({error.strerror}); {beside} lists it"
+        )
+    if (found.bytes, found.sha256) == (listed.bytes, listed.sha256):
+        return FileCheck(path, listed, found)
+    hashed = found.sha256 is not None
+    there = f"{found.bytes} bytes" + (f", SHA-256 {found.sha256[:16]}…" if found.sha256 else "")
+    fault = (
+        f"{path} is not the file that {beside} describes: {there}, not {listed.bytes} bytes"
+        f"{f', {listed.sha256[:16]}…' if hashed else ''}; export it again, or remove the manifest to use the file "
+        "without one"
+    )
+    return FileCheck(path, listed, found, fault)

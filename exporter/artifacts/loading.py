@@ -1,24 +1,19 @@
-"""Loading an artifact from disk, and building again the network it was exported from."""
+"""Loading an artifact from disk: its model file, its manifest, and the check of one against the other."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from exporter.artifacts.files import MANIFEST_SUFFIX, check_integrity, manifest_path, read_manifest
+from exporter.artifacts.files import MANIFEST_SUFFIX, check_integrity, has_manifest, manifest_path, read_manifest
 from exporter.artifacts.manifest import Manifest
-from exporter.artifacts.profile import with_recorded_profile
 from exporter.artifacts.store import recover
-from exporter.errors import ArtifactError, IntegrityError, UsageError
+from exporter.errors import ArtifactError, IntegrityError
+from exporter.file_state import FileState, file_state, require_unchanged
 from exporter.types import FormatName
-from models.built_model import BuiltModel
-from models.checkpoints.info import CheckpointInfo
-from models.options import BuildOptions, WeightSelection
 from models.paths import require_file
-from models.progress import Progress, no_progress
 
 
 class ArtifactReader(Protocol):
@@ -42,12 +37,22 @@ class LoadedArtifact:
         format: its format.
         manifest: the manifest beside the file (then its hashes were checked) or inside it; None if there is none.
         notes: what a reader of a report must know about it.
+        states: the files as they were when they were hashed, or without a manifest beside them when they were found.
     """
 
     path: Path
     format: FormatName
     manifest: Manifest | None
     notes: tuple[str, ...]
+    states: tuple[FileState, ...] = ()
+
+    def require_unchanged(self) -> None:
+        """Refuse a result that was computed from other files than those that were hashed.
+
+        Raises:
+            IntegrityError: a file was replaced or written to since.
+        """
+        require_unchanged(self.states)
 
 
 def load_artifact(path: Path, formats: Sequence[ArtifactReader]) -> LoadedArtifact:
@@ -69,7 +74,25 @@ def load_artifact(path: Path, formats: Sequence[ArtifactReader]) -> LoadedArtifa
     found = find_manifest(path, lambda: reader.read_embedded(path), embeds=reader.embeds_manifest)
     if found.fault:
         raise IntegrityError(found.fault)
-    return LoadedArtifact(path, reader.name, found.manifest, () if found.beside else (_note(found),))
+    if not found.beside or found.manifest is None:
+        return LoadedArtifact(path, reader.name, found.manifest, (_note(found),), found.states)
+    _require_listed(path, reader.name, found.manifest)
+    return LoadedArtifact(path, reader.name, found.manifest, (), found.states)
+
+
+def _require_listed(model: Path, artifact_format: FormatName, manifest: Manifest) -> None:
+    """Refuse a model with weights in a file that its manifest does not list: nothing was compared with a hash there.
+
+    Raises:
+        IntegrityError: the message names the file.
+    """
+    from exporter.artifacts.contents import data_files
+
+    listed = {entry.path for entry in manifest.files}
+    if unlisted := [path for path in data_files(model, artifact_format) if path.name not in listed]:
+        raise IntegrityError(
+            f"{model} has weights in {unlisted[0].name}, which {manifest_path(model).name} does not list"
+        )
 
 
 R = TypeVar("R", bound=ArtifactReader)
@@ -89,11 +112,13 @@ class FoundManifest:
         manifest: the manifest beside the file, otherwise the one inside it; None if there is none.
         beside: whether it is beside the file.
         fault: how the file or the manifest inside it contradicts the manifest beside it; empty if nothing does.
+        states: see `LoadedArtifact`.
     """
 
     manifest: Manifest | None
     beside: bool
     fault: str = ""
+    states: tuple[FileState, ...] = ()
 
 
 def find_model(path: Path, what: str) -> Path:
@@ -125,163 +150,24 @@ def find_manifest(model: Path, read_embedded: Callable[[], Manifest | None], *, 
         ArtifactError: a damaged manifest.
     """
     beside = manifest_path(model)
-    if not beside.is_file():
-        return FoundManifest(read_embedded(), beside=False)
+    if not has_manifest(model):
+        try:
+            states = (file_state(model),)
+        except OSError as error:
+            raise ArtifactError(f"cannot read {model}: {error.strerror}") from error
+        return FoundManifest(read_embedded(), beside=False, states=states)
     manifest = read_manifest(beside)
-    fault = ""
+    fault, states = "", ()
     try:
-        check_integrity(model, manifest)
+        states = check_integrity(model, manifest)
     except IntegrityError as error:
         fault = str(error)
     if not fault and embeds and manifest.embedded() != read_embedded():
         fault = f"{beside} differs from the manifest inside {model.name}"
-    return FoundManifest(manifest, beside=True, fault=fault)
+    return FoundManifest(manifest, beside=True, fault=fault, states=states)
 
 
 def _note(found: FoundManifest) -> str:
     if found.manifest is None:
         return "no manifest beside or inside the file"
     return "no manifest beside the file: the one inside it is used, and the file's bytes are not checked against a hash"
-
-
-def rebuild_network(
-    artifact: LoadedArtifact, reference: BuildOptions | BuiltModel, progress: Progress = no_progress
-) -> tuple[BuiltModel, tuple[str, ...]]:
-    """Build the network that an artifact must equal, with the preprocessing that its manifest records; inside, too.
-
-    Args:
-        artifact: with or without a manifest.
-        reference: the checkpoint, where the manifest does not say where it is or is to be overruled, and the
-            preprocessing likewise; or the network itself.
-        progress: called while a checkpoint is downloaded.
-
-    Returns:
-        the network, and notes about how it differs from the one the artifact was exported from.
-
-    Raises:
-        ArtifactError: there is no manifest and no checkpoint was named, the manifest's checkpoint is missing or is
-            another file now, its seed gives other weights here, or this release cannot build the network.
-        UsageError: options that describe a network whose manifest does so already.
-        CheckpointError: the checkpoint does not load.
-    """
-    model, notes = _rebuild_clip_network(artifact, reference, progress)
-    manifest = artifact.manifest
-    if manifest is None or model.without_preprocessing is not None:
-        return model, notes
-    inside = manifest.with_preprocess
-    if not isinstance(reference, BuiltModel):
-        model, more = with_recorded_profile(model, manifest, artifact.path.parent, reference, needs_mean=inside)
-        notes = (*notes, *more)
-    elif inside:
-        model = replace(model, preprocessing=manifest.preprocessing)
-    if not inside:
-        return model, notes
-    from models.preprocessing.network import with_preprocessing
-
-    return with_preprocessing(model), notes
-
-
-def _rebuild_clip_network(
-    artifact: LoadedArtifact, reference: BuildOptions | BuiltModel, progress: Progress
-) -> tuple[BuiltModel, tuple[str, ...]]:
-    from models.builder import build, rebuild, state_sha256
-
-    manifest = artifact.manifest
-    if isinstance(reference, BuiltModel):
-        same = manifest is None or state_sha256(reference.network) == manifest.network.state_sha256
-        return reference, () if same else ("compared with a network whose weights are not those it was exported from",)
-    if manifest is None:
-        if reference.weights is None:
-            raise ArtifactError(
-                f"{artifact.path}: has no manifest beside or inside it, so there is nothing to compare it with; name "
-                "its checkpoint with --weights, or another model file with --against"
-            )
-        return build(reference, progress), ()
-    network, checkpoint = manifest.network, manifest.checkpoint
-    if not network.architecture:
-        raise ArtifactError(
-            f"{artifact.path}: was exported from {network.description}, which this tool cannot build; compare it with "
-            "another model file (--against FILE), or pass the network to exporter.verify_parity"
-        )
-    if reference.batch_norm or reference.pool5 or reference.input_size or reference.variant:
-        raise UsageError(
-            f"{artifact.path.name} has a manifest that describes its network ({network.description}); --batch-norm, "
-            "--pool5, --input-size and --variant are for files without one"
-        )
-    if reference.weights is None and reference.selection != WeightSelection():
-        raise UsageError(
-            f"{artifact.path.name} has a manifest that records which tensors were taken; --key, --prefix, --ema, "
-            "--ignore and --key-map are for another checkpoint, given with --weights"
-        )
-    weights = reference.weights or (checkpoint and find_checkpoint(artifact.path, checkpoint))
-    options = BuildOptions(
-        seed=network.seed,
-        weights=weights,
-        layout=reference.layout if reference.weights or checkpoint is None else checkpoint.layout,
-        selection=_selection(reference, checkpoint),
-        new_head=checkpoint is not None and bool(checkpoint.reinitialized),
-    )
-    try:
-        built = rebuild(network.architecture, network.settings, options, progress)
-    except UsageError as error:
-        raise ArtifactError(f"{artifact.path}: its manifest cannot be used: {error}") from error
-    found = built.checkpoint.sha256 if built.checkpoint is not None else None
-    recorded = checkpoint.sha256 if checkpoint is not None else None
-    if found != recorded:
-        if reference.weights is None:
-            raise ArtifactError(
-                f"{weights}: is not the checkpoint that {artifact.path.name} was exported from "
-                f"(SHA-256 {str(found)[:16]}…, not {str(recorded)[:16]}…); name it with --weights"
-            )
-        return built, (f"compared with {weights}, which is not the file it was exported from",)
-    if state_sha256(built.network) != network.state_sha256:
-        raise ArtifactError(
-            f"{artifact.path}: its network cannot be built again here: seed {network.seed} gives other weights on this "
-            "kind of processor or with this torch; verify where it was exported, or export from a checkpoint"
-        )
-    return built, ()
-
-
-def _selection(reference: BuildOptions, checkpoint: CheckpointInfo | None) -> WeightSelection:
-    """Return which tensors of the checkpoint are the network's: as asked for, otherwise as the manifest records it."""
-    if reference.weights or checkpoint is None or checkpoint.selection is None:
-        return reference.selection
-    return checkpoint.selection
-
-
-def move_manifest(manifest: Manifest, folder: Path, target: Path) -> Manifest:
-    """Return a manifest for another folder: the paths of the checkpoint and the mean file, as seen from there.
-
-    Args:
-        manifest: of an artifact in `folder`.
-        folder: where its paths begin.
-        target: the folder that the artifact is copied to.
-    """
-    checkpoint, profile = manifest.checkpoint, manifest.preprocessing
-    if checkpoint is not None and checkpoint.path is not None:
-        checkpoint = replace(checkpoint, path=relative_to(folder / checkpoint.path, target))
-    if profile is not None and profile.mean_cube is not None and profile.mean_cube.path is not None:
-        mean = replace(profile.mean_cube, path=relative_to(folder / profile.mean_cube.path, target))
-        profile = replace(profile, mean_cube=mean)
-    return replace(manifest, checkpoint=checkpoint, preprocessing=profile)
-
-
-def relative_to(path: Path, folder: Path) -> str:
-    """Return `path` relative to `folder`, POSIX: how a manifest records where a checkpoint is."""
-    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
-
-
-def find_checkpoint(model: Path, record: CheckpointInfo) -> str | Path:
-    """Return the manifest's checkpoint: where it was, beside the artifact, or its address.
-
-    Raises:
-        ArtifactError: it is at none of these.
-    """
-    candidates = [model.parent / name for name in (record.path, record.file) if name]
-    for path in candidates:
-        if path.is_file():
-            return path
-    if record.url is not None:
-        return f"{record.url}#sha256={record.sha256}"
-    tried = " or ".join(map(str, candidates))
-    raise ArtifactError(f"{model}: its checkpoint {record.file} is not at {tried}; name it with --weights")

@@ -6,7 +6,8 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from exporter.artifacts.loading import LoadedArtifact, rebuild_network
+from exporter.artifacts.loading import LoadedArtifact
+from exporter.artifacts.rebuilding import rebuild_network
 from exporter.bench.inputs import Feeds, matching_names
 from exporter.bench.targets import THIS_PYTHON, BenchTarget
 from exporter.bench.types import BenchRequest, Skipped

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from exporter.artifacts.loading import rebuild_network
+from exporter.artifacts.rebuilding import rebuild_network
 from exporter.bench.deployment.choice import describe_rule, find_exact, mark_pareto, recommend
 from exporter.bench.deployment.measuring import Measured, measure
 from exporter.bench.deployment.types import (

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from exporter import __version__
-from exporter.artifacts.loading import relative_to
 from exporter.artifacts.manifest import (
     MANIFEST_VERSION,
     WEIGHT_DTYPE,
@@ -14,6 +13,7 @@ from exporter.artifacts.manifest import (
     describe_network,
     preprocess_options,
 )
+from exporter.artifacts.rebuilding import relative_to
 from exporter.calibration_clips import CalibrationClips
 from exporter.types import ExportRequest
 from exporter.workflows.precision import precision_options

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from exporter.artifacts.loading import LoadedArtifact, find_checkpoint
+from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.rebuilding import find_checkpoint
 from exporter.types import ExportRequest, OptimizeOptions, ParityOptions
 from models.architectures import parse_settings
 from models.checkpoints.sources import is_remote

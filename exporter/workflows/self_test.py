@@ -8,7 +8,8 @@ labels, masks and indices, and networks that draw random numbers must be refused
 from pathlib import Path
 from tempfile import gettempdir
 
-from exporter.artifacts.loading import LoadedArtifact, rebuild_network
+from exporter.artifacts.loading import LoadedArtifact
+from exporter.artifacts.rebuilding import rebuild_network
 from exporter.artifacts.store import staging
 from exporter.errors import UsageError
 from exporter.fault_injection.faults import FAULTS, FaultType

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from exporter.artifacts.contents import data_files, stated_signature
 from exporter.artifacts.files import file_entry, manifest_path, sha256_file
-from exporter.artifacts.loading import LoadedArtifact, load_artifact, move_manifest
+from exporter.artifacts.loading import LoadedArtifact, load_artifact
+from exporter.artifacts.rebuilding import move_manifest
 from exporter.artifacts.store import check_name, staging
 from exporter.errors import ArtifactError, BadInputError, UsageError
 from exporter.formats import FORMATS

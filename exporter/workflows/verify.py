@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter.artifacts.files import sha256_file
-from exporter.artifacts.loading import LoadedArtifact, rebuild_network
+from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.rebuilding import rebuild_network
 from exporter.calibration_clips import CalibrationClips
 from exporter.errors import UsageError
 from exporter.formats import load_artifact
@@ -88,7 +89,10 @@ def verify_parity(
             raise UsageError("--weights and its like describe a network; with --against FILE, that file is compared")
         if ray is not None:
             raise UsageError(NETWORK_ONLY)
-        return verify_against_file(loaded, load_artifact(options.against), options, progress)
+        other = load_artifact(options.against)
+        compared = verify_against_file(loaded, other, options, progress)
+        other.require_unchanged()
+        return compared
     if options.max_memory is not None:
         raise UsageError(MEMORY_NOT_ESTIMATED)
     for option, given in (("--shape", options.inputs.shapes), ("--feed", options.inputs.feeds)):
@@ -243,6 +247,7 @@ def _run_and_evaluate(
             report = replace(report, determinism=check_determinism(result.spec, golden.inputs, progress))
         raised = {} if artifact.manifest is None else artifact.manifest.raised_layers
         reports.append(replace(report, environment=environment(), hashes=_hashes(artifact), raised_layers={**raised}))
+        artifact.require_unchanged()
     return tuple(reports)
 
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from exporter.artifacts.files import MANIFEST_SUFFIX, file_entry, manifest_path
-from exporter.artifacts.loading import LoadedArtifact, move_manifest
+from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.publication import publish
+from exporter.artifacts.rebuilding import move_manifest
 from exporter.artifacts.store import check_name, same_file, staging
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import load_artifact

@@ -66,3 +66,9 @@ def test_the_most_class_names_leave_room_for_the_rest_of_a_manifest(tmp_path: Pa
     path.write_text(manifest.to_json())
     assert path.stat().st_size < 0.8 * MAX_MANIFEST_BYTES
     assert read_manifest(path) == manifest
+
+
+def test_a_file_that_is_listed_twice(model: Path) -> None:
+    entry = file_entry(model)
+    with pytest.raises(ArtifactError, match=r"lists c3d.onnx twice"):
+        check_integrity(model, replace(MANIFEST, files=(entry, entry)))

@@ -16,8 +16,8 @@ from helpers.checkpoints import narrow_state
 from helpers.clips import make_clip
 from helpers.run import call
 
-from exporter.artifacts.loading import rebuild_network
 from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.rebuilding import rebuild_network
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import FORMATS, load_artifact
 from exporter.types import ExportRequest, ParityOptions

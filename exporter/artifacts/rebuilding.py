@@ -1,0 +1,159 @@
+"""Building again the network that an artifact was exported from, and where its checkpoint is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from exporter.artifacts.loading import LoadedArtifact
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.profile import with_recorded_profile
+from exporter.errors import ArtifactError, UsageError
+from models.built_model import BuiltModel
+from models.checkpoints.info import CheckpointInfo
+from models.options import BuildOptions, WeightSelection
+from models.progress import Progress, no_progress
+
+
+def rebuild_network(
+    artifact: LoadedArtifact, reference: BuildOptions | BuiltModel, progress: Progress = no_progress
+) -> tuple[BuiltModel, tuple[str, ...]]:
+    """Build the network that an artifact must equal, with the preprocessing that its manifest records; inside, too.
+
+    Args:
+        artifact: with or without a manifest.
+        reference: the checkpoint, where the manifest does not say where it is or is to be overruled, and the
+            preprocessing likewise; or the network itself.
+        progress: called while a checkpoint is downloaded.
+
+    Returns:
+        the network, and notes about how it differs from the one the artifact was exported from.
+
+    Raises:
+        ArtifactError: there is no manifest and no checkpoint was named, the manifest's checkpoint is missing or is
+            another file now, its seed gives other weights here, or this release cannot build the network.
+        UsageError: options that describe a network whose manifest does so already.
+        CheckpointError: the checkpoint does not load.
+    """
+    model, notes = _rebuild_clip_network(artifact, reference, progress)
+    manifest = artifact.manifest
+    if manifest is None or model.without_preprocessing is not None:
+        return model, notes
+    inside = manifest.with_preprocess
+    if not isinstance(reference, BuiltModel):
+        model, more = with_recorded_profile(model, manifest, artifact.path.parent, reference, needs_mean=inside)
+        notes = (*notes, *more)
+    elif inside:
+        model = replace(model, preprocessing=manifest.preprocessing)
+    if not inside:
+        return model, notes
+    from models.preprocessing.network import with_preprocessing
+
+    return with_preprocessing(model), notes
+
+
+def _rebuild_clip_network(
+    artifact: LoadedArtifact, reference: BuildOptions | BuiltModel, progress: Progress
+) -> tuple[BuiltModel, tuple[str, ...]]:
+    from models.builder import build, rebuild, state_sha256
+
+    manifest = artifact.manifest
+    if isinstance(reference, BuiltModel):
+        same = manifest is None or state_sha256(reference.network) == manifest.network.state_sha256
+        return reference, () if same else ("compared with a network whose weights are not those it was exported from",)
+    if manifest is None:
+        if reference.weights is None:
+            raise ArtifactError(
+                f"{artifact.path}: has no manifest beside or inside it, so there is nothing to compare it with; name "
+                "its checkpoint with --weights, or another model file with --against"
+            )
+        return build(reference, progress), ()
+    network, checkpoint = manifest.network, manifest.checkpoint
+    if not network.architecture:
+        raise ArtifactError(
+            f"{artifact.path}: was exported from {network.description}, which this tool cannot build; compare it with "
+            "another model file (--against FILE), or pass the network to exporter.verify_parity"
+        )
+    if reference.batch_norm or reference.pool5 or reference.input_size or reference.variant:
+        raise UsageError(
+            f"{artifact.path.name} has a manifest that describes its network ({network.description}); --batch-norm, "
+            "--pool5, --input-size and --variant are for files without one"
+        )
+    if reference.weights is None and reference.selection != WeightSelection():
+        raise UsageError(
+            f"{artifact.path.name} has a manifest that records which tensors were taken; --key, --prefix, --ema, "
+            "--ignore and --key-map are for another checkpoint, given with --weights"
+        )
+    weights = reference.weights or (checkpoint and find_checkpoint(artifact.path, checkpoint))
+    options = BuildOptions(
+        seed=network.seed,
+        weights=weights,
+        layout=reference.layout if reference.weights or checkpoint is None else checkpoint.layout,
+        selection=_selection(reference, checkpoint),
+        new_head=checkpoint is not None and bool(checkpoint.reinitialized),
+    )
+    try:
+        built = rebuild(network.architecture, network.settings, options, progress)
+    except UsageError as error:
+        raise ArtifactError(f"{artifact.path}: its manifest cannot be used: {error}") from error
+    found = built.checkpoint.sha256 if built.checkpoint is not None else None
+    recorded = checkpoint.sha256 if checkpoint is not None else None
+    if found != recorded:
+        if reference.weights is None:
+            raise ArtifactError(
+                f"{weights}: is not the checkpoint that {artifact.path.name} was exported from "
+                f"(SHA-256 {str(found)[:16]}…, not {str(recorded)[:16]}…); name it with --weights"
+            )
+        return built, (f"compared with {weights}, which is not the file it was exported from",)
+    if state_sha256(built.network) != network.state_sha256:
+        raise ArtifactError(
+            f"{artifact.path}: its network cannot be built again here: seed {network.seed} gives other weights on this "
+            "kind of processor or with this torch; verify where it was exported, or export from a checkpoint"
+        )
+    return built, ()
+
+
+def _selection(reference: BuildOptions, checkpoint: CheckpointInfo | None) -> WeightSelection:
+    """Return which tensors of the checkpoint are the network's: as asked for, otherwise as the manifest records it."""
+    if reference.weights or checkpoint is None or checkpoint.selection is None:
+        return reference.selection
+    return checkpoint.selection
+
+
+def move_manifest(manifest: Manifest, folder: Path, target: Path) -> Manifest:
+    """Return a manifest for another folder: the paths of the checkpoint and the mean file, as seen from there.
+
+    Args:
+        manifest: of an artifact in `folder`.
+        folder: where its paths begin.
+        target: the folder that the artifact is copied to.
+    """
+    checkpoint, profile = manifest.checkpoint, manifest.preprocessing
+    if checkpoint is not None and checkpoint.path is not None:
+        checkpoint = replace(checkpoint, path=relative_to(folder / checkpoint.path, target))
+    if profile is not None and profile.mean_cube is not None and profile.mean_cube.path is not None:
+        mean = replace(profile.mean_cube, path=relative_to(folder / profile.mean_cube.path, target))
+        profile = replace(profile, mean_cube=mean)
+    return replace(manifest, checkpoint=checkpoint, preprocessing=profile)
+
+
+def relative_to(path: Path, folder: Path) -> str:
+    """Return `path` relative to `folder`, POSIX: how a manifest records where a checkpoint is."""
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+
+
+def find_checkpoint(model: Path, record: CheckpointInfo) -> str | Path:
+    """Return the manifest's checkpoint: where it was, beside the artifact, or its address.
+
+    Raises:
+        ArtifactError: it is at none of these.
+    """
+    candidates = [model.parent / name for name in (record.path, record.file) if name]
+    for path in candidates:
+        if path.is_file():
+            return path
+    if record.url is not None:
+        return f"{record.url}#sha256={record.sha256}"
+    tried = " or ".join(map(str, candidates))
+    raise ArtifactError(f"{model}: its checkpoint {record.file} is not at {tried}; name it with --weights")
