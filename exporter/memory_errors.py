@@ -10,18 +10,13 @@ It imports nothing but the standard library and the errors: `bench` runs adapter
 from __future__ import annotations
 
 import errno
-import functools
 import re
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from exporter.errors import C3DExportError, OutOfMemoryError
-
-if TYPE_CHECKING:
-    from exporter.engines.base import Runtime
 
 MAX_REASON = 160
 """Characters of a library's own text."""
@@ -39,9 +34,6 @@ TEXTS = re.compile(
     r"|^(?!.*lock).*resource temporarily unavailable",  # a thread or a process; a lock that is taken reads alike
     re.IGNORECASE | re.DOTALL,
 )
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -85,22 +77,6 @@ def translate_memory_errors(path: Path | str | None, doing: str | Callable[[], s
         if translated is error:
             raise
         raise translated from error
-
-
-def says_out_of_memory(
-    doing: str,
-) -> Callable[[Callable[Concatenate[Any, P], R]], Callable[Concatenate[Any, P], R]]:
-    """Decorate a method of an engine's adapter, whose `path` is the file: see `translate_memory_errors`."""
-
-    def decorate(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
-        @functools.wraps(method)
-        def call(self: Runtime, *arguments: P.args, **named: P.kwargs) -> R:
-            with translate_memory_errors(getattr(self, "path", None), doing):
-                return method(self, *arguments, **named)
-
-        return call
-
-    return decorate
 
 
 def release_frames(error: BaseException) -> None:

@@ -204,7 +204,7 @@ class ParityOptions:
         determinism: check whether repeats, batch positions and thread counts give the same bits.
         cache: folder that keeps the float64 reference by hash of weights and input.
         pairs: with a model file in `against`: (name there, name in the artifact) of inputs or outputs that correspond.
-        max_memory: bytes that the comparison with a model file may take; None for no limit.
+        max_memory: bytes that the comparison with an ONNX file may take as estimated; None for no limit.
         min_snr: the lowest signal-to-noise ratio in decibels that an artifact below float32 may have on `clips` and
             arrays, or else on the packaged clip; None for what its manifest records. For a file without a manifest it
             is the tolerance on every input.
@@ -302,7 +302,7 @@ class OptimizeRequest:
         verify: compare the result with the original before it is published.
         inputs: the inputs that the user gives to verify it on; `shapes` are also fixed in the result.
         seed: seed of the inputs it is verified on.
-        max_memory: bytes that the verification may take; None for no limit.
+        max_memory: bytes that the verification may take as estimated; None for no limit.
     """
 
     model: Path

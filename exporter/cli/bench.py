@@ -11,6 +11,7 @@ from exporter.cli.options import (
     PATH,
     given_input_options,
     json_options,
+    limit_options,
     parse_ints,
     seed_option,
     take,
@@ -89,6 +90,7 @@ def parse_engine_python(value: str) -> tuple[str, Path]:
     metavar="FILE",
     help="Write the tables with charts as one offline page. Needs the [report] extra.",
 )
+@limit_options()
 @json_options
 @click.pass_context
 def bench_command(

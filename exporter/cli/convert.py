@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from exporter.cli.network_options import geometry_options, labels_option, selection_options, take_build_options
-from exporter.cli.options import PATH, json_options, parse_source
+from exporter.cli.options import PATH, json_options, limit_options, parse_source
 from exporter.cli.preprocess_options import preprocess_options
 from exporter.cli.sections import SectionedCommand
 from exporter.types import ConvertRequest
@@ -23,6 +23,7 @@ from exporter.types import ConvertRequest
 @geometry_options
 @labels_option
 @preprocess_options
+@limit_options()
 @json_options
 def convert_command(checkpoint: str | Path, output: Path, as_json: bool, **options: Any) -> None:
     """Write a checkpoint as float32 safetensors with this project's names and axes.

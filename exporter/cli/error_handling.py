@@ -16,7 +16,7 @@ from click.exceptions import NoArgsIsHelpError
 from exporter.cli.renamed import explain_renaming
 from exporter.errors import C3DExportError, CheckFailedError, LimitError, OutOfMemoryError, OutputError, UsageError
 from exporter.isolation.streams import accept_any_text, silence, user_stderr, user_stdout
-from exporter.isolation.worker import set_json
+from exporter.isolation.worker import begin
 from exporter.memory_errors import as_memory_error, release_frames
 from models.text import shorten
 
@@ -46,7 +46,7 @@ def run(command: click.Command, name: str) -> NoReturn:
     """
     arguments = sys.argv[1:]
     as_json, code = "--json" in arguments, 0
-    set_json(as_json=as_json)
+    begin(as_json=as_json)
     accept_any_text()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)

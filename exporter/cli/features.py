@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
-from exporter.cli.options import choice_option, json_options, parse_source
+from exporter.cli.options import choice_option, json_options, limit_options, parse_source
 from exporter.cli.runner_options import runner_options, take_ray_options
 from exporter.cli.sections import SectionedCommand
 from exporter.cli.video_options import (
@@ -68,6 +68,7 @@ from models.config import FEATURES
 @runner_options
 @selection_options
 @geometry_options
+@limit_options()
 @json_options
 @click.pass_context
 def features_command(

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
-from exporter.cli.options import json_options, parse_source
+from exporter.cli.options import json_options, limit_options, parse_source
 from exporter.cli.sections import SectionedCommand
 
 
@@ -18,6 +18,7 @@ from exporter.cli.sections import SectionedCommand
 @click.argument("file", type=parse_source, metavar="FILE|URL")
 @selection_options
 @geometry_options
+@limit_options()
 @json_options
 @click.pass_context
 def inspect_command(context: click.Context, file: str | Path, as_json: bool, **options: Any) -> None:

@@ -19,6 +19,7 @@ from exporter.cli.options import (
     PATH,
     device_options,
     json_options,
+    limit_options,
     optimize_options,
     parse_batch,
     parse_outputs,
@@ -70,7 +71,7 @@ Examples:
 
 \b
 Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 4 a device or library is missing,
-5 more than --max-memory, 70 a bug in c3d-export, 128 + n stopped by signal n.
+5 more than --timeout or --max-memory, 70 a bug in c3d-export, 128 + n stopped by signal n.
 """
 
 
@@ -139,6 +140,7 @@ Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 
 @click.option("--name", default="c3d", show_default=True, help="File name without suffix.")
 @click.option("--no-verify", is_flag=True, help="Publish without verifying.")
 @device_options
+@limit_options()
 @json_options
 @click.version_option(__version__, prog_name="c3d-export")
 @click.pass_context

@@ -10,7 +10,7 @@ from exporter.cli.options import (
     PATH,
     given_input_options,
     json_options,
-    memory_option,
+    limit_options,
     optimize_options,
     seed_option,
     take,
@@ -47,7 +47,7 @@ from exporter.types import OptimizeOptions, OptimizeRequest
 )
 @given_input_options
 @seed_option("Seed of the inputs for the comparison.")
-@memory_option
+@limit_options("Refuse a verification that would take more, before it starts. ")
 @json_options
 def optimize_command(
     model: Path, explain: bool, no_verify: bool, no_measure: bool, as_json: bool, **options: Any

@@ -1,5 +1,6 @@
 """Options that several commands share, each defined once, and the parsers of their values."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import fields
@@ -8,6 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
+from exporter.errors import UnavailableError
+from exporter.isolation.supervisor import can_supervise
+from exporter.isolation.worker import set_max_memory, set_timeout
 from exporter.types import DEVICES, OPTIMIZE_FOR, WEIGHT_DTYPES, BatchProfile, InputOptions, ValueRange
 from models.config import OUTPUTS
 
@@ -130,12 +134,53 @@ def parse_size(value: str) -> int:
     return int(float(number) * (1024 if binary else 1000) ** ("KMGT".find(prefix.upper()) + 1 if prefix else 0))
 
 
-memory_option = click.option(
-    "--max-memory",
-    type=parse_size,
-    metavar="SIZE",
-    help="Refuse a comparison with a model file that would take more memory, before it starts (exit code 5): 8GB.",
-)
+def parse_seconds(value: str) -> float:
+    """Return a number of seconds, 0 for no limit.
+
+    Raises:
+        BadParameter: it is none.
+    """
+    if re.fullmatch(NUMBER, value) is None or not 0 <= float(value) < math.inf:
+        raise click.BadParameter(f"{value!r}: write seconds such as 60 or 0.5; 0 for no limit")
+    return float(value)
+
+
+def limit_options(estimate: str = "") -> Callable[[Command], Command]:
+    """Return the options `--timeout` and `--max-memory`, which the supervisor of the command enforces.
+
+    Args:
+        estimate: what the command does with `--max-memory` beside that, as a sentence; the command then gets its value
+            as `max_memory`.
+    """
+
+    def callback(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+        del context
+        if value is not None:
+            if not can_supervise():
+                raise UnavailableError(f"{parameter.opts[0]}: this system cannot start a process that can be watched")
+            (set_timeout(value) if parameter.name == "timeout" else set_max_memory(int(value)))
+        return value
+
+    return combine(
+        click.option(
+            "--timeout",
+            type=parse_seconds,
+            metavar="SECONDS",
+            callback=callback,
+            expose_value=False,
+            help="End the command after this time (exit code 5); 0: no limit. [default: 5 minutes and more for each "
+            "call of a library on a file, by the sizes of the file and of the graph]",
+        ),
+        click.option(
+            "--max-memory",
+            type=parse_size,
+            metavar="SIZE",
+            callback=callback,
+            expose_value=bool(estimate),
+            help=f"End the command when its processes hold more memory (exit code 5): 8GB. {estimate}"
+            "[default: nine tenths of what is available, and 8 GiB and more for each call of a library]",
+        ),
+    )
 
 
 def _number(text: str) -> int | float:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from exporter.cli.options import PATH, combine, given_input_options, memory_option, seed_option
+from exporter.cli.options import PATH, combine, given_input_options, seed_option
 from exporter.cli.renamed import RENAMED_INPUT_TYPES
 from exporter.engines import engine_names
 from exporter.types import DEVICES, QUICK, EngineReference
@@ -122,7 +122,6 @@ tolerance_options = combine(
         is_flag=True,
         help="Report whether repeated runs, other batches and other thread counts give the same bits.",
     ),
-    memory_option,
 )
 report_options = combine(
     click.option("--junit", type=PATH, metavar="FILE", help="Write the results as JUnit XML."),

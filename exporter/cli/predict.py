@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
-from exporter.cli.options import json_options, parse_source
+from exporter.cli.options import json_options, limit_options, parse_source
 from exporter.cli.runner_options import runner_options, take_ray_options
 from exporter.cli.sections import SectionedCommand
 from exporter.cli.video_options import (
@@ -54,6 +54,7 @@ PAGE_FRAMES = 12
 )
 @selection_options
 @geometry_options
+@limit_options()
 @json_options
 @click.pass_context
 def predict_command(

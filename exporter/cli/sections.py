@@ -25,9 +25,10 @@ SECTIONS: Sections = MappingProxyType(
         "Inputs": ("input_types", "samples", "clips", "shapes", "feeds", "arrays", "seed"),
         "Comparison": (
             *("no_verify", "cache", "against", "pairs", "rtol", "atol", "fail_fast", "localize", "determinism"),
-            *("max_memory", "baseline", "save_baseline", "max_growth"),
+            *("baseline", "save_baseline", "max_growth"),
         ),
         "Engine": ("engine", "device", "threads", "allow_fallback", "runner", "ray_address", "workers"),
+        "Limits": ("timeout", "max_memory"),
         "Reports": ("as_json", "csv", "html", "junit", "debug", "version"),
     }
 )

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from exporter.cli.network_options import network_options, take_build_options
-from exporter.cli.options import PATH, json_options, seed_option, take
+from exporter.cli.options import PATH, json_options, limit_options, seed_option, take
 from exporter.cli.sections import SectionedCommand
 from exporter.fault_injection.results import SelfTestOptions
 
@@ -26,6 +26,7 @@ from exporter.fault_injection.results import SelfTestOptions
     help="Run the unmodified ARTIFACT on N more random inputs; none may fail. [default: 14; 0 with --quick]",
 )
 @seed_option("Seed of the inputs, and of the faults that use random numbers.")
+@limit_options()
 @json_options
 @click.pass_context
 def self_test_command(context: click.Context, /, artifact: Path, as_json: bool, **options: Any) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 
-from exporter.cli.error_handling import INTERNAL_ERROR, print_error, report_error, report_stop
+from exporter.cli.error_handling import INTERNAL_ERROR, SHOW_CURSOR, print_error, report_error, report_stop
 from exporter.errors import BadInputError, C3DExportError, LimitError
 from exporter.isolation.supervisor import Outcome
 from exporter.memory_errors import TEXTS
@@ -13,6 +15,8 @@ from exporter.memory_errors import TEXTS
 def report_outcome(outcome: Outcome) -> int:
     """Finish or remove what the worker had staged, print one line, and return the exit code."""
     _clean_up(outcome)
+    if sys.stderr.isatty() and outcome.reason != "signalled":
+        os.write(sys.stderr.fileno(), SHOW_CURSOR.encode())
     if outcome.reason == "signalled":
         report_stop(outcome.code)
         return 128 + outcome.code
@@ -26,34 +30,44 @@ def report_outcome(outcome: Outcome) -> int:
 
 def describe(outcome: Outcome) -> C3DExportError | None:
     """Return the error that the user sees; None for a crash that no file and no library can be blamed for."""
-    calls = outcome.state.calls
-    call = calls[-1] if calls else None
-    at = "" if call is None else f"{call.path}: {call.library} "
+    state = outcome.state
+    call = outcome.call or (state.calls[-1] if state.calls else None)
+    at = "" if call is None else f"{call.path}: {call.library}"
+    step = f" at {state.step}" if call is not None and state.step and call is state.calls[-1] else ""
     if outcome.reason == "timeout":
-        option = "--timeout" if outcome.state.timeout is not None else "the default limit of one step"
+        what = f"{at} was still at work{step}" if at else "the command was still at work"
+        option = "--timeout" if outcome.call is None else "the default limit of one call"
         return LimitError(
-            f"{at}{'was still at work' if at else 'the command was still at work'} after {outcome.limit:,.0f} s "
-            f"({option}); --timeout SECONDS allows more, --timeout 0 any"
+            f"{what} after {outcome.limit:,.4g} s ({option}); --timeout SECONDS allows more, --timeout 0 any time"
         )
-    if outcome.reason in ("memory", "killed"):
-        took = (
-            f"took more than {outcome.limit / 1e9:.1f} GB of memory"
-            if outcome.reason == "memory"
-            else "was killed, most likely because the system has no memory left"
+    if outcome.reason == "memory":
+        if outcome.call is not None:
+            option = "the default limit of one call on a file and inputs of these sizes"
+        else:
+            option = "--max-memory" if state.max_memory is not None else "nine tenths of what was available"
+        return LimitError(
+            f"{at or 'the command'} took more than {_format_size(outcome.limit)} of memory{step} ({option}); "
+            "--max-memory SIZE allows more, smaller inputs take less"
         )
-        option = "--max-memory" if outcome.state.max_memory is not None else "nine tenths of what was available"
-        more = f" ({option})" if outcome.reason == "memory" else ""
-        return LimitError(f"{at or 'the command '}{took}{more}")
+    if outcome.reason == "killed":
+        return LimitError(
+            f"{at or 'the command'} was killed{step}, most likely because the system has no memory left; smaller "
+            "inputs take less"
+        )
     if TEXTS.search(outcome.last_words):
-        return LimitError(f"{at or 'the command '}ran out of memory")
+        return LimitError(f"{at or 'the command'} ran out of memory{step}")
     if call is None:
         return None
     name = signal.Signals(outcome.code).name
-    return BadInputError(f"{call.path}: {call.library} crashed on it ({name}){_said(outcome)}")
+    return BadInputError(f"{at} crashed on it{step} ({name}){_said(outcome)}")
 
 
 def _said(outcome: Outcome) -> str:
     return f": {outcome.last_words}" if outcome.last_words else ""
+
+
+def _format_size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _clean_up(outcome: Outcome) -> None:

@@ -19,7 +19,6 @@ from exporter.engines.torch_settings import apply_settings, require_device
 from exporter.engines.torchscript import UNKNOWN_SHAPE, to_array, to_tensor
 from exporter.errors import ArtifactError, CheckFailedError, UsageError
 from exporter.foreign_logging import suppress_foreign_logging
-from exporter.memory_errors import says_out_of_memory
 from exporter.results import Placement, Precision
 from exporter.types import ComputePrecision
 from models.specs import Signature, TensorSpec
@@ -42,6 +41,7 @@ PRECISIONS: Mapping[ComputePrecision, Precision] = {
 class AotiRuntime(Runtime):
     """An AOTInductor package in torch, on the CPU. Loading one loads its machine code: check its hash first."""
 
+    library = "torch"
     _compiled: Any = None
     _output_names: tuple[str, ...] = ()
 
@@ -54,8 +54,7 @@ class AotiRuntime(Runtime):
         """Return `AOTInductor package in torch 2.13.0 (cpu)`."""
         return f"AOTInductor package in torch {torch.__version__} ({self.options.device})"
 
-    @says_out_of_memory("torch loads it")
-    def load(self) -> None:
+    def load_model(self) -> None:
         """Load the package; raises as `Runtime.load` says.
 
         Raises:
@@ -108,8 +107,7 @@ class AotiRuntime(Runtime):
         """Return the package as one node: the compiler has fused the operators."""
         return Placement(self.options.device, 1)
 
-    @says_out_of_memory("torch runs it")
-    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+    def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
         assert self._compiled is not None, "enter the runtime first"
         inputs = [to_tensor(value).contiguous() for value in feeds.values()]

@@ -7,11 +7,14 @@ adapter, `load`, `run` and `description` must not need anything else.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from exporter.isolation.worker import is_supervised, native_call
+from exporter.memory_errors import translate_memory_errors
 from exporter.results import Placement, Precision
 from exporter.types import ComputePrecision, Device
 from models.specs import Signature
@@ -55,7 +58,16 @@ class RuntimeOptions:
 
 
 class Runtime(ABC):
-    """A model in an engine. Resources are acquired on entry and released on exit."""
+    """A model in an engine. Resources are acquired on entry and released on exit.
+
+    Adapters define `load_model` and `run_batch`. `load` and `run` call them and say that the engine is at work on the
+    file, so that a crash or a hang names both.
+    """
+
+    library = "the engine"
+    """The engine's name in messages: `onnxruntime`."""
+    reads_file = True
+    """Whether it runs a model file, and not what was built in this process."""
 
     def __init__(self, path: Path, options: RuntimeOptions) -> None:
         self.path, self.options = path, options
@@ -90,20 +102,30 @@ class Runtime(ABC):
         """What a report must say about how the model was run, known after `run`."""
         return ()
 
-    @abstractmethod
+    @property
+    def max_seconds(self) -> float | None:
+        """What loading and one batch may take each; None for the default, which grows with the file."""
+        return None
+
     def load(self) -> None:
         """Load the model.
 
         Raises:
             UnavailableError: the device or the library is missing.
             ArtifactError: the engine rejects the file.
+            OutOfMemoryError: memory ran out.
         """
+        with self._at_work("loads it"):
+            self.load_model()
+
+    @abstractmethod
+    def load_model(self) -> None:
+        """Load the model; raises as `load` does."""
 
     @abstractmethod
     def close(self) -> None:
         """Release the model."""
 
-    @abstractmethod
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Return {output name: values}, in host memory, for {input name: batch}, in the signature's order.
 
@@ -111,7 +133,14 @@ class Runtime(ABC):
 
         Raises:
             CheckFailedError: the model fails on the batch, or returns something else than its signature says.
+            OutOfMemoryError: memory ran out.
         """
+        with self._at_work("runs it", feeds):
+            return self.run_batch(feeds)
+
+    @abstractmethod
+    def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        """Run one batch; see `run`."""
 
     def __enter__(self) -> Self:
         """Load the model; raises as `load` does."""
@@ -123,6 +152,23 @@ class Runtime(ABC):
     ) -> None:
         """Release the model."""
         self.close()
+
+    @contextmanager
+    def _at_work(self, doing: str, feeds: Tensors | None = None) -> Generator[None]:
+        """Name the engine and the file where the block crashes, hangs or runs out of memory."""
+        path = self.path if self.reads_file else None
+        with translate_memory_errors(path, lambda: f"{self.library} {doing}"):
+            if path is None or not is_supervised():  # bench times this
+                yield
+                return
+            size = sum(map(_size, feeds.values())) if feeds else 0
+            with native_call(self.library, path, self.max_seconds, input_bytes=size):
+                yield
+
+
+def _size(value: Any) -> int:
+    """Return the bytes of an array, or of a list of them."""
+    return sum(map(_size, value)) if isinstance(value, list) else getattr(value, "nbytes", 0)
 
 
 def first_line(error: BaseException) -> str:

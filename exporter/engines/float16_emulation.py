@@ -51,10 +51,10 @@ class Float16Emulation(OnnxReference):
         """Say that nothing ran on a GPU."""
         return ("the outputs are those of an emulation of float16 arithmetic, not of a GPU; --device cuda runs one",)
 
-    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+    def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch; outputs have the file's dtypes."""
         declared = {value.name: value.dtype for value in self.signature.outputs}
-        return {name: _as_declared(value, declared.get(name)) for name, value in super().run(feeds).items()}
+        return {name: _as_declared(value, declared.get(name)) for name, value in super().run_batch(feeds).items()}
 
     def _prepare(self, model: onnx.ModelProto) -> onnx.ModelProto:
         types = infer_element_types(model)

@@ -11,7 +11,6 @@ import numpy as np
 
 from exporter.engines.base import Runtime, Tensors
 from exporter.errors import ArtifactError, CheckFailedError
-from exporter.memory_errors import says_out_of_memory
 from exporter.results import Placement, Precision
 from models.specs import Signature
 
@@ -31,6 +30,7 @@ class MnnRuntime(Runtime):
     The model is loaded for one input shape, and again for each other: MNN 3.6 can crash on a resize.
     """
 
+    library = "MNN"
     _module: Any = None
     _shapes: Mapping[str, tuple[int, ...]] | None = None
     _expr: Any = None
@@ -56,8 +56,7 @@ class MnnRuntime(Runtime):
         """Return the CPU; MNN does not report its nodes."""
         return Placement("cpu", 0)
 
-    @says_out_of_memory("MNN loads it")
-    def load(self) -> None:
+    def load_model(self) -> None:
         """Load the model for `RuntimeOptions.input_shapes`; raises as `Runtime.load` says."""
         self._expr = import_module("MNN.expr")
         self._load_for(self.options.input_shapes)
@@ -66,8 +65,7 @@ class MnnRuntime(Runtime):
         """Release the model."""
         self._module = None
 
-    @says_out_of_memory("MNN runs it")
-    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+    def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
         expr = self._expr
         shapes = {name: values.shape for name, values in feeds.items()}

@@ -15,7 +15,6 @@ from exporter.engines.onnx_file import OnnxFileRuntime
 from exporter.engines.reference.node import normalize_domain
 from exporter.engines.reference.operators import Choice, NodeError
 from exporter.errors import ArtifactError, C3DExportError, CheckFailedError, join_limited
-from exporter.memory_errors import says_out_of_memory
 from exporter.onnx_io.all_outputs import intermediate_names
 from exporter.onnx_io.cast import cast_model, inline_functions
 from exporter.onnx_io.load import first_line, load_without_weights
@@ -37,6 +36,7 @@ class OnnxReference(OnnxFileRuntime):
     Operators for which the evaluator is known to be wrong are computed by kernels of `reference`.
     """
 
+    library = "the reference evaluator"
     choice = Choice(None, engines=False)
     _evaluator: GraphEvaluator | None = None
     _signature = Signature((), ())
@@ -60,8 +60,7 @@ class OnnxReference(OnnxFileRuntime):
         """Return the graph's node count, all on the CPU."""
         return Placement("cpu", self._nodes)
 
-    @says_out_of_memory("the reference evaluator loads it")
-    def load(self) -> None:
+    def load_model(self) -> None:
         """Load the model; raises as `Runtime.load` says."""
         from exporter.engines.reference.graph import GraphEvaluator
         from exporter.engines.reference.weights import Weights
@@ -85,8 +84,7 @@ class OnnxReference(OnnxFileRuntime):
         """Release the model."""
         self._evaluator = None
 
-    @says_out_of_memory("the reference evaluator runs it")
-    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+    def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
         assert self._evaluator is not None, "enter the runtime first"
         feeds = {name: self.choice.cast(value) for name, value in feeds.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -11,7 +12,6 @@ from exporter.engines.base import Tensors, one_line
 from exporter.engines.onnx_file import OnnxFileRuntime
 from exporter.engines.ort_values import run_session
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
-from exporter.memory_errors import says_out_of_memory
 from exporter.results import Placement
 from exporter.types import Device
 from models.specs import Signature, TensorSpec
@@ -55,6 +55,7 @@ LIBRARIES: dict[Device, str] = {"cpu": "", "cuda": "CUDA and cuDNN", "tensorrt":
 class OnnxRuntime(OnnxFileRuntime):
     """An ONNX file in an onnxruntime session."""
 
+    library = "onnxruntime"
     _session: onnxruntime.InferenceSession | None = None
     _output_names: Sequence[str] = ()
 
@@ -65,8 +66,12 @@ class OnnxRuntime(OnnxFileRuntime):
 
         return f"onnxruntime {onnxruntime.__version__} ({self.options.device})"
 
-    @says_out_of_memory("onnxruntime loads it")
-    def load(self) -> None:
+    @property
+    def max_seconds(self) -> float | None:
+        """Return no limit for TensorRT's provider: it builds its engines while it loads and runs."""
+        return math.inf if self.options.device == "tensorrt" else None
+
+    def load_model(self) -> None:
         """Create the session; raises as `Runtime.load` says."""
         import onnxruntime
 
@@ -137,8 +142,7 @@ class OnnxRuntime(OnnxFileRuntime):
         float16 = (FLOAT16_ON_CPU,) if has_float16_layers(self.path) else ()
         return (*float16, *(() if dequantized is None else (dequantized,)))
 
-    @says_out_of_memory("onnxruntime runs it")
-    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+    def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
         try:
             outputs = run_session(self.session, self._output_names, feeds)

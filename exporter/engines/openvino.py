@@ -14,7 +14,6 @@ import numpy as np
 from exporter.engines.base import Runtime, RuntimeOptions, Tensors
 from exporter.engines.onnx_file import OnnxFileRuntime
 from exporter.errors import ArtifactError, CheckFailedError
-from exporter.memory_errors import says_out_of_memory
 from exporter.openvino_ir import BFLOAT16, IR_SUFFIX, PRECISION_HINT, compile_options, read_ir
 from exporter.results import Placement, Precision
 from models.specs import Signature
@@ -33,6 +32,7 @@ def open_model(path: Path, options: RuntimeOptions) -> OpenVinoRuntime:
 class OpenVinoRuntime(Runtime):
     """A model file, compiled by OpenVINO for the CPU."""
 
+    library = "OpenVINO"
     _model: Any = None
     _compiled: Any = None
     _shapes: Mapping[str, tuple[int, ...]] | None = None
@@ -55,8 +55,7 @@ class OpenVinoRuntime(Runtime):
     def _read(self) -> Any:
         """Return the model, not compiled; with `all_outputs` it returns every value."""
 
-    @says_out_of_memory("OpenVINO loads it")
-    def load(self) -> None:
+    def load_model(self) -> None:
         """Compile the model; raises as `Runtime.load` says."""
         try:
             self._model = self._read()
@@ -69,8 +68,7 @@ class OpenVinoRuntime(Runtime):
         self._model = self._compiled = None
         self._ports = []
 
-    @says_out_of_memory("OpenVINO runs it")
-    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+    def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
         try:
             if self._shapes is not None:

@@ -16,7 +16,6 @@ from exporter.engines.torch_settings import apply_settings, require_device
 from exporter.engines.torchscript import RANDOM_OPERATORS, UNKNOWN_SHAPE, coarsest, to_array, to_tensor
 from exporter.errors import ArtifactError, CheckFailedError
 from exporter.foreign_logging import suppress_foreign_logging
-from exporter.memory_errors import says_out_of_memory
 from exporter.results import Placement, Precision
 from models.specs import Signature, TensorSpec
 
@@ -31,6 +30,7 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 class ExportedProgramRuntime(Runtime):
     """A `.pt2` file in torch. Its operators are those of torch, called as it says: check its hash before loading."""
 
+    library = "torch"
     _module: torch.fx.GraphModule | None = None
     _program: ExportedProgram | None = None
     _output_names: tuple[str, ...] = ()
@@ -44,8 +44,7 @@ class ExportedProgramRuntime(Runtime):
         """Return `torch.export program in torch 2.13.0 (cpu)`."""
         return f"torch.export program in torch {torch.__version__} ({self.options.device})"
 
-    @says_out_of_memory("torch loads it")
-    def load(self) -> None:
+    def load_model(self) -> None:
         """Load the program; raises as `Runtime.load` says."""
         require_device(self.options.device)
         self._settings.enter_context(apply_settings(self.options))
@@ -110,8 +109,7 @@ class ExportedProgramRuntime(Runtime):
         calls = [node for node in self._program.graph.nodes if node.op == "call_function"]
         return Placement(self.options.device, len(calls))
 
-    @says_out_of_memory("torch runs it")
-    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+    def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
         assert self._module is not None, "enter the runtime first"
         inputs = [self._to_input(to_tensor(value)) for value in feeds.values()]

@@ -14,7 +14,6 @@ from torch import nn
 from exporter.engines.base import Runtime, RuntimeOptions, Tensors
 from exporter.engines.torch_settings import apply_settings, require_compiler, require_device
 from exporter.errors import CheckFailedError, OutputError
-from exporter.memory_errors import says_out_of_memory
 from exporter.results import Placement, Precision
 from models.builder import skeleton
 from models.built_model import BuiltModel
@@ -47,6 +46,9 @@ class PyTorchRuntime(Runtime):
         dtype: what it computes in.
         options: device, threads, and whether every layer's output is returned.
     """
+
+    library = "torch"
+    reads_file = False
 
     def __init__(self, model: BuiltModel | Callable[[], BuiltModel], dtype: Dtype, options: RuntimeOptions) -> None:
         self._source, self.dtype, self.options = model, dtype, options
@@ -83,8 +85,7 @@ class PyTorchRuntime(Runtime):
         leaves = [module for module in self.model.network.modules() if not [*module.children()]]
         return Placement(self.options.device, len(leaves))
 
-    @says_out_of_memory("torch loads it")
-    def load(self) -> None:
+    def load_model(self) -> None:
         """Copy the network to its dtype and device; raises as `Runtime.load` says."""
         device, dtype = self.options.device, getattr(torch, self.dtype)
         require_device(device)
@@ -103,8 +104,7 @@ class PyTorchRuntime(Runtime):
         self._network = self._module = None
         self._settings.close()
 
-    @says_out_of_memory("torch runs it")
-    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+    def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch; with `all_outputs`, every layer's output is returned instead of the network's."""
         assert self._network is not None, "enter the runtime first"
         (values,) = feeds.values()
@@ -142,12 +142,11 @@ class CompiledRuntime(PyTorchRuntime):
         """Return `inductor in PyTorch 2.13.0 float32 (cpu)`."""
         return f"inductor in {super().description}"
 
-    @says_out_of_memory("torch loads it")
-    def load(self) -> None:
+    def load_model(self) -> None:
         """Prepare the compilation; raises as `Runtime.load` says."""
         if self.options.device == "cpu":
             require_compiler("inductor")
-        super().load()
+        super().load_model()
         import torch._inductor.config as inductor
 
         self._settings.callback(setattr, inductor, "freezing", inductor.freezing)

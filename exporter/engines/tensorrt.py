@@ -19,7 +19,6 @@ from exporter.engines.tensorrt_library import (
     this_platform,
 )
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError, UsageError
-from exporter.memory_errors import says_out_of_memory
 from exporter.results import Placement, Precision
 from exporter.types import ComputePrecision
 from models.specs import Signature, TensorSpec
@@ -40,6 +39,7 @@ PRECISIONS: dict[ComputePrecision, Precision] = {
 class TensorRtRuntime(Runtime):
     """An engine file (`.engine`), as `--format tensorrt` or `trtexec --saveEngine` writes it."""
 
+    library = "TensorRT"
     _engine: Any = None
     _context: Any = None
     _stream: Any = None
@@ -73,8 +73,7 @@ class TensorRtRuntime(Runtime):
         """Return whether the engine was built on another model of GPU of the same generation."""
         return self._notes
 
-    @says_out_of_memory("TensorRT loads it")
-    def load(self) -> None:
+    def load_model(self) -> None:
         """Deserialise the engine; raises as `Runtime.load` says.
 
         Raises:
@@ -105,8 +104,7 @@ class TensorRtRuntime(Runtime):
         """Release the engine."""
         self._context = self._engine = self._stream = None  # the context goes before its engine
 
-    @says_out_of_memory("TensorRT runs it")
-    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+    def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
         import torch
 

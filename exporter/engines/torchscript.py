@@ -14,7 +14,6 @@ from exporter.engines.base import Runtime, RuntimeOptions, Tensors, first_line
 from exporter.engines.torch_settings import apply_settings, require_device
 from exporter.errors import ArtifactError, CheckFailedError
 from exporter.foreign_logging import suppress_foreign_logging
-from exporter.memory_errors import says_out_of_memory
 from exporter.results import Placement, Precision
 from exporter.types import UNKNOWN_RANK
 from models.specs import Signature, TensorSpec
@@ -49,6 +48,7 @@ UNKNOWN_SHAPE: tuple[str, str] = ("batch", UNKNOWN_RANK)
 class TorchScriptRuntime(Runtime):
     """A TorchScript archive in torch's interpreter. Loading one runs its code: check its hash first."""
 
+    library = "torch"
     _module: torch.jit.ScriptModule | None = None
     _graph: Any = None
     _dtype: torch.dtype | None = None
@@ -65,8 +65,7 @@ class TorchScriptRuntime(Runtime):
         suffix = ", optimize_for_inference" if self.optimized else ""
         return f"TorchScript in torch {torch.__version__} ({self.options.device}{suffix})"
 
-    @says_out_of_memory("torch loads it")
-    def load(self) -> None:
+    def load_model(self) -> None:
         """Load the module; raises as `Runtime.load` says."""
         require_device(self.options.device)
         self._settings.enter_context(apply_settings(self.options))
@@ -151,8 +150,7 @@ class TorchScriptRuntime(Runtime):
         operators = [node for node in self._module.inlined_graph.nodes() if node.kind().startswith("aten::")]
         return Placement(self.options.device, len(operators))
 
-    @says_out_of_memory("torch runs it")
-    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+    def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
         assert self._module is not None, "enter the runtime first"
         inputs = [

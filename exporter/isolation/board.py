@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import mmap
 import struct
-from dataclasses import asdict, dataclass, field
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
 
 SIZE = 1 << 16
+STEP_SIZE = 512
+"""Bytes at the end of the board for the step of a call."""
 MAX_TEXT = 1000
 """Characters of a path or a name on the board."""
-_LENGTH = struct.Struct("<Q")
+_HEADER = struct.Struct("<II")
+"""The length of the state and its checksum: what is being changed while it is read does not fit its checksum."""
 
 
 @dataclass
@@ -22,12 +27,16 @@ class NativeCall:
         path: the file.
         deadline: `time.monotonic()` at which it is ended, the same clock in all processes; None for no limit.
         seconds: the limit from which the deadline follows, for the message.
+        memory: bytes by which the worker may grow during the call; None for no limit of its own.
+        number: it is the worker's n-th call.
     """
 
     library: str
     path: str
     deadline: float | None = None
     seconds: float | None = None
+    memory: int | None = None
+    number: int = 0
 
 
 @dataclass
@@ -41,6 +50,7 @@ class State:
             each call then has a limit of its own.
         max_memory: bytes that its processes may hold (`--max-memory`); None where it was not given.
         as_json: whether errors are also printed as JSON.
+        step: what the last of `calls` is doing, such as the node of a graph; empty where it does not say.
     """
 
     calls: list[NativeCall] = field(default_factory=list)
@@ -48,30 +58,44 @@ class State:
     timeout: float | None = None
     max_memory: int | None = None
     as_json: bool = False
+    step: str = ""
 
 
 class Board:
-    """A block of memory that a worker writes its state to, and its supervisor reads."""
+    """A block of memory that a worker writes its state to, and its supervisor reads.
 
-    def __init__(self) -> None:
-        self._block = mmap.mmap(-1, SIZE)  # shared with the processes forked from this one
+    Args:
+        block: shared memory of `SIZE` bytes; None for new memory, shared with the processes forked from this one.
+    """
+
+    def __init__(self, block: mmap.mmap | memoryview | None = None) -> None:
+        self._block: Any = mmap.mmap(-1, SIZE) if block is None else block
 
     def write(self, state: State) -> None:
-        """Replace the state; what does not fit is left out."""
-        encoded = json.dumps(asdict(state)).encode()
-        if _LENGTH.size + len(encoded) > SIZE:
-            encoded = json.dumps(asdict(State(state.calls[-1:], [], state.timeout, state.max_memory))).encode()
-        self._block[: _LENGTH.size] = _LENGTH.pack(0)
-        self._block[_LENGTH.size : _LENGTH.size + len(encoded)] = encoded
-        self._block[: _LENGTH.size] = _LENGTH.pack(len(encoded))
+        """Replace the state but for its step; what does not fit is left out."""
+        encoded = _encode(state)
+        if _HEADER.size + len(encoded) > SIZE - STEP_SIZE:
+            encoded = _encode(State(state.calls[-1:], [], state.timeout, state.max_memory, state.as_json))
+        self._block[_HEADER.size : _HEADER.size + len(encoded)] = encoded
+        self._block[: _HEADER.size] = _HEADER.pack(len(encoded), zlib.crc32(encoded))
+
+    def write_step(self, step: bytes) -> None:
+        """Replace the step; cheap, because a graph has many."""
+        self._block[SIZE - STEP_SIZE :] = step[:STEP_SIZE].ljust(STEP_SIZE, b"\0")
 
     def read(self) -> State | None:
         """Return the state; None before the first and in the middle of a change."""
-        (length,) = _LENGTH.unpack(self._block[: _LENGTH.size])
-        try:
-            fields = json.loads(self._block[_LENGTH.size : _LENGTH.size + length])
-        except ValueError:
+        length, checksum = _HEADER.unpack(self._block[: _HEADER.size])
+        encoded = bytes(self._block[_HEADER.size : _HEADER.size + min(length, SIZE)])
+        if not encoded or zlib.crc32(encoded) != checksum:
             return None
-        calls = [NativeCall(**call) for call in fields.pop("calls")]
-        stages = [(stage, folder) for stage, folder in fields.pop("stages")]
-        return State(calls, stages, **fields)
+        calls, stages, *rest = json.loads(encoded)
+        step = bytes(self._block[SIZE - STEP_SIZE :]).rstrip(b"\0").decode("utf-8", "replace")
+        return State(
+            [NativeCall(*call) for call in calls], [(stage, folder) for stage, folder in stages], *rest, step=step
+        )
+
+
+def _encode(state: State) -> bytes:
+    calls = [(call.library, call.path, call.deadline, call.seconds, call.memory, call.number) for call in state.calls]
+    return json.dumps([calls, state.stages, state.timeout, state.max_memory, state.as_json]).encode()

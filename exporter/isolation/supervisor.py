@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,19 +14,20 @@ from types import FrameType
 from typing import Literal, NoReturn
 
 from exporter.isolation import streams, worker
-from exporter.isolation.board import Board, State
-from exporter.isolation.memory import available_memory, end_tree, held_memory
+from exporter.isolation.board import Board, NativeCall, State
+from exporter.isolation.environment import drop_secrets, forbid_core_dumps
+from exporter.isolation.memory import descendants, end_tree, kill
+from exporter.isolation.meter import Meter
 
 POLL_SECONDS = 0.1
 QUIET_SECONDS = 0.3
-"""The supervisor imports what it measures with only after this time: `--help` has ended before."""
+"""The supervisor measures nothing before this time: `--help` has ended before."""
 GRACE_SECONDS = 0.5
-"""What a worker has to end by itself after a signal, before it is killed."""
-MEMORY_SHARE = 0.9
-"""Part of the memory that is available at the start that the worker may take, without `--max-memory`."""
+"""What a worker has to end by itself after a signal, before it is killed; and what processes have that it leaves."""
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )  # Windows has no SIGHUP
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 Reason = Literal["ended", "signalled", "crashed", "killed", "timeout", "memory"]
 
@@ -41,13 +43,20 @@ class Outcome:
         state: what it was doing.
         limit: the limit that it reached, in seconds or bytes.
         last_words: the last line that its libraries printed; empty without one.
+        call: the call that reached its own limit; None where the command as a whole did.
     """
 
     reason: Reason
     code: int
     state: State
     limit: float = 0.0
+    call: NativeCall | None = None
     last_words: str = ""
+
+
+def can_supervise() -> bool:
+    """Return whether commands run in a process of their own here: whether the system can fork."""
+    return hasattr(os, "fork")
 
 
 def supervise(work: Callable[[], NoReturn], report: Callable[[Outcome], int], *, apart: bool = False) -> NoReturn:
@@ -60,32 +69,45 @@ def supervise(work: Callable[[], NoReturn], report: Callable[[Outcome], int], *,
         report: says how the worker ended, where it could not itself; returns the exit code.
         apart: whether what libraries print is kept from stdout and stderr.
     """
-    if not hasattr(os, "fork"):
+    if not can_supervise():
         work()
     board, chatter = Board(), streams.Chatter()
     parent = os.getpid()
+    foreign = frozenset(descendants(parent))  # of a shell that became this process
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     child = os.fork()
     if child == 0:
-        _end_with(parent)
+        _prepare(parent)
         os.close(chatter.reading)
         if apart:
             streams.divert(chatter.writing)
         worker.attach(board)
         work()
     os.close(chatter.writing)
-    outcome = _Watch(child, board, chatter).wait()
+    outcome = _Watch(child, board, chatter, foreign).wait()
     code = outcome.code if outcome.reason == "ended" else report(outcome)
     os._exit(code)
+
+
+def _prepare(parent: int) -> None:
+    """Make this process one that cannot outlive its supervisor, leave a core dump or show a secret."""
+    _set_process_option(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the command has its own handlers
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    forbid_core_dumps()
+    drop_secrets(sys.argv[1:])
 
 
 class _Watch:
     """The supervisor's loop."""
 
-    def __init__(self, child: int, board: Board, chatter: streams.Chatter) -> None:
-        self.child, self.board, self.chatter = child, board, chatter
+    def __init__(self, child: int, board: Board, chatter: streams.Chatter, foreign: frozenset[int]) -> None:
+        self.child, self.board, self.chatter, self.foreign = child, board, chatter, foreign
         self.state = State()
         self.start = time.monotonic()
-        self.default_memory: int | None = None
+        self.meter = Meter(child)
         self.stopped_by: int | None = None
         reading, self.wakeup = os.pipe()
         self.reading = reading
@@ -93,22 +115,29 @@ class _Watch:
         signal.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in SIGNALS:
-            signal.signal(number, self._pass_on)
+            if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT:  # nohup ignores SIGHUP
+                signal.signal(number, self._pass_on)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        _set_process_option(_PR_SET_CHILD_SUBREAPER, 1)
 
     def wait(self) -> Outcome:
-        """Return how the worker ended."""
+        """Return how the worker ended; nothing that it started is left."""
+        outcome = self._wait()
+        self._end_leftovers(GRACE_SECONDS if outcome.reason == "ended" and self.stopped_by is None else 0.0)
+        return outcome
+
+    def _wait(self) -> Outcome:
         while True:
-            ended, status = os.waitpid(self.child, os.WNOHANG)
-            self.state = self.board.read() or self.state
-            if ended:
-                return self._ended(os.waitstatus_to_exitcode(status))
-            quiet = time.monotonic() - self.start < QUIET_SECONDS
-            if not quiet and (over := self._over_limit()) is not None:
-                self._kill()
-                return over
-            self._sleep(QUIET_SECONDS if quiet else POLL_SECONDS)
+            if (status := self._reap()) is not None:
+                return self._ended(status)
             if self.stopped_by is not None:
                 return self._stop(self.stopped_by)
+            self.state = self.board.read() or self.state
+            quiet = time.monotonic() - self.start < QUIET_SECONDS
+            if not quiet and (excess := self.meter.check(self.state)) is not None:
+                self._kill()
+                return Outcome(excess.reason, signal.SIGKILL, self.state, excess.limit, excess.call)
+            self._sleep(QUIET_SECONDS if quiet else POLL_SECONDS)
 
     def _sleep(self, seconds: float) -> None:
         """Wait until a signal arrives, of an ended child or of somebody who stops the tool; read what is printed."""
@@ -125,16 +154,25 @@ class _Watch:
     def _pass_on(self, number: int, _frame: FrameType | None) -> None:
         self.stopped_by = number
 
+    def _reap(self) -> int | None:
+        """Return the worker's exit code, or minus its signal, if it has ended; others that ended are let go."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                ended, status = os.waitpid(-1, os.WNOHANG)
+                if ended == self.child:
+                    self.state = self.board.read() or self.state
+                    return os.waitstatus_to_exitcode(status)
+                if not ended:
+                    break
+        return None
+
     def _stop(self, number: int) -> Outcome:
         """Tell the worker to stop, and kill it if it does not."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.child, number)
         over = time.monotonic() + GRACE_SECONDS
         while time.monotonic() < over:
-            ended, status = os.waitpid(self.child, os.WNOHANG)
-            if ended:
-                code = os.waitstatus_to_exitcode(status)
-                self.state = self.board.read() or self.state
+            if (code := self._reap()) is not None:
                 return Outcome("ended" if code >= 0 else "signalled", code if code >= 0 else number, self.state)
             self._sleep(POLL_SECONDS)
         self._kill()
@@ -146,6 +184,19 @@ class _Watch:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.child, 0)
 
+    def _end_leftovers(self, grace: float) -> None:
+        """End the processes that the worker has left: this one has become their parent (Linux)."""
+        over = time.monotonic() + grace
+        while left := [pid for pid in descendants(os.getpid()) if pid not in self.foreign]:
+            now = time.monotonic()
+            if now >= over:
+                for pid in left:
+                    kill(pid)
+            if now >= over + GRACE_SECONDS:  # the system cannot end it now: it waits for a device
+                return
+            self._reap()
+            time.sleep(0.01)
+
     def _ended(self, code: int) -> Outcome:
         if code >= 0:
             return Outcome("ended", code, self.state)
@@ -155,26 +206,10 @@ class _Watch:
         reason = "signalled" if number in SIGNALS else "crashed"
         return Outcome(reason, number, self.state, last_words=self.chatter.last_words())
 
-    def _over_limit(self) -> Outcome | None:
-        now, state = time.monotonic(), self.state
-        if state.timeout is not None:
-            if 0 < state.timeout < now - self.start:
-                return Outcome("timeout", signal.SIGKILL, state, state.timeout)
-        elif state.calls and (deadline := state.calls[-1].deadline) is not None and deadline < now:
-            return Outcome("timeout", signal.SIGKILL, state, state.calls[-1].seconds or 0.0)
-        if self.default_memory is None:
-            self.default_memory = int(MEMORY_SHARE * available_memory())
-        limit = state.max_memory or self.default_memory
-        if held_memory(self.child) > limit:
-            return Outcome("memory", signal.SIGKILL, state, limit)
-        return None
 
-
-def _end_with(parent: int) -> None:
-    """Have the system end this process when its supervisor is gone, where it can (Linux)."""
-    with contextlib.suppress(OSError, AttributeError):
+def _set_process_option(option: int, value: int) -> None:
+    """Call prctl, where there is one (Linux)."""
+    with contextlib.suppress(OSError, AttributeError, ImportError):
         import ctypes
 
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            os._exit(1)
+        ctypes.CDLL(None).prctl(option, value)

@@ -1,9 +1,11 @@
-"""The worker's side: it says what it is doing. In a process without a supervisor these functions only keep a list."""
+"""The worker's side: it says what it is doing. In a process without a supervisor these functions do nothing."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import threading
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -11,11 +13,20 @@ from pathlib import Path
 from exporter.isolation.board import MAX_TEXT, Board, NativeCall, State
 
 CALL_SECONDS = 300.0
-BYTES_PER_SECOND = 1e6
-"""Seconds that a call may take unless it says more: CALL_SECONDS, and one for each BYTES_PER_SECOND of its file."""
+SECONDS_PER_MB = 2.0
+"""For each megabyte of the file: a network of 300 MB has 15 minutes for one batch."""
+MULTIPLY_ADDS_PER_SECOND = 1e8
+"""The slowest that a graph is believed to run: a hundredth of one core."""
+CALL_BYTES = 8 << 30
+BYTES_PER_FILE_BYTE = 16
+BYTES_PER_INPUT_BYTE = 200
+"""A call may take `CALL_BYTES`, and this much for each byte of its file and of a batch of inputs."""
 
 _state = State()
 _board: Board | None = None
+_lock = threading.RLock()
+_work_seconds, _work_bytes = 0.0, 0
+_calls = 0
 
 
 def attach(board: Board) -> None:
@@ -25,61 +36,130 @@ def attach(board: Board) -> None:
     _tell()
 
 
-def set_limits(timeout: float | None = None, max_memory: int | None = None) -> None:
-    """State the limits of the command (`State`); None leaves the default."""
-    _state.timeout, _state.max_memory = timeout, max_memory
-    _tell()
+def detach() -> None:
+    """Leave the board alone: in a process that was forked from a worker."""
+    global _board  # noqa: PLW0603 - see `attach`
+    _board = None
 
 
-def set_json(*, as_json: bool) -> None:
-    """State whether errors are also printed as JSON."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=detach)
+
+
+def is_supervised() -> bool:
+    """Return whether a supervisor watches this process."""
+    return _board is not None
+
+
+def begin(*, as_json: bool = False) -> None:
+    """Forget the limits of a former command in this process, and state whether errors are also printed as JSON."""
+    global _work_seconds, _work_bytes
+    _state.timeout = _state.max_memory = None
     _state.as_json = as_json
+    _work_seconds, _work_bytes = 0.0, 0
     _tell()
+
+
+def set_timeout(seconds: float | None) -> None:
+    """State how long the whole command may take; 0 for no limit, None for the default: each call has one."""
+    _state.timeout = seconds
+    _tell()
+
+
+def set_max_memory(limit: int | None) -> None:
+    """State the bytes that the command may hold; None for the default."""
+    _state.max_memory = limit
+    _tell()
+
+
+def expect_work(multiply_adds: int, memory: int) -> None:
+    """State what a call of this command may take as estimated beforehand: the default limits allow that too.
+
+    Args:
+        multiply_adds: of its largest call.
+        memory: bytes.
+    """
+    global _work_seconds, _work_bytes  # noqa: PLW0603 - of the command that this process runs
+    _work_seconds = max(_work_seconds, multiply_adds / MULTIPLY_ADDS_PER_SECOND)
+    _work_bytes = max(_work_bytes, 2 * memory)
 
 
 @contextlib.contextmanager
-def native_call(library: str, path: str | Path, seconds: float | None = None) -> Generator[None]:
+def native_call(
+    library: str, path: str | Path, seconds: float | None = None, *, input_bytes: int = 0
+) -> Generator[None]:
     """Say that a library is at work on a file, for the block.
 
-    Where it crashes, the error names both. Where it takes longer than `seconds`, the command ends with exit code 5.
+    Where it crashes, the error names both. Where it takes longer than `seconds`, or more memory than a file and inputs
+    of these sizes account for, the command ends with exit code 5.
 
     Args:
         library: its name for people.
         path: the file.
-        seconds: the most that it may take; None for the default, which grows with the file.
+        seconds: the most that it may take; None for the default, which grows with the file; infinity for no limit.
+        input_bytes: the size of what it is given besides the file.
     """
-    limit = default_seconds(path) if seconds is None else seconds
-    outer = [call.deadline for call in _state.calls if call.deadline is not None]
-    deadline = min(time.monotonic() + limit, *outer) if outer else time.monotonic() + limit
-    _state.calls.append(NativeCall(library[:MAX_TEXT], os.fspath(path)[:MAX_TEXT], deadline, limit))
-    _tell()
+    if _board is None:
+        yield
+        return
+    call = _start(library, path, seconds, input_bytes)
     try:
         yield
     finally:
-        _state.calls.pop()
+        with _lock:
+            _state.calls = [each for each in _state.calls if each is not call]
+            at_step(b"")
+            _tell()
+
+
+def at_step(step: bytes) -> None:
+    """Say what the innermost call is doing, such as `conv1 (Conv)`, in UTF-8."""
+    if _board is not None:
+        _board.write_step(step)
+
+
+def _start(library: str, path: str | Path, seconds: float | None, input_bytes: int) -> NativeCall:
+    global _calls  # noqa: PLW0603 - the number of calls of this process
+    size = _size(path)
+    limit = default_seconds(path) if seconds is None else seconds
+    memory = CALL_BYTES + BYTES_PER_FILE_BYTE * size + BYTES_PER_INPUT_BYTE * input_bytes + _work_bytes
+    deadline = None if math.isinf(limit) else time.monotonic() + limit
+    with _lock:
+        _calls += 1
+        call = NativeCall(library[:MAX_TEXT], os.fspath(path)[:MAX_TEXT], deadline, limit, memory, _calls)
+        _state.calls = [*_state.calls, call]
+        at_step(b"")
         _tell()
+    return call
+
+
+def _size(path: str | Path) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - called for each batch
+    except (OSError, ValueError):
+        return 0
 
 
 def default_seconds(path: str | Path) -> float:
     """Return the limit of a call on a file, in seconds."""
-    try:
-        return CALL_SECONDS + Path(path).stat().st_size / BYTES_PER_SECOND
-    except OSError:
-        return CALL_SECONDS
+    return CALL_SECONDS + SECONDS_PER_MB * _size(path) / 1e6 + _work_seconds
 
 
 def add_stage(stage: Path, folder: Path) -> None:
     """Say that a staging folder is in use: whoever ends this process removes it."""
-    _state.stages.append((str(stage), str(folder)))
-    _tell()
+    with _lock:
+        _state.stages = [*_state.stages, (str(stage), str(folder))]
+        _tell()
 
 
 def remove_stage(stage: Path) -> None:
     """Say that a staging folder is gone."""
-    _state.stages = [entry for entry in _state.stages if entry[0] != str(stage)]
-    _tell()
+    with _lock:
+        _state.stages = [entry for entry in _state.stages if entry[0] != str(stage)]
+        _tell()
 
 
 def _tell() -> None:
     if _board is not None:
-        _board.write(_state)
+        with _lock:
+            _board.write(_state)

@@ -50,12 +50,14 @@ class VerificationCost:
         seconds: wall time of the runs, with the machine's rates of this moment.
         complete: whether the shapes of all values are known; if not, both are lower bounds.
         held_bytes: the part of `peak_bytes` that the process holds before it starts.
+        multiply_adds: of the largest batch.
     """
 
     peak_bytes: int
     seconds: float
     complete: bool
     held_bytes: int = 0
+    multiply_adds: int = 0
 
     @property
     def is_large(self) -> bool:
@@ -98,6 +100,7 @@ def estimate_verification(
         _seconds(cost, rows, items),
         cost.complete,
         held,
+        cost.multiply_adds * largest,
     )
 
 

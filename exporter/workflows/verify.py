@@ -20,6 +20,7 @@ from exporter.errors import UsageError
 from exporter.formats import load_artifact
 from exporter.inference.ray_reference import NETWORK_ONLY, reference_on_ray
 from exporter.inference.types import RayOptions
+from exporter.isolation.worker import expect_work
 from exporter.parity.cost import VerificationCost, estimate_verification, require_memory
 from exporter.parity.determinism import check_determinism
 from exporter.parity.discovery import find_inputs
@@ -47,8 +48,6 @@ from models.specs import Signature
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-MEMORY_NOT_ESTIMATED = "--max-memory needs --against FILE.onnx: the memory of other references is not estimated"
 
 
 def verify_parity(
@@ -93,8 +92,6 @@ def verify_parity(
         compared = verify_against_file(loaded, other, options, progress)
         other.require_unchanged()
         return compared
-    if options.max_memory is not None:
-        raise UsageError(MEMORY_NOT_ESTIMATED)
     for option, given in (("--shape", options.inputs.shapes), ("--feed", options.inputs.feeds)):
         if given:
             raise UsageError(f"{option} needs --against FILE: what a network with a manifest takes is known")
@@ -161,16 +158,15 @@ def verify_against_file(
     manifest = other.manifest
     source = FileSource(other.path, other.format, manifest and manifest.signature, _feature_outputs(manifest))
     progress(f"loading {other.path.name}")
-    if options.max_memory is not None and other.format != "onnx":
-        raise UsageError(MEMORY_NOT_ESTIMATED)
     signature = read_full_signature(other, artifacts)
-    if options.max_memory is not None:
-        _refuse_before_trying(other, signature, options, options.max_memory)
+    if other.format == "onnx":
+        _estimate_before_trying(other, signature, options)
     inputs = make_file_inputs(other, source, signature, options, progress)
     notes = (f"compared with {other.path.name}, SHA-256 {sha256_file(other.path)[:16]}…", *inputs.notes)
     if other.format == "onnx":
         cost = estimate_verification(other.path, inputs, signature.batch, localize=options.localize)
         require_memory(cost, options.max_memory, localize=options.localize)
+        expect_work(cost.multiply_adds, cost.peak_bytes)
         progress = _with_cost(progress, cost)
         notes += (f"estimated before it started: {cost}",) if cost.is_large else ()
     golden = GoldenOutputs(source, inputs, options.cache, progress)
@@ -180,18 +176,21 @@ def verify_against_file(
     return _run_and_evaluate(artifacts, runs, golden, options, progress, notes)
 
 
-def _refuse_before_trying(other: LoadedArtifact, signature: Signature, options: ParityOptions, limit: int) -> None:
+def _estimate_before_trying(other: LoadedArtifact, signature: Signature, options: ParityOptions) -> None:
     """Check the memory for the inputs that will be tried first, because trying them takes memory already.
 
     Raises:
-        LimitError: they need more.
+        LimitError: they need more than `options.max_memory`.
     """
     roles = find_roles(other.path, other.format)
     batched = may_be_batched(signature, options.inputs, roles)
-    plan = next(make_plans(signature, options.inputs, roles, batched=batched))
+    plan = next(make_plans(signature, options.inputs, roles, batched=batched), None)
+    if plan is None:
+        return
     inputs = draw_inputs(plan, options)
     cost = estimate_verification(other.path, inputs, signature.batch, localize=options.localize)
-    require_memory(cost, limit, localize=options.localize)
+    require_memory(cost, options.max_memory, localize=options.localize)
+    expect_work(cost.multiply_adds, cost.peak_bytes)
 
 
 def _with_cost(progress: Progress, cost: VerificationCost) -> Progress:

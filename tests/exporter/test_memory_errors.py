@@ -5,13 +5,17 @@ import mmap
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers.toy_engine import ToyRuntime
+from numpy.typing import NDArray
 
+from exporter.engines import RuntimeOptions, Tensors
 from exporter.errors import ArtifactError, LimitError, OutOfMemoryError
-from exporter.memory_errors import as_memory_error, is_out_of_memory, says_out_of_memory, translate_memory_errors
+from exporter.memory_errors import as_memory_error, is_out_of_memory, translate_memory_errors
 
 HUGE = 1 << 50
 
@@ -103,19 +107,19 @@ def test_a_step_without_a_file_takes_that_of_the_step_around_it() -> None:
     assert (raised.value.path, raised.value.doing, raised.value.reason) == ("m.onnx", "pass fold-weights", "no")
 
 
-def test_a_decorated_method_names_the_file_of_its_runtime() -> None:
-    class Adapter:
-        path = Path("m.pt")
+def test_an_engine_names_the_file_and_what_it_was_doing() -> None:
+    class Adapter(ToyRuntime):
+        def load_model(self) -> None:
+            raise MemoryError
 
-        @says_out_of_memory("torch loads it")
-        def load(self, factor: int) -> int:
-            if factor > 1:
-                raise MemoryError
-            return factor
+        def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+            raise RuntimeError("std::bad_alloc")
 
-    assert Adapter().load(1) == 1
-    with pytest.raises(OutOfMemoryError, match=r"^m\.pt: memory ran out while torch loads it; "):
-        Adapter().load(2)
+    adapter = Adapter(Path("m.pt"), RuntimeOptions())
+    with pytest.raises(OutOfMemoryError, match=r"^m\.pt: memory ran out while the engine loads it; "):
+        adapter.load()
+    with pytest.raises(OutOfMemoryError, match=r"^m\.pt: memory ran out while the engine runs it \("):
+        adapter.run({})
 
 
 def test_it_passes_from_process_to_process() -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import onnx
 import pytest
-import torch
 from helpers import graphs
 from helpers.run import call
 
@@ -32,17 +31,6 @@ def test_a_comparison_beyond_the_limit_is_refused_before_it_starts(
 def test_a_size_that_is_none_is_wrong_usage(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     done = call("verify", "parity", model, "--against", model, "--max-memory", "much", cwd=tmp_path, capture=capfd)
     assert done.returncode == 2
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
-def test_the_limit_is_refused_where_nothing_is_estimated(
-    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    torch.jit.save(torch.jit.script(torch.nn.ReLU()), str(tmp_path / "m.pt"))  # pyright: ignore
-    for against in (["--against", "m.pt"], []):
-        done = call("verify", "parity", model, *against, "--max-memory", "8GB", cwd=tmp_path, capture=capfd)
-        assert done.returncode == 2
-        assert "--max-memory needs --against FILE.onnx" in done.stderr
 
 
 def test_the_limit_is_in_bytes() -> None:

@@ -84,9 +84,9 @@ class Bfloat16Runtime(OnnxRuntime):
         """See `Runtime`."""
         return "bfloat16"
 
-    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+    def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """See `Runtime`."""
-        found = {name: np.asarray(value, np.float32) for name, value in super().run(feeds).items()}
+        found = {name: np.asarray(value, np.float32) for name, value in super().run_batch(feeds).items()}
         return {name: torch.from_numpy(value).bfloat16().float().numpy() for name, value in found.items()}
 
 

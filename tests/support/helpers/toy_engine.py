@@ -46,7 +46,7 @@ class ToyRuntime(Runtime):
     def placement(self) -> Placement:
         return Placement("cpu", 1)
 
-    def load(self) -> None:
+    def load_model(self) -> None:
         from onnx import load, numpy_helper
 
         fault = os.environ.get("TOY", "")
@@ -62,7 +62,7 @@ class ToyRuntime(Runtime):
     def close(self) -> None:
         self.weight = np.empty((0, 0), np.float32)
 
-    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+    def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         self.calls += 1
         fault = os.environ.get("TOY", "")
         if fault.startswith("crash") and self.calls > int(fault.split()[1]):

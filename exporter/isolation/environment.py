@@ -1,0 +1,72 @@
+"""What a worker does not inherit: secrets in variables, and the wish for core dumps."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, MutableMapping
+
+SECRET_WORDS = frozenset(
+    {
+        *("TOKEN", "TOKENS", "SECRET", "SECRETS", "PASSWORD", "PASSWORDS", "PASSWD", "PASSPHRASE", "PASS"),
+        *("CREDENTIAL", "CREDENTIALS", "APIKEY"),
+    }
+)
+"""Words of a variable's name, between underscores, that say that it holds a secret."""
+SECRET_NAMES = re.compile(
+    r"(^|_)(API|ACCESS|ACCOUNT|PRIVATE|SIGNING|ENCRYPTION|LICENSE)_?KEY(_|$)|^AWS_|^AZURE_|^SSH_AUTH_SOCK$|"
+    r"CONNECTION_STRING|^DATABASE_URL$|^NETRC$|^KUBECONFIG$"
+)
+OWN_PREFIX = "C3D_EXPORT_"
+"""Variables that the tool itself reads, such as the passphrase of a signing key."""
+LIST_SUFFIXES = (".txt", ".csv", ".lst", ".list")
+MAX_LIST_BYTES = 1 << 20
+"""How much of a list of videos is searched for an address."""
+
+
+def drop_secrets(arguments: Iterable[str], variables: MutableMapping[str, str] | None = None) -> tuple[str, ...]:
+    """Remove variables that look like secrets, unless something on the command line is remote and may need them.
+
+    Args:
+        arguments: of the command line. One with `://`, or that names a list of videos with one, is remote.
+        variables: the environment; None for this process's.
+
+    Returns:
+        The names that were removed.
+    """
+    variables = os.environ if variables is None else variables
+    if any(map(_is_remote, arguments)):
+        return ()
+    secrets = tuple(name for name in variables if is_secret(name))
+    for name in secrets:
+        del variables[name]
+    return secrets
+
+
+def is_secret(name: str) -> bool:
+    """Return whether a variable's name says that it holds a secret."""
+    upper = name.upper()
+    if upper.startswith(OWN_PREFIX):
+        return False
+    return not SECRET_WORDS.isdisjoint(upper.split("_")) or SECRET_NAMES.search(upper) is not None
+
+
+def forbid_core_dumps() -> None:
+    """Have the system write no core file where a process crashes: it would hold the weights and videos."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+
+
+def _is_remote(argument: str) -> bool:
+    if "://" in argument:
+        return True
+    path = argument.rpartition("=")[2] if argument.startswith("-") else argument
+    if not path.lower().endswith(LIST_SUFFIXES):
+        return False
+    with contextlib.suppress(OSError, ValueError), open(path, "rb") as stream:  # noqa: PTH123 - an argument, any text
+        return b"://" in stream.read(MAX_LIST_BYTES)
+    return False
