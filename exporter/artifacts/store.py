@@ -16,6 +16,7 @@ from exporter.errors import C3DExportError, OutputError, UsageError
 from exporter.isolation.worker import add_stage, remove_stage
 from exporter.storage import translate_os_errors
 from models.cache import cache_folder
+from models.file_names import find_name_fault
 from models.paths import make_folders
 from models.temporary import (
     LOCK_TIMEOUT_S,
@@ -44,21 +45,12 @@ def check_name(name: str) -> None:
     """Refuse an artifact name that is not a plain file name.
 
     Raises:
-        UsageError: empty, with a path separator, hidden, `..`, or with control characters.
+        UsageError: `find_name_fault` finds why not.
     """
-    if not name or name.startswith((".", "-")) or re.search(r"[/\\\x00-\x1f\x7f]", name) or not _encodable(name):
+    if fault := find_name_fault(name, MAX_NAME_BYTES):
         raise UsageError(
-            f"an artifact's name must be a plain file name without '/', '\\', a leading '.' or '-': {name!r}; "
-            "--output-dir chooses the folder"
+            f"{name!r} is not a plain file name: {fault}; choose another (folders are chosen by --output-dir or -o)"
         )
-
-
-def _encodable(name: str) -> bool:
-    """Return whether a name fits a file system with room for suffixes, and JSON."""
-    try:
-        return len(name.encode()) <= MAX_NAME_BYTES
-    except UnicodeEncodeError:
-        return False
 
 
 def same_file(target: Path, source: Path) -> bool:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models.text import is_visible
+
 INDENT = "  "
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -50,6 +52,7 @@ def _format_scalar(value: bool | int | str) -> str:
 
 
 def _format_char(char: str) -> str:
-    if char in _ESCAPES or char.isprintable():
+    if char in _ESCAPES or is_visible(char):
         return _ESCAPES.get(char, char)
-    return "".join(f"\\{byte:03o}" for byte in char.encode("utf-8", "surrogateescape"))
+    # a string of protobuf is UTF-8, which has no unpaired surrogates: they become question marks
+    return "".join(f"\\{byte:03o}" for byte in char.encode("utf-8", "replace"))

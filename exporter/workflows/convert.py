@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from exporter.artifacts.files import file_entry
 from exporter.artifacts.manifest import FileEntry
-from exporter.artifacts.store import same_file, staging
+from exporter.artifacts.store import check_name, same_file, staging
 from exporter.errors import CheckFailedError, UsageError
 from exporter.storage import publish_file, translate_os_errors
 from exporter.types import ConvertRequest
@@ -50,6 +50,7 @@ def convert(request: ConvertRequest, progress: Progress = no_progress) -> Conver
     output = request.output
     if output.suffix != SUFFIX:
         raise UsageError(f"the output must be called *{SUFFIX} (got {output})")
+    check_name(output.stem)
     if output.is_dir():
         raise UsageError(f"the output is a folder: {output}; name the file")
     if request.model.weights is None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from exporter.video.sources import PATTERN
+from models.file_names import find_name_fault
+from models.text import is_visible
 
 MAX_BYTES = 120
 """Bytes of a name in UTF-8; file systems allow 255, and endings are added."""
 HASH_DIGITS = 12
-_NOT_PLAIN = re.compile(r'^[.-]|[\x00-\x1f\x7f-\x9f/\\:*?"<>|\ud800-\udfff]|\.csv$')
-"""What a file system, a shell or UTF-8 takes amiss, and the ending of the table beside a video's folder."""
+_NOT_PLAIN = re.compile(r'^[.-]|[/\\:*?"<>|]|[. ]$|\.csv$')
+"""What a file system or a shell takes amiss, and the ending of the table beside a video's folder."""
 
 
 def choose_names(videos: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
@@ -58,7 +61,8 @@ def _stem(video: str) -> str:
 
 
 def _is_plain(name: str) -> bool:
-    return bool(name) and not _NOT_PLAIN.search(name) and len(name.encode()) <= MAX_BYTES
+    composed = unicodedata.normalize("NFC", name)  # macOS hands out decomposed names
+    return not _NOT_PLAIN.search(name) and find_name_fault(composed, MAX_BYTES) is None
 
 
 def _hashed(video: str) -> str:
@@ -68,5 +72,6 @@ def _hashed(video: str) -> str:
 def _with_hash(name: str, hashed: str) -> str:
     """Return a name that can be part of a file name, with a hash of what it stands for."""
     digits = hashlib.sha256(hashed.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_DIGITS]
-    plain = _NOT_PLAIN.sub("_", name).encode()[: MAX_BYTES - HASH_DIGITS - 1].decode(errors="ignore")
+    shown = "".join(letter if is_visible(letter) else "_" for letter in name)
+    plain = _NOT_PLAIN.sub("_", shown).encode()[: MAX_BYTES - HASH_DIGITS - 1].decode(errors="ignore")
     return f"{plain or 'unnamed'}-{digits}"
