@@ -9,3 +9,6 @@ HELPERS = ROOT / "tests" / "support"
 for _folder in (HELPERS, ROOT):
     if str(_folder) not in sys.path:
         sys.path.insert(0, str(_folder))
+
+FAMILIES = ("hostile", "checkpoints")
+"""Modules of this package with a function `families`, in the order of the table."""

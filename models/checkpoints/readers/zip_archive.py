@@ -15,6 +15,11 @@ MAGIC = b"PK\x03\x04"
 _LOCAL_HEADER = 30
 _LENGTHS = slice(26, 30)
 """Where a member's own header says how long its name and its extra field are (APPNOTE.TXT, 4.3.7)."""
+_END = b"PK\x05\x06"
+_END_SEARCHED = (1 << 16) + 22
+"""The record at the end has 22 bytes and a comment of up to 64 KiB."""
+_ZIP64 = 0xFFFF
+"""What it states where another record has the numbers, for very large archives."""
 ENCRYPTED = 1
 """The flag of a member that is."""
 
@@ -65,6 +70,8 @@ def verified_members(file: MappedFile) -> list[Member]:
                 members = [_located(file, info, data) for info in archive.infolist()]
         except BAD_ZIP as error:
             raise CheckpointError(f"{file.path}: the archive is damaged or truncated: {error}") from error
+        if _stated_members(data) not in (len(members), _ZIP64):  # zipfile ends where an entry's length runs over
+            raise CheckpointError(f"{file.path}: the archive is damaged: its directory lists {len(members)} members")
         if len({member.info.filename for member in members}) < len(members):
             raise CheckpointError(f"{file.path}: two members of the archive have the same name")
         if sum(member.info.file_size for member in members) > file.max_unpacked:
@@ -76,6 +83,13 @@ def verified_members(file: MappedFile) -> list[Member]:
                     raise CheckpointError(f"{file.path}: the archive is damaged: bad CRC-32 of {member.info.filename}")
                 content.release()
     return members
+
+
+def _stated_members(data: memoryview) -> int:
+    """Return the number of members that the end of the archive states (APPNOTE.TXT, 4.3.16)."""
+    tail = bytes(data[-_END_SEARCHED:])
+    end = tail.rfind(_END)
+    return int.from_bytes(tail[end + 10 : end + 12], "little")
 
 
 def _located(file: MappedFile, info: zipfile.ZipInfo, data: memoryview) -> Member:

@@ -34,6 +34,17 @@ def test_compressed_and_byte_swapped_arrays_are_read(tmp_path: Path) -> None:
             assert np.array_equal(tensor.float().numpy(), values)
 
 
+def test_a_member_that_the_damaged_directory_loses_is_missed(tmp_path: Path) -> None:
+    """A wrong length of a comment hides the entries behind it: zipfile reads the others."""
+    np.savez(tmp_path / "c3d.npz", a=np.zeros(3), b=np.ones(3))
+    content = bytearray((tmp_path / "c3d.npz").read_bytes())
+    entry = content.index(b"PK\x01\x02")
+    content[entry + 32] = 200
+    (tmp_path / "c3d.npz").write_bytes(content)
+    assert zipfile.ZipFile(tmp_path / "c3d.npz").namelist() == ["a.npy"]
+    refuse(tmp_path / "c3d.npz", "its directory lists 1 members")
+
+
 class Evil:
     def __reduce__(self) -> Any:
         return os.system, ("touch ran",)  # pyright: ignore[reportDeprecated]
