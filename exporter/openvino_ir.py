@@ -105,10 +105,13 @@ class IrModel:
         """Its inputs and outputs; a dynamic size is called `batch` on the first axis, and by its number elsewhere.
 
         Raises:
-            ArtifactError: an output is not connected.
+            ArtifactError: an output is not connected, or an input has no shape.
         """
         by_number = dict(zip(self.numbers, self.layers, strict=True))
-        inputs = [(layer.name, *layer.ports.values()) for layer in self.layers if layer.type == "Parameter"]
+        parameters = [layer for layer in self.layers if layer.type == "Parameter"]
+        if unconnected := [layer.name for layer in parameters if not layer.ports]:
+            raise ArtifactError(f"{self.path}: its input {unconnected[0]} has no shape")
+        inputs = [(layer.name, next(iter(layer.ports.values()))) for layer in parameters]
         outputs: list[tuple[str, Port]] = []
         for number, layer in by_number.items():
             if layer.type == "Result":
@@ -117,7 +120,7 @@ class IrModel:
                     raise ArtifactError(f"{self.path}: its output {layer.name} is not connected")
                 outputs.append((by_number[source].name, by_number[source].ports[port]))
         return Signature(
-            tuple(_spec(name, port) for name, port, *_ in inputs), tuple(_spec(name, port) for name, port in outputs)
+            tuple(_spec(name, port) for name, port in inputs), tuple(_spec(name, port) for name, port in outputs)
         )
 
     @property

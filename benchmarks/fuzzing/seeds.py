@@ -217,7 +217,7 @@ def _profiles_json() -> Iterator[bytes]:
 
 
 def _profiles_toml() -> Iterator[bytes]:
-    yield b'name = "a"\nresize = [128, 171]\ncolor = "rgb"\nscale = 1.0\nmean = [1.0, 2, 3]\nstd = [1, 1, 1]\n'
+    yield b'channels = "RGB"\nscale = 1.0\nmean = [1.0, 2.0, 3.0]\nresize = [171, 128]\nstd = [1.0, 1.0, 1.0]\n'
 
 
 _TEXTS = ("manifest", "openvino-ir", "decisions", "class-names", "profile-json")

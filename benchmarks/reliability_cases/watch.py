@@ -83,8 +83,9 @@ class Watch:
             return
         self._armed = False  # describing the event may cause others
         try:
-            if (event != "open" or self._writes(arguments)) and not event.startswith(self.allowed or ("\0",)):
-                self.events.append(f"{event} {arguments!r}"[:200])
+            text = f"{event} {arguments!r}"[:200]
+            if (event != "open" or self._writes(arguments)) and not text.startswith(self.allowed or ("\0",)):
+                self.events.append(text)
         finally:
             self._armed = True
 

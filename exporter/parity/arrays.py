@@ -107,7 +107,7 @@ def _load(path: Path, suffix: str) -> Arrays:
             return {"": loaded} if suffix == ".npy" else {name: loaded[name] for name in loaded.files}
     except FileNotFoundError as error:
         raise BadInputError(f"no such file: {path}") from error
-    except (OSError, AttributeError, *BAD_ZIP) as error:
+    except (AttributeError, *BAD_ZIP) as error:
         reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
         raise BadInputError(f"{path}: not an {suffix} file of arrays{reason}") from error
 

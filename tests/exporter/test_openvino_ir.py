@@ -61,6 +61,12 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
         read_ir(path)
 
 
+def test_an_input_without_a_port(tmp_path: Path) -> None:
+    text = '<net><layers><layer id="0" name="clip" type="Parameter"/></layers></net>'
+    with pytest.raises(ArtifactError, match="its input clip has no shape"):
+        read_ir(save(tmp_path, text)).signature  # noqa: B018 - a property that computes
+
+
 def test_an_output_without_a_source(tmp_path: Path) -> None:
     model = read_ir(save(tmp_path, MODEL.replace('to-layer="3"', 'to-layer="5"')))
     with pytest.raises(ArtifactError, match="its output scores/sink is not connected"):

@@ -42,7 +42,6 @@ COMPRESSION_SUFFIXES = {
 TORCH_ZIP = {"data.pkl", "constants.pkl"}
 """Members of the zip archives that torch writes."""
 _BAD_TAR = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
-_BAD_STREAM = (*BAD_ZIP, OSError)
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def _temporary(file: MappedFile, name: str, kind: str, chunks: Chunks, limit: in
             stream.flush()
         except CheckpointError:
             raise
-        except _BAD_STREAM as error:
+        except BAD_ZIP as error:
             raise CheckpointError(f"{file.path}: the {kind} data is damaged or truncated: {error}") from error
         if size == 0:
             raise CheckpointError(f"{file.path}: {name} inside is empty (0 bytes)")

@@ -23,8 +23,8 @@ _ZIP64 = 0xFFFF
 ENCRYPTED = 1
 """The flag of a member that is."""
 
-BAD_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError)
-"""What Python's zipfile raises on damaged archives."""
+BAD_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError, OSError)
+"""What Python's zipfile raises on damaged archives; OSError where a wrong offset is below 0, and of damaged bzip2."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _located(file: MappedFile, info: zipfile.ZipInfo, data: memoryview) -> Membe
     if info.flag_bits & ENCRYPTED:
         raise CheckpointError(f"{file.path}: member {info.filename} is encrypted")
     header = bytes(data[info.header_offset : info.header_offset + _LOCAL_HEADER])
-    if header[: len(MAGIC)] != MAGIC or len(header) < _LOCAL_HEADER:
+    if info.header_offset < 0 or header[: len(MAGIC)] != MAGIC or len(header) < _LOCAL_HEADER:
         raise CheckpointError(f"{file.path}: the archive is damaged: {info.filename} is not at its recorded offset")
     lengths = header[_LENGTHS]
     name, extra = int.from_bytes(lengths[:2], "little"), int.from_bytes(lengths[2:], "little")

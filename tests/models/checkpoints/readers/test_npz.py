@@ -45,6 +45,18 @@ def test_a_member_that_the_damaged_directory_loses_is_missed(tmp_path: Path) -> 
     refuse(tmp_path / "c3d.npz", "its directory lists 1 members")
 
 
+def test_a_member_whose_place_is_before_the_file(tmp_path: Path) -> None:
+    np.savez(tmp_path / "c3d.npz", a=np.zeros(3))
+    content = bytearray((tmp_path / "c3d.npz").read_bytes())
+    end = content.index(b"PK\x05\x06")
+    begin = int.from_bytes(content[end + 16 : end + 20], "little")  # of the directory
+    content[end + 16 : end + 20] = (begin + len(content)).to_bytes(
+        4, "little"
+    )  # Python counts negative ones from the end
+    (tmp_path / "c3d.npz").write_bytes(content)
+    refuse(tmp_path / "c3d.npz", "a.npy is not at its recorded offset")
+
+
 class Evil:
     def __reduce__(self) -> Any:
         return os.system, ("touch ran",)  # pyright: ignore[reportDeprecated]
