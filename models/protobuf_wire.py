@@ -7,21 +7,26 @@ Source: https://protobuf.dev/programming-guides/encoding
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from mmap import mmap
+from typing import NamedTuple
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _FIXED = {FIXED64: 8, FIXED32: 4}
 _MAX_VARINT = 10
 """Bytes of the longest varint, which is 64 bits."""
+MAX_FIELDS = 1_000_000
+"""Fields that are read of a file, in all of its messages. A field takes two bytes of a file and hundreds in memory."""
+MAX_NUMBERS = 1 << 16
+"""Numbers of one packed field: sizes of a tensor, or an attribute's."""
+
+Data = mmap | bytes
 
 
 class WireError(ValueError):
-    """Bytes that are not a protocol buffer's."""
+    """Bytes that are not a protocol buffer's, or too many fields."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One field of a message.
 
     Attributes:
@@ -39,12 +44,75 @@ class Field:
     value: int
 
 
-def varint(data: mmap | bytes | memoryview, at: int, end: int) -> tuple[int, int]:
+class WireReader:
+    """Reads the messages of one file, and counts their fields.
+
+    Args:
+        data: the file.
+        limit: fields that may be read, of all messages together.
+    """
+
+    def __init__(self, data: Data, limit: int = MAX_FIELDS) -> None:
+        self.data = data
+        self._limit = self._left = limit
+
+    def fields(self, start: int, end: int) -> Iterator[Field]:
+        """Walk over the fields of the message that fills `start` to `end`.
+
+        Raises:
+            WireError: cut off, a group, field 0, a payload that reaches beyond the message, or too many fields.
+        """
+        data, at = self.data, start
+        while at < end:
+            self._left -= 1
+            if self._left < 0:
+                raise WireError(f"it has more than {self._limit:,} fields")
+            key, at = varint(data, at, end)
+            number, wire = key >> 3, key & 7
+            value = 0
+            begin = at
+            if wire == VARINT:
+                value, stop = varint(data, at, end)
+            elif wire == BYTES:
+                length, begin = varint(data, at, end)
+                stop = begin + length
+            elif wire in _FIXED:
+                stop = at + _FIXED[wire]
+            else:
+                raise WireError(f"field {number} has wire type {wire}, which is not supported (groups are not)")
+            if number == 0 or stop > end:
+                raise WireError(f"field {number} reaches beyond its message")
+            yield Field(number, wire, begin, stop, value)
+            at = stop
+
+    def packed(self, field: Field) -> list[int]:
+        """Return the numbers of a repeated int64, packed or one by one.
+
+        Raises:
+            WireError: cut off, of another wire type, or more than `MAX_NUMBERS`.
+        """
+        if field.wire == VARINT:
+            return [signed(field.value)]
+        if field.wire != BYTES:
+            raise WireError(f"field {field.number} is no list of numbers")
+        numbers: list[int] = []
+        at = field.start
+        while at < field.end:
+            value, at = varint(self.data, at, field.end)
+            numbers.append(signed(value))
+            if len(numbers) > MAX_NUMBERS:
+                raise WireError(f"field {field.number} has more than {MAX_NUMBERS:,} numbers")
+        return numbers
+
+
+def varint(data: Data, at: int, end: int) -> tuple[int, int]:
     """Return the varint at `at` and where it ends.
 
     Raises:
         WireError: it does not end before `end`, or is longer than 64 bits.
     """
+    if at < end and (first := data[at]) < 0x80:
+        return first, at + 1
     value = 0
     for count in range(_MAX_VARINT):
         if at + count >= end:
@@ -56,54 +124,9 @@ def varint(data: mmap | bytes | memoryview, at: int, end: int) -> tuple[int, int
     raise WireError("a number is longer than 64 bits")
 
 
-def fields(data: mmap | bytes | memoryview, start: int, end: int) -> Iterator[Field]:
-    """Walk over the fields of the message that fills `start` to `end`.
-
-    Raises:
-        WireError: cut off, a group, field 0, or a payload that reaches beyond the message.
-    """
-    at = start
-    while at < end:
-        key, at = varint(data, at, end)
-        number, wire = key >> 3, key & 7
-        value = 0
-        begin = at
-        if wire == VARINT:
-            value, stop = varint(data, at, end)
-        elif wire == BYTES:
-            length, begin = varint(data, at, end)
-            stop = begin + length
-        elif wire in _FIXED:
-            stop = at + _FIXED[wire]
-        else:
-            raise WireError(f"field {number} has wire type {wire}, which is not supported (groups are not)")
-        if number == 0 or stop > end:
-            raise WireError(f"field {number} reaches beyond its message")
-        yield Field(number, wire, begin, stop, value)
-        at = stop
-
-
 def signed(value: int) -> int:
     """Return a varint's value as int64 (two's complement)."""
     return value - (1 << 64) if value >> 63 else value
-
-
-def packed(data: mmap | bytes | memoryview, field: Field) -> list[int]:
-    """Return the numbers of a repeated int64, packed or one by one.
-
-    Raises:
-        WireError: cut off, or of another wire type.
-    """
-    if field.wire == VARINT:
-        return [signed(field.value)]
-    if field.wire != BYTES:
-        raise WireError(f"field {field.number} is no list of numbers")
-    numbers: list[int] = []
-    at = field.start
-    while at < field.end:
-        value, at = varint(data, at, field.end)
-        numbers.append(signed(value))
-    return numbers
 
 
 def encode_varint(value: int) -> bytes:

@@ -12,7 +12,8 @@ from google.protobuf.message import DecodeError
 from onnx.external_data_helper import load_external_data_for_model
 
 from exporter.errors import ArtifactError
-from models.protobuf_wire import BYTES, Field, field_header, fields
+from exporter.onnx_io.message_limits import check_fields
+from models.protobuf_wire import BYTES, Field, WireError, WireReader, field_header
 
 MODEL_GRAPH, GRAPH_INITIALIZER, TENSOR_RAW_DATA = 7, 5, 9
 """Field numbers of onnx/onnx.proto: the graph of a model, the initialisers of a graph, the bytes of a tensor."""
@@ -30,12 +31,16 @@ def load_without_weights(path: Path) -> onnx.ModelProto:
     """
     try:
         with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
-            message = _without_weights(data, Field(0, BYTES, 0, len(data), 0), path.name, MODEL_GRAPH)
+            reader = WireReader(data)
+            message = _without_weights(reader, Field(0, BYTES, 0, len(data), 0), path.name, MODEL_GRAPH)
+        check_fields(message)
         return _checked(onnx.ModelProto.FromString(message), path)
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, DecodeError) as error:  # an empty file cannot be mapped; what is cut off is a WireError
-        raise ArtifactError(f"{path}: not a complete ONNX file (truncated, or another file format)") from error
+        raise ArtifactError(
+            f"{path}: not a complete ONNX file (truncated, or another file format){_detail(error)}"
+        ) from error
 
 
 def load_with_weights(path: Path, *, external: bool = True) -> onnx.ModelProto:
@@ -45,13 +50,17 @@ def load_with_weights(path: Path, *, external: bool = True) -> onnx.ModelProto:
         ArtifactError: unreadable, not ONNX, or its external data is not in its folder.
     """
     try:
-        model = _checked(onnx.ModelProto.FromString(path.read_bytes()), path)
+        content = path.read_bytes()
+        check_fields(content)
+        model = _checked(onnx.ModelProto.FromString(content), path)
         if external:
             load_external_data_for_model(model, str(path.parent))
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
-    except DecodeError as error:
-        raise ArtifactError(f"{path}: not a complete ONNX file (truncated, or another file format)") from error
+    except (DecodeError, WireError) as error:
+        raise ArtifactError(
+            f"{path}: not a complete ONNX file (truncated, or another file format){_detail(error)}"
+        ) from error
     except (ValueError, TypeError, onnx.checker.ValidationError) as error:
         raise ArtifactError(f"{path}: its weights cannot be loaded: {first_line(error)}") from error
     return model
@@ -64,45 +73,49 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
+def _detail(error: Exception) -> str:
+    return f": {error}" if isinstance(error, WireError) else ""
+
+
 def _checked(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     if not model.graph.node or not model.opset_import:
         raise ArtifactError(f"{path}: not an ONNX model: it has no nodes or no opset")
     return model
 
 
-def _without_weights(data: mmap, message: Field, file_name: str, wanted: int) -> bytes:
+def _without_weights(reader: WireReader, message: Field, file_name: str, wanted: int) -> bytes:
     """Return a message with the raw data of its large initialisers replaced by references to the file.
 
     Args:
-        data: the file.
+        reader: of the file.
         message: a model, or its graph.
         file_name: name of the file.
         wanted: the field to change: `MODEL_GRAPH` of a model, `GRAPH_INITIALIZER` of a graph.
     """
     parts: list[bytes] = []
     offset = message.start
-    for field in fields(data, message.start, message.end):
+    for field in reader.fields(message.start, message.end):
         if field.number != wanted or field.wire != BYTES:
-            parts.append(data[offset : field.end])
+            parts.append(reader.data[offset : field.end])
         elif wanted == MODEL_GRAPH:
-            graph = _without_weights(data, field, file_name, GRAPH_INITIALIZER)
+            graph = _without_weights(reader, field, file_name, GRAPH_INITIALIZER)
             parts.append(field_header(MODEL_GRAPH, len(graph)) + graph)
         else:
-            tensor = _externalize(data, field, file_name)
+            tensor = _externalize(reader, field, file_name)
             parts.append(field_header(GRAPH_INITIALIZER, len(tensor)) + tensor)
         offset = field.end
     return b"".join(parts)
 
 
-def _externalize(data: mmap, message: Field, file_name: str) -> bytes:
+def _externalize(reader: WireReader, message: Field, file_name: str) -> bytes:
     """Return a TensorProto whose raw data, if it is large, is replaced by its offset in the file."""
     parts: list[bytes] = []
     offset, raw = message.start, None
-    for field in fields(data, message.start, message.end):
+    for field in reader.fields(message.start, message.end):
         if field.number == TENSOR_RAW_DATA and field.wire == BYTES and field.end - field.start >= INLINE_BELOW:
             raw = field  # the last one counts, as for protobuf
         else:
-            parts.append(data[offset : field.end])
+            parts.append(reader.data[offset : field.end])
         offset = field.end
     if raw is not None:
         reference = onnx.TensorProto(data_location=onnx.TensorProto.EXTERNAL)

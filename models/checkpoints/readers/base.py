@@ -29,6 +29,7 @@ from models.errors import CheckpointError
 from models.paths import descriptor_path, is_plain_name
 from models.pooling import Pool5, Variant
 from models.preprocessing import Preprocessing
+from models.protobuf_wire import WireReader
 
 __all__ = ["MAX_TENSORS", "Hashing", "MappedFile", "NotBuilt", "ReadResult", "open_mapped"]
 
@@ -93,6 +94,11 @@ class MappedFile:
         if self.limit is not None:
             return self.limit
         return min(INFLATION * self.size + HEADROOM, max(MAX_RATIO * self.size, ALWAYS_UNPACKED))
+
+    @cached_property
+    def wire(self) -> WireReader:
+        """The messages of a file in protocol buffers' format: what it may hold is counted over all of them."""
+        return WireReader(self.data)
 
     def release(self) -> None:
         """Give the memory of its pages back; they are read again where they are needed."""

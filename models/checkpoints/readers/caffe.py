@@ -18,7 +18,7 @@ from torch import Tensor
 
 from models.checkpoints.readers.base import MAX_TENSORS, MappedFile, ReadResult
 from models.errors import CheckpointError
-from models.protobuf_wire import BYTES, FIXED32, VARINT, Field, WireError, fields, packed
+from models.protobuf_wire import BYTES, FIXED32, VARINT, Field, WireError
 
 LAYERS = {2: (4, 6), 100: (1, 7)}
 """{field of NetParameter: (name, blobs) of its layers}."""
@@ -80,11 +80,11 @@ def read_blob(file: MappedFile) -> Tensor:
 def _blobs(file: MappedFile) -> dict[str, Field]:
     """Return {layer.parameter: the span of its BlobProto}."""
     found: dict[str, Field] = {}
-    for layer in fields(file.data, 0, file.size):
+    for layer in file.wire.fields(0, file.size):
         if layer.number not in LAYERS or layer.wire != BYTES:
             continue
         name_field, blob_field = LAYERS[layer.number]
-        members = list(fields(file.data, layer.start, layer.end))
+        members = list(file.wire.fields(layer.start, layer.end))
         names = [file.data[field.start : field.end] for field in members if field.number == name_field]
         name = names[-1].decode("utf-8", "backslashreplace") if names else ""
         for index, blob in enumerate(field for field in members if field.number == blob_field and field.wire == BYTES):
@@ -98,7 +98,7 @@ def _blobs(file: MappedFile) -> dict[str, Field]:
 
 
 def _without_layers(file: MappedFile) -> str:
-    present = {(field.number, field.wire) for field in fields(file.data, 0, file.size)}
+    present = {(field.number, field.wire) for field in file.wire.fields(0, file.size)}
     if {(1, VARINT), (2, VARINT)} <= present:
         return "a blob without layers: a mean file (.binaryproto), not a network's weights"
     return "holds no layers with weights: not a caffemodel"
@@ -107,7 +107,7 @@ def _without_layers(file: MappedFile) -> str:
 def _schema(file: MappedFile, blobs: dict[str, Field]) -> Schema:
     """Return the schema by field 5 of the blobs: a width (a number) in C3D-v1.0's, the data (bytes) in BVLC's."""
     for blob in blobs.values():
-        for field in fields(file.data, blob.start, blob.end):
+        for field in file.wire.fields(blob.start, blob.end):
             if field.number == C3D_V1.sizes[-1] or field.number == BVLC.shape:
                 return C3D_V1 if field.number == C3D_V1.sizes[-1] and field.wire == VARINT else BVLC
     return BVLC
@@ -117,15 +117,15 @@ def _tensor(file: MappedFile, name: str, blob: Field, schema: Schema) -> Tensor:
     sizes = dict.fromkeys(schema.sizes, 0)
     shape: list[int] | None = None
     chunks: list[Field] = []
-    for field in fields(file.data, blob.start, blob.end):
+    for field in file.wire.fields(blob.start, blob.end):
         if field.number in sizes and field.wire == VARINT:
             sizes[field.number] = field.value
         elif field.number == schema.shape and field.wire == BYTES:
             shape = [
                 size
-                for dim in fields(file.data, field.start, field.end)
+                for dim in file.wire.fields(field.start, field.end)
                 if dim.number == 1
-                for size in packed(file.data, dim)
+                for size in file.wire.packed(dim)
             ]
         elif field.number == schema.data and field.wire == FIXED32:
             raise CheckpointError(f"{file.path}: {name} is not packed; Caffe packs its numbers")

@@ -22,7 +22,7 @@ from models.errors import CheckpointError
 
 SUFFIX = ".npy"
 CHUNK = 1 << 20
-HEADER_ERRORS = (ValueError, TypeError, OverflowError, SyntaxError, RecursionError, MemoryError)
+HEADER_ERRORS = (ValueError, TypeError, OverflowError, SyntaxError, RecursionError)
 """What a header may raise: NumPy parses it as a Python literal, and lets what Python's parser raises through."""
 
 
@@ -104,7 +104,7 @@ def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.g
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     try:
         shape, fortran, dtype = read(stream)
-    except tokenize.TokenError as error:  # no ValueError, and no SyntaxError either
+    except (tokenize.TokenError, MemoryError) as error:  # the parser of Python means by the second that it is too deep
         raise ValueError("its header is no Python literal") from error
     if any(type(size) is not int or size < 0 for size in shape):  # NumPy takes True for an int, and -1
         raise ValueError(f"it claims the shape {shape}")

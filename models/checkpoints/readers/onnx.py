@@ -16,7 +16,7 @@ from models.checkpoints.readers.base import MAX_TENSORS, MappedFile, ReadResult
 from models.config import CLIP_SHAPE, InputSize
 from models.errors import CheckpointError
 from models.pooling import Pool5
-from models.protobuf_wire import BYTES, VARINT, Field, WireError, fields, packed, signed
+from models.protobuf_wire import BYTES, VARINT, Field, WireError, signed
 
 CONSTANTS = ("winograd.", "conv2d.", "pictures.", "preprocess.")
 """Name prefixes of constants that are no weights: an optimised graph's transforms, and preprocessing inside a model."""
@@ -48,7 +48,7 @@ class _Opened:
     def members(self, span: Field) -> dict[int, list[Field]]:
         """Return the fields of a message, by number."""
         found: dict[int, list[Field]] = {}
-        for member in fields(self.file.data, span.start, span.end):
+        for member in self.file.wire.fields(span.start, span.end):
             found.setdefault(member.number, []).append(member)
         return found
 
@@ -110,7 +110,7 @@ def _tensor(opened: _Opened, span: Field) -> tuple[str, Tensor | None]:
     """
     members = opened.members(span)
     name = opened.text(members[8][-1]) if 8 in members else ""
-    shape = tuple(size for dim in members.get(1, []) for size in packed(opened.file.data, dim))
+    shape = tuple(size for dim in members.get(1, []) for size in opened.file.wire.packed(dim))
     kind = members[2][-1].value if 2 in members else 0
     if kind in ARGUMENTS or name.startswith(CONSTANTS):
         return name, None
@@ -151,9 +151,9 @@ def _pool5(opened: _Opened, nodes: list[Field]) -> Pool5 | None:
         for attribute in (opened.members(span) for span in node.get(5, [])):
             key = opened.text(attribute[1][-1]) if 1 in attribute else ""
             if key == "pads":
-                pads = tuple(size for run in attribute.get(8, []) for size in packed(opened.file.data, run))
+                pads = tuple(size for run in attribute.get(8, []) for size in opened.file.wire.packed(run))
             if key == "kernel_shape":
-                windows = tuple(size for run in attribute.get(8, []) for size in packed(opened.file.data, run))
+                windows = tuple(size for run in attribute.get(8, []) for size in opened.file.wire.packed(run))
             if key == "ceil_mode":
                 ceil = any(entry.wire == VARINT and signed(entry.value) for entry in attribute.get(3, []))
         if windows != POOL5_WINDOWS:

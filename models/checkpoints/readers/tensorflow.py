@@ -17,13 +17,14 @@ from torch import Tensor
 
 from models.checkpoints.readers.base import MAX_TENSORS, MappedFile, ReadResult
 from models.errors import CheckpointError
-from models.protobuf_wire import BYTES, VARINT, Field, WireError, fields, packed, signed, varint
+from models.protobuf_wire import BYTES, VARINT, Field, WireError, signed, varint
 
 MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 FOOTER = 48
 TRAILER = 5
 """After each block: one byte of compression type, four of CRC-32C."""
-MAX_KEY = 1 << 16
+MAX_KEY = 1 << 12
+"""Bytes of a key. An entry repeats the start of the key before it at the cost of two bytes."""
 
 AVERAGE = "/ExponentialMovingAverage"
 """The end of the names of tf.train.ExponentialMovingAverage's variables."""
@@ -70,9 +71,7 @@ def read_tf_checkpoint(file: MappedFile) -> ReadResult:
             raise CheckpointError(
                 f"{file.path}: not a TensorFlow checkpoint, or truncated; of a V2 one, give the .index file"
             )
-        entries = list(_entries(file))
-        if len(entries) > MAX_TENSORS:
-            raise CheckpointError(f"{file.path}: more than {MAX_TENSORS} entries")
+        entries = list(_at_most(MAX_TENSORS, _entries(file)))
         first = _members(file, entries[0].start, entries[0].end) if entries and entries[0].key == b"" else {}
         if file.suffix == ".index" or (first and 1 in first and first[1][0].wire == VARINT):
             return _bundle(file, entries, first)
@@ -92,13 +91,21 @@ def _entries(file: MappedFile) -> Iterator[Entry]:
     offset, at = varint(file.data, at, file.size)
     size, _ = varint(file.data, at, file.size)
     last = 0
-    for handle in _block(file, offset, size):
+    for handle in _at_most(MAX_TENSORS, _block(file, offset, size)):
         start, at = varint(file.data, handle.start, handle.end)
         size, _ = varint(file.data, at, handle.end)
         if start < last:
             raise WireError("its blocks overlap")
         last = start + size + TRAILER
         yield from _block(file, start, size)
+
+
+def _at_most(most: int, entries: Iterator[Entry]) -> Iterator[Entry]:
+    """Yield the entries, and end with an error where there are more: one takes three bytes of a file."""
+    for number, entry in enumerate(entries, 1):
+        if number > most:
+            raise WireError(f"it has more than {most} entries")
+        yield entry
 
 
 def _block(file: MappedFile, start: int, size: int) -> Iterator[Entry]:
@@ -127,7 +134,7 @@ def _block(file: MappedFile, start: int, size: int) -> Iterator[Entry]:
 
 def _members(file: MappedFile, start: int, end: int) -> Members:
     found: Members = {}
-    for member in fields(file.data, start, end):
+    for member in file.wire.fields(start, end):
         found.setdefault(member.number, []).append(member)
     return found
 
@@ -233,7 +240,7 @@ def _saved(file: MappedFile, name: str, declared: Members, proto: Members) -> Te
         runs = proto.get(V1_INTEGERS[kind], [])
         if sum(run.end - run.start for run in runs) > MAX_INTEGERS:
             raise CheckpointError(f"{file.path}: {name} holds integers; weights must be floats")
-        numbers = [value for run in runs for value in packed(file.data, run)]
+        numbers = [value for run in runs for value in file.wire.packed(run)]
         if len(numbers) != 1 or shape:
             raise CheckpointError(f"{file.path}: {name} holds integers; weights must be floats")
         return torch.tensor(numbers[0], dtype=torch.int64)
