@@ -10,6 +10,7 @@ It imports nothing but the standard library and the errors: `bench` runs adapter
 from __future__ import annotations
 
 import errno
+import os
 import re
 import traceback
 from collections.abc import Callable, Generator, Iterator
@@ -18,6 +19,8 @@ from pathlib import Path
 
 from exporter.errors import C3DExportError, OutOfMemoryError
 
+THREADS_NEED = 4 << 30
+"""Address space from which on OpenBLAS may have its threads."""
 MAX_REASON = 160
 """Characters of a library's own text."""
 
@@ -27,7 +30,7 @@ TEXTS = re.compile(
     r"bad_alloc|bad allocation"  # C++; onnxruntime, OpenVINO and torch pass it on
     r"|can(no|')t allocate memory|not enough memory|insufficient memory"  # torch's CPU allocator, the system
     r"|(?<!\w)out of memory|ran out of memory"  # CUDA, protobuf, HDF5
-    r"|(failed|unable) to (re)?allocate|allocation (of .{0,80} )?failed"  # onnxruntime, NumPy, HDF5, oneDNN
+    r"|(failed|unable) to (re)?allocate|allocation (of .{0,80} |still )?failed"  # onnxruntime, NumPy, HDF5, oneDNN
     r"|smaller than requested bytes"  # onnxruntime's arena on a GPU
     r"|failed to map segment|cannot map zero-fill pages|cannot create shared object descriptor"  # loading a library
     r"|can't start new thread|pthread_create"
@@ -83,6 +86,26 @@ def release_frames(error: BaseException) -> None:
     """Let go of the local variables of every function that an error passed through: they hold most of the memory."""
     for each in _chain(error):
         traceback.clear_frames(each.__traceback__)
+
+
+def address_space_limit() -> int | None:
+    """Return the most bytes of address space that this process may have (`ulimit -v`); None without a limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def spare_address_space() -> None:
+    """Have OpenBLAS, which NumPy brings, start no threads where the address space is limited to little.
+
+    Each takes 40 MiB of it; where one cannot start, OpenBLAS raises SIGINT, as if the user had pressed Ctrl-C.
+    """
+    limit = address_space_limit()
+    if limit is not None and limit < THREADS_NEED:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _find(error: BaseException) -> BaseException | None:

@@ -16,8 +16,8 @@ from click.exceptions import NoArgsIsHelpError
 from exporter.cli.renamed import explain_renaming
 from exporter.errors import C3DExportError, CheckFailedError, LimitError, OutOfMemoryError, OutputError, UsageError
 from exporter.isolation.streams import accept_any_text, silence, user_stderr, user_stdout
-from exporter.isolation.worker import begin
-from exporter.memory_errors import as_memory_error, release_frames
+from exporter.isolation.worker import begin, finish
+from exporter.memory_errors import as_memory_error, release_frames, spare_address_space
 from models.text import shorten
 
 INTERNAL_ERROR = 70
@@ -48,6 +48,7 @@ def run(command: click.Command, name: str) -> NoReturn:
     as_json, code = "--json" in arguments, 0
     begin(as_json=as_json)
     accept_any_text()
+    spare_address_space()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
@@ -58,6 +59,7 @@ def run(command: click.Command, name: str) -> NoReturn:
         usage = explain_renaming(error)
         if isinstance(usage, NoArgsIsHelpError):
             usage.show()
+            finish()
             sys.exit(usage.exit_code)
         if isinstance(usage, click.UsageError) and (context := usage.ctx) is not None:
             print(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n", file=user_stderr())
@@ -70,6 +72,7 @@ def run(command: click.Command, name: str) -> NoReturn:
             traceback.print_exc()
         code = report_any(error, as_json=as_json)
     silence()
+    finish()
     sys.exit(code)
 
 
@@ -85,6 +88,7 @@ def report_any(error: Exception, *, as_json: bool) -> int:
         return report_error(told, as_json=as_json)
     except MemoryError:
         os.write(user_stderr().fileno(), NO_MEMORY)
+        finish()
         os._exit(LimitError.exit_code)
 
 
@@ -165,6 +169,7 @@ def _stop(number: int, _frame: FrameType | None) -> NoReturn:
         if cleanup is not None:  # otherwise the module is not there yet, or is being imported
             told.append(cleanup() or "")
     report_stop(number, "".join(f"; {text}" for text in told if text))
+    finish()
     os._exit(128 + number)
 
 

@@ -7,9 +7,9 @@ import signal
 import sys
 
 from exporter.cli.error_handling import INTERNAL_ERROR, SHOW_CURSOR, print_error, report_error, report_stop
-from exporter.errors import BadInputError, C3DExportError, LimitError
+from exporter.errors import BadInputError, C3DExportError, LimitError, OutOfMemoryError
 from exporter.isolation.supervisor import Outcome
-from exporter.memory_errors import TEXTS
+from exporter.memory_errors import TEXTS, address_space_limit
 
 
 def report_outcome(outcome: Outcome) -> int:
@@ -22,8 +22,7 @@ def report_outcome(outcome: Outcome) -> int:
         return 128 + outcome.code
     error = describe(outcome)
     if error is None:
-        name = signal.Signals(outcome.code).name
-        print_error(f"this is a bug in c3d-export: its process was ended by {name}{_said(outcome)}")
+        print_error(f"this is a bug in c3d-export: its process was ended by {_end(outcome)}{_said(outcome)}")
         return INTERNAL_ERROR
     return report_error(error, as_json=outcome.state.as_json)
 
@@ -54,12 +53,18 @@ def describe(outcome: Outcome) -> C3DExportError | None:
             f"{at or 'the command'} was killed{step}, most likely because the system has no memory left; smaller "
             "inputs take less"
         )
-    if TEXTS.search(outcome.last_words):
-        return LimitError(f"{at or 'the command'} ran out of memory{step}")
+    limited = call is None and address_space_limit() is not None  # nothing else is known to end it then
+    if limited or TEXTS.search(outcome.last_words):
+        doing = f"{call.library if call else 'the command'} was at work{step}"
+        return OutOfMemoryError(call and call.path, doing, outcome.last_words or _end(outcome))
     if call is None:
         return None
-    name = signal.Signals(outcome.code).name
-    return BadInputError(f"{at} crashed on it{step} ({name}){_said(outcome)}")
+    what = "ended the process" if outcome.reason == "exited" else "crashed on it"
+    return BadInputError(f"{at} {what}{step} ({_end(outcome)}){_said(outcome)}")
+
+
+def _end(outcome: Outcome) -> str:
+    return f"exit code {outcome.code}" if outcome.reason == "exited" else signal.Signals(outcome.code).name
 
 
 def _said(outcome: Outcome) -> str:

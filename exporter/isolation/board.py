@@ -50,6 +50,8 @@ class State:
             each call then has a limit of its own.
         max_memory: bytes that its processes may hold (`--max-memory`); None where it was not given.
         as_json: whether errors are also printed as JSON.
+        finished: whether it has said all that there is to say: its exit code is the command's. Libraries end a process
+            too, without an error, where they cannot allocate.
         step: what the last of `calls` is doing, such as the node of a graph; empty where it does not say.
     """
 
@@ -58,6 +60,7 @@ class State:
     timeout: float | None = None
     max_memory: int | None = None
     as_json: bool = False
+    finished: bool = False
     step: str = ""
 
 
@@ -75,7 +78,9 @@ class Board:
         """Replace the state but for its step; what does not fit is left out."""
         encoded = _encode(state)
         if _HEADER.size + len(encoded) > SIZE - STEP_SIZE:
-            encoded = _encode(State(state.calls[-1:], [], state.timeout, state.max_memory, state.as_json))
+            encoded = _encode(
+                State(state.calls[-1:], [], state.timeout, state.max_memory, state.as_json, state.finished)
+            )
         self._block[_HEADER.size : _HEADER.size + len(encoded)] = encoded
         self._block[: _HEADER.size] = _HEADER.pack(len(encoded), zlib.crc32(encoded))
 
@@ -98,4 +103,4 @@ class Board:
 
 def _encode(state: State) -> bytes:
     calls = [(call.library, call.path, call.deadline, call.seconds, call.memory, call.number) for call in state.calls]
-    return json.dumps([calls, state.stages, state.timeout, state.max_memory, state.as_json]).encode()
+    return json.dumps([calls, state.stages, state.timeout, state.max_memory, state.as_json, state.finished]).encode()

@@ -29,7 +29,7 @@ SIGNALS = tuple(
 )  # Windows has no SIGHUP
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
-Reason = Literal["ended", "signalled", "crashed", "killed", "timeout", "memory"]
+Reason = Literal["ended", "exited", "signalled", "crashed", "killed", "timeout", "memory"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ class Outcome:
     """How a worker ended.
 
     Attributes:
-        reason: `ended` by itself, `signalled` (the tool was told to stop), `crashed` (by a signal of its own),
-            `killed` (by SIGKILL, from elsewhere), or ended here at the limit of time or memory.
+        reason: `ended` by itself, `exited` without having said so (a library ended it), `signalled` (the tool was told
+            to stop), `crashed` (by a signal of its own), `killed` (by SIGKILL, from elsewhere), or ended here at the
+            limit of `timeout` or `memory`.
         code: its exit code, or the number of the signal.
         state: what it was doing.
         limit: the limit that it reached, in seconds or bytes.
@@ -199,7 +200,8 @@ class _Watch:
 
     def _ended(self, code: int) -> Outcome:
         if code >= 0:
-            return Outcome("ended", code, self.state)
+            reason = "ended" if self.state.finished else "exited"
+            return Outcome(reason, code, self.state, last_words=self.chatter.last_words())
         number = -code
         if number == signal.SIGKILL:
             return Outcome("killed", number, self.state)

@@ -55,8 +55,14 @@ def begin(*, as_json: bool = False) -> None:
     """Forget the limits of a former command in this process, and state whether errors are also printed as JSON."""
     global _work_seconds, _work_bytes
     _state.timeout = _state.max_memory = None
-    _state.as_json = as_json
+    _state.as_json, _state.finished = as_json, False
     _work_seconds, _work_bytes = 0.0, 0
+    _tell()
+
+
+def finish() -> None:
+    """Say that this process ends now, by its own decision, with the command's exit code."""
+    _state.finished = True
     _tell()
 
 
