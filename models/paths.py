@@ -16,6 +16,8 @@ from models.temporary import temporary_file
 
 DESCRIPTORS = Path("/proc/self/fd")
 """Linux's folder of this process's open files."""
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+"""Of `linux/fcntl.h` and `linux/fs.h`."""
 
 
 def require_file(path: Path, what: str, error: type[BadInputError]) -> int:
@@ -75,10 +77,31 @@ def replace_durably(staged: Path, target: Path) -> None:
     Raises:
         OSError: the system does not allow it; an earlier file is then unchanged.
     """
-    for path in (*staged.rglob("*"), staged) if staged.is_dir() else (staged,):
-        fsync(path)
+    fsync_tree(staged)
     staged.replace(target)
     fsync(target.parent)
+
+
+def fsync_tree(path: Path) -> None:
+    """Have the disk hold a file, or a folder with everything below it."""
+    for below in path.rglob("*") if path.is_dir() else ():
+        fsync(below)
+    fsync(path)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Exchange what two names of one file system mean, in one step (`renameat2` of Linux with RENAME_EXCHANGE).
+
+    Raises:
+        OSError: the system does not allow it; ENOSYS where it cannot do that.
+    """
+    import ctypes
+
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if os.name == "posix" else None
+    if rename is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(other))
 
 
 def make_folders(folder: Path) -> None:

@@ -6,31 +6,48 @@ import errno
 from pathlib import Path
 
 from exporter.storage import translate_os_errors
-from models.paths import fsync, replace_durably
+from models.paths import exchange, fsync, fsync_tree
 from models.temporary import PREFIX, REPLACED, is_abandoned, lock_folder, remove_tree, temporary_name
 
 
 def replace_folder(staged: Path, target: Path) -> None:
     """Publish a staged folder as `target`, in place of a folder that is there.
 
-    No file system replaces a folder that is not empty in one step: the old one is moved into a hidden folder first. A
-    run that is killed between the two leaves it there, and `restore_folders` brings it back.
+    Linux exchanges two folders in one step, on most file systems. Elsewhere the old one is moved into a hidden folder
+    first; a run that is killed before the new one has arrived leaves it there, and `restore_folders` brings it back.
 
     Raises:
         OutputError: the folder around it cannot be written to, or is full; or another run has put a folder there.
     """
-    parent = target.parent
-    aside = parent / temporary_name(REPLACED)
-    with translate_os_errors(parent), lock_folder(parent):
-        restore_folders(parent)
+    with translate_os_errors(target.parent), lock_folder(target.parent):
+        restore_folders(target.parent)
+        fsync_tree(staged)
+        if target.exists() and _exchange(staged, target):
+            fsync(target.parent)  # the old one is staged now, and is removed with the stage
+            return
+        aside = target.parent / temporary_name(REPLACED)
         try:
             if target.exists():
                 aside.mkdir()
-                fsync(parent)
+                fsync(target.parent)
                 target.replace(aside / target.name)
-            replace_durably(staged, target)
-        finally:
+            staged.replace(target)
+            fsync(target.parent)
+        except BaseException:
             _restore(aside)
+            raise
+        remove_tree(aside)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; return whether the system and the file system can do that."""
+    try:
+        exchange(one, other)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM, errno.EXDEV):
+            raise
+        return False
+    return True
 
 
 def restore_folders(parent: Path) -> None:

@@ -4,8 +4,7 @@ The staging folder is a redo log. Before the first name in the output folder cha
 the manifest that lists them with their hashes, and the staging folder's own name. Then each file gets its name by a
 hard link that is renamed into place, so that the staging folder keeps all of them until the whole set is in place and
 the disk holds it. Whoever finds the staging folder of a run that ended in between (`finish`) can therefore complete the
-set, whichever of the renames a power failure has kept. Where the file system has no hard links the files are moved:
-each is then in one of the two folders.
+set, whichever of the renames a power failure has kept. Where the file system has no hard links the files are copied.
 
 Runs that publish under one name at the same time take turns by a lock. Where locks do nothing their renames interleave,
 and each run looks, after its last change, whether the folder holds its own set or another complete one. If not, it
@@ -117,12 +116,11 @@ class _Publication:
                 time.sleep(random.uniform(0, min(MAX_PAUSE_S, 0.005 * 2**attempt)))  # noqa: S311 - runs must not meet again
                 if self.is_in_place():
                     return True
-            if not self.install():
-                break
+            self.install()
             self.set_aside(old_data)
             if self.is_in_place():
                 return True
-        return self.is_in_place()
+        return False
 
     def resume(self) -> bool:
         """Put the set in place if its publication had begun, and the folder holds no complete set of that name.
@@ -132,17 +130,11 @@ class _Publication:
         self.bring_back()
         return _is_complete(self.folder / self.model) or not self._has_begun() or self.complete()
 
-    def install(self) -> bool:
-        """Give every file its name in the folder; return whether all were there to be installed."""
+    def install(self) -> None:
+        """Give every file its name in the folder, and have the disk hold that."""
         for name in self.names:
-            try:
-                self.identities[name] = _install(self.stage / name, self.folder / name)
-            except FileNotFoundError:  # it was moved
-                if not _holds(self.folder / name, self.entries.get(name)):
-                    return False  # and another run's has replaced it
-                self.identities[name] = _identity(self.folder / name)
+            self.identities[name] = _install(self.stage / name, self.folder / name)
         fsync(self.folder)
-        return True
 
     def is_in_place(self) -> bool:
         """Return whether the folder holds this set, or another complete one."""
@@ -170,13 +162,13 @@ class _Publication:
                         (aside / entry.path).replace(self.folder / entry.path)
 
     def _has_begun(self) -> bool:
-        """Return whether some of the files are in place, and the others are staged, and all of them are whole."""
-        arrived = {name for name, entry in self.entries.items() if _holds(self.folder / name, entry)}
-        whole = all(name in arrived or _holds(self.stage / name, entry) for name, entry in self.entries.items())
+        """Return whether one of the files is in place, and all are staged and whole."""
+        if not all(_holds(self.stage / name, entry) for name, entry in self.entries.items()):
+            return False
         with contextlib.suppress(OSError):
-            described = (self.folder / self.names[-1]).read_bytes() == (self.stage / self.names[-1]).read_bytes()
-            return whole and (described or bool(arrived))
-        return whole and bool(arrived)
+            if (self.folder / self.names[-1]).read_bytes() == (self.stage / self.names[-1]).read_bytes():
+                return True
+        return any(_holds(self.folder / name, entry) for name, entry in self.entries.items())
 
 
 def find_old_data(model: Path, keep: Sequence[str] = ()) -> list[Path]:
@@ -188,18 +180,12 @@ def find_old_data(model: Path, keep: Sequence[str] = ()) -> list[Path]:
 def _install(source: Path, target: Path) -> _Identity:
     """Give a staged file its name, in place of the file that has it; return what tells it from others.
 
-    The staged file keeps its own name, where the file system has hard links, or where it is a manifest.
+    The staged file keeps its own name. Where the file system has no hard links it is copied.
     """
     link = source.with_name(temporary_name())
     try:
         link.hardlink_to(source)
-    except FileNotFoundError:
-        raise
     except OSError:
-        if source.suffix != MANIFEST_SUFFIX:
-            identity = _identity(source)
-            source.replace(target)
-            return identity
         shutil.copyfile(source, link)
         fsync(link)
     identity = _identity(link)
@@ -213,10 +199,10 @@ def _identity(path: Path) -> _Identity:
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-def _holds(path: Path, entry: FileEntry | None) -> bool:
+def _holds(path: Path, entry: FileEntry) -> bool:
     """Return whether a file is the one that an entry of a manifest describes."""
     with contextlib.suppress(OSError):
-        return entry is not None and path.stat().st_size == entry.bytes and file_entry(path) == entry
+        return path.stat().st_size == entry.bytes and file_entry(path) == entry
     return False
 
 

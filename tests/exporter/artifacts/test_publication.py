@@ -1,52 +1,40 @@
 """An artifact's files appear together: a reader finds the old set or the new one, never a mixture."""
 
 import errno
+import json
 import os
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.manifests import MANIFEST, publish_content
+from helpers.publications import FILE_SYSTEMS, PUBLICATIONS, check_power_loss
+from helpers.publishing_faults import ERRORS, fail_at_each_call
 from helpers.run import python
 
 from exporter.artifacts.files import check_integrity, file_entry, read_manifest
 from exporter.artifacts.publication import publish
-from exporter.artifacts.store import recover, staging
+from exporter.artifacts.store import staging
 from exporter.errors import OutputError
 
-KILLED = """
-import os, signal, sys
+ENDED = """
+import json, sys, tempfile
 from pathlib import Path
-from helpers.manifests import publish_content
+from helpers.publications import PUBLICATIONS
+from helpers.publishing_faults import kill_at_each_call
+from helpers.publishing_races import race
 
-def deadly(name, fatal, calls):
-    real = getattr(os, name)
-    def call(*args, **kwargs):
-        calls.append(name)
-        if len(calls) == fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*args, **kwargs)
-    setattr(os, name, call)
+def folder():
+    return Path(tempfile.mkdtemp(dir="."))
 
-DATA = "c3d.bin"  # one name for both: between two renames the folder holds a mixture
-for number in range(1, 99):
-    folder = Path(f"run{number}")
-    publish_content(folder, "a", DATA)
-    child = os.fork()
-    if child == 0:
-        calls = []
-        for name in ("fsync", "link", "replace", "rename", "unlink", "rmdir", "mkdir"):
-            deadly(name, number, calls)
-        publish_content(folder, "b", DATA)
-        os._exit(0)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    print(code)
-    if code == 0:
-        break
+for name in ("two files with one name", "folder"):
+    print(json.dumps(["kill", vars(kill_at_each_call(PUBLICATIONS[name], folder()))]))
+for locks in (True, False):
+    print(json.dumps(["race", vars(race(PUBLICATIONS["two files with one name"], folder(), rounds=2, locks=locks))]))
 """
-"""Publishes in a process that is killed at its first call to the file system, in another at its second, and so on."""
+"""Processes that are killed, and that publish at the same time: in a process of its own, which may fork."""
 
 
 def state(folder: Path) -> str | None:
@@ -60,24 +48,76 @@ def state(folder: Path) -> str | None:
     return manifest.name
 
 
-def test_a_kill_at_any_step_leaves_the_old_artifact_or_the_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    done = python(KILLED, cwd=tmp_path)
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """What became of processes that were killed, and of processes that published at the same time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        done = python(ENDED, cwd=tmp_path_factory.mktemp("ended"))
     assert (done.returncode, done.stderr) == (0, "")
-    *killed, last = map(int, done.stdout.split())
-    assert ({*killed}, last) == ({-signal.SIGKILL}, 0)
-    outcomes: list[str | None] = []
-    for number in range(len(killed) + 1):
-        folder = tmp_path / f"run{number + 1}"
-        recover(folder)
-        outcomes.append(state(folder))
-        assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == [], "left-over staging folders"
-    assert outcomes[0] == "a"
-    assert outcomes[-1] == "b"
-    assert outcomes == sorted(outcomes, key=str), "the old one, then, from one step on, the new one"
-    assert len(outcomes) > 8
+    found: dict[str, list[dict[str, Any]]] = {"kill": [], "race": []}
+    for line in done.stdout.splitlines():
+        what, result = json.loads(line)
+        found[what].append(result)
+    return found
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+def test_a_kill_at_any_call_leaves_the_old_content_or_the_new_one(ended: dict[str, list[dict[str, Any]]]) -> None:
+    assert [faults["damaged"] for faults in ended["kill"]] == [[], []]
+    assert all(faults["found"].keys() == {"a", "b"} for faults in ended["kill"])
+    assert [faults["calls"] > least for faults, least in zip(ended["kill"], (15, 10), strict=True)] == [True] * 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+def test_eight_runs_into_one_folder_leave_one_complete_set_with_and_without_locks(
+    ended: dict[str, list[dict[str, Any]]],
+) -> None:
+    for races in ended["race"]:
+        assert (races["mixed"], races["left"]) == (0, 0)
+        assert races["outcomes"] == {"complete": 2 * 8}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at files through /proc")
+@pytest.mark.parametrize(
+    ("name", "file_system", "new"),
+    [
+        *((name, "usual", False) for name in PUBLICATIONS),
+        ("two files with one name", "usual", True),
+        ("two files with one name", "without hard links", False),
+        ("folder", "without exchange", False),
+    ],
+)
+def test_a_power_failure_leaves_the_old_content_or_the_new_one(
+    name: str,
+    file_system: str,
+    new: bool,
+    tmp_path: Path,
+) -> None:
+    """At any moment, whatever the disk has kept of the changes that were not synced."""
+    assert check_power_loss(PUBLICATIONS[name], tmp_path, file_system, at_once=8, new=new) > 5
+
+
+@pytest.mark.parametrize("name", ["two files with one name", "folder", "atomic_write"])
+@pytest.mark.parametrize("repeat", [False, True])
+def test_a_full_disk_at_any_call_leaves_the_old_content_or_the_new_one(
+    name: str,
+    repeat: bool,
+    tmp_path: Path,
+) -> None:
+    faults = fail_at_each_call(PUBLICATIONS[name], tmp_path, errno.ENOSPC, repeat=repeat)
+    assert faults.damaged == []
+    assert faults.found.keys() == {"a", "b"}
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at files through /proc")
+@pytest.mark.parametrize("file_system", FILE_SYSTEMS)
+@pytest.mark.parametrize("name", PUBLICATIONS)
+def test_any_error_or_power_failure_on_any_file_system(name: str, file_system: str, tmp_path: Path) -> None:
+    for code in ERRORS:
+        assert fail_at_each_call(PUBLICATIONS[name], tmp_path, code, file_system).damaged == []
+    assert check_power_loss(PUBLICATIONS[name], tmp_path, file_system, at_once=64) > 5
 
 
 def test_the_last_export_leaves_no_older_data(tmp_path: Path) -> None:
