@@ -154,7 +154,6 @@ def record(root: Path) -> Generator[Recorder]:
         finally:
             for patch in patches:
                 patch.stop()
-            recorder._look("native")
             recorder.close()
 
 
