@@ -11,6 +11,7 @@ from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.profile import with_recorded_profile
 from exporter.errors import ArtifactError, UsageError
 from models.built_model import BuiltModel
+from models.checkpoints.addresses import display_source
 from models.checkpoints.info import CheckpointInfo
 from models.options import BuildOptions, WeightSelection
 from models.progress import Progress, no_progress
@@ -100,12 +101,13 @@ def _rebuild_clip_network(
     found = built.checkpoint.sha256 if built.checkpoint is not None else None
     recorded = checkpoint.sha256 if checkpoint is not None else None
     if found != recorded:
+        named = display_source(weights or "")
         if reference.weights is None:
             raise ArtifactError(
-                f"{weights}: is not the checkpoint that {artifact.path.name} was exported from "
+                f"{named}: is not the checkpoint that {artifact.path.name} was exported from "
                 f"(SHA-256 {str(found)[:16]}…, not {str(recorded)[:16]}…); name it with --weights"
             )
-        return built, (f"compared with {weights}, which is not the file it was exported from",)
+        return built, (f"compared with {named}, which is not the file it was exported from",)
     if state_sha256(built.network) != network.state_sha256:
         raise ArtifactError(
             f"{artifact.path}: its network cannot be built again here: seed {network.seed} gives other weights on this "

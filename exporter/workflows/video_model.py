@@ -24,6 +24,7 @@ from exporter.types import FORMAT_NAMES, ExportRequest, FormatName, OptimizeOpti
 from exporter.video.container import require_pyav
 from models.built_model import BuiltModel
 from models.cache import cache_folder
+from models.checkpoints.addresses import display_source
 from models.checkpoints.sources import is_remote
 from models.class_names import check_class_count, load_class_names
 from models.options import BuildOptions
@@ -172,15 +173,18 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
     cached = _CachedExport(raw.sha256, build, target_format, OptimizeOptions(target=target))
     if (kept := cached.find(options.outputs)) is not None:
         found, manifest = kept
-        require_known_profile(build.weights, manifest.preprocessing, options)
-        notes = (*_read_notes(found.parent), f"{build.weights}: exported and verified by an earlier run")
+        require_known_profile(display_source(build.weights), manifest.preprocessing, options)
+        notes = (
+            *_read_notes(found.parent),
+            f"{display_source(build.weights)}: exported and verified by an earlier run",
+        )
         return found, _still_open(notes, options)
 
     from exporter.workflows.export import export
 
     progress("building the network")
     model = build_network(build, progress)
-    _check_options(build.weights, model, options)
+    _check_options(display_source(build.weights), model, options)
     usual = tuple(output.name for output in model.outputs if len(output.shape) == 1 and output.kind != "probabilities")
     own = options.outputs if options.outputs and not {*options.outputs} <= {*usual} else None
     path = cached.path(own)
@@ -197,7 +201,7 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
     with translate_os_errors(path.parent):
         atomic_write(path.parent / NOTES, json.dumps(model.notes).encode())
     seconds = sum(result.seconds.values())
-    note = f"{build.weights}: exported and verified in {seconds:.0f} s; the file is kept for later runs"
+    note = f"{display_source(build.weights)}: exported and verified in {seconds:.0f} s; the file is kept for later runs"
     return path, _still_open((*result.notes, note), options)
 
 

@@ -112,6 +112,11 @@ def file_name(url: str) -> str:
     return name if name and not name.endswith((".part", *OWN_FILES[:2])) and name not in OWN_FILES else "checkpoint"
 
 
+def display_source(source: str | Path) -> str:
+    """Return a path, or an address as `redact` does, for messages and commands."""
+    return redact(source) if isinstance(source, str) and "://" in source else str(source)
+
+
 def redact(address: str) -> str:
     """Return an address without user, password, query and fragment; `scheme://…` where it cannot be told apart."""
     scheme = address.partition("://")[0]

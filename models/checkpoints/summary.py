@@ -12,6 +12,7 @@ from types import MappingProxyType
 import torch
 
 from models.c3d import C3D, from_config
+from models.checkpoints.addresses import display_source
 from models.checkpoints.checkpoint import Checkpoint, find_networks, remap_keys
 from models.checkpoints.coverage import NUM_BATCHES_TRACKED
 from models.checkpoints.key_map import parse_key_map
@@ -159,7 +160,7 @@ def _describe_classes(checkpoint: Checkpoint, names: ClassNames | None) -> dict[
 
 def export_command(source: str | Path, options: BuildOptions, *, ambiguous: bool = False) -> str:
     """Return the command line that exports a checkpoint with the options that were given."""
-    words = ["c3d-export", "--format", "onnx", "--weights", str(source)]
+    words = ["c3d-export", "--format", "onnx", "--weights", display_source(source)]
     if options.layout != "auto":
         words += ["--layout", options.layout]
     words += selection_options(options.selection)
