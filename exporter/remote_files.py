@@ -36,7 +36,7 @@ making its folder could create a bucket."""
 
 def display(url: str) -> str:
     """Return a URL for messages and records: without user, password and query, which may be secrets."""
-    return "::".join(redact(part) if "://" in part else part for part in url.split("::"))
+    return redact(url)
 
 
 def connect(url: str) -> tuple[AbstractFileSystem, str]:

@@ -11,9 +11,9 @@ from typing import Any
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.rebuilding import find_checkpoint
-from exporter.storage import display
 from exporter.types import ExportRequest, OptimizeOptions, ParityOptions
 from models.architectures import parse_settings
+from models.checkpoints.addresses import display_source
 from models.checkpoints.sources import is_remote
 from models.config import C3DConfig
 from models.options import BuildOptions
@@ -95,7 +95,7 @@ def _arguments(request: ExportRequest, model: BuildOptions) -> Iterator[str]:
 
 def _text(value: Any) -> str:
     """Return an option's value; of an address without user, password and query, which may be secrets."""
-    return f"{value:g}" if isinstance(value, float) else display(value) if isinstance(value, str) else str(value)
+    return f"{value:g}" if isinstance(value, float) else display_source(value) if isinstance(value, str) else str(value)
 
 
 def _python_call(request: ExportRequest) -> str:
@@ -120,14 +120,14 @@ def _python_call(request: ExportRequest) -> str:
             for key, value in (("min_snr", precision.min_snr), ("min_top1", precision.min_top1))
             if value is not None
         )
-        clips = tuple(map(display, precision.calibration.clips))
+        clips = tuple(map(display_source, precision.calibration.clips))
         calibration = f", calibration=CalibrationOptions({clips!r}, {precision.calibration.samples})" if clips else ""
         parts.append(f"precision=PrecisionOptions({precision.compute!r}{limits}{calibration})")
     return f"exporter.export(ExportRequest({', '.join(parts)}))"
 
 
 def _literal(value: Any) -> str:
-    return repr(display(value)) if isinstance(value, str | Path) else repr(value)
+    return repr(display_source(value)) if isinstance(value, str | Path) else repr(value)
 
 
 def build_options_of(artifact: LoadedArtifact, reference: BuildOptions) -> BuildOptions | None:

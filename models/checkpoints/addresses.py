@@ -20,6 +20,8 @@ HOST = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 CHANGED_BY_IDNA_2003 = re.compile("[ßς\u200c\u200d]")
 """The codec maps these to other letters, so that it would name another host than browsers (IDNA 2008) do."""
 SAFE = "!#$%&'()*+,/:;=?@[]~"
+SHA256_FRAGMENT = re.compile(r"sha256=([0-9a-fA-F]{64})")
+CHAIN = re.compile(r"::(?=[a-z][a-z0-9+.-]*(?:://|::|$))")
 MAX_NAME_BYTES = 200
 OWN_FILES = ("record.json", "part.json", "lock")
 
@@ -113,12 +115,20 @@ def file_name(url: str) -> str:
 
 
 def display_source(source: str | Path) -> str:
-    """Return a path, or an address as `redact` does, for messages and commands."""
-    return redact(source) if isinstance(source, str) and "://" in source else str(source)
+    """Return a path, or an address as `redact` does but with its `#sha256=…`, for messages and commands."""
+    if not isinstance(source, str) or "://" not in source:
+        return str(source)
+    fragment = source.partition("#")[2]
+    return redact(source) + (f"#{fragment}" if SHA256_FRAGMENT.fullmatch(fragment) else "")
 
 
 def redact(address: str) -> str:
-    """Return an address without user, password, query and fragment; `scheme://…` where it cannot be told apart."""
+    """Return an address without user, password, query and fragment; `scheme://…` where it cannot be told apart.
+
+    Each link of a chain of fsspec, as `simplecache::https://host/a`, is one.
+    """
+    if len(links := CHAIN.split(address)) > 1:
+        return "::".join(redact(link) if "://" in link else link for link in links)
     scheme = address.partition("://")[0]
     try:
         parts = urlsplit(address)

@@ -4,17 +4,14 @@ What was fetched once is used from the cache without a request. Its SHA-256, giv
 what the bytes that are parsed must have (`models.checkpoints.loading`).
 """
 
-import re
 from pathlib import Path
 
-from models.checkpoints.addresses import parse_address, redact
+from models.checkpoints.addresses import SHA256_FRAGMENT, parse_address, redact
 from models.checkpoints.download import ResolvedSource, download
 from models.checkpoints.hub import from_hub
 from models.checkpoints.tensorflow_files import find_tf_checkpoint
 from models.errors import CheckpointError, UsageError
 from models.progress import Progress
-
-HASH = re.compile(r"sha256=([0-9a-fA-F]{64})")
 
 
 def is_remote(source: str | Path) -> bool:
@@ -36,7 +33,7 @@ def resolve(source: str | Path, progress: Progress) -> ResolvedSource:
     if not is_remote(source):
         return _local(Path(source))
     address, _, fragment = str(source).partition("#")
-    found = HASH.fullmatch(fragment)
+    found = SHA256_FRAGMENT.fullmatch(fragment)
     if fragment and found is None:
         raise UsageError(f"{redact(str(source))}: after # only sha256=<64 hexadecimal digits> is allowed")
     wanted = found.group(1).lower() if found else None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models.checkpoints.addresses import file_name, parse_address, redact, redirected
+from models.checkpoints.addresses import display_source, file_name, parse_address, redact, redirected
 from models.errors import UsageError
 
 
@@ -110,10 +110,20 @@ def test_what_is_no_address_is_wrong_usage_without_its_secrets(given: str) -> No
         ("https://user:1/pw@host/a", "https://…"),  # an address of the host `user`, but hardly meant
         ("hf://user:pw@Owner/repo/c3d.pth?x", "hf://Owner/repo/c3d.pth"),
         ("s3://key:pw@bucket/a", "s3://bucket/a"),
+        ("simplecache::s3://key:pw@bucket/a?x", "simplecache::s3://bucket/a"),
+        ("zip://a.mp4::https://u:pw@[fe80::a]/b.zip?x", "zip://a.mp4::https://[fe80::a]/b.zip"),
     ],
 )
 def test_secrets_are_not_shown(address: str, shown: str) -> None:
     assert redact(address) == shown
+
+
+def test_a_hash_is_no_secret() -> None:
+    pinned = f"#sha256={'0' * 64}"
+    assert display_source(f"https://user:pw@host/a?x=1{pinned}") == f"https://host/a{pinned}"
+    assert display_source("https://host/a#sha256=1") == "https://host/a"
+    assert display_source("a#b") == "a#b"
+    assert display_source(Path("a/b")) == "a/b"
 
 
 @pytest.mark.parametrize(
