@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, get_args
 
+from exporter.load_checks import LoadChecks
 from models.built_model import BuiltModel
 from models.config import ARCHITECTURE
 from models.options import BuildOptions
@@ -180,8 +181,8 @@ class BatchProfile:
 
 
 @dataclass(frozen=True)
-class ParityOptions:
-    """How to verify.
+class ParityOptions(LoadChecks):
+    """How to verify, and what the artifacts must be (`LoadChecks`).
 
     Attributes:
         device: where the artifact runs; None for the first device of its engine, which is the CPU if it can use that.

@@ -169,3 +169,27 @@ def descriptor_path(stream: IO[bytes]) -> Path | None:
     """
     path = DESCRIPTORS / str(stream.fileno())
     return path if path.exists() else None
+
+
+def memory_file() -> BinaryIO | None:
+    """Return a file in memory, which a library can open by its `descriptor_path`; None where the system has none.
+
+    A limit on file sizes (`ulimit -f`) would count here too: there is none either where one is set. `seal` makes it
+    read-only.
+    """
+    if not hasattr(os, "memfd_create"):
+        return None
+    import resource
+
+    if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+        return None
+    return os.fdopen(os.memfd_create("c3d-export", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "w+b")
+
+
+def seal(stream: IO[bytes]) -> None:
+    """Have the system refuse every later change of a file made by `memory_file`."""
+    import fcntl
+
+    stream.flush()
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(stream.fileno(), fcntl.F_ADD_SEALS, seals)

@@ -28,6 +28,15 @@ hypothesis.settings.register_profile("no deadline", deadline=None)  # how long a
 hypothesis.settings.load_profile("no deadline")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What the tool records about itself, away from the record of the user who runs the tests."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("C3D_EXPORT_STATE", str(folder))
+        yield folder
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With `pytest -n 2 --dist loadgroup`, run a file's tests in one process, and the full network in one of them."""

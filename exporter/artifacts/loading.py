@@ -7,11 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from exporter.artifacts.files import MANIFEST_SUFFIX, check_integrity, has_manifest, manifest_path, read_manifest
+from exporter.artifacts.files import (
+    MANIFEST_SUFFIX,
+    check_integrity,
+    has_manifest,
+    manifest_path,
+    read_manifest,
+    sha256_file,
+)
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.store import recover
 from exporter.errors import ArtifactError, IntegrityError
 from exporter.file_state import FileState, file_state, require_unchanged
+from exporter.load_checks import RECORDED_ONLY, LoadChecks, Vouched
+from exporter.trust import CODE_FORMATS, require_recorded
 from exporter.types import FormatName
 from models.paths import require_file
 
@@ -38,6 +47,7 @@ class LoadedArtifact:
         manifest: the manifest beside the file (then its hashes were checked) or inside it; None if there is none.
         notes: what a reader of a report must know about it.
         states: the files as they were when they were hashed, or without a manifest beside them when they were found.
+        vouched: whether it may run, if it is code.
     """
 
     path: Path
@@ -45,6 +55,7 @@ class LoadedArtifact:
     manifest: Manifest | None
     notes: tuple[str, ...]
     states: tuple[FileState, ...] = ()
+    vouched: Vouched = RECORDED_ONLY
 
     def require_unchanged(self) -> None:
         """Refuse a result that was computed from other files than those that were hashed.
@@ -55,15 +66,16 @@ class LoadedArtifact:
         require_unchanged(self.states)
 
 
-def load_artifact(path: Path, formats: Sequence[ArtifactReader]) -> LoadedArtifact:
+def load_artifact(path: Path, formats: Sequence[ArtifactReader], checks: LoadChecks | None = None) -> LoadedArtifact:
     """Find a model file and its manifest, and check one against the other.
 
     Args:
         path: the model file, or its manifest.
         formats: the formats it may have, recognised by suffix.
+        checks: what it must be, for a file that is going to run; None for one that is only read.
 
     Raises:
-        ArtifactError: no such file, not an artifact, or a damaged manifest.
+        ArtifactError: no such file, not an artifact, or a damaged manifest; or code that may not run here.
         IntegrityError: the manifest beside it describes another file, or contradicts the one inside it.
     """
     path = find_model(path, "artifact")
@@ -74,10 +86,21 @@ def load_artifact(path: Path, formats: Sequence[ArtifactReader]) -> LoadedArtifa
     found = find_manifest(path, lambda: reader.read_embedded(path), embeds=reader.embeds_manifest)
     if found.fault:
         raise IntegrityError(found.fault)
+    vouched = RECORDED_ONLY if checks is None else _vouch(path, reader.name, found, checks)
     if not found.beside or found.manifest is None:
-        return LoadedArtifact(path, reader.name, found.manifest, (_note(found),), found.states)
+        return LoadedArtifact(path, reader.name, found.manifest, (_note(found),), found.states, vouched)
     _require_listed(path, reader.name, found.manifest)
-    return LoadedArtifact(path, reader.name, found.manifest, (), found.states)
+    return LoadedArtifact(path, reader.name, found.manifest, (), found.states, vouched)
+
+
+def _vouch(path: Path, name: FormatName, found: FoundManifest, checks: LoadChecks) -> Vouched:
+    """Refuse code that may not run here, before any long computation; return what lets it run later."""
+    if name not in CODE_FORMATS or checks.trust:
+        return Vouched(everything=checks.trust)
+    listed = found.manifest.files if found.beside and found.manifest is not None else ()
+    sha256 = next((entry.sha256 for entry in listed if entry.path == path.name), "") or sha256_file(path)
+    require_recorded(path, CODE_FORMATS[name], sha256)
+    return Vouched(sha256=(sha256,))
 
 
 def _require_listed(model: Path, artifact_format: FormatName, manifest: Manifest) -> None:

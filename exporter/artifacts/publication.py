@@ -29,6 +29,7 @@ from exporter.artifacts.files import MANIFEST_SUFFIX, check_integrity, file_entr
 from exporter.artifacts.manifest import FileEntry, Manifest
 from exporter.errors import ArtifactError, IntegrityError, OutputError
 from exporter.storage import translate_os_errors
+from exporter.trust import CODE_FORMATS, record_written
 from models.paths import fsync, is_plain_name
 from models.temporary import lock_folder, temporary_name
 
@@ -48,6 +49,8 @@ def publish(stage: Path, folder: Path, manifest: Manifest) -> Path:
         OutputError: the folder cannot be written to, or is full; or another run publishes under the same name all the
             time, on a file system without locks.
     """
+    if manifest.format in CODE_FORMATS:
+        record_written([manifest.files[0].sha256])
     model = manifest.files[0].path
     staged_manifest = manifest_path(stage / model)
     with translate_os_errors(folder):

@@ -8,6 +8,7 @@ from typing import Any
 from exporter.bench.types import DEFAULT_BATCHES
 from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import ArtifactError, UsageError
+from exporter.load_checks import RECORDED_ONLY, Vouched
 from exporter.onnx_io.dtypes import numpy_dtype
 from exporter.parity.arrays import read_npz
 from exporter.parity.discovery import accepted_plan
@@ -86,7 +87,13 @@ class Feeds:
         return tuple(sorted(set(wanted or DEFAULT_BATCHES))) if fixed is None else (fixed,)
 
 
-def make_feeds(path: Path, form: FormatName, signatures: Sequence[Signature | None], options: InputOptions) -> Feeds:
+def make_feeds(
+    path: Path,
+    form: FormatName,
+    signatures: Sequence[Signature | None],
+    options: InputOptions,
+    vouched: Vouched = RECORDED_ONLY,
+) -> Feeds:
     """Return what to feed a model; the user gives what it leaves open, else the first default that it accepts is taken.
 
     Args:
@@ -95,6 +102,7 @@ def make_feeds(path: Path, form: FormatName, signatures: Sequence[Signature | No
         signatures: what the artifacts state, the first one's first. A TorchScript file without a manifest states
             nothing: it takes what another artifact states, else what `--shape` says, in its order.
         options: what the user gives, by the first artifact's names.
+        vouched: whether that artifact may run, if it is code.
 
     Raises:
         UsageError: sizes are missing, or an option is for an input that is not there or does not fit.
@@ -142,11 +150,11 @@ def make_feeds(path: Path, form: FormatName, signatures: Sequence[Signature | No
         options, shapes=shapes, feeds={name: given for name, given in options.feeds.items() if name not in files}
     )
     plans = make_plans(Signature(one, ()), drawn, batched=False)
-    plan = _choose(path, form, signature, plans)
+    plan = _choose(path, form, RuntimeOptions(signature=signature, vouched=vouched), plans)
     return Feeds(signature.inputs, replace(plan, notes=(*plan.notes, *notes)), files)
 
 
-def _choose(path: Path, form: FormatName, signature: Signature, plans: Iterable[InputPlan]) -> InputPlan:
+def _choose(path: Path, form: FormatName, runtime_options: RuntimeOptions, plans: Iterable[InputPlan]) -> InputPlan:
     """Return the first plan, or where it is a guess the first that the model runs on.
 
     Raises:
@@ -155,7 +163,7 @@ def _choose(path: Path, form: FormatName, signature: Signature, plans: Iterable[
     plans = [*plans]
     if not plans[0].guessed:
         return plans[0]
-    with find_engine(form).open(path, RuntimeOptions(signature=signature)) as runtime:
+    with find_engine(form).open(path, runtime_options) as runtime:
         plan, refusal = accepted_plan(plans, runtime)
     if plan is None:
         raise UsageError(f"{refusal}; --shape NAME=1x3x224x224 or --feed NAME=FILE|VALUE|RANGE gives inputs it takes")

@@ -61,9 +61,9 @@ def make_plan(request: BenchRequest, progress: Progress) -> Generator[BenchPlan]
         OutputError: the folder for temporary files cannot be written to.
     """
     progress("reading the artifacts")
-    subjects = [load_artifact(path) for path in request.artifacts]
+    subjects = [load_artifact(path, request) for path in request.artifacts]
     signatures = [stated_signature(subject) for subject in subjects]
-    feeds = make_feeds(subjects[0].path, subjects[0].format, signatures, request.inputs)
+    feeds = make_feeds(subjects[0].path, subjects[0].format, signatures, request.inputs, subjects[0].vouched)
     names = _names([subject.path for subject in subjects])
     artifacts = tuple(
         _artifact(subject, signature, name, feeds, request.device)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from exporter.load_checks import LoadChecks
 from exporter.types import Device, InputOptions
 from models.built_model import BuiltModel
 from models.options import BuildOptions
@@ -12,8 +13,8 @@ DEFAULT_BATCHES = (1, 4)
 
 
 @dataclass(frozen=True)
-class BenchRequest:
-    """Everything that decides a benchmark.
+class BenchRequest(LoadChecks):
+    """Everything that decides a benchmark, and what the artifacts must be (`LoadChecks`).
 
     Attributes:
         artifacts: model files, the first of which is what the others are compared with.

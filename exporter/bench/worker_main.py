@@ -92,8 +92,9 @@ class Session:
         from exporter.engines import import_attribute
 
         opener, options = import_attribute(request["runtime"]), make_options(request["options"])
-        start = time.perf_counter()
         self.runtime = opener(Path(request["path"]), options)
+        self.runtime.authorize()  # hashing a file is no part of loading it
+        start = time.perf_counter()
         self.runtime.load()
         return {"seconds": time.perf_counter() - start, "engine": self.runtime.description}
 
@@ -168,6 +169,7 @@ def time_calls(call: Callable[[], object], least: float) -> list[float]:
 def make_options(fields: Mapping[str, Any]) -> RuntimeOptions:
     """Return `RuntimeOptions` from JSON, which has lists for tuples and dictionaries for dataclasses."""
     from exporter.engines.base import RuntimeOptions
+    from exporter.load_checks import Vouched
     from models.specs import Signature, TensorSpec
 
     def specs(side: str) -> tuple[TensorSpec, ...]:
@@ -178,6 +180,7 @@ def make_options(fields: Mapping[str, Any]) -> RuntimeOptions:
         **fields,
         "signature": fields["signature"] and Signature(specs("inputs"), specs("outputs")),
         "input_shapes": {name: tuple(shape) for name, shape in fields["input_shapes"].items()},
+        "vouched": Vouched(fields["vouched"]["everything"], tuple(fields["vouched"]["sha256"])),
     }
     return RuntimeOptions(**converted)
 

@@ -16,6 +16,7 @@ from exporter.cli.options import (
     seed_option,
     take,
     take_inputs,
+    trust_option,
 )
 from exporter.cli.sections import SectionedCommand
 from exporter.engines import bench_engines
@@ -90,6 +91,7 @@ def parse_engine_python(value: str) -> tuple[str, Path]:
     metavar="FILE",
     help="Write the tables with charts as one offline page. Needs the [report] extra.",
 )
+@trust_option
 @limit_options()
 @json_options
 @click.pass_context

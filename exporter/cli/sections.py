@@ -29,6 +29,7 @@ SECTIONS: Sections = MappingProxyType(
         ),
         "Engine": ("engine", "device", "threads", "allow_fallback", "runner", "ray_address", "workers"),
         "Limits": ("timeout", "max_memory"),
+        "Provenance": ("trust",),
         "Reports": ("as_json", "csv", "html", "junit", "debug", "version"),
     }
 )

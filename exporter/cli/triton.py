@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from exporter.cli.network_options import labels_option
-from exporter.cli.options import PATH, choice_option, json_options, limit_options, parse_ints
+from exporter.cli.options import PATH, choice_option, json_options, limit_options, parse_ints, trust_option
 from exporter.cli.sections import SectionedCommand
 from exporter.triton.types import (
     DEFAULT_MAX_BATCH,
@@ -82,6 +82,7 @@ from exporter.triton.types import (
 )
 @click.option("--no-warm-up", is_flag=True, help="Do not run zeros before the server says that it is ready.")
 @labels_option
+@trust_option
 @limit_options()
 @json_options
 def triton_command(

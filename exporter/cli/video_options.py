@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from exporter.cli.network_options import labels_option
-from exporter.cli.options import choice_option, combine, device_option
+from exporter.cli.options import choice_option, combine, device_option, trust_option
 from exporter.cli.preprocess_options import preprocess_options
 from exporter.engines import engine_names
 from exporter.inference.types import ClipOptions, InferenceOptions
@@ -36,6 +36,7 @@ engine_options = combine(
         help="Clips in one call of the model. [default: the model's if it is fixed, else 1 on a CPU and 8 on a GPU]",
     ),
     preprocess_options,
+    trust_option,
 )
 """How the model runs, whatever its outputs are; `take_inference_options` reads them."""
 inference_options = combine(
@@ -79,7 +80,7 @@ clip_options = combine(
 
 def take_inference_options(options: dict[str, Any]) -> InferenceOptions:
     """Build `InferenceOptions` from the values of `inference_options`, and remove them."""
-    names = ("engine", "device", "threads", "batch", "preprocess", "mean", "labels", "outputs")
+    names = ("engine", "device", "threads", "batch", "preprocess", "mean", "labels", "outputs", "trust")
     return InferenceOptions(**{name: options.pop(name) for name in names if name in options})
 
 

@@ -9,12 +9,13 @@ import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 
 from exporter.engines.aoti_metadata import read_metadata, require_processor
-from exporter.engines.base import Runtime, RuntimeOptions, Tensors, first_line
+from exporter.engines.base import RuntimeOptions, Tensors, first_line
+from exporter.engines.code_file import CodeRuntime, private_path
 from exporter.engines.torch_settings import apply_settings, require_device
 from exporter.engines.torchscript import UNKNOWN_SHAPE, to_array, to_tensor
 from exporter.errors import ArtifactError, CheckFailedError, UsageError
@@ -38,8 +39,10 @@ PRECISIONS: Mapping[ComputePrecision, Precision] = {
 }
 
 
-class AotiRuntime(Runtime):
-    """An AOTInductor package in torch, on the CPU. Loading one loads its machine code: check its hash first."""
+class AotiRuntime(CodeRuntime):
+    """An AOTInductor package in torch, on the CPU. Loading one loads its machine code."""
+
+    format = "pt2-aoti"
 
     library = "torch"
     _compiled: Any = None
@@ -63,19 +66,22 @@ class AotiRuntime(Runtime):
         if self.options.all_outputs or self.options.extra_outputs:
             raise UsageError(f"{self.path.name} is compiled code, which has no intermediate values; take --format pt2")
         require_device(self.options.device)
-        metadata = read_metadata(self.path)
-        require_processor(self.path, metadata)
-        self._settings.enter_context(apply_settings(self.options))
+        with self.open_code() as stream:
+            require_processor(self.path, read_metadata(self.path, stream))
+            self._load_package(stream)
+        self._output_names = tuple(output.name for output in self.signature.outputs)
+
+    def _load_package(self, stream: BinaryIO) -> None:
         from torch._inductor import aoti_load_package
 
+        self._settings.enter_context(apply_settings(self.options))
         os.environ.setdefault(CHECK_INPUTS, "1")  # read once, at the first run
         try:
-            with suppress_foreign_logging():
-                self._compiled = aoti_load_package(str(self.path))
+            with suppress_foreign_logging(), private_path(stream, ".pt2") as path:
+                self._compiled = aoti_load_package(str(path))
         except (RuntimeError, OSError, ValueError, KeyError, AssertionError) as error:
             self.close()
             raise ArtifactError(f"{self.path}: torch rejects it: {first_line(error)}") from error
-        self._output_names = tuple(output.name for output in self.signature.outputs)
 
     def close(self) -> None:
         """Release the package."""

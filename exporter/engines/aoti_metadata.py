@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from exporter.errors import ArtifactError, UnavailableError
 from exporter.system import cpu_features
@@ -21,14 +21,18 @@ MAX_NAMED = 4
 """Missing instruction sets that a message names; the others are counted."""
 
 
-def read_metadata(path: Path) -> dict[str, str]:
+def read_metadata(path: Path, opened: BinaryIO | None = None) -> dict[str, str]:
     """Return what a package states of itself: platform, device, instruction sets. It is read as a zip archive.
+
+    Args:
+        path: the package.
+        opened: the same file, where it is open already.
 
     Raises:
         ArtifactError: it is no package, or cannot be read.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(opened or path) as archive:
             members = [entry for entry in archive.infolist() if entry.filename.endswith(METADATA)]
             if not members or members[0].file_size > MAX_METADATA_BYTES:
                 raise ArtifactError(f"{path}: not an AOTInductor package")

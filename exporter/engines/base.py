@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from exporter.isolation.worker import is_supervised, native_call
+from exporter.load_checks import RECORDED_ONLY, Vouched
 from exporter.memory_errors import translate_memory_errors
 from exporter.results import Placement, Precision
 from exporter.types import ComputePrecision, Device
@@ -45,6 +46,7 @@ class RuntimeOptions:
         precision: what the model is to compute in, for engines where that is an option of loading and not of the file.
         input_shapes: {input name: shape} to compile for, in engines that are faster on fixed shapes; other shapes are
             compiled when they first occur. None compiles for any shape.
+        vouched: of files that are code, which may run besides those that this tool wrote here.
     """
 
     device: Device = "cpu"
@@ -55,6 +57,7 @@ class RuntimeOptions:
     extra_outputs: tuple[str, ...] = ()
     precision: ComputePrecision = "fp32"
     input_shapes: Mapping[str, tuple[int, ...]] | None = None
+    vouched: Vouched = RECORDED_ONLY
 
 
 class Runtime(ABC):
@@ -106,6 +109,9 @@ class Runtime(ABC):
     def max_seconds(self) -> float | None:
         """What loading and one batch may take each; None for the default, which grows with the file."""
         return None
+
+    def authorize(self) -> None:  # noqa: B027 - nothing to do for data
+        """Refuse a file that is code and may not run here (`exporter.engines.code_file`); other files are data."""
 
     def load(self) -> None:
         """Load the model.

@@ -11,7 +11,8 @@ from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx.node import map_aggregate
 
-from exporter.engines.base import Runtime, RuntimeOptions, Tensors, first_line
+from exporter.engines.base import RuntimeOptions, Tensors, first_line
+from exporter.engines.code_file import CodeRuntime
 from exporter.engines.torch_settings import apply_settings, require_device
 from exporter.engines.torchscript import RANDOM_OPERATORS, UNKNOWN_SHAPE, coarsest, to_array, to_tensor
 from exporter.errors import ArtifactError, CheckFailedError
@@ -27,8 +28,10 @@ __all__ = ["ExportedProgramRuntime", "Float32Program", "Float64Program", "requir
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
-class ExportedProgramRuntime(Runtime):
-    """A `.pt2` file in torch. Its operators are those of torch, called as it says: check its hash before loading."""
+class ExportedProgramRuntime(CodeRuntime):
+    """A `.pt2` file in torch. Loading one unpickles its constants and evaluates its expressions: it is code."""
+
+    format = "pt2"
 
     library = "torch"
     _module: torch.fx.GraphModule | None = None
@@ -49,7 +52,7 @@ class ExportedProgramRuntime(Runtime):
         require_device(self.options.device)
         self._settings.enter_context(apply_settings(self.options))
         try:
-            with suppress_foreign_logging(), self.path.open("rb") as stream:
+            with suppress_foreign_logging(), self.open_code() as stream:
                 program: ExportedProgram = torch.export.load(stream)  # pyright: ignore[reportArgumentType]
                 if self.options.device != "cpu":
                     from torch.export.passes import move_to_device_pass
@@ -57,6 +60,9 @@ class ExportedProgramRuntime(Runtime):
                     program = move_to_device_pass(program, self.options.device)
                 self._program = program
                 self._module = self._prepare(program)
+        except ArtifactError:
+            self.close()
+            raise
         except OSError as error:
             self.close()
             raise ArtifactError(f"cannot read {self.path}: {error.strerror or error}") from error

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exporter.artifacts.files import manifest_path, read_manifest
-from exporter.engines.base import Runtime, Tensors
+from exporter.engines.base import Tensors
+from exporter.engines.code_file import CodeRuntime
 from exporter.engines.tensorrt_library import (
     Platform,
     construct,
@@ -36,10 +37,12 @@ PRECISIONS: dict[ComputePrecision, Precision] = {
 }
 
 
-class TensorRtRuntime(Runtime):
+class TensorRtRuntime(CodeRuntime):
     """An engine file (`.engine`), as `--format tensorrt` or `trtexec --saveEngine` writes it."""
 
     library = "TensorRT"
+    format = "tensorrt"
+
     _engine: Any = None
     _context: Any = None
     _stream: Any = None
@@ -91,7 +94,9 @@ class TensorRtRuntime(Runtime):
         self._notes = self._check_platform(this_platform())
         self._logger = make_logger()
         runtime = construct("Runtime", self._logger)
-        self._engine = runtime.deserialize_cuda_engine(self.path.read_bytes())
+        with self.open_code() as stream:
+            plan = stream.read()
+        self._engine = runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise ArtifactError(f"{self.path}: TensorRT rejects it: {last_error(self._logger)}")
         self._context = self._engine.create_execution_context()

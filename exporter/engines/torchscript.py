@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from exporter.engines.base import Runtime, RuntimeOptions, Tensors, first_line
+from exporter.engines.base import RuntimeOptions, Tensors, first_line
+from exporter.engines.code_file import CodeRuntime, loadable
 from exporter.engines.torch_settings import apply_settings, require_device
 from exporter.errors import ArtifactError, CheckFailedError
 from exporter.foreign_logging import suppress_foreign_logging
@@ -45,8 +46,10 @@ UNKNOWN_SHAPE: tuple[str, str] = ("batch", UNKNOWN_RANK)
 """The shape of a value of which an archive says nothing but that it is a tensor."""
 
 
-class TorchScriptRuntime(Runtime):
-    """A TorchScript archive in torch's interpreter. Loading one runs its code: check its hash first."""
+class TorchScriptRuntime(CodeRuntime):
+    """A TorchScript archive in torch's interpreter. Loading one runs its code."""
+
+    format = "torchscript"
 
     library = "torch"
     _module: torch.jit.ScriptModule | None = None
@@ -69,9 +72,10 @@ class TorchScriptRuntime(Runtime):
         """Load the module; raises as `Runtime.load` says."""
         require_device(self.options.device)
         self._settings.enter_context(apply_settings(self.options))
-        with suppress_foreign_logging():
+        with suppress_foreign_logging(), self.open_code() as stream:
             try:
-                module = self._prepare(torch.jit.load(str(self.path), map_location=self.options.device).eval())
+                loaded = torch.jit.load(loadable(stream), map_location=self.options.device)
+                module = self._prepare(loaded.eval())
                 self._module = torch.jit.optimize_for_inference(module) if self.optimized else module
                 self._dtype = self._input_dtype()
                 self._graph = _with_all_outputs(module) if self.options.all_outputs else None

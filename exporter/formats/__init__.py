@@ -13,6 +13,7 @@ from exporter.formats.pt2 import Pt2Format
 from exporter.formats.pt2_aoti import AotiFormat
 from exporter.formats.tensorrt import TensorRtFormat
 from exporter.formats.torchscript import OPTIMIZE_OPTION, TorchScriptFormat
+from exporter.load_checks import LoadChecks
 from exporter.openvino_ir import BFLOAT16
 from exporter.types import Device, FormatName
 
@@ -40,13 +41,14 @@ FORMATS: dict[FormatName, Format] = {
 def runtime_options(artifact: LoadedArtifact, device: Device = "cpu") -> RuntimeOptions:
     """Return how an artifact is opened: what its manifest states, and the engine's defaults without one."""
     if artifact.manifest is None:
-        return RuntimeOptions(device)
+        return RuntimeOptions(device, vouched=artifact.vouched)
     stated = artifact.manifest
     return RuntimeOptions(
         device,
         stated.signature,
         optimize_for_inference=stated.options.get(OPTIMIZE_OPTION) is True,
         precision="bf16" if stated.options.get(HINT_OPTION) == BFLOAT16 else stated.precision,
+        vouched=artifact.vouched,
     )
 
 
@@ -55,6 +57,6 @@ def find_format(path: Path) -> Format | None:
     return by_suffix(path, FORMATS.values())
 
 
-def load_artifact(path: Path) -> LoadedArtifact:
+def load_artifact(path: Path, checks: LoadChecks | None = None) -> LoadedArtifact:
     """Load a model file of any format and its manifest: see `exporter.artifacts.loading.load_artifact`."""
-    return _load_artifact(path, tuple(FORMATS.values()))
+    return _load_artifact(path, tuple(FORMATS.values()), checks)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -28,7 +27,7 @@ from exporter.formats.torchscript_variants import (
 from exporter.types import ComputePrecision, FormatName
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
-from models.paths import descriptor_path
+from models.paths import descriptor_path, memory_file
 
 if TYPE_CHECKING:
     import torch
@@ -157,28 +156,14 @@ def save_archive(module: torch.jit.ScriptModule, extra: dict[str, str]) -> Binar
     """Return the archive as torch writes it, in memory: where it cannot write a file, torch aborts the process."""
     import torch
 
-    if (stream := _memory_file()) is not None:
+    if (stream := memory_file()) is not None:
         if (path := descriptor_path(stream)) is not None:
             torch.jit.save(module, str(path), _extra_files=extra)
-            return stream
+            return stream  # written once, where a Python buffer is copied twice
         stream.close()
     buffer = io.BytesIO()
     torch.jit.save(module, buffer, _extra_files=extra)
     return buffer
-
-
-def _memory_file() -> BinaryIO | None:
-    """Return a file in memory that torch can open by name, where the system has such files.
-
-    It is written once, where a Python buffer is copied twice. A limit on file sizes (`ulimit -f`) would count here too.
-    """
-    if not hasattr(os, "memfd_create"):
-        return None
-    import resource
-
-    if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
-        return None
-    return os.fdopen(os.memfd_create("torchscript"), "w+b")
 
 
 def normalize_archive(source: BinaryIO, target: Path) -> None:

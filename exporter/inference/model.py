@@ -249,7 +249,7 @@ def open_video_model(path: str | Path, options: InferenceOptions | None = None) 
         BadInputError: a file that `options` name is bad.
     """
     options = options or InferenceOptions()
-    artifact = load_artifact(Path(path))
+    artifact = load_artifact(Path(path), options)
     _check_options(options)
     clip_input = read_clip_input(artifact.path, clip_signature(artifact), artifact.manifest)
     if clip_input.batch is not None and options.batch not in (None, clip_input.batch):

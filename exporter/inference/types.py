@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import C3DExportError
+from exporter.load_checks import LoadChecks
 from exporter.types import Device
 from exporter.video.sampling import Length, Sampling, Short
 from models.class_names import Labels
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class InferenceOptions:
-    """How a model runs over videos.
+class InferenceOptions(LoadChecks):
+    """How a model runs over videos, and what its file must be (`LoadChecks`).
 
     Attributes:
         engine: the engine that runs it; None takes the format's own.

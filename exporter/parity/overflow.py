@@ -42,7 +42,8 @@ def baseline_in_own_precision(
         return float32
     if values.shape != float32.shape or not _overflows(values, float32).any():
         return float32
-    with find_engine(source.format).open(source.path, RuntimeOptions(signature=source.signature)) as runtime:
+    options = RuntimeOptions(signature=source.signature, vouched=source.vouched)
+    with find_engine(source.format).open(source.path, options) as runtime:
         missing = (runtime.signature.batch or 0) - len(rows) if golden.inputs.batched else 0
         feeds = golden.inputs.select((*rows, *(rows[-1],) * missing))
         own: NDArray[Any] = runtime.run(cast_feeds(runtime.signature.inputs, feeds))[output]

@@ -22,7 +22,7 @@ def read_model_signature(artifact: LoadedArtifact) -> Signature:
     """
     if (stated := stated_signature(artifact)) is not None:
         return stated
-    with find_engine(artifact.format).open(artifact.path, RuntimeOptions()) as runtime:
+    with find_engine(artifact.format).open(artifact.path, RuntimeOptions(vouched=artifact.vouched)) as runtime:
         return runtime.signature
 
 

@@ -12,6 +12,7 @@ from exporter.artifacts.contents import data_files
 from exporter.artifacts.files import sha256_file
 from exporter.engines import Runtime, RuntimeOptions, find_engine, open_float32, open_float64, require_float64
 from exporter.engines.pytorch import PyTorchRuntime
+from exporter.load_checks import RECORDED_ONLY, Vouched
 from exporter.onnx_io.precision import detect_precision
 from exporter.parity.decisions import DecisionGraph
 from exporter.types import FormatName
@@ -91,9 +92,10 @@ class FileSource:
         form: FormatName,
         signature: Signature | None = None,
         features: frozenset[str] = frozenset(),
+        vouched: Vouched = RECORDED_ONLY,
     ) -> None:
         require_float64(form, path)
-        self.path, self.signature, self.features = path, signature, features
+        self.path, self.signature, self.features, self.vouched = path, signature, features, vouched
         self.format: FormatName = form
         self.float64_name = f"{path.name} in float64"
         self.float32_name = f"float32 {path.name}"
@@ -111,7 +113,9 @@ class FileSource:
         self, precision: ReferencePrecision, *, all_outputs: bool = False, extra_outputs: tuple[str, ...] = ()
     ) -> AbstractContextManager[Runtime]:
         """See `GoldenSource`."""
-        settings = RuntimeOptions(signature=self.signature, all_outputs=all_outputs, extra_outputs=extra_outputs)
+        settings = RuntimeOptions(
+            signature=self.signature, all_outputs=all_outputs, extra_outputs=extra_outputs, vouched=self.vouched
+        )
         if precision == "float64":
             return open_float64(self.format, self.path, settings)
         if self.native_float32:

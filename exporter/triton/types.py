@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from exporter.load_checks import LoadChecks
+
 TritonBackend = Literal["onnxruntime", "openvino", "pytorch"]
 """Triton's name of the engine that runs the model file."""
 TRITON_BACKENDS: tuple[TritonBackend, ...] = get_args(TritonBackend)
@@ -20,8 +22,8 @@ DEFAULT_QUEUE_DELAY_US = 5000
 
 
 @dataclass(frozen=True)
-class TritonRequest:
-    """Everything that decides a model in a Triton repository.
+class TritonRequest(LoadChecks):
+    """Everything that decides a model in a Triton repository, and what the artifact must be (`LoadChecks`).
 
     Attributes:
         artifact: the model file, ONNX or TorchScript.

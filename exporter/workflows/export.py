@@ -14,6 +14,7 @@ from exporter.artifacts.publication import publish
 from exporter.artifacts.store import staging
 from exporter.calibration_clips import CalibrationClips
 from exporter.formats import FORMATS, Candidate, WriteRequest, WriteResult
+from exporter.load_checks import Vouched
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.record import parity_record
 from exporter.results import ParityReport
@@ -142,7 +143,8 @@ def _write_format(
 
     def verify(written: WriteResult) -> ParityReport:
         assert golden is not None
-        artifact = LoadedArtifact(written.files[0], name, written.manifest, ())
+        ours = Vouched(everything=True)  # the file is in this run's own folder
+        artifact = LoadedArtifact(written.files[0], name, written.manifest, (), ours)
         with timed(seconds, "verify"):
             (report,) = verify_built([artifact], golden, request.parity, progress)
         # the report names the path that the artifact will have, not the one it was staged at

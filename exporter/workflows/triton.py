@@ -9,11 +9,12 @@ from pathlib import Path
 
 from exporter.artifacts.contents import data_files, stated_signature
 from exporter.artifacts.files import file_entry, manifest_path, sha256_file
-from exporter.artifacts.loading import LoadedArtifact, load_artifact
+from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.rebuilding import move_manifest
 from exporter.artifacts.store import check_name, staging
-from exporter.errors import ArtifactError, BadInputError, UsageError
-from exporter.formats import FORMATS
+from exporter.errors import ArtifactError, BadInputError, IntegrityError, UsageError
+from exporter.formats import load_artifact
+from exporter.load_checks import LoadChecks
 from exporter.storage import translate_os_errors
 from exporter.triton.config import LABELS_FILE, MODEL_FILES, ModelConfig, has_free_batch
 from exporter.triton.folder import (
@@ -62,7 +63,7 @@ def triton_repository(request: TritonRequest, progress: Progress = no_progress) 
         OutputError: the repository cannot be written to, or is full.
     """
     progress(f"reading {request.artifact.name}")
-    model = _read_model(request.artifact)
+    model = _read_model(request.artifact, request)
     backend = _choose_backend(model.artifact, request)
     manifest = model.artifact.manifest
     name = request.name or (manifest.name if manifest is not None else model.artifact.path.stem)
@@ -98,8 +99,8 @@ def triton_repository(request: TritonRequest, progress: Progress = no_progress) 
     return TritonResult(folder, number, is_new, backend, config.max_batch_size, text, files, notes)
 
 
-def _read_model(path: Path) -> _Model:
-    artifact = load_artifact(path, [*FORMATS.values()])
+def _read_model(path: Path, checks: LoadChecks | None = None) -> _Model:
+    artifact = load_artifact(path, checks)
     signature = stated_signature(artifact)
     if signature is None:
         raise ArtifactError(
@@ -188,6 +189,8 @@ def _copy_model(model: _Model, staged: Path, file_name: str, target: Path) -> No
     copies = [staged / file_name, *(staged / path.name for path in data)]
     for path, copy in zip((source, *data), copies, strict=True):
         shutil.copyfile(path, copy)
+    if sha256_file(copies[0]) != model.sha256:
+        raise IntegrityError(f"{source}: was replaced while it was copied; nothing was written: try again")
     manifest = model.artifact.manifest
     if manifest is not None and manifest.files:
         moved = move_manifest(manifest, source.parent, target)

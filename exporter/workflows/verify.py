@@ -21,6 +21,7 @@ from exporter.formats import load_artifact
 from exporter.inference.ray_reference import NETWORK_ONLY, reference_on_ray
 from exporter.inference.types import RayOptions
 from exporter.isolation.worker import expect_work
+from exporter.load_checks import LoadChecks
 from exporter.parity.cost import VerificationCost, estimate_verification, require_memory
 from exporter.parity.determinism import check_determinism
 from exporter.parity.discovery import find_inputs
@@ -79,7 +80,7 @@ def verify_parity(
     options = options or ParityOptions()
     if options.cache is not None:
         require_cache(options.cache)
-    loaded = tuple(load_artifact(Path(path)) for path in artifacts)
+    loaded = tuple(load_artifact(Path(path), options) for path in artifacts)
     check_devices(loaded, options)
     if options.pairs and not isinstance(options.against, Path):
         raise UsageError("--map needs --against FILE: the inputs and outputs of a network have names of their own")
@@ -88,7 +89,7 @@ def verify_parity(
             raise UsageError("--weights and its like describe a network; with --against FILE, that file is compared")
         if ray is not None:
             raise UsageError(NETWORK_ONLY)
-        other = load_artifact(options.against)
+        other = load_artifact(options.against, LoadChecks(trust=options.trust))
         compared = verify_against_file(loaded, other, options, progress)
         other.require_unchanged()
         return compared
@@ -156,7 +157,8 @@ def verify_against_file(
 ) -> tuple[ParityReport, ...]:
     """Compare artifacts with another model file: in float64 it is the reference, in its own engine the baseline."""
     manifest = other.manifest
-    source = FileSource(other.path, other.format, manifest and manifest.signature, _feature_outputs(manifest))
+    signature = manifest and manifest.signature
+    source = FileSource(other.path, other.format, signature, _feature_outputs(manifest), other.vouched)
     progress(f"loading {other.path.name}")
     signature = read_full_signature(other, artifacts)
     if other.format == "onnx":
@@ -212,7 +214,8 @@ def draw_feeds(
     other: LoadedArtifact, signature: Signature, options: ParityOptions, progress: Progress = no_progress
 ) -> dict[str, NDArray[Any]]:
     """Return the first batch of the inputs on which a model file is compared, as it takes it."""
-    source = FileSource(other.path, other.format, other.manifest and other.manifest.signature)
+    stated = other.manifest and other.manifest.signature
+    source = FileSource(other.path, other.format, stated, vouched=other.vouched)
     inputs = make_file_inputs(other, source, signature, options, progress)
     rows = inputs.batches(signature.batch)[0].rows
     return cast_feeds(signature.inputs, inputs.select(rows))

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from helpers.code_files import own
 
 from exporter.engines import RuntimeOptions
 from exporter.engines.aoti import AotiRuntime
@@ -17,7 +18,7 @@ from exporter.system import cpu_features
 def package(path: Path, metadata: object) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data/aotinductor/model/c.wrapper_metadata.json", json.dumps(metadata))
-    return path
+    return own(path)
 
 
 def test_another_processors_package_is_refused_before_it_is_loaded(

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.code_files import own
 
 from exporter.engines import RuntimeOptions
 from exporter.engines.pt2 import ExportedProgramRuntime, Float32Program, Float64Program
@@ -34,7 +35,7 @@ class Dropout(torch.nn.Module):
 def save(path: Path, module: torch.nn.Module) -> Path:
     program = torch.export.export(module, (torch.rand(2, 4),), dynamic_shapes=({0: torch.export.Dim("n")},))
     torch.export.save(program, path)
-    return path
+    return own(path)
 
 
 def linear(dtype: torch.dtype = torch.float32) -> Linear:
@@ -102,7 +103,7 @@ def test_an_operator_that_draws_random_numbers_is_named(training: bool, tmp_path
 def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.pt2").write_bytes(b"text")
     with pytest.raises(ArtifactError, match="m.pt2: torch rejects it: "):
-        ExportedProgramRuntime(tmp_path / "m.pt2", RuntimeOptions()).load()
+        ExportedProgramRuntime(own(tmp_path / "m.pt2"), RuntimeOptions()).load()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

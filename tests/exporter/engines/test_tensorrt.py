@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import fake_tensorrt, tiny
+from helpers.code_files import own
 from helpers.fake_tensorrt import Machine
 
 from exporter.engines import RuntimeOptions, find_engine
@@ -30,7 +31,7 @@ def engine(machine: Machine, tmp_path: Path) -> Path:
     profile = ShapeProfile("clip", ((1, *tiny.CLIP), (2, *tiny.CLIP), (4, *tiny.CLIP)))
     path = tmp_path / "tiny.engine"
     path.write_bytes(build_engine(tiny.save(tmp_path / "tiny.onnx"), profile, this_platform(), no_progress))
-    return path
+    return own(path)
 
 
 def test_it_returns_the_networks_outputs(engine: Path) -> None:
@@ -62,7 +63,7 @@ def test_what_cannot_be_run_is_told_in_a_line(engine: Path, machine: Machine) ->
         TensorRtRuntime(engine, CUDA).load()
     engine.write_bytes(b"an older artifact")
     with pytest.raises(ArtifactError, match="TensorRT rejects it: .*magicTag"):
-        TensorRtRuntime(engine, CUDA).load()
+        TensorRtRuntime(own(engine), CUDA).load()
     machine.driver = False
     with pytest.raises(UnavailableError, match="cannot start here"):
         TensorRtRuntime(engine, CUDA).load()

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.code_files import own
 
 from exporter.engines import RuntimeOptions
 from exporter.engines.torchscript import Float32Script, Float64Script, TorchScriptRuntime
@@ -40,7 +41,7 @@ class One(Two):
 def save(path: Path, module: torch.nn.Module) -> Path:
     torch.manual_seed(0)
     torch.jit.save(torch.jit.script(module.eval()), str(path))  # pyright: ignore
-    return path
+    return own(path)
 
 
 def test_a_signature_from_the_archive_where_none_is_stated(tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_what_it_refuses_is_told_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "m.pt").write_bytes(b"no archive")
     with (
         pytest.raises(ArtifactError, match="torch rejects it: ") as caught,
-        TorchScriptRuntime(tmp_path / "m.pt", RuntimeOptions()),
+        TorchScriptRuntime(own(tmp_path / "m.pt"), RuntimeOptions()),
     ):
         pass
     assert "\n" not in str(caught.value)
@@ -139,7 +140,7 @@ class Dropping(torch.nn.Module):
 def test_an_archive_that_drops_at_random_is_recognised(training: bool, tmp_path: Path) -> None:
     path = tmp_path / "traced.pt"
     torch.jit.save(torch.jit.trace(Dropping(training), torch.ones(1, 4), check_trace=False), str(path))
-    with TorchScriptRuntime(path, RuntimeOptions()) as runtime:
+    with TorchScriptRuntime(own(path), RuntimeOptions()) as runtime:
         assert ("aten::dropout in training mode" in (runtime.random_node or "")) == training
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.code_files import own
 from helpers.residual import residual_network
 
 from exporter.calibration_clips import CalibrationClips
@@ -99,7 +100,7 @@ def test_the_file_is_as_accurate_as_asked_for(
     assert ("raised_layers" in options) is (min_snr > 60)
     assert options["weight_dtype"] == "bf16"
     exact = residual_network().network.double()(torch.from_numpy(VOLUMES[1:]).double()).numpy()
-    with OPEN[form](written.files[0], RuntimeOptions(signature=written.manifest.signature)) as runtime:
+    with OPEN[form](own(written.files[0]), RuntimeOptions(signature=written.manifest.signature)) as runtime:
         output = runtime.run({"volume": VOLUMES[1:]})["features"]
         assert runtime.precision == ("bfloat16" if min_snr < 60 else "float32")
     assert output.dtype == np.float32

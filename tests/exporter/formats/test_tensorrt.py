@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 from helpers import fake_tensorrt
+from helpers.code_files import own
 from helpers.fake_tensorrt import Machine
 from helpers.small_video_model import NARROW
 from helpers.video_command import KNOWN, VideoCommand
@@ -166,7 +167,7 @@ def test_an_engine_computes_in_the_graphs_precision(
     graph = onnx.load_from_string(written.files[0].read_bytes().partition(b"\n")[2]).graph
     assert operator in {node.op_type for node in graph.node}
     assert written.manifest.format == "tensorrt"
-    with find_engine("tensorrt").open(written.files[0], RuntimeOptions("cuda", precision=precision)) as runtime:
+    with find_engine("tensorrt").open(own(written.files[0]), RuntimeOptions("cuda", precision=precision)) as runtime:
         outputs = runtime.run({"clip": clips.held_out})["logits"].astype(np.float64)
     with torch.inference_mode():
         expected = network.network(torch.from_numpy(clips.held_out)).double().numpy()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.built import c3d
+from helpers.code_files import own
 
 from exporter.engines.float16_emulation import Float16Emulation
 from exporter.engines.onnxruntime import OnnxRuntime
@@ -35,7 +36,7 @@ def test_an_artifact_with_a_manifest_passes(
 
 def save_script(network: torch.nn.Module, path: Path) -> Path:
     torch.jit.save(torch.jit.script(network), str(path))  # pyright: ignore
-    return path
+    return own(path)
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import small_models
+from helpers.code_files import own
 from helpers.parity import FEW, verify
 
 from exporter.errors import UsageError
@@ -48,6 +49,7 @@ def test_torchscript_is_compared_with_onnx_and_onnx_with_torchscript(theirs: Pat
         small_models.network(tmp_path / "f.onnx", change=small_models.scaled("w2", 1.001)),
     )
     torch.jit.save(torch.jit.script(Small().eval()), str(archive))  # pyright: ignore
+    own(archive)
     assert verify(archive, theirs, input_types=FEW).passed
     assert verify(theirs, archive, {"x": (1, 3, 8, 8)}, input_types=FEW, localize=True).passed
     assert verify(theirs, archive, input_types=FEW).passed  # with the shapes that theirs.onnx states
@@ -62,6 +64,6 @@ def test_torchscript_is_compared_with_onnx_and_onnx_with_torchscript(theirs: Pat
     assert "agrees up to" in backwards.localization.summary
     half = tmp_path / "half.pt"
     torch.jit.save(torch.jit.script(Small().eval().bfloat16()), str(half))  # pyright: ignore
-    assert verify(half, theirs, input_types=FEW, localize=True).tolerance.startswith(
+    assert verify(own(half), theirs, input_types=FEW, localize=True).tolerance.startswith(
         "bfloat16: signal to noise at least 28 dB"
     )

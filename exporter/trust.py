@@ -1,0 +1,159 @@
+"""Which model files may run code here.
+
+An ONNX or OpenVINO file is data: an engine interprets it. The files of `CODE_FORMATS` are code: TorchScript runs
+functions of its own while it is loaded and may read and write files; `torch.export.load` unpickles and evaluates
+expressions; an AOTInductor package is a shared library; a TensorRT engine holds machine code and may name plugins. Such
+a file runs only if its bytes are vouched for: this tool wrote them here (a record of SHA-256 in the user's state
+folder), or the user says so (`LoadChecks`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import BinaryIO, cast
+
+import platformdirs
+
+from exporter.errors import ArtifactError
+from exporter.load_checks import Vouched
+from models.paths import acquire_lock, atomic_write, memory_file, require_file, seal
+
+CODE_FORMATS: Mapping[str, str] = MappingProxyType(
+    {
+        "torchscript": "a TorchScript archive",
+        "pt2": "a torch.export program",
+        "pt2-aoti": "an AOTInductor package",
+        "tensorrt": "a TensorRT engine",
+    }
+)
+"""{format whose files are code: what messages call one}."""
+
+RECORD = "written.sha256"
+"""The record's file: a SHA-256 in hexadecimal on each line, the newest last."""
+MAX_RECORDED = 4096
+"""Hashes that the record keeps at least; the oldest beyond twice as many are dropped."""
+LINE_BYTES = 65
+CHUNK_BYTES = 1 << 20
+OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def state_folder() -> Path:
+    """Return `$C3D_EXPORT_STATE`, or the system's folder for the state of this tool, below `$XDG_STATE_HOME`."""
+    if own := os.environ.get("C3D_EXPORT_STATE"):
+        return Path(own)
+    return platformdirs.user_state_path("c3d-export", appauthor=False)
+
+
+def record_written(hashes: Iterable[str]) -> None:
+    """Record that this tool wrote files of these SHA-256 here. Where the folder cannot be written, nothing happens.
+
+    The files then need `--trust` later, which is what a user without a record has to say.
+    """
+    lines = "".join(f"{sha256}\n" for sha256 in hashes)
+    if not lines:
+        return
+    path = state_folder() / RECORD
+    with contextlib.suppress(OSError, NotImplementedError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with acquire_lock(path.with_name(f"{RECORD}.lock")):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                os.write(descriptor, lines.encode())  # one call, so that no other process writes in between
+                size = os.fstat(descriptor).st_size
+            finally:
+                os.close(descriptor)
+            if size > 2 * MAX_RECORDED * LINE_BYTES:
+                atomic_write(path, b"".join(path.read_bytes().splitlines(keepends=True)[-MAX_RECORDED:]))
+
+
+def is_recorded(sha256: str) -> bool:
+    """Return whether this tool recorded that it wrote a file of this SHA-256 here.
+
+    A record that others may write to, or that belongs to somebody else, is none.
+    """
+    try:
+        with (state_folder() / RECORD).open("rb") as stream:
+            about = os.fstat(stream.fileno())
+            if os.name != "nt" and (about.st_uid != os.getuid() or about.st_mode & OTHERS_MAY_WRITE):
+                return False
+            return sha256.encode() in stream.read(3 * MAX_RECORDED * LINE_BYTES).splitlines()
+    except OSError:
+        return False
+
+
+def open_code(path: Path, what: str, vouched: Vouched) -> BinaryIO:
+    """Open a file whose code is about to run, and refuse one that nothing vouches for.
+
+    What is loaded from the stream, or from its `models.paths.descriptor_path`, is what was hashed: a private copy, in
+    memory where the system has such files, so that nobody changes it in between. A file that is trusted whatever it
+    holds is opened as it is.
+
+    Args:
+        path: the file.
+        what: what it is, for the message.
+        vouched: what may run besides the recorded files.
+
+    Returns:
+        the file, open for reading at its start.
+
+    Raises:
+        ArtifactError: there is no such file, it cannot be read, or nothing vouches for it.
+    """
+    require_file(path, "artifact", ArtifactError)
+    try:
+        stream = path.open("rb")
+        if vouched.everything:
+            return stream
+        with stream, contextlib.ExitStack() as stack:
+            copy = stack.enter_context(memory_file() or cast("BinaryIO", tempfile.TemporaryFile()))  # noqa: SIM115 - entered here
+            sha256 = _copy(stream, copy)
+            if sha256 not in vouched.sha256:
+                require_recorded(path, what, sha256)
+            stack.pop_all()
+            return copy
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryError(f"a copy of {path}") from error
+        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _copy(source: BinaryIO, copy: BinaryIO) -> str:
+    """Copy a file, make the copy read-only where the system can, and return its SHA-256."""
+    digest = hashlib.sha256()
+    while chunk := source.read(CHUNK_BYTES):
+        digest.update(chunk)
+        copy.write(chunk)
+    copy.flush()
+    with contextlib.suppress(OSError, ImportError, AttributeError):  # a file on disk, which has no name
+        seal(copy)
+    copy.seek(0)
+    return digest.hexdigest()
+
+
+def require_recorded(path: Path, what: str, sha256: str, reason: str = "") -> None:
+    """Refuse a file that is code and that this tool has not recorded as its own.
+
+    Args:
+        path: the file.
+        what: what it is, for the message.
+        sha256: its hash.
+        reason: what else was looked for, and not found: that its manifest is not signed.
+
+    Raises:
+        ArtifactError: the message says why, and what to do.
+    """
+    if is_recorded(sha256):
+        return
+    looked = f", and {reason}" if reason else ""
+    raise ArtifactError(
+        f"{path}: {what} is code, and this tool has not written these bytes (SHA-256 {sha256[:16]}…) here{looked}; if "
+        "you trust their maker with your files, add --trust, or else export again here"
+    )
