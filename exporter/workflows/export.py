@@ -144,7 +144,7 @@ def _write_format(
     def verify(written: WriteResult) -> ParityReport:
         assert golden is not None
         ours = Vouched(everything=True)  # the file is in this run's own folder
-        artifact = LoadedArtifact(written.files[0], name, written.manifest, (), ours)
+        artifact = LoadedArtifact(written.files[0], name, written.manifest, (), vouched=ours)
         with timed(seconds, "verify"):
             (report,) = verify_built([artifact], golden, request.parity, progress)
         # the report names the path that the artifact will have, not the one it was staged at

@@ -48,7 +48,7 @@ class Writes(torch.nn.Module):
         return x
 
     @torch.jit.export
-    def __getstate__(self) -> tuple[str, bool]:
+    def __getstate__(self) -> tuple[str, bool]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.marker, self.training
 
     @torch.jit.export
@@ -84,7 +84,7 @@ def write_program(folder: Path, marker: Path) -> Path:
             self.register_buffer("one", torch.ones(2), persistent=False)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x + self.one
+            return x + self.get_buffer("one")
 
     torch.export.save(torch.export.export(Adds().eval(), (torch.ones(2),)), clean)
     evil = folder / "evil"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import graphs
+from helpers.code_files import own
 from helpers.small_video_model import PROFILE, SmallVideoModel
 from onnx import helper
 
@@ -120,7 +121,7 @@ def test_a_torchscript_file_without_a_manifest_states_no_size(
             if "manifest" not in member.filename:
                 copy.writestr(member, archive.read(member))
     with pytest.raises(ArtifactError, match="has no manifest"):
-        open_video_model(bare, OPTIONS)
+        open_video_model(own(bare), OPTIONS)
 
 
 def test_class_names(small_video_model: SmallVideoModel, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from helpers.code_files import own
 from helpers.framed import small
 from helpers.pbtxt import parse
 from helpers.run import call
@@ -226,7 +227,7 @@ def test_a_refusal_writes_nothing(change: dict[str, Any], error: type[Exception]
 def test_a_torchscript_file_without_a_manifest_is_refused(tmp_path: Path) -> None:
     torch.jit.script(torch.nn.ReLU()).save(tmp_path / "net.pt")
     with pytest.raises(ArtifactError, match="does not state its inputs and outputs"):
-        triton_repository(TritonRequest(tmp_path / "net.pt", tmp_path / "models"))
+        triton_repository(TritonRequest(own(tmp_path / "net.pt"), tmp_path / "models"))
 
 
 def test_the_command_prints_what_it_wrote(make: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
