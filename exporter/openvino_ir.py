@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from xml.parsers import expat
 
 from exporter.errors import ArtifactError
+from exporter.isolation.worker import reads_file
 from exporter.results import Precision
 from exporter.types import ComputePrecision
 from models.specs import Signature, TensorSpec
@@ -152,6 +153,7 @@ def compile_options(precision: ComputePrecision) -> dict[str, str]:
     return {PRECISION_HINT: BFLOAT16 if precision == "bf16" else FLOAT32}
 
 
+@reads_file("the XML parser")
 def read_ir(path: Path) -> IrModel:
     """Read the XML file of an IR. Nothing of it runs, and what it may take is bounded.
 

@@ -8,6 +8,7 @@ import sys
 
 from exporter.cli.error_handling import INTERNAL_ERROR, SHOW_CURSOR, print_error, report_error, report_stop
 from exporter.errors import BadInputError, C3DExportError, LimitError, OutOfMemoryError
+from exporter.isolation.board import State
 from exporter.isolation.supervisor import Outcome
 from exporter.memory_errors import TEXTS, address_space_limit
 
@@ -30,9 +31,9 @@ def report_outcome(outcome: Outcome) -> int:
 def describe(outcome: Outcome) -> C3DExportError | None:
     """Return the error that the user sees; None for a crash that no file and no library can be blamed for."""
     state = outcome.state
-    call = outcome.call or (state.calls[-1] if state.calls else None)
-    at = "" if call is None else f"{call.path}: {call.library}"
-    step = f" at {state.step}" if call is not None and state.step and call is state.calls[-1] else ""
+    calls = [outcome.call] if outcome.call else state.innermost()
+    at = " or ".join(f"{_shown(call.path, state)}: {call.library}" for call in calls)
+    step = f" at {state.step}" if state.step and calls == state.calls[-1:] else ""
     if outcome.reason == "timeout":
         what = f"{at} was still at work{step}" if at else "the command was still at work"
         option = "--timeout" if outcome.call is None else "the default limit of one call"
@@ -53,11 +54,12 @@ def describe(outcome: Outcome) -> C3DExportError | None:
             f"{at or 'the command'} was killed{step}, most likely because the system has no memory left; smaller "
             "inputs take less"
         )
-    limited = call is None and address_space_limit() is not None  # nothing else is known to end it then
+    limited = not calls and address_space_limit() is not None  # nothing else is known to end it then
     if limited or TEXTS.search(outcome.last_words):
-        doing = f"{call.library if call else 'the command'} was at work{step}"
-        return OutOfMemoryError(call and call.path, doing, outcome.last_words or _end(outcome))
-    if call is None:
+        doing = f"{' or '.join(call.library for call in calls) or 'the command'} was at work{step}"
+        where = " or ".join(_shown(call.path, state) for call in calls) or None
+        return OutOfMemoryError(where, doing, outcome.last_words or _end(outcome))
+    if not calls:
         return None
     what = "ended the process" if outcome.reason == "exited" else "crashed on it"
     return BadInputError(f"{at} {what}{step} ({_end(outcome)}){_said(outcome)}")
@@ -65,6 +67,14 @@ def describe(outcome: Outcome) -> C3DExportError | None:
 
 def _end(outcome: Outcome) -> str:
     return f"exit code {outcome.code}" if outcome.reason == "exited" else signal.Signals(outcome.code).name
+
+
+def _shown(path: str, state: State) -> str:
+    """Return a file's path as the user knows it: what is not published yet under its later name."""
+    for stage, folder in state.stages:
+        if path.startswith(stage + os.sep):
+            return folder + path[len(stage) :]
+    return path
 
 
 def _said(outcome: Outcome) -> str:

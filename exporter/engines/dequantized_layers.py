@@ -21,6 +21,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from exporter.errors import join_limited
+from exporter.isolation.worker import reads_file
 from exporter.onnx_io.load import MAX_MESSAGE_BYTES, load_with_weights, load_without_weights
 from exporter.onnx_io.signature import get_signature
 from exporter.timing import RoundOptions, time_interleaved
@@ -37,6 +38,7 @@ WITHOUT_QDQ = "session.disable_quant_qdq"
 ROUNDS = RoundOptions(min_rounds=3, max_rounds=7, budget_s=1.5, warm_up=1)
 
 
+@reads_file("onnxruntime")
 def describe_dequantized_layers(path: Path) -> str | None:
     """Return a sentence about the layers that are dequantised at each run and what that costs; None if there are none.
 
@@ -70,6 +72,7 @@ def find_dequantized_layers(path: Path) -> tuple[str, ...]:
     return tuple(node.name.removeprefix("fused ") or node.output[0] for node in layers)
 
 
+@reads_file("onnxruntime")
 def measure_slowdown(path: Path) -> float | None:
     """Return the time of a file over that of the same graph without quantisation, interleaved, on the CPU.
 

@@ -29,6 +29,7 @@ class NativeCall:
         seconds: the limit from which the deadline follows, for the message.
         memory: bytes by which the worker may grow during the call; None for no limit of its own.
         number: it is the worker's n-th call.
+        thread: the number of the thread that made it.
     """
 
     library: str
@@ -37,6 +38,7 @@ class NativeCall:
     seconds: float | None = None
     memory: int | None = None
     number: int = 0
+    thread: int = 0
 
 
 @dataclass
@@ -62,6 +64,10 @@ class State:
     as_json: bool = False
     finished: bool = False
     step: str = ""
+
+    def innermost(self) -> list[NativeCall]:
+        """Return the call that each thread is in, the newest last."""
+        return sorted({call.thread: call for call in self.calls}.values(), key=lambda call: call.number)
 
 
 class Board:

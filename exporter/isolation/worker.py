@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 from exporter.isolation.board import MAX_TEXT, Board, NativeCall, State
+from models.native import watch_native_calls
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 CALL_SECONDS = 300.0
 SECONDS_PER_MB = 2.0
@@ -23,6 +29,7 @@ BYTES_PER_INPUT_BYTE = 200
 """A call may take `CALL_BYTES`, and this much for each byte of its file and of a batch of inputs."""
 
 _state = State()
+_files: list[str] = []
 _board: Board | None = None
 _lock = threading.RLock()
 _work_seconds, _work_bytes = 0.0, 0
@@ -33,6 +40,7 @@ def attach(board: Board) -> None:
     """Write to a supervisor's board from now on."""
     global _board  # noqa: PLW0603 - a process has one supervisor
     _board = board
+    watch_native_calls(native_call)
     _tell()
 
 
@@ -91,8 +99,19 @@ def expect_work(multiply_adds: int, memory: int) -> None:
 
 
 @contextlib.contextmanager
+def file_at_work(path: str | Path) -> Generator[None]:
+    """Say which of the user's files the block is about: `native_call` names it for calls that state no file."""
+    name = os.fspath(path)
+    _files.append(name)
+    try:
+        yield
+    finally:
+        _files.remove(name)
+
+
+@contextlib.contextmanager
 def native_call(
-    library: str, path: str | Path, seconds: float | None = None, *, input_bytes: int = 0
+    library: str, path: str | Path | None = None, seconds: float | None = None, *, input_bytes: int = 0
 ) -> Generator[None]:
     """Say that a library is at work on a file, for the block.
 
@@ -101,14 +120,16 @@ def native_call(
 
     Args:
         library: its name for people.
-        path: the file.
+        path: the file; None for that of the call around this one, or of `file_at_work`. Without any, what is at work
+            was made here and has no limit.
         seconds: the most that it may take; None for the default, which grows with the file; infinity for no limit.
         input_bytes: the size of what it is given besides the file.
     """
-    if _board is None:
+    found = None if _board is None else _find_path(path)
+    if found is None:
         yield
         return
-    call = _start(library, path, seconds, input_bytes)
+    call = _start(library, found, seconds, input_bytes)
     try:
         yield
     finally:
@@ -118,13 +139,38 @@ def native_call(
             _tell()
 
 
+def reads_file(library: str) -> Callable[[Callable[Concatenate[Path, P], R]], Callable[Concatenate[Path, P], R]]:
+    """Decorate a function whose first argument is the file that a library reads: its call is a `native_call`."""
+
+    def decorate(function: Callable[Concatenate[Path, P], R]) -> Callable[Concatenate[Path, P], R]:
+        @functools.wraps(function)
+        def call(path: Path, *arguments: P.args, **named: P.kwargs) -> R:
+            with native_call(library, path):
+                return function(path, *arguments, **named)
+
+        return call
+
+    return decorate
+
+
+def _find_path(path: str | Path | None) -> str | None:
+    """Return the file to name: for one in a staging folder, which users do not know, the one it is made from."""
+    given = None if path is None else os.fspath(path)
+    staged = given is not None and any(given.startswith(stage + os.sep) for stage, _ in _state.stages)
+    if given is not None and not (staged and _files):
+        return given
+    if _files and (staged or not _state.calls):
+        return _files[-1]
+    return _state.calls[-1].path if _state.calls else None
+
+
 def at_step(step: bytes) -> None:
     """Say what the innermost call is doing, such as `conv1 (Conv)`, in UTF-8."""
     if _board is not None:
         _board.write_step(step)
 
 
-def _start(library: str, path: str | Path, seconds: float | None, input_bytes: int) -> NativeCall:
+def _start(library: str, path: str, seconds: float | None, input_bytes: int) -> NativeCall:
     global _calls  # noqa: PLW0603 - the number of calls of this process
     size = _size(path)
     limit = default_seconds(path) if seconds is None else seconds
@@ -132,7 +178,7 @@ def _start(library: str, path: str | Path, seconds: float | None, input_bytes: i
     deadline = None if math.isinf(limit) else time.monotonic() + limit
     with _lock:
         _calls += 1
-        call = NativeCall(library[:MAX_TEXT], os.fspath(path)[:MAX_TEXT], deadline, limit, memory, _calls)
+        call = NativeCall(library[:MAX_TEXT], path[:MAX_TEXT], deadline, limit, memory, _calls, threading.get_ident())
         _state.calls = [*_state.calls, call]
         at_step(b"")
         _tell()

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, numpy_helper
 
+from exporter.isolation.worker import native_call
 from exporter.onnx_io.dtypes import FLOAT_TYPES
 from exporter.onnx_io.subgraphs import all_graphs
 
@@ -39,7 +40,8 @@ def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     from onnx.inliner import inline_local_functions
 
-    return inline_local_functions(model)
+    with native_call("onnx's inliner"):
+        return inline_local_functions(model)
 
 
 def cast_node(node: onnx.NodeProto, dtype: Literal["float32", "float64"]) -> None:

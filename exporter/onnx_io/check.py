@@ -4,6 +4,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import CheckerPass
 
 from exporter.foreign_logging import suppress_foreign_logging
+from exporter.isolation.worker import native_call
 from exporter.memory_errors import is_out_of_memory
 from exporter.onnx_io.load import first_line
 
@@ -17,7 +18,7 @@ def find_fault(model: ir.Model, *, full: bool = True) -> str | None:
             not know, or knows wrongly, can fail this part.
     """
     try:
-        with suppress_foreign_logging():
+        with suppress_foreign_logging(), native_call("onnx's checker"):
             CheckerPass(full_check=full)(model)
     except Exception as error:  # the checker, serialisation and shape inference share no class
         if is_out_of_memory(error):

@@ -6,6 +6,7 @@ import onnx
 from onnx import TensorProto
 
 from exporter.onnx_io.dtypes import FLOAT_TYPES
+from exporter.onnx_io.inference import infer_shapes
 from exporter.onnx_io.subgraphs import all_graphs
 
 
@@ -31,7 +32,7 @@ def infer_element_types(model: onnx.ModelProto) -> dict[str, int]:
 def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a model with what onnx infers; it refuses shapes that a file states wrongly, which engines do not read."""
     try:
-        return onnx.shape_inference.infer_shapes(model)
+        return infer_shapes(model)
     except onnx.shape_inference.InferenceError:
         stripped = onnx.ModelProto()
         stripped.CopyFrom(model)
@@ -40,6 +41,6 @@ def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
             if value.type.HasField("tensor_type"):
                 value.type.tensor_type.ClearField("shape")
     try:
-        return onnx.shape_inference.infer_shapes(stripped)
+        return infer_shapes(stripped)
     except onnx.shape_inference.InferenceError:
         return model

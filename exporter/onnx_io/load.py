@@ -12,6 +12,8 @@ from google.protobuf.message import DecodeError
 from onnx.external_data_helper import load_external_data_for_model
 
 from exporter.errors import ArtifactError
+from exporter.isolation.worker import reads_file
+from exporter.onnx_io.functions import require_expandable
 from exporter.onnx_io.message_limits import check_fields
 from models.protobuf_wire import BYTES, Field, WireError, WireReader, field_header
 
@@ -23,11 +25,13 @@ MAX_MESSAGE_BYTES = (1 << 31) - 1
 """The protobuf library's limit for one message."""
 
 
+@reads_file("protobuf")
 def load_without_weights(path: Path) -> onnx.ModelProto:
     """Load a model; its weights of `INLINE_BELOW` bytes and more become external data in the model file itself.
 
     Raises:
         ArtifactError: unreadable, or not ONNX.
+        LimitError: its functions expand to too many nodes.
     """
     try:
         with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
@@ -43,6 +47,7 @@ def load_without_weights(path: Path) -> onnx.ModelProto:
         ) from error
 
 
+@reads_file("protobuf")
 def load_with_weights(path: Path, *, external: bool = True) -> onnx.ModelProto:
     """Load a model with the weights in its file and, if `external`, those in its data files.
 
@@ -80,6 +85,7 @@ def _detail(error: Exception) -> str:
 def _checked(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     if not model.graph.node or not model.opset_import:
         raise ArtifactError(f"{path}: not an ONNX model: it has no nodes or no opset")
+    require_expandable(model, path)
     return model
 
 

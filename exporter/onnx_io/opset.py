@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from exporter.errors import UsageError
 from exporter.foreign_logging import suppress_foreign_logging
+from exporter.isolation.worker import native_call
 from exporter.onnx_io.load import first_line
 
 
@@ -39,7 +40,11 @@ def raise_opset(model: ir.Model, target: int) -> str | None:
     """
     from onnxscript.version_converter import ConvertVersionPass
 
-    with suppress_foreign_logging(), _collect_errors("onnxscript.version_converter") as errors:
+    with (
+        suppress_foreign_logging(),
+        _collect_errors("onnxscript.version_converter") as errors,
+        native_call("onnxscript's version converter"),
+    ):
         ConvertVersionPass(target, fallback=True)(model)
     if model.graph.opset_imports[""] == target:
         model.ir_version = max(model.ir_version, min_ir_version(target))

@@ -9,10 +9,12 @@ from onnx_ir.passes.common import CheckerPass, ShapeInferencePass
 
 from exporter.errors import ArtifactError
 from exporter.foreign_logging import suppress_foreign_logging
+from exporter.isolation.worker import native_call, reads_file
 from exporter.onnx_io.external_data import check_external_data
 from exporter.onnx_io.load import INLINE_BELOW, first_line, load_without_weights
 
 
+@reads_file("onnx-ir")
 def read_model(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> ir.Model:
     """Read a model and run onnx's checker on it.
 
@@ -39,7 +41,8 @@ def read_model(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) 
     _inline_small(model)
     _set_missing_shapes(path, model, shapes or {})
     try:
-        CheckerPass()(model)
+        with native_call("onnx's checker", path):
+            CheckerPass()(model)
     except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError) as error:
         raise ArtifactError(f"{path}: onnx's checker rejects it: {first_line(error)}") from error
     return model
@@ -56,7 +59,7 @@ def _set_missing_shapes(path: Path, model: ir.Model, shapes: Mapping[str, tuple[
                 )
             value.shape = ir.Shape([None, *sizes[1:]] if sizes else [])
     if any(value.shape is None and isinstance(value.type, ir.TensorType) for value in model.graph.outputs):
-        with suppress_foreign_logging():
+        with suppress_foreign_logging(), native_call("onnx's shape inference", path):
             ShapeInferencePass()(model)
 
 

@@ -17,6 +17,7 @@ import onnx
 import onnx_ir as ir
 
 from exporter.errors import C3DExportError, UsageError
+from exporter.isolation.worker import native_call
 from exporter.onnx_io.load import (
     GRAPH_INITIALIZER,
     INLINE_BELOW,
@@ -78,7 +79,8 @@ def write_onnx(
 
 def _check(path: Path, full_check: bool) -> None:
     try:
-        onnx.checker.check_model(str(path), full_check=full_check)
+        with native_call("onnx's checker", path):
+            onnx.checker.check_model(str(path), full_check=full_check)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise C3DExportError(f"onnx's checker rejects the written model: {first_line(error)}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -11,6 +12,7 @@ import numpy as np
 
 from exporter.engines.reference.operators import NodeError
 from exporter.errors import C3DExportError, OutOfMemoryError
+from exporter.isolation.worker import native_call
 from exporter.parity.decisions import DecisionGraph, Node, Run
 from exporter.parity.discrete import NearTies, is_discrete
 from exporter.parity.feeds import cast_feeds
@@ -84,7 +86,8 @@ class RowTies:
         if run is None:
             return np.zeros(positions.shape, bool)
         try:
-            return self.tree.accepts(run, positions, candidates)
+            with self._tracing():
+                return self.tree.accepts(run, positions, candidates)
         except NodeError:  # an operator for which there is no float64 kernel
             return np.zeros(positions.shape, bool)
 
@@ -92,12 +95,17 @@ class RowTies:
         """See `NearTies`."""
         run = self.values.run(self.tree, self.row, self.tolerance)
         try:
-            bounds = None if run is None else run.bounds(self.tree)
+            with self._tracing():
+                bounds = None if run is None else run.bounds(self.tree)
         except NodeError:
             bounds = None
         if bounds is None:
             return np.zeros(size, bool), np.ones(size, bool)
         return bounds.uncertain.reshape(-1)[:size], bounds.inexact.reshape(-1)[:size]
+
+    def _tracing(self) -> AbstractContextManager[None]:
+        decisions = self.values.golden.source.decisions
+        return native_call("the tracing of decisions", None if decisions is None else decisions.path)
 
 
 _VALUES: WeakKeyDictionary[DecisionGraph, DecidingValues] = WeakKeyDictionary()

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import onnx
 
+from exporter.isolation.worker import native_call
 from exporter.system import available_cpus, cpu_model
 from exporter.timing import RoundOptions, time_interleaved
 from models.cache import cache_folder
@@ -155,7 +156,8 @@ def _measure(
         with contextlib.suppress(Exception):  # a model that onnxruntime rejects; its exceptions share no base class
             run = partial(open_session(model).run, None, dict(feeds))
             for _ in range(WARM_UP):
-                run()
+                with native_call("onnxruntime"):
+                    run()
             runs[name] = run
     return {name: 1e3 * median(times) for name, times in time_interleaved(runs, ROUNDS, progress).items()}
 
@@ -166,7 +168,8 @@ def open_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    with native_call("onnxruntime"):
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _load_cached(path: Path | None) -> dict[str, float] | None:

@@ -9,6 +9,7 @@ The passes of `exporter.passes.prepare` change sizes and opset, which is their p
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,6 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from exporter.errors import UsageError
+from exporter.isolation.worker import native_call
 from exporter.memory_errors import is_out_of_memory
 from exporter.onnx_io.check import find_fault
 from exporter.onnx_io.load import first_line
@@ -41,6 +43,7 @@ class GraphPass(ir.passes.InPlacePass):
         condition: when it applies, in one sentence.
         reason: what it improves, in one sentence.
         preparatory: it only simplifies the graph for later passes; by itself it is no reason to write another file.
+        measures: it may measure variants on this machine, which takes long.
         enters_subgraphs: its implementation would also change If, Loop and Scan's graphs, so that a model with any is
             left unchanged.
         decisions: what the last call decided, in the order of the graph.
@@ -50,6 +53,7 @@ class GraphPass(ir.passes.InPlacePass):
     condition: ClassVar[str]
     reason: ClassVar[str]
     preparatory: ClassVar[bool] = False
+    measures: ClassVar[bool] = False
     enters_subgraphs: ClassVar[bool] = False
 
     def __init__(self) -> None:
@@ -126,7 +130,8 @@ def run_passes(
         if stale:
             infer_shapes(model)
         before = model.clone()
-        stale, fault = _run_guarded(step, model, full, opens)
+        with native_call(f"pass {step.name}", seconds=math.inf if step.measures else None):
+            stale, fault = _run_guarded(step, model, full, opens)
         if fault is not None:
             model = before
             decisions.append(Decision(step.name, UNDONE_OPERATOR, UNDONE, fault))

@@ -16,6 +16,7 @@ from onnx_ir.passes.common import (
 )
 
 from exporter.foreign_logging import suppress_foreign_logging
+from exporter.isolation.worker import native_call
 from exporter.passes.base import GraphPass, constant, find_nodes
 from exporter.passes.builder import is_rewritten
 from exporter.passes.shapes import preserve_signature
@@ -58,7 +59,7 @@ class FoldConstants(GraphPass):
         resolved = _resolve_cast_like(model)
         if resolved is None:
             return False
-        with suppress_foreign_logging(), preserve_signature(model):
+        with suppress_foreign_logging(), preserve_signature(model), native_call("onnxscript's constant folding"):
             folded = fold_constants(
                 model,
                 onnx_shape_inference=True,

@@ -44,6 +44,7 @@ class Conv3dAsConv2d(GraphPass):
     """A 3-D convolution is computed in 2-D, where that is faster: first layers, strided ones, kernels of one frame."""
 
     name = "conv3d-as-conv2d"
+    measures = True
     condition = (
         "A float32 Conv of volumes with one group, constant weights, a known size, and at most "
         f"{MAX_FRAMES} frames if its kernel has several."

@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from exporter.isolation.worker import native_call
 from exporter.passes.base import (
     ONNX,
     GraphPass,
@@ -137,7 +138,8 @@ def _evaluate(
     output = helper.make_tensor_value_info(str(result.name), TensorProto.UNDEFINED, None)
     graph = helper.make_graph([ir.to_proto(node) for node in chain], "weights", inputs, [output])
     imports = [helper.make_opsetid(domain, version) for domain, version in model.graph.opset_imports.items()]
-    (values,) = ReferenceEvaluator(helper.make_model(graph, opset_imports=imports)).run(None, feeds)
+    with native_call("onnx's evaluator"):
+        (values,) = ReferenceEvaluator(helper.make_model(graph, opset_imports=imports)).run(None, feeds)
     folded = np.asarray(values).astype(np.float32)
     largest = max(values.size for values in feeds.values()) * folded.itemsize
     return folded if folded.nbytes <= largest + MAX_GROWTH else None

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from exporter.foreign_logging import suppress_foreign_logging
+from exporter.isolation.worker import native_call
 
 Size = int | str | None
 """The size of one axis."""
@@ -21,7 +22,8 @@ def infer_shapes(model: ir.Model, *, outputs: bool = False) -> None:
 
     The graph's inputs keep the declared ones, and so do its outputs unless `outputs`. Weights are not copied.
     """
-    with suppress_foreign_logging(), contextlib.nullcontext() if outputs else preserve_signature(model):
+    restoring = contextlib.nullcontext() if outputs else preserve_signature(model)
+    with suppress_foreign_logging(), restoring, native_call("onnx's shape inference"):
         ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from exporter.errors import UnavailableError, VideoError
+from exporter.isolation.worker import native_call
 from exporter.storage import open_input
 from exporter.video.sources import Source
 from exporter.video.types import VideoSummary
@@ -71,8 +74,9 @@ class FileFrames:
         self._source, self._summary = source, summary
         self._stack = ExitStack()
         try:
-            self._container = self._open()
-            self._stream = self._select_stream()
+            with self._call():
+                self._container = self._open()
+                self._stream = self._select_stream()
         except BaseException:
             self._stack.close()
             raise
@@ -107,7 +111,8 @@ class FileFrames:
         packets = self._packets()
         while True:
             try:
-                packet = next(packets, None)
+                with self._call():
+                    packet = next(packets, None)
             except FFmpegError as error:
                 self._summary.note(f"reading ended early: {_reason(error)}")
                 return
@@ -116,7 +121,8 @@ class FileFrames:
             if packet is None:
                 return
             try:
-                frames = packet.decode()
+                with self._call():
+                    frames = packet.decode()
             except FFmpegError:
                 self._summary.corrupt_packets += 1
                 continue
@@ -151,6 +157,11 @@ class FileFrames:
         packets = self._container.demux(self._stream)
         with suppress(IndexError):  # PyAV flushes streams, too, that appeared while it read, and does not find them
             yield from packets
+
+    def _call(self) -> AbstractContextManager[None]:
+        """Name FFmpeg and the video where it crashes or hangs; cameras, pipes and addresses may be waited for."""
+        waits = not Path(self._source.url).is_file()
+        return native_call("FFmpeg", self._source.name, math.inf if waits else None)
 
     def _open(self) -> InputContainer:
         require_pyav()

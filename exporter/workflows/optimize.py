@@ -13,6 +13,7 @@ from pathlib import Path
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.store import same_file
 from exporter.errors import UsageError
+from exporter.isolation.worker import file_at_work
 from exporter.parity.record import parity_record
 from exporter.passes.decisions import FIX_SIZES, Decision
 from exporter.passes.summary import UnchangedReason, summarise_unchanged
@@ -104,6 +105,7 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
     data = external_files(subject.path)
     record = None if request.decisions is None else read_decisions(request.decisions)
     with ExitStack() as stack:
+        stack.enter_context(file_at_work(subject.path))
         times = {} if record is None else record.times
         rewriter = Rewriter(request, subject, target, stack, seconds, progress, times)
         if record is not None and record.structure not in ("", rewriter.structure):

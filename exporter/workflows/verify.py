@@ -20,7 +20,7 @@ from exporter.errors import UsageError
 from exporter.formats import load_artifact
 from exporter.inference.ray_reference import NETWORK_ONLY, reference_on_ray
 from exporter.inference.types import RayOptions
-from exporter.isolation.worker import expect_work
+from exporter.isolation.worker import expect_work, file_at_work
 from exporter.load_checks import LoadChecks
 from exporter.parity.cost import VerificationCost, estimate_verification, require_memory
 from exporter.parity.determinism import check_determinism
@@ -90,7 +90,8 @@ def verify_parity(
         if ray is not None:
             raise UsageError(NETWORK_ONLY)
         other = load_artifact(options.against, LoadChecks(trust=options.trust))
-        compared = verify_against_file(loaded, other, options, progress)
+        with file_at_work(other.path):
+            compared = verify_against_file(loaded, other, options, progress)
         other.require_unchanged()
         return compared
     for option, given in (("--shape", options.inputs.shapes), ("--feed", options.inputs.feeds)):

@@ -12,8 +12,10 @@ from onnx import TensorProto, helper
 
 from exporter.engines.reference.kernels.convolution import conv_workspace
 from exporter.engines.reference.node import make_node, normalize_domain
+from exporter.isolation.worker import reads_file
 from exporter.onnx_io.cast import inline_functions
 from exporter.onnx_io.dtypes import FLOAT_TYPES
+from exporter.onnx_io.inference import infer_shapes
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.subgraphs import last_uses
 
@@ -52,6 +54,7 @@ class GraphCost:
     complete: bool
 
 
+@reads_file("the estimate of its cost")
 def estimate_graph(path: Path, shapes: Shapes) -> GraphCost:
     """Return the cost of evaluating a model in float64 on inputs of these shapes.
 
@@ -105,7 +108,7 @@ def _infer(model: onnx.ModelProto, shapes: Shapes) -> tuple[dict[str, int], dict
             value.type.tensor_type.ClearField("shape")  # a stated batch may differ from the one asked about
     del graph.value_info[:]
     try:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        inferred = infer_shapes(model, data_prop=True).graph
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):  # the numbers are then lower bounds
         inferred = graph
     known: dict[str, tuple[int, ...]] = {}

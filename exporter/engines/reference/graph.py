@@ -11,6 +11,7 @@ import onnx
 from exporter.engines.reference.node import make_node
 from exporter.engines.reference.operators import Choice, Operator
 from exporter.engines.reference.weights import Weights
+from exporter.isolation.worker import at_step
 from exporter.onnx_io.subgraphs import last_uses
 
 Values = Mapping[str, Any]
@@ -81,6 +82,8 @@ class GraphEvaluator:
         scope: MutableMapping[str, Any] = ChainMap(values, self._weights, outer or {})
         kept = {*self.outputs, *keep}
         for operator, freed in zip(self.operators, self._freed, strict=True):
+            if outer is None:  # of a graph inside a node, the node is named
+                at_step(operator.step)
             outputs = operator.run([scope.get(name) if name else None for name in operator.node.proto.input], scope)
             for name, value in zip(operator.node.proto.output, outputs, strict=False):
                 if name:

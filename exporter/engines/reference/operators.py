@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,6 +85,11 @@ class Operator:
     _implementations: list[tuple[str, Callable[[Values], Sequence[Any]]]] = field(
         default_factory=list[tuple[str, Callable[[Values], Sequence[Any]]]]
     )
+
+    @cached_property
+    def step(self) -> bytes:
+        """What a supervisor is told while the node is computed."""
+        return self.node.label.encode("utf-8", "replace")
 
     def __post_init__(self) -> None:
         """List the implementations, best first.

@@ -21,6 +21,7 @@ import numpy as np
 from exporter.errors import OutputError, UnavailableError
 from exporter.inference.features.record import VideoRecord
 from exporter.inference.features.types import FeatureRow
+from exporter.isolation.worker import native_call
 from exporter.storage import display, open_input
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def read_videos(file: str) -> tuple[StoredVideo, ...]:
     from pyarrow import ArrowInvalid, parquet
 
     try:
-        with open_input(file, "table", OutputError) as stream:
+        with native_call("pyarrow", file), open_input(file, "table", OutputError) as stream:
             metadata = parquet.read_metadata(stream).metadata or {}
         return msgspec.json.decode(metadata[VIDEOS_KEY], type=tuple[StoredVideo, ...])
     except (OSError, ArrowInvalid, KeyError, msgspec.MsgspecError) as error:
@@ -209,6 +210,7 @@ def merge(
                 if source != first_file:
                     file = parquet.ParquetFile(part.enter_context(open_input(source, "table", OutputError)))
                 for group in range(first, first + stored.groups):
-                    table = file.read_row_group(group).replace_schema_metadata(metadata)
+                    with native_call("pyarrow", source):
+                        table = file.read_row_group(group).replace_schema_metadata(metadata)
                     writer.write_table(table, row_group_size=max(1, table.num_rows))
     return videos

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
 from exporter.onnx_io.dtypes import FLOAT_TYPES
+from exporter.onnx_io.inference import infer_shapes
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.subgraphs import values_before
 from exporter.parity.decisions.choices import Choice, Moved, Ranked, Recast
@@ -242,7 +243,7 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
 def _element_types(model: onnx.ModelProto) -> dict[str, int]:
     """Return {value: its element type}, of the values for which onnx can infer it."""
     try:
-        graph = onnx.shape_inference.infer_shapes(model).graph
+        graph = infer_shapes(model).graph
     except (onnx.shape_inference.InferenceError, ValueError):  # engines may run it all the same
         graph = model.graph
     values = (*graph.value_info, *graph.input, *graph.output)

@@ -19,7 +19,9 @@ from google.protobuf.message import EncodeError
 from onnx import numpy_helper
 from onnx.external_data_helper import uses_external_data
 
+from exporter.isolation.worker import reads_file
 from exporter.onnx_io.dtypes import dtype_name
+from exporter.onnx_io.inference import infer_shapes
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import free_size
 from exporter.onnx_io.subgraphs import captured_values
@@ -190,7 +192,7 @@ class _Graph:
     def shapes(self) -> dict[str, Shape]:
         graph = self.model.graph
         try:
-            inferred = onnx.shape_inference.infer_shapes(self.model).graph.value_info
+            inferred = infer_shapes(self.model).graph.value_info
         except (RuntimeError, ValueError, EncodeError):  # an invalid model, or one of 2 GiB
             inferred = graph.value_info
         shapes: dict[str, Shape] = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
@@ -214,6 +216,7 @@ class _Graph:
         }
 
 
+@reads_file("the analysis of its inputs")
 def find_roles(path: Path, form: FormatName) -> InputRoles:
     """Return the inputs of a model file that have a role; of TorchScript, none is known.
 

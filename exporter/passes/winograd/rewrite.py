@@ -46,6 +46,7 @@ class Winograd(GraphPass):
     """3x3x3 convolutions become products of transformed tiles, where that is faster."""
 
     name = "winograd"
+    measures = True
     condition = (
         "A float32 Conv of 3x3x3, 1x3x3 or 3x3 taps, stride 1, one group, constant weights and a known input size."
     )

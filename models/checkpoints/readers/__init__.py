@@ -21,6 +21,7 @@ from models.checkpoints.readers.tensorflow import is_table, read_tf_checkpoint
 from models.checkpoints.readers.torch import TEXT_FILE, is_pickle, is_text, is_torch, read_torch
 from models.checkpoints.readers.zip_archive import is_zip, member_names
 from models.errors import CheckpointError
+from models.native import native_call
 from models.paths import require_file
 
 
@@ -84,14 +85,16 @@ def read_file(path: Path) -> ReadResult:
     """
     require_file(path, "checkpoint", CheckpointError)
     try:
-        with open_mapped(path) as file:
+        with native_call("the reader of checkpoints", path), open_mapped(path) as file:
             hashing = Hashing(file)
             try:
                 with open_inside(file, SUFFIXES) as inner:
                     if inner is not file:
                         hashing.finish()
                         file.release()
-                    contents = detect_format(inner).read(inner)
+                    kind = detect_format(inner)
+                    with native_call(f"the reader of {kind.name}", path):
+                        contents = kind.read(inner)
                 if len(contents.tensors) > MAX_TENSORS:
                     raise CheckpointError(f"{path}: {len(contents.tensors)} tensors: more than {MAX_TENSORS}")
             finally:
