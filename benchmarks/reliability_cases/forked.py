@@ -22,7 +22,9 @@ LANES = 2
 """Processes at a time."""
 MAX_SECONDS = 2.0
 """Processor time of a case that reads a file."""
-HANG_SECONDS = 30.0
+COMMAND_SECONDS = 30.0
+"""Processor time of a case that runs commands."""
+HANG_SECONDS = 90.0
 """A case that reports nothing for so long hangs."""
 HEADROOM = 512 << 20
 ADDRESS_SPACE = 24 << 30
@@ -31,20 +33,23 @@ Work = Callable[[int], tuple[str, str]]
 """Runs a case by its number; returns its outcome, and how it failed or nothing."""
 
 
-def run_cases(row: Row, total: int, work: Work, size_of: Callable[[int], int] = lambda _: 0) -> Row:
+def run_cases(
+    row: Row, total: int, work: Work, size_of: Callable[[int], int] = lambda _: 0, seconds: float = MAX_SECONDS
+) -> Row:
     """Run cases 0 to `total` and add them to the row.
 
-    A case fails where its work says so, where its process ends or reports nothing, where it takes more than
-    MAX_SECONDS, or more memory than twice its file and HEADROOM.
+    A case fails where its work says so, where its process ends or reports nothing, where it takes more processor time
+    than it may, or more memory than twice its file and HEADROOM.
 
     Args:
         row: gets the outcomes.
         total: number of cases.
         work: runs in a forked process.
         size_of: bytes of a case's file.
+        seconds: of processor time that a case may take.
     """
     progress = Progress(row, total)
-    lanes = [_Lane(work, range(lane, total, LANES)) for lane in range(min(LANES, total))]
+    lanes = [_Lane(work, range(lane, total, LANES), seconds) for lane in range(min(LANES, total))]
     while open_lanes := [lane for lane in lanes if lane.start()]:
         readable, _, _ = select.select([lane.pipe for lane in open_lanes], [], [], 1.0)
         for lane in open_lanes:
@@ -58,8 +63,8 @@ def run_cases(row: Row, total: int, work: Work, size_of: Callable[[int], int] = 
 class _Lane:
     """Cases one after another in a process, and in another one after a case that ended it."""
 
-    def __init__(self, work: Work, numbers: range) -> None:
-        self._work, self._numbers = work, numbers
+    def __init__(self, work: Work, numbers: range, seconds: float) -> None:
+        self._work, self._numbers, self._seconds = work, numbers, seconds
         self._next = 0
         self._pid = 0
         self._heard = 0.0
@@ -74,7 +79,7 @@ class _Lane:
         sys.stdout.flush()
         self._pid = os.fork()
         if not self._pid:
-            _serve(self._work, self._numbers[self._next :], writing)
+            _serve(self._work, self._numbers[self._next :], writing, self._seconds)
         os.close(writing)
         self._heard, self._buffer = time.monotonic(), b""
         return True
@@ -106,7 +111,7 @@ class _Lane:
             yield number, what, f"case {number} {what}", 0
 
 
-def _serve(work: Work, numbers: range, pipe: int) -> NoReturn:
+def _serve(work: Work, numbers: range, pipe: int, seconds: float) -> NoReturn:
     """Run cases and write their results to the pipe."""
     os.setpgid(0, 0)
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
@@ -120,7 +125,7 @@ def _serve(work: Work, numbers: range, pipe: int) -> NoReturn:
         except BaseException as error:  # noqa: BLE001 - also what is no Exception is a failure of the case
             outcome, failure = "failed", f"case {number}: {type(error).__name__}: {error}"
         took = _processor_seconds() - start
-        if took > MAX_SECONDS and not failure:
+        if took > seconds and not failure:
             failure = f"case {number} took {took:.1f} s"
         line = json.dumps([number, outcome, failure, peak_memory() - before])
         os.write(pipe, line.encode() + b"\n")

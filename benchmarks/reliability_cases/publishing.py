@@ -1,0 +1,262 @@
+"""Faults while files are written: kills, full disks, folders that cannot be written to, exporters side by side."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import random
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from helpers.manifests import publish_content
+
+from exporter.artifacts.files import MANIFEST_SUFFIX
+from exporter.artifacts.store import recover
+from exporter.formats import load_artifact
+from exporter.types import ExportRequest, FormatName
+from exporter.workflows.export import export
+from reliability_cases.artifacts import SMALL
+from reliability_cases.base import Progress, Row, Run
+from reliability_cases.forked import COMMAND_SECONDS, Done, import_commands, run_cases, run_command
+from reliability_cases.injected import CALLS, NAMES, count_calls, find_strace, run_traced
+
+FORMATS: tuple[FormatName, ...] = ("onnx", "torchscript")
+LONG_KILLS, LONG_FULL = 300, 237
+EXPORTERS = 8
+Injection = tuple[FormatName, str, int]
+"""The format that is exported, the system call, and which of its uses."""
+
+
+def families(run: Run) -> Iterator[Row]:
+    """Yield the rows."""
+    folder = run.folder / "publishing"
+    scene = _Scene(folder)
+    import_commands()
+    if find_strace() is None:
+        print("left out: kills and full disks, which need strace", file=sys.stderr)
+    else:
+        yield _kills(run, scene)
+        yield _full_disks(run, scene)
+    yield _output_folders(folder)
+    yield from _side_by_side(run, folder)
+
+
+@dataclass(frozen=True)
+class _Sets:
+    """SHA-256 of each file of the sets that a folder may hold: {name: digest}."""
+
+    old: dict[str, str]
+    new: dict[str, str]
+
+
+class _Scene:
+    """An old artifact in a folder, and the export of a new one into it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        self.sets: dict[str, _Sets] = {}
+        for kind in FORMATS:
+            for name, seed in (("old", 0), ("new", 1)):
+                _export(kind, folder / kind / name, seed)
+            _export(kind, folder / kind / "old", 0)
+            self.sets[kind] = _Sets(_digests(folder / kind / "old"), _digests(folder / kind / "new"))
+
+    def begin(self, kind: FormatName, number: int) -> Path:
+        """Return a new folder with the old artifact in it."""
+        place = self.folder / f"run-{kind}-{number}"
+        (place / "log").mkdir(parents=True)
+        shutil.copytree(self.folder / kind / "old", place / "out")
+        return place
+
+    def export(self, kind: FormatName, place: Path) -> Callable[[], int]:
+        """Return the work that exports the new artifact there."""
+
+        def work() -> int:
+            from exporter.cli.error_handling import report_error
+
+            try:
+                _export(kind, place / "out", 1)
+            except Exception as error:  # noqa: BLE001 - the boundary of the command line, which decides the exit code
+                return report_error(error, as_json=False)
+            return 0
+
+        return work
+
+    def judge(self, kind: FormatName, out: Path) -> tuple[str, str]:
+        """Return what a reader finds after the next run has cleaned up, and what is wrong with it."""
+        recover(out)
+        found, sets = _digests(out), self.sets[kind]
+        hidden = [name for name in found if name.startswith(".")]
+        if hidden:
+            return "litter", f"{hidden[0]} is left"
+        for name, wanted in (("old", sets.old), ("new", sets.new)):
+            if found == wanted:
+                load_artifact(next(out.glob(f"*{MANIFEST_SUFFIX}")).with_suffix(""))
+                return f"the {name} set", ""
+        if (
+            all(found.get(name) == digest for name, digest in sets.new.items())
+            and found.items()
+            <= {
+                **sets.old,
+                **sets.new,
+            }.items()
+        ):
+            return "the new set, and old data that the next export removes", ""
+        return "mixed", f"holds {sorted(found)}, neither the old set nor the new one"
+
+
+def _export(kind: FormatName, folder: Path, seed: int) -> Path:
+    model = replace(SMALL, seed=seed)
+    export(ExportRequest((kind,), model=model, output_dir=folder, verify=False, external_data=kind == "onnx"))
+    return folder
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def _injections(scene: _Scene, calls: tuple[str, ...], total: int) -> list[Injection]:
+    """Return (format, system call, which of its uses), evenly over all uses that an export makes."""
+    every: list[Injection] = []
+    for kind in FORMATS:
+        place = scene.begin(kind, 0)
+        counts = count_calls(scene.export(kind, place), place / "log")
+        shutil.rmtree(place)
+        for call in calls:
+            every.extend((kind, call, use) for use in range(1, counts[call] + 1))
+    return every if len(every) <= total else random.Random(7).sample(every, total)
+
+
+def _kills(run: Run, scene: _Scene) -> Row:
+    cases = _injections(scene, CALLS, run.choose(8, LONG_KILLS))
+    row = Row(
+        "after SIGKILL at any system call the folder holds the old set or the new one, complete",
+        "strace kills an export at a write, fsync, rename, link, unlink or mkdir; the next run cleans up",
+    )
+
+    def work(number: int) -> tuple[str, str]:
+        kind, call, use = cases[number]
+        place = scene.begin(kind, number + 1)
+        code = run_traced(scene.export(kind, place), place / "log", "-e", f"inject={call}:signal=KILL:when={use}")
+        outcome, failure = scene.judge(kind, place / "out")
+        if code is None:
+            failure = "the export hangs"
+        shutil.rmtree(place)
+        return outcome, failure and f"{kind}, killed at {call} {use}: {failure}"
+
+    return run_cases(row, len(cases), work, seconds=COMMAND_SECONDS)
+
+
+def _full_disks(run: Run, scene: _Scene) -> Row:
+    writing = tuple(call for call in CALLS if call not in ("unlink", "unlinkat", "rmdir", "ftruncate"))
+    cases = _injections(scene, writing, run.choose(8, LONG_FULL))
+    row = Row(
+        "a full disk is one line that says so, exit 3; the old set stays, nothing is left over",
+        "strace answers a write, fsync, rename, link or mkdir of an export by ENOSPC",
+    )
+
+    def work(number: int) -> tuple[str, str]:
+        kind, call, use = cases[number]
+        place = scene.begin(kind, number + 1)
+        code = run_traced(scene.export(kind, place), place / "log", "-e", f"inject={call}:error=ENOSPC:when={use}")
+        outcome, failure = scene.judge(kind, place / "out")
+        line = (place / "log" / "stderr").read_text(errors="replace")
+        if code == 0 and outcome == "the new set":
+            outcome = "exit 0: the call did not matter"
+        elif code != 3 or "No space left" not in line or "Traceback" in line:
+            failure = failure or f"exit {code}, {outcome}: {line[-200:]!r}"
+        elif call not in NAMES and outcome == "the new set":
+            failure = failure or "the error says that nothing was written, but the new set is there"
+        shutil.rmtree(place)
+        return f"exit {code}, {outcome}" if code else outcome, failure and f"{kind}, {call} {use}: {failure}"
+
+    return run_cases(row, len(cases), work, seconds=COMMAND_SECONDS)
+
+
+def _output_folders(folder: Path) -> Row:
+    """As another user than root, who may write anywhere."""
+    row = Row(
+        "an output folder that cannot be used is refused, exit 3",
+        "a file, below a file, a dangling link, /dev/null, /proc; of mode 0500 where the user is not root",
+    )
+    place = folder / "outputs"
+    place.mkdir(mode=0o755)
+    (place / "file").write_text("x")
+    (place / "dangling").symlink_to(place / "nowhere" / "deep")
+    (place / "closed").mkdir(mode=0o500)
+    targets = ["file", "file/below", "dangling", "/dev/null", "/proc/nothing", "/proc"]
+    targets += ["closed"] if os.geteuid() else []
+    progress = Progress(row, len(targets))
+    small = ["--num-classes", "5", "--no-verify"]
+    for target in targets:
+        done = run_command(["c3d-export", "--format", "onnx", *small, "-o", target], place)
+        faults = done.faults + ([] if done.code == 3 else [f"exit {done.code}"])
+        row.add(f"exit {done.code}", f"-o {target}: {'; '.join(faults)}: {_last(done)}" if faults else "")
+        progress.step()
+    return progress.end()
+
+
+def _last(done: Done) -> str:
+    return repr(done.stderr[-150:])
+
+
+def _side_by_side(run: Run, folder: Path) -> Iterator[Row]:
+    """First sets of a few bytes, which are published at once, then whole exports."""
+    wanted = {_set_digest(_publish(folder / f"small-{seed}", seed)): seed for seed in range(EXPORTERS)}
+    yield _rounds(folder / "small", _publish, wanted, run.choose(10, 300), "staged sets of a few bytes")
+    if run.long:
+        alone = [folder / f"alone-{seed}" for seed in range(EXPORTERS)]
+        wanted = {_set_digest(_export("onnx", out, seed)): seed for seed, out in enumerate(alone)}
+        yield _rounds(folder / "whole", lambda out, seed: _export("onnx", out, seed), wanted, 4, "whole exports")
+
+
+def _publish(out: Path, seed: int) -> Path:
+    publish_content(out, "abcdefgh"[seed], "c3d.bin")
+    return out
+
+
+def _rounds(place: Path, write: Callable[[Path, int], Path], wanted: dict[str, int], rounds: int, what: str) -> Row:
+    row = Row(
+        f"{EXPORTERS} exporters into one folder leave one whole set",
+        f"{what}, others by each exporter; every other round with an flock that does nothing",
+    )
+    progress = Progress(row, rounds)
+    for number in range(rounds):
+        out = place / str(number)
+        children = [_fork_exporter(write, out, seed, locks=number % 2 == 0) for seed in range(EXPORTERS)]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        recover(out)
+        whole = _set_digest(out) in wanted
+        failure = "" if whole and not any(codes) else f"exit codes {codes}, holds {sorted(_digests(out))}"
+        row.add("one whole set" if whole else "mixed", failure and f"round {number}: {failure}")
+        shutil.rmtree(out)
+        progress.step()
+    return progress.end()
+
+
+def _fork_exporter(write: Callable[[Path, int], Path], out: Path, seed: int, *, locks: bool) -> int:
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            if not locks:
+                fcntl.flock = lambda *_: None  # as some network file systems do
+            write(out, seed)
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+
+def _set_digest(folder: Path) -> str:
+    return hashlib.sha256(repr(sorted(_digests(folder).items())).encode()).hexdigest()
