@@ -116,7 +116,7 @@ class Manifest:
         parity: the result of the check at export. Never inside a model file.
         class_names: a name for each class, in the order of the scores; None where they are not known, or where the
             artifact returns no class scores.
-        tensors: {weight, as the model file names it: SHA-256 of its values, see `exporter.artifacts.tensor_hashes`};
+        tensors: {weight, as the model file names it: SHA-256 of its values, see `exporter.stored_tensors`};
             None where the format's weights cannot be listed, and in artifacts of releases that did not record it.
             Never inside a model file.
     """

@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 
-from exporter.artifacts.tensor_hashes import tensor_sha256
+from exporter.stored_tensors import tensor_sha256
 
 
 def test_the_hash_is_of_dtype_shape_and_values() -> None:

@@ -1,0 +1,122 @@
+"""What an ONNX file states of itself, read from its bytes without the library onnx, which takes a second to import.
+
+Field numbers: onnx/onnx.proto. ModelProto: graph 7, metadata_props 14. GraphProto: initializer 5. TensorProto: dims 1,
+data_type 2, float_data 4, int32_data 5, string_data 6, int64_data 7, name 8, raw_data 9, double_data 10,
+uint64_data 11, external_data 13, data_location 14. StringStringEntryProto: key 1, value 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+
+import numpy as np
+
+from exporter.errors import ArtifactError
+from exporter.stored_tensors import StoredModel, StoredTensor
+from models.config import MANIFEST_KEY
+from models.protobuf_wire import BYTES, Field, WireError, fields, packed
+
+DTYPES: Mapping[int, tuple[str, int]] = dict(
+    enumerate(
+        (
+            *(("float32", 32), ("uint8", 8), ("int8", 8), ("uint16", 16), ("int16", 16), ("int32", 32), ("int64", 64)),
+            *(("string", 0), ("bool", 8), ("float16", 16), ("float64", 64), ("uint32", 32), ("uint64", 64)),
+            *(("complex64", 64), ("complex128", 128), ("bfloat16", 16), ("float8e4m3fn", 8), ("float8e4m3fnuz", 8)),
+            *(("float8e5m2", 8), ("float8e5m2fnuz", 8), ("uint4", 4), ("int4", 4), ("float4e2m1", 4)),
+            *(("float8e8m0", 8), ("uint2", 2), ("int2", 2)),
+        ),
+        1,
+    )
+)
+"""{TensorProto.DataType: (its name as `exporter.onnx_io.dtypes.dtype_name` returns it, bits of a value)}."""
+STRING = 8
+EXTERNAL = 1
+_FLOATS, _NUMBERS = (4, 10), (5, 7, 11)
+
+
+@dataclass
+class _File:
+    path: Path
+    data: mmap
+
+    def text(self, span: Field) -> str:
+        return self.data[span.start : span.end].decode("utf-8", "backslashreplace")
+
+    def members(self, span: Field) -> dict[int, list[Field]]:
+        found: dict[int, list[Field]] = {}
+        for member in fields(self.data, span.start, span.end):
+            found.setdefault(member.number, []).append(member)
+        return found
+
+    def pairs(self, spans: list[Field]) -> dict[str, str]:
+        entries = [self.members(span) for span in spans]
+        return {self.text(entry[1][-1]): self.text(entry[2][-1]) for entry in entries if {1, 2} <= entry.keys()}
+
+
+def read_stored_onnx(path: Path) -> StoredModel:
+    """Return the manifest in a model's metadata, and its main graph's initialisers but for those of strings.
+
+    Raises:
+        ArtifactError: it cannot be read, or is no ONNX file.
+    """
+    try:
+        with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
+            file = _File(path, data)
+            model = file.members(Field(0, BYTES, 0, len(data), 0))
+            graphs = [file.members(span) for span in model.get(7, []) if span.wire == BYTES]
+            found = [_tensor(file, span) for graph in graphs for span in graph.get(5, []) if span.wire == BYTES]
+            metadata = file.pairs([span for span in model.get(14, []) if span.wire == BYTES])
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, OverflowError) as error:  # an empty file cannot be mapped; what is cut off is a WireError
+        raise ArtifactError(f"{path}: not a complete ONNX file (truncated, or another file format)") from error
+    tensors = tuple(tensor for tensor in found if tensor is not None)
+    others = {tensor.path for tensor in tensors if tensor.path != path}
+    data_files = {other.name if other.parent == path.parent else str(other) for other in others}
+    return StoredModel(metadata.get(MANIFEST_KEY), tensors, tuple(sorted(data_files)))
+
+
+def _tensor(file: _File, span: Field) -> StoredTensor | None:
+    """Return an initialiser; None for one of strings."""
+    members = file.members(span)
+    name = file.text(members[8][-1]) if 8 in members else ""
+    kind = members[2][-1].value if 2 in members else 0
+    if kind == STRING:
+        return None
+    if kind not in DTYPES:
+        raise WireError(f"{name} has the element type {kind}")
+    dtype, bits = DTYPES[kind]
+    shape = tuple(size for dim in members.get(1, []) for size in packed(file.data, dim))
+    if 14 in members and members[14][-1].value == EXTERNAL:
+        stated = file.pairs(members.get(13, []))
+        place = file.path.parent / stated.get("location", "")
+        offset, length = int(stated.get("offset") or 0), stated.get("length")
+        size = int(length) if length else -(-_count(shape) * bits // 8)
+        if min(offset, size) < 0:
+            raise WireError(f"{name} is at a negative offset, or of a negative length")
+        return StoredTensor(name, dtype, shape, place, offset, size)
+    if 9 in members:
+        raw = members[9][-1]
+        return StoredTensor(name, dtype, shape, file.path, raw.start, raw.end - raw.start)
+    values = _values(file, members, bits)
+    return StoredTensor(name, dtype, shape, file.path, 0, len(values), values)
+
+
+def _values(file: _File, members: Mapping[int, list[Field]], bits: int) -> bytes:
+    """Return values that are not in `raw_data` as they would be there."""
+    for number in _FLOATS:
+        if number in members:
+            return b"".join(file.data[run.start : run.end] for run in members[number])
+    numbers = [value for number in _NUMBERS for run in members.get(number, []) for value in packed(file.data, run)]
+    size = max(8, bits) // 8
+    return (np.array([value & (1 << 64) - 1 for value in numbers], np.uint64)).astype(f"<u{size}").tobytes()
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
