@@ -60,12 +60,14 @@ class Layer:
         name: its name.
         type: its operator: `Convolution`, `Const`.
         constant: dtype and shape of a `Const`, under the layer's name; None for others.
+        span: where the file of constants holds that constant's values: offset and bytes.
         ports: {number: output}.
     """
 
     name: str
     type: str
     constant: TensorSpec | None = None
+    span: tuple[int, int] = (0, 0)
     ports: dict[str, Port] = field(default_factory=dict[str, Port])
 
     @property
@@ -216,6 +218,7 @@ class _Reader:
             case ["net", "layers", "layer", "data"] if self._layer.type == "Const":
                 dtype = values.get("element_type", "")
                 self._layer.constant = TensorSpec(self._layer.name, _dtype(dtype), _shape(values.get("shape", "")))
+                self._layer.span = int(values.get("offset", "0")), int(values.get("size", "0"))
             case ["net", "layers", "layer", "output", "port"]:
                 self._port = Port(_dtype(values.get("precision", "").lower()), _names(values.get("names", "")))
                 self._layer.ports[values.get("id", "")] = self._port

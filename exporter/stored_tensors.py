@@ -32,6 +32,8 @@ class StoredTensor:
         offset: where they begin.
         length: their bytes.
         values: the values themselves, where the file holds them in another form than `tensor_sha256` takes.
+        strides: steps between the values of each axis, in values, where the file does not hold them in C order.
+        itemsize: bytes of a value, where there are strides.
     """
 
     name: str
@@ -41,6 +43,8 @@ class StoredTensor:
     offset: int
     length: int
     values: bytes | None = None
+    strides: tuple[int, ...] | None = None
+    itemsize: int = 1
 
     def read(self) -> bytes:
         """Return the values.
@@ -48,11 +52,27 @@ class StoredTensor:
         Raises:
             ArtifactError: the file does not hold them.
         """
-        return b"".join(_chunks(self))
+        data = b"".join(_chunks(self))
+        return data if self._is_ordered() else self._reorder(data)
 
     def sha256(self) -> str:
         """Return the hash; raises as `read` does."""
-        return _digest(self.dtype, self.shape, _chunks(self))
+        return _digest(self.dtype, self.shape, _chunks(self) if self._is_ordered() else (self.read(),))
+
+    def _is_ordered(self) -> bool:
+        """Return whether the file holds the values in C order, without gaps."""
+        step = 1
+        for size, stride in zip(reversed(self.shape), reversed(self.strides or ()), strict=self.strides is not None):
+            if size != 1 and stride != step:
+                return False
+            step *= size
+        return True
+
+    def _reorder(self, data: bytes) -> bytes:
+        import numpy as np
+
+        steps = tuple(stride * self.itemsize for stride in self.strides or ())
+        return np.ndarray(self.shape, np.dtype(f"V{self.itemsize}"), data, strides=steps).tobytes()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from exporter.formats.tensorrt import TensorRtFormat
 from exporter.formats.torchscript import OPTIMIZE_OPTION, TorchScriptFormat
 from exporter.load_checks import LoadChecks
 from exporter.openvino_ir import BFLOAT16
+from exporter.stored_tensors import hash_tensors
 from exporter.types import Device, FormatName
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "WriteResult",
     "find_format",
     "load_artifact",
+    "record_tensors",
     "runtime_options",
 ]
 
@@ -55,6 +57,16 @@ def runtime_options(artifact: LoadedArtifact, device: Device = "cpu") -> Runtime
 def find_format(path: Path) -> Format | None:
     """Return the format of a model file by its suffix, the longest that fits; None where there is none."""
     return by_suffix(path, FORMATS.values())
+
+
+def record_tensors(name: FormatName, model: Path) -> dict[str, str] | None:
+    """Return the hash of each weight of a model file, as its manifest records them; None where none can be listed.
+
+    Raises:
+        ArtifactError: the file is not as its format's writer writes it.
+    """
+    stored = FORMATS[name].read_stored(model)
+    return None if stored.tensors is None else hash_tensors(stored.tensors)
 
 
 def load_artifact(path: Path, checks: LoadChecks | None = None) -> LoadedArtifact:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from exporter.artifacts.manifest import Manifest
 from exporter.calibration_clips import CalibrationClips
+from exporter.stored_tensors import StoredModel
 from exporter.types import BatchProfile, ComputePrecision, FormatName, OptimizeOptions, PrecisionOptions
 from models.built_model import BuiltModel
 from models.progress import Progress, no_progress
@@ -92,6 +93,8 @@ class Format(Protocol):
     """What it computes in without `--target` making a difference to the file."""
     embeds_manifest: bool
     """Whether a model file has room for the manifest; otherwise it is beside the file only."""
+    hides_weights: str
+    """Why its weights cannot be listed; empty where they can."""
 
     def require_available(self, precision: ComputePrecision) -> None:
         """Refuse to write the format where a library, a compiler or a device is missing, before any long computation.
@@ -110,6 +113,14 @@ class Format(Protocol):
 
     def read_embedded(self, path: Path) -> Manifest | None:
         """Return the manifest inside a model file without running it, or None if there is none.
+
+        Raises:
+            ArtifactError: the file is not of this format, or damaged.
+        """
+        ...
+
+    def read_stored(self, path: Path) -> StoredModel:
+        """Return the manifest inside a model file and where its weights lie, without any library of the format.
 
         Raises:
             ArtifactError: the file is not of this format, or damaged.

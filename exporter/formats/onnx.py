@@ -14,7 +14,9 @@ from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.onnx_float16 import float16_candidates
 from exporter.formats.onnx_graph import SUFFIX, make_graph, write_graph
 from exporter.formats.onnx_int8 import int8_candidates
+from exporter.onnx_io.stored import read_stored_onnx
 from exporter.passes.tiles import describe_tiles, tile_candidates
+from exporter.stored_tensors import StoredModel
 from exporter.types import ComputePrecision, FormatName
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
@@ -42,6 +44,7 @@ class OnnxFormat:
     )
     same_for_targets: frozenset[ComputePrecision] = frozenset()
     embeds_manifest: bool = True
+    hides_weights: str = ""
 
     def require_available(self, precision: ComputePrecision) -> None:
         """Return: it needs nothing but this project's own dependencies."""
@@ -72,6 +75,10 @@ class OnnxFormat:
         model = load_without_weights(path)
         check_external_data(model, path)
         return embedded_manifest(model, path)
+
+    def read_stored(self, path: Path) -> StoredModel:
+        """Return the manifest in the model's metadata and its initialisers, read without the library onnx."""
+        return read_stored_onnx(path)
 
 
 def embedded_manifest(model: onnx.ModelProto, path: Path) -> Manifest | None:

@@ -26,6 +26,7 @@ from exporter.openvino_ir import (
     IrModel,
     read_ir,
 )
+from exporter.stored_tensors import StoredModel, StoredTensor
 from exporter.types import ComputePrecision, FormatName, OptimizeOptions
 from models.built_model import BuiltModel
 
@@ -47,6 +48,7 @@ class OpenVinoFormat:
     )
     same_for_targets: frozenset[ComputePrecision] = frozenset({"bf16", "int8"})
     embeds_manifest: bool = True
+    hides_weights: str = ""
 
     def require_available(self, precision: ComputePrecision) -> None:
         """Raise UnavailableError where OpenVINO is not installed, or for int8 where NNCF is not."""
@@ -85,6 +87,16 @@ class OpenVinoFormat:
         if fault := weights_fault(found):
             raise IntegrityError(f"{path}: its weights are in {fault}")
         return read_ir_manifest(found)
+
+    def read_stored(self, path: Path) -> StoredModel:
+        """Return the manifest in the XML file, and the constants in the `.bin` file."""
+        model = read_ir(path)
+        constants = [(layer.constant, layer.span) for layer in model.layers if layer.constant is not None]
+        tensors = (
+            StoredTensor(spec.name, spec.dtype, tuple(map(int, spec.shape)), model.weights_path, *span)
+            for spec, span in constants
+        )
+        return StoredModel(model.rt_info.get(MANIFEST_INFO), tuple(tensors), (model.weights_path.name,))
 
 
 def read_ir_manifest(model: IrModel) -> Manifest | None:

@@ -18,6 +18,7 @@ from exporter.errors import ArtifactError
 from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
 from exporter.formats.exported_program import export_program, save_program
 from exporter.formats.torch_archive import read_manifest, read_member
+from exporter.formats.torch_stored import read_stored_archive
 from exporter.formats.torchscript import MEASURED_OPTION, VARIANT_OPTION
 from exporter.formats.torchscript_variants import (
     VARIANTS,
@@ -27,6 +28,7 @@ from exporter.formats.torchscript_variants import (
     measure,
     random_input,
 )
+from exporter.stored_tensors import StoredModel
 from exporter.types import ComputePrecision, FormatName
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
@@ -58,6 +60,7 @@ class Pt2Format:
 
     same_for_targets: frozenset[ComputePrecision] = frozenset({"bf16"})
     embeds_manifest: bool = True
+    hides_weights: str = ""
 
     def require_available(self, precision: ComputePrecision) -> None:
         """Do nothing: torch is always there."""
@@ -93,6 +96,10 @@ class Pt2Format:
     def read_embedded(self, path: Path) -> Manifest | None:
         """Return the manifest among the archive's extra files; see `read_manifest`."""
         return read_manifest(path, "torch.export program", PROGRAM)
+
+    def read_stored(self, path: Path) -> StoredModel:
+        """Return the manifest among the archive's extra files and its weights; see `read_stored_archive`."""
+        return read_stored_archive(path, "program")
 
 
 def program_facts(path: Path) -> dict[str, str]:

@@ -21,8 +21,10 @@ from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteR
 from exporter.formats.exported_program import export_program
 from exporter.formats.pt2 import describe_times
 from exporter.formats.torch_archive import read_manifest, repack
+from exporter.formats.torch_stored import read_stored_archive
 from exporter.formats.torchscript import MEASURED_OPTION, VARIANT_OPTION
 from exporter.formats.torchscript_variants import Variant, fastest, make_variant, measure, random_input
+from exporter.stored_tensors import StoredModel
 from exporter.system import cpu_features
 from exporter.types import ComputePrecision, FormatName
 from models.built_model import BuiltModel
@@ -66,6 +68,7 @@ class AotiFormat:
     )
     same_for_targets: frozenset[ComputePrecision] = frozenset({"fp32", "bf16"})
     embeds_manifest: bool = True
+    hides_weights: str = "the compiler lays weights out anew, inside of machine code"
 
     def require_available(self, precision: ComputePrecision) -> None:
         """Refuse to write the format without a C++ compiler, whatever the precision.
@@ -88,6 +91,10 @@ class AotiFormat:
     def read_embedded(self, path: Path) -> Manifest | None:
         """Return the manifest among the package's extra files; see `read_manifest`."""
         return read_manifest(path, "AOTInductor package", METADATA)
+
+    def read_stored(self, path: Path) -> StoredModel:
+        """Return the manifest among the package's extra files; see `read_stored_archive`."""
+        return read_stored_archive(path, "hidden")
 
 
 def _bfloat16(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:

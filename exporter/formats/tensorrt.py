@@ -18,6 +18,7 @@ from exporter.artifacts.manifest import Manifest
 from exporter.engines import ENGINES
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.onnx import OnnxFormat
+from exporter.stored_tensors import StoredModel
 from exporter.types import ComputePrecision, FormatName, OptimizeOptions
 from models.built_model import BuiltModel
 
@@ -37,6 +38,7 @@ class TensorRtFormat:
     )
     same_for_targets: frozenset[ComputePrecision] = frozenset({"fp32", "fp16", "int8"})
     embeds_manifest: bool = False
+    hides_weights: str = "an engine holds its weights as its kernels take them"
 
     def require_available(self, precision: ComputePrecision) -> None:
         """Refuse to go on without TensorRT and a GPU."""
@@ -52,6 +54,10 @@ class TensorRtFormat:
     def read_embedded(self, path: Path) -> Manifest | None:
         """Return None: an engine has no room for a manifest."""
         return None
+
+    def read_stored(self, path: Path) -> StoredModel:
+        """Return nothing: an engine states neither."""
+        return StoredModel(None, None)
 
 
 def _write(

@@ -16,6 +16,7 @@ from exporter.artifacts.manifest import Manifest, OptionValue
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
 from exporter.formats.torch_archive import has_member, read_manifest, repack
+from exporter.formats.torch_stored import read_stored_archive
 from exporter.formats.torchscript_variants import (
     MIN_SPEEDUP,
     OPTIMIZE_FOR_INFERENCE,
@@ -24,6 +25,7 @@ from exporter.formats.torchscript_variants import (
     rank_variants,
     script_and_freeze,
 )
+from exporter.stored_tensors import StoredModel
 from exporter.types import ComputePrecision, FormatName
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
@@ -67,6 +69,7 @@ class TorchScriptFormat:
     )
     same_for_targets: frozenset[ComputePrecision] = frozenset({"bf16"})
     embeds_manifest: bool = True
+    hides_weights: str = ""
 
     def require_available(self, precision: ComputePrecision) -> None:
         """Return: it needs nothing but this project's own dependencies."""
@@ -145,6 +148,10 @@ class TorchScriptFormat:
     def read_embedded(self, path: Path) -> Manifest | None:
         """Return the manifest among the archive's extra files; see `read_manifest`."""
         return read_manifest(path, "TorchScript archive", CONSTANTS)
+
+    def read_stored(self, path: Path) -> StoredModel:
+        """Return the manifest among the archive's extra files and its tensors; see `read_stored_archive`."""
+        return read_stored_archive(path, "script")
 
 
 def is_torchscript_archive(path: Path) -> bool:

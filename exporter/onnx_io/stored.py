@@ -17,7 +17,7 @@ import numpy as np
 from exporter.errors import ArtifactError
 from exporter.stored_tensors import StoredModel, StoredTensor
 from models.config import MANIFEST_KEY
-from models.protobuf_wire import BYTES, Field, WireError, fields, packed
+from models.protobuf_wire import BYTES, Field, WireError, WireReader
 
 DTYPES: Mapping[int, tuple[str, int]] = dict(
     enumerate(
@@ -26,7 +26,7 @@ DTYPES: Mapping[int, tuple[str, int]] = dict(
             *(("string", 0), ("bool", 8), ("float16", 16), ("float64", 64), ("uint32", 32), ("uint64", 64)),
             *(("complex64", 64), ("complex128", 128), ("bfloat16", 16), ("float8e4m3fn", 8), ("float8e4m3fnuz", 8)),
             *(("float8e5m2", 8), ("float8e5m2fnuz", 8), ("uint4", 4), ("int4", 4), ("float4e2m1", 4)),
-            *(("float8e8m0", 8), ("uint2", 2), ("int2", 2)),
+            *(("float8e8m0", 8), ("uint2", 2), ("int2", 2), ("float6e2m3", 8), ("float6e3m2", 8)),
         ),
         1,
     )
@@ -41,13 +41,14 @@ _FLOATS, _NUMBERS = (4, 10), (5, 7, 11)
 class _File:
     path: Path
     data: mmap
+    wire: WireReader
 
     def text(self, span: Field) -> str:
         return self.data[span.start : span.end].decode("utf-8", "backslashreplace")
 
     def members(self, span: Field) -> dict[int, list[Field]]:
         found: dict[int, list[Field]] = {}
-        for member in fields(self.data, span.start, span.end):
+        for member in self.wire.fields(span.start, span.end):
             found.setdefault(member.number, []).append(member)
         return found
 
@@ -64,7 +65,7 @@ def read_stored_onnx(path: Path) -> StoredModel:
     """
     try:
         with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
-            file = _File(path, data)
+            file = _File(path, data, WireReader(data))
             model = file.members(Field(0, BYTES, 0, len(data), 0))
             graphs = [file.members(span) for span in model.get(7, []) if span.wire == BYTES]
             found = [_tensor(file, span) for graph in graphs for span in graph.get(5, []) if span.wire == BYTES]
@@ -89,7 +90,7 @@ def _tensor(file: _File, span: Field) -> StoredTensor | None:
     if kind not in DTYPES:
         raise WireError(f"{name} has the element type {kind}")
     dtype, bits = DTYPES[kind]
-    shape = tuple(size for dim in members.get(1, []) for size in packed(file.data, dim))
+    shape = tuple(size for dim in members.get(1, []) for size in file.wire.packed(dim))
     if 14 in members and members[14][-1].value == EXTERNAL:
         stated = file.pairs(members.get(13, []))
         place = file.path.parent / stated.get("location", "")
@@ -110,7 +111,7 @@ def _values(file: _File, members: Mapping[int, list[Field]], bits: int) -> bytes
     for number in _FLOATS:
         if number in members:
             return b"".join(file.data[run.start : run.end] for run in members[number])
-    numbers = [value for number in _NUMBERS for run in members.get(number, []) for value in packed(file.data, run)]
+    numbers = [value for number in _NUMBERS for run in members.get(number, []) for value in file.wire.packed(run)]
     size = max(8, bits) // 8
     return (np.array([value & (1 << 64) - 1 for value in numbers], np.uint64)).astype(f"<u{size}").tobytes()
 

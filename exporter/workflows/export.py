@@ -13,7 +13,7 @@ from exporter.artifacts.manifest import (
 from exporter.artifacts.publication import publish
 from exporter.artifacts.store import staging
 from exporter.calibration_clips import CalibrationClips
-from exporter.formats import FORMATS, Candidate, WriteRequest, WriteResult
+from exporter.formats import FORMATS, Candidate, WriteRequest, WriteResult, record_tensors
 from exporter.load_checks import Vouched
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.record import parity_record
@@ -160,6 +160,7 @@ def _publish(
     manifest = replace(
         written.manifest,
         files=tuple(file_entry(path) for path in written.files),
+        tensors=record_tensors(written.manifest.format, written.files[0]),
         parity=None if report is None else parity_record(report),
         checkpoint=relative_checkpoint(request, model),
         preprocessing=relative_profile(request, model),

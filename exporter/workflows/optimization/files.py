@@ -15,7 +15,7 @@ from exporter.artifacts.publication import publish
 from exporter.artifacts.rebuilding import move_manifest
 from exporter.artifacts.store import check_name, same_file, staging
 from exporter.errors import ArtifactError, UsageError
-from exporter.formats import load_artifact
+from exporter.formats import load_artifact, record_tensors
 from exporter.storage import publish_file, translate_os_errors
 from exporter.types import OptimizeRequest
 
@@ -71,7 +71,7 @@ def publish_model(
         return files
     entries = tuple(file_entry(path) for path in staged)
     moved = move_manifest(manifest, subject.path.parent, target.parent)
-    publish(stage, target.parent, replace(moved, files=entries))
+    publish(stage, target.parent, replace(moved, files=entries, tensors=record_tensors("onnx", staged[0])))
     return (*files, manifest_path(target))
 
 
