@@ -24,6 +24,9 @@ LARGE = 64 << 10
 MAX_NAME = 1000
 """Characters of a module's or function's name."""
 
+MAX_GLOBALS = 10_000
+"""Different classes and functions that a file may name; each is remembered and looked up."""
+
 MAX_INTEGER_BYTES = 512
 """An integer that is longer is refused: converting it to decimal digits takes quadratic time."""
 

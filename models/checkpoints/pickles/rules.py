@@ -13,7 +13,7 @@ from models.checkpoints.pickles import arrays, joblib, plain
 from models.checkpoints.pickles.arrays import ArrayDtype, ArrayValue
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.hazards import is_hazard
-from models.checkpoints.pickles.limits import Budget
+from models.checkpoints.pickles.limits import MAX_GLOBALS, Budget
 from models.checkpoints.pickles.storages import (
     DTYPES,
     STORAGE_MODULES,
@@ -166,9 +166,15 @@ class TableRules:
         self.hazards: set[str] = set()
 
     def refer(self, module: str, name: str) -> Global:
-        """Return the one reference to a class or function, and note what it is."""
+        """Return the one reference to a class or function, and note what it is.
+
+        Raises:
+            PickleError: the file names too many.
+        """
         key = (_MODULES.get(module, module), name)
         if key not in self._references:
+            if len(self._references) == MAX_GLOBALS:
+                raise PickleError(f"it names more than {MAX_GLOBALS} classes and functions")
             reference = self._references[key] = Global(*key)
             if is_hazard(*key):
                 self.hazards.add(reference.shown)

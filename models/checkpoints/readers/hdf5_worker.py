@@ -178,10 +178,11 @@ def main() -> None:
             report = {"arrays": [asdict(array) for array in read_arrays(opened, output, limits)]}
     except RefusedError as refusal:
         report = {"refused": str(refusal)}
-    except MemoryError:
-        report = {"invalid": f"it needs more than {limits.memory >> 20} MiB to be parsed"}
     except Exception as error:  # noqa: BLE001 - the HDF5 library raises many classes for damaged files
-        report = {"invalid": (str(error).splitlines() or [type(error).__name__])[0]}
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, MemoryError) or "allocation failed" in reason:
+            reason = f"it needs more than {limits.memory >> 20} MiB to be parsed"
+        report = {"invalid": reason}
     sys.stderr.write("\n" + json.dumps(report))
 
 

@@ -46,6 +46,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "too many containers": (b"](" + b"]" * MAX_OPCODES + b"e.", "2000000 opcodes"),
     "arguments copied again and again": (b"cx\ny\nq\x00(" + b"N" * 1000 + b"tq\x01](" + b"h\x00h\x01R" * 5000 + b"e.", "2000000 opcodes"),
     "a list copied again and again": (b"c__builtin__\nset\nq\x00](" + b"N" * 1000 + b"e\x85q\x01](" + b"h\x00h\x01R" * 5000 + b"e.", "2000000 opcodes"),
+    "classes and functions": (b"](" + b"".join(b"cm\n%d\n" % n for n in range(10_001)) + b"e.", "10000 classes"),
     "a dict that is its own key": (b"}q\x00h\x00Ns.", "a dict key is a dict"),
     "a number of axes": (b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n)S'b'\ntR(K\x01(" + b"K\x01" * 100 + b"tcnumpy\ndtype\n(S'f4'\ntRI0\nNtb.", "list of sizes"),
 }  # fmt: skip
