@@ -30,6 +30,8 @@ MANIFEST_INFO, SHA256_INFO = ("c3d_export", "manifest"), ("c3d_export", "weights
 MAX_BYTES = 16 << 20
 """Of the XML file. A network of a thousand layers has about 1 MB."""
 MAX_DEPTH = 100
+MAX_ELEMENTS = 500_000
+"""Of the XML file. A layer takes twenty, a small one four bytes of the file and hundreds in memory."""
 DYNAMIC = -1
 """How a port states a dynamic size."""
 
@@ -196,6 +198,7 @@ class _Reader:
         self.sources: dict[str, tuple[str, str]] = {}
         self.rt_info: dict[tuple[str, ...], str] = {}
         self._open: list[str] = []
+        self._elements = 0
         self._layer, self._port, self._dim = Layer("", ""), Port("", ()), ""
         self.parser = expat.ParserCreate()
         self.parser.StartDoctypeDeclHandler = self._refuse
@@ -208,6 +211,9 @@ class _Reader:
 
     def _start(self, name: str, values: dict[str, str]) -> None:
         self._open.append(name)
+        self._elements += 1
+        if self._elements > MAX_ELEMENTS:
+            raise ArtifactError(f"{self.path}: more than {MAX_ELEMENTS:,} elements, more than any OpenVINO model has")
         if len(self._open) > MAX_DEPTH:
             raise ArtifactError(f"{self.path}: nested more than {MAX_DEPTH} deep, which no OpenVINO model is")
         match self._open:

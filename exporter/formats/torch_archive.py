@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError
+from models.checkpoints.readers.base import max_unpacked
+from models.checkpoints.readers.zip_archive import BAD_ZIP
 from models.config import MANIFEST_KEY
 
 ALIGNMENT = 64
@@ -17,7 +18,7 @@ ALIGNMENT = 64
 EPOCH = (1980, 1, 1, 0, 0, 0)
 MAX_MANIFEST_BYTES = 1 << 20
 
-ZIP_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+ZIP_ERRORS = (OSError, RuntimeError, *BAD_ZIP)
 """What Python's zip reader raises on damaged, encrypted or exotic archives."""
 
 Edit = Callable[[str, bytes], tuple[str, bytes] | None]
@@ -79,6 +80,8 @@ def read_manifest(path: Path, kind: str, ending: str) -> Manifest | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            if sum(member.file_size for member in archive.infolist()) > max_unpacked(path.stat().st_size):
+                raise ArtifactError(f"{path}: claims to unpack to far more than its own size")
             if not any(name.endswith(ending) for name in names):
                 article = "an" if kind[0] in "AEIOU" else "a"
                 raise ArtifactError(f"{path}: not {article} {kind}")

@@ -30,7 +30,7 @@ def check_fields(data: Data) -> None:
     """
     if len(data) <= 2 * MAX_FIELDS:  # it cannot hold more
         return
-    reader = WireReader(data)
+    reader = WireReader(data, MAX_FIELDS)
     packed = 0
     waiting: list[tuple[Any, int, int, int]] = [(onnx.ModelProto.DESCRIPTOR, 0, len(data), 1)]
     while waiting:

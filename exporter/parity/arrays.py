@@ -14,7 +14,7 @@ from exporter.errors import BadInputError
 from exporter.onnx_io.dtypes import numpy_dtype
 from exporter.parity.input_types import is_float
 from exporter.types import UNKNOWN_RANK
-from models.checkpoints.readers.base import HEADROOM, INFLATION
+from models.checkpoints.readers.base import max_unpacked
 from models.checkpoints.readers.npz import HEADER_ERRORS, read_header
 from models.checkpoints.readers.zip_archive import BAD_ZIP, ENCRYPTED
 from models.specs import TensorSpec
@@ -101,7 +101,7 @@ def _load(path: Path, suffix: str) -> Arrays:
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
-            _check_sizes(stream, suffix, size, INFLATION * size + HEADROOM)
+            _check_sizes(stream, suffix, size, max_unpacked(size))
             stream.seek(0)
             loaded: Any = np.load(stream, allow_pickle=False)
             return {"": loaded} if suffix == ".npy" else {name: loaded[name] for name in loaded.files}

@@ -13,6 +13,8 @@ from exporter.results import ParityReport
 from models.paths import atomic_write
 
 VERSION = 1
+MAX_BYTES = 1 << 26
+"""Of the file; a comparison takes 150 bytes."""
 EPS = 2.0**-23
 """Errors below one unit in the last place of the largest output are noise, so their growth is not checked."""
 
@@ -66,6 +68,8 @@ def read_baseline(path: Path) -> Baseline:
         BadInputError: no such file, or not a baseline.
     """
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BadInputError(f"--baseline {path}: too large for a baseline (at most {MAX_BYTES >> 20} MiB)")
         baseline = msgspec.json.decode(path.read_bytes(), type=Baseline)
     except OSError as error:
         raise BadInputError(f"--baseline {path}: cannot be read: {error.strerror}") from error

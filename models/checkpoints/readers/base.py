@@ -31,7 +31,7 @@ from models.pooling import Pool5, Variant
 from models.preprocessing import Preprocessing
 from models.protobuf_wire import WireReader
 
-__all__ = ["MAX_TENSORS", "Hashing", "MappedFile", "NotBuilt", "ReadResult", "open_mapped"]
+__all__ = ["MAX_TENSORS", "Hashing", "MappedFile", "NotBuilt", "ReadResult", "max_unpacked", "open_mapped"]
 
 INFLATION = 2
 HEADROOM = 512 << 20
@@ -44,6 +44,11 @@ ALWAYS_UNPACKED = 16 << 20
 """A file may unpack to INFLATION times its size and HEADROOM bytes, and to no more than MAX_RATIO times its size where
 that is over ALWAYS_UNPACKED bytes: weights, pruned ones included, compress to a tenth at best, bombs to a thousandth. A
 file that unpacks to more is refused."""
+
+
+def max_unpacked(size: int) -> int:
+    """Return the bytes that a file of `size` bytes may unpack to before it is refused as a decompression bomb."""
+    return min(INFLATION * size + HEADROOM, max(MAX_RATIO * size, ALWAYS_UNPACKED))
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class MappedFile:
         """The bytes that the file may unpack to before it is refused as a decompression bomb."""
         if self.limit is not None:
             return self.limit
-        return min(INFLATION * self.size + HEADROOM, max(MAX_RATIO * self.size, ALWAYS_UNPACKED))
+        return max_unpacked(self.size)
 
     @cached_property
     def wire(self) -> WireReader:

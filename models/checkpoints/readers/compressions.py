@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import gzip
 import lzma
 import zlib
 from collections.abc import Iterator
@@ -11,6 +10,11 @@ from typing import BinaryIO
 
 CHUNK = 1 << 20
 HEAD = 512
+GZIP_BITS = zlib.MAX_WBITS | 16
+"""zlib's sign for gzip's header."""
+MAX_STREAMS = 1000
+BYTES_PER_STREAM = 10_000
+"""A file may hold MAX_STREAMS streams, and one more for each BYTES_PER_STREAM: bgzip's have 64 KiB of content."""
 XZ_MEMORY = 256 << 20
 """What a decompressor may take: xz -9 needs 65 MiB, a crafted header asks for gigabytes."""
 
@@ -50,17 +54,25 @@ def _is_zlib_pickle(head: bytes) -> bool:
 
 
 def unpack(stream: BinaryIO, kind: str) -> Chunks:
-    """Return what a compressed stream holds; several compressed streams may follow one another."""
-    if kind == "gzip":
-        with gzip.GzipFile(fileobj=stream) as unpacked:
-            while chunk := unpacked.read(CHUNK):
-                yield chunk
-        return
+    """Return what a compressed stream holds; several compressed streams may follow one another.
+
+    Raises:
+        EOFError: it ends too early.
+        ValueError: many more streams than programs write. (Of damaged data, what the standard library raises.)
+    """
     if kind == "zlib":
-        yield from _unpack_zlib(stream)
-        return
+        yield from _inflate(stream, zlib.MAX_WBITS, several=False)
+    elif kind == "gzip":
+        yield from _inflate(stream, GZIP_BITS, several=True)
+    else:
+        yield from _unpack_blocks(stream, kind)
+
+
+def _unpack_blocks(stream: BinaryIO, kind: str) -> Chunks:
+    """Yield what bzip2 or xz compressed."""
     new = bz2.BZ2Decompressor if kind == "bzip2" else lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY)
     one, data = new(), stream.read(CHUNK)
+    streams = 1
     while True:
         yield one.decompress(data, CHUNK)
         data = b""
@@ -68,6 +80,8 @@ def unpack(stream: BinaryIO, kind: str) -> Chunks:
             data = (one.unused_data or stream.read(CHUNK)).lstrip(b"\0")  # xz pads its streams
             if not data:
                 return
+            streams += 1
+            _check_streams(streams, stream)
             one = new()
         elif one.needs_input:
             data = stream.read(CHUNK)
@@ -75,11 +89,22 @@ def unpack(stream: BinaryIO, kind: str) -> Chunks:
                 raise EOFError("it ends too early")
 
 
-def _unpack_zlib(stream: BinaryIO) -> Chunks:
-    one, data = zlib.decompressobj(), stream.read(CHUNK)
-    while not one.eof:
-        chunk = one.decompress(data, CHUNK)
-        yield chunk
-        data = one.unconsumed_tail or stream.read(CHUNK)
-        if not (chunk or data or one.eof):
-            raise EOFError("it ends too early")
+def _inflate(stream: BinaryIO, window: int, *, several: bool) -> Chunks:
+    """Yield what zlib compressed, with zlib's or gzip's header; the checksum behind it is checked."""
+    streams, data = 0, stream.read(CHUNK)
+    while data:
+        streams += 1
+        _check_streams(streams, stream)
+        one = zlib.decompressobj(window)
+        while not one.eof:
+            if not data:
+                raise EOFError("it ends too early")
+            yield one.decompress(data, CHUNK)
+            data = one.unconsumed_tail or (b"" if one.eof else stream.read(CHUNK))
+        data = (one.unused_data or stream.read(CHUNK)).lstrip(b"\0") if several else b""
+
+
+def _check_streams(streams: int, stream: BinaryIO) -> None:
+    """Refuse many small streams: each one costs a copy of what is read beyond it."""
+    if streams > MAX_STREAMS + stream.tell() // BYTES_PER_STREAM:
+        raise ValueError(f"it is made of more than {MAX_STREAMS:,} small streams")

@@ -104,8 +104,8 @@ def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.g
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     try:
         shape, fortran, dtype = read(stream)
-    except (tokenize.TokenError, MemoryError) as error:  # the parser of Python means by the second that it is too deep
-        raise ValueError("its header is no Python literal") from error
+    except (tokenize.TokenError, MemoryError):  # the parser of Python means by the second that it is too deep
+        raise ValueError("its header is no Python literal") from None
     if any(type(size) is not int or size < 0 for size in shape):  # NumPy takes True for an int, and -1
         raise ValueError(f"it claims the shape {shape}")
     return shape, fortran, dtype

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.tf_checkpoint import write_table, write_v1, write_v2
+from helpers.tf_checkpoint import MAGIC, varint, write_table, write_v1, write_v2
 
 from models.checkpoints.readers import read_file
 from models.errors import CheckpointError
@@ -69,3 +69,20 @@ def test_another_table_is_no_checkpoint(tmp_path: Path) -> None:
     write_table(tmp_path / "other.model", [(b"a", b"\x0a\x01b")])
     with pytest.raises(CheckpointError, match="a table, but not a TensorFlow checkpoint"):
         read_file(tmp_path / "other.model")
+
+
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [(b"\0\0\0", b"\0\0\0"), (b"\0\x80\x20\0" + b"k" * 4096, b"\xff\x1f\1\0a")],
+    ids=["empty", "keys that repeat the one before"],
+)
+def test_more_entries_than_any_checkpoint_are_refused(first: bytes, more: bytes, tmp_path: Path) -> None:
+    """An entry may repeat 4 KiB of a key at the cost of four bytes."""
+    block = first + more * 300_000 + b"\0\0\0\0\1\0\0\0"
+    handle = b"\0" + varint(len(block))
+    index = b"\0\1" + varint(len(handle)) + b"~" + handle + b"\0\0\0\0\1\0\0\0"
+    footer = (b"\0\0" + varint(len(block) + 5) + varint(len(index))).ljust(40, b"\0")
+    path = tmp_path / "c3d.index"
+    path.write_bytes(block + bytes(5) + index + bytes(5) + footer + MAGIC.to_bytes(8, "little"))
+    with pytest.raises(CheckpointError, match="more than 10000 entries"):
+        read_file(path)

@@ -287,3 +287,20 @@ def test_a_tar_that_is_really_a_torch_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "model_best.pth.tar"
     path.write_bytes(torch_bytes())
     assert read_file(path).container == "torch zip"
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_many_small_streams_are_refused(suffix: str, pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    path = tmp_path / f"c3d.pth.{suffix}"
+    path.write_bytes(pack(b"") * 100_000)
+    with pytest.raises(CheckpointError, match="more than 1,000 small streams"):
+        read_file(path)
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_a_file_of_several_streams_is_read(suffix: str, pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    whole = (tmp_path / "c3d.npy", tmp_path / f"c3d.npy.{suffix}")
+    np.save(whole[0], np.arange(100_000, dtype=np.float32))
+    content = whole[0].read_bytes()
+    whole[1].write_bytes(b"".join(pack(content[start : start + 5000]) for start in range(0, len(content), 5000)))
+    assert torch.equal(read_file(whole[1]).tensors["array"], torch.arange(100_000, dtype=torch.float32))

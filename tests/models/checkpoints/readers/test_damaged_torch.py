@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from helpers.checkpoints import constant_state
 
 from models import build
+from models.checkpoints.readers import read_file
 from models.errors import CheckpointError
 from models.options import BuildOptions
 
@@ -106,3 +108,37 @@ def test_a_compressed_archive(tmp_path: Path) -> None:
 def test_no_state_dict(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "loss": [0.5]}, tmp_path / "log.pth")
     refuse(tmp_path / "log.pth", "holds a dict with the keys epoch, loss, but no tensors")
+
+
+@pytest.mark.parametrize(
+    ("what", "offset", "value"),
+    [("method", 8, b"\x08\0"), ("CRC", 14, b"\1\2\3\4"), ("size", 18, b"\1\0\0\0\1\0\0\0"), ("name", 30, b"X")],
+)
+def test_a_members_own_header_must_say_what_the_list_says(what: str, offset: int, value: bytes, tmp_path: Path) -> None:
+    """Some readers believe the one, some the other: they would load different weights."""
+    path = tmp_path / "plain.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", pickle.dumps({"a": 1}, 2))
+    content = bytearray(path.read_bytes())
+    content[offset : offset + len(value)] = value
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"the header of a/data\.pkl and the list of members differ"):
+        read_file(path)
+
+
+@pytest.mark.parametrize(("count", "size"), [(20_001, 0), (0xFFFF, 0), (1, 1 << 30)])
+def test_more_members_than_a_checkpoint_has(count: int, size: int, tmp_path: Path) -> None:
+    path = tmp_path / "plain.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", pickle.dumps({"a": 1}, 2))
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<HHI", content, content.rfind(b"PK\x05\x06") + 8, count, count, size)
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="more than 20000 members"):
+        read_file(path)
+
+
+def test_data_in_front_of_the_archive(small: Path) -> None:
+    small.write_bytes(small.read_bytes() * 2)
+    with pytest.raises(CheckpointError, match="other data is in front"):
+        read_file(small)
