@@ -1,7 +1,6 @@
 """Files at a URL, through fsspec, with every failure as one line. `exporter.storage` is what callers use.
 
-fsspec's file systems share no base class of errors: a missing object, rejected credentials and a broken connection come
-as whatever the protocol's library raises. They are all translated here.
+HTTP has the limits of `exporter.remote_http`; other protocols have those of their libraries.
 """
 
 from __future__ import annotations
@@ -10,19 +9,18 @@ import contextlib
 import io
 import shutil
 import tempfile
-from collections.abc import Generator
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
-from exporter.errors import BadInputError, C3DExportError, OutputError, UnavailableError, UsageError
-from models.checkpoints.addresses import redact
+from exporter.errors import BadInputError, OutputError, UnavailableError, UsageError
+from exporter.remote_errors import cause, describe, display, translate
+from exporter.remote_http import http_settings, is_http
+from models.checkpoints.transfer import LIMITS, Meter
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
     from fsspec import AbstractFileSystem
 
-TIMEOUT_S = 30.0
-"""How long an HTTP server may stay silent."""
 ATTEMPTS = 3
 """How often a read is tried: a connection that breaks must not cost a video."""
 BLOCK_BYTES, BLOCKS = 4 << 20, 8
@@ -34,13 +32,12 @@ WITH_FOLDERS = frozenset({"ftp", "hdfs", "arrow_hdfs", "webhdfs", "sftp", "smb",
 making its folder could create a bucket."""
 
 
-def display(url: str) -> str:
-    """Return a URL for messages and records: without user, password and query, which may be secrets."""
-    return redact(url)
-
-
-def connect(url: str) -> tuple[AbstractFileSystem, str]:
+def connect(url: str, *, whole: bool = False) -> tuple[AbstractFileSystem, str]:
     """Return the file system of a URL, and the path in it.
+
+    Args:
+        url: of any protocol that fsspec knows.
+        whole: whether a file is to be read in one response, not in blocks.
 
     Credentials and other settings are those of the protocol's library, or of fsspec's own configuration (the folder
     ~/.config/fsspec, environment variables FSSPEC_<PROTOCOL>_<SETTING>).
@@ -53,75 +50,13 @@ def connect(url: str) -> tuple[AbstractFileSystem, str]:
         from fsspec.core import url_to_fs
     except ImportError as error:
         raise UnavailableError(f"{display(url)}: a URL needs fsspec; pip install 'c3d-export[remote]'") from error
-    try:
-        fs, path = url_to_fs(url, **_settings(url))
-    except ImportError as error:
-        raise UnavailableError(f"{display(url)}: {_missing(error)}") from error
-    except ValueError as error:
-        raise UsageError(f"{display(url)}: {_reason(error, url)}") from error
-    except Exception as error:  # its exceptions share no base class
-        raise BadInputError(f"{display(url)}: {_reason(error, url)}") from error
+    with translate(url, "", BadInputError):
+        try:
+            fs, path = url_to_fs(url, **http_settings(url, whole=whole))
+        except ValueError as error:
+            raise UsageError(f"{display(url)}: {describe(error, url)}") from cause(error, url)
     fs.invalidate_cache()  # another process may have written since the last listing
     return fs, path
-
-
-def _settings(url: str) -> dict[str, Any]:
-    """Return the timeouts of HTTP, unless the user configured the client."""
-    if not url.startswith(("http://", "https://")):
-        return {}
-    try:
-        import aiohttp
-        from fsspec.config import conf
-    except ImportError:
-        return {}
-    if "client_kwargs" in conf.get("http", {}):
-        return {}
-    return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(None, sock_connect=TIMEOUT_S, sock_read=TIMEOUT_S)}}
-
-
-def _missing(error: ImportError) -> str:
-    """Return how to install a protocol's library."""
-    cause = error.__cause__
-    name = (cause.name if isinstance(cause, ImportError) else None) or error.name or "the protocol's library"
-    library = name.partition(".")[0]
-    package = "'c3d-export[remote]'" if library in ("aiohttp", "requests") else library
-    return f"{library} is not installed; pip install {package}"
-
-
-def _reason(error: BaseException, url: str) -> str:
-    """Return why an operation failed, in one line without secrets."""
-    if isinstance(error, FileNotFoundError) and error.__cause__ is not None:
-        error = error.__cause__  # fsspec reports any failure of HTTP's first request as a missing file
-    status = getattr(error, "status", None)
-    if isinstance(error, FileNotFoundError) or status == 404:
-        return "there is no such file"
-    if isinstance(error, PermissionError) or status in (401, 403) or "credential" in type(error).__name__.lower():
-        return "access is denied; check that the credentials of its protocol are set, and what they allow"
-    if isinstance(error, TimeoutError):
-        return "the server does not respond in time; run it again"
-    if isinstance(status, int):
-        return f"the server responds {status} {getattr(error, 'message', '')}".rstrip()
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text.replace(url, display(url))[:300]
-
-
-@contextlib.contextmanager
-def translate(url: str, what: str, error: type[BadInputError]) -> Generator[None]:
-    """Raise `error` with one line for whatever fsspec raises in the block.
-
-    Args:
-        url: what the block is about.
-        what: what failed, for the message: `cannot be read`.
-        error: the class to raise.
-    """
-    try:
-        yield
-    except C3DExportError:
-        raise
-    except ImportError as missing:
-        raise UnavailableError(f"{display(url)}: {_missing(missing)}") from missing
-    except Exception as failure:  # the libraries' exceptions share no base class
-        raise error(f"{display(url)}: {what}: {_reason(failure, url)}") from failure
 
 
 def open_remote(url: str, error: type[BadInputError]) -> BinaryIO:
@@ -135,7 +70,7 @@ def open_remote(url: str, error: type[BadInputError]) -> BinaryIO:
     with translate(url, "cannot be read", error):
         options = {"block_size": BLOCK_BYTES, "cache_type": "blockcache", "cache_options": {"maxblocks": BLOCKS}}
         stream: Any = fs.open(path, "rb", **options)
-        return cast(BinaryIO, io.BufferedReader(_Reader(stream, fs, path, url, error), 1 << 16))
+        return cast(BinaryIO, io.BufferedReader(_Reader(stream, url, error), 1 << 16))
 
 
 class _Reader(io.RawIOBase):
@@ -144,9 +79,10 @@ class _Reader(io.RawIOBase):
     What the server cannot seek in is copied to a temporary file at the first use.
     """
 
-    def __init__(self, stream: Any, fs: AbstractFileSystem, path: str, url: str, error: type[BadInputError]) -> None:
-        self._stream, self._fs, self._path, self._url, self._error = stream, fs, path, url, error
-        if not stream.seekable():
+    def __init__(self, stream: Any, url: str, error: type[BadInputError]) -> None:
+        self._stream, self._url, self._error = stream, url, error
+        # fsspec's stream of a server without ranges or sizes says that it can seek, and cannot
+        if not stream.seekable() or getattr(stream, "size", 0) is None:
             self._spool()
 
     def readable(self) -> bool:
@@ -173,7 +109,7 @@ class _Reader(io.RawIOBase):
         position = self._stream.tell()
         for later in reversed(range(ATTEMPTS)):
             try:
-                return self._stream.read(count)
+                return self._read_all(count, position)
             except (FileNotFoundError, PermissionError):
                 raise
             except ValueError:  # fsspec's: the server ignores ranges
@@ -184,19 +120,51 @@ class _Reader(io.RawIOBase):
             self._stream.seek(position)
         return self._stream.read(count)
 
+    def _read_all(self, count: int, position: int) -> bytes:
+        """Read; raises OSError where a server sends less of a part than it said the file has."""
+        data: bytes = self._stream.read(count)
+        expected = min(count, max((getattr(self._stream, "size", None) or 0) - position, 0))
+        if len(data) < expected:
+            raise OSError(f"the server sends {len(data)} of {expected} bytes at {position}")
+        return data
+
     def _spool(self) -> None:
         """Copy the whole file, so that seeks work."""
-        copy: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 - closed with this file
-        with translate(self._url, "cannot be read", self._error), self._fs.open(self._path, "rb", block_size=0) as all_:
-            shutil.copyfileobj(cast(IO[bytes], all_), copy)
-        copy.seek(0)
         self._stream.close()
-        self._stream = copy
+        fs, path = connect(self._url, whole=True)
+        with translate(self._url, "cannot be read", self._error), contextlib.ExitStack() as undo:
+            copy: IO[bytes] = undo.enter_context(tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES))
+            size = cast(int | None, fs.info(path).get("size"))
+            with fs.open(path, "rb", block_size=0) as whole:
+                _copy(cast(IO[bytes], whole), copy, size)
+            copy.seek(0)
+            self._stream = copy
+            undo.pop_all()  # it is closed with this file
 
     def close(self) -> None:
         if not self.closed:
             self._stream.close()
         super().close()
+
+
+def _copy(source: IO[bytes], target: IO[bytes], size: int | None) -> None:
+    """Copy a file as it arrives, within the limits of a download.
+
+    Raises:
+        TimeoutError: it arrives too slowly.
+        OSError: it has another size than was announced.
+    """
+    meter, count = Meter(LIMITS), 0
+    meter.receiving(size)
+    while chunk := source.read(1 << 20):
+        target.write(chunk)
+        count += len(chunk)
+        if size is not None and count > size:
+            break
+        meter.progressed(len(chunk))
+        meter.allowance()
+    if size is not None and count != size:
+        raise OSError(f"the server sends {'more than' if count > size else f'{count} of'} {size} bytes")
 
 
 def upload(stream: IO[bytes], url: str) -> None:
@@ -229,12 +197,12 @@ def url_exists(url: str, error: type[BadInputError] = BadInputError) -> bool:
     """Return whether there is a file or folder; raises the class given where the server does not say."""
     fs, path = connect(url)
     with translate(url, "cannot be looked up", error):
-        return fs.exists(path)
+        return fs.exists(path, **({"strict": True} if is_http(url) else {}))
 
 
 def url_is_folder(url: str) -> bool:
     """Return whether a URL is a folder's; over HTTP, where any address may list others, whether it ends in a slash."""
-    if url.startswith(("http://", "https://")):
+    if is_http(url):
         return urlsplit(url).path.endswith("/")
     fs, path = connect(url)
     with translate(url, "cannot be looked up", BadInputError):

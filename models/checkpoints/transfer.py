@@ -38,7 +38,11 @@ class Limits:
 LIMITS = Limits()
 
 
-class DeadlineError(TimeoutError):
+class SlowError(TimeoutError):
+    """A limit was reached; the message names it."""
+
+
+class DeadlineError(SlowError):
     """The time for the whole transfer is over."""
 
 
@@ -52,7 +56,7 @@ class Meter:
         self._phase: tuple[float, str] | None = None
         self._window, self._in_window = self._started, 0
         self._overhead = 0
-        self._reason, self._error = "", TimeoutError
+        self._reason, self._error = "", SlowError
 
     def connecting(self) -> None:
         """Start to connect."""
@@ -76,7 +80,7 @@ class Meter:
         """Return the seconds that the next read may take.
 
         Raises:
-            TimeoutError: a limit was reached; its message names it. DeadlineError for the whole transfer's.
+            SlowError: a limit was reached; its message names it. DeadlineError for the whole transfer's.
         """
         now = time.monotonic()
         deadline, self._reason, self._error = self._nearest(now)
@@ -84,25 +88,25 @@ class Meter:
             raise self.timed_out()
         return deadline - now
 
-    def timed_out(self) -> TimeoutError:
+    def timed_out(self) -> SlowError:
         """Return the error of a read that took its whole allowance."""
         return self._error(self._reason)
 
-    def _nearest(self, now: float) -> tuple[float, str, type[TimeoutError]]:
+    def _nearest(self, now: float) -> tuple[float, str, type[SlowError]]:
         """Return the limit that is reached first, if nothing arrives: when, what it is, and its error."""
         limits = self.limits
-        found: list[tuple[float, str, type[TimeoutError]]] = [
-            (now + limits.silence_s, f"nothing arrived for {limits.silence_s:g} s", TimeoutError),
+        found: list[tuple[float, str, type[SlowError]]] = [
+            (now + limits.silence_s, f"nothing arrived for {limits.silence_s:g} s", SlowError),
             (self._started + self._total, f"not complete after {self._total:,.0f} s", DeadlineError),
         ]
         if self._phase is not None:
-            found.append((*self._phase, TimeoutError))
+            found.append((*self._phase, SlowError))
         else:
             if now - self._window >= limits.window_s and self._in_window >= limits.rate * limits.window_s:
                 self._window, self._in_window = now, 0
             if self._in_window < limits.rate * limits.window_s:
                 slow = f"slower than {limits.rate / 1000:g} kB/s over {limits.window_s:g} s"
-                found.append((self._window + limits.window_s, slow, TimeoutError))
+                found.append((self._window + limits.window_s, slow, SlowError))
         return min(found, key=lambda limit: limit[0])
 
     def received(self, count: int) -> None:
