@@ -33,6 +33,8 @@ from .errors import (
     CheckFailedError,
     CheckpointError,
     IntegrityError,
+    LimitError,
+    OutOfMemoryError,
     OutputError,
     UnavailableError,
     UsageError,
@@ -148,6 +150,9 @@ from .workflows.inspect import (
     Inspection,
     inspect,
 )
+from .workflows.isolated import (
+    run_isolated,
+)
 from .workflows.optimization.speed import (
     Speed,
 )
@@ -218,6 +223,7 @@ __all__ = [
     "Inspection",
     "IntegrityError",
     "LayerError",
+    "LimitError",
     "Loading",
     "Localization",
     "LowerBound",
@@ -231,6 +237,7 @@ __all__ = [
     "OptimizeOptions",
     "OptimizeRequest",
     "OptimizeResult",
+    "OutOfMemoryError",
     "OutputError",
     "OutputSpec",
     "ParityFailedError",
@@ -284,6 +291,7 @@ __all__ = [
     "open_predict",
     "optimize",
     "predict",
+    "run_isolated",
     "self_test",
     "triton_repository",
     "verify_parity",

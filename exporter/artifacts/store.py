@@ -7,7 +7,7 @@ finished or removed by the next one that reads or writes in the output folder (`
 
 import contextlib
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 from exporter.artifacts.folders import restore_folders
@@ -129,3 +129,9 @@ def finish_or_discard(stage: Path, folder: Path, lock_timeout: float = LOCK_TIME
         settled = finish(stage, folder)
     if settled:
         remove_tree(stage)
+
+
+def clean_up(stages: Iterable[tuple[str, str]]) -> None:
+    """Finish or remove what a process had staged that could not do it itself: (staging folder, output folder)."""
+    for stage, folder in stages:
+        finish_or_discard(Path(stage), Path(folder))

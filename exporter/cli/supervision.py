@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
 from exporter.cli.error_handling import INTERNAL_ERROR, SHOW_CURSOR, print_error, report_error, report_stop
-from exporter.errors import BadInputError, C3DExportError, LimitError, OutOfMemoryError
-from exporter.isolation.board import State
+from exporter.isolation.outcomes import describe, how_it_ended, said
 from exporter.isolation.supervisor import Outcome
-from exporter.memory_errors import TEXTS, address_space_limit
 
 
 def report_outcome(outcome: Outcome) -> int:
     """Finish or remove what the worker had staged, print one line, and return the exit code."""
-    _clean_up(outcome)
+    if outcome.state.stages:
+        from exporter.artifacts.store import clean_up
+
+        clean_up(outcome.state.stages)
     if sys.stderr.isatty() and outcome.reason != "signalled":
         os.write(sys.stderr.fileno(), SHOW_CURSOR.encode())
     if outcome.reason == "signalled":
@@ -23,73 +23,6 @@ def report_outcome(outcome: Outcome) -> int:
         return 128 + outcome.code
     error = describe(outcome)
     if error is None:
-        print_error(f"this is a bug in c3d-export: its process was ended by {_end(outcome)}{_said(outcome)}")
+        print_error(f"this is a bug in c3d-export: its process was ended by {how_it_ended(outcome)}{said(outcome)}")
         return INTERNAL_ERROR
     return report_error(error, as_json=outcome.state.as_json)
-
-
-def describe(outcome: Outcome) -> C3DExportError | None:
-    """Return the error that the user sees; None for a crash that no file and no library can be blamed for."""
-    state = outcome.state
-    calls = [outcome.call] if outcome.call else state.innermost()
-    at = " or ".join(f"{_shown(call.path, state)}: {call.library}" for call in calls)
-    step = f" at {state.step}" if state.step and calls == state.calls[-1:] else ""
-    if outcome.reason == "timeout":
-        what = f"{at} was still at work{step}" if at else "the command was still at work"
-        option = "--timeout" if outcome.call is None else "the default limit of one call"
-        return LimitError(
-            f"{what} after {outcome.limit:,.4g} s ({option}); --timeout SECONDS allows more, --timeout 0 any time"
-        )
-    if outcome.reason == "memory":
-        if outcome.call is not None:
-            option = "the default limit of one call on a file and inputs of these sizes"
-        else:
-            option = "--max-memory" if state.max_memory is not None else "nine tenths of what was available"
-        return LimitError(
-            f"{at or 'the command'} took more than {_format_size(outcome.limit)} of memory{step} ({option}); "
-            "--max-memory SIZE allows more, smaller inputs take less"
-        )
-    if outcome.reason == "killed":
-        return LimitError(
-            f"{at or 'the command'} was killed{step}, most likely because the system has no memory left; smaller "
-            "inputs take less"
-        )
-    limited = not calls and address_space_limit() is not None  # nothing else is known to end it then
-    if limited or TEXTS.search(outcome.last_words):
-        doing = f"{' or '.join(call.library for call in calls) or 'the command'} was at work{step}"
-        where = " or ".join(_shown(call.path, state) for call in calls) or None
-        return OutOfMemoryError(where, doing, outcome.last_words or _end(outcome))
-    if not calls:
-        return None
-    what = "ended the process" if outcome.reason == "exited" else "crashed on it"
-    return BadInputError(f"{at} {what}{step} ({_end(outcome)}){_said(outcome)}")
-
-
-def _end(outcome: Outcome) -> str:
-    return f"exit code {outcome.code}" if outcome.reason == "exited" else signal.Signals(outcome.code).name
-
-
-def _shown(path: str, state: State) -> str:
-    """Return a file's path as the user knows it: what is not published yet under its later name."""
-    for stage, folder in state.stages:
-        if path.startswith(stage + os.sep):
-            return folder + path[len(stage) :]
-    return path
-
-
-def _said(outcome: Outcome) -> str:
-    return f": {outcome.last_words}" if outcome.last_words else ""
-
-
-def _format_size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-
-
-def _clean_up(outcome: Outcome) -> None:
-    if outcome.state.stages:
-        from pathlib import Path
-
-        from exporter.artifacts.store import finish_or_discard
-
-        for stage, folder in outcome.state.stages:
-            finish_or_discard(Path(stage), Path(folder))

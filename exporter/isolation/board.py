@@ -108,5 +108,8 @@ class Board:
 
 
 def _encode(state: State) -> bytes:
-    calls = [(call.library, call.path, call.deadline, call.seconds, call.memory, call.number) for call in state.calls]
+    calls = [
+        (call.library, call.path, call.deadline, call.seconds, call.memory, call.number, call.thread)
+        for call in state.calls
+    ]
     return json.dumps([calls, state.stages, state.timeout, state.max_memory, state.as_json, state.finished]).encode()

@@ -90,11 +90,16 @@ def supervise(work: Callable[[], NoReturn], report: Callable[[Outcome], int], *,
     os._exit(code)
 
 
-def _prepare(parent: int) -> None:
-    """Make this process one that cannot outlive its supervisor, leave a core dump or show a secret."""
-    _set_process_option(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def end_with_parent(parent: int) -> None:
+    """Have the system end this process when the thread that started it is gone, where it can (Linux)."""
+    _set_process_option(_PR_SET_PDEATHSIG, getattr(signal, "SIGKILL", 9))
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _prepare(parent: int) -> None:
+    """Make this process one that cannot outlive its supervisor, leave a core dump or show a secret."""
+    end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the command has its own handlers
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     forbid_core_dumps()
@@ -211,7 +216,7 @@ class _Watch:
 
 def _set_process_option(option: int, value: int) -> None:
     """Call prctl, where there is one (Linux)."""
-    with contextlib.suppress(OSError, AttributeError, ImportError):
+    with contextlib.suppress(OSError, AttributeError, ImportError, TypeError):  # TypeError: Windows has no CDLL(None)
         import ctypes
 
         ctypes.CDLL(None).prctl(option, value)

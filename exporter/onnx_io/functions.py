@@ -34,26 +34,24 @@ def require_expandable(model: onnx.ModelProto, name: object) -> None:
     if not model.functions:
         return
     functions = {(function.domain, function.name, function.overload): function for function in model.functions}
+    called = {
+        key: [each for each in dict.fromkeys(map(_key, _nodes(function.node))) if each in functions]
+        for key, function in functions.items()
+    }
     counted: dict[Key, int] = {}
+    depths: dict[Key, int] = {}
     waiting: list[tuple[Key, bool]] = [(key, False) for key in functions]
-    open_now: list[Key] = []
     while waiting:
         key, calls_are_counted = waiting.pop()
         if calls_are_counted:
-            open_now.pop()
             counted[key] = _expanded(functions[key].node, counted)
-            continue
-        if key in counted:
-            continue
-        called = [_key(node) for node in _nodes(functions[key].node) if _key(node) in functions]
-        if key in open_now:  # a function that calls itself: onnx's checker says so, and refuses it
-            counted[key] = 1
-            continue
-        open_now.append(key)
-        if len(open_now) > MAX_DEPTH:
-            raise LimitError(f"{name}: functions inside functions, more than {MAX_DEPTH} deep")
-        waiting.append((key, True))
-        waiting += [(each, False) for each in dict.fromkeys(called) if each not in counted]
+            depths[key] = 1 + max((depths[each] for each in called[key]), default=0)
+            if depths[key] > MAX_DEPTH:
+                raise LimitError(f"{name}: its local functions are nested more than {MAX_DEPTH} deep")
+        elif key not in counted:
+            counted[key], depths[key] = 1, 0  # one that calls itself is counted so; onnx's checker refuses it
+            waiting.append((key, True))
+            waiting += [(each, False) for each in called[key] if each not in counted]
     total = _expanded(model.graph.node, counted)
     if total > MAX_NODES:
         raise LimitError(f"{name}: its local functions expand to {total:.3g} nodes, more than {MAX_NODES:,}")

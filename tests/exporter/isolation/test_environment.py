@@ -1,0 +1,48 @@
+"""Secrets in the environment go no further than they must."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.isolation.environment import drop_secrets, is_secret
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("HF_TOKEN", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AZURE_CLIENT_ID", "DB_PASSWORD"),
+        *("OPENAI_API_KEY", "STRIPE_APIKEY", "GOOGLE_APPLICATION_CREDENTIALS", "SSH_AUTH_SOCK", "MY_PRIVATE_KEY"),
+        *("client_secret", "DATABASE_URL", "AZURE_STORAGE_CONNECTION_STRING"),
+    ],
+)
+def test_a_secret_is_known_by_its_name(name: str) -> None:
+    assert is_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PATH", "HOME", "LANG", "TOKENIZERS_PARALLELISM", "KEYBOARD", "OMP_NUM_THREADS", "LD_LIBRARY_PATH"),
+        *("C3D_EXPORT_KEY_PASSPHRASE", "CUDA_VISIBLE_DEVICES", "HTTPS_PROXY", "MONKEY", "PASSENGERS"),
+    ],
+)
+def test_what_the_tool_and_its_libraries_need_stays(name: str) -> None:
+    assert not is_secret(name)
+
+
+def test_secrets_are_dropped_for_local_files_and_kept_for_remote_ones(tmp_path: Path) -> None:
+    local, remote = tmp_path / "local.txt", tmp_path / "remote.txt"
+    local.write_text("a.mp4\n")
+    remote.write_text("a.mp4\ns3://bucket/b.mp4\n")
+    for arguments, dropped in (
+        (["predict", "m.onnx", "a.mp4", str(local)], ("HF_TOKEN",)),
+        (["predict", "m.onnx", "https://host/v.mp4"], ()),
+        (["export", "--weights=hf://owner/repo/f"], ()),
+        (["predict", "m.onnx", str(remote)], ()),
+        (["export", f"--clip={remote}"], ()),
+        (["predict", "m.onnx", str(tmp_path / "missing.txt")], ("HF_TOKEN",)),
+    ):
+        variables = {"HF_TOKEN": "a", "PATH": "/bin"}
+        assert drop_secrets(arguments, variables) == dropped
+        assert ("HF_TOKEN" in variables) is not bool(dropped)
+        assert variables["PATH"] == "/bin"
