@@ -17,37 +17,48 @@ def describe(outcome: Outcome) -> C3DExportError | None:
     calls = [outcome.call] if outcome.call else state.innermost()
     at = " or ".join(f"{_shown(call.path, state)}: {call.library}" for call in calls)
     step = f" at {state.step}" if state.step and calls == state.calls[-1:] else ""
+    if outcome.reason in ("timeout", "memory", "killed"):
+        return _limit(outcome, at, step)
+    limited = not calls and address_space_limit() is not None  # nothing else is known to end it then
+    if limited or TEXTS.search(outcome.last_words):
+        doing = f"{' or '.join(call.library for call in calls) or 'the command'} was at work{step}"
+        where = " or ".join(_shown(call.path, state) for call in calls) or None
+        return OutOfMemoryError(where, doing, outcome.last_words or how_it_ended(outcome))
+    if calls:
+        what = "ended the process" if outcome.reason == "exited" else "crashed on it"
+        return BadInputError(f"{at} {what}{step} ({how_it_ended(outcome)}){said(outcome)}")
+    if outcome.reason == "crashed" and outcome.code == getattr(signal, "SIGBUS", None):
+        return BadInputError("a file was cut off while it was read (SIGBUS); wait until it is complete")
+    return None
+
+
+def _limit(outcome: Outcome, at: str, step: str) -> LimitError:
+    """Return the error for a limit that was reached.
+
+    Args:
+        outcome: how the worker ended.
+        at: file and library at work; empty without one.
+        step: ` at ` and what that was doing; empty where it does not say.
+    """
     if outcome.reason == "timeout":
-        what = f"{at} was still at work{step}" if at else "the command was still at work"
         option = "--timeout" if outcome.call is None else "the default limit of one call"
         return LimitError(
-            f"{what} after {outcome.limit:,.4g} s ({option}); --timeout SECONDS allows more, --timeout 0 any time"
-        )
-    if outcome.reason == "memory":
-        if outcome.call is not None:
-            option = "the default limit of one call on a file and inputs of these sizes"
-        else:
-            option = "--max-memory" if state.max_memory is not None else "nine tenths of what was available"
-        return LimitError(
-            f"{at or 'the command'} took more than {_format_size(outcome.limit)} of memory{step} ({option}); "
-            "--max-memory SIZE allows more, smaller inputs take less"
+            f"{at or 'the command'} was still at work{step} after {outcome.limit:,.4g} s ({option}); --timeout SECONDS "
+            "allows more, --timeout 0 any time"
         )
     if outcome.reason == "killed":
         return LimitError(
             f"{at or 'the command'} was killed{step}, most likely because the system has no memory left; smaller "
             "inputs take less"
         )
-    limited = not calls and address_space_limit() is not None  # nothing else is known to end it then
-    if limited or TEXTS.search(outcome.last_words):
-        doing = f"{' or '.join(call.library for call in calls) or 'the command'} was at work{step}"
-        where = " or ".join(_shown(call.path, state) for call in calls) or None
-        return OutOfMemoryError(where, doing, outcome.last_words or how_it_ended(outcome))
-    if not calls and outcome.code == getattr(signal, "SIGBUS", None) and outcome.reason == "crashed":
-        return BadInputError("a file was cut off while it was read (SIGBUS); wait until it is complete")
-    if not calls:
-        return None
-    what = "ended the process" if outcome.reason == "exited" else "crashed on it"
-    return BadInputError(f"{at} {what}{step} ({how_it_ended(outcome)}){said(outcome)}")
+    if outcome.call is not None:
+        option = "the default limit of one call on a file and inputs of these sizes"
+    else:
+        option = "--max-memory" if outcome.state.max_memory is not None else "nine tenths of what was available"
+    return LimitError(
+        f"{at or 'the command'} took more than {_format_size(outcome.limit)} of memory{step} ({option}); "
+        "--max-memory SIZE allows more, smaller inputs take less"
+    )
 
 
 def how_it_ended(outcome: Outcome) -> str:
