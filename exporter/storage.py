@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob as local_glob
-import os
 import shutil
 import tempfile
 from collections.abc import Generator
@@ -185,27 +184,16 @@ def translate_os_errors(folder: Path) -> Generator[None]:
         raise OutputError(f"cannot write to {folder}: {what}; nothing half-written is left there") from error
 
 
-def require_folder(folder: Location) -> None:
-    """Check, before a long run, that a folder can be written to: make it where it has to be made.
-
-    Of a URL it is only known that its protocol is there and the server responds.
+def check_url(url: Location) -> None:
+    """Check, before a long run, that a URL can be written to, as far as it is known: its protocol, and the server.
 
     Raises:
-        OutputError: it cannot be made, is a file, or allows no writing.
+        OutputError: the server does not respond, or says no.
         UnavailableError: the library of the URL's protocol is not installed.
     """
-    path = local_path(folder)
-    if path is None:
-        from exporter.remote_files import url_exists
+    from exporter.remote_files import url_exists
 
-        url_exists(str(folder), OutputError)
-        return
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"cannot write to {path}: it is a file, not a folder")
-    with translate_os_errors(path):
-        make_folders(path)
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise OutputError(f"cannot write to {path}: no permission")
+    url_exists(str(url), OutputError)
 
 
 @contextlib.contextmanager

@@ -41,6 +41,14 @@ def require_file(path: Path, what: str, error: type[BadInputError]) -> int:
         raise error(f"cannot look at {path}: {refusal.strerror or refusal}") from refusal
 
 
+def same_file(one: Path, other: Path) -> bool:
+    """Return whether two paths are of one file; no, if one of them is not there."""
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False
+
+
 def is_plain_name(name: str) -> bool:
     """Return whether a name that a file states stays in that file's own folder."""
     return Path(name).name == name and name not in ("", ".", "..") and "\0" not in name

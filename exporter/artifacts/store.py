@@ -53,14 +53,6 @@ def check_name(name: str) -> None:
         )
 
 
-def same_file(target: Path, source: Path) -> bool:
-    """Return whether two paths are of one file; no, if one of them is not there."""
-    try:
-        return target.samefile(source)
-    except OSError:
-        return False
-
-
 @contextlib.contextmanager
 def staging(folder: Path) -> Generator[Path]:
     """Create `folder` and yield a hidden folder inside it to write into; it is removed at the end with its content.

@@ -118,7 +118,7 @@ def bench_command(
     from exporter.reports.html import require_page
 
     if html is not None:
-        require_page(html)
+        require_page(html, artifacts)
 
     everything = options["everything"]
     check_given(context, everything=everything)

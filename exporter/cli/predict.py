@@ -83,18 +83,19 @@ def predict_command(
       c3d-export predict c3d-pretrained.pth video.mp4 --top 3
       c3d-export predict other.onnx video.mp4 --preprocess mmaction2 --labels kinetics.txt --json
     """
+    from exporter.output_targets import check_distinct, check_output_file, write_file
     from exporter.reports.console import progress_on_terminal, show, stdout
     from exporter.reports.formatting import escape
     from exporter.reports.html import require_page, write_page
-    from exporter.reports.output_files import check_output_path, write_file
     from exporter.reports.predict import PredictPrinter, predict_to_csv, predict_to_dict, print_end
     from exporter.reports.predict_page import predict_page
     from exporter.workflows.predict import PredictRequest, open_predict
 
     if csv is not None:
-        check_output_path(csv, "--csv")
+        check_output_file(csv, "--csv", (model, *videos))
     if html is not None:
-        require_page(html)
+        require_page(html, (model, *videos))
+    check_distinct({"--csv": csv, "--html": html})
     request = PredictRequest(
         model,
         videos,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,7 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
       verify parity model.onnx --weights c3d.pth --clip holiday.mp4 --html parity.html
       verify parity artifacts/c3d.onnx --clip videos/ --runner ray
     """
+    from exporter.artifacts.files import manifest_path
     from exporter.parity.baseline import check_baseline, check_growth, read_baseline
     from exporter.reports.console import print_reports, progress_on_terminal, show
     from exporter.reports.json_report import parity_to_dict
@@ -71,7 +73,8 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
     ray = take_ray_options(options)
     parity_options = take(ParityOptions, options)
     reference = take_build_options(options)
-    _require_writable(files)
+    against = [parity_options.against] if isinstance(parity_options.against, Path) else []
+    _require_writable(files, (*artifacts, *map(manifest_path, artifacts), *against))
     check_growth(max_growth)
     with progress_on_terminal() as progress:
         before = read_baseline(baseline) if baseline else None
@@ -84,16 +87,17 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
     context.exit(0 if all(report.passed for report in reports) else 1)
 
 
-def _require_writable(files: dict[str, Path | None]) -> None:
+def _require_writable(files: dict[str, Path | None], inputs: Sequence[Path]) -> None:
     """Check, before anything runs, that the files can be written and the libraries for them are installed."""
+    from exporter.output_targets import check_distinct, check_output_file
     from exporter.reports.html import require_page
-    from exporter.reports.output_files import check_output_path
 
     for name, option in (("junit", "--junit"), ("save_baseline", "--save-baseline")):
         if path := files[name]:
-            check_output_path(path, option)
+            check_output_file(path, option, inputs)
     if page := files["html"]:
-        require_page(page)
+        require_page(page, inputs)
+    check_distinct({f"--{name.replace('_', '-')}": path for name, path in files.items()})
 
 
 def write_files(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from exporter.errors import BadInputError, OutputError, UsageError
+from exporter.errors import BadInputError, UsageError
+from exporter.output_targets import write_file
 from exporter.results import ParityReport
-from models.paths import atomic_write
 
 VERSION = 1
 MAX_BYTES = 1 << 26
@@ -55,10 +55,7 @@ def save_baseline(path: Path, reports: Sequence[ParityReport]) -> None:
     """
     entries = tuple(entry for entry, _ in _largest(reports).values())
     text = msgspec.json.format(msgspec.json.encode(Baseline(VERSION, entries)), indent=2)
-    try:
-        atomic_write(path, text + b"\n")
-    except OSError as error:
-        raise OutputError(f"--save-baseline {path}: cannot be written: {error.strerror}") from error
+    write_file(path, text + b"\n", "--save-baseline")
 
 
 def read_baseline(path: Path) -> Baseline:

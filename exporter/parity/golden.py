@@ -7,7 +7,6 @@ bounds memory and gives every row its own error.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -20,13 +19,14 @@ import numpy as np
 
 from exporter.engines import Runtime
 from exporter.errors import OutputError
+from exporter.output_targets import check_output_folder
 from exporter.parity.feeds import as_batch, as_items, cast_feeds
 from exporter.parity.input_set import InputSet
 from exporter.parity.printed import parse_outputs
 from exporter.parity.sequences import NO_ITEMS
 from exporter.parity.sources import PRECISIONS, GoldenSource, ReferencePrecision
 from exporter.timing import timed
-from models.paths import atomic_open
+from models.paths import atomic_open, make_folders
 from models.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -215,9 +215,8 @@ def require_cache(folder: Path) -> None:
     Raises:
         OutputError: it cannot be made or written to.
     """
+    check_output_folder(folder, "--cache")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        make_folders(folder)
     except OSError as error:
         raise OutputError(f"--cache {folder}: cannot be written to: {error.strerror}") from error

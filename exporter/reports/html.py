@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from exporter import __version__
 from exporter.errors import UnavailableError
 from exporter.foreign_logging import suppress_foreign_logging
+from exporter.output_targets import check_output_file, write_file
 from exporter.reports.formatting import printable
-from exporter.reports.output_files import check_output_path, write_file
 from exporter.storage import Location
 
 if TYPE_CHECKING:
@@ -58,14 +58,19 @@ class Table:
     numbers: tuple[int, ...] = ()
 
 
-def require_page(path: Location) -> None:
+def require_page(path: Location, inputs: Iterable[Location] = ()) -> None:
     """Check, before anything long runs, that a page can be written: the path and the libraries.
+
+    Args:
+        path: the file.
+        inputs: what the command reads: none of it is overwritten.
 
     Raises:
         OutputError: `path` cannot be written.
+        UsageError: it is one of the inputs.
         UnavailableError: a library is missing.
     """
-    check_output_path(path, OPTION)
+    check_output_file(path, OPTION, inputs)
     try:
         with suppress_foreign_logging():
             for library in ("jinja2", "matplotlib", "PIL"):

@@ -4,8 +4,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
 
+from exporter.output_targets import write_file
 from exporter.reports.formatting import printable
-from exporter.reports.output_files import write_file
 from exporter.results import Comparison, ParityReport
 
 

@@ -65,7 +65,9 @@ def is_generated(config: Path) -> bool:
     return config.is_file() and config.read_text(encoding="utf-8", errors="replace").startswith(_HEADER)
 
 
-def publish_model(staged: Path, folder: Path, version: int, *, is_new: bool, whole: bool, keep_config: bool) -> None:
+def publish_model(
+    staged: Path, folder: Path, version: int, *, is_new: bool, replaces: bool, whole: bool, keep_config: bool
+) -> None:
     """Move what is staged into a model's folder.
 
     Args:
@@ -73,6 +75,8 @@ def publish_model(staged: Path, folder: Path, version: int, *, is_new: bool, who
         folder: where it goes.
         version: the version's number.
         is_new: whether the version's folder is staged.
+        replaces: whether it may take the place of one that is there. If not, and another run has put one there
+            meanwhile, that one stays.
         whole: replace the whole folder, or make it.
         keep_config: leave the configuration and the labels as they are.
 
@@ -83,7 +87,8 @@ def publish_model(staged: Path, folder: Path, version: int, *, is_new: bool, who
         replace_folder(staged, folder)
         return
     if is_new:
-        replace_folder(staged / str(version), folder / str(version))
+        publish = replace_folder if replaces else publish_file
+        publish(staged / str(version), folder / str(version))
     # the configuration last: it refers to the labels
     for name in (LABELS_FILE, CONFIG_FILE) if not keep_config else ():
         if (staged / name).exists():

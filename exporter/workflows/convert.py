@@ -7,8 +7,9 @@ from safetensors.torch import save_file
 
 from exporter.artifacts.files import file_entry
 from exporter.artifacts.manifest import FileEntry
-from exporter.artifacts.store import check_name, same_file, staging
+from exporter.artifacts.store import check_name, staging
 from exporter.errors import CheckFailedError, UsageError
+from exporter.output_targets import check_output_folder, check_space
 from exporter.storage import publish_file, translate_os_errors
 from exporter.types import ConvertRequest
 from models.builder import build, state_sha256
@@ -16,9 +17,11 @@ from models.built_model import BuiltModel
 from models.checkpoints.metadata import CONVENTIONS_KEY, describe_conventions
 from models.checkpoints.sources import is_remote
 from models.options import BuildOptions
+from models.paths import same_file
 from models.progress import Progress, no_progress
 
 SUFFIX = ".safetensors"
+FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,10 @@ def convert(request: ConvertRequest, progress: Progress = no_progress) -> Conver
         raise UsageError("name the checkpoint to convert")
     if not is_remote(request.model.weights) and same_file(output, Path(request.model.weights)):
         raise UsageError(f"{output} is the checkpoint itself; choose another --output")
+    check_output_folder(output.parent, "--output", (output.name,))
     progress("reading the checkpoint")
     built = build(request.model, progress)
+    check_space(output.parent, FLOAT32_BYTES * built.parameters, output.name, "--output")
     conventions = describe_conventions(built)
     with staging(output.parent) as stage:
         progress(f"writing {output.name}")

@@ -20,6 +20,7 @@ from exporter.bench.deployment.variants import list_variants
 from exporter.engines import find_engine, find_judge
 from exporter.errors import CheckFailedError, UnavailableError, UsageError
 from exporter.formats import FORMATS, load_artifact
+from exporter.output_targets import check_output_folder
 from exporter.system import available_cpus, environment
 from exporter.timing import timed
 from exporter.types import Device, ExportRequest
@@ -69,6 +70,8 @@ def benchmark_all(request: DeploymentRequest, progress: Progress = no_progress) 
         CheckFailedError: no variant passed its check, or none could be measured.
     """
     check_request(request)
+    if request.work_dir is not None:
+        check_output_folder(request.work_dir, "--work-dir")
     seconds: dict[str, float] = {}
     with timed(seconds, "build"):
         progress("building the network")

@@ -29,7 +29,7 @@ from exporter.types import (
 from exporter.workflows.calibration import make_calibration
 from exporter.workflows.candidates import ParityFailedError, first_accepted
 from exporter.workflows.draft_manifest import draft_manifest, relative_checkpoint, relative_profile
-from exporter.workflows.export_checks import check_model, check_request
+from exporter.workflows.export_checks import check_free_space, check_model, check_request
 from exporter.workflows.verify import golden_outputs, verify_built
 from models.builder import build
 from models.built_model import BuiltModel
@@ -78,6 +78,7 @@ def export(request: ExportRequest, progress: Progress = no_progress) -> ExportRe
         progress("building the network")
         model = request.model if isinstance(request.model, BuiltModel) else build(request.model, progress)
         check_model(model)
+        check_free_space(request, model)
         model = with_preprocessing(model) if request.with_preprocess else model
         clips = _make_clips(request, model, progress)
         manifest = draft_manifest(request, model, clips)

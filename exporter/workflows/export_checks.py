@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
-from exporter.artifacts.store import check_name, same_file
+from exporter.artifacts.files import manifest_path
+from exporter.artifacts.store import check_name
 from exporter.engines import find_engine
 from exporter.errors import UsageError
 from exporter.formats import FORMATS
+from exporter.output_targets import check_output_folder, check_space
 from exporter.parity.golden import require_cache
 from exporter.parity.input_set import BATCH_SIZES
 from exporter.types import FORMAT_NAMES, MAX_OPSET, MIN_OPSET, ExportRequest, OptimizeOptions
@@ -18,7 +20,10 @@ from models.class_names import load_class_names
 from models.config import MAX_CLASSES
 from models.errors import count
 from models.options import BuildOptions
+from models.paths import same_file
 
+WEIGHT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
+"""{precision of the weights: bytes of a value}."""
 MIN_LARGEST_BATCH = max(BATCH_SIZES)
 
 
@@ -28,6 +33,7 @@ def check_request(request: ExportRequest) -> None:
     Raises:
         UsageError: an option has an invalid value; the message names both.
         UnavailableError: a library or device to export with, or the device to verify on, is not there.
+        OutputError: the output folder cannot be written to.
     """
     check_name(request.artifact_name)
     if not request.formats or len(set(request.formats)) != len(request.formats):
@@ -52,6 +58,8 @@ def check_request(request: ExportRequest) -> None:
         _check_build_options(request.model, request)
     for name in request.formats:
         FORMATS[name].require_available(request.precision.compute)
+    models = [f"{request.artifact_name}{FORMATS[name].suffix}" for name in request.formats]
+    check_output_folder(request.output_dir, "--output-dir", (*models, *(manifest_path(Path(m)).name for m in models)))
     if request.verify:
         for name in request.formats:
             engine = find_engine(name)
@@ -95,6 +103,17 @@ def _check_onnx_options(request: ExportRequest) -> None:
     for_cpu = optimize.target == "cpu" and "onnx" in request.formats
     if (optimize.autotune or optimize.optimize_for != OptimizeOptions().optimize_for) and not for_cpu:
         raise UsageError("--autotune and --optimize-for are options of --format onnx --target cpu")
+
+
+def check_free_space(request: ExportRequest, model: BuiltModel) -> None:
+    """Refuse an export for which the disk has too little space, before it is written and verified.
+
+    Raises:
+        OutputError: the weights alone do not fit.
+    """
+    storing = {request.precision.compute, request.optimize.weight_dtype}
+    each = model.parameters * min(WEIGHT_BYTES.get(name, 1) for name in storing)
+    check_space(request.output_dir, each * len(request.formats), request.artifact_name, "--output-dir")
 
 
 def check_model(model: BuiltModel) -> None:

@@ -29,6 +29,7 @@ from exporter.inference.model import VideoModel
 from exporter.inference.predictions import ModelRecord, SamplingRecord, VideoFailure
 from exporter.inference.ray_runner import run_videos_anywhere, worker_options
 from exporter.inference.types import RayOptions
+from exporter.output_targets import check_output_folder
 from exporter.storage import display
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
@@ -162,6 +163,7 @@ def open_features(
         raise UsageError(f"no format {files.format!r}; there are {', '.join(FEATURE_FORMATS)}")
     if files.format == "parquet":
         require_pyarrow()
+    check_output_folder(files.folder, "--output")
     sources, failures, model, sampling = _prepare(request, progress)
     with model:
         described, taken = model.record(), record_sampling(sampling)

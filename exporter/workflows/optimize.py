@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.artifacts.store import same_file
 from exporter.errors import UsageError
 from exporter.isolation.worker import file_at_work
 from exporter.parity.record import parity_record
@@ -26,6 +25,7 @@ from exporter.workflows.optimization.files import copy_model, load_onnx, output_
 from exporter.workflows.optimization.rewriter import Rewriter, Rewritten
 from exporter.workflows.optimization.speed import Speed
 from exporter.workflows.optimization.trial import Trial
+from models.paths import same_file
 from models.progress import Progress, no_progress
 
 

@@ -15,6 +15,7 @@ from exporter.artifacts.store import check_name, staging
 from exporter.errors import ArtifactError, BadInputError, IntegrityError, UsageError
 from exporter.formats import load_artifact
 from exporter.load_checks import LoadChecks
+from exporter.output_targets import check_output_folder, check_space
 from exporter.storage import translate_os_errors
 from exporter.triton.config import LABELS_FILE, MODEL_FILES, ModelConfig, has_free_batch
 from exporter.triton.folder import (
@@ -29,6 +30,7 @@ from exporter.triton.folder import (
 from exporter.triton.types import TritonBackend, TritonRequest, TritonResult
 from exporter.types import FormatName
 from models.class_names import check_class_count, load_class_names
+from models.paths import make_folders
 from models.progress import Progress, no_progress
 from models.specs import Signature
 
@@ -62,6 +64,7 @@ def triton_repository(request: TritonRequest, progress: Progress = no_progress) 
         BadInputError: the labels are not class names.
         OutputError: the repository cannot be written to, or is full.
     """
+    check_output_folder(request.repository, "--output-dir")
     progress(f"reading {request.artifact.name}")
     model = _read_model(request.artifact, request)
     backend = _choose_backend(model.artifact, request)
@@ -76,11 +79,15 @@ def triton_repository(request: TritonRequest, progress: Progress = no_progress) 
     version, is_new = _choose_version(folder, found, model, request)
     others = {} if version is None else {n: path for n, path in found.items() if n != version}
     number = version or request.version or 1
+    replaces = (folder / str(number)).exists()
+    if is_new:
+        size = sum(path.stat().st_size for path in model.files)
+        check_space(request.repository, size, f"{name} version {number}", "--output-dir")
     with staging(find_stage_folder(request.repository)) as stage:
         progress(f"writing {folder}")
         staged = stage / name
         with translate_os_errors(request.repository):
-            request.repository.mkdir(parents=True, exist_ok=True)
+            make_folders(request.repository)
             staged.mkdir()
             if is_new:
                 _copy_model(model, staged / str(number), MODEL_FILES[backend], folder / str(number))
@@ -90,7 +97,7 @@ def triton_repository(request: TritonRequest, progress: Progress = no_progress) 
             text = replace(config, parameters=_parameters(model, number, hashes)).to_text()
             (staged / CONFIG_FILE).write_text(add_header(text), encoding="utf-8")
         kept = version is not None and is_edited(folder / CONFIG_FILE)
-        publish_model(staged, folder, number, is_new=is_new, whole=version is None, keep_config=kept)
+        publish_model(staged, folder, number, is_new=is_new, replaces=replaces, whole=version is None, keep_config=kept)
     text = (folder / CONFIG_FILE).read_text(encoding="utf-8")
     files = tuple(sorted((folder / str(number)).iterdir())) if is_new else ()
     if not kept:

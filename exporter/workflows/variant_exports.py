@@ -28,7 +28,7 @@ from models.builder import state_sha256
 from models.built_model import BuiltModel
 from models.cache import cache_folder
 from models.errors import count
-from models.paths import acquire_lock, atomic_write
+from models.paths import acquire_lock, atomic_write, make_folders
 from models.progress import Progress
 
 CACHE = "bench-all"
@@ -86,7 +86,7 @@ def open_folder(work_dir: Path | None, key: str) -> Generator[_WorkFolder]:
     parent = cache_folder() / CACHE if work_dir is None else work_dir
     folder = parent / key
     with translate_os_errors(parent):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         if work_dir is None:
             _remove_old(parent, folder)
         try:
@@ -232,7 +232,7 @@ def _find(variant: Variant, folder: Path) -> ExportedVariant | MissingRow | None
 
 def _record(folder: Path, outcome: dict[str, object]) -> None:
     with translate_os_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         atomic_write(folder / OUTCOME, json.dumps(outcome).encode())
 
 

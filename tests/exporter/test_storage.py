@@ -172,19 +172,6 @@ def test_an_upload_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert not storage.exists(location)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_refused_early(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(OutputError, match="no permission"):
-        storage.require_folder(tmp_path)
-
-
-def test_a_file_in_the_place_of_a_folder_is_refused_early(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="a file, not a folder"):
-        storage.require_folder(tmp_path / "file")
-
-
 def test_secrets_are_not_displayed() -> None:
     assert storage.display("https://user:pw@Host/a/b.mp4?sig=1") == "https://host/a/b.mp4"
     assert storage.file_name("https://host/a/b%20c.mp4?sig=1") == "b c.mp4"

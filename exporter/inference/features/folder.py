@@ -29,6 +29,7 @@ from exporter.errors import OutputError, UsageError
 from exporter.inference.features.names import choose_names
 from exporter.inference.features.record import FeatureRecord, VideoRecord, from_json, to_json
 from exporter.inference.features.stores import RUN, VideoStore, open_store
+from exporter.output_targets import check_output_folder
 from exporter.storage import (
     display,
     exists,
@@ -37,11 +38,10 @@ from exporter.storage import (
     local_path,
     publish_file,
     read_bytes,
-    require_folder,
     translate_os_errors,
 )
 from exporter.video.sources import Source
-from models.paths import acquire_lock
+from models.paths import acquire_lock, make_folders
 
 RECORD = "features.json"
 LOCK = f"{RUN}/lock"
@@ -137,7 +137,10 @@ def open_folder(path: str | Path, record: FeatureRecord, *, overwrite: bool = Fa
         OutputError: another run writes to it, it cannot be written to, or its record cannot be read.
     """
     folder = str(path)
-    require_folder(folder)
+    check_output_folder(folder, "--output")
+    if (local := local_path(folder)) is not None:
+        with translate_os_errors(local):
+            make_folders(local)
     with _locked(folder):
         file = join(folder, RECORD)
         old = from_json(read_bytes(file, error=OutputError), FeatureRecord, display(file)) if exists(file) else None

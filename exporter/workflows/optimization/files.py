@@ -13,13 +13,17 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.publication import publish
 from exporter.artifacts.rebuilding import move_manifest
-from exporter.artifacts.store import check_name, same_file, staging
+from exporter.artifacts.store import check_name, staging
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import load_artifact, record_tensors
+from exporter.output_targets import check_output_folder, check_space
 from exporter.storage import publish_file, translate_os_errors
 from exporter.types import OptimizeRequest
+from models.paths import same_file
 
 SUFFIX = ".onnx"
+SMALLEST_RATIO = 4
+"""A result has at least this part of the model's bytes: weights in int8 instead of float32."""
 
 
 def load_onnx(path: Path) -> LoadedArtifact:
@@ -47,11 +51,14 @@ def output_path(request: OptimizeRequest, subject: LoadedArtifact) -> Path:
 
     Raises:
         UsageError: not an ONNX file's name, a folder, or a file that a manifest of its own describes.
+        OutputError: it cannot be written there, or there is no space.
     """
     target = request.output or subject.path.with_name(f"{subject.path.stem}.optimized{SUFFIX}")
     if target.suffix != SUFFIX or target.is_dir():
         raise UsageError(f"-o {target}: must be a file whose name ends in {SUFFIX}")
     check_name(target.stem)
+    check_output_folder(target.parent, "-o", (target.name, manifest_path(target).name))
+    check_space(target.parent, subject.path.stat().st_size // SMALLEST_RATIO, target.name, "-o")
     described = subject.manifest is None and manifest_path(target).exists()
     if described and not same_file(target, subject.path):
         raise UsageError(

@@ -19,9 +19,13 @@ BAD = {
     "output is a file": (
         ["--format", "onnx", "--no-verify", "--output-dir", "file"],
         3,
-        "cannot write to file: File exists",
+        "--output-dir file: cannot be written to: it is a file, not a folder",
     ),
-    "output below a file": (["--format", "onnx", "--no-verify", "--output-dir", "file/x"], 3, "Not a directory"),
+    "output below a file": (
+        ["--format", "onnx", "--no-verify", "--output-dir", "file/x"],
+        3,
+        "file: it is a file, not a folder",
+    ),
     "no cuda": (["--format", "onnx", "--device", "cuda"], 4, "pip install onnxruntime-gpu"),
     "nothing to inspect": (["inspect", "none"], 3, "no such file: none"),
     "nothing to verify": (

@@ -48,7 +48,11 @@ def test_other_options_in_the_same_folder(video_command: VideoCommand) -> None:
     ("arguments", "code", "message"),
     [
         (("--layer", "fc7"), 2, "it returns logits, fc6"),
-        (("-o", "/dev/null/out"), 3, "cannot write to /dev/null/out"),
+        (
+            ("-o", "/dev/null/out"),
+            3,
+            "--output /dev/null/out: cannot be written to: /dev/null: it is a file, not a folder",
+        ),
         (("--step", "0"), 2, "'0'"),
     ],
 )

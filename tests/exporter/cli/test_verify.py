@@ -170,7 +170,7 @@ WRONG = {
     "a cache below a file": (
         ("mine.onnx", "--cache", "text.onnx/x"),
         3,
-        "--cache text.onnx/x: cannot be written to: Not a directory",
+        "text.onnx: it is a file, not a folder",
     ),
     "arrays that are none": (("mine.onnx", "--array", "text.onnx"), 3, "text.onnx: not an .npz file of arrays"),
     "no arrays": (("mine.onnx", "--array", "none.npz"), 3, "no such file: none.npz"),

@@ -17,7 +17,7 @@ import click
 from exporter.cli.main import cli, main
 from exporter.isolation.streams import user_stderr, user_stdout
 from exporter.isolation.worker import native_call
-from exporter.reports.output_files import write_file
+from exporter.output_targets import write_file
 
 @cli.command("noisy")
 @click.option("--debug", is_flag=True)

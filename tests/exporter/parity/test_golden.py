@@ -117,7 +117,7 @@ def test_a_cache_that_cannot_be_written_to(small: FileSource, tmp_path: Path) ->
     folder = tmp_path / "cache"
     require_cache(folder)
     assert [*folder.iterdir()] == []
-    with pytest.raises(OutputError, match="--cache .*m.onnx: cannot be written to: File exists"):
+    with pytest.raises(OutputError, match="--cache .*m.onnx: cannot be written to: it is a file"):
         require_cache(tmp_path / "m.onnx")
     shutil.rmtree(folder)
     with pytest.raises(OutputError, match="--cache .*cache: cannot be written to: No such file"):

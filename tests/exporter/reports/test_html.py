@@ -11,8 +11,8 @@ from helpers.reports import report
 
 from exporter.cli.verify import verify, write_files
 from exporter.errors import OutputError, UnavailableError
+from exporter.output_targets import check_output_file
 from exporter.reports.html import require_page, write_page
-from exporter.reports.output_files import check_output_path
 
 
 @pytest.mark.parametrize("library", ["jinja2", "matplotlib", "PIL"])
@@ -45,15 +45,15 @@ def test_paths_are_checked_before_anything_runs(tmp_path: Path, option: str) -> 
 
 
 def test_output_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_output_path(tmp_path / "new", "--html")
+    check_output_file(tmp_path / "new", "--html")
     (tmp_path / "old").touch()
-    check_output_path(tmp_path / "old", "--html")
+    check_output_file(tmp_path / "old", "--html")
     assert not (tmp_path / "new").exists()
     with pytest.raises(OutputError, match="it is a folder"):
-        check_output_path(tmp_path, "--html")
+        check_output_file(tmp_path, "--html")
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     with pytest.raises(OutputError, match="no permission"):
-        check_output_path(tmp_path / "new", "--html")
+        check_output_file(tmp_path / "new", "--html")
 
 
 def test_the_command_writes_the_page_of_a_failed_check_too(tmp_path: Path) -> None:

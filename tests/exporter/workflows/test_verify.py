@@ -64,7 +64,7 @@ def test_invalid_options_are_refused_before_anything_runs(theirs: Path, tmp_path
     with pytest.raises(ArtifactError, match="does not fit the other's: words int64.*the other has x float32"):
         verify(small_models.two_inputs(tmp_path / "b.onnx"), theirs)
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match="--cache .*file: cannot be written to: File exists"):
+    with pytest.raises(OutputError, match="--cache .*file: cannot be written to: it is a file"):
         verify(theirs, theirs, cache=tmp_path / "file")
 
 
