@@ -67,15 +67,21 @@ class WireReader:
             self._left -= 1
             if self._left < 0:
                 raise WireError(f"it has more than {self._limit:,} fields")
-            key, at = varint(data, at, end)
+            # numbers of one byte are read here: most are, and a call takes longer than all the rest
+            if (key := data[at]) < 0x80:
+                at += 1
+            else:
+                key, at = varint(data, at, end)
             number, wire = key >> 3, key & 7
-            value = 0
-            begin = at
-            if wire == VARINT:
-                value, stop = varint(data, at, end)
-            elif wire == BYTES:
-                length, begin = varint(data, at, end)
+            value, begin = 0, at
+            if wire == BYTES:
+                if at < end and (length := data[at]) < 0x80:
+                    begin = at + 1
+                else:
+                    length, begin = varint(data, at, end)
                 stop = begin + length
+            elif wire == VARINT:
+                value, stop = varint(data, at, end)
             elif wire in _FIXED:
                 stop = at + _FIXED[wire]
             else:

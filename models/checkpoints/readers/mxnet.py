@@ -27,7 +27,7 @@ from models.errors import CheckpointError
 MAGIC = (0x112).to_bytes(8, "little")
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 MAX_AXES = 32
-MAX_NAME = 1 << 12
+MAX_NAME = 1 << 10
 
 STORAGE = {0: "dense", 1: "row-sparse", 2: "CSR"}
 DTYPES = {

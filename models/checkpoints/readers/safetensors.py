@@ -11,11 +11,13 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from models.checkpoints.metadata import read_conventions
-from models.checkpoints.readers.base import MappedFile, ReadResult
+from models.checkpoints.readers.base import MAX_AXES, MAX_TENSORS, MappedFile, ReadResult
 from models.errors import CheckpointError, join_limited
 
 LENGTH_BYTES = 8
-MAX_HEADER = 100_000_000  # the format's own limit
+METADATA = "__metadata__"
+MAX_HEADER = 4 << 20
+"""The format's own limit is 100 MB. MAX_TENSORS names take 2 MB; JSON takes a hundred times its bytes in memory."""
 
 
 def is_safetensors(file: MappedFile) -> bool:
@@ -30,9 +32,11 @@ def read_safetensors(file: MappedFile) -> ReadResult:
         CheckpointError: truncated, not safetensors, or a duplicate name (the library takes the last one).
     """
     length = int.from_bytes(file.data[:LENGTH_BYTES], "little")
-    if length > min(MAX_HEADER, file.size - LENGTH_BYTES):
+    if length > file.size - LENGTH_BYTES:
         raise CheckpointError(f"{file.path}: not a safetensors file, or truncated (its header claims {length} bytes)")
-    _refuse_duplicates(file.path, file.data[LENGTH_BYTES : LENGTH_BYTES + length])
+    if length > MAX_HEADER:
+        raise CheckpointError(f"{file.path}: its header has {length:,} bytes, more than {MAX_TENSORS} tensors take")
+    _check_header(file.path, file.data[LENGTH_BYTES : LENGTH_BYTES + length])
     try:
         with safe_open(file.openable, framework="pt", device="cpu") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
@@ -57,7 +61,8 @@ def read_safetensors(file: MappedFile) -> ReadResult:
     )
 
 
-def _refuse_duplicates(path: Path, header: bytes) -> None:
+def _check_header(path: Path, header: bytes) -> None:
+    """Refuse names that stand twice, and more tensors or axes than there can be, before the library reads them."""
     twice: list[str] = []
 
     def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -68,8 +73,14 @@ def _refuse_duplicates(path: Path, header: bytes) -> None:
         return dict(pairs)
 
     try:
-        json.loads(header, object_pairs_hook=note)
+        content: Any = json.loads(header, object_pairs_hook=note)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a safetensors file: its header is not JSON") from error
     if twice:
         raise CheckpointError(f"{path}: duplicate names in its header: {join_limited(twice)}")
+    tensors = [entry for name, entry in content.items() if name != METADATA] if isinstance(content, dict) else []
+    if len(tensors) > MAX_TENSORS:
+        raise CheckpointError(f"{path}: {len(tensors)} tensors: more than {MAX_TENSORS}")
+    shapes = [entry.get("shape") for entry in tensors if isinstance(entry, dict)]
+    if any(isinstance(shape, list) and len(shape) > MAX_AXES for shape in shapes):
+        raise CheckpointError(f"{path}: a tensor claims more than {MAX_AXES} axes, which no tensor has")

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from models import build
+from models.checkpoints.readers import read_file
 from models.errors import CheckpointError
 from models.options import BuildOptions
 
@@ -38,3 +39,21 @@ def test_a_safetensors_name_that_stands_twice(tmp_path: Path) -> None:
 def test_a_safetensors_header_larger_than_the_file(tmp_path: Path) -> None:
     (tmp_path / "huge.safetensors").write_bytes((1 << 63).to_bytes(8, "little") + b"{}")
     refuse(tmp_path / "huge.safetensors", "its header claims 9223372036854775808 bytes")
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        pytest.param(b'{"a":' + b"[" * 100_000, "its header is not JSON", id="depth"),
+        pytest.param(b" " * (5 << 20), "more than 10000 tensors take", id="bytes"),
+        pytest.param(b"{" + b",".join(b'"%d":{}' % n for n in range(10_001)) + b"}", "10001 tensors", id="tensors"),
+        pytest.param(b'{"a":{"shape":[' + b"1," * 64 + b"1]}}", "more than 64 axes", id="axes"),
+        pytest.param(b'{"a":{"shape":[' + b"9" * 100_000 + b"]}}", "its header is not JSON", id="digits"),
+        pytest.param(b'{"a":{"dtype":"F32","shape":[1e400],"data_offsets":[0,4]}}', "not a valid", id="infinity"),
+    ],
+)
+def test_headers_that_claim_too_much(header: bytes, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "c3d.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header.replace(b" ", b"{", 1) + bytes(4))
+    with pytest.raises(CheckpointError, match=reason):
+        read_file(path)
