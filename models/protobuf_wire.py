@@ -14,7 +14,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _FIXED = {FIXED64: 8, FIXED32: 4}
 _MAX_VARINT = 10
 """Bytes of the longest varint, which is 64 bits."""
-MAX_FIELDS = 1_000_000
+MAX_FIELDS = 600_000
 """Fields that are read of a file, in all of its messages. A field takes two bytes of a file and hundreds in memory."""
 MAX_NUMBERS = 1 << 16
 """Numbers of one packed field: sizes of a tensor, or an attribute's."""

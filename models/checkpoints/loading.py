@@ -11,6 +11,7 @@ from torch import Tensor
 from models.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from models.checkpoints.coverage import NUM_BATCHES_TRACKED
 from models.checkpoints.info import CheckpointInfo
+from models.checkpoints.readers.base import HEADROOM, INFLATION
 from models.checkpoints.remedies import describe_unexpected
 from models.config import CLASSIFIER_KEYS
 from models.errors import CheckpointError, count, join_limited
@@ -50,6 +51,7 @@ def load_into(network: C3D, source: str | Path | Checkpoint, *, new_head: bool =
         reinitialized = ()
     _check_names(checkpoint, wanted, given, reinitialized)
     _check_shapes(checkpoint, wanted, given)
+    _check_size(checkpoint, given)
     values_by_name = {name: _to_valid_float32(checkpoint, name, tensor) for name, tensor in given.items()}
     network.load_state_dict(values_by_name, strict=False, assign=True)
     converted = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in given.values()} - {"float32"})
@@ -108,6 +110,16 @@ def _check_shapes(checkpoint: Checkpoint, wanted: dict[str, Tensor], given: dict
     if wrong:
         have = count(len(wrong), "tensor", ("has", "have"))
         raise CheckpointError(f"{checkpoint.path}: {have} another shape: {join_limited(reported)}")
+
+
+def _check_size(checkpoint: Checkpoint, given: dict[str, Tensor]) -> None:
+    """Refuse tensors that take far more memory than the file: a few numbers repeated to any shape, by strides of 0."""
+    total = sum(tensor.numel() * torch.float32.itemsize for tensor in given.values())
+    if total > INFLATION * checkpoint.raw.size + HEADROOM:
+        raise CheckpointError(
+            f"{checkpoint.path}: its weights would take {total / 1e9:.1f} GB, far more than its "
+            f"{checkpoint.raw.size:,} bytes hold: each number stands for many (Tensor.expand)"
+        )
 
 
 def _to_valid_float32(checkpoint: Checkpoint, name: str, tensor: Tensor) -> Tensor:
