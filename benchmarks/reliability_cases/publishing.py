@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from helpers.manifests import publish_content
-
 from exporter.artifacts.files import MANIFEST_SUFFIX
 from exporter.artifacts.store import recover
 from exporter.formats import load_artifact
@@ -42,7 +40,8 @@ def families(run: Run) -> Iterator[Row]:
         yield _kills(run, scene)
         yield _full_disks(run, scene)
     yield _output_folders(folder)
-    yield from _side_by_side(run, folder)
+    if run.long:
+        yield _side_by_side(folder, 6)
 
 
 @dataclass(frozen=True)
@@ -209,41 +208,28 @@ def _last(done: Done) -> str:
     return repr(done.stderr[-150:])
 
 
-def _side_by_side(run: Run, folder: Path) -> Iterator[Row]:
-    """First sets of a few bytes, which are published at once, then whole exports."""
-    wanted = {_set_digest(_publish(folder / f"small-{seed}", seed)): seed for seed in range(EXPORTERS)}
-    yield _rounds(folder / "small", _publish, wanted, run.choose(10, 300), "staged sets of a few bytes")
-    if run.long:
-        alone = [folder / f"alone-{seed}" for seed in range(EXPORTERS)]
-        wanted = {_set_digest(_export("onnx", out, seed)): seed for seed, out in enumerate(alone)}
-        yield _rounds(folder / "whole", lambda out, seed: _export("onnx", out, seed), wanted, 4, "whole exports")
-
-
-def _publish(out: Path, seed: int) -> Path:
-    publish_content(out, "abcdefgh"[seed], "c3d.bin")
-    return out
-
-
-def _rounds(place: Path, write: Callable[[Path, int], Path], wanted: dict[str, int], rounds: int, what: str) -> Row:
+def _side_by_side(folder: Path, rounds: int) -> Row:
+    alone = [folder / f"alone-{seed}" for seed in range(EXPORTERS)]
+    wanted = {_set_digest(_export("onnx", out, seed)) for seed, out in enumerate(alone)}
+    place = folder / "together"
     row = Row(
-        f"{EXPORTERS} exporters into one folder leave one whole set",
-        f"{what}, others by each exporter; every other round with an flock that does nothing",
+        f"{EXPORTERS} exports into one folder leave one whole set",
+        "of other weights each; every other round with an flock that does nothing",
     )
     progress = Progress(row, rounds)
     for number in range(rounds):
         out = place / str(number)
-        children = [_fork_exporter(write, out, seed, locks=number % 2 == 0) for seed in range(EXPORTERS)]
+        children = [_fork_exporter(out, seed, locks=number % 2 == 0) for seed in range(EXPORTERS)]
         codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         recover(out)
         whole = _set_digest(out) in wanted
         failure = "" if whole and not any(codes) else f"exit codes {codes}, holds {sorted(_digests(out))}"
         row.add("one whole set" if whole else "mixed", failure and f"round {number}: {failure}")
-        shutil.rmtree(out)
         progress.step()
     return progress.end()
 
 
-def _fork_exporter(write: Callable[[Path, int], Path], out: Path, seed: int, *, locks: bool) -> int:
+def _fork_exporter(out: Path, seed: int, *, locks: bool) -> int:
     sys.stdout.flush()
     child = os.fork()
     if not child:
@@ -251,7 +237,7 @@ def _fork_exporter(write: Callable[[Path, int], Path], out: Path, seed: int, *, 
         try:
             if not locks:
                 fcntl.flock = lambda *_: None  # as some network file systems do
-            write(out, seed)
+            _export("onnx", out, seed)
             code = 0
         finally:
             os._exit(code)
