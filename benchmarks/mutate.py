@@ -232,13 +232,23 @@ class Project:
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
         temporary = self.folder.parent / "temporary"
-        options = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={temporary}", "--hypothesis-seed=0"]
+        options = [
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-W",
+            "ignore::pytest.PytestAssertRewriteWarning",
+            f"--basetemp={temporary}",
+            "--hypothesis-seed=0",
+        ]
         options += ["-k", f"not ({' or '.join(SLOW)})"]
         os._exit(int(pytest.main([*options, *tests])))
 
 
 def preload() -> None:
-    """Import the libraries that the tests use, and nothing of this project."""
+    """Import the libraries that the tests use, and nothing of this project, or that starts threads."""
+    os.environ["OMP_NUM_THREADS"] = "1"
     for name in (
         "torch",
         "numpy",

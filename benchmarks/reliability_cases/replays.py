@@ -32,7 +32,7 @@ def _systems(run: Run) -> str:
 def _power_failures(run: Run, places: list[tuple[str, str]]) -> Row:
     row = Row(
         "after a power failure a reader finds the old content or the new one, never a mixture",
-        f"replays of each moment with any part of the unsynced changes; {len(PUBLICATIONS)} kinds of output; {_systems(run)}",
+        f"each moment, with any part of the unsynced changes; {len(PUBLICATIONS)} kinds of output; {_systems(run)}",
     )
     progress = Progress(row, len(places))
     for number, (name, system) in enumerate(places):
@@ -67,7 +67,7 @@ def _errors(run: Run, places: list[tuple[str, str]]) -> Row:
     codes = ERRORS if run.long else (errno.ENOSPC,)
     row = Row(
         "an error of the disk is one line; the old content or the new one is there, nothing else",
-        f"{', '.join(errno.errorcode[code] for code in codes)} at each call, and at it and all later ones; {_systems(run)}",
+        f"{', '.join(errno.errorcode[code] for code in codes)} at a call, or from it on; {_systems(run)}",
     )
     cases = list(itertools.product(places, codes, (False, True)))
     progress = Progress(row, len(cases))
