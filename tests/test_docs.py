@@ -101,7 +101,18 @@ def test_commands_in_running_text_name_options_that_exist() -> None:
 
 def test_options_in_running_text_exist() -> None:
     known = {option for command in walk(cli) for param in command.params for option in param.opts}
-    foreign = {"--check", "--long", "--seconds", "--strict", "--onnxrt", "--trt", "--into", "--help", "--version", "--gpus"}
+    foreign = {
+        "--check",
+        "--long",
+        "--seconds",
+        "--strict",
+        "--onnxrt",
+        "--trt",
+        "--into",
+        "--help",
+        "--version",
+        "--gpus",
+    }
     for page in (page for page in PAGES if page.is_relative_to(DOCS) or page.name == "README.md"):
         named = set(re.findall(r"`(--[a-z0-9-]+)", page.read_text()))
         assert named <= known | foreign, page
