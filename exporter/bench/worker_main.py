@@ -261,9 +261,19 @@ def _private_stdout() -> TextIO:
     return os.fdopen(private, "w", encoding="utf-8")
 
 
+def _end_with_parent() -> None:
+    """End with the process that asks, also where a library hangs, which does not see the end of stdin."""
+    try:
+        from exporter.isolation.environment import end_with_parent
+    except ImportError:  # this file was copied out of the project
+        return
+    end_with_parent()
+
+
 def main() -> None:
-    """Reply to requests until stdin ends."""
+    """Reply to requests until stdin ends, or the process that asks."""
     find_project()
+    _end_with_parent()
     replies = _private_stdout()
     session = Session()
     for line in sys.stdin:

@@ -15,6 +15,7 @@ from click.exceptions import NoArgsIsHelpError
 
 from exporter.cli.renamed import explain_renaming
 from exporter.errors import C3DExportError, CheckFailedError, LimitError, OutOfMemoryError, OutputError, UsageError
+from exporter.isolation.signals import SIGNALS, is_heard
 from exporter.isolation.streams import accept_any_text, silence, user_stderr, user_stdout
 from exporter.isolation.worker import begin, finish
 from exporter.memory_errors import as_memory_error, release_frames, spare_address_space
@@ -49,8 +50,9 @@ def run(command: click.Command, name: str) -> NoReturn:
     begin(as_json=as_json)
     accept_any_text()
     spare_address_space()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    for number in SIGNALS:
+        if is_heard(number):
+            signal.signal(number, _stop)
     try:
         result = command.main(arguments, prog_name=name, standalone_mode=False)
         code = result if isinstance(result, int) else 0
@@ -160,18 +162,20 @@ def _print_json(error: C3DExportError) -> None:
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
-    """End the process on Ctrl-C or SIGTERM, after the staging folders are removed.
+    """End the process on Ctrl-C, SIGTERM or SIGHUP, after the staging folders are removed.
 
     A KeyboardInterrupt would not do: raised while torch or its imports run, it is swallowed, turned into another
     error, or ends the process by an abort in C++.
     """
+    for each in SIGNALS:  # a terminal sends them to all processes, and the supervisor passes its own on
+        signal.signal(each, signal.SIG_IGN)
     told: list[str] = []
     for module, name in AT_A_SIGNAL:
         cleanup = getattr(sys.modules.get(module), name, None)
         if cleanup is not None:  # otherwise the module is not there yet, or is being imported
             told.append(cleanup() or "")
+    finish()  # first: the supervisor says it otherwise
     report_stop(number, "".join(f"; {text}" for text in told if text))
-    finish()
     os._exit(128 + number)
 
 

@@ -131,7 +131,10 @@ def parse_size(value: str) -> int:
     if match is None:
         raise click.BadParameter(f"{value!r}: write a size such as 8GB or 512MB")
     number, prefix, binary = match.groups()
-    return int(float(number) * (1024 if binary else 1000) ** ("KMGT".find(prefix.upper()) + 1 if prefix else 0))
+    size = int(float(number) * (1024 if binary else 1000) ** ("KMGT".find(prefix.upper()) + 1 if prefix else 0))
+    if not size:
+        raise click.BadParameter(f"{value!r}: write a size such as 8GB or 512MB")
+    return size
 
 
 def parse_seconds(value: str) -> float:

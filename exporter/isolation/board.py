@@ -7,6 +7,7 @@ import mmap
 import struct
 import zlib
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
 SIZE = 1 << 16
@@ -39,6 +40,11 @@ class NativeCall:
     memory: int | None = None
     number: int = 0
     thread: int = 0
+
+    @cached_property
+    def encoded(self) -> str:
+        """The call as JSON: it is written again whenever an inner one begins or ends."""
+        return json.dumps((self.library, self.path, self.deadline, self.seconds, self.memory, self.number, self.thread))
 
 
 @dataclass
@@ -108,8 +114,12 @@ class Board:
 
 
 def _encode(state: State) -> bytes:
-    calls = [
-        (call.library, call.path, call.deadline, call.seconds, call.memory, call.number, call.thread)
-        for call in state.calls
-    ]
-    return json.dumps([calls, state.stages, state.timeout, state.max_memory, state.as_json, state.finished]).encode()
+    calls = ",".join([call.encoded for call in state.calls])
+    rest = _encode_rest(tuple(state.stages), state.timeout, state.max_memory, state.as_json, state.finished)
+    return f"[[{calls}],{rest}".encode()
+
+
+@lru_cache(8)
+def _encode_rest(*fields: object) -> str:
+    """Return what changes seldom, as the end of a list in JSON."""
+    return json.dumps(fields)[1:]

@@ -1,10 +1,11 @@
-"""What a worker does not inherit: secrets in variables, and the wish for core dumps."""
+"""What a process of this tool inherits, and with whom it ends."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+import signal
 from collections.abc import Iterable, MutableMapping
 
 SECRET_WORDS = frozenset(
@@ -21,6 +22,7 @@ SECRET_NAMES = re.compile(
 OWN_PREFIX = "C3D_EXPORT_"
 """Variables that the tool itself reads, such as the passphrase of a signing key."""
 LIST_SUFFIXES = (".txt", ".csv", ".lst", ".list")
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 MAX_LIST_BYTES = 1 << 20
 """How much of a list of videos is searched for an address."""
 
@@ -70,3 +72,27 @@ def _is_remote(argument: str) -> bool:
     with contextlib.suppress(OSError, ValueError), open(path, "rb") as stream:  # noqa: PTH123 - an argument, any text
         return b"://" in stream.read(MAX_LIST_BYTES)
     return False
+
+
+def end_with_parent(parent: int | None = None) -> None:
+    """Have the system end this process when the thread that started it is gone, where it can (Linux).
+
+    Args:
+        parent: the process that started it: where that is gone already, this one ends now; None for whoever it is.
+    """
+    set_process_option(_PR_SET_PDEATHSIG, getattr(signal, "SIGKILL", 9))
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of the processes that this one's children leave behind, where the system can (Linux)."""
+    set_process_option(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def set_process_option(option: int, value: int) -> None:
+    """Call prctl, where there is one (Linux)."""
+    with contextlib.suppress(OSError, AttributeError, ImportError, TypeError):  # TypeError: Windows has no CDLL(None)
+        import ctypes
+
+        ctypes.CDLL(None).prctl(option, value)

@@ -15,20 +15,16 @@ from typing import Literal, NoReturn
 
 from exporter.isolation import streams, worker
 from exporter.isolation.board import Board, NativeCall, State
-from exporter.isolation.environment import drop_secrets, forbid_core_dumps
+from exporter.isolation.environment import adopt_orphans, drop_secrets, end_with_parent, forbid_core_dumps
 from exporter.isolation.memory import descendants, end_tree, kill
 from exporter.isolation.meter import Meter
+from exporter.isolation.signals import SIGNALS, is_heard
 
 POLL_SECONDS = 0.1
 QUIET_SECONDS = 0.3
 """The supervisor measures nothing before this time: `--help` has ended before."""
 GRACE_SECONDS = 0.5
 """What a worker has to end by itself after a signal, before it is killed; and what processes have that it leaves."""
-SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)  # Windows has no SIGHUP
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-
 Reason = Literal["ended", "exited", "signalled", "crashed", "killed", "timeout", "memory"]
 
 
@@ -90,13 +86,6 @@ def supervise(work: Callable[[], NoReturn], report: Callable[[Outcome], int], *,
     os._exit(code)
 
 
-def end_with_parent(parent: int) -> None:
-    """Have the system end this process when the thread that started it is gone, where it can (Linux)."""
-    _set_process_option(_PR_SET_PDEATHSIG, getattr(signal, "SIGKILL", 9))
-    if os.getppid() != parent:
-        os._exit(1)
-
-
 def _prepare(parent: int) -> None:
     """Make this process one that cannot outlive its supervisor, leave a core dump or show a secret."""
     end_with_parent(parent)
@@ -121,10 +110,10 @@ class _Watch:
         signal.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT:  # nohup ignores SIGHUP
+            if is_heard(number):
                 signal.signal(number, self._pass_on)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        _set_process_option(_PR_SET_CHILD_SUBREAPER, 1)
+        adopt_orphans()
 
     def wait(self) -> Outcome:
         """Return how the worker ended; nothing that it started is left."""
@@ -177,11 +166,14 @@ class _Watch:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.child, number)
         over = time.monotonic() + GRACE_SECONDS
-        while time.monotonic() < over:
+        while (now := time.monotonic()) < over:
             if (code := self._reap()) is not None:
                 return Outcome("ended" if code >= 0 else "signalled", code if code >= 0 else number, self.state)
-            self._sleep(POLL_SECONDS)
+            self._sleep(min(POLL_SECONDS, over - now))
         self._kill()
+        # it may have said that it ends, without coming to it
+        if self.state.finished:
+            return Outcome("ended", 128 + number, self.state)
         return Outcome("signalled", number, self.state)
 
     def _kill(self) -> None:
@@ -212,11 +204,3 @@ class _Watch:
             return Outcome("killed", number, self.state)
         reason = "signalled" if number in SIGNALS else "crashed"
         return Outcome(reason, number, self.state, last_words=self.chatter.last_words())
-
-
-def _set_process_option(option: int, value: int) -> None:
-    """Call prctl, where there is one (Linux)."""
-    with contextlib.suppress(OSError, AttributeError, ImportError, TypeError):  # TypeError: Windows has no CDLL(None)
-        import ctypes
-
-        ctypes.CDLL(None).prctl(option, value)

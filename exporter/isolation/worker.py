@@ -28,6 +28,8 @@ BYTES_PER_FILE_BYTE = 16
 BYTES_PER_INPUT_BYTE = 200
 """A call may take `CALL_BYTES`, and this much for each byte of its file and of a batch of inputs."""
 
+_TEMPORARY = f"{os.sep}c3d-export-"
+"""What is in the paths of temporary folders."""
 _state = State()
 _files: list[str] = []
 _board: Board | None = None
@@ -154,9 +156,10 @@ def reads_file(library: str) -> Callable[[Callable[Concatenate[Path, P], R]], Ca
 
 
 def _find_path(path: str | Path | None) -> str | None:
-    """Return the file to name: for one in a staging folder, which users do not know, the one it is made from."""
+    """Return the file to name: for one in a folder that users do not know, the one it is made from."""
     given = None if path is None else os.fspath(path)
-    staged = given is not None and any(given.startswith(stage + os.sep) for stage, _ in _state.stages)
+    stages = tuple(stage + os.sep for stage, _ in _state.stages)
+    staged = given is not None and (_TEMPORARY in given or given.startswith(stages))
     if given is not None and not (staged and _files):
         return given
     if _files and (staged or not _state.calls):

@@ -72,6 +72,8 @@ class FileFrames:
 
     def __init__(self, source: Source, summary: VideoSummary) -> None:
         self._source, self._summary = source, summary
+        # cameras, pipes and addresses may be waited for
+        self._max_seconds = None if Path(source.url).is_file() else math.inf
         self._stack = ExitStack()
         try:
             with self._call():
@@ -159,9 +161,8 @@ class FileFrames:
             yield from packets
 
     def _call(self) -> AbstractContextManager[None]:
-        """Name FFmpeg and the video where it crashes or hangs; cameras, pipes and addresses may be waited for."""
-        waits = not Path(self._source.url).is_file()
-        return native_call("FFmpeg", self._source.name, math.inf if waits else None)
+        """Name FFmpeg and the video where it crashes or hangs."""
+        return native_call("FFmpeg", self._source.name, self._max_seconds)
 
     def _open(self) -> InputContainer:
         require_pyav()

@@ -24,11 +24,11 @@ from exporter.artifacts.store import clean_up
 from exporter.errors import BadInputError, C3DExportError, UsageError
 from exporter.isolation import worker
 from exporter.isolation.board import SIZE, Board, State
-from exporter.isolation.environment import drop_secrets, forbid_core_dumps
+from exporter.isolation.environment import drop_secrets, end_with_parent, forbid_core_dumps
 from exporter.isolation.memory import end_tree
 from exporter.isolation.meter import Meter
 from exporter.isolation.outcomes import describe, how_it_ended
-from exporter.isolation.supervisor import GRACE_SECONDS, POLL_SECONDS, Outcome, end_with_parent
+from exporter.isolation.supervisor import GRACE_SECONDS, POLL_SECONDS, Outcome
 
 R = TypeVar("R")
 

@@ -19,6 +19,7 @@ from exporter.fault_injection.runner import clean_runs, list_faults, run_faults
 from exporter.fault_injection.sample_runner import run_samples
 from exporter.fault_injection.split import temp_folder
 from exporter.formats import load_artifact
+from exporter.isolation.worker import file_at_work
 from exporter.onnx_io.precision import detect_precision
 from exporter.parity.execution import FULL_PRECISION
 from exporter.parity.input_set import InputSet
@@ -66,7 +67,7 @@ def self_test(
         model, _ = rebuild_network(loaded, reference or BuildOptions())
         golden = golden_outputs(model, ParityOptions(seed=options.seed, input_types=QUICK), progress)
         golden.compute(range(len(golden.inputs.names)))
-    with staging(temp_folder(loaded.path)) as folder:
+    with file_at_work(loaded.path), staging(temp_folder(loaded.path)) as folder:
         with timed(seconds, "original"):
             spec = make_run_spec(loaded, OPTIONS, model)
             harness = set_up(loaded, golden, spec, folder, progress)

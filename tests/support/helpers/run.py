@@ -49,8 +49,9 @@ class Done:
 def call(command: str, *arguments: object, cwd: Path, capture: pytest.CaptureFixture[str]) -> Done:
     """Run `c3d-export` or `verify` in this process, through the same boundary: no import of torch to wait for."""
     from exporter.cli import main
+    from exporter.isolation.signals import SIGNALS
 
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     capture.readouterr()
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
         patch.chdir(cwd)
