@@ -70,7 +70,7 @@ def read_baseline(path: Path) -> Baseline:
         baseline = msgspec.json.decode(path.read_bytes(), type=Baseline)
     except OSError as error:
         raise BadInputError(f"--baseline {path}: cannot be read: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInputError(f"--baseline {path}: not a baseline: {error}") from error
     if baseline.version != VERSION:
         raise BadInputError(f"--baseline {path}: version {baseline.version}; this release reads version {VERSION}")

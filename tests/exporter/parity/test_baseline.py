@@ -80,6 +80,7 @@ def test_an_invalid_factor_is_refused(growth: float) -> None:
         (b"", "not a baseline"),
         (b"\xff", "not a baseline"),
         (b"[]", "not a baseline: Expected `object`"),
+        (b'{"a":' * 100_000, "not a baseline: maximum recursion depth"),
         (b'{"version": 1}', "missing required field `entries`"),
         (b'{"version": 9, "entries": []}', "version 9; this release reads version 1"),
     ],

@@ -1,0 +1,1 @@
+"""Hostile inputs for every reader: what `benchmarks/hostile_inputs.py` runs."""
