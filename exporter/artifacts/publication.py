@@ -131,7 +131,11 @@ class _Publication:
         Returns whether that is done, or there is nothing to do.
         """
         self.bring_back()
-        return _is_complete(self.folder / self.model) or not self._has_begun() or self.complete()
+        if not _is_complete(self.folder / self.model):
+            return not self._has_begun() or self.complete()
+        if self._is_described():
+            self.set_aside(find_old_data(self.folder / self.model, keep=self.names))
+        return True
 
     def install(self) -> None:
         """Give every file its name in the folder, and have the disk hold that."""
@@ -168,10 +172,15 @@ class _Publication:
         """Return whether one of the files is in place, and all are staged and whole."""
         if not all(_holds(self.stage / name, entry) for name, entry in self.entries.items()):
             return False
-        with contextlib.suppress(OSError):
-            if (self.folder / self.names[-1]).read_bytes() == (self.stage / self.names[-1]).read_bytes():
-                return True
+        if self._is_described():
+            return True
         return any(_holds(self.folder / name, entry) for name, entry in self.entries.items())
+
+    def _is_described(self) -> bool:
+        """Return whether the manifest in place is this one."""
+        with contextlib.suppress(OSError):
+            return (self.folder / self.names[-1]).read_bytes() == (self.stage / self.names[-1]).read_bytes()
+        return False
 
 
 def find_old_data(model: Path, keep: Sequence[str] = ()) -> list[Path]:

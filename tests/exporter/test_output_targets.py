@@ -119,6 +119,19 @@ def test_two_options_do_not_name_one_file(tmp_path: Path) -> None:
         check_distinct({"--csv": tmp_path / "a", "--html": f"{tmp_path}/./a"})
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs users")
+def test_another_users_file_in_a_folder_like_tmp_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody may write into such a folder, and nobody may rename onto what is another user's."""
+    (tmp_path / "scores.csv").touch()
+    tmp_path.chmod(0o1777)
+    check_output_file(tmp_path / "scores.csv", "--csv")
+    own = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: own + 1)
+    check_output_file(tmp_path / "new.csv", "--csv")
+    with pytest.raises(OutputError, match="--csv .*: cannot be written: it belongs to another user"):
+        check_output_file(tmp_path / "scores.csv", "--csv")
+
+
 class Usage(NamedTuple):
     """What `shutil.disk_usage` returns."""
 
