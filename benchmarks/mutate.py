@@ -115,6 +115,8 @@ def mutants(source: str) -> Iterator[Mutant]:
 
 def _annotations(node: ast.AST) -> list[ast.AST]:
     """Return the parts of a node that do nothing at run time."""
+    if isinstance(node, ast.ClassDef):
+        return [*node.decorator_list]
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return [part for part in (node.returns, *node.decorator_list) if part is not None]
     if isinstance(node, (ast.arg, ast.AnnAssign)):

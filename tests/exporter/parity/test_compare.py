@@ -136,7 +136,16 @@ def test_empty_outputs_of_one_shape_pass() -> None:
     empty = np.zeros((0, 4))
     assert compare_float32(empty, empty, empty).passed
     assert compare_float32(empty.T[None], empty.T[None], empty.T[None]).passed
-    assert not compare_float32(empty, np.zeros((0, 3)), np.zeros((0, 3))).passed
+    other = compare_float32(empty, np.zeros((0, 3)), np.zeros((0, 3)))
+    assert (other.passed, other.max_error, other.budget_used) == (False, math.inf, math.inf)
+
+
+def test_the_distance_from_the_other_file_is_that_of_their_values() -> None:
+    float32, float64 = EXACT.astype(np.float32), EXACT
+    tolerance = Float32RelativeTolerance("PyTorch float32")
+    near = compare("x", "y", EXACT, Expected(float64, float32, against=EXACT + 0.25), tolerance)
+    assert near.max_abs_diff == pytest.approx(0.25)
+    assert compare("x", "y", EXACT, Expected(float64, float32, against=EXACT), tolerance).max_abs_diff == 0
 
 
 def test_both_parts_of_complex_numbers_count() -> None:
