@@ -5,7 +5,8 @@
     python benchmarks/reliability.py --only checkpoints     # one family
 
 Cases run in forked processes with a watchdog for time, memory and signals; an audit hook notes what an input makes
-Python import, run, write or connect to. It exits with 1 where a promise was broken.
+Python import, run, write or connect to. At the start, work that breaks each rule shows that this is noticed. The script
+exits with 1 where a promise was broken.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # forked processes must not inherit a pool of threads
 
-from reliability_cases import FAMILIES
+from reliability_cases import FAMILIES, canaries
 from reliability_cases.base import MAX_SHOWN, Row, Run
 
 
@@ -61,6 +62,7 @@ def main() -> int:
         os.environ[f"C3D_EXPORT_{name}"] = str(folder / name.lower())
     print("| promise | tried by | cases | failures | outcomes | time |\n|---|---|---|---|---|---|", flush=True)
     try:
+        canaries.check(folder)
         rows = [row for name in options.only or FAMILIES for row in run_family(name, Run(folder, options.long))]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
