@@ -30,7 +30,7 @@ MANIFEST_INFO, SHA256_INFO = ("c3d_export", "manifest"), ("c3d_export", "weights
 MAX_BYTES = 16 << 20
 """Of the XML file. A network of a thousand layers has about 1 MB."""
 MAX_DEPTH = 100
-MAX_ELEMENTS = 500_000
+MAX_ELEMENTS = 200_000
 """Of the XML file. A layer takes twenty, a small one four bytes of the file and hundreds in memory."""
 DYNAMIC = -1
 """How a port states a dynamic size."""

@@ -87,6 +87,7 @@ def json_cases() -> Iterator[Case]:
             f"labels-{name}.txt",
             content,
             ("c3d-export", "--format", "onnx", "--no-verify", "--labels", "{}", "-o", "{folder}/out"),
+            (2, 3),
         )
 
 

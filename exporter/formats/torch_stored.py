@@ -137,7 +137,7 @@ def read_stored_archive(path: Path, weights: Literal["script", "program", "hidde
             return StoredModel(None if manifest is None else manifest.decode(), found)
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
-    except (*ZIP_ERRORS, msgspec.MsgspecError, LookupError, TypeError, AttributeError) as error:
+    except (*ZIP_ERRORS, msgspec.MsgspecError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{path}: not as torch writes such an archive: {error}") from error
 
 

@@ -178,7 +178,7 @@ def _load_cached(path: Path | None) -> dict[str, float] | None:
         return None
     try:
         times = msgspec.json.decode(path.read_bytes(), type=dict[str, float])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return times if times and all(0 < time < float("inf") for time in times.values()) else None
 

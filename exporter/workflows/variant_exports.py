@@ -222,7 +222,7 @@ def _find(variant: Variant, folder: Path) -> ExportedVariant | MissingRow | None
         if "failed" in outcome:
             return MissingRow(str(variant), outcome["failed"], "failed")
         loaded = load_artifact(folder / outcome["artifact"])
-    except (OSError, ValueError, KeyError, C3DExportError):  # absent or damaged
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, C3DExportError):  # absent or damaged
         return None
     manifest = loaded.manifest
     if manifest is None or manifest.parity is None or not manifest.parity.passed:

@@ -224,7 +224,7 @@ def _read_notes(folder: Path) -> tuple[str, ...]:
     """Return the notes about the network that were written when it was exported."""
     try:
         return tuple(json.loads((folder / NOTES).read_bytes()))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return ()
 
 

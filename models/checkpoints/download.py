@@ -116,7 +116,7 @@ def download(address: Address, sha256: str | None, progress: Progress) -> Resolv
 def _cached(path: Path, display_url: str, sha256: str | None) -> ResolvedSource | None:
     try:
         record = msgspec.json.decode(path.with_name("record.json").read_bytes(), type=Record)
-    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if not path.is_file():
         return None
@@ -266,7 +266,7 @@ def _resumable(part: Path) -> Body | None:
     try:
         known = msgspec.json.decode(part.with_name("part.json").read_bytes(), type=ResumeState)
         have = part.stat().st_size
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if not known.validator or known.validator.startswith("W/") or not 0 < have < (known.total or have + 1):
         return None

@@ -14,8 +14,8 @@ from models.paths import require_file
 from models.preprocessing.profiles import PROFILES
 from models.preprocessing.recipe import Preprocessing
 
-MAX_BYTES = 1 << 16
-"""The largest profile file that is read."""
+MAX_BYTES = 1 << 14
+"""The largest profile file that is read; TOML's keys with many dots take the square of their length in memory."""
 _OPTIONAL = {"crop": None}
 """What a file may leave out although a profile in Python may not: TOML has no null. So may name and source."""
 

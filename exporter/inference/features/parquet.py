@@ -163,7 +163,7 @@ def read_videos(file: str) -> tuple[StoredVideo, ...]:
         with native_call("pyarrow", file), open_input(file, "table", OutputError) as stream:
             metadata = parquet.read_metadata(stream).metadata or {}
         return msgspec.json.decode(metadata[VIDEOS_KEY], type=tuple[StoredVideo, ...])
-    except (OSError, ArrowInvalid, KeyError, msgspec.MsgspecError) as error:
+    except (OSError, ArrowInvalid, KeyError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise OutputError(
             f"{display(file)}: not a Parquet file with features that this tool wrote; remove it"
         ) from error

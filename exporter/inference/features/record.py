@@ -136,5 +136,5 @@ def from_json(text: bytes, kind: type[Record], where: str) -> Record:
     """
     try:
         return msgspec.json.decode(text, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise OutputError(f"{where}: not a record of this tool ({error}); choose another output folder") from error
