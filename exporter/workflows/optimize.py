@@ -14,6 +14,7 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.errors import UsageError
 from exporter.isolation.worker import file_at_work
 from exporter.parity.record import parity_record
+from exporter.parity.runnable import require_runnable
 from exporter.passes.decisions import FIX_SIZES, Decision
 from exporter.passes.summary import UnchangedReason, summarise_unchanged
 from exporter.results import ParityReport
@@ -92,7 +93,7 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
     Raises:
         UsageError: options that do not go together or do not fit the model, or an output that another artifact's
             manifest describes.
-        ArtifactError: the model is bad, or the file of decisions.
+        ArtifactError: the model is bad, onnxruntime cannot run it, or the file of decisions is bad.
         IntegrityError: it is not the one that the manifest beside it describes.
         OptimizationMismatchError: the result does not return what the original returns; nothing was written.
         OutputError: the output folder cannot be written to, or is full.
@@ -103,6 +104,8 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
     subject = load_onnx(request.model)
     target = output_path(request, subject)
     data = external_files(subject.path)
+    with timed(seconds, "open"):
+        require_runnable(subject, progress)
     record = None if request.decisions is None else read_decisions(request.decisions)
     with ExitStack() as stack:
         stack.enter_context(file_at_work(subject.path))

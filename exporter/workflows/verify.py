@@ -16,7 +16,7 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.rebuilding import rebuild_network
 from exporter.calibration_clips import CalibrationClips
-from exporter.errors import UsageError
+from exporter.errors import CheckFailedError, UsageError
 from exporter.formats import load_artifact
 from exporter.inference.ray_reference import NETWORK_ONLY, reference_on_ray
 from exporter.inference.types import RayOptions
@@ -36,6 +36,7 @@ from exporter.parity.input_set import InputSet
 from exporter.parity.inputs import draw_inputs, make_frame_inputs, make_network_inputs, make_video_inputs
 from exporter.parity.localize import localize
 from exporter.parity.run_specs import check_devices, make_file_run_spec, make_run_spec, make_second_run_spec
+from exporter.parity.runnable import require_runnable
 from exporter.parity.signatures import read_full_signature
 from exporter.parity.sources import FileSource, NetworkSource
 from exporter.results import ParityReport
@@ -157,6 +158,18 @@ def verify_against_file(
     progress: Progress = no_progress,
 ) -> tuple[ParityReport, ...]:
     """Compare artifacts with another model file: in float64 it is the reference, in its own engine the baseline."""
+    try:
+        return _verify_against_file(artifacts, other, options, progress)
+    except (CheckFailedError, UsageError):
+        for artifact in (other, *artifacts):
+            if artifact.format == "onnx":
+                require_runnable(artifact, progress)  # one that fails on every input is a bad file
+        raise
+
+
+def _verify_against_file(
+    artifacts: Sequence[LoadedArtifact], other: LoadedArtifact, options: ParityOptions, progress: Progress
+) -> tuple[ParityReport, ...]:
     manifest = other.manifest
     signature = manifest and manifest.signature
     source = FileSource(other.path, other.format, signature, _feature_outputs(manifest), other.vouched)

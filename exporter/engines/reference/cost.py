@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 
 from exporter.engines.reference.kernels.convolution import conv_workspace
 from exporter.engines.reference.node import make_node, normalize_domain
+from exporter.errors import ArtifactError
 from exporter.isolation.worker import reads_file
 from exporter.onnx_io.cast import inline_functions
 from exporter.onnx_io.dtypes import FLOAT_TYPES
@@ -59,7 +60,7 @@ def estimate_graph(path: Path, shapes: Shapes) -> GraphCost:
     """Return the cost of evaluating a model in float64 on inputs of these shapes.
 
     Raises:
-        ArtifactError: unreadable, or not ONNX.
+        ArtifactError: unreadable, not ONNX, or with a node whose attributes are not valid.
     """
     model = inline_functions(load_without_weights(path))
     graph = model.graph
@@ -78,10 +79,16 @@ def estimate_graph(path: Path, shapes: Shapes) -> GraphCost:
             alive |= {name: _bytes(sizes, name) for name in node.output if name}
             moved += written + sum(_bytes(sizes, name) for name in node.input if name)
             layers += written
-        multiply_adds += _multiply_adds(node, known)
         now = sum(alive.values())
         live = max(live, now)
-        peak = max(peak, now + _workspace(node, known, opsets, sizes))
+        try:
+            multiply_adds += _multiply_adds(node, known)
+            peak = max(peak, now + _workspace(node, known, opsets, sizes))
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise ArtifactError(
+                f"{path}: its node {node.name or node.output[0]} ({node.op_type}) has attributes that are not valid, "
+                f"or do not fit its inputs ({error}); no engine can run it"
+            ) from error
         for name in freed:
             alive.pop(name, None)
     names = [name for node in graph.node for name in node.output if name]
