@@ -14,7 +14,15 @@ from exporter.onnx_io.external_data import check_external_data
 from exporter.onnx_io.load import INLINE_BELOW, first_line, load_without_weights
 
 
-@reads_file("onnx-ir")
+def require_whole(path: Path) -> None:
+    """Refuse a file of which parts or data are missing: of that the reader here says more than an engine.
+
+    Raises:
+        ArtifactError: unreadable, not ONNX, or its external data is incomplete.
+    """
+    _read_unchecked(path)
+
+
 def read_model(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> ir.Model:
     """Read a model and run onnx's checker on it.
 
@@ -26,6 +34,19 @@ def read_model(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) 
     Raises:
         ArtifactError: unreadable, not ONNX, rejected by the checker, or its external data is incomplete.
     """
+    model = _read_unchecked(path)
+    _inline_small(model)
+    _set_missing_shapes(path, model, shapes or {})
+    try:
+        with native_call("onnx's checker", path):
+            CheckerPass()(model)
+    except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError) as error:
+        raise ArtifactError(f"{path}: onnx's checker rejects it: {first_line(error)}") from error
+    return model
+
+
+@reads_file("onnx-ir")
+def _read_unchecked(path: Path) -> ir.Model:
     proto = load_without_weights(path)
     check_external_data(proto, path)
     if proto.graph.sparse_initializer or proto.training_info:
@@ -38,13 +59,6 @@ def read_model(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) 
     except Exception as error:  # what a malformed message leads to has no common class
         raise ArtifactError(f"{path}: not a valid ONNX model: {first_line(error)}") from error
     _check_weights(path, model)
-    _inline_small(model)
-    _set_missing_shapes(path, model, shapes or {})
-    try:
-        with native_call("onnx's checker", path):
-            CheckerPass()(model)
-    except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError) as error:
-        raise ArtifactError(f"{path}: onnx's checker rejects it: {first_line(error)}") from error
     return model
 
 

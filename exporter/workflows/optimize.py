@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.errors import UsageError
+from exporter.errors import ArtifactError, UsageError
 from exporter.isolation.worker import file_at_work
 from exporter.parity.record import parity_record
 from exporter.parity.runnable import require_runnable
@@ -105,7 +105,7 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
     target = output_path(request, subject)
     data = external_files(subject.path)
     with timed(seconds, "open"):
-        require_runnable(subject, progress)
+        _require_runnable(subject, progress)
     record = None if request.decisions is None else read_decisions(request.decisions)
     with ExitStack() as stack:
         stack.enter_context(file_at_work(subject.path))
@@ -147,6 +147,16 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
         notes=(*subject.notes, *trial.notes, *rewritten.notes, *_free_size_notes(subject, decisions)),
         seconds=seconds,
     )
+
+
+def _require_runnable(subject: LoadedArtifact, progress: Progress) -> None:
+    try:
+        require_runnable(subject, progress)
+    except ArtifactError:
+        from exporter.onnx_io.reader import require_whole
+
+        require_whole(subject.path)  # the reason of an engine says less
+        raise
 
 
 def _free_size_notes(subject: LoadedArtifact, decisions: Sequence[Decision]) -> list[str]:

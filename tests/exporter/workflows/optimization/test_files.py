@@ -106,7 +106,7 @@ def broken(folder: Path) -> dict[str, tuple[Path, str]]:
         "cut off": (folder / "cut.onnx", "not a complete ONNX file"),
         "short data": (folder / "data.onnx", "does not hold them"),
         "no data": (folder / "lost.onnx", "not beside it"),
-        "checker": (folder / "wrong.onnx", "checker rejects it"),
+        "no such input": (folder / "wrong.onnx", "undefined"),
         "sparse": (folder / "sparse.onnx", "sparse weights"),
     }
 
