@@ -12,7 +12,7 @@ import errno
 import glob as local_glob
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 from urllib.parse import unquote, urlsplit
@@ -103,6 +103,14 @@ def _translate_listing(path: Path) -> Generator[None]:
         raise BadInputError(f"cannot look at {path}: {error.strerror or error}") from error
 
 
+def _ask(location: Location, local: Callable[[Path], bool], remote: Callable[[str], bool]) -> bool:
+    path = local_path(location)
+    if path is None:
+        return remote(str(location))
+    with _translate_listing(path):
+        return local(path)
+
+
 def exists(location: Location) -> bool:
     """Return whether there is a file or folder.
 
@@ -110,29 +118,27 @@ def exists(location: Location) -> bool:
         BadInputError: the system or server does not say.
         UnavailableError: the library of the URL's protocol is not installed.
     """
-    path = local_path(location)
-    if path is None:
+
+    def remote(url: str) -> bool:
         from exporter.remote_files import url_exists
 
-        return url_exists(str(location))
-    with _translate_listing(path):
-        return path.exists()
+        return url_exists(url)
+
+    return _ask(location, Path.exists, remote)
 
 
 def is_folder(location: Location) -> bool:
     """Return whether a location is a folder; over HTTP, where any address may be one, whether it ends in a slash.
 
-    Raises:
-        BadInputError: the system or server does not say.
-        UnavailableError: the library of the URL's protocol is not installed.
+    Raises: as `exists` does.
     """
-    path = local_path(location)
-    if path is None:
+
+    def remote(url: str) -> bool:
         from exporter.remote_files import url_is_folder
 
-        return url_is_folder(str(location))
-    with _translate_listing(path):
-        return path.is_dir()
+        return url_is_folder(url)
+
+    return _ask(location, Path.is_dir, remote)
 
 
 def list_files(folder: Location) -> list[str]:

@@ -16,6 +16,7 @@ import re
 import secrets
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -73,8 +74,11 @@ def read_owner(name: str) -> Owner | None:
 
 
 def is_abandoned(path: Path) -> bool:
-    """Return whether the run that made a temporary file or folder has ended."""
-    if _is_locked(path):
+    """Return whether the run that made a temporary file or folder has ended.
+
+    No, where it is another user's: in a folder like /tmp anybody can make one, and nothing of it is to be published.
+    """
+    if not _is_own(path) or _is_locked(path):
         return False
     owner, own = read_owner(path.name), current_owner()
     if owner is not None and owner.host == own.host:
@@ -106,11 +110,18 @@ def temporary_file(folder: Path) -> Generator[Path]:
 
 def remove_abandoned_parts(folder: Path) -> None:
     """Remove the incomplete files of ended runs from a folder, as far as the system allows it."""
-    with contextlib.suppress(OSError):
-        for path in folder.glob(f"{PREFIX}*{PART}"):
-            if is_abandoned(path):
-                with contextlib.suppress(OSError):
-                    path.unlink(missing_ok=True)
+    for path in list_temporary(folder):
+        if path.name.endswith(PART) and is_abandoned(path):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def list_temporary(folder: Path) -> list[Path]:
+    """Return what has a temporary name in a folder; nothing where it cannot be listed."""
+    try:
+        return [path for path in folder.iterdir() if path.name.startswith(PREFIX)]
+    except OSError:
+        return []
 
 
 def remove_own_parts() -> None:
@@ -159,6 +170,17 @@ def _wait_for_lock(descriptor: int, timeout: float) -> bool:
             return False
         else:
             return True
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether something is this user's, or of the user whose folder it is in: NFS may give root's files away."""
+    if os.name == "nt":
+        return True
+    try:
+        found = path.lstat()
+        return not stat.S_ISLNK(found.st_mode) and found.st_uid in (os.geteuid(), path.parent.stat().st_uid)
+    except OSError:
+        return False
 
 
 def _is_locked(folder: Path) -> bool:

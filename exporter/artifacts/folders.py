@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exporter.storage import translate_os_errors
 from models.paths import exchange, fsync, fsync_tree
-from models.temporary import PREFIX, REPLACED, is_abandoned, lock_folder, remove_tree, temporary_name
+from models.temporary import REPLACED, is_abandoned, list_temporary, lock_folder, remove_tree, temporary_name
 
 
 def replace_folder(staged: Path, target: Path) -> None:
@@ -57,8 +57,8 @@ def restore_folders(parent: Path) -> None:
         OutputError: the folder cannot be written to.
     """
     with translate_os_errors(parent):
-        for aside in parent.glob(f"{PREFIX}*{REPLACED}"):
-            if is_abandoned(aside):
+        for aside in list_temporary(parent):
+            if aside.name.endswith(REPLACED) and is_abandoned(aside):
                 _restore(aside)
 
 

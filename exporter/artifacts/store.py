@@ -24,6 +24,7 @@ from models.temporary import (
     PREFIX,
     REPLACED,
     is_abandoned,
+    list_temporary,
     lock_folder,
     remove_abandoned_parts,
     remove_own_parts,
@@ -103,10 +104,10 @@ def recover(folder: Path) -> None:
     remove_abandoned_parts(folder)
     with contextlib.suppress(OutputError):
         restore_folders(folder)
-    with contextlib.suppress(OSError):
-        for stage in folder.glob(f"{PREFIX}*"):
-            if not stage.name.endswith((PART, REPLACED)) and is_abandoned(stage):
-                own = folder / temporary_name()
+    for stage in list_temporary(folder):
+        if not stage.name.endswith((PART, REPLACED)) and is_abandoned(stage):
+            own = folder / temporary_name()
+            with contextlib.suppress(OSError):
                 stage.replace(own)  # of several runs that find it, one gets it
                 finish_or_discard(own, folder)
 

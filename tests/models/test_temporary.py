@@ -97,3 +97,20 @@ def test_a_file_that_a_killed_run_left_goes_with_the_next_one(tmp_path: Path) ->
         part.write_bytes(b"half")
     atomic_write(tmp_path / "scores.csv", b"whole")
     assert sorted(tmp_path.iterdir()) == sorted([running, tmp_path / "scores.csv"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs users")
+def test_what_another_user_has_made_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder like /tmp anybody can make a staging folder with any content."""
+    theirs = tmp_path / name_of(pid=DEAD)
+    theirs.mkdir()
+    (tmp_path / name_of(pid=DEAD - 1)).symlink_to(theirs)
+    assert is_abandoned(theirs)
+    assert not is_abandoned(tmp_path / name_of(pid=DEAD - 1)), "a link is not what this tool makes"
+    real = Path.lstat
+
+    class Theirs:
+        st_mode, st_uid = theirs.stat().st_mode, os.geteuid() + 1
+
+    monkeypatch.setattr(Path, "lstat", lambda self: Theirs if self == theirs else real(self))
+    assert not is_abandoned(theirs)

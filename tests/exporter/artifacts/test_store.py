@@ -1,18 +1,20 @@
 """Files reach their folder whole or not at all, whatever kills the run."""
 
 import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 from helpers.exported import NARROW
+from helpers.publications import PUBLICATIONS
+from helpers.supervised import start
 
-from exporter.artifacts.store import (
-    check_name,
-    staging,
-)
+from exporter.artifacts.store import check_name, recover, staging
 from exporter.errors import OutputError, UsageError
 from exporter.types import ExportRequest, FormatName
 from exporter.workflows.export import export
+from models.temporary import PREFIX
 
 
 def test_an_error_inside_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
@@ -64,3 +66,36 @@ def test_a_disk_that_fills_while_a_model_is_written(kind: FormatName, tmp_path: 
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert caught.value.exit_code == 3
     assert [path.read_text() for path in tmp_path.iterdir()] == ["an older artifact"]
+
+
+KILLED = """
+from helpers.publications import PUBLICATIONS
+from helpers.publishing_faults import at_call
+
+def end(_name):
+    {how}
+
+with at_call({call}, end):
+    PUBLICATIONS["two files with one name"].publish(Path("out"), "b")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a supervisor, and a signal to the worker at its end")
+@pytest.mark.parametrize(
+    ("call", "content"),
+    [pytest.param(3, "a", id="staged", marks=pytest.mark.heavy), pytest.param(12, "b", id="begun")],
+)
+@pytest.mark.parametrize("killed", ["worker", "supervisor"])
+def test_a_kill_of_the_worker_or_its_supervisor(killed: str, call: int, content: str, tmp_path: Path) -> None:
+    """The supervisor finishes or removes what its worker has staged; without it the next run does."""
+    out = tmp_path / "out"
+    publication = PUBLICATIONS["two files with one name"]
+    publication.publish(out, "a")
+    how = f"os.kill(os.get{'p' * (killed == 'supervisor')}pid(), signal.SIGKILL); time.sleep(30)"
+    process = start(KILLED.format(how=how, call=call), tmp_path, PYTHONPATH=os.pathsep.join(sys.path))
+    process.communicate(timeout=60)
+    assert process.returncode == (5 if killed == "worker" else -signal.SIGKILL)
+    if killed == "supervisor":
+        recover(out)
+    assert publication.read(out) == content
+    assert not list(out.glob(f"{PREFIX}*"))

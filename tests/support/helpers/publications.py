@@ -76,6 +76,25 @@ def read_artifact(folder: Path) -> str | None:
     return manifest.name
 
 
+def _publish_without_manifest(folder: Path, content: str) -> None:
+    """As `optimize` does with a model of another tool: it names its data, and nothing has hashes."""
+    from exporter.artifacts.loading import LoadedArtifact
+    from exporter.workflows.optimization.files import publish_model
+
+    with staging(folder) as stage:
+        files = [stage / NAME, stage / f"{NAME}.{content * 16}.data"]
+        for file in files:
+            file.write_text(content * 9)
+        publish_model(LoadedArtifact(files[0], "onnx", None, ()), stage, files, folder / NAME, None)
+
+
+def _read_without_manifest(folder: Path) -> str | None:
+    content = _read_one(folder)
+    if content is not None:
+        assert (folder / f"{NAME}.{content * 16}.data").read_text() == 9 * content, "damaged or missing data"
+    return content
+
+
 def _publish_one(folder: Path, content: str) -> None:
     with staging(folder) as stage:
         (stage / NAME).write_text(content * 9)
@@ -148,6 +167,7 @@ PUBLICATIONS = {
     "one file and manifest": _artifact(),
     "two files, named for the content": _artifact(f"{NAME}.{{}}.data"),
     "two files with one name": _artifact("c3d.bin"),
+    "two files without a manifest": Publication(_publish_without_manifest, _read_without_manifest),
     "one file": Publication(_publish_one, _read_one),
     "atomic_write": Publication(lambda folder, content: atomic_write(folder / NAME, 9 * content.encode()), _read_one),
     "folder": Publication(_publish_folder, _read_folder),
