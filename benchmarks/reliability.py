@@ -21,12 +21,15 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # forked processes must not inherit a pool of threads
 
 from reliability_cases import FAMILIES, canaries
 from reliability_cases.base import MAX_SHOWN, Row, Run
+
+BEGIN, END = "<!-- cases -->", "<!-- end of cases -->"
 
 
 def run_family(name: str, run: Run) -> list[Row]:
@@ -42,6 +45,23 @@ def run_family(name: str, run: Run) -> list[Row]:
     return rows
 
 
+def write_page(page: Path, rows: list[Row], command: str, seconds: float) -> None:
+    """Put the table into a page of the documentation, between the two comments `cases`."""
+    from exporter.system import cpu_model
+
+    start, _, rest = page.read_text().partition(BEGIN)
+    _, _, end = rest.partition(END)
+    table = [
+        "| promise | tried by | cases | failures |",
+        "|---|---|---|---|",
+        *(f"| {row.promise} | {row.how} | {row.count:,} | {len(row.failures):,} |" for row in rows),
+        "",
+        f"{sum(row.count for row in rows):,} cases, {sum(len(row.failures) for row in rows):,} failures. `{command}`, "
+        f"{date.today().isoformat()}, {seconds / 60:.0f} minutes on {os.cpu_count()} cores of an {cpu_model()}.",
+    ]
+    page.write_text("\n".join([start + BEGIN, *table, END + end]))
+
+
 def _line(row: Row) -> str:
     cells = (row.promise, row.how, f"{row.count:,}", f"{len(row.failures):,}", row.summary, f"{row.seconds:.0f} s")
     return f"| {' | '.join(cells)} |"
@@ -53,6 +73,7 @@ def main() -> int:
     parser.add_argument("--long", action="store_true", help="the full counts")
     parser.add_argument("--only", action="append", choices=FAMILIES, help="a family; may be given several times")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    parser.add_argument("--page", type=Path, help="put the table into this page of the documentation")
     options = parser.parse_args()
     start = time.monotonic()
     memory = Path("/dev/shm")
@@ -70,6 +91,10 @@ def main() -> int:
     print(f"\n{sum(row.count for row in rows):,} cases, {failures} failures, {time.monotonic() - start:.0f} s")
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    if options.page:
+        write_page(
+            options.page, rows, f"python benchmarks/reliability.py{' --long' * options.long}", time.monotonic() - start
+        )
     return 1 if failures else 0
 
 
