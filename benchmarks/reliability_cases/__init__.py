@@ -10,5 +10,15 @@ for _folder in (HELPERS, ROOT):
     if str(_folder) not in sys.path:
         sys.path.insert(0, str(_folder))
 
-FAMILIES = ("hostile", "checkpoints", "onnx_models", "names", "artifacts", "replays", "publishing")
+FAMILIES = (
+    "hostile",
+    "claims",
+    "checkpoints",
+    "onnx_models",
+    "names",
+    "artifacts",
+    "replays",
+    "publishing",
+    "suites",
+)
 """Modules of this package with a function `families`, in the order of the table."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
 from models.checkpoints.contents import NotBuilt
 from models.pooling import Pool5
 
+_INDEX = re.compile("[0-9]{1,9}")
 MAX_POOL = "torch.nn.modules.pooling.MaxPool3d"
 
 
@@ -49,6 +51,6 @@ def _member(node: object, name: str) -> object:
                 return entries[name]
             if isinstance(modules, Mapping) and name in modules:
                 return cast("Mapping[Any, object]", modules)[name]
-        elif isinstance(table, (list, tuple)) and name.isdigit() and int(name) < len(table):
+        elif isinstance(table, (list, tuple)) and _INDEX.fullmatch(name) and int(name) < len(table):
             return cast("object", table[int(name)])
     return None

@@ -32,6 +32,9 @@ LINE_OVERHEAD = 6
 NUMBERED = re.compile(r"(\d{1,9})[\s,;:.]+(\S.*)")
 """`1 ApplyEyeMakeup`, `0: ApplyEyeMakeup`, `0,ApplyEyeMakeup`."""
 
+INDEX = re.compile("[0-9]{1,9}")
+"""A key of {"0": name}."""
+
 UTF16_OR_UTF32 = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 
 
@@ -117,7 +120,7 @@ def _parse_json(text: str) -> list[str]:
     pairs = cast("Mapping[str, Any]", content)
     if all(_is_index(value) for value in pairs.values()):
         return _in_order([(value, name) for name, value in pairs.items()])
-    if all(key.isascii() and key.isdigit() for key in pairs):
+    if all(INDEX.fullmatch(key) for key in pairs):
         return _in_order([(int(key), value) for key, value in pairs.items()])
     raise BadInputError('is JSON, but neither a list of names nor {"0": name} nor {name: 0}')
 

@@ -5,6 +5,7 @@ their manifest, which also states the variant and the preprocessing. Nothing of 
 onnx/onnx.proto of the ONNX project.
 """
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -32,6 +33,7 @@ MARGINS: dict[tuple[int, ...], Pool5] = {(0, 1, 1, 0, 1, 1): "symmetric", (0, 0,
 """{pads of the last MaxPool, starts before ends: the convention}."""
 
 
+_WHOLE = re.compile(r"[0-9]{1,19}")
 POOL5_WINDOWS = (2, 2, 2)
 
 
@@ -131,8 +133,8 @@ def _tensor(opened: _Opened, span: Field) -> tuple[str, Tensor | None]:
 def _number(opened: _Opened, name: str, text: str) -> int | None:
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()):
-        raise CheckpointError(f"{opened.file.path}: the data of {name} has the offset or length {text!r}")
+    if not _WHOLE.fullmatch(text):
+        raise CheckpointError(f"{opened.file.path}: the data of {name} has the offset or length {text[:40]!r}")
     return int(text)
 
 

@@ -35,3 +35,9 @@ def test_other_pools_state_nothing(pool: nn.Module, tmp_path: Path) -> None:
 def test_contents_without_modules_state_nothing(content: object) -> None:
     assert find_pool5(content, "model.") is None
     assert find_pool5(content, "") is None
+
+
+@pytest.mark.parametrize("name", ["\u00b2", "\u0663", "9" * 5000, "-1"])
+def test_a_part_of_a_prefix_that_is_no_index_finds_nothing(name: str) -> None:
+    """Python counts a superscript two among the digits, and refuses to convert 5,000 of them."""
+    assert find_pool5([[1], [2], [3], [4]], f"{name}.") is None

@@ -67,6 +67,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "JSON with a key twice": (b'{"0": "walk", "0": "run"}', "twice"),
     "JSON with a name twice": (b'{"0": "walk", "1": "walk"}', "1 and 2"),
     "JSON without 1": (b'{"0": "walk", "2": "run"}', "1 is missing"),
+    "JSON with a number of 5,000 digits": (b'{"' + b"1" * 5000 + b'": "walk"}', "neither"),
     "JSON, deep": (b"[" * 100_000, "JSON"),
 }
 

@@ -101,3 +101,12 @@ def test_onnx_external_data_stays_in_its_folder(tmp_path: Path) -> None:
     content = (tmp_path / "c3d.onnx").read_bytes()
     (tmp_path / "c3d.onnx").write_bytes(content.replace(b"weights.bin", b"../../c.bin"))
     refuse(tmp_path / "c3d.onnx", "'../../c.bin', which is not a file of its folder")
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "\u00b2", "-1", "1e3", "0x10"])
+def test_an_offset_that_is_no_number_is_refused(text: str, tmp_path: Path) -> None:
+    model(tmp_path / "c3d.onnx", {}, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    proto = onnx.load(str(tmp_path / "c3d.onnx"), load_external_data=False)
+    next(entry for entry in proto.graph.initializer[0].external_data if entry.key == "offset").value = text
+    (tmp_path / "c3d.onnx").write_bytes(proto.SerializeToString())
+    refuse(tmp_path / "c3d.onnx", "has the offset or length '")
