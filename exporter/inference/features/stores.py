@@ -27,6 +27,7 @@ from exporter.storage import (
     remove,
     translate_os_errors,
 )
+from models.paths import fsync
 
 RUN = ".run"
 RECORDS = f"{RUN}/videos"
@@ -131,6 +132,9 @@ class FileStore:
             return
         for file in from_json(read_bytes(path, error=OutputError), VideoRecord, display(path)).files:
             self._remove(join(self._folder, file))
+        if (folder := local_path(self._folder)) is not None:
+            with translate_os_errors(folder):
+                fsync(folder)  # a file without a record would be one that this tool has not written
         remove(path)
 
     def finish(self, record: FeatureRecord, stage: Path, without: Collection[str]) -> tuple[str, ...]:
