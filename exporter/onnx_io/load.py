@@ -41,6 +41,8 @@ def load_without_weights(path: Path) -> onnx.ModelProto:
         return _checked(onnx.ModelProto.FromString(message), path)
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeEncodeError as error:
+        raise ArtifactError(f"{path}: its name is not UTF-8, as ONNX wants names of files; rename it") from error
     except (ValueError, DecodeError) as error:  # an empty file cannot be mapped; what is cut off is a WireError
         raise ArtifactError(
             f"{path}: not a complete ONNX file (truncated, or another file format){_detail(error)}"

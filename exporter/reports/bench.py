@@ -8,7 +8,7 @@ from rich.table import Table
 from exporter.bench.statistics import CONFIDENCE
 from exporter.bench.types import BenchReport, Measurement, Ratio, Roofline
 from exporter.reports.console import make_table, print_notes
-from exporter.reports.formatting import escape
+from exporter.reports.formatting import escape, escape_name
 
 GIGA, MEGA = 1e9, 1e6
 
@@ -123,12 +123,12 @@ def loading_rows(report: BenchReport) -> tuple[tuple[str, ...], ...]:
 def _latencies(rows: Iterable[Measurement], unit: str) -> Table:
     table = make_table(measurement_headings(unit), (25,))
     for row in rows:
-        table.add_row(*map(escape, measurement_cells(row)))
+        table.add_row(*map(escape_name, measurement_cells(row)))
     return table
 
 
 def _loading(report: BenchReport) -> Table:
     table = make_table(("seconds, new processes", *LOADING_HEADINGS[1:]), (25,))
     for row in loading_rows(report):
-        table.add_row(*map(escape, row))
+        table.add_row(*map(escape_name, row))
     return table

@@ -147,7 +147,7 @@ def print_notes(notes: Sequence[str], console: Console) -> None:
 def print_raised(layers: Mapping[str, tuple[str, float]], console: Console) -> None:
     """Print a line for each layer that computes in a higher precision than the others."""
     for layer, (precision, gain) in layers.items():
-        console.print(f"raised   {escape(layer)} computes in {precision}: {gain:+.1f} dB")
+        console.print(f"raised   {escape_name(layer)} computes in {escape_name(precision)}: {gain:+.1f} dB")
 
 
 def print_duration(seconds: dict[str, float], console: Console) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from exporter.bench.deployment.types import DeploymentRow, DeploymentTable
 from exporter.reports.bench import MEGA, format_threads, milliseconds
 from exporter.reports.console import make_table, print_notes
-from exporter.reports.formatting import escape
+from exporter.reports.formatting import escape, escape_name
 from models.errors import count
 
 NAME_WIDTH = 30
@@ -28,7 +28,7 @@ def print_deployment(table: DeploymentTable, console: Console) -> None:
     console.print()
     shown = make_table(("", *headings(table)), (2, NAME_WIDTH))
     for row in table.rows:
-        shown.add_row(marks(table, row), *map(escape, cells(row)))
+        shown.add_row(marks(table, row), *map(escape_name, cells(row)))
     console.print(shown)
     console.print()
     console.print(f"{RECOMMENDED} recommended: {escape(table.rule)}")

@@ -1,9 +1,10 @@
 """Numbers, terms and names, as consoles and pages show them."""
 
 import math
+import re
 from collections.abc import Sequence
 
-from models.text import is_visible, shorten
+from models.text import is_visible, shorten, visible
 
 GLOSSARY = (
     ("max error", "The largest absolute difference from float64, of the clip that uses most of its budget."),
@@ -34,6 +35,8 @@ MAX_LINE = 1000
 """Characters of a text from a file or a user that a line of a report shows."""
 MAX_NAME = 120
 """Characters of a name that a cell of a table shows."""
+FORMULA = ("=", "+", "-", "@")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 MIN_DECIMAL, MIN_PERCENT, MAX_PERCENT, MAX_DECIMAL = 1e-3, 0.01, 10, 1e5
 
 
@@ -79,12 +82,26 @@ def escape(text: str, most: int = MAX_LINE) -> str:
     """
     from rich import markup
 
-    return markup.escape(shorten(text, most))
+    shown = shorten(text, most)
+    body = shown.rstrip("\\")
+    backslashes = len(shown) - len(body)
+    # rich halves backslashes in front of a tag, and only there: at the end, an empty tag makes that certain
+    return markup.escape(body) + (2 * backslashes * "\\" + "[none][/none]" if backslashes else "")
 
 
 def escape_name(text: str) -> str:
     """Return `escape` of a name in a table: at most MAX_NAME characters."""
     return escape(text, MAX_NAME)
+
+
+def csv_text(text: str) -> str:
+    """Return a name for a cell of a CSV table: visible, on one line, and no formula.
+
+    Spreadsheets compute a cell that begins with one of FORMULA, quoted or not, and formulas start programs. Such a name
+    gets an apostrophe in front (OWASP, "CSV Injection"), except where it is a number. JSON has the name as it is.
+    """
+    shown = visible(text)
+    return f"'{shown}" if shown.startswith(FORMULA) and not _NUMBER.fullmatch(shown) else shown
 
 
 def printable(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from exporter.reports.console import make_table, print_duration, print_notes, print_parity
-from exporter.reports.formatting import escape, format_bytes
+from exporter.reports.formatting import escape, escape_name, format_bytes
 from exporter.reports.json_report import parity_to_dict
 
 MAX_REASONS = 8
@@ -86,7 +86,8 @@ def _print_decisions(decisions: Sequence[Decision], console: Console) -> None:
     table = make_table(headings, (24, 18, 14, 44))
     for row in decisions:
         table.add_row(
-            *map(escape, (row.node, row.operator, row.action, row.reason)),
+            *map(escape_name, (row.node, row.operator, row.action)),
+            escape(row.reason),
             *("-" if time is None else f"{time:.3g} ms" for time in (row.predicted_ms, row.measured_ms)),
             "-" if row.error is None else f"{row.error:.1e}",
         )

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from exporter.inference.predictions import VideoFailure
 from exporter.reports.console import TerminalProgress, make_table, print_notes
-from exporter.reports.formatting import escape, format_scores
+from exporter.reports.formatting import csv_text, escape, escape_name, format_scores
 from models.errors import count
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def print_video(video: VideoPrediction, values: Values, console: Console) -> Non
         console.print(f"note     {escape(note)}")
     table = make_table(("class", "probability" if values == "probabilities" else "score"), (60,))
     for entry, text in zip(video.top, format_values(video.top, values), strict=True):
-        table.add_row(escape(entry.name), text)
+        table.add_row(escape_name(entry.name), text)
     console.print(table)
 
 
@@ -160,7 +160,8 @@ def predict_to_dict(result: PredictResult) -> dict[str, Any]:
 def predict_to_csv(result: PredictResult) -> bytes:
     """Return a row for each video and rank, and before them one for each clip and rank where clips were asked for.
 
-    The columns are `CSV_COLUMNS`; those of a clip are empty in a video's rows. UTF-8, lines ended by a newline.
+    The columns are `CSV_COLUMNS`; those of a clip are empty in a video's rows. UTF-8, lines ended by a newline. Names
+    of videos and classes are as `csv_text` makes them.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -170,12 +171,12 @@ def predict_to_csv(result: PredictResult) -> bytes:
             place = (clip.index, clip.first, clip.last, f"{clip.start:.6f}", f"{clip.end:.6f}")
             writer.writerows(_csv_rows(video.source, place, clip.top))
         writer.writerows(_csv_rows(video.source, ("",) * 5, video.top))
-    return stream.getvalue().encode("utf-8", "surrogateescape")
+    return stream.getvalue().encode()
 
 
 def _csv_rows(source: str, place: Sequence[object], top: Iterable[ClassScore]) -> Iterator[tuple[object, ...]]:
     for rank, entry in enumerate(top, start=1):
-        yield source, *place, rank, entry.index, entry.name, repr(entry.value)
+        yield csv_text(source), *place, rank, entry.index, csv_text(entry.name), repr(entry.value)
 
 
 def format_values(top: Sequence[ClassScore], values: Values) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from exporter.fault_injection.results import FaultResult, Located, Outcome, SampleResult, SelfTestReport
 from exporter.reports.console import make_table
-from exporter.reports.formatting import budget_percent, escape
+from exporter.reports.formatting import budget_percent, escape, escape_name
 
 MAX_LISTED = 20
 """Faults of one outcome that are listed; --json has all."""
@@ -88,7 +88,7 @@ def _table(report: SelfTestReport) -> Table:
         ]
         least = min((fault.budget_used for fault in faults if fault.outcome == "detected"), default=None)
         table.add_row(
-            escape(kind),
+            escape_name(kind),
             str(len(faults)),
             *(str(count or "-") for count in counts),
             "-" if least is None else budget_percent(least),

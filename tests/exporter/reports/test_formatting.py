@@ -4,9 +4,22 @@ import io
 import math
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from rich.console import Console
 
-from exporter.reports.formatting import budget_percent, escape, format_bytes, format_scores, printable, times
+from exporter.reports.formatting import (
+    MAX_NAME,
+    budget_percent,
+    csv_text,
+    escape,
+    escape_name,
+    format_bytes,
+    format_scores,
+    printable,
+    times,
+)
+from models.text import shorten
 
 
 @pytest.mark.parametrize(
@@ -55,3 +68,32 @@ def test_names_of_files_cannot_forge_lines_of_a_console(text: str, shown: str) -
     printed = io.StringIO()
     Console(file=printed, width=200).print(escape(text))
     assert printed.getvalue() == f"{shown}\n"
+
+
+@given(st.text(st.one_of(st.characters(codec=None), st.sampled_from("[]/\\\\:@=abc \x1b\u202e"))))
+@example("[/]\\\\")
+@example("a\\\\[bold]b[/bold]:smile:\\\\")
+def test_a_name_between_styles_is_printed_as_it_is(text: str) -> None:
+    printed = io.StringIO()
+    Console(file=printed, width=10_000, emoji=False, highlight=False).print(
+        f"<[bold]{escape_name(text)}[/]{escape_name(text)}>"
+    )
+    assert printed.getvalue() == f"<{2 * shorten(text, MAX_NAME)}>\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("ApplyEyeMakeup", "ApplyEyeMakeup"),
+        ("=1+1", "'=1+1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-1.5", "-1.5"),
+        ("-1+2", "'-1+2"),
+        ("a\r\nb", "a\\r\\nb"),
+        ("\t=1", "\\t=1"),
+        ("\udcff", "\\udcff"),
+    ],
+)
+def test_cells_of_a_table_are_no_formulas(text: str, cell: str) -> None:
+    assert csv_text(text) == cell
