@@ -5,9 +5,17 @@ from __future__ import annotations
 import os
 import sys
 
-from exporter.cli.error_handling import INTERNAL_ERROR, SHOW_CURSOR, print_error, report_error, report_stop
+from exporter.cli.error_handling import (
+    INTERNAL_ERROR,
+    SHOW_CURSOR,
+    command_line,
+    print_error,
+    report_error,
+    report_stop,
+)
 from exporter.isolation.outcomes import describe, how_it_ended, said
 from exporter.isolation.supervisor import Outcome
+from exporter.memory_errors import as_memory_error
 
 
 def report_outcome(outcome: Outcome) -> int:
@@ -25,4 +33,4 @@ def report_outcome(outcome: Outcome) -> int:
     if error is None:
         print_error(f"this is a bug in c3d-export: its process was ended by {how_it_ended(outcome)}{said(outcome)}")
         return INTERNAL_ERROR
-    return report_error(error, as_json=outcome.state.as_json)
+    return report_error(as_memory_error(error, command_line()), as_json=outcome.state.as_json)

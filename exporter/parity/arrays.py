@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[Any]]
 
+MAX_ARRAYS = 1000
+"""Of a file: more than any model has inputs."""
+
 
 def read_npz(path: Path, inputs: Sequence[TensorSpec]) -> Arrays:
     """Return {input: array} of an `.npz` file in the inputs' dtypes: by name, or the only array for the only input.
@@ -129,6 +132,8 @@ def _check_sizes(stream: BinaryIO, suffix: str, size: int, limit: int) -> None:
         return
     with zipfile.ZipFile(stream) as archive:
         members = archive.infolist()
+        if len(members) > MAX_ARRAYS:
+            raise ValueError(f"it holds {len(members):,} arrays")
         if sum(member.file_size for member in members) > limit:
             raise ValueError("it unpacks to far more than its own size")
         for member in members:

@@ -63,7 +63,7 @@ def test_the_last_words_of_a_crash_are_in_the_line(tmp_path: Path) -> None:
     memory = noisy("os.write(2, b'what():  std::bad_alloc'); os.abort()", cwd=tmp_path)
     assert memory.returncode == 5
     assert memory.stderr.startswith(
-        "progress\nError: memory ran out while the command was at work (what():  std::bad_alloc); "
+        "progress\nError: -c noisy: memory ran out while the command was at work (what():  std::bad_alloc); "
     )
 
 
