@@ -120,7 +120,7 @@ def check_space(folder: Path, size: int, what: str, option: str = "") -> None:
     """
     try:
         free = shutil.disk_usage(_nearest_folder(folder)).free
-    except OSError:  # the file system does not say
+    except (OSError, ValueError):  # the file system does not say
         return
     if free < size:
         raise OutputError(
@@ -163,7 +163,10 @@ def _nearest_folder(path: Path) -> Path:
 
     Raises:
         OSError: something in the way is no folder.
+        ValueError: there is a zero byte in the name.
     """
+    if "\0" in str(path):
+        raise ValueError("embedded null byte")
     for folder in (path, *path.absolute().parents):
         if folder.is_dir():
             return folder

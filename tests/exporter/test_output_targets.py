@@ -81,6 +81,8 @@ def test_a_link_is_replaced_and_what_it_led_to_stays(tmp_path: Path) -> None:
         ("dangling", "it is a link that leads nowhere"),
         ("loop/below", "loop: it is a link that leads nowhere"),
         ("/proc/out", "/proc takes no files|no permission"),
+        ("x/" * 3000, "File name too long"),
+        ("a\0b", "null (byte|character)"),
         ("/dev/null/out", "/dev/null: it is a file, not a folder"),
     ],
 )

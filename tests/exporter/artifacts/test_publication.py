@@ -179,3 +179,14 @@ def test_files_are_published_where_the_file_system_has_no_flock(
         (stage / "c3d.onnx").write_bytes(b"model")
         publish(stage, tmp_path, replace(MANIFEST, files=(file_entry(stage / "c3d.onnx"),)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c3d.onnx", "c3d.onnx.json"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of bytes")
+def test_folders_with_odd_and_long_names(tmp_path: Path) -> None:
+    folder = tmp_path / "\udcff\n é" / Path(*["x" * 255] * 12)
+    publish_content(folder, "a")
+    publish_content(folder, "b")
+    assert state(folder) == "b"
+    too_long = folder / Path(*["x" * 255] * 8)
+    with pytest.raises(OutputError, match="File name too long"):
+        publish_content(too_long, "a")
