@@ -110,7 +110,8 @@ def file_name(url: str) -> str:
         name = unquote(urlsplit(url).path, errors="replace").replace("\\", "/").rsplit("/", 1)[-1]
     except ValueError:
         name = ""
-    name = FORBIDDEN.sub("", name).encode()[:MAX_NAME_BYTES].decode(errors="ignore").lstrip(".")
+    visible = "".join(sign for sign in name if sign.isprintable())  # no controls, no changes of direction
+    name = visible.encode(errors="ignore")[:MAX_NAME_BYTES].decode(errors="ignore").lstrip(".")
     return name if name and not name.endswith((".part", *OWN_FILES[:2])) and name not in OWN_FILES else "checkpoint"
 
 

@@ -23,7 +23,9 @@ CONTENT = bytes(range(256)) * 100
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(CONTENT)
 NO_RANGES = HEAD.replace(b"Content", b"Accept-Ranges: none\r\nContent")
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-FAST = replace(LIMITS, connect_s=0.5, silence_s=0.15, window_s=0.3, base_s=0.5, bytes_per_s=1e6, unannounced_s=0.5)
+FAST = replace(
+    LIMITS, connect_s=0.3, headers_s=0.1, silence_s=0.15, window_s=0.3, base_s=0.5, bytes_per_s=1e6, unannounced_s=0.5
+)
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +164,15 @@ def test_a_file_of_unknown_size_that_does_not_end(server: Script) -> None:
     endless = chunked(b"x" * 1000)
     server.replies = [lambda _: itertools.chain([CHUNKED], itertools.cycle([endless, 0.01]))]
     refuse(f"{server.address}/a", "not complete after 0 s")
+
+
+def test_headers_of_a_whole_file_that_do_not_end(server: Script) -> None:
+    replies = iter([[NO_RANGES]] * 4)  # for its size, its stream, and twice for its size
+    server.replies = [
+        lambda _: next(replies, None) or itertools.chain.from_iterable((HEAD[i : i + 1], 0.05) for i in range(50))
+    ]
+    refuse(f"{server.address}/a", "does not respond in time")
+    assert len(server.requests) == 5
 
 
 def test_a_server_without_ranges_or_sizes_serves_seekable_files(server: Script) -> None:

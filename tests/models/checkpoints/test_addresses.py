@@ -183,6 +183,7 @@ def test_a_redirect_that_is_refused(location: str | None, reason: str) -> None:
         ("https://x/", "checkpoint"),
         ("https://x/..", "checkpoint"),
         ("https://x/%00a%0ab%C2%9B.pth", "ab.pth"),
+        ("https://x/c3d%E2%80%AEhtp.exe", "c3dhtp.exe"),
         ("https://x/.bashrc", "bashrc"),
         ("https://x/record.json", "checkpoint"),
         ("https://x/part.json", "checkpoint"),

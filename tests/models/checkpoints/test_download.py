@@ -6,10 +6,12 @@ import itertools
 import os
 import resource
 import signal
+import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -181,6 +183,13 @@ def test_a_body_that_does_not_end(
     assert time.monotonic() - began < 2
 
 
+def test_a_large_file_has_more_time(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "LIMITS", replace(FAST, bytes_per_s=10_000, unannounced_s=0.1))
+    pieces = (CONTENT[i : i + 2560] for i in range(0, len(CONTENT), 2560))
+    server.replies = [[HEAD, *itertools.chain.from_iterable((piece, 0.02) for piece in pieces)]]
+    assert resolve(f"{server.address}/c3d.pth", no_progress).path.read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
@@ -296,6 +305,50 @@ def test_private_addresses(ip: str, private: bool) -> None:
     assert https.is_private(ip) is private
 
 
+@contextmanager
+def proxy(asked: list[str]) -> Generator[str]:
+    """A proxy that connects to 127.0.0.1, whatever host is named."""
+
+    def pipe(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def serve() -> None:
+        client, _ = listening.accept()
+        with client:
+            asked.append(client.recv(65536).decode())
+            port = int(asked[0].split()[1].rpartition(":")[2])
+            with socket.create_connection(("127.0.0.1", port)) as target:
+                client.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+                back = threading.Thread(target=pipe, args=(target, client))
+                back.start()
+                pipe(client, target)
+                back.join()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://proxyuser:proxypw@127.0.0.1:{listening.getsockname()[1]}"
+        thread.join()
+
+
+def test_a_proxy_sees_the_host_and_not_the_password(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    with proxy(asked) as address:
+        monkeypatch.setenv("https_proxy", address)
+        monkeypatch.setenv("no_proxy", "")
+        found = resolve(server.address.replace("//", "//user:pw@") + "/c3d.pth?token=s3cret", no_progress)
+    assert found.path.read_bytes() == CONTENT
+    assert asked[0].startswith(f"CONNECT {server.address.removeprefix('https://')} HTTP/1")
+    assert header(asked[0], "Proxy-Authorization") == "Basic " + base64.b64encode(b"proxyuser:proxypw").decode()
+    assert "s3cret" not in asked[0]
+    assert header(server.requests[0], "Authorization") == "Basic " + base64.b64encode(b"user:pw").decode()
+    assert header(server.requests[0], "Proxy-Authorization") is None
+
+
 def test_a_dead_first_address_of_a_host_is_passed_over(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     lookup = https.socket.getaddrinfo
 
@@ -381,22 +434,28 @@ def test_a_second_process_says_that_it_waits(server: Script) -> None:
 
 
 def test_a_killed_process_leaves_a_part_that_is_resumed(server: Script, tmp_path: Path) -> None:
-    server.replies = [[HEAD, CONTENT[:5000], 30.0], rest(5000, ETAG)]
+    server.replies = [[HEAD, CONTENT[:3000], 30.0], rest(3000, ETAG)]
     if not (child := os.fork()):
-        resolve(f"{server.address}/c3d.pth", no_progress)
-    while not any(path.stat().st_size == 5000 for path in (tmp_path / "cache").rglob("*.part")):
+        try:
+            resolve(f"{server.address}/c3d.pth", no_progress)
+        finally:
+            os._exit(0)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if any(path.stat().st_size == 3000 for path in (tmp_path / "cache").rglob("*.part")):
+            break
         time.sleep(0.01)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     assert resolve(f"{server.address}/c3d.pth", no_progress).path.read_bytes() == CONTENT
-    assert header(server.requests[-1], "Range") == "bytes=5000-"
+    assert header(server.requests[-1], "Range") == "bytes=3000-"
 
 
 @pytest.mark.heavy  # 3 s of imports
 def test_ctrl_c_leaves_a_part_that_is_resumed(server: Script, tmp_path: Path) -> None:
-    server.replies = [[HEAD, CONTENT[:5000], 30.0], rest(5000, ETAG)]
+    server.replies = [[HEAD, CONTENT[:3000], 30.0], rest(3000, ETAG)]
     process = subprocess.Popen([BIN / "c3d-export", "inspect", f"{server.address}/c3d.pth"], stderr=subprocess.PIPE)
-    while not any(path.stat().st_size == 5000 for path in (tmp_path / "cache").rglob("*.part")):
+    while not any(path.stat().st_size == 3000 for path in (tmp_path / "cache").rglob("*.part")):
         assert process.poll() is None
         time.sleep(0.01)
     began = time.monotonic()
@@ -405,7 +464,7 @@ def test_ctrl_c_leaves_a_part_that_is_resumed(server: Script, tmp_path: Path) ->
     assert time.monotonic() - began < 1
     assert (process.returncode, b"stopped by SIGINT" in errors) == (130, True)
     assert resolve(f"{server.address}/c3d.pth", no_progress).path.read_bytes() == CONTENT
-    assert header(server.requests[-1], "Range") == "bytes=5000-"
+    assert header(server.requests[-1], "Range") == "bytes=3000-"
 
 
 def test_no_command_shows_a_secret(server: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,22 +1,19 @@
 """Checkpoints from elsewhere: whole, the file that was meant, and without the network the second time."""
 
 import hashlib
-import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.built import checkpoint
 from helpers.checkpoints import constant_state
-from helpers.run import python
 from helpers.server import Site, serve
 
 from models import build
 from models.checkpoints.sources import is_remote, resolve
-from models.errors import CheckpointError, UnavailableError, UsageError
+from models.errors import CheckpointError, UsageError
 from models.options import BuildOptions
 from models.progress import no_progress
 
@@ -71,32 +68,11 @@ def test_the_next_run_resumes_what_the_last_one_left(site: Site) -> None:
     assert site.asked[-1][1] == "bytes=400000-"
 
 
-def test_a_file_that_changed_meanwhile_is_fetched_afresh(site: Site) -> None:
-    site.cuts = [100_000] * 4
-    refused(f"{site.address}/c3d.pth", "broke off")
-    site.content, site.etag = CONTENT[::-1], '"two"'
-    assert resolve(f"{site.address}/c3d.pth", no_progress).path.read_bytes() == CONTENT[::-1]
-
-
 def test_a_hash_is_demanded(site: Site, tmp_path: Path) -> None:
     refused(f"{site.address}/c3d.pth#sha256={'0' * 64}", f"what arrived has SHA-256 {SHA256}, not 0{{64}}")
     assert not list((tmp_path / "cache").rglob("c3d.pth*"))
     assert resolve(f"{site.address}/c3d.pth#sha256={SHA256.upper()}", no_progress).sha256 == SHA256
     refused(f"{site.address}/c3d.pth#sha256={'0' * 64}", "the cached file has SHA-256 .*remove .* to download it again")
-
-
-@pytest.mark.parametrize(
-    ("change", "match"),
-    [
-        ({"status": 404}, "the server responds 404"),
-        ({"kind": "text/html; charset=utf-8"}, "sends a web page"),
-        ({"redirect": "http://localhost/c3d.pth"}, "redirects to an address that is not https"),
-    ],
-)
-def test_what_is_no_file(site: Site, change: dict[str, str], match: str) -> None:
-    for name, value in change.items():
-        setattr(site, name, value)
-    refused(f"{site.address}/c3d.pth", match)
 
 
 # the test's own server leaves the socket of a handshake that failed to the garbage collector
@@ -105,14 +81,6 @@ def test_an_unknown_certificate_and_a_dead_server(site: Site, monkeypatch: pytes
     monkeypatch.delenv("SSL_CERT_FILE")
     refused(f"{site.address}/c3d.pth", "CERTIFICATE_VERIFY_FAILED")
     refused("https://localhost:9/c3d.pth", "the download failed: .*refused")
-
-
-def test_secrets_are_told_and_kept_nowhere(site: Site, tmp_path: Path) -> None:
-    found = resolve(site.address.replace("//", "//user:hunter2@") + "/c3d.pth?token=s3cret", no_progress)
-    assert found.url == f"{site.address}/c3d.pth"
-    kept = [path.read_bytes() for path in (tmp_path / "cache").rglob("*.json")]
-    assert kept
-    assert not any(b"s3cret" in text or b"hunter2" in text for text in (*kept, *(n.encode() for n in found.notes)))
 
 
 def test_two_at_once_leave_one_whole_file(site: Site) -> None:
@@ -160,84 +128,3 @@ def test_the_bytes_that_are_parsed_are_held_against_the_record(site: Site, tmp_p
     torch.save(constant_state(4), str(checkpoint(built).path))
     with pytest.raises(CheckpointError, match="has the wrong hash: SHA-256 .*remove it to download it again"):
         build(BuildOptions(weights=f"{site.address}/c3d.pth"))
-
-
-def test_the_hub_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(UnavailableError, match=r"needs huggingface_hub; pip install 'c3d-export\[hub\]'"):
-        resolve("hf://owner/repo/c3d.pth", no_progress)
-
-
-class Hub(BaseHTTPRequestHandler):
-    """As much of the Hub as one file takes."""
-
-    commit = "a" * 40
-    requests = 0
-
-    def do_HEAD(self) -> None:
-        self.reply_to(body=False)
-
-    def do_GET(self) -> None:
-        self.reply_to(body=True)
-
-    def reply_to(self, *, body: bool) -> None:
-        type(self).requests += 1
-        known = self.path in (
-            f"/owner/repo/resolve/{revision}/weights/c3d.pth" for revision in ("main", "v1", self.commit)
-        )
-        self.send_response(200 if known else 404)
-        self.send_header("X-Repo-Commit", self.commit)
-        self.send_header("X-Linked-Etag", f'"{SHA256}"')
-        self.send_header("X-Linked-Size", str(len(CONTENT)))
-        self.send_header("ETag", f'"{SHA256}"')
-        if not known:
-            self.send_header("X-Error-Code", "EntryNotFound")
-        self.send_header("Content-Length", str(len(CONTENT) if known else 0))
-        self.end_headers()
-        if body and known:
-            self.wfile.write(CONTENT)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
-        """Say nothing."""
-
-
-ASK = """
-import sys
-from models.checkpoints.sources import resolve
-from models.errors import C3DExportError
-for address in sys.argv[1:]:
-    try:
-        found = resolve(address, lambda step: None)
-        print(found.path, found.url, found.sha256)
-    except C3DExportError as error:
-        print(type(error).__name__, error)
-"""
-
-
-def test_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    for name, value in {
-        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-        "HF_HOME": str(tmp_path / "hub"),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    try:
-        fetched = python(ASK, "hf://owner/repo/weights/c3d.pth@v1", "hf://owner/repo/none.pth", cwd=tmp_path)
-        assert fetched.stderr == ""
-        found, missing = fetched.stdout.splitlines()  # one line each
-        path, url, sha256 = found.split(" ")
-        assert Path(path).read_bytes() == CONTENT
-        assert (url, sha256) == (f"hf://owner/repo/weights/c3d.pth@{Hub.commit}", SHA256)
-        assert missing.startswith("CheckpointError hf://owner/repo/none.pth: ")
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    offline = python(ASK, "hf://owner/repo/weights/c3d.pth@v1", "hf://owner/repo/weights/other.pth", cwd=tmp_path)
-    assert offline.stdout.splitlines()[0] == found
-    assert "not in the cache" in offline.stdout.splitlines()[1]
