@@ -14,9 +14,12 @@ import itertools, os, signal, subprocess, sys, time
 from pathlib import Path
 from exporter.cli.supervision import report_outcome
 from exporter.isolation import worker
+from exporter.isolation.signals import SIGNALS
 from exporter.isolation.supervisor import supervise
 
 def hang():
+    for number in SIGNALS:  # as a command does
+        signal.signal(number, lambda *_: None)
     print("hanging", os.getpid(), flush=True)
     max(itertools.count())  # C code without an end, in which no handler of Python runs
 
