@@ -18,6 +18,7 @@ from exporter.bench.targets import THIS_PYTHON
 from exporter.bench.types import LowerBound
 from exporter.bench.worker_client import Worker, thread_variables
 from exporter.errors import ArtifactError
+from exporter.isolation.worker import file_at_work
 from exporter.onnx_io.inference import infer_shapes
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import read_signature
@@ -153,7 +154,8 @@ def _inferred(model: onnx.ModelProto, inputs: Shapes, path: Path) -> dict[str, t
         else:
             slim.graph.initializer.append(tensor)
     try:
-        inferred = infer_shapes(slim, strict_mode=True, data_prop=True)
+        with file_at_work(path):
+            inferred = infer_shapes(slim, strict_mode=True, data_prop=True)
     except Exception as error:  # onnx raises several classes for invalid graphs
         raise ArtifactError(f"{path}: its sizes cannot be inferred: {str(error).splitlines()[0]}") from error
     for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
