@@ -150,6 +150,12 @@ from .workflows.inspect import (
     Inspection,
     inspect,
 )
+from .workflows.integrity import (
+    CheckedFile,
+    IntegrityReport,
+    ReadWeights,
+    verify_integrity,
+)
 from .workflows.isolated import (
     run_isolated,
 )
@@ -191,6 +197,7 @@ __all__ = [
     "C3DExportError",
     "CalibrationOptions",
     "CheckFailedError",
+    "CheckedFile",
     "CheckpointError",
     "CheckpointInfo",
     "ClassScore",
@@ -222,6 +229,7 @@ __all__ = [
     "InputOptions",
     "Inspection",
     "IntegrityError",
+    "IntegrityReport",
     "LayerError",
     "LimitError",
     "Loading",
@@ -255,6 +263,7 @@ __all__ = [
     "Ranking",
     "Ratio",
     "RayOptions",
+    "ReadWeights",
     "Roofline",
     "SampleResult",
     "SamplingRecord",
@@ -294,6 +303,7 @@ __all__ = [
     "run_isolated",
     "self_test",
     "triton_repository",
+    "verify_integrity",
     "verify_parity",
     "write_features",
 ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+import msgspec
 
 from exporter.artifacts.manifest import CLIP_SIZE, TWO_FILES, WITH_PREPROCESS
 from exporter.errors import BadInputError, UsageError
@@ -80,3 +82,25 @@ def _tensors_fault(manifest: Manifest) -> str | None:
     """Return a tensor whose hash is none."""
     wrong = [name for name, digest in (manifest.tensors or {}).items() if not _SHA256.fullmatch(digest)]
     return f"tensors: {wrong[0]!r} has no SHA-256" if wrong else None
+
+
+def is_as_written(text: bytes, manifest: Manifest) -> bool:
+    """Return whether a manifest's text is what a release of this tool wrote: nothing is added, repeated or reformatted.
+
+    Args:
+        text: the file's bytes.
+        manifest: what was read from them. A field that its release did not know may be missing.
+    """
+    stated = msgspec.json.decode(text)
+    if stated.get("version") != manifest.version:  # read from version 1, whose form is another
+        return True
+    known = msgspec.json.decode(manifest.to_json())
+    form = msgspec.json.format(msgspec.json.encode(stated, order="sorted"), indent=2) + b"\n"
+    return form == text and _is_part(stated, known)
+
+
+def _is_part(stated: object, known: object) -> bool:
+    if isinstance(stated, dict) and isinstance(known, dict):
+        fields, others = cast("dict[str, object]", stated), cast("dict[str, object]", known)
+        return all(name in others and _is_part(value, others[name]) for name, value in fields.items())
+    return stated == known

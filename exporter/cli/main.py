@@ -60,6 +60,7 @@ Examples:
   c3d-export --format openvino --precision int8 --calibrate videos/ --weights c3d-pretrained.pth
   c3d-export bench --all --weights c3d-pretrained.pth       measure every format and precision, recommend one
   c3d-export verify parity artifacts/c3d.onnx               verify again, here or on another machine
+  c3d-export verify integrity                               compare files with their hashes
   c3d-export inspect c3d-pretrained.pth                     describe a file without running it
   c3d-export predict artifacts/c3d.onnx video.mp4           the highest classes of a video
   c3d-export features artifacts/c3d.onnx videos/            the fc6 features of videos, in files

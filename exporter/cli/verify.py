@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from exporter.cli.error_handling import print_line
+from exporter.cli.integrity import integrity_command
 from exporter.cli.network_options import network_options, take_build_options
 from exporter.cli.options import device_options, json_options, limit_options, take, take_inputs, trust_option
 from exporter.cli.parity_options import input_options, report_options, tolerance_options
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
 @click.group(cls=SectionedGroup, no_args_is_help=True, context_settings={"max_content_width": 110})
 def verify() -> None:
-    """Check artifacts with `verify parity`, and the check itself with `verify self-test`."""
+    """Check outputs with `verify parity`, files with `verify integrity`, the check itself with `verify self-test`."""
 
 
+verify.add_command(integrity_command)
 verify.add_command(self_test_command)
 
 

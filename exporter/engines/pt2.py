@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -95,6 +96,14 @@ class ExportedProgramRuntime(CodeRuntime):
         """Return the coarsest of the program's weights."""
         assert self._program is not None, "enter the runtime first"
         return coarsest(tensor.dtype for tensor in self._program.state_dict.values() if tensor.dim())
+
+    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield the program's weights and constants, by name."""
+        assert self._program is not None, "enter the runtime first"
+        yield from self._program.state_dict.items()
+        for name, value in self._program.constants.items():
+            if isinstance(value, torch.Tensor) and name not in self._program.state_dict:
+                yield name, value
 
     @property
     def random_node(self) -> str | None:

@@ -135,6 +135,12 @@ class TorchScriptRuntime(CodeRuntime):
         assert self._module is not None, "enter the runtime first"
         return coarsest(tensor.dtype for tensor in _weights(self._module) if tensor.dim())
 
+    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield parameters, buffers and constants; their names are empty, because a graph's constants have none."""
+        assert self._module is not None, "enter the runtime first"
+        for tensor in _weights(self._module):
+            yield "", tensor
+
     @property
     def random_node(self) -> str | None:
         """Return the first operator of the archive that draws random numbers."""

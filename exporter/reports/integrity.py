@@ -1,0 +1,81 @@
+"""The results of `verify integrity`: for people, as JSON, and as JUnit XML."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from exporter.reports.console import print_notes
+from exporter.reports.formatting import escape, format_bytes, printable
+from exporter.reports.output_files import write_file
+
+if TYPE_CHECKING:
+    from exporter.workflows.integrity import CheckedFile, IntegrityReport
+
+
+def print_integrity(reports: Sequence[IntegrityReport], console: Console) -> None:
+    """Print each file of each artifact, what libraries read, and the result."""
+    for report in reports:
+        console.print()
+        console.print(f"integrity of {escape(report.artifact)}")
+        for file in report.files:
+            result = f"[red]FAIL[/]     {escape(file.fault)}" if file.fault else f"ok       {_describe(file)}"
+            console.print(result)
+        if report.tensors is not None:
+            console.print(f"weights  {report.tensors} compared with their own hashes")
+        for row in report.weights:
+            console.print(
+                f"[red]FAIL[/]     {escape(row.library)}: {escape(row.fault)}"
+                if row.fault
+                else f"ok       {escape(row.library)} reads {row.tensors} weights, equal bit for bit"
+            )
+        for fault in report.faults:
+            console.print(f"[red]FAIL[/]     {escape(fault)}")
+        print_notes(report.notes, console)
+        result = "[bold green]passed[/]" if report.passed else "[bold red]FAILED[/]"
+        console.print(f"result   {result} in {report.seconds:.1f} s")
+
+
+def integrity_to_dict(reports: Sequence[IntegrityReport]) -> dict[str, Any]:
+    """Return `passed` over all artifacts, and every report."""
+    return {
+        "passed": all(report.passed for report in reports),
+        "reports": [asdict(report) | {"passed": report.passed} for report in reports],
+    }
+
+
+def write_integrity_junit(path: Path, reports: Sequence[IntegrityReport]) -> None:
+    """Write a suite per artifact, with a case per file, per library that read the weights, and one for the rest.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    root = ET.Element("testsuites", name="verify integrity")
+    for report in reports:
+        cases = [(Path(file.path).name, file.fault) for file in report.files]
+        cases += [(row.library, row.fault) for row in report.weights]
+        cases.append(("manifest", "\n".join(report.faults)))
+        suite = ET.SubElement(
+            root,
+            "testsuite",
+            name=printable(report.artifact),
+            tests=str(len(cases)),
+            failures=str(sum(bool(fault) for _, fault in cases)),
+            errors="0",
+            time=f"{report.seconds:.3f}",
+        )
+        for name, fault in cases:
+            case = ET.SubElement(suite, "testcase", classname=printable(report.artifact), name=printable(name))
+            if fault:
+                ET.SubElement(case, "failure", message="failed").text = printable(fault)
+    ET.indent(root)
+    write_file(path, ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n", "--junit")
+
+
+def _describe(file: CheckedFile) -> str:
+    return f"{escape(file.path)}  {format_bytes(file.bytes or 0)}  SHA-256 {str(file.sha256)[:16]}…"

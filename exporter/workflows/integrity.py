@@ -1,0 +1,260 @@
+"""`verify_integrity()`: are an artifact's files the ones that were exported? Nothing runs, and no engine is loaded.
+
+Every file that the manifest lists is compared with its size and SHA-256, each weight with its own, and the manifest
+inside the model file with the one beside it. With `deep`, the libraries that load the format also read the weights, and
+what they read is compared (`exporter.workflows.weight_readers`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from exporter.artifacts.files import (
+    MANIFEST_SUFFIX,
+    FileCheck,
+    check_files,
+    has_manifest,
+    manifest_path,
+    read_manifest,
+)
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest_rules import is_as_written
+from exporter.artifacts.store import recover
+from exporter.errors import ArtifactError, C3DExportError
+from exporter.file_state import require_unchanged
+from exporter.formats import FORMATS, Format, find_format
+from exporter.formats.torchscript import is_torchscript_archive
+from exporter.load_checks import LoadChecks
+from exporter.stored_tensors import StoredModel, hash_tensors
+from models.errors import count, join_limited
+from models.progress import Progress, no_progress
+
+DATA_FILE = re.compile(r"\.[0-9a-f]{16}\.data")
+"""How the name of an ONNX artifact's data file goes on after the model's."""
+
+
+@dataclass(frozen=True)
+class CheckedFile:
+    """A file of an artifact.
+
+    Attributes:
+        path: the file.
+        bytes: its size; None where it is not there.
+        sha256: its SHA-256; None where it was not computed, because it has another size than the manifest states.
+        fault: what is wrong with it; empty if nothing is.
+    """
+
+    path: str
+    bytes: int | None
+    sha256: str | None
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class ReadWeights:
+    """What a library read of an artifact's weights.
+
+    Attributes:
+        library: its name and version.
+        tensors: how many weights were compared.
+        fault: the first that differs, and where; or why it read none. Empty if all are equal, bit for bit.
+    """
+
+    library: str
+    tensors: int
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class IntegrityReport:
+    """Whether an artifact is what its manifest describes.
+
+    Attributes:
+        artifact: the model file.
+        files: its files, in the order of the manifest.
+        tensors: how many weights were compared with their hashes; None where the manifest or the format lists none.
+        faults: what else is wrong: no manifest, another one inside the model file, a weight that differs.
+        bad_manifest: whether the manifest cannot be read or cannot be this artifact's; it is then the only fault.
+        weights: what libraries read (`deep`).
+        notes: what was not compared, and why.
+        seconds: how long it took.
+    """
+
+    artifact: str
+    files: tuple[CheckedFile, ...] = ()
+    tensors: int | None = None
+    faults: tuple[str, ...] = ()
+    bad_manifest: bool = False
+    weights: tuple[ReadWeights, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything is as the manifest states it."""
+        return not any((*self.faults, *(row.fault for row in (*self.files, *self.weights))))
+
+
+def verify_integrity(
+    artifacts: Sequence[str | Path], *, deep: bool = False, trust: bool = False, progress: Progress = no_progress
+) -> tuple[IntegrityReport, ...]:
+    """Compare artifacts with their manifests; one report each, in order. Faults are in the reports.
+
+    Args:
+        artifacts: model files, or their manifests.
+        deep: also have the libraries that load the format read the weights.
+        trust: with `deep`, load files that are code although this tool has not written them here.
+        progress: called for each artifact.
+
+    Raises:
+        ArtifactError: a path is of nothing at all, or by its name of no artifact.
+        UnavailableError: with `deep`, no library of the format is installed.
+    """
+    found = [_find(Path(path)) for path in artifacts]
+    reports: list[IntegrityReport] = []
+    for model, form in found:
+        progress(f"checking {model.name}")
+        start = time.perf_counter()
+        report = _verify(model, form)
+        if deep and report.passed:
+            from exporter.workflows.weight_readers import read_weights
+
+            progress(f"reading the weights of {model.name}")
+            weights, notes = read_weights(model, read_manifest(manifest_path(model)), LoadChecks(trust=trust))
+            report = replace(report, weights=weights, notes=(*report.notes, *notes))
+        reports.append(replace(report, seconds=time.perf_counter() - start))
+    return tuple(reports)
+
+
+def find_integrity_targets(folder: Path) -> tuple[Path, ...]:
+    """Return the model files of every artifact in `folder`, by name, also of those of which only a manifest is left.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    recover(folder)
+    entries = folder.iterdir() if folder.is_dir() else ()
+    models = {entry.with_name(entry.name.removesuffix(MANIFEST_SUFFIX)) for entry in entries}
+    found = sorted(model for model in models if find_format(model) is not None and not _is_checkpoint(model))
+    if not found:
+        raise ArtifactError(f"no artifacts in ./{folder}; make one with c3d-export --format onnx, or name a file")
+    return tuple(found)
+
+
+def _is_checkpoint(model: Path) -> bool:
+    """Return whether a file has the suffix of TorchScript archives and is none: a checkpoint in the same folder."""
+    return (
+        model.suffix == FORMATS["torchscript"].suffix and not has_manifest(model) and not is_torchscript_archive(model)
+    )
+
+
+def _find(path: Path) -> tuple[Path, Format]:
+    """Return the model file that a path names, itself or by its manifest, and its format; it need not be there."""
+    model = path.with_suffix("") if path.suffix == MANIFEST_SUFFIX else path
+    form = find_format(model)
+    if form is None:
+        suffixes = ", ".join(known.suffix for known in FORMATS.values())
+        raise ArtifactError(f"{path}: not an artifact by its name; artifacts end in {suffixes}")
+    recover(model.parent)
+    if not (os.path.lexists(model) or has_manifest(model)):
+        raise ArtifactError(f"no such artifact: {path}")
+    return model, form
+
+
+def _verify(model: Path, form: Format) -> IntegrityReport:
+    if not has_manifest(model):
+        missing = f"{model} has no manifest beside it ({manifest_path(model).name}), so nothing states its hashes"
+        return IntegrityReport(str(model), faults=(missing,))
+    try:
+        manifest = read_manifest(manifest_path(model))
+        with ThreadPoolExecutor(1) as pool:
+            stored = pool.submit(_read_stored, model, form, manifest)
+            checks = check_files(model, manifest)
+            tensors, faults = stored.result()
+    except ArtifactError as error:
+        return IntegrityReport(str(model), faults=(str(error),), bad_manifest=True)
+    files = tuple(_checked(check) for check in checks)
+    if not is_as_written(manifest_path(model).read_bytes(), manifest):
+        faults = (*faults, f"{manifest_path(model)} was edited: it is not as this tool writes a manifest")
+    if unlisted := _unlisted(model, manifest):
+        faults = (*faults, f"{join_limited(unlisted)}: beside {model.name}, and not listed by its manifest")
+    try:
+        require_unchanged(check.found for check in checks if check.found is not None and not check.fault)
+    except C3DExportError as error:
+        faults = (*faults, str(error))
+    notes = () if not form.hides_weights else (f"weights are not compared one by one: {form.hides_weights}",)
+    if manifest.tensors is None and not form.hides_weights:
+        notes = ("the manifest is of a release that recorded no hashes of weights",)
+    return IntegrityReport(str(model), files, tensors, faults, notes=notes)
+
+
+def _checked(check: FileCheck) -> CheckedFile:
+    found = check.found
+    return CheckedFile(
+        str(check.path), None if found is None else found.bytes, found.sha256 if found else None, check.fault
+    )
+
+
+def _read_stored(model: Path, form: Format, manifest: Manifest) -> tuple[int | None, tuple[str, ...]]:
+    """Return how many weights were compared with the manifest, and what is wrong inside the model file."""
+    if not model.is_file():
+        return None, ()
+    try:
+        stored = form.read_stored(model)
+        faults = _contradictions(model, form, manifest, stored)
+        if manifest.tensors is None or stored.tensors is None:
+            return None, faults
+        listed = {model.with_name(entry.path) for entry in manifest.files}
+        outside = [tensor.name for tensor in stored.tensors if tensor.path not in listed or not tensor.path.is_file()]
+        if outside:
+            return None, (*faults, f"{model}: the values of {join_limited(outside)} are in no file of the manifest")
+        return len(stored.tensors), (*faults, *_tensor_faults(model, manifest.tensors, hash_tensors(stored.tensors)))
+    except ArtifactError as error:
+        return None, (str(error),)
+
+
+def _contradictions(model: Path, form: Format, manifest: Manifest, stored: StoredModel) -> tuple[str, ...]:
+    """Return how what the model file states of itself contradicts the manifest beside it."""
+    faults: list[str] = []
+    if form.name != manifest.format:
+        faults.append(f"{manifest_path(model)} is of the format {manifest.format}, {model.name} of {form.name}")
+    if form.embeds_manifest:
+        inside = None if stored.manifest is None else Manifest.from_json(stored.manifest, f"{model} (inside)")
+        if inside != manifest.embedded():
+            faults.append(f"{manifest_path(model)} differs from the manifest inside {model.name}")
+    listed = {entry.path for entry in manifest.files}
+    if stored.tensors is not None and listed != {model.name, *stored.data}:
+        faults.append(
+            f"{manifest_path(model)} lists {join_limited(sorted(listed))}, and {model.name} has its weights in "
+            f"{join_limited(stored.data) or 'no other file'}"
+        )
+    return tuple(faults)
+
+
+def _tensor_faults(model: Path, recorded: dict[str, str], found: dict[str, str]) -> tuple[str, ...]:
+    """Return which weights are not those that the manifest records."""
+    beside = manifest_path(model).name
+    changed = [name for name in recorded if name in found and found[name] != recorded[name]]
+    kinds = (
+        ([name for name in recorded if name not in found], f"listed by {beside}, and not in the file"),
+        ([name for name in found if name not in recorded], f"not listed by {beside}"),
+        (changed, f"not the values whose SHA-256 {beside} states"),
+    )
+    return tuple(f"{model}: {count(len(n), 'weight')} {w}: {join_limited(n)}" for n, w in kinds if n)
+
+
+def _unlisted(model: Path, manifest: Manifest) -> list[str]:
+    """Return files in the folder that are called like a data file of this model, and are not listed."""
+    listed = {entry.path for entry in manifest.files}
+    names = [path.name for path in model.parent.iterdir()]
+    return sorted(
+        name
+        for name in names
+        if name.startswith(model.name) and DATA_FILE.fullmatch(name.removeprefix(model.name)) and name not in listed
+    )

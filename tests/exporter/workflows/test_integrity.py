@@ -1,0 +1,196 @@
+"""`verify integrity`: every change of a file or its manifest is found, named, and has its exit code."""
+
+import json
+import os
+import shutil
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.run import call, python
+
+from exporter.artifacts.manifest import Manifest
+from exporter.errors import ArtifactError
+from exporter.workflows import weight_readers
+from exporter.workflows.export import ExportResult
+from exporter.workflows.integrity import verify_integrity
+
+
+@pytest.fixture
+def onnx_file(narrow_artifacts: ExportResult, tmp_path: Path) -> Path:
+    for path in narrow_artifacts.artifacts[0].files:
+        shutil.copy(path, tmp_path)
+    return tmp_path / narrow_artifacts.artifacts[0].path.name
+
+
+def test_whole_artifacts_pass(narrow_artifacts: ExportResult) -> None:
+    reports = verify_integrity([artifact.path for artifact in narrow_artifacts.artifacts])
+    assert [report.passed for report in reports] == [True, True]
+    for report, artifact in zip(reports, narrow_artifacts.artifacts, strict=True):
+        assert report.tensors == len(artifact.manifest.tensors or ()) > 20
+        assert [file.sha256 for file in report.files] == [entry.sha256 for entry in artifact.manifest.files]
+
+
+def test_no_engine_is_imported(narrow_artifacts: ExportResult, tmp_path: Path) -> None:
+    code = (
+        "import sys; from exporter.workflows.integrity import verify_integrity; reports = verify_integrity(sys.argv[1:])"
+        "; print(all(report.passed for report in reports), {'torch', 'onnx', 'onnxruntime'} & set(sys.modules))"
+    )
+    done = python(code, *(artifact.path for artifact in narrow_artifacts.artifacts), cwd=tmp_path)
+    assert done.stdout == "True set()\n", done.stderr
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def make_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def link_to_zeros(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut_in_half(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+CHANGES = (remove, make_folder, make_pipe, link_to_zeros, truncate, flip)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_model_file_is_found_and_named(change: Callable[[Path], None], onnx_file: Path) -> None:
+    change(onnx_file)
+    (report,) = verify_integrity([onnx_file.with_name("c3d.onnx.json")])
+    assert not report.passed
+    assert report.files[0].fault.startswith(str(onnx_file))
+
+
+def test_a_flipped_bit_is_found_in_its_weight(onnx_file: Path) -> None:
+    flip(onnx_file)
+    (report,) = verify_integrity([onnx_file])
+    assert any("1 weight not the values" in fault and "weight" in fault.rpartition(":")[2] for fault in report.faults)
+
+
+@pytest.mark.parametrize("change", [make_folder, make_pipe, link_to_zeros, cut_in_half])
+def test_a_bad_manifest_has_an_exit_code_of_its_own(
+    change: Callable[[Path], None], onnx_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(onnx_file.with_name("c3d.onnx.json"))
+    done = call("verify", "integrity", onnx_file, "--json", cwd=onnx_file.parent, capture=capsys)
+    assert done.returncode == 3
+    (report,) = json.loads(done.stdout)["reports"]
+    assert report["bad_manifest"]
+
+
+def changed_fields(manifest: Manifest) -> Iterator[tuple[str, object]]:
+    tensors = dict(manifest.tensors or {})
+    first, second = [*tensors][:2]
+    yield "tensors", {**tensors, first: tensors[second]}
+    yield "tensors", {name: digest for name, digest in tensors.items() if name != first}
+    yield "tensors", {**tensors, "another": tensors[first]}
+    yield "producer", "somebody else"
+    yield "format", "torchscript"
+    yield "options", {**manifest.options, "target": "cpu"}
+    yield "versions", {}
+    yield "name", "another"
+    yield "files", [{"path": manifest.files[0].path, "bytes": 1, "sha256": manifest.files[0].sha256}]
+
+
+def test_a_changed_field_of_the_manifest_is_found(narrow_artifacts: ExportResult, onnx_file: Path) -> None:
+    beside = onnx_file.with_name("c3d.onnx.json")
+    whole = json.loads(beside.read_text())
+    for field, value in changed_fields(narrow_artifacts.artifacts[0].manifest):
+        beside.write_text(json.dumps({**whole, field: value}, sort_keys=True, indent=2, ensure_ascii=False) + "\n")
+        (report,) = verify_integrity([onnx_file])
+        assert not report.passed, field
+
+
+@pytest.mark.parametrize(
+    "edit", [("{\n", "{ \n"), ("{\n", '{\n  "a": 1,\n'), ('"tensors"', '"tenzors"'), ("\n", "\n\n")]
+)
+def test_text_that_means_the_same_is_an_edited_manifest(edit: tuple[str, str], onnx_file: Path) -> None:
+    beside = onnx_file.with_name("c3d.onnx.json")
+    beside.write_text(beside.read_text().replace(*edit, 1))
+    (report,) = verify_integrity([onnx_file])
+    assert any("c3d.onnx.json was edited" in fault for fault in report.faults)
+
+
+def test_a_data_file_that_the_manifest_does_not_list(onnx_file: Path) -> None:
+    onnx_file.with_name("c3d.onnx.0123456789abcdef.data").write_bytes(b"old")
+    (report,) = verify_integrity([onnx_file])
+    assert "c3d.onnx.0123456789abcdef.data" in report.faults[0]
+
+
+def test_a_manifest_of_an_earlier_release_passes_with_a_note(onnx_file: Path) -> None:
+    beside = onnx_file.with_name("c3d.onnx.json")
+    beside.write_text(replace(Manifest.from_json(beside.read_text()), tensors=None).to_json())
+    (report,) = verify_integrity([onnx_file])
+    assert (report.passed, report.tensors, len(report.notes)) == (True, None, 1)
+
+
+def test_without_a_manifest_it_fails_and_says_so(onnx_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    onnx_file.with_name("c3d.onnx.json").unlink()
+    done = call("verify", "integrity", onnx_file, cwd=onnx_file.parent, capture=capsys)
+    assert done.returncode == 1
+    assert "has no manifest beside it (c3d.onnx.json)" in done.stdout
+
+
+def test_the_artifacts_folder_and_junit(onnx_file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "artifacts").mkdir()
+    for name in ("c3d.onnx", "c3d.onnx.json"):
+        shutil.move(tmp_path / name, tmp_path / "artifacts" / name)
+    assert call("verify", "integrity", cwd=tmp_path, capture=capsys).returncode == 0
+    (tmp_path / "artifacts" / "c3d.onnx").unlink()
+    done = call("verify", "integrity", "--junit", "junit.xml", cwd=tmp_path, capture=capsys)
+    assert done.returncode == 1
+    suite = ET.parse(tmp_path / "junit.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+
+
+@pytest.mark.parametrize("name", ["none.onnx", "c3d.txt"])
+def test_what_is_no_artifact(name: str, tmp_path: Path) -> None:
+    (tmp_path / "c3d.txt").touch()
+    with pytest.raises(ArtifactError, match=r"no such artifact|not an artifact by its name"):
+        verify_integrity([tmp_path / name])
+
+
+def test_libraries_read_the_weights_bit_for_bit(narrow_artifacts: ExportResult) -> None:
+    for report in verify_integrity([artifact.path for artifact in narrow_artifacts.artifacts], deep=True):
+        assert report.passed
+        assert {row.tensors for row in report.weights} == {report.tensors}
+
+
+def test_a_library_that_reads_another_value(onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(artifact: object) -> Iterator[tuple[str, bytes]]:
+        for name, values in weight_readers._with_onnx(artifact):  # pyright: ignore
+            array = np.frombuffer(values, np.float32).copy()
+            if name == "conv1.weight":
+                array[(4 * 3 + 1) * 27 + 5] += 1  # of (8, 3, 3, 3, 3)
+            yield name, array.tobytes()
+
+    monkeypatch.setitem(weight_readers.READERS, "onnx", {"onnx": read})
+    (report,) = verify_integrity([onnx_file], deep=True)
+    assert not report.passed
+    assert report.weights[0].fault.startswith("conv1.weight[4, 1, 0, 1, 2] differs")
