@@ -36,13 +36,14 @@ def integrity_command(
       verify integrity artifacts/c3d.onnx --deep
       verify integrity artifacts/*.onnx --junit integrity.xml
     """
+    from exporter.artifacts.files import manifest_path
+    from exporter.output_targets import check_output_file
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.integrity import integrity_to_dict, print_integrity, write_integrity_junit
-    from exporter.reports.output_files import check_output_path
     from exporter.workflows.integrity import find_integrity_targets, verify_integrity
 
     if junit:
-        check_output_path(junit, "--junit")
+        check_output_file(junit, "--junit", (*artifacts, *map(manifest_path, artifacts)))
     with progress_on_terminal() as progress:
         named = artifacts or find_integrity_targets(Path("artifacts"))
         reports = verify_integrity(named, deep=options["deep"], trust=options["trust"], progress=progress)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from exporter.output_targets import write_file
 from exporter.reports.console import print_notes
 from exporter.reports.formatting import escape, format_bytes, printable
-from exporter.reports.output_files import write_file
 
 if TYPE_CHECKING:
     from exporter.workflows.integrity import CheckedFile, IntegrityReport
