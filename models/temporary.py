@@ -15,7 +15,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import stat
 import time
 from collections.abc import Generator
@@ -208,6 +207,8 @@ def remove_tree(folder: Path) -> None:
 
 @cache
 def _host() -> str:
+    import socket  # not for commands that write nothing
+
     return re.sub(r"[/\\\x00-\x20\x7f-\uffff]", "_", socket.gethostname())[:64] or "_"
 
 
