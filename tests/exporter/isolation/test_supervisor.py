@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,69 +16,99 @@ from helpers.supervised import SCRIPT, ends, start, supervised
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 
 
-def test_a_worker_that_ends_by_itself_keeps_its_exit_code_and_output(tmp_path: Path) -> None:
-    done = supervised("print('result'); worker.finish(); sys.exit(7)", tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (7, "result\n", "")
+CALL = "with worker.native_call('libx', 'm.x'): "
+ENDS: dict[str, tuple[str, int, str]] = {
+    "by itself": ("worker.finish(); sys.exit(7)", 7, ""),
+    **{
+        f"a crash by {number.name}": (
+            f"{CALL}os.kill(os.getpid(), {number.value})",
+            3,
+            f"Error: m.x: libx crashed on it ({number.name})\n",
+        )
+        for number in (signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT)
+    },
+    "a crash at a step of the inner call": (
+        "with worker.native_call('outer', 'm.x'), worker.native_call('inner', 'm.x'):\n"
+        "    worker.at_step(b'conv1 (Conv)'); os.abort()",
+        3,
+        "Error: m.x: inner crashed on it at conv1 (Conv) (SIGABRT)\n",
+    ),
+    "a crash after the inner call": (
+        "with worker.native_call('outer', 'm.x'):\n"
+        "    with worker.native_call('inner', 'n.x'): worker.at_step(b'conv1')\n"
+        "    os.abort()",
+        3,
+        "Error: m.x: outer crashed on it (SIGABRT)\n",
+    ),
+    "a crash outside of libraries": ("os.abort()", 70, "Error: this is a bug in c3d-export: "),
+    "a mapped file that is cut off": (
+        "import mmap\n"
+        "with open('f', 'w+b') as file:\n"
+        "    file.truncate(1 << 20); data = mmap.mmap(file.fileno(), 0); file.truncate(0); data[1 << 19]",
+        3,
+        "Error: a file was cut off while it was read (SIGBUS)",
+    ),
+    "a kill from outside": (
+        f"{CALL}os.kill(os.getpid(), signal.SIGKILL)",
+        5,
+        "Error: m.x: libx was killed, most likely because the system has no memory left",
+    ),
+    "a hang to the limit of the command": (
+        f"worker.set_timeout(0.4)\n{CALL}hang()",
+        5,
+        "Error: m.x: libx was still at work after 0.4 s (--timeout); ",
+    ),
+    "a hang to the limit of a call": (
+        "with worker.native_call('outer', 'm.x'), worker.native_call('libx', 'm.x', 0.4):\n"
+        "    with worker.native_call('inner', 'm.x'): hang()",
+        5,
+        "Error: m.x: libx was still at work after 0.4 s (the default limit of one call)",
+    ),
+    "no limit of a call where the command has none": (
+        "worker.set_timeout(0)\nwith worker.native_call('libx', 'm.x', 0.1): time.sleep(0.7)",
+        0,
+        "",
+    ),
+    "a storm of allocations": (
+        f"worker.set_max_memory(300_000_000)\nkept = []\n{CALL}\n"
+        "    while len(kept) < 500: kept.append(b'x' * 10_000_000); time.sleep(0.01)",
+        5,
+        "Error: m.x: libx took more than 300 MB of memory (--max-memory); ",
+    ),
+    "a storm in a process that it started": (
+        "worker.set_max_memory(300_000_000)\n"
+        "subprocess.run([sys.executable, '-c', 'import time; kept = bytes(1) * 400_000_000; time.sleep(50)'])",
+        5,
+        "Error: the command took more than 300 MB of memory (--max-memory); ",
+    ),
+}
+"""{how a worker ends: (what it does, exit code, what stderr begins with)}."""
 
 
-@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT])
-def test_a_crash_names_the_library_and_the_file(number: signal.Signals, tmp_path: Path) -> None:
-    done = supervised(f"with worker.native_call('libx', 'm.x'): os.kill(os.getpid(), {number.value})", tmp_path)
-    assert done.returncode == 3
-    assert done.stderr == f"Error: m.x: libx crashed on it ({number.name})\n"
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, subprocess.CompletedProcess[str]]:
+    """How each of `ENDS` ended; they run at a time, because most of them wait."""
+
+    def run(case: str) -> subprocess.CompletedProcess[str]:
+        return supervised(ENDS[case][0], tmp_path_factory.mktemp("worker"))
+
+    with ThreadPoolExecutor(5) as pool:
+        return dict(zip(ENDS, pool.map(run, ENDS), strict=True))
 
 
-def test_a_crash_names_the_step_of_the_innermost_call(tmp_path: Path) -> None:
-    done = supervised(
-        """
-        with worker.native_call('outer', 'm.x'):
-            with worker.native_call('inner', 'm.x'):
-                worker.at_step('conv1 (Conv)'.encode())
-                os.abort()
-        """,
-        tmp_path,
-    )
-    assert done.stderr == "Error: m.x: inner crashed on it at conv1 (Conv) (SIGABRT)\n"
-
-
-def test_a_call_that_has_ended_is_not_blamed(tmp_path: Path) -> None:
-    done = supervised(
-        """
-        with worker.native_call('outer', 'm.x'):
-            with worker.native_call('inner', 'n.x'):
-                worker.at_step(b'conv1')
-            os.abort()
-        """,
-        tmp_path,
-    )
-    assert done.stderr == "Error: m.x: outer crashed on it (SIGABRT)\n"
-
-
-def test_a_crash_outside_of_libraries_is_a_bug(tmp_path: Path) -> None:
-    done = supervised("os.abort()", tmp_path)
-    assert done.returncode == 70
-    assert "bug" in done.stderr
-    assert "SIGABRT" in done.stderr
-
-
-def test_a_file_that_is_cut_off_while_it_is_mapped_is_no_bug(tmp_path: Path) -> None:
-    body = """
-    import mmap
-    with open('f', 'w+b') as file:
-        file.truncate(1 << 20)
-        data = mmap.mmap(file.fileno(), 0)
-        file.truncate(0)
-        data[1 << 19]
-    """
-    done = supervised(body, tmp_path)
-    assert (done.returncode, done.stderr[:40]) == (3, "Error: a file was cut off while it was r")
+@pytest.mark.parametrize("case", ENDS)
+def test_the_end_of_a_worker_is_an_exit_code_and_at_most_one_line(
+    case: str, ended: dict[str, subprocess.CompletedProcess[str]]
+) -> None:
+    _, code, message = ENDS[case]
+    done = ended[case]
+    assert done.returncode == code
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == bool(message)
 
 
 def test_a_crash_with_json_is_one_object_on_stdout(tmp_path: Path) -> None:
-    done = supervised(
-        "worker.begin(as_json=True)\nwith worker.native_call('libx', 'm.x'): os.kill(os.getpid(), signal.SIGSEGV)",
-        tmp_path,
-    )
+    done = supervised(f"worker.begin(as_json=True)\n{CALL}os.kill(os.getpid(), signal.SIGSEGV)", tmp_path)
     assert json.loads(done.stdout)["error"] == {
         "kind": "BadInputError",
         "message": "m.x: libx crashed on it (SIGSEGV)",
@@ -86,77 +116,23 @@ def test_a_crash_with_json_is_one_object_on_stdout(tmp_path: Path) -> None:
     }
 
 
-def test_a_kill_from_outside_is_most_likely_the_systems_for_want_of_memory(tmp_path: Path) -> None:
-    done = supervised("with worker.native_call('libx', 'm.x'): os.kill(os.getpid(), signal.SIGKILL)", tmp_path)
-    assert done.returncode == 5
-    assert done.stderr.startswith("Error: m.x: libx was killed, most likely because the system has no memory left")
-
-
-def test_a_library_that_hangs_ends_at_the_limit_of_the_command(tmp_path: Path) -> None:
-    start_time = time.monotonic()
-    done = supervised("worker.set_timeout(0.4)\nwith worker.native_call('libx', 'm.x'): hang()", tmp_path)
-    assert done.returncode == 5
-    assert done.stderr.startswith("Error: m.x: libx was still at work after 0.4 s (--timeout); ")
-    assert time.monotonic() - start_time < 20
-
-
-def test_a_library_that_hangs_ends_at_the_limit_of_its_call(tmp_path: Path) -> None:
-    body = """
-    with worker.native_call('outer', 'm.x'), worker.native_call('libx', 'm.x', 0.4), worker.native_call('inner', 'm.x'):
-        hang()
-    """
-    done = supervised(body, tmp_path)
-    assert done.returncode == 5
-    assert done.stderr.startswith("Error: m.x: libx was still at work after 0.4 s (the default limit of one call)")
-
-
-def test_no_limit_of_a_call_counts_where_the_command_has_none(tmp_path: Path) -> None:
-    done = supervised("worker.set_timeout(0)\nwith worker.native_call('libx', 'm.x', 0.1): time.sleep(0.7)", tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_a_storm_of_allocations_ends_at_the_limit(tmp_path: Path) -> None:
-    body = """
-    worker.set_max_memory(300_000_000)
-    kept = []
-    with worker.native_call('libx', 'm.x'):
-        while len(kept) < 500:
-            kept.append(b'x' * 10_000_000)
-            time.sleep(0.01)
-    """
-    done = supervised(body, tmp_path)
-    assert done.returncode == 5
-    assert done.stderr.startswith("Error: m.x: libx took more than 300 MB of memory (--max-memory); ")
-
-
-def test_the_memory_of_processes_that_the_worker_starts_counts(tmp_path: Path) -> None:
-    body = """
-    worker.set_max_memory(300_000_000)
-    subprocess.run([sys.executable, '-c', "import time; kept = b'x' * 400_000_000; time.sleep(50)"])
-    """
-    done = supervised(body, tmp_path)
-    assert done.returncode == 5
-    assert "the command took more than 300 MB of memory" in done.stderr
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_a_hanging_library_and_what_it_started(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_ends_a_hanging_library_and_what_it_started(tmp_path: Path) -> None:
     body = """
     child = subprocess.Popen(['sleep', '60'], start_new_session=True)
     print(child.pid, flush=True)
     with worker.native_call('libx', 'm.x'):
         hang()
     """
-    process = start(body, tmp_path)
-    assert process.stdout is not None
-    child = int(process.stdout.readline())
-    worker = int(process.stdout.readline().split()[1])
-    process.send_signal(number)
-    _, err = process.communicate(timeout=20)
-    assert process.returncode == 128 + number
-    assert err == f"stopped by {number.name}; no incomplete files are left\n"
-    assert ends(worker, 0)
-    assert ends(child, 0)
+    started = {number: start(body, tmp_path) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number, process in started.items():
+        assert process.stdout is not None
+        child, worker = int(process.stdout.readline()), int(process.stdout.readline().split()[1])
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == 128 + number
+        assert err == f"stopped by {number.name}; no incomplete files are left\n"
+        assert ends(worker, 0)
+        assert ends(child, 0)
 
 
 def test_a_process_that_the_worker_leaves_behind_is_ended(tmp_path: Path) -> None:

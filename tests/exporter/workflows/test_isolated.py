@@ -99,6 +99,7 @@ def test_no_secret_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.environ["HF_TOKEN"] == "a"
 
 
+@pytest.mark.heavy  # it imports torch once more
 def test_a_verb_of_the_library(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_bytes(b"no video")
     with pytest.raises((BadInputError, VideoError), match=r"v\.mp4"):
