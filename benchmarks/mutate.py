@@ -27,10 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PICKLES = tuple(
-    f"tests/models/checkpoints/pickles/test_{name}.py"
-    for name in ("rules", "plain", "persistent", "arrays", "torch_tar", "reader", "limits", "joblib", "hostile")
-)
+PICKLES = "tests/models/checkpoints/pickles"
 SLOW = ("nothing_is_imported", "memory_is_bounded", "full_disk", "fills_while", "kill_at_any", "eight", "power")
 """Parts of the names of tests that are left out: most of them try other processes."""
 TESTS: dict[str, tuple[str, ...]] = {
@@ -44,11 +41,23 @@ TESTS: dict[str, tuple[str, ...]] = {
     "exporter/isolation/meter.py": ("tests/exporter/isolation", "tests/exporter/cli/test_supervision.py"),
     "exporter/trust.py": ("tests/exporter/test_trust.py", "tests/exporter/engines/test_code_file.py"),
     "exporter/file_state.py": ("tests/exporter/test_file_state.py", "tests/exporter/artifacts/test_loading.py"),
-    "models/checkpoints/pickles/rules.py": PICKLES,
-    "models/checkpoints/pickles/limits.py": PICKLES,
-    "models/checkpoints/pickles/machine.py": PICKLES,
-    "models/checkpoints/pickles/opcodes.py": PICKLES,
-    "models/checkpoints/pickles/hazards.py": PICKLES,
+    "models/checkpoints/pickles/rules.py": (
+        f"{PICKLES}/test_rules.py",
+        f"{PICKLES}/test_plain.py",
+    ),
+    "models/checkpoints/pickles/limits.py": (f"{PICKLES}/test_limits.py",),
+    "models/checkpoints/pickles/machine.py": (
+        f"{PICKLES}/test_reader.py",
+        f"{PICKLES}/test_rules.py",
+    ),
+    "models/checkpoints/pickles/opcodes.py": (
+        f"{PICKLES}/test_reader.py",
+        f"{PICKLES}/test_rules.py",
+    ),
+    "models/checkpoints/pickles/hazards.py": (
+        f"{PICKLES}/test_rules.py",
+        f"{PICKLES}/test_hostile.py",
+    ),
     "models/checkpoints/readers/zip_archive.py": (
         "tests/models/checkpoints/readers/test_npz.py",
         "tests/models/checkpoints/readers/test_damaged_torch.py",

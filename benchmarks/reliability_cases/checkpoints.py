@@ -144,7 +144,7 @@ _WAYS: dict[str, Callable[[bytes], bytes]] = {
 def _truncations(run: Run, reader: _Reader) -> Row:
     generator = random.Random(18)
     total, cases = run.choose(2_000, LONG_TRUNCATIONS), list[tuple[str, int]]()
-    hdf5 = run.choose(5, 400)
+    hdf5 = run.choose(5, 150)
     for name in HDF5:
         cases += [(name, generator.randrange(len(reader.originals[name]))) for _ in range(hdf5)]
     others = [name for name in WRITERS if name not in HDF5]
@@ -172,7 +172,7 @@ def _try_truncation(reader: _Reader, name: str, size: int) -> tuple[str, str]:
 
 def _flips(run: Run, reader: _Reader) -> Iterator[Row]:
     generator = random.Random(81)
-    total, hdf5 = run.choose(2_000, LONG_FLIPS), run.choose(5, 400)
+    total, hdf5 = run.choose(2_000, LONG_FLIPS), run.choose(5, 150)
     others = [name for name in WRITERS if name not in HDF5]
     cases = [(name, generator.randrange(8 * len(reader.originals[name]))) for name in HDF5 for _ in range(hdf5)]
     while len(cases) < total:

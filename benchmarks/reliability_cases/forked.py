@@ -166,6 +166,7 @@ class Done:
         stdout: what it printed.
         stderr: likewise.
         seconds: that it took.
+        processor: seconds of processor time of all its processes.
         peak: bytes of the largest of its processes.
     """
 
@@ -173,6 +174,7 @@ class Done:
     stdout: bytes
     stderr: bytes
     seconds: float
+    processor: float
     peak: int
 
     @property
@@ -223,8 +225,9 @@ def run_command(arguments: list[str], folder: Path, limit: float = 60.0) -> Done
         _, status, usage = os.wait4(pid, 0)
     seconds = time.monotonic() - start
     code = os.waitstatus_to_exitcode(status) if ended else None
-    peak = usage.ru_maxrss << 10 if usage is not None else 0
-    return Done(code, out.read_bytes(), err.read_bytes(), seconds, peak)
+    assert usage is not None
+    processor = usage.ru_utime + usage.ru_stime
+    return Done(code, out.read_bytes(), err.read_bytes(), seconds, processor, usage.ru_maxrss << 10)
 
 
 def _become(arguments: list[str], folder: Path, out: Path, err: Path) -> NoReturn:

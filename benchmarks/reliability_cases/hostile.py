@@ -16,7 +16,7 @@ LIMIT = 5.0
 SLACK = 10.0
 """Seconds more after which such a command counts as one that hangs."""
 PARSED = 2.0
-"""Seconds for a file that cannot be parsed."""
+"""Seconds of processor time for a file that cannot be parsed."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,9 @@ def _faults(case: Case, done: Done, memory: int) -> list[str]:
     faults = done.faults
     if done.code not in case.codes:
         faults.append(f"exit {done.code}, not {' or '.join(map(str, case.codes))}")
-    if done.seconds > case.seconds:
-        faults.append(f"{done.seconds:.1f} s")
+    took = done.processor if case.seconds == PARSED else done.seconds
+    if took > case.seconds:
+        faults.append(f"{took:.1f} s")
     if memory > HEADROOM:
         faults.append(f"{memory >> 20} MiB more than its bound")
     return faults

@@ -45,7 +45,7 @@ def families(run: Run) -> Iterator[Row]:
         "no ONNX file ends a command by a signal, a hang, a traceback or exit 70",
         "inspect, verify parity and optimize of models with changed bytes, fields, operators, shapes, references",
     )
-    total = run.choose(8, 400)
+    total = run.choose(8, 150)
     yield run_cases(row, 3 * total, lambda number: _try_model(folder, original, number), seconds=COMMAND_SECONDS)
 
 

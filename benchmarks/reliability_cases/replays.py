@@ -39,7 +39,7 @@ def _power_failures(run: Run, places: list[tuple[str, str]]) -> Row:
         work = run.folder / f"power-{number}"
         work.mkdir()
         try:
-            states = check_power_loss(PUBLICATIONS[name], work, system, at_once=run.choose(4, 48))
+            states = check_power_loss(PUBLICATIONS[name], work, system, at_once=run.choose(4, 16))
         except AssertionError as error:
             row.add("damaged", f"{name}, {system}: {error}")
         else:
