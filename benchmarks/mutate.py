@@ -44,6 +44,9 @@ TESTS: dict[str, tuple[str, ...]] = {
     "models/checkpoints/pickles/rules.py": (
         f"{PICKLES}/test_rules.py",
         f"{PICKLES}/test_plain.py",
+        f"{PICKLES}/test_arrays.py",
+        f"{PICKLES}/test_joblib.py",
+        f"{PICKLES}/test_reader.py",
     ),
     "models/checkpoints/pickles/limits.py": (f"{PICKLES}/test_limits.py",),
     "models/checkpoints/pickles/machine.py": (

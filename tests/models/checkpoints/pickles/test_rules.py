@@ -271,6 +271,22 @@ def test_new_object_as_a_call(protocol: int) -> None:
     assert read_pickle(memoryview(data)).content.name == f"{HERE}.Settings"  # pyright: ignore
 
 
+def test_new_object_as_a_call_keeps_every_argument() -> None:
+    data = b"ccopyreg\n__newobj__\n(ca\nB\nX\x01\0\0\0xX\x01\0\0\0ytR."
+    made = read_pickle(memoryview(data)).content
+    assert isinstance(made, NotBuilt)
+    assert (made.name, [part for part in made.parts if isinstance(part, str)]) == ("a.B", ["x", "y"])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_names_that_are_understood_are_not_reported(protocol: int) -> None:
+    known = OrderedDict(a=np.arange(3.0), b=np.float32(1), c=torch.ones(2), d=deque([1]), f=bytearray(b"x"))
+    assert read(known, protocol).not_built == ()
+    stream = io.BytesIO()
+    torch.save({"w": torch.nn.Parameter(torch.ones(2))}, stream, _use_new_zipfile_serialization=False)
+    assert read_pickle(memoryview(stream.getvalue())).not_built == ()
+
+
 @pytest.mark.parametrize(
     "data",
     [
