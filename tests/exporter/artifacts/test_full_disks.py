@@ -20,7 +20,7 @@ from exporter.errors import OutputError
 disk = Path(sys.argv[1])
 for name, publication in PUBLICATIONS.items():
     found, damaged = [], []
-    for pages in range(24):
+    for pages in range(14):
         folder = disk / f"{name}-{pages}"
         folder.mkdir()
         publication.publish(folder, "a")
