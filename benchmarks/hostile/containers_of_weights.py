@@ -66,6 +66,7 @@ def safetensors_cases() -> Iterator[Case]:
     yield raw(
         "metadata.safetensors",
         lambda: safetensors(json.dumps({"__metadata__": {"c3d_export": "[" * 3_000_000}}).encode()),
+        (0, 3),
     )
     yield raw(
         "metadata2.safetensors",
@@ -141,4 +142,5 @@ def table_cases() -> Iterator[Case]:
             + (varint(0) * 3 + varint(1004)).ljust(40, b"\0")
             + (0xDB4775248B80FB57).to_bytes(8, "little")
         ),
+        (0, 3),
     )
