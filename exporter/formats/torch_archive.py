@@ -9,9 +9,8 @@ from typing import BinaryIO
 
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError
-from models.checkpoints.readers.base import max_unpacked
-from models.checkpoints.readers.zip_archive import BAD_ZIP
 from models.config import MANIFEST_KEY
+from models.unpacking import BAD_ZIP, max_unpacked
 
 ALIGNMENT = 64
 """Of each stored member, as torch writes them, so that they can be mapped."""

@@ -14,10 +14,9 @@ from exporter.errors import BadInputError
 from exporter.onnx_io.dtypes import numpy_dtype
 from exporter.parity.input_types import is_float
 from exporter.types import UNKNOWN_RANK
-from models.checkpoints.readers.base import max_unpacked
 from models.checkpoints.readers.npz import HEADER_ERRORS, read_header
-from models.checkpoints.readers.zip_archive import BAD_ZIP, ENCRYPTED
 from models.specs import TensorSpec
+from models.unpacking import BAD_ZIP, ENCRYPTED, max_unpacked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,10 +11,10 @@ from torch import Tensor
 from models.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from models.checkpoints.coverage import NUM_BATCHES_TRACKED
 from models.checkpoints.info import CheckpointInfo
-from models.checkpoints.readers.base import HEADROOM, INFLATION
 from models.checkpoints.remedies import describe_unexpected
 from models.config import CLASSIFIER_KEYS
 from models.errors import CheckpointError, count, join_limited
+from models.unpacking import HEADROOM, INFLATION
 
 if TYPE_CHECKING:
     from models.c3d import C3D

@@ -22,9 +22,10 @@ from typing import BinaryIO, cast
 from models.checkpoints.pickles.torch_tar import MEMBERS as TORCH_TAR
 from models.checkpoints.readers.base import MappedFile
 from models.checkpoints.readers.compressions import CHUNK, HEAD, STARTS, Chunks, find_compression, unpack
-from models.checkpoints.readers.zip_archive import BAD_ZIP, is_zip, member_names
+from models.checkpoints.readers.zip_archive import is_zip, member_names
 from models.errors import CheckpointError, join_limited
 from models.paths import DESCRIPTORS
+from models.unpacking import BAD_ZIP
 
 MAX_MEMBERS = 10_000
 NUMBERED = re.compile(r"\.(ckpt|model)-\d+")

@@ -30,25 +30,14 @@ from models.paths import descriptor_path, is_plain_name
 from models.pooling import Pool5, Variant
 from models.preprocessing import Preprocessing
 from models.protobuf_wire import WireReader
+from models.unpacking import max_unpacked
 
-__all__ = ["MAX_TENSORS", "Hashing", "MappedFile", "NotBuilt", "ReadResult", "max_unpacked", "open_mapped"]
+__all__ = ["MAX_TENSORS", "Hashing", "MappedFile", "NotBuilt", "ReadResult", "open_mapped"]
 
-INFLATION = 2
-HEADROOM = 512 << 20
-MAX_RATIO = 100
 HASH_BUFFER = 1 << 20
 MAX_AXES = 64
 MAX_ELEMENTS = 1 << 60
 """Of a tensor, axes of size 0 not counted: torch cannot address more, and has no empty tensors beyond."""
-ALWAYS_UNPACKED = 16 << 20
-"""A file may unpack to INFLATION times its size and HEADROOM bytes, and to no more than MAX_RATIO times its size where
-that is over ALWAYS_UNPACKED bytes: weights, pruned ones included, compress to a tenth at best, bombs to a thousandth. A
-file that unpacks to more is refused."""
-
-
-def max_unpacked(size: int) -> int:
-    """Return the bytes that a file of `size` bytes may unpack to before it is refused as a decompression bomb."""
-    return min(INFLATION * size + HEADROOM, max(MAX_RATIO * size, ALWAYS_UNPACKED))
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from models.checkpoints.foreign import require_tensors
 from models.checkpoints.pickles import PickleError, read_pickles
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.object_arrays import number_arrays, unwrap_objects
-from models.checkpoints.readers.zip_archive import BAD_ZIP, Member, verified_members
+from models.checkpoints.readers.zip_archive import Member, verified_members
 from models.errors import CheckpointError
+from models.unpacking import BAD_ZIP
 
 SUFFIX = ".npy"
 CHUNK = 1 << 20

@@ -3,7 +3,6 @@
 Neither torch nor numpy checks the CRC of what it maps, so a flipped bit would load as a silently different weight.
 """
 
-import lzma
 import struct
 import zipfile
 import zlib
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 
 from models.checkpoints.readers.base import MAX_TENSORS, MappedFile
 from models.errors import CheckpointError
+from models.unpacking import BAD_ZIP, ENCRYPTED
 
 MAGIC = b"PK\x03\x04"
 MAX_MEMBERS = 2 * MAX_TENSORS
@@ -27,11 +27,6 @@ _UNKNOWN_SIZE = 0xFFFFFFFF
 _END, _END64, _LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _END_SEARCHED = (1 << 16) + 22
 """The record at the end has 22 bytes and a comment of up to 64 KiB."""
-ENCRYPTED = 1
-"""The flag of a member that is."""
-
-BAD_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError, OSError)
-"""What Python's zipfile raises on damaged archives; OSError where a wrong offset is below 0, and of damaged bzip2."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from helpers.tf_checkpoint import write_v1, write_v2
 from onnx import helper, numpy_helper
 from safetensors.torch import save
 
-from models.checkpoints.readers import base, read_file
+from models.checkpoints.readers import read_file
 from models.errors import CheckpointError
 
 VALUES = torch.arange(1000, dtype=torch.float32)
@@ -239,7 +239,7 @@ def test_a_flipped_bit_in_a_stored_member_is_found(tmp_path: Path) -> None:
 def test_a_bomb_is_refused_before_it_fills_the_disk(
     archive: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "ALWAYS_UNPACKED", 1 << 20)
+    monkeypatch.setattr(unpacking, "ALWAYS_UNPACKED", 1 << 20)
     path, zeros = tmp_path / archive, bytes(3 << 20)
     match archive:
         case "c3d.zip":
