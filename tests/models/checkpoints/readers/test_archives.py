@@ -24,6 +24,7 @@ from helpers.tf_checkpoint import write_v1, write_v2
 from onnx import helper, numpy_helper
 from safetensors.torch import save
 
+from models import unpacking
 from models.checkpoints.readers import read_file
 from models.errors import CheckpointError
 
