@@ -71,7 +71,7 @@ def _cases() -> Iterator[Case]:
         yield Case(parity, codes, seconds, name)
         yield Case((*parity, "--json"), codes, seconds, name)
         yield Case(("c3d-export", "optimize", name, *limit), codes, seconds, name)
-        yield Case(("c3d-export", "inspect", name), (0, 3), seconds, name)
+        yield Case(("c3d-export", "inspect", name), (0, 3, 5), seconds, name)
 
 
 def _faults(case: Case, done: Done, memory: int) -> list[str]:

@@ -234,3 +234,22 @@ def test_nothing_is_allocated_for_a_claim(tmp_path: Path) -> None:
     file = change(save({"w": NUMBERS}, "legacy"), b"K\x18N", b"\x8a\x06\x00\x00\x00\x00\x00\x40N")
     with pytest.raises(PickleError, match="but has 96"):
         read_pickle(memoryview(file))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"K",  # an integer of one byte, without the byte
+        b"J\1\0\0",
+        b"G\0\0\0\0",
+        b"X\5\0\0\0abc",
+        b"\x8c\5abc",
+        b"\x8a\4\1\1",
+        b"\x95\1\0\0\0",
+        b"Nq",
+    ],
+    ids=repr,
+)
+def test_an_argument_that_is_cut_off_is_refused_as_such(data: bytes) -> None:
+    with pytest.raises(PickleError, match=r"truncated: it claims \d bytes where \d are left"):
+        read_pickle(memoryview(data))
