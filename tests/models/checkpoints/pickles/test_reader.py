@@ -253,3 +253,19 @@ def test_nothing_is_allocated_for_a_claim(tmp_path: Path) -> None:
 def test_an_argument_that_is_cut_off_is_refused_as_such(data: bytes) -> None:
     with pytest.raises(PickleError, match=r"truncated: it claims \d bytes where \d are left"):
         read_pickle(memoryview(data))
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        b"K\1\x8c\1x",
+        b"\x8c\1xK\1",
+        b"NN",
+        b"]\x8c\1x",
+        b"X" + (600).to_bytes(4, "little") + b"m" * 600 + b"X" + (600).to_bytes(4, "little") + b"n" * 600,
+    ],
+    ids=lambda pair: repr(pair[:6]),
+)
+def test_a_class_that_is_referred_to_by_no_name_is_refused(pair: bytes) -> None:
+    with pytest.raises(PickleError, match="by something that is no name"):
+        read_pickle(memoryview(b"\x80\4" + pair + b"\x93."))
