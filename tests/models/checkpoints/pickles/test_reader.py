@@ -269,3 +269,14 @@ def test_an_argument_that_is_cut_off_is_refused_as_such(data: bytes) -> None:
 def test_a_class_that_is_referred_to_by_no_name_is_refused(pair: bytes) -> None:
     with pytest.raises(PickleError, match="by something that is no name"):
         read_pickle(memoryview(b"\x80\4" + pair + b"\x93."))
+
+
+def test_a_tensor_as_torch_wrote_it_before_0_4() -> None:
+    """`_rebuild_tensor(storage, offset, size, stride)`."""
+    storage = b"(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\x000X\3\0\0\0cpuK\4tQ"
+    data = b"\x80\2}X\1\0\0\0wctorch._utils\n_rebuild_tensor\n(" + storage + b"K\0(K\2K\2t(K\2K\1ttRs."
+    numbers = torch.arange(4, dtype=torch.float32)
+    result = read_torch_zip(memoryview(data), {"0": memoryview(numbers.numpy().tobytes())}.get, 100, big_endian=False)
+    assert isinstance(result.content, dict)
+    assert torch.equal(result.content["w"], numbers.reshape(2, 2))
+    assert result.not_built == ()
