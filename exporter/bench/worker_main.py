@@ -169,6 +169,7 @@ def time_calls(call: Callable[[], object], least: float) -> list[float]:
 def make_options(fields: Mapping[str, Any]) -> RuntimeOptions:
     """Return `RuntimeOptions` from JSON, which has lists for tuples and dictionaries for dataclasses."""
     from exporter.engines.base import RuntimeOptions
+    from exporter.file_state import FileState
     from exporter.load_checks import Vouched
     from models.specs import Signature, TensorSpec
 
@@ -181,6 +182,10 @@ def make_options(fields: Mapping[str, Any]) -> RuntimeOptions:
         "signature": fields["signature"] and Signature(specs("inputs"), specs("outputs")),
         "input_shapes": {name: tuple(shape) for name, shape in fields["input_shapes"].items()},
         "vouched": Vouched(fields["vouched"]["everything"], tuple(fields["vouched"]["sha256"])),
+        "states": tuple(
+            FileState(state["path"], state["bytes"], state["sha256"], tuple(state["identity"]))
+            for state in fields["states"]
+        ),
     }
     return RuntimeOptions(**converted)
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from exporter.errors import IntegrityError
+from exporter.file_state import FileState, require_unchanged
 from exporter.isolation.worker import is_supervised, native_call
 from exporter.load_checks import RECORDED_ONLY, Vouched
 from exporter.memory_errors import translate_memory_errors
@@ -47,6 +49,7 @@ class RuntimeOptions:
         input_shapes: {input name: shape} to compile for, in engines that are faster on fixed shapes; other shapes are
             compiled when they first occur. None compiles for any shape.
         vouched: of files that are code, which may run besides those that this tool wrote here.
+        states: the model's files as they were when they were hashed; what was loaded from others is refused.
     """
 
     device: Device = "cpu"
@@ -58,6 +61,7 @@ class RuntimeOptions:
     precision: ComputePrecision = "fp32"
     input_shapes: Mapping[str, tuple[int, ...]] | None = None
     vouched: Vouched = RECORDED_ONLY
+    states: tuple[FileState, ...] = ()
 
 
 class Runtime(ABC):
@@ -119,10 +123,16 @@ class Runtime(ABC):
         Raises:
             UnavailableError: the device or the library is missing.
             ArtifactError: the engine rejects the file.
+            IntegrityError: its files changed between their hashes and now.
             OutOfMemoryError: memory ran out.
         """
         with self._at_work("loads it"):
             self.load_model()
+        try:
+            require_unchanged(self.options.states)
+        except IntegrityError:
+            self.close()
+            raise
 
     @abstractmethod
     def load_model(self) -> None:

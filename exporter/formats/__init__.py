@@ -43,7 +43,7 @@ FORMATS: dict[FormatName, Format] = {
 def runtime_options(artifact: LoadedArtifact, device: Device = "cpu") -> RuntimeOptions:
     """Return how an artifact is opened: what its manifest states, and the engine's defaults without one."""
     if artifact.manifest is None:
-        return RuntimeOptions(device, vouched=artifact.vouched)
+        return RuntimeOptions(device, vouched=artifact.vouched, states=artifact.states)
     stated = artifact.manifest
     return RuntimeOptions(
         device,
@@ -51,6 +51,7 @@ def runtime_options(artifact: LoadedArtifact, device: Device = "cpu") -> Runtime
         optimize_for_inference=stated.options.get(OPTIMIZE_OPTION) is True,
         precision="bf16" if stated.options.get(HINT_OPTION) == BFLOAT16 else stated.precision,
         vouched=artifact.vouched,
+        states=artifact.states,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -17,7 +19,7 @@ ALIGNMENT = 64
 EPOCH = (1980, 1, 1, 0, 0, 0)
 MAX_MANIFEST_BYTES = 1 << 20
 
-ZIP_ERRORS = (OSError, RuntimeError, *BAD_ZIP)
+ZIP_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
 """What Python's zip reader raises on damaged, encrypted or exotic archives."""
 
 Edit = Callable[[str, bytes], tuple[str, bytes] | None]
@@ -79,6 +81,8 @@ def read_manifest(path: Path, kind: str, ending: str) -> Manifest | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            from models.checkpoints.readers.base import max_unpacked  # imports torch
+
             if sum(member.file_size for member in archive.infolist()) > max_unpacked(path.stat().st_size):
                 raise ArtifactError(f"{path}: claims to unpack to far more than its own size")
             if not any(name.endswith(ending) for name in names):

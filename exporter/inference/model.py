@@ -136,8 +136,8 @@ class VideoModel:
             path: the copied model file, with its other files beside it.
         """
         moved = copy(self)
-        moved.path, moved._artifact = path, replace(self._artifact, path=path)
-        moved._runtime = self._engine.open(path, self._runtime.options)
+        moved.path, moved._artifact = path, replace(self._artifact, path=path, states=())
+        moved._runtime = self._engine.open(path, replace(self._runtime.options, states=()))
         return moved
 
     def to_input(self, frames: NDArray[Any]) -> NDArray[Any]:
@@ -214,8 +214,14 @@ class VideoModel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Release the model."""
+        """Release the model; after work without an error, its files must still be those that were hashed.
+
+        Raises:
+            IntegrityError: a file was replaced or written to.
+        """
         self._runtime.close()
+        if kind is None:
+            self._artifact.require_unchanged()
 
     def _check(self) -> None:
         """Compare the loaded model with its manifest, and note where it runs."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import onnx
 
 from exporter.errors import ArtifactError
+from exporter.onnx_io.data_links import link_fault
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.subgraphs import all_graphs
 from models.paths import is_plain_name
@@ -36,7 +37,7 @@ def check_external_data(model: onnx.ModelProto, path: Path) -> None:
     """
     for location in external_locations(model, path):
         data = path.with_name(location) if is_plain_name(location) else None
-        if data is None or data.is_symlink():
-            raise ArtifactError(f"{path}: refers to weights at {location!r}, which is not a file of its own folder")
-        if not data.is_file():
+        if fault := link_fault(path, location):
+            raise ArtifactError(fault)
+        if data is None or not data.is_file():
             raise ArtifactError(f"{path}: refers to weights in {location}, which is not beside it")

@@ -111,11 +111,6 @@ def _check_weights(path: Path, model: ir.Model) -> None:
     for tensor in _tensors(model):
         if not isinstance(tensor, ir.ExternalTensor):
             continue
-        if tensor.base_dir and Path(tensor.path).stat().st_nlink > 1:
-            raise ArtifactError(
-                f"{path}: its data file {Path(tensor.path).name} has hard links, which can be used to read a "
-                "file elsewhere; copy it"
-            )
         length = tensor.nbytes if tensor.length is None else tensor.length
         end = (tensor.offset or 0) + length
         if length != tensor.nbytes or end > Path(tensor.path).stat().st_size:

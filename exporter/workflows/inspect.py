@@ -12,7 +12,7 @@ import onnx
 from exporter.artifacts.files import file_entry
 from exporter.artifacts.loading import find_manifest, find_model
 from exporter.artifacts.manifest import Manifest
-from exporter.errors import CheckpointError
+from exporter.errors import ArtifactError, CheckpointError
 from exporter.formats import FORMATS, find_format
 from exporter.formats.onnx import embedded_manifest
 from exporter.formats.openvino import read_ir_manifest, weights_fault
@@ -20,6 +20,7 @@ from exporter.formats.openvino_model import HINT_OPTION
 from exporter.formats.pt2 import program_facts
 from exporter.formats.pt2_aoti import package_facts
 from exporter.formats.torchscript import is_torchscript_archive
+from exporter.onnx_io.data_links import link_fault
 from exporter.onnx_io.dtypes import dtype_name
 from exporter.onnx_io.external_data import external_locations
 from exporter.onnx_io.layer_types import describe_layer_types
@@ -112,6 +113,8 @@ def _onnx(path: Path) -> Inspection:
     for node in model.graph.node:
         operators[node.op_type] = operators.get(node.op_type, 0) + 1
     external = external_locations(model, path)
+    if fault := next(filter(None, (link_fault(path, name) for name in external)), ""):
+        raise ArtifactError(fault)
     facts = {
         "producer": f"{model.producer_name} {model.producer_version}".strip() or "not stated",
         "opset": ", ".join(f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import),

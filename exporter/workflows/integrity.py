@@ -31,6 +31,7 @@ from exporter.file_state import require_unchanged
 from exporter.formats import FORMATS, Format, find_format
 from exporter.formats.torchscript import is_torchscript_archive
 from exporter.load_checks import LoadChecks
+from exporter.onnx_io.data_links import link_fault
 from exporter.stored_tensors import StoredModel, hash_tensors
 from models.errors import count, join_limited
 from models.progress import Progress, no_progress
@@ -228,6 +229,8 @@ def _contradictions(model: Path, form: Format, manifest: Manifest, stored: Store
         inside = None if stored.manifest is None else Manifest.from_json(stored.manifest, f"{model} (inside)")
         if inside != manifest.embedded():
             faults.append(f"{manifest_path(model)} differs from the manifest inside {model.name}")
+    if form.name == "onnx":
+        faults += filter(None, (link_fault(model, name) for name in stored.data))
     listed = {entry.path for entry in manifest.files}
     if stored.tensors is not None and listed != {model.name, *stored.data}:
         faults.append(

@@ -126,6 +126,7 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
             )
         except ParityFailedError as error:
             raise OptimizationMismatchError(request.model, error.reports[-1]) from error
+        subject.require_unchanged()
         with timed(seconds, "publish"):
             files = _publish_result(request, subject, target, data, rewritten, report)
     before = total_bytes((subject.path, *data))

@@ -83,6 +83,7 @@ def self_test(
 
     with timed(seconds, "clean"):
         clean = clean_runs(harness, make_inputs, options.seed, _number_of_clean_runs(options), progress)
+    loaded.require_unchanged()
     return SelfTestReport(
         artifact=str(loaded.path),
         runtime=harness.original.engine,

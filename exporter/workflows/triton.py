@@ -198,6 +198,7 @@ def _copy_model(model: _Model, staged: Path, file_name: str, target: Path) -> No
         shutil.copyfile(path, copy)
     if sha256_file(copies[0]) != model.sha256:
         raise IntegrityError(f"{source}: was replaced while it was copied; nothing was written: try again")
+    model.artifact.require_unchanged()
     manifest = model.artifact.manifest
     if manifest is not None and manifest.files:
         moved = move_manifest(manifest, source.parent, target)
