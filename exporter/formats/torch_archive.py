@@ -12,7 +12,6 @@ from typing import BinaryIO
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError
 from models.config import MANIFEST_KEY
-from models.unpacking import BAD_ZIP, max_unpacked
 
 ALIGNMENT = 64
 """Of each stored member, as torch writes them, so that they can be mapped."""
