@@ -79,7 +79,7 @@ def cases() -> Iterator[Case]:
             may_run
             or seen
             or name.startswith("external")
-            or name in ("initializers-20k", "dims", "nested-90", "nested-graphs")
+            or name in ("initializers-20k", "dims", "nested-90", "nested-graphs", "nested-types")
         )
         yield Case(f"{name}.onnx", make, INSPECT, (0, 3) if shown else (3,))
         codes = (0, *run) if may_run else (3,)

@@ -20,7 +20,7 @@ PAD = field_header(14, 0)
 
 @pytest.fixture(autouse=True)
 def few_fields(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit is a million; counting so many takes a second."""
+    """The limit is 600,000; counting so many takes a second."""
     monkeypatch.setattr(message_limits, "MAX_FIELDS", MAX_FIELDS)
 
 
