@@ -14,7 +14,7 @@ from exporter.errors import BadInputError
 from exporter.onnx_io.dtypes import numpy_dtype
 from exporter.parity.input_types import is_float
 from exporter.types import UNKNOWN_RANK
-from models.checkpoints.readers.npz import HEADER_ERRORS, read_header
+from models.npy_header import HEADER_ERRORS, read_header
 from models.specs import TensorSpec
 from models.unpacking import BAD_ZIP, ENCRYPTED, max_unpacked
 

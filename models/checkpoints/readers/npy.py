@@ -8,9 +8,10 @@ from __future__ import annotations
 from models.checkpoints.foreign import require_tensors
 from models.checkpoints.pickles import PickleError, read_pickle
 from models.checkpoints.readers.base import MappedFile, ReadResult
-from models.checkpoints.readers.npz import HEADER_ERRORS, read_header, torch_dtype
+from models.checkpoints.readers.npz import torch_dtype
 from models.checkpoints.readers.object_arrays import number_arrays, unwrap_objects
 from models.errors import CheckpointError
+from models.npy_header import HEADER_ERRORS, read_header
 
 MAGIC = b"\x93NUMPY"
 

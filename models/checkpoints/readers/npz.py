@@ -4,13 +4,11 @@ Arrays of objects, such as a dict of arrays, are interpreted by `models.checkpoi
 imported or called.
 """
 
-import tokenize
 import zipfile
 from typing import IO, cast
 
 import numpy as np
 import torch
-from numpy.lib import format as npy
 from torch import Tensor
 
 from models.checkpoints.foreign import require_tensors
@@ -19,12 +17,11 @@ from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.object_arrays import number_arrays, unwrap_objects
 from models.checkpoints.readers.zip_archive import Member, verified_members
 from models.errors import CheckpointError
+from models.npy_header import HEADER_ERRORS, read_header
 from models.unpacking import BAD_ZIP
 
 SUFFIX = ".npy"
 CHUNK = 1 << 20
-HEADER_ERRORS = (ValueError, TypeError, OverflowError, SyntaxError, RecursionError)
-"""What a header may raise: NumPy parses it as a Python literal, and lets what Python's parser raises through."""
 
 
 def read_npz(file: MappedFile) -> ReadResult:
@@ -93,23 +90,6 @@ def _array(file: MappedFile, member: Member, name: str, stream: IO[bytes]) -> Te
         values = np.frombuffer(content, dtype).astype(native, copy=False)
         tensor = torch.from_numpy(values.reshape(order))
     return tensor.permute(*reversed(range(tensor.dim()))) if fortran else tensor
-
-
-def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Read the header of a `.npy`: shape, whether it is in Fortran's order, and dtype.
-
-    Raises:
-        ValueError: no such header; or another of `HEADER_ERRORS`.
-    """
-    version = npy.read_magic(stream)
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    try:
-        shape, fortran, dtype = read(stream)
-    except (tokenize.TokenError, MemoryError):  # the parser of Python means by the second that it is too deep
-        raise ValueError("its header is no Python literal") from None
-    if any(type(size) is not int or size < 0 for size in shape):  # NumPy takes True for an int, and -1
-        raise ValueError(f"it claims the shape {shape}")
-    return shape, fortran, dtype
 
 
 def _fill(stream: IO[bytes], content: bytearray) -> bool:
