@@ -14,7 +14,6 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.errors import ArtifactError, UsageError
 from exporter.isolation.worker import file_at_work
 from exporter.parity.record import parity_record
-from exporter.parity.runnable import require_runnable
 from exporter.passes.decisions import FIX_SIZES, Decision
 from exporter.passes.summary import UnchangedReason, summarise_unchanged
 from exporter.results import ParityReport
@@ -151,6 +150,8 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
 
 
 def _require_runnable(subject: LoadedArtifact, progress: Progress) -> None:
+    from exporter.parity.runnable import require_runnable
+
     try:
         require_runnable(subject, progress)
     except ArtifactError:
