@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import lzma
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -12,13 +10,14 @@ from typing import BinaryIO
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError
 from models.config import MANIFEST_KEY
+from models.unpacking import BAD_ZIP, max_unpacked
 
 ALIGNMENT = 64
 """Of each stored member, as torch writes them, so that they can be mapped."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 MAX_MANIFEST_BYTES = 1 << 20
 
-ZIP_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
+ZIP_ERRORS = (RuntimeError, *BAD_ZIP)
 """What Python's zip reader raises on damaged, encrypted or exotic archives."""
 
 Edit = Callable[[str, bytes], tuple[str, bytes] | None]
@@ -80,8 +79,6 @@ def read_manifest(path: Path, kind: str, ending: str) -> Manifest | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            from models.checkpoints.readers.base import max_unpacked  # imports torch
-
             if sum(member.file_size for member in archive.infolist()) > max_unpacked(path.stat().st_size):
                 raise ArtifactError(f"{path}: claims to unpack to far more than its own size")
             if not any(name.endswith(ending) for name in names):
