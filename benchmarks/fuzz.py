@@ -15,6 +15,7 @@ Inputs that reached new code stay in the folder, and another call goes on from t
 from __future__ import annotations
 
 import argparse
+import codecs
 import hashlib
 import importlib
 import json
@@ -54,6 +55,12 @@ class Fuzzed:
         for data in seeds(name, files):
             (self.corpus / hashlib.sha256(data).hexdigest()[:20]).write_bytes(data)
             self.parse(data)  # what is imported at the first use is here now
+        for codec in (
+            "cp437",
+            "utf-8-sig",
+            *(f"utf-{bits}{order}" for bits in (16, 32) for order in ("", "-be", "-le")),
+        ):
+            codecs.lookup(codec)  # JSON and names in zip archives may be in any of them: imported before the watch
         self.watch = Watch(files, self.target.allowed)
         self.peak = _peak_memory()
 
