@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from exporter.load_checks import LoadChecks
 from models.built_model import BuiltModel
 from models.config import ARCHITECTURE
 from models.options import BuildOptions
 from models.specs import TensorSpec
+
+if TYPE_CHECKING:
+    from exporter.signing import SigningKey
 
 FormatName = Literal["onnx", "torchscript", "pt2", "openvino", "tensorrt", "pt2-aoti"]
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
@@ -252,6 +255,7 @@ class ExportRequest:
         name: file name without suffix; None for the network's architecture, or its class, in lower case.
         verify: check parity before publishing; an artifact that fails is not published.
         parity: how to verify.
+        sign: the key that signs the manifests; None leaves them unsigned.
     """
 
     formats: tuple[FormatName, ...]
@@ -268,6 +272,7 @@ class ExportRequest:
     name: str | None = None
     verify: bool = True
     parity: ParityOptions = ParityOptions()
+    sign: "SigningKey | None" = None
 
     @property
     def artifact_name(self) -> str:
@@ -293,8 +298,8 @@ class ConvertRequest:
 
 
 @dataclass(frozen=True)
-class OptimizeRequest:
-    """Everything that decides an optimisation.
+class OptimizeRequest(LoadChecks):
+    """Everything that decides an optimisation, and what the model must be (`LoadChecks`).
 
     Attributes:
         model: the ONNX file.
@@ -304,6 +309,7 @@ class OptimizeRequest:
         inputs: the inputs that the user gives to verify it on; `shapes` are also fixed in the result.
         seed: seed of the inputs it is verified on.
         max_memory: bytes that the verification may take as estimated; None for no limit.
+        sign: the key that signs the result's manifest; None leaves it unsigned.
     """
 
     model: Path
@@ -315,3 +321,4 @@ class OptimizeRequest:
     inputs: InputOptions = InputOptions()
     seed: int = 0
     max_memory: int | None = None
+    sign: "SigningKey | None" = None

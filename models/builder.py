@@ -48,8 +48,12 @@ def build(options: BuildOptions | None = None, progress: Progress = no_progress)
     if options.weights is None:
         if options.selection != WeightSelection():
             raise UsageError("--key, --prefix, --ema, --ignore and --key-map need --weights")
+        if options.expect_sha256 is not None:
+            raise UsageError("--expect-sha256 is the hash of a checkpoint, and needs --weights")
         return _build_random(random_config(options), options, names)
-    checkpoint = read_checkpoint(options.weights, options.layout, progress, options.selection)
+    checkpoint = read_checkpoint(
+        options.weights, options.layout, progress, options.selection, sha256=options.expect_sha256
+    )
     return _build_loaded(plan(checkpoint, options), checkpoint, options, names)
 
 

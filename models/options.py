@@ -53,6 +53,7 @@ class BuildOptions:
         preprocess: a profile's name, or a JSON or TOML file with one; None takes the checkpoint's.
         mean: a file with a mean for each pixel (`.npy` or `.binaryproto`), subtracted instead of the profile's channel
             means.
+        expect_sha256: SHA-256 that the checkpoint must have, in hexadecimal; None takes any.
     """
 
     num_classes: int | None = None
@@ -71,3 +72,4 @@ class BuildOptions:
     labels: str | Path | tuple[str, ...] | None = None
     preprocess: str | Path | None = None
     mean: Path | None = None
+    expect_sha256: str | None = None

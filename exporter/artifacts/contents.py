@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from exporter.artifacts.loading import LoadedArtifact
 from exporter.types import FormatName
 from models.specs import Signature
+
+if TYPE_CHECKING:
+    from exporter.artifacts.loading import LoadedArtifact
 
 
 def stated_signature(artifact: LoadedArtifact) -> Signature | None:

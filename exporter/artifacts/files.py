@@ -75,10 +75,19 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         ArtifactError: unreadable or not a manifest.
     """
+    return Manifest.from_json(read_manifest_text(path), str(path))
+
+
+def read_manifest_text(path: Path) -> bytes:
+    """Return the bytes of the manifest file at `path`.
+
+    Raises:
+        ArtifactError: unreadable, or too large for a manifest.
+    """
     try:
         if file_state(path).bytes > MAX_MANIFEST_BYTES:
             raise ArtifactError(f"{path}: too large for a manifest")
-        return Manifest.from_json(path.read_bytes(), str(path))
+        return path.read_bytes()
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
 

@@ -12,15 +12,15 @@ from exporter.artifacts.files import (
     check_integrity,
     has_manifest,
     manifest_path,
-    read_manifest,
+    read_manifest_text,
     sha256_file,
 )
 from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.provenance import check_expected, check_provenance, require_covered, vouch
 from exporter.artifacts.store import recover
 from exporter.errors import ArtifactError, IntegrityError
 from exporter.file_state import FileState, file_state, require_unchanged
 from exporter.load_checks import RECORDED_ONLY, LoadChecks, Vouched
-from exporter.trust import CODE_FORMATS, require_recorded
 from exporter.types import FormatName
 from models.paths import require_file
 
@@ -48,6 +48,7 @@ class LoadedArtifact:
         notes: what a reader of a report must know about it.
         states: the files as they were when they were hashed, or without a manifest beside them when they were found.
         vouched: whether it may run, if it is code.
+        provenance: who signed it, and whether that was checked, in words.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class LoadedArtifact:
     notes: tuple[str, ...]
     states: tuple[FileState, ...] = ()
     vouched: Vouched = RECORDED_ONLY
+    provenance: str = "not signed"
 
     def require_unchanged(self) -> None:
         """Refuse a result that was computed from other files than those that were hashed.
@@ -78,29 +80,27 @@ def load_artifact(path: Path, formats: Sequence[ArtifactReader], checks: LoadChe
         ArtifactError: no such file, not an artifact, or a damaged manifest; or code that may not run here.
         IntegrityError: the manifest beside it describes another file, or contradicts the one inside it.
     """
-    path = find_model(path, "artifact")
+    named, path = path, find_model(path, "artifact")
     reader = by_suffix(path, formats)
     if reader is None:
         suffixes = ", ".join(known.suffix for known in formats)
         raise ArtifactError(f"{path}: not an artifact by its name; artifacts end in {suffixes}")
-    found = find_manifest(path, lambda: reader.read_embedded(path), embeds=reader.embeds_manifest)
+    wanted = checks or LoadChecks()
+    text = beside_text(path)
+    pinned = check_expected(named, path, text, wanted)
+    found = find_manifest(path, lambda: reader.read_embedded(path), text, embeds=reader.embeds_manifest)
     if found.fault:
         raise IntegrityError(found.fault)
-    vouched = RECORDED_ONLY if checks is None else _vouch(path, reader.name, found, checks)
-    if not found.beside or found.manifest is None:
-        return LoadedArtifact(path, reader.name, found.manifest, (_note(found),), found.states, vouched)
-    _require_listed(path, reader.name, found.manifest)
-    return LoadedArtifact(path, reader.name, found.manifest, (), found.states, vouched)
-
-
-def _vouch(path: Path, name: FormatName, found: FoundManifest, checks: LoadChecks) -> Vouched:
-    """Refuse code that may not run here, before any long computation; return what lets it run later."""
-    if name not in CODE_FORMATS or checks.trust:
-        return Vouched(everything=checks.trust)
-    listed = found.manifest.files if found.beside and found.manifest is not None else ()
-    sha256 = next((entry.sha256 for entry in listed if entry.path == path.name), "") or sha256_file(path)
-    require_recorded(path, CODE_FORMATS[name], sha256)
-    return Vouched(sha256=(sha256,))
+    provenance = check_provenance(path, found.manifest, text, wanted)
+    require_covered(named, path, reader.name, wanted)
+    vouched, notes = RECORDED_ONLY, () if found.beside else (_note(found),)
+    if checks is not None:
+        listed = {entry.path: entry.sha256 for entry in found.manifest.files} if found.beside and found.manifest else {}
+        sha256 = listed.get(path.name) or sha256_file(path)
+        vouched = vouch(path, reader.name, sha256, checks, provenance)
+    if found.beside and found.manifest is not None:
+        _require_listed(path, reader.name, found.manifest)
+    return LoadedArtifact(path, reader.name, found.manifest, notes, (*pinned, *found.states), vouched, provenance)
 
 
 def _require_listed(model: Path, artifact_format: FormatName, manifest: Manifest) -> None:
@@ -161,25 +161,37 @@ def find_model(path: Path, what: str) -> Path:
     return path
 
 
-def find_manifest(model: Path, read_embedded: Callable[[], Manifest | None], *, embeds: bool = True) -> FoundManifest:
+def beside_text(model: Path) -> bytes | None:
+    """Return the bytes of the manifest beside a model; None where there is none.
+
+    Raises:
+        ArtifactError: it cannot be read.
+    """
+    return read_manifest_text(manifest_path(model)) if has_manifest(model) else None
+
+
+def find_manifest(
+    model: Path, read_embedded: Callable[[], Manifest | None], text: bytes | None, *, embeds: bool = True
+) -> FoundManifest:
     """Find a model file's manifest and check one against the other.
 
     Args:
         model: the model file.
         read_embedded: returns the manifest inside it; called only if the file's hash is right.
+        text: the bytes of the manifest beside it (`beside_text`).
         embeds: whether a file of its format has room for one.
 
     Raises:
         ArtifactError: a damaged manifest.
     """
     beside = manifest_path(model)
-    if not has_manifest(model):
+    if text is None:
         try:
             states = (file_state(model),)
         except OSError as error:
             raise ArtifactError(f"cannot read {model}: {error.strerror}") from error
         return FoundManifest(read_embedded(), beside=False, states=states)
-    manifest = read_manifest(beside)
+    manifest = Manifest.from_json(text, str(beside))
     fault, states = "", ()
     try:
         states = check_integrity(model, manifest)

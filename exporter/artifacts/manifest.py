@@ -15,6 +15,7 @@ import msgspec
 from exporter.artifacts.raised_layers import parse_raised
 from exporter.calibration_clips import PACKAGED_CLIPS
 from exporter.errors import ArtifactError
+from exporter.signing import SIGNED, ManifestSignature
 from exporter.types import COMPUTE_PRECISIONS, ComputePrecision, FormatName
 from models.built_model import BuiltModel
 from models.checkpoints.info import CheckpointInfo
@@ -39,7 +40,7 @@ RAISED_LAYERS = "raised_layers"
 TWO_FILES: tuple[FormatName, ...] = ("openvino",)
 """Formats whose weights are in a file of their own, whatever the options."""
 
-OPTIONAL_FIELDS = ("class_names", "tensors")
+OPTIONAL_FIELDS = ("class_names", "tensors", SIGNED)
 """Fields that later releases added: left out of the JSON where they are None."""
 
 OptionValue = str | int | float | bool | list[str] | None
@@ -119,6 +120,7 @@ class Manifest:
         tensors: {weight, as the model file names it: SHA-256 of its values, see `exporter.stored_tensors`};
             None where the format's weights cannot be listed, and in artifacts of releases that did not record it.
             Never inside a model file.
+        signed: the signature of all other fields; None where nobody signed it. Never inside a model file.
     """
 
     version: int
@@ -135,6 +137,7 @@ class Manifest:
     parity: ParityRecord | None = None
     class_names: tuple[str, ...] | None = None
     tensors: dict[str, str] | None = None
+    signed: ManifestSignature | None = None
 
     def to_json(self) -> str:
         """Return the manifest as JSON: keys sorted, two spaces, a newline at the end.
@@ -225,7 +228,8 @@ class Manifest:
         """Return what goes inside the model file: nothing that depends on the file's bytes or its location."""
         checkpoint = None if self.checkpoint is None else replace(self.checkpoint, path=None)
         profile = None if self.preprocessing is None else self.preprocessing.without_path()
-        return replace(self, files=(), parity=None, tensors=None, checkpoint=checkpoint, preprocessing=profile)
+        bare = replace(self, files=(), parity=None, tensors=None, signed=None)
+        return replace(bare, checkpoint=checkpoint, preprocessing=profile)
 
 
 @dataclass(frozen=True)

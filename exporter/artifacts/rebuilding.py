@@ -126,6 +126,8 @@ def _selection(reference: BuildOptions, checkpoint: CheckpointInfo | None) -> We
 def move_manifest(manifest: Manifest, folder: Path, target: Path) -> Manifest:
     """Return a manifest for another folder: the paths of the checkpoint and the mean file, as seen from there.
 
+    It is another manifest: what it was signed with does not hold any more, and is left out.
+
     Args:
         manifest: of an artifact in `folder`.
         folder: where its paths begin.
@@ -137,7 +139,7 @@ def move_manifest(manifest: Manifest, folder: Path, target: Path) -> Manifest:
     if profile is not None and profile.mean_cube is not None and profile.mean_cube.path is not None:
         mean = replace(profile.mean_cube, path=relative_to(folder / profile.mean_cube.path, target))
         profile = replace(profile, mean_cube=mean)
-    return replace(manifest, checkpoint=checkpoint, preprocessing=profile)
+    return replace(manifest, checkpoint=checkpoint, preprocessing=profile, signed=None)
 
 
 def relative_to(path: Path, folder: Path) -> str:

@@ -16,8 +16,8 @@ from exporter.cli.options import (
     seed_option,
     take,
     take_inputs,
-    trust_option,
 )
+from exporter.cli.provenance_options import load_options
 from exporter.cli.sections import SectionedCommand
 from exporter.engines import bench_engines
 from models.options import BuildOptions
@@ -91,7 +91,7 @@ def parse_engine_python(value: str) -> tuple[str, Path]:
     metavar="FILE",
     help="Write the tables with charts as one offline page. Needs the [report] extra.",
 )
-@trust_option
+@load_options
 @limit_options()
 @json_options
 @click.pass_context

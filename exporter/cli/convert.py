@@ -8,6 +8,7 @@ import click
 from exporter.cli.network_options import geometry_options, labels_option, selection_options, take_build_options
 from exporter.cli.options import PATH, json_options, limit_options, parse_source
 from exporter.cli.preprocess_options import preprocess_options
+from exporter.cli.provenance_options import checkpoint_hash_option
 from exporter.cli.sections import SectionedCommand
 from exporter.types import ConvertRequest
 
@@ -23,6 +24,7 @@ from exporter.types import ConvertRequest
 @geometry_options
 @labels_option
 @preprocess_options
+@checkpoint_hash_option
 @limit_options()
 @json_options
 def convert_command(checkpoint: str | Path, output: Path, as_json: bool, **options: Any) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 import click
 
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
-from exporter.cli.options import json_options, limit_options, parse_source
+from exporter.cli.options import json_options, limit_options, parse_source, take
+from exporter.cli.provenance_options import artifact_hash_option, verify_key_option
 from exporter.cli.sections import SectionedCommand
+from exporter.load_checks import LoadChecks
 
 
 @click.command(
@@ -18,6 +20,8 @@ from exporter.cli.sections import SectionedCommand
 @click.argument("file", type=parse_source, metavar="FILE|URL")
 @selection_options
 @geometry_options
+@verify_key_option
+@artifact_hash_option
 @limit_options()
 @json_options
 @click.pass_context
@@ -39,6 +43,7 @@ def inspect_command(context: click.Context, file: str | Path, as_json: bool, **o
     from exporter.workflows.inspect import inspect
 
     with progress_on_terminal() as progress:
-        inspection = inspect(file, progress, take_build_options(options))
+        checks = take(LoadChecks, options)
+        inspection = inspect(file, progress, take_build_options(options), checks)
     show(inspection, inspection_to_dict, print_inspection, as_json=as_json)
     context.exit(1 if inspection.integrity not in (None, "ok") else 0)

@@ -29,6 +29,7 @@ from exporter.cli.options import (
 from exporter.cli.precision_options import precision_options, take_precision_options
 from exporter.cli.predict import predict_command
 from exporter.cli.preprocess_options import preprocess_options
+from exporter.cli.provenance_options import checkpoint_hash_option, read_signing_key, sign_option
 from exporter.cli.sections import SectionedGroup
 from exporter.cli.supervision import report_outcome
 from exporter.cli.triton import triton_command
@@ -140,6 +141,8 @@ Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 
 )
 @click.option("--name", default="c3d", show_default=True, help="File name without suffix.")
 @click.option("--no-verify", is_flag=True, help="Publish without verifying.")
+@checkpoint_hash_option
+@sign_option
 @device_options
 @limit_options()
 @json_options
@@ -165,6 +168,7 @@ def cli(
         parity=take(ParityOptions, options),
         optimize=take(OptimizeOptions, options),
         verify=not no_verify,
+        sign=read_signing_key(options.pop("sign")),
         **options,
     )
 

@@ -16,6 +16,7 @@ from exporter.cli.options import (
     take,
     take_inputs,
 )
+from exporter.cli.provenance_options import artifact_hash_option, read_signing_key, sign_option, verify_key_option
 from exporter.cli.sections import SectionedCommand
 from exporter.types import OptimizeOptions, OptimizeRequest
 
@@ -47,6 +48,9 @@ from exporter.types import OptimizeOptions, OptimizeRequest
 )
 @given_input_options
 @seed_option("Seed of the inputs for the comparison.")
+@verify_key_option
+@artifact_hash_option
+@sign_option
 @limit_options("Refuse a verification that would take more, before it starts. ")
 @json_options
 def optimize_command(
@@ -76,6 +80,9 @@ def optimize_command(
         inputs=take_inputs(options),
         seed=options["seed"],
         max_memory=options["max_memory"],
+        verify_keys=options["verify_keys"],
+        expect_sha256=options["expect_sha256"],
+        sign=read_signing_key(options["sign"]),
     )
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.optimize import optimization_to_dict, print_optimization

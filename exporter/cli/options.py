@@ -225,14 +225,6 @@ given_input_options = combine(
 )
 """The inputs that the user gives; `take_inputs` reads them."""
 
-trust_option = click.option(
-    "--trust",
-    is_flag=True,
-    help="Run a file that is code (TorchScript, .pt2, AOTInductor, TensorRT) although this tool has not written it "
-    "here. Whoever made it can then do what you can.",
-)
-"""What a model file must be before it is opened: the fields of `exporter.load_checks.LoadChecks`."""
-
 json_options = combine(
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."),
     click.option("--debug", is_flag=True, help="Show the traceback of an error.", expose_value=False),

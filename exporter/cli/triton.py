@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from exporter.cli.network_options import labels_option
-from exporter.cli.options import PATH, choice_option, json_options, limit_options, parse_ints, trust_option
+from exporter.cli.options import PATH, choice_option, json_options, limit_options, parse_ints
+from exporter.cli.provenance_options import load_options
 from exporter.cli.sections import SectionedCommand
 from exporter.triton.types import (
     DEFAULT_MAX_BATCH,
@@ -82,7 +83,7 @@ from exporter.triton.types import (
 )
 @click.option("--no-warm-up", is_flag=True, help="Do not run zeros before the server says that it is ready.")
 @labels_option
-@trust_option
+@load_options
 @limit_options()
 @json_options
 def triton_command(

@@ -11,9 +11,10 @@ import click
 from exporter.cli.error_handling import print_line
 from exporter.cli.integrity import integrity_command
 from exporter.cli.network_options import network_options, take_build_options
-from exporter.cli.options import device_options, json_options, limit_options, take, take_inputs, trust_option
+from exporter.cli.options import device_options, json_options, limit_options, take, take_inputs
 from exporter.cli.parity_options import input_options, report_options, tolerance_options
 from exporter.cli.preprocess_options import preprocess_options
+from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.cli.runner_options import runner_options, take_ray_options
 from exporter.cli.sections import SectionedGroup
 from exporter.cli.self_test import self_test_command
@@ -42,7 +43,8 @@ verify.add_command(self_test_command)
 @input_options
 @tolerance_options
 @report_options
-@trust_option
+@load_options
+@artifact_hash_option
 @limit_options("Refuse a comparison with an ONNX file that would take more, before it starts. ")
 @json_options
 @click.pass_context

@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 import click
 
 from exporter.cli.network_options import labels_option
-from exporter.cli.options import choice_option, combine, device_option, trust_option
+from exporter.cli.options import choice_option, combine, device_option
 from exporter.cli.preprocess_options import preprocess_options
+from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.engines import engine_names
 from exporter.inference.types import ClipOptions, InferenceOptions
 from exporter.video.sampling import SHORT, parse_length
@@ -36,7 +37,8 @@ engine_options = combine(
         help="Clips in one call of the model. [default: the model's if it is fixed, else 1 on a CPU and 8 on a GPU]",
     ),
     preprocess_options,
-    trust_option,
+    load_options,
+    artifact_hash_option,
 )
 """How the model runs, whatever its outputs are; `take_inference_options` reads them."""
 inference_options = combine(
@@ -80,7 +82,8 @@ clip_options = combine(
 
 def take_inference_options(options: dict[str, Any]) -> InferenceOptions:
     """Build `InferenceOptions` from the values of `inference_options`, and remove them."""
-    names = ("engine", "device", "threads", "batch", "preprocess", "mean", "labels", "outputs", "trust")
+    model = ("engine", "device", "threads", "batch", "preprocess", "mean", "labels", "outputs")
+    names = (*model, "trust", "verify_keys", "expect_sha256")
     return InferenceOptions(**{name: options.pop(name) for name in names if name in options})
 
 

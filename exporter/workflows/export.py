@@ -10,6 +10,7 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import (
     Manifest,
 )
+from exporter.artifacts.provenance import sign_manifest
 from exporter.artifacts.publication import publish
 from exporter.artifacts.store import staging
 from exporter.calibration_clips import CalibrationClips
@@ -103,6 +104,7 @@ def export(request: ExportRequest, progress: Progress = no_progress) -> ExportRe
         *model.notes,
         *(() if clips is None else clips.notes),
         *(note for written, _ in accepted for note in written.notes),
+        *(() if request.sign is None else request.sign.notes),
     )
     return ExportResult(artifacts, reports, model.title, notes, seconds)
 
@@ -166,4 +168,5 @@ def _publish(
         checkpoint=relative_checkpoint(request, model),
         preprocessing=relative_profile(request, model),
     )
+    manifest = sign_manifest(manifest, request.sign)
     return Artifact(publish(stage, request.output_dir, manifest), manifest)

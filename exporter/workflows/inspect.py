@@ -5,21 +5,25 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import onnx
 
 from exporter.artifacts.files import file_entry
-from exporter.artifacts.loading import find_manifest, find_model
+from exporter.artifacts.loading import beside_text, find_manifest, find_model
 from exporter.artifacts.manifest import Manifest
-from exporter.errors import ArtifactError, CheckpointError
-from exporter.formats import FORMATS, find_format
+from exporter.artifacts.provenance import check_expected, check_provenance, require_covered
+from exporter.errors import ArtifactError, CheckpointError, IntegrityError, UsageError
+from exporter.file_state import require_unchanged
+from exporter.formats import FORMATS, Format, find_format
 from exporter.formats.onnx import embedded_manifest
 from exporter.formats.openvino import read_ir_manifest, weights_fault
 from exporter.formats.openvino_model import HINT_OPTION
 from exporter.formats.pt2 import program_facts
 from exporter.formats.pt2_aoti import package_facts
 from exporter.formats.torchscript import is_torchscript_archive
+from exporter.load_checks import LoadChecks
 from exporter.onnx_io.data_links import link_fault
 from exporter.onnx_io.dtypes import dtype_name
 from exporter.onnx_io.external_data import external_locations
@@ -38,6 +42,12 @@ from models.progress import Progress, no_progress
 from models.specs import TensorSpec
 
 DEFAULT_OPTIONS = BuildOptions()
+NO_CHECKS = LoadChecks()
+
+SIGNED_BY = "manifest"
+"""Fact: who signed the manifest."""
+FORGEABLE = ("weights", "parity at export")
+"""Facts that the manifest states and that the model file does not show: whoever can write the file can forge them."""
 
 KINDS: dict[FormatName, tuple[str, Callable[[Path], dict[str, str]] | None]] = {
     "pt2": ("torch.export program", program_facts),
@@ -74,37 +84,80 @@ class Inspection:
     class_names: tuple[str, ...] | None = None
 
 
-def inspect(path: str | Path, progress: Progress = no_progress, options: BuildOptions = DEFAULT_OPTIONS) -> Inspection:
+def inspect(
+    path: str | Path,
+    progress: Progress = no_progress,
+    options: BuildOptions = DEFAULT_OPTIONS,
+    checks: LoadChecks = NO_CHECKS,
+) -> Inspection:
     """Return what `path` is: an artifact (by its model file or its manifest) or a checkpoint (a file or an address).
 
     Args:
         path: the file.
         progress: called while something is downloaded.
         options: of a checkpoint, the layout and which of its tensors are the network's.
+        checks: the hash that the file must have, and of an artifact the keys, one of which must have signed it. Nothing
+            of it runs, so that it need not be trusted.
 
     Raises:
         ArtifactError: no such file, or a damaged artifact.
-        CheckpointError: a damaged checkpoint, or one that wants to run code.
+        CheckpointError: a damaged checkpoint, one that wants to run code, or one of another hash.
+        IntegrityError: an artifact of another hash. One that is not signed as it must be is described
+            (`Inspection.integrity`).
         UsageError: no such layout, or a key map that cannot be read.
     """
-    if is_remote(path):
-        return _checkpoint(path, progress, options)
-    if find_tf_checkpoint(Path(path)) is not None:
-        return _checkpoint(path, progress, options)
-    path = find_model(Path(path), "file")
+    named = path
+    remote = is_remote(path) or find_tf_checkpoint(Path(path)) is not None
+    path = path if remote else find_model(Path(path), "file")
+    read = None if remote else _choose_reader(Path(path))
+    if read is None:
+        if checks.verify_keys:
+            raise UsageError(f"--verify-key: {path} is a checkpoint; manifests of artifacts are signed")
+        return _checkpoint(path, progress, replace(options, expect_sha256=checks.expect_sha256))
+    path = Path(path)
     progress(f"reading {path.name}")
+    text = beside_text(path)
+    states = check_expected(Path(named), path, text, checks)
+    found = _with_provenance(read(path), path, text, checks)
+    if (form := find_format(path)) is not None:
+        require_covered(Path(named), path, form.name, checks)
+    require_unchanged(states)
+    return found
+
+
+def _choose_reader(path: Path) -> Callable[[Path], Inspection] | None:
+    """Return what describes a model file; None for one that is a checkpoint."""
     if read := {FORMATS["onnx"].suffix: _onnx, FORMATS["openvino"].suffix: _openvino}.get(path.suffix):
-        return read(path)
+        return read
     if is_torchscript_archive(path):
-        return _torchscript(path)
+        return _torchscript
     known = find_format(path)
-    if known is not None and known.name != "torchscript":
-        embedded = known.read_embedded(path)
-        facts = {"signature": str(embedded.signature)} if embedded else {}
-        kind, describe = KINDS.get(known.name, (f"{known.name} artifact", None))
-        facts |= describe(path) if describe is not None else {}
-        return _artifact(path, kind, facts, (), embedded, embeds=known.embeds_manifest)
-    return _checkpoint(path, progress, options)
+    return partial(_other, known) if known is not None and known.name != "torchscript" else None
+
+
+def _other(known: Format, path: Path) -> Inspection:
+    embedded = known.read_embedded(path)
+    facts = {"signature": str(embedded.signature)} if embedded else {}
+    kind, describe = KINDS.get(known.name, (f"{known.name} artifact", None))
+    facts |= describe(path) if describe is not None else {}
+    return _artifact(path, kind, facts, (), embedded, embeds=known.embeds_manifest)
+
+
+def _with_provenance(found: Inspection, path: Path, text: bytes | None, checks: LoadChecks) -> Inspection:
+    """Add who signed the manifest, and which facts are therefore unverified."""
+    if found.manifest is None and not checks.verify_keys:
+        return found
+    try:
+        provenance, fault = check_provenance(path, found.manifest, text, checks), ""
+        if checks.verify_keys and (text is None or Manifest.from_json(text) != found.manifest):
+            fault = f"{path}: its manifest was replaced while it was read"
+    except IntegrityError as error:
+        provenance, fault = "not as --verify-key asks for", str(error)
+    stated = ", ".join(name for name in FORGEABLE if name in found.facts)
+    unverified = f"; unverified: {stated}" if stated and not checks.verify_keys else ""
+    facts = {**found.facts, SIGNED_BY: f"{provenance}{unverified}"}
+    integrity = found.integrity if found.integrity not in (None, "ok") else fault or found.integrity
+    return replace(found, facts=facts, integrity=integrity)
 
 
 def _onnx(path: Path) -> Inspection:
@@ -197,7 +250,7 @@ def _artifact(
     embeds: bool = True,
 ) -> Inspection:
     entry = file_entry(path)
-    found = find_manifest(path, lambda: embedded, embeds=embeds)
+    found = find_manifest(path, lambda: embedded, beside_text(path), embeds=embeds)
     if found.manifest is not None:
         facts = facts | _network_facts(found.manifest)
     integrity = found.fault or "ok" if found.beside else None
@@ -244,7 +297,7 @@ def _checkpoint(source: str | Path, progress: Progress, options: BuildOptions) -
     from models.checkpoints import read_raw
     from models.checkpoints.summary import describe_checkpoint
 
-    file, raw = read_raw(source, progress)
+    file, raw = read_raw(source, progress, options.expect_sha256)
     dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in raw.tensors.values()})
     facts = {"holds": ", ".join([count(len(raw.tensors), "tensor"), *dtypes])}
     facts |= {"converted": f"from {raw.source}"} if raw.source else {}

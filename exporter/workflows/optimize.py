@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from exporter.artifacts.files import MANIFEST_SUFFIX
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.errors import ArtifactError, UsageError
 from exporter.isolation.worker import file_at_work
@@ -100,7 +101,7 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
     from exporter.onnx_io.external_data import external_files
 
     seconds: dict[str, float] = {}
-    subject = load_onnx(request.model)
+    subject = load_onnx(request.model, request)
     target = output_path(request, subject)
     data = external_files(subject.path)
     with timed(seconds, "open"):
@@ -144,7 +145,13 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
         files=files,
         bytes_before=before,
         bytes_after=total_bytes(files) if modified else before,
-        notes=(*subject.notes, *trial.notes, *rewritten.notes, *_free_size_notes(subject, decisions)),
+        notes=(
+            *subject.notes,
+            *trial.notes,
+            *rewritten.notes,
+            *_free_size_notes(subject, decisions),
+            *_signing_notes(request, files),
+        ),
         seconds=seconds,
     )
 
@@ -159,6 +166,15 @@ def _require_runnable(subject: LoadedArtifact, progress: Progress) -> None:
 
         require_whole(subject.path)  # the reason of an engine says less
         raise
+
+
+def _signing_notes(request: OptimizeRequest, files: Sequence[Path]) -> tuple[str, ...]:
+    """Return what the signer should know: that the key can be read, or that there was nothing to sign."""
+    if request.sign is None:
+        return ()
+    if not any(path.suffix == MANIFEST_SUFFIX for path in files):
+        return ("--sign: nothing was signed: a signature is in the manifest, and no file with one was written",)
+    return request.sign.notes
 
 
 def _free_size_notes(subject: LoadedArtifact, decisions: Sequence[Decision]) -> list[str]:
@@ -197,7 +213,7 @@ def _publish_result(
         manifest = rewritten.manifest
         if manifest is not None:
             manifest = replace(manifest, parity=None if report is None else parity_record(report))
-        return publish_model(subject, rewritten.stage, rewritten.files, target, manifest)
+        return publish_model(subject, rewritten.stage, rewritten.files, target, manifest, request.sign)
     if request.output is None or same_file(target, subject.path):
         return ()
-    return copy_model(subject, target, data)
+    return copy_model(subject, target, data, request.sign)

@@ -81,6 +81,8 @@ def verify_parity(
     options = options or ParityOptions()
     if options.cache is not None:
         require_cache(options.cache)
+    if options.expect_sha256 is not None and len(artifacts) != 1:
+        raise UsageError(f"--expect-sha256 is the hash of one artifact; {len(artifacts)} are named")
     loaded = tuple(load_artifact(Path(path), options) for path in artifacts)
     check_devices(loaded, options)
     if options.pairs and not isinstance(options.against, Path):

@@ -72,6 +72,8 @@ def open_model(
     )
     require_pyav()  # before a checkpoint is exported for nothing
     path, notes = find_model(source, options, build, progress)
+    if is_checkpoint(source):
+        options = replace(options, expect_sha256=None)  # it is the checkpoint's
     model = open_video_model(path, options)
     model.notes = (*notes, *model.notes)
     return model
@@ -107,7 +109,9 @@ def find_model(
                 f"{source} is a model file; --layout, --key, --pool5 and the like say how a checkpoint is read"
             )
         return Path(source), ()
-    return _export_once(replace(build, weights=source), options, progress)
+    if options.verify_keys:
+        raise UsageError(f"--verify-key: {source} is a checkpoint; manifests of artifacts are signed")
+    return _export_once(replace(build, weights=source, expect_sha256=options.expect_sha256), options, progress)
 
 
 def is_checkpoint(source: str | Path) -> bool:
@@ -134,7 +138,7 @@ class _CachedExport:
         """Return the model file for these outputs; None for class scores and features."""
         decides = {
             "checkpoint": self.sha256,
-            "build": asdict(replace(self.build, weights=None)),
+            "build": asdict(replace(self.build, weights=None, expect_sha256=None)),
             "outputs": outputs,
             "format": self.format,
             "optimize": asdict(self.optimize),
@@ -169,7 +173,7 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
     target: Target = "cpu" if device == "cpu" and target_format == "onnx" else "portable"
     progress("reading the checkpoint")
     assert build.weights is not None
-    _, raw = read_raw(build.weights, progress)
+    _, raw = read_raw(build.weights, progress, build.expect_sha256)
     cached = _CachedExport(raw.sha256, build, target_format, OptimizeOptions(target=target))
     if (kept := cached.find(options.outputs)) is not None:
         found, manifest = kept

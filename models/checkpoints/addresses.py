@@ -21,6 +21,7 @@ CHANGED_BY_IDNA_2003 = re.compile("[ßς\u200c\u200d]")
 """The codec maps these to other letters, so that it would name another host than browsers (IDNA 2008) do."""
 SAFE = "!#$%&'()*+,/:;=?@[]~"
 SHA256_FRAGMENT = re.compile(r"sha256=([0-9a-fA-F]{64})")
+SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 CHAIN = re.compile(r"::(?=[a-z][a-z0-9+.-]*(?:://|::|$))")
 MAX_NAME_BYTES = 200
 OWN_FILES = ("record.json", "part.json", "lock")
@@ -43,6 +44,17 @@ class Address:
     origin: tuple[str, int]
     key: str = field(repr=False)
     authorization: str | None = field(default=None, repr=False)
+
+
+def parse_sha256(text: str) -> str:
+    """Return a SHA-256 as `sha256sum` prints it.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not SHA256.fullmatch(text):
+        raise UsageError(f"{text!r} is no SHA-256: 64 hexadecimal digits, as sha256sum prints them")
+    return text.lower()
 
 
 def parse_address(text: str) -> Address:

@@ -26,7 +26,7 @@ from models.checkpoints.pickled_modules import find_pool5
 from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.selection import Candidate, choose, find_candidates, list_options
-from models.checkpoints.sources import ResolvedSource, resolve
+from models.checkpoints.sources import ResolvedSource, is_remote, resolve
 from models.checkpoints.unsupported import identify_unsupported
 from models.class_names import get_class_names
 from models.config import CLASSIFIER_KEYS, C3DConfig, InputSize
@@ -188,6 +188,7 @@ def read_checkpoint(
     layout: str = "auto",
     progress: Progress = no_progress,
     selection: WeightSelection = DEFAULT_SELECTION,
+    sha256: str | None = None,
 ) -> Checkpoint:
     """Read a checkpoint and name its tensors canonically.
 
@@ -196,22 +197,25 @@ def read_checkpoint(
         layout: an origin's name, or `auto` to detect it.
         progress: called while something is downloaded.
         selection: which of its tensors are the network's.
+        sha256: the hash that the file must have.
 
     Raises:
-        CheckpointError: not available, unreadable, of no known origin, of several that only `layout` can distinguish,
-            or several networks of which none is the usual one.
+        CheckpointError: not available, unreadable, of another hash, of no known origin, of several that only `layout`
+            can distinguish, or several networks of which none is the usual one.
         UsageError: no such layout, key, prefix or name in it, or an unsupported type of address.
         UnavailableError: a library is missing that reads such files or fetches from there.
     """
     select_layouts(layout)
     parse_key_map(selection.key_map)
-    file, raw = read_raw(source, progress)
+    file, raw = read_raw(source, progress, sha256)
     checkpoint = remap_keys(file, raw, layout, selection)
     checkpoint.check_patterns()
     return checkpoint
 
 
-def read_raw(source: str | Path, progress: Progress = no_progress) -> tuple[ResolvedSource, ReadResult]:
+def read_raw(
+    source: str | Path, progress: Progress = no_progress, sha256: str | None = None
+) -> tuple[ResolvedSource, ReadResult]:
     """Find a checkpoint, download it if need be, and read its tensors under their own names.
 
     Raises:
@@ -219,7 +223,7 @@ def read_raw(source: str | Path, progress: Progress = no_progress) -> tuple[Reso
         UsageError: an unsupported type of address.
         UnavailableError: a library is missing that reads such files or fetches from there.
     """
-    file = resolve(source, progress)
+    file = resolve(source, progress, sha256)
     try:
         raw = read_file(file.path)
     except CheckpointError as error:
@@ -228,8 +232,8 @@ def read_raw(source: str | Path, progress: Progress = no_progress) -> tuple[Reso
         raise CheckpointError(f"{error}; it was downloaded: remove {file.path} to download it again") from error
     if file.sha256 is not None and raw.sha256 != file.sha256:
         raise CheckpointError(
-            f"{file.path}: has the wrong hash: SHA-256 {raw.sha256[:16]}…, not {file.sha256[:16]}…; "
-            "remove it to download it again"
+            f"{file.path}: has the wrong hash: SHA-256 {raw.sha256[:16]}…, not {file.sha256[:16]}…"
+            + ("; remove it to download it again" if is_remote(source) else "")
         )
     return file, raw
 

@@ -4,9 +4,10 @@ What was fetched once is used from the cache without a request. Its SHA-256, giv
 what the bytes that are parsed must have (`models.checkpoints.loading`).
 """
 
+from dataclasses import replace
 from pathlib import Path
 
-from models.checkpoints.addresses import SHA256_FRAGMENT, parse_address, redact
+from models.checkpoints.addresses import SHA256_FRAGMENT, parse_address, parse_sha256, redact
 from models.checkpoints.download import ResolvedSource, download
 from models.checkpoints.hub import from_hub
 from models.checkpoints.tensorflow_files import find_tf_checkpoint
@@ -19,24 +20,32 @@ def is_remote(source: str | Path) -> bool:
     return isinstance(source, str) and "://" in source
 
 
-def resolve(source: str | Path, progress: Progress) -> ResolvedSource:
+def resolve(source: str | Path, progress: Progress, sha256: str | None = None) -> ResolvedSource:
     """Return the file of a source; an address is downloaded.
 
     Of a TensorFlow checkpoint any file, its prefix, its state file or its folder leads to the file to read.
 
+    Args:
+        source: the path or address.
+        progress: called while something is downloaded.
+        sha256: the hash that the bytes must have that are parsed; of an address, in place of `#sha256=`.
+
     Raises:
         CheckpointError: it is not available, or is not the file that its SHA-256 names, or is a part of a TensorFlow
             checkpoint whose index is missing.
-        UsageError: an unsupported type of address.
+        UsageError: an unsupported type of address, no SHA-256, or two different ones.
         UnavailableError: `hf://` without huggingface_hub.
     """
+    expected = None if sha256 is None else parse_sha256(sha256)
     if not is_remote(source):
-        return _local(Path(source))
+        return replace(_local(Path(source)), sha256=expected)
     address, _, fragment = str(source).partition("#")
     found = SHA256_FRAGMENT.fullmatch(fragment)
     if fragment and found is None:
         raise UsageError(f"{redact(str(source))}: after # only sha256=<64 hexadecimal digits> is allowed")
-    wanted = found.group(1).lower() if found else None
+    wanted = found.group(1).lower() if found else expected
+    if expected not in (None, wanted):
+        raise UsageError(f"{redact(str(source))}: #sha256= and the SHA-256 that is expected differ")
     scheme = address.partition("://")[0].lower()
     if scheme == "hf":
         return from_hub(address, wanted, progress)

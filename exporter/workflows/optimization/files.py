@@ -11,12 +11,15 @@ from pathlib import Path
 from exporter.artifacts.files import MANIFEST_SUFFIX, file_entry, manifest_path
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.provenance import sign_manifest
 from exporter.artifacts.publication import publish
 from exporter.artifacts.rebuilding import move_manifest
 from exporter.artifacts.store import check_name, staging
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import load_artifact, record_tensors
+from exporter.load_checks import LoadChecks
 from exporter.output_targets import check_output_folder, check_space
+from exporter.signing import SigningKey
 from exporter.storage import publish_file, translate_os_errors
 from exporter.types import OptimizeRequest
 from models.paths import same_file
@@ -26,7 +29,7 @@ SMALLEST_RATIO = 4
 """A result has at least this part of the model's bytes: weights in int8 instead of float32."""
 
 
-def load_onnx(path: Path) -> LoadedArtifact:
+def load_onnx(path: Path, checks: LoadChecks | None = None) -> LoadedArtifact:
     """Find the model and its manifest.
 
     Raises:
@@ -34,7 +37,7 @@ def load_onnx(path: Path) -> LoadedArtifact:
         IntegrityError: the manifest beside it describes another file.
         UsageError: it was made for a precision below float32.
     """
-    subject = load_artifact(path)
+    subject = load_artifact(path, checks)
     if subject.format != "onnx":
         raise ArtifactError(f"{path}: optimize rewrites ONNX files; export the network with --format onnx")
     if subject.manifest is not None and (precision := subject.manifest.precision) != "fp32":
@@ -68,7 +71,12 @@ def output_path(request: OptimizeRequest, subject: LoadedArtifact) -> Path:
 
 
 def publish_model(
-    subject: LoadedArtifact, stage: Path, staged: Sequence[Path], target: Path, manifest: Manifest | None
+    subject: LoadedArtifact,
+    stage: Path,
+    staged: Sequence[Path],
+    target: Path,
+    manifest: Manifest | None,
+    sign: SigningKey | None = None,
 ) -> tuple[Path, ...]:
     """Move the staged files, the model first in the list, beside each other; return them in place."""
     files = tuple(target.with_name(path.name) for path in staged)
@@ -78,11 +86,14 @@ def publish_model(
         return files
     entries = tuple(file_entry(path) for path in staged)
     moved = move_manifest(manifest, subject.path.parent, target.parent)
-    publish(stage, target.parent, replace(moved, files=entries, tensors=record_tensors("onnx", staged[0])))
+    moved = replace(moved, files=entries, tensors=record_tensors("onnx", staged[0]))
+    publish(stage, target.parent, sign_manifest(moved, sign))
     return (*files, manifest_path(target))
 
 
-def copy_model(subject: LoadedArtifact, target: Path, data: Sequence[Path]) -> tuple[Path, ...]:
+def copy_model(
+    subject: LoadedArtifact, target: Path, data: Sequence[Path], sign: SigningKey | None = None
+) -> tuple[Path, ...]:
     """Copy a model with its data and its manifest, byte for byte, under another name or to another folder."""
     # a manifest beside the file names it, and goes with it; one inside stays there
     manifest = subject.manifest if manifest_path(subject.path).exists() else None
@@ -97,7 +108,7 @@ def copy_model(subject: LoadedArtifact, target: Path, data: Sequence[Path]) -> t
             staged = [stage / target.name, *(stage / path.name for path in data)]
             for source, copy in zip((subject.path, *data), staged, strict=True):
                 shutil.copyfile(source, copy)
-        return publish_model(subject, stage, staged, target, manifest)
+        return publish_model(subject, stage, staged, target, manifest, sign)
 
 
 def total_bytes(files: Sequence[Path]) -> int:
