@@ -71,6 +71,9 @@ from .inference.types import (
     InferenceOptions,
     RayOptions,
 )
+from .load_checks import (
+    LoadChecks,
+)
 from .network import (
     BuildOptions,
     BuiltModel,
@@ -100,6 +103,10 @@ from .results import (
     Placement,
     PreviewFrames,
     Ranking,
+)
+from .signing import (
+    ManifestSignature,
+    SigningKey,
 )
 from .triton.types import (
     TritonRequest,
@@ -232,10 +239,12 @@ __all__ = [
     "IntegrityReport",
     "LayerError",
     "LimitError",
+    "LoadChecks",
     "Loading",
     "Localization",
     "LowerBound",
     "Manifest",
+    "ManifestSignature",
     "MeanFile",
     "Measurement",
     "MissingRow",
@@ -271,6 +280,7 @@ __all__ = [
     "SelfTestOptions",
     "SelfTestReport",
     "Signature",
+    "SigningKey",
     "Skipped",
     "Speed",
     "TargetInfo",

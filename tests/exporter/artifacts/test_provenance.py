@@ -1,0 +1,224 @@
+"""Artifacts that are signed, pinned by their hash, or not what their user expects, in the commands that open them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.exported import NARROW
+from helpers.run import Done, call
+
+from exporter.artifacts.files import sha256_file
+from exporter.errors import ArtifactError, IntegrityError, UsageError
+from exporter.formats import load_artifact
+from exporter.load_checks import LoadChecks
+from exporter.signing import SigningKey
+from exporter.types import ExportRequest, OptimizeRequest
+from exporter.workflows.export import ExportResult, export
+from exporter.workflows.optimize import optimize
+from models.builder import build
+from models.errors import CheckpointError
+from models.options import BuildOptions
+
+pytest.importorskip("cryptography", reason="pip install 'c3d-export[sign]'")
+from cryptography.hazmat.primitives import serialization as pem
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+COMMANDS = {
+    "verify parity": ("verify", "parity"),
+    "predict": ("c3d-export", "predict"),
+    "features": ("c3d-export", "features"),
+    "bench": ("c3d-export", "bench"),
+    "triton": ("c3d-export", "triton"),
+    "inspect": ("c3d-export", "inspect"),
+}
+VIDEO = ("no-such-video.mp4",)
+
+
+def write_key(folder: Path, name: str, passphrase: bytes | None = None) -> tuple[Path, Path]:
+    """Write a new private key and its public one."""
+    key = Ed25519PrivateKey.generate()
+    private, public = folder / f"{name}.key", folder / f"{name}.pub"
+    encryption = pem.BestAvailableEncryption(passphrase) if passphrase else pem.NoEncryption()
+    private.write_bytes(key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, encryption))
+    private.chmod(stat.S_IRUSR)
+    public.write_bytes(key.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo))
+    return private, public
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("keys")
+    write_key(folder, "ours")
+    write_key(folder, "other")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def signed(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+    """The narrow network as ONNX and TorchScript, signed."""
+    sign = SigningKey.read(keys / "ours.key")
+    folder = tmp_path_factory.mktemp("signed")
+    return export(ExportRequest(("onnx", "torchscript"), model=NARROW, output_dir=folder, verify=False, sign=sign))
+
+
+@pytest.fixture
+def elsewhere(signed: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The signed artifacts on another machine, which has no record of having written them."""
+    folder = tmp_path / "elsewhere"
+    shutil.copytree(signed.artifacts[0].path.parent, folder)
+    monkeypatch.setenv("C3D_EXPORT_STATE", str(tmp_path / "their state"))
+    return folder
+
+
+def ask(name: str, *arguments: object, cwd: Path, capture: pytest.CaptureFixture[str]) -> Done:
+    command, verb = COMMANDS[name]
+    return call(command, verb, *map(str, arguments), cwd=cwd, capture=capture)
+
+
+def test_a_signed_artifact_runs_where_its_key_is_known(elsewhere: Path, keys: Path) -> None:
+    script = elsewhere / "c3d.pt"
+    with pytest.raises(ArtifactError, match=r"is code, .*, and it is signed by ED25519:\S+, not checked: .*--trust"):
+        load_artifact(script, LoadChecks())
+    found = load_artifact(script, LoadChecks(verify_keys=(keys / "other.pub", keys / "ours.pub")))
+    assert found.provenance.startswith("signed by ED25519:")
+    assert found.vouched.sha256 == (sha256_file(script),)
+    assert load_artifact(script, LoadChecks(trust=True)).vouched.everything
+    with pytest.raises(IntegrityError, match="is signed by another key"):  # trust in code is no signature
+        load_artifact(script, LoadChecks(trust=True, verify_keys=(keys / "other.pub",)))
+
+
+def test_the_manifest_of_another_artifact_is_no_signature(elsewhere: Path, keys: Path) -> None:
+    script, checks = elsewhere / "c3d.pt", LoadChecks(verify_keys=(keys / "ours.pub",))
+    whole = script.read_bytes()
+    with script.open("r+b") as stream:
+        stream.seek(len(whole) // 2)
+        stream.write(b"\xff\xfe")
+    with pytest.raises(IntegrityError, match="is not the file that c3d.pt.json describes"):
+        load_artifact(script, checks)
+    script.write_bytes(whole[:-1])
+    with pytest.raises(IntegrityError, match="is not the file that c3d.pt.json describes"):
+        load_artifact(script, checks)
+    script.write_bytes(whole)
+    shutil.copy(elsewhere / "c3d.onnx.json", elsewhere / "c3d.pt.json")
+    with pytest.raises(ArtifactError, match="does not list c3d.pt"):
+        load_artifact(script, checks)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_asks_for_a_signature(
+    name: str, elsewhere: Path, keys: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model, manifest = elsewhere / "c3d.onnx", elsewhere / "c3d.onnx.json"
+    video = VIDEO if name in ("predict", "features") else ()
+    wrong = ask(name, model, *video, "--verify-key", keys / "other.pub", cwd=elsewhere, capture=capfd)
+    assert wrong.returncode == 1
+    assert "is signed by another key, ED25519:" in wrong.stderr + wrong.stdout
+    fields = json.loads(manifest.read_bytes())
+    del fields["signed"]
+    manifest.write_text(json.dumps(fields))
+    stripped = ask(name, model, *video, "--verify-key", keys / "ours.pub", cwd=elsewhere, capture=capfd)
+    assert stripped.returncode == 1
+    assert "is not signed, as --verify-key asks for" in stripped.stderr + stripped.stdout
+    manifest.unlink()
+    removed = ask(name, model, *video, "--verify-key", keys / "ours.pub", cwd=elsewhere, capture=capfd)
+    assert removed.returncode == 1
+    assert "is not signed: c3d.onnx.json" in removed.stderr + removed.stdout
+
+
+def test_inspect_says_what_is_unverified(
+    elsewhere: Path, keys: Path, narrow_artifacts: ExportResult, capfd: pytest.CaptureFixture[str]
+) -> None:
+    unsigned = ask("inspect", narrow_artifacts.artifacts[0].path, cwd=elsewhere, capture=capfd).stdout
+    assert "manifest       not signed; unverified: weights" in unsigned
+    unchecked = ask("inspect", "c3d.onnx", cwd=elsewhere, capture=capfd).stdout
+    assert "not checked: give --verify-key; unverified: weights" in unchecked
+    checked = ask("inspect", "c3d.onnx", "--verify-key", keys / "ours.pub", cwd=elsewhere, capture=capfd)
+    assert checked.returncode == 0
+    assert "unverified" not in checked.stdout
+    assert "manifest       signed by ED25519:" in checked.stdout
+
+
+def test_an_expected_hash_is_that_of_the_model_or_of_the_manifest(elsewhere: Path) -> None:
+    for named in (elsewhere / "c3d.onnx", elsewhere / "c3d.onnx.json"):
+        sha256 = hashlib.sha256(named.read_bytes()).hexdigest()
+        assert load_artifact(named, LoadChecks(expect_sha256=sha256.upper())).path == elsewhere / "c3d.onnx"
+        with pytest.raises(IntegrityError, match=f"{named.name} is not the file that was expected: SHA-256 {sha256}"):
+            load_artifact(named, LoadChecks(expect_sha256="0" * 64))
+
+
+def test_a_hash_that_covers_no_weights_is_refused(tmp_path: Path) -> None:
+    export(ExportRequest(("onnx",), model=NARROW, output_dir=tmp_path, verify=False, external_data=True))
+    model, manifest = tmp_path / "c3d.onnx", tmp_path / "c3d.onnx.json"
+    with pytest.raises(UsageError, match="has its weights in other files.* name the manifest, c3d.onnx.json"):
+        load_artifact(model, LoadChecks(expect_sha256=sha256_file(model)))
+    assert load_artifact(manifest, LoadChecks(expect_sha256=sha256_file(manifest))).path == model
+
+
+@pytest.mark.parametrize(("sha256", "code"), [("0" * 64, 1), ("0" * 63, 2), ("", 2), ("g" * 64, 2)])
+@pytest.mark.parametrize("name", ["verify parity", "predict", "inspect"])
+def test_commands_refuse_another_hash(
+    name: str, sha256: str, code: int, narrow_artifacts: ExportResult, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    video = VIDEO if name == "predict" else ()
+    done = ask(name, narrow_artifacts.artifacts[0].path, *video, "--expect-sha256", sha256, cwd=tmp_path, capture=capfd)
+    assert done.returncode == code
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_checkpoint_is_pinned_too(tmp_path: Path) -> None:
+    path = tmp_path / "w.npz"
+    np.savez(path, weight=np.ones(3, np.float32))
+    with pytest.raises(CheckpointError, match="has the wrong hash: SHA-256"):
+        build(BuildOptions(weights=path, expect_sha256="0" * 64))
+    with pytest.raises(CheckpointError, match="its tensors are not those of any known C3D layout"):
+        build(BuildOptions(weights=path, expect_sha256=sha256_file(path)))
+    with pytest.raises(UsageError, match="is no SHA-256"):
+        build(BuildOptions(weights=path, expect_sha256="0" * 65))
+    with pytest.raises(UsageError, match="needs --weights"):
+        build(BuildOptions(expect_sha256="0" * 64))
+    with pytest.raises(UsageError, match="differ"):
+        build(BuildOptions(weights=f"https://localhost/x#sha256={'1' * 64}", expect_sha256="0" * 64))
+
+
+def test_two_signed_exports_have_the_same_bytes(signed: ExportResult, keys: Path, tmp_path: Path) -> None:
+    sign = SigningKey.read(keys / "ours.key")
+    again = export(ExportRequest(("onnx",), model=NARROW, output_dir=tmp_path, verify=False, sign=sign))
+    for path in signed.artifacts[0].files:
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+    assert again.notes == signed.notes
+
+
+def test_what_optimize_writes_is_signed_anew(signed: ExportResult, keys: Path, tmp_path: Path) -> None:
+    source = signed.artifacts[0].path
+    request = OptimizeRequest(source, tmp_path / "fast.onnx", verify=False, measure=False)
+    result = optimize(request).path
+    assert load_artifact(result).provenance == "not signed"  # the signature was of another manifest
+    result = optimize(replace(request, sign=SigningKey.read(keys / "other.key"))).path
+    assert load_artifact(result, LoadChecks(verify_keys=(keys / "other.pub",))).manifest is not None
+
+
+def test_a_bad_key_ends_an_export_before_it_begins(
+    keys: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.workflows.export.export", lambda *_: pytest.fail("the export began"))
+    secret, _ = write_key(tmp_path, "secret", b"open sesame")
+    for key, code, line in (
+        (keys / "ours.pub", 3, "a public key; --sign needs the private one"),
+        (tmp_path / "none.key", 3, "no such private key"),
+        (secret, 2, "the key is encrypted"),
+    ):
+        done = call("c3d-export", "--format", "onnx", "--sign", key, cwd=tmp_path, capture=capfd)
+        assert (done.returncode, len(done.stderr.splitlines())) == (code, 1)
+        assert line in done.stderr
+    monkeypatch.setenv("C3D_EXPORT_KEY_PASSPHRASE", "guess")
+    done = call("c3d-export", "--format", "onnx", "--sign", secret, cwd=tmp_path, capture=capfd)
+    assert (done.returncode, "another passphrase" in done.stderr) == (3, True)
+    assert not os.path.lexists(tmp_path / "artifacts")
