@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from exporter.cli.options import PATH, json_options, limit_options, trust_option
+from exporter.cli.options import PATH, json_options, limit_options
+from exporter.cli.provenance_options import load_options
 from exporter.cli.sections import SectionedCommand
 
 
@@ -18,7 +19,7 @@ from exporter.cli.sections import SectionedCommand
     "what it reads bit for bit.",
 )
 @click.option("--junit", type=PATH, metavar="FILE", help="Write the results as JUnit XML.")
-@trust_option
+@load_options
 @limit_options()
 @json_options
 @click.pass_context
@@ -46,7 +47,7 @@ def integrity_command(
         check_output_file(junit, "--junit", (*artifacts, *map(manifest_path, artifacts)))
     with progress_on_terminal() as progress:
         named = artifacts or find_integrity_targets(Path("artifacts"))
-        reports = verify_integrity(named, deep=options["deep"], trust=options["trust"], progress=progress)
+        reports = verify_integrity(named, progress=progress, **options)
     show(reports, integrity_to_dict, print_integrity, as_json=as_json)
     if junit:
         write_integrity_junit(junit, reports)

@@ -22,11 +22,13 @@ from exporter.artifacts.files import (
     has_manifest,
     manifest_path,
     read_manifest,
+    read_manifest_text,
 )
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_rules import is_as_written
+from exporter.artifacts.provenance import check_provenance
 from exporter.artifacts.store import recover
-from exporter.errors import ArtifactError, C3DExportError
+from exporter.errors import ArtifactError, C3DExportError, IntegrityError
 from exporter.file_state import require_unchanged
 from exporter.formats import FORMATS, Format, find_format
 from exporter.formats.torchscript import is_torchscript_archive
@@ -103,7 +105,12 @@ class IntegrityReport:
 
 
 def verify_integrity(
-    artifacts: Sequence[str | Path], *, deep: bool = False, trust: bool = False, progress: Progress = no_progress
+    artifacts: Sequence[str | Path],
+    *,
+    deep: bool = False,
+    trust: bool = False,
+    verify_keys: tuple[str | Path, ...] = (),
+    progress: Progress = no_progress,
 ) -> tuple[IntegrityReport, ...]:
     """Compare artifacts with their manifests; one report each, in order. Faults are in the reports.
 
@@ -111,23 +118,26 @@ def verify_integrity(
         artifacts: model files, or their manifests.
         deep: also have the libraries that load the format read the weights.
         trust: with `deep`, load files that are code although this tool has not written them here.
+        verify_keys: public keys, one of which must have signed each manifest (`LoadChecks`).
         progress: called for each artifact.
 
     Raises:
         ArtifactError: a path is of nothing at all, or by its name of no artifact.
-        UnavailableError: with `deep`, no library of the format is installed.
+        BadInputError: a key cannot be read.
+        UnavailableError: with `deep`, no library of the format is installed; or `cryptography` is not.
     """
+    checks = LoadChecks(trust=trust, verify_keys=verify_keys)
     found = [_find(Path(path)) for path in artifacts]
     reports: list[IntegrityReport] = []
     for model, form in found:
         progress(f"checking {model.name}")
         start = time.perf_counter()
-        report = _verify(model, form)
+        report = _verify(model, form, checks)
         if deep and report.passed:
             from exporter.workflows.weight_readers import read_weights
 
             progress(f"reading the weights of {model.name}")
-            weights, notes = read_weights(model, read_manifest(manifest_path(model)), LoadChecks(trust=trust))
+            weights, notes = read_weights(model, read_manifest(manifest_path(model)), checks)
             report = replace(report, weights=weights, notes=(*report.notes, *notes))
         reports.append(replace(report, seconds=time.perf_counter() - start))
     return tuple(reports)
@@ -168,12 +178,13 @@ def _find(path: Path) -> tuple[Path, Format]:
     return model, form
 
 
-def _verify(model: Path, form: Format) -> IntegrityReport:
+def _verify(model: Path, form: Format, given: LoadChecks) -> IntegrityReport:
     if not has_manifest(model):
         missing = f"{model} has no manifest beside it ({manifest_path(model).name}), so nothing states its hashes"
         return IntegrityReport(str(model), faults=(missing,))
     try:
-        manifest = read_manifest(manifest_path(model))
+        text = read_manifest_text(manifest_path(model))
+        manifest = Manifest.from_json(text, str(manifest_path(model)))
         with ThreadPoolExecutor(1) as pool:
             stored = pool.submit(_read_stored, model, form, manifest)
             checks = check_files(model, manifest)
@@ -181,7 +192,11 @@ def _verify(model: Path, form: Format) -> IntegrityReport:
     except ArtifactError as error:
         return IntegrityReport(str(model), faults=(str(error),), bad_manifest=True)
     files = tuple(_checked(check) for check in checks)
-    if not is_as_written(manifest_path(model).read_bytes(), manifest):
+    try:
+        check_provenance(model, manifest, text, given)
+    except IntegrityError as error:
+        faults = (*faults, str(error))
+    if not is_as_written(text, manifest):
         faults = (*faults, f"{manifest_path(model)} was edited: it is not as this tool writes a manifest")
     if unlisted := _unlisted(model, manifest):
         faults = (*faults, f"{join_limited(unlisted)}: beside {model.name}, and not listed by its manifest")
