@@ -16,6 +16,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterable, Mapping
+from io import FileIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, cast
@@ -42,6 +43,10 @@ MAX_RECORDED = 4096
 """Hashes that the record keeps at least; the oldest beyond twice as many are dropped."""
 LINE_BYTES = 65
 CHUNK_BYTES = 1 << 20
+LOCK_TIMEOUT_S = 10.0
+"""How long other runs are waited for that record their files: a stopped one may hold the lock for ever."""
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""Flags: a pipe under the record's name is not waited for, and Windows changes no line ends."""
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -63,15 +68,13 @@ def record_written(hashes: Iterable[str]) -> None:
     path = state_folder() / RECORD
     with contextlib.suppress(OSError, NotImplementedError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with acquire_lock(path.with_name(f"{RECORD}.lock")):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            try:
-                os.write(descriptor, lines.encode())  # one call, so that no other process writes in between
-                size = os.fstat(descriptor).st_size
-            finally:
-                os.close(descriptor)
-            if size > 2 * MAX_RECORDED * LINE_BYTES:
-                atomic_write(path, b"".join(path.read_bytes().splitlines(keepends=True)[-MAX_RECORDED:]))
+        with acquire_lock(path.with_name(f"{RECORD}.lock"), LOCK_TIMEOUT_S):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _NO_WAIT, 0o600)
+            with os.fdopen(descriptor, "r+b", buffering=0) as stream:
+                _require_regular(stream)
+                stream.write(lines.encode())  # one call, so that no other process writes in between
+                if os.fstat(descriptor).st_size > 2 * MAX_RECORDED * LINE_BYTES:
+                    atomic_write(path, b"".join(_newest(stream).splitlines(keepends=True)[-MAX_RECORDED:]))
 
 
 def is_recorded(sha256: str) -> bool:
@@ -80,13 +83,32 @@ def is_recorded(sha256: str) -> bool:
     A record that others may write to, or that belongs to somebody else, is none.
     """
     try:
-        with (state_folder() / RECORD).open("rb") as stream:
-            about = os.fstat(stream.fileno())
+        with os.fdopen(os.open(state_folder() / RECORD, os.O_RDONLY | _NO_WAIT), "rb", buffering=0) as stream:
+            about = _require_regular(stream)
             if os.name != "nt" and (about.st_uid != os.getuid() or about.st_mode & OTHERS_MAY_WRITE):
                 return False
-            return sha256.encode() in stream.read(3 * MAX_RECORDED * LINE_BYTES).splitlines()
+            return sha256.encode() in _newest(stream).splitlines()
     except OSError:
         return False
+
+
+def _require_regular(stream: FileIO) -> os.stat_result:
+    """Return the status of an open record.
+
+    Raises:
+        OSError: it is no file, but a pipe or a device.
+    """
+    about = os.fstat(stream.fileno())
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError(errno.EINVAL, "no regular file")
+    return about
+
+
+def _newest(stream: FileIO) -> bytes:
+    """Return the end of an open record, as much as one may have: the file may have become larger."""
+    most = 3 * MAX_RECORDED * LINE_BYTES
+    stream.seek(max(os.fstat(stream.fileno()).st_size - most, 0))
+    return stream.read(most)
 
 
 def open_code(path: Path, what: str, vouched: Vouched) -> BinaryIO:

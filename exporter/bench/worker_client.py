@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,8 @@ import threading
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Self
+
+from exporter.isolation.signals import signal_name
 
 WORKER = Path(__file__).with_name("worker_main.py")
 RUN_FILE = "import sys; del sys.argv[0], sys.path[0]; import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -144,7 +145,7 @@ class Worker:
     def _ended(self) -> WorkerError:
         """Return how the process ended, with the last line of its stderr."""
         code = self._running.wait()
-        how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+        how = f"with exit code {code}" if code >= 0 else f"by {signal_name(-code)}"
         assert self._stderr is not None
         self._stderr.seek(0)
         printed = [line.strip() for line in self._stderr.read().decode("utf-8", "replace").splitlines() if line.strip()]

@@ -1,5 +1,6 @@
 """The one place where errors become a line on stderr and an exit code."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -15,7 +16,7 @@ from click.exceptions import NoArgsIsHelpError
 
 from exporter.cli.renamed import explain_renaming
 from exporter.errors import C3DExportError, CheckFailedError, LimitError, OutOfMemoryError, OutputError, UsageError
-from exporter.isolation.signals import SIGNALS, is_heard
+from exporter.isolation.signals import SIGNALS, is_heard, signal_name
 from exporter.isolation.streams import accept_any_text, silence, user_stderr, user_stdout
 from exporter.isolation.worker import begin, finish
 from exporter.memory_errors import as_memory_error, release_frames, spare_address_space
@@ -64,7 +65,8 @@ def run(command: click.Command, name: str) -> NoReturn:
             finish()
             sys.exit(usage.exit_code)
         if isinstance(usage, click.UsageError) and (context := usage.ctx) is not None:
-            print(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n", file=user_stderr())
+            with contextlib.suppress(OSError):
+                print(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n", file=user_stderr())
         print_error(usage.format_message())
         if as_json:
             _print_json(UsageError(usage.format_message()))
@@ -121,8 +123,9 @@ def print_error(message: str, more: str = "") -> None:
 
 
 def print_line(text: str) -> None:
-    """Print a line of at most MAX_ERROR characters on stderr."""
-    print(one_line(text), file=user_stderr())
+    """Print a line of at most MAX_ERROR characters on stderr; nothing where stderr takes none (full, or closed)."""
+    with contextlib.suppress(OSError):
+        print(one_line(text), file=user_stderr(), flush=True)
 
 
 def exit_code(error: Exception) -> int:
@@ -141,14 +144,16 @@ def report_error(error: Exception, *, as_json: bool) -> int:
         if isinstance(error, CheckFailedError) and error.reports and not as_json:
             from exporter.reports.console import print_parity, stdout
 
-            for report in error.reports:
-                print_parity(report, stdout())
+            with contextlib.suppress(OSError):  # the exit code says it where stdout cannot
+                for report in error.reports:
+                    print_parity(report, stdout())
         print_error(str(error))
         if as_json:
             _print_json(error)
     elif isinstance(error, OSError):
         print_error(f"the operating system reports: {error}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), user_stdout().fileno())
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), user_stdout().fileno())
     else:
         print_error(f"this is a bug in c3d-export: {type(error).__name__}: {error}", "; --debug shows the traceback")
     return exit_code(error)
@@ -158,7 +163,8 @@ def _print_json(error: C3DExportError) -> None:
     from exporter.reports.console import print_json
     from exporter.reports.json_report import error_to_dict
 
-    print_json(error_to_dict(error))
+    with contextlib.suppress(OSError):  # the exit code says it where stdout cannot
+        print_json(error_to_dict(error))
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
@@ -183,5 +189,6 @@ def report_stop(number: int, more: str = "") -> None:
     """Print that a signal ended the tool."""
     stream = user_stderr()
     cursor = SHOW_CURSOR if stream.isatty() else ""
-    line = one_line(f"stopped by {signal.Signals(number).name}; no incomplete files are left{more}")
-    os.write(stream.fileno(), f"{cursor}{line}\n".encode(errors="backslashreplace"))
+    line = one_line(f"stopped by {signal_name(number)}; no incomplete files are left{more}")
+    with contextlib.suppress(OSError):
+        os.write(stream.fileno(), f"{cursor}{line}\n".encode(errors="backslashreplace"))

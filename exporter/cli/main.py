@@ -1,5 +1,6 @@
 """`c3d-export`: exports by its own options, and has the other commands as subcommands."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -9,7 +10,7 @@ import click
 from exporter import __version__
 from exporter.cli.bench import bench_command
 from exporter.cli.convert import convert_command
-from exporter.cli.error_handling import run
+from exporter.cli.error_handling import report_error, run
 from exporter.cli.features import features_command
 from exporter.cli.inspect import inspect_command
 from exporter.cli.layouts import layouts_command
@@ -212,7 +213,10 @@ def verify_main() -> NoReturn:
 def _supervise(command: str) -> NoReturn:
     streams.open_standard()
     streams.accept_any_text()
-    supervise(lambda: run_here(command), report_outcome, apart="--debug" not in sys.argv)
+    try:
+        supervise(lambda: run_here(command), report_outcome, apart="--debug" not in sys.argv)
+    except OSError as error:  # no second process, or not enough descriptors, for this user (ulimit)
+        os._exit(report_error(error, as_json=False))
 
 
 def run_here(command: str) -> NoReturn:

@@ -63,6 +63,16 @@ def forbid_core_dumps() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
+def cpu_limit() -> int | None:
+    """Return after how many seconds of processor time the system ends a process (`ulimit -t`); None: never."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        limits = [limit for limit in resource.getrlimit(resource.RLIMIT_CPU) if limit != resource.RLIM_INFINITY]
+        return min(limits, default=None)
+    return None
+
+
 def _is_remote(argument: str) -> bool:
     if "://" in argument:
         return True

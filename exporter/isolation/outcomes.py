@@ -7,6 +7,8 @@ import signal
 
 from exporter.errors import BadInputError, C3DExportError, LimitError, OutOfMemoryError
 from exporter.isolation.board import State
+from exporter.isolation.environment import cpu_limit
+from exporter.isolation.signals import signal_name
 from exporter.isolation.supervisor import Outcome
 from exporter.memory_errors import TEXTS, address_space_limit
 
@@ -40,6 +42,10 @@ def _limit(outcome: Outcome, at: str, step: str) -> LimitError:
         at: file and library at work; empty without one.
         step: ` at ` and what that was doing; empty where it does not say.
     """
+    if outcome.reason == "timeout" and outcome.code == getattr(signal, "SIGXCPU", None):
+        return LimitError(
+            f"{at or 'the command'} was still at work{step} after {outcome.limit:,.4g} s of processor time (ulimit -t)"
+        )
     if outcome.reason == "timeout":
         option = "--timeout" if outcome.call is None else "the default limit of one call"
         return LimitError(
@@ -48,8 +54,8 @@ def _limit(outcome: Outcome, at: str, step: str) -> LimitError:
         )
     if outcome.reason == "killed":
         return LimitError(
-            f"{at or 'the command'} was killed{step}, most likely because the system has no memory left; smaller "
-            "inputs take less"
+            f"{at or 'the command'} was killed{step}, most likely because the system has no memory left"
+            f"{_or_time()}; smaller inputs take less"
         )
     if outcome.call is not None:
         option = "the default limit of one call on a file and inputs of these sizes"
@@ -61,9 +67,14 @@ def _limit(outcome: Outcome, at: str, step: str) -> LimitError:
     )
 
 
+def _or_time() -> str:
+    seconds = cpu_limit()
+    return "" if seconds is None else f", or after {seconds} s of processor time (ulimit -t)"
+
+
 def how_it_ended(outcome: Outcome) -> str:
     """Return the exit code or the name of the signal."""
-    return f"exit code {outcome.code}" if outcome.reason == "exited" else signal.Signals(outcome.code).name
+    return f"exit code {outcome.code}" if outcome.reason == "exited" else signal_name(outcome.code)
 
 
 def _shown(path: str, state: State) -> str:

@@ -9,6 +9,22 @@ SIGNALS = tuple(
 )  # Windows has no SIGHUP
 
 
+CRASHES = frozenset(
+    getattr(signal, f"SIG{name}")
+    for name in ("SEGV", "BUS", "FPE", "ILL", "ABRT", "TRAP", "SYS")
+    if hasattr(signal, f"SIG{name}")
+)
+"""What a process gets for what it did itself; the others come from outside."""
+
+
+def signal_name(number: int) -> str:
+    """Return a signal's name, such as SIGTERM; `signal 35` for one without, of a real-time system."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def is_heard(number: int) -> bool:
     """Return whether a signal ends the tool: not SIGHUP under nohup, which ignores it."""
     return number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN

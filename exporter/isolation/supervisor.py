@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
+import selectors
 import signal
 import sys
 import time
@@ -15,10 +15,10 @@ from typing import Literal, NoReturn
 
 from exporter.isolation import streams, worker
 from exporter.isolation.board import Board, NativeCall, State
-from exporter.isolation.environment import adopt_orphans, drop_secrets, end_with_parent, forbid_core_dumps
+from exporter.isolation.environment import adopt_orphans, cpu_limit, drop_secrets, end_with_parent, forbid_core_dumps
 from exporter.isolation.memory import descendants, end_tree, kill
 from exporter.isolation.meter import Meter
-from exporter.isolation.signals import SIGNALS, is_heard
+from exporter.isolation.signals import CRASHES, SIGNALS, is_heard
 
 POLL_SECONDS = 0.1
 QUIET_SECONDS = 0.3
@@ -35,7 +35,7 @@ class Outcome:
     Attributes:
         reason: `ended` by itself, `exited` without having said so (a library ended it), `signalled` (the tool was told
             to stop), `crashed` (by a signal of its own), `killed` (by SIGKILL, from elsewhere), or ended here at the
-            limit of `timeout` or `memory`.
+            limit of `timeout` or `memory`, or by the system at its limit of processor time (`timeout` by SIGXCPU).
         code: its exit code, or the number of the signal.
         state: what it was doing.
         limit: the limit that it reached, in seconds or bytes.
@@ -72,6 +72,7 @@ def supervise(work: Callable[[], NoReturn], report: Callable[[Outcome], int], *,
     parent = os.getpid()
     foreign = frozenset(descendants(parent))  # of a shell that became this process
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, the system keeps no exit codes of children
     child = os.fork()
     if child == 0:
         _prepare(parent)
@@ -106,6 +107,9 @@ class _Watch:
         self.stopped_by: int | None = None
         reading, self.wakeup = os.pipe()
         self.reading = reading
+        self.selector = selectors.DefaultSelector()  # select() refuses descriptors above 1023, which a parent may leave
+        for descriptor in (reading, chatter.reading):
+            self.selector.register(descriptor, selectors.EVENT_READ)
         os.set_blocking(self.wakeup, False)
         signal.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -137,11 +141,10 @@ class _Watch:
     def _sleep(self, seconds: float) -> None:
         """Wait until a signal arrives, of an ended child or of somebody who stops the tool; read what is printed."""
         over = time.monotonic() + seconds
-        waiting = [self.reading, self.chatter.reading]
         while (left := over - time.monotonic()) > 0:
-            readable, _, _ = select.select(waiting, [], [], left)
+            readable = [key.fd for key, _ in self.selector.select(left)]
             if self.chatter.reading in readable and not self.chatter.read():
-                waiting.remove(self.chatter.reading)  # nobody can write to it any more
+                self.selector.unregister(self.chatter.reading)  # nobody can write to it any more
             if self.reading in readable:
                 os.read(self.reading, 1 << 10)
                 return
@@ -202,5 +205,7 @@ class _Watch:
         number = -code
         if number == signal.SIGKILL:
             return Outcome("killed", number, self.state)
-        reason = "signalled" if number in SIGNALS else "crashed"
+        if number == signal.SIGXCPU:
+            return Outcome("timeout", number, self.state, cpu_limit() or 0)
+        reason = "crashed" if number in CRASHES else "signalled"
         return Outcome(reason, number, self.state, last_words=self.chatter.last_words())

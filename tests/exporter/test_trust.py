@@ -203,3 +203,23 @@ def test_a_folder_that_cannot_be_written_is_no_error(record: Path, tmp_path: Pat
     record_written([A])
     assert not is_recorded(A)
     assert not record.exists()
+
+
+def test_a_record_that_has_become_larger_is_read_from_its_end_and_made_small(record: Path) -> None:
+    record_written([A])
+    with record.open("r+b") as stream:
+        stream.truncate(1 << 34)  # a hole
+        stream.seek(0, os.SEEK_END)
+        stream.write(b"\n")
+    record_written([B])
+    assert is_recorded(B)
+    assert not is_recorded(A)
+    assert record.stat().st_size < 1 << 20
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_in_place_of_the_record_is_no_record_and_is_not_waited_for(record: Path) -> None:
+    record.parent.mkdir()
+    os.mkfifo(record)
+    record_written([A])
+    assert not is_recorded(A)

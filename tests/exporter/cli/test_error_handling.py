@@ -1,6 +1,8 @@
 """Errors are one line on stderr and an exit code, whatever raises them."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +14,7 @@ from helpers.manifests import MANIFEST
 from helpers.run import BIN, call
 
 from exporter.artifacts.files import file_entry
+from exporter.cli import main
 from exporter.cli.error_handling import one_line
 
 BAD = {
@@ -80,6 +83,31 @@ def test_a_closed_pipe_changes_no_exit_code(option: str, code: str, tmp_path: Pa
         model.write_bytes(model.read_bytes() + b"\x0a\x00")
     done = piped(f"inspect m.onnx {option}", tmp_path)
     assert (done.stdout, done.stderr) == (f"{code}\n", "")
+
+
+def test_where_nothing_can_be_printed_the_exit_code_is_the_same(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("the system has no /dev/full")
+    with Path("/dev/full").open("wb") as full:
+        command = [str(BIN / "c3d-export"), "inspect", "none", "--json"]
+        assert subprocess.run(command, cwd=tmp_path, stdout=full, stderr=full, check=False).returncode == 3
+
+
+def test_without_a_second_process_there_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    def end(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(main, "supervise", refuse)
+    monkeypatch.setattr(os, "_exit", end)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 3
+    assert capfd.readouterr().err == f"Error: the operating system reports: [Errno 11] {os.strerror(errno.EAGAIN)}\n"
 
 
 def test_an_unexpected_error_is_a_bug(

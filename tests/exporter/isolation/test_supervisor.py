@@ -53,6 +53,21 @@ ENDS: dict[str, tuple[str, int, str]] = {
         5,
         "Error: m.x: libx was killed, most likely because the system has no memory left",
     ),
+    "a signal from outside": (
+        f"{CALL}os.kill(os.getpid(), signal.SIGUSR1)",
+        138,
+        "stopped by SIGUSR1; no incomplete files are left\n",
+    ),
+    "a signal without a name": (
+        "os.kill(os.getpid(), signal.SIGRTMIN + 1)",
+        128 + signal.SIGRTMIN + 1,
+        f"stopped by signal {signal.SIGRTMIN + 1}; ",
+    ),
+    "the system's limit of processor time": (
+        f"{CALL}os.kill(os.getpid(), signal.SIGXCPU)",
+        5,
+        "Error: m.x: libx was still at work after 0 s of processor time (ulimit -t)\n",
+    ),
     "a hang to the limit of the command": (
         f"worker.set_timeout(0.4)\n{CALL}hang()",
         5,
@@ -105,6 +120,19 @@ def test_the_end_of_a_worker_is_an_exit_code_and_at_most_one_line(
     assert done.returncode == code
     assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == bool(message)
+
+
+def test_what_the_parent_leaves_open_or_ignores_is_no_trouble(tmp_path: Path) -> None:
+    parent = """
+import os, resource, signal
+resource.setrlimit(resource.RLIMIT_NOFILE, (1200, 1200))
+for _ in range(1100): os.dup(2)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+"""
+    body = "time.sleep(0.4); print(subprocess.run(['false']).returncode)"
+    script = parent + SCRIPT.format(body=textwrap.indent(body, "    "))
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
 
 
 def test_a_crash_with_json_is_one_object_on_stdout(tmp_path: Path) -> None:
