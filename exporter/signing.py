@@ -1,7 +1,7 @@
 """Ed25519 signatures of manifests: keys, the bytes that are signed, and what is checked. docs/how-to/signing.md.
 
-What is signed is the manifest as JSON without its field `signed`: keys sorted, no spaces, UTF-8, after `CONTEXT`. It is
-made from the JSON text and not from what this release knows of it, so that a manifest of a later release, with fields
+What is signed is the manifest as JSON without its field `signed`: keys sorted, no spaces, UTF-8, numbers as Python writes
+them, after `CONTEXT`. It is made from the JSON text and not from what this release knows of it, so that a manifest of a later release, with fields
 that this one does not know, is checked whole.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import json
 import re
 import stat
 from collections.abc import Callable, Sequence
@@ -108,12 +109,12 @@ class SigningKey:
             key = serialization.load_pem_private_key(content, given.encode() if given else None)
         except Exception as error:
             # the package raises ValueError, TypeError, UnsupportedAlgorithm and errors of OpenSSL's own
-            reason = "another passphrase, or a damaged key" if encrypted else _describe_pem(content, "private key")
+            reason = "wrong passphrase, or a damaged key" if encrypted else _describe_pem(content, "private key")
             raise BadInputError(f"{path}: {reason}") from error
         if not hasattr(key, "sign") or type(key.public_key()).__name__ != "Ed25519PublicKey":
             raise BadInputError(
-                f"{path}: {type(key).__name__} is no Ed25519 key; make one by openssl genpkey -algorithm ed25519 -out "
-                "sign.key"
+                f"{path}: not an Ed25519 key ({type(key).__name__}); openssl genpkey -algorithm ed25519 -out sign.key "
+                "makes one"
             )
         shared = path.stat().st_mode & _OTHERS_MAY_READ
         return SigningKey(key, (f"{path}: other users can read this private key; chmod 600 it",) if shared else ())
@@ -132,7 +133,8 @@ def signed_bytes(manifest: str | bytes) -> bytes:
     """
     fields = msgspec.json.decode(manifest, type=dict[str, Any])
     fields.pop(SIGNED, None)
-    return CONTEXT + msgspec.json.encode(fields, order="sorted")
+    # msgspec writes 1e-05 as 0.00001: a checker in Python would compute other bytes
+    return CONTEXT + json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def read_public_keys(keys: Sequence[str | Path]) -> tuple[PublicKey, ...]:
@@ -164,7 +166,7 @@ def _read_public_key(path: Path) -> PublicKey:
     except Exception as error:
         raise BadInputError(f"{path}: {_describe_pem(content, 'public key')}") from error
     if type(key).__name__ != "Ed25519PublicKey":
-        raise BadInputError(f"{path}: {type(key).__name__} is no Ed25519 key, which manifests are signed with")
+        raise BadInputError(f"{path}: not an Ed25519 key ({type(key).__name__}); manifests are signed with Ed25519")
     return PublicKey(key.public_bytes_raw())
 
 
@@ -181,11 +183,13 @@ def _read_pem(path: Path, what: str) -> bytes:
 def _describe_pem(content: bytes, wanted: str) -> str:
     """Return what a file is that is not the PEM file that it should be."""
     if b"PRIVATE KEY-----" in content and wanted == "public key":
-        return "a private key, where the public one is checked; openssl pkey -in KEY -pubout -out KEY.pub makes it"
+        return (
+            "a private key; --verify-key takes the public one, which openssl pkey -in KEY -pubout -out KEY.pub writes"
+        )
     if b"PUBLIC KEY-----" in content and wanted == "private key":
         return "a public key; --sign needs the private one"
     if b"OPENSSH" in content:
-        return "an OpenSSH key; make one of PEM's kind by openssl genpkey -algorithm ed25519 -out sign.key"
+        return "an OpenSSH key, not PEM; openssl genpkey -algorithm ed25519 -out sign.key makes a PEM key"
     return f"not an Ed25519 {wanted} in PEM"
 
 
@@ -203,7 +207,7 @@ def check_signature(where: Path, manifest: bytes, signed: ManifestSignature | No
         UnavailableError: the package `cryptography` is not installed.
     """
     if signed is None:
-        raise IntegrityError(f"{where} is not signed, as --verify-key asks for; --sign KEY signs on export")
+        raise IntegrityError(f"{where} is not signed, which --verify-key requires; export with --sign KEY")
     signer, value = _decode(where, signed)
     if signer not in keys:
         accepted = " or ".join(map(str, keys))

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa, x25519  # no
 
 WHERE = Path("c3d.onnx.json")
 KEY = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-RECORD = ParityRecord(passed=True, engine="onnxruntime", device="cpu", factor=4.0, max_budget_used=0.25)
+RECORD = ParityRecord(passed=True, engine="onnxruntime", device="cpu", factor=4.0, max_budget_used=1.5e-05)
 COMPLETE = replace(
     MANIFEST,
     files=(FileEntry("c3d.onnx", 10, "a" * 64),),
@@ -144,7 +144,7 @@ def test_of_a_field_that_is_there_twice_the_same_one_is_checked_and_read(signed:
 
 def test_who_signed_is_said(signed: Manifest, key: SigningKey) -> None:
     other = PublicKey(bytes(32))
-    with pytest.raises(IntegrityError, match="is not signed, as --verify-key asks for"):
+    with pytest.raises(IntegrityError, match="is not signed, which --verify-key requires"):
         check(COMPLETE.to_json(), key.public)
     with pytest.raises(IntegrityError, match=r"signed by another key, ED25519:\S+, not by ED25519:A{43}="):
         check(signed.to_json(), other)
@@ -180,8 +180,8 @@ def test_public_keys_in_every_form(key: SigningKey, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reported"),
     [
-        (private_pem(KEY), r"a private key, .* openssl pkey -in KEY -pubout"),
-        (public_pem(rsa.generate_private_key(65537, 1024)), "RSAPublicKey is no Ed25519 key"),
+        (private_pem(KEY), r"a private key; .* openssl pkey -in KEY -pubout"),
+        (public_pem(rsa.generate_private_key(65537, 1024)), "RSAPublicKey"),
         (b"text", "not an Ed25519 public key in PEM"),
         (bytes(1 << 17), "too large for a public key"),
     ],
@@ -196,12 +196,12 @@ def test_what_is_no_public_key(content: bytes, reported: str, tmp_path: Path) ->
     ("content", "reported"),
     [
         (public_pem(KEY), "a public key; --sign needs the private one"),
-        (private_pem(rsa.generate_private_key(65537, 1024)), "RSAPrivateKey is no Ed25519 key"),
-        (private_pem(x25519.X25519PrivateKey.generate()), "X25519PrivateKey is no Ed25519 key"),
+        (private_pem(rsa.generate_private_key(65537, 1024)), "RSAPrivateKey"),
+        (private_pem(x25519.X25519PrivateKey.generate()), "X25519PrivateKey"),
         (private_pem(KEY)[:60], "not an Ed25519 private key in PEM"),
         (
             KEY.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.OpenSSH, pem.NoEncryption()),
-            "an OpenSSH key; make one",
+            "an OpenSSH key",
         ),
         (b"", "not an Ed25519 private key in PEM"),
     ],
@@ -218,7 +218,7 @@ def test_an_encrypted_key_needs_its_passphrase(tmp_path: Path) -> None:
     path.write_bytes(private_pem(KEY, b"open sesame"))
     with pytest.raises(UsageError, match="is encrypted"):
         SigningKey.read(path)
-    with pytest.raises(BadInputError, match="another passphrase"):
+    with pytest.raises(BadInputError, match="wrong passphrase"):
         SigningKey.read(path, "wrong")
     assert SigningKey.read(path, lambda: "open sesame").public.raw == KEY.public_key().public_bytes_raw()
 
