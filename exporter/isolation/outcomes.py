@@ -49,8 +49,8 @@ def _limit(outcome: Outcome, at: str, step: str) -> LimitError:
     if outcome.reason == "timeout":
         option = "--timeout" if outcome.call is None else "the default limit of one call"
         return LimitError(
-            f"{at or 'the command'} was still at work{step} after {outcome.limit:,.4g} s ({option}); --timeout SECONDS "
-            "allows more, --timeout 0 any time"
+            f"{at or 'the command'} was still at work{step} after {outcome.limit:,.4g} s ({option}); a larger "
+            "--timeout allows more, --timeout 0 removes the limit"
         )
     if outcome.reason == "killed":
         return LimitError(
@@ -63,7 +63,7 @@ def _limit(outcome: Outcome, at: str, step: str) -> LimitError:
         option = "--max-memory" if outcome.state.max_memory is not None else "nine tenths of what was available"
     return LimitError(
         f"{at or 'the command'} took more than {_format_size(outcome.limit)} of memory{step} ({option}); "
-        "--max-memory SIZE allows more, smaller inputs take less"
+        "a larger --max-memory allows more"
     )
 
 
@@ -91,4 +91,4 @@ def said(outcome: Outcome) -> str:
 
 
 def _format_size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count:.0f} B"

@@ -17,6 +17,7 @@ from exporter.memory_errors import translate_memory_errors
 from exporter.reports.formatting import budget_percent, escape, escape_name, format_bytes
 from exporter.reports.json_report import dump
 from exporter.results import Comparison, Localization, ParityReport
+from exporter.signing import describe_signature
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -165,7 +166,9 @@ def print_export(result: ExportResult, console: Console) -> None:
         for entry in artifact.manifest.files:
             path = artifact.path.with_name(entry.path)
             console.print(f"wrote    {escape(str(path))}  {format_bytes(entry.bytes)}  SHA-256 {entry.sha256[:16]}…")
-        console.print(f"wrote    {escape(str(manifest_path(artifact.path)))}  (manifest)")
+        signed = artifact.manifest.signed
+        by = "" if signed is None else f", {describe_signature(signed, checked=True)}"
+        console.print(f"wrote    {escape(str(manifest_path(artifact.path)))}  (manifest{escape(by)})")
     print_duration(result.seconds, console)
     if not result.reports:
         for artifact in result.artifacts:

@@ -36,6 +36,8 @@ def print_integrity(reports: Sequence[IntegrityReport], console: Console) -> Non
             )
         for fault in report.faults:
             console.print(f"[red]FAIL[/]     {escape(fault)}")
+        if report.provenance:
+            console.print(f"manifest {escape(report.provenance)}")
         print_notes(report.notes, console)
         result = "[bold green]passed[/]" if report.passed else "[bold red]FAILED[/]"
         console.print(f"result   {result} in {report.seconds:.1f} s")

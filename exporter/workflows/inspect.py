@@ -152,7 +152,7 @@ def _with_provenance(found: Inspection, path: Path, text: bytes | None, checks: 
         if checks.verify_keys and (text is None or Manifest.from_json(text) != found.manifest):
             fault = f"{path}: its manifest was replaced while it was read"
     except IntegrityError as error:
-        provenance, fault = "not as --verify-key asks for", str(error)
+        provenance, fault = "no valid signature by a key of --verify-key", str(error)
     stated = ", ".join(name for name in FORGEABLE if name in found.facts)
     unverified = f"; unverified: {stated}" if stated and not checks.verify_keys else ""
     facts = {**found.facts, SIGNED_BY: f"{provenance}{unverified}"}

@@ -36,6 +36,7 @@ from exporter.load_checks import LoadChecks
 from exporter.onnx_io.data_links import link_fault
 from exporter.stored_tensors import StoredModel, hash_tensors
 from models.errors import count, join_limited
+from models.paths import require_file
 from models.progress import Progress, no_progress
 
 DATA_FILE = re.compile(r"\.[0-9a-f]{16}\.data")
@@ -85,6 +86,7 @@ class IntegrityReport:
         faults: what else is wrong: no manifest, another one inside the model file, a weight that differs.
         bad_manifest: whether the manifest cannot be read or cannot be this artifact's; it is then the only fault.
         weights: what libraries read (`deep`).
+        provenance: who signed the manifest, in words, and whether that was checked; empty where nobody did.
         notes: what was not compared, and why.
         seconds: how long it took.
     """
@@ -95,6 +97,7 @@ class IntegrityReport:
     faults: tuple[str, ...] = ()
     bad_manifest: bool = False
     weights: tuple[ReadWeights, ...] = ()
+    provenance: str = ""
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
 
@@ -170,6 +173,7 @@ def _find(path: Path) -> tuple[Path, Format]:
     model = path.with_suffix("") if path.suffix == MANIFEST_SUFFIX else path
     form = find_format(model)
     if form is None:
+        require_file(path, "artifact", ArtifactError)
         suffixes = ", ".join(known.suffix for known in FORMATS.values())
         raise ArtifactError(f"{path}: not an artifact by its name; artifacts end in {suffixes}")
     recover(model.parent)
@@ -191,9 +195,9 @@ def _verify(model: Path, form: Format, given: LoadChecks) -> IntegrityReport:
             tensors, faults = stored.result()
     except ArtifactError as error:
         return IntegrityReport(str(model), faults=(str(error),), bad_manifest=True)
-    files = tuple(_checked(check) for check in checks)
+    files, provenance = tuple(_checked(check) for check in checks), ""
     try:
-        check_provenance(model, manifest, text, given)
+        provenance = check_provenance(model, manifest, text, given) if manifest.signed or given.verify_keys else ""
     except IntegrityError as error:
         faults = (*faults, str(error))
     if not is_as_written(text, manifest):
@@ -207,7 +211,7 @@ def _verify(model: Path, form: Format, given: LoadChecks) -> IntegrityReport:
     notes = () if not form.hides_weights else (f"weights are not compared one by one: {form.hides_weights}",)
     if manifest.tensors is None and not form.hides_weights:
         notes = ("the manifest is of a release that recorded no hashes of weights",)
-    return IntegrityReport(str(model), files, tensors, faults, notes=notes)
+    return IntegrityReport(str(model), files, tensors, faults, provenance=provenance, notes=notes)
 
 
 def _checked(check: FileCheck) -> CheckedFile:
@@ -262,7 +266,7 @@ def _tensor_faults(model: Path, recorded: dict[str, str], found: dict[str, str])
     kinds = (
         ([name for name in recorded if name not in found], f"listed by {beside}, and not in the file"),
         ([name for name in found if name not in recorded], f"not listed by {beside}"),
-        (changed, f"not the values whose SHA-256 {beside} states"),
+        (changed, f"with other values than {beside} states by SHA-256"),
     )
     return tuple(f"{model}: {count(len(n), 'weight')} {w}: {join_limited(n)}" for n, w in kinds if n)
 

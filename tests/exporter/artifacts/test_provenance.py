@@ -19,9 +19,11 @@ from exporter.artifacts.files import sha256_file
 from exporter.errors import ArtifactError, IntegrityError, UsageError
 from exporter.formats import load_artifact
 from exporter.load_checks import LoadChecks
+from exporter.reports.console import print_export, stdout
 from exporter.signing import SigningKey
 from exporter.types import ExportRequest, OptimizeRequest
 from exporter.workflows.export import ExportResult, export
+from exporter.workflows.integrity import verify_integrity
 from exporter.workflows.optimize import optimize
 from models.builder import build
 from models.errors import CheckpointError
@@ -96,6 +98,20 @@ def test_a_signed_artifact_runs_where_its_key_is_known(elsewhere: Path, keys: Pa
         load_artifact(script, LoadChecks(trust=True, verify_keys=(keys / "other.pub",)))
 
 
+def test_export_and_integrity_say_who_signed(
+    signed: ExportResult, elsewhere: Path, keys: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by = f"signed by {SigningKey.read(keys / 'ours.key').public}"
+    print_export(signed, stdout())
+    assert capsys.readouterr().out.count(f"(manifest, {by})") == 2
+    (checked,) = verify_integrity([elsewhere / "c3d.onnx"], verify_keys=(keys / "ours.pub",))
+    assert (checked.passed, checked.provenance) == (True, by)
+    (unchecked,) = verify_integrity([elsewhere / "c3d.onnx"])
+    assert (unchecked.passed, unchecked.provenance) == (True, f"{by}, not checked: give --verify-key")
+    (other,) = verify_integrity([elsewhere / "c3d.onnx"], verify_keys=(keys / "other.pub",))
+    assert (other.passed, other.provenance) == (False, "")
+
+
 def test_the_manifest_of_another_artifact_is_no_signature(elsewhere: Path, keys: Path) -> None:
     script, checks = elsewhere / "c3d.pt", LoadChecks(verify_keys=(keys / "ours.pub",))
     whole = script.read_bytes()
@@ -127,7 +143,7 @@ def test_each_command_asks_for_a_signature(
     manifest.write_text(json.dumps(fields))
     stripped = ask(name, model, *video, "--verify-key", keys / "ours.pub", cwd=elsewhere, capture=capfd)
     assert stripped.returncode == 1
-    assert "is not signed, as --verify-key asks for" in stripped.stderr + stripped.stdout
+    assert "is not signed, which --verify-key requires" in stripped.stderr + stripped.stdout
     manifest.unlink()
     removed = ask(name, model, *video, "--verify-key", keys / "ours.pub", cwd=elsewhere, capture=capfd)
     assert removed.returncode == 1
@@ -222,5 +238,5 @@ def test_a_bad_key_ends_an_export_before_it_begins(
         assert line in done.stderr
     monkeypatch.setenv("C3D_EXPORT_KEY_PASSPHRASE", "guess")
     done = call("c3d-export", "--format", "onnx", "--sign", secret, cwd=tmp_path, capture=capfd)
-    assert (done.returncode, "another passphrase" in done.stderr) == (3, True)
+    assert (done.returncode, "wrong passphrase" in done.stderr) == (3, True)
     assert not os.path.lexists(tmp_path / "artifacts")
