@@ -1,8 +1,8 @@
 """Ed25519 signatures of manifests: keys, the bytes that are signed, and what is checked. docs/how-to/signing.md.
 
-What is signed is the manifest as JSON without its field `signed`: keys sorted, no spaces, UTF-8, numbers as Python writes
-them, after `CONTEXT`. It is made from the JSON text and not from what this release knows of it, so that a manifest of a later release, with fields
-that this one does not know, is checked whole.
+What is signed is the manifest as JSON without its field `signed`: keys sorted, no spaces, UTF-8, numbers as Python
+writes them, after `CONTEXT`. It is made from the JSON text and not from what this release knows of it, so that a
+manifest of a later release, with fields that this one does not know, is checked whole.
 """
 
 from __future__ import annotations

@@ -176,6 +176,6 @@ def require_recorded(path: Path, what: str, sha256: str, reason: str = "") -> No
         return
     looked = f", and {reason}" if reason else ""
     raise ArtifactError(
-        f"{path}: {what} is code, and there is no record that this tool wrote it here (SHA-256 {sha256[:16]}…){looked}; "
-        "export it again here, or add --trust if whoever made it may do what you can"
+        f"{path}: {what} is code, and there is no record that this tool wrote it here (SHA-256 {sha256[:16]}…){looked}"
+        "; export it again here, or add --trust if whoever made it may do what you can"
     )
