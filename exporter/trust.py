@@ -21,10 +21,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, cast
 
-import platformdirs
-
 from exporter.errors import ArtifactError
 from exporter.load_checks import Vouched
+from models.cache import state_folder
 from models.paths import acquire_lock, atomic_write, memory_file, require_file, seal
 
 CODE_FORMATS: Mapping[str, str] = MappingProxyType(
@@ -50,17 +49,10 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def state_folder() -> Path:
-    """Return `$C3D_EXPORT_STATE`, or the system's folder for the state of this tool, below `$XDG_STATE_HOME`."""
-    if own := os.environ.get("C3D_EXPORT_STATE"):
-        return Path(own)
-    return platformdirs.user_state_path("c3d-export", appauthor=False)
-
-
 def record_written(hashes: Iterable[str]) -> None:
     """Record that this tool wrote files of these SHA-256 here. Where the folder cannot be written, nothing happens.
 
-    The files then need `--trust` later, which is what a user without a record has to say.
+    The files then need `--trust` later; `describe_unrecorded` says so.
     """
     lines = "".join(f"{sha256}\n" for sha256 in hashes)
     if not lines:
@@ -90,6 +82,22 @@ def is_recorded(sha256: str) -> bool:
             return sha256.encode() in _newest(stream).splitlines()
     except OSError:
         return False
+
+
+def describe_unrecorded(form: str, model: str, sha256: str) -> tuple[str, ...]:
+    """Return a note about a file just written here that is code and could not be recorded; nothing for others.
+
+    Args:
+        form: its format.
+        model: its name.
+        sha256: its hash.
+    """
+    if form not in CODE_FORMATS or is_recorded(sha256):
+        return ()
+    return (
+        f"{model}: {CODE_FORMATS[form]} is code, and that it was written here could not be recorded in "
+        f"{state_folder()}: later commands need --trust for it; C3D_EXPORT_STATE names another folder for the record",
+    )
 
 
 def _require_regular(stream: FileIO) -> os.stat_result:
@@ -175,6 +183,8 @@ def require_recorded(path: Path, what: str, sha256: str, reason: str = "") -> No
     if is_recorded(sha256):
         return
     looked = f", and {reason}" if reason else ""
+    if not os.path.isfile(state_folder() / RECORD):  # noqa: PTH113 - False where the folder may not be looked into
+        looked += f" (there is no record in {state_folder()})"
     raise ArtifactError(
         f"{path}: {what} is code, and there is no record that this tool wrote it here (SHA-256 {sha256[:16]}…){looked}"
         "; export it again here, or add --trust if whoever made it may do what you can"

@@ -1,13 +1,28 @@
-"""The folder for what can be made again: downloads, measurements."""
+"""The user's folders: of what can be made again (downloads, measurements), and of what this tool remembers."""
 
+import contextlib
 import os
 from pathlib import Path
 
 import platformdirs
+
+NOWHERE = Path(os.devnull) / "c3d-export"
+"""A folder that nobody can make: for a user without a home, all that is optional stays undone."""
 
 
 def cache_folder() -> Path:
     """Return `$C3D_EXPORT_CACHE`, or the system's cache folder for this tool (on Linux below `$XDG_CACHE_HOME`)."""
     if own := os.environ.get("C3D_EXPORT_CACHE"):
         return Path(own)
-    return platformdirs.user_cache_path("c3d-export", appauthor=False)
+    with contextlib.suppress(RuntimeError):  # neither HOME nor an entry for the user, as in some containers
+        return platformdirs.user_cache_path("c3d-export", appauthor=False)
+    return NOWHERE
+
+
+def state_folder() -> Path:
+    """Return `$C3D_EXPORT_STATE`, or the system's folder for the state of this tool, below `$XDG_STATE_HOME`."""
+    if own := os.environ.get("C3D_EXPORT_STATE"):
+        return Path(own)
+    with contextlib.suppress(RuntimeError):
+        return platformdirs.user_state_path("c3d-export", appauthor=False)
+    return NOWHERE

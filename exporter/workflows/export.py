@@ -21,6 +21,7 @@ from exporter.parity.record import parity_record
 from exporter.results import ParityReport
 from exporter.storage import translate_os_errors
 from exporter.timing import timed, timed_iterator
+from exporter.trust import describe_unrecorded
 from exporter.types import (
     QUICK,
     BatchProfile,
@@ -105,8 +106,14 @@ def export(request: ExportRequest, progress: Progress = no_progress) -> ExportRe
         *(() if clips is None else clips.notes),
         *(note for written, _ in accepted for note in written.notes),
         *(() if request.sign is None else request.sign.notes),
+        *(note for artifact in artifacts for note in _unrecorded(artifact.manifest)),
     )
     return ExportResult(artifacts, reports, model.title, notes, seconds)
+
+
+def _unrecorded(manifest: Manifest) -> tuple[str, ...]:
+    model = manifest.files[0]
+    return describe_unrecorded(manifest.format, model.path, model.sha256)
 
 
 def _make_clips(request: ExportRequest, model: BuiltModel, progress: Progress) -> CalibrationClips | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -11,14 +14,16 @@ from pathlib import Path
 
 from exporter import __version__
 from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.store import staging
 from exporter.engines import find_engine
-from exporter.errors import C3DExportError, UsageError
+from exporter.errors import C3DExportError, OutputError, UsageError
 from exporter.formats import FORMATS, find_format, load_artifact
 from exporter.formats.torchscript import is_torchscript_archive
 from exporter.inference.model import VideoModel, open_video_model
 from exporter.inference.outputs import class_count
 from exporter.inference.preprocessing import require_known_profile
 from exporter.inference.types import InferenceOptions
+from exporter.output_targets import check_output_folder
 from exporter.storage import translate_os_errors
 from exporter.types import FORMAT_NAMES, ExportRequest, FormatName, OptimizeOptions, ParityOptions, Target
 from exporter.video.container import require_pyav
@@ -99,7 +104,7 @@ def find_model(
         UsageError: options of a checkpoint for an artifact, or a checkpoint whose profile nothing states.
         CheckpointError: the checkpoint does not load.
         ParityFailedError: the export does not return what the network returns.
-        OutputError: the cache folder cannot be written to.
+        OutputError: neither the cache folder nor temporary files can be written.
     """
     # these decide what is done around the model file, which is the same for all of them
     build = replace(build or BuildOptions(), labels=None, preprocess=None, mean=None)
@@ -175,8 +180,8 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
     assert build.weights is not None
     _, raw = read_raw(build.weights, progress, build.expect_sha256)
     cached = _CachedExport(raw.sha256, build, target_format, OptimizeOptions(target=target))
-    if (kept := cached.find(options.outputs)) is not None:
-        found, manifest = kept
+    if (earlier := cached.find(options.outputs)) is not None:
+        found, manifest = earlier
         require_known_profile(display_source(build.weights), manifest.preprocessing, options)
         notes = (
             *_read_notes(found.parent),
@@ -191,7 +196,7 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
     _check_options(display_source(build.weights), model, options)
     usual = tuple(output.name for output in model.outputs if len(output.shape) == 1 and output.kind != "probabilities")
     own = options.outputs if options.outputs and not {*options.outputs} <= {*usual} else None
-    path = cached.path(own)
+    path, kept = _writable_place(cached.path(own))
     request = ExportRequest(
         (target_format,),
         model,
@@ -205,8 +210,24 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
     with translate_os_errors(path.parent):
         atomic_write(path.parent / NOTES, json.dumps(model.notes).encode())
     seconds = sum(result.seconds.values())
-    note = f"{display_source(build.weights)}: exported and verified in {seconds:.0f} s; the file is kept for later runs"
+    note = f"{display_source(build.weights)}: exported and verified in {seconds:.0f} s; {kept}"
     return path, _still_open((*result.notes, note), options)
+
+
+def _writable_place(path: Path) -> tuple[Path, str]:
+    """Return where to put a model file, and what becomes of it: without a cache, it is for this run only.
+
+    Raises:
+        OutputError: temporary files cannot be written either.
+    """
+    try:
+        check_output_folder(path.parent, "the cache folder")
+    except OutputError as error:
+        rest = contextlib.ExitStack()
+        stage = rest.enter_context(staging(Path(tempfile.gettempdir())))  # removed whatever ends the run
+        atexit.register(rest.close)
+        return stage / path.parent.name / path.name, f"not kept: {error}; C3D_EXPORT_CACHE names another folder"
+    return path, "the file is kept for later runs"
 
 
 def _check_options(source: str | Path, model: BuiltModel, options: InferenceOptions) -> None:

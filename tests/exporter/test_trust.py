@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from exporter.artifacts.files import sha256_file
 from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import ArtifactError, C3DExportError
 from exporter.load_checks import Vouched
-from exporter.trust import RECORD, is_recorded, open_code, record_written
+from exporter.trust import RECORD, describe_unrecorded, is_recorded, open_code, record_written, require_recorded
 from exporter.types import FormatName
 from exporter.workflows.export import ExportResult
 
@@ -223,3 +224,19 @@ def test_a_pipe_in_place_of_the_record_is_no_record_and_is_not_waited_for(record
     os.mkfifo(record)
     record_written([A])
     assert not is_recorded(A)
+
+
+def test_what_cannot_be_recorded_is_told_when_it_is_written_and_when_it_is_refused(record: Path) -> None:
+    record.parent.write_text("a file, where the folder should be")
+    record_written([A])
+    (note,) = describe_unrecorded("torchscript", "c3d.pt", A)
+    assert "need --trust" in note
+    assert str(record.parent) in note
+    assert describe_unrecorded("onnx", "c3d.onnx", A) == ()
+    with pytest.raises(ArtifactError, match=re.escape(f"there is no record in {record.parent}")):
+        require_recorded(Path("c3d.pt"), "a TorchScript archive", A)
+
+
+def test_nothing_is_told_of_what_is_recorded(record: Path) -> None:
+    record_written([A])
+    assert describe_unrecorded("torchscript", "c3d.pt", A) == ()

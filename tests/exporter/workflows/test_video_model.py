@@ -143,3 +143,14 @@ def test_the_format_is_the_engines(checkpoint: Path) -> None:
     assert path.suffix == ".pt"
     with pytest.raises(UsageError, match="--engine torch"):
         find_model(checkpoint, InferenceOptions(engine="torch"))
+
+
+def test_where_the_cache_cannot_be_written_the_run_exports_for_itself(checkpoint: Path, cache: Path) -> None:
+    cache.write_text("a file, where the folder should be")
+    path, notes = find_model(checkpoint, OPTIONS)
+    assert path.is_file()
+    assert not path.is_relative_to(cache)
+    assert str(cache) in notes[-1]
+    assert "not kept" in notes[-1]
+    with open_model(path, OPTIONS) as model:
+        assert model.path == path
