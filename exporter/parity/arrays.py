@@ -101,6 +101,8 @@ def shape_fits(shape: Sequence[int], wanted: Sequence[int | str]) -> bool:
 
 def _load(path: Path, suffix: str) -> Arrays:
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, /dev/zero read without an end
+            raise BadInputError(f"not a file: {path}; give the file of arrays itself")
         size = path.stat().st_size
         with path.open("rb") as stream:
             _check_sizes(stream, suffix, size, max_unpacked(size))
