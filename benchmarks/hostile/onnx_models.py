@@ -33,7 +33,7 @@ def cases() -> Iterator[Case]:
         "metadata": lambda: onnx(message(1, onnx_node()) + IN_OUT, message(14, b"") * 10_000_000),
         "initializers": lambda: onnx(message(1, onnx_node()) + IN_OUT + message(5, b"") * 10_000_000),
         "initializers-20k": lambda: onnx(
-            message(1, onnx_node()) + IN_OUT + b"".join(message(5, onnx_tensor([1], b"w%d" % n)) for n in range(60_000))
+            message(1, onnx_node()) + IN_OUT + b"".join(message(5, onnx_tensor([1], b"w%d" % n)) for n in range(20_000))
         ),
         "graphs": lambda: onnx(message(1, onnx_node()) + IN_OUT, message(7, b"") * 10_000_000),
         "values": lambda: onnx(message(1, onnx_node()) + IN_OUT + message(13, b"") * 10_000_000),
