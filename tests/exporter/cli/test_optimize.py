@@ -20,4 +20,5 @@ def test_the_command_refuses_a_bad_file_in_one_line(tmp_path: Path, capfd: pytes
     (tmp_path / "text.onnx").write_text("hello")
     bad = call("c3d-export", "optimize", "text.onnx", cwd=tmp_path, capture=capfd)
     assert (bad.returncode, bad.stdout) == (3, "")
-    assert bad.stderr == "Error: text.onnx: not a complete ONNX file (truncated, or another file format)\n"
+    assert bad.stderr.startswith("Error: text.onnx: not a complete ONNX file (truncated, or another file format)")
+    assert bad.stderr.count("\n") == 1

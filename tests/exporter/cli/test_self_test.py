@@ -7,7 +7,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 from helpers.run import BIN, call
 from helpers.tiny import save
@@ -74,27 +73,19 @@ def test_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_interrupted_self_test_leaves_no_files(narrow_artifacts: ExportResult, tmp_path: Path) -> None:
+    def folders() -> set[Path]:
+        return {path for parent in (MEMORY_FOLDER, tmp_path) for path in parent.glob(".c3d-export-*")}
+
+    before = folders()
     process = subprocess.Popen(
         [str(BIN / "verify"), "self-test", str(narrow_artifacts.artifacts[0].path)],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stderr=subprocess.DEVNULL,
     )
-
-    def folders() -> list[Path]:
-        return [
-            path
-            for parent in (MEMORY_FOLDER, tmp_path)
-            for pid in own
-            for path in parent.glob(f".c3d-export-*-{pid}-*")
-        ]
-
-    own = {process.pid}
-
     deadline = time.monotonic() + 60
-    while not folders():
-        own |= {child.pid for child in psutil.Process(process.pid).children()}
+    while not folders() - before:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(timeout=60) == 143
-    assert folders() == []
+    assert not folders() - before

@@ -72,6 +72,7 @@ def test_errors_keep_their_class() -> None:
 
 
 def test_crashes_hangs_and_storms_end_there() -> None:
+    before = threading.active_count()
     with ThreadPoolExecutor(5) as pool:
         crashed = pool.submit(exporter.run_isolated, crash, Path("m.x"), signal.SIGSEGV)
         late = pool.submit(exporter.run_isolated, hang, Path("m.x"), timeout=2.0)
@@ -85,7 +86,7 @@ def test_crashes_hangs_and_storms_end_there() -> None:
         call_late.result()
     with pytest.raises(LimitError, match=r"^m\.x: libx took more than 400 MB of memory"):
         full.result()
-    assert threading.active_count() == 1
+    assert threading.active_count() <= before
 
 
 def test_what_cannot_be_sent_is_wrong_usage() -> None:
