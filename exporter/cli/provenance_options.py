@@ -72,4 +72,9 @@ def ask_passphrase(path: Path) -> str | None:
     """Return the passphrase of a key: from the environment, else as the user types it; None without a terminal."""
     if given := os.environ.get(PASSPHRASE):
         return given
-    return getpass.getpass(f"passphrase of {path}: ") if sys.stdin.isatty() else None
+    if not sys.stdin.isatty():
+        return None
+    try:
+        return getpass.getpass(f"passphrase of {path}: ")
+    except EOFError:  # Ctrl-D
+        return None

@@ -16,6 +16,7 @@ from helpers.exported import NARROW
 from helpers.run import Done, call
 
 from exporter.artifacts.files import sha256_file
+from exporter.cli.provenance_options import ask_passphrase
 from exporter.errors import ArtifactError, IntegrityError, UsageError
 from exporter.formats import load_artifact
 from exporter.load_checks import LoadChecks
@@ -240,3 +241,13 @@ def test_a_bad_key_ends_an_export_before_it_begins(
     done = call("c3d-export", "--format", "onnx", "--sign", secret, cwd=tmp_path, capture=capfd)
     assert (done.returncode, "wrong passphrase" in done.stderr) == (3, True)
     assert not os.path.lexists(tmp_path / "artifacts")
+
+
+def test_ctrl_d_at_the_question_for_a_passphrase_is_no_passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end_of_file(prompt: str) -> str:
+        raise EOFError(prompt)
+
+    monkeypatch.delenv("C3D_EXPORT_KEY_PASSPHRASE", raising=False)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("getpass.getpass", end_of_file)
+    assert ask_passphrase(Path("sign.key")) is None
