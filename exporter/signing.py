@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from exporter.errors import BadInputError, IntegrityError, UnavailableError, UsageError
-from models.paths import require_file
+from models.paths import read_small_file
 
 CONTEXT = b"c3d-export manifest 1\n"
 """What is signed begins with this, so that a signature of something else is none of a manifest."""
@@ -171,13 +171,7 @@ def _read_public_key(path: Path) -> PublicKey:
 
 
 def _read_pem(path: Path, what: str) -> bytes:
-    size = require_file(path, what, BadInputError)
-    if size > MAX_FILE_BYTES:
-        raise BadInputError(f"{path}: too large for a {what}")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInputError(f"cannot read {path}: {error.strerror or error}") from error
+    return read_small_file(path, what, MAX_FILE_BYTES, BadInputError)
 
 
 def _describe_pem(content: bytes, wanted: str) -> str:

@@ -41,6 +41,27 @@ def require_file(path: Path, what: str, error: type[BadInputError]) -> int:
         raise error(f"cannot look at {path}: {refusal.strerror or refusal}") from refusal
 
 
+def read_small_file(path: Path, what: str, limit: int, error: type[BadInputError]) -> bytes:
+    """Return the content of a file that a person writes or this tool did, such as a list of names or a profile.
+
+    Args:
+        path: as the user gave it.
+        what: what it should be, for the message.
+        limit: bytes that it may have.
+        error: the class to raise.
+
+    Raises:
+        BadInputError: of the class given: not a file (a pipe or a device is never waited for), larger, or unreadable.
+    """
+    size = require_file(path, what, error)
+    if size > limit:
+        raise error(f"{path}: {size:,} bytes: too large for a {what} (at most {limit:,})")
+    try:
+        return path.read_bytes()
+    except OSError as refusal:
+        raise error(f"cannot read {path}: {refusal.strerror or refusal}") from refusal
+
+
 def same_file(one: Path, other: Path) -> bool:
     """Return whether two paths are of one file; no, if one of them is not there."""
     try:

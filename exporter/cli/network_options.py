@@ -8,11 +8,14 @@ from typing import Any, TypeVar
 import click
 
 from exporter.cli.options import combine, parse_source, take
+from exporter.errors import BadInputError
 from models.class_names import CLASS_LISTS
 from models.options import BuildOptions, WeightSelection
 from models.pooling import POOL5_CONVENTIONS, VARIANTS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+MAX_KEY_MAP_BYTES = 1 << 20
 
 
 def take_build_options(options: dict[str, Any]) -> BuildOptions:
@@ -49,10 +52,15 @@ def parse_key_map(value: str) -> tuple[str, ...]:
     """Return the entries of `OLD=NEW`, or of a file with one on each line; `#` begins a comment."""
     if "=" in value and not Path(value).is_file():
         return (value,)
+    from models.paths import read_small_file
+
     try:
-        lines = Path(value).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"{value!r} is neither OLD=NEW nor a text file with one such entry a line") from error
+        content = read_small_file(Path(value), "file of names", MAX_KEY_MAP_BYTES, BadInputError)
+        lines = content.decode().splitlines()
+    except (BadInputError, UnicodeDecodeError) as error:
+        raise click.BadParameter(
+            f"{value!r} is neither OLD=NEW nor a text file with one such entry a line ({error})"
+        ) from error
     return tuple(entry for line in lines if (entry := line.partition("#")[0].strip()))
 
 

@@ -79,8 +79,11 @@ def _is_remote(argument: str) -> bool:
     path = argument.rpartition("=")[2] if argument.startswith("-") else argument
     if not path.lower().endswith(LIST_SUFFIXES):
         return False
-    with contextlib.suppress(OSError, ValueError), open(path, "rb") as stream:  # noqa: PTH123 - an argument, any text
-        return b"://" in stream.read(MAX_LIST_BYTES)
+    with contextlib.suppress(OSError, ValueError):
+        if not os.path.isfile(path):  # noqa: PTH113 - a pipe is not waited for, and no import for it
+            return False
+        with open(path, "rb") as stream:  # noqa: PTH123 - an argument, any text
+            return b"://" in stream.read(MAX_LIST_BYTES)
     return False
 
 

@@ -11,6 +11,7 @@ import msgspec
 from exporter.errors import BadInputError, UsageError
 from exporter.output_targets import write_file
 from exporter.results import ParityReport
+from models.paths import read_small_file
 
 VERSION = 1
 MAX_BYTES = 1 << 26
@@ -65,11 +66,7 @@ def read_baseline(path: Path) -> Baseline:
         BadInputError: no such file, or not a baseline.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadInputError(f"--baseline {path}: too large for a baseline (at most {MAX_BYTES >> 20} MiB)")
-        baseline = msgspec.json.decode(path.read_bytes(), type=Baseline)
-    except OSError as error:
-        raise BadInputError(f"--baseline {path}: cannot be read: {error.strerror}") from error
+        baseline = msgspec.json.decode(read_small_file(path, "baseline", MAX_BYTES, BadInputError), type=Baseline)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInputError(f"--baseline {path}: not a baseline: {error}") from error
     if baseline.version != VERSION:

@@ -107,6 +107,8 @@ def inspect(
         UsageError: no such layout, or a key map that cannot be read.
     """
     named = path
+    if not is_remote(path):
+        progress(f"reading {Path(path).name}")
     remote = is_remote(path) or find_tf_checkpoint(Path(path)) is not None
     path = path if remote else find_model(Path(path), "file")
     read = None if remote else _choose_reader(Path(path))
@@ -115,7 +117,6 @@ def inspect(
             raise UsageError(f"--verify-key: {path} is a checkpoint; manifests of artifacts are signed")
         return _checkpoint(path, progress, replace(options, expect_sha256=checks.expect_sha256))
     path = Path(path)
-    progress(f"reading {path.name}")
     text = beside_text(path)
     states = check_expected(Path(named), path, text, checks)
     found = _with_provenance(read(path), path, text, checks)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from models.errors import BadInputError
-from models.paths import require_file
+from models.paths import read_small_file
 
 MAX_BYTES = 768 << 10
 """Of all names as JSON, a line each, so that a manifest has room for them; `exporter.artifacts.files` has the limit
@@ -45,13 +45,7 @@ def read_names(path: Path) -> tuple[str, ...]:
         BadInputError: no such file, unreadable, not text in UTF-8, or not a list of different names; the message says
             which line.
     """
-    size = require_file(path, "file of class names", BadInputError)
-    if size > MAX_BYTES:
-        raise BadInputError(f"{path}: {size:,} bytes: too large for a file of class names (at most {MAX_BYTES:,})")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadInputError(f"cannot read {path}: {error.strerror or error}") from error
+    content = read_small_file(path, "file of class names", MAX_BYTES, BadInputError)
     try:
         text = _decode(content)
         found = _parse_json(text) if text.lstrip().startswith(("[", "{")) else _parse_lines(text)

@@ -10,7 +10,7 @@ from typing import Any, cast
 import msgspec
 
 from models.errors import BadInputError, UsageError, did_you_mean, join_limited
-from models.paths import require_file
+from models.paths import read_small_file
 from models.preprocessing.profiles import PROFILES
 from models.preprocessing.recipe import Preprocessing
 
@@ -48,12 +48,7 @@ def read_profile(path: Path) -> Preprocessing:
     Raises:
         BadInputError: it cannot be read, or has unknown, missing or impossible fields.
     """
-    if require_file(path, "preprocessing profile", BadInputError) > MAX_BYTES:
-        raise BadInputError(f"{path}: too large for a preprocessing profile")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadInputError(f"cannot read the preprocessing profile {path}: {error.strerror}") from error
+    content = read_small_file(path, "preprocessing profile", MAX_BYTES, BadInputError)
     try:
         loaded = tomllib.loads(content.decode()) if path.suffix.lower() == ".toml" else msgspec.json.decode(content)
         if not isinstance(loaded, dict):

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 from models import paths
 from models.checkpoints.readers import read_file
-from models.paths import acquire_lock, atomic_open, atomic_write, descriptor_path
+from models.errors import CheckpointError
+from models.paths import acquire_lock, atomic_open, atomic_write, descriptor_path, read_small_file
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -65,3 +66,39 @@ def test_checkpoints_are_read_where_there_is_no_proc(
     found = read_file(path)
     assert torch.equal(found.tensors["conv1.weight"], tensors["conv1.weight"])
     assert (found.sha256, found.size, found.container) == (expected.sha256, expected.size, expected.container)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("pipe", "not a file"),
+        ("link to a pipe", "not a file"),
+        ("device", "not a file"),
+        ("folder", "not a file"),
+        ("missing", "no such list"),
+        ("large", "9 bytes: too large for a list"),
+    ],
+)
+def test_a_small_file_is_a_file_and_small(kind: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "names"
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "link to a pipe":
+            os.mkfifo(tmp_path / "pipe")
+            path.symlink_to("pipe")
+        case "device":
+            path = Path("/dev/zero")
+        case "folder":
+            path.mkdir()
+        case "large":
+            path.write_bytes(b"123456789")
+        case _:
+            pass
+    with pytest.raises(CheckpointError, match=message):
+        read_small_file(path, "list", 8, CheckpointError)
+
+
+def test_a_small_file_is_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "names").write_bytes(b"12345678")
+    assert read_small_file(tmp_path / "names", "list", 8, CheckpointError) == b"12345678"

@@ -10,7 +10,7 @@ from exporter.errors import ArtifactError
 from exporter.onnx_io.load import load_without_weights
 from exporter.passes.record import RECORD_KEY, RECORD_OPTION, DecisionRecord
 from models.config import MANIFEST_KEY
-from models.paths import require_file
+from models.paths import read_small_file
 
 MAX_BYTES = 1 << 26
 """A record of a large model takes some hundred kilobytes, and `--json`'s output a few megabytes."""
@@ -25,19 +25,13 @@ def read_decisions(path: Path) -> DecisionRecord:
     Raises:
         ArtifactError: unreadable, or without a record.
     """
-    size = require_file(path, "file of decisions", ArtifactError)
     if path.suffix == ".onnx":
         metadata = {entry.key: entry.value for entry in load_without_weights(path).metadata_props}
         if RECORD_KEY in metadata:
             return DecisionRecord.from_json(metadata[RECORD_KEY], str(path))
         text: str | bytes = metadata.get(MANIFEST_KEY, "{}")
-    elif size > MAX_BYTES:
-        raise ArtifactError(f"{path}: too large for a file of decisions")
     else:
-        try:
-            text = path.read_bytes()
-        except OSError as error:
-            raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+        text = read_small_file(path, "file of decisions", MAX_BYTES, ArtifactError)
     return _find(text, path)
 
 

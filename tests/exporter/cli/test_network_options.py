@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import click
@@ -23,3 +24,9 @@ def test_a_size_has_three_or_four_numbers(text: str, size: tuple[int, ...]) -> N
 def test_another_form_of_a_size_is_refused_with_both(text: str) -> None:
     with pytest.raises(click.BadParameter, match=r"3x16x112x112 \(CxTxHxW\) or 16x112x112 \(TxHxW\)"):
         parse_input_size(text)
+
+
+def test_a_key_map_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "names")
+    with pytest.raises(click.BadParameter, match="not a file"):
+        parse_key_map(str(tmp_path / "names"))

@@ -1,5 +1,6 @@
 """Secrets in the environment go no further than they must."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,9 @@ def test_secrets_are_dropped_for_local_files_and_kept_for_remote_ones(tmp_path: 
         assert drop_secrets(arguments, variables) == dropped
         assert ("HF_TOKEN" in variables) is not bool(dropped)
         assert variables["PATH"] == "/bin"
+
+
+def test_a_pipe_that_is_called_a_list_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "videos.txt")
+    variables = {"HF_TOKEN": "secret"}
+    assert drop_secrets(["predict", str(tmp_path / "videos.txt")], variables) == ("HF_TOKEN",)

@@ -1,58 +1,16 @@
 """A function in a process of its own returns and raises what it does here, and cannot take this process with it."""
 
-import itertools
 import os
 import signal
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from helpers.isolated_calls import crash, fail, fail_oddly, fill, hang, square, token
 
 import exporter
 from exporter.errors import ArtifactError, BadInputError, CheckFailedError, LimitError, UsageError, VideoError
-from exporter.isolation.worker import native_call
-
-
-def square(number: int, *, offset: int = 0) -> tuple[int, int]:
-    return number * number + offset, os.getpid()
-
-
-def fail(kind: type[Exception], message: str) -> None:
-    raise kind(message)
-
-
-class _OddError(CheckFailedError):
-    def __init__(self, one: int, two: int) -> None:
-        super().__init__(f"{one} and {two}")
-
-
-def fail_oddly() -> None:
-    raise _OddError(1, 2)
-
-
-def crash(path: Path, number: int) -> None:
-    with native_call("libx", path):
-        os.kill(os.getpid(), number)
-
-
-def hang(path: Path, seconds: float | None = None) -> None:
-    with native_call("libx", path, seconds):
-        max(itertools.count())
-
-
-def fill(path: Path) -> int:
-    kept: list[bytes] = []
-    with native_call("libx", path):
-        for _ in range(500):
-            kept.append(b"x" * 10_000_000)
-            time.sleep(0.01)
-    return len(kept)
-
-
-def token() -> str | None:
-    return os.environ.get("HF_TOKEN")
 
 
 def test_the_result_comes_from_another_process() -> None:
