@@ -5,13 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from helpers.hostile_files import division_overflow, endless_loop
-from helpers.supervised import SCRIPT, ends, start, supervised
+from helpers.supervised import ends, script, start, supervised
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 
@@ -130,8 +129,9 @@ for _ in range(1100): os.dup(2)
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 """
     body = "time.sleep(0.4); print(subprocess.run(['false']).returncode)"
-    script = parent + SCRIPT.format(body=textwrap.indent(body, "    "))
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", parent + script(body)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
 
 
@@ -161,6 +161,16 @@ def test_a_signal_ends_a_hanging_library_and_what_it_started(tmp_path: Path) -> 
         assert err == f"stopped by {number.name}; no incomplete files are left\n"
         assert ends(worker, 0)
         assert ends(child, 0)
+
+
+def test_under_nohup_the_end_of_the_terminal_is_ignored(tmp_path: Path) -> None:
+    body = "print('started', flush=True); time.sleep(0.6); print('done')"
+    with start(body, tmp_path, ignored=(int(signal.SIGHUP),)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(signal.SIGHUP)
+        out, _ = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0, "done\n")
 
 
 def test_a_process_that_the_worker_leaves_behind_is_ended(tmp_path: Path) -> None:
@@ -229,13 +239,13 @@ def test_a_loop_without_an_end_names_its_node(tmp_path: Path) -> None:
 
 
 def test_processes_that_were_there_before_the_tool_are_left_alone(tmp_path: Path) -> None:
-    script = tmp_path / "s.py"
-    script.write_text(
+    file = tmp_path / "s.py"
+    file.write_text(
         "import subprocess, sys\n"
         "child = subprocess.Popen(['sleep', '60'], stdout=-3, stderr=-3)\n"
-        "print(child.pid, flush=True)\n" + textwrap.dedent(SCRIPT.format(body="    pass"))
+        "print(child.pid, flush=True)\n" + script("pass")
     )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, file], capture_output=True, text=True, check=False, timeout=60)
     child = int(done.stdout)
     assert done.returncode == 0
     assert not ends(child, 0)

@@ -17,6 +17,9 @@ from exporter.isolation import worker
 from exporter.isolation.signals import SIGNALS
 from exporter.isolation.supervisor import supervise
 
+for number in SIGNALS:  # whatever who started the tests ignores, as nohup does
+    signal.signal(number, signal.SIG_IGN if number in {ignored} else signal.SIG_DFL)
+
 def hang():
     for number in SIGNALS:  # as a command does
         signal.signal(number, lambda *_: None)
@@ -32,10 +35,15 @@ supervise(work, report_outcome)
 """
 
 
-def start(body: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
-    """Start a supervisor whose worker runs these lines, with pipes for stdout and stderr."""
+def script(body: str, ignored: tuple[int, ...] = ()) -> str:
+    """Return the Python of a supervisor whose worker runs these lines; it ignores these signals only."""
+    return SCRIPT.format(body=textwrap.indent(textwrap.dedent(body), "    "), ignored=ignored)
+
+
+def start(body: str, cwd: Path, ignored: tuple[int, ...] = (), **environment: str) -> subprocess.Popen[str]:
+    """Start a supervisor whose worker runs these lines, with pipes for stdout and stderr; `ignored` are signals."""
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT.format(body=textwrap.indent(textwrap.dedent(body), "    "))],
+        [sys.executable, "-c", script(body, ignored)],
         cwd=cwd,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
@@ -46,7 +54,7 @@ def start(body: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
 
 def supervised(body: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a supervisor whose worker runs these lines, and return how it ended."""
-    process = start(body, cwd, **environment)
+    process = start(body, cwd, (), **environment)
     out, err = process.communicate(timeout=60)
     return subprocess.CompletedProcess([], process.returncode, out, err)
 
