@@ -61,7 +61,7 @@ def file_state(path: Path) -> FileState:
         OSError: it is not there, or no regular file.
     """
     about = path.stat()
-    _require_regular(about)
+    require_regular(about)
     return FileState(str(path), about.st_size, None, _identity(about))
 
 
@@ -72,10 +72,10 @@ def hash_file(path: Path) -> FileState:
         OSError: it is not there, cannot be read, is no regular file (a pipe or device is not waited for), or was
             written to meanwhile.
     """
-    _require_regular(path.stat())
+    require_regular(path.stat())
     with os.fdopen(os.open(path, _READ), "rb", buffering=0) as stream:
         before = os.fstat(stream.fileno())
-        _require_regular(before)
+        require_regular(before)
         # a write right after the hash must have another time than the last one before it
         if 0 <= (age := time.time_ns() - before.st_ctime_ns) < CLOCK_TICK_NS:
             time.sleep((CLOCK_TICK_NS - age) / 1e9)
@@ -100,7 +100,12 @@ def require_unchanged(states: Iterable[FileState]) -> None:
             )
 
 
-def _require_regular(about: os.stat_result) -> None:
+def require_regular(about: os.stat_result) -> None:
+    """Refuse the status of what is not a file, and would be waited for or never end.
+
+    Raises:
+        OSError: it is of a folder, a pipe, a socket or a device.
+    """
     if stat.S_ISDIR(about.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(about.st_mode):

@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import BinaryIO, cast
 
 from exporter.errors import ArtifactError
+from exporter.file_state import require_regular
 from exporter.load_checks import Vouched
 from models.cache import state_folder
 from models.paths import acquire_lock, atomic_write, memory_file, require_file, seal
@@ -63,7 +64,7 @@ def record_written(hashes: Iterable[str]) -> None:
         with acquire_lock(path.with_name(f"{RECORD}.lock"), LOCK_TIMEOUT_S):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _NO_WAIT, 0o600)
             with os.fdopen(descriptor, "r+b", buffering=0) as stream:
-                _require_regular(stream)
+                require_regular(os.fstat(descriptor))
                 stream.write(lines.encode())  # one call, so that no other process writes in between
                 if os.fstat(descriptor).st_size > 2 * MAX_RECORDED * LINE_BYTES:
                     atomic_write(path, b"".join(_newest(stream).splitlines(keepends=True)[-MAX_RECORDED:]))
@@ -76,7 +77,8 @@ def is_recorded(sha256: str) -> bool:
     """
     try:
         with os.fdopen(os.open(state_folder() / RECORD, os.O_RDONLY | _NO_WAIT), "rb", buffering=0) as stream:
-            about = _require_regular(stream)
+            about = os.fstat(stream.fileno())
+            require_regular(about)
             if os.name != "nt" and (about.st_uid != os.getuid() or about.st_mode & OTHERS_MAY_WRITE):
                 return False
             return sha256.encode() in _newest(stream).splitlines()
@@ -98,18 +100,6 @@ def describe_unrecorded(form: str, model: str, sha256: str) -> tuple[str, ...]:
         f"{model}: {CODE_FORMATS[form]} is code, and that it was written here could not be recorded in "
         f"{state_folder()}: later commands need --trust for it; C3D_EXPORT_STATE names another folder for the record",
     )
-
-
-def _require_regular(stream: FileIO) -> os.stat_result:
-    """Return the status of an open record.
-
-    Raises:
-        OSError: it is no file, but a pipe or a device.
-    """
-    about = os.fstat(stream.fileno())
-    if not stat.S_ISREG(about.st_mode):
-        raise OSError(errno.EINVAL, "no regular file")
-    return about
 
 
 def _newest(stream: FileIO) -> bytes:

@@ -77,3 +77,10 @@ def _fit(units: Iterable[str], room: int) -> list[str]:
             break
         taken.append(unit)
     return taken
+
+
+def format_memory(count: float) -> str:
+    """Return an amount of memory for people, in round decimal units: 3.1 GB, 400 MB, 12 bytes."""
+    return (
+        f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count:.0f} bytes"
+    )

@@ -142,7 +142,8 @@ def report_error(error: Exception, *, as_json: bool) -> int:
     """Print an error and return its exit code."""
     if isinstance(error, C3DExportError):
         if isinstance(error, CheckFailedError) and error.reports and not as_json:
-            from exporter.reports.console import print_parity, stdout
+            from exporter.reports.console import stdout
+            from exporter.reports.parity import print_parity
 
             with contextlib.suppress(OSError):  # the exit code says it where stdout cannot
                 for report in error.reports:

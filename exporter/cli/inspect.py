@@ -38,7 +38,8 @@ def inspect_command(context: click.Context, file: str | Path, as_json: bool, **o
       c3d-export inspect c3d-pretrained.pth --json
       c3d-export inspect hf://owner/repo/c3d.safetensors
     """
-    from exporter.reports.console import print_inspection, progress_on_terminal, show
+    from exporter.reports.console import progress_on_terminal, show
+    from exporter.reports.inspection import print_inspection
     from exporter.reports.json_report import inspection_to_dict
     from exporter.workflows.inspect import inspect
 

@@ -173,7 +173,8 @@ def cli(
         **options,
     )
 
-    from exporter.reports.console import print_export, progress_on_terminal, show
+    from exporter.reports.console import progress_on_terminal, show
+    from exporter.reports.export import print_export
     from exporter.reports.json_report import export_to_dict
     from exporter.workflows.export import export
 

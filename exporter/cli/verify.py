@@ -67,8 +67,9 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
     """
     from exporter.artifacts.files import manifest_path
     from exporter.parity.baseline import check_baseline, check_growth, read_baseline
-    from exporter.reports.console import print_reports, progress_on_terminal, show
+    from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.json_report import parity_to_dict
+    from exporter.reports.parity import print_reports
     from exporter.workflows.verify import verify_parity
 
     files = {name: options.pop(name) for name in ("junit", "html", "save_baseline")}

@@ -11,6 +11,7 @@ from exporter.isolation.environment import cpu_limit
 from exporter.isolation.signals import signal_name
 from exporter.isolation.supervisor import Outcome
 from exporter.memory_errors import TEXTS, address_space_limit
+from models.text import format_memory
 
 
 def describe(outcome: Outcome) -> C3DExportError | None:
@@ -62,7 +63,7 @@ def _limit(outcome: Outcome, at: str, step: str) -> LimitError:
     else:
         option = "--max-memory" if outcome.state.max_memory is not None else "nine tenths of what was available"
     return LimitError(
-        f"{at or 'the command'} took more than {_format_size(outcome.limit)} of memory{step} ({option}); "
+        f"{at or 'the command'} took more than {format_memory(outcome.limit)} of memory{step} ({option}); "
         "a larger --max-memory allows more"
     )
 
@@ -88,7 +89,3 @@ def _shown(path: str, state: State) -> str:
 def said(outcome: Outcome) -> str:
     """Return the last words of a crash, as they follow its name."""
     return f": {outcome.last_words}" if outcome.last_words else ""
-
-
-def _format_size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count:.0f} B"

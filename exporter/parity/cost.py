@@ -19,6 +19,7 @@ from exporter.engines.reference.node import make_node
 from exporter.engines.reference.single_node import in_onnxruntime
 from exporter.errors import LimitError
 from exporter.parity.input_set import BATCH_SIZES, InputSet
+from models.text import format_memory
 
 MIN_MEASURED = 20 * 10**9
 """Multiply-adds from which on the machine's rates are measured; below, a verification takes seconds."""
@@ -67,8 +68,8 @@ class VerificationCost:
     def __str__(self) -> str:
         """Return `about 40 s and 3.1 GB of memory`."""
         span = f"{self.seconds:.0f} s" if self.seconds < 600 else f"{self.seconds / 60:.0f} minutes"
-        held = f" ({_format_size(self.held_bytes)} of it held already)" if self.held_bytes else ""
-        return f"{'about' if self.complete else 'at least'} {span} and {_format_size(self.peak_bytes)} of memory{held}"
+        held = f" ({format_memory(self.held_bytes)} of it held already)" if self.held_bytes else ""
+        return f"{'about' if self.complete else 'at least'} {span} and {format_memory(self.peak_bytes)} of memory{held}"
 
 
 def estimate_verification(
@@ -113,13 +114,9 @@ def require_memory(cost: VerificationCost, limit: int | None, *, localize: bool 
     if limit is not None and cost.peak_bytes > limit:
         without = ", and so does a run without --localize" if localize else ""
         raise LimitError(
-            f"the verification takes {cost}, more than --max-memory ({_format_size(limit)}); smaller sizes (--shape) "
+            f"the verification takes {cost}, more than --max-memory ({format_memory(limit)}); smaller sizes (--shape) "
             f"take less{without}"
         )
-
-
-def _format_size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count} bytes"
 
 
 def _peak_bytes(cost: GraphCost, rows: int, items: int, largest: int, *, localize: bool) -> int:

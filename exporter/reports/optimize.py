@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from exporter.reports.console import make_table, print_duration, print_notes, print_parity
+from exporter.reports.console import make_table, print_duration, print_notes
 from exporter.reports.formatting import escape, escape_name, format_bytes
 from exporter.reports.json_report import parity_to_dict
+from exporter.reports.parity import print_parity
 
 MAX_REASONS = 8
 """Lines of reasons why nodes were left as they are, at most."""

@@ -32,12 +32,11 @@ from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import get_signature
 from exporter.openvino_ir import PRECISION_HINT, read_ir
 from exporter.types import FormatName
+from exporter.workflows.manifest_facts import manifest_facts
 from models.checkpoints.sources import is_remote
 from models.checkpoints.tensorflow_files import find_tf_checkpoint
-from models.class_names import describe_class_names
 from models.errors import count
 from models.options import BuildOptions
-from models.preprocessing import UNKNOWN
 from models.progress import Progress, no_progress
 from models.specs import TensorSpec
 
@@ -253,45 +252,10 @@ def _artifact(
     entry = file_entry(path)
     found = find_manifest(path, lambda: embedded, beside_text(path), embeds=embeds)
     if found.manifest is not None:
-        facts = facts | _network_facts(found.manifest)
+        facts = facts | manifest_facts(found.manifest)
     integrity = found.fault or "ok" if found.beside else None
     names = found.manifest.class_names if found.manifest is not None else None
     return Inspection(str(path), kind, entry.bytes, entry.sha256, facts, tensors, found.manifest, integrity, names)
-
-
-def _network_facts(manifest: Manifest) -> dict[str, str]:
-    network, checkpoint = manifest.network, manifest.checkpoint
-    origin = (
-        f"random, seed {network.seed}"
-        if checkpoint is None
-        else f"{checkpoint.file} ({checkpoint.layout} layout, {checkpoint.loaded} of {checkpoint.total} tensors, "
-        f"SHA-256 {checkpoint.sha256[:16]}…)"
-    )
-    facts = {
-        "network": f"{network.description}, {network.parameters:,} parameters",
-        "weights": origin,
-        "preprocessing": _describe_profile(manifest),
-        "class names": describe_class_names(manifest.class_names) if manifest.class_names else "not known",
-        "options": ", ".join(f"{name} {value}" for name, value in sorted(manifest.options.items())),
-        "versions": ", ".join(f"{name} {value}" for name, value in sorted(manifest.versions.items())),
-    }
-    if manifest.parity is not None:
-        result = "passed" if manifest.parity.passed else "failed"
-        facts["parity at export"] = (
-            f"{result} in {manifest.parity.engine}, {manifest.parity.max_budget_used:.0%} of the budget used"
-        )
-    return facts
-
-
-def _describe_profile(manifest: Manifest) -> str:
-    profile = manifest.preprocessing
-    if profile is None:
-        return "none"
-    if profile.name == UNKNOWN.name:
-        return "not known"
-    stated = manifest.clip_size or manifest.signature.inputs[0].shape
-    sizes = [size for size in stated[-2:] if isinstance(size, int)]
-    return f"{profile.name}: {profile.describe(*sizes)} ({profile.source})"
 
 
 def _checkpoint(source: str | Path, progress: Progress, options: BuildOptions) -> Inspection:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.text import is_plain, shorten, visible
+from models.text import format_memory, is_plain, shorten, visible
 
 HOSTILE = st.text(
     st.one_of(
@@ -67,3 +67,10 @@ def test_no_escape_is_cut(most: int) -> None:
 
 def test_the_cost_does_not_grow_with_the_text() -> None:
     assert shorten("\x1b" * 50_000_000 + "end", 100).endswith(r"\x1bend")
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(3.14e9, "3.1 GB"), (400_000_000, "400 MB"), (12, "12 bytes"), (999_999, "999999 bytes")]
+)
+def test_memory_is_stated_in_round_numbers(count: float, text: str) -> None:
+    assert format_memory(count) == text

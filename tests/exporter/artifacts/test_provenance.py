@@ -20,7 +20,8 @@ from exporter.cli.provenance_options import ask_passphrase
 from exporter.errors import ArtifactError, IntegrityError, UsageError
 from exporter.formats import load_artifact
 from exporter.load_checks import LoadChecks
-from exporter.reports.console import print_export, stdout
+from exporter.reports.console import stdout
+from exporter.reports.export import print_export
 from exporter.signing import SigningKey
 from exporter.types import ExportRequest, OptimizeRequest
 from exporter.workflows.export import ExportResult, export

@@ -8,9 +8,9 @@ import pytest
 from helpers.reports import comparison, report
 from rich.console import Console
 
-from exporter.reports.console import print_parity
 from exporter.reports.json_report import parity_to_dict
 from exporter.reports.junit import junit
+from exporter.reports.parity import print_parity
 from exporter.reports.parity_page import parity_page
 from exporter.results import HeldOutAccuracy
 from exporter.workflows.candidates import ParityFailedError

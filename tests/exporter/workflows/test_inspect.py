@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from exporter.artifacts.files import sha256_file
 from exporter.errors import ArtifactError, CheckpointError
-from exporter.reports.console import print_inspection
+from exporter.reports.inspection import print_inspection
 from exporter.workflows.inspect import inspect
 from models.options import BuildOptions
 

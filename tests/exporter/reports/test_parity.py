@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from exporter.reports.console import print_parity
+from exporter.reports.parity import print_parity
 from exporter.results import Comparison, ParityReport, Placement
 
 

@@ -1,0 +1,36 @@
+"""The result of an export for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from exporter.artifacts.files import manifest_path
+from exporter.reports.console import print_duration, print_notes, print_raised
+from exporter.reports.formatting import escape, format_bytes
+from exporter.reports.parity import print_reports
+from exporter.signing import describe_signature
+
+if TYPE_CHECKING:
+    from exporter.workflows.export import ExportResult
+
+
+def print_export(result: ExportResult, console: Console) -> None:
+    """Print what was built, the parity reports, and where the files are."""
+    console.print(f"network  {escape(result.network)}")
+    print_notes(result.notes, console)
+    print_reports(result.reports, console)
+    console.print()
+    for artifact in result.artifacts:
+        for entry in artifact.manifest.files:
+            path = artifact.path.with_name(entry.path)
+            console.print(f"wrote    {escape(str(path))}  {format_bytes(entry.bytes)}  SHA-256 {entry.sha256[:16]}…")
+        signed = artifact.manifest.signed
+        by = "" if signed is None else f", {describe_signature(signed, checked=True)}"
+        console.print(f"wrote    {escape(str(manifest_path(artifact.path)))}  (manifest{escape(by)})")
+    print_duration(result.seconds, console)
+    if not result.reports:
+        for artifact in result.artifacts:
+            print_raised(artifact.manifest.raised_layers, console)
+        console.print("result   not verified (--no-verify); check the artifact with `verify parity` before you use it")

@@ -1,0 +1,149 @@
+"""A parity report for people: its comparisons, layer by layer where asked, and the result."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from exporter.reports.console import describe_phases, make_table, print_notes, print_raised
+from exporter.reports.formatting import budget_percent, escape, escape_name
+from exporter.results import Comparison, Localization, ParityReport
+
+INPUT_WIDTH = 15
+"""Of an input's name in the table of comparisons, such as `saturated+video`: all columns then have 80 characters."""
+
+
+def print_reports(reports: Sequence[ParityReport], console: Console) -> None:
+    """Print the parity report of each artifact."""
+    for report in reports:
+        print_parity(report, console)
+
+
+def print_parity(report: ParityReport, console: Console) -> None:
+    """Print the comparisons of one artifact, a table for each output, and the result."""
+    outputs = list(dict.fromkeys(row.output for row in report.comparisons))
+    console.print()
+    console.print(
+        f"parity of {escape(report.artifact)} in {escape(report.engine)}; "
+        f"absolute errors vs {escape(report.float64_name)}"
+    )
+    for output in outputs:
+        console.print()
+        if len(outputs) > 1:
+            console.print(f"output {escape(output)}")
+        console.print(_comparisons([row for row in report.comparisons if row.output == output]))
+    console.print()
+    if report.held_out is not None:
+        console.print(f"accuracy {escape(str(report.held_out))}")
+    print_raised(report.raised_layers, console)
+    if report.against is not None:
+        _print_against(report, console)
+    for found in report.determinism:
+        bits = "the same bits" if found.identical else f"differences of up to {found.max_abs_diff:.1e}"
+        console.print(f"bits     {found.condition}: {bits}")
+    if report.localization is not None:
+        _print_layers(report.localization, console)
+    print_notes(report.notes, console)
+    console.print(f"result   {_result(report)}; {describe_phases(report.seconds)}")
+
+
+def _result(report: ParityReport) -> str:
+    """Return the result of a report as a line, in rich's markup."""
+    nodes = f"{report.placement.nodes} nodes on {report.placement.device}"
+    if report.passed:
+        return f"[bold green]passed[/]: {escape(report.tolerance)}; {nodes}"
+    failed = [row for row in report.comparisons if not row.passed]
+    if failed:
+        worst = max(failed, key=lambda row: row.budget_used)
+        reason = f"{len(failed)} of {len(report.comparisons)} comparisons; worst: {escape(worst.input)}, "
+        return f"[bold red]FAILED[/]: {reason}{budget_percent(worst.budget_used)} of the error budget; {nodes}"
+    if report.placement.fallback_nodes:
+        return "[bold red]FAILED[/]: some nodes ran on another device (--allow-fallback accepts that)"
+    return "[bold red]FAILED[/]: see the notes"
+
+
+def _print_against(report: ParityReport, console: Console) -> None:
+    """Print how an artifact compares with another engine or file."""
+    differences = [row.max_abs_diff for row in report.comparisons if row.max_abs_diff is not None]
+    worst = max((row.budget_used for row in report.against_comparisons), default=0.0)
+    difference = f"differences of at most {max(differences):.1e}" if differences else "no outputs in common"
+    console.print(
+        f"against  {escape(str(report.against))}: {difference}; it uses {budget_percent(worst)} of its own error budget"
+    )
+
+
+def _print_layers(found: Localization, console: Console) -> None:
+    if found.layers:
+        console.print(f"layers   on {escape(found.input)}; errors are relative to each layer's largest value")
+        table = make_table(("layer", "artifact's value", "found by", "error", "float32", "budget\nused"), (24, 24, 24))
+        for layer in found.layers:
+            table.add_row(
+                escape_name(layer.layer),
+                escape_name(layer.value or "not in the graph"),
+                layer.matched or "-",
+                "-" if layer.error is None else f"{layer.error:.1e}",
+                f"{layer.float32_error:.1e}",
+                "-" if layer.budget_used is None else budget_percent(layer.budget_used),
+                style="red" if layer.budget_used is not None and layer.budget_used > 1 else "",
+            )
+        console.print(table)
+    console.print(f"layers   {escape(found.summary)}")
+
+
+def _comparisons(rows: Sequence[Comparison]) -> Table:
+    """Return a table of comparisons that fits 80 columns, whatever the inputs are called."""
+    if any(row.equal is not None for row in rows):
+        return _discrete_comparisons(rows)
+    low = any(row.min_snr_db is not None for row in rows)
+    middle = ("SNR\ndB", "at least\ndB") if low else ("float32\nmax", "float32\nmean")
+    headings = ("batch", "max\nerror", "mean\nerror", *middle, "budget\nused", "cosine")
+    table = make_table(("input", *headings), (INPUT_WIDTH,))
+    table.add_column("top-1", no_wrap=True)
+    table.add_column("", no_wrap=True)  # the result, which needs no heading: that leaves room for the input's name
+    for row in rows:
+        own = (
+            (f"{row.snr_db:.1f}", "-" if row.min_snr_db is None else f"{row.min_snr_db:g}")
+            if low
+            else (f"{row.float32_max_error:.1e}", f"{row.float32_mean_error:.1e}")
+        )
+        table.add_row(
+            _broken_at_plus(escape_name(row.input.replace(" + ", "+"))),
+            str(row.batch),
+            f"{row.max_error:.1e}",
+            f"{row.mean_error:.1e}",
+            *own,
+            budget_percent(row.budget_used),
+            f"{row.cosine:.6f}",
+            row.top1 or "-",
+            "[green]pass[/]" if row.passed else "[red]FAIL[/]",
+        )
+    return table
+
+
+def _broken_at_plus(name: str) -> str:
+    """Return the name of a batch of several inputs in lines that fit its column, if the names in it do."""
+    lines = [""]
+    for part in re.split(r"(?<=\+)", name):
+        if lines[-1] and len(lines[-1] + part) > INPUT_WIDTH:
+            lines.append(part)
+        else:
+            lines[-1] += part
+    return "\n".join(lines)
+
+
+def _discrete_comparisons(rows: Sequence[Comparison]) -> Table:
+    """Return the table of a discrete output: shares of elements in place of errors."""
+    table = make_table(("input", "batch", "equal", "float32\nequal", "may\ndiffer", "budget\nused"), (INPUT_WIDTH,))
+    table.add_column("result", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            _broken_at_plus(escape_name(row.input.replace(" + ", "+"))),
+            str(row.batch),
+            *(f"{100 * share:.3f}%" for share in (1 - row.max_error, 1 - row.float32_max_error, row.budget)),
+            budget_percent(row.budget_used),
+            "[green]pass[/]" if row.passed else "[red]FAIL[/]",
+        )
+    return table

@@ -1,0 +1,43 @@
+"""What `inspect` says of an artifact that its manifest states."""
+
+from __future__ import annotations
+
+from exporter.artifacts.manifest import Manifest
+from models.class_names import describe_class_names
+from models.preprocessing import UNKNOWN
+
+
+def manifest_facts(manifest: Manifest) -> dict[str, str]:
+    """Return {name: fact} of the network, its weights and preprocessing, and of the export."""
+    network, checkpoint = manifest.network, manifest.checkpoint
+    origin = (
+        f"random, seed {network.seed}"
+        if checkpoint is None
+        else f"{checkpoint.file} ({checkpoint.layout} layout, {checkpoint.loaded} of {checkpoint.total} tensors, "
+        f"SHA-256 {checkpoint.sha256[:16]}…)"
+    )
+    facts = {
+        "network": f"{network.description}, {network.parameters:,} parameters",
+        "weights": origin,
+        "preprocessing": _describe_profile(manifest),
+        "class names": describe_class_names(manifest.class_names) if manifest.class_names else "not known",
+        "options": ", ".join(f"{name} {value}" for name, value in sorted(manifest.options.items())),
+        "versions": ", ".join(f"{name} {value}" for name, value in sorted(manifest.versions.items())),
+    }
+    if manifest.parity is not None:
+        result = "passed" if manifest.parity.passed else "failed"
+        facts["parity at export"] = (
+            f"{result} in {manifest.parity.engine}, {manifest.parity.max_budget_used:.0%} of the budget used"
+        )
+    return facts
+
+
+def _describe_profile(manifest: Manifest) -> str:
+    profile = manifest.preprocessing
+    if profile is None:
+        return "none"
+    if profile.name == UNKNOWN.name:
+        return "not known"
+    stated = manifest.clip_size or manifest.signature.inputs[0].shape
+    sizes = [size for size in stated[-2:] if isinstance(size, int)]
+    return f"{profile.name}: {profile.describe(*sizes)} ({profile.source})"
