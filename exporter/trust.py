@@ -177,5 +177,5 @@ def require_recorded(path: Path, what: str, sha256: str, reason: str = "") -> No
         looked += f" (there is no record in {state_folder()})"
     raise ArtifactError(
         f"{path}: {what} is code, and there is no record that this tool wrote it here (SHA-256 {sha256[:16]}…){looked}"
-        "; export it again here, or add --trust if whoever made it may do what you can"
+        "; export it again here, or add --trust if you trust its author to run code on this machine"
     )

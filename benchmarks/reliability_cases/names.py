@@ -49,7 +49,7 @@ def families(run: Run) -> Iterator[Row]:
     if not run.long:
         cases = cases[:: len(cases) // 24]
     row = Row(
-        "no name of a stranger moves the cursor, forges a line, breaks JSON or a line of 500 characters",
+        "no name in a file moves the cursor, forges a line, breaks JSON or a line of 500 characters",
         f"{len(NAMES)} names in {', '.join(_WRITERS)}; inspect, with --json, verify parity and optimize",
     )
     yield run_cases(row, len(cases), lambda number: _try_name(folder, *cases[number]), seconds=COMMAND_SECONDS)

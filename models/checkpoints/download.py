@@ -182,7 +182,8 @@ def _receive_all(address: Address, part: Path, progress: Progress) -> Body:
             if not left:
                 raise CheckpointError(f"{address.display}: the file changes while it is downloaded") from None
         except RETRYABLE as error:
-            text = str(getattr(error, "reason", "") or error) or type(error).__name__
+            cause = getattr(error, "reason", "") or error
+            text = (isinstance(cause, OSError) and cause.strerror) or str(cause) or type(error).__name__
             reason = " ".join(text.split())[:200]  # http.client quotes what the server sent
             final = isinstance(error, ssl.SSLError | DeadlineError)
             if final or not left or not part.is_file():
