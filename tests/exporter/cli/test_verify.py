@@ -158,7 +158,7 @@ WRONG = {
         2,
         "--max-growth must be at least 1 and finite (got 0.5)",
     ),
-    "no baseline": (("mine.onnx", "--baseline", "none.json"), 3, "--baseline none.json: cannot be read: No such file"),
+    "no baseline": (("mine.onnx", "--baseline", "none.json"), 3, "no such baseline: none.json"),
     "no baseline inside": (("mine.onnx", "--baseline", "text.onnx"), 3, "--baseline text.onnx: not a baseline"),
     "a report into nowhere": (
         ("mine.onnx", "--junit", "none/p.xml"),
