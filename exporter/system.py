@@ -4,7 +4,7 @@ Engines' adapters import this under interpreters that have no psutil and where `
 """
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy")
@@ -58,6 +58,27 @@ def available_cpus() -> int:
     if hasattr(process, "cpu_affinity"):  # not on macOS
         return len(process.cpu_affinity() or ())
     return psutil.cpu_count() or 1
+
+
+def library_version(name: str) -> str:
+    """Return the version of an installed library, under whichever distribution it came.
+
+    onnxruntime-gpu, onnxruntime-openvino and others install the module `onnxruntime`, and none of them is the
+    distribution `onnxruntime`.
+
+    Args:
+        name: the name of the distribution, which is also that of the module up to `-` and `_`.
+
+    Raises:
+        PackageNotFoundError: no distribution has that name or that module.
+    """
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        providers = packages_distributions().get(name.replace("-", "_"))
+        if not providers:
+            raise
+        return version(providers[0])
 
 
 def environment() -> dict[str, str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 import os
 import re
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from exporter.engines.base import Tensors, one_line
@@ -43,13 +46,18 @@ MISSING = (
 )
 UNUSABLE = (
     "--device {device}: onnxruntime-gpu is installed but could not start {provider} here; "
-    "it needs an NVIDIA driver and the {libraries} libraries of its version"
+    "it needs an NVIDIA driver and the {libraries} libraries of its version; {install}"
 )
 FLOAT16_ON_CPU = (
     "onnxruntime's CPU provider computes float16 layers in float32, past float16's range: its outputs and times say "
     "nothing of a GPU's"
 )
-LIBRARIES: dict[Device, str] = {"cpu": "", "cuda": "CUDA and cuDNN", "tensorrt": "CUDA, cuDNN and TensorRT"}
+LIBRARIES: dict[Device, tuple[str, str]] = {
+    "cuda": ("CUDA and cuDNN", "pip install 'onnxruntime-gpu[cuda,cudnn]' installs these"),
+    "tensorrt": ("CUDA, cuDNN and TensorRT", "pip install 'onnxruntime-gpu[cuda,cudnn]' 'tensorrt<11' installs these"),
+}
+"""{device: the libraries of its provider, and the command that installs them}. Up to onnxruntime-gpu 1.31 the TensorRT
+provider is linked with TensorRT 10."""
 
 
 class OnnxRuntime(OnnxFileRuntime):
@@ -77,6 +85,8 @@ class OnnxRuntime(OnnxFileRuntime):
 
         device = self.options.device
         require_device(device)
+        if device != "cpu":
+            _preload_libraries(device)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # an error is also raised
         options.add_session_config_entry(RECORD_PLACEMENT, "1")
@@ -94,8 +104,9 @@ class OnnxRuntime(OnnxFileRuntime):
         except Exception as error:  # its exceptions share no base class
             raise ArtifactError(f"{self.path}: onnxruntime rejects it: {_reason(error)}") from error
         if PROVIDERS[device] not in self._session.get_providers():
+            libraries, install = LIBRARIES[device]
             raise UnavailableError(
-                UNUSABLE.format(device=device, provider=PROVIDERS[device], libraries=LIBRARIES[device])
+                UNUSABLE.format(device=device, provider=PROVIDERS[device], libraries=libraries, install=install)
             )
         self._output_names = [node.name for node in self._session.get_outputs()]
 
@@ -166,6 +177,20 @@ def _providers(device: Device) -> list[Any]:
         os.environ[NO_TF32] = "0"
         wanted.insert(0, PROVIDERS["tensorrt"])
     return wanted
+
+
+def _preload_libraries(device: Device) -> None:
+    """Load the NVIDIA libraries that pip has installed, where the system's loader does not look for them.
+
+    onnxruntime says on stdout which ones it does not find, although the system may have them.
+    """
+    import onnxruntime
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        onnxruntime.preload_dlls()
+        if device == "tensorrt":
+            with contextlib.suppress(ImportError, OSError):  # the system may have its libraries without the package
+                import_module("tensorrt")
 
 
 def require_device(device: Device) -> None:

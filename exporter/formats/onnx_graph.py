@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from exporter.artifacts.manifest import Manifest, OptionValue
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import FAILED_OPTION, WriteRequest, WriteResult
 from exporter.formats.onnx_names import rename_nodes
+from exporter.system import library_version
 from exporter.types import OptimizeOptions
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
@@ -123,7 +123,7 @@ def write_graph(
     manifest = replace(
         request.manifest,
         options={**request.manifest.options, **options},
-        versions={name: version(name) for name in (*VERSIONS, *graph.libraries)},
+        versions={name: library_version(name) for name in (*VERSIONS, *graph.libraries)},
     )
     _set_metadata(graph.model, manifest)
     files = write_onnx(graph.model, folder, request.name + SUFFIX, external_data=request.external_data)

@@ -8,7 +8,6 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -25,7 +24,7 @@ from exporter.openvino_ir import (
     WEIGHTS_SUFFIX,
     compile_options,
 )
-from exporter.system import BFLOAT16_INSTRUCTIONS, cpu_features
+from exporter.system import BFLOAT16_INSTRUCTIONS, cpu_features, library_version
 from models.built_model import BuiltModel
 from models.specs import TensorSpec
 
@@ -150,7 +149,7 @@ def write_model(
     manifest = replace(
         request.manifest,
         options={**request.manifest.options, **options},
-        versions={name: version(name) for name in (*VERSIONS, "openvino", *graph.libraries)},
+        versions={name: library_version(name) for name in (*VERSIONS, "openvino", *graph.libraries)},
     )
     compress = request.optimize.weight_dtype == "fp16"
     files = save(converted, folder, request.name, manifest.embedded().to_json(), compress=compress)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -29,6 +28,7 @@ from exporter.formats.torchscript_variants import (
     random_input,
 )
 from exporter.stored_tensors import StoredModel
+from exporter.system import library_version
 from exporter.types import ComputePrecision, FormatName
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
@@ -164,7 +164,7 @@ def _write(
 ) -> WriteResult:
     failed = {FAILED_OPTION: ", ".join(rejected)} if rejected else {}
     whole = {**request.manifest.options, **options, **failed}
-    manifest = replace(request.manifest, options=whole, versions={"torch": version("torch")})
+    manifest = replace(request.manifest, options=whole, versions={"torch": library_version("torch")})
     path = folder / f"{request.name}{Pt2Format.suffix}"
     save_program(program, path, {MANIFEST_KEY: manifest.embedded().to_json()})
     return WriteResult((path,), manifest, notes)

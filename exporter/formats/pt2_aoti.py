@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -25,7 +24,7 @@ from exporter.formats.torch_stored import read_stored_archive
 from exporter.formats.torchscript import MEASURED_OPTION, VARIANT_OPTION
 from exporter.formats.torchscript_variants import Variant, fastest, make_variant, measure, random_input
 from exporter.stored_tensors import StoredModel
-from exporter.system import cpu_features
+from exporter.system import cpu_features, library_version
 from exporter.types import ComputePrecision, FormatName
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
@@ -196,7 +195,7 @@ def _write(
     failed = {FAILED_OPTION: ", ".join(rejected)} if rejected else {}
     # it is for this processor, whatever was asked for
     whole = {**request.manifest.options, "target": "cpu", **options, **failed}
-    manifest = replace(request.manifest, options=whole, versions={"torch": version("torch")})
+    manifest = replace(request.manifest, options=whole, versions={"torch": library_version("torch")})
     path = folder / f"{request.name}{AotiFormat.suffix}"
     extra = {f"extra/{MANIFEST_KEY}": manifest.embedded().to_json().encode()}
     with package.open("rb") as stream:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO
@@ -26,6 +25,7 @@ from exporter.formats.torchscript_variants import (
     script_and_freeze,
 )
 from exporter.stored_tensors import StoredModel
+from exporter.system import library_version
 from exporter.types import ComputePrecision, FormatName
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
@@ -139,7 +139,7 @@ class TorchScriptFormat:
     ) -> tuple[tuple[Path, ...], Manifest]:
         """Write the file, and return it with the manifest inside."""
         whole = {**request.manifest.options, **options}
-        manifest = replace(request.manifest, options=whole, versions={"torch": version("torch")})
+        manifest = replace(request.manifest, options=whole, versions={"torch": library_version("torch")})
         path = folder / f"{request.name}{self.suffix}"
         with suppress_foreign_logging(), save_archive(script, {MANIFEST_KEY: manifest.embedded().to_json()}) as saved:
             normalize_archive(saved, path)

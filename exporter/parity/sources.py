@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
@@ -15,6 +14,7 @@ from exporter.engines.pytorch import PyTorchRuntime
 from exporter.load_checks import RECORDED_ONLY, Vouched
 from exporter.onnx_io.precision import detect_precision
 from exporter.parity.decisions import DecisionGraph
+from exporter.system import library_version
 from exporter.types import FormatName
 from models.builder import state_sha256
 from models.built_model import BuiltModel
@@ -67,7 +67,7 @@ class NetworkSource:
     def key(self) -> str:
         """Return the hash of the parameters with the structure, torch's version and its CPU instructions."""
         structure = f"{self.model.architecture} {sorted(self.model.settings.items())}"
-        return f"{state_sha256(self.model.network)} {structure} torch {version('torch')} {_cpu_capability()}"
+        return f"{state_sha256(self.model.network)} {structure} torch {library_version('torch')} {_cpu_capability()}"
 
     def open(
         self, precision: ReferencePrecision, *, all_outputs: bool = False, extra_outputs: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ class FileSource:
 
     def key(self) -> str:
         """Return the hash of the file and its data, with the versions of its engines and torch's CPU instructions."""
-        versions = " ".join(f"{name} {version(name)}" for name in ("torch", "onnx", "onnxruntime"))
+        versions = " ".join(f"{name} {library_version(name)}" for name in ("torch", "onnx", "onnxruntime"))
         files = (self.path, *data_files(self.path, self.format))
         return f"{' '.join(map(sha256_file, files))} {versions} {_cpu_capability()}"
 

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 from filelock import Timeout
@@ -21,7 +21,7 @@ from exporter.calibration_clips import CalibrationClips
 from exporter.errors import C3DExportError, CheckFailedError, OutputError, UnavailableError, UsageError
 from exporter.formats import load_artifact
 from exporter.storage import translate_os_errors
-from exporter.system import environment
+from exporter.system import environment, library_version
 from exporter.types import ExportRequest, OptimizeOptions, ParityOptions, PrecisionOptions
 from exporter.workflows.export import export
 from models.builder import state_sha256
@@ -50,7 +50,7 @@ def comparison_key(request: DeploymentRequest, model: BuiltModel, clips: Calibra
     libraries: dict[str, str] = {}
     for name in DECIDING_LIBRARIES:
         with contextlib.suppress(PackageNotFoundError):
-            libraries[name] = version(name)
+            libraries[name] = library_version(name)
     precision = replace(request.precision, calibration=replace(request.precision.calibration, clips=()))
     decides = {
         "network": [model.title, state_sha256(model.network), sorted(model.settings.items()), str(model.preprocessing)],

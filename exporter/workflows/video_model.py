@@ -9,7 +9,6 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 from exporter import __version__
@@ -25,6 +24,7 @@ from exporter.inference.preprocessing import require_known_profile
 from exporter.inference.types import InferenceOptions
 from exporter.output_targets import check_output_folder
 from exporter.storage import translate_os_errors
+from exporter.system import library_version
 from exporter.types import FORMAT_NAMES, ExportRequest, FormatName, OptimizeOptions, ParityOptions, Target
 from exporter.video.container import require_pyav
 from models.built_model import BuiltModel
@@ -147,7 +147,7 @@ class _CachedExport:
             "outputs": outputs,
             "format": self.format,
             "optimize": asdict(self.optimize),
-            "versions": {"c3d-export": __version__} | {name: version(name) for name in DECIDING_LIBRARIES},
+            "versions": {"c3d-export": __version__} | {name: library_version(name) for name in DECIDING_LIBRARIES},
         }
         key = hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:32]
         return cache_folder() / CACHE / key / f"model{FORMATS[self.format].suffix}"

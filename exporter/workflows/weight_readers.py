@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ from exporter.isolation.worker import native_call
 from exporter.load_checks import LoadChecks
 from exporter.memory_errors import translate_memory_errors
 from exporter.stored_tensors import StoredTensor, tensor_sha256
+from exporter.system import library_version
 from exporter.types import FormatName
 from exporter.workflows.integrity import ReadWeights
 
@@ -76,7 +76,7 @@ def read_weights(
 def _compare(
     library: str, artifact: LoadedArtifact, recorded: dict[str, str], stored: dict[str, StoredTensor]
 ) -> ReadWeights:
-    title = f"{library} {version(library)}"
+    title = f"{library} {library_version(library)}"
     left, seen = dict(recorded), 0
     with native_call(title, artifact.path), translate_memory_errors(artifact.path, "reading its weights"):
         try:

@@ -3,8 +3,10 @@
 import importlib.util
 import os
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -55,6 +57,20 @@ def test_without_linux_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 def test_without_an_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(psutil.Process, "cpu_affinity")
     assert system.available_cpus() == psutil.cpu_count()
+
+
+def test_a_library_has_a_version_under_whatever_distribution_it_came(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    info = tmp_path / "some_library_gpu-1.31.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: some-library-gpu\nVersion: 1.31.1\n", "utf-8")
+    (info / "top_level.txt").write_text("some_library\n", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert system.library_version("some-library") == "1.31.1"
+    assert system.library_version("numpy") == np.__version__
+    with pytest.raises(PackageNotFoundError):
+        system.library_version("no-such-library")
 
 
 def test_the_environment_names_tool_python_libraries_and_processor() -> None:

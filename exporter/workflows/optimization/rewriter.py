@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from exporter.onnx_io.structure import structure_digest
 from exporter.passes.decisions import UNDONE
 from exporter.passes.record import RECORD_KEY, RECORD_OPTION, DecisionRecord
 from exporter.storage import translate_os_errors
+from exporter.system import library_version
 from exporter.timing import timed
 from exporter.types import OptimizeOptions, OptimizeRequest
 from models.config import MANIFEST_KEY
@@ -194,7 +194,7 @@ class Rewriter:
         options = {**old.options, **manifest_options(candidate.options, rewritten.passes), "external_data": external}
         options[RECORD_OPTION] = rewritten.record.to_json()
         names = ("onnx", "onnx-ir", "onnxscript", *(("onnxruntime",) if candidate.options.autotune else ()))
-        versions = {**old.versions, **{name: version(name) for name in names}}
+        versions = {**old.versions, **{name: library_version(name) for name in names}}
         return replace(old, name=self.target.stem, options=options, versions=versions, files=(), parity=None)
 
     def _trial(self, model: ir.Model, stage: Path) -> str | None:

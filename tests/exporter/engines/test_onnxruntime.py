@@ -76,7 +76,12 @@ CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPU
     ],
 )
 def test_a_device_that_does_not_start_is_told(
-    device: Device, wanted: list[object], libraries: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    device: Device,
+    wanted: list[object],
+    libraries: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """onnxruntime-gpu without a driver offers the provider and then quietly uses the CPU."""
     asked: list[object] = []
@@ -89,6 +94,7 @@ def test_a_device_that_does_not_start_is_told(
     monkeypatch.setenv(NO_TF32, "1")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcudart.so.13"))  # noqa: T201
     find_engine("onnx").require_device(device)
     path = small_models.network(tmp_path / "m.onnx")
     reported = (
@@ -97,6 +103,7 @@ def test_a_device_that_does_not_start_is_told(
     with pytest.raises(UnavailableError, match=reported), OnnxRuntime(path, RuntimeOptions(device)):
         pass
     assert asked == wanted
+    assert capsys.readouterr().out == ""
     assert os.environ[NO_TF32] == ("0" if device == "tensorrt" else "1")  # TensorRT has no option of its own for it
 
 
