@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +13,7 @@ from helpers.colour_videos import write_colours
 from helpers.exported import NARROW, ExportedByCommand
 from helpers.run import python
 from helpers.small_video_model import SmallVideoModel, make_small_video_model
+from helpers.torch_exporter import keep_operator_table
 from helpers.video_command import VideoCommand
 
 from exporter.parity.golden import GoldenOutputs
@@ -35,6 +37,14 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("C3D_EXPORT_STATE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def operator_table() -> Iterator[None]:
+    """The table of operators of torch's ONNX exporter, made once for the run."""
+    with pytest.MonkeyPatch.context() as patch:
+        keep_operator_table(patch)
+        yield
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -85,6 +95,14 @@ def narrow_artifacts(tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
     """The narrow network as ONNX and TorchScript, published without verification."""
     folder = tmp_path_factory.mktemp("narrow")
     return export(ExportRequest(("onnx", "torchscript"), model=NARROW, output_dir=folder, verify=False))
+
+
+@pytest.fixture(scope="session")
+def rewritable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A C3D of 16 base channels as ONNX, without verification: wide enough for each pass for CPUs to have work."""
+    options = replace(NARROW, base_channels=16, feature_dim=1024)
+    folder = tmp_path_factory.mktemp("rewritable")
+    return export(ExportRequest(("onnx",), model=options, output_dir=folder, verify=False)).artifacts[0].path
 
 
 @pytest.fixture(scope="session")

@@ -106,8 +106,8 @@ def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
         FORMATS["torchscript"].read_embedded(tmp_path / "x.pt")
 
 
-def test_a_flipped_bit_is_found_without_a_manifest_beside_it(exported: ExportedByCommand, tmp_path: Path) -> None:
-    content = bytearray(exported.torchscript.read_bytes())
+def test_a_flipped_bit_is_found_without_a_manifest_beside_it(narrow_artifacts: ExportResult, tmp_path: Path) -> None:
+    content = bytearray(narrow_artifacts.artifacts[1].path.read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / "c3d.pt").write_bytes(content)
     with pytest.raises(ArtifactError, match="damaged: its member archive/constants/.* fails its CRC"):

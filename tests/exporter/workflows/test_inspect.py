@@ -1,6 +1,7 @@
 """`inspect()` says what a file is, without running anything of it."""
 
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from safetensors.torch import save_file
 from exporter.artifacts.files import sha256_file
 from exporter.errors import ArtifactError, CheckpointError
 from exporter.reports.inspection import print_inspection
+from exporter.workflows.export import ExportResult
 from exporter.workflows.inspect import inspect
 from models.options import BuildOptions
 
@@ -42,15 +44,13 @@ def test_a_torchscript_artifact_by_its_manifest(exported: ExportedByCommand, mon
     assert found.facts["producer"] == "c3d-export 0.1.0"
 
 
-def test_a_changed_artifact(exported: ExportedByCommand, tmp_path: Path) -> None:
+def test_a_changed_artifact(narrow_artifacts: ExportResult, tmp_path: Path) -> None:
+    for path in narrow_artifacts.artifacts[0].files:
+        shutil.copy(path, tmp_path)
     changed = tmp_path / "c3d.onnx"
-    changed.write_bytes(exported.onnx.read_bytes())
-    (tmp_path / "c3d.onnx.json").write_bytes(exported.onnx.with_name("c3d.onnx.json").read_bytes())
-    with changed.open("r+b") as stream:
-        stream.seek(200_000_000)
-        byte = stream.read(1)
-        stream.seek(200_000_000)
-        stream.write(bytes([byte[0] ^ 1]))
+    content = bytearray(changed.read_bytes())
+    content[len(content) // 2] ^= 1
+    changed.write_bytes(content)
     assert "is not the file that c3d.onnx.json describes" in str(inspect(changed).integrity)
 
 

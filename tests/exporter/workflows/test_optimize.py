@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from helpers.exported import ExportedByCommand
 from helpers.graphs import graph, node, normal, run_float64, run_onnxruntime
 from helpers.optimizing import CUBE, contents, request, saved, unet
 
@@ -94,13 +93,11 @@ def test_a_fixed_batch_stays_fixed(tmp_path: Path) -> None:
     assert list(onnx.load(done.path).graph.input) == list(unet(batch=2).graph.input)
 
 
-def test_an_optimized_artifact_has_a_manifest_that_records_the_passes(
-    exported: ExportedByCommand, tmp_path: Path
-) -> None:
-    wanted = request(exported.onnx, tmp_path / "half.onnx", OptimizeOptions("cpu", weight_dtype="fp16"), verify=False)
+def test_an_optimized_artifact_has_a_manifest_that_records_the_passes(rewritable: Path, tmp_path: Path) -> None:
+    wanted = request(rewritable, tmp_path / "half.onnx", OptimizeOptions("cpu", weight_dtype="fp16"), verify=False)
     done = optimize(wanted)
     subject = load_artifact(done.path)  # hashes, and the manifest inside against the one beside
-    old = read_manifest(exported.onnx.with_name("c3d.onnx.json"))
+    old = read_manifest(rewritable.with_name("c3d.onnx.json"))
     assert subject.manifest is not None
     assert subject.manifest.signature == old.signature
     assert subject.manifest.network.state_sha256 == old.network.state_sha256

@@ -1,6 +1,6 @@
 """Files as each origin's own tool writes them, and each origin's own network: nothing of the code under test.
 
-All origins hold one network here, `canonical()`, laid out by index arithmetic of this module's own. The outputs that
+All origins hold one network here, `canonical()`, at full or an eighth of the width, laid out by index arithmetic of this module's own. The outputs that
 a file must give are computed from its own arrays, in its own axes, by `own_outputs`.
 """
 
@@ -41,11 +41,16 @@ CLASSES = 487
 
 
 @functools.cache
-def canonical() -> State:
-    """{layer.weight or layer.bias: float32} in torch's axes: He's scale, so that no layer's signal vanishes."""
+def canonical(divisor: int = 1) -> State:
+    """{layer.weight or layer.bias: float32} in torch's axes: He's scale, so that no layer's signal vanishes.
+
+    Every layer has a `divisor`th of C3D's channels and features.
+    """
     generator = np.random.default_rng(2015)
     state: State = {}
-    for name, shape in {**SHAPES, "fc8": (CLASSES, 4096)}.items():
+    for name, full in SHAPES.items():
+        outputs = CLASSES if name == "fc8" else full[0] // divisor
+        shape = (outputs, 3 if name == "conv1" else full[1] // divisor, *full[2:])
         scale = np.float32((2 / np.prod(shape[1:])) ** 0.5)
         state[f"{name}.weight"] = generator.standard_normal(shape, dtype=np.float32) * scale
         state[f"{name}.bias"] = generator.standard_normal(shape[0], dtype=np.float32) * np.float32(0.1)
@@ -72,13 +77,13 @@ def theano_kernel(kernel: Floats) -> Floats:
 
 def channels_last_rows(weight: Floats) -> Floats:
     """fc6's (out, c*h*w) as (h*w*c, out): row (h, w, c) is what read channel c at (h, w)."""
-    h, w, c = np.meshgrid(range(4), range(4), range(512), indexing="ij")
+    h, w, c = np.meshgrid(range(4), range(4), range(weight.shape[1] // 16), indexing="ij")
     return np.ascontiguousarray(weight.T[(c * 16 + h * 4 + w).reshape(-1)])
 
 
-def keras_state(kernel: Callable[[Floats], Floats], fc6: Callable[[Floats], Floats]) -> State:
+def keras_state(kernel: Callable[[Floats], Floats], fc6: Callable[[Floats], Floats], state: State) -> State:
     """Kernels and linear weights in Keras's axes, under canonical names."""
-    state = dict(canonical())
+    state = dict(state)
     for name in CONVOLUTIONS:
         state[f"{name}.weight"] = kernel(state[f"{name}.weight"])
     for name in ("fc7", "fc8"):
@@ -93,13 +98,11 @@ def transposed(weight: Floats) -> Floats:
 # ---- writers
 
 
-def renamed(
-    layers: Mapping[str, str], parameters: tuple[str, str], state: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def renamed(layers: Mapping[str, str], parameters: tuple[str, str], state: Mapping[str, Any]) -> dict[str, Any]:
     """The state under an origin's names: `layers` names modules, `parameters` are endings of weight and bias."""
     endings: dict[str, str] = dict(zip(("weight", "bias"), parameters, strict=True))
     found: dict[str, Any] = {}
-    for name, value in (canonical() if state is None else state).items():
+    for name, value in state.items():
         layer, parameter = name.split(".")
         found[layers.get(layer, layer) + endings[parameter]] = value
     return found
@@ -215,7 +218,7 @@ _TRUNK: dict[str, Doubles] = {}
 
 
 def trunk(kernels: Mapping[str, Floats], kind: str) -> Doubles:
-    """Return conv5b's output (512, 2, 7, 7) after ReLU, cached by the hash of its weights."""
+    """Return conv5b's output (C, 2, 7, 7) after ReLU, cached by the hash of its weights."""
     taps = {
         name: np.stack(
             [TAPS[kind](kernels[f"{name}.weight"], t, h, w) for t in range(3) for h in range(3) for w in range(3)]
