@@ -16,6 +16,7 @@ from helpers.small_video_model import SmallVideoModel, make_small_video_model
 from helpers.torch_exporter import keep_operator_table
 from helpers.video_command import VideoCommand
 
+from exporter import file_state
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputSet
 from exporter.parity.inputs import make_video_inputs
@@ -25,6 +26,8 @@ from exporter.workflows.export import ExportResult, export
 from models.builder import build
 from models.built_model import BuiltModel
 from models.preprocessing import UNKNOWN
+
+CLOCK_TICK_NS = file_state.CLOCK_TICK_NS
 
 hypothesis.settings.register_profile("no deadline", deadline=None)  # how long an example takes is no promise
 hypothesis.settings.load_profile("no deadline")
@@ -37,6 +40,31 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("C3D_EXPORT_STATE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Calls of fsync are made and checked, and return before the disk has done it: 5 ms each, thousands of them.
+
+    What a disk holds after a power failure is computed from the calls (`helpers.power_loss`). Processes of their own sync.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: os.fstat(descriptor) and None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_clock() -> Iterator[None]:
+    """A file may be hashed at once after it was written, which no other test than those of `clock_tick` changes then."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file_state, "CLOCK_TICK_NS", 0)
+        yield
+
+
+@pytest.fixture
+def clock_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that change a file after it was hashed: the wait that makes any such change visible."""
+    monkeypatch.setattr(file_state, "CLOCK_TICK_NS", CLOCK_TICK_NS)
 
 
 @pytest.fixture(scope="session", autouse=True)

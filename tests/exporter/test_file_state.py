@@ -10,6 +10,8 @@ import pytest
 from exporter.errors import IntegrityError
 from exporter.file_state import file_state, hash_file, require_unchanged
 
+pytestmark = pytest.mark.usefixtures("clock_tick")
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:

@@ -11,6 +11,7 @@ from exporter.formats import load_artifact, runtime_options
 from exporter.workflows.export import ExportResult
 
 
+@pytest.mark.usefixtures("clock_tick")
 @pytest.mark.parametrize("how", ["replaced", "written in place"])
 def test_a_file_that_is_swapped_before_its_engine_opens_it(
     how: str, narrow_artifacts: ExportResult, tmp_path: Path
