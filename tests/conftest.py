@@ -13,7 +13,7 @@ from helpers.colour_videos import write_colours
 from helpers.exported import NARROW, ExportedByCommand
 from helpers.run import python
 from helpers.small_video_model import SmallVideoModel, make_small_video_model
-from helpers.torch_exporter import keep_operator_table
+from helpers.torch_exporter import keep_operator_tables
 from helpers.video_command import VideoCommand
 
 from exporter import file_state
@@ -21,11 +21,15 @@ from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputSet
 from exporter.parity.inputs import make_video_inputs
 from exporter.parity.sources import NetworkSource
+from exporter.system import available_cpus
 from exporter.types import QUICK, ExportRequest, ParityOptions
 from exporter.workflows.export import ExportResult, export
 from models.builder import build
 from models.built_model import BuiltModel
 from models.preprocessing import UNKNOWN
+
+DEFAULT_MARKERS = "not heavy and not cluster and not cuda and not browser"
+"""As in pyproject.toml."""
 
 CLOCK_TICK_NS = file_state.CLOCK_TICK_NS
 
@@ -68,21 +72,31 @@ def clock_tick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def operator_table() -> Iterator[None]:
-    """The table of operators of torch's ONNX exporter, made once for the run."""
+def operator_tables() -> Iterator[None]:
+    """The tables of operators of torch's exporters, made once for the run."""
     with pytest.MonkeyPatch.context() as patch:
-        keep_operator_table(patch)
+        keep_operator_tables(patch)
         yield
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process of one thread for each of at most four cores, for the whole default suite; all else runs in this process.
+
+    So `--pdb`, `-s`, chosen files and tests and the marked ones work as without processes. Threads for networks as small
+    as the tests' cost more than they gain.
+    """
+    whole = config.args_source is not pytest.Config.ArgsSource.ARGS and not config.option.keyword
+    if not whole or config.option.capture == "no" or config.option.markexpr != DEFAULT_MARKERS:
+        return 0
+    os.environ["OMP_NUM_THREADS"] = "1"
+    return min(available_cpus(), 4)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `pytest -n 2 --dist loadgroup`, run a file's tests in one process, and the full network in one of them."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return
-    for item in items:
-        names = item.fixturenames if isinstance(item, pytest.Function) else ()
-        item.add_marker(pytest.mark.xdist_group("full network" if "exported" in names else str(item.path)))
+    """In processes, begin with the tests of the full network: one of the processes gets them all, and exports it once."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: not (isinstance(item, pytest.Function) and "exported" in item.fixturenames))
 
 
 EXPORT = """

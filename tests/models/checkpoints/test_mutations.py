@@ -66,7 +66,7 @@ HDF5 = ("c3d.h5", "packed.h5")
 
 @pytest.mark.parametrize("name", [name for name in WRITERS if name not in HDF5])
 @given(mutate=mutations())
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_mutated_file_loads_or_is_refused(name: str, mutate: Callable[[bytes], bytes], folder: Path) -> None:
     check_mutated(name, mutate, folder)
 
@@ -79,10 +79,10 @@ def test_a_mutated_hdf5_file_loads_or_is_refused(name: str, mutate: Callable[[by
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", HDF5)
+@pytest.mark.parametrize("name", WRITERS)
 @given(mutate=mutations())
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_many_mutated_hdf5_files(name: str, mutate: Callable[[bytes], bytes], folder: Path) -> None:
+def test_many_mutated_files(name: str, mutate: Callable[[bytes], bytes], folder: Path) -> None:
     check_mutated(name, mutate, folder)
 
 
