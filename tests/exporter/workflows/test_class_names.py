@@ -81,7 +81,16 @@ def test_inspect_shows_the_first_and_its_json_all(written: Path, capfd: pytest.C
 def test_the_user_s_names_replace_those_of_the_origin(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     caffe(tmp_path, 101)
     (tmp_path / "names.txt").write_text("".join(f"{number} action {number}\n" for number in range(1, 102)))
-    options = ("--format", "onnx", "--weights", "c3d.caffemodel", "--no-verify", "--labels", "names.txt", "--json")
+    options = (
+        "--format",
+        "torchscript",
+        "--weights",
+        "c3d.caffemodel",
+        "--no-verify",
+        "--labels",
+        "names.txt",
+        "--json",
+    )
     done = call("c3d-export", *options, cwd=tmp_path, capture=capfd)
     assert (done.returncode, done.stderr) == (0, "")
     manifest = json.loads(done.stdout)["artifacts"][0]["manifest"]
@@ -114,15 +123,16 @@ def test_names_that_do_not_fit_are_refused_before_anything_is_written(
 def test_a_network_without_known_names_says_how_to_give_them_and_its_manifest_is_as_before(tmp_path: Path) -> None:
     torch.save(narrow_state(101), tmp_path / "c3d.pth")
     made = export(
-        ExportRequest(("onnx",), BuildOptions(weights=tmp_path / "c3d.pth"), output_dir=tmp_path, verify=False)
+        ExportRequest(("torchscript",), BuildOptions(weights=tmp_path / "c3d.pth"), output_dir=tmp_path, verify=False)
     )
     assert any("--labels ucf101, --labels ucf101-sorted or --labels FILE" in note for note in made.notes)
-    assert "class_names" not in json.loads((tmp_path / "c3d.onnx.json").read_text())
+    assert "class_names" not in json.loads((tmp_path / "c3d.pt.json").read_text())
 
 
 def test_features_alone_and_a_new_head_have_no_names(tmp_path: Path) -> None:
     path = caffe(tmp_path, 101)
-    features = ExportRequest(("onnx",), BuildOptions(weights=path), outputs=("fc6",), output_dir=tmp_path, verify=False)
+    options = BuildOptions(weights=path)
+    features = ExportRequest(("torchscript",), options, outputs=("fc6",), output_dir=tmp_path, verify=False)
     assert export(features).artifacts[0].manifest.class_names is None
     assert build(BuildOptions(weights=path, num_classes=487, new_head=True)).class_names is None
     named = BuildOptions(weights=path, num_classes=2, new_head=True, labels=("walk", "run"))

@@ -16,11 +16,12 @@ from helpers.checkpoints import narrow_state
 from helpers.clips import make_clip
 from helpers.run import call
 
+from exporter.artifacts.files import manifest_path, read_manifest
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.rebuilding import rebuild_network
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import FORMATS, load_artifact
-from exporter.types import ExportRequest, ParityOptions
+from exporter.types import ExportRequest, FormatName, ParityOptions
 from exporter.workflows.export import export
 from exporter.workflows.inspect import inspect
 from exporter.workflows.verify import verify_parity
@@ -51,10 +52,10 @@ def folder(tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return tmp_path
 
 
-def run_export(folder: Path, options: BuildOptions) -> Manifest:
-    """Export as ONNX without verifying; return the manifest beside the file."""
-    export(ExportRequest(("onnx",), replace(options, weights=folder / "c3d.pth"), output_dir=folder, verify=False))
-    return Manifest.from_json((folder / "c3d.onnx.json").read_text())
+def run_export(folder: Path, options: BuildOptions, kind: FormatName = "onnx") -> Manifest:
+    """Export without verifying; return the manifest beside the file."""
+    request = ExportRequest((kind,), replace(options, weights=folder / "c3d.pth"), output_dir=folder, verify=False)
+    return read_manifest(manifest_path(export(request).artifacts[0].path))
 
 
 def test_the_profile_is_recorded_as_the_users_choice(folder: Path) -> None:
@@ -63,7 +64,7 @@ def test_the_profile_is_recorded_as_the_users_choice(folder: Path) -> None:
     assert manifest.network.setting_sources["preprocess"] == "option"
     assert FORMATS["onnx"].read_embedded(folder / "c3d.onnx") == manifest.embedded()
     assert build(BuildOptions(weights=folder / "c3d.onnx")).preprocessing == MMACTION2  # also as a checkpoint
-    assert "preprocess" not in run_export(folder, BuildOptions()).network.setting_sources
+    assert "preprocess" not in run_export(folder, BuildOptions(), "torchscript").network.setting_sources
 
 
 def test_the_mean_file_is_recorded_by_name_hash_and_place_and_found_again(folder: Path) -> None:
@@ -107,7 +108,7 @@ def test_on_the_command_line(folder: Path, capfd: pytest.CaptureFixture[str]) ->
     (folder / "mine.json").write_text(format_profile(replace(MMACTION2, name="mine", resize=140)))
     options = ("--weights", "c3d.pth", "--no-verify", "--preprocess", "mine.json", "--mean", "small.npy")
     np.save(folder / "small.npy", np.full((3, 112, 112), 7.0))
-    done = call("c3d-export", "--format", "onnx", *options, "--json", cwd=folder, capture=capfd)
+    done = call("c3d-export", "--format", "torchscript", *options, "--json", cwd=folder, capture=capfd)
     assert (done.returncode, done.stderr) == (0, "")
     recorded = json.loads(done.stdout)["artifacts"][0]["manifest"]["preprocessing"]
     assert (recorded["name"], recorded["resize"], recorded["mean_cube"]["path"]) == ("mine", 140, "../small.npy")
@@ -173,5 +174,5 @@ def test_a_mean_file_inside_the_artifact_is_subtracted_there_too(folder: Path) -
 def test_inspect_shows_the_recipe_and_the_mean_file(folder: Path) -> None:
     shown = inspect(folder / "c3d.onnx").facts["preprocessing"]
     assert shown.startswith("jfzhang95: BGR, 0-255, 171x128, crop 112 at (8, 30), mean file mean.npy (jfzhang95/")
-    run_export(folder, BuildOptions())
-    assert inspect(folder / "c3d.onnx").facts["preprocessing"] == "not known"
+    run_export(folder, BuildOptions(), "torchscript")
+    assert inspect(folder / "c3d.pt").facts["preprocessing"] == "not known"

@@ -27,8 +27,7 @@ from exporter.workflows.export import export
 from exporter.workflows.inspect import inspect
 from exporter.workflows.optimize import optimize
 from exporter.workflows.verify import verify_parity
-from models.builder import build, state_sha256
-from models.options import BuildOptions
+from models.builder import build
 from models.preprocessing import JFZHANG95, UNKNOWN
 from models.specs import frames_input
 
@@ -136,15 +135,6 @@ def test_the_mean_file_is_inside_and_is_wanted_again_for_the_comparison(tmp_path
     (tmp_path / "mean.npy").unlink()
     with pytest.raises(BadInputError, match="mean"):
         verify_parity([artifact.path], random)
-
-
-def test_its_weights_load_as_a_checkpoint(tmp_path: Path) -> None:
-    network = build(NARROW)
-    export(request(tmp_path, "onnx", model=replace(network, preprocessing=JFZHANG95), name="c3d", verify=False))
-    loaded = build(BuildOptions(weights=tmp_path / "c3d.onnx"))
-    assert state_sha256(loaded.network) == state_sha256(network.network)
-    assert loaded.preprocessing == JFZHANG95
-    assert loaded.input == network.input
 
 
 def test_verify_finds_another_profile(folder: Path) -> None:
