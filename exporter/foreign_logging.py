@@ -6,6 +6,8 @@ import logging
 import os
 import warnings
 from collections.abc import Generator
+from importlib import import_module
+from typing import Any
 
 NOISY_LOGGERS = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir", "matplotlib", "nncf")
 """Loggers that report progress, deprecations and optional packages that are missing."""
@@ -47,3 +49,12 @@ def silence_openvino_tools() -> Generator[None]:
             del os.environ[CI]
         else:
             os.environ[CI] = before
+
+
+def import_openvino() -> Any:
+    """Return the module `openvino`, untyped: an optional package, whose stubs are incomplete.
+
+    Its first import sends an event, and decides for the process whether later ones are sent: here none is.
+    """
+    with silence_openvino_tools():
+        return import_module("openvino")

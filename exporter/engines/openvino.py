@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from exporter.engines.base import Runtime, RuntimeOptions, Tensors
 from exporter.engines.onnx_file import OnnxFileRuntime
 from exporter.errors import ArtifactError, CheckFailedError
+from exporter.foreign_logging import import_openvino
 from exporter.openvino_ir import BFLOAT16, IR_SUFFIX, PRECISION_HINT, compile_options, read_ir
 from exporter.results import Placement, Precision
 from models.specs import Signature
@@ -43,7 +43,7 @@ class OpenVinoRuntime(Runtime):
         """Return `OpenVINO 2026.4.1 (cpu)`, with the precision hint where it is not float32."""
         hint = compile_options(self.options.precision)[PRECISION_HINT]
         lower = f", {PRECISION_HINT} {hint}" if hint == BFLOAT16 else ""
-        return f"OpenVINO {_library().__version__.split('-')[0]} (cpu{lower})"
+        return f"OpenVINO {import_openvino().__version__.split('-')[0]} (cpu{lower})"
 
     @property
     def placement(self) -> Placement:
@@ -90,7 +90,7 @@ class OpenVinoRuntime(Runtime):
         if shapes is not None:
             self._model.reshape({name: list(shape) for name, shape in shapes.items()})
         self._compiled = None  # two compiled models would hold the weights twice
-        self._compiled = _library().Core().compile_model(self._model, "CPU", settings)
+        self._compiled = import_openvino().Core().compile_model(self._model, "CPU", settings)
         self._shapes = shapes
         self._ports = [
             (port, port.get_element_type().get_type_name() == BFLOAT16, list(port.get_names()))
@@ -114,7 +114,7 @@ class OpenVinoOnnxRuntime(OnnxFileRuntime, OpenVinoRuntime):
             from exporter.onnx_io.all_outputs import with_all_outputs
 
             model = with_all_outputs(self.path)
-        return _library().Core().read_model(model)
+        return import_openvino().Core().read_model(model)
 
 
 class OpenVinoDefaultRuntime(OpenVinoOnnxRuntime):
@@ -124,7 +124,7 @@ class OpenVinoDefaultRuntime(OpenVinoOnnxRuntime):
     def description(self) -> str:
         """Return `OpenVINO 2026.4.1 (cpu, its default: bf16)`: what it chose once it is loaded."""
         chosen = self._compiled.get_property(PRECISION_HINT).get_type_name()
-        return f"OpenVINO {_library().__version__.split('-')[0]} (cpu, its default: {chosen})"
+        return f"OpenVINO {import_openvino().__version__.split('-')[0]} (cpu, its default: {chosen})"
 
     def _precision_options(self) -> dict[str, str]:
         return {}
@@ -150,7 +150,7 @@ class OpenVinoIrRuntime(OpenVinoRuntime):
         return next((f"{layer.name} ({layer.type})" for layer in read_ir(self.path).layers if layer.draws), None)
 
     def _read(self) -> Any:
-        model = _library().Core().read_model(str(self.path))
+        model = import_openvino().Core().read_model(str(self.path))
         if self.options.all_outputs:
             _add_outputs(model)
         return model
@@ -172,16 +172,11 @@ def _add_outputs(model: Any) -> None:
             model.add_outputs(port)
 
 
-def _library() -> Any:
-    """Return OpenVINO, untyped: an optional package, whose stubs are incomplete."""
-    return import_module("openvino")
-
-
 def _tensor(values: NDArray[Any]) -> Any:
     """Return an array as OpenVINO takes it; it does not recognise NumPy's bfloat16."""
     if values.dtype.name != "bfloat16":
         return values
-    library = _library()
+    library = import_openvino()
     return library.Tensor(np.ascontiguousarray(values).view(np.float16), values.shape, library.Type.bf16)
 
 

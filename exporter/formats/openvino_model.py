@@ -7,13 +7,12 @@ import os
 import shutil
 from collections import Counter
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from exporter.artifacts.files import sha256_file
-from exporter.foreign_logging import silence_openvino_tools
+from exporter.foreign_logging import import_openvino, silence_openvino_tools
 from exporter.formats.base import FAILED_OPTION, WriteRequest, WriteResult
 from exporter.formats.onnx_graph import VERSIONS, NetworkGraph
 from exporter.openvino_ir import (
@@ -57,7 +56,7 @@ def convert(graph: ir.Model) -> Any:
 
     graph.metadata_props.clear()
     with temporary_file(graph) as path, silence_openvino_tools():
-        model = import_module("openvino").convert_model(str(path))
+        model = import_openvino().convert_model(str(path))
     known = {node.name or "" for node in graph.graph} | {*graph.graph.initializers}
     known |= {value.name or "" for value in (*graph.graph.inputs, *graph.graph.outputs)}
     rename(model, known)
@@ -94,7 +93,7 @@ def save(model: Any, folder: Path, name: str, manifest: str, *, compress: bool) 
     path, weights = folder / f"{name}{IR_SUFFIX}", folder / f"{name}{WEIGHTS_SUFFIX}"
     model.set_friendly_name(name)
     try:
-        import_module("openvino").save_model(model, str(path), compress_to_fp16=compress)
+        import_openvino().save_model(model, str(path), compress_to_fp16=compress)
     except RuntimeError as error:  # of C++ streams, which do not keep what the system answered
         if shutil.disk_usage(folder).free < LEAST_FREE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
@@ -175,7 +174,7 @@ def add_preprocessing(converted: Any, model: BuiltModel, request: WriteRequest) 
     front = convert(graph)
     (parameter,), (result,) = converted.get_parameters(), front.get_results()
     parameter.output(0).replace(result.input_value(0))
-    return import_module("openvino").Model(converted.get_results(), front.get_parameters(), request.name)
+    return import_openvino().Model(converted.get_results(), front.get_parameters(), request.name)
 
 
 def identity_graph(spec: TensorSpec, opset: int) -> ir.Model:

@@ -10,7 +10,6 @@ import ctypes
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
 from exporter.engines import find_engine
 from exporter.errors import UnavailableError
+from exporter.foreign_logging import import_openvino
 from exporter.formats import FORMATS, load_artifact, runtime_options
 from exporter.isolation.worker import native_call
 from exporter.load_checks import LoadChecks
@@ -191,7 +191,7 @@ def _bytes(tensor: torch.Tensor) -> memoryview:
 
 
 def _with_openvino(artifact: LoadedArtifact) -> Iterator[Value]:
-    model: Any = import_module("openvino").Core().read_model(str(artifact.path))
+    model: Any = import_openvino().Core().read_model(str(artifact.path))
     for op in model.get_ordered_ops():
         if op.get_type_name() == "Constant":
             yield op.get_friendly_name(), np.ascontiguousarray(op.data).tobytes()
