@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.built import checkpoint, profile
-from helpers.checkpoints import constant_state
+from helpers.checkpoints import constant_state, narrow_state
 from helpers.origins import JFZHANG95
 from safetensors.torch import save_file
 from torch import Tensor
@@ -70,10 +70,10 @@ def test_the_old_torch_format(tmp_path: Path) -> None:
 
 
 def test_safetensors(tmp_path: Path) -> None:
-    save_file({name: value.contiguous() for name, value in constant_state().items()}, tmp_path / "c3d.safetensors")
+    save_file(narrow_state(), tmp_path / "c3d.safetensors")
     built = build(BuildOptions(weights=tmp_path / "c3d.safetensors"))
     assert checkpoint(built).container == "safetensors"
-    assert all(torch.equal(built.network.state_dict()[key], value) for key, value in constant_state().items())
+    assert all(torch.equal(built.network.state_dict()[key], value) for key, value in narrow_state().items())
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -98,7 +98,8 @@ def test_a_named_layout_must_fit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_float_widths_are_converted_and_told(dtype: torch.dtype, tmp_path: Path) -> None:
-    torch.save(constant_state(5, dtype), tmp_path / "c3d.pth")
+    state = {name: value.to(dtype) for name, value in narrow_state().items()}
+    torch.save(state, tmp_path / "c3d.pth")
     built = build(BuildOptions(weights=tmp_path / "c3d.pth"))
     assert checkpoint(built).converted == (str(dtype).removeprefix("torch."),)
-    assert all(torch.equal(built.network.state_dict()[key], value) for key, value in constant_state(5).items())
+    assert all(torch.equal(built.network.state_dict()[key], value.float()) for key, value in state.items())
