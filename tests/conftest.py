@@ -1,5 +1,6 @@
 """Fixtures that cost seconds are made once for the whole run."""
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -35,6 +36,16 @@ CLOCK_TICK_NS = file_state.CLOCK_TICK_NS
 
 hypothesis.settings.register_profile("no deadline", deadline=None)  # how long an example takes is no promise
 hypothesis.settings.load_profile("no deadline")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what imports and collection have made, a million objects, out of garbage collection, and collect less often.
+
+    It took a seventh of the time of tests that export.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(scope="session", autouse=True)
