@@ -16,6 +16,7 @@ from exporter.errors import ArtifactError
 from exporter.isolation.worker import reads_file
 from exporter.results import Precision
 from exporter.types import ComputePrecision
+from models.paths import require_file
 from models.specs import Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -165,8 +166,8 @@ def read_ir(path: Path) -> IrModel:
         ArtifactError: it cannot be read, is too large, no XML or no IR, or has a document type: entities are not read.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ArtifactError(f"{path}: too large for the graph of an OpenVINO model ({path.stat().st_size:,} bytes)")
+        if (size := require_file(path, "model", ArtifactError)) > MAX_BYTES:
+            raise ArtifactError(f"{path}: too large for the graph of an OpenVINO model ({size:,} bytes)")
         content = path.read_bytes()
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error

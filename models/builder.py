@@ -17,11 +17,13 @@ from models.checkpoints import Checkpoint, load_into, read_checkpoint
 from models.checkpoints.info import CheckpointInfo
 from models.class_names import ClassNames, check_class_count, load_class_names, suggest_labels
 from models.config import ARCHITECTURE, CLIP_SHAPE, OUTPUTS, C3DConfig
-from models.errors import UsageError, count, join_limited
+from models.errors import BadInputError, UsageError, count, join_limited
 from models.options import BuildOptions, WeightSelection
+from models.paths import require_file
 from models.planning import Plan, fit_preprocessing, plan, random_config
 from models.pooling import format_size
 from models.preprocessing import UNKNOWN, Preprocessing
+from models.preprocessing.files import find_profile
 from models.preprocessing.selection import NO_PROFILE, UNKNOWN_PROFILE, ChosenProfile, choose_profile
 from models.progress import Progress, no_progress
 
@@ -43,8 +45,12 @@ def build(options: BuildOptions | None = None, progress: Progress = no_progress)
         models.errors.UnavailableError: a library is missing that reads or fetches such a checkpoint.
     """
     options = options or BuildOptions()
-    # a bad list of class names is refused before a checkpoint is downloaded or read
+    # bad small files are refused before a checkpoint is downloaded or read, or 78 million weights are drawn
     names = None if options.labels is None else load_class_names(options.labels)
+    if options.preprocess is not None:
+        find_profile(options.preprocess)
+    if options.mean is not None:
+        require_file(options.mean, "mean file", BadInputError)
     if options.weights is None:
         if options.selection != WeightSelection():
             raise UsageError("--key, --prefix, --ema, --ignore and --key-map need --weights")

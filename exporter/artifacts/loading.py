@@ -59,6 +59,12 @@ class LoadedArtifact:
     vouched: Vouched = RECORDED_ONLY
     provenance: str = "not signed"
 
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the model file: as it was checked when it was loaded, else computed now."""
+        known = (state.sha256 for state in self.states if state.path == str(self.path))
+        return next(filter(None, known), None) or sha256_file(self.path)
+
     def require_unchanged(self) -> None:
         """Refuse a result that was computed from other files than those that were hashed.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from exporter.bench.types import DEFAULT_BATCHES
 from exporter.engines import RuntimeOptions, find_engine
-from exporter.errors import ArtifactError, UsageError
+from exporter.errors import ArtifactError, BadInputError, UsageError
 from exporter.load_checks import RECORDED_ONLY, Vouched
 from exporter.onnx_io.dtypes import numpy_dtype
 from exporter.parity.arrays import read_npz
@@ -16,6 +16,7 @@ from exporter.parity.input_plan import InputPlan, make_plans
 from exporter.parity.sequences import is_nested
 from exporter.types import FormatName, InputOptions, frames_shape
 from models.config import INPUT_NAME
+from models.paths import require_file
 from models.specs import FRAMES_NAME, Signature, TensorSpec, takes_frames
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -132,6 +133,10 @@ def make_feeds(
     )
     options = replace(options, shapes={**options.shapes, **sized})
     files = {name: (given, "") for name, given in options.feeds.items() if isinstance(given, Path)}
+    for name, (given, _) in files.items():
+        require_file(given, "file of values", BadInputError)
+        if name not in (known := [value.name for value in signature.inputs]):
+            raise UsageError(f"--feed {name}: no such input; there are {', '.join(known)}")
     for archive in options.arrays[:1]:
         arrays = read_npz(archive, signature.inputs)
         files |= {name: (archive, name) for name in arrays if name not in files}

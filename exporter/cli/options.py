@@ -19,6 +19,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Options = TypeVar("Options")
 
 MAX_SEED = 2**63
+MIN_MEMORY = 1_000_000
+"""Bytes: no command gets by with less, so that a smaller number lacks its unit."""
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
 PATH = click.Path(path_type=Path)
@@ -122,18 +124,20 @@ def parse_feed(value: str) -> tuple[str, Path | ValueRange]:
 
 
 def parse_size(value: str) -> int:
-    """Return the bytes of a size such as `8GB`, `512MB` or `2GiB`.
+    """Return the bytes of a size such as `8GB`, `512MB` or `2GiB`; a number without a unit is of bytes.
 
     Raises:
-        BadParameter: it is none.
+        BadParameter: it is none, or less than MIN_MEMORY.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(i?)B?", value.strip(), re.IGNORECASE)
     if match is None:
         raise click.BadParameter(f"{value!r}: write a size such as 8GB or 512MB")
     number, prefix, binary = match.groups()
     size = int(float(number) * (1024 if binary else 1000) ** ("KMGT".find(prefix.upper()) + 1 if prefix else 0))
-    if not size:
-        raise click.BadParameter(f"{value!r}: write a size such as 8GB or 512MB")
+    if size < MIN_MEMORY:
+        raise click.BadParameter(
+            f"{value!r}: {size:,} bytes are less than any command takes; write the unit: {number}GB or {number}MB"
+        )
     return size
 
 
@@ -180,7 +184,7 @@ def limit_options(estimate: str = "") -> Callable[[Command], Command]:
             metavar="SIZE",
             callback=callback,
             expose_value=bool(estimate),
-            help=f"End the command when its processes hold more memory (exit code 5): 8GB. {estimate}"
+            help=f"End the command when its processes hold more memory (exit code 5): 8GB, 512MB or 2GiB; a number alone is bytes. {estimate}"
             "[default: nine tenths of what is available, and 8 GiB and more for each call of a library]",
         ),
     )

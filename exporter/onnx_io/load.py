@@ -15,6 +15,7 @@ from exporter.errors import ArtifactError
 from exporter.isolation.worker import reads_file
 from exporter.onnx_io.functions import require_expandable
 from exporter.onnx_io.message_limits import check_fields
+from models.paths import require_file
 from models.protobuf_wire import BYTES, Field, WireError, WireReader, field_header
 
 MODEL_GRAPH, GRAPH_INITIALIZER, TENSOR_RAW_DATA = 7, 5, 9
@@ -33,6 +34,7 @@ def load_without_weights(path: Path) -> onnx.ModelProto:
         ArtifactError: unreadable, or not ONNX.
         LimitError: its functions expand to too many nodes.
     """
+    require_file(path, "model", ArtifactError)
     try:
         with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
             reader = WireReader(data)
@@ -56,6 +58,7 @@ def load_with_weights(path: Path, *, external: bool = True) -> onnx.ModelProto:
     Raises:
         ArtifactError: unreadable, not ONNX, or its external data is not in its folder.
     """
+    require_file(path, "model", ArtifactError)
     try:
         content = path.read_bytes()
         check_fields(content)

@@ -17,6 +17,7 @@ import numpy as np
 from exporter.errors import ArtifactError
 from exporter.stored_tensors import StoredModel, StoredTensor
 from models.config import MANIFEST_KEY
+from models.paths import require_file
 from models.protobuf_wire import BYTES, Field, WireError, WireReader
 
 DTYPES: Mapping[int, tuple[str, int]] = dict(
@@ -63,6 +64,7 @@ def read_stored_onnx(path: Path) -> StoredModel:
     Raises:
         ArtifactError: it cannot be read, or is no ONNX file.
     """
+    require_file(path, "model", ArtifactError)
     try:
         with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
             file = _File(path, data, WireReader(data))

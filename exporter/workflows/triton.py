@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from exporter.artifacts.contents import data_files, stated_signature
@@ -52,6 +53,18 @@ class _Model:
     sha256: str
 
 
+@dataclass
+class _Version:
+    """A version of a model that is in the repository: the path that its model file has."""
+
+    path: Path
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the model file, computed once; empty where there is none of that name."""
+        return sha256_file(self.path) if self.path.is_file() else ""
+
+
 def triton_repository(request: TritonRequest, progress: Progress = no_progress) -> TritonResult:
     """Write an artifact as a model of a Triton model repository, or as a further version of one that is there.
 
@@ -75,9 +88,9 @@ def triton_repository(request: TritonRequest, progress: Progress = no_progress) 
     config = ModelConfig(name, backend, model.signature, request, label_outputs)
     config.to_text()  # refuses before anything is written
     folder = request.repository / name
-    found = find_versions(folder, MODEL_FILES[backend])
+    found = {number: _Version(path) for number, path in find_versions(folder, MODEL_FILES[backend]).items()}
     version, is_new = _choose_version(folder, found, model, request)
-    others = {} if version is None else {n: path for n, path in found.items() if n != version}
+    others = {} if version is None else {n: other for n, other in found.items() if n != version}
     number = version or request.version or 1
     replaces = (folder / str(number)).exists()
     if is_new:
@@ -93,7 +106,7 @@ def triton_repository(request: TritonRequest, progress: Progress = no_progress) 
                 _copy_model(model, staged / str(number), MODEL_FILES[backend], folder / str(number))
             if labels:
                 (staged / LABELS_FILE).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
-            hashes = {n: _recorded_sha256(path) for n, path in others.items()} | {number: model.sha256}
+            hashes = {n: other.sha256 for n, other in others.items()} | {number: model.sha256}
             text = replace(config, parameters=_parameters(model, number, hashes)).to_text()
             (staged / CONFIG_FILE).write_text(add_header(text), encoding="utf-8")
         kept = version is not None and is_edited(folder / CONFIG_FILE)
@@ -115,7 +128,7 @@ def _read_model(path: Path, checks: LoadChecks | None = None) -> _Model:
             "it with this tool"
         )
     data = data_files(artifact.path, artifact.format)
-    return _Model(artifact, signature, (artifact.path, *data), sha256_file(artifact.path))
+    return _Model(artifact, signature, (artifact.path, *data), artifact.sha256)
 
 
 def _choose_backend(artifact: LoadedArtifact, request: TritonRequest) -> TritonBackend:
@@ -147,7 +160,7 @@ def _find_labels(model: _Model, request: TritonRequest) -> tuple[tuple[str, ...]
 
 
 def _choose_version(
-    folder: Path, found: Mapping[int, Path], model: _Model, request: TritonRequest
+    folder: Path, found: Mapping[int, _Version], model: _Model, request: TritonRequest
 ) -> tuple[int | None, bool]:
     """Return the version's number, None for a model's whole folder, and whether its model file is to be written."""
     if request.version is not None and request.version < 1:
@@ -161,10 +174,10 @@ def _choose_version(
             raise UsageError(f"{folder}: {difference}; choose another --name, or --overwrite replaces the model")
         return None, True
     latest = max(found)
-    number = request.version or (latest if _recorded_sha256(found[latest]) == model.sha256 else latest + 1)
+    number = request.version or (latest if found[latest].sha256 == model.sha256 else latest + 1)
     if number not in found:
         return number, True
-    if _recorded_sha256(found[number]) == model.sha256:
+    if found[number].sha256 == model.sha256:
         return number, False
     if not request.overwrite:
         raise UsageError(
@@ -174,17 +187,19 @@ def _choose_version(
     return number, True
 
 
-def _difference(folder: Path, found: Mapping[int, Path], model: _Model) -> str | None:
+def _difference(folder: Path, found: Mapping[int, _Version], model: _Model) -> str | None:
     """Return why a model's folder is not of the same model as the artifact; None if it is."""
     config = folder / CONFIG_FILE
     if not is_generated(config):
         return "this tool did not write its config.pbtxt"
-    if not found or not found[max(found)].is_file():
+    latest = found[max(found)] if found else None
+    if latest is None or not latest.path.is_file():
         return "it holds a model of another format"
     try:
-        other = _read_model(found[max(found)])
+        other = _read_model(latest.path)
     except BadInputError as error:
         return f"its latest version cannot be read ({error})"
+    latest.sha256 = other.sha256
     same = other.signature == model.signature
     return None if same else f"it holds another model, {other.signature}; this one is {model.signature}"
 
@@ -204,11 +219,6 @@ def _copy_model(model: _Model, staged: Path, file_name: str, target: Path) -> No
         moved = move_manifest(manifest, source.parent, target)
         moved = replace(moved, files=tuple(map(file_entry, copies)))
         manifest_path(copies[0]).write_text(moved.to_json(), encoding="utf-8")
-
-
-def _recorded_sha256(path: Path) -> str:
-    """Return the SHA-256 of a version's model file; empty where it has none of that name."""
-    return sha256_file(path) if path.is_file() else ""
 
 
 def _parameters(model: _Model, version: int, hashes: Mapping[int, str]) -> dict[str, str]:

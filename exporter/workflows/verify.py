@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporter.artifacts.files import sha256_file
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.rebuilding import rebuild_network
@@ -180,7 +179,7 @@ def _verify_against_file(
     if other.format == "onnx":
         _estimate_before_trying(other, signature, options)
     inputs = make_file_inputs(other, source, signature, options, progress)
-    notes = (f"compared with {other.path.name}, SHA-256 {sha256_file(other.path)[:16]}…", *inputs.notes)
+    notes = (f"compared with {other.path.name}, SHA-256 {other.sha256[:16]}…", *inputs.notes)
     if other.format == "onnx":
         cost = estimate_verification(other.path, inputs, signature.batch, localize=options.localize)
         require_memory(cost, options.max_memory, localize=options.localize)
@@ -280,7 +279,7 @@ def _feature_outputs(manifest: Manifest | None) -> frozenset[str]:
 def _hashes(artifact: LoadedArtifact) -> dict[str, str]:
     if artifact.manifest is not None and artifact.manifest.files:
         return {entry.path: entry.sha256 for entry in artifact.manifest.files}  # checked when it was loaded
-    return {artifact.path.name: sha256_file(artifact.path)}
+    return {artifact.path.name: artifact.sha256}
 
 
 def _network_key(manifest: Manifest | None) -> object:

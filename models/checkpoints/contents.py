@@ -23,7 +23,7 @@ MAX_ALIASES = 1_000
 """Places at which containers are met again that are recorded."""
 
 MAX_KEY_LENGTH = 200
-"""Characters of a key that a path shows."""
+"""Characters of a key that a path shows; of a longer one also how many it has."""
 
 _MODULE_TABLES = frozenset({"_modules", "_parameters", "_buffers"})
 """Where a pickled `torch.nn.Module` keeps its parts; its state_dict has no such names."""
@@ -168,7 +168,7 @@ def _entries(entry: _Entry, node: Any) -> Iterator[_Entry]:
 
 def _join(path: str, key: object) -> str:
     name = str(key) if isinstance(key, (str, int, float)) else f"<{type(key).__name__}>"
-    name = name if len(name) <= MAX_KEY_LENGTH else f"{name[:MAX_KEY_LENGTH]}…"
+    name = name if len(name) <= MAX_KEY_LENGTH else f"{name[:MAX_KEY_LENGTH]}…({len(name):,} characters)"
     return f"{path}.{name}" if path else name
 
 

@@ -13,6 +13,7 @@ from models.checkpoints.readers.base import MappedFile, open_mapped
 from models.checkpoints.readers.caffe import read_blob
 from models.checkpoints.readers.npy import is_npy, read_npy
 from models.errors import BadInputError, CheckpointError
+from models.paths import require_file
 from models.pooling import Sizes, format_size
 from models.preprocessing.recipe import COLOURS, MeanFile, Preprocessing
 
@@ -31,7 +32,7 @@ def load_mean(path: Path) -> tuple[NDArray[np.float32], MeanFile]:
         BadInputError: it cannot be read, or is no such mean.
     """
     try:
-        if not 0 < (size := path.stat().st_size) <= MAX_BYTES:
+        if not 0 < (size := require_file(path, "mean file", BadInputError)) <= MAX_BYTES:
             raise BadInputError(f"{path}: {size} bytes are no mean file")
         with open_mapped(path) as file:
             array = _read(file)
