@@ -30,7 +30,14 @@ def test_every_command_that_reads_a_file_has_both(command: click.Command) -> Non
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--timeout", "-1"), ("--timeout", "nan"), ("--timeout", "1m"), ("--max-memory", "0"), ("--max-memory", "many"), ("--max-memory", "8")],
+    [
+        ("--timeout", "-1"),
+        ("--timeout", "nan"),
+        ("--timeout", "1m"),
+        ("--max-memory", "0"),
+        ("--max-memory", "many"),
+        ("--max-memory", "8"),
+    ],
 )
 def test_what_is_no_limit_is_wrong_usage(
     option: str, value: str, video: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
