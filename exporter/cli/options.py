@@ -184,8 +184,9 @@ def limit_options(estimate: str = "") -> Callable[[Command], Command]:
             metavar="SIZE",
             callback=callback,
             expose_value=bool(estimate),
-            help="End the command when its processes hold more memory (exit code 5): 8GB, 512MB or 2GiB; a number alone is "
-            f"bytes. {estimate}[default: nine tenths of what is available, and 8 GiB and more for each call of a library]",
+            help="End the command when its processes hold more memory (exit code 5): 8GB, 512MB or 2GiB; a number "
+            f"alone is bytes. {estimate}[default: nine tenths of what is available, and 8 GiB and more for each call "
+            "of a library]",
         ),
     )
 
