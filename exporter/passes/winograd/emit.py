@@ -18,7 +18,12 @@ a plane; `rows` of them are multiplied by the weights at once, in `q` parts of t
 * **The max pool comes before the tiles are assembled**: tiles are even, so each window is inside one. The outputs of a
   tile are ordered so that the four of a window are adjacent, and pooling is a maximum over one axis; then only an
   eighth of the data is assembled.
+* **Large layers are computed in parts of time**, each through all of these steps, in the memory of the one before it.
 """
+
+from __future__ import annotations
+
+from copy import copy
 
 import numpy as np
 import onnx_ir as ir
@@ -31,7 +36,7 @@ from exporter.passes.winograd.cook_toom import TAPS
 from exporter.passes.winograd.emit_frames import FramesEmitter
 from exporter.passes.winograd.pattern import IMAGE, ConvMatch
 from exporter.passes.winograd.tile_shape import PLAIN, TileShape
-from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, tiling, time_matrix
+from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, Tiling, tiling, time_matrix
 
 REDUCE_AXES_AS_INPUT = 18
 """The opset from which ReduceMax takes its axes as an input."""
@@ -60,13 +65,27 @@ class WinogradEmitter:
         assert source is not None
         image = self.match.rank == IMAGE
         x = self._op("Transpose", "channels_last", source, perm=IMAGE_LAST if image else LAST)
-        x = self._multiply(self._transform_space(self._transform_time(x)))
-        x = self._with_bias(self._assemble_tiles(self._pool(self._output_transform(x))))
+        weights = self._weights()
+        parts = [self._of(part)._compute(x, weights) for part in self.tiling.split_time(self.match.outputs)]
+        x = parts[0] if len(parts) == 1 else self._op("Concat", "parts", *parts, axis=1)
+        x = x if self._assembled == self.match.result else self._slice(x, self.match.result)
+        x = self._with_bias(x)
         if image:
             x = self._reshape(x, "image", -1, *self.match.result[1:], self.match.outputs)
         x = self._op("Relu", "relu", x) if self.match.relu is not None else x
         x = self._op("Transpose", "channels_first", x, perm=IMAGE_FIRST if image else FIRST)
         return self._builder.nodes, x
+
+    def _of(self, part: Tiling) -> WinogradEmitter:
+        """Return an emitter, into the same model, of some of the tiles."""
+        emitter = copy(self)
+        emitter.tiling = part
+        return emitter
+
+    def _compute(self, x: ir.Value, weights: ir.Value) -> ir.Value:
+        """(N, T, H, W, C) -> (N, T, H, W, K) of these tiles: all steps, without bias and ReLU."""
+        x = self._multiply(self._transform_space(self._transform_time(x)), weights)
+        return self._assemble_tiles(self._pool(self._output_transform(x)))
 
     def _transform_time(self, x: ir.Value) -> ir.Value:
         """(N, T, H, W, C) -> (N, a, T', H W C), or unchanged if time is not transformed."""
@@ -76,15 +95,20 @@ class WinogradEmitter:
         frames, height, width = self.match.size
         a, n, m, tiles = time.points, time.inputs, time.outputs, self.tiling.tiles[0]
         row = height * width * self.match.inputs
-        if frames > MAX_MATRIX_FRAMES:
+        read = self.tiling.read_frames(frames)
+        if len(read) > MAX_MATRIX_FRAMES:
             x = self._reshape(x, "time.rows", -1, 1, 1, frames, row)
             filters = self._matrix(f"time.{a}", time.input.reshape(a, 1, 1, n, 1))
             pads = [0, self.tiling.lead, 0, 0, self.match.after[0] + self.tiling.excess[0], 0]
             return self._conv(x, "time", filters, [1, n, 1], strides=[1, m, 1], pads=pads)
-        matrix = time_matrix(time, 0, tiles, range(frames), self.tiling.lead)
-        name = f"time.{a}.{tiles}.{frames}.{self.tiling.lead}"
-        matrix = self._matrix(name, matrix.reshape(a * tiles, frames))
-        return self._op("MatMul", "time", matrix, self._reshape(x, "time.rows", -1, frames, row))
+        x = self._reshape(x, "time.rows", -1, frames, row)
+        if len(read) < frames:
+            start, stop = (self._builder.integers(f"winograd.frame.{at}", [at]) for at in (read.start, read.stop))
+            x = self._op("Slice", "frames", x, start, stop, self._builder.integers("winograd.frame_axis", [1]))
+        lead = self.tiling.lead + read.start - self.tiling.first * m
+        matrix = time_matrix(time, 0, tiles, range(len(read)), lead)
+        matrix = self._matrix(f"time.{a}.{tiles}.{len(read)}.{lead}", matrix.reshape(a * tiles, len(read)))
+        return self._op("MatMul", "time", matrix, x)
 
     def _transform_space(self, x: ir.Value) -> ir.Value:
         """(N, a, T', H W C) -> (N a T', s, tiles of H, tiles of W, C)."""
@@ -96,11 +120,10 @@ class WinogradEmitter:
         pads = [top, left, 0, bottom + below, right + beside, 0]
         return self._conv(x, "space", filters, [n, n, 1], strides=[m, m, 1], pads=pads)
 
-    def _multiply(self, x: ir.Value) -> ir.Value:
+    def _multiply(self, x: ir.Value, weights: ir.Value) -> ir.Value:
         """Sum over C: to (N, a s, rows, K), or (N, a, T', s, rows, K) if not merged, or (N, a s, q, K, rows)."""
         channels, tiles = self.match.inputs, self.tiling
         a, s, q, times, plane = tiles.time_points, tiles.space_points, tiles.parts, tiles.tiles[0], tiles.plane
-        weights = self._weights()
         if times > 1 and not tiles.merged:
             weights = self._reshape(weights, "weight.points", 1, a, 1, s, channels, self.match.outputs)
             return self._op("MatMul", "product", self._reshape(x, "rows", -1, a, times, s, plane, channels), weights)
@@ -187,14 +210,10 @@ class WinogradEmitter:
         return self._max(self._reshape(x, "pool.windows", -1, 4, inner // halved), "pool.space")
 
     def _assemble_tiles(self, x: ir.Value) -> ir.Value:
-        """Assemble the tiles and crop them: (N, T, H, W, K) of the result."""
+        """Assemble the tiles: (N, T, H, W, K), which may exceed the result."""
         match, tiles = self.match, self.tiling
-        times, rows, columns = tiles.tiles
-        frames, step = self.tile_shape.time, self.tile_shape.space // match.window[1]
-        if tiles.time is not None:
-            frames //= match.window[0]
-        else:
-            times //= match.window[0]
+        _, rows, columns = tiles.tiles
+        times, frames, step = self._pooled
         if tiles.weights_first:
             count = tiles.rows * times // tiles.tiles[0] if tiles.merged else tiles.rows
             x = self._reshape(x, "channels", -1, match.outputs, count)
@@ -206,9 +225,20 @@ class WinogradEmitter:
                 order = [0, 4, 1, 5, 2, 6, 3, 7]
                 axes = (frames, step, step, times, rows, columns)
             x = self._op("Transpose", "assemble", self._reshape(x, "tiles", -1, *axes, match.outputs), perm=order)
-        size = (times * frames, rows * step, columns * step)
-        x = self._reshape(x, "volume", -1, *size, match.outputs)
-        return x if size == match.result else self._slice(x, match.result)
+        return self._reshape(x, "volume", -1, *self._assembled, match.outputs)
+
+    @property
+    def _pooled(self) -> tuple[int, int, int]:
+        """The tiles along time, and the frames and the rows of one, after the pool."""
+        times, frames, window = self.tiling.tiles[0], self.tile_shape.time, self.match.window
+        step = self.tile_shape.space // window[1]
+        return (times // window[0], frames, step) if self.tiling.time is None else (times, frames // window[0], step)
+
+    @property
+    def _assembled(self) -> tuple[int, int, int]:
+        """(T, H, W) of all tiles after the pool."""
+        (times, frames, step), (_, rows, columns) = self._pooled, self.tiling.tiles
+        return times * frames, rows * step, columns * step
 
     def _with_bias(self, x: ir.Value) -> ir.Value:
         bias = self.match.conv.inputs[2] if len(self.match.conv.inputs) > 2 else None

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from exporter.passes.base import find_nodes
 from exporter.passes.shapes import infer_shapes
+from exporter.passes.winograd import tiling
 from exporter.passes.winograd.emit import replace_conv
 from exporter.passes.winograd.pattern import KERNELS, TIME_KERNEL, ConvMatch, match_conv
 from exporter.passes.winograd.tile_shape import TILE_SHAPES, TileShape
@@ -184,6 +185,31 @@ def test_few_rows_of_many_channels_are_summed_in_parts_and_round_less(monkeypatc
         assert made is not None
         errors.append(float(np.sqrt(np.mean((run(made, x) - exact) ** 2))))
     assert errors[0] < 0.95 * errors[1]
+
+
+@pytest.mark.parametrize(
+    ("case", "products", "parts"),
+    [
+        (Case((10, 48, 44), ("Relu",), clips=2), 1, 3),
+        (Case((8, 48, 44), ("Relu", "MaxPool")), 2 * 216 * 132 * 6, 1),
+        (Case((12, 48, 44), ("Relu", "MaxPool")), 2 * 216 * 132 * 6, 2),
+        (Case((9, 48, 44), pads=(2, 1, 1, 0, 1, 1)), 1, 3),
+        (Case((72, 48, 44), channels=(1, 1)), 10 * 216 * 132, 3),
+        (Case((8, 24, 20), ("Relu",)), 1, 1),
+        (Case((4, 48, 44), kernel=(1, 3, 3), pads=(0, 1, 1) * 2), 1, 1),
+    ],
+    ids=["each tile", "both fit", "two of three fit", "one-sided padding", "a long clip", "merged", "1x3x3 taps"],
+)
+def test_products_that_are_too_large_are_computed_in_parts_of_time(
+    case: Case, products: int, parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiling, "MAX_PRODUCT", products)
+    model, x, exact = drawn(case)
+    made = rewritten(model, TileShape(1 if case.kernel[0] == 1 else 4, 4))
+    assert made is not None
+    onnx.checker.check_model(made, full_check=True)
+    assert len([node for node in made.graph.node if ".winograd.product" in node.name]) == parts
+    assert np.abs(run(made, x) - exact).max() <= 1e-5 * np.abs(exact).max()
 
 
 @pytest.mark.parametrize("same_shape", [True, False])
