@@ -18,6 +18,8 @@ Anything else is a bug: the command line says so in one line (exit code 70) and 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from exporter.results import ParityReport
@@ -37,6 +39,7 @@ __all__ = [
     "UsageError",
     "VideoError",
     "join_limited",
+    "refuse_one",
 ]
 
 
@@ -68,6 +71,24 @@ class OutputError(BadInputError):
 
 class VideoError(BadInputError):
     """A video cannot be read: the line begins with its name."""
+
+
+Refuse = Callable[[C3DExportError], None]
+"""Called with the error of one of several files; the others go on."""
+
+
+@contextmanager
+def refuse_one(refuse: Refuse | None) -> Generator[None]:
+    """Give an error that is of one of several files to `refuse` and go on after the block; raise it without `refuse`.
+
+    Wrong usage, a limit that was reached, and bugs are of the whole command, and are raised.
+    """
+    try:
+        yield
+    except (BadInputError, CheckFailedError, UnavailableError) as error:
+        if refuse is None:
+            raise
+        refuse(error)
 
 
 class LimitError(C3DExportError):

@@ -264,6 +264,7 @@ class ParityReport:
         previews: frames of the real clips, for HTML pages; other reports leave them out.
         held_out: the accuracy of an artifact below float32 on held-out clips; None where it is held to none.
         raised_layers: {layer that computes in a higher precision: (that precision, decibels that raising it gained)}.
+        provenance: who signed the manifest, in words, where that was checked (`verify_keys`); otherwise None.
     """
 
     artifact: str
@@ -288,3 +289,4 @@ class ParityReport:
     previews: tuple[PreviewFrames, ...] = field(default=(), repr=False)
     held_out: HeldOutAccuracy | None = None
     raised_layers: dict[str, tuple[str, float]] = field(default_factory=dict[str, tuple[str, float]])
+    provenance: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def check_provenance(model: Path, manifest: Manifest | None, text: bytes | None,
         raise IntegrityError(f"{model} is not signed: {beside.name}, where a signature would be, is not beside it")
     check_signature(beside, text, signed, keys)
     return describe_signature(signed, checked=True)
+
+
+def require_single(artifacts: Sequence[object], checks: LoadChecks) -> None:
+    """Refuse an expected hash for several artifacts.
+
+    Raises:
+        UsageError: there is one, and not one artifact.
+    """
+    if checks.expect_sha256 is not None and len(artifacts) != 1:
+        raise UsageError(f"--expect-sha256 is the hash of one artifact; {len(artifacts)} are named")
 
 
 def check_expected(named: Path, model: Path, text: bytes | None, checks: LoadChecks) -> tuple[FileState, ...]:

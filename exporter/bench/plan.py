@@ -9,6 +9,7 @@ from pathlib import Path
 from exporter.artifacts.contents import stated_signature
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import CLIP_SIZE, PRECISION, WEIGHT_DTYPE, WITH_PREPROCESS
+from exporter.artifacts.provenance import require_single
 from exporter.artifacts.store import staging
 from exporter.bench.engine_setup import EngineSetup
 from exporter.bench.inputs import Feeds, make_feeds, matching_names
@@ -16,7 +17,7 @@ from exporter.bench.targets import BenchTarget
 from exporter.bench.types import BenchRequest, Skipped
 from exporter.engines import find_engine
 from exporter.engines.onnxruntime import FLOAT16_ON_CPU
-from exporter.errors import UsageError
+from exporter.errors import C3DExportError, Refuse, UsageError, refuse_one
 from exporter.formats import load_artifact, runtime_options
 from exporter.formats.onnx import has_pass_metadata
 from exporter.formats.torchscript import OPTIMIZE_OPTION
@@ -39,7 +40,7 @@ class BenchPlan:
         targets: the artifacts in order, then the engines.
         feeds: what they are given.
         plain: the graph that direct convolution's cost is counted on; None where none is known.
-        missing: engines that cannot take part.
+        missing: artifacts that were refused, and engines that cannot take part.
         notes: what a reader must know.
     """
 
@@ -61,14 +62,14 @@ def make_plan(request: BenchRequest, progress: Progress) -> Generator[BenchPlan]
         OutputError: the folder for temporary files cannot be written to.
     """
     progress("reading the artifacts")
-    subjects = [load_artifact(path, request) for path in request.artifacts]
-    signatures = [stated_signature(subject) for subject in subjects]
+    require_single(request.artifacts, request)
+    subjects, signatures, refused = _load(request)
     feeds = make_feeds(subjects[0].path, subjects[0].format, signatures, request.inputs, subjects[0].vouched)
     names = _names([subject.path for subject in subjects])
-    artifacts = tuple(
-        _artifact(subject, signature, name, feeds, request.device)
-        for subject, signature, name in zip(subjects, signatures, names, strict=True)
-    )
+    artifacts: list[BenchTarget] = []
+    for subject, signature, name in zip(subjects, signatures, names, strict=True):
+        with refuse_one(_skip(subject.path, refused) if request.keep_going else None):
+            artifacts.append(_artifact(subject, signature, name, feeds, request.device))
     notes = feeds.plan.notes
     onnx_files = [subject.path for subject in subjects if subject.format == "onnx"]
     if request.device == "cpu" and any(map(has_float16_layers, onnx_files)):
@@ -77,13 +78,41 @@ def make_plan(request: BenchRequest, progress: Progress) -> Generator[BenchPlan]
     if request.engine_model is not None:
         matching_names(request.engine_model, feeds, read_signature(request.engine_model))
     if not request.engines:
-        yield BenchPlan(artifacts, feeds, plain, (), notes)
+        yield BenchPlan(tuple(artifacts), feeds, plain, tuple(refused), notes)
         return
     measured = plain is not None and any(subject.path.resolve() == plain.resolve() for subject in subjects)
     with staging(Path(tempfile.gettempdir())) as folder:
         setup = EngineSetup(request, subjects[0], signatures[0], feeds, plain, folder, progress)
         engines, missing = setup.prepare(plain_takes_part=measured)
-        yield BenchPlan((*artifacts, *engines), feeds, setup.plain, missing, (*notes, *setup.notes))
+        yield BenchPlan((*artifacts, *engines), feeds, setup.plain, (*refused, *missing), (*notes, *setup.notes))
+
+
+def _load(request: BenchRequest) -> tuple[list[LoadedArtifact], list[Signature | None], list[Skipped]]:
+    """Return the artifacts with what they state, and with `keep_going` those that cannot be loaded, if others can."""
+    subjects: list[LoadedArtifact] = []
+    signatures: list[Signature | None] = []
+    refused: list[Skipped] = []
+    errors: list[C3DExportError] = []
+    for path in request.artifacts:
+        skip = _skip(path, refused, errors) if request.keep_going else None
+        with refuse_one(skip):
+            subject = load_artifact(path, request)
+            signatures.append(stated_signature(subject))
+            subjects.append(subject)
+    if errors and not subjects:
+        raise type(errors[0])("; ".join(map(str, errors)))
+    return subjects, signatures, refused
+
+
+def _skip(path: Path, skipped: list[Skipped], errors: list[C3DExportError] | None = None) -> Refuse:
+    """Return what lists an artifact as skipped for an error of it."""
+
+    def skip(error: C3DExportError) -> None:
+        skipped.append(Skipped(path.name, str(error).removeprefix(f"{path}: "), added=False, exit_code=error.exit_code))
+        if errors is not None:
+            errors.append(error)
+
+    return skip
 
 
 def is_plain(subject: LoadedArtifact) -> bool:

@@ -89,6 +89,9 @@ class BenchRun:
             f"{difference:.1g} of the largest; another network, other weights, or coarser arithmetic"
             for name, difference in worst.items()
         ]
+        first = self.plan.targets[0].name
+        if any(absent.target == first for absent in self.missing):
+            notes.append(f"{first} did not run to the end: where it is missing, ratios are to the first that ran")
         return [*notes, *self.conditions()]
 
     def conditions(self) -> list[str]:
@@ -175,11 +178,14 @@ class BenchRun:
     def _not_loaded(self, target: BenchTarget, error: WorkerError) -> None:
         """Note an engine that does not load; an artifact's own failure ends the benchmark unless it is to go on."""
         reason = str(error)
-        if not target.added and not self.request.keep_going:
-            if error.kind == "missing":
-                raise UnavailableError(f"{target.file}: {reason}") from error
-            raise ArtifactError(f"{target.file}: cannot be loaded: {reason}") from error
-        self.missing.append(Skipped(target.name, reason, target.added))
+        if target.added:
+            self.missing.append(Skipped(target.name, reason, added=True))
+            return
+        kind = UnavailableError if error.kind == "missing" else ArtifactError
+        if not self.request.keep_going:
+            doing = "" if error.kind == "missing" else "cannot be loaded: "
+            raise kind(f"{target.file}: {doing}{reason}") from error
+        self.missing.append(Skipped(target.name, reason, added=False, exit_code=kind.exit_code))
 
     def _failed(self, target: BenchTarget, error: WorkerError) -> None:
         self.missing.append(Skipped(target.name, str(error), target.added))

@@ -135,11 +135,12 @@ class Loading:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A target that did not run, or not to the end, and why."""
+    """A target that did not run, or not to the end, why, and the exit code of an artifact's error."""
 
     target: str
     reason: str
     added: bool
+    exit_code: int = 1
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,11 @@ class BenchReport:
     def complete(self) -> bool:
         """Whether every artifact that was named ran to the end; an absent engine does not count."""
         return all(absent.added for absent in self.missing)
+
+    @property
+    def exit_code(self) -> int:
+        """0 if it is complete, else the exit code of the first artifact that did not run."""
+        return next((absent.exit_code for absent in self.missing if not absent.added), 0)
 
     def of(self, threads: int, batch: int) -> tuple[Measurement, ...]:
         """Return the measurements of one thread count and batch size."""

@@ -17,7 +17,7 @@ from exporter.cli.options import (
     take,
     take_inputs,
 )
-from exporter.cli.provenance_options import load_options
+from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.cli.sections import SectionedCommand
 from exporter.engines import bench_engines
 from models.options import BuildOptions
@@ -92,6 +92,7 @@ def parse_engine_python(value: str) -> tuple[str, Path]:
     help="Write the tables with charts as one offline page. Needs the [report] extra.",
 )
 @load_options
+@artifact_hash_option
 @limit_options()
 @json_options
 @click.pass_context
@@ -104,8 +105,8 @@ def bench_command(
     that can run here; each is verified and measured; the last line is the command that exports the recommended one. A
     run that was stopped goes on where it was.
 
-    Exit code 1 if one of ARTIFACTS, or an export of --all, failed. An engine of --engines that is missing or fails is
-    only reported.
+    Exit code 1 if one of ARTIFACTS, or an export of --all, failed; 3 or 4 if one cannot be loaded: the others are
+    measured. An engine of --engines that is missing or fails is only reported.
 
     \b
     Examples:
@@ -125,10 +126,10 @@ def bench_command(
     if not artifacts and not everything:
         raise click.UsageError("name an artifact to measure, or give --all")
     run = _run_all if everything else _run
-    context.exit(0 if run(artifacts, html, as_json=as_json, **options) else 1)
+    context.exit(run(artifacts, html, as_json=as_json, **options))
 
 
-def _run(artifacts: tuple[Path, ...], html: Path | None, *, as_json: bool, **options: Any) -> bool:
+def _run(artifacts: tuple[Path, ...], html: Path | None, *, as_json: bool, **options: Any) -> int:
     from exporter.reports.bench import print_bench
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.json_report import bench_to_dict
@@ -136,6 +137,7 @@ def _run(artifacts: tuple[Path, ...], html: Path | None, *, as_json: bool, **opt
 
     options |= {
         "artifacts": artifacts,
+        "keep_going": len(artifacts) > 1,
         "reference": BuildOptions(weights=options["weights"]),
         "engine_python": dict(options["engine_python"]),
         "inputs": take_inputs(options),
@@ -149,10 +151,10 @@ def _run(artifacts: tuple[Path, ...], html: Path | None, *, as_json: bool, **opt
 
         write_page(html, lambda: bench_page(report))
     show(report, bench_to_dict, print_bench, as_json=as_json)
-    return report.complete
+    return report.exit_code
 
 
-def _run_all(artifacts: tuple[Path, ...], html: Path | None, *, as_json: bool, **options: Any) -> bool:
+def _run_all(artifacts: tuple[Path, ...], html: Path | None, *, as_json: bool, **options: Any) -> int:
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.deployment import deployment_to_dict, print_deployment
     from exporter.workflows.deployment_table import benchmark_all
@@ -166,4 +168,4 @@ def _run_all(artifacts: tuple[Path, ...], html: Path | None, *, as_json: bool, *
 
         write_page(html, lambda: deployment_page(table))
     show(table, deployment_to_dict, print_deployment, as_json=as_json)
-    return not table.failed
+    return 1 if table.failed else 0

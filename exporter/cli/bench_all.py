@@ -96,6 +96,8 @@ def take_request(artifacts: tuple[Path, ...], options: dict[str, Any]) -> Deploy
     options |= {"precision": "fp32", "engine_python": dict(options["engine_python"])}
     precision = take_precision_options(options)
     measure = take(BenchRequest, {"artifacts": (), **options, "inputs": InputOptions()})
+    if artifacts:
+        del options["expect_sha256"]  # it is the artifact's, otherwise the checkpoint's
     return DeploymentRequest(
         model=take_build_options(options),  # with --seed, which is also that of the order within a round
         artifact=artifacts[0] if artifacts else None,

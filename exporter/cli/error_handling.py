@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -120,6 +121,16 @@ def print_error(message: str, more: str = "") -> None:
     """
     start = "Error: "
     print_line(f"{start}{one_line(message, MAX_ERROR - len(start) - len(more))}{more}")
+
+
+def report_refused(errors: Sequence[C3DExportError]) -> int:
+    """Print a line for each file that a command refused while it went on with the others; return its exit code.
+
+    It is the first one's; 0 where there is none.
+    """
+    for error in errors:
+        print_error(str(error))
+    return errors[0].exit_code if errors else 0
 
 
 def print_line(text: str) -> None:

@@ -5,9 +5,11 @@ from typing import Any
 
 import click
 
+from exporter.cli.error_handling import report_refused
 from exporter.cli.options import PATH, json_options, limit_options
-from exporter.cli.provenance_options import load_options
+from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.cli.sections import SectionedCommand
+from exporter.errors import C3DExportError
 
 
 @click.command("integrity", cls=SectionedCommand, short_help="Check files against the hashes in their manifests.")
@@ -20,6 +22,7 @@ from exporter.cli.sections import SectionedCommand
 )
 @click.option("--junit", type=PATH, metavar="FILE", help="Write the results as JUnit XML.")
 @load_options
+@artifact_hash_option
 @limit_options()
 @json_options
 @click.pass_context
@@ -29,7 +32,8 @@ def integrity_command(
     """Compare every file of ARTIFACTS with the size and SHA-256 in its manifest, and each weight with its own hash.
 
     Nothing runs and no engine is loaded, so it takes about as long as sha256sum. Without arguments, every artifact in
-    ./artifacts is checked. A file without a manifest fails. Exit code 0 or 1; 3 where a manifest cannot be read.
+    ./artifacts is checked; a folder stands for those in it. A file without a manifest fails. Exit code 0 or
+    1; 3 where a manifest cannot be read.
 
     \b
     Examples:
@@ -41,15 +45,20 @@ def integrity_command(
     from exporter.output_targets import check_output_file
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.integrity import integrity_to_dict, print_integrity, write_integrity_junit
-    from exporter.workflows.integrity import find_integrity_targets, verify_integrity
+    from exporter.reports.json_report import add_errors
+    from exporter.workflows.integrity import verify_integrity
+    from exporter.workflows.targets import find_integrity_targets, find_targets
 
+    named = find_targets(artifacts, find_integrity_targets)
     if junit:
-        check_output_file(junit, "--junit", (*artifacts, *map(manifest_path, artifacts)))
+        check_output_file(junit, "--junit", (*named, *map(manifest_path, named)))
+    refused: list[C3DExportError] = []
     with progress_on_terminal() as progress:
-        named = artifacts or find_integrity_targets(Path("artifacts"))
-        reports = verify_integrity(named, progress=progress, **options)
-    show(reports, integrity_to_dict, print_integrity, as_json=as_json)
+        refuse = refused.append if len(named) > 1 else None
+        reports = verify_integrity(named, progress=progress, refuse=refuse, **options)
+    show(reports, lambda reports: add_errors(integrity_to_dict(reports), refused), print_integrity, as_json=as_json)
+    code = report_refused(refused)
     if junit:
-        write_integrity_junit(junit, reports)
+        write_integrity_junit(junit, reports, refused)
     passed = all(report.passed for report in reports)
-    context.exit(3 if any(report.bad_manifest for report in reports) else 0 if passed else 1)
+    context.exit(3 if any(report.bad_manifest for report in reports) else code or (0 if passed else 1))

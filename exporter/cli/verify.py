@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.cli.error_handling import print_line
+from exporter.cli.error_handling import print_line, report_refused
 from exporter.cli.integrity import integrity_command
 from exporter.cli.network_options import network_options, take_build_options
 from exporter.cli.options import device_options, json_options, limit_options, take, take_inputs
@@ -18,7 +18,7 @@ from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.cli.runner_options import runner_options, take_ray_options
 from exporter.cli.sections import SectionedGroup
 from exporter.cli.self_test import self_test_command
-from exporter.errors import ArtifactError
+from exporter.errors import C3DExportError
 from exporter.types import ParityOptions
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ verify.add_command(self_test_command)
 def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Run ARTIFACTS and the network on the same inputs, and compare both with float64. Exit code 0 or 1.
 
-    Without arguments, every artifact in ./artifacts is checked. The network is rebuilt from the manifest of each
-    artifact; --weights names the checkpoint if it is no longer where the manifest says, or if a file has no manifest
-    (then --layout, --batch-norm and --pool5 describe it). With --against FILE, artifacts are compared with that file in
-    float64 instead of the network, whatever its architecture.
+    Without arguments, every artifact in ./artifacts is checked; a folder stands for those in it. The network is
+    rebuilt from the manifest of each artifact; --weights names the checkpoint if it is no longer where the manifest
+    says, or if a file has no manifest (then --layout, --batch-norm and --pool5 describe it). With --against FILE,
+    artifacts are compared with that file in float64 instead of the network, whatever its architecture.
 
     \b
     Examples:
@@ -68,8 +68,9 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
     from exporter.artifacts.files import manifest_path
     from exporter.parity.baseline import check_baseline, check_growth, read_baseline
     from exporter.reports.console import progress_on_terminal, show
-    from exporter.reports.json_report import parity_to_dict
+    from exporter.reports.json_report import add_errors, parity_to_dict
     from exporter.reports.parity import print_reports
+    from exporter.workflows.targets import find_artifacts, find_targets
     from exporter.workflows.verify import verify_parity
 
     files = {name: options.pop(name) for name in ("junit", "html", "save_baseline")}
@@ -79,17 +80,20 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
     parity_options = take(ParityOptions, options)
     reference = take_build_options(options)
     against = [parity_options.against] if isinstance(parity_options.against, Path) else []
-    _require_writable(files, (*artifacts, *map(manifest_path, artifacts), *against))
+    named = find_targets(artifacts, find_artifacts)
+    _require_writable(files, (*named, *map(manifest_path, named), *against))
     check_growth(max_growth)
+    refused: list[C3DExportError] = []
     with progress_on_terminal() as progress:
         before = read_baseline(baseline) if baseline else None
-        named = artifacts or find_artifacts(Path("artifacts"))
-        reports = verify_parity(named, parity_options, reference, progress, ray)
+        refuse = refused.append if len(named) > 1 else None
+        reports = verify_parity(named, parity_options, reference, progress, ray, refuse)
     if before is not None:
         reports = check_baseline(before, max_growth, reports)
-    show(reports, parity_to_dict, print_reports, as_json=as_json)
-    write_files(reports, **files)  # last: a disk that is full now must not hide the result
-    context.exit(0 if all(report.passed for report in reports) else 1)
+    show(reports, lambda reports: add_errors(parity_to_dict(reports), refused), print_reports, as_json=as_json)
+    code = report_refused(refused)
+    write_files(reports, refused, **files)  # last: a disk that is full now must not hide the result
+    context.exit(code or (0 if all(report.passed for report in reports) else 1))
 
 
 def _require_writable(files: dict[str, Path | None], inputs: Sequence[Path]) -> None:
@@ -107,12 +111,13 @@ def _require_writable(files: dict[str, Path | None], inputs: Sequence[Path]) -> 
 
 def write_files(
     reports: tuple[ParityReport, ...],
+    refused: Sequence[C3DExportError] = (),
     *,
     junit: Path | None = None,
     html: Path | None = None,
     save_baseline: Path | None = None,
 ) -> None:
-    """Write the results as the files that are not None; a baseline only if everything passed.
+    """Write the results as the files that are not None; a baseline only if everything passed, a page only of reports.
 
     Raises:
         OutputError: a file cannot be written.
@@ -121,34 +126,14 @@ def write_files(
     from exporter.reports.junit import write_junit
 
     if save_baseline:
-        if all(report.passed for report in reports):
+        if not refused and all(report.passed for report in reports):
             baseline.save_baseline(save_baseline, reports)
         else:
             print_line(f"--save-baseline {save_baseline}: not written, because parity failed")
     if junit:
-        write_junit(junit, reports)
-    if html:
+        write_junit(junit, reports, refused)
+    if html and reports:
         from exporter.reports.html import write_page
         from exporter.reports.parity_page import parity_page
 
-        write_page(html, lambda: parity_page(reports))
-
-
-def find_artifacts(folder: Path) -> tuple[Path, ...]:
-    """Return every artifact in `folder`, by name.
-
-    Raises:
-        ArtifactError: there is none.
-    """
-    from exporter.formats import find_format
-    from exporter.formats.torchscript import is_torchscript_archive
-
-    # a checkpoint in the same folder may have the same suffix as a TorchScript archive
-    artifacts = sorted(
-        path
-        for path in folder.glob("*")
-        if find_format(path) is not None and path.is_file() and (path.suffix != ".pt" or is_torchscript_archive(path))
-    )
-    if not artifacts:
-        raise ArtifactError(f"no artifacts in ./{folder}; make one with c3d-export --format onnx, or name a file")
-    return tuple(artifacts)
+        write_page(html, lambda: parity_page(reports, refused=refused))

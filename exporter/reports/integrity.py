@@ -13,6 +13,7 @@ from rich.console import Console
 from exporter.output_targets import write_file
 from exporter.reports.console import print_notes
 from exporter.reports.formatting import escape, format_bytes, printable
+from exporter.reports.junit import add_refused
 
 if TYPE_CHECKING:
     from exporter.workflows.integrity import CheckedFile, IntegrityReport
@@ -51,7 +52,7 @@ def integrity_to_dict(reports: Sequence[IntegrityReport]) -> dict[str, Any]:
     }
 
 
-def write_integrity_junit(path: Path, reports: Sequence[IntegrityReport]) -> None:
+def write_integrity_junit(path: Path, reports: Sequence[IntegrityReport], refused: Sequence[Exception] = ()) -> None:
     """Write a suite per artifact, with a case per file, per library that read the weights, and one for the rest.
 
     Raises:
@@ -75,6 +76,7 @@ def write_integrity_junit(path: Path, reports: Sequence[IntegrityReport]) -> Non
             case = ET.SubElement(suite, "testcase", classname=printable(report.artifact), name=printable(name))
             if fault:
                 ET.SubElement(case, "failure", message="failed").text = printable(fault)
+    add_refused(root, refused)
     ET.indent(root)
     write_file(path, ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n", "--junit")
 

@@ -26,6 +26,11 @@ def error_to_dict(error: C3DExportError) -> dict[str, Any]:
     return {"error": error.to_dict()} | ({"parity": parity_to_dict(reports)} if reports else {})
 
 
+def add_errors(result: dict[str, Any], refused: Sequence[C3DExportError]) -> dict[str, Any]:
+    """Return a result with the errors of files that were refused: it is then not passed."""
+    return result | {"passed": False, "errors": [error.to_dict() for error in refused]} if refused else result
+
+
 def parity_to_dict(reports: Sequence[ParityReport]) -> dict[str, Any]:
     """Return `passed` over all artifacts, and every report."""
     members = [asdict(report) for report in reports]

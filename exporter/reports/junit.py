@@ -9,17 +9,20 @@ from exporter.reports.formatting import printable
 from exporter.results import Comparison, ParityReport
 
 
-def write_junit(path: Path, reports: Sequence[ParityReport]) -> None:
+def write_junit(path: Path, reports: Sequence[ParityReport], refused: Sequence[Exception] = ()) -> None:
     """Write the file.
 
     Raises:
         OutputError: it cannot be written.
     """
-    write_file(path, junit(reports), "--junit")
+    write_file(path, junit(reports, refused), "--junit")
 
 
-def junit(reports: Sequence[ParityReport]) -> bytes:
-    """Return the XML, UTF-8. A report that failed for another reason than a comparison has a case `result`."""
+def junit(reports: Sequence[ParityReport], refused: Sequence[Exception] = ()) -> bytes:
+    """Return the XML, UTF-8. A report that failed for another reason than a comparison has a case `result`.
+
+    The errors of artifacts that could not be verified are a suite of their own.
+    """
     root = ET.Element("testsuites", name="verify parity")
     for report in reports:
         failed = sum(not row.passed for row in report.comparisons)
@@ -44,8 +47,21 @@ def junit(reports: Sequence[ParityReport]) -> bytes:
         if otherwise:
             case = ET.SubElement(suite, "testcase", classname=printable(report.artifact), name="result")
             ET.SubElement(case, "failure", message="failed").text = printable("\n".join(_reasons(report)))
+    add_refused(root, refused)
     ET.indent(root)
     return ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+
+
+def add_refused(root: ET.Element, refused: Sequence[Exception]) -> None:
+    """Add a suite with an error for each artifact that could not be checked."""
+    if not refused:
+        return
+    number = str(len(refused))
+    suite = ET.SubElement(root, "testsuite", name="refused", tests=number, failures="0", errors=number, time="0")
+    for error in refused:
+        name = printable(str(error).partition(": ")[0])
+        case = ET.SubElement(suite, "testcase", classname="refused", name=name)
+        ET.SubElement(case, "error", message=type(error).__name__).text = printable(str(error))
 
 
 def _message(row: Comparison) -> str:

@@ -46,6 +46,8 @@ def print_parity(report: ParityReport, console: Console) -> None:
         console.print(f"bits     {found.condition}: {bits}")
     if report.localization is not None:
         _print_layers(report.localization, console)
+    if report.provenance is not None:
+        console.print(f"manifest {escape(report.provenance)}")
     print_notes(report.notes, console)
     console.print(f"result   {_result(report)}; {describe_phases(report.seconds)}")
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from exporter.reports.formatting import GLOSSARY, budget_percent, error, format_scores, times
+from exporter.reports.formatting import GLOSSARY, budget_percent, error, format_scores, printable, times
 from exporter.reports.html import Row, Table, render, thumbnails
 from exporter.reports.parity_charts import histogram_figure, input_figure, layer_figure
 from exporter.results import ParityReport, Ranking
@@ -52,21 +52,26 @@ class SecondRun:
     table: Table
 
 
-def parity_page(reports: Sequence[ParityReport], made: datetime | None = None) -> str:
+def parity_page(
+    reports: Sequence[ParityReport], made: datetime | None = None, refused: Sequence[Exception] = ()
+) -> str:
     """Return the page.
 
     Args:
         reports: at least one.
         made: the date on the page; None for now.
+        refused: errors of artifacts that could not be verified.
     """
-    level = 1 if len(reports) == 1 else 2
-    failed = sum(not report.passed for report in reports)
-    summary = f"{failed} of {len(reports)} artifacts failed" if failed else f"All {len(reports)} artifacts passed"
+    every = len(reports) + len(refused)
+    level = 1 if every == 1 else 2
+    failed = sum(not report.passed for report in reports) + len(refused)
+    summary = f"{failed} of {every} artifacts failed" if failed else f"All {every} artifacts passed"
     title = f"{Path(reports[0].artifact).name}: parity {'failed' if failed else 'passed'}" if level == 1 else summary
     context = {
         "title": title,
         "headline": summary,
         "passed": not failed,
+        "refused": [printable(str(error)) for error in refused],
         "sections": [_section(report, f"a{number}", level) for number, report in enumerate(reports, start=1)],
         "glossary": GLOSSARY,
     }
@@ -170,6 +175,7 @@ def _facts(report: ParityReport) -> tuple[tuple[str, str], ...]:
     took = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in report.seconds.items())
     return (
         ("Artifact", report.artifact),
+        *((("Manifest", report.provenance),) if report.provenance else ()),
         ("Engine", f"{report.engine}; {nodes}"),
         ("Reference", report.float64_name),
         ("Tolerance", report.tolerance),

@@ -50,7 +50,7 @@ def benchmark(request: BenchRequest, progress: Progress = no_progress) -> BenchR
         for threads in request.threads or (available_cpus(),):
             run.measure(threads)
     return BenchReport(
-        first=plan.targets[0].name,
+        first=next((row.target for row in run.measurements), plan.targets[0].name),
         inputs=plan.feeds.describe(request.seed),
         unit=plan.feeds.unit,
         device=request.device,

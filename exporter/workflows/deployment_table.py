@@ -146,7 +146,10 @@ def _build(
         assert isinstance(model, BuiltModel)
     else:
         # its network is exported again; nothing of it runs
-        artifact = load_artifact(request.artifact, LoadChecks(trust=True, verify_keys=request.measure.verify_keys))
+        checks = LoadChecks(
+            trust=True, verify_keys=request.measure.verify_keys, expect_sha256=request.measure.expect_sha256
+        )
+        artifact = load_artifact(request.artifact, checks)
         model, notes = rebuild_network(artifact, request.model, progress)
         options = options and build_options_of(artifact, options)
         if artifact.manifest is not None and request.outputs is None:

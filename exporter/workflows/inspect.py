@@ -45,6 +45,8 @@ NO_CHECKS = LoadChecks()
 
 SIGNED_BY = "manifest"
 """Fact: who signed the manifest."""
+TENSOR_HASHES = "weight hashes"
+"""Fact: of how many weights the manifest states a hash, and whether a signature covers them."""
 FORGEABLE = ("weights", "parity at export")
 """Facts that the manifest states and that the model file does not show: whoever can write the file can forge them."""
 
@@ -156,8 +158,18 @@ def _with_provenance(found: Inspection, path: Path, text: bytes | None, checks: 
     stated = ", ".join(name for name in FORGEABLE if name in found.facts)
     unverified = f"; unverified: {stated}" if stated and not checks.verify_keys else ""
     facts = {**found.facts, SIGNED_BY: f"{provenance}{unverified}"}
+    if found.manifest is not None:
+        facts[TENSOR_HASHES] = _describe_hashes(found.manifest, signed=found.manifest.signed is not None and not fault)
     integrity = found.integrity if found.integrity not in (None, "ok") else fault or found.integrity
     return replace(found, facts=facts, integrity=integrity)
+
+
+def _describe_hashes(manifest: Manifest, *, signed: bool) -> str:
+    if manifest.tensors is None:
+        reason = FORMATS[manifest.format].hides_weights or "the manifest is of a release that recorded none"
+        return f"none: {reason}"
+    covered = "covered by its signature" if signed else "covered by no signature"
+    return f"{count(len(manifest.tensors), 'weight')} by SHA-256 in the manifest, {covered}"
 
 
 def _onnx(path: Path) -> Inspection:

@@ -26,14 +26,14 @@ from exporter.artifacts.files import (
 )
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_rules import is_as_written
-from exporter.artifacts.provenance import check_provenance
+from exporter.artifacts.provenance import check_expected, check_provenance, require_covered, require_single
 from exporter.artifacts.store import recover
-from exporter.errors import ArtifactError, C3DExportError, IntegrityError
+from exporter.errors import ArtifactError, C3DExportError, IntegrityError, Refuse, refuse_one
 from exporter.file_state import require_unchanged
 from exporter.formats import FORMATS, Format, find_format
-from exporter.formats.torchscript import is_torchscript_archive
 from exporter.load_checks import LoadChecks
 from exporter.onnx_io.data_links import link_fault
+from exporter.signing import read_public_keys
 from exporter.stored_tensors import StoredModel, hash_tensors
 from models.errors import count, join_limited
 from models.paths import require_file
@@ -113,7 +113,9 @@ def verify_integrity(
     deep: bool = False,
     trust: bool = False,
     verify_keys: tuple[str | Path, ...] = (),
+    expect_sha256: str | None = None,
     progress: Progress = no_progress,
+    refuse: Refuse | None = None,
 ) -> tuple[IntegrityReport, ...]:
     """Compare artifacts with their manifests; one report each, in order. Faults are in the reports.
 
@@ -122,50 +124,39 @@ def verify_integrity(
         deep: also have the libraries that load the format read the weights.
         trust: with `deep`, load files that are code although this tool has not written them here.
         verify_keys: public keys, one of which must have signed each manifest (`LoadChecks`).
+        expect_sha256: SHA-256 that the one artifact must have (`LoadChecks`).
         progress: called for each artifact.
+        refuse: called with the error of an artifact that cannot be checked; the others are checked, and it has no
+            report. None raises the error.
 
     Raises:
         ArtifactError: a path is of nothing at all, or by its name of no artifact.
         BadInputError: a key cannot be read.
         UnavailableError: with `deep`, no library of the format is installed; or `cryptography` is not.
+        UsageError: a hash for several artifacts, or one that does not cover the weights.
     """
-    checks = LoadChecks(trust=trust, verify_keys=verify_keys)
-    found = [_find(Path(path)) for path in artifacts]
+    checks = LoadChecks(trust=trust, verify_keys=verify_keys, expect_sha256=expect_sha256)
+    require_single(artifacts, checks)
+    read_public_keys(verify_keys)  # a bad key is of the whole command
     reports: list[IntegrityReport] = []
-    for model, form in found:
-        progress(f"checking {model.name}")
+    for path in map(Path, artifacts):
         start = time.perf_counter()
-        report = _verify(model, form, checks)
-        if deep and report.passed:
-            from exporter.workflows.weight_readers import read_weights
-
-            progress(f"reading the weights of {model.name}")
-            weights, notes = read_weights(model, read_manifest(manifest_path(model)), checks)
-            report = replace(report, weights=weights, notes=(*report.notes, *notes))
-        reports.append(replace(report, seconds=time.perf_counter() - start))
+        with refuse_one(refuse):
+            model, form = _find(path)
+            progress(f"checking {model.name}")
+            report = _verify(path, model, form, checks)
+            if deep and report.passed:
+                report = _read_deep(report, model, checks, progress)
+            reports.append(replace(report, seconds=time.perf_counter() - start))
     return tuple(reports)
 
 
-def find_integrity_targets(folder: Path) -> tuple[Path, ...]:
-    """Return the model files of every artifact in `folder`, by name, also of those of which only a manifest is left.
+def _read_deep(report: IntegrityReport, model: Path, checks: LoadChecks, progress: Progress) -> IntegrityReport:
+    from exporter.workflows.weight_readers import read_weights
 
-    Raises:
-        ArtifactError: there is none.
-    """
-    recover(folder)
-    entries = folder.iterdir() if folder.is_dir() else ()
-    models = {entry.with_name(entry.name.removesuffix(MANIFEST_SUFFIX)) for entry in entries}
-    found = sorted(model for model in models if find_format(model) is not None and not _is_checkpoint(model))
-    if not found:
-        raise ArtifactError(f"no artifacts in ./{folder}; make one with c3d-export --format onnx, or name a file")
-    return tuple(found)
-
-
-def _is_checkpoint(model: Path) -> bool:
-    """Return whether a file has the suffix of TorchScript archives and is none: a checkpoint in the same folder."""
-    return (
-        model.suffix == FORMATS["torchscript"].suffix and not has_manifest(model) and not is_torchscript_archive(model)
-    )
+    progress(f"reading the weights of {model.name}")
+    weights, notes = read_weights(model, read_manifest(manifest_path(model)), replace(checks, expect_sha256=None))
+    return replace(report, weights=weights, notes=(*report.notes, *notes))
 
 
 def _find(path: Path) -> tuple[Path, Format]:
@@ -182,12 +173,13 @@ def _find(path: Path) -> tuple[Path, Format]:
     return model, form
 
 
-def _verify(model: Path, form: Format, given: LoadChecks) -> IntegrityReport:
+def _verify(named: Path, model: Path, form: Format, given: LoadChecks) -> IntegrityReport:
     if not has_manifest(model):
         missing = f"{model} has no manifest beside it ({manifest_path(model).name}), so nothing states its hashes"
         return IntegrityReport(str(model), faults=(missing,))
     try:
         text = read_manifest_text(manifest_path(model))
+        check_expected(named, model, text, given)
         manifest = Manifest.from_json(text, str(manifest_path(model)))
         with ThreadPoolExecutor(1) as pool:
             stored = pool.submit(_read_stored, model, form, manifest)
@@ -195,6 +187,9 @@ def _verify(model: Path, form: Format, given: LoadChecks) -> IntegrityReport:
             tensors, faults = stored.result()
     except ArtifactError as error:
         return IntegrityReport(str(model), faults=(str(error),), bad_manifest=True)
+    except IntegrityError as error:
+        return IntegrityReport(str(model), faults=(str(error),))
+    require_covered(named, model, form.name, given)
     files, provenance = tuple(_checked(check) for check in checks), ""
     try:
         provenance = check_provenance(model, manifest, text, given) if manifest.signed or given.verify_keys else ""

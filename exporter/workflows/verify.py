@@ -13,34 +13,31 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.provenance import require_single
 from exporter.artifacts.rebuilding import rebuild_network
 from exporter.calibration_clips import CalibrationClips
-from exporter.errors import CheckFailedError, UsageError
+from exporter.errors import CheckFailedError, Refuse, UsageError, refuse_one
 from exporter.formats import load_artifact
 from exporter.inference.ray_reference import NETWORK_ONLY, reference_on_ray
 from exporter.inference.types import RayOptions
 from exporter.isolation.worker import expect_work, file_at_work
 from exporter.load_checks import LoadChecks
 from exporter.parity.cost import VerificationCost, estimate_verification, require_memory
-from exporter.parity.determinism import check_determinism
 from exporter.parity.discovery import find_inputs
-from exporter.parity.evaluate import evaluate, stop_at_failure
-from exporter.parity.execution import RunResult, RunSpec, run_model
 from exporter.parity.feeds import cast_feeds
 from exporter.parity.golden import GoldenOutputs, require_cache
-from exporter.parity.held_out import add_held_out, describe_weak_bound
+from exporter.parity.held_out import add_held_out
 from exporter.parity.input_plan import make_plans, may_be_batched
 from exporter.parity.input_roles import find_roles
 from exporter.parity.input_set import InputSet
 from exporter.parity.inputs import draw_inputs, make_frame_inputs, make_network_inputs, make_video_inputs
-from exporter.parity.localize import localize
 from exporter.parity.run_specs import check_devices, make_file_run_spec, make_run_spec, make_second_run_spec
 from exporter.parity.runnable import require_runnable
 from exporter.parity.signatures import read_full_signature
 from exporter.parity.sources import FileSource, NetworkSource
 from exporter.results import ParityReport
-from exporter.system import environment
 from exporter.types import ParityOptions
+from exporter.workflows.parity_runs import run_and_evaluate
 from models.architectures import parse_settings
 from models.built_model import BuiltModel
 from models.options import BuildOptions
@@ -57,6 +54,7 @@ def verify_parity(
     reference: BuildOptions | BuiltModel | None = None,
     progress: Progress = no_progress,
     ray: RayOptions | None = None,
+    refuse: Refuse | None = None,
 ) -> tuple[ParityReport, ...]:
     """Verify artifacts against the networks they were exported from, or another model file; one report each, in order.
 
@@ -67,6 +65,8 @@ def verify_parity(
             network itself.
         progress: called at each long step.
         ray: compute the float64 reference on a Ray cluster; None computes it in this process. Artifacts run here.
+        refuse: called with the error of an artifact that cannot be verified; the others are verified, and it has no
+            report. None raises the error.
 
     Raises:
         IntegrityError: a file is not the one its manifest describes.
@@ -80,10 +80,13 @@ def verify_parity(
     options = options or ParityOptions()
     if options.cache is not None:
         require_cache(options.cache)
-    if options.expect_sha256 is not None and len(artifacts) != 1:
-        raise UsageError(f"--expect-sha256 is the hash of one artifact; {len(artifacts)} are named")
-    loaded = tuple(load_artifact(Path(path), options) for path in artifacts)
-    check_devices(loaded, options)
+    require_single(artifacts, options)
+    loaded: list[LoadedArtifact] = []
+    for path in artifacts:
+        with refuse_one(refuse):
+            artifact = load_artifact(Path(path), options)
+            check_devices((artifact,), options)
+            loaded.append(artifact)
     if options.pairs and not isinstance(options.against, Path):
         raise UsageError("--map needs --against FILE: the inputs and outputs of a network have names of their own")
     if isinstance(options.against, Path):
@@ -93,7 +96,7 @@ def verify_parity(
             raise UsageError(NETWORK_ONLY)
         other = load_artifact(options.against, LoadChecks(trust=options.trust))
         with file_at_work(other.path):
-            compared = verify_against_file(loaded, other, options, progress)
+            compared = verify_against_file(loaded, other, options, progress, refuse)
         other.require_unchanged()
         return compared
     for option, given in (("--shape", options.inputs.shapes), ("--feed", options.inputs.feeds)):
@@ -101,18 +104,19 @@ def verify_parity(
             raise UsageError(f"{option} needs --against FILE: what a network with a manifest takes is known")
     if ray is not None and options.fail_fast:
         raise UsageError("--fail-fast runs one input after another; take --runner local")
-    reports: dict[int, ParityReport] = {}
+    reports: dict[str, ParityReport] = {}
     groups: dict[object, list[int]] = {}
     for index, artifact in enumerate(loaded):
         groups.setdefault(_network_key(artifact.manifest), []).append(index)
     for members in groups.values():
-        progress("building the network")
-        model, notes = rebuild_network(loaded[members[0]], reference or BuildOptions(), progress)
-        golden = golden_outputs(model, options, progress)
-        golden.run_rows = None if ray is None else reference_on_ray(ray, progress)
-        verified = verify_built([loaded[i] for i in members], golden, options, progress, notes)
-        reports |= dict(zip(members, verified, strict=True))
-    return tuple(reports[i] for i in range(len(loaded)))
+        with refuse_one(refuse):
+            progress("building the network")
+            model, notes = rebuild_network(loaded[members[0]], reference or BuildOptions(), progress)
+            golden = golden_outputs(model, options, progress)
+            golden.run_rows = None if ray is None else reference_on_ray(ray, progress)
+            verified = verify_built([loaded[i] for i in members], golden, options, progress, notes, refuse)
+            reports |= {report.artifact: report for report in verified}
+    return tuple(reports[str(artifact.path)] for artifact in loaded if str(artifact.path) in reports)
 
 
 def golden_outputs(
@@ -141,15 +145,16 @@ def verify_built(
     options: ParityOptions,
     progress: Progress = no_progress,
     notes: Sequence[str] = (),
+    refuse: Refuse | None = None,
 ) -> tuple[ParityReport, ...]:
-    """Compare artifacts with the built network that `golden` is computed from."""
+    """Compare artifacts with the built network that `golden` is computed from; `refuse` as in `verify_parity`."""
     assert isinstance(golden.source, NetworkSource)
     model = golden.source.model
     runs = [
         (make_run_spec(artifact, options, model), make_second_run_spec(artifact, options, model))
         for artifact in artifacts
     ]
-    return _run_and_evaluate(artifacts, runs, golden, options, progress, notes)
+    return run_and_evaluate(artifacts, runs, golden, options, progress, notes, refuse)
 
 
 def verify_against_file(
@@ -157,10 +162,14 @@ def verify_against_file(
     other: LoadedArtifact,
     options: ParityOptions,
     progress: Progress = no_progress,
+    refuse: Refuse | None = None,
 ) -> tuple[ParityReport, ...]:
-    """Compare artifacts with another model file: in float64 it is the reference, in its own engine the baseline."""
+    """Compare artifacts with another model file: in float64 it is the reference, in its own engine the baseline.
+
+    `refuse` as in `verify_parity`.
+    """
     try:
-        return _verify_against_file(artifacts, other, options, progress)
+        return _verify_against_file(artifacts, other, options, progress, refuse)
     except (CheckFailedError, UsageError):
         for artifact in (other, *artifacts):
             if artifact.format == "onnx":
@@ -169,7 +178,11 @@ def verify_against_file(
 
 
 def _verify_against_file(
-    artifacts: Sequence[LoadedArtifact], other: LoadedArtifact, options: ParityOptions, progress: Progress
+    artifacts: Sequence[LoadedArtifact],
+    other: LoadedArtifact,
+    options: ParityOptions,
+    progress: Progress,
+    refuse: Refuse | None,
 ) -> tuple[ParityReport, ...]:
     manifest = other.manifest
     signature = manifest and manifest.signature
@@ -190,7 +203,7 @@ def _verify_against_file(
     runs = [(make_file_run_spec(artifact, options, signature), None) for artifact in artifacts]
     # a manifest is not needed here, so its absence is nothing to note
     artifacts = [replace(artifact, notes=()) if artifact.manifest is None else artifact for artifact in artifacts]
-    return _run_and_evaluate(artifacts, runs, golden, options, progress, notes)
+    return run_and_evaluate(artifacts, runs, golden, options, progress, notes, refuse)
 
 
 def _estimate_before_trying(other: LoadedArtifact, signature: Signature, options: ParityOptions) -> None:
@@ -236,50 +249,12 @@ def draw_feeds(
     return cast_feeds(signature.inputs, inputs.select(rows))
 
 
-def _run_and_evaluate(
-    artifacts: Sequence[LoadedArtifact],
-    specs: Sequence[tuple[RunSpec, RunSpec | None]],
-    golden: GoldenOutputs,
-    options: ParityOptions,
-    progress: Progress,
-    notes: Sequence[str],
-) -> tuple[ParityReport, ...]:
-    results: list[tuple[RunResult, RunResult | None]] = []
-    for spec, second in specs:
-        stop_when = stop_at_failure(golden, options, spec) if options.fail_fast else None
-        result = run_model(spec, golden.inputs, progress, stop_when)
-        batches = [batch for batch, _ in result.batches]
-        results.append((result, second and run_model(second, golden.inputs, progress, batches=batches)))
-    reports: list[ParityReport] = []
-    for artifact, (result, second) in zip(artifacts, results, strict=True):
-        golden.compute(row for batch, _ in result.batches for row in batch.rows)
-        known = (*artifact.notes, *describe_weak_bound(artifact, options), *notes)
-        report = evaluate(result, golden, options, known, second)
-        if options.fail_fast and not report.passed:
-            stopped = "--fail-fast: the inputs after the first failure were not run"
-            report = replace(report, notes=(*report.notes, stopped))
-        if options.localize and result.batches:
-            report = replace(report, localization=localize(result, report, golden, progress, options))
-        if options.determinism:
-            report = replace(report, determinism=check_determinism(result.spec, golden.inputs, progress))
-        raised = {} if artifact.manifest is None else artifact.manifest.raised_layers
-        reports.append(replace(report, environment=environment(), hashes=_hashes(artifact), raised_layers={**raised}))
-        artifact.require_unchanged()
-    return tuple(reports)
-
-
 def _feature_outputs(manifest: Manifest | None) -> frozenset[str]:
     """Return the outputs that are no class scores, where the manifest names a known architecture."""
     if manifest is None or not manifest.network.architecture:
         return frozenset()
     outputs = parse_settings(manifest.network.architecture, manifest.network.settings).outputs
     return frozenset(output.name for output in outputs if output.kind == "features")
-
-
-def _hashes(artifact: LoadedArtifact) -> dict[str, str]:
-    if artifact.manifest is not None and artifact.manifest.files:
-        return {entry.path: entry.sha256 for entry in artifact.manifest.files}  # checked when it was loaded
-    return {artifact.path.name: artifact.sha256}
 
 
 def _network_key(manifest: Manifest | None) -> object:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import stat
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,10 +24,11 @@ from exporter.load_checks import LoadChecks
 from exporter.reports.console import stdout
 from exporter.reports.export import print_export
 from exporter.signing import SigningKey
-from exporter.types import ExportRequest, OptimizeRequest
+from exporter.types import ExportRequest, OptimizeRequest, ParityOptions
 from exporter.workflows.export import ExportResult, export
 from exporter.workflows.integrity import verify_integrity
 from exporter.workflows.optimize import optimize
+from exporter.workflows.verify import verify_parity
 from models.builder import build
 from models.errors import CheckpointError
 from models.options import BuildOptions
@@ -166,6 +168,60 @@ def test_inspect_says_what_is_unverified(
     assert "manifest       signed by ED25519:" in checked.stdout
 
 
+def test_inspect_says_whether_hashes_of_weights_are_signed(
+    elsewhere: Path, keys: Path, narrow_artifacts: ExportResult, capfd: pytest.CaptureFixture[str]
+) -> None:
+    weights = len(narrow_artifacts.artifacts[0].manifest.tensors or ())
+    cases = (
+        ((narrow_artifacts.artifacts[0].path,), "covered by no signature"),
+        (("c3d.onnx",), "covered by its signature"),
+        (("c3d.onnx", "--verify-key", keys / "other.pub"), "covered by no signature"),
+    )
+    for arguments, covered in cases:
+        facts = json.loads(ask("inspect", *arguments, "--json", cwd=elsewhere, capture=capfd).stdout)["facts"]
+        assert facts["weight hashes"] == f"{weights} weights by SHA-256 in the manifest, {covered}"
+
+
+def test_a_parity_report_says_who_signed(elsewhere: Path, keys: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    by = f"signed by {SigningKey.read(keys / 'ours.key').public}"
+    quick = ("c3d.onnx", "--inputs", "random", "--verify-key", keys / "ours.pub", "--html", "page.html")
+    done = ask("verify parity", *quick, cwd=elsewhere, capture=capfd)
+    assert done.returncode == 0
+    assert f"manifest {by}\n" in done.stdout
+    assert by in (elsewhere / "page.html").read_text()
+    (unasked,) = verify_parity([elsewhere / "c3d.onnx"], ParityOptions(input_types=("random",)))
+    assert unasked.provenance is None
+    (asked,) = verify_parity(
+        [elsewhere / "c3d.onnx"], ParityOptions(input_types=("random",), verify_keys=(keys / "ours.pub",))
+    )
+    assert asked.provenance == by
+
+
+def test_a_file_that_is_not_trusted_does_not_hide_the_others(
+    elsewhere: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for files in (("c3d.onnx", "c3d.pt"), (".",)):
+        done = ask(
+            "verify parity", *files, "--inputs", "random", "--junit", "j.xml", "--json", cwd=elsewhere, capture=capfd
+        )
+        assert done.returncode == 3
+        result = json.loads(done.stdout)
+        assert [(report["artifact"], report["passed"]) for report in result["reports"]] == [("c3d.onnx", True)]
+        assert (result["passed"], [error["exit_code"] for error in result["errors"]]) == (False, [3])
+        assert "c3d.pt: a TorchScript archive is code" in done.stderr
+        suites = ET.parse(elsewhere / "j.xml").getroot()
+        assert [suite.get("errors") for suite in suites] == ["0", "1"]
+
+
+def test_integrity_of_several_reports_each(elsewhere: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    done = ask("verify integrity", "none.onnx", "c3d.onnx", "c3d.pt", "--deep", cwd=elsewhere, capture=capfd)
+    assert done.returncode == 3
+    assert done.stdout.count("passed") == 1
+    refused = done.stderr.splitlines()
+    assert ["no such artifact" in refused[0], "is code" in refused[1], len(refused)] == [True, True, 2]
+    assert ask("verify integrity", ".", cwd=elsewhere, capture=capfd).stdout.count("passed") == 2
+
+
 def test_an_expected_hash_is_that_of_the_model_or_of_the_manifest(elsewhere: Path) -> None:
     for named in (elsewhere / "c3d.onnx", elsewhere / "c3d.onnx.json"):
         sha256 = hashlib.sha256(named.read_bytes()).hexdigest()
@@ -183,7 +239,7 @@ def test_a_hash_that_covers_no_weights_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("sha256", "code"), [("0" * 64, 1), ("0" * 63, 2), ("", 2), ("g" * 64, 2)])
-@pytest.mark.parametrize("name", ["verify parity", "predict", "inspect"])
+@pytest.mark.parametrize("name", ["verify parity", "predict", "inspect", "bench"])
 def test_commands_refuse_another_hash(
     name: str, sha256: str, code: int, narrow_artifacts: ExportResult, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,6 +247,20 @@ def test_commands_refuse_another_hash(
     done = ask(name, narrow_artifacts.artifacts[0].path, *video, "--expect-sha256", sha256, cwd=tmp_path, capture=capfd)
     assert done.returncode == code
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_integrity_pins_the_model_or_the_manifest(
+    elsewhere: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model, manifest = elsewhere / "c3d.onnx", elsewhere / "c3d.onnx.json"
+    for named in (model, manifest):
+        assert verify_integrity([named], expect_sha256=sha256_file(named))[0].passed
+        (other,) = verify_integrity([named], expect_sha256="0" * 64)
+        assert "is not the file that was expected" in other.faults[0]
+    for name in ("verify integrity", "verify parity", "bench"):
+        done = ask(name, model, elsewhere / "c3d.pt", "--expect-sha256", "0" * 64, cwd=tmp_path, capture=capfd)
+        assert done.returncode == 2
+        assert "is the hash of one artifact; 2 are named" in done.stderr
 
 
 def test_a_checkpoint_is_pinned_too(tmp_path: Path) -> None:

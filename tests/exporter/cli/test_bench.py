@@ -20,13 +20,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_json_is_alone_on_stdout_and_the_page_is_written(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measurements that take no time and are worth nothing."""
     monkeypatch.setattr(roofline, "SIZES", (256,))
     monkeypatch.setattr(roofline, "MIN_SECONDS", 0.0)
     monkeypatch.setattr(rounds, "MIN_ROUND_S", 0.005)
     monkeypatch.setattr(runner, "COOLDOWN_S", 0.0)
+
+
+def test_json_is_alone_on_stdout_and_the_page_is_written(
+    folder: Path, short: None, capfd: pytest.CaptureFixture[str]
+) -> None:
     shutil.copy(folder / "m.onnx", folder / "copy.onnx")
     done = call(
         "c3d-export",
@@ -81,7 +86,7 @@ def test_wrong_usage_exits_2(case: str, folder: Path, capfd: pytest.CaptureFixtu
 
 
 BAD = {
-    "a damaged second": (["m.onnx", "damaged.onnx"], 3, "damaged.onnx: not a complete ONNX file"),
+    "damaged files": (["damaged.onnx", "none.onnx"], 3, "damaged.onnx: not a complete ONNX file"),
     "no folder for the page": (["m.onnx", "--html", "none/b.html"], 3, "there is no folder none"),
     "no GPU": (["m.onnx", "--device", "cuda"], 4, "pip install onnxruntime-gpu"),
 }
@@ -96,6 +101,18 @@ def test_bad_files_and_missing_devices_have_their_exit_codes(
     assert (done.returncode, done.stdout) == (code, "")
     assert reported in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_damaged_file_does_not_hide_the_others(folder: Path, short: None, capfd: pytest.CaptureFixture[str]) -> None:
+    options = ("--rounds", 1, "--batch", 1, "--load-rounds", 1, "--threads", 1, "--json")
+    done = call("c3d-export", "bench", "damaged.onnx", "m.onnx", *options, cwd=folder, capture=capfd)
+    assert done.returncode == 3
+    report = json.loads(done.stdout)
+    assert (report["complete"], report["first"]) == (False, "m.onnx")
+    assert [row["target"] for row in report["measurements"]] == ["m.onnx"]
+    (missing,) = report["missing"]
+    assert (missing["target"], missing["exit_code"]) == ("damaged.onnx", 3)
+    assert missing["reason"].startswith("not a complete ONNX file")
 
 
 @pytest.mark.heavy

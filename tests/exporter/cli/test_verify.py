@@ -14,8 +14,6 @@ from helpers import small_models
 from helpers.run import Done, call
 from onnx import numpy_helper
 
-from exporter.cli.verify import find_artifacts
-from exporter.errors import ArtifactError
 from exporter.workflows.export import ExportResult
 
 Parity = Callable[..., Done]
@@ -205,13 +203,3 @@ def test_a_model_that_fails_on_its_inputs_is_a_failed_check(parity: Parity, tmp_
     assert done.stderr.count("\n") == 1
     np.savez(tmp_path / "wide.npz", x=np.zeros((1, 3, 16, 16)))
     assert parity("free.onnx", "--against", "free.onnx", "--array", "wide.npz").returncode == 1
-
-
-def test_the_artifacts_of_a_folder(tmp_path: Path) -> None:
-    for name in ("b.onnx", "a.onnx", "notes.txt", "c3d.onnx.json"):
-        (tmp_path / name).touch()
-    torch.save({}, tmp_path / "checkpoint.pt")
-    assert [path.name for path in find_artifacts(tmp_path)] == ["a.onnx", "b.onnx"]
-    (tmp_path / "none").mkdir()
-    with pytest.raises(ArtifactError, match=r"no artifacts in \./.*none; make one with c3d-export --format onnx"):
-        find_artifacts(tmp_path / "none")

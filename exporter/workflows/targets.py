@@ -1,0 +1,77 @@
+"""The artifacts that `verify` checks: those that are named, those in folders, and without any those in ./artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from exporter.artifacts.files import MANIFEST_SUFFIX, has_manifest
+from exporter.artifacts.store import recover
+from exporter.errors import ArtifactError
+from exporter.formats import find_format
+from exporter.formats.torchscript import is_torchscript_archive
+from exporter.openvino_ir import WEIGHTS_SUFFIX
+
+FOLDER = Path("artifacts")
+"""Where exports go by default."""
+
+
+def find_targets(named: Sequence[Path], find: Callable[[Path], tuple[Path, ...]]) -> tuple[Path, ...]:
+    """Return what is named, with the artifacts in a folder in place of the folder; those of ./artifacts for nothing.
+
+    Args:
+        named: files and folders.
+        find: returns the artifacts in a folder.
+
+    Raises:
+        ArtifactError: there are none in a folder.
+    """
+
+    def expand() -> Iterator[Path]:
+        for path in named or (FOLDER,):
+            if path.is_dir() or not named:
+                yield from find(path)
+            else:
+                yield path
+
+    return tuple(expand())
+
+
+def find_artifacts(folder: Path) -> tuple[Path, ...]:
+    """Return every artifact in `folder`, by name.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    entries = folder.glob("*")
+    return _require(folder, (path for path in entries if path.is_file() and _is_artifact(path)))
+
+
+def find_integrity_targets(folder: Path) -> tuple[Path, ...]:
+    """Return the model files of every artifact in `folder`, by name, also of those of which only a manifest is left.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    recover(folder)
+    entries = folder.iterdir() if folder.is_dir() else ()
+    models = {entry.with_name(entry.name.removesuffix(MANIFEST_SUFFIX)) for entry in entries}
+    return _require(folder, filter(_is_artifact, models))
+
+
+def _require(folder: Path, found: Iterator[Path]) -> tuple[Path, ...]:
+    artifacts = tuple(sorted(found))
+    if not artifacts:
+        where = folder if folder.is_absolute() else f"./{folder}"
+        raise ArtifactError(f"no artifacts in {where}; make one with c3d-export --format onnx, or name a file")
+    return artifacts
+
+
+def _is_artifact(model: Path) -> bool:
+    """Return whether a path is an artifact's by its name; checkpoints may end in `.pt` too, and any XML in `.xml`."""
+    known = find_format(model)
+    if known is None or has_manifest(model):
+        return known is not None
+    if known.name == "torchscript":
+        return is_torchscript_archive(model)
+    return known.name != "openvino" or model.with_suffix(WEIGHTS_SUFFIX).exists()

@@ -1,0 +1,40 @@
+"""What `verify` checks: named files, the artifacts in folders, and those of ./artifacts."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from exporter.errors import ArtifactError
+from exporter.workflows.targets import find_artifacts, find_integrity_targets, find_targets
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b.onnx", "a.onnx", "notes.txt", "a.onnx.json", "gone.onnx.json", "junit.xml"):
+        (tmp_path / name).touch()
+    torch.save({}, tmp_path / "checkpoint.pt")
+    (tmp_path / "none").mkdir()
+    return tmp_path
+
+
+def test_the_artifacts_of_a_folder(folder: Path) -> None:
+    assert [path.name for path in find_artifacts(folder)] == ["a.onnx", "b.onnx"]
+    assert [path.name for path in find_integrity_targets(folder)] == ["a.onnx", "b.onnx", "gone.onnx"]
+
+
+def test_a_folder_stands_for_its_artifacts_among_files(folder: Path) -> None:
+    named = (Path("x.onnx"), folder)
+    assert find_targets(named, find_artifacts) == (Path("x.onnx"), folder / "a.onnx", folder / "b.onnx")
+
+
+@pytest.mark.parametrize("find", [find_artifacts, find_integrity_targets])
+def test_a_folder_without_any(
+    find: Callable[[Path], tuple[Path, ...]], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ArtifactError, match=f"no artifacts in {folder}/none; make one with c3d-export --format onnx"):
+        find_targets((folder / "none",), find)
+    monkeypatch.chdir(folder / "none")
+    with pytest.raises(ArtifactError, match=r"no artifacts in \./artifacts"):
+        find_targets((), find)
