@@ -38,6 +38,9 @@ from exporter.passes.winograd.pattern import IMAGE, ConvMatch
 from exporter.passes.winograd.tile_shape import PLAIN, TileShape
 from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, Tiling, tiling, time_matrix
 
+FRAMES_COPIED = 4
+"""A part of time copies the frames that it reads if the clip has more than this many times as many. It transforms all
+frames otherwise, most of them by zeros: an engine copies with one thread, and multiplies with all."""
 REDUCE_AXES_AS_INPUT = 18
 """The opset from which ReduceMax takes its axes as an input."""
 
@@ -102,12 +105,13 @@ class WinogradEmitter:
             pads = [0, self.tiling.lead, 0, 0, self.match.after[0] + self.tiling.excess[0], 0]
             return self._conv(x, "time", filters, [1, n, 1], strides=[1, m, 1], pads=pads)
         x = self._reshape(x, "time.rows", -1, frames, row)
-        if len(read) < frames:
+        lead = self.tiling.lead - self.tiling.first * m
+        if frames > FRAMES_COPIED * len(read):
             start, stop = (self._builder.integers(f"winograd.frame.{at}", [at]) for at in (read.start, read.stop))
             x = self._op("Slice", "frames", x, start, stop, self._builder.integers("winograd.frame_axis", [1]))
-        lead = self.tiling.lead + read.start - self.tiling.first * m
-        matrix = time_matrix(time, 0, tiles, range(len(read)), lead)
-        matrix = self._matrix(f"time.{a}.{tiles}.{len(read)}.{lead}", matrix.reshape(a * tiles, len(read)))
+            frames, lead = len(read), lead + read.start
+        matrix = time_matrix(time, 0, tiles, range(frames), lead)
+        matrix = self._matrix(f"time.{a}.{tiles}.{frames}.{lead}", matrix.reshape(a * tiles, frames))
         return self._op("MatMul", "time", matrix, x)
 
     def _transform_space(self, x: ir.Value) -> ir.Value:
