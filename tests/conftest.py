@@ -90,6 +90,7 @@ def operator_tables() -> Iterator[None]:
         yield
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """A process of one thread for each of at most four cores, for the whole default suite; all else runs in this process.
 
