@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import origins
+from helpers import origins, tf_checkpoint
 from helpers.checkpoints import constant_state
+from helpers.small_files import refuse
 from helpers.tf_checkpoint import write_v1, write_v2
 
 from exporter.workflows.inspect import inspect
@@ -144,3 +145,17 @@ def test_names_of_objects_in_tensorflow_2(tmp_path: Path) -> None:
     name = "layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE"
     write_v2(tmp_path / "weights", {name: np.ones(3, np.float32)})
     assert list(read_file(tmp_path / "weights.index").tensors) == ["layer_with_weights-0/kernel"]
+
+
+def test_text_is_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tf_checkpoint.DTYPES, "float32", 7)  # DT_STRING
+    write_v1(tmp_path / "c3d.model", {"w": np.ones(3, np.float32)})
+    refuse(tmp_path / "c3d.model", "w has TensorFlow's element type 7")
+
+
+def test_a_variable_that_the_files_own_list_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "c3d.model"
+    write_v1(path, {"weights": np.ones(3, np.float32)})
+    listed, name, rest = path.read_bytes().partition(b"weights")
+    path.write_bytes(listed + name + rest.replace(b"weights", b"strange"))
+    refuse(path, "holds 'strange', which its own list of variables does not")

@@ -62,6 +62,11 @@ def test_an_integer_weight_is_refused_and_a_graphs_argument_is_not_read(
         assert read_file(tmp_path / "g.onnx").tensors.keys() == SMALL.keys()
 
 
+def test_a_model_without_a_graph_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "g.onnx").write_bytes(onnx.ModelProto(ir_version=8, producer_name="pytorch").SerializeToString())
+    refuse(tmp_path / "g.onnx", "not an ONNX model: it has no graph")
+
+
 def model(path: Path, pool: dict[str, Any], **save: Any) -> None:
     node = helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2, 2], strides=[2, 2, 2], **pool)
     info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", "y")]
