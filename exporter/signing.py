@@ -202,7 +202,7 @@ def check_signature(where: Path, manifest: bytes, signed: ManifestSignature | No
     """
     if signed is None:
         raise IntegrityError(f"{where} is not signed, which --verify-key requires; export with --sign KEY")
-    signer, value = _decode(where, signed)
+    signer, value = decode_signature(where, signed)
     if signer not in keys:
         accepted = " or ".join(map(str, keys))
         raise IntegrityError(f"{where} is signed by another key, {signer}, not by {accepted}")
@@ -215,13 +215,18 @@ def describe_signature(signed: ManifestSignature | None, *, checked: bool) -> st
     if signed is None:
         return "not signed"
     try:
-        signer, _ = _decode(Path("manifest"), signed)
+        signer, _ = decode_signature(Path("manifest"), signed)
     except IntegrityError:
         return "a malformed signature"
     return f"signed by {signer}" if checked else f"signed by {signer}, not checked: give --verify-key"
 
 
-def _decode(where: Path, signed: ManifestSignature) -> tuple[PublicKey, bytes]:
+def decode_signature(where: Path, signed: ManifestSignature) -> tuple[PublicKey, bytes]:
+    """Return the signer's key and the signature, unchecked.
+
+    Raises:
+        IntegrityError: they are none.
+    """
     try:
         key, value = (base64.b64decode(text, validate=True) for text in (signed.public_key, signed.value))
     except (binascii.Error, ValueError):

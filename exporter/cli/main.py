@@ -32,6 +32,7 @@ from exporter.cli.predict import predict_command
 from exporter.cli.preprocess_options import preprocess_options
 from exporter.cli.provenance_options import checkpoint_hash_option, read_signing_key, sign_option
 from exporter.cli.sections import SectionedGroup
+from exporter.cli.sign import sign_command
 from exporter.cli.supervision import report_outcome
 from exporter.cli.triton import triton_command
 from exporter.cli.verify import verify
@@ -70,6 +71,7 @@ Examples:
   c3d-export bench artifacts/c3d.onnx --engines             measure it beside other engines
   c3d-export layouts                                        list the checkpoint origins that load
   c3d-export convert c3d.caffemodel -o c3d.safetensors      the same weights under this project's names
+  c3d-export sign artifacts/c3d.onnx --sign-key sign.key    sign an artifact that exists
   c3d-export triton artifacts/c3d.onnx -o model_repository  a model for NVIDIA's Triton Inference Server
 
 \b
@@ -197,6 +199,7 @@ for _command in (
     layouts_command,
     convert_command,
     triton_command,
+    sign_command,
 ):
     cli.add_command(_command)
 

@@ -54,6 +54,14 @@ sign_option = click.option(
     f"${PASSPHRASE}.",
 )
 
+signing_key_option = click.option(
+    "--sign-key",
+    type=PATH,
+    required=True,
+    metavar="KEY",
+    help=f"The Ed25519 private key, a PEM file; its passphrase is asked for, or taken from ${PASSPHRASE}.",
+)
+
 
 def read_signing_key(path: Path | None) -> SigningKey | None:
     """Read the key of `--sign`, and ask for its passphrase on a terminal.

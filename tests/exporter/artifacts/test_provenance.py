@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from helpers.exported import NARROW
 from helpers.run import Done, call
+from helpers.signing_keys import write_key
 
 from exporter.artifacts.files import sha256_file
 from exporter.cli.provenance_options import ask_passphrase
@@ -34,8 +34,6 @@ from models.errors import CheckpointError
 from models.options import BuildOptions
 
 pytest.importorskip("cryptography", reason="pip install 'c3d-export[sign]'")
-from cryptography.hazmat.primitives import serialization as pem
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 COMMANDS = {
     "verify parity": ("verify", "parity"),
@@ -47,17 +45,6 @@ COMMANDS = {
     "inspect": ("c3d-export", "inspect"),
 }
 VIDEO = ("no-such-video.mp4",)
-
-
-def write_key(folder: Path, name: str, passphrase: bytes | None = None) -> tuple[Path, Path]:
-    """Write a new private key and its public one."""
-    key = Ed25519PrivateKey.generate()
-    private, public = folder / f"{name}.key", folder / f"{name}.pub"
-    encryption = pem.BestAvailableEncryption(passphrase) if passphrase else pem.NoEncryption()
-    private.write_bytes(key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, encryption))
-    private.chmod(stat.S_IRUSR)
-    public.write_bytes(key.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo))
-    return private, public
 
 
 @pytest.fixture(scope="module")
