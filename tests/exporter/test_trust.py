@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -102,8 +104,28 @@ def write_program(folder: Path, marker: Path) -> Path:
     return path
 
 
-WRITERS = {"torchscript": write_script, "pt2": write_program}
-FORMATS: tuple[FormatName, ...] = ("torchscript", "pt2")
+def write_package(folder: Path, marker: Path) -> Path:
+    """An AOTInductor package whose library makes a file when it is loaded."""
+    source, library, path = folder / "evil.c", folder / "evil.so", folder / "theirs.aoti.pt2"
+    run = f'__attribute__((constructor)) static void run(void) {{ mkdir("{marker}", 0700); }}'
+    source.write_text(f"#include <sys/stat.h>\n{run}\n")
+    subprocess.run([str(shutil.which("cc")), "-shared", "-fPIC", "-o", library, source], check=True)
+    members = {
+        "data/aotinductor/model/m.wrapper_metadata.json": b'{"AOTI_DEVICE_KEY": "cpu"}',
+        "data/aotinductor/model/m.wrapper.so": library.read_bytes(),
+        "archive_format": b"pt2",
+        "archive_version": b"0",
+        "byteorder": b"little",
+    }
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in members.items():
+            archive.writestr(f"archive/{name}", content)
+    return path
+
+
+WRITERS = {"torchscript": write_script, "pt2": write_program, "pt2-aoti": write_package}
+COMPILED = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler; apt-get install gcc")
+FORMATS = ("torchscript", "pt2", pytest.param("pt2-aoti", marks=COMPILED))
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit")
@@ -142,6 +164,32 @@ def test_every_command_refuses_code_of_others(
         assert len(done.stderr.splitlines()) == 1
     assert call("c3d-export", "inspect", path, cwd=tmp_path, capture=capfd).returncode == 0
     assert not marker.exists()
+
+
+OTHERS = (
+    (3, ("verify", "parity", "theirs.onnx", "--against")),
+    (2, ("verify", "self-test")),
+    (1, ("verify", "integrity", "--deep")),
+    (3, ("c3d-export", "optimize")),
+    (3, ("c3d-export", "convert", "-o", "x.safetensors")),
+    (3, ("c3d-export", "--format", "onnx", "--weights")),
+    (3, ("c3d-export", "bench", "--all")),
+    (3, ("c3d-export", "bench", "theirs.onnx", "--engines", "--engine-model")),
+)
+"""Commands for other files, with the exit code where they are given code."""
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+@pytest.mark.parametrize("form", FORMATS)
+def test_commands_for_other_files_do_not_run_it_either(
+    form: FormatName, theirs: Path, tmp_path: Path, marker: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = WRITERS[form](tmp_path, marker)
+    marker.unlink(missing_ok=True)
+    found = [call(*command, path, cwd=theirs.parent, capture=capfd) for _, command in OTHERS]
+    assert not marker.exists()
+    assert [done.returncode for done in found] == [code for code, _ in OTHERS]
+    assert all(len(done.stderr.splitlines()) <= 4 for done in found)
 
 
 def test_what_was_published_here_may_run_and_nothing_else(narrow_artifacts: ExportResult, tmp_path: Path) -> None:
