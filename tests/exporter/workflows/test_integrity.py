@@ -10,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.exported import NARROW
 from helpers.run import call, python
 
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError
+from exporter.formats import FORMATS
+from exporter.types import ComputePrecision, ExportRequest, FormatName, PrecisionOptions
 from exporter.workflows import weight_readers
-from exporter.workflows.export import ExportResult
+from exporter.workflows.export import ExportResult, export
 from exporter.workflows.integrity import verify_integrity
 
 
@@ -204,3 +207,43 @@ def test_a_library_that_reads_another_value(onnx_file: Path, monkeypatch: pytest
     (report,) = verify_integrity([onnx_file], deep=True)
     assert not report.passed
     assert report.weights[0].fault.startswith("conv1.weight[4, 1, 0, 1, 2] differs")
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("form", "precision"),
+    [
+        ("onnx", "fp16"),
+        ("onnx", "int8"),
+        ("torchscript", "bf16"),
+        ("pt2", "bf16"),
+        ("openvino", "bf16"),
+        ("openvino", "int8"),
+    ],
+)
+def test_libraries_read_weights_below_float32_bit_for_bit(
+    form: FormatName, precision: ComputePrecision, tmp_path: Path
+) -> None:
+    if form == "openvino":
+        pytest.importorskip("nncf" if precision == "int8" else "openvino", reason="pip install 'c3d-export[int8]'")
+    request = ExportRequest(
+        (form,),
+        model=replace(NARROW, preprocess="mmaction2"),
+        precision=PrecisionOptions(precision),
+        output_dir=tmp_path,
+        verify=False,
+    )
+    model = export(request).artifacts[0].path
+    (report,) = verify_integrity([model], deep=True)
+    assert report.passed
+    assert report.weights
+    assert {row.tensors for row in report.weights} == {report.tensors}
+    tensor = max(FORMATS[form].read_stored(model).tensors or (), key=lambda stored: stored.length)
+    with tensor.path.open("r+b") as stream:
+        stream.seek(tensor.offset + tensor.length // 2)
+        (value,) = stream.read(1)
+        stream.seek(-1, os.SEEK_CUR)
+        stream.write(bytes([value ^ 1]))
+    (flipped,) = verify_integrity([model], deep=True)
+    changed = f"1 weight with other values than {model.name}.json states by SHA-256: {tensor.name}"
+    assert any(fault.endswith(changed) for fault in flipped.faults)
