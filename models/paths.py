@@ -9,8 +9,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from filelock import FileLock
-
 from models.errors import BadInputError
 from models.temporary import temporary_file
 
@@ -186,6 +184,8 @@ def acquire_lock(path: Path, timeout: float = -1) -> AbstractContextManager[obje
         filelock.Timeout: another process holds it.
         OSError: the file cannot be created or locked.
     """
+    from filelock import FileLock  # engines' adapters import this module where there is no filelock
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that there is no flock is no concern of the user
         return FileLock(path, timeout=timeout).acquire()
