@@ -29,7 +29,7 @@ def benchmark(request: BenchRequest, progress: Progress = no_progress) -> BenchR
     """Measure model files side by side, and other engines on the same network if `request.engines` says so.
 
     An engine that is absent, crashes or hangs is reported and does not end the run. An artifact that cannot be loaded
-    ends it; one that fails later is reported, and the report is not `complete`.
+    ends it, unless `request.keep_going`; one that fails later is reported, and the report is not `complete`.
 
     Args:
         request: everything that decides the benchmark.

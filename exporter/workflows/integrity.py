@@ -42,6 +42,8 @@ from models.progress import Progress, no_progress
 DATA_FILE = re.compile(r"\.[0-9a-f]{16}\.data")
 """How the name of an ONNX artifact's data file goes on after the model's."""
 
+NOT_READ = "--deep: no library has read the weights"
+
 
 @dataclass(frozen=True)
 class CheckedFile:
@@ -126,8 +128,8 @@ def verify_integrity(
         verify_keys: public keys, one of which must have signed each manifest (`LoadChecks`).
         expect_sha256: SHA-256 that the one artifact must have (`LoadChecks`).
         progress: called for each artifact.
-        refuse: called with the error of an artifact that cannot be checked; the others are checked, and it has no
-            report. None raises the error.
+        refuse: called with the error of an artifact that cannot be checked; the others are checked. It has no report,
+            or one without `deep` where only that is refused. None raises the error.
 
     Raises:
         ArtifactError: a path is of nothing at all, or by its name of no artifact.
@@ -145,9 +147,11 @@ def verify_integrity(
             model, form = _find(path)
             progress(f"checking {model.name}")
             report = _verify(path, model, form, checks)
-            if deep and report.passed:
-                report = _read_deep(report, model, checks, progress)
             reports.append(replace(report, seconds=time.perf_counter() - start))
+            if deep and report.passed:
+                reports[-1] = replace(reports[-1], notes=(*report.notes, NOT_READ))  # until it is
+                read = _read_deep(report, model, checks, progress)
+                reports[-1] = replace(read, seconds=time.perf_counter() - start)
     return tuple(reports)
 
 
