@@ -71,6 +71,7 @@ def parity_page(
         "title": title,
         "headline": summary,
         "passed": not failed,
+        "several": every > 1,
         "refused": [printable(str(error)) for error in refused],
         "sections": [_section(report, f"a{number}", level) for number, report in enumerate(reports, start=1)],
         "glossary": GLOSSARY,

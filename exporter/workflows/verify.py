@@ -87,6 +87,8 @@ def verify_parity(
             artifact = load_artifact(Path(path), options)
             check_devices((artifact,), options)
             loaded.append(artifact)
+    if artifacts and not loaded:
+        return ()
     if options.pairs and not isinstance(options.against, Path):
         raise UsageError("--map needs --against FILE: the inputs and outputs of a network have names of their own")
     if isinstance(options.against, Path):

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from helpers.reports import report
 
 from exporter.cli.verify import verify, write_files
-from exporter.errors import OutputError, UnavailableError
+from exporter.errors import ArtifactError, OutputError, UnavailableError
 from exporter.output_targets import check_output_file
 from exporter.reports.html import require_page, write_page
 
@@ -60,6 +60,14 @@ def test_the_command_writes_the_page_of_a_failed_check_too(tmp_path: Path) -> No
     page = tmp_path / "page.html"
     write_files((report(budget_used=2.0),), html=page)
     assert "c3d.onnx does not return what the network returns" in page.read_text("utf-8")
+
+
+def test_a_page_names_the_artifacts_that_were_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    write_files((report(),), [ArtifactError("other.pt: is code")], html=page)
+    text = page.read_text("utf-8")
+    for said in ("1 of 2 artifacts failed", "other.pt: is code", "c3d.onnx returns what the network returns"):
+        assert said in text
 
 
 def test_a_page_is_written_completely_or_not_at_all(tmp_path: Path) -> None:
