@@ -184,6 +184,11 @@ from .workflows.predict import (
 from .workflows.self_test import (
     self_test,
 )
+from .workflows.sign import (
+    SignedArtifact,
+    SignResult,
+    sign_artifacts,
+)
 from .workflows.triton import (
     triton_repository,
 )
@@ -279,7 +284,9 @@ __all__ = [
     "Seconds",
     "SelfTestOptions",
     "SelfTestReport",
+    "SignResult",
     "Signature",
+    "SignedArtifact",
     "SigningKey",
     "Skipped",
     "Speed",
@@ -312,6 +319,7 @@ __all__ = [
     "predict",
     "run_isolated",
     "self_test",
+    "sign_artifacts",
     "triton_repository",
     "verify_integrity",
     "verify_parity",
