@@ -16,7 +16,7 @@ from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.provenance import require_single
 from exporter.artifacts.rebuilding import rebuild_network
 from exporter.calibration_clips import CalibrationClips
-from exporter.errors import CheckFailedError, Refuse, UsageError, refuse_one
+from exporter.errors import C3DExportError, CheckFailedError, Refuse, UsageError, refuse_one
 from exporter.formats import load_artifact
 from exporter.inference.ray_reference import NETWORK_ONLY, reference_on_ray
 from exporter.inference.types import RayOptions
@@ -111,7 +111,7 @@ def verify_parity(
     for index, artifact in enumerate(loaded):
         groups.setdefault(_network_key(artifact.manifest), []).append(index)
     for members in groups.values():
-        with refuse_one(refuse):
+        with refuse_one(refuse and _refuse_all(refuse, [loaded[i] for i in members])):
             progress("building the network")
             model, notes = rebuild_network(loaded[members[0]], reference or BuildOptions(), progress)
             golden = golden_outputs(model, options, progress)
@@ -119,6 +119,17 @@ def verify_parity(
             verified = verify_built([loaded[i] for i in members], golden, options, progress, notes, refuse)
             reports |= {report.artifact: report for report in verified}
     return tuple(reports[str(artifact.path)] for artifact in loaded if str(artifact.path) in reports)
+
+
+def _refuse_all(refuse: Refuse, artifacts: Sequence[LoadedArtifact]) -> Refuse:
+    """Return what refuses every artifact of a network for an error of the network."""
+
+    def refuse_all(error: C3DExportError) -> None:
+        refuse(error)
+        for artifact in artifacts[1:]:
+            refuse(type(error)(f"{artifact.path}: is of the same network as {artifacts[0].path}, and not verified"))
+
+    return refuse_all
 
 
 def golden_outputs(

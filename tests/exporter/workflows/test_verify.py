@@ -1,19 +1,26 @@
 """Artifacts compared with their networks and with other model files; engines, tolerances and precisions."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import onnx
 import pytest
 import torch
 from helpers import small_models
 from helpers.parity import FEW, verify
+from helpers.small_video_model import SmallVideoModel
 
-from exporter.errors import ArtifactError, OutputError, UsageError
+from exporter.artifacts.loading import LoadedArtifact
+from exporter.errors import ArtifactError, C3DExportError, OutputError, UsageError
 from exporter.parity.input_types import CONSTANT, RANDOM
 from exporter.types import EngineReference, InputOptions, ParityOptions
+from exporter.workflows import verify as verify_module
 from exporter.workflows.export import ExportResult
 from exporter.workflows.verify import verify_parity
 from models.built_model import BuiltModel
+from models.errors import CheckpointError
 from models.options import BuildOptions
 
 RENAMED = {"x": "input.1", "conv1": "a", "relu1": "b", "pool1": "c", "conv2": "d", "relu2": "e", "scores": "1234"}
@@ -107,3 +114,39 @@ def test_artifacts_of_one_network_share_its_reference(narrow_artifacts: ExportRe
     reports = verify_parity(paths, ParityOptions(input_types=("random",)), progress=steps.append)
     assert [Path(report.artifact) for report in reports] == paths
     assert steps.count("reference in float64, input 1 of 1: random") == 1
+
+
+def test_each_artifact_of_a_network_that_cannot_be_built_is_refused_and_others_are_verified(
+    narrow_artifacts: ExportResult, small_video_model: SmallVideoModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = [artifact.path for artifact in narrow_artifacts.artifacts]
+    rebuild = verify_module.rebuild_network
+
+    def rebuild_others(artifact: LoadedArtifact, *given: Any) -> tuple[BuiltModel, tuple[str, ...]]:
+        if artifact.path in lost:
+            raise CheckpointError("c3d.pth: no such checkpoint")
+        return rebuild(artifact, *given)
+
+    monkeypatch.setattr(verify_module, "rebuild_network", rebuild_others)
+    refused: list[C3DExportError] = []
+    named = [lost[0], small_video_model.onnx, lost[1]]
+    (report,) = verify_parity(named, ParityOptions(input_types=("random",)), refuse=refused.append)
+    assert (report.artifact, report.passed) == (str(small_video_model.onnx), True)
+    assert str(refused[0]) == "c3d.pth: no such checkpoint"
+    assert str(refused[1]).startswith(f"{lost[1]}: ")
+    with pytest.raises(CheckpointError, match="c3d.pth"):
+        verify_parity(named, ParityOptions(input_types=("random",)))
+
+
+def test_a_file_that_fails_on_every_input_is_refused_beside_others(theirs: Path, tmp_path: Path) -> None:
+    shutil.copy(theirs, tmp_path / "mine.onnx")
+    model = onnx.load(theirs)
+    model.graph.node[0].attribute.append(onnx.helper.make_attribute("strides", [0, 0]))
+    broken = tmp_path / "broken.onnx"
+    onnx.save(model, broken)
+    refused: list[C3DExportError] = []
+    options = ParityOptions(against=theirs, input_types=FEW)
+    reports = verify_parity([broken, tmp_path / "mine.onnx"], options, refuse=refused.append)
+    assert [report.artifact for report in reports] == [str(tmp_path / "mine.onnx")]
+    (error,) = refused
+    assert isinstance(error, ArtifactError)
