@@ -4,8 +4,11 @@ Every node computes in float32, and each result that the graph declares as float
 float16 in the file. So products of float16 numbers, which float32 holds exactly, are summed in float32, and only the
 sum is rounded. That is what tensor cores do in the libraries that run such files: onnxruntime's CUDA provider sets
 cuDNN's and cuBLAS's compute type to float32 for float16 data (nn/conv.cc since 1.20; `HalfGemmOptions`, unless the user
-sets ORT_CUDA_GEMM_OPTIONS). An engine that fuses nodes rounds less often; one that sums in float16, or rounds a
-convolution before it adds the bias, rounds more often.
+sets ORT_CUDA_GEMM_OPTIONS).
+
+A convolution's sum is rounded before the bias is added, and once more after it: cuDNN has no kernel that adds the bias
+to a 3-D convolution of float16, so onnxruntime adds it afterwards (seen with onnxruntime-gpu 1.31 and cuDNN 9.19 on an
+H200). An engine that fuses nodes rounds less often; one that sums in float16 rounds more often.
 
 onnxruntime's CPU provider has no float16 convolution: it casts to float32, fuses the casts away and computes past
 float16's range, so its outputs are no evidence.
@@ -17,7 +20,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from onnx import TensorProto
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from exporter.engines.base import RuntimeOptions, Tensors
 from exporter.engines.onnx_reference import OnnxReference
@@ -29,7 +33,6 @@ from exporter.onnx_io.element_types import infer_element_types
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import onnx
     from numpy.typing import NDArray
 
 
@@ -58,9 +61,49 @@ class Float16Emulation(OnnxReference):
 
     def _prepare(self, model: onnx.ModelProto) -> onnx.ModelProto:
         types = infer_element_types(model)
-        half = frozenset(name for name, kind in types.items() if kind == TensorProto.FLOAT16)
-        self.choice = replace(self.choice, float16_values=half)
+        half = {name for name, kind in types.items() if kind == TensorProto.FLOAT16}
+        model, sums = _with_biases_apart(model, half)
+        self.choice = replace(self.choice, float16_values=frozenset(half | sums))
         return cast_model(model, "float32")
+
+
+def _with_biases_apart(model: onnx.ModelProto, half: set[str]) -> tuple[onnx.ModelProto, set[str]]:
+    """Return the model with an Add of the bias after each float16 convolution, and the names of the sums before it."""
+    taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
+    ranks = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    sums: set[str] = set()
+    for node in model.graph.node:
+        rank = ranks.get(node.input[1]) if node.op_type == "Conv" and len(node.input) > 2 else None
+        if rank is None or not node.input[2] or node.output[0] not in half:
+            nodes.append(node)
+            continue
+        (output,), bias = node.output, node.input[2]
+        before = _unused(f"{output}.before_bias", taken)
+        spread, shape = _unused(f"{output}.bias", taken), _unused(f"{output}.bias_shape", taken)
+        sums.add(before)
+        model.graph.initializer.append(
+            numpy_helper.from_array(np.array([1, -1, *[1] * (rank - 2)], np.int64), name=shape)
+        )
+        convolution = onnx.NodeProto()
+        convolution.CopyFrom(node)
+        del convolution.input[2:]
+        convolution.output[0] = before
+        nodes += [
+            convolution,
+            helper.make_node("Reshape", [bias, shape], [spread]),
+            helper.make_node("Add", [before, spread], [output]),
+        ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model, sums
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
 
 
 def _as_declared(value: Any, dtype: str | None) -> Any:

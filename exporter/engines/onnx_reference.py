@@ -68,8 +68,9 @@ class OnnxReference(OnnxFileRuntime):
         model = load_without_weights(self.path)
         self._signature, self._nodes = get_signature(model), len(model.graph.node)
         try:
-            model = self._prepare(inline_functions(model))
+            model = inline_functions(model)
             self._layers = intermediate_names(model.graph) if self.options.all_outputs else []
+            model = self._prepare(model)
             opsets = {normalize_domain(opset.domain): opset.version for opset in model.opset_import}
             weights = Weights(dict(take_weights(model, self.path)), self.choice.cast)
             self._evaluator = GraphEvaluator(model.graph, weights, opsets, self.choice)

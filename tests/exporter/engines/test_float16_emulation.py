@@ -78,6 +78,17 @@ def test_a_convolution_over_time_sums_in_float32(tmp_path: Path) -> None:
     assert emulate(model, x, tmp_path)["y"].item() == 50
 
 
+def test_a_convolution_is_rounded_before_its_bias_is_added_and_after_it(tmp_path: Path) -> None:
+    x, w, b = np.ones((1, 1, 2, 2, 2), np.float32), np.ones((1, 1, 2, 2, 2), np.float16), np.array([0.25], np.float16)
+    w[0, 0, 0, 0, 0] = 2042  # the sum is 2049, between the float16 numbers 2048 and 2050
+    nodes = [node("Cast", "x", "h", to=TensorProto.FLOAT16), node("Conv", "h w b", "z"), node("Cast", "z", "y", to=1)]
+    model = graph(nodes, {"x": x.shape}, {"y": (1, 1, 1, 1, 1)}, {"w": w, "b": b}, 17)
+    # rounded before the bias: 2048, and 2048.25 is 2048; rounded once, 2049.25 would be 2050
+    values = emulate(model, x, tmp_path, all_outputs=True)
+    assert values["z"].item() == 2048
+    assert "z.before_bias" not in values
+
+
 def test_an_overflow_between_layers_is_seen_and_onnxruntimes_cpu_provider_hides_it(tmp_path: Path) -> None:
     w, v = np.full((6, 8), 200, np.float16), np.full((8, 5), 1e-3, np.float16)
     model = half_network([node("MatMul", "h w", "m"), node("MatMul", "m v", "z")], w=w, v=v)

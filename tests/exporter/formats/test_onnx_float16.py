@@ -56,7 +56,7 @@ def clips(*shape: int) -> CalibrationClips:
     return CalibrationClips(drawn[:4], drawn[4:], ("a", "b"), "noise", "0" * 64)
 
 
-def write(folder: Path, model: BuiltModel, min_snr: float = 60.0) -> WriteResult:
+def write(folder: Path, model: BuiltModel, min_snr: float = 55.0) -> WriteResult:
     """Write the first candidate."""
     folder.mkdir(exist_ok=True)
     draft = replace(
@@ -97,7 +97,7 @@ def test_inputs_outputs_and_names_are_those_of_the_float32_file(plain: WriteResu
 
 
 def test_it_is_as_accurate_as_asked_for_on_clips_that_nothing_was_measured_on(plain: WriteResult) -> None:
-    assert 60 <= snr(built(), plain.files[0], clips(*SHAPE).held_out) < 90  # float32 would have 120
+    assert 55 <= snr(built(), plain.files[0], clips(*SHAPE).held_out) < 90  # float32 would have 120
     assert "raised_layers" not in plain.manifest.options
 
 
@@ -118,7 +118,7 @@ def test_a_layer_whose_result_overflows_stays_in_float32_and_is_named_with_the_l
     assert isinstance(named, list)
     assert [entry for entry in named if entry.startswith("conv1: its output") and f"{largest:.3g}" in entry]
     assert any("conv1" in note and f"{largest:.3g}" in note for note in result.notes)
-    assert snr(model, result.files[0], clips(*SHAPE).held_out) >= 60
+    assert snr(model, result.files[0], clips(*SHAPE).held_out) >= 55
 
 
 def test_layers_are_raised_until_it_is_accurate_enough(plain: WriteResult, tmp_path: Path) -> None:
@@ -132,13 +132,15 @@ def test_layers_are_raised_until_it_is_accurate_enough(plain: WriteResult, tmp_p
 
 @pytest.mark.cuda
 def test_a_gpu_returns_what_the_emulation_returns(plain: WriteResult) -> None:
-    """onnxruntime's CUDA provider and torch in float16 are as accurate as the emulation, to 6 dB either way."""
+    """onnxruntime's CUDA provider is as accurate as the emulation to half a decibel, torch in float16 to 6."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU and a CUDA build of torch")
     held, model = clips(*SHAPE).held_out, built()
     emulated = snr(model, plain.files[0], held)
     held_out = HeldOut(model, ["scores"], held)
     with OnnxRuntime(plain.files[0], RuntimeOptions("cuda")) as runtime:
         assert runtime.placement.fallback_nodes == ()
-        assert abs(held_out.lowest_snr(runtime) - emulated) < 6
+        assert abs(held_out.lowest_snr(runtime) - emulated) < 0.5
     half = Volumes(1.0).eval().half().cuda()
     with torch.inference_mode():
         scores = [half(torch.from_numpy(clip[np.newaxis]).half().cuda())[0].float().cpu().numpy() for clip in held]

@@ -37,7 +37,7 @@ def test_an_artifact_passes_parity_on_a_gpu(
     )
     try:
         check_request(request)
-    except UnavailableError as error:
+        (report,) = export(request).reports
+    except UnavailableError as error:  # TensorRT's provider shows only in a session that its libraries are missing
         pytest.skip(str(error))
-    (report,) = export(request).reports
     assert (report.passed, report.placement.device, report.placement.fallback_nodes) == (True, device, ())
