@@ -1,4 +1,4 @@
-"""Which artifact is the plain graph."""
+"""Which artifacts are measured, and which one is the plain graph."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 from helpers.graphs import graph, node, normal, positive, save
 from helpers.manifests import MANIFEST
+from helpers.small_models import convolution, network
 
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.bench.plan import is_plain
+from exporter.bench.plan import is_plain, make_plan
+from exporter.bench.types import BenchRequest, Skipped
+from exporter.errors import ArtifactError
 from exporter.types import OptimizeRequest
 from exporter.workflows.optimize import optimize
+from models.progress import no_progress
 
 
 @pytest.mark.parametrize(
@@ -36,3 +40,24 @@ def test_a_model_without_a_manifest_is_plain_unless_optimize_changed_it(tmp_path
     assert is_plain(LoadedArtifact(path, "onnx", None, ()))
     optimize(OptimizeRequest(path, tmp_path / "fast.onnx", measure=False))
     assert not is_plain(LoadedArtifact(tmp_path / "fast.onnx", "onnx", None, ()))
+
+
+def test_artifacts_that_are_refused_are_listed_and_the_others_planned(tmp_path: Path) -> None:
+    absent, other, whole = tmp_path / "absent.onnx", network(tmp_path / "other.onnx"), convolution(tmp_path / "m.onnx")
+    request = BenchRequest((absent, whole, other), keep_going=True)
+    with make_plan(request, no_progress) as plan:
+        assert [target.path for target in plan.targets] == [whole]
+        missing, different = plan.missing
+    assert missing == Skipped("absent.onnx", f"no such artifact: {absent}", added=False, exit_code=3)
+    assert (different.target, different.exit_code) == ("other.onnx", 3)
+    assert different.reason.startswith("takes other inputs than the first artifact")
+    with (
+        pytest.raises(ArtifactError, match="no such artifact"),
+        make_plan(replace(request, keep_going=False), no_progress),
+    ):
+        pass
+    with (
+        pytest.raises(ArtifactError, match=r"absent\.onnx; no such artifact: .*gone\.onnx"),
+        make_plan(replace(request, artifacts=(absent, tmp_path / "gone.onnx")), no_progress),
+    ):
+        pass

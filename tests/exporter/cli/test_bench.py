@@ -103,6 +103,7 @@ def test_bad_files_and_missing_devices_have_their_exit_codes(
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.heavy
 def test_a_damaged_file_does_not_hide_the_others(folder: Path, short: None, capfd: pytest.CaptureFixture[str]) -> None:
     options = ("--rounds", 1, "--batch", 1, "--load-rounds", 1, "--threads", 1, "--json")
     done = call("c3d-export", "bench", "damaged.onnx", "m.onnx", *options, cwd=folder, capture=capfd)
