@@ -20,7 +20,7 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+import traceback
 from datetime import date
 from pathlib import Path
 
@@ -37,12 +37,23 @@ def run_family(name: str, run: Run) -> list[Row]:
     module = importlib.import_module(f"reliability_cases.{name}")
     gc.freeze()  # what was imported stays shared between the forked processes
     rows: list[Row] = []
-    for row in module.families(run):
-        rows.append(row)
-        print(_line(row), flush=True)
-        for failure in row.failures[:MAX_SHOWN]:
-            print(f"    {failure.encode('ascii', 'backslashreplace').decode()}", file=sys.stderr, flush=True)
+    try:
+        for row in module.families(run):
+            rows.append(row)
+            _show(row)
+    except Exception as error:  # noqa: BLE001 - the families after it are still run, and this one counts as broken
+        traceback.print_exc()
+        broken = Row(f"the family {name} runs to its end", "its row that was not finished is missing", count=1)
+        broken.failures.append(f"{type(error).__name__}: {error}"[:400])
+        rows.append(broken)
+        _show(broken)
     return rows
+
+
+def _show(row: Row) -> None:
+    print(_line(row), flush=True)
+    for failure in row.failures[:MAX_SHOWN]:
+        print(f"    {failure.encode('ascii', 'backslashreplace').decode()}", file=sys.stderr, flush=True)
 
 
 def write_page(page: Path, rows: list[Row], command: str, seconds: float) -> None:
@@ -72,7 +83,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--long", action="store_true", help="the full counts")
     parser.add_argument("--only", action="append", choices=FAMILIES, help="a family; may be given several times")
-    parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    parser.add_argument("--json", type=Path, help="also write the rows to this file, after each family")
     parser.add_argument("--page", type=Path, help="put the table into this page of the documentation")
     options = parser.parse_args()
     start = time.monotonic()
@@ -84,13 +95,15 @@ def main() -> int:
     print("| promise | tried by | cases | failures | outcomes | time |\n|---|---|---|---|---|---|", flush=True)
     try:
         canaries.check(folder)
-        rows = [row for name in options.only or FAMILIES for row in run_family(name, Run(folder, options.long))]
+        rows: list[Row] = []
+        for name in options.only or FAMILIES:
+            rows += run_family(name, Run(folder, options.long))
+            if options.json:  # after each family, so that a run that is stopped keeps what it has
+                options.json.write_text(json.dumps([vars(row) for row in rows], indent=1))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     failures = sum(len(row.failures) for row in rows)
     print(f"\n{sum(row.count for row in rows):,} cases, {failures} failures, {time.monotonic() - start:.0f} s")
-    if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
     if options.page:
         write_page(
             options.page, rows, f"python benchmarks/reliability.py{' --long' * options.long}", time.monotonic() - start
