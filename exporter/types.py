@@ -306,6 +306,9 @@ class OptimizeRequest(LoadChecks):
         output: the file to write; None for `<stem>.optimized.onnx` beside it.
         optimize: how it is rewritten.
         verify: compare the result with the original before it is published.
+        measure: keep the original where the result is not measured to be faster. Nothing is measured with `decisions`,
+            or where `optimize.weight_dtype` is not fp32.
+        decisions: a JSON file of an earlier optimisation's decisions, to repeat them; None decides anew.
         inputs: the inputs that the user gives to verify it on; `shapes` are also fixed in the result.
         seed: seed of the inputs it is verified on.
         max_memory: bytes that the verification may take as estimated; None for no limit.

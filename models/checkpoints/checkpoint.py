@@ -17,17 +17,17 @@ from models.checkpoints.coverage import (
     is_ignored,
     sort_out,
 )
-from models.checkpoints.detection import LayoutMatch, detect_networks, select_layouts
-from models.checkpoints.foreign import check_foreign, check_lost, describe_empty, describe_unknown
-from models.checkpoints.key_map import KeyMap, parse_key_map
+from models.checkpoints.detection import LayoutMatch, select_layouts
+from models.checkpoints.foreign import check_lost
+from models.checkpoints.key_map import parse_key_map
 from models.checkpoints.layout import Layout
 from models.checkpoints.linears import describe_last
+from models.checkpoints.networks import find_networks
 from models.checkpoints.pickled_modules import find_pool5
 from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import ReadResult
-from models.checkpoints.selection import Candidate, choose, find_candidates, list_options
+from models.checkpoints.selection import Candidate, choose, list_options
 from models.checkpoints.sources import ResolvedSource, is_remote, resolve
-from models.checkpoints.unsupported import identify_unsupported
 from models.class_names import get_class_names
 from models.config import CLASSIFIER_KEYS, C3DConfig, InputSize
 from models.errors import CheckpointError, UsageError, join_limited
@@ -276,28 +276,3 @@ def remap_keys(
     notes = (*last, *notes, *describe_kernels(outside, tensors))
     effective = replace(selection, key=chosen.key, prefix=chosen.prefix)
     return Checkpoint(file, raw, found, chosen, others, tensors | biases, coverage, effective, layout != "auto", notes)
-
-
-def find_networks(path: Path, raw: ReadResult, layout: str, key_map: KeyMap) -> tuple[Candidate, ...]:
-    """Return the file's networks of a layout, at least one.
-
-    Raises:
-        CheckpointError: there is none.
-        UsageError: no such layout, or a key map of names that the file has not.
-    """
-    shapes = {name: tuple(tensor.shape) for name, tensor in raw.tensors.items()}
-    if unused := key_map.unused(shapes):
-        have = join_limited(shapes, 4)
-        raise UsageError(f"{path}: --key-map {unused[0]}: the file has no such layer or tensor; it has {have}")
-    networks = detect_networks(shapes, select_layouts(layout), raw.container, key_map, raw.content)
-    candidates = find_candidates(raw.contents, networks)
-    other = None if any(one.matches[0].fits for one in candidates) else identify_unsupported(shapes)
-    if other is not None:
-        raise CheckpointError(f"{path}: {other}")
-    if not candidates or not all(one.matches[0].fits for one in candidates):
-        check_foreign(path, raw)
-    if not shapes:
-        raise CheckpointError(f"{path}: {describe_empty(raw)}")
-    if not candidates:
-        raise CheckpointError(f"{path}: {describe_unknown(shapes, layout)}")
-    return candidates

@@ -13,10 +13,11 @@ import torch
 
 from models.c3d import C3D, from_config
 from models.checkpoints.addresses import display_source
-from models.checkpoints.checkpoint import Checkpoint, find_networks, remap_keys
+from models.checkpoints.checkpoint import Checkpoint, remap_keys
 from models.checkpoints.coverage import NUM_BATCHES_TRACKED
 from models.checkpoints.key_map import parse_key_map
 from models.checkpoints.loading import load_into
+from models.checkpoints.networks import find_networks
 from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.selection import MAX_LISTED, Candidate, choose
 from models.checkpoints.sources import ResolvedSource
