@@ -109,6 +109,20 @@ def test_a_small_key_may_repeat_items_but_not_grow() -> None:
         as_key(TupleItems([inner] * 8), Budget(0))
 
 
+def test_a_key_may_have_64_items() -> None:
+    as_key(TupleItems([1] * 64), Budget(0))
+    with pytest.raises(PickleError, match="large or deeply nested"):
+        as_key(TupleItems([1] * 65), Budget(0))
+
+
+def test_a_file_may_have_4096_keys_whose_hash_it_chooses() -> None:
+    budget = Budget(0)
+    for number in range(4096):
+        as_key(number + 0.5, budget)
+    with pytest.raises(PickleError, match="4096 dict keys"):
+        as_key(0.25, budget)
+
+
 def test_the_budget_follows_the_size_of_the_file() -> None:
     budget = Budget(1000)
     budget.charge_bytes(1000 + HEADROOM)
