@@ -23,7 +23,8 @@ from exporter.parity.inputs import make_network_inputs
 from exporter.parity.run_specs import make_run_spec
 from exporter.parity.sources import NetworkSource
 from exporter.parity.tolerance import ERROR_FACTOR
-from exporter.types import ExportRequest, ParityOptions
+from exporter.requests import ExportRequest
+from exporter.types import ParityOptions
 from exporter.workflows.export import export
 from exporter.workflows.self_test import CLEAN_INPUTS
 from models import build

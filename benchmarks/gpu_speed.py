@@ -28,8 +28,9 @@ import torch
 from measure import machine
 
 from exporter.formats.held_out import snr_db
+from exporter.requests import ExportRequest
 from exporter.system import environment
-from exporter.types import ExportRequest, ParityOptions, PrecisionOptions
+from exporter.types import ParityOptions, PrecisionOptions
 from exporter.workflows.export import export
 from models.builder import build
 from models.built_model import BuiltModel

@@ -103,7 +103,7 @@ def warm_up(folder: Path) -> None:
     import_module("models.checkpoints.readers")
     for library in ("av", "onnxruntime", "openvino"):
         import_module(library)
-    from exporter.types import ExportRequest
+    from exporter.requests import ExportRequest
     from exporter.workflows.export import export
     from models.options import BuildOptions
 

@@ -88,7 +88,7 @@ def make_inputs(folder: Path, video: Path) -> None:
     import numpy as np
     import torch
 
-    from exporter.types import ExportRequest
+    from exporter.requests import ExportRequest
     from exporter.workflows.export import export
     from models.builder import build
     from models.options import BuildOptions

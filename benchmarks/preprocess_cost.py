@@ -28,8 +28,9 @@ from measure import machine
 from exporter.bench.statistics import paired_ratio
 from exporter.formats.export_module import select_outputs
 from exporter.formats.torchscript_variants import Variant, compile_variant, make_variant
+from exporter.requests import ExportRequest
 from exporter.timing import RoundOptions, interleave
-from exporter.types import TARGETS, ExportRequest, OptimizeOptions, Target
+from exporter.types import TARGETS, OptimizeOptions, Target
 from exporter.workflows.export import export
 from models.builder import build
 from models.built_model import BuiltModel

@@ -20,7 +20,8 @@ from exporter.parity.golden import GoldenOutputs, require_cache
 from exporter.parity.inputs import make_network_inputs
 from exporter.parity.run_specs import make_run_spec
 from exporter.parity.sources import NetworkSource
-from exporter.types import QUICK, ExportRequest, ParityOptions
+from exporter.requests import ExportRequest
+from exporter.types import QUICK, ParityOptions
 from exporter.workflows.export import export
 from models import build
 from models.options import BuildOptions

@@ -31,13 +31,13 @@ from exporter.errors import C3DExportError, UsageError
 from exporter.formats import FORMATS, load_artifact, runtime_options
 from exporter.formats.held_out import snr_db
 from exporter.parity.calibration_sources import ProfileTransform
+from exporter.requests import ExportRequest
 from exporter.system import environment
 from exporter.types import (
     COMPUTE_PRECISIONS,
     TARGETS,
     CalibrationOptions,
     ComputePrecision,
-    ExportRequest,
     FormatName,
     OptimizeOptions,
     PrecisionOptions,

@@ -33,7 +33,8 @@ from exporter.inference.clips import plan_sampling
 from exporter.inference.model import VideoModel, open_video_model
 from exporter.inference.pipeline import run_videos
 from exporter.inference.types import ClipOptions, ClipOutputs, InferenceOptions
-from exporter.types import ExportRequest, OptimizeOptions
+from exporter.requests import ExportRequest
+from exporter.types import OptimizeOptions
 from exporter.video.reader import open_video
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source, expand_sources

@@ -92,6 +92,11 @@ from .passes.decisions import (
 from .passes.summary import (
     UnchangedReason,
 )
+from .requests import (
+    ConvertRequest,
+    ExportRequest,
+    OptimizeRequest,
+)
 from .results import (
     Comparison,
     Determinism,
@@ -115,12 +120,9 @@ from .triton.types import (
 from .types import (
     BatchProfile,
     CalibrationOptions,
-    ConvertRequest,
     EngineReference,
-    ExportRequest,
     InputOptions,
     OptimizeOptions,
-    OptimizeRequest,
     ParityOptions,
     PrecisionOptions,
     ValueRange,

@@ -22,8 +22,9 @@ from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputSet
 from exporter.parity.inputs import make_video_inputs
 from exporter.parity.sources import NetworkSource
+from exporter.requests import ExportRequest
 from exporter.system import available_cpus
-from exporter.types import QUICK, ExportRequest, ParityOptions
+from exporter.types import QUICK, ParityOptions
 from exporter.workflows.export import ExportResult, export
 from models.builder import build
 from models.built_model import BuiltModel

@@ -13,7 +13,8 @@ from typing import Any, cast
 from exporter.artifacts.files import MANIFEST_SUFFIX, read_manifest
 from exporter.errors import ArtifactError, IntegrityError
 from exporter.formats import load_artifact
-from exporter.types import ExportRequest, FormatName, OptimizeOptions
+from exporter.requests import ExportRequest
+from exporter.types import FormatName, OptimizeOptions
 from exporter.workflows.export import export
 from models.options import BuildOptions
 from reliability_cases.base import Row, Run

@@ -15,7 +15,8 @@ from pathlib import Path
 from exporter.artifacts.files import MANIFEST_SUFFIX
 from exporter.artifacts.store import recover
 from exporter.formats import load_artifact
-from exporter.types import ExportRequest, FormatName
+from exporter.requests import ExportRequest
+from exporter.types import FormatName
 from exporter.workflows.export import export
 from reliability_cases.artifacts import SMALL
 from reliability_cases.base import Progress, Row, Run

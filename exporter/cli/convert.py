@@ -10,7 +10,7 @@ from exporter.cli.options import PATH, json_options, limit_options, parse_source
 from exporter.cli.preprocess_options import preprocess_options
 from exporter.cli.provenance_options import checkpoint_hash_option
 from exporter.cli.sections import SectionedCommand
-from exporter.types import ConvertRequest
+from exporter.requests import ConvertRequest
 
 
 @click.command(

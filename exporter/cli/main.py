@@ -38,12 +38,12 @@ from exporter.cli.triton import triton_command
 from exporter.cli.verify import verify
 from exporter.isolation import streams
 from exporter.isolation.supervisor import supervise
+from exporter.requests import ExportRequest
 from exporter.types import (
     DEFAULT_OPSET,
     FORMAT_NAMES,
     TARGETS,
     BatchProfile,
-    ExportRequest,
     FormatName,
     OptimizeOptions,
     ParityOptions,

@@ -18,7 +18,8 @@ from exporter.cli.options import (
 )
 from exporter.cli.provenance_options import artifact_hash_option, read_signing_key, sign_option, verify_key_option
 from exporter.cli.sections import SectionedCommand
-from exporter.types import OptimizeOptions, OptimizeRequest
+from exporter.requests import OptimizeRequest
+from exporter.types import OptimizeOptions
 
 
 @click.command(

@@ -10,8 +10,8 @@ from exporter.artifacts.manifest import FileEntry
 from exporter.artifacts.store import check_name, staging
 from exporter.errors import CheckFailedError, UsageError
 from exporter.output_targets import check_output_folder, check_space
+from exporter.requests import ConvertRequest
 from exporter.storage import publish_file, translate_os_errors
-from exporter.types import ConvertRequest
 from models.builder import build, state_sha256
 from models.built_model import BuiltModel
 from models.checkpoints.metadata import CONVENTIONS_KEY, describe_conventions

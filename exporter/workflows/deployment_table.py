@@ -22,9 +22,10 @@ from exporter.errors import CheckFailedError, UnavailableError, UsageError
 from exporter.formats import FORMATS, load_artifact
 from exporter.load_checks import LoadChecks
 from exporter.output_targets import check_output_folder
+from exporter.requests import ExportRequest
 from exporter.system import available_cpus, environment
 from exporter.timing import timed
-from exporter.types import Device, ExportRequest
+from exporter.types import Device
 from exporter.workflows.bench import METHOD as BENCH_METHOD
 from exporter.workflows.bench import check_request as check_measuring
 from exporter.workflows.calibration import make_calibration

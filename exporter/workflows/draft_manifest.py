@@ -15,7 +15,7 @@ from exporter.artifacts.manifest import (
 )
 from exporter.artifacts.rebuilding import relative_to
 from exporter.calibration_clips import CalibrationClips
-from exporter.types import ExportRequest
+from exporter.requests import ExportRequest
 from exporter.workflows.precision import precision_options
 from models.builder import state_sha256
 from models.built_model import BuiltModel

@@ -18,16 +18,12 @@ from exporter.formats import FORMATS, Candidate, WriteRequest, WriteResult, reco
 from exporter.load_checks import Vouched
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.record import parity_record
+from exporter.requests import ExportRequest
 from exporter.results import ParityReport
 from exporter.storage import translate_os_errors
 from exporter.timing import timed, timed_iterator
 from exporter.trust import describe_unrecorded
-from exporter.types import (
-    QUICK,
-    BatchProfile,
-    ExportRequest,
-    FormatName,
-)
+from exporter.types import QUICK, BatchProfile, FormatName
 from exporter.workflows.calibration import make_calibration
 from exporter.workflows.candidates import ParityFailedError, first_accepted
 from exporter.workflows.draft_manifest import draft_manifest, relative_checkpoint, relative_profile

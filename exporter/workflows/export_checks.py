@@ -13,7 +13,8 @@ from exporter.formats import FORMATS
 from exporter.output_targets import check_output_folder, check_space
 from exporter.parity.golden import require_cache
 from exporter.parity.input_set import BATCH_SIZES
-from exporter.types import FORMAT_NAMES, MAX_OPSET, MIN_OPSET, ExportRequest, OptimizeOptions
+from exporter.requests import ExportRequest
+from exporter.types import FORMAT_NAMES, MAX_OPSET, MIN_OPSET, OptimizeOptions
 from exporter.workflows.precision import check_precision
 from models.built_model import BuiltModel
 from models.class_names import load_class_names

@@ -11,7 +11,8 @@ from typing import Any
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.rebuilding import find_checkpoint
-from exporter.types import ExportRequest, OptimizeOptions, ParityOptions
+from exporter.requests import ExportRequest
+from exporter.types import OptimizeOptions, ParityOptions
 from models.architectures import parse_settings
 from models.checkpoints.addresses import display_source
 from models.checkpoints.sources import is_remote

@@ -17,9 +17,9 @@ from exporter.isolation.worker import file_at_work
 from exporter.parity.record import parity_record
 from exporter.passes.decisions import FIX_SIZES, Decision
 from exporter.passes.summary import UnchangedReason, summarise_unchanged
+from exporter.requests import OptimizeRequest
 from exporter.results import ParityReport
 from exporter.timing import timed
-from exporter.types import OptimizeRequest
 from exporter.workflows.candidates import ParityFailedError, first_accepted
 from exporter.workflows.optimization.decisions_file import read_decisions
 from exporter.workflows.optimization.files import copy_model, load_onnx, output_path, publish_model, total_bytes

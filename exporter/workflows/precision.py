@@ -7,7 +7,8 @@ from exporter.calibration_clips import CalibrationClips
 from exporter.errors import UsageError
 from exporter.formats import FORMATS
 from exporter.parity.held_out import check_bounds
-from exporter.types import CalibrationOptions, ExportRequest
+from exporter.requests import ExportRequest
+from exporter.types import CalibrationOptions
 
 
 def check_precision(request: ExportRequest) -> None:

@@ -20,9 +20,10 @@ from exporter.bench.deployment.types import BYTES_PER_VALUE, DeploymentRequest, 
 from exporter.calibration_clips import CalibrationClips
 from exporter.errors import C3DExportError, CheckFailedError, OutputError, UnavailableError, UsageError
 from exporter.formats import load_artifact
+from exporter.requests import ExportRequest
 from exporter.storage import translate_os_errors
 from exporter.system import environment, library_version
-from exporter.types import ExportRequest, OptimizeOptions, ParityOptions, PrecisionOptions
+from exporter.types import OptimizeOptions, ParityOptions, PrecisionOptions
 from exporter.workflows.export import export
 from models.builder import state_sha256
 from models.built_model import BuiltModel

@@ -23,9 +23,10 @@ from exporter.inference.outputs import class_count
 from exporter.inference.preprocessing import require_known_profile
 from exporter.inference.types import InferenceOptions
 from exporter.output_targets import check_output_folder
+from exporter.requests import ExportRequest
 from exporter.storage import translate_os_errors
 from exporter.system import library_version
-from exporter.types import FORMAT_NAMES, ExportRequest, FormatName, OptimizeOptions, ParityOptions, Target
+from exporter.types import FORMAT_NAMES, FormatName, OptimizeOptions, ParityOptions, Target
 from exporter.video.container import require_pyav
 from models.built_model import BuiltModel
 from models.cache import cache_folder

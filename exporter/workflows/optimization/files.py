@@ -19,9 +19,9 @@ from exporter.errors import ArtifactError, UsageError
 from exporter.formats import load_artifact, record_tensors
 from exporter.load_checks import LoadChecks
 from exporter.output_targets import check_output_folder, check_space
+from exporter.requests import OptimizeRequest
 from exporter.signing import SigningKey
 from exporter.storage import publish_file, translate_os_errors
-from exporter.types import OptimizeRequest
 from models.paths import same_file
 
 SUFFIX = ".onnx"

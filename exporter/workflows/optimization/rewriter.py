@@ -19,10 +19,11 @@ from exporter.formats.onnx import PASSES_KEY
 from exporter.onnx_io.structure import structure_digest
 from exporter.passes.decisions import UNDONE
 from exporter.passes.record import RECORD_KEY, RECORD_OPTION, DecisionRecord
+from exporter.requests import OptimizeRequest
 from exporter.storage import translate_os_errors
 from exporter.system import library_version
 from exporter.timing import timed
-from exporter.types import OptimizeOptions, OptimizeRequest
+from exporter.types import OptimizeOptions
 from models.config import MANIFEST_KEY
 from models.progress import Progress
 

@@ -9,9 +9,10 @@ from exporter.formats import load_artifact
 from exporter.passes.decisions import RAISE_OPSET
 from exporter.passes.record import DecisionRecord
 from exporter.passes.tiles import ACCURATE_TILE, has_larger_tiles
+from exporter.requests import OptimizeRequest
 from exporter.results import ParityReport
 from exporter.timing import timed
-from exporter.types import QUICK, OptimizeRequest, ParityOptions
+from exporter.types import QUICK, ParityOptions
 from exporter.workflows.optimization.rewriter import Candidate, Rewriter, Rewritten, weight_bytes
 from exporter.workflows.optimization.speed import Speed, compare_speed
 

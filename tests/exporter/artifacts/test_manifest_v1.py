@@ -12,7 +12,8 @@ from helpers.exported import NARROW
 from exporter.artifacts.files import manifest_path, read_manifest, sha256_file
 from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest
 from exporter.errors import ArtifactError
-from exporter.types import ExportRequest, ParityOptions
+from exporter.requests import ExportRequest
+from exporter.types import ParityOptions
 from exporter.workflows.export import export
 from exporter.workflows.verify import verify_parity
 from models.config import C3DConfig

@@ -23,8 +23,9 @@ from exporter.formats import load_artifact
 from exporter.load_checks import LoadChecks
 from exporter.reports.console import stdout
 from exporter.reports.export import print_export
+from exporter.requests import ExportRequest, OptimizeRequest
 from exporter.signing import SigningKey
-from exporter.types import ExportRequest, OptimizeRequest, ParityOptions
+from exporter.types import ParityOptions
 from exporter.workflows.export import ExportResult, export
 from exporter.workflows.integrity import verify_integrity
 from exporter.workflows.optimize import optimize

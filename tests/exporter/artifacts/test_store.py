@@ -13,7 +13,8 @@ from helpers.supervised import start
 
 from exporter.artifacts.store import check_name, recover, staging
 from exporter.errors import OutputError, UsageError
-from exporter.types import ExportRequest, FormatName
+from exporter.requests import ExportRequest
+from exporter.types import FormatName
 from exporter.workflows.export import export
 from models.temporary import PREFIX
 

@@ -13,7 +13,7 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.bench.plan import is_plain, make_plan
 from exporter.bench.types import BenchRequest, Skipped
 from exporter.errors import ArtifactError
-from exporter.types import OptimizeRequest
+from exporter.requests import OptimizeRequest
 from exporter.workflows.optimize import optimize
 from models.progress import no_progress
 

@@ -24,7 +24,8 @@ from exporter.fault_injection.runner import list_faults, run_faults
 from exporter.fault_injection.split import split_model
 from exporter.formats import load_artifact
 from exporter.parity.run_specs import make_run_spec
-from exporter.types import QUICK, ExportRequest, ParityOptions
+from exporter.requests import ExportRequest
+from exporter.types import QUICK, ParityOptions
 from exporter.workflows.export import export
 from exporter.workflows.verify import golden_outputs
 from models.preprocessing import EKOSMAN, GLUONCV, JFZHANG95, Preprocessing

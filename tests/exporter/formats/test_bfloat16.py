@@ -20,7 +20,8 @@ from exporter.formats import FORMATS, bfloat16
 from exporter.formats.base import WriteRequest
 from exporter.formats.bfloat16 import make_candidates, slower_note, to_bfloat16
 from exporter.formats.export_module import select_outputs
-from exporter.types import ExportRequest, FormatName, PrecisionOptions
+from exporter.requests import ExportRequest
+from exporter.types import FormatName, PrecisionOptions
 from exporter.workflows.draft_manifest import draft_manifest
 from models.built_model import BuiltModel
 from models.specs import OutputSpec

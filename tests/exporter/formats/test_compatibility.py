@@ -8,7 +8,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from exporter.types import ComputePrecision, ExportRequest, OptimizeOptions, PrecisionOptions, Target
+from exporter.requests import ExportRequest
+from exporter.types import ComputePrecision, OptimizeOptions, PrecisionOptions, Target
 from exporter.workflows.export import export
 from models.options import BuildOptions
 

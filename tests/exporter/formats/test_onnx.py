@@ -18,8 +18,9 @@ from torch import nn
 from exporter.artifacts.files import read_manifest, sha256_file
 from exporter.artifacts.manifest import Manifest, describe_network
 from exporter.formats import FORMATS, WriteRequest, WriteResult
+from exporter.requests import ExportRequest
 from exporter.results import ParityReport
-from exporter.types import DEFAULT_OPSET, MAX_OPSET, ExportRequest, OptimizeOptions, WeightDtype
+from exporter.types import DEFAULT_OPSET, MAX_OPSET, OptimizeOptions, WeightDtype
 from exporter.workflows.candidates import ParityFailedError, first_accepted
 from exporter.workflows.export import ExportResult, export
 from models import build

@@ -6,7 +6,7 @@ import onnx
 import torch
 from torch import nn
 
-from exporter.types import ExportRequest
+from exporter.requests import ExportRequest
 from exporter.workflows.export import ExportResult, export
 from models.built_model import BuiltModel
 from models.specs import OutputSpec, TensorSpec

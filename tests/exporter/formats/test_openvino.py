@@ -18,7 +18,8 @@ from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import ArtifactError, IntegrityError, OutputError, UnavailableError, UsageError
 from exporter.formats import FORMATS, load_artifact, openvino_cpu, openvino_model, runtime_options
 from exporter.openvino_ir import read_ir
-from exporter.types import ExportRequest, OptimizeOptions, ParityOptions, PrecisionOptions
+from exporter.requests import ExportRequest
+from exporter.types import OptimizeOptions, ParityOptions, PrecisionOptions
 from exporter.workflows.export import ExportResult, check_request, export
 from exporter.workflows.inspect import inspect
 from exporter.workflows.verify import verify_parity

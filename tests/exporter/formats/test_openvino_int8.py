@@ -12,7 +12,8 @@ from exporter.errors import UnavailableError
 from exporter.formats.openvino_int8 import METHODS, Quantizer
 from exporter.formats.openvino_model import save
 from exporter.openvino_ir import read_ir
-from exporter.types import ExportRequest, PrecisionOptions
+from exporter.requests import ExportRequest
+from exporter.types import PrecisionOptions
 from exporter.workflows.export import ExportResult, export
 from exporter.workflows.export_checks import check_request
 from exporter.workflows.inspect import inspect

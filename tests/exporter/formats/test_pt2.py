@@ -16,7 +16,8 @@ from exporter.engines.pt2 import Float64Program
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import FORMATS, load_artifact, pt2
 from exporter.formats.exported_program import export_program
-from exporter.types import ExportRequest, OptimizeOptions, ParityOptions
+from exporter.requests import ExportRequest
+from exporter.types import OptimizeOptions, ParityOptions
 from exporter.workflows.export import ExportResult, export
 from exporter.workflows.inspect import inspect
 from models.built_model import BuiltModel

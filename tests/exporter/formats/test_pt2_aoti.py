@@ -16,8 +16,9 @@ from exporter.engines.aoti import AotiRuntime
 from exporter.engines.aoti_metadata import CPU_FEATURES
 from exporter.errors import CheckFailedError, OutputError, UnavailableError, UsageError
 from exporter.formats import FORMATS, find_format, load_artifact, pt2_aoti, runtime_options
+from exporter.requests import ExportRequest
 from exporter.system import cpu_features
-from exporter.types import ExportRequest, ParityOptions, PrecisionOptions
+from exporter.types import ParityOptions, PrecisionOptions
 from exporter.workflows.export import export
 from exporter.workflows.inspect import inspect
 from models.built_model import BuiltModel

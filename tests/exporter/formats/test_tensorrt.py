@@ -21,14 +21,8 @@ from exporter.calibration_clips import CalibrationClips
 from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import IntegrityError, UnavailableError, UsageError
 from exporter.formats import FORMATS, WriteRequest
-from exporter.types import (
-    DEFAULT_OPSET,
-    BatchProfile,
-    ComputePrecision,
-    ExportRequest,
-    ParityOptions,
-    PrecisionOptions,
-)
+from exporter.requests import ExportRequest
+from exporter.types import DEFAULT_OPSET, BatchProfile, ComputePrecision, ParityOptions, PrecisionOptions
 from exporter.workflows.bench import benchmark
 from exporter.workflows.export import ExportResult, check_request, export
 from exporter.workflows.export_checks import MIN_LARGEST_BATCH

@@ -12,7 +12,7 @@ from helpers.run import python
 from exporter.artifacts.files import read_manifest
 from exporter.errors import ArtifactError
 from exporter.formats import FORMATS, load_artifact
-from exporter.types import ExportRequest
+from exporter.requests import ExportRequest
 from exporter.workflows.export import ExportResult, export
 from models import paths
 from models.built_model import BuiltModel

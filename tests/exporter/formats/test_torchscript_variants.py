@@ -25,7 +25,8 @@ from exporter.formats.torchscript_variants import (
     rank_variants,
 )
 from exporter.passes.winograd import torch_module
-from exporter.types import ExportRequest, OptimizeOptions, ParityOptions
+from exporter.requests import ExportRequest
+from exporter.types import OptimizeOptions, ParityOptions
 from exporter.workflows.export import ExportResult, ParityFailedError, export
 from models.builder import build
 from models.built_model import BuiltModel

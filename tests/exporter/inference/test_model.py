@@ -14,7 +14,7 @@ from onnx import helper
 from exporter.errors import ArtifactError, BadInputError, CheckFailedError, IntegrityError, UnavailableError, UsageError
 from exporter.inference.model import open_video_model
 from exporter.inference.types import InferenceOptions
-from exporter.types import ExportRequest
+from exporter.requests import ExportRequest
 from exporter.workflows.export import export
 from models.builder import build
 from models.options import BuildOptions

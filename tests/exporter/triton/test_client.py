@@ -21,8 +21,9 @@ import pytest
 from helpers.framed import small
 from helpers.pbtxt import parse
 
+from exporter.requests import ExportRequest
 from exporter.triton.types import TritonRequest
-from exporter.types import ExportRequest, FormatName
+from exporter.types import FormatName
 from exporter.workflows.export import export
 from exporter.workflows.triton import triton_repository
 from models.preprocessing import PROFILES

@@ -17,8 +17,9 @@ from exporter.artifacts.manifest import MIN_SNR, MIN_TOP1, PRECISION, Manifest
 from exporter.engines import ENGINES
 from exporter.errors import UsageError
 from exporter.formats import load_artifact
+from exporter.requests import ExportRequest
 from exporter.results import ParityReport
-from exporter.types import CalibrationOptions, ExportRequest, ParityOptions, PrecisionOptions
+from exporter.types import CalibrationOptions, ParityOptions, PrecisionOptions
 from exporter.workflows.candidates import ParityFailedError
 from exporter.workflows.export import ExportResult, export
 from exporter.workflows.verify import verify_parity

@@ -15,7 +15,8 @@ from torch import nn
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError, CheckpointError, UsageError
 from exporter.formats import FORMATS
-from exporter.types import ExportRequest, FormatName
+from exporter.requests import ExportRequest
+from exporter.types import FormatName
 from exporter.workflows.export import export
 from models import BuiltModel, OutputSpec, TensorSpec, build
 from models.checkpoints import read_checkpoint

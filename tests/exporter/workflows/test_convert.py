@@ -12,7 +12,7 @@ from helpers.run import Done, call
 
 from exporter.artifacts.files import sha256_file
 from exporter.errors import CheckpointError, OutputError, UsageError
-from exporter.types import ConvertRequest
+from exporter.requests import ConvertRequest
 from exporter.workflows.convert import convert
 from models import build
 from models.builder import state_sha256

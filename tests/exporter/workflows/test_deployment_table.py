@@ -20,7 +20,8 @@ from exporter.bench.types import BenchRequest
 from exporter.cli.main import cli
 from exporter.errors import CheckFailedError, UnavailableError, UsageError
 from exporter.formats import load_artifact
-from exporter.types import ExportRequest, PrecisionOptions
+from exporter.requests import ExportRequest
+from exporter.types import PrecisionOptions
 from exporter.workflows.deployment_table import benchmark_all
 from exporter.workflows.export import export
 from models.built_model import BuiltModel

@@ -8,7 +8,8 @@ import pytest
 from helpers.built import c3d
 
 from exporter.errors import UsageError
-from exporter.types import ExportRequest, FormatName, OptimizeOptions, ParityOptions
+from exporter.requests import ExportRequest
+from exporter.types import FormatName, OptimizeOptions, ParityOptions
 from exporter.workflows.candidates import ParityFailedError
 from exporter.workflows.export import export
 from models.built_model import BuiltModel

@@ -14,13 +14,8 @@ import exporter.workflows.export
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.cli.main import cli
 from exporter.formats import load_artifact
-from exporter.types import (
-    CalibrationOptions,
-    ExportRequest,
-    OptimizeOptions,
-    ParityOptions,
-    PrecisionOptions,
-)
+from exporter.requests import ExportRequest
+from exporter.types import CalibrationOptions, OptimizeOptions, ParityOptions, PrecisionOptions
 from exporter.workflows.export import ExportResult
 from exporter.workflows.export_command import build_options_of, export_command
 from models.built_model import BuiltModel

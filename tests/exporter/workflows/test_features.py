@@ -24,7 +24,7 @@ from exporter.errors import BadInputError, UsageError
 from exporter.inference.features.results import FeaturesResult, VideoFeatures
 from exporter.inference.predictions import VideoFailure
 from exporter.inference.types import ClipOptions, InferenceOptions
-from exporter.types import ExportRequest
+from exporter.requests import ExportRequest
 from exporter.workflows.export import export
 from exporter.workflows.features import FeatureFiles, FeatureRequest, features, open_features, write_features
 from models.builder import build

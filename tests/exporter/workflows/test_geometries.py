@@ -10,7 +10,8 @@ from helpers.run import Done, call
 from exporter.errors import UsageError
 from exporter.formats.export_module import select_outputs
 from exporter.formats.torchscript_variants import make_variant
-from exporter.types import ConvertRequest, ExportRequest, OptimizeOptions, ParityOptions
+from exporter.requests import ConvertRequest, ExportRequest
+from exporter.types import OptimizeOptions, ParityOptions
 from exporter.workflows.convert import convert
 from exporter.workflows.export import ExportResult, export
 from exporter.workflows.verify import verify_parity

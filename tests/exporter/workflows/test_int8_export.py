@@ -9,7 +9,8 @@ import pytest
 from helpers.residual import residual_network
 
 from exporter.passes import autotune
-from exporter.types import CalibrationOptions, ExportRequest, OptimizeOptions, ParityOptions, PrecisionOptions, Target
+from exporter.requests import ExportRequest
+from exporter.types import CalibrationOptions, OptimizeOptions, ParityOptions, PrecisionOptions, Target
 from exporter.workflows.export import export
 from exporter.workflows.verify import verify_parity
 

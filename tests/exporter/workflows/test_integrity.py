@@ -16,7 +16,8 @@ from helpers.run import call, python
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError
 from exporter.formats import FORMATS
-from exporter.types import ComputePrecision, ExportRequest, FormatName, PrecisionOptions
+from exporter.requests import ExportRequest
+from exporter.types import ComputePrecision, FormatName, PrecisionOptions
 from exporter.workflows import weight_readers
 from exporter.workflows.export import ExportResult, export
 from exporter.workflows.integrity import verify_integrity

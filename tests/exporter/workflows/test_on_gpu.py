@@ -8,7 +8,8 @@ from helpers.small_video_model import NARROW
 from exporter.engines import find_engine
 from exporter.errors import UnavailableError
 from exporter.formats import FORMATS
-from exporter.types import ComputePrecision, Device, ExportRequest, FormatName, ParityOptions, PrecisionOptions
+from exporter.requests import ExportRequest
+from exporter.types import ComputePrecision, Device, FormatName, ParityOptions, PrecisionOptions
 from exporter.workflows.export import check_request, export
 
 DEVICES: tuple[Device, ...] = ("cuda", "tensorrt")

@@ -15,7 +15,8 @@ from exporter.bench.types import BenchRequest
 from exporter.errors import ArtifactError, UsageError
 from exporter.fault_injection.results import SelfTestOptions
 from exporter.passes import autotune
-from exporter.types import QUICK, ExportRequest, OptimizeOptions, OptimizeRequest, ParityOptions, Target
+from exporter.requests import ExportRequest, OptimizeRequest
+from exporter.types import QUICK, OptimizeOptions, ParityOptions, Target
 from exporter.workflows.bench import benchmark
 from exporter.workflows.export import ExportResult, export
 from exporter.workflows.optimize import optimize

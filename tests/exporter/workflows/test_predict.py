@@ -19,7 +19,8 @@ from exporter.errors import BadInputError, UsageError
 from exporter.inference.model import VideoModel
 from exporter.inference.predictions import VideoFailure, VideoPrediction
 from exporter.inference.types import ClipOptions, InferenceOptions
-from exporter.types import ExportRequest, FormatName
+from exporter.requests import ExportRequest
+from exporter.types import FormatName
 from exporter.video.sampling import Seconds
 from exporter.workflows.export import export
 from exporter.workflows.predict import PredictRequest, choose_ranking, iter_predictions, open_predict, predict

@@ -21,7 +21,8 @@ from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.rebuilding import rebuild_network
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import FORMATS, load_artifact
-from exporter.types import ExportRequest, FormatName, ParityOptions
+from exporter.requests import ExportRequest
+from exporter.types import FormatName, ParityOptions
 from exporter.workflows.export import export
 from exporter.workflows.inspect import inspect
 from exporter.workflows.verify import verify_parity

@@ -15,7 +15,7 @@ from helpers.videos import moving, write_video
 from exporter.inference.clips import plan_sampling
 from exporter.inference.pipeline import run_videos
 from exporter.inference.types import ClipOptions, ClipOutputs, InferenceOptions
-from exporter.types import ExportRequest
+from exporter.requests import ExportRequest
 from exporter.video.sources import expand_sources
 from exporter.workflows.export import export
 from exporter.workflows.video_model import open_model

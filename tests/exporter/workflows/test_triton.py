@@ -20,8 +20,9 @@ from helpers.small_models import network
 
 from exporter.artifacts.files import sha256_file
 from exporter.errors import ArtifactError, BadInputError, OutputError, UsageError
+from exporter.requests import ExportRequest
 from exporter.triton.types import TritonRequest
-from exporter.types import ExportRequest, FormatName, ParityOptions
+from exporter.types import FormatName, ParityOptions
 from exporter.workflows.export import export
 from exporter.workflows.triton import triton_repository
 from exporter.workflows.verify import verify_parity

@@ -16,8 +16,9 @@ import exporter.workflows.variant_exports as module
 from exporter.bench.deployment.types import DeploymentRequest, MissingRow, Variant
 from exporter.calibration_clips import CalibrationClips
 from exporter.errors import OutputError, UnavailableError, UsageError
+from exporter.requests import ExportRequest
 from exporter.results import HeldOutAccuracy
-from exporter.types import CalibrationOptions, ExportRequest, ParityOptions, PrecisionOptions
+from exporter.types import CalibrationOptions, ParityOptions, PrecisionOptions
 from exporter.workflows.candidates import ParityFailedError
 from exporter.workflows.export import ExportResult
 from exporter.workflows.export import export as real_export

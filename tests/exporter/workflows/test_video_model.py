@@ -11,7 +11,8 @@ from helpers.small_video_model import PROFILE, SmallVideoModel
 
 from exporter.errors import BadInputError, UnavailableError, UsageError
 from exporter.inference.types import InferenceOptions
-from exporter.types import ExportRequest, OptimizeOptions
+from exporter.requests import ExportRequest
+from exporter.types import OptimizeOptions
 from exporter.workflows import export as export_workflow
 from exporter.workflows.export import ExportResult, export
 from exporter.workflows.video_model import find_model, is_checkpoint, open_model

@@ -21,8 +21,9 @@ from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError, BadInputError, UsageError
 from exporter.formats import torchscript_variants
 from exporter.formats.onnx_preprocess import CLIP_VALUE
+from exporter.requests import ExportRequest, OptimizeRequest
 from exporter.timing import RoundOptions
-from exporter.types import ExportRequest, FormatName, OptimizeOptions, OptimizeRequest, ParityOptions
+from exporter.types import FormatName, OptimizeOptions, ParityOptions
 from exporter.workflows.export import export
 from exporter.workflows.inspect import inspect
 from exporter.workflows.optimize import optimize

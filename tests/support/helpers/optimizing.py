@@ -5,7 +5,7 @@ from pathlib import Path
 
 import onnx
 
-from exporter.types import OptimizeRequest
+from exporter.requests import OptimizeRequest
 from helpers.graphs import graph, node, normal, positive
 
 request = partial(OptimizeRequest, measure=False)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from exporter.types import ExportRequest, FormatName
+from exporter.requests import ExportRequest
+from exporter.types import FormatName
 from exporter.workflows.export import export
 from helpers.colour_videos import read_frames
 from models.builder import build

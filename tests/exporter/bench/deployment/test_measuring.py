@@ -15,7 +15,7 @@ from exporter.bench.deployment.types import ExportedVariant, Variant
 from exporter.bench.roofline import Product
 from exporter.bench.types import BenchRequest
 from exporter.calibration_clips import CalibrationClips
-from exporter.types import ExportRequest
+from exporter.requests import ExportRequest
 from exporter.workflows.export import export
 from models.builder import build
 from models.built_model import BuiltModel

@@ -18,8 +18,9 @@ from exporter.passes.winograd.pattern import ConvMatch, match_conv
 from exporter.passes.winograd.rewrite import Winograd, WinogradTime
 from exporter.passes.winograd.tile_shape import DIRECT, TILE_SHAPES, TileShape
 from exporter.passes.winograd.tiling import fits
+from exporter.requests import OptimizeRequest
 from exporter.timing import RoundOptions
-from exporter.types import OptimizeOptions, OptimizeRequest, WeightDtype
+from exporter.types import OptimizeOptions, WeightDtype
 from exporter.workflows.optimize import optimize
 
 CUBE = {"kernel_shape": [3] * 3, "pads": [1] * 6}

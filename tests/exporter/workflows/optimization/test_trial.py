@@ -12,7 +12,8 @@ from exporter.errors import ArtifactError, BadInputError, UsageError
 from exporter.passes import autotune
 from exporter.reports.json_report import dump
 from exporter.reports.optimize import optimization_to_dict
-from exporter.types import OptimizeOptions, OptimizeRequest
+from exporter.requests import OptimizeRequest
+from exporter.types import OptimizeOptions
 from exporter.workflows.optimization import trial
 from exporter.workflows.optimization.decisions_file import read_decisions
 from exporter.workflows.optimization.speed import Speed

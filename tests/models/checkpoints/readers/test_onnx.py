@@ -11,7 +11,7 @@ from helpers.small_files import SMALL, refuse
 from onnx import TensorProto, helper, numpy_helper
 
 from exporter.artifacts.files import read_manifest
-from exporter.types import ExportRequest, OptimizeRequest
+from exporter.requests import ExportRequest, OptimizeRequest
 from exporter.workflows.export import ExportResult, export
 from exporter.workflows.optimize import optimize
 from models import build
