@@ -57,7 +57,7 @@ def files() -> dict[str, tuple[str, str, Callable[[Path], object]]]:
     from safetensors.torch import save_file
 
     state = origins.canonical()
-    keras = origins.keras_state(origins.keras_kernel, origins.channels_last_rows)
+    keras = origins.keras_state(origins.keras_kernel, origins.channels_last_rows, state)
     torch_state = origins.tensors(state)
     return {
         "torch zip": ("c3d.pth", "auto", lambda path: torch.save(torch_state, path)),

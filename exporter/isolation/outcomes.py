@@ -1,4 +1,4 @@
-"""What the end of a worker is for its user: an error that names the library and the file at work."""
+"""Turns the way a worker process ended into the user's error, which names the library and file in use."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ CRASHES = frozenset(
     for name in ("SEGV", "BUS", "FPE", "ILL", "ABRT", "TRAP", "SYS")
     if hasattr(signal, f"SIG{name}")
 )
-"""What a process gets for what it did itself; the others come from outside."""
+"""Signals that a fault of the process itself raises; all others are sent by another process or the system."""
 
 
 def signal_name(number: int) -> str:

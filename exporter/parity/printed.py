@@ -1,4 +1,4 @@
-"""Floating-point numbers that a model returns as text: they are compared as numbers."""
+"""Converts floating-point numbers that a model returns as text, so that they are compared as numbers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def is_printed(output: str, source: GoldenSource) -> bool:
 
 
 def _parse(values: Any) -> Any:
-    """Return text as float64; what is no number as NaN."""
+    """Return text as float64; text that is not a number becomes NaN."""
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "OUS":
         return values
     return np.array([_number(text) for text in values.reshape(-1).tolist()], np.float64).reshape(values.shape)

@@ -14,7 +14,7 @@ from exporter.passes.builder import MATRIX_PREFIXES
 
 OPERATORS = ("Conv", "Gemm", "MatMul")
 WEIGHT, BIAS = 1, 2
-"""Numbers of the inputs of all three."""
+"""Positions of the weight and the bias among a node's inputs; a MatMul has no bias."""
 
 
 @dataclass(frozen=True)
