@@ -36,7 +36,7 @@ _ONNX_OPTIONS = ("external_data",)
 """Options of the graph that say nothing of these files."""
 PREPROCESSING = "preprocess."
 """What the names of the layers of preprocessing begin with: `exporter.formats.onnx_preprocess.PREFIX` and a dot."""
-LEAST_FREE = 1 << 20
+MIN_FREE = 1 << 20
 """Bytes; a disk with less free space is full: what could not be written has filled the rest."""
 _DROPPED = ("framework", "conversion_parameters", "info")
 """What OpenVINO's converter adds to `rt_info`: the ONNX file's metadata, and how the converter was called."""
@@ -95,7 +95,7 @@ def save(model: Any, folder: Path, name: str, manifest: str, *, compress: bool) 
     try:
         import_openvino().save_model(model, str(path), compress_to_fp16=compress)
     except RuntimeError as error:  # of C++ streams, which do not keep what the system answered
-        if shutil.disk_usage(folder).free < LEAST_FREE:
+        if shutil.disk_usage(folder).free < MIN_FREE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise OSError(f"OpenVINO cannot save the model: {error}") from error
     tree = ElementTree.parse(path)  # noqa: S314 - OpenVINO has just written it

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 WEIGHT_ONE = 1 << 11
 """OpenCV's weight of 1."""
-MANTISSA_BITS, LEAST_EXPONENT, LARGEST_EXPONENT = 23, -12, 16
+MANTISSA_BITS, MIN_EXPONENT, MAX_EXPONENT = 23, -12, 16
 """Of float32, and of the positions that are rounded to it; smaller ones are rounded like the least."""
 LOWER_BITS = 12
 """Bits after the point of a float32 in [1, 2) that are below a weight's 11."""
@@ -151,7 +151,7 @@ class Axis:
 
     def _to_24_bits(self, value: ir.Value, step: str) -> ir.Value:
         """Return positive numbers rounded to float32, half to even: themselves, where engines compute in float32."""
-        exponents = range(LEAST_EXPONENT, LARGEST_EXPONENT + 1)
+        exponents = range(MIN_EXPONENT, MAX_EXPONENT + 1)
         powers = self._build.constant("preprocess.float32.powers", np.exp2([*exponents]).astype(np.float32))
         column = self.op("Unsqueeze", f"{step}.column", value, self.number(1))
         reached = self.op("GreaterOrEqual", f"{step}.reached", column, powers)
@@ -159,7 +159,7 @@ class Axis:
             "ReduceSum", f"{step}.exponent", self.to(reached, INT64, f"{step}.count"), self.number(1), keepdims=0
         )
         # a number in [2^k, 2^(k+1)) is a multiple of 2^(k-23)
-        units = np.exp2([MANTISSA_BITS - exponent for exponent in (LEAST_EXPONENT - 1, *exponents)])
+        units = np.exp2([MANTISSA_BITS - exponent for exponent in (MIN_EXPONENT - 1, *exponents)])
         unit = self._build.constant("preprocess.float32.units", units.astype(np.float32))
         unit = self.op("Gather", f"{step}.unit", unit, index, axis=0)
         whole = self.op("Round", f"{step}.rounded", self.op("Mul", f"{step}.units", value, unit))
