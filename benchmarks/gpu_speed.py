@@ -27,6 +27,7 @@ import onnxruntime
 import torch
 from measure import machine
 
+from exporter.engines.onnxruntime import FLOAT16_CUDA_OPTIONS
 from exporter.formats.held_out import snr_db
 from exporter.requests import ExportRequest
 from exporter.system import environment
@@ -174,7 +175,9 @@ def main() -> None:
                 if not (arguments.no_compile and "compiled" in name)
             }
             for precision, path in files.items():
-                calls[f"onnxruntime CUDA {precision}"] = onnx_call(path, clips, {})
+                options = FLOAT16_CUDA_OPTIONS if precision == "fp16" else {}
+                calls[f"onnxruntime CUDA {precision}"] = onnx_call(path, clips, options)
+            calls["onnxruntime CUDA fp16, its default options"] = onnx_call(files["fp16"], clips, {})
             times = measure(calls, arguments.rounds)
             print(f"\nbatch {batch}, {arguments.rounds} rounds\n| | ms | clips/s | dB |\n|---|---:|---:|---:|")
             for name, milliseconds in sorted(times.items(), key=lambda item: item[1]):

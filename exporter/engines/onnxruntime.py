@@ -32,6 +32,11 @@ PROVIDERS: dict[Device, str] = {
 CUDA_OPTIONS = {"use_tf32": "0"}
 """TF32 keeps 10 bits of mantissa; parity is about float32 arithmetic."""
 
+FLOAT16_CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "prefer_nhwc": "1"}
+"""For graphs with float16 layers. With the default, EXHAUSTIVE, onnxruntime-gpu 1.31 times only algorithms that need no
+tensor cores for 3-D convolutions of float16, and is as slow as in float32; cuDNN's heuristic is up to 6 times as fast
+(benchmarks/results/gpu.md). In float32 EXHAUSTIVE is the faster one."""
+
 NO_TF32 = "NVIDIA_TF32_OVERRIDE"
 """The variable by which NVIDIA's libraries turn TF32 off; TensorRT's provider has no option of its own for it."""
 
@@ -51,6 +56,11 @@ UNUSABLE = (
 FLOAT16_ON_CPU = (
     "onnxruntime's CPU provider computes float16 layers in float32, past float16's range: its outputs and times say "
     "nothing of a GPU's"
+)
+FLOAT16_ON_CUDA = (
+    "run with the CUDA provider's options "
+    + ", ".join(f"{name}={value}" for name, value in FLOAT16_CUDA_OPTIONS.items())
+    + "; set them in your session too: its defaults are up to 6 times slower in float16"
 )
 LIBRARIES: dict[Device, tuple[str, str]] = {
     "cuda": ("CUDA and cuDNN", "pip install 'onnxruntime-gpu[cuda,cudnn]' installs these"),
@@ -83,6 +93,8 @@ class OnnxRuntime(OnnxFileRuntime):
         """Create the session; raises as `Runtime.load` says."""
         import onnxruntime
 
+        from exporter.onnx_io.layer_types import has_float16_layers
+
         device = self.options.device
         require_device(device)
         if device != "cpu":
@@ -100,7 +112,8 @@ class OnnxRuntime(OnnxFileRuntime):
             names = None if self.options.all_outputs else self.options.extra_outputs
             model = with_all_outputs(self.path, external=False, names=names)
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=_providers(device))
+            providers = _providers(device, float16=device != "cpu" and has_float16_layers(self.path))
+            self._session = onnxruntime.InferenceSession(model, options, providers=providers)
         except Exception as error:  # its exceptions share no base class
             raise ArtifactError(f"{self.path}: onnxruntime rejects it: {_reason(error)}") from error
         if PROVIDERS[device] not in self._session.get_providers():
@@ -142,11 +155,13 @@ class OnnxRuntime(OnnxFileRuntime):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Say that float16 on the CPU is no evidence, and what int8 costs that is dequantised there at each run."""
+        """Say what float16 is worth on the CPU and needs on a GPU, and what int8 costs that each run dequantises."""
         from exporter.onnx_io.layer_types import has_float16_layers
 
-        if self.options.device != "cpu" or self.options.all_outputs or self.options.extra_outputs:
+        if self.options.all_outputs or self.options.extra_outputs:
             return ()
+        if self.options.device != "cpu":
+            return (FLOAT16_ON_CUDA,) if has_float16_layers(self.path) else ()
         from exporter.engines.dequantized_layers import describe_dequantized_layers
 
         dequantized = describe_dequantized_layers(self.path)
@@ -168,11 +183,11 @@ def _shape(value: Any) -> str:
     return f"[{', '.join(map(_shape, value))}]" if isinstance(value, list) else str(value.shape)
 
 
-def _providers(device: Device) -> list[Any]:
+def _providers(device: Device, *, float16: bool) -> list[Any]:
     """Return the providers in order of preference. Each runs what those before it cannot; `placement` counts that."""
     wanted: list[Any] = [PROVIDERS["cpu"]]
     if device != "cpu":
-        wanted.insert(0, (PROVIDERS["cuda"], CUDA_OPTIONS))
+        wanted.insert(0, (PROVIDERS["cuda"], CUDA_OPTIONS | (FLOAT16_CUDA_OPTIONS if float16 else {})))
     if device == "tensorrt":
         os.environ[NO_TF32] = "0"
         wanted.insert(0, PROVIDERS["tensorrt"])

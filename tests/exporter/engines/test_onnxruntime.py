@@ -13,7 +13,14 @@ from helpers import small_models
 from onnx import TensorProto, helper
 
 from exporter.engines import RuntimeOptions, find_engine
-from exporter.engines.onnxruntime import FLOAT16_ON_CPU, NO_TF32, PROVIDERS, OnnxRuntime, count_placement
+from exporter.engines.onnxruntime import (
+    FLOAT16_ON_CPU,
+    FLOAT16_ON_CUDA,
+    NO_TF32,
+    PROVIDERS,
+    OnnxRuntime,
+    count_placement,
+)
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.results import Placement
 from exporter.types import Device
@@ -46,7 +53,8 @@ def test_float16_on_the_cpu_is_said_to_be_no_evidence(tmp_path: Path) -> None:
     half = small_models.narrowed(path, tmp_path / "h.onnx", TensorProto.FLOAT16)
     assert OnnxRuntime(path, RuntimeOptions()).notes == ()
     assert OnnxRuntime(half, RuntimeOptions()).notes == (FLOAT16_ON_CPU,)
-    assert OnnxRuntime(half, RuntimeOptions("cuda")).notes == ()
+    assert OnnxRuntime(half, RuntimeOptions("cuda")).notes == (FLOAT16_ON_CUDA,)
+    assert OnnxRuntime(path, RuntimeOptions("cuda")).notes == ()
 
 
 def test_nodes_that_fell_back_are_named() -> None:
@@ -66,17 +74,21 @@ def test_cuda_without_its_provider_names_the_package() -> None:
 
 
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
+FLOAT32 = {"use_tf32": "0"}
+FLOAT16 = FLOAT32 | {"cudnn_conv_algo_search": "HEURISTIC", "prefer_nhwc": "1"}
 
 
 @pytest.mark.parametrize(
-    ("device", "wanted", "libraries"),
+    ("device", "dtype", "wanted", "libraries"),
     [
-        ("cuda", [(CUDA, {"use_tf32": "0"}), CPU], "the CUDA and cuDNN libraries"),
-        ("tensorrt", [TENSORRT, (CUDA, {"use_tf32": "0"}), CPU], "the CUDA, cuDNN and TensorRT libraries"),
+        ("cuda", None, [(CUDA, FLOAT32), CPU], "the CUDA and cuDNN libraries"),
+        ("cuda", TensorProto.FLOAT16, [(CUDA, FLOAT16), CPU], "the CUDA and cuDNN libraries"),
+        ("tensorrt", None, [TENSORRT, (CUDA, FLOAT32), CPU], "the CUDA, cuDNN and TensorRT libraries"),
     ],
 )
 def test_a_device_that_does_not_start_is_told(
     device: Device,
+    dtype: int | None,
     wanted: list[object],
     libraries: str,
     tmp_path: Path,
@@ -97,6 +109,8 @@ def test_a_device_that_does_not_start_is_told(
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcudart.so.13"))  # noqa: T201
     find_engine("onnx").require_device(device)
     path = small_models.network(tmp_path / "m.onnx")
+    if dtype is not None:
+        path = small_models.narrowed(path, tmp_path / "h.onnx", dtype)
     reported = (
         f"--device {device}: onnxruntime-gpu is installed but could not start {PROVIDERS[device]} here; .*{libraries}"
     )
