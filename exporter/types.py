@@ -194,6 +194,7 @@ class ParityOptions(LoadChecks):
         input_types: names of input types (`exporter.parity.input_types.INPUT_TYPES`); None for all, on export for the
             quick ones.
         samples: how many inputs of each random type are drawn.
+        batch_size: a batch size that is run besides 1, 2 and 3; engines choose their algorithms by it.
         fail_fast: stop at the first comparison that fails.
         rtol: overrides the measured budget: |output - float64 reference| <= atol + rtol * |float64 reference| for every
             value.
@@ -218,6 +219,7 @@ class ParityOptions(LoadChecks):
     inputs: InputOptions = InputOptions()
     input_types: tuple[str, ...] | None = None
     samples: int = 1
+    batch_size: int | None = None
     fail_fast: bool = False
     rtol: float | None = None
     atol: float | None = None

@@ -133,7 +133,9 @@ def test_the_table_of_origins_lists_every_layout() -> None:
         assert f"`{layout.pool5 or 'symmetric'}`" in row[3]
 
 
-CELL = re.compile(r'\[(tested|not run here|refused|no engine)\]\(\.\./\.\./(tests/[\w/]+\.py) "(test_\w+)"\)')
+CELL = re.compile(
+    r'\[(tested|tested on a GPU|not run here|refused|no engine)\]\(\.\./\.\./(tests/[\w/]+\.py) "(test_\w+)"\)'
+)
 
 
 def test_the_table_of_formats_precisions_and_devices_links_every_cell_to_a_test() -> None:
@@ -151,10 +153,16 @@ def test_the_table_of_formats_precisions_and_devices_links_every_cell_to_a_test(
             if FORMATS[name].precisions.get(precision) != "":
                 assert state == "refused", (name, precision, device)
             else:
-                assert state in (("tested", "not run here") if able else ("no engine",)), (name, precision, device)
+                assert state in (("tested", "tested on a GPU", "not run here") if able else ("no engine",)), (
+                    name,
+                    precision,
+                    device,
+                )
             code = re.search(rf"((?:^@.*\n(?:^[ )].*\n)*)*)^def {function}\(", (ROOT / path).read_text(), re.MULTILINE)
             assert code, f"{path}: no {function}"
-            assert ("pytest.mark.cuda" in code[1]) == (state == "not run here"), f"{path}::{function}"
+            assert ("pytest.mark.cuda" in code[1]) == (state in ("tested on a GPU", "not run here")), (
+                f"{path}::{function}"
+            )
 
 
 def test_the_table_of_inputs_lists_every_input_type() -> None:

@@ -71,6 +71,14 @@ input_options = combine(
         show_default=True,
         help="How many inputs to generate of each random type.",
     ),
+    click.option(
+        "--batch",
+        "batch_size",
+        type=click.IntRange(1, 1024),
+        metavar="N",
+        help="Also run a batch of N inputs, the size that is deployed: engines choose algorithms by it. "
+        "[default: batches of 1, 2 and 3]",
+    ),
     seed_option("Seed of the random inputs."),
     given_input_options,
 )

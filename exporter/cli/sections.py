@@ -22,7 +22,7 @@ SECTIONS: Sections = MappingProxyType(
         "Video": ("preprocess", "mean", "with_preprocess", "labels", "window", "step", "short"),
         "Rewriting for speed or size": ("target", "autotune", "optimize_for", "weight_dtype", "explain", "decisions"),
         "Precision": ("precision", "min_snr", "min_top1", "calibration_clips", "calibration_samples"),
-        "Inputs": ("input_types", "samples", "clips", "shapes", "feeds", "arrays", "seed"),
+        "Inputs": ("input_types", "samples", "batch_size", "clips", "shapes", "feeds", "arrays", "seed"),
         "Comparison": (
             *("no_verify", "cache", "against", "pairs", "rtol", "atol", "fail_fast", "localize", "determinism"),
             *("baseline", "save_baseline", "max_growth"),

@@ -97,7 +97,7 @@ def make_video_inputs(
     frames = {len(made) + number: np.rint(windows).astype(np.uint8) for number, (_, windows) in enumerate(clips)}
     made += [(name, clip_transform(windows)) for name, windows in clips]
     rows = {spec.name: np.stack([values for _, values in made])} if made else {}
-    drawn = replace(InputSet.of_rows(rows, [name for name, _ in made], frames), given=given)
+    drawn = replace(InputSet.of_rows(rows, [name for name, _ in made], frames), given=given, batch=options.batch_size)
     return _add_arrays(drawn, (spec,), {spec.name: spec.shape}, options)
 
 
@@ -117,7 +117,7 @@ def make_frame_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: P
     feeds: tuple[Feed, ...] = tuple({spec.name: np.stack([given.frames])} for given in drawn)
     real = {row: given.frames for row, given in enumerate(drawn) if given.real}
     users = tuple(row for row, one in enumerate(drawn) if one.given)
-    inputs = InputSet(feeds, tuple(given.name for given in drawn), real, given=users)
+    inputs = InputSet(feeds, tuple(given.name for given in drawn), real, given=users, batch=options.batch_size)
     return _add_arrays(inputs, (spec,), {spec.name: spec.shape}, options)
 
 
@@ -147,6 +147,8 @@ def draw_inputs(plan: InputPlan, options: ParityOptions) -> InputSet:
         kept = (*DISCRETE, WIDE) if plan.wide else DISCRETE
         input_types = [name for name in input_types if name in kept]
         samples = max([samples, *(covering_samples(*given) for given in _drawn_integers(plan))])
+    if options.batch_size is not None and not plan.batched:
+        raise UsageError("--batch: the inputs have no batch axis that is the same in all; they are compared one by one")
     random = np.random.default_rng(options.seed)
     if not plan.specs:
         return InputSet(({},), ("no inputs",), batched=False)
@@ -159,7 +161,12 @@ def draw_inputs(plan: InputPlan, options: ParityOptions) -> InputSet:
         columns[value.name] = [plan.fixed.get(value.name, values) for _, values in made]
     feeds = tuple({name: column[row] for name, column in columns.items()} for row in range(len(names)))
     drawn = InputSet(
-        feeds, tuple(names), batched=plan.batched, notes=plan.notes, sequences=plan.sequences, batch=plan.batch
+        feeds,
+        tuple(names),
+        batched=plan.batched,
+        notes=plan.notes,
+        sequences=plan.sequences,
+        batch=options.batch_size or plan.batch,
     )
     return _add_arrays(drawn, plan.specs, plan.shapes, options)
 

@@ -86,6 +86,7 @@ def verify_parity(
         with refuse_one(refuse):
             artifact = load_artifact(Path(path), options)
             check_devices((artifact,), options)
+            _check_batch_size(artifact, options.batch_size)
             loaded.append(artifact)
     if artifacts and not loaded:
         return ()
@@ -119,6 +120,12 @@ def verify_parity(
             verified = verify_built([loaded[i] for i in members], golden, options, progress, notes, refuse)
             reports |= {report.artifact: report for report in verified}
     return tuple(reports[str(artifact.path)] for artifact in loaded if str(artifact.path) in reports)
+
+
+def _check_batch_size(artifact: LoadedArtifact, batch_size: int | None) -> None:
+    fixed = artifact.manifest and artifact.manifest.signature.batch
+    if batch_size is not None and fixed is not None and batch_size != fixed:
+        raise UsageError(f"--batch {batch_size}: {artifact.path} takes batches of {fixed} only")
 
 
 def _refuse_all(refuse: Refuse, artifacts: Sequence[LoadedArtifact]) -> Refuse:

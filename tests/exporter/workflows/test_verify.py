@@ -108,6 +108,15 @@ def test_a_second_engine_runs_the_same_batches(
     assert all(row.max_abs_diff is not None and row.max_abs_diff < 1e-3 for row in report.comparisons)
 
 
+def test_a_batch_of_the_users_size_is_compared_too(narrow_artifacts: ExportResult, theirs: Path) -> None:
+    options = ParityOptions(input_types=("random", "video"), batch_size=7)
+    path = narrow_artifacts.artifacts[0].path
+    (report,) = verify_parity((path,), options)
+    assert sorted({row.batch for row in report.comparisons}) == [1, 2, 7]
+    (against,) = verify_parity((theirs,), replace(options, against=theirs, input_types=("random",)))
+    assert {row.batch for row in against.comparisons} == {1, 7}
+
+
 def test_artifacts_of_one_network_share_its_reference(narrow_artifacts: ExportResult) -> None:
     steps: list[str] = []
     paths = [artifact.path for artifact in narrow_artifacts.artifacts]
