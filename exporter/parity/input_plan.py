@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.errors import UsageError
+from exporter.errors import LimitError, UsageError
 from exporter.parity.arrays import read_npy, shape_fits
 from exporter.parity.input_roles import DerivedValue, InputRoles
 from exporter.parity.input_types import INDEX_RANGE, RANDOM, RANGES, is_float
@@ -36,6 +36,8 @@ INDEX_RANGES = (INDEX_RANGE, ValueRange(1, 9), ValueRange(0, 1), ValueRange(0, 0
 """Ranges to try for integers that may be indices, also into something small, or divisors."""
 MAX_ELEMENTS = 1 << 24
 """Larger inputs are not tried."""
+MAX_POSSIBLE = 1 << 40
+"""Numbers of an input that no memory holds."""
 MIN_LABELS, MAX_LABEL_SAMPLES = 32, 4
 """Elements of a discrete output that are compared at least, and the most inputs of each random type for that."""
 WIDE_RANGES = {True: ValueRange(-100, 100), False: ValueRange(0, 200)}
@@ -121,6 +123,7 @@ def make_plans(
     Raises:
         UsageError: an option for no input or that does not fit, or an input that cannot be drawn.
         BadInputError: a file of `options.feeds` cannot be read or does not fit.
+        LimitError: an input whose stated sizes alone are more than a memory holds.
     """
     sequences, signature = find_sequences(signature), with_items(signature)
     stated = stated_shapes(signature.inputs, options)
@@ -136,6 +139,7 @@ def make_plans(
     drawn = [value for value in signature.inputs if value.name not in options.feeds]
     for value in drawn:
         _require_drawable(value, stated[value.name])
+        _require_possible(value.name, stated[value.name])
     whole = {value.name: RANGES[value.dtype] for value in drawn if value.dtype in RANGES and value.dtype != "bool"}
     indices = [value.name for value in drawn if value.dtype not in RANGES and not is_float(value.dtype)]
     inner = {size for shape in stated.values() for size in shape[1:] if isinstance(size, str)}
@@ -146,10 +150,12 @@ def make_plans(
         FIRST_SIZES if first_free else FIRST_SIZES[:1],
         FREE_SIZES if inner or (first_free and batched) else FREE_SIZES[:1],
     )
+    small = False
     for used, index_range, first, size in choices:
         shapes = {name: _fill(shape, inner, size if first is None else first, size) for name, shape in stated.items()}
         if any(prod(shape) > MAX_ELEMENTS for name, shape in shapes.items() if shape != stated[name]):
             continue
+        small = True
         whole_shapes = {n: (*first_sizes[n], *shape[len(first_sizes[n]) :]) for n, shape in shapes.items()}
         derived = used.derive(drawn, whole_shapes, fixed)
         arrays = {name: made.value for name, made in derived.items() if not isinstance(made.value, ValueRange)}
@@ -176,6 +182,17 @@ def make_plans(
             _label_samples(signature),
             wide,
         )
+    if not small:
+        raise UsageError(
+            f"the free sizes of the inputs make more than {MAX_ELEMENTS:,} numbers, whatever is tried for them; give them "
+            "as --shape NAME=1x3x224x224"
+        )
+
+
+def _require_possible(name: str, shape: Sequence[int | str]) -> None:
+    numbers = prod(size for size in shape if isinstance(size, int))
+    if numbers > MAX_POSSIBLE:
+        raise LimitError(f"input {name}: has {numbers:.1e} numbers, more than any memory holds")
 
 
 def stated_shapes(inputs: Sequence[TensorSpec], options: InputOptions) -> dict[str, tuple[int | str, ...]]:

@@ -11,7 +11,7 @@ from helpers.parity import check, find, verify
 from helpers.small_models import Port, Shape, one_node, typed
 from onnx import TensorProto
 
-from exporter.errors import CheckFailedError, UsageError
+from exporter.errors import CheckFailedError, LimitError, UsageError
 from exporter.onnx_io.signature import read_signature
 from exporter.types import InputOptions, ValueRange
 
@@ -199,3 +199,15 @@ def test_rows_of_an_array_are_not_changed_by_a_feed_and_a_note_says_so(tmp_path:
     inputs = find(path, InputOptions(feeds={"x": ValueRange(0, 1)}, arrays=(tmp_path / "rows.npz",)))
     assert inputs.feeds[-1]["x"].tolist() == [[5.0] * 4]
     assert any("--feed does not apply" in note for note in inputs.notes)
+
+
+def test_sizes_that_no_memory_holds_are_a_limit(tmp_path: Path) -> None:
+    path = one_node(tmp_path / "m.onnx", node("Relu", "x", "y"), [2**62, 3], [2**62, 3])
+    with pytest.raises(LimitError, match="more than any memory holds"):
+        check(path)
+
+
+def test_free_sizes_that_are_large_whatever_is_tried_are_asked_for(tmp_path: Path) -> None:
+    path = one_node(tmp_path / "m.onnx", node("Relu", "x", "y"), ["n", "h", 2**26], ["n", "h", 2**26])
+    with pytest.raises(UsageError, match="--shape"):
+        check(path)
