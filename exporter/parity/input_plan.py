@@ -184,7 +184,7 @@ def make_plans(
         )
     if not small:
         raise UsageError(
-            f"the free sizes of the inputs make more than {MAX_ELEMENTS:,} numbers, whatever is tried for them; give them "
+            f"the free sizes of the inputs make more than {MAX_ELEMENTS:,} numbers, whatever is tried; give them "
             "as --shape NAME=1x3x224x224"
         )
 
