@@ -135,6 +135,8 @@ class _Publication:
             return not self._has_begun() or self.complete()
         if self._is_described():
             self.set_aside(find_old_data(self.folder / self.model, keep=self.names))
+        else:
+            self.set_aside(self._own_data_unlisted())
         return True
 
     def install(self) -> None:
@@ -167,6 +169,12 @@ class _Publication:
                 for entry in read_manifest(manifest_path(self.folder / self.model)).files:
                     if (aside / entry.path).is_file() and not (self.folder / entry.path).exists():
                         (aside / entry.path).replace(self.folder / entry.path)
+
+    def _own_data_unlisted(self) -> list[Path]:
+        """Return the data files that got their names before the run ended, beside an artifact that does not list them."""
+        listed = {entry.path for entry in read_manifest(manifest_path(self.folder / self.model)).files}
+        own = (self.folder / name for name in self.entries if name not in (self.model, *listed))
+        return [path for path in own if path.is_file()]
 
     def _has_begun(self) -> bool:
         """Return whether one of the files is in place, and all are staged and whole."""

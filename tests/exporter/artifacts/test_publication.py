@@ -158,6 +158,26 @@ def test_an_interrupt_between_the_model_and_its_manifest_finishes(
     assert state(folder) == "b"
 
 
+def test_an_interrupt_between_the_data_and_its_model_leaves_no_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "out"
+    publish_content(folder, "a")
+    before = sorted(path.name for path in folder.iterdir())
+    real = Path.replace
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if target == folder / "c3d.onnx":
+            raise KeyboardInterrupt
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        publish_content(folder, "b")
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert state(folder) == "a"
+
+
 def test_a_full_disk_is_an_output_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
