@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -172,6 +173,8 @@ def _full_disks(run: Run, scene: _Scene) -> Row:
         line = (place / "log" / "stderr").read_text(errors="replace")
         if code == 0 and outcome == "the new set":
             outcome = "exit 0: the call did not matter"
+        elif code == -signal.SIGABRT and kind == "torchscript":
+            outcome = f"torch ends the process, {outcome}"  # a command's supervisor makes that exit 3
         elif code != 3 or "No space left" not in line or "Traceback" in line:
             failure = failure or f"exit {code}, {outcome}: {line[-200:]!r}"
         shutil.rmtree(place)

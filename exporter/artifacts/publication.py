@@ -171,7 +171,7 @@ class _Publication:
                         (aside / entry.path).replace(self.folder / entry.path)
 
     def _own_data_unlisted(self) -> list[Path]:
-        """Return the data files that got their names before the run ended, beside an artifact that does not list them."""
+        """Return the data files that the run had put in place, beside an artifact that does not list them."""
         listed = {entry.path for entry in read_manifest(manifest_path(self.folder / self.model)).files}
         own = (self.folder / name for name in self.entries if name not in (self.model, *listed))
         return [path for path in own if path.is_file()]
