@@ -118,12 +118,18 @@ class _Publication:
             if attempt:
                 time.sleep(random.uniform(0, min(MAX_PAUSE_S, 0.005 * 2**attempt)))  # noqa: S311 - runs must not meet again
                 if self.is_in_place():
-                    return True
+                    return self._leave()
             self.install()
             self.set_aside(old_data)
             if self.is_in_place():
-                return True
+                return self._leave()
         return False
+
+    def _leave(self) -> bool:
+        """Take own data files back where another run's set, which does not list them, is the one in place."""
+        with contextlib.suppress(ArtifactError, OSError):  # another run is changing the set again, and will see to it
+            self.set_aside(self._own_data_unlisted())
+        return True
 
     def resume(self) -> bool:
         """Put the set in place if its publication had begun, and the folder holds no complete set of that name.
