@@ -12,6 +12,7 @@ Sources: facebookarchive/C3D, C3D-v1.0/src/caffe/proto/caffe.proto; BVLC/caffe, 
 """
 
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -38,6 +39,8 @@ class Schema:
     shape: int | None
 
 
+MAX_AXES = 1 << 16
+"""A shape of more numbers is refused before it is held. Caffe allows 32 (`kMaxBlobAxes` in blob.hpp)."""
 C3D_V1 = Schema("C3D-v1.0", (1, 2, 3, 4, 5), data=6, diff=7, shape=None)
 BVLC = Schema("BVLC", (1, 2, 3, 4), data=5, diff=6, shape=7)
 
@@ -121,12 +124,11 @@ def _tensor(file: MappedFile, name: str, blob: Field, schema: Schema) -> Tensor:
         if field.number in sizes and field.wire == VARINT:
             sizes[field.number] = field.value
         elif field.number == schema.shape and field.wire == BYTES:
-            shape = [
-                size
-                for dim in file.wire.fields(field.start, field.end)
-                if dim.number == 1
-                for size in file.wire.packed(dim)
-            ]
+            dims = (dim for dim in file.wire.fields(field.start, field.end) if dim.number == 1)
+            sizes_given = (size for dim in dims for size in file.wire.packed(dim))
+            shape = [*islice(sizes_given, MAX_AXES + 1)]
+            if len(shape) > MAX_AXES:
+                raise CheckpointError(f"{file.path}: {name} claims more than {MAX_AXES:,} axes")
         elif field.number == schema.data and field.wire == FIXED32:
             raise CheckpointError(f"{file.path}: {name} is not packed; Caffe packs its numbers")
         elif field.number == schema.data and field.wire == BYTES:

@@ -1,6 +1,7 @@
 """caffemodels: both schemas are read, and what is no network is refused."""
 
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,17 @@ def test_a_shape_that_no_tensor_has(dims: tuple[int, ...], tmp_path: Path) -> No
     with pytest.raises(BadInputError, match=f"mean.binaryproto: the blob claims {len(dims)} axes or sizes"):
         load_mean(tmp_path / "mean.binaryproto")
     assert time.process_time() - started < 1  # the product of so many sizes would take a minute
+
+
+def test_a_shape_of_millions_of_axes_is_refused_before_it_is_held(tmp_path: Path) -> None:
+    (tmp_path / "mean.binaryproto").write_bytes(delimited(5, bytes(4)) + delimited(7, (b"\x08\x01") * 500_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadInputError, match="more than 65,536 axes"):
+            load_mean(tmp_path / "mean.binaryproto")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("schema", ["C3D-v1.0", "BVLC"])
