@@ -60,16 +60,21 @@ def recommend(rows: Sequence[DeploymentRow], wanted: PrecisionOptions) -> Deploy
 
     Rows within `EQUALLY_FAST` of the fastest count as equally fast: of these the most accurate one is returned.
     """
-    able = [row for row in rows if holds(row, wanted)]
-    limit = EQUALLY_FAST * min((row.latency for row in able), default=0.0)
-    fastest = [row for row in able if row.latency <= limit]
-    return min(fastest, key=lambda row: (-row.snr_db, row.latency), default=None)
+    return _fastest([row for row in rows if holds(row, wanted)])
 
 
 def find_exact(rows: Sequence[DeploymentRow]) -> DeploymentRow | None:
-    """Return the fastest row that computes in float32 with float32 weights; None where there is none."""
-    exact = (row for row in rows if row.variant is not None and row.variant.default_min_snr is None)
-    return min(exact, key=lambda row: row.latency, default=None)
+    """Return the fastest row that computes in float32 with float32 weights; None where there is none.
+
+    Of rows that are equally fast the most accurate one is returned, as by `recommend`.
+    """
+    return _fastest([row for row in rows if row.variant is not None and row.variant.default_min_snr is None])
+
+
+def _fastest(able: Sequence[DeploymentRow]) -> DeploymentRow | None:
+    limit = EQUALLY_FAST * min((row.latency for row in able), default=0.0)
+    fastest = [row for row in able if row.latency <= limit]
+    return min(fastest, key=lambda row: (-row.snr_db, row.latency), default=None)
 
 
 def describe_rule(wanted: PrecisionOptions) -> str:

@@ -77,6 +77,8 @@ def test_exact_is_float32_with_float32_weights() -> None:
     slow = row(Variant("torchscript", "fp32", "cpu"), 0.2, 121.0)
     assert find_exact((*ROWS, slow)) == ROWS[1]
     assert find_exact((row(FAST, 0.1, 40.0), row(None, 0.1, 130.0))) is None
+    equally_fast = row(Variant("torchscript", "fp32", "cpu"), 1.04 * ROWS[1].latency, ROWS[1].snr_db + 1)
+    assert find_exact((*ROWS, equally_fast)) == equally_fast
 
 
 def test_the_rule_names_the_limits() -> None:
