@@ -16,7 +16,6 @@ from helpers.hostile_pickles import MARKER, hostile_pickles
 
 from models.checkpoints.readers import read_file
 from models.errors import C3DExportError
-from models.text import visible
 from reliability_cases.base import Row, Run
 from reliability_cases.forked import run_cases
 from reliability_cases.watch import Watch
@@ -75,7 +74,7 @@ class _Reader:
             try:
                 digest = _digest(path)
             except C3DExportError as error:
-                outcome, failure = "refused", _line_fault(visible(str(error)))
+                outcome, failure = "refused", _line_fault(str(error))
             else:
                 outcome, failure = "loaded" if digest == self.digests.get(name) else "loaded with other values", ""
         if watch.events:
