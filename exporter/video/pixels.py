@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -9,7 +11,7 @@ import numpy as np
 from exporter.video.types import VideoSummary
 
 if TYPE_CHECKING:
-    from av.sidedata.sidedata import SideDataContainer
+    from av.sidedata.sidedata import SideData
     from av.video.frame import VideoFrame
     from numpy.typing import NDArray
 
@@ -27,7 +29,8 @@ ORIENTATIONS: dict[tuple[int, ...], tuple[int, bool]] = {
 MAX_SKEW = 0.02
 """How far an element of the display matrix may be from -1, 0 and 1. FFmpeg takes a degree, 0.017, as none, too."""
 
-
+MAX_SIDE_DATA_TYPES = 64
+"""More than FFmpeg 8.1 has types of side data: 33, of which PyAV 18 knows 28."""
 UNSCALED = frozenset(("yuv420p", "yuvj420p"))
 """Formats whose frames of even height libswscale converts without interpolating chroma."""
 
@@ -52,7 +55,6 @@ class FrameConverter:
         self._summary = summary
         self._constant_size = constant_size
         self._size: tuple[int, int] | None = None
-        self._orientations: dict[int, tuple[int, bool]] = {}
 
     def size(self, frame: VideoFrame) -> tuple[int, int]:
         """Return the (width, height) of a frame as it is shown."""
@@ -81,31 +83,50 @@ class FrameConverter:
         return np.ascontiguousarray(turned[:, ::-1] if flip else turned)
 
     def _orientation(self, frame: VideoFrame) -> tuple[int, bool]:
-        """Return how to turn a frame: quarter turns counterclockwise, then whether to flip left and right.
-
-        The matrix is read once for each angle: PyAV's side data and its frame refer to each other, so that every frame
-        whose side data was read stays in memory until Python's garbage collector finds it.
-        """
-        angle = frame.rotation
-        if angle not in self._orientations:
-            self._orientations[angle] = self._read_orientation(frame, angle)
-        return self._orientations[angle]
-
-    def _read_orientation(self, frame: VideoFrame, angle: int) -> tuple[int, bool]:
-        try:
-            side_data = cast("SideDataContainer", frame.side_data)
-            matrix = next((bytes(data) for data in side_data if data.type.name == "DISPLAYMATRIX"), None)
-        except ValueError:  # PyAV does not know the type of some side data, such as an image's EXIF
-            return round(angle / 90) % 4, False
+        """Return how to turn a frame: quarter turns counterclockwise, then whether to flip left and right."""
+        matrix = _read_display_matrix(frame)
         if matrix is None:
             return 0, False
         elements = np.frombuffer(matrix, np.int32)[[0, 1, 3, 4]] / 65536
         signs = tuple(int(value) for value in np.rint(elements))
         orientation = ORIENTATIONS.get(signs)
         if orientation is None or np.abs(elements - np.rint(elements)).max() > MAX_SKEW:
-            self._summary.note(f"its metadata asks for a rotation by {angle} degrees, which is not applied")
+            self._summary.note(f"its metadata asks for a rotation by {frame.rotation} degrees, which is not applied")
             return 0, False
         return orientation
+
+
+def _read_display_matrix(frame: VideoFrame) -> bytes | None:
+    """Return FFmpeg's display matrix of a frame, nine int32; None where it has none.
+
+    PyAV reads no side data of a frame that has some of a type unknown to it, such as an image's EXIF. FFmpeg removes
+    those types first; it has made a display matrix of the orientation in EXIF by then. The container is made here
+    because a frame and its attribute `side_data` refer to each other, which keeps the frame in memory until Python's
+    garbage collector finds it.
+    """
+    from av.sidedata.sidedata import SideDataContainer
+
+    container = cast("Callable[[VideoFrame], Iterable[SideData]]", SideDataContainer)  # its stub lacks the argument
+    try:
+        side_data = container(frame)
+    except ValueError:
+        side_data = container(_remove_unknown_side_data(frame))
+    return next((bytes(data) for data in side_data if data.type.name == "DISPLAYMATRIX"), None)
+
+
+def _remove_unknown_side_data(frame: VideoFrame) -> VideoFrame:
+    """Return the same picture, not copied, without the side data whose types PyAV does not know."""
+    from av.filter import Graph
+    from av.sidedata.sidedata import Type
+
+    known = {kind.value for kind in Type}
+    graph = Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25))
+    unknown = [number for number in range(MAX_SIDE_DATA_TYPES) if number not in known]
+    removers = [graph.add("sidedata", f"mode=delete:type={number}") for number in unknown]
+    graph.link_nodes(source, *removers, graph.add("buffersink")).configure()
+    graph.vpush(frame)
+    return graph.vpull()
 
 
 def _without_chroma_hints(frame: VideoFrame) -> VideoFrame:

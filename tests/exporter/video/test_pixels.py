@@ -1,6 +1,7 @@
 """Colours and orientation of decoded frames."""
 
 import itertools
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -150,6 +151,22 @@ def test_the_display_matrix_turns_and_flips(degrees: int, flips: tuple[bool, boo
         assert (decoder.info.height, decoder.info.width) == expected.shape[:2]
     if FFMPEG:
         assert np.array_equal(decode_with_ffmpeg(path, *expected.shape[:2])[0], expected)
+
+
+@needs_ffmpeg
+def test_a_display_matrix_that_only_some_frames_have(tmp_path: Path) -> None:
+    """H.264 states it in a message of its own; PyAV gives an upright and an upside-down mirrored frame one angle, 0."""
+    assert FFMPEG is not None
+    plain = write_video(tmp_path / "a.h264", moving(4), "libx264", "yuv420p", options={"bf": "0"})
+    marked = tmp_path / "b.h264"
+    orientation = "h264_metadata=display_orientation=insert:flip=vertical"
+    command = [FFMPEG, "-v", "error", "-i", str(plain), "-c", "copy", "-bsf:v", orientation, str(marked)]
+    subprocess.run(command, check=True)
+    with av.open(str(marked)) as container:
+        assert {frame.rotation for frame in container.decode(video=0)} == {0}
+    upright, got = frames_of(plain)[0], frames_of(marked)[0]
+    assert [np.array_equal(shown, frame[::-1]) for shown, frame in zip(got, upright, strict=True)].count(True) == 1
+    assert np.array_equal(got, decode_with_ffmpeg(marked, 48, 64))
 
 
 def test_other_angles_are_reported_and_not_applied(tmp_path: Path) -> None:
