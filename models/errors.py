@@ -3,11 +3,19 @@
 import difflib
 from collections.abc import Iterable
 
+from models.text import visible
+
 
 class C3DExportError(Exception):
-    """Base of every error that is printed in one line and has an exit code. The message is that line."""
+    """Base of every error that is printed in one line and has an exit code. The message is that line.
+
+    Names from files stand in messages, so what is not visible in one, a line break too, is escaped.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(visible(message))
 
     def to_dict(self) -> dict[str, str | int]:
         """Return the error for machines: its class, its line and its exit code."""

@@ -10,8 +10,8 @@ Runs that publish under one name at the same time take turns by a lock. Where lo
 and each run looks, after its last change, whether the folder holds its own set or another complete one. If not, it
 publishes again. The run that changes the folder last sees the final state, so no mixture remains.
 
-Data files of the replaced artifact are moved into the staging folder, once the disk holds the new set, and come back if
-the manifest in place lists them. They are removed with it.
+Data files that the manifest in place does not list, such as those of the replaced artifact, are moved into the staging
+folder once the disk holds the new set, and come back if another run's manifest lists them. They are removed with it.
 """
 
 from __future__ import annotations
@@ -113,23 +113,15 @@ class _Publication:
 
     def complete(self) -> bool:
         """Put the set in place; return whether the folder then holds it, or another complete one of that name."""
-        old_data = find_old_data(self.folder / self.model, keep=self.names)
         for attempt in range(ATTEMPTS):
             if attempt:
                 time.sleep(random.uniform(0, min(MAX_PAUSE_S, 0.005 * 2**attempt)))  # noqa: S311 - runs must not meet again
-                if self.is_in_place():
-                    return self._leave()
-            self.install()
-            self.set_aside(old_data)
+            if not attempt or not self.is_in_place():
+                self.install()
             if self.is_in_place():
-                return self._leave()
+                self.set_aside_unlisted()
+                return True
         return False
-
-    def _leave(self) -> bool:
-        """Take own data files back where another run's set, which does not list them, is the one in place."""
-        with contextlib.suppress(ArtifactError, OSError):  # another run is changing the set again, and will see to it
-            self.set_aside(self._own_data_unlisted())
-        return True
 
     def resume(self) -> bool:
         """Put the set in place if its publication had begun, and the folder holds no complete set of that name.
@@ -139,10 +131,7 @@ class _Publication:
         self.bring_back()
         if not _is_complete(self.folder / self.model):
             return not self._has_begun() or self.complete()
-        if self._is_described():
-            self.set_aside(find_old_data(self.folder / self.model, keep=self.names))
-        else:
-            self.set_aside(self._own_data_unlisted())
+        self.set_aside_unlisted()
         return True
 
     def install(self) -> None:
@@ -158,11 +147,15 @@ class _Publication:
                 return True
         return _is_complete(self.folder / self.model)
 
-    def set_aside(self, old_data: Sequence[Path]) -> None:
-        """Move data files of the replaced artifact into the staging folder, except what the manifest in place lists."""
-        if old_data:
-            (self.stage / OLD_DATA).mkdir(exist_ok=True)
-            for path in old_data:
+    def set_aside_unlisted(self) -> None:
+        """Move data files that the manifest in place does not list into the staging folder.
+
+        They are those of the artifact that was replaced, and of runs that ended, or whose set was replaced meanwhile.
+        """
+        with contextlib.suppress(ArtifactError):  # another run is changing the set, and does this at its own end
+            listed = [entry.path for entry in read_manifest(manifest_path(self.folder / self.model)).files]
+            for path in find_old_data(self.folder / self.model, keep=listed):
+                (self.stage / OLD_DATA).mkdir(exist_ok=True)
                 with contextlib.suppress(FileNotFoundError):
                     path.replace(self.stage / OLD_DATA / path.name)
             self.bring_back()
@@ -175,12 +168,6 @@ class _Publication:
                 for entry in read_manifest(manifest_path(self.folder / self.model)).files:
                     if (aside / entry.path).is_file() and not (self.folder / entry.path).exists():
                         (aside / entry.path).replace(self.folder / entry.path)
-
-    def _own_data_unlisted(self) -> list[Path]:
-        """Return the data files that the run had put in place, beside an artifact that does not list them."""
-        listed = {entry.path for entry in read_manifest(manifest_path(self.folder / self.model)).files}
-        own = (self.folder / name for name in self.entries if name not in (self.model, *listed))
-        return [path for path in own if path.is_file()]
 
     def _has_begun(self) -> bool:
         """Return whether one of the files is in place, and all are staged and whole."""

@@ -33,9 +33,9 @@ CUDA_OPTIONS = {"use_tf32": "0"}
 """TF32 keeps 10 bits of mantissa; parity is about float32 arithmetic."""
 
 FLOAT16_CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "prefer_nhwc": "1"}
-"""For graphs with float16 layers. With the default, EXHAUSTIVE, onnxruntime-gpu 1.31 times only algorithms that need no
-tensor cores for 3-D convolutions of float16, and is as slow as in float32; cuDNN's heuristic is up to 6 times as fast
-(benchmarks/results/gpu.md). In float32 EXHAUSTIVE is the faster one."""
+"""For graphs with float16 layers. With the default, EXHAUSTIVE, onnxruntime-gpu 1.31 computes 3-D convolutions in
+float16 no faster than in float32; with cuDNN's heuristic it is up to 6 times as fast (benchmarks/results/gpu.md). In
+float32 EXHAUSTIVE is the faster one."""
 
 NO_TF32 = "NVIDIA_TF32_OVERRIDE"
 """The variable by which NVIDIA's libraries turn TF32 off; TensorRT's provider has no option of its own for it."""

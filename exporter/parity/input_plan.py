@@ -6,7 +6,6 @@ of which the first one is used that the model runs on (`exporter.parity.discover
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -14,14 +13,13 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from exporter.errors import LimitError, UsageError
+from exporter.errors import UsageError
 from exporter.parity.arrays import read_npy, shape_fits
+from exporter.parity.input_checks import require_drawable, require_representable
 from exporter.parity.input_roles import DerivedValue, InputRoles
 from exporter.parity.input_types import INDEX_RANGE, RANDOM, RANGES, is_float
 from exporter.parity.sequences import find_sequences, is_nested, item_dtype, with_items
-from exporter.types import UNKNOWN_RANK, InputOptions, ValueRange
+from exporter.types import InputOptions, ValueRange
 from models.specs import Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -36,8 +34,6 @@ INDEX_RANGES = (INDEX_RANGE, ValueRange(1, 9), ValueRange(0, 1), ValueRange(0, 0
 """Ranges to try for integers that may be indices, also into something small, or divisors."""
 MAX_ELEMENTS = 1 << 24
 """Larger inputs are not tried."""
-MAX_POSSIBLE = 1 << 40
-"""Numbers of an input that no memory holds."""
 MIN_LABELS, MAX_LABEL_SAMPLES = 32, 4
 """Elements of a discrete output that are compared at least, and the most inputs of each random type for that."""
 WIDE_RANGES = {True: ValueRange(-100, 100), False: ValueRange(0, 200)}
@@ -135,11 +131,10 @@ def make_plans(
     fixed = {name: read_npy(given, known[name]) for name, given in options.feeds.items() if isinstance(given, Path)}
     values = {name: given for name, given in options.feeds.items() if isinstance(given, ValueRange)}
     for name, given in values.items():
-        _require_representable(known[name], given)
+        require_representable(known[name], given)
     drawn = [value for value in signature.inputs if value.name not in options.feeds]
     for value in drawn:
-        _require_drawable(value, stated[value.name])
-        _require_possible(value.name, stated[value.name])
+        require_drawable(value, stated[value.name])
     whole = {value.name: RANGES[value.dtype] for value in drawn if value.dtype in RANGES and value.dtype != "bool"}
     indices = [value.name for value in drawn if value.dtype not in RANGES and not is_float(value.dtype)]
     inner = {size for shape in stated.values() for size in shape[1:] if isinstance(size, str)}
@@ -187,12 +182,6 @@ def make_plans(
             f"the free sizes of the inputs make more than {MAX_ELEMENTS:,} numbers, whatever is tried; give them "
             "as --shape NAME=1x3x224x224"
         )
-
-
-def _require_possible(name: str, shape: Sequence[int | str]) -> None:
-    numbers = prod(size for size in shape if isinstance(size, int))
-    if numbers > MAX_POSSIBLE:
-        raise LimitError(f"input {name}: has {numbers:.1e} numbers, more than any memory holds")
 
 
 def stated_shapes(inputs: Sequence[TensorSpec], options: InputOptions) -> dict[str, tuple[int | str, ...]]:
@@ -247,44 +236,6 @@ def _fill(shape: tuple[int | str, ...], inner: set[str], first: int, other: int)
         size if isinstance(size, int) else first if axis == 0 and _is_first_only(size, inner) else other
         for axis, size in enumerate(shape)
     )
-
-
-def _require_drawable(value: TensorSpec, shape: tuple[int | str, ...]) -> None:
-    """Refuse an input of which nothing can be drawn.
-
-    Raises:
-        UsageError: with the option that helps.
-    """
-    if UNKNOWN_RANK in shape:
-        raise UsageError(
-            f"{value}: its rank is not stated; give its shape as --shape {value.name}=1x3x224x224, say, or inputs as "
-            "--array FILE.npz"
-        )
-    if is_nested(value.dtype):
-        raise UsageError(
-            f"{value.name} {value.dtype}: only tensors and sequences of tensors are fed; compare the part of the model "
-            "that takes the tensors in it, or optimize with --no-verify"
-        )
-    if not is_float(value.dtype) and not re.fullmatch(r"u?int\d+|bool|string", value.dtype):
-        raise UsageError(f"{value}: nothing can be drawn for this type; --no-verify optimizes without the check")
-
-
-def _require_representable(value: TensorSpec, given: ValueRange) -> None:
-    """Refuse numbers that the dtype of an input does not have.
-
-    Raises:
-        UsageError: with the numbers that it has.
-    """
-    if is_float(value.dtype):
-        largest = float(np.finfo(np.float32).max)
-        limits = ValueRange(-largest, largest)
-    elif value.dtype in RANGES:
-        limits = RANGES[value.dtype]
-    else:
-        integers = np.iinfo(value.dtype if re.fullmatch(r"u?int\d+", value.dtype) else "int64")
-        limits = ValueRange(integers.min, min(integers.max, np.iinfo("int64").max))
-    if given.low < limits.low or given.high > limits.high:
-        raise UsageError(f"--feed {value.name}={given}: {value} holds numbers of {limits} only")
 
 
 def _describe(

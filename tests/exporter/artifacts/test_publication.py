@@ -29,10 +29,11 @@ from helpers.publishing_races import race
 def folder():
     return Path(tempfile.mkdtemp(dir="."))
 
-for name in ("two files with one name", "folder"):
+for name in ("two files, named for the content", "folder"):
     print(json.dumps(["kill", vars(kill_at_each_call(PUBLICATIONS[name], folder()))]))
-for locks in (True, False):
-    print(json.dumps(["race", vars(race(PUBLICATIONS["two files with one name"], folder(), rounds=2, locks=locks))]))
+for name in ("two files with one name", "two files, named for the content"):
+    for locks in (True, False):
+        print(json.dumps(["race", vars(race(PUBLICATIONS[name], folder(), rounds=2, locks=locks))]))
 """
 """Processes that are killed, and that publish at the same time: in a process of its own, which may fork."""
 

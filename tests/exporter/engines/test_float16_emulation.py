@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from helpers.graphs import graph, make_model, node, normal, run_onnxruntime, save
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
@@ -78,10 +79,13 @@ def test_a_convolution_over_time_sums_in_float32(tmp_path: Path) -> None:
     assert emulate(model, x, tmp_path)["y"].item() == 50
 
 
-def test_a_convolution_is_rounded_before_its_bias_is_added_and_after_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("computed", [False, True], ids=["stored weight", "computed weight"])
+def test_a_convolution_is_rounded_before_its_bias_is_added_and_after_it(computed: bool, tmp_path: Path) -> None:
     x, w, b = np.ones((1, 1, 2, 2, 2), np.float32), np.ones((1, 1, 2, 2, 2), np.float16), np.array([0.25], np.float16)
     w[0, 0, 0, 0, 0] = 2042  # the sum is 2049, between the float16 numbers 2048 and 2050
-    nodes = [node("Cast", "x", "h", to=TensorProto.FLOAT16), node("Conv", "h w b", "z"), node("Cast", "z", "y", to=1)]
+    convolution = node("Conv", "h v b", "z", kernel_shape=(2, 2, 2)) if computed else node("Conv", "h w b", "z")
+    nodes = [node("Identity", "w", "v"), node("Cast", "x", "h", to=TensorProto.FLOAT16), convolution]
+    nodes = [*nodes[not computed :], node("Cast", "z", "y", to=1)]
     model = graph(nodes, {"x": x.shape}, {"y": (1, 1, 1, 1, 1)}, {"w": w, "b": b}, 17)
     # rounded before the bias: 2048, and 2048.25 is 2048; rounded once, 2049.25 would be 2050
     values = emulate(model, x, tmp_path, all_outputs=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Generator
@@ -50,7 +51,7 @@ class Publication:
 def _artifact(*data: str) -> Publication:
     def publish_set(folder: Path, content: str) -> None:
         with staging(folder) as stage:
-            files = [stage / NAME, *(stage / name.format(content * 16) for name in data)]
+            files = [stage / NAME, *(stage / name.format(_hash(content)) for name in data)]
             for file in files:
                 file.write_text(content * 9)
             entries = tuple(file_entry(file) for file in files)
@@ -59,6 +60,18 @@ def _artifact(*data: str) -> Publication:
             )
 
     return Publication(publish_set, read_artifact)
+
+
+def _hash(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def find_unlisted_data(folder: Path) -> list[str]:
+    """Return the data files in a folder that the manifest there does not list; none without a manifest."""
+    if not manifest_path(folder / NAME).is_file():
+        return []
+    listed = {entry.path for entry in read_manifest(manifest_path(folder / NAME)).files}
+    return sorted(path.name for path in folder.glob("*.data") if path.name not in listed)
 
 
 def read_artifact(folder: Path) -> str | None:

@@ -18,7 +18,7 @@ from unittest import mock
 from exporter.artifacts import folders
 from exporter.errors import OutputError
 from helpers.power_loss import FUNCTIONS
-from helpers.publications import FILE_SYSTEMS, REFUSED, Publication
+from helpers.publications import FILE_SYSTEMS, REFUSED, Publication, find_unlisted_data
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS)
 REMOVING = ("rmdir", "unlink", "remove")
@@ -83,6 +83,8 @@ def kill_at_each_call(publication: Publication, work: Path, file_system: str = "
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         publication.recover(folder)
         _examine(publication, folder, f"killed at call {number}", faults)
+        if unlisted := find_unlisted_data(folder):
+            faults.damaged.append(f"killed at call {number}: left behind: {unlisted}")
         if code != -signal.SIGKILL:
             faults.calls = number - 1
             if code:

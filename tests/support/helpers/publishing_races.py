@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.errors import OutputError
-from helpers.publications import FILE_SYSTEMS, REFUSED, Publication
+from helpers.publications import FILE_SYSTEMS, REFUSED, Publication, find_unlisted_data
 from helpers.publishing_faults import at_call
 
 COMPLETE, REFUSAL, BUG = 0, 3, 70
@@ -27,7 +27,7 @@ class Races:
     Attributes:
         outcomes: how the processes ended: `complete`, `refused` or `killed`.
         mixed: rounds after which the folder did not hold one complete set.
-        left: rounds after which a temporary file was left.
+        left: rounds after which a temporary file was left, or a data file that the manifest does not list.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter[str])
@@ -80,7 +80,7 @@ def race(
             races.mixed += publication.read(folder) in (None, REFUSED)
         except (AssertionError, OSError):
             races.mixed += 1
-        races.left += any(folder.glob(".c3d-export-*"))
+        races.left += any(folder.glob(".c3d-export-*")) or bool(find_unlisted_data(folder))
     return races
 
 
