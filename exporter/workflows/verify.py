@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exporter.artifacts.contents import stated_signature
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.provenance import require_single
@@ -123,8 +124,11 @@ def verify_parity(
 
 
 def _check_batch_size(artifact: LoadedArtifact, batch_size: int | None) -> None:
-    fixed = artifact.manifest and artifact.manifest.signature.batch
-    if batch_size is not None and fixed is not None and batch_size != fixed:
+    if batch_size is None:
+        return
+    stated = stated_signature(artifact)
+    fixed = stated and stated.batch
+    if fixed is not None and batch_size != fixed:
         raise UsageError(f"--batch {batch_size}: {artifact.path} takes batches of {fixed} only")
 
 

@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 from helpers import small_models
+from helpers.graphs import node
 from helpers.parity import FEW, verify
 from helpers.small_video_model import SmallVideoModel
 
@@ -115,6 +116,16 @@ def test_a_batch_of_the_users_size_is_compared_too(narrow_artifacts: ExportResul
     assert sorted({row.batch for row in report.comparisons}) == [1, 2, 7]
     (against,) = verify_parity((theirs,), replace(options, against=theirs, input_types=("random",)))
     assert {row.batch for row in against.comparisons} == {1, 7}
+
+
+def test_a_batch_size_that_a_model_does_not_take_is_refused(theirs: Path, tmp_path: Path) -> None:
+    fixed = small_models.network(tmp_path / "fixed.onnx", batch=2)
+    options = ParityOptions(against=theirs, input_types=("random",), batch_size=7)
+    with pytest.raises(UsageError, match="--batch 7: .*fixed.onnx takes batches of 2 only"):
+        verify_parity((fixed,), options)
+    unbatched = small_models.one_node(tmp_path / "scalar.onnx", node("Relu", "x", "y"), ["n", "n"], ["n", "n"])
+    with pytest.raises(UsageError, match="--batch: the inputs have no batch axis"):
+        verify_parity((unbatched,), replace(options, against=unbatched))
 
 
 def test_artifacts_of_one_network_share_its_reference(narrow_artifacts: ExportResult) -> None:
