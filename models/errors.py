@@ -9,17 +9,17 @@ from models.text import visible
 class C3DExportError(Exception):
     """Base of every error that is printed in one line and has an exit code. The message is that line.
 
-    Names from files stand in messages, so what is not visible in one, a line break too, is escaped.
+    Names from files stand in messages: `str()` escapes what is not visible in one, a line break too.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(visible(message))
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
     def to_dict(self) -> dict[str, str | int]:
-        """Return the error for machines: its class, its line and its exit code."""
-        return {"kind": type(self).__name__, "message": str(self), "exit_code": self.exit_code}
+        """Return the error for machines: its class, its message with nothing escaped, and its exit code."""
+        return {"kind": type(self).__name__, "message": super().__str__(), "exit_code": self.exit_code}
 
 
 class BadInputError(C3DExportError):

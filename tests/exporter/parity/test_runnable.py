@@ -52,7 +52,7 @@ REFUSED = {
     "cycle": (conv(node("Add", "c b", "a"), node("Relu", "a", "b"), node("Relu", "a", "y")), "acyclic"),
     "missing input": (conv(node("Add", "c nowhere", "y")), "nowhere"),
     "value made twice": (conv(node("Relu", "c", "a"), node("Tanh", "c", "a"), node("Relu", "a", "y")), "a"),
-    "hostile names": (conv(node("No\x1b[31m", "c", "y")), "No\x1b[31m"),
+    "hostile names": (conv(node("No\x1b[31m", "c", "y")), r"No\x1b[31m"),
 }
 
 

@@ -66,7 +66,7 @@ def test_missing_files_folders_and_pipes(tmp_path: Path) -> None:
     assert opening(tmp_path / "none.mp4") == f"no such video: {tmp_path / 'none.mp4'}"
     for path in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
         assert opening(path) == f"not a file: {path}; give the video itself"
-    assert "a\0b" in opening(Path("a\0b"))
+    assert r"a\x00b" in opening(Path("a\0b"))
 
 
 def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

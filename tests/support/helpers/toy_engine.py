@@ -55,7 +55,7 @@ class ToyRuntime(Runtime):
         if fault == "load: no compiler":
             raise UnavailableError("there is no compiler")
         if fault.startswith("load: "):
-            raise ArtifactError(f"{self.path}: {fault.removeprefix('load: ')}\nand a trace")
+            raise ArtifactError(f"{self.path}: {fault.removeprefix('load: ')}")
         (tensor,) = load(self.path).graph.initializer
         self.weight: NDArray[Any] = numpy_helper.to_array(tensor)
 

@@ -177,7 +177,8 @@ def test_a_file_is_tuned_and_its_layers_errors_are_told(tmp_path: Path, monkeypa
             assert row.measured_ms is not None
             assert row.error is not None
             assert 1e-8 < row.error < 1e-4
-    assert len([*(tmp_path / "cache" / "c3d-export" / "tuning").iterdir()]) == 3
+    # which further forms are measured depends on what was the fastest for the layer before
+    assert len([*(tmp_path / "cache" / "c3d-export" / "tuning").iterdir()]) >= 3
 
 
 def match() -> ConvMatch:

@@ -1,0 +1,20 @@
+"""An error of the tool is one line, whatever stands in the names that it quotes."""
+
+import pickle
+
+from exporter.errors import ArtifactError
+from models.errors import C3DExportError
+
+
+def test_a_name_out_of_a_file_neither_breaks_the_line_nor_moves_the_cursor() -> None:
+    name = "conv\n1\x1b[2K"
+    error = ArtifactError(f"a.onnx: no tensor {name}")
+    assert str(error) == r"a.onnx: no tensor conv\n1\x1b[2K"
+    assert str(ArtifactError(f"b: {error}")) == f"b: {error}", "what is escaped is not escaped again"
+    assert error.to_dict() == {"kind": "ArtifactError", "message": f"a.onnx: no tensor {name}", "exit_code": 3}
+
+
+def test_an_error_is_the_same_in_another_process() -> None:
+    error = C3DExportError("a\nb")
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.args) == (str(error), error.args)
