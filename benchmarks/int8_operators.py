@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from exporter.onnx_io.writer import write_onnx
 from exporter.passes.autotune import Measurements, autotune_folder
 from exporter.passes.quantize.layers import find_layers
-from exporter.passes.quantize.measure_forms import DIRECT, choose_forms
+from exporter.passes.quantize.measure_variants import DIRECT, choose_variants
 from exporter.passes.quantize.plans import PORTABLE, UNSIGNED, Plan, find_activations
 from exporter.passes.quantize.ranges import MIN_MAX, measure_ranges
 from exporter.passes.shapes import infer_shapes
@@ -77,15 +77,15 @@ def main() -> None:
 def write_plans(model: ir.Model, path: Path, x: NDArray[Any], folder: Path) -> dict[str, Path]:
     """Write the float32 model and every form of it; return {form: file}."""
     ranges = measure_ranges(path, find_activations(model), x)[MIN_MAX]
-    chosen = choose_forms(model, cache=Measurements(autotune_folder()))
-    forms = {name: form for name, (form, _) in chosen.items()}
-    for name, (form, times) in chosen.items():
-        print(f"{name}: {form} ({', '.join(f'{key} {ms:.1f} ms' for key, ms in times.items())})")
-    direct = Plan("QLinearConv, 3-D", "uint8", quantize_bias=True, forms=dict.fromkeys(forms, DIRECT))
+    chosen = choose_variants(model, cache=Measurements(autotune_folder()))
+    variants = {name: variant for name, (variant, _) in chosen.items()}
+    for name, (variant, times) in chosen.items():
+        print(f"{name}: {variant} ({', '.join(f'{key} {ms:.1f} ms' for key, ms in times.items())})")
+    direct = Plan("QLinearConv, 3-D", "uint8", quantize_bias=True, variants=dict.fromkeys(variants, DIRECT))
     plans = [
         PORTABLE,
         UNSIGNED,
-        *([direct, Plan("QLinearConv", "uint8", quantize_bias=True, forms=forms)] if forms else []),
+        *([direct, Plan("QLinearConv", "uint8", quantize_bias=True, variants=variants)] if variants else []),
     ]
     made = {plan.name: plan.apply(model, ranges).model for plan in plans}
     files = {

@@ -26,7 +26,7 @@ from exporter.workflows.export import export
 from models import build
 from models.options import BuildOptions
 
-AT_ONCE = 8
+FAULTS_PER_BATCH = 8
 """Faults between two looks at the clock."""
 
 
@@ -47,7 +47,7 @@ def main() -> None:
         faults = sorted(list_faults(harness.graph), key=lambda fault: zlib.crc32(title(fault).encode()))
         left = [fault for fault in faults if title(fault) not in kept.done]
         while left and not kept.over:
-            some, left = left[:AT_ONCE], left[AT_ONCE:]
+            some, left = left[:FAULTS_PER_BATCH], left[FAULTS_PER_BATCH:]
             for fault, found in zip(some, run_faults(harness, some, options), strict=True):
                 kept.keep(title(fault), asdict(found))
     print(machine())

@@ -25,7 +25,7 @@ from motion_clips import CLASSES, DIRECTIONS, SPEEDS
 from numpy.typing import NDArray
 from train_motion import CHECKPOINT
 
-from exporter.engines import RuntimeOptions, find_judge
+from exporter.engines import RuntimeOptions, find_verifying_engine
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.errors import C3DExportError, UsageError
 from exporter.formats import FORMATS, load_artifact, runtime_options
@@ -121,7 +121,7 @@ def run_artifact(path: Path, clips: Clips) -> tuple[Scores, str]:
     """Return an artifact's scores (N, classes) by the engine that verifies it, and what computed them."""
     artifact = load_artifact(path)
     assert artifact.manifest is not None
-    engine = find_judge(artifact.format, None, artifact.manifest.precision)
+    engine = find_verifying_engine(artifact.format, None, artifact.manifest.precision)
     (given,) = artifact.manifest.signature.inputs
     with engine.open(path, runtime_options(artifact)) as runtime:
         parts = [runtime.run({given.name: part})[OUTPUT] for part in batches(clips)]

@@ -65,7 +65,7 @@ def file_state(path: Path) -> FileState:
     return FileState(str(path), about.st_size, None, _identity(about))
 
 
-def hash_file(path: Path) -> FileState:
+def hashed_file_state(path: Path) -> FileState:
     """Hash a file, through one descriptor, and return which file that was.
 
     Raises:

@@ -40,9 +40,9 @@ def display(location: Location) -> str:
     """Return a location for messages and records: a URL without user, password and query, which may be secrets."""
     if not is_url(location):
         return str(location)
-    from exporter.remote_files import display as without_secrets
+    from exporter import remote_files
 
-    return without_secrets(str(location))
+    return remote_files.display(str(location))
 
 
 def join(folder: Location, *names: str) -> str:
@@ -103,7 +103,7 @@ def _translate_listing(path: Path) -> Generator[None]:
         raise BadInputError(f"cannot look at {path}: {error.strerror or error}") from error
 
 
-def _ask(location: Location, local: Callable[[Path], bool], remote: Callable[[str], bool]) -> bool:
+def _check_location(location: Location, local: Callable[[Path], bool], remote: Callable[[str], bool]) -> bool:
     path = local_path(location)
     if path is None:
         return remote(str(location))
@@ -124,7 +124,7 @@ def exists(location: Location) -> bool:
 
         return url_exists(url)
 
-    return _ask(location, Path.exists, remote)
+    return _check_location(location, Path.exists, remote)
 
 
 def is_folder(location: Location) -> bool:
@@ -138,7 +138,7 @@ def is_folder(location: Location) -> bool:
 
         return url_is_folder(url)
 
-    return _ask(location, Path.is_dir, remote)
+    return _check_location(location, Path.is_dir, remote)
 
 
 def list_files(folder: Location) -> list[str]:

@@ -103,7 +103,7 @@ class BuiltModel:
                 raise UsageError(f"{self.title} has no output {name}: {reason}")
         return tuple(known[name] for name in names or self.default_outputs or known)
 
-    def class_names_of(self, names: tuple[str, ...] | None = None) -> tuple[str, ...] | None:
+    def find_class_names(self, names: tuple[str, ...] | None = None) -> tuple[str, ...] | None:
         """Return the class names if one of these outputs has a score for each class, otherwise None."""
         scores = [output for output in self.select(names) if output.kind != "features"]
         return self.class_names if any(output.shape == (len(self.class_names or ()),) for output in scores) else None

@@ -68,7 +68,7 @@ BATCH_NORMS: dict[str, str] = {name: name.replace("conv", "bn") for name in CHAN
 LINEAR_BATCH_NORMS: dict[str, str] = {"fc6": "bn6", "fc7": "bn7"}
 """The BatchNorm1d that follows fc6 and fc7 with `linear_batch_norm`."""
 
-FEATURES = "fc6"
+FEATURES_OUTPUT = "fc6"
 """The output that is meant by C3D features unless another is named (Tran et al., section 4)."""
 CAFFE_BLOBS: Mapping[str, str] = MappingProxyType(
     {"fc6": "fc6-1", "fc7": "fc7-1", "logits": "fc8-1", "probabilities": "prob"}

@@ -15,17 +15,17 @@ Source: https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file.
 """
 
 
-def find_name_fault(name: str, most_bytes: int) -> str | None:
+def find_name_fault(name: str, max_bytes: int) -> str | None:
     """Return why a name should not become a file's, or None. Words of every script are fine, with plain spaces inside.
 
     Args:
         name: a file's name, or its beginning.
-        most_bytes: bytes of UTF-8 that it may have.
+        max_bytes: bytes of UTF-8 that it may have.
     """
-    return next(_find_faults(name, most_bytes), None)
+    return next(_find_faults(name, max_bytes), None)
 
 
-def _find_faults(name: str, most_bytes: int) -> Iterator[str]:
+def _find_faults(name: str, max_bytes: int) -> Iterator[str]:
     if not name.strip():
         yield "it is empty"
     if separator := re.search(r"[/\\]", name):
@@ -43,5 +43,5 @@ def _find_faults(name: str, most_bytes: int) -> Iterator[str]:
         yield f"it has a {reserved[0]}, which Windows does not allow"
     if _DEVICES.fullmatch(name):
         yield "Windows takes it for a device"
-    if (size := len(name.encode())) > most_bytes:
-        yield f"it has {size:,} bytes; at most {most_bytes} are possible"
+    if (size := len(name.encode())) > max_bytes:
+        yield f"it has {size:,} bytes; at most {max_bytes} are possible"

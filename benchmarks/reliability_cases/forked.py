@@ -34,7 +34,7 @@ Work = Callable[[int], tuple[str, str]]
 
 
 def run_cases(
-    row: Row, total: int, work: Work, size_of: Callable[[int], int] = lambda _: 0, seconds: float = MAX_SECONDS
+    row: Row, total: int, work: Work, get_size: Callable[[int], int] = lambda _: 0, seconds: float = MAX_SECONDS
 ) -> Row:
     """Run cases 0 to `total` and add them to the row.
 
@@ -45,7 +45,7 @@ def run_cases(
         row: gets the outcomes.
         total: number of cases.
         work: runs in a forked process.
-        size_of: bytes of a case's file.
+        get_size: bytes of a case's file.
         seconds: of processor time that a case may take.
     """
     progress = Progress(row, total)
@@ -54,7 +54,7 @@ def run_cases(
         readable, _, _ = select.select([lane.pipe for lane in open_lanes], [], [], 1.0)
         for lane in open_lanes:
             for number, outcome, failure, memory in lane.results(ready=lane.pipe in readable):
-                over = memory > 2 * size_of(number) + HEADROOM
+                over = memory > 2 * get_size(number) + HEADROOM
                 row.add(outcome, failure or (f"case {number} took {memory >> 20} MiB" if over else ""))
                 progress.step()
     return progress.end()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from exporter.artifacts.manifest import FileEntry, Manifest
 from exporter.errors import ArtifactError, IntegrityError
-from exporter.file_state import FileState, file_state, hash_file
+from exporter.file_state import FileState, file_state, hashed_file_state
 from models.paths import is_plain_name
 
 MANIFEST_SUFFIX = ".json"
@@ -58,13 +58,13 @@ def has_manifest(model: Path) -> bool:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes; raises as `exporter.file_state.hash_file` does."""
+    """Return the SHA-256 of a file's bytes; raises as `exporter.file_state.hashed_file_state` does."""
     return file_entry(path).sha256
 
 
 def file_entry(path: Path) -> FileEntry:
-    """Describe a file by name, size and SHA-256; raises as `exporter.file_state.hash_file` does."""
-    found = hash_file(path)
+    """Describe a file by name, size and SHA-256; raises as `exporter.file_state.hashed_file_state` does."""
+    found = hashed_file_state(path)
     assert found.sha256 is not None
     return FileEntry(path.name, found.bytes, found.sha256)
 
@@ -130,7 +130,7 @@ def _check(model: Path, listed: FileEntry) -> FileCheck:
     try:
         found = file_state(path)
         if found.bytes == listed.bytes:
-            found = hash_file(path)
+            found = hashed_file_state(path)
     except OSError as error:
         return FileCheck(
             path, listed, None, f"{path} is missing or cannot be read ({error.strerror}); {beside} lists it"

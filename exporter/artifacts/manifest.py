@@ -203,7 +203,7 @@ class Manifest:
         return self._number(MIN_TOP1)
 
     @property
-    def judged_by_packaged_clip(self) -> bool:
+    def verified_on_packaged_clip(self) -> bool:
         """Whether it was held to `min_snr` on the packaged clip, because its user gave no clips."""
         return str(self.options.get(CALIBRATION)).endswith(PACKAGED_CLIPS)
 

@@ -11,7 +11,7 @@ from exporter.artifacts.contents import data_files
 from exporter.artifacts.files import manifest_path
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError, IntegrityError, UsageError
-from exporter.file_state import FileState, hash_file
+from exporter.file_state import FileState, hashed_file_state
 from exporter.load_checks import LoadChecks, Vouched
 from exporter.signing import SigningKey, check_signature, describe_signature, read_public_keys
 from exporter.trust import CODE_FORMATS, require_recorded
@@ -84,7 +84,7 @@ def check_expected(named: Path, model: Path, text: bytes | None, checks: LoadChe
         found = hashlib.sha256(text).hexdigest()
     else:
         try:
-            states = (hash_file(model),)
+            states = (hashed_file_state(model),)
         except OSError as error:
             raise ArtifactError(f"cannot read {model}: {error.strerror or error}") from error
         found = states[0].sha256

@@ -17,7 +17,7 @@ from click.exceptions import NoArgsIsHelpError
 
 from exporter.cli.renamed import explain_renaming
 from exporter.errors import C3DExportError, CheckFailedError, LimitError, OutOfMemoryError, OutputError, UsageError
-from exporter.isolation.signals import SIGNALS, is_heard, signal_name
+from exporter.isolation.signals import SIGNALS, is_handled, signal_name
 from exporter.isolation.streams import accept_any_text, silence, user_stderr, user_stdout
 from exporter.isolation.worker import begin, finish
 from exporter.memory_errors import as_memory_error, release_frames, spare_address_space
@@ -53,7 +53,7 @@ def run(command: click.Command, name: str) -> NoReturn:
     accept_any_text()
     spare_address_space()
     for number in SIGNALS:
-        if is_heard(number):
+        if is_handled(number):
             signal.signal(number, _stop)
     try:
         result = command.main(arguments, prog_name=name, standalone_mode=False)

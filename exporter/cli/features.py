@@ -17,7 +17,7 @@ from exporter.cli.video_options import (
     take_inference_options,
 )
 from exporter.inference.features.types import AGGREGATES, FEATURE_FORMATS
-from models.config import FEATURES
+from models.config import FEATURES_OUTPUT
 
 
 @click.command(
@@ -32,7 +32,7 @@ from models.config import FEATURES
     "--layer",
     "layers",
     type=parse_names,
-    default=FEATURES,
+    default=FEATURES_OUTPUT,
     show_default=True,
     metavar="NAMES",
     help="Outputs of ARTIFACT to write, separated by commas.",

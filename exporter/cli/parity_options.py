@@ -120,7 +120,7 @@ tolerance_options = combine(
     click.option(
         "--min-top1",
         type=float,
-        metavar="SHARE",
+        metavar="FRACTION",
         help="Below fp32: the share of those whose highest class must be that of float64, from 0 to 1.",
     ),
     click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails."),

@@ -19,7 +19,7 @@ accuracy_options = combine(
     click.option(
         "--min-top1",
         type=float,
-        metavar="SHARE",
+        metavar="FRACTION",
         help="The share of held-out clips whose highest class must be that of float64, from 0 to 1.",
     ),
     click.option(

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from exporter.isolation.streams import libraries_apart
+from exporter.isolation.streams import separate_library_output
 
 Sections = Mapping[str, Sequence[str]]
 """{heading: names of options}, in the order of display."""
@@ -36,12 +36,12 @@ SECTIONS: Sections = MappingProxyType(
 """The headings of options that several commands share. An option that is in no list is the command's own: Options."""
 
 
-class LibrariesApart(click.Context):
+class LibraryOutputContext(click.Context):
     """A context in which a command runs with its libraries' output kept from stdout and stderr; `--help` is printed."""
 
     def invoke(self, callback: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call a command's function."""
-        with libraries_apart():
+        with separate_library_output():
             return super().invoke(callback, *args, **kwargs)
 
 
@@ -52,7 +52,7 @@ class SectionedCommand(click.Command):
         sections: headings of this command's own, or that its options have in place of those of `SECTIONS`.
     """
 
-    context_class = LibrariesApart
+    context_class = LibraryOutputContext
 
     def __init__(self, *args: Any, sections: Sections | None = None, **attributes: Any) -> None:
         super().__init__(*args, **attributes)
@@ -67,7 +67,7 @@ class SectionedGroup(click.Group):
     """A group of commands that has options of its own; see `SectionedCommand`."""
 
     command_class = SectionedCommand
-    context_class = LibrariesApart
+    context_class = LibraryOutputContext
 
     def __init__(self, *args: Any, sections: Sections | None = None, **attributes: Any) -> None:
         super().__init__(*args, **attributes)

@@ -26,7 +26,7 @@ __all__ = [
     "bench_engines",
     "engine_names",
     "find_engine",
-    "find_judge",
+    "find_verifying_engine",
     "import_attribute",
     "open_float32",
     "open_float64",
@@ -170,7 +170,7 @@ def bench_engines() -> list[Engine]:
     return [engine for engine in ENGINES.values() if engine.in_bench]
 
 
-def find_judge(
+def find_verifying_engine(
     artifact_format: FormatName, name: str | None, precision: ComputePrecision = "fp32", device: Device | None = None
 ) -> Engine:
     """Return the engine that verifies an artifact: the one named, an emulation of its precision, or the default.

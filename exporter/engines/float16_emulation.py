@@ -63,12 +63,12 @@ class Float16Emulation(OnnxReference):
     def _prepare(self, model: onnx.ModelProto) -> onnx.ModelProto:
         types = infer_element_types(model)
         half = {name for name, kind in types.items() if kind == TensorProto.FLOAT16}
-        model, sums = _with_biases_apart(model, half)
+        model, sums = _with_separate_biases(model, half)
         self.choice = replace(self.choice, float16_values=frozenset(half | sums))
         return cast_model(model, "float32")
 
 
-def _with_biases_apart(model: onnx.ModelProto, half: set[str]) -> tuple[onnx.ModelProto, set[str]]:
+def _with_separate_biases(model: onnx.ModelProto, half: set[str]) -> tuple[onnx.ModelProto, set[str]]:
     """Return the model with an Add of the bias after each float16 convolution, and the names of the sums before it."""
     taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
     weights = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}

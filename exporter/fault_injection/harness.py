@@ -147,7 +147,7 @@ def select_batches(inputs: InputSet, size: int | None) -> tuple[InputBatch, ...]
     rows = tuple(range(len(inputs.names)))
     if size is not None:
         return inputs.batches(size)
-    last = inputs.alike(rows[0])[-1]
+    last = inputs.same_shape_rows(rows[0])[-1]
     others = inputs.by_shape(row for row in rows[1:] if row != last)
     groups = dict.fromkeys(group for group in (rows[:1], (rows[0], last), *others) if group)
     return tuple(InputBatch(" + ".join(inputs.names[row] for row in group), group) for group in groups)

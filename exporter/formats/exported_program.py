@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.engines.base import one_line
 from exporter.errors import UsageError
 from exporter.foreign_logging import suppress_foreign_logging
-from exporter.formats.torch_archive import repack
+from exporter.formats.torch_archive import rewrite_archive
 from exporter.formats.torchscript_variants import random_input
 from models.built_model import BuiltModel
 
@@ -74,4 +74,4 @@ def save_program(program: ExportedProgram, target: Path, extra: dict[str, str]) 
     files: dict[str, Any] = dict(extra)
     with suppress_foreign_logging():
         torch.export.save(program, buffer, extra_files=files)
-    repack(buffer, target, lambda name, content: (name, content))
+    rewrite_archive(buffer, target, lambda name, content: (name, content))

@@ -19,7 +19,7 @@ from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
 from exporter.formats.exported_program import export_program
 from exporter.formats.pt2 import describe_times
-from exporter.formats.torch_archive import read_manifest, repack
+from exporter.formats.torch_archive import read_manifest, rewrite_archive
 from exporter.formats.torch_stored import read_stored_archive
 from exporter.formats.torchscript import MEASURED_OPTION, VARIANT_OPTION
 from exporter.formats.torchscript_variants import Variant, fastest, make_variant, measure, random_input
@@ -199,5 +199,5 @@ def _write(
     path = folder / f"{request.name}{AotiFormat.suffix}"
     extra = {f"extra/{MANIFEST_KEY}": manifest.embedded().to_json().encode()}
     with package.open("rb") as stream:
-        repack(stream, path, lambda name, content: None if name.endswith(".cpp") else (name, content), extra)
+        rewrite_archive(stream, path, lambda name, content: None if name.endswith(".cpp") else (name, content), extra)
     return WriteResult((path,), manifest, notes)

@@ -24,7 +24,7 @@ Edit = Callable[[str, bytes], tuple[str, bytes] | None]
 """(member's name without the archive's folder, content) -> both as they are to be; None leaves the member out."""
 
 
-def repack(source: BinaryIO, target: Path, edit: Edit, extra: Mapping[str, bytes] | None = None) -> None:
+def rewrite_archive(source: BinaryIO, target: Path, edit: Edit, extra: Mapping[str, bytes] | None = None) -> None:
     """Copy an archive of torch under the folder name `archive`, without its serialization id, which hashes the rest.
 
     Args:

@@ -25,7 +25,7 @@ MAX_DESCRIPTION_BYTES = 1 << 26
 PICKLES = {"constants.pkl": ("constants", "CONSTANTS.c"), "data.pkl": ("data", "data.")}
 """{pickle: (folder of its storages, what its tensors are called here, with their number)}."""
 CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
-STORAGES: Mapping[str, tuple[str, int]] = {
+STORAGE_DTYPES: Mapping[str, tuple[str, int]] = {
     "DoubleStorage": ("float64", 8),
     "FloatStorage": ("float32", 4),
     "HalfStorage": ("float16", 2),
@@ -106,10 +106,10 @@ class _Archive:
             span = 0
         if min((offset, span, *strides), default=0) < 0 or offset * size + span > info.file_size:
             raise ArtifactError(f"{self.path}: {member} does not hold the values of {name}")
-        begin = self._begin_of(info) + offset * size
+        begin = self._find_begin(info) + offset * size
         return StoredTensor(name, dtype, tuple(shape), self.path, begin, span, None, tuple(strides), size)
 
-    def _begin_of(self, info: zipfile.ZipInfo) -> int:
+    def _find_begin(self, info: zipfile.ZipInfo) -> int:
         stream = self.archive.fp
         assert stream is not None
         stream.seek(info.header_offset)
@@ -144,9 +144,11 @@ def read_stored_archive(path: Path, weights: Literal["script", "program", "hidde
 def _script_tensors(archive: _Archive) -> Iterator[StoredTensor]:
     for pickle, (folder, prefix) in PICKLES.items():
         for number, (key, storage, offset, shape, strides) in enumerate(_tensors(archive.read(pickle) or b"")):
-            if storage not in STORAGES:
+            if storage not in STORAGE_DTYPES:
                 raise ArtifactError(f"{archive.path}: its tensor {prefix}{number} has an unknown type, {storage}")
-            yield archive.tensor(f"{prefix}{number}", f"{folder}/{key}", STORAGES[storage], offset, shape, strides)
+            yield archive.tensor(
+                f"{prefix}{number}", f"{folder}/{key}", STORAGE_DTYPES[storage], offset, shape, strides
+            )
 
 
 def _program_tensors(archive: _Archive) -> Iterator[StoredTensor]:

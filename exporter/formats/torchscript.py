@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from exporter.artifacts.manifest import Manifest, OptionValue
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
-from exporter.formats.torch_archive import has_member, read_manifest, repack
+from exporter.formats.torch_archive import has_member, read_manifest, rewrite_archive
 from exporter.formats.torch_stored import read_stored_archive
 from exporter.formats.torchscript_variants import (
     MIN_SPEEDUP,
@@ -189,7 +189,7 @@ def normalize_archive(source: BinaryIO, target: Path) -> None:
             name = _MANGLE.sub(b"", name.replace("/___", ".___").encode()).decode()
         return name, content
 
-    repack(source, target, edit)
+    rewrite_archive(source, target, edit)
 
 
 def _times(choice: Choice) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-Values = Literal["probabilities", "scores"]
+ScoreType = Literal["probabilities", "scores"]
 """What a class's number is: a probability, or the network's output as it is."""
 
 
@@ -204,9 +204,9 @@ class PredictResult:
     model: ModelRecord
     sampling: SamplingRecord
     output: str
-    values: Values
+    values: ScoreType
     softmax: bool
-    average: Values
+    average: ScoreType
     videos: tuple[VideoPrediction, ...]
     failures: tuple[VideoFailure, ...]
     notes: tuple[str, ...]

@@ -14,7 +14,7 @@ from exporter.inference.predictions import (
     ClassScore,
     ClipPrediction,
     PreviewFrame,
-    Values,
+    ScoreType,
     VideoFailure,
     VideoPrediction,
 )
@@ -46,14 +46,14 @@ class ClassRanking:
 
     output: str
     kind: OutputKind
-    average: Values
+    average: ScoreType
     names: tuple[str, ...] | None
     top: int = 5
     per_clip: bool = False
     previews: int = 0
 
     @property
-    def values(self) -> Values:
+    def values(self) -> ScoreType:
         """What the returned numbers are."""
         return "probabilities" if self.kind == "probabilities" else self.average
 
@@ -80,7 +80,7 @@ class ClassRanking:
         return f"class {index}" if self.names is None else self.names[index]
 
 
-def choose_ranked_output(outputs: Sequence[OutputSpec], what: str, average: Values = "probabilities") -> OutputSpec:
+def choose_ranked_output(outputs: Sequence[OutputSpec], what: str, average: ScoreType = "probabilities") -> OutputSpec:
     """Return the output that classes are ranked by: the first of class scores or probabilities.
 
     Args:

@@ -34,7 +34,7 @@ def resident_memory(pid: int) -> int:
         return 0 if _HAS_PROC else _resident_by_psutil(pid)
 
 
-def held_memory(pid: int) -> int:
+def used_memory(pid: int) -> int:
     """Return the resident bytes of a process and those it started; see `resident_memory`."""
     return sum(map(resident_memory, (pid, *descendants(pid))))
 

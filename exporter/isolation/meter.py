@@ -9,7 +9,7 @@ from typing import Literal
 from exporter.isolation.board import NativeCall, State
 from exporter.isolation.memory import available_memory, descendants, resident_memory
 
-MEMORY_SHARE = 0.9
+MEMORY_FRACTION = 0.9
 """Part of the memory that is available at the start that the worker may take, without `--max-memory`."""
 CHILDREN_SECONDS = 1.0
 """How often a worker's children are looked for; their memory is read at each look at the worker's."""
@@ -74,8 +74,8 @@ class Meter:
             return Excess("memory", state.max_memory) if total > state.max_memory else None
         if self._available is None:
             self._available = available_memory() + total  # what it holds already is not available any more
-        if total > MEMORY_SHARE * self._available:
-            return Excess("memory", MEMORY_SHARE * self._available)
+        if total > MEMORY_FRACTION * self._available:
+            return Excess("memory", MEMORY_FRACTION * self._available)
         before = {call.number: self._memory_before.get(call.number, own) for call in state.calls}
         self._memory_before = before
         for call in reversed(state.calls):

@@ -23,10 +23,10 @@ def describe(outcome: Outcome) -> C3DExportError | None:
     if outcome.reason in ("timeout", "memory", "killed"):
         return _limit(outcome, at, step)
     limited = not calls and address_space_limit() is not None  # nothing else is known to end it then
-    if limited or TEXTS.search(outcome.last_words):
+    if limited or TEXTS.search(outcome.last_line):
         doing = f"{' or '.join(call.library for call in calls) or 'the command'} was at work{step}"
         where = " or ".join(_shown(call.path, state) for call in calls) or None
-        return OutOfMemoryError(where, doing, outcome.last_words or how_it_ended(outcome))
+        return OutOfMemoryError(where, doing, outcome.last_line or how_it_ended(outcome))
     if calls:
         what = "ended the process" if outcome.reason == "exited" else "crashed on it"
         return BadInputError(f"{at} {what}{step} ({how_it_ended(outcome)}){said(outcome)}")
@@ -88,4 +88,4 @@ def _shown(path: str, state: State) -> str:
 
 def said(outcome: Outcome) -> str:
     """Return the last words of a crash, as they follow its name."""
-    return f": {outcome.last_words}" if outcome.last_words else ""
+    return f": {outcome.last_line}" if outcome.last_line else ""

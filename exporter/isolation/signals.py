@@ -25,6 +25,6 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def is_heard(number: int) -> bool:
+def is_handled(number: int) -> bool:
     """Return whether a signal ends the tool: not SIGHUP under nohup, which ignores it."""
     return number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN

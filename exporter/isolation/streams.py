@@ -2,8 +2,8 @@
 
 Libraries write warnings, logs and usage messages to the file descriptors 1 and 2, from C++ as from Python. A worker
 gives these descriptors to a pipe that its supervisor reads (`divert`), and keeps duplicates for its own output. Inside
-a command (`libraries_apart`), `sys.stdout` and `sys.stderr` are the pipe too: what the tool itself prints goes to
-`user_stdout()` and `user_stderr()`. Without a supervisor nothing is diverted, and these are `sys.stdout` and
+a command (`separate_library_output`), `sys.stdout` and `sys.stderr` are the pipe too: what the tool itself prints goes
+to `user_stdout()` and `user_stderr()`. Without a supervisor nothing is diverted, and these are `sys.stdout` and
 `sys.stderr`.
 
 All of these streams take any text: what their encoding does not have, and unpaired surrogates, they write as escapes.
@@ -21,7 +21,7 @@ from typing import TextIO
 
 KEPT_BYTES = 1 << 16
 """What is kept of the output of libraries: its end."""
-MAX_LAST_WORDS = 300
+MAX_LAST_LINE = 300
 STANDARD = (1, 2)
 """The descriptors of stdout and stderr."""
 NAMES = {
@@ -87,7 +87,7 @@ def divert(pipe: int) -> None:
 
 
 @contextlib.contextmanager
-def libraries_apart() -> Generator[None]:
+def separate_library_output() -> Generator[None]:
     """Let what libraries print by Python go where their C++ code prints, for the block."""
     if not _own:
         yield
@@ -115,10 +115,10 @@ def standard_stream(path: Path) -> TextIO | None:
     return _own.get(NAMES.get(str(path), 0))
 
 
-def last_words(printed: bytes) -> str:
+def last_line(printed: bytes) -> str:
     """Return the last line that libraries printed, for the message about a crash; empty without one."""
     lines = [line.strip() for line in printed.decode("utf-8", "replace").splitlines() if line.strip()]
-    return lines[-1][-MAX_LAST_WORDS:] if lines else ""
+    return lines[-1][-MAX_LAST_LINE:] if lines else ""
 
 
 class Chatter:
@@ -140,10 +140,10 @@ class Chatter:
             pass
         return True
 
-    def last_words(self) -> str:
-        """Return the last line that was printed; see `last_words`."""
+    def last_line(self) -> str:
+        """Return the last line that was printed; see `last_line`."""
         self.read()
-        return last_words(self._kept)
+        return last_line(self._kept)
 
 
 def _library_stream(number: int) -> TextIO:

@@ -18,7 +18,7 @@ from exporter.isolation.board import Board, NativeCall, State
 from exporter.isolation.environment import adopt_orphans, cpu_limit, drop_secrets, end_with_parent, forbid_core_dumps
 from exporter.isolation.memory import descendants, end_tree, kill
 from exporter.isolation.meter import Meter
-from exporter.isolation.signals import CRASHES, SIGNALS, is_heard
+from exporter.isolation.signals import CRASHES, SIGNALS, is_handled
 
 POLL_SECONDS = 0.1
 QUIET_SECONDS = 0.3
@@ -39,7 +39,7 @@ class Outcome:
         code: its exit code, or the number of the signal.
         state: what it was doing.
         limit: the limit that it reached, in seconds or bytes.
-        last_words: the last line that its libraries printed; empty without one.
+        last_line: the last line that its libraries printed; empty without one.
         call: the call that reached its own limit; None where the command as a whole did.
     """
 
@@ -48,7 +48,7 @@ class Outcome:
     state: State
     limit: float = 0.0
     call: NativeCall | None = None
-    last_words: str = ""
+    last_line: str = ""
 
 
 def can_supervise() -> bool:
@@ -114,7 +114,7 @@ class _Watch:
         signal.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in SIGNALS:
-            if is_heard(number):
+            if is_handled(number):
                 signal.signal(number, self._pass_on)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         adopt_orphans()
@@ -201,11 +201,11 @@ class _Watch:
     def _ended(self, code: int) -> Outcome:
         if code >= 0:
             reason = "ended" if self.state.finished else "exited"
-            return Outcome(reason, code, self.state, last_words=self.chatter.last_words())
+            return Outcome(reason, code, self.state, last_line=self.chatter.last_line())
         number = -code
         if number == signal.SIGKILL:
             return Outcome("killed", number, self.state)
         if number == signal.SIGXCPU:
             return Outcome("timeout", number, self.state, cpu_limit() or 0)
         reason = "crashed" if number in CRASHES else "signalled"
-        return Outcome(reason, number, self.state, last_words=self.chatter.last_words())
+        return Outcome(reason, number, self.state, last_line=self.chatter.last_line())

@@ -43,7 +43,7 @@ def attach(board: Board) -> None:
     global _board  # noqa: PLW0603 - a process has one supervisor
     _board = board
     watch_native_calls(native_call)
-    _tell()
+    _write_state()
 
 
 def detach() -> None:
@@ -67,25 +67,25 @@ def begin(*, as_json: bool = False) -> None:
     _state.timeout = _state.max_memory = None
     _state.as_json, _state.finished = as_json, False
     _work_seconds, _work_bytes = 0.0, 0
-    _tell()
+    _write_state()
 
 
 def finish() -> None:
     """Say that this process ends now, by its own decision, with the command's exit code."""
     _state.finished = True
-    _tell()
+    _write_state()
 
 
 def set_timeout(seconds: float | None) -> None:
     """State how long the whole command may take; 0 for no limit, None for the default: each call has one."""
     _state.timeout = seconds
-    _tell()
+    _write_state()
 
 
 def set_max_memory(limit: int | None) -> None:
     """State the bytes that the command may hold; None for the default."""
     _state.max_memory = limit
-    _tell()
+    _write_state()
 
 
 def expect_work(multiply_adds: int, memory: int) -> None:
@@ -138,7 +138,7 @@ def native_call(
         with _lock:
             _state.calls = [each for each in _state.calls if each is not call]
             at_step(b"")
-            _tell()
+            _write_state()
 
 
 def reads_file(library: str) -> Callable[[Callable[Concatenate[Path, P], R]], Callable[Concatenate[Path, P], R]]:
@@ -184,7 +184,7 @@ def _start(library: str, path: str, seconds: float | None, input_bytes: int) -> 
         call = NativeCall(library[:MAX_TEXT], path[:MAX_TEXT], deadline, limit, memory, _calls, threading.get_ident())
         _state.calls = [*_state.calls, call]
         at_step(b"")
-        _tell()
+        _write_state()
     return call
 
 
@@ -204,17 +204,17 @@ def add_stage(stage: Path, folder: Path) -> None:
     """Say that a staging folder is in use: whoever ends this process removes it."""
     with _lock:
         _state.stages = [*_state.stages, (str(stage), str(folder))]
-        _tell()
+        _write_state()
 
 
 def remove_stage(stage: Path) -> None:
     """Say that a staging folder is gone."""
     with _lock:
         _state.stages = [entry for entry in _state.stages if entry[0] != str(stage)]
-        _tell()
+        _write_state()
 
 
-def _tell() -> None:
+def _write_state() -> None:
     if _board is not None:
         with _lock:
             _board.write(_state)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MAX_FRAME_PIXELS = 640 * 480
 """Frames of held-out clips that are kept are reduced to at most so many pixels: their number would bound no memory."""
-RANGE_SLACK, MIN_RANGE_SHARE = 1e-3, 0.02
+RANGE_SLACK, MIN_RANGE_FRACTION = 1e-3, 0.02
 """Parts of the range of values that a profile makes: by how much clips of a file may exceed it, and which part of it
 they cover at least."""
 
@@ -179,7 +179,7 @@ class ProfileTransform:
         outside = any(
             max(float((low - clip).max()), float((clip - high).max())) > RANGE_SLACK * width for clip in clips
         )
-        if outside or found[1] - found[0] < MIN_RANGE_SHARE * width:
+        if outside or found[1] - found[0] < MIN_RANGE_FRACTION * width:
             raise BadInputError(
                 f"--calibrate {name}: its values from {found[0]:.4g} to {found[1]:.4g} are not clips of the profile "
                 f"{self.profile.name}, which makes values from {float(low.min()):.4g} to {float(high.max()):.4g}; "

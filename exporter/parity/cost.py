@@ -50,25 +50,25 @@ class VerificationCost:
         peak_bytes: resident memory of the process at its largest.
         seconds: wall time of the runs, with the machine's rates of this moment.
         complete: whether the shapes of all values are known; if not, both are lower bounds.
-        held_bytes: the part of `peak_bytes` that the process holds before it starts.
+        initial_bytes: the part of `peak_bytes` that the process holds before it starts.
         multiply_adds: of the largest batch.
     """
 
     peak_bytes: int
     seconds: float
     complete: bool
-    held_bytes: int = 0
+    initial_bytes: int = 0
     multiply_adds: int = 0
 
     @property
     def is_large(self) -> bool:
         """Whether a user may want to know before it starts."""
-        return self.seconds > LARGE_SECONDS or self.peak_bytes - self.held_bytes > LARGE_BYTES
+        return self.seconds > LARGE_SECONDS or self.peak_bytes - self.initial_bytes > LARGE_BYTES
 
     def __str__(self) -> str:
         """Return `about 40 s and 3.1 GB of memory`."""
         span = f"{self.seconds:.0f} s" if self.seconds < 600 else f"{self.seconds / 60:.0f} minutes"
-        held = f" ({format_memory(self.held_bytes)} of it held already)" if self.held_bytes else ""
+        held = f" ({format_memory(self.initial_bytes)} of it held already)" if self.initial_bytes else ""
         return f"{'about' if self.complete else 'at least'} {span} and {format_memory(self.peak_bytes)} of memory{held}"
 
 

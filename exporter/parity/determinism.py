@@ -45,7 +45,7 @@ def check_determinism(spec: RunSpec, inputs: InputSet, progress: Progress = no_p
         size = POSITIONS if batch is None else batch
         if size > 1 and inputs.batched and _has_batch_axis(runtime.signature):
             progress(f"determinism of {spec.path.name}: batch positions")
-            alike = inputs.alike(row)
+            alike = inputs.same_shape_rows(row)
             others = [alike[(alike.index(row) + offset) % len(alike)] for offset in range(1, size)]
             positions: list[Outputs] = []
             for index in range(size):

@@ -59,7 +59,7 @@ class _Counts:
             return 1 + self.rejected / max(1, self.permitted)
         return min(1.0, self.differing / max(1, self.permitted))
 
-    def share(self, count: int) -> float:
+    def fraction(self, count: int) -> float:
         """Return a count as a fraction of the elements."""
         return count / max(1, self.size)
 
@@ -109,15 +109,15 @@ def compare_discrete(
     worst = max(counts, key=lambda count: (count.budget_used, count.differing))
     approximate = tolerance.min_top1 is not None
     passed = approximate or not any(count.rejected for count in counts)
-    used = worst.share(worst.differing) if approximate else worst.budget_used
-    budget = 1.0 if approximate else worst.share(worst.permitted)
+    used = worst.fraction(worst.differing) if approximate else worst.budget_used
+    budget = 1.0 if approximate else worst.fraction(worst.permitted)
     return _row(name, output, rows, worst, budget, used, passed=passed)
 
 
 def _row(
     name: str, output: str, batch: int, counts: _Counts, budget: float, used: float, *, passed: bool
 ) -> Comparison:
-    error, own = counts.share(counts.differing), counts.share(counts.float32_differing)
+    error, own = counts.fraction(counts.differing), counts.fraction(counts.float32_differing)
     return Comparison(
         input=name,
         output=output,

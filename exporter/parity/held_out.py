@@ -82,7 +82,7 @@ def make_bound(artifact: LoadedArtifact, options: ParityOptions) -> AccuracyBoun
                 "and --rtol and --atol set another tolerance for it"
             )
         return None
-    packaged = options.min_snr is not None or manifest.judged_by_packaged_clip
+    packaged = options.min_snr is not None or manifest.verified_on_packaged_clip
     return AccuracyBound(
         options.min_snr or manifest.min_snr or MIN_SNR[manifest.precision],
         options.min_top1 if options.min_top1 is not None else manifest.min_top1,

@@ -140,7 +140,7 @@ def make_plans(
     inner = {size for shape in stated.values() for size in shape[1:] if isinstance(size, str)}
     first_free = any(shape and _is_first_only(shape[0], inner) for shape in stated.values())
     choices = product(
-        (roles, NO_ROLES) if roles.sites or roles.arithmetic else (NO_ROLES,),
+        (roles, NO_ROLES) if roles.uses or roles.arithmetic else (NO_ROLES,),
         INDEX_RANGES if indices else INDEX_RANGES[:1],
         FIRST_SIZES if first_free else FIRST_SIZES[:1],
         FREE_SIZES if inner or (first_free and batched) else FREE_SIZES[:1],

@@ -126,7 +126,7 @@ class InputSet:
             groups = [*((row,) for row in rows), *mixed]
         return tuple(InputBatch(self._batch_name(group), group) for group in groups)
 
-    def alike(self, row: int) -> tuple[int, ...]:
+    def same_shape_rows(self, row: int) -> tuple[int, ...]:
         """Return the rows that can be in a batch with one: those whose inputs have its shapes, itself included."""
         return next(rows for rows in self.by_shape(range(len(self.names))) if row in rows)
 

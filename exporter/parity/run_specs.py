@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.engines import Engine, Runtime, RuntimeOptions, find_engine, find_judge
+from exporter.engines import Engine, Runtime, RuntimeOptions, find_engine, find_verifying_engine
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.engines.torchscript import require_device
 from exporter.formats import runtime_options
@@ -33,7 +33,7 @@ def check_devices(artifacts: tuple[LoadedArtifact, ...], options: ParityOptions)
     """
     against = options.against
     for artifact in artifacts:
-        engine = _find_judge(artifact, options)
+        engine = _find_engine(artifact, options)
         engine.require_device(engine.choose_device(options.device))
         if isinstance(against, EngineReference) and against.name != TORCH:
             find_engine(artifact.format, against.name).require_device(against.device)
@@ -81,7 +81,7 @@ def make_second_run_spec(artifact: LoadedArtifact, options: ParityOptions, model
     has no gross fault; the accuracy that it is held to is the emulation's alone.
     """
     against = options.against
-    sanity = against is None and _find_judge(artifact, options).emulates is not None and options.engine is None
+    sanity = against is None and _find_engine(artifact, options).emulates is not None and options.engine is None
     if sanity:
         against = EngineReference(find_engine(artifact.format).name)
     if not isinstance(against, EngineReference):
@@ -108,9 +108,9 @@ def make_second_run_spec(artifact: LoadedArtifact, options: ParityOptions, model
     return RunSpec(Path(TORCH), open_network, RuntimeOptions(against.device), map_io)
 
 
-def _find_judge(artifact: LoadedArtifact, options: ParityOptions) -> Engine:
+def _find_engine(artifact: LoadedArtifact, options: ParityOptions) -> Engine:
     precision = "fp32" if artifact.manifest is None else artifact.manifest.precision
-    return find_judge(artifact.format, options.engine, precision, options.device)
+    return find_verifying_engine(artifact.format, options.engine, precision, options.device)
 
 
 def _make_spec(
@@ -119,7 +119,7 @@ def _make_spec(
     map_io: Callable[[Signature], IOMapping],
     signature: Signature,
 ) -> RunSpec:
-    engine = _find_judge(artifact, options)
+    engine = _find_engine(artifact, options)
     settings = replace(runtime_options(artifact, engine.choose_device(options.device)), signature=signature)
     # oneDNN's ReLU, which optimize_for_inference uses, turns NaN into a number
     unsupported = (*engine.unsupported_inputs, "nan") if settings.optimize_for_inference else engine.unsupported_inputs

@@ -13,7 +13,7 @@ MATRIX_PREFIXES = ("winograd.", "conv2d.")
 """Prefixes of the names of fixed matrices, which are part of an algorithm and not weights."""
 
 
-def is_rewritten(node: ir.Node) -> bool:
+def is_made_by_pass(node: ir.Node) -> bool:
     """Return whether an earlier run of a pass made a node, by its name: `conv1.winograd.weight.taps`."""
     return any(f".{prefix}" in str(node.name) for prefix in MATRIX_PREFIXES)
 
@@ -38,9 +38,9 @@ class Builder:
 
     def op(self, operator: str, step: str, *inputs: ir.Value, **attributes: int | list[int]) -> ir.Value:
         """Make a node `prefix.step` of a standard operator and return its only output."""
-        return self.op_of("", operator, step, *inputs, **attributes)
+        return self.domain_op("", operator, step, *inputs, **attributes)
 
-    def op_of(
+    def domain_op(
         self, domain: str, operator: str, step: str, *inputs: ir.Value, **attributes: int | list[int]
     ) -> ir.Value:
         """Make a node `prefix.step` of an operator of `domain` and return its only output."""

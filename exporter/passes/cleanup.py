@@ -18,7 +18,7 @@ from onnx_ir.passes.common import (
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.isolation.worker import native_call
 from exporter.passes.base import GraphPass, constant, find_nodes
-from exporter.passes.builder import is_rewritten
+from exporter.passes.builder import is_made_by_pass
 from exporter.passes.shapes import preserve_signature
 
 MAX_FOLDED_BYTES = 4096
@@ -65,7 +65,7 @@ class FoldConstants(GraphPass):
                 onnx_shape_inference=True,
                 input_size_limit=MAX_FOLDED_BYTES,
                 output_size_limit=MAX_FOLDED_BYTES,
-                should_fold=lambda node: False if is_rewritten(node) else None,
+                should_fold=lambda node: False if is_made_by_pass(node) else None,
             )
         if folded.modified:  # it writes Constant nodes of lists, which opsets before 12 do not have
             LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)

@@ -26,7 +26,7 @@ from exporter.passes.conv2d_cost import conv2d_ms, direct_ms
 from exporter.passes.conv2d_emit import replace_by_conv2d
 from exporter.passes.conv2d_pattern import MAX_FRAMES, Conv2dMatch, match_conv2d
 from exporter.passes.shapes import get_shape
-from exporter.passes.subgraph import INPUT, extract_subgraph
+from exporter.passes.subgraph import INPUT_NAME, extract_subgraph
 from models.progress import Progress, no_progress
 
 DIRECT, CONV2D = "direct", "conv2d"
@@ -128,4 +128,4 @@ def measure(
     shape = (get_shape(direct.graph.inputs[0]) or ())[1:]
     x = np.random.default_rng(0).standard_normal((1, *(int(str(size)) for size in shape)), dtype=np.float32)
     models = {DIRECT: ir.to_proto(direct), CONV2D: ir.to_proto(conv2d)}
-    return autotune.measure(models, {INPUT: x}, progress, cache)
+    return autotune.measure(models, {INPUT_NAME: x}, progress, cache)

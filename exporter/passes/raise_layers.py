@@ -36,13 +36,13 @@ class RaisedLayer:
         layer: its name.
         gain_db: how many decibels raising it gained, measured with the layers before it raised already; infinite where
             the result was not finite before.
-        alone_db: the signal-to-noise ratio with this layer alone in the lower precision.
+        single_layer_db: the signal-to-noise ratio with this layer alone in the lower precision.
         cost_ms: what raising it costs in time, in milliseconds; None where it was not measured. The format knows.
     """
 
     layer: str
     gain_db: float
-    alone_db: float
+    single_layer_db: float
     cost_ms: float | None = None
 
 

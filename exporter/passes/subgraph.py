@@ -8,7 +8,7 @@ import onnx_ir as ir
 from exporter.passes.base import constant
 from exporter.passes.shapes import get_shape, infer_shapes
 
-INPUT, OUTPUT = "x", "y"
+INPUT_NAME, OUTPUT = "x", "y"
 
 
 def extract_subgraph(nodes: Sequence[ir.Node], opset: int, size: tuple[int, ...] | None = None) -> ir.Model:
@@ -21,7 +21,7 @@ def extract_subgraph(nodes: Sequence[ir.Node], opset: int, size: tuple[int, ...]
     """
     source = nodes[0].inputs[0]
     shape = size or (get_shape(source) or ())[1:]
-    x = ir.Value(name=INPUT, shape=ir.Shape(["n", *shape]), type=ir.TensorType(ir.DataType.FLOAT))
+    x = ir.Value(name=INPUT_NAME, shape=ir.Shape(["n", *shape]), type=ir.TensorType(ir.DataType.FLOAT))
     value, copies = x, list[ir.Node]()
     initializers: list[ir.Value] = []
     for node in nodes:

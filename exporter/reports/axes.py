@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from exporter.reports.formatting import printable
+from exporter.reports.formatting import replace_invisible
 from exporter.reports.svg import COLOURS, FONT
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def label_rows(axes: Axes, labels: Sequence[str], bad: Sequence[int], *, lines: 
 
 def _shorten(text: str, letters: int = MAX_LETTERS) -> str:
     """Return text of at most `letters` characters, without its middle, because file names differ at their ends."""
-    text = printable(text).replace("\n", " ").replace("\t", " ")
+    text = replace_invisible(text).replace("\n", " ").replace("\t", " ")
     if len(text) <= letters:
         return text
     tail = letters // 2

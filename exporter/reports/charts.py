@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from exporter.reports.axes import format_plain, format_power, label_rows, make_locator, set_ticks, write
-from exporter.reports.formatting import printable
+from exporter.reports.formatting import replace_invisible
 from exporter.reports.svg import COLOURS, FONT, render_svg
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _legend(series: Sequence[Series], glyphs: Mapping[Role, str]) -> Markup:
         return Markup("")
     entries = Markup("").join(
         Markup('<li><span class="{}" aria-hidden="true">{}</span> {}</li>').format(
-            each.role, glyphs[each.role], printable(each.name)
+            each.role, glyphs[each.role], replace_invisible(each.name)
         )
         for each in series
     )

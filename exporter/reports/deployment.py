@@ -66,7 +66,7 @@ def conclusions(table: DeploymentTable) -> tuple[tuple[str, str], ...]:
 
 def describe(row: DeploymentRow) -> str:
     """Return a row in a few words: `onnx int8 cpu, 23.1 ms at 34.2 dB`."""
-    return f"{shown_name(row)}, {milliseconds(row.latency)} ms at {format_decibels(row.snr_db)} dB"
+    return f"{display_name(row)}, {milliseconds(row.latency)} ms at {format_decibels(row.snr_db)} dB"
 
 
 def marks(table: DeploymentTable, row: DeploymentRow) -> str:
@@ -94,7 +94,7 @@ def cells(row: DeploymentRow) -> tuple[str, ...]:
     """Return the cells of a row, in the order of `headings`."""
     largest = row.speeds[-1]
     return (
-        shown_name(row),
+        display_name(row),
         "-" if row.bytes is None else f"{row.bytes / MEGA:,.1f}",
         f"{row.load:.2f}",
         format_decibels(row.snr_db),
@@ -105,7 +105,7 @@ def cells(row: DeploymentRow) -> tuple[str, ...]:
     )
 
 
-def shown_name(row: DeploymentRow) -> str:
+def display_name(row: DeploymentRow) -> str:
     """Return a row's name: `onnx int8 cpu, 2 layers raised`."""
     return f"{row.name}, {count(row.raised, 'layer')} raised" if row.raised else row.name
 

@@ -104,6 +104,6 @@ def csv_text(text: str) -> str:
     return f"'{shown}" if shown.startswith(FORMULA) and not _NUMBER.fullmatch(shown) else shown
 
 
-def printable(text: str) -> str:
+def replace_invisible(text: str) -> str:
     """Return text with what is not visible, and XML cannot hold, replaced by U+FFFD; newlines and tabs stay."""
     return "".join(letter if is_visible(letter) or letter in "\n\t" else "\ufffd" for letter in text)

@@ -18,7 +18,7 @@ from exporter import __version__
 from exporter.errors import UnavailableError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.output_targets import check_output_file, write_file
-from exporter.reports.formatting import printable
+from exporter.reports.formatting import replace_invisible
 from exporter.storage import Location
 
 if TYPE_CHECKING:
@@ -133,5 +133,5 @@ def _environment() -> Environment:
 def _finalize(value: object) -> object:
     """Return markup unchanged, and other text without control characters."""
     if isinstance(value, str) and not hasattr(value, "__html__"):
-        return printable(value)
+        return replace_invisible(value)
     return value

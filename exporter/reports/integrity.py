@@ -12,7 +12,7 @@ from rich.console import Console
 
 from exporter.output_targets import write_file
 from exporter.reports.console import print_notes
-from exporter.reports.formatting import escape, format_bytes, printable
+from exporter.reports.formatting import escape, format_bytes, replace_invisible
 from exporter.reports.junit import add_refused
 
 if TYPE_CHECKING:
@@ -66,16 +66,18 @@ def write_integrity_junit(path: Path, reports: Sequence[IntegrityReport], refuse
         suite = ET.SubElement(
             root,
             "testsuite",
-            name=printable(report.artifact),
+            name=replace_invisible(report.artifact),
             tests=str(len(cases)),
             failures=str(sum(bool(fault) for _, fault in cases)),
             errors="0",
             time=f"{report.seconds:.3f}",
         )
         for name, fault in cases:
-            case = ET.SubElement(suite, "testcase", classname=printable(report.artifact), name=printable(name))
+            case = ET.SubElement(
+                suite, "testcase", classname=replace_invisible(report.artifact), name=replace_invisible(name)
+            )
             if fault:
-                ET.SubElement(case, "failure", message="failed").text = printable(fault)
+                ET.SubElement(case, "failure", message="failed").text = replace_invisible(fault)
     add_refused(root, refused)
     ET.indent(root)
     write_file(path, ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n", "--junit")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from exporter.output_targets import write_file
-from exporter.reports.formatting import printable
+from exporter.reports.formatting import replace_invisible
 from exporter.results import Comparison, ParityReport
 
 
@@ -30,7 +30,7 @@ def junit(reports: Sequence[ParityReport], refused: Sequence[Exception] = ()) ->
         suite = ET.SubElement(
             root,
             "testsuite",
-            name=printable(f"{report.artifact} in {report.engine}"),
+            name=replace_invisible(f"{report.artifact} in {report.engine}"),
             tests=str(len(report.comparisons) + otherwise),
             failures=str(failed + otherwise),
             errors="0",
@@ -38,15 +38,17 @@ def junit(reports: Sequence[ParityReport], refused: Sequence[Exception] = ()) ->
         )
         for row in report.comparisons:
             name = f"{row.input}, {row.output}, batch {row.batch}"
-            case = ET.SubElement(suite, "testcase", classname=printable(report.artifact), name=printable(name))
+            case = ET.SubElement(
+                suite, "testcase", classname=replace_invisible(report.artifact), name=replace_invisible(name)
+            )
             message = _message(row)
             if not row.passed:
-                ET.SubElement(case, "failure", message=message).text = printable("\n".join(_reasons(report)))
+                ET.SubElement(case, "failure", message=message).text = replace_invisible("\n".join(_reasons(report)))
             else:
                 ET.SubElement(case, "system-out").text = message
         if otherwise:
-            case = ET.SubElement(suite, "testcase", classname=printable(report.artifact), name="result")
-            ET.SubElement(case, "failure", message="failed").text = printable("\n".join(_reasons(report)))
+            case = ET.SubElement(suite, "testcase", classname=replace_invisible(report.artifact), name="result")
+            ET.SubElement(case, "failure", message="failed").text = replace_invisible("\n".join(_reasons(report)))
     add_refused(root, refused)
     ET.indent(root)
     return ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
@@ -59,9 +61,9 @@ def add_refused(root: ET.Element, refused: Sequence[Exception]) -> None:
     number = str(len(refused))
     suite = ET.SubElement(root, "testsuite", name="refused", tests=number, failures="0", errors=number, time="0")
     for error in refused:
-        name = printable(str(error).partition(": ")[0])
+        name = replace_invisible(str(error).partition(": ")[0])
         case = ET.SubElement(suite, "testcase", classname="refused", name=name)
-        ET.SubElement(case, "error", message=type(error).__name__).text = printable(str(error))
+        ET.SubElement(case, "error", message=type(error).__name__).text = replace_invisible(str(error))
 
 
 def _message(row: Comparison) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from exporter.reports.formatting import GLOSSARY, budget_percent, error, format_scores, printable, times
+from exporter.reports.formatting import GLOSSARY, budget_percent, error, format_scores, replace_invisible, times
 from exporter.reports.html import Row, Table, render, thumbnails
 from exporter.reports.parity_charts import histogram_figure, input_figure, layer_figure
 from exporter.results import ParityReport, Ranking
@@ -72,7 +72,7 @@ def parity_page(
         "headline": summary,
         "passed": not failed,
         "several": every > 1,
-        "refused": [printable(str(error)) for error in refused],
+        "refused": [replace_invisible(str(error)) for error in refused],
         "sections": [_section(report, f"a{number}", level) for number, report in enumerate(reports, start=1)],
         "glossary": GLOSSARY,
     }

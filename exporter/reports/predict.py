@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         ClipPrediction,
         PredictResult,
         SamplingRecord,
-        Values,
+        ScoreType,
         VideoPrediction,
     )
     from exporter.workflows.predict import PredictRun
@@ -65,7 +65,7 @@ def describe_sampling(sampling: SamplingRecord) -> str:
     return f"{frames}, one clip every {apart}"
 
 
-def describe_values(output: str, values: Values, *, softmax: bool) -> str:
+def describe_values(output: str, values: ScoreType, *, softmax: bool) -> str:
     """Return what the printed numbers are."""
     how = f"softmax of {output}" if softmax else f"the output {output} as it is"
     return f"{values}: {how}, averaged over a video's clips"
@@ -81,7 +81,7 @@ class PredictPrinter:
 
     def __init__(self, console: Console, progress: TerminalProgress) -> None:
         self._console, self._progress = console, progress
-        self._values: Values = "probabilities"
+        self._values: ScoreType = "probabilities"
         self._clips = 0
 
     def print_head(self, run: PredictRun) -> None:
@@ -117,7 +117,7 @@ class PredictPrinter:
             print_video(result, self._values, self._console)
 
 
-def print_video(video: VideoPrediction, values: Values, console: Console) -> None:
+def print_video(video: VideoPrediction, values: ScoreType, console: Console) -> None:
     """Print one video's classes."""
     console.print()
     console.print(f"[bold]{escape(video.source)}[/]  {escape(describe_video(video))}")
@@ -179,7 +179,7 @@ def _csv_rows(source: str, place: Sequence[object], top: Iterable[ClassScore]) -
         yield csv_text(source), *place, rank, entry.index, csv_text(entry.name), repr(entry.value)
 
 
-def format_values(top: Sequence[ClassScore], values: Values) -> tuple[str, ...]:
+def format_values(top: Sequence[ClassScore], values: ScoreType) -> tuple[str, ...]:
     """Return probabilities with four decimals, and scores with five digits."""
     if values == "probabilities":
         return tuple(f"{entry.value:.4f}" for entry in top)

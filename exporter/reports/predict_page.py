@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.reports.axes import format_time
 from exporter.reports.charts import Series, bar_chart, dot_chart
-from exporter.reports.formatting import printable
+from exporter.reports.formatting import replace_invisible
 from exporter.reports.html import Row, Table, render, thumbnails
 from exporter.reports.predict import describe_run, describe_video, format_values
 from exporter.reports.time_chart import TimeSpan, time_chart
@@ -21,7 +21,7 @@ from models.errors import count
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from exporter.inference.predictions import PredictResult, Values, VideoPrediction
+    from exporter.inference.predictions import PredictResult, ScoreType, VideoPrediction
 
 MAX_VIDEOS = 50
 """Videos shown with frames and charts."""
@@ -121,7 +121,7 @@ def headline(result: PredictResult) -> str:
     return count(done, "video")
 
 
-def make_section(video: VideoPrediction, name: str, values: Values, *, inside: bool = False) -> Section:
+def make_section(video: VideoPrediction, name: str, values: ScoreType, *, inside: bool = False) -> Section:
     """Return one video's section.
 
     Args:
@@ -161,7 +161,7 @@ def make_section(video: VideoPrediction, name: str, values: Values, *, inside: b
     )
 
 
-def _ranking(video: VideoPrediction, name: str, values: Values, description: str) -> Markup:
+def _ranking(video: VideoPrediction, name: str, values: ScoreType, description: str) -> Markup:
     """Return the chart of the highest classes: bars of probabilities, dots of scores, which may be negative."""
     labels = [entry.name for entry in video.top]
     series = [Series("", tuple(entry.value for entry in video.top))]
@@ -177,7 +177,7 @@ def _ranking(video: VideoPrediction, name: str, values: Values, description: str
     return dot_chart(labels, series, name=f"{name}-ranking", axis="score", description=description, log=False)
 
 
-def _timeline(video: VideoPrediction, name: str, values: Values) -> tuple[Markup | str, str]:
+def _timeline(video: VideoPrediction, name: str, values: ScoreType) -> tuple[Markup | str, str]:
     """Return the chart of the highest classes over time and its caption; empty for a single point."""
     if len(video.timeline) < 2:
         return "", ""
@@ -218,7 +218,7 @@ def _film(video: VideoPrediction, *, inside: bool) -> str:
     return f"The middle frames of {count(len(video.previews), 'clip')}, {seen}: at {times}."
 
 
-def _clips(video: VideoPrediction, name: str, values: Values) -> Table:
+def _clips(video: VideoPrediction, name: str, values: ScoreType) -> Table:
     rows: list[Row] = []
     for clip in video.per_clip[:MAX_CLIPS]:
         texts = format_values(clip.top[:CLIP_CLASSES], values)
@@ -235,7 +235,7 @@ def _overview(result: PredictResult) -> Table:
     shown = _shown(result)
     rows: list[Row] = []
     for number, video in enumerate(result.videos[:MAX_LISTED], start=1):
-        name, target = printable(video.source), f"v{number}"
+        name, target = replace_invisible(video.source), f"v{number}"
         linked = Markup('<a href="#{}">{}</a>').format(target, name) if target in shown else name
         (value,) = format_values(video.top[:1], result.values)
         rows.append(Row((linked, video.top[0].name, value, str(video.clips))))
@@ -270,7 +270,7 @@ def _facts(result: PredictResult) -> tuple[tuple[str, str], ...]:
         ("Preprocessing", run["profile"]),
         *((("SHA-256 of the mean", result.model.mean),) if result.model.mean else ()),
         ("Clips", run["clips"]),
-        ("Values", run["values"]),
+        ("ScoreType", run["values"]),
         ("Time", f"{result.seconds:.1f} s"),
     )
 

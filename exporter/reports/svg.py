@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from exporter.foreign_logging import suppress_foreign_logging
-from exporter.reports.formatting import printable
+from exporter.reports.formatting import replace_invisible
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -75,7 +75,7 @@ def render_svg(
         axes.set_axisbelow(True)
         draw(axes)
         axes.set_xlabel(axis, fontsize=FONT, color=COLOURS["muted"], parse_math=False)
-        svg = Markup(_inline(_save(figure), f"{name}-", printable(description)))  # noqa: S704 - ElementTree escaped it
+        svg = Markup(_inline(_save(figure), f"{name}-", replace_invisible(description)))  # noqa: S704 - ElementTree escaped it
     return Markup('<div class="chart">{}{}</div>').format(legend, svg)
 
 

@@ -45,7 +45,7 @@ DEFAULT_SAMPLES = 32
 """Clips that are taken without `--calibration-samples`, if they fit into `DEFAULT_BYTES`: C3D's take 77 MB."""
 DEFAULT_BYTES, MAX_BYTES = 1 << 28, 1 << 32
 """Bytes of the clips: at most so many by default, and at most so many at all."""
-HELD_OUT_SHARE = 4
+HELD_OUT_DIVISOR = 4
 """One clip of so many is held out, and one video of so many."""
 NOISE_CLIPS = 3
 """Noise clips for calibration where the user gives none."""
@@ -210,9 +210,9 @@ def _pick(items: Sequence[T], number: int) -> list[T]:
 
 def _divide(recordings: list[Recording], samples: int, network: BuiltModel) -> tuple[list[_Take], list[_Take]]:
     """Return from where calibration clips and held-out clips are taken."""
-    held_out = max(1, round(samples / HELD_OUT_SHARE))
+    held_out = max(1, round(samples / HELD_OUT_DIVISOR))
     if len(recordings) > 1:
-        others = _pick(recordings, max(1, round(len(recordings) / HELD_OUT_SHARE)))
+        others = _pick(recordings, max(1, round(len(recordings) / HELD_OUT_DIVISOR)))
         own = [one for one in recordings if all(one is not other for other in others)]
         return _spread(own, samples - held_out), _spread(others, held_out)
     if not recordings:
@@ -223,7 +223,7 @@ def _divide(recordings: list[Recording], samples: int, network: BuiltModel) -> t
             f"--calibrate {one.name}: too few clips: {count(one.length, one.unit)}, and a clip to calibrate with and "
             f"another one to hold out need {2 * one.span}; give more videos or a longer one"
         )
-    border = min(one.length - one.span, max(one.span, round(one.length * (1 - 1 / HELD_OUT_SHARE))))
+    border = min(one.length - one.span, max(one.span, round(one.length * (1 - 1 / HELD_OUT_DIVISOR))))
     first, last = _starts(border, one.span, samples - held_out), _starts(one.length - border, one.span, held_out)
     return [_Take(one, first)], [_Take(one, tuple(border + start for start in last))]
 

@@ -17,7 +17,7 @@ from exporter.bench.deployment.types import (
     MissingRow,
 )
 from exporter.bench.deployment.variants import list_variants
-from exporter.engines import find_engine, find_judge
+from exporter.engines import find_engine, find_verifying_engine
 from exporter.errors import CheckFailedError, UnavailableError, UsageError
 from exporter.formats import FORMATS, load_artifact
 from exporter.load_checks import LoadChecks
@@ -29,7 +29,7 @@ from exporter.types import Device
 from exporter.workflows.bench import METHOD as BENCH_METHOD
 from exporter.workflows.bench import check_request as check_measuring
 from exporter.workflows.calibration import make_calibration
-from exporter.workflows.export_command import build_options_of, export_command
+from exporter.workflows.export_command import export_command, find_build_options
 from exporter.workflows.precision import check_precision
 from exporter.workflows.variant_exports import (
     command_request,
@@ -152,7 +152,7 @@ def _build(
         )
         artifact = load_artifact(request.artifact, checks)
         model, notes = rebuild_network(artifact, request.model, progress)
-        options = options and build_options_of(artifact, options)
+        options = options and find_build_options(artifact, options)
         if artifact.manifest is not None and request.outputs is None:
             names = tuple(output.name for output in artifact.manifest.signature.outputs)
             usual = tuple(output.name for output in model.select())
@@ -195,9 +195,10 @@ def _own_notes(found: ExportedVariant, known: Sequence[str], device: Device) -> 
         if note not in known:
             yield note.removeprefix(f"{found.variant.format}: ")
     variant = found.variant
-    engine, judge = find_engine(variant.format), find_judge(variant.format, None, variant.precision, device)
-    if judge != engine:
-        yield f"verified in {judge.display_name}; dB and times are those of {engine.display_name} here"
+    engine = find_engine(variant.format)
+    verifier = find_verifying_engine(variant.format, None, variant.precision, device)
+    if verifier != engine:
+        yield f"verified in {verifier.display_name}; dB and times are those of {engine.display_name} here"
 
 
 def _not_measured(measured: Measured, exported: Sequence[ExportedVariant]) -> Iterator[MissingRow]:

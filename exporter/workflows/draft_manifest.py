@@ -34,7 +34,7 @@ def draft_manifest(request: ExportRequest, model: BuiltModel, clips: Calibration
         checkpoint=relative_checkpoint(request, model),
         preprocessing=relative_profile(request, model),
         signature=model.signature(request.outputs, request.batch),
-        class_names=model.class_names_of(request.outputs),
+        class_names=model.find_class_names(request.outputs),
         options={
             "target": request.optimize.target,
             **precision_options(request, clips),

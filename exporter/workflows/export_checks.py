@@ -136,7 +136,7 @@ def check_model(model: BuiltModel) -> None:
         )
     if model.class_names is not None:
         load_class_names(model.class_names)
-        if model.class_names_of(tuple(output.name for output in model.outputs)) is None:
+        if model.find_class_names(tuple(output.name for output in model.outputs)) is None:
             scores = ", ".join(f"{one.name} {one.shape}" for one in model.outputs if one.kind != "features")
             raise UsageError(
                 f"{model.title}: {count(len(model.class_names), 'class name')}, but its scores are {scores or 'none'}"

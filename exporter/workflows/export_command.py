@@ -131,7 +131,7 @@ def _literal(value: Any) -> str:
     return repr(display_source(value)) if isinstance(value, str | Path) else repr(value)
 
 
-def build_options_of(artifact: LoadedArtifact, reference: BuildOptions) -> BuildOptions | None:
+def find_build_options(artifact: LoadedArtifact, reference: BuildOptions) -> BuildOptions | None:
     """Return the options that build the network of an artifact; None for one that this tool cannot build.
 
     Args:

@@ -19,7 +19,7 @@ from exporter.inference.predictions import (
     ModelRecord,
     PredictResult,
     SamplingRecord,
-    Values,
+    ScoreType,
     VideoFailure,
     VideoPrediction,
 )
@@ -66,7 +66,7 @@ class PredictRequest:
     build: BuildOptions = field(default_factory=BuildOptions)
     top: int = 5
     per_clip: bool = False
-    average: Values | None = None
+    average: ScoreType | None = None
     previews: int = 0
     ray: RayOptions | None = None
 
@@ -88,9 +88,9 @@ class PredictRun:
     model: ModelRecord
     sampling: SamplingRecord
     output: str
-    values: Values
+    values: ScoreType
     softmax: bool
-    average: Values
+    average: ScoreType
     notes: tuple[str, ...]
     _results: CollectedResults[VideoPrediction]
 

@@ -2,8 +2,8 @@
 
 `sources.py` finds or downloads the file; `readers/` converts a file format to a tree of tensors and never executes what
 it reads; `contents.py` gives each tensor a path. `layouts.py` is the table of origins, `detection.py` finds the
-networks in a file by its rows, `selection.py` chooses one of them, `coverage.py` accounts for every other tensor;
-`unsupported.py` names what is no C3D. `checkpoint.py` brings these together, `loading.py` fills a network.
+networks in a file by its rows, `selection.py` chooses one of them, `extra_tensors.py` accounts for every other
+tensor; `unsupported.py` names what is no C3D. `checkpoint.py` brings these together, `loading.py` fills a network.
 
 The names below are imported on first use: the table of origins must not cost an import of torch.
 """

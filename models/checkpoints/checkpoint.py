@@ -8,17 +8,16 @@ from pathlib import Path
 from torch import Tensor
 
 from models.checkpoints.biases import zero_biases
-from models.checkpoints.coverage import (
-    Coverage,
+from models.checkpoints.detection import LayoutMatch, select_layouts
+from models.checkpoints.extra_tensors import (
+    ExtraTensors,
     below,
     check_norms,
     check_patterns,
+    classify_extra_tensors,
     describe_kernels,
     is_ignored,
-    sort_out,
 )
-from models.checkpoints.detection import LayoutMatch, select_layouts
-from models.checkpoints.foreign import check_lost
 from models.checkpoints.key_map import parse_key_map
 from models.checkpoints.layout import Layout
 from models.checkpoints.linears import describe_last
@@ -28,6 +27,7 @@ from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.selection import Candidate, choose, list_options
 from models.checkpoints.sources import ResolvedSource, is_remote, resolve
+from models.checkpoints.unbuilt import check_unbuilt_layers
 from models.class_names import get_class_names
 from models.config import CLASSIFIER_KEYS, C3DConfig, InputSize
 from models.errors import CheckpointError, UsageError, join_limited
@@ -51,7 +51,7 @@ class Checkpoint:
         others: the file's other networks.
         tensors: {canonical name: tensor as torch lays it out}; the first linear layer reads pool5 in the order of the
             file.
-        coverage: what else the file holds, and why it is left out.
+        extra: what else the file holds, and why it is left out.
         selection: which of the file's tensors these are, so that they are found again.
         named_layout: whether the user named the layout.
         assumed: what was assumed of the tensors, a sentence each.
@@ -63,14 +63,14 @@ class Checkpoint:
     chosen: Candidate
     others: tuple[Candidate, ...]
     tensors: dict[str, Tensor]
-    coverage: Coverage
+    extra: ExtraTensors
     selection: WeightSelection
     named_layout: bool = False
     assumed: tuple[str, ...] = ()
 
     def check_patterns(self) -> None:
         """Raise a UsageError for a pattern of `--ignore` that leaves nothing out."""
-        check_patterns(self.path, self.selection.ignore, self.chosen.key, self.coverage, self.raw.contents.foreign)
+        check_patterns(self.path, self.selection.ignore, self.chosen.key, self.extra, self.raw.contents.unbuilt)
 
     @property
     def path(self) -> Path:
@@ -180,7 +180,7 @@ class Checkpoint:
             found.append(f"{heads[0].removeprefix(self.found.prefix)} is taken for {CLASSIFIER_KEYS[0]}")
         if any(name.startswith("bn") for name in self.tensors) and not self.states_conventions:
             found.append("BatchNorm's epsilon is not in the file: 1e-5, PyTorch's default, is taken")
-        return (*found, *self.assumed, *self.coverage.notes())
+        return (*found, *self.assumed, *self.extra.notes())
 
 
 def read_checkpoint(
@@ -265,14 +265,12 @@ def remap_keys(
         else:
             tensors[canonical] = found.layout.to_torch(canonical, tensor)
     others = tuple(one for one in candidates if one is not chosen)
-    coverage = sort_out(unknown, found, chosen, others, selection.ignore)
-    check_lost(file.path, raw, found.prefix, lambda name: is_ignored(name, chosen.key, selection.ignore))
-    check_norms(file.path, coverage, chosen.key, raw.tensors, tensors)
+    extra = classify_extra_tensors(unknown, found, chosen, others, selection.ignore)
+    check_unbuilt_layers(file.path, raw, found.prefix, lambda name: is_ignored(name, chosen.key, selection.ignore))
+    check_norms(file.path, extra, chosen.key, raw.tensors, tensors)
     last = describe_last(file.path, found, tensors, raw.tensors)
-    outside = {
-        own: tensor for name, tensor in raw.tensors.items() if (own := below(chosen.key, name)) in coverage.outside
-    }
+    outside = {own: tensor for name, tensor in raw.tensors.items() if (own := below(chosen.key, name)) in extra.outside}
     biases, notes = zero_biases(file.path, tensors, outside)
     notes = (*last, *notes, *describe_kernels(outside, tensors))
     effective = replace(selection, key=chosen.key, prefix=chosen.prefix)
-    return Checkpoint(file, raw, found, chosen, others, tensors | biases, coverage, effective, layout != "auto", notes)
+    return Checkpoint(file, raw, found, chosen, others, tensors | biases, extra, effective, layout != "auto", notes)

@@ -53,19 +53,19 @@ _SEARCHED = (Tensor, Mapping, list, tuple, NotBuilt)
 
 
 @dataclass(frozen=True)
-class Contents:
+class TensorTree:
     """Every tensor of a file, by its path.
 
     Attributes:
         tensors: {path: tensor}, the components joined by dots, in the order of the file.
         containers: the paths of all dicts, lists and tuples that hold one of them; "" is the top.
-        foreign: {path: name} of objects that were not built: of what stands where a tensor could.
+        unbuilt: {path: name} of objects that were not built: of what stands where a tensor could.
         aliases: {path: further paths} of containers that the file holds under several keys.
     """
 
     tensors: dict[str, Tensor]
     containers: frozenset[str]
-    foreign: dict[str, str] = field(default_factory=dict[str, str])
+    unbuilt: dict[str, str] = field(default_factory=dict[str, str])
     aliases: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     def same_as(self, key: str) -> tuple[str, ...]:
@@ -108,14 +108,14 @@ class _Entry:
         return paths[::-1]
 
 
-def flatten(content: object) -> Contents:
+def flatten(content: object) -> TensorTree:
     """Return every tensor in a tree of dicts, lists, tuples and `NotBuilt` objects.
 
     A container that is met again is recorded, and not searched, as are those deeper than `MAX_DEPTH`; the search ends
     with the tensor after `MAX_TENSORS`, for the caller to refuse.
     """
     tensors: dict[str, Tensor] = {}
-    foreign: dict[str, str] = {}
+    unbuilt: dict[str, str] = {}
     containers: set[str] = {""}
     twins: dict[str, int] = {}
     seen: dict[int, _Entry] = {}
@@ -131,15 +131,15 @@ def flatten(content: object) -> Contents:
         elif isinstance(node, _SEARCHED) and id(node) not in seen and entry.depth <= MAX_DEPTH:
             seen[id(node)] = entry
             if isinstance(node, NotBuilt):
-                if len(foreign) < MAX_TENSORS:
-                    foreign[entry.paths()[0]] = node.name
+                if len(unbuilt) < MAX_TENSORS:
+                    unbuilt[entry.paths()[0]] = node.name
                 if node.name.startswith(TENSOR_CALLS):
                     continue
             # an entry takes the place of its container, so that tensors keep the order of the file
             waiting.extend(reversed(list(_entries(entry, cast("Any", node)))))
         elif id(node) in seen and entry.depth <= MAX_DEPTH and len(again) < MAX_ALIASES:
             again.append(entry)
-    return Contents(tensors, frozenset(containers), foreign, _find_aliases(again, seen, containers))
+    return TensorTree(tensors, frozenset(containers), unbuilt, _find_aliases(again, seen, containers))
 
 
 def _find_aliases(again: list[_Entry], seen: Mapping[int, _Entry], containers: set[str]) -> dict[str, list[str]]:

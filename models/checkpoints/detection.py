@@ -16,7 +16,7 @@ MIN_MATCHED_LAYERS = len(LAYERS) // 2 + 1
 
 NO_KEY_MAP = KeyMap()
 
-HEAD = "fc8.weight"
+CLASSIFIER_WEIGHT = "fc8.weight"
 
 WEIGHTS = frozenset(f"{layer}.weight" for layer in LAYERS)
 CONVOLUTION_WEIGHTS = frozenset(f"{layer}.weight" for layer in CONVOLUTIONS)
@@ -60,7 +60,7 @@ class LayoutMatch:
 
     def num_classes(self, shapes: Shapes) -> int:
         """Return fc8's outputs; 0 where the file has no fc8 under the layout's name."""
-        shape = shapes.get(self.weights.get(HEAD, ""), ())
+        shape = shapes.get(self.weights.get(CLASSIFIER_WEIGHT, ""), ())
         if len(shape) < 2:
             return 0
         return shape[-2] if self.layout.linear_axes == "OI" else shape[-1]
@@ -119,7 +119,7 @@ def detect_networks(
         if not network or match.score == network[0].score:
             network.append(match)
             owners |= dict.fromkeys(names, network)
-    return tuple(_most_proven(network, shapes, container, content) for network in networks)
+    return tuple(_select_most_proven(network, shapes, container, content) for network in networks)
 
 
 def index_endings(shapes: Shapes) -> Endings:
@@ -150,7 +150,7 @@ def _with_numbers(shapes: Shapes, rows: Iterable[Layout]) -> Iterator[Layout]:
             yield row
 
 
-def _most_proven(
+def _select_most_proven(
     matches: list[LayoutMatch], shapes: Shapes, container: str, content: object
 ) -> tuple[LayoutMatch, ...]:
     """Return the match whose row is proven best: a named origin, then any names, then numbers, then the rest.
@@ -193,7 +193,7 @@ def _match(
     """Return the match of a prefix: the names that the user explained go before the layout's own."""
     weights = {**own, **{canonical: name for name, canonical in explained.items() if canonical in WEIGHTS}}
     head: dict[str, str] = {}
-    if HEAD not in weights and layout.linear_axes == "OI":
+    if CLASSIFIER_WEIGHT not in weights and layout.linear_axes == "OI":
         flat = not any(f"{layer}.weight" in weights for layer in LINEARS)
         head = find_head(shapes, prefix, _features(shapes, weights), flat=flat)
         weights |= {canonical: name for name, canonical in head.items() if canonical in WEIGHTS}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from models.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from models.checkpoints.coverage import NUM_BATCHES_TRACKED
+from models.checkpoints.extra_tensors import NUM_BATCHES_TRACKED
 from models.checkpoints.info import CheckpointInfo
 from models.checkpoints.remedies import describe_unexpected
 from models.config import CLASSIFIER_KEYS
@@ -67,7 +67,7 @@ def load_into(network: C3D, source: str | Path | Checkpoint, *, new_head: bool =
         values=values,
         reinitialized=tuple(reinitialized),
         converted=tuple(converted),
-        ignored_keys=checkpoint.coverage.training,
+        ignored_keys=checkpoint.extra.training,
         selection=checkpoint.selection,
         notes=checkpoint.notes,
         pool5=checkpoint.pool5,
@@ -83,7 +83,7 @@ def _check_names(
         raise CheckpointError(
             f"{checkpoint.path}: holds BatchNorm layers ({join_limited(unexpected, 3)}) that this network has not"
         )
-    if unexpected or checkpoint.coverage.unexpected:
+    if unexpected or checkpoint.extra.unexpected:
         raise CheckpointError(f"{checkpoint.path}: {describe_unexpected(checkpoint, unexpected)}")
     missing = [name for name in wanted if name not in given and name not in reinitialized]
     if missing and set(missing) <= set(CLASSIFIER_KEYS):

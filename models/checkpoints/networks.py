@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.checkpoints.detection import detect_networks, select_layouts
-from models.checkpoints.foreign import check_foreign, describe_empty, describe_unknown
 from models.checkpoints.key_map import KeyMap
 from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.selection import Candidate, find_candidates
+from models.checkpoints.unbuilt import check_unbuilt_weights, describe_empty, describe_unknown
 from models.checkpoints.unsupported import identify_unsupported
 from models.errors import CheckpointError, UsageError, join_limited
 
@@ -30,7 +30,7 @@ def find_networks(path: Path, raw: ReadResult, layout: str, key_map: KeyMap) -> 
     if other is not None:
         raise CheckpointError(f"{path}: {other}")
     if not candidates or not all(one.matches[0].fits for one in candidates):
-        check_foreign(path, raw)
+        check_unbuilt_weights(path, raw)
     if not shapes:
         raise CheckpointError(f"{path}: {describe_empty(raw)}")
     if not candidates:

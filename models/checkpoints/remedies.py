@@ -23,7 +23,7 @@ def describe_unexpected(checkpoint: Checkpoint, canonical: Sequence[str] = ()) -
         checkpoint: with tensors under its prefix that no table knows.
         canonical: tensors that its layout knows and the network has not.
     """
-    names = [*canonical, *checkpoint.coverage.unexpected]
+    names = [*canonical, *checkpoint.extra.unexpected]
     it = "it" if len(names) == 1 else "them"
     text = f"{count(len(names), 'tensor', ('does', 'do'))} not belong to C3D ({checkpoint.layout.name} layout): "
     text += join_limited(names)

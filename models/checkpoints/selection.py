@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.checkpoints.contents import Contents
+from models.checkpoints.contents import TensorTree
 from models.checkpoints.detection import LayoutMatch
 from models.checkpoints.layout import LAYERS
 from models.config import CONVOLUTIONS
@@ -114,7 +114,7 @@ class Candidate:
         return " ".join(key + prefix)
 
 
-def find_candidates(contents: Contents, networks: Sequence[tuple[LayoutMatch, ...]]) -> tuple[Candidate, ...]:
+def find_candidates(contents: TensorTree, networks: Sequence[tuple[LayoutMatch, ...]]) -> tuple[Candidate, ...]:
     """Return the networks of a file with their keys, complete ones if there are any.
 
     A network whose key or prefix is an optimizer's counts only where there is no other: some scripts call the object
@@ -142,8 +142,8 @@ def choose(candidates: Sequence[Candidate], selection: WeightSelection) -> Candi
     wanted = [one for one in candidates if _is_wanted(one, selection)]
     if not wanted:
         if _asked(selection) == "--ema":
-            raise UsageError(f"--ema: the file has no average of the weights; it has those {_list_places(candidates)}")
-        places = _list_places(candidates)
+            raise UsageError(f"--ema: the file has no average of the weights; it has those {_list_paths(candidates)}")
+        places = _list_paths(candidates)
         raise UsageError(f"{_asked(selection)}: no such network in the file; it has those {places}")
     if len(wanted) == 1:
         return wanted[0]
@@ -182,5 +182,5 @@ def _asked(selection: WeightSelection) -> str:
     return " ".join(options + ["--ema"] * selection.ema)
 
 
-def _list_places(candidates: Sequence[Candidate]) -> str:
+def _list_paths(candidates: Sequence[Candidate]) -> str:
     return "; ".join(one.place for one in candidates[:MAX_LISTED])

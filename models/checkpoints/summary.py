@@ -14,7 +14,7 @@ import torch
 from models.c3d import C3D, from_config
 from models.checkpoints.addresses import display_source
 from models.checkpoints.checkpoint import Checkpoint, remap_keys
-from models.checkpoints.coverage import NUM_BATCHES_TRACKED
+from models.checkpoints.extra_tensors import NUM_BATCHES_TRACKED
 from models.checkpoints.key_map import parse_key_map
 from models.checkpoints.loading import load_into
 from models.checkpoints.networks import find_networks
@@ -110,7 +110,7 @@ def _describe_chosen(
         facts["preprocessing"] = _describe_profile(checkpoint, options)
         names = checkpoint.class_names
         facts |= _describe_classes(checkpoint, names)
-        if notes := checkpoint.coverage.notes():
+        if notes := checkpoint.extra.notes():
             facts["left out"] = "; ".join(re.sub(r"^left out[:,]? ", "", note) for note in notes)
     else:
         facts["layout"] = "one of these; their tensors have the same names and shapes"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import IntegrityError
-from exporter.file_state import file_state, hash_file, require_unchanged
+from exporter.file_state import file_state, hashed_file_state, require_unchanged
 
 pytestmark = pytest.mark.usefixtures("clock_tick")
 
@@ -52,7 +52,7 @@ CHANGES = [replace, replace_and_put_back, write_in_place, write_and_set_the_time
 
 
 def test_the_hash_and_size_of_an_unchanged_file(path: Path) -> None:
-    state = hash_file(path)
+    state = hashed_file_state(path)
     assert (state.sha256, state.bytes) == (hashlib.sha256(b"model").hexdigest(), 5)
     path.read_bytes()
     require_unchanged([state, file_state(path)])
@@ -60,7 +60,7 @@ def test_the_hash_and_size_of_an_unchanged_file(path: Path) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_every_change_right_after_the_hash_is_found(change: Callable[[Path], None], path: Path) -> None:
-    state = hash_file(path)
+    state = hashed_file_state(path)
     change(path)
     with pytest.raises(IntegrityError, match="was changed while it was in use"):
         require_unchanged([state])
@@ -70,7 +70,7 @@ def test_a_link_that_points_elsewhere_later(path: Path) -> None:
     link, other = path.with_name("link"), path.with_name("other")
     other.write_bytes(b"MODEL")
     link.symlink_to(path)
-    state = hash_file(link)
+    state = hashed_file_state(link)
     link.unlink()
     link.symlink_to(other)
     with pytest.raises(IntegrityError, match="names another file now"):
@@ -82,11 +82,11 @@ def test_what_is_no_regular_file_is_not_waited_for(make: Callable[[Path], None],
     path.unlink()
     make(path)
     with pytest.raises(OSError, match=r"Is a directory|it is a pipe"):
-        hash_file(path)
+        hashed_file_state(path)
 
 
 def test_a_file_that_is_written_to_while_it_is_hashed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = hashlib.file_digest
     monkeypatch.setattr(hashlib, "file_digest", lambda stream, name: (write_in_place(path), whole(stream, name))[1])
     with pytest.raises(OSError, match="written to while it was read"):
-        hash_file(path)
+        hashed_file_state(path)

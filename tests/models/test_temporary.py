@@ -26,7 +26,7 @@ DEAD = 2**22 - 1
 """The highest process number of Linux, which hardly any process has."""
 
 
-def name_of(**changes: object) -> str:
+def make_name(**changes: object) -> str:
     """A temporary name of this process, with another machine, start of the machine, process, …."""
     owner = Owner(**{**asdict(current_owner()), **changes})  # type: ignore[arg-type]
     return f"{PREFIX}{owner.host}-{owner.boot}.{owner.namespace}-{owner.pid}.{owner.start}-0a1b2c3d"
@@ -51,7 +51,7 @@ def test_a_name_says_who_made_it() -> None:
     ids=["running", "ended", "reused number", "before a restart", "another machine", "another container"],
 )
 def test_who_has_ended(changes: dict[str, object], abandoned: bool, tmp_path: Path) -> None:
-    folder = tmp_path / name_of(**changes)
+    folder = tmp_path / make_name(**changes)
     folder.mkdir()
     assert is_abandoned(folder) is abandoned
     old = time.time() - ABANDONED_AFTER_S - 60
@@ -66,7 +66,7 @@ def test_a_process_that_only_waits_to_be_collected_has_ended(tmp_path: Path) -> 
         assert child.stdout is not None
         start = child.stdout.read().rpartition(b")")[2].split()[19].decode()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        folder = tmp_path / name_of(pid=child.pid, start=start)
+        folder = tmp_path / make_name(pid=child.pid, start=start)
         folder.mkdir()
         assert is_abandoned(folder)
 
@@ -80,7 +80,7 @@ def test_other_names_are_kept_until_they_are_old(name: str, tmp_path: Path) -> N
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs flock")
 def test_a_locked_folder_is_in_use_whatever_its_name_says(tmp_path: Path) -> None:
-    folder = tmp_path / name_of(pid=DEAD)
+    folder = tmp_path / make_name(pid=DEAD)
     folder.mkdir()
     with lock_folder(folder) as locked:
         assert locked
@@ -92,7 +92,7 @@ def test_a_locked_folder_is_in_use_whatever_its_name_says(tmp_path: Path) -> Non
 
 
 def test_a_file_that_a_killed_run_left_goes_with_the_next_one(tmp_path: Path) -> None:
-    left, running = tmp_path / f"{name_of(pid=DEAD)}{PART}", tmp_path / temporary_name(PART)
+    left, running = tmp_path / f"{make_name(pid=DEAD)}{PART}", tmp_path / temporary_name(PART)
     for part in (left, running):
         part.write_bytes(b"half")
     atomic_write(tmp_path / "scores.csv", b"whole")
@@ -102,11 +102,11 @@ def test_a_file_that_a_killed_run_left_goes_with_the_next_one(tmp_path: Path) ->
 @pytest.mark.skipif(sys.platform == "win32", reason="needs users")
 def test_what_another_user_has_made_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder like /tmp anybody can make a staging folder with any content."""
-    theirs = tmp_path / name_of(pid=DEAD)
+    theirs = tmp_path / make_name(pid=DEAD)
     theirs.mkdir()
-    (tmp_path / name_of(pid=DEAD - 1)).symlink_to(theirs)
+    (tmp_path / make_name(pid=DEAD - 1)).symlink_to(theirs)
     assert is_abandoned(theirs)
-    assert not is_abandoned(tmp_path / name_of(pid=DEAD - 1)), "a link is not what this tool makes"
+    assert not is_abandoned(tmp_path / make_name(pid=DEAD - 1)), "a link is not what this tool makes"
     real = Path.lstat
 
     class Theirs:

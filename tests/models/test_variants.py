@@ -3,7 +3,7 @@
 import pytest
 import torch
 from helpers.built import c3d
-from helpers.variants import NETWORKS, origin_of
+from helpers.variants import NETWORKS, make_origin
 from torch import Tensor, nn
 
 from models import C3D, build
@@ -38,7 +38,7 @@ def build_from(origin: nn.Sequential, config: C3DConfig) -> C3D:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_outputs_equal_the_origins_network(name: str) -> None:
-    origin, config = origin_of(name)
+    origin, config = make_origin(name)
     origin = origin.double()
     network = build_from(origin, config)
     clip = torch.randn(1, *config.clip_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

@@ -14,7 +14,7 @@ from exporter.engines.reference.weights import Weights
 from exporter.isolation.worker import at_step
 from exporter.onnx_io.subgraphs import last_uses
 
-Values = Mapping[str, Any]
+NodeValues = Mapping[str, Any]
 
 
 class GraphEvaluator:
@@ -67,7 +67,9 @@ class GraphEvaluator:
             for body in operator.bodies.values():
                 yield from body.all_operators()
 
-    def run(self, feeds: Values, outer: MutableMapping[str, Any] | None = None, keep: Collection[str] = ()) -> Values:
+    def run(
+        self, feeds: NodeValues, outer: MutableMapping[str, Any] | None = None, keep: Collection[str] = ()
+    ) -> NodeValues:
         """Return the graph's outputs, and the intermediate values named in `keep`, by name.
 
         Args:

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 from onnx import AttributeProto, helper
 
-Values = Sequence[Any]
+NodeValues = Sequence[Any]
 """A node's inputs or outputs: NumPy arrays, lists of them for sequences, None for an optional value that is absent."""
 
 

@@ -20,7 +20,7 @@ import onnx
 
 from exporter.engines.base import first_line
 from exporter.engines.reference.kernels import CONTROL_FLOW, DISTRUSTED, KERNELS, SLOW
-from exporter.engines.reference.node import Node, UnsupportedError, Values
+from exporter.engines.reference.node import Node, NodeValues, UnsupportedError
 from exporter.engines.reference.rounding import round_to_float16
 from exporter.engines.reference.single_node import (
     FloatName,
@@ -82,8 +82,8 @@ class Operator:
     choice: Choice
     bodies: Mapping[str, GraphEvaluator]
     computed_by: str | None = None
-    _implementations: list[tuple[str, Callable[[Values], Sequence[Any]]]] = field(
-        default_factory=list[tuple[str, Callable[[Values], Sequence[Any]]]]
+    _implementations: list[tuple[str, Callable[[NodeValues], Sequence[Any]]]] = field(
+        default_factory=list[tuple[str, Callable[[NodeValues], Sequence[Any]]]]
     )
 
     @cached_property
@@ -104,7 +104,7 @@ class Operator:
             raise NodeError(f"{self.node.label}: no evaluator knows this operator of domain {key[0] or 'ai.onnx'}")
         self._implementations = list(self._list_implementations())
 
-    def run(self, inputs: Values, scope: MutableMapping[str, Any]) -> list[Any]:
+    def run(self, inputs: NodeValues, scope: MutableMapping[str, Any]) -> list[Any]:
         """Return the node's outputs, floating-point ones in the graph's dtype.
 
         Args:
@@ -144,7 +144,7 @@ class Operator:
             return True
         return self.choice.engines and key in onnxruntime_operators()
 
-    def _list_implementations(self) -> Iterator[tuple[str, Callable[[Values], Sequence[Any]]]]:
+    def _list_implementations(self) -> Iterator[tuple[str, Callable[[NodeValues], Sequence[Any]]]]:
         domain, name = key = self.node.key
         onnx_knows = onnx.defs.has(name, domain)
         if key in KERNELS and (self.choice.engines or key in DISTRUSTED):
@@ -161,6 +161,6 @@ class Operator:
             if onnx_knows and not trusted:
                 yield IN_ONNX, in_onnx(self.node)
 
-    def _run_kernel(self, inputs: Values) -> Sequence[Any]:
+    def _run_kernel(self, inputs: NodeValues) -> Sequence[Any]:
         outputs = KERNELS[self.node.key](self.node, *inputs)
         return outputs if isinstance(outputs, tuple) else (outputs,)

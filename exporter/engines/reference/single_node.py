@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, TypeProto, helper, numpy_helper
 
 from exporter.engines.ort_values import run_session
-from exporter.engines.reference.node import Node, UnsupportedError, Values, normalize_domain
+from exporter.engines.reference.node import Node, NodeValues, UnsupportedError, normalize_domain
 from exporter.onnx_io.cast import cast_node
 from exporter.onnx_io.subgraphs import inner_graphs
 
@@ -49,7 +49,7 @@ class SingleNode:
         self._dtype: FloatName | None = dtype
         self._models: dict[str, Run] = {}
 
-    def __call__(self, inputs: Values) -> list[Any]:
+    def __call__(self, inputs: NodeValues) -> list[Any]:
         """Return the node's outputs; None where it names none.
 
         Raises:
@@ -65,7 +65,7 @@ class SingleNode:
             for name, given in zip(values, self._node.proto.input, strict=True)
             if given in self._node.constants and name in present and _is_small(present[name])
         }
-        types = {name: _type_of(value, self._dtype) for name, value in present.items()}
+        types = {name: _find_type(value, self._dtype) for name, value in present.items()}
         signature = " ".join(f"{name} {kind.SerializeToString().hex()}" for name, kind in types.items())
         if signature not in self._models:
             self._models[signature] = self._build(self._model(types, constants).SerializeToString())
@@ -94,7 +94,7 @@ class SingleNode:
         newer = any(kind.tensor_type.elem_type > TensorProto.FLOAT8E5M2FNUZ for kind in types.values())
         return helper.make_model(graph, opset_imports=opsets, ir_version=NEWEST_IR_VERSION if newer else IR_VERSION)
 
-    def _cast(self, inputs: Values, dtype: FloatName) -> list[Any]:
+    def _cast(self, inputs: NodeValues, dtype: FloatName) -> list[Any]:
         """Cast floating-point inputs; those that the operator takes in float32 only stay so in float64."""
         if dtype == "float32":
             return [with_float_dtype(value, np.dtype(np.float32)) for value in inputs]
@@ -161,7 +161,7 @@ def _allowed_types(node: Node) -> tuple[frozenset[str], ...]:
     return next((item.inputs for item in reversed(definitions) if item.since <= node.opset), ())
 
 
-def _type_of(value: Any, dtype: FloatName | None) -> TypeProto:
+def _find_type(value: Any, dtype: FloatName | None) -> TypeProto:
     """Return a value's ONNX type, with its rank; an empty sequence is taken for one of floating-point tensors.
 
     Raises:

@@ -4,61 +4,61 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.parity.input_roles.site import RoleSite, find_changed, find_removed
+from exporter.parity.input_roles.input_use import InputUse, find_changed, find_removed
 
 if TYPE_CHECKING:
-    from exporter.parity.input_roles.site import RoleValue
+    from exporter.parity.input_roles.input_use import RoleValue
 
 
-def inserted_axes(site: RoleSite) -> RoleValue:
+def inserted_axes(use: InputUse) -> RoleValue:
     """Return the axes that an Unsqueeze adds."""
-    count = 1 if site.count is None else site.count
-    return find_removed(site.result, site.data(), count) or [*range(count)]
+    count = 1 if use.count is None else use.count
+    return find_removed(use.result, use.data(), count) or [*range(count)]
 
 
-def squeezed_axes(site: RoleSite) -> RoleValue:
+def squeezed_axes(use: InputUse) -> RoleValue:
     """Return axes of size 1, for Squeeze."""
-    data = site.data()
+    data = use.data()
     if data is None:
         return None
     ones = [axis for axis, size in enumerate(data) if size == 1]
-    return ones[: len(ones) if site.count is None else site.count]
+    return ones[: len(ones) if use.count is None else use.count]
 
 
-def reduced_axes(site: RoleSite) -> RoleValue:
+def reduced_axes(use: InputUse) -> RoleValue:
     """Return the axes that a reduction changes or removes, else the first ones."""
-    if site.attribute("keepdims", 1):
-        return find_changed(site, site.count)
-    count = 1 if site.count is None else site.count
-    return find_removed(site.data(), site.result, count) or [*range(count)]
+    if use.attribute("keepdims", 1):
+        return find_changed(use, use.count)
+    count = 1 if use.count is None else use.count
+    return find_removed(use.data(), use.result, count) or [*range(count)]
 
 
-def last_axis(site: RoleSite) -> RoleValue:
+def last_axis(use: InputUse) -> RoleValue:
     """Return the last axis, for a running sum."""
-    data = site.data()
+    data = use.data()
     return None if not data else [len(data) - 1]
 
 
-def signal_axis(site: RoleSite) -> RoleValue:
+def signal_axis(use: InputUse) -> RoleValue:
     """The axis of a DFT: any but the last one, of real and imaginary part."""
-    data = site.data()
-    return None if data is None or len(data) < 2 else (find_changed(site, None) or [1])[:1]
+    data = use.data()
+    return None if data is None or len(data) < 2 else (find_changed(use, None) or [1])[:1]
 
 
-def slice_axes(site: RoleSite, count: int | None) -> list[int]:
+def slice_axes(use: InputUse, count: int | None) -> list[int]:
     """Return the axes of a Slice: constant ones, those that it changes, or by default the first ones."""
-    constant = site.constant(3)
-    data = site.data()
+    constant = use.constant(3)
+    data = use.data()
     if constant is not None:
         return [axis % len(data) if data else axis for axis in constant]
-    return find_changed(site, count) if site.has(3) else [*range(count or len(data or ()))]
+    return find_changed(use, count) if use.has(3) else [*range(count or len(data or ()))]
 
 
-def slices(site: RoleSite) -> list[tuple[int, int]]:
+def slices(use: InputUse) -> list[tuple[int, int]]:
     """Return (start, end) for each axis of a Slice: the middle of the data, half of it or as long as the result."""
-    data, target = site.data(), site.result
-    axes = slice_axes(site, site.count)
-    starts, steps = site.constant(1), site.constant(4)
+    data, target = use.data(), use.result
+    axes = slice_axes(use, use.count)
+    starts, steps = use.constant(1), use.constant(4)
     ranges: list[tuple[int, int]] = []
     for number, axis in enumerate(axes):
         if data is None or axis >= len(data):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from exporter.parity.input_roles.site import RoleSite
+from exporter.parity.input_roles.input_use import InputUse
 from exporter.parity.input_roles.sizes import unpooled
 from exporter.parity.input_types import RANGES, is_float
 from exporter.types import ValueRange
@@ -15,14 +15,14 @@ from exporter.types import ValueRange
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from exporter.parity.input_roles.site import Derive, RoleValue
+    from exporter.parity.input_roles.input_use import Derive, RoleValue
 
 
-def unpool_indices(site: RoleSite) -> RoleValue:
+def unpool_indices(use: InputUse) -> RoleValue:
     """Distinct positions, because the last one of equal ones is not defined."""
-    data = site.data(1)
-    given = site.constant(2)
-    whole = tuple(given) if given else unpooled(site)
+    data = use.data(1)
+    given = use.constant(2)
+    whole = tuple(given) if given else unpooled(use)
     return None if data is None or whole is None else _spread(prod(data), prod(whole))
 
 
@@ -31,23 +31,23 @@ def _spread(count: int, limit: int) -> NDArray[np.int64] | None:
     return (np.arange(count) * limit // max(count, 1)).astype(np.int64) if count <= limit else None
 
 
-def gathered(site: RoleSite) -> RoleValue:
+def gathered(use: InputUse) -> RoleValue:
     """Return the range of the indices of a Gather or GatherElements."""
-    data = site.data()
-    size = data[site.attribute("axis", 0)] if data else 0
+    data = use.data()
+    size = data[use.attribute("axis", 0)] if data else 0
     return ValueRange(0, size - 1) if size else None
 
 
-def gathered_nd(site: RoleSite) -> RoleValue:
+def gathered_nd(use: InputUse) -> RoleValue:
     """Return the range of indices that fits every axis that a GatherND looks up."""
-    data, indices, first = site.data(), site.data(1), site.attribute("batch_dims", 0)
+    data, indices, first = use.data(), use.data(1), use.attribute("batch_dims", 0)
     sizes = data[first : first + indices[-1]] if data and indices else ()
     return ValueRange(0, min(sizes) - 1) if sizes and 0 not in sizes else None
 
 
-def scattered(site: RoleSite) -> RoleValue:
+def scattered(use: InputUse) -> RoleValue:
     """Indices that differ along the axis, because the order in which equal ones are written is not defined."""
-    data, indices, axis = site.data(), site.data(1), site.attribute("axis", 0)
+    data, indices, axis = use.data(), use.data(1), use.attribute("axis", 0)
     if not data or not indices or indices[axis] > data[axis]:
         return None
     line = _spread(indices[axis], data[axis])
@@ -56,9 +56,9 @@ def scattered(site: RoleSite) -> RoleValue:
     return None if line is None else np.broadcast_to(line.reshape(shape), indices)
 
 
-def scattered_nd(site: RoleSite) -> RoleValue:
+def scattered_nd(use: InputUse) -> RoleValue:
     """Return different positions, in the order of the data, for ScatterND."""
-    data, indices = site.data(), site.data(1)
+    data, indices = use.data(), use.data(1)
     if not data or not indices or indices[-1] > len(data):
         return None
     sizes = data[: indices[-1]]
@@ -66,41 +66,41 @@ def scattered_nd(site: RoleSite) -> RoleValue:
     return None if flat is None else np.stack(np.unravel_index(flat, sizes), axis=-1)
 
 
-def labels(site: RoleSite) -> RoleValue:
+def labels(use: InputUse) -> RoleValue:
     """Return the range of the classes of a loss."""
-    scores = site.data()
+    scores = use.data()
     return ValueRange(0, scores[1] - 1) if scores and len(scores) > 1 else None
 
 
 def lengths(axis_attribute: str) -> Derive:
     """Return lengths from 1 to the size of an axis of the data: the one that an attribute names, else the first."""
 
-    def derive(site: RoleSite) -> RoleValue:
-        data = site.data()
-        return ValueRange(1, data[site.attribute(axis_attribute, 0)]) if data else None
+    def derive(use: InputUse) -> RoleValue:
+        data = use.data()
+        return ValueRange(1, data[use.attribute(axis_attribute, 0)]) if data else None
 
     return derive
 
 
-def first_size(site: RoleSite) -> RoleValue:
+def first_size(use: InputUse) -> RoleValue:
     """Return the range of positions on the first axis of the data."""
-    data = site.data()
+    data = use.data()
     return ValueRange(0, data[0] - 1) if data and data[0] else None
 
 
-def divisor(site: RoleSite) -> RoleValue:
+def divisor(use: InputUse) -> RoleValue:
     """Return a range of integers without zero; None for a divisor that is a float."""
-    if is_float(site.dtype):
+    if is_float(use.dtype):
         return None
-    return ValueRange(1, min(9, int(RANGES[site.dtype].high)) if site.dtype in RANGES else 9)
+    return ValueRange(1, min(9, int(RANGES[use.dtype].high)) if use.dtype in RANGES else 9)
 
 
-def shift(site: RoleSite) -> RoleValue:
+def shift(use: InputUse) -> RoleValue:
     """Return the range of numbers of bits that an integer can be shifted by."""
-    return ValueRange(0, int(site.dtype.lstrip("uint")) - 1)
+    return ValueRange(0, int(use.dtype.lstrip("uint")) - 1)
 
 
-def key_lengths(site: RoleSite) -> RoleValue:
+def key_lengths(use: InputUse) -> RoleValue:
     """Return the range of the number of keys that are not padding, for Attention."""
-    keys = site.data(1)
+    keys = use.data(1)
     return ValueRange(1, keys[-2]) if keys and len(keys) > 1 and keys[-2] else None

@@ -25,7 +25,7 @@ from exporter.onnx_io.inference import infer_shapes
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import free_size
 from exporter.onnx_io.subgraphs import captured_values
-from exporter.parity.input_roles.site import RoleSite
+from exporter.parity.input_roles.input_use import InputUse
 from exporter.parity.input_roles.table import ROLES
 from exporter.parity.input_types import is_float
 from exporter.types import FormatName, ValueRange
@@ -34,7 +34,7 @@ from models.specs import TensorSpec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from exporter.parity.input_roles.site import RoleValue
+    from exporter.parity.input_roles.input_use import RoleValue
 
     Shape = tuple[int | str, ...]
 
@@ -80,13 +80,13 @@ class InputRoles:
     """The inputs of a graph that have a role.
 
     Attributes:
-        sites: {input: the nodes and positions with a role that it feeds}, in the order of the graph.
+        uses: {input: the nodes and positions with a role that it feeds}, in the order of the graph.
         shapes: {value: its shape}, as declared or inferred; a string is a free size.
         constants: {value: array} of the small constants.
         arithmetic: the integer inputs that are only calculated with, compared and moved.
     """
 
-    sites: Mapping[str, tuple[tuple[onnx.NodeProto, int], ...]] = field(
+    uses: Mapping[str, tuple[tuple[onnx.NodeProto, int], ...]] = field(
         default_factory=dict[str, "tuple[tuple[onnx.NodeProto, int], ...]"]
     )
     shapes: Mapping[str, Shape] = field(default_factory=dict[str, "Shape"])
@@ -112,10 +112,10 @@ class InputRoles:
         constants = {**self.constants, **given}
         derived: dict[str, DerivedValue] = {}
         for spec in inputs:
-            for node, position in self.sites.get(spec.name, ()):
+            for node, position in self.uses.get(spec.name, ()):
                 count = prod(shapes[spec.name]) if _is_fixed(spec) else None
-                site = RoleSite(node, position, spec.dtype, count, known, constants)
-                value = _typed(ROLES[node.op_type, position](site), spec, shapes[spec.name])
+                use = InputUse(node, position, spec.dtype, count, known, constants)
+                value = _typed(ROLES[node.op_type, position](use), spec, shapes[spec.name])
                 if value is not None:
                     derived[spec.name] = DerivedValue(node.op_type, value)
                     break
@@ -134,7 +134,7 @@ class _Graph:
         return frozenset(value.name for value in self.model.graph.input) - weights
 
     @cached_property
-    def sites(self) -> dict[str, tuple[tuple[onnx.NodeProto, int], ...]]:
+    def uses(self) -> dict[str, tuple[tuple[onnx.NodeProto, int], ...]]:
         found: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
         for node in self.model.graph.node:
             for position, name in enumerate(node.input):
@@ -226,9 +226,9 @@ def find_roles(path: Path, form: FormatName) -> InputRoles:
     if form != "onnx":
         return InputRoles()
     graph = _Graph(load_without_weights(path))
-    if not graph.sites:
+    if not graph.uses:
         return InputRoles(arithmetic=graph.arithmetic)
-    return InputRoles(graph.sites, graph.shapes, graph.constants, graph.arithmetic)
+    return InputRoles(graph.uses, graph.shapes, graph.constants, graph.arithmetic)
 
 
 def _target(node: onnx.NodeProto) -> int:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.parity.input_roles.site import RoleSite
+from exporter.parity.input_roles.input_use import InputUse
 
 if TYPE_CHECKING:
-    from exporter.parity.input_roles.site import RoleValue
+    from exporter.parity.input_roles.input_use import RoleValue
 
 
-def frame_length(site: RoleSite) -> int | None:
+def frame_length(use: InputUse) -> int | None:
     """Return the length of the frames of an STFT: that of its window, else what its spectrum shows."""
-    window, spectrum, constant = site.data(2), site.result, site.constant(3)
+    window, spectrum, constant = use.data(2), use.result, use.constant(3)
     if constant or window:
         return int(constant[0]) if constant else window[0] if window else None
     if spectrum is None:
         return None
-    return 2 * (spectrum[2] - 1) if site.attribute("onesided", 1) else spectrum[2]
+    return 2 * (spectrum[2] - 1) if use.attribute("onesided", 1) else spectrum[2]
 
 
-def frame_step(site: RoleSite) -> RoleValue:
+def frame_step(use: InputUse) -> RoleValue:
     """Return the step that makes as many frames as an STFT returns, else half a frame."""
-    signal, spectrum, length = site.data(), site.result, frame_length(site)
+    signal, spectrum, length = use.data(), use.result, frame_length(use)
     if signal is None or length is None:
         return None
     if spectrum is not None and spectrum[1] > 1:
@@ -30,17 +30,17 @@ def frame_step(site: RoleSite) -> RoleValue:
     return [max(1, length // 2)]
 
 
-def frame_length_value(site: RoleSite) -> RoleValue:
+def frame_length_value(use: InputUse) -> RoleValue:
     """Return the length of the frames as the value of an input."""
-    length = frame_length(site)
+    length = frame_length(use)
     return None if length is None else [length]
 
 
-def dft_length(site: RoleSite) -> RoleValue:
+def dft_length(use: InputUse) -> RoleValue:
     """Return the length of a DFT: that of its result where this shows it, else that of the signal."""
-    data, target = site.data(), site.result
+    data, target = use.data(), use.result
     if data is None or len(data) < 2:
         return None
-    axis = (site.constant(2) or [site.attribute("axis", -2)])[0]
-    whole = target is not None and not site.attribute("onesided", 0) and not site.attribute("inverse", 0)
+    axis = (use.constant(2) or [use.attribute("axis", -2)])[0]
+    whole = target is not None and not use.attribute("onesided", 0) and not use.attribute("inverse", 0)
     return [target[axis] if whole and target else data[axis]]

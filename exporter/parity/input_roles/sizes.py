@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from exporter.parity.input_roles.site import RoleSite, find_changed
+from exporter.parity.input_roles.input_use import InputUse, find_changed
 
 if TYPE_CHECKING:
-    from exporter.parity.input_roles.site import RoleValue, Shape
+    from exporter.parity.input_roles.input_use import RoleValue, Shape
 
 
-def reshape(site: RoleSite) -> RoleValue:
+def reshape(use: InputUse) -> RoleValue:
     """Return a shape of as many elements as the data has."""
-    data, target, count = site.data(), site.result, site.count
+    data, target, count = use.data(), use.result, use.count
     if target is not None and count in (None, len(target)) and (data is None or prod(target) == prod(data)):
         return target
     if data is None:
@@ -26,9 +26,9 @@ def reshape(site: RoleSite) -> RoleValue:
     return (*data[: count - 1], prod(data[count - 1 :])) if count <= len(data) else (*data, *[1] * (count - len(data)))
 
 
-def expand(site: RoleSite) -> RoleValue:
+def expand(use: InputUse) -> RoleValue:
     """Return a shape that the data can be broadcast to."""
-    data, target, count = site.data(), site.result, site.count
+    data, target, count = use.data(), use.result, use.count
     if target is not None and count in (None, len(target)):
         return target
     if data is None or count is None or count < len(data):
@@ -36,38 +36,38 @@ def expand(site: RoleSite) -> RoleValue:
     return (*[1] * (count - len(data)), *data)
 
 
-def fill_shape(site: RoleSite) -> RoleValue:
+def fill_shape(use: InputUse) -> RoleValue:
     """Return the shape of the output, else twos."""
-    target = site.result
-    return target if target is not None and site.count in (None, len(target)) else [2] * (site.count or 1)
+    target = use.result
+    return target if target is not None and use.count in (None, len(target)) else [2] * (use.count or 1)
 
 
-def repeats(site: RoleSite) -> RoleValue:
+def repeats(use: InputUse) -> RoleValue:
     """Return how often a Tile repeats each axis, else twice."""
-    data, target = site.data(), site.result
+    data, target = use.data(), use.result
     if data is None or target is None or len(data) != len(target) or 0 in data:
         return [2] * len(data) if data is not None else None
     return [after // before for before, after in zip(data, target, strict=True)]
 
 
-def _resized(site: RoleSite, count: int | None) -> list[tuple[int, int]] | None:
+def _resized(use: InputUse, count: int | None) -> list[tuple[int, int]] | None:
     """Return (size before, size after) for each resized axis; twice the size where the result is not known."""
-    data, target = site.data(), site.result
+    data, target = use.data(), use.result
     if data is None:
         return None
     known = target is not None and len(target) == len(data)
-    return [(data[a], target[a] if known and target else 2 * data[a]) for a in site.axes(len(data), count)]
+    return [(data[a], target[a] if known and target else 2 * data[a]) for a in use.axes(len(data), count)]
 
 
-def resized_sizes(site: RoleSite) -> RoleValue:
+def resized_sizes(use: InputUse) -> RoleValue:
     """Return the sizes of the resized axes."""
-    resized = _resized(site, site.count)
+    resized = _resized(use, use.count)
     return None if resized is None else [after for _, after in resized]
 
 
-def scales(site: RoleSite) -> RoleValue:
+def scales(use: InputUse) -> RoleValue:
     """Return scales that give the sizes of the result when rounded down, with a margin where the product is inexact."""
-    resized = _resized(site, site.count)
+    resized = _resized(use, use.count)
     if not resized or any(before == 0 for before, _ in resized):
         return None
     return [
@@ -76,27 +76,27 @@ def scales(site: RoleSite) -> RoleValue:
     ]
 
 
-def region(site: RoleSite) -> RoleValue:
+def region(use: InputUse) -> RoleValue:
     """Return the middle half of every axis as normalised starts and ends."""
-    half = (site.count or 0) // 2
+    half = (use.count or 0) // 2
     return [0.25] * half + [0.75] * half
 
 
-def affine_grid(site: RoleSite) -> RoleValue:
+def affine_grid(use: InputUse) -> RoleValue:
     """Return (N, C, H, W) or (N, C, D, H, W) of the images that an affine grid is for."""
-    theta, grid = site.data(), site.result
+    theta, grid = use.data(), use.result
     if grid is not None and len(grid) > 3:
         return (grid[0], 1, *grid[1:-1])
     return (theta[0], 1, *range(3, 3 + theta[-2])) if theta is not None else None
 
 
-def unpooled(site: RoleSite) -> Shape | None:
+def unpooled(use: InputUse) -> Shape | None:
     """Return the output shape of a MaxUnpool, from its attributes where it is not declared."""
-    data, target = site.data(), site.result
+    data, target = use.data(), use.result
     if target is not None or data is None:
         return target
-    kernel = site.attribute("kernel_shape", [1] * (len(data) - 2))
-    strides, pads = site.attribute("strides", [1] * len(kernel)), site.attribute("pads", [0] * 2 * len(kernel))
+    kernel = use.attribute("kernel_shape", [1] * (len(data) - 2))
+    strides, pads = use.attribute("strides", [1] * len(kernel)), use.attribute("pads", [0] * 2 * len(kernel))
     sizes = (
         (size - 1) * strides[axis] + kernel[axis] - pads[axis] - pads[axis + len(kernel)]
         for axis, size in enumerate(data[2:])
@@ -104,74 +104,74 @@ def unpooled(site: RoleSite) -> Shape | None:
     return (*data[:2], *sizes)
 
 
-def pads(site: RoleSite) -> RoleValue:
+def pads(use: InputUse) -> RoleValue:
     """Return pads that make the size of the output, else two elements on each axis."""
-    data, target = site.data(), site.result
-    half = None if site.count is None else site.count // 2
+    data, target = use.data(), use.result
+    half = None if use.count is None else use.count // 2
     if data is None:
         return None
-    constant = site.constant(3)
-    axes = constant if constant is not None else find_changed(site, half) if site.has(3) else [*range(len(data))]
+    constant = use.constant(3)
+    axes = constant if constant is not None else find_changed(use, half) if use.has(3) else [*range(len(data))]
     known = target is not None and len(target) == len(data)
     added = [target[axis] - data[axis] if known and target else 2 for axis in axes]
     return [*(size // 2 for size in added), *(size - size // 2 for size in added)]
 
 
-def split(site: RoleSite) -> RoleValue:
+def split(use: InputUse) -> RoleValue:
     """Return the sizes of the parts: those of the outputs, else parts of one size with the rest in the last."""
-    data = site.data()
+    data = use.data()
     if not data:
         return None
-    axis = site.attribute("axis", 0)
-    outputs = [site.shapes.get(name) for name in site.node.output]
-    if all(outputs) and site.node.op_type == "Split":
+    axis = use.attribute("axis", 0)
+    outputs = [use.shapes.get(name) for name in use.node.output]
+    if all(outputs) and use.node.op_type == "Split":
         return [shape[axis] for shape in outputs if shape]
-    parts = site.count or len(outputs)
-    if site.node.op_type == "SplitToSequence" and parts == 1:
+    parts = use.count or len(outputs)
+    if use.node.op_type == "SplitToSequence" and parts == 1:
         return [max(1, data[axis] // 2)]
     return [data[axis] // parts] * (parts - 1) + [data[axis] - data[axis] // parts * (parts - 1)]
 
 
-def top_k(site: RoleSite) -> RoleValue:
+def top_k(use: InputUse) -> RoleValue:
     """Return the number of elements that a TopK keeps, else half."""
-    data, target, axis = site.data(), site.result, site.attribute("axis", -1)
+    data, target, axis = use.data(), use.result, use.attribute("axis", -1)
     if target:
         return [target[axis]]
     return [max(1, data[axis] // 2)] if data else [1]
 
 
-def depth(site: RoleSite) -> RoleValue:
+def depth(use: InputUse) -> RoleValue:
     """Return the number of classes of a OneHot."""
-    target = site.result
-    return [target[site.attribute("axis", -1)] if target else 3]
+    target = use.result
+    return [target[use.attribute("axis", -1)] if target else 3]
 
 
-def range_bound(site: RoleSite) -> RoleValue:
+def range_bound(use: InputUse) -> RoleValue:
     """Return start, limit or delta of a Range, by the position."""
-    start, delta = (site.constant(0) or [1])[0], (site.constant(2) or [2])[0]
-    length = site.result[0] if site.result else 5
-    return [(start, start + length * delta, delta)[site.position]]
+    start, delta = (use.constant(0) or [1])[0], (use.constant(2) or [2])[0]
+    length = use.result[0] if use.result else 5
+    return [(start, start + length * delta, delta)[use.position]]
 
 
-def length(site: RoleSite) -> RoleValue:
+def length(use: InputUse) -> RoleValue:
     """Return the length of a window."""
-    return [site.result[0] if site.result else 8]
+    return [use.result[0] if use.result else 8]
 
 
-def image_shape(site: RoleSite) -> RoleValue:
+def image_shape(use: InputUse) -> RoleValue:
     """Return the size of the image that a Col2Im puts together."""
-    image = site.result
-    return image[2:] if image is not None and site.count in (None, len(image) - 2) else None
+    image = use.result
+    return image[2:] if image is not None and use.count in (None, len(image) - 2) else None
 
 
-def block_shape(site: RoleSite) -> RoleValue:
+def block_shape(use: InputUse) -> RoleValue:
     """Return a size of blocks with which the columns of a Col2Im, (N, C * size of a block, blocks), fill its image."""
-    columns, image = site.data(), site.result
+    columns, image = use.data(), use.result
     if columns is None or image is None or not image[1] or columns[1] % image[1]:
         return None
     rank, elements = len(image) - 2, columns[1] // image[1]
-    strides, dilations = site.attribute("strides", [1] * rank), site.attribute("dilations", [1] * rank)
-    pads = site.attribute("pads", [0] * 2 * rank)
+    strides, dilations = use.attribute("strides", [1] * rank), use.attribute("dilations", [1] * rank)
+    pads = use.attribute("pads", [0] * 2 * rank)
     padded = [size + pads[axis] + pads[axis + rank] for axis, size in enumerate(image[2:])]
     for block in product(range(1, elements + 1), repeat=rank):
         spare = [size - d * (b - 1) - 1 for size, d, b in zip(padded, dilations, block, strict=True)]

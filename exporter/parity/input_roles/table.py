@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from exporter.parity.input_roles import axes, indices, signals, sizes
-from exporter.parity.input_roles.site import find_changed
+from exporter.parity.input_roles.input_use import find_changed
 from exporter.types import ValueRange
 
 if TYPE_CHECKING:
-    from exporter.parity.input_roles.site import Derive, RoleValue
+    from exporter.parity.input_roles.input_use import Derive, RoleValue
 
 
 def _constant(value: RoleValue) -> Derive:
-    return lambda site: value
+    return lambda use: value
 
 
 _SCALES = ValueRange(0.01, 0.1)
@@ -39,7 +39,7 @@ ROLES: Mapping[tuple[str, int], Derive] = {
     ("AffineGrid", 1): sizes.affine_grid,
     ("MaxUnpool", 1): indices.unpool_indices,
     ("MaxUnpool", 2): sizes.unpooled,
-    ("Resize", 1): lambda site: sizes.scales(site) if len(site.node.input) == 2 else sizes.region(site),
+    ("Resize", 1): lambda use: sizes.scales(use) if len(use.node.input) == 2 else sizes.region(use),
     ("Resize", 2): sizes.scales,
     ("Resize", 3): sizes.resized_sizes,
     ("Upsample", 1): sizes.scales,
@@ -51,12 +51,12 @@ ROLES: Mapping[tuple[str, int], Derive] = {
     **{(f"Reduce{name}", 1): axes.reduced_axes for name in _REDUCTIONS},
     ("CumSum", 1): axes.last_axis,
     ("CumProd", 1): axes.last_axis,
-    ("Slice", 1): lambda site: [start for start, _ in axes.slices(site)],
-    ("Slice", 2): lambda site: [end for _, end in axes.slices(site)],
-    ("Slice", 3): lambda site: axes.slice_axes(site, site.count),
-    ("Slice", 4): lambda site: [1] * (site.count or len(axes.slice_axes(site, None))),
+    ("Slice", 1): lambda use: [start for start, _ in axes.slices(use)],
+    ("Slice", 2): lambda use: [end for _, end in axes.slices(use)],
+    ("Slice", 3): lambda use: axes.slice_axes(use, use.count),
+    ("Slice", 4): lambda use: [1] * (use.count or len(axes.slice_axes(use, None))),
     ("Pad", 1): sizes.pads,
-    ("Pad", 3): lambda site: find_changed(site, site.count),
+    ("Pad", 3): lambda use: find_changed(use, use.count),
     ("Split", 1): sizes.split,
     ("SplitToSequence", 1): sizes.split,
     ("TopK", 1): sizes.top_k,
@@ -72,8 +72,8 @@ ROLES: Mapping[tuple[str, int], Derive] = {
     ("DFT", 1): signals.dft_length,
     ("DFT", 2): axes.signal_axis,
     **{(f"{name}Window", 0): sizes.length for name in ("Hann", "Hamming", "Blackman")},
-    ("MelWeightMatrix", 0): lambda site: [site.result[1] if site.result else 8],
-    ("MelWeightMatrix", 1): lambda site: [2 * (site.result[0] - 1) if site.result else 16],
+    ("MelWeightMatrix", 0): lambda use: [use.result[1] if use.result else 8],
+    ("MelWeightMatrix", 1): lambda use: [2 * (use.result[0] - 1) if use.result else 16],
     ("MelWeightMatrix", 2): _constant([8192]),
     ("MelWeightMatrix", 3): _constant([0.0]),
     ("MelWeightMatrix", 4): _constant([4096.0]),

@@ -1,7 +1,7 @@
 """Computes quantised 3-D convolutions in onnxruntime's own int8 operators, with channels last.
 
 *Given* `Conv(Dequantize(xq), Dequantize(Wq), Dequantize(bq))`, ReLU and MaxPool, as `QuantizeDequantize` leaves them
-with uint8 activations. *Result*: xq transposed to channels last, the operators of `conv_form`, and a Transpose back,
+with uint8 activations. *Result*: xq transposed to channels last, the operators of `conv_variant`, and a Transpose back,
 which cancels with that of the next layer. Where every reader quantises the result in the same way, it stays in uint8;
 otherwise a DequantizeLinear follows. *Algebra*: QLinearConv is defined as that graph, but rounds the result once more;
 quantisation is monotone, so that it commutes with a maximum.
@@ -27,7 +27,7 @@ from exporter.passes.base import (
 )
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FIRST, LAST
-from exporter.passes.quantize.conv_form import CONTRIB, ConvNumbers, ConvSite, Form, emit, match_site
+from exporter.passes.quantize.conv_variant import CONTRIB, ConvChain, ConvNumbers, ConvVariant, emit, match_chain
 from exporter.passes.quantize.layers import BIAS, WEIGHT
 from exporter.passes.quantize.qdq import Scheme
 
@@ -42,38 +42,40 @@ class ChannelsLastInt8(GraphPass):
     condition = "A 3-D Conv in one group of a quantised input of known size."
     reason = "onnxruntime computes it in int8 without converting to float32 and without transposing between layers."
 
-    def __init__(self, scheme: Scheme, forms: Mapping[str, Form], times: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self, scheme: Scheme, variants: Mapping[str, ConvVariant], times: Mapping[str, float] | None = None
+    ) -> None:
         """Make the pass.
 
         Args:
             scheme: how the layers were quantised; with the range of each convolution's result.
-            forms: {convolution: how it is computed}; those that are missing stay.
+            variants: {convolution: how it is computed}; those that are missing stay.
             times: {convolution: measured milliseconds}, for the decisions.
         """
         super().__init__()
-        self.scheme, self.forms, self.times = scheme, forms, times or {}
+        self.scheme, self.variants, self.times = scheme, variants, times or {}
 
     def rewrite(self, model: ir.Model) -> bool:
         """See `GraphPass`."""
         modified = False
         for conv in find_nodes(model, "Conv"):
-            site, form = match_site(conv), self.forms.get(display_name(conv))
-            if site is None or form is None or not _is_quantized(conv):
+            chain, variant = match_chain(conv), self.variants.get(display_name(conv))
+            if chain is None or variant is None or not _is_quantized(conv):
                 continue
-            readers = _quantizing_readers(site.result)
-            if not readers and str(site.result.name) not in self.scheme.ranges:
+            readers = _quantizing_readers(chain.result)
+            if not readers and str(chain.result.name) not in self.scheme.ranges:
                 self.decide(conv, "left with Q/DQ", "the range of its result was not measured")
                 continue
-            modified = self._replace(model, site, form, readers) or modified
+            modified = self._replace(model, chain, variant, readers) or modified
         if modified and CONTRIB not in model.graph.opset_imports:
             model.graph.opset_imports[CONTRIB] = 1
         return modified
 
-    def _replace(self, model: ir.Model, site: ConvSite, form: Form, readers: list[ir.Node]) -> bool:
-        conv, result, name = site.nodes[0], site.result, display_name(site.nodes[0])
+    def _replace(self, model: ir.Model, chain: ConvChain, variant: ConvVariant, readers: list[ir.Node]) -> bool:
+        conv, result, name = chain.nodes[0], chain.result, display_name(chain.nodes[0])
         pair = _pair(readers[0]) if readers else self._result_pair(model, name, str(result.name))
         zero_point = constant(pair[1])
-        if site.has_relu and (zero_point is None or zero_point.numpy() != 0):
+        if chain.has_relu and (zero_point is None or zero_point.numpy() != 0):
             self.decide(
                 conv, "left with Q/DQ", "the zero point of its result is not 0, so that its ReLU is not implied"
             )
@@ -88,14 +90,16 @@ class ChannelsLastInt8(GraphPass):
         builder = Builder(model, f"{name}.int8")
         numbers = ConvNumbers(_pair(activation), pair, weight, scale, bias, (weight_name, bias_name))
         x = builder.op("Transpose", "channels_last", activation.inputs[0], perm=LAST)
-        y = builder.op("Transpose", "channels_first", emit(builder, x, site, numbers, form), perm=FIRST)
+        y = builder.op("Transpose", "channels_first", emit(builder, x, chain, numbers, variant), perm=FIRST)
         new = builder.op("DequantizeLinear", "dequantize", y, *pair)
         y.shape, y.type = result.shape, ir.TensorType(ir.DataType.UINT8)
-        ir.convenience.replace_nodes_and_values(model.graph, site.nodes[-1], site.nodes, builder.nodes, [result], [new])
+        ir.convenience.replace_nodes_and_values(
+            model.graph, chain.nodes[-1], chain.nodes, builder.nodes, [result], [new]
+        )
         for reader in readers:
             reader.outputs[0].replace_all_uses_with(y)
             model.graph.remove(reader, safe=True)
-        self.decide(conv, str(form), "int8 with channels last")
+        self.decide(conv, str(variant), "int8 with channels last")
         self.decisions[-1] = replace(self.decisions[-1], measured_ms=self.times.get(name), replaces=True)
         return True
 

@@ -1,11 +1,11 @@
 """The ways in which a network can be quantised, and the fastest of them on this machine.
 
 - *symmetric Q/DQ*: int8 with zero point 0 between QuantizeLinear and DequantizeLinear, biases in float32: TensorRT's
-  form, and the portable one.
-- *Q/DQ*: uint8 activations and int32 biases: the form that onnxruntime's CPU provider turns into its int8 operators
+  variant, and the portable one.
+- *Q/DQ*: uint8 activations and int32 biases: the variant that onnxruntime's CPU provider turns into its int8 operators
   when it loads the file.
 - *QLinearConv, 3-D*: those operators in the file, with channels last.
-- *QLinearConv*: each convolution in the form that is the fastest here; see `conv_form`.
+- *QLinearConv*: each convolution in the variant that is the fastest here; see `conv_variant`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from exporter.passes.cancel_transposes import CancelTransposes
 from exporter.passes.cleanup import RemoveDeadCode
 from exporter.passes.decisions import UNDONE
 from exporter.passes.quantize.channels_last import ChannelsLastInt8
-from exporter.passes.quantize.conv_form import Form, match_site
+from exporter.passes.quantize.conv_variant import ConvVariant, match_chain
 from exporter.passes.quantize.layers import find_layers
-from exporter.passes.quantize.measure_forms import DIRECT, choose_forms
+from exporter.passes.quantize.measure_variants import DIRECT, choose_variants
 from exporter.passes.quantize.qdq import Activations, QuantizeDequantize, Scheme
 from exporter.passes.shapes import get_shape, infer_shapes
 from models.progress import Progress, no_progress
@@ -42,14 +42,14 @@ class Plan:
         name: what notes and the manifest call it.
         activations: their type.
         quantize_bias: biases are int32.
-        forms: {convolution: its form}, of those that run as QLinearConv.
-        times: {convolution: its milliseconds in that form}, where they were measured.
+        variants: {convolution: its variant}, of those that run as QLinearConv.
+        times: {convolution: its milliseconds in that variant}, where they were measured.
     """
 
     name: str
     activations: Activations = "int8"
     quantize_bias: bool = False
-    forms: Mapping[str, Form] = field(default_factory=dict[str, Form])
+    variants: Mapping[str, ConvVariant] = field(default_factory=dict[str, ConvVariant])
     times: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def apply(self, model: ir.Model, ranges: Ranges, raised: frozenset[str] = frozenset()) -> PassesResult:
@@ -63,11 +63,11 @@ class Plan:
         Raises:
             C3DExportError: a pass failed, which is a fault of this tool or its libraries.
         """
-        zero_points = {name: form.zero_point for name, form in self.forms.items()}
+        zero_points = {name: variant.zero_point for name, variant in self.variants.items()}
         scheme = Scheme(ranges, self.activations, self.quantize_bias, raised, zero_points)
         passes = [QuantizeDequantize(scheme)]
-        if self.forms:
-            passes += [ChannelsLastInt8(scheme, self.forms, self.times), CancelTransposes(), RemoveDeadCode()]
+        if self.variants:
+            passes += [ChannelsLastInt8(scheme, self.variants, self.times), CancelTransposes(), RemoveDeadCode()]
         done = run_passes(model.clone(), passes)
         for row in done.decisions:
             if row.action == UNDONE:
@@ -81,9 +81,9 @@ UNSIGNED = Plan("Q/DQ", "uint8", quantize_bias=True)
 
 def find_activations(model: ir.Model) -> list[str]:
     """Return the names of the activations whose ranges a plan may need: of layers' inputs and convolutions' results."""
-    sites = [match_site(conv) for conv in find_nodes(model, "Conv")]
+    chains = [match_chain(conv) for conv in find_nodes(model, "Conv")]
     names = [str(layer.source.name) for layer in find_layers(model)]
-    return list(dict.fromkeys([*names, *(str(site.result.name) for site in sites if site is not None)]))
+    return list(dict.fromkeys([*names, *(str(chain.result.name) for chain in chains if chain is not None)]))
 
 
 def fastest_plan(
@@ -99,13 +99,13 @@ def fastest_plan(
     """
     model = model.clone()
     infer_shapes(model)
-    chosen = choose_forms(model, progress, cache)
-    forms = {name: form for name, (form, _) in chosen.items()}
-    times = {name: found[str(form)] for name, (form, found) in chosen.items() if str(form) in found}
+    chosen = choose_variants(model, progress, cache)
+    variants = {name: variant for name, (variant, _) in chosen.items()}
+    times = {name: found[str(variant)] for name, (variant, found) in chosen.items() if str(variant) in found}
     plans = [PORTABLE, UNSIGNED]
-    if forms:
-        plans.append(Plan("QLinearConv, 3-D", "uint8", quantize_bias=True, forms=dict.fromkeys(forms, DIRECT)))
-        plans.append(Plan("QLinearConv", "uint8", quantize_bias=True, forms=forms, times=times))
+    if variants:
+        plans.append(Plan("QLinearConv, 3-D", "uint8", quantize_bias=True, variants=dict.fromkeys(variants, DIRECT)))
+        plans.append(Plan("QLinearConv", "uint8", quantize_bias=True, variants=variants, times=times))
     models = {plan.name: ir.to_proto(plan.apply(model, ranges).model) for plan in plans}
     (source,) = model.graph.inputs
     shape = [size if isinstance(size, int) else 1 for size in get_shape(source) or ()]

@@ -37,7 +37,7 @@ BINS = 2048
 """Bins of a histogram, from minus to plus the largest magnitude."""
 LEVELS = 256
 """Levels that the entropy method quantises a histogram to."""
-SHARE = 99.999
+PERCENT = 99.999
 """Percent of the values inside the percentile range."""
 
 
@@ -60,7 +60,7 @@ def measure_ranges(
     from exporter.engines.onnxruntime import OnnxRuntime
 
     collector = HistogramCollector(
-        method=ENTROPY, symmetric=False, num_bins=BINS, num_quantized_bins=LEVELS, percentile=SHARE, scenario="same"
+        method=ENTROPY, symmetric=False, num_bins=BINS, num_quantized_bins=LEVELS, percentile=PERCENT, scenario="same"
     )
     lowest, highest = dict.fromkeys(names, np.inf), dict.fromkeys(names, -np.inf)
     with OnnxRuntime(path, RuntimeOptions()) as plain:

@@ -69,7 +69,7 @@ class WinogradEmitter:
         image = self.match.rank == IMAGE
         x = self._op("Transpose", "channels_last", source, perm=IMAGE_LAST if image else LAST)
         weights = self._weights()
-        parts = [self._of(part)._compute(x, weights) for part in self.tiling.split_time(self.match.outputs)]
+        parts = [self._make_emitter(part)._compute(x, weights) for part in self.tiling.split_time(self.match.outputs)]
         x = parts[0] if len(parts) == 1 else self._op("Concat", "parts", *parts, axis=1)
         x = x if self._assembled == self.match.result else self._slice(x, self.match.result)
         x = self._with_bias(x)
@@ -79,7 +79,7 @@ class WinogradEmitter:
         x = self._op("Transpose", "channels_first", x, perm=IMAGE_FIRST if image else FIRST)
         return self._builder.nodes, x
 
-    def _of(self, part: Tiling) -> WinogradEmitter:
+    def _make_emitter(self, part: Tiling) -> WinogradEmitter:
         """Return an emitter, into the same model, of some of the tiles."""
         emitter = copy(self)
         emitter.tiling = part

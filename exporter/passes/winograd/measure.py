@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from exporter.passes.autotune import Measurements, measure
 from exporter.passes.base import find_nodes
-from exporter.passes.subgraph import INPUT, extract_subgraph
+from exporter.passes.subgraph import INPUT_NAME, extract_subgraph
 from exporter.passes.winograd.emit import replace_conv
 from exporter.passes.winograd.pattern import IMAGE, KERNELS, TIME_KERNEL, ConvMatch, match_conv
 from exporter.passes.winograd.tile_shape import TileShape
@@ -33,7 +33,7 @@ def measure_tile_shapes(
         {tile shape: milliseconds}, without those that onnxruntime rejects.
     """
     models = {name: ir.to_proto(make_candidate(match, shape, opset)) for name, shape in tile_shapes.items()}
-    return measure(models, {INPUT: make_input(match, match.size)}, progress, cache)
+    return measure(models, {INPUT_NAME: make_input(match, match.size)}, progress, cache)
 
 
 def make_candidate(

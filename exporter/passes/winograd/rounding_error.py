@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from exporter.passes.autotune import open_session
 from exporter.passes.base import constant, relative_error
-from exporter.passes.subgraph import INPUT
+from exporter.passes.subgraph import INPUT_NAME
 from exporter.passes.winograd.measure import make_candidate, make_input
 from exporter.passes.winograd.pattern import IMAGE, ConvMatch
 from exporter.passes.winograd.tile_shape import TileShape
@@ -36,7 +36,7 @@ def layer_errors(match: ConvMatch, tile_shape: TileShape, opset: int) -> LayerEr
 
     def error(shape: TileShape | None) -> float:
         session = open_session(ir.to_proto(make_candidate(match, shape, opset, size)))
-        return relative_error(np.asarray(session.run(None, {INPUT: x})[0]), exact)
+        return relative_error(np.asarray(session.run(None, {INPUT_NAME: x})[0]), exact)
 
     return LayerErrors(error(tile_shape), error(None))
 

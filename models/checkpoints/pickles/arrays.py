@@ -19,7 +19,7 @@ from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.limits import Budget
 from models.checkpoints.pickles.plain import as_view
 from models.checkpoints.pickles.storages import as_sizes, shown_sizes
-from models.checkpoints.pickles.values import Foreign, Global
+from models.checkpoints.pickles.values import Global, UnbuiltObject
 
 DTYPES: dict[str, torch.dtype] = {
     "b1": torch.bool,
@@ -118,12 +118,12 @@ class ArrayValue:
             self._result = self._make(budget)
         return self._result
 
-    def _make(self, budget: Budget) -> Tensor | Foreign:
+    def _make(self, budget: Budget) -> Tensor | UnbuiltObject:
         if self.dtype is None:
             raise PickleError("a NumPy array has no values")
         dtype = self.dtype.torch
         if dtype is None:
-            return Foreign("numpy.ndarray", [self.dtype, self.content])
+            return UnbuiltObject("numpy.ndarray", [self.dtype, self.content])
         raw = as_view(self.content, budget)
         if raw is None or raw.nbytes != prod(self.shape) * dtype.itemsize:
             held = "no bytes" if raw is None else f"{raw.nbytes} bytes"
@@ -143,7 +143,7 @@ def build_dtype(arguments: list[object], budget: Budget) -> object:
         case [str(code), *_]:
             return ArrayDtype("numpy.dtype", [], code.lstrip("|<>="), code.startswith(">"))
         case [Global() as cls, *_]:
-            return ArrayDtype("numpy.dtype", [], "bfloat16" if cls == BFLOAT16 else cls.shown)
+            return ArrayDtype("numpy.dtype", [], "bfloat16" if cls == BFLOAT16 else cls.display_name)
         case _:
             return None
 

@@ -9,7 +9,7 @@ from models.checkpoints.pickles.keys import as_key
 from models.checkpoints.pickles.limits import OBJECT_COST
 from models.checkpoints.pickles.literals import Handler
 from models.checkpoints.pickles.machine import Machine
-from models.checkpoints.pickles.values import Foreign, TupleItems
+from models.checkpoints.pickles.values import TupleItems, UnbuiltObject
 
 
 def _empty_list(machine: Machine) -> None:
@@ -70,7 +70,7 @@ def _extend(machine: Machine, items: list[object]) -> None:
     target = machine.stack[-1]
     if type(target) is list:
         cast("list[object]", target).extend(items)
-    elif isinstance(target, Foreign):
+    elif isinstance(target, UnbuiltObject):
         target.list_elements().extend(items)
     else:
         raise PickleError(f"it appends to a {type(target).__name__}")
@@ -88,7 +88,7 @@ def _set_items_mark(machine: Machine) -> None:
 
 def _set_items(machine: Machine, items: list[object]) -> None:
     target = machine.stack[-1]
-    if isinstance(target, Foreign):
+    if isinstance(target, UnbuiltObject):
         target = target.dict_entries()
     if type(target) is not dict or len(items) % 2:
         raise PickleError(f"it sets items of a {type(target).__name__}")

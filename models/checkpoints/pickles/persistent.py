@@ -23,16 +23,22 @@ def parse_identifier(identifier: object) -> object:
     if not isinstance(identifier, str):
         return identifier
     if found := _STORAGE.fullmatch(identifier):
-        items: list[object] = ["storage", _named(found["class"]), found["key"], found["location"], int(found["count"])]
+        items: list[object] = [
+            "storage",
+            _parse_global(found["class"]),
+            found["key"],
+            found["location"],
+            int(found["count"]),
+        ]
         if found["view"]:
             view = found["view_key"], found["offset"], found["size"]
             items.append(None if view[0] is None else [view[0], int(view[1]), int(view[2])])
         return items
     if found := _MODULE.match(identifier):
-        return ["module", _named(found["class"]), None, None]
+        return ["module", _parse_global(found["class"]), None, None]
     return identifier
 
 
-def _named(path: str) -> Global:
+def _parse_global(path: str) -> Global:
     module, _, name = path.rpartition(".")
     return Global(module, name)

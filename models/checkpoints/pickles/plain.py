@@ -10,7 +10,7 @@ from typing import cast
 
 from models.checkpoints.pickles.keys import as_key
 from models.checkpoints.pickles.limits import LARGE, Budget
-from models.checkpoints.pickles.values import Foreign, Global, LargeText, TupleItems
+from models.checkpoints.pickles.values import Global, LargeText, TupleItems, UnbuiltObject
 
 LATIN1 = frozenset({"latin1", "latin-1", "iso-8859-1", "iso8859-1"})
 
@@ -128,7 +128,7 @@ def reconstruct(arguments: list[object], budget: Budget) -> object:
     """`copyreg._reconstructor(class, base, state)`: how protocols 0 and 1 write an object of a Python class."""
     match arguments:
         case [Global() as cls, Global(module="builtins" | "__builtin__"), state]:
-            return Foreign(cls.shown, [] if state is None else [state])
+            return UnbuiltObject(cls.display_name, [] if state is None else [state])
         case _:
             return None
 
@@ -137,6 +137,6 @@ def get_attribute(arguments: list[object], budget: Budget) -> object:
     """`getattr(class, name)`: how some Python versions write a member of an enum. Nothing is looked up."""
     match arguments:
         case [Global() as cls, str(name)]:
-            return Foreign(Global(cls.shown, name[:LARGE]).shown)
+            return UnbuiltObject(Global(cls.display_name, name[:LARGE]).display_name)
         case _:
             return None

@@ -10,7 +10,7 @@ from models.checkpoints.pickles.arrays import ArrayValue
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.limits import MAX_DEPTH, Budget
 from models.checkpoints.pickles.storages import DTYPES, Storage, TensorValue
-from models.checkpoints.pickles.values import Foreign, Global, LargeText
+from models.checkpoints.pickles.values import Global, LargeText, UnbuiltObject
 
 
 def resolve(root: object, budget: Budget) -> object:
@@ -71,10 +71,10 @@ class _Resolver:
             case Storage():
                 self._count()
                 tensor = value.resolve(self._budget)
-                return Foreign("torch.storage.UntypedStorage") if tensor is None else tensor
+                return UnbuiltObject("torch.storage.UntypedStorage") if tensor is None else tensor
             case Global():
                 dtype = DTYPES.get(value.name) if value.module == "torch" else None
-                return dtype or Foreign(value.shown)
+                return dtype or UnbuiltObject(value.display_name)
             case LargeText():
                 return value.decode(self._budget)
             case memoryview():

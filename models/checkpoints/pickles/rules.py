@@ -23,7 +23,7 @@ from models.checkpoints.pickles.storages import (
     as_sizes,
     make_tensor,
 )
-from models.checkpoints.pickles.values import Foreign, Global, TupleItems
+from models.checkpoints.pickles.values import Global, TupleItems, UnbuiltObject
 
 Constructor = Callable[[list[object], Budget], object]
 """Returns a value; None if it is given other arguments than its writer's. The call then becomes a placeholder."""
@@ -177,9 +177,9 @@ class TableRules:
                 raise PickleError(f"it names more than {MAX_GLOBALS} classes and functions")
             reference = self._references[key] = Global(*key)
             if is_hazard(*key):
-                self.hazards.add(reference.shown)
+                self.hazards.add(reference.display_name)
             if not _is_known(*key):
-                self.not_built.add(reference.shown)
+                self.not_built.add(reference.display_name)
         return self._references[key]
 
     def call(self, function: object, arguments: list[object]) -> object:
@@ -191,13 +191,13 @@ class TableRules:
         if function == NEW_OBJECT and arguments:
             function, arguments = arguments[0], arguments[1:]
         if isinstance(function, NotBuilt):
-            return Foreign(function.name, [function, *arguments])
+            return UnbuiltObject(function.name, [function, *arguments])
         if not isinstance(function, Global):
             raise PickleError(f"it calls a {type(function).__name__}")
         result = self._construct(function, arguments)
         if result is None:
-            self.not_built.add(function.shown)
-            return Foreign(function.shown, list(arguments))
+            self.not_built.add(function.display_name)
+            return UnbuiltObject(function.display_name, list(arguments))
         return result
 
     def _construct(self, function: Global, arguments: list[object]) -> object:
@@ -213,7 +213,7 @@ class TableRules:
             case Global("builtins", "getattr"), _:
                 member = plain.get_attribute(arguments, self.budget)
                 if member is None:
-                    self.hazards.add(function.shown)
+                    self.hazards.add(function.display_name)
                 return member
             case _:
                 return self._from_table(function, arguments)
@@ -225,7 +225,7 @@ class TableRules:
             return None
         first = arguments[0] if arguments else None
         if isinstance(first, NotBuilt) and not isinstance(first, ArrayDtype) and constructor is not _first:
-            return Foreign(first.name, list(arguments))
+            return UnbuiltObject(first.name, list(arguments))
         return constructor(arguments, self.budget)
 
     def build(self, target: object, state: object) -> None:
@@ -236,7 +236,7 @@ class TableRules:
         """
         if isinstance(target, (ArrayValue, ArrayDtype)):
             target.set_state(state)
-        elif isinstance(target, Foreign):
+        elif isinstance(target, UnbuiltObject):
             match state:
                 case TupleItems() if len(state) == 2 and all(isinstance(part, (dict, type(None))) for part in state):
                     target.parts.extend(part for part in state if part)  # attributes, and those of __slots__

@@ -142,7 +142,7 @@ def storage_dtype(storage_type: object) -> torch.dtype:
     """
     if isinstance(storage_type, Global) and storage_type.module in STORAGE_MODULES and storage_type.name in STORAGES:
         return STORAGES[storage_type.name]
-    shown = storage_type.shown if isinstance(storage_type, Global) else f"a {type(storage_type).__name__}"
+    shown = storage_type.display_name if isinstance(storage_type, Global) else f"a {type(storage_type).__name__}"
     raise PickleError(f"a storage's class is {shown}, which torch does not have")
 
 

@@ -29,13 +29,13 @@ class Global:
     name: str
 
     @property
-    def shown(self) -> str:
+    def display_name(self) -> str:
         """Its name for display, without control characters and of a bounded length."""
         return printable(f"{self.module}.{self.name}")
 
 
 @dataclass(eq=False, repr=False)
-class Foreign(NotBuilt):
+class UnbuiltObject(NotBuilt):
     """An object that was not built, with the dict and list entries that its pickle adds to it.
 
     Attributes:

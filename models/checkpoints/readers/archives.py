@@ -21,7 +21,7 @@ from typing import BinaryIO, cast
 
 from models.checkpoints.pickles.torch_tar import MEMBERS as TORCH_TAR
 from models.checkpoints.readers.base import MappedFile
-from models.checkpoints.readers.compressions import CHUNK, HEAD, STARTS, Chunks, find_compression, unpack
+from models.checkpoints.readers.compressions import CHUNK, PROBED_BYTES, STARTS, Chunks, find_compression, unpack
 from models.checkpoints.readers.zip_archive import is_zip, member_names
 from models.errors import CheckpointError, join_limited
 from models.paths import DESCRIPTORS
@@ -72,11 +72,11 @@ def open_inside(file: MappedFile, suffixes: Collection[str]) -> Generator[Mapped
     """
     with ExitStack() as stack:
         inner = file
-        if kind := find_compression(inner.data[:HEAD]):
+        if kind := find_compression(inner.data[:PROBED_BYTES]):
             inner = stack.enter_context(_decompressed(inner, kind))
         if members := _members(inner):
             inner = stack.enter_context(_only_checkpoint(inner, members, suffixes))
-        if inner is not file and (find_compression(inner.data[:HEAD]) or _members(inner)):
+        if inner is not file and (find_compression(inner.data[:PROBED_BYTES]) or _members(inner)):
             raise CheckpointError(
                 f"{file.path}: {inner.name} inside is itself an archive; unpack {file.path.name} first, then give that"
             )
@@ -226,7 +226,7 @@ def _is_checkpoint(member: Member, suffixes: Collection[str]) -> bool:
         return False
     if path.suffix.lower() in suffixes and path.suffix.lower() != ".binaryproto":  # Caffe's mean beside its weights
         return True
-    head = next(member.chunks(), b"")[:HEAD]
+    head = next(member.chunks(), b"")[:PROBED_BYTES]
     if not path.suffix or NUMBERED.fullmatch(path.suffix.lower()):  # Caffe's files, and TensorFlow's of version 1
         return b"\0" in head
     return head.startswith(STARTS)

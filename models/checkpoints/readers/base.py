@@ -22,7 +22,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from models.checkpoints.contents import MAX_TENSORS, Contents, NotBuilt, flatten
+from models.checkpoints.contents import MAX_TENSORS, NotBuilt, TensorTree, flatten
 from models.checkpoints.copying import copy_bytes
 from models.config import InputSize
 from models.errors import CheckpointError
@@ -181,7 +181,7 @@ class ReadResult:
     class_names: tuple[str, ...] | None = None
 
     @cached_property
-    def contents(self) -> Contents:
+    def contents(self) -> TensorTree:
         """Every tensor of the file, by its path."""
         return flatten(self.content)
 

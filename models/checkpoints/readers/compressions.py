@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 CHUNK = 1 << 20
-HEAD = 512
+PROBED_BYTES = 512
 GZIP_BITS = zlib.MAX_WBITS | 16
 """zlib's sign for gzip's header."""
 MAX_STREAMS = 1000
@@ -38,7 +38,7 @@ Chunks = Iterator[bytes]
 
 
 def find_compression(head: bytes) -> str:
-    """Return the name of the compression that a file of which `head` is the first HEAD bytes has; "" for none."""
+    """Return the name of the compression of a file that starts with `head`, PROBED_BYTES bytes; "" for none."""
     known = next((name for start, name in COMPRESSIONS.items() if head.startswith(start)), "")
     return known or ("zlib" if _is_zlib_pickle(head) else "")
 

@@ -5,11 +5,11 @@ The pickle is interpreted by `models.checkpoints.pickles`: nothing of the file i
 
 from __future__ import annotations
 
-from models.checkpoints.foreign import require_tensors
 from models.checkpoints.pickles import PickleError, read_pickle
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.npz import torch_dtype
 from models.checkpoints.readers.object_arrays import number_arrays, unwrap_objects
+from models.checkpoints.unbuilt import require_tensors
 from models.errors import CheckpointError
 from models.npy_header import HEADER_ERRORS, read_header
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.checkpoints.foreign import require_tensors
 from models.checkpoints.pickles import PickleError, read_pickles
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.object_arrays import number_arrays, unwrap_objects
 from models.checkpoints.readers.zip_archive import Member, verified_members
+from models.checkpoints.unbuilt import require_tensors
 from models.errors import CheckpointError
 from models.npy_header import HEADER_ERRORS, read_header
 from models.unpacking import BAD_ZIP

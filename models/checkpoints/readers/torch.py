@@ -8,13 +8,13 @@ import tarfile
 from collections.abc import Mapping
 from typing import cast
 
-from models.checkpoints.foreign import require_tensors
 from models.checkpoints.pickles import PickleContent, PickleError, read_pickle, read_torch_tar, read_torch_zip
 from models.checkpoints.pickles.legacy import MAGIC_TEXT
 from models.checkpoints.pickles.torch_tar import MEMBERS
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.object_arrays import number_arrays
 from models.checkpoints.readers.zip_archive import Member, is_zip, verified_members
+from models.checkpoints.unbuilt import require_tensors
 from models.errors import CheckpointError
 
 PICKLE = "data.pkl"

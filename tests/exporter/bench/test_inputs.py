@@ -15,7 +15,7 @@ from models.specs import Signature, TensorSpec, frames_input
 HERE = Path("m.onnx")
 
 
-def feeds_of(
+def plan_feeds(
     signature: Signature,
     shapes: dict[str, tuple[int, ...]] | None = None,
     feeds: dict[str, Path | ValueRange] | None = None,
@@ -32,7 +32,7 @@ def one(*shape: int | str, name: str = "x", dtype: str = "float32") -> TensorSpe
 
 
 def test_a_free_first_size_is_the_batch_and_other_free_sizes_are_the_users() -> None:
-    feeds = feeds_of(taking(one("n", 3, "h", "w"), one(2, name="scale")), {"x": (1, 3, 224, 192)})
+    feeds = plan_feeds(taking(one("n", 3, "h", "w"), one(2, name="scale")), {"x": (1, 3, 224, 192)})
     assert feeds.sizes(4) == {"x": (4, 3, 224, 192), "scale": (2,)}
     assert feeds.messages(2, ("a", "b"))[0] == {"name": "a", "dtype": "float32", "shape": (2, 3, 224, 192)}
     assert feeds.fixed_batch is None
@@ -40,23 +40,23 @@ def test_a_free_first_size_is_the_batch_and_other_free_sizes_are_the_users() -> 
 
 def test_frames_of_any_size_are_those_of_a_small_video_unless_the_user_says_otherwise() -> None:
     frames = frames_input(TensorSpec("clip", "float32", ("n", 3, 16, 112, 112)))
-    feeds = feeds_of(taking(frames))
+    feeds = plan_feeds(taking(frames))
     assert feeds.sizes(2) == {"frames": (2, 16, 240, 320, 3)}
     assert feeds.unit == "clips"
     assert any("320x240" in note for note in feeds.plan.notes)
-    stated = feeds_of(taking(frames), {"frames": (1, 16, 480, 640, 3)})
+    stated = plan_feeds(taking(frames), {"frames": (1, 16, 480, 640, 3)})
     assert stated.sizes(1) == {"frames": (1, 16, 480, 640, 3)}
     assert not any("320x240" in note for note in stated.plan.notes)
 
 
 def test_batches_are_ascending_and_default_to_1_and_4() -> None:
-    feeds = feeds_of(taking(one("n", 3)))
+    feeds = plan_feeds(taking(one("n", 3)))
     assert feeds.batches(None) == (1, 4)
     assert feeds.batches((8, 1, 2)) == (1, 2, 8)
 
 
 def test_a_fixed_batch_is_the_only_one() -> None:
-    feeds = feeds_of(taking(one(2, 3)))
+    feeds = plan_feeds(taking(one(2, 3)))
     assert (feeds.batches(None), feeds.batches((2,))) == ((2,), (2,))
     with pytest.raises(UsageError, match="--batch 1,4: the model's batch is fixed: --batch 2"):
         feeds.batches((1, 4))
@@ -82,7 +82,7 @@ def test_an_archive_without_a_manifest_takes_what_the_user_or_another_artifact_s
 )
 def test_sizes_that_do_not_fit_are_refused(shapes: dict[str, tuple[int, ...]], reported: str) -> None:
     with pytest.raises(UsageError, match=reported):
-        feeds_of(taking(one("n", 3)), shapes)
+        plan_feeds(taking(one("n", 3)), shapes)
 
 
 def test_free_sizes_are_the_first_default_that_the_model_accepts(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_values_of_the_user(tmp_path: Path) -> None:
     np.save(tmp_path / "k.npy", np.arange(4))
     np.savez(tmp_path / "rows.npz", a=np.zeros((2, 3)), b=np.zeros((2, 6)))
     specs = taking(one("n", "m", name="a", dtype="int64"), one("n", 6, name="b"), one(4, name="k", dtype="int32"))
-    feeds = feeds_of(specs, {"a": (1, 3)}, {"a": ValueRange(0, 99), "k": tmp_path / "k.npy"})
+    feeds = plan_feeds(specs, {"a": (1, 3)}, {"a": ValueRange(0, 99), "k": tmp_path / "k.npy"})
     a, b, k = feeds.messages(2, ("a", "b", "c"))
     assert a == {"name": "a", "dtype": "int64", "shape": (2, 3), "low": 0, "high": 99}
     assert b == {"name": "b", "dtype": "float32", "shape": (2, 6)}
@@ -109,13 +109,13 @@ def test_values_of_the_user(tmp_path: Path) -> None:
 
 def test_inputs_of_no_known_type_are_refused() -> None:
     with pytest.raises(UsageError, match=r"x seq\(float32\): only tensors are fed"):
-        feeds_of(taking(one("n", dtype="seq(float32)")))
+        plan_feeds(taking(one("n", dtype="seq(float32)")))
     with pytest.raises(ArtifactError, match="takes no inputs"):
-        feeds_of(taking())
+        plan_feeds(taking())
 
 
 def test_other_artifacts_are_matched_by_name_else_by_position() -> None:
-    first = feeds_of(taking(one("n", 3), one("n", 3, name="y")))
+    first = plan_feeds(taking(one("n", 3), one("n", 3, name="y")))
     swapped = taking(one("n", 3, name="y"), one("n", 3))
     renamed = taking(one("n", 3, name="a"), one(1, 3, name="b"))
     assert matching_names(HERE, first, swapped) == ("x", "y")
@@ -125,6 +125,6 @@ def test_other_artifacts_are_matched_by_name_else_by_position() -> None:
 
 @pytest.mark.parametrize("other", [taking(one("n", 3)), taking(one("n", 3), one("n", 4)), taking(one(3), one("n", 3))])
 def test_an_artifact_that_takes_other_inputs_is_refused(other: Signature) -> None:
-    first = feeds_of(taking(one("n", 3), one("n", 3, name="y")))
+    first = plan_feeds(taking(one("n", 3), one("n", 3, name="y")))
     with pytest.raises(ArtifactError, match="takes other inputs than the first"):
         matching_names(HERE, first, other)

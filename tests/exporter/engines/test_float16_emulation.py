@@ -10,7 +10,7 @@ from helpers.graphs import graph, make_model, node, normal, run_onnxruntime, sav
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from exporter.engines import RuntimeOptions, find_engine, find_judge
+from exporter.engines import RuntimeOptions, find_engine, find_verifying_engine
 from exporter.engines.float16_emulation import Float16Emulation
 from exporter.engines.reference.rounding import round_to_float16
 
@@ -145,11 +145,11 @@ def test_the_body_of_a_loop_is_rounded_too(tmp_path: Path) -> None:
 
 
 def test_it_judges_float16_files_on_the_cpu_only() -> None:
-    assert find_judge("onnx", None, "fp16", "cpu").name == "float16-emulation"
-    assert find_judge("onnx", None, "fp16", "cuda").name == "onnxruntime"
-    assert find_judge("onnx", None, "fp32", "cpu").name == "onnxruntime"
-    assert find_judge("onnx", "openvino", "fp16", "cpu").name == "openvino"
-    assert find_judge("torchscript", None, "fp16", "cpu").name == "torchscript"
+    assert find_verifying_engine("onnx", None, "fp16", "cpu").name == "float16-emulation"
+    assert find_verifying_engine("onnx", None, "fp16", "cuda").name == "onnxruntime"
+    assert find_verifying_engine("onnx", None, "fp32", "cpu").name == "onnxruntime"
+    assert find_verifying_engine("onnx", "openvino", "fp16", "cpu").name == "openvino"
+    assert find_verifying_engine("torchscript", None, "fp16", "cpu").name == "torchscript"
     assert find_engine("onnx").name == "onnxruntime"
 
 

@@ -24,7 +24,7 @@ Array = NDArray[Any]
 SAMPLING = Sampling(8)
 
 
-def mean_of(clips: Array) -> Array:
+def compute_mean(clips: Array) -> Array:
     return clips.reshape(len(clips), -1).mean(axis=1, keepdims=True)
 
 
@@ -36,7 +36,7 @@ class MeanModel:
     threads = None
     batch: int = 1
     fixed_batch: bool = False
-    compute: Callable[[Array], Array] = mean_of
+    compute: Callable[[Array], Array] = compute_mean
     sizes: list[int] = field(default_factory=list[int])
 
     def transform(self, frame: Array) -> Array:
@@ -120,9 +120,9 @@ def test_a_batch_that_fails_is_run_clip_by_clip(videos: tuple[Path, Path, Path])
     dark = read_frames(videos[1])[8:16, ::4, ::4].astype(np.float32).mean()
 
     def refuse(clips: Array) -> Array:
-        if np.isclose(mean_of(clips), dark, atol=1e-3).any():
+        if np.isclose(compute_mean(clips), dark, atol=1e-3).any():
             raise CheckFailedError("fails on it")
-        return mean_of(clips)
+        return compute_mean(clips)
 
     events = run(MeanModel(batch=16, compute=refuse), *videos)
     ends = [event for event in events if isinstance(event, VideoEnd)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exporter.errors import CheckFailedError, UsageError, VideoError
-from exporter.inference.predictions import ClassScore, Values, VideoFailure, VideoPrediction
+from exporter.inference.predictions import ClassScore, ScoreType, VideoFailure, VideoPrediction
 from exporter.inference.ranking import ClassRanking, VideoScores, choose_ranked_output
 from exporter.inference.types import ClipOutputs, VideoEnd
 from models.specs import OutputKind, OutputSpec
@@ -16,7 +16,7 @@ SOFTMAX = np.exp(LOGITS.astype(np.float64)) / np.exp(LOGITS.astype(np.float64)).
 
 
 def video(
-    average: Values = "probabilities", kind: OutputKind = "scores", names: tuple[str, ...] | None = None, **more: int
+    average: ScoreType = "probabilities", kind: OutputKind = "scores", names: tuple[str, ...] | None = None, **more: int
 ) -> VideoPrediction:
     scores = VideoScores(ClassRanking("logits", kind, average, names, top=2, per_clip=True, **more))
     for index, row in enumerate(LOGITS):

@@ -68,7 +68,7 @@ def test_a_tree_is_found_measured_and_ended() -> None:
         assert found == [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
         assert process.pid in memory.descendants(os.getpid())
         alone = memory.resident_memory(process.pid)
-        assert 0 < alone < memory.held_memory(process.pid)
+        assert 0 < alone < memory.used_memory(process.pid)
         memory.end_tree(process.pid)
     assert memory.resident_memory(process.pid) == 0
     assert all(map(ends, found))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.run import BIN, python
 
-from exporter.isolation.streams import last_words
+from exporter.isolation.streams import last_line
 
 COMMAND = """
 import logging, os, subprocess, sys, warnings
@@ -96,7 +96,7 @@ def test_a_report_can_be_written_to_stdout(tmp_path: Path) -> None:
     [(b"", ""), (b"\n \n", ""), (b"one\n  two \n\n", "two"), (b"\xff" * 3, "\ufffd" * 3), (b"x" * 1000, "x" * 300)],
 )
 def test_last_words(printed: bytes, words: str) -> None:
-    assert last_words(printed) == words
+    assert last_line(printed) == words
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])

@@ -48,7 +48,7 @@ def test_batches_hold_rows_of_one_size(made: InputSet) -> None:
             assert made.select(batch.rows)["frames"].shape[0] == len(batch.rows)
     assert {row for batch in fixed for row in batch.rows} == set(range(len(made.names)))
     row = made.names.index("video")
-    assert made.alike(row) == (row,)
+    assert made.same_shape_rows(row) == (row,)
 
 
 def test_the_same_seed_gives_the_same_frames(made: InputSet) -> None:

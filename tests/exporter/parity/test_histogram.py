@@ -21,7 +21,7 @@ def count_errors(
     return found
 
 
-def bin_of(found: ErrorHistogram, ratio: float) -> int:
+def find_bin(found: ErrorHistogram, ratio: float) -> int:
     """Return the bin's number by looking at every bin."""
     (index,) = [i for i in range(len(found.bin_edges) - 1) if found.bin_edges[i] < ratio <= found.bin_edges[i + 1]]
     return index
@@ -35,7 +35,7 @@ def test_ratios_to_a_fixed_budget() -> None:
     assert found.float32_exact == 6
     wanted = [0] * (len(BIN_EDGES) - 1)
     for ratio in (0.5, 1.0, 1.5, 2e-6, 4000):
-        wanted[bin_of(found, ratio)] += 1
+        wanted[find_bin(found, ratio)] += 1
     assert list(found.artifact) == wanted
     assert sum(found.float32) == 0
     assert found.nonfinite_mismatches == 0
@@ -57,7 +57,7 @@ def test_each_row_has_its_own_budget_and_all_numbers_are_counted() -> None:
             if number == np.float32(true):
                 right += 1
             else:
-                wanted[bin_of(found, abs(float(number) - true) / budget)] += 1
+                wanted[find_bin(found, abs(float(number) - true) / budget)] += 1
     assert list(found.artifact) == wanted
     assert found.artifact_exact == right
 

@@ -53,7 +53,7 @@ def test_the_layers_that_cost_most_are_raised_until_it_holds():
     assert found.snr_db == pytest.approx(39.91, abs=0.01)
     assert found.base_db == pytest.approx(18.82, abs=0.01)
     assert [row.gain_db for row in found.rows] == pytest.approx([6.26, 14.83], abs=0.01)
-    assert [row.alone_db for row in found.rows] == pytest.approx([20.0, 25.23], abs=0.01)
+    assert [row.single_layer_db for row in found.rows] == pytest.approx([20.0, 25.23], abs=0.01)
 
 
 def test_one_more_layer_each_time_that_the_caller_rejects_a_set():

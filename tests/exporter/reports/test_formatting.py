@@ -16,7 +16,7 @@ from exporter.reports.formatting import (
     escape_name,
     format_bytes,
     format_scores,
-    printable,
+    replace_invisible,
     times,
 )
 from models.text import shorten
@@ -51,7 +51,7 @@ def test_scores_of_a_table_have_the_same_decimals(values: tuple[float, ...], tex
 
 
 def test_control_characters_are_replaced() -> None:
-    assert printable("a\x07\tb\n\u202e") == "a\ufffd\tb\n\ufffd"
+    assert replace_invisible("a\x07\tb\n\u202e") == "a\ufffd\tb\n\ufffd"
 
 
 @pytest.mark.parametrize(

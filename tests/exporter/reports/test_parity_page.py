@@ -83,7 +83,7 @@ def test_charts_have_text_alternatives(page: Page) -> None:
     assert all(film["role"] == "img" and "Frames 1, 4, 7, 10, 13 and 16" in film["aria-label"] for film in films)
 
 
-def rows_of(page: Page, caption: str) -> list[list[str]]:
+def read_rows(page: Page, caption: str) -> list[list[str]]:
     """Return the cells of the table of this caption."""
     source = page.source[page.source.index(caption) :]
     body = source[source.index("<tbody>") : source.index("</tbody>")]
@@ -91,21 +91,21 @@ def rows_of(page: Page, caption: str) -> list[list[str]]:
 
 
 def test_every_input_has_its_numbers(pages: dict[str, Page]) -> None:
-    rows = rows_of(pages["passed"], "Absolute errors of output logits")
+    rows = read_rows(pages["passed"], "Absolute errors of output logits")
     assert [row[:6] for row in rows] == [
         ["random", "1", "pass", "7%", "5.6e-07", "1.0e-06"],
         ["zeros", "1", "pass", "3%", "2.5e-07", "1.0e-06"],
         ["ride.mp4", "1", "pass", "5%", "4.2e-07", "1.0e-06"],
         ["random + ride.mp4", "2", "pass", "4%", "3.4e-07", "1.0e-06"],
     ]
-    failed = rows_of(pages["failed"], "Absolute errors of output logits")
+    failed = read_rows(pages["failed"], "Absolute errors of output logits")
     assert failed[0][:4] == ["random", "1", "FAIL", "8,352x"]
 
 
 def test_the_highest_classes_are_side_by_side(pages: dict[str, Page]) -> None:
-    rows = rows_of(pages["passed"], "ride.mp4: five highest of logits")
+    rows = read_rows(pages["passed"], "ride.mp4: five highest of logits")
     assert rows[0] == ["1", "400", "5.5000", "400", "5.5000", "400", "5.5000"]
-    (other,) = [row for row in rows_of(pages["passed"], "random: five highest of logits") if "differs:" in row]
+    (other,) = [row for row in read_rows(pages["passed"], "random: five highest of logits") if "differs:" in row]
     assert other == ["5", "524", "1.5000", "524", "1.5000", "≠", "differs:", "7", "1.5000"]
     frames = [image for image in pages["passed"].named("img") if image["src"].startswith("data:image/jpeg;base64,")]
     assert len(frames) == 6
@@ -113,7 +113,7 @@ def test_the_highest_classes_are_side_by_side(pages: dict[str, Page]) -> None:
 
 
 def test_counts_and_layers_are_in_tables(pages: dict[str, Page]) -> None:
-    counts = rows_of(pages["failed"], "Number of values of output logits")
+    counts = read_rows(pages["failed"], "Number of values of output logits")
     assert counts == [
         ["no error in float32", "6", "5"],
         ["up to 1 %", "11", "12"],
@@ -122,7 +122,7 @@ def test_counts_and_layers_are_in_tables(pages: dict[str, Page]) -> None:
         ["100 % to 1,000 %", "3", "0"],
     ]
     assert "3 of 487 values exceed their budget." in " ".join(pages["failed"].shown("figcaption"))
-    layers = rows_of(pages["failed"], "Errors by layer on ride.mp4")
+    layers = read_rows(pages["failed"], "Errors by layer on ride.mp4")
     assert layers[1] == ["conv2", "not in the graph", "-", "-", "3.3e-07", "-"]
     assert layers[2] == ["fc8", "logits", "similarity", "8.4e-03", "4.4e-07", "8,352x"]
 
@@ -145,7 +145,7 @@ def test_sections_without_content_are_omitted(pages: dict[str, Page]) -> None:
 def test_many_inputs_are_all_in_the_table(pages: dict[str, Page]) -> None:
     many = replace(report(), comparisons=tuple(comparison(f"clip{n}.mp4", n / 1000) for n in range(100)))
     page = Page(parity_page([many], MADE))
-    assert len(rows_of(page, "Absolute errors of output logits")) == 100
+    assert len(read_rows(page, "Absolute errors of output logits")) == 100
     drawn = {text for text in page.shown("svg", "text") if text.startswith("clip")}
     assert drawn == {f"clip{n}.mp4" for n in range(60, 100)}
     assert "Only the 40 of 100 inputs that use most of their budgets" in " ".join(page.shown("figcaption"))
@@ -200,5 +200,5 @@ def test_the_same_reports_give_the_same_page() -> None:
 def test_discrete_outputs_have_a_table_of_equal_elements() -> None:
     row = replace(comparison("random", 0.25), max_error=0.01, float32_max_error=0.002, budget=0.04, equal=0.99)
     page = Page(parity_page([replace(report(), comparisons=(row,))], MADE))
-    (cells,) = rows_of(page, "Equal elements of output logits")
+    (cells,) = read_rows(page, "Equal elements of output logits")
     assert cells[2:] == ["pass", "25%", "99.0000 %", "99.8000 %", "4.0000 %"]

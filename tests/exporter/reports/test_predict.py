@@ -14,7 +14,7 @@ from exporter.inference.predictions import (
     PredictResult,
     PreviewFrame,
     SamplingRecord,
-    Values,
+    ScoreType,
     VideoFailure,
     VideoPrediction,
 )
@@ -130,7 +130,7 @@ def test_how_clips_are_taken_in_words() -> None:
 
 
 def test_what_the_numbers_are_in_words() -> None:
-    every: tuple[tuple[Values, bool], ...] = (("scores", False), ("probabilities", True), ("probabilities", False))
+    every: tuple[tuple[ScoreType, bool], ...] = (("scores", False), ("probabilities", True), ("probabilities", False))
     assert [describe_values("y", values, softmax=softmax).split(",")[0] for values, softmax in every] == [
         "scores: the output y as it is",
         "probabilities: softmax of y",

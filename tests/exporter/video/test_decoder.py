@@ -53,13 +53,15 @@ def test_times_of_a_variable_frame_rate_count_from_the_first_frame(tmp_path: Pat
 
 def test_frames_without_time_stamps_get_those_of_the_frame_rate(tmp_path: Path) -> None:
     (tmp_path / "a.mjpeg").write_bytes(
-        b"".join(bytes(packet) for packet in packets_of(write_video(tmp_path / "b.avi", noise(3), "mjpeg", "yuvj420p")))
+        b"".join(
+            bytes(packet) for packet in read_packets(write_video(tmp_path / "b.avi", noise(3), "mjpeg", "yuvj420p"))
+        )
     )
     times, _, _ = decode(tmp_path / "a.mjpeg")
     assert times == [(Fraction(k, 25), Fraction(k + 1, 25)) for k in range(3)]
 
 
-def packets_of(path: Path) -> list[av.Packet[av.VideoStream]]:
+def read_packets(path: Path) -> list[av.Packet[av.VideoStream]]:
     with av.open(str(path)) as opened:
         return [packet for packet in opened.demux(opened.streams.video[0]) if packet.size]
 
@@ -113,7 +115,7 @@ def test_a_video_without_its_first_key_frame(tmp_path: Path) -> None:
     options = {"g": "5", "bf": "0", "threads": "1"}
     whole = write_video(tmp_path / "a.ts", moving(15), "libx264", "yuv420p", options=options)
     data, cut = whole.read_bytes(), tmp_path / "cut.ts"
-    positions = [packet.pos for packet in packets_of(whole)]
+    positions = [packet.pos for packet in read_packets(whole)]
     assert positions[2] is not None
     cut.write_bytes(data[: 3 * 188] + data[positions[2] // 188 * 188 :])  # the tables, then from the third frame on
     _, pixels, _ = decode(cut)
@@ -191,7 +193,7 @@ def test_frames_that_an_edit_list_leaves_out_are_not_counted(tmp_path: Path) -> 
     cut = tmp_path / "cut.mp4"
     assert FFMPEG is not None
     subprocess.run([FFMPEG, "-v", "error", "-ss", "0.2", "-i", str(whole), "-c", "copy", str(cut)], check=True)
-    assert len(packets_of(cut)) == 20
+    assert len(read_packets(cut)) == 20
     with Decoder(source(cut)) as decoder:
         assert decoder.count_frames() == len(list(decoder.decode())) == 15
 

@@ -21,12 +21,12 @@ WEIGHTS = {BT601: (0.299, 0.114), BT709: (0.2126, 0.0722)}
 """Red and blue in luma, of ITU-R BT.601 and BT.709."""
 
 
-def frames_of(path: Path, *, constant_size: bool = False) -> tuple[Frames, VideoSummary]:
+def read_frames(path: Path, *, constant_size: bool = False) -> tuple[Frames, VideoSummary]:
     with Decoder(Source(str(path), path.name), constant_size=constant_size) as decoder:
         return np.stack([frame.to_rgb() for frame in decoder.decode()]), decoder.summary
 
 
-def rgb_of(
+def convert_to_rgb(
     luma: "Frames", blue: "Frames", red: "Frames", matrix: int, limited: bool
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Return R'G'B' of Y'CbCr by the definition in ITU-R BT.601 and BT.709, in float64."""
@@ -53,8 +53,10 @@ def test_matrix_and_range_are_those_that_the_video_states(matrix: int, limited: 
         frame = av.VideoFrame.from_ndarray(np.stack([luma, blue, red]), format="yuv444p")
         frame.colorspace, frame.color_range = matrix, LIMITED if limited else FULL
         container.mux([*stream.encode(frame), *stream.encode()])
-    got = frames_of(path)[0][0]
-    assert np.abs(got - rgb_of(luma, blue, red, matrix, limited)).max() <= 2  # libswscale's fixed-point arithmetic
+    got = read_frames(path)[0][0]
+    assert (
+        np.abs(got - convert_to_rgb(luma, blue, red, matrix, limited)).max() <= 2
+    )  # libswscale's fixed-point arithmetic
 
 
 @needs_ffmpeg
@@ -64,7 +66,7 @@ def test_matrix_and_range_are_those_that_the_video_states(matrix: int, limited: 
 @pytest.mark.parametrize("size", [(48, 64), (47, 63), (47, 62), (1, 1)], ids=str)
 def test_pixels_are_those_of_the_command_line_ffmpeg(pix_fmt: str, size: tuple[int, int], tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mkv", noise(2, *size), "ffv1", pix_fmt)
-    assert np.array_equal(frames_of(path)[0], decode_with_ffmpeg(path, *size))
+    assert np.array_equal(read_frames(path)[0], decode_with_ffmpeg(path, *size))
 
 
 @needs_ffmpeg
@@ -77,7 +79,7 @@ def test_colours_are_those_of_the_command_line_ffmpeg(
     """Odd heights are converted in another way than even ones."""
     colours = {"colorspace": matrix, "color_range": colour_range}
     path = write_video(tmp_path / "a.mkv", noise(1, height), "ffv1", "yuv420p", colours=colours)
-    assert np.array_equal(frames_of(path)[0], decode_with_ffmpeg(path, height, 48))
+    assert np.array_equal(read_frames(path)[0], decode_with_ffmpeg(path, height, 48))
 
 
 @needs_ffmpeg
@@ -97,7 +99,7 @@ def test_colours_are_those_of_the_command_line_ffmpeg(
 def test_codecs_decode_as_with_the_command_line_ffmpeg(codec: str, pix_fmt: str, suffix: str, tmp_path: Path) -> None:
     options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
     path = write_video(tmp_path / f"a.{suffix}", moving(6), codec, pix_fmt, options=options)
-    assert np.array_equal(frames_of(path)[0], decode_with_ffmpeg(path, 48, 64))
+    assert np.array_equal(read_frames(path)[0], decode_with_ffmpeg(path, 48, 64))
 
 
 @needs_ffmpeg
@@ -106,7 +108,7 @@ def test_interlaced_fields_are_woven_as_they_are_decoded(tmp_path: Path) -> None
     path = write_video(tmp_path / "a.ts", moving(6), "mpeg2video", "yuv420p", options=options)
     with av.open(str(path)) as container:
         assert next(container.decode(video=0)).interlaced_frame
-    assert np.array_equal(frames_of(path)[0], decode_with_ffmpeg(path, 48, 64))
+    assert np.array_equal(read_frames(path)[0], decode_with_ffmpeg(path, 48, 64))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ def test_rgb_comes_out_as_it_went_in(codec: str, pix_fmt: str, suffix: str, tmp_
     frames = noise(3)
     options = {"qp": "0"} if codec == "libx264rgb" else {}
     assert np.array_equal(
-        frames_of(write_video(tmp_path / f"a.{suffix}", frames, codec, pix_fmt, options=options))[0], frames
+        read_frames(write_video(tmp_path / f"a.{suffix}", frames, codec, pix_fmt, options=options))[0], frames
     )
 
 
@@ -133,7 +135,7 @@ def test_transparent_pixels_keep_their_colour(tmp_path: Path) -> None:
         stream = container.add_stream("png", rate=25)
         stream.height, stream.width, stream.pix_fmt = 32, 48, "rgba"
         container.mux([*stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgba")), *stream.encode()])
-    assert np.array_equal(frames_of(tmp_path / "a.mov")[0][0], pixels[..., :3])
+    assert np.array_equal(read_frames(tmp_path / "a.mov")[0][0], pixels[..., :3])
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
@@ -146,7 +148,7 @@ def test_the_display_matrix_turns_and_flips(degrees: int, flips: tuple[bool, boo
     expected = np.rot90(frames[0], degrees // 90)
     expected = expected[:, ::-1] if flips[0] else expected
     expected = expected[::-1] if flips[1] else expected
-    assert np.array_equal(frames_of(path)[0][0], expected)
+    assert np.array_equal(read_frames(path)[0][0], expected)
     with Decoder(Source(str(path), "a")) as decoder:
         assert (decoder.info.height, decoder.info.width) == expected.shape[:2]
     if FFMPEG:
@@ -174,7 +176,7 @@ def test_other_angles_are_reported_and_not_applied(tmp_path: Path) -> None:
     path = write_video(
         tmp_path / "a.mp4", frames, "libx264rgb", "rgb24", options={"qp": "0"}, rotation=(45, False, False)
     )
-    got, summary = frames_of(path)
+    got, summary = read_frames(path)
     assert np.array_equal(got, frames)
     assert summary.notes == ("its metadata asks for a rotation by 45 degrees, which is not applied",)
 
@@ -203,7 +205,7 @@ def test_pixels_are_those_that_opencv_reads(
     codec: str, pix_fmt: str, suffix: str, rotation: tuple[int, bool, bool] | None, tmp_path: Path
 ) -> None:
     path = write_video(tmp_path / f"a.{suffix}", moving(6), codec, pix_fmt, rotation=rotation)
-    assert np.array_equal(frames_of(path)[0], read_with_opencv(path))
+    assert np.array_equal(read_frames(path)[0], read_with_opencv(path))
 
 
 def sizes_change(path: Path) -> tuple[Frames, Frames]:
@@ -234,7 +236,7 @@ def test_a_size_that_changes_within_the_video(tmp_path: Path) -> None:
     assert [frame.shape for frame in frames] == [(32, 48, 3)] * 2 + [(16, 40, 3)] * 2
     assert np.abs(frames[2].astype(int) - second[0]).mean() < 10  # a lossy codec
     assert decoder.summary.notes == ("the size of the frames changes, from 48x32 to 40x16",)
-    constant, summary = frames_of(tmp_path / "a.avi", constant_size=True)
+    constant, summary = read_frames(tmp_path / "a.avi", constant_size=True)
     assert constant.shape == (4, 32, 48, 3)
     assert np.array_equal(constant[:2], frames[:2])
     assert abs(constant[2].mean() - frames[2].mean()) < 2  # scaled, not cropped

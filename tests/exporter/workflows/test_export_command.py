@@ -17,7 +17,7 @@ from exporter.formats import load_artifact
 from exporter.requests import ExportRequest
 from exporter.types import CalibrationOptions, OptimizeOptions, ParityOptions, PrecisionOptions
 from exporter.workflows.export import ExportResult
-from exporter.workflows.export_command import build_options_of, export_command
+from exporter.workflows.export_command import export_command, find_build_options
 from models.built_model import BuiltModel
 from models.options import BuildOptions, WeightSelection
 
@@ -107,10 +107,10 @@ def test_a_network_without_options_has_a_python_call(narrow: BuiltModel) -> None
 
 def test_an_artifacts_network_has_the_options_that_build_it(narrow_artifacts: Any) -> None:
     artifact = load_artifact(narrow_artifacts.artifacts[0].path)
-    options = build_options_of(artifact, BuildOptions())
+    options = find_build_options(artifact, BuildOptions())
     assert options == NARROW
 
 
 def test_a_file_without_a_manifest_has_the_options_given() -> None:
     given = BuildOptions(weights=Path("w.pth"))
-    assert build_options_of(LoadedArtifact(Path("m.onnx"), "onnx", None, ()), given) is given
+    assert find_build_options(LoadedArtifact(Path("m.onnx"), "onnx", None, ()), given) is given

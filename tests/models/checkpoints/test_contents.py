@@ -67,7 +67,7 @@ def test_a_record_of_a_call_that_makes_one_tensor_of_several_is_not_searched() -
     sparse = NotBuilt("torch._utils._rebuild_sparse_tensor", ["torch.sparse_coo", [ONE, TWO]])
     contents = flatten({"net": {"conv1.weight": sparse, "conv1.bias": ONE}, "args": NotBuilt("argparse.Namespace")})
     assert list(contents.tensors) == ["net.conv1.bias"]
-    assert contents.foreign == {
+    assert contents.unbuilt == {
         "net.conv1.weight": "torch._utils._rebuild_sparse_tensor",
         "args": "argparse.Namespace",
     }

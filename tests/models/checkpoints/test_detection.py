@@ -19,7 +19,7 @@ STATIC = [row for row in LAYOUTS if row.names]
 """The rows whose names are not taken from the file."""
 
 
-def shapes_of(layout: Layout) -> dict[str, tuple[int, ...]]:
+def make_shapes(layout: Layout) -> dict[str, tuple[int, ...]]:
     """One spelling of each tensor, of the shapes that the origin gives them."""
     spelled = {canonical: name for name, canonical in layout.names.items() if not canonical.startswith("bn")}
     return {
@@ -31,7 +31,7 @@ def shapes_of(layout: Layout) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("layout", STATIC, ids=lambda row: row.name)
 @pytest.mark.parametrize("prefix", ["", "model.", "a/b/"])
 def test_every_row_is_recognised_or_one_of_named_candidates(layout: Layout, prefix: str) -> None:
-    shapes = {prefix + name: shape for name, shape in shapes_of(layout).items()}
+    shapes = {prefix + name: shape for name, shape in make_shapes(layout).items()}
     content = jfzhang95_training(narrow_state()) if layout.written_by else None
     container = layout.containers[0] if layout.containers else "torch zip"
     (found,) = detect_networks(shapes, container=container, content=content)
@@ -61,7 +61,7 @@ def test_training_state_is_ignored_and_reported(tmp_path: Path) -> None:
 
 def test_a_tensor_under_two_spellings_is_refused(tmp_path: Path) -> None:
     layout = next(row for row in LAYOUTS if row.name == "caffe")
-    both = {name: torch.zeros(()).expand(shape) for name, shape in shapes_of(layout).items()}
+    both = {name: torch.zeros(()).expand(shape) for name, shape in make_shapes(layout).items()}
     torch.save(
         both | {"fc6.weight": torch.zeros(()).expand(4096, 8192), "fc6-1.weight": torch.zeros(()).expand(4096, 8192)},
         tmp_path / "c3d.pth",
@@ -72,7 +72,7 @@ def test_a_tensor_under_two_spellings_is_refused(tmp_path: Path) -> None:
 
 def test_names_of_many_components_and_many_networks_cost_little(tmp_path: Path) -> None:
     long = {"x." * 5000 + f"{n}.weight": (4, 2, 3, 3, 3) for n in range(2000)}
-    many = {f"m{n}.{name}": shape for n in range(400) for name, shape in shapes_of(LAYOUTS[0]).items()}
+    many = {f"m{n}.{name}": shape for n in range(400) for name, shape in make_shapes(LAYOUTS[0]).items()}
     before = time.monotonic()
     assert detect_networks(long) == ()
     assert len(detect_networks(many)) == 400

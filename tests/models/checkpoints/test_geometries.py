@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.built import c3d
-from helpers.variants import named_state, origin_of
+from helpers.variants import make_origin, named_state
 from torch import Tensor, nn
 
 from models import build
@@ -52,7 +52,7 @@ FILES: dict[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
 }
 
 
-def logits_of(network: nn.Module, config: C3DConfig) -> Tensor:
+def compute_logits(network: nn.Module, config: C3DConfig) -> Tensor:
     clip = torch.randn(1, *config.clip_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     network = network.double()
     with torch.inference_mode():
@@ -61,26 +61,26 @@ def logits_of(network: nn.Module, config: C3DConfig) -> Tensor:
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_is_its_origins_network(name: str, tmp_path: Path) -> None:
-    origin, config = origin_of(FILES[name][0])
+    origin, config = make_origin(FILES[name][0])
     torch.save({"state_dict": named_state(origin, FILES[name][1])}, tmp_path / "c3d.pth")
     built = build(BuildOptions(weights=tmp_path / "c3d.pth", input_size=config.clip_shape[1:]))
     assert built.settings == config.settings()
-    expected = logits_of(origin, config)
-    torch.testing.assert_close(logits_of(built.network, config), expected, rtol=1e-9, atol=0)
+    expected = compute_logits(origin, config)
+    torch.testing.assert_close(compute_logits(built.network, config), expected, rtol=1e-9, atol=0)
 
 
 def test_vcop_without_a_head_returns_the_average_of_conv5b(tmp_path: Path) -> None:
-    origin, config = origin_of("global-pool")
+    origin, config = make_origin("global-pool")
     pooled = nn.Sequential(*list(origin)[:-1])  # and flattened
     torch.save(named_state(pooled, {"conv": CONVOLUTIONS, "norm": NORMS}), tmp_path / "c3d.pth")
     built = build(BuildOptions(weights=tmp_path / "c3d.pth", input_size=config.clip_shape))
     assert [output.name for output in built.select()] == ["pool5"]
-    torch.testing.assert_close(logits_of(built.network, config), logits_of(pooled, config), rtol=1e-9, atol=0)
+    torch.testing.assert_close(compute_logits(built.network, config), compute_logits(pooled, config), rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("network", ["32 frames, two steps after pool5", "fc8 reads pool5, two steps"])
 def test_channels_last_files_read_time_then_rows_then_channels(network: str, tmp_path: Path) -> None:
-    origin, config = origin_of(network)
+    origin, config = make_origin(network)
     linears = LINEARS if config.feature_dim else ("fc8",)
     state = named_state(origin, {"conv": CONVOLUTIONS, "linear": linears})
     arrays: dict[str, np.ndarray] = {}
@@ -96,11 +96,13 @@ def test_channels_last_files_read_time_then_rows_then_channels(network: str, tmp
         arrays[f"{layer}/{'kernel' if kind == 'weight' else 'bias'}"] = array
     np.savez(tmp_path / "c3d.npz", allow_pickle=False, **arrays)
     options = BuildOptions(weights=tmp_path / "c3d.npz", layout="adamcasson", input_size=(32, 64, 64))
-    torch.testing.assert_close(logits_of(build(options).network, config), logits_of(origin, config), rtol=1e-9, atol=0)
+    torch.testing.assert_close(
+        compute_logits(build(options).network, config), compute_logits(origin, config), rtol=1e-9, atol=0
+    )
 
 
 def test_a_file_whose_size_is_open_is_refused_with_the_option_that_loads_it(tmp_path: Path) -> None:
-    origin, config = origin_of("one channel, another width of fc7")
+    origin, config = make_origin("one channel, another width of fc7")
     path = tmp_path / "c3d.pth"
     torch.save(named_state(origin, {"conv": CONVOLUTIONS, "linear": LINEARS}), path)
     with pytest.raises(CheckpointError, match=r"c3d.pth: fc6 reads 128 values.*These fit: 1x16x32x32 \(16-31 x 32-63"):
@@ -114,7 +116,7 @@ def test_a_file_whose_size_is_open_is_refused_with_the_option_that_loads_it(tmp_
 
 
 def test_outputs_that_a_shorter_network_lacks_say_what_it_returns(tmp_path: Path) -> None:
-    origin, config = origin_of("one channel, another width of fc7")
+    origin, config = make_origin("one channel, another width of fc7")
     state = named_state(origin, {"conv": CONVOLUTIONS, "linear": LINEARS})
     torch.save({name: value for name, value in state.items() if name[:3] not in ("fc7", "fc8")}, tmp_path / "c3d.pth")
     built = build(BuildOptions(weights=tmp_path / "c3d.pth", input_size=config.clip_shape))
@@ -128,7 +130,7 @@ def test_outputs_that_a_shorter_network_lacks_say_what_it_returns(tmp_path: Path
 
 
 def test_another_variant_than_the_files_is_reported(tmp_path: Path) -> None:
-    origin, config = origin_of("efficient-3dcnns, 32 frames, no BatchNorm1d")
+    origin, config = make_origin("efficient-3dcnns, 32 frames, no BatchNorm1d")
     torch.save(named_state(origin, EFFICIENT), tmp_path / "c3d.pth")
     options = BuildOptions(weights=tmp_path / "c3d.pth", input_size=config.clip_shape)
     own, other = build(options), build(replace(options, variant="c3d"))
@@ -137,7 +139,7 @@ def test_another_variant_than_the_files_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_new_head_needs_the_layers_before_it(tmp_path: Path) -> None:
-    origin, config = origin_of("fc8 reads fc6")
+    origin, config = make_origin("fc8 reads fc6")
     state = named_state(origin, {"conv": CONVOLUTIONS, "linear": ("fc6", "fc8")})
     path = tmp_path / "c3d.pth"
     options = BuildOptions(7, weights=path, new_head=True, input_size=config.clip_shape)

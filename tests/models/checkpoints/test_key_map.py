@@ -60,7 +60,7 @@ def test_a_mapped_tensor_goes_before_the_one_that_has_the_name(tmp_path: Path) -
     selection = WeightSelection(key_map=("new=fc8",), ignore=("fc8.*",))
     checkpoint = read_checkpoint(tmp_path / "c3d.pth", selection=selection)
     assert torch.equal(checkpoint.tensors["fc8.weight"], state["fc8.weight"] + 1)
-    assert checkpoint.coverage.ignored == ("fc8.weight", "fc8.bias")
+    assert checkpoint.extra.ignored == ("fc8.weight", "fc8.bias")
 
 
 @pytest.mark.parametrize("head", HEADS)

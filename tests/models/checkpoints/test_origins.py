@@ -57,7 +57,7 @@ def test_wrappers_and_prefixes(case: str, tmp_path: Path) -> None:
     torch.save(wrap(constant_state()), tmp_path / name)
     checkpoint = read_checkpoint(tmp_path / name)
     assert (checkpoint.chosen.key, checkpoint.chosen.prefix, checkpoint.layout.name) == (wrapper, prefix, "identity")
-    assert checkpoint.coverage.unexpected == ()
+    assert checkpoint.extra.unexpected == ()
     assert checkpoint.tensors.keys() == constant_state().keys()
     assert all(torch.equal(checkpoint.tensors[key], value) for key, value in constant_state().items())
 

@@ -242,7 +242,7 @@ ORIGINS = {
 _ANSWERED: dict[tuple[str, str], dict[str, Any]] = {}
 
 
-def outputs_of(built: BuiltModel) -> dict[str, Any]:
+def run_outputs(built: BuiltModel) -> dict[str, Any]:
     """The network's own outputs in float64, computed once for each state and pool5."""
     key = state_sha256(built.network), str(built.settings["pool5"])
     if key not in _ANSWERED:
@@ -254,7 +254,7 @@ def outputs_of(built: BuiltModel) -> dict[str, Any]:
 
 def max_abs_diff(built: BuiltModel, expected: dict[str, Any]) -> float:
     """The largest error of any output, relative to that output's largest value."""
-    outputs = outputs_of(built)
+    outputs = run_outputs(built)
     return max(float(np.abs(outputs[name] - own).max() / np.abs(own).max()) for name, own in expected.items())
 
 

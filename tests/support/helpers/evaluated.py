@@ -16,7 +16,7 @@ from exporter.onnx_io.cast import cast_model
 Arrays = Mapping[str, Any]
 
 
-def model_of(node: onnx.NodeProto, inputs: Arrays, opset: int = 20) -> onnx.ModelProto:
+def make_model(node: onnx.NodeProto, inputs: Arrays, opset: int = 20) -> onnx.ModelProto:
     """Return a model of one node, whose inputs have the dtypes and ranks of these arrays."""
     graph = helper.make_graph(
         [node],
@@ -67,7 +67,7 @@ def assert_equal_to_onnxruntime(
         error: the largest difference allowed, relative to the largest value; integers must be equal.
         kernel: whether it must be one of the evaluator's own kernels that computes it.
     """
-    model = model_of(node, feeds, opset)
+    model = make_model(node, feeds, opset)
     graph = evaluator(model)
     wide = {name: value.astype(np.float64) if value.dtype.kind == "f" else value for name, value in feeds.items()}
     values = graph.run(wide)

@@ -125,7 +125,7 @@ def randomize(network: nn.Module) -> None:
                 values.normal_(0, 0.1, generator=generator)
 
 
-def origin_of(name: str) -> tuple[nn.Sequential, C3DConfig]:
+def make_origin(name: str) -> tuple[nn.Sequential, C3DConfig]:
     """Return an origin's network with weights drawn anew, in eval mode, and the configuration that equals it."""
     network, config = NETWORKS[name]
     network = copy.deepcopy(network)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.engines.reference.node import Node, Values
+from exporter.engines.reference.node import Node, NodeValues
 
 if TYPE_CHECKING:
     from exporter.engines.reference.graph import GraphEvaluator
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     Scope = MutableMapping[str, Any]
 
 
-def run_if(node: Node, bodies: Bodies, inputs: Values, scope: Scope) -> Sequence[Any]:
+def run_if(node: Node, bodies: Bodies, inputs: NodeValues, scope: Scope) -> Sequence[Any]:
     """Run the branch that the condition selects."""
     del node
     branch = bodies["then_branch" if np.asarray(inputs[0]).item() else "else_branch"]
     return _call(branch, [], scope)
 
 
-def run_loop(node: Node, bodies: Bodies, inputs: Values, scope: Scope) -> Sequence[Any]:
+def run_loop(node: Node, bodies: Bodies, inputs: NodeValues, scope: Scope) -> Sequence[Any]:
     """Run the body up to `trip count` times, while the condition holds; scan outputs are stacked along a new axis 0."""
     body = bodies["body"]
     count = None if inputs[0] is None else int(np.asarray(inputs[0]).item())
@@ -40,7 +40,7 @@ def run_loop(node: Node, bodies: Bodies, inputs: Values, scope: Scope) -> Sequen
     return [*carried, *(np.stack(stack) if stack else np.empty((0,)) for stack in scanned)][: len(node.proto.output)]
 
 
-def run_scan(node: Node, bodies: Bodies, inputs: Values, scope: Scope) -> Sequence[Any]:
+def run_scan(node: Node, bodies: Bodies, inputs: NodeValues, scope: Scope) -> Sequence[Any]:
     """Run the body over slices of the scan inputs."""
     body, attributes = bodies["body"], node.attributes
     if node.opset < 9:
@@ -58,7 +58,7 @@ def run_scan(node: Node, bodies: Bodies, inputs: Values, scope: Scope) -> Sequen
     return [*states, *(np.moveaxis(stack, 0, axis) for stack, axis in zip(stacks, axes, strict=True))]
 
 
-def _scan_batches(node: Node, body: GraphEvaluator, inputs: Values, scope: Scope) -> Sequence[Any]:
+def _scan_batches(node: Node, body: GraphEvaluator, inputs: NodeValues, scope: Scope) -> Sequence[Any]:
     """Scan as of opset 8: every batch item by itself, over axis 1, up to its length."""
     lengths, *values = inputs
     count = node.attributes["num_scan_inputs"]
@@ -85,7 +85,7 @@ def _scan(body: GraphEvaluator, states: list[Any], slices: Sequence[Any], scope:
     return states, [np.stack(stack) if stack else np.empty((0,)) for stack in scanned]
 
 
-def _call(body: GraphEvaluator, inputs: Values, scope: Scope) -> list[Any]:
+def _call(body: GraphEvaluator, inputs: NodeValues, scope: Scope) -> list[Any]:
     arrays = [np.asarray(value) if isinstance(value, np.generic) else value for value in inputs]
     values = body.run(dict(zip(body.inputs, arrays, strict=False)), scope)
     return [values[name] for name in body.outputs]

@@ -15,18 +15,18 @@ LEAKY_SLOPE = float(np.float32(0.01))
 
 
 def relu(node: Node, x: Any) -> Any:
-    """Values, or 0 where they are negative."""
+    """NodeValues, or 0 where they are negative."""
     del node
     return torch.relu(to_tensor(x)).numpy()
 
 
 def leaky_relu(node: Node, x: Any) -> Any:
-    """Values times a slope where they are negative."""
+    """NodeValues times a slope where they are negative."""
     return F.leaky_relu(to_tensor(x), node.attributes.get("alpha", LEAKY_SLOPE)).numpy()
 
 
 def parametric_relu(node: Node, x: Any, slope: Any) -> Any:
-    """Values times a slope, which is broadcast to them, where they are negative."""
+    """NodeValues times a slope, which is broadcast to them, where they are negative."""
     del node
     values = to_tensor(x)
     return torch.where(values < 0, values * to_tensor(slope), values).numpy()

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from exporter.engines.reference.kernels.types import to_tensor
-from exporter.engines.reference.kernels.windows import explicit_pads, torch_pads, window_of
+from exporter.engines.reference.kernels.windows import explicit_pads, read_window, torch_pads
 from exporter.engines.reference.node import Node, UnsupportedError
 
 MAX_AXES = 3
@@ -23,7 +23,7 @@ def max_pool(node: Node, x: Any) -> Any:
     rank = len(kernel)
     if not 1 <= rank <= MAX_AXES:
         raise UnsupportedError(f"{rank} spatial axes")
-    strides, dilations, spans = window_of(node, kernel)
+    strides, dilations, spans = read_window(node, kernel)
     pads = explicit_pads(node, x.shape[2:], spans, strides)
     pool: Any = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[rank - 1]
     wide = x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
@@ -56,7 +56,7 @@ def _flat_indices(
 def average_pool(node: Node, x: Any) -> Any:
     """Average pool: sums along one axis after the other, divided by the number of positions that count."""
     kernel = node.attributes["kernel_shape"]
-    strides, dilations, spans = window_of(node, kernel)
+    strides, dilations, spans = read_window(node, kernel)
     rank = len(kernel)
     pads = explicit_pads(node, x.shape[2:], spans, strides)
     include = bool(node.attributes.get("count_include_pad"))
@@ -83,7 +83,7 @@ def average_pool(node: Node, x: Any) -> Any:
 def lp_pool(node: Node, x: Any) -> Any:
     """Lp norm of every window."""
     kernel, p = node.attributes["kernel_shape"], node.attributes.get("p", 2)
-    strides, dilations, spans = window_of(node, kernel)
+    strides, dilations, spans = read_window(node, kernel)
     pads = explicit_pads(node, x.shape[2:], spans, strides)
     with torch.inference_mode():
         y = to_tensor(x).abs() ** p

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from exporter.engines.reference.node import Node, UnsupportedError, Values
+from exporter.engines.reference.node import Node, NodeValues, UnsupportedError
 
 if TYPE_CHECKING:
     from exporter.engines.reference.graph import GraphEvaluator
@@ -25,7 +25,7 @@ class ControlFlow(Protocol):
     """Computes a node that contains graphs."""
 
     def __call__(
-        self, node: Node, bodies: Mapping[str, GraphEvaluator], inputs: Values, scope: MutableMapping[str, Any], /
+        self, node: Node, bodies: Mapping[str, GraphEvaluator], inputs: NodeValues, scope: MutableMapping[str, Any], /
     ) -> Sequence[Any]:
         """Return the outputs; `scope` has every value that the graphs may read from around them."""
         ...

@@ -42,7 +42,7 @@ def torch_pads(pads: Sequence[int]) -> list[int]:
     return [edge for axis in reversed(range(rank)) for edge in (pads[axis], pads[axis + rank])]
 
 
-def window_of(node: Node, kernel: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+def read_window(node: Node, kernel: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
     """Return (strides, dilations, spans) of a node with this kernel shape."""
     rank = len(kernel)
     strides = list(node.attributes.get("strides") or [1] * rank)

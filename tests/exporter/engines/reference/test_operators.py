@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.evaluated import assert_equal_to_onnxruntime, evaluator, in_onnxruntime, model_of
+from helpers.evaluated import assert_equal_to_onnxruntime, evaluator, in_onnxruntime, make_model
 from onnx import helper
 
 from exporter.engines.reference import operators
@@ -16,7 +16,7 @@ X = np.linspace(-2, 2, 12).astype(np.float32).reshape(3, 4)
 
 
 def run(node: Any, feeds: dict[str, Any]) -> tuple[Any, Any]:
-    graph = evaluator(model_of(node, feeds))
+    graph = evaluator(make_model(node, feeds))
     wide = {name: value.astype(np.float64) if value.dtype.kind == "f" else value for name, value in feeds.items()}
     values = graph.run(wide)
     return values[graph.outputs[0]], graph.operators[0]
@@ -42,7 +42,7 @@ def test_onnxruntime_computes_in_float32_what_nothing_else_can() -> None:
     y, operator = run(node, feeds)
     assert operator.in_float32
     assert y.dtype == np.float64
-    assert np.array_equal(y, in_onnxruntime(model_of(node, feeds), feeds)[0])
+    assert np.array_equal(y, in_onnxruntime(make_model(node, feeds), feeds)[0])
 
 
 @pytest.mark.parametrize("target", ["int4", "uint2"])

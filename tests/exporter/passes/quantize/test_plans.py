@@ -15,7 +15,7 @@ from exporter.engines.onnx_reference import Float64Graph
 from exporter.engines.onnxruntime import OnnxRuntime
 from exporter.onnx_io.writer import temporary_file
 from exporter.passes import autotune
-from exporter.passes.quantize.conv_form import CONTRIB, FORMS, Form
+from exporter.passes.quantize.conv_variant import CONTRIB, CONV_VARIANTS, ConvVariant
 from exporter.passes.quantize.plans import PORTABLE, UNSIGNED, Plan, fastest_plan, find_activations
 from exporter.passes.quantize.ranges import MIN_MAX, measure_ranges
 from exporter.passes.shapes import infer_shapes
@@ -72,12 +72,12 @@ def snr_db(values: Any, exact: Any) -> float:
     return 10 * np.log10(np.square(exact).sum() / np.square(values - exact).sum())
 
 
-@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("variant", CONV_VARIANTS, ids=str)
 def test_the_operators_compute_the_quantised_network(
-    form: Form, model: ir.Model, ranges: Mapping[str, tuple[float, float]], tmp_path: Path
+    variant: ConvVariant, model: ir.Model, ranges: Mapping[str, tuple[float, float]], tmp_path: Path
 ) -> None:
     names = ["c1.node", "c2.node", "c3.node"]
-    plan = Plan("QLinearConv", "uint8", quantize_bias=True, forms=dict.fromkeys(names, form))
+    plan = Plan("QLinearConv", "uint8", quantize_bias=True, variants=dict.fromkeys(names, variant))
     done = plan.apply(model, ranges)
     proto = ir.to_proto(done.model)
     operators = [(made.domain, made.op_type) for made in proto.graph.node]
@@ -85,7 +85,7 @@ def test_the_operators_compute_the_quantised_network(
     assert operators.count((CONTRIB, "NhwcMaxPool")) == 1
     assert ("", "Conv") not in operators
     actions = {row.node: row.action for row in done.decisions if row.operator == "Conv"}
-    assert actions == dict.fromkeys(names, str(form))
+    assert actions == dict.fromkeys(names, str(variant))
     x = normal(2, *CLIP, seed=1)
     found, exact = run_onnxruntime(proto, {"x": x}), run_float64(network(), {"x": x}, tmp_path)
     for name, values in exact.items():
@@ -94,7 +94,7 @@ def test_the_operators_compute_the_quantised_network(
 
 
 CONVS = ("c1.node", "c2.node", "c3.node")
-OPERATORS = Plan("QLinearConv", "uint8", quantize_bias=True, forms=dict(zip(CONVS, FORMS[1:], strict=True)))
+OPERATORS = Plan("QLinearConv", "uint8", quantize_bias=True, variants=dict(zip(CONVS, CONV_VARIANTS[1:], strict=True)))
 
 
 @pytest.mark.parametrize("plan", [PORTABLE, UNSIGNED, OPERATORS], ids=lambda plan: plan.name)
@@ -117,8 +117,8 @@ def test_float64_evaluates_what_onnxruntime_computes(
 
 
 def test_raised_layers_stay_in_float32(model: ir.Model, ranges: Mapping[str, tuple[float, float]]) -> None:
-    forms = dict.fromkeys(["c1.node", "c2.node", "c3.node"], FORMS[0])
-    plan = Plan("QLinearConv", "uint8", quantize_bias=True, forms=forms)
+    variants = dict.fromkeys(["c1.node", "c2.node", "c3.node"], CONV_VARIANTS[0])
+    plan = Plan("QLinearConv", "uint8", quantize_bias=True, variants=variants)
     proto = ir.to_proto(plan.apply(model, ranges, frozenset({"c2.node", "g4.node"})).model)
     kept = {made.name: made for made in proto.graph.node if made.op_type in ("Conv", "Gemm")}
     held = {value.name: value.data_type for value in proto.graph.initializer}
@@ -130,7 +130,7 @@ def test_raised_layers_stay_in_float32(model: ir.Model, ranges: Mapping[str, tup
 def test_the_fastest_plan_and_forms_are_taken(
     model: ir.Model, ranges: Mapping[str, tuple[float, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = FORMS[3]
+    wanted = CONV_VARIANTS[3]
 
     def measure(variants: Mapping[str, onnx.ModelProto], *_: object) -> dict[str, float]:
         return {name: 1.0 if name in (str(wanted), "QLinearConv") else 2.0 for name in variants}
@@ -138,7 +138,7 @@ def test_the_fastest_plan_and_forms_are_taken(
     monkeypatch.setattr(autotune, "_measure", measure)
     plan, times = fastest_plan(model, ranges)
     assert plan.name == "QLinearConv"
-    assert plan.forms == dict.fromkeys(["c1.node", "c2.node", "c3.node"], wanted)
+    assert plan.variants == dict.fromkeys(["c1.node", "c2.node", "c3.node"], wanted)
     assert times == {"symmetric Q/DQ": 2, "Q/DQ": 2, "QLinearConv, 3-D": 2, "QLinearConv": 1}
     rows = plan.apply(model, ranges).decisions
     assert {row.measured_ms for row in rows if row.operator == "Conv"} == {1.0}

@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_the_methods(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "SHARE", 99.0)
+    monkeypatch.setattr(ranges, "PERCENT", 99.0)
     monkeypatch.setattr(ranges, "BINS", 1024)
     printed = io.StringIO()
     with redirect_stdout(printed):

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.evaluated import assert_equal_to_onnxruntime, in_float64, model_of
+from helpers.evaluated import assert_equal_to_onnxruntime, in_float64, make_model
 from onnx import helper
 
 GENERATOR = np.random.default_rng(0)
@@ -40,5 +40,5 @@ def test_the_sum_is_an_output() -> None:
     given = {name: ROWS[name] for name in ("x", "skip", "gamma")}
     for operator in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"):
         node = helper.make_node(operator, [*given], ["y", "", "", "sum"], domain="com.microsoft")
-        _, total = in_float64(model_of(node, given), given)
+        _, total = in_float64(make_model(node, given), given)
         assert np.array_equal(total, given["x"].astype(np.float64) + given["skip"])

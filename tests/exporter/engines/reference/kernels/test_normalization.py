@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.evaluated import assert_equal_to_onnxruntime, in_float64, model_of
+from helpers.evaluated import assert_equal_to_onnxruntime, in_float64, make_model
 from onnx import helper
 
 GENERATOR = np.random.default_rng(0)
@@ -26,7 +26,7 @@ def test_batch_normalization(opset: int) -> None:
 def test_batch_normalization_in_training_mode() -> None:
     given = feeds("scale", "bias", "mean", "var")
     node = helper.make_node("BatchNormalization", [*given], ["y", "m", "v"], training_mode=1, momentum=0.8)
-    y, mean, var = in_float64(model_of(node, given, 15), given)
+    y, mean, var = in_float64(make_model(node, given, 15), given)
     x = X.astype(np.float64)
     now = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
     centred = (x - now[0][:, None, None]) / np.sqrt(now[1] + np.float32(1e-5))[:, None, None]

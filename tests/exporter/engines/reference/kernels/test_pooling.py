@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.evaluated import assert_equal_to_onnxruntime, in_float64, model_of
+from helpers.evaluated import assert_equal_to_onnxruntime, in_float64, make_model
 from onnx import helper
 
 
@@ -53,7 +53,7 @@ def test_max_pool(way: str, rank: int) -> None:
     _, stride, step, begin, counts = POOLS[way]
     feeds = values(rank)
     begins = [begin] * rank if isinstance(begin, int) else [*begin[:rank]]
-    model = model_of(helper.make_node("MaxPool", ["x"], ["y"], **chosen(way, rank)), feeds)
+    model = make_model(helper.make_node("MaxPool", ["x"], ["y"], **chosen(way, rank)), feeds)
     assert np.array_equal(in_float64(model, feeds)[0], pooled(feeds["x"], 2, stride, step, begins, [*counts[:rank]]))
 
 
@@ -76,7 +76,7 @@ def test_average_pool(way: str, rank: int) -> None:
 
 def test_max_pool_of_integers() -> None:
     feeds = {"x": np.arange(16, dtype=np.int8).reshape(1, 1, 4, 4) - 8}
-    model = model_of(helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], pads=[1, 1, 0, 0]), feeds)
+    model = make_model(helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], pads=[1, 1, 0, 0]), feeds)
     (y,) = in_float64(model, feeds)
     assert y.dtype == np.int8
     assert np.array_equal(y, feeds["x"])

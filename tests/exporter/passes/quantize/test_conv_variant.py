@@ -1,4 +1,4 @@
-"""Every form of an int8 convolution gives the integers of its definition, which torch computes in float64 here."""
+"""Every variant of an int8 convolution gives the integers of its definition, which torch computes in float64 here."""
 
 from typing import Any
 
@@ -13,7 +13,15 @@ from torch.nn import functional as F
 
 from exporter.passes.base import add_initializer, find_nodes
 from exporter.passes.builder import Builder
-from exporter.passes.quantize.conv_form import CONTRIB, FORMS, ConvNumbers, ConvSite, Form, emit, match_site
+from exporter.passes.quantize.conv_variant import (
+    CONTRIB,
+    CONV_VARIANTS,
+    ConvChain,
+    ConvNumbers,
+    ConvVariant,
+    emit,
+    match_chain,
+)
 from exporter.passes.shapes import infer_shapes
 
 SIZE = (5, 6, 7)
@@ -21,9 +29,9 @@ SCALES = {"x": 0.02, "y": 0.5}
 X_ZERO, Y_ZERO = 3, 0
 
 
-def make_site(
+def make_chain(
     conv: dict[str, Any], pool: dict[str, Any] | None = None, order: str = "relu pool", channels: int = 3
-) -> ConvSite:
+) -> ConvChain:
     nodes = [node("Conv", "x w b", "c", **conv)]
     for step in order.split() if pool is not None else ["relu"]:
         inputs, attributes = nodes[-1].output[0], pool if step == "pool" and pool is not None else {}
@@ -34,15 +42,19 @@ def make_site(
     made = graph(nodes, {"x": ("n", channels, *SIZE)}, {last: ("n", 8, "t", "h", "w")}, weights, 17)
     model = ir.from_proto(made)
     infer_shapes(model)
-    site = match_site(find_nodes(model, "Conv")[0])
-    assert site is not None
-    return site
+    chain = match_chain(find_nodes(model, "Conv")[0])
+    assert chain is not None
+    return chain
 
 
-def run(site: ConvSite, form: Form, x: NDArray[Any], weight: NDArray[Any], scale: NDArray[Any]) -> NDArray[Any]:
-    """Return the result of the form's operators, with channels last."""
-    source = ir.Value(name="x", shape=ir.Shape(["n", *site.size, site.channels]), type=ir.TensorType(ir.DataType.UINT8))
-    model = ir.Model(ir.Graph([source], [], nodes=[], opset_imports={"": 17, CONTRIB: 1}, name="form"), ir_version=8)
+def run(
+    chain: ConvChain, variant: ConvVariant, x: NDArray[Any], weight: NDArray[Any], scale: NDArray[Any]
+) -> NDArray[Any]:
+    """Return the result of the variant's operators, with channels last."""
+    source = ir.Value(
+        name="x", shape=ir.Shape(["n", *chain.size, chain.channels]), type=ir.TensorType(ir.DataType.UINT8)
+    )
+    model = ir.Model(ir.Graph([source], [], nodes=[], opset_imports={"": 17, CONTRIB: 1}, name="variant"), ir_version=8)
     pairs = [
         (
             add_initializer(model, f"{name}.scale", ir.tensor(np.array(number, np.float32))),
@@ -50,10 +62,10 @@ def run(site: ConvSite, form: Form, x: NDArray[Any], weight: NDArray[Any], scale
         )
         for (name, number), zero in zip(SCALES.items(), (X_ZERO, Y_ZERO), strict=True)
     ]
-    builder = Builder(model, "form")
-    bias = np.arange(site.outputs, dtype=np.int32) * 100
-    y = emit(builder, source, site, ConvNumbers(pairs[0], pairs[1], weight, scale, bias), form)
-    y.name, y.type, y.shape = "y", ir.TensorType(ir.DataType.UINT8), ir.Shape(["n", "t", "h", "w", site.outputs])
+    builder = Builder(model, "variant")
+    bias = np.arange(chain.outputs, dtype=np.int32) * 100
+    y = emit(builder, source, chain, ConvNumbers(pairs[0], pairs[1], weight, scale, bias), variant)
+    y.name, y.type, y.shape = "y", ir.TensorType(ir.DataType.UINT8), ir.Shape(["n", "t", "h", "w", chain.outputs])
     model.graph.extend(builder.nodes)
     model.graph.outputs.append(y)
     proto = ir.to_proto(model)
@@ -65,7 +77,7 @@ def pads(*sizes: int) -> list[int]:
     return [*sizes, *sizes]
 
 
-@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("variant", CONV_VARIANTS, ids=str)
 @pytest.mark.parametrize(
     ("conv", "pool"),
     [
@@ -79,14 +91,14 @@ def pads(*sizes: int) -> list[int]:
     ],
 )
 def test_every_form_computes_the_integers_of_the_definition(
-    form: Form, conv: dict[str, Any], pool: dict[str, Any] | None
+    variant: ConvVariant, conv: dict[str, Any], pool: dict[str, Any] | None
 ) -> None:
-    site = make_site(conv, pool)
+    chain = make_chain(conv, pool)
     generator = np.random.default_rng(0)
     x = generator.integers(0, 256, (2, *SIZE, 3), dtype=np.uint8)
     centred = generator.integers(-100, 100, (8, 3, *conv["kernel_shape"]), dtype=np.int8)
     scale = generator.uniform(0.005, 0.02, 8).astype(np.float32)
-    found = run(site, form, x, centred + np.int8(form.zero_point), scale)
+    found = run(chain, variant, x, centred + np.int8(variant.zero_point), scale)
 
     volume = torch.from_numpy(x.astype(np.float64) - X_ZERO).permute(0, 4, 1, 2, 3)
     before, after = np.split(np.array(conv.get("pads", [0] * 6)), 2)
@@ -107,16 +119,16 @@ def test_relu_and_pool_are_taken_in_either_order():
     conv = {"kernel_shape": [3, 3, 3]}
     pool = {"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]}
     for order in ("relu pool", "pool relu"):
-        site = make_site(conv, pool, order)
-        assert [made.op_type for made in site.nodes[1:]] == [
+        chain = make_chain(conv, pool, order)
+        assert [made.op_type for made in chain.nodes[1:]] == [
             "Relu" if step == "relu" else "MaxPool" for step in order.split()
         ]
-        assert site.has_relu
+        assert chain.has_relu
 
 
 def test_a_pool_that_rounds_up_stays_outside():
     pool = {"kernel_shape": [2, 2, 2], "strides": [2, 2, 2], "ceil_mode": 1}
     for order, expected in (("relu pool", ["Conv", "Relu"]), ("pool relu", ["Conv"])):
-        site = make_site({"kernel_shape": [3, 3, 3]}, pool, order)
-        assert [made.op_type for made in site.nodes] == expected
-        assert site.pool is None
+        chain = make_chain({"kernel_shape": [3, 3, 3]}, pool, order)
+        assert [made.op_type for made in chain.nodes] == expected
+        assert chain.pool is None

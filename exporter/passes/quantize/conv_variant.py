@@ -1,7 +1,7 @@
-"""The forms in which onnxruntime's CPU provider can compute an int8 3-D convolution, and their operators.
+"""The variants in which onnxruntime's CPU provider can compute an int8 3-D convolution, and their operators.
 
-All forms keep activations in uint8 (N, T, H, W, C), channels last, in the operators QLinearConv and NhwcMaxPool of the
-domain com.microsoft: the operators that onnxruntime itself puts in place of QLinearConv and MaxPool, so that no
+All variants keep activations in uint8 (N, T, H, W, C), channels last, in the operators QLinearConv and NhwcMaxPool of
+the domain com.microsoft: the operators that onnxruntime itself puts in place of QLinearConv and MaxPool, so that no
 Transpose is left between layers.
 
 - *3-D*: one QLinearConv.
@@ -36,7 +36,7 @@ CONTRIB = "com.microsoft"
 
 
 @dataclass(frozen=True)
-class Form:
+class ConvVariant:
     """How a convolution is computed.
 
     Attributes:
@@ -52,11 +52,11 @@ class Form:
         return f"{'2-D over stacked frames' if self.stacked else '3-D'}, zero point {self.zero_point}"
 
 
-FORMS = tuple(Form(stacked, zero_point) for stacked in (False, True) for zero_point in (0, 1))
+CONV_VARIANTS = tuple(ConvVariant(stacked, zero_point) for stacked in (False, True) for zero_point in (0, 1))
 
 
 @dataclass(frozen=True)
-class ConvSite:
+class ConvChain:
     """A 3-D convolution with the ReLU and the max pool behind it.
 
     Attributes:
@@ -107,8 +107,8 @@ class ConvNumbers:
     names: tuple[str, str] = ("weight", "bias")
 
 
-def match_site(conv: ir.Node) -> ConvSite | None:
-    """Return the site of a Conv, or None for one that is not 3-D, in groups, or of unknown size."""
+def match_chain(conv: ir.Node) -> ConvChain | None:
+    """Return the chain of a Conv, or None for one that is not 3-D, in groups, or of unknown size."""
     shape, weight = get_shape(conv.inputs[0]), get_shape(conv.inputs[1])
     if shape is None or weight is None or len(weight) != AXES + 2 or conv.attributes.get_int("group", 1) != 1:
         return None
@@ -118,7 +118,7 @@ def match_site(conv: ir.Node) -> ConvSite | None:
     if len(kernel) != AXES or len(size) != AXES or window is None or min(window.output_size(size)) < 1:
         return None
     nodes, pool = _following(conv)
-    return ConvSite(nodes, channels, outputs, size, window, pool)
+    return ConvChain(nodes, channels, outputs, size, window, pool)
 
 
 def _following(conv: ir.Node) -> tuple[tuple[ir.Node, ...], Window | None]:
@@ -132,25 +132,25 @@ def _following(conv: ir.Node) -> tuple[tuple[ir.Node, ...], Window | None]:
     return (conv, relu, pool) if relu_first else (conv, pool, relu), window
 
 
-def emit(builder: Builder, x: ir.Value, site: ConvSite, numbers: ConvNumbers, form: Form) -> ir.Value:
-    """Make the nodes of a site.
+def emit(builder: Builder, x: ir.Value, chain: ConvChain, numbers: ConvNumbers, variant: ConvVariant) -> ir.Value:
+    """Make the nodes of a chain.
 
     Args:
         builder: makes them.
         x: uint8 (N, T, H, W, C).
-        site: what to compute.
-        numbers: its constants; the weight's values lie around `form.zero_point`.
-        form: how.
+        chain: what to compute.
+        numbers: its constants; the weight's values lie around `variant.zero_point`.
+        variant: how.
 
     Returns:
         uint8 (N, T', H', W', K). A ReLU is the saturation at the output's zero point, which must then be 0.
     """
-    window, (name, bias) = site.window, numbers.names
-    zeros = builder.constant(f"{name}.zero_point", np.full(site.outputs, form.zero_point, np.int8))
+    window, (name, bias) = chain.window, numbers.names
+    zeros = builder.constant(f"{name}.zero_point", np.full(chain.outputs, variant.zero_point, np.int8))
     weight, attributes = numbers.weight, _attributes(window)
-    if form.stacked:
-        x = _stack_frames(builder, x, site, numbers.source[1])
-        weight = weight.transpose(0, 2, 1, 3, 4).reshape(site.outputs, -1, *window.kernel[1:])
+    if variant.stacked:
+        x = _stack_frames(builder, x, chain, numbers.source[1])
+        weight = weight.transpose(0, 2, 1, 3, 4).reshape(chain.outputs, -1, *window.kernel[1:])
         attributes = window.attributes_2d()
     constants = [
         builder.constant(name, np.ascontiguousarray(weight)),
@@ -160,11 +160,11 @@ def emit(builder: Builder, x: ir.Value, site: ConvSite, numbers: ConvNumbers, fo
     ]
     if numbers.bias is not None:
         constants.append(builder.constant(bias, numbers.bias))
-    x = builder.op_of(CONTRIB, "QLinearConv", "conv", x, *numbers.source, *constants, channels_last=1, **attributes)
-    if form.stacked:
-        x = builder.reshape(x, "volume", -1, *window.output_size(site.size), site.outputs)
-    if site.pool is not None:
-        x = builder.op_of(CONTRIB, "NhwcMaxPool", "pool", x, **_attributes(site.pool))
+    x = builder.domain_op(CONTRIB, "QLinearConv", "conv", x, *numbers.source, *constants, channels_last=1, **attributes)
+    if variant.stacked:
+        x = builder.reshape(x, "volume", -1, *window.output_size(chain.size), chain.outputs)
+    if chain.pool is not None:
+        x = builder.domain_op(CONTRIB, "NhwcMaxPool", "pool", x, **_attributes(chain.pool))
     return x
 
 
@@ -177,10 +177,10 @@ def _attributes(window: Window) -> Mapping[str, list[int]]:
     }
 
 
-def _stack_frames(builder: Builder, x: ir.Value, site: ConvSite, zero_point: ir.Value) -> ir.Value:
+def _stack_frames(builder: Builder, x: ir.Value, chain: ConvChain, zero_point: ir.Value) -> ir.Value:
     """Return (N T', H, W, t C): for each output frame, the t input frames that it reads."""
-    window, (_, height, width) = site.window, site.size
-    frames, taps = window.output_size(site.size)[0], window.kernel[0]
+    window, (_, height, width) = chain.window, chain.size
+    frames, taps = window.output_size(chain.size)[0], window.kernel[0]
     before, after = window.before[0], window.after[0]
     if before or after:
         pads = builder.integers(f"pads.{before}.{after}", [0, before, 0, 0, 0, 0, after, 0, 0, 0])
@@ -192,4 +192,4 @@ def _stack_frames(builder: Builder, x: ir.Value, site: ConvSite, zero_point: ir.
         bounds = [builder.integers(f"slice.{number}", [number]) for number in numbers]
         parts.append(builder.op("Slice", f"tap{tap}", x, *bounds))
     stacked = builder.op("Concat", "stack_frames", *parts, axis=4)
-    return builder.reshape(stacked, "stacks", -1, height, width, taps * site.channels)
+    return builder.reshape(stacked, "stacks", -1, height, width, taps * chain.channels)

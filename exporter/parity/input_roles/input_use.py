@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     Shape = tuple[int, ...]
     RoleValue = Sequence[int] | Sequence[float] | NDArray[Any] | ValueRange | None
     """The numbers of an input, a range to draw them from, or None where neither is known."""
-    Derive = Callable[["RoleSite"], RoleValue]
+    Derive = Callable[["InputUse"], RoleValue]
 
 
 @dataclass(frozen=True)
-class RoleSite:
+class InputUse:
     """An input of a graph at a node.
 
     Attributes:
@@ -77,9 +77,9 @@ def find_removed(longer: Shape | None, shorter: Shape | None, count: int) -> lis
     return next((list(c) for c in fits), None)
 
 
-def find_changed(site: RoleSite, count: int | None) -> list[int]:
+def find_changed(use: InputUse, count: int | None) -> list[int]:
     """Return the axes whose size the node changes, completed to `count` by the first of the others."""
-    data, target = site.data(), site.result
+    data, target = use.data(), use.result
     if data is None or target is None or len(data) != len(target):
         return [*range(1 if count is None else count)]
     differ = [axis for axis in range(len(data)) if data[axis] != target[axis]]

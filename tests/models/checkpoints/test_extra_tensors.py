@@ -23,9 +23,9 @@ def test_an_optimizer_is_counted_not_listed(tmp_path: Path) -> None:
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     torch.save({"state_dict": state, "optimizer": optimizer.state_dict()}, tmp_path / "c3d.pth")
-    coverage = read_checkpoint(tmp_path / "c3d.pth").coverage
-    assert coverage.optimizer == 3 * len(state)
-    assert coverage.notes() == (f"left out: {3 * len(state)} tensors of the optimizer",)
+    extra = read_checkpoint(tmp_path / "c3d.pth").extra
+    assert extra.optimizer == 3 * len(state)
+    assert extra.notes() == (f"left out: {3 * len(state)} tensors of the optimizer",)
 
 
 def test_a_kernel_beside_the_network_that_could_be_one_of_its_layers_is_named(tmp_path: Path) -> None:
@@ -41,10 +41,10 @@ def test_tensors_outside_the_prefix_are_reported_and_left_out(tmp_path: Path) ->
     torch.save(
         {"state_dict": state | {"criterion.weight": ONE, "projector.0.weight": ONE}, "rng": ONE}, tmp_path / "c3d.pth"
     )
-    coverage = read_checkpoint(tmp_path / "c3d.pth").coverage
-    assert coverage.outside == ("criterion.weight", "projector.0.weight", "rng")
-    assert coverage.unexpected == ()
-    assert coverage.notes() == ("left out: 3 other tensors, criterion.weight, projector.0.weight, rng",)
+    extra = read_checkpoint(tmp_path / "c3d.pth").extra
+    assert extra.outside == ("criterion.weight", "projector.0.weight", "rng")
+    assert extra.unexpected == ()
+    assert extra.notes() == ("left out: 3 other tensors, criterion.weight, projector.0.weight, rng",)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_tensors_outside_the_prefix_are_reported_and_left_out(tmp_path: Path) ->
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_bookkeeping_beside_the_layers_is_known(name: str, prefix: str, tmp_path: Path) -> None:
     torch.save({prefix + key: value for key, value in (narrow_state() | {name: ONE}).items()}, tmp_path / "c3d.pth")
-    assert read_checkpoint(tmp_path / "c3d.pth").coverage.outside == (prefix + name,)
+    assert read_checkpoint(tmp_path / "c3d.pth").extra.outside == (prefix + name,)
 
 
 def test_an_extra_under_the_prefix_is_refused_unless_it_is_ignored(tmp_path: Path) -> None:
@@ -68,13 +68,13 @@ def test_a_pattern_never_leaves_out_the_network_s_own_tensors(tmp_path: Path) ->
     torch.save(narrow_state() | {"aux.weight": ONE}, tmp_path / "c3d.pth")
     checkpoint = read_checkpoint(tmp_path / "c3d.pth", selection=WeightSelection(ignore=("*",)))
     assert checkpoint.tensors.keys() == narrow_state().keys()
-    assert checkpoint.coverage.ignored == ("aux.weight",)
+    assert checkpoint.extra.ignored == ("aux.weight",)
 
 
 def test_another_network_s_tensors_are_counted(tmp_path: Path) -> None:
     torch.save({"net": narrow_state(), "ema": narrow_state(seed=1) | {"t": ONE}}, tmp_path / "c3d.pth")
-    coverage = read_checkpoint(tmp_path / "c3d.pth").coverage
-    assert (coverage.networks, coverage.outside) == (len(narrow_state()) + 1, ())
+    extra = read_checkpoint(tmp_path / "c3d.pth").extra
+    assert (extra.networks, extra.outside) == (len(narrow_state()) + 1, ())
 
 
 @pytest.mark.parametrize("pattern", ["fc8.*", "typo.*"])

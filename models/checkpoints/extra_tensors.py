@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NUM_BATCHES_TRACKED = "num_batches_tracked"
 """BatchNorm's training counter: in eval mode nothing reads it, so a file may have it or not."""
 
-TRAINING_STATE = re.compile(
+COUNTERS = re.compile(
     rf"(^|[./])({NUM_BATCHES_TRACKED}|global_step|iterations?|(train_)?step|epoch|beta[12]_power)(:0)?$"
 )
 """Names of counters."""
@@ -27,7 +27,7 @@ TRAINING_STATE = re.compile(
 OPTIMIZER_SLOT = re.compile(r"(^|/)updater/|/(Adam(_1)?|Momentum|RMSProp(_1)?|Adagrad)$")
 """Names of an optimizer's tensors in chainer and TensorFlow 1."""
 
-BOOKKEEPING = (
+TRAINING_STATE = (
     "n_averaged",  # torch.optim.swa_utils.AveragedModel
     "num_updates",  # EMA helpers
     "decay",
@@ -49,14 +49,14 @@ BOOKKEEPING = (
 
 
 @dataclass(frozen=True)
-class Coverage:
+class ExtraTensors:
     """What a file holds beside the network's tensors, each tensor once.
 
     Attributes:
         unexpected: tensors under the network's prefix that no table knows: an error.
-        training: counters and other training state, reported by name.
+        training: training counters, reported by name.
         optimizer: number of the optimizer's tensors.
-        outside: bookkeeping, tensors outside the prefix, and the origin's further parts.
+        outside: training state, tensors outside the prefix, and the origin's further parts.
         ignored: tensors that `--ignore` left out.
         networks: number of tensors of the file's other networks.
     """
@@ -83,9 +83,9 @@ class Coverage:
         return tuple(found)
 
 
-def sort_out(
+def classify_extra_tensors(
     names: Iterable[str], match: LayoutMatch, chosen: Candidate, others: Sequence[Candidate], ignore: Sequence[str]
-) -> Coverage:
+) -> ExtraTensors:
     """Return why each tensor that the layout does not know is left out, or that it must not be.
 
     Args:
@@ -99,7 +99,7 @@ def sort_out(
     for name in names:
         kinds.setdefault(_kind(name, match, chosen, others, ignore), []).append(below(chosen.key, name))
     shown = {kind: tuple(found) for kind, found in kinds.items()}
-    return Coverage(
+    return ExtraTensors(
         shown.get("unexpected", ()),
         shown.get("training", ()),
         len(shown.get("optimizer", ())),
@@ -109,14 +109,16 @@ def sort_out(
     )
 
 
-def check_patterns(path: Path, patterns: Sequence[str], key: str, coverage: Coverage, not_built: Iterable[str]) -> None:
+def check_patterns(
+    path: Path, patterns: Sequence[str], key: str, extra: ExtraTensors, not_built: Iterable[str]
+) -> None:
     """Refuse a pattern of `--ignore` that leaves nothing out.
 
     Args:
         path: the file.
         patterns: of `--ignore`.
         key: the network's key.
-        coverage: what the patterns left out.
+        extra: what the patterns left out.
         not_built: paths of objects that were not built: a pattern may be for one of them.
 
     Raises:
@@ -124,18 +126,18 @@ def check_patterns(path: Path, patterns: Sequence[str], key: str, coverage: Cove
     """
     for pattern in patterns:
         lost = any(is_ignored(name, key, (pattern,)) for name in not_built)
-        if not lost and not any(fnmatchcase(name, pattern) for name in coverage.ignored):
+        if not lost and not any(fnmatchcase(name, pattern) for name in extra.ignored):
             raise UsageError(f"{path}: --ignore {pattern}: only the network's own tensors have such names, or none")
 
 
 def check_norms(
-    path: Path, coverage: Coverage, key: str, every: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+    path: Path, extra: ExtraTensors, key: str, every: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
 ) -> None:
     """Refuse to leave out BatchNorm layers that are the convolutions', in a list beside them.
 
     Args:
         path: the file.
-        coverage: what is left out.
+        extra: what is left out.
         key: the network's key.
         every: {path: tensor} of the file.
         tensors: {canonical name: tensor} of the network.
@@ -145,7 +147,7 @@ def check_norms(
             it.
     """
     widths = sorted(len(tensor) for name, tensor in tensors.items() if name.startswith("conv") and tensor.dim() > 1)
-    names = [name for name in coverage.outside if name.endswith("running_mean")]
+    names = [name for name in extra.outside if name.endswith("running_mean")]
     found = {below(key, name): tensor for name, tensor in every.items()}
     sizes = sorted(found[name].numel() for name in names)
     if names and sizes == widths and not any(name.startswith("bn") for name in tensors):
@@ -185,11 +187,11 @@ def _kind(name: str, match: LayoutMatch, chosen: Candidate, others: Sequence[Can
         return "optimizer"
     if any(_belongs(name, one.matches[0], match) for one in others):
         return "networks"
-    if TRAINING_STATE.search(name):
+    if COUNTERS.search(name):
         return "training"
     inside = name.startswith(match.prefix)
     own = name.removeprefix(match.prefix)
-    if not inside or any(fnmatchcase(own, pattern) for pattern in (*BOOKKEEPING, *match.layout.extras)):
+    if not inside or any(fnmatchcase(own, pattern) for pattern in (*TRAINING_STATE, *match.layout.extras)):
         return "outside"
     return "unexpected"
 

@@ -20,16 +20,16 @@ WEIGHT = re.compile(r"(^|[./])(weight|bias|W|b|kernel|running_mean|running_var)$
 """Names of a layer's values in any framework."""
 
 
-def check_foreign(path: Path, raw: ReadResult) -> None:
+def check_unbuilt_weights(path: Path, raw: ReadResult) -> None:
     """Refuse a file in which the call of something foreign stands where a weight should.
 
     Raises:
         CheckpointError: there is such a weight; the message names it and what is not called.
     """
-    _refuse(path, {name: made_by for name, made_by in raw.contents.foreign.items() if WEIGHT.search(name)})
+    _refuse(path, {name: made_by for name, made_by in raw.contents.unbuilt.items() if WEIGHT.search(name)})
 
 
-def check_lost(path: Path, raw: ReadResult, prefix: str, ignored: Callable[[str], bool]) -> None:
+def check_unbuilt_layers(path: Path, raw: ReadResult, prefix: str, ignored: Callable[[str], bool]) -> None:
     """Refuse a file with a tensor under the network's prefix that only a foreign call makes: it may be a layer.
 
     Args:
@@ -45,7 +45,7 @@ def check_lost(path: Path, raw: ReadResult, prefix: str, ignored: Callable[[str]
         path,
         {
             name: made_by
-            for name, made_by in raw.contents.foreign.items()
+            for name, made_by in raw.contents.unbuilt.items()
             if name.startswith(prefix) and made_by.startswith(TENSOR_CALLS) and not ignored(name)
         },
     )
@@ -58,7 +58,7 @@ def require_tensors(path: Path, raw: ReadResult) -> ReadResult:
         CheckpointError: no tensors; the message says what it holds instead.
     """
     if not raw.tensors:
-        check_foreign(path, raw)
+        check_unbuilt_weights(path, raw)
         raise CheckpointError(f"{path}: {describe_empty(raw)}")
     return raw
 
