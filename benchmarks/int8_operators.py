@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def write_plans(model: ir.Model, path: Path, x: NDArray[Any], folder: Path) -> dict[str, Path]:
-    """Write the float32 model and every form of it; return {form: file}."""
+    """Write the float32 model and every variant of it; return {variant: file}."""
     ranges = measure_ranges(path, find_activations(model), x)[MIN_MAX]
     chosen = choose_variants(model, cache=Measurements(autotune_folder()))
     variants = {name: variant for name, (variant, _) in chosen.items()}

@@ -166,7 +166,7 @@ def test_a_display_matrix_that_only_some_frames_have(tmp_path: Path) -> None:
     subprocess.run(command, check=True)
     with av.open(str(marked)) as container:
         assert {frame.rotation for frame in container.decode(video=0)} == {0}
-    upright, got = frames_of(plain)[0], frames_of(marked)[0]
+    upright, got = read_frames(plain)[0], read_frames(marked)[0]
     assert [np.array_equal(shown, frame[::-1]) for shown, frame in zip(got, upright, strict=True)].count(True) == 1
     assert np.array_equal(got, decode_with_ffmpeg(marked, 48, 64))
 
