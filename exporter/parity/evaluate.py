@@ -164,6 +164,9 @@ def _run_notes(
     for run in (result, *([against] if against else ())):
         if skipped := [name for name in run.spec.unsupported_inputs if name in golden.inputs.names]:
             yield f"{run.engine} is not run on {_join_unique(skipped)}: it is known to differ there"
+    if result.left_out:
+        reason = next(iter(result.left_out.values()))
+        yield f"fails on {_join_unique([*result.left_out])}, as the reference does; not compared there: {reason}"
     if printed := [name for name in result.mapping.outputs.values() if is_printed(name, golden.source)]:
         yield f"{_join_unique(printed)}: text of floating-point numbers, which is compared as numbers"
     yield from overflow_notes(result, golden)

@@ -78,7 +78,8 @@ def _unproved(
     for output in outputs:
         own = [(batch, row) for batch, row in rows if row.output == output]
         meaningful = [batch for batch, row in own if not _is_weak(row)]
-        if not meaningful:
+        finite = [batch for batch, _ in own if _has_numbers(output, batch, golden)]
+        if not meaningful or (finite and not {*finite} & {*meaningful}):
             failures.append(
                 f"no input gives a meaningful budget for {output}; give other inputs (--feed, --array) or a budget "
                 "(--rtol)"
@@ -116,6 +117,12 @@ def _has_content(output: str, batch: InputBatch, golden: GoldenOutputs) -> bool:
     """Return whether some number of the reference is finite and not zero; discrete and empty outputs have content."""
     values: NDArray[Any] = golden.float64(output, batch.rows)
     return is_discrete(values) or not values.size or bool((np.isfinite(values) & (values != 0)).any())
+
+
+def _has_numbers(output: str, batch: InputBatch, golden: GoldenOutputs) -> bool:
+    """Return whether some number of the reference is finite; discrete and empty outputs count as such."""
+    values: NDArray[Any] = golden.float64(output, batch.rows)
+    return is_discrete(values) or not values.size or bool(np.isfinite(values).any())
 
 
 def _is_constant(output: str, batches: Sequence[InputBatch], golden: GoldenOutputs) -> bool:

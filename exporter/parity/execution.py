@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 StopCondition = Callable[[Precision, InputBatch, "dict[str, NDArray[Any]]"], bool]
 """From what a model is compared as, a batch and its outputs to whether the run ends there."""
+
+Excuse = Callable[[InputBatch], bool]
+"""From a batch that a model fails on to whether it is left out, because the reference's own file fails on it too."""
 
 FULL_PRECISION: tuple[Precision, ...] = ("float32", "float64")
 """The precisions whose artifacts are also run on edge cases."""
@@ -82,6 +86,7 @@ class RunResult:
         batches: each batch with {output name in the reference: values (N, …)}; of a whole input (1, *shape).
         seconds: by phase: `load`, `run`.
         notes: what a report must say about how the engine ran it.
+        left_out: {batch on which it failed and was excused: why it failed}.
     """
 
     spec: RunSpec
@@ -92,6 +97,7 @@ class RunResult:
     batches: tuple[tuple[InputBatch, Outputs], ...]
     seconds: dict[str, float]
     notes: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def make_feeds(mapping: IOMapping, inputs: InputSet, rows: Sequence[int]) -> Outputs:
@@ -122,6 +128,7 @@ def run_model(
     progress: Progress = no_progress,
     stop_when: StopCondition | None = None,
     batches: Sequence[InputBatch] | None = None,
+    excuse: Excuse | None = None,
 ) -> RunResult:
     """Run a model on every batch.
 
@@ -131,11 +138,12 @@ def run_model(
         progress: called at every batch.
         stop_when: called with the outputs of every batch; the run ends where it returns True.
         batches: the batches to run; None selects those that suit the model.
+        excuse: called with a batch that the model fails on; where it returns True, the batch is left out.
 
     Raises:
         UnavailableError: the device or the engine is not there.
         ArtifactError: the engine refuses the file, its signature does not fit, or it draws random numbers.
-        CheckFailedError: the model fails on an input.
+        CheckFailedError: the model fails on an input without an excuse, or on every input.
     """
     seconds = {"load": 0.0, "run": 0.0}
     progress(f"loading {spec.path.name}")
@@ -150,18 +158,32 @@ def run_model(
             skip = (*spec.unsupported_inputs, *(EDGE_CASES if held_low else ()))
             batches = select_batches(runtime.signature, precision, inputs, skip)
         results: list[tuple[InputBatch, Outputs]] = []
-        for batch in batches:
+        failures: dict[str, CheckFailedError] = {}
+        waiting = deque(batches)
+        while waiting:
+            batch = waiting.popleft()
             if any(inputs.names[row] in spec.unsupported_inputs for row in batch.rows):
                 continue
             progress(f"running {spec.path.name}: {batch.name}, batch {len(batch.rows)}")
             feeds = make_feeds(mapping, inputs, batch.rows)
-            with timed(seconds, "run"):
-                outputs = _run(runtime, feeds, inputs.notes)
+            try:
+                with timed(seconds, "run"):
+                    outputs = _run(runtime, feeds, inputs.notes)
+            except CheckFailedError as error:
+                if excuse is None or not excuse(batch):
+                    raise
+                if rows := _split(batch, runtime.signature.batch, inputs):
+                    waiting.extendleft(reversed(rows))
+                else:
+                    failures[batch.name] = error
+                continue
             outputs = _rename_outputs(spec.path, mapping, outputs)
             outputs = as_batch(outputs) if inputs.batched else as_items(outputs)
             results.append((batch, outputs))
             if stop_when is not None and stop_when(precision, batch, outputs):
                 break
+        if failures and not results:
+            raise next(iter(failures.values()))
         return RunResult(
             spec,
             runtime.description,
@@ -171,7 +193,14 @@ def run_model(
             tuple(results),
             seconds,
             runtime.notes,
+            {name: str(error) for name, error in failures.items()},
         )
+
+
+def _split(batch: InputBatch, fixed: int | None, inputs: InputSet) -> list[InputBatch]:
+    """Return a batch of fixed size for each of several rows: one on which a model fails must not hide the others."""
+    rows = [*dict.fromkeys(batch.rows)]
+    return [InputBatch(inputs.names[row], inputs.fill(row, fixed)) for row in rows] if fixed and len(rows) > 1 else []
 
 
 def _run(runtime: Runtime, feeds: Outputs, notes: Sequence[str]) -> Outputs:

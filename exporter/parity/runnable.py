@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.engines import Runtime, RuntimeOptions, find_engine
-from exporter.errors import ArtifactError, UsageError
-from exporter.parity.discovery import accepted_plan
+from exporter.errors import ArtifactError, CheckFailedError, UsageError
+from exporter.parity.discovery import PROBED
+from exporter.parity.feeds import cast_feeds
 from exporter.parity.input_plan import InputPlan, make_plans
 from exporter.parity.input_roles import find_roles
+from exporter.parity.input_types import RANGES
+from exporter.parity.inputs import draw_inputs
 from exporter.parity.signatures import read_full_signature
-from exporter.types import InputOptions
+from exporter.types import InputOptions, ParityOptions
 from models.progress import Progress, no_progress
 
 
@@ -40,11 +43,35 @@ def _find_refusal(artifact: LoadedArtifact, runtime: Runtime) -> str | None:
         return None
     if not all(map(_is_stated, plans)):
         return None
-    plan, refusal = accepted_plan(plans, runtime)
-    return None if plan is not None else refusal
+    refusals: list[str] = []
+    for plan in plans:
+        if (refusal := _refusal_of_every_input(plan, runtime)) is None:
+            return None
+        refusals.append(refusal)
+    return refusals[0]
+
+
+def _refusal_of_every_input(plan: InputPlan, runtime: Runtime) -> str | None:
+    """Return why a model runs on none of the inputs that guessed values are tried with; None where it runs on one."""
+    probes = draw_inputs(plan, ParityOptions(input_types=PROBED))
+    refusal = None
+    for row in range(len(probes.names)):
+        rows = probes.fill(row, runtime.signature.batch)
+        try:
+            runtime.run(cast_feeds(runtime.signature.inputs, probes.select(rows)))
+        except CheckFailedError as error:
+            refusal = refusal or str(error)
+        else:
+            return None
+    return refusal
 
 
 def _is_stated(plan: InputPlan) -> bool:
-    """Return whether a model states all that a plan feeds it with, except the size of its first axis."""
+    """Return whether a model states all that a plan feeds it with, except the size of its first axis.
+
+    Values of a dtype of few bits, all of which are drawn, are stated by the dtype.
+    """
+    dtypes = {spec.name: spec.dtype for spec in plan.specs}
+    stated = all(RANGES.get(dtypes[name]) == values for name, values in plan.values.items())
     sizes = (size for spec in plan.specs for size in spec.shape[1:])
-    return not plan.values and not plan.sequences and all(isinstance(size, int) for size in sizes)
+    return stated and not plan.fixed and not plan.sequences and all(isinstance(size, int) for size in sizes)

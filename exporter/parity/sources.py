@@ -14,6 +14,7 @@ from exporter.engines.pytorch import PyTorchRuntime
 from exporter.load_checks import RECORDED_ONLY, Vouched
 from exporter.onnx_io.precision import detect_precision
 from exporter.parity.decisions import DecisionGraph
+from exporter.results import Precision
 from exporter.system import library_version
 from exporter.types import FormatName
 from models.builder import state_sha256
@@ -101,7 +102,8 @@ class FileSource:
         self.float32_name = f"float32 {path.name}"
         self.layers: Mapping[str, str] = {}
         self.decisions = DecisionGraph(path) if form == "onnx" else None
-        self.native_float32 = form == "onnx" and detect_precision(path) == "float32"
+        self.precision: Precision | None = detect_precision(path) if form == "onnx" else None
+        self.native_float32 = self.precision == "float32"
 
     def key(self) -> str:
         """Return the hash of the file and its data, with the versions of its engines and torch's CPU instructions."""

@@ -60,6 +60,14 @@ def test_an_output_that_is_never_finite_fails(value: float) -> None:
     assert any("so nothing is proved" in note for note in report.notes)
 
 
+def test_a_constant_that_only_nan_agrees_on_proves_nothing() -> None:
+    float64 = np.array([[1.0, 1.0], [1.0, 1.0], [NAN, NAN]])
+    report = verify(float64, np.float32(0.5) * float64.astype(np.float32), ("random", "saturated", "nan"))
+    assert all(row.passed for row in report.comparisons)
+    assert not report.passed
+    assert any("no input gives a meaningful budget" in note for note in report.notes)
+
+
 def test_an_output_that_varies_has_no_such_note() -> None:
     float64 = np.array([[5.0, 6.0], [1.0, 2.0], [0.0, 0.0]])
     report = verify(float64, float64.astype(np.float32), ("random", "saturated", "zeros"))

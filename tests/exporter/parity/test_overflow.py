@@ -1,4 +1,4 @@
-"""Where a float16 file overflows by itself, an artifact of it may; elsewhere it may not."""
+"""Where a file overflows by itself, an artifact of it may; elsewhere it may not."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from helpers import parity
 from helpers.graphs import make_model, node
-from onnx import TensorProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from exporter.results import ParityReport
 
@@ -39,3 +39,46 @@ def test_an_overflow_that_the_reference_file_does_not_have_fails(tmp_path: Path)
     report = verify(mine, theirs)
     assert not report.passed
     assert [row.passed for row in report.comparisons if row.input == "saturated"] == [False]
+
+
+def logarithms(path: Path, *nodes: NodeProto) -> Path:
+    """Write a float64 network of (n, 8) to (n, 1): onnxruntime computes ReduceLogSumExp of opset 28 as log(sum(exp))."""
+    ports = [
+        helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["n", size]) for name, size in (("x", 8), ("y", 1))
+    ]
+    onnx.save(make_model(list(nodes), ports[:1], ports[1:], {"near": np.array(1.001), "a": np.array([1])}, 28), path)
+    return path
+
+
+LOGARITHM = node("ReduceLogSumExp", "x a", "y")
+STABLE = (
+    *(node("ReduceMax", "x a", "m"), node("Sub", "x m", "d"), node("ReduceLogSumExp", "d a", "l")),
+    node("Add", "l m", "y"),
+)
+"""The same without overflow."""
+FINITE_AND_NOT = ("random", "uniform", "large")
+
+
+def test_a_float64_file_that_overflows_in_its_engine_passes_against_itself_and_says_so(tmp_path: Path) -> None:
+    theirs = logarithms(tmp_path / "theirs.onnx", LOGARITHM)
+    report = parity.verify(theirs, theirs, input_types=FINITE_AND_NOT)
+    assert report.passed
+    assert any(note.startswith("float64 overflows on") and "large" in note for note in report.notes)
+
+
+def test_a_float64_artifact_that_does_not_overflow_where_the_file_does_passes(tmp_path: Path) -> None:
+    theirs, mine = logarithms(tmp_path / "theirs.onnx", LOGARITHM), logarithms(tmp_path / "mine.onnx", *STABLE)
+    assert parity.verify(mine, theirs, input_types=FINITE_AND_NOT).passed
+
+
+def test_a_float64_artifact_that_overflows_where_the_file_does_not_fails(tmp_path: Path) -> None:
+    theirs, mine = logarithms(tmp_path / "theirs.onnx", *STABLE), logarithms(tmp_path / "mine.onnx", LOGARITHM)
+    report = parity.verify(mine, theirs, input_types=FINITE_AND_NOT)
+    assert {row.input for row in report.comparisons if not row.passed} == {"large"}
+
+
+def test_another_number_in_the_operator_that_overflows_is_found(tmp_path: Path) -> None:
+    theirs = logarithms(tmp_path / "theirs.onnx", LOGARITHM)
+    scaled = (node("Mul", "x near", "s"), node("ReduceLogSumExp", "s a", "y"))
+    report = parity.verify(logarithms(tmp_path / "mine.onnx", *scaled), theirs, input_types=FINITE_AND_NOT)
+    assert {"random", "uniform"} <= {row.input for row in report.comparisons if not row.passed}

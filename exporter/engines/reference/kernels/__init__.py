@@ -14,6 +14,7 @@ from exporter.engines.reference.kernels import (
     pooling,
     quantization,
     resize,
+    softmax,
 )
 from exporter.engines.reference.kernels.types import ControlFlow, Kernel
 from exporter.engines.reference.node import Node
@@ -30,8 +31,10 @@ KERNELS: dict[tuple[str, str], Kernel] = {
     ("", "GlobalAveragePool"): pooling.global_average_pool,
     ("", "GlobalMaxPool"): pooling.global_max_pool,
     ("", "GroupNormalization"): normalization.group_normalization,
+    ("", "Hardmax"): softmax.hardmax,
     ("", "InstanceNormalization"): normalization.instance_normalization,
     ("", "LayerNormalization"): normalization.layer_normalization,
+    ("", "LogSoftmax"): softmax.log_softmax,
     ("", "LRN"): normalization.local_response_normalization,
     ("", "LeakyRelu"): elementwise.leaky_relu,
     ("", "LpPool"): pooling.lp_pool,
@@ -45,6 +48,7 @@ KERNELS: dict[tuple[str, str], Kernel] = {
     ("", "QuantizeLinear"): quantization.quantize_linear,
     ("", "Relu"): elementwise.relu,
     ("", "Sigmoid"): elementwise.sigmoid,
+    ("", "Softmax"): softmax.softmax,
     ("", "Upsample"): resize.upsample,
     ("com.microsoft", "BiasGelu"): contributed.bias_gelu,
     ("com.microsoft", "FastGelu"): contributed.fast_gelu,
@@ -80,6 +84,11 @@ def _has_narrow_target(node: Node) -> bool:
     return node.attributes.get("to") in NARROW_TYPES
 
 
+def _takes_several_axes(node: Node) -> bool:
+    """Return whether a softmax is of an opset in which it takes several axes together."""
+    return node.opset < softmax.ALONG_ONE_AXIS
+
+
 NARROW_TYPES = (
     TensorProto.INT4,
     TensorProto.UINT4,
@@ -99,8 +108,11 @@ DISTRUSTED: dict[tuple[str, str], Callable[[Node], bool]] = {
     ("", "ConvTranspose"): _always,  # fails on groups
     ("", "MaxPool"): _always,  # fails on several paddings
     ("", "GRU"): _has_sequence_lengths,
+    ("", "Hardmax"): _takes_several_axes,
+    ("", "LogSoftmax"): _takes_several_axes,
     ("", "LSTM"): _has_sequence_lengths,
     ("", "RNN"): _has_sequence_lengths,
+    ("", "Softmax"): _takes_several_axes,
 }
 """Operators for which onnx's reference evaluator 1.23 is wrong, and when: it is tried last."""
 

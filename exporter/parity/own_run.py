@@ -1,0 +1,40 @@
+"""The reference's file itself, in its own engine and its own precision: what a correct artifact of it may do too.
+
+An artifact may overflow where the file does (`exporter.parity.overflow`), and fail where the file fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from exporter.engines import RuntimeOptions, find_engine
+from exporter.errors import CheckFailedError
+from exporter.parity.feeds import cast_feeds
+from exporter.parity.input_set import InputSet
+from exporter.parity.sources import FileSource
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def run_own(source: FileSource, inputs: InputSet, rows: Sequence[int]) -> dict[str, NDArray[Any]]:
+    """Return the outputs of a batch of the file itself, as the engine returns them; the last row fills a fixed batch.
+
+    Raises:
+        CheckFailedError: it fails on them.
+    """
+    options = RuntimeOptions(signature=source.signature, vouched=source.vouched)
+    with find_engine(source.format).open(source.path, options) as runtime:
+        missing = (runtime.signature.batch or 0) - len(rows) if inputs.batched else 0
+        feeds = inputs.select((*rows, *(rows[-1],) * missing))
+        return runtime.run(cast_feeds(runtime.signature.inputs, feeds))
+
+
+def fails_itself(source: FileSource, inputs: InputSet, rows: Sequence[int]) -> bool:
+    """Return whether the file itself fails on a batch."""
+    try:
+        run_own(source, inputs, rows)
+    except CheckFailedError:
+        return True
+    return False
