@@ -93,62 +93,10 @@ class C3D(nn.Module):
             raise ValueError(fault)
         if pretrained is True:
             raise ValueError("no weights ship with the package: give pretrained the path of a checkpoint")
-        channels, pools, linear, norms = (
-            config.conv_channels,
-            config.pools,
-            config.linear_sizes,
-            config.batch_norm_sizes,
-        )
-
-        def conv(name: str) -> nn.Conv3d:
-            inputs, outputs = channels[name]
-            return nn.Conv3d(inputs, outputs, kernel_size=3, padding=1)
-
-        def pool(name: str) -> nn.Module:
-            windows = pools[name]
-            if windows is None:
-                return nn.AdaptiveAvgPool3d(1)
-            return nn.MaxPool3d(windows.kernel, windows.stride, windows.padding, ceil_mode=windows.ceil_mode)
-
-        self.conv1 = conv("conv1")
-        self.pool1 = pool("pool1")
-        self.conv2 = conv("conv2")
-        self.pool2 = pool("pool2")
-        self.conv3a = conv("conv3a")
-        self.conv3b = conv("conv3b")
-        self.pool3 = pool("pool3")
-        self.conv4a = conv("conv4a")
-        self.conv4b = conv("conv4b")
-        self.pool4 = pool("pool4")
-        self.conv5a = conv("conv5a")
-        self.conv5b = conv("conv5b")
-        self.pool5 = pool("pool5")
-
-        # Identity where there is none: the forward pass reads the same, and an Identity has no state_dict keys.
-        def norm(name: str) -> nn.Module:
-            return nn.BatchNorm3d(norms[name]) if name in norms else nn.Identity()
-
-        self.bn1 = norm("bn1")
-        self.bn2 = norm("bn2")
-        self.bn3a = norm("bn3a")
-        self.bn3b = norm("bn3b")
-        self.bn4a = norm("bn4a")
-        self.bn4b = norm("bn4b")
-        self.bn5a = norm("bn5a")
-        self.bn5b = norm("bn5b")
-
-        def full(name: str) -> nn.Module:
-            return nn.Linear(*linear[name]) if name in linear else nn.Identity()
-
-        self.fc6 = full("fc6")
-        self.fc7 = full("fc7")
-        self.fc8 = full("fc8")
-        self.bn6 = nn.BatchNorm1d(norms["bn6"]) if "bn6" in norms else nn.Identity()
-        self.bn7 = nn.BatchNorm1d(norms["bn7"]) if "bn7" in norms else nn.Identity()
-        self.relu = nn.ReLU()
-        self.has_fc6, self.has_fc7 = "fc6" in linear, "fc7" in linear
-        self.dropout = nn.Dropout(p=0.5) if self.has_fc6 or self.has_fc7 else nn.Identity()
-
+        self._add_convolutions(config)
+        self._add_batch_norms(config)
+        self._add_linear_layers(config)
+        self.has_fc6, self.has_fc7 = "fc6" in config.linear_sizes, "fc7" in config.linear_sizes
         self.channels, self.frames, self.height, self.width = config.clip_shape
         sizes = ", ".join(map(str, config.clip_shape))
         self.wrong_shape = f"a clip batch must be (N, {sizes}) = (batch, channel, time, height, width); got "
@@ -157,6 +105,43 @@ class C3D(nn.Module):
             from models.checkpoints import load_into
 
             load_into(self, Path(pretrained))
+
+    def _add_convolutions(self, config: C3DConfig) -> None:
+        """Add the convolutions and pools; their order decides which random numbers initialise them."""
+        self.conv1 = _conv(config, "conv1")
+        self.pool1 = _pool(config, "pool1")
+        self.conv2 = _conv(config, "conv2")
+        self.pool2 = _pool(config, "pool2")
+        self.conv3a = _conv(config, "conv3a")
+        self.conv3b = _conv(config, "conv3b")
+        self.pool3 = _pool(config, "pool3")
+        self.conv4a = _conv(config, "conv4a")
+        self.conv4b = _conv(config, "conv4b")
+        self.pool4 = _pool(config, "pool4")
+        self.conv5a = _conv(config, "conv5a")
+        self.conv5b = _conv(config, "conv5b")
+        self.pool5 = _pool(config, "pool5")
+
+    def _add_batch_norms(self, config: C3DConfig) -> None:
+        """Add a BatchNorm3d for each convolution, or an Identity, so that the forward pass is the same without."""
+        self.bn1 = _batch_norm(config, "bn1")
+        self.bn2 = _batch_norm(config, "bn2")
+        self.bn3a = _batch_norm(config, "bn3a")
+        self.bn3b = _batch_norm(config, "bn3b")
+        self.bn4a = _batch_norm(config, "bn4a")
+        self.bn4b = _batch_norm(config, "bn4b")
+        self.bn5a = _batch_norm(config, "bn5a")
+        self.bn5b = _batch_norm(config, "bn5b")
+
+    def _add_linear_layers(self, config: C3DConfig) -> None:
+        """Add fc6 to fc8; an Identity, which has no state_dict keys, takes the place of a layer that is left out."""
+        self.fc6 = _linear(config, "fc6")
+        self.fc7 = _linear(config, "fc7")
+        self.fc8 = _linear(config, "fc8")
+        self.bn6 = _linear_batch_norm(config, "bn6")
+        self.bn7 = _linear_batch_norm(config, "bn7")
+        self.relu = nn.ReLU()
+        self.dropout = nn.Dropout(p=0.5) if {"fc6", "fc7"} & {*config.linear_sizes} else nn.Identity()
 
     def check_input_shape(self, clip: Tensor) -> None:
         """Refuse a clip that the network cannot take, with the numbers. Scripted along with the network.
@@ -226,6 +211,33 @@ class C3DOutputs(nn.Module):
         """Return class scores, the features of fc6 and fc7, softmax, and the features of pool5 and conv5b."""
         conv5b, pool5, fc6, fc7, logits = self.network.forward_layers(clip)
         return logits, fc6, fc7, torch.softmax(logits, dim=1), pool5, conv5b
+
+
+def _conv(config: C3DConfig, name: str) -> nn.Conv3d:
+    inputs, outputs = config.conv_channels[name]
+    return nn.Conv3d(inputs, outputs, kernel_size=3, padding=1)
+
+
+def _pool(config: C3DConfig, name: str) -> nn.Module:
+    windows = config.pools[name]
+    if windows is None:
+        return nn.AdaptiveAvgPool3d(1)
+    return nn.MaxPool3d(windows.kernel, windows.stride, windows.padding, ceil_mode=windows.ceil_mode)
+
+
+def _batch_norm(config: C3DConfig, name: str) -> nn.Module:
+    sizes = config.batch_norm_sizes
+    return nn.BatchNorm3d(sizes[name]) if name in sizes else nn.Identity()
+
+
+def _linear(config: C3DConfig, name: str) -> nn.Module:
+    sizes = config.linear_sizes
+    return nn.Linear(*sizes[name]) if name in sizes else nn.Identity()
+
+
+def _linear_batch_norm(config: C3DConfig, name: str) -> nn.Module:
+    sizes = config.batch_norm_sizes
+    return nn.BatchNorm1d(sizes[name]) if name in sizes else nn.Identity()
 
 
 def all_outputs(network: C3D) -> nn.Module:

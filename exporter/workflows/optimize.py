@@ -106,35 +106,64 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
     data = external_files(subject.path)
     with timed(seconds, "open"):
         _require_runnable(subject, progress)
-    record = None if request.decisions is None else read_decisions(request.decisions)
     with ExitStack() as stack:
         stack.enter_context(file_at_work(subject.path))
-        times = {} if record is None else record.times
-        rewriter = Rewriter(request, subject, target, stack, seconds, progress, times)
-        if record is not None and record.structure not in ("", rewriter.structure):
-            raise UsageError(
-                f"--decisions {request.decisions}: they are for a model of another structure than {request.model}"
-            )
-        trial = Trial(request, rewriter, record)
-        measure = request.measure and record is None and request.optimize.weight_dtype == "fp32"
-        try:
-            rewritten, report = first_accepted(
-                trial.candidates(),
-                trial.rewrite,
-                trial.verify if request.verify else None,
-                trial.is_faster if measure else None,
-            )
-        except ParityFailedError as error:
-            raise OptimizationMismatchError(request.model, error.reports[-1]) from error
+        trial = _make_trial(request, subject, target, stack, seconds, progress)
+        rewritten, report = _select_rewriting(trial)
         subject.require_unchanged()
         with timed(seconds, "publish"):
             files = _publish_result(request, subject, target, data, rewritten, report)
+    return _make_result(trial, rewritten, report, files, data)
+
+
+def _make_trial(
+    request: OptimizeRequest,
+    subject: LoadedArtifact,
+    target: Path,
+    stack: ExitStack,
+    seconds: dict[str, float],
+    progress: Progress,
+) -> Trial:
+    """Return the candidates of a run, or of the run whose decisions `request` names.
+
+    Raises:
+        UsageError: these decisions are for a model of another structure.
+    """
+    record = None if request.decisions is None else read_decisions(request.decisions)
+    times = {} if record is None else record.times
+    rewriter = Rewriter(request, subject, target, stack, seconds, progress, times)
+    if record is not None and record.structure not in ("", rewriter.structure):
+        raise UsageError(
+            f"--decisions {request.decisions}: they are for a model of another structure than {request.model}"
+        )
+    return Trial(request, rewriter, record)
+
+
+def _select_rewriting(trial: Trial) -> tuple[Rewritten, ParityReport | None]:
+    """Return the first candidate that equals the original, and is faster where speed is measured."""
+    request = trial.request
+    measure = request.measure and trial.record is None and request.optimize.weight_dtype == "fp32"
+    try:
+        return first_accepted(
+            trial.candidates(),
+            trial.rewrite,
+            trial.verify if request.verify else None,
+            trial.is_faster if measure else None,
+        )
+    except ParityFailedError as error:
+        raise OptimizationMismatchError(request.model, error.reports[-1]) from error
+
+
+def _make_result(
+    trial: Trial, rewritten: Rewritten, report: ParityReport | None, files: tuple[Path, ...], data: Sequence[Path]
+) -> OptimizeResult:
+    request, subject = trial.request, trial.rewriter.subject
     before = total_bytes((subject.path, *data))
     modified = rewritten.stage is not None
     decisions = rewritten.passes.decisions or (() if trial.slower is None else trial.slower.passes.decisions)
     return OptimizeResult(
         source=request.model,
-        path=target if files else subject.path,
+        path=trial.rewriter.target if files else subject.path,
         modified=modified,
         passes=rewritten.passes.changed,
         decisions=decisions,
@@ -152,7 +181,7 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
             *_free_size_notes(subject, decisions),
             *_signing_notes(request, files),
         ),
-        seconds=seconds,
+        seconds=trial.rewriter.seconds,
     )
 
 

@@ -7,9 +7,7 @@ float64 reference is computed once for all artifacts of one network, and the out
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from exporter.artifacts.contents import stated_signature
 from exporter.artifacts.loading import LoadedArtifact
@@ -17,36 +15,24 @@ from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.provenance import require_single
 from exporter.artifacts.rebuilding import rebuild_network
 from exporter.calibration_clips import CalibrationClips
-from exporter.errors import C3DExportError, CheckFailedError, Refuse, UsageError, refuse_one
+from exporter.errors import C3DExportError, Refuse, UsageError, refuse_one
 from exporter.formats import load_artifact
 from exporter.inference.ray_reference import NETWORK_ONLY, reference_on_ray
 from exporter.inference.types import RayOptions
-from exporter.isolation.worker import expect_work, file_at_work
+from exporter.isolation.worker import file_at_work
 from exporter.load_checks import LoadChecks
-from exporter.parity.cost import VerificationCost, estimate_verification, require_memory
-from exporter.parity.discovery import find_inputs
-from exporter.parity.feeds import cast_feeds
 from exporter.parity.golden import GoldenOutputs, require_cache
 from exporter.parity.held_out import add_held_out
-from exporter.parity.input_plan import make_plans, may_be_batched
-from exporter.parity.input_roles import find_roles
-from exporter.parity.input_set import InputSet
-from exporter.parity.inputs import draw_inputs, make_frame_inputs, make_network_inputs, make_video_inputs
-from exporter.parity.run_specs import check_devices, make_file_run_spec, make_run_spec, make_second_run_spec
-from exporter.parity.runnable import require_runnable
-from exporter.parity.signatures import read_full_signature
-from exporter.parity.sources import FileSource, NetworkSource
+from exporter.parity.inputs import make_network_inputs
+from exporter.parity.run_specs import check_devices, make_run_spec, make_second_run_spec
+from exporter.parity.sources import NetworkSource
 from exporter.results import ParityReport
 from exporter.types import ParityOptions
 from exporter.workflows.parity_runs import run_and_evaluate
-from models.architectures import parse_settings
+from exporter.workflows.verify_file import verify_against_file
 from models.built_model import BuiltModel
 from models.options import BuildOptions
 from models.progress import Progress, no_progress
-from models.specs import Signature
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def verify_parity(
@@ -82,13 +68,7 @@ def verify_parity(
     if options.cache is not None:
         require_cache(options.cache)
     require_single(artifacts, options)
-    loaded: list[LoadedArtifact] = []
-    for path in artifacts:
-        with refuse_one(refuse):
-            artifact = load_artifact(Path(path), options)
-            check_devices((artifact,), options)
-            _check_batch_size(artifact, options.batch_size)
-            loaded.append(artifact)
+    loaded = _load(artifacts, options, refuse)
     if artifacts and not loaded:
         return ()
     if options.pairs and not isinstance(options.against, Path):
@@ -108,19 +88,42 @@ def verify_parity(
             raise UsageError(f"{option} needs --against FILE: what a network with a manifest takes is known")
     if ray is not None and options.fail_fast:
         raise UsageError("--fail-fast runs one input after another; take --runner local")
+    return _verify_against_networks(loaded, options, reference or BuildOptions(), progress, ray, refuse)
+
+
+def _load(artifacts: Sequence[str | Path], options: ParityOptions, refuse: Refuse | None) -> list[LoadedArtifact]:
+    loaded: list[LoadedArtifact] = []
+    for path in artifacts:
+        with refuse_one(refuse):
+            artifact = load_artifact(Path(path), options)
+            check_devices((artifact,), options)
+            _check_batch_size(artifact, options.batch_size)
+            loaded.append(artifact)
+    return loaded
+
+
+def _verify_against_networks(
+    artifacts: Sequence[LoadedArtifact],
+    options: ParityOptions,
+    reference: BuildOptions | BuiltModel,
+    progress: Progress,
+    ray: RayOptions | None,
+    refuse: Refuse | None,
+) -> tuple[ParityReport, ...]:
+    """Compare artifacts with their networks; each is built once, for all artifacts of it."""
     reports: dict[str, ParityReport] = {}
-    groups: dict[object, list[int]] = {}
-    for index, artifact in enumerate(loaded):
-        groups.setdefault(_network_key(artifact.manifest), []).append(index)
+    groups: dict[object, list[LoadedArtifact]] = {}
+    for artifact in artifacts:
+        groups.setdefault(_network_key(artifact.manifest), []).append(artifact)
     for members in groups.values():
-        with refuse_one(refuse and _refuse_all(refuse, [loaded[i] for i in members])):
+        with refuse_one(refuse and _refuse_all(refuse, members)):
             progress("building the network")
-            model, notes = rebuild_network(loaded[members[0]], reference or BuildOptions(), progress)
+            model, notes = rebuild_network(members[0], reference, progress)
             golden = golden_outputs(model, options, progress)
             golden.run_rows = None if ray is None else reference_on_ray(ray, progress)
-            verified = verify_built([loaded[i] for i in members], golden, options, progress, notes, refuse)
+            verified = verify_built(members, golden, options, progress, notes, refuse)
             reports |= {report.artifact: report for report in verified}
-    return tuple(reports[str(artifact.path)] for artifact in loaded if str(artifact.path) in reports)
+    return tuple(reports[str(artifact.path)] for artifact in artifacts if str(artifact.path) in reports)
 
 
 def _check_batch_size(artifact: LoadedArtifact, batch_size: int | None) -> None:
@@ -179,106 +182,6 @@ def verify_built(
         for artifact in artifacts
     ]
     return run_and_evaluate(artifacts, runs, golden, options, progress, notes, refuse)
-
-
-def verify_against_file(
-    artifacts: Sequence[LoadedArtifact],
-    other: LoadedArtifact,
-    options: ParityOptions,
-    progress: Progress = no_progress,
-    refuse: Refuse | None = None,
-) -> tuple[ParityReport, ...]:
-    """Compare artifacts with another model file: in float64 it is the reference, in its own engine the baseline.
-
-    `refuse` as in `verify_parity`.
-    """
-    try:
-        return _verify_against_file(artifacts, other, options, progress, refuse)
-    except (CheckFailedError, UsageError):
-        for artifact in (other, *artifacts):
-            if artifact.format == "onnx":
-                require_runnable(artifact, progress)  # one that fails on every input is a bad file
-        raise
-
-
-def _verify_against_file(
-    artifacts: Sequence[LoadedArtifact],
-    other: LoadedArtifact,
-    options: ParityOptions,
-    progress: Progress,
-    refuse: Refuse | None,
-) -> tuple[ParityReport, ...]:
-    manifest = other.manifest
-    signature = manifest and manifest.signature
-    source = FileSource(other.path, other.format, signature, _feature_outputs(manifest), other.vouched)
-    progress(f"loading {other.path.name}")
-    signature = read_full_signature(other, artifacts)
-    if other.format == "onnx":
-        _estimate_before_trying(other, signature, options)
-    inputs = make_file_inputs(other, source, signature, options, progress)
-    notes = (f"compared with {other.path.name}, SHA-256 {other.sha256[:16]}…", *inputs.notes)
-    if other.format == "onnx":
-        cost = estimate_verification(other.path, inputs, signature.batch, localize=options.localize)
-        require_memory(cost, options.max_memory, localize=options.localize)
-        expect_work(cost.multiply_adds, cost.peak_bytes)
-        progress = _with_cost(progress, cost)
-        notes += (f"estimated before it started: {cost}",) if cost.is_large else ()
-    golden = GoldenOutputs(source, inputs, options.cache, progress)
-    runs = [(make_file_run_spec(artifact, options, signature), None) for artifact in artifacts]
-    # a manifest is not needed here, so its absence is nothing to note
-    artifacts = [replace(artifact, notes=()) if artifact.manifest is None else artifact for artifact in artifacts]
-    return run_and_evaluate(artifacts, runs, golden, options, progress, notes, refuse)
-
-
-def _estimate_before_trying(other: LoadedArtifact, signature: Signature, options: ParityOptions) -> None:
-    """Check the memory for the inputs that will be tried first, because trying them takes memory already.
-
-    Raises:
-        LimitError: they need more than `options.max_memory`.
-    """
-    roles = find_roles(other.path, other.format)
-    batched = may_be_batched(signature, options.inputs, roles)
-    plan = next(make_plans(signature, options.inputs, roles, batched=batched), None)
-    if plan is None:
-        return
-    inputs = draw_inputs(plan, options)
-    cost = estimate_verification(other.path, inputs, signature.batch, localize=options.localize)
-    require_memory(cost, options.max_memory, localize=options.localize)
-    expect_work(cost.multiply_adds, cost.peak_bytes)
-
-
-def _with_cost(progress: Progress, cost: VerificationCost) -> Progress:
-    """Return a progress callback that states what the whole comparison takes at every step."""
-    return lambda step: progress(f"{step} ({cost} in all)")
-
-
-def make_file_inputs(
-    other: LoadedArtifact, source: FileSource, signature: Signature, options: ParityOptions, progress: Progress
-) -> InputSet:
-    """Make the inputs on which a model file is compared: with frames, where its manifest says that it takes video."""
-    if other.manifest is not None and other.manifest.preprocessing is not None:
-        make = make_frame_inputs if other.manifest.with_preprocess else make_video_inputs
-        return make(signature.inputs[0], other.manifest.preprocessing, options)
-    return find_inputs(source, signature, options, progress)
-
-
-def draw_feeds(
-    other: LoadedArtifact, signature: Signature, options: ParityOptions, progress: Progress = no_progress
-) -> dict[str, NDArray[Any]]:
-    """Return the first batch of the inputs on which a model file is compared, as it takes it."""
-    stated = other.manifest and other.manifest.signature
-    source = FileSource(other.path, other.format, stated, vouched=other.vouched)
-    inputs = make_file_inputs(other, source, signature, options, progress)
-    rows = inputs.batches(signature.batch)[0].rows
-    return cast_feeds(signature.inputs, inputs.select(rows))
-
-
-def _feature_outputs(manifest: Manifest | None) -> frozenset[str]:
-    """Return the outputs that are no class scores, where the manifest names a known architecture."""
-    if manifest is None or not manifest.network.architecture:
-        return frozenset()
-    outputs = parse_settings(manifest.network.architecture, manifest.network.settings).outputs
-    return frozenset(output.name for output in outputs if output.kind == "features")
 
 
 def _network_key(manifest: Manifest | None) -> object:

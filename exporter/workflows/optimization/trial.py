@@ -69,7 +69,7 @@ class Trial:
 
     def verify(self, rewritten: Rewritten) -> ParityReport | None:
         """Compare the staged model with the original, and name it in the report by where it is meant to go."""
-        from exporter.workflows.verify import verify_against_file
+        from exporter.workflows.verify_file import verify_against_file
 
         self._failed = None
         if rewritten.stage is None:
@@ -84,7 +84,7 @@ class Trial:
 
     def is_faster(self, rewritten: Rewritten) -> bool:
         """Return whether the staged model is faster than the original here, or that cannot be measured."""
-        from exporter.workflows.verify import draw_feeds
+        from exporter.workflows.verify_file import draw_feeds
 
         if rewritten.stage is None:
             return True
