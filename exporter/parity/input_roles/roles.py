@@ -25,6 +25,7 @@ from exporter.onnx_io.inference import infer_shapes
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import free_size
 from exporter.onnx_io.subgraphs import captured_values
+from exporter.parity.input_roles.image_sizes import find_image_sizes
 from exporter.parity.input_roles.input_use import InputUse
 from exporter.parity.input_roles.table import ROLES
 from exporter.parity.input_types import is_float
@@ -145,6 +146,8 @@ class _Graph:
                 for node, position in self._consumers.get(value, ()):
                     if (node.op_type, position) in INDIRECT:
                         found.setdefault(name, []).append((node, position))
+        for name, node in find_image_sizes(self.model.graph, self.inputs - {*found}).items():
+            found[name] = [(node, 1)]
         return {name: tuple(nodes) for name, nodes in found.items()}
 
     @cached_property

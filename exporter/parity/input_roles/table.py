@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from exporter.parity.input_roles import axes, indices, signals, sizes
+from exporter.parity.input_roles.image_sizes import IMAGE_SIZES, image_sizes
 from exporter.parity.input_roles.input_use import find_changed
 from exporter.types import ValueRange
 
@@ -37,6 +38,7 @@ ROLES: Mapping[tuple[str, int], Derive] = {
     ("ConstantOfShape", 0): sizes.fill_shape,
     ("Tile", 1): sizes.repeats,
     ("AffineGrid", 1): sizes.affine_grid,
+    (IMAGE_SIZES, 1): image_sizes,
     ("MaxUnpool", 1): indices.unpool_indices,
     ("MaxUnpool", 2): sizes.unpooled,
     ("Resize", 1): lambda use: sizes.scales(use) if len(use.node.input) == 2 else sizes.region(use),
