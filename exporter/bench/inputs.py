@@ -110,37 +110,9 @@ def make_feeds(
         ArtifactError: there are no inputs, or the file cannot be loaded.
         BadInputError: a file of the user cannot be read or does not fit.
     """
-    signature = next((known for known in signatures if known is not None), None)
-    if signature is None:
-        if not options.shapes:
-            raise UsageError(f"{path}: does not say what it takes; --shape input=1x3x224x224 does, once for each input")
-        specs = tuple(TensorSpec(name, "float32", ("batch", *sizes[1:])) for name, sizes in options.shapes.items())
-        signature = Signature(specs, ())
-    if not signature.inputs:
-        raise ArtifactError(f"{path}: takes no inputs")
-    if nested := [value for value in signature.inputs if is_nested(value.dtype)]:
-        raise UsageError(
-            f"{path}: {nested[0].name} {nested[0].dtype}: only tensors are fed, not sequences or optional values; "
-            "measure the part of the model that takes the tensors in it"
-        )
-    sized = {
-        value.name: frames_shape(value, 1)
-        for value in signature.inputs
-        if takes_frames(value) and not {value.name} & {*options.shapes, *options.feeds} and not options.arrays
-    }
-    notes = tuple(
-        f"chosen for {name}: frames of {w}x{h} (--shape changes it)" for name, (_, _, h, w, _) in sized.items()
-    )
-    options = replace(options, shapes={**options.shapes, **sized})
-    files = {name: (given, "") for name, given in options.feeds.items() if isinstance(given, Path)}
-    for name, (given, _) in files.items():
-        require_file(given, "file of values", BadInputError)
-        if name not in (known := [value.name for value in signature.inputs]):
-            raise UsageError(f"--feed {name}: no such input; there are {', '.join(known)}")
-    for archive in options.arrays[:1]:
-        arrays = read_npz(archive, signature.inputs)
-        files |= {name: (archive, name) for name in arrays if name not in files}
-        options = replace(options, shapes={**{name: array.shape for name, array in arrays.items()}, **options.shapes})
+    signature = _find_signature(path, signatures, options)
+    options, notes = _with_frame_sizes(signature, options)
+    options, files = _read_files(signature, options)
     one = tuple(
         replace(
             value,
@@ -157,6 +129,51 @@ def make_feeds(
     plans = make_plans(Signature(one, ()), drawn, batched=False)
     plan = _choose(path, form, RuntimeOptions(signature=signature, vouched=vouched), plans)
     return Feeds(signature.inputs, replace(plan, notes=(*plan.notes, *notes)), files)
+
+
+def _find_signature(path: Path, signatures: Sequence[Signature | None], options: InputOptions) -> Signature:
+    """Return the first signature that is stated, else one of the shapes that the user gives; raises as `make_feeds`."""
+    signature = next((known for known in signatures if known is not None), None)
+    if signature is None:
+        if not options.shapes:
+            raise UsageError(f"{path}: does not say what it takes; --shape input=1x3x224x224 does, once for each input")
+        specs = tuple(TensorSpec(name, "float32", ("batch", *sizes[1:])) for name, sizes in options.shapes.items())
+        signature = Signature(specs, ())
+    if not signature.inputs:
+        raise ArtifactError(f"{path}: takes no inputs")
+    if nested := [value for value in signature.inputs if is_nested(value.dtype)]:
+        raise UsageError(
+            f"{path}: {nested[0].name} {nested[0].dtype}: only tensors are fed, not sequences or optional values; "
+            "measure the part of the model that takes the tensors in it"
+        )
+    return signature
+
+
+def _with_frame_sizes(signature: Signature, options: InputOptions) -> tuple[InputOptions, tuple[str, ...]]:
+    """Return the options with a size for frames of any size that the user gives none for, and notes that say so."""
+    sized = {
+        value.name: frames_shape(value, 1)
+        for value in signature.inputs
+        if takes_frames(value) and not {value.name} & {*options.shapes, *options.feeds} and not options.arrays
+    }
+    notes = tuple(
+        f"chosen for {name}: frames of {w}x{h} (--shape changes it)" for name, (_, _, h, w, _) in sized.items()
+    )
+    return replace(options, shapes={**options.shapes, **sized}), notes
+
+
+def _read_files(signature: Signature, options: InputOptions) -> tuple[InputOptions, dict[str, tuple[Path, str]]]:
+    """Return the options with the shapes of arrays in an archive, and `Feeds.files`; raises as `make_feeds`."""
+    files = {name: (given, "") for name, given in options.feeds.items() if isinstance(given, Path)}
+    for name, (given, _) in files.items():
+        require_file(given, "file of values", BadInputError)
+        if name not in (known := [value.name for value in signature.inputs]):
+            raise UsageError(f"--feed {name}: no such input; there are {', '.join(known)}")
+    for archive in options.arrays[:1]:
+        arrays = read_npz(archive, signature.inputs)
+        files |= {name: (archive, name) for name in arrays if name not in files}
+        options = replace(options, shapes={**{name: array.shape for name, array in arrays.items()}, **options.shapes})
+    return options, files
 
 
 def _choose(path: Path, form: FormatName, runtime_options: RuntimeOptions, plans: Iterable[InputPlan]) -> InputPlan:

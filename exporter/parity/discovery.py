@@ -14,9 +14,10 @@ import numpy as np
 
 from exporter.engines import Runtime
 from exporter.errors import CheckFailedError, UsageError
+from exporter.parity.batch_axis import may_be_batched
 from exporter.parity.execution import require_repeatable
 from exporter.parity.feeds import cast_feeds
-from exporter.parity.input_plan import InputPlan, make_plans, may_be_batched
+from exporter.parity.input_plan import InputPlan, make_plans
 from exporter.parity.input_roles import find_roles
 from exporter.parity.input_set import BATCH_SIZES, InputSet
 from exporter.parity.input_types import is_float

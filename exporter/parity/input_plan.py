@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -18,7 +19,7 @@ from exporter.parity.arrays import read_npy, shape_fits
 from exporter.parity.input_checks import require_drawable, require_representable
 from exporter.parity.input_roles import DerivedValue, InputRoles
 from exporter.parity.input_types import INDEX_RANGE, RANDOM, RANGES, is_float
-from exporter.parity.sequences import find_sequences, is_nested, item_dtype, with_items
+from exporter.parity.sequences import find_sequences, item_dtype, with_items
 from exporter.types import InputOptions, ValueRange
 from models.specs import Signature, TensorSpec
 
@@ -72,39 +73,6 @@ class InputPlan:
     wide: Mapping[str, ValueRange] = field(default_factory=dict[str, ValueRange])
 
 
-def may_be_batched(signature: Signature, options: InputOptions, roles: InputRoles) -> bool:
-    """Return whether feeds of one item are worth a try: not where an input has the same value in every feed.
-
-    Raises:
-        UsageError, BadInputError: see `make_plans`.
-    """
-    if not _has_batch_candidate(signature):
-        return False
-    whole = next(make_plans(signature, options, roles, batched=False), None)
-    return whole is not None and not whole.fixed
-
-
-def _has_batch_candidate(signature: Signature) -> bool:
-    """Return whether the first axis of every input and output may be the batch: one free size, or one number.
-
-    Outputs of exported files name their sizes as they like, so any free size is accepted there; whether the axis is a
-    batch is confirmed by running the model.
-    """
-    shapes = [value.shape for value in signature.inputs]
-    first = {shape[0] if shape else None for shape in shapes}
-    if len(first) != 1 or None in first or not signature.outputs:
-        return False
-    (size,) = first
-    if size == "0":
-        return False
-    if isinstance(size, str) and size != "?" and any(size in shape[1:] for shape in shapes):
-        return False
-    if any(is_nested(value.dtype) for value in (*signature.inputs, *signature.outputs)):
-        return False
-    sizes = [output.shape[0] if output.shape else None for output in signature.outputs]
-    return all(isinstance(other, str) if isinstance(size, str) else other in (size, "?") for other in sizes)
-
-
 def make_plans(
     signature: Signature, options: InputOptions, roles: InputRoles = NO_ROLES, *, batched: bool
 ) -> Iterator[InputPlan]:
@@ -121,67 +89,126 @@ def make_plans(
         BadInputError: a file of `options.feeds` cannot be read or does not fit.
         LimitError: an input whose stated sizes alone are more than a memory holds.
     """
-    sequences, signature = find_sequences(signature), with_items(signature)
-    stated = stated_shapes(signature.inputs, options)
-    batch = max((shape[0] for shape in options.shapes.values() if shape), default=None) if batched else None
-    first_sizes = {name: [size for size in shape[:1] if isinstance(size, int)] for name, shape in stated.items()}
-    if batched:
-        stated = {name: (1, *shape[1:]) for name, shape in stated.items()}
-    known = {value.name: value for value in signature.inputs}
-    fixed = {name: read_npy(given, known[name]) for name, given in options.feeds.items() if isinstance(given, Path)}
-    values = {name: given for name, given in options.feeds.items() if isinstance(given, ValueRange)}
-    for name, given in values.items():
-        require_representable(known[name], given)
-    drawn = [value for value in signature.inputs if value.name not in options.feeds]
-    for value in drawn:
-        require_drawable(value, stated[value.name])
-    whole = {value.name: RANGES[value.dtype] for value in drawn if value.dtype in RANGES and value.dtype != "bool"}
-    indices = [value.name for value in drawn if value.dtype not in RANGES and not is_float(value.dtype)]
-    inner = {size for shape in stated.values() for size in shape[1:] if isinstance(size, str)}
-    first_free = any(shape and _is_first_only(shape[0], inner) for shape in stated.values())
-    choices = product(
-        (roles, NO_ROLES) if roles.uses or roles.arithmetic else (NO_ROLES,),
-        INDEX_RANGES if indices else INDEX_RANGES[:1],
-        FIRST_SIZES if first_free else FIRST_SIZES[:1],
-        FREE_SIZES if inner or (first_free and batched) else FREE_SIZES[:1],
-    )
+    known = _read_known(signature, options, batched=batched)
     small = False
-    for used, index_range, first, size in choices:
-        shapes = {name: _fill(shape, inner, size if first is None else first, size) for name, shape in stated.items()}
-        if any(prod(shape) > MAX_ELEMENTS for name, shape in shapes.items() if shape != stated[name]):
-            continue
-        small = True
-        whole_shapes = {n: (*first_sizes[n], *shape[len(first_sizes[n]) :]) for n, shape in shapes.items()}
-        derived = used.derive(drawn, whole_shapes, fixed)
-        arrays = {name: made.value for name, made in derived.items() if not isinstance(made.value, ValueRange)}
-        limits = {name: made.value for name, made in derived.items() if isinstance(made.value, ValueRange)}
-        wide = {
-            value.name: WIDE_RANGES[value.dtype.startswith("int")]
-            for value in drawn
-            if value.name in indices and value.name in used.arithmetic and value.name not in derived
-        }
-        ranges = {**whole, **dict.fromkeys(indices, index_range), **limits}
-        notes = _describe(signature.inputs, stated, shapes, {**ranges, **derived}, wide)
-        guessed = bool(indices or derived) or shapes != stated
-        every = {**fixed, **arrays}
-        yield InputPlan(
-            signature.inputs,
-            shapes,
-            {**ranges, **values},
-            every,
-            batched,
-            guessed,
-            notes,
-            sequences,
-            batch,
-            _label_samples(signature),
-            wide,
-        )
+    for used, index_range, first, other in known.choices(roles):
+        if (shapes := known.fill(first, other)) is not None:
+            small = True
+            yield known.complete(used, index_range, shapes)
     if not small:
         raise UsageError(
             f"the free sizes of the inputs make more than {MAX_ELEMENTS:,} numbers, whatever is tried; give them "
             "as --shape NAME=1x3x224x224"
         )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the model and the user state of one feed; see `InputPlan`.
+
+    Attributes:
+        signature: the model's, with the items of sequences in their place.
+        stated: {input: shape}, with strings for free sizes; the first size is 1 where that axis is the batch.
+        first_sizes: {input: its first size, if that is a number}: the batch size that the graph was exported with.
+        fixed: {input: its value in every feed}.
+        values: {input: the range that the user gives}.
+        drawn: inputs that the user gives no values for.
+        batched: see `InputPlan`.
+        sequences: see `InputPlan`.
+        batch: see `InputPlan`.
+    """
+
+    signature: Signature
+    stated: Mapping[str, tuple[int | str, ...]]
+    first_sizes: Mapping[str, Sequence[int]]
+    fixed: Mapping[str, NDArray[Any]]
+    values: Mapping[str, ValueRange]
+    drawn: Sequence[TensorSpec]
+    batched: bool
+    sequences: Mapping[str, tuple[str, ...]]
+    batch: int | None
+
+    @cached_property
+    def inner(self) -> set[str]:
+        """Free sizes of other axes than the first."""
+        return {size for shape in self.stated.values() for size in shape[1:] if isinstance(size, str)}
+
+    @cached_property
+    def indices(self) -> list[str]:
+        """Inputs of integers that may be indices: of a dtype whose whole range is not drawn."""
+        return [value.name for value in self.drawn if value.dtype not in RANGES and not is_float(value.dtype)]
+
+    def choices(self, roles: InputRoles) -> Iterator[tuple[InputRoles, ValueRange, int | None, int]]:
+        """Return (roles, range of indices, free first size, other free size) of each plan, the one to prefer first."""
+        first_free = any(shape and _is_first_only(shape[0], self.inner) for shape in self.stated.values())
+        return product(
+            (roles, NO_ROLES) if roles.uses or roles.arithmetic else (NO_ROLES,),
+            INDEX_RANGES if self.indices else INDEX_RANGES[:1],
+            FIRST_SIZES if first_free else FIRST_SIZES[:1],
+            FREE_SIZES if self.inner or (first_free and self.batched) else FREE_SIZES[:1],
+        )
+
+    def fill(self, first: int | None, other: int) -> dict[str, tuple[int, ...]] | None:
+        """Return {input: shape} with these sizes for free axes; None where that makes an input too large."""
+        first = other if first is None else first
+        shapes = {name: _fill(shape, self.inner, first, other) for name, shape in self.stated.items()}
+        large = any(prod(shape) > MAX_ELEMENTS for name, shape in shapes.items() if shape != self.stated[name])
+        return None if large else shapes
+
+    def complete(self, roles: InputRoles, index_range: ValueRange, shapes: Mapping[str, tuple[int, ...]]) -> InputPlan:
+        """Return the plan with these shapes; values that follow from the graph are those that `roles` derives."""
+        inputs = self.signature.inputs
+        whole_shapes = {n: (*self.first_sizes[n], *shape[len(self.first_sizes[n]) :]) for n, shape in shapes.items()}
+        derived = roles.derive(self.drawn, whole_shapes, self.fixed)
+        arrays = {name: made.value for name, made in derived.items() if not isinstance(made.value, ValueRange)}
+        limits = {name: made.value for name, made in derived.items() if isinstance(made.value, ValueRange)}
+        wide = {
+            value.name: WIDE_RANGES[value.dtype.startswith("int")]
+            for value in self.drawn
+            if value.name in self.indices and value.name in roles.arithmetic and value.name not in derived
+        }
+        whole = {v.name: RANGES[v.dtype] for v in self.drawn if v.dtype in RANGES and v.dtype != "bool"}
+        ranges = {**whole, **dict.fromkeys(self.indices, index_range), **limits}
+        return InputPlan(
+            specs=inputs,
+            shapes=shapes,
+            values={**ranges, **self.values},
+            fixed={**self.fixed, **arrays},
+            batched=self.batched,
+            guessed=bool(self.indices or derived) or shapes != self.stated,
+            notes=_describe(inputs, self.stated, shapes, {**ranges, **derived}, wide),
+            sequences=self.sequences,
+            batch=self.batch,
+            samples=_label_samples(self.signature),
+            wide=wide,
+        )
+
+
+def _read_known(signature: Signature, options: InputOptions, *, batched: bool) -> _Known:
+    """Return what a signature and the user state; raises as `make_plans` does."""
+    sequences, signature = find_sequences(signature), with_items(signature)
+    stated = stated_shapes(signature.inputs, options)
+    first_sizes = {name: [size for size in shape[:1] if isinstance(size, int)] for name, shape in stated.items()}
+    if batched:
+        stated = {name: (1, *shape[1:]) for name, shape in stated.items()}
+    specs = {value.name: value for value in signature.inputs}
+    values = {name: given for name, given in options.feeds.items() if isinstance(given, ValueRange)}
+    for name, given in values.items():
+        require_representable(specs[name], given)
+    drawn = [value for value in signature.inputs if value.name not in options.feeds]
+    for value in drawn:
+        require_drawable(value, stated[value.name])
+    return _Known(
+        signature=signature,
+        stated=stated,
+        first_sizes=first_sizes,
+        fixed={name: read_npy(given, specs[name]) for name, given in options.feeds.items() if isinstance(given, Path)},
+        values=values,
+        drawn=drawn,
+        batched=batched,
+        sequences=sequences,
+        batch=max((shape[0] for shape in options.shapes.values() if shape), default=None) if batched else None,
+    )
 
 
 def stated_shapes(inputs: Sequence[TensorSpec], options: InputOptions) -> dict[str, tuple[int | str, ...]]:

@@ -74,10 +74,7 @@ def measure(
     held_out = folder / "held_out.npy"
     with translate_os_errors(folder):
         np.save(held_out, clips.held_out)
-    require_cache(folder / REFERENCE)
-    inputs = InputSet.of_rows({model.input.name: clips.held_out}, clips.names)
-    golden = GoldenOutputs(NetworkSource(model), inputs, folder / REFERENCE, progress)
-    golden.compute(range(len(clips.names)))
+    golden = _compute_reference(model, clips, folder, progress)
     wanted = replace(
         request,
         artifacts=tuple(found.path for found in exported),
@@ -115,6 +112,14 @@ def measure(
             f"memory; {plan.targets[0].name} ran in each"
         )
     return measured
+
+
+def _compute_reference(model: BuiltModel, clips: CalibrationClips, folder: Path, progress: Progress) -> GoldenOutputs:
+    require_cache(folder / REFERENCE)
+    inputs = InputSet.of_rows({model.input.name: clips.held_out}, clips.names)
+    golden = GoldenOutputs(NetworkSource(model), inputs, folder / REFERENCE, progress)
+    golden.compute(range(len(clips.names)))
+    return golden
 
 
 def group_targets(targets: Sequence[BenchTarget], each: float, available: float) -> tuple[tuple[BenchTarget, ...], ...]:
