@@ -70,7 +70,7 @@ def evaluate(
     accuracy = measure_held_out(result, golden, tolerances, pairs)
     failures += [*_check_top1(agreement, tolerance), *_check_equal(rows, tolerance), *accuracy_failures(accuracy)]
     weak += bound_notes(accuracy, result.spec)
-    hint = _pairing_hint(result, golden, tolerances, rows)
+    hints = [*_pairing_hint(result, golden, tolerances, rows), *_batch_size_hint(rows)]
     on_device = not result.placement.fallback_nodes or options.allow_fallback
     return ParityReport(
         artifact=str(result.spec.path),
@@ -82,7 +82,7 @@ def evaluate(
         tolerance=_describe(tolerances, rows),
         comparisons=tuple(rows),
         against_comparisons=tuple(against_rows),
-        notes=(*notes, *golden.notes, *_run_notes(result, golden, against, against_rows), *weak, *failures, *hint),
+        notes=(*notes, *golden.notes, *_run_notes(result, golden, against, against_rows), *weak, *failures, *hints),
         passed=bool(rows) and on_device and not failures and all(row.passed for row in (*rows, *against_rows)),
         seconds={"reference": golden.seconds, **result.seconds},
         top1_agreement=agreement,
@@ -131,6 +131,17 @@ def _pairing_hint(
     own = {reference: name for name, reference in result.mapping.outputs.items()}
     pairs = " ".join(f"--map {theirs}={own[ours]}" for theirs, ours in found.items())
     return [f"the outputs agree when they are paired otherwise: {pairs}"]
+
+
+def _batch_size_hint(rows: Sequence[Comparison]) -> Iterator[str]:
+    """Yield a note where small batches pass and only larger ones fail."""
+    failed = {row.batch for row in rows if not row.passed}
+    passed = {row.batch for row in rows if row.passed}
+    if failed and passed and max(passed) < min(failed):
+        yield (
+            f"batches of up to {max(passed)} pass and larger ones fail: the graph depends on the batch size, or a "
+            "library takes a less accurate algorithm for large batches; --batch N compares another size"
+        )
 
 
 def _tolerances(result: RunResult, golden: GoldenOutputs, options: ParityOptions) -> Tolerances:

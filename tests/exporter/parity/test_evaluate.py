@@ -64,6 +64,19 @@ def test_nodes_on_another_device_fail_unless_they_are_allowed() -> None:
     assert evaluate(result, golden, ParityOptions(allow_fallback=True)).passed
 
 
+@pytest.mark.parametrize(
+    ("failing", "named"), [((1, 2), "up to 1 pass"), ((2,), ""), ((0, 1, 2), "")], ids=["larger", "one of size 1", "all"]
+)
+def test_a_failure_of_larger_batches_only_is_noted(failing: tuple[int, ...], named: str) -> None:
+    batches = [(0,), (1,), (2,)] if failing == (2,) else [(0,), (1, 2), (0, 1, 2)]
+    runs = [(rows, FLOAT32[list(rows)] + np.float32(index in failing)) for index, rows in enumerate(batches)]
+    report = evaluate(run_result(*runs), known_golden(SCORES), OPTIONS)
+    assert not report.passed
+    hints = [note for note in report.notes if "batch size" in note]
+    assert len(hints) == bool(named)
+    assert all(named in hint for hint in hints)
+
+
 def test_a_second_engine_that_fails_is_noted_and_fails() -> None:
     golden = known_golden(SCORES)
     report = evaluate(run_result(((0,), FLOAT32[:1])), golden, OPTIONS, (), run_result(((0,), FLOAT32[:1] + 1)))
