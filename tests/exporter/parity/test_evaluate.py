@@ -65,7 +65,9 @@ def test_nodes_on_another_device_fail_unless_they_are_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failing", "named"), [((1, 2), "up to 1 pass"), ((2,), ""), ((0, 1, 2), "")], ids=["larger", "one of size 1", "all"]
+    ("failing", "named"),
+    [((1, 2), "up to 1 pass"), ((2,), ""), ((0, 1, 2), "")],
+    ids=["larger", "one of size 1", "all"],
 )
 def test_a_failure_of_larger_batches_only_is_noted(failing: tuple[int, ...], named: str) -> None:
     batches = [(0,), (1,), (2,)] if failing == (2,) else [(0,), (1, 2), (0, 1, 2)]
