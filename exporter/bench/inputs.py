@@ -1,23 +1,29 @@
 """What every target is fed: the first artifact's inputs, at each batch size."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exporter.bench.types import DEFAULT_BATCHES
 from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import ArtifactError, BadInputError, UsageError
 from exporter.load_checks import RECORDED_ONLY, Vouched
 from exporter.onnx_io.dtypes import numpy_dtype
-from exporter.parity.arrays import read_npz
+from exporter.parity.arrays import read_npy, read_npz
 from exporter.parity.discovery import accepted_plan
-from exporter.parity.input_plan import InputPlan, make_plans
+from exporter.parity.input_plan import NO_ROLES, InputPlan, make_plans
+from exporter.parity.input_roles import InputRoles, find_roles
 from exporter.parity.sequences import is_nested
-from exporter.types import FormatName, InputOptions, frames_shape
+from exporter.types import FormatName, InputOptions, ValueRange, frames_shape
 from models.config import INPUT_NAME
 from models.paths import require_file
 from models.specs import FRAMES_NAME, Signature, TensorSpec, takes_frames
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -30,17 +36,19 @@ class Feeds:
         inputs: those of the first artifact.
         plan: their shapes at batch 1, and the numbers they are drawn from.
         files: {input: file and array in it} for those that are not drawn.
+        roles: how the values of those in `plan.fixed` follow from the sizes, which differ with the batch.
     """
 
     inputs: tuple[TensorSpec, ...]
     plan: InputPlan
     files: Mapping[str, tuple[Path, str]] = field(default_factory=dict[str, tuple[Path, str]])
+    roles: InputRoles = NO_ROLES
 
     @property
     def fixed_batch(self) -> int | None:
         """The only batch size there is, None where the batch is dynamic."""
-        first = self.inputs[0].shape
-        free = any(map(_free_batch, self.inputs))
+        first = next((value.shape for value in self.inputs if value.name not in self.plan.fixed), ())
+        free = any(map(self._has_batch, self.inputs))
         return None if free or not first or not isinstance(first[0], int) else first[0]
 
     @property
@@ -50,21 +58,38 @@ class Feeds:
 
     def sizes(self, batch: int) -> dict[str, tuple[int, ...]]:
         """Return {input name: sizes} of one batch; a free first size is the batch."""
+        return self._drawn_sizes(batch) | {name: array.shape for name, array in self._derived(batch).items()}
+
+    def _drawn_sizes(self, batch: int) -> dict[str, tuple[int, ...]]:
         shapes = self.plan.shapes
         return {
-            value.name: (batch, *shapes[value.name][1:]) if _free_batch(value) else shapes[value.name]
+            value.name: (batch, *shapes[value.name][1:]) if self._has_batch(value) else shapes[value.name]
             for value in self.inputs
         }
 
+    def _has_batch(self, value: TensorSpec) -> bool:
+        """Return whether an input's first size is the batch; that of a shape or of axes never is."""
+        return _free_batch(value) and value.name not in self.plan.fixed
+
+    def _derived(self, batch: int) -> dict[str, NDArray[Any]]:
+        """Return {input: array} of those whose value follows from the sizes, for a batch."""
+        if not self.plan.fixed:
+            return {}
+        found = self.roles.derive(self.inputs, self._drawn_sizes(batch), {})
+        arrays = {name: made.value for name, made in found.items() if not isinstance(made.value, ValueRange)}
+        return {name: arrays.get(name, given) for name, given in self.plan.fixed.items() if name not in self.files}
+
     def messages(self, batch: int, names: Sequence[str]) -> list[dict[str, Any]]:
         """Return the inputs as a worker takes them, under a target's own names."""
-        sizes = self.sizes(batch)
+        sizes, derived = self.sizes(batch), self._derived(batch)
         messages: list[dict[str, Any]] = []
         for name, value in zip(names, self.inputs, strict=True):
-            message = {"name": name, "dtype": numpy_dtype(value.dtype).name, "shape": sizes[value.name]}
+            message: dict[str, Any] = {"name": name, "dtype": numpy_dtype(value.dtype).name, "shape": sizes[value.name]}
             if value.name in self.files:
                 path, array = self.files[value.name]
                 message |= {"path": str(path), "array": array}
+            elif value.name in derived:
+                message["values"] = derived[value.name].ravel().tolist()
             elif value.name in self.plan.values:
                 message |= {"low": self.plan.values[value.name].low, "high": self.plan.values[value.name].high}
             messages.append(message)
@@ -72,7 +97,9 @@ class Feeds:
 
     def describe(self, seed: int) -> str:
         """Return a description of the inputs."""
-        drawn = [f"{name} {given}" for name, given in self.plan.values.items() if name not in self.files]
+        fixed = self._derived(1)
+        drawn = [f"{name} {given}" for name, given in self.plan.values.items() if name not in {*self.files, *fixed}]
+        drawn += [f"{name} derived from the sizes" for name in fixed]
         others = "".join(f", {text}" for text in (*drawn, *(f"{n} from {path}" for n, (path, _) in self.files.items())))
         return f"{', '.join(map(str, self.inputs))}; standard normal{others}, seed {seed}"
 
@@ -113,10 +140,12 @@ def make_feeds(
     signature = _find_signature(path, signatures, options)
     options, notes = _with_frame_sizes(signature, options)
     options, files = _read_files(signature, options)
+    roles = _find_roles(path, form, signature, files)
+    arrays_of_sizes = _fed_arrays(roles, signature)
     one = tuple(
         replace(
             value,
-            shape=(1, *value.shape[1:]) if _free_batch(value) else value.shape,
+            shape=(1, *value.shape[1:]) if _free_batch(value) and value.name not in arrays_of_sizes else value.shape,
             dtype="float32" if value.name in files else value.dtype,  # nothing is drawn for it
         )
         for value in signature.inputs
@@ -126,9 +155,30 @@ def make_feeds(
     drawn = replace(
         options, shapes=shapes, feeds={name: given for name, given in options.feeds.items() if name not in files}
     )
-    plans = make_plans(Signature(one, ()), drawn, batched=False)
+    plans = make_plans(Signature(one, ()), drawn, roles, batched=False)
     plan = _choose(path, form, RuntimeOptions(signature=signature, vouched=vouched), plans)
-    return Feeds(signature.inputs, replace(plan, notes=(*plan.notes, *notes)), files)
+    return Feeds(signature.inputs, replace(plan, notes=(*plan.notes, *notes)), files, roles)
+
+
+def _find_roles(
+    path: Path, form: FormatName, signature: Signature, files: Mapping[str, tuple[Path, str]]
+) -> InputRoles:
+    """Return the inputs with a role; what the user's files hold is known to those that depend on it."""
+    roles = find_roles(path, form)
+    if not roles.uses:
+        return roles
+    known = {value.name: value for value in signature.inputs}
+    archives = {file: read_npz(file, signature.inputs) for file, array in files.values() if array}
+    given = {
+        name: archives[file][array] if array else read_npy(file, known[name]) for name, (file, array) in files.items()
+    }
+    return replace(roles, constants={**roles.constants, **given})
+
+
+def _fed_arrays(roles: InputRoles, signature: Signature) -> set[str]:
+    """Return the inputs that are shapes, axes and the like; the first size of these is no batch where it is free."""
+    sizes = {value.name: tuple(s if isinstance(s, int) else 1 for s in value.shape) for value in signature.inputs}
+    return {name for name, made in roles.derive(signature.inputs, sizes, {}).items() if made.is_array}
 
 
 def _find_signature(path: Path, signatures: Sequence[Signature | None], options: InputOptions) -> Signature:

@@ -191,7 +191,7 @@ def make_options(fields: Mapping[str, Any]) -> RuntimeOptions:
 
 
 def draw(inputs: list[dict[str, Any]], seed: int, row: int | None = None) -> dict[str, Any]:
-    """Return {name: array}: of a file, drawn from `low` to `high`, else standard normal, or 0 and 1 for booleans.
+    """Return {name: array}: of a file or `values`, drawn from `low` to `high`, else standard normal, or 0 and 1.
 
     Args:
         inputs: what each is.
@@ -207,6 +207,8 @@ def draw(inputs: list[dict[str, Any]], seed: int, row: int | None = None) -> dic
         integers = dtype.kind in "biuO" or "int" in dtype.name
         if "path" in value:
             numbers = _read(value["path"], value["array"], shape, row)
+        elif "values" in value:
+            numbers = np.array(value["values"])
         elif integers:
             numbers = generator.integers(value.get("low", 0), value.get("high", 1), shape, endpoint=True)
         elif "low" in value:

@@ -1,12 +1,19 @@
 """The inputs of a benchmark."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from helpers import small_models
+from helpers.graphs import make_model, node
+from onnx import TensorProto, helper
 
 from exporter.bench.inputs import Feeds, make_feeds, matching_names
+from exporter.bench.worker_main import draw
 from exporter.errors import ArtifactError, UsageError
 from exporter.onnx_io.signature import read_signature
 from exporter.types import InputOptions, ValueRange
@@ -20,7 +27,7 @@ def plan_feeds(
     shapes: dict[str, tuple[int, ...]] | None = None,
     feeds: dict[str, Path | ValueRange] | None = None,
 ) -> Feeds:
-    return make_feeds(HERE, "onnx", [signature], InputOptions(shapes or {}, feeds or {}))
+    return make_feeds(HERE, "torchscript", [signature], InputOptions(shapes or {}, feeds or {}))
 
 
 def taking(*inputs: TensorSpec) -> Signature:
@@ -102,7 +109,7 @@ def test_values_of_the_user(tmp_path: Path) -> None:
     assert b == {"name": "b", "dtype": "float32", "shape": (2, 6)}
     assert k == {"name": "c", "dtype": "int32", "shape": (4,), "path": str(tmp_path / "k.npy"), "array": ""}
     arrays = InputOptions(arrays=(tmp_path / "rows.npz",))
-    feeds = make_feeds(HERE, "onnx", [Signature(specs.inputs[:2], ())], arrays)
+    feeds = make_feeds(HERE, "torchscript", [Signature(specs.inputs[:2], ())], arrays)
     assert feeds.messages(5, ("a", "b"))[0]["shape"] == (5, 3)
     assert feeds.messages(5, ("a", "b"))[1]["array"] == "b"
 
@@ -128,3 +135,58 @@ def test_an_artifact_that_takes_other_inputs_is_refused(other: Signature) -> Non
     first = plan_feeds(taking(one("n", 3), one("n", 3, name="y")))
     with pytest.raises(ArtifactError, match="takes other inputs than the first"):
         matching_names(HERE, first, other)
+
+
+def save(path: Path, nodes: list[onnx.NodeProto], inputs: Mapping[str, Any], output: Any, **held: Any) -> Path:
+    ports = [helper.make_tensor_value_info(name, *port) for name, port in inputs.items()]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, output)]
+    onnx.save(make_model(nodes, ports, outputs, held, 18), path)
+    return path
+
+
+FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+
+
+@pytest.mark.parametrize("count", [2, "k"])
+def test_an_input_that_is_a_shape_follows_the_batch_and_is_none_itself(count: int | str, tmp_path: Path) -> None:
+    inputs = {"x": (FLOAT, ["n", 2, 6]), "s": (INT64, [count])}
+    path = save(tmp_path / "m.onnx", [node("Reshape", "x s", "y")], inputs, ["n", 12])
+    feeds = make_feeds(path, "onnx", [read_signature(path)], InputOptions())
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for batch in (1, 4):
+        fed = draw(feeds.messages(batch, ("x", "s")), 0)
+        assert fed["s"].tolist() == [batch, 12]
+        assert feeds.sizes(batch) == {"x": (batch, 2, 6), "s": (2,)}
+        outputs: Any = session.run(None, fed)
+        assert outputs[0].shape == (batch, 12)
+    assert any("s int64" in note and "for Reshape" in note for note in feeds.plan.notes)
+    assert "s derived from the sizes" in feeds.describe(0)
+
+
+def test_a_model_whose_only_free_size_is_that_of_its_axes_has_a_fixed_batch(tmp_path: Path) -> None:
+    inputs = {"x": (FLOAT, [2, 3, 4]), "a": (INT64, ["k"])}
+    path = save(tmp_path / "m.onnx", [node("ReduceSum", "x a", "y")], inputs, [2, 1, 4])
+    feeds = make_feeds(path, "onnx", [read_signature(path)], InputOptions())
+    assert feeds.fixed_batch == 2
+    assert draw(feeds.messages(2, ("x", "a")), 0)["a"].tolist() == [1]
+
+
+def test_indices_are_drawn_from_all_that_are_valid(tmp_path: Path) -> None:
+    inputs = {"i": (INT64, ["n", 50])}
+    table = np.zeros((3, 4), np.float32)
+    path = save(tmp_path / "m.onnx", [node("Gather", "table i", "y")], inputs, ["n", 50, 4], table=table)
+    feeds = make_feeds(path, "onnx", [read_signature(path)], InputOptions())
+    fed = draw(feeds.messages(4, ("i",)), 0)["i"]
+    assert fed.shape == (4, 50)
+    assert {*fed.ravel().tolist()} == {0, 1, 2}
+
+
+def test_the_user_s_file_decides_what_depends_on_it(tmp_path: Path) -> None:
+    inputs = {"x": (FLOAT, [8, 4]), "s": (INT64, [1]), "e": (INT64, [1]), "a": (INT64, [1])}
+    path = save(tmp_path / "m.onnx", [node("Slice", "x s e a", "y")], inputs, ["b", "c"])
+    np.save(tmp_path / "a.npy", np.array([1]))
+    np.save(tmp_path / "s.npy", np.array([2]))
+    given: dict[str, Path | ValueRange] = {"a": tmp_path / "a.npy", "s": tmp_path / "s.npy"}
+    feeds = make_feeds(path, "onnx", [read_signature(path)], InputOptions(feeds=given))
+    fed = draw(feeds.messages(1, ("x", "s", "e", "a")), 0)
+    assert (fed["s"].tolist(), fed["e"].tolist(), fed["a"].tolist()) == ([2], [4], [1])
