@@ -1,12 +1,11 @@
 """A stand-in for NVIDIA's `tensorrt` 11, for machines without a GPU: `install` makes it what `import tensorrt` finds.
 
-It has the names, parameters and refusals of the real package, as far as this project uses them; test_fake_tensorrt.py
+It has the names, parameters and refusals of the real package, as far as this project uses them; test_tensorrt_library.py
 compares it with the interface of NVIDIA's own wheels. An engine is the ONNX file behind a header, and runs in onnxruntime on
 the CPU. Inputs and outputs go through their addresses, as on a GPU. With TF32, float32 inputs lose bits, as there.
 """
 
 import ctypes
-import enum
 import json
 import sys
 from collections.abc import Mapping
@@ -19,6 +18,41 @@ import onnxruntime
 import pytest
 
 from exporter.engines import cuda_device
+from helpers.fake_tensorrt_types import (
+    BuilderFlag,
+    DataType,
+    IHostMemory,
+    ILogger,
+    INetworkDefinition,
+    IOptimizationProfile,
+    ITimingCache,
+    NetworkDefinitionCreationFlag,
+    ParserError,
+    TensorIOMode,
+    nptype,
+)
+
+__all__ = [
+    "Builder",
+    "BuilderFlag",
+    "DataType",
+    "IBuilderConfig",
+    "ICudaEngine",
+    "IExecutionContext",
+    "IHostMemory",
+    "ILogger",
+    "INetworkDefinition",
+    "IOptimizationProfile",
+    "ITimingCache",
+    "Machine",
+    "NetworkDefinitionCreationFlag",
+    "OnnxParser",
+    "ParserError",
+    "Runtime",
+    "TensorIOMode",
+    "install",
+    "nptype",
+]
 
 __version__ = "11.4.0.106"
 
@@ -54,77 +88,10 @@ class Machine:
 MACHINE = Machine()
 
 
-class NetworkDefinitionCreationFlag(enum.IntEnum):
-    STRONGLY_TYPED = 0
-
-
-class BuilderFlag(enum.Enum):
-    TF32 = enum.auto()
-
-
-class TensorIOMode(enum.Enum):
-    NONE = enum.auto()
-    INPUT = enum.auto()
-    OUTPUT = enum.auto()
-
-
-class DataType(enum.Enum):
-    FLOAT = "float32"
-    HALF = "float16"
-    INT8 = "int8"
-    INT32 = "int32"
-    INT64 = "int64"
-    BOOL = "bool"
-    UINT8 = "uint8"
-
-
-def nptype(trt_type: DataType) -> type:
-    return np.dtype(trt_type.value).type
-
-
-class ILogger:
-    class Severity(enum.Enum):
-        INTERNAL_ERROR = 0
-        ERROR = 1
-        WARNING = 2
-        INFO = 3
-        VERBOSE = 4
-
-    def __init__(self) -> None:
-        pass
-
-    def log(self, severity: Severity, msg: str) -> None:
-        raise NotImplementedError
-
-
 def _require_driver(logger: ILogger) -> None:
     if not MACHINE.driver:
         logger.log(ILogger.Severity.ERROR, "CUDA initialization failure with error: 35")
         raise TypeError("pybind11::init(): factory function returned nullptr")
-
-
-class IHostMemory(bytes):
-    @property
-    def nbytes(self) -> int:
-        return len(self)
-
-
-class ITimingCache:
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-
-    def serialize(self) -> IHostMemory:
-        return IHostMemory(self.content)
-
-
-class IOptimizationProfile:
-    def __init__(self) -> None:
-        self.shapes: dict[str, list[tuple[int, ...]]] = {}
-
-    def set_shape(self, input: str, min: tuple[int, ...], opt: tuple[int, ...], max: tuple[int, ...]) -> None:  # noqa: A002
-        if not all(a <= b <= c for a, b, c in zip(min, opt, max, strict=True)):
-            raise ValueError(f"inconsistent shapes for {input}")
-        self.shapes[input] = [min, opt, max]
 
 
 class IBuilderConfig:
@@ -151,25 +118,6 @@ class IBuilderConfig:
 
     def get_timing_cache(self) -> ITimingCache | None:
         return self.cache
-
-
-class INetworkDefinition:
-    def __init__(self, flags: int) -> None:
-        self.flags, self.model = flags, b""
-
-
-class ParserError:
-    def __init__(self, node: onnx.NodeProto) -> None:
-        self._node = node
-
-    def desc(self) -> str:
-        return f"In node (parseNode):\nUNSUPPORTED_NODE: no importer registered for op: {self._node.op_type}"
-
-    def node_name(self) -> str:
-        return self._node.name
-
-    def node_operator(self) -> str:
-        return self._node.op_type
 
 
 class OnnxParser:

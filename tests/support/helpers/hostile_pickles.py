@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable, Iterator
+from typing import Any
 
 MARKER = "canary"
 """Part of every argument: no file of such a name may ever be opened or made."""
@@ -51,6 +52,16 @@ TARGETS: list[tuple[str, str, tuple[str, ...]]] = [
     (MARKER, MARKER, (MARKER,)),
 ]
 """(module, name, arguments)."""
+
+
+class Runs:
+    """Calls what it is given when it is unpickled."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return self.function, self.arguments
 
 
 def text(value: str) -> bytes:

@@ -8,7 +8,6 @@ import decimal
 import enum
 import functools
 import io
-import os
 import pathlib
 import pickle
 import types
@@ -19,10 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.hostile_pickles import Runs
 
 from models.checkpoints.contents import NotBuilt, flatten
 from models.checkpoints.pickles import PickleContent, read_pickle
-from models.checkpoints.pickles.hazards import is_hazard
 
 PROTOCOLS = range(6)
 HERE = __name__
@@ -204,59 +203,6 @@ def test_a_history_buffer_between_weights_saved_by_torch() -> None:
 def test_each_name_is_noted_once_and_sorted() -> None:
     result = read([Settings(1, []), Config(), Settings(2, []), Mode], 4)
     assert result.not_built == (f"{HERE}.Config", f"{HERE}.Mode", f"{HERE}.Settings")
-
-
-class Runs:
-    """Calls what it is given when it is unpickled."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.function, self.arguments = function, arguments
-
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return self.function, self.arguments
-
-
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_what_would_run_code_is_named(protocol: int) -> None:
-    system = getattr(os, "system")  # noqa: B009 - deprecated softly, pyright says
-    result = read(
-        {"w": 1, "x": Runs(system, "true"), "y": Runs(eval, "1"), "z": Runs(getattr, Config(), "x")}, protocol
-    )
-    assert result.hazards == ("builtins.eval", "builtins.getattr", f"{os.name}.system")
-    assert set(result.hazards) - {"builtins.getattr"} <= set(result.not_built)
-
-
-def test_a_member_of_an_enum_written_by_getattr_is_no_hazard() -> None:
-    result = read(Runs(getattr, Mode, "TRAIN"), 4)
-    content: Any = result.content
-    assert content.name == f"{HERE}.Mode.TRAIN"
-    assert result.hazards == ()
-
-
-RUN_CODE = """
-os.system posix.system nt.system subprocess.Popen subprocess.check_output builtins.exec builtins.eval builtins.open
-builtins.__import__ runpy.run_path importlib.import_module pty.spawn shutil.rmtree socket.socket pickle.loads
-_pickle.loads dill.loads torch.load torch.hub.load torch.jit.load numpy.load io.open sys.exit ctypes.CDLL
-operator.attrgetter webbrowser.open urllib.request.urlopen multiprocessing.context.Process code.interact
-torch.serialization.os.system numpy.f2py.os.system types.CodeType marshal.loads pip.main logging.config.dictConfig
-torch.utils.cpp_extension.load concurrent.futures.ProcessPoolExecutor
-"""
-
-
-@pytest.mark.parametrize("name", RUN_CODE.split())
-def test_names_that_run_code(name: str) -> None:
-    module, _, function = name.rpartition(".")
-    assert is_hazard(*name.split(".", 1))
-    assert is_hazard(module, function) or "serialization" in name  # a name may lead through a module's imports
-
-
-@pytest.mark.parametrize(
-    "name", ["collections.OrderedDict", "argparse.Namespace", "pathlib.PosixPath", "torch.nn.modules.linear.Linear",
-             "torch._utils._rebuild_tensor_v2", "numpy.ndarray", "mmengine.config.Config", "os.stat_result",
-             "datetime.datetime", "omegaconf.dictconfig.DictConfig", "__main__.Config"]
-)  # fmt: skip
-def test_names_that_do_not(name: str) -> None:
-    assert not is_hazard(*name.rsplit(".", 1))
 
 
 def test_a_name_is_shown_without_control_characters() -> None:
