@@ -76,10 +76,10 @@ def features_command(
 ) -> None:
     """Run ARTIFACT over each VIDEO and write the values of a layer.
 
-    ARTIFACT is a model file of this tool (.onnx, .pt) that returns the layer, another tool's ONNX file (with
-    --preprocess), or a checkpoint, which is exported with the layer first and kept for the next time. VIDEO is a file,
-    a folder of videos, or a list of them (.txt, one path a line). Needs the [video] extra; --format parquet also
-    [parquet].
+    ARTIFACT is a model file of this tool (.onnx, .xml, .pt, .pt2) that returns the layer, another tool's ONNX or
+    OpenVINO file (with --preprocess), or a checkpoint, which is exported with the layer first and kept for the next
+    time. VIDEO is a file, a folder of videos, or a list of them (.txt, one path a line). Needs the [video] extra;
+    --format parquet also [parquet].
 
     Each file appears complete or not at all. A second run with the same options does what the first has not done.
 

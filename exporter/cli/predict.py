@@ -68,9 +68,9 @@ def predict_command(
 ) -> None:
     """Run ARTIFACT over each VIDEO and print its highest classes.
 
-    ARTIFACT is a model file of this tool (.onnx, .pt), another tool's ONNX file (with --preprocess), or a checkpoint,
-    which is exported and verified first and kept for the next time. VIDEO is a file, a folder of videos, or a list of
-    them (.txt, one path a line). Needs the [video] extra.
+    ARTIFACT is a model file of this tool (.onnx, .xml, .pt, .pt2), another tool's ONNX or OpenVINO file (with
+    --preprocess), or a checkpoint, which is exported and verified first and kept for the next time. VIDEO is a file, a
+    folder of videos, or a list of them (.txt, one path a line). Needs the [video] extra.
 
     Exit code 3 if a video could not be read (the others are done, and it is listed at the end), 1 if the network
     returned NaN or an infinity.

@@ -261,7 +261,7 @@ def open_video_model(path: str | Path, options: InferenceOptions | None = None) 
     if clip_input.batch is not None and options.batch not in (None, clip_input.batch):
         raise UsageError(f"--batch {options.batch}: {artifact.path.name} takes {clip_input.batch} clips in one call")
     signature = clip_signature(artifact)
-    outputs = select_outputs(describe_outputs(artifact, signature), options.outputs, artifact.path.name)
+    outputs = select_outputs(describe_outputs(artifact, signature), options.outputs, artifact)
     return VideoModel(
         artifact,
         options,

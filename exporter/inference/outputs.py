@@ -19,10 +19,7 @@ def describe_outputs(artifact: LoadedArtifact, signature: Signature) -> tuple[Ou
     where its name says so or a softmax or sigmoid computes it, of scores where it is a vector, and of features where
     it has positions.
     """
-    known: dict[str, OutputSpec] = {}
-    if artifact.manifest is not None and artifact.manifest.network.architecture in ARCHITECTURES:
-        network = artifact.manifest.network
-        known = {output.name: output for output in parse_settings(network.architecture, network.settings).outputs}
+    known = {output.name: output for output in _network_outputs(artifact)}
     normalized: frozenset[str] = frozenset()
     if artifact.format == "onnx" and not known:
         from exporter.onnx_io.load import load_without_weights
@@ -39,13 +36,15 @@ def describe_outputs(artifact: LoadedArtifact, signature: Signature) -> tuple[Ou
     return tuple(found)
 
 
-def select_outputs(outputs: Sequence[OutputSpec], names: Sequence[str] | None, what: str) -> tuple[OutputSpec, ...]:
+def select_outputs(
+    outputs: Sequence[OutputSpec], names: Sequence[str] | None, artifact: LoadedArtifact
+) -> tuple[OutputSpec, ...]:
     """Return the outputs called `names`, in that order; all for None.
 
     Args:
         outputs: those of the model.
         names: the wanted ones.
-        what: the model's name, for the message.
+        artifact: the model, for the message.
 
     Raises:
         UsageError: the model has no such output.
@@ -53,13 +52,31 @@ def select_outputs(outputs: Sequence[OutputSpec], names: Sequence[str] | None, w
     if names is None:
         return tuple(outputs)
     by_name = {output.name: output for output in outputs}
-    missing = [name for name in names if name not in by_name]
-    if missing:
-        raise UsageError(
-            f"{what} does not return {join_limited(missing)}; it returns {join_limited(by_name)}. Other outputs need "
-            f"another export: c3d-export --format onnx --weights CHECKPOINT --outputs {','.join(names)}"
-        )
+    if missing := [name for name in names if name not in by_name]:
+        what = f"{artifact.path.name} does not return {join_limited(missing)}; it returns {join_limited(by_name)}"
+        raise UsageError(f"{what}. {_how_to_return(missing, names, artifact)}")
     return tuple(by_name[name] for name in names)
+
+
+def _network_outputs(artifact: LoadedArtifact) -> tuple[OutputSpec, ...]:
+    """Return what the network of an artifact can return; nothing where this release does not know it."""
+    if artifact.manifest is None or artifact.manifest.network.architecture not in ARCHITECTURES:
+        return ()
+    network = artifact.manifest.network
+    return parse_settings(network.architecture, network.settings).outputs
+
+
+def _how_to_return(missing: Sequence[str], names: Sequence[str], artifact: LoadedArtifact) -> str:
+    """Return what to do to get the outputs that a model lacks."""
+    if artifact.manifest is None:
+        return "The tool that wrote the file has to make an output of each"
+    possible = [output.name for output in _network_outputs(artifact)]
+    if possible and not {*missing} <= {*possible}:
+        return f"Its network can return {join_limited(possible)}"
+    return (
+        "Other outputs need another export: "
+        f"c3d-export --format {artifact.format} --weights CHECKPOINT --outputs {','.join(names)}"
+    )
 
 
 def class_outputs(outputs: Sequence[OutputSpec]) -> tuple[OutputSpec, ...]:

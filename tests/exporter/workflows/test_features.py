@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,14 @@ from exporter.inference.features.results import FeaturesResult, VideoFeatures
 from exporter.inference.predictions import VideoFailure
 from exporter.inference.types import ClipOptions, InferenceOptions
 from exporter.requests import ExportRequest
+from exporter.types import FormatName
 from exporter.workflows.export import export
 from exporter.workflows.features import FeatureFiles, FeatureRequest, features, open_features, write_features
 from models.builder import build
 
+needs_openvino = pytest.mark.skipif(
+    find_spec("openvino") is None, reason="OpenVINO is an extra: pip install 'c3d-export[openvino]'"
+)
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
 TOLERANCE = 1e-4
 """Of the largest feature: float32 arithmetic on clips whose values reach 165."""
@@ -132,12 +137,35 @@ def test_decoding_stops_with_the_iterator(small_video_model: SmallVideoModel, sh
     assert "decoder" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_a_layer_that_the_artifact_lacks(
-    small_video_model: SmallVideoModel, short_videos: tuple[Path, Path], tmp_path: Path
+@pytest.mark.parametrize(
+    "kind", [pytest.param("openvino", marks=needs_openvino), pytest.param("pt2", marks=pytest.mark.heavy)]
+)
+def test_the_other_formats_return_the_features_that_onnx_returns(
+    kind: FormatName, small_video_model: SmallVideoModel, short_videos: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="does not return fc7; it returns logits, fc6.*--outputs fc7"):
-        write_features(request(small_video_model.onnx, *short_videos, layers=("fc7",)), FeatureFiles(tmp_path / "out"))
+    wanted = ExportRequest((kind,), NARROW, ("logits", "fc6"), output_dir=tmp_path, verify=False)
+    artifact = export(wanted).artifacts[0].path
+    found, expected = (
+        write_features(request(model, short_videos[0]), FeatureFiles(tmp_path / name))
+        for name, model in (("found", artifact), ("expected", small_video_model.onnx))
+    )
+    assert_equal(read(found, "a"), read(expected, "a").astype(np.float64))
+    with pytest.raises(UsageError, match=f"{artifact.name} does not return fc7.*--format {kind} .*--outputs fc7"):
+        write_features(request(artifact, short_videos[0], layers=("fc7",)), FeatureFiles(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torchscript"])
+def test_a_layer_that_the_artifact_lacks(
+    kind: str, small_video_model: SmallVideoModel, short_videos: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model: Path = getattr(small_video_model, kind)
+    advice = f"does not return fc7; it returns logits, fc6.*--format {kind} .*--outputs fc7"
+    with pytest.raises(UsageError, match=advice):
+        write_features(request(model, *short_videos, layers=("fc7",)), FeatureFiles(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UsageError, match="Its network can return .*fc7"):
+        write_features(request(model, *short_videos, layers=("fc8",)), FeatureFiles(tmp_path / "out"))
 
 
 def test_several_layers_and_maps(short_videos: tuple[Path, Path], tmp_path: Path) -> None:
