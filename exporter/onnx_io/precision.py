@@ -1,13 +1,21 @@
 """The precision that an ONNX graph computes in."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from __future__ import annotations
 
-from onnx import AttributeProto, NodeProto, TensorProto
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
 
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.subgraphs import all_graphs, needed_nodes
+from exporter.onnx_io.weights import read_weights
 from exporter.results import Precision
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PRECISION_ORDER: tuple[tuple[int, Precision], ...] = (
     (TensorProto.BFLOAT16, "bfloat16"),
@@ -20,20 +28,29 @@ QUANTISED = ("quantize", "integer", "qlinear", "nbits", "qattention", "qgemm")
 """Parts of the lower-case names of operators that compute with integers instead of floats, in ONNX's
 domains and onnxruntime's."""
 
+HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+WIDE = (TensorProto.FLOAT, TensorProto.DOUBLE)
 BYTES = (TensorProto.INT8, TensorProto.UINT8)
 
 
-def detect_precision(path: Path) -> Precision:
+def detect_precision(path: Path, exact: frozenset[str] = frozenset()) -> Precision:
     """Return the lowest precision that a model's outputs go through, by its weights, casts and signature.
 
     Nodes that no output depends on and weights that no node reads do not count: they would only loosen the tolerance.
     Nor do vectors: a bias in half precision does not make a network one of half precision.
+
+    Args:
+        path: the model file.
+        exact: weights that do not count, as `widened_weights` names them: what the model is compared with has the same
+            numbers, so that nothing is lost by the way they are stored.
 
     Raises:
         ArtifactError: unreadable, or not ONNX.
     """
     model = load_without_weights(path)
     nodes = needed_nodes(model)
+    if exact:
+        _remove(exact, model, nodes, path)
     used = {name for node in nodes for name in node.input}
     weights = [tensor for graph in all_graphs(model.graph) for tensor in graph.initializer if tensor.name in used]
     vectors = {tensor.name for tensor in weights if len(tensor.dims) <= 1}
@@ -52,6 +69,61 @@ def detect_precision(path: Path) -> Precision:
         if element_type in found:
             return name
     return "float32"
+
+
+def widened_weights(path: Path) -> frozenset[str]:
+    """Return the hashes of the float16 and bfloat16 weights that a model only casts to float32 or float64.
+
+    Such a model computes in float32: these weights have exactly the numbers that it computes with.
+
+    Raises:
+        ArtifactError: unreadable, or not ONNX.
+    """
+    model = load_without_weights(path)
+    return frozenset(_widened(model, needed_nodes(model), path).values())
+
+
+def _widened(model: ModelProto, nodes: Sequence[NodeProto], path: Path) -> dict[str, str]:
+    """Return {name: hash of type, shape and numbers} of the weights that are only cast to a wider type."""
+    readers: dict[str, list[NodeProto]] = {}
+    for node in nodes:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    outputs = {value.name for graph in all_graphs(model.graph) for value in graph.output}
+    wanted = {
+        name: tensor
+        for name, tensor in _half_weights(model, nodes)
+        if name in readers and name not in outputs and all(map(_widens, readers[name]))
+    }
+    return {name: _hash(array) for name, array in read_weights(model, wanted, path)} if wanted else {}
+
+
+def _half_weights(model: ModelProto, nodes: Sequence[NodeProto]) -> Iterator[tuple[str, TensorProto]]:
+    """Yield the weights in half precision: initialisers of the main graph, and Constant nodes."""
+    for tensor in model.graph.initializer:
+        if tensor.data_type in HALVES:
+            yield tensor.name, tensor
+    for node in nodes:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.HasField("t") and attribute.t.data_type in HALVES:
+                yield node.output[0], attribute.t
+
+
+def _widens(node: NodeProto) -> bool:
+    return node.op_type == "Cast" and any(attribute.i in WIDE for attribute in node.attribute if attribute.name == "to")
+
+
+def _hash(array: NDArray[Any]) -> str:
+    return hashlib.sha256(f"{array.dtype} {array.shape} ".encode() + array.tobytes()).hexdigest()
+
+
+def _remove(exact: frozenset[str], model: ModelProto, nodes: list[NodeProto], path: Path) -> None:
+    """Take the weights that are the same elsewhere out of a model and its nodes."""
+    names = {name for name, digest in _widened(model, nodes, path).items() if digest in exact}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name not in names]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    nodes[:] = [node for node in nodes if node.op_type != "Constant" or node.output[0] not in names]
 
 
 def _is_quantised(node: NodeProto) -> bool:

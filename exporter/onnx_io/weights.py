@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +42,32 @@ def take_weights(model: onnx.ModelProto, path: Path) -> Iterator[tuple[str, NDAr
     graph = model.graph
     tensors, sparse = list(graph.initializer), list(graph.sparse_initializer)
     del graph.initializer[:], graph.sparse_initializer[:]
-    try:
+    with _reading(path):
         for tensor in tensors:
             yield tensor.name, _read(tensor, path)
         for item in sparse:
             yield item.values.name, _to_dense(item, path)
+
+
+def read_weights(
+    model: onnx.ModelProto, tensors: Mapping[str, TensorProto], path: Path
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the names and values of some of a model's tensors, which stay where they are.
+
+    Raises:
+        ArtifactError: see `take_weights`.
+    """
+    check_external_data(model, path)
+    with _reading(path):
+        for name, tensor in tensors.items():
+            yield name, _read(tensor, path)
+
+
+@contextmanager
+def _reading(path: Path) -> Generator[None]:
+    """Turn what goes wrong when weights are read into an ArtifactError."""
+    try:
+        yield
     except OSError as error:
         raise ArtifactError(f"cannot read the weights of {path}: {error.strerror}") from error
     except (ValueError, TypeError) as error:

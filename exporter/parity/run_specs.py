@@ -12,6 +12,7 @@ from exporter.engines import Engine, Runtime, RuntimeOptions, find_engine, find_
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.engines.torchscript import require_device
 from exporter.formats import runtime_options
+from exporter.onnx_io.precision import detect_precision
 from exporter.parity.execution import IOMapping, RunSpec
 from exporter.parity.held_out import make_bound, stated_precision
 from exporter.parity.io_mapping import map_by_manifest, map_by_name, map_by_network
@@ -66,12 +67,24 @@ def _nan_has_no_position(artifact: LoadedArtifact, model: BuiltModel, stated: Si
     return rewritten or any("MaxPool" in type(module).__name__ for module in model.network.modules())
 
 
-def make_file_run_spec(artifact: LoadedArtifact, options: ParityOptions, other: Signature) -> RunSpec:
-    """Return how to run an artifact that must return what a model file of the signature `other` returns."""
+def make_file_run_spec(
+    artifact: LoadedArtifact, options: ParityOptions, other: Signature, widened: frozenset[str] = frozenset()
+) -> RunSpec:
+    """Return how to run an artifact that must return what a model file returns.
+
+    Args:
+        artifact: the artifact.
+        options: engine, device, tolerance.
+        other: the signature of that file.
+        widened: the weights of that file in half precision that it computes with in float32. Where the artifact stores
+            the same numbers, they do not make it one of half precision.
+    """
     signature = artifact.manifest.signature if artifact.manifest is not None else other
-    return _make_spec(
-        artifact, options, partial(map_by_name, artifact.path, other=other, pairs=options.pairs), signature
-    )
+    map_io = partial(map_by_name, artifact.path, other=other, pairs=options.pairs)
+    spec = _make_spec(artifact, options, map_io, signature)
+    if spec.precision is None and artifact.format == "onnx" and widened:
+        return replace(spec, precision=detect_precision(artifact.path, widened))
+    return spec
 
 
 def make_second_run_spec(artifact: LoadedArtifact, options: ParityOptions, model: BuiltModel) -> RunSpec | None:

@@ -12,7 +12,7 @@ from exporter.artifacts.files import sha256_file
 from exporter.engines import Runtime, RuntimeOptions, find_engine, open_float32, open_float64, require_float64
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.load_checks import RECORDED_ONLY, Vouched
-from exporter.onnx_io.precision import detect_precision
+from exporter.onnx_io.precision import detect_precision, widened_weights
 from exporter.parity.decisions import DecisionGraph
 from exporter.results import Precision
 from exporter.system import library_version
@@ -83,6 +83,10 @@ class FileSource:
     The float32 baseline is the file in its own engine where the file computes in float32. A file of lower precision is
     converted to float32 for it, because its own errors would allow anything.
 
+    Attributes:
+        precision: what an ONNX file computes in; None of other formats.
+        widened: the weights that it stores in half precision and computes with in float32 (`widened_weights`).
+
     Raises:
         UsageError: nothing computes files of that format in float64.
     """
@@ -102,7 +106,8 @@ class FileSource:
         self.float32_name = f"float32 {path.name}"
         self.layers: Mapping[str, str] = {}
         self.decisions = DecisionGraph(path) if form == "onnx" else None
-        self.precision: Precision | None = detect_precision(path) if form == "onnx" else None
+        self.widened = widened_weights(path) if form == "onnx" else frozenset[str]()
+        self.precision: Precision | None = detect_precision(path, self.widened) if form == "onnx" else None
         self.native_float32 = self.precision == "float32"
 
     def key(self) -> str:

@@ -77,7 +77,7 @@ def _verify_against_file(
         progress = _with_cost(progress, cost)
         notes += (f"estimated before it started: {cost}",) if cost.is_large else ()
     golden = GoldenOutputs(source, inputs, options.cache, progress)
-    runs = [(make_file_run_spec(artifact, options, signature), None) for artifact in artifacts]
+    runs = [(make_file_run_spec(artifact, options, signature, source.widened), None) for artifact in artifacts]
     # a manifest is not needed here, so its absence is nothing to note
     artifacts = [replace(artifact, notes=()) if artifact.manifest is None else artifact for artifact in artifacts]
     return run_and_evaluate(artifacts, runs, golden, options, progress, notes, refuse)
