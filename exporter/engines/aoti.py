@@ -16,9 +16,9 @@ import torch
 from exporter.engines.aoti_metadata import read_metadata, require_processor
 from exporter.engines.base import RuntimeOptions, Tensors, first_line
 from exporter.engines.code_file import CodeRuntime, private_path
+from exporter.engines.torch_files import UNKNOWN_SHAPE, failed_run, name_outputs, to_tensor
 from exporter.engines.torch_settings import apply_settings, require_device
-from exporter.engines.torchscript import UNKNOWN_SHAPE, to_array, to_tensor
-from exporter.errors import ArtifactError, CheckFailedError, UsageError
+from exporter.errors import ArtifactError, UsageError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.results import Placement, Precision
 from exporter.types import ComputePrecision
@@ -121,9 +121,5 @@ class AotiRuntime(CodeRuntime):
             try:
                 returned = self._compiled(*inputs)
             except (RuntimeError, AssertionError, ValueError, TypeError) as error:
-                shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
-                raise CheckFailedError(f"{self.path}: fails on {shapes}: {first_line(error)}") from error
-        values = tuple(returned) if isinstance(returned, tuple | list) else (returned,)
-        if len(values) != len(self._output_names):
-            raise CheckFailedError(f"{self.path}: returns {len(values)} values; its signature is {self.signature}")
-        return {name: to_array(value) for name, value in zip(self._output_names, values, strict=True)}
+                raise failed_run(self.path, feeds, first_line(error)) from error
+        return name_outputs(self.path, returned, self._output_names, self.signature)

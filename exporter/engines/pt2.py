@@ -14,9 +14,17 @@ from torch.fx.node import map_aggregate
 
 from exporter.engines.base import RuntimeOptions, Tensors, first_line
 from exporter.engines.code_file import CodeRuntime
+from exporter.engines.torch_files import (
+    RANDOM_OPERATORS,
+    UNKNOWN_SHAPE,
+    coarsest,
+    failed_run,
+    name_outputs,
+    to_array,
+    to_tensor,
+)
 from exporter.engines.torch_settings import apply_settings, require_device
-from exporter.engines.torchscript import RANDOM_OPERATORS, UNKNOWN_SHAPE, coarsest, to_array, to_tensor
-from exporter.errors import ArtifactError, CheckFailedError
+from exporter.errors import ArtifactError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.results import Placement, Precision
 from models.specs import Signature, TensorSpec
@@ -134,12 +142,8 @@ class ExportedProgramRuntime(CodeRuntime):
                     return _run_all(self._module, inputs)
                 returned = self._module(*inputs)
             except (RuntimeError, AssertionError, ValueError, TypeError) as error:  # guards on shapes are assertions
-                shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
-                raise CheckFailedError(f"{self.path}: fails on {shapes}: {first_line(error)}") from error
-        values = tuple(returned) if isinstance(returned, tuple | list) else (returned,)
-        if len(values) != len(self._output_names) or not all(isinstance(value, torch.Tensor) for value in values):
-            raise CheckFailedError(f"{self.path}: returns {len(values)} values; its signature is {self.signature}")
-        return {name: to_array(value) for name, value in zip(self._output_names, values, strict=True)}
+                raise failed_run(self.path, feeds, first_line(error)) from error
+        return name_outputs(self.path, returned, self._output_names, self.signature)
 
     def _to_input(self, value: torch.Tensor) -> torch.Tensor:
         return value.to(self.options.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,38 +12,25 @@ import torch
 
 from exporter.engines.base import RuntimeOptions, Tensors, first_line
 from exporter.engines.code_file import CodeRuntime, loadable
+from exporter.engines.torch_files import (
+    RANDOM_OPERATORS,
+    UNKNOWN_SHAPE,
+    coarsest,
+    failed_run,
+    name_outputs,
+    to_array,
+    to_tensor,
+)
 from exporter.engines.torch_settings import apply_settings, require_device
-from exporter.errors import ArtifactError, CheckFailedError
+from exporter.errors import ArtifactError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.results import Placement, Precision
-from exporter.types import UNKNOWN_RANK
 from models.specs import Signature, TensorSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Float32Script", "Float64Script", "TorchScriptRuntime", "require_device"]
-
-PRECISION_ORDER: tuple[tuple[set[str], Precision], ...] = (
-    ({"int8", "uint8", "qint8", "quint8"}, "int8"),
-    ({"bfloat16"}, "bfloat16"),
-    ({"float16"}, "float16"),
-    ({"float32"}, "float32"),
-    ({"float64"}, "float64"),
-)
-
-RANDOM_OPERATORS: dict[str, int | None] = {
-    **dict.fromkeys(("aten::dropout", "aten::dropout_", "aten::native_dropout", "aten::feature_dropout"), 2),
-    **dict.fromkeys(("aten::alpha_dropout", "aten::feature_alpha_dropout"), 2),
-    **dict.fromkeys(("aten::rrelu", "aten::rrelu_"), 3),
-    **dict.fromkeys(("aten::rand", "aten::rand_like", "aten::randn", "aten::randn_like", "aten::randint")),
-    **dict.fromkeys(("aten::randint_like", "aten::randperm", "aten::normal", "aten::normal_", "aten::uniform_")),
-    **dict.fromkeys(("aten::bernoulli", "aten::bernoulli_", "aten::multinomial", "aten::exponential_")),
-}
-"""{operator that draws random numbers: the argument that must be true for it, None where there is none}."""
-
-UNKNOWN_SHAPE: tuple[str, str] = ("batch", UNKNOWN_RANK)
-"""The shape of a value of which an archive says nothing but that it is a tensor."""
 
 
 class TorchScriptRuntime(CodeRuntime):
@@ -172,15 +159,10 @@ class TorchScriptRuntime(CodeRuntime):
                 returned = self._graph(*inputs) if self._graph is not None else self._module(*inputs)
             except (RuntimeError, torch.jit.Error) as error:  # the second is what the archive itself raises
                 reason = str(error).strip().splitlines()[-1]
-                shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
-                raise CheckFailedError(f"{self.path}: fails on {shapes}: {reason}") from error
+                raise failed_run(self.path, feeds, reason) from error
         if isinstance(returned, dict):
             return {name: to_array(value) for name, value in returned.items()}
-        values = tuple(returned) if isinstance(returned, tuple | list) else (returned,)
-        if len(values) != len(self._output_names) or not all(isinstance(value, torch.Tensor) for value in values):
-            types = [str(value.dtype) if isinstance(value, torch.Tensor) else type(value).__name__ for value in values]
-            raise CheckFailedError(f"{self.path}: returns {', '.join(types)}; its signature is {self.signature}")
-        return {name: to_array(value) for name, value in zip(self._output_names, values, strict=True)}
+        return name_outputs(self.path, returned, self._output_names, self.signature)
 
     def _prepare(self, module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
         return module
@@ -209,25 +191,6 @@ class Float32Script(Float64Script):
     """The same archive with every number in float32."""
 
     dtype = "float32"
-
-
-def coarsest(dtypes: Iterable[torch.dtype]) -> Precision:
-    """Return the coarsest precision among the dtypes of weights; float32 where there are none."""
-    held = {str(dtype).removeprefix("torch.") for dtype in dtypes}
-    for names, name in PRECISION_ORDER:
-        if held & names:
-            return name
-    return "float32"
-
-
-def to_tensor(array: NDArray[Any]) -> torch.Tensor:
-    """Return an array as a tensor of the same memory, or of a copy where it is read-only, which torch does not know."""
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
-
-
-def to_array(tensor: torch.Tensor) -> NDArray[Any]:
-    """Return a tensor as numpy has it, which knows no bfloat16."""
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()
 
 
 def _weights(module: torch.jit.ScriptModule) -> Iterator[torch.Tensor]:

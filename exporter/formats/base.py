@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest import Manifest, OptionValue
 from exporter.calibration_clips import CalibrationClips
 from exporter.stored_tensors import StoredModel
+from exporter.system import library_version
 from exporter.types import BatchProfile, ComputePrecision, FormatName, OptimizeOptions, PrecisionOptions
 from models.built_model import BuiltModel
 from models.progress import Progress, no_progress
@@ -45,6 +46,23 @@ class WriteRequest:
     def outputs(self) -> tuple[str, ...]:
         """The names of the outputs to write."""
         return tuple(output.name for output in self.manifest.signature.outputs)
+
+    def finish_manifest(
+        self, options: Mapping[str, OptionValue], rejected: Sequence[str], libraries: Iterable[str]
+    ) -> Manifest:
+        """Return the manifest with what is known once a file is made.
+
+        Args:
+            options: how the file was made, beside what the request's manifest says.
+            rejected: names of the candidates that failed parity before this one.
+            libraries: distributions whose versions decide what is in the file.
+        """
+        failed = {FAILED_OPTION: ", ".join(rejected)} if rejected else {}
+        return replace(
+            self.manifest,
+            options={**self.manifest.options, **options, **failed},
+            versions={name: library_version(name) for name in libraries},
+        )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from exporter.engines.base import one_line
@@ -11,12 +13,22 @@ from exporter.errors import UsageError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.torch_archive import rewrite_archive
 from exporter.formats.torchscript_variants import random_input
+from exporter.types import ComputePrecision
 from models.built_model import BuiltModel
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
+PRECISIONS: Mapping[ComputePrecision, str] = MappingProxyType(
+    {
+        "fp32": "",
+        "bf16": "",
+        "fp16": "CPUs compute float16 no faster than float32; take --precision bf16, or --format onnx for a GPU",
+        "int8": "torch has no quantised 3-D convolutions in exported programs; take --format openvino or onnx",
+    }
+)
+"""What a program computes in, compiled or not; see `exporter.formats.base.Format`."""
 MIN_DYNAMIC = 2
 """Items of the example of a dynamic batch: torch takes sizes 0 and 1 for constants."""
 

@@ -6,16 +6,15 @@ A precision below float32 is made between the two: the graph is made once, and e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter import __version__
 from exporter.artifacts.manifest import Manifest, OptionValue
 from exporter.foreign_logging import suppress_foreign_logging
-from exporter.formats.base import FAILED_OPTION, WriteRequest, WriteResult
+from exporter.formats.base import WriteRequest, WriteResult
 from exporter.formats.onnx_names import rename_nodes
-from exporter.system import library_version
 from exporter.types import OptimizeOptions
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
@@ -116,15 +115,10 @@ def write_graph(
 
     if model.without_preprocessing is not None:
         add_preprocessing(graph.model, preprocessing_module(model), model.input.name)
-    options, notes = dict(graph.options), list(graph.notes)
+    notes = list(graph.notes)
     if rejected:
-        options[FAILED_OPTION] = ", ".join(rejected)
         notes.append(f"onnx: parity failed with {' and with '.join(rejected)}")
-    manifest = replace(
-        request.manifest,
-        options={**request.manifest.options, **options},
-        versions={name: library_version(name) for name in (*VERSIONS, *graph.libraries)},
-    )
+    manifest = request.finish_manifest(graph.options, rejected, (*VERSIONS, *graph.libraries))
     _set_metadata(graph.model, manifest)
     files = write_onnx(graph.model, folder, request.name + SUFFIX, external_data=request.external_data)
     return WriteResult(files, manifest, tuple(notes))

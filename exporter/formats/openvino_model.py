@@ -6,14 +6,13 @@ import errno
 import os
 import shutil
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from exporter.artifacts.files import sha256_file
 from exporter.foreign_logging import import_openvino, silence_openvino_tools
-from exporter.formats.base import FAILED_OPTION, WriteRequest, WriteResult
+from exporter.formats.base import WriteRequest, WriteResult
 from exporter.formats.onnx_graph import VERSIONS, NetworkGraph
 from exporter.openvino_ir import (
     IR_SUFFIX,
@@ -23,7 +22,7 @@ from exporter.openvino_ir import (
     WEIGHTS_SUFFIX,
     compile_options,
 )
-from exporter.system import BFLOAT16_INSTRUCTIONS, cpu_features, library_version
+from exporter.system import BFLOAT16_INSTRUCTIONS, cpu_features
 from models.built_model import BuiltModel
 from models.specs import TensorSpec
 
@@ -143,13 +142,8 @@ def write_model(
     options.setdefault(HINT_OPTION, compile_options(request.precision.compute)[PRECISION_HINT])
     notes = [note.replace("onnx:", "openvino:", 1) for note in graph.notes]
     if rejected:
-        options[FAILED_OPTION] = ", ".join(rejected)
         notes.append(f"openvino: parity failed with {' and with '.join(rejected)}")
-    manifest = replace(
-        request.manifest,
-        options={**request.manifest.options, **options},
-        versions={name: library_version(name) for name in (*VERSIONS, "openvino", *graph.libraries)},
-    )
+    manifest = request.finish_manifest(options, rejected, (*VERSIONS, "openvino", *graph.libraries))
     compress = request.optimize.weight_dtype == "fp16"
     files = save(converted, folder, request.name, manifest.embedded().to_json(), compress=compress)
     return WriteResult(files, manifest, tuple(notes))

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from exporter.artifacts.manifest import Manifest, OptionValue
 from exporter.errors import ArtifactError
-from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
-from exporter.formats.exported_program import export_program, save_program
+from exporter.formats.base import Candidate, WriteRequest, WriteResult
+from exporter.formats.exported_program import PRECISIONS, export_program, save_program
 from exporter.formats.torch_archive import read_manifest, read_member
 from exporter.formats.torch_stored import read_stored_archive
 from exporter.formats.torchscript import MEASURED_OPTION, VARIANT_OPTION
 from exporter.formats.torchscript_variants import (
     VARIANTS,
     Variant,
-    fastest,
+    fastest_first,
     make_variant,
     measure,
     random_input,
 )
 from exporter.stored_tensors import StoredModel
-from exporter.system import library_version
 from exporter.types import ComputePrecision, FormatName
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
@@ -49,14 +46,7 @@ class Pt2Format:
 
     name: FormatName = "pt2"
     suffix: str = ".pt2"
-    precisions: Mapping[ComputePrecision, str] = MappingProxyType(
-        {
-            "fp32": "",
-            "bf16": "",
-            "fp16": "CPUs compute float16 no faster than float32; take --precision bf16, or --format onnx for a GPU",
-            "int8": "torch has no quantised 3-D convolutions in exported programs; take --format openvino or onnx",
-        }
-    )
+    precisions: Mapping[ComputePrecision, str] = PRECISIONS
 
     same_for_targets: frozenset[ComputePrecision] = frozenset({"bf16"})
     embeds_manifest: bool = True
@@ -85,10 +75,7 @@ class Pt2Format:
         items = batch or 1  # a program of a fixed batch takes no other
         request.progress(f"pt2: measuring {', '.join(programs)}")
         times = measure({name: program.module() for name, program in programs.items()}, random_input(model, items))
-        tried: list[Variant] = []
-        while "plain" not in tried:
-            variant = fastest(times, tried)
-            tried.append(variant)
+        for variant in fastest_first(times):
             options = {VARIANT_OPTION: variant, MEASURED_OPTION: describe_times(times, items)}
             note = f"pt2: measured on this CPU: {describe_times(times, items)}; the file holds {variant}"
             yield Candidate(variant, partial(_write, request, programs.pop(variant), options, (note,)))
@@ -162,9 +149,7 @@ def _write(
     folder: Path,
     rejected: tuple[str, ...],
 ) -> WriteResult:
-    failed = {FAILED_OPTION: ", ".join(rejected)} if rejected else {}
-    whole = {**request.manifest.options, **options, **failed}
-    manifest = replace(request.manifest, options=whole, versions={"torch": library_version("torch")})
+    manifest = request.finish_manifest(options, rejected, ("torch",))
     path = folder / f"{request.name}{Pt2Format.suffix}"
     save_program(program, path, {MANIFEST_KEY: manifest.embedded().to_json()})
     return WriteResult((path,), manifest, notes)

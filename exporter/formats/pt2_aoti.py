@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -16,15 +15,15 @@ from exporter.engines.aoti_metadata import CPU_FEATURES, METADATA, read_metadata
 from exporter.engines.base import first_line
 from exporter.errors import OutputError, UsageError
 from exporter.foreign_logging import suppress_foreign_logging
-from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
-from exporter.formats.exported_program import export_program
+from exporter.formats.base import Candidate, WriteRequest, WriteResult
+from exporter.formats.exported_program import PRECISIONS, export_program
 from exporter.formats.pt2 import describe_times
 from exporter.formats.torch_archive import read_manifest, rewrite_archive
 from exporter.formats.torch_stored import read_stored_archive
 from exporter.formats.torchscript import MEASURED_OPTION, VARIANT_OPTION
-from exporter.formats.torchscript_variants import Variant, fastest, make_variant, measure, random_input
+from exporter.formats.torchscript_variants import Variant, fastest_first, make_variant, measure, random_input
 from exporter.stored_tensors import StoredModel
-from exporter.system import cpu_features, library_version
+from exporter.system import cpu_features
 from exporter.types import ComputePrecision, FormatName
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
@@ -57,14 +56,7 @@ class AotiFormat:
 
     name: FormatName = "pt2-aoti"
     suffix: str = ".aoti.pt2"
-    precisions: Mapping[ComputePrecision, str] = MappingProxyType(
-        {
-            "fp32": "",
-            "bf16": "",
-            "fp16": "CPUs compute float16 no faster than float32; take --precision bf16, or --format onnx for a GPU",
-            "int8": "torch has no quantised 3-D convolutions in exported programs; take --format openvino or onnx",
-        }
-    )
+    precisions: Mapping[ComputePrecision, str] = PRECISIONS
     same_for_targets: frozenset[ComputePrecision] = frozenset({"fp32", "bf16"})
     embeds_manifest: bool = True
     hides_weights: str = "the compiler lays weights out anew, inside of machine code"
@@ -123,10 +115,7 @@ def _float32(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
         if len(names) > 1:
             request.progress(f"pt2-aoti: measuring {', '.join(names)}")
             times = measure_packages(packages, model, batch or 1)
-        tried: list[Variant] = []
-        while "plain" not in tried:
-            variant = fastest(times, tried) if times else "plain"
-            tried.append(variant)
+        for variant in fastest_first(times) if times else ("plain",):
             options: dict[str, OptionValue] = {VARIANT_OPTION: variant}
             notes: tuple[str, ...] = ()
             if times:
@@ -192,10 +181,8 @@ def _write(
     rejected: tuple[str, ...],
 ) -> WriteResult:
     """Write a package with the manifest inside, without the C++ sources, which name paths of this machine."""
-    failed = {FAILED_OPTION: ", ".join(rejected)} if rejected else {}
     # it is for this processor, whatever was asked for
-    whole = {**request.manifest.options, "target": "cpu", **options, **failed}
-    manifest = replace(request.manifest, options=whole, versions={"torch": library_version("torch")})
+    manifest = request.finish_manifest({"target": "cpu", **options}, rejected, ("torch",))
     path = folder / f"{request.name}{AotiFormat.suffix}"
     extra = {f"extra/{MANIFEST_KEY}": manifest.embedded().to_json().encode()}
     with package.open("rb") as stream:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from exporter.artifacts.manifest import Manifest, OptionValue
 from exporter.foreign_logging import suppress_foreign_logging
-from exporter.formats.base import FAILED_OPTION, Candidate, WriteRequest, WriteResult
+from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.torch_archive import has_member, read_manifest, rewrite_archive
 from exporter.formats.torch_stored import read_stored_archive
 from exporter.formats.torchscript_variants import (
@@ -25,7 +24,6 @@ from exporter.formats.torchscript_variants import (
     script_and_freeze,
 )
 from exporter.stored_tensors import StoredModel
-from exporter.system import library_version
 from exporter.types import ComputePrecision, FormatName
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
@@ -100,9 +98,8 @@ class TorchScriptFormat:
     def _write_plain(
         self, module: nn.Module, request: WriteRequest, folder: Path, rejected: tuple[str, ...]
     ) -> WriteResult:
-        del rejected
         with suppress_foreign_logging():
-            files, manifest = self._save(script_and_freeze(module), request, folder, {})
+            files, manifest = self._save(script_and_freeze(module), request, folder, {}, rejected)
         return WriteResult(files, manifest)
 
     def _write_bfloat16(
@@ -112,8 +109,7 @@ class TorchScriptFormat:
 
         with suppress_foreign_logging():
             script = compile_variant(made.module, "channels_last")
-        failed = {FAILED_OPTION: ", ".join(rejected)} if rejected else {}
-        files, manifest = self._save(script, request, folder, {**made.options, **failed})
+        files, manifest = self._save(script, request, folder, made.options, rejected)
         return WriteResult(files, manifest, slower_note("torchscript"))
 
     def _write_variant(
@@ -129,17 +125,19 @@ class TorchScriptFormat:
             VARIANT_OPTION: choice.variant,
             MEASURED_OPTION: _times(choice),
         }
-        if rejected:
-            options[FAILED_OPTION] = ", ".join(rejected)
-        files, manifest = self._save(script, request, folder, options)
+        files, manifest = self._save(script, request, folder, options, rejected)
         return WriteResult(files, manifest, (_summary(choice, rejected),))
 
     def _save(
-        self, script: torch.jit.ScriptModule, request: WriteRequest, folder: Path, options: Mapping[str, OptionValue]
+        self,
+        script: torch.jit.ScriptModule,
+        request: WriteRequest,
+        folder: Path,
+        options: Mapping[str, OptionValue],
+        rejected: tuple[str, ...],
     ) -> tuple[tuple[Path, ...], Manifest]:
         """Write the file, and return it with the manifest inside."""
-        whole = {**request.manifest.options, **options}
-        manifest = replace(request.manifest, options=whole, versions={"torch": library_version("torch")})
+        manifest = request.finish_manifest(options, rejected, ("torch",))
         path = folder / f"{request.name}{self.suffix}"
         with suppress_foreign_logging(), save_archive(script, {MANIFEST_KEY: manifest.embedded().to_json()}) as saved:
             normalize_archive(saved, path)

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.tf_checkpoint import MAGIC, varint, write_table, write_v1, write_v2
+from helpers.protobuf_bytes import varint
+from helpers.tf_checkpoint import MAGIC, write_table, write_v1, write_v2
 
 from models.checkpoints.readers import read_file
 from models.errors import CheckpointError

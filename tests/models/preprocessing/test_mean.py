@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.clips import make_clip
+from helpers.protobuf_bytes import delimited, number
 from numpy.typing import NDArray
 
 from models.errors import BadInputError
@@ -28,16 +29,11 @@ def save(path: Path, array: NDArray[np.generic]) -> Path:
     return path
 
 
-def varint(value: int) -> bytes:
-    return (bytes([value & 0x7F | 0x80]) + varint(value >> 7)) if value > 0x7F else bytes([value])
-
-
 def blob(array: NDArray[np.float32], *, c3d: bool) -> bytes:
     """A BlobProto written by hand: num, channels, (length,) height, width, and the packed data."""
     sizes = array.shape if c3d else (array.shape[0], array.shape[1], *array.shape[3:])
-    fields = b"".join(varint(number << 3) + varint(size) for number, size in enumerate(sizes, 1))
-    numbers = struct.pack(f"<{array.size}f", *array.ravel())
-    return fields + varint((len(sizes) + 1) << 3 | 2) + varint(len(numbers)) + numbers
+    fields = b"".join(number(field, size) for field, size in enumerate(sizes, 1))
+    return fields + delimited(len(sizes) + 1, struct.pack(f"<{array.size}f", *array.ravel()))
 
 
 @pytest.mark.parametrize(

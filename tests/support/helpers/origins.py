@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from helpers.checkpoints import SHAPES
+from helpers.protobuf_bytes import delimited, number, varint
 from helpers.reference import CONVOLUTIONS, POOLED, max_pool
 
 Floats = NDArray[np.float32]
@@ -110,22 +111,6 @@ def renamed(layers: Mapping[str, str], parameters: tuple[str, str], state: Mappi
 
 def tensors(state: Mapping[str, Floats]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(value) for name, value in state.items()}
-
-
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def delimited(number: int, payload: bytes) -> bytes:
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
-
-
-def number(field: int, value: int) -> bytes:
-    return varint(field << 3) + varint(value)
 
 
 def c3d_blob(array: Floats) -> bytes:

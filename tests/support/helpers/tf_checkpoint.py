@@ -7,24 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from helpers.protobuf_bytes import delimited, number, varint
+
 MAGIC = 0xDB4775248B80FB57
 DTYPES = {"float32": 1, "float64": 2, "int32": 3, "int64": 9, "float16": 19}
-
-
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def delimited(number: int, payload: bytes) -> bytes:
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
-
-
-def number(field: int, value: int) -> bytes:
-    return varint(field << 3) + varint(value)
 
 
 def shape_proto(array: "np.ndarray[Any, Any]") -> bytes:

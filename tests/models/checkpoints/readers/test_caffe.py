@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from helpers.origins import delimited, varint, write_caffe
+from helpers.origins import write_caffe
+from helpers.protobuf_bytes import delimited, varint
 from helpers.small_files import LAYERS, SMALL, refuse
 
 from models.checkpoints.readers import read_file
