@@ -17,7 +17,7 @@ from exporter.parity.discovery import accepted_plan
 from exporter.parity.input_plan import NO_ROLES, InputPlan, make_plans
 from exporter.parity.input_roles import InputRoles, find_roles
 from exporter.parity.sequences import is_nested
-from exporter.types import FormatName, InputOptions, ValueRange, frames_shape
+from exporter.types import UNKNOWN_RANK, FormatName, InputOptions, ValueRange, frames_shape
 from models.config import INPUT_NAME
 from models.paths import require_file
 from models.specs import FRAMES_NAME, Signature, TensorSpec, takes_frames
@@ -217,8 +217,10 @@ def _read_files(signature: Signature, options: InputOptions) -> tuple[InputOptio
     files = {name: (given, "") for name, given in options.feeds.items() if isinstance(given, Path)}
     for name, (given, _) in files.items():
         require_file(given, "file of values", BadInputError)
-        if name not in (known := [value.name for value in signature.inputs]):
+        known = {value.name: value for value in signature.inputs}
+        if name not in known:
             raise UsageError(f"--feed {name}: no such input; there are {', '.join(known)}")
+        read_npy(given, replace(known[name], shape=(UNKNOWN_RANK,)))  # its rows are repeated to fill a batch
     for archive in options.arrays[:1]:
         arrays = read_npz(archive, signature.inputs)
         files |= {name: (archive, name) for name in arrays if name not in files}

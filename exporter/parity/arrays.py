@@ -12,6 +12,7 @@ import numpy as np
 
 from exporter.errors import BadInputError
 from exporter.onnx_io.dtypes import numpy_dtype
+from exporter.parity.input_checks import require_in_range
 from exporter.parity.input_types import is_float
 from exporter.types import UNKNOWN_RANK
 from models.npy_header import HEADER_ERRORS, read_header
@@ -31,7 +32,8 @@ def read_npz(path: Path, inputs: Sequence[TensorSpec]) -> Arrays:
     """Return {input: array} of an `.npz` file in the inputs' dtypes: by name, or the only array for the only input.
 
     Raises:
-        BadInputError: not such a file, an array is missing, or is of another kind than its input.
+        BadInputError: not such a file, an array is missing, is of another kind than its input, or has numbers that the
+            input's dtype does not hold.
     """
     arrays = _load(path, ".npz")
     if len(arrays) == len(inputs) == 1:
@@ -45,7 +47,7 @@ def read_npy(path: Path, spec: TensorSpec) -> NDArray[Any]:
     """Return the array of an `.npy` file in an input's dtype.
 
     Raises:
-        BadInputError: not such a file, or an array of another kind or shape than the input.
+        BadInputError: not such a file, or an array of another kind, shape or range than the input.
     """
     (array,) = _load(path, ".npy").values()
     if not shape_fits(array.shape, spec.shape):
@@ -159,6 +161,7 @@ def _convert(path: Path, spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype.kind not in ("US" if text else "fiubc"):
         wanted = "text" if text else "numbers"
         raise BadInputError(f"{path}: {spec.name} is not an array of {wanted}: {array.dtype} {array.shape}")
+    require_in_range(path, spec, array)
     if text:
         return array.astype(str).astype(object)
     return array.astype(np.float32 if is_float(spec.dtype) and spec.dtype != "float64" else numpy_dtype(spec.dtype))

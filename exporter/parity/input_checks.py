@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import ml_dtypes
 import numpy as np
 
-from exporter.errors import LimitError, UsageError
+from exporter.errors import BadInputError, LimitError, UsageError
+from exporter.onnx_io.dtypes import numpy_dtype
 from exporter.parity.input_types import RANGES, is_float
 from exporter.parity.sequences import is_nested
 from exporter.types import UNKNOWN_RANK, ValueRange
 from models.specs import TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAX_POSSIBLE = 1 << 40
 """Numbers of an input that no memory holds."""
@@ -51,13 +58,36 @@ def require_representable(value: TensorSpec, given: ValueRange) -> None:
     Raises:
         UsageError: with the numbers that it has.
     """
-    if is_float(value.dtype):
-        largest = float(np.finfo(np.float32).max)
-        limits = ValueRange(-largest, largest)
-    elif value.dtype in RANGES:
-        limits = RANGES[value.dtype]
-    else:
-        integers = np.iinfo(value.dtype if re.fullmatch(r"u?int\d+", value.dtype) else "int64")
-        limits = ValueRange(integers.min, min(integers.max, np.iinfo("int64").max))
+    limits = number_limits(value.dtype)
     if given.low < limits.low or given.high > limits.high:
         raise UsageError(f"--feed {value.name}={given}: {value} holds numbers of {limits} only")
+
+
+def number_limits(dtype: str) -> ValueRange:
+    """Return the smallest and the largest finite number that an input of a dtype is fed.
+
+    Numbers of float64 and complex inputs are drawn in float32.
+    """
+    if is_float(dtype):
+        narrow = dtype if dtype.startswith(("float16", "bfloat16", "float8", "float4")) else "float32"
+        largest = float(ml_dtypes.finfo(numpy_dtype(narrow)).max)
+        return ValueRange(-largest, largest)
+    if dtype in RANGES:
+        return RANGES[dtype]
+    integers = np.iinfo(dtype if re.fullmatch(r"u?int\d+", dtype) else "int64")
+    return ValueRange(integers.min, min(integers.max, np.iinfo("int64").max))
+
+
+def require_in_range(path: Path, value: TensorSpec, array: NDArray[Any]) -> None:
+    """Refuse a file's array with a finite number beyond the dtype of its input, which would become another number.
+
+    Raises:
+        BadInputError: with the number and those that the input holds.
+    """
+    if array.dtype.kind not in "fiu" or value.dtype in ("string", "bool", "float64") or not array.size:
+        return
+    limits = number_limits(value.dtype)
+    numbers = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+    for number in (numbers.min(), numbers.max()) if numbers.size else ():
+        if not limits.low <= number <= limits.high:
+            raise BadInputError(f"{path}: {value.name} has {number:g}; {value} holds numbers of {limits} only")

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from exporter.bench.inputs import Feeds, make_feeds, matching_names
 from exporter.bench.worker_main import draw
-from exporter.errors import ArtifactError, UsageError
+from exporter.errors import ArtifactError, BadInputError, UsageError
 from exporter.onnx_io.signature import read_signature
 from exporter.types import InputOptions, ValueRange
 from models.specs import Signature, TensorSpec, frames_input
@@ -112,6 +112,12 @@ def test_values_of_the_user(tmp_path: Path) -> None:
     feeds = make_feeds(HERE, "torchscript", [Signature(specs.inputs[:2], ())], arrays)
     assert feeds.messages(5, ("a", "b"))[0]["shape"] == (5, 3)
     assert feeds.messages(5, ("a", "b"))[1]["array"] == "b"
+
+
+def test_a_file_with_a_number_beyond_the_dtype_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.array([[1e5]]))
+    with pytest.raises(BadInputError, match="holds numbers of"):
+        plan_feeds(taking(one("n", 1, dtype="float16")), feeds={"x": tmp_path / "x.npy"})
 
 
 def test_inputs_of_no_known_type_are_refused() -> None:

@@ -63,7 +63,15 @@ def test_the_user_gives_the_range_or_the_value(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "given"), [(INT64, (0, 2**63)), (TensorProto.UINT8, (-1, 5)), (FLOAT, (0, math.inf))]
+    ("dtype", "given"),
+    [
+        (INT64, (0, 2**63)),
+        (TensorProto.UINT8, (-1, 5)),
+        (FLOAT, (0, math.inf)),
+        (TensorProto.FLOAT16, (0, 65505)),
+        (TensorProto.BFLOAT16, (-3.4e38, 0)),
+        (TensorProto.FLOAT8E4M3FN, (449, 449)),
+    ],
 )
 def test_numbers_that_the_dtype_does_not_have_are_refused(
     dtype: int, given: tuple[float, float], tmp_path: Path
