@@ -35,7 +35,7 @@ class ClipPrediction:
         last: number of its last frame.
         start: time of the first frame, in seconds.
         end: time at which the last frame ends.
-        repeated: how many of its frames repeat the video's last one, or are black.
+        repeated: how many of its frames repeat others because the video is shorter than the clip.
         top: its highest classes, the highest first.
     """
 

@@ -99,7 +99,7 @@ class ClipOutputs:
         last: number of its last frame.
         start: time of the first frame, in seconds from the start of the video.
         end: time at which the last frame ends.
-        repeated: how many of the clip's frames repeat the video's last one, or are black; 0 for a complete clip.
+        repeated: how many of the clip's frames repeat others because the video is shorter than the clip; 0 otherwise.
         outputs: {output: its values for this clip, without the batch axis}.
         preview: the clip's middle frame as the network sees it, (height, width, 3) uint8 RGB; None unless asked for.
     """

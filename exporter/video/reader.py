@@ -10,10 +10,13 @@ from exporter.errors import VideoError
 from exporter.storage import display
 from exporter.video.buffer import FrameBuffer
 from exporter.video.decoder import Decoder
-from exporter.video.sampling import ClipPlanner, Sampling, Span, place_evenly
+from exporter.video.sampling import ClipPlanner, Sampling, Short, Span, place_evenly
 from exporter.video.sources import Source
 from exporter.video.types import Clip, Transform, VideoInfo, VideoSummary
 from models.errors import count
+
+FILLED: dict[Short, str] = {"repeat": "its frames are repeated", "pad": "its last frame is held"}
+"""What is done about a video that ends within a clip, by `Sampling.short`."""
 
 
 class Video:
@@ -74,9 +77,14 @@ class Video:
             yield from self._make(step.complete, buffer, times)
             buffer.drop_before(step.oldest)
             times = {kept: time for kept, time in times.items() if kept >= step.oldest}
-        yield from self._make(planner.finish(), buffer, times)
-        if not planner.completed:
-            self.summary.note(f"shorter than one clip ({self.summary.frames} frames): skipped")
+        complete = planner.completed
+        filled = planner.finish()
+        yield from self._make(filled, buffer, times)
+        what = "ends within a clip" if complete else "shorter than one clip"
+        if filled:
+            self.summary.note(f"{what} ({count(self.summary.frames, 'frame')}): {FILLED[sampling.short]}")
+        elif not complete:
+            self.summary.note(f"{what} ({count(self.summary.frames, 'frame')}): skipped")
 
     def _make(
         self, spans: Sequence[Span], buffer: FrameBuffer, times: dict[int, tuple[Fraction, Fraction]]

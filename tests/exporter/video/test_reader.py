@@ -118,6 +118,8 @@ def test_a_video_shorter_than_one_clip(short: Short, repeated: list[int] | None,
     else:
         assert np.array_equal(clips[0].frames, frames[repeated])
         assert [(clip.first, clip.last, clip.repeated) for clip in clips] == [(0, 2, 2)]
+        done = {"repeat": "its frames are repeated", "pad": "its last frame is held"}[short]
+        assert video.summary.notes == (f"shorter than one clip (3 frames): {done}",)
 
 
 def test_variable_frame_rate_in_seconds(tmp_path: Path) -> None:
@@ -213,6 +215,7 @@ def test_evenly_over_a_video_that_ends_early(tmp_path: Path) -> None:
     with open_video(path) as video:
         clips = list(video.clips(Sampling(4, clips=3, short="pad")))
     assert [(clip.first, clip.last, clip.repeated) for clip in clips] == [(0, 3, 0), (8, 11, 0), (16, 18, 1)]
+    assert "ends within a clip (19 frames): its last frame is held" in video.summary.notes
 
 
 def test_a_video_behind_a_url(tmp_path: Path) -> None:
