@@ -1,4 +1,4 @@
-"""BatchNormalization goes into the layer before it, and only there where that is the same function."""
+"""BatchNormalization goes into the layers before it, and only there where that is the same function."""
 
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from exporter.passes.fold_batch_norm import FoldBatchNorm
 TOLERANCE = 2e-6
 """One rounding of the weights and one float32 sum: a few units in the last place."""
 CLIP = {"x": ("n", 4, 3, 5, 5)}
+VOLUME = {"y": ("n", "k", "t", "h", "w")}
 CUBE = {"kernel_shape": [3, 3, 3], "pads": [1] * 6}
 
 
@@ -163,3 +164,77 @@ def test_a_subgraph_is_left_alone() -> None:
         [node("If", "flag", "y", then_branch=branch, else_branch=other)], CLIP, {"y": ("n", 6, 3, 5, 5)}, held
     )
     assert not rewrite(FoldBatchNorm(), model).modified
+
+
+def concat(*branches: onnx.NodeProto, axis: int = 1, **weights: NDArray[Any]) -> onnx.ModelProto:
+    """Layers with the outputs `a` and `b`, whose Concat is normalised."""
+    held = {"wa": normal(4, 4, 1, 1, 1), "wb": normal(2, 4, 1, 1, 1), "bb": normal(2), **statistics(6), **weights}
+    nodes = [*branches, node("Concat", "a b", "c", axis=axis), norm()]
+    used = {name for made in nodes for name in made.input}
+    return graph(nodes, CLIP, VOLUME, {name: held[name] for name in held if name in used})
+
+
+POINTWISE = {"kernel_shape": [1, 1, 1]}
+FIRST, SECOND = node("Conv", "x wa", "a", **POINTWISE), node("Conv", "x wb bb", "b", **POINTWISE)
+
+
+@pytest.mark.parametrize("axis", [1, -4])
+def test_after_a_concat_each_layer_gets_its_channels(axis: int, tmp_path: Path) -> None:
+    done = check_pass(
+        FoldBatchNorm(), concat(FIRST, SECOND, axis=axis), {"x": normal(2, 4, 3, 5, 5)}, tmp_path, TOLERANCE
+    )
+    assert done.operators == ["Conv", "Conv", "Concat"]
+    held = {name: values.astype(np.float64) for name, values in statistics(6).items()}
+    scale = held["gamma"] / np.sqrt(held["var"] + np.float64(np.float32(1e-3)))
+    shift = held["beta"] - held["mean"] * scale
+    assert np.array_equal(
+        done.weight("wa")[..., 0, 0, 0], (normal(4, 4, 1, 1, 1)[..., 0, 0, 0] * scale[:4, None]).astype(np.float32)
+    )
+    assert np.array_equal(done.weight("bb"), (scale[4:] * normal(2) + shift[4:]).astype(np.float32))
+
+
+def test_a_concat_of_concats_is_one_list_of_channels(tmp_path: Path) -> None:
+    inner = [FIRST, SECOND, node("Concat", "a b", "ab", axis=1)]
+    outer = [node("Conv", "x wd", "d", **POINTWISE), node("Concat", "d ab", "c", axis=1), norm()]
+    held = {"wa": normal(4, 4, 1, 1, 1), "wb": normal(2, 4, 1, 1, 1), "bb": normal(2), "wd": normal(3, 4, 1, 1, 1)}
+    model = graph([*inner, *outer], CLIP, VOLUME, {**held, **statistics(9)})
+    done = check_pass(FoldBatchNorm(), model, {"x": normal(1, 4, 3, 5, 5)}, tmp_path, TOLERANCE)
+    assert done.operators == ["Conv", "Conv", "Concat", "Conv", "Concat"]
+
+
+def densely_connected() -> onnx.ModelProto:
+    """A branch that a later layer reads too, as in DenseNet."""
+    model = concat(FIRST, SECOND)
+    model.graph.node.append(node("Relu", "a", "z"))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, VOLUME["y"]))
+    return model
+
+
+WIDE = {"wa": normal(6, 4, 1, 1, 1), "wb": normal(6, 4, 1, 1, 1), "bb": normal(6)}
+CONCATS = {
+    "a branch is read twice": (densely_connected(), "other consumers"),
+    "a branch is no layer": (
+        concat(FIRST, node("Conv", "x wb bb", "e", **POINTWISE), node("Relu", "e", "b")),
+        "it follows Relu in its Concat",
+    ),
+    "one layer is two branches": (
+        graph(
+            [FIRST, node("Concat", "a a", "c", axis=1), norm()],
+            CLIP,
+            VOLUME,
+            {"wa": normal(3, 4, 1, 1, 1), **statistics(6)},
+        ),
+        "other consumers",
+    ),
+    "frames one after another": (concat(FIRST, SECOND, axis=2, **WIDE), "Concat along axis 2"),
+    "channels from the end": (concat(FIRST, SECOND, axis=-3, **WIDE), "Concat along axis -3"),
+}
+
+
+@pytest.mark.parametrize("case", CONCATS)
+def test_a_concat_that_is_not_of_layers_for_the_norm_alone_is_left_alone(case: str) -> None:
+    model, reason = CONCATS[case]
+    done = rewrite(FoldBatchNorm(), model)
+    assert not done.modified
+    assert len(done.reasons) == 1
+    assert reason in done.reasons[0]
