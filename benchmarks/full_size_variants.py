@@ -53,7 +53,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Sequential], Layers, tuple[str, ...]]]
         {"conv": CONVOLUTIONS, "linear": HEAD},
         ("--input-size", "3x16x128x160"),
     ),
-    "fc8 behind fc6": (
+    "fc8 after fc6": (
         lambda: variants.plain(3, 4 * 4, variants.SYMMETRIC, (variants.WIDTH,)),
         {"conv": CONVOLUTIONS, "linear": ("fc6", "fc8")},
         (),

@@ -3,7 +3,7 @@
 `python benchmarks/video_scaling.py [--artifact c3d.onnx] [--videos 10] [--seconds 10] [--rounds 2]`. `predict` runs on
 copies of one video, without Ray in this process with one thread, then on 1 and on 2 workers of one thread each, and so
 again in each round. The rate is that between the first and the last result, so that the start of Ray does not count;
-it is printed apart, as is the processor time that this process spends for each video while the workers compute.
+it is printed separately, as is the processor time that this process spends for each video while the workers compute.
 
 What is printed beyond 2 workers is calculated, not measured. With r1 and r2 the measured videos an hour,
 e = r2 / (2 r1) the efficiency of the second core of this machine, and d the seconds of this process for a video:

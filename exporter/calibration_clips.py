@@ -1,4 +1,4 @@
-"""Clips for lower precision: those that ranges are measured on, and those held out to judge the result."""
+"""Clips for lower precision: some to measure ranges on, the others held out to measure the result's accuracy."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class CalibrationClips:
 
     Attributes:
         calibration: on which value ranges are measured.
-        held_out: on which methods are compared and the result is judged; never part of `calibration`, nor of the same
+        held_out: on which methods are compared and the result is verified; never part of `calibration`, nor of the same
             video where there are several videos.
         names: of the held-out clips, as reports show them.
         description: what they are: `24 clips of 6 videos, 8 clips of 2 other videos held out`.
         sha256: SHA-256 of both arrays' shapes and bytes, for the manifest.
         notes: what a reader must know, for example that no clips were given and the result proves little.
-        frames: of each held-out clip the frames, (T, height, width, 3) uint8 RGB, that its preprocessing makes it of;
-            only for a network that has its preprocessing inside, otherwise empty.
+        frames: the decoded frames of each held-out clip, (T, height, width, 3) uint8 RGB; only for a network that has
+            its preprocessing inside, otherwise empty.
     """
 
     calibration: NDArray[Any]

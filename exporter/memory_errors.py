@@ -1,6 +1,6 @@
 """Out of memory, said as such: recognised in whatever Python and the libraries raise, and raised as one error.
 
-Python raises MemoryError. Libraries in C++ raise RuntimeErrors that only their text tells apart, and most of the code
+Python raises MemoryError. Libraries in C++ raise RuntimeErrors that only their text distinguishes, and most of the code
 that calls them takes every error for a bad file. So the whole chain of causes is looked at, wherever an error passes a
 block of `translate_memory_errors`, and in the end at the boundary of the command line.
 

@@ -1,4 +1,4 @@
-"""What a command is told to write, checked before its work: a long run must not end with a file that cannot be written.
+"""The outputs of a command, checked before its work: a long run must not end with a file that cannot be written.
 
 The checks try what publishing does: they make a hidden file in the folder and remove it. So a read-only folder or file
 system, a full disk, and a folder that takes no files (`/proc`) are known at once, also for root, whom no permission

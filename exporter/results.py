@@ -166,8 +166,8 @@ class HeldOutAccuracy:
     top1: float | None = None
 
     def __str__(self) -> str:
-        """Return `33.4 dB at least on 8 judged clips (a.mp4 frame 24, logits); 30 dB required`."""
-        clips = f"{self.clips} judged clip{'s' if self.clips != 1 else ''}"
+        """Return `33.4 dB at least on 8 evaluation clips (a.mp4 frame 24, logits); 30 dB required`."""
+        clips = f"{self.clips} evaluation clip{'s' if self.clips != 1 else ''}"
         text = f"{self.snr_db:.1f} dB at least on {clips} ({self.input}, {self.output})"
         text += f"; {self.required_snr_db:g} dB required"
         if self.top1 is not None:

@@ -73,7 +73,7 @@ def record_written(hashes: Iterable[str]) -> None:
 def is_recorded(sha256: str) -> bool:
     """Return whether this tool recorded that it wrote a file of this SHA-256 here.
 
-    A record that others may write to, or that belongs to somebody else, is none.
+    A record that others may write to, or that belongs to another user, is ignored.
     """
     try:
         with os.fdopen(os.open(state_folder() / RECORD, os.O_RDONLY | _NO_WAIT), "rb", buffering=0) as stream:
@@ -86,18 +86,18 @@ def is_recorded(sha256: str) -> bool:
         return False
 
 
-def describe_unrecorded(form: str, model: str, sha256: str) -> tuple[str, ...]:
+def describe_unrecorded(format_name: str, model: str, sha256: str) -> tuple[str, ...]:
     """Return a note about a file just written here that is code and could not be recorded; nothing for others.
 
     Args:
-        form: its format.
+        format_name: its format.
         model: its name.
         sha256: its hash.
     """
-    if form not in CODE_FORMATS or is_recorded(sha256):
+    if format_name not in CODE_FORMATS or is_recorded(sha256):
         return ()
     return (
-        f"{model}: {CODE_FORMATS[form]} is code, and that it was written here could not be recorded in "
+        f"{model}: {CODE_FORMATS[format_name]} is code, and that it was written here could not be recorded in "
         f"{state_folder()}: later commands need --trust for it; C3D_EXPORT_STATE names another folder for the record",
     )
 
@@ -113,7 +113,7 @@ def open_code(path: Path, what: str, vouched: Vouched) -> BinaryIO:
     """Open a file whose code is about to run, and refuse one that nothing vouches for.
 
     What is loaded from the stream, or from its `models.paths.descriptor_path`, is what was hashed: a private copy, in
-    memory where the system has such files, so that nobody changes it in between. A file that is trusted whatever it
+    memory where the system has such files, so that it cannot change in between. A file that is trusted whatever it
     holds is opened as it is.
 
     Args:

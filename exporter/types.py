@@ -124,7 +124,7 @@ class OptimizeOptions:
 
 @dataclass(frozen=True)
 class CalibrationOptions:
-    """The clips on which value ranges are measured, and those held out from them to judge the result.
+    """The clips on which value ranges are measured, and those held out from them to evaluate the result.
 
     Attributes:
         clips: videos, folders of them, or lists (`.txt`, a path a line); paths or URLs. Without any, the packaged clip

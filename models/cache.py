@@ -7,7 +7,7 @@ from pathlib import Path
 import platformdirs
 
 NOWHERE = Path(os.devnull) / "c3d-export"
-"""A folder that nobody can make: for a user without a home, all that is optional stays undone."""
+"""A folder that cannot be created: for a user without a home, optional caches are left out."""
 
 
 def cache_folder() -> Path:

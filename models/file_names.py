@@ -9,7 +9,7 @@ from models.text import MAX_MARKS, is_plain, is_visible
 _DEVICES = re.compile(
     r"(?:con|prn|aux|nul|com[1-9¹²³]|lpt[1-9¹²³]|conin\$|conout\$)(?:\..*)?", re.IGNORECASE | re.DOTALL
 )
-"""Names that Windows takes for a device, whatever follows behind a dot.
+"""Names that Windows takes for a device, whatever follows after a dot.
 
 Source: https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file.
 """

@@ -1,7 +1,7 @@
-"""Which library reads which file, for whoever watches this process.
+"""Which library reads which file, for a supervisor of this process.
 
 The command line runs in a process that a supervisor watches (`exporter.isolation`): where a library crashes on a file
-or never ends, the supervisor says which and on what. Without one, nobody is told.
+or never ends, the supervisor says which and on what. Without a supervisor, this does nothing.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def torch_members(count: int = 1) -> list[tuple[str, bytes]]:
 
 
 def patched_zip(path: Path, find: bytes, offset: int, value: bytes, *, every: bool = False) -> None:
-    """Write a file of torch.save in which the bytes at `offset` behind a signature are others."""
+    """Write a file of torch.save in which the bytes at `offset` after a signature are others."""
     stored_zip(path, torch_members())
     data = bytearray(path.read_bytes())
     at = data.find(find)

@@ -1,4 +1,4 @@
-"""Names of strangers in what is printed: none may move the cursor, forge a line, or break JSON."""
+"""Names from untrusted files in what is printed: none may move the cursor, forge a line, or break JSON."""
 
 from __future__ import annotations
 

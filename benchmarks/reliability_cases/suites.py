@@ -24,7 +24,7 @@ SUITES: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     (
-        "code runs only where somebody vouched for exactly its bytes; what was hashed is what is opened",
+        "code runs only if exactly its bytes are trusted; what was hashed is what is opened",
         (
             "tests/exporter/test_trust.py",
             "tests/exporter/test_file_state.py",

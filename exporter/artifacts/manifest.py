@@ -120,7 +120,7 @@ class Manifest:
         tensors: {weight, as the model file names it: SHA-256 of its values, see `exporter.stored_tensors`};
             None where the format's weights cannot be listed, and in artifacts of releases that did not record it.
             Never inside a model file.
-        signed: the signature of all other fields; None where nobody signed it. Never inside a model file.
+        signed: the signature of all other fields; None for an unsigned manifest. Never inside a model file.
     """
 
     version: int

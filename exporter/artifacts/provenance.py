@@ -93,25 +93,25 @@ def check_expected(named: Path, model: Path, text: bytes | None, checks: LoadChe
     return states
 
 
-def require_covered(named: Path, model: Path, form: FormatName, checks: LoadChecks) -> None:
+def require_covered(named: Path, model: Path, format_name: FormatName, checks: LoadChecks) -> None:
     """Refuse an expected hash that does not cover the artifact's weights.
 
     Raises:
         UsageError: they are in files of their own, and the model file was named and not the manifest.
     """
-    if checks.expect_sha256 is not None and named == model and data_files(model, form):
+    if checks.expect_sha256 is not None and named == model and data_files(model, format_name):
         raise UsageError(
             f"--expect-sha256: {model} has its weights in other files, which its hash does not cover; name the "
             f"manifest, {manifest_path(model).name}, and the manifest's SHA-256"
         )
 
 
-def vouch(model: Path, form: FormatName, sha256: str, checks: LoadChecks, provenance: str) -> Vouched:
+def vouch(model: Path, format_name: FormatName, sha256: str, checks: LoadChecks, provenance: str) -> Vouched:
     """Refuse code that may not run here, before any long computation; return what lets it run later.
 
     Args:
         model: the model file.
-        form: its format.
+        format_name: its format.
         sha256: its hash.
         checks: whether the user trusts it, and whether its signature was checked.
         provenance: who signed it, in words.
@@ -119,8 +119,8 @@ def vouch(model: Path, form: FormatName, sha256: str, checks: LoadChecks, proven
     Raises:
         ArtifactError: nothing vouches for it.
     """
-    if form not in CODE_FORMATS or checks.trust:
+    if format_name not in CODE_FORMATS or checks.trust:
         return Vouched(everything=checks.trust)
     if not checks.verify_keys:  # otherwise its signature was checked, and covers the hash
-        require_recorded(model, CODE_FORMATS[form], sha256, f"it is {provenance}")
+        require_recorded(model, CODE_FORMATS[format_name], sha256, f"it is {provenance}")
     return Vouched(sha256=(sha256,))

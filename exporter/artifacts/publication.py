@@ -3,8 +3,8 @@
 The staging folder is a redo log. Before the first name in the output folder changes, the disk holds every staged file,
 the manifest that lists them with their hashes, and the staging folder's own name. Then each file gets its name by a
 hard link that is renamed into place, so that the staging folder keeps all of them until the whole set is in place and
-the disk holds it. Whoever finds the staging folder of a run that ended in between (`finish`) can therefore complete the
-set, whichever of the renames a power failure has kept. Where the file system has no hard links the files are copied.
+the disk holds it. A run that finds the staging folder of a run that ended in between (`finish`) can therefore complete
+the set, whichever renames a power failure has kept. Where the file system has no hard links the files are copied.
 
 Runs that publish under one name at the same time take turns by a lock. Where locks do nothing their renames interleave,
 and each run looks, after its last change, whether the folder holds its own set or another complete one. If not, it

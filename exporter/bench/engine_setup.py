@@ -116,7 +116,8 @@ class EngineSetup:
         reference = self.request.reference
         if self.first.manifest is None and isinstance(reference, BuildOptions) and reference.weights is None:
             raise UsageError(
-                f"{self.first.path.name} has no manifest that says what network it is; --weights FILE does"
+                f"{self.first.path.name} has no manifest that states its network; give its checkpoint with "
+                "--weights FILE"
             )
         if self._built is None:
             self.progress("building the network for the engines")

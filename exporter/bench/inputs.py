@@ -117,7 +117,7 @@ class Feeds:
 
 def make_feeds(
     path: Path,
-    form: FormatName,
+    format_name: FormatName,
     signatures: Sequence[Signature | None],
     options: InputOptions,
     vouched: Vouched = RECORDED_ONLY,
@@ -126,7 +126,7 @@ def make_feeds(
 
     Args:
         path: the first artifact.
-        form: its format.
+        format_name: its format.
         signatures: what the artifacts state, the first one's first. A TorchScript file without a manifest states
             nothing: it takes what another artifact states, else what `--shape` says, in its order.
         options: what the user gives, by the first artifact's names.
@@ -140,7 +140,7 @@ def make_feeds(
     signature = _find_signature(path, signatures, options)
     options, notes = _with_frame_sizes(signature, options)
     options, files = _read_files(signature, options)
-    roles = _find_roles(path, form, signature, files)
+    roles = _find_roles(path, format_name, signature, files)
     arrays_of_sizes = _fed_arrays(roles, signature)
     one = tuple(
         replace(
@@ -156,15 +156,15 @@ def make_feeds(
         options, shapes=shapes, feeds={name: given for name, given in options.feeds.items() if name not in files}
     )
     plans = make_plans(Signature(one, ()), drawn, roles, batched=False)
-    plan = _choose(path, form, RuntimeOptions(signature=signature, vouched=vouched), plans)
+    plan = _choose(path, format_name, RuntimeOptions(signature=signature, vouched=vouched), plans)
     return Feeds(signature.inputs, replace(plan, notes=(*plan.notes, *notes)), files, roles)
 
 
 def _find_roles(
-    path: Path, form: FormatName, signature: Signature, files: Mapping[str, tuple[Path, str]]
+    path: Path, format_name: FormatName, signature: Signature, files: Mapping[str, tuple[Path, str]]
 ) -> InputRoles:
     """Return the inputs with a role; what the user's files hold is known to those that depend on it."""
-    roles = find_roles(path, form)
+    roles = find_roles(path, format_name)
     if not roles.uses:
         return roles
     known = {value.name: value for value in signature.inputs}
@@ -228,7 +228,9 @@ def _read_files(signature: Signature, options: InputOptions) -> tuple[InputOptio
     return options, files
 
 
-def _choose(path: Path, form: FormatName, runtime_options: RuntimeOptions, plans: Iterable[InputPlan]) -> InputPlan:
+def _choose(
+    path: Path, format_name: FormatName, runtime_options: RuntimeOptions, plans: Iterable[InputPlan]
+) -> InputPlan:
     """Return the first plan, or where it is a guess the first that the model runs on.
 
     Raises:
@@ -237,7 +239,7 @@ def _choose(path: Path, form: FormatName, runtime_options: RuntimeOptions, plans
     plans = [*plans]
     if not plans[0].guessed:
         return plans[0]
-    with find_engine(form).open(path, runtime_options) as runtime:
+    with find_engine(format_name).open(path, runtime_options) as runtime:
         plan, refusal = accepted_plan(plans, runtime)
     if plan is None:
         raise UsageError(f"{refusal}; --shape NAME=1x3x224x224 or --feed NAME=FILE|VALUE|RANGE gives inputs it takes")

@@ -23,7 +23,7 @@ class BenchRequest(LoadChecks):
         rounds: rounds of every target for each batch size and thread count.
         warmup: calls before the first round that do not count.
         seconds: no round begins after so many seconds of one batch size and thread count, once three are done.
-        load_rounds: how often each target is loaded in a fresh process.
+        load_rounds: how often each target is loaded in a new process.
         seed: seed of the inputs and of the order within rounds.
         device: where targets run.
         engines: add the other engines that are installed.
@@ -114,7 +114,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Loading:
-    """How long a target takes to be ready, each time in a fresh process, interpreter and imports not counted.
+    """How long a target takes to be ready, each time in a new process, interpreter and imports not counted.
 
     Attributes:
         target: its name.

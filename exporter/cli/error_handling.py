@@ -117,7 +117,7 @@ def print_error(message: str, more: str = "") -> None:
 
     Args:
         message: what is wrong first, what to do last; its middle is what is left out where it is too long.
-        more: text of the tool's own that is printed whole behind it.
+        more: text of the tool's own that is printed whole after it.
     """
     start = "Error: "
     print_line(f"{start}{one_line(message, MAX_ERROR - len(start) - len(more))}{more}")

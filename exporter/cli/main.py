@@ -218,7 +218,7 @@ def _supervise(command: str) -> NoReturn:
     streams.open_standard()
     streams.accept_any_text()
     try:
-        supervise(lambda: run_here(command), report_outcome, apart="--debug" not in sys.argv)
+        supervise(lambda: run_here(command), report_outcome, separate_output="--debug" not in sys.argv)
     except OSError as error:  # no second process, or not enough descriptors, for this user (ulimit)
         os._exit(report_error(error, as_json=False))
 

@@ -29,13 +29,13 @@ accuracy_options = combine(
         multiple=True,
         metavar="VIDEO",
         help="Measure value ranges on this video (needs the [video] extra): a file, a folder of videos, a list (.txt, "
-        "one path per line), or a URL. Repeatable. Some of its clips are held out to judge the result.",
+        "one path per line), or a URL. Repeatable. Some of its clips are held out to evaluate the result.",
     ),
     click.option(
         "--calibration-samples", type=int, metavar="N", help="Clips to take from --calibrate, held-out ones included."
     ),
 )
-"""How accurate precisions below float32 must be, and the clips that they are calibrated and judged on."""
+"""How accurate precisions below float32 must be, and the clips that they are calibrated and evaluated on."""
 
 precision_options = combine(
     choice_option(

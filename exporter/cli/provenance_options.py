@@ -25,7 +25,7 @@ trust_option = click.option(
     "--trust",
     is_flag=True,
     help="Run a file that is code (TorchScript, .pt2, AOTInductor, TensorRT) although this tool has not written it "
-    "here. Whoever made it can then do what you can.",
+    "here. Its author can then do what you can.",
 )
 verify_key_option = click.option(
     "--verify-key",

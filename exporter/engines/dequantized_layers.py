@@ -55,7 +55,7 @@ def describe_dequantized_layers(path: Path) -> str | None:
     cost = "" if slowdown is None else f", which takes {slowdown:.2f} times as long as the same graph in float32"
     return (
         f"onnxruntime's CPU provider dequantises {count(len(names), 'int8 layer')} at each run "
-        f"({join_limited(names, 3)}){cost}; export with --target cpu for a form that it computes in int8"
+        f"({join_limited(names, 3)}){cost}; export with --target cpu for a graph that it computes in int8"
     )
 
 

@@ -118,7 +118,7 @@ class OpenVinoOnnxRuntime(OnnxFileRuntime, OpenVinoRuntime):
 
 
 class OpenVinoDefaultRuntime(OpenVinoOnnxRuntime):
-    """An ONNX file as OpenVINO runs it where nobody says what to compute in: for `bench`, beside our own settings."""
+    """An ONNX file as OpenVINO runs it with its default precision: for `bench`, beside our own settings."""
 
     @property
     def description(self) -> str:

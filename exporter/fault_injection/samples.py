@@ -23,7 +23,7 @@ class Sample:
 
     Attributes:
         name: for reports.
-        heads: the nodes behind the scores `s` (N, 5, 12, 12).
+        heads: the nodes after the scores `s` (N, 5, 12, 12).
         outputs: {output: its element type}.
         repeatable: whether it returns the same twice; else the check must refuse it.
     """

@@ -1,8 +1,8 @@
 """ONNX files that compute in float16, with float32 inputs and outputs: for GPUs.
 
 The float32 graph is made and run once on the calibration clips, which gives the largest magnitude of every value. What
-float16 cannot hold stays in float32. Each candidate then leaves further layers in float32, those first whose rounding
-costs most, until the emulation of float16 arithmetic is accurate enough on the held-out clips.
+float16 cannot represent stays in float32. Each candidate then leaves further layers in float32, those first whose
+rounding costs most, until the emulation of float16 arithmetic is accurate enough on the held-out clips.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from exporter.passes.float16 import Float16
 
 FLOAT32_LAYERS = "float32_layers"
-"""Option: `node: why` of each node that stays in float32 because float16 cannot hold its numbers."""
+"""Option: `node: reason` for each node that stays in float32 because float16 cannot represent its values."""
 CANDIDATE = "float16"
 
 
 def float16_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
     """Yield the float16 graph, then graphs with ever more layers in float32; see `raise_layers`.
 
-    Without clips nothing is measured: the only candidate is the graph that fits by its weights.
+    Without clips nothing is measured: the only candidate keeps layers in float32 whose weights do not fit.
     """
     from exporter.onnx_io.writer import temporary_file
     from exporter.passes.float16 import Float16

@@ -70,7 +70,7 @@ def make_graph(model: BuiltModel, request: WriteRequest) -> NetworkGraph:
     if request.optimize.weight_dtype == "int8" and opset < BLOCKED_OPSET:
         notes.append(f"onnx: opset {BLOCKED_OPSET} instead of {opset}, because int8 weights in blocks need it")
         opset = BLOCKED_OPSET
-    # the network alone: preprocessing goes in front of the finished graph, and its passes find what they always do
+    # the network alone: preprocessing goes before the finished graph, and its passes find what they always do
     network = model.without_preprocessing or model
     module = select_outputs(network, request.outputs)
     graph = _export(module, network.signature(request.outputs, request.manifest.signature.batch))

@@ -1,6 +1,6 @@
 """ONNX files that compute in int8, calibrated.
 
-The float32 graph is made once. The form of the quantised graph is TensorRT's, or with `--target cpu` the fastest one in
+The float32 graph is made once. The variant of the quantised graph is TensorRT's, or with `--target cpu` the fastest in
 onnxruntime on this machine (`exporter.passes.quantize.plans`). The ranges of its activations are measured on the
 calibration clips by three methods, of which the one with the highest signal-to-noise ratio on the held-out clips is
 taken. Layers that cost most accuracy are then raised to float32 until the required ratio is reached.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 RANGE_METHOD, RANGE_METHODS = "range_method", "range_methods"
 """Options of the manifest: the method that was taken, and `method: decibels` of each."""
 INT8_FORM, INT8_FORMS = "int8_form", "int8_forms"
-"""Options of the manifest: the form of the quantised graph, and with `--target cpu` `form: milliseconds` of each."""
+"""Options of the manifest: the variant of the quantised graph; with `--target cpu`, `variant: milliseconds` of each."""
 MAX_INT8_OPSET = 27
 """The newest opset for whose QuantizeLinear onnxruntime 1.32's CPU provider has a kernel."""
 
@@ -45,11 +45,11 @@ class Quantization:
 
     Attributes:
         graph: the float32 graph.
-        plan: the form of the quantised graph.
+        plan: the variant of the quantised graph.
         ranges: of the chosen method.
         method: its name.
         decibels: {method: the lowest signal-to-noise ratio over held-out clips and outputs}, every layer in int8.
-        milliseconds: {form: the time of a clip}, where forms were measured.
+        milliseconds: {variant: the time of a clip}, where variants were measured.
     """
 
     graph: NetworkGraph
@@ -153,7 +153,7 @@ def _write(
     if quantization.milliseconds:
         times = [f"{form}: {time:.3g} ms" for form, time in quantization.milliseconds.items()]
         options[INT8_FORMS] = times
-        notes.append(f"onnx: int8 as {plan.name}, the fastest form here ({', '.join(times)})")
+        notes.append(f"onnx: int8 as {plan.name}, the fastest variant here ({', '.join(times)})")
     if raised.rows:
         options[RAISED_LAYERS] = raised.entries("fp32")
     if all(layer.name in raised.layers for layer in find_layers(graph.model)):

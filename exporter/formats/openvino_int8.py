@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 QUANTIZED_TYPES = ("Convolution", "GroupConvolution", "MatMul")
 """The operations with weights, which are what layers mean here."""
 WITHOUT_BIAS = "/WithoutBiases"
-"""What OpenVINO's converter puts behind the name of a layer whose bias it adds separately."""
+"""What OpenVINO's converter appends to the name of a layer whose bias it adds separately."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The zip archives that torch writes: read as data, and repacked so that one network always gives the same bytes."""
+"""The zip archives that torch writes: read as data, and rewritten so that one network always gives the same bytes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from models.config import MANIFEST_KEY
 from models.unpacking import BAD_ZIP, max_unpacked
 
 ALIGNMENT = 64
-"""Of each stored member, as torch writes them, so that they can be mapped."""
+"""Of the offset of each member's content, in bytes, as torch writes them, so that tensors can be memory-mapped."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 MAX_MANIFEST_BYTES = 1 << 20
 
 ZIP_ERRORS = (RuntimeError, *BAD_ZIP)
-"""What Python's zip reader raises on damaged, encrypted or exotic archives."""
+"""What Python's zip reader raises on damaged, encrypted or unsupported archives."""
 
 Edit = Callable[[str, bytes], tuple[str, bytes] | None]
-"""(member's name without the archive's folder, content) -> both as they are to be; None leaves the member out."""
+"""(member's name without the archive's folder, content) -> name and content to write; None leaves the member out."""
 
 
 def rewrite_archive(source: BinaryIO, target: Path, edit: Edit, extra: Mapping[str, bytes] | None = None) -> None:

@@ -102,7 +102,7 @@ def separate_library_output() -> Generator[None]:
 
 
 def silence() -> None:
-    """Send what is printed from now on nowhere, where libraries are apart: the tool has said all that it says."""
+    """Discard what is printed from now on, where library output is separate: the tool has printed its own output."""
     if _own:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):

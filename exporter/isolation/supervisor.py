@@ -56,7 +56,9 @@ def can_supervise() -> bool:
     return hasattr(os, "fork")
 
 
-def supervise(work: Callable[[], NoReturn], report: Callable[[Outcome], int], *, apart: bool = False) -> NoReturn:
+def supervise(
+    work: Callable[[], NoReturn], report: Callable[[Outcome], int], *, separate_output: bool = False
+) -> NoReturn:
     """Do the work in a child process and exit with its exit code, or with what `report` returns for another end.
 
     Where the system cannot fork, the work is done in this process, without limits.
@@ -64,7 +66,7 @@ def supervise(work: Callable[[], NoReturn], report: Callable[[Outcome], int], *,
     Args:
         work: ends by SystemExit. This process must have one thread only.
         report: says how the worker ended, where it could not itself; returns the exit code.
-        apart: whether what libraries print is kept from stdout and stderr.
+        separate_output: whether what libraries print is kept from stdout and stderr.
     """
     if not can_supervise():
         work()
@@ -77,7 +79,7 @@ def supervise(work: Callable[[], NoReturn], report: Callable[[Outcome], int], *,
     if child == 0:
         _prepare(parent)
         os.close(chatter.reading)
-        if apart:
+        if separate_output:
             streams.divert(chatter.writing)
         worker.attach(board)
         work()
@@ -139,12 +141,12 @@ class _Watch:
             self._sleep(QUIET_SECONDS if quiet else POLL_SECONDS)
 
     def _sleep(self, seconds: float) -> None:
-        """Wait until a signal arrives, of an ended child or of somebody who stops the tool; read what is printed."""
+        """Wait until a signal arrives, of an ended child or to stop the tool; read what is printed."""
         over = time.monotonic() + seconds
         while (left := over - time.monotonic()) > 0:
             readable = [key.fd for key, _ in self.selector.select(left)]
             if self.chatter.reading in readable and not self.chatter.read():
-                self.selector.unregister(self.chatter.reading)  # nobody can write to it any more
+                self.selector.unregister(self.chatter.reading)  # all writers have closed it
             if self.reading in readable:
                 os.read(self.reading, 1 << 10)
                 return

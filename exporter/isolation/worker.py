@@ -201,7 +201,7 @@ def default_seconds(path: str | Path) -> float:
 
 
 def add_stage(stage: Path, folder: Path) -> None:
-    """Say that a staging folder is in use: whoever ends this process removes it."""
+    """Say that a staging folder is in use: the supervisor that ends this process removes it."""
     with _lock:
         _state.stages = [*_state.stages, (str(stage), str(folder))]
         _write_state()

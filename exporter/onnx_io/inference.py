@@ -1,4 +1,4 @@
-"""onnx's shape inference on a message, watched: it recurses into graphs and functions of strangers."""
+"""onnx's shape inference on a message, watched: it recurses into graphs and functions of untrusted files."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def measure_rates() -> Rates:
     x, w = np.ones((1, 32, 4, 64, 64)), np.ones((32, 32, 3, 3, 3))
     narrow = x.astype(np.float32), w.astype(np.float32)
     engine = in_onnxruntime(node, "float32")
-    values = np.ones(1 << 23)  # too large for the allocator to keep: each sum pays for fresh pages
+    values = np.ones(1 << 23)  # too large for the allocator to keep: each sum pays for new pages
     work = w.size * x[0, 0].size
     return Rates(
         work / _mean_seconds(lambda: conv(node, x, w)),

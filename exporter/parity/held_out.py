@@ -1,8 +1,8 @@
-"""Artifacts below float32: what they are compared as, on which inputs they are held to an accuracy, and how they do.
+"""The accuracy of artifacts below float32: which minimum they must reach, on which inputs, and what they reach.
 
-An artifact is judged by what its manifest states that it computes in, not by how its weights are stored: an engine that
+The minimum follows from the precision that the manifest states, not from how weights are stored: an engine that
 computes in fewer bits than the artifact states must fail, and one that states bfloat16 may have float32 weights. On
-export the clips that are held out from calibration are judged; later, on `verify parity`, those that the user gives.
+export the clips held out from calibration are evaluated; later, on `verify parity`, those that the user gives.
 The other inputs are drawn to find faults, and are no measure of accuracy: there the bounds are looser.
 """
 

@@ -48,7 +48,7 @@ class InputSet:
         emptied: the inputs that hold no numbers in any feed although the model does not demand that.
         batch: a batch size of the user, which is run besides those of `BATCH_SIZES`.
         given: the rows that the user gave: videos and arrays.
-        held_out: the rows of clips held out from calibration, on which an export is judged below float32.
+        held_out: the rows of clips held out from calibration, on which an export is verified below float32.
     """
 
     feeds: tuple[Feed, ...]

@@ -148,7 +148,7 @@ def draw_inputs(plan: InputPlan, options: ParityOptions) -> InputSet:
         input_types = [name for name in input_types if name in kept]
         samples = max([samples, *(covering_samples(*given) for given in _drawn_integers(plan))])
     if options.batch_size is not None and not plan.batched:
-        raise UsageError("--batch: the inputs have no batch axis that is the same in all; they are compared one by one")
+        raise UsageError("--batch: the inputs have no batch axis in common, so they are compared one at a time")
     random = np.random.default_rng(options.seed)
     if not plan.specs:
         return InputSet(({},), ("no inputs",), batched=False)

@@ -90,8 +90,8 @@ def make_file_run_spec(
 def make_second_run_spec(artifact: LoadedArtifact, options: ParityOptions, model: BuiltModel) -> RunSpec | None:
     """Return how `--against` runs the same inputs: the network in PyTorch, or the same file in another engine.
 
-    A file that is judged by an emulation also runs in the engine that would run it. That shows that it loads there and
-    has no gross fault; the accuracy that it is held to is the emulation's alone.
+    A file that is verified by an emulation also runs in the engine that would run it. That shows that it loads there
+    and has no gross fault; its accuracy is measured in the emulation only.
     """
     against = options.against
     sanity = against is None and _find_engine(artifact, options).emulates is not None and options.engine is None

@@ -94,20 +94,20 @@ class FileSource:
     def __init__(
         self,
         path: Path,
-        form: FormatName,
+        format_name: FormatName,
         signature: Signature | None = None,
         features: frozenset[str] = frozenset(),
         vouched: Vouched = RECORDED_ONLY,
     ) -> None:
-        require_float64(form, path)
+        require_float64(format_name, path)
         self.path, self.signature, self.features, self.vouched = path, signature, features, vouched
-        self.format: FormatName = form
+        self.format: FormatName = format_name
         self.float64_name = f"{path.name} in float64"
         self.float32_name = f"float32 {path.name}"
         self.layers: Mapping[str, str] = {}
-        self.decisions = DecisionGraph(path) if form == "onnx" else None
-        self.widened = widened_weights(path) if form == "onnx" else frozenset[str]()
-        self.precision: Precision | None = detect_precision(path, self.widened) if form == "onnx" else None
+        self.decisions = DecisionGraph(path) if format_name == "onnx" else None
+        self.widened = widened_weights(path) if format_name == "onnx" else frozenset[str]()
+        self.precision: Precision | None = detect_precision(path, self.widened) if format_name == "onnx" else None
         self.native_float32 = self.precision == "float32"
 
     def key(self) -> str:

@@ -220,9 +220,9 @@ class Tolerances:
         if held_out is None and not self.uncalibrated:
             return regular.description
         kind = "video" if self.uncalibrated else "input"
-        judged = f"{held_out.min_snr_db:g} dB on {count(len(self.rows), 'judged clip')} and " if held_out else ""
+        verified = f"{held_out.min_snr_db:g} dB on {count(len(self.rows), 'evaluation clip')} and " if held_out else ""
         text = (
-            f"{regular.precision}: signal to noise at least {judged}{regular.min_snr_db:g} dB on every "
+            f"{regular.precision}: signal to noise at least {verified}{regular.min_snr_db:g} dB on every "
             f"{'other ' if held_out else ''}{kind}, top-1 of at least {regular.min_top1:.0%} of the {kind}s"
         )
         return f"{text}; no more noise than signal on inputs that are no videos" if self.uncalibrated else text

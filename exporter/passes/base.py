@@ -109,7 +109,7 @@ def run_passes(
 
     Shapes are inferred before the first and again after every change, so that each pass finds them. Before each pass
     the graph is copied, without its weights, which copies share. A model that onnx's checker rejects only for its
-    shapes before the passes is not judged by them afterwards.
+    shapes before the passes is not checked for them afterwards.
 
     Args:
         model: the model; use the result's from then on.

@@ -1,16 +1,17 @@
 """3-D convolutions as 2-D convolutions of frames.
 
 *Given* `y = MaxPool(Relu(Conv(x, W, b)))` of volumes, ReLU and pool each optional and in either order; W (K, C, t, h,
-w). *Result*: the same sums, in another order, from a 2-D convolution. The image of output
-frame `i` has `t C` channels: the input frames `i s - p` to `i s - p + t - 1` that its taps in time read (s the stride,
-p the padding in time; zeros beyond the ends); W becomes (K, t C, h, w). *Algebra*: summing over taps in time is summing
+w). *Result*: the same sums, in another order, from a 2-D convolution. The image of output frame `i` has `t C` channels:
+the input frames `i s - p` to `i s - p + t - 1`, which the kernel covers in time (s the stride, p the padding in time;
+zeros beyond the ends); W becomes (K, t C, h, w). *Algebra*: summing over taps in time is summing
 over channels. *Source*: the channels of a two-stream network's flow stack (Simonyan and Zisserman, 2014) are such taps.
 
 onnxruntime has a blocked layout for images, which the convolution, the ReLU and the pool pass on to each other without
 reordering data, and a direct kernel for fewer channels than a vector holds; it has neither for volumes. The result has
-frames before channels, (N, T, K, H, W), as that of Winograd along time: between such layers nothing is transposed.
+frames before channels, (N, T, K, H, W), like that of a Winograd convolution, so that nothing is transposed between the
+two.
 
-A pool over frames too is one over rows and columns, in the blocked layout, and one over frames, of what that left.
+A pool that also covers several frames becomes two: over rows and columns, in the blocked layout, then over frames.
 """
 
 from collections.abc import Callable
@@ -32,7 +33,7 @@ from models.progress import Progress, no_progress
 DIRECT, CONV2D = "direct", "conv2d"
 MIN_OPSET = 13
 MAX_COST_RATIO = 0.9
-"""The predicted time must be at most this fraction of the original's: the cost model is no more accurate than that."""
+"""The predicted time must be at most this fraction of the original's: the cost model is off by as much."""
 MEASURE_MARGIN = 1.5
 """Variants predicted within this factor of the original are measured."""
 

@@ -1,4 +1,4 @@
-"""Moves Transposes behind elementwise operators and Concat, so that they meet the Transpose that undoes them.
+"""Moves Transposes after elementwise operators and Concat, so that they meet the Transpose that undoes them.
 
 *Given* `y = f(Transpose(a, p), Transpose(b, p), c)` with `f` elementwise or a Concat, and `c` constant. *Result*:
 `y = Transpose(f(a, b, c'), p)`, with `c'` the constant in the other layout, and `p[axis]` as the axis of a Concat.
@@ -33,7 +33,7 @@ LAYOUTS = (FIRST, FRAMES, IMAGE_FIRST)
 
 
 class MoveTransposes(GraphPass):
-    """A Transpose after a rewritten convolution moves behind elementwise operators and Concat."""
+    """A Transpose after a rewritten convolution moves after elementwise operators and Concat."""
 
     name = "move-transposes"
     condition = (
@@ -55,7 +55,7 @@ class MoveTransposes(GraphPass):
 
 
 def _layout_of_inputs(node: ir.Node) -> list[int] | None:
-    """Return the permutation by which the inputs of a node are transposed, if moving it behind the node saves any."""
+    """Return the permutation by which the inputs of a node are transposed, if moving it after the node saves any."""
     orders, others = list[list[int]](), list[ir.Value]()
     for value in node.inputs:
         tensor = constant(value)

@@ -85,7 +85,7 @@ def escape(text: str, most: int = MAX_LINE) -> str:
     shown = shorten(text, most)
     body = shown.rstrip("\\")
     backslashes = len(shown) - len(body)
-    # rich halves backslashes in front of a tag, and only there: at the end, an empty tag makes that certain
+    # rich halves backslashes before a tag, and only there: at the end, an empty tag makes that certain
     return markup.escape(body) + (2 * backslashes * "\\" + "[none][/none]" if backslashes else "")
 
 

@@ -16,7 +16,7 @@ METHOD = (
     "times are of calls from host memory to host memory, with the inputs drawn once; median, p90 and min are over all "
     "calls",
     "the ratio to the first is the median of the rounds' ratios; its interval inverts the sign test",
-    "load: from the file to a model that can be called, median of fresh processes, interpreter and imports not "
+    "load: from the file to a model that can be called, median of new processes, interpreter and imports not "
     "counted; first output: with the first call",
     "memory: the process's peak (VmHWM) up to this batch size, less its peak after importing the engine; a file that "
     "is mapped counts",

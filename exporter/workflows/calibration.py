@@ -1,6 +1,6 @@
-"""From the videos of `--calibrate` to clips: some to measure value ranges on, others to judge the result.
+"""From the videos of `--calibrate` to clips: some to measure value ranges on, others to evaluate the result.
 
-A clip that is judged must say something about videos that were not seen. So where there are several videos, whole
+An evaluation clip must say something about videos that were not seen. So where there are several videos, whole
 videos are held out; of a single one, its last part is, and no clip of it shares a frame with a calibration clip.
 """
 
@@ -64,7 +64,7 @@ def make_calibration(
     noise. A network that takes no video gets noise alone.
 
     Args:
-        model: the network; one that has its preprocessing inside is calibrated on what is behind that.
+        model: the network; one that has its preprocessing inside is calibrated on the values after it.
         options: the videos, or `.npz` files of clips as the network takes them, and the number of clips.
         seed: of the noise.
         progress: called for every video.
@@ -196,7 +196,7 @@ def _find_unseen(calibration: Sequence[Clip], held_out: Sequence[Clip]) -> list[
     unseen = [number for number, clip in enumerate(held_out) if hashlib.sha256(clip.tobytes()).digest() not in seen]
     if not unseen:
         raise BadInputError(
-            "--calibrate: every clip held out to judge the result is equal to one to calibrate with; give videos that "
+            "--calibrate: every clip held out to evaluate the result is equal to a calibration clip; give videos that "
             "differ"
         )
     return unseen
@@ -264,7 +264,7 @@ def _without_clips(model: BuiltModel, network: BuiltModel, seed: int) -> Calibra
     return _collect(calibration, held_out, names, PACKAGED_CLIPS, [note], kept if inside else [])
 
 
-_NOTHING_GIVEN = "accuracy was calibrated and judged without clips of yours, which proves little"
+_NOTHING_GIVEN = "accuracy was calibrated and evaluated without clips of yours, which proves little"
 
 
 def _count_clips(clips: Sequence[Clip], takes: Sequence[_Take]) -> str:

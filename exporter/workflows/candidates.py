@@ -51,7 +51,8 @@ def _inaccuracy(report: ParityReport) -> str:
     assert found.top1 is not None
     assert found.required_top1 is not None
     return (
-        f"{name}: the highest class is float64's on {found.top1:.1%} of {count(found.clips, 'judged clip')}{raised}; "
+        f"{name}: the highest class is float64's on {found.top1:.1%} of "
+        f"{count(found.clips, 'evaluation clip')}{raised}; "
         f"{found.required_top1:.1%} are required: accept less with --min-top1, require a higher --min-snr, or take "
         "another --precision"
     )

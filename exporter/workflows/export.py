@@ -113,7 +113,7 @@ def _unrecorded(manifest: Manifest) -> tuple[str, ...]:
 
 
 def _make_clips(request: ExportRequest, model: BuiltModel, progress: Progress) -> CalibrationClips | None:
-    """Return the clips that a precision below float32 is calibrated and judged with."""
+    """Return the clips that a precision below float32 is calibrated and evaluated with."""
     if request.precision.compute == "fp32":
         return None
     return make_calibration(model, request.precision.calibration, request.parity.seed, progress)

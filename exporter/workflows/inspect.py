@@ -48,7 +48,7 @@ SIGNED_BY = "manifest"
 TENSOR_HASHES = "weight hashes"
 """Fact: of how many weights the manifest states a hash, and whether a signature covers them."""
 FORGEABLE = ("weights", "parity at export")
-"""Facts that the manifest states and that the model file does not show: whoever can write the file can forge them."""
+"""Facts that only the manifest states, not the model file: anyone who can write the file can forge them."""
 
 KINDS: dict[FormatName, tuple[str, Callable[[Path], dict[str, str]] | None]] = {
     "pt2": ("torch.export program", program_facts),

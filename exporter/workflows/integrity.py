@@ -88,7 +88,7 @@ class IntegrityReport:
         faults: what else is wrong: no manifest, another one inside the model file, a weight that differs.
         bad_manifest: whether the manifest cannot be read or cannot be this artifact's; it is then the only fault.
         weights: what libraries read (`deep`).
-        provenance: who signed the manifest, in words, and whether that was checked; empty where nobody did.
+        provenance: who signed the manifest, in words, and whether that was checked; empty for an unsigned manifest.
         notes: what was not compared, and why.
         seconds: how long it took.
     """

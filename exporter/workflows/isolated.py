@@ -1,4 +1,4 @@
-"""`run_isolated()`: a function in a process of its own, for services that take files from strangers.
+"""`run_isolated()`: a function in a process of its own, for services that take untrusted files.
 
 The command line has a supervisor for this (`exporter.isolation`). A service calls the library's functions instead, and
 a library that crashes on a file would take the service with it.

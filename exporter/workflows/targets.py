@@ -1,4 +1,4 @@
-"""The artifacts that `verify` checks: those that are named, those in folders, and without any those in ./artifacts."""
+"""The artifacts that `verify` checks: named files, those in named folders, and by default those in ./artifacts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLDER = Path("artifacts")
 
 
 def find_targets(named: Sequence[Path], find: Callable[[Path], tuple[Path, ...]]) -> tuple[Path, ...]:
-    """Return what is named, with the artifacts in a folder in place of the folder; those of ./artifacts for nothing.
+    """Return the named files and the artifacts in named folders; those in ./artifacts if nothing is named.
 
     Args:
         named: files and folders.
@@ -68,7 +68,7 @@ def _require(folder: Path, found: Iterator[Path]) -> tuple[Path, ...]:
 
 
 def _is_artifact(model: Path) -> bool:
-    """Return whether a path is an artifact's by its name; checkpoints may end in `.pt` too, and any XML in `.xml`."""
+    """Return whether a path names an artifact. Its suffix alone does not prove it: checkpoints end in `.pt` too."""
     known = find_format(model)
     if known is None or has_manifest(model):
         return known is not None

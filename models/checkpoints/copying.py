@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 CHUNK = 8 << 20
-"""Bytes copied before their pages are given back."""
+"""Bytes that are copied before the pages that held them are released."""
 
 
 def copy_bytes(raw: memoryview) -> Tensor:
     """Return a copy of `raw`, uint8 of one axis, in memory of its own.
 
-    Where `raw` is a part of a mapped file, the pages that it fills are given back as they are copied, so that the file
-    is not in memory twice. torch allocates: NumPy asks for huge pages, which take the kernel several times as long.
+    Where `raw` is a part of a mapped file, its pages are released as they are copied, so that the file is not in
+    memory twice. torch allocates: NumPy asks for huge pages, which take the kernel several times as long.
     """
     copy = torch.empty(raw.nbytes, dtype=torch.uint8)
     source, target = np.frombuffer(raw, np.uint8), copy.numpy()

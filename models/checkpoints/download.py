@@ -152,7 +152,7 @@ def _fetch(address: Address, sha256: str | None, path: Path, progress: Progress)
             )
         if sha256 is None and not body.delimited:
             raise CheckpointError(
-                "the server does not say where the file ends, so a lost connection would not show; "
+                "the server does not state the file's length, so a truncated download could not be detected; "
                 "#sha256=… after the address allows it"
             )
     except CheckpointError as error:

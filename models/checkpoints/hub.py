@@ -61,7 +61,7 @@ def _fetch(address: str, repo: str, name: str, revision: str | None, progress: P
             f"{address}: the repository is gated; accept its terms on the Hub, and {login}"
         ) from error
     except errors.RepositoryNotFoundError as error:
-        raise CheckpointError(f"{address}: there is no such repository, or it is private; then {login}") from error
+        raise CheckpointError(f"{address}: no such repository; if it is private, {login}") from error
     except errors.RevisionNotFoundError as error:
         raise CheckpointError(f"{address}: the repository has no revision {revision}") from error
     except errors.LocalEntryNotFoundError as error:

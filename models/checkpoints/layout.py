@@ -44,12 +44,12 @@ class Layout:
             only `--layout` selects this row.
         classes: the class counts of the files that the origin published; () for any. With another count the weights
             are a user's own, and the names prove nothing.
-        needs_fc8: only a file with this row's name of fc8 proves that it is of this origin.
+        needs_fc8: the names prove this origin only in a file that has fc8, under this row's name.
         extras: patterns of the origin's further tensors, which are not C3D's.
         class_lists: {class count: the list (`models.class_names`) in whose order the origin has its classes}; a count
             that is missing is of no known list.
-        written_by: recognises, by what a file holds beside the weights, that the origin wrote it; None where nothing
-            is needed beside names and shapes.
+        written_by: returns whether this origin wrote a file, judging by what it holds beside the weights; None where
+            names and shapes are enough.
     """
 
     name: str

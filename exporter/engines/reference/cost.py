@@ -38,7 +38,7 @@ class GraphCost:
         multiply_adds: of convolutions and matrix products.
         moved_bytes: what all nodes read and write in float64.
         live_bytes: the largest size in float64 of the values that are alive at one time.
-        peak_bytes: the same with the memory that a node needs beside its inputs and outputs.
+        peak_bytes: the same, with the memory that a node needs beside its inputs and outputs.
         layer_bytes: the size in float64 of all intermediate values.
         output_bytes: the size in float64 of the outputs.
         weight_bytes: the size of the weights in float64.
@@ -93,14 +93,14 @@ def estimate_graph(path: Path, shapes: Shapes) -> GraphCost:
             alive.pop(name, None)
     names = [name for node in graph.node for name in node.output if name]
     return GraphCost(
-        multiply_adds,
-        moved,
-        live,
-        peak,
-        layers,
-        sum(_bytes(sizes, name) for name in outputs),
-        sum(8 * math.prod(tensor.dims) for tensor in graph.initializer if tensor.data_type in FLOAT_TYPES),
-        all(name in known for name in (*names, *weights)),
+        multiply_adds=multiply_adds,
+        moved_bytes=moved,
+        live_bytes=live,
+        peak_bytes=peak,
+        layer_bytes=layers,
+        output_bytes=sum(_bytes(sizes, name) for name in outputs),
+        weight_bytes=sum(8 * math.prod(tensor.dims) for tensor in graph.initializer if tensor.data_type in FLOAT_TYPES),
+        complete=all(name in known for name in (*names, *weights)),
     )
 
 
@@ -112,7 +112,7 @@ def _infer(model: onnx.ModelProto, shapes: Shapes) -> tuple[dict[str, int], dict
             kind = helper.make_tensor_type_proto(value.type.tensor_type.elem_type, shapes[value.name])
             value.type.CopyFrom(kind)
         elif value.type.HasField("tensor_type"):
-            value.type.tensor_type.ClearField("shape")  # a stated batch may differ from the one asked about
+            value.type.tensor_type.ClearField("shape")  # the batch that it states may differ from that of `shapes`
     del graph.value_info[:]
     try:
         inferred = infer_shapes(model, data_prop=True).graph

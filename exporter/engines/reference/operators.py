@@ -88,7 +88,7 @@ class Operator:
 
     @cached_property
     def step(self) -> bytes:
-        """What a supervisor is told while the node is computed."""
+        """What the supervisor reports if it ends the process while the node is computed."""
         return self.node.label.encode("utf-8", "replace")
 
     def __post_init__(self) -> None:

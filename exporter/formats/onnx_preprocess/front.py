@@ -1,4 +1,4 @@
-"""The nodes from decoded frames to the network's clip, and how they are put in front of a graph.
+"""The nodes from decoded frames to the network's clip, and how they are put before a graph.
 
 *Given* frames (N, T, H, W, 3) of uint8, *result* the clip (N, 3, T, h, w) in float32. Only the window's pixels are
 computed: two rows of the frame are gathered for each of its rows, and two columns of these for each column.
@@ -41,7 +41,7 @@ DOUBLE = ir.DataType.DOUBLE
 
 
 def add_preprocessing(model: ir.Model, front: PreprocessingModule, name: str) -> None:
-    """Put preprocessing in front of a model, in place: its only input becomes frames, (N, T, height, width, 3) uint8.
+    """Put preprocessing before a model, in place: its only input becomes frames, (N, T, height, width, 3) uint8.
 
     The nodes and their values are named `preprocess.…`; the clip is `CLIP_VALUE`.
 

@@ -112,7 +112,7 @@ class FeatureFolder:
         return jobs
 
     def finish(self, without: Collection[str] = ()) -> tuple[str, ...]:
-        """Bring the folder into the form in which it is used, and return the names of files that were written for it.
+        """Prepare the folder for use, and return the names of files that were written for it.
 
         Args:
             without: names of videos that have no features now, whatever an earlier run found.

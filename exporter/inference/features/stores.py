@@ -65,7 +65,7 @@ class VideoStore(Protocol):
         ...
 
     def finish(self, record: FeatureRecord, stage: Path, without: Collection[str]) -> tuple[str, ...]:
-        """Bring the folder into the form in which it is used.
+        """Prepare the folder for use.
 
         Args:
             record: how the features were made.

@@ -217,7 +217,7 @@ class Moved(Node):
         return accepted
 
     def _origins(self, run: Run) -> NDArray[np.intp]:
-        """Return where each element comes from: its position in the sources, one behind the other."""
+        """Return where each element comes from: its position in the sources, one after the other."""
         arrays: dict[str, Array] = dict(self.constants)
         start = 0
         for name, source in self.data.items():

@@ -220,13 +220,13 @@ class _Graph:
 
 
 @reads_file("the analysis of its inputs")
-def find_roles(path: Path, form: FormatName) -> InputRoles:
+def find_roles(path: Path, format_name: FormatName) -> InputRoles:
     """Return the inputs of a model file that have a role; of TorchScript, none is known.
 
     Raises:
         ArtifactError: it cannot be read.
     """
-    if form != "onnx":
+    if format_name != "onnx":
         return InputRoles()
     graph = _Graph(load_without_weights(path))
     if not graph.uses:

@@ -57,7 +57,7 @@ CONV_VARIANTS = tuple(ConvVariant(stacked, zero_point) for stacked in (False, Tr
 
 @dataclass(frozen=True)
 class ConvChain:
-    """A 3-D convolution with the ReLU and the max pool behind it.
+    """A 3-D convolution with the ReLU and the max pool after it.
 
     Attributes:
         nodes: convolution, ReLU and pool, if there are any, in the order of the graph.

@@ -57,7 +57,7 @@ class Plan:
 
         Args:
             model: the model, which is not changed.
-            ranges: {activation: (lowest, highest)}, of those of `find_activations`.
+            ranges: {activation: (lowest, highest)}, for those that `find_activations` returns.
             raised: names of layers that stay in float32.
 
         Raises:

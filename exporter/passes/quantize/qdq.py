@@ -4,8 +4,8 @@
 `y = layer(Dequantize(Quantize(x)), Dequantize(Wq), b)`: the weight is stored in int8 with a scale for each output
 channel, and the output is not quantised, so that an engine may join it with the ReLU, pool or sum that follows before
 the next layer quantises its input. Each layer has a pair of nodes of its own. With uint8 activations, a Flatten or
-Reshape between two layers stands between the two nodes of the pair, so that onnxruntime finds the first behind the
-layer before, and the second in front of the layer.
+Reshape between two layers stands between the two nodes of the pair, so that onnxruntime finds the first after the
+layer before, and the second before the layer.
 *Algebra*: see `exporter.passes.quantize.arithmetic`. *Source*: NVIDIA, *Working with quantized types* (TensorRT's
 documentation): quantise the inputs of weighted operations, not their outputs; int8 with zero point 0; the bias stays in
 float32. onnxruntime's CPU provider wants uint8 activations, and a linear layer's bias in int32.
@@ -121,7 +121,7 @@ class QuantizeDequantize(GraphPass):
 
 
 def find_reshapes(layer: Layer) -> tuple[ir.Node, ir.Value]:
-    """Return the first of the nodes in front of a layer that only change the shape, or the layer, and what it reads.
+    """Return the first of the nodes before a layer that only change the shape, or the layer, and what it reads.
 
     Nodes whose result is read by others too, or is an output of the graph, do not count.
     """

@@ -39,8 +39,9 @@ from exporter.passes.winograd.tile_shape import PLAIN, TileShape
 from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, Tiling, tiling, time_matrix
 
 FRAMES_COPIED = 4
-"""A part of time copies the frames that it reads if the clip has more than this many times as many. It transforms all
-frames otherwise, most of them by zeros: an engine copies with one thread, and multiplies with all."""
+"""A part of time slices the frames that it reads first if the clip has more than this many times as many frames.
+Otherwise its time transform multiplies all frames, most of them by zero: an engine slices in one thread, and multiplies
+in all of them."""
 REDUCE_AXES_AS_INPUT = 18
 """The opset from which ReduceMax takes its axes as an input."""
 

@@ -40,7 +40,7 @@ def _find(text: str | bytes, path: Path) -> DecisionRecord:
     try:
         found = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not JSON, nor a model: {error}") from error
+        raise ArtifactError(f"{path}: neither JSON nor an .onnx file: {error}") from error
     if not isinstance(found, dict):
         raise ArtifactError(f"{path}: holds no decisions of optimize")
     holder = msgspec.convert(found, dict[str, object])

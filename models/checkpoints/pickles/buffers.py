@@ -1,4 +1,4 @@
-"""From bytes of the file to a flat tensor: a view where the file has the numbers as this machine needs them."""
+"""From bytes of the file to a flat tensor: a view, or a copy where byte order or alignment require one."""
 
 from __future__ import annotations
 

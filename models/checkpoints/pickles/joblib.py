@@ -1,6 +1,6 @@
 """joblib's dumps: a pickle in which an array's values follow the object that describes it, outside any opcode.
 
-`NumpyArrayWrapper` has the array's shape, order and dtype; its values begin behind the BUILD opcode of these,
+`NumpyArrayWrapper` has the array's shape, order and dtype; its values begin after the BUILD opcode of these,
 after padding and the byte that counts it (since joblib 1.2). Source: `NumpyArrayWrapper.read_array` and
 `NumpyUnpickler.load_build` in `joblib/numpy_pickle.py`.
 """

@@ -18,11 +18,11 @@ from models.checkpoints.pickles.storages import Storage, StorageData, storage_dt
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 MAGIC_TEXT = b"L%dL\n." % MAGIC_NUMBER
-"""How a file of pickle protocol 0 or 1 begins, which other pickles of these protocols do not state."""
+"""The first bytes of a file of pickle protocol 0 or 1: pickles of these protocols do not state their protocol."""
 PROTOCOL_VERSION = 1001
 
 Run = Callable[[memoryview, int, Persistent], tuple[object, int]]
-"""Interprets the pickle at a position; returns its value and the position behind it."""
+"""Interprets the pickle at a position; returns its value and the position after it."""
 
 _COUNT_BYTES = 8
 
@@ -41,7 +41,7 @@ def read_legacy(run: Run, data: memoryview, position: int) -> object:
     content, position = run(data, position, storages)
     keys, position = run(data, position, storages)
     if not isinstance(keys, list):
-        raise PickleError("it has no list of storages behind its content")
+        raise PickleError("it has no list of storages after its content")
     for key in cast("list[object]", keys):
         position = storages.locate(key, data, position)
     return content
@@ -82,7 +82,7 @@ class LegacyStorages:
                 raise PickleError("a view reaches beyond its storage")
 
     def locate(self, key: object, data: memoryview, position: int) -> int:
-        """Take the storage at `position`; return the position behind it.
+        """Read the storage at `position`; return the position after it.
 
         Raises:
             PickleError: the content refers to no such storage, or it is truncated or shorter than the content says.

@@ -19,7 +19,7 @@ from models.checkpoints.pickles.values import TupleItems, decode, printable
 
 
 def run(machine: Machine) -> object:
-    """Interpret one pickle and return its value; `machine.position` is then behind it.
+    """Interpret one pickle and return its value; `machine.position` is then after it.
 
     Raises:
         PickleError: damaged, truncated, beyond a limit, or of a kind that is never read.

@@ -46,7 +46,7 @@ class FilePickles:
         self._nested = False
 
     def run(self, data: memoryview, position: int, persistent: Persistent) -> tuple[object, int]:
-        """Interpret the pickle at `position`; return its value and the position behind it.
+        """Interpret the pickle at `position`; return its value and the position after it.
 
         Raises:
             PickleError: see `opcodes.run`.

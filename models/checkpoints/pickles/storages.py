@@ -64,7 +64,7 @@ class StorageData:
     """The bytes of a storage, which several tensors may share.
 
     Attributes:
-        raw: the bytes; None in the legacy format until they were found behind the pickle.
+        raw: the bytes; None in the legacy format until they were found after the pickle.
         big_endian: whether its numbers are stored so.
         claimed: bytes that the pickle says it has.
         itemsize: bytes of one number, where the file itself counts numbers.

@@ -90,7 +90,7 @@ def _unpack_blocks(stream: BinaryIO, kind: str) -> Chunks:
 
 
 def _inflate(stream: BinaryIO, window: int, *, several: bool) -> Chunks:
-    """Yield what zlib compressed, with zlib's or gzip's header; the checksum behind it is checked."""
+    """Yield what zlib compressed, with zlib's or gzip's header; the checksum after it is checked."""
     streams, data = 0, stream.read(CHUNK)
     while data:
         streams += 1

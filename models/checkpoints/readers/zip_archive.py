@@ -20,7 +20,7 @@ _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 """A member's own header: magic, version, flags, method, time, date, CRC, sizes packed and unpacked, and the lengths of
 its name and its extra field (APPNOTE.TXT, 4.3.7)."""
 _SIZES_FOLLOW = 1 << 3
-"""The flag of a member whose CRC and sizes are behind it and in the directory only."""
+"""The flag of a member whose CRC and sizes are after it and in the directory only."""
 _UTF8 = 1 << 11
 _UNKNOWN_SIZE = 0xFFFFFFFF
 """Of a size that is in an extra field, for members of 4 GiB and more."""
@@ -78,7 +78,7 @@ def verified_members(file: MappedFile) -> list[Member]:
         if stated != len(members):  # zipfile ends where an entry's length runs over
             raise CheckpointError(f"{file.path}: the archive is damaged: its directory lists {len(members)} members")
         if min((member.info.header_offset for member in members), default=0):
-            raise CheckpointError(f"{file.path}: the archive is damaged: other data is in front of its first member")
+            raise CheckpointError(f"{file.path}: the archive is damaged: other data precedes its first member")
         if len({member.info.filename for member in members}) < len(members):
             raise CheckpointError(f"{file.path}: two members of the archive have the same name")
         if sum(member.info.file_size for member in members) > file.max_unpacked:

@@ -26,7 +26,7 @@ NOISE = np.array([[0.075, -0.1, 0.0], [0.0, 0.05, 0.0], [0.008, 0.0, 0.0], [0.0,
 """Signal to noise of the rows: 20 log10 of 5 / 0.125, 5 / 0.05, sqrt(65) / 0.008 and 7 / 0.07: 32, 40, 60 and 40 dB."""
 
 
-def judged(
+def verified(
     values: NDArray[np.float64],
     bound: AccuracyBound,
     held_out: tuple[int, ...] = (),
@@ -49,7 +49,7 @@ def bounded(result: RunResult, bound: AccuracyBound) -> RunResult:
 
 
 def test_the_lowest_ratio_of_the_held_out_rows_is_reported() -> None:
-    report = judged(SCORES + NOISE, AccuracyBound(39), held_out=(1, 2))
+    report = verified(SCORES + NOISE, AccuracyBound(39), held_out=(1, 2))
     assert report.held_out is not None
     assert report.held_out == HeldOutAccuracy(2, 39, report.held_out.snr_db, "b", "logits", None, 1.0)
     assert report.held_out.snr_db == pytest.approx(40, abs=1e-6)
@@ -58,7 +58,7 @@ def test_the_lowest_ratio_of_the_held_out_rows_is_reported() -> None:
 
 
 def test_a_held_out_row_below_the_bound_fails() -> None:
-    report = judged(SCORES + NOISE, AccuracyBound(41), held_out=(1, 2))
+    report = verified(SCORES + NOISE, AccuracyBound(41), held_out=(1, 2))
     assert [row.passed for row in report.comparisons] == [True, False, True, True]
     assert not report.passed
 
@@ -66,23 +66,23 @@ def test_a_held_out_row_below_the_bound_fails() -> None:
 def test_held_out_rows_come_before_given_ones_and_these_before_the_packaged_clip() -> None:
     bound = AccuracyBound(30, applies="packaged")
     for held_out, given, name in (((3,), (1,), "d"), ((), (1,), "b"), ((), (), "c")):
-        found = judged(SCORES + NOISE, bound, held_out, given).held_out
+        found = verified(SCORES + NOISE, bound, held_out, given).held_out
         assert found is not None
         assert (found.clips, found.input) == (1, name)
-    nothing = judged(SCORES + NOISE, AccuracyBound(30))
+    nothing = verified(SCORES + NOISE, AccuracyBound(30))
     assert nothing.held_out is None
     assert any("30 dB" in note for note in nothing.notes)
 
 
 def test_all_rows_without_a_manifest() -> None:
-    report = judged(SCORES + NOISE, AccuracyBound(35, applies="all"))
+    report = verified(SCORES + NOISE, AccuracyBound(35, applies="all"))
     assert [row.passed for row in report.comparisons] == [False, True, True, True]
 
 
 def test_a_tie_is_not_an_equal_class() -> None:
     values = SCORES + NOISE
     values[1] = [0.0, 4.9, 4.95]  # far off, and the highest class is another one
-    report = judged(values, AccuracyBound(0.1, 0.9), held_out=(1, 2, 3))
+    report = verified(values, AccuracyBound(0.1, 0.9), held_out=(1, 2, 3))
     assert report.held_out is not None
     assert report.held_out.top1 == pytest.approx(2 / 3)
     assert not report.held_out.passed
@@ -93,7 +93,7 @@ def test_a_tie_is_not_an_equal_class() -> None:
 def test_nan_is_no_accuracy() -> None:
     values = SCORES + NOISE
     values[2, 0] = np.nan
-    report = judged(values, AccuracyBound(10, 0.0), held_out=(1, 2))
+    report = verified(values, AccuracyBound(10, 0.0), held_out=(1, 2))
     assert report.held_out is not None
     assert report.held_out.snr_db == -np.inf
     assert report.held_out.top1 == 0.5
@@ -101,11 +101,11 @@ def test_nan_is_no_accuracy() -> None:
 
 
 def test_in_int8_inputs_without_calibrated_ranges_must_not_have_more_noise_than_signal() -> None:
-    """Rows a and d are no videos. The judged row b has a root mean square of 5 / sqrt(3)."""
+    """Rows a and d are no videos. The verified row b has a root mean square of 5 / sqrt(3)."""
     values = SCORES + NOISE
     for scale, passed in ((1.0, True), (1.8, False)):
         values[0] = SCORES[0] + scale * np.array([0.0, 4.0, -2.0])  # noise 2.58 and 4.6, b's signal 2.89
-        report = judged(values, AccuracyBound(30), held_out=(1,), precision="int8")
+        report = verified(values, AccuracyBound(30), held_out=(1,), precision="int8")
         assert report.comparisons[0].passed is passed
         assert report.comparisons[0].min_snr_db is None
         assert report.top1_agreement == 1
@@ -121,15 +121,15 @@ def test_in_int8_inputs_without_calibrated_ranges_must_not_have_more_noise_than_
 def test_in_int8_the_packaged_clip_keeps_its_bound() -> None:
     values = SCORES + NOISE
     values[2] = [1.0, 3.0, 8.0]  # 8.6 dB on the row called video
-    report = judged(values, AccuracyBound(30), held_out=(1,), precision="int8")
+    report = verified(values, AccuracyBound(30), held_out=(1,), precision="int8")
     assert [row.min_snr_db for row in report.comparisons] == [None, 30, 15, None]
     assert not report.comparisons[2].passed
 
 
 def test_the_rule_says_that_inputs_that_are_no_videos_are_held_to_less() -> None:
-    """Also where nothing is judged, because the user of the artifact gave clips to calibrate and now gives none."""
+    """Also where nothing is verified, because the user of the artifact gave clips to calibrate and now gives none."""
     for held_out in ((1,), ()):
-        report = judged(SCORES + NOISE, AccuracyBound(30), held_out=held_out, precision="int8")
+        report = verified(SCORES + NOISE, AccuracyBound(30), held_out=held_out, precision="int8")
         assert "no more noise than signal on inputs that are no videos" in report.tolerance
         assert "every input" not in report.tolerance
 

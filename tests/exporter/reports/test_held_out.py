@@ -33,7 +33,7 @@ def test_the_console_prints_ratio_and_bound_of_each_row() -> None:
     text = stream.getvalue()
     rows = [line.split() for line in text.splitlines() if line.startswith(("random ", "ride.mp4 "))]
     assert [(row[4], row[5]) for row in rows[:2]] == [("21.0", "15"), ("33.4", "30")]
-    assert "accuracy 33.4 dB at least on 8 judged clips (ride.mp4, logits); 30 dB required" in text
+    assert "accuracy 33.4 dB at least on 8 evaluation clips (ride.mp4, logits); 30 dB required" in text
     assert "raised   fc8 computes in fp32: +3.2 dB" in text
     assert all(len(line) <= 80 for line in text.splitlines() if line.startswith(("random ", "ride.mp4 ", "input ")))
 
@@ -57,7 +57,7 @@ def test_the_page_states_accuracy_and_raised_layers() -> None:
     page = str(parity_page([LOW]))
     assert "fc8 in fp32 (+3.2 dB)" in page
     assert "33.4, at least 30" in page
-    assert "33.4 dB at least on 8 judged clips" in page
+    assert "33.4 dB at least on 8 evaluation clips" in page
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_page_states_accuracy_and_raised_layers() -> None:
     [
         (replace(FOUND, snr_db=27.34), "c3d.onnx reaches 27.3 dB on ride.mp4 (logits), with 1 layer raised"),
         (replace(FOUND, snr_db=float("-inf")), "c3d.onnx returns NaN or infinities on ride.mp4"),
-        (FOUND, "the highest class is float64's on 87.5% of 8 judged clips"),
+        (FOUND, "the highest class is float64's on 87.5% of 8 evaluation clips"),
     ],
 )
 def test_the_error_of_an_export_names_what_was_measured(found: HeldOutAccuracy, expected: str) -> None:

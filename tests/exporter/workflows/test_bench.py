@@ -151,7 +151,9 @@ def test_engines_without_a_network_or_a_library_say_why(
         monkeypatch.setitem(ENGINES, name, replace(ENGINES[name], library=f"no_{name}"))
     found = benchmark(one_round(models / "first.onnx", engines=True))
     reported = {absent.target: absent.reason for absent in found.missing}
-    assert reported["torch eager"].startswith("first.onnx has no manifest that says what network it is; --weights")
+    assert reported["torch eager"].startswith(
+        "first.onnx has no manifest that states its network; give its checkpoint with --weights"
+    )
     assert reported["OpenVINO"] == "not installed; pip install no_openvino"
     assert reported["MNN"] == "not installed; pip install no_mnn"
     assert [target.name for target in found.targets] == ["first.onnx"]  # which is onnxruntime plain itself

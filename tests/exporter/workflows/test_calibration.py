@@ -60,23 +60,23 @@ def test_clips_are_frames_of_the_videos_and_held_out_ones_are_of_other_videos(
 ) -> None:
     found = calibrate(Path(next(iter(videos))).parent, samples=8)
     used = [find(clip, videos) for clip in found.calibration]
-    judged = [find(clip, videos) for clip in found.held_out]
+    verified = [find(clip, videos) for clip in found.held_out]
     assert len({*used}) == 6
-    assert len({*judged}) == 2
-    assert not {path for path, _ in used} & {path for path, _ in judged}
+    assert len({*verified}) == 2
+    assert not {path for path, _ in used} & {path for path, _ in verified}
     assert len({path for path, _ in used}) == 3
     assert found.description == "6 clips of 3 videos, 2 clips of other videos held out"
-    assert found.names == tuple(f"{Path(path).name} frame {first}" for path, first in judged)
+    assert found.names == tuple(f"{Path(path).name} frame {first}" for path, first in verified)
 
 
 def test_of_one_video_the_last_part_is_held_out_and_shares_no_frame(videos: dict[str, NDArray[np.uint8]]) -> None:
     path = next(iter(videos))
     found = calibrate(path)
     used = [find(clip, videos)[1] for clip in found.calibration]
-    judged = [find(clip, videos)[1] for clip in found.held_out]
+    verified = [find(clip, videos)[1] for clip in found.held_out]
     assert used == [0, 1, 2, 3, 4]
-    assert judged == [6]
-    assert max(used) + LENGTH <= min(judged)
+    assert verified == [6]
+    assert max(used) + LENGTH <= min(verified)
 
 
 def test_the_same_options_give_the_same_clips_and_hash(videos: dict[str, NDArray[np.uint8]]) -> None:
@@ -167,7 +167,7 @@ def test_a_video_under_two_names_is_one_video(videos: dict[str, NDArray[np.uint8
 def test_a_clip_that_is_calibrated_on_judges_nothing(tmp_path: Path) -> None:
     clip = plain_clip(noise(LENGTH, HEIGHT, WIDTH)).astype(np.float32)
     np.savez(tmp_path / "same.npz", clip=np.stack([clip] * 4))
-    with pytest.raises(BadInputError, match="equal to one to calibrate with"):
+    with pytest.raises(BadInputError, match="equal to a calibration clip"):
         calibrate(tmp_path / "same.npz")
     other = plain_clip(noise(LENGTH, HEIGHT, WIDTH, seed=1)).astype(np.float32)
     np.savez(tmp_path / "one.npz", clip=np.stack([clip] * 7 + [other]))

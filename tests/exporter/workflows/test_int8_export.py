@@ -1,4 +1,4 @@
-"""A network of the user's own is exported in int8, judged on held-out clips, and verified again from its file."""
+"""A network of the user's own is exported in int8, verified on held-out clips, and verified again from its file."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -98,8 +98,8 @@ def test_a_large_file_has_more_time(server: Script, monkeypatch: pytest.MonkeyPa
         (response(CONTENT, "206 Partial Content", f"Content-Range: bytes 0-9/{len(CONTENT)}"), "was not asked for"),
         (response(b"", "204 No Content", length=False), "responds 204"),
         (response(CONTENT, "200 OK", "Content-Length: 5", "Content-Length: 6", length=False), "Content-Length"),
-        (response(CONTENT, length=False), "does not say where the file ends.*#sha256="),
-        ([b"HTTP/1.0 200 OK\r\n\r\n" + CONTENT], "does not say where the file ends"),
+        (response(CONTENT, length=False), "does not state the file's length.*#sha256="),
+        ([b"HTTP/1.0 200 OK\r\n\r\n" + CONTENT], "does not state the file's length"),
         (response(CONTENT, "200 OK", "Content-Length: 99999", length=False), "broke off after 25600 of 99999"),
         ([CHUNKED + chunked(CONTENT)], "IncompleteRead"),
         (

@@ -124,7 +124,7 @@ def test_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "hf://owner/repo/none.pth": "the repository has no file none.pth",
         "hf://owner/repo/weights/c3d.pth@v9": "the repository has no revision v9",
         "hf://owner/gated/c3d.pth": "the repository is gated; accept its terms on the Hub, and log in with",
-        "hf://owner/private/c3d.pth": "there is no such repository, or it is private; then log in with",
+        "hf://owner/private/c3d.pth": "no such repository; if it is private, log in with",
     }
     try:
         fetched = python(ASK, "hf://owner/repo/weights/c3d.pth@v1", *addresses, cwd=tmp_path)

@@ -20,7 +20,7 @@ def batch_normalization(node: Node, x: Any, scale: Any, bias: Any, mean: Any, va
     """Normalise by given statistics, or by the batch's in training mode (opset 14 and later)."""
     training = node.attributes.get("training_mode", 0)
     if node.attributes.get("spatial") == 0 or (node.outputs > 1 and not training) or node.opset < 6:
-        raise UnsupportedError("statistics for every position, or training mode before opset 14")
+        raise UnsupportedError("statistics for each position (spatial=0), or training mode before opset 14")
     if x.dtype not in (np.float32, np.float64):
         raise UnsupportedError(str(x.dtype))
     ones = (-1, *[1] * (x.ndim - 2))

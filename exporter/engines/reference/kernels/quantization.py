@@ -1,4 +1,4 @@
-"""Quantised operators: with numbers that follow from the data, and onnxruntime's with channels last."""
+"""Quantising operators of ONNX, and onnxruntime's own QLinearConv and NhwcMaxPool, which take channels last."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ LEVELS = 255
 def dynamic_quantize_linear(node: Node, x: Any) -> Any:
     """Quantised values in uint8, their scale, and their zero point.
 
-    The specification leaves two cases open, and onnxruntime decides: the scale of zeros alone is 1, and NaN, which the
-    range leaves out, becomes 0.
+    Two cases that the specification leaves open are computed as in onnxruntime: an input of zeros only has scale 1, and
+    NaN, which does not count for the range, becomes 0.
     """
     del node
     low, high = np.fmin.reduce(x, None, initial=0.0), np.fmax.reduce(x, None, initial=0.0)
@@ -29,7 +29,7 @@ def dynamic_quantize_linear(node: Node, x: Any) -> Any:
 
 
 def quantize_linear(node: Node, x: Any, scale: Any, zero_point: Any = None) -> Any:
-    """Levels of x: `round(x / scale) + zero_point`, halves to even, saturated; in uint8 without a zero point."""
+    """`round(x / scale) + zero_point`, with halves rounded to even, saturated; in uint8 without a zero point."""
     if node.attributes.get("output_dtype", 0) and zero_point is None:
         raise UnsupportedError("a dtype without a zero point")
     dtype = np.dtype(np.uint8) if zero_point is None else zero_point.dtype
@@ -76,7 +76,7 @@ def qlinear_conv(
     y_zero: Any,
     b: Any = None,
 ) -> Any:
-    """Convolution of integers, exact, whose sums are scaled and rounded to the levels of the output.
+    """Convolve integers exactly, then scale the sums and round them to the quantised values of the output.
 
     With the attribute `channels_last`, x and the result are (N, …, C); the weight is (M, C / group, …) always.
     """
