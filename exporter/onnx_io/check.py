@@ -7,6 +7,7 @@ from exporter.foreign_logging import suppress_foreign_logging
 from exporter.isolation.worker import native_call
 from exporter.memory_errors import is_out_of_memory
 from exporter.onnx_io.load import first_line
+from exporter.onnx_io.onnx_passes import run_onnx_pass
 
 
 def find_fault(model: ir.Model, *, full: bool = True) -> str | None:
@@ -19,7 +20,7 @@ def find_fault(model: ir.Model, *, full: bool = True) -> str | None:
     """
     try:
         with suppress_foreign_logging(), native_call("onnx's checker"):
-            CheckerPass(full_check=full)(model)
+            run_onnx_pass(CheckerPass(full_check=full), model)
     except Exception as error:  # the checker, serialisation and shape inference share no class
         if is_out_of_memory(error):
             raise

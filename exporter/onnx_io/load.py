@@ -104,17 +104,18 @@ def _without_weights(reader: WireReader, message: Field, file_name: str, wanted:
         wanted: the field to change: `MODEL_GRAPH` of a model, `GRAPH_INITIALIZER` of a graph.
     """
     parts: list[bytes] = []
-    offset = message.start
+    copied = end = message.start  # bytes that stay are copied in one piece, up to the next field that is changed
     for field in reader.fields(message.start, message.end):
-        if field.number != wanted or field.wire != BYTES:
-            parts.append(reader.data[offset : field.end])
-        elif wanted == MODEL_GRAPH:
-            graph = _without_weights(reader, field, file_name, GRAPH_INITIALIZER)
-            parts.append(field_header(MODEL_GRAPH, len(graph)) + graph)
-        else:
-            tensor = _externalize(reader, field, file_name)
-            parts.append(field_header(GRAPH_INITIALIZER, len(tensor)) + tensor)
-        offset = field.end
+        if field.number == wanted and field.wire == BYTES and field.end - field.start >= INLINE_BELOW:
+            parts.append(reader.data[copied:end])
+            if wanted == MODEL_GRAPH:
+                changed = _without_weights(reader, field, file_name, GRAPH_INITIALIZER)
+            else:
+                changed = _externalize(reader, field, file_name)
+            parts.append(field_header(wanted, len(changed)) + changed)
+            copied = field.end
+        end = field.end
+    parts.append(reader.data[copied:end])
     return b"".join(parts)
 
 

@@ -12,6 +12,10 @@ from exporter.foreign_logging import suppress_foreign_logging
 from exporter.isolation.worker import native_call, reads_file
 from exporter.onnx_io.external_data import check_external_data
 from exporter.onnx_io.load import INLINE_BELOW, first_line, load_without_weights
+from exporter.onnx_io.onnx_passes import run_onnx_pass
+
+UNNAMED = "graph"
+"""The name that a graph without one is written with."""
 
 
 def require_whole(path: Path) -> None:
@@ -39,7 +43,7 @@ def read_model(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) 
     _set_missing_shapes(path, model, shapes or {})
     try:
         with native_call("onnx's checker", path):
-            CheckerPass()(model)
+            run_onnx_pass(CheckerPass(), model)
     except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError) as error:
         raise ArtifactError(f"{path}: onnx's checker rejects it: {first_line(error)}") from error
     return model
@@ -56,6 +60,7 @@ def _read_unchecked(path: Path) -> ir.Model:
         ir.external_data.set_base_dir(model.graph, str(path.parent.absolute()))
         _bind_inline_weights(path, model)
         _free_negative_sizes(model)
+        _name_graphs(model)
     except Exception as error:  # what a malformed message leads to has no common class
         raise ArtifactError(f"{path}: not a valid ONNX model: {first_line(error)}") from error
     _check_weights(path, model)
@@ -74,7 +79,7 @@ def _set_missing_shapes(path: Path, model: ir.Model, shapes: Mapping[str, tuple[
             value.shape = ir.Shape([None, *sizes[1:]] if sizes else [])
     if any(value.shape is None and isinstance(value.type, ir.TensorType) for value in model.graph.outputs):
         with suppress_foreign_logging(), native_call("onnx's shape inference", path):
-            ShapeInferencePass()(model)
+            run_onnx_pass(ShapeInferencePass(), model)
 
 
 def _bind_inline_weights(path: Path, model: ir.Model) -> None:
@@ -95,6 +100,12 @@ def _bind_inline_weights(path: Path, model: ir.Model) -> None:
                     name=str(tensor.name),
                     base_dir="",
                 )
+
+
+def _name_graphs(model: ir.Model) -> None:
+    """Name the graphs that have no name: engines run them, and onnx's checker refuses them."""
+    for graph in model.graphs():
+        graph.name = graph.name or UNNAMED
 
 
 def _free_negative_sizes(model: ir.Model) -> None:

@@ -107,7 +107,7 @@ def run_passes(
 ) -> PassesResult:
     """Run `passes` over `model` in order, in place; one that raises or leaves an invalid model is undone.
 
-    Shapes are inferred before the first and again after every change, so that each pass finds them. Before each pass
+    Shapes are inferred before the first and again after every change, so that each pass finds them. So often
     the graph is copied, without its weights, which copies share. A model that onnx's checker rejects only for its
     shapes before the passes is not checked for them afterwards.
 
@@ -125,11 +125,12 @@ def run_passes(
     modified = False
     stale = True
     full = find_fault(model) is None
+    before = model
     for step in passes:
         progress(f"pass {step.name}")
         if stale:
             infer_shapes(model)
-        before = model.clone()
+            before = model.clone()
         with native_call(f"pass {step.name}", seconds=math.inf if step.measures else None):
             stale, fault = _run_guarded(step, model, full, opens)
         if fault is not None:

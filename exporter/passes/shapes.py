@@ -12,6 +12,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.isolation.worker import native_call
+from exporter.onnx_io.onnx_passes import run_onnx_pass
 
 Size = int | str | None
 """The size of one axis."""
@@ -24,7 +25,7 @@ def infer_shapes(model: ir.Model, *, outputs: bool = False) -> None:
     """
     restoring = contextlib.nullcontext() if outputs else preserve_signature(model)
     with suppress_foreign_logging(), restoring, native_call("onnx's shape inference"):
-        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+        run_onnx_pass(ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True), model)
 
 
 @contextlib.contextmanager

@@ -111,11 +111,13 @@ def compare_speed(
     with ExitStack() as stack:
         try:
             progress(f"loading {original.name}")
-            with OnnxRuntime(original, RuntimeOptions()) as runtime:
-                signature = runtime.signature
-            feeds = make_feeds(signature)
-            if not one_at_a_time:
+            if one_at_a_time:
+                with OnnxRuntime(original, RuntimeOptions()) as runtime:
+                    signature = runtime.signature
+            else:
                 lanes[0].runtime = stack.enter_context(OnnxRuntime(original, RuntimeOptions()))
+                signature = lanes[0].runtime.signature
+            feeds = make_feeds(signature)
             start = perf_counter()
             _visit(lanes[0], feeds)  # not counted: what is only done once
         except OutOfMemoryError:

@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from helpers import small_models
+from helpers.graphs import graph, node
 from onnx import TensorProto, helper
 
 from exporter.errors import ArtifactError
 from exporter.onnx_io.load import load_with_weights, load_without_weights
+from exporter.onnx_io.weights import take_weights
 
 value = helper.make_tensor_value_info
 FLOAT, DOUBLE, HALF, BFLOAT = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16
@@ -32,6 +35,22 @@ def test_large_weights_become_references_into_the_file(tmp_path: Path) -> None:
     assert {tensor.name for tensor in model.graph.initializer if tensor.external_data} == {"w2", "w3"}
 
 
+def test_small_and_large_weights_in_any_order_and_fields_after_them(tmp_path: Path) -> None:
+    weights = {
+        f"w{number}": np.full(size, number, np.float32) for number, size in enumerate((3, 900, 3, 3, 256, 255, 900))
+    }
+    model = graph([node("Sum", " ".join(["x", "w0", "w2", "w3"]), "y")], {"x": ("n", 3)}, {"y": ("n", 3)}, weights)
+    model.metadata_props.add(key="after", value="the graph")
+    onnx.save(model, path := tmp_path / "m.onnx")
+    loaded = load_without_weights(path)
+    taken = {name: np.asarray(array) for name, array in take_weights(loaded, path)}
+    assert {name: array.tolist() for name, array in taken.items()} == {n: w.tolist() for n, w in weights.items()}
+    del model.graph.initializer[:]
+    assert loaded == model
+    sizes = {t.name: len(t.external_data) for t in load_without_weights(path).graph.initializer}
+    assert {name for name, entries in sizes.items() if entries} == {"w1", "w4", "w6"}
+
+
 @pytest.mark.parametrize("load", [load_without_weights, load_with_weights])
 @pytest.mark.parametrize("content", [b"", b"\x08", b"not onnx at all", b"\x00" * 100])
 def test_other_files_are_rejected(load: Callable[[Path], object], content: bytes, tmp_path: Path) -> None:
@@ -46,10 +65,10 @@ def test_other_files_are_rejected(load: Callable[[Path], object], content: bytes
 def test_external_data_outside_the_folder_is_rejected(tmp_path: Path) -> None:
     tensor = TensorProto(name="w", data_type=FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="../secret")
-    graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "g", [], [value("y", FLOAT, [4])], [tensor])
+    held = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "g", [], [value("y", FLOAT, [4])], [tensor])
     (tmp_path / "m").mkdir()
     (tmp_path / "secret").write_bytes(bytes(16))
-    (tmp_path / "m" / "m.onnx").write_bytes(helper.make_model(graph).SerializeToString())
+    (tmp_path / "m" / "m.onnx").write_bytes(helper.make_model(held).SerializeToString())
     with pytest.raises(ArtifactError, match="its weights cannot be loaded"):
         load_with_weights(tmp_path / "m" / "m.onnx")
     assert load_with_weights(tmp_path / "m" / "m.onnx", external=False).graph.initializer[0] == tensor

@@ -8,6 +8,7 @@ import onnx_ir as ir
 import pytest
 from helpers import small_models
 from helpers.graphs import graph, node
+from onnx import helper
 
 from exporter.errors import ArtifactError
 from exporter.onnx_io.reader import read_model
@@ -51,3 +52,16 @@ def test_the_shape_of_an_input_that_states_none_is_the_user_s(tmp_path: Path) ->
     (value,) = read_model(path, {"x": (1, 3, 8)}).graph.inputs
     assert value.shape is not None
     assert list(value.shape)[1:] == [3, 8]
+
+
+def test_a_graph_without_a_name_gets_one(tmp_path: Path) -> None:
+    """Engines run such a model, and onnx's checker refuses it."""
+    inner = helper.make_graph([node("Relu", "x", "a")], "", [], [helper.make_tensor_value_info("a", 1, ["n", 3])])
+    branches = {"then_branch": inner, "else_branch": inner}
+    chosen = helper.make_node("If", ["always"], ["y"], **branches)  # pyright: ignore[reportArgumentType] - graphs too
+    model = graph([chosen], {"x": ("n", 3)}, {"y": ("n", 3)}, {"always": np.array(True)})
+    model.graph.ClearField("name")
+    onnx.save(model, path := tmp_path / "m.onnx")
+    read = read_model(path)
+    assert all(found.name for found in read.graphs())
+    onnx.checker.check_model(ir.to_proto(read))

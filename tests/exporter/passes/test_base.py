@@ -39,6 +39,23 @@ def test_what_only_prepares_is_no_modification_but_is_told() -> None:
     assert applied.decisions == (Decision("y.node", "Flatten", "renamed", "because"),)
 
 
+class Leaves(GraphPass):
+    """A pass that changes nothing."""
+
+    name, condition, reason = "leaves", "Always.", "None."
+
+    def rewrite(self, model: ir.Model) -> bool:
+        return False
+
+
+def test_a_model_is_copied_only_where_it_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    copies: list[ir.Model] = []
+    clone = ir.Model.clone
+    monkeypatch.setattr(ir.Model, "clone", lambda model: copies.append(model) or clone(model))
+    run_passes(loaded(node("Flatten", "x", "y")), [Leaves(), Leaves(), Renames(), Leaves(), Leaves()])
+    assert len(copies) == 2
+
+
 def test_decisions_are_of_the_last_call() -> None:
     step, model = Renames(), loaded(node("Flatten", "x", "y"))
     step(model)

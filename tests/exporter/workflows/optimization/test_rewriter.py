@@ -8,6 +8,7 @@ import onnx_ir as ir
 import pytest
 from helpers.graphs import graph, node, normal, positive
 from helpers.optimizing import CUBE, request, saved, unet
+from helpers.parity import check
 
 from exporter.errors import ArtifactError, UsageError
 from exporter.passes import pipelines
@@ -39,6 +40,17 @@ def test_sizes_that_the_model_cannot_have_are_refused(tmp_path: Path) -> None:
     path = saved(model, tmp_path / "m.onnx")
     with pytest.raises(UsageError, match="does not take the sizes of --shape: .*Incompatible dimensions"):
         optimize(request(path, inputs=InputOptions({"x": (1, 1, 6)})))
+
+
+def test_a_graph_without_a_name_is_optimised_as_it_is_verified(tmp_path: Path) -> None:
+    model = unet()
+    model.graph.ClearField("name")
+    path = saved(model, tmp_path / "unet.onnx")
+    assert check(path).passed
+    done = optimize(request(path, tmp_path / "new.onnx"))
+    assert "fold-batch-norm" in done.passes
+    assert onnx.load(done.path).graph.name
+    onnx.checker.check_model(done.path)
 
 
 class BreaksOpset(GraphPass):
