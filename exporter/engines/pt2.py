@@ -117,7 +117,7 @@ class ExportedProgramRuntime(CodeRuntime):
     def random_node(self) -> str | None:
         """Return the first operator of the program that draws random numbers."""
         assert self._program is not None, "enter the runtime first"
-        for node in self._program.graph.nodes:
+        for node in _nodes(self._program.graph_module):
             kind = node.target.name().partition(".")[0] if isinstance(node.target, OpOverload) else ""
             if kind in RANDOM_OPERATORS:
                 training = RANDOM_OPERATORS[kind]
@@ -129,7 +129,7 @@ class ExportedProgramRuntime(CodeRuntime):
     def placement(self) -> Placement:
         """Return the program's operator count; torch runs every one of them on the device or fails."""
         assert self._program is not None, "enter the runtime first"
-        calls = [node for node in self._program.graph.nodes if node.op == "call_function"]
+        calls = [node for node in _nodes(self._program.graph_module) if node.op == "call_function"]
         return Placement(self.options.device, len(calls))
 
     def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
@@ -185,17 +185,28 @@ def _spec(name: str, value: Any) -> TensorSpec:
     return TensorSpec(name, str(value.dtype).removeprefix("torch."), shape)
 
 
+def _graphs(module: torch.fx.GraphModule) -> Iterator[torch.fx.GraphModule]:
+    """Yield a program's graph, and those of its loops."""
+    yield from (part for part in module.modules() if isinstance(part, torch.fx.GraphModule))
+
+
+def _nodes(module: torch.fx.GraphModule) -> Iterator[torch.fx.Node]:
+    for part in _graphs(module):
+        yield from part.graph.nodes
+
+
 def _cast(module: torch.fx.GraphModule, dtype: torch.dtype) -> torch.fx.GraphModule:
     """Change every floating-point weight, constant and dtype argument of a program to `dtype`."""
 
     def change(value: Any) -> Any:
         return dtype if value in FLOATS else value
 
-    for node in module.graph.nodes:
+    for node in _nodes(module):
         if node.op == "call_function":
             node.args = map_aggregate(node.args, change)
             node.kwargs = map_aggregate(node.kwargs, change)
-    module.recompile()
+    for part in _graphs(module):
+        part.recompile()
     return module.to(dtype)
 
 

@@ -100,15 +100,28 @@ def program_facts(path: Path) -> dict[str, str]:
         stated = msgspec.json.decode(text, type=_Program)
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
         raise ArtifactError(f"{path}: its program is not what torch.export writes: {error}") from error
-    counts = Counter(node.target.removeprefix("torch.ops.") for node in stated.graph_module.graph.nodes)
+    counts = Counter(target.removeprefix("torch.ops.") for target in _targets(stated.graph_module.graph))
     return {
         "written by": f"torch {stated.torch_version}",
         "operators": ", ".join(f"{count} {name}" for name, count in sorted(counts.items())),
     }
 
 
+class _Subgraph(msgspec.Struct):
+    graph: _Graph
+
+
+class _Value(msgspec.Struct):
+    as_graph: _Subgraph | None = None
+
+
+class _Argument(msgspec.Struct):
+    arg: _Value
+
+
 class _Node(msgspec.Struct):
     target: str
+    inputs: list[_Argument] = []
 
 
 class _Graph(msgspec.Struct):
@@ -124,6 +137,15 @@ class _Program(msgspec.Struct):
     torch_version: str
 
 
+def _targets(graph: _Graph) -> Iterator[str]:
+    """Yield the operators of a graph and of its loops."""
+    for node in graph.nodes:
+        yield node.target
+        for argument in node.inputs:
+            if argument.arg.as_graph is not None:
+                yield from _targets(argument.arg.as_graph.graph)
+
+
 def export_variants(module: nn.Module, model: BuiltModel, request: WriteRequest) -> dict[Variant, ExportedProgram]:
     """Return {variant: its program}, of the variants that make sense for the network, `plain` among them."""
     programs: dict[Variant, ExportedProgram] = {}
@@ -131,7 +153,7 @@ def export_variants(module: nn.Module, model: BuiltModel, request: WriteRequest)
         if name != "winograd" or model.conv_hints:
             request.progress(f"{request.manifest.format}: tracing the variant {name}")
             batch = request.manifest.signature.batch
-            made = make_variant(module, model, name, whole_batch=batch is None)
+            made = make_variant(module, model, name, "map" if batch is None else "python")
             programs[name] = export_program(made, model, batch)
     return programs
 

@@ -109,7 +109,7 @@ def _float32(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
         packages: dict[Variant, Path] = {}
         for name in names:
             request.progress(f"pt2-aoti: compiling {name}")
-            made = make_variant(module, model, name, whole_batch=batch is None)
+            made = make_variant(module, model, name, "none" if batch is None else "python")
             packages[name] = compile_program(export_program(made, model, batch), Path(scratch), name)
         times: dict[str, float] = {}
         if len(names) > 1:
@@ -148,13 +148,20 @@ def compile_program(program: ExportedProgram, folder: Path, name: str) -> Path:
     import torch
     from torch._inductor import aoti_compile_and_package
     from torch._inductor.utils import fresh_cache
+    from torch.fx.experimental import _config as tracing
 
     path = folder / f"{name}.pt2"
     features = " ".join(sorted(feature for feature in cpu_features() if VECTOR_FEATURES.match(feature)))
     options = {**COMPILER_OPTIONS, "aot_inductor.metadata": {CPU_FEATURES: features}}
     try:
-        # a cache of its own: the usual one would keep a gigabyte of this network's weights
-        with suppress_foreign_logging(), fresh_cache(dir=str(folder)), torch.no_grad():
+        # not "oblivious", torch asks whether the batch that a convolution is traced with is below 16, which it is, and
+        # the package refuses all batches above; a cache of its own: the usual one would keep a gigabyte of weights
+        with (
+            suppress_foreign_logging(),
+            tracing.patch(backed_size_oblivious=True),  # pyright: ignore[reportAttributeAccessIssue] - added at import
+            fresh_cache(dir=str(folder)),
+            torch.no_grad(),
+        ):
             aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
     except OSError as error:
         raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error

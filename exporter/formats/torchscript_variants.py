@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 Variant = Literal["plain", "channels_last", "winograd"]
 VARIANTS: tuple[Variant, ...] = ("plain", "channels_last", "winograd")
+BatchLoop = Literal["python", "map", "none"]
+"""How a Winograd convolution goes through a batch: by a loop that `torch.export` unrolls for the batch of its example,
+by one that it keeps, or all clips together; see `exporter.passes.winograd.torch_module.ExportableWinogradConv`."""
 OPTIMIZE_FOR_INFERENCE = "optimize_for_inference"
 """What a variant can be passed through once it is loaded, among the measured names."""
 
@@ -133,7 +136,7 @@ def fastest_first(times: Mapping[str, float]) -> Iterator[Variant]:
     yield "plain"
 
 
-def make_variant(module: nn.Module, model: BuiltModel, variant: Variant, *, whole_batch: bool = False) -> nn.Module:
+def make_variant(module: nn.Module, model: BuiltModel, variant: Variant, batch_loop: BatchLoop = "python") -> nn.Module:
     """Return the module in a variant; tensors that the variant leaves alone are shared, not copied.
 
     Max pools are rewritten only as the network's `conv_hints` say: elsewhere their inputs may be used twice.
@@ -142,12 +145,12 @@ def make_variant(module: nn.Module, model: BuiltModel, variant: Variant, *, whol
         module: a float32 module that `select_outputs` returned; it is not changed.
         model: the network it computes.
         variant: which.
-        whole_batch: Winograd convolutions process all clips together, as `torch.export` needs for any batch size.
+        batch_loop: how Winograd convolutions process a batch.
     """
     from torch import nn
 
     from exporter.formats.export_module import find_layer
-    from exporter.passes.winograd.torch_module import SliceMaxPool, WinogradConv
+    from exporter.passes.winograd.torch_module import ExportableWinogradConv, SliceMaxPool, WinogradConv
 
     if variant == "plain":
         return module
@@ -161,8 +164,8 @@ def make_variant(module: nn.Module, model: BuiltModel, variant: Variant, *, whol
         assert isinstance(conv, nn.Conv3d)
         if variant == "winograd":
             tile = TileShape(*hint.tile)
-            rewritten = WinogradConv(conv, tile, hint.pool_frames, two_frames=hint.two_frames, whole_batch=whole_batch)
-            setattr(parent, last, rewritten)
+            loop = WinogradConv if batch_loop == "python" else partial(ExportableWinogradConv, loop=batch_loop == "map")
+            setattr(parent, last, loop(conv, tile, hint.pool_frames, two_frames=hint.two_frames))
         elif hint.pool:
             setattr(parent, last, nn.Sequential(conv, SliceMaxPool(hint.pool_frames)))
         if hint.pool:

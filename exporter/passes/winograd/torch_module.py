@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._higher_order_ops.map import map as map_clips  # the loop that torch.export keeps; torch has no public name
 
 from exporter.passes.winograd.cook_toom import TAPS, Transforms, transforms, two_frame_transforms
 from exporter.passes.winograd.tile_shape import PLAIN, TileShape
@@ -30,6 +31,8 @@ MAX_ELEMENTS = 1 << 22
 """Transformed numbers that are processed at once; more if one tile in time has more, or a quarter of the weights, which
 each part reads again."""
 TWO_FRAMES = 2
+MIN_TOGETHER = 4
+"""Clips that fit into a part from which on `ExportableWinogradConv` processes all clips of a layer together."""
 
 
 class SliceMaxPool(nn.Module):
@@ -68,8 +71,6 @@ class WinogradConv(nn.Module):
             pool does not divide are rounded down, as in `nn.MaxPool3d`.
         two_frames: inputs always have two frames, which are one tile with three points instead of four
             (`exporter.passes.winograd.cook_toom.two_frame_transforms`).
-        whole_batch: process all clips together. Otherwise a few at a time, by a loop over the batch; `torch.export`
-            unrolls loops, so that its program would be for one batch size.
 
     Raises:
         ValueError: another convolution, a pool whose windows are not inside tiles, or `two_frames` with other tiles.
@@ -89,7 +90,6 @@ class WinogradConv(nn.Module):
         pool_frames: int = 0,
         *,
         two_frames: bool = False,
-        whole_batch: bool = False,
     ) -> None:
         super().__init__()
         shape = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
@@ -112,7 +112,6 @@ class WinogradConv(nn.Module):
             two_frame_transforms() if two_frames else None if tile_shape.time == PLAIN else transforms(tile_shape.time)
         )
         self.points = space.points
-        self.whole_batch = whole_batch
         dtype = conv.weight.dtype
         weight = transform_weights(conv.weight, space, time)
         self.max_elements = max(MAX_ELEMENTS, weight.numel() // 4)
@@ -141,31 +140,45 @@ class WinogradConv(nn.Module):
         Raises:
             ValueError: it was built for two frames, and x has another number.
         """
-        batch, frames, rows, columns = x.size(0), x.size(2), x.size(3), x.size(4)
-        if self.lead == 0 and frames != self.frames:
-            raise ValueError(f"this convolution takes {self.frames} frames (got {frames})")
-        t, h, w = -(-frames // self.frames), -(-rows // self.side), -(-columns // self.side)
-        step, pairs = (2 if self.pool_frames > 0 else 1), max(1, self.pool_frames)
-        m, u, channels = self.side // step, self.frames // pairs, self.bias.size(0)
-        y = torch.empty([batch, t, u, h, m, w, m, channels], dtype=x.dtype, device=x.device)
-        x = x.permute(0, 2, 3, 4, 1)  # (N, T, H, W, C)
-        if self.whole_batch:
-            self.fill(y, x)
-        else:
-            clips = max(1, self.max_elements // (self.weight.size(0) * t * h * w * max(x.size(4), channels)))
-            for first in range(0, batch, clips):
-                self.fill(y[first : first + clips], x[first : first + clips])
-        y = y.view(batch, t * u, h * m, w * m, channels)
-        y = y[:, : frames // pairs, : rows // step, : columns // step]  # (N, T, H, W, K)
-        return y.permute(0, 4, 1, 2, 3)  # (N, K, T, H, W)
+        x = self.channels_last(x)
+        y = self.allocate(x)
+        clips = self.count_clips(x)
+        for first in range(0, x.size(0), clips):
+            part = x[first : first + clips]
+            self.fill(y[first : first + clips], part, part.size(0))
+        return self.assemble(y, x).permute(0, 4, 1, 2, 3)  # (N, K, T, H, W)
 
-    def fill(self, y: Tensor, x: Tensor) -> None:
-        """Write the output for x, (N, T, H, W, C), into y, (N, t, u, h, m, w, m, K)."""
+    def channels_last(self, x: Tensor) -> Tensor:
+        """Check the frames of x, and return (N, C, T, H, W) as (N, T, H, W, C)."""
+        if self.lead == 0 and x.size(2) != self.frames:
+            raise ValueError(f"this convolution takes {self.frames} frames (got {x.size(2)})")
+        return x.permute(0, 2, 3, 4, 1)
+
+    def allocate(self, x: Tensor) -> Tensor:
+        """Return an empty (N, t, u, h, m, w, m, K) for the output tiles of x, (N, T, H, W, C)."""
+        t, h, w = -(-x.size(1) // self.frames), -(-x.size(2) // self.side), -(-x.size(3) // self.side)
+        m, u = self.side // (2 if self.pool_frames > 0 else 1), self.frames // max(1, self.pool_frames)
+        return torch.empty([x.size(0), t, u, h, m, w, m, self.bias.size(0)], dtype=x.dtype, device=x.device)
+
+    def count_clips(self, x: Tensor) -> int:
+        """Return how many clips of x, (N, T, H, W, C), are processed at once, at least one."""
+        t, h, w = -(-x.size(1) // self.frames), -(-x.size(2) // self.side), -(-x.size(3) // self.side)
+        each = self.weight.size(0) * t * h * w * max(x.size(4), self.bias.size(0))
+        return max(1, self.max_elements // each)
+
+    def assemble(self, y: Tensor, x: Tensor) -> Tensor:
+        """Return the tiles y, (N, t, u, h, m, w, m, K), as the output for x: (N, T, H, W, K) after the pool."""
+        y = y.flatten(5, 6).flatten(3, 4).flatten(1, 2)  # (N, t u, h m, w m, K)
+        step = 2 if self.pool_frames > 0 else 1
+        return y[:, : x.size(1) // max(1, self.pool_frames), : x.size(2) // step, : x.size(3) // step]
+
+    def fill(self, y: Tensor, x: Tensor, clips: int) -> None:
+        """Write the output for x, (N, T, H, W, C), into y, (N, t, u, h, m, w, m, K), in parts for `clips` clips."""
         t, m, h, w = y.size(1), self.side, y.size(3), y.size(5)
         after = t * self.frames - x.size(1) + self.lead
         x = F.pad(x, [0, 0, 1, 1 + w * m - x.size(3), 1, 1 + h * m - x.size(2), self.lead, after])
         x = self.transform_time(x)  # (a, N, t, mh+2, mw+2, C); C is 3 C if time is not transformed
-        each = h * w * self.points * self.points * x.size(0) * max(x.size(5), self.bias.size(0))
+        each = h * w * self.points * self.points * clips * max(x.size(5), self.bias.size(0))
         steps = max(1, self.max_elements // each)
         for first in range(0, t, steps):
             self.multiply_tiles(y[:, first : first + steps], x[:, :, first : first + steps])
@@ -203,6 +216,43 @@ class WinogradConv(nn.Module):
         z = z.view(m, m, u, batch, t, h, w, -1).permute(3, 4, 2, 5, 0, 6, 1, 7)  # (N, t, u, h, m, w, m, K)
         y.copy_(z)
         y.add_(self.bias)
+
+
+class ExportableWinogradConv(WinogradConv):
+    """The same for `torch.export`, whose programs take any batch: it unrolls Python's loops, and keeps torch's `map`.
+
+    No size of a part may be computed from the batch: the program would have that of the example. With all clips in
+    each part, blocks of memory grow with the batch, and every operator gets new pages (`MAX_ELEMENTS`): at 8 clips of
+    the full C3D, 5.6 GB a run. So clips are processed one by one, but in layers so small that `MIN_TOGETHER` fit into a
+    part: there reading the weights takes most of the time, and all clips are processed together.
+
+    Args:
+        loop: False processes all clips together in every layer, for AOTInductor: what torch 2.13 generates for several
+            `map` is C++ that does not compile.
+    """
+
+    def __init__(
+        self, conv: nn.Conv3d, tile_shape: TileShape, pool_frames: int = 0, *, two_frames: bool = False, loop: bool
+    ) -> None:
+        super().__init__(conv, tile_shape, pool_frames, two_frames=two_frames)
+        self.loop = loop
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As `WinogradConv.forward`; only `torch.export` should call it."""
+        x = self.channels_last(x)
+        together = not self.loop or self.count_clips(x) >= MIN_TOGETHER
+        y = self.convolve(x) if together else map_clips(self.convolve_one, x)  # pyright: ignore[reportArgumentType]
+        return y.permute(0, 4, 1, 2, 3)  # (N, K, T, H, W)
+
+    def convolve_one(self, clip: Tensor) -> Tensor:
+        """(T, H, W, C) -> (T, H, W, K), after the pool."""
+        return self.convolve(clip.unsqueeze(0)).squeeze(0)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """(N, T, H, W, C) -> (N, T, H, W, K), after the pool, in parts as for one clip."""
+        y = self.allocate(x)
+        self.fill(y, x, 1)
+        return self.assemble(y, x)
 
 
 def transform_weights(weight: Tensor, space: Transforms, time: Transforms | None) -> Tensor:

@@ -16,6 +16,7 @@ from exporter.engines.pt2 import Float64Program
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import FORMATS, load_artifact, pt2
 from exporter.formats.exported_program import export_program
+from exporter.passes.winograd import torch_module
 from exporter.requests import ExportRequest
 from exporter.types import OptimizeOptions, ParityOptions
 from exporter.workflows.export import ExportResult, export
@@ -95,8 +96,12 @@ def test_inspect_reads_it_as_data(written: ExportResult, monkeypatch: pytest.Mon
     assert found.facts["operators"] == "1 aten.add.Tensor, 2 aten.conv3d.default, 1 aten.relu.default"
 
 
-@pytest.mark.parametrize("batch", [None, 2])
-def test_for_cpus_the_fastest_variant_that_passes(batch: int | None, residual: BuiltModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("batch", "min_together"), [(None, 1), (None, 1 << 30), (2, 1)])
+def test_for_cpus_the_fastest_variant_that_passes(
+    batch: int | None, min_together: int, residual: BuiltModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_module, "MIN_TOGETHER", min_together)  # 1 << 30: every layer loops over the clips
+
     def measure(programs: Mapping[str, object], x: torch.Tensor) -> dict[str, float]:
         assert x.shape == (batch or 1, 3, 4, 8, 8)
         return dict(zip(programs, (100.0, 80.0, 50.0), strict=True))
@@ -117,12 +122,13 @@ def test_for_cpus_the_fastest_variant_that_passes(batch: int | None, residual: B
         f"plain 100 ms, channels_last 80 ms, winograd 50 ms for a batch of {batch or 1}"
     )
     assert any("the file holds winograd" in note for note in result.notes)
-    volume = torch.rand(2, 3, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) - 0.5
+    volume = torch.rand(batch or 3, 3, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) - 0.5
     with Float64Program(artifact.path, RuntimeOptions(signature=artifact.manifest.signature)) as runtime:
         assert runtime.placement.nodes > 20, "a rewritten convolution has many operators"
         output = runtime.run({"volume": volume.numpy()})["features"]
     expected = residual_network().network.double()(volume).numpy()
     assert abs(output - expected).max() < 1e-6 * abs(expected).max(), "float32 transforms of the weights remain"
+    assert "aten.bmm.default" in inspect(artifact.path).facts["operators"], "a loop's operators are listed too"
 
 
 class Loop(torch.nn.Module):

@@ -2,15 +2,18 @@
 
 import io
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from helpers.reference import convolve, max_pool
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
+from exporter.passes.winograd import torch_module
 from exporter.passes.winograd.tile_shape import TILE_SHAPES, TileShape
-from exporter.passes.winograd.torch_module import SliceMaxPool, WinogradConv
+from exporter.passes.winograd.torch_module import ExportableWinogradConv, SliceMaxPool, WinogradConv
 
 SIZES = ((1, 4, 8, 8), (2, 7, 9, 6), (3, 5, 13, 10))
 """(N, T, H, W): whole tiles; tiles that hang over along every axis; sizes that a pool does not divide."""
@@ -84,6 +87,46 @@ def test_the_parts_make_no_difference(at_once: int) -> None:
     module = WinogradConv(conv, TileShape(2, 4), 1)
     module.max_elements = at_once
     assert error(module(x), expected(conv, x, 1)) < 1e-13
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("loop", [True, False])
+def test_exported_for_a_batch_of_two_it_takes_any_and_its_parts_grow_only_without_a_loop(
+    monkeypatch: pytest.MonkeyPatch, *, loop: bool
+) -> None:
+    monkeypatch.setattr(torch_module, "MIN_TOGETHER", 1 << 30)
+    conv = made()
+    module = ExportableWinogradConv(conv, TileShape(2, 4), 1, loop=loop).eval()
+    dims = ({0: torch.export.Dim("batch")},)
+    with torch.no_grad():
+        program = torch.export.export(module, (torch.zeros(2, 3, 5, 8, 9),), dynamic_shapes=dims, strict=False)
+        rows: list[int] = []
+        for batch in (1, 2, 7):
+            x = torch.randn(batch, 3, 5, 8, 9)
+            with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiled:
+                output = program.module()(x)
+            shapes = [event.input_shapes for event in profiled.events() or () if event.name == "aten::bmm"]
+            rows.append(max(left[1] for left, *_ in shapes))
+            assert error(output, expected(conv, x, 1)) < 6e-6
+    assert [count / rows[0] for count in rows] == ([1, 1, 1] if loop else [1, 2, 7])
+
+
+@pytest.mark.parametrize(("fits", "together"), [(3.9, False), (4.0, True)])
+def test_in_small_layers_all_clips_are_processed_together(
+    monkeypatch: pytest.MonkeyPatch, fits: float, *, together: bool
+) -> None:
+    looped: list[int] = []
+
+    def map_clips(convolve: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        looped.append(len(x))
+        return torch.stack([convolve(clip) for clip in x])
+
+    monkeypatch.setattr(torch_module, "map_clips", map_clips)
+    conv, x = made(), torch.randn(3, 3, 4, 8, 8)
+    module = ExportableWinogradConv(conv, TileShape(2, 4), loop=True)
+    module.max_elements = int(fits * len(module.weight) * 2 * 2 * 2 * 5)  # points, tiles, channels
+    assert error(module(x), expected(conv, x, 0)) < 6e-6
+    assert looped == ([] if together else [3])
 
 
 def test_scripted_frozen_saved_and_loaded_it_answers_the_same() -> None:
