@@ -1,8 +1,8 @@
 """Which file was hashed: what is opened later must still be that one, with nothing written to it since.
 
 A library that opens a file by its path opens what the path names at that moment. `FileState` remembers device, inode,
-size and times of the file whose bytes were hashed; another file under its path, or a write to it, changes them. What no
-file system records is a write through memory that was mapped before (mmap).
+size and times of the file whose bytes were hashed; another file under its path, or a write to it, changes them. A write
+through memory that was mapped before (mmap) is not recorded by any file system, and not found.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CLOCK_TICK_NS = 20_000_000
 """Two changes of a file within one tick of the system's clock (10 ms at most on Linux) may have the same time."""
 
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-"""Flags: a pipe that takes the file's place is not waited for, and Windows changes no line ends."""
+"""Flags: a pipe that takes the file's place is not waited for, and Windows does not translate line ends."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +95,15 @@ def require_unchanged(states: Iterable[FileState]) -> None:
     for state in states:
         if changed := state.changed:
             raise IntegrityError(
-                f"{state.path} was changed while it was in use: {changed}; what was computed is thrown away, run it "
-                "again"
+                f"{state.path} was changed while it was in use: {changed}; the result is discarded, run it again"
             )
 
 
 def require_regular(about: os.stat_result) -> None:
-    """Refuse the status of what is not a file, and would be waited for or never end.
+    """Refuse a folder, pipe, socket or device, of which reading may block or never end.
 
     Raises:
-        OSError: it is of a folder, a pipe, a socket or a device.
+        OSError: the status is not of a regular file.
     """
     if stat.S_ISDIR(about.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

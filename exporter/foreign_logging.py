@@ -1,4 +1,4 @@
-"""Keeps other libraries' log messages, warnings and messages home from the user."""
+"""Suppresses log messages, warnings, progress and usage reports of other libraries."""
 
 import contextlib
 import io
@@ -12,7 +12,7 @@ from typing import Any
 NOISY_LOGGERS = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir", "matplotlib", "nncf")
 """Loggers that report progress, deprecations and optional packages that are missing."""
 CI = "CI"
-"""The variable with which Intel's packages send nothing home: they count their own automatic tests as no users."""
+"""The environment variable of CI systems. Where it is set, Intel's packages send no usage data."""
 
 
 @contextlib.contextmanager

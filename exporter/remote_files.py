@@ -178,7 +178,7 @@ def upload(stream: IO[bytes], url: str) -> None:
         UnavailableError: the protocol's library is not installed.
     """
     fs, path = connect(url)
-    with translate(url, "cannot be written, nothing half-written is left there", OutputError):
+    with translate(url, "cannot be written; no partial file is left there", OutputError):
         if protocols(fs) & WITH_FOLDERS:
             fs.makedirs(path.rpartition("/")[0], exist_ok=True)
         try:

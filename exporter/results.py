@@ -52,11 +52,11 @@ class Comparison:
         max_abs_diff: the largest difference between the artifact and the second engine, of a discrete output the share
             of elements that differ; None without `--against`.
         passed: whether every item is within its budget.
-        equal: of an output of labels, masks, indices, rounded numbers or strings: the share of elements that equal
-            float64. Errors and budget are then shares of elements too: those that differ, those of the float32 baseline
+        equal: of an output of labels, masks, indices, rounded numbers or strings: the fraction of elements that equal
+            float64. Errors and budget are then fractions of elements too: those that differ, those of the float32 baseline
             that differ, those that may differ (near ties); `cosine` and `snr_db` are NaN. None for other outputs.
-        near_ties: of such an output: the share of near ties among the elements that depend on rounded numbers, where an
-            element differs.
+        near_ties: of such an output: the fraction of near ties among the elements that depend on rounded numbers, where
+            an element differs.
         min_snr_db: the lowest signal-to-noise ratio of an item that passes, of an artifact below float32; None where
             the budget is on the largest error.
     """
@@ -153,7 +153,7 @@ class HeldOutAccuracy:
         snr_db: the lowest one of a clip and an output.
         input: the clip where it is lowest.
         output: the output where it is lowest.
-        required_top1: the share of clips whose highest class must be that of float64; None without such a limit.
+        required_top1: the fraction of clips whose highest class must be that of float64; None without such a limit.
         top1: the share, over all outputs that are class scores; None where there are none.
     """
 

@@ -187,7 +187,7 @@ def translate_os_errors(folder: Path) -> Generator[None]:
         yield
     except OSError as error:
         what = "No space left on device" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or error
-        raise OutputError(f"cannot write to {folder}: {what}; nothing half-written is left there") from error
+        raise OutputError(f"cannot write to {folder}: {what}; no partial file is left there") from error
 
 
 def check_url(url: Location) -> None:

@@ -145,7 +145,7 @@ class PrecisionOptions:
             weights are stored.
         min_snr: the lowest signal-to-noise ratio on every held-out clip that is published, in decibels; None for
             `MIN_SNR`.
-        min_top1: the share of held-out clips whose highest class must agree with float64; None for no limit.
+        min_top1: the fraction of held-out clips whose highest class must agree with float64; None for no limit.
         calibration: the clips.
     """
 
@@ -207,7 +207,7 @@ class ParityOptions(LoadChecks):
         min_snr: the lowest signal-to-noise ratio in decibels that an artifact below float32 may have on `clips` and
             arrays, or else on the packaged clip; None for what its manifest records. For a file without a manifest it
             is the tolerance on every input.
-        min_top1: the share of those whose highest class must be that of float64; None for what the manifest records.
+        min_top1: the fraction of those whose highest class must be that of float64; None for what the manifest records.
     """
 
     device: Device | None = None

@@ -180,7 +180,7 @@ def _flips(run: Run, reader: _Reader) -> Iterator[Row]:
         cases.append((name, generator.randrange(8 * len(reader.originals[name]))))
     row = Row(
         "a checkpoint with a flipped bit loads or is refused",
-        f"{len(WRITERS)} formats; most have no checksum, so other values are expected: the SHA-256 tells",
+        f"{len(WRITERS)} formats; most have no checksum, so other values are expected, which the SHA-256 shows",
     )
     yield run_cases(row, len(cases), lambda number: _try_flip(reader, *cases[number]))
     checked = ("c3d.pth", "c3d.npz", "packed.npz")

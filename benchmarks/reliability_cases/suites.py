@@ -18,6 +18,8 @@ SUITES: tuple[tuple[str, tuple[str, ...]], ...] = (
             "tests/models/checkpoints/test_transfer.py",
             "tests/models/checkpoints/test_bodies.py",
             "tests/models/checkpoints/test_download.py",
+            "tests/models/checkpoints/test_download_cache.py",
+            "tests/models/checkpoints/test_https.py",
             "tests/models/checkpoints/test_sources.py",
             "tests/exporter/test_remote_http.py",
             "tests/exporter/test_storage.py",

@@ -32,8 +32,8 @@ _CLIP_SIZE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})x([1-9]\d{0,5})")
 PRECISION, WEIGHT_DTYPE = "precision", "weight_dtype"
 """Options: what the artifact computes in (`ComputePrecision`), how its weights are stored."""
 MIN_SNR, MIN_TOP1, CALIBRATION = "min_snr", "min_top1", "calibration"
-"""Options below float32: the signal-to-noise ratio in decibels and the share of equal highest classes that it was held
-to on held-out clips, if it was verified; and `sha256:… description` of the calibration clips."""
+"""Options below float32: the minimum signal-to-noise ratio in decibels, and the minimum fraction of equal highest
+classes, that it reached on held-out clips, if it was verified; and `sha256:… description` of the calibration clips."""
 RAISED_LAYERS = "raised_layers"
 """Option: the layers that compute in a higher precision than the artifact does, an entry of `raised_entry` each."""
 
@@ -199,7 +199,7 @@ class Manifest:
 
     @property
     def min_top1(self) -> float | None:
-        """The share of held-out clips whose highest class had to be float64's; None without such a limit."""
+        """The fraction of held-out clips whose highest class had to be float64's; None without such a limit."""
         return self._number(MIN_TOP1)
 
     @property

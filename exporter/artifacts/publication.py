@@ -191,7 +191,7 @@ def find_old_data(model: Path, keep: Sequence[str] = ()) -> list[Path]:
 
 
 def _install(source: Path, target: Path) -> _Identity:
-    """Give a staged file its name, in place of the file that has it; return what tells it from others.
+    """Give a staged file its name, in place of the file that has it; return its identity.
 
     The staged file keeps its own name. Where the file system has no hard links it is copied.
     """

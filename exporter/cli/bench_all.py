@@ -40,7 +40,7 @@ bench_all_options = combine(
         "--export-seconds",
         type=float,
         metavar="S",
-        help="With --all: begin no export after so many seconds; the same command goes on with the rest.",
+        help="With --all: start no export after this many seconds; the same command continues with the rest.",
     ),
     network_options("the artifact's checkpoint; with --all and no artifact, random weights"),
     click.option("--num-classes", type=int, default=None, help="Number of outputs of fc8. [default: the checkpoint's]"),

@@ -121,7 +121,7 @@ tolerance_options = combine(
         "--min-top1",
         type=float,
         metavar="FRACTION",
-        help="Below fp32: the share of those whose highest class must be that of float64, from 0 to 1.",
+        help="Below fp32: the fraction of those whose highest class must be that of float64, from 0 to 1.",
     ),
     click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails."),
     click.option("--localize", is_flag=True, help="Name the first layer that diverges from float64."),

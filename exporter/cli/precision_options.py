@@ -1,4 +1,4 @@
-"""The options that say what an artifact computes in, and how accurate it must be."""
+"""The options for what an artifact computes in, and how accurate it must be."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ accuracy_options = combine(
         "--min-snr",
         type=float,
         metavar="DB",
-        help=f"The lowest signal-to-noise ratio on held-out clips that is published. [default: {_DEFAULTS}]",
+        help=f"Publish only if the signal-to-noise ratio on held-out clips is at least this. [default: {_DEFAULTS}]",
     ),
     click.option(
         "--min-top1",
         type=float,
         metavar="FRACTION",
-        help="The share of held-out clips whose highest class must be that of float64, from 0 to 1.",
+        help="The fraction of held-out clips whose highest class must be that of float64, from 0 to 1.",
     ),
     click.option(
         "--calibrate",

@@ -1,4 +1,4 @@
-"""An emulation of float16 arithmetic as GPUs do it: the judge of float16 ONNX files where there is no GPU.
+"""An emulation of float16 arithmetic as GPUs do it, which verifies float16 ONNX files where there is no GPU.
 
 Every node computes in float32, and each result that the graph declares as float16 is rounded to float16. Weights are
 float16 in the file. So products of float16 numbers, which float32 holds exactly, are summed in float32, and only the
@@ -7,8 +7,9 @@ cuDNN's and cuBLAS's compute type to float32 for float16 data (nn/conv.cc since 
 sets ORT_CUDA_GEMM_OPTIONS).
 
 A convolution's sum is rounded before the bias is added, and once more after it: the CUDA provider adds the bias in
-a step of its own. With that, a small network has the decibels of an H200 in every digit (onnxruntime-gpu 1.31, cuDNN
-9.19); without it, 6 more. An engine that fuses nodes rounds less often; one that sums in float16 rounds more often.
+a step of its own. With both roundings, the signal-to-noise ratio of a small network is that of an H200 in every digit
+(onnxruntime-gpu 1.31, cuDNN 9.19); with one, it is 6 dB higher. An engine that fuses nodes rounds less often; one that
+sums in float16 rounds more often.
 
 onnxruntime's CPU provider has no float16 convolution: it casts to float32, fuses the casts away and computes past
 float16's range, so its outputs are no evidence.

@@ -1,4 +1,4 @@
-"""What a worker takes of time and memory, measured against its limits."""
+"""The time and memory that a worker uses, compared with its limits."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from exporter.isolation.board import NativeCall, State
 from exporter.isolation.memory import available_memory, descendants, resident_memory
 
 MEMORY_FRACTION = 0.9
-"""Part of the memory that is available at the start that the worker may take, without `--max-memory`."""
+"""Without `--max-memory`, the worker may use this fraction of the memory that is available at its start."""
 CHILDREN_SECONDS = 1.0
-"""How often a worker's children are looked for; their memory is read at each look at the worker's."""
+"""Interval of looking for the worker's children; the memory of known children is read with the worker's own."""
 GAP_SECONDS = 2.0
-"""A supervisor that was not asked for so long was stopped itself (Ctrl-Z): that time counts for nothing."""
+"""If `check` was not called for longer, the supervisor itself was stopped (Ctrl-Z), and that time is not counted."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Excess:
 
 
 class Meter:
-    """Measures a worker each time that it is asked.
+    """Compares a worker with its limits, at each call of `check`.
 
     Args:
         pid: the worker.

@@ -1,4 +1,4 @@
-"""The worker's side: it says what it is doing. In a process without a supervisor these functions do nothing."""
+"""The worker's side: it reports to the supervisor what it is doing. Without a supervisor these functions do nothing."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ CALL_SECONDS = 300.0
 SECONDS_PER_MB = 2.0
 """For each megabyte of the file: a network of 300 MB has 15 minutes for one batch."""
 MULTIPLY_ADDS_PER_SECOND = 1e8
-"""The slowest that a graph is believed to run: a hundredth of one core."""
+"""A graph is assumed to run at least this fast: a hundredth of one core."""
 CALL_BYTES = 8 << 30
 BYTES_PER_FILE_BYTE = 16
 BYTES_PER_INPUT_BYTE = 200
 """A call may take `CALL_BYTES`, and this much for each byte of its file and of a batch of inputs."""
 
 _TEMPORARY = f"{os.sep}c3d-export-"
-"""What is in the paths of temporary folders."""
+"""A part of the path of every temporary folder of this tool."""
 _state = State()
 _files: list[str] = []
 _board: Board | None = None
@@ -47,7 +47,7 @@ def attach(board: Board) -> None:
 
 
 def detach() -> None:
-    """Leave the board alone: in a process that was forked from a worker."""
+    """Stop writing to the board, in a process that was forked from a worker."""
     global _board  # noqa: PLW0603 - see `attach`
     _board = None
 
@@ -156,7 +156,7 @@ def reads_file(library: str) -> Callable[[Callable[Concatenate[Path, P], R]], Ca
 
 
 def _find_path(path: str | Path | None) -> str | None:
-    """Return the file to name: for one in a folder that users do not know, the one it is made from."""
+    """Return the file to name in messages: for a temporary file, the user's file that it was made from."""
     given = None if path is None else os.fspath(path)
     stages = tuple(stage + os.sep for stage, _ in _state.stages)
     staged = given is not None and (_TEMPORARY in given or given.startswith(stages))

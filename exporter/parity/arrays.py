@@ -152,7 +152,7 @@ def _check_array(stream: BinaryIO, size: int) -> None:
     except HEADER_ERRORS as error:
         raise ValueError("it has no valid header") from error
     if dtype.hasobject or math.prod(shape) * dtype.itemsize > size - stream.tell():
-        raise ValueError("it holds objects, or claims more than there is")
+        raise ValueError("it holds objects, or its header claims more data than there is")
 
 
 def _convert(path: Path, spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Compares outputs of labels, masks, indices, rounded numbers and strings: by the share of equal elements."""
+"""Compares outputs of labels, masks, indices, rounded numbers and strings: by the fraction of equal elements."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def compare_discrete(
 
     An element passes if it equals the float64 reference or the float32 baseline there, or if it is a near tie. Where
     float64 and float32 have different shapes (the number of rows depends on the data), one of the two must be met
-    exactly. Below float32 no single element decides, but the share of equal ones over all inputs (see `evaluate`).
+    exactly. Below float32 no single element decides, but the fraction of equal ones over all inputs (see `evaluate`).
 
     Args:
         name: the input's name.

@@ -110,7 +110,7 @@ def check_bounds(min_snr: float | None, min_top1: float | None) -> None:
     if min_snr is not None and not (math.isfinite(min_snr) and min_snr > 0):
         raise UsageError(f"--min-snr must be a positive number of decibels (got {min_snr:g})")
     if min_top1 is not None and not 0 <= min_top1 <= 1:
-        raise UsageError(f"--min-top1 is a share from 0 to 1 (got {min_top1:g})")
+        raise UsageError(f"--min-top1 is a fraction from 0 to 1 (got {min_top1:g})")
 
 
 def add_held_out(inputs: InputSet, name: str, clips: CalibrationClips) -> InputSet:
@@ -241,7 +241,7 @@ def accuracy_failures(accuracy: HeldOutAccuracy | None) -> list[str]:
 
 
 def _equal_classes(result: RunResult, golden: GoldenOutputs, rows: frozenset[int]) -> float | None:
-    """Return the share of class scores, one for each row and output, whose highest class is that of float64."""
+    """Return the fraction of class scores, one for each row and output, whose highest class is that of float64."""
     equal: dict[tuple[int, str], bool] = {}
     for batch, outputs in result.batches:
         for output, values in outputs.items():

@@ -42,8 +42,8 @@ def require_drawable(value: TensorSpec, shape: tuple[int | str, ...]) -> None:
         )
     if is_nested(value.dtype):
         raise UsageError(
-            f"{value.name} {value.dtype}: only tensors and sequences of tensors are fed; compare the part of the model "
-            "that takes the tensors in it, or optimize with --no-verify"
+            f"{value.name} {value.dtype}: only tensors and sequences of tensors can be fed; compare the part of the "
+            "model that takes the tensors in it, or optimize with --no-verify"
         )
     if not is_float(value.dtype) and not re.fullmatch(r"u?int\d+|bool|string", value.dtype):
         raise UsageError(f"{value}: nothing can be drawn for this type; --no-verify optimizes without the check")

@@ -172,7 +172,7 @@ class AccuracyBound:
 
     Attributes:
         min_snr_db: the lowest signal-to-noise ratio that passes on the inputs that it applies to, in decibels.
-        min_top1: the share of those whose highest class must be that of float64; None for no limit.
+        min_top1: the fraction of those whose highest class must be that of float64; None for no limit.
         applies: to clips held out from calibration and to what the user gives (`given`); where there are none, to the
             packaged clip too (`packaged`); or to every input (`all`).
     """

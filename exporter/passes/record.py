@@ -1,4 +1,4 @@
-"""What `optimize` decided by measuring, so that a later run can decide the same: a record that is kept in the file.
+"""What `optimize` decided by measuring: a record inside the file, with which a later run decides the same.
 
 The same model, options, record and versions give the same bytes.
 """
@@ -21,10 +21,10 @@ RECORD_VERSION = 1
 
 @dataclass(frozen=True)
 class DecisionRecord:
-    """The decisions of one run that depend on the machine, or on how a candidate did.
+    """The decisions of one run that depend on the machine, or on which candidates passed.
 
     Attributes:
-        rewritten: the rewritten model was kept; otherwise it was not faster, and the original was.
+        rewritten: the rewritten model was kept; otherwise it was not faster, and the original was kept.
         max_tile: the largest Winograd tile that passed parity.
         autotune: variants were chosen by their measured times.
         raise_opset: an old opset was converted.

@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 DEFAULT_SAMPLES = 32
 """Clips that are taken without `--calibration-samples`, if they fit into `DEFAULT_BYTES`: C3D's take 77 MB."""
 DEFAULT_BYTES, MAX_BYTES = 1 << 28, 1 << 32
-"""Bytes of the clips: at most so many by default, and at most so many at all."""
+"""Bytes of all clips: the limit for the default number, and the limit for any."""
 HELD_OUT_DIVISOR = 4
-"""One clip of so many is held out, and one video of so many."""
+"""One of this many clips is held out, and one of this many videos."""
 NOISE_CLIPS = 3
 """Noise clips for calibration where the user gives none."""
 ARRAYS_SUFFIX = ".npz"
@@ -148,7 +148,7 @@ def _open_all(clips: Sequence[str | Path], network: BuiltModel, samples: int, *,
         )
     if transform is not None and transform.profile.name == UNKNOWN.name:
         raise UsageError(
-            "--calibrate: how frames are preprocessed for these weights is not known; say it with "
+            "--calibrate: how frames are preprocessed for these weights is not known; state it with "
             "--preprocess NAME|FILE"
         )
     sources = expand_sources(videos)
@@ -187,7 +187,7 @@ def _without_copies(recordings: Sequence[Recording]) -> tuple[list[Recording], l
 
 
 def _find_unseen(calibration: Sequence[Clip], held_out: Sequence[Clip]) -> list[int]:
-    """Return which held-out clips no calibration clip is equal to: still pictures, and repeated rows of a file, are.
+    """Return which held-out clips differ from every calibration clip; those of still images or repeated rows do not.
 
     Raises:
         BadInputError: none is left.

@@ -47,7 +47,7 @@ from models.progress import Progress, no_progress
 METHOD = (
     "every row is exported and passes the check that `c3d-export` makes before it publishes a file",
     "dB and top-1: the lowest signal-to-noise ratio of any output on any held-out clip, relative to the network in "
-    "float64, and the share of clips with its highest class; computed by the processes that are timed",
+    "float64, and the fraction of clips with its highest class; computed by the processes that are timed",
     *(sentence for sentence in BENCH_METHOD if not sentence.startswith(("the ratio to the first", "roofline"))),
 )
 

@@ -218,7 +218,9 @@ def _receive(address: Address, part: Path, meter: Meter, progress: Progress) -> 
         try:
             body = read_headers(response.status, response.headers, known)
             if (body.total or 0) > MAX_DOWNLOAD_BYTES:
-                raise CheckpointError(f"{body.total} bytes announced, more than any checkpoint of C3D")
+                raise CheckpointError(
+                    f"{body.total} bytes announced; the limit for a checkpoint is {MAX_DOWNLOAD_BYTES}"
+                )
             if body.total is not None and body.total - body.start > (free := shutil.disk_usage(part.parent).free):
                 raise CheckpointError(
                     f"{(body.total - body.start) / 1e6:,.0f} MB to download, {free / 1e6:,.0f} MB free in "
@@ -233,9 +235,7 @@ def _receive(address: Address, part: Path, meter: Meter, progress: Progress) -> 
             count = body.start + _copy(response, out, body, meter, part.stem, progress)
     if count > MAX_DOWNLOAD_BYTES:
         _discard(part)
-        raise CheckpointError(
-            f"{address.display}: more than {MAX_DOWNLOAD_BYTES} bytes, more than any checkpoint of C3D"
-        )
+        raise CheckpointError(f"{address.display}: larger than {MAX_DOWNLOAD_BYTES} bytes, the limit for a checkpoint")
     if body.total is not None and count != body.total:
         what = "broke off after" if count < body.total else "has"
         raise ConnectionError(f"it {what} {count} of {body.total} bytes")

@@ -1,4 +1,4 @@
-"""What a pickled `torch.nn.Module` states beyond its weights: the padding of its pool5, an attribute of its own."""
+"""The pool5 convention of a pickled `torch.nn.Module`, from the attributes of its module `pool5`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Where a checkpoint comes from: a path, `https://…[#sha256=…]`, or `hf://owner/repo/file[@revision]`.
 
-What was fetched once is used from the cache without a request. Its SHA-256, given or recorded at the first download, is
-what the bytes that are parsed must have (`models.checkpoints.loading`).
+A file that was downloaded before is read from the cache, without a request. The bytes that are parsed must have its
+SHA-256, which the user gives or the first download recorded (`models.checkpoints.loading`).
 """
 
 from dataclasses import replace
@@ -23,17 +23,17 @@ def is_remote(source: str | Path) -> bool:
 def resolve(source: str | Path, progress: Progress, sha256: str | None = None) -> ResolvedSource:
     """Return the file of a source; an address is downloaded.
 
-    Of a TensorFlow checkpoint any file, its prefix, its state file or its folder leads to the file to read.
+    A TensorFlow checkpoint may be named by any of its files, its prefix, its state file or its folder.
 
     Args:
         source: the path or address.
         progress: called while something is downloaded.
-        sha256: the hash that the bytes must have that are parsed; of an address, in place of `#sha256=`.
+        sha256: the SHA-256 of the file, in place of `#sha256=` after an address.
 
     Raises:
         CheckpointError: it is not available, or is not the file that its SHA-256 names, or is a part of a TensorFlow
             checkpoint whose index is missing.
-        UsageError: an unsupported type of address, no SHA-256, or two different ones.
+        UsageError: an unsupported type of address, a malformed SHA-256, or two different ones.
         UnavailableError: `hf://` without huggingface_hub.
     """
     expected = None if sha256 is None else parse_sha256(sha256)
@@ -52,7 +52,7 @@ def resolve(source: str | Path, progress: Progress, sha256: str | None = None) -
     if scheme != "https":
         raise UsageError(
             f"{redact(address)}: weights are fetched from https:// or hf://owner/repo/file, not {scheme}://; "
-            "of a file, give the path"
+            "for a local file, give its path"
         )
     return download(parse_address(address), wanted, progress)
 
@@ -65,5 +65,5 @@ def _local(path: Path) -> ResolvedSource:
     if found is None:
         return ResolvedSource(path)
     return ResolvedSource(
-        found, notes=(f"{path.name} is a TensorFlow checkpoint's: its variables are read by {found.name}",)
+        found, notes=(f"{path.name} belongs to a TensorFlow checkpoint, whose variables are read through {found.name}",)
     )

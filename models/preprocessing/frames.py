@@ -1,4 +1,4 @@
-"""A profile in two halves, for decoding: each frame is resized once, however many clips it is in. NumPy in and out."""
+"""Preprocessing of videos in two steps, in NumPy: each frame is resized once, however many clips contain it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 
 
 MAX_ENLARGED = 16
-"""OpenCV resizes whole frames: the most pixels of one, in crops, for which it is called. A frame of one row and
-thousands of columns becomes a hundred times as wide."""
+"""OpenCV is called for resized frames of at most this many times the crop's pixels, because it resizes whole frames:
+one of a single row and thousands of columns becomes a hundred times as wide."""
 
 
 class FrameTransform:
     """Resizes one frame and crops it to what the network sees.
 
-    Where OpenCV is installed and the profile is one of its resizes, it resizes the frames: it is ten times as fast as
-    `ResizeModule`, whose bits it must return for the first frame of every size.
+    If OpenCV is installed and the profile uses its interpolation, OpenCV resizes the frames, ten times as fast as
+    `ResizeModule`. The first frame of each size is resized by both; OpenCV does the rest of that size if it returned
+    the same bits.
 
     Args:
         preprocessing: the profile.

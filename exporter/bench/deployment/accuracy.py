@@ -28,8 +28,8 @@ class Accuracy:
     Attributes:
         snr_db: the lowest signal-to-noise ratio of any output on any clip, 20 log10(|float64| / |error|), in decibels;
             infinite where all are equal, minus infinity where an output is not finite.
-        top1: the share of clips whose highest class is that of float64, in every output with class scores; None without
-            class scores.
+        top1: the fraction of clips whose highest class is that of float64, in every output with class scores; None
+            without class scores.
     """
 
     snr_db: float

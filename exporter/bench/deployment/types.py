@@ -132,7 +132,7 @@ class DeploymentRow:
         load: median seconds to load it in a new process.
         snr_db: the lowest signal-to-noise ratio to float64 of any output on any held-out clip, in decibels: infinite
             where all are equal, minus infinity where an output is not finite.
-        top1: the share of held-out clips whose highest class is that of float64; None without class scores.
+        top1: the fraction of held-out clips whose highest class is that of float64; None without class scores.
         speeds: one for each batch size, in ascending order.
         pareto: no other row is as accurate and faster, or as fast and more accurate.
         command: the command that exports it; None for an engine.

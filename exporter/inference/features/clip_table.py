@@ -1,4 +1,4 @@
-"""The table beside arrays: which frames and which time each of their rows is of."""
+"""The table beside feature arrays: the frames and the time of each row."""
 
 from __future__ import annotations
 

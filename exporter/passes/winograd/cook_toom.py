@@ -3,7 +3,7 @@
 A filter of `r` taps slid over a signal gives `m` outputs from `n = m + r - 1` inputs. Done directly that is `m r`
 products; with the matrices here it is `n`:
 
-    y = A^T [ (G g) * (B^T d) ]        d (n,) inputs, g (r,) taps, y (m,) outputs, * number by number
+    y = A^T [ (G g) * (B^T d) ]        d (n,) inputs, g (r,) taps, y (m,) outputs, * elementwise
 
 *Where they come from.* Multiplying a polynomial of `m` coefficients by one of `r` (a full convolution) can be done by
 evaluating both at `n` different points, multiplying the values, and interpolating (Toom and Cook). Sliding a filter is
@@ -20,7 +20,8 @@ Everything is computed in fractions, so the identity holds exactly; only the las
 *Which points.* The identity is exact for any; rounding is not. Large and small powers in A^T and G, and cancelling
 coefficients in B^T, cost accuracy. `python benchmarks/winograd_points.py` compares sets: for four outputs the
 textbook's 0, 1, -1, 2, -2 err about twice as much as 0, 2/3, -2/3, 3/2, -3/2, which are symmetric under x -> -x and
-x -> 1/x, so that powers grow as slowly on either side. For two outputs 0, 1, -1 need no fractions but halves.
+x -> 1/x, so that powers grow as slowly on either side. For two outputs, the matrices of 0, 1, -1 have no other
+fractions than 1/2.
 
 *Sources*: S. Winograd, *Arithmetic Complexity of Computations* (1980); A. Lavin and S. Gray, *Fast Algorithms for
 Convolutional Neural Networks* (CVPR 2016); B. Barabasz et al., *Error Analysis and Improving the Accuracy of Winograd
@@ -90,7 +91,8 @@ def two_frame_transforms() -> Transforms:
     F(2, 3) takes four products, two of them for the zeros. With `y_0 = g_1 d_0 + g_2 d_1` and `y_1 = g_0 d_0 + g_1 d_1`
     the two inputs are a filter that slides over the three taps, so F(2, 2) is enough: its input and weight matrices are
     exchanged, and its outputs are in reverse order. The points are 0, -1 and infinity: at -1 the inputs are subtracted,
-    at 1 they would be added, and the difference of two frames after a ReLU is the smaller number to round.
+    at 1 they would be added. The difference of two frames after a ReLU is smaller than their sum, as is its rounding
+    error.
     """
     exchanged = cook_toom(2, 2, (Fraction(0), Fraction(-1)))
     return Transforms(output=exchanged.output[::-1], weight=exchanged.input, input=exchanged.weight)

@@ -27,7 +27,7 @@ Measure = Callable[[ConvMatch, dict[str, TileShape | None], int], dict[str, floa
 """Measures tile shapes of a convolution (None is the original) at an opset: {tile shape: milliseconds}."""
 
 MAX_COST_RATIO = 0.9
-"""The predicted time must be at most this fraction of the original's: the cost model is no more accurate than that."""
+"""The predicted time must be at most this fraction of the original's: the cost model is off by as much."""
 TIE_MARGIN = 0.1
 """Tile shapes whose times differ by less than this fraction count as equal; the most accurate of them is chosen."""
 MEASURE_MARGIN = 1.5
@@ -117,7 +117,7 @@ class Winograd(GraphPass):
         times = _predict(match)
         fitting = {shape.title: shape for shape in self.tile_shapes if shape.title in times}
         if not fitting:
-            return _Choice(None, "no tile fits it")
+            return _Choice(None, "no tile shape fits it")
         limit = (1 + TIE_MARGIN) * min(times[title] for title in fitting)
         best = next(title for title in fitting if times[title] <= limit)  # the most accurate one is first
         direct = times[DIRECT]
@@ -139,7 +139,9 @@ class Winograd(GraphPass):
         shapes |= {title: shape for title, shape in fitting.items() if times[title] <= MEASURE_MARGIN * times[best]}
         measured = self.measure(match, shapes, opset)
         if DIRECT not in measured:
-            return _Choice(None, "onnxruntime could not run it by itself, so it was not measured", times[DIRECT])
+            return _Choice(
+                None, "onnxruntime could not run it as a model of its own, so it was not measured", times[DIRECT]
+            )
         chosen = fastest(measured, DIRECT)
         if chosen != DIRECT:  # as with predicted times, the most accurate of those that are nearly as fast
             limit = min((1 + TIE_MARGIN) * measured[chosen], (1 - MIN_GAIN) * measured[DIRECT])

@@ -15,6 +15,7 @@ _HASH_MODULUS = (1 << 61) - 1
 """`sys.hash_info.modulus`: integers below it are their own hash."""
 
 _FREE = frozenset({str, bool, bytes, type(None)})
+"""Types whose hashes a file cannot choose: Python adds a random seed to those of str and bytes."""
 
 
 def as_key(value: object, budget: Budget) -> Hashable:

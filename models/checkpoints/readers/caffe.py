@@ -130,7 +130,7 @@ def _tensor(file: MappedFile, name: str, blob: Field, schema: Schema) -> Tensor:
             if len(shape) > MAX_AXES:
                 raise CheckpointError(f"{file.path}: {name} claims more than {MAX_AXES:,} axes")
         elif field.number == schema.data and field.wire == FIXED32:
-            raise CheckpointError(f"{file.path}: {name} is not packed; Caffe packs its numbers")
+            raise CheckpointError(f"{file.path}: {name} is not a packed field, as Caffe writes it")
         elif field.number == schema.data and field.wire == BYTES:
             chunks.append(field)
     if len(chunks) != 1:

@@ -62,7 +62,7 @@ def test_a_disk_that_fills_while_a_model_is_written(kind: FormatName, tmp_path: 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, limits[1]))
     try:
-        with pytest.raises(OutputError, match="File too large; nothing half-written is left there") as caught:
+        with pytest.raises(OutputError, match="File too large; no partial file is left there") as caught:
             export(ExportRequest((kind,), model=NARROW, output_dir=tmp_path, verify=False))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
