@@ -25,7 +25,8 @@ GLOSSARY = (
     (
         "equal, may differ",
         "Of an output of labels, masks, indices, rounded numbers or strings: the fraction of elements that equal "
-        "float64, and of those that may differ, because the float values that decide them are within their budget of a tie.",
+        "float64, and of those that may differ, because the float values that decide them are within their budget of "
+        "a tie.",
     ),
     ("scores", "Outputs of the network, before softmax unless the output is called probabilities."),
 )

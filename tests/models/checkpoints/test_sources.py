@@ -103,7 +103,7 @@ def test_two_at_once_leave_one_whole_file(site: Site) -> None:
         ("http://host/c3d.pth", "https:// or hf://"),
         ("ftp://host/c3d.pth", "not ftp://"),
         ("https://", "is no address"),
-        ("file:///c3d.pth", "give the path"),
+        ("file:///c3d.pth", "give its path"),
         ("https://host/c3d.pth#md5=1", "after # only sha256="),
         ("hf://owner", "give hf://owner/repo"),
         ("hf://owner/repo/../x", "give hf://owner/repo"),
