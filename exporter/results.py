@@ -54,7 +54,7 @@ class Comparison:
         passed: whether every item is within its budget.
         equal: of an output of labels, masks, indices, rounded numbers or strings: the fraction of elements that equal
             float64. Errors and budget are then fractions of elements too: those that differ, those of the float32
-            baseline that differ, those that may differ (near ties); `cosine` and `snr_db` are NaN. None for other outputs.
+            baseline that differ, those that may differ (near ties); `cosine` and `snr_db` are NaN. None for others.
         near_ties: of such an output: the fraction of near ties among the elements that depend on rounded numbers, where
             an element differs.
         min_snr_db: the lowest signal-to-noise ratio of an item that passes, of an artifact below float32; None where
