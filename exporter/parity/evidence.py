@@ -13,14 +13,15 @@ from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputBatch
 from exporter.parity.input_types import CONSTANT
 from exporter.parity.sequences import SHAPES_SUFFIX
-from exporter.parity.tolerance import Float32RelativeTolerance, Tolerance
+from exporter.parity.tolerance import ERROR_FACTOR, MIN_BASELINE_ERROR, Float32RelativeTolerance, Tolerance
 from exporter.results import Comparison
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_BASELINE_ERROR = 0.01
-"""Where the float32 baseline's own error is a larger part of the output (overflow, cancellation), it proves little."""
+"""Where the float32 baseline's own error is a larger part of the output (overflow, cancellation), passing proves
+little, unless the artifact itself is as near to float64 as the least budget asks."""
 MAX_NEAR_TIES = 0.5
 """Where more of a discrete output's elements that depend on rounded numbers are near ties, passing proves little."""
 
@@ -101,7 +102,9 @@ def _is_weak(row: Comparison) -> bool:
 
 
 def _has_weak_baseline(row: Comparison) -> bool:
-    return row.float32_max_error > MAX_BASELINE_ERROR * row.scale
+    """Return whether the baseline errs much, and the artifact more than the least budget there is."""
+    least = ERROR_FACTOR * MIN_BASELINE_ERROR * row.scale
+    return row.float32_max_error > MAX_BASELINE_ERROR * row.scale and not row.max_error <= least
 
 
 def _has_many_ties(row: Comparison) -> bool:

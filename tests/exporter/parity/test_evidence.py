@@ -60,6 +60,17 @@ def test_an_output_that_is_never_finite_fails(value: float) -> None:
     assert any("so nothing is proved" in note for note in report.notes)
 
 
+@pytest.mark.parametrize(("error", "passed"), [(0.0, True), (0.02, False)])
+def test_an_artifact_as_near_to_float64_as_the_least_budget_proves_enough(error: float, *, passed: bool) -> None:
+    """A float64 file whose numbers float32 does not hold: the baseline errs by 10 %, the artifact does not."""
+    float64 = np.array([[5.0, 6.0], [1.0, 2.0], [7.0, 3.0]])
+    golden = known_golden(float64, (1.1 * float64).astype(np.float32))
+    artifact = (1 + error) * float64
+    report = evaluate(run_result(*(((row,), artifact[row : row + 1]) for row in range(3))), golden, ParityOptions())
+    assert all(row.passed for row in report.comparisons)
+    assert report.passed is passed
+
+
 def test_a_constant_that_only_nan_agrees_on_proves_nothing() -> None:
     float64 = np.array([[1.0, 1.0], [1.0, 1.0], [NAN, NAN]])
     report = verify(float64, np.float32(0.5) * float64.astype(np.float32), ("random", "saturated", "nan"))

@@ -22,6 +22,7 @@ from exporter.engines.reference.node import Node
 KERNELS: dict[tuple[str, str], Kernel] = {
     ("", "AveragePool"): pooling.average_pool,
     ("", "BatchNormalization"): normalization.batch_normalization,
+    ("", "BitCast"): elementwise.bit_cast,
     ("", "Conv"): convolution.conv,
     ("", "ConvTranspose"): convolution.conv_transpose,
     ("", "DequantizeLinear"): quantization.dequantize_linear,

@@ -1,4 +1,4 @@
-"""Activations in torch: all cores, and no copies of the input beside the output."""
+"""Activations in torch: all cores, and no copies of the input beside the output; and BitCast."""
 
 from __future__ import annotations
 
@@ -6,27 +6,30 @@ from typing import Any
 
 import numpy as np
 import torch
+from onnx import helper
 from torch.nn import functional as F
 
 from exporter.engines.reference.kernels.types import to_tensor
-from exporter.engines.reference.node import Node
+from exporter.engines.reference.node import Node, UnsupportedError
 
 LEAKY_SLOPE = float(np.float32(0.01))
+BIT_CAST_FLOATS = {4: np.float32, 8: np.float64}
+"""{bytes of a number: the floating-point type of that width}, where there is one."""
 
 
 def relu(node: Node, x: Any) -> Any:
-    """NodeValues, or 0 where they are negative."""
+    """Values, or 0 where they are negative."""
     del node
     return torch.relu(to_tensor(x)).numpy()
 
 
 def leaky_relu(node: Node, x: Any) -> Any:
-    """NodeValues times a slope where they are negative."""
+    """Values times a slope where they are negative."""
     return F.leaky_relu(to_tensor(x), node.attributes.get("alpha", LEAKY_SLOPE)).numpy()
 
 
 def parametric_relu(node: Node, x: Any, slope: Any) -> Any:
-    """NodeValues times a slope, which is broadcast to them, where they are negative."""
+    """Values times a slope, which is broadcast to them, where they are negative."""
     del node
     values = to_tensor(x)
     return torch.where(values < 0, values * to_tensor(slope), values).numpy()
@@ -47,3 +50,19 @@ def erf(node: Node, x: Any) -> Any:
 def gelu(node: Node, x: Any) -> Any:
     """Gaussian error linear unit."""
     return F.gelu(to_tensor(x), approximate=node.attributes.get("approximate", "none")).numpy()
+
+
+def bit_cast(node: Node, x: Any) -> Any:
+    """Return the bits of numbers as another type of the same width, in the types that they have in the file.
+
+    The evaluator holds floating-point numbers in one type, and so does the target if it is one: which it is in the file
+    follows from the width of the other side.
+    """
+    target = helper.tensor_dtype_to_np_dtype(node.attributes["to"])
+    floats = x.dtype.kind == "f", target.kind == "f"
+    width = target.itemsize if floats[0] else x.dtype.itemsize
+    if any(floats) and (all(floats) or width not in BIT_CAST_FLOATS):
+        raise UnsupportedError("the type in the file is not known")
+    if floats[0]:
+        x = x.astype(BIT_CAST_FLOATS[width])
+    return np.ascontiguousarray(x).view(BIT_CAST_FLOATS[width] if floats[1] else target).reshape(x.shape)
