@@ -48,7 +48,7 @@ from exporter.triton.types import (
     "--backend",
     type=click.Choice(TRITON_BACKENDS),
     default=None,
-    help="The engine of the server. [default: onnxruntime for ONNX, pytorch for TorchScript]",
+    help="The engine of the server. [default: onnxruntime for ONNX, pytorch for TorchScript, openvino for OpenVINO]",
 )
 @click.option(
     "--max-batch",
@@ -89,7 +89,7 @@ from exporter.triton.types import (
 def triton_command(
     artifact: Path, preferred_batches: tuple[int, ...] | None, no_warm_up: bool, as_json: bool, **options: Any
 ) -> None:
-    """Write ARTIFACT, an ONNX or TorchScript file, as a model of a Triton model repository.
+    """Write ARTIFACT, an ONNX, TorchScript or OpenVINO file, as a model of a Triton model repository.
 
     The model's folder gets a config.pbtxt with its inputs, outputs, dynamic batches, class names, warm-up and the
     hashes of the manifest, and a version folder with the model's files. Run again with another artifact of the same

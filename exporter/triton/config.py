@@ -32,10 +32,11 @@ DATA_TYPES: Mapping[str, str] = MappingProxyType(
 FRAME_AXES = ("height", "width", 3)
 """Axes of decoded frames whose size is free, after batch and time; see `models.specs.frames_input`."""
 
-MODEL_FILES: Mapping[TritonBackend, str] = MappingProxyType(
-    {"onnxruntime": "model.onnx", "openvino": "model.onnx", "pytorch": "model.pt"}
-)
-"""{backend: the model file's name in a version's folder}."""
+OPENVINO_LACKS = frozenset(("float64", "bfloat16", "string"))
+"""Types of inputs and outputs that Triton's OpenVINO backend refuses."""
+
+MAX_INT32, MAX_UINT64, MAX_VERSION = (1 << 31) - 1, (1 << 64) - 1, 10**18 - 1
+"""The largest numbers of the fields of `ModelConfig`; Triton reads a version from the name of a folder, as int64."""
 
 _PLATFORMS: Mapping[TritonBackend, str] = MappingProxyType(
     {"onnxruntime": "onnxruntime_onnx", "pytorch": "pytorch_libtorch"}
@@ -58,18 +59,22 @@ class ModelConfig:
     Attributes:
         name: the model's, which is its folder's.
         backend: the engine.
+        model_file: name of the model file in a version's folder, `model.onnx`.
         signature: inputs and outputs of the model file, with their batch axes.
         request: the options of the server.
         label_outputs: outputs whose values are those of the classes in `LABELS_FILE`.
         parameters: {key: text} that the server passes to clients and to the backend.
+        bfloat16: whether OpenVINO is to compute in it.
     """
 
     name: str
     backend: TritonBackend
+    model_file: str
     signature: Signature
     request: TritonRequest
     label_outputs: tuple[str, ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict[str, str])
+    bfloat16: bool = False
 
     @property
     def max_batch_size(self) -> int:
@@ -92,7 +97,7 @@ class ModelConfig:
         if self.backend in _PLATFORMS:
             fields.append(("platform", _PLATFORMS[self.backend]))
         fields += [
-            ("default_model_filename", MODEL_FILES[self.backend]),
+            ("default_model_filename", self.model_file),
             ("max_batch_size", self.max_batch_size),
             *(("input", self._describe(spec)) for spec in self.signature.inputs),
             *(("output", self._describe(spec)) for spec in self.signature.outputs),
@@ -117,15 +122,18 @@ class ModelConfig:
         request, batch = self.request, self.signature.batch
         if self.backend == "openvino" and request.kind == "gpu":
             raise UsageError("--kind gpu: Triton's OpenVINO backend runs on the CPU")
-        for option, value, least in (
-            ("--instances", request.instances, 1),
-            ("--threads", request.threads, 1),
-            ("--queue-delay", request.queue_delay_us, 0),
-            ("--max-batch", request.max_batch, 1),
-            ("--preferred-batch", min(request.preferred_batches, default=1), 1),
+        for option, value, least, largest in (
+            ("--instances", request.instances, 1, MAX_INT32),
+            ("--threads", request.threads, 1, MAX_INT32),
+            ("--queue-delay", request.queue_delay_us, 0, MAX_UINT64),
+            ("--max-batch", request.max_batch, 1, MAX_INT32),
+            ("--preferred-batch", min(request.preferred_batches, default=1), 1, MAX_INT32),
+            ("--version", request.version, 1, MAX_VERSION),
         ):
             if value is not None and value < least:
                 raise UsageError(f"{option} {value}: must be at least {least}")
+            if value is not None and value > largest:
+                raise UsageError(f"{option} {value}: must be at most {largest}")
         batching = request.max_batch is not None or bool(request.preferred_batches)
         if batching and not has_free_batch(self.signature):
             size = "not dynamic" if batch is None else f"fixed at {batch}"
@@ -138,6 +146,8 @@ class ModelConfig:
     def _describe(self, spec: TensorSpec) -> Message:
         if spec.dtype not in DATA_TYPES or UNKNOWN_RANK in spec.shape:
             raise UsageError(f"{spec}: Triton takes tensors of a known rank and of {', '.join(DATA_TYPES)}")
+        if self.backend == "openvino" and spec.dtype in OPENVINO_LACKS:
+            raise UsageError(f"{spec}: Triton's OpenVINO backend takes no tensors of {spec.dtype}")
         shape = spec.shape[1:] if self.max_batch_size else spec.shape
         dims = tuple(size if isinstance(size, int) else -1 for size in shape)
         fields: list[tuple[str, Value]] = [
@@ -184,6 +194,8 @@ class ModelConfig:
             own[_THREADS[self.backend]] = str(self.request.threads)
         if self.backend == "openvino" and self.max_batch_size:
             own["ENABLE_BATCH_PADDING"] = "YES"
+        if self.backend == "openvino" and self.bfloat16:
+            own["HINT_BF16"] = "YES"
         return own | dict(self.parameters)
 
 

@@ -26,10 +26,10 @@ class TritonRequest(LoadChecks):
     """Everything that decides a model in a Triton repository, and what the artifact must be (`LoadChecks`).
 
     Attributes:
-        artifact: the model file, ONNX or TorchScript.
+        artifact: the model file: ONNX, TorchScript or OpenVINO.
         repository: the folder of models that the server is given; created if missing.
         name: the model's name; None for the artifact's.
-        backend: the engine; None for the format's first: onnxruntime, or pytorch.
+        backend: the engine; None for the format's first: onnxruntime, pytorch, openvino.
         version: the version's number; None for the next one.
         max_batch: the largest batch that the server makes of requests; None for `DEFAULT_MAX_BATCH`, and for no batches
             with OpenVINO, whose backend runs every batch at the largest size.

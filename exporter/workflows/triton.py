@@ -14,11 +14,11 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.rebuilding import move_manifest
 from exporter.artifacts.store import check_name, staging
 from exporter.errors import ArtifactError, BadInputError, IntegrityError, UsageError
-from exporter.formats import load_artifact
+from exporter.formats import load_artifact, runtime_options
 from exporter.load_checks import LoadChecks
 from exporter.output_targets import check_output_folder, check_space
 from exporter.storage import translate_os_errors
-from exporter.triton.config import LABELS_FILE, MODEL_FILES, ModelConfig, has_free_batch
+from exporter.triton.config import LABELS_FILE, ModelConfig, has_free_batch
 from exporter.triton.folder import (
     CONFIG_FILE,
     add_header,
@@ -38,6 +38,7 @@ from models.specs import Signature
 BACKENDS: Mapping[FormatName, tuple[TritonBackend, ...]] = {
     "onnx": ("onnxruntime", "openvino"),
     "torchscript": ("pytorch",),
+    "openvino": ("openvino",),
 }
 """{format: the backends that run it, the usual one first}."""
 
@@ -82,13 +83,17 @@ def triton_repository(request: TritonRequest, progress: Progress = no_progress) 
     model = _read_model(request.artifact, request)
     backend = _choose_backend(model.artifact, request)
     manifest = model.artifact.manifest
-    name = request.name or (manifest.name if manifest is not None else model.artifact.path.stem)
+    name = request.name
+    if name is None:
+        name = manifest.name if manifest is not None else model.artifact.path.stem
     check_name(name)
     labels, label_outputs = _find_labels(model, request)
-    config = ModelConfig(name, backend, model.signature, request, label_outputs)
+    bfloat16 = runtime_options(model.artifact).precision == "bf16"
+    model_file = f"model{model.artifact.path.suffix}"
+    config = ModelConfig(name, backend, model_file, model.signature, request, label_outputs, bfloat16=bfloat16)
     config.to_text()  # refuses before anything is written
     folder = request.repository / name
-    found = {number: _Version(path) for number, path in find_versions(folder, MODEL_FILES[backend]).items()}
+    found = {number: _Version(path) for number, path in find_versions(folder, model_file).items()}
     version, is_new = _choose_version(folder, found, model, request)
     others = {} if version is None else {n: other for n, other in found.items() if n != version}
     number = version or request.version or 1
@@ -103,7 +108,7 @@ def triton_repository(request: TritonRequest, progress: Progress = no_progress) 
             make_folders(request.repository)
             staged.mkdir()
             if is_new:
-                _copy_model(model, staged / str(number), MODEL_FILES[backend], folder / str(number))
+                _copy_model(model, staged / str(number), model_file, folder / str(number))
             if labels:
                 (staged / LABELS_FILE).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
             hashes = {n: other.sha256 for n, other in others.items()} | {number: model.sha256}
@@ -163,8 +168,6 @@ def _choose_version(
     folder: Path, found: Mapping[int, _Version], model: _Model, request: TritonRequest
 ) -> tuple[int | None, bool]:
     """Return the version's number, None for a model's whole folder, and whether its model file is to be written."""
-    if request.version is not None and request.version < 1:
-        raise UsageError(f"--version {request.version}: Triton's versions begin at 1")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; choose another --name")
     if not folder.is_dir() or not any(folder.iterdir()):
@@ -208,7 +211,10 @@ def _copy_model(model: _Model, staged: Path, file_name: str, target: Path) -> No
     """Copy a model and its data into a staged version folder, with a manifest of the files as they are called there."""
     staged.mkdir()
     source, *data = model.files
-    copies = [staged / file_name, *(staged / path.name for path in data)]
+    # an ONNX file names its data; OpenVINO finds its own by the name of the graph's file
+    own_names = model.artifact.format == "onnx"
+    copies = [staged / file_name]
+    copies += [staged / path.name if own_names else copies[0].with_suffix(path.suffix) for path in data]
     for path, copy in zip((source, *data), copies, strict=True):
         shutil.copyfile(path, copy)
     if sha256_file(copies[0]) != model.sha256:
@@ -256,6 +262,11 @@ def _notes(
             "server makes no batches"
             if not config.max_batch_size
             else f"OpenVINO's backend pads each batch to {config.max_batch_size}, at the cost of that many rows"
+        )
+    if config.backend == "openvino" and not config.bfloat16:
+        notes.append(
+            "on a processor with bfloat16 OpenVINO computes in it, and Triton's backend has no parameter against that: "
+            "the server's outputs are then less accurate than those that were verified"
         )
     if config.backend == "pytorch" and manifest is not None:
         notes.append(f"the server's PyTorch must be able to load a file of torch {manifest.versions.get('torch', '?')}")

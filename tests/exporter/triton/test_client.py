@@ -23,7 +23,7 @@ from helpers.pbtxt import parse
 
 from exporter.requests import ExportRequest
 from exporter.triton.types import TritonRequest
-from exporter.types import FormatName
+from exporter.types import FormatName, PrecisionOptions
 from exporter.workflows.export import export
 from exporter.workflows.triton import triton_repository
 from models.preprocessing import PROFILES
@@ -70,6 +70,9 @@ def test_the_published_schema_accepts_every_configuration(python: Path, tmp_path
         TritonRequest(exported(tmp_path / "frames", with_preprocess=True), models, name="frames", backend="openvino"),
         TritonRequest(dynamic, models, name="padded", backend="openvino", max_batch=2),
         TritonRequest(exported(tmp_path / "script", "torchscript"), models, name="script", kind="gpu"),
+        TritonRequest(
+            exported(tmp_path / "ir", "openvino", precision=PrecisionOptions("bf16")), models, name="ir", max_batch=4
+        ),
     ]
     configs = [triton_repository(request).folder / "config.pbtxt" for request in requests]
     done = subprocess.run([python, "-c", SCHEMA, *configs], check=True, capture_output=True, text=True)
@@ -79,6 +82,7 @@ def test_the_published_schema_accepts_every_configuration(python: Path, tmp_path
         "frames 0 1 2 1",
         "padded 2 1 2 1",
         "script 8 1 2 1",
+        "ir 4 1 2 1",
     ]
 
 

@@ -17,10 +17,13 @@ CLIP = TensorSpec("clip", "float32", ("batch", 3, 16, 112, 112))
 FRAMES = TensorSpec("frames", "uint8", ("batch", 16, "height", "width", 3))
 LOGITS, FC6 = (TensorSpec(name, "float32", ("batch", width)) for name, width in (("logits", 101), ("fc6", 4096)))
 SIGNATURE = Signature((CLIP,), (LOGITS, FC6))
+FILES: dict[TritonBackend, str] = {"onnxruntime": "model.onnx", "openvino": "model.xml", "pytorch": "model.pt"}
 
 
 def config(backend: TritonBackend = "onnxruntime", signature: Signature = SIGNATURE, **options: Any) -> ModelConfig:
-    return ModelConfig("c3d", backend, signature, replace(REQUEST, **options), label_outputs=("logits",))
+    return ModelConfig(
+        "c3d", backend, FILES[backend], signature, replace(REQUEST, **options), label_outputs=("logits",)
+    )
 
 
 def parsed(backend: TritonBackend = "onnxruntime", signature: Signature = SIGNATURE, **options: Any) -> Any:
@@ -82,6 +85,8 @@ def test_openvino_makes_no_batches_unless_asked() -> None:
     assert {p["key"][0]: p["value"][0]["string_value"][0] for p in found["parameters"]} == {
         "INFERENCE_NUM_THREADS": "3"
     }
+    lower = replace(config("openvino"), bfloat16=True).to_text()
+    assert parse(lower)["parameters"] == [{"key": ["HINT_BF16"], "value": [{"string_value": ["YES"]}]}]
     padded = parsed("openvino", max_batch=4)
     assert padded["max_batch_size"] == [4]
     assert {"key": ["ENABLE_BATCH_PADDING"], "value": [{"string_value": ["YES"]}]} in padded["parameters"]
@@ -125,6 +130,12 @@ def test_parameters_are_texts() -> None:
         ("onnxruntime", SIGNATURE, {"instances": 0}, "--instances 0"),
         ("onnxruntime", SIGNATURE, {"threads": 0}, "--threads 0"),
         ("onnxruntime", SIGNATURE, {"queue_delay_us": -1}, "--queue-delay -1"),
+        ("onnxruntime", SIGNATURE, {"queue_delay_us": 1 << 64}, "--queue-delay .* at most"),
+        ("onnxruntime", SIGNATURE, {"max_batch": 1 << 31}, "--max-batch 2147483648: must be at most 2147483647"),
+        ("onnxruntime", SIGNATURE, {"instances": 1 << 31}, "--instances"),
+        ("onnxruntime", SIGNATURE, {"threads": 1 << 31}, "--threads"),
+        ("onnxruntime", SIGNATURE, {"version": 10**18}, "--version"),
+        ("openvino", Signature((CLIP,), (replace(LOGITS, dtype="float64"),)), {}, "takes no tensors of float64"),
         ("openvino", SIGNATURE, {"kind": "gpu"}, "runs on the CPU"),
         ("openvino", SIGNATURE, {"preferred_batches": (4,)}, "needs --max-batch with OpenVINO"),
         ("onnxruntime", Signature((replace(CLIP, dtype="complex64"),), (LOGITS,)), {}, "Triton takes tensors of"),

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from helpers.small_models import network
 
 from exporter.artifacts.files import sha256_file
 from exporter.errors import ArtifactError, BadInputError, OutputError, UsageError
+from exporter.foreign_logging import import_openvino
 from exporter.requests import ExportRequest
 from exporter.triton.types import TritonRequest
-from exporter.types import FormatName, ParityOptions
+from exporter.types import FormatName, ParityOptions, PrecisionOptions
 from exporter.workflows.export import export
+from exporter.workflows.integrity import verify_integrity
 from exporter.workflows.triton import triton_repository
 from exporter.workflows.verify import verify_parity
 from models.built_model import BuiltModel
@@ -33,6 +36,9 @@ NAMES = ("archery", "bowling", "café", "diving", "a class, with a comma")
 QUICK = ParityOptions(input_types=("random",), samples=1)
 PROFILE = next(profile for profile in PROFILES if profile.name == "mmaction2")
 Make = Callable[..., Path]
+needs_openvino = pytest.mark.skipif(
+    find_spec("openvino") is None, reason="OpenVINO is an extra: pip install 'c3d-export[openvino]'"
+)
 
 
 def weighted(seed: int) -> BuiltModel:
@@ -113,6 +119,59 @@ def test_torchscript(make: Make, tmp_path: Path) -> None:
     assert files(result.folder) == {"config.pbtxt", "labels.txt", "1/model.pt", "1/model.pt.json"}
     assert [output["name"] for output in parse(result.config)["output"]] == [["scores__0"], ["features__1"]]
     assert any(f"torch {torch.__version__.partition('+')[0]}" in note for note in result.notes)
+
+
+@needs_openvino
+@pytest.mark.parametrize(
+    ("kind", "options", "max_batch"),
+    [
+        ("openvino", {}, None),
+        ("openvino", {"with_preprocess": True}, 2),
+        ("onnx", {}, None),
+        ("onnx", {"with_preprocess": True}, 2),
+    ],
+)
+def test_tritons_openvino_backend_accepts_the_model(
+    kind: FormatName, options: dict[str, Any], max_batch: int | None, make: Make, tmp_path: Path
+) -> None:
+    """What `ValidateConfigureModel` of openvino_backend/src/openvino.cc compares: names, types, ranks and sizes."""
+    openvino = import_openvino()
+    request = TritonRequest(make(kind, **options), tmp_path, backend="openvino", max_batch=max_batch)
+    result = triton_repository(request)
+    config = parse(result.config)
+    model = openvino.Core().read_model(str(result.folder / "1" / config["default_model_filename"][0]))
+    prepared = openvino.preprocess.PrePostProcessor(model)
+    assert [one["name"][0] for one in config["input"]] == [port.get_any_name() for port in model.inputs]
+    for given in config["input"]:
+        element = {"TYPE_FP32": openvino.Type.f32, "TYPE_UINT8": openvino.Type.u8}[given["data_type"][0]]
+        prepared.input(given["name"][0]).tensor().set_element_type(element)
+        if max_batch is not None:
+            prepared.input(given["name"][0]).tensor().set_layout(openvino.Layout("N..."))
+    model = prepared.build()
+    if max_batch is not None:
+        openvino.set_batch(model, max_batch)
+    ports = {port.get_any_name(): port.partial_shape for port in model.outputs}
+    assert [*ports] == [one["name"][0] for one in config["output"]]
+    for found in config["output"]:
+        sizes = [-1 if size.is_dynamic else size.get_length() for size in ports[found["name"][0]]]
+        assert sizes == [*([max_batch] if max_batch is not None else []), *found["dims"][0]]
+
+
+@needs_openvino
+def test_an_openvino_model_keeps_its_weights_beside_it_and_says_what_triton_computes_in(
+    make: Make, tmp_path: Path
+) -> None:
+    result = triton_repository(TritonRequest(make("openvino"), tmp_path))
+    assert result.backend == "openvino"
+    assert files(result.folder / "1") == {"model.xml", "model.bin", "model.xml.json"}
+    (report,) = verify_integrity([result.folder / "1" / "model.xml"])
+    assert report.passed
+    assert any("bfloat16" in note for note in result.notes)
+    lower = triton_repository(
+        TritonRequest(make("openvino", precision=PrecisionOptions("bf16")), tmp_path, name="lower")
+    )
+    assert parameters(lower.folder)["HINT_BF16"] == "YES"
+    assert not any("bfloat16" in note for note in lower.notes)
 
 
 def test_a_fixed_batch(make: Make, tmp_path: Path) -> None:
@@ -212,6 +271,7 @@ def test_a_foreign_onnx_file_with_labels(tmp_path: Path) -> None:
     [
         ({"backend": "pytorch"}, UsageError),
         ({"name": "../up"}, UsageError),
+        ({"name": ""}, UsageError),
         ({"version": 0}, UsageError),
         ({"labels": Path("nowhere.txt")}, BadInputError),
         ({"artifact": Path("nowhere.onnx")}, ArtifactError),
