@@ -161,7 +161,7 @@ def _run_all(artifacts: tuple[Path, ...], html: Path | None, *, as_json: bool, *
 
     request = take_request(artifacts, options)
     with progress_on_terminal() as progress:
-        table = benchmark_all(request, progress)
+        table = benchmark_all(request, progress, progress.print_finished)
     if html is not None:
         from exporter.reports.deployment_page import deployment_page
         from exporter.reports.html import write_page

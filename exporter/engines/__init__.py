@@ -57,6 +57,7 @@ class Engine:
         in_bench: whether `bench --engines` adds it.
         emulates: the precision whose arithmetic it emulates, which makes it the default judge of artifacts that compute
             in it, where no other device is asked for; None for engines that people deploy.
+        extra: the extra of this package that installs the library; "" for what is always installed.
     """
 
     name: str
@@ -68,11 +69,12 @@ class Engine:
     unsupported_inputs: tuple[str, ...] = ()
     in_bench: bool = True
     emulates: ComputePrecision | None = None
+    extra: str = ""
 
     @property
     def install(self) -> str:
-        """The command that installs the library."""
-        return f"pip install {self.library}"
+        """The command that installs the library, in the version that this package supports."""
+        return f"pip install 'c3d-export[{self.extra}]'" if self.extra else f"pip install {self.library}"
 
     def open(self, path: Path, options: RuntimeOptions) -> Runtime:
         """Return a runtime for a model file. It acquires nothing before it is entered."""
@@ -121,13 +123,31 @@ ENGINES: dict[str, Engine] = {
             "tensorrt",
             ("nan",),
             in_bench=False,
+            extra="tensorrt",
         ),
         Engine("aot-inductor", "AOTInductor", ("pt2-aoti",), ".aoti:AotiRuntime", CPU, "torch", in_bench=False),
         Engine("torch", "torch eager", ("network",), ".pytorch:open_network", GPU, "torch"),
         Engine("inductor", "torch inductor", ("network",), ".pytorch:open_compiled_network", GPU, "torch"),
         # OpenVINO's ReLU and max pool turn NaN into a number
-        Engine("openvino", "OpenVINO", ("onnx", "openvino"), ".openvino:open_model", CPU, "openvino", ("nan",)),
-        Engine("openvino-default", "OpenVINO default", ("plain",), ".openvino:OpenVinoDefaultRuntime", CPU, "openvino"),
+        Engine(
+            "openvino",
+            "OpenVINO",
+            ("onnx", "openvino"),
+            ".openvino:open_model",
+            CPU,
+            "openvino",
+            ("nan",),
+            extra="openvino",
+        ),
+        Engine(
+            "openvino-default",
+            "OpenVINO default",
+            ("plain",),
+            ".openvino:OpenVinoDefaultRuntime",
+            CPU,
+            "openvino",
+            extra="openvino",
+        ),
         Engine(
             "onnx-reference",
             "onnx's evaluator",
@@ -147,7 +167,7 @@ ENGINES: dict[str, Engine] = {
             in_bench=False,
             emulates="fp16",
         ),
-        Engine("mnn", "MNN", ("mnn",), ".mnn:MnnRuntime", CPU, "MNN"),
+        Engine("mnn", "MNN", ("mnn",), ".mnn:MnnRuntime", CPU, "MNN", extra="peers"),
     )
 }
 """Every engine by name. The first of each format runs its files unless another is named."""

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from exporter.isolation.streams import user_stderr, user_stdout
 from exporter.memory_errors import translate_memory_errors
 from exporter.reports.formatting import escape, escape_name
 from exporter.reports.json_report import dump
+from models.text import visible
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 PIPE_WIDTH = 120
+FIELD_WIDTH = 9
+"""Of a field's name, with the space after it."""
+MIN_TEXT_WIDTH = 20
+"""Of a field's text, on terminals that are narrower than any table."""
 
 
 class _Pipe(Console):
@@ -96,6 +102,11 @@ class TerminalProgress:
         if self._status is not None:
             self._status.update(escape_name(step))
 
+    def print_finished(self, line: str) -> None:
+        """Print on stderr, terminal or not, that a part of a long command is finished."""
+        with self.paused():
+            print(visible(line), file=user_stderr(), flush=True)
+
     @contextmanager
     def paused(self) -> Generator[None]:
         """Take the step off the terminal while results are printed on it."""
@@ -131,16 +142,31 @@ def make_table(headings: Sequence[str], widths: Sequence[int] = ()) -> Table:
     return table
 
 
+def print_field(name: str, text: str, console: Console, *, fold_in_pipe: bool = False) -> None:
+    """Print a name of at most 8 characters and a text, in rich's markup.
+
+    On a terminal, lines are broken between words and aligned with the first. In a pipe a field is one line, which a
+    program can find, unless `fold_in_pipe`.
+    """
+    if not (console.is_terminal or fold_in_pipe):
+        console.print(f"{name:<{FIELD_WIDTH}}{text}")
+        return
+    lines = Text.from_markup(text, emoji=False).wrap(console, max(MIN_TEXT_WIDTH, console.width - FIELD_WIDTH))
+    for number, line in enumerate(lines):
+        line.rstrip()
+        console.print(Text(f"{'' if number else name:<{FIELD_WIDTH}}").append_text(line))
+
+
 def print_notes(notes: Sequence[str], console: Console) -> None:
-    """Print a line for each note."""
+    """Print a field for each note."""
     for note in notes:
-        console.print(f"note     {escape(note)}")
+        print_field("note", escape(note), console)
 
 
 def print_raised(layers: Mapping[str, tuple[str, float]], console: Console) -> None:
     """Print a line for each layer that computes in a higher precision than the others."""
     for layer, (precision, gain) in layers.items():
-        console.print(f"raised   {escape_name(layer)} computes in {escape_name(precision)}: {gain:+.1f} dB")
+        print_field("raised", f"{escape_name(layer)} computes in {escape_name(precision)}: {gain:+.1f} dB", console)
 
 
 def print_duration(seconds: dict[str, float], console: Console) -> None:

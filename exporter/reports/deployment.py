@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,8 +11,8 @@ from rich.console import Console
 
 from exporter.bench.deployment.types import DeploymentRow, DeploymentTable
 from exporter.reports.bench import MEGA, format_threads, milliseconds
-from exporter.reports.console import make_table, print_notes
-from exporter.reports.formatting import escape, escape_name
+from exporter.reports.console import make_table, print_field, print_notes
+from exporter.reports.formatting import escape, escape_name, format_column
 from models.errors import count
 
 NAME_WIDTH = 30
@@ -20,22 +21,24 @@ PARETO, RECOMMENDED = "*", ">"
 
 def print_deployment(table: DeploymentTable, console: Console) -> None:
     """Print the table; the last line is the command that exports the recommended row."""
-    console.print(f"network  {escape(table.network)}")
-    console.print(f"clips    {escape(table.clips)}")
+    print_field("network", escape(table.network), console)
+    print_field("clips", escape(table.clips), console)
     machine = table.environment.get("processor", "unknown")
     device = "" if table.device == "cpu" else f", device {table.device}"
-    console.print(f"machine  {escape(machine)}; {format_threads(table.threads)}{device}")
+    print_field("machine", f"{escape(machine)}; {format_threads(table.threads)}{device}", console)
     console.print()
     shown = make_table(("", *headings(table)), (2, NAME_WIDTH))
-    for row in table.rows:
-        shown.add_row(marks(table, row), *map(escape_name, cells(row)))
+    for row, cells in zip(table.rows, make_cells(table.rows), strict=True):
+        shown.add_row(marks(table, row), *map(escape_name, cells))
     console.print(shown)
     console.print()
-    console.print(f"{RECOMMENDED} recommended: {escape(table.rule)}")
-    console.print(f"{PARETO} on the Pareto front: no other row is as accurate and faster, or as fast and more accurate")
+    print_field(RECOMMENDED, f"recommended: {escape(table.rule)}", console)
+    print_field(
+        PARETO, "on the Pareto front: no other row is as accurate and faster, or as fast and more accurate", console
+    )
     for missing in table.missing:
-        word = "FAILED  " if missing.kind == "failed" else "missing "
-        console.print(f"{word} {escape(missing.name)}: {escape(missing.reason)}")
+        word = "FAILED" if missing.kind == "failed" else "missing"
+        print_field(word, f"{escape(missing.name)}: {escape(missing.reason)}", console)
     for row in table.rows:
         if row.name in (table.recommended, table.exact):
             print_notes([f"{row.name}: {note}" for note in row.notes], console)
@@ -43,9 +46,9 @@ def print_deployment(table: DeploymentTable, console: Console) -> None:
     more = (f"--html and --json also have the notes of the {len(others)} other exports",) if others else ()
     print_notes((*table.notes, *more), console)
     if table.folder is not None:
-        console.print(f"kept     {escape(str(table.folder))}")
+        print_field("kept", escape(str(table.folder)), console)
     phases = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in table.seconds.items())
-    console.print(f"took     {phases}; docs/how-to/choose.md explains the columns")
+    print_field("took", f"{phases}; docs/how-to/choose.md explains the columns", console)
     console.print()
     for what, command in conclusions(table):
         console.print(escape(what))
@@ -90,19 +93,23 @@ def headings(table: DeploymentTable) -> tuple[str, ...]:
     )
 
 
-def cells(row: DeploymentRow) -> tuple[str, ...]:
-    """Return the cells of a row, in the order of `headings`."""
-    largest = row.speeds[-1]
-    return (
-        display_name(row),
-        "-" if row.bytes is None else f"{row.bytes / MEGA:,.1f}",
-        f"{row.load:.2f}",
-        format_decibels(row.snr_db),
-        "-" if row.top1 is None else f"{row.top1:.0%}",
-        *(milliseconds(speed.median) for speed in row.speeds),
-        f"{largest.throughput:.3g}",
-        "-" if largest.memory is None else f"{largest.memory / MEGA:,.0f}",
+def make_cells(rows: Sequence[DeploymentRow]) -> tuple[tuple[str, ...], ...]:
+    """Return the cells of each row, in the order of `headings`; the numbers of a column have the same decimals."""
+    columns = (
+        [display_name(row) for row in rows],
+        _column([None if row.bytes is None else row.bytes / MEGA for row in rows], "{:,.1f}"),
+        _column([row.load for row in rows], "{:.2f}"),
+        [format_decibels(row.snr_db) for row in rows],
+        _column([row.top1 for row in rows], "{:.0%}"),
+        *(format_column([1e3 * row.speeds[index].median for row in rows]) for index in range(len(rows[0].speeds))),
+        format_column([row.speeds[-1].throughput for row in rows]),
+        _column([None if (used := row.speeds[-1].memory) is None else used / MEGA for row in rows], "{:,.0f}"),
     )
+    return tuple(zip(*columns, strict=True))
+
+
+def _column(values: Sequence[float | None], spec: str) -> list[str]:
+    return ["-" if value is None else spec.format(value) for value in values]
 
 
 def display_name(row: DeploymentRow) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from exporter.bench.deployment.types import DeploymentRow, DeploymentTable
 from exporter.reports.bench import format_threads
-from exporter.reports.deployment import cells, conclusions, describe, headings
+from exporter.reports.deployment import conclusions, describe, headings, make_cells
 from exporter.reports.html import Row, Table, render
 from exporter.reports.scatter_chart import Point, scatter_chart
 
@@ -70,7 +70,7 @@ def _figures(table: DeploymentTable) -> Table:
     names = (*(heading.replace("\n", " ") for heading in headings(table)), "choice")
     rows = tuple(
         Row((f"{number} {name}", *others, _choice(table, row)))
-        for number, (row, (name, *others)) in enumerate(((row, cells(row)) for row in table.rows), start=1)
+        for number, (row, (name, *others)) in enumerate(zip(table.rows, make_cells(table.rows), strict=True), start=1)
     )
     return Table("figures", "The fastest first", names, rows, tuple(range(1, len(names) - 1)))
 

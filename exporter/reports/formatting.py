@@ -69,6 +69,13 @@ def format_scores(values: Sequence[float]) -> tuple[str, ...]:
     return tuple(f"{value:.{decimals}f}" for value in values)
 
 
+def format_column(values: Sequence[float], digits: int = 3) -> tuple[str, ...]:
+    """Return the numbers of a column, all with the same decimals: `digits` significant digits of the smallest."""
+    smallest = min((value for value in values if value > 0), default=1.0)
+    decimals = max(0, digits - 1 - math.floor(math.log10(smallest)))
+    return tuple(f"{value:,.{decimals}f}" for value in values)
+
+
 def format_bytes(count: int) -> str:
     """Return a size in bytes for people, in decimal units: 313.6 MB, 4.2 kB, 12 bytes."""
     return f"{count} bytes" if count < 1e3 else f"{count / 1e3:.1f} kB" if count < 1e6 else f"{count / 1e6:,.1f} MB"

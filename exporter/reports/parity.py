@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from exporter.reports.console import describe_phases, make_table, print_notes, print_raised
+from exporter.reports.console import describe_phases, make_table, print_field, print_notes, print_raised
 from exporter.reports.formatting import budget_percent, escape, escape_name
 from exporter.results import Comparison, Localization, ParityReport
 
 INPUT_WIDTH = 15
-"""Of an input's name in the table of comparisons, such as `saturated+video`: all columns then have 80 characters."""
+"""Of an input's name in the table of comparisons, such as `saturated+video`, where all columns have `NARROW`
+characters; a wider console leaves more."""
+NARROW = 80
 
 
 def print_reports(reports: Sequence[ParityReport], console: Console) -> None:
@@ -34,10 +36,11 @@ def print_parity(report: ParityReport, console: Console) -> None:
         console.print()
         if len(outputs) > 1:
             console.print(f"output {escape(output)}")
-        console.print(_comparisons([row for row in report.comparisons if row.output == output]))
+        rows = [row for row in report.comparisons if row.output == output]
+        console.print(_comparisons(rows, max(INPUT_WIDTH, INPUT_WIDTH + console.width - NARROW)))
     console.print()
     if report.held_out is not None:
-        console.print(f"accuracy {escape(str(report.held_out))}")
+        print_field("accuracy", escape(str(report.held_out)), console)
     print_raised(report.raised_layers, console)
     if report.against is not None:
         _print_against(report, console)
@@ -49,7 +52,7 @@ def print_parity(report: ParityReport, console: Console) -> None:
     if report.provenance is not None:
         console.print(f"manifest {escape(report.provenance)}")
     print_notes(report.notes, console)
-    console.print(f"result   {_result(report)}; {describe_phases(report.seconds)}")
+    print_field("result", f"{_result(report)}; {describe_phases(report.seconds)}", console, fold_in_pipe=True)
 
 
 def _result(report: ParityReport) -> str:
@@ -95,14 +98,14 @@ def _print_layers(found: Localization, console: Console) -> None:
     console.print(f"layers   {escape(found.summary)}")
 
 
-def _comparisons(rows: Sequence[Comparison]) -> Table:
-    """Return a table of comparisons that fits 80 columns, whatever the inputs are called."""
+def _comparisons(rows: Sequence[Comparison], width: int) -> Table:
+    """Return a table of comparisons whose inputs' names have at most `width` characters a line."""
     if any(row.equal is not None for row in rows):
-        return _discrete_comparisons(rows)
+        return _discrete_comparisons(rows, width)
     low = any(row.min_snr_db is not None for row in rows)
     middle = ("SNR\ndB", "at least\ndB") if low else ("float32\nmax", "float32\nmean")
     headings = ("batch", "max\nerror", "mean\nerror", *middle, "budget\nused", "cosine")
-    table = make_table(("input", *headings), (INPUT_WIDTH,))
+    table = make_table(("input", *headings), (width,))
     table.add_column("top-1", no_wrap=True)
     table.add_column("", no_wrap=True)  # the result, which needs no heading: that leaves room for the input's name
     for row in rows:
@@ -112,7 +115,7 @@ def _comparisons(rows: Sequence[Comparison]) -> Table:
             else (f"{row.float32_max_error:.1e}", f"{row.float32_mean_error:.1e}")
         )
         table.add_row(
-            _broken_at_plus(escape_name(row.input.replace(" + ", "+"))),
+            _broken_at_plus(escape_name(row.input.replace(" + ", "+")), width),
             str(row.batch),
             f"{row.max_error:.1e}",
             f"{row.mean_error:.1e}",
@@ -125,24 +128,24 @@ def _comparisons(rows: Sequence[Comparison]) -> Table:
     return table
 
 
-def _broken_at_plus(name: str) -> str:
+def _broken_at_plus(name: str, width: int) -> str:
     """Return the name of a batch of several inputs in lines that fit its column, if the names in it do."""
     lines = [""]
     for part in re.split(r"(?<=\+)", name):
-        if lines[-1] and len(lines[-1] + part) > INPUT_WIDTH:
+        if lines[-1] and len(lines[-1] + part) > width:
             lines.append(part)
         else:
             lines[-1] += part
     return "\n".join(lines)
 
 
-def _discrete_comparisons(rows: Sequence[Comparison]) -> Table:
+def _discrete_comparisons(rows: Sequence[Comparison], width: int) -> Table:
     """Return the table of a discrete output: shares of elements in place of errors."""
-    table = make_table(("input", "batch", "equal", "float32\nequal", "may\ndiffer", "budget\nused"), (INPUT_WIDTH,))
+    table = make_table(("input", "batch", "equal", "float32\nequal", "may\ndiffer", "budget\nused"), (width,))
     table.add_column("result", no_wrap=True)
     for row in rows:
         table.add_row(
-            _broken_at_plus(escape_name(row.input.replace(" + ", "+"))),
+            _broken_at_plus(escape_name(row.input.replace(" + ", "+")), width),
             str(row.batch),
             *(f"{100 * share:.3f}%" for share in (1 - row.max_error, 1 - row.float32_max_error, row.budget)),
             budget_percent(row.budget_used),

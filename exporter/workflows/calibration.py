@@ -47,6 +47,8 @@ DEFAULT_BYTES, MAX_BYTES = 1 << 28, 1 << 32
 """Bytes of all clips: the limit for the default number, and the limit for any."""
 HELD_OUT_DIVISOR = 4
 """One of this many clips is held out, and one of this many videos."""
+FEW_CLIPS = 4
+"""Held-out clips below which the report says that they are few: each is a quarter of the top-1 agreement or more."""
 NOISE_CLIPS = 3
 """Noise clips for calibration where the user gives none."""
 ARRAYS_SUFFIX = ".npz"
@@ -104,6 +106,11 @@ def make_calibration(
     kept["held out"] = [kept["held out"][number] for number in unseen]
     names = [names[number] for number in unseen]
     frames = [frames[number] for number in unseen] if frames else []
+    if len(names) < FEW_CLIPS:
+        notes.append(
+            f"accuracy on only {count(len(names), 'held-out clip')} proves little: give more videos or longer ones "
+            f"(of {FEW_CLIPS * HELD_OUT_DIVISOR} clips {FEW_CLIPS} are held out)"
+        )
     if short:
         notes.append(f"--calibrate: shorter than one clip and left out: {join_limited(short, 4)}")
     where = "other videos" if len(recordings) > 1 else "its last part"

@@ -52,7 +52,9 @@ METHOD = (
 )
 
 
-def benchmark_all(request: DeploymentRequest, progress: Progress = no_progress) -> DeploymentTable:
+def benchmark_all(
+    request: DeploymentRequest, progress: Progress = no_progress, finished: Progress = no_progress
+) -> DeploymentTable:
     """Export every format and precision that can run here, verify and measure them, and recommend one.
 
     A variant that cannot be had here, fails its check, or fails while it is measured is reported with the reason. A run
@@ -61,6 +63,7 @@ def benchmark_all(request: DeploymentRequest, progress: Progress = no_progress) 
     Args:
         request: everything that decides the comparison.
         progress: called at each step.
+        finished: called with a line for every variant that is exported, or cannot be, and before they are measured.
 
     Raises:
         UsageError: options that are invalid, or that the artifact does not allow.
@@ -85,11 +88,12 @@ def benchmark_all(request: DeploymentRequest, progress: Progress = no_progress) 
     with open_folder(request.work_dir, comparison_key(request, model, clips)) as work:
         require_space(work.path, model, variants)
         with timed(seconds, "export"):
-            exported, failed = export_variants(variants, model, request, work.path, progress)
+            exported, failed = export_variants(variants, model, request, work.path, progress, finished)
         missing += failed
         if not exported:
             raise CheckFailedError(f"no variant could be exported; {missing[-1].name}: {missing[-1].reason}")
         work.keep |= any(row.kind == "postponed" for row in failed)
+        finished(f"measuring {count(len(exported), 'export')} side by side")
         with timed(seconds, "measure"):
             measured = measure(exported, model, clips, request.measure, work.path, progress)
     missing += tuple(_not_measured(measured, exported))

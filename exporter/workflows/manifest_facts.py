@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from exporter.artifacts.manifest import Manifest
+from collections import Counter
+
+from exporter.artifacts.manifest import Manifest, OptionValue
 from models.class_names import describe_class_names
+from models.errors import join_limited
 from models.preprocessing import UNKNOWN
+
+MAX_ITEMS = 4
+"""Items of an option that are listed."""
 
 
 def manifest_facts(manifest: Manifest) -> dict[str, str]:
@@ -21,7 +27,7 @@ def manifest_facts(manifest: Manifest) -> dict[str, str]:
         "weights": origin,
         "preprocessing": _describe_profile(manifest),
         "class names": describe_class_names(manifest.class_names) if manifest.class_names else "not known",
-        "options": ", ".join(f"{name} {value}" for name, value in sorted(manifest.options.items())),
+        **{f"option {name}": _describe_option(value) for name, value in sorted(manifest.options.items())},
         "versions": ", ".join(f"{name} {value}" for name, value in sorted(manifest.versions.items())),
     }
     if manifest.parity is not None:
@@ -30,6 +36,18 @@ def manifest_facts(manifest: Manifest) -> dict[str, str]:
             f"{result} in {manifest.parity.engine}, {manifest.parity.max_budget_used:.0%} of the budget used"
         )
     return facts
+
+
+def _describe_option(value: OptionValue) -> str:
+    """Return an option's value: a list's items, or of many decisions on layers how often each was taken."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, list):
+        return "none" if value is None else str(value)
+    decisions = Counter(item.partition(": ")[2] for item in value)
+    if len(value) > MAX_ITEMS and "" not in decisions and len(decisions) < len(value):
+        return join_limited((f"{number} times {decision}" for decision, number in decisions.most_common()), MAX_ITEMS)
+    return join_limited(value, MAX_ITEMS) or "none"
 
 
 def _describe_profile(manifest: Manifest) -> str:

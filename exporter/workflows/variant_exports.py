@@ -30,7 +30,7 @@ from models.built_model import BuiltModel
 from models.cache import cache_folder
 from models.errors import count
 from models.paths import acquire_lock, atomic_write, make_folders
-from models.progress import Progress
+from models.progress import Progress, no_progress
 
 CACHE = "bench-all"
 """The folder of unfinished comparisons, in the cache folder."""
@@ -43,7 +43,7 @@ _OPEN: list[Path] = []
 """This process's folders, while it works in them."""
 DECIDING_LIBRARIES = ("onnxscript", "onnx-ir", "nncf", "tensorrt")
 """Libraries that decide an artifact's bytes, besides those that `environment` names."""
-GB = 1e9
+GB, MEGA = 1e9, 1e6
 
 
 def comparison_key(request: DeploymentRequest, model: BuiltModel, clips: CalibrationClips) -> str:
@@ -157,8 +157,11 @@ def export_variants(
     request: DeploymentRequest,
     folder: Path,
     progress: Progress,
+    finished: Progress = no_progress,
 ) -> tuple[tuple[ExportedVariant, ...], tuple[MissingRow, ...]]:
     """Export and verify what an earlier run has not; a variant that fails is reported, and the others go on.
+
+    `finished` is called with a line for each variant.
 
     Raises:
         OutputError: the folder cannot be written to, or is full.
@@ -169,12 +172,14 @@ def export_variants(
     limit = request.export_seconds
     for number, variant in enumerate(variants, start=1):
         own = folder / variant.slug
+        what = f"{variant} ({number} of {len(variants)})"
         if (found := _find(variant, own)) is None:
             if limit is not None and time.monotonic() - start > limit:
                 reason = f"not exported in {limit:g} s (--export-seconds); the same command goes on with it"
                 missing.append(MissingRow(str(variant), reason, "postponed"))
+                finished(f"{what}: postponed")
                 continue
-            what = f"{variant} ({number} of {len(variants)})"
+            begun = time.monotonic()
             wanted = command_request(variant, replace(request, model=model))
             wanted = replace(
                 wanted,
@@ -183,10 +188,15 @@ def export_variants(
                 parity=replace(wanted.parity, cache=folder / REFERENCE),
             )
             found = _export(variant, wanted, _prefix(progress, what))
+            taken = f"in {time.monotonic() - begun:.0f} s"
+        else:
+            taken = "by an earlier run"
         if isinstance(found, ExportedVariant):
             exported.append(found)
+            finished(f"{what}: exported and verified {taken}, {found.bytes / MEGA:,.1f} MB")
         else:
             missing.append(found)
+            finished(f"{what}: {'failed' if found.kind == 'failed' else 'cannot be had here'}: {found.reason}")
     return tuple(exported), tuple(missing)
 
 

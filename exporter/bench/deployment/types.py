@@ -160,8 +160,8 @@ class DeploymentRow:
 
 
 Absence = Literal["unavailable", "failed", "postponed"]
-"""Why a row is missing: something is not here (library, device, instructions, or the combination does not exist), it
-was tried and failed, or time was over."""
+"""Why a row is missing: something is not here (library, device, instructions), it was tried and failed, or time was
+over."""
 
 
 @dataclass(frozen=True)

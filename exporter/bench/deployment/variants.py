@@ -19,6 +19,8 @@ def list_variants(
 ) -> tuple[tuple[Variant, ...], tuple[MissingRow, ...]]:
     """Return the variants to try on a device, and what cannot be had here with the reason, before anything is written.
 
+    Precisions that a format does not have are neither: docs/reference/formats.md lists them.
+
     Float32 comes first, then the precisions by how many users they serve. Files that only store their weights in fewer
     bits come last, and only for the target that is the fastest on the device.
 
@@ -38,12 +40,6 @@ def list_variants(
             here[name] = form
         except UnavailableError as error:
             missing.append(MissingRow(name, str(error), "unavailable"))
-    missing += [
-        MissingRow(f"{name} {precision}", reason, "unavailable")
-        for name, form in here.items()
-        for precision, reason in form.precisions.items()
-        if reason
-    ]
     return (*_computing(here, targets), *_storing(here, targets[0])), tuple(missing)
 
 

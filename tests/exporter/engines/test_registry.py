@@ -66,9 +66,9 @@ def test_a_format_is_refused_on_a_device_that_no_engine_of_it_uses(name: FormatN
             engine.require_device(device)
 
 
-def test_a_missing_library_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_names_the_extra_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(UnavailableError, match="OpenVINO is not installed; pip install openvino"):
+    with pytest.raises(UnavailableError, match=r"OpenVINO is not installed; pip install 'c3d-export\[openvino\]'"):
         ENGINES["openvino"].require_device("cpu")
 
 

@@ -43,7 +43,9 @@ def test_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "tensorrt", None)
-        with pytest.raises(UnavailableError, match="TensorRT is not installed; pip install tensorrt") as caught:
+        with pytest.raises(
+            UnavailableError, match=r"TensorRT is not installed; pip install 'c3d-export\[tensorrt\]'"
+        ) as caught:
             ENGINES["tensorrt-runtime"].require_device("cuda")
     assert caught.value.exit_code == 4
     machine = fake_tensorrt.install(monkeypatch)

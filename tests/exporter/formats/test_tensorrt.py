@@ -76,7 +76,7 @@ def test_verify_and_inspect_know_it(published: ExportResult) -> None:
     seen = inspect(path)
     assert (seen.kind, seen.integrity) == ("TensorRT engine", "ok")
     assert seen.manifest == published.artifacts[0].manifest
-    assert "gpu NVIDIA H100" in seen.facts["options"]
+    assert "NVIDIA H100" in seen.facts["option gpu"]
 
 
 def test_an_engine_of_another_version_or_gpu_is_refused(

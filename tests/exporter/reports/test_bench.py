@@ -35,7 +35,7 @@ def test_everything_else_is_printed_verbatim() -> None:
     assert "batch 1, 2 threads: milliseconds per batch, 20 interleaved rounds" in text
     assert "roofline matrix products reach 180 GFLOP/s (torch, 2048 x 2048) on 2 threads" in text
     assert "direct convolution of batch 1 takes at least 428 ms: 38.5 G multiply-adds (a/c3d.onnx)" in text
-    assert "skipped  OpenVINO: not installed; pip install openvino" in text
+    assert "skipped  OpenVINO: not installed; pip install 'c3d-export[openvino]'" in text
     assert "note     a [note]" in text
     assert f"target   {LONG}: b in MNN 3.6.1" in text
 

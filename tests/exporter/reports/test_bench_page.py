@@ -64,7 +64,7 @@ def test_a_failed_artifact_is_named_first_and_a_skipped_engine_in_the_notes() ->
     failed = replace(REPORT, missing=(*REPORT.missing, Skipped("c3d.pt", "its process ended by SIGSEGV", False)))
     page = Page(bench_page(failed, MADE))
     assert "c3d.pt: its process ended by SIGSEGV" in page.shown("header")
-    assert "OpenVINO was skipped: not installed; pip install openvino" in page.shown("li")
+    assert "OpenVINO was skipped: not installed; pip install 'c3d-export[openvino]'" in page.shown("li")
     assert "Some artifacts failed" not in Page(bench_page(REPORT, MADE)).shown("header")
 
 

@@ -7,12 +7,12 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from helpers.deployments import EXACT, FAST, MISSING, ROWS, row, table
+from helpers.deployments import EXACT, FAST, MISSING, ROWS, STORED, row, table
 from helpers.page import Page, assert_complete
 from rich.console import Console
 
 from exporter.bench.deployment.types import DeploymentTable, MissingRow
-from exporter.reports.deployment import cells, deployment_to_dict, print_deployment
+from exporter.reports.deployment import deployment_to_dict, make_cells, print_deployment
 from exporter.reports.deployment_page import deployment_page, make_points
 from exporter.reports.json_report import dump
 from exporter.types import PrecisionOptions
@@ -42,7 +42,7 @@ def test_a_long_command_is_one_line() -> None:
 def test_the_fastest_is_the_first_and_rows_are_marked() -> None:
     lines = [line.split() for line in printed(table())]
     start = next(number for number, line in enumerate(lines) if line[:1] == [">*"])
-    assert " ".join(lines[start]) == ">* onnx int8 cpu 20.0 0.25 34.2 100% 23.1 92.4 43.3 100"
+    assert " ".join(lines[start]) == ">* onnx int8 cpu 20.0 0.25 34.2 100% 23.1 92.4 43.29 100"
     assert lines[start + 1][:4] == ["*", "onnx", "fp32", "cpu"]
     assert lines[start + 2][0] == "onnx"
     assert lines[start + 3][:4] == ["*", "torch", "eager", "-"]
@@ -50,7 +50,7 @@ def test_the_fastest_is_the_first_and_rows_are_marked() -> None:
 
 def test_what_is_missing_and_what_failed_has_its_reason() -> None:
     lines = printed(table())
-    assert "missing  openvino: not installed; pip install openvino" in lines
+    assert "missing  openvino: not installed; pip install 'c3d-export[openvino]'" in lines
     assert "FAILED   onnx fp16 portable: fc6 overflows" in lines
 
 
@@ -63,12 +63,17 @@ def test_without_a_row_that_holds_it_nothing_is_recommended() -> None:
 
 @pytest.mark.parametrize(("snr_db", "shown"), [(math.inf, "equal"), (-math.inf, "-inf"), (34.25, "34.2")])
 def test_decibels_without_an_error_or_without_a_number(snr_db: float, shown: str) -> None:
-    assert cells(row(FAST, 0.02, snr_db))[3] == shown
+    assert make_cells([row(FAST, 0.02, snr_db)])[0][3] == shown
 
 
 def test_layers_in_a_higher_precision_are_counted_in_the_name() -> None:
-    assert cells(row(FAST, 0.02, 34.0, raised=2))[0] == "onnx int8 cpu, 2 layers raised"
-    assert cells(row(FAST, 0.02, 34.0))[0] == "onnx int8 cpu"
+    rows = make_cells([row(FAST, 0.02, 34.0, raised=2), row(FAST, 0.02, 34.0)])
+    assert [cells[0] for cells in rows] == ["onnx int8 cpu, 2 layers raised", "onnx int8 cpu"]
+
+
+def test_the_numbers_of_a_column_have_the_same_decimals() -> None:
+    rows = make_cells([row(FAST, 0.0187, 34.0), row(EXACT, 0.1331, 119.0), row(STORED, 1.0042, 26.0)])
+    assert [cells[5] for cells in rows] == ["18.7", "133.1", "1,004.2"]
 
 
 def test_json_holds_everything() -> None:

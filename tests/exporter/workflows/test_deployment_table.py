@@ -43,7 +43,7 @@ class Seams:
         return (EXACT, FAST, SCRIPT), (MissingRow("openvino", "not installed", "unavailable"),)
 
     def export(
-        self, _variants: Any, model: BuiltModel, _request: Any, folder: Path, _progress: Any
+        self, _variants: Any, model: BuiltModel, _request: Any, folder: Path, *_progress: Any
     ) -> tuple[tuple[ExportedVariant, ...], tuple[MissingRow, ...]]:
         self.folders.append(folder)
         found = tuple(

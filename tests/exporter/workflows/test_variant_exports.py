@@ -1,6 +1,7 @@
 """Exporting all variants: what fails is reported, and what was done is found again."""
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -138,6 +139,17 @@ def test_what_may_go_away_is_tried_again(
     assert len(run(tmp_path, small)[0]) == 2
 
 
+def test_every_variant_is_reported_when_it_is_finished(small: BuiltModel, fake: Exporter, tmp_path: Path) -> None:
+    fake.faults[CPU.slug] = UnavailableError("not installed; pip install it")
+    first, again = list[str](), list[str]()
+    for lines in (first, again):
+        request = DeploymentRequest(small)
+        export_variants((PORTABLE, CPU), small, request, tmp_path, no_progress, lines.append)
+    assert re.fullmatch(r"onnx fp32 portable \(1 of 2\): exported and verified in \d+ s, [\d.]+ MB", first[0])
+    assert first[1] == "onnx fp32 cpu (2 of 2): cannot be had here: not installed; pip install it"
+    assert again[0].startswith("onnx fp32 portable (1 of 2): exported and verified by an earlier run, ")
+
+
 def test_the_accuracy_that_a_precision_misses_is_stated(
     small: BuiltModel, fake: Exporter, tmp_path: Path, verified: ExportResult
 ) -> None:
@@ -155,7 +167,7 @@ def test_a_full_disk_ends_it(small: BuiltModel, fake: Exporter, tmp_path: Path) 
 def test_no_export_begins_after_the_time_is_over(
     small: BuiltModel, fake: Exporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter(range(0, 1000, 40))
+    clock = iter(range(0, 1000, 20))
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
     exported, missing = run(tmp_path, small, (PORTABLE, CPU, SCRIPT), export_seconds=50.0)
     assert [found.variant for found in exported] == [PORTABLE]

@@ -81,7 +81,7 @@ def test_the_manifest_says_that_it_takes_frames(folder: Path) -> None:
         assert str(manifest.signature.inputs[0]) == "frames uint8 (batch, 2, height, width, 3)"
         assert manifest.options["with_preprocess"] is True
         assert manifest.clip_size == (2, 112, 112)
-        assert "with_preprocess True" in inspect(folder / name).facts["options"]
+        assert inspect(folder / name).facts["option with_preprocess"] == "yes"
 
 
 def test_verify_finds_it_right_on_frames_and_videos_of_their_own_size(folder: Path) -> None:

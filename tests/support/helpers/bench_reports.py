@@ -28,7 +28,7 @@ REPORT = BenchReport(
     ),
     loadings=(Loading("c3d.onnx", 2, (0.5, 0.6, 0.7), (0.8, 0.9, 1.0), 0.6, 0.9),),
     rooflines=(Roofline(2, 180e9, "torch, 2048 x 2048", "a/c3d.onnx", (LowerBound(1, 38_500_000_000, 0.428),), ()),),
-    missing=(Skipped("OpenVINO", "not installed; pip install openvino", True),),
+    missing=(Skipped("OpenVINO", "not installed; pip install 'c3d-export[openvino]'", True),),
     method=("a sentence",),
     notes=("a [note]",),
     environment={"processor": "a processor, 2 usable cores", "system": "Linux"},

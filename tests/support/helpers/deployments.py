@@ -33,7 +33,7 @@ def row(
 
 ROWS = (row(FAST, 0.0231, 34.25), row(EXACT, 0.131, 119.0), row(None, 0.41, 130.0), row(STORED, 0.358, 26.0))
 MISSING = (
-    MissingRow("openvino", "not installed; pip install openvino", "unavailable"),
+    MissingRow("openvino", "not installed; pip install 'c3d-export[openvino]'", "unavailable"),
     MissingRow("onnx fp16 portable", "fc6 overflows", "failed"),
 )
 
