@@ -1,0 +1,1 @@
+"""Mutation testing: `benchmarks/mutate.py` runs it."""
