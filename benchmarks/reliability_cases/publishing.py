@@ -99,15 +99,6 @@ class _Scene:
             if found == wanted:
                 load_artifact(next(out.glob(f"*{MANIFEST_SUFFIX}")).with_suffix(""))
                 return f"the {name} set", ""
-        if (
-            all(found.get(name) == digest for name, digest in sets.new.items())
-            and found.items()
-            <= {
-                **sets.old,
-                **sets.new,
-            }.items()
-        ):
-            return "the new set, and old data that the next export removes", ""
         return "mixed", f"holds {sorted(found)}, neither the old set nor the new one"
 
 

@@ -12,6 +12,10 @@ publishes again. The run that changes the folder last sees the final state, so n
 
 Data files that the manifest in place does not list, such as those of the replaced artifact, are moved into the staging
 folder once the disk holds the new set, and come back if another run's manifest lists them. They are removed with it.
+
+A model without a manifest, and its data, are published in the same way (`publish_files`). A list of these files takes
+the manifest's place in the staging folder, and is not published. As no hash in the folder tells such a set's files from
+others, the disk holds the data before the model gets its name.
 """
 
 from __future__ import annotations
@@ -25,7 +29,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.artifacts.files import MANIFEST_SUFFIX, check_integrity, file_entry, manifest_path, read_manifest
+import msgspec
+
+from exporter.artifacts.files import (
+    MANIFEST_SUFFIX,
+    check_integrity,
+    file_entry,
+    has_manifest,
+    manifest_path,
+    read_manifest,
+)
 from exporter.artifacts.manifest import FileEntry, Manifest
 from exporter.errors import ArtifactError, IntegrityError, OutputError
 from exporter.storage import translate_os_errors
@@ -33,6 +46,8 @@ from exporter.trust import CODE_FORMATS, record_written
 from models.paths import fsync, is_plain_name
 from models.temporary import lock_folder, temporary_name
 
+LIST_SUFFIX = ".c3d-export-files"
+"""In a staging folder: after the model's name, the list of the files of a set without a manifest."""
 OLD_DATA = "old-data"
 """In a staging folder: the data files of the artifact that was replaced."""
 ATTEMPTS = 30
@@ -51,20 +66,35 @@ def publish(stage: Path, folder: Path, manifest: Manifest) -> Path:
     """
     if manifest.format in CODE_FORMATS:
         record_written([manifest.files[0].sha256])
-    model = manifest.files[0].path
-    staged_manifest = manifest_path(stage / model)
+    return _publish(_Publication(stage, folder, manifest.files), manifest.to_json())
+
+
+def publish_files(stage: Path, folder: Path, entries: Sequence[FileEntry]) -> Path:
+    """Publish a staged model, the first entry, and its data in `folder`, without a manifest; return the model's path.
+
+    Raises:
+        OutputError: as `publish`.
+    """
+    publication = _Publication(stage, folder, tuple(entries), has_manifest=False)
+    return _publish(publication, msgspec.json.encode(entries).decode())
+
+
+def _publish(publication: _Publication, listing: str) -> Path:
+    stage, folder, model = publication.stage, publication.folder, publication.model
+    if publication.listing.name in publication.entries:
+        raise OutputError(f"cannot publish {model}: {publication.listing.name}, its data file, has a reserved name")
     with translate_os_errors(folder):
-        staged_manifest.write_text(manifest.to_json(), encoding="utf-8")
-        for name in (*(entry.path for entry in manifest.files), staged_manifest.name, "."):
+        publication.listing.write_text(listing, encoding="utf-8")
+        for name in (*publication.entries, publication.listing.name, "."):
             fsync(stage / name)
         fsync(folder)
         with lock_folder(folder):
-            if not _Publication(stage, folder, manifest).complete():
+            if not publication.complete():
                 raise OutputError(
                     f"cannot write to {folder}: other runs publish {model} there at the same time, and the file system "
                     "has no locks; run this one again"
                 )
-        staged_manifest.unlink()  # there is nothing left to complete
+        publication.listing.unlink()  # there is nothing left to complete
     return folder / model
 
 
@@ -77,38 +107,46 @@ def finish(stage: Path, folder: Path) -> bool:
         OSError: the folder cannot be written to.
     """
     settled = True
-    for staged in stage.glob(f"*{MANIFEST_SUFFIX}"):
-        with contextlib.suppress(ArtifactError):
-            manifest = Manifest.from_json(staged.read_bytes())
-            if _is_listed(staged.name, manifest):
-                settled &= _Publication(stage, folder, manifest).resume()
+    for listing in (*stage.glob(f"*{MANIFEST_SUFFIX}"), *stage.glob(f"*{LIST_SUFFIX}")):
+        has_manifest = listing.suffix == MANIFEST_SUFFIX
+        with contextlib.suppress(ArtifactError, msgspec.DecodeError):
+            if has_manifest:
+                entries = Manifest.from_json(listing.read_bytes()).files
+            else:
+                entries = msgspec.json.decode(listing.read_bytes(), type=tuple[FileEntry, ...])
+            if _are_listed(listing, entries):
+                settled &= _Publication(stage, folder, entries, has_manifest=has_manifest).resume()
     return settled
 
 
-def _is_listed(manifest_name: str, manifest: Manifest) -> bool:
-    names = [entry.path for entry in manifest.files]
-    return all(map(is_plain_name, names)) and manifest_name.removesuffix(MANIFEST_SUFFIX) in names
+def _are_listed(listing: Path, entries: Sequence[FileEntry]) -> bool:
+    names = [entry.path for entry in entries]
+    return all(map(is_plain_name, names)) and listing.stem in names
 
 
 @dataclass
 class _Publication:
-    """An artifact on its way from a staging folder to its own.
+    """A model and its data on their way from a staging folder to their own.
 
     Attributes:
         stage: the staging folder.
         folder: the output folder.
-        manifest: lists the files.
+        files: the staged files, the model first.
+        has_manifest: whether a manifest that lists them is published with them.
     """
 
     stage: Path
     folder: Path
-    manifest: Manifest
+    files: tuple[FileEntry, ...]
+    has_manifest: bool = True
 
     def __post_init__(self) -> None:
-        self.entries = {entry.path: entry for entry in self.manifest.files}
+        self.entries = {entry.path: entry for entry in self.files}
         model, *data = self.entries
         self.model = model
-        self.names = (*data, model, manifest_path(Path(model)).name)
+        manifest = manifest_path(self.stage / model)
+        self.listing = manifest if self.has_manifest else self.stage / f"{model}{LIST_SUFFIX}"
+        self.names = (*data, model, *([manifest.name] if self.has_manifest else []))
         self.identities: dict[str, _Identity] = {}
 
     def complete(self) -> bool:
@@ -129,7 +167,7 @@ class _Publication:
         Returns whether that is done, or there is nothing to do.
         """
         self.bring_back()
-        if not _is_complete(self.folder / self.model):
+        if not self._is_complete():
             return not self._has_begun() or self.complete()
         self.set_aside_unlisted()
         return True
@@ -137,6 +175,8 @@ class _Publication:
     def install(self) -> None:
         """Give every file its name in the folder, and have the disk hold that."""
         for name in self.names:
+            if name == self.model and not self.has_manifest:
+                fsync(self.folder)
             self.identities[name] = _install(self.stage / name, self.folder / name)
         fsync(self.folder)
 
@@ -145,15 +185,15 @@ class _Publication:
         with contextlib.suppress(OSError):
             if all(_identity(self.folder / name) == self.identities.get(name) for name in self.names):
                 return True
-        return _is_complete(self.folder / self.model)
+        return self._is_complete()
 
     def set_aside_unlisted(self) -> None:
         """Move data files that the manifest in place does not list into the staging folder.
 
         They are those of the artifact that was replaced, and of runs that ended, or whose set was replaced meanwhile.
         """
-        with contextlib.suppress(ArtifactError):  # another run is changing the set, and does this at its own end
-            listed = [entry.path for entry in read_manifest(manifest_path(self.folder / self.model)).files]
+        listed = self._listed()
+        if listed is not None:
             for path in find_old_data(self.folder / self.model, keep=listed):
                 (self.stage / OLD_DATA).mkdir(exist_ok=True)
                 with contextlib.suppress(FileNotFoundError):
@@ -164,10 +204,33 @@ class _Publication:
         """Move those files back that the manifest in place lists and that are missing."""
         aside = self.stage / OLD_DATA
         if aside.is_dir():
-            with contextlib.suppress(ArtifactError):
-                for entry in read_manifest(manifest_path(self.folder / self.model)).files:
-                    if (aside / entry.path).is_file() and not (self.folder / entry.path).exists():
-                        (aside / entry.path).replace(self.folder / entry.path)
+            listed = self._listed()
+            if listed is None and not self.has_manifest:  # another model without a manifest: it may need any of them
+                listed = [path.name for path in aside.iterdir()]
+            for name in listed or ():
+                if (aside / name).is_file() and not (self.folder / name).exists():
+                    (aside / name).replace(self.folder / name)
+
+    def _listed(self) -> list[str] | None:
+        """Return the files of the set in place; None where nothing tells.
+
+        Then another run is changing the set, and sets aside what is left over at its own end.
+        """
+        with contextlib.suppress(ArtifactError):
+            return [entry.path for entry in read_manifest(manifest_path(self.folder / self.model)).files]
+        if not self.has_manifest and _holds(self.folder / self.model, self.files[0]):
+            return list(self.entries)
+        return None
+
+    def _is_complete(self) -> bool:
+        """Return whether a model, its data and its manifest are in place and belong together."""
+        model = self.folder / self.model
+        if not self.has_manifest and not has_manifest(model):
+            return all(_holds(self.folder / name, entry) for name, entry in self.entries.items())
+        with contextlib.suppress(ArtifactError, IntegrityError):
+            check_integrity(model, read_manifest(manifest_path(model)))
+            return True
+        return False
 
     def _has_begun(self) -> bool:
         """Return whether one of the files is in place, and all are staged and whole."""
@@ -180,14 +243,18 @@ class _Publication:
     def _is_described(self) -> bool:
         """Return whether the manifest in place is this one."""
         with contextlib.suppress(OSError):
-            return (self.folder / self.names[-1]).read_bytes() == (self.stage / self.names[-1]).read_bytes()
+            return manifest_path(self.folder / self.model).read_bytes() == self.listing.read_bytes()
         return False
 
 
 def find_old_data(model: Path, keep: Sequence[str] = ()) -> list[Path]:
     """Return the data files of earlier exports of the same model, to which a new one does not refer."""
-    pattern = re.compile(rf"{re.escape(model.name)}\.[0-9a-f]{{16}}\.data")
-    return [path for path in model.parent.iterdir() if pattern.fullmatch(path.name) and path.name not in keep]
+    return [path for path in model.parent.iterdir() if is_data_name(path.name, model.name) and path.name not in keep]
+
+
+def is_data_name(name: str, model: str) -> bool:
+    """Return whether a file has the name that this tool gives to the data of a model of that name."""
+    return re.fullmatch(rf"{re.escape(model)}\.[0-9a-f]{{16}}\.data", name) is not None
 
 
 def _install(source: Path, target: Path) -> _Identity:
@@ -216,12 +283,4 @@ def _holds(path: Path, entry: FileEntry) -> bool:
     """Return whether a file is the one that an entry of a manifest describes."""
     with contextlib.suppress(OSError):
         return path.stat().st_size == entry.bytes and file_entry(path) == entry
-    return False
-
-
-def _is_complete(model: Path) -> bool:
-    """Return whether a model, its data and its manifest are in place and belong together."""
-    with contextlib.suppress(ArtifactError, IntegrityError):
-        check_integrity(model, read_manifest(manifest_path(model)))
-        return True
     return False

@@ -102,8 +102,8 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
 
     seconds: dict[str, float] = {}
     subject = load_onnx(request.model, request)
-    target = output_path(request, subject)
     data = external_files(subject.path)
+    target = output_path(request, subject, data)
     with timed(seconds, "open"):
         _require_runnable(subject, progress)
     with ExitStack() as stack:

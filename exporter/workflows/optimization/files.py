@@ -12,7 +12,7 @@ from exporter.artifacts.files import MANIFEST_SUFFIX, file_entry, manifest_path
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.provenance import sign_manifest
-from exporter.artifacts.publication import publish
+from exporter.artifacts.publication import is_data_name, publish, publish_files
 from exporter.artifacts.rebuilding import move_manifest
 from exporter.artifacts.store import check_name, staging
 from exporter.errors import ArtifactError, UsageError
@@ -21,7 +21,7 @@ from exporter.load_checks import LoadChecks
 from exporter.output_targets import check_output_folder, check_space
 from exporter.requests import OptimizeRequest
 from exporter.signing import SigningKey
-from exporter.storage import publish_file, translate_os_errors
+from exporter.storage import translate_os_errors
 from models.paths import same_file
 
 SUFFIX = ".onnx"
@@ -49,11 +49,12 @@ def load_onnx(path: Path, checks: LoadChecks | None = None) -> LoadedArtifact:
     return replace(subject, notes=notes)
 
 
-def output_path(request: OptimizeRequest, subject: LoadedArtifact) -> Path:
-    """Return the file to write.
+def output_path(request: OptimizeRequest, subject: LoadedArtifact, data: Sequence[Path]) -> Path:
+    """Return the file to write, for a model with these data files.
 
     Raises:
-        UsageError: not an ONNX file's name, a folder, or a file that a manifest of its own describes.
+        UsageError: not an ONNX file's name, a folder, a file that a manifest of its own describes, or one whose data
+            files would have the names that the model's have.
         OutputError: it cannot be written there, or there is no space.
     """
     target = request.output or subject.path.with_name(f"{subject.path.stem}.optimized{SUFFIX}")
@@ -67,6 +68,13 @@ def output_path(request: OptimizeRequest, subject: LoadedArtifact) -> Path:
         raise UsageError(
             f"{target}: {manifest_path(target).name} beside it describes another artifact; choose another name with -o"
         )
+    if target.name != subject.path.name and same_file(target.parent, subject.path.parent):
+        taken = next((path.name for path in data if is_data_name(path.name, target.name)), None)
+        if taken is not None:
+            raise UsageError(
+                f"{target}: {taken}, which has weights of {subject.path.name}, would be replaced as old data of "
+                f"{target.name}; choose another name with -o"
+            )
     return target
 
 
@@ -80,11 +88,10 @@ def publish_model(
 ) -> tuple[Path, ...]:
     """Move the staged files, the model first in the list, beside each other; return them in place."""
     files = tuple(target.with_name(path.name) for path in staged)
-    if manifest is None:
-        for path in reversed(staged):  # the model last: until then nothing refers to its data
-            publish_file(path, target.with_name(path.name))
-        return files
     entries = tuple(file_entry(path) for path in staged)
+    if manifest is None:
+        publish_files(stage, target.parent, entries)
+        return files
     moved = move_manifest(manifest, subject.path.parent, target.parent)
     moved = replace(moved, files=entries, tensors=record_tensors("onnx", staged[0]))
     publish(stage, target.parent, sign_manifest(moved, sign))

@@ -66,12 +66,20 @@ def _hash(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def find_unlisted_data(folder: Path) -> list[str]:
-    """Return the data files in a folder that the manifest there does not list; none without a manifest."""
-    if not manifest_path(folder / NAME).is_file():
-        return []
-    listed = {entry.path for entry in read_manifest(manifest_path(folder / NAME)).files}
-    return sorted(path.name for path in folder.glob("*.data") if path.name not in listed)
+def list_files(folder: Path) -> list[str]:
+    """Return the files in a folder and its folders, hidden ones too."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+def list_clean(publication: Publication, folder: Path, contents: str) -> dict[str | None, list[str]]:
+    """Return {content: the files that an undisturbed publication leaves, after one of another content}."""
+    folder.mkdir()
+    publication.publish(folder, "y")
+    found: dict[str | None, list[str]] = {}
+    for content in contents:
+        publication.publish(folder, content)
+        found[content] = list_files(folder)
+    return found
 
 
 def read_artifact(folder: Path) -> str | None:
@@ -95,7 +103,7 @@ def _publish_without_manifest(folder: Path, content: str) -> None:
     from exporter.workflows.optimization.files import publish_model
 
     with staging(folder) as stage:
-        files = [stage / NAME, stage / f"{NAME}.{content * 16}.data"]
+        files = [stage / NAME, stage / f"{NAME}.{_hash(content)}.data"]
         for file in files:
             file.write_text(content * 9)
         publish_model(LoadedArtifact(files[0], "onnx", None, ()), stage, files, folder / NAME, None)
@@ -104,7 +112,7 @@ def _publish_without_manifest(folder: Path, content: str) -> None:
 def _read_without_manifest(folder: Path) -> str | None:
     content = _read_one(folder)
     if content is not None:
-        assert (folder / f"{NAME}.{content * 16}.data").read_text() == 9 * content, "damaged or missing data"
+        assert (folder / f"{NAME}.{_hash(content)}.data").read_text() == 9 * content, "damaged or missing data"
     return content
 
 

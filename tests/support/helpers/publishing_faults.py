@@ -18,7 +18,7 @@ from unittest import mock
 from exporter.artifacts import folders
 from exporter.errors import OutputError
 from helpers.power_loss import FUNCTIONS
-from helpers.publications import FILE_SYSTEMS, REFUSED, Publication, find_unlisted_data
+from helpers.publications import FILE_SYSTEMS, REFUSED, Publication, list_clean, list_files
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS)
 REMOVING = ("rmdir", "unlink", "remove")
@@ -72,7 +72,7 @@ def kill_at_each_call(publication: Publication, work: Path, file_system: str = "
     def kill(_name: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    faults = Faults()
+    faults, clean = Faults(), list_clean(publication, work / "clean", "ab")
     for number in itertools.count(1):
         folder = _prepare(publication, work / f"kill-{number}")
         child = os.fork()
@@ -82,9 +82,7 @@ def kill_at_each_call(publication: Publication, work: Path, file_system: str = "
             os._exit(0)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         publication.recover(folder)
-        _examine(publication, folder, f"killed at call {number}", faults)
-        if unlisted := find_unlisted_data(folder):
-            faults.damaged.append(f"killed at call {number}: left behind: {unlisted}")
+        _examine(publication, folder, f"killed at call {number}", faults, clean)
         if code != -signal.SIGKILL:
             faults.calls = number - 1
             if code:
@@ -109,7 +107,7 @@ def fail_at_each_call(
     def refuse(_name: str) -> None:
         raise OSError(code, os.strerror(code))
 
-    faults = Faults()
+    faults, clean = Faults(), list_clean(publication, work / f"clean-{errno.errorcode[code]}-{repeat}", "ab")
     for number in itertools.count(1):
         folder = _prepare(publication, work / f"{errno.errorcode[code]}-{repeat}-{number}")
         where = f"{errno.errorcode[code]} at call {number}"
@@ -126,7 +124,7 @@ def fail_at_each_call(
         if repeat or calls[number - 1] in REMOVING:
             _as_if_ended(folder)
             publication.recover(folder)
-        _examine(publication, folder, f"{where} ({calls[number - 1]})", faults)
+        _examine(publication, folder, f"{where} ({calls[number - 1]})", faults, clean)
     raise AssertionError("unreachable")
 
 
@@ -142,14 +140,18 @@ def _as_if_ended(folder: Path) -> None:
         path.rename(path.with_name(path.name.replace(f"-{os.getpid()}.", "-4194303.")))
 
 
-def _examine(publication: Publication, folder: Path, where: str, faults: Faults) -> None:
+def _examine(
+    publication: Publication, folder: Path, where: str, faults: Faults, clean: dict[str | None, list[str]]
+) -> None:
     try:
         found = publication.read(folder)
+        faults.found[str(found)] += 1
+        if found is None and publication.may_be_missing:
+            publication.publish(folder, "b")
+            found = publication.read(folder)
     except (AssertionError, OSError) as error:
         found = f"{error}"
-    faults.found[str(found)] += 1
-    if found not in ("a", "b", *([None] if publication.may_be_missing else [])):
+    if found not in clean:
         faults.damaged.append(f"{where}: {found or REFUSED}")
-    left = [path.name for path in folder.glob(".c3d-export-*")]
-    if left:
-        faults.damaged.append(f"{where}: left behind: {left}")
+    elif (files := list_files(folder)) != clean[found]:
+        faults.damaged.append(f"{where}: {files} are there with {found}, not {clean[found]}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.errors import OutputError
-from helpers.publications import FILE_SYSTEMS, REFUSED, Publication, find_unlisted_data
+from helpers.publications import FILE_SYSTEMS, REFUSED, Publication, list_clean, list_files
 from helpers.publishing_faults import at_call
 
 COMPLETE, REFUSAL, BUG = 0, 3, 70
@@ -27,7 +27,7 @@ class Races:
     Attributes:
         outcomes: how the processes ended: `complete`, `refused` or `killed`.
         mixed: rounds after which the folder did not hold one complete set.
-        left: rounds after which a temporary file was left, or a data file that the manifest does not list.
+        left: rounds after which other files were there than after an undisturbed publication.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter[str])
@@ -59,15 +59,14 @@ def race(
         seed: of which ones, and when.
     """
     draw = random.Random(seed)
-    races = Races()
+    races, contents = Races(), "".join(chr(ord("a") + number) for number in range(processes))
+    clean = list_clean(publication, work / "clean", f"z{contents}")
     folder = work / "out"
     folder.mkdir()
     publication.publish(folder, "z")
     for _ in range(rounds):
         delays = [draw.uniform(0, 0.02) if draw.random() < killed else None for _ in range(processes)]
-        children = _start(
-            [chr(ord("a") + number) for number in range(processes)], publication, folder, locks, file_system
-        )
+        children = _start(contents, publication, folder, locks, file_system)
         for child, delay in sorted(zip(children, delays, strict=True), key=lambda pair: pair[1] or 0):
             if delay is not None:
                 time.sleep(delay / processes)
@@ -77,14 +76,15 @@ def race(
             races.outcomes[{COMPLETE: "complete", REFUSAL: "refused", -signal.SIGKILL: "killed"}.get(code, "bug")] += 1
         publication.recover(folder)
         try:
-            races.mixed += publication.read(folder) in (None, REFUSED)
+            found = publication.read(folder)
         except (AssertionError, OSError):
-            races.mixed += 1
-        races.left += any(folder.glob(".c3d-export-*")) or bool(find_unlisted_data(folder))
+            found = REFUSED
+        races.mixed += found not in clean
+        races.left += list_files(folder) != clean.get(found)
     return races
 
 
-def _start(contents: list[str], publication: Publication, folder: Path, locks: bool, file_system: str) -> list[int]:
+def _start(contents: str, publication: Publication, folder: Path, locks: bool, file_system: str) -> list[int]:
     """Start a process for each content; they begin together, and their calls interleave."""
     waiting, go = os.pipe()
     children: list[int] = []

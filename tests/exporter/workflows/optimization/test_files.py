@@ -67,6 +67,19 @@ def test_the_same_path_is_replaced(tmp_path: Path) -> None:
     assert not optimize(request(path)).modified
 
 
+def test_data_of_an_earlier_result_are_removed_and_never_those_of_the_input(tmp_path: Path) -> None:
+    path = saved(unet(), tmp_path / "unet.onnx", external=True)
+    stale = tmp_path / f"out.onnx.{'0' * 16}.data"
+    stale.write_bytes(b"of an earlier result")
+    done = optimize(request(path, tmp_path / "out.onnx"))
+    assert sorted(contents(tmp_path)) == sorted(["unet.onnx", "unet.onnx.bin", *(file.name for file in done.files)])
+    (tmp_path / "out.onnx").rename(tmp_path / "renamed.onnx")
+    before = contents(tmp_path)
+    with pytest.raises(UsageError, match="has weights of renamed.onnx"):
+        optimize(request(tmp_path / "renamed.onnx", tmp_path / "out.onnx"))
+    assert contents(tmp_path) == before
+
+
 @pytest.mark.parametrize("external", [False, True], ids=["inline", "external"])
 def test_a_file_under_several_names_is_read_and_its_data_file_is_not(external: bool, tmp_path: Path) -> None:
     path = saved(unet(), tmp_path / "unet.onnx", external=external)
