@@ -17,6 +17,7 @@ import random
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -31,12 +32,15 @@ from exporter.engines.onnxruntime import FLOAT16_CUDA_OPTIONS
 from exporter.formats.held_out import snr_db
 from exporter.requests import ExportRequest
 from exporter.system import environment
-from exporter.types import ParityOptions, PrecisionOptions
+from exporter.types import ComputePrecision, OptimizeOptions, ParityOptions, PrecisionOptions, Target
 from exporter.workflows.export import export
 from models.builder import build
 from models.built_model import BuiltModel
 
 WARM_UP, SHAPE = 5, (3, 16, 112, 112)
+PRECISIONS: tuple[ComputePrecision, ...] = ("fp32", "fp16")
+TARGETS: tuple[Target, ...] = ("portable", "cuda")
+CUDA_GRAPH = {"enable_cuda_graph": "1"}
 Call = Callable[[], torch.Tensor]
 
 
@@ -115,13 +119,19 @@ def onnx_call(path: Path, clips: torch.Tensor, cuda_options: dict[str, str]) -> 
 
 
 def onnx_files(folder: Path) -> dict[str, Path]:
-    """Export the network to ONNX in float32 and float16 for the GPU, verified there."""
+    """Export the network to ONNX in float32 and float16 for each target of a GPU, verified there: {options: file}."""
     files: dict[str, Path] = {}
-    for precision in ("fp32", "fp16"):
-        wanted = PrecisionOptions() if precision == "fp32" else PrecisionOptions(precision)
-        parity = ParityOptions(device="cuda", input_types=("random",))
-        request = ExportRequest(("onnx",), output_dir=folder / precision, precision=wanted, parity=parity)
-        files[precision] = export(request).artifacts[0].path
+    parity = ParityOptions(device="cuda", input_types=("random",))
+    for precision, target in product(PRECISIONS, TARGETS):
+        name = f"{precision} {target}"
+        request = ExportRequest(
+            ("onnx",),
+            output_dir=folder / name,
+            optimize=OptimizeOptions(target),
+            precision=PrecisionOptions(precision),
+            parity=parity,
+        )
+        files[name] = export(request).artifacts[0].path
     return files
 
 
@@ -174,10 +184,11 @@ def main() -> None:
                 for name, call in torch_calls(model, clips)
                 if not (arguments.no_compile and "compiled" in name)
             }
-            for precision, path in files.items():
-                options = FLOAT16_CUDA_OPTIONS if precision == "fp16" else {}
-                calls[f"onnxruntime CUDA {precision}"] = onnx_call(path, clips, options)
-            calls["onnxruntime CUDA fp16, its default options"] = onnx_call(files["fp16"], clips, {})
+            for name, path in files.items():
+                options = FLOAT16_CUDA_OPTIONS if name.startswith("fp16") else {}
+                calls[f"onnxruntime {name}"] = onnx_call(path, clips, options)
+                calls[f"onnxruntime {name}, CUDA graph"] = onnx_call(path, clips, {**options, **CUDA_GRAPH})
+            calls["onnxruntime fp16 portable, its default options"] = onnx_call(files["fp16 portable"], clips, {})
             times = measure(calls, arguments.rounds)
             print(f"\nbatch {batch}, {arguments.rounds} rounds\n| | ms | clips/s | dB |\n|---|---:|---:|---:|")
             for name, milliseconds in sorted(times.items(), key=lambda item: item[1]):

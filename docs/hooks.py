@@ -17,7 +17,7 @@ from mkdocs.structure.files import File, Files
 from exporter.artifacts.manifest import Manifest
 from exporter.cli.main import cli
 from exporter.fault_injection.faults import FAULTS
-from exporter.passes.pipelines import cpu_passes
+from exporter.passes.pipelines import cpu_passes, cuda_passes
 from exporter.types import OptimizeOptions
 from models.checkpoints.readers import READERS
 
@@ -87,8 +87,9 @@ def faults() -> str:
 
 
 def passes() -> str:
-    """Return the table of graph passes, in the order of the `cpu` pipeline."""
-    rows = ((f"`{step.name}`", step.condition, step.reason) for step in cpu_passes(OptimizeOptions("cpu")))
+    """Return the table of graph passes: in the order of the `cpu` pipeline, then those of `cuda`."""
+    steps = (*cpu_passes(OptimizeOptions("cpu")), *cuda_passes())
+    rows = ((f"`{step.name}`", step.condition, step.reason) for step in steps)
     return table(("pass", "applies to", "why"), rows)
 
 

@@ -16,8 +16,10 @@ Device = Literal["cpu", "cuda", "tensorrt"]
 """Where an engine runs: `tensorrt` is onnxruntime's TensorRT provider on the GPU, with CUDA's beside it."""
 DEVICES: tuple[Device, ...] = get_args(Device)
 
-Target = Literal["portable", "cpu"]
+Target = Literal["portable", "cpu", "cuda"]
 TARGETS: tuple[Target, ...] = get_args(Target)
+FASTEST_TARGET: Mapping[Device, Target] = MappingProxyType({"cpu": "cpu", "cuda": "cuda", "tensorrt": "portable"})
+"""{device: the target of the fastest ONNX file there}. TensorRT has rewrites of its own."""
 
 OptimizeFor = Literal["load", "size"]
 """What to prefer where they conflict: `load` a fast session load, `size` a small file."""
@@ -106,7 +108,7 @@ class OptimizeOptions:
     """How an ONNX graph is rewritten.
 
     Attributes:
-        target: `cpu` also does what is only faster on CPUs.
+        target: `cpu` also does what is only faster on CPUs, `cuda` what is only faster in onnxruntime's CUDA provider.
         autotune: choose between variants by measuring them on this machine, not by the cost model.
         optimize_for: a fast session load or a small file, where they conflict.
         weight_dtype: how weights are stored.

@@ -123,7 +123,7 @@ Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 
     type=click.Choice(TARGETS),
     default="portable",
     show_default=True,
-    help="cpu also applies rewrites that are faster only on CPUs.",
+    help="cpu also applies rewrites that are faster only on CPUs, cuda those for onnxruntime's CUDA provider.",
 )
 @optimize_options
 @precision_options

@@ -11,7 +11,7 @@ from exporter.artifacts.manifest import Manifest, OptionValue
 from exporter.calibration_clips import CalibrationClips
 from exporter.stored_tensors import StoredModel
 from exporter.system import library_version
-from exporter.types import BatchProfile, ComputePrecision, FormatName, OptimizeOptions, PrecisionOptions
+from exporter.types import BatchProfile, ComputePrecision, FormatName, OptimizeOptions, PrecisionOptions, Target
 from models.built_model import BuiltModel
 from models.progress import Progress, no_progress
 
@@ -107,8 +107,8 @@ class Format(Protocol):
     """Its model files' suffix, with the dot."""
     precisions: Mapping[ComputePrecision, str]
     """{what it can compute in: empty; what it cannot, and a user may ask for: why, and what to take instead}."""
-    same_for_targets: frozenset[ComputePrecision]
-    """What it computes in without `--target` making a difference to the file."""
+    rewriting_targets: Mapping[ComputePrecision, frozenset[Target]]
+    """{what it computes in: the targets whose file is not the portable one}; none where it is missing."""
     embeds_manifest: bool
     """Whether a model file has room for the manifest; otherwise it is beside the file only."""
     hides_weights: str

@@ -17,7 +17,7 @@ from exporter.formats.onnx_int8 import int8_candidates
 from exporter.onnx_io.stored import read_stored_onnx
 from exporter.passes.tiles import describe_tiles, tile_candidates
 from exporter.stored_tensors import StoredModel
-from exporter.types import ComputePrecision, FormatName
+from exporter.types import ComputePrecision, FormatName, Target
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
 
@@ -42,7 +42,9 @@ class OnnxFormat:
             "bf16": "onnxruntime's CPU provider has no bfloat16 convolution; take --format openvino",
         }
     )
-    same_for_targets: frozenset[ComputePrecision] = frozenset()
+    rewriting_targets: Mapping[ComputePrecision, frozenset[Target]] = MappingProxyType(
+        {"fp32": frozenset({"cpu", "cuda"}), "fp16": frozenset({"cuda"}), "int8": frozenset({"cpu"})}
+    )
     embeds_manifest: bool = True
     hides_weights: str = ""
 
@@ -52,8 +54,8 @@ class OnnxFormat:
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
         """Yield the rewritten graphs with the largest Winograd tiles first, then the graph without Winograd.
 
-        Smaller tiles are slower and round less. Without `--target cpu` the portable graph is the only candidate. In
-        float16 and int8 they are graphs with ever more layers in float32.
+        Smaller tiles are slower and round less. Without `--target` the portable graph is the only candidate. In float16
+        and int8 they are graphs with ever more layers in float32.
         """
         if request.precision.compute == "fp16":
             yield from float16_candidates(model, request)
@@ -63,7 +65,7 @@ class OnnxFormat:
             return
         for optimize in tile_candidates(request.optimize):
             yield Candidate(describe_tiles(optimize), partial(_write, model, replace(request, optimize=optimize)))
-        if request.optimize.target == "cpu":
+        if request.optimize.target != "portable":
             portable = replace(request.optimize, target="portable", autotune=False, optimize_for="size")
             yield Candidate("the portable graph", partial(_write, model, replace(request, optimize=portable)))
 

@@ -19,7 +19,7 @@ from exporter.artifacts.manifest import RAISED_LAYERS, WEIGHT_DTYPE
 from exporter.engines import RuntimeOptions
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.held_out import HeldOut
-from exporter.formats.onnx_graph import NetworkGraph, make_graph, write_graph
+from exporter.formats.onnx_graph import NetworkGraph, add_passes, make_graph, write_graph
 from exporter.passes.raise_layers import Raised, raise_layers
 from models.built_model import BuiltModel
 from models.errors import count
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
+    from exporter.passes.base import PassesResult
     from exporter.passes.float16 import Float16
+    from exporter.types import Target
 
 FLOAT32_LAYERS = "float32_layers"
 """Option: `node: reason` for each node that stays in float32 because float16 cannot represent its values."""
@@ -44,7 +46,9 @@ def float16_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Can
     from exporter.onnx_io.writer import temporary_file
     from exporter.passes.float16 import Float16
 
-    graph = make_graph(model, request)
+    target = request.optimize.target
+    portable = replace(request.optimize, target="portable")
+    graph = make_graph(model, replace(request, optimize=portable))
     clips, required = request.clips, request.precision.required_snr
     if clips is None or required is None:
         yield Candidate(CANDIDATE, partial(_write, graph, Float16(), None, model, request))
@@ -54,13 +58,13 @@ def float16_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Can
     with temporary_file(graph.model) as path:
         ranges = measure_ranges(path, clips.calibration, request.progress)
     first = Float16(ranges)
-    _convert(graph.model, first)
+    _convert(graph.model, first, target)
 
     def measure(raised: frozenset[str]) -> float:
         from exporter.engines.float16_emulation import Float16Emulation
 
-        converted = _convert(graph.model, Float16(ranges, raised))
-        with temporary_file(converted) as path, Float16Emulation(path, RuntimeOptions()) as runtime:
+        converted = _convert(graph.model, Float16(ranges, raised), target)
+        with temporary_file(converted.model) as path, Float16Emulation(path, RuntimeOptions()) as runtime:
             return held_out.lowest_snr(runtime)
 
     for raised in raise_layers(first.layers, measure, required, request.progress):
@@ -102,23 +106,30 @@ def _write(
     folder: Path,
     rejected: tuple[str, ...],
 ) -> WriteResult:
-    converted = _convert(graph.model, step)
+    converted = _convert(graph.model, step, request.optimize.target)
     options, notes = {**graph.options, WEIGHT_DTYPE: "fp16"}, list(graph.notes)
+    if converted.changed:
+        options = {**add_passes(options, converted), "target": request.optimize.target}
+        notes.append(f"onnx: rewritten by {', '.join(converted.changed)}")
     if raised is not None and raised.rows:
         options[RAISED_LAYERS] = raised.entries("fp32")
     notes.append(f"onnx: {count(len(step.layers), 'layer')} compute in float16")
     if step.out_of_range:
         options[FLOAT32_LAYERS] = step.out_of_range
         notes += [f"onnx: stays in float32: {reason}" for reason in step.out_of_range]
-    written = replace(graph, model=converted, options=options, notes=tuple(notes))
+    written = replace(graph, model=converted.model, options=options, notes=tuple(notes))
     return write_graph(written, model, request, folder, rejected)
 
 
-def _convert(model: ir.Model, step: Float16) -> ir.Model:
-    """Return a copy of a model in float16; the weights that stay are shared."""
+def _convert(model: ir.Model, step: Float16, target: Target) -> PassesResult:
+    """Return a copy of a model in float16, rewritten for a target; the weights that stay are shared."""
+    from exporter.passes.base import PassesResult, run_passes
+    from exporter.passes.pipelines import cuda_passes
     from exporter.passes.shapes import infer_shapes
 
     converted = model.clone()
     infer_shapes(converted)
     step(converted)
-    return converted
+    if target != "cuda":
+        return PassesResult(converted, True, (), ())
+    return run_passes(converted, cuda_passes())

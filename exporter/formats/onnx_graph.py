@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import nn
 
+    from exporter.passes.base import PassesResult
+
 SUFFIX = ".onnx"
 
 TORCH_OPSET = 18
@@ -91,6 +93,20 @@ def make_graph(model: BuiltModel, request: WriteRequest) -> NetworkGraph:
             notes.append(f"onnx: rewritten by {passes}" if passes else "onnx: no pass had anything to do")
     libraries = ("onnxruntime",) if request.optimize.autotune else ()
     return NetworkGraph(graph, options, tuple(notes), libraries)
+
+
+def add_passes(options: Mapping[str, OptionValue], result: PassesResult) -> dict[str, OptionValue]:
+    """Return a manifest's options with the passes and decisions of a further list of passes."""
+
+    def entries(key: str) -> list[str]:
+        value = options.get(key)
+        return value if isinstance(value, list) else []
+
+    return {
+        **options,
+        "passes": [*entries("passes"), *result.changed],
+        "decisions": [*entries("decisions"), *map(str, result.decisions)],
+    }
 
 
 def write_graph(

@@ -19,7 +19,7 @@ from exporter.engines import RuntimeOptions
 from exporter.errors import UsageError
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.held_out import HeldOut
-from exporter.formats.onnx_graph import NetworkGraph, make_graph, write_graph
+from exporter.formats.onnx_graph import NetworkGraph, add_passes, make_graph, write_graph
 from exporter.passes.raise_layers import Raised, raise_layers
 from exporter.types import OptimizeOptions
 from models.built_model import BuiltModel
@@ -140,14 +140,12 @@ def _write(
     done = plan.apply(graph.model, quantization.ranges, raised.layers)
     measured = [f"{method}: {decibels:.1f} dB" for method, decibels in quantization.decibels.items()]
     options: dict[str, OptionValue] = {
-        **graph.options,
+        **add_passes(graph.options, done),
         "target": request.optimize.target,
         RANGE_METHOD: quantization.method,
         RANGE_METHODS: measured,
         INT8_FORM: plan.name,
         WEIGHT_DTYPE: "int8",
-        "passes": [*_names(graph.options.get("passes")), *done.changed],
-        "decisions": [str(decision) for decision in done.decisions],
     }
     notes = [*graph.notes, f"onnx: ranges by {quantization.method} ({', '.join(measured)} on the held-out clips)"]
     if quantization.milliseconds:
@@ -161,7 +159,3 @@ def _write(
     libraries = (*graph.libraries, "onnxruntime")
     quantized = replace(graph, model=done.model, options=options, notes=tuple(notes), libraries=libraries)
     return write_graph(quantized, model, request, folder, rejected)
-
-
-def _names(option: OptionValue | None) -> list[str]:
-    return option if isinstance(option, list) else []

@@ -27,7 +27,7 @@ from exporter.openvino_ir import (
     read_ir,
 )
 from exporter.stored_tensors import StoredModel, StoredTensor
-from exporter.types import ComputePrecision, FormatName, OptimizeOptions
+from exporter.types import ComputePrecision, FormatName, OptimizeOptions, Target
 from models.built_model import BuiltModel
 
 SLOW_BFLOAT16 = "openvino: this processor has no bfloat16 instructions, so bf16 is slower here than fp32"
@@ -46,7 +46,7 @@ class OpenVinoFormat:
             "fp16": "OpenVINO computes float16 no faster than float32 on CPUs; take --precision bf16 or int8",
         }
     )
-    same_for_targets: frozenset[ComputePrecision] = frozenset({"bf16", "int8"})
+    rewriting_targets: Mapping[ComputePrecision, frozenset[Target]] = MappingProxyType({"fp32": frozenset({"cpu"})})
     embeds_manifest: bool = True
     hides_weights: str = ""
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,7 +27,7 @@ from exporter.formats.torchscript_variants import (
     random_input,
 )
 from exporter.stored_tensors import StoredModel
-from exporter.types import ComputePrecision, FormatName
+from exporter.types import ComputePrecision, FormatName, Target
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
 
@@ -48,7 +49,7 @@ class Pt2Format:
     suffix: str = ".pt2"
     precisions: Mapping[ComputePrecision, str] = PRECISIONS
 
-    same_for_targets: frozenset[ComputePrecision] = frozenset({"bf16"})
+    rewriting_targets: Mapping[ComputePrecision, frozenset[Target]] = MappingProxyType({"fp32": frozenset({"cpu"})})
     embeds_manifest: bool = True
     hides_weights: str = ""
 

@@ -24,7 +24,7 @@ from exporter.formats.torchscript import MEASURED_OPTION, VARIANT_OPTION
 from exporter.formats.torchscript_variants import Variant, fastest_first, make_variant, measure, random_input
 from exporter.stored_tensors import StoredModel
 from exporter.system import cpu_features
-from exporter.types import ComputePrecision, FormatName
+from exporter.types import ComputePrecision, FormatName, Target
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
 
@@ -57,7 +57,7 @@ class AotiFormat:
     name: FormatName = "pt2-aoti"
     suffix: str = ".aoti.pt2"
     precisions: Mapping[ComputePrecision, str] = PRECISIONS
-    same_for_targets: frozenset[ComputePrecision] = frozenset({"fp32", "bf16"})
+    rewriting_targets: Mapping[ComputePrecision, frozenset[Target]] = MappingProxyType({})
     embeds_manifest: bool = True
     hides_weights: str = "the compiler lays weights out anew, inside of machine code"
 

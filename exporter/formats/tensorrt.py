@@ -19,7 +19,7 @@ from exporter.engines import ENGINES
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.onnx import OnnxFormat
 from exporter.stored_tensors import StoredModel
-from exporter.types import ComputePrecision, FormatName, OptimizeOptions
+from exporter.types import ComputePrecision, FormatName, OptimizeOptions, Target
 from models.built_model import BuiltModel
 
 ONNX = OnnxFormat()
@@ -36,7 +36,7 @@ class TensorRtFormat:
             "bf16": "the engine is built from an ONNX file, which has no bfloat16 form here; take --precision fp16",
         }
     )
-    same_for_targets: frozenset[ComputePrecision] = frozenset({"fp32", "fp16", "int8"})
+    rewriting_targets: Mapping[ComputePrecision, frozenset[Target]] = MappingProxyType({})
     embeds_manifest: bool = False
     hides_weights: str = "an engine holds its weights as its kernels take them"
 

@@ -24,7 +24,7 @@ from exporter.formats.torchscript_variants import (
     script_and_freeze,
 )
 from exporter.stored_tensors import StoredModel
-from exporter.types import ComputePrecision, FormatName
+from exporter.types import ComputePrecision, FormatName, Target
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
 from models.paths import descriptor_path, memory_file
@@ -65,7 +65,7 @@ class TorchScriptFormat:
             "int8": "TorchScript's quantised convolutions were removed from torch; take --format openvino or onnx",
         }
     )
-    same_for_targets: frozenset[ComputePrecision] = frozenset({"bf16"})
+    rewriting_targets: Mapping[ComputePrecision, frozenset[Target]] = MappingProxyType({"fp32": frozenset({"cpu"})})
     embeds_manifest: bool = True
     hides_weights: str = ""
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from exporter.parity.compare import nonfinite_class
 from exporter.parity.tolerance import Tolerance
+from exporter.passes.names import UNBIASED
 from exporter.results import MatchMethod
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def match_layers(values: Layers, float32: Layers, float64: Layers, tolerance: To
     """Return {layer: the value that was matched to it}, without layers that the graph does not contain.
 
     Values within the budget are matched first, whatever their names. Then a value with the name of an unmatched layer
-    is taken for it, unless it is more similar to another unmatched layer. The rest is matched by similarity.
+    is taken for it, unless it is more similar to another unmatched layer. The rest is matched by similarity. Values
+    that a pass left without their bias are no layers.
 
     Args:
         values: the artifact's values, in the order computed.
@@ -59,6 +61,7 @@ def match_layers(values: Layers, float32: Layers, float64: Layers, tolerance: To
         float64: {layer: value of the float64 reference}, in the order computed.
         tolerance: decides each layer's budget.
     """
+    values = {name: value for name, value in values.items() if UNBIASED not in name}
     matcher = _Matcher(values, float32, float64, tolerance, list(values), _indices_by_name(list(values), float64))
     for find in (matcher.by_value, matcher.by_name, matcher.by_similarity):
         matcher.fill(find)

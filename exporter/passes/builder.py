@@ -44,8 +44,8 @@ class Builder:
         self, domain: str, operator: str, step: str, *inputs: ir.Value, **attributes: int | list[int]
     ) -> ir.Value:
         """Make a node `prefix.step` of an operator of `domain` and return its only output."""
-        value = self._tape.op(operator, inputs, attributes, domain=domain, name=self._new_name(step))
-        value.name = self._new_name(f"{step}.out")
+        value = self._tape.op(operator, inputs, attributes, domain=domain, name=self.new_name(step))
+        value.name = self.new_name(f"{step}.out")
         return value
 
     def reshape(self, x: ir.Value, step: str, *shape: int) -> ir.Value:
@@ -68,7 +68,8 @@ class Builder:
             wanted = f"{name}.{number}"
         return add_initializer(self._model, wanted, ir.tensor(values))
 
-    def _new_name(self, step: str) -> str:
+    def new_name(self, step: str) -> str:
+        """Return `prefix.step`, numbered if it is used, for a node or a value."""
         name = unused_name(self._used, f"{self._prefix}.{step}")
         self._used.add(name)
         return name

@@ -142,8 +142,19 @@ class Conv2dMatch:
 
 def match_conv2d(conv: ir.Node) -> Conv2dMatch | None:
     """Return the match of a Conv node, or None if it cannot be computed in 2-D in onnxruntime's blocked layout."""
+    match = match_volumes(conv, ir.DataType.FLOAT)
+    if match is None:
+        return None
+    images = match.channels * match.conv.kernel[0]
+    if images >= VECTOR and images % ALIGNED:
+        return None
+    return None if match.selects and match.size[0] > MAX_FRAMES else match
+
+
+def match_volumes(conv: ir.Node, dtype: ir.DataType) -> Conv2dMatch | None:
+    """Return the match of a Conv node of volumes with weights of a dtype, or None if it cannot be computed in 2-D."""
     weight, shape = constant(conv.inputs[1]), get_shape(conv.inputs[0])
-    if weight is None or weight.dtype != ir.DataType.FLOAT or shape is None:
+    if weight is None or weight.dtype != dtype or shape is None:
         return None
     if str(getattr(conv.inputs[1], "name", "")).startswith(MATRIX_PREFIXES):
         return None  # the transform of a rewritten convolution
@@ -152,12 +163,10 @@ def match_conv2d(conv: ir.Node) -> Conv2dMatch | None:
     window = read_window(conv, tuple(kernel))
     if len(kernel) != AXES or len(size) != AXES or window is None or conv.attributes.get_int("group", 1) != 1:
         return None
-    images = channels * kernel[0]
-    if (images >= VECTOR and images % ALIGNED) or min(window.output_size(size)) < 1:
+    if min(window.output_size(size)) < 1:
         return None
     nodes, pool = _following(conv, window.output_size(size))
-    match = Conv2dMatch(nodes, channels, outputs, size, window, pool)
-    return None if match.selects and size[0] > MAX_FRAMES else match
+    return Conv2dMatch(nodes, channels, outputs, size, window, pool)
 
 
 def _following(conv: ir.Node, convolved: tuple[int, int, int]) -> tuple[tuple[ir.Node, ...], Window | None]:

@@ -15,7 +15,9 @@ from exporter.passes.conv_transpose_as_2d import ConvTransposeAs2d
 from exporter.passes.fold_batch_norm import FoldBatchNorm
 from exporter.passes.fold_weights import FoldWeights
 from exporter.passes.move_transposes import MoveTransposes
+from exporter.passes.pool_before_bias import PoolBeforeBias
 from exporter.passes.prepare import ConstantInitializers, FixSizes, RaiseOpset
+from exporter.passes.tensor_core_stem import TensorCoreStem
 from exporter.passes.winograd.measure import measure_tile_shapes
 from exporter.passes.winograd.rewrite import Winograd, WinogradTime
 from exporter.types import OptimizeOptions
@@ -32,7 +34,11 @@ def build_passes(
         progress: called by passes that measure.
         measurements: where they find and record times; None for this machine's cache.
     """
-    passes = cpu_passes(options, progress, measurements) if options.target == "cpu" else portable_passes()
+    passes = portable_passes()
+    if options.target == "cpu":
+        passes = cpu_passes(options, progress, measurements)
+    elif options.target == "cuda":
+        passes += cuda_passes()
     return passes if options.weight_dtype == "fp32" else [*passes, CompressWeights(options.weight_dtype)]
 
 
@@ -50,6 +56,11 @@ def prepare_passes(shapes: Mapping[str, tuple[int, ...]], *, raise_opset: bool =
 def portable_passes() -> list[GraphPass]:
     """Return passes for every engine: fewer nodes, the same operators."""
     return [LiftConstants(), FoldConstants(), RemoveNoOps(), FoldWeights(), FoldBatchNorm(), RemoveDeadCode()]
+
+
+def cuda_passes() -> list[GraphPass]:
+    """Return passes for onnxruntime's CUDA provider; the last to run, because they depend on the layers' dtype."""
+    return [TensorCoreStem(), PoolBeforeBias()]
 
 
 def cpu_passes(

@@ -21,7 +21,9 @@ def tile_candidates(options: OptimizeOptions) -> Iterator[OptimizeOptions]:
 
 def describe_tiles(options: OptimizeOptions) -> str:
     """Return the name, in messages and manifests, of the graph that these options lead to."""
-    return f"Winograd tiles up to {options.max_tile}" if options.target == "cpu" else "the portable graph"
+    if options.target == "cpu":
+        return f"Winograd tiles up to {options.max_tile}"
+    return "the portable graph" if options.target == "portable" else f"the graph for {options.target}"
 
 
 def has_larger_tiles(decisions: Iterable[Decision]) -> bool:

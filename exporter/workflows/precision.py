@@ -31,6 +31,13 @@ def check_precision(request: ExportRequest) -> None:
             "--precision fp16 with --target cpu: onnxruntime's CPU provider computes float16 convolutions in float32, "
             "which gains nothing, and Winograd's transforms lose too much accuracy; leave --target out for a GPU's file"
         )
+    if request.optimize.target == "cuda" and not any(
+        "cuda" in FORMATS[name].rewriting_targets.get(compute, ()) for name in request.formats
+    ):
+        raise UsageError(
+            "--target cuda rewrites ONNX files in float32 and float16 only: take --format onnx, with --precision fp16 "
+            "for the fastest file"
+        )
     if compute == "fp32":
         for option, given in (
             ("--min-snr", wanted.min_snr is not None),

@@ -26,7 +26,7 @@ from exporter.output_targets import check_output_folder
 from exporter.requests import ExportRequest
 from exporter.storage import translate_os_errors
 from exporter.system import library_version
-from exporter.types import FORMAT_NAMES, FormatName, OptimizeOptions, ParityOptions, Target
+from exporter.types import FASTEST_TARGET, FORMAT_NAMES, FormatName, OptimizeOptions, ParityOptions, Target
 from exporter.video.container import require_pyav
 from models.built_model import BuiltModel
 from models.cache import cache_folder
@@ -176,7 +176,7 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
     engine = find_engine(target_format, options.engine)
     device = engine.choose_device(options.device)
     engine.require_device(device)  # before the checkpoint is read
-    target: Target = "cpu" if device == "cpu" and target_format == "onnx" else "portable"
+    target: Target = FASTEST_TARGET[device] if target_format == "onnx" else "portable"
     progress("reading the checkpoint")
     assert build.weights is not None
     _, raw = read_raw(build.weights, progress, build.expect_sha256)

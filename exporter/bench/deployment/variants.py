@@ -7,9 +7,10 @@ from exporter.bench.deployment.types import MissingRow, Variant
 from exporter.engines import find_engine
 from exporter.errors import UnavailableError
 from exporter.formats import Format
-from exporter.types import WEIGHT_DTYPES, ComputePrecision, Device, FormatName, Target
+from exporter.types import FASTEST_TARGET, WEIGHT_DTYPES, ComputePrecision, Device, FormatName, Target
 
 PRECISION_ORDER: tuple[ComputePrecision, ...] = ("fp32", "int8", "bf16", "fp16")
+PORTABLE: Target = "portable"
 STORING: FormatName = "onnx"
 """The format that has `--weight-dtype`."""
 
@@ -29,7 +30,7 @@ def list_variants(
         device: where they are to run.
         wanted: the formats to try; empty for all.
     """
-    targets: tuple[Target, ...] = ("cpu", "portable") if device == "cpu" else ("portable",)
+    targets = tuple(dict.fromkeys((FASTEST_TARGET[device], PORTABLE)))
     missing: list[MissingRow] = []
     here: dict[FormatName, Format] = {}
     for name, form in formats.items():
@@ -47,9 +48,10 @@ def _computing(formats: Mapping[FormatName, Format], targets: Sequence[Target]) 
     for precision, target, (name, form) in product(PRECISION_ORDER, targets, formats.items()):
         if form.precisions.get(precision) != "":
             continue
-        if precision not in form.same_for_targets:
+        rewriting = form.rewriting_targets.get(precision, frozenset()).intersection(targets)
+        if target in rewriting or (rewriting and target == PORTABLE):
             yield Variant(name, precision, target)
-        elif target == targets[0]:
+        elif not rewriting and target == targets[0]:
             yield Variant(name, precision)
 
 

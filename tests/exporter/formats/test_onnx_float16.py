@@ -20,7 +20,7 @@ from exporter.engines.float16_emulation import Float16Emulation
 from exporter.engines.onnxruntime import OnnxRuntime
 from exporter.formats import FORMATS, WriteRequest, WriteResult
 from exporter.formats.held_out import HeldOut, snr_db
-from exporter.types import DEFAULT_OPSET, OptimizeOptions, PrecisionOptions
+from exporter.types import DEFAULT_OPSET, OptimizeOptions, PrecisionOptions, Target
 from models.built_model import BuiltModel
 from models.specs import OutputSpec, TensorSpec
 
@@ -56,14 +56,14 @@ def clips(*shape: int) -> CalibrationClips:
     return CalibrationClips(drawn[:4], drawn[4:], ("a", "b"), "noise", "0" * 64)
 
 
-def write(folder: Path, model: BuiltModel, min_snr: float = 55.0) -> WriteResult:
+def write(folder: Path, model: BuiltModel, min_snr: float = 55.0, target: Target = "portable") -> WriteResult:
     """Write the first candidate."""
     folder.mkdir(exist_ok=True)
     draft = replace(
         MANIFEST, name="m", network=describe_network(model, ""), signature=model.signature(), preprocessing=None
     )
     wanted = PrecisionOptions("fp16", min_snr)
-    request = WriteRequest("m", draft, DEFAULT_OPSET, OptimizeOptions(), wanted, clips(*SHAPE))
+    request = WriteRequest("m", draft, DEFAULT_OPSET, OptimizeOptions(target), wanted, clips(*SHAPE))
     return next(FORMATS["onnx"].candidates(model, request)).write(folder, ())
 
 
@@ -99,6 +99,19 @@ def test_inputs_outputs_and_names_are_those_of_the_float32_file(plain: WriteResu
 def test_it_is_as_accurate_as_asked_for_on_clips_that_nothing_was_measured_on(plain: WriteResult) -> None:
     assert 55 <= snr(built(), plain.files[0], clips(*SHAPE).held_out) < 90  # float32 would have 120
     assert "raised_layers" not in plain.manifest.options
+
+
+def test_for_cuda_it_has_another_first_layer_and_is_as_accurate(plain: WriteResult, tmp_path: Path) -> None:
+    result = write(tmp_path, built(), target="cuda")
+    assert result.manifest.options["target"] == "cuda"
+    passes = result.manifest.options["passes"]
+    assert isinstance(passes, list)
+    assert passes[-2:] == ["tensor-core-stem", "pool-before-bias"]
+    assert layer_types(result.files[0]) == layer_types(plain.files[0])
+    held = clips(*SHAPE).held_out
+    assert snr(built(), result.files[0], held) == pytest.approx(snr(built(), plain.files[0], held), abs=1.5)
+    convolutions = [node for node in onnx.load(result.files[0]).graph.node if node.op_type == "Conv"]
+    assert [len(onnx.helper.get_node_attr_value(node, "kernel_shape")) for node in convolutions] == [2, 3]
 
 
 def test_the_same_bytes_again(plain: WriteResult, tmp_path: Path) -> None:

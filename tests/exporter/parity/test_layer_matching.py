@@ -58,6 +58,12 @@ def test_similarity_is_searched_between_the_neighbours_only() -> None:
     assert "b" not in found({"1": off, "2": float64["a"], "3": float64["c"]}, float64)
 
 
+def test_a_value_without_its_bias_is_no_layer() -> None:
+    float64 = layers("conv1", "pool1")
+    values = {"conv1.conv.unbiased": float64["conv1"] + 0.1, "pool1.out": float64["pool1"]}
+    assert found(values, float64) == {"pool1": ("pool1.out", "name")}
+
+
 def test_axes_in_another_order() -> None:
     wanted = layers("a", shape=(1, 4, 3, 2, 5))["a"]
     frames = np.moveaxis(wanted, 1, 2).reshape(3, 4, 2, 5)  # (T, C, H, W)

@@ -14,6 +14,11 @@ from exporter.workflows.export import check_request
         (ExportRequest(("onnx",), precision=PrecisionOptions("bf16")), "--precision bf16"),
         (ExportRequest(("torchscript",), precision=PrecisionOptions("int8")), "--precision int8"),
         (ExportRequest(("onnx",), precision=PrecisionOptions("fp16"), optimize=OptimizeOptions("cpu")), "--target cpu"),
+        (ExportRequest(("torchscript",), optimize=OptimizeOptions("cuda")), "--target cuda"),
+        (
+            ExportRequest(("onnx",), precision=PrecisionOptions("int8"), optimize=OptimizeOptions("cuda")),
+            "--target cuda",
+        ),
         (ExportRequest(("onnx",), precision=PrecisionOptions(min_snr=20.0)), "--min-snr"),
         (ExportRequest(("onnx",), precision=PrecisionOptions(min_top1=0.9)), "--min-top1"),
         (ExportRequest(("onnx",), precision=PrecisionOptions(calibration=CalibrationOptions(("a",)))), "--calibrate"),

@@ -6,7 +6,6 @@ from typing import Any, cast
 import pytest
 
 from exporter import engines
-from exporter.bench.deployment.types import Variant
 from exporter.bench.deployment.variants import list_variants
 from exporter.engines import ENGINES
 from exporter.formats import FORMATS, Format
@@ -16,7 +15,13 @@ from exporter.types import FormatName
 @dataclass
 class Fake:
     precisions: dict[str, str] = field(default_factory=lambda: {"fp32": ""})
-    same_for_targets: frozenset[str] = frozenset()
+    rewriting_targets: dict[str, frozenset[str]] = field(
+        default_factory=lambda: {
+            "fp32": frozenset({"cpu", "cuda"}),
+            "fp16": frozenset({"cuda"}),
+            "int8": frozenset({"cpu"}),
+        }
+    )
 
 
 def formats(**given: dict[str, str]) -> dict[FormatName, Format]:
@@ -75,6 +80,15 @@ def test_only_the_formats_asked_for_are_tried() -> None:
 
 def test_on_a_gpu_nothing_is_rewritten_for_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines.Engine, "require_device", lambda *_: None)
-    found, _ = list_variants(formats(onnx={"fp32": "", "fp16": ""}), "cuda")
+    found, _ = list_variants(formats(onnx={"fp32": "", "fp16": "", "int8": ""}), "cuda")
+    assert [str(variant) for variant in found] == [
+        "onnx fp32 cuda",
+        "onnx fp32 portable",
+        "onnx int8 portable",
+        "onnx fp16 cuda",
+        "onnx fp16 portable",
+        "onnx fp32 cuda, fp16 weights",
+        "onnx fp32 cuda, int8 weights",
+    ]
+    found, _ = list_variants(formats(onnx={"fp32": "", "fp16": ""}), "tensorrt")
     assert {variant.target for variant in found} == {"portable"}
-    assert Variant("onnx", "fp16") in found

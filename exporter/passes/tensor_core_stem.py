@@ -1,0 +1,43 @@
+"""First layers of 3-D networks in float16, in a shape that cuDNN computes on tensor cores.
+
+*Given* `y = Conv(x, W, b)` of float16 volumes with C < 8 channels, and the ReLU and the max pool after it. *Result*:
+the same sums, from a 2-D convolution of frames whose taps in time are channels (`exporter.passes.conv3d_as_conv2d`),
+with further taps of zero weight on a frame of zeros, until there is a multiple of 8 channels: 24 for RGB and 3 taps.
+
+cuDNN's tensor-core kernels read eight float16 channels (16 bytes) at once. For a 3-D convolution of three channels, and
+of as many padded to eight, onnxruntime gets a kernel without tensor cores: more than a third of C3D's time on an H200
+(benchmarks/results/gpu.md). *Source*: NVIDIA, Convolutional Layers User's Guide, "Channels In And Out".
+"""
+
+import onnx_ir as ir
+
+from exporter.passes.base import GraphPass, find_nodes, get_opset
+from exporter.passes.conv2d_emit import replace_by_aligned_conv2d
+from exporter.passes.conv2d_pattern import match_volumes
+
+CHANNELS = 8
+"""float16 numbers of 16 bytes, which a tensor core reads at once."""
+MIN_OPSET = 13
+CONV2D = "conv2d"
+
+
+class TensorCoreStem(GraphPass):
+    """A float16 convolution of volumes with few channels becomes a 2-D one with a multiple of 8."""
+
+    name = "tensor-core-stem"
+    condition = (
+        f"A float16 Conv of volumes with one group, constant weights, a known size and fewer than {CHANNELS} channels."
+    )
+    reason = "cuDNN computes it on tensor cores only with a multiple of 8 input channels."
+
+    def rewrite(self, model: ir.Model) -> bool:
+        """See `GraphPass`."""
+        modified = False
+        for conv in find_nodes(model, "Conv"):
+            match = match_volumes(conv, ir.DataType.FLOAT16) if get_opset(model) >= MIN_OPSET else None
+            if match is None or match.channels >= CHANNELS:
+                continue
+            replace_by_aligned_conv2d(model, match, CHANNELS)
+            self.decide(conv, CONV2D, f"taps in time become channels, a multiple of {CHANNELS}")
+            modified = True
+        return modified
