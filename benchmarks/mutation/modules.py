@@ -12,7 +12,13 @@ SUPERVISED = (
     f"{ISOLATION}/test_meter.py",
     "tests/exporter/cli/test_limits.py",
 )
-PICKLE_READING = (f"{PICKLES}/test_reader.py", f"{PICKLES}/test_rules.py", f"{PICKLES}/test_hazards.py")
+PICKLE_READING = (
+    f"{PICKLES}/test_opcodes.py",
+    f"{PICKLES}/test_reader.py",
+    f"{PICKLES}/test_rules.py",
+    f"{PICKLES}/test_hazards.py",
+    f"{PICKLES}/test_joblib.py",
+)
 PUBLISHING = (f"{ARTIFACTS}/test_publication.py", f"{ARTIFACTS}/test_store.py", f"{ARTIFACTS}/test_full_disks.py")
 LOADING = (f"{ARTIFACTS}/test_files.py", f"{ARTIFACTS}/test_loading.py", "tests/exporter/workflows/test_integrity.py")
 MANIFESTS = (f"{ARTIFACTS}/test_manifest.py", f"{ARTIFACTS}/test_manifest_v1.py")
@@ -38,7 +44,6 @@ TESTS: dict[str, tuple[str, ...]] = {
         *PICKLE_READING,
         f"{PICKLES}/test_plain.py",
         f"{PICKLES}/test_arrays.py",
-        f"{PICKLES}/test_joblib.py",
     ),
     "models/checkpoints/pickles/limits.py": (f"{PICKLES}/test_limits.py",),
     "models/checkpoints/pickles/machine.py": PICKLE_READING,

@@ -2,11 +2,13 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from exporter import file_state as file_state_module
 from exporter.errors import IntegrityError
 from exporter.file_state import file_state, hashed_file_state, require_unchanged
 
@@ -77,12 +79,47 @@ def test_a_link_that_points_elsewhere_later(path: Path) -> None:
         require_unchanged([state])
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
-def test_what_is_no_regular_file_is_not_waited_for(make: Callable[[Path], None], path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (os.mkfifo, "it is a pipe"),
+        (os.mkdir, "Is a directory"),
+        (lambda path: path.symlink_to("/dev/zero"), "a device"),
+    ],
+)
+def test_what_is_no_regular_file_is_not_waited_for(make: Callable[[Path], None], reason: str, path: Path) -> None:
     path.unlink()
     make(path)
-    with pytest.raises(OSError, match=r"Is a directory|it is a pipe"):
+    for state in (file_state, hashed_file_state):
+        with pytest.raises(OSError, match=reason):
+            state(path)
+
+
+def test_a_pipe_that_takes_the_files_place_is_not_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def replaced(opened: Path, flags: int) -> int:
+        assert flags & os.O_NONBLOCK
+        opened.unlink()
+        os.mkfifo(opened)
+        return real(opened, flags)
+
+    monkeypatch.setattr(os, "open", replaced)
+    with pytest.raises(OSError, match="it is a pipe"):
         hashed_file_state(path)
+
+
+def test_a_file_that_was_just_written_is_hashed_a_tick_of_the_clock_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(file_state_module, "CLOCK_TICK_NS", 10**12)
+    monkeypatch.setattr(time, "sleep", waits.append)
+    hashed_file_state(path)
+    monkeypatch.setattr(file_state_module, "CLOCK_TICK_NS", 1)
+    hashed_file_state(path)
+    (wait,) = waits
+    assert wait == pytest.approx(1000, abs=60)
 
 
 def test_a_file_that_is_written_to_while_it_is_hashed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

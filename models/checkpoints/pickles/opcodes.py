@@ -42,7 +42,7 @@ def run(machine: Machine) -> object:
         if start >= len(data):
             raise PickleError("it is truncated: it ends without the opcode that ends a pickle") from error
         name = _NAMES.get(data[start])
-        wrong = f"opcode {name} makes no sense" if name else f"{printable(chr(data[start]))!r} is no opcode"
+        wrong = f"opcode {name} makes no sense" if name else f"'{printable(chr(data[start]))}' is no opcode"
         raise PickleError(f"{wrong} at byte {start} of the pickle") from error
 
 

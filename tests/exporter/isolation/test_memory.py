@@ -68,6 +68,8 @@ def test_a_tree_is_found_measured_and_ended() -> None:
         assert found == [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
         assert process.pid in memory.descendants(os.getpid())
         alone = memory.resident_memory(process.pid)
+        by_psutil = psutil.Process(process.pid).memory_info()
+        assert alone == pytest.approx(by_psutil.rss - by_psutil.shared, rel=0.1)
         assert 0 < alone < memory.used_memory(process.pid)
         memory.end_tree(process.pid)
     assert memory.resident_memory(process.pid) == 0
@@ -76,5 +78,15 @@ def test_a_tree_is_found_measured_and_ended() -> None:
 
 def test_without_proc_psutil_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_HAS_CHILDREN", False)
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1, stderr=-3) as process:
-        assert process.pid in memory.descendants(os.getpid())
+    monkeypatch.setattr(memory, "_HAS_PROC", False)
+    monkeypatch.setattr(memory, "_children", lambda _pid: [])
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(1, flush=True); input()'])"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, stderr=-3) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        found = memory.descendants(process.pid)
+        assert len(found) == 1
+        assert {process.pid, *found} <= set(memory.descendants(os.getpid()))
+        memory.end_tree(process.pid)
+    assert memory.resident_memory(process.pid) == 0
+    assert memory.descendants(process.pid) == []

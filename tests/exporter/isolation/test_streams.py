@@ -1,14 +1,16 @@
 """What libraries print never mixes with what the tool prints."""
 
+import io
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from helpers.run import BIN, python
 
-from exporter.isolation.streams import last_line
+from exporter.isolation.streams import Chatter, accept_any_text, last_line
 
 COMMAND = """
 import logging, os, subprocess, sys, warnings
@@ -120,3 +122,25 @@ def test_every_encoding_of_the_output_takes_every_text(encoding: str, tmp_path: 
     shown = name.encode(encoding, "backslashreplace").decode(encoding)
     assert done.stderr.decode(encoding) == f"Error: no such file: {shown}\n"
     assert json.loads(done.stdout.decode("ascii"))["error"]["message"] == f"no such file: {name}"
+
+
+def test_what_an_encoding_does_not_have_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "ascii", errors="strict"))
+    monkeypatch.setattr(sys, "stderr", None)
+    accept_any_text()
+    sys.stdout.write("é")
+    sys.stdout.flush()
+    with sys.stderr:
+        sys.stderr.write("é")
+    assert raw.getvalue() == b"\\xe9"
+
+
+def test_the_end_of_what_libraries_print_is_kept() -> None:
+    chatter = Chatter()
+    assert (chatter.read(), chatter.last_line()) == (True, "")
+    os.write(chatter.writing, b"first\nlast\n")
+    assert chatter.last_line() == "last"
+    os.close(chatter.writing)
+    assert (chatter.read(), chatter.last_line()) == (False, "last")
+    os.close(chatter.reading)

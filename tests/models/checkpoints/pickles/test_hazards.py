@@ -3,6 +3,7 @@
 import enum
 import os
 import pickle
+import re
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ builtins.__import__ runpy.run_path importlib.import_module pty.spawn shutil.rmtr
 _pickle.loads dill.loads torch.load torch.hub.load torch.jit.load numpy.load io.open sys.exit ctypes.CDLL
 operator.attrgetter webbrowser.open urllib.request.urlopen multiprocessing.context.Process code.interact
 torch.serialization.os.system numpy.f2py.os.system types.CodeType marshal.loads pip.main logging.config.dictConfig
-torch.utils.cpp_extension.load concurrent.futures.ProcessPoolExecutor
+torch.utils.cpp_extension.load concurrent.futures.ProcessPoolExecutor theirs.helpers.eval
 """
 
 
@@ -60,13 +61,14 @@ torch.utils.cpp_extension.load concurrent.futures.ProcessPoolExecutor
 def test_names_that_run_code(name: str) -> None:
     module, _, function = name.rpartition(".")
     assert is_hazard(*name.split(".", 1))
-    assert is_hazard(module, function) or "serialization" in name  # a name may lead through a module's imports
+    assert is_hazard(module, function) or re.search("serialization|theirs", name)  # led to through a module's imports
 
 
 @pytest.mark.parametrize(
     "name", ["collections.OrderedDict", "argparse.Namespace", "pathlib.PosixPath", "torch.nn.modules.linear.Linear",
              "torch._utils._rebuild_tensor_v2", "numpy.ndarray", "mmengine.config.Config", "os.stat_result",
-             "datetime.datetime", "omegaconf.dictconfig.DictConfig", "__main__.Config"]
+             "datetime.datetime", "omegaconf.dictconfig.DictConfig", "__main__.Config", "pandas.eval"]
 )  # fmt: skip
 def test_names_that_do_not(name: str) -> None:
     assert not is_hazard(*name.rsplit(".", 1))
+    assert not is_hazard(*name.split(".", 1)) or name.startswith("torch._utils") or "eval" in name

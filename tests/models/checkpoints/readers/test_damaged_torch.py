@@ -140,5 +140,5 @@ def test_more_members_than_a_checkpoint_has(count: int, size: int, tmp_path: Pat
 
 def test_data_in_front_of_the_archive(small: Path) -> None:
     small.write_bytes(small.read_bytes() * 2)
-    with pytest.raises(CheckpointError, match="other data is in front"):
+    with pytest.raises(CheckpointError, match="other data precedes its first member"):
         read_file(small)
