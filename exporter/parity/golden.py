@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 NOTES = "notes"
 """The part of a cached file that holds `GoldenOutputs.notes`."""
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 """Changes when cached files of the same key would hold other numbers, or hold them under other names."""
 
 

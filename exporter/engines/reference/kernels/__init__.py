@@ -38,6 +38,7 @@ KERNELS: dict[tuple[str, str], Kernel] = {
     ("", "LogSoftmax"): softmax.log_softmax,
     ("", "LRN"): normalization.local_response_normalization,
     ("", "LeakyRelu"): elementwise.leaky_relu,
+    ("", "LpNormalization"): normalization.lp_normalization,
     ("", "LpPool"): pooling.lp_pool,
     ("", "MaxPool"): pooling.max_pool,
     ("", "MeanVarianceNormalization"): normalization.mean_variance_normalization,
@@ -48,6 +49,7 @@ KERNELS: dict[tuple[str, str], Kernel] = {
     ("", "QLinearConv"): quantization.qlinear_conv,
     ("", "QuantizeLinear"): quantization.quantize_linear,
     ("", "Relu"): elementwise.relu,
+    ("", "Resize"): resize.resize,
     ("", "Sigmoid"): elementwise.sigmoid,
     ("", "Softmax"): softmax.softmax,
     ("", "Upsample"): resize.upsample,
@@ -107,6 +109,7 @@ DISTRUSTED: dict[tuple[str, str], Callable[[Node], bool]] = {
     ("", "Cast"): _has_narrow_target,
     ("", "CastLike"): _always,  # its target is not known before it runs; it may be a narrow one
     ("", "ConvTranspose"): _always,  # fails on groups
+    ("", "LpNormalization"): _always,  # of order 1 without absolute values
     ("", "MaxPool"): _always,  # fails on several paddings
     ("", "GRU"): _has_sequence_lengths,
     ("", "Hardmax"): _takes_several_axes,

@@ -83,6 +83,13 @@ def local_response_normalization(node: Node, x: Any) -> Any:
     return (to_tensor(x) / (bias + alpha / size * total) ** beta).numpy()
 
 
+def lp_normalization(node: Node, x: Any) -> Any:
+    """Divide by the p-norm along an axis; a norm of 0 gives 0."""
+    axis, p = node.attributes.get("axis", -1), node.attributes.get("p", 2)
+    norm = (np.abs(x) ** p).sum(axis=axis, keepdims=True) ** (1 / p)
+    return np.divide(x, norm, out=np.zeros_like(x), where=norm != 0)
+
+
 def mean_variance_normalization(node: Node, x: Any) -> Any:
     """Normalise over the axes, all but the channels by default; 1e-9 is added to the deviation, as in ONNX."""
     axes = tuple(node.attributes.get("axes") or (0, 2, 3))

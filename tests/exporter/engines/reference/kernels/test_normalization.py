@@ -64,3 +64,9 @@ def test_local_response_normalization(size: int) -> None:
 
 def test_mean_variance_normalization() -> None:
     assert_equal_to_onnxruntime(helper.make_node("MeanVarianceNormalization", ["x"], ["y"]), {"x": X}, opset=13)
+
+
+@pytest.mark.parametrize("attributes", [{}, {"axis": 1, "p": 1}, {"axis": 0, "p": 2}])
+def test_lp_normalization(attributes: dict[str, Any]) -> None:
+    given = {"x": np.concatenate([X, np.zeros_like(X)], axis=2)}
+    assert_equal_to_onnxruntime(helper.make_node("LpNormalization", ["x"], ["y"], **attributes), given)
