@@ -21,6 +21,9 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 FASTEST_TARGET: Mapping[Device, Target] = MappingProxyType({"cpu": "cpu", "cuda": "cuda", "tensorrt": "portable"})
 """{device: the target of the fastest ONNX file there}. TensorRT has rewrites of its own."""
 
+GraphEngine = Literal["onnxruntime", "openvino"]
+"""The engine for whose memory layouts a graph is rewritten."""
+
 OptimizeFor = Literal["load", "size"]
 """What to prefer where they conflict: `load` a fast session load, `size` a small file."""
 OPTIMIZE_FOR: tuple[OptimizeFor, ...] = get_args(OptimizeFor)
@@ -114,6 +117,7 @@ class OptimizeOptions:
         weight_dtype: how weights are stored.
         max_tile: outputs of a Winograd tile along an axis, at most; 2 is more accurate than 4, and slower.
         measure_errors: measure the rounding error of every rewritten layer, about a second each; nothing else changes.
+        engine: the engine for whose memory layouts operators are chosen, with the target `cpu`.
     """
 
     target: Target = "portable"
@@ -122,6 +126,7 @@ class OptimizeOptions:
     weight_dtype: WeightDtype = "fp32"
     max_tile: int = 4
     measure_errors: bool = False
+    engine: GraphEngine = "onnxruntime"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """OpenVINO models for this machine's processor: the graph that OpenVINO runs fastest here, by measurement.
 
-The passes were made for onnxruntime, so that their graphs are candidates here, and no more: in OpenVINO the Winograd
-graph was 1.7 times as fast as the portable one with AVX-512, and another processor may say otherwise.
+The cost model of the passes is that of onnxruntime, so that their graphs are candidates here, and no more: in OpenVINO
+the Winograd graph was 1.7 times as fast as the portable one with AVX-512, and another processor may say otherwise. The
+order of operators in it is OpenVINO's (`exporter.passes.winograd.emit_points`).
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def cpu_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Candida
 
     Only the portable one, where OpenVINO runs it at least as fast.
     """
-    rewritten, *smaller = tile_candidates(replace(request.optimize, weight_dtype="fp32"))
+    rewritten, *smaller = tile_candidates(replace(request.optimize, weight_dtype="fp32", engine="openvino"))
     variants = [_make(model, request, options) for options in (rewritten, OptimizeOptions())]
     clip = (model.without_preprocessing or model).input
     sizes = [size if isinstance(size, int) else 1 for size in clip.shape[1:]]

@@ -75,6 +75,7 @@ def cpu_passes(
             max_tile=options.max_tile,
             measure=partial(measure_tile_shapes, **settings) if options.autotune else None,
             measure_errors=options.measure_errors,
+            engine=options.engine,
         )
         for step in (Winograd, WinogradTime)
     )

@@ -29,13 +29,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.passes.base import add_initializer, constant, display_name, get_opset, remove_unused_initializers
+from exporter.passes.base import add_initializer, constant, display_name, get_opset
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FIRST, IMAGE_FIRST, IMAGE_LAST, LAST
 from exporter.passes.winograd.cook_toom import TAPS
-from exporter.passes.winograd.emit_frames import FramesEmitter
 from exporter.passes.winograd.pattern import IMAGE, ConvMatch
-from exporter.passes.winograd.tile_shape import PLAIN, TileShape
+from exporter.passes.winograd.tile_shape import TileShape
 from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, Tiling, tiling, time_matrix
 
 FRAMES_COPIED = 4
@@ -120,7 +119,7 @@ class WinogradEmitter:
         _, height, width = self.match.size
         n, m = self.tiling.space.points, self.tiling.space.outputs
         x = self._reshape(x, "space.rows", -1, 1, height, width, self.match.inputs)
-        filters = self._matrix(f"space.{m}", _square(self.tiling.space.input).reshape(n * n, 1, n, n, 1))
+        filters = self._matrix(f"space.{m}", space_matrix(self.tiling.space.input).reshape(n * n, 1, n, n, 1))
         (_, top, left), (_, bottom, right), (_, below, beside) = self.match.before, self.match.after, self.tiling.excess
         pads = [top, left, 0, bottom + below, right + beside, 0]
         return self._conv(x, "space", filters, [n, n, 1], strides=[m, m, 1], pads=pads)
@@ -154,9 +153,7 @@ class WinogradEmitter:
         tensor = constant(weight)
         assert weight is not None
         assert tensor is not None
-        matrix = _square(tiles.space.weight)  # (s, 9)
-        if tiles.time is not None:
-            matrix = np.einsum("at,sf->astf", tiles.time.weight, matrix).reshape(-1, TAPS * TAPS * TAPS)  # (a s, 27)
+        matrix = self._points_matrix()
         points, taps = matrix.shape
         part = match.inputs // tiles.parts
         if self.precomputed:
@@ -181,11 +178,18 @@ class WinogradEmitter:
         rows = self._reshape(weight, "weight.taps", 1, 1, *axes[:2], axes[2] * taps)
         return self._op("Conv", "weight", rows, filters, kernel_shape=[1, 1, taps], strides=[1, 1, taps])
 
+    def _points_matrix(self) -> NDArray[np.float64]:
+        """Return the matrix from the taps of a kernel to the points of a tile, (a s, 27), or (s, 9) without time."""
+        matrix = space_matrix(self.tiling.space.weight)
+        if self.tiling.time is None:
+            return matrix
+        return np.einsum("at,sf->astf", self.tiling.time.weight, matrix).reshape(-1, TAPS * TAPS * TAPS)
+
     def _output_transform(self, x: ir.Value) -> ir.Value:
         """(…, s, q, rows K) -> (N, outputs in time, …, outputs in space, rows K)."""
         tiles, m = self.tiling, self.tiling.space.outputs
-        order = _window_order(m) if self.match.pool is not None else list(range(m * m))
-        matrix = np.repeat(_square(tiles.space.output)[order], tiles.parts, axis=1)
+        order = window_order(m) if self.match.pool is not None else list(range(m * m))
+        matrix = np.repeat(space_matrix(tiles.space.output)[order], tiles.parts, axis=1)
         name = f"output.{m}.{tiles.parts}{'.pool' if self.match.pool is not None else ''}"
         inner = tiles.rows * self.match.outputs
         x = self._reshape(x, "output.rows", -1, tiles.space_points * tiles.parts, inner)
@@ -271,22 +275,12 @@ class WinogradEmitter:
         return self._builder.constant(f"winograd.{name}", matrix.astype(np.float32))
 
 
-def replace_conv(model: ir.Model, match: ConvMatch, tile_shape: TileShape, *, precomputed: bool) -> None:
-    """Replace a convolution, with its ReLU and pool, by Winograd operators; the result keeps its name."""
-    old = match.nodes
-    emitter = FramesEmitter if tile_shape.space == PLAIN else WinogradEmitter
-    nodes, value = emitter(model, match, tile_shape, precomputed=precomputed).build()
-    constants = list(match.conv.inputs[1:])
-    ir.convenience.replace_nodes_and_values(model.graph, old[-1], old, nodes, [old[-1].outputs[0]], [value])
-    remove_unused_initializers(model, constants)
-
-
-def _square(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the matrix for both axes of space, rows before columns."""
+def space_matrix(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a matrix of one axis for both axes of space, rows before columns."""
     return np.kron(matrix, matrix).astype(np.float64)
 
 
-def _window_order(outputs: int) -> list[int]:
+def window_order(outputs: int) -> list[int]:
     """Return the order of a tile's outputs in which the four of each 2x2 window are adjacent."""
     half = outputs // 2
     return [

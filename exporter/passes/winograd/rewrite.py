@@ -18,10 +18,11 @@ from exporter.passes.autotune import MIN_GAIN, fastest
 from exporter.passes.base import Decision, GraphPass, display_name, find_nodes, get_opset
 from exporter.passes.conv2d_pattern import given_frames_first, wanted_frames_first
 from exporter.passes.winograd.cost import milliseconds, predict_ms
-from exporter.passes.winograd.emit import replace_conv
 from exporter.passes.winograd.pattern import KERNELS, MIN_OPSET, TIME_KERNEL, ConvMatch, match_conv
+from exporter.passes.winograd.replace import replace_conv
 from exporter.passes.winograd.rounding_error import layer_errors
 from exporter.passes.winograd.tile_shape import DIRECT, TILE_SHAPES, TileShape
+from exporter.types import GraphEngine
 
 Measure = Callable[[ConvMatch, dict[str, TileShape | None], int], dict[str, float]]
 """Measures tile shapes of a convolution (None is the original) at an opset: {tile shape: milliseconds}."""
@@ -61,6 +62,7 @@ class Winograd(GraphPass):
         max_tile: int = 4,
         measure: Measure | None = None,
         measure_errors: bool = False,
+        engine: GraphEngine = "onnxruntime",
     ) -> None:
         """Set the pass up.
 
@@ -69,9 +71,11 @@ class Winograd(GraphPass):
             max_tile: the largest tile along any axis; smaller tiles are more accurate.
             measure: decides instead of the cost model.
             measure_errors: measure the error of every rewritten layer, for `--explain`.
+            engine: the engine for whose memory layouts the operators are chosen; tile shapes do not depend on it.
         """
         super().__init__()
         self.precomputed, self.measure, self.measure_errors = precomputed, measure, measure_errors
+        self.engine: GraphEngine = engine
         self.tile_shapes = [shape for shape in TILE_SHAPES if max(shape.time, shape.space) <= max_tile]
 
     def rewrite(self, model: ir.Model) -> bool:
@@ -90,7 +94,7 @@ class Winograd(GraphPass):
             choice = self._choose(match, get_opset(model))
             self.decisions.append(self._decision(match, choice, get_opset(model)))
             if choice.tile_shape is not None:
-                replace_conv(model, match, choice.tile_shape, precomputed=self.precomputed)
+                replace_conv(model, match, choice.tile_shape, precomputed=self.precomputed, engine=self.engine)
                 modified = True
         return modified
 

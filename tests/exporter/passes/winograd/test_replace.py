@@ -1,0 +1,39 @@
+"""Which operators replace a convolution, by engine and tile shape."""
+
+import onnx_ir as ir
+import pytest
+from helpers.graphs import graph, node, normal
+
+from exporter.passes.base import find_nodes
+from exporter.passes.shapes import infer_shapes
+from exporter.passes.winograd.pattern import ConvMatch, match_conv
+from exporter.passes.winograd.replace import replace_conv
+from exporter.passes.winograd.tile_shape import TileShape
+from exporter.types import GraphEngine
+
+
+@pytest.mark.parametrize(
+    ("engine", "tile_shape", "kernel", "size", "depthwise"),
+    [
+        ("openvino", TileShape(4, 4), 3, 36, True),
+        ("onnxruntime", TileShape(4, 4), 3, 36, False),
+        ("openvino", TileShape(4, 4), 3, 8, False),  # the weights are the left factor of so few tiles
+        ("openvino", TileShape(1, 4), 1, 36, False),  # time is not transformed
+        ("openvino", TileShape(4, 1), 3, 36, False),  # nor is space
+    ],
+)
+def test_depthwise_transforms_are_for_openvino_and_many_tiles(
+    engine: GraphEngine, tile_shape: TileShape, kernel: int, size: int, depthwise: bool
+) -> None:
+    channels = 16
+    conv = node("Conv", "x w", "y", kernel_shape=[kernel, 3, 3], pads=[kernel // 2, 1, 1] * 2)
+    weights = {"w": normal(channels, channels, kernel, 3, 3)}
+    model = graph([conv], {"x": ("n", channels, 4, size, size)}, {"y": ("n", "k", "t", "h", "w")}, weights)
+    held = ir.from_proto(model)
+    infer_shapes(held)
+    match = match_conv(find_nodes(held, "Conv")[0])
+    assert isinstance(match, ConvMatch), match
+    replace_conv(held, match, tile_shape, precomputed=False, engine=engine)
+    groups = {op.attributes.get_int("group", 1) for op in find_nodes(held, "Conv")}
+    assert (channels in groups) == depthwise
+    assert [value.name for value in held.graph.outputs] == ["y"]
