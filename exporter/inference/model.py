@@ -51,7 +51,10 @@ class VideoModel:
         batch: clips in one call.
         fixed_batch: whether the model takes no other number of clips.
         notes: what the user should know about how it runs.
+        checkpoint: what the file was exported from for this run, as the user named it; None for a model file.
     """
+
+    checkpoint: str | None = None
 
     def __init__(
         self,
@@ -193,6 +196,7 @@ class VideoModel:
             preprocessing_inside=self.takes_frames,
             recipe=self.preprocessing.describe(*self.size[1:]),
             mean=self.preprocessing.mean_cube and self.preprocessing.mean_cube.sha256,
+            checkpoint=self.checkpoint,
         )
 
     def __enter__(self) -> Self:

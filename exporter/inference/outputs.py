@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.errors import UsageError, join_limited
@@ -54,7 +54,7 @@ def select_outputs(
     by_name = {output.name: output for output in outputs}
     if missing := [name for name in names if name not in by_name]:
         what = f"{artifact.path.name} does not return {join_limited(missing)}; it returns {join_limited(by_name)}"
-        raise UsageError(f"{what}. {_how_to_return(missing, names, artifact)}")
+        raise UsageError(f"{what}. {_how_to_return(missing, by_name, names, artifact)}")
     return tuple(by_name[name] for name in names)
 
 
@@ -66,17 +66,18 @@ def _network_outputs(artifact: LoadedArtifact) -> tuple[OutputSpec, ...]:
     return parse_settings(network.architecture, network.settings).outputs
 
 
-def _how_to_return(missing: Sequence[str], names: Sequence[str], artifact: LoadedArtifact) -> str:
+def _how_to_return(
+    missing: Sequence[str], returned: Iterable[str], names: Sequence[str], artifact: LoadedArtifact
+) -> str:
     """Return what to do to get the outputs that a model lacks."""
     if artifact.manifest is None:
         return "The tool that wrote the file has to make an output of each"
     possible = [output.name for output in _network_outputs(artifact)]
     if possible and not {*missing} <= {*possible}:
         return f"Its network can return {join_limited(possible)}"
-    return (
-        "Other outputs need another export: "
-        f"c3d-export --format {artifact.format} --weights CHECKPOINT --outputs {','.join(names)}"
-    )
+    outputs = ",".join(dict.fromkeys((*returned, *names)))
+    command = f"c3d-export --format {artifact.format} --weights CHECKPOINT --outputs {outputs}"
+    return f"Other outputs need another export: {command}"
 
 
 def class_outputs(outputs: Sequence[OutputSpec]) -> tuple[OutputSpec, ...]:

@@ -152,6 +152,7 @@ class ModelRecord:
         preprocessing_inside: whether the model file does the preprocessing itself.
         recipe: the profile in one line.
         mean: SHA-256 of the file with a mean for each pixel; None where the profile's mean by channel was used.
+        checkpoint: what the model file was exported from, as the user named it; None where that was a model file.
     """
 
     path: str
@@ -163,6 +164,12 @@ class ModelRecord:
     preprocessing_inside: bool
     recipe: str
     mean: str | None = None
+    checkpoint: str | None = None
+
+    def describe(self) -> str:
+        """Return the file that the user named, its engine and its network, in one line."""
+        file = self.path if self.checkpoint is None else f"{self.checkpoint}, exported,"
+        return f"{file} in {self.engine}{f', {self.network}' if self.network else ''}"
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def print_head(run: FeatureRun, console: Console) -> None:
     model = run.model
     layers = ", ".join(f"{name} ({'x'.join(map(str, shape))})" for name, shape in run.layers.items())
     rows = {
-        "model": f"{model.path} in {model.engine}{f', {model.network}' if model.network else ''}",
+        "model": model.describe(),
         "profile": f"{model.preprocessing}: {'inside the model' if model.preprocessing_inside else model.recipe}",
         "clips": describe_sampling(run.sampling),
         "layer": layers,

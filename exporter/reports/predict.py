@@ -45,8 +45,7 @@ CLIP_CLASSES = 3
 def describe_run(run: PredictRun | PredictResult) -> Iterator[tuple[str, str]]:
     """Yield (label, text) of what decides the numbers."""
     model = run.model
-    network = f", {model.network}" if model.network else ""
-    yield "model", f"{model.path} in {model.engine}{network}"
+    yield "model", model.describe()
     inside = "inside the model" if model.preprocessing_inside else model.recipe
     yield "profile", f"{model.preprocessing}: {inside}"
     yield "clips", describe_sampling(run.sampling)

@@ -270,7 +270,7 @@ def _facts(result: PredictResult) -> tuple[tuple[str, str], ...]:
         ("Preprocessing", run["profile"]),
         *((("SHA-256 of the mean", result.model.mean),) if result.model.mean else ()),
         ("Clips", run["clips"]),
-        ("ScoreType", run["values"]),
+        ("Values", run["values"]),
         ("Time", f"{result.seconds:.1f} s"),
     )
 

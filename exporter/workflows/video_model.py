@@ -78,10 +78,12 @@ def open_model(
     )
     require_pyav()  # before a checkpoint is exported for nothing
     path, notes = find_model(source, options, build, progress)
-    if is_checkpoint(source):
+    exported = is_checkpoint(source)
+    if exported:
         options = replace(options, expect_sha256=None)  # it is the checkpoint's
     model = open_video_model(path, options)
     model.notes = (*notes, *model.notes)
+    model.checkpoint = display_source(source) if exported else None
     return model
 
 

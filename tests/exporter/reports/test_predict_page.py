@@ -90,8 +90,10 @@ def test_the_headline() -> None:
 
 
 def test_how_it_was_made() -> None:
-    shown = Page(predict_page(CASES["one"], MADE)).shown("dd")
+    page = Page(predict_page(CASES["one"], MADE))
+    shown = page.shown("dd")
     assert "artifacts/c3d.onnx in onnxruntime 1.32.0 on the CPU, C3D, 101 classes" in shown
+    assert {"Model", "Preprocessing", "Clips", "Values", "Time"} <= {*page.shown("dt")}
     assert "ab" * 32 in shown
     assert "16 frames, one clip every 16 frames" in shown
 

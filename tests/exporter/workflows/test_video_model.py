@@ -91,7 +91,9 @@ def test_a_checkpoint_is_exported_once(checkpoint: Path, cache: Path, monkeypatc
     assert find_model(checkpoint, replace(OPTIONS, outputs=("fc6",)))[0] == path
     clip = np.random.default_rng(0).normal(0, 50, (3, 16, 112, 112)).astype(np.float32)
     with open_model(checkpoint, OPTIONS) as model:
-        outputs = model.run([clip])
+        outputs, record = model.run([clip]), model.record()
+    assert record.checkpoint == str(checkpoint)
+    assert record.describe().startswith(f"{checkpoint}, exported, in onnxruntime")
     assert {name: rows.shape for name, rows in outputs.items()} == {"logits": (1, 5), "fc6": (1, 64), "fc7": (1, 64)}
 
 
