@@ -77,9 +77,14 @@ def _always(node: Node) -> bool:
     return True
 
 
-def _has_sequence_lengths(node: Node) -> bool:
-    """Return whether a recurrent node has the input that the evaluator ignores."""
-    return len(node.proto.input) > SEQUENCE_LENGTHS and bool(node.proto.input[SEQUENCE_LENGTHS])
+def _is_special_recurrence(node: Node) -> bool:
+    """Return whether a recurrent node has the input or one of the attributes that the evaluator ignores."""
+    lengths = len(node.proto.input) > SEQUENCE_LENGTHS and bool(node.proto.input[SEQUENCE_LENGTHS])
+    usual = ACTIVATIONS[node.proto.op_type]
+    others = any(
+        name.lower() != usual[number % len(usual)] for number, name in enumerate(node.attributes.get("activations", ()))
+    )
+    return lengths or others or any(node.attributes.get(name) for name in ("clip", "input_forget"))
 
 
 def _has_narrow_target(node: Node) -> bool:
@@ -102,6 +107,8 @@ NARROW_TYPES = (
 """Types of few bits for which the specification leaves part of a cast from floats open."""
 SEQUENCE_LENGTHS = 4
 """The number of that input."""
+ACTIVATIONS = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh"), "RNN": ("tanh",)}
+"""{recurrent operator: its activations where it names none}."""
 
 DISTRUSTED: dict[tuple[str, str], Callable[[Node], bool]] = {
     ("", "AveragePool"): _always,  # with ceil_mode and with dilations
@@ -111,11 +118,11 @@ DISTRUSTED: dict[tuple[str, str], Callable[[Node], bool]] = {
     ("", "ConvTranspose"): _always,  # fails on groups
     ("", "LpNormalization"): _always,  # of order 1 without absolute values
     ("", "MaxPool"): _always,  # fails on several paddings
-    ("", "GRU"): _has_sequence_lengths,
+    ("", "GRU"): _is_special_recurrence,
     ("", "Hardmax"): _takes_several_axes,
     ("", "LogSoftmax"): _takes_several_axes,
-    ("", "LSTM"): _has_sequence_lengths,
-    ("", "RNN"): _has_sequence_lengths,
+    ("", "LSTM"): _is_special_recurrence,
+    ("", "RNN"): _is_special_recurrence,
     ("", "Softmax"): _takes_several_axes,
 }
 """Operators for which onnx's reference evaluator 1.23 is wrong, and when: it is tried last."""

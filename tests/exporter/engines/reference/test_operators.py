@@ -55,6 +55,32 @@ def test_casts_to_few_bits_round_as_onnxruntime_does(target: str) -> None:
     assert np.array_equal(y.astype(int) % 2**bits, rounded % 2**bits)
 
 
+@pytest.mark.parametrize(
+    ("operator", "gates", "attributes"),
+    [
+        ("LSTM", 4, {"clip": 0.5}),
+        ("LSTM", 4, {"input_forget": 1}),
+        ("GRU", 3, {"activations": ["HardSigmoid", "Softsign"]}),
+        ("RNN", 1, {"clip": 0.5}),
+    ],
+)
+def test_attributes_of_recurrent_nodes_that_onnx_ignores(operator: str, gates: int, attributes: dict[str, Any]) -> None:
+    generator = np.random.default_rng(0)
+    sizes = {"x": (4, 2, 3), "w": (1, gates * 5, 3), "r": (1, gates * 5, 5)}
+    feeds = {name: generator.standard_normal(size).astype(np.float32) for name, size in sizes.items()}
+    node = helper.make_node(operator, [*feeds], ["y"], hidden_size=5, **attributes)
+    assert_equal_to_onnxruntime(node, feeds, 14, kernel=False)
+
+
+def test_activations_that_are_the_usual_ones_are_computed_in_float64() -> None:
+    generator = np.random.default_rng(0)
+    sizes = {"x": (4, 2, 3), "w": (2, 20, 3), "r": (2, 20, 5)}
+    feeds = {name: generator.standard_normal(size).astype(np.float32) for name, size in sizes.items()}
+    names = ["Sigmoid", "Tanh", "Tanh"] * 2
+    node = helper.make_node("LSTM", [*feeds], ["y"], hidden_size=5, direction="bidirectional", activations=names)
+    assert run(node, feeds)[1].computed_by == operators.IN_ONNX
+
+
 def test_a_kernel_that_does_not_cover_a_form_is_passed_over() -> None:
     assert ("", "MaxPool") in KERNELS
     feeds = {"x": np.zeros((1, 1, 3, 3, 3, 3), np.float32)}
