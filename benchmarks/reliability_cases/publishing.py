@@ -88,7 +88,7 @@ class _Scene:
 
         return work
 
-    def judge(self, kind: FormatName, out: Path) -> tuple[str, str]:
+    def evaluate(self, kind: FormatName, out: Path) -> tuple[str, str]:
         """Return what a reader finds after the next run has cleaned up, and what is wrong with it."""
         recover(out)
         found, sets = _digests(out), self.sets[kind]
@@ -139,7 +139,7 @@ def _kills(run: Run, scene: _Scene) -> Row:
         kind, call, use = cases[number]
         place = scene.begin(kind, number + 1)
         code = run_traced(scene.export(kind, place), place / "log", "-e", f"inject={call}:signal=KILL:when={use}")
-        outcome, failure = scene.judge(kind, place / "out")
+        outcome, failure = scene.evaluate(kind, place / "out")
         if code is None:
             failure = "the export hangs"
         shutil.rmtree(place)
@@ -160,7 +160,7 @@ def _full_disks(run: Run, scene: _Scene) -> Row:
         kind, call, use = cases[number]
         place = scene.begin(kind, number + 1)
         code = run_traced(scene.export(kind, place), place / "log", "-e", f"inject={call}:error=ENOSPC:when={use}")
-        outcome, failure = scene.judge(kind, place / "out")
+        outcome, failure = scene.evaluate(kind, place / "out")
         line = (place / "log" / "stderr").read_text(errors="replace")
         if code == 0 and outcome == "the new set":
             outcome = "exit 0: the call did not matter"

@@ -55,8 +55,8 @@ class Engine:
         library: the Python module it needs, which is also the package's name.
         unsupported_inputs: input types on which it is known to differ from the specification, whatever the artifact.
         in_bench: whether `bench --engines` adds it.
-        emulates: the precision whose arithmetic it emulates, which makes it the default judge of artifacts that compute
-            in it, where no other device is asked for; None for engines that people deploy.
+        emulates: the precision whose arithmetic it emulates, which makes it the default for verifying artifacts that
+            compute in it, where no other device is asked for; None for engines that people deploy.
         extra: the extra of this package that installs the library; "" for what is always installed.
     """
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from exporter.reports.console import describe_phases, make_table, print_field, print_notes, print_raised
 from exporter.reports.formatting import budget_percent, escape, escape_name
 from exporter.results import Comparison, Localization, ParityReport
+from models.errors import count
 
 INPUT_WIDTH = 15
 """Of an input's name in the table of comparisons, such as `saturated+video`, where all columns have `NARROW`
@@ -57,7 +58,7 @@ def print_parity(report: ParityReport, console: Console) -> None:
 
 def _result(report: ParityReport) -> str:
     """Return the result of a report as a line, in rich's markup."""
-    nodes = f"{report.placement.nodes} nodes on {report.placement.device}"
+    nodes = f"{count(report.placement.nodes, 'node')} on {report.placement.device}"
     if report.passed:
         return f"[bold green]passed[/]: {escape(report.tolerance)}; {nodes}"
     failed = [row for row in report.comparisons if not row.passed]

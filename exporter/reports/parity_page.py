@@ -11,6 +11,7 @@ from exporter.reports.formatting import GLOSSARY, budget_percent, error, format_
 from exporter.reports.html import Row, Table, render, thumbnails
 from exporter.reports.parity_charts import histogram_figure, input_figure, layer_figure
 from exporter.results import ParityReport, Ranking
+from models.errors import count
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def _section(report: ParityReport, name: str, level: int) -> dict[str, Any]:
 
 def _facts(report: ParityReport) -> tuple[tuple[str, str], ...]:
     placement = report.placement
-    nodes = f"{placement.nodes} nodes on {placement.device}"
+    nodes = f"{count(placement.nodes, 'node')} on {placement.device}"
     if placement.fallback_nodes:
         nodes += f", {len(placement.fallback_nodes)} of them on another device"
     agreement = (

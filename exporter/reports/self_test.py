@@ -9,6 +9,7 @@ from rich.table import Table
 from exporter.fault_injection.results import FaultResult, Located, Outcome, SampleResult, SelfTestReport
 from exporter.reports.console import make_table
 from exporter.reports.formatting import budget_percent, escape, escape_name
+from models.errors import count
 
 MAX_LISTED = 20
 """Faults of one outcome that are listed; --json has all."""
@@ -30,8 +31,8 @@ def print_self_test(report: SelfTestReport, console: Console) -> None:
         console.print(f"layer    {escape(_name(fault))}: localized at {escape(fault.named or 'no layer')}")
     detected, below, undetected, invalid = (len(report.of(outcome)) for outcome in get_args(Outcome))
     console.print(
-        f"faults   {len(report.faults)} of {report.fault_types} types: {detected} of {detected + undetected} larger "
-        f"than the budget detected, {below} smaller than it"
+        f"faults   {len(report.faults)} of {count(report.fault_types, 'type')}: {detected} of {detected + undetected} "
+        f"larger than the budget detected, {below} smaller than it"
         f"{f', {invalid} that the engine does not run' if invalid else ''}"
     )
     if any(fault.located for fault in report.faults):

@@ -1,4 +1,4 @@
-"""Below float32: what is published is accurate enough on held-out clips, and `verify parity` judges it likewise."""
+"""Below float32: what is published is accurate enough on held-out clips, and `verify parity` compares it with the same minimum."""
 
 import math
 from collections.abc import Generator
