@@ -34,7 +34,7 @@ REPLACED = {
         "FIXED FixedRule flipped FLOOR followers Foreign Form formed found_in fresh frozen FULL gather "
         "GraphOptions growth HalvingPool hash_file heard _held highest hold_against imitates inherited "
         "_initialised INPUT InputPool instead is_rewritten _judge judgement_options Kind kind_of kinds known_by "
-        "LARGER largest_tile _LEAKS LEAST_GAIN _left_alone LIKE likeness _listen listing load_subject load_whole "
+        "LARGER largest_tile _LEAKS LEAST_GAIN _left_alone LIKE likeness _listen load_subject load_whole "
         "LOADED LocalFile LONGEST LONGEST_ANSWER lost matching material MeasuredRule MERGE micro missed Missing "
         "MIXED mixes MOST_CLASSES MOST_LAYERS mount name_canonically _name_like_the_network _named NEAR "
         "NetworkTruth next_best NORMALISATIONS NotTheSameError OLDEST_OPSET _One only_use optimised optimization "
