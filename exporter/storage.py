@@ -64,7 +64,7 @@ def file_name(location: Location) -> str:
 
 
 def open_input(location: Location, what: str = "file", error: type[BadInputError] = BadInputError) -> BinaryIO:
-    """Open a file for reading. It can be seeked in; of a URL only what is read is fetched, where its protocol can.
+    """Open a file as a seekable stream. From a URL only the parts that are read are fetched, if its protocol allows it.
 
     Reading further may raise the same errors.
 
@@ -100,7 +100,7 @@ def _translate_listing(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        raise BadInputError(f"cannot look at {path}: {error.strerror or error}") from error
+        raise BadInputError(f"cannot access {path}: {error.strerror or error}") from error
 
 
 def _check_location(location: Location, local: Callable[[Path], bool], remote: Callable[[str], bool]) -> bool:
@@ -115,7 +115,7 @@ def exists(location: Location) -> bool:
     """Return whether there is a file or folder.
 
     Raises:
-        BadInputError: the system or server does not say.
+        BadInputError: the system or server does not answer.
         UnavailableError: the library of the URL's protocol is not installed.
     """
 
@@ -160,7 +160,7 @@ def list_files(folder: Location) -> list[str]:
 
 
 def is_pattern(location: Location) -> bool:
-    """Return whether a location has one of the signs that `glob` takes for others; a file of that very name is none."""
+    """Return whether a location has wildcards of `glob`, and is not itself the path of a file or folder."""
     path = local_path(location)
     return any(sign in str(location) for sign in "*[") and not (path is not None and path.exists())
 
@@ -194,7 +194,7 @@ def check_url(url: Location) -> None:
     """Check, before a long run, that a URL can be written to, as far as it is known: its protocol, and the server.
 
     Raises:
-        OutputError: the server does not respond, or says no.
+        OutputError: the server does not respond, or refuses.
         UnavailableError: the library of the URL's protocol is not installed.
     """
     from exporter.remote_files import url_exists

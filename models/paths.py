@@ -36,7 +36,7 @@ def require_file(path: Path, what: str, error: type[BadInputError]) -> int:
             raise error(f"not a file: {path}; give the {what} itself")
         return path.stat().st_size
     except OSError as refusal:
-        raise error(f"cannot look at {path}: {refusal.strerror or refusal}") from refusal
+        raise error(f"cannot access {path}: {refusal.strerror or refusal}") from refusal
 
 
 def read_small_file(path: Path, what: str, limit: int, error: type[BadInputError]) -> bytes:

@@ -64,7 +64,7 @@ def read_headers(status: int, headers: Message, resumed: Body | None) -> Body:
     length = _length(headers)
     if status == HTTPStatus.PARTIAL_CONTENT:
         if resumed is None:
-            raise CheckpointError("the server sends a part of it (status 206), which was not asked for")
+            raise CheckpointError("the server sent a part of the file (status 206) although the whole was requested")
         return _rest(headers, length, resumed)
     if status != HTTPStatus.OK:
         raise CheckpointError(f"the server responds {status}, which stands for another content or none")

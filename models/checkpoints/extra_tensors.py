@@ -1,4 +1,4 @@
-"""What is not the network's in a file: every tensor that is left out, and why. None is left out in silence."""
+"""The tensors of a file that are not the network's: each is left out for a reason that is reported, or refused."""
 
 from __future__ import annotations
 
@@ -169,9 +169,10 @@ def describe_kernels(left_out: Mapping[str, Tensor], tensors: Mapping[str, Tenso
     alike = [name for name, tensor in left_out.items() if tensor.shape in own]
     if not alike:
         return ()
-    what = "is the kernel of a convolution" if len(alike) == 1 else "are kernels of convolutions"
+    what = "has the shape" if len(alike) == 1 else "have the shapes"
     return (
-        f"{join_limited(alike, 3)} {what} as C3D's, left out: if one is between its layers, this is another network",
+        f"{join_limited(alike, 3)} {what} of C3D's kernels, left out: if one belongs between C3D's layers, this is "
+        "another network",
     )
 
 

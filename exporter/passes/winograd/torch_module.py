@@ -28,11 +28,11 @@ from exporter.passes.winograd.cook_toom import TAPS, Transforms, transforms, two
 from exporter.passes.winograd.tile_shape import PLAIN, TileShape
 
 MAX_ELEMENTS = 1 << 22
-"""Transformed numbers that are processed at once; more if one tile in time has more, or a quarter of the weights, which
-each part reads again."""
+"""Transformed numbers that are processed at once. A part has more if a single tile in time has more, or if the weights
+have more than four times as many, because each part reads all weights again."""
 TWO_FRAMES = 2
 MIN_TOGETHER = 4
-"""Clips that fit into a part from which on `ExportableWinogradConv` processes all clips of a layer together."""
+"""If at least this many clips fit into a part, `ExportableWinogradConv` processes all clips of the layer together."""
 
 
 class SliceMaxPool(nn.Module):

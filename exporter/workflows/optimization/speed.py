@@ -28,13 +28,13 @@ MIN_SPEEDUP = 1.02
 MIN_VISIT_S = 0.02
 """Seconds for which a model is called in each round, at least once."""
 SLOW_S, VERY_SLOW_S = 6.0, 20.0
-"""Seconds of one visit to both models from which on there are fewer rounds."""
+"""If calling both models in a round takes more seconds than these, there are fewer rounds."""
 ROUNDS, BUDGET_S = 25, 10.0
 """Rounds at most, and seconds after which no further one starts."""
 DECIDED_ROUNDS = 6
-"""Rounds from which on an interval of 95 % can be given, and measuring ends where it decides."""
+"""After this many rounds an interval of 95 % can be given, and measuring ends once it decides."""
 LARGE_BYTES = 1 << 30
-"""Weights from which on only one model is in memory at a time; it is loaded again for each round."""
+"""With more bytes of weights, only one model is in memory at a time, and is loaded again for each round."""
 
 
 @dataclass(frozen=True)

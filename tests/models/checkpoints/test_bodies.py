@@ -60,7 +60,7 @@ def test_a_whole_file(lines: list[str], body: Body) -> None:
         (203, ["Content-Length: 5"], "responds 203"),
         (204, [], "responds 204"),
         (205, [], "responds 205"),
-        (206, ["Content-Range: bytes 0-4/5"], "was not asked for"),
+        (206, ["Content-Range: bytes 0-4/5"], "although the whole was requested"),
     ],
 )
 def test_what_is_not_the_file(status: int, lines: list[str], reason: str) -> None:

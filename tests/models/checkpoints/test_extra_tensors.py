@@ -33,7 +33,7 @@ def test_a_kernel_beside_the_network_that_could_be_one_of_its_layers_is_named(tm
     kernel = torch.zeros(16, 16, 3, 3, 3)
     torch.save(state | {"neck.conv6.weight": kernel, "neck.other.weight": kernel[:, :3]}, tmp_path / "c3d.pth")
     (note,) = (note for note in read_checkpoint(tmp_path / "c3d.pth").notes if "kernel" in note)
-    assert note.startswith("neck.conv6.weight is the kernel of a convolution as C3D's, left out")
+    assert note.startswith("neck.conv6.weight has the shape of C3D's kernels, left out")
 
 
 def test_tensors_outside_the_prefix_are_reported_and_left_out(tmp_path: Path) -> None:
