@@ -95,7 +95,10 @@ def test_a_large_file_has_more_time(server: Script, monkeypatch: pytest.MonkeyPa
         (response(b""), "an empty file"),
         (response(b"<!DOCTYPE html><title>Log in"), "a web page"),
         (response(CONTENT, "200 OK", "Content-Encoding: gzip"), r"encoded \(gzip\)"),
-        (response(CONTENT, "206 Partial Content", f"Content-Range: bytes 0-9/{len(CONTENT)}"), "although the whole was requested"),
+        (
+            response(CONTENT, "206 Partial Content", f"Content-Range: bytes 0-9/{len(CONTENT)}"),
+            "although the whole was requested",
+        ),
         (response(b"", "204 No Content", length=False), "responds 204"),
         (response(CONTENT, "200 OK", "Content-Length: 5", "Content-Length: 6", length=False), "Content-Length"),
         (response(CONTENT, length=False), "does not state the file's length.*#sha256="),
