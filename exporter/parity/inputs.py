@@ -11,7 +11,7 @@ import numpy as np
 from exporter.errors import UsageError, join_limited
 from exporter.parity.arrays import read_npz, split_rows
 from exporter.parity.frame_inputs import draw_frames
-from exporter.parity.input_plan import InputPlan, make_plans, stated_shapes
+from exporter.parity.input_plan import InputPlan, make_plans
 from exporter.parity.input_set import InputSet
 from exporter.parity.input_types import (
     DISCRETE,
@@ -21,6 +21,7 @@ from exporter.parity.input_types import (
     is_float,
     select_input_types,
 )
+from exporter.parity.stated_shapes import stated_shapes
 from exporter.storage import file_name
 from exporter.types import ParityOptions, ValueRange
 from exporter.video.packaged import packaged_frames

@@ -106,6 +106,7 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
     target = output_path(request, subject, data)
     with timed(seconds, "open"):
         _require_runnable(subject, progress)
+        _check_feeds(subject, request)
     with ExitStack() as stack:
         stack.enter_context(file_at_work(subject.path))
         trial = _make_trial(request, subject, target, stack, seconds, progress)
@@ -195,6 +196,15 @@ def _require_runnable(subject: LoadedArtifact, progress: Progress) -> None:
 
         require_whole(subject.path)  # the reason of an engine says less
         raise
+
+
+def _check_feeds(subject: LoadedArtifact, request: OptimizeRequest) -> None:
+    """Refuse a wrong `--feed`, also where nothing is rewritten and so nothing is compared."""
+    from exporter.parity.signatures import read_full_signature
+    from exporter.parity.stated_shapes import check_feeds
+
+    if request.inputs.feeds:
+        check_feeds(read_full_signature(subject, ()), request.inputs)
 
 
 def _signing_notes(request: OptimizeRequest, files: Sequence[Path]) -> tuple[str, ...]:

@@ -10,10 +10,10 @@ from helpers.graphs import graph, node, normal
 from helpers.optimizing import request, saved
 from helpers.parity import FEW
 
-from exporter.errors import ArtifactError, CheckFailedError
+from exporter.errors import ArtifactError, BadInputError, CheckFailedError, UsageError
 from exporter.formats import load_artifact
 from exporter.parity.runnable import require_runnable
-from exporter.types import InputOptions, ParityOptions
+from exporter.types import InputOptions, ParityOptions, ValueRange
 from exporter.workflows.optimize import optimize
 from exporter.workflows.verify import verify_parity
 
@@ -84,3 +84,12 @@ def test_a_file_that_runs_is_copied_where_nothing_is_rewritten(tmp_path: Path) -
     path = saved(graph([node("Relu", "x", "y")], {"x": (2, 3)}, {"y": (2, 3)}, {}), tmp_path / "m.onnx")
     done = optimize(request(path, tmp_path / "new.onnx", verify=False))
     assert done.path.read_bytes() == path.read_bytes()
+
+
+def test_a_wrong_feed_is_refused_where_nothing_is_rewritten(tmp_path: Path) -> None:
+    path = saved(graph([node("Relu", "x", "y")], {"x": (2, 3)}, {"y": (2, 3)}, {}), tmp_path / "m.onnx")
+    np.save(tmp_path / "far.npy", np.full((2, 3), 1e39))
+    for feeds, error in (({"z": ValueRange(0, 1)}, UsageError), ({"x": tmp_path / "far.npy"}, BadInputError)):
+        with pytest.raises(error):
+            optimize(request(path, tmp_path / "new.onnx", inputs=InputOptions(feeds=feeds)))
+    assert not (tmp_path / "new.onnx").exists()
