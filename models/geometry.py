@@ -65,7 +65,7 @@ class _Proposal:
     @property
     def usual(self) -> tuple[int, int, int]:
         time, height, width = (
-            _roundest(lengths, published) for lengths, published in zip(self.ranges, CLIP_SHAPE[1:], strict=True)
+            _usual_length(lengths, published) for lengths, published in zip(self.ranges, CLIP_SHAPE[1:], strict=True)
         )
         return time, height, width
 
@@ -248,7 +248,7 @@ def _lengths(variant: Variant, pool5: Pool5, axis: int, most: int) -> dict[int, 
     return {left: lengths for left, lengths in found.items() if left > 0 and lengths[0] <= most}
 
 
-def _roundest(lengths: range, published: int) -> int:
+def _usual_length(lengths: range, published: int) -> int:
     """Return the published length where it is among `lengths`, otherwise the one that can be halved most often."""
     return published if published in lengths else max(lengths, key=lambda length: length & -length)
 

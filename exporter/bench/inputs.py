@@ -186,7 +186,7 @@ def _find_signature(path: Path, signatures: Sequence[Signature | None], options:
     signature = next((known for known in signatures if known is not None), None)
     if signature is None:
         if not options.shapes:
-            raise UsageError(f"{path}: does not say what it takes; --shape input=1x3x224x224 does, once for each input")
+            raise UsageError(f"{path}: does not state its inputs; give each as --shape input=1x3x224x224")
         specs = tuple(TensorSpec(name, "float32", ("batch", *sizes[1:])) for name, sizes in options.shapes.items())
         signature = Signature(specs, ())
     if not signature.inputs:

@@ -1,8 +1,8 @@
 """What direct convolution could reach at best: a graph's multiply-adds over this machine's matrix product rate.
 
 A direct convolution is a matrix product with its input rearranged, so it computes no faster than the largest matrix
-products do (the compute roof of Williams, Waterman and Patterson, Roofline, CACM 2009). What falls below that time
-computes with fewer multiplications than the graph states.
+products do (the compute roof of Williams, Waterman and Patterson, Roofline, CACM 2009). An engine that takes less
+time computes with fewer multiplications than the graph states.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MIN_SECONDS = 0.2
 """How long each product is repeated; the fastest call counts, because a roof is what the machine can do."""
 
 LARGE = 1024
-"""Elements from which an initialiser is a weight, whose values no shape depends on."""
+"""An initialiser of at least this many elements is a weight, on whose values no shape depends."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 

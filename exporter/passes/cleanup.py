@@ -1,4 +1,4 @@
-"""Removes what computes nothing, so that later passes see the operators that do.
+"""Removes operators without effect, so that later passes find the operators that they look for side by side.
 
 *Given* a graph as exporters write it: constants as nodes, Identity and Dropout without effect, arithmetic on constants,
 nodes and weights that no output needs. *Result*: the same function without them. *Algebra*: Dropout without training is

@@ -75,7 +75,9 @@ def verify_parity(
         raise UsageError("--map needs --against FILE: the inputs and outputs of a network have names of their own")
     if isinstance(options.against, Path):
         if reference is not None and reference != BuildOptions():
-            raise UsageError("--weights and its like describe a network; with --against FILE, that file is compared")
+            raise UsageError(
+                "--weights and related options describe a network; with --against FILE, that file is compared"
+            )
         if ray is not None:
             raise UsageError(NETWORK_ONLY)
         other = load_artifact(options.against, LoadChecks(trust=options.trust))

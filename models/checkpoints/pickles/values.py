@@ -98,7 +98,7 @@ class LargeText:
             try:
                 self._latin1 = self._transcode()
             except UnicodeError as error:
-                raise PickleError("a text that should stand for bytes is damaged") from error
+                raise PickleError("a text that encodes bytes is damaged") from error
         return self._latin1
 
     def _transcode(self) -> memoryview:

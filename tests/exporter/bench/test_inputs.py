@@ -75,7 +75,7 @@ def test_an_archive_without_a_manifest_takes_what_the_user_or_another_artifact_s
     assert feeds.sizes(5) == {"x": (5, 3, 8)}
     beside = make_feeds(archive, "torchscript", [None, taking(one("n", 3, 9))], InputOptions())
     assert beside.sizes(5) == {"x": (5, 3, 9)}
-    with pytest.raises(UsageError, match="does not say what it takes; --shape"):
+    with pytest.raises(UsageError, match="does not state its inputs; give each as --shape"):
         make_feeds(archive, "torchscript", [None], InputOptions())
 
 

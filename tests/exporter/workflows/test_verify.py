@@ -59,7 +59,7 @@ def test_fail_fast_stops_at_the_first_failure(theirs: Path, tmp_path: Path) -> N
 
 
 def test_invalid_options_are_refused_before_anything_runs(theirs: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--weights and its like"):
+    with pytest.raises(UsageError, match="--weights and related options"):
         verify_parity([theirs], ParityOptions(against=theirs), BuildOptions(weights="c3d.pth"))
     with pytest.raises(UsageError, match="--shape needs --against FILE"):
         verify_parity([theirs], ParityOptions(inputs=InputOptions({"x": (1, 2)})))

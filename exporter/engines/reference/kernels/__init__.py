@@ -130,4 +130,4 @@ DISTRUSTED: dict[tuple[str, str], Callable[[Node], bool]] = {
 SLOW: frozenset[tuple[str, str]] = frozenset(
     {("", "DeformConv"), ("", "GridSample"), ("", "NonMaxSuppression"), ("", "RoiAlign")}
 )
-"""Operators for which it takes Python's time for every element: onnxruntime in float64 is tried first."""
+"""Operators that it computes element by element in Python: onnxruntime in float64 is tried first."""
