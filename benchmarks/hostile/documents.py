@@ -132,8 +132,6 @@ def ir_cases() -> Iterator[Case]:
         "utf16": lambda: IR.format(LAYER.format(1)).replace('version="1.0"', 'version="1.0" encoding="UTF-16"'),
     }  # fmt: skip
     for name, ir in irs.items():
-        codes = (
-            (1,) if name in ("names", "shape") else (3,)
-        )  # XML that is read: what fails is that its weights are missing
-        yield text(f"ir-{name}.xml", ir, INSPECT, codes)
-        yield text(f"ir-{name}.v.xml", ir, ("verify", "parity", "{}", "--against", "ok.onnx"), codes)
+        read = name in ("names", "shape")  # only the weights are missing: described, and not run
+        yield text(f"ir-{name}.xml", ir, INSPECT, (0,) if read else (3,))
+        yield text(f"ir-{name}.v.xml", ir, ("verify", "parity", "{}", "--against", "ok.onnx"))

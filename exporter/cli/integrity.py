@@ -49,12 +49,12 @@ def integrity_command(
     from exporter.workflows.integrity import verify_integrity
     from exporter.workflows.targets import find_integrity_targets, find_targets
 
-    named = find_targets(artifacts, find_integrity_targets)
+    refused: list[C3DExportError] = []
+    named = find_targets(artifacts, find_integrity_targets, refused.append)
     if junit:
         check_output_file(junit, "--junit", (*named, *map(manifest_path, named)))
-    refused: list[C3DExportError] = []
     with progress_on_terminal() as progress:
-        refuse = refused.append if len(named) > 1 else None
+        refuse = refused.append if len(named) + len(refused) > 1 else None
         reports = verify_integrity(named, progress=progress, refuse=refuse, **options)
     show(reports, lambda reports: add_errors(integrity_to_dict(reports), refused), print_integrity, as_json=as_json)
     code = report_refused(refused)

@@ -14,13 +14,14 @@ from exporter.isolation.supervisor import can_supervise
 from exporter.isolation.worker import set_max_memory, set_timeout
 from exporter.types import DEVICES, OPTIMIZE_FOR, WEIGHT_DTYPES, BatchProfile, InputOptions, ValueRange
 from models.config import OUTPUTS
+from models.text import format_memory
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Options = TypeVar("Options")
 
 MAX_SEED = 2**63
-MIN_MEMORY = 1_000_000
-"""Bytes: no command gets by with less, so that a smaller number lacks its unit."""
+MIN_MEMORY = 100_000_000
+"""Bytes: with less, a command ends before it has read a file; `verify integrity` of a small one takes nearly that."""
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
 PATH = click.Path(path_type=Path)
@@ -136,7 +137,8 @@ def parse_size(value: str) -> int:
     size = int(float(number) * (1024 if binary else 1000) ** ("KMGT".find(prefix.upper()) + 1 if prefix else 0))
     if size < MIN_MEMORY:
         raise click.BadParameter(
-            f"{value!r}: {size:,} bytes are less than any command takes; write the unit: {number}GB or {number}MB"
+            f"{value!r}: any command takes {format_memory(MIN_MEMORY)} before it has read a file; give that or more"
+            f"{'' if prefix else f', with the unit: {number}GB or {number}MB'}"
         )
     return size
 

@@ -80,13 +80,13 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
     parity_options = take(ParityOptions, options)
     reference = take_build_options(options)
     against = [parity_options.against] if isinstance(parity_options.against, Path) else []
-    named = find_targets(artifacts, find_artifacts)
+    refused: list[C3DExportError] = []
+    named = find_targets(artifacts, find_artifacts, refused.append)
     _require_writable(files, (*named, *map(manifest_path, named), *against))
     check_growth(max_growth)
-    refused: list[C3DExportError] = []
     with progress_on_terminal() as progress:
         before = read_baseline(baseline) if baseline else None
-        refuse = refused.append if len(named) > 1 else None
+        refuse = refused.append if len(named) + len(refused) > 1 else None
         reports = verify_parity(named, parity_options, reference, progress, ray, refuse)
     if before is not None:
         reports = check_baseline(before, max_growth, reports)

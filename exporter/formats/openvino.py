@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from exporter.artifacts.files import sha256_file
 from exporter.artifacts.manifest import Manifest
-from exporter.errors import IntegrityError, UnavailableError
+from exporter.errors import ArtifactError, IntegrityError, UnavailableError
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.onnx_graph import make_graph
 from exporter.formats.openvino_model import add_preprocessing, convert, has_bfloat16, write_model
@@ -81,11 +81,13 @@ class OpenVinoFormat:
         """Return the manifest in the XML file, after comparing the other file's hash with the one stated there.
 
         Raises:
-            IntegrityError: the `.bin` file is missing, or is that of another model.
+            IntegrityError: the `.bin` file is missing, or is not the one whose hash the model states.
+            ArtifactError: it is missing, and the model states no hash.
         """
         found = read_ir(path)
         if fault := weights_fault(found):
-            raise IntegrityError(f"{path}: its weights are in {fault}")
+            error = IntegrityError if states_weights_hash(found) else ArtifactError
+            raise error(f"{path}: its weights are in {fault}")
         return read_ir_manifest(found)
 
     def read_stored(self, path: Path) -> StoredModel:
@@ -109,6 +111,11 @@ def read_ir_manifest(model: IrModel) -> Manifest | None:
     return None if text is None else Manifest.from_json(text, f"{model.path} (rt_info)")
 
 
+def states_weights_hash(model: IrModel) -> bool:
+    """Return whether a model says which file its weights are in, as those of this tool do."""
+    return SHA256_INFO in model.rt_info
+
+
 def weights_fault(model: IrModel) -> str | None:
     """Return what is wrong with the file of a model's weights: missing, or that of another model; None if nothing is.
 
@@ -116,7 +123,7 @@ def weights_fault(model: IrModel) -> str | None:
     """
     path, expected = model.weights_path, model.rt_info.get(SHA256_INFO)
     if not path.is_file():
-        return f"{path.name}, which is missing"
+        return f"{path.name}, which is missing; copy both files together"
     if expected is not None and sha256_file(path) != expected:
         return f"{path.name}, which is of another model: its SHA-256 is not {expected[:16]}…; copy both files together"
     return None

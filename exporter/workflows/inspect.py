@@ -18,7 +18,7 @@ from exporter.errors import ArtifactError, CheckpointError, IntegrityError, Usag
 from exporter.file_state import require_unchanged
 from exporter.formats import FORMATS, Format, find_format
 from exporter.formats.onnx import embedded_manifest
-from exporter.formats.openvino import read_ir_manifest, weights_fault
+from exporter.formats.openvino import read_ir_manifest, states_weights_hash, weights_fault
 from exporter.formats.openvino_model import HINT_OPTION
 from exporter.formats.pt2 import program_facts
 from exporter.formats.pt2_aoti import package_facts
@@ -213,7 +213,7 @@ def _openvino(path: Path) -> Inspection:
     if embedded is not None:
         facts["compile with"] = f"{PRECISION_HINT}={embedded.options.get(HINT_OPTION)}"
     found = _artifact(path, "OpenVINO model", facts, model.constants, embedded)
-    if fault is not None and found.integrity in (None, "ok"):
+    if fault is not None and states_weights_hash(model) and found.integrity in (None, "ok"):
         found = replace(found, integrity=f"its weights are in {fault}")
     return found
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exporter.artifacts.files import MANIFEST_SUFFIX, has_manifest
 from exporter.artifacts.store import recover
-from exporter.errors import ArtifactError
+from exporter.errors import ArtifactError, Refuse, refuse_one
 from exporter.formats import find_format
 from exporter.formats.torchscript import is_torchscript_archive
 from exporter.openvino_ir import WEIGHTS_SUFFIX
@@ -16,12 +16,15 @@ FOLDER = Path("artifacts")
 """Where exports go by default."""
 
 
-def find_targets(named: Sequence[Path], find: Callable[[Path], tuple[Path, ...]]) -> tuple[Path, ...]:
+def find_targets(
+    named: Sequence[Path], find: Callable[[Path], tuple[Path, ...]], refuse: Refuse | None = None
+) -> tuple[Path, ...]:
     """Return the named files and the artifacts in named folders; those in ./artifacts if nothing is named.
 
     Args:
         named: files and folders.
         find: returns the artifacts in a folder.
+        refuse: called with the error of a folder that is one of several names; None raises it.
 
     Raises:
         ArtifactError: there are none in a folder.
@@ -30,7 +33,8 @@ def find_targets(named: Sequence[Path], find: Callable[[Path], tuple[Path, ...]]
     def expand() -> Iterator[Path]:
         for path in named or (FOLDER,):
             if path.is_dir() or not named:
-                yield from find(path)
+                with refuse_one(refuse if len(named) > 1 else None):
+                    yield from find(path)
             else:
                 yield path
 

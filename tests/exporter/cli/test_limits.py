@@ -37,6 +37,7 @@ def test_every_command_that_reads_a_file_has_both(command: click.Command) -> Non
         ("--max-memory", "0"),
         ("--max-memory", "many"),
         ("--max-memory", "8"),
+        ("--max-memory", "99MB"),
     ],
 )
 def test_what_is_no_limit_is_wrong_usage(

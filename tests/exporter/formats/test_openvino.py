@@ -12,6 +12,7 @@ import pytest
 import torch
 from helpers.exported import NARROW
 from helpers.framed import small
+from helpers.openvino_files import MODEL, save
 
 from exporter.artifacts.files import sha256_file
 from exporter.engines import RuntimeOptions, find_engine
@@ -241,3 +242,13 @@ def test_a_damaged_file_is_an_artifact_error(tmp_path: Path) -> None:
     (tmp_path / "m.bin").write_bytes(b"")
     with pytest.raises(ArtifactError, match="m.xml: not an OpenVINO model"):
         load_artifact(tmp_path / "m.xml")
+
+
+def test_another_tools_model_without_its_weights_is_described_and_not_run(tmp_path: Path) -> None:
+    path = save(tmp_path, MODEL.replace("{weight}", "f32"))
+    path.with_suffix(".bin").unlink(missing_ok=True)
+    with pytest.raises(ArtifactError, match="m.bin, which is missing; copy both files"):
+        load_artifact(path)
+    found = inspect(path)
+    assert found.integrity is None
+    assert "m.bin, which is missing" in found.facts["weights file"]

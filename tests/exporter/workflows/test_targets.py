@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from exporter.errors import ArtifactError
+from exporter.errors import ArtifactError, C3DExportError
 from exporter.workflows.targets import find_artifacts, find_integrity_targets, find_targets
 
 
@@ -35,6 +35,11 @@ def test_a_folder_without_any(
 ) -> None:
     with pytest.raises(ArtifactError, match=f"no artifacts in {folder}/none; make one with c3d-export --format onnx"):
         find_targets((folder / "none",), find)
+    refused: list[C3DExportError] = []
+    assert find_targets((folder / "none", Path("x.onnx")), find, refused.append) == (Path("x.onnx"),)
+    assert [type(error) for error in refused] == [ArtifactError]
+    with pytest.raises(ArtifactError, match="no artifacts"):  # the only one named
+        find_targets((folder / "none",), find, refused.append)
     monkeypatch.chdir(folder / "none")
     with pytest.raises(ArtifactError, match=r"no artifacts in \./artifacts"):
         find_targets((), find)
