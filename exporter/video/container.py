@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
@@ -185,14 +186,13 @@ class FileFrames:
                     buffer_size=BUFFER_BYTES,
                     metadata_errors="replace",
                     options=options,
-                    io_open=self._refuse_other_files,
+                    # no method: the container would refer to this object, and both and the decoder's frames would stay
+                    # in memory until Python's garbage collector finds them
+                    io_open=partial(_refuse_other_files, self._source.name),
                 )
             )
         except (FFmpegError, OSError, ValueError) as error:
             self._refuse("not a video that can be decoded", error)
-
-    def _refuse_other_files(self, url: str, *_: Any) -> NoReturn:
-        raise VideoError(f"{self._source.name}: refers to other files ({url}), which are not opened")
 
     def _refuse(self, what: str, error: Exception) -> NoReturn:
         """Raise the error of a video; where the operating system failed to read the file, not FFmpeg, as just that."""
@@ -235,6 +235,10 @@ class FileFrames:
         codec.options = {"max_pixels": str(MAX_PIXELS)}
         codec.thread_type = "FRAME" if stream.codec.intra_only else "NONE"
         codec.thread_count = MAX_THREADS if stream.codec.intra_only else 1
+
+
+def _refuse_other_files(name: str, url: str, *_: Any) -> NoReturn:
+    raise VideoError(f"{name}: refers to other files ({url}), which are not opened")
 
 
 def _open_file(source: Source) -> BinaryIO:

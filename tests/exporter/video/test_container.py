@@ -1,9 +1,11 @@
 """What is no video, and what a video may not do."""
 
+import gc
 import os
 import re
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import av
@@ -17,6 +19,7 @@ from exporter.video import container
 from exporter.video.reader import open_video
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
+from exporter.video.types import VideoSummary
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
 
@@ -113,6 +116,20 @@ def test_a_disk_that_fails_while_a_video_is_read(reads: int, tmp_path: Path, mon
 
     monkeypatch.setattr(container, "open_input", lambda *_: Failing())
     assert opening(path) == "a: cannot be read: Input/output error"
+
+
+def test_a_video_that_is_closed_is_freed_at_once(tmp_path: Path) -> None:
+    """Its decoder holds frames: of a folder of images in 8K, or many videos, those of each would add up."""
+    path = write_video(tmp_path / "a.mkv", noise(3))
+    gc.disable()
+    try:
+        with container.FileFrames(Source(str(path), "a"), VideoSummary()) as video:
+            assert next(video.read()).width == 48
+        closed = weakref.ref(video)
+        del video
+        assert closed() is None
+    finally:
+        gc.enable()
 
 
 PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n"
