@@ -155,7 +155,7 @@ class OnnxRuntime(OnnxFileRuntime):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Say what float16 is worth on the CPU and needs on a GPU, and what int8 costs that each run dequantises."""
+        """State what float16 results of a CPU prove, the CUDA options for float16, and the int8 layers that are dequantised."""
         from exporter.onnx_io.layer_types import has_float16_layers
 
         if self.options.all_outputs or self.options.extra_outputs:
