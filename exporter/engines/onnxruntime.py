@@ -155,7 +155,7 @@ class OnnxRuntime(OnnxFileRuntime):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """State what float16 results of a CPU prove, the CUDA options for float16, and the int8 layers that are dequantised."""
+        """State what float16 on a CPU proves, the CUDA options for float16, and which int8 layers are dequantised."""
         from exporter.onnx_io.layer_types import has_float16_layers
 
         if self.options.all_outputs or self.options.extra_outputs:

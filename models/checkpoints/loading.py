@@ -81,7 +81,7 @@ def _check_names(
     unexpected = [name for name in given if name not in wanted]
     if unexpected and all(name.startswith("bn") for name in unexpected):
         raise CheckpointError(
-            f"{checkpoint.path}: holds BatchNorm layers ({join_limited(unexpected, 3)}) that this network has not"
+            f"{checkpoint.path}: holds BatchNorm layers ({join_limited(unexpected, 3)}) that this network does not have"
         )
     if unexpected or checkpoint.extra.unexpected:
         raise CheckpointError(f"{checkpoint.path}: {describe_unexpected(checkpoint, unexpected)}")
@@ -89,7 +89,7 @@ def _check_names(
     if missing and set(missing) <= set(CLASSIFIER_KEYS):
         raise CheckpointError(
             f"{checkpoint.path}: holds no {' and no '.join(missing)}, the network's is "
-            f"{tuple(wanted[missing[0]].shape)}; --new-head (new_head=True) initialises fc8 freshly"
+            f"{tuple(wanted[missing[0]].shape)}; --new-head (new_head=True) newly initialises fc8"
         )
     if missing:
         hint = "; is it a checkpoint without BatchNorm?" if all(name.startswith("bn") for name in missing) else ""
@@ -105,7 +105,7 @@ def _check_shapes(checkpoint: Checkpoint, wanted: dict[str, Tensor], given: dict
     if wrong and set(wrong) <= set(CLASSIFIER_KEYS):
         raise CheckpointError(
             f"{checkpoint.path}: {reported[0]}: another class count; leave --num-classes out to take the file's, or "
-            "--new-head (new_head=True) initialises fc8 freshly"
+            "--new-head (new_head=True) newly initialises fc8"
         )
     if wrong:
         have = count(len(wrong), "tensor", ("has", "have"))
