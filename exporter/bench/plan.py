@@ -24,6 +24,7 @@ from exporter.formats.torchscript import OPTIMIZE_OPTION
 from exporter.onnx_io.layer_types import has_float16_layers
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import read_signature
+from exporter.parity.claims import find_contradiction
 from exporter.types import Device
 from models.progress import Progress
 from models.specs import Signature
@@ -74,6 +75,8 @@ def make_plan(request: BenchRequest, progress: Progress) -> Generator[BenchPlan]
     onnx_files = [subject.path for subject in subjects if subject.format == "onnx"]
     if request.device == "cpu" and any(map(has_float16_layers, onnx_files)):
         notes = (*notes, FLOAT16_ON_CPU)
+    contradictions = [find_contradiction(subject.path, subject.format, subject.manifest) for subject in subjects]
+    notes += tuple(f"{name}: {found}" for name, found in zip(names, contradictions, strict=True) if found)
     plain = request.engine_model or next((subject.path for subject in subjects if is_plain(subject)), None)
     if request.engine_model is not None:
         matching_names(request.engine_model, feeds, read_signature(request.engine_model))

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exporter.errors import join_limited
+from exporter.parity.claims import FULL_PRECISION
 from exporter.parity.compare import TOP_K, Expected, compare, top_k
 from exporter.parity.discrete import is_discrete
 from exporter.parity.evidence import check_evidence
-from exporter.parity.execution import FULL_PRECISION, RunResult, RunSpec, StopCondition
+from exporter.parity.execution import RunResult, RunSpec, StopCondition
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.held_out import accuracy_failures, bound_notes, make_tolerances, measure_held_out
 from exporter.parity.histogram import error_histograms
@@ -153,7 +154,7 @@ def stop_at_failure(golden: GoldenOutputs, options: ParityOptions, spec: RunSpec
 
     def failed(precision: Precision, batch: InputBatch, outputs: Outputs) -> bool:
         golden.compute(batch.rows)
-        tolerances = make_tolerances(spec, precision, golden, options)
+        tolerances = make_tolerances(spec.held_to(precision), precision, golden, options)
         outputs = parse_outputs(outputs, golden.source)
         return not all(row.passed for row in compare_batch(batch, outputs, golden, tolerances))
 

@@ -6,18 +6,20 @@ import contextlib
 import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter.engines import Runtime, RuntimeOptions
 from exporter.errors import ArtifactError, CheckFailedError
+from exporter.parity.claims import FULL_PRECISION, REDUCED, describe_contradiction, finer_precision
 from exporter.parity.feeds import as_batch, as_items, cast
 from exporter.parity.input_set import InputBatch, InputSet
 from exporter.parity.input_types import EDGE_CASES
 from exporter.parity.tolerance import AccuracyBound
 from exporter.results import Placement, Precision
 from exporter.timing import timed
+from exporter.types import MIN_SNR
 from models.progress import Progress, no_progress
 from models.specs import Signature, TensorSpec
 
@@ -31,9 +33,6 @@ StopCondition = Callable[[Precision, InputBatch, "dict[str, NDArray[Any]]"], boo
 
 Excuse = Callable[[InputBatch], bool]
 """From a batch that a model fails on to whether it is left out, because the reference's own file fails on it too."""
-
-FULL_PRECISION: tuple[Precision, ...] = ("float32", "float64")
-"""The precisions whose artifacts are also run on edge cases."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,10 @@ class RunSpec:
         settings: device, signature, threads.
         map_io: maps the loaded model's signature to the reference's; raises ArtifactError where they do not fit.
         unsupported_inputs: input types on which the engine is known to differ, so that it is not run on them.
-        precision: what the manifest states that the model computes in; None where it states nothing, so that the
-            format of the weights decides.
+        precision: what the manifest states that the model computes in; None where it states nothing, so that what the
+            engine finds in the file decides. It is never compared as coarser than that.
         bound: the accuracy that it is held to below float32.
+        claims: what the manifest states that it computes in, for a note where the file contradicts it; None for none.
     """
 
     path: Path
@@ -71,6 +71,16 @@ class RunSpec:
     unsupported_inputs: tuple[str, ...] = ()
     precision: Precision | None = None
     bound: AccuracyBound | None = None
+    claims: Precision | None = None
+
+    def held_to(self, precision: Precision) -> RunSpec:
+        """Return the spec with the accuracy that is required of a precision, where that is not the one stated."""
+        if self.bound is None or self.precision in (None, precision):
+            return self
+        if precision not in REDUCED:
+            return self
+        least = max(MIN_SNR[REDUCED[precision]], self.bound.min_snr_db)
+        return replace(self, bound=replace(self.bound, min_snr_db=least))
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,8 @@ class RunResult:
         spec: what was run.
         engine: the engine with its version.
         placement: where the nodes ran.
-        precision: what it is compared as: what its manifest states, else the coarsest number format of its weights.
+        precision: what it is compared as: what its manifest states, unless the coarsest number format of its weights is
+            finer; that without a manifest.
         mapping: how its inputs and outputs correspond to the reference's.
         batches: each batch with {output name in the reference: values (N, …)}; of a whole input (1, *shape).
         seconds: by phase: `load`, `run`.
@@ -152,7 +163,11 @@ def run_model(
             runtime = stack.enter_context(spec.open(spec.settings))
         require_repeatable(runtime)
         mapping = spec.map_io(runtime.signature)
-        precision = spec.precision or runtime.precision
+        found = runtime.precision
+        precision = finer_precision(spec.precision, found)
+        contradiction = describe_contradiction(spec.claims, found)
+        notes = (*([f"{contradiction}; compared as {precision}"] if contradiction else ()), *runtime.notes)
+        spec = spec.held_to(precision)
         if batches is None:
             held_low = spec.bound is not None and precision in FULL_PRECISION
             skip = (*spec.unsupported_inputs, *(EDGE_CASES if held_low else ()))
@@ -192,7 +207,7 @@ def run_model(
             mapping,
             tuple(results),
             seconds,
-            runtime.notes,
+            notes,
             {name: str(error) for name, error in failures.items()},
         )
 

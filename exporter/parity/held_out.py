@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.artifacts.manifest import PRECISION, WEIGHT_DTYPE, Manifest
 from exporter.calibration_clips import CalibrationClips
 from exporter.errors import UsageError
+from exporter.parity.claims import FULL_PRECISION, stated_precision
 from exporter.parity.compare import top_k
 from exporter.parity.discrete import is_discrete
 from exporter.parity.execution import RunResult, RunSpec
@@ -41,19 +41,6 @@ if TYPE_CHECKING:
 
 PACKAGED_ROW, NOISE_ROW = "video", "random"
 """The names of the rows of the packaged clip, and of noise as it calibrates a network that takes no video."""
-NUMBER_FORMATS: dict[str, Precision] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
-"""{what options call a precision: what results call it}."""
-
-
-def stated_precision(manifest: Manifest | None) -> Precision | None:
-    """Return what an artifact is compared as: what it computes in; of float32, what its weights are stored in.
-
-    None where the manifest, of an earlier release, does not say: then the weights in the file decide.
-    """
-    if manifest is None or PRECISION not in manifest.options:
-        return None
-    stored = manifest.options.get(WEIGHT_DTYPE)
-    return NUMBER_FORMATS.get(str(stored) if manifest.precision == "fp32" else manifest.precision, "float32")
 
 
 def make_bound(artifact: LoadedArtifact, options: ParityOptions) -> AccuracyBound | None:
@@ -157,6 +144,8 @@ def make_tolerances(spec: RunSpec, precision: Precision, golden: GoldenOutputs, 
     rows = inputs.held_out or inputs.given
     if not rows and spec.bound.applies == "packaged":
         rows = packaged
+    if precision in FULL_PRECISION:  # the file is finer than its manifest states: the bound is no tolerance of it
+        return Tolerances(regular, rows=frozenset(rows))
     tolerances = Tolerances(regular, held_out if rows else None, frozenset(rows))
     if precision != "int8":
         return tolerances
@@ -203,7 +192,7 @@ def measure_held_out(
     """
     bound = result.spec.bound
     rows = [row for batch, row in pairs if row.equal is None and tolerances.rows.issuperset(batch.rows)]
-    if bound is None or tolerances.held_out is None or not rows:
+    if bound is None or not rows:
         return None
     # where NaN or infinities are not those of the baseline, the ratio of the finite numbers says nothing
     worst = min(rows, key=lambda row: row.snr_db if math.isfinite(row.max_error) else -math.inf)
@@ -229,15 +218,21 @@ def bound_notes(accuracy: HeldOutAccuracy | None, spec: RunSpec) -> list[str]:
 
 
 def accuracy_failures(accuracy: HeldOutAccuracy | None) -> list[str]:
-    """Return why an artifact fails though every comparison may pass: too few equal highest classes."""
-    if accuracy is None or accuracy.required_top1 is None or accuracy.top1 is None:
+    """Return why an artifact fails though every comparison may pass: too much noise, too few equal highest classes."""
+    if accuracy is None or accuracy.passed:
         return []
-    if accuracy.top1 >= accuracy.required_top1:
-        return []
-    return [
-        f"the highest class is float64's on {accuracy.top1:.1%} of the held-out clips; "
-        f"at least {accuracy.required_top1:.1%} must agree (--min-top1)"
-    ]
+    failures: list[str] = []
+    if not accuracy.snr_db >= accuracy.required_snr_db:
+        failures.append(
+            f"{accuracy.snr_db:.1f} dB on {accuracy.input}; at least {accuracy.required_snr_db:g} dB are required "
+            "(--min-snr)"
+        )
+    if accuracy.required_top1 is not None and accuracy.top1 is not None and accuracy.top1 < accuracy.required_top1:
+        failures.append(
+            f"the highest class is float64's on {accuracy.top1:.1%} of the held-out clips; "
+            f"at least {accuracy.required_top1:.1%} must agree (--min-top1)"
+        )
+    return failures
 
 
 def _equal_classes(result: RunResult, golden: GoldenOutputs, rows: frozenset[int]) -> float | None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exporter.errors import join_limited
-from exporter.parity.execution import FULL_PRECISION, RunResult
+from exporter.parity.claims import FULL_PRECISION
+from exporter.parity.execution import RunResult
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.own_run import run_own
 from exporter.parity.sources import FileSource

@@ -13,8 +13,9 @@ from exporter.engines.pytorch import PyTorchRuntime
 from exporter.engines.torchscript import require_device
 from exporter.formats import runtime_options
 from exporter.onnx_io.precision import detect_precision
+from exporter.parity.claims import computed_precision, stated_precision
 from exporter.parity.execution import IOMapping, RunSpec
-from exporter.parity.held_out import make_bound, stated_precision
+from exporter.parity.held_out import make_bound
 from exporter.parity.io_mapping import map_by_manifest, map_by_name, map_by_network
 from exporter.types import EngineReference, ParityOptions
 from models.built_model import BuiltModel
@@ -144,4 +145,5 @@ def _make_spec(
         unsupported,
         stated_precision(artifact.manifest),
         make_bound(artifact, options),
+        computed_precision(artifact.manifest),
     )

@@ -31,6 +31,7 @@ from exporter.onnx_io.layer_types import describe_layer_types
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import get_signature
 from exporter.openvino_ir import PRECISION_HINT, read_ir
+from exporter.parity.claims import find_contradiction
 from exporter.types import FormatName
 from exporter.workflows.manifest_facts import manifest_facts
 from models.checkpoints.sources import is_remote
@@ -265,6 +266,8 @@ def _artifact(
     found = find_manifest(path, lambda: embedded, beside_text(path), embeds=embeds)
     if found.manifest is not None:
         facts = facts | manifest_facts(found.manifest)
+        if contradiction := find_contradiction(path, found.manifest.format, found.manifest):
+            facts["contradiction"] = contradiction
     integrity = found.fault or "ok" if found.beside else None
     names = found.manifest.class_names if found.manifest is not None else None
     return Inspection(str(path), kind, entry.bytes, entry.sha256, facts, tensors, found.manifest, integrity, names)

@@ -21,7 +21,7 @@ from exporter.fault_injection.split import temp_folder
 from exporter.formats import load_artifact
 from exporter.isolation.worker import file_at_work
 from exporter.onnx_io.precision import detect_precision
-from exporter.parity.execution import FULL_PRECISION
+from exporter.parity.claims import FULL_PRECISION
 from exporter.parity.input_set import InputSet
 from exporter.parity.inputs import make_network_inputs
 from exporter.parity.run_specs import make_run_spec

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import MIN_SNR, PRECISION, WEIGHT_DTYPE
 from exporter.calibration_clips import CalibrationClips
+from exporter.parity.claims import stated_precision
 from exporter.parity.evaluate import evaluate
 from exporter.parity.execution import RunResult
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.held_out import add_held_out, describe_weak_bound, stated_precision
+from exporter.parity.held_out import add_held_out, describe_weak_bound
 from exporter.parity.input_set import InputSet
 from exporter.parity.tolerance import AccuracyBound
 from exporter.results import HeldOutAccuracy, ParityReport, Precision

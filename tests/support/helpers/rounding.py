@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import torch
 
 from exporter.artifacts.manifest import RAISED_LAYERS
@@ -19,6 +21,8 @@ from exporter.formats import FORMATS
 from exporter.formats.base import Candidate, WriteRequest
 from exporter.formats.held_out import HeldOut
 from exporter.formats.onnx import OnnxFormat
+from exporter.onnx_io import precision
+from exporter.onnx_io.precision import detect_precision
 from exporter.passes.raise_layers import raise_layers
 from exporter.results import Precision
 from exporter.types import PrecisionOptions
@@ -71,9 +75,22 @@ class RoundingFormat(OnnxFormat):
             yield from super().candidates(rounded(model, raised.layers), plain)
 
 
+def detect_rounded(path: Path, exact: frozenset[str] = frozenset()) -> Precision:
+    """Return `int8` for files in which a layer is rounded, in place of `detect_precision`."""
+    for tensor in onnx.load(path).graph.initializer:
+        layer = tensor.name.removesuffix(".weight")
+        if layer in LEVELS:
+            weight = onnx.numpy_helper.to_array(tensor).astype(np.float64)
+            steps = weight / np.abs(weight).max() / LEVELS[layer]
+            if np.abs(steps - np.round(steps)).max() < 1e-3:
+                return "int8"
+    return detect_precision(path, exact)
+
+
 def use_rounding_format(monkeypatch: Any) -> None:
-    """Let `--format onnx` write such files."""
+    """Let `--format onnx` write such files, and let them be found out as int8."""
     monkeypatch.setitem(FORMATS, "onnx", RoundingFormat())
+    monkeypatch.setattr(precision, "detect_precision", detect_rounded)
 
 
 class Bfloat16Runtime(OnnxRuntime):

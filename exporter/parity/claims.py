@@ -1,0 +1,78 @@
+"""What a manifest states of an artifact's precision, compared with what the file itself shows.
+
+The tolerance of an artifact follows from its precision. So a manifest must not state a coarser one than the file has:
+a float32 file with wrong weights would pass as int8. The manifest inside a file is no better than the one beside it;
+only a signature shows who wrote them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from exporter.artifacts.manifest import PRECISION, WEIGHT_DTYPE, Manifest
+from exporter.formats.openvino_model import HINT_OPTION
+from exporter.onnx_io.precision import detect_precision
+from exporter.openvino_ir import BFLOAT16, read_ir
+from exporter.results import Precision
+from exporter.types import ComputePrecision, FormatName
+
+FULL_PRECISION: tuple[Precision, ...] = ("float32", "float64")
+"""The precisions whose artifacts are also run on edge cases."""
+REDUCED: dict[Precision, ComputePrecision] = {"float16": "fp16", "bfloat16": "bf16", "int8": "int8"}
+"""{what results call a precision below float32: what options call it}, the finest first."""
+
+
+def stated_precision(manifest: Manifest | None) -> Precision | None:
+    """Return what an artifact is compared as: what it computes in; of float32, what its weights are stored in.
+
+    None where the manifest, of an earlier release, does not say: then the weights in the file decide.
+    """
+    if manifest is None or PRECISION not in manifest.options:
+        return None
+    stored = manifest.options.get(WEIGHT_DTYPE)
+    stated = str(stored) if manifest.precision == "fp32" else manifest.precision
+    found: list[Precision] = [name for name, option in REDUCED.items() if option == stated]
+    return found[0] if found else "float32"
+
+
+def computed_precision(manifest: Manifest | None) -> Precision | None:
+    """Return what a manifest states that an artifact computes in, whatever its weights are stored in.
+
+    A file that states float32 with weights in int8 may have none that are large enough to be stored so: None then.
+    """
+    stated = stated_precision(manifest)
+    reduced = manifest is not None and manifest.precision != "fp32"
+    return stated if reduced or stated in FULL_PRECISION else None
+
+
+def finer_precision(stated: Precision | None, found: Precision) -> Precision:
+    """Return the finer of a stated precision and the one found in the file: a statement must not loosen a tolerance."""
+    if stated is None or stated in FULL_PRECISION:
+        return stated or found
+    order = list(REDUCED)
+    return found if found in FULL_PRECISION or order.index(found) < order.index(stated) else stated
+
+
+def describe_contradiction(stated: Precision | None, found: Precision) -> str | None:
+    """Return that a file is not what its manifest states; None where it is, or where nothing is stated."""
+    if stated in (None, found) or {stated, found} <= {*FULL_PRECISION}:
+        return None
+    return f"its manifest states {stated}, but the file is {found}"
+
+
+def find_contradiction(path: Path, format_name: FormatName, manifest: Manifest | None) -> str | None:
+    """Return `describe_contradiction` of a file that is only read; None for formats whose files must be loaded for it.
+
+    Raises:
+        ArtifactError: the file cannot be read.
+    """
+    stated = computed_precision(manifest)
+    if manifest is None or stated is None:
+        return None
+    if format_name == "onnx":
+        return describe_contradiction(stated, detect_precision(path))
+    if format_name == "openvino":
+        found = read_ir(path).precision
+        hinted = manifest.options.get(HINT_OPTION) == BFLOAT16 and found != "int8"
+        return describe_contradiction(stated, "bfloat16" if hinted else found)
+    return None

@@ -1,0 +1,123 @@
+"""A manifest that states another precision than the file has must not decide the tolerance."""
+
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import onnx
+import pytest
+from helpers.framed import small
+from onnx import numpy_helper
+
+from exporter.artifacts.files import file_entry, read_manifest
+from exporter.artifacts.manifest import PRECISION, WEIGHT_DTYPE
+from exporter.bench.plan import make_plan
+from exporter.bench.types import BenchRequest
+from exporter.parity.claims import describe_contradiction, finer_precision
+from exporter.passes import compress_weights
+from exporter.requests import ExportRequest
+from exporter.results import ParityReport, Precision
+from exporter.types import OptimizeOptions, ParityOptions
+from exporter.workflows.export import export
+from exporter.workflows.inspect import inspect
+from exporter.workflows.verify import verify_parity
+from models.config import MANIFEST_KEY
+from models.preprocessing import JFZHANG95
+from models.progress import no_progress
+
+MODEL = small(JFZHANG95)
+
+
+@pytest.fixture(scope="module")
+def float32(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("float32"), OptimizeOptions())
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file whose weights are stored in int8."""
+    with patch.object(compress_weights, "MIN_ELEMENTS", 64):
+        return write(tmp_path_factory.mktemp("int8"), OptimizeOptions(weight_dtype="int8"))
+
+
+def write(folder: Path, optimize: OptimizeOptions) -> Path:
+    request = ExportRequest(("onnx",), model=MODEL, optimize=optimize, output_dir=folder, verify=False)
+    return export(request).artifacts[0].path
+
+
+def forge(source: Path, folder: Path, precision: str, noise: float = 0.0, weights: str = "fp32") -> Path:
+    """Return a copy whose manifests, inside and beside, state a precision, with noise relative to the weights."""
+    manifest = read_manifest(source.with_name(f"{source.name}.json"))
+    manifest = replace(manifest, options={**manifest.options, PRECISION: precision, WEIGHT_DTYPE: weights})
+    model = onnx.load(source)
+    for tensor in model.graph.initializer:
+        if noise and tensor.name == "fc.weight":
+            weight = numpy_helper.to_array(tensor)
+            changed = weight + noise * weight.std() * np.random.default_rng(0).standard_normal(weight.shape)
+            tensor.CopyFrom(numpy_helper.from_array(changed.astype(np.float32), tensor.name))
+    for entry in model.metadata_props:
+        if entry.key == MANIFEST_KEY:
+            entry.value = manifest.embedded().to_json()
+    path = folder / source.name
+    onnx.save(model, path)
+    path.with_name(f"{path.name}.json").write_text(replace(manifest, files=(file_entry(path),)).to_json())
+    return path
+
+
+def verify(path: Path) -> ParityReport:
+    (report,) = verify_parity([path], ParityOptions(input_types=("random", "video")), MODEL)
+    return report
+
+
+@pytest.mark.parametrize(("noise", "passes"), [(0.0, True), (0.01, False)])
+def test_a_float32_file_that_states_int8_is_compared_as_float32(
+    float32: Path, noise: float, tmp_path: Path, *, passes: bool
+) -> None:
+    path = forge(float32, tmp_path, "int8", noise)  # 40 dB, where int8 needs 30
+    report = verify(path)
+    assert report.passed == passes
+    assert report.tolerance.startswith("within 8 times")
+    assert any("states int8, but the file is float32" in note for note in report.notes)
+
+
+def test_an_int8_file_that_states_float32_fails_as_float32(int8: Path, tmp_path: Path) -> None:
+    assert verify(int8).passed
+    report = verify(forge(int8, tmp_path, "fp32"))
+    assert not report.passed
+    assert any("states float32, but the file is int8" in note for note in report.notes)
+
+
+def test_weights_too_small_to_be_stored_in_fewer_bits_contradict_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path, OptimizeOptions(weight_dtype="int8"))
+    assert "contradiction" not in inspect(path).facts
+    report = verify(path)
+    assert report.passed
+    assert not any("but the file is" in note for note in report.notes)
+
+
+def test_inspect_and_bench_say_so(float32: Path, int8: Path, tmp_path: Path) -> None:
+    forged = forge(float32, tmp_path, "int8")
+    assert "states int8, but the file is float32" in inspect(forged).facts["contradiction"]
+    assert "contradiction" not in inspect(float32).facts | inspect(int8).facts
+    with make_plan(BenchRequest((forged, int8)), no_progress) as plan:
+        assert [note.partition(":")[0] for note in plan.notes if "but the file is" in note] == [str(forged)]
+
+
+@pytest.mark.parametrize(
+    ("stated", "found", "compared", "contradicts"),
+    [
+        (None, "int8", "int8", False),
+        ("int8", "int8", "int8", False),
+        ("float32", "float64", "float32", False),
+        ("float32", "bfloat16", "float32", True),
+        ("bfloat16", "float16", "float16", True),
+        ("float16", "int8", "float16", True),
+        ("bfloat16", "float32", "float32", True),
+    ],
+)
+def test_the_finer_precision_counts(
+    stated: Precision | None, found: Precision, compared: Precision, *, contradicts: bool
+) -> None:
+    assert finer_precision(stated, found) == compared
+    assert (describe_contradiction(stated, found) is not None) == contradicts
