@@ -1,4 +1,4 @@
-"""Out of memory, said as such: recognised in whatever Python and the libraries raise, and raised as one error.
+"""Recognises an exhausted memory in whatever Python and the libraries raise, and raises one class of error for it.
 
 Python raises MemoryError. Libraries in C++ raise RuntimeErrors that only their text distinguishes, and most of the code
 that calls them takes every error for a bad file. So the whole chain of causes is looked at, wherever an error passes a
@@ -20,7 +20,7 @@ from pathlib import Path
 from exporter.errors import C3DExportError, OutOfMemoryError
 
 THREADS_NEED = 4 << 30
-"""Address space from which on OpenBLAS may have its threads."""
+"""With less address space than this, OpenBLAS gets one thread."""
 MAX_REASON = 160
 """Characters of a library's own text."""
 

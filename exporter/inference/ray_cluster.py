@@ -24,7 +24,7 @@ from exporter.errors import UnavailableError
 from exporter.system import available_cpus
 
 ADDRESS = "RAY_ADDRESS"
-"""The variable by which Ray tells a job that runs inside a cluster where that is."""
+"""The environment variable with the address of the cluster, which Ray sets for jobs inside one."""
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # what the raylet prints about a worker that ended

@@ -2,15 +2,15 @@
 
 *Given* an axis of W source pixels that is resized to w, the pixel d of the result lies at the source position
 (d + 1/2) W / w - 1/2 = p / q, with p = (2d + 1) W - w and q = 2w. *Result*: its neighbours floor(p / q) and the next,
-moved to the edges, and the part after the first.
+clamped to the edges, and the fractional part of p / q.
 
-OpenCV computes p / q in float64, rounds it to float32, and rounds the part to 11 bits, half to even. *Algebra*: p / q
-is at least 1 / (q 2^24) away from a tie of float32, far more than float64's error, so rounding the exact fraction gives
-the same float32. In [2^k, 2^(k+1)) it has 23 - k bits after the point: 11 of the weight, and 12 - k on which the weight
-is rounded. More than 12 of these cannot matter, because the fraction is at least 1 / (2q) of a weight's step away from
-a tie. So two divisions give OpenCV's weights in integers that fit 32 bits: 2048 (p mod q) / q, and what is left of it
-times 2^(12-k). A weight of 2048 is the next pixel alone. It holds for up to 8192 source pixels and w below 2048.
-*Source*: OpenCV, modules/imgproc/src/resize.cpp, `resize_` (`fx = (float)((dx+0.5)*scale_x - 0.5)`).
+OpenCV computes p / q in float64, rounds it to float32, and rounds the fraction to 11 bits, half to even. *Algebra*: p /
+q is at least 1 / (q 2^24) away from a tie of float32, far more than float64's error, so rounding the exact fraction
+gives the same float32. In [2^k, 2^(k+1)) it has 23 - k bits after the point: 11 of the weight, and 12 - k on which the
+weight is rounded. More than 12 of these cannot matter, because the fraction is at least 1 / (2q) of a weight's step
+away from a tie. So two divisions give OpenCV's weights in integers that fit 32 bits: 2048 (p mod q) / q, and what is
+left of it times 2^(12-k). A weight of 2048 is the next pixel alone. It holds for up to 8192 source pixels and w below
+2048. *Source*: OpenCV, modules/imgproc/src/resize.cpp, `resize_` (`fx = (float)((dx+0.5)*scale_x - 0.5)`).
 """
 
 from __future__ import annotations

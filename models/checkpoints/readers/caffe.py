@@ -134,7 +134,7 @@ def _tensor(file: MappedFile, name: str, blob: Field, schema: Schema) -> Tensor:
         elif field.number == schema.data and field.wire == BYTES:
             chunks.append(field)
     if len(chunks) != 1:
-        raise CheckpointError(f"{file.path}: {name} has {len(chunks)} runs of numbers, not one")
+        raise CheckpointError(f"{file.path}: {name} has {len(chunks)} packed fields of values, not one")
     (data,) = chunks
     whole = tuple(shape if shape is not None else sizes.values())
     return file.tensor(name, torch.float32, whole, data.start, data.end - data.start)
