@@ -1,7 +1,7 @@
 """The names in the code are terms of the field: names that were given up for such a term are not used again.
 
-An old name may be a local variable; it may not be a module, class, function, parameter, attribute or constant. A name
-that becomes the right one for something new is taken out of the lists here.
+An old name may be a local variable; it may not be a module, class, function, parameter, attribute or constant. Only
+compounds are listed: a single word can be the right one for something new.
 """
 
 import ast
@@ -24,41 +24,18 @@ RULES = {
 
 REPLACED = {
     "": (
-        "absence AccuracyRule adopt Against agreeing Agreement alarms alike Answers _Answers ANY Applied "
-        "Arithmetic arithmetic_of as_it_is AT_ONCE _attempt back Bench between_zeros blame BOOKKEEPING Bound "
-        "boundary BROKEN BuiltNetwork caught check_clip CLEAN COARSEST _complaints computed_values Contents "
-        "Contestant contestants conversion CONVERTIBLE convolutions ConvSite Copy COUNTER Counts Course Coverage "
-        "cpu CROP cut _cut_space _cut_time departure distance Distribution distribution draw_for drop_unused "
-        "dropping EDGES _edges elsewhere ENOUGH enough ensure enter Entrant essential _examine examine Exported "
-        "expose _exposed exposed FACTOR _fault FC6_INPUTS _fed_dtype Fetched FEW FileTruth find_judge fit_of FIVE "
-        "FIXED FixedRule flipped FLOOR followers Foreign Form formed found_in fresh frozen FULL gather "
-        "GraphOptions growth HalvingPool hash_file heard _held highest hold_against imitates inherited "
-        "_initialised INPUT InputPool instead is_rewritten _judge judgement_options Kind kind_of kinds known_by "
-        "LARGER largest_tile _LEAKS LEAST_GAIN _left_alone LIKE likeness _listen load_subject load_whole "
-        "LOADED LocalFile LONGEST LONGEST_ANSWER lost matching material MeasuredRule MERGE micro missed Missing "
-        "MIXED mixes MOST_CLASSES MOST_LAYERS mount name_canonically _name_like_the_network _named NEAR "
-        "NetworkTruth next_best NORMALISATIONS NotTheSameError OLDEST_OPSET _One only_use optimised optimization "
-        "output_errors OWN paired_ports PAIRS Part Partial Peer picture Pictures pictures Place plant play POOLED "
-        "portable Ports prefer put_in_place quiet _quietly RATE _recall recipes recognise Recognition recognition "
-        "REDUCED _refer _referring refusal_of repack Rewriting RoleSite ROOM Rule rule_for SCREEN ScriptForm "
-        "sentence Settings SETTLE _settle settle_open Shown shown_by _sides single Site site_of sites skips "
-        "_Sliding sort_out _sound sound_members SoundGraph _Stem store_weights strangers Subject Tail tail "
-        "_take_small target_of _tell telling _together _told told told_conventions torch_network TorchNetwork "
-        "torchscript_forms trials _tried Truth truth tuning turned turns _Two type_of_option UNIT usable_cores "
-        "Values verdicts View WEAK weights_as weights_facts WeightsFile what_else why _with_match without_secrets "
-        "WORDS WORTH_IT _would_load Written _zipped"
+        "AccuracyRule arithmetic_of as_it_is AT_ONCE between_zeros BuiltNetwork check_clip computed_values "
+        "ConvSite _cut_space _cut_time draw_for drop_unused FC6_INPUTS _fed_dtype FileTruth find_judge fit_of "
+        "FixedRule found_in GraphOptions HalvingPool hash_file hold_against InputPool is_rewritten "
+        "judgement_options kind_of known_by largest_tile LEAST_GAIN _left_alone load_subject load_whole "
+        "LocalFile LONGEST_ANSWER MeasuredRule MOST_CLASSES MOST_LAYERS name_canonically "
+        "_name_like_the_network NetworkTruth next_best NotTheSameError OLDEST_OPSET only_use output_errors "
+        "paired_ports put_in_place refusal_of RoleSite rule_for ScriptForm settle_open shown_by site_of "
+        "sort_out sound_members SoundGraph store_weights _take_small target_of told_conventions torch_network "
+        "TorchNetwork torchscript_forms type_of_option usable_cores weights_as weights_facts WeightsFile "
+        "what_else _with_match without_secrets WORTH_IT _would_load"
     ),
-    "models/": ("FEATURES FRAMES HEAD _loaded _ready spec stages"),
-    "models/checkpoints/": ("EVERY KINDS aside fitting foreign provenance shown"),
-    "exporter/": ("STORAGES printable processor share"),
-    "exporter/formats/": ("_own _put check choose encoded opening parse places prepare repack"),
-    "exporter/engines/": ("converted kernels title"),
-    "exporter/parity/": ("DRAWN PEAK RoleSite Trial _keep _other alike ask draw_clips judge match ports rebuild shown"),
-    "exporter/passes/": ("CHAIN CLOSE LONG _back alone forms graph label recipe"),
-    "exporter/bench/": ("Entry Field others ratios report serve workers"),
-    "exporter/fault_injection/": ("apart below bench planned refused scratch"),
-    "exporter/reports/": ("machine places words written"),
-    "exporter/cli/": ("checkpoints machine"),
+    "exporter/parity/": "RoleSite draw_clips",
 }
 """{folder: names that were replaced in it}; those of "" in all of CODE."""
 
