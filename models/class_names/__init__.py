@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from models.errors import BadInputError, UsageError, count, join_limited
+from models.errors import BadInputError, UsageError, count, did_you_mean, join_limited
 
 __all__ = [
     "CLASS_LISTS",
@@ -117,8 +117,8 @@ def load_class_names(labels: Labels) -> ClassNames:
             known list is written `./ucf101`. Or the names.
 
     Raises:
-        BadInputError: there is no such list or file, or it is not a list of class names.
-        UsageError: the names that are given are not class names.
+        BadInputError: there is no such file, or it is not a list of class names.
+        UsageError: there is no such list, or the names that are given are not class names.
     """
     from models.class_names.reading import check_names, read_names
 
@@ -127,10 +127,13 @@ def load_class_names(labels: Labels) -> ClassNames:
             return check_names(labels)
         except BadInputError as error:
             raise UsageError(f"class names: {error}") from error
-    if str(labels) in {row.name for row in CLASS_LISTS}:
+    known = [row.name for row in CLASS_LISTS]
+    if str(labels) in known:
         return get_class_names(str(labels))
     if not Path(labels).exists():
-        raise BadInputError(f"--labels {labels}: neither a file nor a known list; known are {list_known()}")
+        error = BadInputError if Path(labels).suffix else UsageError  # as for --preprocess
+        similar = did_you_mean(str(labels), known)
+        raise error(f"--labels {labels}: neither a file nor a known list; known are {list_known()}{similar}")
     return read_names(Path(labels))
 
 

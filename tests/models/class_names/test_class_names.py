@@ -60,9 +60,11 @@ def test_names_themselves() -> None:
 
 
 def test_an_unknown_list_names_the_known_ones() -> None:
-    with pytest.raises(BadInputError) as caught:
+    with pytest.raises(UsageError, match=r"; did you mean ucf101\?$") as caught:
         load_class_names("ucf102")
     assert all(row.name in str(caught.value) for row in CLASS_LISTS)
+    with pytest.raises(BadInputError, match=r"names\.txt: neither a file"):
+        load_class_names("names.txt")
 
 
 def test_a_count_that_does_not_fit_is_refused_with_both_numbers() -> None:
