@@ -25,6 +25,8 @@ POLL_S = 0.02
 
 NETWORK = ["--weights", "narrow.pth"]
 NO_SPEED = ["--no-measure"]
+ONE_ROUND = ["--rounds", "1", "--threads", "1"]
+MADE = {"torchscript": "made/c3d.pt", "pt2": "made/c3d.pt2", "openvino": "made/c3d.xml"}
 
 COMMANDS: Mapping[str, Sequence[str]] = {
     "inspect checkpoint": ["c3d-export", "inspect", "narrow.pth"],
@@ -45,7 +47,18 @@ COMMANDS: Mapping[str, Sequence[str]] = {
         *("c3d-export", "features", "made/c3d.onnx", "bikes.mp4"),
         *("--preprocess", "jfzhang95", "--layers", "logits", "-o", "out/f"),
     ],
-    "bench": ["c3d-export", "bench", "made/c3d.onnx", "--rounds", "1", "--threads", "1"],
+    "features torchscript": [
+        *("c3d-export", "features", "made/c3d.pt", "bikes.mp4"),
+        *("--preprocess", "jfzhang95", "--layers", "logits", "-o", "out/f-pt"),
+    ],
+    "bench": ["c3d-export", "bench", "made/c3d.onnx", *ONE_ROUND],
+    **{f"bench {name}": ["c3d-export", "bench", path, *ONE_ROUND] for name, path in MADE.items()},
+    **{f"verify {name}": ["verify", "parity", path] for name, path in MADE.items()},
+    **{f"integrity {name}": ["verify", "integrity", path, "--deep"] for name, path in MADE.items()},
+    **{
+        f"predict {name}": ["c3d-export", "predict", path, "bikes.mp4", "--preprocess", "jfzhang95"]
+        for name, path in MADE.items()
+    },
 }
 
 
@@ -83,7 +96,7 @@ class Run:
 
 
 def make_inputs(folder: Path, video: Path) -> None:
-    """Write a narrow network as a checkpoint in three containers, and as an ONNX artifact; and a video."""
+    """Write a narrow network as a checkpoint in three containers, and as an artifact in four formats; and a video."""
     import h5py
     import numpy as np
     import torch
@@ -101,7 +114,8 @@ def make_inputs(folder: Path, video: Path) -> None:
     with h5py.File(folder / "weights.h5", "w") as file:
         for name, tensor in state.items():
             file.create_dataset(name, data=tensor.numpy(), compression="gzip")
-    export(ExportRequest(("onnx",), options, output_dir=folder / "made", verify=False))
+    formats = ("onnx", "torchscript", "pt2", "openvino")
+    export(ExportRequest(formats, options, output_dir=folder / "made", verify=False))
     (folder / video.name).write_bytes(video.read_bytes())
 
 

@@ -56,7 +56,7 @@ def as_memory_error(error: Exception, path: Path | str | None = None, doing: str
     if found is None:
         return error
     if not isinstance(found, OutOfMemoryError):
-        return OutOfMemoryError(path, doing, " ".join(str(found).split())[:MAX_REASON])
+        return OutOfMemoryError(path, doing, _reason(str(found)))
     if found.path is not None or path is None:
         return found
     return OutOfMemoryError(path, found.doing or doing, found.reason)
@@ -113,6 +113,13 @@ def _find(error: BaseException) -> BaseException | None:
     found = [each for each in _chain(error) if _says_so(each)]
     own = [each for each in found if isinstance(each, OutOfMemoryError)]
     return next(iter((*own, *found)), None)
+
+
+def _reason(text: str) -> str:
+    """Return a library's text in one line; of a long one, such as TorchScript's traceback, the line that says so."""
+    if len(text) > MAX_REASON:
+        text = next((line for line in text.splitlines() if TEXTS.search(line)), text)
+    return " ".join(text.split())[:MAX_REASON]
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

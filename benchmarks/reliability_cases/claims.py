@@ -35,4 +35,4 @@ def families(run: Run) -> Iterator[Row]:
         fault = result.fault and f"{result.case.name}: {result.fault}: {result.stderr[-150:]!r}"
         return f"exit {result.code}", fault
 
-    yield run_cases(row, len(cases), work, seconds=COMMAND_SECONDS)
+    yield run_cases(row, len(cases), work, seconds=COMMAND_SECONDS, own_memory=False)

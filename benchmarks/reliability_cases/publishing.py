@@ -13,15 +13,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from exporter.artifacts.files import MANIFEST_SUFFIX
 from exporter.artifacts.store import recover
 from exporter.formats import load_artifact
 from exporter.requests import ExportRequest
 from exporter.types import FormatName
 from exporter.workflows.export import export
+from models.builder import build
 from reliability_cases.artifacts import SMALL
 from reliability_cases.base import Progress, Row, Run
-from reliability_cases.forked import COMMAND_SECONDS, Done, import_commands, run_cases, run_command
+from reliability_cases.forked import COMMAND_SECONDS, Done, become, import_commands, run_cases, run_command
 from reliability_cases.injected import CALLS, count_calls, find_strace, run_traced
 
 FORMATS: tuple[FormatName, ...] = ("onnx", "torchscript")
@@ -61,6 +64,8 @@ class _Scene:
         self.folder = folder
         folder.mkdir()
         self.sets: dict[str, _Sets] = {}
+        self.weights = folder / "new.pth"
+        torch.save(build(replace(SMALL, seed=1)).network.state_dict(), self.weights)
         for kind in FORMATS:
             for name, seed in (("old", 0), ("new", 1)):
                 _export(kind, folder / kind / name, seed)
@@ -165,13 +170,30 @@ def _full_disks(run: Run, scene: _Scene) -> Row:
         if code == 0 and outcome == "the new set":
             outcome = "exit 0: the call did not matter"
         elif code == -signal.SIGABRT and kind == "torchscript":
-            outcome = f"torch ends the process, {outcome}"  # a command's supervisor makes that exit 3
+            outcome, failure = f"torch ends the process, {outcome}", failure or _supervised(scene, call, use)
         elif code != 3 or "No space left" not in line or "Traceback" in line:
             failure = failure or f"exit {code}, {outcome}: {line[-200:]!r}"
         shutil.rmtree(place)
         return f"exit {code}, {outcome}" if code else outcome, failure and f"{kind}, {call} {use}: {failure}"
 
     return run_cases(row, len(cases), work, seconds=COMMAND_SECONDS)
+
+
+def _supervised(scene: _Scene, call: str, use: int) -> str:
+    """Return what is wrong with the command where the disk stays full from that call on; empty if nothing is."""
+    place = scene.begin("torchscript", 1000 + os.getpid())
+    arguments = ["c3d-export", "--format", "torchscript", "--weights", str(scene.weights), "--no-verify", "-o", "out"]
+
+    def work() -> int:
+        become(arguments, place, place / ".stdout", place / ".stderr")
+
+    code = run_traced(work, place / "log", "-e", f"inject={call}:error=ENOSPC:when={use}+")
+    outcome, failure = scene.evaluate("torchscript", place / "out")
+    lines = (place / ".stderr").read_text(errors="replace").splitlines()
+    shutil.rmtree(place)
+    if code != 3 or len(lines) > 1 or outcome != "the old set":  # the supervisor's own line may meet the full disk too
+        return failure or f"with its supervisor: exit {code}, {outcome}: {lines[-3:]}"
+    return failure
 
 
 def _output_folders(folder: Path) -> Row:

@@ -125,3 +125,10 @@ def test_an_engine_names_the_file_and_what_it_was_doing() -> None:
 def test_it_passes_from_process_to_process() -> None:
     copy = pickle.loads(pickle.dumps(OutOfMemoryError("f", "reading it", "why")))
     assert str(copy) == str(OutOfMemoryError("f", "reading it", "why"))
+
+
+def test_of_a_long_text_the_line_that_says_so_is_the_reason() -> None:
+    said = "RuntimeError: DefaultCPUAllocator: can't allocate memory: you tried to allocate 2408448 bytes."
+    error = as_memory_error(RuntimeError("\n".join(["Traceback of TorchScript", *["  File x"] * 50, said, "end"])))
+    assert isinstance(error, OutOfMemoryError)
+    assert error.reason == said
