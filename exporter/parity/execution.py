@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,33 +172,14 @@ def run_model(
             held_low = spec.bound is not None and precision in FULL_PRECISION
             skip = (*spec.unsupported_inputs, *(EDGE_CASES if held_low else ()))
             batches = select_batches(runtime.signature, precision, inputs, skip)
+        run = _BatchRun(runtime, spec, mapping, inputs, excuse, progress, seconds)
         results: list[tuple[InputBatch, Outputs]] = []
-        failures: dict[str, CheckFailedError] = {}
-        waiting = deque(batches)
-        while waiting:
-            batch = waiting.popleft()
-            if any(inputs.names[row] in spec.unsupported_inputs for row in batch.rows):
-                continue
-            progress(f"running {spec.path.name}: {batch.name}, batch {len(batch.rows)}")
-            feeds = make_feeds(mapping, inputs, batch.rows)
-            try:
-                with timed(seconds, "run"):
-                    outputs = _run(runtime, feeds, inputs.notes)
-            except CheckFailedError as error:
-                if excuse is None or not excuse(batch):
-                    raise
-                if rows := _split(batch, runtime.signature.batch, inputs):
-                    waiting.extendleft(reversed(rows))
-                else:
-                    failures[batch.name] = error
-                continue
-            outputs = _rename_outputs(spec.path, mapping, outputs)
-            outputs = as_batch(outputs) if inputs.batched else as_items(outputs)
+        for batch, outputs in run.run(batches):
             results.append((batch, outputs))
             if stop_when is not None and stop_when(precision, batch, outputs):
                 break
-        if failures and not results:
-            raise next(iter(failures.values()))
+        if run.failures and not results:
+            raise next(iter(run.failures.values()))
         return RunResult(
             spec,
             runtime.description,
@@ -208,8 +189,55 @@ def run_model(
             tuple(results),
             seconds,
             notes,
-            {name: str(error) for name, error in failures.items()},
+            {name: str(error) for name, error in run.failures.items()},
         )
+
+
+@dataclass
+class _BatchRun:
+    """A loaded model on batches of inputs; see `run_model`.
+
+    Attributes:
+        failures: {batch that was left out: the error that it was excused for}.
+    """
+
+    runtime: Runtime
+    spec: RunSpec
+    mapping: IOMapping
+    inputs: InputSet
+    excuse: Excuse | None
+    progress: Progress
+    seconds: dict[str, float]
+    failures: dict[str, CheckFailedError] = field(default_factory=dict[str, CheckFailedError])
+
+    def run(self, batches: Sequence[InputBatch]) -> Iterator[tuple[InputBatch, Outputs]]:
+        """Yield each batch with its outputs, without those that the engine does not support or that are excused.
+
+        Raises:
+            ArtifactError: an output is no tensor.
+            CheckFailedError: the model fails on a batch without an excuse.
+        """
+        inputs, runtime, path = self.inputs, self.runtime, self.spec.path
+        waiting = deque(batches)
+        while waiting:
+            batch = waiting.popleft()
+            if any(inputs.names[row] in self.spec.unsupported_inputs for row in batch.rows):
+                continue
+            self.progress(f"running {path.name}: {batch.name}, batch {len(batch.rows)}")
+            feeds = make_feeds(self.mapping, inputs, batch.rows)
+            try:
+                with timed(self.seconds, "run"):
+                    outputs = _run(runtime, feeds, inputs.notes)
+            except CheckFailedError as error:
+                if self.excuse is None or not self.excuse(batch):
+                    raise
+                if rows := _split(batch, runtime.signature.batch, inputs):
+                    waiting.extendleft(reversed(rows))
+                else:
+                    self.failures[batch.name] = error
+                continue
+            outputs = _rename_outputs(path, self.mapping, outputs)
+            yield batch, as_batch(outputs) if inputs.batched else as_items(outputs)
 
 
 def _split(batch: InputBatch, fixed: int | None, inputs: InputSet) -> list[InputBatch]:
