@@ -62,6 +62,10 @@ class WinogradEmitter:
         self._builder = Builder(model, f"{display_name(match.conv)}.winograd")
         self._op, self._reshape = self._builder.op, self._builder.reshape
 
+    @property
+    def _weights_first(self) -> bool:
+        return self.tiling.weights_first
+
     def build(self) -> tuple[list[ir.Node], ir.Value]:
         """Return the nodes in order, and the value that replaces the result."""
         source = self.match.conv.inputs[0]
@@ -138,7 +142,7 @@ class WinogradEmitter:
             x = self._reshape(x, "time_steps", -1, a, times, s, plane * channels)
             x = self._op("Transpose", "merge", x, perm=[0, 1, 3, 2, 4])
         x = self._reshape(x, "rows", -1, a * s, q, tiles.rows, channels // q)
-        if not tiles.weights_first:
+        if not self._weights_first:
             return self._op("MatMul", "product", x, weights)
         return self._op("MatMul", "product", weights, self._op("Transpose", "columns", x, perm=[0, 1, 2, 4, 3]))
 
@@ -158,7 +162,7 @@ class WinogradEmitter:
         part = match.inputs // tiles.parts
         if self.precomputed:
             trained = np.asarray(tensor.numpy(), dtype=np.float64).reshape(match.outputs, tiles.parts, part, taps)
-            order = "pt,kqct->pqkc" if tiles.weights_first else "pt,kqct->pqck"
+            order = "pt,kqct->pqkc" if self._weights_first else "pt,kqct->pqck"
             transformed = np.einsum(order, matrix, trained, optimize=True).astype(np.float32)
             return add_initializer(
                 self.model, f"{weight.name}.winograd", ir.tensor(np.ascontiguousarray(transformed[None]))
@@ -166,11 +170,11 @@ class WinogradEmitter:
         filters = self._matrix(
             f"weight.{tiles.time_points}.{self.tile_shape.space}", matrix.reshape(points, 1, 1, 1, taps)
         )
-        axes = (tiles.parts, match.outputs, part) if tiles.weights_first else (1, match.inputs, match.outputs)
-        if not tiles.weights_first or tiles.parts > 1:
+        axes = (tiles.parts, match.outputs, part) if self._weights_first else (1, match.inputs, match.outputs)
+        if not self._weights_first or tiles.parts > 1:
             shape = (
                 (match.outputs, tiles.parts, part * taps)
-                if tiles.weights_first
+                if self._weights_first
                 else (match.outputs, match.inputs, taps)
             )
             weight = self._reshape(weight, "weight.channels", *shape)
@@ -213,7 +217,7 @@ class WinogradEmitter:
             elif not tiles.merged:
                 inner_size = m * m * inner
             else:
-                inner_size = tiles.plane * (1 if tiles.weights_first else self.match.outputs)
+                inner_size = tiles.plane * (1 if self._weights_first else self.match.outputs)
             x = self._max(self._reshape(x, "pool.pairs", -1, 2, inner_size), "pool.time")
         halved = 2 if tiles.time is None and tiles.merged and self.match.window[0] > 1 else 1
         return self._max(self._reshape(x, "pool.windows", -1, 4, inner // halved), "pool.space")
@@ -223,7 +227,7 @@ class WinogradEmitter:
         match, tiles = self.match, self.tiling
         _, rows, columns = tiles.tiles
         times, frames, step = self._pooled
-        if tiles.weights_first:
+        if self._weights_first:
             count = tiles.rows * times // tiles.tiles[0] if tiles.merged else tiles.rows
             x = self._reshape(x, "channels", -1, match.outputs, count)
             x = self._op("Transpose", "channels.last", x, perm=[0, 2, 1])

@@ -45,6 +45,7 @@ CASES = {
     "a single tile along time": Case((4, 35, 30)),
     "two frames are one tile": Case((2, 18, 18), TileShape(2, 2)),
     "time steps with many tiles": Case((6, 50, 47)),
+    "few tiles": Case((4, 14, 13), TileShape(4, 2)),
     "other pads": Case((7, 33, 34), pads=(0, 2, 1, 2, 0, 1)),
     "no bias": Case((5, 31, 33), bias=False),
     "pool": Case((8, 32, 32), pool=(2, 2, 2)),
