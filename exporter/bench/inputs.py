@@ -242,7 +242,9 @@ def _choose(
     with find_engine(format_name).open(path, runtime_options) as runtime:
         plan, refusal = accepted_plan(plans, runtime)
     if plan is None:
-        raise UsageError(f"{refusal}; --shape NAME=1x3x224x224 or --feed NAME=FILE|VALUE|RANGE gives inputs it takes")
+        raise UsageError(
+            f"{refusal}; give inputs that it accepts with --shape NAME=1x3x224x224 or --feed NAME=FILE|VALUE|RANGE"
+        )
     return plan
 
 

@@ -18,7 +18,7 @@ from exporter.types import ComputePrecision, FormatName
 
 FULL_PRECISION: tuple[Precision, ...] = ("float32", "float64")
 """The precisions whose artifacts are also run on edge cases."""
-REDUCED: dict[Precision, ComputePrecision] = {"float16": "fp16", "bfloat16": "bf16", "int8": "int8"}
+LOW_PRECISIONS: dict[Precision, ComputePrecision] = {"float16": "fp16", "bfloat16": "bf16", "int8": "int8"}
 """{what results call a precision below float32: what options call it}, the finest first."""
 
 
@@ -31,7 +31,7 @@ def stated_precision(manifest: Manifest | None) -> Precision | None:
         return None
     stored = manifest.options.get(WEIGHT_DTYPE)
     stated = str(stored) if manifest.precision == "fp32" else manifest.precision
-    found: list[Precision] = [name for name, option in REDUCED.items() if option == stated]
+    found: list[Precision] = [name for name, option in LOW_PRECISIONS.items() if option == stated]
     return found[0] if found else "float32"
 
 
@@ -49,7 +49,7 @@ def finer_precision(stated: Precision | None, found: Precision) -> Precision:
     """Return the finer of a stated precision and the one found in the file: a statement must not loosen a tolerance."""
     if stated is None or stated in FULL_PRECISION:
         return stated or found
-    order = list(REDUCED)
+    order = list(LOW_PRECISIONS)
     return found if found in FULL_PRECISION or order.index(found) < order.index(stated) else stated
 
 

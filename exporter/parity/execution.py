@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.engines import Runtime, RuntimeOptions
 from exporter.errors import ArtifactError, CheckFailedError
-from exporter.parity.claims import FULL_PRECISION, REDUCED, describe_contradiction, finer_precision
+from exporter.parity.claims import FULL_PRECISION, LOW_PRECISIONS, describe_contradiction, finer_precision
 from exporter.parity.feeds import as_batch, as_items, cast
 from exporter.parity.input_set import InputBatch, InputSet
 from exporter.parity.input_types import EDGE_CASES
@@ -77,9 +77,9 @@ class RunSpec:
         """Return the spec with the accuracy that is required of a precision, where that is not the one stated."""
         if self.bound is None or self.precision in (None, precision):
             return self
-        if precision not in REDUCED:
+        if precision not in LOW_PRECISIONS:
             return self
-        least = max(MIN_SNR[REDUCED[precision]], self.bound.min_snr_db)
+        least = max(MIN_SNR[LOW_PRECISIONS[precision]], self.bound.min_snr_db)
         return replace(self, bound=replace(self.bound, min_snr_db=least))
 
 
