@@ -33,7 +33,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "exporter/isolation/environment.py": (f"{ISOLATION}/test_environment.py",),
     "exporter/isolation/memory.py": (f"{ISOLATION}/test_memory.py", "tests/exporter/cli/test_limits.py"),
     "exporter/isolation/meter.py": SUPERVISED,
-    "exporter/isolation/outcomes.py": SUPERVISED,
+    "exporter/isolation/outcomes.py": (f"{ISOLATION}/test_outcomes.py",),
     "exporter/isolation/streams.py": (f"{ISOLATION}/test_streams.py",),
     "exporter/isolation/supervisor.py": SUPERVISED,
     "exporter/isolation/worker.py": SUPERVISED,

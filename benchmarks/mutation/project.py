@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import compileall
+import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -10,6 +12,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+import psutil
 
 from mutation.modules import TESTS
 
@@ -41,6 +45,9 @@ class Project:
             return self._run(module, seconds)
         finally:
             path.write_text(original)
+            for left in psutil.Process().children(recursive=True):
+                left.kill()
+                left.wait()
 
     def _run(self, module: str, seconds: float) -> str:
         sys.stdout.flush()
@@ -88,6 +95,8 @@ class Project:
 def preload() -> None:
     """Import the libraries that the tests use, and nothing of this project, or that starts threads."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what a killed test has started is found and ended
     for name in (
         "torch",
         "numpy",
