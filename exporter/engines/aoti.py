@@ -116,10 +116,19 @@ class AotiRuntime(CodeRuntime):
     def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch."""
         assert self._compiled is not None, "enter the runtime first"
-        inputs = [to_tensor(value).contiguous() for value in feeds.values()]
+        inputs = [_with_usual_strides(to_tensor(value)) for value in feeds.values()]
         with torch.inference_mode():
             try:
                 returned = self._compiled(*inputs)
             except (RuntimeError, AssertionError, ValueError, TypeError) as error:
                 raise failed_run(self.path, feeds, first_line(error)) from error
         return name_outputs(self.path, returned, self._output_names, self.signature)
+
+
+def _with_usual_strides(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a contiguous tensor whose axes of length 1 have the strides of a new tensor too.
+
+    The compiled code compares all strides. NumPy gives an axis that indexing adds the stride 0, which torch takes for
+    contiguous.
+    """
+    return tensor.contiguous().view(-1).view(tensor.shape)

@@ -5,7 +5,9 @@ import platform
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from helpers.code_files import own
 
 from exporter.engines import RuntimeOptions
@@ -13,6 +15,7 @@ from exporter.engines.aoti import AotiRuntime
 from exporter.engines.aoti_metadata import CPU_FEATURES, read_metadata, require_processor
 from exporter.errors import ArtifactError, UnavailableError, UsageError
 from exporter.system import cpu_features
+from models.specs import Signature, TensorSpec
 
 
 def package(path: Path, metadata: object) -> Path:
@@ -42,6 +45,18 @@ def test_another_systems_package_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match=f"compiled for linux s390x, and this is .*{platform.machine()}"):
         require_processor(tmp_path, {"AOTI_PLATFORM": "linux", "AOTI_MACHINE": "s390x"})
     require_processor(tmp_path, {"AOTI_PLATFORM": platform.system().lower(), "AOTI_MACHINE": platform.machine()})
+
+
+def test_an_axis_of_length_1_has_the_stride_that_the_code_compares(tmp_path: Path) -> None:
+    spec = TensorSpec("x", "float32", ("batch", 3, 4))
+    runtime = AotiRuntime(tmp_path / "m.aoti.pt2", RuntimeOptions(signature=Signature((spec,), (spec,))))
+    given: list[torch.Tensor] = []
+    runtime._compiled = lambda x: given.append(x) or x  # pyright: ignore[reportPrivateUsage]
+    runtime._output_names = ("x",)  # pyright: ignore[reportPrivateUsage]
+    one = np.arange(12, dtype=np.float32).reshape(3, 4)[np.newaxis]
+    assert one.strides[0] == 0
+    assert np.array_equal(runtime.run({"x": one})["x"], one)
+    assert given[0].stride() == (12, 4, 1)
 
 
 def test_compiled_code_has_no_intermediate_values(tmp_path: Path) -> None:

@@ -129,6 +129,8 @@ def test_a_compiled_network_takes_any_batch_and_refuses_other_shapes(
         for items in (1, 3, 16):
             fewer = runtime.run({"volume": volume[:items]})["features"]
             assert np.allclose(fewer, together[:items], rtol=0, atol=1e-5)
+        with_an_added_axis = runtime.run({"volume": volume[0][np.newaxis]})["features"]  # its stride is 0
+        assert np.allclose(with_an_added_axis, together[:1], rtol=0, atol=1e-5)
         with pytest.raises(CheckFailedError, match=r"fails on volume \(1, 3, 4, 8, 9\): "):
             runtime.run({"volume": np.zeros((1, 3, 4, 8, 9), np.float32)})
     with AotiRuntime(artifact.path, RuntimeOptions()) as unnamed:
