@@ -1,6 +1,7 @@
 """`c3d-export inspect` as a user runs it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ def test_inspect(narrow_artifacts: ExportResult, capfd: pytest.CaptureFixture[st
     folder = narrow_artifacts.artifacts[0].path.parent
     done = call("c3d-export", "inspect", "c3d.onnx", cwd=folder, capture=capfd)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "type           ONNX model" in done.stdout
+    assert re.search(r"(?m)^type +ONNX model$", done.stdout)
     assert "this is the file that the manifest beside it describes" in done.stdout
     done = call("c3d-export", "inspect", "c3d.pt", "--json", cwd=folder, capture=capfd)
     assert json.loads(done.stdout)["manifest"]["format"] == "torchscript"
