@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
 
 from exporter.artifacts.manifest import OptionValue
+from exporter.artifacts.store import staging
 from exporter.engines import RuntimeOptions, find_engine
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.onnx_graph import NetworkGraph, make_graph
@@ -78,7 +79,7 @@ def measure(variants: Sequence[Variant], shape: tuple[int, ...], request: WriteR
     """Return {variant: median milliseconds for an input of `shape`}, measured in turns."""
     clip = np.random.default_rng(0).standard_normal(shape, np.float32)
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="c3d-export-")))
+        folder = stack.enter_context(staging(Path(gettempdir())))  # removed by a signal too
         runs: dict[str, Callable[[], object]] = {}
         for number, variant in enumerate(variants):
             path, _ = save(variant.model, folder, f"v{number}", "", compress=False)

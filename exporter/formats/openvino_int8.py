@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exporter.artifacts.manifest import RAISED_LAYERS, WEIGHT_DTYPE, OptionValue
+from exporter.artifacts.store import staging
 from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import UsageError
 from exporter.foreign_logging import silence_openvino_tools
@@ -174,8 +175,8 @@ def _raised_precision() -> ComputePrecision:
 
 def _measure(quantized: Any, held_out: HeldOut) -> float:
     """Return the lowest signal-to-noise ratio of a model on the held-out clips, opened as the artifact will be."""
-    with tempfile.TemporaryDirectory(prefix="c3d-export-") as folder:
-        path, _ = save(quantized, Path(folder), "model", "", compress=False)
+    with staging(Path(tempfile.gettempdir())) as folder:  # removed by a signal too
+        path, _ = save(quantized, folder, "model", "", compress=False)
         with find_engine("openvino").open(path, RuntimeOptions(precision=_raised_precision())) as runtime:
             return held_out.lowest_snr(runtime)
 

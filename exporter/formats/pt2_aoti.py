@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from exporter.artifacts.manifest import Manifest, OptionValue
+from exporter.artifacts.store import staging
 from exporter.engines.aoti_metadata import CPU_FEATURES, METADATA, read_metadata
 from exporter.engines.base import first_line
 from exporter.errors import OutputError, UsageError
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 VARIANTS: tuple[Variant, ...] = ("plain", "winograd")
 """What is compiled: the compiler decides about memory formats itself."""
-
-SCRATCH = "c3d-export-aoti-"
-"""How the name of the folder begins that packages are compiled in."""
 
 COMPILER_OPTIONS: Mapping[str, object] = MappingProxyType(
     {
@@ -91,11 +89,11 @@ class AotiFormat:
 def _bfloat16(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
     from exporter.formats.bfloat16 import make_candidates, slower_note
 
-    with tempfile.TemporaryDirectory(prefix=SCRATCH) as scratch:
+    with staging(Path(tempfile.gettempdir())) as scratch:  # removed by a signal too
         for made in make_candidates(model, request):
             request.progress(f"pt2-aoti: compiling {made.name}")
             program = export_program(made.module, model, request.manifest.signature.batch)
-            package = compile_program(program, Path(scratch), "bfloat16")
+            package = compile_program(program, scratch, "bfloat16")
             yield Candidate(made.name, partial(_write, request, package, made.options, slower_note("pt2-aoti")))
 
 
@@ -105,12 +103,12 @@ def _float32(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
     module = select_outputs(model, request.outputs)
     batch = request.manifest.signature.batch
     names: list[Variant] = [name for name in VARIANTS if name == "plain" or model.conv_hints]
-    with tempfile.TemporaryDirectory(prefix=SCRATCH) as scratch:
+    with staging(Path(tempfile.gettempdir())) as scratch:  # removed by a signal too
         packages: dict[Variant, Path] = {}
         for name in names:
             request.progress(f"pt2-aoti: compiling {name}")
             made = make_variant(module, model, name, "none" if batch is None else "python")
-            packages[name] = compile_program(export_program(made, model, batch), Path(scratch), name)
+            packages[name] = compile_program(export_program(made, model, batch), scratch, name)
         times: dict[str, float] = {}
         if len(names) > 1:
             request.progress(f"pt2-aoti: measuring {', '.join(names)}")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.residual import residual_network
 
+from exporter.artifacts.store import cleanup_staging
 from exporter.engines import RuntimeOptions
 from exporter.engines.aoti import AotiRuntime
 from exporter.engines.aoti_metadata import CPU_FEATURES
@@ -86,6 +87,24 @@ def test_the_faster_one_is_kept_without_its_sources(
     found = inspect(artifact.path)
     assert (found.kind, found.facts["needs"]) == ("AOTInductor package", f"avx2 {taken}")
     assert FORMATS["pt2-aoti"].read_embedded(artifact.path) == artifact.manifest.embedded()
+
+
+def test_a_signal_while_it_compiles_leaves_nothing(
+    residual: BuiltModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders: list[Path] = []
+
+    def compile_program(program: object, folder: Path, name: str) -> Path:
+        (folder / name).write_text("half a package")
+        cleanup_staging()  # what a signal's handler calls
+        folders.append(folder)
+        raise UsageError(f"there is {'still' if folder.exists() else 'no'} {name}")
+
+    monkeypatch.setattr(pt2_aoti, "compile_program", compile_program)
+    monkeypatch.setattr("exporter.engines.torch_settings.require_compiler", lambda what: None)
+    with pytest.raises(UsageError, match="there is no plain"):
+        export(ExportRequest(("pt2-aoti",), residual, output_dir=tmp_path, verify=False))
+    assert folders
 
 
 @pytest.mark.heavy
