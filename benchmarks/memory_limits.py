@@ -45,11 +45,11 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "predict": ["c3d-export", "predict", "made/c3d.onnx", "bikes.mp4", "--preprocess", "jfzhang95"],
     "features": [
         *("c3d-export", "features", "made/c3d.onnx", "bikes.mp4"),
-        *("--preprocess", "jfzhang95", "--layers", "logits", "-o", "out/f"),
+        *("--preprocess", "jfzhang95", "--layer", "logits", "-o", "out/f"),
     ],
     "features torchscript": [
         *("c3d-export", "features", "made/c3d.pt", "bikes.mp4"),
-        *("--preprocess", "jfzhang95", "--layers", "logits", "-o", "out/f-pt"),
+        *("--preprocess", "jfzhang95", "--layer", "logits", "-o", "out/f-pt"),
     ],
     "bench": ["c3d-export", "bench", "made/c3d.onnx", *ONE_ROUND],
     **{f"bench {name}": ["c3d-export", "bench", path, *ONE_ROUND] for name, path in MADE.items()},

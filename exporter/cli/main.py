@@ -219,7 +219,7 @@ def _supervise(command: str) -> NoReturn:
     streams.accept_any_text()
     try:
         supervise(lambda: run_here(command), report_outcome, separate_output="--debug" not in sys.argv)
-    except OSError as error:  # no second process, or not enough descriptors, for this user (ulimit)
+    except (OSError, MemoryError) as error:  # no second process, descriptors or memory for it, for this user (ulimit)
         os._exit(report_error(error, as_json=False))
 
 

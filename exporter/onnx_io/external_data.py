@@ -1,5 +1,6 @@
 """Weights of a model that lie in other files of its folder."""
 
+import re
 from pathlib import Path
 
 import onnx
@@ -30,14 +31,24 @@ def external_locations(model: onnx.ModelProto, path: Path) -> list[str]:
 
 
 def check_external_data(model: onnx.ModelProto, path: Path) -> None:
-    """Refuse a model whose weights are outside its own folder, or are missing.
+    """Refuse a model whose weights are outside its own folder, are missing, or have no place in their file.
 
     Raises:
-        ArtifactError: a location is outside the folder; the message names it.
+        ArtifactError: a location is outside the folder, or an offset or a length is no number; the message names it.
     """
+    for tensor in (tensor for graph in all_graphs(model.graph) for tensor in graph.initializer):
+        for entry in tensor.external_data:
+            if entry.key in ("offset", "length") and not _is_size(entry.value):
+                raise ArtifactError(
+                    f"{path}: weight {tensor.name}: its {entry.key}, {entry.value[:40]!r}, is no number of bytes"
+                )
     for location in external_locations(model, path):
         data = path.with_name(location) if is_plain_name(location) else None
         if fault := link_fault(path, location):
             raise ArtifactError(fault)
         if data is None or not data.is_file():
             raise ArtifactError(f"{path}: refers to weights in {location}, which is not beside it")
+
+
+def _is_size(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,19}", text) is not None and int(text) < 1 << 63

@@ -45,3 +45,16 @@ def test_weights_outside_the_models_folder_are_refused(location: str, tmp_path: 
     (tmp_path / "c3d.onnx").write_bytes(helper.make_model(graph).SerializeToString())
     with pytest.raises(ArtifactError, match="not a file of its own folder|not beside it"):
         load_artifact(tmp_path / "c3d.onnx")
+
+
+@pytest.mark.parametrize("offset", ["-8", "zero", "", str(1 << 63), "9" * 5000, "٣"])
+@pytest.mark.parametrize("key", ["offset", "length"])
+def test_a_place_in_a_file_that_is_no_number_is_refused(key: str, offset: str, tmp_path: Path) -> None:
+    model = onnx.load(small_models.network(tmp_path / "s.onnx"))
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0)
+    model = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    next(entry for entry in model.graph.initializer[0].external_data if entry.key == key).value = offset
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ArtifactError, match=f"its {key}, .*is no number of bytes") as refused:
+        external_files(tmp_path / "m.onnx")
+    assert len(str(refused.value)) < 300
