@@ -15,7 +15,7 @@ import numpy as np
 
 from exporter.parity.compare import nonfinite_class
 from exporter.parity.tolerance import Tolerance
-from exporter.passes.names import UNBIASED
+from exporter.passes.names import is_unbiased
 from exporter.results import MatchMethod
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def match_layers(values: Layers, float32: Layers, float64: Layers, tolerance: To
         float64: {layer: value of the float64 reference}, in the order computed.
         tolerance: decides each layer's budget.
     """
-    values = {name: value for name, value in values.items() if UNBIASED not in name}
+    values = {name: value for name, value in values.items() if not is_unbiased(name)}
     matcher = _Matcher(values, float32, float64, tolerance, list(values), _indices_by_name(list(values), float64))
     for find in (matcher.by_value, matcher.by_name, matcher.by_similarity):
         matcher.fill(find)

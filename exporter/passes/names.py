@@ -1,9 +1,19 @@
 """Names that a graph does not have yet, and one that says what a value is."""
 
+import re
 from collections.abc import Container
 
 UNBIASED = ".unbiased"
-"""In the name of a value that is a layer's output without its bias: it is no layer of the network."""
+"""Ends the name of a value that is a layer's output without its bias, after the operator; see `is_unbiased`."""
+_UNBIASED = re.compile(rf"\.(conv|maxpool){re.escape(UNBIASED)}(\.\d+)?$")
+
+
+def is_unbiased(name: str) -> bool:
+    """Return whether a value is a layer's output without its bias, which is no layer of the network, by its name.
+
+    A network may have a layer `unbiased` of its own.
+    """
+    return _UNBIASED.search(name) is not None
 
 
 def unused_name(used: Container[str], wanted: str) -> str:

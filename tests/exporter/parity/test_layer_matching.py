@@ -64,6 +64,17 @@ def test_a_value_without_its_bias_is_no_layer() -> None:
     assert found(values, float64) == {"pool1": ("pool1.out", "name")}
 
 
+def test_a_layer_that_the_network_calls_unbiased_is_one() -> None:
+    float64 = layers("head.unbiased", "head.unbiased.conv", "pool")
+    values = {
+        "head.unbiased.out": float64["head.unbiased"],
+        "head.unbiased.conv.conv.unbiased.2": float64["head.unbiased.conv"] + 0.1,
+        "pool": float64["pool"],
+    }
+    matched = {"head.unbiased": ("head.unbiased.out", "name"), "pool": ("pool", "name")}
+    assert found(values, float64) == matched
+
+
 def test_axes_in_another_order() -> None:
     wanted = layers("a", shape=(1, 4, 3, 2, 5))["a"]
     frames = np.moveaxis(wanted, 1, 2).reshape(3, 4, 2, 5)  # (T, C, H, W)
