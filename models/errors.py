@@ -44,6 +44,11 @@ class UnavailableError(C3DExportError):
     exit_code = 4
 
 
+def without_path(error: Exception, path: object) -> str:
+    """Return an error's message without the `path: ` that it begins with, where the path is escaped."""
+    return str(error).removeprefix(visible(f"{path}: "))
+
+
 def count(number: int, noun: str, verbs: tuple[str, str] | None = None) -> str:
     """Return `1 tensor` or `3 tensors`, with the verb's form for one or for several: `1 tensor is`, `3 tensors are`."""
     ending = "" if number == 1 else "es" if noun.endswith("s") else "s"

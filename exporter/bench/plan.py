@@ -26,6 +26,7 @@ from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import read_signature
 from exporter.parity.claims import find_contradiction
 from exporter.types import Device
+from models.errors import without_path
 from models.progress import Progress
 from models.specs import Signature
 
@@ -111,7 +112,7 @@ def _skip(path: Path, skipped: list[Skipped], errors: list[C3DExportError] | Non
     """Return what lists an artifact as skipped for an error of it."""
 
     def skip(error: C3DExportError) -> None:
-        skipped.append(Skipped(path.name, str(error).removeprefix(f"{path}: "), added=False, exit_code=error.exit_code))
+        skipped.append(Skipped(path.name, without_path(error, path), added=False, exit_code=error.exit_code))
         if errors is not None:
             errors.append(error)
 

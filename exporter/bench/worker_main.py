@@ -67,13 +67,14 @@ class Session:
         """Do what the request says, and return the reply to send."""
         from exporter.engines.base import first_line
         from exporter.errors import UnavailableError
+        from models.text import visible
 
         try:
             return getattr(self, f"do_{request['do']}")(request)
         except Exception as error:  # noqa: BLE001 - engines share no base class, and the parent decides what it means
             unavailable = isinstance(error, ImportError | UnavailableError)
             kind = "missing" if unavailable else FAILURES.get(request["do"], "failed")
-            message = first_line(error).removeprefix(f"{request.get('path')}: ")
+            message = first_line(error).removeprefix(visible(f"{request.get('path')}: "))
             return {"error": {"kind": kind, "message": message}}
 
     def do_import(self, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from exporter.reports.predict import describe_run, describe_video, format_values
 from exporter.reports.time_chart import TimeSpan, time_chart
 from exporter.results import PreviewFrames
 from models.errors import count
+from models.text import visible
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -259,7 +260,7 @@ def _more_failures(result: PredictResult) -> str:
 
 def _failures(result: PredictResult) -> tuple[tuple[str, str], ...]:
     shown = result.failures[:MAX_LISTED]
-    return tuple((failure.source, failure.message.removeprefix(f"{failure.source}: ")) for failure in shown)
+    return tuple((failure.source, failure.message.removeprefix(visible(f"{failure.source}: "))) for failure in shown)
 
 
 def _facts(result: PredictResult) -> tuple[tuple[str, str], ...]:

@@ -36,7 +36,7 @@ from exporter.types import FormatName
 from exporter.workflows.manifest_facts import manifest_facts
 from models.checkpoints.sources import is_remote
 from models.checkpoints.tensorflow_files import find_tf_checkpoint
-from models.errors import count
+from models.errors import count, without_path
 from models.options import BuildOptions
 from models.progress import Progress, no_progress
 from models.specs import TensorSpec
@@ -236,7 +236,7 @@ def _as_weights(path: Path) -> dict[str, str]:
         file, raw = read_raw(path)
         facts = describe_checkpoint(path, file, raw, DEFAULT_OPTIONS).facts
     except CheckpointError as error:
-        return {"as weights": f"no: {str(error).removeprefix(f'{path}: ')}"}
+        return {"as weights": f"no: {without_path(error, path)}"}
     return {"as weights": facts["loads"]} if facts.get("layout") != "none" else {}
 
 

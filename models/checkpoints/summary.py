@@ -23,7 +23,7 @@ from models.checkpoints.selection import MAX_LISTED, Candidate, choose
 from models.checkpoints.sources import ResolvedSource
 from models.class_names import ClassNames, describe_class_names, suggest_labels
 from models.config import C3DConfig
-from models.errors import C3DExportError, CheckpointError, count, join_limited
+from models.errors import C3DExportError, CheckpointError, count, join_limited, without_path
 from models.options import BuildOptions, WeightSelection
 from models.planning import fit_preprocessing, plan
 from models.pooling import Variant, format_size
@@ -71,7 +71,7 @@ def describe_checkpoint(
     try:
         candidates = find_networks(file.path, raw, options.layout, key_map)
     except CheckpointError as error:
-        return Description(facts | {"layout": "none", "loads": f"no: {_without_path(error, file.path)}"})
+        return Description(facts | {"layout": "none", "loads": f"no: {without_path(error, file.path)}"})
     try:
         chosen = choose(candidates, options.selection)
     except C3DExportError as error:
@@ -188,7 +188,7 @@ def check_loading(file: ResolvedSource, raw: ReadResult, layout: str, options: B
         planned = plan(checkpoint, options)
         loaded = load_into(_empty_network(planned.config), checkpoint)
     except CheckpointError as error:
-        return LoadCheck(loads=False, text=f"no: {_without_path(error, file.path)}")
+        return LoadCheck(loads=False, text=f"no: {without_path(error, file.path)}")
     converted = f", converted from {', '.join(loaded.converted)}" if loaded.converted else ""
     return LoadCheck(
         loads=True,
@@ -215,7 +215,7 @@ def _describe_candidate(file: ResolvedSource, raw: ReadResult, one: Candidate, o
         config = plan(checkpoint, options).config
         wanted = {name for name in _empty_network(config).state_dict() if not name.endswith(NUM_BATCHES_TRACKED)}
     except CheckpointError as error:
-        return f"{one.place}: {_without_path(error, file.path)}"
+        return f"{one.place}: {without_path(error, file.path)}"
     have = len(wanted & checkpoint.tensors.keys())
     average = ", an average over the training" if one.is_average else ""
     return f"{one.place}: {have} of {count(len(wanted), 'tensor')}, {_describe_head(config)}{average}"
@@ -229,7 +229,3 @@ def _foreign_objects(raw: ReadResult) -> dict[str, str]:
     if raw.not_built:
         facts["not built"] = join_limited(raw.not_built)
     return facts
-
-
-def _without_path(error: Exception, path: Path) -> str:
-    return str(error).removeprefix(f"{path}: ")

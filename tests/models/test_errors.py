@@ -3,7 +3,7 @@
 import pickle
 
 from exporter.errors import ArtifactError
-from models.errors import C3DExportError
+from models.errors import C3DExportError, without_path
 
 
 def test_a_name_out_of_a_file_neither_breaks_the_line_nor_moves_the_cursor() -> None:
@@ -12,6 +12,11 @@ def test_a_name_out_of_a_file_neither_breaks_the_line_nor_moves_the_cursor() -> 
     assert str(error) == r"a.onnx: no tensor conv\n1\x1b[2K"
     assert str(ArtifactError(f"b: {error}")) == f"b: {error}", "what is escaped is not escaped again"
     assert error.to_dict() == {"kind": "ArtifactError", "message": f"a.onnx: no tensor {name}", "exit_code": 3}
+
+
+def test_a_path_is_taken_off_a_message_as_the_message_shows_it() -> None:
+    for path in ("a.onnx", "a\n\u202eb.onnx"):
+        assert without_path(ArtifactError(f"{path}: no model"), path) == "no model"
 
 
 def test_an_error_is_the_same_in_another_process() -> None:

@@ -25,6 +25,7 @@ from exporter.system import library_version
 from exporter.timing import timed
 from exporter.types import OptimizeOptions
 from models.config import MANIFEST_KEY
+from models.errors import without_path
 from models.progress import Progress
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ class Rewriter:
                 with OnnxRuntime(path, RuntimeOptions()):
                     return None
             except ArtifactError as error:
-                return hide_stage(str(error).removeprefix(f"{path}: onnxruntime rejects it: "))
+                return hide_stage(without_path(error, path).removeprefix("onnxruntime rejects it: "))
 
 
 def weight_bytes(model: ir.Model) -> int:
