@@ -155,7 +155,7 @@ def test_engines_without_a_network_or_a_library_say_why(
         "first.onnx has no manifest that states its network; give its checkpoint with --weights"
     )
     assert reported["OpenVINO"] == "not installed; pip install 'c3d-export[openvino]'"
-    assert reported["MNN"] == "not installed; pip install no_mnn"
+    assert reported["MNN"] == "not installed; pip install 'c3d-export[peers]'"
     assert [target.name for target in found.targets] == ["first.onnx"]  # which is onnxruntime plain itself
     assert list(tmp_path.iterdir()) == []
 
