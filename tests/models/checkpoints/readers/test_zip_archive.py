@@ -1,0 +1,69 @@
+"""The directory of a zip archive is checked before its members are looked at."""
+
+import io
+import mmap
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from models.checkpoints.readers.base import MappedFile
+from models.checkpoints.readers.zip_archive import MAX_MEMBERS, verified_members
+from models.errors import CheckpointError
+
+END, CENTRAL = b"PK\x05\x06", b"PK\x01\x02"
+
+
+@pytest.fixture
+def archive() -> bytearray:
+    """Two stored members."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as writer:
+        writer.writestr("a", b"one")
+        writer.writestr("b", b"two")
+    return bytearray(stream.getvalue())
+
+
+def members(content: bytes, folder: Path) -> list[str]:
+    path = folder / "x.pth"
+    path.write_bytes(content)
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY) as data:
+        return [member.info.filename for member in verified_members(MappedFile(path, stream, data))]
+
+
+def with_end64(content: bytes, count: int, size: int) -> bytes:
+    """The archive with the records of a large one in front of its end (APPNOTE.TXT, 4.3.14 and 4.3.15)."""
+    at = content.rindex(END)
+    _, start = struct.unpack_from("<II", content, at + 12)
+    record = b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, count, count, size, start)
+    locator = b"PK\x06\x07" + struct.pack("<IQI", 0, at, 1)
+    end = bytearray(content[at:])
+    end[8:20] = b"\xff" * 12
+    return bytes(content[:at]) + record + locator + bytes(end)
+
+
+def test_the_members_of_an_archive_small_or_large(archive: bytearray, tmp_path: Path) -> None:
+    size = archive.rindex(END) - archive.index(CENTRAL)
+    for content in (archive, with_end64(archive, 2, size)):
+        assert members(content, tmp_path) == ["a", "b"]
+
+
+def test_an_entry_that_runs_over_the_next_one_hides_nothing(archive: bytearray, tmp_path: Path) -> None:
+    first, second = archive.index(CENTRAL), archive.rindex(CENTRAL)
+    length = archive.rindex(END) - second
+    struct.pack_into("<H", archive, first + 32, length)  # its comment
+    with pytest.raises(CheckpointError, match="its directory lists 1 members"):
+        members(archive, tmp_path)
+
+
+def test_more_members_than_any_file_has_are_refused_by_their_number(archive: bytearray, tmp_path: Path) -> None:
+    for count, size in ((MAX_MEMBERS + 1, 100), (2, 1 << 40)):
+        with pytest.raises(CheckpointError, match=f"more than {MAX_MEMBERS} members"):
+            members(with_end64(archive, count, size), tmp_path)
+
+
+@pytest.mark.parametrize("left", [1, 21])
+def test_an_end_that_is_cut_off(left: int, archive: bytearray, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="it has no list of members"):
+        members(archive[: archive.rindex(END) + left], tmp_path)
