@@ -25,14 +25,14 @@ def archive() -> bytearray:
     return bytearray(stream.getvalue())
 
 
-def members(content: bytes, folder: Path) -> list[str]:
+def members(content: bytes | bytearray, folder: Path) -> list[str]:
     path = folder / "x.pth"
     path.write_bytes(content)
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY) as data:
         return [member.info.filename for member in verified_members(MappedFile(path, stream, data))]
 
 
-def with_end64(content: bytes, count: int, size: int) -> bytes:
+def with_end64(content: bytes | bytearray, count: int, size: int) -> bytes:
     """The archive with the records of a large one in front of its end (APPNOTE.TXT, 4.3.14 and 4.3.15)."""
     at = content.rindex(END)
     _, start = struct.unpack_from("<II", content, at + 12)
