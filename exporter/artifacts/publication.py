@@ -249,7 +249,8 @@ class _Publication:
 
 def find_old_data(model: Path, keep: Sequence[str] = ()) -> list[Path]:
     """Return the data files of earlier exports of the same model, to which a new one does not refer."""
-    return [path for path in model.parent.iterdir() if is_data_name(path.name, model.name) and path.name not in keep]
+    named = (path for path in model.parent.iterdir() if is_data_name(path.name, model.name) and path.name not in keep)
+    return [path for path in named if not path.is_dir()]  # a folder of that name is the user's
 
 
 def is_data_name(name: str, model: str) -> bool:

@@ -138,6 +138,16 @@ def test_the_last_export_leaves_no_older_data(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_with_the_name_of_older_data_stays(tmp_path: Path) -> None:
+    own = tmp_path / f"c3d.onnx.{'c' * 16}.data" / "own"
+    own.parent.mkdir()
+    own.write_text("own")
+    for content in "ab":
+        publish_content(tmp_path, content)
+    assert own.read_text() == "own"
+    assert not (tmp_path / f"c3d.onnx.{'a' * 16}.data").exists()
+
+
 def test_an_interrupt_between_the_model_and_its_manifest_finishes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
