@@ -3,19 +3,23 @@
 import difflib
 from collections.abc import Iterable
 
-from models.text import visible
+from models.text import shorten, visible
+
+MAX_MESSAGE = 10_000
+"""Characters of `str()` of an error: a name in a file may have millions, each of which would be escaped."""
 
 
 class C3DExportError(Exception):
     """Base of every error that is printed in one line and has an exit code. The message is that line.
 
-    Names from files stand in messages: `str()` escapes what is not visible in one, a line break too.
+    Names from files stand in messages: `str()` escapes what is not visible in one, a line break too, and leaves out the
+    middle of more than MAX_MESSAGE characters.
     """
 
     exit_code = 1
 
     def __str__(self) -> str:
-        return visible(super().__str__())
+        return shorten(super().__str__(), MAX_MESSAGE)
 
     def to_dict(self) -> dict[str, str | int]:
         """Return the error for machines: its class, its message with nothing escaped, and its exit code."""

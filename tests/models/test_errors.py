@@ -1,9 +1,10 @@
 """An error of the tool is one line, whatever stands in the names that it quotes."""
 
 import pickle
+import time
 
 from exporter.errors import ArtifactError
-from models.errors import C3DExportError, without_path
+from models.errors import MAX_MESSAGE, C3DExportError, without_path
 
 
 def test_a_name_out_of_a_file_neither_breaks_the_line_nor_moves_the_cursor() -> None:
@@ -23,3 +24,12 @@ def test_an_error_is_the_same_in_another_process() -> None:
     error = C3DExportError("a\nb")
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.args) == (str(error), error.args)
+
+
+def test_a_name_of_millions_of_characters_costs_no_more_than_a_long_one() -> None:
+    start = time.process_time()
+    shown = str(ArtifactError("a.onnx: no tensor " + "\n" * 20_000_000))
+    assert time.process_time() - start < 0.5
+    assert shown.startswith(r"a.onnx: no tensor \n")
+    assert "…(20,000,018 characters)…" in shown
+    assert len(shown) <= MAX_MESSAGE
