@@ -32,12 +32,29 @@ class PoolBeforeBias(GraphPass):
             relu, pool = following_relu_and_pool(conv)
             bias = conv.inputs[2] if len(conv.inputs) > 2 else None
             shape = get_shape(conv.outputs[0])
-            if pool is None or bias is None or shape is None or get_opset(model) < MIN_OPSET:
+            if (
+                pool is None
+                or bias is None
+                or shape is None
+                or get_opset(model) < MIN_OPSET
+                or _reads_padding_only(pool)
+            ):
                 continue
             _move(model, conv, bias, relu, pool, len(shape))
             self.decide(conv, MOVED, f"its bias{' and ReLU come' if relu is not None else ' comes'} after {pool.name}")
             modified = True
         return modified
+
+
+def _reads_padding_only(pool: ir.Node) -> bool:
+    """Return whether a window may hold no number at all: one with gaps in padding, whose result a ReLU would change.
+
+    Without gaps every window holds a number, because padding is shorter than the window.
+    """
+    padded = any(pool.attributes.get_ints("pads") or ()) or pool.attributes.get_string("auto_pad", "").startswith(
+        "SAME"
+    )
+    return padded and max(pool.attributes.get_ints("dilations") or (1,)) > 1
 
 
 def _move(model: ir.Model, conv: ir.Node, bias: ir.Value, relu: ir.Node | None, pool: ir.Node, rank: int) -> None:

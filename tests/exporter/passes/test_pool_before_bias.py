@@ -61,8 +61,9 @@ def test_bias_and_relu_come_after_the_pool(model: onnx.ModelProto, tmp_path: Pat
         layer("Relu"),
         layer("Sigmoid", "MaxPool"),
         layer("Relu", "AveragePool", pool=POOL),
+        layer("Relu", "MaxPool", pool={"kernel_shape": [2] * 3, "dilations": [2] * 3, "pads": [1] * 6}),
     ],
-    ids=["no bias", "no pool", "another activation", "a mean"],
+    ids=["no bias", "no pool", "another activation", "a mean", "windows that may hold padding only"],
 )
 def test_others_are_left(model: onnx.ModelProto) -> None:
     for made in model.graph.node:
