@@ -14,6 +14,7 @@ from helpers.publications import PUBLICATIONS, check_power_loss
 from helpers.publishing_faults import fail_at_each_call
 from helpers.run import python
 
+from exporter.artifacts import publication
 from exporter.artifacts.files import check_integrity, file_entry, read_manifest
 from exporter.artifacts.publication import publish
 from exporter.artifacts.store import staging
@@ -228,3 +229,12 @@ def test_folders_with_odd_and_long_names(tmp_path: Path) -> None:
     too_long = folder / Path(*["x" * 255] * 8)
     with pytest.raises(OutputError, match="File name too long"):
         publish_content(too_long, "a")
+
+
+def test_where_other_runs_mix_their_files_in_again_and_again_the_run_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publication._Publication, "is_in_place", lambda _self: False)  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(publication, "MAX_PAUSE_S", 0)
+    with pytest.raises(OutputError, match="other runs publish c3d.onnx there at the same time"):
+        publish_content(tmp_path / "out", "a")
