@@ -47,7 +47,7 @@ DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 
 MISSING = (
     "--device {device}: the installed onnxruntime has no {provider}; "
-    "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+    "pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'"
 )
 UNUSABLE = (
     "--device {device}: onnxruntime-gpu is installed but could not start {provider} here; "

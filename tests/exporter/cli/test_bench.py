@@ -88,7 +88,7 @@ def test_wrong_usage_exits_2(case: str, folder: Path, capfd: pytest.CaptureFixtu
 BAD = {
     "damaged files": (["damaged.onnx", "none.onnx"], 3, "damaged.onnx: not a complete ONNX file"),
     "no folder for the page": (["m.onnx", "--html", "none/b.html"], 3, "there is no folder none"),
-    "no GPU": (["m.onnx", "--device", "cuda"], 4, "pip install onnxruntime-gpu"),
+    "no GPU": (["m.onnx", "--device", "cuda"], 4, "pip install 'onnxruntime-gpu"),
 }
 
 

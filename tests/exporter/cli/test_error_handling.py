@@ -29,7 +29,7 @@ BAD = {
         3,
         "file: it is a file, not a folder",
     ),
-    "no cuda": (["--format", "onnx", "--device", "cuda"], 4, "pip install onnxruntime-gpu"),
+    "no cuda": (["--format", "onnx", "--device", "cuda"], 4, "pip install 'onnxruntime-gpu"),
     "nothing to inspect": (["inspect", "none"], 3, "no such file: none"),
     "nothing to verify": (
         ["verify", "parity"],

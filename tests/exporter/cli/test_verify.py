@@ -176,9 +176,9 @@ WRONG = {
     "no TensorRT": (
         ("mine.onnx", "--device", "tensorrt"),
         4,
-        "no TensorrtExecutionProvider; pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+        "no TensorrtExecutionProvider; pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'",
     ),
-    "no CUDA": (("mine.onnx", "--against", "onnxruntime:cuda"), 4, "pip install onnxruntime-gpu"),
+    "no CUDA": (("mine.onnx", "--against", "onnxruntime:cuda"), 4, "pip install 'onnxruntime-gpu"),
     "no CUDA in torch": (("mine.onnx", "--against", "torch:cuda"), 4, "pip install a CUDA build of torch"),
 }
 

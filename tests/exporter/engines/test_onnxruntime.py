@@ -68,7 +68,7 @@ def test_nodes_that_fell_back_are_named() -> None:
 
 
 def test_cuda_without_its_provider_names_the_package() -> None:
-    with pytest.raises(UnavailableError, match="no CUDAExecutionProvider; .*pip install onnxruntime-gpu") as caught:
+    with pytest.raises(UnavailableError, match="no CUDAExecutionProvider; .*pip install 'onnxruntime-gpu") as caught:
         find_engine("onnx").require_device("cuda")
     assert caught.value.exit_code == 4
 
