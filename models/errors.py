@@ -22,8 +22,13 @@ class C3DExportError(Exception):
         return shorten(super().__str__(), MAX_MESSAGE)
 
     def to_dict(self) -> dict[str, str | int]:
-        """Return the error for machines: its class, its message with nothing escaped, and its exit code."""
-        return {"kind": type(self).__name__, "message": super().__str__(), "exit_code": self.exit_code}
+        """Return the error for machines: its class, its message, and its exit code.
+
+        Nothing is escaped in the message, unless it has more than MAX_MESSAGE characters.
+        """
+        message = super().__str__()
+        message = message if len(message) <= MAX_MESSAGE else str(self)
+        return {"kind": type(self).__name__, "message": message, "exit_code": self.exit_code}
 
 
 class BadInputError(C3DExportError):

@@ -20,6 +20,13 @@ def test_a_path_is_taken_off_a_message_as_the_message_shows_it() -> None:
         assert without_path(ArtifactError(f"{path}: no model"), path) == "no model"
 
 
+def test_a_name_of_millions_of_characters_is_cut_for_machines_too() -> None:
+    error = ArtifactError("a.onnx: no tensor " + "\n" * 10**6)
+    message = str(error.to_dict()["message"])
+    assert message.startswith("a.onnx: no tensor ")
+    assert len(message) <= MAX_MESSAGE
+
+
 def test_an_error_is_the_same_in_another_process() -> None:
     error = C3DExportError("a\nb")
     again = pickle.loads(pickle.dumps(error))
