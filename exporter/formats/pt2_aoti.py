@@ -146,26 +146,31 @@ def compile_program(program: ExportedProgram, folder: Path, name: str) -> Path:
     import torch
     from torch._inductor import aoti_compile_and_package
     from torch._inductor.utils import fresh_cache
-    from torch.fx.experimental import _config as tracing
+    from torch.fx.experimental import _config as tracing  # `patch` is added at import
 
     path = folder / f"{name}.pt2"
     features = " ".join(sorted(feature for feature in cpu_features() if VECTOR_FEATURES.match(feature)))
     options = {**COMPILER_OPTIONS, "aot_inductor.metadata": {CPU_FEATURES: features}}
-    try:
-        # not "oblivious", torch asks whether the batch that a convolution is traced with is below 16, which it is, and
-        # the package refuses all batches above; a cache of its own: the usual one would keep a gigabyte of weights
-        with (
-            suppress_foreign_logging(),
-            tracing.patch(backed_size_oblivious=True),  # pyright: ignore[reportAttributeAccessIssue] - added at import
-            fresh_cache(dir=str(folder)),
-            torch.no_grad(),
-        ):
-            aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
-    except OSError as error:
-        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
-    except Exception as error:  # the compiler's own errors, those of the C++ compiler and of its assertions
-        raise UsageError(f"AOTInductor cannot compile the network: {first_line(error)}") from error
-    return path
+    refused: Exception | None = None
+    # not "oblivious", torch asks whether the batch that a convolution is traced with is below 16, which it is, and the
+    # package refuses all batches above; but some networks (channels last, before a flatten) compile in no other way
+    for oblivious in (True, False):
+        try:
+            with (
+                suppress_foreign_logging(),
+                tracing.patch(backed_size_oblivious=oblivious),  # pyright: ignore[reportAttributeAccessIssue]
+                fresh_cache(dir=str(folder)),  # the usual one would keep a gigabyte of weights
+                torch.no_grad(),
+            ):
+                aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
+        except OSError as error:
+            raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
+        except Exception as error:  # noqa: BLE001 - the compiler's own errors, those of the C++ compiler and of its assertions
+            refused = refused or error
+        else:
+            return path
+    assert refused is not None
+    raise UsageError(f"AOTInductor cannot compile the network: {first_line(refused)}") from refused
 
 
 def measure_packages(packages: Mapping[Variant, Path], model: BuiltModel, items: int) -> dict[str, float]:
