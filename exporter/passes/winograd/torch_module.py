@@ -178,7 +178,7 @@ class WinogradConv(nn.Module):
         after = t * self.frames - x.size(1) + self.lead
         x = F.pad(x, [0, 0, 1, 1 + w * m - x.size(3), 1, 1 + h * m - x.size(2), self.lead, after])
         x = self.transform_time(x)  # (a, N, t, mh+2, mw+2, C); C is 3 C if time is not transformed
-        each = h * w * self.points * self.points * clips * max(x.size(5), self.bias.size(0))
+        each = h * w * self.points * self.points * x.size(0) * clips * max(x.size(5), self.bias.size(0))
         steps = max(1, self.max_elements // each)
         for first in range(0, t, steps):
             self.multiply_tiles(y[:, first : first + steps], x[:, :, first : first + steps])
