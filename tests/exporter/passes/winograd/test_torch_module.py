@@ -156,3 +156,21 @@ def test_other_convolutions_are_refused(changed: dict[str, int | bool | str]) ->
 def test_the_pool_answers_as_torch_does_number_for_number(frames: int) -> None:
     x = torch.randn(2, 3, 7, 9, 6)
     assert torch.equal(SliceMaxPool(frames)(x), nn.MaxPool3d((frames, 2, 2))(x))
+
+
+@pytest.mark.parametrize(("tiles", "parts"), [(1, 4), (2, 2), (4, 1)])
+def test_a_part_has_as_many_tiles_in_time_as_fit(tiles: int, parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    conv = nn.Conv3d(3, 5, 3, padding=1)
+    layer = WinogradConv(conv, TileShape(4, 4))
+    # a tile of 4x4x4 outputs has 6 points along each axis; 8x8 positions are 2x2 tiles
+    layer.max_elements = tiles * 6 * 6 * 6 * 2 * 2 * 5
+    calls: list[int] = []
+    whole = layer.multiply_tiles
+
+    def multiply_tiles(y: torch.Tensor, x: torch.Tensor) -> None:
+        calls.append(y.size(1))
+        whole(y, x)
+
+    monkeypatch.setattr(layer, "multiply_tiles", multiply_tiles)
+    layer(torch.randn(1, 3, 16, 8, 8))
+    assert calls == [tiles] * parts
