@@ -212,7 +212,7 @@ class _Publication:
                     (aside / name).replace(self.folder / name)
 
     def _listed(self) -> list[str] | None:
-        """Return the files of the set in place; None where nothing tells.
+        """Return the files of the set in place; None where no manifest or list states them.
 
         Then another run is changing the set, and sets aside what is left over at its own end.
         """

@@ -60,6 +60,23 @@ def test_what_the_compiler_raises_is_one_line(
         pt2_aoti.compile_program(MagicMock(), tmp_path, "plain")
 
 
+def test_a_network_that_torch_refuses_to_compile_for_any_batch_is_compiled_without_asking_for_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch.fx.experimental import _config as tracing
+
+    asked: list[bool] = []
+
+    def compile_package(*_: object, **__: object) -> None:
+        asked.append(tracing.backed_size_oblivious)
+        if tracing.backed_size_oblivious:
+            raise ValueError("Cannot view a tensor")
+
+    monkeypatch.setattr("torch._inductor.aoti_compile_and_package", compile_package)
+    assert pt2_aoti.compile_program(MagicMock(), tmp_path, "plain") == tmp_path / "plain.pt2"
+    assert asked == [True, False]
+
+
 @pytest.mark.parametrize(("winograd", "taken"), [(50.0, "winograd"), (99.0, "plain")])
 def test_the_faster_one_is_kept_without_its_sources(
     winograd: float, taken: str, residual: BuiltModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
