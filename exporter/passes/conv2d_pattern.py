@@ -46,6 +46,15 @@ class Window:
         """Whether each output frame reads one input frame, in order."""
         return (self.kernel[0], self.strides[0], self.before[0], self.after[0]) == (1, 1, 0, 0)
 
+    def attributes(self) -> dict[str, list[int]]:
+        """Return the attributes of the node."""
+        return {
+            "kernel_shape": list(self.kernel),
+            "strides": list(self.strides),
+            "dilations": list(self.dilations),
+            "pads": [*self.before, *self.after],
+        }
+
     def attributes_2d(self) -> dict[str, list[int]]:
         """Return the attributes of the same window over (H, W)."""
         return {
@@ -67,7 +76,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Conv2dMatch:
-    """A convolution that can be computed in 2-D.
+    """A 3-D convolution that can be computed in 2-D, with the ReLU and the max pool after it.
 
     Attributes:
         nodes: convolution, ReLU and pool, if there are any, in the order of the graph.
@@ -84,6 +93,11 @@ class Conv2dMatch:
     size: tuple[int, ...]
     conv: Window
     pool: Window | None
+
+    @property
+    def has_relu(self) -> bool:
+        """Whether one of the nodes is a ReLU."""
+        return any(node.op_type == "Relu" for node in self.nodes)
 
     @property
     def convolved(self) -> tuple[int, int, int]:
@@ -142,7 +156,7 @@ class Conv2dMatch:
 
 def match_conv2d(conv: ir.Node) -> Conv2dMatch | None:
     """Return the match of a Conv node, or None if it cannot be computed in 2-D in onnxruntime's blocked layout."""
-    match = match_volumes(conv, ir.DataType.FLOAT)
+    match = match_constant(conv, ir.DataType.FLOAT)
     if match is None:
         return None
     images = match.channels * match.conv.kernel[0]
@@ -151,22 +165,28 @@ def match_conv2d(conv: ir.Node) -> Conv2dMatch | None:
     return None if match.selects and match.size[0] > MAX_FRAMES else match
 
 
-def match_volumes(conv: ir.Node, dtype: ir.DataType) -> Conv2dMatch | None:
-    """Return the match of a Conv node of volumes with weights of a dtype, or None if it cannot be computed in 2-D."""
-    weight, shape = constant(conv.inputs[1]), get_shape(conv.inputs[0])
-    if weight is None or weight.dtype != dtype or shape is None:
+def match_constant(conv: ir.Node, dtype: ir.DataType) -> Conv2dMatch | None:
+    """Return the match of a Conv node whose weights are constants of `dtype`, or None; see `match_volumes`."""
+    weight = constant(conv.inputs[1])
+    if weight is None or weight.dtype != dtype or str(getattr(conv.inputs[1], "name", "")).startswith(MATRIX_PREFIXES):
+        return None  # the last: the transform of a rewritten convolution
+    return match_volumes(conv)
+
+
+def match_volumes(conv: ir.Node) -> Conv2dMatch | None:
+    """Return the match of a Conv node, or None for one that is not 3-D, in groups, or of unknown size."""
+    shape, weight = get_shape(conv.inputs[0]), get_shape(conv.inputs[1])
+    if shape is None or weight is None or len(weight) != AXES + 2 or conv.attributes.get_int("group", 1) != 1:
         return None
-    if str(getattr(conv.inputs[1], "name", "")).startswith(MATRIX_PREFIXES):
-        return None  # the transform of a rewritten convolution
-    size = tuple(length for length in shape[2:] if isinstance(length, int))
-    outputs, channels, *kernel = weight.shape.numpy()
+    size, known = ([length for length in each if isinstance(length, int)] for each in (shape[2:], weight))
+    if len(size) != AXES or len(known) != AXES + 2:
+        return None
+    outputs, channels, *kernel = known
     window = read_window(conv, tuple(kernel))
-    if len(kernel) != AXES or len(size) != AXES or window is None or conv.attributes.get_int("group", 1) != 1:
+    if window is None or min(window.output_size(tuple(size))) < 1:
         return None
-    if min(window.output_size(size)) < 1:
-        return None
-    nodes, pool = _following(conv, window.output_size(size))
-    return Conv2dMatch(nodes, channels, outputs, size, window, pool)
+    nodes, pool = _following(conv, window.output_size(tuple(size)))
+    return Conv2dMatch(nodes, channels, outputs, tuple(size), window, pool)
 
 
 def _following(conv: ir.Node, convolved: tuple[int, int, int]) -> tuple[tuple[ir.Node, ...], Window | None]:

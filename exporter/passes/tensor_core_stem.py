@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from exporter.passes.base import GraphPass, find_nodes, get_opset
 from exporter.passes.conv2d_emit import replace_by_aligned_conv2d
-from exporter.passes.conv2d_pattern import match_volumes
+from exporter.passes.conv2d_pattern import match_constant
 
 CHANNELS = 8
 """float16 numbers of 16 bytes, which a tensor core reads at once."""
@@ -34,7 +34,7 @@ class TensorCoreStem(GraphPass):
         """See `GraphPass`."""
         modified = False
         for conv in find_nodes(model, "Conv"):
-            match = match_volumes(conv, ir.DataType.FLOAT16) if get_opset(model) >= MIN_OPSET else None
+            match = match_constant(conv, ir.DataType.FLOAT16) if get_opset(model) >= MIN_OPSET else None
             if match is None or match.channels >= CHANNELS:
                 continue
             replace_by_aligned_conv2d(model, match, CHANNELS)

@@ -27,7 +27,8 @@ from exporter.passes.base import (
 )
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FIRST, LAST
-from exporter.passes.quantize.conv_variant import CONTRIB, ConvChain, ConvNumbers, ConvVariant, emit, match_chain
+from exporter.passes.conv2d_pattern import Conv2dMatch, match_volumes
+from exporter.passes.quantize.conv_variant import CONTRIB, ConvNumbers, ConvVariant, emit
 from exporter.passes.quantize.layers import BIAS, WEIGHT
 from exporter.passes.quantize.qdq import Scheme
 
@@ -59,23 +60,23 @@ class ChannelsLastInt8(GraphPass):
         """See `GraphPass`."""
         modified = False
         for conv in find_nodes(model, "Conv"):
-            chain, variant = match_chain(conv), self.variants.get(display_name(conv))
-            if chain is None or variant is None or not _is_quantized(conv):
+            match, variant = match_volumes(conv), self.variants.get(display_name(conv))
+            if match is None or variant is None or not _is_quantized(conv):
                 continue
-            readers = _quantizing_readers(chain.result)
-            if not readers and str(chain.result.name) not in self.scheme.ranges:
+            readers = _quantizing_readers(match.result)
+            if not readers and str(match.result.name) not in self.scheme.ranges:
                 self.decide(conv, "left with Q/DQ", "the range of its result was not measured")
                 continue
-            modified = self._replace(model, chain, variant, readers) or modified
+            modified = self._replace(model, match, variant, readers) or modified
         if modified and CONTRIB not in model.graph.opset_imports:
             model.graph.opset_imports[CONTRIB] = 1
         return modified
 
-    def _replace(self, model: ir.Model, chain: ConvChain, variant: ConvVariant, readers: list[ir.Node]) -> bool:
-        conv, result, name = chain.nodes[0], chain.result, display_name(chain.nodes[0])
+    def _replace(self, model: ir.Model, match: Conv2dMatch, variant: ConvVariant, readers: list[ir.Node]) -> bool:
+        conv, result, name = match.nodes[0], match.result, display_name(match.nodes[0])
         pair = _pair(readers[0]) if readers else self._result_pair(model, name, str(result.name))
         zero_point = constant(pair[1])
-        if chain.has_relu and (zero_point is None or zero_point.numpy() != 0):
+        if match.has_relu and (zero_point is None or zero_point.numpy() != 0):
             self.decide(
                 conv, "left with Q/DQ", "the zero point of its result is not 0, so that its ReLU is not implied"
             )
@@ -90,11 +91,11 @@ class ChannelsLastInt8(GraphPass):
         builder = Builder(model, f"{name}.int8")
         numbers = ConvNumbers(_pair(activation), pair, weight, scale, bias, (weight_name, bias_name))
         x = builder.op("Transpose", "channels_last", activation.inputs[0], perm=LAST)
-        y = builder.op("Transpose", "channels_first", emit(builder, x, chain, numbers, variant), perm=FIRST)
+        y = builder.op("Transpose", "channels_first", emit(builder, x, match, numbers, variant), perm=FIRST)
         new = builder.op("DequantizeLinear", "dequantize", y, *pair)
         y.shape, y.type = result.shape, ir.TensorType(ir.DataType.UINT8)
         ir.convenience.replace_nodes_and_values(
-            model.graph, chain.nodes[-1], chain.nodes, builder.nodes, [result], [new]
+            model.graph, match.nodes[-1], match.nodes, builder.nodes, [result], [new]
         )
         for reader in readers:
             reader.outputs[0].replace_all_uses_with(y)

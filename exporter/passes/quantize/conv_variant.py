@@ -18,7 +18,6 @@ docs/explanation/int8.md has the measurements. *Source*: onnxruntime's `qlinearc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +25,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.passes.base import following_relu_and_pool, single_consumer
 from exporter.passes.builder import Builder
-from exporter.passes.conv2d_pattern import AXES, Window, read_window
-from exporter.passes.shapes import get_shape
+from exporter.passes.conv2d_pattern import Conv2dMatch
 
 CONTRIB = "com.microsoft"
 """The domain of onnxruntime's own operators."""
@@ -56,37 +53,6 @@ CONV_VARIANTS = tuple(ConvVariant(stacked, zero_point) for stacked in (False, Tr
 
 
 @dataclass(frozen=True)
-class ConvChain:
-    """A 3-D convolution with the ReLU and the max pool after it.
-
-    Attributes:
-        nodes: convolution, ReLU and pool, if there are any, in the order of the graph.
-        channels: input channels, C.
-        outputs: output channels, K.
-        size: (T, H, W) of the input.
-        window: the convolution's.
-        pool: the pool's window, or None.
-    """
-
-    nodes: tuple[ir.Node, ...]
-    channels: int
-    outputs: int
-    size: tuple[int, ...]
-    window: Window
-    pool: Window | None
-
-    @property
-    def result(self) -> ir.Value:
-        """The output of the last node."""
-        return self.nodes[-1].outputs[0]
-
-    @property
-    def has_relu(self) -> bool:
-        """Whether one of the nodes is a ReLU."""
-        return any(node.op_type == "Relu" for node in self.nodes)
-
-
-@dataclass(frozen=True)
 class ConvNumbers:
     """The constants of a quantised convolution, as values of the graph except for the weight.
 
@@ -107,50 +73,25 @@ class ConvNumbers:
     names: tuple[str, str] = ("weight", "bias")
 
 
-def match_chain(conv: ir.Node) -> ConvChain | None:
-    """Return the chain of a Conv, or None for one that is not 3-D, in groups, or of unknown size."""
-    shape, weight = get_shape(conv.inputs[0]), get_shape(conv.inputs[1])
-    if shape is None or weight is None or len(weight) != AXES + 2 or conv.attributes.get_int("group", 1) != 1:
-        return None
-    outputs, channels, *kernel = (int(size) for size in weight if isinstance(size, int))
-    size = tuple(length for length in shape[2:] if isinstance(length, int))
-    window = read_window(conv, tuple(kernel))
-    if len(kernel) != AXES or len(size) != AXES or window is None or min(window.output_size(size)) < 1:
-        return None
-    nodes, pool = _following(conv)
-    return ConvChain(nodes, channels, outputs, size, window, pool)
-
-
-def _following(conv: ir.Node) -> tuple[tuple[ir.Node, ...], Window | None]:
-    relu, pool = following_relu_and_pool(conv)
-    relu_first = relu is not None and single_consumer(conv.outputs[0]) is relu
-    window = None if pool is None else read_window(pool, None)
-    if pool is None or window is None or set(window.dilations) != {1} or pool.attributes.get_int("storage_order", 0):
-        return (conv, relu) if relu is not None and relu_first else (conv,), None
-    if relu is None:
-        return (conv, pool), window
-    return (conv, relu, pool) if relu_first else (conv, pool, relu), window
-
-
-def emit(builder: Builder, x: ir.Value, chain: ConvChain, numbers: ConvNumbers, variant: ConvVariant) -> ir.Value:
-    """Make the nodes of a chain.
+def emit(builder: Builder, x: ir.Value, match: Conv2dMatch, numbers: ConvNumbers, variant: ConvVariant) -> ir.Value:
+    """Make the nodes of a convolution, its ReLU and its pool.
 
     Args:
         builder: makes them.
         x: uint8 (N, T, H, W, C).
-        chain: what to compute.
+        match: what to compute.
         numbers: its constants; the weight's values lie around `variant.zero_point`.
         variant: how.
 
     Returns:
         uint8 (N, T', H', W', K). A ReLU is the saturation at the output's zero point, which must then be 0.
     """
-    window, (name, bias) = chain.window, numbers.names
-    zeros = builder.constant(f"{name}.zero_point", np.full(chain.outputs, variant.zero_point, np.int8))
-    weight, attributes = numbers.weight, _attributes(window)
+    window, (name, bias) = match.conv, numbers.names
+    zeros = builder.constant(f"{name}.zero_point", np.full(match.outputs, variant.zero_point, np.int8))
+    weight, attributes = numbers.weight, window.attributes()
     if variant.stacked:
-        x = _stack_frames(builder, x, chain, numbers.source[1])
-        weight = weight.transpose(0, 2, 1, 3, 4).reshape(chain.outputs, -1, *window.kernel[1:])
+        x = _stack_frames(builder, x, match, numbers.source[1])
+        weight = weight.transpose(0, 2, 1, 3, 4).reshape(match.outputs, -1, *window.kernel[1:])
         attributes = window.attributes_2d()
     constants = [
         builder.constant(name, np.ascontiguousarray(weight)),
@@ -162,25 +103,16 @@ def emit(builder: Builder, x: ir.Value, chain: ConvChain, numbers: ConvNumbers, 
         constants.append(builder.constant(bias, numbers.bias))
     x = builder.domain_op(CONTRIB, "QLinearConv", "conv", x, *numbers.source, *constants, channels_last=1, **attributes)
     if variant.stacked:
-        x = builder.reshape(x, "volume", -1, *window.output_size(chain.size), chain.outputs)
-    if chain.pool is not None:
-        x = builder.domain_op(CONTRIB, "NhwcMaxPool", "pool", x, **_attributes(chain.pool))
+        x = builder.reshape(x, "volume", -1, *window.output_size(match.size), match.outputs)
+    if match.pool is not None:
+        x = builder.domain_op(CONTRIB, "NhwcMaxPool", "pool", x, **match.pool.attributes())
     return x
 
 
-def _attributes(window: Window) -> Mapping[str, list[int]]:
-    return {
-        "kernel_shape": list(window.kernel),
-        "strides": list(window.strides),
-        "dilations": list(window.dilations),
-        "pads": [*window.before, *window.after],
-    }
-
-
-def _stack_frames(builder: Builder, x: ir.Value, chain: ConvChain, zero_point: ir.Value) -> ir.Value:
+def _stack_frames(builder: Builder, x: ir.Value, match: Conv2dMatch, zero_point: ir.Value) -> ir.Value:
     """Return (N T', H, W, t C): for each output frame, the t input frames that it reads."""
-    window, (_, height, width) = chain.window, chain.size
-    frames, taps = window.output_size(chain.size)[0], window.kernel[0]
+    window, (_, height, width) = match.conv, match.size
+    frames, taps = window.output_size(match.size)[0], window.kernel[0]
     before, after = window.before[0], window.after[0]
     if before or after:
         pads = builder.integers(f"pads.{before}.{after}", [0, before, 0, 0, 0, 0, after, 0, 0, 0])
@@ -192,4 +124,4 @@ def _stack_frames(builder: Builder, x: ir.Value, chain: ConvChain, zero_point: i
         bounds = [builder.integers(f"slice.{number}", [number]) for number in numbers]
         parts.append(builder.op("Slice", f"tap{tap}", x, *bounds))
     stacked = builder.op("Concat", "stack_frames", *parts, axis=4)
-    return builder.reshape(stacked, "stacks", -1, height, width, taps * chain.channels)
+    return builder.reshape(stacked, "stacks", -1, height, width, taps * match.channels)

@@ -22,9 +22,10 @@ from exporter.passes.autotune import Measurements
 from exporter.passes.base import PassesResult, find_nodes, run_passes
 from exporter.passes.cancel_transposes import CancelTransposes
 from exporter.passes.cleanup import RemoveDeadCode
+from exporter.passes.conv2d_pattern import match_volumes
 from exporter.passes.decisions import UNDONE
 from exporter.passes.quantize.channels_last import ChannelsLastInt8
-from exporter.passes.quantize.conv_variant import ConvVariant, match_chain
+from exporter.passes.quantize.conv_variant import ConvVariant
 from exporter.passes.quantize.layers import find_layers
 from exporter.passes.quantize.measure_variants import DIRECT, choose_variants
 from exporter.passes.quantize.qdq import Activations, QuantizeDequantize, Scheme
@@ -81,9 +82,9 @@ UNSIGNED = Plan("Q/DQ", "uint8", quantize_bias=True)
 
 def find_activations(model: ir.Model) -> list[str]:
     """Return the names of the activations whose ranges a plan may need: of layers' inputs and convolutions' results."""
-    chains = [match_chain(conv) for conv in find_nodes(model, "Conv")]
+    matches = [match_volumes(conv) for conv in find_nodes(model, "Conv")]
     names = [str(layer.source.name) for layer in find_layers(model)]
-    return list(dict.fromkeys([*names, *(str(chain.result.name) for chain in chains if chain is not None)]))
+    return list(dict.fromkeys([*names, *(str(match.result.name) for match in matches if match is not None)]))
 
 
 def fastest_plan(

@@ -13,14 +13,13 @@ from torch.nn import functional as F
 
 from exporter.passes.base import add_initializer, find_nodes
 from exporter.passes.builder import Builder
+from exporter.passes.conv2d_pattern import Conv2dMatch, match_volumes
 from exporter.passes.quantize.conv_variant import (
     CONTRIB,
     CONV_VARIANTS,
-    ConvChain,
     ConvNumbers,
     ConvVariant,
     emit,
-    match_chain,
 )
 from exporter.passes.shapes import infer_shapes
 
@@ -29,9 +28,9 @@ SCALES = {"x": 0.02, "y": 0.5}
 X_ZERO, Y_ZERO = 3, 0
 
 
-def make_chain(
+def make_match(
     conv: dict[str, Any], pool: dict[str, Any] | None = None, order: str = "relu pool", channels: int = 3
-) -> ConvChain:
+) -> Conv2dMatch:
     nodes = [node("Conv", "x w b", "c", **conv)]
     for step in order.split() if pool is not None else ["relu"]:
         inputs, attributes = nodes[-1].output[0], pool if step == "pool" and pool is not None else {}
@@ -42,17 +41,17 @@ def make_chain(
     made = graph(nodes, {"x": ("n", channels, *SIZE)}, {last: ("n", 8, "t", "h", "w")}, weights, 17)
     model = ir.from_proto(made)
     infer_shapes(model)
-    chain = match_chain(find_nodes(model, "Conv")[0])
-    assert chain is not None
-    return chain
+    match = match_volumes(find_nodes(model, "Conv")[0])
+    assert match is not None
+    return match
 
 
 def run(
-    chain: ConvChain, variant: ConvVariant, x: NDArray[Any], weight: NDArray[Any], scale: NDArray[Any]
+    match: Conv2dMatch, variant: ConvVariant, x: NDArray[Any], weight: NDArray[Any], scale: NDArray[Any]
 ) -> NDArray[Any]:
     """Return the result of the variant's operators, with channels last."""
     source = ir.Value(
-        name="x", shape=ir.Shape(["n", *chain.size, chain.channels]), type=ir.TensorType(ir.DataType.UINT8)
+        name="x", shape=ir.Shape(["n", *match.size, match.channels]), type=ir.TensorType(ir.DataType.UINT8)
     )
     model = ir.Model(ir.Graph([source], [], nodes=[], opset_imports={"": 17, CONTRIB: 1}, name="variant"), ir_version=8)
     pairs = [
@@ -63,9 +62,9 @@ def run(
         for (name, number), zero in zip(SCALES.items(), (X_ZERO, Y_ZERO), strict=True)
     ]
     builder = Builder(model, "variant")
-    bias = np.arange(chain.outputs, dtype=np.int32) * 100
-    y = emit(builder, source, chain, ConvNumbers(pairs[0], pairs[1], weight, scale, bias), variant)
-    y.name, y.type, y.shape = "y", ir.TensorType(ir.DataType.UINT8), ir.Shape(["n", "t", "h", "w", chain.outputs])
+    bias = np.arange(match.outputs, dtype=np.int32) * 100
+    y = emit(builder, source, match, ConvNumbers(pairs[0], pairs[1], weight, scale, bias), variant)
+    y.name, y.type, y.shape = "y", ir.TensorType(ir.DataType.UINT8), ir.Shape(["n", "t", "h", "w", match.outputs])
     model.graph.extend(builder.nodes)
     model.graph.outputs.append(y)
     proto = ir.to_proto(model)
@@ -87,18 +86,19 @@ def pads(*sizes: int) -> list[int]:
             {"kernel_shape": [2, 2, 1], "pads": [1, 0, 0, 0, 1, 0]},
         ),
         ({"kernel_shape": [2, 3, 3], "dilations": [2, 1, 2]}, None),
+        ({"kernel_shape": [1, 1, 1]}, {"kernel_shape": [2, 2, 2], "dilations": [2, 1, 3]}),
         ({"kernel_shape": [1, 1, 1]}, None),
     ],
 )
 def test_every_form_computes_the_integers_of_the_definition(
     variant: ConvVariant, conv: dict[str, Any], pool: dict[str, Any] | None
 ) -> None:
-    chain = make_chain(conv, pool)
+    match = make_match(conv, pool)
     generator = np.random.default_rng(0)
     x = generator.integers(0, 256, (2, *SIZE, 3), dtype=np.uint8)
     centred = generator.integers(-100, 100, (8, 3, *conv["kernel_shape"]), dtype=np.int8)
     scale = generator.uniform(0.005, 0.02, 8).astype(np.float32)
-    found = run(chain, variant, x, centred + np.int8(variant.zero_point), scale)
+    found = run(match, variant, x, centred + np.int8(variant.zero_point), scale)
 
     volume = torch.from_numpy(x.astype(np.float64) - X_ZERO).permute(0, 4, 1, 2, 3)
     before, after = np.split(np.array(conv.get("pads", [0] * 6)), 2)
@@ -109,7 +109,8 @@ def test_every_form_computes_the_integers_of_the_definition(
     if pool is not None:
         edges = pool.get("pads", [0] * 6)
         real = F.pad(real, [edges[2], edges[5], edges[1], edges[4], edges[0], edges[3]], value=-torch.inf)
-        real = F.max_pool3d(real, pool["kernel_shape"], pool.get("strides", [1, 1, 1]))
+        steps = {"stride": pool.get("strides", [1, 1, 1]), "dilation": pool.get("dilations", [1, 1, 1])}
+        real = F.max_pool3d(real, pool["kernel_shape"], **steps)
     expected = real.permute(0, 2, 3, 4, 1).numpy()
     # the product of scales is float32 there: a value half way between two levels may go to either
     assert np.abs(found - np.clip(expected, 0, 255)).max() <= 0.5 + 1e-4
@@ -119,16 +120,16 @@ def test_relu_and_pool_are_taken_in_either_order():
     conv = {"kernel_shape": [3, 3, 3]}
     pool = {"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]}
     for order in ("relu pool", "pool relu"):
-        chain = make_chain(conv, pool, order)
-        assert [made.op_type for made in chain.nodes[1:]] == [
+        match = make_match(conv, pool, order)
+        assert [made.op_type for made in match.nodes[1:]] == [
             "Relu" if step == "relu" else "MaxPool" for step in order.split()
         ]
-        assert chain.has_relu
+        assert match.has_relu
 
 
 def test_a_pool_that_rounds_up_stays_outside():
     pool = {"kernel_shape": [2, 2, 2], "strides": [2, 2, 2], "ceil_mode": 1}
     for order, expected in (("relu pool", ["Conv", "Relu"]), ("pool relu", ["Conv"])):
-        chain = make_chain({"kernel_shape": [3, 3, 3]}, pool, order)
-        assert [made.op_type for made in chain.nodes] == expected
-        assert chain.pool is None
+        match = make_match({"kernel_shape": [3, 3, 3]}, pool, order)
+        assert [made.op_type for made in match.nodes] == expected
+        assert match.pool is None
