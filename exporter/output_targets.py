@@ -21,6 +21,7 @@ from exporter.isolation.streams import standard_stream
 from exporter.storage import Location, check_url, local_path, write_bytes
 from models.paths import atomic_write, same_file
 from models.temporary import temporary_file
+from models.text import format_bytes
 
 MAX_LINKS = 40
 """Symbolic links that are followed, as many as Linux does."""
@@ -124,8 +125,8 @@ def check_space(folder: Path, size: int, what: str, option: str = "") -> None:
         return
     if free < size:
         raise OutputError(
-            f"{option} {folder}: cannot be written to: {what} needs at least {size / 1e6:,.0f} MB, and "
-            f"{free / 1e6:,.0f} MB are free there (No space left on device)".lstrip()
+            f"{option} {folder}: cannot be written to: {what} needs at least {format_bytes(size)}, and "
+            f"{format_bytes(free)} are free there (No space left on device)".lstrip()
         )
 
 

@@ -127,7 +127,7 @@ def open_code(path: Path, what: str, vouched: Vouched) -> BinaryIO:
     Raises:
         ArtifactError: there is no such file, it cannot be read, or nothing vouches for it.
     """
-    require_file(path, "artifact", ArtifactError)
+    require_file(path, "file", ArtifactError)
     try:
         stream = path.open("rb")
         if vouched.everything:

@@ -22,7 +22,7 @@ from models.options import BuildOptions, WeightSelection
 from models.paths import require_file
 from models.planning import Plan, fit_preprocessing, plan, random_config
 from models.pooling import format_size
-from models.preprocessing import UNKNOWN, Preprocessing
+from models.preprocessing import NOT_KNOWN, UNKNOWN, Preprocessing
 from models.preprocessing.files import find_profile
 from models.preprocessing.selection import NO_PROFILE, UNKNOWN_PROFILE, ChosenProfile, choose_profile
 from models.progress import Progress, no_progress
@@ -141,6 +141,8 @@ def _build_loaded(
     chosen = _choose_profile(config, options, checkpoint)
     notes = (*_notes(config, options, planned, loaded, checkpoint.file.notes), *chosen.notes)
     notes += _input_notes(config, chosen.preprocessing)
+    if chosen.preprocessing is not None and chosen.preprocessing.name == UNKNOWN.name:
+        notes += (f"the preprocessing is {NOT_KNOWN}",)
     if names is None and config.num_classes and not loaded.reinitialized:
         notes += (f"the class names are not known; {suggest_labels(config.num_classes)} sets them",)
     source = planned.pool5_source

@@ -84,3 +84,8 @@ def format_memory(count: float) -> str:
     return (
         f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count:.0f} bytes"
     )
+
+
+def format_bytes(count: int) -> str:
+    """Return a size in bytes for people, in decimal units: 313.6 MB, 4.2 kB, 12 bytes."""
+    return f"{count} bytes" if count < 1e3 else f"{count / 1e3:.1f} kB" if count < 1e6 else f"{count / 1e6:,.1f} MB"

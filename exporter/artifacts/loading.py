@@ -86,7 +86,7 @@ def load_artifact(path: Path, formats: Sequence[ArtifactReader], checks: LoadChe
         ArtifactError: no such file, not an artifact, or a damaged manifest; or code that may not run here.
         IntegrityError: the manifest beside it describes another file, or contradicts the one inside it.
     """
-    named, path = path, find_model(path, "artifact")
+    named, path = path, find_model(path)
     reader = by_suffix(path, formats)
     if reader is None:
         suffixes = ", ".join(known.suffix for known in formats)
@@ -150,19 +150,18 @@ class FoundManifest:
     states: tuple[FileState, ...] = ()
 
 
-def find_model(path: Path, what: str) -> Path:
+def find_model(path: Path) -> Path:
     """Return the model file that `path` names, itself or by its manifest, and finish what a killed run left there.
 
     Args:
         path: a model file or its manifest.
-        what: what it should be, for the message.
 
     Raises:
         ArtifactError: no such file.
     """
     if path.suffix == MANIFEST_SUFFIX and path.with_suffix("").is_file():
         path = path.with_suffix("")
-    require_file(path, what, ArtifactError)
+    require_file(path, "file", ArtifactError)
     recover(path.parent)
     return path
 

@@ -110,11 +110,14 @@ def bench_command(
 
     \b
     Examples:
-      c3d-export bench --all --weights c3d.pth --calibrate videos/ --html deploy.html
+      c3d-export bench --all --weights c3d.pth --calibrate videos/ \\
+          --html deploy.html
       c3d-export bench artifacts/c3d.onnx artifacts/c3d.pt
       c3d-export bench artifacts/c3d.onnx --engines --batch 1,4 --html bench.html
-      c3d-export bench artifacts/c3d.onnx --engines --engine-python mnn=$HOME/mnn/bin/python
-      c3d-export bench fast.onnx plain.onnx --threads 1,2 --shape input=1x3x224x224 --json
+      c3d-export bench artifacts/c3d.onnx --engines \\
+          --engine-python mnn=$HOME/mnn/bin/python
+      c3d-export bench fast.onnx plain.onnx --threads 1,2 \\
+          --shape input=1x3x224x224 --json
     """
     from exporter.reports.html import require_page
 

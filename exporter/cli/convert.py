@@ -37,7 +37,8 @@ def convert_command(checkpoint: str | Path, output: Path, as_json: bool, **optio
     \b
     Examples:
       c3d-export convert conv3d_deepnetA_sport1m_iter_1900000 -o c3d.safetensors
-      c3d-export convert sports1M_weights_tf.h5 --layout c3d-keras-tf -o c3d.safetensors
+      c3d-export convert sports1M_weights_tf.h5 --layout c3d-keras-tf \\
+          -o c3d.safetensors
     """
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.layouts import conversion_to_dict, print_conversion

@@ -88,10 +88,11 @@ def features_command(
 
     \b
     Examples:
-      c3d-export features artifacts/c3d.onnx videos/ --layer fc6 --window 16 --step 8 -o features/
-      c3d-export features c3d-pretrained.pth videos/ --aggregate mean --format parquet
+      c3d-export features artifacts/c3d.onnx videos/ --layer fc6 \\
+          --window 16 --step 8 -o features/
+      c3d-export features c3d.pth videos/ --aggregate mean --format parquet
       c3d-export features sports1m.caffemodel videos/ --format c3d --layer fc6,fc7
-      c3d-export features artifacts/c3d.onnx videos/ --aggregate segments -o anomaly/
+      c3d-export features artifacts/c3d.onnx videos/ --aggregate segments
     """
     from exporter.reports.console import progress_on_terminal, show, stdout
     from exporter.reports.features import features_to_dict, print_end, print_head, print_video

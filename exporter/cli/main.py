@@ -57,26 +57,26 @@ publish it with a manifest. A file that fails the comparison is not published.
 
 \b
 Examples:
-  c3d-export --format onnx                                  random weights, artifacts/c3d.onnx
-  c3d-export --format onnx --weights c3d-pretrained.pth     a checkpoint, its origin detected
+  c3d-export --format onnx                          random weights
+  c3d-export --format onnx --weights c3d.pth        a checkpoint of any origin
   c3d-export --format onnx --format torchscript --outputs logits,fc6
-  c3d-export --format openvino --precision int8 --calibrate videos/ --weights c3d-pretrained.pth
-  c3d-export bench --all --weights c3d-pretrained.pth       measure every format and precision, recommend one
-  c3d-export verify parity artifacts/c3d.onnx               verify again, here or on another machine
-  c3d-export verify integrity                               compare files with their hashes
-  c3d-export inspect c3d-pretrained.pth                     describe a file without running it
-  c3d-export predict artifacts/c3d.onnx video.mp4           the highest classes of a video
-  c3d-export features artifacts/c3d.onnx videos/            the fc6 features of videos, in files
-  c3d-export optimize other.onnx                            make any ONNX model faster on a CPU
-  c3d-export bench artifacts/c3d.onnx --engines             measure it beside other engines
-  c3d-export layouts                                        list the checkpoint origins that load
-  c3d-export convert c3d.caffemodel -o c3d.safetensors      the same weights under this project's names
-  c3d-export sign artifacts/c3d.onnx --sign-key sign.key    sign an artifact that exists
-  c3d-export triton artifacts/c3d.onnx -o model_repository  a model for NVIDIA's Triton Inference Server
+  c3d-export --format openvino --precision int8 --calibrate videos/ \\
+      --weights c3d.pth
+  c3d-export bench --all --weights c3d.pth          compare all formats
+  c3d-export verify parity artifacts/c3d.onnx       verify again, anywhere
+  c3d-export verify integrity                       compare files with hashes
+  c3d-export inspect c3d.pth                        describe a file
+  c3d-export predict artifacts/c3d.onnx video.mp4   the classes of a video
+  c3d-export features artifacts/c3d.onnx videos/    fc6 features, in files
+  c3d-export optimize other.onnx                    make any ONNX model faster
+  c3d-export bench artifacts/c3d.onnx --engines     measure other engines too
+  c3d-export layouts                                the origins that load
+  c3d-export convert c3d.caffemodel -o c3d.safetensors
+  c3d-export sign artifacts/c3d.onnx --sign-key sign.key
+  c3d-export triton artifacts/c3d.onnx -o model_repository
 
-\b
-Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 4 a device or library is missing,
-5 more than --timeout or --max-memory, 70 a bug in c3d-export, 128 + n stopped by signal n.
+Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 4 a device or library is missing, 5 more
+than --timeout or --max-memory, 70 a bug in c3d-export, 128 + n stopped by signal n.
 """
 
 

@@ -65,10 +65,10 @@ def optimize_command(
 
     \b
     Examples:
-      c3d-export optimize r3d.onnx                                 writes r3d.optimized.onnx
-      c3d-export optimize r3d.onnx -o fast/r3d.onnx --autotune     choose by measuring on this machine
+      c3d-export optimize r3d.onnx             writes r3d.optimized.onnx
+      c3d-export optimize r3d.onnx --autotune -o fast/r3d.onnx
       c3d-export optimize unet.onnx --explain --shape image=1x1x64x64x64
-      c3d-export optimize artifacts/c3d.onnx --weight-dtype fp16   half the file size, float32 arithmetic
+      c3d-export optimize artifacts/c3d.onnx --weight-dtype fp16
     """
     optimize_for_cpu = take(OptimizeOptions, {**options, "target": "cpu", "measure_errors": explain})
     request = OptimizeRequest(

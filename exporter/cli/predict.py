@@ -78,10 +78,11 @@ def predict_command(
     \b
     Examples:
       c3d-export predict artifacts/c3d.onnx video.mp4
-      c3d-export predict artifacts/c3d.onnx videos/ --per-clip --step 1s --csv scores.csv
+      c3d-export predict artifacts/c3d.onnx videos/ --per-clip --csv scores.csv
       c3d-export predict artifacts/c3d.onnx videos/ --html classes.html
       c3d-export predict c3d-pretrained.pth video.mp4 --top 3
-      c3d-export predict other.onnx video.mp4 --preprocess mmaction2 --labels kinetics.txt --json
+      c3d-export predict other.onnx video.mp4 --preprocess mmaction2 \\
+          --labels kinetics.txt --json
     """
     from exporter.output_targets import check_distinct, check_output_file, write_file
     from exporter.reports.console import progress_on_terminal, show, stdout

@@ -36,6 +36,10 @@ SECTIONS: Sections = MappingProxyType(
 """The headings of options that several commands share. An option that is in no list is the command's own: Options."""
 
 
+MAX_OPTION = 70
+"""Characters of an option with its choices that a line of a terminal of 80 columns holds."""
+
+
 class LibraryOutputContext(click.Context):
     """A context in which a command runs with its libraries' output kept from stdout and stderr; `--help` is printed."""
 
@@ -83,10 +87,20 @@ def _write(command: click.Command, own: Sections, context: click.Context, format
     headings = {name: heading for sections in (SECTIONS, own) for heading, names in sections.items() for name in names}
     rows: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*SECTIONS, *own)}
     for parameter in command.get_params(context):
-        record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
+        record = _record(parameter, context) if isinstance(parameter, click.Option) else None
         if record is not None:
             rows[headings.get(parameter.name or "", "Options")].append(record)
     for heading, records in rows.items():
         if records:
             with formatter.section(heading):
                 formatter.write_dl(records)
+
+
+def _record(option: click.Option, context: click.Context) -> tuple[str, str] | None:
+    """Return an option's help record; choices that would not fit into a line are listed in its text."""
+    record = option.get_help_record(context)
+    if record is None or len(record[0]) <= MAX_OPTION or not isinstance(option.type, click.Choice):
+        return record
+    choices: Sequence[str] = option.type.choices
+    names = record[0].partition(" [")[0]
+    return f"{names} NAME", f"{record[1].rstrip()} NAME: {', '.join(choices)}."

@@ -99,8 +99,10 @@ def triton_command(
     \b
     Examples:
       c3d-export triton artifacts/c3d.onnx -o model_repository
-      c3d-export triton artifacts/c3d.onnx --backend openvino --instances 2 --threads 4
-      c3d-export triton artifacts/c3d.pt --name c3d_gpu --kind gpu --max-batch 16 --preferred-batch 8,16
+      c3d-export triton artifacts/c3d.onnx --backend openvino \\
+          --instances 2 --threads 4
+      c3d-export triton artifacts/c3d.pt --name c3d_gpu --kind gpu \\
+          --max-batch 16 --preferred-batch 8,16
     """
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.triton import print_triton, triton_to_dict

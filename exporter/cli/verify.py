@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from exporter.results import ParityReport
 
 
-@click.group(cls=SectionedGroup, no_args_is_help=True, context_settings={"max_content_width": 110})
+@click.group(
+    cls=SectionedGroup,
+    no_args_is_help=True,
+    short_help="Check outputs (parity), files (integrity), the check (self-test).",
+    context_settings={"max_content_width": 110},
+)
 def verify() -> None:
     """Check outputs with `verify parity`, files with `verify integrity`, the check itself with `verify self-test`."""
 
@@ -62,7 +67,8 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
       verify parity artifacts/c3d.onnx --localize
       verify parity artifacts/c3d.onnx --against openvino
       verify parity mine.onnx --against theirs.onnx --shape input=1x3x224x224
-      verify parity model.onnx --weights c3d.pth --clip holiday.mp4 --html parity.html
+      verify parity model.onnx --weights c3d.pth --clip holiday.mp4 \\
+          --html parity.html
       verify parity artifacts/c3d.onnx --clip videos/ --runner ray
     """
     from exporter.artifacts.files import manifest_path

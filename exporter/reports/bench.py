@@ -7,7 +7,7 @@ from rich.table import Table
 
 from exporter.bench.statistics import CONFIDENCE
 from exporter.bench.types import BenchReport, Measurement, Ratio, Roofline
-from exporter.reports.console import make_table, print_notes
+from exporter.reports.console import make_table, print_field, print_notes, print_text
 from exporter.reports.formatting import escape, escape_name
 
 GIGA, MEGA = 1e9, 1e6
@@ -16,17 +16,18 @@ GIGA, MEGA = 1e9, 1e6
 def print_bench(report: BenchReport, console: Console) -> None:
     """Print the report."""
     for target in report.targets:
-        console.print(f"target   {escape(target.name)}: {escape(target.file)} in {escape(target.engine)}")
-    console.print(f"inputs   {escape(report.inputs)}")
-    console.print(f"machine  {escape(report.environment.get('processor', 'unknown'))}")
+        print_field("target", f"{escape(target.name)}: {escape(target.file)} in {escape(target.engine)}", console)
+    print_field("inputs", escape(report.inputs), console)
+    print_field("machine", escape(report.environment.get("processor", "unknown")), console)
     for threads, batch in dict.fromkeys((row.threads, row.batch) for row in report.measurements):
         rows = report.of(threads, batch)
         rounds = sorted({row.rounds for row in rows})
         device = "" if report.device == "cpu" else f" on {report.device}"
         console.print()
-        console.print(
+        print_text(
             f"batch {batch}, {format_threads(threads)}{device}: milliseconds per batch, "
-            f"{' to '.join(map(str, rounds))} interleaved rounds"
+            f"{' to '.join(map(str, rounds))} interleaved rounds",
+            console,
         )
         console.print(_latencies(rows, report.unit))
     console.print()
@@ -34,16 +35,14 @@ def print_bench(report: BenchReport, console: Console) -> None:
     console.print()
     for roofline in report.rooflines:
         for line in describe_roofline(roofline):
-            console.print(f"roofline {escape(line)}")
+            print_field("roofline", escape(line), console)
     for skipped in report.missing:
-        console.print(
-            f"{'skipped ' if skipped.added else 'FAILED  '} {escape(skipped.target)}: {escape(skipped.reason)}"
-        )
+        word = "skipped" if skipped.added else "FAILED"
+        print_field(word, f"{escape(skipped.target)}: {escape(skipped.reason)}", console)
     print_notes(report.notes, console)
-    console.print(
-        f"ratio    time relative to {escape(report.first)}: the median over rounds, with its sign-test interval"
-    )
-    console.print(f"took     {report.seconds:.0f} s; docs/explanation/bench.md explains the columns")
+    ratio = f"time relative to {escape(report.first)}: the median over rounds, with its sign-test interval"
+    print_field("ratio", ratio, console)
+    print_field("took", f"{report.seconds:.0f} s; docs/explanation/bench.md explains the columns", console)
 
 
 def describe_roofline(roofline: Roofline) -> list[str]:

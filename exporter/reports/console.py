@@ -142,19 +142,26 @@ def make_table(headings: Sequence[str], widths: Sequence[int] = ()) -> Table:
     return table
 
 
-def print_field(name: str, text: str, console: Console, *, fold_in_pipe: bool = False) -> None:
-    """Print a name of at most 8 characters and a text, in rich's markup.
+def print_field(name: str, text: str, console: Console, *, width: int = FIELD_WIDTH) -> None:
+    """Print a name and a text, both in rich's markup, the text `width` characters from the left.
 
     On a terminal, lines are broken between words and aligned with the first. In a pipe a field is one line, which a
-    program can find, unless `fold_in_pipe`.
+    program can find.
     """
-    if not (console.is_terminal or fold_in_pipe):
-        console.print(f"{name:<{FIELD_WIDTH}}{text}")
+    label = Text.from_markup(name, emoji=False)
+    label.pad_right(width - len(label))
+    if not console.is_terminal:
+        console.print(label.append_text(Text.from_markup(text, emoji=False)))
         return
-    lines = Text.from_markup(text, emoji=False).wrap(console, max(MIN_TEXT_WIDTH, console.width - FIELD_WIDTH))
+    lines = Text.from_markup(text, emoji=False).wrap(console, max(MIN_TEXT_WIDTH, console.width - width))
     for number, line in enumerate(lines):
         line.rstrip()
-        console.print(Text(f"{'' if number else name:<{FIELD_WIDTH}}").append_text(line))
+        console.print((Text(" " * width) if number else label).append_text(line))
+
+
+def print_text(text: str, console: Console) -> None:
+    """Print a text in rich's markup: a field without a name."""
+    print_field("", text, console, width=0)
 
 
 def print_notes(notes: Sequence[str], console: Console) -> None:
@@ -171,7 +178,7 @@ def print_raised(layers: Mapping[str, tuple[str, float]], console: Console) -> N
 
 def print_duration(seconds: dict[str, float], console: Console) -> None:
     """Print how long a command took, in all and by phase."""
-    console.print(f"took     {sum(seconds.values()):.1f} s ({describe_phases(seconds)})")
+    print_field("took", f"{sum(seconds.values()):.1f} s ({describe_phases(seconds)})", console)
 
 
 def describe_phases(seconds: Mapping[str, float]) -> str:

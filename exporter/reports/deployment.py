@@ -11,7 +11,7 @@ from rich.console import Console
 
 from exporter.bench.deployment.types import DeploymentRow, DeploymentTable
 from exporter.reports.bench import MEGA, format_threads, milliseconds
-from exporter.reports.console import make_table, print_field, print_notes
+from exporter.reports.console import make_table, print_field, print_notes, print_text
 from exporter.reports.formatting import escape, escape_name, format_column
 from models.errors import count
 
@@ -51,7 +51,7 @@ def print_deployment(table: DeploymentTable, console: Console) -> None:
     print_field("took", f"{phases}; docs/how-to/choose.md explains the columns", console)
     console.print()
     for what, command in conclusions(table):
-        console.print(escape(what))
+        print_text(escape(what), console)
         if command:
             console.print(escape(command))
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from exporter.artifacts.files import manifest_path
-from exporter.reports.console import print_duration, print_notes, print_raised
-from exporter.reports.formatting import escape, format_bytes
+from exporter.reports.console import print_duration, print_field, print_notes, print_raised
+from exporter.reports.formatting import escape
 from exporter.reports.parity import print_reports
 from exporter.signing import describe_signature
+from models.text import format_bytes
 
 if TYPE_CHECKING:
     from exporter.workflows.export import ExportResult
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def print_export(result: ExportResult, console: Console) -> None:
     """Print what was built, the parity reports, and where the files are."""
-    console.print(f"network  {escape(result.network)}")
+    print_field("network", escape(result.network), console)
     print_notes(result.notes, console)
     print_reports(result.reports, console)
     console.print()
@@ -33,4 +34,6 @@ def print_export(result: ExportResult, console: Console) -> None:
     if not result.reports:
         for artifact in result.artifacts:
             print_raised(artifact.manifest.raised_layers, console)
-        console.print("result   not verified (--no-verify); check the artifact with `verify parity` before you use it")
+        print_field(
+            "result", "not verified (--no-verify); check the artifact with `verify parity` before you use it", console
+        )

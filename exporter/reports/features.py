@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from exporter.reports.console import print_notes
+from exporter.reports.console import print_field, print_notes, print_text
 from exporter.reports.formatting import escape
 from exporter.reports.predict import describe_sampling
 from models.errors import count
@@ -37,10 +37,10 @@ def print_head(run: FeatureRun, console: Console) -> None:
         "rows": AGGREGATE_NAMES[run.aggregate],
     }
     for name, text in rows.items():
-        console.print(f"{name:<9}{escape(text)}")
+        print_field(name, escape(text), console)
     print_notes(run.notes, console)
     if run.kept:
-        console.print(f"resumed  {run.kept} of {count(run.total, 'video')} done by an earlier run")
+        print_field("resumed", f"{run.kept} of {count(run.total, 'video')} done by an earlier run", console)
     console.print()
 
 
@@ -52,14 +52,14 @@ def print_video(video: VideoFeatureFiles | VideoFailure, console: Console) -> No
         return
     made = f"{count(video.rows, 'row')} of {count(video.clips, 'clip')}" if video.rows != video.clips else ""
     files = f" in {', '.join(video.files)}" if video.files else ""
-    console.print(f"{escape(video.source)}  {made or count(video.clips, 'clip')}{escape(files)}")
+    print_text(f"{escape(video.source)}  {made or count(video.clips, 'clip')}{escape(files)}", console)
     print_notes(video.notes, console)
 
 
 def print_end(result: FeaturesResult, console: Console) -> None:
     """Print the videos without features, whose messages name them, and how many were done."""
     for failure in result.failures:
-        console.print(f"[bold red]FAILED[/]   {escape(failure.message)}")
+        print_field("[bold red]FAILED[/]", escape(failure.message), console)
     for file in result.files:
         console.print(f"wrote    {escape(f'{result.output}/{file}')}")
     done = [video for video in result.videos if not video.kept]
@@ -67,7 +67,7 @@ def print_end(result: FeaturesResult, console: Console) -> None:
     parts = [count(len(done), "video"), count(sum(video.clips for video in done), "clip")]
     parts += [f"{kept} done before"] if kept else []
     parts += [f"{len(result.failures)} failed"] if result.failures else []
-    console.print(f"result   {', '.join(parts)}, in {escape(result.output)}; took {result.seconds:.1f} s")
+    print_field("result", f"{', '.join(parts)}, in {escape(result.output)}; took {result.seconds:.1f} s", console)
 
 
 def features_to_dict(result: FeaturesResult) -> dict[str, Any]:

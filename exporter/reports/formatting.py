@@ -76,11 +76,6 @@ def format_column(values: Sequence[float], digits: int = 3) -> tuple[str, ...]:
     return tuple(f"{value:,.{decimals}f}" for value in values)
 
 
-def format_bytes(count: int) -> str:
-    """Return a size in bytes for people, in decimal units: 313.6 MB, 4.2 kB, 12 bytes."""
-    return f"{count} bytes" if count < 1e3 else f"{count / 1e3:.1f} kB" if count < 1e6 else f"{count / 1e6:,.1f} MB"
-
-
 def escape(text: str, most: int = MAX_LINE) -> str:
     """Return text from a file or a user for a `rich` console: visible, on one line, and not taken for markup.
 

@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from exporter.reports.formatting import escape, format_bytes
+from exporter.reports.console import print_field
+from exporter.reports.formatting import escape
+from models.text import format_bytes
 
 if TYPE_CHECKING:
     from exporter.workflows.inspect import Inspection
+
+COPIED = ("file", "SHA-256", "command")
+"""Values that people copy: not broken into lines, so that a terminal gives them back whole."""
 
 
 def print_inspection(inspection: Inspection, console: Console) -> None:
@@ -32,6 +37,9 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         rows["tensors"] = str(len(inspection.tensors))
     width = max(map(len, rows)) + 2
     for name, value in rows.items():
-        console.print(f"{escape(name):<{width}}{escape(value)}")
+        if name in COPIED:
+            console.print(f"{escape(name):<{width}}{escape(value)}")
+        else:
+            print_field(escape(name), escape(value), console, width=width)
     for tensor in inspection.tensors:
         console.print(f"  {escape(str(tensor))}")

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from exporter.output_targets import write_file
-from exporter.reports.console import print_notes
-from exporter.reports.formatting import escape, format_bytes, replace_invisible
+from exporter.reports.console import print_field, print_notes, print_text
+from exporter.reports.formatting import escape, replace_invisible
 from exporter.reports.junit import add_refused
+from models.text import format_bytes
 
 if TYPE_CHECKING:
     from exporter.workflows.integrity import CheckedFile, IntegrityReport
@@ -23,25 +24,21 @@ def print_integrity(reports: Sequence[IntegrityReport], console: Console) -> Non
     """Print each file of each artifact, what libraries read, and the result."""
     for report in reports:
         console.print()
-        console.print(f"integrity of {escape(report.artifact)}")
+        print_text(f"integrity of {escape(report.artifact)}", console)
         for file in report.files:
-            result = f"[red]FAIL[/]     {escape(file.fault)}" if file.fault else f"ok       {_describe(file)}"
-            console.print(result)
+            _print_check(file.fault, _describe(file), console)
         if report.tensors is not None:
-            console.print(f"weights  {report.tensors} compared with their own hashes")
+            print_field("weights", f"{report.tensors} compared with their own hashes", console)
         for row in report.weights:
-            console.print(
-                f"[red]FAIL[/]     {escape(row.library)}: {escape(row.fault)}"
-                if row.fault
-                else f"ok       {escape(row.library)} reads {row.tensors} weights, equal bit for bit"
-            )
+            fault = f"{row.library}: {row.fault}" if row.fault else None
+            _print_check(fault, f"{escape(row.library)} reads {row.tensors} weights, equal bit for bit", console)
         for fault in report.faults:
-            console.print(f"[red]FAIL[/]     {escape(fault)}")
+            _print_check(fault, "", console)
         if report.provenance:
-            console.print(f"manifest {escape(report.provenance)}")
+            print_field("manifest", escape(report.provenance), console)
         print_notes(report.notes, console)
         result = "[bold green]passed[/]" if report.passed else "[bold red]FAILED[/]"
-        console.print(f"result   {result} in {report.seconds:.1f} s")
+        print_field("result", f"{result} in {report.seconds:.1f} s", console)
 
 
 def integrity_to_dict(reports: Sequence[IntegrityReport]) -> dict[str, Any]:
@@ -81,6 +78,11 @@ def write_integrity_junit(path: Path, reports: Sequence[IntegrityReport], refuse
     add_refused(root, refused)
     ET.indent(root)
     write_file(path, ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n", "--junit")
+
+
+def _print_check(fault: str | None, passed: str, console: Console) -> None:
+    """Print what is wrong, or what was checked, in rich's markup."""
+    print_field("[red]FAIL[/]" if fault else "ok", escape(fault) if fault else passed, console)
 
 
 def _describe(file: CheckedFile) -> str:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.console import Console
 
-from exporter.reports.console import print_notes
-from exporter.reports.formatting import escape, format_bytes
+from exporter.reports.console import print_field, print_notes, print_text
+from exporter.reports.formatting import escape
 from models.class_names import CLASS_LISTS
 from models.errors import count
 from models.preprocessing import PROFILES, Preprocessing
+from models.text import format_bytes
 
 if TYPE_CHECKING:
     from exporter.workflows.convert import ConvertResult
@@ -46,19 +47,21 @@ def print_layouts(layouts: Sequence[Layout], console: Console) -> None:
     for row in layouts:
         needed = f"must be given: --layout {row.name}; {row.disambiguation}"
         profile = row.preprocessing
-        console.print(f"[bold]{escape(row.name)}[/]  {escape(row.title)}")
+        print_text(f"[bold]{escape(row.name)}[/]  {escape(row.title)}", console)
         seen = "detected by tensor names and shapes" + ", and by what is beside the weights" * bool(row.written_by)
-        console.print(f"    layout         {escape(needed if row.disambiguation else seen)}")
-        console.print(f"    pool5          {row.pool5 or 'not known: symmetric unless --pool5 is given'}")
-        console.print(f"    preprocessing  {escape(profile.describe() if profile.name != 'unknown' else 'not known')}")
+        _print_detail("layout", escape(needed if row.disambiguation else seen), console)
+        _print_detail("pool5", row.pool5 or "not known: symmetric unless --pool5 is given", console)
+        _print_detail(
+            "preprocessing", escape(profile.describe() if profile.name != "unknown" else "not known"), console
+        )
         lists = ", ".join(f"{name} ({classes})" for classes, name in row.class_lists.items())
-        console.print(f"    class names    {lists or 'not known: --labels sets them'}")
+        _print_detail("class names", lists or "not known: --labels sets them", console)
     console.print("\n[bold]Class names[/]  what --labels knows")
     for one in CLASS_LISTS:
-        console.print(f"    {one.name:<15}{one.count} classes: {escape(one.title)}. Source: {escape(one.source)}")
-    console.print(
-        "\n`c3d-export inspect FILE` detects the layout of a file; docs/how-to/checkpoints.md lists the sources."
-    )
+        _print_detail(one.name, f"{one.count} classes: {escape(one.title)}. Source: {escape(one.source)}", console)
+    console.print()
+    last = "`c3d-export inspect FILE` detects the layout of a file; docs/how-to/checkpoints.md lists the sources."
+    print_text(last, console)
 
 
 def profiles_to_dict(layouts: Sequence[Layout]) -> dict[str, Any]:
@@ -73,11 +76,17 @@ def profiles_to_dict(layouts: Sequence[Layout]) -> dict[str, Any]:
 def print_profiles(layouts: Sequence[Layout], console: Console) -> None:
     """Print every preprocessing profile: its recipe, its sampling, its origin, and the layouts that come with it."""
     for profile in PROFILES:
-        console.print(f"[bold]{escape(profile.name)}[/]  {escape(profile.describe())}")
-        console.print(f"    clips          {_describe_clips(profile)}")
-        console.print(f"    layouts        {', '.join(_find_layouts(layouts, profile)) or 'none: give --preprocess'}")
-        console.print(f"    source         {escape(profile.source)}")
-    console.print("\n`c3d-export layouts --profile NAME` prints one as a file to edit, for --preprocess FILE.")
+        print_text(f"[bold]{escape(profile.name)}[/]  {escape(profile.describe())}", console)
+        _print_detail("clips", _describe_clips(profile), console)
+        _print_detail("layouts", ", ".join(_find_layouts(layouts, profile)) or "none: give --preprocess", console)
+        _print_detail("source", escape(profile.source), console)
+    console.print()
+    print_text("`c3d-export layouts --profile NAME` prints one as a file to edit, for --preprocess FILE.", console)
+
+
+def _print_detail(name: str, text: str, console: Console) -> None:
+    """Print what is known of the layout, profile or list above, in rich's markup."""
+    print_field(f"    {name}", text, console, width=19)
 
 
 def _describe_clips(profile: Preprocessing) -> str:
@@ -116,8 +125,10 @@ def print_conversion(result: ConvertResult, console: Console) -> None:
     """Print what was read, what it was detected as, and what was written."""
     built, source, entry = result.built, result.built.checkpoint, result.entry
     assert source is not None, "a conversion has a checkpoint"
-    console.print(f"read     {escape(str(source.path))}  {source.container}, SHA-256 {source.sha256[:16]}…")
-    console.print(f"layout   {source.layout}, {source.loaded} of {source.total} tensors, {source.values:,} values")
-    console.print(f"network  {built.title}")
+    print_field("read", f"{escape(str(source.path))}  {source.container}, SHA-256 {source.sha256[:16]}…", console)
+    print_field(
+        "layout", f"{source.layout}, {source.loaded} of {source.total} tensors, {source.values:,} values", console
+    )
+    print_field("network", built.title, console)
     print_notes(built.notes[1:], console)  # the first repeats the line above
     console.print(f"wrote    {escape(str(result.path))}  {format_bytes(entry.bytes)}  SHA-256 {entry.sha256[:16]}…")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from exporter.reports.console import make_table, print_duration, print_notes
-from exporter.reports.formatting import escape, escape_name, format_bytes
+from exporter.reports.console import make_table, print_duration, print_field, print_notes
+from exporter.reports.formatting import escape, escape_name
 from exporter.reports.json_report import parity_to_dict
 from exporter.reports.parity import print_parity
+from models.text import format_bytes
 
 MAX_REASONS = 8
 """Lines of reasons why nodes were left as they are, at most."""
@@ -27,28 +28,28 @@ def print_optimization(result: OptimizeResult, console: Console, *, explain: boo
     if explain:
         _print_decisions(result.decisions, console)
     if result.passes:
-        console.print(f"passes   {', '.join(result.passes)}")
-    label = "nodes   " if result.modified or result.speed is None else "tried   "
+        print_field("passes", ", ".join(result.passes), console)
+    label = "nodes" if result.modified or result.speed is None else "tried"
     for action, count in Counter(decision.action for decision in result.decisions).items():
-        console.print(f"{label} {count}: {escape(action)}")
+        print_field(label, f"{count}: {escape(action)}", console)
     _print_unchanged(result, console)
     print_notes(result.notes, console)
     if result.report is not None:
         print_parity(result.report, console)
     if not result.modified:
         outcome = "it was copied" if result.files else "it was left as it is"
-        console.print(f"result   nothing was rewritten in {escape(str(result.source))}; {outcome}")
+        print_field("result", f"nothing was rewritten in {escape(str(result.source))}; {outcome}", console)
     for path in result.files:
         console.print(f"wrote    {escape(str(path))}  {format_bytes(path.stat().st_size)}")
     if result.modified:
         change = result.bytes_after / result.bytes_before - 1
         before, after = format_bytes(result.bytes_before), format_bytes(result.bytes_after)
-        console.print(f"size     {before} before, {after} now ({change:+.1%})")
+        print_field("size", f"{before} before, {after} now ({change:+.1%})", console)
         if result.speed is not None:
-            console.print(f"speed    {result.speed}")
+            print_field("speed", str(result.speed), console)
     print_duration(result.seconds, console)
     if result.modified and result.report is None:
-        console.print("result   not verified (--no-verify): the file was not compared with the original")
+        print_field("result", "not verified (--no-verify): the file was not compared with the original", console)
 
 
 def optimization_to_dict(result: OptimizeResult) -> dict[str, Any]:
@@ -74,9 +75,9 @@ def _print_unchanged(result: OptimizeResult, console: Console) -> None:
     """Print why nodes were left as they are: each reason where nothing was rewritten, else those that can be helped."""
     rows = [row for row in result.unchanged if not result.modified or row.remedy or row.undone]
     for row in rows[:MAX_REASONS]:
-        console.print(f"left     {escape(str(row))}", soft_wrap=True)
+        print_field("left", escape(str(row)), console)
     if len(rows) > MAX_REASONS:
-        console.print(f"left     {len(rows) - MAX_REASONS} more reasons; --explain prints a row for each node")
+        print_field("left", f"{len(rows) - MAX_REASONS} more reasons; --explain prints a row for each node", console)
 
 
 def _print_decisions(decisions: Sequence[Decision], console: Console) -> None:

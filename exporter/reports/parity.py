@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from exporter.reports.console import describe_phases, make_table, print_field, print_notes, print_raised
+from exporter.reports.console import describe_phases, make_table, print_field, print_notes, print_raised, print_text
 from exporter.reports.formatting import budget_percent, escape, escape_name
 from exporter.results import Comparison, Localization, ParityReport
 from models.errors import count
@@ -29,9 +29,10 @@ def print_parity(report: ParityReport, console: Console) -> None:
     """Print the comparisons of one artifact, a table for each output, and the result."""
     outputs = list(dict.fromkeys(row.output for row in report.comparisons))
     console.print()
-    console.print(
+    print_text(
         f"parity of {escape(report.artifact)} in {escape(report.engine)}; "
-        f"absolute errors vs {escape(report.float64_name)}"
+        f"absolute errors vs {escape(report.float64_name)}",
+        console,
     )
     for output in outputs:
         console.print()
@@ -47,13 +48,13 @@ def print_parity(report: ParityReport, console: Console) -> None:
         _print_against(report, console)
     for found in report.determinism:
         bits = "the same bits" if found.identical else f"differences of up to {found.max_abs_diff:.1e}"
-        console.print(f"bits     {found.condition}: {bits}")
+        print_field("bits", f"{found.condition}: {bits}", console)
     if report.localization is not None:
         _print_layers(report.localization, console)
     if report.provenance is not None:
-        console.print(f"manifest {escape(report.provenance)}")
+        print_field("manifest", escape(report.provenance), console)
     print_notes(report.notes, console)
-    print_field("result", f"{_result(report)}; {describe_phases(report.seconds)}", console, fold_in_pipe=True)
+    print_field("result", f"{_result(report)}; {describe_phases(report.seconds)}", console)
 
 
 def _result(report: ParityReport) -> str:
@@ -76,14 +77,13 @@ def _print_against(report: ParityReport, console: Console) -> None:
     differences = [row.max_abs_diff for row in report.comparisons if row.max_abs_diff is not None]
     worst = max((row.budget_used for row in report.against_comparisons), default=0.0)
     difference = f"differences of at most {max(differences):.1e}" if differences else "no outputs in common"
-    console.print(
-        f"against  {escape(str(report.against))}: {difference}; it uses {budget_percent(worst)} of its own error budget"
-    )
+    used = f"it uses {budget_percent(worst)} of its own error budget"
+    print_field("against", f"{escape(str(report.against))}: {difference}; {used}", console)
 
 
 def _print_layers(found: Localization, console: Console) -> None:
     if found.layers:
-        console.print(f"layers   on {escape(found.input)}; errors are relative to each layer's largest value")
+        print_field("layers", f"on {escape(found.input)}; errors are relative to each layer's largest value", console)
         table = make_table(("layer", "artifact's value", "found by", "error", "float32", "budget\nused"), (24, 24, 24))
         for layer in found.layers:
             table.add_row(
@@ -96,7 +96,7 @@ def _print_layers(found: Localization, console: Console) -> None:
                 style="red" if layer.budget_used is not None and layer.budget_used > 1 else "",
             )
         console.print(table)
-    console.print(f"layers   {escape(found.summary)}")
+    print_field("layers", escape(found.summary), console)
 
 
 def _comparisons(rows: Sequence[Comparison], width: int) -> Table:

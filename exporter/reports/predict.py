@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from exporter.inference.predictions import VideoFailure
-from exporter.reports.console import TerminalProgress, make_table, print_notes
+from exporter.reports.console import TerminalProgress, make_table, print_field, print_notes, print_text
 from exporter.reports.formatting import csv_text, escape, escape_name, format_scores
 from models.errors import count
 
@@ -88,7 +88,7 @@ class PredictPrinter:
         self._values = run.values
         with self._progress.paused():
             for name, text in describe_run(run):
-                self._console.print(f"{name:<9}{escape(text)}")
+                print_field(name, escape(text), self._console)
             print_notes(run.notes, self._console)
 
     def print_clip(self, source: str, clip: ClipPrediction) -> None:
@@ -119,9 +119,8 @@ class PredictPrinter:
 def print_video(video: VideoPrediction, values: ScoreType, console: Console) -> None:
     """Print one video's classes."""
     console.print()
-    console.print(f"[bold]{escape(video.source)}[/]  {escape(describe_video(video))}")
-    for note in video.notes:
-        console.print(f"note     {escape(note)}")
+    print_text(f"[bold]{escape(video.source)}[/]  {escape(describe_video(video))}", console)
+    print_notes(video.notes, console)
     table = make_table(("class", "probability" if values == "probabilities" else "score"), (60,))
     for entry, text in zip(video.top, format_values(video.top, values), strict=True):
         table.add_row(escape_name(entry.name), text)
@@ -138,12 +137,11 @@ def print_end(result: PredictResult, console: Console) -> None:
     """Print the videos without a result, whose messages name them, how many were done, and how long it took."""
     console.print()
     for failure in result.failures:
-        console.print(f"[bold red]FAILED[/]   {escape(failure.message)}")
+        print_field("[bold red]FAILED[/]", escape(failure.message), console)
     clips = sum(video.clips for video in result.videos)
     failed = f", {len(result.failures)} failed" if result.failures else ""
-    console.print(
-        f"result   {count(len(result.videos), 'video')}, {count(clips, 'clip')}{failed}; took {result.seconds:.1f} s"
-    )
+    done = f"{count(len(result.videos), 'video')}, {count(clips, 'clip')}{failed}; took {result.seconds:.1f} s"
+    print_field("result", done, console)
 
 
 def predict_to_dict(result: PredictResult) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from exporter.fault_injection.results import FaultResult, Located, Outcome, SampleResult, SelfTestReport
-from exporter.reports.console import make_table
+from exporter.reports.console import make_table, print_field, print_text
 from exporter.reports.formatting import budget_percent, escape, escape_name
 from models.errors import count
 
@@ -18,41 +18,50 @@ MAX_LISTED = 20
 def print_self_test(report: SelfTestReport, console: Console) -> None:
     """Print a row for each fault type, the faults that were not detected, and the result."""
     console.print()
-    console.print(f"self-test of {escape(report.artifact)} in {escape(report.runtime)}; {escape(report.tolerance)}")
+    print_text(
+        f"self-test of {escape(report.artifact)} in {escape(report.runtime)}; {escape(report.tolerance)}", console
+    )
     console.print()
     console.print(_table(report))
     console.print()
     for fault in report.of("undetected")[:MAX_LISTED]:
         exact = f"{fault.float64_budget_used or 0:.2f} in float64"
-        console.print(f"missed   {escape(_name(fault))}: {fault.budget_used:.2f} of the budget in float32, {exact}")
+        print_field(
+            "missed", f"{escape(_name(fault))}: {fault.budget_used:.2f} of the budget in float32, {exact}", console
+        )
     for fault in report.of("invalid")[:MAX_LISTED]:
-        console.print(f"invalid  {escape(_name(fault))}: {escape(fault.reason or '')}")
+        print_field("invalid", f"{escape(_name(fault))}: {escape(fault.reason or '')}", console)
     for fault in [fault for fault in report.faults if fault.located == "elsewhere"][:MAX_LISTED]:
-        console.print(f"layer    {escape(_name(fault))}: localized at {escape(fault.named or 'no layer')}")
+        print_field("layer", f"{escape(_name(fault))}: localized at {escape(fault.named or 'no layer')}", console)
     detected, below, undetected, invalid = (len(report.of(outcome)) for outcome in get_args(Outcome))
-    console.print(
-        f"faults   {len(report.faults)} of {count(report.fault_types, 'type')}: {detected} of {detected + undetected} "
+    print_field(
+        "faults",
+        f"{len(report.faults)} of {count(report.fault_types, 'type')}: {detected} of {detected + undetected} "
         f"larger than the budget detected, {below} smaller than it"
-        f"{f', {invalid} that the engine does not run' if invalid else ''}"
+        f"{f', {invalid} that the engine does not run' if invalid else ''}",
+        console,
     )
     if any(fault.located for fault in report.faults):
         exact, near, wrong = (report.located(how) for how in ("layer", "between", "elsewhere"))
-        console.print(
-            f"layers   {exact} of {exact + near + wrong} named exactly, {near} more among the fused layers "
-            "before the one named"
+        print_field(
+            "layers",
+            f"{exact} of {exact + near + wrong} named exactly, {near} more among the fused layers before the one named",
+            console,
         )
     clean = report.clean
-    console.print(
-        f"clean    {clean.runs} runs of the unmodified artifact, {len(clean.false_positives)} failed; "
-        f"at most {clean.max_budget_used:.0%} of the budget used"
+    print_field(
+        "clean",
+        f"{clean.runs} runs of the unmodified artifact, {len(clean.false_positives)} failed; "
+        f"at most {clean.max_budget_used:.0%} of the budget used",
+        console,
     )
     for name in clean.false_positives[:MAX_LISTED]:
-        console.print(f"failed   {escape(name)}")
+        print_field("failed", escape(name), console)
     for sample in report.samples:
         _print_sample(sample, console)
     result = "[bold green]passed[/]" if report.passed else "[bold red]FAILED[/]"
     seconds = ", ".join(f"{phase} {value:.1f} s" for phase, value in report.seconds.items())
-    console.print(f"result   {result}: {_reason(report)}; {seconds}")
+    print_field("result", f"{result}: {_reason(report)}; {seconds}", console)
 
 
 def _print_sample(sample: SampleResult, console: Console) -> None:
@@ -67,9 +76,9 @@ def _print_sample(sample: SampleResult, console: Console) -> None:
             f"{counts['detected']} of {counts['detected'] + counts['undetected']} faults detected, "
             f"{counts['below_tolerance']} smaller than the budget"
         )
-    console.print(f"sample   {escape(sample.name)}: {escape(found)}")
+    print_field("sample", f"{escape(sample.name)}: {escape(found)}", console)
     for fault in sample.of("undetected")[:MAX_LISTED]:
-        console.print(f"missed   {escape(sample.name)}: {escape(_name(fault))}")
+        print_field("missed", f"{escape(sample.name)}: {escape(_name(fault))}", console)
 
 
 def self_test_to_dict(report: SelfTestReport) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from exporter.reports.console import print_notes
+from exporter.reports.console import print_field, print_notes
 from exporter.reports.formatting import escape
 from models.errors import count
 
@@ -20,9 +20,9 @@ def print_signed(result: SignResult, console: Console) -> None:
     for row in result.artifacts:
         weights = "" if row.tensors is None else f", {count(row.tensors, 'weight')}"
         replaced = "" if row.replaced is None else f"; replaces the signature by {row.replaced}"
-        console.print(f"signed   {escape(row.manifest)}: {count(row.files, 'file')}{weights}{escape(replaced)}")
+        print_field("signed", f"{escape(row.manifest)}: {count(row.files, 'file')}{weights}{escape(replaced)}", console)
     print_notes(result.notes, console)
-    console.print(f"key      {escape(result.public_key)}, for --verify-key")
+    print_field("key", f"{escape(result.public_key)}, for --verify-key", console)
 
 
 def signed_to_dict(result: SignResult) -> dict[str, Any]:

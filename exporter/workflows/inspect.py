@@ -112,7 +112,7 @@ def inspect(
     if not is_remote(path):
         progress(f"reading {Path(path).name}")
     remote = is_remote(path) or find_tf_checkpoint(Path(path)) is not None
-    path = path if remote else find_model(Path(path), "file")
+    path = path if remote else find_model(Path(path))
     read = None if remote else _choose_reader(Path(path))
     if read is None:
         if checks.verify_keys:

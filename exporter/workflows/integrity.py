@@ -168,12 +168,12 @@ def _find(path: Path) -> tuple[Path, Format]:
     model = path.with_suffix("") if path.suffix == MANIFEST_SUFFIX else path
     form = find_format(model)
     if form is None:
-        require_file(path, "artifact", ArtifactError)
+        require_file(path, "file", ArtifactError)
         suffixes = ", ".join(known.suffix for known in FORMATS.values())
         raise ArtifactError(f"{path}: not an artifact by its name; artifacts end in {suffixes}")
     recover(model.parent)
     if not (os.path.lexists(model) or has_manifest(model)):
-        raise ArtifactError(f"no such artifact: {path}")
+        raise ArtifactError(f"no such file: {path}")
     return model, form
 
 

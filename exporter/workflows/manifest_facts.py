@@ -7,7 +7,7 @@ from collections import Counter
 from exporter.artifacts.manifest import Manifest, OptionValue
 from models.class_names import describe_class_names
 from models.errors import join_limited
-from models.preprocessing import UNKNOWN
+from models.preprocessing import NOT_KNOWN, UNKNOWN
 
 MAX_ITEMS = 4
 """Items of an option that are listed."""
@@ -55,7 +55,7 @@ def _describe_profile(manifest: Manifest) -> str:
     if profile is None:
         return "none"
     if profile.name == UNKNOWN.name:
-        return "not known"
+        return NOT_KNOWN
     stated = manifest.clip_size or manifest.signature.inputs[0].shape
     sizes = [size for size in stated[-2:] if isinstance(size, int)]
     return f"{profile.name}: {profile.describe(*sizes)} ({profile.source})"

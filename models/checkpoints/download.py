@@ -33,6 +33,7 @@ from models.checkpoints.transfer import LIMITS, DeadlineError, Meter
 from models.errors import CheckpointError
 from models.paths import acquire_lock, atomic_write
 from models.progress import Progress
+from models.text import format_bytes
 
 ATTEMPTS = 4
 CHUNK = 1 << 20
@@ -163,7 +164,7 @@ def _fetch(address: Address, sha256: str | None, path: Path, progress: Progress)
     atomic_write(path.with_name("record.json"), msgspec.json.encode(Record(address.display, found, size)))
     path.with_name("part.json").unlink(missing_ok=True)
     given = "as given" if sha256 else f"recorded: {found}; #sha256=… after the address requires it"
-    note = f"downloaded {size / 1e6:,.1f} MB to {path}, SHA-256 {given}"
+    note = f"downloaded {format_bytes(size)} to {path}, SHA-256 {given}"
     return ResolvedSource(path, address.display, found, (note,), cached=True)
 
 
@@ -223,7 +224,7 @@ def _receive(address: Address, part: Path, meter: Meter, progress: Progress) -> 
                 )
             if body.total is not None and body.total - body.start > (free := shutil.disk_usage(part.parent).free):
                 raise CheckpointError(
-                    f"{(body.total - body.start) / 1e6:,.0f} MB to download, {free / 1e6:,.0f} MB free in "
+                    f"{format_bytes(body.total - body.start)} to download, {format_bytes(free)} free in "
                     f"{part.parent}; make room there, or set C3D_EXPORT_CACHE to another folder"
                 )
         except CheckpointError as error:

@@ -27,6 +27,7 @@ from models.errors import C3DExportError, CheckpointError, count, join_limited, 
 from models.options import BuildOptions, WeightSelection
 from models.planning import fit_preprocessing, plan
 from models.pooling import Variant, format_size
+from models.preprocessing import NOT_KNOWN, UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,8 @@ def _describe_profile(checkpoint: Checkpoint, options: BuildOptions) -> str:
     profile = fit_preprocessing(config, checkpoint)
     if profile is None:
         return f"none for clips of {count(config.channels, 'channel')}"
+    if profile.name == UNKNOWN.name:
+        return NOT_KNOWN
     return f"{profile.name}: {profile.describe(config.height, config.width)} ({profile.source})"
 
 

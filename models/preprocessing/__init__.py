@@ -19,6 +19,7 @@ from models.preprocessing.profiles import (
     HX173149,
     JFZHANG95,
     MMACTION2,
+    NOT_KNOWN,
     PROFILES,
     UNKNOWN,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "INTERPOLATIONS",
     "JFZHANG95",
     "MMACTION2",
+    "NOT_KNOWN",
     "PROFILES",
     "UNKNOWN",
     "Average",

@@ -16,6 +16,12 @@ UNKNOWN = Preprocessing(
     source="not recorded: these weights come with no profile; the values are RGB 0-255 without a mean",
 )
 
+NOT_KNOWN = (
+    "not known: give --preprocess NAME|FILE, at the export or to predict and features (c3d-export layouts --profiles "
+    "lists the names)"
+)
+"""What is said of the preprocessing of a file that has the profile UNKNOWN."""
+
 CAFFE = Preprocessing(
     name="caffe-sports1m",
     channels="BGR",

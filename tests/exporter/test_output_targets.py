@@ -146,9 +146,12 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(3 * 10**9, 10**9, 2 * 10**9))
     check_space(tmp_path / "new", 2 * 10**9, "c3d", "-o")
     with pytest.raises(
-        OutputError, match="^-o .*new: .*c3d needs at least 2,001 MB, and 2,000 MB are free there .No space left on"
+        OutputError, match="^-o .*new: .*c3d needs at least 2,001.0 MB, and 2,000.0 MB are free there .No space left on"
     ):
         check_space(tmp_path / "new", 2001 * 10**6, "c3d", "-o")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(4096, 4096, 0))
+    with pytest.raises(OutputError, match="needs at least 512 bytes, and 0 bytes are free there"):
+        check_space(tmp_path / "new", 512, "c3d", "-o")
 
 
 def test_a_full_disk_is_known_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,7 +205,7 @@ def test_integrity_of_several_reports_each(elsewhere: Path, capfd: pytest.Captur
     assert done.returncode == 3
     assert (done.stdout.count("passed"), done.stdout.count("no library has read the weights")) == (2, 1)
     refused = done.stderr.splitlines()
-    assert ["no such artifact" in refused[0], "is code" in refused[1], len(refused)] == [True, True, 2]
+    assert ["no such file" in refused[0], "is code" in refused[1], len(refused)] == [True, True, 2]
     assert ask("verify integrity", ".", cwd=elsewhere, capture=capfd).stdout.count("passed") == 2
 
 

@@ -46,6 +46,23 @@ def test_every_option_is_listed_once_under_a_heading(name: str) -> None:
     assert all(f"\n  {sub} " in text for sub in (command.commands if isinstance(command, click.Group) else ()))
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_a_terminal_of_80_columns(name: str) -> None:
+    text = CliRunner().invoke(COMMANDS[name], ["--help"], terminal_width=80).output
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+
+
+def test_choices_that_do_not_fit_into_a_line_are_in_the_options_text() -> None:
+    few, many = click.Choice(["a", "b"]), click.Choice([f"choice{number}" for number in range(10)])
+    options = [click.Option(["--few"], type=few), click.Option(["--many"], type=many, help="Which.")]
+    text = CliRunner().invoke(SectionedCommand("x", params=[*options]), ["--help"], terminal_width=80).output
+    assert "--few [a|b]" in text
+    assert "--many NAME" in text
+    listed_choices = " ".join(text.split()).partition("Which. NAME: ")[2]
+    assert listed_choices.startswith("choice0, choice1, ")
+    assert "choice9." in listed_choices
+
+
 def test_a_commands_own_headings_go_before_the_shared_ones() -> None:
     options = [click.Option(["--weights"]), click.Option(["--seed"]), click.Option(["--own"])]
     command = SectionedCommand("x", params=[*options], sections={"Drawing": ("seed",)})

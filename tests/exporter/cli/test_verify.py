@@ -137,7 +137,7 @@ WRONG = {
     ),
     "no such engine": (("mine.onnx", "--against", "tflite"), 2, "neither an engine (float64, torch, onnxruntime"),
     "no such device": (("mine.onnx", "--against", "torch:tpu"), 2, "no such device; known are cpu, cuda, tensorrt"),
-    "no such file": (("mine.onnx", "--against", "none.onnx"), 3, "no such artifact: none.onnx"),
+    "no such file": (("mine.onnx", "--against", "none.onnx"), 3, "no such file: none.onnx"),
     "no model": (("mine.onnx", "--against", "text.onnx"), 3, "not a complete ONNX file"),
     "an engine of another format": (
         ("mine.onnx", "--engine", "torchscript"),

@@ -164,7 +164,7 @@ def test_the_record(small_video_model: SmallVideoModel) -> None:
 
 
 def test_what_cannot_be_opened(small_video_model: SmallVideoModel, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="no such artifact"):
+    with pytest.raises(ArtifactError, match="no such file"):
         open_video_model(tmp_path / "none.onnx", OPTIONS)
     (tmp_path / "text.onnx").write_text("no model")
     with pytest.raises(ArtifactError):

@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from exporter.reports.console import print_field, print_notes, progress_on_terminal
+from exporter.reports.console import print_field, print_notes, print_text, progress_on_terminal
 
 NOTE = "accuracy was calibrated and evaluated without clips of yours: give videos of the network's own kind [bold]"
 
@@ -28,15 +28,19 @@ def test_on_a_terminal_a_field_is_broken_between_words_and_aligned(width: int) -
     assert " ".join([first[9:], *(line[9:] for line in others)]) == NOTE
 
 
-def test_in_a_pipe_a_field_is_one_line_unless_it_is_to_be_folded() -> None:
+def test_in_a_pipe_a_field_is_one_line() -> None:
     stream = StringIO()
     print_notes((NOTE,), console(stream, 80, terminal=False))
     assert stream.getvalue() == f"note     {NOTE}\n"
-    print_field(
-        "result", "[red]FAILED[/] " + "x " * 60, console(stream := StringIO(), 80, terminal=False), fold_in_pipe=True
-    )
-    lines = stream.getvalue().splitlines()
-    assert (lines[0][:15], len(lines)) == ("result   FAILED", 2)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_name_in_markup_takes_the_width_that_is_seen(terminal: bool) -> None:
+    stream = StringIO()
+    print_field("[bold red]FAILED[/]", "a [red]text[/]", console(stream, 80, terminal=terminal))
+    print_field("    class names", "known", console(stream, 80, terminal=terminal), width=19)
+    print_text("a \\[title]", console(stream, 80, terminal=terminal))
+    assert stream.getvalue() == "FAILED   a text\n    class names    known\na [title]\n"
 
 
 def test_what_is_finished_is_a_line_on_stderr_without_a_terminal_too(capsys: pytest.CaptureFixture[str]) -> None:

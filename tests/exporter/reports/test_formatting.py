@@ -14,12 +14,11 @@ from exporter.reports.formatting import (
     csv_text,
     escape,
     escape_name,
-    format_bytes,
     format_scores,
     replace_invisible,
     times,
 )
-from models.text import shorten
+from models.text import format_bytes, shorten
 
 
 @pytest.mark.parametrize(

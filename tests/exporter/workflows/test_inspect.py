@@ -22,7 +22,9 @@ from exporter.errors import ArtifactError, CheckpointError
 from exporter.reports.inspection import print_inspection
 from exporter.workflows.export import ExportResult
 from exporter.workflows.inspect import inspect
+from models.builder import build
 from models.options import BuildOptions
+from models.preprocessing import NOT_KNOWN
 
 State = dict[str, torch.Tensor]
 
@@ -88,8 +90,19 @@ def test_preprocessing_is_that_of_the_network_s_clips(tmp_path: Path) -> None:
     pooled = {name: value for name, value in narrow_state().items() if name.startswith("conv")}
     pooled |= {"fc8.weight": torch.ones(5, 16), "fc8.bias": torch.ones(5)}
     torch.save(pooled, tmp_path / "pooled.pth")
-    options = BuildOptions(input_size=(3, 16, 160, 160))
+    options = BuildOptions(layout="jfzhang95-training", input_size=(3, 16, 160, 160))
     assert "244x183, centre crop 160" in inspect(tmp_path / "pooled.pth", options=options).facts["preprocessing"]
+
+
+def test_a_checkpoint_whose_preprocessing_is_not_known_says_what_to_add(tmp_path: Path) -> None:
+    torch.save(narrow_state(), tmp_path / "c3d.pth")
+    found = inspect(tmp_path / "c3d.pth")
+    assert found.facts["preprocessing"] == NOT_KNOWN
+    assert "--preprocess NAME|FILE" in NOT_KNOWN
+    built = build(BuildOptions(weights=tmp_path / "c3d.pth"))
+    assert f"the preprocessing is {NOT_KNOWN}" in built.notes
+    named = build(BuildOptions(weights=tmp_path / "c3d.pth", preprocess="mmaction2"))
+    assert not any("preprocessing" in note for note in named.notes)
 
 
 def test_bad_files(tmp_path: Path) -> None:

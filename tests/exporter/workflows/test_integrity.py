@@ -178,8 +178,8 @@ def test_the_artifacts_folder_and_junit(onnx_file: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("none.onnx", "no such artifact"),
-        ("none.pth", "no such artifact"),
+        ("none.onnx", "no such file"),
+        ("none.pth", "no such file"),
         ("c3d.txt", "not an artifact by its name"),
         (".", "not a file"),
     ],

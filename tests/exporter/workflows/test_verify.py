@@ -67,7 +67,7 @@ def test_invalid_options_are_refused_before_anything_runs(theirs: Path, tmp_path
         verify(theirs, theirs, clips=(tmp_path,))
     with pytest.raises(UsageError, match="torchscript does not run onnx files; onnxruntime, openvino, onnx-reference"):
         verify(theirs, theirs, engine="torchscript")
-    with pytest.raises(ArtifactError, match="no such artifact"):
+    with pytest.raises(ArtifactError, match="no such file"):
         verify(theirs, tmp_path / "none.onnx")
     with pytest.raises(ArtifactError, match="does not fit the other's: words int64.*the other has x float32"):
         verify(small_models.two_inputs(tmp_path / "b.onnx"), theirs)

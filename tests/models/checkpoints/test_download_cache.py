@@ -91,7 +91,7 @@ def test_a_disk_without_room(server: Script, tmp_path: Path) -> None:
     server.replies = [response(CONTENT, "200 OK", f"Content-Length: {1 << 32}", length=False)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(download.shutil, "disk_usage", lambda _path: SimpleNamespace(free=1_000_000))  # pyright: ignore
-        refuse(f"{server.address}/c3d.pth", "4,295 MB to download, 1 MB free in .*make room there")
+        refuse(f"{server.address}/c3d.pth", "4,295.0 MB to download, 1.0 MB free in .*make room there")
     server.replies, server.requests[:] = [response(CONTENT, "200 OK", ETAG), rest(10_000, ETAG)], []
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))  # a write that fails, as on a full disk
