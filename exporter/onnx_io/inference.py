@@ -5,6 +5,8 @@ from __future__ import annotations
 import onnx
 
 from exporter.isolation.worker import native_call
+from exporter.onnx_io.ceil_pools import POOLS, with_explicit_ceil_pools
+from exporter.onnx_io.subgraphs import all_graphs
 
 
 def infer_shapes(model: onnx.ModelProto, *, strict_mode: bool = False, data_prop: bool = False) -> onnx.ModelProto:
@@ -19,4 +21,11 @@ def infer_shapes(model: onnx.ModelProto, *, strict_mode: bool = False, data_prop
         InferenceError, RuntimeError, ValueError: as onnx does.
     """
     with native_call("onnx's shape inference"):
-        return onnx.shape_inference.infer_shapes(model, strict_mode=strict_mode, data_prop=data_prop)
+        inferred = onnx.shape_inference.infer_shapes(
+            with_explicit_ceil_pools(model), strict_mode=strict_mode, data_prop=data_prop
+        )
+    for graph, original in zip(all_graphs(inferred.graph), all_graphs(model.graph), strict=True):
+        for node, given in zip(graph.node, original.node, strict=True):
+            if given.op_type in POOLS:
+                node.CopyFrom(given)
+    return inferred

@@ -12,9 +12,16 @@ from typing import cast
 
 import onnx_ir as ir
 
+from exporter.onnx_io.ceil_pools import explicit_ceil_pools
+
 
 def run_onnx_pass(step: ir.passes.PassBase, model: ir.Model) -> ir.passes.PassResult:
-    """Run a pass that calls onnx; raises what the pass raises."""
+    """Run a pass that calls onnx, with what onnx infers wrongly corrected; raises what the pass raises."""
+    with explicit_ceil_pools(model):
+        return _run_quickly(step, model)
+
+
+def _run_quickly(step: ir.passes.PassBase, model: ir.Model) -> ir.passes.PassResult:
     inputs = cast("UserList[ir.Value]", model.graph.inputs)  # onnx_ir declares it as any mutable sequence
     inputs.data = _IndexedList(inputs.data)
     try:

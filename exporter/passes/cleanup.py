@@ -6,6 +6,9 @@ the identity (ONNX Dropout-13), an operator of constants is a constant. *Source*
 which do the work. A model with subgraphs is left unchanged.
 """
 
+import contextlib
+from collections.abc import Generator
+
 import onnx_ir as ir
 from onnx_ir.passes.common import (
     CommonSubexpressionEliminationPass,
@@ -17,6 +20,7 @@ from onnx_ir.passes.common import (
 
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.isolation.worker import native_call
+from exporter.onnx_io.ceil_pools import explicit_ceil_pools
 from exporter.passes.base import GraphPass, constant, find_nodes
 from exporter.passes.builder import is_made_by_pass
 from exporter.passes.shapes import preserve_signature
@@ -59,7 +63,12 @@ class FoldConstants(GraphPass):
         resolved = _resolve_cast_like(model)
         if resolved is None:
             return False
-        with suppress_foreign_logging(), preserve_signature(model), native_call("onnxscript's constant folding"):
+        with (
+            suppress_foreign_logging(),
+            preserve_signature(model),
+            explicit_ceil_pools(model),
+            native_call("onnxscript's constant folding"),
+        ):
             folded = fold_constants(
                 model,
                 onnx_shape_inference=True,
@@ -157,12 +166,43 @@ class RemoveDeadCode(GraphPass):
 
     def rewrite(self, model: ir.Model) -> bool:
         """See `GraphPass`."""
-        with suppress_foreign_logging():
+        outputs = _count_outputs(model)
+        with suppress_foreign_logging(), _keep_needed_indices(model):
             results = [
                 step(model)
                 for step in (CommonSubexpressionEliminationPass(), RemoveUnusedNodesPass(), RemoveUnusedFunctionsPass())
             ]
-        return any(result.modified for result in results)
+        return any(result.modified for result in results) or _count_outputs(model) != outputs
+
+
+def _count_outputs(model: ir.Model) -> int:
+    """Return the number of values that nodes compute; onnx_ir's passes do not report the removal of an optional one."""
+    return sum(bool(value.name) for node in model.graph.all_nodes() for value in node.outputs)
+
+
+@contextlib.contextmanager
+def _keep_needed_indices(model: ir.Model) -> Generator[None]:
+    """Keep the indices that a MaxPool also returns, where onnxruntime refuses the node without them.
+
+    With SAME, and steps longer than its windows, padding can be negative, which its pool without indices does not take.
+    """
+    kept = [(node, node.outputs[1]) for node in find_nodes(model, "MaxPool") if _needs_indices(node)]
+    named = [(node, value, value.name) for node, value in kept]
+    yield
+    for node, value, name in named:
+        if node.graph is not None and len(node.outputs) == 1:
+            node.resize_outputs(2)
+            node.outputs[1].name, node.outputs[1].type, node.outputs[1].shape = name, value.type, value.shape
+
+
+def _needs_indices(node: ir.Node) -> bool:
+    kernel = node.attributes.get_ints("kernel_shape", ())
+    return (
+        len(node.outputs) > 1
+        and bool(node.outputs[1].name)
+        and node.attributes.get_string("auto_pad", "NOTSET").startswith("SAME")
+        and any(stride > size for stride, size in zip(node.attributes.get_ints("strides", ()), kernel, strict=False))
+    )
 
 
 def all_values(model: ir.Model) -> list[ir.Value]:

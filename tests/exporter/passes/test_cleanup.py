@@ -160,6 +160,22 @@ def test_a_clean_graph_is_not_modified() -> None:
     assert not rewrite(RemoveDeadCode(), graph([node("Relu", "x", "y")], ROW, OUT, {})).modified
 
 
+def test_indices_stay_where_onnxruntime_refuses_the_pool_without_them(tmp_path: Path) -> None:
+    pool = node("MaxPool", "x", "p i", kernel_shape=[1], strides=[4], auto_pad="SAME_UPPER")
+    nodes = [pool, node("Relu", "p", "y"), node("Neg", "x", "unused")]
+    model = graph(nodes, {"x": ("n", 2, 8)}, {"y": ("n", 2, 2)}, {})
+    done = check_pass(RemoveDeadCode(), model, {"x": normal(3, 2, 8)}, tmp_path, EXACT)
+    assert done.operators == ["MaxPool", "Relu"]
+    assert list(done.model.graph.node[0].output) == ["p", "i"]
+
+
+def test_unused_indices_go_and_that_is_a_change() -> None:
+    pool = node("MaxPool", "x", "y i", kernel_shape=[2], strides=[2])
+    done = rewrite(RemoveDeadCode(), graph([pool], {"x": ("n", 2, 8)}, {"y": ("n", 2, 4)}, {}))
+    assert done.modified
+    assert list(done.model.graph.node[0].output) == ["y"]
+
+
 @pytest.mark.parametrize(
     "step", [LiftConstants(), FoldConstants(), RemoveNoOps(), RemoveDeadCode()], ids=lambda step: step.name
 )

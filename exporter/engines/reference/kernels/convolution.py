@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from exporter.engines.reference.kernels.types import to_tensor
-from exporter.engines.reference.kernels.windows import explicit_pads, read_window, torch_pads
 from exporter.engines.reference.node import Node, UnsupportedError
+from exporter.onnx_io.windows import explicit_pads, read_window, torch_pads
 
 MAX_AXES = 3
 """torch convolves 1 to 3 axes."""
@@ -35,8 +35,8 @@ def conv(node: Node, x: Any, w: Any, b: Any = None) -> Any:
     rank = w.ndim - 2
     if not 1 <= rank <= MAX_AXES:
         raise UnsupportedError(f"{rank} spatial axes")
-    strides, dilations, spans = read_window(node, w.shape[2:])
-    pads = explicit_pads(node, x.shape[2:], spans, strides)
+    strides, dilations, spans = read_window(node.attributes, w.shape[2:])
+    pads = explicit_pads(node.attributes, x.shape[2:], spans, strides)
     sizes, method, rows, _ = _plan(node, x.shape, w.shape, x.itemsize)
     with torch.no_grad():  # inference mode would end at the threads
         images, kernel = to_tensor(x), to_tensor(w)
@@ -61,8 +61,8 @@ def conv_workspace(node: Node, x: tuple[int, ...], w: tuple[int, ...]) -> int:
 
 def _plan(node: Node, x: tuple[int, ...], w: tuple[int, ...], itemsize: int) -> tuple[list[int], Method, int, int]:
     """Return the output's spatial sizes, the method, the rows of a slab, and what each row takes in bytes."""
-    strides, _, spans = read_window(node, w[2:])
-    pads = explicit_pads(node, x[2:], spans, strides)
+    strides, _, spans = read_window(node.attributes, w[2:])
+    pads = explicit_pads(node.attributes, x[2:], spans, strides)
     padded = [size + pads[axis] + pads[axis + len(spans)] for axis, size in enumerate(x[2:])]
     sizes = [(whole - span) // stride + 1 for whole, span, stride in zip(padded, spans, strides, strict=True)]
     method, row_bytes = _choose_method(node, w, sizes, padded, strides, itemsize)
@@ -164,7 +164,7 @@ def conv_transpose(node: Node, x: Any, w: Any, b: Any = None) -> Any:
     rank = w.ndim - 2
     if not 1 <= rank <= MAX_AXES:
         raise UnsupportedError(f"{rank} spatial axes")
-    strides, dilations, spans = read_window(node, w.shape[2:])
+    strides, dilations, spans = read_window(node.attributes, w.shape[2:])
     more = list(node.attributes.get("output_padding") or [0] * rank)
     full = [(size - 1) * step + span for size, step, span in zip(x.shape[2:], strides, spans, strict=True)]
     begins, ends = _transposed_pads(node, x.shape[2:], full, strides, more)

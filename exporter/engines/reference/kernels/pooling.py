@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional as F
 
 from exporter.engines.reference.kernels.types import to_tensor
-from exporter.engines.reference.kernels.windows import explicit_pads, read_window, torch_pads
 from exporter.engines.reference.node import Node, UnsupportedError
+from exporter.onnx_io.windows import explicit_pads, read_window, torch_pads
 
 MAX_AXES = 3
 """torch pools 1 to 3 axes."""
@@ -23,8 +23,8 @@ def max_pool(node: Node, x: Any) -> Any:
     rank = len(kernel)
     if not 1 <= rank <= MAX_AXES:
         raise UnsupportedError(f"{rank} spatial axes")
-    strides, dilations, spans = read_window(node, kernel)
-    pads = explicit_pads(node, x.shape[2:], spans, strides)
+    strides, dilations, spans = read_window(node.attributes, kernel)
+    pads = explicit_pads(node.attributes, x.shape[2:], spans, strides, pool=True)
     pool: Any = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[rank - 1]
     wide = x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
     with torch.inference_mode():
@@ -56,20 +56,21 @@ def _flat_indices(
 def average_pool(node: Node, x: Any) -> Any:
     """Average pool: sums along one axis after the other, divided by the number of positions that count."""
     kernel = node.attributes["kernel_shape"]
-    strides, dilations, spans = read_window(node, kernel)
+    strides, dilations, spans = read_window(node.attributes, kernel)
     rank = len(kernel)
-    pads = explicit_pads(node, x.shape[2:], spans, strides)
+    pads = explicit_pads(node.attributes, x.shape[2:], spans, strides, pool=True)
     include = bool(node.attributes.get("count_include_pad"))
     given = pads
-    if node.attributes.get("ceil_mode") and (node.attributes.get("auto_pad") or "NOTSET") == "NOTSET":
-        given = list(node.attributes.get("pads") or [0] * (2 * rank))  # what ceil_mode adds never counts
+    auto_pad = node.attributes.get("auto_pad") or "NOTSET"
+    if auto_pad in ("NOTSET", "VALID"):  # what is added for the last window never counts
+        given = list((auto_pad == "NOTSET" and node.attributes.get("pads")) or [0] * (2 * rank))
     with torch.inference_mode():
         y = to_tensor(x)
         y = F.pad(y, torch_pads(pads)) if any(pads) else y
         counts = torch.ones(1, dtype=y.dtype)
         for axis in range(rank):
             inside = np.zeros(x.shape[2 + axis] + pads[axis] + pads[axis + rank])
-            begin = pads[axis] - (given[axis] if include else 0)
+            begin = max(pads[axis] - (given[axis] if include else 0), 0)
             end = pads[axis] + x.shape[2 + axis] + (given[axis + rank] if include else 0)
             inside[begin:end] = 1
             window = kernel[axis], strides[axis], dilations[axis], spans[axis]
@@ -83,8 +84,8 @@ def average_pool(node: Node, x: Any) -> Any:
 def lp_pool(node: Node, x: Any) -> Any:
     """Lp norm of every window."""
     kernel, p = node.attributes["kernel_shape"], node.attributes.get("p", 2)
-    strides, dilations, spans = read_window(node, kernel)
-    pads = explicit_pads(node, x.shape[2:], spans, strides)
+    strides, dilations, spans = read_window(node.attributes, kernel)
+    pads = explicit_pads(node.attributes, x.shape[2:], spans, strides, pool=True)
     with torch.inference_mode():
         y = to_tensor(x).abs() ** p
         y = F.pad(y, torch_pads(pads)) if any(pads) else y
