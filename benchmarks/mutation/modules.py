@@ -22,6 +22,12 @@ PICKLE_READING = (
 PUBLISHING = (f"{ARTIFACTS}/test_publication.py", f"{ARTIFACTS}/test_store.py", f"{ARTIFACTS}/test_full_disks.py")
 LOADING = (f"{ARTIFACTS}/test_files.py", f"{ARTIFACTS}/test_loading.py", "tests/exporter/workflows/test_integrity.py")
 MANIFESTS = (f"{ARTIFACTS}/test_manifest.py", f"{ARTIFACTS}/test_manifest_v1.py")
+PARITY = "tests/exporter/parity"
+INPUT_ROLES = (f"{PARITY}/input_roles/test_roles.py", f"{PARITY}/input_roles/test_image_sizes.py")
+ONNX_IO = "tests/exporter/onnx_io"
+CHECKPOINTS = "tests/models/checkpoints"
+PREPROCESSING = tuple(f"tests/models/preprocessing/test_{name}.py" for name in ("files", "mean", "profiles"))
+CLASS_NAMES = ("tests/models/class_names/test_class_names.py", "tests/models/class_names/test_reading.py")
 
 TESTS: dict[str, tuple[str, ...]] = {
     "exporter/parity/compare.py": ("tests/exporter/parity/test_compare.py", "tests/exporter/parity/test_evaluate.py"),
@@ -63,5 +69,28 @@ TESTS: dict[str, tuple[str, ...]] = {
     "exporter/artifacts/provenance.py": (f"{ARTIFACTS}/test_provenance.py",),
     "exporter/artifacts/store.py": PUBLISHING,
     "exporter/artifacts/publication.py": PUBLISHING,
+    "exporter/parity/evaluate.py": (f"{PARITY}/test_evaluate.py", f"{PARITY}/test_evidence.py"),
+    "exporter/parity/discrete.py": (f"{PARITY}/test_discrete.py",),
+    "exporter/parity/near_ties.py": (f"{PARITY}/test_near_ties.py",),
+    "exporter/parity/input_roles/roles.py": INPUT_ROLES,
+    "exporter/parity/input_roles/sizes.py": INPUT_ROLES,
+    "exporter/parity/input_roles/indices.py": INPUT_ROLES,
+    "exporter/onnx_io/external_data.py": (f"{ONNX_IO}/test_external_data.py", f"{ONNX_IO}/test_load.py"),
+    "exporter/onnx_io/writer.py": (f"{ONNX_IO}/test_writer.py", f"{ONNX_IO}/test_external_data.py"),
+    "exporter/onnx_io/reader.py": (f"{ONNX_IO}/test_reader.py", f"{ONNX_IO}/test_external_data.py"),
+    "exporter/onnx_io/cast.py": (f"{ONNX_IO}/test_cast.py",),
+    "exporter/video/sampling.py": ("tests/exporter/video/test_sampling.py",),
+    "models/checkpoints/key_map.py": (f"{CHECKPOINTS}/test_key_map.py",),
+    "models/checkpoints/detection.py": (f"{CHECKPOINTS}/test_detection.py", f"{CHECKPOINTS}/test_layouts.py"),
+    "models/checkpoints/layout.py": (f"{CHECKPOINTS}/test_layouts.py", f"{CHECKPOINTS}/test_detection.py"),
+    "models/checkpoints/selection.py": (f"{CHECKPOINTS}/test_selection.py", f"{CHECKPOINTS}/test_wrappers.py"),
+    "models/checkpoints/loading.py": (f"{CHECKPOINTS}/test_loading.py",),
+    "models/pooling.py": ("tests/models/test_variants.py", "tests/models/test_geometry.py"),
+    "models/preprocessing/recipe.py": PREPROCESSING,
+    "models/preprocessing/files.py": PREPROCESSING,
+    "models/preprocessing/mean.py": PREPROCESSING,
+    "models/preprocessing/resize.py": PREPROCESSING,
+    "models/class_names/__init__.py": CLASS_NAMES,
+    "models/class_names/reading.py": CLASS_NAMES,
 }
 """{module: its tests}."""

@@ -46,3 +46,16 @@ def data_files(path: Path, artifact_format: FormatName) -> tuple[Path, ...]:
 
         return (path.with_suffix(WEIGHTS_SUFFIX),)
     return ()
+
+
+def read_data_names(model: Path) -> list[str]:
+    """Return the names of the data files of an ONNX model, whether they are there or not.
+
+    Raises:
+        ArtifactError: the model is missing, or no ONNX model.
+        LimitError: its functions expand to too many nodes.
+    """
+    from exporter.onnx_io.external_data import external_locations
+    from exporter.onnx_io.load import load_without_weights
+
+    return external_locations(load_without_weights(model), model)

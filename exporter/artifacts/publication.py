@@ -13,9 +13,10 @@ publishes again. The run that changes the folder last sees the final state, so n
 Data files that the manifest in place does not list, such as those of the replaced artifact, are moved into the staging
 folder once the disk holds the new set, and come back if another run's manifest lists them. They are removed with it.
 
-A model without a manifest, and its data, are published in the same way (`publish_files`). A list of these files takes
-the manifest's place in the staging folder, and is not published. As no hash in the folder tells such a set's files from
-others, the disk holds the data before the model gets its name.
+An ONNX model without a manifest, and its data, are published in the same way (`publish_files`). A list of these files
+takes the manifest's place in the staging folder, and is not published. As no hash in the folder tells such a set's files
+from others, the disk holds the data before the model gets its name; and which data belongs to the model in place, the
+model itself states.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from pathlib import Path
 
 import msgspec
 
+from exporter.artifacts.contents import read_data_names
 from exporter.artifacts.files import (
     MANIFEST_SUFFIX,
     check_integrity,
@@ -40,7 +42,7 @@ from exporter.artifacts.files import (
     read_manifest,
 )
 from exporter.artifacts.manifest import FileEntry, Manifest
-from exporter.errors import ArtifactError, IntegrityError, OutputError
+from exporter.errors import ArtifactError, IntegrityError, LimitError, OutputError
 from exporter.storage import translate_os_errors
 from exporter.trust import CODE_FORMATS, record_written
 from models.paths import fsync, is_plain_name
@@ -191,35 +193,44 @@ class _Publication:
         """Move data files that the manifest in place does not list into the staging folder.
 
         They are those of the artifact that was replaced, and of runs that ended, or whose set was replaced meanwhile.
+        Where locks do nothing another run may replace the set in between, and may have looked already: then again.
         """
-        listed = self._listed()
-        if listed is not None:
-            for path in find_old_data(self.folder / self.model, keep=listed):
+        for _ in range(ATTEMPTS):
+            listed = self._listed()
+            for path in [] if listed is None else find_old_data(self.folder / self.model, keep=listed):
                 (self.stage / OLD_DATA).mkdir(exist_ok=True)
                 with contextlib.suppress(FileNotFoundError):
                     path.replace(self.stage / OLD_DATA / path.name)
-            self.bring_back()
+            if not self.bring_back():
+                return
 
-    def bring_back(self) -> None:
-        """Move those files back that the manifest in place lists and that are missing."""
+    def bring_back(self) -> bool:
+        """Move those files back that the set in place lists and that are missing; return whether there were any."""
         aside = self.stage / OLD_DATA
-        if aside.is_dir():
-            listed = self._listed()
-            if listed is None and not self.has_manifest:  # another model without a manifest: it may need any of them
-                listed = [path.name for path in aside.iterdir()]
-            for name in listed or ():
-                if (aside / name).is_file() and not (self.folder / name).exists():
-                    (aside / name).replace(self.folder / name)
+        if not aside.is_dir():
+            return False
+        listed = self._listed()
+        if listed is None and not self.has_manifest:  # a model that cannot be read: it may need any of them
+            listed = [path.name for path in aside.iterdir()]
+        missing = [name for name in listed or () if (aside / name).is_file() and not (self.folder / name).exists()]
+        for name in missing:
+            (aside / name).replace(self.folder / name)
+        return bool(missing)
 
     def _listed(self) -> list[str] | None:
-        """Return the files of the set in place; None where no manifest or list states them.
+        """Return the files of the set in place; None where neither a manifest nor the model states them.
 
         Then another run is changing the set, and sets aside what is left over at its own end.
         """
+        model = self.folder / self.model
         with contextlib.suppress(ArtifactError):
-            return [entry.path for entry in read_manifest(manifest_path(self.folder / self.model)).files]
-        if not self.has_manifest and _holds(self.folder / self.model, self.files[0]):
+            return [entry.path for entry in read_manifest(manifest_path(model)).files]
+        if self.has_manifest:
+            return None
+        if _holds(model, self.files[0]):
             return list(self.entries)
+        with contextlib.suppress(ArtifactError, LimitError):
+            return read_data_names(model)
         return None
 
     def _is_complete(self) -> bool:

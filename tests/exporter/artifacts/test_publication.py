@@ -4,13 +4,14 @@ import errno
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.manifests import MANIFEST, publish_content
-from helpers.publications import PUBLICATIONS, check_power_loss
+from helpers.publications import PUBLICATIONS, check_power_loss, list_files
 from helpers.publishing_faults import fail_at_each_call
 from helpers.run import python
 
@@ -238,3 +239,24 @@ def test_where_other_runs_mix_their_files_in_again_and_again_the_run_says_so(
     monkeypatch.setattr(publication, "MAX_PAUSE_S", 0)
     with pytest.raises(OutputError, match="other runs publish c3d.onnx there at the same time"):
         publish_content(tmp_path / "out", "a")
+
+
+def test_without_locks_no_data_is_left_of_models_without_manifests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run replaces the model, and ends, while this one moves what its model does not name aside."""
+    without_manifest, folder, other = PUBLICATIONS["two files without a manifest"], tmp_path / "a", tmp_path / "b"
+    without_manifest.publish(folder, "a")
+    other.mkdir()
+    without_manifest.publish(other, "b")
+    find = publication.find_old_data
+
+    def find_while_another_run_ends(model: Path, keep: Sequence[str] = ()) -> list[Path]:
+        for path in other.iterdir():
+            path.replace(folder / path.name)
+        return find(model, keep)
+
+    monkeypatch.setattr(publication, "find_old_data", find_while_another_run_ends)
+    without_manifest.publish(folder, "c")
+    assert without_manifest.read(folder) == "b"
+    assert len(list_files(folder)) == 2

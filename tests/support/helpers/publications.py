@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
+import onnx
+
 from exporter.artifacts import folders
 from exporter.artifacts.files import check_integrity, file_entry, manifest_path, read_manifest
 from exporter.artifacts.folders import replace_folder
@@ -104,15 +106,28 @@ def _publish_without_manifest(folder: Path, content: str) -> None:
 
     with staging(folder) as stage:
         files = [stage / NAME, stage / f"{NAME}.{_hash(content)}.data"]
-        for file in files:
-            file.write_text(content * 9)
+        files[0].write_bytes(_referring_model(files[1].name, content))
+        files[1].write_text(content * 9)
         publish_model(LoadedArtifact(files[0], "onnx", None, ()), stage, files, folder / NAME, None)
 
 
+def _referring_model(data: str, content: str) -> bytes:
+    """Return an ONNX model whose weight is nine bytes of a data file."""
+    tensor = onnx.TensorProto(name="w", data_type=onnx.TensorProto.INT8, dims=[9])
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=data)
+    node = onnx.helper.make_node("Identity", ["w"], ["y"])
+    graph = onnx.helper.make_graph([node], content, [], [], [tensor])
+    return onnx.helper.make_model(graph).SerializeToString()
+
+
 def _read_without_manifest(folder: Path) -> str | None:
-    content = _read_one(folder)
-    if content is not None:
-        assert (folder / f"{NAME}.{_hash(content)}.data").read_text() == 9 * content, "damaged or missing data"
+    if not (folder / NAME).exists():
+        return None
+    model = onnx.load(folder / NAME, load_external_data=False)
+    content = model.graph.name
+    data = model.graph.initializer[0].external_data[0].value
+    assert (folder / data).read_text() == 9 * content, "damaged or missing data"
     return content
 
 
