@@ -175,10 +175,10 @@ def compile_program(program: ExportedProgram, folder: Path, name: str) -> Path:
 
 def measure_packages(packages: Mapping[Variant, Path], model: BuiltModel, items: int) -> dict[str, float]:
     """Return {variant: median milliseconds of a run} of packages, measured in interleaved rounds."""
-    from torch._inductor import aoti_load_package
+    from exporter.engines.aoti import load_package
 
     with suppress_foreign_logging():
-        loaded = {name: aoti_load_package(str(path)) for name, path in packages.items()}
+        loaded = {name: load_package(path) for name, path in packages.items()}
     return measure(loaded, random_input(model, items))
 
 

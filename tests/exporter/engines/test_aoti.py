@@ -27,13 +27,27 @@ def package(path: Path, metadata: object) -> Path:
 def test_another_processors_package_is_refused_before_it_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("torch._inductor.aoti_load_package", None)
+    monkeypatch.setattr("exporter.engines.aoti.load_package", None)
     needed = {"avx1024", *cpu_features()}
     path = package(tmp_path / "m.aoti.pt2", {CPU_FEATURES: " ".join(needed)})
     with pytest.raises(UnavailableError, match="m.aoti.pt2: was compiled for a processor with avx1024,") as caught:
         AotiRuntime(path, RuntimeOptions()).load()
     assert caught.value.exit_code == 4
     assert "\n" not in str(caught.value)
+
+
+def test_loading_compiles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`torch._inductor.aoti_load_package` starts the C++ compiler, which need not be here."""
+    loaded: list[str] = []
+
+    def start(*arguments: object, **_: object) -> None:
+        raise AssertionError(f"starts a process: {arguments}")
+
+    monkeypatch.setattr("subprocess.Popen.__init__", start)
+    monkeypatch.setattr("torch._C._aoti.AOTIModelPackageLoader", lambda path, *_: loaded.append(path))
+    options = RuntimeOptions(signature=Signature((), ()))
+    AotiRuntime(package(tmp_path / "m.aoti.pt2", {"AOTI_DEVICE_KEY": "cpu"}), options).load()
+    assert len(loaded) == 1
 
 
 def test_many_missing_instruction_sets_are_counted(tmp_path: Path) -> None:
