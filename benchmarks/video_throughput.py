@@ -1,10 +1,11 @@
 """Does decoding keep up? Clips a second of `predict`'s pipeline beside those of the bare artifact, and the memory.
 
 `python benchmarks/video_throughput.py [--artifact c3d.onnx] [--video FILE...] [--rounds 8] [--threads 2]`. Each round
-runs three targets on the same clips, in a random order: the artifact on clips that lie ready in memory (`bare`), the
-pipeline that `predict` and `features` use, which decodes and resizes in a thread beside the engine (`pipeline`), and
-the same steps one after another (`in turn`). Prints clips a second, the ratio to `bare` in each round (median and the
-interval of the sign test), and the processor time of decoding and preprocessing for a clip, measured alone.
+runs four targets on the same clips, in a random order: the artifact on clips that lie ready in memory (`bare`); the
+pipeline that `predict` and `features` use, with decoding in threads beside the engine (`beside`), and with decoders
+that rest while the engine runs (`turns`); and the same steps one after another in one thread (`one thread`). Prints
+which of the pipelines `predict` takes here, clips a second, the ratio to `bare` in each round (median and the interval
+of the sign test), and the processor time of decoding and preprocessing for a clip, measured alone.
 
 Without `--artifact`, C3D with random weights is exported with `--target cpu`. Without `--video`, the frames of
 tests/data/bikes.mp4 are run backwards and forwards and encoded as H.264 of 320x240. `--long` measures peak memory on
@@ -73,13 +74,14 @@ def main() -> None:
 
 
 def measure(model: VideoModel, sources: Sequence[Source], rounds: int) -> None:
-    """Print the throughput of the three targets."""
+    """Print the throughput of the four targets."""
     sampling = plan_sampling(model.size[0], model.preprocessing, ClipOptions(step=STEP))
     clips = decode(model, sources, sampling)
     targets: dict[str, Callable[[], int]] = {
         "bare": lambda: run_bare(model, clips),
-        "pipeline": lambda: count_outputs(model, sources, sampling),
-        "in turn": lambda: run_bare(model, decode(model, sources, sampling)),
+        "beside": lambda: count_outputs(model, sources, sampling, take_turns=False),
+        "turns": lambda: count_outputs(model, sources, sampling, take_turns=True),
+        "one thread": lambda: run_bare(model, decode(model, sources, sampling)),
     }
     for run in targets.values():
         run()
@@ -90,11 +92,14 @@ def measure(model: VideoModel, sources: Sequence[Source], rounds: int) -> None:
             started = time.perf_counter()
             done = targets[name]()
             times[name].append((time.perf_counter() - started) / done)
-    print(f"{model.record().engine}, batch {model.batch}, {len(clips)} clips a round, {rounds} rounds")
+    chosen = "turns" if model.takes_turns else "beside"
+    print(
+        f"{model.record().engine}, batch {model.batch}, {len(clips)} clips a round, {rounds} rounds; predict: {chosen}"
+    )
     for name, seconds in times.items():
         ratio = paired_ratio(times["bare"], seconds)
         print(
-            f"{name:9s} {1 / statistics.median(seconds):7.2f} clips/s  throughput over bare {ratio.value:.3f} "
+            f"{name:10s} {1 / statistics.median(seconds):7.2f} clips/s  throughput over bare {ratio.value:.3f} "
             f"[{ratio.low:.3f}, {ratio.high:.3f}]"
         )
     started = time.process_time()
@@ -121,9 +126,10 @@ def run_bare(model: VideoModel, clips: Sequence[NDArray[Any]]) -> int:
     return len(clips)
 
 
-def count_outputs(model: VideoModel, sources: Sequence[Source], sampling: Sampling) -> int:
+def count_outputs(model: VideoModel, sources: Sequence[Source], sampling: Sampling, *, take_turns: bool) -> int:
     """Run the pipeline; return how many clips it gave."""
-    return sum(isinstance(event, ClipOutputs) for event in run_videos(model, sources, sampling))
+    events = run_videos(model, sources, sampling, take_turns=take_turns)
+    return sum(isinstance(event, ClipOutputs) for event in events)
 
 
 def export_network(folder: Path) -> Path:

@@ -46,6 +46,8 @@ class RuntimeOptions:
         all_outputs: return every intermediate value too, in the order computed. Fusions then do not happen.
         extra_outputs: intermediate values that are returned besides the outputs.
         precision: what the model is to compute in, for engines where that is an option of loading and not of the file.
+        rest_between_runs: let the engine's threads sleep after each batch. In onnxruntime they otherwise wait for the
+            next one in a loop that takes a core's time, for some 30 ms.
         input_shapes: {input name: shape} to compile for, in engines that are faster on fixed shapes; other shapes are
             compiled when they first occur. None compiles for any shape.
         vouched: of files that are code, which may run besides those that this tool wrote here.
@@ -59,6 +61,7 @@ class RuntimeOptions:
     all_outputs: bool = False
     extra_outputs: tuple[str, ...] = ()
     precision: ComputePrecision = "fp32"
+    rest_between_runs: bool = False
     input_shapes: Mapping[str, tuple[int, ...]] | None = None
     vouched: Vouched = RECORDED_ONLY
     states: tuple[FileState, ...] = ()

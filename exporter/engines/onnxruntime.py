@@ -42,6 +42,8 @@ NO_TF32 = "NVIDIA_TF32_OVERRIDE"
 
 RECORD_PLACEMENT = "session.record_ep_graph_assignment_info"
 """The setting that makes a session record which provider runs each node."""
+STOP_SPINNING = "session.force_spinning_stop"
+"""The setting that lets the session's threads sleep between runs."""
 DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 """The setting for the folder of a model's data files, where the model is given as bytes."""
 
@@ -102,6 +104,8 @@ class OnnxRuntime(OnnxFileRuntime):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # an error is also raised
         options.add_session_config_entry(RECORD_PLACEMENT, "1")
+        if self.options.rest_between_runs:
+            options.add_session_config_entry(STOP_SPINNING, "1")
         if self.options.threads is not None:
             options.intra_op_num_threads = self.options.threads
         model: str | bytes = str(self.path)

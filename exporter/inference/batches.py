@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from exporter.errors import C3DExportError, CheckFailedError
 from exporter.inference.model import VideoModel
+from exporter.inference.turns import Turns
 from exporter.inference.types import ClipOutputs, VideoEnd
 from exporter.video.sources import Source
 from exporter.video.types import Clip
@@ -36,9 +38,15 @@ class Batches:
     """Clips and ends of videos that wait until a batch is full, in order."""
 
     def __init__(
-        self, model: VideoModel, sources: Sequence[Source], failed: dict[int, C3DExportError], progress: Progress
+        self,
+        model: VideoModel,
+        sources: Sequence[Source],
+        failed: dict[int, C3DExportError],
+        progress: Progress,
+        turns: Turns | None,
     ) -> None:
         self._model, self._sources, self._failed, self._progress = model, sources, failed, progress
+        self._turns = turns
         self._waiting: list[DecodedClip | VideoEnd] = []
         self._clips: list[DecodedClip] = []
         self._done: dict[int, int] = {}
@@ -109,7 +117,8 @@ class Batches:
         source = self._sources[clips[0].number]
         self._progress(f"{source.name} ({clips[0].number + 1} of {len(self._sources)}): {clips[0].clip.start:.1f} s")
         try:
-            outputs = self._model.run([event.values for event in clips])
+            with nullcontext() if self._turns is None else self._turns.engine_runs():
+                outputs = self._model.run([event.values for event in clips])
         except CheckFailedError as error:
             if len(clips) == 1:
                 return [CheckFailedError(f"{source.name}: {error}")]

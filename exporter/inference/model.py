@@ -18,14 +18,14 @@ from exporter.engines import Runtime, RuntimeOptions, find_engine
 from exporter.errors import ArtifactError, CheckFailedError, UsageError
 from exporter.formats import load_artifact, runtime_options
 from exporter.inference.clip_input import ClipInput, clip_signature, read_clip_input
-from exporter.inference.outputs import class_count, describe_outputs, select_outputs
+from exporter.inference.outputs import choose_class_names, describe_outputs, select_outputs
 from exporter.inference.predictions import ModelRecord
 from exporter.inference.preprocessing import VideoPreprocessing, choose_preprocessing
+from exporter.inference.turns import takes_turns
 from exporter.inference.types import InferenceOptions
 from exporter.onnx_io.dtypes import numpy_dtype
 from exporter.parity.io_mapping import map_by_manifest
 from exporter.types import Device
-from models.class_names import check_class_count, load_class_names
 from models.preprocessing import Preprocessing
 from models.specs import OutputSpec
 
@@ -50,6 +50,7 @@ class VideoModel:
         class_names: a name for each class; None where they are not known.
         batch: clips in one call.
         fixed_batch: whether the model takes no other number of clips.
+        takes_turns: whether decoders rest while it runs, see `takes_turns`.
         notes: what the user should know about how it runs.
         checkpoint: what the file was exported from for this run, as the user named it; None for a model file.
     """
@@ -72,10 +73,14 @@ class VideoModel:
         self._engine = find_engine(artifact.format, options.engine)
         device = self._engine.choose_device(options.device)
         self.batch = clip_input.batch or options.batch or (1 if device == "cpu" else GPU_BATCH)
-        self._runtime: Runtime = self._engine.open(
-            artifact.path,
-            replace(runtime_options(artifact, device), threads=options.threads, input_shapes=self._fixed_shapes()),
+        self.takes_turns = takes_turns(device, options.threads)
+        runtime = replace(
+            runtime_options(artifact, device),
+            threads=options.threads,
+            input_shapes=self._fixed_shapes(),
+            rest_between_runs=self.takes_turns,
         )
+        self._runtime: Runtime = self._engine.open(artifact.path, runtime)
 
     def _fixed_shapes(self) -> dict[str, tuple[int, ...]] | None:
         """Return the shape that an engine may compile for: a full batch; None where frames of any size go in."""
@@ -272,7 +277,7 @@ def open_video_model(path: str | Path, options: InferenceOptions | None = None) 
         clip_input,
         choose_preprocessing(artifact, clip_input, options),
         outputs,
-        _choose_names(artifact, outputs, options),
+        choose_class_names(artifact, outputs, options),
     )
 
 
@@ -280,19 +285,3 @@ def _check_options(options: InferenceOptions) -> None:
     for option, value in (("--batch", options.batch), ("--threads", options.threads)):
         if value is not None and value < 1:
             raise UsageError(f"{option} must be at least 1 (got {value})")
-
-
-def _choose_names(
-    artifact: LoadedArtifact, outputs: Sequence[OutputSpec], options: InferenceOptions
-) -> tuple[str, ...] | None:
-    """Return the class names: those given, otherwise the manifest's.
-
-    Raises:
-        UsageError: their number is not that of the classes.
-        BadInputError: the file cannot be read.
-    """
-    if options.labels is None:
-        return artifact.manifest.class_names if artifact.manifest is not None else None
-    names = load_class_names(options.labels)
-    check_class_count(names, class_count(outputs), options.labels)
-    return names

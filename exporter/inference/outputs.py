@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.errors import UsageError, join_limited
+from exporter.inference.types import InferenceOptions
 from models.architectures import ARCHITECTURES, parse_settings
+from models.class_names import check_class_count, load_class_names
 from models.specs import OutputKind, OutputSpec, Signature
 
 PROBABILITIES = "probabilities"
@@ -88,3 +90,19 @@ def class_outputs(outputs: Sequence[OutputSpec]) -> tuple[OutputSpec, ...]:
 def class_count(outputs: Sequence[OutputSpec]) -> int:
     """Return the number of classes; 0 where no output is of classes, or its size is not stated."""
     return next((output.shape[0] for output in class_outputs(outputs)), 0)
+
+
+def choose_class_names(
+    artifact: LoadedArtifact, outputs: Sequence[OutputSpec], options: InferenceOptions
+) -> tuple[str, ...] | None:
+    """Return the class names: those given, otherwise the manifest's.
+
+    Raises:
+        UsageError: their number is not that of the classes.
+        BadInputError: the file cannot be read.
+    """
+    if options.labels is None:
+        return artifact.manifest.class_names if artifact.manifest is not None else None
+    names = load_class_names(options.labels)
+    check_class_count(names, class_count(outputs), options.labels)
+    return names

@@ -5,8 +5,9 @@ so that memory does not depend on a video's length. The caller's thread takes th
 across the ends of videos, and runs the model: the batches are the same however many decoders there are. All release
 Python's lock while they work: FFmpeg, NumPy's loops and the engines are C.
 
-A video is decoded by one thread. Several decode ahead where there are processors to spare: beside a GPU, or beside an
-engine that has many cores.
+Several videos are decoded at once where there are processors to spare: beside a GPU, or beside an engine that has many
+cores. Where the engine has all of a few cores, decoders and engine take turns (`exporter.inference.turns`), and FFmpeg
+decodes a video's next frames while those before them are converted and resized.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ import numpy as np
 from exporter.errors import C3DExportError, OutOfMemoryError
 from exporter.inference.batches import Batches, DecodedClip
 from exporter.inference.model import VideoModel
+from exporter.inference.turns import CORES_OF_A_DECODER, Turns
 from exporter.inference.types import ClipOutputs, VideoEnd
 from exporter.inference.video_queues import VideoQueues
 from exporter.memory_errors import translate_memory_errors
+from exporter.storage import is_url
 from exporter.system import available_cpus
 from exporter.types import Device
 from exporter.video.reader import Video, open_video
@@ -42,8 +45,6 @@ MAX_AHEAD = 16
 """Videos that may be begun after the one whose clips the model takes."""
 MAX_DECODERS = 4
 """More threads wait for Python's lock, which what joins FFmpeg's and NumPy's work together holds."""
-CORES_OF_A_DECODER = 4
-"""Beside an engine on the CPU, one decoder for so many cores."""
 JOIN_SECONDS = 10.0
 """How long to wait for a decoder at an early end. A source that does not answer (a camera, a network file system)
 may take longer; its thread is a daemon and ends with the process."""
@@ -67,6 +68,7 @@ def run_videos(
     *,
     previews: bool = False,
     decoders: int | None = None,
+    take_turns: bool | None = None,
 ) -> Generator[ClipOutputs | VideoEnd]:
     """Run a model over videos.
 
@@ -77,6 +79,7 @@ def run_videos(
         progress: called at each call of the model.
         previews: also return a frame of each clip.
         decoders: how many videos are decoded at once; None for `choose_decoders`.
+        take_turns: whether decoders rest while the model runs; None for `model.takes_turns`.
 
     Yields:
         for each video in the order of `sources`, its clips in order of time, then its end. A video that cannot be read,
@@ -88,12 +91,13 @@ def run_videos(
     """
     queues = _Queues(QUEUE_BYTES, MAX_AHEAD)
     failed: dict[int, C3DExportError] = {}
-    decoder = _Decoder(model, sources, sampling, queues, failed, previews=previews)
+    turns = Turns() if (model.takes_turns if take_turns is None else take_turns) else None
+    decoder = _Decoder(model, sources, sampling, queues, failed, turns, previews=previews)
     count = decoders or choose_decoders(model.device, model.threads)
     threads = [Thread(target=decoder.run, name="decoder", daemon=True) for _ in range(count)]
     for thread in threads:
         thread.start()
-    batches = Batches(model, sources, failed, progress)
+    batches = Batches(model, sources, failed, progress, turns)
     try:
         for number in range(len(sources)):
             event = None
@@ -132,11 +136,12 @@ class _Decoder:
         sampling: Sampling,
         queues: _Queues,
         failed: Mapping[int, C3DExportError],
+        turns: Turns | None,
         *,
         previews: bool,
     ) -> None:
         self._model, self._sources, self._sampling = model, sources, sampling
-        self._queues, self._failed, self._previews = queues, failed, previews
+        self._queues, self._failed, self._turns, self._previews = queues, failed, turns, previews
         self._next = 0
         self._lock = Lock()
 
@@ -160,10 +165,12 @@ class _Decoder:
         """Queue the clips of one video and return its end; None where the queues were closed."""
         video: Video | None = None
         error: C3DExportError | None = None
+        # what has to be waited for is not kept waiting: a camera, a pipe, an address
+        turns = self._turns if source.kind != "camera" and not is_url(source.url) else None
         try:
             with (
                 translate_memory_errors(source.name, "its frames are decoded"),
-                open_video(source, self._model.transform) as video,
+                open_video(source, self._model.transform, turns and turns.wait) as video,
             ):
                 for clip in video.clips(self._sampling):
                     if number in self._failed:

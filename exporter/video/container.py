@@ -65,6 +65,7 @@ class FileFrames:
         stated: number of frames that the container states; 0 where it states none.
         duration: in seconds, as the container states it.
         tick: the resolution of the time stamps in seconds.
+        ending: a note on how reading ended; None where there is nothing to say, or before that.
 
     Raises:
         UnavailableError: PyAV is not installed.
@@ -87,6 +88,7 @@ class FileFrames:
         self.rate: Fraction | None = stream.average_rate or stream.guessed_rate
         self.stated: int = stream.frames
         self.tick: Fraction = stream.time_base or Fraction(0)
+        self.ending: str | None = None
         self.duration: float | None = None
         if stream.duration is not None and stream.time_base is not None:
             self.duration = float(stream.duration * stream.time_base)
@@ -117,7 +119,7 @@ class FileFrames:
                 with self._call():
                     packet = next(packets, None)
             except FFmpegError as error:
-                self._summary.note(f"reading ended early: {_reason(error)}")
+                self.ending = f"reading ended early: {_reason(error)}"
                 return
             except OSError as error:
                 self._refuse("cannot be read", error)

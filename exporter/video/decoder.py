@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from exporter.errors import VideoError
+from exporter.video.ahead import FramesAhead
 from exporter.video.container import DEFAULT_FPS, FileFrames
 from exporter.video.images import ImageFrames
 from exporter.video.pixels import FrameConverter
@@ -47,6 +48,8 @@ class Decoder:
     Args:
         source: a file, images, or a camera.
         constant_size: see `FrameConverter`.
+        wait: called before each frame is decoded, and before it is given to the caller. FFmpeg then decodes ahead in
+            a thread of its own. None decodes in the caller's thread.
 
     Attributes:
         info: what the container states, and the size of the first frame.
@@ -58,21 +61,24 @@ class Decoder:
         VideoError: it is not a video, or no frame of it can be decoded.
     """
 
-    def __init__(self, source: Source, *, constant_size: bool = False) -> None:
-        self._source = source
+    def __init__(self, source: Source, *, constant_size: bool = False, wait: Callable[[], None] | None = None) -> None:
+        self._source, self._wait = source, wait
         self.summary = VideoSummary()
+        self._ahead: FramesAhead | None = None
         self._video = (ImageFrames if source.kind == "images" else FileFrames)(source, self.summary)
         try:
             self._convert = FrameConverter(self.summary, constant_size=constant_size)
-            self._frames = self._video.read()
-            self._first = next(self._frames, None)
+            self._frames: Iterator[VideoFrame] = self._video.read()
+            if wait is not None:
+                self._frames = self._ahead = FramesAhead(self._frames, wait)
+            self._first = self._next()
             if self._first is None:
                 raise VideoError(
                     f"{source.name}: no {'image' if source.images else 'frame'} can be decoded{self._found()}"
                 )
             width, height = self._convert.size(self._first)
         except BaseException:
-            self._video.close()
+            self.close()
             raise
         rate = self._video.rate
         self.info = VideoInfo(
@@ -88,6 +94,8 @@ class Decoder:
 
     def close(self) -> None:
         """Close the file."""
+        if self._ahead is not None:
+            self._ahead.close()
         self._video.close()
 
     def decode(self) -> Iterator[DecodedFrame]:
@@ -103,13 +111,15 @@ class Decoder:
         while frame is not None:
             self.summary.frames += 1
             self.summary.damaged_frames += frame.is_corrupt
-            following = next(self._frames, None)
+            following = self._next()
             stamp = _stamp(following)
             end = start if stamp is None or origin is None else stamp - origin
             if end <= start:
                 if following is not None:
                     self.summary.note("time stamps are missing or go back: the frame rate stands in for them")
                 end = start + self._duration(frame)
+            if self._wait is not None:
+                self._wait()
             yield DecodedFrame(start, end, lambda frame=frame: self._convert(frame))
             frame, start = following, end
         self._note_damage(start)
@@ -125,6 +135,12 @@ class Decoder:
             return counted
         with Decoder(self._source) as again:
             return sum(1 for _ in again.decode())
+
+    def _next(self) -> VideoFrame | None:
+        frame = next(self._frames, None)
+        if frame is None and self._video.ending is not None:
+            self.summary.note(self._video.ending)
+        return frame
 
     def _duration(self, frame: VideoFrame) -> Fraction:
         stated = Fraction(frame.duration * frame.time_base) if frame.time_base else Fraction(0)

@@ -32,6 +32,7 @@ class ImageFrames:
 
     def __init__(self, source: Source, summary: VideoSummary) -> None:
         self._source, self._summary = source, summary
+        self.ending: str | None = None
         self.stated = len(source.images)
         self.duration: float | None = float(self.stated / DEFAULT_FPS)
 
@@ -53,7 +54,7 @@ class ImageFrames:
             number += 1
             yield frame
         if broken:
-            self._summary.note(f"images that cannot be decoded: {join_limited(broken, 3)}")
+            self.ending = f"images that cannot be decoded: {join_limited(broken, 3)}"
 
     def count(self) -> int | None:
         """Return None: whether an image can be decoded is not known before."""

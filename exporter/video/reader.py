@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -28,10 +28,10 @@ class Video:
         summary: what happened while it was read; complete once the iterator of `clips` has ended.
     """
 
-    def __init__(self, source: Source, transform: Transform | None) -> None:
+    def __init__(self, source: Source, transform: Transform | None, wait: Callable[[], None] | None) -> None:
         self.name = source.name
         self._transform = transform
-        self._decoder = Decoder(source, constant_size=transform is None)
+        self._decoder = Decoder(source, constant_size=transform is None, wait=wait)
         self.info: VideoInfo = self._decoder.info
         self.summary: VideoSummary = self._decoder.summary
 
@@ -96,19 +96,23 @@ class Video:
             yield Clip(buffer.view(span.frames), span.index, first, last, start, end, span.repeated)
 
 
-def open_video(source: Source | str | Path, transform: Transform | None = None) -> Video:
+def open_video(
+    source: Source | str | Path, transform: Transform | None = None, wait: Callable[[], None] | None = None
+) -> Video:
     """Open a video.
 
     Args:
         source: as `expand_sources` returns it, or the path or URL of a file.
         transform: applied once to every frame that a clip contains; None keeps (height, width, 3) uint8 RGB, all frames
             of the size of the first.
+        wait: called before each frame is decoded and before it is converted: both rest until it returns. FFmpeg then
+            decodes ahead in a thread of its own, which changes no frame; None decodes in the caller's thread.
 
     Raises:
         UnavailableError: PyAV or the library of a URL's protocol is not installed.
         VideoError: it is not a video, or cannot be read.
     """
-    return Video(source if isinstance(source, Source) else Source(str(source), display(source)), transform)
+    return Video(source if isinstance(source, Source) else Source(str(source), display(source)), transform, wait)
 
 
 def read_first_clip(source: Source | str | Path, transform: Transform | None, sampling: Sampling) -> Clip:

@@ -34,6 +34,7 @@ class MeanModel:
 
     device = "cpu"
     threads = None
+    takes_turns = False
     batch: int = 1
     fixed_batch: bool = False
     compute: Callable[[Array], Array] = compute_mean
@@ -183,16 +184,55 @@ def test_several_decoders_change_neither_the_order_nor_the_batches(
     assert several.sizes == one.sizes
 
 
+@pytest.mark.parametrize("decoders", [1, 3])
+def test_turns_change_neither_outputs_nor_batches(
+    videos: tuple[Path, Path, Path], tmp_path: Path, decoders: int
+) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "half.mkv").write_bytes(videos[0].read_bytes()[: videos[0].stat().st_size // 2])
+    paths = [*videos, tmp_path / "text.mp4", tmp_path / "half.mkv", tmp_path / "none.mp4", *videos]
+    beside, alternating = MeanModel(batch=4), MeanModel(batch=4)
+    expected = run(beside, *paths, take_turns=False)
+    found = run(alternating, *paths, take_turns=True, decoders=decoders)
+    assert [describe(event) for event in found] == [describe(event) for event in expected]
+    assert [event.notes for event in found if isinstance(event, VideoEnd)] == [
+        event.notes for event in expected if isinstance(event, VideoEnd)
+    ]
+    assert alternating.sizes == beside.sizes
+
+
+def test_decoders_rest_while_the_model_runs(videos: tuple[Path, Path, Path]) -> None:
+    class Slow(MeanModel):
+        decoded, meanwhile = 0, 0
+
+        def transform(self, frame: Array) -> Array:
+            Slow.decoded += 1
+            return super().transform(frame)
+
+        def run(self, clips: Sequence[Array]) -> dict[str, Array]:
+            before = Slow.decoded
+            threading.Event().wait(0.05)
+            Slow.meanwhile = max(Slow.meanwhile, Slow.decoded - before)
+            return super().run(clips)
+
+    run(Slow(), *videos, take_turns=True)
+    assert Slow.meanwhile <= 1  # the one that was being converted
+    assert Slow.decoded == 40 + 24 + 17
+
+
 def describe(event: ClipOutputs | VideoEnd) -> tuple[object, ...]:
     value = float(event.outputs["mean"][0]) if isinstance(event, ClipOutputs) else str(event.error)
     return event.source, event.number, value, getattr(event, "index", None)
 
 
+@pytest.mark.parametrize("take_turns", [False, True])
 @pytest.mark.parametrize("decoders", [1, 3])
-def test_the_decoders_stop_when_the_caller_stops(videos: tuple[Path, Path, Path], decoders: int) -> None:
+def test_the_decoders_stop_when_the_caller_stops(
+    videos: tuple[Path, Path, Path], decoders: int, take_turns: bool
+) -> None:
     before = threading.active_count()
     sources = [Source(str(path), path.name) for path in videos * 20]
-    events = run_videos(cast("VideoModel", MeanModel()), sources, SAMPLING, decoders=decoders)
+    events = run_videos(cast("VideoModel", MeanModel()), sources, SAMPLING, decoders=decoders, take_turns=take_turns)
     assert isinstance(next(events), ClipOutputs)
     events.close()
     assert threading.active_count() == before
