@@ -89,9 +89,9 @@ def open_input(location: Location, what: str = "file", error: type[BadInputError
         raise error(f"cannot read {path}: {refusal.strerror or refusal}") from refusal
 
 
-def read_bytes(location: Location, what: str = "file", error: type[BadInputError] = BadInputError) -> bytes:
+def read_bytes(location: Location, error: type[BadInputError] = BadInputError) -> bytes:
     """Return the content of a file; raises as `open_input` does."""
-    with open_input(location, what, error) as stream:
+    with open_input(location, error=error) as stream:
         return stream.read()
 
 

@@ -57,9 +57,9 @@ UNKNOWN_RANK = "…"
 """At the end of a shape: any further axes. A TorchScript archive does not state its values' ranks."""
 
 
-def frames_shape(frames: TensorSpec, batch: int, size: tuple[int, int] = EXAMPLE_FRAME_SIZE) -> tuple[int, ...]:
-    """Return the shape of frames of one size (height, width) for an input that takes any: (batch, T, *size, 3)."""
-    return (batch, int(frames.shape[1]), *size, 3)
+def frames_shape(frames: TensorSpec, batch: int) -> tuple[int, ...]:
+    """Return the shape of frames of `EXAMPLE_FRAME_SIZE` for an input that takes any: (batch, T, height, width, 3)."""
+    return (batch, int(frames.shape[1]), *EXAMPLE_FRAME_SIZE, 3)
 
 
 @dataclass(frozen=True)

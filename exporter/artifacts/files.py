@@ -36,13 +36,11 @@ class FileCheck:
 
     Attributes:
         path: where it should be.
-        listed: its size and hash as the manifest states them.
         found: the file that is there; None where there is none. Of one of another size the hash is not computed.
         fault: how the two differ; empty if they do not.
     """
 
     path: Path
-    listed: FileEntry
     found: FileState | None
     fault: str = ""
 
@@ -132,11 +130,9 @@ def _check(model: Path, listed: FileEntry) -> FileCheck:
         if found.bytes == listed.bytes:
             found = hashed_file_state(path)
     except OSError as error:
-        return FileCheck(
-            path, listed, None, f"{path} is missing or cannot be read ({error.strerror}); {beside} lists it"
-        )
+        return FileCheck(path, None, f"{path} is missing or cannot be read ({error.strerror}); {beside} lists it")
     if (found.bytes, found.sha256) == (listed.bytes, listed.sha256):
-        return FileCheck(path, listed, found)
+        return FileCheck(path, found)
     hashed = found.sha256 is not None
     there = f"{found.bytes} bytes" + (f", SHA-256 {found.sha256[:16]}…" if found.sha256 else "")
     fault = (
@@ -144,4 +140,4 @@ def _check(model: Path, listed: FileEntry) -> FileCheck:
         f"{f', {listed.sha256[:16]}…' if hashed else ''}; export it again, or remove the manifest to use the file "
         "without one"
     )
-    return FileCheck(path, listed, found, fault)
+    return FileCheck(path, found, fault)

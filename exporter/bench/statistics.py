@@ -18,15 +18,15 @@ from statistics import median
 from exporter.bench.types import Ratio
 
 CONFIDENCE = 0.95
+"""The confidence of the interval. Six rounds are enough for it; fewer give the whole range and state less."""
 
 
-def paired_ratio(times: Sequence[float], first: Sequence[float], confidence: float = CONFIDENCE) -> Ratio:
+def paired_ratio(times: Sequence[float], first: Sequence[float]) -> Ratio:
     """Compare two targets by the rounds that both had.
 
     Args:
         times: a target's seconds, one for each round.
         first: the first target's in the same rounds.
-        confidence: the least that is wanted; six rounds are enough for 0.95, fewer give the whole range and say so.
 
     Raises:
         ValueError: no rounds, or not the same number.
@@ -34,16 +34,16 @@ def paired_ratio(times: Sequence[float], first: Sequence[float], confidence: flo
     ratios = sorted(a / b for a, b in zip(times, first, strict=True))
     if not ratios:
         raise ValueError("no rounds to compare")
-    cut, sure = _cut(len(ratios), confidence)
+    cut, sure = _cut(len(ratios))
     return Ratio(median(ratios), ratios[cut], ratios[-1 - cut], sure)
 
 
-def _cut(rounds: int, confidence: float) -> tuple[int, float]:
+def _cut(rounds: int) -> tuple[int, float]:
     """Return how many ratios to leave out at each end, and the confidence of what is left."""
     outside, best = 0.0, (0, 1 - 2.0 ** (1 - rounds))
     for k in range((rounds + 1) // 2):
         outside += comb(rounds, k) / 2**rounds
-        if 1 - 2 * outside < confidence:
+        if 1 - 2 * outside < CONFIDENCE:
             break
         best = (k, 1 - 2 * outside)
     return best

@@ -148,7 +148,7 @@ def search(model: BuiltModel, request: WriteRequest) -> Iterator[Raised]:
     module = select_outputs(clip_model, request.outputs)
     required = request.precision.required_snr
     if request.clips is None or required is None:
-        yield Raised((), float("nan"), float("nan"))
+        yield Raised((), float("nan"))
         return
     held_out = HeldOut(clip_model, request.outputs, request.clips.held_out, request.progress)
     described = clip_model.select(request.outputs)

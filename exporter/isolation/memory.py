@@ -34,11 +34,6 @@ def resident_memory(pid: int) -> int:
         return 0 if _HAS_PROC else _resident_by_psutil(pid)
 
 
-def used_memory(pid: int) -> int:
-    """Return the resident bytes of a process and those it started; see `resident_memory`."""
-    return sum(map(resident_memory, (pid, *descendants(pid))))
-
-
 def descendants(pid: int) -> list[int]:
     """Return the processes that a process started, and those that they started, the oldest first."""
     if not _HAS_CHILDREN:
@@ -52,17 +47,11 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def end_tree(pid: int, *, spare: frozenset[int] = frozenset()) -> None:
-    """Kill a process and those it started, the children last: they cannot start more.
-
-    Args:
-        pid: the process.
-        spare: processes that are left alone.
-    """
+def end_tree(pid: int) -> None:
+    """Kill a process and those it started, the children last: they cannot start more."""
     children = descendants(pid)
     for each in (pid, *children):
-        if each not in spare:
-            kill(each)
+        kill(each)
 
 
 def kill(pid: int) -> None:

@@ -36,14 +36,10 @@ class RaisedLayer:
         layer: its name.
         gain_db: how many decibels raising it gained, measured with the layers before it raised already; infinite where
             the result was not finite before.
-        single_layer_db: the signal-to-noise ratio with this layer alone in the lower precision.
-        cost_ms: what raising it costs in time, in milliseconds; None where it was not measured. The format knows.
     """
 
     layer: str
     gain_db: float
-    single_layer_db: float
-    cost_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -53,12 +49,10 @@ class Raised:
     Attributes:
         rows: the layers, in the order in which they were raised: the one that costs most accuracy first.
         snr_db: the lowest signal-to-noise ratio on the held-out clips with them raised.
-        base_db: with none raised.
     """
 
     rows: tuple[RaisedLayer, ...]
     snr_db: float
-    base_db: float
 
     @property
     def layers(self) -> frozenset[str]:
@@ -100,9 +94,8 @@ def raise_layers(
         return known[raised]
 
     everything = frozenset(layers)
-    base = snr(frozenset(), "no layer raised")
-    state = Raised((), base, base)
-    if base >= required or not layers:
+    state = Raised((), snr(frozenset(), "no layer raised"))
+    if state.snr_db >= required or not layers:
         yield state
     if not layers:
         return
@@ -110,7 +103,7 @@ def raise_layers(
     for layer in sorted(layers, key=alone.__getitem__):  # stable: equal layers in the order of the forward pass
         raised = state.layers | {layer}
         reached = snr(raised, f"{count(len(raised), 'layer')} raised, {layer} last")
-        row = RaisedLayer(layer, _gain(state.snr_db, reached), alone[layer])
+        row = RaisedLayer(layer, _gain(state.snr_db, reached))
         state = replace(state, rows=(*state.rows, row), snr_db=reached)
         if reached >= required or raised == everything:
             yield state

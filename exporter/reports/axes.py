@@ -98,10 +98,10 @@ def label_rows(axes: Axes, labels: Sequence[str], bad: Sequence[int], *, lines: 
         write(axes, 0.0, row - 0.2, _shorten(label), "bad" if row in bad else "ink", fontweight=weight, **style)
 
 
-def _shorten(text: str, letters: int = MAX_LETTERS) -> str:
-    """Return text of at most `letters` characters, without its middle, because file names differ at their ends."""
+def _shorten(text: str) -> str:
+    """Return text of at most `MAX_LETTERS` characters, without its middle, because file names differ at their ends."""
     text = replace_invisible(text).replace("\n", " ").replace("\t", " ")
-    if len(text) <= letters:
+    if len(text) <= MAX_LETTERS:
         return text
-    tail = letters // 2
-    return f"{text[: letters - tail - 1]}…{text[-tail:]}"
+    tail = MAX_LETTERS // 2
+    return f"{text[: MAX_LETTERS - tail - 1]}…{text[-tail:]}"

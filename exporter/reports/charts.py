@@ -63,7 +63,6 @@ def dot_chart(
     log: bool = True,
     joined: bool = False,
     bad: Sequence[int] = (),
-    tick: Callable[[float], str] = format_power,
 ) -> Markup:
     """Draw a row for each label and a marker for each value: for values over many orders of magnitude.
 
@@ -76,14 +75,13 @@ def dot_chart(
         log: whether the axis is logarithmic.
         joined: connect the markers of each series, if the rows are consecutive steps.
         bad: indices of rows to highlight.
-        tick: formats the label of a tick.
     """
 
     def draw(axes: Axes) -> None:
         low, high = _limits(series, log=log)
         axes.set_xscale("log" if log else "linear")
         axes.set_xlim(low, high)
-        set_ticks(axes, low, high, tick if log or tick is not format_power else format_plain, log=log)
+        set_ticks(axes, low, high, format_power if log else format_plain, log=log)
         for each in series:
             _dots(axes, each, low, high, joined=joined)
         label_rows(axes, labels, bad)
@@ -100,7 +98,6 @@ def bar_chart(
     description: str,
     format_value: Callable[[float], str] = format_plain,
     tick: Callable[[float], str] = format_plain,
-    bad: Sequence[int] = (),
 ) -> Markup:
     """Draw horizontal bars from zero, each with its value: for quantities of similar size, such as times.
 
@@ -112,7 +109,6 @@ def bar_chart(
         description: the text alternative of the chart.
         format_value: formats the value at its bar.
         tick: formats the label of a tick.
-        bad: indices of rows to highlight.
     """
     bars = [each for each in series if each.role != "limit"]
     limits = [each for each in series if each.role == "limit"]
@@ -136,7 +132,7 @@ def bar_chart(
                 part = BAR_HEIGHT / len(here)
                 y = row + BAR_OFFSET + (index - (len(here) - 1) / 2) * part
                 _bar(axes, each, row, y, part * 0.9, ends, format_value)
-        label_rows(axes, labels, bad)
+        label_rows(axes, labels, ())
 
     return render_svg(draw, len(labels), _legend(series, BARS), name, axis, description)
 

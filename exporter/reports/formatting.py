@@ -69,10 +69,10 @@ def format_scores(values: Sequence[float]) -> tuple[str, ...]:
     return tuple(f"{value:.{decimals}f}" for value in values)
 
 
-def format_column(values: Sequence[float], digits: int = 3) -> tuple[str, ...]:
-    """Return the numbers of a column, all with the same decimals: `digits` significant digits of the smallest."""
+def format_column(values: Sequence[float]) -> tuple[str, ...]:
+    """Return the numbers of a column, all with the same decimals: three significant digits of the smallest."""
     smallest = min((value for value in values if value > 0), default=1.0)
-    decimals = max(0, digits - 1 - math.floor(math.log10(smallest)))
+    decimals = max(0, 2 - math.floor(math.log10(smallest)))
     return tuple(f"{value:,.{decimals}f}" for value in values)
 
 

@@ -115,13 +115,11 @@ def make_file_inputs(
     return find_inputs(source, signature, options, progress)
 
 
-def draw_feeds(
-    other: LoadedArtifact, signature: Signature, options: ParityOptions, progress: Progress = no_progress
-) -> dict[str, NDArray[Any]]:
+def draw_feeds(other: LoadedArtifact, signature: Signature, options: ParityOptions) -> dict[str, NDArray[Any]]:
     """Return the first batch of the inputs on which a model file is compared, as it takes it."""
     stated = other.manifest and other.manifest.signature
     source = FileSource(other.path, other.format, stated, vouched=other.vouched)
-    inputs = make_file_inputs(other, source, signature, options, progress)
+    inputs = make_file_inputs(other, source, signature, options, no_progress)
     rows = inputs.batches(signature.batch)[0].rows
     return cast_feeds(signature.inputs, inputs.select(rows))
 

@@ -58,7 +58,6 @@ class ExtraTensors:
         optimizer: number of the optimizer's tensors.
         outside: training state, tensors outside the prefix, and the origin's further parts.
         ignored: tensors that `--ignore` left out.
-        networks: number of tensors of the file's other networks.
     """
 
     unexpected: tuple[str, ...] = ()
@@ -66,7 +65,6 @@ class ExtraTensors:
     optimizer: int = 0
     outside: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
-    networks: int = 0
 
     def notes(self) -> tuple[str, ...]:
         """Return what was left out, one sentence for each kind."""
@@ -105,7 +103,6 @@ def classify_extra_tensors(
         len(shown.get("optimizer", ())),
         shown.get("outside", ()),
         shown.get("ignored", ()),
-        len(shown.get("networks", ())),
     )
 
 

@@ -57,15 +57,14 @@ def aggregate(rows: Iterable[FeatureRow], how: Aggregate, scratch: Path, output:
     return _segments(rows, scratch, output, half_even=how == "segments-ekosman")
 
 
-def segment_bounds(clips: int, *, half_even: bool = False, segments: int = SEGMENTS) -> list[tuple[int, int]]:
+def segment_bounds(clips: int, *, half_even: bool = False) -> list[tuple[int, int]]:
     """Return the clips of each segment as (first, end); `end` is one more than the last.
 
     Args:
         clips: number of the video's clips, at least 1.
         half_even: round halves to the even number instead of up.
-        segments: number of segments.
     """
-    places = [Fraction(number * (clips - 1), segments) for number in range(segments + 1)]
+    places = [Fraction(number * (clips - 1), SEGMENTS) for number in range(SEGMENTS + 1)]
     edges = [round(place) if half_even else floor(place + Fraction(1, 2)) for place in places]
     return [(start, max(stop, start + 1)) for start, stop in pairwise(edges)]
 

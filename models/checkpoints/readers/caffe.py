@@ -35,14 +35,13 @@ class Schema:
     name: str
     sizes: tuple[int, ...]
     data: int
-    diff: int
     shape: int | None
 
 
 MAX_AXES = 1 << 16
 """A shape of more numbers is refused before it is held. Caffe allows 32 (`kMaxBlobAxes` in blob.hpp)."""
-C3D_V1 = Schema("C3D-v1.0", (1, 2, 3, 4, 5), data=6, diff=7, shape=None)
-BVLC = Schema("BVLC", (1, 2, 3, 4), data=5, diff=6, shape=7)
+C3D_V1 = Schema("C3D-v1.0", (1, 2, 3, 4, 5), data=6, shape=None)
+BVLC = Schema("BVLC", (1, 2, 3, 4), data=5, shape=7)
 
 
 def looks_like_caffe(file: MappedFile) -> bool:
