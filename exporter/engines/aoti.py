@@ -5,7 +5,6 @@ A package holds a shared library, which is code. What it was compiled for is in 
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +13,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import torch
 
 from exporter.engines.aoti_metadata import read_metadata, require_processor
-from exporter.engines.base import RuntimeOptions, Tensors, first_line
-from exporter.engines.code_file import CodeRuntime, private_path
-from exporter.engines.torch_files import UNKNOWN_SHAPE, failed_run, name_outputs, to_tensor
-from exporter.engines.torch_settings import apply_settings, require_device
-from exporter.errors import ArtifactError, UsageError
-from exporter.foreign_logging import suppress_foreign_logging
+from exporter.engines.base import Tensors, first_line
+from exporter.engines.code_file import private_path
+from exporter.engines.torch_files import UNKNOWN_SHAPE, TorchFileRuntime, failed_run, name_outputs, to_tensor
+from exporter.engines.torch_settings import require_device
+from exporter.errors import UsageError
 from exporter.results import Placement, Precision
 from exporter.types import ComputePrecision
 from models.specs import Signature, TensorSpec
@@ -40,23 +38,13 @@ PRECISIONS: Mapping[ComputePrecision, Precision] = {
 }
 
 
-class AotiRuntime(CodeRuntime):
+class AotiRuntime(TorchFileRuntime):
     """An AOTInductor package in torch, on the CPU. Loading one loads its machine code."""
 
     format = "pt2-aoti"
-
-    library = "torch"
+    title = "AOTInductor package"
+    load_errors = (RuntimeError,)
     _compiled: Any = None
-    _output_names: tuple[str, ...] = ()
-
-    def __init__(self, path: Path, options: RuntimeOptions) -> None:
-        super().__init__(path, options)
-        self._settings = contextlib.ExitStack()
-
-    @property
-    def description(self) -> str:
-        """Return `AOTInductor package in torch 2.13.0 (cpu)`."""
-        return f"AOTInductor package in torch {torch.__version__} ({self.options.device})"
 
     def load_model(self) -> None:
         """Load the package; raises as `Runtime.load` says.
@@ -66,32 +54,21 @@ class AotiRuntime(CodeRuntime):
         """
         if self.options.all_outputs or self.options.extra_outputs:
             raise UsageError(f"{self.path.name} is compiled code, which has no intermediate values; take --format pt2")
-        require_device(self.options.device)
-        with self.open_code() as stream:
-            require_processor(self.path, read_metadata(self.path, stream))
-            self._load_package(stream)
-        self._output_names = tuple(output.name for output in self.signature.outputs)
+        super().load_model()
 
-    def _load_package(self, stream: BinaryIO) -> None:
-        self._settings.enter_context(apply_settings(self.options))
+    def load_file(self, stream: BinaryIO) -> None:
+        """Load the package, if it was compiled for this processor."""
+        require_processor(self.path, read_metadata(self.path, stream))
         os.environ.setdefault(CHECK_INPUTS, "1")  # read once, at the first run
-        try:
-            with suppress_foreign_logging(), private_path(stream, ".pt2") as path:
-                self._compiled = load_package(path)
-        except (RuntimeError, OSError) as error:
-            self.close()
-            raise ArtifactError(f"{self.path}: torch rejects it: {first_line(error)}") from error
+        with private_path(stream, ".pt2") as path:
+            self._compiled = load_package(path)
 
-    def close(self) -> None:
+    def release(self) -> None:
         """Release the package."""
         self._compiled = None
-        self._settings.close()
 
-    @property
-    def signature(self) -> Signature:
-        """Return the one it should have; without one as many inputs and outputs as the package states, unnamed."""
-        if self.options.signature is not None:
-            return self.options.signature
+    def stated_signature(self) -> Signature:
+        """Return as many inputs and outputs as the package states, unnamed."""
         assert self._compiled is not None, "enter the runtime first"
         taken, given = (
             torch.utils._pytree.treespec_loads(text).num_leaves  # pyright: ignore - what a package states has no API

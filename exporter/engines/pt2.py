@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import torch
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx.node import map_aggregate
 
-from exporter.engines.base import RuntimeOptions, Tensors, first_line
-from exporter.engines.code_file import CodeRuntime
+from exporter.engines.base import Tensors, first_line
 from exporter.engines.torch_files import (
     RANDOM_OPERATORS,
     UNKNOWN_SHAPE,
+    TorchFileRuntime,
     coarsest,
     failed_run,
     name_outputs,
     to_array,
     to_tensor,
 )
-from exporter.engines.torch_settings import apply_settings, require_device
-from exporter.errors import ArtifactError
-from exporter.foreign_logging import suppress_foreign_logging
+from exporter.engines.torch_settings import require_device
 from exporter.results import Placement, Precision
 from models.specs import Signature, TensorSpec
 
@@ -37,59 +33,31 @@ __all__ = ["ExportedProgramRuntime", "Float32Program", "Float64Program", "requir
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
-class ExportedProgramRuntime(CodeRuntime):
+class ExportedProgramRuntime(TorchFileRuntime):
     """A `.pt2` file in torch. Loading one unpickles its constants and evaluates its expressions: it is code."""
 
     format = "pt2"
-
-    library = "torch"
+    title = "torch.export program"
+    load_errors = (Exception,)  # torch's reader asserts, and raises what its parsers raise
     _module: torch.fx.GraphModule | None = None
     _program: ExportedProgram | None = None
-    _output_names: tuple[str, ...] = ()
 
-    def __init__(self, path: Path, options: RuntimeOptions) -> None:
-        super().__init__(path, options)
-        self._settings = contextlib.ExitStack()
+    def load_file(self, stream: BinaryIO) -> None:
+        """Load the program."""
+        program: ExportedProgram = torch.export.load(stream)  # pyright: ignore[reportArgumentType]
+        if self.options.device != "cpu":
+            from torch.export.passes import move_to_device_pass
 
-    @property
-    def description(self) -> str:
-        """Return `torch.export program in torch 2.13.0 (cpu)`."""
-        return f"torch.export program in torch {torch.__version__} ({self.options.device})"
+            program = move_to_device_pass(program, self.options.device)
+        self._program = program
+        self._module = self._prepare(program)
 
-    def load_model(self) -> None:
-        """Load the program; raises as `Runtime.load` says."""
-        require_device(self.options.device)
-        self._settings.enter_context(apply_settings(self.options))
-        try:
-            with suppress_foreign_logging(), self.open_code() as stream:
-                program: ExportedProgram = torch.export.load(stream)  # pyright: ignore[reportArgumentType]
-                if self.options.device != "cpu":
-                    from torch.export.passes import move_to_device_pass
-
-                    program = move_to_device_pass(program, self.options.device)
-                self._program = program
-                self._module = self._prepare(program)
-        except ArtifactError:
-            self.close()
-            raise
-        except OSError as error:
-            self.close()
-            raise ArtifactError(f"cannot read {self.path}: {error.strerror or error}") from error
-        except Exception as error:  # torch's reader asserts, and raises what its parsers raise
-            self.close()
-            raise ArtifactError(f"{self.path}: torch rejects it: {first_line(error)}") from error
-        self._output_names = tuple(output.name for output in self.signature.outputs)
-
-    def close(self) -> None:
+    def release(self) -> None:
         """Release the program."""
         self._module = self._program = None
-        self._settings.close()
 
-    @property
-    def signature(self) -> Signature:
-        """Return the one it should have; without one what the program states, its outputs' names included."""
-        if self.options.signature is not None:
-            return self.options.signature
+    def stated_signature(self) -> Signature:
+        """Return what the program states, its outputs' names included."""
         assert self._program is not None, "enter the runtime first"
         stated = self._program.graph_signature
         nodes = {node.name: node.meta.get("val") for node in self._program.graph.nodes}

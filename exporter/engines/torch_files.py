@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import torch
 
-from exporter.engines.base import Tensors
-from exporter.errors import CheckFailedError
+from exporter.engines.base import RuntimeOptions, Tensors, first_line
+from exporter.engines.code_file import CodeRuntime
+from exporter.engines.torch_settings import apply_settings, require_device
+from exporter.errors import ArtifactError, C3DExportError, CheckFailedError
+from exporter.foreign_logging import suppress_foreign_logging
 from exporter.results import Precision
 from exporter.types import UNKNOWN_RANK
 from models.specs import Signature
@@ -37,6 +42,66 @@ RANDOM_OPERATORS: dict[str, int | None] = {
 
 UNKNOWN_SHAPE: tuple[str, str] = ("batch", UNKNOWN_RANK)
 """The shape of a value of which an archive says nothing but that it is a tensor."""
+
+
+class TorchFileRuntime(CodeRuntime):
+    """A file that torch runs. Its formats define `load_file`, `release` and `stated_signature`."""
+
+    library = "torch"
+    title: ClassVar[str]
+    """What a file of the format is called: `TorchScript`."""
+    load_errors: ClassVar[tuple[type[Exception], ...]]
+    """What torch raises for a file that it rejects."""
+    _output_names: tuple[str, ...] = ()
+
+    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+        super().__init__(path, options)
+        self._settings = contextlib.ExitStack()
+
+    @property
+    def description(self) -> str:
+        """Return `TorchScript in torch 2.13.0 (cpu)`."""
+        return f"{self.title} in torch {torch.__version__} ({self.options.device})"
+
+    def load_model(self) -> None:
+        """Load the file under torch's settings; raises as `Runtime.load` says."""
+        require_device(self.options.device)
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(self.close)
+            self._settings.enter_context(apply_settings(self.options))
+            try:
+                with suppress_foreign_logging(), self.open_code() as stream:
+                    self.load_file(stream)
+            except C3DExportError:
+                raise
+            except (OSError, *self.load_errors) as error:
+                if isinstance(error, OSError) and error.strerror:
+                    raise ArtifactError(f"cannot read {self.path}: {error.strerror}") from error
+                raise ArtifactError(f"{self.path}: torch rejects it: {first_line(error)}") from error
+            self._output_names = tuple(output.name for output in self.signature.outputs)
+            on_failure.pop_all()
+
+    @abstractmethod
+    def load_file(self, stream: BinaryIO) -> None:
+        """Load the open file; what it raises of `load_errors` is reported as a rejected file."""
+
+    def close(self) -> None:
+        """Release what was loaded, and restore torch's settings."""
+        self.release()
+        self._settings.close()
+
+    @abstractmethod
+    def release(self) -> None:
+        """Release what was loaded."""
+
+    @property
+    def signature(self) -> Signature:
+        """Return the one that the file should have; without one what the file states."""
+        return self.options.signature or self.stated_signature()
+
+    @abstractmethod
+    def stated_signature(self) -> Signature:
+        """Return what the loaded file states of its inputs and outputs."""
 
 
 def coarsest(dtypes: Iterable[torch.dtype]) -> Precision:

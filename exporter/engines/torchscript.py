@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import torch
 
-from exporter.engines.base import RuntimeOptions, Tensors, first_line
-from exporter.engines.code_file import CodeRuntime, loadable
+from exporter.engines.base import RuntimeOptions, Tensors
+from exporter.engines.code_file import loadable
 from exporter.engines.torch_files import (
     RANDOM_OPERATORS,
     UNKNOWN_SHAPE,
+    TorchFileRuntime,
     coarsest,
     failed_run,
     name_outputs,
     to_array,
     to_tensor,
 )
-from exporter.engines.torch_settings import apply_settings, require_device
+from exporter.engines.torch_settings import require_device
 from exporter.errors import ArtifactError
-from exporter.foreign_logging import suppress_foreign_logging
 from exporter.results import Placement, Precision
 from models.specs import Signature, TensorSpec
 
@@ -33,54 +32,40 @@ if TYPE_CHECKING:
 __all__ = ["Float32Script", "Float64Script", "TorchScriptRuntime", "require_device"]
 
 
-class TorchScriptRuntime(CodeRuntime):
+class TorchScriptRuntime(TorchFileRuntime):
     """A TorchScript archive in torch's interpreter. Loading one runs its code."""
 
     format = "torchscript"
-
-    library = "torch"
+    title = "TorchScript"
+    load_errors = (RuntimeError, ValueError)
     _module: torch.jit.ScriptModule | None = None
     _graph: Any = None
     _dtype: torch.dtype | None = None
-    _output_names: Sequence[str] = ()
 
     def __init__(self, path: Path, options: RuntimeOptions) -> None:
         super().__init__(path, options)
         self.optimized = options.optimize_for_inference and options.device == "cpu" and not options.all_outputs
-        self._settings = contextlib.ExitStack()
 
     @property
     def description(self) -> str:
-        """Return `TorchScript in torch 2.13.0 (cpu)`."""
-        suffix = ", optimize_for_inference" if self.optimized else ""
-        return f"TorchScript in torch {torch.__version__} ({self.options.device}{suffix})"
+        """Return `TorchScript in torch 2.13.0 (cpu, optimize_for_inference)`."""
+        plain = super().description
+        return f"{plain[:-1]}, optimize_for_inference)" if self.optimized else plain
 
-    def load_model(self) -> None:
-        """Load the module; raises as `Runtime.load` says."""
-        require_device(self.options.device)
-        self._settings.enter_context(apply_settings(self.options))
-        with suppress_foreign_logging(), self.open_code() as stream:
-            try:
-                loaded = torch.jit.load(loadable(stream), map_location=self.options.device)
-                module = self._prepare(loaded.eval())
-                self._module = torch.jit.optimize_for_inference(module) if self.optimized else module
-                self._dtype = self._input_dtype()
-                self._graph = _with_all_outputs(module) if self.options.all_outputs else None
-            except (RuntimeError, ValueError) as error:
-                self.close()
-                raise ArtifactError(f"{self.path}: torch rejects it: {first_line(error)}") from error
-        self._output_names = [output.name for output in self.signature.outputs]
+    def load_file(self, stream: BinaryIO) -> None:
+        """Load the module."""
+        loaded = torch.jit.load(loadable(stream), map_location=self.options.device)
+        module = self._prepare(loaded.eval())
+        self._module = torch.jit.optimize_for_inference(module) if self.optimized else module
+        self._dtype = self._input_dtype()
+        self._graph = _with_all_outputs(module) if self.options.all_outputs else None
 
-    def close(self) -> None:
+    def release(self) -> None:
         """Release the module."""
         self._module = self._graph = None
-        self._settings.close()
 
-    @property
-    def signature(self) -> Signature:
-        """Return the one it should have; without one what the archive states: the names of arguments, and no sizes."""
-        if self.options.signature is not None:
-            return self.options.signature
+    def stated_signature(self) -> Signature:
+        """Return what the archive states: the names of arguments, and no sizes."""
         assert self._module is not None, "enter the runtime first"
         forward: Any = self._module.forward
         schema = forward.schema
