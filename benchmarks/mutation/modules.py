@@ -56,6 +56,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "models/checkpoints/pickles/opcodes.py": PICKLE_READING,
     "models/checkpoints/pickles/hazards.py": (*PICKLE_READING, f"{PICKLES}/test_hostile.py"),
     "models/checkpoints/readers/zip_archive.py": (
+        f"{READERS}/test_zip_archive.py",
         f"{READERS}/test_npz.py",
         f"{READERS}/test_damaged_torch.py",
         f"{READERS}/test_archives.py",

@@ -14,9 +14,9 @@ Data files that the manifest in place does not list, such as those of the replac
 folder once the disk holds the new set, and come back if another run's manifest lists them. They are removed with it.
 
 An ONNX model without a manifest, and its data, are published in the same way (`publish_files`). A list of these files
-takes the manifest's place in the staging folder, and is not published. As no hash in the folder tells such a set's files
-from others, the disk holds the data before the model gets its name; and which data belongs to the model in place, the
-model itself states.
+takes the manifest's place in the staging folder, and is not published. As no hash in the folder tells such a set's
+files from others, the disk holds the data before the model gets its name; and which data belongs to the model in place,
+the model itself states.
 """
 
 from __future__ import annotations

@@ -67,3 +67,9 @@ def test_more_members_than_any_file_has_are_refused_by_their_number(archive: byt
 def test_an_end_that_is_cut_off(left: int, archive: bytearray, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="it has no list of members"):
         members(archive[: archive.rindex(END) + left], tmp_path)
+
+
+def test_a_damaged_entry_of_the_directory(archive: bytearray, tmp_path: Path) -> None:
+    archive[archive.index(CENTRAL)] ^= 1
+    with pytest.raises(CheckpointError, match="x.pth: the archive is damaged or truncated: "):
+        members(archive, tmp_path)
