@@ -20,7 +20,7 @@ PICKLE_READING = (
     f"{PICKLES}/test_joblib.py",
 )
 PUBLISHING = (f"{ARTIFACTS}/test_publication.py", f"{ARTIFACTS}/test_store.py", f"{ARTIFACTS}/test_full_disks.py")
-LOADING = (f"{ARTIFACTS}/test_files.py", f"{ARTIFACTS}/test_loading.py", "tests/exporter/workflows/test_integrity.py")
+LOADING = (f"{ARTIFACTS}/test_files.py", f"{ARTIFACTS}/test_loading.py")
 MANIFESTS = (f"{ARTIFACTS}/test_manifest.py",)
 PARITY = "tests/exporter/parity"
 INPUT_ROLES = (f"{PARITY}/input_roles/test_roles.py", f"{PARITY}/input_roles/test_image_sizes.py")
@@ -62,7 +62,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         f"{READERS}/test_archives.py",
         f"{READERS}/test_torch.py",
     ),
-    "exporter/artifacts/files.py": LOADING,
+    "exporter/artifacts/files.py": (f"{ARTIFACTS}/test_files.py",),
     "exporter/artifacts/folders.py": (f"{ARTIFACTS}/test_folders.py", *PUBLISHING),
     "exporter/artifacts/loading.py": LOADING,
     "exporter/artifacts/manifest.py": MANIFESTS,

@@ -1,5 +1,6 @@
 """Manifest files, and the check of an artifact's files against its manifest."""
 
+import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,8 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_integrity_of_an_unchanged_file(model: Path) -> None:
-    check_integrity(model, replace(MANIFEST, files=(file_entry(model),)))
+    (found,) = check_integrity(model, replace(MANIFEST, files=(file_entry(model),)))
+    assert (found.bytes, found.sha256) == (5, hashlib.sha256(b"model").hexdigest())
 
 
 def test_a_changed_byte_a_missing_file_and_a_renamed_one(model: Path) -> None:

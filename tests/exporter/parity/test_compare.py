@@ -177,3 +177,20 @@ def test_a_near_tie_is_reported_as_a_tie(theirs: Path, tmp_path: Path) -> None:
     above = float(np.nextafter(np.float32(1), np.float32(2)))
     report = verify(tied(1, above), tied(above, 1), input_types=("random",))
     assert [(row.top1, row.passed) for row in report.comparisons] == [("tie", True)]
+
+
+@pytest.mark.parametrize(
+    ("exact", "values", "expected"),
+    [
+        ([0.375, 0.5], [0.375, 0.50625], 40.0),  # 0.625 over 0.00625
+        ([1.0, 0.0], [0.0, 0.0], 0.0),
+        ([0.375, 0.5], [0.375, 0.5], math.inf),
+        ([0.0, 0.0], [0.5, 0.0], -math.inf),
+    ],
+)
+def test_the_signal_to_noise_ratio_is_stated_in_decibels(
+    exact: list[float], values: list[float], expected: float
+) -> None:
+    float64 = np.array([exact])
+    row = compare_float32(np.array([values]), float64, float64.astype(np.float32))
+    assert row.snr_db == pytest.approx(expected, abs=1e-9)

@@ -40,7 +40,9 @@ def test_a_logarithmic_axis_keeps_ratios() -> None:
 
 
 def test_zero_and_infinity_stand_at_the_ends() -> None:
-    for svg in svgs(dots((0.0, 3e-6, math.inf, math.nan, None))):
+    found = svgs(dots((0.0, 3e-6, math.inf, math.nan, None)))
+    assert found
+    for svg in found:
         positions = [x for x, _ in marks(svg)]
         assert len(positions) == 4
         assert min(positions) in (positions[0], positions[1])

@@ -94,6 +94,7 @@ def test_more_work_takes_longer(report: BenchReport) -> None:
 
 
 def test_loading_is_timed_in_processes_of_its_own(report: BenchReport) -> None:
+    assert report.loadings
     for row in report.loadings:
         assert len(row.loads) == len(row.first_outputs) == 2
         assert all(0 < load < first for load, first in zip(row.loads, row.first_outputs, strict=True))

@@ -127,8 +127,9 @@ def test_parity_is_checked_again_with_the_network_and_names_its_layers(
     exported: ExportResult, model: BuiltModel
 ) -> None:
     paths = [artifact.path for artifact in exported.artifacts]
-    for report in verify_parity(paths, ParityOptions(input_types=QUICK, localize=True, determinism=True), model):
-        assert report.passed
+    reports = verify_parity(paths, ParityOptions(input_types=QUICK, localize=True, determinism=True), model)
+    assert [report.passed for report in reports] == [True] * len(paths)
+    for report in reports:
         assert report.localization is not None
         assert {layer.layer for layer in report.localization.layers} >= {"stem", "layer1.conv1", "pool", "fc"}
 

@@ -95,6 +95,7 @@ def test_batches_and_threads_change_nothing(
     base = request(small_video_model.onnx, *short_videos)
     one = predict(base)
     many = predict(replace(base, inference=replace(INFERENCE, batch=5, threads=1)))
+    assert [video.clips for video in one.videos] == [video.clips for video in many.videos] != [0, 0]
     for first, second in zip(one.videos, many.videos, strict=True):
         assert values(first) == pytest.approx(values(second), abs=1e-5)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from models import build
 from models.config import C3DConfig
-from models.errors import CheckpointError
+from models.errors import CheckpointError, UsageError
 from models.options import BuildOptions
 
 CONVOLUTIONS = ("conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b")
@@ -121,10 +121,10 @@ def test_outputs_that_a_shorter_network_lacks_say_what_it_returns(tmp_path: Path
     torch.save({name: value for name, value in state.items() if name[:3] not in ("fc7", "fc8")}, tmp_path / "c3d.pth")
     built = build(BuildOptions(weights=tmp_path / "c3d.pth", input_size=config.clip_shape))
     assert [output.name for output in built.select(("conv5b", "pool5", "fc6"))] == ["conv5b", "pool5", "fc6"]
-    with pytest.raises(Exception, match=r"no output fc7: the checkpoint has no fc7; --outputs fc6,pool5"):
+    with pytest.raises(UsageError, match=r"no output fc7: the checkpoint has no fc7; --outputs fc6,pool5"):
         built.select(("fc7",))
     with pytest.raises(
-        Exception, match=r"no output logits: the checkpoint has no fc8; --outputs fc6,pool5.*--new-head"
+        UsageError, match=r"no output logits: the checkpoint has no fc8; --outputs fc6,pool5.*--new-head"
     ):
         built.select(("logits",))
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models import build
 from models.checkpoints import read_checkpoint
+from models.errors import CheckpointError
 from models.options import BuildOptions
 
 
@@ -92,7 +93,7 @@ def test_jfzhang95_pretrained(prefix: str, tmp_path: Path) -> None:
 def test_a_named_layout_must_fit(tmp_path: Path) -> None:
     torch.save(renamed(constant_state()), tmp_path / "c3d.pth")
     assert read_checkpoint(tmp_path / "c3d.pth", "jfzhang95").layout.name == "jfzhang95"
-    with pytest.raises(Exception, match="not those of the layout identity.*features.0.weight"):
+    with pytest.raises(CheckpointError, match="not those of the layout identity.*features.0.weight"):
         read_checkpoint(tmp_path / "c3d.pth", "identity")
 
 

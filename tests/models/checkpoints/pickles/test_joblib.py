@@ -100,10 +100,11 @@ def test_joblib_itself_agrees(tmp_path: Path) -> None:
     joblib: Any = pytest.importorskip("joblib")
     joblib.dump(ARRAYS, tmp_path / "theirs")
     (tmp_path / "ours").write_bytes(dump(ARRAYS))
-    for name, array in joblib.load(tmp_path / "ours").items():
-        assert np.array_equal(array, ARRAYS[name])
-    for name, tensor in read_file(tmp_path / "theirs").tensors.items():
-        assert np.array_equal(tensor.numpy(), ARRAYS[name])
+    ours, theirs = joblib.load(tmp_path / "ours"), read_file(tmp_path / "theirs").tensors
+    assert ours.keys() == theirs.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        assert np.array_equal(ours[name], array)
+        assert np.array_equal(theirs[name].numpy(), array)
 
 
 class Evil:

@@ -29,8 +29,10 @@ def test_compressed_and_byte_swapped_arrays_are_read(tmp_path: Path) -> None:
         tmp_path / "c3d.npz", packed=values, swapped=values.astype(">f4"), turned=np.asfortranarray(values)
     )
     np.savez(tmp_path / "plain.npz", plain=values, turned=np.asfortranarray(values), half=values.astype(np.float16))
-    for name in ("c3d.h5", "c3d.npz", "plain.npz"):
-        for tensor in read_file(tmp_path / name).tensors.values():
+    for name, count in (("c3d.h5", 2), ("c3d.npz", 3), ("plain.npz", 3)):
+        tensors = read_file(tmp_path / name).tensors
+        assert len(tensors) == count
+        for tensor in tensors.values():
             assert np.array_equal(tensor.float().numpy(), values)
 
 
