@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
 from fractions import Fraction
@@ -34,6 +35,9 @@ DEFAULT_FPS = Fraction(25)
 """The frame rate of images and of videos that state none, as in FFmpeg."""
 EXACT_COUNT = "mp4"
 """The family of containers whose number of frames is exact if it is that of the packets and none is to be left out."""
+STAMPED_WRONG = frozenset(("h264", "hevc"))
+"""Codecs for whose frames FFmpeg guesses wrong time stamps in AVI, which has none: those of a frame that is shown later
+than others that follow it in the file."""
 CAMERA = "/dev/video{}"
 """The device of a camera, for FFmpeg's input `v4l2`."""
 
@@ -65,6 +69,7 @@ class FileFrames:
         stated: number of frames that the container states; 0 where it states none.
         duration: in seconds, as the container states it.
         tick: the resolution of the time stamps in seconds.
+        left_out: packets so far that the file's edit list leaves out.
         ending: a note on how reading ended; None where there is nothing to say, or before that.
 
     Raises:
@@ -88,6 +93,7 @@ class FileFrames:
         self.rate: Fraction | None = stream.average_rate or stream.guessed_rate
         self.stated: int = stream.frames
         self.tick: Fraction = stream.time_base or Fraction(0)
+        self.left_out = 0
         self.ending: str | None = None
         self.duration: float | None = None
         if stream.duration is not None and stream.time_base is not None:
@@ -114,6 +120,8 @@ class FileFrames:
         from av.error import FFmpegError
 
         packets = self._packets()
+        in_avi = self._container.format.name == "avi" and self._stream.codec.name in STAMPED_WRONG
+        stamps: deque[int] = deque()  # of AVI's packets: the earliest one is that of the next frame shown
         while True:
             try:
                 with self._call():
@@ -125,13 +133,21 @@ class FileFrames:
                 self._refuse("cannot be read", error)
             if packet is None:
                 return
+            self.left_out += packet.is_discard
+            if in_avi and packet.size and packet.dts is not None:
+                stamps.append(packet.dts)
             try:
                 with self._call():
                     frames = packet.decode()
             except FFmpegError:
                 self._summary.corrupt_packets += 1
+                if stamps:
+                    stamps.pop()
                 continue
-            yield from frames
+            for frame in frames:
+                if stamps:
+                    frame.pts = stamps.popleft()
+                yield frame
 
     def count(self) -> int | None:
         """Return the number of frames without decoding them; None where that is not exact.

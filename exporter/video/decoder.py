@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from exporter.errors import VideoError
+from exporter.isolation.worker import native_call
 from exporter.video.ahead import FramesAhead
 from exporter.video.container import DEFAULT_FPS, FileFrames
 from exporter.video.images import ImageFrames
@@ -120,7 +122,7 @@ class Decoder:
                 end = start + self._duration(frame)
             if self._wait is not None:
                 self._wait()
-            yield DecodedFrame(start, end, lambda frame=frame: self._convert(frame))
+            yield DecodedFrame(start, end, partial(self._to_rgb, frame))
             frame, start = following, end
         self._note_damage(start)
 
@@ -135,6 +137,21 @@ class Decoder:
             return counted
         with Decoder(self._source) as again:
             return sum(1 for _ in again.decode())
+
+    def _to_rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """Return a frame's pixels.
+
+        Raises:
+            VideoError: FFmpeg does not convert its format, or its colours: YCgCo, ICtCp, BT.2020 of constant luminance.
+        """
+        from av.error import FFmpegError
+
+        try:
+            with native_call("FFmpeg", self._source.name):
+                return self._convert(frame)
+        except (FFmpegError, ValueError) as error:
+            colours = f"{frame.format.name}, matrix {frame.colorspace} of ITU-T H.273"
+            raise VideoError(f"{self._source.name}: FFmpeg does not convert its colours to RGB ({colours})") from error
 
     def _next(self) -> VideoFrame | None:
         frame = next(self._frames, None)
@@ -159,9 +176,10 @@ class Decoder:
             return
         if summary.corrupt_packets:
             summary.note(f"{count(summary.corrupt_packets, 'corrupt packet')} skipped")
-        if stated > summary.frames:
+        whole = not self._video.left_out  # of a video that an edit list shortens, only the duration says what is left
+        if whole and stated > summary.frames:
             summary.note(f"{summary.frames} frames decoded, {stated} stated by the container")
-        elif not stated and duration is not None and duration - end > MAX_MISSING_S:
+        elif not (whole and stated) and duration is not None and duration - end > MAX_MISSING_S:
             summary.note(f"its frames end at {float(end):.1f} s, {duration:.1f} s stated by the container")
 
 

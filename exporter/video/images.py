@@ -27,7 +27,7 @@ class ImageFrames:
         summary: counts, and takes notes.
     """
 
-    tick = Fraction(0)
+    tick, left_out = Fraction(0), 0
     rate: Fraction | None = DEFAULT_FPS
 
     def __init__(self, source: Source, summary: VideoSummary) -> None:

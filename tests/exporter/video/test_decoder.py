@@ -51,6 +51,15 @@ def test_times_of_a_variable_frame_rate_count_from_the_first_frame(tmp_path: Pat
     assert decoder.summary.notes == ()
 
 
+def test_times_of_h264_with_b_frames_in_avi(tmp_path: Path) -> None:
+    """AVI states no time stamps; FFmpeg's guesses go back."""
+    path = write_video(tmp_path / "a.avi", moving(20), "libx264", "yuv420p", options={"bf": "3", "g": "12"})
+    times, pixels, decoder = decode(path)
+    assert times == [(Fraction(k, 25), Fraction(k + 1, 25)) for k in range(20)]
+    assert len(set(pixels)) == 20
+    assert decoder.summary.notes == ()
+
+
 def test_frames_without_time_stamps_get_those_of_the_frame_rate(tmp_path: Path) -> None:
     (tmp_path / "a.mjpeg").write_bytes(
         b"".join(
@@ -138,6 +147,25 @@ def test_a_truncated_video_gives_the_frames_that_are_there(tmp_path: Path) -> No
     assert 3 <= len(pixels) <= 6
     assert pixels == [frame.tobytes() for frame in frames[: len(pixels)]]
     assert f"{len(pixels)} frames decoded, 10 stated by the container" in decoder.summary.notes
+
+
+def test_what_an_edit_list_leaves_out_is_not_missing(tmp_path: Path) -> None:
+    """As phones and `ffmpeg -ss … -c copy` shorten a video: the container states the number of all its frames."""
+    path = write_video(tmp_path / "a.mp4", moving(60), "libx264", "yuv420p", options={"g": "10", "bf": "2"})
+    _, whole, _ = decode(path)
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"elst") + 12  # after version and number of entries: duration in ms, first tick of the media
+    (first,) = struct.unpack_from(">i", data, entry + 4)
+    with av.open(str(path)) as made:
+        tick = made.streams.video[0].time_base
+    assert tick is not None
+    struct.pack_into(">Ii", data, entry, 800, first + round(Fraction(24, 25) / tick))
+    path.write_bytes(data)
+    times, pixels, decoder = decode(path)
+    assert pixels == whole[24:44]
+    assert times[-1] == (Fraction(19, 25), Fraction(20, 25))
+    assert decoder.info.frames == 60
+    assert decoder.summary.notes == ()
 
 
 @pytest.mark.parametrize(("share", "notes"), [(1.0, ()), (0.5, ("its frames end at ",))])

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from helpers.videos import FFMPEG, Frames, decode_with_ffmpeg, moving, needs_ffmpeg, noise, write_video
 
+from exporter.errors import VideoError
 from exporter.video.decoder import Decoder
 from exporter.video.sources import Source
 from exporter.video.types import VideoSummary
 
 UNSPECIFIED, LIMITED, FULL = 0, 1, 2
-BT709, NO_MATRIX, BT601, BT2020 = 1, 2, 5, 9
+BT709, NO_MATRIX, BT601, YCGCO, BT2020, BT2020_CONSTANT, ICTCP = 1, 2, 5, 8, 9, 10, 14
 WEIGHTS = {BT601: (0.299, 0.114), BT709: (0.2126, 0.0722)}
 """Red and blue in luma, of ITU-R BT.601 and BT.709."""
 
@@ -241,3 +242,12 @@ def test_a_size_that_changes_within_the_video(tmp_path: Path) -> None:
     assert np.array_equal(constant[:2], frames[:2])
     assert abs(constant[2].mean() - frames[2].mean()) < 2  # scaled, not cropped
     assert summary.notes == decoder.summary.notes
+
+
+@pytest.mark.parametrize("matrix", [YCGCO, BT2020_CONSTANT, ICTCP])
+def test_colours_that_ffmpeg_does_not_convert_are_refused(matrix: int, tmp_path: Path) -> None:
+    """FFmpeg 5 took them as BT.601, which gives other colours."""
+    path = write_video(tmp_path / "a.mkv", moving(2), "libx264", "yuv420p", colours={"colorspace": matrix})
+    with pytest.raises(VideoError, match=rf"^a\.mkv: .*yuv420p, matrix {matrix} of ") as caught:
+        read_frames(path)
+    assert caught.value.exit_code == 3
