@@ -1,7 +1,10 @@
 """`c3d-export predict`: class scores of videos."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +18,9 @@ from exporter.cli.video_options import (
     take_clip_options,
     take_inference_options,
 )
+
+if TYPE_CHECKING:
+    from exporter.inference.predictions import PredictResult
 
 PAGE_FRAMES = 12
 """Frames of each video on the page."""
@@ -84,19 +90,12 @@ def predict_command(
       c3d-export predict other.onnx video.mp4 --preprocess mmaction2 \\
           --labels kinetics.txt --json
     """
-    from exporter.output_targets import check_distinct, check_output_file, write_file
     from exporter.reports.console import progress_on_terminal, show, stdout
     from exporter.reports.formatting import escape
-    from exporter.reports.html import require_page, write_page
-    from exporter.reports.predict import PredictPrinter, predict_to_csv, predict_to_dict, print_end
-    from exporter.reports.predict_page import predict_page
+    from exporter.reports.predict import PredictPrinter, predict_to_dict, print_end
     from exporter.workflows.predict import PredictRequest, open_predict
 
-    if csv is not None:
-        check_output_file(csv, "--csv", (model, *videos))
-    if html is not None:
-        require_page(html, (model, *videos))
-    check_distinct({"--csv": csv, "--html": html})
+    _check_files(csv, html, (model, *videos))
     request = PredictRequest(
         model,
         videos,
@@ -116,12 +115,32 @@ def predict_command(
                 if printer is not None:
                     printer.print_result(ready)
             result = run.result()
-    if csv is not None:
-        write_file(csv, predict_to_csv(result), "--csv")
-    if html is not None:
-        write_page(html, lambda: predict_page(result))
+    _write_files(result, csv, html)
     show(result, predict_to_dict, print_end, as_json=as_json)
     for written in (csv, html):
         if written is not None and not as_json:
             stdout().print(f"wrote    {escape(str(written))}")
     context.exit(result.exit_code)
+
+
+def _check_files(csv: str | Path | None, html: str | Path | None, inputs: Sequence[str | Path]) -> None:
+    from exporter.output_targets import check_distinct, check_output_file
+    from exporter.reports.html import require_page
+
+    if csv is not None:
+        check_output_file(csv, "--csv", inputs)
+    if html is not None:
+        require_page(html, inputs)
+    check_distinct({"--csv": csv, "--html": html})
+
+
+def _write_files(result: PredictResult, csv: str | Path | None, html: str | Path | None) -> None:
+    from exporter.output_targets import write_file
+    from exporter.reports.html import write_page
+    from exporter.reports.predict import predict_to_csv
+    from exporter.reports.predict_page import predict_page
+
+    if csv is not None:
+        write_file(csv, predict_to_csv(result), "--csv")
+    if html is not None:
+        write_page(html, lambda: predict_page(result))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from exporter.artifacts.files import sha256_file
-from exporter.errors import BadInputError, UsageError
+from exporter.errors import BadInputError, UsageError, VideoError
 from exporter.parity.arrays import read_npz, split_rows
 from exporter.storage import local_path
 from exporter.video.reader import open_video
@@ -20,6 +20,7 @@ from exporter.video.sources import Source
 from models.built_model import BuiltModel
 from models.preprocessing.frames import ClipTransform, FrameTransform
 from models.preprocessing.recipe import COLOURS
+from models.progress import Progress
 from models.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -204,3 +205,38 @@ def _reduce(frames: NDArray[Any]) -> NDArray[np.uint8]:
     """Leave out rows and columns of frames until they have at most `MAX_FRAME_PIXELS`."""
     step = int(np.ceil(np.sqrt(frames.shape[1] * frames.shape[2] / MAX_FRAME_PIXELS)))
     return np.array(frames[:, ::step, ::step], order="C")  # a copy: torch wants writable memory
+
+
+@dataclass(frozen=True)
+class Take:
+    """Where clips of a recording begin."""
+
+    recording: Recording
+    starts: tuple[int, ...]
+
+
+def take_clips(takes: Sequence[Take], progress: Progress, *, frames: bool) -> TakenClips:
+    """Return the clips of all takes, with their frames if these are asked for.
+
+    Args:
+        takes: from where.
+        progress: called for every recording.
+        frames: whether frames are asked for.
+
+    Raises:
+        VideoError: no clip could be decoded.
+        BadInputError: one holds NaN or infinities.
+    """
+    every = TakenClips([], [], [])
+    notes: list[str] = []
+    for number, take in enumerate(takes, start=1):
+        progress(f"{number} of {len(takes)}: {take.recording.name}")
+        taken = take.recording.take(take.starts, frames=frames)
+        require_finite(take.recording.name, taken.clips)
+        every.clips.extend(taken.clips)
+        every.names.extend(taken.names)
+        every.frames.extend(taken.frames)
+        notes += taken.notes
+    if not every.clips:
+        raise VideoError("--calibrate: fewer frames could be decoded than the videos state; no clip is left")
+    return replace(every, notes=tuple(notes))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,8 +20,9 @@ from exporter.parity.calibration_sources import (
     ArrayRecording,
     ProfileTransform,
     Recording,
+    Take,
     VideoRecording,
-    require_finite,
+    take_clips,
 )
 from exporter.storage import file_name
 from exporter.types import CalibrationOptions
@@ -87,25 +87,13 @@ def make_calibration(
     short = [one.name for one in recordings if one.length < one.span]
     recordings = [one for one in recordings if one.length >= one.span]
     calibration, held_out = _divide(recordings, samples, network)
-    kept: dict[str, list[Clip]] = {"calibration": [], "held out": []}
-    names: list[str] = []
-    frames: list[NDArray[np.uint8]] = []
-    for part, takes in (("calibration", calibration), ("held out", held_out)):
-        for number, take in enumerate(takes, start=1):
-            progress(f"{part} clips, {number} of {len(takes)}: {take.recording.name}")
-            taken = take.recording.take(take.starts, frames=inside and part == "held out")
-            require_finite(take.recording.name, taken.clips)
-            kept[part] += taken.clips
-            notes += taken.notes
-            if part == "held out":
-                names += taken.names
-                frames += taken.frames
-    if not all(kept.values()):
-        raise VideoError("--calibrate: fewer frames could be decoded than the videos state; no clip is left")
-    unseen = _find_unseen(kept["calibration"], kept["held out"])
-    kept["held out"] = [kept["held out"][number] for number in unseen]
-    names = [names[number] for number in unseen]
-    frames = [frames[number] for number in unseen] if frames else []
+    measured = take_clips(calibration, lambda text: progress(f"calibration clips, {text}"), frames=False)
+    others = take_clips(held_out, lambda text: progress(f"held out clips, {text}"), frames=inside)
+    notes += [*measured.notes, *others.notes]
+    unseen = _find_unseen(measured.clips, others.clips)
+    evaluated = [others.clips[number] for number in unseen]
+    names = [others.names[number] for number in unseen]
+    frames = [others.frames[number] for number in unseen] if others.frames else []
     if len(names) < FEW_CLIPS:
         notes.append(
             f"accuracy on only {count(len(names), 'held-out clip')} proves little: give more videos or longer ones "
@@ -114,18 +102,8 @@ def make_calibration(
     if short:
         notes.append(f"--calibrate: shorter than one clip and left out: {join_limited(short, 4)}")
     where = "other videos" if len(recordings) > 1 else "its last part"
-    description = (
-        f"{_count_clips(kept['calibration'], calibration)}, {count(len(kept['held out']), 'clip')} of {where} held out"
-    )
-    return _collect(kept["calibration"], kept["held out"], names, description, notes, frames)
-
-
-@dataclass(frozen=True)
-class _Take:
-    """Where clips of a recording begin."""
-
-    recording: Recording
-    starts: tuple[int, ...]
+    description = f"{_count_clips(measured.clips, calibration)}, {count(len(evaluated), 'clip')} of {where} held out"
+    return _collect(measured.clips, evaluated, names, description, notes, frames)
 
 
 def _count_samples(spec: TensorSpec, options: CalibrationOptions) -> int:
@@ -215,7 +193,7 @@ def _pick(items: Sequence[T], number: int) -> list[T]:
     return [items[(2 * place + 1) * len(items) // (2 * number)] for place in range(number)]
 
 
-def _divide(recordings: list[Recording], samples: int, network: BuiltModel) -> tuple[list[_Take], list[_Take]]:
+def _divide(recordings: list[Recording], samples: int, network: BuiltModel) -> tuple[list[Take], list[Take]]:
     """Return from where calibration clips and held-out clips are taken."""
     held_out = max(1, round(samples / HELD_OUT_DIVISOR))
     if len(recordings) > 1:
@@ -232,16 +210,16 @@ def _divide(recordings: list[Recording], samples: int, network: BuiltModel) -> t
         )
     border = min(one.length - one.span, max(one.span, round(one.length * (1 - 1 / HELD_OUT_DIVISOR))))
     first, last = _starts(border, one.span, samples - held_out), _starts(one.length - border, one.span, held_out)
-    return [_Take(one, first)], [_Take(one, tuple(border + start for start in last))]
+    return [Take(one, first)], [Take(one, tuple(border + start for start in last))]
 
 
-def _spread(recordings: Sequence[Recording], samples: int) -> list[_Take]:
+def _spread(recordings: Sequence[Recording], samples: int) -> list[Take]:
     """Take about as many clips of each recording, evenly from all of it."""
-    takes: list[_Take] = []
+    takes: list[Take] = []
     chosen = _pick(recordings, samples)
     for number, one in enumerate(chosen):
         share = samples // len(chosen) + (number < samples % len(chosen))
-        takes.append(_Take(one, _starts(one.length, one.span, share)))
+        takes.append(Take(one, _starts(one.length, one.span, share)))
     return takes
 
 
@@ -274,7 +252,7 @@ def _without_clips(model: BuiltModel, network: BuiltModel, seed: int) -> Calibra
 _NOTHING_GIVEN = "accuracy was calibrated and evaluated without clips of yours, which proves little"
 
 
-def _count_clips(clips: Sequence[Clip], takes: Sequence[_Take]) -> str:
+def _count_clips(clips: Sequence[Clip], takes: Sequence[Take]) -> str:
     noun = "file" if all(take.recording.unit == "clip" for take in takes) else "video"
     return f"{count(len(clips), 'clip')} of {count(len(takes), noun)}"
 

@@ -75,8 +75,6 @@ def benchmark_all(
         CheckFailedError: no variant passed its check, or none could be measured.
     """
     check_request(request)
-    if request.work_dir is not None:
-        check_output_folder(request.work_dir, "--work-dir")
     seconds: dict[str, float] = {}
     with timed(seconds, "build"):
         progress("building the network")
@@ -86,22 +84,19 @@ def benchmark_all(
     if not variants:
         raise UnavailableError(f"nothing can be exported for {request.measure.device}: {missing[0].reason}")
     with open_folder(request.work_dir, comparison_key(request, model, clips)) as work:
-        require_space(work.path, model, variants)
         with timed(seconds, "export"):
+            require_space(work.path, model, variants)
             exported, failed = export_variants(variants, model, request, work.path, progress, finished)
-        missing += failed
-        if not exported:
-            raise CheckFailedError(f"no variant could be exported; {missing[-1].name}: {missing[-1].reason}")
         work.keep |= any(row.kind == "postponed" for row in failed)
+        missing += failed
+        _require_some(exported, missing, "exported")
         finished(f"measuring {count(len(exported), 'export')} side by side")
         with timed(seconds, "measure"):
             measured = measure(exported, model, clips, request.measure, work.path, progress)
     missing += tuple(_not_measured(measured, exported))
-    rows = mark_pareto(
-        tuple(_rows(measured, exported, replace(request, model=options or model), (*model.notes, *clips.notes)))
-    )
-    if not rows:
-        raise CheckFailedError(f"nothing could be measured; {missing[-1].name}: {missing[-1].reason}")
+    known = (*model.notes, *clips.notes)
+    rows = mark_pareto(tuple(_rows(measured, exported, replace(request, model=options or model), known)))
+    _require_some(rows, missing, "measured")
     written = f"{count(len(exported), 'artifact')} of {sum(found.bytes for found in exported) / 1e6:,.0f} MB in all"
     best, exact = recommend(rows, request.precision), find_exact(rows)
     return DeploymentTable(
@@ -115,11 +110,17 @@ def benchmark_all(
         exact=exact and exact.name,
         rule=describe_rule(request.precision),
         method=METHOD,
-        notes=(*notes, *model.notes, *clips.notes, f"{written} were written", *measured.notes),
+        notes=(*notes, *known, f"{written} were written", *measured.notes),
         environment=environment(),
         seconds=seconds,
         folder=work.path if work.keep else None,
     )
+
+
+def _require_some(found: Sequence[object], missing: Sequence[MissingRow], done: str) -> None:
+    """Raise CheckFailedError where nothing was exported or measured."""
+    if not found:
+        raise CheckFailedError(f"no variant could be {done}; {missing[-1].name}: {missing[-1].reason}")
 
 
 def check_request(request: DeploymentRequest) -> None:
@@ -127,6 +128,7 @@ def check_request(request: DeploymentRequest) -> None:
 
     Raises:
         UsageError: an option has an invalid value; the message names both.
+        OutputError: the folder for the artifacts cannot be written to.
     """
     measure_request = request.measure
     check_measuring(replace(measure_request, artifacts=(Path("artifact"),)))
@@ -138,6 +140,8 @@ def check_request(request: DeploymentRequest) -> None:
     if len(set(request.formats)) != len(request.formats):
         raise UsageError(f"name each format once: {', '.join(request.formats)}")
     check_precision(ExportRequest((), precision=replace(request.precision, compute="int8")))
+    if request.work_dir is not None:
+        check_output_folder(request.work_dir, "--work-dir")
 
 
 def _build(

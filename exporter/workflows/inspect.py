@@ -33,7 +33,7 @@ from exporter.onnx_io.signature import get_signature
 from exporter.openvino_ir import PRECISION_HINT, read_ir
 from exporter.parity.claims import find_contradiction
 from exporter.types import FormatName
-from exporter.workflows.manifest_facts import manifest_facts
+from exporter.workflows.manifest_facts import manifest_facts, signature_facts
 from models.checkpoints.sources import is_remote
 from models.checkpoints.tensorflow_files import find_tf_checkpoint
 from models.errors import count, without_path
@@ -43,13 +43,6 @@ from models.specs import TensorSpec
 
 DEFAULT_OPTIONS = BuildOptions()
 NO_CHECKS = LoadChecks()
-
-SIGNED_BY = "manifest"
-"""Fact: who signed the manifest."""
-TENSOR_HASHES = "weight hashes"
-"""Fact: of how many weights the manifest states a hash, and whether a signature covers them."""
-FORGEABLE = ("weights", "parity at export")
-"""Facts that only the manifest states, not the model file: anyone who can write the file can forge them."""
 
 KINDS: dict[FormatName, tuple[str, Callable[[Path], dict[str, str]] | None]] = {
     "pt2": ("torch.export program", program_facts),
@@ -156,21 +149,9 @@ def _with_provenance(found: Inspection, path: Path, text: bytes | None, checks: 
             fault = f"{path}: its manifest was replaced while it was read"
     except IntegrityError as error:
         provenance, fault = "no valid signature by a key of --verify-key", str(error)
-    stated = ", ".join(name for name in FORGEABLE if name in found.facts)
-    unverified = f"; unverified: {stated}" if stated and not checks.verify_keys else ""
-    facts = {**found.facts, SIGNED_BY: f"{provenance}{unverified}"}
-    if found.manifest is not None:
-        facts[TENSOR_HASHES] = _describe_hashes(found.manifest, signed=found.manifest.signed is not None and not fault)
+    facts = found.facts | signature_facts(found.manifest, provenance, trusted=bool(checks.verify_keys), valid=not fault)
     integrity = found.integrity if found.integrity not in (None, "ok") else fault or found.integrity
     return replace(found, facts=facts, integrity=integrity)
-
-
-def _describe_hashes(manifest: Manifest, *, signed: bool) -> str:
-    if manifest.tensors is None:
-        reason = FORMATS[manifest.format].hides_weights or "the manifest is of a release that recorded none"
-        return f"none: {reason}"
-    covered = "covered by its signature" if signed else "covered by no signature"
-    return f"{count(len(manifest.tensors), 'weight')} by SHA-256 in the manifest, {covered}"
 
 
 def _onnx(path: Path) -> Inspection:

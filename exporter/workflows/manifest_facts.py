@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from exporter.artifacts.manifest import Manifest, OptionValue
+from exporter.formats import FORMATS
 from models.class_names import describe_class_names
-from models.errors import join_limited
+from models.errors import count, join_limited
 from models.preprocessing import NOT_KNOWN, UNKNOWN
 
 MAX_ITEMS = 4
@@ -36,6 +37,35 @@ def manifest_facts(manifest: Manifest) -> dict[str, str]:
             f"{result} in {manifest.parity.engine}, {manifest.parity.max_budget_used:.0%} of the budget used"
         )
     return facts
+
+
+def signature_facts(manifest: Manifest | None, provenance: str, *, trusted: bool, valid: bool) -> dict[str, str]:
+    """Return {name: fact} of who signed a manifest, and of the hashes of weights in it.
+
+    What the manifest states of weights and parity is called unverified unless it is signed by a key that the user
+    trusts: the model file does not show it, so anyone who can write the files can change it.
+
+    Args:
+        manifest: the manifest; None where an artifact has none.
+        provenance: who signed it, in words.
+        trusted: the user named keys.
+        valid: its signature, if it has one, holds.
+    """
+    if manifest is None:
+        return {"manifest": provenance}
+    stated = "weights" if manifest.parity is None else "weights, parity at export"
+    return {
+        "manifest": provenance if trusted else f"{provenance}; unverified: {stated}",
+        "weight hashes": _describe_hashes(manifest, signed=manifest.signed is not None and valid),
+    }
+
+
+def _describe_hashes(manifest: Manifest, *, signed: bool) -> str:
+    if manifest.tensors is None:
+        reason = FORMATS[manifest.format].hides_weights or "the manifest is of a release that recorded none"
+        return f"none: {reason}"
+    covered = "covered by its signature" if signed else "covered by no signature"
+    return f"{count(len(manifest.tensors), 'weight')} by SHA-256 in the manifest, {covered}"
 
 
 def _describe_option(value: OptionValue) -> str:

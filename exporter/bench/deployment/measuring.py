@@ -75,15 +75,7 @@ def measure(
     with translate_os_errors(folder):
         np.save(held_out, clips.held_out)
     golden = _compute_reference(model, clips, folder, progress)
-    wanted = replace(
-        request,
-        artifacts=tuple(found.path for found in exported),
-        inputs=InputOptions(feeds={model.input.name: held_out}),
-        reference=model,
-        keep_going=True,
-        verify_keys=(),  # these two are for the artifact that the network is taken from
-        expect_sha256=None,
-    )
+    wanted = _make_request(request, exported, model, held_out)
     measured = Measured()
 
     def inspect(state: TargetState, config: RunConfig) -> None:
@@ -112,6 +104,21 @@ def measure(
             f"memory; {plan.targets[0].name} ran in each"
         )
     return measured
+
+
+def _make_request(
+    request: BenchRequest, exported: Sequence[ExportedVariant], model: BuiltModel, held_out: Path
+) -> BenchRequest:
+    """Return the request of a benchmark of the variants on the held-out clips."""
+    return replace(
+        request,
+        artifacts=tuple(found.path for found in exported),
+        inputs=InputOptions(feeds={model.input.name: held_out}),
+        reference=model,
+        keep_going=True,
+        verify_keys=(),  # these two are for the artifact that the network is taken from
+        expect_sha256=None,
+    )
 
 
 def _compute_reference(model: BuiltModel, clips: CalibrationClips, folder: Path, progress: Progress) -> GoldenOutputs:

@@ -3,7 +3,6 @@
 import re
 import shutil
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.exported import NARROW
+from helpers.extras import needs_openvino
 from helpers.framed import small
 from helpers.openvino_files import MODEL, save
 
@@ -26,9 +26,6 @@ from exporter.workflows.inspect import inspect
 from exporter.workflows.verify import verify_parity
 from models.built_model import BuiltModel
 from models.preprocessing import JFZHANG95
-
-INSTALLED = find_spec("openvino") is not None
-needs_openvino = pytest.mark.skipif(not INSTALLED, reason="OpenVINO is an extra: pip install 'c3d-export[openvino]'")
 
 
 @pytest.fixture(scope="module")

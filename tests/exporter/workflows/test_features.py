@@ -3,7 +3,6 @@
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from helpers.colour_videos import write_colours
+from helpers.extras import needs_openvino
 from helpers.small_video_model import NARROW, PROFILE, SmallVideoModel
 from helpers.videos import decode_with_ffmpeg, needs_ffmpeg, write_sound
 from numpy.typing import NDArray
@@ -31,9 +31,6 @@ from exporter.workflows.export import export
 from exporter.workflows.features import FeatureFiles, FeatureRequest, features, open_features, write_features
 from models.builder import build
 
-needs_openvino = pytest.mark.skipif(
-    find_spec("openvino") is None, reason="OpenVINO is an extra: pip install 'c3d-export[openvino]'"
-)
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
 TOLERANCE = 1e-4
 """Of the largest feature: float32 arithmetic on clips whose values reach 165."""

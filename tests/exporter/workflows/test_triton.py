@@ -5,7 +5,6 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from helpers.code_files import own
+from helpers.extras import needs_openvino
 from helpers.framed import small
 from helpers.pbtxt import parse
 from helpers.run import call
@@ -36,9 +36,6 @@ NAMES = ("archery", "bowling", "café", "diving", "a class, with a comma")
 QUICK = ParityOptions(input_types=("random",), samples=1)
 PROFILE = next(profile for profile in PROFILES if profile.name == "mmaction2")
 Make = Callable[..., Path]
-needs_openvino = pytest.mark.skipif(
-    find_spec("openvino") is None, reason="OpenVINO is an extra: pip install 'c3d-export[openvino]'"
-)
 
 
 def weighted(seed: int) -> BuiltModel:

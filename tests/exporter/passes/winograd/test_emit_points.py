@@ -1,7 +1,6 @@
 """Convolutions rewritten for OpenVINO compute what torch does in float64, in onnxruntime and in OpenVINO."""
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
+from helpers.extras import needs_openvino
 from helpers.graphs import graph, node, normal, run_onnxruntime
 from numpy.typing import NDArray
 from torch.nn import functional
@@ -104,7 +104,7 @@ def test_it_keeps_the_function(name: str) -> None:
     assert_close(run_onnxruntime(made, {"x": clips(CASES[name])})["y"], CASES[name])
 
 
-@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is an extra: pip install 'c3d-export[openvino]'")
+@needs_openvino
 @pytest.mark.parametrize("name", ["odd sizes", "pool that leaves a rest", "two frames are one tile"])
 def test_it_keeps_the_function_in_openvino(name: str) -> None:
     openvino = import_openvino()
