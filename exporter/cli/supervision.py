@@ -19,11 +19,13 @@ from exporter.memory_errors import as_memory_error
 
 
 def report_outcome(outcome: Outcome) -> int:
-    """Finish or remove what the worker had staged, print one line, and return the exit code."""
+    """Finish or remove what the worker had staged, say how it ended unless it did, and return the exit code."""
     if outcome.state.stages:
         from exporter.artifacts.store import clean_up
 
         clean_up(outcome.state.stages)
+    if outcome.reason == "ended":
+        return outcome.code
     if sys.stderr.isatty() and outcome.reason != "signalled":
         os.write(sys.stderr.fileno(), SHOW_CURSOR.encode())
     if outcome.reason == "signalled":

@@ -61,11 +61,13 @@ def supervise(
 ) -> NoReturn:
     """Do the work in a child process and exit with its exit code, or with what `report` returns for another end.
 
+    `report` is also called for a worker that ended by itself and left staged files.
+
     Where the system cannot fork, the work is done in this process, without limits.
 
     Args:
         work: ends by SystemExit. This process must have one thread only.
-        report: says how the worker ended, where it could not itself; returns the exit code.
+        report: removes what the worker staged and says how it ended, where it could not itself; returns the exit code.
         separate_output: whether what libraries print is kept from stdout and stderr.
     """
     if not can_supervise():
@@ -85,7 +87,8 @@ def supervise(
         work()
     os.close(chatter.writing)
     outcome = _Watch(child, board, chatter, foreign).wait()
-    code = outcome.code if outcome.reason == "ended" else report(outcome)
+    # staged files that a worker has not removed at its own end: it had no memory left for that
+    code = outcome.code if outcome.reason == "ended" and not outcome.state.stages else report(outcome)
     os._exit(code)
 
 

@@ -84,13 +84,13 @@ def run_isolated(
                 end_tree(cast("int", process.pid))
             process.join()
             reader.join()
+    clean_up(outcome.state.stages)
     answer = None if received.empty() else received.get()
     if answer is not None:
         kind, value = answer
         if kind == "error":
             raise value
         return value
-    clean_up(outcome.state.stages)
     error = describe(outcome)
     raise error or BadInputError(f"the process of run_isolated ended by itself ({how_it_ended(outcome)})")
 

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 from helpers.manifests import MANIFEST
 
-from exporter.artifacts.files import MAX_MANIFEST_BYTES, check_integrity, file_entry, manifest_path, read_manifest
+from exporter.artifacts.files import (
+    MAX_MANIFEST_BYTES,
+    check_files,
+    check_integrity,
+    file_entry,
+    manifest_path,
+    read_manifest,
+)
 from exporter.artifacts.manifest import FileEntry
 from exporter.errors import ArtifactError, BadInputError, IntegrityError
 from models.class_names.reading import LINE_OVERHEAD, MAX_BYTES, check_names
@@ -37,6 +44,15 @@ def test_a_changed_byte_a_missing_file_and_a_renamed_one(model: Path) -> None:
         check_integrity(model, manifest)
     with pytest.raises(ArtifactError, match="does not list other.onnx; was the file renamed.* of c3d.onnx"):
         check_integrity(model.with_name("other.onnx"), manifest)
+
+
+def test_a_file_of_another_size_is_not_hashed(model: Path) -> None:
+    manifest = replace(MANIFEST, files=(file_entry(model),))
+    model.write_bytes(b"a longer model")
+    (check,) = check_files(model, manifest)
+    assert check.found is not None
+    assert (check.found.bytes, check.found.sha256) == (14, None)
+    assert check.fault.startswith(f"{model} is not the file that c3d.onnx.json describes: 14 bytes, not 5 bytes; ")
 
 
 @pytest.mark.parametrize("name", ["../c3d.onnx", "/etc/passwd", "a/b", "..", "", "a\0b"])

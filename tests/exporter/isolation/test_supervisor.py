@@ -187,7 +187,14 @@ def test_the_worker_ends_with_its_supervisor(tmp_path: Path) -> None:
     assert ends(worker)
 
 
-@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGSEGV)", "worker.set_timeout(0.4); hang()"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "os.kill(os.getpid(), signal.SIGSEGV)",
+        "worker.set_timeout(0.4); hang()",
+        "worker.finish(); os._exit(5)",  # no memory left for more
+    ],
+)
 def test_no_staging_folder_is_left(end: str, tmp_path: Path) -> None:
     body = f"""
     from exporter.artifacts.store import staging

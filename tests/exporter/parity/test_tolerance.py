@@ -1,6 +1,7 @@
 """Tolerances, with budgets computed by hand."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from exporter.errors import UsageError
 from exporter.parity.compare import Expected, compare
-from exporter.parity.tolerance import SNR_TOLERANCES, AllcloseTolerance, Float32RelativeTolerance, select_tolerance
+from exporter.parity.tolerance import (
+    SNR_TOLERANCES,
+    AllcloseTolerance,
+    Float32RelativeTolerance,
+    Tolerances,
+    select_tolerance,
+)
 from exporter.results import Precision
 from exporter.types import ParityOptions
 
@@ -36,7 +43,24 @@ def test_the_stated_cosine_follows_from_the_ratio() -> None:
     for tolerance in SNR_TOLERANCES.values():
         stated = float(tolerance.description.split("cosine at least ")[1].split(")")[0])
         ratio = 10 ** (-tolerance.min_snr_db / 20)  # noise at right angles to the signal changes the angle most
-        assert stated <= 1 / math.hypot(1, ratio) + 1e-6
+        assert -1e-3 < stated - 1 / math.hypot(1, ratio) <= 1e-6
+
+
+def test_the_tolerance_of_a_batch_follows_from_its_rows() -> None:
+    float32, regular = Float32RelativeTolerance("it"), SNR_TOLERANCES["int8"]
+    held_out = replace(regular, min_snr_db=30.0)
+    tolerances = Tolerances(regular, held_out, frozenset({1, 2}), uncalibrated=frozenset({3}), signals={"y": 2.0})
+    assert tolerances.of([1]) is tolerances.of([2, 1]) is held_out
+    assert tolerances.of([0, 1]) is tolerances.of([0]) is regular
+    assert tolerances.of([0, 3], "y") == replace(regular, min_snr_db=0.0, min_signal=2.0)
+    assert tolerances.of([3], "z") == replace(regular, min_snr_db=0.0)
+    assert Tolerances(float32, uncalibrated=frozenset({3})).of([3]) is float32
+
+
+def test_a_single_number_has_a_ratio_of_its_own() -> None:
+    expected = Expected(np.array([[4.0]]), np.array([[4.0]], np.float32))
+    for value, passed in ((4.6, True), (4.8, False)):  # 15 dB are noise of 0.71
+        assert compare("x", "y", np.array([[value]]), expected, SNR_TOLERANCES["int8"]).passed is passed
 
 
 def test_the_tolerance_is_selected_by_options_and_precision() -> None:

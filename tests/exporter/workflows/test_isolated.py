@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from helpers.isolated_calls import crash, fail, fail_oddly, fill, hang, square, token
+from helpers.isolated_calls import crash, fail, fail_oddly, fill, hang, leave_stage, square, token
 
 import exporter
 from exporter.errors import ArtifactError, BadInputError, CheckFailedError, LimitError, UsageError, VideoError
@@ -45,6 +45,11 @@ def test_crashes_hangs_and_storms_end_there() -> None:
     with pytest.raises(LimitError, match=r"^m\.x: libx took more than 400 MB of memory"):
         full.result()
     assert threading.active_count() <= before
+
+
+def test_what_the_process_has_staged_is_removed(tmp_path: Path) -> None:
+    assert exporter.run_isolated(leave_stage, tmp_path) == 1
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_what_cannot_be_sent_is_wrong_usage() -> None:

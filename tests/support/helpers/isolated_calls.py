@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from exporter.errors import CheckFailedError
-from exporter.isolation.worker import native_call
+from exporter.isolation.worker import add_stage, native_call
 
 
 def square(number: int, *, offset: int = 0) -> tuple[int, int]:
@@ -47,3 +47,11 @@ def fill(path: Path) -> int:
 
 def token() -> str | None:
     return os.environ.get("HF_TOKEN")
+
+
+def leave_stage(folder: Path) -> int:
+    """Return 1 without having removed a staging folder, as where no memory is left for that."""
+    stage = folder / "stage"
+    stage.mkdir()
+    add_stage(stage, folder)
+    return 1
