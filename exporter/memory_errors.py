@@ -28,7 +28,7 @@ CLASSES = {"OutOfMemoryError", "ArrowMemoryError"}
 """Names of libraries' own classes: torch.OutOfMemoryError is a RuntimeError."""
 TEXTS = re.compile(
     r"bad_alloc|bad allocation"  # C++; onnxruntime, OpenVINO and torch pass it on
-    r"|can(no|')t allocate memory|not enough memory|insufficient memory"  # torch's CPU allocator, the system
+    r"|can(no|')t alloc(ate memory)?\b|not enough memory|insufficient memory"  # torch, OpenVINO, the system
     r"|(?<!\w)out of memory|ran out of memory"  # CUDA, protobuf, HDF5
     r"|(failed|unable) to (re)?allocate|allocation (of .{0,80} |still )?failed"  # onnxruntime, NumPy, HDF5, oneDNN
     r"|smaller than requested bytes"  # onnxruntime's arena on a GPU

@@ -53,6 +53,7 @@ def test_what_the_libraries_here_raise_is_recognised(allocate: object) -> None:
         RuntimeError("Failed to allocate memory for requested buffer of size 17179869184"),
         RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"),
         RuntimeError("can't start new thread"),
+        RuntimeError("src/plugins/intel_cpu/src/node.cpp:823:\n[CPU] MaxPool node with name 'pool2' can't alloc"),
         ImportError("libtorch_cpu.so: failed to map segment from shared object"),
         OSError("Can't read data (memory allocation failed for raw data chunk)"),
         OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),

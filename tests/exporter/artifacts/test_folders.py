@@ -35,6 +35,17 @@ def test_where_folders_cannot_be_exchanged_one_takes_the_place_of_another(
     test_a_folder_takes_the_place_of_another(tmp_path)
 
 
+def test_an_error_of_the_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_paths: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(folders, "exchange", refuse)
+    make_folder(tmp_path / "model", "a")
+    with pytest.raises(OutputError, match="Input/output error"), staging(tmp_path) as stage:
+        replace_folder(make_folder(stage / "model", "b"), tmp_path / "model")
+    assert (tmp_path / "model" / "inner" / "file").read_text() == "a"
+
+
 def test_a_folder_that_cannot_be_published_leaves_the_old_one(tmp_path: Path) -> None:
     make_folder(tmp_path / "model", "a")
     with pytest.raises(OutputError):
