@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import stat
 import warnings
 from collections.abc import Generator
 from contextlib import AbstractContextManager
@@ -16,6 +17,8 @@ DESCRIPTORS = Path("/proc/self/fd")
 """Linux's folder of this process's open files."""
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 """Of `linux/fcntl.h` and `linux/fs.h`."""
+READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""Flags: a pipe that takes a file's place is not waited for, and Windows does not translate line ends."""
 
 
 def require_file(path: Path, what: str, error: type[BadInputError]) -> int:
@@ -51,13 +54,19 @@ def read_small_file(path: Path, what: str, limit: int, error: type[BadInputError
     Raises:
         BadInputError: of the class given: not a file (a pipe or a device is never waited for), larger, or unreadable.
     """
-    size = require_file(path, what, error)
-    if size > limit:
-        raise error(f"{path}: {size:,} bytes: too large for a {what} (at most {limit:,})")
+    require_file(path, what, error)
     try:
-        return path.read_bytes()
+        with os.fdopen(os.open(path, READ), "rb") as stream:  # what the path names now, which may be something else
+            about = os.fstat(stream.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise error(f"not a file: {path}; give the {what} itself")
+            # more than its size says: it grows, or is one of /proc
+            content = b"" if about.st_size > limit else stream.read(limit + 1) or b""
     except OSError as refusal:
         raise error(f"cannot read {path}: {refusal.strerror or refusal}") from refusal
+    if (size := max(about.st_size, len(content))) > limit:
+        raise error(f"{path}: {size:,} bytes: too large for a {what} (at most {limit:,})")
+    return content
 
 
 def same_file(one: Path, other: Path) -> bool:

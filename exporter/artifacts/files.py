@@ -9,7 +9,7 @@ from pathlib import Path
 from exporter.artifacts.manifest import FileEntry, Manifest
 from exporter.errors import ArtifactError, IntegrityError
 from exporter.file_state import FileState, file_state, hashed_file_state
-from models.paths import is_plain_name
+from models.paths import is_plain_name, read_small_file
 
 MANIFEST_SUFFIX = ".json"
 MAX_MANIFEST_BYTES = 16 << 20
@@ -82,12 +82,7 @@ def read_manifest_text(path: Path) -> bytes:
     Raises:
         ArtifactError: unreadable, or too large for a manifest.
     """
-    try:
-        if file_state(path).bytes > MAX_MANIFEST_BYTES:
-            raise ArtifactError(f"{path}: too large for a manifest")
-        return path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+    return read_small_file(path, "manifest", MAX_MANIFEST_BYTES, ArtifactError)
 
 
 def check_integrity(model: Path, manifest: Manifest) -> tuple[FileState, ...]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from exporter.artifacts.manifest import CLIP_SIZE, TWO_FILES, WITH_PREPROCESS
+from exporter.artifacts.manifest import CLIP_SIZE, MIN_TOP1, PRECISION, TWO_FILES, WEIGHT_DTYPE, WITH_PREPROCESS
 from exporter.errors import BadInputError, UsageError
+from exporter.types import COMPUTE_PRECISIONS
 from models.architectures import parse_settings
 from models.class_names.reading import check_names
 from models.errors import count
@@ -31,8 +32,18 @@ def find_fault(manifest: Manifest) -> str | None:
     several = manifest.format in TWO_FILES or manifest.options.get("external_data") is True
     if manifest.files and several != (len(manifest.files) > 1):
         return f"{count(len(manifest.files), 'file')} of an artifact of {'several files' if several else 'one file'}"
-    fault = _crop_fault(manifest) or _names_fault(manifest) or _tensors_fault(manifest)
+    fault = _precision_fault(manifest) or _crop_fault(manifest) or _names_fault(manifest) or _tensors_fault(manifest)
     return fault or (_contradiction(manifest) if network.architecture else None)
+
+
+def _precision_fault(manifest: Manifest) -> str | None:
+    """Return an option that decides the tolerance and has a value that no export writes."""
+    for option in (PRECISION, WEIGHT_DTYPE):
+        stated = manifest.options.get(option, "fp32")
+        if stated not in COMPUTE_PRECISIONS:
+            return f"{option} {stated!r}"
+    least = manifest.min_top1
+    return None if least is None or 0 <= least <= 1 else f"{MIN_TOP1} {least:g}"
 
 
 def _crop_fault(manifest: Manifest) -> str | None:

@@ -28,6 +28,9 @@ QUANTISED = ("quantize", "integer", "qlinear", "nbits", "qattention", "qgemm")
 """Parts of the lower-case names of operators that compute with integers instead of floats, in ONNX's
 domains and onnxruntime's."""
 
+STORES_ONLY = ("dequantize", "nbits", "blockquantized")
+"""Parts of those of them that read weights in integers and compute in floats."""
+
 HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 WIDE = (TensorProto.FLOAT, TensorProto.DOUBLE)
 BYTES = (TensorProto.INT8, TensorProto.UINT8)
@@ -58,6 +61,33 @@ def detect_precision(path: Path, exact: frozenset[str] = frozenset()) -> Precisi
         return "int8"
     if _has_scaled_bytes(nodes, weights):
         return "int8"
+    return _lowest_float(model, nodes, weights)
+
+
+def detect_computed_precision(path: Path) -> Precision:
+    """Return the lowest precision that a model computes in: weights do not count that are only stored in fewer bits.
+
+    Such weights are cast to float32, or dequantised, before anything is computed with them.
+
+    Raises:
+        ArtifactError: unreadable, or not ONNX.
+    """
+    model = load_without_weights(path)
+    nodes = needed_nodes(model)
+    if any(_is_quantised(node) and not _has_word(node, STORES_ONLY) for node in nodes):
+        return "int8"
+    widened, read = _widened(model, nodes, path), {name for node in nodes for name in node.input}
+    weights = [
+        tensor
+        for graph in all_graphs(model.graph)
+        for tensor in graph.initializer
+        if tensor.name in read and tensor.name not in widened
+    ]
+    return _lowest_float(model, [node for node in nodes if not {*node.output} & widened.keys()], weights)
+
+
+def _lowest_float(model: ModelProto, nodes: Sequence[NodeProto], weights: Sequence[TensorProto]) -> Precision:
+    """Return the lowest floating-point type of matrices, casts, inputs and outputs."""
     constants = [
         attribute.t for node in nodes for attribute in node.attribute if attribute.type == AttributeProto.TENSOR
     ]
@@ -127,7 +157,11 @@ def _remove(exact: frozenset[str], model: ModelProto, nodes: list[NodeProto], pa
 
 
 def _is_quantised(node: NodeProto) -> bool:
-    return any(word in node.op_type.lower() for word in QUANTISED)
+    return _has_word(node, QUANTISED)
+
+
+def _has_word(node: NodeProto, words: Sequence[str]) -> bool:
+    return any(word in node.op_type.lower() for word in words)
 
 
 def _has_scaled_bytes(nodes: Sequence[NodeProto], weights: Sequence[TensorProto]) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from exporter.artifacts.manifest import PRECISION, WEIGHT_DTYPE, Manifest
 from exporter.formats.openvino_model import HINT_OPTION
-from exporter.onnx_io.precision import detect_precision
+from exporter.onnx_io.precision import detect_computed_precision, detect_precision
 from exporter.openvino_ir import BFLOAT16, read_ir
 from exporter.results import Precision
 from exporter.types import ComputePrecision, FormatName
@@ -35,14 +35,36 @@ def stated_precision(manifest: Manifest | None) -> Precision | None:
     return found[0] if found else "float32"
 
 
-def computed_precision(manifest: Manifest | None) -> Precision | None:
+def held_precision(path: Path, format_name: FormatName, manifest: Manifest | None) -> Precision | None:
+    """Return what an artifact is compared as, unless the file is finer: as stated, if the file allows it.
+
+    Where float32 is stated, or nothing, fewer bits may only be those that weights are stored in. A file that computes
+    in fewer is compared as float32: otherwise it would avoid the accuracy that its own precision is held to.
+
+    Raises:
+        ArtifactError: the file cannot be read.
+    """
+    stated = stated_precision(manifest)
+    if manifest is None or manifest.precision != "fp32" or stated in FULL_PRECISION:
+        return stated
+    if format_name == "onnx":
+        return stated if detect_computed_precision(path) in FULL_PRECISION else "float32"
+    if format_name == "openvino":  # int8 is never only how weights are stored there
+        return "float32" if read_ir(path).precision == "int8" else stated
+    return "float32"  # the other formats store weights in what they compute in
+
+
+def computed_precision(path: Path, format_name: FormatName, manifest: Manifest | None) -> Precision | None:
     """Return what a manifest states that an artifact computes in, whatever its weights are stored in.
 
     A file that states float32 with weights in int8 may have none that are large enough to be stored so: None then.
+
+    Raises:
+        ArtifactError: the file cannot be read.
     """
-    stated = stated_precision(manifest)
+    held = held_precision(path, format_name, manifest)
     reduced = manifest is not None and manifest.precision != "fp32"
-    return stated if reduced or stated in FULL_PRECISION else None
+    return held if reduced or held in FULL_PRECISION else None
 
 
 def finer_precision(stated: Precision | None, found: Precision) -> Precision:
@@ -66,13 +88,13 @@ def find_contradiction(path: Path, format_name: FormatName, manifest: Manifest |
     Raises:
         ArtifactError: the file cannot be read.
     """
-    stated = computed_precision(manifest)
+    if format_name not in ("onnx", "openvino"):
+        return None
+    stated = computed_precision(path, format_name, manifest)
     if manifest is None or stated is None:
         return None
     if format_name == "onnx":
         return describe_contradiction(stated, detect_precision(path))
-    if format_name == "openvino":
-        found = read_ir(path).precision
-        hinted = manifest.options.get(HINT_OPTION) == BFLOAT16 and found != "int8"
-        return describe_contradiction(stated, "bfloat16" if hinted else found)
-    return None
+    found = read_ir(path).precision
+    hinted = manifest.options.get(HINT_OPTION) == BFLOAT16 and found != "int8"
+    return describe_contradiction(stated, "bfloat16" if hinted else found)

@@ -13,7 +13,7 @@ from exporter.engines.pytorch import PyTorchRuntime
 from exporter.engines.torchscript import require_device
 from exporter.formats import runtime_options
 from exporter.onnx_io.precision import detect_precision
-from exporter.parity.claims import computed_precision, stated_precision
+from exporter.parity.claims import computed_precision, held_precision
 from exporter.parity.execution import IOMapping, RunSpec
 from exporter.parity.held_out import make_bound
 from exporter.parity.io_mapping import map_by_manifest, map_by_name, map_by_network
@@ -143,7 +143,7 @@ def _make_spec(
         settings,
         map_io,
         unsupported,
-        stated_precision(artifact.manifest),
+        held_precision(artifact.path, artifact.format, artifact.manifest),
         make_bound(artifact, options),
-        computed_precision(artifact.manifest),
+        computed_precision(artifact.path, artifact.format, artifact.manifest),
     )

@@ -99,6 +99,32 @@ def test_a_small_file_is_a_file_and_small(kind: str, message: str, tmp_path: Pat
         read_small_file(path, "list", 8, CheckpointError)
 
 
+@pytest.mark.parametrize(("other", "message"), [("pipe", "not a file"), ("large", "9 bytes: too large for a list")])
+def test_what_takes_the_place_of_a_small_file_is_neither_waited_for_nor_read_whole(
+    other: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "names"
+    path.write_bytes(b"12345678")
+
+    def exchange(*_: object) -> int:
+        path.unlink()
+        if other == "pipe":
+            os.mkfifo(path)
+        else:
+            path.write_bytes(b"123456789")
+        return 8
+
+    monkeypatch.setattr(paths, "require_file", exchange)
+    with pytest.raises(CheckpointError, match=message):
+        read_small_file(path, "list", 8, CheckpointError)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc")
+def test_a_file_that_holds_more_than_its_size_says_is_too_large() -> None:
+    with pytest.raises(CheckpointError, match="too large"):
+        read_small_file(Path("/proc/self/maps"), "list", 8, CheckpointError)
+
+
 def test_a_small_file_is_read_whole(tmp_path: Path) -> None:
     (tmp_path / "names").write_bytes(b"12345678")
     assert read_small_file(tmp_path / "names", "list", 8, CheckpointError) == b"12345678"

@@ -96,6 +96,10 @@ def test_json_round_trip(manifest: Manifest, pair: tuple[Signature, C3DConfig]) 
             replace(MANIFEST, options={"external_data": True}, files=(FileEntry("a", 1, "b"),)).to_json(),
             "1 file of an artifact of several files",
         ),
+        (replace(MANIFEST, options={"precision": "fp8"}).to_json(), "precision 'fp8'"),
+        (replace(MANIFEST, options={"precision": None}).to_json(), "precision None"),
+        (replace(MANIFEST, options={"weight_dtype": "FP32"}).to_json(), "weight_dtype 'FP32'"),
+        (replace(MANIFEST, options={"min_top1": -5}).to_json(), "min_top1 -5"),
         (replace(MANIFEST, tensors={"w": "A" * 64}).to_json(), "tensors: 'w' has no SHA-256"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from helpers import small_models
 from onnx import TensorProto, helper
 
-from exporter.onnx_io.precision import detect_precision
+from exporter.onnx_io.precision import detect_computed_precision, detect_precision
 
 value = helper.make_tensor_value_info
 FLOAT, DOUBLE, HALF, BFLOAT = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16
@@ -55,6 +55,8 @@ def test_quantised_operators_are_int8(operator: str, tmp_path: Path) -> None:
     graph = helper.make_graph([node], "g", [value("x", FLOAT, [2])], [value("y", FLOAT, [2])], [])
     onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
     assert detect_precision(tmp_path / "m.onnx") == "int8"
+    stored_only = operator == "DequantizeLinear"
+    assert detect_computed_precision(tmp_path / "m.onnx") == ("float32" if stored_only else "int8")
     graph.output[0].name = "x"  # the operator is left without a purpose
     onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
     assert detect_precision(tmp_path / "m.onnx") == "float32"
@@ -86,3 +88,35 @@ def test_bytes_with_a_scale_are_int8(shape: tuple[int, ...], operator: str, name
     weights = {"w": np.ones(shape, np.int8), "scale": np.ones(2, np.float32)}
     ports = [value("x", FLOAT, [2, 2])], [value("y", FLOAT, [2, 2])]
     assert detect_precision(small_models.save(tmp_path / "m.onnx", nodes, *ports, weights)) == name
+
+
+@pytest.mark.parametrize(
+    ("weight", "to", "arithmetic", "name"),
+    [
+        (np.float16, FLOAT, FLOAT, "float32"),
+        (np.float16, DOUBLE, DOUBLE, "float64"),
+        (np.float32, HALF, HALF, "float16"),
+        (np.float16, HALF, HALF, "float16"),
+        (np.float32, BFLOAT, BFLOAT, "bfloat16"),
+    ],
+)
+def test_what_a_model_computes_in_is_not_what_its_weights_are_stored_in(
+    weight: type[np.floating[Any]], to: int, arithmetic: int, name: str, tmp_path: Path
+) -> None:
+    nodes = [helper.make_node("Cast", ["w"], ["v"], to=to), helper.make_node("MatMul", ["x", "v"], ["y"])]
+    ports = [value("x", arithmetic, [2, 2])], [value("y", arithmetic, [2, 2])]
+    path = small_models.save(tmp_path / "m.onnx", nodes, *ports, {"w": np.ones((2, 2), weight)})
+    assert detect_computed_precision(path) == name
+
+
+def test_weights_in_int8_beside_float16_arithmetic_do_not_hide_it(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w", "scale"], ["v"]),
+        helper.make_node("Cast", ["x"], ["h"], to=HALF),
+        helper.make_node("Cast", ["h"], ["f"], to=FLOAT),
+        helper.make_node("MatMul", ["f", "v"], ["y"]),
+    ]
+    weights = {"w": np.ones((2, 2), np.int8), "scale": np.array(1, np.float32)}
+    ports = [value("x", FLOAT, [2, 2])], [value("y", FLOAT, [2, 2])]
+    path = small_models.save(tmp_path / "m.onnx", nodes, *ports, weights)
+    assert (detect_precision(path), detect_computed_precision(path)) == ("int8", "float16")

@@ -18,7 +18,7 @@ from exporter.parity.claims import describe_contradiction, finer_precision
 from exporter.passes import compress_weights
 from exporter.requests import ExportRequest
 from exporter.results import ParityReport, Precision
-from exporter.types import OptimizeOptions, ParityOptions
+from exporter.types import ComputePrecision, OptimizeOptions, ParityOptions, PrecisionOptions
 from exporter.workflows.export import export
 from exporter.workflows.inspect import inspect
 from exporter.workflows.verify import verify_parity
@@ -41,8 +41,9 @@ def int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return write(tmp_path_factory.mktemp("int8"), OptimizeOptions(weight_dtype="int8"))
 
 
-def write(folder: Path, optimize: OptimizeOptions) -> Path:
-    request = ExportRequest(("onnx",), model=MODEL, optimize=optimize, output_dir=folder, verify=False)
+def write(folder: Path, optimize: OptimizeOptions, compute: ComputePrecision = "fp32") -> Path:
+    precision = PrecisionOptions(compute)
+    request = ExportRequest(("onnx",), MODEL, optimize=optimize, precision=precision, output_dir=folder, verify=False)
     return export(request).artifacts[0].path
 
 
@@ -86,6 +87,24 @@ def test_an_int8_file_that_states_float32_fails_as_float32(int8: Path, tmp_path:
     report = verify(forge(int8, tmp_path, "fp32"))
     assert not report.passed
     assert any("states float32, but the file is int8" in note for note in report.notes)
+
+
+def test_a_file_that_computes_in_float16_is_none_that_only_stores_its_weights_so(tmp_path: Path) -> None:
+    """Of float32 arithmetic with weights in float16, 45 dB are required; of float16 arithmetic 60."""
+    float16, forged = tmp_path / "float16", tmp_path / "forged"
+    forged.mkdir()
+    path = forge(write(float16, OptimizeOptions(), "fp16"), forged, "fp32", weights="fp16")
+    report = verify(path)
+    assert not report.passed
+    assert any("states float32, but the file is float16" in note for note in report.notes)
+    assert "states float32, but the file is float16" in inspect(path).facts["contradiction"]
+
+
+def test_weights_in_float16_of_float32_arithmetic_contradict_nothing(tmp_path: Path) -> None:
+    with patch.object(compress_weights, "MIN_ELEMENTS", 64):
+        path = write(tmp_path, OptimizeOptions(weight_dtype="fp16"))
+    assert "contradiction" not in inspect(path).facts
+    assert verify(path).tolerance.startswith("float16")
 
 
 def test_weights_too_small_to_be_stored_in_fewer_bits_contradict_nothing(tmp_path: Path) -> None:
