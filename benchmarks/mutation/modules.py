@@ -21,7 +21,7 @@ PICKLE_READING = (
 )
 PUBLISHING = (f"{ARTIFACTS}/test_publication.py", f"{ARTIFACTS}/test_store.py", f"{ARTIFACTS}/test_full_disks.py")
 LOADING = (f"{ARTIFACTS}/test_files.py", f"{ARTIFACTS}/test_loading.py")
-MANIFESTS = (f"{ARTIFACTS}/test_manifest.py",)
+MANIFESTS = (f"{ARTIFACTS}/test_manifest.py", f"{ARTIFACTS}/test_manifest_v1.py")
 PARITY = "tests/exporter/parity"
 INPUT_ROLES = (f"{PARITY}/input_roles/test_roles.py", f"{PARITY}/input_roles/test_image_sizes.py")
 ONNX_IO = "tests/exporter/onnx_io"

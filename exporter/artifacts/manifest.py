@@ -152,18 +152,23 @@ class Manifest:
 
     @staticmethod
     def from_json(text: str | bytes, where: str = "manifest") -> Manifest:
-        """Parse a manifest of this version.
+        """Parse a manifest of this version, or of version 1.
 
         Raises:
             ArtifactError: not JSON, or fields missing or of the wrong type; the message names the field.
         """
         try:
             version = msgspec.json.decode(text, type=_Versioned).version
-            if version != MANIFEST_VERSION:
+            if version not in (1, MANIFEST_VERSION):
                 raise ArtifactError(
-                    f"{where}: manifest version {version}; this release reads version {MANIFEST_VERSION}"
+                    f"{where}: manifest version {version}; this release reads versions 1 and {MANIFEST_VERSION}"
                 )
-            manifest = msgspec.json.decode(text, type=Manifest)
+            if version == 1:
+                from exporter.artifacts.manifest_v1 import upgrade
+
+                manifest = msgspec.convert(upgrade(msgspec.json.decode(text)), type=Manifest)
+            else:
+                manifest = msgspec.json.decode(text, type=Manifest)
         except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
             raise ArtifactError(f"{where}: not a manifest of this tool: {error}") from error
         from exporter.artifacts.manifest_rules import find_fault

@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 from click.exceptions import NoArgsIsHelpError
 
+from exporter.cli.renamed import explain_renaming
 from exporter.errors import C3DExportError, CheckFailedError, LimitError, OutOfMemoryError, OutputError, UsageError
 from exporter.isolation.signals import SIGNALS, is_handled, signal_name
 from exporter.isolation.streams import accept_any_text, silence, user_stderr, user_stdout
@@ -58,7 +59,8 @@ def run(command: click.Command, name: str) -> NoReturn:
         result = command.main(arguments, prog_name=name, standalone_mode=False)
         code = result if isinstance(result, int) else 0
         user_stdout().flush()
-    except click.ClickException as usage:
+    except click.ClickException as error:
+        usage = explain_renaming(error)
         if isinstance(usage, NoArgsIsHelpError):
             usage.show()
             finish()

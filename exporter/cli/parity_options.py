@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from exporter.cli.options import PATH, combine, given_input_options, seed_option
+from exporter.cli.renamed import RENAMED_INPUT_TYPES
 from exporter.engines import engine_names
 from exporter.types import DEVICES, QUICK, EngineReference
 
@@ -17,7 +18,11 @@ def parse_input_types(value: str) -> tuple[str, ...] | None:
         return None
     if value == "quick":
         return QUICK
-    return tuple(part.strip() for part in value.split(","))
+    names = tuple(part.strip() for part in value.split(","))
+    for name in names:
+        if name in RENAMED_INPUT_TYPES:
+            raise click.BadParameter(f"{name!r} was renamed; use {RENAMED_INPUT_TYPES[name]!r}")
+    return names
 
 
 def parse_reference(value: str) -> EngineReference | Path | None:

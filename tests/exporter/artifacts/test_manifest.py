@@ -85,7 +85,7 @@ def test_json_round_trip(manifest: Manifest, pair: tuple[Signature, C3DConfig]) 
         (MANIFEST.to_json().replace('"parameters": 1', '"parameters": "x"'), r"\$.network.parameters"),
         (
             MANIFEST.to_json().replace('"version": 2', '"version": 3'),
-            "manifest version 3; this release reads version 2",
+            "manifest version 3; this release reads versions 1 and 2",
         ),
         ("[" * 100_000, "not a manifest"),
         (MANIFEST.to_json().replace('"num_classes": 101', '"num_classes": 0'), "no output logits"),

@@ -1,0 +1,28 @@
+"""Names of earlier versions: using one is an error that states the new name."""
+
+import click
+
+RENAMED_OPTIONS = {
+    "--growth": "--max-growth",
+    "--peer-python": "--engine-python",
+    "--peers": "--engines",
+    "--plain": "--engine-model",
+    "--prefer": "--optimize-for",
+    "--runtime": "--engine",
+    "--tune": "--autotune",
+    "--weights-as": "--weight-dtype",
+}
+RENAMED_COMMANDS = {"checkpoints": "layouts"}
+RENAMED_INPUT_TYPES = {"bright pixel": "impulse"}
+
+
+def explain_renaming(error: click.ClickException) -> click.ClickException:
+    """Return a usage error that states the new name of an option or command, and any other error unchanged."""
+    if isinstance(error, click.NoSuchOption):
+        old, new = error.option_name, RENAMED_OPTIONS.get(error.option_name)
+        known = [name for option in error.ctx.command.params for name in option.opts] if error.ctx else []
+        if new in known:
+            return click.UsageError(f"option {old} was renamed; use {new}", error.ctx)
+    if isinstance(error, click.NoSuchCommand) and (new := RENAMED_COMMANDS.get(error.command_name)):
+        return click.UsageError(f"command {error.command_name} was renamed; use {new}", error.ctx)
+    return error

@@ -1,0 +1,36 @@
+"""Names of earlier versions end with an error that states the new name."""
+
+from pathlib import Path
+
+import pytest
+from helpers.run import call
+
+RENAMED = {
+    "--tune on export": (["c3d-export", "--format", "onnx", "--tune"], "--autotune"),
+    "--tune on optimize": (["c3d-export", "optimize", "m.onnx", "--tune"], "--autotune"),
+    "--prefer": (["c3d-export", "--format", "onnx", "--prefer", "load"], "--optimize-for"),
+    "--weights-as": (["c3d-export", "--format", "onnx", "--weights-as", "fp16"], "--weight-dtype"),
+    "--peers": (["c3d-export", "bench", "m.onnx", "--peers"], "--engines"),
+    "--peer-python": (["c3d-export", "bench", "m.onnx", "--peer-python", "mnn=python"], "--engine-python"),
+    "--plain": (["c3d-export", "bench", "m.onnx", "--plain", "p.onnx"], "--engine-model"),
+    "--runtime": (["verify", "parity", "--runtime", "onnxruntime"], "--engine"),
+    "--growth": (["verify", "parity", "--growth=3"], "--max-growth"),
+    "checkpoints": (["c3d-export", "checkpoints"], "layouts"),
+    "bright pixel": (["verify", "parity", "--inputs", "random,bright pixel"], "'impulse'"),
+}
+
+
+@pytest.mark.parametrize("case", RENAMED)
+def test_the_error_states_the_new_name(case: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (command, *arguments), new = RENAMED[case]
+    done = call(command, *arguments, cwd=tmp_path, capture=capfd)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"was renamed; use {new}\n" in done.stderr
+
+
+def test_a_command_that_never_had_the_option_suggests_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    done = call("c3d-export", "layouts", "--tune", cwd=tmp_path, capture=capfd)
+    assert done.returncode == 2
+    assert "renamed" not in done.stderr
