@@ -8,6 +8,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -139,17 +140,30 @@ class OnnxRuntime(OnnxFileRuntime):
 
     @property
     def signature(self) -> Signature:
-        """Return the session's inputs and outputs."""
+        """Return the session's inputs and outputs; an output's sizes are those that the file states.
+
+        onnxruntime replaces them by what onnx infers, which for some pools is wrong (`exporter.onnx_io.ceil_pools`).
+        """
         from exporter.onnx_io.dtypes import numpy_name
-        from exporter.onnx_io.signature import free_size
+        from exporter.onnx_io.signature import free_size, read_signature
 
         def spec(node: Any) -> TensorSpec:
             dtype = re.sub(r"tensor\((\w+)\)", lambda found: numpy_name(found[1]), node.type)
             return TensorSpec(node.name, dtype, tuple(map(free_size, node.shape)))
 
+        stated = {value.name: value.shape for value in read_signature(self.path).outputs}
+
+        def output(node: Any) -> TensorSpec:
+            found = spec(node)
+            shape = stated.get(found.name, ())
+            if len(shape) != len(found.shape):
+                return found
+            sizes = zip(shape, found.shape, strict=True)
+            return replace(found, shape=tuple(size if isinstance(size, int) else own for size, own in sizes))
+
         return Signature(
             tuple(spec(node) for node in self.session.get_inputs()),
-            tuple(spec(node) for node in self.session.get_outputs()),
+            tuple(output(node) for node in self.session.get_outputs()),
         )
 
     @property

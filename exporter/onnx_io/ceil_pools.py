@@ -23,6 +23,11 @@ RIGHT_SINCE = 22
 """The first opset for which onnx leaves the window out."""
 
 
+def has_ceil_pools(model: ir.Model) -> bool:
+    """Return whether onnx may infer the size of a pool wrongly."""
+    return bool(_find_pools(model))
+
+
 @contextlib.contextmanager
 def explicit_ceil_pools(model: ir.Model) -> Generator[None]:
     """Give pools that onnx infers wrongly, of known input sizes, other attributes; restore them after the block.

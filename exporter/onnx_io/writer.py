@@ -18,6 +18,8 @@ import onnx_ir as ir
 
 from exporter.errors import C3DExportError, UsageError
 from exporter.isolation.worker import native_call
+from exporter.onnx_io.ceil_pools import has_ceil_pools
+from exporter.onnx_io.check import find_fault
 from exporter.onnx_io.load import (
     GRAPH_INITIALIZER,
     INLINE_BELOW,
@@ -66,23 +68,27 @@ def write_onnx(
     if external_data:
         data, ranges = _write_data(weights, folder, name)
         _write_message(_with_external_data(model, data.name, ranges), path)
-        _check(path, full_check)
+        _check(path, model, full_check)
         return path, data
     ranges = _write_inline(model, weights, path)
     # the same graph, whose weights are references into `path`: the checker needs a hundredth of the memory for it
     checked = folder / ".check.onnx"  # no artifact's name begins with a dot
     _write_message(_with_external_data(model, name, ranges), checked)
-    _check(checked, full_check)
+    _check(checked, model, full_check)
     checked.unlink()
     return (path,)
 
 
-def _check(path: Path, full_check: bool) -> None:
+def _check(path: Path, model: ir.Model, full_check: bool) -> None:
+    """Run onnx's checker on a written file; sizes that onnx infers wrongly are checked on the model in memory."""
+    in_memory = full_check and has_ceil_pools(model)
     try:
         with native_call("onnx's checker", path):
-            onnx.checker.check_model(str(path), full_check=full_check)
+            onnx.checker.check_model(str(path), full_check=full_check and not in_memory)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise C3DExportError(f"onnx's checker rejects the written model: {first_line(error)}") from error
+    if in_memory and (fault := find_fault(model)):
+        raise C3DExportError(f"onnx's checker rejects the written model: {fault}")
 
 
 @contextlib.contextmanager

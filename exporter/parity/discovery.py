@@ -19,7 +19,7 @@ from exporter.parity.execution import require_repeatable
 from exporter.parity.feeds import cast_feeds
 from exporter.parity.input_plan import InputPlan, make_plans
 from exporter.parity.input_roles import find_roles
-from exporter.parity.input_set import BATCH_SIZES, InputSet
+from exporter.parity.input_set import BATCH_SIZES, InputBatch, InputSet
 from exporter.parity.input_types import is_float
 from exporter.parity.inputs import draw_inputs
 from exporter.parity.sources import FileSource
@@ -45,7 +45,12 @@ MAX_CHANGED = 0.01
 
 
 def find_inputs(
-    source: FileSource, signature: Signature, options: ParityOptions, progress: Progress = no_progress
+    source: FileSource,
+    signature: Signature,
+    options: ParityOptions,
+    progress: Progress = no_progress,
+    *,
+    batched: bool = True,
 ) -> InputSet:
     """Return inputs for a model file, batched where its float32 baseline shows that the first axis is the batch.
 
@@ -54,6 +59,7 @@ def find_inputs(
         signature: its inputs and outputs.
         options: the user's shapes, values and arrays; seed, samples and input types.
         progress: called at each step.
+        batched: False where it is known that items influence each other.
 
     Raises:
         UsageError: options that do not fit, or no inputs on which the model runs.
@@ -64,7 +70,7 @@ def find_inputs(
     with source.open("float32") as runtime:
         require_repeatable(runtime)
         progress(f"trying inputs of {source.path.name}")
-        if may_be_batched(signature, options.inputs, roles):
+        if batched and may_be_batched(signature, options.inputs, roles):
             varied = replace(_varied(signature, options), inputs=replace(options.inputs, arrays=()))
             for tried in (varied, options):  # the user's arrays, where nothing that is drawn is accepted
                 plans = make_plans(signature, tried.inputs, roles, batched=True)
@@ -155,6 +161,29 @@ def _is_batched(runtime: Runtime, inputs: InputSet) -> bool:
     except CheckFailedError:
         return False
     return True
+
+
+def items_interact(source: FileSource, inputs: InputSet, batches: Iterable[InputBatch]) -> bool:
+    """Return whether an item of one of these batches changes with the others, in the float32 baseline.
+
+    A condition on the whole batch (`If`) shows only on inputs that decide it otherwise than their batch does, which
+    those of `find_inputs` need not be.
+    """
+    with source.open("float32") as runtime:
+        specs = runtime.signature.inputs
+
+        def run(rows: Sequence[int]) -> Mapping[str, Any]:
+            return runtime.run(cast_feeds(specs, inputs.select(rows)))
+
+        size = runtime.signature.batch
+        for batch in batches:
+            try:
+                together, alone = run(batch.rows), [run(inputs.fill(row, size)) for row in batch.rows]
+            except CheckFailedError:
+                continue
+            if not _same_items(together, alone, size or 1):
+                return True
+    return False
 
 
 def _same_items(together: Mapping[str, Any], alone: Sequence[Mapping[str, Any]], size: int) -> bool:

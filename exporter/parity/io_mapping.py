@@ -101,7 +101,7 @@ def _pair(
         if value.name in named and value.name not in partners and value.name not in partners.values():
             partners[value.name] = value.name
     rest = iter([value for value in found if value.name not in partners.values()])
-    return [(value, named[partners[value.name]] if value.name in partners else next(rest)) for value in wanted]
+    return [(value, named[partners[value.name]] if value.name in partners else next(rest, None)) for value in wanted]
 
 
 def _can_be_paired(wanted: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...]) -> bool:

@@ -149,6 +149,7 @@ def _run_guarded(
     step: GraphPass, model: ir.Model, full: bool, opens: Callable[[ir.Model], str | None] | None
 ) -> tuple[bool, str | None]:
     """Run a pass; return whether it changed the model, and why the result cannot be used, or None."""
+    outputs = [value.name for value in model.graph.outputs]
     try:
         modified = step(model).modified
     except UsageError:
@@ -157,6 +158,8 @@ def _run_guarded(
         if is_out_of_memory(error):
             raise
         return True, f"it failed: {first_line(error)}"
+    if [value.name for value in model.graph.outputs] != outputs:
+        return True, "it renamed an output of the graph"
     if not modified:
         return False, None
     fault = find_fault(model, full=full)

@@ -12,7 +12,6 @@ from collections.abc import Generator
 import onnx_ir as ir
 from onnx_ir.passes.common import (
     CommonSubexpressionEliminationPass,
-    IdentityEliminationPass,
     LiftConstantsToInitializersPass,
     RemoveUnusedFunctionsPass,
     RemoveUnusedNodesPass,
@@ -127,9 +126,8 @@ class RemoveNoOps(GraphPass):
             identity.outputs[0].name = node.outputs[0].name
             identity.outputs[0].shape, identity.outputs[0].type = node.outputs[0].shape, node.outputs[0].type
             model.graph.remove(node, safe=True)
-        before = len(list(model.graph.all_nodes()))
-        IdentityEliminationPass()(model)
-        return bool(dropped) or len(list(model.graph.all_nodes())) != before
+        removed = [_remove_identity(node) for node in find_nodes(model, "Identity")]
+        return bool(dropped) or any(removed)
 
     def _is_identity(self, node: ir.Node) -> bool:
         """Return whether a Dropout is the identity: by its attribute up to opset 11, by its third input later."""
@@ -145,6 +143,26 @@ class RemoveNoOps(GraphPass):
             self.decide(node, "left", "it drops: training mode is on, or decided at run time")
             return False
         return True
+
+
+def _remove_identity(node: ir.Node) -> bool:
+    """Remove an Identity, and return whether it was; one between two names of the graph's signature has to stay.
+
+    onnx_ir's pass gives both outputs one name where it copies an output to another.
+    """
+    source, result = node.inputs[0], node.outputs[0]
+    if source is None:
+        return False
+    renamed = result.is_graph_output()
+    if renamed and (source.is_graph_output() or source.is_graph_input() or source.is_initializer()):
+        return False
+    source.shape, source.type = source.shape or result.shape, source.type or result.type
+    ir.convenience.replace_all_uses_with(result, source, replace_graph_outputs=True)
+    name = result.name
+    node.graph.remove(node, safe=True)  # pyright: ignore[reportOptionalMemberAccess] - it is in one
+    if renamed:
+        source.name = name
+    return True
 
 
 def _pads_nothing(node: ir.Node) -> bool:

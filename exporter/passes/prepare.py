@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from exporter.errors import UsageError
 from exporter.onnx_io.opset import min_ir_version, raise_opset
-from exporter.passes.base import GraphPass, get_opset
+from exporter.passes.base import GraphPass, find_nodes, get_opset
 from exporter.passes.decisions import RAISE_OPSET, UNCHANGED, Decision, Refusal
 from exporter.passes.shapes import infer_shapes
 
@@ -130,6 +130,9 @@ class RaiseOpset(GraphPass):
         opset = get_opset(model)
         if not 0 < opset < PASSES_OPSET:
             return False
+        for node in find_nodes(model, "Pad"):  # a value that the mode does not use, which onnx's converter leaves there
+            if node.attributes.get_string("mode", "constant") != "constant":
+                node.attributes.pop("value", None)
         why = raise_opset(model, PASSES_OPSET)
         if why is None:
             self.decisions.append(

@@ -12,7 +12,7 @@ from exporter.errors import CheckFailedError, Refuse, UsageError
 from exporter.isolation.worker import expect_work
 from exporter.parity.batch_axis import may_be_batched
 from exporter.parity.cost import VerificationCost, estimate_verification, require_memory
-from exporter.parity.discovery import find_inputs
+from exporter.parity.discovery import find_inputs, items_interact
 from exporter.parity.feeds import cast_feeds
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_plan import make_plans
@@ -46,7 +46,10 @@ def verify_against_file(
     `refuse` as in `verify_parity`.
     """
     try:
-        return _verify_against_file(artifacts, other, options, progress, refuse)
+        reports, interact = _verify_against_file(artifacts, other, options, progress, refuse)
+        if interact:
+            reports, _ = _verify_against_file(artifacts, other, options, progress, refuse, batched=False)
+        return reports
     except (CheckFailedError, UsageError):
         for artifact in (other, *artifacts):
             if artifact.format == "onnx":
@@ -60,7 +63,13 @@ def _verify_against_file(
     options: ParityOptions,
     progress: Progress,
     refuse: Refuse | None,
-) -> tuple[ParityReport, ...]:
+    *,
+    batched: bool = True,
+) -> tuple[tuple[ParityReport, ...], bool]:
+    """Return the reports, and whether they compare items as if a batch did not matter, which in the reference it does.
+
+    `batched` as in `find_inputs`.
+    """
     manifest = other.manifest
     signature = manifest and manifest.signature
     source = FileSource(other.path, other.format, signature, _feature_outputs(manifest), other.vouched)
@@ -68,7 +77,7 @@ def _verify_against_file(
     signature = read_full_signature(other, artifacts)
     if other.format == "onnx":
         _estimate_before_trying(other, signature, options)
-    inputs = make_file_inputs(other, source, signature, options, progress)
+    inputs = make_file_inputs(other, source, signature, options, progress, batched=batched)
     notes = (f"compared with {other.path.name}, SHA-256 {other.sha256[:16]}…", *inputs.notes)
     if other.format == "onnx":
         cost = estimate_verification(other.path, inputs, signature.batch, localize=options.localize)
@@ -80,7 +89,18 @@ def _verify_against_file(
     runs = [(make_file_run_spec(artifact, options, signature, source.widened), None) for artifact in artifacts]
     # a manifest is not needed here, so its absence is nothing to note
     artifacts = [replace(artifact, notes=()) if artifact.manifest is None else artifact for artifact in artifacts]
-    return run_and_evaluate(artifacts, runs, golden, options, progress, notes, refuse)
+    reports = run_and_evaluate(artifacts, runs, golden, options, progress, notes, refuse)
+    return reports, _items_interact(reports, golden, signature)
+
+
+def _items_interact(reports: Sequence[ParityReport], golden: GoldenOutputs, signature: Signature) -> bool:
+    """Return whether larger batches fail on which items influence each other in the reference itself."""
+    source, inputs = golden.source, golden.inputs
+    failed = {row.input for report in reports for row in report.comparisons if not row.passed}
+    batches = [batch for batch in inputs.batches(signature.batch) if len({*batch.rows}) > 1 and batch.name in failed]
+    return (
+        inputs.batched and bool(batches) and isinstance(source, FileSource) and items_interact(source, inputs, batches)
+    )
 
 
 def _estimate_before_trying(other: LoadedArtifact, signature: Signature, options: ParityOptions) -> None:
@@ -106,13 +126,22 @@ def _with_cost(progress: Progress, cost: VerificationCost) -> Progress:
 
 
 def make_file_inputs(
-    other: LoadedArtifact, source: FileSource, signature: Signature, options: ParityOptions, progress: Progress
+    other: LoadedArtifact,
+    source: FileSource,
+    signature: Signature,
+    options: ParityOptions,
+    progress: Progress,
+    *,
+    batched: bool = True,
 ) -> InputSet:
-    """Make the inputs on which a model file is compared: with frames, where its manifest says that it takes video."""
+    """Make the inputs on which a model file is compared: with frames, where its manifest says that it takes video.
+
+    `batched` as in `find_inputs`.
+    """
     if other.manifest is not None and other.manifest.preprocessing is not None:
         make = make_frame_inputs if other.manifest.with_preprocess else make_video_inputs
         return make(signature.inputs[0], other.manifest.preprocessing, options)
-    return find_inputs(source, signature, options, progress)
+    return find_inputs(source, signature, options, progress, batched=batched)
 
 
 def draw_feeds(other: LoadedArtifact, signature: Signature, options: ParityOptions) -> dict[str, NDArray[Any]]:

@@ -11,6 +11,7 @@ from helpers import small_models
 from helpers.graphs import graph, node
 from onnx import TensorProto, helper
 
+from exporter.errors import C3DExportError
 from exporter.onnx_io.reader import read_model
 from exporter.onnx_io.writer import write_onnx
 
@@ -44,3 +45,13 @@ def test_mapped_weights_do_not_stay_in_memory_once_they_are_written(tmp_path: Pa
         path, *_ = write_onnx(read, tmp_path / "out", "m.onnx", external_data=external)
         assert tensor.raw is None
         np.testing.assert_array_equal(onnx.numpy_helper.to_array(onnx.load(path).graph.initializer[0]), values)
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_a_size_that_onnx_infers_wrongly_is_checked_as_it_is(external: bool, tmp_path: Path) -> None:
+    pool = node("MaxPool", "x", "y", kernel_shape=[1], strides=[3], ceil_mode=1)  # onnx alone infers 3 windows
+    right = ir.from_proto(graph([pool], {"x": (1, 1, 5)}, {"y": (1, 1, 2)}, {}, 11))
+    assert write_onnx(right, tmp_path, "m.onnx", external_data=external)[0].is_file()
+    wrong = ir.from_proto(graph([pool], {"x": (1, 1, 5)}, {"y": (1, 1, 3)}, {}, 11))
+    with pytest.raises(C3DExportError, match="checker"):
+        write_onnx(wrong, tmp_path, "w.onnx", external_data=external)

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from helpers.graphs import node
-from helpers.parity import check, find
+from helpers.graphs import graph, node, save
+from helpers.parity import check, find, verify
 from helpers.small_models import Port, Shape, one_node, typed
 from onnx import TensorProto
 
@@ -54,6 +55,26 @@ def test_items_that_influence_each_other_are_compared_together(operator: str, si
     report = check(path)
     assert report.passed
     assert {row.batch for row in report.comparisons} == {1}
+
+
+def test_items_that_interact_on_some_inputs_only_are_compared_together(tmp_path: Path) -> None:
+    """A condition on the whole batch, which the inputs that confirm the batch decide alike."""
+    nodes = [
+        node("ReduceMax", "x", "m", keepdims=0),
+        node("Greater", "m limit", "c"),
+        node("Where", "c x minus", "y"),
+    ]
+    constants = {"limit": np.array(300, np.float32), "minus": np.array(-1, np.float32)}
+    path = save(tmp_path / "m.onnx", graph(nodes, {"x": (2, 4)}, {"y": (2, 4)}, constants))
+    assert find(path).batched  # random, uniform and saturated: none is above the limit
+    report = check(path)
+    assert report.passed
+    assert {row.batch for row in report.comparisons} == {1}
+    faulty = save(
+        tmp_path / "f.onnx",
+        graph(nodes, {"x": (2, 4)}, {"y": (2, 4)}, {**constants, "minus": np.array(-2, np.float32)}),
+    )
+    assert not verify(faulty, path).passed
 
 
 def test_an_index_that_happens_to_be_that_of_its_own_item_confirms_no_batch(tmp_path: Path) -> None:
@@ -159,3 +180,10 @@ def test_a_model_that_is_wrong_for_one_integer_fails(tmp_path: Path) -> None:
         )
         (report,) = verify_parity([wrong], ParityOptions(against=right))
         assert not report.passed
+
+
+def test_a_size_that_onnxruntime_infers_wrongly_is_the_one_that_the_file_states(tmp_path: Path) -> None:
+    pool = node("MaxPool", "x", "y", kernel_shape=[1], strides=[3], ceil_mode=1)
+    made = graph([pool], {"x": ("n", 1, 5)}, {"y": ("n", 1, 2)}, {}, 11)
+    onnx.save(made, tmp_path / "m.onnx")
+    assert check(tmp_path / "m.onnx").passed

@@ -113,3 +113,9 @@ def test_a_pair_that_no_mapping_mends_is_not_offered_one() -> None:
     with pytest.raises(ArtifactError) as refused:
         map_by_name(Path("m.onnx"), labels, logits)
     assert "--map" not in str(refused.value)
+
+
+def test_an_output_that_is_listed_twice_leaves_another_without_a_partner() -> None:
+    mine = signature([*THEIRS.inputs], [tensor("y", "n", 5), tensor("y", "n", 5)])
+    with pytest.raises(ArtifactError, match="does not fit"):
+        map_by_name(PATH, mine, THEIRS)

@@ -200,3 +200,23 @@ def test_a_model_that_fails_the_shape_check_before_is_not_judged_by_it_after() -
     model.graph.outputs[0].shape = ir.Shape([5, 25])  # the sizes of another model
     applied = run_passes(model, [Renames()])
     assert (applied.changed, applied.full_check) == (("renames",), False)
+
+
+class RenamesAnOutput(GraphPass):
+    """A pass that breaks the promise of all: the graph's outputs keep their names."""
+
+    name = "renames"
+    condition = reason = ""
+
+    def rewrite(self, model: ir.Model) -> bool:
+        """See `GraphPass`."""
+        model.graph.outputs[0].name = "z"
+        return True
+
+
+def test_a_pass_that_renames_an_output_is_undone() -> None:
+    model = ir.from_proto(graph([node("Relu", "x", "y")], {"x": ("n", 2)}, {"y": ("n", 2)}, {}))
+    done = run_passes(model, [RenamesAnOutput()])
+    assert [value.name for value in done.model.graph.outputs] == ["y"]
+    assert done.changed == ()
+    assert [row.action for row in done.decisions] == ["undone"]

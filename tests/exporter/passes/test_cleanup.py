@@ -160,6 +160,14 @@ def test_a_clean_graph_is_not_modified() -> None:
     assert not rewrite(RemoveDeadCode(), graph([node("Relu", "x", "y")], ROW, OUT, {})).modified
 
 
+@pytest.mark.parametrize("operator", ["Identity", "Dropout"])
+def test_an_output_that_is_a_copy_of_another_keeps_its_name(operator: str, tmp_path: Path) -> None:
+    nodes = [node("Tanh", "x", "t"), node(operator, "t", "c"), node("Relu", "t", "y")]
+    outputs = {"c": ("n", 6), "y": ("n", 6), "t": ("n", 6)}
+    done = check_pass(RemoveNoOps(), graph(nodes, ROW, outputs, {}), FEEDS, tmp_path, EXACT)
+    assert done.operators == ["Tanh", "Identity", "Relu"]
+
+
 def test_indices_stay_where_onnxruntime_refuses_the_pool_without_them(tmp_path: Path) -> None:
     pool = node("MaxPool", "x", "p i", kernel_shape=[1], strides=[4], auto_pad="SAME_UPPER")
     nodes = [pool, node("Relu", "p", "y"), node("Neg", "x", "unused")]

@@ -88,5 +88,17 @@ def test_what_the_converter_cannot_convert_keeps_its_opset_and_says_why() -> Non
     assert row.remedy
 
 
+def test_a_value_that_a_pad_does_not_use_keeps_no_opset() -> None:
+    model = graph(
+        [node("Pad", "x", "y", mode="reflect", pads=[0, 1, 0, 1], value=0.5)], {"x": (2, 3)}, {"y": (2, 5)}, {}, 9
+    )
+    done = run_passes(loaded(model), [RaiseOpset()])
+    assert done.changed == ("raise-opset",)
+    x = normal(2, 3)
+    assert np.array_equal(
+        run_onnxruntime(ir.to_proto(done.model), {"x": x})["y"], np.pad(x, ((0, 0), (1, 1)), "reflect")
+    )
+
+
 def test_a_new_opset_is_left() -> None:
     assert not RaiseOpset()(loaded(graph([node("Relu", "x", "y")], {"x": (1,)}, {"y": (1,)}, {}, 13))).modified
