@@ -7,15 +7,18 @@ defaults on the calibration clips, compiled with OpenVINO's own precision hint. 
 int8` and `--format onnx --precision int8 --target cpu`, each in the engine and with the settings that `bench` uses, in
 one process, one batch of one clip at a time. Signal to noise is the lowest of the logits on the held-out clips, against
 the network in float64. Times are the least of all rounds; ratios are medians over the rounds, with the lowest and the
-highest. Without `--weights` the weights are random.
+highest. With `--threads 1` times are processor time, which other programs disturb less. Without `--weights` the weights
+are random.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -69,28 +72,43 @@ def run_runtime(runtime: Runtime, name: str, output: str, clip: NDArray[Any]) ->
 
 
 def open_ours(
-    stack: ExitStack, model: BuildOptions, kind: tuple[FormatName, Target], options: PrecisionOptions, folder: Path
+    stack: ExitStack,
+    model: BuildOptions,
+    kind: tuple[FormatName, Target],
+    options: PrecisionOptions,
+    folder: Path,
+    threads: int,
 ) -> tuple[Run, str]:
-    """Export, load, and return a run and the layers that were raised."""
+    """Export, load, and return a run and the layers that were raised. What is measured here verifies the artifact."""
     name, target = kind
-    request = ExportRequest((name,), model, optimize=OptimizeOptions(target), precision=options, output_dir=folder)
+    request = ExportRequest(
+        (name,), model, optimize=OptimizeOptions(target), precision=options, output_dir=folder, verify=False
+    )
     (artifact,) = export(request).artifacts
     signature = artifact.manifest.signature
-    settings = runtime_options(load_artifact(artifact.path))
+    settings = replace(runtime_options(load_artifact(artifact.path)), threads=threads)
     runtime = stack.enter_context(find_engine(name).open(artifact.path, settings))
     run = partial(run_runtime, runtime, signature.inputs[0].name, signature.outputs[0].name)
     return run, ", ".join(artifact.manifest.raised_layers) or "none"
 
 
-def measure(runs: dict[str, Run], clips: CalibrationClips, exact: list[NDArray[Any]], rounds: int) -> list[str]:
+def measure(
+    runs: dict[str, Run], clips: CalibrationClips, exact: list[NDArray[Any]], rounds: int, threads: int
+) -> list[str]:
     """Return the rows of the table."""
     lowest: dict[str, float] = {}
     for name, run in runs.items():
         pairs = zip(clips.held_out, exact, strict=True)
         lowest[name] = min(snr_db(np.asarray(run(clip[np.newaxis])), golden) for clip, golden in pairs)
     one = clips.held_out[:1]
-    options = RoundOptions(rounds, rounds, warm_up=2)
-    times = time_interleaved({name: partial(run, one) for name, run in runs.items()}, options)
+    calls = {name: partial(run, one) for name, run in runs.items()}
+    if threads == 1:
+        times = {name: list[float]() for name in calls}
+        for _ in range(rounds):
+            for name, call in calls.items():
+                times[name].append(processor_time(call))
+    else:
+        times = time_interleaved(calls, RoundOptions(rounds, rounds, warm_up=2))
     rows: list[str] = []
     for name, seconds in times.items():
         ratios = [own / plain for own, plain in zip(seconds, times[PLAIN], strict=True)]
@@ -98,6 +116,13 @@ def measure(runs: dict[str, Run], clips: CalibrationClips, exact: list[NDArray[A
         spread = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         rows.append(f"| {name} | {lowest[name]:.1f} | {least} | {spread} |")
     return rows
+
+
+def processor_time(call: Callable[[], object]) -> float:
+    """Return the processor time of a call in seconds."""
+    started = time.process_time()
+    call()
+    return time.process_time() - started
 
 
 def main() -> None:
@@ -109,6 +134,7 @@ def main() -> None:
     parser.add_argument("--preprocess", default="jfzhang95", help="of random weights")
     parser.add_argument("--base-channels", type=int, default=BASE_CHANNELS, help="of random weights")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=available_cpus(), help="of each engine")
     given = parser.parse_args()
     options = BuildOptions(weights=given.weights)
     if given.weights is None:
@@ -121,13 +147,13 @@ def main() -> None:
     with TemporaryDirectory() as folder, ExitStack() as stack:
         plain = ExportRequest(("onnx",), options, output_dir=Path(folder) / "plain", verify=False)
         (artifact,) = export(plain).artifacts
-        runs: dict[str, Run] = {PLAIN: quantize_plain(artifact.path, clips.calibration, available_cpus())}
+        runs: dict[str, Run] = {PLAIN: quantize_plain(artifact.path, clips.calibration, given.threads)}
         raised: dict[str, str] = {}
         precision = PrecisionOptions("int8", calibration=calibration)
         for name, kind in OURS.items():
-            runs[name], raised[name] = open_ours(stack, options, kind, precision, Path(folder) / kind[0])
-        rows = measure(runs, clips, [row[output] for row in golden], given.rounds)
-    print(machine(), f"{available_cpus()} threads", model.title, clips.description, sep="; ")
+            runs[name], raised[name] = open_ours(stack, options, kind, precision, Path(folder) / kind[0], given.threads)
+        rows = measure(runs, clips, [row[output] for row in golden], given.rounds, given.threads)
+    print(machine(), f"{given.threads} threads", model.title, clips.description, sep="; ")
     print(", ".join(f"{name} {version}" for name, version in environment().items() if name != "processor"))
     print(*(f"{name}: raised layers {layers}" for name, layers in raised.items()), sep="\n")
     print("| what | lowest SNR, dB | least ms | ratio | ratio by round |\n|---|---|---|---|---|")

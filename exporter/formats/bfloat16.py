@@ -162,15 +162,24 @@ def search(model: BuiltModel, request: WriteRequest) -> Iterator[Raised]:
     yield from raise_layers(list(_layers(module, clip_model)), measure, required, request.progress)
 
 
-def slower_note(name: str) -> tuple[str, ...]:
-    """Return a note where this processor has no instructions for bfloat16.
+def speed_notes(name: str) -> tuple[str, ...]:
+    """Return a note where float32 is, or may be, faster on this processor than bfloat16.
+
+    AVX-512's own instructions multiply bfloat16 twice as fast as float32, AMX many times as fast; Winograd's method
+    saves more than half of the time in float32. benchmarks/results/winograd.md has the times on an AMD EPYC.
 
     Args:
         name: the format, for the message.
     """
-    if cpu_features() & BFLOAT16_INSTRUCTIONS:
-        return ()
-    return (f"{name}: this processor has no bfloat16 instructions, so bf16 is slower here than fp32",)
+    features = cpu_features()
+    if not features & BFLOAT16_INSTRUCTIONS:
+        return (f"{name}: this processor has no bfloat16 instructions, so bf16 is slower here than fp32",)
+    if "avx512_bf16" in features and "amx_bf16" not in features:
+        return (
+            f"{name}: this processor has AVX-512 BF16 but no AMX: --precision fp32 --target cpu may be faster here "
+            "than bf16, and is more accurate; c3d-export bench --all measures both",
+        )
+    return ()
 
 
 @dataclass(frozen=True)

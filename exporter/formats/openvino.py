@@ -18,7 +18,7 @@ from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError, IntegrityError, UnavailableError
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.onnx_graph import make_graph
-from exporter.formats.openvino_model import add_preprocessing, convert, has_bfloat16, write_model
+from exporter.formats.openvino_model import add_preprocessing, convert, write_model
 from exporter.openvino_ir import (
     IR_SUFFIX,
     MANIFEST_INFO,
@@ -29,8 +29,6 @@ from exporter.openvino_ir import (
 from exporter.stored_tensors import StoredModel, StoredTensor
 from exporter.types import ComputePrecision, FormatName, OptimizeOptions, Target
 from models.built_model import BuiltModel
-
-SLOW_BFLOAT16 = "openvino: this processor has no bfloat16 instructions, so bf16 is slower here than fp32"
 
 
 class OpenVinoFormat:
@@ -62,8 +60,7 @@ class OpenVinoFormat:
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
         """Yield the portable graph; quantised ones for int8; in float32 with `--target cpu` the fastest here first.
 
-        Below float32, `--target cpu` changes nothing: Winograd's transforms lose accuracy, and direct convolutions are
-        faster.
+        Below float32, `--target cpu` changes nothing: there Winograd's transforms lose accuracy.
         """
         if request.precision.compute == "int8":
             from exporter.formats.openvino_int8 import int8_candidates
@@ -132,6 +129,8 @@ def weights_fault(model: IrModel) -> str | None:
 def _write(model: BuiltModel, request: WriteRequest, folder: Path, rejected: tuple[str, ...]) -> WriteResult:
     """Export, convert, put preprocessing in front, write."""
     graph = make_graph(model, replace(request, optimize=OptimizeOptions()))  # OpenVINO stores float16 itself
-    if request.precision.compute == "bf16" and not has_bfloat16():
-        graph = replace(graph, notes=(*graph.notes, SLOW_BFLOAT16))
+    if request.precision.compute == "bf16":
+        from exporter.formats.bfloat16 import speed_notes
+
+        graph = replace(graph, notes=(*graph.notes, *speed_notes("openvino")))
     return write_model(add_preprocessing(convert(graph.model), model, request), graph, request, folder, rejected)

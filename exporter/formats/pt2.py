@@ -62,11 +62,11 @@ class Pt2Format:
 
         batch = request.manifest.signature.batch
         if request.precision.compute == "bf16":
-            from exporter.formats.bfloat16 import make_candidates, slower_note
+            from exporter.formats.bfloat16 import make_candidates, speed_notes
 
             for made in make_candidates(model, request):
                 program = export_program(made.module, model, batch)
-                yield Candidate(made.name, partial(_write, request, program, made.options, slower_note("pt2")))
+                yield Candidate(made.name, partial(_write, request, program, made.options, speed_notes("pt2")))
             return
         module = select_outputs(model, request.outputs)
         if request.optimize.target != "cpu":

@@ -87,14 +87,14 @@ class AotiFormat:
 
 
 def _bfloat16(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
-    from exporter.formats.bfloat16 import make_candidates, slower_note
+    from exporter.formats.bfloat16 import make_candidates, speed_notes
 
     with staging(Path(tempfile.gettempdir())) as scratch:  # removed by a signal too
         for made in make_candidates(model, request):
             request.progress(f"pt2-aoti: compiling {made.name}")
             program = export_program(made.module, model, request.manifest.signature.batch)
             package = compile_program(program, scratch, "bfloat16")
-            yield Candidate(made.name, partial(_write, request, package, made.options, slower_note("pt2-aoti")))
+            yield Candidate(made.name, partial(_write, request, package, made.options, speed_notes("pt2-aoti")))
 
 
 def _float32(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:

@@ -105,12 +105,12 @@ class TorchScriptFormat:
     def _write_bfloat16(
         self, request: WriteRequest, made: Bfloat16, folder: Path, rejected: tuple[str, ...]
     ) -> WriteResult:
-        from exporter.formats.bfloat16 import slower_note
+        from exporter.formats.bfloat16 import speed_notes
 
         with suppress_foreign_logging():
             script = compile_variant(made.module, "channels_last")
         files, manifest = self._save(script, request, folder, made.options, rejected)
-        return WriteResult(files, manifest, slower_note("torchscript"))
+        return WriteResult(files, manifest, speed_notes("torchscript"))
 
     def _write_variant(
         self,

@@ -18,7 +18,7 @@ from exporter.engines.torchscript import TorchScriptRuntime
 from exporter.errors import UsageError
 from exporter.formats import FORMATS, bfloat16
 from exporter.formats.base import WriteRequest
-from exporter.formats.bfloat16 import make_candidates, slower_note, to_bfloat16
+from exporter.formats.bfloat16 import make_candidates, speed_notes, to_bfloat16
 from exporter.formats.export_module import select_outputs
 from exporter.requests import ExportRequest
 from exporter.types import FormatName, PrecisionOptions
@@ -114,8 +114,19 @@ def test_layers_are_raised_one_at_a_time(residual: BuiltModel) -> None:
     assert len(made[-1].options["raised_layers"]) == 2
 
 
-def test_a_processor_without_bfloat16_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bfloat16, "cpu_features", partial(frozenset, {"avx2"}))
-    assert slower_note("pt2") == ("pt2: this processor has no bfloat16 instructions, so bf16 is slower here than fp32",)
-    monkeypatch.setattr(bfloat16, "cpu_features", partial(frozenset, {"avx2", "avx512_bf16"}))
-    assert slower_note("pt2") == ()
+@pytest.mark.parametrize(
+    ("features", "noted"),
+    [
+        ({"avx2"}, "no bfloat16 instructions"),
+        ({"avx2", "avx512_bf16"}, "--precision fp32 --target cpu"),  # AMD EPYC of the fourth generation
+        ({"avx2", "avx512_bf16", "amx_bf16"}, ""),
+        ({"asimd", "bf16"}, ""),  # Arm
+    ],
+)
+def test_a_processor_on_which_float32_may_be_faster_is_noted(
+    features: set[str], noted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bfloat16, "cpu_features", partial(frozenset, features))
+    notes = speed_notes("pt2")
+    assert len(notes) == bool(noted)
+    assert all(noted in note and note.startswith("pt2: ") for note in notes)

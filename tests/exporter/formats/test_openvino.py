@@ -3,6 +3,7 @@
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from helpers.openvino_files import MODEL, save
 from exporter.artifacts.files import sha256_file
 from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import ArtifactError, IntegrityError, OutputError, UnavailableError, UsageError
-from exporter.formats import FORMATS, load_artifact, openvino_cpu, openvino_model, runtime_options
+from exporter.formats import FORMATS, bfloat16, load_artifact, openvino_cpu, openvino_model, runtime_options
 from exporter.openvino_ir import read_ir
 from exporter.requests import ExportRequest
 from exporter.types import OptimizeOptions, ParityOptions, PrecisionOptions
@@ -77,8 +78,11 @@ def _without_manifest(path: Path) -> str:
 
 
 @needs_openvino
-def test_bfloat16_is_the_same_file_opened_with_a_hint(written: ExportResult, tmp_path: Path) -> None:
+def test_bfloat16_is_the_same_file_opened_with_a_hint(
+    written: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Byte for byte, although OpenVINO numbers its layers by a counter of the process."""
+    monkeypatch.setattr(bfloat16, "cpu_features", partial(frozenset, {"avx2"}))
     result = export(
         ExportRequest(("openvino",), NARROW, output_dir=tmp_path, precision=PrecisionOptions("bf16", min_snr=25.0))
     )
@@ -88,6 +92,7 @@ def test_bfloat16_is_the_same_file_opened_with_a_hint(written: ExportResult, tmp
     assert _without_manifest(artifact.path) == _without_manifest(float32.path)
     assert report.passed
     assert "INFERENCE_PRECISION_HINT bf16" in report.engine
+    assert any(note.startswith("openvino: this processor") for note in result.notes)
     assert runtime_options(load_artifact(artifact.path)).precision == "bf16"
     assert inspect(artifact.path).facts["compile with"] == "INFERENCE_PRECISION_HINT=bf16"
 
