@@ -1,4 +1,4 @@
-"""Recognises an exhausted memory in whatever Python and the libraries raise, and raises one class of error for it.
+"""Recognises that memory ran out, in whatever Python and the libraries raise, and raises one class of error for it.
 
 Python raises MemoryError. Libraries in C++ raise RuntimeErrors that only their text distinguishes, and most of the code
 that calls them takes every error for a bad file. So the whole chain of causes is looked at, wherever an error passes a
@@ -45,7 +45,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def as_memory_error(error: Exception, path: Path | str | None = None, doing: str = "") -> Exception:
-    """Return an OutOfMemoryError for an error that memory ran out led to; any other error itself.
+    """Return an OutOfMemoryError for an error whose cause is that memory ran out; any other error itself.
 
     Args:
         error: whatever was raised.
@@ -64,7 +64,7 @@ def as_memory_error(error: Exception, path: Path | str | None = None, doing: str
 
 @contextmanager
 def translate_memory_errors(path: Path | str | None, doing: str | Callable[[], str]) -> Generator[None]:
-    """Raise an OutOfMemoryError instead of what memory ran out leads to in the block.
+    """Raise an OutOfMemoryError instead of any error in the block whose cause is that memory ran out.
 
     Args:
         path: the file at work; None where the step names none.

@@ -29,10 +29,11 @@ where the processor can, whatever the file holds."""
 MANIFEST_INFO, SHA256_INFO = ("c3d_export", "manifest"), ("c3d_export", "weights_sha256")
 """Elements of `rt_info` that this tool writes: the manifest, and the hash of the file with the constants."""
 MAX_BYTES = 16 << 20
-"""Of the XML file. A network of a thousand layers has about 1 MB."""
+"""Size of the largest XML file that is read. That of a network of a thousand layers has about 1 MB."""
 MAX_DEPTH = 100
 MAX_ELEMENTS = 200_000
-"""Of the XML file. A layer takes twenty, a small one four bytes of the file and hundreds in memory."""
+"""Elements of an XML file, at most. A layer has about twenty. An element takes as little as four bytes of the file, and
+hundreds in memory."""
 DYNAMIC = -1
 """How a port states a dynamic size."""
 
@@ -151,7 +152,7 @@ class IrModel:
 
 
 def compile_options(precision: ComputePrecision) -> dict[str, str]:
-    """Return what OpenVINO must be told when it compiles a model that is to compute in `precision`.
+    """Return the properties to compile a model with, so that OpenVINO computes in `precision`.
 
     What is quantised inside the file is computed in int8 in any case; this is for the rest.
     """

@@ -203,7 +203,7 @@ def _try_to_write(folder: Path) -> None:
         try:
             part.touch(exist_ok=False)
         except FileNotFoundError:
-            raise OSError(errno.EINVAL, f"{folder} takes no files") from None
+            raise OSError(errno.EINVAL, f"no file can be created in {folder}") from None
 
 
 def _is_stream(path: Path) -> bool:

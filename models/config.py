@@ -116,7 +116,7 @@ class C3DConfig:
     linear_batch_norm: bool = False
 
     def __post_init__(self) -> None:
-        """Write one width in one way, so that equal networks have equal configurations."""
+        """Normalise the width of fc7, so that equal networks have equal configurations."""
         if self.fc7_dim == self.feature_dim:
             object.__setattr__(self, "fc7_dim", None)
 

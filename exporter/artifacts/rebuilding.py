@@ -20,7 +20,7 @@ from models.progress import Progress, no_progress
 def rebuild_network(
     artifact: LoadedArtifact, reference: BuildOptions | BuiltModel, progress: Progress = no_progress
 ) -> tuple[BuiltModel, tuple[str, ...]]:
-    """Build the network that an artifact must equal, with the preprocessing that its manifest records; inside, too.
+    """Build the network that an artifact must equal, with the preprocessing that its manifest records.
 
     Args:
         artifact: with or without a manifest.

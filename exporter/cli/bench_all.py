@@ -80,7 +80,7 @@ def check_given(context: click.Context, *, everything: bool) -> None:
         if source is click.core.ParameterSource.DEFAULT:
             continue
         if option.name in ONLY_WITH_ALL and not everything:
-            raise click.UsageError(f"{option.opts[0]} is an option of --all")
+            raise click.UsageError(f"{option.opts[0]} applies only with --all")
         if option.name in NOT_WITH_ALL and everything:
             raise click.UsageError(f"{option.opts[0]} does not go with --all, which measures on clips of its own")
 

@@ -57,8 +57,8 @@ UNUSABLE = (
     "it needs an NVIDIA driver and the {libraries} libraries of its version; {install}"
 )
 FLOAT16_ON_CPU = (
-    "onnxruntime's CPU provider computes float16 layers in float32, past float16's range: its outputs and times say "
-    "nothing of a GPU's"
+    "onnxruntime's CPU provider computes float16 layers in float32, with float32's range: outputs and times on "
+    "a GPU will differ"
 )
 FLOAT16_ON_CUDA = (
     "run with the CUDA provider's options "

@@ -33,7 +33,7 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class WorkerNeeds:
-    """What one worker occupies.
+    """What one worker uses.
 
     Attributes:
         cpus: processors, which is also how many threads it should use.

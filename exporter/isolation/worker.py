@@ -39,7 +39,7 @@ _calls = 0
 
 
 def attach(board: Board) -> None:
-    """Write to a supervisor's board from now on."""
+    """Report to a supervisor from now on, in `board`, the memory that it shares with this process."""
     global _board  # noqa: PLW0603 - a process has one supervisor
     _board = board
     watch_native_calls(native_call)
@@ -47,7 +47,7 @@ def attach(board: Board) -> None:
 
 
 def detach() -> None:
-    """Stop writing to the board, in a process that was forked from a worker."""
+    """Stop reporting, in a process that was forked from a worker."""
     global _board  # noqa: PLW0603 - see `attach`
     _board = None
 
@@ -122,8 +122,8 @@ def native_call(
 
     Args:
         library: its name for people.
-        path: the file; None for that of the call around this one, or of `file_at_work`. Without any, what is at work
-            was made here and has no limit.
+        path: the file; None for that of the call around this one, or of `file_at_work`. Without any, the library works
+            on something that this tool made itself, and there is no limit.
         seconds: the most that it may take; None for the default, which grows with the file; infinity for no limit.
         input_bytes: the size of what it is given besides the file.
     """

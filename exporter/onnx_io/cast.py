@@ -1,4 +1,4 @@
-"""Models with every floating-point number in another format."""
+"""Casts every floating-point number of a model to another dtype."""
 
 from typing import Any, Literal
 

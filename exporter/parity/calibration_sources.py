@@ -197,7 +197,7 @@ def require_finite(name: str, clips: Sequence[Clip]) -> None:
     for number, clip in enumerate(clips):
         if not np.isfinite(clip).all():
             raise BadInputError(
-                f"--calibrate {name}: clip {number} holds NaN or infinities, on which no value range can be measured"
+                f"--calibrate {name}: clip {number} holds NaN or infinities, so that no value range can be measured"
             )
 
 

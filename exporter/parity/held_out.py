@@ -53,7 +53,9 @@ def make_bound(artifact: LoadedArtifact, options: ParityOptions) -> AccuracyBoun
     given = options.min_snr is not None or options.min_top1 is not None
     if options.rtol is not None or options.atol is not None:
         if given:
-            raise UsageError("--min-snr and --min-top1 are a tolerance of their own; leave out --rtol and --atol")
+            raise UsageError(
+                "--min-snr and --min-top1 replace the tolerance of --rtol and --atol; give only one of the two"
+            )
         return None
     manifest, stated = artifact.manifest, stated_precision(artifact.manifest)
     if manifest is None or stated is None:

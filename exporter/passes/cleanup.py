@@ -202,7 +202,7 @@ def _count_outputs(model: ir.Model) -> int:
 def _keep_needed_indices(model: ir.Model) -> Generator[None]:
     """Keep the indices that a MaxPool also returns, where onnxruntime refuses the node without them.
 
-    With SAME, and steps longer than its windows, padding can be negative, which its pool without indices does not take.
+    With SAME, and strides longer than its windows, padding can be negative, which its pool without indices refuses.
     """
     kept = [(node, node.outputs[1]) for node in find_nodes(model, "MaxPool") if _needs_indices(node)]
     named = [(node, value, value.name) for node, value in kept]

@@ -14,7 +14,7 @@ from exporter.results import Comparison, Localization, ParityReport
 from models.errors import count
 
 INPUT_WIDTH = 15
-"""Of an input's name in the table of comparisons, such as `saturated+video`, where all columns have `NARROW`
+"""Width of an input's name in the table of comparisons, such as `saturated+video`, where all columns have `NARROW`
 characters; a wider console leaves more."""
 NARROW = 80
 

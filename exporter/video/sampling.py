@@ -94,7 +94,7 @@ class Sampling:
         if any(isinstance(number, int) and number < 1 for number in numbers):
             raise UsageError("the frames of a clip, windows, steps and numbers of clips must be at least 1")
         if self.clips is not None and self.clips > MAX_CLIPS:
-            raise UsageError(f"at most {MAX_CLIPS:,} clips can lie evenly over a video, not {self.clips:,}")
+            raise UsageError(f"at most {MAX_CLIPS:,} clips can be spaced evenly over a video, not {self.clips:,}")
         if self.clips is not None and (self.step is not None or isinstance(self.window, Seconds)):
             raise UsageError("--clips places clips evenly over a video; it takes no --step and no --window in seconds")
         if self.short not in SHORT:

@@ -1,4 +1,4 @@
-"""Lower precision on export: which requests mean something, and what the manifest records of them."""
+"""Lower precision on export: which requests are valid, and what the manifest records of them."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def open_url(address: Address, headers: Mapping[str, str], meter: Meter) -> http
     """Send a GET request and return the open response to it, of any status 2xx, after redirects.
 
     Raises:
-        CheckpointError: a redirect leads to where none may lead, or there are too many.
+        CheckpointError: a redirect leads to an address that is not allowed, or there are too many.
         urllib.error.HTTPError: another status.
         urllib.error.URLError, OSError, http.client.HTTPException: the connection failed.
     """
@@ -106,7 +106,7 @@ class _Route:
         private = is_private(ip)
         if self.is_redirect and private and self._from_public:
             raise PrivateAddressError(
-                "it redirects to a private address, from a public one; if that is meant, give that address itself"
+                "it redirects to a private address, from a public one; if this is intended, give that address itself"
             )
         if not self.is_redirect:
             self._from_public = not private

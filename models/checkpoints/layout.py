@@ -36,7 +36,7 @@ class Layout:
         preprocessing: what the origin feeds the network.
         conv_axes: axes of a kernel: torch's (out, in, time, height, width), or TensorFlow's `DHWIO`.
         linear_axes: axes of a linear weight: torch's (out, in), or `IO`.
-        kernels_flipped: kernels are true convolutions' (Theano), mirrored in time, height and width.
+        kernels_flipped: kernels are those of true convolutions (Theano): mirrored in time, height and width.
         fc6: the order in which fc6, or fc8 without an fc6, reads pool5: `CHW` (torch, Caffe), or `HWC` (channels last);
             time comes before rows.
         disambiguation: what distinguishes this row from others with the same names and shapes.

@@ -45,7 +45,7 @@ class FrameTransform:
         return FrameTransform, (self._preprocessing, self._size)
 
     def __call__(self, frame: NDArray[np.uint8]) -> NDArray[Any]:
-        """Return the crop (h, w, 3), RGB: uint8, or float32 where the origin resizes floats.
+        """Return the crop (h, w, 3), RGB: uint8, or float32 where the code that the profile reproduces resizes floats.
 
         Args:
             frame: (H, W, 3), uint8, RGB.

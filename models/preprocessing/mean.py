@@ -33,16 +33,16 @@ def load_mean(path: Path) -> tuple[NDArray[np.float32], MeanFile]:
     """
     try:
         if not 0 < (size := require_file(path, "mean file", BadInputError)) <= MAX_BYTES:
-            raise BadInputError(f"{path}: {size} bytes are no mean file")
+            raise BadInputError(f"{path}: not a mean file ({size} bytes)")
         with open_mapped(path) as file:
             array = _read(file)
             digest = hashlib.sha256(file.data).hexdigest()
     except OSError as error:
         raise BadInputError(f"cannot read the mean file {path}: {error.strerror}") from error
     except CheckpointError as error:
-        raise BadInputError(f"no mean file (.npy or Caffe's .binaryproto): {error}") from error
+        raise BadInputError(f"not a mean file (.npy or Caffe's .binaryproto): {error}") from error
     if not (np.abs(array) <= np.finfo(np.float32).max).all():
-        raise BadInputError(f"{path}: holds NaN or infinite numbers, which are no mean")
+        raise BadInputError(f"{path}: a mean file with NaN or infinities")
     return _channels_first(array, path), MeanFile(path.name, digest, str(path))
 
 

@@ -5,6 +5,6 @@ resizes with OpenCV. Only standard operators of opset 17 occur, all of them unch
 axis are integers in 32 bits where that is possible, because some engines compute int64 as int32 and float64 as float32.
 """
 
-from exporter.formats.onnx_preprocess.front import CLIP_VALUE, PREFIX, add_preprocessing
+from exporter.formats.onnx_preprocess.nodes import CLIP_VALUE, PREFIX, add_preprocessing
 
 __all__ = ["CLIP_VALUE", "PREFIX", "add_preprocessing"]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 IMAGE_SIZES = "sizes of images"
 """The operator of the node that stands for the whole graph: (data, sizes) to the graph's first output."""
 MAX_ROUNDS = 16
-"""Walks over a graph: one more for each If in a row whose branches pass the numbers on."""
+"""Passes over a graph, at most. Numbers that go through the branches of several nested Ifs take one pass for each."""
 TAKES_APART = {"Split", "Slice", "Gather", "Squeeze", "Unsqueeze", "Identity", "Cast", "Concat"}
 SHAPES = {("Reshape", 1), ("Expand", 1), ("ConstantOfShape", 0), ("Range", 1)}
 """(operator, position) of inputs that are sizes."""

@@ -126,7 +126,9 @@ class MappedFile:
         if any(size < 0 for size in shape) or prod(shape) * dtype.itemsize != length:
             raise CheckpointError(f"{self.path}: {name} claims the shape {shape} but has {length} bytes")
         if not 0 <= offset <= offset + length <= self.size:
-            raise CheckpointError(f"{self.path}: {name} claims bytes {offset} to {offset + length} of {self.size}")
+            raise CheckpointError(
+                f"{self.path}: {name} claims bytes {offset} to {offset + length} of {self.size} in the file"
+            )
         if length == 0:
             return torch.empty(shape, dtype=dtype)
         if offset % dtype.itemsize:  # torch wants aligned numbers

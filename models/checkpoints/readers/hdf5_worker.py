@@ -1,8 +1,8 @@
 """The process that parses an HDF5 file for `models.checkpoints.readers.keras`: run as a script, within limits.
 
-The HDF5 library follows damaged files without an end: one flipped bit makes it parse the same table for ever while its
-memory grows, and no exception or signal handler of Python reaches it. So a process of its own parses, whose processor
-time and memory the system limits. It imports h5py and NumPy only, and nothing of this project.
+On damaged files, the HDF5 library may never return: after one flipped bit it can parse the same table for ever while
+its memory grows, and no exception or signal handler of Python reaches it. So files are parsed in a separate process,
+whose processor time and memory the system limits. It imports h5py and NumPy only, and nothing of this project.
 
     standard input    the HDF5 file
     standard output   the values of arrays that are compressed, in chunks, or of another byte order, one after another
@@ -153,7 +153,7 @@ def find_datasets(opened: h5py.File, limits: Limits) -> Iterator[tuple[str, Any]
                     f"has more than {limits.entries} groups and arrays, or a path of {MAX_PATH} characters"
                 )
             if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-                raise RefusedError(f"{path} is a link to elsewhere, and is not followed")
+                raise RefusedError(f"{path} is a soft or external link; links are not followed")
             member = group[key]
             if isinstance(member, h5py.Group):
                 waiting.append((f"{path}/", member, depth + 1))

@@ -66,7 +66,7 @@ def test_json_is_alone_on_stdout_and_the_page_is_written(
 
 USAGE = {
     "nothing": ([], "name an artifact to measure, or give --all"),
-    "an option of --all": (["m.onnx", "--calibrate", "v.mp4"], "--calibrate is an option of --all"),
+    "an option of --all": (["m.onnx", "--calibrate", "v.mp4"], "--calibrate applies only with --all"),
     "a shape with --all": (["--all", "--shape", "x=1x3"], "--shape does not go with --all"),
     "two artifacts with --all": (["--all", "m.onnx", "n.onnx"], "--all takes one artifact"),
     "two thread counts with --all": (["--all", "--threads", "1,2"], "--all measures at one thread count"),

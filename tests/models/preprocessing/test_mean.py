@@ -123,7 +123,7 @@ def test_a_bad_file_is_one_line(content: bytes, tmp_path: Path) -> None:
     ("array", "message"),
     [
         (np.where(CUBE.max() == CUBE, np.nan, CUBE), "NaN"),
-        (CUBE.astype(np.float64) * 1e40, "infinite"),
+        (CUBE.astype(np.float64) * 1e40, "infinities"),
         (CUBE[:2], "none of 3xTxHxW"),
         (CUBE.ravel(), "none of 3xTxHxW"),
         (np.float32(1), "none of 3xTxHxW"),

@@ -55,8 +55,8 @@ def gelu(node: Node, x: Any) -> Any:
 def bit_cast(node: Node, x: Any) -> Any:
     """Return the bits of numbers as another type of the same width, in the types that they have in the file.
 
-    The evaluator holds floating-point numbers in one type, and so does the target if it is one: which it is in the file
-    follows from the width of the other side.
+    The evaluator stores all floating-point numbers in one type, whatever it is in the file. The type in the file
+    follows from the width of the other side of the cast.
     """
     target = helper.tensor_dtype_to_np_dtype(node.attributes["to"])
     floats = x.dtype.kind == "f", target.kind == "f"

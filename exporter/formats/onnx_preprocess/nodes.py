@@ -40,22 +40,22 @@ SUM_SCALE, LOW_SCALE, HIGH_SCALE, RESULT_SCALE = 16, 64, 1024, 4
 DOUBLE = ir.DataType.DOUBLE
 
 
-def add_preprocessing(model: ir.Model, front: PreprocessingModule, name: str) -> None:
+def add_preprocessing(model: ir.Model, module: PreprocessingModule, name: str) -> None:
     """Put preprocessing before a model, in place: its only input becomes frames, (N, T, height, width, 3) uint8.
 
     The nodes and their values are named `preprocess.…`; the clip is `CLIP_VALUE`.
 
     Args:
         model: it has one input, the clip (N, 3, T, h, w).
-        front: what is computed; its clips have the size that the model takes.
+        module: the preprocessing; its clips have the size that the model takes.
         name: the new input's name.
     """
     (clip,) = model.graph.inputs
     assert clip.shape is not None
-    shape = ir.Shape([clip.shape[0], front.size[0], "height", "width", 3])
+    shape = ir.Shape([clip.shape[0], module.size[0], "height", "width", 3])
     frames = ir.Value(name=name, shape=shape, type=ir.TensorType(ir.DataType.UINT8))
     model.graph.inputs[0] = frames
-    emitter = _Emitter(Builder(model, PREFIX), front)
+    emitter = _Emitter(Builder(model, PREFIX), module)
     result = emitter.emit(frames)
     result.name, result.shape, result.type = CLIP_VALUE, clip.shape, clip.type
     ir.convenience.replace_all_uses_with(clip, result)
@@ -67,16 +67,16 @@ def add_preprocessing(model: ir.Model, front: PreprocessingModule, name: str) ->
 
 
 class _Emitter:
-    """Emits the nodes of a front."""
+    """Emits the nodes of the preprocessing."""
 
-    def __init__(self, build: Builder, front: PreprocessingModule) -> None:
-        self.build, self.front = build, front
+    def __init__(self, build: Builder, module: PreprocessingModule) -> None:
+        self.build, self.module = build, module
         self._x, self._y = Axis(build, "columns"), Axis(build, "rows")
 
     def emit(self, frames: ir.Value) -> ir.Value:
         """Return the clip of frames."""
         rows, columns = self._windows(frames)
-        kind = self.front.preprocessing.interpolation
+        kind = self.module.preprocessing.interpolation
         down, across = self._y.taps(rows, kind), self._x.taps(columns, kind)
         blended = self._blend_integers(frames, down, across) if kind == "opencv" else self._blend(frames, down, across)
         return self._normalize(blended)
@@ -88,8 +88,8 @@ class _Emitter:
         height = op("Gather", "height", sizes, number(ROW_AXIS), axis=0)
         width = op("Gather", "width", sizes, number(COLUMN_AXIS), axis=0)
         new_height, new_width = self._resized(height, width)
-        _, rows, columns = self.front.size
-        crop = self.front.preprocessing.crop
+        _, rows, columns = self.module.size
+        crop = self.module.preprocessing.crop
         if crop is not None:
             top, left = map(number, crop)
         else:
@@ -98,7 +98,7 @@ class _Emitter:
 
     def _resized(self, height: ir.Value, width: ir.Value) -> tuple[ir.Value, ir.Value]:
         """Return the height and width that frames are resized to."""
-        profile, op, number = self.front.preprocessing, self.build.op, self._x.number
+        profile, op, number = self.module.preprocessing, self.build.op, self._x.number
         if not isinstance(profile.resize, int):
             return number(profile.resize[1]), number(profile.resize[0])
         # in float64, as origins compute it: a length that is exact may be rounded down by float64's error
@@ -187,7 +187,7 @@ class _Emitter:
 
     def _repeat(self, weight: ir.Value, name: str) -> ir.Value:
         """Return a weight of each column for each of its colours: (w,) -> (3 w,)."""
-        columns = self.front.size[2]
+        columns = self.module.size[2]
         index = self.build.integers(f"{PREFIX}.colours.{columns}", [i // 3 for i in range(3 * columns)])
         return self.build.op("Gather", f"columns.{name}.colours", weight, index, axis=0)
 
@@ -196,8 +196,8 @@ class _Emitter:
 
     def _normalize(self, pixels: ir.Value) -> ir.Value:
         """Return the clip of a window's pixels: channel order, scale, mean, standard deviation."""
-        op, front = self.build.op, self.front
-        profile, (_, _, columns) = front.preprocessing, front.size
+        op, module = self.build.op, self.module
+        profile, (_, _, columns) = module.preprocessing, module.size
         clip = op(
             "Transpose",
             "channels_first",
@@ -207,7 +207,7 @@ class _Emitter:
         if profile.channels == "BGR":
             clip = op("Gather", "bgr", clip, self.build.integers(f"{PREFIX}.bgr", [2, 1, 0]), axis=1)
         std = np.reshape(profile.std, (1, 3, 1, 1, 1))
-        factor, offset = profile.scale / std, front.mean.numpy()[np.newaxis].astype(np.float64) / std
+        factor, offset = profile.scale / std, module.mean.numpy()[np.newaxis].astype(np.float64) / std
         if np.any(factor != 1):
             clip = op("Mul", "scale", clip, self.build.constant(f"{PREFIX}.scale", factor.astype(np.float32)))
         if offset.any():
