@@ -81,8 +81,8 @@ def parse_key_map(texts: Sequence[str]) -> KeyMap:
             theirs, ours = ours, theirs
         if not (separator and theirs and is_canonical(ours)):
             raise UsageError(
-                f"--key-map {text}: write OLD=NEW: a layer or tensor of the file, and its name in the network, which is "
-                f"one of {', '.join(LAYERS)} (or {next(iter(BATCH_NORMS.values()))}, …)"
+                f"--key-map {text}: write OLD=NEW: a layer or tensor of the file, and its name in the network, which "
+                f"is one of {', '.join(LAYERS)} (or {next(iter(BATCH_NORMS.values()))}, …)"
             )
         entries.append((theirs, ours))
     return KeyMap(tuple(entries))
