@@ -111,13 +111,13 @@ def reshape(g: RandomGraph) -> None:
         first = g.pick([n for n in range(1, rest + 1) if rest % n == 0])
         sizes = g.pick(((0, -1), (-1, rest), (0, first, -1), (-1, first, rest // first)))
         if g.chance(0.3):
-            size = g.op("Slice" if g.opset < 10 else "Gather", *_batch_of(g, x))
+            size = g.op("Slice" if g.opset < 10 else "Gather", *_get_batch(g, x))
             g.op("Reshape", [x, g.op("Concat", [size, g.integers(rest)], axis=0)])
             return
         g.op("Reshape", [x, g.integers(*sizes)])
 
 
-def _batch_of(g: RandomGraph, x: str) -> tuple[list[str]]:
+def _get_batch(g: RandomGraph, x: str) -> tuple[list[str]]:
     if g.opset < 10:
         raise NotApplicableError("Slice of opset 1 has attributes")
     return ([g.op("Shape", [x]), g.integers(0)],)
