@@ -107,6 +107,18 @@ def check_output_folder(location: Location, option: str = "", names: Iterable[st
             _check_permission(path / name)
 
 
+def new_folder_notes(location: Location) -> tuple[str, ...]:
+    """Return a note that a folder will be made, parents included; none for one that is there, and for a URL.
+
+    Args:
+        location: the folder, before anything is written to it.
+    """
+    path = local_path(location)
+    if path is None or path.exists():
+        return ()
+    return (f"{path} is a new folder" + f", in {_nearest_folder(path)}" * (not path.parent.exists()),)
+
+
 def check_space(folder: Path, size: int, what: str, option: str = "") -> None:
     """Check that what will be written fits on the disk.
 

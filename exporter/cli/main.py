@@ -140,7 +140,7 @@ than --timeout or --max-memory, 70 a bug in c3d-export, 128 + n stopped by signa
     type=PATH,
     default=Path("artifacts"),
     show_default=True,
-    help="Folder to write to; created if missing.",
+    help="Folder to write to; created if missing, with its parents.",
 )
 @click.option("--name", default="c3d", show_default=True, help="File name without suffix.")
 @click.option("--no-verify", is_flag=True, help="Publish without verifying.")

@@ -29,7 +29,7 @@ from exporter.inference.model import VideoModel
 from exporter.inference.predictions import ModelRecord, SamplingRecord, VideoFailure
 from exporter.inference.ray_runner import run_videos_anywhere, worker_options
 from exporter.inference.types import RayOptions
-from exporter.output_targets import check_output_folder
+from exporter.output_targets import check_output_folder, new_folder_notes
 from exporter.storage import display
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
@@ -164,6 +164,7 @@ def open_features(
     if files.format == "parquet":
         require_pyarrow()
     check_output_folder(files.folder, "--output")
+    folder_notes = new_folder_notes(files.folder)
     sources, failures, model, sampling = _prepare(request, progress)
     with model:
         described, taken = model.record(), record_sampling(sampling)
@@ -175,7 +176,7 @@ def open_features(
             jobs = tuple(folder.plan(sources, overwrite=files.overwrite))
             written = write_jobs(model, jobs, folder, sampling, progress, request.ray)
             with closing(_all_results(failures, jobs, written)) as ready:
-                notes = (*model.notes, *note_overlap(sampling, request.clips))
+                notes = (*model.notes, *note_overlap(sampling, request.clips), *folder_notes)
                 yield FeatureRun(described, taken, folder, jobs, notes, CollectedResults(ready, started))
 
 

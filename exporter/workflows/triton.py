@@ -16,7 +16,7 @@ from exporter.artifacts.store import check_name, staging
 from exporter.errors import ArtifactError, BadInputError, IntegrityError, UsageError
 from exporter.formats import load_artifact, runtime_options
 from exporter.load_checks import LoadChecks
-from exporter.output_targets import check_output_folder, check_space
+from exporter.output_targets import check_output_folder, check_space, new_folder_notes
 from exporter.storage import translate_os_errors
 from exporter.triton.config import LABELS_FILE, ModelConfig, has_free_batch
 from exporter.triton.folder import (
@@ -79,6 +79,7 @@ def triton_repository(request: TritonRequest, progress: Progress = no_progress) 
         OutputError: the repository cannot be written to, or is full.
     """
     check_output_folder(request.repository, "--output-dir")
+    folder_notes = new_folder_notes(request.repository)
     progress(f"reading {request.artifact.name}")
     model = _read_model(request.artifact, request)
     backend = _choose_backend(model.artifact, request)
@@ -121,7 +122,7 @@ def triton_repository(request: TritonRequest, progress: Progress = no_progress) 
     if not kept:
         files += (*([folder / LABELS_FILE] if labels else []), folder / CONFIG_FILE)
     notes = _notes(model, config, labels, is_new=is_new, kept=kept, version=number)
-    return TritonResult(folder, number, is_new, backend, config.max_batch_size, text, files, notes)
+    return TritonResult(folder, number, is_new, backend, config.max_batch_size, text, files, (*notes, *folder_notes))
 
 
 def _read_model(path: Path, checks: LoadChecks | None = None) -> _Model:

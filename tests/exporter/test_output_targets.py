@@ -16,6 +16,7 @@ from exporter.output_targets import (
     check_output_file,
     check_output_folder,
     check_space,
+    new_folder_notes,
     write_file,
 )
 
@@ -152,6 +153,13 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(4096, 4096, 0))
     with pytest.raises(OutputError, match="needs at least 512 bytes, and 0 bytes are free there"):
         check_space(tmp_path / "new", 512, "c3d", "-o")
+
+
+def test_a_folder_that_will_be_made_is_noted(tmp_path: Path) -> None:
+    assert new_folder_notes(tmp_path) == ()
+    assert new_folder_notes("memory://bucket/new") == ()
+    assert new_folder_notes(tmp_path / "new") == (f"{tmp_path}/new is a new folder",)
+    assert new_folder_notes(tmp_path / "a" / "b" / "c") == (f"{tmp_path}/a/b/c is a new folder, in {tmp_path}",)
 
 
 def test_a_full_disk_is_known_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
