@@ -3,18 +3,15 @@
 mkdocs calls the functions of this module by their names (`hooks` in mkdocs.yml).
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from exporter.artifacts.manifest import Manifest
 from exporter.cli.main import cli
 from exporter.fault_injection.faults import FAULTS
 from exporter.passes.pipelines import cpu_passes, cuda_passes
@@ -25,10 +22,9 @@ RESULTS = Path("benchmarks/results")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages of benchmarks/results and the manifest's JSON Schema."""
+    """Add the pages of benchmarks/results."""
     for page in sorted(RESULTS.glob("*.md")):
         files.append(File.generated(config, f"results/{page.name}", abs_src_path=str(page.resolve())))
-    files.append(File.generated(config, "reference/manifest.schema.json", content=manifest_schema()))
     return files
 
 
@@ -67,11 +63,6 @@ def fence_examples(text: str) -> str:
         title, _, lines = rest.partition("\n")
         blocks.append(f"{title.strip()}\n\n```text\n{lines}\n```" if title.endswith(":") else rest)
     return "\n\n".join(blocks)
-
-
-def manifest_schema() -> str:
-    """Return the JSON Schema of the manifest."""
-    return json.dumps(msgspec.json.schema(Manifest), indent=2) + "\n"
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import click
+import msgspec
 import pytest
 
 import exporter
@@ -204,6 +206,18 @@ def test_the_table_of_targets_lists_every_pass() -> None:
 def test_the_manifest_page_names_every_field() -> None:
     named = {name for row in read_table("reference/manifest.md", "field") for name in re.findall(r"`(\w+)`", row[0])}
     assert named == {field.name for field in dataclasses.fields(Manifest)}
+
+
+def test_the_json_schema_of_the_manifest_is_the_codes() -> None:
+    stored = json.loads((DOCS / "reference/manifest.schema.json").read_text())
+    assert stored == json.loads(json.dumps(msgspec.json.schema(Manifest)))
+
+
+def test_links_between_pages_lead_to_files() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page}: {target}"
 
 
 @pytest.mark.parametrize("module", [exporter, models])

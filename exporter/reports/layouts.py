@@ -12,12 +12,15 @@ from exporter.reports.console import print_field, print_notes, print_text
 from exporter.reports.formatting import escape
 from models.class_names import CLASS_LISTS
 from models.errors import count
-from models.preprocessing import PROFILES, Preprocessing
+from models.preprocessing import PROFILES, UNKNOWN, Preprocessing
 from models.text import format_bytes
 
 if TYPE_CHECKING:
     from exporter.workflows.convert import ConvertResult
     from models.checkpoints.layouts import Layout
+
+NOT_STATED = "nothing states how frames were prepared for these layouts; predict and features ask for --preprocess"
+"""In place of the source of the profile UNKNOWN."""
 
 
 def layouts_to_dict(layouts: Sequence[Layout]) -> dict[str, Any]:
@@ -79,7 +82,7 @@ def print_profiles(layouts: Sequence[Layout], console: Console) -> None:
         print_text(f"[bold]{escape(profile.name)}[/]  {escape(profile.describe())}", console)
         _print_detail("clips", _describe_clips(profile), console)
         _print_detail("layouts", ", ".join(_find_layouts(layouts, profile)) or "none: give --preprocess", console)
-        _print_detail("source", escape(profile.source), console)
+        _print_detail("source", escape(NOT_STATED if profile is UNKNOWN else profile.source), console)
     console.print()
     print_text("`c3d-export layouts --profile NAME` prints one as a file to edit, for --preprocess FILE.", console)
 
