@@ -36,7 +36,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     # the tests are not part of the site
     markdown = re.sub(r'\[([^]]+)\]\(\.\./\.\./(tests/[^ )]+) "(\w+)"\)', r'<abbr title="\2::\3">\1</abbr>', markdown)
     markdown = re.sub(r"^<!-- table: (\w+) -->$", lambda found: TABLES[found[1]](), markdown, flags=re.MULTILINE)
-    return markdown.replace("../benchmarks/results/", "results/")
+    return markdown.replace("../benchmarks/results/", "results/").replace("](../../docs/", "](../")
 
 
 def on_pre_build(**_: Any) -> None:

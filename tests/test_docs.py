@@ -220,6 +220,13 @@ def test_links_between_pages_lead_to_files() -> None:
                 assert (page.parent / target).exists(), f"{page}: {target}"
 
 
+def test_the_site_has_every_page_in_its_navigation() -> None:
+    listed = re.findall(r"[\w./-]+\.md$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    pages = [str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")]
+    results = [f"results/{page.name}" for page in (ROOT / "benchmarks/results").glob("*.md")]
+    assert sorted(listed) == sorted([*pages, *results])
+
+
 @pytest.mark.parametrize("module", [exporter, models])
 def test_the_api_page_lists_every_public_name(module: ModuleType) -> None:
     page = (DOCS / "reference/python.md").read_text()
