@@ -117,7 +117,7 @@ class Batches:
         source = self._sources[clips[0].number]
         self._progress(f"{source.name} ({clips[0].number + 1} of {len(self._sources)}): {clips[0].clip.start:.1f} s")
         try:
-            with nullcontext() if self._turns is None else self._turns.engine_runs():
+            with nullcontext() if self._turns is None else self._turns.engine:
                 outputs = self._model.run([event.values for event in clips])
         except CheckFailedError as error:
             if len(clips) == 1:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
-from threading import Event
+from threading import Lock
 
 from exporter.system import available_cpus
 from exporter.types import Device
@@ -18,25 +16,20 @@ class Turns:
 
     An engine that has as many threads as there are cores divides each operator among them. A decoder beside it takes a
     core from one of them, for which all others then wait at the end of the operator: a millisecond of decoding costs
-    one of every core. In turns, decoding costs its own time, and has all cores for it.
+    one of every core. In turns, decoding costs its own time, and has all cores for it. When the engine begins, each
+    decoder finishes its frame.
+
+    Attributes:
+        engine: the engine holds it while it runs. A plain lock: whatever a signal interrupts, `with` releases it.
     """
 
     def __init__(self) -> None:
-        self._engine_rests = Event()
-        self._engine_rests.set()
+        self.engine = Lock()
 
     def wait(self) -> None:
         """Wait until the engine does not run."""
-        self._engine_rests.wait()
-
-    @contextmanager
-    def engine_runs(self) -> Generator[None]:
-        """Let the decoders rest for the block. A frame that is being decoded is finished first."""
-        self._engine_rests.clear()
-        try:
-            yield
-        finally:
-            self._engine_rests.set()
+        with self.engine:
+            pass
 
 
 def takes_turns(device: Device, threads: int | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from threading import Condition
+from threading import Condition, RLock
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -24,12 +24,15 @@ class VideoQueues(Generic[Item]):
         self._items: dict[int, deque[tuple[Item, int]]] = {}
         self._bytes = 0
         self._turn = 0
-        self._changed = Condition()
+        self._lock = (
+            RLock()
+        )  # `with` takes it, not the condition: that could be interrupted by Ctrl-C and keep the lock
+        self._changed = Condition(self._lock)
         self._closed = False
 
     def begin(self, number: int) -> bool:
         """Wait until a video may begin; return False where the queues were closed."""
-        with self._changed:
+        with self._lock:
             self._changed.wait_for(lambda: self._closed or number <= self._turn + self._max_ahead)
             return not self._closed
 
@@ -44,7 +47,7 @@ class VideoQueues(Generic[Item]):
         Returns:
             False where the queues were closed: no consumer is left.
         """
-        with self._changed:
+        with self._lock:
             items = self._items.setdefault(number, deque())
             self._changed.wait_for(lambda: self._closed or not items or self._bytes + size <= self._max_bytes)
             if self._closed:
@@ -56,7 +59,7 @@ class VideoQueues(Generic[Item]):
 
     def get(self, number: int) -> Item:
         """Return the next item of a video; wait until there is one. It is then this video's turn."""
-        with self._changed:
+        with self._lock:
             if number != self._turn:
                 self._items.pop(self._turn, None)
                 self._turn = number
@@ -70,7 +73,7 @@ class VideoQueues(Generic[Item]):
 
     def close(self) -> None:
         """Let the other threads return; what is queued is dropped."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._items.clear()
             self._bytes = 0

@@ -33,7 +33,7 @@ def test_decoders_wait_while_the_engine_runs_and_go_on_where_it_fails() -> None:
     taken.wait()
     passed = threading.Event()
     thread = threading.Thread(target=lambda: (taken.wait(), passed.set()))
-    with pytest.raises(ZeroDivisionError), taken.engine_runs():
+    with pytest.raises(ZeroDivisionError), taken.engine:
         thread.start()
         assert not passed.wait(0.1)
         raise ZeroDivisionError

@@ -1,7 +1,9 @@
 """Queues between several threads and one that takes their items in order."""
 
 from collections.abc import Callable
-from threading import Thread
+from threading import Condition, Thread
+
+import pytest
 
 from exporter.inference.video_queues import VideoQueues
 
@@ -84,3 +86,18 @@ def test_closing_lets_a_waiting_writer_go() -> None:
     assert not thread.is_alive()
     assert taken[-1] is False
     assert queues.put(0, "c") is False
+
+
+def test_an_interrupt_does_not_keep_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C between a condition's lock and the block behind `with` would leave it locked, and the decoders waiting."""
+
+    def be_interrupted(condition: Condition) -> None:
+        condition.acquire()
+        raise KeyboardInterrupt
+
+    queues: VideoQueues[str] = VideoQueues(100, 1)
+    monkeypatch.setattr(Condition, "__enter__", be_interrupted)
+    assert queues.begin(0)
+    assert queues.put(0, "a")
+    assert queues.get(0) == "a"
+    queues.close()
