@@ -17,6 +17,7 @@ from exporter.artifacts.manifest import (
     ParityRecord,
 )
 from exporter.artifacts.raised_layers import raised_entry
+from exporter.calibration_clips import PACKAGED_CLIPS
 from exporter.errors import ArtifactError
 from models.checkpoints.info import CheckpointInfo
 from models.config import OUTPUTS, C3DConfig
@@ -67,6 +68,9 @@ manifests = st.builds(
 )
 
 
+SIGNATURE = MANIFEST.signature
+
+
 @given(manifests, signatures())
 def test_json_round_trip(manifest: Manifest, pair: tuple[Signature, C3DConfig]) -> None:
     network = replace(manifest.network, settings=pair[1].settings())
@@ -101,11 +105,26 @@ def test_json_round_trip(manifest: Manifest, pair: tuple[Signature, C3DConfig]) 
         (replace(MANIFEST, options={"weight_dtype": "FP32"}).to_json(), "weight_dtype 'FP32'"),
         (replace(MANIFEST, options={"min_top1": -5}).to_json(), "min_top1 -5"),
         (replace(MANIFEST, tensors={"w": "A" * 64}).to_json(), "tensors: 'w' has no SHA-256"),
+        (replace(MANIFEST, signature=replace(SIGNATURE, inputs=())).to_json(), "tool: signature (?!.*; a )"),
+        (replace(MANIFEST, signature=replace(SIGNATURE, outputs=())).to_json(), "tool: signature (?!.*; a )"),
+        (MANIFEST.to_json().replace('"batch"', "0"), "tool: signature (?!.*; a )"),
+        (replace(MANIFEST, options={"with_preprocess": True}).to_json(), "with_preprocess without preprocessing, or"),
+        (replace(MANIFEST, class_names=("a", "b")).to_json(), "2 class names for logits"),
     ],
 )
 def test_the_error_of_a_damaged_manifest_names_the_field(text: str, reported: str) -> None:
     with pytest.raises(ArtifactError, match=reported):
         Manifest.from_json(text)
+
+
+def test_options_are_read_as_what_they_state() -> None:
+    stated = {"with_preprocess": True, "clip_size": "16x96x112", "precision": "bf16", "min_snr": 0.5, "min_top1": 0.9}
+    manifest = replace(MANIFEST, options={**stated, "calibration": f"64 clips of {PACKAGED_CLIPS}"})
+    assert (manifest.with_preprocess, manifest.clip_size, manifest.precision) == (True, (16, 96, 112), "bf16")
+    assert (manifest.min_snr, manifest.min_top1, manifest.verified_on_packaged_clip) == (0.5, 0.9, True)
+    assert (MANIFEST.with_preprocess, MANIFEST.clip_size, MANIFEST.precision) == (False, None, "fp32")
+    assert (MANIFEST.min_snr, MANIFEST.min_top1, MANIFEST.verified_on_packaged_clip) == (None, None, False)
+    assert replace(MANIFEST, options={"min_snr": 0, "min_top1": True, "clip_size": 16}).min_snr is None
 
 
 def test_the_embedded_manifest_depends_neither_on_the_file_nor_on_its_folder() -> None:
