@@ -81,7 +81,8 @@ def staging(folder: Path) -> Generator[Path]:
     finally:
         finish_or_discard(stage, folder)
         del _OPEN[stage]
-        remove_stage(stage)
+        if not stage.exists():  # else the supervisor tries again: it has memory where this process has none left
+            remove_stage(stage)
 
 
 def hide_stage(text: str) -> str:

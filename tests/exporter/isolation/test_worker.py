@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.artifacts import store
 from exporter.isolation import worker
 from exporter.isolation.board import SIZE, Board, NativeCall, State
 
@@ -92,6 +93,33 @@ def test_a_staged_file_is_called_by_the_one_that_it_is_made_from(board: Board, t
         assert calls(board) == [("x", "m.onnx")]
     worker.remove_stage(tmp_path / "stage")
     assert state(board).stages == []
+
+
+def test_a_staging_folder_that_was_not_removed_stays_listed(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "finish_or_discard", lambda *_: None)  # as where no memory is left for it
+        with store.staging(tmp_path) as stage:
+            pass
+    assert state(board).stages == [(str(stage), str(tmp_path))]
+    store.clean_up(state(board).stages)
+    assert not stage.exists()
+    worker.remove_stage(stage)
+
+
+def test_a_step_is_of_its_own_call(board: Board) -> None:
+    with worker.native_call("outer", "a"):
+        worker.at_step(b"conv1 (Conv)")
+        assert state(board).step == "conv1 (Conv)"
+        with worker.native_call("inner", "b"):
+            assert state(board).step == ""
+
+
+def test_the_end_that_a_worker_decides_is_stated(board: Board) -> None:
+    assert not state(board).finished
+    worker.finish()
+    assert state(board).finished
 
 
 def test_threads_have_calls_of_their_own(board: Board) -> None:
