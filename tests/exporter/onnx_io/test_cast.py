@@ -44,3 +44,20 @@ def test_casts_and_local_functions_are_converted(tmp_path: Path) -> None:
     x = np.array([[1 / 3, 1e-12]])
     (y,) = ReferenceEvaluator(cast_model(onnx.load(tmp_path / "m.onnx"), "float64")).run(None, {"x": x})
     assert np.array_equal(y, x)
+
+
+def test_integers_and_weights_in_other_files_stay_as_they_are() -> None:
+    count = helper.make_tensor("count", TensorProto.INT64, [1], [2])
+    outside = TensorProto(name="w", data_type=FLOAT, dims=[2], data_location=TensorProto.EXTERNAL)
+    graph = helper.make_graph(
+        [helper.make_node("Concat", ["x", "x"], ["y"], axis=1), helper.make_node("ArgMax", ["y"], ["i"], axis=1)],
+        "g",
+        [value("x", FLOAT, [2, 3]), value("k", TensorProto.INT32, [2])],
+        [value("y", FLOAT, [2, 6]), value("i", TensorProto.INT64, [2, 1])],
+        [count, outside],
+    )
+    made = cast_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), "float64")
+    assert [helper.get_attribute_value(node.attribute[0]) for node in made.graph.node] == [1, 1]  # 1 is also FLOAT
+    types = [port.type.tensor_type.elem_type for port in (*made.graph.input, *made.graph.output)]
+    assert types == [DOUBLE, TensorProto.INT32, DOUBLE, TensorProto.INT64]
+    assert [*made.graph.initializer] == [count, outside]
