@@ -29,7 +29,7 @@ CLASSES = {"OutOfMemoryError", "ArrowMemoryError"}
 TEXTS = re.compile(
     r"bad_alloc|bad allocation"  # C++; onnxruntime, OpenVINO and torch pass it on
     r"|can(no|')t alloc(ate memory)?\b|not enough memory|insufficient memory"  # torch, OpenVINO, the system
-    r"|(?<!\w)out of memory|ran out of memory"  # CUDA, protobuf, HDF5
+    r"|(?<!\w)out of memory|ran out of memory|memory ran out"  # CUDA, protobuf, HDF5, a worker of `bench`
     r"|(failed|unable) to (re)?allocate|allocation (of .{0,80} |still )?failed"  # onnxruntime, NumPy, HDF5, oneDNN
     r"|smaller than requested bytes"  # onnxruntime's arena on a GPU
     r"|failed to map segment|cannot map zero-fill pages|cannot create shared object descriptor"  # loading a library

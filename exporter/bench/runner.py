@@ -33,7 +33,8 @@ from exporter.bench.types import (
     TargetInfo,
 )
 from exporter.bench.worker_client import WorkerError
-from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
+from exporter.errors import ArtifactError, CheckFailedError, LimitError, UnavailableError
+from exporter.memory_errors import is_out_of_memory
 from exporter.timing import RoundOptions, interleave
 from models.progress import Progress
 
@@ -170,9 +171,9 @@ class BenchRun:
         if first is None and self.request.keep_going:
             first = states[0]
         if first is None:
-            raise CheckFailedError(
-                f"{self.plan.targets[0].name} failed, and the others are compared with it: {self.missing[-1].reason}"
-            )
+            last = self.missing[-1]
+            kind = LimitError if last.exit_code == LimitError.exit_code else CheckFailedError
+            raise kind(f"{self.plan.targets[0].name} failed, and the others are compared with it: {last.reason}")
         self.measurements += [measurement(state, first, config.threads, batch) for state in states]
 
     def _not_loaded(self, target: BenchTarget, error: WorkerError) -> None:
@@ -185,10 +186,12 @@ class BenchRun:
         if not self.request.keep_going:
             doing = "" if error.kind == "missing" else "cannot be loaded: "
             raise kind(f"{target.file}: {doing}{reason}") from error
-        self.missing.append(Skipped(target.name, reason, added=False, exit_code=kind.exit_code))
+        code = LimitError.exit_code if is_out_of_memory(error) else kind.exit_code
+        self.missing.append(Skipped(target.name, reason, added=False, exit_code=code))
 
     def _failed(self, target: BenchTarget, error: WorkerError) -> None:
-        self.missing.append(Skipped(target.name, str(error), target.added))
+        kind = LimitError if is_out_of_memory(error) else CheckFailedError
+        self.missing.append(Skipped(target.name, str(error), target.added, kind.exit_code))
 
 
 def measurement(state: TargetState, first: TargetState, threads: int, batch: int) -> Measurement:

@@ -19,7 +19,7 @@ from exporter.bench.roofline import Product
 from exporter.bench.types import BenchReport, BenchRequest, Skipped
 from exporter.bench.worker_client import Worker, WorkerError
 from exporter.engines import ENGINES
-from exporter.errors import ArtifactError, CheckFailedError, UnavailableError, UsageError
+from exporter.errors import ArtifactError, CheckFailedError, LimitError, UnavailableError, UsageError
 from exporter.workflows.bench import benchmark, check_request
 
 
@@ -176,12 +176,13 @@ class Dying(Worker):
     """A worker that dies in a round."""
 
     which = ""
+    reason = "its process ended by SIGKILL"
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
         if do == "load" and request["path"].endswith(self.which):
             self.doomed = True
         if do == "run" and getattr(self, "doomed", False):
-            raise WorkerError("failed", "its process ended by SIGKILL")
+            raise WorkerError("failed", self.reason)
         return super().ask(do, **request)
 
 
@@ -196,6 +197,17 @@ def test_an_artifact_that_fails_on_the_way_leaves_the_report_incomplete(
     assert found.missing == (Skipped("copy.onnx", "its process ended by SIGKILL", added=False),)
     monkeypatch.setattr(Dying, "which", "first.onnx")
     with pytest.raises(CheckFailedError, match=r"first.onnx failed, and the others are compared with it: its process"):
+        benchmark(request)
+
+
+def test_memory_that_runs_out_in_a_round_has_its_own_exit_code(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "Worker", Dying)
+    monkeypatch.setattr(Dying, "reason", "memory ran out while onnxruntime runs it; close other programs")
+    request = replace(one_round(models / "first.onnx"), artifacts=(models / "first.onnx", models / "copy.onnx"))
+    monkeypatch.setattr(Dying, "which", "copy.onnx")
+    assert benchmark(request).exit_code == 5
+    monkeypatch.setattr(Dying, "which", "first.onnx")
+    with pytest.raises(LimitError, match="first.onnx failed"):
         benchmark(request)
 
 
