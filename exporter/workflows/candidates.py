@@ -18,8 +18,8 @@ W = TypeVar("W")
 class ParityFailedError(CheckFailedError):
     """No candidate of an artifact passed parity; nothing was published."""
 
-    def __init__(self, reports: tuple[ParityReport, ...]) -> None:
-        super().__init__(_describe(reports))
+    def __init__(self, reports: tuple[ParityReport, ...], message: str | None = None) -> None:
+        super().__init__(message or _describe(reports))
         self.reports = reports
 
 

@@ -1,4 +1,4 @@
-"""Resize and Upsample by nearest neighbours or linearly, with the positions that onnxruntime takes.
+"""Resize and Upsample with the positions that onnxruntime takes.
 
 onnx's evaluator reads `length_resized` of the operator's formulas as a fraction of a pixel, where scales are no whole
 numbers, and compares positions in float64. Files are made for engines: there the length is a whole number, and which
@@ -7,49 +7,79 @@ pixel is nearest is decided in float32. https://onnx.ai/onnx/operators/onnx__Res
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from exporter.engines.reference.kernels.resize_weights import Interpolation
 from exporter.engines.reference.node import Node, UnsupportedError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+MODES = frozenset({"nearest", "linear", "bilinear", "cubic"})
 WITH_MODES = 11
 """The opset from which attributes choose positions; before it, they are divided by the scale."""
 _Floats = Any
-Positions = Callable[["_Floats", Any, int, int], "_Floats"]
-"""From output positions, the scale and the sizes after and before to positions in the input."""
 
 
-def _half_pixel(at: _Floats, scale: Any, after: int, before: int) -> _Floats:
-    del after, before
+@dataclass(frozen=True)
+class _Axis:
+    """One axis: its scale, its size after and before, and the part of it that is cropped, as fractions."""
+
+    scale: Any
+    after: int
+    before: int
+    crop: tuple[float, float] = (0.0, 1.0)
+
+
+Positions = Callable[[_Floats, _Axis], _Floats]
+"""From output positions to positions in the input."""
+
+
+def _half_pixel(at: _Floats, axis: _Axis) -> _Floats:
     half = at.dtype.type(0.5)
-    return (at + half) / scale - half
+    return (at + half) / axis.scale - half
 
 
-def _pytorch_half_pixel(at: _Floats, scale: Any, after: int, before: int) -> _Floats:
-    return _half_pixel(at, scale, after, before) if after > 1 else np.zeros_like(at)
+def _pytorch_half_pixel(at: _Floats, axis: _Axis) -> _Floats:
+    return _half_pixel(at, axis) if axis.after > 1 else np.zeros_like(at)
 
 
-def _align_corners(at: _Floats, scale: Any, after: int, before: int) -> _Floats:
-    del scale
+def _half_pixel_symmetric(at: _Floats, axis: _Axis) -> _Floats:
     kind = at.dtype.type
-    return at * kind(before - 1) / kind(after - 1) if after > 1 else np.zeros_like(at)
+    exact = kind(axis.scale) * kind(axis.before)
+    offset = kind(axis.before / 2) * (1 - kind(axis.after) / exact)
+    return offset + (at + kind(0.5)) / axis.scale - kind(0.5)
 
 
-def _asymmetric(at: _Floats, scale: Any, after: int, before: int) -> _Floats:
-    del after, before
-    return at / scale
+def _align_corners(at: _Floats, axis: _Axis) -> _Floats:
+    kind = at.dtype.type
+    return at * kind(axis.before - 1) / kind(axis.after - 1) if axis.after > 1 else np.zeros_like(at)
 
 
+def _asymmetric(at: _Floats, axis: _Axis) -> _Floats:
+    return at / axis.scale
+
+
+def _crop_and_resize(at: _Floats, axis: _Axis) -> _Floats:
+    kind = at.dtype.type
+    start, end, last = kind(axis.crop[0]), kind(axis.crop[1]), kind(axis.before - 1)
+    if axis.after == 1:
+        return np.full_like(at, kind(0.5) * (start + end) * last)
+    return start * last + at * (end - start) * last / kind(axis.after - 1)
+
+
+CROP = "tf_crop_and_resize"
 POSITIONS: dict[str, Positions] = {
     "half_pixel": _half_pixel,
     "pytorch_half_pixel": _pytorch_half_pixel,
+    "half_pixel_symmetric": _half_pixel_symmetric,
     "align_corners": _align_corners,
     "asymmetric": _asymmetric,
+    CROP: _crop_and_resize,
 }
 
 
@@ -77,35 +107,31 @@ def resize(node: Node, x: Any, *others: Any) -> Any:
     """Resize to given sizes, or by scales.
 
     Raises:
-        UnsupportedError: cubic or antialiased interpolation, cropping, excluded borders, sizes that keep a ratio.
+        UnsupportedError: other modes, or interpolation of integers.
     """
     given = node.attributes
-    if (
-        given.get("antialias")
-        or given.get("exclude_outside")
-        or given.get("keep_aspect_ratio_policy", "stretch") != "stretch"
-    ):
-        raise UnsupportedError("another policy")
     if node.opset < WITH_MODES:
-        return _resize(x, _by_axis(others[0]), None, given.get("mode", "nearest"), "asymmetric", "simple")
-    scales, sizes = (others[place] if len(others) > place else None for place in (1, 2))
+        return _resize(x, _by_axis(others[0]), None, {"mode": given.get("mode", "nearest"), **_OLD}, {})
+    roi, scales, sizes = (others[place] if len(others) > place else None for place in (0, 1, 2))
     axes = [axis % x.ndim for axis in given.get("axes", range(x.ndim))]
     after = None if sizes is None or not sizes.size else dict(zip(axes, map(int, sizes), strict=True))
     factors = {} if scales is None else dict(zip(axes, np.asarray(scales, np.float32), strict=after is None))
-    return _resize(
-        x,
-        factors,
-        after,
-        given.get("mode", "nearest"),
-        given.get("coordinate_transformation_mode", "half_pixel"),
-        given.get("nearest_mode", "round_prefer_floor"),
-    )
+    if after is not None and (policy := given.get("keep_aspect_ratio_policy", "stretch")) != "stretch":
+        ratio = _find_ratio(after, x.shape, policy)
+        factors = dict.fromkeys(axes, ratio)
+        after = {axis: int(np.floor(ratio * np.float32(x.shape[axis]) + np.float32(0.5))) for axis in axes}
+    crops = {} if roi is None or not roi.size else dict(zip(axes, zip(*np.split(roi, 2), strict=True), strict=True))
+    return _resize(x, factors, after, given, crops)
 
 
 def upsample(node: Node, x: Any, scales: Any = None) -> Any:
     """Enlarge; output positions are divided by the scale."""
     factors = node.attributes["scales"] if scales is None else scales
-    return _resize(x, _by_axis(factors), None, node.attributes.get("mode", "nearest"), "asymmetric", "simple")
+    return _resize(x, _by_axis(factors), None, {"mode": node.attributes.get("mode", "nearest"), **_OLD}, {})
+
+
+_OLD = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "simple"}
+"""What operators without the attributes do."""
 
 
 def _by_axis(scales: Any) -> dict[int, Any]:
@@ -113,36 +139,57 @@ def _by_axis(scales: Any) -> dict[int, Any]:
     return dict(enumerate(np.asarray(scales, np.float32)))
 
 
+def _find_ratio(sizes: Mapping[int, int], shape: tuple[int, ...], policy: str) -> Any:
+    """Return the one scale of all axes: the largest within the sizes given, or the smallest that contains them."""
+    ratios = [np.float32(size) / np.float32(shape[axis]) for axis, size in sizes.items()]
+    return min(ratios) if policy == "not_larger" else max(ratios)
+
+
 def _resize(
-    x: Any, scales: dict[int, Any], sizes: dict[int, int] | None, mode: str, positions: str, nearest: str
+    x: Any,
+    scales: Mapping[int, Any],
+    sizes: Mapping[int, int] | None,
+    given: Mapping[str, Any],
+    crops: Mapping[int, tuple[float, float]],
 ) -> Any:
-    if mode not in ("nearest", "linear", "bilinear") or positions not in POSITIONS or not isinstance(x, np.ndarray):
+    mode, positions = given.get("mode", "nearest"), given.get("coordinate_transformation_mode", "half_pixel")
+    if mode not in MODES or positions not in POSITIONS or not isinstance(x, np.ndarray):
         raise UnsupportedError(f"{mode}, {positions}")
+    if mode == "nearest" and positions == "half_pixel_symmetric":
+        raise UnsupportedError("which pixel onnxruntime's float32 takes of two")
     if mode != "nearest" and x.dtype.kind != "f":
         raise UnsupportedError(str(x.dtype))
-    for axis in scales if sizes is None else sizes:
+    find, nearest = POSITIONS[positions], NEAREST[given.get("nearest_mode", "round_prefer_floor")]
+    by = Interpolation(
+        mode == "cubic",
+        given.get("cubic_coeff_a", -0.75),
+        bool(given.get("antialias")),
+        bool(given.get("exclude_outside")),
+    )
+    outside: list[tuple[int, NDArray[np.bool_]]] = []
+    for axis in sizes or scales:
         before = x.shape[axis]
-        scale = scales[axis] if sizes is None else np.float32(sizes[axis]) / np.float32(before)
+        scale = scales[axis] if sizes is None or axis in scales else np.float32(sizes[axis]) / np.float32(before)
         after = int(scale * np.float32(before)) if sizes is None else sizes[axis]
         if after == before and scale == 1:
             continue
         if not before or not after:
             raise UnsupportedError("nothing to interpolate")
-        find = POSITIONS[positions]
+        crop = crops.get(axis, (0.0, 1.0))
+        rough = find(np.arange(after, dtype=np.float32), _Axis(scale, after, before, crop))
+        if positions == CROP:
+            outside.append((axis, (rough < 0) | (rough > before - 1)))
         if mode == "nearest":
-            at = find(np.arange(after, dtype=np.float32), scale, after, before)
-            x = x.take(np.clip(NEAREST[nearest](at, scale), 0, before - 1).astype(np.int64), axis)
-        else:
-            exact = np.float64(scale) if sizes is None else np.float64(after) / before
-            x = _interpolate(
-                x, axis, np.clip(find(np.arange(after, dtype=np.float64), exact, after, before), 0, before - 1)
-            )
+            x = x.take(np.clip(nearest(rough, scale), 0, before - 1).astype(np.int64), axis)
+            continue
+        exact = np.float64(scale) if sizes is None or axis in scales else np.float64(after) / before
+        at = find(np.arange(after, dtype=np.float64), _Axis(exact, after, before, crop))
+        at = at if by.cubic or by.antialias else np.clip(at, 0, before - 1)
+        x = by.apply(x, axis, at, float(exact))
+    return _fill_outside(x, outside, given.get("extrapolation_value", 0.0))
+
+
+def _fill_outside(x: NDArray[Any], outside: list[tuple[int, NDArray[np.bool_]]], value: float) -> NDArray[Any]:
+    for axis, where in outside:
+        x[(slice(None),) * axis + (where,)] = value
     return x
-
-
-def _interpolate(x: NDArray[Any], axis: int, at: NDArray[np.float64]) -> NDArray[Any]:
-    """Return the values at positions along an axis, between those of the two neighbours."""
-    first = np.floor(at).astype(np.int64)
-    second = np.minimum(first + 1, x.shape[axis] - 1)
-    part = (at - first).astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1 - axis))
-    return x.take(first, axis) * (1 - part) + x.take(second, axis) * part
