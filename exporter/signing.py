@@ -181,7 +181,7 @@ def _describe_pem(content: bytes, wanted: str) -> str:
             "a private key; --verify-key takes the public one, which openssl pkey -in KEY -pubout -out KEY.pub writes"
         )
     if b"PUBLIC KEY-----" in content and wanted == "private key":
-        return "a public key; --sign needs the private one"
+        return "a public key; signing needs the private one"
     if b"OPENSSH" in content:
         return "an OpenSSH key, not PEM; openssl genpkey -algorithm ed25519 -out sign.key makes a PEM key"
     return f"not an Ed25519 {wanted} in PEM"

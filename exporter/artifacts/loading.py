@@ -89,8 +89,7 @@ def load_artifact(path: Path, formats: Sequence[ArtifactReader], checks: LoadChe
     named, path = path, find_model(path)
     reader = by_suffix(path, formats)
     if reader is None:
-        suffixes = ", ".join(known.suffix for known in formats)
-        raise ArtifactError(f"{path}: not an artifact by its name; artifacts end in {suffixes}")
+        raise wrong_suffix(path, formats)
     wanted = checks or LoadChecks()
     text = beside_text(path)
     pinned = check_expected(named, path, text, wanted)
@@ -107,6 +106,15 @@ def load_artifact(path: Path, formats: Sequence[ArtifactReader], checks: LoadChe
     if found.beside and found.manifest is not None:
         _require_listed(path, reader.name, found.manifest)
     return LoadedArtifact(path, reader.name, found.manifest, notes, (*pinned, *found.states), vouched, provenance)
+
+
+def wrong_suffix(path: Path, formats: Iterable[ArtifactReader]) -> ArtifactError:
+    """Return the error of a file that has the suffix of none of the formats."""
+    suffixes = ", ".join(known.suffix for known in formats)
+    return ArtifactError(
+        f"{path}: not an artifact by its name; artifacts end in {suffixes} (c3d-export --format onnx --weights "
+        "CHECKPOINT makes one)"
+    )
 
 
 def _require_listed(model: Path, artifact_format: FormatName, manifest: Manifest) -> None:

@@ -13,11 +13,13 @@ RENAMED_OPTIONS = {
     "--weights-as": "--weight-dtype",
 }
 RENAMED_COMMANDS = {"checkpoints": "layouts"}
+NO_COMMANDS = {"export": "there is no command export: c3d-export exports by its options, c3d-export --format onnx"}
+"""{what is taken for a command: what to write instead}"""
 RENAMED_INPUT_TYPES = {"bright pixel": "impulse"}
 
 
 def explain_renaming(error: click.ClickException) -> click.ClickException:
-    """Return a usage error that states the new name of an option or command, and any other error unchanged."""
+    """Return a usage error that states the right name of an option or command, and any other error unchanged."""
     if isinstance(error, click.NoSuchOption):
         old, new = error.option_name, RENAMED_OPTIONS.get(error.option_name)
         known = [name for option in error.ctx.command.params for name in option.opts] if error.ctx else []
@@ -25,4 +27,6 @@ def explain_renaming(error: click.ClickException) -> click.ClickException:
             return click.UsageError(f"option {old} was renamed; use {new}", error.ctx)
     if isinstance(error, click.NoSuchCommand) and (new := RENAMED_COMMANDS.get(error.command_name)):
         return click.UsageError(f"command {error.command_name} was renamed; use {new}", error.ctx)
+    if isinstance(error, click.NoSuchCommand) and (instead := NO_COMMANDS.get(error.command_name)):
+        return click.UsageError(instead, error.ctx)
     return error

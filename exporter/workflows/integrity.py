@@ -24,6 +24,7 @@ from exporter.artifacts.files import (
     read_manifest,
     read_manifest_text,
 )
+from exporter.artifacts.loading import wrong_suffix
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_rules import is_as_written
 from exporter.artifacts.provenance import check_expected, check_provenance, require_covered, require_single
@@ -169,8 +170,7 @@ def _find(path: Path) -> tuple[Path, Format]:
     form = find_format(model)
     if form is None:
         require_file(path, "file", ArtifactError)
-        suffixes = ", ".join(known.suffix for known in FORMATS.values())
-        raise ArtifactError(f"{path}: not an artifact by its name; artifacts end in {suffixes}")
+        raise wrong_suffix(path, FORMATS.values())
     recover(model.parent)
     if not (os.path.lexists(model) or has_manifest(model)):
         raise ArtifactError(f"no such file: {path}")

@@ -195,7 +195,7 @@ def test_what_is_no_public_key(content: bytes, reported: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("content", "reported"),
     [
-        (public_pem(KEY), "a public key; --sign needs the private one"),
+        (public_pem(KEY), "a public key; signing needs the private one"),
         (private_pem(rsa.generate_private_key(65537, 1024)), "RSAPrivateKey"),
         (private_pem(x25519.X25519PrivateKey.generate()), "X25519PrivateKey"),
         (private_pem(KEY)[:60], "not an Ed25519 private key in PEM"),

@@ -26,7 +26,7 @@ def test_a_bad_key_ends_an_export_before_it_begins(
     monkeypatch.setattr("exporter.workflows.export.export", lambda *_: pytest.fail("the export began"))
     secret, _ = write_key(tmp_path, "secret", b"open sesame")
     for key, code, line in (
-        (keys / "ours.pub", 3, "a public key; --sign needs the private one"),
+        (keys / "ours.pub", 3, "a public key; signing needs the private one"),
         (tmp_path / "none.key", 3, "no such private key"),
         (secret, 2, "the key is encrypted"),
     ):

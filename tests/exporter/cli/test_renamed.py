@@ -28,6 +28,12 @@ def test_the_error_states_the_new_name(case: str, tmp_path: Path, capfd: pytest.
     assert f"was renamed; use {new}\n" in done.stderr
 
 
+def test_export_is_no_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    done = call("c3d-export", "export", "--format", "onnx", cwd=tmp_path, capture=capfd)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "c3d-export --format onnx" in done.stderr
+
+
 def test_a_command_that_never_had_the_option_suggests_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
