@@ -24,9 +24,8 @@ class VideoQueues(Generic[Item]):
         self._items: dict[int, deque[tuple[Item, int]]] = {}
         self._bytes = 0
         self._turn = 0
-        self._lock = (
-            RLock()
-        )  # `with` takes it, not the condition: that could be interrupted by Ctrl-C and keep the lock
+        # `with` takes the lock, not the condition, which Ctrl-C could interrupt after it has taken the lock
+        self._lock = RLock()
         self._changed = Condition(self._lock)
         self._closed = False
 
