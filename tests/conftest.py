@@ -13,6 +13,8 @@ from helpers import small_models
 from helpers.colour_videos import write_colours
 from helpers.exported import NARROW, ExportedByCommand
 from helpers.run import python
+from helpers.scripted_server import Script, serve_script
+from helpers.signing_keys import write_key
 from helpers.small_video_model import SmallVideoModel, make_small_video_model
 from helpers.torch_exporter import keep_operator_tables
 from helpers.video_command import VideoCommand
@@ -202,3 +204,20 @@ def video_command(
 ) -> VideoCommand:
     """`predict` and `features` on the small model, in `tmp_path`."""
     return VideoCommand(small_video_model, short_videos, tmp_path, capsys)
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two pairs of keys for signatures, `ours` and `other`."""
+    folder = tmp_path_factory.mktemp("keys")
+    write_key(folder, "ours")
+    write_key(folder, "other")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Script, Path]]:
+    """A server that replies as its script says, and the file with the certificate to trust it by."""
+    script = Script([])
+    with serve_script(script, tmp_path_factory.mktemp("server")) as trusted:
+        yield script, trusted

@@ -13,7 +13,7 @@ import numpy as np
 
 from exporter import __version__
 from exporter.errors import C3DExportError, UsageError
-from exporter.inference.clips import note_overlap, plan_sampling, record_sampling
+from exporter.inference.clips import note_overlap, record_sampling
 from exporter.inference.collected import CollectedResults
 from exporter.inference.features.aggregate import aggregate
 from exporter.inference.features.c3d_blob import check_shapes
@@ -27,14 +27,13 @@ from exporter.inference.features.video_rows import VideoRows, split_videos
 from exporter.inference.features.writing import write_videos
 from exporter.inference.model import VideoModel
 from exporter.inference.predictions import ModelRecord, SamplingRecord, VideoFailure
-from exporter.inference.ray_runner import run_videos_anywhere, worker_options
+from exporter.inference.ray_runner import run_videos_anywhere
 from exporter.inference.types import RayOptions
 from exporter.output_targets import check_output_folder, new_folder_notes
 from exporter.storage import display
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
-from exporter.workflows.predict import find_sources
-from exporter.workflows.video_model import open_model
+from exporter.workflows.video_inputs import open_videos
 from models.preprocessing import Preprocessing
 from models.progress import Progress, no_progress
 
@@ -241,13 +240,7 @@ def _prepare(
         raise UsageError("name each layer once")
     if request.aggregate not in AGGREGATES:
         raise UsageError(f"no aggregate {request.aggregate!r}; there are {', '.join(AGGREGATES)}")
-    sources, failures = find_sources(request.videos)
-    progress("opening the model")
-    inference = worker_options(replace(request.inference, outputs=request.layers), request.ray)
-    model = open_model(request.model, inference, request.build, progress)
-    sampling = plan_sampling(model.size[0], model.preprocessing, request.clips)
-    progress("loading the model")
-    return sources, failures, model, sampling
+    return open_videos(request, replace(request.inference, outputs=request.layers), progress)
 
 
 def _shapes(model: VideoModel) -> dict[str, tuple[int, ...]]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from exporter.errors import BadInputError, UsageError, VideoError
-from exporter.inference.clips import note_overlap, plan_sampling, record_sampling
+from exporter.errors import UsageError, VideoError
+from exporter.inference.clips import note_overlap, record_sampling
 from exporter.inference.collected import CollectedResults
 from exporter.inference.model import VideoModel
 from exporter.inference.pipeline import run_videos
@@ -24,11 +24,11 @@ from exporter.inference.predictions import (
     VideoPrediction,
 )
 from exporter.inference.ranking import ClassRanking, VideoScores, choose_ranked_output
-from exporter.inference.ray_runner import map_videos, worker_options
+from exporter.inference.ray_runner import map_videos
 from exporter.inference.types import ClipOptions, ClipOutputs, InferenceOptions, RayOptions
 from exporter.video.sampling import Sampling
-from exporter.video.sources import Source, expand_sources
-from exporter.workflows.video_model import open_model
+from exporter.video.sources import Source
+from exporter.workflows.video_inputs import open_videos
 from models.options import BuildOptions
 from models.progress import Progress, no_progress
 
@@ -155,13 +155,8 @@ def open_predict(
     """
     started = time.monotonic()
     _check_request(request)
-    sources, failures = find_sources(request.videos)
-    progress("opening the model")
-    inference = worker_options(request.inference, request.ray)
-    model = open_model(request.model, inference, request.build, progress)
+    sources, failures, model, sampling = open_videos(request, request.inference, progress)
     ranking = choose_ranking(model, request)
-    sampling = plan_sampling(model.size[0], model.preprocessing, request.clips)
-    progress("loading the model")
     if request.ray is None:
         results = predict_videos(model, sources, sampling, ranking, progress, on_clip)
     else:
@@ -258,26 +253,6 @@ def choose_ranking(model: VideoModel, request: PredictRequest) -> ClassRanking:
     return ClassRanking(
         output.name, output.kind, average, model.class_names, request.top, request.per_clip, request.previews
     )
-
-
-def find_sources(names: Sequence[str | Path]) -> tuple[list[Source], list[VideoFailure]]:
-    """Return the videos, and a failure for each name that is of none.
-
-    Raises:
-        BadInputError: no name is of a video.
-    """
-    sources: list[Source] = []
-    failures: list[VideoFailure] = []
-    first: BadInputError | None = None
-    for name in names:
-        try:
-            sources += expand_sources([name])
-        except BadInputError as error:
-            first = first or error
-            failures.append(VideoFailure(str(name), str(error), error.exit_code))
-    if not sources and first is not None:
-        raise first
-    return sources, failures
 
 
 def _all_results(

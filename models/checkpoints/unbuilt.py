@@ -68,7 +68,8 @@ def _refuse(path: Path, weights: Mapping[str, str]) -> None:
         name, made_by = next(iter(weights.items()))
         more = f", {count(len(weights) - 1, 'other tensor')} likewise" if len(weights) > 1 else ""
         raise CheckpointError(
-            f"{path}: {printable(name)} is made by calling {made_by}, and nothing that a file names is called{more}; "
+            f"{path}: {printable(name)} is made by calling {made_by}, and functions that a file names are "
+            f"never called{more}; "
             "where it was made, save plain tensors (value.to_dense() if sparse, value.dequantize() if quantised)"
         )
 

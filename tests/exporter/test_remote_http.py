@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers.scripted_server import Reply, Script, chunked, response, serve_script
+from helpers.scripted_server import Reply, Script, chunked, response
 
 from exporter import remote_files, remote_http, storage
 from exporter.errors import BadInputError
@@ -24,13 +24,6 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(CONTENT)
 NO_RANGES = HEAD.replace(b"Content", b"Accept-Ranges: none\r\nContent")
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 FAST = replace(LIMITS, silence_s=0.4, window_s=0.3, base_s=0.5, bytes_per_s=1e6, unannounced_s=0.2)
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Script, Path]]:
-    script = Script([])
-    with serve_script(script, tmp_path_factory.mktemp("server")) as trusted:
-        yield script, trusted
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from helpers.exported import NARROW
 from helpers.run import Done, call
-from helpers.signing_keys import write_key
 
 from exporter.artifacts.files import sha256_file
 from exporter.errors import ArtifactError, IntegrityError, UsageError
@@ -45,14 +44,6 @@ COMMANDS = {
     "inspect": ("c3d-export", "inspect"),
 }
 VIDEO = ("no-such-video.mp4",)
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("keys")
-    write_key(folder, "ours")
-    write_key(folder, "other")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,6 @@ from helpers.signing_keys import write_key
 from exporter.cli.provenance_options import ask_passphrase
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("keys")
-    write_key(folder, "ours")
-    write_key(folder, "other")
-    return folder
-
-
 def test_a_bad_key_ends_an_export_before_it_begins(
     keys: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

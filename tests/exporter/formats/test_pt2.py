@@ -8,7 +8,7 @@ from unittest.mock import patch
 import pytest
 import torch
 from helpers.residual import residual_network
-from helpers.run import python
+from helpers.run import HIDE_PROJECT, python
 
 from exporter.artifacts.files import read_manifest, sha256_file
 from exporter.engines.base import RuntimeOptions
@@ -24,18 +24,10 @@ from exporter.workflows.inspect import inspect
 from models.built_model import BuiltModel
 from models.specs import OutputSpec, TensorSpec
 
-ALONE = """
-import sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("models", "exporter"):
-            raise ImportError(name)
-
-sys.meta_path.insert(0, Absent())
+ALONE = f"""{HIDE_PROJECT}
 import torch
 
-extra = {"c3d_export.manifest": ""}
+extra = {{"c3d_export.manifest": ""}}
 module = torch.export.load(sys.argv[1], extra_files=extra).module()
 torch.manual_seed(7)
 torch.save(module(torch.rand(3, 3, 4, 8, 8)), sys.argv[2])

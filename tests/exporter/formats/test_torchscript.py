@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.exported import NARROW, ExportedByCommand
-from helpers.run import python
+from helpers.run import HIDE_PROJECT, python
 
 from exporter.artifacts.files import read_manifest
 from exporter.errors import ArtifactError
@@ -17,20 +17,12 @@ from exporter.workflows.export import ExportResult, export
 from models import paths
 from models.built_model import BuiltModel
 
-ALONE = """
-import sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("models", "exporter"):
-            raise ImportError(name)
-
-sys.meta_path.insert(0, Absent())
+ALONE = f"""{HIDE_PROJECT}
 import warnings
 warnings.simplefilter("ignore")
 import torch
 
-extra = {"c3d_export.manifest": ""}
+extra = {{"c3d_export.manifest": ""}}
 module = torch.jit.load(sys.argv[1], _extra_files=extra)
 torch.manual_seed(7)
 torch.save(module(torch.rand(2, 3, 16, 48, 48)), sys.argv[2])

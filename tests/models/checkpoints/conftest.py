@@ -1,18 +1,10 @@
 """A server for the tests of downloads."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers.downloads import CONTENT
-from helpers.scripted_server import Script, response, serve_script
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Script, Path]]:
-    script = Script([])
-    with serve_script(script, tmp_path_factory.mktemp("server")) as trusted:
-        yield script, trusted
+from helpers.scripted_server import Script, response
 
 
 @pytest.fixture

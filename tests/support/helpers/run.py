@@ -11,6 +11,17 @@ import pytest
 
 BIN = Path(sys.executable).parent
 
+HIDE_PROJECT = """import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("models", "exporter"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Absent())
+"""
+"""The beginning of a program in which this project cannot be imported."""
+
 
 def run(command: str, *arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `c3d-export` or `verify` in `cwd`, with output captured, as in a pipe."""
