@@ -113,8 +113,9 @@ def find_head(shapes: Shapes, prefix: str, features: int | None, *, flat: bool) 
     """
 
     def reads(shape: tuple[int, ...]) -> bool:
-        one = features in (None, shape[1])
-        return one or (flat and features is not None and shape[1] % features == 0 and gives_classes(shape[0]))
+        if features is None or features == shape[1]:
+            return True
+        return flat and shape[1] % features == 0 and gives_classes(shape[0])
 
     heads = [head for head in HEADS if len(shape := shapes.get(f"{prefix}{head}.weight", ())) == 2 and reads(shape)]
     if len(heads) != 1:
