@@ -87,3 +87,18 @@ def test_a_clip_that_pools_away_is_refused_with_the_layer() -> None:
 def test_pool5_is_a_convention_of_the_published_network_alone() -> None:
     with pytest.raises(UsageError, match="--pool5 is a convention of the variant c3d"):
         build(BuildOptions(base_channels=4, pool5="right", variant="global-pool"))
+
+
+@pytest.mark.parametrize(
+    ("pool", "halves"),
+    [
+        (Pool((2, 2, 2), (2, 2, 2)), True),
+        (Pool((1, 2, 2), (1, 2, 2)), True),
+        (Pool((2, 2, 2), (2, 2, 2), padding=(0, 1, 1)), False),
+        (Pool((2, 2, 2), (2, 2, 2), ceil_mode=True), False),
+        (Pool((2, 2, 2), (1, 2, 2)), False),
+        (Pool((3, 3, 3), (3, 3, 3)), False),
+    ],
+)
+def test_pools_whose_windows_lie_side_by_side_inside_the_map(pool: Pool, halves: bool) -> None:
+    assert pool.halves is halves
