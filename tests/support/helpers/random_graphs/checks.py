@@ -26,7 +26,8 @@ CLEAR_FAULT, CLEAR_HALF_FAULT = 2e-3, 5e-2
 MIN_SCALE = 1e-2
 """Smaller outputs are taken for this large: they are what is left of larger numbers."""
 BATCHES = 2, 5, 0
-NO_EVIDENCE = "no input gives a meaningful budget"
+NO_EVIDENCE = "no input gives a meaningful budget", "only constant inputs give a meaningful comparison"
+"""Notes of reports that fail because float32 itself is too inaccurate to show anything."""
 WITHOUT_NAN = tuple(name for name in INPUT_TYPES if name != "nan")
 """The target `cpu` computes convolutions as matrix products, which spread a NaN."""
 
@@ -97,7 +98,7 @@ def _verify(reference: Path, path: Path, kind: str, types: tuple[str, ...] | Non
     except Exception as error:  # noqa: BLE001 - every one is a finding
         yield f"{kind}: {type(error).__name__}", str(error)
         return
-    if not report.passed and not any(NO_EVIDENCE in note for note in report.notes):
+    if not report.passed and not any(reason in note for reason in NO_EVIDENCE for note in report.notes):
         yield kind, describe_failures(report)
 
 

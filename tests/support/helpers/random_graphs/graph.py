@@ -204,11 +204,12 @@ def assemble(
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
 
 
-def run(model: onnx.ModelProto, feeds: dict[str, Array]) -> list[Any]:
-    """Return the outputs of a model in onnxruntime without graph optimisations."""
+def run(model: onnx.ModelProto, feeds: dict[str, Array], *, optimized: bool = False) -> list[Any]:
+    """Return the outputs of a model in onnxruntime, without graph optimisations or with its usual ones."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return list(session.run(None, feeds))

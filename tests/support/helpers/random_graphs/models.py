@@ -74,7 +74,8 @@ def make_random_model(seed: int) -> RandomModel:
     )
     made = RandomModel(seed, model, shapes)
     try:
-        run(model, made.feeds(BATCHES[0]))
+        for optimized in (False, True):
+            run(model, made.feeds(BATCHES[0]), optimized=optimized)
     except Exception:  # noqa: BLE001 - onnxruntime infers the sizes of some pools wrongly, and refuses what reads them
         return make_random_model(seed + 1_000_003)
     return made
