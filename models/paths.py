@@ -35,11 +35,17 @@ def require_file(path: Path, what: str, error: type[BadInputError]) -> int:
     try:
         if not path.exists():
             raise error(f"no such {what}: {path}")
-        if not path.is_file():
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode) or (not about.st_size and _is_generated(path)):
             raise error(f"not a file: {path}; give the {what} itself")
-        return path.stat().st_size
+        return about.st_size
     except OSError as refusal:
         raise error(f"cannot access {path}: {refusal.strerror or refusal}") from refusal
+
+
+def _is_generated(path: Path) -> bool:
+    """Return whether the system makes a file's content when it is read (/proc, /sys): some never end, or wait."""
+    return hasattr(os, "statvfs") and os.statvfs(path).f_blocks == 0
 
 
 def read_small_file(path: Path, what: str, limit: int, error: type[BadInputError]) -> bytes:
@@ -60,7 +66,7 @@ def read_small_file(path: Path, what: str, limit: int, error: type[BadInputError
             about = os.fstat(stream.fileno())
             if not stat.S_ISREG(about.st_mode):
                 raise error(f"not a file: {path}; give the {what} itself")
-            # more than its size says: it grows, or is one of /proc
+            # it may grow meanwhile
             content = b"" if about.st_size > limit else stream.read(limit + 1) or b""
     except OSError as refusal:
         raise error(f"cannot read {path}: {refusal.strerror or refusal}") from refusal

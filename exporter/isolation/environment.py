@@ -80,7 +80,8 @@ def _is_remote(argument: str) -> bool:
     if not path.lower().endswith(LIST_SUFFIXES):
         return False
     with contextlib.suppress(OSError, ValueError):
-        if not os.path.isfile(path):  # noqa: PTH113 - a pipe is not waited for, and no import for it
+        # a pipe or a file of /proc is not waited for, and nothing is imported for it
+        if not os.path.isfile(path) or not os.path.getsize(path):  # noqa: PTH113, PTH202
             return False
         with open(path, "rb") as stream:  # noqa: PTH123 - an argument, any text
             return b"://" in stream.read(MAX_LIST_BYTES)

@@ -16,6 +16,7 @@ from exporter.parity.input_checks import require_in_range
 from exporter.parity.input_types import is_float
 from exporter.types import UNKNOWN_RANK
 from models.npy_header import HEADER_ERRORS, read_header
+from models.paths import require_file
 from models.specs import TensorSpec
 from models.unpacking import BAD_ZIP, ENCRYPTED, max_unpacked
 
@@ -35,7 +36,7 @@ def read_npz(path: Path, inputs: Sequence[TensorSpec]) -> Arrays:
         BadInputError: not such a file, an array is missing, is of another kind than its input, or has numbers that the
             input's dtype does not hold.
     """
-    arrays = _load(path, ".npz")
+    arrays = load_arrays(path, ".npz")
     if len(arrays) == len(inputs) == 1:
         arrays = dict(zip((inputs[0].name,), arrays.values(), strict=True))
     if missing := [value.name for value in inputs if value.name not in arrays]:
@@ -49,7 +50,7 @@ def read_npy(path: Path, spec: TensorSpec) -> NDArray[Any]:
     Raises:
         BadInputError: not such a file, or an array of another kind, shape or range than the input.
     """
-    (array,) = _load(path, ".npy").values()
+    (array,) = load_arrays(path, ".npy").values()
     if not shape_fits(array.shape, spec.shape):
         raise BadInputError(f"{path}: has shape {array.shape}; the input is {spec}")
     return _convert(path, spec, array)
@@ -101,18 +102,19 @@ def shape_fits(shape: Sequence[int], wanted: Sequence[int | str]) -> bool:
     return len(shape) == len(wanted) and same
 
 
-def _load(path: Path, suffix: str) -> Arrays:
+def load_arrays(path: Path, suffix: str) -> Arrays:
+    """Return the arrays of an `.npz` file by name, or that of an `.npy` file under an empty name.
+
+    Raises:
+        BadInputError: not such a file, or it claims more than it holds.
+    """
+    size = require_file(path, "file of arrays", BadInputError)
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for, /dev/zero read without an end
-            raise BadInputError(f"not a file: {path}; give the file of arrays itself")
-        size = path.stat().st_size
         with path.open("rb") as stream:
             _check_sizes(stream, suffix, size, max_unpacked(size))
             stream.seek(0)
             loaded: Any = np.load(stream, allow_pickle=False)
             return {"": loaded} if suffix == ".npy" else {name: loaded[name] for name in loaded.files}
-    except FileNotFoundError as error:
-        raise BadInputError(f"no such file: {path}") from error
     except (AttributeError, *BAD_ZIP) as error:
         reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
         raise BadInputError(f"{path}: not an {suffix} file of arrays{reason}") from error

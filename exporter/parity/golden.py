@@ -7,8 +7,6 @@ bounds memory and gives every row its own error.
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exporter.engines import Runtime
-from exporter.errors import OutputError
+from exporter.errors import BadInputError, OutputError
 from exporter.output_targets import check_output_folder
+from exporter.parity.arrays import load_arrays
 from exporter.parity.feeds import as_batch, as_items, cast_feeds
 from exporter.parity.input_set import InputSet
 from exporter.parity.printed import parse_outputs
@@ -181,15 +180,16 @@ class GoldenOutputs:
             return False
         loaded: dict[str, Outputs] = {part: {} for part in (*PRECISIONS, NOTES)}
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                for name in archive.files:
-                    precision, output = name.split("/", 1)
-                    loaded[precision][output] = archive[name]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            for name, values in load_arrays(path, ".npz").items():
+                precision, _, output = name.partition("/")
+                loaded[precision][output] = values
+        except (BadInputError, KeyError):
             return False
-        if not loaded["float32"] or not loaded[NOTES] or loaded["float32"].keys() != loaded["float64"].keys():
+        shapes = [{name: values.shape for name, values in loaded[part].items()} for part in PRECISIONS]
+        notes = loaded.pop(NOTES).get("all")
+        if notes is None or notes.ndim != 1 or not shapes[0] or shapes[0] != shapes[1]:
             return False
-        self._add_notes(str(note) for note in loaded.pop(NOTES)["all"])
+        self._add_notes(map(str, notes))
         self._rows[row] = loaded
         return True
 

@@ -62,7 +62,10 @@ def is_edited(config: Path) -> bool:
 
 def is_generated(config: Path) -> bool:
     """Return whether this tool wrote a configuration."""
-    return config.is_file() and config.read_text(encoding="utf-8", errors="replace").startswith(_HEADER)
+    if not config.is_file():
+        return False
+    with config.open("rb") as stream:
+        return stream.read(len(_HEADER)) == _HEADER.encode()
 
 
 def publish_model(

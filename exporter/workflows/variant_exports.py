@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
+import msgspec
 from filelock import Timeout
 
 from exporter.artifacts.files import Artifact
@@ -29,7 +30,7 @@ from models.builder import state_sha256
 from models.built_model import BuiltModel
 from models.cache import cache_folder
 from models.errors import count
-from models.paths import acquire_lock, atomic_write, make_folders
+from models.paths import acquire_lock, atomic_write, is_plain_name, make_folders
 from models.progress import Progress, no_progress
 
 CACHE = "bench-all"
@@ -226,19 +227,30 @@ def _export(variant: Variant, request: ExportRequest, progress: Progress) -> Exp
     return _exported(variant, artifact, result.notes)
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """What is recorded of an export: why it failed, or its artifact and the notes about it."""
+
+    failed: str = ""
+    artifact: str = ""
+    notes: tuple[str, ...] = ()
+
+
 def _find(variant: Variant, folder: Path) -> ExportedVariant | MissingRow | None:
     """Return what an earlier run found of a variant; None where it is to be exported."""
     try:
-        outcome = json.loads((folder / OUTCOME).read_bytes())
-        if "failed" in outcome:
-            return MissingRow(str(variant), outcome["failed"], "failed")
-        loaded = load_artifact(folder / outcome["artifact"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, C3DExportError):  # absent or damaged
+        outcome = msgspec.json.decode((folder / OUTCOME).read_bytes(), type=_Outcome)
+        if outcome.failed:
+            return MissingRow(str(variant), outcome.failed, "failed")
+        if not is_plain_name(outcome.artifact):
+            return None
+        loaded = load_artifact(folder / outcome.artifact)
+    except (OSError, ValueError, RecursionError, C3DExportError):  # absent or damaged
         return None
     manifest = loaded.manifest
     if manifest is None or manifest.parity is None or not manifest.parity.passed:
         return None
-    return _exported(variant, Artifact(loaded.path, manifest), tuple(outcome["notes"]))
+    return _exported(variant, Artifact(loaded.path, manifest), outcome.notes)
 
 
 def _record(folder: Path, outcome: dict[str, object]) -> None:

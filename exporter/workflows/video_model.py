@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import msgspec
+
 from exporter import __version__
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.store import staging
@@ -251,8 +253,8 @@ def _check_options(source: str | Path, model: BuiltModel, options: InferenceOpti
 def _read_notes(folder: Path) -> tuple[str, ...]:
     """Return the notes about the network that were written when it was exported."""
     try:
-        return tuple(json.loads((folder / NOTES).read_bytes()))
-    except (OSError, ValueError, TypeError, RecursionError):
+        return msgspec.json.decode((folder / NOTES).read_bytes(), type=tuple[str, ...])
+    except (OSError, ValueError, RecursionError):
         return ()
 
 

@@ -120,8 +120,9 @@ def test_what_takes_the_place_of_a_small_file_is_neither_waited_for_nor_read_who
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc")
-def test_a_file_that_holds_more_than_its_size_says_is_too_large() -> None:
-    with pytest.raises(CheckpointError, match="too large"):
+def test_what_the_system_makes_when_it_is_read_is_no_file() -> None:
+    """Such as /proc/kmsg, of which reading waits for the next message."""
+    with pytest.raises(CheckpointError, match="not a file"):
         read_small_file(Path("/proc/self/maps"), "list", 8, CheckpointError)
 
 

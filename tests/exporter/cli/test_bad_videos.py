@@ -52,7 +52,7 @@ def bad_videos(tmp_path: Path) -> dict[str, str]:
         "folder.mp4": "names no videos: the folder holds no files",
         "pipe.mp4": "not a file: pipe.mp4",
         "none.mp4": "no such video: none.mp4",
-        "/proc/self/mem": "cannot be read: Input/output error",
+        "/proc/self/mem": "not a file: /proc/self/mem",
         address: "cannot be read: ",
     }
 

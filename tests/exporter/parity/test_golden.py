@@ -1,5 +1,6 @@
 """Golden outputs: the network in float64, checked against an independent computation."""
 
+import io
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -87,7 +88,38 @@ def test_the_cache_key_has_weights_and_inputs(small: FileSource, tmp_path: Path)
         assert golden.computed == computed
 
 
-@pytest.mark.parametrize("damage", [b"", b"cut", b"PK\x03\x04", None])
+def packed(**arrays: Any) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **{name.replace("_", "/"): values for name, values in arrays.items()})
+    return stream.getvalue()
+
+
+def array(values: Any) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, values)
+    return stream.getvalue()
+
+
+ROW = np.zeros((1, 2))
+NONE = np.array([], np.str_)
+DAMAGES = {
+    "empty": b"",
+    "cut": b"cut",
+    "the start of an archive": b"PK\x03\x04",
+    "an array": array(np.zeros(3)),
+    "an array that claims more": array(np.zeros(3)).replace(b"(3,)", b"(3000000000000,)"),
+    "an array of fields": array(np.zeros(3, "i4,i4")),
+    "one note that is no list": packed(float32_y=ROW, float64_y=ROW, notes_all=np.array("a")),
+    "no notes": packed(float32_y=ROW, float64_y=ROW),
+    "other shapes": packed(float32_y=ROW, float64_y=ROW[0], notes_all=NONE),
+    "other outputs": packed(float32_y=ROW, float64_z=ROW, notes_all=NONE),
+    "no outputs": packed(notes_all=NONE),
+    "another name": packed(float16_y=ROW, notes_all=NONE),
+    "a flipped bit": None,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_cache_file_is_computed_again(damage: bytes | None, small: FileSource, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     folder.mkdir()

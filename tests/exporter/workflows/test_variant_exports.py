@@ -96,6 +96,27 @@ def test_a_second_run_finds_what_the_first_has_exported_and_verified(
     assert len(fake.asked) == 2
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"[]",
+        b'{"failed": {"a": 1}}',
+        b'{"artifact": "NAME", "notes": 3}',
+        b'{"artifact": "../FOLDER/NAME"}',
+        b"{}",
+    ],
+)
+def test_a_damaged_record_of_an_export_is_none(
+    damage: bytes, small: BuiltModel, fake: Exporter, tmp_path: Path
+) -> None:
+    (found,), _ = run(tmp_path, small, (PORTABLE,))
+    name, folder = found.path.name.encode(), found.path.parent.name.encode()
+    (found.path.parent / "outcome.json").write_bytes(damage.replace(b"NAME", name).replace(b"FOLDER", folder))
+    fake.faults[PORTABLE.slug] = UnavailableError("asked again")
+    assert run(tmp_path, small, (PORTABLE,))[1][0].reason == "asked again"
+
+
 def test_a_damaged_or_unfinished_artifact_is_exported_again(small: BuiltModel, fake: Exporter, tmp_path: Path) -> None:
     (found,), _ = run(tmp_path, small, (PORTABLE,))
     found.path.write_bytes(b"damaged")

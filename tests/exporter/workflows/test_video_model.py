@@ -89,6 +89,9 @@ def test_a_checkpoint_is_exported_once(checkpoint: Path, cache: Path, monkeypatc
     assert any("--labels" in note for note in notes)
     assert not any("--labels" in note for note in find_model(checkpoint, replace(OPTIONS, labels="ucf101"))[1])
     assert find_model(checkpoint, replace(OPTIONS, outputs=("fc6",)))[0] == path
+    for damage in (b"", b"[1, 2]", b'{"a": 1}', b"7", b"[" * 100_000):
+        (path.parent / "notes.json").write_bytes(damage)
+        assert find_model(checkpoint, replace(OPTIONS, labels="ucf101"))[0] == path
     clip = np.random.default_rng(0).normal(0, 50, (3, 16, 112, 112)).astype(np.float32)
     with open_model(checkpoint, OPTIONS) as model:
         outputs, record = model.run([clip]), model.record()
