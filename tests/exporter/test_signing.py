@@ -142,6 +142,26 @@ def test_of_a_field_that_is_there_twice_the_same_one_is_checked_and_read(signed:
         check(twice, key.public)
 
 
+UNREAD = {
+    "digits": "9" * 5000,
+    "negative": f"-{'9' * 5000}",
+    "infinite": "1e400",
+    "tiny": "1e-400",
+    "pair": '"\\ud83d\\ude00"',
+    "lists": "[" * 700 + "]" * 700,
+    "key twice": '{"a": 1, "a": 2}',
+    "null": "null",
+}
+"""Values that JSON may have in a field that this release does not know."""
+
+
+@pytest.mark.parametrize("value", UNREAD.values(), ids=UNREAD)
+def test_whatever_is_added_in_a_field_that_is_not_read_is_found(value: str, signed: Manifest, key: SigningKey) -> None:
+    text = signed.to_json().rstrip().removesuffix("}")
+    with pytest.raises(IntegrityError, match="its signature by ED25519"):
+        check(f'{text}, "later": {value}}}', key.public)
+
+
 def test_who_signed_is_said(signed: Manifest, key: SigningKey) -> None:
     other = PublicKey(bytes(32))
     with pytest.raises(IntegrityError, match="is not signed, which --verify-key requires"):
