@@ -9,6 +9,7 @@ from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError, BadInputError
 from models.built_model import BuiltModel
 from models.options import BuildOptions
+from models.preprocessing import UNKNOWN, Preprocessing
 from models.preprocessing.selection import ChosenProfile, choose_profile, recorded_profile
 
 
@@ -42,4 +43,17 @@ def with_recorded_profile(
             if needs_mean:
                 raise ArtifactError(str(error)) from error
             chosen = ChosenProfile(replace(recorded, mean_cube=None), notes=(f"{error}; clips take the channel means",))
-    return replace(model, preprocessing=chosen.preprocessing, mean_cube=chosen.mean_cube), chosen.notes
+    notes, own = chosen.notes, model.preprocessing
+    asked = options.preprocess or options.mean
+    if needs_mean and not asked and own.name != UNKNOWN.name and _numbers(own) != _numbers(recorded):
+        notes = (
+            *notes,
+            f"its preprocessing is compared with the profile that its manifest states, {recorded.name}; that of its "
+            f"checkpoint's origin is {own.name}, with other values",
+        )
+    return replace(model, preprocessing=chosen.preprocessing, mean_cube=chosen.mean_cube), notes
+
+
+def _numbers(profile: Preprocessing) -> Preprocessing:
+    """Return a profile without what describes it, and without the mean file, which `recorded_profile` checks."""
+    return replace(profile, name="", source="", mean_file="", mean_cube=None)

@@ -107,13 +107,27 @@ def _rebuild_clip_network(
                 f"{named}: is not the checkpoint that {artifact.path.name} was exported from "
                 f"(SHA-256 {str(found)[:16]}…, not {str(recorded)[:16]}…); name it with --weights"
             )
-        return built, (f"compared with {named}, which is not the file it was exported from",)
+        note = f"compared with {named}, which is not the file it was exported from"
+        return built, (note, *_describe_overrides(built))
     if state_sha256(built.network) != network.state_sha256:
         raise ArtifactError(
             f"{artifact.path}: its network cannot be built again here: seed {network.seed} gives other weights on this "
             "kind of processor or with this torch; verify where it was exported, or export from a checkpoint"
         )
-    return built, ()
+    return built, _describe_overrides(built)
+
+
+def _describe_overrides(built: BuiltModel) -> tuple[str, ...]:
+    """Return where a manifest states another network than its checkpoint does."""
+    checkpoint, pool5 = built.checkpoint, built.settings.get("pool5")
+    if checkpoint is None:
+        return ()
+    notes: list[str] = []
+    if checkpoint.pool5 not in (None, pool5):
+        notes.append(f"pool5 is {pool5}, as its manifest states; the checkpoint's convention is {checkpoint.pool5}")
+    if checkpoint.reinitialized:
+        notes.append(f"fc8 is not the checkpoint's: it is initialised from seed {built.seed}, as its manifest states")
+    return tuple(notes)
 
 
 def _selection(reference: BuildOptions, checkpoint: CheckpointInfo | None) -> WeightSelection:

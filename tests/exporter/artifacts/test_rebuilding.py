@@ -12,12 +12,14 @@ from helpers.manifests import MANIFEST
 from exporter.artifacts.files import sha256_file
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import describe_network
+from exporter.artifacts.profile import with_recorded_profile
 from exporter.artifacts.rebuilding import rebuild_network, relative_to
 from exporter.errors import ArtifactError, CheckpointError, UsageError
 from models.builder import build, state_sha256
 from models.checkpoints.info import CheckpointInfo
 from models.config import C3DConfig
 from models.options import BuildOptions
+from models.preprocessing import JFZHANG95, Preprocessing
 
 
 @pytest.fixture
@@ -61,6 +63,44 @@ def test_a_checkpoint_that_is_gone_or_changed(subject: LoadedArtifact, weights: 
     weights.unlink()
     with pytest.raises(ArtifactError, match="checkpoint c3d.pth is not at .*name it with --weights"):
         rebuild_network(subject, BuildOptions())
+
+
+def test_where_the_manifest_overrules_the_checkpoint_is_noted(subject: LoadedArtifact, weights: Path) -> None:
+    """Whoever wrote the manifest could make a wrong network the reference, also where the user names the weights."""
+    assert subject.manifest is not None
+    assert subject.manifest.checkpoint is not None
+    proven = replace(subject.manifest.checkpoint, layout="jfzhang95-training")
+    forged = replace(subject, manifest=replace(subject.manifest, checkpoint=proven))
+    _, notes = rebuild_network(forged, BuildOptions())
+    assert notes == ("pool5 is right, as its manifest states; the checkpoint's convention is symmetric",)
+    _, notes = rebuild_network(forged, BuildOptions(weights=weights, layout="jfzhang95-training"))
+    assert "the checkpoint's convention is symmetric" in notes[0]
+
+    built = build(BuildOptions(weights=weights, pool5="right", new_head=True, num_classes=7, seed=4))
+    network = describe_network(built, state_sha256(built.network))
+    checkpoint = replace(subject.manifest.checkpoint, reinitialized=("fc8.weight", "fc8.bias"))
+    new_head = replace(subject, manifest=replace(subject.manifest, network=network, checkpoint=checkpoint))
+    for options in (BuildOptions(), BuildOptions(weights=weights)):
+        _, notes = rebuild_network(new_head, options)
+        assert "fc8 is not the checkpoint's: it is initialised from seed 4" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "needs_mean", "noted"),
+    [
+        (JFZHANG95, True, False),
+        (replace(JFZHANG95, source="in other words"), True, False),
+        (replace(JFZHANG95, mean=(0.0, 0.0, 0.0)), True, True),
+        (replace(JFZHANG95, mean=(0.0, 0.0, 0.0)), False, False),
+    ],
+)
+def test_a_profile_that_is_not_its_checkpoints_is_noted(
+    recorded: Preprocessing, *, needs_mean: bool, noted: bool, tmp_path: Path
+) -> None:
+    model = replace(build(BuildOptions(num_classes=5, base_channels=2, feature_dim=4)), preprocessing=JFZHANG95)
+    manifest = replace(MANIFEST, preprocessing=recorded)
+    _, notes = with_recorded_profile(model, manifest, tmp_path, BuildOptions(), needs_mean=needs_mean)
+    assert any("with other values" in note for note in notes) is noted
 
 
 def test_a_seed_that_gives_other_weights_here_is_reported(subject: LoadedArtifact) -> None:
