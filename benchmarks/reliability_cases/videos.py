@@ -113,6 +113,8 @@ def mutate(content: bytes, generator: random.Random) -> bytes:
     """Change a file in one to eight places; half of them lie in its first 512 bytes."""
     changed = bytearray(content)
     for _ in range(generator.choice((1, 1, 2, 4, 8))):
+        if len(changed) < 16:
+            break
         at = generator.randrange(min(512, len(changed)) if generator.random() < 0.5 else len(changed))
         size = generator.randrange(1, 64)
         number, order = generator.choice(EXTREMES), generator.choice("<>")

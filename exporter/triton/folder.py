@@ -13,6 +13,8 @@ from exporter.triton.config import LABELS_FILE
 
 CONFIG_FILE = "config.pbtxt"
 _HEADER = "# Written by c3d-export. SHA-256 of the lines below, by which an edited file is known: "
+MAX_BYTES = 1 << 20
+"""Of a configuration; one of this tool has some 2 KB."""
 _VERSION = re.compile(r"[1-9]\d{0,17}")
 
 
@@ -62,10 +64,10 @@ def is_edited(config: Path) -> bool:
 
 def is_generated(config: Path) -> bool:
     """Return whether this tool wrote a configuration."""
-    if not config.is_file():
+    try:
+        return read_small_file(config, "configuration", MAX_BYTES, BadInputError).startswith(_HEADER.encode())
+    except BadInputError:  # none, or something else under its name
         return False
-    with config.open("rb") as stream:
-        return stream.read(len(_HEADER)) == _HEADER.encode()
 
 
 def publish_model(
