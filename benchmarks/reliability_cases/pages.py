@@ -27,7 +27,7 @@ PAYLOADS = (
     "]]><x/>",
     "<!--",
     "&lt;script&gt;&#60;b&#62;",
-    "{{ 7 * 7 }}{% raw %}",
+    "x{{ 7 * 7 }}{% raw %}",
     "$\\frac{1}$",
     "${jndi:ldap://127.0.0.1/x}",
     "javascript:alert(1)",

@@ -47,7 +47,7 @@ SAMPLINGS = (
     Sampling(16, step=Seconds(Fraction(1, 10)), window=Seconds(Fraction(1, 2))),
     Sampling(4, clips=3),
 )
-SHORT, LONG = 1_000, 40_000
+SHORT, LONG = 1_000, 6_000
 EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 SECRET = b"content-of-another-file"
 

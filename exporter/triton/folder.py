@@ -8,8 +8,10 @@ import re
 from pathlib import Path
 
 from exporter.artifacts.folders import replace_folder, restore_folders
+from exporter.errors import BadInputError
 from exporter.storage import publish_file
 from exporter.triton.config import LABELS_FILE
+from models.paths import read_small_file
 
 CONFIG_FILE = "config.pbtxt"
 _HEADER = "# Written by c3d-export. SHA-256 of the lines below, by which an edited file is known: "
