@@ -108,15 +108,20 @@ def check_output_folder(location: Location, option: str = "", names: Iterable[st
 
 
 def new_folder_notes(location: Location) -> tuple[str, ...]:
-    """Return a note that a folder will be made, parents included; none for one that is there, and for a URL.
+    """Return a note that a folder will be made, with its parents.
+
+    There is none for a folder that is there or that cannot be made, and for a URL.
 
     Args:
         location: the folder, before anything is written to it.
     """
     path = local_path(location)
-    if path is None or path.exists():
+    try:
+        if path is None or path.exists():
+            return ()
+        return (f"{path} is a new folder" + f", in {_nearest_folder(path)}" * (not path.parent.exists()),)
+    except (OSError, ValueError):  # it cannot be made, which `check_output_folder` says
         return ()
-    return (f"{path} is a new folder" + f", in {_nearest_folder(path)}" * (not path.parent.exists()),)
 
 
 def check_space(folder: Path, size: int, what: str, option: str = "") -> None:

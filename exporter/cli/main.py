@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -175,13 +176,16 @@ def cli(
         **options,
     )
 
+    from exporter.output_targets import new_folder_notes
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.export import print_export
     from exporter.reports.json_report import export_to_dict
     from exporter.workflows.export import export
 
+    folder_notes = new_folder_notes(request.output_dir)
     with progress_on_terminal() as progress:
         result = export(request, progress)
+    result = replace(result, notes=(*result.notes, *folder_notes))
     show(result, export_to_dict, print_export, as_json=as_json)
 
 

@@ -16,7 +16,6 @@ from exporter.artifacts.store import staging
 from exporter.calibration_clips import CalibrationClips
 from exporter.formats import FORMATS, Candidate, WriteRequest, WriteResult, record_tensors
 from exporter.load_checks import Vouched
-from exporter.output_targets import new_folder_notes
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.record import parity_record
 from exporter.requests import ExportRequest
@@ -72,7 +71,6 @@ def export(request: ExportRequest, progress: Progress = no_progress) -> ExportRe
         UnavailableError: the device to verify on is not there.
     """
     check_request(request)
-    folder_notes = new_folder_notes(request.output_dir)
     seconds: dict[str, float] = {}
     with timed(seconds, "build"):
         progress("building the network")
@@ -105,7 +103,6 @@ def export(request: ExportRequest, progress: Progress = no_progress) -> ExportRe
         *(note for written, _ in accepted for note in written.notes),
         *(() if request.sign is None else request.sign.notes),
         *(note for artifact in artifacts for note in _unrecorded(artifact.manifest)),
-        *folder_notes,
     )
     return ExportResult(artifacts, reports, model.title, notes, seconds)
 

@@ -160,6 +160,8 @@ def test_a_folder_that_will_be_made_is_noted(tmp_path: Path) -> None:
     assert new_folder_notes("memory://bucket/new") == ()
     assert new_folder_notes(tmp_path / "new") == (f"{tmp_path}/new is a new folder",)
     assert new_folder_notes(tmp_path / "a" / "b" / "c") == (f"{tmp_path}/a/b/c is a new folder, in {tmp_path}",)
+    (tmp_path / "file").touch()
+    assert new_folder_notes(tmp_path / "file" / "a" / "b") == new_folder_notes(tmp_path / "a\0" / "b") == ()
 
 
 def test_a_full_disk_is_known_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,7 @@ def test_a_backbone_without_fc8_returns_features(tmp_path: Path, capfd: pytest.C
     torch.save(origins.renamed(layers, (".weight", ".bias"), state), tmp_path / "c3d_sports1m_pretrain.pth")
     command = ("c3d-export", "--format", "torchscript", "--weights", "c3d_sports1m_pretrain.pth", "--no-verify")
     done = call(*command, "--pool5", "right", cwd=tmp_path, capture=capfd)
+    assert "note     artifacts is a new folder\n" in done.stdout
     assert (done.returncode, done.stderr) == (0, "")
     assert "C3D, features only (no fc8), pool5 right" in done.stdout
     manifest = json.loads((tmp_path / "artifacts" / "c3d.pt.json").read_text())

@@ -31,12 +31,6 @@ def test_an_artifact_that_fails_is_not_published(tmp_path: Path, narrow: BuiltMo
     assert (tmp_path / "c3d.onnx").read_text() == "an older artifact"
 
 
-def test_a_folder_that_was_made_is_noted(tmp_path: Path, narrow: BuiltModel) -> None:
-    request = ExportRequest(("torchscript",), model=narrow, output_dir=tmp_path / "a" / "b", verify=False)
-    note = f"{tmp_path}/a/b is a new folder, in {tmp_path}"
-    assert [note in export(request).notes for _ in range(2)] == [True, False]
-
-
 @pytest.mark.parametrize(
     ("formats", "optimize", "option"),
     [
