@@ -23,7 +23,7 @@ import torch
 OPSET = 18
 SEED = 0
 CLIP = (3, 16, 112, 112)
-VOLUME = (1, 64, 64, 64)
+VOLUME, SMALL_VOLUME = (1, 64, 64, 64), (1, 32, 32, 32)
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,14 @@ class Network:
 
 TORCHVISION, MONAI, VIDEO = "torchvision.models.video", "monai.networks.nets", "pytorchvideo.models"
 ONE_CHANNEL = {"spatial_dims": 3, "in_channels": 1}
+U_SHAPE = {"channels": (16, 32, 64, 128), "strides": (2, 2, 2)}
 NETWORKS: Mapping[str, Network] = {
     "r3d_18": Network(TORCHVISION, "r3d_18"),
     "mc3_18": Network(TORCHVISION, "mc3_18"),
     "r2plus1d_18": Network(TORCHVISION, "r2plus1d_18"),
     "s3d": Network(TORCHVISION, "s3d", inputs=((3, 16, 224, 224),)),
     "swin3d_t": Network(TORCHVISION, "swin3d_t", dynamic_batch=False),
+    "mvit_v2_s": Network(TORCHVISION, "mvit_v2_s", inputs=((3, 16, 224, 224),), dynamic_batch=False),
     "monai_basicunet": Network(MONAI, "BasicUNet", {**ONE_CHANNEL, "out_channels": 2}, (VOLUME,)),
     "monai_dynunet": Network(
         MONAI,
@@ -74,9 +76,36 @@ NETWORKS: Mapping[str, Network] = {
     "monai_unetr": Network(
         MONAI, "UNETR", {"in_channels": 1, "out_channels": 2, "img_size": (64, 64, 64)}, (VOLUME,), dynamic_batch=False
     ),
+    "monai_swinunetr": Network(
+        MONAI,
+        "SwinUNETR",
+        {"in_channels": 1, "out_channels": 2, "feature_size": 12},
+        (VOLUME,),
+        dynamic_batch=False,
+    ),
+    "monai_unet": Network(MONAI, "UNet", {**ONE_CHANNEL, "out_channels": 2, **U_SHAPE, "num_res_units": 2}, (VOLUME,)),
+    "monai_attentionunet": Network(MONAI, "AttentionUnet", {**ONE_CHANNEL, "out_channels": 2, **U_SHAPE}, (VOLUME,)),
+    "monai_vnet": Network(MONAI, "VNet", {**ONE_CHANNEL, "out_channels": 2}, (VOLUME,)),
+    "monai_highresnet": Network(MONAI, "HighResNet", {**ONE_CHANNEL, "out_channels": 2}, (SMALL_VOLUME,)),
+    "monai_efficientnet": Network(
+        MONAI,
+        "EfficientNetBN",
+        {"model_name": "efficientnet-b0", "pretrained": False, **ONE_CHANNEL, "num_classes": 2},
+        (VOLUME,),
+    ),
+    "monai_autoencoder": Network(
+        MONAI, "AutoEncoder", {**ONE_CHANNEL, "out_channels": 1, **U_SHAPE, "strides": (2, 2, 2, 1)}, (VOLUME,)
+    ),
     "x3d_s": Network(
         f"{VIDEO}.x3d", "create_x3d", {"input_clip_length": 13, "input_crop_size": 160}, ((3, 13, 160, 160),)
     ),
+    "x3d_m": Network(
+        f"{VIDEO}.x3d", "create_x3d", {"input_clip_length": 16, "input_crop_size": 224}, ((3, 16, 224, 224),)
+    ),
+    "slow_r50": Network(f"{VIDEO}.hub.resnet", "slow_r50", inputs=((3, 8, 224, 224),)),
+    "c2d_r50": Network(f"{VIDEO}.hub.resnet", "c2d_r50", inputs=((3, 8, 224, 224),)),
+    "i3d_r50": Network(f"{VIDEO}.hub.resnet", "i3d_r50", inputs=((3, 8, 224, 224),)),
+    "r2plus1d_r50": Network(f"{VIDEO}.hub.r2plus1d", "r2plus1d_r50", inputs=((3, 16, 224, 224),)),
     "csn_r101": Network(f"{VIDEO}.csn", "create_csn", {"head_pool_kernel_size": (2, 4, 4)}),
     "slowfast_r50": Network(
         f"{VIDEO}.slowfast", "create_slowfast", {}, ((3, 8, 224, 224), (3, 32, 224, 224)), dynamic_batch=False
@@ -108,24 +137,19 @@ def build(network: Network) -> torch.nn.Module:
     return (module if len(network.inputs) == 1 else Listed(module)).eval()
 
 
-def export(network: Network, path: Path) -> None:
-    """Write a network as an ONNX file with its weights inside."""
+def export(network: Network, path: Path, opset: int, *, dynamo: bool) -> None:
+    """Write a network as an ONNX file with its weights inside, with torch's exporter or the one of TorchScript."""
     batch = 2 if network.dynamic_batch else 1  # the exporter takes a size of 1 for a constant
     inputs = tuple(torch.rand(batch, *shape) for shape in network.inputs)
     names = ["input"] if len(inputs) == 1 else [f"input_{index}" for index in range(len(inputs))]
-    shapes = tuple({0: torch.export.Dim("batch")} for _ in inputs) if network.dynamic_batch else None
-    torch.onnx.export(
-        build(network),
-        inputs,
-        path,
-        input_names=names,
-        output_names=["output"],
-        opset_version=OPSET,
-        dynamic_shapes=shapes,
-        external_data=False,
-        dynamo=True,
-        verbose=False,
-    )
+    options: dict[str, Any] = {"input_names": names, "output_names": ["output"], "opset_version": opset}
+    if dynamo:
+        options |= {"external_data": False, "verbose": False}
+        if network.dynamic_batch:
+            options["dynamic_shapes"] = tuple({0: torch.export.Dim("batch")} for _ in inputs)
+    elif network.dynamic_batch:
+        options["dynamic_axes"] = {name: {0: "batch"} for name in (*names, "output")}
+    torch.onnx.export(build(network), inputs, path, dynamo=dynamo, **options)
 
 
 def main() -> None:
@@ -133,6 +157,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("names", nargs="*", metavar="NETWORK", help=f"of {', '.join(NETWORKS)} [default: all]")
+    parser.add_argument("--opset", type=int, default=OPSET, help=f"of the files [default: {OPSET}]")
+    parser.add_argument("--torchscript", action="store_true", help="export by way of TorchScript (dynamo=False)")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     for name in given.names or NETWORKS:
@@ -141,7 +167,7 @@ def main() -> None:
             continue
         try:
             with torch.no_grad():
-                export(NETWORKS[name], path)
+                export(NETWORKS[name], path, given.opset, dynamo=not given.torchscript)
             print(f"{name}: {path.stat().st_size / 1e6:.0f} MB", flush=True)
         except Exception as error:  # noqa: BLE001 - one that cannot be exported does not stop the others
             path.unlink(missing_ok=True)
