@@ -6,7 +6,8 @@ Run it in an environment of its own, made from `corpus-requirements.txt`:
     networks/bin/python benchmarks/corpus_networks.py NETWORKS
 
 Weights are random with a fixed seed. Statistics of batch normalisation are random too: as initialised they are an
-identity, and a rewrite that mistakes them would not be noticed.
+identity, and a rewrite that mistakes them would not be noticed. So are its weights where they are zero, as PyTorchVideo
+initialises those at the end of each residual branch: nothing that the branch computes would reach the output.
 """
 
 from __future__ import annotations
@@ -134,6 +135,9 @@ def build(network: Network) -> torch.nn.Module:
             torch.nn.init.normal_(statistic, 0.0, 0.1)
         elif name.endswith("running_var"):
             torch.nn.init.uniform_(statistic, 0.5, 1.5)
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.BatchNorm3d) and layer.affine and not layer.weight.any():
+            torch.nn.init.uniform_(layer.weight, 0.1, 0.5)
     return (module if len(network.inputs) == 1 else Listed(module)).eval()
 
 

@@ -149,7 +149,7 @@ def test_the_profiles_are_listed_and_printed(tmp_path: Path, capfd: pytest.Captu
     assert find_profile(tmp_path / "mine.json") == find_profile("ekosman")
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_a_mean_file_inside_the_artifact_is_subtracted_there_too(folder: Path) -> None:
     options = BuildOptions(weights=folder / "c3d.pth", preprocess="jfzhang95", mean=folder / "means" / "mean.npy")
     request = ExportRequest(("onnx", "torchscript"), options, output_dir=folder, with_preprocess=True, verify=False)

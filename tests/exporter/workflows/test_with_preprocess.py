@@ -33,7 +33,7 @@ from models.preprocessing import JFZHANG95, UNKNOWN
 from models.specs import frames_input
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit")
 FEW = ParityOptions(input_types=("random", "ties"))
 
 

@@ -78,7 +78,7 @@ def test_every_way_to_compute_a_profile_gives_the_same_clip(profile: Preprocessi
             assert np.array_equal(normalize(windows), clip[0])
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
 def test_torchscript_computes_the_same_at_every_size(profile: Preprocessing) -> None:
     module = PreprocessingModule(SMALL[profile.name], SIZE).eval()
@@ -128,7 +128,7 @@ def test_a_wide_frame_takes_no_memory_for_what_is_cropped_away() -> None:
     assert abs(window.mean() - middle) < 128
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
 @pytest.mark.parametrize(
     ("given", "message"),
     [

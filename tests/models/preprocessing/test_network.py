@@ -18,7 +18,7 @@ from models.preprocessing import CAFFE, JFZHANG95, UNKNOWN, Preprocessing
 from models.preprocessing.network import with_preprocessing
 from models.specs import TensorSpec
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit")
 
 
 def draw(height: int, width: int, batch: int = 1) -> Frames:
