@@ -48,16 +48,16 @@ def test_artifacts_that_are_refused_are_listed_and_the_others_planned(tmp_path: 
     with make_plan(request, no_progress) as plan:
         assert [target.path for target in plan.targets] == [whole]
         missing, different = plan.missing
-    assert missing == Skipped("absent.onnx", f"no such artifact: {absent}", added=False, exit_code=3)
+    assert missing == Skipped("absent.onnx", f"no such file: {absent}", added=False, exit_code=3)
     assert (different.target, different.exit_code) == ("other.onnx", 3)
     assert different.reason.startswith("takes other inputs than the first artifact")
     with (
-        pytest.raises(ArtifactError, match="no such artifact"),
+        pytest.raises(ArtifactError, match="no such file"),
         make_plan(replace(request, keep_going=False), no_progress),
     ):
         pass
     with (
-        pytest.raises(ArtifactError, match=r"absent\.onnx; no such artifact: .*gone\.onnx"),
+        pytest.raises(ArtifactError, match=r"absent\.onnx; no such file: .*gone\.onnx"),
         make_plan(replace(request, artifacts=(absent, tmp_path / "gone.onnx")), no_progress),
     ):
         pass
