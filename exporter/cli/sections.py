@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -40,8 +40,29 @@ MAX_OPTION = 70
 """Characters of an option with its choices that a line of a terminal of 80 columns holds."""
 
 
+NON_BREAKING_HYPHEN = "\N{NON-BREAKING HYPHEN}"
+
+
+class WholeNamesFormatter(click.HelpFormatter):
+    """Breaks the lines of `--help` between words only: click, which has no option for that, breaks at hyphens too."""
+
+    def write_text(self, text: str) -> None:
+        """Write a paragraph."""
+        super().write_text(text.replace("-", NON_BREAKING_HYPHEN))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write names, each with its text."""
+        super().write_dl([(name, text.replace("-", NON_BREAKING_HYPHEN)) for name, text in rows], col_max, col_spacing)
+
+    def write(self, string: str) -> None:
+        """Write a string as it is."""
+        super().write(string.replace(NON_BREAKING_HYPHEN, "-"))
+
+
 class LibraryOutputContext(click.Context):
     """A context in which a command runs with its libraries' output kept from stdout and stderr; `--help` is printed."""
+
+    formatter_class = WholeNamesFormatter
 
     def invoke(self, callback: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call a command's function."""

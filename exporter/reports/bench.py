@@ -7,7 +7,7 @@ from rich.table import Table
 
 from exporter.bench.statistics import CONFIDENCE
 from exporter.bench.types import BenchReport, Measurement, Ratio, Roofline
-from exporter.reports.console import make_table, print_field, print_notes, print_text
+from exporter.reports.console import make_table, print_field, print_notes, print_table, print_text
 from exporter.reports.formatting import escape, escape_name
 
 GIGA, MEGA = 1e9, 1e6
@@ -29,9 +29,9 @@ def print_bench(report: BenchReport, console: Console) -> None:
             f"{' to '.join(map(str, rounds))} interleaved rounds",
             console,
         )
-        console.print(_latencies(rows, report.unit))
+        print_table(_latencies(rows, report.unit), console)
     console.print()
-    console.print(_loading(report))
+    print_table(_loading(report), console)
     console.print()
     for roofline in report.rooflines:
         for line in describe_roofline(roofline):

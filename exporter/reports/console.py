@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from rich.console import Console
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +27,8 @@ Result = TypeVar("Result")
 PIPE_WIDTH = 120
 FIELD_WIDTH = 9
 """Of a field's name, with the space after it."""
+MIN_NAME_WIDTH = 10
+"""Of a text column of a table: longer texts have more lines on a narrow terminal."""
 MIN_TEXT_WIDTH = 20
 """Of a field's text, on terminals that are narrower than any table."""
 
@@ -140,6 +143,26 @@ def make_table(headings: Sequence[str], widths: Sequence[int] = ()) -> Table:
         else:
             table.add_column(heading, justify="right", no_wrap=True)
     return table
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Print a table of `make_table`, without spaces at the ends of lines.
+
+    A terminal that is too narrow makes text columns narrower, down to `MIN_NAME_WIDTH`, and then breaks the lines:
+    rich would cut the numbers and leave out the texts.
+    """
+    width = -1  # the last column has no space after it
+    for column in table.columns:
+        texts = [str(text) for text in (column.header, *column.cells)]
+        longest = max(line.cell_len for text in texts for line in console.render_str(text).split(allow_blank=True))
+        column.min_width = longest if column.no_wrap else min(longest, MIN_NAME_WIDTH)
+        width += column.min_width + 1
+    if width > console.width:
+        table.width = width
+    for segments in Segment.split_lines(console.render(table)):
+        line = Text.assemble(*((segment.text, segment.style or "") for segment in segments))
+        line.rstrip()
+        console.print(line)
 
 
 def print_field(name: str, text: str, console: Console, *, width: int = FIELD_WIDTH) -> None:

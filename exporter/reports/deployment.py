@@ -11,7 +11,7 @@ from rich.console import Console
 
 from exporter.bench.deployment.types import DeploymentRow, DeploymentTable
 from exporter.reports.bench import MEGA, format_threads, milliseconds
-from exporter.reports.console import make_table, print_field, print_notes, print_text
+from exporter.reports.console import make_table, print_field, print_notes, print_table, print_text
 from exporter.reports.formatting import escape, escape_name, format_column
 from models.errors import count
 
@@ -30,7 +30,7 @@ def print_deployment(table: DeploymentTable, console: Console) -> None:
     shown = make_table(("", *headings(table)), (2, NAME_WIDTH))
     for row, cells in zip(table.rows, make_cells(table.rows), strict=True):
         shown.add_row(marks(table, row), *map(escape_name, cells))
-    console.print(shown)
+    print_table(shown, console)
     console.print()
     print_field(RECOMMENDED, f"recommended: {escape(table.rule)}", console)
     print_field(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from exporter.reports.console import make_table, print_duration, print_field, print_notes
+from exporter.reports.console import make_table, print_duration, print_field, print_notes, print_table
 from exporter.reports.formatting import escape, escape_name
 from exporter.reports.json_report import parity_to_dict
 from exporter.reports.parity import print_parity
@@ -93,5 +93,5 @@ def _print_decisions(decisions: Sequence[Decision], console: Console) -> None:
             *("-" if time is None else f"{time:.3g} ms" for time in (row.predicted_ms, row.measured_ms)),
             "-" if row.error is None else f"{row.error:.1e}",
         )
-    console.print(table)
+    print_table(table, console)
     console.print()

@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from exporter.reports.console import describe_phases, make_table, print_field, print_notes, print_raised, print_text
+from exporter.reports.console import (
+    describe_phases,
+    make_table,
+    print_field,
+    print_notes,
+    print_raised,
+    print_table,
+    print_text,
+)
 from exporter.reports.formatting import budget_percent, escape, escape_name
 from exporter.results import Comparison, Localization, ParityReport
 from models.errors import count
@@ -39,7 +47,7 @@ def print_parity(report: ParityReport, console: Console) -> None:
         if len(outputs) > 1:
             console.print(f"output {escape(output)}")
         rows = [row for row in report.comparisons if row.output == output]
-        console.print(_comparisons(rows, max(INPUT_WIDTH, INPUT_WIDTH + console.width - NARROW)))
+        print_table(_comparisons(rows, max(INPUT_WIDTH, INPUT_WIDTH + console.width - NARROW)), console)
     console.print()
     if report.held_out is not None:
         print_field("accuracy", escape(str(report.held_out)), console)
@@ -95,7 +103,7 @@ def _print_layers(found: Localization, console: Console) -> None:
                 "-" if layer.budget_used is None else budget_percent(layer.budget_used),
                 style="red" if layer.budget_used is not None and layer.budget_used > 1 else "",
             )
-        console.print(table)
+        print_table(table, console)
     print_field("layers", escape(found.summary), console)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from exporter.inference.predictions import VideoFailure
-from exporter.reports.console import TerminalProgress, make_table, print_field, print_notes, print_text
+from exporter.reports.console import TerminalProgress, make_table, print_field, print_notes, print_table, print_text
 from exporter.reports.formatting import csv_text, escape, escape_name, format_scores
 from models.errors import count
 
@@ -124,7 +124,7 @@ def print_video(video: VideoPrediction, values: ScoreType, console: Console) -> 
     table = make_table(("class", "probability" if values == "probabilities" else "score"), (60,))
     for entry, text in zip(video.top, format_values(video.top, values), strict=True):
         table.add_row(escape_name(entry.name), text)
-    console.print(table)
+    print_table(table, console)
 
 
 def describe_video(video: VideoPrediction) -> str:

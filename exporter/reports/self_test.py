@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from exporter.fault_injection.results import FaultResult, Located, Outcome, SampleResult, SelfTestReport
-from exporter.reports.console import make_table, print_field, print_text
+from exporter.reports.console import make_table, print_field, print_table, print_text
 from exporter.reports.formatting import budget_percent, escape, escape_name
 from models.errors import count
 
@@ -22,7 +22,7 @@ def print_self_test(report: SelfTestReport, console: Console) -> None:
         f"self-test of {escape(report.artifact)} in {escape(report.runtime)}; {escape(report.tolerance)}", console
     )
     console.print()
-    console.print(_table(report))
+    print_table(_table(report), console)
     console.print()
     for fault in report.of("undetected")[:MAX_LISTED]:
         exact = f"{fault.float64_budget_used or 0:.2f} in float64"

@@ -52,6 +52,15 @@ def test_help_fits_a_terminal_of_80_columns(name: str) -> None:
     assert [line for line in text.splitlines() if len(line) > 80] == []
 
 
+@pytest.mark.parametrize("width", range(60, 81))
+def test_lines_of_help_are_not_broken_in_names(width: int) -> None:
+    helped = click.Option(["--own"], help=f"{'word ' * 8}torch-export/cpu-only c3d-export. " * 3)
+    command = SectionedCommand("x", params=[helped], help="c3d-export --save-baseline: torch-export. " * 6)
+    text = CliRunner().invoke(command, ["--help"], terminal_width=width).output
+    assert text.count("torch-export") == 9
+    assert [line for line in text.splitlines() if line.endswith("-") or len(line) > width] == []
+
+
 def test_choices_that_do_not_fit_into_a_line_are_in_the_options_text() -> None:
     few, many = click.Choice(["a", "b"]), click.Choice([f"choice{number}" for number in range(10)])
     options = [click.Option(["--few"], type=few), click.Option(["--many"], type=many, help="Which.")]
