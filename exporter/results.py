@@ -59,6 +59,8 @@ class Comparison:
             an element differs.
         min_snr_db: the lowest signal-to-noise ratio of an item that passes, of an artifact below float32; None where
             the budget is on the largest error.
+        disturbed: whether the float32 baseline was replaced by that of inputs moved by a rounding step, which was far
+            worse (`exporter.parity.conditioning`).
     """
 
     input: str
@@ -80,6 +82,7 @@ class Comparison:
     equal: float | None = None
     near_ties: float | None = None
     min_snr_db: float | None = None
+    disturbed: bool = False
 
 
 MatchMethod = Literal["name", "value", "similarity"]

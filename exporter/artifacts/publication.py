@@ -212,7 +212,8 @@ class _Publication:
         listed = self._listed()
         if listed is None and not self.has_manifest:  # a model that cannot be read: it may need any of them
             listed = [path.name for path in aside.iterdir()]
-        missing = [name for name in listed or () if (aside / name).is_file() and not (self.folder / name).exists()]
+        names = filter(is_plain_name, listed or ())  # a model can state any path
+        missing = [name for name in names if (aside / name).is_file() and not (self.folder / name).exists()]
         for name in missing:
             (aside / name).replace(self.folder / name)
         return bool(missing)

@@ -64,7 +64,10 @@ def _error(values: NDArray[Any], exact: NDArray[Any]) -> float:
 
 
 def _run_disturbed(golden: GoldenOutputs, row: int) -> tuple[Outputs, ...]:
-    """Return the baseline's outputs on a row whose numbers are moved to a neighbour, up or down at random."""
+    """Return the baseline's outputs on a row whose numbers are moved to a neighbour, up or down at random.
+
+    Whole numbers may be indices or levels: they are not moved below themselves, where `Floor` and `Cast` give another.
+    """
     try:
         return tuple(golden.run_float32(_disturb(golden.inputs.only(row), seed)) for seed in range(RUNS))
     except C3DExportError:
@@ -80,6 +83,7 @@ def _disturb(inputs: InputSet, seed: int) -> InputSet:
 
 def _move(values: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     towards = np.where(rng.random(values.shape) < 0.5, -np.inf, np.inf).astype(values.dtype)
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         moved = np.nextafter(values, towards)
-    return np.where(np.isfinite(moved) & (values != 0), moved, values)
+        kept = (values == np.rint(values)) & ((values <= 0) | (moved < values))
+    return np.where(np.isfinite(moved) & ~kept, moved, values)

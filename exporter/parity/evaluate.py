@@ -74,6 +74,7 @@ def evaluate(
     accuracy = measure_held_out(result, golden, tolerances, pairs)
     failures += [*_check_top1(agreement, tolerance), *_check_equal(rows, tolerance), *accuracy_failures(accuracy)]
     weak += bound_notes(accuracy, result.spec)
+    weak += _disturbed_note((*rows, *against_rows))
     hints = [*_pairing_hint(result, golden, tolerances, rows), *_batch_size_hint(rows)]
     on_device = not result.placement.fallback_nodes or options.allow_fallback
     return ParityReport(
@@ -120,6 +121,7 @@ def compare_batch(
             disturbed = disturbed_baseline(golden, output, batch.rows)
             if disturbed is not None:
                 row = compare(batch.name, output, values, replace(expected, float32=disturbed), tolerance)
+                row = replace(row, disturbed=True)
         found.append(row)
     return found
 
@@ -151,6 +153,16 @@ def _batch_size_hint(rows: Sequence[Comparison]) -> Iterator[str]:
             f"batches of up to {max(passed)} pass and larger ones fail: the graph depends on the batch size, or a "
             "library takes a less accurate algorithm for large batches; --batch N compares another size"
         )
+
+
+def _disturbed_note(rows: Sequence[Comparison]) -> list[str]:
+    """Return a note that names the inputs whose budget comes from moved inputs."""
+    if not (names := [row.input for row in rows if row.disturbed]):
+        return []
+    return [
+        f"the model magnifies rounding on {_join_unique(names)}: the float32 error there is that on inputs moved by "
+        "one rounding step, and the budget is larger for it"
+    ]
 
 
 def _tolerances(result: RunResult, golden: GoldenOutputs, options: ParityOptions) -> Tolerances:

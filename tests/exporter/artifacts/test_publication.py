@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from helpers.manifests import MANIFEST, publish_content
-from helpers.publications import PUBLICATIONS, check_power_loss, list_files
+from helpers.publications import PUBLICATIONS, check_power_loss, list_files, referring_model
 from helpers.publishing_faults import fail_at_each_call
 from helpers.run import python
 
@@ -260,3 +260,20 @@ def test_without_locks_no_data_is_left_of_models_without_manifests(
     without_manifest.publish(folder, "c")
     assert without_manifest.read(folder) == "b"
     assert len(list_files(folder)) == 2
+
+
+def test_a_model_that_names_data_elsewhere_moves_nothing_out_of_its_folder(tmp_path: Path) -> None:
+    """The model in place is another tool's: `../x` would be found beside the staging folder, and renamed to its parent."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine")
+    names = ["../../mine.txt", "../c3d.onnx", str(folder / "mine.txt"), "c3d.onnx.0123456789abcdef.data"]
+    (folder / "c3d.onnx").write_bytes(referring_model(names, "hostile"))
+    with staging(folder) as stage:
+        (stage / publication.OLD_DATA).mkdir()
+        (stage / publication.OLD_DATA / names[-1]).write_text("data")
+        (stage / "c3d.onnx").write_text("staged")
+        entries = (file_entry(stage / "c3d.onnx"),)
+        publication._Publication(stage, folder, entries, has_manifest=False).bring_back()  # pyright: ignore
+        assert list_files(stage) == ["c3d.onnx"]
+    assert list_files(tmp_path) == ["out/c3d.onnx", f"out/{names[-1]}", "out/mine.txt"]

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
+import pytest
 from helpers.graphs import graph, node, normal, save
 from helpers.parity import verify
 
@@ -35,6 +37,8 @@ def test_an_error_that_the_input_s_own_rounding_explains_passes(tmp_path: Path) 
     theirs, mine = centred(tmp_path / "theirs.onnx"), centred(tmp_path / "mine.onnx", detour=True)
     report = verify(mine, theirs, input_types=TYPES)
     assert report.passed
+    assert {row.input for row in report.comparisons if row.disturbed} == {"constant"}
+    assert sum("magnifies rounding on constant:" in note for note in report.notes) == 1
     (row,) = (row for row in report.comparisons if row.input == "constant")
     assert row.max_error > 1e-3  # of 0.5
 
@@ -43,6 +47,26 @@ def test_a_fault_on_the_same_inputs_fails(tmp_path: Path) -> None:
     theirs, mine = centred(tmp_path / "theirs.onnx"), centred(tmp_path / "mine.onnx", detour=True, shift=0.6)
     failed = {row.input for row in verify(mine, theirs, input_types=TYPES).comparisons if not row.passed}
     assert failed >= {"random", "zeros"}
+
+
+@pytest.mark.parametrize("operator", ["Cast", "Floor"])
+def test_whole_numbers_that_choose_are_not_moved_to_others(operator: str, tmp_path: Path) -> None:
+    """A step below 3 is 2 for them: another row of the table, and a budget in which any fault would pass."""
+    table = normal(9, 4)
+
+    def lookup(path: Path, fault: float) -> Path:
+        nodes = [node("Floor", "x", "f")] if operator == "Floor" else []
+        nodes += [node("Cast", "f" if nodes else "x", "i", to=onnx.TensorProto.INT64), node("Gather", "w i", "y")]
+        return save(path, graph(nodes, {"x": ("n", 5)}, {"y": ("n", 5, 4)}, {"w": table + np.float32(fault)}))
+
+    np.savez(tmp_path / "x.npz", x=np.array([[1, 2, 3, 5, 8]], np.float32))
+    theirs = lookup(tmp_path / "theirs.onnx", 0)
+    for fault, passed in ((0, True), (0.01, False)):
+        mine = lookup(tmp_path / "mine.onnx", fault)
+        report = verify(mine, theirs, {"x": (1, 5)}, arrays=(tmp_path / "x.npz",), input_types=("zeros",))
+        rows = [row for row in report.comparisons if row.input != "zeros"]
+        assert rows
+        assert all(row.passed is passed and not row.disturbed for row in rows)
 
 
 def test_a_model_that_magnifies_nothing_keeps_its_baseline(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -106,19 +106,19 @@ def _publish_without_manifest(folder: Path, content: str) -> None:
 
     with staging(folder) as stage:
         files = [stage / NAME, stage / f"{NAME}.{_hash(content)}.data"]
-        files[0].write_bytes(_referring_model(files[1].name, content))
+        files[0].write_bytes(referring_model([files[1].name], content))
         files[1].write_text(content * 9)
         publish_model(LoadedArtifact(files[0], "onnx", None, ()), stage, files, folder / NAME, None)
 
 
-def _referring_model(data: str, content: str) -> bytes:
-    """Return an ONNX model whose weight is nine bytes of a data file."""
-    tensor = onnx.TensorProto(name="w", data_type=onnx.TensorProto.INT8, dims=[9])
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value=data)
-    node = onnx.helper.make_node("Identity", ["w"], ["y"])
-    graph = onnx.helper.make_graph([node], content, [], [], [tensor])
-    return onnx.helper.make_model(graph).SerializeToString()
+def referring_model(data: Sequence[str], content: str) -> bytes:
+    """Return an ONNX model whose weights are nine bytes of each data file."""
+    tensors = [onnx.TensorProto(name=f"w{i}", data_type=onnx.TensorProto.INT8, dims=[9]) for i in range(len(data))]
+    for tensor, name in zip(tensors, data, strict=True):
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=name)
+    node = onnx.helper.make_node("Identity", ["w0"], ["y"])
+    return onnx.helper.make_model(onnx.helper.make_graph([node], content, [], [], tensors)).SerializeToString()
 
 
 def _read_without_manifest(folder: Path) -> str | None:
