@@ -5,6 +5,7 @@ import importlib
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -53,11 +54,12 @@ def read_table(page: str, first_column: str) -> list[list[str]]:
 
 
 def read_commands(page: Path) -> Iterator[list[str]]:
-    """Yield the words of each command of this project in the page's console blocks."""
-    for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                yield from split_commands(line[2:])
+    """Yield the words of each command of this project in the page's console and indented blocks."""
+    text = page.read_text()
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    lines = [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    for line in (*lines, *re.findall(rf"^    ((?:{'|'.join(PROGRAMS)}) .*)$", text, re.MULTILINE)):
+        yield from split_commands(line)
 
 
 def split_commands(line: str) -> Iterator[list[str]]:
@@ -90,6 +92,9 @@ def test_commands_of_the_docs_parse(page: Path, words: list[str]) -> None:
         _, child, arguments = command.resolve_command(context, rest)
         assert child is not None, f"{page}: {' '.join(words)}"
         command, parent = child, context
+    assert command is not cli or context.params["formats"] or {"--help", "--version"} & {*words}, (
+        f"{page}: {' '.join(words)} has no --format"
+    )
     assert not context.args, f"{page}: {' '.join(words)}"
 
 
@@ -214,6 +219,24 @@ def test_the_json_schema_of_the_manifest_is_the_codes() -> None:
     assert stored == json.loads(json.dumps(current)), (
         "write it again: json.dumps(msgspec.json.schema(Manifest), indent=2)"
     )
+
+
+def test_pages_install_from_a_clone_with_constraints_and_extras_that_exist() -> None:
+    extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    named: list[str] = []
+    for page in PAGES:
+        text = " ".join(page.read_text().split())
+        for options, own in re.findall(
+            r"pip install ((?:-\S+ |constraints\.txt )*)'?\.(?:\[([a-z0-9,]+)\])?[' `]", text
+        ):
+            assert options.startswith("-c constraints.txt "), page
+            named += own.split(",") if own else []
+        assert page == DOCS / "index.md" or "c3d-export[" not in text, page
+    for source in (path for folder in ("exporter", "models") for path in (ROOT / folder).rglob("*.py")):
+        named += re.findall(r"c3d-export\[(\w+)\]", source.read_text())
+    named += [engine.extra for engine in ENGINES.values() if engine.extra]
+    assert len(set(named)) > 8
+    assert set(named) <= extras
 
 
 def test_links_between_pages_lead_to_files() -> None:
