@@ -115,7 +115,8 @@ class OptimizeOptions:
         autotune: choose between variants by measuring them on this machine, not by the cost model.
         optimize_for: a fast session load or a small file, where they conflict.
         weight_dtype: how weights are stored.
-        max_tile: outputs of a Winograd tile along an axis, at most; 2 is more accurate than 4, and slower.
+        max_tile: outputs of a Winograd tile along an axis, at most; 2 is more accurate than 4, and slower;
+            1 leaves Winograd out.
         measure_errors: measure the rounding error of every rewritten layer, about a second each; nothing else changes.
         engine: the engine for whose memory layouts operators are chosen, with the target `cpu`.
     """

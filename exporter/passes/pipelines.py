@@ -14,6 +14,7 @@ from exporter.passes.conv3d_as_conv2d import Conv3dAsConv2d
 from exporter.passes.conv_transpose_as_2d import ConvTransposeAs2d
 from exporter.passes.fold_batch_norm import FoldBatchNorm
 from exporter.passes.fold_weights import FoldWeights
+from exporter.passes.mean_before_transpose import MeanBeforeTranspose
 from exporter.passes.move_transposes import MoveTransposes
 from exporter.passes.pool_before_bias import PoolBeforeBias
 from exporter.passes.prepare import ConstantInitializers, FixSizes, RaiseOpset
@@ -80,5 +81,6 @@ def cpu_passes(
         for step in (Winograd, WinogradTime)
     )
     stems = Conv3dAsConv2d(partial(conv3d_as_conv2d.measure, **settings) if options.autotune else None)
-    frames = [stems, ConvTransposeAs2d(), winograd_time, MoveTransposes(), CancelTransposes()]
-    return [*first, winograd, *frames, dead_code]
+    frames = [stems, ConvTransposeAs2d(), winograd_time]
+    transposes = [MoveTransposes(), CancelTransposes(), MeanBeforeTranspose()]
+    return [*first, winograd, *frames, *transposes, dead_code]

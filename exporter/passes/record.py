@@ -25,7 +25,7 @@ class DecisionRecord:
 
     Attributes:
         rewritten: the rewritten model was kept; otherwise it was not faster, and the original was kept.
-        max_tile: the largest Winograd tile that passed parity.
+        max_tile: the largest Winograd tile that passed parity; 1 where none did.
         autotune: variants were chosen by their measured times.
         raise_opset: an old opset was converted.
         times: {hash of the variants of a node: {variant: milliseconds}}.

@@ -12,6 +12,10 @@ ACCURATE_TILE = 2
 """Winograd tiles whose rounding errors are hardly larger than those of a direct convolution."""
 
 
+NO_TILE = 1
+"""As `OptimizeOptions.max_tile`: no convolution is computed by Winograd."""
+
+
 def tile_candidates(options: OptimizeOptions) -> Iterator[OptimizeOptions]:
     """Yield the options as they are, then with tiles of `ACCURATE_TILE` if those are smaller."""
     yield options
@@ -26,9 +30,9 @@ def describe_tiles(options: OptimizeOptions) -> str:
     return "the portable graph" if options.target == "portable" else f"the graph for {options.target}"
 
 
-def has_larger_tiles(decisions: Iterable[Decision]) -> bool:
-    """Return whether a convolution was rewritten with tiles larger than `ACCURATE_TILE` along an axis."""
+def has_tiles(decisions: Iterable[Decision], above: int = NO_TILE) -> bool:
+    """Return whether a convolution was rewritten with Winograd tiles larger than `above` along an axis."""
     from exporter.passes.winograd.tile_shape import TILE_SHAPES
 
-    larger = {shape.title for shape in TILE_SHAPES if max(shape.time, shape.space) > ACCURATE_TILE}
+    larger = {shape.title for shape in TILE_SHAPES if max(shape.time, shape.space) > above}
     return any(row.action in larger for row in decisions)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from exporter.formats import load_artifact
 from exporter.passes.decisions import RAISE_OPSET
 from exporter.passes.record import DecisionRecord
-from exporter.passes.tiles import ACCURATE_TILE, has_larger_tiles
+from exporter.passes.tiles import ACCURATE_TILE, NO_TILE, has_tiles
 from exporter.requests import OptimizeRequest
 from exporter.results import ParityReport
 from exporter.timing import timed
@@ -46,12 +46,14 @@ class Trial:
             return
         candidate = Candidate(self.request.optimize)
         yield candidate
-        if self._failed is not None and has_larger_tiles(self._failed.passes.decisions):
-            candidate = replace(candidate, options=replace(candidate.options, max_tile=ACCURATE_TILE))
-            self.notes.append(
-                f"with larger Winograd tiles the outputs exceeded the error budget; tiles of {ACCURATE_TILE} were tried"
-            )
-            yield candidate
+        for tile, where, instead in (
+            (ACCURATE_TILE, "with larger Winograd tiles", f"tiles of {ACCURATE_TILE} were tried"),
+            (NO_TILE, "with Winograd", "it was left out"),
+        ):
+            if self._failed is not None and has_tiles(self._failed.passes.decisions, tile):
+                candidate = replace(candidate, options=replace(candidate.options, max_tile=tile))
+                self.notes.append(f"{where} the outputs exceeded the error budget; {instead}")
+                yield candidate
         if self._failed is not None and RAISE_OPSET in self._failed.passes.changed:
             self.notes.append("converted to a newer opset, the model failed the comparison; its opset was kept")
             candidate = replace(candidate, raise_opset=False)
