@@ -67,14 +67,16 @@ def detect_precision(path: Path, exact: frozenset[str] = frozenset()) -> Precisi
 def detect_computed_precision(path: Path) -> Precision:
     """Return the lowest precision that a model computes in: weights do not count that are only stored in fewer bits.
 
-    Such weights are cast to float32, or dequantised, before anything is computed with them.
+    Such weights are cast to float32, or dequantised, before anything is computed with them. Dequantising what depends
+    on the inputs is arithmetic in int8, whatever made it.
 
     Raises:
         ArtifactError: unreadable, or not ONNX.
     """
     model = load_without_weights(path)
     nodes = needed_nodes(model)
-    if any(_is_quantised(node) and not _has_word(node, STORES_ONLY) for node in nodes):
+    stored = _constants(model, nodes)
+    if any(_is_quantised(node) and not (_has_word(node, STORES_ONLY) and _reads(node, stored)) for node in nodes):
         return "int8"
     widened, read = _widened(model, nodes, path), {name for node in nodes for name in node.input}
     weights = [
@@ -93,12 +95,41 @@ def _lowest_float(model: ModelProto, nodes: Sequence[NodeProto], weights: Sequen
     ]
     found = {tensor.data_type for tensor in (*weights, *constants) if len(tensor.dims) > 1}
     casts = {attribute.i for node in nodes if node.op_type == "Cast" for attribute in node.attribute}
-    found |= casts & {TensorProto.FLOAT16, TensorProto.BFLOAT16}
+    found |= casts & {TensorProto.FLOAT16, TensorProto.BFLOAT16} | _like_types(model, nodes)
     found |= {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
     for element_type, name in PRECISION_ORDER:
         if element_type in found:
             return name
     return "float32"
+
+
+def _like_types(model: ModelProto, nodes: Sequence[NodeProto]) -> set[int]:
+    """Return the half-precision types of the weights and constants that `CastLike` takes its type from."""
+    types = {tensor.name: tensor.data_type for graph in all_graphs(model.graph) for tensor in graph.initializer}
+    constants = [(node.output[0], given.t) for node in nodes for given in node.attribute if given.HasField("t")]
+    types |= {name: tensor.data_type for name, tensor in constants}
+    return {types.get(node.input[1], 0) for node in nodes if node.op_type == "CastLike"} & {*HALVES}
+
+
+def _constants(model: ModelProto, nodes: Sequence[NodeProto]) -> set[str]:
+    """Return the values that depend on weights and constants only."""
+    found = {tensor.name for graph in all_graphs(model.graph) for tensor in graph.initializer}
+    inputs = {value.name for value in model.graph.input} - found
+    before = -1
+    while before != len(found):
+        before = len(found)
+        for node in nodes:
+            if {*node.input} - {""} <= found and not any(given.HasField("g") for given in node.attribute):
+                found |= {*node.output} - inputs
+    return found
+
+
+def _reads(node: NodeProto, names: set[str]) -> bool:
+    """Return whether one of the first inputs, data or stored weights, is among these values.
+
+    Operators with a matrix product (`MatMulNBits`) have the weights second; a `DequantizeLinear` has its scale there.
+    """
+    return not {*node.input[: 1 if "dequantize" in node.op_type.lower() else 2]}.isdisjoint(names)
 
 
 def widened_weights(path: Path) -> frozenset[str]:

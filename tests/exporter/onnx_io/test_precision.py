@@ -55,8 +55,7 @@ def test_quantised_operators_are_int8(operator: str, tmp_path: Path) -> None:
     graph = helper.make_graph([node], "g", [value("x", FLOAT, [2])], [value("y", FLOAT, [2])], [])
     onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
     assert detect_precision(tmp_path / "m.onnx") == "int8"
-    stored_only = operator == "DequantizeLinear"
-    assert detect_computed_precision(tmp_path / "m.onnx") == ("float32" if stored_only else "int8")
+    assert detect_computed_precision(tmp_path / "m.onnx") == "int8"
     graph.output[0].name = "x"  # the operator is left without a purpose
     onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
     assert detect_precision(tmp_path / "m.onnx") == "float32"
@@ -120,3 +119,41 @@ def test_weights_in_int8_beside_float16_arithmetic_do_not_hide_it(tmp_path: Path
     ports = [value("x", FLOAT, [2, 2])], [value("y", FLOAT, [2, 2])]
     path = small_models.save(tmp_path / "m.onnx", nodes, *ports, weights)
     assert (detect_precision(path), detect_computed_precision(path)) == ("int8", "float16")
+
+
+@pytest.mark.parametrize("operator", ["DequantizeLinear", "MatMulNBits"])
+def test_only_weights_are_stored_in_int8(operator: str, tmp_path: Path) -> None:
+    """What is cast to int8 from the inputs, without a QuantizeLinear, is computed in int8."""
+    weights = {"w": np.ones((2, 2), np.int8), "scale": np.array(1, np.float32)}
+    ports = [value("x", FLOAT, [2, 2])], [value("y", FLOAT, [2, 2])]
+    if operator == "MatMulNBits":
+        nodes = [helper.make_node(operator, ["x", "w", "scale"], ["y"], domain="com.microsoft")]
+    else:
+        nodes = [
+            helper.make_node("Transpose", ["w"], ["t"]),
+            helper.make_node(operator, ["t", "scale"], ["v"]),
+            helper.make_node("MatMul", ["x", "v"], ["y"]),
+        ]
+    assert detect_computed_precision(small_models.save(tmp_path / "m.onnx", nodes, *ports, weights)) == "float32"
+    nodes = [
+        helper.make_node("Cast", ["x"], ["q"], to=TensorProto.INT8),
+        helper.make_node("DequantizeLinear", ["q", "scale"], ["f"]),
+        helper.make_node("MatMul", ["f", "w"], ["y"]),
+    ]
+    weights["w"] = np.ones((2, 2), np.float32)
+    assert detect_computed_precision(small_models.save(tmp_path / "q.onnx", nodes, *ports, weights)) == "int8"
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_a_cast_to_the_type_of_a_number_is_a_cast(constant: bool, tmp_path: Path) -> None:
+    like = helper.make_node("Constant", [], ["h"], value=helper.make_tensor("h", HALF, [], [1.0]))
+    nodes = [
+        *([like] if constant else []),
+        helper.make_node("CastLike", ["x", "h"], ["a"]),
+        helper.make_node("CastLike", ["a", "one"], ["y"]),
+    ]
+    weights: dict[str, np.ndarray[Any, Any]] = {"one": np.array(1, np.float32)}
+    weights |= {} if constant else {"h": np.array(1, np.float16)}
+    ports = [value("x", FLOAT, [2, 2])], [value("y", FLOAT, [2, 2])]
+    path = small_models.save(tmp_path / "m.onnx", nodes, *ports, weights)
+    assert {detect_precision(path), detect_computed_precision(path)} == {"float16"}
