@@ -108,7 +108,7 @@ def _like_types(model: ModelProto, nodes: Sequence[NodeProto]) -> set[int]:
     types = {tensor.name: tensor.data_type for graph in all_graphs(model.graph) for tensor in graph.initializer}
     constants = [(node.output[0], given.t) for node in nodes for given in node.attribute if given.HasField("t")]
     types |= {name: tensor.data_type for name, tensor in constants}
-    return {types.get(node.input[1], 0) for node in nodes if node.op_type == "CastLike"} & {*HALVES}
+    return {types.get(name, 0) for node in nodes if node.op_type == "CastLike" for name in node.input[1:]} & {*HALVES}
 
 
 def _constants(model: ModelProto, nodes: Sequence[NodeProto]) -> set[str]:

@@ -17,6 +17,7 @@ from exporter.inference.model import VideoModel
 from exporter.inference.pipeline import choose_decoders, run_videos
 from exporter.inference.types import ClipOutputs, VideoEnd
 from exporter.types import Device
+from exporter.video.reader import Video, open_video
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
 
@@ -245,6 +246,39 @@ def test_a_bug_in_decoding_is_raised_in_the_caller(videos: tuple[Path, Path, Pat
 
     with pytest.raises(ZeroDivisionError):
         run(Buggy(), videos[0])
+
+
+@pytest.mark.parametrize("take_turns", [False, True])
+def test_an_engine_that_raises_ends_the_decoders(videos: tuple[Path, Path, Path], take_turns: bool) -> None:
+    class Broken(MeanModel):
+        def run(self, clips: Sequence[Array]) -> dict[str, Array]:
+            if len(self.sizes) == 2:
+                raise MemoryError
+            return super().run(clips)
+
+    before = threading.active_count()
+    with pytest.raises(MemoryError):
+        run(Broken(), *videos, decoders=2, take_turns=take_turns)
+    assert threading.active_count() == before
+    assert run(MeanModel(), take_turns=take_turns, decoders=2) == []  # no video at all
+    assert threading.active_count() == before
+
+
+def test_what_has_to_be_waited_for_does_not_take_turns(
+    videos: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: dict[str, bool] = {}
+
+    def open_noted(source: Source, transform: Any, wait: Callable[[], None] | None) -> Video:
+        waits[source.name] = wait is not None
+        return open_video(Source(str(videos[2]), source.name), transform, wait)
+
+    monkeypatch.setattr(pipeline, "open_video", open_noted)
+    sources = [Source("a.mkv", "file"), Source("0", "camera", kind="camera"), Source("https://a.org/a.mkv", "address")]
+    model = MeanModel()
+    model.takes_turns = True
+    assert len([*run_videos(cast("VideoModel", model), sources, SAMPLING)]) == 9
+    assert waits == {"file": True, "camera": False, "address": False}
 
 
 def test_previews_are_the_middle_frames(videos: tuple[Path, Path, Path]) -> None:
