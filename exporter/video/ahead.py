@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
 MAX_FRAMES = 8
 MAX_BYTES = 16 << 20
-"""Decoded frames that wait: as many as have these bytes, at most `MAX_FRAMES` and at least one."""
+"""Decoded frames that wait: as many as have these bytes, if the next has those of the last; at most `MAX_FRAMES`, and
+at least one."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,8 @@ class FramesAhead:
     def __init__(self, frames: Iterator[VideoFrame], wait: Callable[[], None]) -> None:
         self._frames, self._wait = frames, wait
         self._decoded: SimpleQueue[VideoFrame | _Failure | None] = SimpleQueue()
-        self._room: SimpleQueue[None] = SimpleQueue()  # an item for each frame that may be decoded
-        self._room.put(None)
-        self._sized = self._ended = self._closed = False
+        self._room: SimpleQueue[None] = SimpleQueue()  # an item for each frame that was taken
+        self._ended = self._closed = False
         self._thread = Thread(target=self._run, name="frames ahead", daemon=True)
         self._thread.start()
 
@@ -52,11 +53,6 @@ class FramesAhead:
             if isinstance(frame, _Failure):
                 raise frame.error
             raise StopIteration
-        if not self._sized:
-            self._sized = True
-            size = sum(plane.buffer_size for plane in frame.planes)
-            for _ in range(max(1, min(MAX_FRAMES, MAX_BYTES // max(1, size))) - 1):
-                self._room.put(None)
         self._room.put(None)
         return frame
 
@@ -68,10 +64,13 @@ class FramesAhead:
 
     def _run(self) -> None:
         try:
-            frame: VideoFrame | None = None
+            waiting: deque[int] = deque()  # the sizes of frames that may not have been taken yet
             while True:
-                del frame  # the caller's alone
-                self._room.get()
+                while waiting and (len(waiting) >= MAX_FRAMES or sum(waiting) + waiting[-1] > MAX_BYTES):
+                    self._room.get()
+                    if self._closed:
+                        return
+                    waiting.popleft()
                 self._wait()
                 if self._closed:
                     return
@@ -79,5 +78,7 @@ class FramesAhead:
                 self._decoded.put(frame)
                 if frame is None:
                     return
+                waiting.append(sum(plane.buffer_size for plane in frame.planes))
+                del frame  # the caller's alone
         except BaseException as error:  # noqa: BLE001 - raised again where the frame is taken
             self._decoded.put(_Failure(error))

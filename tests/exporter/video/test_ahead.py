@@ -28,7 +28,7 @@ class Plane:
 
 
 class Picture:
-    planes = (Plane(), Plane())
+    planes: tuple[Plane, ...] = (Plane(), Plane())
 
 
 def make_frames(taken: list[int], count: int, error: Exception | None = None) -> Iterator[Any]:
@@ -84,6 +84,40 @@ def test_few_frames_wait(monkeypatch: pytest.MonkeyPatch, max_bytes: int, most: 
     assert len(taken) == 1 + most
     assert sum(1 for _ in frames) == 29
     frames.close()
+
+
+def test_frames_that_become_larger_are_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream may change its resolution: the size of its first frame says nothing of the others."""
+    monkeypatch.setattr(ahead, "MAX_BYTES", 10_000)
+    taken: list[int] = []
+
+    class Large:
+        planes = (*[Plane()] * 9,)
+
+    def grow() -> Iterator[Any]:
+        for number in range(20):
+            taken.append(number)
+            yield Picture() if number < 2 else Large()
+
+    frames = FramesAhead(grow(), go)
+    for number in range(20):
+        next(frames)
+        threading.Event().wait(0.02)
+        assert len(taken) <= 1 + number + (3 if number < 2 else 1)
+    frames.close()
+
+
+def test_frames_that_became_larger_do_not_keep_it_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "MAX_BYTES", 100_000)
+    pictures = [Picture(), Picture(), Picture(), Picture()]
+    pictures[3].planes = (Plane(),) * 200  # more than three of the others have to be taken
+    running = threading.active_count()
+    frames = FramesAhead(cast("Any", iter(pictures * 2)), go)
+    threading.Event().wait(0.05)
+    closing = threading.Thread(target=frames.close, daemon=True)
+    closing.start()
+    closing.join(5)
+    assert threading.active_count() == running
 
 
 def test_an_error_comes_after_the_frames_before_it() -> None:
