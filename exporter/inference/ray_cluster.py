@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -34,6 +35,7 @@ QUIET = {
 }
 """Ray's settings that turn off its telemetry and what it prints; those of the user's environment come first."""
 CONNECT_SECONDS = 10.0
+TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)*")
 LOGGERS = ("ray", "ray.data")
 
 _STARTED: list[psutil.Process] = []
@@ -103,11 +105,14 @@ def require_reachable(address: str) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """Return an error and what caused it in one line, which names a missing token or another version of Ray."""
+    """Return an error and what caused it in one line, which names a missing token or another version of Ray.
+
+    Ray puts the traceback of a cause into a message; its last line alone says what was wrong.
+    """
     causes = [error]
     while causes[-1].__cause__ is not None:
         causes.append(causes[-1].__cause__)
-    return "; ".join(" ".join(str(cause).split())[:300] for cause in causes)
+    return "; ".join(" ".join(TRACEBACK.sub("", str(cause)).split())[:300] for cause in causes)
 
 
 def stop_cluster() -> None:
