@@ -150,3 +150,16 @@ def test_a_video_that_is_no_video_leaves_no_thread(tmp_path: Path) -> None:
     with pytest.raises(VideoError):
         open_video(path, wait=go)
     assert threading.active_count() == running
+
+
+def test_a_first_frame_that_cannot_be_used_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg decodes on at that moment."""
+
+    def refuse(_converter: object, _frame: object) -> None:
+        raise VideoError("of no size")
+
+    monkeypatch.setattr("exporter.video.decoder.FrameConverter.size", refuse)
+    running = threading.active_count()
+    with pytest.raises(VideoError, match="of no size"):
+        open_video(write_video(tmp_path / "a.mkv", np.zeros((40, 32, 32, 3), np.uint8)), wait=go)
+    assert threading.active_count() == running
