@@ -79,13 +79,25 @@ def _find_pools(model: ir.Model) -> list[ir.Node]:
 
 
 def _may_exceed(attributes: dict[str, Any]) -> bool:
-    kernel = attributes.get("kernel_shape")
-    if not attributes.get("ceil_mode") or not kernel:
+    kernel: Any = attributes.get("kernel_shape")
+    if not attributes.get("ceil_mode") or not _is_window(attributes):
         return False
     strides, _, spans = read_window(attributes, kernel)
     pads = attributes.get("pads") or [0] * (2 * len(kernel))
     return _is_same(attributes) or any(
         stride + pad > span for stride, pad, span in zip(strides, pads[len(kernel) :], spans, strict=True)
+    )
+
+
+def _is_window(attributes: dict[str, Any]) -> bool:
+    """Return whether a pool has the sizes that its kernel's rank asks for; others are left for onnx to refuse."""
+    kernel: Any = attributes.get("kernel_shape")
+    rank: int = len(kernel) if isinstance(kernel, list | tuple) else 0  # pyright: ignore[reportUnknownArgumentType]
+    lengths = {"kernel_shape": rank, "strides": rank, "dilations": rank, "pads": 2 * rank}
+    return rank > 0 and all(
+        len(given) == length and all(isinstance(size, int) and size >= (name != "pads") for size in given)
+        for name, length in lengths.items()
+        if (given := attributes.get(name))
     )
 
 

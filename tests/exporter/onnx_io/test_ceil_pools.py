@@ -10,6 +10,7 @@ from helpers.graphs import graph, node, run_onnxruntime
 
 from exporter.engines.reference.kernels import KERNELS
 from exporter.engines.reference.node import make_node
+from exporter.onnx_io.ceil_pools import has_ceil_pools, with_explicit_ceil_pools
 from exporter.onnx_io.check import find_fault
 from exporter.onnx_io.inference import infer_shapes as infer_message
 from exporter.passes.base import run_passes
@@ -107,3 +108,25 @@ def test_a_size_that_is_folded_is_right() -> None:
     assert "fold-constants" in done.changed
     feeds = {"x": np.ones((1, 1, 5), np.float32)}
     assert run_onnxruntime(ir.to_proto(done.model), feeds)["y"].shape == (1, 1, 2)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"dilations": [1]},
+        {"strides": [2]},
+        {"strides": [0, 0]},
+        {"strides": [-1, -1]},
+        {"strides": "ab"},
+        {"pads": [0, 0, 1]},
+        {"pads": [-9, -9, 0, 0]},
+        {"kernel_shape": 3},
+        {"kernel_shape": [1.5, 2.0]},
+        {"kernel_shape": [2, 2, 2], "strides": [2, 2]},
+    ],
+)
+def test_pools_that_are_none_are_left_to_onnx_and_the_engine(attributes: dict[str, Any]) -> None:
+    given = {"kernel_shape": [1, 1], "strides": [3, 3], "ceil_mode": 1, **attributes}
+    model = pool("MaxPool", 17, [5, 5], given)
+    assert with_explicit_ceil_pools(model) == model
+    assert not has_ceil_pools(ir.from_proto(model))
