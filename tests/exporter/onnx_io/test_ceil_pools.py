@@ -130,3 +130,14 @@ def test_pools_that_are_none_are_left_to_onnx_and_the_engine(attributes: dict[st
     model = pool("MaxPool", 17, [5, 5], given)
     assert with_explicit_ceil_pools(model) == model
     assert not has_ceil_pools(ir.from_proto(model))
+
+
+def test_a_pool_s_size_follows_from_that_of_the_pool_before_it() -> None:
+    """Of 5 positions the first pool leaves 2 and onnx counts 3, of which the second's window of 3 needs no padding."""
+    second = {"kernel_shape": [3], "strides": [4], "ceil_mode": 1}
+    nodes = [node("MaxPool", "x", "a", **DROPPED), node("MaxPool", "a", "y", **second)]
+    model = graph(nodes, {"x": (1, 1, 5)}, {"y": (1, 1, "size")}, {}, 17)
+    model.graph.value_info.append(onnx.helper.make_tensor_value_info("a", onnx.TensorProto.FLOAT, (1, 1, 3)))
+    found = with_explicit_ceil_pools(model).graph.node
+    pads = [list(given.ints) for pool in found for given in pool.attribute if given.name == "pads"]
+    assert pads == [[0, 0], [0, 1]]

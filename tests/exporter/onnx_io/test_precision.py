@@ -157,3 +157,14 @@ def test_a_cast_to_the_type_of_a_number_is_a_cast(constant: bool, tmp_path: Path
     ports = [value("x", FLOAT, [2, 2])], [value("y", FLOAT, [2, 2])]
     path = small_models.save(tmp_path / "m.onnx", nodes, *ports, weights)
     assert {detect_precision(path), detect_computed_precision(path)} == {"float16"}
+
+
+def test_a_constant_that_is_only_stored_in_float16_computes_in_float32(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Constant", [], ["w"], value=helper.make_tensor("w", HALF, [2, 2], [1.0] * 4)),
+        helper.make_node("Cast", ["w"], ["v"], to=FLOAT),
+        helper.make_node("MatMul", ["x", "v"], ["y"]),
+    ]
+    ports = [value("x", FLOAT, [2, 2])], [value("y", FLOAT, [2, 2])]
+    path = small_models.save(tmp_path / "m.onnx", nodes, *ports, {})
+    assert (detect_precision(path), detect_computed_precision(path)) == ("float16", "float32")

@@ -78,3 +78,28 @@ def test_a_model_that_magnifies_nothing_keeps_its_baseline(tmp_path: Path) -> No
     )
     golden.compute([0, 1])
     assert disturbed_baseline(golden, "y", [0, 1]) is None
+
+
+def test_only_the_item_whose_error_is_far_larger_and_finite_takes_another_baseline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "m.onnx", graph([node("Neg", "x", "y")], {"x": ("n", 2)}, {"y": ("n", 2)}, {}))
+    source = FileSource(path, "onnx", read_signature(path))
+    rows = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
+    golden = GoldenOutputs(source, InputSet.of_rows({"x": rows}, ["a", "b", "c"]))
+    golden.compute([0, 1, 2])
+    moved = {0: [[-1, -9]], 1: [[-3, np.inf]], 2: [[-5, -6]]}
+    monkeypatch.setattr(
+        "exporter.parity.conditioning._run_disturbed", lambda _, row: ({"y": np.array(moved[row], np.float32)},)
+    )
+    found = disturbed_baseline(golden, "y", [1, 0, 2])
+    assert found is not None
+    assert found.tolist() == [[-3, -4], [-1, -9], [-5, -6]]
+    assert disturbed_baseline(golden, "y", [1, 2]) is None
+
+
+def test_a_tolerance_of_the_user_is_no_multiple_of_the_baseline(tmp_path: Path) -> None:
+    theirs, mine = centred(tmp_path / "theirs.onnx"), centred(tmp_path / "mine.onnx", detour=True)
+    report = verify(mine, theirs, input_types=TYPES, rtol=1e-6)
+    assert not report.passed
+    assert not any(row.disturbed for row in report.comparisons)
