@@ -8,17 +8,18 @@ import numpy as np
 import onnx
 import pytest
 from helpers.framed import small
+from helpers.manifests import MANIFEST
 from onnx import numpy_helper
 
 from exporter.artifacts.files import file_entry, read_manifest
 from exporter.artifacts.manifest import PRECISION, WEIGHT_DTYPE
 from exporter.bench.plan import make_plan
 from exporter.bench.types import BenchRequest
-from exporter.parity.claims import describe_contradiction, finer_precision
+from exporter.parity.claims import describe_contradiction, finer_precision, held_precision
 from exporter.passes import compress_weights
 from exporter.requests import ExportRequest
 from exporter.results import ParityReport, Precision
-from exporter.types import ComputePrecision, OptimizeOptions, ParityOptions, PrecisionOptions
+from exporter.types import ComputePrecision, FormatName, OptimizeOptions, ParityOptions, PrecisionOptions
 from exporter.workflows.export import export
 from exporter.workflows.inspect import inspect
 from exporter.workflows.verify import verify_parity
@@ -140,3 +141,22 @@ def test_the_finer_precision_counts(
 ) -> None:
     assert finer_precision(stated, found) == compared
     assert (describe_contradiction(stated, found) is not None) == contradicts
+
+
+@pytest.mark.parametrize(
+    ("format_name", "weights", "found", "held"),
+    [
+        ("openvino", "fp16", "float16", "float16"),
+        ("openvino", "int8", "int8", "float32"),  # int8 there is arithmetic
+        ("torchscript", "fp16", "float16", "float32"),
+        ("pt2", "int8", "int8", "float32"),
+        ("torchscript", "fp32", "float16", "float32"),
+    ],
+)
+def test_formats_that_store_weights_in_what_they_compute_in_are_held_to_float32(
+    format_name: FormatName, weights: str, found: Precision, held: Precision, tmp_path: Path
+) -> None:
+    manifest = replace(MANIFEST, format=format_name, options={PRECISION: "fp32", WEIGHT_DTYPE: weights})
+    with patch("exporter.parity.claims.read_ir") as read:
+        read.return_value.precision = found
+        assert held_precision(tmp_path / "m", format_name, manifest) == held
