@@ -109,7 +109,7 @@ def _load_onnx(path: Path) -> LoadedArtifact:
     loaded = load_artifact(path)
     if loaded.format != "onnx":
         raise UsageError(
-            f"{path}: faults are injected into ONNX graphs, and this is a {loaded.format} file; export the same "
+            f"{path}: faults are injected into ONNX graphs, not into {loaded.format} files; export the same "
             "network with --format onnx and test the check on that"
         )
     precision = detect_precision(path)

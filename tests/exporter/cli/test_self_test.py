@@ -53,7 +53,7 @@ def test_errors_are_one_line_and_an_exit_code(
 ) -> None:
     onnx, torchscript = (artifact.path for artifact in narrow_artifacts.artifacts)
     cases: list[tuple[int, str, tuple[object, ...]]] = [
-        (2, "faults are injected into ONNX graphs, and this is a torchscript file", (torchscript,)),
+        (2, "faults are injected into ONNX graphs, not into torchscript files", (torchscript,)),
         (2, "--only dragon: no fault type has that in its name", (onnx, "--only", "dragon")),
         (3, "no such", (tmp_path / "none.onnx",)),
         (3, "has no manifest beside or inside it", (save(tmp_path / "foreign.onnx"),)),

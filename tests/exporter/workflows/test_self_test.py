@@ -22,7 +22,7 @@ def test_one_fault_of_each_type_is_detected_in_a_narrow_network(narrow_artifacts
 
 
 def test_other_formats_are_refused(narrow_artifacts: ExportResult) -> None:
-    with pytest.raises(UsageError, match="this is a torchscript file"):
+    with pytest.raises(UsageError, match="not into torchscript files"):
         self_test(narrow_artifacts.artifacts[1].path)
 
 
