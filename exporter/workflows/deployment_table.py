@@ -97,7 +97,8 @@ def benchmark_all(
     known = (*model.notes, *clips.notes)
     rows = mark_pareto(tuple(_rows(measured, exported, replace(request, model=options or model), known)))
     _require_some(rows, missing, "measured")
-    written = f"{count(len(exported), 'artifact')} of {sum(found.bytes for found in exported) / 1e6:,.0f} MB in all"
+    megabytes = sum(found.bytes for found in exported) / 1e6
+    written = f"{count(len(exported), 'artifact')} written, of {megabytes:,.0f} MB in all"
     best, exact = recommend(rows, request.precision), find_exact(rows)
     return DeploymentTable(
         network=model.title,
@@ -110,7 +111,7 @@ def benchmark_all(
         exact=exact and exact.name,
         rule=describe_rule(request.precision),
         method=METHOD,
-        notes=(*notes, *known, f"{written} were written", *measured.notes),
+        notes=(*notes, *known, written, *measured.notes),
         environment=environment(),
         seconds=seconds,
         folder=work.path if work.keep else None,
