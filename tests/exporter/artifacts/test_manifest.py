@@ -104,6 +104,7 @@ def test_json_round_trip(manifest: Manifest, pair: tuple[Signature, C3DConfig]) 
         (replace(MANIFEST, options={"precision": None}).to_json(), "precision None"),
         (replace(MANIFEST, options={"weight_dtype": "FP32"}).to_json(), "weight_dtype 'FP32'"),
         (replace(MANIFEST, options={"min_top1": -5}).to_json(), "min_top1 -5"),
+        (replace(MANIFEST, options={"min_top1": 1.5}).to_json(), "min_top1 1.5"),
         (replace(MANIFEST, tensors={"w": "A" * 64}).to_json(), "tensors: 'w' has no SHA-256"),
         (replace(MANIFEST, signature=replace(SIGNATURE, inputs=())).to_json(), "tool: signature (?!.*; a )"),
         (replace(MANIFEST, signature=replace(SIGNATURE, outputs=())).to_json(), "tool: signature (?!.*; a )"),
