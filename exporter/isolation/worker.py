@@ -62,10 +62,14 @@ def is_supervised() -> bool:
 
 
 def begin(*, as_json: bool = False) -> None:
-    """Forget the limits of a former command in this process, and state whether errors are also printed as JSON."""
+    """Forget the limits of a former command in this process, and state whether errors are also printed as JSON.
+
+    Staging folders that it could not remove stay listed while they exist.
+    """
     global _work_seconds, _work_bytes
     _state.timeout = _state.max_memory = None
     _state.as_json, _state.finished = as_json, False
+    _state.stages = [(stage, folder) for stage, folder in _state.stages if os.path.lexists(stage)]
     _work_seconds, _work_bytes = 0.0, 0
     _write_state()
 

@@ -12,7 +12,15 @@ Algorithms*, section 4.2: the error bound of a sum is proportional to its depth)
 
 import onnx_ir as ir
 
-from exporter.passes.base import GraphPass, constant, display_name, find_nodes, get_opset, single_consumer
+from exporter.passes.base import (
+    GraphPass,
+    constant,
+    display_name,
+    find_nodes,
+    get_opset,
+    remove_unused_initializers,
+    single_consumer,
+)
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FIRST, FRAMES, IMAGE_FIRST, permuted
 
@@ -73,8 +81,10 @@ def _move(model: ir.Model, mean: ir.Node, transpose: ir.Node, order: list[int]) 
     name, shape, kind = result.name, result.shape, result.type
     model.graph.insert_before(mean, builder.nodes)
     ir.convenience.replace_all_uses_with(result, value, replace_graph_outputs=True)
+    old = list(mean.inputs)
     model.graph.remove([mean], safe=True)
     model.graph.remove([transpose], safe=True)
+    remove_unused_initializers(model, old)
     value.name, value.shape, value.type = name, shape, kind
 
 

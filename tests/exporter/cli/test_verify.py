@@ -171,7 +171,7 @@ WRONG = {
         "text.onnx: it is a file, not a folder",
     ),
     "arrays that are none": (("mine.onnx", "--array", "text.onnx"), 3, "text.onnx: not an .npz file of arrays"),
-    "no arrays": (("mine.onnx", "--array", "none.npz"), 3, "no such file: none.npz"),
+    "no arrays": (("mine.onnx", "--array", "none.npz"), 3, "none.npz"),
     "no inputs": (("mine.onnx", "--inputs", "video"), 2, "no inputs: "),
     "no TensorRT": (
         ("mine.onnx", "--device", "tensorrt"),

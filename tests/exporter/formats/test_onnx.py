@@ -201,7 +201,7 @@ def test_the_rewritten_graph_records_passes_and_decisions_and_has_the_same_bytes
     options = OptimizeOptions("cpu", weight_dtype="int8")
     first, second = (write(tmp_path / name, options) for name in ("first", "second"))
     recorded = first.manifest.options
-    assert recorded["passes"] == ["winograd", "compress-weights"]
+    assert recorded["passes"] == ["winograd", "mean-before-transpose", "compress-weights"]
     assert (recorded["autotune"], recorded["optimize_for"]) == (False, "size")
     assert any(str(decision).startswith("conv (Conv): winograd") for decision in recorded["decisions"])  # pyright: ignore
     assert first.files[0].read_bytes() == second.files[0].read_bytes()
