@@ -59,15 +59,17 @@ def _show(row: Row) -> None:
 def write_page(page: Path, rows: list[Row], command: str, seconds: float) -> None:
     """Put the table into a page of the documentation, between the two comments `cases`."""
     from exporter.system import cpu_model
+    from models.errors import count
 
     start, _, rest = page.read_text().partition(BEGIN)
     _, _, end = rest.partition(END)
+    failures = count(sum(len(row.failures) for row in rows), "failure")
     table = [
         "| promise | tried by | cases | failures |",
         "|---|---|---|---|",
         *(f"| {row.promise} | {row.how} | {row.count:,} | {len(row.failures):,} |" for row in rows),
         "",
-        f"{sum(row.count for row in rows):,} cases, {sum(len(row.failures) for row in rows):,} failures. `{command}`, "
+        f"{sum(row.count for row in rows):,} cases, {failures}. `{command}`, "
         f"{date.today().isoformat()}, {seconds / 60:.0f} minutes on {os.cpu_count()} cores of an {cpu_model()}.",
     ]
     page.write_text("\n".join([start + BEGIN, *table, END + end]))
