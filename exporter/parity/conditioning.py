@@ -49,13 +49,13 @@ def disturbed_baseline(golden: GoldenOutputs, output: str, rows: Sequence[int]) 
     for item, row in enumerate(rows):
         if row not in known:
             known[row] = _run_disturbed(golden, row)
-        own = _error(baseline[item], exact[item])
+        largest = MIN_GROWTH * _error(baseline[item], exact[item])
         for outputs in known[row]:
             values = outputs.get(output)
             if values is not None and values.shape == exact[item : item + 1].shape:
                 error = _error(values[0], exact[item])
-                if np.isfinite(error) and error > MIN_GROWTH * own:
-                    baseline[item], own, changed = values[0], error / MIN_GROWTH, True
+                if np.isfinite(error) and error > largest:
+                    baseline[item], largest, changed = values[0], error, True
     return baseline if changed else None
 
 

@@ -232,4 +232,4 @@ OPERATORS = (
     passing,
     again,
 )
-"""Functions that add an operator; some more often than others. `branch` stands apart: passes leave models with it."""
+"""Functions that add an operator; some more often than others. Not `branch`: passes leave models with it unchanged."""
