@@ -18,6 +18,7 @@ from typing import BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 from exporter.errors import BadInputError, OutputError
+from models.http.addresses import redact
 from models.paths import atomic_open, make_folders, replace_durably, require_file
 
 Location = str | Path
@@ -38,11 +39,7 @@ def is_url(location: Location) -> bool:
 
 def display(location: Location) -> str:
     """Return a location for messages and records: a URL without user, password and query, which may be secrets."""
-    if not is_url(location):
-        return str(location)
-    from exporter import remote_files
-
-    return remote_files.display(str(location))
+    return redact(str(location)) if is_url(location) else str(location)
 
 
 def join(folder: Location, *names: str) -> str:
@@ -79,7 +76,7 @@ def open_input(location: Location, what: str = "file", error: type[BadInputError
     """
     path = local_path(location)
     if path is None:
-        from exporter.remote_files import open_remote
+        from exporter.remote.files import open_remote
 
         return open_remote(str(location), error)
     require_file(path, what, error)
@@ -120,7 +117,7 @@ def exists(location: Location) -> bool:
     """
 
     def remote(url: str) -> bool:
-        from exporter.remote_files import url_exists
+        from exporter.remote.files import url_exists
 
         return url_exists(url)
 
@@ -134,7 +131,7 @@ def is_folder(location: Location) -> bool:
     """
 
     def remote(url: str) -> bool:
-        from exporter.remote_files import url_is_folder
+        from exporter.remote.files import url_is_folder
 
         return url_is_folder(url)
 
@@ -150,7 +147,7 @@ def list_files(folder: Location) -> list[str]:
     """
     path = local_path(folder)
     if path is None:
-        from exporter.remote_files import list_urls
+        from exporter.remote.files import list_urls
 
         found = list_urls(str(folder))
     else:
@@ -175,7 +172,7 @@ def glob(pattern: Location) -> list[str]:
     path = local_path(pattern)
     if path is not None:
         return sorted(local_glob.glob(str(path), recursive=True))  # noqa: PTH207 - the pattern may be absolute
-    from exporter.remote_files import glob_urls
+    from exporter.remote.files import glob_urls
 
     return glob_urls(str(pattern))
 
@@ -197,7 +194,7 @@ def check_url(url: Location) -> None:
         OutputError: the server does not respond, or refuses.
         UnavailableError: the library of the URL's protocol is not installed.
     """
-    from exporter.remote_files import url_exists
+    from exporter.remote.files import url_exists
 
     url_exists(str(url), OutputError)
 
@@ -219,7 +216,7 @@ def write_atomic(location: Location) -> Generator[BinaryIO]:
             with atomic_open(path) as stream:
                 yield stream
         return
-    from exporter.remote_files import IN_MEMORY_BYTES, upload
+    from exporter.remote.files import IN_MEMORY_BYTES, upload
 
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as spool:
         with translate_os_errors(Path(tempfile.gettempdir())):
@@ -243,7 +240,7 @@ def publish_file(staged: Path, location: Location) -> None:
     """
     path = local_path(location)
     if path is None:
-        from exporter.remote_files import upload
+        from exporter.remote.files import upload
 
         with staged.open("rb") as stream:
             upload(stream, str(location))
@@ -273,6 +270,6 @@ def remove(location: Location) -> None:
         with translate_os_errors(path.parent):
             path.unlink(missing_ok=True)
         return
-    from exporter.remote_files import remove_url
+    from exporter.remote.files import remove_url
 
     remove_url(str(location))

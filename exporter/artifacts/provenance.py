@@ -16,7 +16,7 @@ from exporter.load_checks import LoadChecks, Vouched
 from exporter.signing import SigningKey, check_signature, describe_signature, read_public_keys
 from exporter.trust import CODE_FORMATS, require_recorded
 from exporter.types import FormatName
-from models.checkpoints.addresses import parse_sha256
+from models.http.addresses import parse_sha256
 
 
 def sign_manifest(manifest: Manifest, key: SigningKey | None) -> Manifest:

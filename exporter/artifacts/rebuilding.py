@@ -11,8 +11,8 @@ from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.profile import with_recorded_profile
 from exporter.errors import ArtifactError, UsageError
 from models.built_model import BuiltModel
-from models.checkpoints.addresses import display_source
 from models.checkpoints.info import CheckpointInfo
+from models.http.addresses import display_source
 from models.options import BuildOptions, WeightSelection
 from models.progress import Progress, no_progress
 

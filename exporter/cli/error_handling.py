@@ -99,7 +99,7 @@ def report_any(error: Exception, *, as_json: bool) -> int:
 
 def command_line() -> str:
     """Return the command as it was given, for messages without another file; of addresses without their secrets."""
-    from models.checkpoints.addresses import display_source
+    from models.http.addresses import display_source
 
     return shlex.join([Path(sys.argv[0]).name, *map(display_source, sys.argv[1:])])[:MAX_COMMAND]
 

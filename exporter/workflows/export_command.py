@@ -14,9 +14,9 @@ from exporter.artifacts.rebuilding import find_checkpoint
 from exporter.requests import ExportRequest
 from exporter.types import OptimizeOptions, ParityOptions
 from models.architectures import parse_settings
-from models.checkpoints.addresses import display_source
 from models.checkpoints.sources import is_remote
 from models.config import C3DConfig
+from models.http.addresses import display_source
 from models.options import BuildOptions
 from models.pooling import format_size
 from models.preprocessing import PROFILES

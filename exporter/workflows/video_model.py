@@ -32,9 +32,9 @@ from exporter.types import FASTEST_TARGET, FORMAT_NAMES, FormatName, OptimizeOpt
 from exporter.video.container import require_pyav
 from models.built_model import BuiltModel
 from models.cache import cache_folder
-from models.checkpoints.addresses import display_source
 from models.checkpoints.sources import is_remote
 from models.class_names import check_class_count, load_class_names
+from models.http.addresses import display_source
 from models.options import BuildOptions
 from models.paths import atomic_write
 from models.preprocessing import UNKNOWN

@@ -26,17 +26,18 @@ import filelock
 import msgspec
 
 from models.cache import cache_folder
-from models.checkpoints.addresses import Address, file_name
-from models.checkpoints.bodies import HEAD_BYTES, MAX_DOWNLOAD_BYTES, Body, ChangedError, read_headers, require_content
-from models.checkpoints.https import open_url
-from models.checkpoints.transfer import LIMITS, DeadlineError, Meter
 from models.errors import CheckpointError
+from models.http.addresses import Address, file_name
+from models.http.bodies import HEAD_BYTES, Body, read_headers, require_content
+from models.http.client import open_url
+from models.http.errors import ChangedError, DeadlineError, ResponseError
+from models.http.transfer import LIMITS, Meter, copy_body
 from models.paths import acquire_lock, atomic_write
 from models.progress import Progress
 from models.text import format_bytes
 
+MAX_DOWNLOAD_BYTES = 8 << 30
 ATTEMPTS = 4
-CHUNK = 1 << 20
 UNAUTHORIZED, RANGE_REFUSED = 401, (412, 416)
 PROGRESS_INTERVAL_S = 0.2
 """Seconds between two progress reports."""
@@ -112,6 +113,8 @@ def download(address: Address, sha256: str | None, progress: Progress) -> Resolv
             f"{address.display}: cannot keep it in {folder}: {error.strerror or error}; make room there, or set "
             "C3D_EXPORT_CACHE to another folder"
         ) from error
+    except ResponseError as error:
+        raise CheckpointError(f"{address.display}: {error}") from error.__cause__
 
 
 def _cached(path: Path, display_url: str, sha256: str | None) -> ResolvedSource | None:
@@ -122,14 +125,13 @@ def _cached(path: Path, display_url: str, sha256: str | None) -> ResolvedSource 
     if not path.is_file():
         return None
     if sha256 is not None and sha256 != record.sha256:
-        raise CheckpointError(
-            f"{display_url}: the cached file has SHA-256 {record.sha256[:16]}…, not {sha256[:16]}…; remove "
-            f"{path.parent} to download it again"
+        raise ResponseError(
+            f"the cached file has SHA-256 {record.sha256[:16]}…, not {sha256[:16]}…; remove {path.parent} to download "
+            "it again"
         )
     if (size := path.stat().st_size) != record.bytes:
-        raise CheckpointError(
-            f"{display_url}: the cached file was changed: it has {size} bytes, not {record.bytes}; remove {path} to "
-            "download it again"
+        raise ResponseError(
+            f"the cached file was changed: it has {size} bytes, not {record.bytes}; remove {path} to download it again"
         )
     note = f"from the cache, {path}; remove it to download it again"
     return ResolvedSource(path, display_url, record.sha256, (note,), cached=True)
@@ -147,18 +149,18 @@ def _fetch(address: Address, sha256: str | None, path: Path, progress: Progress)
     try:
         require_content(head)
         if sha256 is not None and found != sha256:
-            raise CheckpointError(
+            raise ResponseError(
                 f"what arrived has SHA-256 {found}, not {sha256}; it was removed: the file at this address has "
                 "changed, or the hash is of another file"
             )
         if sha256 is None and not body.delimited:
-            raise CheckpointError(
+            raise ResponseError(
                 "the server does not state the file's length, so a truncated download could not be detected; "
                 "#sha256=… after the address allows it"
             )
-    except CheckpointError as error:
+    except ResponseError:
         _discard(part)
-        raise CheckpointError(f"{address.display}: {error}") from None
+        raise
     size = part.stat().st_size
     part.replace(path)
     atomic_write(path.with_name("record.json"), msgspec.json.encode(Record(address.display, found, size)))
@@ -177,11 +179,11 @@ def _receive_all(address: Address, part: Path, progress: Progress) -> Body:
         except urllib.error.HTTPError as error:
             login = "; give user and password in the address or in ~/.netrc" if error.code == UNAUTHORIZED else ""
             said = f"{error.code} {error.reason[:80]}".rstrip()
-            raise CheckpointError(f"{address.display}: the server responds {said}{login}") from error
+            raise ResponseError(f"the server responds {said}{login}") from error
         except ChangedError:
             _discard(part)
             if not left:
-                raise CheckpointError(f"{address.display}: the file changes while it is downloaded") from None
+                raise ResponseError("the file changes while it is downloaded") from None
         except RETRYABLE as error:
             cause = getattr(error, "reason", "") or error
             text = (isinstance(cause, OSError) and cause.strerror) or str(cause) or type(error).__name__
@@ -189,7 +191,7 @@ def _receive_all(address: Address, part: Path, progress: Progress) -> Body:
             final = isinstance(error, ssl.SSLError | DeadlineError)
             if final or not left or not part.is_file():
                 kept = "; what arrived is kept, run it again to resume" if _resumable(part) is not None else ""
-                raise CheckpointError(f"{address.display}: the download failed: {reason}{kept}") from error
+                raise ResponseError(f"the download failed: {reason}{kept}") from error
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -202,7 +204,7 @@ def _receive(address: Address, part: Path, meter: Meter, progress: Progress) -> 
     """Receive into `part`, from where it ends if the server still has the same file.
 
     Raises:
-        CheckpointError: not the file, or too large.
+        ResponseError: not the file, or too large.
         ChangedError: the server has another file than the one that `part` begins.
         OSError: the connection broke off, or the disk is full.
     """
@@ -216,19 +218,14 @@ def _receive(address: Address, part: Path, meter: Meter, progress: Progress) -> 
             raise ChangedError from error
         raise
     with response:
-        try:
-            body = read_headers(response.status, response.headers, known)
-            if (body.total or 0) > MAX_DOWNLOAD_BYTES:
-                raise CheckpointError(
-                    f"{body.total} bytes announced; the limit for a checkpoint is {MAX_DOWNLOAD_BYTES}"
-                )
-            if body.total is not None and body.total - body.start > (free := shutil.disk_usage(part.parent).free):
-                raise CheckpointError(
-                    f"{format_bytes(body.total - body.start)} to download, {format_bytes(free)} free in "
-                    f"{part.parent}; make room there, or set C3D_EXPORT_CACHE to another folder"
-                )
-        except CheckpointError as error:
-            raise CheckpointError(f"{address.display}: {error}") from None
+        body = read_headers(response.status, response.headers, known)
+        if (body.total or 0) > MAX_DOWNLOAD_BYTES:
+            raise ResponseError(f"{body.total} bytes announced; the limit for a checkpoint is {MAX_DOWNLOAD_BYTES}")
+        if body.total is not None and body.total - body.start > (free := shutil.disk_usage(part.parent).free):
+            raise ResponseError(
+                f"{format_bytes(body.total - body.start)} to download, {format_bytes(free)} free in {part.parent}; "
+                "make room there, or set C3D_EXPORT_CACHE to another folder"
+            )
         meter.receiving(body.total)
         atomic_write(part.with_name("part.json"), msgspec.json.encode(ResumeState(body.validator, body.total)))
         with part.open("r+b" if body.start else "wb") as out:
@@ -236,7 +233,7 @@ def _receive(address: Address, part: Path, meter: Meter, progress: Progress) -> 
             count = body.start + _copy(response, out, body, meter, part.stem, progress)
     if count > MAX_DOWNLOAD_BYTES:
         _discard(part)
-        raise CheckpointError(f"{address.display}: larger than {MAX_DOWNLOAD_BYTES} bytes, the limit for a checkpoint")
+        raise ResponseError(f"larger than {MAX_DOWNLOAD_BYTES} bytes, the limit for a checkpoint")
     if body.total is not None and count != body.total:
         what = "broke off after" if count < body.total else "has"
         raise ConnectionError(f"it {what} {count} of {body.total} bytes")
@@ -247,20 +244,18 @@ def _copy(
     response: http.client.HTTPResponse, out: IO[bytes], body: Body, meter: Meter, name: str, progress: Progress
 ) -> int:
     """Copy what arrives, and return how much it was."""
-    count, reported = 0, 0.0
+    reported = 0.0
     of = f" of {body.total / 1e6:,.0f}" if body.total else ""
-    while body.start + count <= MAX_DOWNLOAD_BYTES:
-        chunk = response.read1(CHUNK)
-        if not chunk:
-            break
+
+    def write(chunk: bytes) -> None:
+        nonlocal reported
         out.write(chunk)
         out.flush()  # a signal may end the process at any moment: what arrived stays
-        count += len(chunk)
-        meter.progressed(len(chunk))
         if time.monotonic() - reported > PROGRESS_INTERVAL_S:
             reported = time.monotonic()
-            progress(f"downloading {name}: {(body.start + count) / 1e6:,.0f}{of} MB")
-    return count
+            progress(f"downloading {name}: {out.tell() / 1e6:,.0f}{of} MB")
+
+    return copy_body(response.read1, write, meter, MAX_DOWNLOAD_BYTES - body.start)
 
 
 def _resumable(part: Path) -> Body | None:

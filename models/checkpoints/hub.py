@@ -6,9 +6,9 @@ Its time limits are a socket's (`HF_HUB_DOWNLOAD_TIMEOUT`, 10 s without a byte);
 import re
 from pathlib import Path
 
-from models.checkpoints.addresses import redact
 from models.checkpoints.download import ResolvedSource
 from models.errors import CheckpointError, UnavailableError, UsageError
+from models.http.addresses import redact
 from models.progress import Progress
 
 HUB = re.compile(r"hf://([^/@#?:]+/[^/@#?:]+)/([^@#?]+?)(?:@([^@#?]+))?")

@@ -7,11 +7,11 @@ SHA-256, which the user gives or the first download recorded (`models.checkpoint
 from dataclasses import replace
 from pathlib import Path
 
-from models.checkpoints.addresses import SHA256_FRAGMENT, parse_address, parse_sha256, redact
 from models.checkpoints.download import ResolvedSource, download
 from models.checkpoints.hub import from_hub
 from models.checkpoints.tensorflow_files import find_tf_checkpoint
 from models.errors import CheckpointError, UsageError
+from models.http.addresses import SHA256_FRAGMENT, parse_address, parse_sha256, redact
 from models.progress import Progress
 
 

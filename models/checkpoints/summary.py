@@ -12,7 +12,6 @@ from types import MappingProxyType
 import torch
 
 from models.c3d import C3D, from_config
-from models.checkpoints.addresses import display_source
 from models.checkpoints.checkpoint import Checkpoint, remap_keys
 from models.checkpoints.extra_tensors import NUM_BATCHES_TRACKED
 from models.checkpoints.key_map import parse_key_map
@@ -24,6 +23,7 @@ from models.checkpoints.sources import ResolvedSource
 from models.class_names import ClassNames, describe_class_names, suggest_labels
 from models.config import C3DConfig
 from models.errors import C3DExportError, CheckpointError, count, join_limited, without_path
+from models.http.addresses import display_source
 from models.options import BuildOptions, WeightSelection
 from models.planning import fit_preprocessing, plan
 from models.pooling import Variant, format_size

@@ -9,8 +9,9 @@ import av
 import pytest
 from helpers.server import Site, serve_plainly
 
-from exporter import remote_files, storage
+from exporter import storage
 from exporter.errors import ArtifactError, BadInputError, OutputError, UnavailableError, UsageError
+from exporter.remote import files
 
 CLIP = Path(__file__).parents[1] / "data" / "bikes.mp4"
 
@@ -88,7 +89,7 @@ def test_file_urls_are_paths(tmp_path: Path) -> None:
 
 
 def test_pyav_decodes_a_video_behind_a_url_and_fetches_ranges(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_files, "BLOCK_BYTES", 1 << 13)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 1 << 13)
     with av.open(str(CLIP)) as local:
         wanted = [frame.to_ndarray(format="rgb24").tobytes() for frame in local.decode(video=0)]
     with storage.open_input(f"{site.address}/clips/a.mp4") as stream, av.open(stream, "r") as container:

@@ -13,7 +13,7 @@ from helpers.scripted_server import Reply, Script, chunked, response
 
 from models.checkpoints import download
 from models.checkpoints.sources import resolve
-from models.checkpoints.transfer import LIMITS
+from models.http.transfer import LIMITS
 from models.progress import no_progress
 
 FAST = replace(

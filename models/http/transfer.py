@@ -1,7 +1,12 @@
 """How long a transfer may take. A socket's own timeout does not limit it: a byte before each timeout keeps it alive."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from models.http.errors import DeadlineError, SlowError
+
+CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -36,14 +41,6 @@ class Limits:
 
 
 LIMITS = Limits()
-
-
-class SlowError(TimeoutError):
-    """A limit was reached; the message names it."""
-
-
-class DeadlineError(SlowError):
-    """The time for the whole transfer is over."""
 
 
 class Meter:
@@ -123,3 +120,22 @@ class Meter:
         """Count bytes of the file."""
         self._in_window += count
         self._overhead = 0
+
+
+def copy_body(
+    read: Callable[[int], bytes], write: Callable[[bytes], object], meter: Meter, limit: int | None = None
+) -> int:
+    """Copy a body as it arrives, and return how many bytes it had.
+
+    Args:
+        read: returns at most as many bytes as it is asked for, none at the end.
+        write: called with each part.
+        meter: counts the bytes; its limits are those of the reader.
+        limit: copying ends after the part that exceeds this many bytes.
+    """
+    count = 0
+    while (limit is None or count <= limit) and (chunk := read(CHUNK)):
+        write(chunk)
+        count += len(chunk)
+        meter.progressed(len(chunk))
+    return count

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from models.checkpoints.addresses import display_source, file_name, parse_address, redact, redirected
 from models.errors import UsageError
+from models.http.addresses import display_source, file_name, parse_address, redact, redirect_target, redirected
+from models.http.errors import ResponseError
 
 
 @pytest.fixture(autouse=True)
@@ -170,9 +171,16 @@ def test_a_redirect_to_another_origin_loses_it(location: str) -> None:
     ],
 )
 def test_a_redirect_that_is_refused(location: str | None, reason: str) -> None:
-    with pytest.raises(UsageError, match=reason) as caught:
+    with pytest.raises(ResponseError, match=reason) as caught:
         redirected(parse_address("https://host/a"), location)
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_redirect_from_plain_http_may_stay_there_or_leave_it_for_https() -> None:
+    assert redirect_target("http://host/a", "/b") == "http://host/b"
+    assert redirect_target("http://host/a", "https://other/b#c") == "https://other/b"
+    with pytest.raises(ResponseError, match="not https://"):
+        redirect_target("http://host/a", "file:///etc/passwd")
 
 
 @pytest.mark.parametrize(

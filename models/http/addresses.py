@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from models.errors import UsageError
+from models.http.errors import ResponseError
 
 FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\u0080-\u009f\u2028\u2029\ud800-\udfff]")
 HOST = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
@@ -91,29 +92,42 @@ def redirected(current: Address, location: str | None) -> Address:
         location: the `Location` header, as http.client decodes it (ISO 8859-1).
 
     Raises:
-        UsageError: none is given, it is not an `https://` address, or it holds a user.
+        ResponseError: as `redirect_target` does.
+    """
+    try:
+        found = parse_address(redirect_target(current.url, location))
+    except UsageError:
+        raise ResponseError("it redirects to a malformed address") from None
+    authorization = current.authorization if found.origin == current.origin else None
+    return Address(found.url, found.display, found.origin, found.key, authorization)
+
+
+def redirect_target(url: str, location: str | None) -> str:
+    """Return where a redirect leads to: from https:// to https:// only, from http:// to either.
+
+    Args:
+        url: that was requested, without user and password.
+        location: the `Location` header.
+
+    Raises:
+        ResponseError: none is given, it is another address than these, it is malformed, or it holds a user.
     """
     if not location:
-        raise UsageError("it redirects without saying where to")
+        raise ResponseError("it redirects without saying where to")
     with contextlib.suppress(UnicodeError):  # otherwise it is ISO 8859-1
         location = location.encode("latin-1").decode()
     if FORBIDDEN.search(location):
-        raise UsageError("it redirects to an address with control characters")
+        raise ResponseError("it redirects to an address with control characters")
     try:
-        target = urljoin(current.url, location).partition("#")[0]
-        if not target.lower().startswith("https://"):
-            raise UsageError("it redirects to an address that is not https://")
+        target = urljoin(url, location).partition("#")[0]
+        if not target.lower().startswith(("http://", "https://") if url.startswith("http://") else "https://"):
+            raise ResponseError("it redirects to an address that is not https://")
         with_user = "@" in urlsplit(target).netloc
     except ValueError:
-        raise UsageError("it redirects to a malformed address") from None
+        raise ResponseError("it redirects to a malformed address") from None
     if with_user:
-        raise UsageError("it redirects to an address with a user name")
-    try:
-        found = parse_address(target)
-    except UsageError:
-        raise UsageError("it redirects to a malformed address") from None
-    authorization = current.authorization if found.origin == current.origin else None
-    return Address(found.url, found.display, found.origin, found.key, authorization)
+        raise ResponseError("it redirects to an address with a user name")
+    return target
 
 
 def file_name(url: str) -> str:

@@ -12,17 +12,12 @@ from collections.abc import Generator
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from exporter.errors import BadInputError, C3DExportError, UnavailableError
-from models.checkpoints.addresses import redact
-from models.checkpoints.transfer import SlowError
+from models.http.addresses import redact
+from models.http.errors import SlowError
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 MIN_SECRET = 3
 """A shorter word of a query is no secret, and would be found in any message."""
-
-
-def display(url: str) -> str:
-    """Return a URL for messages and records: without user, password and query, which may be secrets."""
-    return redact(url)
 
 
 def cause(error: BaseException, url: str) -> BaseException | None:
@@ -44,10 +39,10 @@ def translate(url: str, what: str, error: type[BadInputError]) -> Generator[None
     except C3DExportError:
         raise
     except ImportError as missing:
-        raise UnavailableError(f"{display(url)}: {_missing(missing)}") from missing
+        raise UnavailableError(f"{redact(url)}: {_missing(missing)}") from missing
     except Exception as failure:  # noqa: BLE001 - the libraries' exceptions share no base class
         reason = f"{what}: {describe(failure, url)}" if what else describe(failure, url)
-        raise error(f"{display(url)}: {reason}") from cause(failure, url)
+        raise error(f"{redact(url)}: {reason}") from cause(failure, url)
 
 
 def _missing(error: ImportError) -> str:

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from models.checkpoints.addresses import Address, redirected
-from models.checkpoints.transfer import Meter
-from models.errors import CheckpointError, UsageError
+from models.http.addresses import Address, redirected
+from models.http.errors import ResponseError
+from models.http.transfer import Meter
 
 REDIRECTS = (301, 302, 303, 307, 308)
 HEADERS = {"User-Agent": "c3d-export", "Accept-Encoding": "identity"}
@@ -32,12 +32,12 @@ def open_url(address: Address, headers: Mapping[str, str], meter: Meter) -> http
     """Send a GET request and return the open response to it, of any status 2xx, after redirects.
 
     Raises:
-        CheckpointError: a redirect leads to an address that is not allowed, or there are too many.
+        ResponseError: a redirect leads to an address that is not allowed, or there are too many.
         urllib.error.HTTPError: another status.
         urllib.error.URLError, OSError, http.client.HTTPException: the connection failed.
     """
     route = _Route(meter)
-    first, target = address.display, address
+    target = address
     for _ in range(meter.limits.redirects + 1):
         request = urllib.request.Request(target.url, headers={**HEADERS, **headers})  # noqa: S310 - https only
         if target.authorization is not None:
@@ -49,18 +49,9 @@ def open_url(address: Address, headers: Mapping[str, str], meter: Meter) -> http
                 raise
             error.close()  # it is the open response as well
             location = error.headers.get("Location")
-        except PrivateAddressError as error:
-            raise CheckpointError(f"{first}: {error}") from None
-        try:
-            target = redirected(target, location)
-        except UsageError as error:
-            raise CheckpointError(f"{first}: {error}") from None
+        target = redirected(target, location)
         route.is_redirect = True
-    raise CheckpointError(f"{first}: more than {meter.limits.redirects} redirects")
-
-
-class PrivateAddressError(Exception):
-    """A public server redirects into a private network. No OSError, which urllib would wrap."""
+    raise ResponseError(f"more than {meter.limits.redirects} redirects")
 
 
 class _Route:
@@ -105,7 +96,7 @@ class _Route:
         """Refuse a redirect from a public address to a private one: it would reach what the server cannot."""
         private = is_private(ip)
         if self.is_redirect and private and self._from_public:
-            raise PrivateAddressError(
+            raise ResponseError(
                 "it redirects to a private address, from a public one; if this is intended, give that address itself"
             )
         if not self.is_redirect:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.remote_errors import cause, describe
+from exporter.remote.errors import cause, describe
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,11 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 
-from models.checkpoints.https import REDIRECTS
-from models.checkpoints.transfer import LIMITS
+from models.http.addresses import redirect_target
+from models.http.bodies import read_range, require_plain
+from models.http.client import HEADERS, REDIRECTS
+from models.http.errors import ResponseError
+from models.http.transfer import LIMITS
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
 BLOCK_S = 300.0
 """Seconds for one block of a file."""
 RANGE = re.compile(r"bytes=(\d+)-(\d+)")
-RANGE_SENT = re.compile(r"bytes (\d{1,18})-(\d{1,18})/")
 
 
 def is_http(url: str) -> bool:
@@ -56,7 +58,7 @@ def _make_client(total: float | None, settings: dict[str, Any]) -> ClientSession
         "auto_decompress": False,  # no encoding is asked for; what comes encoded is refused
     }
     middlewares = (*settings.pop("middlewares", ()), check_response)
-    headers = {"Accept-Encoding": "identity"} | dict(settings.pop("headers", {}))
+    headers = HEADERS | dict(settings.pop("headers", {}))
     return ClientSession(middlewares=middlewares, headers=headers, **(usual | settings))
 
 
@@ -70,47 +72,23 @@ async def check_response(request: ClientRequest, handler: ClientHandlerType) -> 
 
     async with asyncio.timeout(LIMITS.connect_s + LIMITS.headers_s):
         response = await handler(request)
-    fault = _redirect_fault(request, response) if response.status in REDIRECTS else _body_fault(request, response)
-    if fault is None:
-        return response
-    response.close()
-    raise ClientError(fault)
-
-
-def _redirect_fault(request: ClientRequest, response: ClientResponse) -> str | None:
-    location = response.headers.get("Location")
-    if not location:
-        return "it redirects without saying where to"
     try:
-        from yarl import URL
-
-        target = request.url.join(URL(location))
-    except ValueError:
-        return "it redirects to a malformed address"
-    if target.scheme not in (("https",) if request.url.scheme == "https" else ("http", "https")):
-        return "it redirects to an address that is not https://"
-    if target.user is not None and "@" in location:
-        return "it redirects to an address with a user name"
-    return None
-
-
-def _body_fault(request: ClientRequest, response: ClientResponse) -> str | None:
-    status, headers = response.status, response.headers
-    if not 200 <= status < 300:  # fsspec reports it
-        return None
-    if status not in (200, 206):
-        return f"the server responds {status}, which stands for another content or none"
-    if (encoding := headers.get("Content-Encoding", "identity").strip().lower()) not in ("identity", ""):
-        return f"the server sends it encoded ({encoding[:40]}), which was not asked for"
-    if status == 206 and not _is_asked_part(request, response):
-        return "the server sends another part of it than was asked for"
-    return None
+        if response.status in REDIRECTS:
+            redirect_target(str(request.url.with_user(None)), response.headers.get("Location"))
+        elif 200 <= response.status < 300:  # fsspec reports other ones
+            require_plain(response.status, response.headers.get("Content-Encoding"))
+            if response.status == 206 and not _is_asked_part(request, response):
+                raise ResponseError("the server sends another part of it than was asked for")
+    except ResponseError as error:
+        response.close()
+        raise ClientError(str(error)) from None
+    return response
 
 
 def _is_asked_part(request: ClientRequest, response: ClientResponse) -> bool:
     asked = RANGE.fullmatch(request.headers.get("Range", ""))
-    sent = RANGE_SENT.match(response.headers.get("Content-Range", ""))
+    sent = read_range(response.headers.get("Content-Range"))
     if asked is None or sent is None:
         return False
     first, last = int(asked[1]), int(asked[2])
-    return int(sent[1]) == first and int(sent[2]) <= last and (response.content_length or 0) <= last - first + 1
+    return sent[0] == first and sent[1] <= last and (response.content_length or 0) <= last - first + 1

@@ -14,8 +14,8 @@ from helpers.downloads import CONTENT, header, redirect, refuse
 from helpers.run import call
 from helpers.scripted_server import Script, response
 
-from models.checkpoints import https
 from models.checkpoints.sources import resolve
+from models.http import client
 from models.progress import no_progress
 
 
@@ -23,13 +23,13 @@ def test_user_and_password_reach_the_server_and_not_the_resolver(
     server: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
-    lookup = https.socket.getaddrinfo
+    lookup = client.socket.getaddrinfo
 
     def record(*arguments: object) -> object:
         asked.append(arguments[0])
         return lookup(*arguments)  # pyright: ignore
 
-    monkeypatch.setattr(https.socket, "getaddrinfo", record)
+    monkeypatch.setattr(client.socket, "getaddrinfo", record)
     reported: list[str] = []
     address = server.address.replace("//", "//user:p%40ss@")
     found = resolve(f"{address}/c3d.pth?token=s3cret", reported.append)
@@ -55,8 +55,8 @@ def test_netrc_gives_the_password(server: Script, tmp_path: Path) -> None:
 
 
 def test_an_international_host_and_path(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    lookup = https.socket.getaddrinfo
-    monkeypatch.setattr(https.socket, "getaddrinfo", lambda _host, *more: lookup("127.0.0.1", *more))  # pyright: ignore
+    lookup = client.socket.getaddrinfo
+    monkeypatch.setattr(client.socket, "getaddrinfo", lambda _host, *more: lookup("127.0.0.1", *more))  # pyright: ignore
     address = server.address.replace("localhost", "bücher.localhost")
     found = resolve(f"{address}/gewichte für/c3d.pth?q=ä b", no_progress)
     assert server.requests[0].startswith("GET /gewichte%20f%C3%BCr/c3d.pth?q=%C3%A4%20b HTTP/1.1\r\n")
@@ -68,12 +68,12 @@ def test_a_public_server_does_not_redirect_into_a_private_network(
     server: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.replies = [redirect(server.other), response(CONTENT)]
-    monkeypatch.setattr(https, "is_private", lambda ip: ip == "127.0.0.2")  # pyright: ignore
+    monkeypatch.setattr(client, "is_private", lambda ip: ip == "127.0.0.2")  # pyright: ignore
     to_private = server.other.replace("127.0.0.1", "127.0.0.2")
     server.replies = [redirect(f"{to_private}/c3d.pth"), response(CONTENT)]
     refuse(f"{server.address}/c3d.pth", "redirects to a private address, from a public one")
     assert len(server.requests) == 1
-    monkeypatch.setattr(https, "is_private", lambda _ip: True)  # pyright: ignore
+    monkeypatch.setattr(client, "is_private", lambda _ip: True)  # pyright: ignore
     server.replies = [redirect("/x"), redirect(f"{server.other}/c3d.pth"), response(CONTENT)]
     assert resolve(f"{server.address}/c3d.pth", no_progress).path.read_bytes() == CONTENT
 
@@ -98,7 +98,7 @@ def test_a_public_server_does_not_redirect_into_a_private_network(
     ],
 )
 def test_private_addresses(ip: str, private: bool) -> None:
-    assert https.is_private(ip) is private
+    assert client.is_private(ip) is private
 
 
 @contextmanager
@@ -146,14 +146,14 @@ def test_a_proxy_sees_the_host_and_not_the_password(server: Script, monkeypatch:
 
 
 def test_a_dead_first_address_of_a_host_is_passed_over(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    lookup = https.socket.getaddrinfo
+    lookup = client.socket.getaddrinfo
 
     def two(_host: str, port: int, *more: int) -> list[object]:
         return [*lookup("127.0.0.3", port, *more), *lookup("127.0.0.1", port, *more)]
 
-    monkeypatch.setattr(https.socket, "getaddrinfo", two)
+    monkeypatch.setattr(client.socket, "getaddrinfo", two)
     assert resolve(f"{server.address}/c3d.pth", no_progress).path.read_bytes() == CONTENT
-    monkeypatch.setattr(https.socket, "getaddrinfo", lambda *_: [])  # pyright: ignore
+    monkeypatch.setattr(client.socket, "getaddrinfo", lambda *_: [])  # pyright: ignore
     refuse(f"{server.address}/other.pth", "the host has no address")
 
 

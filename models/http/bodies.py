@@ -6,9 +6,8 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-from models.errors import CheckpointError
+from models.http.errors import ChangedError, ResponseError
 
-MAX_DOWNLOAD_BYTES = 8 << 30
 HEAD_BYTES = 1024
 """How much of a file's beginning shows whether it is text."""
 MODIFIED_BEFORE_S = 60.0
@@ -21,10 +20,6 @@ TEXTS = (
     (re.compile(rb"[{\[]"), "JSON text"),
     (re.compile(rb"version https://git-lfs"), "a Git LFS pointer"),
 )
-
-
-class ChangedError(Exception):
-    """The rest of a file was asked for, and the server has another file, or sends another part."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +39,28 @@ class Body:
     delimited: bool
 
 
+def require_plain(status: int, encoding: str | None) -> None:
+    """Check that a response of status 2xx is a file, or a part of one, as the server has it.
+
+    Args:
+        status: of the response.
+        encoding: its `Content-Encoding`.
+
+    Raises:
+        ResponseError: it is not.
+    """
+    if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        raise ResponseError(f"the server responds {status}, which stands for another content or none")
+    if (encoding := (encoding or "").strip().lower()) not in ("", "identity"):
+        raise ResponseError(f"the server sends it encoded ({encoding[:40]}), which was not asked for")
+
+
+def read_range(content_range: str | None) -> tuple[int, int, int | None] | None:
+    """Return the first and last byte of a part, and the size of the file where `Content-Range` states it; or None."""
+    found = CONTENT_RANGE.fullmatch((content_range or "").strip())
+    return None if found is None else (int(found[1]), int(found[2]), None if found[3] == "*" else int(found[3]))
+
+
 def read_headers(status: int, headers: Message, resumed: Body | None) -> Body:
     """Check a response's status and headers.
 
@@ -54,22 +71,19 @@ def read_headers(status: int, headers: Message, resumed: Body | None) -> Body:
 
     Raises:
         ChangedError: the rest was asked for, and something else came.
-        CheckpointError: this is not the file.
+        ResponseError: this is not the file.
     """
-    if (encoding := headers.get("Content-Encoding", "identity").strip().lower()) not in ("identity", ""):
-        raise CheckpointError(f"the server sends it encoded ({encoding[:40]}), which was not asked for")
+    require_plain(status, headers.get("Content-Encoding"))
     chunked = headers.get("Transfer-Encoding", "").strip().lower()
     if chunked not in ("", "chunked"):
-        raise CheckpointError(f"the server sends it in the transfer encoding {chunked[:40]}, which was not asked for")
+        raise ResponseError(f"the server sends it in the transfer encoding {chunked[:40]}, which was not asked for")
     length = _length(headers)
     if status == HTTPStatus.PARTIAL_CONTENT:
         if resumed is None:
-            raise CheckpointError("the server sent a part of the file (status 206) although the whole was requested")
+            raise ResponseError("the server sent a part of the file (status 206) although the whole was requested")
         return _rest(headers, length, resumed)
-    if status != HTTPStatus.OK:
-        raise CheckpointError(f"the server responds {status}, which stands for another content or none")
     if headers.get("Content-Type", "").strip().lower().startswith("text/html"):
-        raise CheckpointError("the server sends a web page, not a file; open it in a browser")
+        raise ResponseError("the server sends a web page, not a file; open it in a browser")
     return Body(0, length, _strong_validator(headers), delimited=length is not None or bool(chunked))
 
 
@@ -79,16 +93,16 @@ def _length(headers: Message) -> int | None:
     if not stated:
         return None
     if len(stated) > 1 or not LENGTH.fullmatch(value := stated.pop()):
-        raise CheckpointError("the server states no valid Content-Length")
+        raise ResponseError("the server states no valid Content-Length")
     return int(value)
 
 
 def _rest(headers: Message, length: int | None, resumed: Body) -> Body:
-    found = CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
-    if found is None or int(found[1]) != resumed.start:
+    part = read_range(headers.get("Content-Range"))
+    if part is None or part[0] != resumed.start:
         raise ChangedError
-    end = int(found[2]) + 1
-    sizes = {end, resumed.total or end, end if found[3] == "*" else int(found[3])}
+    end = part[1] + 1
+    sizes = {end, resumed.total or end, end if part[2] is None else part[2]}
     if length is not None:
         sizes.add(resumed.start + length)
     etag = headers.get("ETag", resumed.validator)
@@ -113,13 +127,13 @@ def require_content(head: bytes) -> None:
     """Check the beginning of a complete file.
 
     Raises:
-        CheckpointError: it is empty, or text that no format of checkpoints begins with.
+        ResponseError: it is empty, or text that no format of checkpoints begins with.
     """
     if not head:
-        raise CheckpointError("the server sends an empty file")
+        raise ResponseError("the server sends an empty file")
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if b"\0" in text:
         return
     for pattern, what in TEXTS:
         if pattern.match(text):
-            raise CheckpointError(f"the server sends {what}, not a file; open the address in a browser to see it")
+            raise ResponseError(f"the server sends {what}, not a file; open the address in a browser to see it")

@@ -4,8 +4,8 @@ from email.message import Message
 
 import pytest
 
-from models.checkpoints.bodies import Body, ChangedError, read_headers, require_content
-from models.errors import CheckpointError
+from models.http.bodies import Body, read_headers, require_content
+from models.http.errors import ChangedError, ResponseError
 
 HAVE = Body(100, 1000, '"one"', delimited=True)
 
@@ -64,7 +64,7 @@ def test_a_whole_file(lines: list[str], body: Body) -> None:
     ],
 )
 def test_what_is_not_the_file(status: int, lines: list[str], reason: str) -> None:
-    with pytest.raises(CheckpointError, match=reason):
+    with pytest.raises(ResponseError, match=reason):
         read_headers(status, headers(*lines), None)
 
 
@@ -117,7 +117,7 @@ def test_another_part_or_another_file(lines: list[str]) -> None:
     ],
 )
 def test_text_that_is_no_checkpoint(head: bytes, what: str) -> None:
-    with pytest.raises(CheckpointError, match=f"the server sends {what}"):
+    with pytest.raises(ResponseError, match=f"the server sends {what}"):
         require_content(head)
 
 

@@ -12,11 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.downloads import header
 from helpers.scripted_server import Reply, Script, chunked, response
 
-from exporter import remote_files, remote_http, storage
+from exporter import storage
 from exporter.errors import BadInputError
-from models.checkpoints.transfer import LIMITS, Limits
+from exporter.remote import files, http
+from models.http.transfer import LIMITS, Limits
 
 pytest.importorskip("aiohttp", reason="pip install 'c3d-export[remote]'")
 CONTENT = bytes(range(256)) * 100
@@ -44,9 +46,9 @@ def server(running: tuple[Script, Path], tmp_path: Path, monkeypatch: pytest.Mon
 
 def limit(patch: pytest.MonkeyPatch, limits: Limits, block_s: float) -> None:
     """Set the limits of clients that are made later."""
-    patch.setattr(remote_http, "LIMITS", limits)
-    patch.setattr(remote_files, "LIMITS", limits)
-    patch.setattr(remote_http, "BLOCK_S", block_s)
+    patch.setattr(http, "LIMITS", limits)
+    patch.setattr(files, "LIMITS", limits)
+    patch.setattr(http, "BLOCK_S", block_s)
 
 
 def part(request: str, content: bytes = CONTENT) -> Reply:
@@ -59,11 +61,6 @@ def part(request: str, content: bytes = CONTENT) -> Reply:
     first, last = map(int, asked.removeprefix("bytes=").split("-"))
     body = content[first : last + 1]
     return response(body, "206 Partial Content", f"Content-Range: bytes {first}-{first + len(body) - 1}/{len(content)}")
-
-
-def header(request: str, name: str) -> str | None:
-    lines = [line.partition(": ") for line in request.splitlines()]
-    return next((value for key, _, value in lines if key.lower() == name.lower()), None)
 
 
 def refuse(address: str, match: str) -> str:
@@ -91,6 +88,8 @@ def test_a_file_is_read_with_a_password_that_stays_in_its_origin(server: Script)
         (response(b"", "302 Found", "Location: http://localhost/a"), "not https://"),
         (response(b"", "302 Found", "Location: file:///etc/passwd"), "not https://"),
         (response(b"", "302 Found", "Location: https://user:s3cret@localhost/"), "redirects to an address with a"),
+        (response(b"", "302 Found", "Location: https://other\\@localhost/"), "redirects to an address with a"),
+        (response(b"", "302 Found", "Location: /a\x85b"), "control characters"),
         (response(b"", "302 Found"), "without saying where to"),
         (response(b"", "302 Found", "Location: https://["), "malformed"),
         (response(b"", "302 Found", "Location: /again"), "cannot be read"),

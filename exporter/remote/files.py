@@ -1,6 +1,6 @@
-"""Files at a URL, through fsspec, with every failure as one line. `exporter.storage` is what callers use.
+"""Files at a URL, through fsspec, with every failure as one line.
 
-HTTP has the limits of `exporter.remote_http`; other protocols have those of their libraries.
+HTTP has the limits of `exporter.remote.http`; other protocols have those of their libraries.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 from exporter.errors import BadInputError, OutputError, UnavailableError, UsageError
-from exporter.remote_errors import cause, describe, display, translate
-from exporter.remote_http import http_settings, is_http
-from models.checkpoints.transfer import LIMITS, Meter
+from exporter.remote.errors import cause, describe, translate
+from exporter.remote.http import http_settings, is_http
+from models.http.addresses import redact
+from models.http.transfer import LIMITS, Meter, copy_body
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -49,12 +50,12 @@ def connect(url: str, *, whole: bool = False) -> tuple[AbstractFileSystem, str]:
     try:
         from fsspec.core import url_to_fs
     except ImportError as error:
-        raise UnavailableError(f"{display(url)}: a URL needs fsspec; pip install 'c3d-export[remote]'") from error
+        raise UnavailableError(f"{redact(url)}: a URL needs fsspec; pip install 'c3d-export[remote]'") from error
     with translate(url, "", BadInputError):
         try:
             fs, path = url_to_fs(url, **http_settings(url, whole=whole))
         except ValueError as error:
-            raise UsageError(f"{display(url)}: {describe(error, url)}") from cause(error, url)
+            raise UsageError(f"{redact(url)}: {describe(error, url)}") from cause(error, url)
     fs.invalidate_cache()  # another process may have written since the last listing
     return fs, path
 
@@ -154,15 +155,14 @@ def _copy(source: IO[bytes], target: IO[bytes], size: int | None) -> None:
         TimeoutError: it arrives too slowly.
         OSError: it has another size than was announced.
     """
-    meter, count = Meter(LIMITS), 0
+    meter = Meter(LIMITS)
     meter.receiving(size)
-    while chunk := source.read(1 << 20):
-        target.write(chunk)
-        count += len(chunk)
-        if size is not None and count > size:
-            break
-        meter.progressed(len(chunk))
+
+    def read(most: int) -> bytes:
         meter.allowance()
+        return source.read(most)
+
+    count = copy_body(read, target.write, meter, size)
     if size is not None and count != size:
         raise OSError(f"the server sends {'more than' if count > size else f'{count} of'} {size} bytes")
 
@@ -185,7 +185,7 @@ def upload(stream: IO[bytes], url: str) -> None:
             with fs.transaction, fs.open(path, "wb") as target:
                 shutil.copyfileobj(stream, cast(IO[bytes], target), 1 << 20)
         except NotImplementedError as error:
-            raise OutputError(f"{display(url)}: cannot be written: its protocol only reads") from error
+            raise OutputError(f"{redact(url)}: cannot be written: its protocol only reads") from error
 
 
 def protocols(fs: AbstractFileSystem) -> set[str]:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from models.checkpoints import transfer
-from models.checkpoints.transfer import DeadlineError, Limits, Meter, SlowError
+from models.http import transfer
+from models.http.errors import DeadlineError, SlowError
+from models.http.transfer import Limits, Meter
 
 
 class Clock:

@@ -1,0 +1,1 @@
+"""Files at a URL, through fsspec; HTTP by the rules of `models.http`. `exporter.storage` is what callers use."""
