@@ -17,7 +17,7 @@ _MAX_VARINT = 10
 MAX_FIELDS = 600_000
 """Fields that are read of a file, in all of its messages. A field takes two bytes of a file and hundreds in memory."""
 MAX_NUMBERS = 1 << 16
-"""Numbers of one packed field: sizes of a tensor, or an attribute's."""
+"""Numbers of one field: sizes of a tensor, or an attribute's."""
 
 Data = mmap | bytes
 
@@ -42,6 +42,9 @@ class Field(NamedTuple):
     start: int
     end: int
     value: int
+
+
+_new = tuple.__new__
 
 
 class WireReader:
@@ -88,8 +91,22 @@ class WireReader:
                 raise WireError(f"field {number} has wire type {wire}, which is not supported (groups are not)")
             if number == 0 or stop > end:
                 raise WireError(f"field {number} reaches beyond its message")
-            yield Field(number, wire, begin, stop, value)
+            yield _new(Field, (number, wire, begin, stop, value))  # a third of the time of a call of Field
             at = stop
+
+    def members(self, message: Field) -> dict[int, list[Field]]:
+        """Return the fields of a message, by number.
+
+        Raises:
+            WireError: see `fields`; or more than `MAX_NUMBERS` numbers, one by one, in one of them.
+        """
+        found: dict[int, list[Field]] = {}
+        for member in self.fields(message.start, message.end):
+            same = found.setdefault(member.number, [])
+            same.append(member)
+            if len(same) > MAX_NUMBERS and member.wire != BYTES:
+                raise WireError(f"field {member.number} has more than {MAX_NUMBERS:,} numbers")
+        return found
 
     def packed(self, field: Field) -> list[int]:
         """Return the numbers of a repeated int64, packed or one by one.
@@ -119,15 +136,13 @@ def varint(data: Data, at: int, end: int) -> tuple[int, int]:
     """
     if at < end and (first := data[at]) < 0x80:
         return first, at + 1
-    value = 0
-    for count in range(_MAX_VARINT):
-        if at + count >= end:
-            raise WireError("a number is cut off")
-        byte = data[at + count]
-        value |= (byte & 0x7F) << (7 * count)
+    value = shift = 0
+    for byte in data[at : min(end, at + _MAX_VARINT)]:
+        value |= (byte & 0x7F) << shift
+        shift += 7
         if byte < 0x80:
-            return value & (1 << 64) - 1, at + count + 1
-    raise WireError("a number is longer than 64 bits")
+            return value & (1 << 64) - 1, at + shift // 7
+    raise WireError("a number is longer than 64 bits" if end - at >= _MAX_VARINT else "a number is cut off")
 
 
 def signed(value: int) -> int:

@@ -19,6 +19,7 @@ from exporter.cli.options import (
 )
 from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.cli.sections import SectionedCommand
+from exporter.cli.unreadable import refuse_unreadable
 from exporter.engines import bench_engines
 from models.options import BuildOptions
 
@@ -128,6 +129,7 @@ def bench_command(
     check_given(context, everything=everything)
     if not artifacts and not everything:
         raise click.UsageError("name an artifact to measure, or give --all")
+    refuse_unreadable(*(artifacts if len(artifacts) == 1 else ()), options["engine_model"])
     run = _run_all if everything else _run
     context.exit(run(artifacts, html, as_json=as_json, **options))
 

@@ -8,6 +8,7 @@ import click
 from exporter.cli.network_options import network_options, take_build_options
 from exporter.cli.options import PATH, json_options, limit_options, seed_option, take
 from exporter.cli.sections import SectionedCommand
+from exporter.cli.unreadable import refuse_unreadable
 from exporter.fault_injection.results import SelfTestOptions
 
 
@@ -42,6 +43,8 @@ def self_test_command(context: click.Context, /, artifact: Path, as_json: bool, 
       verify self-test artifacts/c3d.onnx --localize --clean-runs 100
       verify self-test artifacts/c3d.onnx --only relu
     """
+    refuse_unreadable(artifact)
+
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.self_test import print_self_test, self_test_to_dict
     from exporter.workflows.self_test import self_test

@@ -18,6 +18,7 @@ from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.cli.runner_options import runner_options, take_ray_options
 from exporter.cli.sections import SectionedGroup
 from exporter.cli.self_test import self_test_command
+from exporter.cli.unreadable import refuse_unreadable
 from exporter.errors import C3DExportError
 from exporter.types import ParityOptions
 
@@ -71,6 +72,8 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
           --html parity.html
       verify parity artifacts/c3d.onnx --clip videos/ --runner ray
     """
+    refuse_unreadable(*(artifacts if len(artifacts) == 1 else ()), options["against"])
+
     from exporter.artifacts.files import manifest_path
     from exporter.parity.baseline import check_baseline, check_growth, read_baseline
     from exporter.reports.console import progress_on_terminal, show

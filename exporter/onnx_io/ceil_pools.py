@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
-import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
 
 from exporter.onnx_io.subgraphs import all_graphs
 from exporter.onnx_io.windows import explicit_pads, read_window
+
+if TYPE_CHECKING:  # its import takes longer than reading a model, and few models have such pools
+    import onnx_ir as ir
 
 POOLS = frozenset({"MaxPool", "AveragePool", "LpPool"})
 RIGHT_SINCE = 22
@@ -53,6 +54,8 @@ def with_explicit_ceil_pools(model: onnx.ModelProto) -> onnx.ModelProto:
     nodes = [node for graph in all_graphs(model.graph) for node in graph.node if node.op_type in POOLS]
     if not any(attribute.name == "ceil_mode" and attribute.i for node in nodes for attribute in node.attribute):
         return model
+    import onnx_ir as ir
+
     held = ir.from_proto(model)
     with explicit_ceil_pools(held):
         pools = {
@@ -103,6 +106,8 @@ def _is_window(attributes: dict[str, Any]) -> bool:
 
 def _find_pads(model: ir.Model, pools: Sequence[ir.Node]) -> dict[int, list[int]]:
     """Return {position among `pools`: its explicit paddings}. A pool's size may depend on that of one before it."""
+    from onnx_ir.passes.common import ShapeInferencePass
+
     given = [_read_attributes(node) for node in pools]
     pads: dict[int, list[int]] = {}
     for _ in pools:
@@ -128,6 +133,8 @@ def _find_pads(model: ir.Model, pools: Sequence[ir.Node]) -> dict[int, list[int]
 
 
 def _set_pads(pools: Sequence[ir.Node], pads: dict[int, list[int]]) -> None:
+    import onnx_ir as ir
+
     for number, node in enumerate(pools):
         if _is_same(_read_attributes(node)):  # its number of windows does not depend on ceil_mode
             node.attributes.pop("ceil_mode", None)

@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx
 
+from models.garbage_collection import garbage_collection_paused
 from models.protobuf_wire import BYTES, MAX_FIELDS, Data, WireError, WireReader
 
 PACKED_BYTES = 32
@@ -30,6 +31,11 @@ def check_fields(data: Data) -> None:
     """
     if len(data) <= 2 * MAX_FIELDS:  # it cannot hold more
         return
+    with garbage_collection_paused():
+        _count_fields(data)
+
+
+def _count_fields(data: Data) -> None:
     reader = WireReader(data, MAX_FIELDS)
     packed = 0
     waiting: list[tuple[Any, int, int, int]] = [(onnx.ModelProto.DESCRIPTOR, 0, len(data), 1)]

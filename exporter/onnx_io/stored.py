@@ -17,6 +17,7 @@ import numpy as np
 from exporter.errors import ArtifactError
 from exporter.stored_tensors import StoredModel, StoredTensor
 from models.config import MANIFEST_KEY
+from models.garbage_collection import garbage_collection_paused
 from models.paths import require_file
 from models.protobuf_wire import BYTES, Field, WireError, WireReader
 
@@ -47,14 +48,8 @@ class _File:
     def text(self, span: Field) -> str:
         return self.data[span.start : span.end].decode("utf-8", "backslashreplace")
 
-    def members(self, span: Field) -> dict[int, list[Field]]:
-        found: dict[int, list[Field]] = {}
-        for member in self.wire.fields(span.start, span.end):
-            found.setdefault(member.number, []).append(member)
-        return found
-
     def pairs(self, spans: list[Field]) -> dict[str, str]:
-        entries = [self.members(span) for span in spans]
+        entries = [self.wire.members(span) for span in spans]
         return {self.text(entry[1][-1]): self.text(entry[2][-1]) for entry in entries if {1, 2} <= entry.keys()}
 
 
@@ -66,10 +61,14 @@ def read_stored_onnx(path: Path) -> StoredModel:
     """
     require_file(path, "model", ArtifactError)
     try:
-        with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
+        with (
+            garbage_collection_paused(),
+            path.open("rb") as stream,
+            mmap(stream.fileno(), 0, access=ACCESS_READ) as data,
+        ):
             file = _File(path, data, WireReader(data))
-            model = file.members(Field(0, BYTES, 0, len(data), 0))
-            graphs = [file.members(span) for span in model.get(7, []) if span.wire == BYTES]
+            model = file.wire.members(Field(0, BYTES, 0, len(data), 0))
+            graphs = [file.wire.members(span) for span in model.get(7, []) if span.wire == BYTES]
             found = [_tensor(file, span) for graph in graphs for span in graph.get(5, []) if span.wire == BYTES]
             metadata = file.pairs([span for span in model.get(14, []) if span.wire == BYTES])
     except OSError as error:
@@ -84,7 +83,7 @@ def read_stored_onnx(path: Path) -> StoredModel:
 
 def _tensor(file: _File, span: Field) -> StoredTensor | None:
     """Return an initialiser; None for one of strings."""
-    members = file.members(span)
+    members = file.wire.members(span)
     name = file.text(members[8][-1]) if 8 in members else ""
     kind = members[2][-1].value if 2 in members else 0
     if kind == STRING:

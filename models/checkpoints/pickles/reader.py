@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from models.checkpoints.pickles.errors import PickleError
@@ -83,16 +81,15 @@ def read_pickle(data: memoryview) -> PickleContent:
     Raises:
         PickleError: damaged, truncated, or beyond a limit.
     """
-    with _garbage_collection_paused():
-        pickles = FilePickles(len(data))
-        value, position = pickles.run(data, 0, no_persistent)
-        if type(value) is int and value == MAGIC_NUMBER:
-            return pickles.finish(read_legacy(pickles.run, data, position), "torch legacy")
-        values = [value]
-        while position < len(data):  # several values, dumped one after another
-            value, position = pickles.run(data, position, no_persistent)
-            values.append(value)
-        return pickles.finish(values if len(values) > 1 else values[0], "pickle")
+    pickles = FilePickles(len(data))
+    value, position = pickles.run(data, 0, no_persistent)
+    if type(value) is int and value == MAGIC_NUMBER:
+        return pickles.finish(read_legacy(pickles.run, data, position), "torch legacy")
+    values = [value]
+    while position < len(data):  # several values, dumped one after another
+        value, position = pickles.run(data, position, no_persistent)
+        values.append(value)
+    return pickles.finish(values if len(values) > 1 else values[0], "pickle")
 
 
 def read_pickles(parts: Mapping[str, memoryview], file_size: int) -> PickleContent:
@@ -101,15 +98,14 @@ def read_pickles(parts: Mapping[str, memoryview], file_size: int) -> PickleConte
     Raises:
         PickleError: one is damaged, truncated, or together they are beyond a limit; it names the part.
     """
-    with _garbage_collection_paused():
-        pickles = FilePickles(file_size)
-        values: dict[str, object] = {}
-        for name, data in parts.items():
-            try:
-                values[name], _ = pickles.run(data, 0, no_persistent)
-            except PickleError as error:
-                raise PickleError(f"{name}: {error}") from error
-        return pickles.finish(values, "pickle")
+    pickles = FilePickles(file_size)
+    values: dict[str, object] = {}
+    for name, data in parts.items():
+        try:
+            values[name], _ = pickles.run(data, 0, no_persistent)
+        except PickleError as error:
+            raise PickleError(f"{name}: {error}") from error
+    return pickles.finish(values, "pickle")
 
 
 def read_torch_zip(
@@ -126,10 +122,9 @@ def read_torch_zip(
     Raises:
         PickleError: damaged, truncated, or beyond a limit.
     """
-    with _garbage_collection_paused():
-        pickles = FilePickles(file_size)
-        root, _ = pickles.run(pickle_data, 0, ZipStorages(find_storage, big_endian=big_endian))
-        return pickles.finish(root, "torch zip")
+    pickles = FilePickles(file_size)
+    root, _ = pickles.run(pickle_data, 0, ZipStorages(find_storage, big_endian=big_endian))
+    return pickles.finish(root, "torch zip")
 
 
 def read_torch_tar(members: Mapping[str, memoryview], file_size: int) -> PickleContent:
@@ -142,21 +137,8 @@ def read_torch_tar(members: Mapping[str, memoryview], file_size: int) -> PickleC
     Raises:
         PickleError: damaged, truncated, or beyond a limit.
     """
-    with _garbage_collection_paused():
-        pickles = FilePickles(file_size)
-        return pickles.finish(read_tar(pickles.run, members, no_persistent), "torch tar")
-
-
-@contextmanager
-def _garbage_collection_paused() -> Generator[None]:
-    """Pause Python's cycle collector: it would visit a million new containers again and again and find nothing."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+    pickles = FilePickles(file_size)
+    return pickles.finish(read_tar(pickles.run, members, no_persistent), "torch tar")
 
 
 def no_persistent(identifier: object) -> object:

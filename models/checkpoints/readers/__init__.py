@@ -21,6 +21,7 @@ from models.checkpoints.readers.tensorflow import is_table, read_tf_checkpoint
 from models.checkpoints.readers.torch import TEXT_FILE, is_pickle, is_text, is_torch, read_torch
 from models.checkpoints.readers.zip_archive import is_zip, member_names
 from models.errors import CheckpointError
+from models.garbage_collection import garbage_collection_paused
 from models.native import native_call
 from models.paths import require_file
 
@@ -93,7 +94,7 @@ def read_file(path: Path) -> ReadResult:
                         hashing.finish()
                         file.release()
                     kind = detect_format(inner)
-                    with native_call(f"the reader of {kind.name}", path):
+                    with native_call(f"the reader of {kind.name}", path), garbage_collection_paused():
                         contents = kind.read(inner)
                 if len(contents.tensors) > MAX_TENSORS:
                     raise CheckpointError(f"{path}: {len(contents.tensors)} tensors: more than {MAX_TENSORS}")

@@ -47,16 +47,9 @@ class _Opened:
     def text(self, span: Field) -> str:
         return self.file.data[span.start : span.end].decode("utf-8", "backslashreplace")
 
-    def members(self, span: Field) -> dict[int, list[Field]]:
-        """Return the fields of a message, by number."""
-        found: dict[int, list[Field]] = {}
-        for member in self.file.wire.fields(span.start, span.end):
-            found.setdefault(member.number, []).append(member)
-        return found
-
     def pairs(self, spans: list[Field]) -> dict[str, str]:
         """Return a repeated StringStringEntryProto (key 1, value 2)."""
-        entries = [self.members(span) for span in spans]
+        entries = [self.file.wire.members(span) for span in spans]
         return {self.text(entry[1][-1]): self.text(entry[2][-1]) for entry in entries if {1, 2} <= entry.keys()}
 
     def beside(self, name: str, location: str) -> MappedFile:
@@ -79,11 +72,11 @@ def read_onnx(file: MappedFile) -> ReadResult:
     """
     opened = _Opened(file)
     try:
-        model = opened.members(Field(0, BYTES, 0, file.size, 0))
+        model = opened.file.wire.members(Field(0, BYTES, 0, file.size, 0))
         graphs = [span for span in model.get(7, []) if span.wire == BYTES]
         if not graphs:
             raise CheckpointError(f"{file.path}: not an ONNX model: it has no graph")
-        graph = opened.members(graphs[-1])
+        graph = opened.file.wire.members(graphs[-1])
         if len(graph.get(5, [])) > MAX_TENSORS:
             raise CheckpointError(f"{file.path}: more than {MAX_TENSORS} tensors")
         found = (_tensor(opened, span) for span in graph.get(5, []))
@@ -110,7 +103,7 @@ def _tensor(opened: _Opened, span: Field) -> tuple[str, Tensor | None]:
 
     TensorProto: dims 1, data_type 2, float_data 4, name 8, raw_data 9, external_data 13, data_location 14.
     """
-    members = opened.members(span)
+    members = opened.file.wire.members(span)
     name = opened.text(members[8][-1]) if 8 in members else ""
     shape = tuple(size for dim in members.get(1, []) for size in opened.file.wire.packed(dim))
     kind = members[2][-1].value if 2 in members else 0
@@ -144,13 +137,13 @@ def _pool5(opened: _Opened, nodes: list[Field]) -> Pool5 | None:
     NodeProto: op_type 4, attribute 5. AttributeProto: name 1, i 3, ints 8.
     """
     for span in reversed(nodes):
-        node = opened.members(span)
+        node = opened.file.wire.members(span)
         if 4 not in node or opened.text(node[4][-1]) != "MaxPool":
             continue
         pads: tuple[int, ...] = (0,) * 6
         ceil = False
         windows: tuple[int, ...] = ()
-        for attribute in (opened.members(span) for span in node.get(5, [])):
+        for attribute in (opened.file.wire.members(span) for span in node.get(5, [])):
             key = opened.text(attribute[1][-1]) if 1 in attribute else ""
             if key == "pads":
                 pads = tuple(size for run in attribute.get(8, []) for size in opened.file.wire.packed(run))
@@ -170,13 +163,13 @@ def _input_size(opened: _Opened, inputs: list[Field], initializers: Collection[s
     ValueInfoProto: name 1, type 2. TypeProto: tensor_type 1. Its shape 2. TensorShapeProto: dim 1. Its dim_value 1.
     """
     for span in inputs:
-        value = opened.members(span)
+        value = opened.file.wire.members(span)
         if 1 not in value or opened.text(value[1][-1]) in initializers:
             continue
         spans = value.get(2, [])
         for number in (1, 2):
-            spans = [inner for span in spans for inner in opened.members(span).get(number, [])]
-        dims = [opened.members(dim) for span in spans for dim in opened.members(span).get(1, [])]
+            spans = [inner for span in spans for inner in opened.file.wire.members(span).get(number, [])]
+        dims = [opened.file.wire.members(dim) for span in spans for dim in opened.file.wire.members(span).get(1, [])]
         sizes = [dim[1][-1].value if 1 in dim else 0 for dim in dims]
         if len(sizes) == 1 + len(CLIP_SHAPE) and all(size > 0 for size in sizes[1:]):
             _, channels, frames, height, width = sizes

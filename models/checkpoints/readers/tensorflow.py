@@ -72,7 +72,7 @@ def read_tf_checkpoint(file: MappedFile) -> ReadResult:
                 f"{file.path}: not a TensorFlow checkpoint, or truncated; of a V2 one, give the .index file"
             )
         entries = list(_at_most(MAX_TENSORS, _entries(file)))
-        first = _members(file, entries[0].start, entries[0].end) if entries and entries[0].key == b"" else {}
+        first = _members(file, entries[0]) if entries and entries[0].key == b"" else {}
         if file.suffix == ".index" or (first and 1 in first and first[1][0].wire == VARINT):
             return _bundle(file, entries, first)
         return _slices(file, entries, first)
@@ -132,17 +132,14 @@ def _block(file: MappedFile, start: int, size: int) -> Iterator[Entry]:
         at += size
 
 
-def _members(file: MappedFile, start: int, end: int) -> Members:
-    found: Members = {}
-    for member in file.wire.fields(start, end):
-        found.setdefault(member.number, []).append(member)
-    return found
+def _members(file: MappedFile, entry: Entry) -> Members:
+    return file.wire.members(Field(0, BYTES, entry.start, entry.end, 0))
 
 
 def _inside(file: MappedFile, span: Field) -> Members:
     if span.wire != BYTES:
         raise WireError(f"field {span.number} is no message")
-    return _members(file, span.start, span.end)
+    return file.wire.members(span)
 
 
 def _text(file: MappedFile, span: Field) -> str:
@@ -177,7 +174,7 @@ def _bundle(file: MappedFile, entries: list[Entry], header: Members) -> ReadResu
     tensors: dict[str, Tensor] = {}
     for entry in entries[1:]:
         name = entry.key.decode("utf-8", "backslashreplace").removesuffix(OBJECT_VALUE)
-        members = _members(file, entry.start, entry.end)
+        members = _members(file, entry)
         if 7 in members:
             raise CheckpointError(f"{file.path}: {name} is a partitioned variable; save it again in one piece")
         if _number(members, 1) not in DTYPES:
@@ -210,7 +207,7 @@ def _slices(file: MappedFile, entries: list[Entry], first: Members) -> ReadResul
     declared = {_text(file, variable[1][-1]): variable for variable in variables if 1 in variable}
     tensors: dict[str, Tensor] = {}
     for entry in entries[1:]:
-        for span in _members(file, entry.start, entry.end).get(2, []):
+        for span in _members(file, entry).get(2, []):
             saved = _inside(file, span)
             name = _text(file, saved[1][-1]) if 1 in saved else ""
             if name not in declared or 3 not in saved:
