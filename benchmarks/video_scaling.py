@@ -27,8 +27,9 @@ from pathlib import Path
 from measure import machine
 from video_throughput import PROFILE, STEP, encode, export_network
 
+from exporter.inference.predict_request import PredictRequest
 from exporter.inference.types import ClipOptions, InferenceOptions, RayOptions
-from exporter.workflows.predict import PredictRequest, open_predict
+from exporter.workflows.predict import open_predict
 
 FPS = 25
 CALCULATED = ((1, 4), (1, 16), (4, 16), (16, 16), (64, 16))

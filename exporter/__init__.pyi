@@ -2,8 +2,10 @@ from .artifacts.files import (
     Artifact,
 )
 from .artifacts.manifest import (
-    FileEntry,
     Manifest,
+)
+from .artifacts.manifest_fields import (
+    FileEntry,
     NetworkRecord,
     ParityRecord,
 )
@@ -54,6 +56,9 @@ from .inference.features.results import (
 )
 from .inference.features.types import (
     FeatureRow,
+)
+from .inference.predict_request import (
+    PredictRequest,
 )
 from .inference.predictions import (
     ClassScore,
@@ -162,7 +167,6 @@ from .workflows.inspect import (
 from .workflows.integrity import (
     CheckedFile,
     IntegrityReport,
-    ReadWeights,
     verify_integrity,
 )
 from .workflows.isolated import (
@@ -177,7 +181,6 @@ from .workflows.optimize import (
     optimize,
 )
 from .workflows.predict import (
-    PredictRequest,
     PredictRun,
     iter_predictions,
     open_predict,
@@ -196,6 +199,9 @@ from .workflows.triton import (
 )
 from .workflows.verify import (
     verify_parity,
+)
+from .workflows.weight_readers import (
+    ReadWeights,
 )
 
 __all__ = [

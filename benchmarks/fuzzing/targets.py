@@ -183,7 +183,7 @@ def _texts(folder: Path) -> tuple[Target, ...]:
         return parse_key_map(first.split("\t")).find(shapes)
 
     return (
-        Target("manifest", manifest, ("exporter/artifacts/manifest.py", "exporter/artifacts/manifest_v1.py"), 2),
+        Target("manifest", manifest, ("exporter/artifacts/manifest_fields.py", "exporter/artifacts/manifest_v1.py"), 2),
         Target("openvino-ir", from_path("fuzz.xml", ir), ("exporter/openvino_ir.py",), 2),
         Target("decisions", lambda data: DecisionRecord.from_json(data, "f"), ("exporter/passes/record.py",), 0.5),
         Target("key-map", key_map, ("models/checkpoints/key_map.py",)),

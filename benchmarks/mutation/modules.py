@@ -65,7 +65,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "exporter/artifacts/files.py": (f"{ARTIFACTS}/test_files.py",),
     "exporter/artifacts/folders.py": (f"{ARTIFACTS}/test_folders.py",),
     "exporter/artifacts/loading.py": LOADING,
-    "exporter/artifacts/manifest.py": MANIFESTS,
+    "exporter/artifacts/manifest_fields.py": MANIFESTS,
     "exporter/artifacts/manifest_rules.py": MANIFESTS,
     "exporter/artifacts/provenance.py": (f"{ARTIFACTS}/test_provenance.py",),
     "exporter/artifacts/store.py": (f"{ARTIFACTS}/test_store.py", f"{ARTIFACTS}/test_folders.py"),

@@ -1,34 +1,10 @@
-"""What a model file states of itself, whatever its format: its inputs and outputs, and the files with its weights."""
+"""The files beside a model file that hold weights of it, whatever its format."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from exporter.types import FormatName
-from models.specs import Signature
-
-if TYPE_CHECKING:
-    from exporter.artifacts.loading import LoadedArtifact
-
-
-def stated_signature(artifact: LoadedArtifact) -> Signature | None:
-    """Return what a model takes and returns as its manifest states it, or its graph; None where neither does.
-
-    Raises:
-        ArtifactError: the file cannot be read.
-    """
-    if artifact.manifest is not None:
-        return artifact.manifest.signature
-    if artifact.format == "onnx":
-        from exporter.onnx_io.signature import read_signature
-
-        return read_signature(artifact.path)
-    if artifact.format == "openvino":
-        from exporter.openvino_ir import read_ir
-
-        return read_ir(artifact.path).signature
-    return None
 
 
 def data_files(path: Path, artifact_format: FormatName) -> tuple[Path, ...]:

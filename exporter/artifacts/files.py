@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.artifacts.manifest import FileEntry, Manifest
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest_fields import FileEntry
 from exporter.errors import ArtifactError, IntegrityError
 from exporter.file_state import FileState, file_state, hashed_file_state
 from models.paths import is_plain_name, read_small_file

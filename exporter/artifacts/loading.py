@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from exporter.artifacts.contents import data_files
 from exporter.artifacts.files import (
     MANIFEST_SUFFIX,
     check_integrity,
@@ -23,6 +24,7 @@ from exporter.file_state import FileState, file_state, require_unchanged
 from exporter.load_checks import RECORDED_ONLY, LoadChecks, Vouched
 from exporter.types import FormatName
 from models.paths import require_file
+from models.specs import Signature
 
 
 class ArtifactReader(Protocol):
@@ -123,8 +125,6 @@ def _require_listed(model: Path, artifact_format: FormatName, manifest: Manifest
     Raises:
         IntegrityError: the message names the file.
     """
-    from exporter.artifacts.contents import data_files
-
     listed = {entry.path for entry in manifest.files}
     if unlisted := [path for path in data_files(model, artifact_format) if path.name not in listed]:
         raise IntegrityError(
@@ -213,6 +213,25 @@ def find_manifest(
     if not fault and embeds and manifest.embedded() != read_embedded():
         fault = f"{beside} differs from the manifest inside {model.name}"
     return FoundManifest(manifest, beside=True, fault=fault, states=states)
+
+
+def stated_signature(artifact: LoadedArtifact) -> Signature | None:
+    """Return what a model takes and returns as its manifest states it, or its graph; None where neither does.
+
+    Raises:
+        ArtifactError: the file cannot be read.
+    """
+    if artifact.manifest is not None:
+        return artifact.manifest.signature
+    if artifact.format == "onnx":
+        from exporter.onnx_io.signature import read_signature
+
+        return read_signature(artifact.path)
+    if artifact.format == "openvino":
+        from exporter.openvino_ir import read_ir
+
+        return read_ir(artifact.path).signature
+    return None
 
 
 def _note(found: FoundManifest) -> str:

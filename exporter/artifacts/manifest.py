@@ -7,148 +7,28 @@ that a model file without its manifest still states what it is.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 
-from exporter.artifacts.raised_layers import parse_raised
-from exporter.calibration_clips import PACKAGED_CLIPS
+from exporter.artifacts.manifest_fields import (
+    CLIP_SIZE,
+    MANIFEST_VERSION,
+    WITH_PREPROCESS,
+    ManifestFields,
+    NetworkRecord,
+    OptionValue,
+)
+from exporter.artifacts.manifest_rules import find_fault
+from exporter.artifacts.manifest_v1 import upgrade
 from exporter.errors import ArtifactError
-from exporter.signing import SIGNED, ManifestSignature
-from exporter.types import COMPUTE_PRECISIONS, ComputePrecision, FormatName
 from models.built_model import BuiltModel
-from models.checkpoints.info import CheckpointInfo
 from models.pooling import format_size
-from models.preprocessing import Preprocessing
-from models.specs import Signature
-
-MANIFEST_VERSION = 2
-
-WITH_PREPROCESS, CLIP_SIZE = "with_preprocess", "clip_size"
-"""Options of an artifact with its preprocessing inside: that it has, and the clip's size as TxHxW."""
-_CLIP_SIZE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})x([1-9]\d{0,5})")
-
-PRECISION, WEIGHT_DTYPE = "precision", "weight_dtype"
-"""Options: what the artifact computes in (`ComputePrecision`), how its weights are stored."""
-MIN_SNR, MIN_TOP1, CALIBRATION = "min_snr", "min_top1", "calibration"
-"""Options below float32: the minimum signal-to-noise ratio in decibels, and the minimum fraction of equal highest
-classes, that it reached on held-out clips, if it was verified; and `sha256:… description` of the calibration clips."""
-RAISED_LAYERS = "raised_layers"
-"""Option: the layers that compute in a higher precision than the artifact does, an entry of `raised_entry` each."""
-
-TWO_FILES: tuple[FormatName, ...] = ("openvino",)
-"""Formats whose weights are in a file of their own, whatever the options."""
-
-OPTIONAL_FIELDS = ("class_names", "tensors", SIGNED)
-"""Fields that later releases added: left out of the JSON where they are None."""
-
-OptionValue = str | int | float | bool | list[str] | None
 
 
 @dataclass(frozen=True)
-class FileEntry:
-    """A file of the artifact: its name in the manifest's folder, size in bytes and SHA-256."""
-
-    path: str
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class NetworkRecord:
-    """The network that an artifact was exported from.
-
-    Attributes:
-        architecture: the name under which `models.rebuild` knows it; empty for the user's own network.
-        description: the network in a few words.
-        settings: what `models.rebuild` needs to construct it again.
-        setting_sources: {setting: who chose it}: `default`, `layout` (the checkpoint's origin), `file` (the checkpoint
-            states it), `shapes` (no other fits the checkpoint's shapes) or `option`.
-        parameters: the number of trainable values.
-        state_sha256: SHA-256 of the network's state, see `models.builder.state_sha256`.
-        seed: seed of the random initialisation.
-    """
-
-    architecture: str
-    description: str
-    settings: dict[str, int | str | bool]
-    setting_sources: dict[str, str]
-    parameters: int
-    state_sha256: str
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class ParityRecord:
-    """The result of the parity check at export.
-
-    Attributes:
-        passed: whether it passed.
-        engine: the engine and its version.
-        device: where it ran.
-        factor: how many times PyTorch's own float32 error was allowed.
-        max_budget_used: the largest part of the error budget that a comparison used; 1 is all of it.
-    """
-
-    passed: bool
-    engine: str
-    device: str
-    factor: float
-    max_budget_used: float
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What an artifact is, how it was made, and what it returns.
-
-    Attributes:
-        version: version of the manifest format.
-        producer: name and version of the tool.
-        name: the artifact's name.
-        format: the artifact's format.
-        network: the network it was exported from.
-        checkpoint: where the parameters came from; None where they came from the seed, or from the caller.
-        preprocessing: what the weights expect of decoded frames; None for a network that takes no video.
-        signature: inputs and outputs.
-        options: the export options that decide the model file's bytes.
-        versions: {library: version} of the libraries that decide those bytes.
-        files: the artifact's files, the model first. Empty inside a model file.
-        parity: the result of the check at export. Never inside a model file.
-        class_names: a name for each class, in the order of the scores; None where they are not known, or where the
-            artifact returns no class scores.
-        tensors: {weight, as the model file names it: SHA-256 of its values, see `exporter.stored_tensors`};
-            None where the format's weights cannot be listed, and in artifacts of releases that did not record it.
-            Never inside a model file.
-        signed: the signature of all other fields; None for an unsigned manifest. Never inside a model file.
-    """
-
-    version: int
-    producer: str
-    name: str
-    format: FormatName
-    network: NetworkRecord
-    checkpoint: CheckpointInfo | None
-    preprocessing: Preprocessing | None
-    signature: Signature
-    options: dict[str, OptionValue]
-    versions: dict[str, str]
-    files: tuple[FileEntry, ...] = ()
-    parity: ParityRecord | None = None
-    class_names: tuple[str, ...] | None = None
-    tensors: dict[str, str] | None = None
-    signed: ManifestSignature | None = None
-
-    def to_json(self) -> str:
-        """Return the manifest as JSON: keys sorted, two spaces, a newline at the end.
-
-        The optional fields without a value are left out, so that such a manifest is what earlier releases wrote.
-        """
-        fields = msgspec.to_builtins(self, order="sorted")
-        for name in OPTIONAL_FIELDS:
-            if getattr(self, name) is None:
-                fields.pop(name, None)  # what was decoded from JSON has no attribute for a default
-        return msgspec.json.format(msgspec.json.encode(fields), indent=2).decode() + "\n"
+class Manifest(ManifestFields):
+    """A manifest that keeps its rules, as an export writes it or `from_json` reads it."""
 
     @staticmethod
     def from_json(text: str | bytes, where: str = "manifest") -> Manifest:
@@ -164,72 +44,14 @@ class Manifest:
                     f"{where}: manifest version {version}; this release reads versions 1 and {MANIFEST_VERSION}"
                 )
             if version == 1:
-                from exporter.artifacts.manifest_v1 import upgrade
-
                 manifest = msgspec.convert(upgrade(msgspec.json.decode(text)), type=Manifest)
             else:
                 manifest = msgspec.json.decode(text, type=Manifest)
         except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
             raise ArtifactError(f"{where}: not a manifest of this tool: {error}") from error
-        from exporter.artifacts.manifest_rules import find_fault
-
         if fault := find_fault(manifest):
             raise ArtifactError(f"{where}: not a manifest of this tool: {fault}")
         return manifest
-
-    @property
-    def with_preprocess(self) -> bool:
-        """Whether the model file has its preprocessing inside and takes frames."""
-        return self.options.get(WITH_PREPROCESS) is True
-
-    @property
-    def precision(self) -> ComputePrecision:
-        """What it computes in; artifacts of releases that did not record it compute in float32."""
-        known: dict[object, ComputePrecision] = {name: name for name in COMPUTE_PRECISIONS}
-        return known.get(str(self.options.get(PRECISION)), "fp32")
-
-    @property
-    def min_snr(self) -> float | None:
-        """The signal-to-noise ratio that it was held to on held-out clips, in decibels; None where it was to none.
-
-        A ratio that nothing can miss, as no export writes it, is none.
-        """
-        stated = self._number(MIN_SNR)
-        return stated if stated is not None and stated > 0 else None
-
-    @property
-    def min_top1(self) -> float | None:
-        """The fraction of held-out clips whose highest class had to be float64's; None without such a limit."""
-        return self._number(MIN_TOP1)
-
-    @property
-    def verified_on_packaged_clip(self) -> bool:
-        """Whether it was held to `min_snr` on the packaged clip, because its user gave no clips."""
-        return str(self.options.get(CALIBRATION)).endswith(PACKAGED_CLIPS)
-
-    def _number(self, option: str) -> float | None:
-        stated = self.options.get(option)
-        return float(stated) if isinstance(stated, (int, float)) and not isinstance(stated, bool) else None
-
-    @property
-    def raised_layers(self) -> dict[str, tuple[ComputePrecision, float]]:
-        """{layer in a higher precision: (that precision, decibels that raising it gained)}, in the order raised."""
-        stated = self.options.get(RAISED_LAYERS)
-        return parse_raised(stated if isinstance(stated, list) else ())
-
-    @property
-    def clip_size(self) -> tuple[int, ...] | None:
-        """(time, height, width) of the clip, where the preprocessing that makes it is inside the model file."""
-        text = self.options.get(CLIP_SIZE)
-        found = _CLIP_SIZE.fullmatch(text) if isinstance(text, str) else None
-        return None if found is None else tuple(map(int, found.groups()))
-
-    def embedded(self) -> Manifest:
-        """Return what goes inside the model file: nothing that depends on the file's bytes or its location."""
-        checkpoint = None if self.checkpoint is None else replace(self.checkpoint, path=None)
-        profile = None if self.preprocessing is None else self.preprocessing.without_path()
-        bare = replace(self, files=(), parity=None, tensors=None, signed=None)
-        return replace(bare, checkpoint=checkpoint, preprocessing=profile)
 
 
 @dataclass(frozen=True)

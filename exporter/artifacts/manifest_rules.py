@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import msgspec
 
-from exporter.artifacts.manifest import CLIP_SIZE, MIN_TOP1, PRECISION, TWO_FILES, WEIGHT_DTYPE, WITH_PREPROCESS
+from exporter.artifacts.manifest_fields import (
+    CLIP_SIZE,
+    MIN_TOP1,
+    PRECISION,
+    TWO_FILES,
+    WEIGHT_DTYPE,
+    WITH_PREPROCESS,
+    ManifestFields,
+)
 from exporter.errors import BadInputError, UsageError
 from exporter.types import COMPUTE_PRECISIONS
 from models.architectures import parse_settings
@@ -16,13 +24,10 @@ from models.class_names.reading import check_names
 from models.errors import count
 from models.specs import frames_input
 
-if TYPE_CHECKING:
-    from exporter.artifacts.manifest import Manifest
-
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
-def find_fault(manifest: Manifest) -> str | None:
+def find_fault(manifest: ManifestFields) -> str | None:
     """Return what no export would write: values that types alone do not rule out."""
     network, signature = manifest.network, manifest.signature
     if not 0 <= network.seed < 2**63:
@@ -36,7 +41,7 @@ def find_fault(manifest: Manifest) -> str | None:
     return fault or (_contradiction(manifest) if network.architecture else None)
 
 
-def _precision_fault(manifest: Manifest) -> str | None:
+def _precision_fault(manifest: ManifestFields) -> str | None:
     """Return an option that decides the tolerance and has a value that no export writes."""
     for option in (PRECISION, WEIGHT_DTYPE):
         stated = manifest.options.get(option, "fp32")
@@ -46,7 +51,7 @@ def _precision_fault(manifest: Manifest) -> str | None:
     return None if least is None or 0 <= least <= 1 else f"{MIN_TOP1} {least:g}"
 
 
-def _crop_fault(manifest: Manifest) -> str | None:
+def _crop_fault(manifest: ManifestFields) -> str | None:
     """Return how the preprocessing contradicts the clip's rows and columns, where these are fixed."""
     if manifest.with_preprocess:
         if manifest.preprocessing is None or manifest.clip_size is None:
@@ -59,7 +64,7 @@ def _crop_fault(manifest: Manifest) -> str | None:
     return manifest.preprocessing.fault(*sizes) if len(sizes) == 2 else manifest.preprocessing.value_fault()
 
 
-def _names_fault(manifest: Manifest) -> str | None:
+def _names_fault(manifest: ManifestFields) -> str | None:
     """Return how the class names contradict the outputs: each names a value of one of them."""
     if manifest.class_names is None:
         return None
@@ -73,7 +78,7 @@ def _names_fault(manifest: Manifest) -> str | None:
     return f"{count(len(manifest.class_names), 'class name')} for {', '.join(map(str, manifest.signature.outputs))}"
 
 
-def _contradiction(manifest: Manifest) -> str | None:
+def _contradiction(manifest: ManifestFields) -> str | None:
     """Return how a signature differs from that of the network that is recorded with it."""
     network, signature = manifest.network, manifest.signature
     names = tuple(output.name for output in signature.outputs)
@@ -89,13 +94,13 @@ def _contradiction(manifest: Manifest) -> str | None:
     return None if signature == expected else f"signature {signature}; a {network.description} has {expected}"
 
 
-def _tensors_fault(manifest: Manifest) -> str | None:
+def _tensors_fault(manifest: ManifestFields) -> str | None:
     """Return a tensor whose hash is none."""
     wrong = [name for name, digest in (manifest.tensors or {}).items() if not _SHA256.fullmatch(digest)]
     return f"tensors: {wrong[0]!r} has no SHA-256" if wrong else None
 
 
-def is_as_written(text: bytes, manifest: Manifest) -> bool:
+def is_as_written(text: bytes, manifest: ManifestFields) -> bool:
     """Return whether a manifest's text is what a release of this tool wrote: nothing is added, repeated or reformatted.
 
     Args:

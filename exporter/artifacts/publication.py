@@ -41,7 +41,8 @@ from exporter.artifacts.files import (
     manifest_path,
     read_manifest,
 )
-from exporter.artifacts.manifest import FileEntry, Manifest
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest_fields import FileEntry
 from exporter.errors import ArtifactError, IntegrityError, LimitError, OutputError
 from exporter.storage import translate_os_errors
 from exporter.trust import CODE_FORMATS, record_written

@@ -6,9 +6,8 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from exporter.artifacts.contents import stated_signature
-from exporter.artifacts.loading import LoadedArtifact
-from exporter.artifacts.manifest import CLIP_SIZE, PRECISION, WEIGHT_DTYPE, WITH_PREPROCESS
+from exporter.artifacts.loading import LoadedArtifact, stated_signature
+from exporter.artifacts.manifest_fields import CLIP_SIZE, PRECISION, WEIGHT_DTYPE, WITH_PREPROCESS
 from exporter.artifacts.provenance import require_single
 from exporter.artifacts.store import staging
 from exporter.bench.engine_setup import EngineSetup

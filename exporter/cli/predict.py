@@ -90,10 +90,11 @@ def predict_command(
       c3d-export predict other.onnx video.mp4 --preprocess mmaction2 \\
           --labels kinetics.txt --json
     """
+    from exporter.inference.predict_request import PredictRequest
     from exporter.reports.console import progress_on_terminal, show, stdout
     from exporter.reports.formatting import escape
     from exporter.reports.predict import PredictPrinter, predict_to_dict, print_end
-    from exporter.workflows.predict import PredictRequest, open_predict
+    from exporter.workflows.predict import open_predict
 
     _check_files(csv, html, (model, *videos))
     request = PredictRequest(

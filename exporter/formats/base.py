@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from exporter.artifacts.manifest import Manifest, OptionValue
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest_fields import OptionValue
 from exporter.calibration_clips import CalibrationClips
 from exporter.stored_tensors import StoredModel
 from exporter.system import library_version

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from exporter.artifacts.manifest import RAISED_LAYERS, WEIGHT_DTYPE
+from exporter.artifacts.manifest_fields import RAISED_LAYERS, WEIGHT_DTYPE
 from exporter.engines import RuntimeOptions
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.errors import UsageError

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.artifacts.manifest import RAISED_LAYERS, WEIGHT_DTYPE
+from exporter.artifacts.manifest_fields import RAISED_LAYERS, WEIGHT_DTYPE
 from exporter.engines import RuntimeOptions
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.held_out import HeldOut

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter import __version__
-from exporter.artifacts.manifest import Manifest, OptionValue
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest_fields import OptionValue
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import WriteRequest, WriteResult
 from exporter.formats.onnx_names import rename_nodes

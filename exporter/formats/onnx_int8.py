@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.artifacts.manifest import RAISED_LAYERS, WEIGHT_DTYPE, OptionValue
+from exporter.artifacts.manifest_fields import RAISED_LAYERS, WEIGHT_DTYPE, OptionValue
 from exporter.engines import RuntimeOptions
 from exporter.errors import UsageError
 from exporter.formats.base import Candidate, WriteRequest, WriteResult

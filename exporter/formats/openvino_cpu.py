@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from exporter.artifacts.manifest import OptionValue
+from exporter.artifacts.manifest_fields import OptionValue
 from exporter.artifacts.store import staging
 from exporter.engines import RuntimeOptions, find_engine
 from exporter.formats.base import Candidate, WriteRequest, WriteResult

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.artifacts.manifest import RAISED_LAYERS, WEIGHT_DTYPE, OptionValue
+from exporter.artifacts.manifest_fields import RAISED_LAYERS, WEIGHT_DTYPE, OptionValue
 from exporter.artifacts.store import staging
 from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import UsageError

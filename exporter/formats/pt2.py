@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from exporter.artifacts.manifest import Manifest, OptionValue
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest_fields import OptionValue
 from exporter.errors import ArtifactError
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.exported_program import PRECISIONS, export_program, save_program

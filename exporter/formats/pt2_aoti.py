@@ -10,7 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from exporter.artifacts.manifest import Manifest, OptionValue
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest_fields import OptionValue
 from exporter.artifacts.store import staging
 from exporter.engines.aoti_metadata import CPU_FEATURES, METADATA, read_metadata
 from exporter.engines.base import first_line

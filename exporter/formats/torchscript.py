@@ -10,7 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO
 
-from exporter.artifacts.manifest import Manifest, OptionValue
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest_fields import OptionValue
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.torch_archive import has_member, read_manifest, rewrite_archive

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.artifacts.contents import stated_signature
-from exporter.artifacts.loading import LoadedArtifact
+from exporter.artifacts.loading import LoadedArtifact, stated_signature
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError
 from exporter.types import UNKNOWN_RANK

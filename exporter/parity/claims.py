@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from exporter.artifacts.manifest import PRECISION, WEIGHT_DTYPE, Manifest
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest_fields import PRECISION, WEIGHT_DTYPE
 from exporter.formats.openvino_model import HINT_OPTION
 from exporter.onnx_io.precision import detect_computed_precision, detect_precision
 from exporter.openvino_ir import BFLOAT16, read_ir

@@ -1,6 +1,6 @@
 """What a manifest keeps of a parity report."""
 
-from exporter.artifacts.manifest import ParityRecord
+from exporter.artifacts.manifest_fields import ParityRecord
 from exporter.parity.tolerance import ERROR_FACTOR
 from exporter.results import ParityReport
 

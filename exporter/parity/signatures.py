@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from exporter.artifacts.contents import stated_signature
-from exporter.artifacts.loading import LoadedArtifact
+from exporter.artifacts.loading import LoadedArtifact, stated_signature
 from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import ArtifactError
 from exporter.parity.io_mapping import map_by_name

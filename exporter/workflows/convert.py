@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from exporter.artifacts.files import file_entry
-from exporter.artifacts.manifest import FileEntry
+from exporter.artifacts.manifest_fields import FileEntry
 from exporter.artifacts.store import check_name, staging
 from exporter.errors import CheckFailedError, UsageError
 from exporter.output_targets import check_output_folder, check_space

@@ -6,13 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from exporter import __version__
-from exporter.artifacts.manifest import (
-    MANIFEST_VERSION,
-    WEIGHT_DTYPE,
-    Manifest,
-    describe_network,
-    preprocess_options,
-)
+from exporter.artifacts.manifest import Manifest, describe_network, preprocess_options
+from exporter.artifacts.manifest_fields import MANIFEST_VERSION, WEIGHT_DTYPE
 from exporter.artifacts.rebuilding import relative_to
 from exporter.calibration_clips import CalibrationClips
 from exporter.requests import ExportRequest

@@ -36,6 +36,7 @@ from exporter.load_checks import LoadChecks
 from exporter.onnx_io.data_links import link_fault
 from exporter.signing import read_public_keys
 from exporter.stored_tensors import StoredModel, hash_tensors
+from exporter.workflows.weight_readers import ReadWeights, read_weights
 from models.errors import count, join_limited
 from models.paths import require_file
 from models.progress import Progress, no_progress
@@ -60,21 +61,6 @@ class CheckedFile:
     path: str
     bytes: int | None
     sha256: str | None
-    fault: str = ""
-
-
-@dataclass(frozen=True)
-class ReadWeights:
-    """What a library read of an artifact's weights.
-
-    Attributes:
-        library: its name and version.
-        tensors: how many weights were compared.
-        fault: the first that differs, and where; or why it read none. Empty if all are equal, bit for bit.
-    """
-
-    library: str
-    tensors: int
     fault: str = ""
 
 
@@ -157,8 +143,6 @@ def verify_integrity(
 
 
 def _read_deep(report: IntegrityReport, model: Path, checks: LoadChecks, progress: Progress) -> IntegrityReport:
-    from exporter.workflows.weight_readers import read_weights
-
     progress(f"reading the weights of {model.name}")
     weights, notes = read_weights(model, read_manifest(manifest_path(model)), replace(checks, expect_sha256=None))
     return replace(report, weights=weights, notes=(*report.notes, *notes))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from exporter.artifacts.manifest import Manifest, OptionValue
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest_fields import OptionValue
 from exporter.formats import FORMATS
 from models.class_names import describe_class_names
 from models.errors import count, join_limited

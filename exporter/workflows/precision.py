@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.artifacts.manifest import CALIBRATION, MIN_SNR, MIN_TOP1, PRECISION, OptionValue
+from exporter.artifacts.manifest_fields import CALIBRATION, MIN_SNR, MIN_TOP1, PRECISION, OptionValue
 from exporter.calibration_clips import CalibrationClips
 from exporter.errors import UsageError
 from exporter.formats import FORMATS

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from exporter.errors import UsageError, VideoError
 from exporter.inference.clips import note_overlap, record_sampling
 from exporter.inference.collected import CollectedResults
 from exporter.inference.model import VideoModel
 from exporter.inference.pipeline import run_videos
+from exporter.inference.predict_request import MAX_PREVIEWED, PredictRequest
 from exporter.inference.predictions import (
     ClipPrediction,
     ModelRecord,
@@ -25,50 +25,16 @@ from exporter.inference.predictions import (
 )
 from exporter.inference.ranking import ClassRanking, VideoScores, choose_ranked_output
 from exporter.inference.ray_runner import map_videos
-from exporter.inference.types import ClipOptions, ClipOutputs, InferenceOptions, RayOptions
+from exporter.inference.types import ClipOutputs, RayOptions
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
 from exporter.workflows.video_inputs import open_videos
-from models.options import BuildOptions
 from models.progress import Progress, no_progress
 
 ClipListener = Callable[[str, ClipPrediction], None]
 """Called with a video, as the user named it, and one of its clips."""
 
-__all__ = ["PredictRequest", "PredictRun", "iter_predictions", "open_predict", "predict"]
-
-MAX_PREVIEWED = 50
-"""Videos of a run whose frames are kept, so that the memory does not depend on how many videos there are."""
-
-
-@dataclass(frozen=True)
-class PredictRequest:
-    """Everything that decides a prediction.
-
-    Attributes:
-        model: an artifact, another tool's ONNX file, or a checkpoint (a file or an address), which is exported first.
-        videos: files, folders, lists of paths (`.txt`), or addresses.
-        inference: engine, device, batch, preprocessing, class names.
-        clips: how clips are taken from each video.
-        build: how a checkpoint is read.
-        top: how many classes are returned, at least 1.
-        per_clip: whether each clip's classes are returned too.
-        average: what is averaged over a video's clips; None takes the profile's.
-        previews: how many frames of each of the first `MAX_PREVIEWED` videos are returned, at most, with the video's
-            classes over time.
-        ray: run on a Ray cluster; None runs in this process.
-    """
-
-    model: str | Path
-    videos: tuple[str | Path, ...]
-    inference: InferenceOptions = field(default_factory=InferenceOptions)
-    clips: ClipOptions = field(default_factory=ClipOptions)
-    build: BuildOptions = field(default_factory=BuildOptions)
-    top: int = 5
-    per_clip: bool = False
-    average: ScoreType | None = None
-    previews: int = 0
-    ray: RayOptions | None = None
+__all__ = ["PredictRun", "iter_predictions", "open_predict", "predict"]
 
 
 @dataclass

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from exporter.artifacts.contents import data_files, stated_signature
+from exporter.artifacts.contents import data_files
 from exporter.artifacts.files import file_entry, manifest_path, sha256_file
-from exporter.artifacts.loading import LoadedArtifact
+from exporter.artifacts.loading import LoadedArtifact, stated_signature
 from exporter.artifacts.rebuilding import move_manifest
 from exporter.artifacts.store import check_name, staging
 from exporter.errors import ArtifactError, BadInputError, IntegrityError, UsageError

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from exporter.artifacts.contents import stated_signature
-from exporter.artifacts.loading import LoadedArtifact
+from exporter.artifacts.loading import LoadedArtifact, stated_signature
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.provenance import require_single
 from exporter.artifacts.rebuilding import rebuild_network

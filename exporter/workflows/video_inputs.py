@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from exporter.errors import BadInputError
 from exporter.inference.clips import plan_sampling
+from exporter.inference.features.request import FeatureRequest
 from exporter.inference.model import VideoModel
+from exporter.inference.predict_request import PredictRequest
 from exporter.inference.predictions import VideoFailure
 from exporter.inference.ray_runner import worker_options
 from exporter.inference.types import InferenceOptions
@@ -16,10 +17,6 @@ from exporter.video.sampling import Sampling
 from exporter.video.sources import Source, expand_sources
 from exporter.workflows.video_model import open_model
 from models.progress import Progress
-
-if TYPE_CHECKING:
-    from exporter.inference.features.request import FeatureRequest
-    from exporter.workflows.predict import PredictRequest
 
 
 def open_videos(

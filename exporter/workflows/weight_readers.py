@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,6 @@ from exporter.memory_errors import translate_memory_errors
 from exporter.stored_tensors import StoredTensor, tensor_sha256
 from exporter.system import library_version
 from exporter.types import FormatName
-from exporter.workflows.integrity import ReadWeights
 
 if TYPE_CHECKING:
     import onnx
@@ -40,6 +39,21 @@ MAX_SESSION_BYTES = 256 << 20
 Value = tuple[str, bytes | memoryview]
 """A weight's name and its values, little-endian in C order; torch's constants in a TorchScript graph have no name."""
 Reader = Callable[[LoadedArtifact], Iterator[Value]]
+
+
+@dataclass(frozen=True)
+class ReadWeights:
+    """What a library read of an artifact's weights.
+
+    Attributes:
+        library: its name and version.
+        tensors: how many weights were compared.
+        fault: the first that differs, and where; or why it read none. Empty if all are equal, bit for bit.
+    """
+
+    library: str
+    tensors: int
+    fault: str = ""
 
 
 def read_weights(

@@ -19,8 +19,8 @@ from models.checkpoints.extra_tensors import (
     is_ignored,
 )
 from models.checkpoints.key_map import parse_key_map
+from models.checkpoints.last_linear import describe_last
 from models.checkpoints.layout import Layout
-from models.checkpoints.linears import describe_last
 from models.checkpoints.networks import find_networks
 from models.checkpoints.pickled_modules import find_pool5
 from models.checkpoints.readers import read_file

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from models.checkpoints.extra_tensors import NUM_BATCHES_TRACKED
 from models.checkpoints.info import CheckpointInfo
 from models.checkpoints.remedies import describe_unexpected
-from models.config import CLASSIFIER_KEYS
+from models.config import CLASSIFIER_KEYS, C3DConfig
 from models.errors import CheckpointError, count, join_limited
 from models.unpacking import HEADROOM, INFLATION
-
-if TYPE_CHECKING:
-    from models.c3d import C3D
 
 CASTABLE = (torch.float16, torch.bfloat16, torch.float64)
 """Dtypes that are converted to float32 and reported: the first two exactly, float64 by rounding."""
@@ -25,7 +21,7 @@ CASTABLE = (torch.float16, torch.bfloat16, torch.float64)
 RUNNING_VAR = ".running_var"
 
 
-def load_into(network: C3D, source: str | Path | Checkpoint, *, new_head: bool = False) -> CheckpointInfo:
+def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: bool = False) -> CheckpointInfo:
     """Put a checkpoint's tensors into `network`, all of them or none.
 
     The network takes the tensors themselves, which may be views of the mapped file. It may be on the meta device;
@@ -40,9 +36,11 @@ def load_into(network: C3D, source: str | Path | Checkpoint, *, new_head: bool =
         CheckpointError: anything missing, unexpected, of another shape or dtype, NaN or infinite; all tensors
             with the same fault are listed.
     """
+    config = network.config
+    assert isinstance(config, C3DConfig)
     checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
     wanted = {name: value for name, value in network.state_dict().items() if not name.endswith(NUM_BATCHES_TRACKED)}
-    tensors = checkpoint.tensors_for(network.config)
+    tensors = checkpoint.tensors_for(config)
     given = {name: value for name, value in tensors.items() if not name.endswith(NUM_BATCHES_TRACKED)}
     if new_head and any(name not in given or given[name].shape != wanted[name].shape for name in CLASSIFIER_KEYS):
         given = {name: value for name, value in given.items() if name not in CLASSIFIER_KEYS}

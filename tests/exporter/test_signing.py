@@ -14,7 +14,8 @@ import pytest
 from helpers.manifests import MANIFEST
 
 from exporter.artifacts.files import FileEntry
-from exporter.artifacts.manifest import Manifest, ParityRecord
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest_fields import ParityRecord
 from exporter.artifacts.provenance import sign_manifest
 from exporter.errors import BadInputError, IntegrityError, UsageError
 from exporter.signing import PublicKey, SigningKey, check_signature, describe_signature, read_public_keys, signed_bytes

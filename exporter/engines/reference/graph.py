@@ -49,6 +49,7 @@ class GraphEvaluator:
         constant_nodes = (name for node in graph.node if node.op_type == "Constant" for name in node.output)
         constants = (outer_constants | {*weights} | {*constant_nodes}) - {*self.inputs}
         self.operators: list[Operator] = []
+        self._inner: list[tuple[GraphEvaluator, ...]] = []
         for proto in graph.node:
             bodies = {
                 attribute.name: GraphEvaluator(
@@ -57,14 +58,15 @@ class GraphEvaluator:
                 for attribute in proto.attribute
                 if attribute.HasField("g")
             }
+            self._inner.append(tuple(bodies.values()))
             self.operators.append(Operator(make_node(proto, opsets, frozenset(constants)), choice, bodies))
         self._freed = last_uses(graph)
 
     def all_operators(self) -> Iterable[Operator]:
         """Yield the operators of this graph and of every graph inside it."""
-        for operator in self.operators:
+        for operator, bodies in zip(self.operators, self._inner, strict=True):
             yield operator
-            for body in operator.bodies.values():
+            for body in bodies:
                 yield from body.all_operators()
 
     def run(

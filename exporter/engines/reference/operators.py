@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
 
 from exporter.engines.base import first_line
 from exporter.engines.reference.kernels import CONTROL_FLOW, DISTRUSTED, KERNELS, SLOW
+from exporter.engines.reference.kernels.types import Body
 from exporter.engines.reference.node import Node, NodeValues, UnsupportedError
 from exporter.engines.reference.rounding import round_to_float16
 from exporter.engines.reference.single_node import (
@@ -30,9 +31,6 @@ from exporter.engines.reference.single_node import (
     with_float_dtype,
 )
 from exporter.memory_errors import is_out_of_memory
-
-if TYPE_CHECKING:
-    from exporter.engines.reference.graph import GraphEvaluator
 
 OWN_KERNEL = "own kernel"
 IN_ONNX = "onnx's evaluator"
@@ -80,7 +78,7 @@ class Operator:
 
     node: Node
     choice: Choice
-    bodies: Mapping[str, GraphEvaluator]
+    bodies: Mapping[str, Body]
     computed_by: str | None = None
     _implementations: list[tuple[str, Callable[[NodeValues], Sequence[Any]]]] = field(
         default_factory=list[tuple[str, Callable[[NodeValues], Sequence[Any]]]]

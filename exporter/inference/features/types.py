@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from exporter.inference.features.record import VideoRecord
 
 FeatureFormat = Literal["npy", "parquet", "c3d"]
 """`npy`: an array for each video; `parquet`: one table; `c3d`: a folder for each video, with a file for each clip in
@@ -44,30 +41,3 @@ class FeatureRow:
     end: float
     repeated: int
     features: Mapping[str, NDArray[np.float32]]
-
-
-class FeatureWriter(Protocol):
-    """Writes the rows of one video to files below a staging folder, with memory for a bounded number of rows."""
-
-    def append(self, row: FeatureRow) -> None:
-        """Write the next row.
-
-        Raises:
-            OSError: the disk is full, ….
-        """
-        ...
-
-    def finish(self, record: VideoRecord) -> tuple[Path, ...]:
-        """Complete the files and return them in the order in which they are to be published.
-
-        Args:
-            record: the video's, for formats that keep it inside; without the files' sizes.
-
-        Raises:
-            OSError: the disk is full, ….
-        """
-        ...
-
-    def close(self) -> None:
-        """Close the files. Those that are not finished are of no use."""
-        ...

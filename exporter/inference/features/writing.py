@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Protocol
 
 from exporter.errors import C3DExportError
 from exporter.inference.features.aggregate import aggregate
@@ -16,12 +17,39 @@ from exporter.inference.features.npy import NpyWriter
 from exporter.inference.features.parquet import ParquetPart
 from exporter.inference.features.record import FeatureRecord, VideoRecord, to_json
 from exporter.inference.features.results import VideoFeatureFiles
-from exporter.inference.features.types import FeatureWriter
+from exporter.inference.features.types import FeatureRow
 from exporter.inference.features.video_rows import VideoRows, split_videos
 from exporter.inference.predictions import VideoFailure
 from exporter.inference.types import ClipOutputs, VideoEnd
 from exporter.storage import translate_os_errors
 from models.config import CAFFE_BLOBS
+
+
+class FeatureWriter(Protocol):
+    """Writes the rows of one video to files below a staging folder, with memory for a bounded number of rows."""
+
+    def append(self, row: FeatureRow) -> None:
+        """Write the next row.
+
+        Raises:
+            OSError: the disk is full, ….
+        """
+        ...
+
+    def finish(self, record: VideoRecord) -> tuple[Path, ...]:
+        """Complete the files and return them in the order in which they are to be published.
+
+        Args:
+            record: the video's, for formats that keep it inside; without the files' sizes.
+
+        Raises:
+            OSError: the disk is full, ….
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the files. Those that are not finished are of no use."""
+        ...
 
 
 def write_videos(

@@ -16,7 +16,7 @@ from exporter.artifacts.files import (
     manifest_path,
     read_manifest,
 )
-from exporter.artifacts.manifest import FileEntry
+from exporter.artifacts.manifest_fields import FileEntry
 from exporter.errors import ArtifactError, BadInputError, IntegrityError
 from models.class_names.reading import LINE_OVERHEAD, MAX_BYTES, check_names
 from models.config import C3DConfig

@@ -10,7 +10,8 @@ import pytest
 from helpers.manifests import MANIFEST
 
 from exporter.artifacts.files import FileEntry
-from exporter.artifacts.manifest import Manifest, ParityRecord
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest_fields import ParityRecord
 from exporter.errors import ArtifactError
 from exporter.signing import ManifestSignature
 from models.preprocessing import JFZHANG95

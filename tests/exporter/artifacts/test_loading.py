@@ -5,12 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers import small_models
 from helpers.exported import ExportedByCommand
 from helpers.manifests import MANIFEST
+from helpers.openvino_files import MODEL, save
 
 from exporter.artifacts.files import file_entry
+from exporter.artifacts.loading import LoadedArtifact, stated_signature
 from exporter.errors import ArtifactError, IntegrityError
 from exporter.formats import load_artifact
+from exporter.types import FormatName
 
 
 def test_a_file_beside_its_manifest_and_a_lone_one(exported: ExportedByCommand, tmp_path: Path) -> None:
@@ -50,3 +54,18 @@ def test_what_is_not_an_artifact(name: str, tmp_path: Path) -> None:
     (tmp_path / "c3d.bin").write_bytes(b"x")
     with pytest.raises(ArtifactError, match=r"no such file|not a file|artifacts end in .onnx, .pt"):
         load_artifact(tmp_path / name)
+
+
+def test_the_manifest_states_the_signature(tmp_path: Path) -> None:
+    assert stated_signature(LoadedArtifact(tmp_path / "m.pt", "torchscript", MANIFEST, ())) == MANIFEST.signature
+
+
+def test_without_a_manifest_the_graph_does(tmp_path: Path) -> None:
+    onnx = small_models.network(tmp_path / "m.onnx")
+    openvino = save(tmp_path, MODEL.replace("{weight}", "f32"))
+    cases: list[tuple[Path, FormatName, list[str]]] = [(onnx, "onnx", ["x"]), (openvino, "openvino", ["x"])]
+    for path, name, inputs in cases:
+        found = stated_signature(LoadedArtifact(path, name, None, ()))
+        assert found is not None
+        assert [value.name for value in found.inputs] == inputs
+    assert stated_signature(LoadedArtifact(tmp_path / "m.pt", "torchscript", None, ())) is None

@@ -8,14 +8,8 @@ from helpers.manifests import MANIFEST
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.artifacts.manifest import (
-    MANIFEST_VERSION,
-    RAISED_LAYERS,
-    FileEntry,
-    Manifest,
-    NetworkRecord,
-    ParityRecord,
-)
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest_fields import MANIFEST_VERSION, RAISED_LAYERS, FileEntry, NetworkRecord, ParityRecord
 from exporter.artifacts.raised_layers import raised_entry
 from exporter.calibration_clips import PACKAGED_CLIPS
 from exporter.errors import ArtifactError

@@ -10,7 +10,8 @@ import pytest
 from helpers.exported import NARROW
 
 from exporter.artifacts.files import manifest_path, read_manifest, sha256_file
-from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest_fields import MANIFEST_VERSION
 from exporter.errors import ArtifactError
 from exporter.requests import ExportRequest
 from exporter.types import ParityOptions

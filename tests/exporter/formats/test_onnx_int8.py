@@ -15,7 +15,8 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from exporter.artifacts.manifest import MANIFEST_VERSION, RAISED_LAYERS, Manifest, describe_network
+from exporter.artifacts.manifest import Manifest, describe_network
+from exporter.artifacts.manifest_fields import MANIFEST_VERSION, RAISED_LAYERS
 from exporter.calibration_clips import CalibrationClips
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import onnx_int8

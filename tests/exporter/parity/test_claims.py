@@ -12,7 +12,7 @@ from helpers.manifests import MANIFEST
 from onnx import numpy_helper
 
 from exporter.artifacts.files import file_entry, read_manifest
-from exporter.artifacts.manifest import PRECISION, WEIGHT_DTYPE
+from exporter.artifacts.manifest_fields import PRECISION, WEIGHT_DTYPE
 from exporter.bench.plan import make_plan
 from exporter.bench.types import BenchRequest
 from exporter.parity.claims import describe_contradiction, finer_precision, held_precision

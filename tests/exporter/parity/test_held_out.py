@@ -10,7 +10,7 @@ from helpers.manifests import MANIFEST
 from numpy.typing import NDArray
 
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.artifacts.manifest import MIN_SNR, PRECISION, WEIGHT_DTYPE
+from exporter.artifacts.manifest_fields import MIN_SNR, PRECISION, WEIGHT_DTYPE
 from exporter.calibration_clips import CalibrationClips
 from exporter.parity.claims import stated_precision
 from exporter.parity.evaluate import evaluate

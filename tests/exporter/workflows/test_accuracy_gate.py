@@ -13,7 +13,8 @@ from helpers import rounding
 from helpers.framed import small
 
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.artifacts.manifest import MIN_SNR, MIN_TOP1, PRECISION, Manifest
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest_fields import MIN_SNR, MIN_TOP1, PRECISION
 from exporter.engines import ENGINES
 from exporter.errors import UsageError
 from exporter.formats import load_artifact

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from helpers.manifests import MANIFEST
 
-from exporter.artifacts.manifest import OptionValue
+from exporter.artifacts.manifest_fields import OptionValue
 from exporter.workflows.manifest_facts import manifest_facts
 
 LAYERS = [f"conv{number} (Conv)" for number in range(9)]

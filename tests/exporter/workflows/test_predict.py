@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from exporter.errors import BadInputError, UsageError
 from exporter.inference.model import VideoModel
+from exporter.inference.predict_request import PredictRequest
 from exporter.inference.predictions import VideoFailure, VideoPrediction
 from exporter.inference.types import ClipOptions, InferenceOptions
 from exporter.requests import ExportRequest
 from exporter.types import FormatName
 from exporter.video.sampling import Seconds
 from exporter.workflows.export import export
-from exporter.workflows.predict import PredictRequest, choose_ranking, iter_predictions, open_predict, predict
+from exporter.workflows.predict import choose_ranking, iter_predictions, open_predict, predict
 from models.builder import build
 from models.preprocessing import JFZHANG95, Preprocessing
 from models.specs import OutputSpec

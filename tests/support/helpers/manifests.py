@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from exporter.artifacts.files import file_entry
-from exporter.artifacts.manifest import MANIFEST_VERSION, Manifest, NetworkRecord
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest_fields import MANIFEST_VERSION, NetworkRecord
 from exporter.artifacts.publication import publish
 from exporter.artifacts.store import staging
 from models.config import C3DConfig

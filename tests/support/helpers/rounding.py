@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import torch
 
-from exporter.artifacts.manifest import RAISED_LAYERS
+from exporter.artifacts.manifest_fields import RAISED_LAYERS
 from exporter.engines import Engine, RuntimeOptions
 from exporter.engines.base import Tensors
 from exporter.engines.onnxruntime import OnnxRuntime

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from exporter.engines.reference.kernels.types import Body
 from exporter.engines.reference.node import Node, NodeValues
 
-if TYPE_CHECKING:
-    from exporter.engines.reference.graph import GraphEvaluator
-
-    Bodies = Mapping[str, GraphEvaluator]
-    Scope = MutableMapping[str, Any]
+Bodies = Mapping[str, Body]
+Scope = MutableMapping[str, Any]
 
 
 def run_if(node: Node, bodies: Bodies, inputs: NodeValues, scope: Scope) -> Sequence[Any]:
@@ -58,7 +56,7 @@ def run_scan(node: Node, bodies: Bodies, inputs: NodeValues, scope: Scope) -> Se
     return [*states, *(np.moveaxis(stack, 0, axis) for stack, axis in zip(stacks, axes, strict=True))]
 
 
-def _scan_batches(node: Node, body: GraphEvaluator, inputs: NodeValues, scope: Scope) -> Sequence[Any]:
+def _scan_batches(node: Node, body: Body, inputs: NodeValues, scope: Scope) -> Sequence[Any]:
     """Scan as of opset 8: every batch item by itself, over axis 1, up to its length."""
     lengths, *values = inputs
     count = node.attributes["num_scan_inputs"]
@@ -74,7 +72,7 @@ def _scan_batches(node: Node, body: GraphEvaluator, inputs: NodeValues, scope: S
     return [np.stack(outputs) for outputs in zip(*items, strict=True)]
 
 
-def _scan(body: GraphEvaluator, states: list[Any], slices: Sequence[Any], scope: Scope) -> tuple[list[Any], list[Any]]:
+def _scan(body: Body, states: list[Any], slices: Sequence[Any], scope: Scope) -> tuple[list[Any], list[Any]]:
     """Return the last states and the stacked scan outputs."""
     scanned: list[list[Any]] = [[] for _ in body.outputs[len(states) :]]
     for step in range(len(slices[0])):
@@ -85,7 +83,7 @@ def _scan(body: GraphEvaluator, states: list[Any], slices: Sequence[Any], scope:
     return states, [np.stack(stack) if stack else np.empty((0,)) for stack in scanned]
 
 
-def _call(body: GraphEvaluator, inputs: NodeValues, scope: Scope) -> list[Any]:
+def _call(body: Body, inputs: NodeValues, scope: Scope) -> list[Any]:
     arrays = [np.asarray(value) if isinstance(value, np.generic) else value for value in inputs]
     values = body.run(dict(zip(body.inputs, arrays, strict=False)), scope)
     return [values[name] for name in body.outputs]

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from exporter.engines.reference.node import Node, NodeValues, UnsupportedError
-
-if TYPE_CHECKING:
-    from exporter.engines.reference.graph import GraphEvaluator
-
 
 Kernel = Callable[..., Any]
 """Takes the node and its inputs, None for an absent one; returns the output, or a tuple of the outputs.
@@ -21,11 +17,27 @@ It raises `UnsupportedError` for a form of the operator that it does not cover.
 """
 
 
+class Body(Protocol):
+    """A graph inside a node.
+
+    Attributes:
+        inputs: the names of its inputs.
+        outputs: the names of its outputs.
+    """
+
+    inputs: list[str]
+    outputs: list[str]
+
+    def run(self, feeds: Mapping[str, Any], outer: MutableMapping[str, Any]) -> Mapping[str, Any]:
+        """Return {output: value} for {input: value}; `outer` has the values of the graphs around it."""
+        ...
+
+
 class ControlFlow(Protocol):
     """Computes a node that contains graphs."""
 
     def __call__(
-        self, node: Node, bodies: Mapping[str, GraphEvaluator], inputs: NodeValues, scope: MutableMapping[str, Any], /
+        self, node: Node, bodies: Mapping[str, Body], inputs: NodeValues, scope: MutableMapping[str, Any], /
     ) -> Sequence[Any]:
         """Return the outputs; `scope` has every value that the graphs may read from around them."""
         ...
