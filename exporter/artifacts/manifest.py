@@ -28,7 +28,7 @@ from models.pooling import format_size
 
 @dataclass(frozen=True)
 class Manifest(ManifestFields):
-    """A manifest that keeps its rules, as an export writes it or `from_json` reads it."""
+    """What an artifact is, how it was made, and what it returns."""
 
     @staticmethod
     def from_json(text: str | bytes, where: str = "manifest") -> Manifest:

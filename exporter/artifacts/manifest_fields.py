@@ -93,7 +93,7 @@ class ParityRecord:
 
 @dataclass(frozen=True)
 class ManifestFields:
-    """What an artifact is, how it was made, and what it returns.
+    """The fields of a manifest, and what its options mean.
 
     Attributes:
         version: version of the manifest format.
