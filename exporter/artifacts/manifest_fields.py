@@ -93,28 +93,7 @@ class ParityRecord:
 
 @dataclass(frozen=True)
 class ManifestFields:
-    """The fields of a manifest, and what its options mean.
-
-    Attributes:
-        version: version of the manifest format.
-        producer: name and version of the tool.
-        name: the artifact's name.
-        format: the artifact's format.
-        network: the network it was exported from.
-        checkpoint: where the parameters came from; None where they came from the seed, or from the caller.
-        preprocessing: what the weights expect of decoded frames; None for a network that takes no video.
-        signature: inputs and outputs.
-        options: the export options that decide the model file's bytes.
-        versions: {library: version} of the libraries that decide those bytes.
-        files: the artifact's files, the model first. Empty inside a model file.
-        parity: the result of the check at export. Never inside a model file.
-        class_names: a name for each class, in the order of the scores; None where they are not known, or where the
-            artifact returns no class scores.
-        tensors: {weight, as the model file names it: SHA-256 of its values, see `exporter.stored_tensors`};
-            None where the format's weights cannot be listed, and in artifacts of releases that did not record it.
-            Never inside a model file.
-        signed: the signature of all other fields; None for an unsigned manifest. Never inside a model file.
-    """
+    """The fields of a manifest, which `exporter.artifacts.manifest.Manifest` explains, and what its options mean."""
 
     version: int
     producer: str
