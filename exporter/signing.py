@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from exporter.errors import BadInputError, IntegrityError, UnavailableError, UsageError
+from models.errors import install_command
 from models.paths import read_small_file
 
 CONTEXT = b"c3d-export manifest 1\n"
@@ -245,4 +246,4 @@ def _cryptography(module: str) -> Any:
         package = "asymmetric.ed25519" if module == "ed25519" else module
         return import_module(f"cryptography.hazmat.primitives.{package}")
     except ImportError as error:
-        raise UnavailableError("signatures need the package cryptography; pip install 'c3d-export[sign]'") from error
+        raise UnavailableError(f"signatures need the package cryptography; {install_command('sign')}") from error

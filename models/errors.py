@@ -53,6 +53,11 @@ class UnavailableError(C3DExportError):
     exit_code = 4
 
 
+def install_command(extra: str) -> str:
+    """Return the command that adds an extra's libraries, in the versions that this package supports, in any folder."""
+    return f"pip install 'c3d-export[{extra}]'"
+
+
 def without_path(error: Exception, path: object) -> str:
     """Return an error's message without the `path: ` that it begins with, where the path is escaped."""
     return str(error).removeprefix(visible(f"{path}: "))

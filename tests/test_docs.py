@@ -233,7 +233,9 @@ def test_pages_install_from_a_clone_with_constraints_and_extras_that_exist() -> 
             named += own.split(",") if own else []
         assert page == DOCS / "index.md" or "c3d-export[" not in text, page
     for source in (path for folder in ("exporter", "models") for path in (ROOT / folder).rglob("*.py")):
-        named += re.findall(r"c3d-export\[(\w+)\]", source.read_text())
+        text = source.read_text()
+        named += re.findall(r"install_command\([\"'](\w+)", text)
+        assert source == ROOT / "models/errors.py" or "c3d-export[" not in text, f"{source}: use install_command"
     named += [engine.extra for engine in ENGINES.values() if engine.extra]
     assert len(set(named)) > 8
     assert set(named) <= extras

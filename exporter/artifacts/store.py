@@ -15,7 +15,6 @@ from exporter.artifacts.publication import finish
 from exporter.errors import C3DExportError, OutputError, UsageError
 from exporter.isolation.worker import add_stage, remove_stage
 from exporter.storage import translate_os_errors
-from models.cache import cache_folder
 from models.file_names import find_name_fault
 from models.paths import make_folders
 from models.temporary import (
@@ -34,9 +33,6 @@ from models.temporary import (
 
 MAX_NAME_BYTES = 200
 """Bytes of an artifact's name: file systems allow 255, suffixes and staging want some of them."""
-
-OLD_LOCKS = "locks"
-"""In the cache folder: where earlier releases left a file for each output folder."""
 
 _OPEN: dict[Path, Path] = {}
 """This process's staging folders and the output folders they are in: a process's own, like its open files."""
@@ -66,7 +62,6 @@ def staging(folder: Path) -> Generator[Path]:
     with translate_os_errors(folder):
         make_folders(folder)
         recover(folder)
-    remove_tree(cache_folder() / OLD_LOCKS)
     stage = folder / temporary_name()
     _OPEN[stage] = folder
     add_stage(stage, folder)

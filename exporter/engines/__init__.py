@@ -16,6 +16,7 @@ from typing import Literal
 from exporter.engines.base import Runtime, RuntimeOptions, Tensors
 from exporter.errors import UnavailableError, UsageError
 from exporter.types import DEVICES, FORMAT_NAMES, ComputePrecision, Device, FormatName
+from models.errors import install_command
 
 __all__ = [
     "ENGINES",
@@ -74,7 +75,7 @@ class Engine:
     @property
     def install(self) -> str:
         """The command that installs the library, in the version that this package supports."""
-        return f"pip install 'c3d-export[{self.extra}]'" if self.extra else f"pip install {self.library}"
+        return install_command(self.extra) if self.extra else f"pip install {self.library}"
 
     def open(self, path: Path, options: RuntimeOptions) -> Runtime:
         """Return a runtime for a model file. It acquires nothing before it is entered."""

@@ -14,13 +14,13 @@ from typing import Any
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import UnavailableError
 from exporter.types import Device
+from models.errors import install_command
 
 LIBRARY = "tensorrt"
 """The module, and its name among a manifest's versions."""
 GPU, COMPUTE_CAPABILITY, PROFILE = "gpu", "compute_capability", "optimization_profile"
 """Options of an engine's manifest: the GPU's name, its compute capability, and the shapes that the engine takes."""
 
-INSTALL = "pip install 'c3d-export[tensorrt]'"
 MISSING_GPU = (
     "TensorRT needs an NVIDIA GPU, its driver and a CUDA build of torch, in which the tensors are; torch finds no GPU"
 )
@@ -54,7 +54,7 @@ def library() -> Any:
     try:
         return import_module(LIBRARY)
     except (ImportError, OSError) as error:
-        raise UnavailableError(f"TensorRT cannot be imported ({error}); {INSTALL}") from error
+        raise UnavailableError(f"TensorRT cannot be imported ({error}); {install_command(LIBRARY)}") from error
 
 
 def require_device(device: Device) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 RANGE_METHOD, RANGE_METHODS = "range_method", "range_methods"
 """Options of the manifest: the method that was taken, and `method: decibels` of each."""
-INT8_FORM, INT8_FORMS = "int8_form", "int8_forms"
+INT8_VARIANT, INT8_VARIANTS = "int8_variant", "int8_variants"
 """Options of the manifest: the variant of the quantised graph; with `--target cpu`, `variant: milliseconds` of each."""
 MAX_INT8_OPSET = 27
 """The newest opset for whose QuantizeLinear onnxruntime 1.32's CPU provider has a kernel."""
@@ -144,13 +144,13 @@ def _write(
         "target": request.optimize.target,
         RANGE_METHOD: quantization.method,
         RANGE_METHODS: measured,
-        INT8_FORM: plan.name,
+        INT8_VARIANT: plan.name,
         WEIGHT_DTYPE: "int8",
     }
     notes = [*graph.notes, f"onnx: ranges by {quantization.method} ({', '.join(measured)} on the held-out clips)"]
     if quantization.milliseconds:
-        times = [f"{form}: {time:.3g} ms" for form, time in quantization.milliseconds.items()]
-        options[INT8_FORMS] = times
+        times = [f"{variant}: {time:.3g} ms" for variant, time in quantization.milliseconds.items()]
+        options[INT8_VARIANTS] = times
         notes.append(f"onnx: int8 as {plan.name}, the fastest variant here ({', '.join(times)})")
     if raised.rows:
         options[RAISED_LAYERS] = raised.entries("fp32")

@@ -29,6 +29,7 @@ from exporter.openvino_ir import (
 from exporter.stored_tensors import StoredModel, StoredTensor
 from exporter.types import ComputePrecision, FormatName, OptimizeOptions, Target
 from models.built_model import BuiltModel
+from models.errors import install_command
 
 
 class OpenVinoFormat:
@@ -52,10 +53,8 @@ class OpenVinoFormat:
         """Raise UnavailableError where OpenVINO is not installed, or for int8 where NNCF is not."""
         libraries = ("openvino", "nncf") if precision == "int8" else ("openvino",)
         if missing := [name for name in libraries if find_spec(name) is None]:
-            extra = "int8" if precision == "int8" else "openvino"
-            raise UnavailableError(
-                f"--format openvino: {' and '.join(missing)} not installed; pip install 'c3d-export[{extra}]'"
-            )
+            command = install_command("int8" if precision == "int8" else "openvino")
+            raise UnavailableError(f"--format openvino: {' and '.join(missing)} not installed; {command}")
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
         """Yield the portable graph; quantised ones for int8; in float32 with `--target cpu` the fastest here first.

@@ -23,6 +23,7 @@ import psutil
 
 from exporter.errors import UnavailableError
 from exporter.system import available_cpus
+from models.errors import install_command
 
 ADDRESS = "RAY_ADDRESS"
 """The environment variable with the address of the cluster, which Ray sets for jobs inside one."""
@@ -61,7 +62,7 @@ def connect(address: str | None) -> Generator[Any]:
 
             importlib.import_module("ray.data")
         except ImportError as error:
-            raise UnavailableError("--runner ray needs Ray; pip install 'c3d-export[ray]'") from error
+            raise UnavailableError(f"--runner ray needs Ray; {install_command('ray')}") from error
     with _quiet():  # after the import, which sets the levels
         if ray.is_initialized():
             yield ray

@@ -12,6 +12,7 @@ from collections.abc import Generator
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from exporter.errors import BadInputError, C3DExportError, UnavailableError
+from models.errors import install_command
 from models.http.addresses import redact
 from models.http.errors import SlowError
 
@@ -50,8 +51,8 @@ def _missing(error: ImportError) -> str:
     first = error.__cause__
     name = (first.name if isinstance(first, ImportError) else None) or error.name or "the protocol's library"
     library = name.partition(".")[0]
-    package = "'c3d-export[remote]'" if library in ("aiohttp", "requests") else library
-    return f"{library} is not installed; pip install {package}"
+    command = install_command("remote") if library in ("aiohttp", "requests") else f"pip install {library}"
+    return f"{library} is not installed; {command}"
 
 
 def describe(error: BaseException, url: str) -> str:

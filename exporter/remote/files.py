@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from exporter.errors import BadInputError, OutputError, UnavailableError, UsageError
 from exporter.remote.errors import cause, describe, translate
 from exporter.remote.http import http_settings, is_http
+from models.errors import install_command
 from models.http.addresses import redact
 from models.http.transfer import LIMITS, Meter, copy_body
 
@@ -50,7 +51,7 @@ def connect(url: str, *, whole: bool = False) -> tuple[AbstractFileSystem, str]:
     try:
         from fsspec.core import url_to_fs
     except ImportError as error:
-        raise UnavailableError(f"{redact(url)}: a URL needs fsspec; pip install 'c3d-export[remote]'") from error
+        raise UnavailableError(f"{redact(url)}: a URL needs fsspec; {install_command('remote')}") from error
     with translate(url, "", BadInputError):
         try:
             fs, path = url_to_fs(url, **http_settings(url, whole=whole))

@@ -20,6 +20,7 @@ from exporter.foreign_logging import suppress_foreign_logging
 from exporter.output_targets import check_output_file, write_file
 from exporter.reports.formatting import replace_invisible
 from exporter.storage import Location
+from models.errors import install_command
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -77,7 +78,7 @@ def require_page(path: Location, inputs: Iterable[Location] = ()) -> None:
                 import_module(library)
     except ImportError as error:
         raise UnavailableError(
-            f"{OPTION} needs jinja2, matplotlib and Pillow ({error.name} is missing); pip install 'c3d-export[report]'"
+            f"{OPTION} needs jinja2, matplotlib and Pillow ({error.name} is missing); {install_command('report')}"
         ) from error
 
 

@@ -17,7 +17,7 @@ from exporter.isolation.worker import native_call
 from exporter.storage import open_input
 from exporter.video.sources import Source
 from exporter.video.types import VideoSummary
-from models.errors import count
+from models.errors import count, install_command
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -51,7 +51,7 @@ def require_pyav() -> None:
     try:
         import av  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ImportError as error:
-        raise UnavailableError("reading a video needs PyAV; pip install 'c3d-export[video]'") from error
+        raise UnavailableError(f"reading a video needs PyAV; {install_command('video')}") from error
 
 
 class FileFrames:

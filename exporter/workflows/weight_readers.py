@@ -80,7 +80,8 @@ def read_weights(
     installed = [library for library in READERS[name] if find_spec(library) is not None]
     if not installed:
         library = next(iter(READERS[name]))
-        raise UnavailableError(f"--deep: {library}, which reads {name} files, is not installed; pip install {library}")
+        install = find_engine(name).install
+        raise UnavailableError(f"--deep: {library}, which reads {name} files, is not installed; {install}")
     stored = {tensor.name: tensor for tensor in FORMATS[name].read_stored(model).tensors or ()}
     found = tuple(_compare(library, artifact, recorded, stored) for library in installed)
     artifact.require_unchanged()

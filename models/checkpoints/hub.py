@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from models.checkpoints.download import ResolvedSource
-from models.errors import CheckpointError, UnavailableError, UsageError
+from models.errors import CheckpointError, UnavailableError, UsageError, install_command
 from models.http.addresses import redact
 from models.progress import Progress
 
@@ -50,7 +50,7 @@ def _fetch(address: str, repo: str, name: str, revision: str | None, progress: P
         from huggingface_hub import errors, hf_hub_download
         from huggingface_hub.utils import disable_progress_bars
     except ImportError as error:
-        raise UnavailableError(f"{address} needs huggingface_hub; pip install 'c3d-export[hub]'") from error
+        raise UnavailableError(f"{address} needs huggingface_hub; {install_command('hub')}") from error
     disable_progress_bars()  # the progress is ours, on a terminal only
     progress(f"downloading {name} of {repo} from the Hub")
     login = "log in with `hf auth login` or set HF_TOKEN"

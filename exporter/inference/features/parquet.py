@@ -23,6 +23,7 @@ from exporter.inference.features.record import VideoRecord
 from exporter.inference.features.types import FeatureRow
 from exporter.isolation.worker import native_call
 from exporter.storage import display, open_input
+from models.errors import install_command
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,7 +59,7 @@ def require_pyarrow() -> None:
     try:
         import pyarrow.parquet  # noqa: F401 # pyright: ignore[reportUnusedImport]
     except ImportError as error:
-        raise UnavailableError("writing Parquet needs pyarrow; pip install 'c3d-export[parquet]'") from error
+        raise UnavailableError(f"writing Parquet needs pyarrow; {install_command('parquet')}") from error
 
 
 def make_schema(shapes: Mapping[str, tuple[int, ...]], record: bytes) -> pa.Schema:  # pyright: ignore[reportUnknownParameterType] - pyarrow has no types

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from models.checkpoints.readers.base import MAX_TENSORS, MappedFile, ReadResult
 from models.checkpoints.readers.npz import torch_dtype
-from models.errors import CheckpointError, UnavailableError
+from models.errors import CheckpointError, UnavailableError, install_command
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 WHOLE_MODEL = "model_weights/"
@@ -73,7 +73,7 @@ def read_keras(file: MappedFile) -> ReadResult:
         UnavailableError: h5py is not installed.
     """
     if importlib.util.find_spec("h5py") is None:
-        raise UnavailableError(f"{file.path}: reading HDF5 needs h5py; pip install 'c3d-export[keras]'")
+        raise UnavailableError(f"{file.path}: reading HDF5 needs h5py; {install_command('keras')}")
     with tempfile.TemporaryFile(prefix="c3d-export-") as output:
         report = _parse(file, output)
         if report.refused:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_fields import MANIFEST_VERSION, RAISED_LAYERS, FileEntry, NetworkRecord, ParityRecord
+from exporter.artifacts.manifest_rules import is_as_written
 from exporter.artifacts.raised_layers import raised_entry
 from exporter.calibration_clips import PACKAGED_CLIPS
 from exporter.errors import ArtifactError
@@ -120,6 +121,13 @@ def test_options_are_read_as_what_they_state() -> None:
     assert (MANIFEST.with_preprocess, MANIFEST.clip_size, MANIFEST.precision) == (False, None, "fp32")
     assert (MANIFEST.min_snr, MANIFEST.min_top1, MANIFEST.verified_on_packaged_clip) == (None, None, False)
     assert replace(MANIFEST, options={"min_snr": 0, "min_top1": True, "clip_size": 16}).min_snr is None
+
+
+def test_an_option_of_an_earlier_name_stays_as_it_was_written() -> None:
+    text = replace(MANIFEST, options={"int8_form": "QLinearConv"}).to_json()  # now int8_variant
+    manifest = Manifest.from_json(text)
+    assert manifest.options == {"int8_form": "QLinearConv"}
+    assert is_as_written(text.encode(), manifest)
 
 
 def test_the_embedded_manifest_depends_neither_on_the_file_nor_on_its_folder() -> None:

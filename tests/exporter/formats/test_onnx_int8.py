@@ -23,7 +23,7 @@ from exporter.formats import onnx_int8
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.onnx import OnnxFormat
 from exporter.formats.onnx_graph import NetworkGraph
-from exporter.formats.onnx_int8 import INT8_FORM, INT8_FORMS, RANGE_METHOD, RANGE_METHODS
+from exporter.formats.onnx_int8 import INT8_VARIANT, INT8_VARIANTS, RANGE_METHOD, RANGE_METHODS
 from exporter.passes import autotune
 from exporter.passes.quantize import ranges
 from exporter.types import OptimizeOptions, PrecisionOptions
@@ -236,8 +236,13 @@ def test_for_cpus_the_fastest_form_is_written_and_all_times_are_recorded(
     written = candidates(model, request)[0].write(tmp_path, ())
     assert written.files[0].read_bytes() == first
     options = written.manifest.options
-    assert (options["target"], options[INT8_FORM]) == ("cpu", "QLinearConv")
-    assert options[INT8_FORMS] == ["symmetric Q/DQ: 2 ms", "Q/DQ: 2 ms", "QLinearConv, 3-D: 2 ms", "QLinearConv: 1 ms"]
+    assert (options["target"], options[INT8_VARIANT]) == ("cpu", "QLinearConv")
+    assert options[INT8_VARIANTS] == [
+        "symmetric Q/DQ: 2 ms",
+        "Q/DQ: 2 ms",
+        "QLinearConv, 3-D: 2 ms",
+        "QLinearConv: 1 ms",
+    ]
     decisions = options["decisions"]
     assert isinstance(decisions, list)
     assert f"conv1 (Conv): {stacked}, measured 1 ms" in decisions

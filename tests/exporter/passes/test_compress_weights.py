@@ -151,7 +151,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_has_no_int8_form_stays_and_says_why(case: str) -> None:
+def test_what_has_no_int8_variant_stays_and_says_why(case: str) -> None:
     model, reason = REFUSED[case]
     done = rewrite(CompressWeights("int8"), model)
     assert not done.modified

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.exported import NARROW
+from helpers.manifests import MANIFEST
 from helpers.run import call, python
 
 from exporter.artifacts.manifest import Manifest
-from exporter.errors import ArtifactError
+from exporter.errors import ArtifactError, UnavailableError
 from exporter.formats import FORMATS
+from exporter.load_checks import LoadChecks
 from exporter.requests import ExportRequest
 from exporter.types import ComputePrecision, FormatName, PrecisionOptions
 from exporter.workflows import weight_readers
@@ -249,3 +251,11 @@ def test_libraries_read_weights_below_float32_bit_for_bit(
     (flipped,) = verify_integrity([model], deep=True)
     changed = f"1 weight with other values than {model.name}.json states by SHA-256: {tensor.name}"
     assert any(fault.endswith(changed) for fault in flipped.faults)
+
+
+def test_a_missing_library_that_reads_weights_gives_its_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weight_readers, "find_spec", lambda _: None)  # pyright: ignore
+    monkeypatch.setattr(weight_readers, "load_artifact", lambda *_: None)  # pyright: ignore
+    manifest = replace(MANIFEST, format="openvino", tensors={})
+    with pytest.raises(UnavailableError, match=r"openvino, which .*; pip install 'c3d-export\[openvino\]'"):
+        weight_readers.read_weights(Path("c3d.xml"), manifest, LoadChecks())
