@@ -17,7 +17,7 @@ from exporter.artifacts.files import (
     sha256_file,
 )
 from exporter.artifacts.manifest import Manifest
-from exporter.artifacts.provenance import check_expected, check_provenance, require_covered, vouch
+from exporter.artifacts.provenance import check_expected, check_provenance, is_manifest_recorded, require_covered, vouch
 from exporter.artifacts.store import recover
 from exporter.errors import ArtifactError, IntegrityError
 from exporter.file_state import FileState, file_state, require_unchanged
@@ -51,6 +51,8 @@ class LoadedArtifact:
         states: the files as they were when they were hashed, or without a manifest beside them when they were found.
         vouched: whether it may run, if it is code.
         provenance: who signed it, and whether that was checked, in words.
+        is_believed: whether its manifest may ask for less accuracy than its precision has by default: it is signed by a
+            key that the user named, or this tool wrote it here.
     """
 
     path: Path
@@ -60,6 +62,7 @@ class LoadedArtifact:
     states: tuple[FileState, ...] = ()
     vouched: Vouched = RECORDED_ONLY
     provenance: str = "not signed"
+    is_believed: bool = False
 
     @property
     def sha256(self) -> str:
@@ -107,7 +110,9 @@ def load_artifact(path: Path, formats: Sequence[ArtifactReader], checks: LoadChe
         vouched = vouch(path, reader.name, sha256, checks, provenance)
     if found.beside and found.manifest is not None:
         _require_listed(path, reader.name, found.manifest)
-    return LoadedArtifact(path, reader.name, found.manifest, notes, (*pinned, *found.states), vouched, provenance)
+    states = (*pinned, *found.states)
+    is_believed = bool(wanted.verify_keys) or is_manifest_recorded(text)
+    return LoadedArtifact(path, reader.name, found.manifest, notes, states, vouched, provenance, is_believed)
 
 
 def wrong_suffix(path: Path, formats: Iterable[ArtifactReader]) -> ArtifactError:

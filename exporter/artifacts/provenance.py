@@ -14,7 +14,7 @@ from exporter.errors import ArtifactError, IntegrityError, UsageError
 from exporter.file_state import FileState, hashed_file_state
 from exporter.load_checks import LoadChecks, Vouched
 from exporter.signing import SigningKey, check_signature, describe_signature, read_public_keys
-from exporter.trust import CODE_FORMATS, require_recorded
+from exporter.trust import CODE_FORMATS, is_recorded, record_written, require_recorded
 from exporter.types import FormatName
 from models.http.addresses import parse_sha256
 
@@ -48,6 +48,17 @@ def check_provenance(model: Path, manifest: Manifest | None, text: bytes | None,
         raise IntegrityError(f"{model} is not signed: {beside.name}, where a signature would be, is not beside it")
     check_signature(beside, text, signed, keys)
     return describe_signature(signed, checked=True)
+
+
+def record_manifest(manifest: Manifest) -> None:
+    """Record that this tool writes a manifest here, if it states an accuracy: `LoadedArtifact.is_believed` then."""
+    if manifest.precision != "fp32":
+        record_written([hashlib.sha256(manifest.to_json().encode()).hexdigest()])
+
+
+def is_manifest_recorded(text: bytes | None) -> bool:
+    """Return whether `record_manifest` has recorded the manifest of these bytes; None is that of no file."""
+    return text is not None and is_recorded(hashlib.sha256(text).hexdigest())
 
 
 def require_single(artifacts: Sequence[object], checks: LoadChecks) -> None:

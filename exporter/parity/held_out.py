@@ -46,6 +46,9 @@ PACKAGED_ROW, NOISE_ROW = "video", "random"
 def make_bound(artifact: LoadedArtifact, options: ParityOptions) -> AccuracyBound | None:
     """Return the accuracy that an artifact is held to: the user's, else what its manifest records.
 
+    A manifest that is not believed can ask for more than the default of its precision, and not for less: neither by its
+    minimum, nor by stating that its user's own clips were taken, which would leave the packaged clip to looser bounds.
+
     Raises:
         UsageError: a bound for an artifact that computes in float32, or beside another tolerance, or out of range.
     """
@@ -71,23 +74,35 @@ def make_bound(artifact: LoadedArtifact, options: ParityOptions) -> AccuracyBoun
                 "and --rtol and --atol set another tolerance for it"
             )
         return None
-    packaged = options.min_snr is not None or manifest.verified_on_packaged_clip
+    usual = MIN_SNR[manifest.precision]
+    recorded = manifest.min_snr or usual
+    packaged = options.min_snr is not None or manifest.verified_on_packaged_clip or not artifact.is_believed
     return AccuracyBound(
-        options.min_snr or manifest.min_snr or MIN_SNR[manifest.precision],
+        options.min_snr or (recorded if artifact.is_believed else max(recorded, usual)),
         options.min_top1 if options.min_top1 is not None else manifest.min_top1,
         "packaged" if packaged else "given",
     )
 
 
 def describe_weak_bound(artifact: LoadedArtifact, options: ParityOptions) -> tuple[str, ...]:
-    """Return a note where the manifest records a lower minimum than its precision has by default; else nothing."""
+    """Return notes where the manifest asks for less than its precision has by default: whether it is held to that."""
     manifest = artifact.manifest
-    if manifest is None or manifest.min_snr is None or options.min_snr is not None:
+    given = (options.min_snr, options.rtol, options.atol)
+    if manifest is None or manifest.precision == "fp32" or any(value is not None for value in given):
         return ()
-    usual = MIN_SNR.get(manifest.precision, 0.0)
-    if manifest.min_snr >= usual:
+    usual = MIN_SNR[manifest.precision]
+    recorded = manifest.min_snr or usual
+    default = f"the default of {manifest.precision}"
+    if artifact.is_believed:
+        weak = f"its manifest asks for {recorded:g} dB; {default} is {usual:g} dB"
+        return (weak,) if recorded < usual else ()
+    because = "its manifest is neither signed by a key of --verify-key nor one that was written here"
+    if recorded < usual:
+        asks = f"so that the {recorded:g} dB which it asks for do not count; {default} does, {usual:g} dB"
+        return (f"{because}, {asks} (--min-snr takes another minimum)",)
+    if manifest.verified_on_packaged_clip or options.clips or options.inputs.arrays:
         return ()
-    return (f"its manifest asks for {manifest.min_snr:g} dB; the default of {manifest.precision} is {usual:g} dB",)
+    return (f"{because}, so that the packaged clip is held to {recorded:g} dB, too; --clip gives others in its place",)
 
 
 def check_bounds(min_snr: float | None, min_top1: float | None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from exporter.artifacts.files import manifest_path, read_manifest_text
 from exporter.artifacts.manifest import Manifest
-from exporter.artifacts.provenance import sign_manifest
+from exporter.artifacts.provenance import is_manifest_recorded, record_manifest, sign_manifest
 from exporter.errors import ArtifactError, IntegrityError
 from exporter.signing import SigningKey, check_signature, decode_signature
 from exporter.storage import translate_os_errors
@@ -111,6 +111,8 @@ def _write(model: Path, text: bytes, manifest: Manifest, report: IntegrityReport
     with translate_os_errors(model.parent), lock_folder(model.parent):
         if read_manifest_text(where) != text:
             raise _replaced(model)
+        if is_manifest_recorded(text):
+            record_manifest(signed)
         atomic_write(where, signed.to_json().encode())
     before = manifest.signed and str(decode_signature(where, manifest.signed)[0])
     replaced = before if before != str(key.public) else None

@@ -11,7 +11,7 @@ from pathlib import Path
 from exporter.artifacts.files import MANIFEST_SUFFIX, file_entry, manifest_path
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
-from exporter.artifacts.provenance import sign_manifest
+from exporter.artifacts.provenance import record_manifest, sign_manifest
 from exporter.artifacts.publication import is_data_name, publish, publish_files
 from exporter.artifacts.rebuilding import move_manifest
 from exporter.artifacts.store import check_name, staging
@@ -94,7 +94,10 @@ def publish_model(
         return files
     moved = move_manifest(manifest, subject.path.parent, target.parent)
     moved = replace(moved, files=entries, tensors=record_tensors("onnx", staged[0]))
-    publish(stage, target.parent, sign_manifest(moved, sign))
+    moved = sign_manifest(moved, sign)
+    if subject.is_believed:
+        record_manifest(moved)
+    publish(stage, target.parent, moved)
     return (*files, manifest_path(target))
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,17 +11,18 @@ from helpers.manifests import MANIFEST
 from numpy.typing import NDArray
 
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.artifacts.manifest_fields import MIN_SNR, PRECISION, WEIGHT_DTYPE
-from exporter.calibration_clips import CalibrationClips
+from exporter.artifacts.manifest_fields import CALIBRATION, MIN_SNR, PRECISION, WEIGHT_DTYPE
+from exporter.calibration_clips import PACKAGED_CLIPS, CalibrationClips
 from exporter.parity.claims import stated_precision
 from exporter.parity.evaluate import evaluate
 from exporter.parity.execution import RunResult
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.held_out import add_held_out, describe_weak_bound
+from exporter.parity.held_out import add_held_out, describe_weak_bound, make_bound
 from exporter.parity.input_set import InputSet
 from exporter.parity.tolerance import AccuracyBound
 from exporter.results import HeldOutAccuracy, ParityReport, Precision
-from exporter.types import ParityOptions
+from exporter.types import MIN_SNR as MIN_SNRS
+from exporter.types import ComputePrecision, ParityOptions
 
 SCORES = np.array([[4.0, 3.0, 0.0], [0.0, 5.0, 0.0], [1.0, 0.0, 8.0], [6.0, 2.0, 3.0]])
 NOISE = np.array([[0.075, -0.1, 0.0], [0.0, 0.05, 0.0], [0.008, 0.0, 0.0], [0.0, 0.07, 0.0]])
@@ -175,10 +177,43 @@ def test_batches_of_a_fixed_size_hold_only_held_out_rows_or_none() -> None:
     assert [batch.rows for batch in inputs.batches(None)][-2:] == [(3, 4), (2, 3, 4)]
 
 
-@pytest.mark.parametrize(("recorded", "asked", "noted"), [(1, None, True), (30, None, False), (1, 30.0, False)])
-def test_a_manifest_that_asks_for_less_than_the_default_is_noted(
-    recorded: float, asked: float | None, noted: bool
+GIVEN = "sha256:ab 8 clips of 2 videos"
+PACKAGED = f"sha256:ab {PACKAGED_CLIPS}"
+
+
+@pytest.mark.parametrize("precision", MIN_SNRS)
+@pytest.mark.parametrize(
+    ("recorded", "calibration", "believed", "asked", "factor", "applies", "noted"),
+    [
+        pytest.param(0.5, PACKAGED, False, None, 1, "packaged", True, id="less than the default, by anybody"),
+        pytest.param(0.5, PACKAGED, True, None, 0.5, "packaged", True, id="less, and signed"),
+        pytest.param(None, PACKAGED, False, None, 1, "packaged", False, id="the default"),
+        pytest.param(1.5, PACKAGED, False, None, 1.5, "packaged", False, id="more than the default"),
+        pytest.param(1, GIVEN, False, None, 1, "packaged", True, id="clips of its user, by anybody"),
+        pytest.param(1, GIVEN, True, None, 1, "given", False, id="clips of its user, signed"),
+        pytest.param(None, None, False, None, 1, "packaged", True, id="no word on clips, by anybody"),
+        pytest.param(0.5, GIVEN, False, 0.25, 0.25, "packaged", False, id="--min-snr"),
+    ],
+)
+def test_a_manifest_that_is_not_believed_loosens_nothing(
+    precision: ComputePrecision,
+    recorded: float | None,
+    calibration: str | None,
+    believed: bool,
+    asked: float | None,
+    factor: float,
+    applies: Literal["packaged", "given"],
+    noted: bool,
 ) -> None:
-    manifest = replace(MANIFEST, options={**MANIFEST.options, PRECISION: "int8", MIN_SNR: recorded})
-    artifact = LoadedArtifact(Path("m.onnx"), "onnx", manifest, ())
-    assert bool(describe_weak_bound(artifact, ParityOptions(min_snr=asked))) == noted
+    """Numbers are parts of the default of the precision."""
+    default = MIN_SNRS[precision]
+    stated = {MIN_SNR: recorded and recorded * default, CALIBRATION: calibration}
+    options = {**MANIFEST.options, PRECISION: precision, **{key: value for key, value in stated.items() if value}}
+    manifest = replace(MANIFEST, options=options)
+    artifact = LoadedArtifact(Path("m.onnx"), "onnx", manifest, (), is_believed=believed)
+    chosen = ParityOptions(min_snr=asked and asked * default)
+    assert make_bound(artifact, chosen) == AccuracyBound(factor * default, None, applies)
+    assert bool(describe_weak_bound(artifact, chosen)) == noted
+    assert not describe_weak_bound(artifact, ParityOptions(rtol=0.1))
+    with_clips = describe_weak_bound(artifact, ParityOptions(clips=("a.mp4",)))
+    assert bool(with_clips) == (recorded == 0.5)  # what clips are held to is still another minimum

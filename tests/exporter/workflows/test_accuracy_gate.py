@@ -1,6 +1,7 @@
 """Below float32: what is published is accurate enough on held-out clips, and `verify parity` compares it with the same minimum."""
 
 import math
+import shutil
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import onnx
 import pytest
 from helpers import rounding
 from helpers.framed import small
+from helpers.signing_keys import write_key
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
@@ -18,11 +20,14 @@ from exporter.artifacts.manifest_fields import MIN_SNR, MIN_TOP1, PRECISION
 from exporter.engines import ENGINES
 from exporter.errors import UsageError
 from exporter.formats import load_artifact
+from exporter.load_checks import LoadChecks
 from exporter.requests import ExportRequest
 from exporter.results import ParityReport
+from exporter.signing import SigningKey
 from exporter.types import CalibrationOptions, ParityOptions, PrecisionOptions
 from exporter.workflows.candidates import ParityFailedError
 from exporter.workflows.export import ExportResult, export
+from exporter.workflows.sign import sign_artifacts
 from exporter.workflows.verify import verify_parity
 from models.preprocessing import JFZHANG95
 
@@ -126,6 +131,39 @@ def test_verify_judges_by_what_the_manifest_records(low: ExportResult) -> None:
     assert not stricter.passed
     assert stricter.held_out is not None
     assert stricter.held_out.input == "video"
+
+
+def test_of_an_artifact_that_comes_from_elsewhere_the_manifest_is_not_believed(
+    low: ExportResult, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It asks for 20 dB on clips like bikes.mp4; the default is 30 dB, on the packaged clip where none are given."""
+    monkeypatch.setenv("C3D_EXPORT_STATE", str(tmp_path))  # the record of another machine
+    without, with_clips = verify(low), verify(low, clips=(BIKES,))
+    assert without.held_out is not None
+    assert with_clips.held_out is not None
+    assert (without.held_out.input, without.held_out.required_snr_db) == ("video", 30)
+    assert (with_clips.held_out.input, with_clips.held_out.required_snr_db) == ("bikes.mp4", 30)
+    assert verify(low, clips=(BIKES,), min_snr=20.0).passed
+
+
+def test_whose_manifest_is_believed(low: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Path(shutil.copytree(low.artifacts[0].path.parent, tmp_path / "copy")) / low.artifacts[0].path.name
+    assert load_artifact(model).is_believed
+    private, public = write_key(tmp_path, "ours")
+    sign_artifacts([model], SigningKey.read(private))
+    assert load_artifact(model).is_believed
+    monkeypatch.setenv("C3D_EXPORT_STATE", str(tmp_path))  # the record of another machine
+    assert not load_artifact(model).is_believed  # anybody can sign, with a key of their own
+    assert load_artifact(model, LoadChecks(verify_keys=(public,))).is_believed
+    sign_artifacts([model], SigningKey.read(private))
+    assert not load_artifact(model).is_believed  # signed here, not written here
+
+
+def test_a_changed_manifest_is_not_believed(low: ExportResult, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(low.artifacts[0].path.parent, tmp_path / "copy")) / low.artifacts[0].path.name
+    manifest = model.with_name(f"{model.name}.json")
+    manifest.write_text(manifest.read_text() + "\n")  # the same statements in other bytes
+    assert not load_artifact(model).is_believed
 
 
 def test_without_clips_the_packaged_clip_is_judged_both_times(tmp_path: Path) -> None:
