@@ -16,13 +16,13 @@ from models.c3d import C3D, all_outputs, fold_batch_norm, from_config
 from models.checkpoints import Checkpoint, load_into, read_checkpoint
 from models.checkpoints.info import CheckpointInfo
 from models.class_names import ClassNames, check_class_count, load_class_names, suggest_labels
-from models.config import ARCHITECTURE, CLIP_SHAPE, OUTPUTS, C3DConfig
+from models.config import ARCHITECTURE, OUTPUTS, C3DConfig
 from models.errors import BadInputError, UsageError, count, join_limited
 from models.options import BuildOptions, WeightSelection
 from models.paths import require_file
-from models.planning import Plan, fit_preprocessing, plan, random_config
+from models.planning import Plan, fit_preprocessing, plan, profile_frame_size, random_config
 from models.pooling import format_size
-from models.preprocessing import NOT_KNOWN, UNKNOWN, Preprocessing
+from models.preprocessing import NOT_KNOWN, PROFILES, UNKNOWN, Preprocessing
 from models.preprocessing.files import find_profile
 from models.preprocessing.selection import NO_PROFILE, UNKNOWN_PROFILE, ChosenProfile, choose_profile
 from models.progress import Progress, no_progress
@@ -60,7 +60,8 @@ def build(options: BuildOptions | None = None, progress: Progress = no_progress)
     checkpoint = read_checkpoint(
         options.weights, options.layout, progress, options.selection, sha256=options.expect_sha256
     )
-    return _build_loaded(plan(checkpoint, options), checkpoint, options, names)
+    model = _build_loaded(plan(checkpoint, options), checkpoint, options, names)
+    return replace(model, notes=(*model.notes, *describe_unknown(model)))
 
 
 def rebuild(
@@ -83,7 +84,20 @@ def rebuild(
     if options.weights is None:
         return _build_random(config, options)
     checkpoint = read_checkpoint(options.weights, options.layout, progress, options.selection)
-    return _build_loaded(Plan(config, "option"), checkpoint, options)
+    return _build_loaded(Plan(config, "manifest"), checkpoint, options)
+
+
+def describe_unknown(model: BuiltModel) -> tuple[str, ...]:
+    """Return what is not known of a network whose weights come from a checkpoint, and how the user states it."""
+    notes: tuple[str, ...] = ()
+    if model.checkpoint is None:
+        return notes
+    if model.preprocessing is not None and model.preprocessing.name == UNKNOWN.name:
+        notes += (f"the preprocessing is {NOT_KNOWN}",)
+    classes = model.settings.get("num_classes")
+    if model.class_names is None and isinstance(classes, int) and classes and not model.checkpoint.reinitialized:
+        notes += (f"the class names are not known; {suggest_labels(classes)} sets them",)
+    return notes
 
 
 def skeleton(architecture: str, settings: Mapping[str, Setting]) -> BuiltModel:
@@ -114,7 +128,7 @@ def _build_random(config: C3DConfig, options: BuildOptions, names: ClassNames | 
         network = _freeze(from_config(config))
     chosen = _choose_profile(config, options)
     notes = (f"the weights are random, from seed {options.seed}; --weights loads a checkpoint", *chosen.notes)
-    notes += _input_notes(config, chosen.preprocessing)
+    notes += _input_notes(config, chosen.preprocessing, _stated_size(options))
     source = "option" if options.pool5 else "default"
     return _describe(network, options, source, chosen=chosen, notes=notes, class_names=names)
 
@@ -140,11 +154,7 @@ def _build_loaded(
         names = checkpoint.class_names
     chosen = _choose_profile(config, options, checkpoint)
     notes = (*_notes(config, options, planned, loaded, checkpoint.file.notes), *chosen.notes)
-    notes += _input_notes(config, chosen.preprocessing)
-    if chosen.preprocessing is not None and chosen.preprocessing.name == UNKNOWN.name:
-        notes += (f"the preprocessing is {NOT_KNOWN}",)
-    if names is None and config.num_classes and not loaded.reinitialized:
-        notes += (f"the class names are not known; {suggest_labels(config.num_classes)} sets them",)
+    notes += _input_notes(config, chosen.preprocessing, _stated_size(options, checkpoint))
     source = planned.pool5_source
     return _describe(_freeze(network), options, source, loaded, chosen=chosen, notes=notes, class_names=names)
 
@@ -179,6 +189,8 @@ def _describe(
     class_names: ClassNames | None = None,
 ) -> BuiltModel:
     config = network.config
+    given = {"preprocess": options.preprocess, "labels": options.labels}
+    given["selection"] = None if options.selection == WeightSelection() else "given"
     return BuiltModel(
         network=network,
         input=config.input,
@@ -186,7 +198,7 @@ def _describe(
         architecture=ARCHITECTURE,
         description=config.describe(),
         settings=config.settings(),
-        setting_sources={"pool5": pool5_source} | ({"preprocess": "option"} if options.preprocess else {}),
+        setting_sources={"pool5": pool5_source} | {name: "option" for name, value in given.items() if value},
         default_outputs=config.default_outputs,
         unavailable_outputs=_unavailable_outputs(config),
         preprocessing=chosen.preprocessing,
@@ -201,14 +213,23 @@ def _describe(
     )
 
 
-def _input_notes(config: C3DConfig, profile: Preprocessing | None) -> tuple[str, ...]:
-    """Return what the clip's size and channels mean for preprocessing and pooling."""
+def _stated_size(options: BuildOptions, checkpoint: Checkpoint | None = None) -> tuple[int, int] | None:
+    """Return the (height, width) that the profile is stated for; None for one of a file, which is taken as it is."""
+    if options.preprocess is None:
+        return profile_frame_size(checkpoint)
+    return profile_frame_size() if find_profile(options.preprocess) in PROFILES else None
+
+
+def _input_notes(config: C3DConfig, profile: Preprocessing | None, stated: tuple[int, int] | None) -> tuple[str, ...]:
+    """Return what the clip's size and channels, and the size that its profile is for, mean for what is computed."""
     notes: tuple[str, ...] = ()
     if profile is None:
         notes += (f"there is no profile for clips of {count(config.channels, 'channel')}: parity runs on random clips",)
-    elif profile.name != UNKNOWN.name and config.clip_shape[-2:] != CLIP_SHAPE[-2:]:
+    elif profile.name != UNKNOWN.name and stated not in (None, config.clip_shape[-2:]):
         size = format_size(config.clip_shape[-2:])
-        notes += (f"the profile {profile.name} is for frames of 112x112; its sizes are scaled for {size}",)
+        notes += (
+            f"the profile {profile.name} is for frames of {format_size(stated)}; its sizes are scaled for {size}",
+        )
     halving = {name: pool for name, pool in config.pools.items() if pool is not None and pool.halves}
     odd = [
         name

@@ -75,6 +75,8 @@ CAFFE_BLOBS: Mapping[str, str] = MappingProxyType(
 )
 """{output: its name in Facebook's Sports-1M network}, by which C3D's own feature files are called."""
 
+MAX_MANIFEST_BYTES = 16 << 20
+"""Bytes of a manifest that are read at most: 100,000 tensors with their hashes take 10 MB."""
 MANIFEST_KEY = "c3d_export.manifest"
 """Where an exported model file carries its manifest: an ONNX metadata property, a TorchScript extra file."""
 

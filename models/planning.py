@@ -21,7 +21,8 @@ class Plan:
 
     Attributes:
         config: its structure.
-        pool5_source: who chose its pool5 convention: `option`, `file`, `layout`, `shapes` (no other fits) or `default`.
+        pool5_source: who chose its pool5 convention: `option`, `file`, `layout`, `shapes` (no other fits), `default`,
+            or `manifest`.
         notes: what was assumed of its structure.
     """
 
@@ -118,6 +119,12 @@ def fit_preprocessing(config: C3DConfig, checkpoint: Checkpoint | None = None) -
         return None
     if checkpoint is None:
         return UNKNOWN.scaled(config.height, config.width)
+    return checkpoint.preprocessing.scaled(config.height, config.width, profile_frame_size(checkpoint))
+
+
+def profile_frame_size(checkpoint: Checkpoint | None = None) -> tuple[int, int]:
+    """Return the (height, width) of the frames that a profile is for: a checkpoint's, or one chosen by name."""
     # a file that states its profile states it for the size of its own clips
-    own = checkpoint.input_size if checkpoint.raw.preprocessing is not None else None
-    return checkpoint.preprocessing.scaled(config.height, config.width, (own or CLIP_SHAPE)[-2:])
+    own = checkpoint.input_size if checkpoint is not None and checkpoint.raw.preprocessing is not None else None
+    *_, height, width = own or CLIP_SHAPE
+    return height, width

@@ -10,11 +10,10 @@ from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_fields import FileEntry
 from exporter.errors import ArtifactError, IntegrityError
 from exporter.file_state import FileState, file_state, hashed_file_state
+from models.config import MAX_MANIFEST_BYTES
 from models.paths import is_plain_name, read_small_file
 
 MANIFEST_SUFFIX = ".json"
-MAX_MANIFEST_BYTES = 16 << 20
-"""Bytes of a manifest that are read at most: 100,000 tensors with their hashes take 10 MB."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.profile import with_recorded_profile
 from exporter.errors import ArtifactError, UsageError
+from models.architectures import parse_settings
 from models.built_model import BuiltModel
 from models.checkpoints.info import CheckpointInfo
 from models.http.addresses import display_source
@@ -44,6 +45,7 @@ def rebuild_network(
     inside = manifest.with_preprocess
     if not isinstance(reference, BuiltModel):
         model, more = with_recorded_profile(model, manifest, artifact.path.parent, reference, needs_mean=inside)
+        model = _with_recorded_facts(model, manifest, reference)
         notes = (*notes, *more)
     elif inside:
         model = replace(model, preprocessing=manifest.preprocessing)
@@ -52,6 +54,23 @@ def rebuild_network(
     from models.preprocessing.network import with_preprocessing
 
     return with_preprocessing(model), notes
+
+
+def _with_recorded_facts(model: BuiltModel, manifest: Manifest, reference: BuildOptions) -> BuiltModel:
+    """Return the network with the class names that the options name, otherwise the manifest's, and who chose what."""
+    from models.builder import describe_unknown
+    from models.class_names import check_class_count, load_class_names
+
+    sources = dict(manifest.network.setting_sources)
+    names = manifest.class_names or model.class_names
+    if reference.labels is not None:
+        names = load_class_names(reference.labels)
+        check_class_count(names, parse_settings(model.architecture, model.settings).num_classes, reference.labels)
+        sources["labels"] = "option"
+    if reference.preprocess is not None:
+        sources["preprocess"] = "option"
+    model = replace(model, class_names=names, setting_sources=sources)
+    return replace(model, notes=(*model.notes, *describe_unknown(model)))
 
 
 def _rebuild_clip_network(
@@ -76,10 +95,11 @@ def _rebuild_clip_network(
             f"{artifact.path}: was exported from {network.description}, which this tool cannot build; compare it with "
             "another model file (--against FILE), or pass the network to exporter.verify_parity"
         )
-    if reference.batch_norm or reference.pool5 or reference.input_size or reference.variant:
+    structure = (reference.batch_norm, reference.pool5, reference.input_size, reference.variant, reference.new_head)
+    if any(structure) or reference.num_classes is not None:
         raise UsageError(
             f"{artifact.path.name} has a manifest that describes its network ({network.description}); --batch-norm, "
-            "--pool5, --input-size and --variant are for files without one"
+            "--pool5, --input-size, --variant, --num-classes and --new-head are for files without one"
         )
     if reference.weights is None and reference.selection != WeightSelection():
         raise UsageError(

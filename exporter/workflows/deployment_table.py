@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
+from exporter.artifacts.manifest import CALIBRATION, WEIGHT_DTYPE, Manifest
 from exporter.artifacts.rebuilding import rebuild_network
 from exporter.bench.deployment.choice import describe_rule, find_exact, mark_pareto, recommend
 from exporter.bench.deployment.measuring import Measured, measure
@@ -25,12 +27,13 @@ from exporter.output_targets import check_output_folder
 from exporter.requests import ExportRequest
 from exporter.system import available_cpus, environment
 from exporter.timing import timed
-from exporter.types import Device
+from exporter.types import MIN_SNR, ComputePrecision, Device
 from exporter.workflows.bench import METHOD as BENCH_METHOD
 from exporter.workflows.bench import check_request as check_measuring
 from exporter.workflows.calibration import make_calibration
-from exporter.workflows.export_command import export_command, find_build_options
+from exporter.workflows.export_command import export_command
 from exporter.workflows.precision import check_precision
+from exporter.workflows.recorded_options import find_build_options
 from exporter.workflows.variant_exports import (
     command_request,
     comparison_key,
@@ -162,14 +165,42 @@ def _build(
         artifact = load_artifact(request.artifact, checks)
         model, notes = rebuild_network(artifact, request.model, progress)
         options = options and find_build_options(artifact, options)
-        if artifact.manifest is not None and request.outputs is None:
-            names = tuple(output.name for output in artifact.manifest.signature.outputs)
-            usual = tuple(output.name for output in model.select())
-            request = replace(request, outputs=None if names == usual else names)
+        if artifact.manifest is not None:
+            request, more = _with_recorded(request, artifact.manifest, model)
+            notes += more
     if model.without_preprocessing is not None:
         model = model.without_preprocessing
         notes += ("measured without the preprocessing that the artifact has inside; --with-preprocess adds it",)
     return model, options, request, notes
+
+
+def _with_recorded(
+    request: DeploymentRequest, manifest: Manifest, model: BuiltModel
+) -> tuple[DeploymentRequest, tuple[str, ...]]:
+    """Return the request with what an artifact's manifest records and the request leaves open, and notes about it."""
+    notes: list[str] = []
+    names = tuple(output.name for output in manifest.signature.outputs)
+    if request.outputs is None and names != tuple(output.name for output in model.select()):
+        request = replace(request, outputs=names)
+    if request.batch is None and request.measure.batches is None and manifest.signature.batch is not None:
+        request = replace(request, batch=manifest.signature.batch)
+        notes.append(f"every export has the artifact's fixed batch size, {request.batch}; --batch 1,4 makes it dynamic")
+    precision, stored = manifest.precision, str(manifest.options.get(WEIGHT_DTYPE))
+    usual = {MIN_SNR.get(precision), MIN_SNR.get(cast("ComputePrecision", stored))}
+    wanted = request.precision
+    if wanted.min_snr is None and manifest.min_snr is not None and manifest.min_snr not in usual:
+        wanted = replace(wanted, min_snr=manifest.min_snr)
+        notes.append(f"the minimum is that of the artifact, {manifest.min_snr:g} dB; --min-snr names another")
+    if wanted.min_top1 is None and manifest.min_top1 is not None:
+        wanted = replace(wanted, min_top1=manifest.min_top1)
+        notes.append(f"the minimum of --min-top1 is that of the artifact, {manifest.min_top1:g}")
+    calibration = str(manifest.options.get(CALIBRATION, "")).partition(" ")[2]
+    if calibration and not manifest.verified_on_packaged_clip and not wanted.calibration.clips:
+        notes.append(
+            f"the artifact was calibrated on {calibration}, and its manifest does not say where they are: name them "
+            "with --calibrate"
+        )
+    return replace(request, precision=wanted), tuple(notes)
 
 
 def _rows(

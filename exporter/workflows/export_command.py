@@ -1,25 +1,20 @@
-"""The command line of an export request, and the build options of an artifact's network: what a user types again."""
+"""The command line of an export request: what a user types again."""
 
 from __future__ import annotations
 
-import os
+import json
 import shlex
 from collections.abc import Iterator
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from exporter.artifacts.loading import LoadedArtifact
-from exporter.artifacts.manifest import Manifest
-from exporter.artifacts.rebuilding import find_checkpoint
 from exporter.requests import ExportRequest
 from exporter.types import OptimizeOptions, ParityOptions
-from models.architectures import parse_settings
-from models.checkpoints.sources import is_remote
-from models.config import C3DConfig
+from models.built_model import BuiltModel
 from models.http.addresses import display_source
 from models.options import BuildOptions
 from models.pooling import format_size
-from models.preprocessing import PROFILES
 
 WITHOUT_OPTION = ("base_channels", "feature_dim", "fc7_dim")
 """Fields of `BuildOptions` that only Python sets."""
@@ -29,12 +24,12 @@ def export_command(request: ExportRequest) -> str:
     """Return the `c3d-export` command of a request, quoted for a shell.
 
     Only what differs from the defaults is named. A network that no option describes (one built in Python, or of another
-    width than the published one) has no command: then the Python call is returned.
+    width than the published one) has no such command: then Python's is returned.
     """
     model = request.model
-    if not isinstance(model, BuildOptions) or any(
-        getattr(model, name) != getattr(BuildOptions(), name) for name in WITHOUT_OPTION
-    ):
+    if not isinstance(model, BuildOptions) or isinstance(model.labels, tuple):
+        return _python_call(request)
+    if any(getattr(model, name) != getattr(BuildOptions(), name) for name in WITHOUT_OPTION):
         return _python_call(request)
     return shlex.join(["c3d-export", *_arguments(request, model)])
 
@@ -58,7 +53,7 @@ def _arguments(request: ExportRequest, model: BuildOptions) -> Iterator[str]:
         ("--variant", model.variant, None),
         ("--input-size", model.input_size and format_size(model.input_size), None),
         ("--num-classes", model.num_classes, None),
-        ("--labels", model.labels if isinstance(model.labels, str | Path) else None, None),
+        ("--labels", model.labels, None),
         ("--preprocess", model.preprocess, None),
         ("--mean", model.mean, None),
         ("--seed", model.seed, 0),
@@ -100,101 +95,44 @@ def _text(value: Any) -> str:
 
 
 def _python_call(request: ExportRequest) -> str:
-    model = request.model
-    if isinstance(model, BuildOptions):
-        fields = vars(BuildOptions())
-        given = {name: value for name, value in vars(model).items() if value != fields[name]}
-        name = f"BuildOptions({', '.join(f'{key}={_literal(value)}' for key, value in given.items())})"
-    else:
-        name = "model"
-    parts = [f"{request.formats!r}", f"model={name}"]
-    if request.outputs is not None:
-        parts.append(f"outputs={request.outputs!r}")
-    if request.optimize != OptimizeOptions():
-        optimize, usual = vars(request.optimize), vars(OptimizeOptions())
-        changed = ", ".join(f"{key}={value!r}" for key, value in optimize.items() if value != usual[key])
-        parts.append(f"optimize=OptimizeOptions({changed})")
-    precision = request.precision
-    if precision.compute != "fp32":
-        limits = "".join(
-            f", {key}={value!r}"
-            for key, value in (("min_snr", precision.min_snr), ("min_top1", precision.min_top1))
-            if value is not None
-        )
-        clips = tuple(map(display_source, precision.calibration.clips))
-        calibration = f", calibration=CalibrationOptions({clips!r}, {precision.calibration.samples})" if clips else ""
-        parts.append(f"precision=PrecisionOptions({precision.compute!r}{limits}{calibration})")
-    return f"exporter.export(ExportRequest({', '.join(parts)}))"
+    """Return the request in Python: a shell's command where it can be typed, the call where `model` is an object."""
+    parts = ", ".join(f"{name}={_literal(value)}" for name, value in _changed(request))
+    call = f"export(ExportRequest({parts}))"
+    if not isinstance(request.model, BuildOptions):
+        return f"exporter.{call}"
+    names = [name for name in ("export", *_CALLED) if f"{name}(" in call]
+    imports = f"from exporter import {', '.join(names)}"
+    if "Path(" in call:
+        imports = f"from pathlib import Path; {imports}"
+    return shlex.join(["python", "-c", f"{imports}; {call}"])
+
+
+_CALLED = (
+    *("ExportRequest", "BuildOptions", "WeightSelection", "OptimizeOptions", "PrecisionOptions"),
+    *("CalibrationOptions", "ParityOptions"),
+)
+"""Classes that a request is made of, as `exporter` has them."""
+
+
+def _changed(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of a dataclass that differ from their defaults, with their values."""
+    for field in fields(value):
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if (given := getattr(value, field.name)) != default:
+            yield field.name, given
 
 
 def _literal(value: Any) -> str:
-    return repr(display_source(value)) if isinstance(value, str | Path) else repr(value)
-
-
-def find_build_options(artifact: LoadedArtifact, reference: BuildOptions) -> BuildOptions | None:
-    """Return the options that build the network of an artifact; None for one that this tool cannot build.
-
-    Args:
-        artifact: a model file with a manifest, or without one.
-        reference: its checkpoint, where the manifest does not say where it is or is to be overruled.
-
-    Raises:
-        ArtifactError: the manifest's checkpoint is not there.
-    """
-    manifest = artifact.manifest
-    if manifest is None:
-        return reference
-    if not manifest.network.architecture:
-        return None
-    config = parse_settings(manifest.network.architecture, manifest.network.settings)
-    checkpoint = manifest.checkpoint
-    if checkpoint is None and reference.weights is None:
-        return _seeded(manifest, config)
-    found = reference.weights or (checkpoint and find_checkpoint(artifact.path, checkpoint))
-    assert found is not None
-    weights = found if is_remote(found) else Path(os.path.relpath(found))
-    same = checkpoint is not None and reference.weights is None
-    new_head = checkpoint is not None and bool(checkpoint.reinitialized)
-    return BuildOptions(
-        num_classes=config.num_classes if new_head else None,
-        pool5=config.pool5 if _chosen(manifest, "pool5") else None,
-        seed=manifest.network.seed if new_head else 0,
-        weights=weights,
-        layout=checkpoint.layout if same and checkpoint else reference.layout,
-        selection=checkpoint.selection if same and checkpoint and checkpoint.selection else reference.selection,
-        new_head=new_head,
-        input_size=None if config.clip_shape == C3DConfig().clip_shape else config.clip_shape,
-        preprocess=_profile(manifest),
-    )
-
-
-def _seeded(manifest: Manifest, config: C3DConfig) -> BuildOptions:
-    """Return the options of a network that a seed initialised."""
-    usual = C3DConfig()
-
-    def differs(name: str) -> Any:
-        return None if getattr(config, name) == getattr(usual, name) else getattr(config, name)
-
-    return BuildOptions(
-        num_classes=differs("num_classes"),
-        batch_norm=config.batch_norm,
-        pool5=differs("pool5"),
-        seed=manifest.network.seed,
-        base_channels=config.base_channels,
-        feature_dim=differs("feature_dim"),
-        fc7_dim=differs("fc7_dim"),
-        input_size=None if config.clip_shape == usual.clip_shape else config.clip_shape,
-        variant=differs("variant"),
-        preprocess=_profile(manifest),
-    )
-
-
-def _chosen(manifest: Manifest, setting: str) -> bool:
-    return manifest.network.setting_sources.get(setting) == "option"
-
-
-def _profile(manifest: Manifest) -> str | None:
-    """Return the name of the profile that an option chose, if it is one that the tool knows."""
-    profile = manifest.preprocessing
-    known = profile is not None and profile.name in {row.name for row in PROFILES}
-    return profile.name if profile is not None and known and _chosen(manifest, "preprocess") else None
+    """Return a value as Python writes it, strings in double quotes, which a shell's single quotes hold."""
+    if isinstance(value, BuiltModel):
+        return "model"
+    if is_dataclass(value):
+        return f"{type(value).__name__}({', '.join(f'{name}={_literal(given)}' for name, given in _changed(value))})"
+    if isinstance(value, Path):
+        return f"Path({_literal(str(value))})"
+    if isinstance(value, str):
+        return json.dumps(display_source(value), ensure_ascii=False)
+    if isinstance(value, tuple):
+        items = ", ".join(map(_literal, cast("tuple[object, ...]", value)))
+        return f"({items},)" if len(value) == 1 else f"({items})"
+    return repr(value)

@@ -4,7 +4,7 @@ The formats are those in which data sets and training scripts publish them:
 
 * text, one name a line, in the order of the network's outputs;
 * text with a number before each name (`1 ApplyEyeMakeup`, UCF-101's classInd.txt), counted from 0 or 1, in any order;
-* JSON: a list of names, {"0": name} or {name: 0}, counted from 0 or 1.
+* JSON: a list of names, {"0": name} or {name: 0}, counted from 0 or 1; or the manifest of an artifact that has names.
 
 Text is UTF-8, with or without a byte order mark; lines end as on any system. What is not plainly a list of names is
 refused: a name at the wrong position is an error that no later check can see.
@@ -19,12 +19,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from models.config import MAX_MANIFEST_BYTES
 from models.errors import BadInputError
 from models.paths import read_small_file
 
 MAX_BYTES = 768 << 10
 """Of all names as JSON, a line each, so that a manifest has room for them; `exporter.artifacts.files` has the limit
 of a manifest."""
+
+MANIFEST_NAMES = "class_names"
+"""The field of a manifest that has the names."""
 
 LINE_OVERHEAD = 6
 """Bytes that a line of JSON takes beside the name in its quotes: four spaces, a comma, a newline."""
@@ -45,7 +49,8 @@ def read_names(path: Path) -> tuple[str, ...]:
         BadInputError: no such file, unreadable, not text in UTF-8, or not a list of different names; the message says
             which line.
     """
-    content = read_small_file(path, "file of class names", MAX_BYTES, BadInputError)
+    limit = MAX_MANIFEST_BYTES if path.suffix == ".json" else MAX_BYTES
+    content = read_small_file(path, "file of class names", limit, BadInputError)
     try:
         text = _decode(content)
         found = _parse_json(text) if text.lstrip().startswith(("[", "{")) else _parse_lines(text)
@@ -112,6 +117,8 @@ def _parse_json(text: str) -> list[str]:
     if isinstance(content, list):
         return cast("list[str]", content)
     pairs = cast("Mapping[str, Any]", content)
+    if isinstance(pairs.get(MANIFEST_NAMES), list):
+        return cast("list[str]", pairs[MANIFEST_NAMES])
     if all(_is_index(value) for value in pairs.values()):
         return _in_order([(value, name) for name, value in pairs.items()])
     if all(INDEX.fullmatch(key) for key in pairs):

@@ -9,13 +9,16 @@ from typing import Any, cast
 
 import msgspec
 
+from models.config import MAX_MANIFEST_BYTES
 from models.errors import BadInputError, UsageError, did_you_mean, join_limited
 from models.paths import read_small_file
 from models.preprocessing.profiles import PROFILES
 from models.preprocessing.recipe import Preprocessing
 
-MAX_BYTES = 1 << 14
-"""The largest profile file that is read; TOML's keys with many dots take the square of their length in memory."""
+MAX_TOML_BYTES = 1 << 14
+"""The largest TOML file that is read: keys with many dots take the square of their length in memory."""
+MANIFEST_PROFILE = "preprocessing"
+"""The field of a manifest that has the profile."""
 _OPTIONAL = {"crop": None}
 """What a file may leave out although a profile in Python may not: TOML has no null. So may name and source."""
 
@@ -43,17 +46,21 @@ def read_profile(path: Path) -> Preprocessing:
     """Read a profile from a JSON file, or a TOML file if its suffix is `.toml`.
 
     It has the fields of `Preprocessing`; `name` and `source` are the file's name unless it has them, and `crop` may be
-    left out for the centre.
+    left out for the centre. Of an artifact's manifest it is the profile that it records, without the mean file.
 
     Raises:
         BadInputError: it cannot be read, or has unknown, missing or impossible fields.
     """
-    content = read_small_file(path, "preprocessing profile", MAX_BYTES, BadInputError)
+    toml = path.suffix.lower() == ".toml"
+    limit = MAX_TOML_BYTES if toml else MAX_MANIFEST_BYTES
+    content = read_small_file(path, "preprocessing profile", limit, BadInputError)
     try:
-        loaded = tomllib.loads(content.decode()) if path.suffix.lower() == ".toml" else msgspec.json.decode(content)
+        loaded = tomllib.loads(content.decode()) if toml else msgspec.json.decode(content)
         if not isinstance(loaded, dict):
             raise BadInputError(f"{path}: not a preprocessing profile: it must be an object of fields")
         given = cast("dict[str, Any]", loaded)
+        if isinstance(recorded := given.get(MANIFEST_PROFILE), dict):
+            given = {name: value for name, value in cast("dict[str, Any]", recorded).items() if name != "mean_cube"}
         known = [field.name for field in fields(Preprocessing) if field.name != "mean_cube"]
         if unknown := [name for name in given if name not in known]:
             raise BadInputError(

@@ -82,6 +82,8 @@ class DeploymentRequest:
         artifact: an artifact whose network is built again, as `verify_parity` does; None to take `model`. Then
             `model.weights` may name its checkpoint.
         outputs: what the artifacts return; None for the artifact's, or the network's default outputs.
+        batch: a fixed batch size of the exports; None for a dynamic one, or for the artifact's own where it is fixed
+            and `measure.batches` names none.
         precision: the accuracy and the calibration clips of the precisions below float32; `compute` is not used.
         formats: the formats to try; empty for all.
         measure: how the variants are measured; `artifacts` and `reference` are not used. `engines` adds the other
@@ -93,6 +95,7 @@ class DeploymentRequest:
     model: BuildOptions | BuiltModel = field(default_factory=BuildOptions)
     artifact: Path | None = None
     outputs: tuple[str, ...] | None = None
+    batch: int | None = None
     precision: PrecisionOptions = field(default_factory=PrecisionOptions)
     formats: tuple[FormatName, ...] = ()
     measure: BenchRequest = field(default_factory=lambda: BenchRequest(()))

@@ -9,7 +9,6 @@ import pytest
 from helpers.manifests import MANIFEST
 
 from exporter.artifacts.files import (
-    MAX_MANIFEST_BYTES,
     check_files,
     check_integrity,
     file_entry,
@@ -19,7 +18,7 @@ from exporter.artifacts.files import (
 from exporter.artifacts.manifest_fields import FileEntry
 from exporter.errors import ArtifactError, BadInputError, IntegrityError
 from models.class_names.reading import LINE_OVERHEAD, MAX_BYTES, check_names
-from models.config import C3DConfig
+from models.config import MAX_MANIFEST_BYTES, C3DConfig
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_rows_are_ordered_marked_and_have_their_commands(seams: Seams) -> None:
     assert [row.pareto for row in table.rows] == [True] * 4
     assert (table.recommended, table.exact) == ("onnx int8 cpu", "onnx fp32 cpu")
     fast, _, _, engine = table.rows
-    assert "PrecisionOptions('int8')" in str(fast.command)
+    assert 'PrecisionOptions(compute="int8")' in str(fast.command)
     assert (engine.command, engine.bytes, engine.variant) == (None, None, None)
     assert (fast.bytes, fast.load, fast.top1, fast.notes) == (1000, 0.5, 1.0, ("rewritten",))
     assert table.missing == (MissingRow("openvino", "not installed", "unavailable"),)
@@ -133,9 +133,34 @@ def test_a_device_that_nothing_runs_on_is_unavailable(monkeypatch: pytest.Monkey
 def test_an_artifacts_network_is_built_again_with_its_outputs(seams: Seams, small_video_model: SmallVideoModel) -> None:
     table = benchmark_all(DeploymentRequest(artifact=small_video_model.onnx))
     assert "2 base channels" in table.network
-    assert "outputs=('logits', 'fc6')" in str(table.rows[0].command)
+    assert 'outputs=("logits", "fc6")' in str(table.rows[0].command)
     with pytest.raises(UsageError, match="has a manifest that describes its network"):
         benchmark_all(DeploymentRequest(model=replace(SMALL, pool5="right"), artifact=small_video_model.onnx))
+
+
+def test_what_an_artifacts_manifest_records_is_asked_for_again(
+    seams: Seams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(ExportRequest(("torchscript",), SMALL, batch=2, output_dir=tmp_path, name="fixed", verify=False))
+    path = tmp_path / "fixed.pt"
+    artifact = load_artifact(path)
+    assert artifact.manifest is not None
+    held_to = {"precision": "bf16", "min_snr": 33.0, "min_top1": 0.5, "calibration": "sha256:ab 24 clips of 3 videos"}
+    manifest = replace(artifact.manifest, options=artifact.manifest.options | held_to)
+    monkeypatch.setattr(module, "load_artifact", lambda *_: replace(artifact, manifest=manifest))
+    table = benchmark_all(DeploymentRequest(artifact=path))
+    command = str(table.rows[0].command)
+    assert "batch=2" in command
+    assert 'PrecisionOptions(compute="int8", min_snr=33.0, min_top1=0.5)' in command
+    named = [
+        note for note in table.notes if any(fact in note for fact in ("size, 2", "33 dB", "top1", "24 clips of 3"))
+    ]
+    assert len(named) == 4
+    wanted = PrecisionOptions(min_snr=20, min_top1=0.1)
+    request = DeploymentRequest(artifact=path, precision=wanted, measure=BenchRequest((), batches=(1, 4)))
+    command = str(benchmark_all(request).rows[0].command)
+    assert "batch=" not in command
+    assert 'PrecisionOptions(compute="int8", min_snr=20, min_top1=0.1)' in command
 
 
 def test_formats_are_named_once() -> None:

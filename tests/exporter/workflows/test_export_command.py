@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from helpers.exported import NARROW
 
 import exporter.workflows.export
-from exporter.artifacts.loading import LoadedArtifact
 from exporter.cli.main import cli
-from exporter.formats import load_artifact
 from exporter.requests import ExportRequest
 from exporter.types import CalibrationOptions, OptimizeOptions, ParityOptions, PrecisionOptions
 from exporter.workflows.export import ExportResult
-from exporter.workflows.export_command import export_command, find_build_options
+from exporter.workflows.export_command import export_command
 from models.built_model import BuiltModel
 from models.options import BuildOptions, WeightSelection
 
@@ -88,29 +85,25 @@ def test_the_command_is_parsed_into_the_request(case: str, parse: Parse) -> None
     assert parse(export_command(request)) == replace(request, name=request.name or "c3d")
 
 
-def test_a_network_without_options_has_a_python_call(narrow: BuiltModel) -> None:
+def test_a_network_that_only_python_describes_has_a_command_of_python(
+    narrow: BuiltModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     request = ExportRequest(
         ("onnx",),
-        BuildOptions(num_classes=5, base_channels=8),
+        BuildOptions(num_classes=5, base_channels=8, labels=("a", "it's b", 'a "c"', "d", "e")),
+        batch=2,
         optimize=OptimizeOptions(target="cpu"),
         precision=PrecisionOptions("int8", 35.0, calibration=CalibrationOptions((Path("v"),), 8)),
+        parity=ParityOptions(device="cuda"),
     )
-    call = export_command(request)
-    assert call.startswith("exporter.export(")
-    names = {"ExportRequest": ExportRequest, "BuildOptions": BuildOptions, "OptimizeOptions": OptimizeOptions}
-    names |= {"PrecisionOptions": PrecisionOptions, "CalibrationOptions": CalibrationOptions}
-    made = eval(call.removeprefix("exporter.export(")[:-1], names)
-    calibration = replace(request.precision.calibration, clips=("v",))
-    assert made == replace(request, precision=replace(request.precision, calibration=calibration))
+    seen: list[ExportRequest] = []
+    monkeypatch.setattr(exporter, "export", seen.append)
+    program, option, code = shlex.split(export_command(request))
+    assert (program, option) == ("python", "-c")
+    exec(code)
+    assert seen == [request]
     assert "model=model" in export_command(replace(request, model=narrow))
 
 
-def test_an_artifacts_network_has_the_options_that_build_it(narrow_artifacts: Any) -> None:
-    artifact = load_artifact(narrow_artifacts.artifacts[0].path)
-    options = find_build_options(artifact, BuildOptions())
-    assert options == NARROW
-
-
-def test_a_file_without_a_manifest_has_the_options_given() -> None:
-    given = BuildOptions(weights=Path("w.pth"))
-    assert find_build_options(LoadedArtifact(Path("m.onnx"), "onnx", None, ()), given) is given
+def test_class_names_alone_have_a_command_of_python() -> None:
+    assert export_command(ExportRequest(("onnx",), BuildOptions(labels=("a", "b")))).startswith("python -c ")

@@ -1,9 +1,11 @@
 """Files of class names in the formats that data sets publish, and files that are none."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.manifests import MANIFEST
 
 from models.class_names import get_class_names
 from models.class_names.reading import MAX_BYTES, read_names
@@ -89,6 +91,15 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         read_names(tmp_path / "names.txt")
     with pytest.raises(BadInputError, match="not a file"):
         read_names(tmp_path)
+
+
+def test_a_manifest_is_a_file_of_its_names(tmp_path: Path) -> None:
+    path = tmp_path / "c3d.onnx.json"
+    path.write_text(replace(MANIFEST, class_names=("a", "b")).to_json())
+    assert read_names(path) == ("a", "b")
+    path.write_text(replace(MANIFEST, class_names=None).to_json())
+    with pytest.raises(BadInputError, match="neither a list of names"):
+        read_names(path)
 
 
 def test_names_that_a_manifest_has_no_room_for(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from helpers.manifests import MANIFEST
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError
 from models.errors import BadInputError, UsageError
-from models.preprocessing import MMACTION2, PROFILES, Preprocessing, find_profile, format_profile
+from models.preprocessing import JFZHANG95, MMACTION2, PROFILES, Preprocessing, find_profile, format_profile
 from models.preprocessing.selection import choose_profile, recorded_profile
 
 SIZE = (16, 112, 112)
@@ -78,7 +78,6 @@ GOOD = {"channels": "RGB", "scale": 1, "mean": [0, 0, 0], "resize": 128}
         (json.dumps(GOOD | {"clips": 0}), "clips must be from 1"),
         (json.dumps(GOOD | {"name": " "}), "name must not be empty"),
         ("\ud800", "not a preprocessing profile"),
-        (" " * (1 << 17), "too large"),
     ],
 )
 def test_a_bad_file_is_one_line(content: str, message: str, tmp_path: Path) -> None:
@@ -88,6 +87,23 @@ def test_a_bad_file_is_one_line(content: str, message: str, tmp_path: Path) -> N
         find_profile(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_too_large(tmp_path: Path) -> None:
+    for name, size in (("mine.toml", 1 << 15), ("mine.json", 1 << 25)):
+        with (tmp_path / name).open("wb") as stream:
+            stream.truncate(size)
+        with pytest.raises(BadInputError, match="too large"):
+            find_profile(tmp_path / name)
+
+
+def test_a_manifest_is_a_file_with_the_profile_that_it_records(tmp_path: Path) -> None:
+    path = tmp_path / "c3d.onnx.json"
+    path.write_text(replace(MANIFEST, preprocessing=JFZHANG95).to_json())
+    assert find_profile(path) == JFZHANG95
+    path.write_text(replace(MANIFEST, preprocessing=None).to_json())
+    with pytest.raises(BadInputError, match="not a preprocessing profile"):
+        find_profile(path)
 
 
 def test_a_toml_file_that_is_not_finite_and_a_file_that_is_not_there(tmp_path: Path) -> None:
