@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from exporter.artifacts.manifest import CALIBRATION, WEIGHT_DTYPE, Manifest
+from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest_fields import CALIBRATION, WEIGHT_DTYPE
 from exporter.artifacts.rebuilding import rebuild_network
 from exporter.bench.deployment.choice import describe_rule, find_exact, mark_pareto, recommend
 from exporter.bench.deployment.measuring import Measured, measure
