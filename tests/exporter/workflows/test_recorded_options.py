@@ -26,11 +26,11 @@ from models.options import BuildOptions, WeightSelection
 NAMES = ("a", "b", "c", "d", "e")
 PROFILE = {"channels": "BGR", "scale": 1.0, "mean": [90, 98, 102], "resize": [171, 128], "crop": [8, 30]}
 
-Exported = Callable[[BuildOptions], LoadedArtifact]
+ExportNetwork = Callable[[BuildOptions], LoadedArtifact]
 
 
 @pytest.fixture
-def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Exported:
+def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExportNetwork:
     """Return a function that exports a network in the current folder, which has checkpoints and what options name."""
     monkeypatch.chdir(tmp_path)
     torch.save(narrow_state(5), "c3d.pth")
@@ -67,7 +67,7 @@ CHOSEN = {
 
 
 @pytest.mark.parametrize("case", CHOSEN)
-def test_they_build_the_network_with_everything_that_was_chosen(case: str, exported: Exported) -> None:
+def test_they_build_the_network_with_everything_that_was_chosen(case: str, exported: ExportNetwork) -> None:
     chosen = CHOSEN[case]
     chosen = replace(chosen, weights=chosen.weights or Path("c3d.pth"))
     first, artifact = build(chosen), exported(chosen)
@@ -89,7 +89,7 @@ def test_they_build_the_network_with_everything_that_was_chosen(case: str, expor
     assert not any("overrides" in note for note in (*model.notes, *notes))
 
 
-def test_of_another_checkpoint_what_the_manifest_has_from_its_own_is_stated(exported: Exported) -> None:
+def test_of_another_checkpoint_what_the_manifest_has_from_its_own_is_stated(exported: ExportNetwork) -> None:
     first = BuildOptions(weights=Path("c3d.pth"), pool5="right", preprocess="mine.json", labels="names.txt")
     artifact = exported(first)
     assert artifact.manifest is not None
@@ -101,7 +101,7 @@ def test_of_another_checkpoint_what_the_manifest_has_from_its_own_is_stated(expo
     assert described(build(options)) == described(build(first))
 
 
-def test_without_a_manifest_file_the_names_themselves_are_stated(exported: Exported) -> None:
+def test_without_a_manifest_file_the_names_themselves_are_stated(exported: ExportNetwork) -> None:
     artifact = exported(BuildOptions(weights=Path("c3d.pth"), labels="names.txt"))
     Path("out/c3d.pt.json").unlink()
     options = find_build_options(artifact, BuildOptions())
@@ -109,7 +109,7 @@ def test_without_a_manifest_file_the_names_themselves_are_stated(exported: Expor
     assert options.labels == NAMES
 
 
-def test_what_the_user_names_anew_is_taken(exported: Exported) -> None:
+def test_what_the_user_names_anew_is_taken(exported: ExportNetwork) -> None:
     artifact = exported(BuildOptions(weights=Path("c3d.pth"), labels="names.txt"))
     given = BuildOptions(labels=NAMES[::-1], preprocess="mmaction2")
     options = find_build_options(artifact, given)
