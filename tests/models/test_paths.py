@@ -119,6 +119,16 @@ def test_what_takes_the_place_of_a_small_file_is_neither_waited_for_nor_read_who
         read_small_file(path, "list", 8, CheckpointError)
 
 
+def test_a_small_file_that_grows_is_read_to_its_limit_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "names"
+    path.write_bytes(b"12345678")
+    before = path.stat()
+    path.write_bytes(bytes(1000))
+    monkeypatch.setattr(paths.os, "fstat", lambda _: before)
+    with pytest.raises(CheckpointError, match="names: 9 bytes: too large"):
+        read_small_file(path, "list", 8, CheckpointError)
+
+
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc")
 def test_what_the_system_makes_when_it_is_read_is_no_file() -> None:
     """Such as /proc/kmsg, of which reading waits for the next message."""

@@ -60,6 +60,21 @@ def test_times_of_h264_with_b_frames_in_avi(tmp_path: Path) -> None:
     assert decoder.summary.notes == ()
 
 
+def test_times_of_h264_in_avi_after_a_corrupt_packet(tmp_path: Path) -> None:
+    """The frame that is lost takes its time with it."""
+    path = write_video(tmp_path / "a.avi", moving(12), "libx264", "yuv420p", options={"bf": "0", "g": "1"})
+    _, good, _ = decode(path)
+    data, packet = bytearray(path.read_bytes()), read_packets(path)[5]
+    assert packet.pos is not None
+    data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    path.write_bytes(data)
+    times, pixels, decoder = decode(path)
+    left = [k for k in range(12) if k != 5]
+    assert [start for start, _ in times] == [Fraction(k, 25) for k in left]
+    assert pixels == [good[k] for k in left]
+    assert decoder.summary.corrupt_packets == 1
+
+
 def test_frames_without_time_stamps_get_those_of_the_frame_rate(tmp_path: Path) -> None:
     (tmp_path / "a.mjpeg").write_bytes(
         b"".join(
